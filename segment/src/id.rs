@@ -1,0 +1,88 @@
+//! Who is who: the identity of a lease, and the two rights derived from it.
+
+use std::fmt;
+
+/// The most members a geometry can have.
+pub const MEMBERS_MAX: u16 = 256;
+
+/// The epoch bits that travel in block words.
+pub const EPOCH_BITS_IN_BLOCK: u32 = 48;
+
+/// A lease of one life of a slot: the slot's index and how often the slot was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId {
+    /// The slot in the lease table, below the geometry's `members`.
+    pub index: u8,
+    /// How often this slot was taken, this time included. 56 bits are kept: at a million joins a second, 2283 years.
+    pub epoch: u64,
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lease {}#{}", self.index, self.epoch)
+    }
+}
+
+/// The right to hold handles and blocks: whoever has one is a member.
+///
+/// Mutating calls of the slab and the allocator take `&Acquire`. It is handed out by a lease that is LIVE.
+#[derive(Debug)]
+pub struct Acquire {
+    id: LeaseId,
+}
+
+impl Acquire {
+    /// Asserts the right to act as `id`.
+    ///
+    /// # Safety
+    ///
+    /// - `lease[id.index]` is LIVE with `id.epoch` for as long as the value is used `[I1]`;
+    /// - no other process acts as `id` meanwhile.
+    ///
+    /// Tests over private memory may assert it freely, one value per simulated member.
+    #[must_use]
+    pub const unsafe fn assume(id: LeaseId) -> Self {
+        Self { id }
+    }
+
+    /// Whose right it is.
+    #[must_use]
+    pub const fn id(&self) -> LeaseId {
+        self.id
+    }
+}
+
+/// The right to take back what a dead lease held; `by` is the recoverer's own lease index, whose closer tag it uses.
+///
+/// An owner that leaves recovers itself with `dead == by`.
+#[derive(Debug)]
+pub struct Recovery {
+    dead: LeaseId,
+    by: u8,
+}
+
+impl Recovery {
+    /// Asserts the right to recover `dead` on behalf of lease `by`.
+    ///
+    /// # Safety
+    ///
+    /// - the owner of `dead` is proved gone `[A3]`, or is the caller itself, which is leaving;
+    /// - the read or the write lock on the byte of `dead` is held while the value lives `[A4]`, `[I3]`;
+    /// - `by` is the caller's own lease, or the caller holds the write lock on the byte of `dead` and `by == dead.index`.
+    #[must_use]
+    pub const unsafe fn assume(dead: LeaseId, by: u8) -> Self {
+        Self { dead, by }
+    }
+
+    /// The lease that is being recovered.
+    #[must_use]
+    pub const fn dead(&self) -> LeaseId {
+        self.dead
+    }
+
+    /// The lease index of the recoverer.
+    #[must_use]
+    pub const fn by(&self) -> u8 {
+        self.by
+    }
+}
