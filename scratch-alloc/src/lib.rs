@@ -1,1 +1,35 @@
-//! Under construction.
+//! A malloc-like allocator over shared memory, with an owner word per block and exact recovery.
+//!
+//! Blocks live in **spans** of 64 KiB **units**. A [`Local`] is one thread's allocator: it owns spans in the name of its
+//! lease, keeps their free blocks on private stacks, and commits an allocation or a free with one plain store to the
+//! block's word. Frees by others are one CAS. Everything that must survive a death is in the unit and block words; the
+//! protocol and its invariants are in ARCHITECTURE.md, the bytes in LAYOUT.md.
+//!
+//! | request | block | worst internal waste |
+//! |---|---|---|
+//! | 1 to 128 B | next multiple of 16 | 15 bytes |
+//! | to half a unit (32 KiB) | four sizes per doubling | under 20 % |
+//! | larger | whole units | under one unit (64 KiB) |
+//!
+//! Limits: alignment up to a page, blocks up to 65535 units, 2^20 units. What it does not do: it never merges small
+//! spans of different classes behind the owner's back, and gives memory back to the system only on [`Local::trim`].
+
+mod check;
+mod class;
+mod crash;
+mod error;
+mod geometry;
+mod local;
+mod recover;
+mod scratch;
+mod span;
+mod word;
+
+pub use check::Report;
+pub use class::{CLASSES_MAX, GRANULE, LARGE, class_bytes, class_count, class_of, span_units};
+pub use error::{AllocError, BlockError, OutOfMemory};
+pub use geometry::{ALIGN_MAX, Geometry, GeometryError, LAYOUT, Layout, SPAN_UNITS_MAX, UNITS_MAX};
+pub use local::Local;
+pub use recover::Recovered;
+pub use scratch::{Backing, Found, Scratch};
+pub use word::{Block, Owner, Shape, Unit};

@@ -1,0 +1,376 @@
+//! The view: bounds-checked access to the words, and what anybody may do to a block without owning its span.
+
+use std::ops::Range;
+
+use tenure_segment::sync::{Ordering, Word, fence};
+use tenure_segment::{Acquire, LeaseId};
+
+use crate::class::LARGE;
+use crate::crash::crash_point;
+use crate::error::{BlockError, OutOfMemory};
+use crate::geometry::Layout;
+use crate::word::{Block, Shape, Unit};
+
+/// Control words.
+pub(crate) const READY: usize = 0;
+pub(crate) const ABANDONINGS: usize = 1;
+/// Words of a unit's line.
+const LINE_REMOTE: usize = 0;
+const LINE_TABLE: usize = 1;
+
+/// Where the memory behind the region comes from. Byte ranges count from the region's start.
+pub trait Backing {
+    /// Makes touching `bytes` safe for good.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`]; then nothing may be assumed about the range.
+    fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory>;
+
+    /// Gives the whole pages inside `bytes` back; a hint.
+    fn punch(&self, bytes: Range<u64>);
+}
+
+/// A scratch region: a borrowed view, cheap to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Scratch<'a> {
+    words: &'a [Word],
+    data: *mut u8,
+    pub(crate) layout: &'a Layout,
+}
+
+// SAFETY: the view is a shared slice of atomics and an address; whoever dereferences the address argues for it.
+unsafe impl Send for Scratch<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Scratch<'_> {}
+
+/// A block as the shared words describe it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where the payload starts, in bytes from the start of the payloads.
+    pub offset: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+    /// Who owns it.
+    pub owner: Block,
+    pub(crate) slot: u32,
+    pub(crate) head: u32,
+    pub(crate) shape: Shape,
+}
+
+impl<'a> Scratch<'a> {
+    /// A view of `words`, the region up to [`Layout::data_at`], and of the payloads at `data`.
+    ///
+    /// # Panics
+    ///
+    /// When `words` is shorter than the layout says.
+    ///
+    /// # Safety
+    ///
+    /// `data` points to [`Layout::capacity`] bytes that stay mapped for `'a`, aligned to at least the smaller of a unit and
+    /// a page; payload bytes are only accessed by those who own the block.
+    #[must_use]
+    pub unsafe fn new(words: &'a [Word], data: *mut u8, layout: &'a Layout) -> Self {
+        let needed = layout.tables + ((layout.units as usize) << layout.table_shift);
+        assert!(words.len() >= needed, "scratch region: expected {needed} words, found {}", words.len());
+        Self { words, data, layout }
+    }
+
+    /// Prepares zeroed memory, of which [`Layout::commit_at_creation`] is committed. Before anybody else sees it.
+    pub fn init(&self) {
+        if !self.layout.eager() {
+            return;
+        }
+        for unit in 0..self.layout.units {
+            // Relaxed: the creator publishes the whole segment afterwards, by linking its name.
+            self.unit(unit).store(Unit::Free.raw(), Ordering::Relaxed);
+            self.line(unit, LINE_TABLE).store(u64::from(self.layout.table_words()), Ordering::Relaxed);
+            self.hint(self.layout.warm, unit, true);
+        }
+        self.words[READY].store(u64::from(self.layout.units), Ordering::Relaxed);
+    }
+
+    /// The geometry's numbers.
+    #[must_use]
+    pub fn layout(&self) -> &'a Layout {
+        self.layout
+    }
+
+    /// The address of a payload offset.
+    ///
+    /// # Panics
+    ///
+    /// When the offset is outside of the region.
+    #[inline]
+    #[must_use]
+    pub fn address(&self, offset: u64) -> *mut u8 {
+        assert!(offset < self.layout.capacity(), "offset {offset} outside of the region");
+        // SAFETY: below the capacity, which `new` was promised to be mapped.
+        unsafe { self.data.add(offset as usize) }
+    }
+
+    /// The payload offset of an address, if it lies in the region.
+    #[inline]
+    #[must_use]
+    pub fn offset(&self, address: *const u8) -> Option<u64> {
+        let offset = (address as usize).wrapping_sub(self.data as usize) as u64;
+        (offset < self.layout.capacity()).then_some(offset)
+    }
+
+    pub(crate) fn control(&self, index: usize) -> &'a Word {
+        &self.words[index]
+    }
+
+    /// Units whose control words may be touched.
+    pub(crate) fn ready(&self) -> u32 {
+        // Acquire: pairs with the Release in `Scratch::extend`; the control of these units was committed before.
+        self.words[READY].load(Ordering::Acquire).min(u64::from(self.layout.units)) as u32
+    }
+
+    #[inline]
+    pub(crate) fn unit(&self, unit: u32) -> &'a Word {
+        debug_assert!(unit < self.layout.units);
+        &self.words[self.layout.words + unit as usize]
+    }
+
+    /// Acquire: pairs with the Release of whoever stored the state; what it did to the unit before is visible.
+    pub(crate) fn unit_state(&self, unit: u32) -> Unit {
+        Unit::from_raw(self.unit(unit).load(Ordering::Acquire))
+    }
+
+    /// One exact transition of a unit word.
+    ///
+    /// AcqRel: publishes what was done to the unit before; pairs with the Acquire in `unit_state` and here.
+    pub(crate) fn unit_exchange(&self, unit: u32, from: Unit, to: Unit) -> bool {
+        self.unit(unit).compare_exchange(from.raw(), to.raw(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// For a unit that the caller owns: nobody else may leave its state.
+    pub(crate) fn unit_store(&self, unit: u32, to: Unit) {
+        // Release: publishes what was done to the unit; pairs with the Acquire in `unit_state`.
+        self.unit(unit).store(to.raw(), Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn slot_of(&self, head: u32, index: u32) -> u32 {
+        (head << self.layout.table_shift) | index
+    }
+
+    #[inline]
+    pub(crate) fn block(&self, slot: u32) -> &'a Word {
+        &self.words[self.layout.tables + slot as usize]
+    }
+
+    /// Acquire: pairs with the Release of the last transition of the block.
+    pub(crate) fn block_state(&self, slot: u32) -> Block {
+        Block::from_raw(self.block(slot).load(Ordering::Acquire))
+    }
+
+    /// One exact transition of a block word by somebody who does not own the span.
+    ///
+    /// AcqRel: the payload accesses of the last owner come before; pairs with the Acquire of the collector and the adopter.
+    pub(crate) fn block_exchange(&self, slot: u32, from: Block, to: Block) -> bool {
+        self.block(slot).compare_exchange(from.raw(), to.raw(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn line(&self, unit: u32, word: usize) -> &'a Word {
+        &self.words[self.layout.lines + unit as usize * 8 + word]
+    }
+
+    /// Words of `unit`'s table that are committed.
+    pub(crate) fn table_committed(&self, unit: u32) -> &'a Word {
+        self.line(unit, LINE_TABLE)
+    }
+
+    /// Hint: blocks of the span at `head` were freed by others.
+    pub(crate) fn remote(&self, head: u32) -> &'a Word {
+        self.line(head, LINE_REMOTE)
+    }
+
+    /// Sets or clears the hint bit of a unit. Relaxed: hints publish nothing; the unit word is read before anything is done.
+    pub(crate) fn hint(&self, bitmap: usize, unit: u32, set: bool) {
+        let word = &self.words[bitmap + unit as usize / 64];
+        let bit = 1 << (unit % 64);
+        if set {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else if word.load(Ordering::Relaxed) & bit != 0 {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn hints(&self, bitmap: usize, at: u32) -> u64 {
+        self.words[bitmap + at as usize / 64].load(Ordering::Relaxed)
+    }
+
+    /// Whether a shape read from shared memory can be a span at `head`.
+    pub(crate) fn plausible(&self, head: u32, shape: Shape) -> bool {
+        let fits = shape.units >= 1 && u64::from(head) + u64::from(shape.units) <= u64::from(self.ready());
+        let small = shape.class < self.layout.classes
+            && u16::from(self.layout.spans[usize::from(shape.class)].1) == shape.units;
+        fits && (small || shape.class == LARGE)
+    }
+
+    /// The head and shape of the span that covers `unit`, if one does.
+    pub(crate) fn span_of(&self, unit: u32) -> Option<(u32, Shape)> {
+        let head = match self.unit_state(unit) {
+            Unit::Span(..) | Unit::Abandoned(_) => unit,
+            Unit::Tail(_, distance) => unit.checked_sub(u32::from(distance))?,
+            _ => return None,
+        };
+        match self.unit_state(head) {
+            Unit::Span(_, shape) | Unit::Abandoned(shape)
+                if self.plausible(head, shape) && unit - head < u32::from(shape.units) =>
+            {
+                Some((head, shape))
+            }
+            _ => None,
+        }
+    }
+
+    /// The block that starts at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError::OutOfRange`], [`BlockError::NotABlock`].
+    ///
+    /// # Progress
+    ///
+    /// Wait-free: a handful of loads.
+    pub fn find(&self, offset: u64) -> Result<Found, BlockError> {
+        let capacity = u64::from(self.ready()) << self.layout.unit_shift;
+        if offset >= capacity {
+            return Err(BlockError::OutOfRange { offset, capacity });
+        }
+        let none = BlockError::NotABlock { offset };
+        let (head, shape) = self.span_of((offset >> self.layout.unit_shift) as u32).ok_or(none)?;
+        let from_span = offset - (u64::from(head) << self.layout.unit_shift);
+        let index = if shape.class == LARGE {
+            (from_span == 0).then_some(0)
+        } else {
+            self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)
+        };
+        let index = index.filter(|index| *index < self.layout.blocks(shape.class)).ok_or(none)?;
+        let slot = self.slot_of(head, index);
+        let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
+        Ok(Found { offset, bytes, owner: self.block_state(slot), slot, head, shape })
+    }
+
+    /// One transition of somebody's block, from exactly `expected` to `to`.
+    pub(crate) fn transfer(&self, offset: u64, expected: Block, to: Block) -> Result<Found, BlockError> {
+        let found = self.find(offset)?;
+        if found.owner == expected && self.block_exchange(found.slot, expected, to) {
+            return Ok(found);
+        }
+        Err(match self.block_state(found.slot) {
+            Block::Free | Block::Remote => BlockError::AlreadyFree { offset },
+            other => BlockError::WrongOwner { offset, expected, found: other },
+        })
+    }
+
+    /// Frees a block that belongs to `expected`, from anywhere: the span's owner collects it later.
+    fn free_remote(&self, offset: u64, expected: Block) -> Result<(), BlockError> {
+        let found = self.transfer(offset, expected, Block::Remote)?;
+        crash_point!("scratch.free.remote_stored");
+        self.tell_owner(found.head);
+        Ok(())
+    }
+
+    /// Sets the hint that a block of the span at `head` became REMOTE.
+    pub(crate) fn tell_owner(&self, head: u32) {
+        // SeqCst load after the SeqCst-or-stronger exchange of the block word, against the collector's store of 0, fence and
+        // scan: either the scan sees REMOTE, or this load sees 0 and the hint is set again. Losing it costs time only.
+        fence(Ordering::SeqCst);
+        let hint = self.remote(head);
+        if hint.load(Ordering::Relaxed) == 0 {
+            hint.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Frees a block of lease `owner`, which gave it to the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`]: nothing was freed. Freeing twice is an error as long as `owner` has not allocated it again.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free.
+    ///
+    /// # Crash
+    ///
+    /// Killed before the exchange: the block still belongs to `owner`. After it: it is free, found by the owner's next scan.
+    pub fn free_of(&self, _right: &Acquire, offset: u64, owner: LeaseId) -> Result<(), BlockError> {
+        self.free_remote(offset, Block::lease(owner))
+    }
+
+    /// Hands a block of lease `me` to handle `index`, of which it becomes part.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`]: nothing was changed.
+    pub fn attach(&self, me: &Acquire, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
+        self.transfer(offset, Block::lease(me.id()), Block::Attached { index, generation }).map(drop)
+    }
+
+    /// Takes a block back from a handle that was never published.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`]: nothing was changed.
+    pub fn detach(&self, me: &Acquire, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
+        self.transfer(offset, Block::Attached { index, generation }, Block::lease(me.id())).map(drop)
+    }
+
+    /// Frees the block at `offset` if it is attached to handle `index` in a generation that is not current `[I13]`; anything
+    /// else there is left alone, because whoever died may have left any offset behind.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free.
+    ///
+    /// # Crash
+    ///
+    /// Either the block is freed or somebody who comes by later finds it in the same state.
+    pub fn free_orphan(&self, offset: u64, index: u32, is_current: &dyn Fn(u32, u64) -> bool) -> bool {
+        let Ok(found) = self.find(offset) else { return false };
+        match found.owner {
+            owner @ Block::Attached { index: of, generation }
+                if of == index && !is_current(of, generation) =>
+            {
+                let freed = self.block_exchange(found.slot, owner, Block::Remote);
+                if freed {
+                    self.tell_owner(found.head);
+                }
+                freed
+            }
+            _ => false,
+        }
+    }
+
+    /// Pins a block of lease `me`: from now on only [`Scratch::free_pinned`] ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`]: nothing was changed.
+    pub fn pin(&self, me: &Acquire, offset: u64) -> Result<(), BlockError> {
+        let id = me.id();
+        self.transfer(offset, Block::lease(id), Block::Pinned { lease: id.index }).map(drop)
+    }
+
+    /// Frees a pinned block; any member may.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`]: nothing was freed.
+    pub fn free_pinned(&self, me: &Acquire, offset: u64) -> Result<(), BlockError> {
+        match self.find(offset)?.owner {
+            pinned @ Block::Pinned { .. } => self.free_remote(offset, pinned),
+            Block::Free | Block::Remote => Err(BlockError::AlreadyFree { offset }),
+            found => Err(BlockError::WrongOwner {
+                offset,
+                expected: Block::Pinned { lease: me.id().index },
+                found,
+            }),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The two words that tell the truth: who owns a unit, who owns a block. Only this file packs and unpacks them.
+
+use tenure_segment::LeaseId;
+
+const EPOCH_IN_UNIT: u64 = (1 << 30) - 1;
+const EPOCH_IN_BLOCK: u64 = (1 << tenure_segment::id::EPOCH_BITS_IN_BLOCK) - 1;
+
+/// What a unit word says. The table of who may leave which state is in ARCHITECTURE.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// No memory behind it.
+    Unbacked,
+    /// Memory behind it, nobody's.
+    Free,
+    /// Claimed by a lease, not part of a span.
+    Held(Owner),
+    /// Being committed or punched by a lease.
+    Backing(Owner),
+    /// Head of a span.
+    Span(Owner, Shape),
+    /// Later unit of a span; the head is that many units back.
+    Tail(Owner, u16),
+    /// Head of a span without owner.
+    Abandoned(Shape),
+    /// No state we know: scribbled.
+    Unknown(u64),
+}
+
+/// The lease in a unit word: its index and the low 30 bits of its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Lease index.
+    pub lease: u8,
+    epoch: u32,
+}
+
+/// Size class and length of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Size class, 63 for a large block.
+    pub class: u8,
+    /// Length in units, at least 1.
+    pub units: u16,
+}
+
+impl From<LeaseId> for Owner {
+    fn from(id: LeaseId) -> Self {
+        Self { lease: id.index, epoch: (id.epoch & EPOCH_IN_UNIT) as u32 }
+    }
+}
+
+impl Unit {
+    const fn pack(state: u64, class: u8, units: u16, lease: u8, epoch: u32) -> u64 {
+        state | (class as u64) << 4 | (units as u64) << 10 | (lease as u64) << 26 | (epoch as u64) << 34
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        match self {
+            Self::Unbacked => 0,
+            Self::Free => 1,
+            Self::Held(o) => Self::pack(2, 0, 0, o.lease, o.epoch),
+            Self::Backing(o) => Self::pack(3, 0, 0, o.lease, o.epoch),
+            Self::Span(o, s) => Self::pack(4, s.class, s.units, o.lease, o.epoch),
+            Self::Tail(o, distance) => Self::pack(5, 0, distance, o.lease, o.epoch),
+            Self::Abandoned(s) => Self::pack(6, s.class, s.units, 0, 0),
+            Self::Unknown(raw) => raw,
+        }
+    }
+
+    /// What `raw` says.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Self {
+        let owner = Owner { lease: (raw >> 26) as u8, epoch: (raw >> 34) as u32 };
+        let shape = Shape { class: (raw >> 4) as u8 & 63, units: (raw >> 10) as u16 };
+        let said = match raw & 15 {
+            0 => Self::Unbacked,
+            1 => Self::Free,
+            2 => Self::Held(owner),
+            3 => Self::Backing(owner),
+            4 => Self::Span(owner, shape),
+            5 => Self::Tail(owner, shape.units),
+            6 => Self::Abandoned(shape),
+            _ => Self::Unknown(raw),
+        };
+        // Only what `raw()` would write is a word of ours.
+        if said.raw() == raw { said } else { Self::Unknown(raw) }
+    }
+}
+
+/// What a block word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Nobody's; on the private stack of the span's owner, if it has one.
+    Free,
+    /// A lease's: dies with it. The epoch's low 48 bits.
+    Lease {
+        /// Lease index.
+        lease: u8,
+        /// Low 48 bits of the lease's epoch.
+        epoch: u64,
+    },
+    /// A handle's: dies with it.
+    Attached {
+        /// Handle index, below 2^20.
+        index: u32,
+        /// Handle generation, below 2^36.
+        generation: u64,
+    },
+    /// Nobody's, but kept until it is freed explicitly.
+    Pinned {
+        /// Who pinned it, for inspectors.
+        lease: u8,
+    },
+    /// Freed by somebody else than the span's owner, who has not collected it yet.
+    Remote,
+    /// No state we know: scribbled.
+    Unknown(u64),
+}
+
+impl Block {
+    /// The word of a block that `id` owns.
+    #[must_use]
+    pub const fn lease(id: LeaseId) -> Self {
+        Self::Lease { lease: id.index, epoch: id.epoch & EPOCH_IN_BLOCK }
+    }
+
+    /// The word.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        match self {
+            Self::Free => 0,
+            Self::Lease { lease, epoch } => 1 | (lease as u64) << 8 | epoch << 16,
+            Self::Attached { index, generation } => 2 | (index as u64) << 8 | generation << 28,
+            Self::Pinned { lease } => 3 | (lease as u64) << 8,
+            Self::Remote => 4,
+            Self::Unknown(raw) => raw,
+        }
+    }
+
+    /// What `raw` says.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Self {
+        let said = match raw & 255 {
+            0 => Self::Free,
+            1 => Self::Lease { lease: (raw >> 8) as u8, epoch: raw >> 16 },
+            2 => Self::Attached { index: (raw >> 8) as u32 & 0xf_ffff, generation: raw >> 28 },
+            3 => Self::Pinned { lease: (raw >> 8) as u8 },
+            4 => Self::Remote,
+            _ => Self::Unknown(raw),
+        };
+        if said.raw() == raw { said } else { Self::Unknown(raw) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn unit_words_round_trip(index in 0u8.., epoch in 0u64.., class in 0u8..64, units in 0u16..) {
+            let owner = Owner::from(LeaseId { index, epoch });
+            let shape = Shape { class, units };
+            for unit in [Unit::Unbacked, Unit::Free, Unit::Held(owner), Unit::Backing(owner), Unit::Span(owner, shape),
+                         Unit::Tail(owner, units), Unit::Abandoned(shape)] {
+                prop_assert_eq!(Unit::from_raw(unit.raw()), unit);
+            }
+        }
+
+        #[test]
+        fn block_words_round_trip(index in 0u8.., epoch in 0u64.., handle in 0u32..1 << 20, generation in 0u64..1 << 36) {
+            for block in [Block::Free, Block::lease(LeaseId { index, epoch }), Block::Pinned { lease: index },
+                          Block::Attached { index: handle, generation }, Block::Remote] {
+                prop_assert_eq!(Block::from_raw(block.raw()), block);
+            }
+        }
+
+        #[test]
+        fn any_word_is_read_without_loss(raw in 0u64..) {
+            prop_assert_eq!(Unit::from_raw(raw).raw(), raw);
+            prop_assert_eq!(Block::from_raw(raw).raw(), raw);
+        }
+    }
+}
