@@ -1,1 +1,56 @@
-//! Under construction.
+//! A lock-free slab of handles over shared words: holder sets, generations, exact recovery.
+//!
+//! A handle lives as long as some member of the space holds it. Its entry has one word that tells the truth, one bit
+//! per member that may hold it, and 32 bytes of payload or the offset of a block. When a process dies, the bits of its
+//! lease say what it held, and anybody takes that back with [`Slab::recover`].
+//!
+//! This crate is pure protocol: it borrows words ([`Slab`]), is told who may act (`Acquire`, `Recovery`), keeps the private
+//! side of a member in a value ([`Holdings`]) and a thread's claimed entries in another ([`Cache`]). ARCHITECTURE.md
+//! has the words, the transitions and the invariants `[I4]` to `[I8]` that comments cite; `[D]` marks the accesses of the
+//! Dekker pair of holder bits and word, which are SeqCst.
+//!
+//! # Progress
+//!
+//! Lock-free between processes: whoever is stopped, or dies, anywhere, keeps nobody waiting. Within a process first opens
+//! and last closes of handles in one of 64 stripes, and claims, wait for each other; everything else is lock-free.
+//!
+//! # Crash
+//!
+//! A process may end between any two instructions. Each operation says what that leaves, and who sees to it.
+//!
+//! # Limits
+//!
+//! 2^20 handles, 256 members, 2^36 generations of a handle (at a handle created and closed every 10 ns, 11 minutes until
+//! its entry is used up; the others take over), 2^27 counts of a process on a handle.
+
+mod cache;
+mod close;
+mod crash;
+mod create;
+mod entry;
+mod error;
+mod geometry;
+mod inspect;
+mod local;
+mod open;
+mod read;
+mod recover;
+mod slab;
+mod token;
+mod word;
+
+pub use cache::{CACHE_MAX, Cache};
+pub use close::Closed;
+pub use crash::CRASH_POINTS;
+pub use entry::{BlockRef, Payload};
+pub use error::{Exhausted, OpenError, Stale};
+pub use geometry::{
+    GENERATION_BITS_MIN, GROUP_HANDLES, Geometry, GeometryError, HANDLES_MAX, INLINE_BYTES, LAYOUT, Layout,
+};
+pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
+pub use local::{COUNT_MAX, Holdings};
+pub use read::Contents;
+pub use recover::Recovered;
+pub use slab::{Held, Slab};
+pub use token::{Token, TokenError};
+pub use word::{GENERATION_BITS, State};

@@ -1,0 +1,206 @@
+//! From a count to nothing: close, and the decision that nobody holds.
+
+use tenure_segment::Acquire;
+use tenure_segment::sync::MutexGuard;
+
+use crate::cache::Cache;
+use crate::crash::crash_point;
+use crate::entry::{BlockRef, Entry};
+use crate::error::Stale;
+use crate::local::{Drop, Holdings, Local};
+use crate::slab::{Held, Slab};
+use crate::word::{Release, Renew, State};
+
+/// What a close did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Closed {
+    /// This process still holds it.
+    Counted,
+    /// This process no longer holds it. Others do, or somebody who is looking will end it.
+    Left,
+    /// Nobody holds it: its generation is over, and its block was given to `free`.
+    Ended,
+}
+
+/// What `finish` did.
+#[must_use]
+#[derive(Clone, Copy)]
+pub(crate) struct Finish {
+    /// It ended the generation.
+    pub(crate) ended: bool,
+    /// A block to be freed, after the stripe is unlocked.
+    pub(crate) block: Option<BlockRef>,
+}
+
+impl Finish {
+    const NOTHING: Self = Self { ended: false, block: None };
+}
+
+impl Slab<'_> {
+    /// Gives one count back. The last count of the process ends its hold, the last hold ends the handle.
+    ///
+    /// A handle that was only ever opened by its creator's process, closed with room in `cache`, costs one CAS, and its
+    /// entry goes to the cache. `free` receives the handle's block when this call ends the handle; it runs without
+    /// private locks.
+    ///
+    /// # Errors
+    ///
+    /// [`Stale`]: this process has no such count.
+    ///
+    /// # Progress
+    ///
+    /// Not the last count of the process, or private: lock-free, and wait-free but for sibling threads counting the same
+    /// handle. Otherwise wait-free between processes; within one it may wait for the first opens and last closes of
+    /// handles of the same stripe.
+    ///
+    /// # Crash
+    ///
+    /// At any point: a bit of a dead lease or an entry that names a block of a generation that is over; recovery of
+    /// this lease sees to both, as does the next claimer of the entry to the latter.
+    #[inline]
+    pub fn close(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        cache: Option<&mut Cache>,
+        held: Held,
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<Closed, Stale> {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        let (index, generation) = (held.index(), held.generation());
+        match holdings.give(index, generation) {
+            Drop::Counted => return Ok(Closed::Counted),
+            Drop::NotHeld => return Err(self.not_held(holdings, held)),
+            Drop::Last => {}
+        }
+        // A sibling may open from here on: see `open_held`, fact 2.
+        let Some(entry) = self.entry(index) else { return Err(self.not_held(holdings, held)) };
+        if let Some(cache) = cache
+            && cache.room() > 0
+        {
+            match entry.word.renew(generation, self.layout().generation_bits()) {
+                Renew::Renewed { next } => {
+                    crash_point!("slab.close.renewed");
+                    // Whatever a sibling counted in the meantime is void: its look at the word says so.
+                    holdings.set_local(index, Local::new(next, true, 0));
+                    if entry.len().is_block() {
+                        free(BlockRef { offset: entry.block_offset(), index, generation });
+                        crash_point!("slab.close.block_freed");
+                        // The entry is INIT and ours, so the mark is ours to clear.
+                        entry.forget_block();
+                        crash_point!("slab.close.block_forgotten");
+                    }
+                    let _ = cache.push(index);
+                    return Ok(Closed::Ended);
+                }
+                Renew::Retired => return Ok(self.retire(holdings, entry, held, free)),
+                Renew::Refused => {}
+            }
+        }
+        self.close_last(holdings, entry, held, free)
+    }
+
+    /// The private close found the last generation: RETIRED, and our bit still there.
+    #[cold]
+    fn retire(
+        &self,
+        holdings: &Holdings,
+        entry: Entry<'_>,
+        held: Held,
+        mut free: impl FnMut(BlockRef),
+    ) -> Closed {
+        let (index, generation) = (held.index(), held.generation());
+        crash_point!("slab.close.retired");
+        // Nobody ever writes a RETIRED entry again, so the block stays named; freeing it twice is harmless.
+        let block =
+            entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
+        {
+            let _guard = holdings.lock(index);
+            holdings.set_local(index, Local::new(generation, false, 0));
+            entry.bits.clear(holdings.lease_index());
+            // No `finish` [I5]: it would find RETIRED.
+        }
+        block.into_iter().for_each(&mut free);
+        Closed::Ended
+    }
+
+    /// The last count of this process, the long way.
+    #[cold]
+    fn close_last(
+        &self,
+        holdings: &Holdings,
+        entry: Entry<'_>,
+        held: Held,
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<Closed, Stale> {
+        let (index, generation) = (held.index(), held.generation());
+        let guard = holdings.lock(index);
+        while !holdings.give_last(index, generation) {
+            // A sibling counted meanwhile (and may have given it back again).
+            match holdings.give(index, generation) {
+                Drop::Counted => return Ok(Closed::Counted),
+                Drop::NotHeld => return Err(self.not_held(holdings, held)),
+                Drop::Last => {}
+            }
+        }
+        entry.bits.clear(holdings.lease_index());
+        crash_point!("slab.close.bit_cleared");
+        let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
+        drop(guard);
+        block.into_iter().for_each(&mut free);
+        Ok(if ended { Closed::Ended } else { Closed::Left })
+    }
+
+    /// Decides whether nobody holds a handle, and if so ends its generation.
+    ///
+    /// Whoever clears a bit calls it afterwards [I5]. The tag makes reading the set and ending the generation one
+    /// decision: an opener that slips in between takes the tag back, a newer closer overwrites it, and our CAS fails.
+    /// The stripe is locked, because two threads of one process would share a tag.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free: two CASes, none repeated.
+    ///
+    /// # Crash
+    ///
+    /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
+    /// claimer or our recovery frees: the entry is no longer ours, so nobody but a claimer may take the name away.
+    pub(crate) fn finish(
+        &self,
+        holdings: &Holdings,
+        _stripe: &MutexGuard<'_, ()>,
+        index: u32,
+        entry: Entry<'_>,
+    ) -> Finish {
+        // Not needed for safety, and it spares a CAS on every close that is not the last: whoever's bit this is will
+        // clear it later and decide then, or its recovery does.
+        if entry.bits.any() {
+            return Finish::NOTHING;
+        }
+        let seen = entry.word.load();
+        if !matches!(seen.state(), Some(State::Init | State::Live)) {
+            return Finish::NOTHING;
+        }
+        let Some(reserved) = entry.word.reserve(seen, holdings.tag()) else { return Finish::NOTHING };
+        crash_point!("slab.finish.tagged");
+        if entry.bits.any() {
+            return Finish::NOTHING;
+        }
+        crash_point!("slab.finish.empty");
+        // Read before the generation ends: afterwards a claimer may write here. If they are not of this generation, the
+        // CAS below fails.
+        let generation = reserved.generation();
+        let block =
+            entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
+        match entry.word.release(reserved, self.layout().generation_bits()) {
+            Release::Overtaken => return Finish::NOTHING,
+            Release::Retired => {}
+            Release::Freed => {
+                crash_point!("slab.finish.freed");
+                self.hint_free(index);
+                crash_point!("slab.finish.hint_cleared");
+            }
+        }
+        Finish { ended: true, block }
+    }
+}

@@ -1,0 +1,264 @@
+//! From a free entry to a handle: claim, create, and giving claimed entries back.
+
+use tenure_segment::Acquire;
+use tenure_segment::sync::Ordering;
+
+use crate::cache::Cache;
+use crate::close::Finish;
+use crate::crash::crash_point;
+use crate::entry::{BlockRef, Payload};
+use crate::error::Exhausted;
+use crate::geometry::INLINE_BYTES;
+use crate::local::{Holdings, Local};
+use crate::slab::{Held, Slab};
+use crate::word::{Claim, State};
+
+/// The most entries claimed at once.
+const BATCH: usize = 32;
+
+impl Slab<'_> {
+    /// Fills a cache with up to 32 free entries, or as many as it has room for.
+    ///
+    /// It looks where the member found entries last, then everywhere else, by the hints; if there are none, it reads every
+    /// committed word before it says exhausted. `free` receives blocks that a killed closer left in a claimed entry; it
+    /// runs without private locks.
+    ///
+    /// # Errors
+    ///
+    /// No committed entry is FREE. Entries in the caches of others are not.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes; within one it may wait for first opens and last closes of handles of the same stripe.
+    ///
+    /// # Crash
+    ///
+    /// At any point: bits of a dead lease at FREE or INIT entries, which recovery clears and frees; lost hints.
+    pub fn claim(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        cache: &mut Cache,
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<(), Exhausted> {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        let goal = cache.len() + cache.room().min(BATCH);
+        if cache.room() == 0 {
+            return Ok(());
+        }
+        let groups = self.committed_groups();
+        let start = holdings.cursor();
+        for group in (0..groups).map(|step| (start + step) % groups) {
+            self.claim_hinted(holdings, cache, goal, group, &mut free);
+            if cache.len() >= goal {
+                holdings.set_cursor(group);
+                return Ok(());
+            }
+        }
+        if cache.is_empty() {
+            self.claim_any(holdings, cache, &mut free);
+        }
+        if cache.is_empty() {
+            return Err(Exhausted { committed: self.committed_handles(), handles: self.layout().handles() });
+        }
+        Ok(())
+    }
+
+    /// Claims entries of a group that the hints call free.
+    fn claim_hinted(
+        &self,
+        holdings: &Holdings,
+        cache: &mut Cache,
+        goal: usize,
+        group: u32,
+        free: &mut impl FnMut(BlockRef),
+    ) {
+        let hint = self.hint(group);
+        // Relaxed, here and below: hint: decides nothing; the word does.
+        let mut left = !hint.load(Ordering::Relaxed) & self.layout().group_mask(group);
+        while left != 0 && cache.len() < goal {
+            let wanted = lowest(left, goal - cache.len());
+            left &= !wanted;
+            // Taken before the words are looked at, so that two claimers work on different entries.
+            let mut won = wanted & !hint.fetch_or(wanted, Ordering::Relaxed);
+            crash_point!("slab.claim.hint_set");
+            while won != 0 {
+                let index = group * 64 + won.trailing_zeros();
+                won &= won - 1;
+                if self.claim_one(holdings, index, free) {
+                    let _ = cache.push(index);
+                }
+            }
+        }
+    }
+
+    /// Claims one entry, wherever it is: hints can be lost.
+    #[cold]
+    fn claim_any(&self, holdings: &Holdings, cache: &mut Cache, free: &mut impl FnMut(BlockRef)) {
+        for index in 0..self.committed_handles() {
+            let free_word =
+                self.entry(index).is_some_and(|entry| entry.word.peek().state() == Some(State::Free));
+            if free_word && self.claim_one(holdings, index, free) {
+                // Relaxed: hint.
+                self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);
+                let _ = cache.push(index);
+                return;
+            }
+        }
+    }
+
+    /// Claims one entry: bit first, word second.
+    fn claim_one(&self, holdings: &Holdings, index: u32, free: &mut impl FnMut(BlockRef)) -> bool {
+        let Some(entry) = self.entry(index) else { return false };
+        let me = holdings.lease_index();
+        let guard = holdings.lock(index);
+        let seen = entry.word.peek();
+        let usable =
+            seen.state() == Some(State::Free) && seen.generation() >> self.layout().generation_bits() == 0;
+        // Owned: a sibling has it by now, so the word that we saw is old; its bit must stay.
+        if !usable || holdings.local(index).owned() {
+            return false;
+        }
+        self.mark_group(holdings, index);
+        entry.bits.set(me);
+        crash_point!("slab.claim.bit_set");
+        if entry.word.claim(seen) == Claim::Lost {
+            entry.bits.clear(me);
+            crash_point!("slab.claim.lost");
+            let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
+            drop(guard);
+            block.into_iter().for_each(free);
+            return false;
+        }
+        crash_point!("slab.claim.claimed");
+        let generation = seen.generation();
+        holdings.set_local(index, Local::new(generation, true, 0));
+        drop(guard);
+        // Whoever ended the last generation named its block here and may not have lived to free it. It could not take
+        // the name away either, because a claimer writes here. We can: the entry is INIT and ours.
+        if entry.len().is_block() {
+            if let Some(generation) = generation.checked_sub(1) {
+                free(BlockRef { offset: entry.block_offset(), index, generation });
+                crash_point!("slab.claim.block_freed");
+            }
+            entry.forget_block();
+        }
+        true
+    }
+
+    /// Creates a handle, with one count for the caller.
+    ///
+    /// With an entry in the cache it is a handful of plain stores. For a payload in a block, `attach` is called with the
+    /// handle's index and generation when the entry already names the block, and before anybody can open the handle: that is
+    /// where the block's word goes from LEASE to ATTACHED. It is called for inline payloads too. `free` is as in
+    /// [`Slab::claim`].
+    ///
+    /// # Errors
+    ///
+    /// [`Exhausted`]; then `attach` was not called.
+    ///
+    /// # Panics
+    ///
+    /// An inline payload of more than [`INLINE_BYTES`] bytes.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free with an entry in the cache; otherwise as [`Slab::claim`].
+    ///
+    /// # Crash
+    ///
+    /// Before the word is LIVE: an INIT entry with a dead bit. After: a LIVE one. In both cases recovery ends the
+    /// generation and frees the block, if it was attached; a block not yet attached belongs to the dead lease. A panic in
+    /// `attach` leaves the entry INIT until the member leaves.
+    #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call of the engine; a struct would only name them twice"
+    )]
+    pub fn create(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        cache: &mut Cache,
+        kind: u64,
+        payload: Payload<'_>,
+        attach: impl FnOnce(u32, u64),
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<Held, Exhausted> {
+        if let Payload::Inline(bytes) = payload {
+            assert!(
+                bytes.len() <= INLINE_BYTES,
+                "an inline payload has at most 32 bytes, this one {}",
+                bytes.len()
+            );
+        }
+        loop {
+            let Some(index) = cache.pop() else {
+                self.claim(acquire, holdings, cache, &mut free)?;
+                continue;
+            };
+            let local = holdings.local(index);
+            // Not ours and INIT: the cache outlived a leave, or is another member's.
+            let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
+            // The generation is taken from private memory, where nobody scribbles; it is the word's.
+            let generation = local.generation();
+            entry.set_kind(kind);
+            entry.fill(payload);
+            crash_point!("slab.create.entry_named");
+            attach(index, generation);
+            crash_point!("slab.create.attached");
+            // The count first: who sees LIVE sees the count [open.rs, fact 1].
+            holdings.set_local(index, Local::new(generation, true, 1));
+            entry.word.publish(generation);
+            crash_point!("slab.create.published");
+            return Ok(Held::new(index, generation));
+        }
+    }
+
+    /// Gives all entries of a cache back, for others to claim.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::claim`].
+    ///
+    /// # Crash
+    ///
+    /// As a close.
+    pub fn drain(&self, acquire: &Acquire, holdings: &Holdings, cache: &mut Cache) {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        while let Some(index) = cache.pop() {
+            let guard = holdings.lock(index);
+            let local = holdings.local(index);
+            let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
+            holdings.set_local(index, Local::new(local.generation(), false, 0));
+            entry.bits.clear(holdings.lease_index());
+            crash_point!("slab.drain.bit_cleared");
+            // An entry in a cache names no block: claim and the private close see to that.
+            let _ = self.finish(holdings, &guard, index, entry);
+            // If a stray bit kept us from it, its owner does it.
+        }
+    }
+}
+
+/// The lowest `count` set bits.
+fn lowest(bits: u64, count: usize) -> u64 {
+    let mut rest = bits;
+    for _ in 0..count {
+        rest &= rest.wrapping_sub(1);
+    }
+    bits & !rest
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::lowest;
+
+    #[test]
+    fn lowest_takes_what_there_is() {
+        assert_eq!(lowest(0b1011_0100, 2), 0b0001_0100);
+        assert_eq!(lowest(0b1, 5), 1);
+        assert_eq!(lowest(u64::MAX, 64), u64::MAX);
+        assert_eq!(lowest(0, 3), 0);
+        assert_eq!(lowest(7, 0), 0);
+    }
+}

@@ -1,0 +1,284 @@
+//! How many of what, and where it lies: the layout of the slab region in words.
+
+use std::ops::Range;
+
+use tenure_segment::MEMBERS_MAX;
+
+use crate::word::GENERATION_BITS;
+
+/// The most handles a geometry can have: what the 20 index bits of a token can name.
+pub const HANDLES_MAX: u32 = 1 << 20;
+
+/// The most bytes a handle can carry without a block.
+pub const INLINE_BYTES: usize = 32;
+
+/// Handles in a group: one hint word, one bit of each group map, one run of memory to commit.
+pub const GROUP_HANDLES: u32 = 64;
+
+/// The fewest generation bits: handles retire early with them, which tests use.
+pub const GENERATION_BITS_MIN: u8 = 4;
+
+const LINE_WORDS: u64 = 8;
+
+/// The slab block of the layout file, word for word.
+pub const LAYOUT: &str = "\
+slab region, in words of 8 bytes; every part starts on a line of 64 bytes
+control     8 words: committed_groups, handles, members, generation_bits, 4 zero
+hints       1 word a group of 64 handles: bit i set = handle i of the group is probably taken; padded to a line
+group maps  1 map a lease: bit k set = the lease may have a bit in group k; each map padded to a line
+entries     8 words a handle up to 64 members: word, bits, kind, len, payload 4
+            16 words a handle beyond: word, bits 4, kind, len, zero, payload 4, zero 4
+word        { 0:4 | generation:36 | closer tag:16 | shared:1 | state:7 }  0 FREE, 1 INIT, 2 LIVE, 3 RETIRED
+len         { block:1 | bytes:63 }; with block set, the first payload word is the offset of the block
+token       { space tag:8 | generation:36 | index:20 }
+";
+
+/// How many handles and members, and how often a handle can be used.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Geometry {
+    /// Handles: 1 to [`HANDLES_MAX`].
+    pub handles: u32,
+    /// Members: 1 to [`MEMBERS_MAX`].
+    pub members: u16,
+    /// Generation bits: 4 to 36. A handle can be created `1 << generation_bits` times, then it retires; with 36 bits
+    /// and one handle created and closed every 10 ns that is after 11 minutes, and costs one handle.
+    pub generation_bits: u8,
+}
+
+/// A geometry that cannot be laid out, or a region that was laid out otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// Too few or too many handles.
+    #[error("expected 1 to {} handles, found {found}", HANDLES_MAX)]
+    Handles {
+        /// What was asked for.
+        found: u32,
+    },
+    /// Too few or too many members.
+    #[error("expected 1 to {} members, found {found}", MEMBERS_MAX)]
+    Members {
+        /// What was asked for.
+        found: u16,
+    },
+    /// Too few or too many generation bits.
+    #[error("expected 4 to 36 generation bits, found {found}")]
+    GenerationBits {
+        /// What was asked for.
+        found: u8,
+    },
+    /// The region is smaller than the layout.
+    #[error("expected a region of {expected} words, found {found}")]
+    TooShort {
+        /// Words of the layout.
+        expected: u64,
+        /// Words of the region.
+        found: u64,
+    },
+    /// Space tags are 1 to 255.
+    #[error("expected a space tag from 1 to 255, found 0")]
+    SpaceTag,
+    /// A lease index that the geometry does not have.
+    #[error("expected a lease index below {expected}, found {found}")]
+    Lease {
+        /// Members of the geometry.
+        expected: u16,
+        /// The index given.
+        found: u8,
+    },
+    /// The region was initialised with another geometry; open it with the one found.
+    #[error("expected a slab of {expected:?}, found {found:?}")]
+    Mismatch {
+        /// What the caller has.
+        expected: [u64; 3],
+        /// Handles, members and generation bits in the region's control line.
+        found: [u64; 3],
+    },
+}
+
+impl Geometry {
+    /// Lays it out.
+    ///
+    /// # Errors
+    ///
+    /// A number outside its range.
+    pub const fn layout(self) -> Result<Layout, GeometryError> {
+        if self.handles == 0 || self.handles > HANDLES_MAX {
+            return Err(GeometryError::Handles { found: self.handles });
+        }
+        if self.members == 0 || self.members > MEMBERS_MAX {
+            return Err(GeometryError::Members { found: self.members });
+        }
+        if self.generation_bits < GENERATION_BITS_MIN || self.generation_bits as u32 > GENERATION_BITS {
+            return Err(GeometryError::GenerationBits { found: self.generation_bits });
+        }
+        let groups = self.handles.div_ceil(GROUP_HANDLES);
+        let hints_at = LINE_WORDS;
+        let maps_at = hints_at + (groups as u64).next_multiple_of(LINE_WORDS);
+        let map_words = (groups.div_ceil(64) as u64).next_multiple_of(LINE_WORDS);
+        let entries_at = maps_at + map_words * self.members as u64;
+        Ok(Layout {
+            geometry: self,
+            groups,
+            hints_at,
+            maps_at,
+            map_words,
+            entries_at,
+            wide: self.members > 64,
+        })
+    }
+}
+
+/// Where everything lies in the slab region, in words from its start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Layout {
+    geometry: Geometry,
+    groups: u32,
+    hints_at: u64,
+    maps_at: u64,
+    map_words: u64,
+    entries_at: u64,
+    wide: bool,
+}
+
+impl Layout {
+    /// What was laid out.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Words of the whole region.
+    #[must_use]
+    pub const fn words(&self) -> u64 {
+        self.entries_at + self.geometry.handles as u64 * self.entry_words()
+    }
+
+    /// Words at the start of the region that must be committed at creation: all but the entries.
+    #[must_use]
+    pub const fn control_words(&self) -> u64 {
+        self.entries_at
+    }
+
+    /// Groups of handles; the last one may be smaller than [`GROUP_HANDLES`].
+    #[must_use]
+    pub const fn groups(&self) -> u32 {
+        self.groups
+    }
+
+    /// Words of the region that hold the entries of a run of groups: what to commit before [`crate::Slab::extend`].
+    #[must_use]
+    pub fn group_range(&self, groups: Range<u32>) -> Range<u64> {
+        self.entry_start(self.first_handle(groups.start))..self.entry_start(self.first_handle(groups.end))
+    }
+
+    /// The handles of a group.
+    #[must_use]
+    pub fn group_handles(&self, group: u32) -> Range<u32> {
+        self.first_handle(group)..self.first_handle(group.saturating_add(1))
+    }
+
+    /// The handles of the first `groups` groups.
+    #[must_use]
+    pub const fn first_handle(&self, groups: u32) -> u32 {
+        if groups >= self.groups { self.geometry.handles } else { groups * GROUP_HANDLES }
+    }
+
+    pub(crate) const fn handles(&self) -> u32 {
+        self.geometry.handles
+    }
+
+    pub(crate) const fn members(&self) -> u16 {
+        self.geometry.members
+    }
+
+    pub(crate) const fn generation_bits(&self) -> u32 {
+        self.geometry.generation_bits as u32
+    }
+
+    /// Whether entries have four words of holder bits.
+    #[inline]
+    pub(crate) const fn wide(&self) -> bool {
+        self.wide
+    }
+
+    pub(crate) const fn entry_words(&self) -> u64 {
+        if self.wide { 16 } else { 8 }
+    }
+
+    #[inline]
+    pub(crate) const fn entry_start(&self, index: u32) -> u64 {
+        self.entries_at + index as u64 * self.entry_words()
+    }
+
+    pub(crate) const fn hint_at(&self, group: u32) -> u64 {
+        self.hints_at + group as u64
+    }
+
+    /// The word of a lease's group map that has the bit of `group`.
+    pub(crate) const fn map_at(&self, lease: u8, group: u32) -> u64 {
+        self.maps_at + lease as u64 * self.map_words + group as u64 / 64
+    }
+
+    /// Words of one group map that are in use.
+    pub(crate) const fn map_used_words(&self) -> u32 {
+        self.groups.div_ceil(64)
+    }
+
+    /// Bits of the handles that a group really has.
+    pub(crate) fn group_mask(&self, group: u32) -> u64 {
+        let handles = self.group_handles(group).len();
+        if handles >= 64 { u64::MAX } else { (1 << handles) - 1 }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn layout(handles: u32, members: u16) -> Layout {
+        Geometry { handles, members, generation_bits: 36 }.layout().unwrap()
+    }
+
+    #[test]
+    fn the_layout_text_is_the_one_in_the_layout_file() {
+        assert!(include_str!("../../LAYOUT.md").contains(LAYOUT), "LAYOUT.md and slab::LAYOUT differ");
+    }
+
+    #[test]
+    fn parts_follow_each_other_on_lines() {
+        for (handles, members) in [(1, 1), (32, 4), (64, 64), (65, 65), (4096, 64), (HANDLES_MAX, 256)] {
+            let l = layout(handles, members);
+            for at in [l.hints_at, l.maps_at, l.entries_at, l.map_words, l.entry_words()] {
+                assert_eq!(at % LINE_WORDS, 0);
+            }
+            assert!(l.maps_at >= l.hints_at + u64::from(l.groups));
+            assert!(l.map_at((l.members() - 1) as u8, l.groups - 1) < l.entries_at);
+            assert_eq!(l.group_range(0..l.groups()), l.control_words()..l.words());
+            let runs: u64 = (0..l.groups()).map(|g| l.group_range(g..g + 1)).map(|r| r.end - r.start).sum();
+            assert_eq!(runs, l.words() - l.control_words());
+            let handles_of_groups: usize = (0..l.groups()).map(|g| l.group_handles(g).len()).sum();
+            assert_eq!(handles_of_groups as u32, handles);
+        }
+    }
+
+    #[test]
+    fn small_and_large_geometries_cost_what_they_should() {
+        assert_eq!(layout(32, 4).words() * 8, 2432);
+        assert_eq!(layout(32, 8).words() * 8, 2688);
+        let large = layout(HANDLES_MAX, 64);
+        assert!(large.control_words() * 8 <= 256 * 1024 + 64);
+        assert_eq!((large.words() - large.control_words()) * 8, 64 << 20);
+    }
+
+    #[test]
+    fn numbers_outside_their_ranges_are_refused() {
+        let good = Geometry { handles: 64, members: 8, generation_bits: 36 };
+        assert!(matches!(Geometry { handles: 0, ..good }.layout(), Err(GeometryError::Handles { found: 0 })));
+        assert!(Geometry { handles: HANDLES_MAX + 1, ..good }.layout().is_err());
+        assert!(Geometry { members: 0, ..good }.layout().is_err());
+        assert!(Geometry { members: 257, ..good }.layout().is_err());
+        assert!(Geometry { generation_bits: 3, ..good }.layout().is_err());
+        assert!(Geometry { generation_bits: 37, ..good }.layout().is_err());
+    }
+}

@@ -1,0 +1,282 @@
+//! Looking, without taking part: one handle, all of them, and whether a quiet slab is as it should be.
+
+use std::fmt;
+
+use tenure_segment::sync::Ordering;
+
+use crate::geometry::INLINE_BYTES;
+use crate::slab::Slab;
+use crate::word::State;
+
+/// A set of lease indices.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct HolderSet([u64; 4]);
+
+impl HolderSet {
+    /// Whether a lease is in it.
+    #[must_use]
+    pub const fn contains(&self, lease: u8) -> bool {
+        self.0[lease as usize / 64] >> (lease % 64) & 1 != 0
+    }
+
+    /// How many leases are in it.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
+    }
+
+    /// The leases in it, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = u8> + use<> {
+        let set = *self;
+        (0..=u8::MAX).filter(move |lease| set.contains(*lease))
+    }
+}
+
+impl fmt::Debug for HolderSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// What a handle's words say. In a slab at work the parts need not belong together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct HandleInfo {
+    /// Index of the handle.
+    pub index: u32,
+    /// Its generation: of the handle if LIVE, the last one if RETIRED, else the next to be issued.
+    pub generation: u64,
+    /// Its state; `None` if the word is nothing that the protocol writes.
+    pub state: Option<State>,
+    /// Whether it was opened since its creation.
+    pub shared: bool,
+    /// The tag of whoever last began to decide that nobody holds it: a lease index plus 1, or 0.
+    pub closer_tag: u16,
+    /// The kind it was created with.
+    pub kind: u64,
+    /// Bytes of payload.
+    pub len: u64,
+    /// Offset of its block, if it names one.
+    pub block: Option<u64>,
+    /// Leases whose bit is set.
+    pub holders: HolderSet,
+}
+
+/// How many entries are in which state.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Entries that may be touched.
+    pub committed: u32,
+    /// Nobody's.
+    pub free: u32,
+    /// In caches, or being created.
+    pub init: u32,
+    /// Handles.
+    pub live: u32,
+    /// Used up for good.
+    pub retired: u32,
+    /// Words that the protocol does not write.
+    pub corrupt: u32,
+    /// FREE entries that their hint calls taken: found only by a full scan.
+    pub lost_hints: u32,
+}
+
+/// Something that must not be in a quiet slab.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The control line has another geometry, or a watermark above it.
+    #[error("the control line is not that of this geometry")]
+    Control,
+    /// A word, length or generation that the protocol does not write.
+    #[error("handle {index}: word or length is corrupt")]
+    Corrupt {
+        /// Index of the handle.
+        index: u32,
+    },
+    /// INIT or LIVE without a holder: `finish` is missing [I5].
+    #[error("handle {index}: in use, but held by nobody")]
+    Unheld {
+        /// Index of the handle.
+        index: u32,
+    },
+    /// FREE or RETIRED with a bit of a living lease [I6], or with a tag.
+    #[error("handle {index}: held, but not in use")]
+    HeldUnused {
+        /// Index of the handle.
+        index: u32,
+    },
+    /// A bit of a lease that is not LIVE [I1].
+    #[error("handle {index}: held by lease {lease}, which is not live")]
+    DeadHolder {
+        /// Index of the handle.
+        index: u32,
+        /// The lease.
+        lease: u8,
+    },
+    /// A bit whose group is not in the lease's group map [I8].
+    #[error("handle {index}: held by lease {lease}, whose group map does not say so")]
+    Unmapped {
+        /// Index of the handle.
+        index: u32,
+        /// The lease.
+        lease: u8,
+    },
+    /// INIT, or LIVE and not shared, with more than one holder.
+    #[error("handle {index}: several holders of what only its creator knows")]
+    SharedUnmarked {
+        /// Index of the handle.
+        index: u32,
+    },
+    /// A closer tag of a lease that the geometry does not have.
+    #[error("handle {index}: closer tag {tag} is nobody's")]
+    Tag {
+        /// Index of the handle.
+        index: u32,
+        /// The tag.
+        tag: u16,
+    },
+}
+
+/// What [`Slab::check`] found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Entries by state.
+    pub counts: Counts,
+    /// What is wrong; the first 100.
+    pub problems: Vec<Problem>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn add(&mut self, problem: Problem) {
+        if self.problems.len() < 100 {
+            self.problems.push(problem);
+        }
+    }
+}
+
+impl Slab<'_> {
+    /// What the words of a handle say; `None` beyond what is committed.
+    #[must_use]
+    pub fn inspect(&self, index: u32) -> Option<HandleInfo> {
+        if index >= self.committed_handles() {
+            return None;
+        }
+        let entry = self.entry(index)?;
+        let word = entry.word.peek();
+        let len = entry.len();
+        Some(HandleInfo {
+            index,
+            generation: word.generation(),
+            state: word.state(),
+            shared: word.shared(),
+            closer_tag: word.tag(),
+            kind: entry.kind(),
+            len: len.bytes(),
+            block: len.is_block().then(|| entry.block_offset()),
+            holders: HolderSet(entry.bits.copy()),
+        })
+    }
+
+    /// Every committed entry that is not FREE, by index.
+    pub fn iter(&self) -> impl Iterator<Item = HandleInfo> + use<'_> {
+        (0..self.committed_handles())
+            .filter_map(|index| self.inspect(index))
+            .filter(|info| info.state != Some(State::Free))
+    }
+
+    /// How many handles there are, by reading every committed word.
+    #[must_use]
+    pub fn live(&self) -> u32 {
+        self.counts().live
+    }
+
+    /// How many entries are in which state, by reading every committed word.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { committed: self.committed_handles(), ..Counts::default() };
+        for index in 0..counts.committed {
+            let Some(entry) = self.entry(index) else { break };
+            match entry.word.peek().state() {
+                Some(State::Free) => {
+                    counts.free += 1;
+                    // Relaxed: hint: a look.
+                    let taken = self.hint(index / 64).load(Ordering::Relaxed) >> (index % 64) & 1;
+                    counts.lost_hints += taken as u32;
+                }
+                Some(State::Init) => counts.init += 1,
+                Some(State::Live) => counts.live += 1,
+                Some(State::Retired) => counts.retired += 1,
+                None => counts.corrupt += 1,
+            }
+        }
+        counts
+    }
+
+    /// Tests the invariants that a slab satisfies when nobody is at work; `lease_is_live` says which leases are LIVE.
+    ///
+    /// Lost hints, and FREE entries that still name a block, are no problems.
+    #[must_use]
+    pub fn check(&self, lease_is_live: &dyn Fn(u8) -> bool) -> Report {
+        let mut report = Report { counts: self.counts(), problems: Vec::new() };
+        if self.verify().is_err() || !self.watermark_fits() {
+            report.add(Problem::Control);
+        }
+        for index in 0..report.counts.committed {
+            if let Some(info) = self.inspect(index) {
+                self.check_entry(&info, lease_is_live, &mut report);
+            }
+        }
+        report
+    }
+
+    fn check_entry(&self, info: &HandleInfo, lease_is_live: &dyn Fn(u8) -> bool, report: &mut Report) {
+        let index = info.index;
+        let Some(state) = info.state.filter(|_| info.generation >> self.layout().generation_bits() == 0)
+        else {
+            return report.add(Problem::Corrupt { index });
+        };
+        if state == State::Live && info.block.is_none() && info.len > INLINE_BYTES as u64 {
+            report.add(Problem::Corrupt { index });
+        }
+        if info.closer_tag > self.layout().members() {
+            report.add(Problem::Tag { index, tag: info.closer_tag });
+        }
+        let used = matches!(state, State::Init | State::Live);
+        if used && info.holders.is_empty() {
+            report.add(Problem::Unheld { index });
+        }
+        if !used && (!info.holders.is_empty() || info.closer_tag != 0 || info.shared) {
+            report.add(Problem::HeldUnused { index });
+        }
+        if used && !info.shared && info.holders.len() > 1 {
+            report.add(Problem::SharedUnmarked { index });
+        }
+        for lease in info.holders.iter() {
+            if u16::from(lease) >= self.layout().members() || !lease_is_live(lease) {
+                report.add(Problem::DeadHolder { index, lease });
+            } else if !self.maps_group(lease, index / 64) {
+                report.add(Problem::Unmapped { index, lease });
+            }
+        }
+    }
+
+    fn maps_group(&self, lease: u8, group: u32) -> bool {
+        // Relaxed: group map: a look.
+        self.map_word(lease, group).load(Ordering::Relaxed) >> (group % 64) & 1 != 0
+    }
+}

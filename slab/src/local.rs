@@ -1,0 +1,301 @@
+//! The process-private side of one member: which handles its process holds, and how often.
+
+use tenure_segment::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+
+use crate::geometry::{GeometryError, Layout};
+use crate::word::GENERATION_BITS;
+
+/// Private mutexes per member; handle `h` belongs to stripe `h % STRIPES`.
+#[cfg(not(loom))]
+pub(crate) const STRIPES: usize = 64;
+#[cfg(loom)]
+pub(crate) const STRIPES: usize = 2;
+
+const COUNT_BITS: u32 = 27;
+const OWNED: u64 = 1 << COUNT_BITS;
+
+/// The most counts one process can have on one handle.
+pub const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+
+const _: () = assert!(GENERATION_BITS + 1 + COUNT_BITS == 64);
+
+/// What this process has of one handle: `{generation:36 | owned:1 | count:27}`.
+///
+/// | owned | count | meaning |
+/// |---|---|---|
+/// | 0 | 0 | the holder bit is not ours; the generation is the last we knew of, or 0 |
+/// | 1 | 0 | the holder bit is ours, the word is INIT and the entry is in a cache (or being closed into one) |
+/// | 1 | n | the holder bit is ours and n [`Held`](crate::Held) of this generation are about |
+/// | 0 | n | never |
+///
+/// `owned` changes only under the stripe's lock, and so does the holder bit. The transitions without the lock are:
+/// count n -> n+1 and n+1 -> n for n >= 1, by exact CAS; {g, 1, 0} -> {g, 1, 1} by whoever has the entry in its cache
+/// (`create`); {g, 1, n} -> {g+1, 1, 0} by whoever has just made the word INIT g+1 (the private close).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Local(u64);
+
+impl Local {
+    pub(crate) const fn new(generation: u64, owned: bool, count: u64) -> Self {
+        Self(generation << (COUNT_BITS + 1) | if owned { OWNED } else { 0 } | count & COUNT_MAX)
+    }
+
+    pub(crate) const fn generation(self) -> u64 {
+        self.0 >> (COUNT_BITS + 1)
+    }
+
+    pub(crate) const fn owned(self) -> bool {
+        self.0 & OWNED != 0
+    }
+
+    pub(crate) const fn count(self) -> u64 {
+        self.0 & COUNT_MAX
+    }
+
+    /// Whether at least one `Held` of `generation` is about.
+    pub(crate) const fn holds(self, generation: u64) -> bool {
+        self.generation() == generation && self.count() > 0
+    }
+
+    const fn more(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    const fn less(self) -> Self {
+        Self(self.0 - 1)
+    }
+}
+
+/// What became of taking one more count.
+#[must_use]
+pub(crate) enum Bump {
+    /// One count more.
+    Counted,
+    /// This process has no count of that generation.
+    NotHeld,
+    /// [`COUNT_MAX`] is reached.
+    Full,
+}
+
+/// What became of giving one count back while others of this process may remain.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Drop {
+    /// Others remain.
+    Counted,
+    /// It is the only one; it was not given back.
+    Last,
+    /// This process has no count of that generation.
+    NotHeld,
+}
+
+/// The process-private side of one member.
+///
+/// It has one word per handle (zeroed lazily by the kernel), 64 private locks and a mirror of the member's group map.
+/// All threads of the member share one value. It is nothing that others need: when the process dies, the holder bits
+/// in shared memory say what it held.
+#[derive(Debug)]
+pub struct Holdings {
+    me: u8,
+    counts: Box<[AtomicU64]>,
+    stripes: Box<[Stripe]>,
+    groups: Box<[AtomicU64]>,
+    /// The group in which the last claim succeeded.
+    cursor: AtomicU64,
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Stripe(Mutex<()>);
+
+impl Holdings {
+    /// Of the member that owns lease `lease_index`, holding nothing.
+    ///
+    /// # Errors
+    ///
+    /// The layout has no such lease.
+    pub fn new(layout: &Layout, lease_index: u8) -> Result<Self, GeometryError> {
+        if u16::from(lease_index) >= layout.members() {
+            return Err(GeometryError::Lease { expected: layout.members(), found: lease_index });
+        }
+        let groups = layout.groups();
+        let first = u64::from(groups) * u64::from(lease_index) / u64::from(layout.members());
+        Ok(Self {
+            me: lease_index,
+            counts: zeroed(layout.handles() as usize),
+            stripes: (0..STRIPES).map(|_| Stripe(Mutex::new(()))).collect(),
+            groups: zeroed(layout.map_used_words() as usize),
+            cursor: AtomicU64::new(first),
+        })
+    }
+
+    /// The lease index of the member.
+    #[must_use]
+    pub fn lease_index(&self) -> u8 {
+        self.me
+    }
+
+    /// The closer tag of the member; never 0.
+    pub(crate) fn tag(&self) -> u16 {
+        u16::from(self.me) + 1
+    }
+
+    /// The stripe of a handle: serialises, within this process, every change of its holder bit and every `finish` of it.
+    pub(crate) fn lock(&self, index: u32) -> MutexGuard<'_, ()> {
+        lock(&self.stripes[index as usize % STRIPES].0)
+    }
+
+    /// What this process has of a handle; nothing, of a handle that the layout does not have.
+    #[inline]
+    pub(crate) fn local(&self, index: u32) -> Local {
+        // Acquire: local word: obtains what other threads did before they gave counts back; pairs with the Release in
+        // `give`. The last close comes after that.
+        self.counts.get(index as usize).map_or(Local(0), |word| Local(word.load(Ordering::Acquire)))
+    }
+
+    /// Overwrites it; who may do that says the table at [`Local`].
+    #[inline]
+    pub(crate) fn set_local(&self, index: u32, local: Local) {
+        if let Some(word) = self.counts.get(index as usize) {
+            // Release: local word: costs nothing on x86-64; `create` relies on the Release of the word that follows.
+            word.store(local.0, Ordering::Release);
+        }
+    }
+
+    /// n -> n+1 for n >= 1.
+    pub(crate) fn bump(&self, index: u32, generation: u64) -> Bump {
+        let Some(word) = self.counts.get(index as usize) else { return Bump::NotHeld };
+        // Relaxed: local word: only the expected value of the CAS below.
+        let mut seen = Local(word.load(Ordering::Relaxed));
+        loop {
+            if !seen.holds(generation) {
+                return Bump::NotHeld;
+            }
+            if seen.count() == COUNT_MAX {
+                return Bump::Full;
+            }
+            // Acquire: local word: as `local`. Failure: expected value only.
+            match word.compare_exchange_weak(seen.0, seen.more().0, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Bump::Counted,
+                Err(now) => seen = Local(now),
+            }
+        }
+    }
+
+    /// n+1 -> n for n >= 1.
+    pub(crate) fn give(&self, index: u32, generation: u64) -> Drop {
+        let Some(word) = self.counts.get(index as usize) else { return Drop::NotHeld };
+        // Acquire: local word: when it turns out to be the last one, what the others did comes before the close; pairs
+        // with the Release below in other threads.
+        let mut seen = Local(word.load(Ordering::Acquire));
+        loop {
+            if !seen.holds(generation) {
+                return Drop::NotHeld;
+            }
+            if seen.count() == 1 {
+                return Drop::Last;
+            }
+            // Release: local word: this thread's accesses come before the last close; pairs with the Acquires here.
+            match word.compare_exchange_weak(seen.0, seen.less().0, Ordering::Release, Ordering::Acquire) {
+                Ok(_) => return Drop::Counted,
+                Err(now) => seen = Local(now),
+            }
+        }
+    }
+
+    /// {g, owned, 1} -> {g, not owned, 0}; the stripe is locked. False: another count appeared.
+    pub(crate) fn give_last(&self, index: u32, generation: u64) -> bool {
+        let Some(word) = self.counts.get(index as usize) else { return false };
+        let last = Local::new(generation, true, 1);
+        // Acquire: local word: as in `give`.
+        word.compare_exchange(
+            last.0,
+            Local::new(generation, false, 0).0,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        )
+        .is_ok()
+    }
+
+    /// Whether the mirror of the group map says that the shared bit is set.
+    pub(crate) fn knows_group(&self, group: u32) -> bool {
+        self.groups.get(group as usize / 64).is_some_and(|word| {
+            // Acquire: mirror: the shared bit was set before; pairs with the Release in `learn_group`.
+            word.load(Ordering::Acquire) >> (group % 64) & 1 != 0
+        })
+    }
+
+    pub(crate) fn learn_group(&self, group: u32) {
+        if let Some(word) = self.groups.get(group as usize / 64) {
+            // Release: mirror: the shared bit is set; pairs with the Acquire in `knows_group`.
+            word.fetch_or(1 << (group % 64), Ordering::Release);
+        }
+    }
+
+    /// Forgets the mirror: the shared group map is being cleared.
+    pub(crate) fn forget_groups(&self) {
+        for word in &self.groups {
+            // Relaxed: mirror: the member is leaving; nobody works with it any more.
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Where to look for free entries first.
+    pub(crate) fn cursor(&self) -> u32 {
+        // Relaxed: private hint.
+        self.cursor.load(Ordering::Relaxed) as u32
+    }
+
+    pub(crate) fn set_cursor(&self, group: u32) {
+        // Relaxed: private hint.
+        self.cursor.store(u64::from(group), Ordering::Relaxed);
+    }
+}
+
+#[cfg(not(loom))]
+fn zeroed(words: usize) -> Box<[AtomicU64]> {
+    // SAFETY:
+    // - an `AtomicU64` is valid for every bit pattern, zero included;
+    // - the allocation is zeroed by the allocator, lazily for large ones, so a million handles cost pages when used.
+    unsafe { Box::<[AtomicU64]>::new_zeroed_slice(words).assume_init() }
+}
+
+#[cfg(loom)]
+fn zeroed(words: usize) -> Box<[AtomicU64]> {
+    (0..words).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 1024 }, failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn locals_round_trip(generation in 0..1u64 << GENERATION_BITS, owned: bool, count in 0..=COUNT_MAX) {
+            let local = Local::new(generation, owned, count);
+            prop_assert_eq!((local.generation(), local.owned(), local.count()), (generation, owned, count));
+            prop_assert_eq!(local.holds(generation), count > 0);
+        }
+    }
+
+    #[test]
+    fn counts_stop_at_the_limit_and_at_one() {
+        let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
+        let holdings = Holdings::new(&layout, 1).unwrap();
+        holdings.set_local(2, Local::new(7, true, COUNT_MAX - 1));
+        assert!(matches!(holdings.bump(2, 7), Bump::Counted));
+        assert!(matches!(holdings.bump(2, 7), Bump::Full));
+        assert!(matches!(holdings.bump(2, 8), Bump::NotHeld));
+        assert!(matches!(holdings.bump(9, 7), Bump::NotHeld));
+        holdings.set_local(2, Local::new(7, true, 2));
+        assert_eq!(holdings.give(2, 7), Drop::Counted);
+        assert_eq!(holdings.give(2, 7), Drop::Last);
+        assert!(holdings.give_last(2, 7));
+        assert_eq!(holdings.give(2, 7), Drop::NotHeld);
+        assert!(matches!(Holdings::new(&layout, 2), Err(GeometryError::Lease { expected: 2, found: 2 })));
+    }
+}

@@ -1,0 +1,232 @@
+//! From a token to a count: open, and one more count of what is held.
+
+use tenure_segment::Acquire;
+use tenure_segment::sync::Ordering;
+
+use crate::close::Finish;
+use crate::crash::crash_point;
+use crate::entry::{BlockRef, Entry};
+use crate::error::{OpenError, Stale};
+use crate::local::{Bump, Holdings, Local};
+use crate::slab::{Held, Slab};
+use crate::token::Token;
+use crate::word::{Share, Snapshot};
+
+impl Slab<'_> {
+    /// Opens a handle, whatever its kind.
+    ///
+    /// A token that the word refutes at first sight disturbs nobody: nothing is written. `free` receives the block of
+    /// another generation if this call happens to be the one that ends it; it runs without private locks.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; no count, no bit and no mark is left behind.
+    ///
+    /// # Progress
+    ///
+    /// Held by this process already: lock-free, and no shared word is written once the handle is shared. First open in this
+    /// process: lock-free between processes; within one it may wait for the first opens and last closes of handles of
+    /// the same stripe. It repeats only when a closer of another process came between.
+    ///
+    /// # Crash
+    ///
+    /// At any point: a bit of a dead lease, which recovery clears.
+    pub fn open(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        token: Token,
+        free: impl FnMut(BlockRef),
+    ) -> Result<Held, OpenError> {
+        self.open_checked(acquire, holdings, token, None, free)
+    }
+
+    /// Opens a handle of one kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Slab::open`], and [`OpenError::ForeignKind`]; then nothing was written at all.
+    pub fn open_kind(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        token: Token,
+        kind: u64,
+        free: impl FnMut(BlockRef),
+    ) -> Result<Held, OpenError> {
+        self.open_checked(acquire, holdings, token, Some(kind), free)
+    }
+
+    /// One more count of what the caller holds: no shared word is touched.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Stale`] when the caller does not hold it, [`OpenError::CountFull`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free.
+    ///
+    /// # Crash
+    ///
+    /// Private memory only.
+    pub fn reopen(&self, _: &Acquire, holdings: &Holdings, held: Held) -> Result<Held, OpenError> {
+        // It does not set the shared flag, and need not: the caller's own count stays, so a private close cannot begin
+        // before both are given back, and the last one to be is a process's only count again.
+        match holdings.bump(held.index(), held.generation()) {
+            Bump::Counted => Ok(held),
+            Bump::Full => Err(OpenError::CountFull { index: held.index() }),
+            Bump::NotHeld => Err(self.not_held(holdings, held).into()),
+        }
+    }
+
+    fn open_checked(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        token: Token,
+        kind: Option<u64>,
+        free: impl FnMut(BlockRef),
+    ) -> Result<Held, OpenError> {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        let (index, generation) = (token.index(), token.generation());
+        if token.space_tag() != self.space_tag() {
+            return Err(OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() });
+        }
+        let forged = OpenError::Forged { index, generation };
+        if index >= self.committed_handles() {
+            return Err(forged);
+        }
+        let entry = self.entry(index).ok_or(forged)?;
+        let seen = entry.word.peek();
+        if !seen.is_live(generation) {
+            return Err(self.refuted(index, generation, seen));
+        }
+        if let Some(expected) = kind {
+            let found = entry.kind();
+            if found != expected {
+                // The kind of a generation never changes: what was read belongs to it if it is still LIVE.
+                let seen = entry.word.peek();
+                return Err(if seen.is_live(generation) {
+                    OpenError::ForeignKind { expected, found }
+                } else {
+                    self.refuted(index, generation, seen)
+                });
+            }
+        }
+        if let Some(result) = self.open_held(holdings, entry, index, generation) {
+            return result;
+        }
+        self.open_first(holdings, entry, index, generation, free)
+    }
+
+    /// The process may hold it already: one more count. `None`: it does not.
+    ///
+    /// No lock is taken, so another thread may be closing. Three facts make it sound.
+    ///
+    /// 1. The word was LIVE g before the count is looked at. `create` stores the count before it publishes LIVE, so
+    ///    what we see is {g, n >= 1} or later; never a count that is still to come.
+    /// 2. A count taken from n >= 1 excludes the last close the long way, which goes from exactly 1 to 0 by CAS. It
+    ///    does not exclude a private close that read 1 before: that one goes on to CAS the word from LIVE g, not
+    ///    shared. We look at the word after counting: if it is shared, that CAS fails, and its thread finds our count;
+    ///    if it is not, our CAS sets `shared`, and one of the two CASes fails. If ours does, the word has left g for good.
+    /// 3. A count that is left over in that case is overwritten by the private closer with {g+1, owned, 0}, which
+    ///    it stores whatever it finds. Taking it back, here, is for scribbled words.
+    fn open_held(
+        &self,
+        holdings: &Holdings,
+        entry: Entry<'_>,
+        index: u32,
+        generation: u64,
+    ) -> Option<Result<Held, OpenError>> {
+        match holdings.bump(index, generation) {
+            Bump::NotHeld => return None,
+            Bump::Full => return Some(Err(OpenError::CountFull { index })),
+            Bump::Counted => {}
+        }
+        let mut seen = entry.word.load();
+        while seen.is_live(generation) {
+            // The process's bit is set and legitimate, so a tag would not matter; but a private close needs tag 0.
+            if seen.shared() {
+                return Some(Ok(Held::new(index, generation)));
+            }
+            match entry.word.share(seen) {
+                Share::Shared => return Some(Ok(Held::new(index, generation))),
+                Share::Lost(now) => seen = now,
+            }
+        }
+        let _ = holdings.give(index, generation);
+        Some(Err(self.refuted(index, generation, seen)))
+    }
+
+    /// The process does not hold it: set its bit.
+    #[cold]
+    fn open_first(
+        &self,
+        holdings: &Holdings,
+        entry: Entry<'_>,
+        index: u32,
+        generation: u64,
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<Held, OpenError> {
+        let me = holdings.lease_index();
+        let guard = holdings.lock(index);
+        let seen = entry.word.peek();
+        if !seen.is_live(generation) {
+            return Err(self.refuted(index, generation, seen));
+        }
+        // The word first, the count second: see fact 1 of `open_held`.
+        let local = holdings.local(index);
+        if local.owned() {
+            // The bit is ours already, so it must not be set, nor ever cleared here. Either a sibling thread opened it
+            // meanwhile, or it holds another generation, or has it in a cache: then ours is over.
+            return self
+                .open_held(holdings, entry, index, generation)
+                .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek())));
+        }
+        // Not owned, and nobody in this process can come to own it while we have the stripe.
+        self.mark_group(holdings, index);
+        entry.bits.set(me);
+        crash_point!("slab.open.bit_set");
+        let mut seen = entry.word.load();
+        while seen.is_live(generation) {
+            let held = if seen.tag() == 0 && seen.shared() { Share::Shared } else { entry.word.share(seen) };
+            match held {
+                Share::Shared => {
+                    crash_point!("slab.open.shared");
+                    holdings.set_local(index, Local::new(generation, true, 1));
+                    return Ok(Held::new(index, generation));
+                }
+                Share::Lost(now) => seen = now,
+            }
+        }
+        // Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves [I5].
+        entry.bits.clear(me);
+        crash_point!("slab.open.refused");
+        let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
+        drop(guard);
+        block.into_iter().for_each(&mut free);
+        Err(self.refuted(index, generation, seen))
+    }
+
+    /// Sets the group's bit in the member's map before any holder bit of the group [I8].
+    #[inline]
+    pub(crate) fn mark_group(&self, holdings: &Holdings, index: u32) {
+        let group = index / 64;
+        if !holdings.knows_group(group) {
+            // SeqCst: group map: ordered before the holder bit that follows; pairs with the load in `recover`.
+            self.map_word(holdings.lease_index(), group).fetch_or(1 << (group % 64), Ordering::SeqCst);
+            crash_point!("slab.group.set");
+            holdings.learn_group(group);
+        }
+    }
+
+    pub(crate) fn refuted(&self, index: u32, generation: u64, seen: Snapshot) -> OpenError {
+        OpenError::refuted(index, generation, seen, self.layout().generation_bits())
+    }
+
+    pub(crate) fn not_held(&self, holdings: &Holdings, held: Held) -> Stale {
+        let found = holdings.local(held.index()).generation();
+        Stale { index: held.index(), expected: held.generation(), found }
+    }
+}

@@ -1,0 +1,145 @@
+//! Taking back what a dead lease held.
+
+use tenure_segment::Recovery;
+use tenure_segment::sync::Ordering;
+
+use crate::close::Finish;
+use crate::crash::crash_point;
+use crate::entry::{BlockRef, Entry};
+use crate::local::{Holdings, Local};
+use crate::slab::Slab;
+use crate::word::State;
+
+/// What a recovery found to do; others may have done the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Recovered {
+    /// Holder bits of the dead lease that were cleared.
+    pub handles: u32,
+    /// Generations that ended thereby, those of claimed entries included.
+    pub ended: u32,
+    /// Blocks given to `free`; some of them may have been free already.
+    pub blocks: u32,
+}
+
+impl Slab<'_> {
+    /// Takes back every holder bit of a dead lease, and ends the handles that nobody else holds.
+    ///
+    /// `holdings` are those of the recoverer, `recovery.by()`: their locks keep two threads of one process from deciding
+    /// about one handle with the same tag. For a recovery on joining, or on leaving, where the dead is the recoverer itself,
+    /// they are the member's own; fresh ones will do on joining. After leaving, every [`Held`](crate::Held) and every
+    /// [`Cache`](crate::Cache) of the member is void.
+    ///
+    /// `free` receives the blocks of handles that ended, and those that killed closers left behind; it runs without
+    /// private locks.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free between processes: one pass over the groups that the dead lease touched. Any number of recoverers may be at
+    /// it, and any of them may stop for an hour.
+    ///
+    /// # Crash
+    ///
+    /// The group map is cleared last, word by word, so the next recoverer finds everything that is left.
+    pub fn recover(
+        &self,
+        holdings: &Holdings,
+        recovery: &Recovery,
+        mut free: impl FnMut(BlockRef),
+    ) -> Recovered {
+        debug_assert_eq!(recovery.by(), holdings.lease_index(), "these holdings are another member's");
+        let dead = recovery.dead().index;
+        let mut recovered = Recovered::default();
+        if u16::from(dead) >= self.layout().members() {
+            return recovered;
+        }
+        if dead == holdings.lease_index() {
+            holdings.forget_groups();
+        }
+        let committed = self.committed_groups();
+        for first in (0..self.layout().groups()).step_by(64) {
+            let map = self.map_word(dead, first);
+            // SeqCst: group map: everything the dead lease stored is visible, by the lock that proves its death [A3].
+            let mut groups = map.load(Ordering::SeqCst);
+            if groups == 0 {
+                continue;
+            }
+            while groups != 0 {
+                let group = first + groups.trailing_zeros();
+                groups &= groups - 1;
+                // Beyond the watermark only a scribbler sets bits.
+                if group < committed {
+                    for index in self.layout().group_handles(group) {
+                        self.recover_entry(holdings, dead, index, &mut recovered, &mut free);
+                    }
+                }
+            }
+            // SeqCst: group map: after all that it stood for is done. No new owner of the lease can have set a bit
+            // yet: the lock on the lease is ours or our peers' until all of us are done [I3].
+            map.store(0, Ordering::SeqCst);
+            crash_point!("slab.recover.map_cleared");
+        }
+        recovered
+    }
+
+    fn recover_entry(
+        &self,
+        holdings: &Holdings,
+        dead: u8,
+        index: u32,
+        recovered: &mut Recovered,
+        free: &mut impl FnMut(BlockRef),
+    ) {
+        let Some(entry) = self.entry(index) else { return };
+        let has = entry.bits.has(dead);
+        let unheld =
+            || !entry.bits.any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
+        // Without the bit too: a closer may have been killed between clearing it and `finish`.
+        if has || unheld() {
+            let guard = holdings.lock(index);
+            if has {
+                if dead == holdings.lease_index() {
+                    // Leaving: what this process counted is void.
+                    let generation = holdings.local(index).generation();
+                    holdings.set_local(index, Local::new(generation, false, 0));
+                }
+                entry.bits.clear(dead);
+                crash_point!("slab.recover.bit_cleared");
+                recovered.handles += 1;
+            }
+            let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
+            drop(guard);
+            recovered.ended += u32::from(ended);
+            if let Some(block) = block {
+                free(block);
+                recovered.blocks += 1;
+                crash_point!("slab.recover.block_freed");
+            }
+            if ended {
+                return;
+            }
+        }
+        if let Some(block) = self.left_block(entry, index) {
+            free(block);
+            recovered.blocks += 1;
+            crash_point!("slab.recover.block_freed");
+        }
+    }
+
+    /// The block that an entry without a handle still names.
+    ///
+    /// Its name stays: only a claimer may take it away, since only a claimer knows that no newer one is being written.
+    fn left_block(&self, entry: Entry<'_>, index: u32) -> Option<BlockRef> {
+        let seen = entry.word.peek();
+        let generation = match seen.state()? {
+            State::Free => seen.generation().checked_sub(1)?,
+            State::Retired => seen.generation(),
+            State::Init | State::Live => return None,
+        };
+        let block =
+            entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation })?;
+        // If a claimer came meanwhile, what was read may be a mixture; and that claimer sees to the old block.
+        // The load is an RMW-free look at the same word: SeqCst keeps the two reads above before it on x86-64; elsewhere
+        // a mixture is possible, and harmless, because the block word has the last say.
+        (entry.word.load() == seen).then_some(block)
+    }
+}

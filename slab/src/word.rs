@@ -1,0 +1,348 @@
+//! The handle word: the only file that packs it, and the only one that touches it.
+//!
+//! `{0:4 | generation:36 | closer tag:16 | shared:1 | state:7}`
+//!
+//! | state | meaning | generation | who may leave it |
+//! |---|---|---|---|
+//! | FREE | nobody's | the next to be issued | a claimer whose bit is set, to INIT |
+//! | INIT | claimed: in a cache, or being filled | the next to be issued | its claimer, to LIVE; `finish`, to FREE |
+//! | LIVE, shared 0 | only the creator's process ever opened it | issued | as below; the creator, to INIT, by one CAS |
+//! | LIVE, shared 1 | opened at least once since creation | issued | `finish`, to FREE |
+//! | RETIRED | its last generation is over | the last issued | nobody |
+//! | anything else | scribbled | - | nobody; every operation refuses it |
+//!
+//! A tag other than 0 never changes who holds the handle: it marks who is about to decide that nobody does.
+
+use tenure_segment::sync::{Ordering, Word};
+
+/// The width of a generation in the word and in a token.
+pub const GENERATION_BITS: u32 = 36;
+
+const SHARED: u64 = 1 << 7;
+const STATE_MASK: u64 = 0x7f;
+const TAG_SHIFT: u32 = 8;
+const TAG_MASK: u64 = 0xffff << TAG_SHIFT;
+const GENERATION_SHIFT: u32 = 24;
+const GENERATION_MASK: u64 = ((1 << GENERATION_BITS) - 1) << GENERATION_SHIFT;
+const ZERO_MASK: u64 = !(GENERATION_MASK | TAG_MASK | SHARED | STATE_MASK);
+
+const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 60 && ZERO_MASK == 0xf << 60);
+
+/// The state field of a handle word.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Nobody's; its generation is the next to be issued. Zeroed memory is this.
+    Free = 0,
+    /// Claimed by a member whose holder bit is set; not yet a handle.
+    Init = 1,
+    /// A handle.
+    Live = 2,
+    /// Used up: its last generation was issued and is over.
+    Retired = 3,
+}
+
+/// One value of a handle word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Snapshot(u64);
+
+impl Snapshot {
+    pub(crate) const fn new(generation: u64, tag: u16, shared: bool, state: State) -> Self {
+        Self(
+            (generation << GENERATION_SHIFT) & GENERATION_MASK
+                | (tag as u64) << TAG_SHIFT
+                | if shared { SHARED } else { 0 }
+                | state as u64,
+        )
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn generation(self) -> u64 {
+        (self.0 & GENERATION_MASK) >> GENERATION_SHIFT
+    }
+
+    pub(crate) const fn tag(self) -> u16 {
+        ((self.0 & TAG_MASK) >> TAG_SHIFT) as u16
+    }
+
+    pub(crate) const fn shared(self) -> bool {
+        self.0 & SHARED != 0
+    }
+
+    /// The state, or `None` for a word that no transition can have written.
+    pub(crate) const fn state(self) -> Option<State> {
+        if self.0 & ZERO_MASK != 0 {
+            return None;
+        }
+        match self.0 & STATE_MASK {
+            0 => Some(State::Free),
+            1 => Some(State::Init),
+            2 => Some(State::Live),
+            3 => Some(State::Retired),
+            _ => None,
+        }
+    }
+
+    /// Whether it is LIVE with this generation, whatever the tag and the shared flag.
+    #[inline]
+    pub(crate) const fn is_live(self, generation: u64) -> bool {
+        self.0 & !(TAG_MASK | SHARED) == Self::new(generation, 0, false, State::Live).0
+    }
+
+    /// Whether this generation is issued or about to be: INIT or LIVE.
+    #[inline]
+    pub(crate) const fn is_current(self, generation: u64) -> bool {
+        self.is_live(generation)
+            || self.0 & !(TAG_MASK | SHARED) == Self::new(generation, 0, false, State::Init).0
+    }
+
+    const fn tagged(self, tag: u16) -> Self {
+        Self(self.0 & !TAG_MASK | (tag as u64) << TAG_SHIFT)
+    }
+}
+
+/// What became of a claim.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    /// INIT, and ours.
+    Claimed,
+    /// Somebody else was first.
+    Lost,
+}
+
+/// What became of an attempt to set the shared flag.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// The word says LIVE, tag 0, shared: the caller, whose bit or count is there already, holds.
+    Shared,
+    /// It is something else by now.
+    Lost(Snapshot),
+}
+
+/// What became of a private close.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Renew {
+    /// INIT with the next generation; still the caller's.
+    Renewed {
+        /// The generation that the entry will issue next.
+        next: u64,
+    },
+    /// RETIRED; the caller still has to take its bit away.
+    Retired,
+    /// Somebody opened it or is deciding about it: take the long way.
+    Refused,
+}
+
+/// A word that carries our tag since a moment before now; the ticket for [`HandleWord::release`].
+#[must_use]
+#[derive(Clone, Copy)]
+pub(crate) struct Reserved(Snapshot);
+
+impl Reserved {
+    pub(crate) const fn generation(self) -> u64 {
+        self.0.generation()
+    }
+}
+
+/// What became of a release.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Release {
+    /// FREE with the next generation.
+    Freed,
+    /// RETIRED.
+    Retired,
+    /// An opener or a newer closer came between; the decision is theirs.
+    Overtaken,
+}
+
+/// A handle word in place.
+///
+/// `bits` and this word are a Dekker pair: whoever sets a bit then reads the word, whoever tags the word then reads the
+/// bits, and one of the two must see the other. Hence SeqCst wherever the text below says `[D]`.
+#[derive(Clone, Copy)]
+pub(crate) struct HandleWord<'a>(&'a Word);
+
+impl<'a> HandleWord<'a> {
+    pub(crate) const fn new(word: &'a Word) -> Self {
+        Self(word)
+    }
+
+    /// Reads it for a caller that decides nothing by it alone, or that holds the handle already.
+    #[inline]
+    pub(crate) fn peek(self) -> Snapshot {
+        // Acquire: word: obtains kind, length and payload; pairs with the Release in `publish`.
+        Snapshot(self.0.load(Ordering::Acquire))
+    }
+
+    /// Reads it for a caller that has just set a bit, or is about to tag.
+    pub(crate) fn load(self) -> Snapshot {
+        // SeqCst [D]: word: ordered after the caller's `bits |= me`; pairs with the tag CAS in `reserve`.
+        Snapshot(self.0.load(Ordering::SeqCst))
+    }
+
+    /// FREE g -> INIT g. The caller's bit is set.
+    pub(crate) fn claim(self, seen: Snapshot) -> Claim {
+        let init = Snapshot::new(seen.generation(), 0, false, State::Init);
+        debug_assert_eq!(seen.state(), Some(State::Free));
+        // SeqCst [D]: word: publishes the claimer's bit to any `finish` that tags INIT; obtains, from the CAS that freed
+        // the entry, everything earlier holders did with the payload. Failure decides nothing: Relaxed.
+        match self.0.compare_exchange(seen.0, init.0, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) => Claim::Claimed,
+            Err(_) => Claim::Lost,
+        }
+    }
+
+    /// INIT g, any tag -> LIVE g, tag 0, shared 0, by a plain store.
+    ///
+    /// Only the claimer calls it. Others may at most exchange the tag of INIT meanwhile: a `finish` that does finds the
+    /// claimer's bit, which is set since before the word became INIT, and gives up; its CAS to FREE never comes.
+    #[inline]
+    pub(crate) fn publish(self, generation: u64) {
+        let live = Snapshot::new(generation, 0, false, State::Live);
+        // Release: word: publishes kind, length, payload and the local count; pairs with the loads in `peek` and `load`.
+        // It need not be SeqCst: no decision of this thread follows that reads `bits`.
+        self.0.store(live.0, Ordering::Release);
+    }
+
+    /// LIVE g, any tag -> LIVE g, tag 0, shared 1. The caller's bit (or its process's count) is there already.
+    pub(crate) fn share(self, seen: Snapshot) -> Share {
+        let shared = Snapshot::new(seen.generation(), 0, true, State::Live);
+        // SeqCst [D]: word: takes back any tag written before; pairs with the CAS in `release`, which then fails.
+        match self.0.compare_exchange(seen.0, shared.0, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => Share::Shared,
+            Err(now) => Share::Lost(Snapshot(now)),
+        }
+    }
+
+    /// LIVE g, tag 0, shared 0 -> INIT g+1 (or RETIRED): the whole of a private close.
+    #[inline]
+    pub(crate) fn renew(self, generation: u64, generation_bits: u32) -> Renew {
+        let expected = Snapshot::new(generation, 0, false, State::Live);
+        let next = generation + 1;
+        let retire = next >> generation_bits != 0;
+        let new = if retire {
+            Snapshot::new(generation, 0, false, State::Retired)
+        } else {
+            Snapshot::new(next, 0, false, State::Init)
+        };
+        // SeqCst [D]: word: ends generation g; an opener's CAS in `share` expects the same value, so one of them fails.
+        match self.0.compare_exchange(expected.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) if retire => Renew::Retired,
+            Ok(_) => Renew::Renewed { next },
+            Err(_) => Renew::Refused,
+        }
+    }
+
+    /// any tag -> my tag. `None`: the word changed since `seen`; somebody newer is responsible.
+    pub(crate) fn reserve(self, seen: Snapshot, tag: u16) -> Option<Reserved> {
+        let mine = seen.tagged(tag);
+        // SeqCst [D]: word: announces the decision before `bits` is read; pairs with `load` after an opener's bit.
+        self.0
+            .compare_exchange(seen.0, mine.0, Ordering::SeqCst, Ordering::Relaxed)
+            .ok()
+            .map(|_| Reserved(mine))
+    }
+
+    /// g, my tag -> FREE g+1 (or RETIRED). The caller read an empty holder set after [`Self::reserve`].
+    pub(crate) fn release(self, reserved: Reserved, generation_bits: u32) -> Release {
+        let generation = reserved.generation();
+        let next = generation + 1;
+        let retire = next >> generation_bits != 0;
+        let new = if retire {
+            Snapshot::new(generation, 0, false, State::Retired)
+        } else {
+            Snapshot::new(next, 0, false, State::Free)
+        };
+        // SeqCst [D]: word: publishes that everybody's accesses are over (obtained from `bits`); pairs with `claim`.
+        match self.0.compare_exchange(reserved.0.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
+            Ok(_) if retire => Release::Retired,
+            Ok(_) => Release::Freed,
+            Err(_) => Release::Overtaken,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn states() -> impl Strategy<Value = State> {
+        prop_oneof![Just(State::Free), Just(State::Init), Just(State::Live), Just(State::Retired)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 1024 }, failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn pack_round_trips(generation in 0..1u64 << GENERATION_BITS, tag: u16, shared: bool, state in states()) {
+            let word = Snapshot::new(generation, tag, shared, state);
+            prop_assert_eq!(word.generation(), generation);
+            prop_assert_eq!(word.tag(), tag);
+            prop_assert_eq!(word.shared(), shared);
+            prop_assert_eq!(word.state(), Some(state));
+            prop_assert_eq!(word.raw() >> 60, 0);
+            prop_assert_eq!(word.is_live(generation), state == State::Live);
+            prop_assert_eq!(word.is_current(generation), matches!(state, State::Live | State::Init));
+            prop_assert!(!word.is_live(generation ^ 1));
+            prop_assert_eq!(word.tagged(7).tag(), 7);
+            prop_assert_eq!(word.tagged(7).generation(), generation);
+        }
+
+        #[test]
+        fn any_bits_are_refused_or_a_known_state(raw: u64) {
+            let word = Snapshot::from_raw(raw);
+            match word.state() {
+                Some(state) => {
+                    prop_assert_eq!(Snapshot::new(word.generation(), word.tag(), word.shared(), state).raw(), raw);
+                }
+                None => prop_assert!(raw >> 60 != 0 || raw & 0x7f > 3),
+            }
+        }
+    }
+
+    #[test]
+    fn zeroed_memory_is_free_generation_zero() {
+        let word = Snapshot::from_raw(0);
+        assert_eq!((word.state(), word.generation(), word.tag()), (Some(State::Free), 0, 0));
+    }
+
+    #[test]
+    fn the_last_generation_retires_on_both_ways_out() {
+        let word = Word::new(Snapshot::new(15, 0, false, State::Live).raw());
+        let handle = HandleWord::new(&word);
+        assert_eq!(handle.renew(15, 4), Renew::Retired);
+        assert_eq!((handle.peek().state(), handle.peek().generation()), (Some(State::Retired), 15));
+
+        let word = Word::new(Snapshot::new(15, 0, true, State::Live).raw());
+        let handle = HandleWord::new(&word);
+        let reserved = handle.reserve(handle.load(), 3).unwrap();
+        assert_eq!(handle.release(reserved, 4), Release::Retired);
+        assert_eq!((handle.peek().state(), handle.peek().tag()), (Some(State::Retired), 0));
+    }
+
+    #[test]
+    fn a_tag_or_a_share_refuses_the_private_close() {
+        let word = Word::new(Snapshot::new(3, 0, false, State::Live).raw());
+        let handle = HandleWord::new(&word);
+        let reserved = handle.reserve(handle.load(), 9).unwrap();
+        assert_eq!(handle.renew(3, 36), Renew::Refused);
+        assert!(matches!(handle.share(handle.load()), Share::Shared));
+        assert_eq!(handle.renew(3, 36), Renew::Refused);
+        assert_eq!(handle.release(reserved, 36), Release::Overtaken);
+    }
+}
