@@ -1,6 +1,66 @@
-//! The shared segment under tenure.
+//! The shared segment under tenure: one run of bytes that several processes map, and the proof of who is alive.
+//!
+//! A [`Segment`] is for looking: it maps the bytes for reading and is nobody. [`Segment::join`] makes a member: a
+//! [`Lease`] has its own mapping, which pins the kernel lock that proves its owner alive, and usually a guardian that
+//! hears of the death of others within microseconds, without polling. What a dead member held is given back through
+//! the [`Reclaim`] of whoever owns the body. ARCHITECTURE.md has the glossary, the axioms `[A#]` and the invariants
+//! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
 
+#[cfg(not(loom))]
+mod backend;
+#[cfg(not(loom))]
+mod bells;
+mod body;
+#[cfg(not(loom))]
+mod control;
+pub mod crash;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod fork_flag;
+#[cfg(not(loom))]
+mod ground;
+#[cfg(not(loom))]
+mod guardian;
+#[cfg(not(loom))]
+mod header;
+#[cfg(not(loom))]
+mod host;
 pub mod id;
+#[cfg(not(loom))]
+mod join;
+pub mod layout;
+#[cfg(not(loom))]
+mod lease;
+#[cfg(not(loom))]
+mod listing;
+#[cfg(not(loom))]
+mod lock;
+#[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
+mod member;
+#[cfg(not(loom))]
+mod name;
+#[cfg(not(loom))]
+mod segment;
 pub mod sync;
 
+pub use body::Body;
+#[cfg(not(loom))]
+pub use error::{CommitError, JoinError, ListError, NotMember, OpenError, PunchError, RemoveError};
+#[cfg(not(loom))]
+pub use guardian::{Absence, Doorbell};
 pub use id::{Acquire, LeaseId, MEMBERS_MAX, Recovery};
+#[cfg(not(loom))]
+pub use join::JoinOptions;
+#[cfg(not(loom))]
+pub use lease::Lease;
+#[cfg(not(loom))]
+pub use listing::Listed;
+#[cfg(not(loom))]
+pub use member::Reclaim;
+#[cfg(not(loom))]
+pub use name::{Backend, Place};
+#[cfg(not(loom))]
+pub use segment::{LeaseInfo, Segment, Spec};

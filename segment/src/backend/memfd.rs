@@ -1,0 +1,76 @@
+//! `Memfd`: a file without a name, sealed so that nobody can shrink it, passed on as a descriptor.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{MemfdFlags, OFlags, SealFlags};
+use rustix::io::Errno;
+
+use super::{Creation, named, refusal};
+use crate::error::OpenError;
+use crate::ground::{Ground, LockFile, reopen};
+use crate::header::Header;
+use crate::mapping::{Access, Mapping};
+use crate::name::Backend;
+
+const PLACE: &str = "memfd";
+const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW);
+
+/// A memfd that is not executable where the kernel knows the difference (Linux 6.3).
+pub(crate) fn memfd(name: &str) -> Result<OwnedFd, OpenError> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        result => result,
+    }
+    .map_err(os("create a memfd"))
+}
+
+pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Ground, OpenError> {
+    let fd = memfd("tenure")?;
+    creation.reserve(&fd, PLACE)?;
+    let total = creation.header.plan.total_bytes();
+    let memory =
+        Mapping::file(&fd, total, Access::Work).map_err(|e| refusal(e, "map the memfd", total, PLACE))?;
+    creation.fill(&memory, PLACE)?;
+    drop(memory);
+    rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(os("seal the memfd"))?;
+    ground(creation.header, &fd, true)
+}
+
+/// Attaches by a description of our own: the one that was passed on is shared with whoever passed it.
+pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Ground, OpenError> {
+    use std::os::fd::AsFd;
+    let fd = reopen(passed.as_fd(), OFlags::RDONLY).map_err(|source| OpenError::Os {
+        what: "reopen the memfd",
+        place: PLACE.into(),
+        source,
+    })?;
+    named::check_file_system(&fd, Path::new(PLACE))?;
+    let found = rustix::fs::fcntl_get_seals(&fd).unwrap_or(SealFlags::empty());
+    if !found.contains(SEALS) {
+        return Err(OpenError::NotSealed { expected: SEALS.bits(), found: found.bits() });
+    }
+    let header = Header::read_file(&fd, PLACE, layout_hash, true)?;
+    ground(header, &fd, false)
+}
+
+fn ground(header: Header, fd: &OwnedFd, created: bool) -> Result<Ground, OpenError> {
+    let backend = Backend::Memfd;
+    if header.backend != backend.code() {
+        return Err(OpenError::OtherBackend {
+            place: PLACE.into(),
+            expected: backend,
+            found: header.backend,
+        });
+    }
+    let os = |what| move |source| OpenError::Os { what, place: PLACE.into(), source };
+    let looker = Mapping::file(fd, header.plan.total_bytes(), Access::Look).map_err(os("map the memfd"))?;
+    looker.keep_from_dumps().map_err(os("keep the memfd out of core dumps"))?;
+    let lock = LockFile::of(fd, None).map_err(os("reopen the memfd"))?;
+    Ok(Ground { backend, header, created, name: None, lock: Some(lock), looker })
+}
+
+fn os(what: &'static str) -> impl FnOnce(Errno) -> OpenError {
+    move |source| OpenError::Os { what, place: PLACE.into(), source: source.into() }
+}

@@ -1,0 +1,95 @@
+//! The backends: how the bytes come to be. Each makes a [`Ground`] and is never swapped for another silently.
+
+pub(crate) mod anonymous;
+pub(crate) mod file;
+pub(crate) mod memfd;
+pub(crate) mod named;
+pub(crate) mod private;
+pub(crate) mod sysv;
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::FallocateFlags;
+
+use crate::body::Body;
+use crate::control::Control;
+use crate::crash_point;
+use crate::error::OpenError;
+use crate::header::Header;
+use crate::mapping::Mapping;
+use crate::segment::Spec;
+
+/// What a creator brings: the header to be, the ranges to reserve, and the one who fills the body.
+pub(crate) struct Creation<'a> {
+    pub(crate) header: Header,
+    pub(crate) spec: &'a Spec,
+    pub(crate) init: &'a mut dyn FnMut(Body<'_>),
+}
+
+impl Creation<'_> {
+    /// Sizes `fd` and reserves what is to be committed from the start, so that nothing faults later [A7].
+    pub(crate) fn reserve(&self, fd: impl AsFd, place: &str) -> Result<(), OpenError> {
+        let total = self.header.plan.total_bytes();
+        rustix::fs::ftruncate(&fd, total).map_err(|e| refusal(e.into(), "size the segment", total, place))?;
+        crash_point!("segment.create.sized");
+        for (offset, bytes) in self.ranges() {
+            rustix::fs::fallocate(&fd, FallocateFlags::empty(), offset, bytes)
+                .map_err(|e| refusal(e.into(), "reserve memory", self.wanted(), place))?;
+        }
+        crash_point!("segment.create.reserved");
+        Ok(())
+    }
+
+    /// The same by touching the pages, for memory that has no file.
+    pub(crate) fn populate(&self, memory: &Mapping, place: &str) -> Result<(), OpenError> {
+        let page = rustix::param::page_size() as u64;
+        for (offset, bytes) in self.ranges() {
+            let start = offset / page * page;
+            let bytes = offset + bytes - start;
+            memory
+                .advise(start as usize, bytes as usize, rustix::mm::Advice::LinuxPopulateWrite)
+                .map_err(|e| refusal(e, "reserve memory", self.wanted(), place))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the header, and has the body filled.
+    pub(crate) fn fill(&mut self, memory: &Mapping, place: &str) -> Result<(), OpenError> {
+        // SAFETY: the mapping is page aligned, has the plan's length, and nobody else knows of it yet.
+        unsafe { self.header.write(memory.base()) }.map_err(|source| OpenError::Os {
+            what: "write the header",
+            place: place.to_owned(),
+            source,
+        })?;
+        // SAFETY: as above; the view ends with this call.
+        let control = unsafe { Control::over(memory.base(), self.header.plan) };
+        (self.init)(control.body());
+        crash_point!("segment.create.initialised");
+        Ok(())
+    }
+
+    /// The bytes before the body, then what the owner of the body asks for, as offset and length in the segment.
+    fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        let body = self.header.plan.body_offset;
+        let wanted = self.spec.commit.iter().filter(|range| range.start < range.end);
+        std::iter::once((0, body))
+            .chain(wanted.map(move |range| (body + range.start, range.end - range.start)))
+    }
+
+    fn wanted(&self) -> u64 {
+        self.ranges().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Full is a word of its own; the rest is the system's.
+pub(crate) fn refusal(source: io::Error, what: &'static str, wanted: u64, place: &str) -> OpenError {
+    let place = place.to_owned();
+    match source.raw_os_error() {
+        // EFAULT is how populating answers where a touch would have faulted.
+        Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EFAULT | libc::EFBIG) => {
+            OpenError::NoSpace { wanted, place }
+        }
+        _ => OpenError::Os { what, place, source },
+    }
+}

@@ -1,0 +1,164 @@
+//! `SysV`: memory for where a shared file mapping is refused, and a small lock file that makes it findable.
+//!
+//! The memory is marked for removal as soon as its creator is attached. Linux lets others attach by its identifier
+//! for as long as anybody is, and frees it with the last: so neither a creator killed before the lock file has its
+//! name, nor the death of everybody, leaves memory that somebody would have to remove by hand. The price is that the
+//! contents go with the last process that has the segment open. A lock file whose memory is gone belongs to nobody;
+//! the next creator replaces it, unless a lease of it is still held: then the memory merely is out of reach from
+//! here (another IPC namespace), which is an error.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::OFlags;
+
+use super::named::{self, Unlinked};
+use super::{Creation, refusal};
+use crate::error::OpenError;
+use crate::ground::{Ground, LockFile};
+use crate::header::Header;
+use crate::lock;
+use crate::mapping::{Access, Mapping};
+use crate::name::{Backend, FileName};
+
+const LOCK_FILE_BYTES: u64 = 4096;
+
+/// What a look at the name found.
+enum Found {
+    Nothing,
+    Ground(Box<Ground>),
+    /// A lock file whose memory is gone.
+    Husk(OwnedFd),
+}
+
+pub(crate) fn open(name: &FileName, layout_hash: u64) -> Result<Option<Ground>, OpenError> {
+    match look(name, layout_hash)? {
+        Found::Ground(ground) => Ok(Some(*ground)),
+        Found::Nothing | Found::Husk(_) => Ok(None),
+    }
+}
+
+pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Result<Ground, OpenError> {
+    let path = name.path();
+    let place = path.display().to_string();
+    let os = |what| {
+        let place = place.clone();
+        move |source| OpenError::Os { what, place, source }
+    };
+    for _ in 0..named::ATTEMPTS {
+        match look(name, creation.spec.layout_hash)? {
+            Found::Ground(ground) => return Ok(*ground),
+            Found::Nothing => {}
+            Found::Husk(fd) => {
+                // Nobody can join it without its memory, so this lock need only keep other replacers out.
+                if !lock::try_replace(&fd).map_err(os("lock the husk"))? {
+                    std::thread::yield_now();
+                    continue;
+                }
+                if matches!(named::unlink(&path, &fd).map_err(os("remove the husk"))?, Unlinked::Moved) {
+                    continue;
+                }
+            }
+        }
+        let memory = create_memory(creation, &place)?;
+        let header = creation.header;
+        let created = named::create(name, &mut |fd| {
+            let words = header.words().map_err(os("write the header"))?;
+            let mut bytes = vec![0; LOCK_FILE_BYTES as usize];
+            for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
+                chunk.copy_from_slice(&word.to_le_bytes());
+            }
+            match rustix::io::pwrite(fd, &bytes, 0) {
+                Ok(n) if n == bytes.len() => Ok(()),
+                Ok(_) => Err(OpenError::NoSpace { wanted: LOCK_FILE_BYTES, place: place.clone() }),
+                Err(e) => Err(refusal(e.into(), "write the lock file", LOCK_FILE_BYTES, &place)),
+            }
+        })?;
+        // Dropping the memory of a lost race detaches it, and so frees it.
+        if let Some(fd) = created {
+            return ground(name, header, memory, &fd, true);
+        }
+    }
+    Err(OpenError::Contended { place, attempts: named::ATTEMPTS })
+}
+
+/// Memory that is filled, attached for looking, and already marked for removal.
+fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, OpenError> {
+    let total = creation.header.plan.total_bytes();
+    let flags = libc::IPC_CREAT | libc::IPC_EXCL | libc::SHM_NORESERVE | 0o600;
+    // SAFETY: no memory arguments.
+    let shmid = unsafe { libc::shmget(libc::IPC_PRIVATE, total as usize, flags) };
+    if shmid < 0 {
+        return Err(refusal(io::Error::last_os_error(), "create SysV memory", total, place));
+    }
+    let attached = Mapping::sysv(shmid, total, Access::Work);
+    // SAFETY: IPC_RMID takes no buffer. Whether or not we are attached, nobody shall have to remove it by hand.
+    unsafe { libc::shmctl(shmid, libc::IPC_RMID, std::ptr::null_mut()) };
+    let memory = attached.map_err(|e| refusal(e, "attach SysV memory", total, place))?;
+    creation.header.shmid = shmid;
+    creation.populate(&memory, place)?;
+    creation.fill(&memory, place)?;
+    memory.make_readable_only().map_err(|source| OpenError::Os {
+        what: "protect SysV memory",
+        place: place.to_owned(),
+        source,
+    })?;
+    Ok(memory)
+}
+
+fn look(name: &FileName, layout_hash: u64) -> Result<Found, OpenError> {
+    let path = name.path();
+    let place = path.display().to_string();
+    let Some(fd) = named::open_existing(&path, OFlags::RDWR)? else { return Ok(Found::Nothing) };
+    let header = Header::read_file(&fd, &place, layout_hash, false)?;
+    if header.backend != Backend::SysV.code() {
+        return Err(OpenError::OtherBackend { place, expected: Backend::SysV, found: header.backend });
+    }
+    if let Ok(memory) = attach(&header) {
+        // SAFETY: an attached mapping is page aligned and, by the check in `attach`, long enough.
+        let inside = unsafe { Header::read_mapping(memory.base(), &place, layout_hash) };
+        // An identifier that was used again names memory with another creation id, or no segment at all.
+        if inside.is_ok_and(|inside| inside == header) {
+            return ground(name, header, memory, &fd, false).map(|ground| Found::Ground(Box::new(ground)));
+        }
+    }
+    match lock::first_held(&fd) {
+        Ok(None) => Ok(Found::Husk(fd)),
+        Ok(Some(_)) => Err(OpenError::Unreachable { place, shmid: header.shmid }),
+        Err(source) => Err(OpenError::Os { what: "ask for the locks of", place, source }),
+    }
+}
+
+/// Attaches for looking, if the memory behind the identifier has the length we expect.
+fn attach(header: &Header) -> io::Result<Mapping> {
+    // SAFETY: plain integers.
+    let mut stat: libc::shmid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: a buffer of ours for the kernel to fill.
+    if unsafe { libc::shmctl(header.shmid, libc::IPC_STAT, &raw mut stat) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let total = header.plan.total_bytes();
+    if stat.shm_segsz as u64 != total || u64::from(stat.shm_perm.cuid) != crate::host::effective_uid() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Mapping::sysv(header.shmid, total, Access::Look)
+}
+
+fn ground(
+    name: &FileName,
+    header: Header,
+    looker: Mapping,
+    fd: &OwnedFd,
+    created: bool,
+) -> Result<Ground, OpenError> {
+    let path = name.path();
+    let place = path.display().to_string();
+    let os = |what| {
+        let place = place.clone();
+        move |source| OpenError::Os { what, place, source }
+    };
+    looker.keep_from_dumps().map_err(os("keep SysV memory out of core dumps"))?;
+    let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the lock file"))?;
+    let (backend, name) = (Backend::SysV, Some(name.name.clone()));
+    Ok(Ground { backend, header, created, name, lock: Some(lock), looker })
+}

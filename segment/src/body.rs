@@ -1,0 +1,59 @@
+//! The part of a segment that belongs to whoever asked for it.
+
+use std::marker::PhantomData;
+
+use crate::sync::Word;
+
+/// The body of a segment, borrowed from a mapping: page aligned memory that other processes change meanwhile.
+///
+/// Only atomic accesses and raw copies may touch it. A body borrowed from a [`Segment`](crate::Segment) is mapped for
+/// reading: storing to it faults. Bytes that were never committed must not be touched, not even to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    base: *mut u8,
+    bytes: usize,
+    borrow: PhantomData<&'a Word>,
+}
+
+// SAFETY: a `Body` hands out `&[Word]` and a raw pointer; words are atomics and the pointer is the reader's business.
+unsafe impl Send for Body<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Body<'_> {}
+
+impl<'a> Body<'a> {
+    /// Asserts that `bytes` bytes at `base` are a body.
+    ///
+    /// # Safety
+    ///
+    /// - `base` is aligned to 4096, `bytes` is a multiple of 8;
+    /// - the range stays mapped for `'a`, and whoever accesses it meanwhile does so atomically or as the exclusive
+    ///   owner that the protocols of the upper crates make it.
+    #[must_use]
+    pub const unsafe fn assume(base: *mut u8, bytes: usize) -> Self {
+        Self { base, bytes, borrow: PhantomData }
+    }
+
+    /// The first byte.
+    #[inline]
+    #[must_use]
+    pub const fn base(self) -> *mut u8 {
+        self.base
+    }
+
+    /// The length in bytes, a multiple of 4096.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a body is never empty")]
+    pub const fn len(self) -> usize {
+        self.bytes
+    }
+
+    /// The whole body as words.
+    #[inline]
+    #[must_use]
+    pub const fn words(self) -> &'a [Word] {
+        // SAFETY: in range and aligned by the contract of `assume`; words are atomics, so writes by others through
+        // their own mappings are no aliasing violation [A1].
+        unsafe { std::slice::from_raw_parts(self.base.cast::<Word>(), self.bytes / 8) }
+    }
+}

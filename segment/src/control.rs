@@ -1,0 +1,124 @@
+//! The shared words of the segment itself, as a view over a mapping: leases, bells, membership.
+
+use std::marker::PhantomData;
+use std::sync::atomic::AtomicU32;
+
+use crate::body::Body;
+use crate::layout::{MEMBERSHIP_OFFSET, Plan};
+use crate::sync::{Ordering, Word, fence};
+
+/// What a lease word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseWord(pub(crate) u64);
+
+impl LeaseWord {
+    const FREE: u64 = 0;
+    const LIVE: u64 = 1;
+    /// The last epoch a slot can have; a slot that got there (only scribbling can do it) is not taken again.
+    pub(crate) const EPOCH_MAX: u64 = (1 << 56) - 1;
+
+    pub(crate) const fn live(epoch: u64) -> Self {
+        Self(epoch << 8 | Self::LIVE)
+    }
+
+    /// The same epoch, nobody's.
+    pub(crate) const fn freed(self) -> Self {
+        Self(self.0 & !0xFF | Self::FREE)
+    }
+
+    pub(crate) const fn epoch(self) -> u64 {
+        self.0 >> 8
+    }
+
+    /// Anything but FREE has, or had, an owner: a scribbled state is cleaned up like a dead one.
+    pub(crate) const fn is_dirty(self) -> bool {
+        self.0 & 0xFF != Self::FREE
+    }
+}
+
+/// The view. `Copy`, because it borrows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Control<'a> {
+    base: *mut u8,
+    plan: Plan,
+    borrow: PhantomData<&'a Word>,
+}
+
+// SAFETY: a `Control` hands out atomics only.
+unsafe impl Send for Control<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Control<'_> {}
+
+impl<'a> Control<'a> {
+    /// # Safety
+    ///
+    /// `base` starts a mapping of `plan.total_bytes()` bytes that stays for `'a`.
+    pub(crate) const unsafe fn over(base: *mut u8, plan: Plan) -> Self {
+        Self { base, plan, borrow: PhantomData }
+    }
+
+    fn word(self, offset: u64) -> &'a Word {
+        // SAFETY: `offset` comes from the plan, so it is aligned and inside the mapping; words are atomics [A1].
+        unsafe { Word::from_ptr(self.base.add(offset as usize).cast()) }
+    }
+
+    fn futex(self, offset: u64) -> &'a AtomicU32 {
+        // SAFETY: as in `word`; futex words are never accessed at another width.
+        unsafe { AtomicU32::from_ptr(self.base.add(offset as usize).cast()) }
+    }
+
+    pub(crate) const fn plan(self) -> Plan {
+        self.plan
+    }
+
+    /// All slots.
+    pub(crate) fn slots(self) -> impl DoubleEndedIterator<Item = u8> {
+        (0..self.plan.members).map(|i| i as u8)
+    }
+
+    pub(crate) fn lease(self, index: u8) -> &'a Word {
+        self.word(self.plan.lease_offset(index))
+    }
+
+    /// The lease word, for one who may only look: mappings for reading allow relaxed loads only.
+    pub(crate) fn look(self, index: u8) -> LeaseWord {
+        let word = LeaseWord(self.lease(index).load(Ordering::Relaxed));
+        // Acquire: pairs with the Release of whoever changed the word, so that `pid` is at least as new.
+        fence(Ordering::Acquire);
+        word
+    }
+
+    pub(crate) fn pid(self, index: u8) -> &'a Word {
+        self.word(self.plan.lease_offset(index) + 8)
+    }
+
+    pub(crate) fn bell(self, owner: u8, watcher: u8) -> &'a AtomicU32 {
+        self.futex(self.plan.bell_offset(owner, watcher))
+    }
+
+    pub(crate) fn membership(self) -> &'a AtomicU32 {
+        self.futex(MEMBERSHIP_OFFSET)
+    }
+
+    pub(crate) fn body(self) -> Body<'a> {
+        // SAFETY: the plan keeps the body inside the mapping and aligned to 4096; it stays for `'a`.
+        unsafe { Body::assume(self.base.add(self.plan.body_offset as usize), self.plan.body_bytes as usize) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lease_words_round_trip() {
+        for epoch in [0, 1, 77, LeaseWord::EPOCH_MAX] {
+            let live = LeaseWord::live(epoch);
+            assert!(live.is_dirty());
+            assert_eq!(live.epoch(), epoch);
+            assert!(!live.freed().is_dirty());
+            assert_eq!(live.freed().epoch(), epoch);
+        }
+        assert!(LeaseWord(0xFF).is_dirty(), "an unknown state is dirty");
+    }
+}

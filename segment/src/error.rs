@@ -1,0 +1,371 @@
+//! What can go wrong, one enum per family of operations: what was expected, what was found, and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::name::Backend;
+
+/// Why a segment could not be created or attached. Nothing is left behind by a creation that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The name cannot be a file name of ours.
+    #[error("{name:?} cannot name a segment: {why}")]
+    InvalidName {
+        /// The name as it was given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The geometry asked for, or the one found in the header, cannot be.
+    #[error("{what} is {found}, the limit is {limit}")]
+    Geometry {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        found: u64,
+        /// The largest possible value (for offsets: the only one).
+        limit: u64,
+    },
+    /// Nothing of that name exists on this boot.
+    #[error("no segment at {place}; create it first")]
+    NotFound {
+        /// Where it was looked for.
+        place: String,
+    },
+    /// This kind of segment has no name: it reaches others by inheritance or as a file descriptor.
+    #[error("a segment of the backend {backend} cannot be opened by name; hand on the one that exists")]
+    Nameless {
+        /// The backend.
+        backend: Backend,
+    },
+    /// The bytes do not begin with our magic.
+    #[error("{place} is not a segment: magic is {found:#018x}, expected {expected:#018x}")]
+    NotASegment {
+        /// Which file.
+        place: String,
+        /// The magic.
+        expected: u64,
+        /// The first word found.
+        found: u64,
+    },
+    /// Made by another version of the layout.
+    #[error(
+        "{place} has layout version {found}, this program speaks {expected}; let the other program remove it"
+    )]
+    Version {
+        /// Which file.
+        place: String,
+        /// Ours.
+        expected: u64,
+        /// Theirs.
+        found: u64,
+    },
+    /// Made by a program whose layout differs in some byte.
+    #[error("{place} has layout hash {found:#018x}, this program expects {expected:#018x}")]
+    LayoutHash {
+        /// Which file.
+        place: String,
+        /// Ours, mixed with the caller's.
+        expected: u64,
+        /// Theirs.
+        found: u64,
+    },
+    /// Made on a machine of another byte order.
+    #[error("{place} has byte order {found:#018x}, expected {expected:#018x}")]
+    ByteOrder {
+        /// Which file.
+        place: String,
+        /// The mark as we write it.
+        expected: u64,
+        /// The mark as found.
+        found: u64,
+    },
+    /// Made for another page size.
+    #[error("{place} was made for pages of {found} bytes, this kernel has {expected}")]
+    PageBytes {
+        /// Which file.
+        place: String,
+        /// Ours.
+        expected: u64,
+        /// Theirs.
+        found: u64,
+    },
+    /// Made on another boot or another host.
+    #[error(
+        "{place} was made on boot {found}, this is boot {expected}; its contents belong to nobody: remove it"
+    )]
+    Boot {
+        /// Which file.
+        place: String,
+        /// This boot.
+        expected: String,
+        /// The boot found in the header.
+        found: String,
+    },
+    /// Belongs to another user.
+    #[error("{place} belongs to uid {found} (by its {by}), we are {expected}")]
+    Owner {
+        /// Which file.
+        place: String,
+        /// Our effective user id.
+        expected: u64,
+        /// Theirs.
+        found: u64,
+        /// `inode` or `header`.
+        by: &'static str,
+    },
+    /// Shorter than its header promises.
+    #[error("{place} is truncated: {found} bytes, expected {expected}")]
+    Truncated {
+        /// Which file.
+        place: String,
+        /// The bytes promised (the header itself at least).
+        expected: u64,
+        /// The bytes found.
+        found: u64,
+    },
+    /// Made by another backend than the one asked for.
+    #[error("{place} was made by the backend {found}, asked for {expected}")]
+    OtherBackend {
+        /// Which file.
+        place: String,
+        /// The one asked for.
+        expected: Backend,
+        /// The one in the header, by its number.
+        found: u64,
+    },
+    /// A memfd that could still shrink, and so fault its users.
+    #[error("the memfd lacks seals: found {found:#x}, expected at least {expected:#x}")]
+    NotSealed {
+        /// F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW.
+        expected: u32,
+        /// What F_GET_SEALS answered; zero also for what is not a memfd.
+        found: u32,
+    },
+    /// A file system on which the lock that proves life, or the sharing itself, cannot be relied on.
+    #[error("{place} lies on {found}; use a directory on tmpfs, ext4, xfs or btrfs")]
+    FileSystem {
+        /// Which file.
+        place: String,
+        /// Its name if we know it, and its number.
+        found: String,
+    },
+    /// The memory could not be reserved.
+    #[error("no space for {wanted} bytes at {place}")]
+    NoSpace {
+        /// The bytes that were to be reserved.
+        wanted: u64,
+        /// Where.
+        place: String,
+    },
+    /// The memory of a SysV segment is out of reach (another IPC namespace) although it has members.
+    #[error("{place} names SysV memory {shmid} that cannot be attached from here although members hold it")]
+    Unreachable {
+        /// The lock file.
+        place: String,
+        /// The identifier in it.
+        shmid: i32,
+    },
+    /// It kept appearing and vanishing while we tried.
+    #[error("{place} appeared and vanished {attempts} times; somebody is removing it in a loop")]
+    Contended {
+        /// Which file.
+        place: String,
+        /// How often we tried.
+        attempts: u32,
+    },
+    /// The system refused something that has no better name here.
+    #[error("cannot {what} ({place})")]
+    Os {
+        /// The operation.
+        what: &'static str,
+        /// Where.
+        place: String,
+        /// The answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a process could not become a member.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Every slot has an owner, or a dead owner that somebody is still cleaning up after.
+    #[error("all {members} leases are taken")]
+    Full {
+        /// The size of the lease table.
+        members: u16,
+    },
+    /// The lock vanished with the file descriptor, although the mapping should have kept it.
+    #[error(
+        "{place} does not keep a lock that only a mapping holds (overlayfs does not); use another file system"
+    )]
+    LockNotPinned {
+        /// Which file.
+        place: String,
+    },
+    /// The segment was removed after it was opened: nobody else would ever find it.
+    #[error("{place} was removed; open it again")]
+    Removed {
+        /// Which file.
+        place: String,
+    },
+    /// Somebody truncated the file after it was opened.
+    #[error("{place} is truncated: {found} bytes, expected {expected}")]
+    Truncated {
+        /// Which file.
+        place: String,
+        /// The bytes promised.
+        expected: u64,
+        /// The bytes found.
+        found: u64,
+    },
+    /// Our file descriptor was closed or replaced by somebody else in this process, and no path leads back.
+    #[error("the descriptor of {place} was closed or replaced by somebody in this process")]
+    LostDescriptor {
+        /// Which file.
+        place: String,
+    },
+    /// The system refused something that has no better name here.
+    #[error("cannot {what}")]
+    Os {
+        /// The operation.
+        what: &'static str,
+        /// The answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why this process is not, or no longer, the member that it takes itself for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotMember {
+    /// This is a forked child of the member. It may join on its own.
+    #[error("a forked child is not a member until it joins")]
+    ForkedChild,
+    /// The lease was given back.
+    #[error("the member has left")]
+    Left,
+}
+
+/// Why bytes of the body could not be reserved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Not a member.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The range ends behind the body.
+    #[error("bytes {start}..{end} are not within the body of {body_bytes}")]
+    OutOfBody {
+        /// First byte asked for.
+        start: u64,
+        /// First byte not asked for.
+        end: u64,
+        /// The length of the body.
+        body_bytes: u64,
+    },
+    /// The file system (or the machine) has no room. Nothing was reserved.
+    #[error("no space for {wanted} bytes")]
+    NoSpace {
+        /// The bytes that were to be reserved.
+        wanted: u64,
+    },
+    /// Somebody truncated the file: touching the segment beyond that faults.
+    #[error("the segment is truncated: {found} bytes, expected {expected}")]
+    Truncated {
+        /// The bytes promised.
+        expected: u64,
+        /// The bytes found.
+        found: u64,
+    },
+    /// The system refused something that has no better name here.
+    #[error("cannot {what}")]
+    Os {
+        /// The operation.
+        what: &'static str,
+        /// The answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why bytes of the body could not be given back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PunchError {
+    /// Not a member.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The range ends behind the body.
+    #[error("bytes {start}..{end} are not within the body of {body_bytes}")]
+    OutOfBody {
+        /// First byte named.
+        start: u64,
+        /// First byte not named.
+        end: u64,
+        /// The length of the body.
+        body_bytes: u64,
+    },
+    /// The system refused.
+    #[error("cannot give memory back")]
+    Os(#[source] io::Error),
+}
+
+/// Why a segment was not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// The name cannot be a file name of ours.
+    #[error("{name:?} cannot name a segment: {why}")]
+    InvalidName {
+        /// The name as it was given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Nothing of that name exists.
+    #[error("no segment at {place}")]
+    NotFound {
+        /// Where it was looked for.
+        place: String,
+    },
+    /// Somebody is a member, or is cleaning up after one.
+    #[error("{place} has members (lease {lease} is held)")]
+    Held {
+        /// Which file.
+        place: String,
+        /// One lease that is held.
+        lease: u8,
+    },
+    /// This kind of segment has no name to remove; it goes with its last user.
+    #[error("a segment of the backend {backend} goes with its last user")]
+    Nameless {
+        /// The backend.
+        backend: Backend,
+    },
+    /// The system refused.
+    #[error("cannot {what} ({place})")]
+    Os {
+        /// The operation.
+        what: &'static str,
+        /// Where.
+        place: String,
+        /// The answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why the directory of segments could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot list {directory}")]
+pub struct ListError {
+    /// Which directory.
+    pub directory: PathBuf,
+    /// The answer.
+    #[source]
+    pub source: io::Error,
+}

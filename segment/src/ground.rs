@@ -1,0 +1,154 @@
+//! What a segment stands on: the memory, the file whose bytes are the locks, and the way to a fresh description of it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::control::Control;
+use crate::header::Header;
+use crate::mapping::{Access, Mapping};
+use crate::name::Backend;
+
+/// Which file a descriptor must refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(fd)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
+}
+
+/// The file whose bytes are the locks.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    pub(crate) fd: OwnedFd,
+    pub(crate) id: FileId,
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl LockFile {
+    /// Keeps a description of its own, for reading: it never locks and so never pins.
+    pub(crate) fn of(fd: impl AsFd, path: Option<PathBuf>) -> io::Result<Self> {
+        let id = FileId::of(&fd)?;
+        let own = reopen(fd.as_fd(), OFlags::RDONLY)?;
+        Ok(Self { fd: own, id, path })
+    }
+
+    /// Our descriptor, unless somebody in this process closed or replaced it.
+    pub(crate) fn probe(&self) -> Option<BorrowedFd<'_>> {
+        (FileId::of(&self.fd).ok()? == self.id).then(|| self.fd.as_fd())
+    }
+
+    /// A new open file description, which locks for itself. `None`: nothing leads back to the file any more.
+    pub(crate) fn fresh(&self) -> io::Result<Option<OwnedFd>> {
+        let by_number = self.probe().map(|fd| reopen(fd, OFlags::RDWR));
+        let fresh = match (by_number, &self.path) {
+            (Some(Ok(fd)), _) => fd,
+            (_, Some(path)) => match rustix::fs::open(path, RDWR | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(rustix::io::Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            },
+            (Some(Err(error)), None) => return Err(error),
+            (None, None) => return Ok(None),
+        };
+        Ok((FileId::of(&fresh)? == self.id).then_some(fresh))
+    }
+}
+
+const RDWR: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
+
+/// A new open file description of the same file.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(rustix::fs::openat(CWD, link, access | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Everything that a segment and its members share within the process.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) backend: Backend,
+    pub(crate) header: Header,
+    pub(crate) created: bool,
+    pub(crate) name: Option<String>,
+    /// `None` only for private memory.
+    pub(crate) lock: Option<LockFile>,
+    /// For looking, inherited by forked children; private memory has no other mapping.
+    pub(crate) looker: Mapping,
+}
+
+/// What a member stands on: memory for working, and the pin of the lock if the memory is not itself the pin.
+#[derive(Debug)]
+pub(crate) struct Footing {
+    pub(crate) memory: Mapping,
+    pin: Option<Mapping>,
+}
+
+impl Footing {
+    /// Lets go of the memory and then of the lock, keeping the addresses.
+    ///
+    /// # Safety
+    ///
+    /// Nobody accesses the memory from now on.
+    pub(crate) unsafe fn close_off(&self) -> io::Result<()> {
+        // SAFETY: passed on.
+        unsafe { self.memory.close_off()? };
+        // SAFETY: nobody can access the pin at all.
+        self.pin.as_ref().map_or(Ok(()), |pin| unsafe { pin.close_off() })
+    }
+}
+
+impl Ground {
+    /// The words, for looking.
+    pub(crate) fn look(&self) -> Control<'_> {
+        // SAFETY: the looker's mapping has the plan's length and lives as long as `self`.
+        unsafe { Control::over(self.looker.base(), self.header.plan) }
+    }
+
+    /// How errors call it.
+    pub(crate) fn place(&self) -> String {
+        let path = self.lock.as_ref().and_then(|lock| lock.path.as_ref());
+        path.map_or_else(|| self.backend.to_string(), |path| path.display().to_string())
+    }
+
+    /// Whether the lock file is also the memory.
+    pub(crate) const fn is_file_memory(&self) -> bool {
+        matches!(self.backend, Backend::Shm | Backend::File | Backend::Memfd)
+    }
+
+    /// Maps the memory for working so that the locks of `fd` last exactly as long. Forked children get nothing of it.
+    pub(crate) fn stand(&self, fd: &OwnedFd) -> io::Result<Footing> {
+        let bytes = self.header.plan.total_bytes();
+        let (memory, pin) = match self.backend {
+            Backend::Shm | Backend::File | Backend::Memfd => (Mapping::file(fd, bytes, Access::Work)?, None),
+            Backend::SysV => {
+                (Mapping::sysv(self.header.shmid, bytes, Access::Work)?, Some(Mapping::pin(fd)?))
+            }
+            Backend::Anonymous | Backend::Private => (self.looker.duplicate()?, Some(Mapping::pin(fd)?)),
+        };
+        memory.keep_from_children()?;
+        memory.keep_from_dumps()?;
+        Ok(Footing { memory, pin })
+    }
+
+    /// The bytes that the file system gave to the segment, where it keeps count of them.
+    pub(crate) fn committed_bytes(&self) -> Option<u64> {
+        let probe = self.lock.as_ref().filter(|_| self.is_file_memory())?.probe()?;
+        rustix::fs::fstat(probe).ok().map(|stat| stat.st_blocks as u64 * 512)
+    }
+
+    /// The length of the file that is the memory; `None` where the kernel keeps the length itself.
+    pub(crate) fn file_bytes(&self, fd: impl AsFd) -> io::Result<Option<u64>> {
+        if !self.is_file_memory() {
+            return Ok(None);
+        }
+        Ok(Some(rustix::fs::fstat(fd)?.st_size as u64))
+    }
+}

@@ -1,0 +1,183 @@
+//! Becoming a member. The order of the steps is the protocol: lock, pin, verify, recover, LIVE, bells, announce.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::thread::futex;
+
+use crate::control::{Control, LeaseWord};
+use crate::crash_point;
+use crate::error::JoinError;
+use crate::fork_flag::ForkFlag;
+use crate::ground::{FileId, Footing, Ground, LockFile};
+use crate::guardian::{Doorbell, Guardian};
+use crate::id::{Acquire, LeaseId};
+use crate::lease::Lease;
+use crate::lock;
+use crate::member::{self, Core, Reclaim};
+use crate::name::Backend;
+use crate::sync::Ordering;
+
+/// How to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// Start a guardian: hear of the death of others at once, and be heard. Costs a thread that sleeps.
+    pub guardian: bool,
+}
+
+impl Default for JoinOptions {
+    fn default() -> Self {
+        Self { guardian: true }
+    }
+}
+
+fn os(what: &'static str) -> impl FnOnce(io::Error) -> JoinError {
+    move |source| JoinError::Os { what, source }
+}
+
+/// Takes the lowest free slot of `ground`.
+pub(crate) fn join(
+    ground: &Arc<Ground>,
+    options: JoinOptions,
+    reclaim: Arc<dyn Reclaim>,
+) -> Result<Lease, JoinError> {
+    let flag = ForkFlag::new().map_err(os("map the fork flag"))?;
+    let Some(file) = &ground.lock else { return join_private(ground, flag, reclaim) };
+    let lost = || JoinError::LostDescriptor { place: ground.place() };
+
+    // Mapped and kept from children before it locks: a child forked meanwhile gets at most the descriptor.
+    let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
+    check_length(ground, &fd)?;
+    let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
+    crash_point!("segment.join.mapped");
+    // SAFETY: the mapping has the plan's length. It lives as long as the footing, and the `Lease` that gets both lets
+    // nobody use the view later; until then the view does not leave this function except into a guardian that is
+    // stopped first.
+    let control: Control<'static> = unsafe { Control::over(footing.memory.base(), ground.header.plan) };
+    let index = claim(control, &fd)?.ok_or(JoinError::Full { members: ground.header.plan.members })?;
+    crash_point!("segment.join.locked");
+    check_file(ground, file, &fd)?;
+
+    // From here on the mapping alone keeps the lock, if the file system is one where it does.
+    drop(fd);
+    let owned = match file.probe() {
+        Some(probe) => lock::is_owned(probe, index),
+        None => lock::is_owned(file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?, index),
+    };
+    if !owned.map_err(os("ask for our own lock"))? {
+        return Err(JoinError::LockNotPinned { place: ground.place() });
+    }
+    crash_point!("segment.join.unpinned");
+
+    // SAFETY: we hold the write lock on byte `index`, and recover for the slot that we are taking.
+    unsafe { member::recover(control, index, index, &*reclaim) };
+    crash_point!("segment.join.recovered");
+    let id = go_live(control, index);
+    crash_point!("segment.join.live");
+
+    // SAFETY: the mapping stays until `Lease::leave` or its drop closed the gate; the lease is LIVE until then [I1].
+    let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control) });
+    let (guardian, doorbell) = if options.guardian {
+        // SAFETY: the `Lease` stops the guardian before it lets go of the mapping.
+        match unsafe { Guardian::start(&core, control) } {
+            Ok(guardian) => (Some(guardian), Doorbell::Guardian),
+            Err(absence) => (None, Doorbell::Absent(absence)),
+        }
+    } else {
+        (None, Doorbell::Off)
+    };
+    crash_point!("segment.join.guarded");
+    announce(control);
+    crash_point!("segment.join.announced");
+    core.sweep();
+    // SAFETY: we made the lease LIVE and nobody else acts as it [I1].
+    let acquire = unsafe { Acquire::assume(id) };
+    Ok(Lease::new(acquire, core, control, flag, Some(footing), guardian, doorbell))
+}
+
+/// Claims a slot of memory that only this process has. There is nobody to fear, nothing to prove, nothing to recover.
+fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>) -> Result<Lease, JoinError> {
+    debug_assert_eq!(ground.backend, Backend::Private);
+    // SAFETY: the ground's only mapping is for working; the `Core` below keeps the ground.
+    let control: Control<'static> = unsafe { Control::over(ground.looker.base(), ground.header.plan) };
+    for index in control.slots() {
+        let word = control.lease(index);
+        // Acquire: pairs with the Release of the former owner's FREE.
+        let found = LeaseWord(word.load(Ordering::Acquire));
+        let live = LeaseWord::live(found.epoch() + 1);
+        if found.is_dirty() || found.epoch() == LeaseWord::EPOCH_MAX {
+            continue;
+        }
+        // Acquire: as above. Losing to another thread means the next slot.
+        if word.compare_exchange(found.0, live.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            let id = LeaseId { index, epoch: live.epoch() };
+            store_pid(control, index);
+            // SAFETY: as in `join`.
+            let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control) });
+            // SAFETY: as in `join`.
+            let acquire = unsafe { Acquire::assume(id) };
+            return Ok(Lease::new(acquire, core, control, flag, None::<Footing>, None, Doorbell::Off));
+        }
+    }
+    Err(JoinError::Full { members: ground.header.plan.members })
+}
+
+/// The lowest slot whose lock is granted. A slot at its last epoch (only scribbling gets there) is left alone.
+fn claim(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
+    for index in control.slots() {
+        if !lock::try_write(fd, index).map_err(os("lock a lease"))? {
+            continue;
+        }
+        // Acquire: pairs with the Release of whoever freed the slot.
+        if LeaseWord(control.lease(index).load(Ordering::Acquire)).epoch() < LeaseWord::EPOCH_MAX {
+            return Ok(Some(index));
+        }
+        lock::unlock(fd, index).map_err(os("unlock a lease"))?;
+    }
+    Ok(None)
+}
+
+/// The descriptor is still what we opened, and others can find it.
+fn check_file(ground: &Ground, file: &LockFile, fd: &OwnedFd) -> Result<(), JoinError> {
+    if FileId::of(fd).map_err(os("stat the segment"))? != file.id {
+        return Err(JoinError::LostDescriptor { place: ground.place() });
+    }
+    let links = rustix::fs::fstat(fd).map_err(|e| os("stat the segment")(e.into()))?.st_nlink;
+    if file.path.is_some() && links == 0 {
+        return Err(JoinError::Removed { place: ground.place() });
+    }
+    Ok(())
+}
+
+fn check_length(ground: &Ground, fd: &OwnedFd) -> Result<(), JoinError> {
+    let expected = ground.header.plan.total_bytes();
+    match ground.file_bytes(fd).map_err(os("stat the segment"))? {
+        Some(found) if found < expected => {
+            Err(JoinError::Truncated { place: ground.place(), expected, found })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn go_live(control: Control<'_>, index: u8) -> LeaseId {
+    let word = control.lease(index);
+    // Relaxed: the write lock is ours, so nobody changes the word; `claim` or `recover` acquired it.
+    let epoch = LeaseWord(word.load(Ordering::Relaxed)).epoch() + 1;
+    // Release: the recovery of the former owner comes before; pairs with the Acquire of recoverers and watchers.
+    word.store(LeaseWord::live(epoch).0, Ordering::Release);
+    store_pid(control, index);
+    LeaseId { index, epoch }
+}
+
+fn store_pid(control: Control<'_>, index: u8) {
+    // Relaxed: information only.
+    control.pid(index).store(u64::from(std::process::id()), Ordering::Relaxed);
+}
+
+/// Tells every guardian to look at the bells again.
+fn announce(control: Control<'_>) {
+    // Release: the bells armed before; pairs with the Acquire at the head of the guardian's loop.
+    control.membership().fetch_add(1, Ordering::Release);
+    let _ = futex::wake(control.membership(), futex::Flags::empty(), i32::MAX as u32);
+}

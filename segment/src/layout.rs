@@ -1,0 +1,170 @@
+//! Where everything of a segment lies that is not the body: the text that is the contract, and the same as numbers.
+
+use crate::id::MEMBERS_MAX;
+
+/// The layout of the segment's own bytes. LAYOUT.md carries the same text and a test holds the two equal.
+pub const LAYOUT: &str = "\
+segment (version 1): [header | lease table | bells | zeroes up to a multiple of 4096 | body]
+
+header, 512 bytes
+offset  field            meaning
+     0  magic            the bytes TENURESG
+     8  version          1
+    16  layout hash      FNV-1a of this text, continued over the hash of whoever owns the body
+    24  header length    512
+    32  members          slots in the lease table, 1 to 256
+    40  body offset      512 + 64*members + 8*members*members, rounded up to a multiple of 4096
+    48  body bytes       a multiple of 4096
+    56  total bytes      body offset + body bytes; no file of this segment is ever shorter
+    64  geometry         8 words that belong to whoever owns the body
+   128  boot id          2 words; unique for one boot of one kernel, so it names the host as well
+   144  creation id      random, never zero
+   152  uid              effective user id of the creator
+   160  page bytes       page size of the creator
+   168  byte order       0x0807060504030201
+   176  backend          1 shm, 2 file, 3 memfd, 4 anonymous, 5 sysv, 6 private
+   184  shmid            sysv: identifier of the memory; otherwise zero
+   192  zero             up to 448
+   448  membership       u32 futex: counts joins, a hint; then u32 zero
+   456  zero             up to 512
+
+lease table, 64 bytes a member
+     0  lease            {epoch:56 | state:8}; state 0 FREE, 1 LIVE, anything else counts as a dirty LIVE
+     8  pid              of the last owner, in its own namespace; information only
+    16  zero             up to 64
+
+bells, 8 bytes a cell, members x members; row = owner, column = watcher
+     0  bell             u32 futex: 0, or thread id | 0x80000000; the kernel sets 0x40000000 when the owner's thread ends
+     4  zero             u32
+
+sysv: the memory is as above, and a lock file of 4096 bytes repeats the header
+byte i of the file (anonymous: of a companion memfd; sysv: of the lock file) is the lock of lease i
+";
+
+/// The version of [`LAYOUT`].
+pub const VERSION: u64 = 1;
+
+/// The bytes of the header.
+pub const HEADER_BYTES: u64 = 512;
+
+/// The bytes of one line of the lease table.
+pub const LEASE_BYTES: u64 = 64;
+
+/// The bytes of one bell.
+pub const BELL_BYTES: u64 = 8;
+
+/// The alignment of the body and of its length.
+pub const BODY_ALIGN: u64 = 4096;
+
+/// The offset of the membership futex.
+pub const MEMBERSHIP_OFFSET: u64 = 448;
+
+/// The hash of [`LAYOUT`].
+pub const LAYOUT_HASH: u64 = fnv1a(FNV_START, LAYOUT.as_bytes());
+
+/// Where an FNV-1a hash starts.
+pub const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a over `bytes`, continuing from `hash`; start with [`FNV_START`].
+#[must_use]
+pub const fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+/// The hash that a header carries when the owner of the body states `body_hash`.
+#[must_use]
+pub const fn mixed_hash(body_hash: u64) -> u64 {
+    fnv1a(LAYOUT_HASH, &body_hash.to_le_bytes())
+}
+
+/// The offsets of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) members: u16,
+    pub(crate) body_offset: u64,
+    pub(crate) body_bytes: u64,
+}
+
+#[cfg_attr(loom, allow(dead_code, reason = "loom builds no mapping"))]
+impl Plan {
+    /// The plan for `members` and a body of at least `body_bytes`; `Err` says which number cannot be, and its limit.
+    pub(crate) const fn new(members: u64, body_bytes: u64) -> Result<Self, Nonsense> {
+        if members == 0 || members > MEMBERS_MAX as u64 {
+            return Err(Nonsense { what: "members", found: members, limit: MEMBERS_MAX as u64 });
+        }
+        let body_offset = (HEADER_BYTES + LEASE_BYTES * members + BELL_BYTES * members * members)
+            .next_multiple_of(BODY_ALIGN);
+        let limit = (i64::MAX as u64) - body_offset - BODY_ALIGN;
+        if body_bytes == 0 || body_bytes > limit {
+            return Err(Nonsense { what: "body bytes", found: body_bytes, limit });
+        }
+        let body_bytes = body_bytes.next_multiple_of(BODY_ALIGN);
+        Ok(Self { members: members as u16, body_offset, body_bytes })
+    }
+
+    pub(crate) const fn total_bytes(&self) -> u64 {
+        self.body_offset + self.body_bytes
+    }
+
+    pub(crate) const fn lease_offset(&self, index: u8) -> u64 {
+        HEADER_BYTES + LEASE_BYTES * index as u64
+    }
+
+    pub(crate) const fn bell_offset(&self, owner: u8, watcher: u8) -> u64 {
+        HEADER_BYTES
+            + LEASE_BYTES * self.members as u64
+            + BELL_BYTES * (owner as u64 * self.members as u64 + watcher as u64)
+    }
+}
+
+/// A number that no segment can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nonsense {
+    pub(crate) what: &'static str,
+    pub(crate) found: u64,
+    pub(crate) limit: u64,
+}
+
+const _: () = assert!(MEMBERSHIP_OFFSET + 8 <= HEADER_BYTES);
+const _: () = assert!(MEMBERS_MAX as usize - 1 <= u8::MAX as usize);
+// Eight members and a body of 24 KiB stay below 32 KiB.
+const _: () = assert!(matches!(Plan::new(8, 24 << 10), Ok(plan) if plan.total_bytes() < 32 << 10));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layout_md_carries_the_same_text() {
+        let file = include_str!("../../LAYOUT.md");
+        assert!(
+            file.contains(&format!("```text\n{LAYOUT}```\n")),
+            "LAYOUT.md and segment/src/layout.rs differ"
+        );
+    }
+
+    #[test]
+    fn tables_do_not_overlap() {
+        for members in [1, 2, 8, 9, 64, 255, 256] {
+            let plan = Plan::new(members, 1).unwrap();
+            let last = (members - 1) as u8;
+            assert_eq!(plan.lease_offset(0), HEADER_BYTES);
+            assert_eq!(plan.lease_offset(last) + LEASE_BYTES, plan.bell_offset(0, 0));
+            assert!(plan.bell_offset(last, last) + BELL_BYTES <= plan.body_offset);
+            assert_eq!(plan.body_offset % BODY_ALIGN, 0);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (members, bytes) in [(0, 1), (257, 1), (1, 0), (1, u64::MAX), (1, i64::MAX as u64), (u64::MAX, 1)]
+        {
+            assert!(Plan::new(members, bytes).is_err(), "{members} {bytes}");
+        }
+    }
+}

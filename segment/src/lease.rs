@@ -1,0 +1,301 @@
+//! A member's own end of the segment.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustix::fs::FallocateFlags;
+use rustix::mm::Advice;
+
+use crate::body::Body;
+use crate::control::{Control, LeaseWord};
+use crate::crash_point;
+use crate::error::{CommitError, NotMember, PunchError};
+use crate::fork_flag::ForkFlag;
+use crate::ground::Footing;
+use crate::guardian::{Doorbell, Guardian};
+use crate::id::{Acquire, LeaseId, Recovery};
+use crate::member::Core;
+use crate::name::Backend;
+use crate::sync::{self, Mutex, Ordering};
+
+/// A member: a lease, its own mapping (which is what pins the kernel lock that proves us alive), its own guardian.
+///
+/// Dropping it leaves. In a forked child dropping it does nothing at all: the child has neither the mapping nor the
+/// lock, and every call says [`NotMember::ForkedChild`]. Closing all file descriptors of the process, even all at
+/// once, does not end the lease; `exec` and death do.
+pub struct Lease {
+    acquire: Acquire,
+    // Leaked in a forked child: unmapping or joining there would hit what the child has put in the same places.
+    parts: ManuallyDrop<Parts>,
+}
+
+// In the order in which they may be dropped.
+struct Parts {
+    guardian: Mutex<Option<Guardian>>,
+    doorbell: Doorbell,
+    control: Control<'static>,
+    /// `None` for private memory, which is the segment's own mapping.
+    footing: Option<Footing>,
+    flag: ForkFlag,
+    core: Arc<Core>,
+}
+
+impl Lease {
+    pub(crate) fn new(
+        acquire: Acquire,
+        core: Arc<Core>,
+        control: Control<'static>,
+        flag: ForkFlag,
+        footing: Option<Footing>,
+        guardian: Option<Guardian>,
+        doorbell: Doorbell,
+    ) -> Self {
+        let guardian = Mutex::new(guardian);
+        Self { acquire, parts: ManuallyDrop::new(Parts { guardian, doorbell, control, footing, flag, core }) }
+    }
+
+    /// Which lease, and which life of it.
+    #[must_use]
+    pub fn id(&self) -> LeaseId {
+        self.acquire.id()
+    }
+
+    /// The right to hold things in the body. It must not be used once [`check`](Self::check) fails.
+    #[inline]
+    #[must_use]
+    pub fn acquire(&self) -> &Acquire {
+        &self.acquire
+    }
+
+    /// The body, through the member's own mapping.
+    ///
+    /// The mapping does not exist in a forked child and is inaccessible after leaving: look at
+    /// [`check`](Self::check) before touching it.
+    #[inline]
+    #[must_use]
+    pub fn body(&self) -> Body<'_> {
+        self.parts.control.body()
+    }
+
+    /// Whether this process is the member. About a nanosecond: one load of a private word.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`] says why not.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free.
+    #[inline]
+    pub fn check(&self) -> Result<(), NotMember> {
+        self.parts.flag.check()
+    }
+
+    /// Whether the death of others is heard at once.
+    #[must_use]
+    pub fn doorbell(&self) -> Doorbell {
+        self.parts.doorbell
+    }
+
+    /// Reserves bytes of the body, so that touching them cannot fault. The range is rounded out to whole pages.
+    /// Reserving what is reserved costs a system call and changes nothing. Private memory has nothing to reserve.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::NoSpace`] when the file system is full; nothing was reserved then. A memory limit of a container
+    /// has no error: the kernel kills a process instead.
+    ///
+    /// # Progress
+    ///
+    /// Waits for nobody but the kernel.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, some pages may be reserved that nobody has recorded; committing them again is harmless.
+    pub fn commit(&self, range: Range<u64>) -> Result<(), CommitError> {
+        self.check()?;
+        let Parts { core, footing, .. } = &*self.parts;
+        let ground = &core.ground;
+        let plan = ground.header.plan;
+        if range.start > range.end || range.end > plan.body_bytes {
+            let Range { start, end } = range;
+            return Err(CommitError::OutOfBody { start, end, body_bytes: plan.body_bytes });
+        }
+        let Some(footing) = footing.as_ref().filter(|_| range.start < range.end) else { return Ok(()) };
+        let page = rustix::param::page_size() as u64;
+        let start = (plan.body_offset + range.start) / page * page;
+        let end = (plan.body_offset + range.end).next_multiple_of(page).min(plan.total_bytes());
+        let wanted = end - start;
+        let refused = |source: std::io::Error| match source.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EFAULT) => {
+                CommitError::NoSpace { wanted }
+            }
+            _ => CommitError::Os { what: "reserve memory", source },
+        };
+        let fd = match &ground.lock {
+            // Without a descriptor (somebody closed ours, and it has no path) touching the pages does as well.
+            Some(file) if ground.is_file_memory() => file.fresh().ok().flatten(),
+            _ => None,
+        };
+        let Some(fd) = fd else {
+            return footing
+                .memory
+                .advise(start as usize, wanted as usize, Advice::LinuxPopulateWrite)
+                .map_err(refused);
+        };
+        let stat = rustix::fs::fstat(&fd)
+            .map_err(|e| CommitError::Os { what: "stat the segment", source: e.into() })?;
+        let (expected, found) = (plan.total_bytes(), stat.st_size as u64);
+        if found < expected {
+            return Err(CommitError::Truncated { expected, found });
+        }
+        rustix::fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, start, wanted).map_err(|e| refused(e.into()))
+    }
+
+    /// Gives memory back: the whole pages inside the range, which read zero from now on and are no longer reserved.
+    ///
+    /// The caller must be the exclusive owner of the bytes, by the protocol of whoever owns the body.
+    ///
+    /// # Errors
+    ///
+    /// [`PunchError`]; nothing is lost then but the memory.
+    ///
+    /// # Progress
+    ///
+    /// Waits for nobody but the kernel.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, some of the pages may have gone.
+    pub fn punch(&self, range: Range<u64>) -> Result<(), PunchError> {
+        self.check()?;
+        let Parts { core, footing, .. } = &*self.parts;
+        let plan = core.ground.header.plan;
+        if range.start > range.end || range.end > plan.body_bytes {
+            let Range { start, end } = range;
+            return Err(PunchError::OutOfBody { start, end, body_bytes: plan.body_bytes });
+        }
+        let page = rustix::param::page_size() as u64;
+        let start = (plan.body_offset + range.start).next_multiple_of(page);
+        let end = (plan.body_offset + range.end) / page * page;
+        if start >= end {
+            return Ok(());
+        }
+        let (memory, advice) = match footing {
+            Some(footing) => (&footing.memory, Advice::LinuxRemove),
+            None => (&core.ground.looker, Advice::LinuxDontNeed),
+        };
+        memory.advise(start as usize, (end - start) as usize, advice).map_err(PunchError::Os)
+    }
+
+    /// Recovers every lease whose owner is gone. The answer is how many this call freed.
+    ///
+    /// Zero in a forked child, after leaving, and for private memory, where nobody dies. Also zero when the segment is
+    /// a memfd (or anonymous) and somebody in this process has closed its descriptor: no other path leads to the locks.
+    ///
+    /// # Progress
+    ///
+    /// Waits for no other process; waits for a recovery by another thread of this member. Two system calls for each
+    /// lease that is LIVE, as the kernel alone knows whether its owner is.
+    ///
+    /// # Crash
+    ///
+    /// Killed anywhere inside, the rest is left to the next recoverer.
+    pub fn recover(&self) -> usize {
+        if self.check().is_err() {
+            return 0;
+        }
+        self.parts.core.sweep()
+    }
+
+    /// Ends the membership: everything that the lease holds is reclaimed, the slot is free for others, and last of all
+    /// the kernel lock goes. The memory becomes inaccessible in place: a late access faults rather than reaching
+    /// memory that is somebody else's by then.
+    ///
+    /// No thread may use the body, or a reference into it, once this is called; that is for the caller to see to.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`] in a forked child, and for all but the first call.
+    ///
+    /// # Progress
+    ///
+    /// Waits for recoveries that this member has begun, and for its guardian, neither of which waits for another
+    /// process. An undertaker that is waiting for somebody's death stays behind and ends with it; it keeps a thread
+    /// and a file descriptor, no lock.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, the lease is dirty until everything was released, and somebody else recovers the rest.
+    pub fn leave(&self) -> Result<(), NotMember> {
+        self.check()?;
+        let parts = &*self.parts;
+        let id = self.id();
+        let left = parts.core.close_gate(|control| {
+            parts.flag.mark_left();
+            crash_point!("segment.leave.left");
+            // SAFETY: the owner itself, which holds the write lock by its mapping and acts as itself.
+            let recovery = unsafe { Recovery::assume(id, id.index) };
+            parts.core.reclaim.reclaim(control.body(), &recovery);
+            crash_point!("segment.leave.reclaimed");
+            let live = LeaseWord::live(id.epoch);
+            // Release: everything released comes before [I1]; pairs with the Acquire of whoever takes the slot.
+            // Failure: somebody scribbled on the word, and the next owner cleans up.
+            let _ = control.lease(id.index).compare_exchange(
+                live.0,
+                live.freed().0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            crash_point!("segment.leave.freed");
+        });
+        // Another thread was leaving at the same time.
+        left.ok_or(NotMember::Left)?;
+        self.stop_guardian();
+        crash_point!("segment.leave.unguarded");
+        if let Some(footing) = &parts.footing {
+            // SAFETY: the gate is closed and the guardian stopped; the caller promises the rest. Failure keeps the
+            // lock until the lease is dropped.
+            let _ = unsafe { footing.close_off() };
+        }
+        Ok(())
+    }
+
+    fn stop_guardian(&self) {
+        let guardian = sync::lock(&self.parts.guardian).take();
+        if let Some(guardian) = guardian {
+            guardian.stop();
+        }
+    }
+
+    /// The backend of the segment.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.parts.core.ground.backend
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.check() == Err(NotMember::ForkedChild) {
+            return;
+        }
+        let _ = self.leave();
+        // After a panic in `reclaim` the lease stays dirty, and others recover it once the mapping is gone.
+        self.parts.core.close_gate(|_| ());
+        self.stop_guardian();
+        // SAFETY: dropped once; no thread of ours uses the mapping any more.
+        unsafe { ManuallyDrop::drop(&mut self.parts) };
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("id", &self.id())
+            .field("doorbell", &self.doorbell())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! Open-file-description locks on single bytes: the kernel's own opinion of who is alive.
+//!
+//! rustix has no OFD locks, so this is `fcntl` itself.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// A lock request on the bytes of some leases.
+fn request(kind: libc::c_int, first: u16, count: u16) -> libc::flock {
+    // SAFETY: `flock` is plain integers; `l_pid` must be zero for OFD locks, which this is.
+    let mut flock: libc::flock = unsafe { std::mem::zeroed() };
+    flock.l_type = kind as libc::c_short;
+    flock.l_whence = libc::SEEK_SET as libc::c_short;
+    flock.l_start = libc::off_t::from(first);
+    flock.l_len = libc::off_t::from(count);
+    flock
+}
+
+fn set(fd: impl AsFd, command: libc::c_int, mut flock: libc::flock) -> io::Result<()> {
+    // SAFETY: a live descriptor and a `flock` of ours.
+    if unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), command, &raw mut flock) } == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
+/// Whether it was granted; `Err` for anything that is not simply "somebody else has it".
+fn attempt(fd: impl AsFd, flock: libc::flock) -> io::Result<bool> {
+    match set(fd, libc::F_OFD_SETLK, flock) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The lock of an owner. Never waits.
+pub(crate) fn try_write(fd: impl AsFd, index: u8) -> io::Result<bool> {
+    attempt(fd, request(libc::F_WRLCK, index.into(), 1))
+}
+
+/// The locks of all owners at once. Never waits.
+pub(crate) fn try_write_all(fd: impl AsFd) -> io::Result<bool> {
+    attempt(fd, request(libc::F_WRLCK, 0, crate::id::MEMBERS_MAX))
+}
+
+/// The lock of whoever replaces a file that is nobody's, behind those of the leases. Never waits.
+pub(crate) fn try_replace(fd: impl AsFd) -> io::Result<bool> {
+    attempt(fd, request(libc::F_WRLCK, crate::id::MEMBERS_MAX, 1))
+}
+
+/// The lock of a recoverer. Never waits.
+pub(crate) fn try_read(fd: impl AsFd, index: u8) -> io::Result<bool> {
+    attempt(fd, request(libc::F_RDLCK, index.into(), 1))
+}
+
+/// The lock of a recoverer. Sleeps in the kernel until the owner is gone.
+pub(crate) fn read(fd: impl AsFd, index: u8) -> io::Result<()> {
+    loop {
+        match set(fd.as_fd(), libc::F_OFD_SETLKW, request(libc::F_RDLCK, index.into(), 1)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Gives a recoverer's lock back.
+pub(crate) fn unlock(fd: impl AsFd, index: u8) -> io::Result<()> {
+    set(fd, libc::F_OFD_SETLK, request(libc::F_UNLCK, index.into(), 1))
+}
+
+/// Whether somebody other than this open file description owns the lease.
+pub(crate) fn is_owned(fd: impl AsFd, index: u8) -> io::Result<bool> {
+    // A read lock conflicts with an owner's write lock and with nothing else.
+    conflict(fd, request(libc::F_RDLCK, index.into(), 1)).map(|found| found.is_some())
+}
+
+/// The first byte on which any other description has a lock.
+pub(crate) fn first_held(fd: impl AsFd) -> io::Result<Option<u8>> {
+    conflict(fd, request(libc::F_WRLCK, 0, crate::id::MEMBERS_MAX))
+}
+
+fn conflict(fd: impl AsFd, mut flock: libc::flock) -> io::Result<Option<u8>> {
+    // SAFETY: a live descriptor and a `flock` of ours, which the kernel fills.
+    if unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_OFD_GETLK, &raw mut flock) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((flock.l_type != libc::F_UNLCK as libc::c_short).then_some(flock.l_start.clamp(0, 255) as u8))
+}

@@ -1,0 +1,170 @@
+//! What a member shares with its guardian and its undertakers: who it is, whom to ask to reclaim, and the gate that
+//! keeps recovery and leaving apart.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use crate::body::Body;
+use crate::control::{Control, LeaseWord};
+use crate::crash_point;
+use crate::ground::{FileId, Ground};
+use crate::id::{LeaseId, Recovery};
+use crate::lock;
+use crate::mapping::Mapping;
+use crate::sync::{self, Mutex, Ordering};
+
+/// Takes back what a dead lease held in the body. Implemented by whoever owns the body.
+pub trait Reclaim: Send + Sync {
+    /// Takes back everything that `recovery.dead()` holds.
+    ///
+    /// One call at a time is made for one member, but members in several processes may recover the same lease at the
+    /// same time, and any of them may die doing it: it has to be idempotent. It also runs for a member's own lease
+    /// when it leaves, and for the former owner of a slot before a new one takes it (then `by == dead().index`).
+    ///
+    /// It may run on a thread with 256 KiB of stack and must not call back into the [`Lease`](crate::Lease).
+    fn reclaim(&self, body: Body<'_>, recovery: &Recovery);
+
+    /// `dead` was found to have ended and nothing of it is left, whoever reclaimed it: the moment to wake threads of
+    /// this process that wait for something it may have held. Called by the guardian or its undertakers only; may
+    /// name a lease twice.
+    fn ended(&self, dead: LeaseId) {
+        let _ = dead;
+    }
+}
+
+/// An open file description of our own that outlives the closing of its descriptor by anybody else in the process.
+struct Pinned {
+    fd: OwnedFd,
+    _pin: Mapping,
+}
+
+impl Pinned {
+    fn of(ground: &Ground) -> io::Result<Option<(Self, FileId)>> {
+        let Some(file) = &ground.lock else { return Ok(None) };
+        let Some(fd) = file.fresh()? else { return Ok(None) };
+        let pin = Mapping::pin(&fd)?;
+        Ok(Some((Self { fd, _pin: pin }, file.id)))
+    }
+}
+
+/// The part of a member that may outlive it in a parked undertaker. It owns no mapping of the segment.
+pub(crate) struct Core {
+    pub(crate) id: LeaseId,
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) reclaim: Arc<dyn Reclaim>,
+    /// The member's own mapping, while it is a member. Whoever holds the gate may use it and act as the member;
+    /// leaving takes it away under the gate. It also makes reclaiming one at a time: one closer tag, one actor.
+    gate: Mutex<Option<Control<'static>>>,
+    /// Per slot: how often it rang since its undertaker last looked; zero means that it has no undertaker.
+    pub(crate) rings: Box<[AtomicU32]>,
+}
+
+impl Core {
+    /// # Safety
+    ///
+    /// `control` stays mapped until it is taken out by `close_gate`; `id` is the caller's LIVE lease until then.
+    pub(crate) unsafe fn new(
+        id: LeaseId,
+        ground: Arc<Ground>,
+        reclaim: Arc<dyn Reclaim>,
+        control: Control<'static>,
+    ) -> Self {
+        let rings = control.slots().map(|_| AtomicU32::new(0)).collect();
+        Self { id, ground, reclaim, gate: Mutex::new(Some(control)), rings }
+    }
+
+    /// Ends the right to act as the member, after whoever has it now; `last` still has it. `None`: ended before.
+    pub(crate) fn close_gate<R>(&self, last: impl FnOnce(Control<'static>) -> R) -> Option<R> {
+        let mut gate = sync::lock(&self.gate);
+        gate.take().map(last)
+    }
+
+    /// Recovers every lease but our own whose owner is gone. Never waits for another process.
+    pub(crate) fn sweep(&self) -> usize {
+        let gate = sync::lock(&self.gate);
+        let Some(control) = *gate else { return 0 };
+        let others = || control.slots().filter(|j| *j != self.id.index);
+        // Acquire: here and below, pairs with the Release that made the word dirty or free [I1], [I2].
+        let dirty = |j: &u8| LeaseWord(control.lease(*j).load(Ordering::Acquire)).is_dirty();
+        if !others().any(|j| dirty(&j)) {
+            return 0;
+        }
+        let Ok(Some((pinned, id))) = Pinned::of(&self.ground) else { return 0 };
+        let mut recovered = 0;
+        for j in others().filter(dirty) {
+            if !matches!(lock::try_read(&pinned.fd, j), Ok(true)) {
+                continue;
+            }
+            // The descriptor was ours when we locked: otherwise the lock proves nothing.
+            if !FileId::of(&pinned.fd).is_ok_and(|now| now == id) {
+                break;
+            }
+            // SAFETY: the read lock on byte j is ours until `unlock`; the gate is open, so we act as our own lease.
+            recovered += usize::from(unsafe { self.recover_locked(control, j) }.is_some());
+            let _ = lock::unlock(&pinned.fd, j);
+        }
+        recovered
+    }
+
+    /// Waits, in the kernel, until the owner of slot `j` is gone, then recovers its lease if nobody did.
+    ///
+    /// While it waits it holds nothing of the member, which may leave meanwhile.
+    pub(crate) fn bury(&self, j: u8) -> io::Result<()> {
+        let Some((pinned, id)) = Pinned::of(&self.ground)? else { return Ok(()) };
+        if !lock::try_read(&pinned.fd, j)? {
+            lock::read(&pinned.fd, j)?;
+        }
+        let ended = {
+            let gate = sync::lock(&self.gate);
+            match *gate {
+                // SAFETY: as in `sweep`.
+                Some(control) if FileId::of(&pinned.fd)? == id => unsafe { self.recover_locked(control, j) },
+                _ => None,
+            }
+        };
+        let _ = lock::unlock(&pinned.fd, j);
+        if let Some(dead) = ended {
+            self.reclaim.ended(dead);
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// A read lock on byte `j` is held, and the gate with `control` in it.
+    unsafe fn recover_locked(&self, control: Control<'_>, j: u8) -> Option<LeaseId> {
+        // SAFETY: passed on; the gate makes our own lease the recoverer.
+        unsafe { recover(control, j, self.id.index, &*self.reclaim) }
+    }
+}
+
+/// Recovers the lease in slot `j`, if it is dirty, and frees it. The answer names it.
+///
+/// # Crash
+///
+/// Killed anywhere inside, the lease stays dirty or is free; the next recoverer starts over.
+///
+/// # Safety
+///
+/// A lock on byte `j` is held by the caller, and `by` is its own lease or, under the write lock, `j`.
+pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn Reclaim) -> Option<LeaseId> {
+    let word = control.lease(j);
+    // Acquire: pairs with the Release of the owner's LIVE or of another recoverer's FREE.
+    let found = LeaseWord(word.load(Ordering::Acquire));
+    if !found.is_dirty() {
+        return None;
+    }
+    crash_point!("segment.recover.locked");
+    let dead = LeaseId { index: j, epoch: found.epoch() };
+    // SAFETY: the lock proves the owner gone [A3] and keeps the next one away [A4]; `by` as the caller promises.
+    let recovery = unsafe { Recovery::assume(dead, by) };
+    reclaim.reclaim(control.body(), &recovery);
+    crash_point!("segment.recover.reclaimed");
+    // Release: everything reclaimed comes before the slot is free; pairs with the Acquire of whoever takes or looks at
+    // it. Failure means that another recoverer was first, which is as good.
+    let freed = word.compare_exchange(found.0, found.freed().0, Ordering::Release, Ordering::Relaxed);
+    crash_point!("segment.recover.freed");
+    freed.is_ok().then_some(dead)
+}

@@ -1,0 +1,351 @@
+//! The public shell: create, attach, look, remove.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::backend::named::{self, Unlinked};
+use crate::backend::{Creation, anonymous, file, memfd, private, sysv};
+use crate::body::Body;
+use crate::error::{JoinError, ListError, OpenError, RemoveError};
+use crate::ground::Ground;
+use crate::header::Header;
+use crate::host::{self, BootId};
+use crate::join::{self, JoinOptions};
+use crate::layout::{Plan, mixed_hash};
+use crate::lease::Lease;
+use crate::listing::{self, Listed};
+use crate::lock;
+use crate::member::Reclaim;
+use crate::name::{Backend, FileName, Place};
+use crate::sync::Ordering;
+
+/// What a creator wants. Whoever finds the segment existing compares what it cares about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Slots in the lease table, 1 to 256.
+    pub members: u16,
+    /// The length of the body; rounded up to a multiple of 4096.
+    pub body_bytes: u64,
+    /// Belongs to whoever owns the body: stored, never read here.
+    pub geometry: [u64; 8],
+    /// The hash of the layout of the body. An attacher with another one is refused.
+    pub layout_hash: u64,
+    /// Ranges of the body that are committed at creation.
+    pub commit: Vec<Range<u64>>,
+}
+
+/// A slot of the lease table, as far as looking tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// The slot.
+    pub index: u8,
+    /// The lease word says that it has, or had, an owner.
+    pub live: bool,
+    /// How often the slot was taken.
+    pub epoch: u64,
+    /// Of the last owner, in its own pid namespace. Information only: nothing is decided by it.
+    pub pid: u32,
+    /// Whether the kernel says that the owner is alive. `None` for private memory and when our descriptor is lost.
+    /// `live` but not `held` is a dead member that nobody has recovered yet.
+    pub held: Option<bool>,
+}
+
+/// A segment, mapped for looking. It is nobody: [`join`](Self::join) makes a member.
+///
+/// A forked child inherits it and may join on its own. A looker must not write: except for private memory the mapping
+/// is for reading.
+#[derive(Debug)]
+pub struct Segment {
+    ground: Arc<Ground>,
+}
+
+impl Segment {
+    /// Attaches what is at `place`, or creates it. `init` fills the body of a creation, whose committed ranges read
+    /// zero before, and runs again in the rare case that a name vanishes while we look; nobody sees the segment until
+    /// it has returned. [`created`](Self::created) tells which it was.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]. A segment that exists but does not fit is never replaced: see [`remove`](Self::remove).
+    ///
+    /// # Progress
+    ///
+    /// Waits for no other process. Creators that race all end up with the winner's segment.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, either nothing is left or a complete segment without members.
+    pub fn open_or_create(
+        place: Place,
+        spec: &Spec,
+        init: &mut dyn FnMut(Body<'_>),
+    ) -> Result<Self, OpenError> {
+        let header = header_for(&place, spec)?;
+        let mut creation = Creation { header, spec, init };
+        let ground = match place {
+            Place::Shm(name) => {
+                file::open_or_create(&FileName::shm(&name, boot()?)?, Backend::Shm, &mut creation)?
+            }
+            Place::File(path) => {
+                file::open_or_create(&FileName::file(&path, boot()?)?, Backend::File, &mut creation)?
+            }
+            Place::Memfd(Some(fd)) => memfd::open(fd, spec.layout_hash)?,
+            Place::Memfd(None) => memfd::create(&mut creation)?,
+            Place::Anonymous => anonymous::create(&mut creation)?,
+            Place::SysV(name) => sysv::open_or_create(&FileName::sysv(&name, boot()?)?, &mut creation)?,
+            Place::Private => private::create(&mut creation)?,
+        };
+        Ok(Self { ground: Arc::new(ground) })
+    }
+
+    /// Attaches what is at `place`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotFound`] if nothing is; [`OpenError::Nameless`] for what can only be inherited.
+    pub fn open(place: Place, layout_hash: u64) -> Result<Self, OpenError> {
+        let not_found = |name: &FileName| OpenError::NotFound { place: name.path().display().to_string() };
+        let backend = place.backend();
+        let ground = match place {
+            Place::Shm(name) => {
+                let name = FileName::shm(&name, boot()?)?;
+                file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
+            }
+            Place::File(path) => {
+                let name = FileName::file(&path, boot()?)?;
+                file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
+            }
+            Place::SysV(name) => {
+                let name = FileName::sysv(&name, boot()?)?;
+                sysv::open(&name, layout_hash)?.ok_or_else(|| not_found(&name))?
+            }
+            Place::Memfd(Some(fd)) => memfd::open(fd, layout_hash)?,
+            Place::Memfd(None) | Place::Anonymous | Place::Private => {
+                return Err(OpenError::Nameless { backend });
+            }
+        };
+        Ok(Self { ground: Arc::new(ground) })
+    }
+
+    /// Removes a named segment, whatever its contents, and what the name was on other boots.
+    ///
+    /// With `force` also one that has members: they go on undisturbed among themselves, and nobody else finds them.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError::Held`] while anybody is a member.
+    ///
+    /// # Progress
+    ///
+    /// Waits for nobody. A join at the same moment may answer `Full`, or `Removed` afterwards.
+    pub fn remove(place: &Place, force: bool) -> Result<(), RemoveError> {
+        let name = match place {
+            Place::Shm(name) => FileName::shm(name, removal_boot()?),
+            Place::SysV(name) => FileName::sysv(name, removal_boot()?),
+            Place::File(path) => FileName::file(path, removal_boot()?),
+            other => return Err(RemoveError::Nameless { backend: other.backend() }),
+        }
+        .map_err(|error| match error {
+            OpenError::InvalidName { name, why } => RemoveError::InvalidName { name, why },
+            other => {
+                RemoveError::Os { what: "name", place: String::new(), source: std::io::Error::other(other) }
+            }
+        })?;
+        named::remove_leftovers(&name);
+        remove_file(&name.path(), force)
+    }
+
+    /// The segments of this user in `/dev/shm`, of the backends `Shm` and `SysV`, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`] if the directory cannot be read; a segment that cannot is listed with its error.
+    pub fn list() -> Result<Vec<Listed>, ListError> {
+        listing::list()
+    }
+
+    /// Becomes a member. May be called any number of times; each lease has a lock, a mapping and a guardian of its own.
+    ///
+    /// What dead members held is reclaimed before this returns: that of the former owner of our slot, and that of all
+    /// others that have no owner by now.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Full`] when no slot is free. That a guardian could not be had is no error: see
+    /// [`Lease::doorbell`].
+    ///
+    /// # Progress
+    ///
+    /// Waits for no other process.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, the slot is as it was, or dirty and empty; the next recoverer frees it. A child forked by another
+    /// thread during the few system calls between open and close inherits the descriptor: should we die before it
+    /// execs or exits, we seem alive until then.
+    pub fn join(&self, options: JoinOptions, reclaim: Arc<dyn Reclaim>) -> Result<Lease, JoinError> {
+        join::join(&self.ground, options, reclaim)
+    }
+
+    /// How the bytes came to be.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.ground.backend
+    }
+
+    /// The slots in the lease table.
+    #[must_use]
+    pub fn members(&self) -> u16 {
+        self.ground.header.plan.members
+    }
+
+    /// The creator's [`Spec::geometry`].
+    #[must_use]
+    pub fn geometry(&self) -> [u64; 8] {
+        self.ground.header.geometry
+    }
+
+    /// The length of the body.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        self.ground.header.plan.body_bytes
+    }
+
+    /// The length of everything.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.ground.header.plan.total_bytes()
+    }
+
+    /// Random, chosen at creation.
+    #[must_use]
+    pub fn creation_id(&self) -> u64 {
+        self.ground.header.creation_id
+    }
+
+    /// The layout hash as the header carries it: the segment's own, continued over the body's.
+    #[must_use]
+    pub fn layout_hash(&self) -> u64 {
+        self.ground.header.layout_hash
+    }
+
+    /// Whether this call made it.
+    #[must_use]
+    pub fn created(&self) -> bool {
+        self.ground.created
+    }
+
+    /// The name or path that it was opened by.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.ground.name.as_deref()
+    }
+
+    /// The file on disk.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.ground.lock.as_ref()?.path.as_deref()
+    }
+
+    /// The descriptor, to be passed to others (only a memfd has to be). It is for reading and closes on exec;
+    /// attaching reopens it.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.ground.lock.as_ref().filter(|_| self.ground.is_file_memory()).map(|lock| lock.fd.as_fd())
+    }
+
+    /// The body, for looking.
+    #[must_use]
+    pub fn body(&self) -> Body<'_> {
+        self.ground.look().body()
+    }
+
+    /// The lease table as it is at this moment.
+    #[must_use]
+    pub fn leases(&self) -> Vec<LeaseInfo> {
+        let control = self.ground.look();
+        let probe = self.ground.lock.as_ref().and_then(|lock| lock.probe());
+        let info = |index| {
+            let word = control.look(index);
+            // Relaxed: information only.
+            let pid = control.pid(index).load(Ordering::Relaxed) as u32;
+            let held = probe.and_then(|probe| lock::is_owned(probe, index).ok());
+            LeaseInfo { index, live: word.is_dirty(), epoch: word.epoch(), pid, held }
+        };
+        control.slots().map(info).collect()
+    }
+
+    /// The bytes of memory that the file system has given to the segment. `None` where nobody counts them (anonymous,
+    /// SysV and private memory).
+    #[must_use]
+    pub fn committed_bytes(&self) -> Option<u64> {
+        self.ground.committed_bytes()
+    }
+}
+
+fn boot() -> Result<BootId, OpenError> {
+    BootId::current().map_err(|source| OpenError::Os {
+        what: "read the boot id",
+        place: "/proc".into(),
+        source,
+    })
+}
+
+fn removal_boot() -> Result<BootId, RemoveError> {
+    BootId::current().map_err(|source| RemoveError::Os {
+        what: "read the boot id",
+        place: "/proc".into(),
+        source,
+    })
+}
+
+fn header_for(place: &Place, spec: &Spec) -> Result<Header, OpenError> {
+    let geometry = |what, found, limit| OpenError::Geometry { what, found, limit };
+    let plan =
+        Plan::new(spec.members.into(), spec.body_bytes).map_err(|n| geometry(n.what, n.found, n.limit))?;
+    if let Some(range) = spec.commit.iter().find(|range| range.end > plan.body_bytes) {
+        return Err(geometry("end of a committed range", range.end, plan.body_bytes));
+    }
+    let creation_id = host::random_word().map_err(|source| OpenError::Os {
+        what: "get randomness",
+        place: "getrandom".into(),
+        source,
+    })?;
+    Ok(Header {
+        plan,
+        geometry: spec.geometry,
+        layout_hash: mixed_hash(spec.layout_hash),
+        creation_id,
+        backend: place.backend().code(),
+        shmid: 0,
+    })
+}
+
+fn remove_file(path: &Path, force: bool) -> Result<(), RemoveError> {
+    let place = path.display().to_string();
+    let not_found = || RemoveError::NotFound { place: place.clone() };
+    let os = |what| {
+        let place = place.clone();
+        move |source: std::io::Error| RemoveError::Os { what, place, source }
+    };
+    for _ in 0..named::ATTEMPTS {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Err(not_found()),
+            Err(error) => return Err(os("open")(error.into())),
+        };
+        let unlinked = if force { named::unlink(path, &fd) } else { named::unlink_unheld(path, &fd) };
+        match unlinked.map_err(os("remove"))? {
+            Unlinked::Yes => return Ok(()),
+            Unlinked::Held(lease) => return Err(RemoveError::Held { place, lease }),
+            Unlinked::Moved => {}
+        }
+    }
+    Err(not_found())
+}
