@@ -47,11 +47,11 @@ impl Slab<'_> {
             return Ok(());
         }
         let groups = self.committed_groups();
-        let start = holdings.cursor();
+        let start = holdings.claim_start(groups, self.layout().members());
         for group in (0..groups).map(|step| (start + step) % groups) {
             self.claim_hinted(holdings, cache, goal, group, &mut free);
             if cache.len() >= goal {
-                holdings.set_cursor(group);
+                holdings.claimed_in(group);
                 return Ok(());
             }
         }

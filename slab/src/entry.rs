@@ -137,7 +137,8 @@ impl<'a> Entry<'a> {
                 let chunks = bytes.chunks_exact(8);
                 let rest = chunks.remainder();
                 let mut slots = self.payload.iter();
-                for (slot, chunk) in slots.by_ref().zip(chunks) {
+                // The chunks first: `zip` takes from its left side before it knows that the right one is done.
+                for (chunk, slot) in chunks.zip(slots.by_ref()) {
                     // Relaxed: see above.
                     slot.store(u64::from_le_bytes(chunk.try_into().expect("8 bytes")), Ordering::Relaxed);
                 }

@@ -99,7 +99,7 @@ pub struct Holdings {
     counts: Box<[AtomicU64]>,
     stripes: Box<[Stripe]>,
     groups: Box<[AtomicU64]>,
-    /// The group in which the last claim succeeded.
+    /// The group in which the last claim succeeded, and how many groups it moved since it started at home.
     cursor: AtomicU64,
 }
 
@@ -118,13 +118,12 @@ impl Holdings {
             return Err(GeometryError::Lease { expected: layout.members(), found: lease_index });
         }
         let groups = layout.groups();
-        let first = u64::from(groups) * u64::from(lease_index) / u64::from(layout.members());
         Ok(Self {
             me: lease_index,
             counts: zeroed(layout.handles() as usize),
             stripes: (0..STRIPES).map(|_| Stripe(Mutex::new(()))).collect(),
             groups: zeroed(layout.map_used_words() as usize),
-            cursor: AtomicU64::new(first),
+            cursor: AtomicU64::new(pack_cursor(0, WALK)),
         })
     }
 
@@ -239,16 +238,38 @@ impl Holdings {
         }
     }
 
-    /// Where to look for free entries first.
-    pub(crate) fn cursor(&self) -> u32 {
+    /// Where to look for free entries first, among `groups`.
+    ///
+    /// Members start at homes of their own, so as not to meet. From there a member moves on, but returns home every 16
+    /// groups: what was freed behind it is warm, what lies ahead may never have been touched.
+    pub(crate) fn claim_start(&self, groups: u32, members: u16) -> u32 {
         // Relaxed: private hint.
-        self.cursor.load(Ordering::Relaxed) as u32
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        let (group, walked) = (cursor as u32, (cursor >> 32) as u32);
+        if walked < WALK && group < groups {
+            return group;
+        }
+        let home = (u64::from(groups) * u64::from(self.me) / u64::from(members)) as u32;
+        // Relaxed: private hint.
+        self.cursor.store(pack_cursor(home, 0), Ordering::Relaxed);
+        home
     }
 
-    pub(crate) fn set_cursor(&self, group: u32) {
-        // Relaxed: private hint.
-        self.cursor.store(u64::from(group), Ordering::Relaxed);
+    /// The last claim succeeded in `group`.
+    pub(crate) fn claimed_in(&self, group: u32) {
+        // Relaxed, both: private hint; an update lost to a sibling thread only moves the place where to look.
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        if cursor as u32 != group {
+            self.cursor.store(pack_cursor(group, (cursor >> 32) as u32 + 1), Ordering::Relaxed);
+        }
     }
+}
+
+/// Groups that a member moves on before it returns home.
+const WALK: u32 = 16;
+
+const fn pack_cursor(group: u32, walked: u32) -> u64 {
+    (walked as u64) << 32 | group as u64
 }
 
 #[cfg(not(loom))]
