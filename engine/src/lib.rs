@@ -1,1 +1,66 @@
-//! Under construction.
+//! Handles and scratch memory shared by the processes of one machine, with no daemon and no lock.
+//!
+//! A [`Space`] is a segment that several processes map. Whoever wants to hold something in it joins and becomes a
+//! [`Member`]. A [`Handle`] is an object that lives as long as some member holds it; its [`Token`] is a number that any
+//! process can pass to any other. A [`Block`] is malloc-like memory. When a process dies, whatever it held is taken back
+//! by whoever comes by.
+//!
+//! ```
+//! # use rkyv::{Archive, Serialize};
+//! #[derive(Archive, Serialize)]
+//! struct Order {
+//!     id: u64,
+//!     lines: Vec<String>,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let space = tenure::Space::options().handles(1024).scratch(16 << 20).anonymous()?;
+//! let me = space.join()?;
+//! let handle = me.create(&Order { id: 7, lines: vec!["tea".into()] })?;
+//! let token = handle.token(); // 64 bits, to be passed by any means
+//!
+//! // Usually in another process:
+//! let other = space.join()?;
+//! let opened = other.open::<Order>(token)?;
+//! assert_eq!((opened.get()?.id, opened.get()?.lines[0].as_str()), (7.into(), "tea"));
+//!
+//! drop(handle);
+//! assert_eq!(opened.get()?.lines.len(), 1); // still held by the other
+//! drop(opened);
+//! assert!(other.open::<Order>(token).is_err()); // stale
+//! # Ok(()) }
+//! ```
+//!
+//! The map of the whole, the protocol and its invariants are in ARCHITECTURE.md, the bytes in LAYOUT.md.
+
+mod block;
+mod error;
+mod geometry;
+mod handle;
+mod kind;
+mod local;
+mod member;
+mod options;
+mod report;
+mod shared;
+mod space;
+mod typed;
+
+pub use block::Block;
+pub use error::{
+    AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
+    RemoveError, ScratchError, UseError,
+};
+pub use geometry::Geometry;
+pub use handle::{Handle, Raw};
+pub use kind::Kind;
+pub use local::{Held, Local, Scratch};
+pub use member::Member;
+pub use options::Options;
+pub use report::{Report, Stats};
+pub use shared::Reclaimed;
+pub use space::Space;
+pub use typed::Value;
+
+pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
+pub use tenure_slab::{HandleInfo, Token, TokenError};

@@ -1,0 +1,136 @@
+//! Owned scratch blocks: freed when they are dropped, or when their owner dies.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::error::{AllocError, BlockError, FreeError};
+use crate::local::Scratch;
+use crate::shared::Shared;
+
+/// A block of scratch memory that this member owns. It dereferences to its bytes.
+///
+/// # Panics
+///
+/// Dereferencing panics after the member left and in a forked child, where the memory is not mapped.
+pub struct Block {
+    shared: Arc<Shared>,
+    offset: u64,
+    len: usize,
+}
+
+impl Block {
+    pub(crate) fn new(shared: Arc<Shared>, offset: u64, len: usize) -> Self {
+        Self { shared, offset, len }
+    }
+
+    pub(crate) fn scratch(&self) -> Scratch {
+        Scratch { offset: self.offset, len: self.len }
+    }
+
+    /// Gives up ownership without freeing.
+    pub(crate) fn forget(self) {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is neither used nor dropped afterwards; the rest of it needs no drop.
+        unsafe { std::ptr::drop_in_place(&raw mut this.shared) };
+    }
+
+    /// Where the payload starts, in bytes from the start of all payloads: the same in every process.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The address in this process.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.shared.scratch.address(self.offset)
+    }
+
+    fn address(&self) -> *mut u8 {
+        if let Err(error) = self.shared.lease.check() {
+            panic!("block used: {error}");
+        }
+        self.as_ptr()
+    }
+
+    /// Resizes it, in place where possible; the first bytes, as many as both lengths have, are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; the block is as it was.
+    pub fn resize(&mut self, len: usize) -> Result<(), AllocError> {
+        self.shared.lease.check()?;
+        let layout = std::alloc::Layout::from_size_align(len, 16).map_err(|_| {
+            tenure_scratch_alloc::AllocError::TooLarge { bytes: len as u64, max: isize::MAX as u64 }
+        })?;
+        self.offset = self.shared.realloc(&mut self.shared.common(), self.offset, layout)?;
+        self.len = len;
+        Ok(())
+    }
+
+    /// Gives the block up to nobody: it outlives us and everybody, until [`Member::free_pinned`](crate::Member::free_pinned).
+    /// Returns its offset.
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`] and the block.
+    pub fn pin(self) -> Result<u64, (FreeError, Self)> {
+        let pinned = self
+            .shared
+            .lease
+            .check()
+            .map_err(FreeError::from)
+            .and_then(|()| Ok(self.shared.scratch.pin(self.shared.lease.acquire(), self.offset)?));
+        match pinned {
+            Ok(()) => {
+                let offset = self.offset;
+                self.forget();
+                Ok(offset)
+            }
+            Err(error) => Err((error, self)),
+        }
+    }
+
+    /// Gives the block to another process, by any means: its offset, length and owner. Whoever takes it frees it with
+    /// [`Local::free_of`](crate::Local::free_of); it still dies with this member.
+    #[must_use]
+    pub fn give(self) -> Scratch {
+        let scratch = self.scratch();
+        self.forget();
+        scratch
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the block is ours and at least that long; shared memory is always initialised, and nobody else accesses a
+        // block that is not theirs [A8].
+        unsafe { std::slice::from_raw_parts(self.address(), self.len) }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.address(), self.len) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.shared.lease.check().is_ok() {
+            let freed: Result<(), BlockError> = self.shared.common().blocks.free(self.offset);
+            // Ours by construction; a scribbled word leaves nothing to free.
+            let _ = freed;
+        }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("offset", &self.offset).field("len", &self.len).finish()
+    }
+}

@@ -1,0 +1,371 @@
+//! The fast tier: one thread's caches, raw payloads, and handles that are closed by hand.
+
+use std::alloc::Layout;
+use std::fmt;
+use std::mem::ManuallyDrop;
+
+use tenure_segment::LeaseId;
+use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
+
+use crate::error::{AllocError, BlockError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
+use crate::kind::Kind;
+use crate::shared::{Caches, Shared};
+
+/// One count of a handle, of one process: valid until it is closed.
+///
+/// It is plain data and closes nothing when it is dropped: what is not closed is held until the member leaves or dies.
+#[derive(Clone, Copy)]
+pub struct Held {
+    pub(crate) held: slab::Held,
+    data: *const u8,
+    len: usize,
+}
+
+// SAFETY: the payload is immutable while it is held, and held by the process, not by the thread.
+unsafe impl Send for Held {}
+// SAFETY: as above.
+unsafe impl Sync for Held {}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("held", &self.held).field("len", &self.len).finish()
+    }
+}
+
+/// A block of scratch memory, by offset: freed by hand, or when its owner leaves or dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scratch {
+    /// Where the payload starts, in bytes from the start of all payloads; the same in every process.
+    pub offset: u64,
+    /// Bytes asked for.
+    pub len: usize,
+}
+
+/// One thread's fast access to a member. Make one per thread with [`Member::local`](crate::Member::local) and keep it.
+///
+/// # Progress
+///
+/// With warm caches `create`, `get`, `alloc` and `free` store to words that only this thread stores to; `close` of a
+/// handle that nobody else opened is one CAS. What is cached stays with the member when the local is dropped.
+///
+/// # Crash
+///
+/// Nothing is lost with a local: other processes recover from the shared words alone.
+#[derive(Debug)]
+pub struct Local<'m> {
+    shared: &'m Shared,
+    caches: ManuallyDrop<Caches>,
+}
+
+impl fmt::Debug for Caches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caches").field("handles", &self.handles.len()).field("blocks", &self.blocks).finish()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("lease", &self.lease.id()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Local<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the caches are not used again.
+        let caches = unsafe { ManuallyDrop::take(&mut self.caches) };
+        self.shared.return_caches(caches);
+    }
+}
+
+impl<'m> Local<'m> {
+    pub(crate) fn new(shared: &'m Shared) -> Self {
+        Self { shared, caches: ManuallyDrop::new(shared.take_caches()) }
+    }
+
+    /// Creates a handle of `kind` with a copy of `bytes`, held once by this process.
+    ///
+    /// Up to 32 bytes lie in the handle's own cache line, more in a block.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    #[inline]
+    pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+        self.shared.create(&mut self.caches, kind, bytes)
+    }
+
+    /// Creates a handle of `kind` whose payload is a block of ours, which from now on belongs to the handle.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; the block is still the caller's.
+    pub fn create_with(&mut self, kind: Kind, block: Scratch) -> Result<Held, CreateError> {
+        self.shared.lease.check()?;
+        self.shared.create_with(&mut self.caches, kind, block)
+    }
+
+    /// Opens a token: afterwards this process holds the handle once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`] says whether it is stale, forged, of another space or of another kind.
+    pub fn open(&mut self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+        self.shared.open(kind, token)
+    }
+
+    /// The payload: one load and one compare.
+    ///
+    /// # Errors
+    ///
+    /// [`UseError::Stale`] after `close`, [`UseError::NotMember`] after leaving or in a forked child.
+    #[inline]
+    pub fn get(&self, held: &Held) -> Result<&[u8], UseError> {
+        self.shared.lease.check()?;
+        self.shared.get(held)
+    }
+
+    /// The 64 bits to pass to others.
+    #[inline]
+    #[must_use]
+    pub fn token(&self, held: &Held) -> Token {
+        held.held.token(&self.shared.slab)
+    }
+
+    /// Gives back one count; whoever gives back the last one of all processes frees the payload.
+    ///
+    /// # Errors
+    ///
+    /// [`UseError::Stale`] if it was closed already.
+    #[inline]
+    pub fn close(&mut self, held: Held) -> Result<(), UseError> {
+        self.shared.lease.check()?;
+        self.shared.close(&mut self.caches, held)
+    }
+
+    /// Allocates scratch memory; its contents are whatever was there before.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; nothing was changed.
+    #[inline]
+    pub fn alloc(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
+        self.shared.lease.check()?;
+        let offset = self.shared.alloc(&mut self.caches, layout)?;
+        Ok(Scratch { offset, len: layout.size() })
+    }
+
+    /// As [`Local::alloc`], zeroed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::alloc`].
+    pub fn alloc_zeroed(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
+        let block = self.alloc(layout)?;
+        // SAFETY: the block is ours and at least that long.
+        unsafe { self.address(block).write_bytes(0, block.len) };
+        Ok(block)
+    }
+
+    /// Resizes a block of ours, in place where that is possible; the first bytes, as many as both have, are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; the block is as it was.
+    pub fn realloc(&mut self, block: Scratch, layout: Layout) -> Result<Scratch, AllocError> {
+        self.shared.lease.check()?;
+        let offset = self.shared.realloc(&mut self.caches, block.offset, layout)?;
+        Ok(Scratch { offset, len: layout.size() })
+    }
+
+    /// Frees a block of this member, from whichever of its threads.
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`] for a double free, an offset where no block starts, a block of somebody else.
+    #[inline]
+    pub fn free(&mut self, block: Scratch) -> Result<(), FreeError> {
+        self.shared.lease.check()?;
+        Ok(self.caches.blocks.free(block.offset)?)
+    }
+
+    /// Frees a block of another member, which passed it to us and will not touch it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`], in particular when the block is not `owner`'s (any more).
+    pub fn free_of(&mut self, block: Scratch, owner: LeaseId) -> Result<(), FreeError> {
+        self.shared.lease.check()?;
+        Ok(self.shared.scratch.free_of(self.shared.lease.acquire(), block.offset, owner)?)
+    }
+
+    /// The address of a block in this process.
+    ///
+    /// # Panics
+    ///
+    /// When the offset is not one of this space.
+    #[inline]
+    #[must_use]
+    pub fn address(&self, block: Scratch) -> *mut u8 {
+        self.shared.scratch.address(block.offset)
+    }
+
+    /// Bytes of payload that a block really has.
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`] when no block in use starts there.
+    pub fn usable(&self, block: Scratch) -> Result<u64, FreeError> {
+        self.shared.lease.check()?;
+        Ok(self.caches.blocks.usable(block.offset)?)
+    }
+}
+
+impl Shared {
+    #[inline]
+    pub(crate) fn create(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+        self.lease.check()?;
+        if bytes.len() <= INLINE_BYTES {
+            return self.publish(caches, kind, Payload::Inline(bytes));
+        }
+        let layout = Layout::from_size_align(bytes.len(), 16).map_err(|_| too_large(bytes.len()))?;
+        let block = Scratch { offset: self.alloc(caches, layout)?, len: bytes.len() };
+        // SAFETY: the block is ours, at least that long, and nobody else knows it yet.
+        unsafe { self.scratch.address(block.offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        self.create_with(caches, kind, block).inspect_err(|_| {
+            // It was ours when we allocated it.
+            let _ = caches.blocks.free(block.offset);
+        })
+    }
+
+    pub(crate) fn create_with(
+        &self,
+        caches: &mut Caches,
+        kind: Kind,
+        block: Scratch,
+    ) -> Result<Held, CreateError> {
+        let usable = caches.blocks.usable(block.offset)?;
+        let found = self.scratch.find(block.offset)?;
+        let (expected, offset) = (tenure_scratch_alloc::Block::lease(self.lease.id()), block.offset);
+        if found.owner != expected {
+            return Err(BlockError::WrongOwner { offset, expected, found: found.owner }.into());
+        }
+        let len = (block.len as u64).min(usable);
+        self.publish(caches, kind, Payload::Block { offset, len })
+    }
+
+    #[inline]
+    fn publish(&self, caches: &mut Caches, kind: Kind, payload: Payload<'_>) -> Result<Held, CreateError> {
+        if caches.handles.is_empty() {
+            self.refill(&mut caches.handles)?;
+        }
+        let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
+        let attach = |index, generation| {
+            if let Payload::Block { offset, .. } = payload {
+                // Checked by the caller to be ours; only our own double free could have changed it since.
+                let _ = blocks.attach(acquire, offset, index, generation);
+            }
+        };
+        let held = self
+            .slab
+            .create(acquire, self.holdings(), &mut caches.handles, kind.number(), payload, attach, |block| {
+                crate::shared::free_orphan(&self.scratch, block);
+            })
+            .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
+        Ok(match payload {
+            Payload::Inline(_) => self.place(held).map_err(|_| CreateError::Exhausted { capacity: 0 })?,
+            Payload::Block { offset, len } => {
+                Held { held, data: self.scratch.address(offset), len: len as usize }
+            }
+        })
+    }
+
+    /// Where the payload of a handle lies that was just opened or created.
+    #[inline]
+    fn place(&self, held: slab::Held) -> Result<Held, OpenHandleError> {
+        // SAFETY: the caller has just got this count and has not closed it; the result is used for addresses only, which
+        // `get` turns into a slice while the count lasts.
+        let (_, payload) = unsafe { self.slab.get(held) }.map_err(slab::OpenError::from)?;
+        match payload {
+            Payload::Inline(bytes) => Ok(Held { held, data: bytes.as_ptr(), len: bytes.len() }),
+            Payload::Block { offset, len } => match self.scratch.find(offset) {
+                Ok(found) if len <= found.bytes => {
+                    Ok(Held { held, data: self.scratch.address(offset), len: len as usize })
+                }
+                _ => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block"))),
+            },
+        }
+    }
+
+    pub(crate) fn open(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+        self.lease.check()?;
+        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        let free = |block| self.free_block(block);
+        let held = self.slab.open_kind(acquire, holdings, token, kind.number(), free)?;
+        self.place(held).inspect_err(|_| {
+            let _ = self.slab.close(acquire, holdings, None, held, free);
+        })
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, held: &Held) -> Result<&[u8], UseError> {
+        if !self.slab.is_live(held.held) {
+            return Err(stale(held.held));
+        }
+        // SAFETY: the handle is held, so its payload is mapped, at least that long, and immutable [I4]; `data` and `len` were
+        // checked when it was opened or made by `create`.
+        Ok(unsafe { std::slice::from_raw_parts(held.data, held.len) })
+    }
+
+    #[inline]
+    pub(crate) fn close(&self, caches: &mut Caches, held: Held) -> Result<(), UseError> {
+        let Caches { handles, blocks } = caches;
+        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        self.slab
+            .close(acquire, holdings, Some(handles), held.held, |block| self.free_ended(blocks, block))
+            .map(drop)
+            .map_err(|_| stale(held.held))
+    }
+
+    #[inline]
+    pub(crate) fn alloc(
+        &self,
+        caches: &mut Caches,
+        layout: Layout,
+    ) -> Result<u64, tenure_scratch_alloc::AllocError> {
+        let backing = self.backing();
+        match caches.blocks.alloc(layout, &backing) {
+            Ok(offset) => Ok(offset),
+            Err(_) => self.with_room(|| caches.blocks.alloc(layout, &backing)),
+        }
+    }
+
+    pub(crate) fn realloc(
+        &self,
+        caches: &mut Caches,
+        offset: u64,
+        layout: Layout,
+    ) -> Result<u64, AllocError> {
+        let backing = self.backing();
+        let mut not_ours = None;
+        let resized = self.with_room(|| match caches.blocks.realloc(offset, layout, &backing) {
+            Ok(offset) => Ok(Some(offset)),
+            Err(Ok(refused)) => Err(refused),
+            Err(Err(error)) => {
+                not_ours = Some(error);
+                Ok(None)
+            }
+        })?;
+        resized.ok_or_else(|| not_ours.map_or(NotMember::Left.into(), AllocError::from))
+    }
+}
+
+fn stale(held: slab::Held) -> UseError {
+    UseError::Stale { index: held.index(), generation: held.generation() }
+}
+
+fn too_large(bytes: usize) -> CreateError {
+    CreateError::Scratch(tenure_scratch_alloc::AllocError::TooLarge {
+        bytes: bytes as u64,
+        max: isize::MAX as u64,
+    })
+}

@@ -1,0 +1,192 @@
+//! A member: the right to hold things, and everything one does with it.
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tenure_segment::{Doorbell, LeaseId};
+use tenure_slab::Token;
+
+use crate::block::Block;
+use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError};
+use crate::handle::{Handle, Raw};
+use crate::kind::Kind;
+use crate::local::Local;
+use crate::shared::{Reclaimed, Shared};
+use crate::typed::{self, Value};
+
+/// A member of a space. Dropping it leaves, once the last handle and block made by it are gone as well.
+///
+/// All threads of the process share it; for speed give each one a [`Local`].
+///
+/// # Fork
+///
+/// A forked child is no member: every call answers [`NotMember::ForkedChild`] and dropping does nothing. The child may join
+/// by itself, through the [`Space`](crate::Space) it inherited. References obtained before the fork are not mapped there.
+#[derive(Clone, Debug)]
+pub struct Member {
+    shared: Arc<Shared>,
+}
+
+impl Member {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Our lease.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        self.shared.lease.id()
+    }
+
+    /// Whether the guardian runs, and if not, why.
+    #[must_use]
+    pub fn doorbell(&self) -> Doorbell {
+        self.shared.lease.doorbell()
+    }
+
+    /// A thread's fast access.
+    #[must_use]
+    pub fn local(&self) -> Local<'_> {
+        Local::new(&self.shared)
+    }
+
+    /// Creates a handle with a typed value, archived by rkyv.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create<T: Value>(&self, value: &T) -> Result<Handle<T>, CreateError> {
+        let bytes = typed::to_bytes(value)?;
+        self.handle(Kind::of::<T>(), &bytes)
+    }
+
+    /// Creates a handle with a copy of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create_raw(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<Raw>, CreateError> {
+        self.handle(kind, bytes)
+    }
+
+    fn handle<T>(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<T>, CreateError> {
+        let held = self.shared.create(&mut self.shared.common(), kind, bytes)?;
+        Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
+    }
+
+    /// Creates a handle whose payload is the block, which from now on belongs to the handle and is immutable.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`] and the block, unchanged.
+    pub fn create_with(&self, kind: Kind, block: Block) -> Result<Handle<Raw>, (CreateError, Block)> {
+        let created = self
+            .shared
+            .lease
+            .check()
+            .map_err(CreateError::from)
+            .and_then(|()| self.shared.create_with(&mut self.shared.common(), kind, block.scratch()));
+        match created {
+            Ok(held) => {
+                block.forget();
+                Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
+            }
+            Err(error) => Err((error, block)),
+        }
+    }
+
+    /// Opens a token as a typed value, whose bytes are validated once.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open<T: Value>(&self, token: Token) -> Result<Handle<T>, OpenHandleError> {
+        let handle = self.open_as::<T>(Kind::of::<T>(), token)?;
+        typed::validate::<T>(handle.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
+        Ok(handle)
+    }
+
+    /// Opens a token as raw bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open_raw(&self, kind: Kind, token: Token) -> Result<Handle<Raw>, OpenHandleError> {
+        self.open_as(kind, token)
+    }
+
+    fn open_as<T>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
+        let held = self.shared.open(kind, token)?;
+        Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
+    }
+
+    /// Allocates scratch memory. Its contents are whatever was there before.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; nothing was changed.
+    pub fn alloc(&self, layout: Layout) -> Result<Block, AllocError> {
+        self.shared.lease.check()?;
+        let offset = self.shared.alloc(&mut self.shared.common(), layout)?;
+        Ok(Block::new(Arc::clone(&self.shared), offset, layout.size()))
+    }
+
+    /// As [`Member::alloc`], zeroed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::alloc`].
+    pub fn alloc_zeroed(&self, layout: Layout) -> Result<Block, AllocError> {
+        let mut block = self.alloc(layout)?;
+        block.fill(0);
+        Ok(block)
+    }
+
+    /// Frees a pinned block, whoever pinned it; see [`Block::pin`].
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`] when no pinned block starts there.
+    pub fn free_pinned(&self, offset: u64) -> Result<(), FreeError> {
+        self.shared.lease.check()?;
+        Ok(self.shared.scratch.free_pinned(self.shared.lease.acquire(), offset)?)
+    }
+
+    /// Takes back what dead members held, without waiting for the guardian; returns how many leases were recovered.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`].
+    pub fn recover(&self) -> Result<usize, NotMember> {
+        self.shared.lease.check()?;
+        Ok(self.shared.lease.recover())
+    }
+
+    /// What this member took back from the dead since it joined.
+    #[must_use]
+    pub fn reclaimed(&self) -> Reclaimed {
+        self.shared.reclaimer.reclaimed()
+    }
+
+    /// Gives what is idle in this member's caches to everybody, and the memory behind all free scratch to the system;
+    /// returns its bytes. Caches in use by a [`Local`] keep what they have.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`].
+    pub fn trim(&self) -> Result<u64, NotMember> {
+        self.shared.lease.check()?;
+        Ok(self.shared.trim())
+    }
+
+    /// Leaves: everything that this process still holds is given back, and every later call answers
+    /// [`NotMember::Left`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`] if it has left before, or never was one.
+    pub fn leave(self) -> Result<(), NotMember> {
+        self.shared.lease.leave()
+    }
+}

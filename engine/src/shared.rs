@@ -1,0 +1,243 @@
+//! What all parts of one member share: its lease, the views through its mapping, its private books.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
+use tenure_segment::{Body, CommitError, Lease, Recovery};
+use tenure_slab::{BlockRef, Cache, Exhausted, Holdings, Slab};
+
+use crate::error::{BlockError, CreateError, ScratchError};
+use crate::geometry::Plan;
+
+/// The two views of a body.
+pub(crate) fn views<'a>(body: Body<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
+    let words = body.words();
+    let slab_words = plan.slab.words() as usize;
+    let scratch_words =
+        (plan.scratch_at / 8) as usize..((plan.scratch_at + plan.scratch.data_at()) / 8) as usize;
+    // `Plan::of` and the segment's checks made sure that both regions lie inside of the body.
+    let data = body.base().wrapping_add((plan.scratch_at + plan.scratch.data_at()) as usize);
+    // SAFETY: `data` is the rest of the body, of which the plan says that it holds the payloads; the body is page aligned
+    // and `scratch_at` a multiple of the smaller of a unit and a page. Payload bytes are handed out block by block.
+    let scratch = unsafe { Scratch::new(&words[scratch_words], data, &plan.scratch) };
+    let slab = Slab::new(&words[..slab_words], plan.slab, space_tag).expect("the plan's own layout");
+    (slab, scratch)
+}
+
+/// What recovery took back, since the member joined, by this member's hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Dead leases that this member recovered, alone or together with others.
+    pub leases: u64,
+    /// Handles freed.
+    pub handles: u64,
+    /// Blocks freed.
+    pub blocks: u64,
+}
+
+/// Takes back what dead leases held; called by the segment with the kernel's proof in hand.
+pub(crate) struct Reclaimer {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) space_tag: u8,
+    /// Made by the first who needs it: a recovery while joining, or the member itself.
+    holdings: OnceLock<Holdings>,
+    leases: AtomicU64,
+    handles: AtomicU64,
+    blocks: AtomicU64,
+}
+
+impl Reclaimer {
+    pub(crate) fn new(plan: Arc<Plan>, space_tag: u8) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { plan, space_tag, holdings: OnceLock::new(), leases: zero(), handles: zero(), blocks: zero() }
+    }
+
+    /// The private books of lease `me`; a reclaimer serves one lease only.
+    pub(crate) fn holdings(&self, me: u8) -> &Holdings {
+        self.holdings.get_or_init(|| Holdings::new(&self.plan.slab, me).expect("a lease of this geometry"))
+    }
+
+    pub(crate) fn reclaimed(&self) -> Reclaimed {
+        // Relaxed: statistics.
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Reclaimed { leases: read(&self.leases), handles: read(&self.handles), blocks: read(&self.blocks) }
+    }
+}
+
+impl tenure_segment::Reclaim for Reclaimer {
+    fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
+        let (slab, scratch) = views(body, &self.plan, self.space_tag);
+        let holdings = self.holdings(recovery.by());
+        let mut blocks = 0;
+        let handles =
+            slab.recover(holdings, recovery, |block| blocks += u64::from(free_orphan(&scratch, block)));
+        let spans = scratch.recover(recovery, &|index, generation| slab.is_current(index, generation));
+        self.leases.fetch_add(1, Ordering::Relaxed);
+        self.handles.fetch_add(u64::from(handles.handles), Ordering::Relaxed);
+        self.blocks.fetch_add(blocks + spans.blocks, Ordering::Relaxed);
+    }
+}
+
+/// Frees a block that a handle named whose generations up to `block.generation` are over.
+pub(crate) fn free_orphan(scratch: &Scratch<'_>, block: BlockRef) -> bool {
+    scratch.free_orphan(block.offset, block.index, &|_, generation| generation > block.generation)
+}
+
+/// One thread's caches.
+pub(crate) struct Caches {
+    pub(crate) handles: Cache,
+    pub(crate) blocks: scratch::Local<'static>,
+}
+
+/// A member's insides; handles and blocks keep them alive.
+pub(crate) struct Shared {
+    // The views borrow from `lease` and `reclaimer.plan`; they have no destructor and are not handed out for 'static.
+    pub(crate) slab: Slab<'static>,
+    pub(crate) scratch: Scratch<'static>,
+    /// For calls without a `Local`, and for drops.
+    common: Mutex<Caches>,
+    /// Caches of locals that were dropped, for the next ones.
+    idle: Mutex<Vec<Caches>>,
+    pub(crate) lease: Lease,
+    pub(crate) reclaimer: Arc<Reclaimer>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic between two pushes leaves a cache that at worst has forgotten a free block until the member leaves.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
+        let (slab, scratch) = views(lease.body(), &reclaimer.plan, reclaimer.space_tag);
+        // SAFETY: the mapping lives as long as `lease` and the plan as long as `reclaimer`, neither of which is ever replaced
+        // and both of which are dropped with `Shared`; the 'static views never leave it.
+        let (slab, scratch) = unsafe {
+            (
+                std::mem::transmute::<Slab<'_>, Slab<'static>>(slab),
+                std::mem::transmute::<Scratch<'_>, Scratch<'static>>(scratch),
+            )
+        };
+        let common = Mutex::new(Self::caches(&slab, scratch, &lease));
+        Self { slab, scratch, common, idle: Mutex::default(), lease, reclaimer }
+    }
+
+    fn caches(slab: &Slab<'_>, scratch: Scratch<'static>, lease: &Lease) -> Caches {
+        Caches { handles: slab.cache(), blocks: scratch::Local::new(scratch, lease.acquire()) }
+    }
+
+    #[inline]
+    pub(crate) fn holdings(&self) -> &Holdings {
+        self.reclaimer.holdings(self.lease.id().index)
+    }
+
+    pub(crate) fn common(&self) -> MutexGuard<'_, Caches> {
+        lock(&self.common)
+    }
+
+    /// Caches for a new local: those of one that was dropped, or fresh ones.
+    pub(crate) fn take_caches(&self) -> Caches {
+        let idle = lock(&self.idle).pop();
+        idle.unwrap_or_else(|| Self::caches(&self.slab, self.scratch, &self.lease))
+    }
+
+    pub(crate) fn return_caches(&self, caches: Caches) {
+        lock(&self.idle).push(caches);
+    }
+
+    pub(crate) fn backing(&self) -> impl Backing {
+        LeaseBacking { lease: &self.lease, scratch_at: self.reclaimer.plan.scratch_at }
+    }
+
+    /// Something ran out: takes back what is due before anybody is refused. True if it is worth trying again.
+    fn scavenge(&self) -> bool {
+        let recovered = self.lease.recover() > 0;
+        let mut released = 0;
+        for caches in lock(&self.idle).iter_mut() {
+            released += caches.blocks.release_idle();
+            // A dropped local's claimed handles serve nobody.
+            self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
+        }
+        recovered || released > 0
+    }
+
+    pub(crate) fn free_block(&self, block: BlockRef) {
+        free_orphan(&self.scratch, block);
+    }
+
+    /// Runs an allocation; when it finds nothing, takes back what is due and runs it once more.
+    pub(crate) fn with_room<T>(
+        &self,
+        mut alloc: impl FnMut() -> Result<T, ScratchError>,
+    ) -> Result<T, ScratchError> {
+        match alloc() {
+            Err(ScratchError::Exhausted { .. } | ScratchError::NoMemory { .. }) if self.scavenge() => alloc(),
+            result => result,
+        }
+    }
+
+    /// Fills an empty handle cache.
+    #[cold]
+    pub(crate) fn refill(&self, cache: &mut Cache) -> Result<(), CreateError> {
+        let claim = |cache: &mut Cache| {
+            self.slab.claim(self.lease.acquire(), self.holdings(), cache, |block| self.free_block(block))
+        };
+        let plan = &self.reclaimer.plan;
+        loop {
+            let committed = self.slab.committed_groups();
+            if claim(cache).is_ok() {
+                return Ok(());
+            }
+            let next = plan.next_groups(committed);
+            if next == committed {
+                break;
+            }
+            let words = plan.slab.group_range(committed..next);
+            self.lease
+                .commit(words.start * 8..words.end * 8)
+                .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
+            self.slab.extend(next);
+        }
+        self.scavenge();
+        claim(cache).map_err(|Exhausted { .. }| CreateError::Exhausted { capacity: plan.geometry.handles })
+    }
+
+    pub(crate) fn trim(&self) -> u64 {
+        self.scavenge();
+        self.common().blocks.trim(&self.backing())
+    }
+
+    /// Frees the block that a handle named, which this call just ended.
+    pub(crate) fn free_ended(&self, caches: &mut scratch::Local<'static>, block: BlockRef) {
+        match caches.free_attached(block.offset, block.index, block.generation) {
+            Ok(()) => {}
+            // Not exactly this generation: a leftover of somebody who died.
+            Err(BlockError::WrongOwner { .. }) => self.free_block(block),
+            Err(_) => {}
+        }
+    }
+}
+
+struct LeaseBacking<'a> {
+    lease: &'a Lease,
+    scratch_at: u64,
+}
+
+impl LeaseBacking<'_> {
+    fn in_body(&self, bytes: Range<u64>) -> Range<u64> {
+        self.scratch_at + bytes.start..self.scratch_at + bytes.end
+    }
+}
+
+impl Backing for LeaseBacking<'_> {
+    fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
+        self.lease.commit(self.in_body(bytes)).map_err(|_: CommitError| OutOfMemory)
+    }
+
+    fn punch(&self, bytes: Range<u64>) {
+        // A hint: memory that cannot be given back stays reserved.
+        let _ = self.lease.punch(self.in_body(bytes));
+    }
+}
