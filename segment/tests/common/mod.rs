@@ -1,0 +1,284 @@
+//! Real processes for tests: the test binary starts itself again in a role, talks to it over pipes, and kills it.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tenure_segment::{
+    Backend, Body, JoinOptions, Lease, LeaseId, OpenError, Place, Reclaim, Recovery, Segment, Spec,
+};
+
+/// A fail-safe, not an expectation: what takes longer hangs.
+const FAIL_SAFE: Duration = Duration::from_secs(30);
+
+pub(crate) const HASH: u64 = 77;
+pub(crate) const MEMBERS: u16 = 8;
+
+/// A name nobody else uses, removed again also when the test fails.
+pub(crate) struct Name {
+    pub(crate) backend: Backend,
+    pub(crate) text: String,
+}
+
+impl Name {
+    pub(crate) fn new(backend: Backend, tag: &str) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self { backend, text: format!("segtest-{}-{count}-{tag}", std::process::id()) }
+    }
+
+    pub(crate) fn shm(tag: &str) -> Self {
+        Self::new(Backend::Shm, tag)
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        place(self.backend, &self.text)
+    }
+
+    pub(crate) fn segment(&self) -> Segment {
+        open_or_create(self.place(), &spec())
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = Segment::remove(&self.place(), true);
+    }
+}
+
+pub(crate) fn place(backend: Backend, name: &str) -> Place {
+    match backend {
+        Backend::Shm => Place::Shm(name.into()),
+        Backend::SysV => Place::SysV(name.into()),
+        // Files for tests live on a file system that is certainly welcome.
+        Backend::File => Place::File(format!("/dev/shm/{name}").into()),
+        other => panic!("{other} has no name"),
+    }
+}
+
+pub(crate) fn spec() -> Spec {
+    let all: Range<u64> = 0..16384;
+    Spec {
+        members: MEMBERS,
+        body_bytes: 16384,
+        geometry: [1, 2, 3, 4, 5, 6, 7, 8],
+        layout_hash: HASH,
+        commit: vec![all],
+    }
+}
+
+pub(crate) fn members(members: u16) -> Spec {
+    Spec { members, ..spec() }
+}
+
+pub(crate) fn open_or_create(place: Place, spec: &Spec) -> Segment {
+    Segment::open_or_create(place, spec, &mut mark).unwrap()
+}
+
+/// The initialisation that tests look for.
+pub(crate) fn mark(body: Body<'_>) {
+    body.words()[2047].store(4711, Ordering::Relaxed);
+}
+
+pub(crate) fn is_marked(body: Body<'_>) -> bool {
+    body.words()[2047].load(Ordering::Relaxed) == 4711
+}
+
+/// What a test body contains: word i says that lease i holds something, word 256 + i counts its reclamations, word
+/// 512 + i names the recoverer plus one.
+pub(crate) struct Clear;
+
+impl Reclaim for Clear {
+    fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
+        let dead = usize::from(recovery.dead().index);
+        let words = body.words();
+        words[dead].store(0, Ordering::SeqCst);
+        words[512 + dead].store(u64::from(recovery.by()) + 1, Ordering::SeqCst);
+        words[256 + dead].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn hold(body: Body<'_>, id: LeaseId) {
+    body.words()[usize::from(id.index)].store(id.epoch, Ordering::SeqCst);
+}
+
+pub(crate) fn held(body: Body<'_>, index: u8) -> bool {
+    body.words()[usize::from(index)].load(Ordering::SeqCst) != 0
+}
+
+pub(crate) fn reclaimed_by(body: Body<'_>, index: u8) -> Option<u8> {
+    body.words()[512 + usize::from(index)].load(Ordering::SeqCst).checked_sub(1).map(|by| by as u8)
+}
+
+pub(crate) const GUARDED: JoinOptions = JoinOptions { guardian: true };
+pub(crate) const ALONE: JoinOptions = JoinOptions { guardian: false };
+
+pub(crate) fn join(segment: &Segment, options: JoinOptions) -> Lease {
+    let lease = segment.join(options, Arc::new(Clear)).unwrap();
+    hold(lease.body(), lease.id());
+    lease
+}
+
+/// Looks until it is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < FAIL_SAFE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A process in a role. It dies with the value.
+pub(crate) struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+}
+
+const ROLE: &str = "TENURE_SEGMENT_TEST_ROLE";
+
+impl Process {
+    /// Starts this binary's `child_entry` in `role`.
+    pub(crate) fn start(role: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
+            .env(ROLE, std::iter::once(&role).chain(arguments).copied().collect::<Vec<_>>().join("\n"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                // libtest writes "test child_entry ... " before our first line.
+                if let Some((_, said)) = line.split_once('@') {
+                    let _ = send.send(said.to_owned());
+                }
+            }
+        });
+        Self { child, input, lines }
+    }
+
+    /// What it said next.
+    pub(crate) fn hear(&self) -> String {
+        self.lines.recv_timeout(FAIL_SAFE).expect("the child says something")
+    }
+
+    pub(crate) fn expect(&self, word: &str) {
+        assert_eq!(self.hear(), word);
+    }
+
+    pub(crate) fn tell(&mut self, word: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{word}").unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: a child of ours that was not waited for.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Kills it without waiting: it stays a zombie until dropped.
+    pub(crate) fn kill_only(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        self.input = None;
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The child's side.
+pub(crate) struct Stage {
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Stage {
+    pub(crate) fn say(&self, word: impl std::fmt::Display) {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "@{word}").unwrap();
+        out.flush().unwrap();
+    }
+
+    /// The next word from the parent; the process ends when the parent is gone.
+    pub(crate) fn listen(&self) -> String {
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line).unwrap_or(0) == 0 {
+            std::process::exit(0);
+        }
+        line.trim_end().to_owned()
+    }
+
+    /// Argument `i` is a backend, the next one a name.
+    pub(crate) fn place(&self, i: usize) -> Place {
+        place(self.arguments[i].parse().unwrap(), &self.arguments[i + 1])
+    }
+
+    pub(crate) fn attach(&self) -> Result<Segment, OpenError> {
+        Segment::open(self.place(0), HASH)
+    }
+}
+
+pub(crate) type Role = fn(&Stage);
+
+/// The body of every `child_entry`.
+pub(crate) fn enter(roles: &[(&str, Role)]) {
+    let Ok(text) = std::env::var(ROLE) else { return };
+    let mut words = text.split('\n').map(str::to_owned);
+    let role = words.next().unwrap();
+    let stage = Stage { arguments: words.collect() };
+    let roles: HashMap<_, _> = roles.iter().copied().collect();
+    roles[role.as_str()](&stage);
+}
+
+/// Runs `body` in a forked child of this process and returns what it returned. For processes that few threads share.
+pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child runs `body` and leaves by `_exit`; glibc makes allocation usable in it.
+    match unsafe { libc::fork() } {
+        0 => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(code) }
+        }
+        child => {
+            assert!(child > 0);
+            let mut status = 0;
+            // SAFETY: waits for the child just made.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + libc::WTERMSIG(status) }
+        }
+    }
+}
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: no arguments.
+    unsafe { libc::geteuid() == 0 }
+}

@@ -1,0 +1,436 @@
+//! Creating, attaching, refusing, removing. Method: make segments, change bytes of their files, look again.
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use common::*;
+use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
+use tenure_segment::{Backend, OpenError, Place, RemoveError, Segment, Spec};
+
+#[test]
+fn child_entry() {
+    enter(&[("racer", racer), ("small", small_tmpfs), ("overlay", overlay)]);
+}
+
+fn check_fresh(segment: &Segment, backend: Backend) {
+    assert!(segment.created());
+    assert_eq!(segment.backend(), backend);
+    assert_eq!(segment.members(), MEMBERS);
+    assert_eq!(segment.geometry(), spec().geometry);
+    assert_eq!(segment.body_bytes(), 16384);
+    assert_eq!(segment.body().len(), 16384);
+    assert_eq!(segment.body().base() as usize % 4096, 0);
+    assert_eq!(segment.layout_hash(), mixed_hash(HASH));
+    assert!(is_marked(segment.body()));
+    assert_eq!(segment.leases().len(), 8);
+    assert!(segment.leases().iter().all(|lease| !lease.live && lease.epoch == 0));
+}
+
+#[test]
+fn named_segments_are_created_once_and_found_by_others() {
+    for backend in [Backend::Shm, Backend::File, Backend::SysV] {
+        let name = Name::new(backend, "named");
+        assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+        let first = name.segment();
+        check_fresh(&first, backend);
+        let second = name.segment();
+        let looker = Segment::open(name.place(), HASH).unwrap();
+        for other in [&second, &looker] {
+            assert!(!other.created());
+            assert_eq!(other.creation_id(), first.creation_id());
+            assert_eq!(other.geometry(), first.geometry());
+            assert!(is_marked(other.body()));
+        }
+        let lease = join(&second, ALONE);
+        assert!(held(first.body(), lease.id().index), "{backend}: one memory, two mappings");
+        let metadata = std::fs::metadata(first.path().unwrap()).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        drop(lease);
+        Segment::remove(&name.place(), false).unwrap();
+        assert!(!first.path().unwrap().exists());
+        assert!(matches!(Segment::remove(&name.place(), false), Err(RemoveError::NotFound { .. })));
+    }
+}
+
+#[test]
+fn the_creator_of_a_later_segment_makes_another_one() {
+    let name = Name::shm("again");
+    let first = name.segment().creation_id();
+    assert_eq!(name.segment().creation_id(), first);
+    Segment::remove(&name.place(), false).unwrap();
+    assert_ne!(name.segment().creation_id(), first);
+}
+
+#[test]
+fn memfd_is_sealed_and_travels_as_a_descriptor() {
+    let segment = open_or_create(Place::Memfd(None), &spec());
+    check_fresh(&segment, Backend::Memfd);
+    let passed = segment.fd().unwrap().try_clone_to_owned().unwrap();
+    let other = open_or_create(Place::Memfd(Some(passed)), &spec());
+    assert!(!other.created());
+    assert_eq!(other.creation_id(), segment.creation_id());
+    let lease = join(&other, ALONE);
+    assert!(held(segment.body(), lease.id().index));
+    assert_eq!(segment.leases()[0].held, Some(true));
+
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&segment.fd().unwrap()));
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    assert_eq!(file.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
+}
+
+#[test]
+fn an_unsealed_descriptor_is_refused() {
+    let name = Name::shm("unsealed");
+    let segment = name.segment();
+    let file = std::fs::File::open(segment.path().unwrap()).unwrap();
+    let refused = Segment::open(Place::Memfd(Some(OwnedFd::from(file))), HASH).unwrap_err();
+    assert!(matches!(refused, OpenError::NotSealed { expected: 7, .. }), "{refused}");
+}
+
+#[test]
+fn anonymous_and_private_have_no_name() {
+    for place in [Place::Anonymous, Place::Private] {
+        let backend = place.backend();
+        let segment = open_or_create(place, &spec());
+        check_fresh(&segment, backend);
+        assert_eq!((segment.name(), segment.path()), (None, None));
+        assert!(segment.fd().is_none());
+        let lease = join(&segment, GUARDED);
+        assert!(held(segment.body(), lease.id().index));
+    }
+    for place in [Place::Anonymous, Place::Private, Place::Memfd(None)] {
+        assert!(matches!(Segment::remove(&place, true), Err(RemoveError::Nameless { .. })));
+        assert!(matches!(Segment::open(place, HASH), Err(OpenError::Nameless { .. })));
+    }
+}
+
+#[test]
+fn a_reopened_descriptor_is_not_the_one_that_was_passed() {
+    let segment = open_or_create(Place::Memfd(None), &spec());
+    let passed = segment.fd().unwrap().try_clone_to_owned().unwrap();
+    let other =
+        Segment::open(Place::Memfd(Some(passed.as_fd().try_clone_to_owned().unwrap())), HASH).unwrap();
+    drop(passed);
+    let lease = join(&other, ALONE);
+    assert_eq!(other.leases()[usize::from(lease.id().index)].held, Some(true));
+}
+
+fn racer(stage: &Stage) {
+    stage.say("ready");
+    stage.listen();
+    let segment = Segment::open_or_create(stage.place(0), &spec(), &mut mark).unwrap();
+    assert!(is_marked(segment.body()));
+    stage.say(format!("{} {}", segment.created(), segment.creation_id()));
+    stage.listen();
+}
+
+#[test]
+fn eight_racing_creators_share_the_winners_segment() {
+    for backend in [Backend::Shm, Backend::SysV] {
+        let name = Name::new(backend, "race");
+        let backend = backend.to_string();
+        let mut racers: Vec<_> = (0..8).map(|_| Process::start("racer", &[&backend, &name.text])).collect();
+        racers.iter().for_each(|racer| racer.expect("ready"));
+        racers.iter_mut().for_each(|racer| racer.tell("go"));
+        let said: Vec<_> = racers.iter().map(Process::hear).collect();
+        let winners = said.iter().filter(|said| said.starts_with("true")).count();
+        assert_eq!(winners, 1, "{said:?}");
+        let ids: HashSet<_> = said.iter().map(|said| said.split_once(' ').unwrap().1).collect();
+        assert_eq!(ids.len(), 1, "{said:?}");
+    }
+}
+
+/// A segment whose file is changed before it is opened again.
+fn altered(tag: &str, change: impl FnOnce(&std::fs::File)) -> OpenError {
+    let name = Name::shm(tag);
+    let path = name.segment().path().unwrap().to_owned();
+    change(&OpenOptions::new().read(true).write(true).open(path).unwrap());
+    let looking = Segment::open(name.place(), HASH).unwrap_err();
+    let creating = Segment::open_or_create(name.place(), &spec(), &mut mark).unwrap_err();
+    assert_eq!(looking.to_string(), creating.to_string());
+    looking
+}
+
+fn with_word(tag: &str, offset: u64, value: u64) -> OpenError {
+    altered(tag, |file| file.write_all_at(&value.to_le_bytes(), offset).unwrap())
+}
+
+#[test]
+fn foreign_segments_are_refused_by_name() {
+    use OpenError as E;
+    let error = altered("short", |file| file.set_len(8192).unwrap());
+    assert!(matches!(error, E::Truncated { expected: 20480, found: 8192, .. }), "{error}");
+    let error = altered("stub", |file| file.set_len(100).unwrap());
+    assert!(matches!(error, E::Truncated { expected: HEADER_BYTES, found: 100, .. }), "{error}");
+    let error = altered("empty", |file| file.set_len(0).unwrap());
+    assert!(matches!(error, E::Truncated { expected: HEADER_BYTES, found: 0, .. }), "{error}");
+    let error = altered("garbage", |file| file.write_all_at(&[0xA5; 4096], 0).unwrap());
+    assert!(matches!(error, E::NotASegment { found: 0xA5A5_A5A5_A5A5_A5A5, .. }), "{error}");
+    let error = with_word("version", 8, 0);
+    assert!(matches!(error, E::Version { expected: VERSION, found: 0, .. }), "{error}");
+    let error = with_word("hash", 16, 1);
+    assert!(matches!(error, E::LayoutHash { found: 1, .. }), "{error}");
+    let error = with_word("members", 32, 0);
+    assert!(matches!(error, E::Geometry { what: "members", .. }), "{error}");
+    let error = with_word("body", 48, u64::MAX - 100);
+    assert!(matches!(error, E::Geometry { what: "body bytes", .. }), "{error}");
+    let error = with_word("boot", 128, 1);
+    assert!(matches!(error, E::Boot { .. }), "{error}");
+    let error = with_word("uid", 152, 12345);
+    assert!(matches!(error, E::Owner { found: 12345, by: "header", .. }), "{error}");
+    let error = with_word("page", 160, 512);
+    assert!(matches!(error, E::PageBytes { found: 512, .. }), "{error}");
+    let error = with_word("order", 168, 1);
+    assert!(matches!(error, E::ByteOrder { found: 1, .. }), "{error}");
+    let error = with_word("backend", 176, 2);
+    assert!(matches!(error, E::OtherBackend { expected: Backend::Shm, found: 2, .. }), "{error}");
+    if is_root() {
+        let error = altered("chown", |file| std::os::unix::fs::fchown(file, Some(65534), None).unwrap());
+        assert!(matches!(error, E::Owner { found: 65534, by: "inode", .. }), "{error}");
+    } else {
+        println!("SKIPPED: the foreign inode needs root");
+    }
+}
+
+#[test]
+fn another_body_layout_is_refused() {
+    let name = Name::shm("other-hash");
+    let _segment = name.segment();
+    let other = Segment::open(name.place(), HASH + 1).unwrap_err();
+    let (ours, theirs) = (mixed_hash(HASH + 1), mixed_hash(HASH));
+    assert!(
+        matches!(other, OpenError::LayoutHash { expected, found, .. } if (expected, found) == (ours, theirs))
+    );
+}
+
+#[test]
+fn a_link_or_a_directory_of_that_name_is_refused() {
+    let name = Name::shm("link");
+    let path = name.segment().path().unwrap().to_owned();
+    let moved = path.with_extension("moved");
+    std::fs::rename(&path, &moved).unwrap();
+    std::os::unix::fs::symlink(&moved, &path).unwrap();
+    let error = Segment::open(name.place(), HASH).unwrap_err();
+    std::fs::remove_file(&moved).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(error, OpenError::Os { .. }), "{error}");
+    std::fs::create_dir(&path).unwrap();
+    let error = Segment::open(name.place(), HASH).unwrap_err();
+    std::fs::remove_dir(&path).unwrap();
+    assert!(matches!(error, OpenError::NotASegment { .. }), "{error}");
+}
+
+#[test]
+fn impossible_wishes_are_refused_before_anything_is_made() {
+    let name = Name::shm("wishes");
+    let whole = std::iter::once(0..20000_u64).collect();
+    for wish in [
+        members(0),
+        members(257),
+        Spec { body_bytes: 0, ..spec() },
+        Spec { body_bytes: u64::MAX, ..spec() },
+        Spec { commit: whole, ..spec() },
+    ] {
+        let error = Segment::open_or_create(name.place(), &wish, &mut mark).unwrap_err();
+        assert!(matches!(error, OpenError::Geometry { .. }), "{error}");
+    }
+    assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+    for bad in ["", "a/b", ".a"] {
+        let error = Segment::open(Place::Shm(bad.into()), HASH).unwrap_err();
+        assert!(matches!(error, OpenError::InvalidName { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_tiny_segment_takes_less_than_32_kib() {
+    let name = Name::shm("tiny");
+    let tiny = Spec { body_bytes: 24 << 10, commit: Vec::new(), ..spec() };
+    let segment = Segment::open_or_create(name.place(), &tiny, &mut |_| ()).unwrap();
+    assert!(segment.total_bytes() < 32 << 10);
+    assert_eq!(std::fs::metadata(segment.path().unwrap()).unwrap().size(), segment.total_bytes());
+    assert_eq!(segment.committed_bytes(), Some(4096), "only header and tables");
+    let lease = segment.join(ALONE, std::sync::Arc::new(Clear)).unwrap();
+    lease.commit(0..24 << 10).unwrap();
+    assert_eq!(segment.committed_bytes(), Some(28 << 10));
+}
+
+#[test]
+fn a_huge_segment_costs_what_is_committed() {
+    let name = Name::shm("huge");
+    let huge = Spec { body_bytes: 64 << 30, ..spec() };
+    let segment = open_or_create(name.place(), &huge);
+    assert_eq!(segment.committed_bytes(), Some(4096 + 16384));
+    join(&segment, ALONE);
+}
+
+#[test]
+fn sysv_memory_goes_with_its_last_user_and_the_husk_is_replaced() {
+    let name = Name::new(Backend::SysV, "husk");
+    let first = name.segment();
+    let id = first.creation_id();
+    let path = first.path().unwrap().to_owned();
+    drop(first);
+    assert!(path.exists(), "the lock file stays");
+    assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+    let second = name.segment();
+    assert!(second.created());
+    assert_ne!(second.creation_id(), id);
+    assert_eq!(name.segment().creation_id(), second.creation_id());
+}
+
+#[test]
+fn what_is_listed_is_what_exists() {
+    let shm = Name::shm("listed");
+    let sysv = Name::new(Backend::SysV, "listed");
+    let broken = Name::shm("broken");
+    let segments = [shm.segment(), sysv.segment()];
+    let path = broken.segment().path().unwrap().to_owned();
+    std::fs::write(&path, b"no segment").unwrap();
+    let list = Segment::list().unwrap();
+    let find = |name: &Name| list.iter().find(|l| l.name == name.text && l.backend == name.backend).unwrap();
+    assert_eq!((find(&shm).bytes, &find(&shm).error), (segments[0].total_bytes(), &None));
+    assert_eq!(find(&sysv).error, None);
+    assert_eq!(find(&broken).error.as_deref(), Some("not a segment"));
+    drop(segments);
+    let (gone, place) = (shm.text.clone(), shm.place());
+    Segment::remove(&place, false).unwrap();
+    assert!(
+        Segment::list().unwrap().iter().all(|listed| listed.name != gone || listed.backend == Backend::SysV)
+    );
+}
+
+#[test]
+fn remove_refuses_while_a_lease_is_held() {
+    let name = Name::shm("held");
+    let segment = name.segment();
+    let lease = join(&segment, ALONE);
+    let refused = Segment::remove(&name.place(), false).unwrap_err();
+    assert!(matches!(refused, RemoveError::Held { lease: 0, .. }), "{refused}");
+    Segment::remove(&name.place(), true).unwrap();
+    assert!(
+        segment.join(ALONE, std::sync::Arc::new(Clear)).is_err(),
+        "nobody else would find the new member"
+    );
+    lease.check().unwrap();
+    lease.commit(0..4096).unwrap();
+}
+
+/// Runs `body` in a mount namespace of its own with `directory` to mount on; false if that cannot be had here.
+fn in_namespace(body: impl FnOnce() -> i32) -> bool {
+    let code = in_fork(|| {
+        // SAFETY: the forked child has one thread.
+        let entered = unsafe {
+            libc::unshare(libc::CLONE_NEWNS) == 0
+                || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) == 0
+        };
+        let private = entered && mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "");
+        if private { body() } else { 77 }
+    });
+    assert!(code == 0 || code == 77, "in the namespace: {code}");
+    code == 0
+}
+
+fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &str) -> bool {
+    let c = |text: &str| std::ffi::CString::new(text).unwrap();
+    let (source, target, kind, data) = (c(source), c(target), c(kind), c(data));
+    // SAFETY: four strings that outlive the call.
+    unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) == 0 }
+}
+
+fn small_tmpfs(stage: &Stage) {
+    let directory = PathBuf::from(&stage.arguments[0]);
+    let ran = in_namespace(|| {
+        if !mount("tmpfs", directory.to_str().unwrap(), "tmpfs", 0, "size=64k") {
+            return 77;
+        }
+        let file = directory.join("x");
+        let big = Spec { body_bytes: 1 << 20, commit: std::iter::once(0..1 << 20).collect(), ..spec() };
+        let error = Segment::open_or_create(Place::File(file.clone()), &big, &mut mark).unwrap_err();
+        assert!(matches!(error, OpenError::NoSpace { wanted, .. } if wanted == (1 << 20) + 4096), "{error}");
+        let entries = || std::fs::read_dir(&directory).unwrap().count();
+        assert_eq!(entries(), 0, "nothing is left behind");
+
+        let sparse = Spec { commit: Vec::new(), ..big };
+        let segment = Segment::open_or_create(Place::File(file), &sparse, &mut |_| ()).unwrap();
+        let lease = segment.join(GUARDED, std::sync::Arc::new(Clear)).unwrap();
+        let before = segment.committed_bytes();
+        let full = lease.commit(0..512 << 10).unwrap_err();
+        assert!(
+            matches!(full, tenure_segment::CommitError::NoSpace { wanted } if wanted == 512 << 10),
+            "{full}"
+        );
+        assert_eq!(segment.committed_bytes(), before, "nothing is reserved by a failure");
+        lease.commit(0..32 << 10).unwrap();
+        lease.punch(0..32 << 10).unwrap();
+        assert_eq!(segment.committed_bytes(), before);
+        assert_eq!(entries(), 1);
+        0
+    });
+    stage.say(if ran { "ok" } else { "skipped" });
+}
+
+#[test]
+fn a_full_tmpfs_is_no_space_and_nothing_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = Process::start("small", &[directory.path().to_str().unwrap()]);
+    if child.hear() == "skipped" {
+        println!("SKIPPED: no mount namespace to be had here");
+    }
+    assert!(child.wait().success());
+}
+
+fn overlay(stage: &Stage) {
+    let directory = PathBuf::from(&stage.arguments[0]);
+    let ran = in_namespace(|| {
+        let base = directory.to_str().unwrap();
+        if !mount("tmpfs", base, "tmpfs", 0, "") {
+            return 77;
+        }
+        for sub in ["lower", "upper", "work", "merged"] {
+            std::fs::create_dir(directory.join(sub)).unwrap();
+        }
+        let data = format!("lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work");
+        if !mount("overlay", &format!("{base}/merged"), "overlay", 0, &data) {
+            return 77;
+        }
+        let place = Place::File(directory.join("merged/x"));
+        let error = Segment::open_or_create(place, &spec(), &mut mark).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::FileSystem { found, .. } if found.contains("overlayfs")),
+            "{error}"
+        );
+        0
+    });
+    stage.say(if ran { "ok" } else { "skipped" });
+}
+
+#[test]
+fn an_unwelcome_file_system_is_refused_by_name() {
+    let error = Segment::open_or_create(Place::File("/proc/x".into()), &spec(), &mut mark).unwrap_err();
+    assert!(matches!(&error, OpenError::FileSystem { found, .. } if found.contains("0x9fa0")), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let child = Process::start("overlay", &[directory.path().to_str().unwrap()]);
+    if child.hear() == "skipped" {
+        println!("SKIPPED: no overlayfs to be had here");
+    }
+    assert!(child.wait().success());
+}
+
+#[test]
+fn a_creator_removes_what_the_name_was_on_another_boot() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let old = directory.path().join("x.00000000");
+    let name = directory.path().join("x");
+    let first = open_or_create(Place::File(name.clone()), &spec());
+    std::fs::copy(first.path().unwrap(), &old).unwrap();
+    Segment::remove(&Place::File(name.clone()), false).unwrap();
+    assert!(!old.exists(), "removing does");
+    std::fs::write(&old, b"TENURESG").unwrap();
+    open_or_create(Place::File(name), &spec());
+    assert!(!old.exists(), "creating does");
+}
