@@ -1,0 +1,501 @@
+//! Members that die, stop, fork, exec and close everything. Method: real processes, really killed; the truth is read
+//! from the segment and from the kernel.
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, mpsc};
+
+use common::*;
+use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
+use tenure_segment::{
+    Backend, Body, CommitError, Doorbell, JoinError, Lease, LeaseId, NotMember, Place, Reclaim, Recovery,
+    Segment,
+};
+
+#[test]
+fn child_entry() {
+    enter(&[
+        ("member", member),
+        ("forker", forker),
+        ("daemon", daemon),
+        ("anonymous", |stage| inherited(stage, Place::Anonymous)),
+        ("memfd", |stage| inherited(stage, Place::Memfd(None))),
+        ("slow", slow),
+    ]);
+}
+
+/// Joins and does what it is told. Arguments: backend, name, guarded or alone.
+fn member(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let lease = join(&segment, if stage.arguments[2] == "guarded" { GUARDED } else { ALONE });
+    stage.say(format!("joined {}", lease.id().index));
+    loop {
+        match stage.listen().as_str() {
+            "check" => stage.say(format!("{:?}", lease.check())),
+            "recover" => stage.say(lease.recover()),
+            "touch" => {
+                let word = &lease.body().words()[1000];
+                stage.say(word.fetch_add(1, Ordering::SeqCst));
+            }
+            "close" => {
+                // SAFETY: closes everything but the pipes; whoever owns a descriptor here must live with it.
+                unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+                stage.say("closed");
+            }
+            "leave" => {
+                lease.leave().unwrap();
+                stage.say("left");
+            }
+            "fork" => {
+                // SAFETY: the child only waits for the end of its input.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    stage.listen();
+                    // SAFETY: as above.
+                    unsafe { libc::_exit(0) };
+                }
+                stage.say(child);
+            }
+            "spawn" => stage.say(std::process::Command::new("cat").spawn().unwrap().id()),
+            "exec" => {
+                use std::os::unix::process::CommandExt;
+                let error = std::process::Command::new("cat").exec();
+                stage.say(error);
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn start(name: &Name, how: &str) -> (Process, u8) {
+    let child = Process::start("member", &[&name.backend.to_string(), &name.text, how]);
+    let said = child.hear();
+    let index = said.strip_prefix("joined ").expect(&said).parse().unwrap();
+    (child, index)
+}
+
+fn is_alive(pid: &str) -> bool {
+    // SAFETY: signal 0 only asks.
+    unsafe { libc::kill(pid.parse().unwrap(), 0) == 0 }
+}
+
+fn lease_held(segment: &Segment, index: u8) -> bool {
+    segment.leases()[usize::from(index)].held.unwrap()
+}
+
+fn lease_live(segment: &Segment, index: u8) -> bool {
+    segment.leases()[usize::from(index)].live
+}
+
+#[test]
+fn a_killed_member_is_recovered_by_the_guardian_of_another() {
+    for backend in [Backend::Shm, Backend::File, Backend::SysV] {
+        let name = Name::new(backend, "killed");
+        let segment = name.segment();
+        let lease = join(&segment, GUARDED);
+        assert_eq!(lease.doorbell(), Doorbell::Guardian);
+        for _ in 0..3 {
+            let (child, index) = start(&name, "guarded");
+            assert!(
+                held(segment.body(), index) && lease_live(&segment, index) && lease_held(&segment, index)
+            );
+            child.kill();
+            eventually("the guardian recovers", || !lease_live(&segment, index));
+            assert!(!held(segment.body(), index));
+            assert_eq!(reclaimed_by(segment.body(), index), Some(lease.id().index));
+        }
+        assert_eq!(segment.leases()[1].epoch, 3, "the slot was taken again each time");
+    }
+}
+
+#[test]
+fn every_survivor_hears_and_one_of_them_recovers() {
+    let name = Name::shm("survivors");
+    let segment = name.segment();
+    let mut survivors: Vec<_> = (0..3).map(|_| start(&name, "guarded").0).collect();
+    let (child, index) = start(&name, "guarded");
+    child.kill();
+    eventually("somebody recovers", || !lease_live(&segment, index));
+    assert!(reclaimed_by(segment.body(), index).unwrap() < 3);
+    for survivor in &mut survivors {
+        survivor.tell("check");
+        survivor.expect("Ok(())");
+    }
+}
+
+#[test]
+fn a_kill_while_many_guardians_of_256_slots_listen() {
+    let name = Name::shm("far");
+    let segment = open_or_create(name.place(), &members(256));
+    let lease = join(&segment, GUARDED);
+    // Takes the low slots, so that the victim's bell is heard by another thread than the first.
+    let fillers: Vec<_> = (1..200).map(|_| join(&segment, ALONE)).collect();
+    let (child, index) = start(&name, "guarded");
+    assert_eq!(index, 200);
+    child.kill();
+    eventually("the guardian recovers", || !lease_live(&segment, index));
+    assert_eq!(reclaimed_by(segment.body(), index), Some(lease.id().index));
+    drop(fillers);
+}
+
+#[test]
+fn without_a_guardian_the_next_join_recovers() {
+    let name = Name::shm("next-join");
+    let segment = name.segment();
+    let (first, index) = start(&name, "alone");
+    let (second, other) = start(&name, "alone");
+    first.kill();
+    second.kill();
+    assert!(lease_live(&segment, index) && !lease_held(&segment, index), "dead, and nobody has noticed");
+    let lease = join(&segment, ALONE);
+    assert_eq!(lease.id().index, index, "the lowest slot, after recovering it");
+    assert_eq!(lease.id().epoch, 2);
+    assert_eq!(reclaimed_by(segment.body(), index), Some(index));
+    assert!(!lease_live(&segment, other) && !held(segment.body(), other), "and all others that are dead");
+    assert_eq!(reclaimed_by(segment.body(), other), Some(index));
+}
+
+#[test]
+fn without_a_guardian_recover_recovers() {
+    let name = Name::shm("recover");
+    let segment = name.segment();
+    let lease = join(&segment, ALONE);
+    let (mut living, _) = start(&name, "alone");
+    let (dead, index) = start(&name, "alone");
+    assert_eq!(lease.recover(), 0);
+    dead.kill();
+    assert!(held(segment.body(), index));
+    assert_eq!(lease.recover(), 1);
+    assert!(!held(segment.body(), index) && !lease_live(&segment, index));
+    assert_eq!(lease.recover(), 0);
+    living.tell("recover");
+    living.expect("0");
+    assert!(held(segment.body(), 1), "the living keeps what it holds");
+}
+
+#[test]
+fn after_everybody_was_killed_the_next_one_carries_on() {
+    let name = Name::shm("everybody");
+    let created = name.segment().creation_id();
+    let members: Vec<_> = (0..3).map(|_| start(&name, "guarded").0).collect();
+    members.iter().for_each(|member| member.signal(libc::SIGSTOP));
+    // Stopped first, so that none of them recovers another.
+    members.into_iter().for_each(Process::kill);
+    let segment = name.segment();
+    assert_eq!((segment.created(), segment.creation_id()), (false, created));
+    let leases = segment.leases();
+    assert!(leases[..3].iter().all(|lease| lease.live && lease.held == Some(false)), "{leases:?}");
+    let lease = join(&segment, GUARDED);
+    assert_eq!(lease.id(), LeaseId { index: 0, epoch: 2 });
+    assert!(segment.leases()[1..].iter().all(|lease| !lease.live));
+    assert!((1..3).all(|index| !held(segment.body(), index)));
+}
+
+#[test]
+fn a_stopped_member_keeps_its_lease() {
+    let name = Name::shm("stopped");
+    let segment = name.segment();
+    let lease = join(&segment, GUARDED);
+    let (mut child, index) = start(&name, "guarded");
+    child.signal(libc::SIGSTOP);
+    assert_eq!(lease.recover(), 0);
+    assert_ne!(join(&segment, ALONE).id().index, index);
+    assert!(lease_held(&segment, index) && held(segment.body(), index));
+    child.signal(libc::SIGCONT);
+    child.tell("check");
+    child.expect("Ok(())");
+    child.signal(libc::SIGSTOP);
+    child.kill();
+    eventually("killed while stopped", || !lease_live(&segment, index));
+}
+
+#[test]
+fn a_zombie_is_dead() {
+    let name = Name::shm("zombie");
+    let segment = name.segment();
+    let _lease = join(&segment, GUARDED);
+    let (mut child, index) = start(&name, "guarded");
+    child.kill_only();
+    eventually("recovered before anybody waited for it", || !lease_live(&segment, index));
+}
+
+#[test]
+fn closing_every_descriptor_keeps_the_lease_and_the_doorbell() {
+    let name = Name::shm("close");
+    let segment = name.segment();
+    let lease = join(&segment, ALONE);
+    let (mut closer, index) = start(&name, "guarded");
+    closer.tell("close");
+    closer.expect("closed");
+    assert!(lease_held(&segment, index));
+    assert_eq!(lease.recover(), 0);
+    closer.tell("touch");
+    closer.expect("0");
+    // It still hears, and finds its way back to the locks by the path.
+    let (victim, dead) = start(&name, "guarded");
+    victim.kill();
+    eventually("recovered by the one without descriptors", || !lease_live(&segment, dead));
+    assert_eq!(reclaimed_by(segment.body(), dead), Some(index));
+    closer.kill();
+    assert!(!lease_held(&segment, index));
+    assert_eq!(lease.recover(), 1);
+}
+
+#[test]
+fn exec_drops_the_lease_of_a_process_that_lives_on() {
+    let name = Name::shm("exec");
+    let segment = name.segment();
+    let _lease = join(&segment, GUARDED);
+    let (mut child, index) = start(&name, "guarded");
+    child.tell("exec");
+    eventually("exec is a death", || !lease_live(&segment, index));
+    assert!(!lease_held(&segment, index));
+    assert!(child.is_running());
+}
+
+#[test]
+fn a_forked_child_does_not_keep_the_lease_alive() {
+    let name = Name::shm("fork-alive");
+    let segment = name.segment();
+    let _lease = join(&segment, GUARDED);
+    let (mut child, index) = start(&name, "guarded");
+    child.tell("fork");
+    let grandchild = child.hear();
+    child.kill_only();
+    eventually("the member is dead", || !lease_live(&segment, index));
+    assert!(is_alive(&grandchild), "its child is not");
+}
+
+#[test]
+fn a_spawned_process_does_not_keep_the_lease_alive() {
+    let name = Name::shm("spawn");
+    let segment = name.segment();
+    let _lease = join(&segment, GUARDED);
+    let (mut child, index) = start(&name, "guarded");
+    // posix_spawn: vfork and exec.
+    child.tell("spawn");
+    let grandchild = child.hear();
+    assert!(lease_held(&segment, index), "vfork and exec of a child change nothing for the member");
+    child.kill_only();
+    eventually("the member is dead", || !lease_live(&segment, index));
+    assert!(is_alive(&grandchild));
+}
+
+/// In a forked child: not a member, dropping does nothing, joining works.
+fn forker(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let lease = join(&segment, GUARDED);
+    let id = lease.id();
+    let lease = Mutex::new(Some(lease));
+    let code = in_fork(|| {
+        let inherited = lease.lock().unwrap().take().unwrap();
+        assert_eq!(inherited.check(), Err(NotMember::ForkedChild));
+        assert_eq!(inherited.leave(), Err(NotMember::ForkedChild));
+        assert_eq!(inherited.recover(), 0);
+        assert!(matches!(inherited.commit(0..1), Err(CommitError::NotMember(NotMember::ForkedChild))));
+        drop(inherited);
+        assert!(lease_held(&segment, id.index) && lease_live(&segment, id.index));
+        let own = join(&segment, GUARDED);
+        assert_ne!(own.id().index, id.index);
+        own.check().unwrap();
+        assert_eq!(own.doorbell(), Doorbell::Guardian);
+        own.leave().unwrap();
+        let again = join(&segment, GUARDED);
+        again.check().unwrap();
+        // Dies as a member, by leaving without dropping.
+        std::mem::forget(again);
+        0
+    });
+    assert_eq!(code, 0);
+    let lease = lease.into_inner().unwrap().unwrap();
+    assert_eq!((lease.check(), lease.id()), (Ok(()), id));
+    assert!(held(lease.body(), id.index) && lease_held(&segment, id.index));
+    eventually("the child is recovered by our guardian", || !lease_live(&segment, 1 - id.index));
+    lease.leave().unwrap();
+    stage.say("ok");
+}
+
+#[test]
+fn a_forked_child_is_no_member_and_may_join() {
+    for backend in [Backend::Shm, Backend::File, Backend::SysV] {
+        let name = Name::new(backend, "forker");
+        let segment = name.segment();
+        let child = Process::start("forker", &[&backend.to_string(), &name.text]);
+        child.expect("ok");
+        assert!(child.wait().success());
+        assert!(segment.leases().iter().all(|lease| !lease.live));
+    }
+}
+
+/// Segments that reach others by inheritance only: a forked child joins, is killed, and is recovered by its parent.
+fn inherited(stage: &Stage, place: Place) {
+    let segment = open_or_create(place, &spec());
+    let lease = join(&segment, GUARDED);
+    for epoch in 1..4 {
+        let code = in_fork(|| {
+            assert_eq!(lease.check(), Err(NotMember::ForkedChild));
+            let own = join(&segment, GUARDED);
+            assert_eq!(own.id(), LeaseId { index: 1, epoch });
+            assert!(held(segment.body(), 1) && held(segment.body(), 0), "one memory");
+            // SAFETY: the end of this process.
+            unsafe { libc::raise(libc::SIGKILL) }
+        });
+        assert_eq!(code, 1000 + libc::SIGKILL);
+        eventually("our guardian recovers", || !lease_live(&segment, 1));
+        assert!(!held(segment.body(), 1) && held(segment.body(), 0));
+    }
+    lease.leave().unwrap();
+    assert!(!lease_held(&segment, 0));
+    stage.say("ok");
+}
+
+#[test]
+fn inherited_segments_know_death_as_well() {
+    for role in ["anonymous", "memfd"] {
+        let child = Process::start(role, &[]);
+        child.expect("ok");
+        assert!(child.wait().success());
+    }
+}
+
+/// Forks and lets the member's process exit, as daemons do.
+fn daemon(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let lease = join(&segment, GUARDED);
+    stage.say(lease.id().index);
+    stage.listen();
+    // SAFETY: the parent ends at once; the child goes on alone.
+    if unsafe { libc::fork() } != 0 {
+        // SAFETY: as above.
+        unsafe { libc::_exit(0) };
+    }
+    stage.say(format!("{:?}", lease.check()));
+    stage.listen();
+    drop(lease);
+    let own = join(&segment, GUARDED);
+    stage.say(own.id().index);
+    stage.listen();
+}
+
+#[test]
+fn a_daemon_that_forked_after_joining_is_no_member_until_it_joins() {
+    let name = Name::shm("daemon");
+    let segment = name.segment();
+    let _lease = join(&segment, GUARDED);
+    let mut child = Process::start("daemon", &["shm", &name.text]);
+    child.expect("1");
+    child.tell("go");
+    child.expect("Err(ForkedChild)");
+    eventually("its former self is recovered", || !lease_live(&segment, 1));
+    child.tell("join");
+    child.expect("1");
+    assert!(lease_held(&segment, 1));
+    assert_eq!(segment.leases()[1].epoch, 2);
+    // Ends when its input does.
+    drop(child);
+    eventually("the daemon has left", || !lease_live(&segment, 1));
+}
+
+/// Takes its time reclaiming: it says so, and waits for a word.
+fn slow(stage: &Stage) {
+    struct Slow(Stage);
+    impl Reclaim for Slow {
+        fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
+            if recovery.dead().index != recovery.by() {
+                self.0.say("reclaiming");
+                self.0.listen();
+            }
+            Clear.reclaim(body, recovery);
+        }
+    }
+    let segment = stage.attach().unwrap();
+    let twin = Stage { arguments: Vec::new() };
+    let lease = segment.join(GUARDED, Arc::new(Slow(twin))).unwrap();
+    stage.say(format!("joined {}", lease.id().index));
+    std::thread::park();
+}
+
+#[test]
+fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
+    let name = Name::shm("slow");
+    let segment = open_or_create(name.place(), &members(3));
+    let slow = Process::start("slow", &["shm", &name.text]);
+    slow.expect("joined 0");
+    let (victim, index) = start(&name, "guarded");
+    assert_eq!(index, 1);
+    victim.kill();
+    slow.expect("reclaiming");
+    slow.signal(libc::SIGSTOP);
+
+    // The slot of the dead is not given out while it is being recovered; the next one is.
+    let lease = join(&segment, ALONE);
+    assert_eq!(lease.id().index, 2);
+    // Joining recovered the victim: nobody waits for the one that is stopped.
+    assert!(!lease_live(&segment, 1) && !held(segment.body(), 1));
+    assert_eq!(reclaimed_by(segment.body(), 1), Some(2));
+    let refused = segment.join(ALONE, Arc::new(Clear)).unwrap_err();
+    assert!(matches!(refused, JoinError::Full { members: 3 }), "{refused}");
+    slow.kill();
+    assert_eq!(lease.recover(), 1, "the recoverer itself");
+    assert_eq!(join(&segment, ALONE).id().index, 0);
+}
+
+/// Says who ended.
+struct Ended(Mutex<mpsc::Sender<LeaseId>>);
+
+impl Reclaim for Ended {
+    fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
+        Clear.reclaim(body, recovery);
+    }
+
+    fn ended(&self, dead: LeaseId) {
+        let _ = self.0.lock().unwrap().send(dead);
+    }
+}
+
+fn join_listening(segment: &Segment) -> (Lease, mpsc::Receiver<LeaseId>) {
+    let (send, ended) = mpsc::channel();
+    (segment.join(GUARDED, Arc::new(Ended(Mutex::new(send)))).unwrap(), ended)
+}
+
+#[test]
+fn the_end_of_a_member_is_told_to_the_others() {
+    let name = Name::shm("ended");
+    let segment = name.segment();
+    let (_lease, ended) = join_listening(&segment);
+    let (child, index) = start(&name, "guarded");
+    child.kill();
+    assert_eq!(ended.recv().unwrap(), LeaseId { index, epoch: 1 });
+}
+
+#[test]
+fn an_undertaker_that_waits_does_not_keep_a_leaver() {
+    let name = Name::shm("parked");
+    let segment = name.segment();
+    let leaver = join(&segment, GUARDED);
+    let (victim, index) = start(&name, "guarded");
+    let witness = join(&segment, ALONE);
+    // A bell that rings although its owner lives parks an undertaker on the owner's lock.
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(segment.path().unwrap()).unwrap();
+    let bell = HEADER_BYTES + 8 * LEASE_BYTES + 64 * u64::from(index);
+    file.write_all_at(&0xC000_0000_u32.to_le_bytes(), bell).unwrap();
+    drop(join(&segment, ALONE));
+    eventually("the bell is answered", || {
+        let mut said = [0; 4];
+        file.read_exact_at(&mut said, bell).unwrap();
+        u32::from_le_bytes(said) == 0
+    });
+    eventually("the undertaker is waiting", || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap()).to_string();
+        locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+    });
+    leaver.leave().unwrap();
+    assert!(!lease_held(&segment, 0), "its lock is free at once");
+    victim.kill();
+    assert_eq!(witness.recover(), 1, "the undertaker of a member that left recovers nothing");
+    assert_eq!(reclaimed_by(segment.body(), index), Some(witness.id().index));
+    assert_eq!(join(&segment, ALONE).id().index, 0);
+}

@@ -1,0 +1,295 @@
+//! Leases within living processes: join, leave, epochs, full tables, scribbled words, commit and punch.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::*;
+use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
+use tenure_segment::{
+    Absence, Backend, Body, CommitError, Doorbell, JoinError, NotMember, Place, PunchError, Reclaim,
+    Recovery, Segment, Spec,
+};
+
+#[test]
+fn child_entry() {
+    enter(&[("denied", denied)]);
+}
+
+/// Every backend, and what keeps its name alive.
+fn each_backend(tag: &str, spec: &Spec, mut body: impl FnMut(Segment)) {
+    for backend in [Backend::Shm, Backend::File, Backend::SysV] {
+        let name = Name::new(backend, tag);
+        body(open_or_create(name.place(), spec));
+    }
+    for place in [Place::Memfd(None), Place::Anonymous, Place::Private] {
+        body(open_or_create(place, spec));
+    }
+}
+
+#[test]
+fn leaving_frees_the_slot_and_epochs_grow() {
+    each_backend("epochs", &spec(), |segment| {
+        for epoch in 1..=3 {
+            let lease = join(&segment, GUARDED);
+            assert_eq!((lease.id().index, lease.id().epoch), (0, epoch), "{}", segment.backend());
+            assert_eq!(lease.acquire().id(), lease.id());
+            let info = segment.leases()[0];
+            assert!(info.live && info.epoch == epoch && info.pid == std::process::id());
+            assert_eq!(info.held, (segment.backend() != Backend::Private).then_some(true));
+            lease.check().unwrap();
+            lease.leave().unwrap();
+            assert_eq!(lease.leave(), Err(NotMember::Left));
+            assert_eq!(lease.check(), Err(NotMember::Left));
+            assert_eq!(lease.recover(), 0);
+            assert!(matches!(lease.commit(0..1), Err(CommitError::NotMember(NotMember::Left))));
+            assert!(matches!(lease.punch(0..1), Err(PunchError::NotMember(NotMember::Left))));
+            // The lock is gone although the value is still there.
+            let info = segment.leases()[0];
+            assert!(!info.live && info.epoch == epoch && info.held != Some(true), "{info:?}");
+            assert!(!held(segment.body(), 0), "leaving reclaims");
+            assert_eq!(reclaimed_by(segment.body(), 0), Some(0));
+        }
+    });
+}
+
+#[test]
+fn dropping_leaves() {
+    each_backend("drop", &spec(), |segment| {
+        drop(join(&segment, GUARDED));
+        let info = segment.leases()[0];
+        assert!(!info.live && info.held != Some(true), "{}", segment.backend());
+    });
+}
+
+#[test]
+fn a_full_table_says_so_and_the_lowest_free_slot_is_taken() {
+    each_backend("full", &spec(), |segment| {
+        let mut leases: Vec<_> = (0..8).map(|_| join(&segment, ALONE)).collect();
+        assert!(leases.iter().enumerate().all(|(i, lease)| usize::from(lease.id().index) == i));
+        let refused = segment.join(ALONE, Arc::new(Clear)).unwrap_err();
+        assert!(matches!(refused, JoinError::Full { members: 8 }), "{refused}");
+        drop(leases.swap_remove(5));
+        drop(leases.swap_remove(2));
+        assert_eq!(join(&segment, ALONE).id().index, 2);
+        assert_eq!(join(&segment, ALONE).id().index, 2);
+    });
+}
+
+#[test]
+fn many_members_are_as_good_as_few() {
+    for count in [64, 256_u16] {
+        let name = Name::shm("many");
+        let segment = open_or_create(name.place(), &members(count));
+        // Two of them with a guardian: at 256 that is three threads each.
+        let guarded = [join(&segment, GUARDED), join(&segment, GUARDED)];
+        let others: Vec<_> = (2..count).map(|_| join(&segment, ALONE)).collect();
+        assert!(segment.join(ALONE, Arc::new(Clear)).is_err());
+        assert!(guarded.iter().all(|lease| lease.doorbell() == Doorbell::Guardian));
+        assert!(segment.leases().iter().all(|lease| lease.held == Some(true)));
+        assert_eq!(others.last().unwrap().id().index, (count - 1) as u8);
+        drop(others);
+        assert_eq!(segment.leases().iter().filter(|lease| lease.live).count(), 2);
+    }
+}
+
+#[test]
+fn sixty_four_guardians_in_one_process() {
+    let name = Name::shm("guardians");
+    let segment = open_or_create(name.place(), &members(64));
+    let leases: Vec<_> = (0..64).map(|_| join(&segment, GUARDED)).collect();
+    assert!(leases.iter().all(|lease| lease.doorbell() == Doorbell::Guardian));
+    drop(leases);
+    assert!(segment.leases().iter().all(|lease| !lease.live && lease.held == Some(false)));
+}
+
+/// Another mapping of the file, for writing what no member would.
+fn scribble(segment: &Segment, index: u8, word: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
+    file.write_all_at(&word.to_le_bytes(), HEADER_BYTES + LEASE_BYTES * u64::from(index)).unwrap();
+}
+
+#[test]
+fn scribbled_lease_words_are_cleaned_up_and_never_panic() {
+    let name = Name::shm("scribble");
+    let segment = name.segment();
+    scribble(&segment, 0, 5 << 8 | 0xEE);
+    scribble(&segment, 1, u64::MAX);
+    scribble(&segment, 2, 9 << 8 | 1);
+    let lease = join(&segment, GUARDED);
+    assert_eq!((lease.id().index, lease.id().epoch), (0, 6), "an unknown state is a dirty one");
+    let leases = segment.leases();
+    assert!(
+        leases[1..].iter().all(|lease| !lease.live),
+        "joining recovers all that nobody holds: {leases:?}"
+    );
+    assert_eq!(reclaimed_by(segment.body(), 1), Some(0));
+    let next = join(&segment, ALONE);
+    assert_eq!((next.id().index, next.id().epoch), (2, 10), "a slot at the last epoch is left alone");
+    // Our own word, under our feet.
+    scribble(&segment, 0, 0x1234_5678_9ABC_DEF0);
+    lease.check().unwrap();
+    drop(lease);
+    assert_eq!(next.recover(), 1, "what the leaver could not free is dirty");
+    assert!(!segment.leases()[0].live);
+}
+
+#[test]
+fn scribbled_bells_wake_nobody_to_do_harm() {
+    let name = Name::shm("bells");
+    let segment = name.segment();
+    let lease = join(&segment, GUARDED);
+    let other = join(&segment, GUARDED);
+    // Row 1, column 0: what a death would leave there; and garbage in the others.
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
+    let bells = HEADER_BYTES + 8 * LEASE_BYTES;
+    for (row, value) in [(1, 0xC000_0000_u32), (2, 0xFFFF_FFFF), (3, 0x4000_0001), (4, 0x1234)] {
+        file.write_all_at(&value.to_le_bytes(), bells + row * 64).unwrap();
+    }
+    // A join makes the guardians look.
+    let third = join(&segment, GUARDED);
+    eventually("the false bell is answered", || {
+        let mut bell = [0; 4];
+        std::fs::File::open(segment.path().unwrap()).unwrap().read_exact_at(&mut bell, bells + 64).unwrap();
+        u32::from_le_bytes(bell) == 0
+    });
+    for member in [&lease, &other, &third] {
+        member.check().unwrap();
+        assert!(held(segment.body(), member.id().index), "a false bell reclaims nothing");
+    }
+}
+
+#[test]
+fn commit_and_punch_move_memory() {
+    each_backend("commit", &Spec { body_bytes: 1 << 20, ..spec() }, |segment| {
+        let lease = join(&segment, ALONE);
+        let word = |offset: usize| &lease.body().words()[offset / 8];
+        let before = segment.committed_bytes();
+        lease.commit(65536..131072).unwrap();
+        lease.commit(65536..131072).unwrap();
+        word(65536).store(1, Ordering::Relaxed);
+        word(131064).store(2, Ordering::Relaxed);
+        let grown = segment.committed_bytes().zip(before).map(|(after, before)| after - before);
+        assert!(grown.is_none_or(|grown| grown == 65536), "{}: {grown:?}", segment.backend());
+        lease.punch(65536..131072 - 1).unwrap();
+        assert_eq!(word(65536).load(Ordering::Relaxed), 0, "{}", segment.backend());
+        assert_eq!(word(131064).load(Ordering::Relaxed), 2, "only whole pages inside the range");
+        lease.punch(1..4095).unwrap();
+        assert!(matches!(lease.commit(0..(1 << 20) + 1), Err(CommitError::OutOfBody { .. })));
+        assert!(matches!(lease.punch(0..u64::MAX), Err(PunchError::OutOfBody { .. })));
+        #[allow(clippy::reversed_empty_ranges, reason = "that is the point")]
+        let backwards = 5..4;
+        assert!(matches!(lease.commit(backwards), Err(CommitError::OutOfBody { .. })));
+        lease.commit(7..7).unwrap();
+    });
+}
+
+#[test]
+fn a_truncated_file_is_noticed_before_it_faults() {
+    let name = Name::shm("truncated");
+    let segment = name.segment();
+    let lease = join(&segment, ALONE);
+    let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
+    file.set_len(segment.total_bytes() - 4096).unwrap();
+    assert!(matches!(lease.commit(0..4096), Err(CommitError::Truncated { expected: 20480, found: 16384 })));
+    let refused = segment.join(ALONE, Arc::new(Clear)).unwrap_err();
+    assert!(matches!(refused, JoinError::Truncated { expected: 20480, found: 16384, .. }), "{refused}");
+}
+
+#[test]
+fn threads_join_and_leave_at_once() {
+    let name = Name::shm("threads");
+    let segment = open_or_create(name.place(), &members(4));
+    let joined = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for round in 0..50 {
+                    let options = if round % 2 == 0 { GUARDED } else { ALONE };
+                    match segment.join(options, Arc::new(Clear)) {
+                        Ok(lease) => {
+                            hold(lease.body(), lease.id());
+                            lease.recover();
+                            joined.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(JoinError::Full { .. }) => std::thread::yield_now(),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    let leases = segment.leases();
+    assert!(leases.iter().all(|lease| !lease.live && lease.held == Some(false)), "{leases:?}");
+    let epochs: u64 = leases.iter().map(|lease| lease.epoch).sum();
+    assert_eq!(epochs, joined.into_inner());
+}
+
+/// A member whose `reclaim` panics.
+struct Panics;
+
+impl Reclaim for Panics {
+    fn reclaim(&self, _: Body<'_>, _: &Recovery) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_while_leaving_leaves_a_dirty_lease_for_others() {
+    let name = Name::shm("panic");
+    let segment = name.segment();
+    let other = join(&segment, ALONE);
+    let lease = segment.join(GUARDED, Arc::new(Panics)).unwrap();
+    hold(lease.body(), lease.id());
+    let index = lease.id().index;
+    let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lease.leave()));
+    assert!(left.is_err());
+    assert_eq!(segment.leases()[usize::from(index)].held, Some(true));
+    drop(lease);
+    assert!(segment.leases()[usize::from(index)].live && held(segment.body(), index));
+    assert_eq!(other.recover(), 1);
+    assert!(!held(segment.body(), index));
+}
+
+/// Denies futex_waitv as container runtimes did.
+fn denied(stage: &Stage) {
+    let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut rules = [
+        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_futex_waitv as u32),
+        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
+    // SAFETY: a complete program that outlives the calls.
+    let filtered = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    if !filtered {
+        return stage.say("skipped");
+    }
+    let lease = join(&stage.attach().unwrap(), GUARDED);
+    assert_eq!(lease.doorbell(), Doorbell::Absent(Absence::FutexWaitv { errno: libc::EPERM }));
+    lease.check().unwrap();
+    stage.say("joined");
+    stage.listen();
+}
+
+#[test]
+fn a_sandbox_without_futex_waitv_means_no_guardian() {
+    let name = Name::shm("denied");
+    let segment = name.segment();
+    let child = Process::start("denied", &["shm", &name.text]);
+    if child.hear() == "skipped" {
+        println!("SKIPPED: no seccomp to be had here");
+        return;
+    }
+    child.kill();
+    let lease = join(&segment, ALONE);
+    assert_eq!(lease.doorbell(), Doorbell::Off);
+    assert!(!segment.leases()[1].live);
+}
