@@ -1,2 +1,6 @@
 //! x
+pub mod meeting;
+pub mod pattern;
 pub mod trace;
+pub mod wire;
+pub mod worker;

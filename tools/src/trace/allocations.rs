@@ -1,6 +1,6 @@
 //! Allocation recordings: who allocated, resized and freed what, by thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::error::TraceError;
 use super::lines::{Fields, Lines};
@@ -14,6 +14,8 @@ const PROCESSES_MAX: usize = 4096;
 /// The largest block and the largest alignment.
 const BYTES_MAX: u64 = 1 << 40;
 const ALIGN_MAX: u64 = 1 << 21;
+/// How many slots rest before the first of them is used again by a process with several threads.
+const RESTING_SLOTS: usize = 4096;
 
 /// An allocation recording.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ struct Parser {
     live: HashMap<u64, Live>,
     /// For every slot, who did the last step on it and how many steps that thread had done then.
     last: Vec<After>,
-    free_slots: Vec<u32>,
+    free_slots: VecDeque<u32>,
     live_bytes: u64,
 }
 
@@ -170,7 +172,7 @@ impl Parser {
         if self.live.contains_key(&id) {
             return Err(fields.malformed(format!("an id that is not in use (block {id} is live)"), fields.quoted()));
         }
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
+        let slot = self.free_slot().unwrap_or_else(|| {
             self.last.push(After { thread: 0, steps: 0 });
             self.last.len() as u32 - 1
         });
@@ -193,8 +195,17 @@ impl Parser {
         let Some(live) = self.live.remove(&id) else { return Err(not_live(fields, id)) };
         self.resized(live.bytes, 0);
         self.step(live.slot, 0, Verb::Free);
-        self.free_slots.push(live.slot);
+        self.free_slots.push_back(live.slot);
         Ok(())
+    }
+
+    /// With several threads a slot rests before it is used again: whoever uses it waits for the thread that freed it.
+    fn free_slot(&mut self) -> Option<u32> {
+        match self.threads.len() {
+            0 | 1 => self.free_slots.pop_back(),
+            _ if self.free_slots.len() < RESTING_SLOTS => None,
+            _ => self.free_slots.pop_front(),
+        }
     }
 
     fn check_bytes(&self, fields: &Fields<'_>, bytes: u64) -> Result<(), TraceError> {

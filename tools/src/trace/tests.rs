@@ -67,11 +67,20 @@ fn handle_numbers_may_be_used_again_after_the_last_close() {
 fn steps_wait_for_other_threads() {
     let trace = allocations("t 5\na 0 8\na 1 8\nt 7\nf 0\na 2 16\nt 5\nf 2\n");
     let process = &trace.processes[0];
-    assert_eq!(process.slot_count, 2);
     assert_eq!(process.threads[1][0].after, After { thread: 0, steps: 1 });
-    // The slot of block 0 is used again for block 2 by the thread that freed it: nothing to wait for.
     assert_eq!(process.threads[1][1].after.steps, 0);
     assert_eq!(process.threads[0][2].after, After { thread: 1, steps: 2 });
+}
+
+#[test]
+fn slots_are_used_again_at_once_by_one_thread_and_rest_between_several() {
+    let alone = "a 0 8\nf 0\n".repeat(5000);
+    assert_eq!(allocations(&alone).processes[0].slot_count, 1);
+    let together = "t 0\na 0 8\nt 1\nf 0\n".repeat(5000);
+    let process = &allocations(&together).processes[0];
+    assert!(process.slot_count < 5000, "{}", process.slot_count);
+    let waits = process.threads[0].iter().filter(|step| step.after.steps > 0).count();
+    assert_eq!(waits, 5000 - process.slot_count as usize);
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! Killing and stopping.
+
+use std::time::Instant;
+
+use rand::seq::IndexedRandom;
+use rustix::process::Signal;
+
+use super::super::book::Incarnation;
+use super::super::chaos::Blow;
+use super::super::seat::{Errand, State};
+use super::super::watch::Dying;
+use super::{Awaited, Death, Director, Pause};
+use crate::wire::Task;
+
+impl Director<'_> {
+    /// Deals the blows that are due, and ends a pause that has lasted.
+    pub(super) fn strike(&mut self) {
+        self.end_pause();
+        while let Some(blow) = self.schedule.take_due(self.started.elapsed()) {
+            let dealt = match blow {
+                Blow::Kill => self.kill_somebody(),
+                Blow::Stop(pause) => self.stop_somebody(pause),
+            };
+            if !dealt {
+                self.schedule.postpone(blow, self.started.elapsed());
+                break;
+            }
+        }
+    }
+
+    /// False when there is nobody to kill.
+    pub(super) fn kill_somebody(&mut self) -> bool {
+        let able: Vec<usize> = (0..self.seats.len()).filter(|&seat| self.seats[seat].state == State::Ready).collect();
+        let Some(&victim) = able.choose(&mut self.rng) else { return false };
+        self.seats[victim].signal(Signal::KILL);
+        let killed_at = Instant::now();
+        let incarnation = self.seats[victim].incarnation;
+        self.deaths.insert(incarnation, Death { seat: victim, killed_at });
+        self.totals.kills += 1;
+        if let Some((lease_index, lease_epoch)) = self.seats[victim].lease {
+            let dying = Dying { incarnation, lease_index, lease_epoch, killed_at };
+            if self.watch.send(dying).is_err() {
+                self.verdict.stuck("the thread that watches the leases has ended");
+            }
+        }
+        true
+    }
+
+    /// False when somebody is stopped already, or nobody would be left to go on.
+    fn stop_somebody(&mut self, pause: std::time::Duration) -> bool {
+        if self.pause.is_some() {
+            return false;
+        }
+        let able: Vec<usize> = (0..self.seats.len()).filter(|&seat| self.seats[seat].is_working()).collect();
+        if able.len() < 2 {
+            return false;
+        }
+        let Some(&victim) = able.choose(&mut self.rng) else { return false };
+        self.seats[victim].signal(Signal::STOP);
+        self.totals.stops += 1;
+        let mut awaited = Vec::new();
+        for &other in able.iter().filter(|&&other| other != victim) {
+            let seat = &mut self.seats[other];
+            seat.push(Errand { step: None, scripted: false }, Task::Pulse);
+            seat.flush();
+            let pulses = seat.sent.iter().filter(|errand| errand.step.is_none()).count();
+            awaited.push(Awaited { seat: other, incarnation: seat.incarnation, pulses });
+        }
+        let since = Instant::now();
+        let incarnation = self.seats[victim].incarnation;
+        self.pause = Some(Pause { seat: victim, incarnation, since, until: since + pause, awaited });
+        true
+    }
+
+    /// Somebody has shown that it goes on.
+    pub(super) fn pulse_of(&mut self, seat: usize) {
+        let Some(pause) = &mut self.pause else { return };
+        for awaited in pause.awaited.iter_mut().filter(|awaited| awaited.seat == seat) {
+            awaited.pulses -= 1;
+        }
+        pause.awaited.retain(|awaited| awaited.pulses > 0);
+    }
+
+    fn end_pause(&mut self) {
+        let Some(pause) = &mut self.pause else { return };
+        let is_present = |seat: usize, incarnation: Incarnation| {
+            self.seats[seat].incarnation == incarnation && self.seats[seat].state == State::Ready
+        };
+        pause.awaited.retain(|awaited| is_present(awaited.seat, awaited.incarnation));
+        if !is_present(pause.seat, pause.incarnation) {
+            // Killed while it was stopped.
+            self.pause = None;
+            return;
+        }
+        if pause.awaited.is_empty() && Instant::now() >= pause.until {
+            let seat = &mut self.seats[pause.seat];
+            seat.signal(Signal::CONT);
+            seat.heard_at = Instant::now();
+            self.pause = None;
+        }
+    }
+}

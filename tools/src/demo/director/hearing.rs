@@ -1,0 +1,176 @@
+//! What workers say, and what it means for the book.
+
+use std::io;
+use std::time::Instant;
+
+use crate::wire::{Counters, Fault, Outcome, Report};
+
+use super::super::book::{Finding, Incarnation};
+use super::super::script::Wish;
+use super::super::seat::{Errand, Event, State};
+use super::super::watch::Dying;
+use super::{Director, Phase, add};
+
+impl Director<'_> {
+    pub(super) fn hear(&mut self, event: Event) -> io::Result<()> {
+        self.heard_at = Instant::now();
+        match event {
+            Event::Report(seat, incarnation, report) => {
+                debug_assert_eq!(self.seats[seat].incarnation, incarnation, "a seat is filled when it is empty");
+                self.seats[seat].heard_at = self.heard_at;
+                self.report(seat, report);
+                Ok(())
+            }
+            Event::Gone(seat, incarnation, why) => {
+                debug_assert_eq!(self.seats[seat].incarnation, incarnation, "a seat is filled when it is empty");
+                self.gone(seat, why)
+            }
+            Event::Reclaimed(incarnation, elapsed_ns) => {
+                self.reclaimed(incarnation, elapsed_ns);
+                Ok(())
+            }
+            Event::Interrupted => {
+                self.verdict.interrupted = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn report(&mut self, seat: usize, report: Report) {
+        match report {
+            Report::Joined { lease_index, lease_epoch } => {
+                self.seats[seat].lease = Some((lease_index, lease_epoch));
+                match self.seats[seat].state {
+                    State::Starting => self.seats[seat].state = State::Ready,
+                    // Killed before we knew that it had joined.
+                    _ => self.watch_late(seat, lease_index, lease_epoch),
+                }
+            }
+            Report::Done { outcomes, counters } => {
+                self.seats[seat].counters = counters;
+                for outcome in outcomes {
+                    let Some(errand) = self.seats[seat].sent.pop_front() else {
+                        self.verdict.mixed_up(format!("worker {seat} answered what it was not asked: {outcome:?}"));
+                        return;
+                    };
+                    self.outcome(seat, errand, outcome);
+                }
+            }
+            Report::Fault(fault) => self.fault(seat, fault),
+            Report::Left { counters } => {
+                self.seats[seat].counters = counters;
+                if self.seats[seat].state == State::Leaving {
+                    self.seats[seat].state = State::Left;
+                }
+            }
+        }
+    }
+
+    fn outcome(&mut self, seat: usize, errand: Errand, outcome: Outcome) {
+        let finding = match (errand.step, outcome) {
+            (_, Outcome::Wrong(fault)) => {
+                self.fault(seat, fault);
+                Finding::Good
+            }
+            (None, Outcome::Alive) => {
+                self.pulse_of(seat);
+                Finding::Good
+            }
+            (Some(step), Outcome::Created { token }) => self.book.held(&step, errand.scripted, Some(token)),
+            (Some(step), Outcome::Opened) => self.book.held(&step, errand.scripted, None),
+            (Some(step), Outcome::Stale) => self.book.stale(&step, errand.scripted),
+            (Some(step), Outcome::Closed { leaked }) if step.wish != Wish::Hold => {
+                self.book.released(&step, errand.scripted);
+                if leaked {
+                    let text = format!("handle {}: opens after its last holder, worker {seat}, let go", step.handle);
+                    self.verdict.leaked(1, text);
+                }
+                Finding::Good
+            }
+            (_, outcome) => {
+                Finding::MixedUp(format!("worker {seat} answered {:?} with {outcome:?}", errand.step))
+            }
+        };
+        match finding {
+            Finding::Good => {}
+            Finding::Again => self.seats[seat].todo.push_front(errand),
+            Finding::Lost(text) => self.verdict.lost(text),
+            Finding::MixedUp(text) => self.verdict.mixed_up(text),
+        }
+    }
+
+    fn fault(&mut self, seat: usize, fault: Fault) {
+        match fault {
+            Fault::MixedUp(text) => self.verdict.mixed_up(format!("worker {seat}: {text}")),
+            Fault::Refused(text) => self.verdict.refused(format!("worker {seat}: {text}")),
+        }
+    }
+
+    fn watch_late(&mut self, seat: usize, lease_index: u8, lease_epoch: u64) {
+        let incarnation = self.seats[seat].incarnation;
+        let Some(death) = self.deaths.get(&incarnation) else { return };
+        let dying = Dying { incarnation, lease_index, lease_epoch, killed_at: death.killed_at };
+        if self.watch.send(dying).is_err() {
+            self.verdict.stuck("the thread that watches the leases has ended");
+        }
+    }
+
+    /// A worker's output has ended.
+    fn gone(&mut self, index: usize, why: Option<String>) -> io::Result<()> {
+        let seat = &mut self.seats[index];
+        let (state, incarnation, lease) = (seat.state, seat.incarnation, seat.lease);
+        let status = seat.empty()?;
+        let counters = std::mem::take(&mut seat.counters);
+        seat.counters = Counters::default();
+        add(&mut self.totals.counters, &counters);
+        match state {
+            State::Killed => {}
+            State::Left if status.is_some_and(|status| status.success()) => return Ok(()),
+            _ => {
+                let status = status.map_or_else(String::new, |status| status.to_string());
+                let why = why.unwrap_or_default();
+                self.verdict.died(format!("worker {index} while {state:?}: {status} {why}"));
+                return Ok(());
+            }
+        }
+        let errands: Vec<Errand> = self.seats[index].sent.drain(..).collect();
+        for errand in errands.into_iter().rev() {
+            if let Some(step) = errand.step {
+                self.book.unsend(&step, errand.scripted);
+                self.seats[index].todo.push_front(errand);
+            }
+        }
+        let owed = self.book.died(index, incarnation);
+        for step in owed.into_iter().rev() {
+            self.seats[index].todo.push_front(Errand { step: Some(step), scripted: false });
+        }
+        if lease.is_none() {
+            // Killed before it held anything.
+            self.deaths.remove(&incarnation);
+        } else if let Some(early) = self.reclaimed_early.iter().position(|early| *early == incarnation) {
+            self.reclaimed_early.swap_remove(early);
+            self.suspects.extend(self.book.reclaimed(incarnation));
+        } else {
+            self.seats[index].waits_for = Some(incarnation);
+        }
+        if self.phase >= Phase::Releasing {
+            self.seats[index].todo.clear();
+            return Ok(());
+        }
+        self.fill(index)
+    }
+
+    fn reclaimed(&mut self, incarnation: Incarnation, elapsed_ns: u64) {
+        self.totals.reclaim_ns.saturating_record(elapsed_ns);
+        let Some(death) = self.deaths.remove(&incarnation) else { return };
+        let seat = &mut self.seats[death.seat];
+        if seat.incarnation == incarnation && seat.state == State::Killed {
+            self.reclaimed_early.push(incarnation);
+            return;
+        }
+        if seat.waits_for == Some(incarnation) {
+            seat.waits_for = None;
+        }
+        self.suspects.extend(self.book.reclaimed(incarnation));
+    }
+}

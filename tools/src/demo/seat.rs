@@ -1,0 +1,252 @@
+//! A seat: a place for one worker process, with what it has been told and has yet to be told.
+
+use std::collections::VecDeque;
+use std::io;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::meeting::Meeting;
+use crate::wire::{self, Counters, Report, Task};
+use crate::worker::{JobName, Sabotage};
+
+use super::book::Incarnation;
+use super::script::Step;
+
+/// How many tasks a worker may be behind. The pipe has to hold them all while it is stopped.
+pub(super) const WINDOW_TASKS: usize = 512;
+/// How many tasks go into one frame at most.
+const BATCH_TASKS: usize = 128;
+
+/// What the director hears.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A worker said something.
+    Report(usize, Incarnation, Report),
+    /// A worker's output has ended; why, when it is not simply that.
+    Gone(usize, Incarnation, Option<String>),
+    /// Everything a killed worker held has been reclaimed, so long after the kill.
+    Reclaimed(Incarnation, u64),
+    /// Somebody wants it to end.
+    Interrupted,
+}
+
+/// How far a worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Started, not a member yet.
+    Starting,
+    /// Takes tasks.
+    Ready,
+    /// Has been told to leave.
+    Leaving,
+    /// Said that it has left.
+    Left,
+    /// Has been killed.
+    Killed,
+    /// Killed for good, or gone after leaving: nobody sits here.
+    Empty,
+}
+
+/// A step on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Errand {
+    /// What for; `None` for a pulse.
+    pub(super) step: Option<Step>,
+    /// Does the script know about it?
+    pub(super) scripted: bool,
+}
+
+/// What every worker of a run is told.
+#[derive(Debug, Clone)]
+pub(super) struct Crew {
+    pub(super) meeting: Meeting,
+    pub(super) jobs: Vec<JobName>,
+    pub(super) sabotage: Option<Sabotage>,
+}
+
+/// A place for one worker.
+pub(super) struct Seat {
+    pub(super) index: usize,
+    pub(super) incarnation: Incarnation,
+    pub(super) state: State,
+    pub(super) stopped: bool,
+    /// Of the present worker, once it has joined.
+    pub(super) lease: Option<(u8, u64)>,
+    /// A predecessor that has to be reclaimed before this worker takes tasks.
+    pub(super) waits_for: Option<Incarnation>,
+    pub(super) todo: VecDeque<Errand>,
+    pub(super) sent: VecDeque<Errand>,
+    /// Of the present worker.
+    pub(super) counters: Counters,
+    pub(super) heard_at: Instant,
+    outbox: Vec<Task>,
+    process: Option<(Child, ChildStdin)>,
+}
+
+impl Seat {
+    pub(super) fn new(index: usize) -> Self {
+        Self {
+            index,
+            incarnation: 0,
+            state: State::Empty,
+            stopped: false,
+            lease: None,
+            waits_for: None,
+            todo: VecDeque::new(),
+            sent: VecDeque::new(),
+            counters: Counters::default(),
+            heard_at: Instant::now(),
+            outbox: Vec::new(),
+            process: None,
+        }
+    }
+
+    /// Starts a process for this seat. Its reports arrive as events.
+    pub(super) fn fill(
+        &mut self,
+        crew: &Crew,
+        incarnation: Incarnation,
+        key: u64,
+        events: &Sender<Event>,
+    ) -> io::Result<()> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("worker");
+        command.args(["--backend", &crew.meeting.backend.to_string(), "--space", &crew.meeting.name]);
+        command.args(["--coordinator", &std::process::id().to_string(), "--key", &key.to_string()]);
+        command.args(["--first-job", &(key % 1024).to_string()]);
+        for job in &crew.jobs {
+            command.arg("--job").arg(job.to_string());
+        }
+        if let Some(sabotage) = crew.sabotage {
+            command.args(["--sabotage", &format!("{sabotage:?}").to_lowercase()]);
+        }
+        // A group of its own: an interrupt from the terminal is for the coordinator alone.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (Some(input), Some(mut output)) = (input, output) else {
+            return Err(io::Error::other("expected pipes to the worker, found none"));
+        };
+        let (seat, events) = (self.index, events.clone());
+        thread::Builder::new().name(format!("seat {seat}")).spawn(move || {
+            let why = loop {
+                match wire::receive(&mut output) {
+                    Ok(Some(report)) => {
+                        if events.send(Event::Report(seat, incarnation, report)).is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => break None,
+                    Err(error) => break Some(error.to_string()),
+                }
+            };
+            // Nobody listens any more when the run is over.
+            let _ = events.send(Event::Gone(seat, incarnation, why));
+        })?;
+        self.process = Some((child, input));
+        self.incarnation = incarnation;
+        self.state = State::Starting;
+        self.stopped = false;
+        self.lease = None;
+        self.counters = Counters::default();
+        self.heard_at = Instant::now();
+        Ok(())
+    }
+
+    /// Takes tasks?
+    pub(super) fn is_working(&self) -> bool {
+        self.state == State::Ready && self.waits_for.is_none()
+    }
+
+    /// Nothing to do and nothing on its way?
+    pub(super) fn is_drained(&self) -> bool {
+        self.todo.is_empty() && self.sent.is_empty()
+    }
+
+    /// Room for another task?
+    pub(super) fn has_room(&self) -> bool {
+        self.sent.len() < WINDOW_TASKS
+    }
+
+    /// Puts a task on its way; [`Seat::flush`] lets it go.
+    pub(super) fn push(&mut self, errand: Errand, task: Task) {
+        if self.sent.is_empty() {
+            self.heard_at = Instant::now();
+        }
+        self.sent.push_back(errand);
+        self.outbox.push(task);
+        if self.outbox.len() == BATCH_TASKS {
+            self.flush();
+        }
+    }
+
+    /// Sends what has been pushed. A worker that is gone makes itself known in another way.
+    pub(super) fn flush(&mut self) {
+        if !self.outbox.is_empty() {
+            let tasks = std::mem::take(&mut self.outbox);
+            self.say(&wire::Command::Work(tasks));
+        }
+    }
+
+    /// Tells the worker to leave.
+    pub(super) fn dismiss(&mut self) {
+        self.state = State::Leaving;
+        self.heard_at = Instant::now();
+        self.say(&wire::Command::Leave);
+    }
+
+    fn say(&mut self, command: &wire::Command) {
+        if let Some((_, input)) = &mut self.process {
+            // A broken pipe: the worker died, and its end of output says so too.
+            let _ = wire::send(input, command);
+        }
+    }
+
+    /// Sends a signal to the worker.
+    pub(super) fn signal(&mut self, signal: Signal) {
+        let Some((child, _)) = &self.process else { return };
+        if let Some(pid) = Pid::from_raw(child.id() as i32) {
+            // It fails only for a process that is gone; ours stays a zombie until `empty`.
+            let _ = kill_process(pid, signal);
+        }
+        match signal {
+            Signal::STOP => self.stopped = true,
+            Signal::CONT => self.stopped = false,
+            Signal::KILL => self.state = State::Killed,
+            _ => {}
+        }
+    }
+
+    /// The process id of the worker.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|(child, _)| child.id())
+    }
+
+    /// Reaps the process after its output has ended.
+    pub(super) fn empty(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.outbox.clear();
+        self.state = State::Empty;
+        self.stopped = false;
+        match self.process.take() {
+            Some((mut child, input)) => {
+                drop(input);
+                child.wait().map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some((mut child, _)) = self.process.take() {
+            // Both fail only when the process is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What went wrong, counted and described.
+
+use serde::Serialize;
+
+/// How many descriptions are kept; more are only counted.
+const NOTES_MAX: usize = 40;
+
+/// Everything that must be zero at the end.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Verdict {
+    /// Handles that somebody held and that were gone.
+    pub lost: u64,
+    /// Handles and blocks that nobody held and that were still there.
+    pub leaked: u64,
+    /// Payloads, blocks or tokens that were not what they should be.
+    pub mixed_up: u64,
+    /// Operations that answered with an error they should not answer.
+    pub refused: u64,
+    /// Workers or reclaims that did not come to an end.
+    pub stuck: u64,
+    /// Workers that ended although nobody killed them.
+    pub died: u64,
+    /// What `check()` found in the quiet segment at the end.
+    pub violations: u64,
+    /// What happened, in words.
+    pub notes: Vec<String>,
+    /// Somebody ended the run.
+    pub interrupted: bool,
+}
+
+impl Verdict {
+    /// Nothing went wrong?
+    pub fn is_clean(&self) -> bool {
+        let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes: _, interrupted } = self;
+        [lost, leaked, mixed_up, refused, stuck, died, violations].iter().all(|count| **count == 0) && !interrupted
+    }
+
+    pub(super) fn lost(&mut self, text: impl Into<String>) {
+        self.lost += 1;
+        self.note("lost", text);
+    }
+
+    pub(super) fn leaked(&mut self, count: u64, text: impl Into<String>) {
+        self.leaked += count;
+        self.note("leaked", text);
+    }
+
+    pub(super) fn mixed_up(&mut self, text: impl Into<String>) {
+        self.mixed_up += 1;
+        self.note("mixed up", text);
+    }
+
+    pub(super) fn refused(&mut self, text: impl Into<String>) {
+        self.refused += 1;
+        self.note("refused", text);
+    }
+
+    pub(super) fn stuck(&mut self, text: impl Into<String>) {
+        self.stuck += 1;
+        self.note("stuck", text);
+    }
+
+    pub(super) fn died(&mut self, text: impl Into<String>) {
+        self.died += 1;
+        self.note("died", text);
+    }
+
+    pub(super) fn violation(&mut self, text: impl Into<String>) {
+        self.violations += 1;
+        self.note("violation", text);
+    }
+
+    pub(super) fn note(&mut self, what: &str, text: impl Into<String>) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(format!("{what}: {}", text.into()));
+        }
+    }
+}

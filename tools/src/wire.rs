@@ -1,0 +1,209 @@
+//! What the coordinator and its workers say to each other, and how it goes through a pipe.
+//!
+//! A frame is a length (4 bytes, little endian) and that many bytes of postcard. A worker answers tasks in the order
+//! it got them; a frame that a killed worker had not finished writing counts as not written.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The longest frame that is accepted.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
+
+/// To a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Do these in order and answer with one [`Report::Done`].
+    Work(Vec<Task>),
+    /// Free everything, leave the space, say [`Report::Left`], exit.
+    Leave,
+}
+
+/// One thing to do with a handle. `handle` is the coordinator's number for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// Create it with the payload of `identity`, and read that back.
+    Create {
+        /// Coordinator's number.
+        handle: u64,
+        /// Application kind.
+        kind: u32,
+        /// What the payload follows from.
+        identity: u64,
+    },
+    /// Hold it once more, and read the payload.
+    Open {
+        /// Coordinator's number.
+        handle: u64,
+        /// Application kind.
+        kind: u32,
+        /// What to open.
+        token: u64,
+        /// What the payload follows from.
+        identity: u64,
+    },
+    /// Read the payload and let go once. With `probe`, open the token again, which has to answer stale.
+    Close {
+        /// Coordinator's number.
+        handle: u64,
+        /// Nobody else holds it.
+        probe: bool,
+    },
+    /// Create and close a handle, allocate and free a block: a sign that nobody is in the way.
+    Pulse,
+}
+
+/// From a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// It is a member now.
+    Joined {
+        /// Index of its lease.
+        lease_index: u8,
+        /// Epoch of its lease.
+        lease_epoch: u64,
+    },
+    /// The answer to [`Command::Work`], one outcome per task.
+    Done {
+        /// In the order of the tasks.
+        outcomes: Vec<Outcome>,
+        /// Since it joined.
+        counters: Counters,
+    },
+    /// Something is wrong that no task asked about, for example a block whose bytes changed.
+    Fault(Fault),
+    /// It has left the space and is about to exit.
+    Left {
+        /// Since it joined.
+        counters: Counters,
+    },
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The handle exists.
+    Created {
+        /// To be passed on.
+        token: u64,
+    },
+    /// It is held once more.
+    Opened,
+    /// The token is stale.
+    Stale,
+    /// It is let go.
+    Closed {
+        /// With `probe`: the token still opened afterwards.
+        leaked: bool,
+    },
+    /// The pulse is done.
+    Alive,
+    /// It did not go as it has to.
+    Wrong(Fault),
+}
+
+/// Something that must never be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// Bytes are not what was written.
+    MixedUp(String),
+    /// An operation answered with an error that it should not answer.
+    Refused(String),
+}
+
+/// What a worker did since it joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Handle operations: create, open, get, close.
+    pub handle_operations: u64,
+    /// Processor time they took, with making and checking payloads.
+    pub handle_ns: u64,
+    /// Block operations: alloc, realloc, free.
+    pub block_operations: u64,
+    /// Processor time they took, with filling and verifying.
+    pub block_ns: u64,
+    /// Blocks it has now.
+    pub blocks_live: u64,
+    /// Opens of a handle that the worker held already.
+    pub second_opens: u64,
+    /// What it took back from the dead.
+    pub handles_reclaimed: u64,
+    /// What it took back from the dead.
+    pub blocks_reclaimed: u64,
+    /// How often each job (one process of an allocation recording) was replayed to its end.
+    pub jobs_done: Vec<u32>,
+}
+
+/// Writes one frame with a single call.
+///
+/// # Errors
+/// What the pipe says; a message that does not fit is `InvalidInput`.
+pub fn send(output: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let frame = postcard::to_extend(message, vec![0; 4]).map_err(invalid)?;
+    let body_bytes = u32::try_from(frame.len() - 4).ok().filter(|&bytes| bytes <= FRAME_BYTES_MAX);
+    let Some(body_bytes) = body_bytes else {
+        let text = format!("expected a frame of at most {FRAME_BYTES_MAX} bytes, found {}", frame.len() - 4);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    };
+    let mut frame = frame;
+    frame[..4].copy_from_slice(&body_bytes.to_le_bytes());
+    output.write_all(&frame)?;
+    output.flush()
+}
+
+/// Reads one frame; `None` when the other side is gone, also in the middle of a frame.
+///
+/// # Errors
+/// What the pipe says; a frame that is too long or means nothing is `InvalidData`.
+pub fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<M>> {
+    let mut length = [0; 4];
+    if !read_or_end(input, &mut length)? {
+        return Ok(None);
+    }
+    let body_bytes = u32::from_le_bytes(length);
+    if body_bytes > FRAME_BYTES_MAX {
+        let text = format!("expected a frame of at most {FRAME_BYTES_MAX} bytes, found {body_bytes}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut body = vec![0; body_bytes as usize];
+    if !read_or_end(input, &mut body)? {
+        return Ok(None);
+    }
+    postcard::from_bytes(&body).map(Some).map_err(invalid)
+}
+
+fn read_or_end(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match input.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn invalid(error: postcard::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_arrive_and_half_a_frame_is_the_end() {
+        let task = Task::Open { handle: 1, kind: 2, token: u64::MAX, identity: 3 };
+        let command = Command::Work(vec![task, Task::Pulse]);
+        let mut pipe = Vec::new();
+        send(&mut pipe, &command).unwrap();
+        assert_eq!(receive::<Command>(&mut &pipe[..]).unwrap(), Some(command));
+        for cut in 0..pipe.len() {
+            assert_eq!(receive::<Command>(&mut &pipe[..cut]).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn overlong_and_meaningless_frames_are_refused() {
+        assert!(receive::<Command>(&mut &[0xff; 8][..]).is_err());
+        assert!(receive::<Command>(&mut &[1, 0, 0, 0, 99][..]).is_err());
+    }
+}

@@ -1,0 +1,205 @@
+//! The handles a worker holds, and the tasks it does with them.
+
+use std::alloc::Layout;
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use tenure::{AllocError, CreateError, Held, Kind, Local, OpenHandleError, Token};
+
+use crate::pattern;
+use crate::wire::{Counters, Fault, Outcome, Task};
+
+use super::sabotage::Sabotage;
+
+/// The kind of handles whose payload is a block that their creator allocated itself.
+pub(crate) const GIFT_KIND: Kind = Kind::raw(1 << 16);
+/// The kind of the handles that a pulse creates.
+const PULSE_KIND: Kind = Kind::raw(u32::MAX);
+
+#[derive(Clone, Copy)]
+struct Hold {
+    held: Held,
+    kind: Kind,
+    identity: u64,
+}
+
+/// Everything this worker holds, by the coordinator's numbers.
+pub(super) struct Hands {
+    holds: HashMap<u64, Vec<Hold>>,
+    payload: Vec<u8>,
+    sabotage: Option<Sabotage>,
+    tasks: u64,
+}
+
+impl Hands {
+    pub(super) fn new(sabotage: Option<Sabotage>) -> Self {
+        Self { holds: HashMap::new(), payload: Vec::new(), sabotage, tasks: 0 }
+    }
+
+    /// Does one task. Whatever goes wrong is the answer.
+    pub(super) fn perform(&mut self, local: &mut Local<'_>, task: &Task, counters: &mut Counters) -> Outcome {
+        self.tasks += 1;
+        match self.sabotage() {
+            Some(Sabotage::Hang) => loop {
+                std::thread::park();
+            },
+            Some(Sabotage::Crash) => std::process::abort(),
+            _ => {}
+        }
+        let result = match *task {
+            Task::Create { handle, kind, identity } => self.create(local, counters, handle, Kind::raw(kind), identity),
+            Task::Open { handle, kind, token, identity } => match Token::try_from(token) {
+                Ok(token) => self.open(local, counters, handle, Kind::raw(kind), token, identity),
+                Err(error) => Err(refused("read the token of", handle, error)),
+            },
+            Task::Close { handle, probe } => self.close(local, counters, handle, probe),
+            Task::Pulse => pulse(local, counters),
+        };
+        result.unwrap_or_else(Outcome::Wrong)
+    }
+
+    /// Lets go of everything.
+    pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Fault> {
+        for (handle, holds) in self.holds.drain() {
+            for hold in holds {
+                local.close(hold.held).map_err(|error| refused("close", handle, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create(
+        &mut self,
+        local: &mut Local<'_>,
+        counters: &mut Counters,
+        handle: u64,
+        kind: Kind,
+        identity: u64,
+    ) -> Result<Outcome, Fault> {
+        let mixed = u64::from(self.sabotage() == Some(Sabotage::Mix));
+        pattern::payload(identity + mixed, &mut self.payload);
+        let held = if kind == GIFT_KIND {
+            self.create_around_block(local, kind)
+        } else {
+            local.create(kind, &self.payload)
+        };
+        let held = held.map_err(|error| refused("create", handle, error))?;
+        counters.handle_operations += 1;
+        let token = local.token(&held).into();
+        if self.sabotage() == Some(Sabotage::Lose) {
+            local.close(held).map_err(|error| refused("close", handle, error))?;
+            return Ok(Outcome::Created { token });
+        }
+        self.take(local, counters, handle, Hold { held, kind, identity })?;
+        Ok(Outcome::Created { token })
+    }
+
+    /// Gives a block of ours to the new handle.
+    fn create_around_block(&self, local: &mut Local<'_>, kind: Kind) -> Result<Held, CreateError> {
+        let layout = Layout::for_value(&self.payload[..]);
+        let block = local.alloc(layout).map_err(|error| match error {
+            AllocError::NotMember(error) => error.into(),
+            AllocError::Scratch(error) => error.into(),
+            AllocError::Block(error) => CreateError::Block(error),
+            other => unreachable!("{other}"),
+        })?;
+        // SAFETY: the block was just allocated for as many bytes as the payload has, and it is ours alone.
+        unsafe { local.address(block).copy_from_nonoverlapping(self.payload.as_ptr(), self.payload.len()) };
+        local.create_with(kind, block)
+    }
+
+    fn open(
+        &mut self,
+        local: &mut Local<'_>,
+        counters: &mut Counters,
+        handle: u64,
+        kind: Kind,
+        token: Token,
+        identity: u64,
+    ) -> Result<Outcome, Fault> {
+        counters.handle_operations += 1;
+        let held = match local.open(kind, token) {
+            Ok(held) => held,
+            Err(OpenHandleError::Stale { .. }) => return Ok(Outcome::Stale),
+            Err(error) => return Err(refused("open", handle, error)),
+        };
+        self.take(local, counters, handle, Hold { held, kind, identity })?;
+        Ok(Outcome::Opened)
+    }
+
+    /// Reads the payload of what was just acquired and files it.
+    fn take(
+        &mut self,
+        local: &Local<'_>,
+        counters: &mut Counters,
+        handle: u64,
+        hold: Hold,
+    ) -> Result<(), Fault> {
+        let holds = self.holds.entry(handle).or_default();
+        counters.second_opens += u64::from(!holds.is_empty());
+        holds.push(hold);
+        read(local, counters, handle, hold)
+    }
+
+    fn close(
+        &mut self,
+        local: &mut Local<'_>,
+        counters: &mut Counters,
+        handle: u64,
+        probe: bool,
+    ) -> Result<Outcome, Fault> {
+        let Some(hold) = self.holds.get_mut(&handle).and_then(Vec::pop) else {
+            return match self.sabotage {
+                Some(Sabotage::Lose) => Ok(Outcome::Closed { leaked: false }),
+                _ => Err(Fault::Refused(format!("handle {handle}: told to close it, but it is not held"))),
+            };
+        };
+        if self.holds.get(&handle).is_some_and(Vec::is_empty) {
+            self.holds.remove(&handle);
+        }
+        read(local, counters, handle, hold)?;
+        let token = local.token(&hold.held);
+        if self.sabotage() != Some(Sabotage::Leak) {
+            local.close(hold.held).map_err(|error| refused("close", handle, error))?;
+        }
+        counters.handle_operations += 1;
+        if !probe {
+            return Ok(Outcome::Closed { leaked: false });
+        }
+        counters.handle_operations += 1;
+        match local.open(hold.kind, token) {
+            Err(OpenHandleError::Stale { .. }) => Ok(Outcome::Closed { leaked: false }),
+            Err(error) => Err(refused("open the closed", handle, error)),
+            Ok(held) => {
+                local.close(held).map_err(|error| refused("close", handle, error))?;
+                Ok(Outcome::Closed { leaked: true })
+            }
+        }
+    }
+
+    fn sabotage(&self) -> Option<Sabotage> {
+        self.sabotage.filter(|_| self.tasks > Sabotage::PATIENCE_TASKS)
+    }
+}
+
+fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> Result<(), Fault> {
+    counters.handle_operations += 1;
+    let payload = local.get(&hold.held).map_err(|error| refused("get", handle, error))?;
+    pattern::check_payload(hold.identity, payload)
+        .map_err(|text| Fault::MixedUp(format!("handle {handle}, {}: {text}", local.token(&hold.held))))
+}
+
+fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Fault> {
+    let held = local.create(PULSE_KIND, b"pulse").map_err(|error| refused("create", 0, error))?;
+    local.close(held).map_err(|error| refused("close", 0, error))?;
+    let block = local.alloc(Layout::new::<[u64; 4]>()).map_err(|error| refused("alloc", 0, error))?;
+    local.free(block).map_err(|error| refused("free", 0, error))?;
+    counters.handle_operations += 2;
+    counters.block_operations += 2;
+    Ok(Outcome::Alive)
+}
+
+#[cold]
+fn refused(what: &str, handle: u64, error: impl Display) -> Fault {
+    Fault::Refused(format!("handle {handle}: cannot {what} it: {error}"))
+}
