@@ -117,7 +117,6 @@ impl Holdings {
         if u16::from(lease_index) >= layout.members() {
             return Err(GeometryError::Lease { expected: layout.members(), found: lease_index });
         }
-        let groups = layout.groups();
         Ok(Self {
             me: lease_index,
             counts: zeroed(layout.handles() as usize),
@@ -155,8 +154,14 @@ impl Holdings {
     #[inline]
     pub(crate) fn set_local(&self, index: u32, local: Local) {
         if let Some(word) = self.counts.get(index as usize) {
-            // Release: local word: costs nothing on x86-64; `create` relies on the Release of the word that follows.
+            // Release: local word: publishes the transition of the shared word that came before it to siblings; pairs with
+            // the Acquire in `local`. That it comes after a sibling's `bump` from the value it replaces follows from the
+            // bump being an RMW: nothing fits between what it read and what it wrote.
+            #[cfg(not(loom))]
             word.store(local.0, Ordering::Release);
+            // loom keeps modification orders partial and would let a later load see that bump instead.
+            #[cfg(loom)]
+            word.swap(local.0, Ordering::AcqRel);
         }
     }
 

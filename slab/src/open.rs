@@ -15,6 +15,9 @@ use crate::word::{Share, Snapshot};
 impl Slab<'_> {
     /// Opens a handle, whatever its kind.
     ///
+    /// The token is passed by something that orders memory, as every pipe, socket, lock and Release/Acquire pair does;
+    /// otherwise a handle just created may look forged.
+    ///
     /// A token that the word refutes at first sight disturbs nobody: nothing is written. `free` receives the block of
     /// another generation if this call happens to be the one that ends it; it runs without private locks.
     ///

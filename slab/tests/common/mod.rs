@@ -1,5 +1,5 @@
 //! Members of a slab in private memory.
-#![allow(dead_code, reason = "every test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
 
 use tenure_segment::sync::Word;
 use tenure_segment::{Acquire, LeaseId, Recovery};

@@ -1,0 +1,265 @@
+//! Goal: the decisions that one word makes are right in every interleaving, and the word publishes the payload.
+//! Method: loom, two or three threads, one or two handles. Loom treats SeqCst as AcqRel, so the Dekker pair of bits and
+//! word is not judged here but in `dekker.rs` under Miri, and in the spin models.
+#![cfg(loom)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{SPACE, acquire, layout, words};
+use loom::thread;
+use tenure_segment::sync::Word;
+use tenure_slab::{
+    Cache, Closed, Contents, Held, Holdings, Layout, OpenError, Payload, Slab, State,
+};
+
+/// Words that threads can share.
+#[derive(Clone)]
+struct Shared {
+    words: Arc<Vec<Word>>,
+    layout: Layout,
+}
+
+impl Shared {
+    fn new(handles: u32) -> Self {
+        let layout = layout(handles, 2, 36);
+        let shared = Self { words: Arc::new(words(&layout)), layout };
+        shared.slab().init();
+        shared.slab().extend(1);
+        shared
+    }
+
+    fn slab(&self) -> Slab<'_> {
+        Slab::new(&self.words, self.layout, SPACE).unwrap()
+    }
+
+    fn holdings(&self, lease: u8) -> Holdings {
+        Holdings::new(&self.layout, lease).unwrap()
+    }
+}
+
+fn no_block(block: tenure_slab::BlockRef) {
+    panic!("unexpected {block:?}");
+}
+
+fn create(slab: &Slab<'_>, lease: u8, holdings: &Holdings, cache: &mut Cache, value: u64) -> Held {
+    let bytes = value.to_le_bytes();
+    slab.create(&acquire(lease), holdings, cache, value, Payload::Inline(&bytes), |_, _| {}, no_block).unwrap()
+}
+
+fn look(slab: &Slab<'_>, held: Held, value: u64) {
+    let (kind, contents) = slab.read(held).expect("ended under its holder");
+    let Contents::Inline { bytes, len: 8 } = contents else { panic!("{contents:?}") };
+    assert_eq!((kind, &bytes[..8]), (value, &value.to_le_bytes()[..]));
+}
+
+/// Every interleaving with at most so many preemptions; all of them without a bound.
+fn explore(preemptions: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = preemptions;
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = runs.clone();
+    model.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        test();
+    });
+    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+#[test]
+fn loom_private_close_against_a_strangers_open() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let (slab, mine) = (shared.slab(), shared.holdings(0));
+        let mut cache = Cache::with_capacity(1);
+        let held = create(&slab, 0, &mine, &mut cache, 7);
+        let token = held.token(&slab);
+        let theirs = shared.clone();
+        let opener = thread::spawn(move || {
+            let (slab, holdings) = (theirs.slab(), theirs.holdings(1));
+            match slab.open(&acquire(1), &holdings, token, no_block) {
+                Ok(held) => {
+                    look(&slab, held, 7);
+                    slab.close(&acquire(1), &holdings, None, held, no_block).unwrap();
+                }
+                Err(OpenError::Stale(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        });
+        let closed = slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
+        // A private close kept the entry: it can be used again while the opener is still finding out.
+        if closed == Closed::Ended && !cache.is_empty() {
+            let held = create(&slab, 0, &mine, &mut cache, 8);
+            look(&slab, held, 8);
+            slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
+        }
+        opener.join().unwrap();
+        slab.drain(&acquire(0), &mine, &mut cache);
+        let info = slab.inspect(0).unwrap();
+        assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0));
+    });
+}
+
+#[test]
+fn loom_private_close_against_a_siblings_open() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let (slab, mine) = (shared.slab(), Arc::new(shared.holdings(0)));
+        let mut cache = Cache::with_capacity(1);
+        let held = create(&slab, 0, &mine, &mut cache, 7);
+        let token = held.token(&slab);
+        let (theirs, ours) = (shared.clone(), mine.clone());
+        let sibling = thread::spawn(move || {
+            let slab = theirs.slab();
+            match slab.open(&acquire(0), &ours, token, no_block) {
+                Ok(held) => {
+                    look(&slab, held, 7);
+                    slab.close(&acquire(0), &ours, None, held, no_block).unwrap();
+                }
+                Err(OpenError::Stale(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        });
+        let closed = slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
+        if closed == Closed::Ended && !cache.is_empty() {
+            let held = create(&slab, 0, &mine, &mut cache, 8);
+            look(&slab, held, 8);
+            assert_eq!(
+                slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block),
+                Ok(Closed::Ended),
+                "a sibling's failed open left a count"
+            );
+        }
+        sibling.join().unwrap();
+        slab.drain(&acquire(0), &mine, &mut cache);
+        let info = slab.inspect(0).unwrap();
+        assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0));
+    });
+}
+
+#[test]
+fn loom_two_counts_of_one_process_close_at_once() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let (slab, mine) = (shared.slab(), Arc::new(shared.holdings(0)));
+        let mut cache = Cache::with_capacity(1);
+        let held = create(&slab, 0, &mine, &mut cache, 7);
+        let again = slab.reopen(&acquire(0), &mine, held).unwrap();
+        let (theirs, ours) = (shared.clone(), mine.clone());
+        let sibling = thread::spawn(move || {
+            let slab = theirs.slab();
+            look(&slab, again, 7);
+            slab.close(&acquire(0), &ours, None, again, no_block).unwrap()
+        });
+        look(&slab, held, 7);
+        let one = slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
+        let other = sibling.join().unwrap();
+        assert!(
+            matches!((one, other), (Closed::Counted, Closed::Ended) | (Closed::Ended, Closed::Counted)),
+            "{one:?} and {other:?}"
+        );
+        slab.drain(&acquire(0), &mine, &mut cache);
+        assert_eq!(slab.inspect(0).unwrap().state, Some(State::Free));
+    });
+}
+
+#[test]
+fn loom_two_claimers_of_one_entry() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let claimer = |lease: u8| {
+            let shared = shared.clone();
+            move || {
+                let (slab, holdings) = (shared.slab(), shared.holdings(lease));
+                let mut cache = Cache::with_capacity(1);
+                let claimed = slab.claim(&acquire(lease), &holdings, &mut cache, no_block).is_ok();
+                assert_eq!(claimed, cache.len() == 1);
+                claimed
+            }
+        };
+        let other = thread::spawn(claimer(1));
+        let one = claimer(0)();
+        let other = other.join().unwrap();
+        assert!(one != other, "one entry, claimed by {}", if one { "both" } else { "neither" });
+        let info = shared.slab().inspect(0).unwrap();
+        assert_eq!(info.state, Some(State::Init));
+        assert_eq!(info.holders.iter().collect::<Vec<_>>(), [u8::from(other)]);
+    });
+}
+
+#[test]
+fn loom_claim_against_release_loses_no_entry() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let (slab, mine) = (shared.slab(), shared.holdings(0));
+        let mut cache = Cache::with_capacity(1);
+        let held = create(&slab, 0, &mine, &mut cache, 7);
+        let theirs = shared.clone();
+        let claimer = thread::spawn(move || {
+            let (slab, holdings) = (theirs.slab(), theirs.holdings(1));
+            let mut cache = Cache::with_capacity(1);
+            let claimed = slab.claim(&acquire(1), &holdings, &mut cache, no_block).is_ok();
+            if claimed {
+                slab.drain(&acquire(1), &holdings, &mut cache);
+            }
+        });
+        slab.close(&acquire(0), &mine, None, held, no_block).unwrap();
+        claimer.join().unwrap();
+        // Whatever the hints say now: one free entry is found.
+        slab.claim(&acquire(0), &mine, &mut cache, no_block).unwrap();
+        assert_eq!(cache.len(), 1);
+    });
+}
+
+#[test]
+fn loom_the_word_publishes_the_payload() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        // Known before the handle exists: nothing but the word orders the opener after the creator.
+        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let theirs = shared.clone();
+        let opener = thread::spawn(move || {
+            let (slab, holdings) = (theirs.slab(), theirs.holdings(1));
+            match slab.open_kind(&acquire(1), &holdings, token, 7, no_block) {
+                Ok(held) => look(&slab, held, 7),
+                Err(OpenError::Forged { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        });
+        let (slab, mine) = (shared.slab(), shared.holdings(0));
+        let mut cache = Cache::with_capacity(1);
+        create(&slab, 0, &mine, &mut cache, 7);
+        opener.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_private_close_against_a_sibling_and_a_stranger() {
+    explore(Some(2), || {
+        let shared = Shared::new(1);
+        let (slab, mine) = (shared.slab(), Arc::new(shared.holdings(0)));
+        let mut cache = Cache::with_capacity(1);
+        let held = create(&slab, 0, &mine, &mut cache, 7);
+        let token = held.token(&slab);
+        let opener = |lease: u8, holdings: Arc<Holdings>| {
+            let shared = shared.clone();
+            move || {
+                let slab = shared.slab();
+                if let Ok(held) = slab.open(&acquire(lease), &holdings, token, no_block) {
+                    look(&slab, held, 7);
+                    slab.close(&acquire(lease), &holdings, None, held, no_block).unwrap();
+                }
+            }
+        };
+        let sibling = thread::spawn(opener(0, mine.clone()));
+        let stranger = thread::spawn(opener(1, Arc::new(shared.holdings(1))));
+        slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
+        sibling.join().unwrap();
+        stranger.join().unwrap();
+        assert_ne!(slab.inspect(0).unwrap().state, Some(State::Live));
+        slab.drain(&acquire(0), &mine, &mut cache);
+        let info = slab.inspect(0).unwrap();
+        assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0));
+    });
+}
