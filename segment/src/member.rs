@@ -23,7 +23,8 @@ pub trait Reclaim: Send + Sync {
     /// same time, and any of them may die doing it: it has to be idempotent. It also runs for a member's own lease
     /// when it leaves, and for the former owner of a slot before a new one takes it (then `by == dead().index`).
     ///
-    /// It may run on a thread with 256 KiB of stack and must not call back into the [`Lease`](crate::Lease).
+    /// It may run on a thread with 256 KiB of stack. It must not call back into the [`Lease`](crate::Lease), whose gate
+    /// it is behind, nor own it: a guardian keeps its `Reclaim` alive.
     fn reclaim(&self, body: Body<'_>, recovery: &Recovery);
 
     /// `dead` was found to have ended and nothing of it is left, whoever reclaimed it: the moment to wake threads of

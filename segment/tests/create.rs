@@ -14,7 +14,7 @@ use tenure_segment::{Backend, OpenError, Place, RemoveError, Segment, Spec};
 
 #[test]
 fn child_entry() {
-    enter(&[("racer", racer), ("small", small_tmpfs), ("overlay", overlay)]);
+    enter(&[("racer", racer), ("small", small_tmpfs), ("overlay", overlay), ("stranger", stranger)]);
 }
 
 fn check_fresh(segment: &Segment, backend: Backend) {
@@ -195,6 +195,26 @@ fn foreign_segments_are_refused_by_name() {
     } else {
         println!("SKIPPED: the foreign inode needs root");
     }
+}
+
+/// Looks at root's segment as nobody.
+fn stranger(stage: &Stage) {
+    // SAFETY: gives up rights of this process only.
+    assert_eq!(unsafe { libc::setuid(65534) }, 0);
+    let error = stage.attach().unwrap_err();
+    assert!(matches!(error, OpenError::Owner { expected: 65534, found: 0, by: "inode", .. }), "{error}");
+    stage.say("refused");
+}
+
+#[test]
+fn a_stranger_is_told_whose_it_is() {
+    if !is_root() {
+        println!("SKIPPED: becoming somebody else needs root");
+        return;
+    }
+    let name = Name::shm("stranger");
+    let _segment = name.segment();
+    Process::start("stranger", &["shm", &name.text]).expect("refused");
 }
 
 #[test]

@@ -254,6 +254,79 @@ fn a_panic_while_leaving_leaves_a_dirty_lease_for_others() {
     assert!(!held(segment.body(), index));
 }
 
+#[test]
+fn a_lease_outlives_its_segment_value() {
+    each_backend("outlives", &spec(), |segment| {
+        let lease = join(&segment, GUARDED);
+        let backend = segment.backend();
+        drop(segment);
+        lease.check().unwrap();
+        assert_eq!(lease.recover(), 0);
+        lease.commit(0..4096).unwrap();
+        assert!(held(lease.body(), 0), "{backend}");
+        lease.leave().unwrap();
+    });
+}
+
+/// The `VmFlags` of the mapping that contains `address`.
+fn vm_flags(address: usize) -> Vec<String> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let parse = |text| usize::from_str_radix(text, 16).ok();
+        if let Some((Some(start), Some(end))) = range.map(|(start, end)| (parse(start), parse(end))) {
+            inside = (start..end).contains(&address);
+        } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+            return flags.split_whitespace().map(str::to_owned).collect();
+        }
+    }
+    panic!("{address:#x} is not mapped");
+}
+
+#[test]
+fn mappings_stay_out_of_children_and_dumps_and_lookers_cannot_write() {
+    each_backend("flags", &spec(), |segment| {
+        if segment.backend() == Backend::Private {
+            return;
+        }
+        let lease = join(&segment, ALONE);
+        let has = |flags: &[String], flag: &str| flags.iter().any(|f| f == flag);
+        let working = vm_flags(lease.body().base() as usize);
+        assert!(has(&working, "wr") && has(&working, "dc") && has(&working, "dd"), "{working:?}");
+        let looking = vm_flags(segment.body().base() as usize);
+        assert!(!has(&looking, "wr") && !has(&looking, "dc") && has(&looking, "dd"), "{looking:?}");
+        let base = lease.body().base() as usize;
+        lease.leave().unwrap();
+        let left = vm_flags(base);
+        assert!(
+            !has(&left, "rd") && !has(&left, "wr") && !has(&left, "sh"),
+            "reserved and inaccessible: {left:?}"
+        );
+    });
+}
+
+#[test]
+fn the_guardian_takes_no_signals() {
+    let name = Name::shm("signals");
+    let segment = name.segment();
+    let _lease = join(&segment, GUARDED);
+    let mut guardians = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        // Threads of other tests come and go.
+        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
+        if status.starts_with("Name:\ttenure-guardian") {
+            guardians += 1;
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+            let blocked = u64::from_str_radix(blocked, 16).unwrap();
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGALRM, libc::SIGCHLD] {
+                assert_ne!(blocked & 1 << (signal - 1), 0, "{status}");
+            }
+        }
+    }
+    assert!(guardians > 0);
+}
+
 /// Denies futex_waitv as container runtimes did.
 fn denied(stage: &Stage) {
     let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };

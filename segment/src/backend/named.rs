@@ -37,7 +37,7 @@ pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedF
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(os("open the segment", path)(error)),
+        Err(error) => return Err(foreign(path).unwrap_or_else(|| os("open the segment", path)(error))),
     };
     check_file_system(&fd, path)?;
     let stat = rustix::fs::fstat(&fd).map_err(os("stat the segment", path))?;
@@ -45,6 +45,14 @@ pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedF
         return Err(OpenError::NotASegment { place: path.display().to_string(), expected: MAGIC, found: 0 });
     }
     Ok(Some(fd))
+}
+
+/// Whether it could not be opened because it is somebody else's.
+fn foreign(path: &Path) -> Option<OpenError> {
+    let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let (expected, found) = (host::effective_uid(), u64::from(stat.st_uid));
+    let place = path.display().to_string();
+    (expected != found).then_some(OpenError::Owner { place, expected, found, by: "inode" })
 }
 
 /// Makes a file without a name, has it filled, and gives it the name. `None`: somebody else was first.
