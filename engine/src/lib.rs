@@ -62,5 +62,6 @@ pub use shared::Reclaimed;
 pub use space::Space;
 pub use typed::Value;
 
+pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

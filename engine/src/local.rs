@@ -332,10 +332,9 @@ impl Shared {
         caches: &mut Caches,
         layout: Layout,
     ) -> Result<u64, tenure_scratch_alloc::AllocError> {
-        let backing = self.backing();
-        match caches.blocks.alloc(layout, &backing) {
+        match caches.blocks.alloc(layout, self) {
             Ok(offset) => Ok(offset),
-            Err(_) => self.with_room(|| caches.blocks.alloc(layout, &backing)),
+            Err(_) => self.with_room(|| caches.blocks.alloc(layout, self)),
         }
     }
 
@@ -345,9 +344,8 @@ impl Shared {
         offset: u64,
         layout: Layout,
     ) -> Result<u64, AllocError> {
-        let backing = self.backing();
         let mut not_ours = None;
-        let resized = self.with_room(|| match caches.blocks.realloc(offset, layout, &backing) {
+        let resized = self.with_room(|| match caches.blocks.realloc(offset, layout, self) {
             Ok(offset) => Ok(Some(offset)),
             Err(Ok(refused)) => Err(refused),
             Err(Err(error)) => {

@@ -93,9 +93,10 @@ pub(crate) struct Caches {
 
 /// A member's insides; handles and blocks keep them alive.
 pub(crate) struct Shared {
-    // The views borrow from `lease` and `reclaimer.plan`; they have no destructor and are not handed out for 'static.
+    // These borrow from `lease` and `reclaimer`; they have no destructor and are not handed out for 'static.
     pub(crate) slab: Slab<'static>,
     pub(crate) scratch: Scratch<'static>,
+    holdings: &'static Holdings,
     /// For calls without a `Local`, and for drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
@@ -112,16 +113,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
         let (slab, scratch) = views(lease.body(), &reclaimer.plan, reclaimer.space_tag);
-        // SAFETY: the mapping lives as long as `lease` and the plan as long as `reclaimer`, neither of which is ever replaced
-        // and both of which are dropped with `Shared`; the 'static views never leave it.
-        let (slab, scratch) = unsafe {
+        let holdings = reclaimer.holdings(lease.id().index);
+        // SAFETY: the mapping lives as long as `lease`; the plan and the holdings lie in `reclaimer`'s allocation. Neither is
+        // ever replaced, both are dropped with `Shared`, and the 'static references never leave it.
+        let (slab, scratch, holdings) = unsafe {
             (
                 std::mem::transmute::<Slab<'_>, Slab<'static>>(slab),
                 std::mem::transmute::<Scratch<'_>, Scratch<'static>>(scratch),
+                std::mem::transmute::<&Holdings, &'static Holdings>(holdings),
             )
         };
         let common = Mutex::new(Self::caches(&slab, scratch, &lease));
-        Self { slab, scratch, common, idle: Mutex::default(), lease, reclaimer }
+        Self { slab, scratch, holdings, common, idle: Mutex::default(), lease, reclaimer }
     }
 
     fn caches(slab: &Slab<'_>, scratch: Scratch<'static>, lease: &Lease) -> Caches {
@@ -130,7 +133,7 @@ impl Shared {
 
     #[inline]
     pub(crate) fn holdings(&self) -> &Holdings {
-        self.reclaimer.holdings(self.lease.id().index)
+        self.holdings
     }
 
     pub(crate) fn common(&self) -> MutexGuard<'_, Caches> {
@@ -145,10 +148,6 @@ impl Shared {
 
     pub(crate) fn return_caches(&self, caches: Caches) {
         lock(&self.idle).push(caches);
-    }
-
-    pub(crate) fn backing(&self) -> impl Backing {
-        LeaseBacking { lease: &self.lease, scratch_at: self.reclaimer.plan.scratch_at }
     }
 
     /// Something ran out: takes back what is due before anybody is refused. True if it is worth trying again.
@@ -206,7 +205,7 @@ impl Shared {
 
     pub(crate) fn trim(&self) -> u64 {
         self.scavenge();
-        self.common().blocks.trim(&self.backing())
+        self.common().blocks.trim(self)
     }
 
     /// Frees the block that a handle named, which this call just ended.
@@ -220,18 +219,14 @@ impl Shared {
     }
 }
 
-struct LeaseBacking<'a> {
-    lease: &'a Lease,
-    scratch_at: u64,
-}
-
-impl LeaseBacking<'_> {
+impl Shared {
     fn in_body(&self, bytes: Range<u64>) -> Range<u64> {
-        self.scratch_at + bytes.start..self.scratch_at + bytes.end
+        let scratch_at = self.reclaimer.plan.scratch_at;
+        scratch_at + bytes.start..scratch_at + bytes.end
     }
 }
 
-impl Backing for LeaseBacking<'_> {
+impl Backing for Shared {
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
         self.lease.commit(self.in_body(bytes)).map_err(|_: CommitError| OutOfMemory)
     }

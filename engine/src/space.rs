@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use tenure_scratch_alloc::Found as BlockInfo;
 use tenure_segment::{Backend, Body, JoinOptions, LeaseInfo, ListError, Listed, Place, Segment};
 use tenure_slab::HandleInfo;
 
@@ -134,6 +135,13 @@ impl Space {
     pub fn handles(&self) -> Vec<HandleInfo> {
         let (slab, _) = views(self.segment.body(), &self.plan, self.tag());
         slab.iter().collect()
+    }
+
+    /// The scratch blocks in use, pinned ones among them, as they are while one looks.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<BlockInfo> {
+        let (_, scratch) = views(self.segment.body(), &self.plan, self.tag());
+        scratch.iter().collect()
     }
 
     /// Counts what is in use. One pass over the words in use.

@@ -1,0 +1,95 @@
+//! The workspace keeps to its map: crate edges against `cargo metadata`, layout texts against LAYOUT.md, unsafe arguments.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// ARCHITECTURE.md, "Map": who may depend on whom. Whoever is not listed is a leaf and may use the engine only.
+const EDGES: &[(&str, &[&str])] = &[
+    ("tenure-segment", &[]),
+    ("tenure-slab", &["tenure-segment"]),
+    ("tenure-scratch-alloc", &["tenure-segment"]),
+    ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc"]),
+];
+const LEAF: &[&str] = &["tenure"];
+
+/// Only the segment talks to the operating system.
+const OS: &[&str] = &["libc", "rustix", "nix"];
+
+#[test]
+fn crates_depend_only_on_whom_the_map_allows() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let ours: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    assert!(ours.contains("tenure") && ours.contains("tenure-tools"), "{ours:?}");
+    for package in &metadata.packages {
+        let name = package.name.as_str();
+        let allowed = EDGES.iter().find(|(from, _)| *from == name).map_or(LEAF, |(_, to)| *to);
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let to = dependency.name.as_str();
+            assert!(!ours.contains(to) || allowed.contains(&to), "{name} must not depend on {to}");
+            let pure = ["tenure-slab", "tenure-scratch-alloc", "tenure"].contains(&name);
+            assert!(!pure || !OS.contains(&to), "{name} must not talk to the OS through {to}");
+        }
+    }
+}
+
+#[test]
+fn layout_texts_are_documented_verbatim() {
+    let text = std::fs::read_to_string(root().join("LAYOUT.md")).unwrap();
+    for layout in [tenure_segment::layout::LAYOUT, tenure_slab::LAYOUT, tenure_scratch_alloc::LAYOUT] {
+        assert!(text.contains(layout), "LAYOUT.md lacks:\n{layout}");
+    }
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut folders: Vec<_> =
+        ["segment", "slab", "scratch-alloc", "engine", "tools"].map(|name| root().join(name).join("src")).into();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 40);
+    found
+}
+
+#[test]
+fn invariants_and_axioms_that_are_cited_exist() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for (path, text) in sources() {
+        for (at, _) in text.match_indices(['[']) {
+            let Some(citation) = text[at..].split_inclusive(']').next() else { continue };
+            let label = &citation[1..citation.len().saturating_sub(1)];
+            let numbered = label.len() >= 2 && label[1..].bytes().all(|byte| byte.is_ascii_digit());
+            if numbered && label.starts_with(['I', 'A']) {
+                assert!(map.contains(&format!("**{citation}**")), "{}: {citation} is not defined", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn product_crates_keep_no_globals_and_read_no_environment() {
+    for (path, text) in sources() {
+        if path.starts_with(root().join("tools")) || path.ends_with("crash.rs") {
+            continue;
+        }
+        for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
+            let global = line.starts_with("static ") || line.starts_with("pub static ") || line.contains("thread_local!");
+            assert!(!global && !line.contains("env::var"), "{}: {line}", path.display());
+        }
+    }
+}
