@@ -22,6 +22,7 @@ fn child_entry() {
         ("anonymous", |stage| inherited(stage, Place::Anonymous)),
         ("memfd", |stage| inherited(stage, Place::Memfd(None))),
         ("slow", slow),
+        ("worker", worker),
     ]);
 }
 
@@ -256,15 +257,17 @@ fn exec_drops_the_lease_of_a_process_that_lives_on() {
 
 #[test]
 fn a_forked_child_does_not_keep_the_lease_alive() {
-    let name = Name::shm("fork-alive");
-    let segment = name.segment();
-    let _lease = join(&segment, GUARDED);
-    let (mut child, index) = start(&name, "guarded");
-    child.tell("fork");
-    let grandchild = child.hear();
-    child.kill_only();
-    eventually("the member is dead", || !lease_live(&segment, index));
-    assert!(is_alive(&grandchild), "its child is not");
+    for backend in [Backend::Shm, Backend::SysV] {
+        let name = Name::new(backend, "fork-alive");
+        let segment = name.segment();
+        let _lease = join(&segment, GUARDED);
+        let (mut child, index) = start(&name, "guarded");
+        child.tell("fork");
+        let grandchild = child.hear();
+        child.kill_only();
+        eventually("the member is dead", || !lease_live(&segment, index));
+        assert!(is_alive(&grandchild), "its child is not");
+    }
 }
 
 #[test]
@@ -498,4 +501,56 @@ fn an_undertaker_that_waits_does_not_keep_a_leaver() {
     assert_eq!(witness.recover(), 1, "the undertaker of a member that left recovers nothing");
     assert_eq!(reclaimed_by(segment.body(), index), Some(witness.id().index));
     assert_eq!(join(&segment, ALONE).id().index, 0);
+}
+
+/// Joins, holds, looks whether it still holds, leaves; for ever.
+fn worker(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    stage.say("ready");
+    for round in 0_u64.. {
+        let lease = match segment.join(if round % 3 == 0 { ALONE } else { GUARDED }, Arc::new(Clear)) {
+            Ok(lease) => lease,
+            Err(JoinError::Full { .. }) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        let id = lease.id();
+        hold(lease.body(), id);
+        lease.recover();
+        let word = lease.body().words()[usize::from(id.index)].load(Ordering::SeqCst);
+        if word != id.epoch {
+            stage.say(format!("{id:?} was reclaimed while it lived: {word}"));
+            std::thread::park();
+        }
+    }
+}
+
+#[test]
+fn crash_at_random_moments_among_six_workers() {
+    let name = Name::shm("random");
+    let segment = name.segment();
+    let begin = || {
+        let worker = Process::start("worker", &["shm", &name.text]);
+        worker.expect("ready");
+        worker
+    };
+    let mut workers: Vec<_> = (0..6).map(|_| begin()).collect();
+    let mut random = u64::from(std::process::id());
+    for _ in 0..100 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(std::time::Duration::from_micros(random >> 51));
+        let i = (random >> 33) as usize % workers.len();
+        if random & 1 << 40 == 0 {
+            workers[(i + 1) % 6].signal(libc::SIGSTOP);
+        }
+        std::mem::replace(&mut workers[i], begin()).kill();
+        workers[(i + 1) % 6].signal(libc::SIGCONT);
+        assert_eq!(workers.iter().find_map(Process::said), None);
+    }
+    drop(workers);
+    let lease = join(&segment, GUARDED);
+    lease.recover();
+    let others = segment.leases().into_iter().filter(|other| other.index != lease.id().index);
+    for other in others {
+        assert!(!other.live && other.held == Some(false) && !held(segment.body(), other.index), "{other:?}");
+    }
 }

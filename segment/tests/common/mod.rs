@@ -171,6 +171,11 @@ impl Process {
         self.lines.recv_timeout(FAIL_SAFE).expect("the child says something")
     }
 
+    /// What it said, if it said anything.
+    pub(crate) fn said(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
     pub(crate) fn expect(&self, word: &str) {
         assert_eq!(self.hear(), word);
     }
