@@ -1,7 +1,7 @@
 //! The definition of correct, and what inspectors see.
 
-use crate::class::LARGE;
 use crate::scratch::{Found, Scratch};
+use crate::span::tail;
 use crate::word::{Block, Owner, Shape, Unit};
 
 /// What a look at the whole region found.
@@ -25,6 +25,8 @@ pub struct Report {
     pub bytes_backed: u64,
     /// Bytes of payload in spans that somebody owns.
     pub bytes_owned: u64,
+    /// Bytes of payload that a lease keeps for its next large blocks.
+    pub bytes_kept: u64,
     /// Spans without an owner.
     pub abandoned: u64,
 }
@@ -34,6 +36,13 @@ impl Report {
     #[must_use]
     pub fn blocks_live(&self) -> u64 {
         self.leased + self.attached + self.pinned
+    }
+}
+
+fn owner_of(state: Unit) -> Option<Owner> {
+    match state {
+        Unit::Held(owner) | Unit::Backing(owner) | Unit::Span(owner, _) | Unit::Tail(owner, _) => Some(owner),
+        _ => None,
     }
 }
 
@@ -50,55 +59,73 @@ impl Scratch<'_> {
         is_current: &dyn Fn(u32, u64, u64) -> bool,
     ) -> Report {
         let mut report = Report::default();
-        let mut covered_until = 0;
+        let mut head: Option<(u32, Shape, Unit)> = None;
         for unit in 0..self.ready() {
             let state = self.unit_state(unit);
-            if state != Unit::Unbacked {
+            let cover = head.filter(|(head, shape, _)| unit < head + u32::from(shape.units));
+            if !matches!(state, Unit::Unbacked | Unit::Backing(_)) {
                 report.bytes_backed += u64::from(self.layout.unit_bytes());
             }
-            let names = |owner: Owner| lease_live(owner.lease) && !stable;
-            match state {
-                Unit::Unbacked | Unit::Free => {
-                    if unit < covered_until {
-                        // A release frees tails before the head.
-                        report.explain(!stable, format!("[I14] unit {unit} is {state:?} inside of a span"));
-                    }
-                }
-                Unit::Held(owner) | Unit::Backing(owner) => {
-                    report.explain(names(owner), format!("[I14] unit {unit} is {state:?}"));
-                }
-                Unit::Tail(owner, _) => {
-                    if self.span_of(unit).is_none() {
-                        report.explain(names(owner), format!("[I14] unit {unit} is {state:?} of no head"));
-                    }
-                }
-                Unit::Span(_, shape) | Unit::Abandoned(shape) => {
-                    if !self.plausible(unit, shape) {
-                        report.violations.push(format!("unit {unit}: impossible {state:?}"));
-                        continue;
-                    }
-                    if unit < covered_until {
-                        report.explain(!stable, format!("[I14] two heads cover unit {unit}"));
-                    }
-                    covered_until = unit + u32::from(shape.units);
-                    let owner = match state {
-                        Unit::Span(owner, _) => Some(owner),
-                        _ => None,
-                    };
-                    if let Some(owner) = owner
-                        && !lease_live(owner.lease)
-                    {
-                        report.violations.push(format!(
-                            "[I1] span {unit} belongs to lease {}, which is free",
-                            owner.lease
-                        ));
-                    }
-                    self.check_span(unit, shape, owner, stable, is_current, &mut report);
-                }
-                Unit::Unknown(raw) => report.violations.push(format!("unit {unit}: unknown word {raw:#x}")),
+            let (Unit::Span(_, shape) | Unit::Abandoned(shape)) = state else {
+                self.check_unit(unit, state, cover, stable, lease_live, &mut report);
+                continue;
+            };
+            if !self.plausible(unit, shape) {
+                report.violations.push(format!("unit {unit}: impossible {state:?}"));
+                continue;
             }
+            if cover.is_some() {
+                report.explain(!stable, format!("[I14] two heads cover unit {unit}"));
+            }
+            head = Some((unit, shape, state));
+            let owner = owner_of(state);
+            // A recovery may have come in between, but no word comes back.
+            if let Some(owner) = owner
+                && !lease_live(owner.lease)
+                && self.unit_state(unit) == state
+            {
+                let what = format!("[I1] span {unit} belongs to lease {}, which is free", owner.lease);
+                report.violations.push(what);
+            }
+            self.check_span(unit, shape, owner, stable, is_current, &mut report);
         }
         report
+    }
+
+    /// A unit that is no head, `cover`ed by one or not.
+    fn check_unit(
+        &self,
+        unit: u32,
+        state: Unit,
+        cover: Option<(u32, Shape, Unit)>,
+        stable: bool,
+        lease_live: &dyn Fn(u8) -> bool,
+        report: &mut Report,
+    ) {
+        if let Unit::Unknown(raw) = state {
+            report.violations.push(format!("unit {unit}: unknown word {raw:#x}"));
+            return;
+        }
+        let named_live = owner_of(state).is_some_and(|owner| lease_live(owner.lease));
+        if let Some((head, shape, head_state)) = cover {
+            // An abandoned span's tails name whoever made it, or an adopter who died.
+            let expected = owner_of(head_state).or(owner_of(state));
+            if expected.is_none_or(|owner| state != tail(owner, shape.class, unit - head)) {
+                let what = format!("[I14] unit {unit} is {state:?} in {head_state:?} at {head}");
+                report.explain(!stable, what);
+            }
+            return;
+        }
+        match state {
+            Unit::Held(_) if named_live => {
+                // Kept for the next large block, or about to become a span.
+                report.bytes_kept += u64::from(self.layout.unit_bytes());
+            }
+            Unit::Held(_) | Unit::Backing(_) | Unit::Tail(..) => {
+                report.explain(!stable, format!("[I14] unit {unit} is {state:?} of no head"));
+            }
+            _ => {}
+        }
     }
 
     fn check_span(
@@ -154,9 +181,9 @@ impl Scratch<'_> {
         let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
         let start = u64::from(head) << self.layout.unit_shift;
         (0..self.layout.blocks(shape.class)).map(move |index| {
-            let slot = self.slot_of(head, index);
-            let offset = start + if shape.class == LARGE { 0 } else { u64::from(index) * bytes };
-            Found { offset, bytes, owner: self.block_state(slot), slot, head, shape }
+            let at = self.block_at(head, shape.class, index);
+            let offset = start + u64::from(index) * bytes;
+            Found { offset, bytes, owner: self.block_state(at), at, head, shape }
         })
     }
 

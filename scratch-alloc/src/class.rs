@@ -27,10 +27,27 @@ pub const fn class_bytes(class: u8) -> u32 {
     (STEPPED_MAX << doubling) / 4 * (5 + above % 4)
 }
 
+/// Requests up to this size find their class in a table: no branch to mispredict where sizes mix.
+const LOOKED_UP_MAX: u32 = 1024;
+
+const LOOKED_UP: [u8; (LOOKED_UP_MAX / GRANULE) as usize + 1] = {
+    let mut table = [0; (LOOKED_UP_MAX / GRANULE) as usize + 1];
+    let mut granules = 0;
+    while granules < table.len() {
+        table[granules] = class_computed(granules as u32 * GRANULE);
+        granules += 1;
+    }
+    table
+};
+
 /// The smallest class whose blocks hold `bytes`; the caller has checked that some small class does.
 #[inline]
 #[must_use]
 pub const fn class_of(bytes: u32) -> u8 {
+    if bytes <= LOOKED_UP_MAX { LOOKED_UP[bytes.div_ceil(GRANULE) as usize] } else { class_computed(bytes) }
+}
+
+const fn class_computed(bytes: u32) -> u8 {
     if bytes <= STEPPED_MAX {
         // Zero bytes take the smallest class too.
         return (bytes.saturating_sub(1) / GRANULE) as u8;
@@ -62,29 +79,26 @@ pub const fn span_units(class: u8, unit_bytes: u32) -> u32 {
     units
 }
 
-/// What division by a class's size needs on the hot path.
+/// Division by a class's size, for the hot path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Divisor {
-    /// ceil(2^32 / (bytes / GRANULE))
+    /// ceil(2^64 / bytes)
     reciprocal: u64,
-    bytes: u32,
 }
 
 impl Divisor {
     pub(crate) const fn new(bytes: u32) -> Self {
-        let granules = (bytes / GRANULE) as u64;
-        Self { reciprocal: (1u64 << 32).div_ceil(granules), bytes }
+        Self { reciprocal: u64::MAX / bytes as u64 + 1 }
     }
 
     /// The index of the block that starts at `from_span` bytes into its span, if one starts exactly there.
     ///
-    /// Exact because spans are at most 8 units of 1 MiB: fewer than 2^19 granules, divided by fewer than 2^15
-    /// (Granlund and Montgomery 1994: the error `granules * divisor` stays below 2^32 for blocks of up to 2^13 granules;
-    /// larger ones fail the multiplication check below instead of being mistaken).
+    /// One multiplication gives the quotient above and the scaled remainder below; both are exact for 32-bit operands
+    /// (Lemire, Kaser and Kurz 2019, Faster remainder by direct computation).
     #[inline]
     pub(crate) const fn exact(self, from_span: u32) -> Option<u32> {
-        let index = (((from_span / GRANULE) as u64 * self.reciprocal) >> 32) as u32;
-        if index as u64 * self.bytes as u64 == from_span as u64 { Some(index) } else { None }
+        let product = self.reciprocal as u128 * from_span as u128;
+        if (product as u64) < self.reciprocal { Some((product >> 64) as u32) } else { None }
     }
 }
 

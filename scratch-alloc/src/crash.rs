@@ -1,7 +1,78 @@
-//! The places where a member may die, named for the kill tests.
+//! The places where a member may die or be stopped, for the tests that make it do so.
 
-/// Marks a point between two shared stores. Expands to nothing unless the kill tests are built.
+/// Names a point between two shared stores. It expands to nothing unless the kill tests or the unit tests are built.
 macro_rules! crash_point {
-    ($name:literal) => {};
+    ($name:literal) => {{
+        // The name is checked where it is used: a point that is not in the list does not compile.
+        const _: () = assert!($crate::crash::listed($name), "add the point to CRASH_POINTS");
+        #[cfg(all(test, not(loom)))]
+        $crate::explore::hooks::passed($name);
+        tenure_segment::crash_point!($name);
+    }};
 }
 pub(crate) use crash_point;
+
+/// The crash points of this crate, in the order of the source.
+pub const CRASH_POINTS: &[&str] = &[
+    "scratch.free.remote_stored",
+    "scratch.free.hinted",
+    "scratch.free.orphan_stored",
+    "scratch.extend.committed",
+    "scratch.claim.marked",
+    "scratch.claim.returned",
+    "scratch.free_units.freed",
+    "scratch.back.committed",
+    "scratch.trim.marked",
+    "scratch.trim.punched",
+    "scratch.small.blocks_stored",
+    "scratch.small.tail_stored",
+    "scratch.small.head_stored",
+    "scratch.table.committed",
+    "scratch.large.block_stored",
+    "scratch.large.head_stored",
+    "scratch.large.block_freed",
+    "scratch.large.head_held",
+    "scratch.release.head_held",
+    "scratch.adopt.head_taken",
+    "scratch.adopt.tail_named",
+    "scratch.abandon.head_stored",
+    "scratch.gather.hint_cleared",
+    "scratch.gather.block_taken",
+    "scratch.recover.head_held",
+    "scratch.recover.block_freed",
+    "scratch.recover.abandoned",
+    "scratch.recover.unit_freed",
+];
+
+/// The member is about to access a shared word.
+#[inline(always)]
+pub(crate) fn step() {
+    #[cfg(all(test, not(loom)))]
+    crate::explore::hooks::step();
+}
+
+/// Whether a name is in [`CRASH_POINTS`].
+pub(crate) const fn listed(name: &str) -> bool {
+    let mut at = 0;
+    while at < CRASH_POINTS.len() {
+        if same(CRASH_POINTS[at].as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}

@@ -7,21 +7,24 @@ use crate::class::{CLASSES_MAX, Divisor, GRANULE, LARGE, class_bytes, class_coun
 /// The scratch region's part of the layout text; [LAYOUT.md](https://docs.rs/tenure) holds the same lines.
 pub const LAYOUT: &str = "\
 scratch region, at the first unit-aligned (at least 4096) byte after the slab region
-  control   64 B       [0] units ready (their control is committed) [1] abandoned spans may exist [2..8] zero
+  control   64 B       [0] units ready (their control is committed) [1] how often a span without owner got room [2..8] zero
   warm      8 B/64 u   bit = unit probably FREE
   cold      8 B/64 u   bit = unit probably UNBACKED
   units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:8 epoch:30
                        UNBACKED 0, FREE 1, HELD 2, BACKING 3, SPAN 4, TAIL 5, ABANDONED 6; class 63 = large
-  lines     64 B/unit  [0] blocks of this span were freed by others [1] committed words of its table [2..8] zero
-  tables    unit/2     one block word per block of the span that starts in the unit
+  lines     64 B/unit  [0] blocks of this span were freed by others [1] committed words of its table
+                       [2] block word of the large span that starts in the unit [3..8] zero
+  tables    unit/2     one block word per block of the small span that starts in the unit; never punched
                        LEASE: state:8 lease:8 epoch:48; ATTACHED: state:8 index:20 generation:36; PINNED: state:8 lease:8
                        FREE 0, LEASE 1, ATTACHED 2, PINNED 3, REMOTE 4
   data      units      payloads; a block's offset counts from here
 each part starts at a multiple of 4096 B when the region has more than 64 units, of 64 B otherwise
 ";
 
-/// The most units a region can have: block slots are 32 bits.
+/// The most units a region can have. Block slots are 32 bits as well, which allows fewer units of more than 64 KiB.
 pub const UNITS_MAX: u64 = 1 << 20;
+/// The most block slots a region can have.
+const SLOTS_MAX: u64 = 1 << 32;
 /// The longest span, in units: its length is 16 bits.
 pub const SPAN_UNITS_MAX: u64 = (1 << 16) - 1;
 /// The largest alignment a block can have, in bytes: mappings are page aligned.
@@ -51,7 +54,7 @@ pub enum GeometryError {
         found: u32,
     },
     /// Too small or too large.
-    #[error("scratch: expected 1 byte to {max} bytes ({UNITS_MAX} units of {unit}), found {found}")]
+    #[error("scratch: expected 1 byte to {max} bytes in units of {unit}, found {found}")]
     Bytes {
         /// The payload asked for, in bytes.
         found: u64,
@@ -91,7 +94,7 @@ impl Geometry {
         if !self.unit_bytes.is_power_of_two() || !(1 << 10..=1 << 20).contains(&self.unit_bytes) {
             return Err(GeometryError::Unit { found: self.unit_bytes });
         }
-        let max = UNITS_MAX * unit;
+        let max = UNITS_MAX.min(SLOTS_MAX / (unit / u64::from(GRANULE))) * unit;
         if self.bytes == 0 || self.bytes > max {
             return Err(GeometryError::Bytes { found: self.bytes, max, unit: self.unit_bytes });
         }
@@ -213,6 +216,11 @@ impl Layout {
         if class == LARGE { 1 } else { self.spans[usize::from(class)].0 }
     }
 
+    /// Units that hold `bytes`.
+    pub(crate) fn units_for(&self, bytes: u64) -> u32 {
+        ((bytes + u64::from(self.unit_bytes() - 1)) >> self.unit_shift) as u32
+    }
+
     /// The largest block in bytes.
     #[must_use]
     pub fn largest(&self) -> u64 {
@@ -231,7 +239,12 @@ mod tests {
         assert_eq!(bad(1 << 20, 512), GeometryError::Unit { found: 512 });
         assert_eq!(bad(1 << 20, 1 << 21), GeometryError::Unit { found: 1 << 21 });
         assert!(matches!(bad(0, 1 << 16), GeometryError::Bytes { found: 0, .. }));
-        assert!(matches!(bad((64 << 30) + 1, 1 << 16), GeometryError::Bytes { .. }));
+        for unit_bytes in [1 << 16, 1 << 17, 1 << 20] {
+            assert!(matches!(bad((64 << 30) + 1, unit_bytes), GeometryError::Bytes { max: 0x10_0000_0000, .. }));
+            let layout = Geometry { bytes: 64 << 30, unit_bytes }.layout().unwrap();
+            assert_eq!(u64::from(layout.units) << layout.table_shift, SLOTS_MAX);
+        }
+        assert!(matches!(bad((1 << 30) + 1, 1 << 10), GeometryError::Bytes { max: 0x4000_0000, .. }));
     }
 
     #[test]

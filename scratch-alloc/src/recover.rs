@@ -1,11 +1,17 @@
 //! Taking back what a dead lease held. Anyone may, many at once, and may die doing it.
+//!
+//! Why a recoverer that was stopped for an hour does no harm: whatever it exchanges names the dead lease, which cannot be
+//! taken again while any recoverer holds the lock on it `[A4]`, so no word comes back to what the recoverer read once it
+//! was changed. Only a block that was a handle's carries another name; it is garbage for good `[I13]`, and goes to
+//! REMOTE, because its span may have found a new owner by then, who collects such blocks.
 
 use tenure_segment::Recovery;
 use tenure_segment::sync::Ordering;
 
+use crate::access::Access;
 use crate::crash::crash_point;
 use crate::scratch::{ABANDONINGS, Scratch};
-use crate::word::{Block, Shape, Unit};
+use crate::word::{Block, Owner, Shape, Unit};
 
 /// What one recovery took back. Concurrent recoverers share the work, so each reports its part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,10 +24,17 @@ pub struct Recovered {
     pub abandoned: u64,
 }
 
+/// What is to be done about a block of a dead lease's span.
+enum Fate {
+    Free,
+    Garbage(Block),
+    Kept,
+}
+
 impl Scratch<'_> {
     /// Takes back the spans and blocks of a dead lease; call it after the slab's recovery.
     ///
-    /// `is_current(index, generation)` says whether a handle is alive in that generation.
+    /// `is_current(index, generation)` says whether a handle is alive in that generation; once false, it stays false.
     ///
     /// # Progress
     ///
@@ -33,26 +46,83 @@ impl Scratch<'_> {
     pub fn recover(&self, recovery: &Recovery, is_current: &dyn Fn(u32, u64) -> bool) -> Recovered {
         let dead = recovery.dead().index;
         let mut done = Recovered::default();
-        let ready = self.ready();
-        for head in 0..ready {
-            if let span @ Unit::Span(owner, shape) = self.unit_state(head)
+        // Units below are covered by a head. Heads come before their tails, and a unit of the dead that no head covers
+        // stays so: only its owner could have made one.
+        let mut covered = 0;
+        for unit in 0..self.ready() {
+            let mut state = self.unit_state(unit);
+            if let Unit::Span(owner, shape) = state
                 && owner.lease == dead
             {
-                if self.plausible(head, shape) {
-                    self.recover_span(head, span, shape, dead, is_current, &mut done);
-                } else if self.unit_exchange(head, span, Unit::Free) {
-                    // A scribbled length: the head alone is freed; its tails, if any, are orphans.
-                    self.hint(self.layout.warm, head, true);
-                }
+                self.recover_span(unit, owner, shape, is_current, &mut done);
+                state = self.unit_state(unit);
             }
-        }
-        for unit in 0..ready {
-            self.recover_unit(unit, dead, &mut done);
+            match state {
+                Unit::Span(_, shape) | Unit::Abandoned(shape) if self.plausible(unit, shape) => {
+                    covered = covered.max(unit + u32::from(shape.units));
+                }
+                Unit::Held(owner) | Unit::Tail(owner, _) if owner.lease == dead && unit >= covered => {
+                    self.recover_unit(unit, state, Unit::Free, &mut done);
+                }
+                Unit::Backing(owner) if owner.lease == dead => {
+                    self.recover_unit(unit, state, Unit::Unbacked, &mut done);
+                }
+                _ => {}
+            }
         }
         done
     }
 
+    /// Afterwards the head is no SPAN of the dead any more: its units are free to be taken one by one, or abandoned.
     fn recover_span(
+        &self,
+        head: u32,
+        dead: Owner,
+        shape: Shape,
+        is_current: &dyn Fn(u32, u64) -> bool,
+        done: &mut Recovered,
+    ) {
+        let span = Unit::Span(dead, shape);
+        // A scribbled length: the head alone is freed, and whatever still names the dead.
+        let mut releasable = true;
+        let mut garbage = 0;
+        if self.plausible(head, shape) {
+            for at in self.blocks_at(head, shape) {
+                match self.fate(at, dead.lease, is_current) {
+                    Fate::Free => {}
+                    Fate::Garbage(_) => garbage += 1,
+                    Fate::Kept => {
+                        releasable = false;
+                        break;
+                    }
+                }
+            }
+            // Tails name somebody else where an adopter died early. Then the next adopter has to name them.
+            releasable &= self.tails_name(head, shape, dead);
+        }
+        if !releasable {
+            self.abandon_span(head, span, shape, dead.lease, is_current, done);
+        } else if self.unit_exchange(head, span, Unit::Held(dead)) {
+            // Nothing comes to life in a dead lease's span: what was seen free or garbage is. The words may stay as they are:
+            // no head names them any more, and the next one clears them.
+            done.blocks += garbage;
+            crash_point!("scratch.recover.head_held");
+        }
+    }
+
+    fn fate(&self, at: usize, dead: u8, is_current: &dyn Fn(u32, u64) -> bool) -> Fate {
+        let state = self.block_state(at);
+        match state {
+            Block::Free | Block::Remote => Fate::Free,
+            Block::Lease { lease, .. } if lease == dead => Fate::Garbage(state),
+            Block::Attached { index, generation } if !is_current(index, generation) => Fate::Garbage(state),
+            Block::Lease { .. } | Block::Attached { .. } | Block::Pinned { .. } => Fate::Kept,
+            // Scribbled: nobody can own it.
+            Block::Unknown(_) => Fate::Garbage(state),
+        }
+    }
+
+    fn abandon_span(
         &self,
         head: u32,
         span: Unit,
@@ -61,57 +131,30 @@ impl Scratch<'_> {
         is_current: &dyn Fn(u32, u64) -> bool,
         done: &mut Recovered,
     ) {
-        let mut kept = false;
-        // A span whose table was never committed in full is not SPAN yet, so every word may be touched.
-        for index in 0..self.layout.blocks(shape.class) {
-            let slot = self.slot_of(head, index);
-            let state = self.block_state(slot);
-            let garbage = match state {
-                Block::Free | Block::Remote => continue,
-                Block::Lease { lease, .. } => lease == dead,
-                Block::Attached { index, generation } => !is_current(index, generation),
-                Block::Pinned { .. } => false,
-                // Scribbled: nobody can own it.
-                Block::Unknown(_) => true,
-            };
-            if garbage && self.block_exchange(slot, state, Block::Free) {
+        for at in self.blocks_at(head, shape) {
+            if let Fate::Garbage(state) = self.fate(at, dead, is_current)
+                && self.block_exchange(at, state, Block::Remote)
+            {
                 done.blocks += 1;
                 crash_point!("scratch.recover.block_freed");
             }
-            // Whatever was there while we tried, in a dead lease's span a block only ever becomes free.
-            kept |= !matches!(self.block_state(slot), Block::Free | Block::Remote);
         }
-        if kept {
-            if self.unit_exchange(head, span, Unit::Abandoned(shape)) {
-                done.abandoned += 1;
-                crash_point!("scratch.recover.abandoned");
-                // AcqRel: publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
-                self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);
-            }
-            return;
-        }
-        // Tails first: killed in between, the head still says that there is work to do.
-        self.free_tails(head, 1..u32::from(shape.units));
-        if self.unit_exchange(head, span, Unit::Free) {
-            self.hint(self.layout.warm, head, true);
-            done.units += u64::from(shape.units);
-            crash_point!("scratch.recover.head_freed");
+        // Relaxed: a hint. Also set where no block is free yet: it costs an adopter one scan.
+        self.remote(head).put(1, Ordering::Relaxed);
+        if self.unit_exchange(head, span, Unit::Abandoned(shape)) {
+            done.abandoned += 1;
+            crash_point!("scratch.recover.abandoned");
+            // Publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
+            self.control(ABANDONINGS).count();
         }
     }
 
-    fn recover_unit(&self, unit: u32, dead: u8, done: &mut Recovered) {
-        let state = self.unit_state(unit);
-        let to = match state {
-            Unit::Held(owner) if owner.lease == dead => Unit::Free,
-            Unit::Backing(owner) if owner.lease == dead => Unit::Unbacked,
-            Unit::Tail(owner, _) if owner.lease == dead && self.span_of(unit).is_none() => Unit::Free,
-            _ => return,
-        };
-        if self.unit_exchange(unit, state, to) {
-            let bitmap = if to == Unit::Free { self.layout.warm } else { self.layout.cold };
-            self.hint(bitmap, unit, true);
-            done.units += 1;
+    fn recover_unit(&self, unit: u32, from: Unit, to: Unit, done: &mut Recovered) {
+        if self.unit_exchange(unit, from, to) {
             crash_point!("scratch.recover.unit_freed");
+            let bitmap = if to == Unit::Free { self.layout.warm } else { self.layout.cold };
+            self.hint_run(bitmap, unit..unit + 1, true);
+            done.units += 1;
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use tenure_segment::sync::{Ordering, Word, fence};
+use tenure_segment::sync::{Ordering, Word};
 use tenure_segment::{Acquire, LeaseId};
 
+use crate::access::Access;
 use crate::class::LARGE;
 use crate::crash::crash_point;
 use crate::error::{BlockError, OutOfMemory};
@@ -17,6 +18,7 @@ pub(crate) const ABANDONINGS: usize = 1;
 /// Words of a unit's line.
 const LINE_REMOTE: usize = 0;
 const LINE_TABLE: usize = 1;
+const LINE_LARGE: usize = 2;
 
 /// Where the memory behind the region comes from. Byte ranges count from the region's start.
 pub trait Backing {
@@ -27,7 +29,7 @@ pub trait Backing {
     /// [`OutOfMemory`]; then nothing may be assumed about the range.
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory>;
 
-    /// Gives the whole pages inside `bytes` back; a hint.
+    /// Gives the whole pages inside `bytes`, which are payloads, back; a hint.
     fn punch(&self, bytes: Range<u64>);
 }
 
@@ -53,7 +55,8 @@ pub struct Found {
     pub bytes: u64,
     /// Who owns it.
     pub owner: Block,
-    pub(crate) slot: u32,
+    /// Where its block word is.
+    pub(crate) at: usize,
     pub(crate) head: u32,
     pub(crate) shape: Shape,
 }
@@ -83,11 +86,11 @@ impl<'a> Scratch<'a> {
         }
         for unit in 0..self.layout.units {
             // Relaxed: the creator publishes the whole segment afterwards, by linking its name.
-            self.unit(unit).store(Unit::Free.raw(), Ordering::Relaxed);
-            self.line(unit, LINE_TABLE).store(u64::from(self.layout.table_words()), Ordering::Relaxed);
-            self.hint(self.layout.warm, unit, true);
+            self.unit(unit).put(Unit::Free.raw(), Ordering::Relaxed);
+            self.table_committed(unit).put(u64::from(self.layout.table_words()), Ordering::Relaxed);
         }
-        self.words[READY].store(u64::from(self.layout.units), Ordering::Relaxed);
+        self.hint_run(self.layout.warm, 0..self.layout.units, true);
+        self.control(READY).put(u64::from(self.layout.units), Ordering::Relaxed);
     }
 
     /// The geometry's numbers.
@@ -117,14 +120,23 @@ impl<'a> Scratch<'a> {
         (offset < self.layout.capacity()).then_some(offset)
     }
 
+    pub(crate) fn word(&self, at: usize) -> &'a Word {
+        &self.words[at]
+    }
+
     pub(crate) fn control(&self, index: usize) -> &'a Word {
         &self.words[index]
     }
 
+    /// The block words of all small spans, by slot.
+    pub(crate) fn table(&self) -> &'a [Word] {
+        &self.words[self.layout.tables..]
+    }
+
     /// Units whose control words may be touched.
     pub(crate) fn ready(&self) -> u32 {
-        // Acquire: pairs with the Release in `Scratch::extend`; the control of these units was committed before.
-        self.words[READY].load(Ordering::Acquire).min(u64::from(self.layout.units)) as u32
+        // Acquire: pairs with `Scratch::extend`; the control of these units was committed before.
+        self.control(READY).see(Ordering::Acquire).min(u64::from(self.layout.units)) as u32
     }
 
     #[inline]
@@ -135,20 +147,18 @@ impl<'a> Scratch<'a> {
 
     /// Acquire: pairs with the Release of whoever stored the state; what it did to the unit before is visible.
     pub(crate) fn unit_state(&self, unit: u32) -> Unit {
-        Unit::from_raw(self.unit(unit).load(Ordering::Acquire))
+        Unit::from_raw(self.unit(unit).see(Ordering::Acquire))
     }
 
     /// One exact transition of a unit word.
-    ///
-    /// AcqRel: publishes what was done to the unit before; pairs with the Acquire in `unit_state` and here.
     pub(crate) fn unit_exchange(&self, unit: u32, from: Unit, to: Unit) -> bool {
-        self.unit(unit).compare_exchange(from.raw(), to.raw(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.unit(unit).exchange(from.raw(), to.raw())
     }
 
     /// For a unit that the caller owns: nobody else may leave its state.
     pub(crate) fn unit_store(&self, unit: u32, to: Unit) {
         // Release: publishes what was done to the unit; pairs with the Acquire in `unit_state`.
-        self.unit(unit).store(to.raw(), Ordering::Release);
+        self.unit(unit).put(to.raw(), Ordering::Release);
     }
 
     #[inline]
@@ -156,28 +166,38 @@ impl<'a> Scratch<'a> {
         (head << self.layout.table_shift) | index
     }
 
-    #[inline]
-    pub(crate) fn block(&self, slot: u32) -> &'a Word {
-        &self.words[self.layout.tables + slot as usize]
+    /// Where the word of block `index` of a span is.
+    pub(crate) fn block_at(&self, head: u32, class: u8, index: u32) -> usize {
+        if class == LARGE {
+            self.layout.lines + head as usize * 8 + LINE_LARGE
+        } else {
+            self.layout.tables + self.slot_of(head, index) as usize
+        }
+    }
+
+    /// Where all block words of a span are.
+    pub(crate) fn blocks_at(&self, head: u32, shape: Shape) -> Range<usize> {
+        let first = self.block_at(head, shape.class, 0);
+        first..first + self.layout.blocks(shape.class) as usize
     }
 
     /// Acquire: pairs with the Release of the last transition of the block.
-    pub(crate) fn block_state(&self, slot: u32) -> Block {
-        Block::from_raw(self.block(slot).load(Ordering::Acquire))
+    pub(crate) fn block_state(&self, at: usize) -> Block {
+        Block::from_raw(self.word(at).see(Ordering::Acquire))
     }
 
-    /// One exact transition of a block word by somebody who does not own the span.
+    /// One exact transition of a block word by somebody who need not own the span.
     ///
-    /// AcqRel: the payload accesses of the last owner come before; pairs with the Acquire of the collector and the adopter.
-    pub(crate) fn block_exchange(&self, slot: u32, from: Block, to: Block) -> bool {
-        self.block(slot).compare_exchange(from.raw(), to.raw(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    /// The payload accesses of the last owner come before; pairs with the Acquire of the collector and the adopter.
+    pub(crate) fn block_exchange(&self, at: usize, from: Block, to: Block) -> bool {
+        self.word(at).exchange(from.raw(), to.raw())
     }
 
     fn line(&self, unit: u32, word: usize) -> &'a Word {
         &self.words[self.layout.lines + unit as usize * 8 + word]
     }
 
-    /// Words of `unit`'s table that are committed.
+    /// Words of `unit`'s table that are committed. Only the owner of the unit stores it, and only more.
     pub(crate) fn table_committed(&self, unit: u32) -> &'a Word {
         self.line(unit, LINE_TABLE)
     }
@@ -185,21 +205,6 @@ impl<'a> Scratch<'a> {
     /// Hint: blocks of the span at `head` were freed by others.
     pub(crate) fn remote(&self, head: u32) -> &'a Word {
         self.line(head, LINE_REMOTE)
-    }
-
-    /// Sets or clears the hint bit of a unit. Relaxed: hints publish nothing; the unit word is read before anything is done.
-    pub(crate) fn hint(&self, bitmap: usize, unit: u32, set: bool) {
-        let word = &self.words[bitmap + unit as usize / 64];
-        let bit = 1 << (unit % 64);
-        if set {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else if word.load(Ordering::Relaxed) & bit != 0 {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn hints(&self, bitmap: usize, at: u32) -> u64 {
-        self.words[bitmap + at as usize / 64].load(Ordering::Relaxed)
     }
 
     /// Whether a shape read from shared memory can be a span at `head`.
@@ -250,25 +255,25 @@ impl<'a> Scratch<'a> {
             self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)
         };
         let index = index.filter(|index| *index < self.layout.blocks(shape.class)).ok_or(none)?;
-        let slot = self.slot_of(head, index);
+        let at = self.block_at(head, shape.class, index);
         let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
-        Ok(Found { offset, bytes, owner: self.block_state(slot), slot, head, shape })
+        Ok(Found { offset, bytes, owner: self.block_state(at), at, head, shape })
     }
 
     /// One transition of somebody's block, from exactly `expected` to `to`.
     pub(crate) fn transfer(&self, offset: u64, expected: Block, to: Block) -> Result<Found, BlockError> {
         let found = self.find(offset)?;
-        if found.owner == expected && self.block_exchange(found.slot, expected, to) {
+        if found.owner == expected && self.block_exchange(found.at, expected, to) {
             return Ok(found);
         }
-        Err(match self.block_state(found.slot) {
+        Err(match self.block_state(found.at) {
             Block::Free | Block::Remote => BlockError::AlreadyFree { offset },
             other => BlockError::WrongOwner { offset, expected, found: other },
         })
     }
 
     /// Frees a block that belongs to `expected`, from anywhere: the span's owner collects it later.
-    fn free_remote(&self, offset: u64, expected: Block) -> Result<(), BlockError> {
+    pub(crate) fn free_remote(&self, offset: u64, expected: Block) -> Result<(), BlockError> {
         let found = self.transfer(offset, expected, Block::Remote)?;
         crash_point!("scratch.free.remote_stored");
         self.tell_owner(found.head);
@@ -277,12 +282,16 @@ impl<'a> Scratch<'a> {
 
     /// Sets the hint that a block of the span at `head` became REMOTE.
     pub(crate) fn tell_owner(&self, head: u32) {
-        // SeqCst load after the SeqCst-or-stronger exchange of the block word, against the collector's store of 0, fence and
-        // scan: either the scan sees REMOTE, or this load sees 0 and the hint is set again. Losing it costs time only.
-        fence(Ordering::SeqCst);
+        // SeqCst, as is the exchange of the block word before it, against the collector's clearing of the hint and its scan:
+        // either the scan sees REMOTE, or this load sees 0 and the hint is set again. Losing it costs time only.
         let hint = self.remote(head);
-        if hint.load(Ordering::Relaxed) == 0 {
-            hint.store(1, Ordering::Relaxed);
+        if hint.see(Ordering::SeqCst) != 0 {
+            return;
+        }
+        hint.put(1, Ordering::Relaxed);
+        crash_point!("scratch.free.hinted");
+        if matches!(self.unit_state(head), Unit::Abandoned(_)) {
+            self.control(ABANDONINGS).count();
         }
     }
 
@@ -337,8 +346,9 @@ impl<'a> Scratch<'a> {
             owner @ Block::Attached { index: of, generation }
                 if of == index && !is_current(of, generation) =>
             {
-                let freed = self.block_exchange(found.slot, owner, Block::Remote);
+                let freed = self.block_exchange(found.at, owner, Block::Remote);
                 if freed {
+                    crash_point!("scratch.free.orphan_stored");
                     self.tell_owner(found.head);
                 }
                 freed

@@ -12,13 +12,13 @@ pub enum Unit {
     Unbacked,
     /// Memory behind it, nobody's.
     Free,
-    /// Claimed by a lease, not part of a span.
+    /// Claimed by a lease: for a span in the making, kept for the next large one, or a later unit of a large span.
     Held(Owner),
     /// Being committed or punched by a lease.
     Backing(Owner),
     /// Head of a span.
     Span(Owner, Shape),
-    /// Later unit of a span; the head is that many units back.
+    /// Later unit of a small span; the head is that many units back.
     Tail(Owner, u16),
     /// Head of a span without owner.
     Abandoned(Shape),

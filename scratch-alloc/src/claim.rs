@@ -1,0 +1,304 @@
+//! Units nobody owns: finding runs of them, claiming, committing and punching.
+
+use std::ops::Range;
+
+use tenure_segment::sync::Ordering;
+
+use crate::access::Access;
+use crate::crash::crash_point;
+use crate::scratch::{Backing, READY, Scratch};
+use crate::word::{Owner, Unit};
+
+/// Why no run of units was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// No run of that length is free.
+    Exhausted,
+    /// The system has no memory for it.
+    NoMemory,
+}
+
+/// Units that are committed by one system call when only some of them are needed.
+const COMMIT_AHEAD: u32 = 4;
+/// Units that are punched by one system call at most: nobody can have them meanwhile.
+const PUNCH_MAX: u32 = 256;
+
+impl Scratch<'_> {
+    /// Claims `length` adjacent units with memory behind them; afterwards they are HELD by `me`.
+    ///
+    /// Lowest address first, warm units before cold ones (the fit that keeps the footprint small).
+    pub(crate) fn claim(&self, me: Owner, length: u32, backing: &dyn Backing) -> Result<u32, Refused> {
+        loop {
+            let ready = self.ready();
+            if let Some(claimed) = self.claim_hinted(me, length, ready, backing) {
+                return claimed;
+            }
+            if ready < self.layout.units {
+                self.extend(ready, backing)?;
+            } else if self.mend_hints() {
+                return self.claim_hinted(me, length, ready, backing).unwrap_or(Err(Refused::Exhausted));
+            } else {
+                return Err(Refused::Exhausted);
+            }
+        }
+    }
+
+    fn claim_hinted(
+        &self,
+        me: Owner,
+        length: u32,
+        ready: u32,
+        backing: &dyn Backing,
+    ) -> Option<Result<u32, Refused>> {
+        for cold_too in [false, true] {
+            let mut from = 0;
+            while let Some(start) = self.find_run(from, length, ready, cold_too) {
+                match self.claim_run(me, start, length) {
+                    Ok(()) => return Some(self.back(me, start, length, ready, backing).map(|()| start)),
+                    Err(at) => from = at + 1,
+                }
+            }
+        }
+        None
+    }
+
+    /// Claims exactly the `length` units from `start`, to lengthen the span before them.
+    pub(crate) fn claim_at(&self, me: Owner, start: u32, length: u32, backing: &dyn Backing) -> bool {
+        let ready = self.ready();
+        u64::from(start) + u64::from(length) <= u64::from(ready)
+            && self.claim_run(me, start, length).is_ok()
+            && self.back(me, start, length, ready, backing).is_ok()
+    }
+
+    /// Commits the control of the next units and publishes them.
+    fn extend(&self, ready: u32, backing: &dyn Backing) -> Result<(), Refused> {
+        let (next, ranges) = self.layout.next_ready(ready);
+        for range in ranges {
+            backing.commit(range).map_err(|_| Refused::NoMemory)?;
+        }
+        self.hint_run(self.layout.cold, ready..next, true);
+        crash_point!("scratch.extend.committed");
+        // Publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not take back
+        // what a faster one published.
+        self.control(READY).raise(u64::from(next));
+        Ok(())
+    }
+
+    /// Rebuilds the hints from the words; true if a lost one was found.
+    fn mend_hints(&self) -> bool {
+        // Without a short circuit: all of them are mended.
+        (0..self.ready()).fold(false, |mended, unit| self.mend_hint(unit) | mended)
+    }
+
+    fn mend_hint(&self, unit: u32) -> bool {
+        let bitmap = match self.unit_state(unit) {
+            Unit::Free => self.layout.warm,
+            Unit::Unbacked => self.layout.cold,
+            _ => return false,
+        };
+        let lost = self.hints(bitmap, unit) >> (unit % 64) & 1 == 0;
+        if lost {
+            self.hint_run(bitmap, unit..unit + 1, true);
+        }
+        lost
+    }
+
+    /// The first run of `length` hinted units at or after `from`.
+    fn find_run(&self, from: u32, length: u32, ready: u32, cold_too: bool) -> Option<u32> {
+        let (mut start, mut run) = (from, 0);
+        let mut unit = from;
+        while unit < ready {
+            let mut bits = self.hints(self.layout.warm, unit);
+            if cold_too {
+                bits |= self.hints(self.layout.cold, unit);
+            }
+            let (first, end) = (unit % 64, ready.min((unit | 63) + 1));
+            bits &= u64::MAX << first;
+            if bits == 0 {
+                (run, unit) = (0, end);
+                continue;
+            }
+            while unit < end {
+                let ahead = bits >> (unit % 64);
+                if ahead & 1 == 1 {
+                    if run == 0 {
+                        start = unit;
+                    }
+                    let ones = ahead.trailing_ones().min(end - unit);
+                    run += ones;
+                    unit += ones;
+                    if run >= length {
+                        return Some(start);
+                    }
+                } else {
+                    run = 0;
+                    unit += ahead.trailing_zeros().min(end - unit);
+                }
+            }
+        }
+        None
+    }
+
+    /// Marks every unit of the run; `Err` names the one that was not to be had, and nothing is claimed.
+    fn claim_run(&self, me: Owner, start: u32, length: u32) -> Result<(), u32> {
+        for unit in start..start + length {
+            let claimed = match self.unit_state(unit) {
+                Unit::Free => self.unit_exchange(unit, Unit::Free, Unit::Held(me)),
+                Unit::Unbacked => self.unit_exchange(unit, Unit::Unbacked, Unit::Backing(me)),
+                _ => {
+                    self.unhint(unit..unit + 1);
+                    // It may have been freed meanwhile, and its hint set before it was cleared here.
+                    self.mend_hint(unit);
+                    false
+                }
+            };
+            if !claimed {
+                self.give_up(start..unit);
+                return Err(unit);
+            }
+            crash_point!("scratch.claim.marked");
+        }
+        self.unhint(start..start + length);
+        Ok(())
+    }
+
+    /// Returns claimed units to what they were.
+    fn give_up(&self, units: Range<u32>) {
+        for unit in units {
+            if matches!(self.unit_state(unit), Unit::Backing(_)) {
+                self.unit_store(unit, Unit::Unbacked);
+                self.hint_run(self.layout.cold, unit..unit + 1, true);
+            } else {
+                self.free_units(unit..unit + 1);
+            }
+            crash_point!("scratch.claim.returned");
+        }
+    }
+
+    /// Gives units that the caller owns to everybody.
+    pub(crate) fn free_units(&self, units: Range<u32>) {
+        for unit in units.clone() {
+            self.unit_store(unit, Unit::Free);
+            crash_point!("scratch.free_units.freed");
+        }
+        self.hint_run(self.layout.warm, units, true);
+    }
+
+    fn is_cold(&self, unit: u32) -> bool {
+        matches!(self.unit_state(unit), Unit::Backing(_))
+    }
+
+    /// Puts memory behind the cold units of a claimed run, and behind some cold neighbours, for the next claim.
+    fn back(
+        &self,
+        me: Owner,
+        start: u32,
+        length: u32,
+        ready: u32,
+        backing: &dyn Backing,
+    ) -> Result<(), Refused> {
+        let end = start + length;
+        if !(start..end).any(|unit| self.is_cold(unit)) {
+            return Ok(());
+        }
+        let mut ahead = end;
+        while self.is_cold(ahead - 1)
+            && ahead < ready
+            && ahead - start < COMMIT_AHEAD
+            && self.claim_run(me, ahead, 1).is_ok()
+        {
+            ahead += 1;
+        }
+        let mut backed = self.commit_cold(me, start..ahead, backing);
+        if !backed && ahead > end {
+            // Little is left: what is not needed must not be what fails.
+            self.give_up(end..ahead);
+            ahead = end;
+            backed = self.commit_cold(me, start..end, backing);
+        }
+        if !backed {
+            self.give_up(start..ahead);
+            return Err(Refused::NoMemory);
+        }
+        self.free_units(end..ahead);
+        Ok(())
+    }
+
+    fn commit_cold(&self, me: Owner, units: Range<u32>, backing: &dyn Backing) -> bool {
+        let mut unit = units.start;
+        while unit < units.end {
+            let run = (unit..units.end).take_while(|unit| self.is_cold(*unit)).count() as u32;
+            if run > 0 && backing.commit(self.layout.data_range(unit, run)).is_err() {
+                return false;
+            }
+            crash_point!("scratch.back.committed");
+            for cold in unit..unit + run {
+                self.unit_store(cold, Unit::Held(me));
+            }
+            unit += run.max(1);
+        }
+        true
+    }
+
+    /// Gives the memory of free units back to the system; returns its bytes.
+    ///
+    /// Tables stay committed: somebody who was stopped while looking at a span may look at its table much later, and a
+    /// page that was given back can fail to return.
+    pub(crate) fn punch_free(&self, me: Owner, backing: &dyn Backing) -> u64 {
+        let mut punched = 0;
+        let ready = self.ready();
+        let mut unit = 0;
+        while unit < ready {
+            let start = unit;
+            while unit < ready
+                && unit - start < PUNCH_MAX
+                && self.unit_state(unit) == Unit::Free
+                && self.unit_exchange(unit, Unit::Free, Unit::Backing(me))
+            {
+                crash_point!("scratch.trim.marked");
+                unit += 1;
+            }
+            if unit == start {
+                unit += 1;
+                continue;
+            }
+            self.unhint(start..unit);
+            let data = self.layout.data_range(start, unit - start);
+            punched += data.end - data.start;
+            backing.punch(data);
+            crash_point!("scratch.trim.punched");
+            for punched in start..unit {
+                self.unit_store(punched, Unit::Unbacked);
+            }
+            self.hint_run(self.layout.cold, start..unit, true);
+        }
+        punched
+    }
+
+    /// Clears both hints of units that are not to be had.
+    fn unhint(&self, units: Range<u32>) {
+        self.hint_run(self.layout.warm, units.clone(), false);
+        self.hint_run(self.layout.cold, units, false);
+    }
+
+    /// Sets or clears the hint bits of a run. The unit word is read before anything is done about a hint.
+    pub(crate) fn hint_run(&self, bitmap: usize, units: Range<u32>, set: bool) {
+        let mut unit = units.start;
+        while unit < units.end {
+            let end = units.end.min((unit | 63) + 1);
+            let bits = u64::MAX >> (64 - (end - unit)) << (unit % 64);
+            let word = self.word(bitmap + unit as usize / 64);
+            if set {
+                word.set(bits);
+            } else {
+                word.clear(bits);
+            }
+            unit = end;
+        }
+    }
+
+    fn hints(&self, bitmap: usize, at: u32) -> u64 {
+        // Relaxed: a hint.
+        self.word(bitmap + at as usize / 64).see(Ordering::Relaxed)
+    }
+}
