@@ -1,6 +1,80 @@
-//! x
+//! The `tenure` command: looking at segments, cleaning up, replaying recordings, and the demo.
+//!
+//! ```text
+//! tenure ls | stat NAME | check NAME | recover NAME | rm NAME [--force]
+//! tenure replay FILE… [--workers N] [--kills N] [--backend B] [--seed S]
+//! tenure demo [--seconds S] [--workers N] [--kills N] [--seed S] [--json]      (also without arguments)
+//! ```
+//!
+//! Whatever only looks attaches without joining. Exit status: 0 all is well, 1 something is wrong, 2 refused and nothing
+//! done, 130 interrupted.
+
+pub mod cli;
+pub mod demo;
+pub mod exit;
+pub mod inspect;
 pub mod meeting;
 pub mod pattern;
+pub mod table;
+pub mod timing;
 pub mod trace;
 pub mod wire;
 pub mod worker;
+
+use std::error::Error;
+use std::io::Write;
+
+use cli::{Cli, Command, Demo};
+use demo::Plan;
+use exit::Exit;
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> Exit {
+    let answer = match cli.command.unwrap_or_else(|| Command::Demo(Demo::by_default())) {
+        Command::Ls { json } => inspect::ls(json),
+        Command::Stat(look) => inspect::stat(&look.name, look.json),
+        Command::Check(look) => inspect::check(&look.name, look.json),
+        Command::Recover(name) => inspect::recover(&name),
+        Command::Rm { name, force } => inspect::rm(&name, force),
+        Command::Replay(replay) => replay.plan().map_err(Into::into).and_then(|plan| play(&plan)),
+        Command::Demo(demo) => demo.plan().map_err(Into::into).and_then(|plan| play(&plan)),
+        Command::Worker(orders) => worker::run(orders).map(|()| (String::new(), Exit::Well)),
+    };
+    match answer {
+        Ok((text, exit)) => {
+            // Whoever reads our output may have had enough of it.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            exit
+        }
+        Err(error) => {
+            eprintln!("tenure: {}", meeting::in_full(&*error as &dyn Error));
+            Exit::Refused
+        }
+    }
+}
+
+fn play(plan: &Plan) -> inspect::Answer {
+    if !plan.quiet {
+        eprintln!(
+            "{} workers on one {} segment for {:.0} s, {} killed and {} stopped at random; seed {}",
+            plan.workers,
+            plan.backend,
+            plan.duration.as_secs_f64(),
+            plan.kills,
+            plan.stops,
+            plan.seed
+        );
+    }
+    let summary = demo::run(plan)?;
+    let exit = match &summary.verdict {
+        verdict if verdict.interrupted => Exit::Interrupted,
+        verdict if verdict.is_clean() => Exit::Well,
+        _ => Exit::Wrong,
+    };
+    let text = if plan.quiet {
+        format!("{}\n", serde_json::to_string_pretty(&summary)?)
+    } else {
+        summary.to_string()
+    };
+    Ok((text, exit))
+}

@@ -1,1 +1,9 @@
-fn main(){}
+//! The `tenure` command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    tenure_tools::run(tenure_tools::cli::Cli::parse()).into()
+}

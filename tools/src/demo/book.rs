@@ -54,7 +54,8 @@ pub(super) enum Expected {
     Stale,
     /// Something is under way; ask later.
     NotYet,
-    /// A dead worker that is not reclaimed holds it: it may open or not.
+    /// A worker that is dying, or dead and not reclaimed, holds it: it may open or not. When that one is reclaimed,
+    /// the token comes up again.
     Haunted,
 }
 
@@ -94,12 +95,22 @@ pub(super) struct Book {
     /// Tokens with a living or dying holder, and whose they are.
     tokens: HashMap<u64, u64>,
     haunted: HashMap<u64, Haunting>,
+    /// Seats whose worker has been killed and is not yet known to be gone: what it holds may be gone already.
+    dying: Box<[bool]>,
     rng: StdRng,
 }
 
 impl Book {
     pub(super) fn new(seed: u64, seats: usize, rng: StdRng) -> Self {
-        Self { seed, seats, entries: HashMap::new(), tokens: HashMap::new(), haunted: HashMap::new(), rng }
+        Self {
+            seed,
+            seats,
+            entries: HashMap::new(),
+            tokens: HashMap::new(),
+            haunted: HashMap::new(),
+            dying: vec![false; seats].into(),
+            rng,
+        }
     }
 
     /// Takes note of a step of the script.
@@ -135,7 +146,9 @@ impl Book {
 
     /// Turns a step that is ready into a task.
     pub(super) fn send(&mut self, step: &Step, scripted: bool) -> Task {
-        let Some(entry) = self.entries.get_mut(&step.handle) else { unreachable!("planned before it is sent") };
+        let Some(entry) = self.entries.get_mut(&step.handle) else {
+            unreachable!("planned before it is sent")
+        };
         entry.sent += usize::from(scripted);
         entry.outstanding += 1;
         entry.outstanding_seat = step.seat;
@@ -147,9 +160,9 @@ impl Book {
             return Task::Close { handle, probe: nobody && !haunted };
         }
         entry.holds[step.seat].expected += 1;
-        let held = entry.is_held();
+        let (held, dying) = entry.is_held_by(&self.dying);
         if let Some(token) = entry.token
-            && (held || (haunted && self.rng.random_bool(0.5)))
+            && (held || dying || (haunted && self.rng.random_bool(0.5)))
         {
             entry.outstanding_open = true;
             return Task::Open { handle, kind, token, identity: entry.identity };
@@ -164,16 +177,22 @@ impl Book {
 
     /// The worker holds it: it created it under `token`, or opened it.
     pub(super) fn held(&mut self, step: &Step, scripted: bool, token: Option<u64>) -> Finding {
-        let Some(entry) = self.entries.get_mut(&step.handle) else { unreachable!("sent before it is confirmed") };
+        let Some(entry) = self.entries.get_mut(&step.handle) else {
+            unreachable!("sent before it is confirmed")
+        };
         entry.confirm(scripted);
         entry.holds[step.seat].confirmed += 1;
         let Some(token) = token else { return Finding::Good };
         entry.token = Some(token);
         if let Some(other) = self.tokens.insert(token, step.handle) {
-            return Finding::MixedUp(format!("handles {other} and {} have one token, {token:016x}", step.handle));
+            return Finding::MixedUp(format!(
+                "handles {other} and {} have one token, {token:016x}",
+                step.handle
+            ));
         }
         if self.haunted.contains_key(&token) {
-            let text = format!("handle {} was given the token {token:016x} that a dead worker holds", step.handle);
+            let text =
+                format!("handle {} was given the token {token:016x} that a dead worker holds", step.handle);
             return Finding::MixedUp(text);
         }
         Finding::Good
@@ -181,13 +200,16 @@ impl Book {
 
     /// The worker was told to open it and found it stale. Afterwards the step is as if never sent.
     pub(super) fn stale(&mut self, step: &Step, scripted: bool) -> Finding {
-        let Some(entry) = self.entries.get_mut(&step.handle) else { unreachable!("sent before it is confirmed") };
+        let Some(entry) = self.entries.get_mut(&step.handle) else {
+            unreachable!("sent before it is confirmed")
+        };
         entry.unsend(step.seat, scripted);
         let token = entry.token.take();
         if let Some(token) = token {
             self.tokens.remove(&token);
         }
-        let holders: Vec<usize> = (0..self.seats).filter(|&seat| entry.holds[seat].confirmed > 0).collect();
+        let holders: Vec<usize> =
+            (0..self.seats).filter(|&seat| entry.holds[seat].confirmed > 0 && !self.dying[seat]).collect();
         if holders.is_empty() {
             return Finding::Again;
         }
@@ -200,7 +222,9 @@ impl Book {
 
     /// The worker let go.
     pub(super) fn released(&mut self, step: &Step, scripted: bool) {
-        let Some(entry) = self.entries.get_mut(&step.handle) else { unreachable!("sent before it is confirmed") };
+        let Some(entry) = self.entries.get_mut(&step.handle) else {
+            unreachable!("sent before it is confirmed")
+        };
         entry.confirm(scripted);
         entry.holds[step.seat].confirmed -= 1;
         self.forget_if_done(step.handle);
@@ -226,16 +250,27 @@ impl Book {
         }
     }
 
+    /// The worker on a seat is being killed: from now on nothing it holds is certain.
+    pub(super) fn killed(&mut self, seat: usize) {
+        self.dying[seat] = true;
+    }
+
     /// The worker on a seat is dead: what it held is haunted. The answer is what its successor has to wish for to
     /// stand where it stood. Everything it had not answered has been taken back before.
     pub(super) fn died(&mut self, seat: usize, incarnation: Incarnation) -> Vec<Step> {
+        self.dying[seat] = false;
         let mut owed = Vec::new();
         for (&handle, entry) in &mut self.entries {
             let held = std::mem::take(&mut entry.holds[seat]);
             if held.confirmed == 0 {
                 continue;
             }
-            owed.extend((0..held.confirmed).map(|_| Step { handle, seat, kind: entry.kind, wish: Wish::Hold }));
+            owed.extend((0..held.confirmed).map(|_| Step {
+                handle,
+                seat,
+                kind: entry.kind,
+                wish: Wish::Hold,
+            }));
             if let Some(token) = entry.token {
                 let suspect = Suspect { handle, token, kind: entry.kind, identity: entry.identity };
                 let haunting = self.haunted.entry(token).or_insert(Haunting { suspect, ghosts: Vec::new() });
@@ -261,11 +296,14 @@ impl Book {
             return Expected::Haunted;
         }
         match self.entries.get(&suspect.handle) {
-            Some(entry) if entry.token == Some(suspect.token) => match (entry.outstanding, entry.is_held()) {
-                (0, true) => Expected::Alive,
-                (0, false) => Expected::Stale,
-                _ => Expected::NotYet,
-            },
+            Some(entry) if entry.token == Some(suspect.token) => {
+                match (entry.outstanding, entry.is_held_by(&self.dying)) {
+                    (_, (_, true)) => Expected::Haunted,
+                    (0, (true, _)) => Expected::Alive,
+                    (0, (false, _)) => Expected::Stale,
+                    _ => Expected::NotYet,
+                }
+            }
             _ => Expected::Stale,
         }
     }
@@ -299,6 +337,15 @@ impl Book {
 impl Entry {
     fn is_held(&self) -> bool {
         self.holds.iter().any(|holds| holds.confirmed > 0)
+    }
+
+    /// By somebody living; by somebody dying.
+    fn is_held_by(&self, dying: &[bool]) -> (bool, bool) {
+        let holding = |of: bool| {
+            let mut seats = self.holds.iter().zip(dying);
+            seats.any(|(holds, &dying)| holds.confirmed > 0 && dying == of)
+        };
+        (holding(false), holding(true))
     }
 
     fn settle(&mut self) {

@@ -23,7 +23,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Spreads the blows at random over the middle 90 % of the run.
     pub(super) fn draw(duration: Duration, kills: u32, stops: u32, rng: &mut StdRng) -> Self {
-        let mut at = |rng: &mut StdRng| duration.mul_f64(rng.random_range(0.05..0.95));
+        let at = |rng: &mut StdRng| duration.mul_f64(rng.random_range(0.05..0.95));
         let mut blows: Vec<_> = (0..kills).map(|_| (at(rng), Blow::Kill)).collect();
         for _ in 0..stops {
             let pause = duration.mul_f64(rng.random_range(0.001..0.02)).max(Duration::from_millis(5));

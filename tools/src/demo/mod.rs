@@ -84,6 +84,9 @@ fn inspect(stage: &mut Stage, verdict: &mut Verdict) {
     let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
     if handles > 0 || blocks > 0 {
         let when = if was_clean { "at the end" } else { "after everybody was killed" };
-        verdict.leaked(handles + blocks, format!("{handles} handles and {blocks} blocks are still there {when}"));
+        verdict.leaked(
+            handles + blocks,
+            format!("{handles} handles and {blocks} blocks are still there {when}"),
+        );
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenure::Backend;
 
-use crate::trace::{Recording, Source, TraceError};
 use crate::trace::{AllocationTrace, HandleTrace};
+use crate::trace::{Recording, Source, TraceError};
 use crate::worker::{JobName, Sabotage};
 
 /// The whole order for a run.
@@ -78,10 +78,10 @@ impl Material {
     }
 
     /// Scratch that suffices for `workers` jobs at once: four times their peak and room for their largest blocks to
-    /// be moved, at least 64 MiB.
+    /// be moved, at least 512 MiB.
     pub fn scratch_bytes(&self, workers: usize) -> u64 {
         let each = self.peak_bytes.saturating_mul(4).saturating_add(self.largest_bytes.saturating_mul(2));
-        let total = each.saturating_mul(workers as u64 + 1).saturating_add(64 << 20);
+        let total = each.saturating_mul(workers as u64 + 1).saturating_add(512 << 20);
         total.checked_next_power_of_two().unwrap_or(total)
     }
 }

@@ -38,9 +38,7 @@ impl Progress {
     }
 
     pub(super) fn show(&mut self, elapsed: Duration, operations: u64, kills: u32, stops: u32) {
-        let text = || {
-            format!("{:.1} M operations, {kills} kills, {stops} stops", operations as f64 / 1e6)
-        };
+        let text = || format!("{:.1} M operations, {kills} kills, {stops} stops", operations as f64 / 1e6);
         match &mut self.kind {
             Kind::Bar(bar) => {
                 bar.set_position(elapsed.min(self.duration).as_millis() as u64);

@@ -80,11 +80,6 @@ impl Script {
         self.passes >= self.traces.len() as u64
     }
 
-    /// In the middle of a recording?
-    pub(super) fn is_between_passes(&self) -> bool {
-        self.position == 0
-    }
-
     /// The next step; `None` only when there is no handle recording.
     pub(super) fn next(&mut self) -> Option<Step> {
         if self.traces.is_empty() {
@@ -131,7 +126,10 @@ impl Script {
         for holder in 0..holders {
             due += rng.random_range(1..400);
             let seat = (first + holder) % self.seats;
-            self.later.push(Reverse((due, Step { handle, seat, kind: GIFT_KIND.number() as u32, wish: Wish::Hold })));
+            self.later.push(Reverse((
+                due,
+                Step { handle, seat, kind: GIFT_KIND.number() as u32, wish: Wish::Hold },
+            )));
         }
         for holder in 0..holders {
             due += rng.random_range(500..4000);
@@ -154,7 +152,9 @@ mod tests {
 
     #[test]
     fn every_handle_is_held_before_it_is_released_and_ends_once() {
-        let Recording::Handles(trace) = Source::Builtin(0).read().unwrap() else { panic!("a handle recording") };
+        let Recording::Handles(trace) = Source::Builtin(0).read().unwrap() else {
+            panic!("a handle recording")
+        };
         let mut script = Script::new(vec![trace], 3, Some(StdRng::seed_from_u64(1)));
         let mut holds: HashMap<u64, Vec<i32>> = HashMap::new();
         while script.passes() < 3 {

@@ -119,13 +119,25 @@ impl fmt::Display for Summary {
         let mut table = Table::new(["", "", ""]);
         let operations = |what: &str, operations: u64, ns: f64| {
             let rate = format!("{} /s", count(per_second(operations)));
-            [what.to_owned(), rate, format!("{ns:.0} ns each with checks, {} in all", count(operations as f64))]
+            [
+                what.to_owned(),
+                rate,
+                format!("{ns:.0} ns each with checks, {} in all", count(operations as f64)),
+            ]
         };
         table.row(operations("handle operations", self.handle_operations, self.handle_operation_ns));
         table.row(operations("block operations", self.block_operations, self.block_operation_ns));
         let row = |what: &str, value: String, more: String| [what.to_owned(), value, more];
-        table.row(row("kills", self.kills.to_string(), format!("and {} stops, of {} workers", self.stops, self.workers)));
-        table.row(row("reclaimed", format!("{} handles", self.handles_reclaimed), format!("{} blocks", self.blocks_reclaimed)));
+        table.row(row(
+            "kills",
+            self.kills.to_string(),
+            format!("and {} stops, of {} workers", self.stops, self.workers),
+        ));
+        table.row(row(
+            "reclaimed",
+            format!("{} handles", self.handles_reclaimed),
+            format!("{} blocks", self.blocks_reclaimed),
+        ));
         if self.kills > 0 {
             let p50 = format!("p50 {:.2} ms", self.reclaim_us_p50 / 1000.0);
             table.row(row("kill to reclaimed", p50, format!("p99 {:.2} ms", self.reclaim_us_p99 / 1000.0)));

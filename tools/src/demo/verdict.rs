@@ -32,7 +32,8 @@ impl Verdict {
     /// Nothing went wrong?
     pub fn is_clean(&self) -> bool {
         let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes: _, interrupted } = self;
-        [lost, leaked, mixed_up, refused, stuck, died, violations].iter().all(|count| **count == 0) && !interrupted
+        [lost, leaked, mixed_up, refused, stuck, died, violations].iter().all(|count| **count == 0)
+            && !interrupted
     }
 
     pub(super) fn lost(&mut self, text: impl Into<String>) {

@@ -170,7 +170,9 @@ impl Parser {
     fn alloc(&mut self, fields: &Fields<'_>, id: u64, bytes: u64, verb: Verb) -> Result<(), TraceError> {
         self.check_bytes(fields, bytes)?;
         if self.live.contains_key(&id) {
-            return Err(fields.malformed(format!("an id that is not in use (block {id} is live)"), fields.quoted()));
+            return Err(
+                fields.malformed(format!("an id that is not in use (block {id} is live)"), fields.quoted())
+            );
         }
         let slot = self.free_slot().unwrap_or_else(|| {
             self.last.push(After { thread: 0, steps: 0 });

@@ -140,7 +140,13 @@ impl Parser {
         self.processes.entry(process).or_insert(Process { process: next, held: BTreeMap::new() })
     }
 
-    fn create(&mut self, fields: &Fields<'_>, process: u64, handle: u64, kind: &str) -> Result<(), TraceError> {
+    fn create(
+        &mut self,
+        fields: &Fields<'_>,
+        process: u64,
+        handle: u64,
+        kind: &str,
+    ) -> Result<(), TraceError> {
         if self.live.contains_key(&handle) {
             return Err(fields.malformed("a handle number that is not in use", fields.quoted()));
         }

@@ -52,7 +52,9 @@ impl<'a> Lines<'a> {
                 return Ok(false);
             }
             if read_bytes > LINE_BYTES_MAX {
-                return Err(self.malformed(format!("a line of at most {LINE_BYTES_MAX} bytes"), "a longer one"));
+                return Err(
+                    self.malformed(format!("a line of at most {LINE_BYTES_MAX} bytes"), "a longer one")
+                );
             }
             if str::from_utf8(&self.buffer).is_err() {
                 return Err(self.malformed("text", "bytes that are not UTF-8"));

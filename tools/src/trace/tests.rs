@@ -39,7 +39,9 @@ fn builtin_recordings_are_complete() {
     let shapes: Vec<(usize, usize)> = recordings[1..]
         .iter()
         .map(|r| match r {
-            Recording::Allocations(t) => (t.processes.len(), t.processes.iter().map(|p| p.step_count()).sum()),
+            Recording::Allocations(t) => {
+                (t.processes.len(), t.processes.iter().map(|p| p.step_count()).sum())
+            }
             Recording::Handles(_) => panic!("an allocation recording"),
         })
         .collect();
@@ -52,7 +54,8 @@ fn builtin_recordings_are_complete() {
 #[test]
 fn exit_and_the_end_close_what_is_held() {
     let trace = handles("start 9\nnew 9 4 file\nopen 9 4\nfork 9 3\nopen 3 4\nexit 9\n");
-    let last: Vec<bool> = trace.steps[3..].iter().map(|s| s.verb == HandleVerb::Close { last: true }).collect();
+    let last: Vec<bool> =
+        trace.steps[3..].iter().map(|s| s.verb == HandleVerb::Close { last: true }).collect();
     assert_eq!(last, [false, false, true]);
     assert_eq!(trace.steps[5].process, 1);
 }
@@ -100,7 +103,10 @@ fn malformed_first_lines_are_refused() {
 #[test]
 fn malformed_handle_lines_are_refused() {
     let at_2 = |line: &str| refusal(&format!("# handle trace v1\n{line}\n"));
-    assert_eq!(at_2("nwe 0 1 file"), "x.trace:2: expected start, fork, new, open, close or exit, found \"nwe 0 1 file\"");
+    assert_eq!(
+        at_2("nwe 0 1 file"),
+        "x.trace:2: expected start, fork, new, open, close or exit, found \"nwe 0 1 file\""
+    );
     assert_eq!(
         at_2("new 0 1"),
         "x.trace:2: expected \"new PROCESS HANDLE KIND\" with numbers up to 2^64 - 1, found \"new 0 1\""
@@ -159,5 +165,7 @@ fn long_lines_foreign_bytes_and_damaged_gzip_are_refused() {
 fn missing_files_are_refused() {
     let error = Source::File("/nonexistent/a.trace".into()).read().unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/a.trace: expected a readable recording, found:"), "{error}");
-    assert!("builtin:nothing".parse::<Source>().unwrap_err().contains("expected one of build-handles, sqlite"));
+    assert!(
+        "builtin:nothing".parse::<Source>().unwrap_err().contains("expected one of build-handles, sqlite")
+    );
 }

@@ -183,12 +183,16 @@ impl Hand {
         self.blocks_live += 1;
         let start = local.address(scratch);
         if !start.addr().is_multiple_of(align) {
-            return Err(Fault::MixedUp(format!("block of {bytes} bytes: expected alignment {align}, found {start:p}")));
+            return Err(Fault::MixedUp(format!(
+                "block of {bytes} bytes: expected alignment {align}, found {start:p}"
+            )));
         }
         if zeroed {
             // SAFETY: the block was just allocated with that size, and it is ours alone.
             unsafe { pattern::verify_zero(start, bytes) }.map_err(|position| {
-                Fault::MixedUp(format!("block of {bytes} bytes: expected zeroes, found others at byte {position}"))
+                Fault::MixedUp(format!(
+                    "block of {bytes} bytes: expected zeroes, found others at byte {position}"
+                ))
             })?;
         }
         // SAFETY: the block was just allocated with that size, and it is ours alone.
@@ -216,13 +220,17 @@ impl Hand {
     fn free(&mut self, local: &mut Local<'_>, live: Live) -> Result<(), Fault> {
         verify(local, &live, live.layout.size())?;
         self.blocks_live = self.blocks_live.wrapping_sub(1);
-        local.free(live.scratch).map_err(|error| {
-            Fault::Refused(format!("cannot free {:?}: {error}", live.scratch))
-        })
+        local
+            .free(live.scratch)
+            .map_err(|error| Fault::Refused(format!("cannot free {:?}: {error}", live.scratch)))
     }
 
     /// As the system does when a process ends.
-    fn free_all(&mut self, local: &mut Local<'_>, slots: impl IntoIterator<Item = Option<Live>>) -> Result<(), Fault> {
+    fn free_all(
+        &mut self,
+        local: &mut Local<'_>,
+        slots: impl IntoIterator<Item = Option<Live>>,
+    ) -> Result<(), Fault> {
         for live in slots.into_iter().flatten() {
             self.operations += 1;
             self.free(local, live)?;
@@ -240,9 +248,8 @@ fn layout_of(bytes: usize, align: usize) -> Result<Layout, Fault> {
 fn verify(local: &Local<'_>, live: &Live, bytes: usize) -> Result<(), Fault> {
     let start = local.address(live.scratch);
     // SAFETY: the block is live with at least that many bytes, and it is ours alone.
-    unsafe { pattern::verify(start, bytes, live.layout.size(), live.key) }.map_err(|position| {
-        Fault::MixedUp(format!("block {:?} changed at byte {position}", live.scratch))
-    })
+    unsafe { pattern::verify(start, bytes, live.layout.size(), live.key) }
+        .map_err(|position| Fault::MixedUp(format!("block {:?} changed at byte {position}", live.scratch)))
 }
 
 /// Replays a process with as many threads as it had; each block is freed by the thread that the recording says.

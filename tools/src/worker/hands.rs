@@ -47,7 +47,9 @@ impl Hands {
             _ => {}
         }
         let result = match *task {
-            Task::Create { handle, kind, identity } => self.create(local, counters, handle, Kind::raw(kind), identity),
+            Task::Create { handle, kind, identity } => {
+                self.create(local, counters, handle, Kind::raw(kind), identity)
+            }
             Task::Open { handle, kind, token, identity } => match Token::try_from(token) {
                 Ok(token) => self.open(local, counters, handle, Kind::raw(kind), token, identity),
                 Err(error) => Err(refused("read the token of", handle, error)),

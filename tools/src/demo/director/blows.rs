@@ -30,8 +30,10 @@ impl Director<'_> {
 
     /// False when there is nobody to kill.
     pub(super) fn kill_somebody(&mut self) -> bool {
-        let able: Vec<usize> = (0..self.seats.len()).filter(|&seat| self.seats[seat].state == State::Ready).collect();
+        let able: Vec<usize> =
+            (0..self.seats.len()).filter(|&seat| self.seats[seat].state == State::Ready).collect();
         let Some(&victim) = able.choose(&mut self.rng) else { return false };
+        self.book.killed(victim);
         self.seats[victim].signal(Signal::KILL);
         let killed_at = Instant::now();
         let incarnation = self.seats[victim].incarnation;

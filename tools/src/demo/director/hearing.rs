@@ -16,13 +16,19 @@ impl Director<'_> {
         self.heard_at = Instant::now();
         match event {
             Event::Report(seat, incarnation, report) => {
-                debug_assert_eq!(self.seats[seat].incarnation, incarnation, "a seat is filled when it is empty");
+                debug_assert_eq!(
+                    self.seats[seat].incarnation, incarnation,
+                    "a seat is filled when it is empty"
+                );
                 self.seats[seat].heard_at = self.heard_at;
                 self.report(seat, report);
                 Ok(())
             }
             Event::Gone(seat, incarnation, why) => {
-                debug_assert_eq!(self.seats[seat].incarnation, incarnation, "a seat is filled when it is empty");
+                debug_assert_eq!(
+                    self.seats[seat].incarnation, incarnation,
+                    "a seat is filled when it is empty"
+                );
                 self.gone(seat, why)
             }
             Event::Reclaimed(incarnation, elapsed_ns) => {
@@ -50,7 +56,8 @@ impl Director<'_> {
                 self.seats[seat].counters = counters;
                 for outcome in outcomes {
                     let Some(errand) = self.seats[seat].sent.pop_front() else {
-                        self.verdict.mixed_up(format!("worker {seat} answered what it was not asked: {outcome:?}"));
+                        self.verdict
+                            .mixed_up(format!("worker {seat} answered what it was not asked: {outcome:?}"));
                         return;
                     };
                     self.outcome(seat, errand, outcome);
@@ -82,7 +89,8 @@ impl Director<'_> {
             (Some(step), Outcome::Closed { leaked }) if step.wish != Wish::Hold => {
                 self.book.released(&step, errand.scripted);
                 if leaked {
-                    let text = format!("handle {}: opens after its last holder, worker {seat}, let go", step.handle);
+                    let text =
+                        format!("handle {}: opens after its last holder, worker {seat}, let go", step.handle);
                     self.verdict.leaked(1, text);
                 }
                 Finding::Good

@@ -87,12 +87,18 @@ impl Director<'_> {
         for (incarnation, death) in &self.deaths {
             let elapsed = death.killed_at.elapsed();
             if elapsed > patience {
-                let text = format!("worker {} (#{incarnation}) was killed {elapsed:.1?} ago and is not reclaimed", death.seat);
+                let text = format!(
+                    "worker {} (#{incarnation}) was killed {elapsed:.1?} ago and is not reclaimed",
+                    death.seat
+                );
                 stuck.push(text);
             }
         }
         if let Some(pause) = self.pause.as_ref().filter(|pause| pause.since.elapsed() > patience) {
-            stuck.push(format!("worker {} is stopped, and workers {:?} do not go on", pause.seat, pause.awaited));
+            stuck.push(format!(
+                "worker {} is stopped, and workers {:?} do not go on",
+                pause.seat, pause.awaited
+            ));
         }
         if self.heard_at.elapsed() > patience {
             stuck.push("nobody said anything".into());

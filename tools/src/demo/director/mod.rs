@@ -7,7 +7,7 @@ mod hearing;
 mod looking;
 
 use std::collections::HashMap;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -30,6 +30,8 @@ use super::watch::{self, Dying};
 
 /// How many steps may be planned and not confirmed.
 const LOOKAHEAD_STEPS: usize = 16 << 10;
+/// How many steps that are not ready are passed over in search of one that is.
+const PASSED_STEPS_MAX: usize = 128;
 /// How often everybody is asked for a sign of life, and progress is shown.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -132,7 +134,8 @@ impl<'a> Director<'a> {
         let stops = if plan.workers > 1 { plan.stops } else { 0 };
         let job_count = material.jobs.len();
         let crew = Crew { meeting: stage.meeting.clone(), jobs: material.jobs, sabotage: plan.sabotage };
-        let histogram = Histogram::new(3).map_err(std::io::Error::other)?;
+        let histogram =
+            Histogram::new_with_bounds(1, 3600 * 1_000_000_000, 3).map_err(std::io::Error::other)?;
         let counters = Counters { jobs_done: vec![0; job_count], ..Counters::default() };
         let now = Instant::now();
         Ok(Self {
@@ -217,18 +220,28 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Sends a seat what is ready.
+    /// Sends a seat what is ready. What is not ready is passed over, and with it everything about the same handle.
     fn pump(&mut self, index: usize) {
         let seat = &mut self.seats[index];
-        while seat.is_working() && seat.has_room() {
-            let Some(&errand) = seat.todo.front() else { break };
+        let mut passed: Vec<Errand> = Vec::new();
+        while seat.is_working() && seat.has_room() && passed.len() < PASSED_STEPS_MAX {
+            let Some(errand) = seat.todo.pop_front() else { break };
             let task = match errand.step {
                 None => Task::Pulse,
-                Some(step) if self.book.is_ready(&step, errand.scripted) => self.book.send(&step, errand.scripted),
-                Some(_) => break,
+                Some(step) => {
+                    let about =
+                        |earlier: &Errand| earlier.step.is_some_and(|other| other.handle == step.handle);
+                    if !self.book.is_ready(&step, errand.scripted) || passed.iter().any(about) {
+                        passed.push(errand);
+                        continue;
+                    }
+                    self.book.send(&step, errand.scripted)
+                }
             };
-            seat.todo.pop_front();
             seat.push(errand, task);
+        }
+        for errand in passed.into_iter().rev() {
+            seat.todo.push_front(errand);
         }
         seat.flush();
     }

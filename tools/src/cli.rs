@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tenure::Backend;
+
+use crate::demo::Plan;
+use crate::trace::Source;
+use crate::worker::{Orders, Sabotage};
+
+/// Inspect, check and clean segments of handles and scratch memory; replay recordings on one; see it survive.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do; without it, the demo.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXIT_CODES: &str = "\
+Exit status: 0 all is well; 1 something is wrong (a check that is not clean, something lost, leaked, mixed up or stuck);
+2 a refusal, nothing was done (usage, no such segment, members that are alive); 130 interrupted.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the named segments of this user.
+    Ls {
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what is in use in a segment, without joining it.
+    Stat(Look),
+    /// Check every word of a segment, without joining it.
+    Check(Look),
+    /// Join a segment and take back what dead members left behind.
+    Recover(Name),
+    /// Remove a segment; refused while it has living members.
+    Rm {
+        /// Which.
+        #[command(flatten)]
+        name: Name,
+        /// Even while members live; they keep what they have.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Replay recordings on a segment of their own, with real processes that are killed and stopped.
+    Replay(Replay),
+    /// Replay the built-in recordings with processes that are killed and stopped.
+    Demo(Demo),
+    /// A worker of a run; started by the run.
+    #[command(hide = true)]
+    Worker(Orders),
+}
+
+/// Which segment.
+#[derive(Debug, Args)]
+pub struct Name {
+    /// Its name; for the backend `file`, its path.
+    pub name: String,
+    /// shm, sysv or file.
+    #[arg(long, default_value = "shm")]
+    pub backend: Backend,
+}
+
+/// Which segment, and for whom.
+#[derive(Debug, Args)]
+pub struct Look {
+    /// Which.
+    #[command(flatten)]
+    pub name: Name,
+    /// For scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What all runs have in common.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Worker processes at any time.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub workers: u16,
+    /// Workers to stop for a while and continue; half as many as are killed unless given.
+    #[arg(long)]
+    pub stops: Option<u32>,
+    /// What everything random follows from; another one every time unless given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// shm, file, memfd or sysv.
+    #[arg(long, default_value = "shm")]
+    pub backend: Backend,
+    /// For scripts; no progress is shown.
+    #[arg(long)]
+    pub json: bool,
+    /// Seconds without a sign of life after which the run is called stuck.
+    #[arg(long, hide = true, default_value_t = 30.0)]
+    pub patience: f64,
+    /// Make the workers do something wrong.
+    #[arg(long, hide = true)]
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How long, in seconds; every recording is replayed at least once in any case.
+    #[arg(long, default_value_t = 12.0)]
+    pub seconds: f64,
+    /// Workers to kill.
+    #[arg(long, default_value_t = 40)]
+    pub kills: u32,
+    /// The rest.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Recordings of either format, gzipped or plain.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How long, in seconds; every recording is replayed at least once in any case.
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Workers to kill.
+    #[arg(long, default_value_t = 0)]
+    pub kills: u32,
+    /// The rest.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// The most seconds a run may be told to last.
+const SECONDS_MAX: f64 = 30.0 * 24.0 * 3600.0;
+
+impl Run {
+    fn plan(&self, sources: Vec<Source>, seconds: f64, kills: u32) -> Result<Plan, String> {
+        let duration = |what: &str, seconds: f64| match Duration::try_from_secs_f64(seconds) {
+            Ok(duration) if seconds <= SECONDS_MAX => Ok(duration),
+            _ => Err(format!("{what}: expected 0 to {SECONDS_MAX} seconds, found {seconds}")),
+        };
+        Ok(Plan {
+            sources,
+            backend: self.backend,
+            workers: self.workers.into(),
+            duration: duration("--seconds", seconds)?,
+            kills,
+            stops: self.stops.unwrap_or(kills / 2),
+            seed: self.seed.unwrap_or_else(rand::random),
+            gifts: false,
+            timing: false,
+            patience: duration("--patience", self.patience)?,
+            sabotage: self.sabotage,
+            quiet: self.json,
+        })
+    }
+}
+
+impl Demo {
+    /// What `demo` does when nothing is said.
+    pub fn by_default() -> Self {
+        match Cli::parse_from(["tenure", "demo"]).command {
+            Some(Command::Demo(demo)) => demo,
+            other => unreachable!("parsed demo as {other:?}"),
+        }
+    }
+
+    /// As a plan.
+    ///
+    /// # Errors
+    /// A number out of range.
+    pub fn plan(&self) -> Result<Plan, String> {
+        let plan = self.run.plan(Source::builtin(), self.seconds, self.kills)?;
+        Ok(Plan { gifts: true, timing: true, ..plan })
+    }
+}
+
+impl Replay {
+    /// As a plan.
+    ///
+    /// # Errors
+    /// A number out of range.
+    pub fn plan(&self) -> Result<Plan, String> {
+        let sources = self.files.iter().cloned().map(Source::File).collect();
+        self.run.plan(sources, self.seconds, self.kills)
+    }
+}

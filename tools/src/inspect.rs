@@ -1,0 +1,240 @@
+//! Commands about a segment that exists: they look, and two of them clean up.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use serde_json::json;
+use tenure::{Listed, Space};
+
+use crate::cli::Name;
+use crate::exit::Exit;
+use crate::meeting::{Meeting, MeetingError};
+use crate::table::{Table, bytes};
+
+/// Text for standard output, and how to end.
+pub type Answer = Result<(String, Exit), Box<dyn Error + Send + Sync>>;
+
+/// The named segments of this user.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn ls(json: bool) -> Answer {
+    let listed = Space::list()?;
+    if json {
+        let all: Vec<_> = listed.iter().map(row_json).collect();
+        return Ok((pretty(&json!(all)), Exit::Well));
+    }
+    let mut table = Table::new(["name", "backend", "size", "members", "state"]);
+    for one in &listed {
+        let (members, state) = match found(one) {
+            Ok((live, dead)) if dead > 0 => (live.to_string(), format!("{dead} dead, to be recovered")),
+            Ok((live, _)) => (live.to_string(), String::new()),
+            Err(error) => ("-".to_owned(), error),
+        };
+        table.row([one.name.clone(), one.backend.to_string(), bytes(one.bytes), members, state]);
+    }
+    let text = if listed.is_empty() { "no segments\n".to_owned() } else { table.to_string() };
+    Ok((text, Exit::Well))
+}
+
+fn row_json(one: &Listed) -> serde_json::Value {
+    let (live, dead, error) = match found(one) {
+        Ok((live, dead)) => (Some(live), Some(dead), None),
+        Err(error) => (None, None, Some(error)),
+    };
+    json!({
+        "name": one.name,
+        "backend": one.backend.to_string(),
+        "bytes": one.bytes,
+        "path": one.path.display().to_string(),
+        "members_live": live,
+        "members_dead": dead,
+        "error": error,
+    })
+}
+
+/// Members that live, and dead ones that nobody has recovered.
+fn found(one: &Listed) -> Result<(usize, usize), String> {
+    if let Some(error) = &one.error {
+        return Err(error.clone());
+    }
+    let meeting = Meeting { backend: one.backend, name: one.name.clone() };
+    let space = meeting.attach(Space::options()).map_err(|error| error.to_string())?;
+    let leases = space.leases();
+    let live = leases.iter().filter(|lease| lease.live);
+    let dead = live.clone().filter(|lease| lease.held == Some(false)).count();
+    Ok((live.count() - dead, dead))
+}
+
+/// What is in use.
+///
+/// # Errors
+/// When the segment cannot be attached.
+pub fn stat(name: &Name, json: bool) -> Answer {
+    let space = attach(name)?;
+    let (stats, geometry) = (space.stats(), space.geometry());
+    let leases: Vec<_> = space.leases().into_iter().filter(|lease| lease.live).collect();
+    let held_by = |index: u8| stats.handles_by_lease.get(usize::from(index)).copied().unwrap_or(0);
+    if json {
+        let leases: Vec<_> = leases
+            .iter()
+            .map(|lease| {
+                json!({
+                    "index": lease.index,
+                    "epoch": lease.epoch,
+                    "pid": lease.pid,
+                    "alive": lease.held,
+                    "handles": held_by(lease.index),
+                })
+            })
+            .collect();
+        let text = pretty(&json!({
+            "name": name.name,
+            "backend": space.backend().to_string(),
+            "bytes": space.bytes(),
+            "bytes_resident": stats.bytes_resident,
+            "geometry": {
+                "members": geometry.members,
+                "handles": geometry.handles,
+                "generation_bits": geometry.generation_bits,
+                "scratch_bytes": geometry.scratch_bytes,
+                "unit_bytes": geometry.unit_bytes,
+            },
+            "members_live": stats.members_live,
+            "handles_live": stats.handles_live,
+            "handles_claimed": stats.handles_claimed,
+            "handles_capacity": stats.handles_capacity,
+            "handles_retired": stats.handles_retired,
+            "blocks_leased": stats.blocks_leased,
+            "blocks_attached": stats.blocks_attached,
+            "blocks_pinned": stats.blocks_pinned,
+            "scratch_bytes_live": stats.bytes_live,
+            "scratch_bytes_owned": stats.bytes_owned,
+            "scratch_bytes_committed": stats.bytes_committed,
+            "scratch_bytes_capacity": stats.bytes_capacity,
+            "leases": leases,
+        }));
+        return Ok((text, Exit::Well));
+    }
+    let resident =
+        stats.bytes_resident.map_or_else(String::new, |resident| format!(", {} resident", bytes(resident)));
+    let mut text = format!("{} ({}): {}{resident}\n", name.name, space.backend(), bytes(space.bytes()));
+    let mut table = Table::new(["", "in use", "of", ""]);
+    table.row([
+        "members".into(),
+        stats.members_live.to_string(),
+        geometry.members.to_string(),
+        String::new(),
+    ]);
+    table.row([
+        "handles".into(),
+        stats.handles_live.to_string(),
+        stats.handles_capacity.to_string(),
+        format!("{} claimed ahead, {} retired", stats.handles_claimed, stats.handles_retired),
+    ]);
+    table.row([
+        "blocks".into(),
+        stats.blocks_live().to_string(),
+        "-".into(),
+        format!(
+            "{} of members, {} of handles, {} pinned",
+            stats.blocks_leased, stats.blocks_attached, stats.blocks_pinned
+        ),
+    ]);
+    table.row([
+        "scratch".into(),
+        bytes(stats.bytes_live),
+        bytes(stats.bytes_capacity),
+        format!("{} owned by members, {} committed", bytes(stats.bytes_owned), bytes(stats.bytes_committed)),
+    ]);
+    write!(text, "{table}")?;
+    let mut table = Table::new(["lease", "epoch", "pid", "handles", "owner"]);
+    for lease in &leases {
+        let owner = match lease.held {
+            Some(true) => "alive",
+            Some(false) => "dead, to be recovered",
+            None => "unknown",
+        };
+        table.row([
+            lease.index.to_string(),
+            lease.epoch.to_string(),
+            lease.pid.to_string(),
+            held_by(lease.index).to_string(),
+            owner.to_owned(),
+        ]);
+    }
+    if !leases.is_empty() {
+        write!(text, "{table}")?;
+    }
+    Ok((text, Exit::Well))
+}
+
+/// Looks at every word; what is found wrong makes the exit status 1.
+///
+/// # Errors
+/// When the segment cannot be attached.
+pub fn check(name: &Name, json: bool) -> Answer {
+    let report = attach(name)?.check();
+    let exit = if report.is_clean() { Exit::Well } else { Exit::Wrong };
+    let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
+    if json {
+        let text = pretty(&json!({
+            "name": name.name,
+            "clean": report.is_clean(),
+            "violations": report.violations,
+            "pending": report.pending,
+            "handles_live": handles,
+            "blocks_live": blocks,
+        }));
+        return Ok((text, exit));
+    }
+    let mut text = String::new();
+    for violation in &report.violations {
+        writeln!(text, "violation: {violation}")?;
+    }
+    for pending in &report.pending {
+        writeln!(text, "pending: {pending}")?;
+    }
+    let verdict = if report.is_clean() { "clean" } else { "NOT CLEAN" };
+    writeln!(text, "{}: {verdict}, {handles} handles and {blocks} blocks in use", name.name)?;
+    Ok((text, exit))
+}
+
+/// Joins, which recovers, and says what was taken back.
+///
+/// # Errors
+/// When the segment cannot be attached or joined.
+pub fn recover(name: &Name) -> Answer {
+    let space = attach(name)?;
+    let member = space.join()?;
+    member.recover()?;
+    let taken = member.reclaimed();
+    member.leave()?;
+    let text = format!(
+        "{}: {} dead members recovered, {} handles and {} blocks taken back\n",
+        name.name, taken.leases, taken.handles, taken.blocks
+    );
+    Ok((text, Exit::Well))
+}
+
+/// Removes the segment.
+///
+/// # Errors
+/// When it does not exist, or members live and it is not forced.
+pub fn rm(name: &Name, force: bool) -> Answer {
+    match Space::remove(name.backend, &name.name, force) {
+        Ok(()) => Ok((format!("{}: removed\n", name.name), Exit::Well)),
+        Err(error @ tenure::RemoveError::Held { .. }) => {
+            Err(format!("{error}; expected no living members, or --force").into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn attach(name: &Name) -> Result<Space, MeetingError> {
+    Meeting { backend: name.backend, name: name.name.clone() }.attach(Space::options())
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
