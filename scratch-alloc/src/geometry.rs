@@ -240,7 +240,10 @@ mod tests {
         assert_eq!(bad(1 << 20, 1 << 21), GeometryError::Unit { found: 1 << 21 });
         assert!(matches!(bad(0, 1 << 16), GeometryError::Bytes { found: 0, .. }));
         for unit_bytes in [1 << 16, 1 << 17, 1 << 20] {
-            assert!(matches!(bad((64 << 30) + 1, unit_bytes), GeometryError::Bytes { max: 0x10_0000_0000, .. }));
+            assert!(matches!(
+                bad((64 << 30) + 1, unit_bytes),
+                GeometryError::Bytes { max: 0x10_0000_0000, .. }
+            ));
             let layout = Geometry { bytes: 64 << 30, unit_bytes }.layout().unwrap();
             assert_eq!(u64::from(layout.units) << layout.table_shift, SLOTS_MAX);
         }

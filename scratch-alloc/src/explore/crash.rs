@@ -51,197 +51,289 @@ fn exhaust(cast: &mut Cast<'_>) {
 }
 
 const SCENES: &[Scene] = &[
-    scene("first blocks", |_| {}, |c| {
-        for bytes in [512, 16, TWO_UNITS, 3000] {
-            c.a.alloc(bytes).unwrap();
-        }
-    }),
-    scene("free and again", |c| c.blocks = vec![c.a.alloc(512).unwrap(), c.a.alloc(2048).unwrap()], |c| {
-        for block in c.blocks.split_off(0) {
-            c.a.free(block);
-        }
-        c.a.alloc(512).unwrap();
-        c.a.alloc(1024).unwrap();
-        c.a.alloc(1024).unwrap();
-    }),
-    scene("resize a large block", |_| {}, |c| {
-        let block = c.a.alloc(4096).unwrap();
-        let block = c.a.realloc(block, 1500);
-        let block = c.a.realloc(block, 3072);
-        let block = c.a.realloc(block, 8192);
-        let block = c.a.realloc(block, 600);
-        c.a.realloc(block, 100);
-    }),
-    scene("resize where others are", |c| {
-        c.blocks = vec![c.a.alloc(2048).unwrap()];
-        c.b.alloc(1024).unwrap();
-    }, |c| {
-        let block = c.a.realloc(c.blocks[0], 4096);
-        c.a.realloc(block, 5120);
-    }),
-    scene("trim", |c| {
-        for bytes in [512, TWO_UNITS, 1024] {
-            let block = c.a.alloc(bytes).unwrap();
-            c.a.free(block);
-        }
-    }, |c| {
-        c.a.local.trim(&c.a.world.memory);
-    }),
-    scene("trim and again", |c| {
-        c.b.alloc(512).unwrap();
-    }, |c| {
-        c.a.local.trim(&c.a.world.memory);
-        c.a.alloc(4096).unwrap();
-        c.a.alloc(TWO_UNITS).unwrap();
-    }),
-    scene("collect what others freed", |c| {
-        let blocks = c.a.alloc_all(TWO_UNITS);
-        for &block in blocks.iter().step_by(2) {
-            c.b.free_of(block, 0);
-        }
-    }, |c| {
-        c.a.alloc(TWO_UNITS).unwrap();
-        c.a.alloc(TWO_UNITS).unwrap();
-    }),
-    scene("collect large blocks that others freed", |c| {
-        let blocks = [c.a.alloc(2048).unwrap(), c.a.alloc(3072).unwrap(), c.a.alloc(1024).unwrap()];
-        c.b.free_of(blocks[0], 0);
-        c.b.free_of(blocks[2], 0);
-        exhaust(c);
-    }, |c| {
-        c.a.alloc(2048).unwrap();
-        c.a.alloc(512).unwrap();
-        c.a.alloc(1024).unwrap_err();
-    }),
-    scene("free what another one gave", |c| c.blocks = vec![c.b.alloc(512).unwrap(), c.b.alloc(2048).unwrap()], |c| {
-        c.a.free_of(c.blocks[0], 1);
-        c.a.free_of(c.blocks[1], 1);
-    }),
-    scene("attach, pin and free both", |_| {}, |c| {
-        for bytes in [256, 2048] {
-            let blocks = [c.a.alloc(bytes).unwrap(), c.a.alloc(bytes).unwrap()];
-            c.a.attach(blocks[0], 5, bytes as u64);
-            c.a.pin(blocks[1]);
-            c.a.free_pinned(blocks[1]);
-            c.a.world.end_handle(5, bytes as u64);
-            c.a.local.free_attached(blocks[0], 5, bytes as u64).unwrap();
-        }
-    }),
-    scene("finish another one's handles", |c| {
-        c.blocks = vec![c.b.alloc(256).unwrap(), c.b.alloc(2048).unwrap(), c.b.alloc(16).unwrap()];
-        for (index, block) in c.blocks.clone().into_iter().enumerate() {
-            c.b.attach(block, index as u32, 3);
-        }
-    }, |c| {
-        for (index, block) in c.blocks.clone().into_iter().enumerate() {
-            c.a.world.end_handle(index as u32, 3);
-            if index == 2 {
-                assert!(c.a.world.scratch().free_orphan(block, 2, &|h, g| c.a.world.is_current(h, g)));
-            } else {
-                c.a.local.free_attached(block, index as u32, 3).unwrap();
+    scene(
+        "first blocks",
+        |_| {},
+        |c| {
+            for bytes in [512, 16, TWO_UNITS, 3000] {
+                c.a.alloc(bytes).unwrap();
             }
-        }
-    }),
-    scene("adopt a small span", |c| {
-        abandon(c, 9, TWO_UNITS);
-    }, |c| {
-        c.a.alloc(TWO_UNITS).unwrap();
-    }),
-    scene("adopt when nothing is left", |c| {
-        c.blocks = abandon(c, 9, 512);
-        exhaust(c);
-        c.b.free_pinned(c.blocks[1]);
-    }, |c| {
-        c.a.alloc(500).unwrap();
-        c.a.alloc(500).unwrap_err();
-    }),
-    scene("free in an abandoned span", |c| c.blocks = abandon(c, 9, TWO_UNITS), |c| {
-        c.a.free_pinned(c.blocks[1]);
-        c.a.world.end_handle(9, 1);
-        assert!(c.a.world.scratch().free_orphan(c.blocks[0], 9, &|h, g| c.a.world.is_current(h, g)));
-    }),
-    scene("release abandoned spans", |c| {
-        c.blocks = abandon(c, 9, 3072);
-        let more = abandon(c, 10, TWO_UNITS);
-        c.blocks.extend(more);
-        for (index, block) in [(9, c.blocks[0]), (10, c.blocks[1])] {
-            c.a.world.end_handle(index, 1);
-            assert!(c.a.world.scratch().free_orphan(block, index, &|_, _| false));
-        }
-        c.a.free_pinned(c.blocks[2]);
-    }, |c| {
-        c.a.alloc(8192).unwrap();
-    }),
-    scene("everything is idle elsewhere in the same local", |c| {
-        for bytes in [512, TWO_UNITS, 1024, 16] {
-            let block = c.a.alloc(bytes).unwrap();
-            c.a.free(block);
-        }
-    }, |c| {
-        c.a.alloc(7168).unwrap();
-        c.a.alloc(1024).unwrap();
-        c.a.alloc(1).unwrap_err();
-    }),
-    scene("one unit instead of two", |c| {
-        c.blocks = vec![c.b.alloc(1024).unwrap(), c.b.alloc(1024).unwrap()];
-        exhaust(c);
-        c.b.free(c.blocks[0]);
-        c.b.local.release_idle();
-    }, |c| {
-        c.a.alloc(TWO_UNITS).unwrap();
-        c.a.alloc(TWO_UNITS).unwrap_err();
-    }),
-    scene("claim what a hint promised wrongly", |c| {
-        c.b.alloc(512).unwrap();
-        let taken = c.b.alloc(1024).unwrap();
-        c.b.alloc(512).unwrap();
-        c.b.free(taken);
-        c.b.local.release_idle();
-        c.b.alloc(256).unwrap();
-        let scratch = c.a.world.scratch();
-        scratch.hint_run(scratch.layout.warm, 0..8, true);
-    }, |c| {
-        c.a.alloc(3072).unwrap();
-    }),
-    scene("recover", |c| {
-        let mut dead = c.b.world.join(20);
-        let blocks = [512, 512, TWO_UNITS, 2048].map(|bytes| dead.alloc(bytes).unwrap());
-        dead.attach(blocks[0], 1, 1);
-        c.b.world.bury(20);
-    }, |c| {
-        c.a.world.recover(20, 0);
-    }),
-    scene("recover what is kept", |c| {
-        let mut dead = c.b.world.join(20);
-        let blocks = [TWO_UNITS, TWO_UNITS, 2048, TWO_UNITS].map(|bytes| dead.alloc(bytes).unwrap());
-        dead.attach(blocks[0], 1, 1);
-        dead.attach(blocks[1], 2, 1);
-        dead.attach(blocks[2], 3, 1);
-        dead.pin(blocks[3]);
-        c.b.world.end_handle(2, 1);
-        c.b.world.orphans.take();
-        c.b.world.bury(20);
-    }, |c| {
-        c.a.world.recover(20, 0);
-    }),
-    lazy("first units of all", |_| {}, |c| {
-        c.a.alloc(512).unwrap();
-        c.a.alloc(6 << 10).unwrap();
-        c.a.alloc(TWO_UNITS).unwrap();
-    }),
-    lazy("no memory", |c| c.a.world.memory.refuse_after.set(Some(3)), |c| {
-        c.a.alloc(512).ok();
-        c.a.alloc(2 << 10).ok();
-        c.a.alloc(60 << 10).unwrap_err();
-        c.a.alloc(TWO_UNITS).ok();
-    }),
-    lazy("no memory for a neighbour", |c| {
-        c.b.alloc(40 << 10).unwrap();
-        c.a.world.memory.refuse_after.set(Some(0));
-    }, |c| {
-        c.a.alloc(8 << 10).unwrap_err();
-        c.a.alloc(512).unwrap_err();
-    }),
+        },
+    ),
+    scene(
+        "free and again",
+        |c| c.blocks = vec![c.a.alloc(512).unwrap(), c.a.alloc(2048).unwrap()],
+        |c| {
+            for block in c.blocks.split_off(0) {
+                c.a.free(block);
+            }
+            c.a.alloc(512).unwrap();
+            c.a.alloc(1024).unwrap();
+            c.a.alloc(1024).unwrap();
+        },
+    ),
+    scene(
+        "resize a large block",
+        |_| {},
+        |c| {
+            let block = c.a.alloc(4096).unwrap();
+            let block = c.a.realloc(block, 1500);
+            let block = c.a.realloc(block, 3072);
+            let block = c.a.realloc(block, 8192);
+            let block = c.a.realloc(block, 600);
+            c.a.realloc(block, 100);
+        },
+    ),
+    scene(
+        "resize where others are",
+        |c| {
+            c.blocks = vec![c.a.alloc(2048).unwrap()];
+            c.b.alloc(1024).unwrap();
+        },
+        |c| {
+            let block = c.a.realloc(c.blocks[0], 4096);
+            c.a.realloc(block, 5120);
+        },
+    ),
+    scene(
+        "trim",
+        |c| {
+            for bytes in [512, TWO_UNITS, 1024] {
+                let block = c.a.alloc(bytes).unwrap();
+                c.a.free(block);
+            }
+        },
+        |c| {
+            c.a.local.trim(&c.a.world.memory);
+        },
+    ),
+    scene(
+        "trim and again",
+        |c| {
+            c.b.alloc(512).unwrap();
+        },
+        |c| {
+            c.a.local.trim(&c.a.world.memory);
+            c.a.alloc(4096).unwrap();
+            c.a.alloc(TWO_UNITS).unwrap();
+        },
+    ),
+    scene(
+        "collect what others freed",
+        |c| {
+            let blocks = c.a.alloc_all(TWO_UNITS);
+            for &block in blocks.iter().step_by(2) {
+                c.b.free_of(block, 0);
+            }
+        },
+        |c| {
+            c.a.alloc(TWO_UNITS).unwrap();
+            c.a.alloc(TWO_UNITS).unwrap();
+        },
+    ),
+    scene(
+        "collect large blocks that others freed",
+        |c| {
+            let blocks = [c.a.alloc(2048).unwrap(), c.a.alloc(3072).unwrap(), c.a.alloc(1024).unwrap()];
+            c.b.free_of(blocks[0], 0);
+            c.b.free_of(blocks[2], 0);
+            exhaust(c);
+        },
+        |c| {
+            c.a.alloc(2048).unwrap();
+            c.a.alloc(512).unwrap();
+            c.a.alloc(1024).unwrap_err();
+        },
+    ),
+    scene(
+        "free what another one gave",
+        |c| c.blocks = vec![c.b.alloc(512).unwrap(), c.b.alloc(2048).unwrap()],
+        |c| {
+            c.a.free_of(c.blocks[0], 1);
+            c.a.free_of(c.blocks[1], 1);
+        },
+    ),
+    scene(
+        "attach, pin and free both",
+        |_| {},
+        |c| {
+            for bytes in [256, 2048] {
+                let blocks = [c.a.alloc(bytes).unwrap(), c.a.alloc(bytes).unwrap()];
+                c.a.attach(blocks[0], 5, bytes as u64);
+                c.a.pin(blocks[1]);
+                c.a.free_pinned(blocks[1]);
+                c.a.world.end_handle(5, bytes as u64);
+                c.a.local.free_attached(blocks[0], 5, bytes as u64).unwrap();
+            }
+        },
+    ),
+    scene(
+        "finish another one's handles",
+        |c| {
+            c.blocks = vec![c.b.alloc(256).unwrap(), c.b.alloc(2048).unwrap(), c.b.alloc(16).unwrap()];
+            for (index, block) in c.blocks.clone().into_iter().enumerate() {
+                c.b.attach(block, index as u32, 3);
+            }
+        },
+        |c| {
+            for (index, block) in c.blocks.clone().into_iter().enumerate() {
+                c.a.world.end_handle(index as u32, 3);
+                if index == 2 {
+                    assert!(c.a.world.scratch().free_orphan(block, 2, &|h, g| c.a.world.is_current(h, g)));
+                } else {
+                    c.a.local.free_attached(block, index as u32, 3).unwrap();
+                }
+            }
+        },
+    ),
+    scene(
+        "adopt a small span",
+        |c| {
+            abandon(c, 9, TWO_UNITS);
+        },
+        |c| {
+            c.a.alloc(TWO_UNITS).unwrap();
+        },
+    ),
+    scene(
+        "adopt when nothing is left",
+        |c| {
+            c.blocks = abandon(c, 9, 512);
+            exhaust(c);
+            c.b.free_pinned(c.blocks[1]);
+        },
+        |c| {
+            c.a.alloc(500).unwrap();
+            c.a.alloc(500).unwrap_err();
+        },
+    ),
+    scene(
+        "free in an abandoned span",
+        |c| c.blocks = abandon(c, 9, TWO_UNITS),
+        |c| {
+            c.a.free_pinned(c.blocks[1]);
+            c.a.world.end_handle(9, 1);
+            assert!(c.a.world.scratch().free_orphan(c.blocks[0], 9, &|h, g| c.a.world.is_current(h, g)));
+        },
+    ),
+    scene(
+        "release abandoned spans",
+        |c| {
+            c.blocks = abandon(c, 9, 3072);
+            let more = abandon(c, 10, TWO_UNITS);
+            c.blocks.extend(more);
+            for (index, block) in [(9, c.blocks[0]), (10, c.blocks[1])] {
+                c.a.world.end_handle(index, 1);
+                assert!(c.a.world.scratch().free_orphan(block, index, &|_, _| false));
+            }
+            c.a.free_pinned(c.blocks[2]);
+        },
+        |c| {
+            c.a.alloc(8192).unwrap();
+        },
+    ),
+    scene(
+        "everything is idle elsewhere in the same local",
+        |c| {
+            for bytes in [512, TWO_UNITS, 1024, 16] {
+                let block = c.a.alloc(bytes).unwrap();
+                c.a.free(block);
+            }
+        },
+        |c| {
+            c.a.alloc(7168).unwrap();
+            c.a.alloc(1024).unwrap();
+            c.a.alloc(1).unwrap_err();
+        },
+    ),
+    scene(
+        "one unit instead of two",
+        |c| {
+            c.blocks = vec![c.b.alloc(1024).unwrap(), c.b.alloc(1024).unwrap()];
+            exhaust(c);
+            c.b.free(c.blocks[0]);
+            c.b.local.release_idle();
+        },
+        |c| {
+            c.a.alloc(TWO_UNITS).unwrap();
+            c.a.alloc(TWO_UNITS).unwrap_err();
+        },
+    ),
+    scene(
+        "claim what a hint promised wrongly",
+        |c| {
+            c.b.alloc(512).unwrap();
+            let taken = c.b.alloc(1024).unwrap();
+            c.b.alloc(512).unwrap();
+            c.b.free(taken);
+            c.b.local.release_idle();
+            c.b.alloc(256).unwrap();
+            let scratch = c.a.world.scratch();
+            scratch.hint_run(scratch.layout.warm, 0..8, true);
+        },
+        |c| {
+            c.a.alloc(3072).unwrap();
+        },
+    ),
+    scene(
+        "recover",
+        |c| {
+            let mut dead = c.b.world.join(20);
+            let blocks = [512, 512, TWO_UNITS, 2048].map(|bytes| dead.alloc(bytes).unwrap());
+            dead.attach(blocks[0], 1, 1);
+            c.b.world.bury(20);
+        },
+        |c| {
+            c.a.world.recover(20, 0);
+        },
+    ),
+    scene(
+        "recover what is kept",
+        |c| {
+            let mut dead = c.b.world.join(20);
+            let blocks = [TWO_UNITS, TWO_UNITS, 2048, TWO_UNITS].map(|bytes| dead.alloc(bytes).unwrap());
+            dead.attach(blocks[0], 1, 1);
+            dead.attach(blocks[1], 2, 1);
+            dead.attach(blocks[2], 3, 1);
+            dead.pin(blocks[3]);
+            c.b.world.end_handle(2, 1);
+            c.b.world.orphans.take();
+            c.b.world.bury(20);
+        },
+        |c| {
+            c.a.world.recover(20, 0);
+        },
+    ),
+    lazy(
+        "first units of all",
+        |_| {},
+        |c| {
+            c.a.alloc(512).unwrap();
+            c.a.alloc(6 << 10).unwrap();
+            c.a.alloc(TWO_UNITS).unwrap();
+        },
+    ),
+    lazy(
+        "no memory",
+        |c| c.a.world.memory.refuse_after.set(Some(3)),
+        |c| {
+            c.a.alloc(512).ok();
+            c.a.alloc(2 << 10).ok();
+            c.a.alloc(60 << 10).unwrap_err();
+            c.a.alloc(TWO_UNITS).ok();
+        },
+    ),
+    lazy(
+        "no memory for a neighbour",
+        |c| {
+            c.b.alloc(40 << 10).unwrap();
+            c.a.world.memory.refuse_after.set(Some(0));
+        },
+        |c| {
+            c.a.alloc(8 << 10).unwrap_err();
+            c.a.alloc(512).unwrap_err();
+        },
+    ),
 ];
 
 /// Plays a scene until before `dies`; what `a` left behind is there to be recovered.

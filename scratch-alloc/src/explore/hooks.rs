@@ -81,7 +81,10 @@ pub(super) fn run(
     if let Some((at, work)) = work {
         let work: *mut (dyn FnMut() + '_) = work;
         // SAFETY: only the lifetime changes; the plan is emptied before this call returns.
-        plan.push((at, Act::Work(unsafe { std::mem::transmute::<*mut (dyn FnMut() + '_), *mut dyn FnMut()>(work) })));
+        plan.push((
+            at,
+            Act::Work(unsafe { std::mem::transmute::<*mut (dyn FnMut() + '_), *mut dyn FnMut()>(work) }),
+        ));
     }
     plan.extend(dies.map(|at| (at, Act::Die)));
     PLAN.set(plan);

@@ -76,8 +76,8 @@ pub(super) struct World {
     live: Cell<u64>,
     handles: RefCell<BTreeSet<(u32, u64)>>,
     books: RefCell<BTreeMap<u64, Entry>>,
-    /// What somebody is about to free who does not own it: in the books again if he dies too early.
-    doubtful: Cell<Option<(u64, Entry)>>,
+    /// Who is about to free what he does not own: in the books again if he dies too early.
+    doubtful: Cell<Option<(u8, u64, Entry)>>,
     /// Blocks of ended handles, which their finisher may have died before freeing.
     orphans: RefCell<Vec<(u64, u32)>>,
     fills: Cell<u8>,
@@ -144,16 +144,22 @@ impl World {
 
     /// Strikes what dies with `dead` from the books; its recovery may only begin.
     pub(super) fn bury(&self, dead: u8) {
-        if let Some((offset, entry)) = self.doubtful.take()
-            && self.word_agrees(offset, entry.holder)
+        if let Some((by, offset, entry)) = self.doubtful.get()
+            && by == dead
         {
-            self.books.borrow_mut().insert(offset, entry);
+            self.doubtful.set(None);
+            if self.word_agrees(offset, entry.holder) {
+                // Unless it was freed, and is in the books as the owner's next block.
+                self.books.borrow_mut().entry(offset).or_insert(entry);
+            }
         }
         self.books.borrow_mut().retain(|offset, entry| {
             // It may have died right after giving the block away.
             if entry.holder == Holder::Lease(dead) {
                 match self.scratch().find(*offset).map(|found| found.owner) {
-                    Ok(Block::Attached { index, generation }) => entry.holder = Holder::Handle(index, generation),
+                    Ok(Block::Attached { index, generation }) => {
+                        entry.holder = Holder::Handle(index, generation)
+                    }
                     Ok(Block::Pinned { .. }) => entry.holder = Holder::Pin,
                     _ => return false,
                 }
@@ -161,7 +167,8 @@ impl World {
             true
         });
         for (offset, index) in self.orphans.take() {
-            self.scratch().free_orphan(offset, index, &|index, generation| self.is_current(index, generation));
+            self.scratch()
+                .free_orphan(offset, index, &|index, generation| self.is_current(index, generation));
         }
     }
 
@@ -189,9 +196,21 @@ impl World {
         });
     }
 
-    fn doubt(&self, offset: u64) {
+    /// Whether the books say that the block at `offset` belongs to lease `index`.
+    pub(super) fn is_leased(&self, offset: u64, index: u8) -> bool {
+        self.books.borrow().get(&offset).is_some_and(|entry| entry.holder == Holder::Lease(index))
+    }
+
+    /// The block of a handle.
+    pub(super) fn held_by(&self, index: u32, generation: u64) -> u64 {
+        let books = self.books.borrow();
+        let held = books.iter().find(|(_, entry)| entry.holder == Holder::Handle(index, generation));
+        *held.expect("a handle with a block").0
+    }
+
+    fn doubt(&self, by: u8, offset: u64) {
         let entry = self.books.borrow_mut().remove(&offset).expect("in the books");
-        self.doubtful.set(Some((offset, entry)));
+        self.doubtful.set(Some((by, offset, entry)));
     }
 
     fn fill(&self, offset: u64, entry: Entry) {
@@ -215,17 +234,22 @@ impl World {
             let found = self.scratch().find(offset).expect("a block in the books");
             assert!(found.bytes >= entry.bytes);
             assert!(
-                self.word_agrees(offset, entry.holder), "the block at {offset} is {:?}, expected {entry:?}", found.owner);
+                self.word_agrees(offset, entry.holder),
+                "the block at {offset} is {:?}, expected {entry:?}",
+                found.owner
+            );
         }
-        let report = self.scratch().check(
-            stable,
-            &|lease| self.is_live(lease),
-            &|index, generation, _| self.is_current(index, generation),
-        );
+        let report = self.scratch().check(stable, &|lease| self.is_live(lease), &|index, generation, _| {
+            self.is_current(index, generation)
+        });
         assert_eq!(report.violations, [""; 0]);
         if stable {
             assert_eq!(report.pending, [""; 0]);
-            assert_eq!(report.blocks_live(), self.books.borrow().len() as u64, "blocks that nobody has: {report:?}");
+            assert_eq!(
+                report.blocks_live(),
+                self.books.borrow().len() as u64,
+                "blocks that nobody has: {report:?}"
+            );
         }
     }
 
@@ -306,13 +330,13 @@ impl Player<'_> {
 
     /// Frees a block that `owner` gave us.
     pub(super) fn free_of(&mut self, offset: u64, owner: u8) {
-        self.world.doubt(offset);
+        self.world.doubt(self.index(), offset);
         self.world.scratch().free_of(&self.me, offset, LeaseId { index: owner, epoch: 1 }).unwrap();
         self.world.doubtful.set(None);
     }
 
     pub(super) fn free_pinned(&mut self, offset: u64) {
-        self.world.doubt(offset);
+        self.world.doubt(self.index(), offset);
         self.world.scratch().free_pinned(&self.me, offset).unwrap();
         self.world.doubtful.set(None);
     }
@@ -329,13 +353,25 @@ impl Player<'_> {
     }
 
     pub(super) fn realloc(&mut self, offset: u64, bytes: usize) -> u64 {
+        self.try_realloc(offset, bytes).unwrap()
+    }
+
+    pub(super) fn try_realloc(&mut self, offset: u64, bytes: usize) -> Result<u64, AllocError> {
         let request = Request::from_size_align(bytes, 1).unwrap();
-        let entry = self.world.books.borrow_mut().remove(&offset).expect("in the books");
-        let to = self.local.realloc(offset, request, &self.world.memory).unwrap();
+        let entry = self.world.books.borrow()[&offset];
+        let to = self
+            .local
+            .realloc(offset, request, &self.world.memory)
+            .map_err(|e| e.expect("a block of ours"))?;
+        self.world.books.borrow_mut().remove(&offset);
         // SAFETY: ours, and the only thread.
-        assert_eq!(unsafe { self.world.scratch().address(to).read() }, entry.fill, "realloc lost the contents");
+        assert_eq!(
+            unsafe { self.world.scratch().address(to).read() },
+            entry.fill,
+            "realloc lost the contents"
+        );
         self.entered(to, bytes as u64);
-        to
+        Ok(to)
     }
 
     /// Dies idle and is recovered.
