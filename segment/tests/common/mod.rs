@@ -14,7 +14,7 @@ use tenure_segment::{
 };
 
 /// A fail-safe, not an expectation: what takes longer hangs.
-const FAIL_SAFE: Duration = Duration::from_secs(30);
+pub(crate) const FAIL_SAFE: Duration = Duration::from_secs(30);
 
 pub(crate) const HASH: u64 = 77;
 pub(crate) const MEMBERS: u16 = 8;
