@@ -343,11 +343,16 @@ fn remove_refuses_while_a_lease_is_held() {
 /// Runs `body` in a mount namespace of its own with `directory` to mount on; false if that cannot be had here.
 fn in_namespace(body: impl FnOnce() -> i32) -> bool {
     let code = in_fork(|| {
+        // SAFETY: no arguments.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         // SAFETY: the forked child has one thread.
-        let entered = unsafe {
-            libc::unshare(libc::CLONE_NEWNS) == 0
-                || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) == 0
-        };
+        let unshare = |flags| unsafe { libc::unshare(flags) == 0 };
+        let write = |file: &str, text: String| std::fs::write(format!("/proc/self/{file}"), text).is_ok();
+        let entered = unshare(libc::CLONE_NEWNS)
+            || (unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)
+                && write("setgroups", "deny".into())
+                && write("uid_map", format!("{uid} {uid} 1"))
+                && write("gid_map", format!("{gid} {gid} 1")));
         let private = entered && mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "");
         if private { body() } else { 77 }
     });
