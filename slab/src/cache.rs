@@ -40,6 +40,7 @@ impl Cache {
         self.capacity
     }
 
+    #[inline]
     pub(crate) fn room(&self) -> usize {
         self.capacity - self.len
     }
@@ -47,10 +48,11 @@ impl Cache {
     /// Adds an entry; false when it is full.
     #[inline]
     pub(crate) fn push(&mut self, index: u32) -> bool {
-        if self.len >= self.capacity.min(CACHE_MAX) {
+        if self.len >= self.capacity {
             return false;
         }
-        self.entries[self.len] = index;
+        let Some(slot) = self.entries.get_mut(self.len) else { return false };
+        *slot = index;
         self.len += 1;
         true
     }

@@ -68,15 +68,11 @@ impl Slab<'_> {
     ) -> Result<Closed, Stale> {
         debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
         let (index, generation) = (held.index(), held.generation());
-        match holdings.give(index, generation) {
-            Drop::Counted => return Ok(Closed::Counted),
-            Drop::NotHeld => return Err(self.not_held(holdings, held)),
-            Drop::Last => {}
-        }
-        // A sibling may open from here on: see `open_held`, fact 2.
-        let Some(entry) = self.entry(index) else { return Err(self.not_held(holdings, held)) };
-        if let Some(cache) = cache
+        // A sibling may open between this look and the CAS: see `open_held`, fact 2.
+        if holdings.local(index) == Local::new(generation, true, 1)
+            && let Some(cache) = cache
             && cache.room() > 0
+            && let Some(entry) = self.entry(index)
         {
             match entry.word.renew(generation, self.layout().generation_bits()) {
                 Renew::Renewed { next } => {
@@ -93,57 +89,58 @@ impl Slab<'_> {
                     let _ = cache.push(index);
                     return Ok(Closed::Ended);
                 }
-                Renew::Retired => return Ok(self.retire(holdings, entry, held, free)),
+                Renew::Retired => return Ok(self.retire(holdings, held, free)),
                 Renew::Refused => {}
             }
         }
-        self.close_last(holdings, entry, held, free)
+        self.close_counted(holdings, held, free)
     }
 
     /// The private close found the last generation: RETIRED, and our bit still there.
     #[cold]
-    fn retire(
-        &self,
-        holdings: &Holdings,
-        entry: Entry<'_>,
-        held: Held,
-        mut free: impl FnMut(BlockRef),
-    ) -> Closed {
+    fn retire(&self, holdings: &Holdings, held: Held, mut free: impl FnMut(BlockRef)) -> Closed {
         let (index, generation) = (held.index(), held.generation());
         crash_point!("slab.close.retired");
+        let Some(entry) = self.entry(index) else { return Closed::Ended };
         // Nobody ever writes a RETIRED entry again, so the block stays named; freeing it twice is harmless.
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
         {
             let _guard = holdings.lock(index);
             holdings.set_local(index, Local::new(generation, false, 0));
-            entry.bits.clear(holdings.lease_index());
+            entry.bits().clear(holdings.lease_index());
             // No `finish` [I5]: it would find RETIRED.
         }
         block.into_iter().for_each(&mut free);
         Closed::Ended
     }
 
-    /// The last count of this process, the long way.
-    #[cold]
-    fn close_last(
+    /// One count of several, or the last one the long way.
+    #[inline(never)]
+    fn close_counted(
         &self,
         holdings: &Holdings,
-        entry: Entry<'_>,
         held: Held,
         mut free: impl FnMut(BlockRef),
     ) -> Result<Closed, Stale> {
         let (index, generation) = (held.index(), held.generation());
+        let not_held = || Err(self.not_held(holdings, held));
+        match holdings.give(index, generation) {
+            Drop::Counted => return Ok(Closed::Counted),
+            Drop::NotHeld => return not_held(),
+            Drop::Last => {}
+        }
+        let Some(entry) = self.entry(index) else { return not_held() };
         let guard = holdings.lock(index);
         while !holdings.give_last(index, generation) {
             // A sibling counted meanwhile (and may have given it back again).
             match holdings.give(index, generation) {
                 Drop::Counted => return Ok(Closed::Counted),
-                Drop::NotHeld => return Err(self.not_held(holdings, held)),
+                Drop::NotHeld => return not_held(),
                 Drop::Last => {}
             }
         }
-        entry.bits.clear(holdings.lease_index());
+        entry.bits().clear(holdings.lease_index());
         crash_point!("slab.close.bit_cleared");
         let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
         drop(guard);
@@ -174,7 +171,7 @@ impl Slab<'_> {
     ) -> Finish {
         // Not needed for safety, and it spares a CAS on every close that is not the last: whoever's bit this is will
         // clear it later and decide then, or its recovery does.
-        if entry.bits.any() {
+        if entry.bits().any() {
             return Finish::NOTHING;
         }
         let seen = entry.word.load();
@@ -183,7 +180,7 @@ impl Slab<'_> {
         }
         let Some(reserved) = entry.word.reserve(seen, holdings.tag()) else { return Finish::NOTHING };
         crash_point!("slab.finish.tagged");
-        if entry.bits.any() {
+        if entry.bits().any() {
             return Finish::NOTHING;
         }
         crash_point!("slab.finish.empty");

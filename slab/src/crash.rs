@@ -1,10 +1,13 @@
 //! Where a process may be killed on purpose: one point between any two stores to shared words.
 
-/// Marks a point at which a test may end the process.
+/// Names a point between two shared stores. It is nothing unless the kill tests or the unit tests are built.
 macro_rules! crash_point {
     ($name:literal) => {{
         // The name is checked where it is used: a point that is not in the list does not compile.
         const _: () = assert!($crate::crash::listed($name), "add the point to CRASH_POINTS");
+        #[cfg(all(test, not(loom)))]
+        $crate::crash::hook::passed($name);
+        tenure_segment::crash_point!($name);
     }};
 }
 pub(crate) use crash_point;
@@ -63,4 +66,39 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
         i += 1;
     }
     true
+}
+
+/// What the unit tests do at a crash point of the current thread.
+#[cfg(all(test, not(loom)))]
+pub(crate) mod hook {
+    use std::cell::RefCell;
+
+    type Hook = Box<dyn FnMut(&'static str)>;
+
+    thread_local! {
+        static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    }
+
+    /// Calls `hook` at every point that `work` passes on this thread; not at points that the hook itself passes.
+    pub(crate) fn with<R>(hook: impl FnMut(&'static str), work: impl FnOnce() -> R) -> R {
+        let hook: Box<dyn FnMut(&'static str) + '_> = Box::new(hook);
+        // SAFETY: the hook is taken out below before what it borrows ends, also when `work` unwinds.
+        let hook: Hook = unsafe { std::mem::transmute(hook) };
+        struct Out;
+        impl Drop for Out {
+            fn drop(&mut self) {
+                HOOK.with_borrow_mut(|slot| *slot = None);
+            }
+        }
+        HOOK.with_borrow_mut(|slot| *slot = Some(hook));
+        let _out = Out;
+        work()
+    }
+
+    pub(crate) fn passed(name: &'static str) {
+        let Some(mut hook) = HOOK.with_borrow_mut(Option::take) else { return };
+        // Put back also after the hook returns; one that unwinds is gone, as `Out` would have it.
+        hook(name);
+        HOOK.with_borrow_mut(|slot| *slot = Some(hook));
+    }
 }

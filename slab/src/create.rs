@@ -120,10 +120,10 @@ impl Slab<'_> {
             return false;
         }
         self.mark_group(holdings, index);
-        entry.bits.set(me);
+        entry.bits().set(me);
         crash_point!("slab.claim.bit_set");
         if entry.word.claim(seen) == Claim::Lost {
-            entry.bits.clear(me);
+            entry.bits().clear(me);
             crash_point!("slab.claim.lost");
             let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
             drop(guard);
@@ -194,7 +194,7 @@ impl Slab<'_> {
         }
         loop {
             let Some(index) = cache.pop() else {
-                self.claim(acquire, holdings, cache, &mut free)?;
+                self.refill(acquire, holdings, cache, &mut free)?;
                 continue;
             };
             let local = holdings.local(index);
@@ -215,6 +215,19 @@ impl Slab<'_> {
         }
     }
 
+    /// [`Slab::claim`], kept out of the way of `create`.
+    #[cold]
+    #[inline(never)]
+    fn refill(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        cache: &mut Cache,
+        free: &mut impl FnMut(BlockRef),
+    ) -> Result<(), Exhausted> {
+        self.claim(acquire, holdings, cache, free)
+    }
+
     /// Gives all entries of a cache back, for others to claim.
     ///
     /// # Progress
@@ -231,7 +244,7 @@ impl Slab<'_> {
             let local = holdings.local(index);
             let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
             holdings.set_local(index, Local::new(local.generation(), false, 0));
-            entry.bits.clear(holdings.lease_index());
+            entry.bits().clear(holdings.lease_index());
             crash_point!("slab.drain.bit_cleared");
             // An entry in a cache names no block: claim and the private close see to that.
             let _ = self.finish(holdings, &guard, index, entry);

@@ -61,37 +61,44 @@ impl Len {
     }
 }
 
-/// One handle's words.
+/// One handle's words: one line, and for more than 64 members a second one with the rest of the holder set.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     pub(crate) word: HandleWord<'a>,
-    pub(crate) bits: Bits<'a>,
-    kind: &'a Word,
-    len: &'a Word,
-    payload: &'a [Word; PAYLOAD_WORDS],
+    line: &'a [Word; LINE],
+    more: &'a [Word],
 }
 
-/// The words of a holder set.
+/// Words of a line.
+pub(crate) const LINE: usize = 8;
+/// Words of the second line that hold bits.
+pub(crate) const MORE_BITS: usize = 3;
+
+// Positions in the line; the handle word is at 0.
+const BITS: usize = 1;
+const KIND: usize = 2;
+const LEN: usize = 3;
+const PAYLOAD: usize = 4;
+
+const _: () = assert!(PAYLOAD + PAYLOAD_WORDS == LINE);
+
+/// The words of a holder set: leases 0 to 63, and the rest.
 #[derive(Clone, Copy)]
-pub(crate) struct Bits<'a>(&'a [Word]);
+pub(crate) struct Bits<'a> {
+    first: &'a Word,
+    more: &'a [Word],
+}
 
 impl<'a> Entry<'a> {
-    /// Eight words: up to 64 members.
+    /// A line, and the bits of leases from 64 on, if the geometry has such.
     #[inline]
-    pub(crate) fn narrow(words: &'a [Word; 8]) -> Self {
-        let [word, _, kind, len, ..] = words;
-        // Panics: never; the range has four of the eight words.
-        let payload = words.last_chunk().expect("4 of 8");
-        Self { word: HandleWord::new(word), bits: Bits(&words[1..2]), kind, len, payload }
+    pub(crate) fn new(line: &'a [Word; LINE], more: &'a [Word]) -> Self {
+        Self { word: HandleWord::new(&line[0]), line, more }
     }
 
-    /// Sixteen words: up to 256 members.
     #[inline]
-    pub(crate) fn wide(words: &'a [Word; 16]) -> Self {
-        let [word, _, _, _, _, kind, len, ..] = words;
-        // Panics: never; the range has four of the sixteen words.
-        let payload = words[8..12].first_chunk().expect("4 of 4");
-        Self { word: HandleWord::new(word), bits: Bits(&words[1..5]), kind, len, payload }
+    pub(crate) fn bits(self) -> Bits<'a> {
+        Bits { first: &self.line[BITS], more: self.more }
     }
 
     // kind, len and payload are written only by the claimer while the word is INIT, and read by holders, which obtained
@@ -101,59 +108,57 @@ impl<'a> Entry<'a> {
     #[inline]
     pub(crate) fn kind(self) -> u64 {
         // Relaxed: see above.
-        self.kind.load(Ordering::Relaxed)
+        self.line[KIND].load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn set_kind(self, kind: u64) {
         // Relaxed: see above.
-        self.kind.store(kind, Ordering::Relaxed);
+        self.line[KIND].store(kind, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn len(self) -> Len {
         // Relaxed: see above.
-        Len(self.len.load(Ordering::Relaxed))
+        Len(self.line[LEN].load(Ordering::Relaxed))
     }
 
     /// The offset of the block, if `len` says that there is one.
     #[inline]
     pub(crate) fn block_offset(self) -> u64 {
         // Relaxed: see above.
-        self.payload[0].load(Ordering::Relaxed)
+        self.line[PAYLOAD].load(Ordering::Relaxed)
     }
 
     /// Forgets the block. Only who has the entry as INIT may: elsewhere the mark may be another's, newer one.
     #[inline]
     pub(crate) fn forget_block(self) {
         // Relaxed: see above.
-        self.len.store(0, Ordering::Relaxed);
+        self.line[LEN].store(0, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn fill(self, payload: Payload<'_>) {
         match payload {
             Payload::Inline(bytes) => {
-                let chunks = bytes.chunks_exact(8);
-                let rest = chunks.remainder();
-                let mut slots = self.payload.iter();
-                // The chunks first: `zip` takes from its left side before it knows that the right one is done.
-                for (chunk, slot) in chunks.zip(slots.by_ref()) {
+                let (chunks, rest) = bytes.as_chunks::<8>();
+                let slots = &self.line[PAYLOAD..];
+                for (chunk, slot) in chunks.iter().zip(slots) {
                     // Relaxed: see above.
-                    slot.store(u64::from_le_bytes(chunk.try_into().expect("8 bytes")), Ordering::Relaxed);
+                    slot.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
                 }
-                if let (false, Some(slot)) = (rest.is_empty(), slots.next()) {
+                if let (false, Some(slot)) = (rest.is_empty(), slots.get(chunks.len())) {
                     let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
                     // Relaxed: see above.
                     slot.store(word, Ordering::Relaxed);
                 }
                 // Relaxed: see above.
-                self.len.store(bytes.len() as u64, Ordering::Relaxed);
+                self.line[LEN].store(bytes.len() as u64, Ordering::Relaxed);
             }
             Payload::Block { offset, len } => {
-                // Relaxed: see above. The offset first: where the mark is seen by the dead's recoverer, so is the offset.
-                self.payload[0].store(offset, Ordering::Relaxed);
-                self.len.store(len | BLOCK, Ordering::Release);
+                // Relaxed, then Release: len: publishes the offset to whoever recovers us, should we end before `publish`.
+                self.line[PAYLOAD].store(offset, Ordering::Relaxed);
+                self.line[LEN].store(len | BLOCK, Ordering::Release);
             }
         }
     }
@@ -161,20 +166,29 @@ impl<'a> Entry<'a> {
     /// The payload words, copied.
     pub(crate) fn words(self) -> [u64; PAYLOAD_WORDS] {
         // Relaxed: see above.
-        self.payload.each_ref().map(|word| word.load(Ordering::Relaxed))
+        std::array::from_fn(|i| self.line[PAYLOAD + i].load(Ordering::Relaxed))
     }
 
     /// Where the inline bytes are.
     #[cfg(not(loom))]
+    #[inline]
     pub(crate) fn inline_ptr(self) -> *const u8 {
-        self.payload.as_ptr().cast()
+        self.line[PAYLOAD..].as_ptr().cast()
     }
 }
 
 impl Bits<'_> {
+    #[inline]
+    fn word_of(&self, lease: u8) -> Option<&Word> {
+        match lease / 64 {
+            0 => Some(self.first),
+            at => self.more.get(at as usize - 1),
+        }
+    }
+
     /// Sets a lease's bit.
     pub(crate) fn set(self, lease: u8) {
-        if let Some(word) = self.0.get(lease as usize / 64) {
+        if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: announces a holder before it reads the word; pairs with `any` after a tag.
             word.fetch_or(1 << (lease % 64), Ordering::SeqCst);
         }
@@ -182,7 +196,7 @@ impl Bits<'_> {
 
     /// Clears a lease's bit; whoever calls it runs `finish` afterwards [I5].
     pub(crate) fn clear(self, lease: u8) {
-        if let Some(word) = self.0.get(lease as usize / 64) {
+        if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in whoever frees the entry.
             word.fetch_and(!(1 << (lease % 64)), Ordering::SeqCst);
         }
@@ -191,21 +205,20 @@ impl Bits<'_> {
     /// Whether anybody's bit is set; word by word is fine.
     pub(crate) fn any(self) -> bool {
         // SeqCst [D]: bits: read after the tag was written; pairs with `set` before an opener reads the word.
-        self.0.iter().any(|word| word.load(Ordering::SeqCst) != 0)
+        self.first.load(Ordering::SeqCst) != 0
+            || self.more.iter().any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
     /// Whether a lease's bit is set.
     pub(crate) fn has(self, lease: u8) -> bool {
         // SeqCst [D]: bits: a recoverer's look at a bit that only recoverers change any more.
-        self.0
-            .get(lease as usize / 64)
-            .is_some_and(|word| word.load(Ordering::SeqCst) >> (lease % 64) & 1 != 0)
+        self.word_of(lease).is_some_and(|word| word.load(Ordering::SeqCst) >> (lease % 64) & 1 != 0)
     }
 
     /// All of them, for a look.
     pub(crate) fn copy(self) -> [u64; 4] {
         let mut set = [0; 4];
-        for (to, from) in set.iter_mut().zip(self.0) {
+        for (to, from) in set.iter_mut().zip(std::iter::once(self.first).chain(self.more)) {
             // Relaxed: bits: a look, not a decision.
             *to = from.load(Ordering::Relaxed);
         }

@@ -26,8 +26,8 @@ slab region, in words of 8 bytes; every part starts on a line of 64 bytes
 control     8 words: committed_groups, handles, members, generation_bits, 4 zero
 hints       1 word a group of 64 handles: bit i set = handle i of the group is probably taken; padded to a line
 group maps  1 map a lease: bit k set = the lease may have a bit in group k; each map padded to a line
-entries     8 words a handle up to 64 members: word, bits, kind, len, payload 4
-            16 words a handle beyond: word, bits 4, kind, len, zero, payload 4, zero 4
+entries     8 words a handle: word, bits of leases 0 to 63, kind, len, payload 4
+            with more than 64 members 8 words more: bits of leases 64 to 255 in 3, zero 5
 word        { 0:4 | generation:36 | closer tag:16 | shared:1 | state:7 }  0 FREE, 1 INIT, 2 LIVE, 3 RETIRED
 len         { block:1 | bytes:63 }; with block set, the first payload word is the offset of the block
 token       { space tag:8 | generation:36 | index:20 }
@@ -194,12 +194,6 @@ impl Layout {
 
     pub(crate) const fn generation_bits(&self) -> u32 {
         self.geometry.generation_bits as u32
-    }
-
-    /// Whether entries have four words of holder bits.
-    #[inline]
-    pub(crate) const fn wide(&self) -> bool {
-        self.wide
     }
 
     pub(crate) const fn entry_words(&self) -> u64 {

@@ -188,7 +188,7 @@ impl Slab<'_> {
             kind: entry.kind(),
             len: len.bytes(),
             block: len.is_block().then(|| entry.block_offset()),
-            holders: HolderSet(entry.bits.copy()),
+            holders: HolderSet(entry.bits().copy()),
         })
     }
 

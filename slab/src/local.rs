@@ -166,6 +166,7 @@ impl Holdings {
     }
 
     /// n -> n+1 for n >= 1.
+    #[inline]
     pub(crate) fn bump(&self, index: u32, generation: u64) -> Bump {
         let Some(word) = self.counts.get(index as usize) else { return Bump::NotHeld };
         // Relaxed: local word: only the expected value of the CAS below.
@@ -186,6 +187,7 @@ impl Holdings {
     }
 
     /// n+1 -> n for n >= 1.
+    #[inline]
     pub(crate) fn give(&self, index: u32, generation: u64) -> Drop {
         let Some(word) = self.counts.get(index as usize) else { return Drop::NotHeld };
         // Acquire: local word: when it turns out to be the last one, what the others did comes before the close; pairs

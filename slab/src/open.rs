@@ -189,7 +189,7 @@ impl Slab<'_> {
         }
         // Not owned, and nobody in this process can come to own it while we have the stripe.
         self.mark_group(holdings, index);
-        entry.bits.set(me);
+        entry.bits().set(me);
         crash_point!("slab.open.bit_set");
         let mut seen = entry.word.load();
         while seen.is_live(generation) {
@@ -204,7 +204,7 @@ impl Slab<'_> {
             }
         }
         // Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves [I5].
-        entry.bits.clear(me);
+        entry.bits().clear(me);
         crash_point!("slab.open.refused");
         let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
         drop(guard);

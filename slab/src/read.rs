@@ -85,6 +85,16 @@ impl<'a> Slab<'a> {
         Ok((entry.kind(), payload))
     }
 
+    /// Where the inline bytes of a handle are, whether or not it has any: the entry's last four words.
+    ///
+    /// `None` beyond the layout.
+    #[cfg(not(loom))]
+    #[inline]
+    #[must_use]
+    pub fn inline_address(&self, held: Held) -> Option<*const u8> {
+        self.entry(held.index()).map(Entry::inline_ptr)
+    }
+
     /// The kind, and the payload copied. After a mistaken close it may be a mixture, but nothing worse.
     ///
     /// # Errors

@@ -90,9 +90,9 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) {
         let Some(entry) = self.entry(index) else { return };
-        let has = entry.bits.has(dead);
+        let has = entry.bits().has(dead);
         let unheld =
-            || !entry.bits.any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
+            || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
         // Without the bit too: a closer may have been killed between clearing it and `finish`.
         if has || unheld() {
             let guard = holdings.lock(index);
@@ -102,7 +102,7 @@ impl Slab<'_> {
                     let generation = holdings.local(index).generation();
                     holdings.set_local(index, Local::new(generation, false, 0));
                 }
-                entry.bits.clear(dead);
+                entry.bits().clear(dead);
                 crash_point!("slab.recover.bit_cleared");
                 recovered.handles += 1;
             }

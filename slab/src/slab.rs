@@ -6,13 +6,16 @@ use tenure_segment::sync::{Ordering, Word};
 
 use crate::cache::{CACHE_MAX, Cache};
 use crate::crash::crash_point;
-use crate::entry::Entry;
+use crate::entry::{Entry, LINE, MORE_BITS};
 use crate::geometry::{GeometryError, Layout};
 use crate::token::Token;
 
 /// Control words, by position.
 const COMMITTED: usize = 0;
 const ECHO: usize = 1;
+
+/// Log2 of the words of an entry with a second line of holder bits.
+const ENTRY_SHIFT_WIDE: u32 = 4;
 
 /// A handle slab over borrowed words; copied freely, owns nothing.
 ///
@@ -21,6 +24,9 @@ const ECHO: usize = 1;
 #[derive(Clone, Copy)]
 pub struct Slab<'a> {
     words: &'a [Word],
+    /// The entries, for the hot paths: entry `h` starts at `h << entry_shift`.
+    entries: &'a [Word],
+    entry_shift: u32,
     layout: Layout,
     space_tag: u8,
 }
@@ -92,7 +98,8 @@ impl<'a> Slab<'a> {
         if space_tag == 0 {
             return Err(GeometryError::SpaceTag);
         }
-        Ok(Self { words, layout, space_tag })
+        let entries = &words[layout.entry_start(0) as usize..layout.words() as usize];
+        Ok(Self { words, entries, entry_shift: layout.entry_words().trailing_zeros(), layout, space_tag })
     }
 
     /// Writes the geometry into the control line of zeroed words, before anybody else can see them.
@@ -183,12 +190,10 @@ impl<'a> Slab<'a> {
     /// The entry of a handle that the caller knows to be committed; `None` beyond the layout.
     #[inline]
     pub(crate) fn entry(&self, index: u32) -> Option<Entry<'a>> {
-        let start = self.layout.entry_start(index) as usize;
-        if self.layout.wide() {
-            Some(Entry::wide(self.words.get(start..start + 16)?.first_chunk()?))
-        } else {
-            Some(Entry::narrow(self.words.get(start..start + 8)?.first_chunk()?))
-        }
+        let rest = self.entries.get((index as usize) << self.entry_shift..)?;
+        let (line, rest) = rest.split_first_chunk::<LINE>()?;
+        let more: &[Word] = if self.entry_shift == ENTRY_SHIFT_WIDE { rest.get(..MORE_BITS)? } else { &[] };
+        Some(Entry::new(line, more))
     }
 
     pub(crate) fn hint(&self, group: u32) -> &'a Word {

@@ -238,10 +238,12 @@ impl<'a> HandleWord<'a> {
             Snapshot::new(next, 0, false, State::Init)
         };
         // SeqCst [D]: word: ends generation g; an opener's CAS in `share` expects the same value, so one of them fails.
-        match self.0.compare_exchange(expected.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) if retire => Renew::Retired,
-            Ok(_) => Renew::Renewed { next },
-            Err(_) => Renew::Refused,
+        if self.0.compare_exchange(expected.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            Renew::Refused
+        } else if retire {
+            Renew::Retired
+        } else {
+            Renew::Renewed { next }
         }
     }
 

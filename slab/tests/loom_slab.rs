@@ -10,9 +10,7 @@ use std::sync::Arc;
 use common::{SPACE, acquire, layout, words};
 use loom::thread;
 use tenure_segment::sync::Word;
-use tenure_slab::{
-    Cache, Closed, Contents, Held, Holdings, Layout, OpenError, Payload, Slab, State,
-};
+use tenure_slab::{Cache, Closed, Contents, Held, Holdings, Layout, OpenError, Payload, Slab, State};
 
 /// Words that threads can share.
 #[derive(Clone)]
@@ -45,7 +43,8 @@ fn no_block(block: tenure_slab::BlockRef) {
 
 fn create(slab: &Slab<'_>, lease: u8, holdings: &Holdings, cache: &mut Cache, value: u64) -> Held {
     let bytes = value.to_le_bytes();
-    slab.create(&acquire(lease), holdings, cache, value, Payload::Inline(&bytes), |_, _| {}, no_block).unwrap()
+    slab.create(&acquire(lease), holdings, cache, value, Payload::Inline(&bytes), |_, _| {}, no_block)
+        .unwrap()
 }
 
 fn look(slab: &Slab<'_>, held: Held, value: u64) {

@@ -11,7 +11,8 @@ use common::{Member, member, recovery};
 use proptest::prelude::*;
 use tenure_segment::sync::Word;
 use tenure_slab::{
-    BlockRef, Cache, Closed, Contents, Held, Holdings, INLINE_BYTES, Layout, OpenError, Payload, Slab, State, Token,
+    BlockRef, Cache, Closed, Contents, Held, Holdings, INLINE_BYTES, Layout, OpenError, Payload, Slab, State,
+    Token,
 };
 
 #[derive(Clone, Debug)]
@@ -36,12 +37,12 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (who.clone(), 0..3u64, bytes, prop::bool::weighted(0.4))
             .prop_map(|(who, kind, bytes, block)| Op::Create { who, kind, bytes, block }),
-        6 => (who.clone(), which.clone(), prop::option::of(any::<bool>()))
+        6 => (who.clone(), which, prop::option::of(any::<bool>()))
             .prop_map(|(who, which, kind)| Op::Open { who, which, kind }),
-        2 => (who.clone(), which.clone()).prop_map(|(who, which)| Op::OpenOld { who, which }),
+        2 => (who.clone(), which).prop_map(|(who, which)| Op::OpenOld { who, which }),
         1 => (who.clone(), 0..40u64, 0..200u32, prop_oneof![Just(common::SPACE), 1u8..])
             .prop_map(|(who, generation, index, tag)| Op::OpenRaw { who, generation, index, tag }),
-        2 => (who.clone(), which.clone()).prop_map(|(who, which)| Op::Reopen { who, which }),
+        2 => (who.clone(), which).prop_map(|(who, which)| Op::Reopen { who, which }),
         9 => (who.clone(), which, any::<bool>()).prop_map(|(who, which, cached)| Op::Close { who, which, cached }),
         1 => who.clone().prop_map(|who| Op::Drain { who }),
         1 => who.clone().prop_map(|who| Op::Die { who }),
@@ -106,7 +107,14 @@ impl<'a> World<'a> {
             dirty: false,
         });
         let places = places.collect();
-        Self { slab, places, known: BTreeMap::new(), ended: Vec::new(), blocks: BTreeMap::new(), next_offset: 64 }
+        Self {
+            slab,
+            places,
+            known: BTreeMap::new(),
+            ended: Vec::new(),
+            blocks: BTreeMap::new(),
+            next_offset: 64,
+        }
     }
 
     fn step(&mut self, op: Op) {
@@ -115,7 +123,9 @@ impl<'a> World<'a> {
             Op::Create { who, kind, bytes, block } => self.create(who % places, kind, &bytes, block),
             Op::Open { who, which, kind } => self.open(who % places, which, kind),
             Op::OpenOld { who, which } => self.open_old(who % places, which),
-            Op::OpenRaw { who, generation, index, tag } => self.open_raw(who % places, generation, index, tag),
+            Op::OpenRaw { who, generation, index, tag } => {
+                self.open_raw(who % places, generation, index, tag)
+            }
             Op::Reopen { who, which } => self.reopen(who % places, which),
             Op::Close { who, which, cached } => self.close(who % places, which, cached),
             Op::Drain { who } => {
@@ -263,7 +273,8 @@ impl<'a> World<'a> {
         let token = Token::new(tag, generation, index).unwrap();
         let refused = self.slab.open(&m.acquire, &m.holdings, token, common::no_block);
         let was_issued = before.is_some_and(|info| {
-            generation < info.generation || generation == info.generation && info.state == Some(State::Retired)
+            generation < info.generation
+                || generation == info.generation && info.state == Some(State::Retired)
         });
         match refused {
             Err(OpenError::ForeignSpace { expected, found }) => {
@@ -409,7 +420,7 @@ fn run(handles: u32, members: u16, generation_bits: u8, groups: u32, ops: Vec<Op
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 512 }, failure_persistence: None, ..ProptestConfig::default()
+        cases: if cfg!(miri) { 1 } else { 512 }, failure_persistence: None, ..ProptestConfig::default()
     })]
 
     #[test]
@@ -418,7 +429,7 @@ proptest! {
         members in prop_oneof![Just(1u16), Just(2), Just(8), Just(64), Just(65), Just(256)],
         generation_bits in prop_oneof![Just(4u8), Just(5), Just(36)],
         groups in 0..3u32,
-        ops in prop::collection::vec(op(), if cfg!(miri) { 10..30 } else { 20..200 }),
+        ops in prop::collection::vec(op(), if cfg!(miri) { 10..20 } else { 20..200 }),
     ) {
         run(handles, members, generation_bits, groups, ops);
     }
@@ -426,7 +437,7 @@ proptest! {
     #[test]
     fn model_few_handles_until_all_retire(
         handles in 1..4u32,
-        ops in prop::collection::vec(op(), if cfg!(miri) { 30..40 } else { 100..400 }),
+        ops in prop::collection::vec(op(), if cfg!(miri) { 20..30 } else { 100..400 }),
     ) {
         run(handles, 3, 4, 1, ops);
     }

@@ -71,7 +71,8 @@ impl World<'_> {
         let bytes = pattern(kind);
         let free = |found| self.blocks.free(found);
         let block = if rng.below(3) == 0 { self.blocks.lease(rng) } else { None };
-        let payload = block.map_or(Payload::Inline(&bytes), |offset| Payload::Block { offset, len: kind >> 1 });
+        let payload =
+            block.map_or(Payload::Inline(&bytes), |offset| Payload::Block { offset, len: kind >> 1 });
         let attach = |index, generation| {
             if let Some(offset) = block {
                 self.blocks.0[offset as usize].store(attached(index, generation), Ordering::Release);
@@ -170,8 +171,8 @@ fn stress(members: u16, generation_bits: u8, lives: u64, steps: u32) {
                     let holdings = Holdings::new(&layout, lease).unwrap();
                     thread::scope(|threads| {
                         for sibling in 0..2 {
-                            let seed =
-                                (life * 6 + u64::from(member) * 2 + sibling + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                            let seed = (life * 6 + u64::from(member) * 2 + sibling + 1)
+                                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
                             let holdings = &holdings;
                             threads.spawn(move || world.work(lease, holdings, seed, steps));
                         }
@@ -180,7 +181,9 @@ fn stress(members: u16, generation_bits: u8, lives: u64, steps: u32) {
                     thread::scope(|threads| {
                         for _ in 0..2 {
                             threads.spawn(|| {
-                                world.slab.recover(janitors, &recovery(lease, janitor), |b| world.blocks.free(b))
+                                world
+                                    .slab
+                                    .recover(janitors, &recovery(lease, janitor), |b| world.blocks.free(b))
                             });
                         }
                     });
