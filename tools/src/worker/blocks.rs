@@ -80,7 +80,7 @@ impl Replayer {
     }
 
     pub(super) fn blocks_live(&self) -> u64 {
-        self.hand.blocks_live
+        self.hand.blocks_live.unsigned_abs()
     }
 
     /// Replays a slice, or the whole of a job with several threads. The inner error is a wrong answer of the space;
@@ -136,7 +136,8 @@ impl Replayer {
 /// Does single steps; one for each thread.
 struct Hand {
     key: u64,
-    blocks_live: u64,
+    /// Negative in a thread that frees more than it allocates.
+    blocks_live: i64,
     operations: u64,
     sabotage: Option<Sabotage>,
 }
@@ -219,7 +220,7 @@ impl Hand {
 
     fn free(&mut self, local: &mut Local<'_>, live: Live) -> Result<(), Fault> {
         verify(local, &live, live.layout.size())?;
-        self.blocks_live = self.blocks_live.wrapping_sub(1);
+        self.blocks_live -= 1;
         local
             .free(live.scratch)
             .map_err(|error| Fault::Refused(format!("cannot free {:?}: {error}", live.scratch)))

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use tenure::{AllocError, CreateError, Held, Kind, Local, OpenHandleError, Token};
+use tenure::{Held, Kind, Local, OpenHandleError, Token};
 
 use crate::pattern;
 use crate::wire::{Counters, Fault, Outcome, Task};
@@ -81,11 +81,10 @@ impl Hands {
         let mixed = u64::from(self.sabotage() == Some(Sabotage::Mix));
         pattern::payload(identity + mixed, &mut self.payload);
         let held = if kind == GIFT_KIND {
-            self.create_around_block(local, kind)
+            self.create_around_block(local, handle, kind)?
         } else {
-            local.create(kind, &self.payload)
+            local.create(kind, &self.payload).map_err(|error| refused("create", handle, error))?
         };
-        let held = held.map_err(|error| refused("create", handle, error))?;
         counters.handle_operations += 1;
         let token = local.token(&held).into();
         if self.sabotage() == Some(Sabotage::Lose) {
@@ -97,17 +96,12 @@ impl Hands {
     }
 
     /// Gives a block of ours to the new handle.
-    fn create_around_block(&self, local: &mut Local<'_>, kind: Kind) -> Result<Held, CreateError> {
+    fn create_around_block(&self, local: &mut Local<'_>, handle: u64, kind: Kind) -> Result<Held, Fault> {
         let layout = Layout::for_value(&self.payload[..]);
-        let block = local.alloc(layout).map_err(|error| match error {
-            AllocError::NotMember(error) => error.into(),
-            AllocError::Scratch(error) => error.into(),
-            AllocError::Block(error) => CreateError::Block(error),
-            other => unreachable!("{other}"),
-        })?;
+        let block = local.alloc(layout).map_err(|error| refused("alloc the payload of", handle, error))?;
         // SAFETY: the block was just allocated for as many bytes as the payload has, and it is ours alone.
         unsafe { local.address(block).copy_from_nonoverlapping(self.payload.as_ptr(), self.payload.len()) };
-        local.create_with(kind, block)
+        local.create_with(kind, block).map_err(|error| refused("create", handle, error))
     }
 
     fn open(

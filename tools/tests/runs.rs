@@ -1,0 +1,181 @@
+//! Whole runs with real processes: they end with nothing lost and nothing leaked, they notice whatever a worker
+//! does wrong, and they leave nothing behind, however they end.
+
+mod common;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{TENURE, expect, unique};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+fn last_line(out: &str) -> &str {
+    out.lines().last().unwrap()
+}
+
+/// Segments of the run of process `pid`.
+fn segments_of(pid: u32) -> usize {
+    let (out, _) = expect(0, &["ls", "--json"]);
+    let listed: Value = serde_json::from_str(&out).unwrap();
+    let prefix = format!("run-{pid}-");
+    listed.as_array().unwrap().iter().filter(|one| one["name"].as_str().unwrap().starts_with(&prefix)).count()
+}
+
+fn recording(what: &str, text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new().prefix(&unique(what)).suffix(".trace").tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn a_demo_with_kills_loses_nothing_and_leaks_nothing() {
+    let (out, err) = expect(0, &["demo", "--seconds", "2", "--kills", "3", "--seed", "7"]);
+    assert_eq!(last_line(&out), "lost 0, leaked 0", "{out}");
+    assert!(out.contains("mimalloc") && out.contains("kill to reclaimed"), "{out}");
+    assert!(err.contains("seed 7"), "{err}");
+}
+
+#[test]
+fn a_demo_for_scripts_is_json_and_nothing_else() {
+    let (out, err) =
+        expect(0, &["demo", "--seconds", "1", "--kills", "4", "--stops", "2", "--workers", "3", "--json"]);
+    let summary: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(err, "");
+    assert_eq!(
+        (&summary["kills"], &summary["stops"], &summary["workers"]),
+        (&4.into(), &2.into(), &3.into())
+    );
+    assert_eq!((&summary["verdict"]["lost"], &summary["verdict"]["leaked"]), (&0.into(), &0.into()));
+    assert!(summary["handle_operations"].as_u64() > Some(20_000), "{summary}");
+    assert!(summary["handles_reclaimed"].as_u64() > Some(0), "{summary}");
+    let replayed = summary["replayed"].as_array().unwrap();
+    assert_eq!(replayed.len(), 4);
+    assert!(replayed.iter().all(|one| one["times"].as_u64() > Some(0)), "{replayed:?}");
+}
+
+#[test]
+fn one_worker_alone_is_reclaimed_by_its_successor() {
+    let (out, _) = expect(0, &["demo", "--seconds", "1", "--kills", "3", "--workers", "1"]);
+    assert_eq!(last_line(&out), "lost 0, leaked 0", "{out}");
+}
+
+#[test]
+fn recordings_of_both_formats_are_replayed_in_every_backend_that_can_be_shared() {
+    let handles = recording(
+        "h",
+        "# handle trace v1\nstart 0\nnew 0 0 file\nfork 0 1\nopen 1 0\nclose 0 0\nnew 1 1 pipe\nexit 1\n",
+    );
+    let blocks = recording(
+        "b",
+        "# allocation trace v1\np 0\nt 0\na 0 100\nl 1 4000 4096\nt 1\nr 0 70000\nf 1\na 2 0\nt 0\nf 0\n",
+    );
+    let files = [handles.path().to_str().unwrap(), blocks.path().to_str().unwrap()];
+    for backend in ["shm", "file", "memfd", "sysv"] {
+        let more = ["--backend", backend, "--seconds", "0.3", "--kills", "2", "--workers", "2"];
+        let (out, _) = expect(0, &[&["replay"][..], &files, &more].concat());
+        assert_eq!(last_line(&out), "lost 0, leaked 0", "{backend}: {out}");
+        assert!(out.contains(&format!("({backend})")), "{out}");
+    }
+}
+
+#[test]
+fn malformed_recordings_are_refused_by_line() {
+    let bad = recording("bad", "# handle trace v1\nstart 0\nopen 0 3\n");
+    let path = bad.path().to_str().unwrap();
+    let (out, err) = expect(2, &["replay", path]);
+    let expected = format!("{path}:3: expected a handle that somebody holds, found \"open 0 3\"");
+    assert!(out.is_empty() && err.contains(&expected), "{err}");
+    let (_, err) = expect(2, &["replay", "/nonexistent.trace"]);
+    assert!(err.contains("/nonexistent.trace: expected a readable recording"), "{err}");
+}
+
+/// Does a run with this sabotage fail, for the reason it should?
+#[track_caller]
+fn is_noticed(sabotage: &str, field: &str) {
+    let arguments =
+        ["demo", "--seconds", "2", "--kills", "0", "--patience", "3", "--json", "--sabotage", sabotage];
+    let (out, _) = expect(1, &arguments);
+    let summary: Value = serde_json::from_str(&out).unwrap();
+    assert!(summary["verdict"][field].as_u64() > Some(0), "{sabotage}: {out}");
+}
+
+#[test]
+fn control_lost_handles_are_noticed() {
+    is_noticed("lose", "lost");
+}
+
+#[test]
+fn control_kept_handles_are_noticed() {
+    is_noticed("leak", "leaked");
+}
+
+#[test]
+fn control_wrong_payloads_are_noticed() {
+    is_noticed("mix", "mixed_up");
+}
+
+#[test]
+fn control_overwritten_blocks_are_noticed() {
+    is_noticed("scribble", "mixed_up");
+}
+
+#[test]
+fn control_silence_is_noticed() {
+    is_noticed("hang", "stuck");
+}
+
+#[test]
+fn control_crashes_are_noticed() {
+    is_noticed("crash", "died");
+}
+
+#[test]
+fn control_forgotten_blocks_are_noticed() {
+    is_noticed("forget", "leaked");
+}
+
+#[test]
+fn a_failure_says_what_was_lost_and_how_to_repeat_it() {
+    let (out, _) =
+        expect(1, &["demo", "--seconds", "2", "--kills", "0", "--sabotage", "lose", "--seed", "99"]);
+    assert!(out.contains("FAILED (seed 99): lost ") && out.contains("  lost: handle "), "{out}");
+    assert!(last_line(&out).starts_with("lost ") && !last_line(&out).starts_with("lost 0"), "{out}");
+}
+
+fn wait_for(what: &str, mut happens: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !happens() {
+        assert!(started.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let arguments = ["demo", "--seconds", "60", "--json"];
+    let mut run = Command::new(TENURE).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = run.id();
+    wait_for("a segment", || segments_of(pid) == 1);
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(segments_of(pid), 0);
+}
+
+#[test]
+fn what_a_killed_run_leaves_behind_is_swept_by_the_next() {
+    let arguments = ["demo", "--seconds", "60", "--json"];
+    let mut run = Command::new(TENURE).args(arguments).stdout(Stdio::null()).spawn().unwrap();
+    let pid = run.id();
+    wait_for("a segment", || segments_of(pid) == 1);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(segments_of(pid), 1);
+    let blocks = recording("s", "# allocation trace v1\na 0 100\nf 0\n");
+    // The workers die with their coordinator; until then they are members and nobody may remove the segment.
+    wait_for("nothing left", || {
+        expect(0, &["replay", blocks.path().to_str().unwrap(), "--seconds", "0"]);
+        segments_of(pid) == 0
+    });
+}
