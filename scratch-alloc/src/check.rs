@@ -46,7 +46,7 @@ fn owner_of(state: Unit) -> Option<Owner> {
     }
 }
 
-impl Scratch<'_> {
+impl<'a> Scratch<'a> {
     /// Looks at every unit and block word.
     ///
     /// `lease_live(i)` says whether lease i is LIVE, `is_current(index, generation, offset)` whether that handle is alive in
@@ -177,7 +177,7 @@ impl Scratch<'_> {
         }
     }
 
-    fn blocks_of(&self, head: u32, shape: Shape) -> impl Iterator<Item = Found> {
+    pub(crate) fn blocks_of(self, head: u32, shape: Shape) -> impl Iterator<Item = Found> + use<'a> {
         let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
         let start = u64::from(head) << self.layout.unit_shift;
         (0..self.layout.blocks(shape.class)).map(move |index| {

@@ -324,7 +324,19 @@ const SCENES: &[Scene] = &[
         },
     ),
     lazy(
-        "no memory for a neighbour",
+        "memory for one unit but not for its neighbours",
+        |c| {
+            c.b.alloc(40 << 10).unwrap();
+            c.a.world.memory.longest.set(2 << 10);
+        },
+        |c| {
+            c.a.alloc(512).unwrap();
+            c.a.alloc(2 << 10).unwrap();
+            c.a.alloc(3 << 10).unwrap_err();
+        },
+    ),
+    lazy(
+        "no memory at all",
         |c| {
             c.b.alloc(40 << 10).unwrap();
             c.a.world.memory.refuse_after.set(Some(0));
@@ -345,6 +357,7 @@ fn play(world: &World, scene: &Scene, dies: Option<u64>, then: impl FnOnce(&mut 
     std::mem::forget(cast.a);
     world.bury(0);
     world.memory.refuse_after.set(None);
+    world.memory.longest.set(0);
     then(&mut cast.b, outcome);
 }
 
@@ -365,7 +378,7 @@ fn crash_everywhere() {
                     world.rest(dead);
                 }
                 world.verify(true);
-                b.alloc(16).ok();
+                world.exhaust(b);
                 world.end();
             });
             deaths += 1;
@@ -393,7 +406,7 @@ fn crash_the_recoverer_everywhere() {
             for recoverer_dies in 0.. {
                 let world = World::new(scene.geometry);
                 let mut recovered = false;
-                play(&world, scene, Some(dies), |_, outcome| {
+                play(&world, scene, Some(dies), |b, outcome| {
                     finished = matches!(outcome, Outcome::Finished(_));
                     let c = world.join(2);
                     let outcome = run(
@@ -408,10 +421,9 @@ fn crash_the_recoverer_everywhere() {
                     recovered = matches!(outcome, Outcome::Finished(_));
                     std::mem::forget(c);
                     for dead in [0, 2, 20] {
-                        world.bury(dead);
-                        world.recover(dead, 1);
-                        world.rest(dead);
+                        world.bury_and_recover(dead, 1);
                     }
+                    world.exhaust(b);
                     world.end();
                 });
                 deaths += 1;

@@ -17,11 +17,12 @@ use std::ops::Range;
 use tenure_segment::sync::Word;
 use tenure_segment::{Acquire, LeaseId, Recovery};
 
+use crate::class::class_bytes;
 use crate::error::{AllocError, OutOfMemory};
 use crate::geometry::{Geometry, Layout};
 use crate::local::Local;
 use crate::recover::Recovered;
-use crate::scratch::{Backing, Scratch};
+use crate::scratch::{Backing, Found, Scratch};
 use crate::word::{Block, Unit};
 
 /// Units of 1 KiB, all committed.
@@ -36,10 +37,15 @@ pub(super) const TWO_UNITS: usize = 384;
 pub(super) struct Memory {
     /// Commits before one is refused; `None` refuses nothing.
     pub(super) refuse_after: Cell<Option<u32>>,
+    /// The longest commit that is not refused, in bytes; 0 for any.
+    pub(super) longest: Cell<u64>,
 }
 
 impl Backing for Memory {
-    fn commit(&self, _: Range<u64>) -> Result<(), OutOfMemory> {
+    fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
+        if self.longest.get() != 0 && bytes.end - bytes.start > self.longest.get() {
+            return Err(OutOfMemory);
+        }
         match self.refuse_after.get() {
             None => Ok(()),
             Some(0) => Err(OutOfMemory),
@@ -253,6 +259,39 @@ impl World {
         }
     }
 
+    /// `survivor` can have every unit that is nobody's, and every free block of its spans and of those without owner:
+    /// nothing was lost for as long as it lives.
+    pub(super) fn exhaust(&self, survivor: &mut Player<'_>) {
+        survivor.alloc_all(self.layout.unit_bytes() as usize);
+        for class in 0..self.layout.classes {
+            if self.free_blocks(survivor.index()).any(|found| found.shape.class == class) {
+                survivor.alloc_all(class_bytes(class) as usize);
+            }
+        }
+        let lost: Vec<_> = self.free_blocks(survivor.index()).collect();
+        assert!(lost.is_empty(), "nobody will ever have {lost:?}");
+        for unit in 0..self.layout.units {
+            let state = self.scratch().unit_state(unit);
+            assert!(
+                !matches!(state, Unit::Unbacked | Unit::Free),
+                "unit {unit} is {state:?} and not to be had"
+            );
+        }
+        self.verify(true);
+    }
+
+    fn free_blocks(&self, owner: u8) -> impl Iterator<Item = Found> {
+        let scratch = self.scratch();
+        (0..scratch.ready())
+            .filter_map(move |head| match scratch.unit_state(head) {
+                Unit::Span(of, shape) if of.lease == owner => Some((head, shape)),
+                Unit::Abandoned(shape) => Some((head, shape)),
+                _ => None,
+            })
+            .flat_map(move |(head, shape)| scratch.blocks_of(head, shape))
+            .filter(|found| matches!(found.owner, Block::Free | Block::Remote))
+    }
+
     /// Everybody leaves, everything ends; a newcomer finds all of the region.
     pub(super) fn end(&self) {
         self.verify(true);
@@ -283,6 +322,7 @@ impl World {
             assert!(matches!(state, Unit::Unbacked | Unit::Free), "unit {unit} is {state:?} in the end");
         }
         self.memory.refuse_after.set(None);
+        self.memory.longest.set(0);
         let all = last.alloc(self.layout.capacity() as usize).expect("the whole region as one block");
         assert_eq!(all, 0);
         last.local.free(all).unwrap();

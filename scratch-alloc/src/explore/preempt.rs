@@ -35,6 +35,8 @@ fn leave_a_corpse(world: &World) -> Vec<u64> {
         [512, TWO_UNITS, 2048, TWO_UNITS, 512].iter().filter_map(|bytes| dead.alloc(*bytes).ok()).collect();
     dead.attach(blocks[1], 1, 1);
     dead.attach(blocks[2], 2, 1);
+    let pinned = dead.alloc(TWO_UNITS).unwrap();
+    dead.pin(pinned);
     world.bury(DEAD);
     blocks
 }
@@ -328,6 +330,16 @@ const INTRUSIONS: &[Intrusion] = &[
         },
     },
     Intrusion {
+        name: "recover, adopt, and let go too early to free",
+        act: |w, b, _| {
+            recover_corpse(w, b.index());
+            b.alloc(TWO_UNITS).ok();
+            for index in [1, 2] {
+                w.end_handle(index, 1);
+            }
+        },
+    },
+    Intrusion {
         name: "free what the other one gave",
         act: |w, b, blocks| {
             for &block in blocks.iter() {
@@ -387,6 +399,7 @@ fn play(scene: &Scene, intrusion: &Intrusion, at: u64, dies: Option<u64>) -> Out
     recover_corpse(&world, 1);
     world.bury(DEAD);
     world.verify(true);
+    world.exhaust(&mut b);
     world.end();
     outcome
 }
