@@ -29,6 +29,8 @@ mod crash;
 mod create;
 mod entry;
 mod error;
+#[cfg(all(test, not(loom)))]
+mod explore;
 mod geometry;
 mod inspect;
 mod local;
