@@ -224,6 +224,16 @@ impl Shared {
     #[inline]
     pub(crate) fn create(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         self.lease.check()?;
+        let (acquire, cache) = (self.lease.acquire(), &mut caches.handles);
+        match self.slab.create_cached(acquire, self.holdings(), cache, kind.number(), bytes) {
+            Some((held, data)) => Ok(Held { held, data, len: bytes.len() }),
+            None => self.create_slow(caches, kind, bytes),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         if bytes.len() <= INLINE_BYTES {
             return self.publish(caches, kind, Payload::Inline(bytes));
         }
@@ -253,7 +263,6 @@ impl Shared {
         self.publish(caches, kind, Payload::Block { offset, len })
     }
 
-    #[inline]
     fn publish(&self, caches: &mut Caches, kind: Kind, payload: Payload<'_>) -> Result<Held, CreateError> {
         if caches.handles.is_empty() {
             self.refill(&mut caches.handles)?;
@@ -272,7 +281,11 @@ impl Shared {
             })
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
         Ok(match payload {
-            Payload::Inline(_) => self.place(held).map_err(|_| CreateError::Exhausted { capacity: 0 })?,
+            Payload::Inline(bytes) => {
+                // Inside of the layout: the slab has just written this entry.
+                let data = self.slab.inline_address(held).unwrap_or(std::ptr::dangling());
+                Held { held, data, len: bytes.len() }
+            }
             Payload::Block { offset, len } => {
                 Held { held, data: self.scratch.address(offset), len: len as usize }
             }

@@ -98,7 +98,11 @@ fn everything(me: &Member, tokens: &[Token]) {
     other.free(part).unwrap();
     let strange: Vec<_> = (0..40).map(|_| other.alloc(bytes(64)).unwrap()).collect();
     strange.into_iter().for_each(|block| local.free(block).unwrap());
-    (0..80).map(|_| other.alloc(bytes(64)).unwrap()).collect::<Vec<_>>().into_iter().for_each(|b| other.free(b).unwrap());
+    (0..80)
+        .map(|_| other.alloc(bytes(64)).unwrap())
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|b| other.free(b).unwrap());
     let pinned = me.alloc(bytes(128)).unwrap().pin().unwrap();
     me.free_pinned(pinned).unwrap();
     let block = other.alloc(bytes(200)).unwrap();
@@ -133,7 +137,8 @@ struct Treasure {
 
 impl Treasure {
     fn new(me: &Member) -> Self {
-        let shared = [&b"small"[..], &[4; 32], &[5; 700]].map(|payload| me.create_raw(KIND, payload).unwrap());
+        let shared =
+            [&b"small"[..], &[4; 32], &[5; 700]].map(|payload| me.create_raw(KIND, payload).unwrap());
         let mut block = me.alloc(bytes(1000)).unwrap();
         block.fill(77);
         Self { shared: shared.into(), block }
@@ -182,8 +187,15 @@ fn dies_at(options: Options, point: &str, time: u32, after_a_death: bool) -> boo
     let stats = &report.stats;
     let more = u64::from(after_a_death);
     assert_eq!((stats.members_live, stats.handles_live), (1, 3 + more), "{point} #{time}: leaked {stats:?}");
-    assert_eq!((stats.blocks_leased, stats.blocks_attached), (1, 1 + more), "{point} #{time}: leaked {stats:?}");
-    assert!(inherited.as_ref().is_none_or(|handle| handle.get().unwrap() == [1; LEFT]), "{point} #{time}: lost");
+    assert_eq!(
+        (stats.blocks_leased, stats.blocks_attached),
+        (1, 1 + more),
+        "{point} #{time}: leaked {stats:?}"
+    );
+    assert!(
+        inherited.as_ref().is_none_or(|handle| handle.get().unwrap() == [1; LEFT]),
+        "{point} #{time}: lost"
+    );
 
     everything(&me, &treasure.shared.iter().map(tenure::Handle::token).collect::<Vec<_>>());
     assert!(treasure.is_intact(), "{point} #{time}: lost afterwards");
@@ -193,7 +205,11 @@ fn dies_at(options: Options, point: &str, time: u32, after_a_death: bool) -> boo
     let report = space.check();
     assert!(report.is_clean() && report.pending.is_empty(), "{point} #{time}: {report:#?}");
     let stats = report.stats;
-    assert_eq!(stats.handles_live + stats.handles_claimed + stats.blocks_live() + stats.bytes_owned, 0, "{point}");
+    assert_eq!(
+        stats.handles_live + stats.handles_claimed + stats.blocks_live() + stats.bytes_owned,
+        0,
+        "{point}"
+    );
     died
 }
 

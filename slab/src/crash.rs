@@ -21,6 +21,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "slab.claim.lost",
     "slab.claim.block_freed",
     "slab.create.entry_named",
+    "slab.create.filled",
     "slab.create.attached",
     "slab.create.published",
     "slab.open.bit_set",

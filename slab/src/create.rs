@@ -6,7 +6,7 @@ use tenure_segment::sync::Ordering;
 use crate::cache::Cache;
 use crate::close::Finish;
 use crate::crash::crash_point;
-use crate::entry::{BlockRef, Payload};
+use crate::entry::{BlockRef, Entry, Payload};
 use crate::error::Exhausted;
 use crate::geometry::INLINE_BYTES;
 use crate::local::{Holdings, Local};
@@ -170,7 +170,6 @@ impl Slab<'_> {
     /// Before the word is LIVE: an INIT entry with a dead bit. After: a LIVE one. In both cases recovery ends the
     /// generation and frees the block, if it was attached; a block not yet attached belongs to the dead lease. A panic in
     /// `attach` leaves the entry INIT until the member leaves.
-    #[inline]
     #[expect(
         clippy::too_many_arguments,
         reason = "one call of the engine; a struct would only name them twice"
@@ -193,39 +192,64 @@ impl Slab<'_> {
             );
         }
         loop {
-            let Some(index) = cache.pop() else {
-                self.refill(acquire, holdings, cache, &mut free)?;
+            let Some((index, generation, entry)) = self.take(holdings, cache) else {
+                self.claim(acquire, holdings, cache, &mut free)?;
                 continue;
             };
-            let local = holdings.local(index);
-            // Not ours and INIT: the cache outlived a leave, or is another member's.
-            let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
-            // The generation is taken from private memory, where nobody scribbles; it is the word's.
-            let generation = local.generation();
             entry.set_kind(kind);
             entry.fill(payload);
             crash_point!("slab.create.entry_named");
             attach(index, generation);
             crash_point!("slab.create.attached");
-            // The count first: who sees LIVE sees the count [open.rs, fact 1].
-            holdings.set_local(index, Local::new(generation, true, 1));
-            entry.word.publish(generation);
-            crash_point!("slab.create.published");
-            return Ok(Held::new(index, generation));
+            return Ok(publish(holdings, index, generation, entry));
         }
     }
 
-    /// [`Slab::claim`], kept out of the way of `create`.
-    #[cold]
-    #[inline(never)]
-    fn refill(
+    /// As [`Slab::create`], for a payload of at most [`INLINE_BYTES`] bytes and from an entry in the cache only: the part of
+    /// it worth inlining. Also tells where the bytes are. `None`, and nothing created, when the cache is empty.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free: a handful of plain stores.
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::create`].
+    #[cfg(not(loom))]
+    #[inline]
+    pub fn create_cached(
         &self,
         acquire: &Acquire,
         holdings: &Holdings,
         cache: &mut Cache,
-        free: &mut impl FnMut(BlockRef),
-    ) -> Result<(), Exhausted> {
-        self.claim(acquire, holdings, cache, free)
+        kind: u64,
+        bytes: &[u8],
+    ) -> Option<(Held, *const u8)> {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        if bytes.len() > INLINE_BYTES {
+            return None;
+        }
+        let (index, generation, entry) = self.take(holdings, cache)?;
+        entry.set_kind(kind);
+        entry.fill(Payload::Inline(bytes));
+        crash_point!("slab.create.filled");
+        Some((publish(holdings, index, generation, entry), entry.inline_ptr()))
+    }
+
+    /// The warmest entry of a cache, and the generation it will issue.
+    #[inline]
+    fn take(&self, holdings: &Holdings, cache: &mut Cache) -> Option<(u32, u64, Entry<'_>)> {
+        while let Some(index) = cache.pop() {
+            let local = holdings.local(index);
+            // Otherwise the cache outlived a leave, or is another member's. The generation is taken from private memory, where
+            // nobody scribbles; it is the word's.
+            if let Some(entry) = self.entry(index)
+                && local == Local::new(local.generation(), true, 0)
+            {
+                return Some((index, local.generation(), entry));
+            }
+        }
+        None
     }
 
     /// Gives all entries of a cache back, for others to claim.
@@ -251,6 +275,16 @@ impl Slab<'_> {
             // If a stray bit kept us from it, its owner does it.
         }
     }
+}
+
+/// INIT -> LIVE, with one count.
+#[inline]
+fn publish(holdings: &Holdings, index: u32, generation: u64, entry: Entry<'_>) -> Held {
+    // The count first: who sees LIVE sees the count [open.rs, fact 1].
+    holdings.set_local(index, Local::new(generation, true, 1));
+    entry.word.publish(generation);
+    crash_point!("slab.create.published");
+    Held::new(index, generation)
 }
 
 /// The lowest `count` set bits.

@@ -50,7 +50,9 @@ impl Process {
     /// Reads the child's lines until one starts with `word`; returns the rest of it. `None` when the child ends first.
     pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
         let mut lines = BufReader::new(self.0.stdout.as_mut()?).lines();
-        lines.find_map(|line| line.ok()?.split_once(&format!("@{word}")).map(|(_, rest)| rest.trim().to_owned()))
+        lines.find_map(|line| {
+            line.ok()?.split_once(&format!("@{word}")).map(|(_, rest)| rest.trim().to_owned())
+        })
     }
 
     pub(crate) fn pid(&self) -> i32 {
