@@ -71,6 +71,15 @@ impl<'a> World<'a> {
             }
         };
         let mut cache = a.cache.borrow_mut();
+        // As the engine does: the short way first.
+        let short = match payload {
+            Payload::Inline(bytes) => self.slab.create_cached(&a.acquire, &a.holdings, &mut cache, 5, bytes),
+            Payload::Block { .. } => None,
+        };
+        if let Some((held, _)) = short {
+            a.held.borrow_mut().push(held);
+            return Some(held.token(&self.slab));
+        }
         let held = self
             .slab
             .create(&a.acquire, &a.holdings, &mut cache, 5, payload, attach, |b| self.free(b))
@@ -240,10 +249,21 @@ const MEANWHILE: &[Script] = &[
         w.drain(PEER);
         while w.create(THIRD, None).is_some() {}
     }),
-    ("a peer takes entries and dies, a janitor recovers", |w| {
-        while w.close(THIRD, false).is_some() {}
-        w.recover(THIRD, JANITOR);
-        w.drain(JANITOR);
+    ("a third comes and goes, a peer takes the entries", |w| {
+        w.create(THIRD, None);
+        w.recover(THIRD, THIRD);
+        w.actor(THIRD).held.borrow_mut().clear();
+        while w.create(PEER, None).is_some() {}
+    }),
+    ("a peer closes privately, creates again and closes for good", |w| {
+        if w.close(PEER, true).is_some() {
+            w.create(PEER, Some(400));
+            w.close(PEER, false);
+        }
+    }),
+    ("a peer closes privately and drains", |w| {
+        w.close(PEER, true);
+        w.drain(PEER);
     }),
 ];
 
