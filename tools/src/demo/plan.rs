@@ -77,11 +77,22 @@ impl Material {
         }
     }
 
+    /// Handles that suffice: what the recordings hold at once, what is planned ahead, and what workers claim ahead.
+    pub fn handle_count(&self, ahead: usize) -> u32 {
+        let recorded: u64 = self.handles.iter().map(|trace| u64::from(trace.peak_count)).max().unwrap_or(0);
+        let total = (recorded + ahead as u64).next_power_of_two().max(HANDLES_MIN.into());
+        u32::try_from(total).unwrap_or(u32::MAX)
+    }
+
     /// Scratch that suffices for `workers` jobs at once: four times their peak and room for their largest blocks to
-    /// be moved, at least 512 MiB.
-    pub fn scratch_bytes(&self, workers: usize) -> u64 {
+    /// be moved, and for the payloads of the handles; at least 64 MiB.
+    pub fn scratch_bytes(&self, workers: usize, handle_count: u32) -> u64 {
         let each = self.peak_bytes.saturating_mul(4).saturating_add(self.largest_bytes.saturating_mul(2));
-        let total = each.saturating_mul(workers as u64 + 1).saturating_add(512 << 20);
+        let payloads = u64::from(handle_count).saturating_mul(1 << 10);
+        let total = each.saturating_mul(workers as u64 + 1).saturating_add(payloads);
         total.checked_next_power_of_two().unwrap_or(total)
     }
 }
+
+/// The fewest handles a segment gets.
+const HANDLES_MIN: u32 = 1 << 16;

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::meeting::Meeting;
@@ -121,8 +122,8 @@ impl Seat {
         for job in &crew.jobs {
             command.arg("--job").arg(job.to_string());
         }
-        if let Some(sabotage) = crew.sabotage {
-            command.args(["--sabotage", &format!("{sabotage:?}").to_lowercase()]);
+        if let Some(name) = crew.sabotage.and_then(|sabotage| sabotage.to_possible_value()) {
+            command.args(["--sabotage", name.get_name()]);
         }
         // A group of its own: an interrupt from the terminal is for the coordinator alone.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -6,6 +6,7 @@ use tenure::{Backend, Member, Space};
 
 use crate::meeting::{Meeting, MeetingError};
 
+use super::director::LOOKAHEAD_STEPS;
 use super::plan::{Material, Plan};
 
 /// What the segments of runs are called: this, a process id, and something random.
@@ -24,10 +25,11 @@ impl Stage {
         sweep(plan.backend);
         let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
         let members = (2 * plan.workers + 2).clamp(64, 256) as u16;
+        let handle_count = material.handle_count(2 * LOOKAHEAD_STEPS);
         let options = Space::options()
             .members(members)
-            .handles(1 << 16)
-            .scratch(material.scratch_bytes(plan.workers))
+            .handles(handle_count)
+            .scratch(material.scratch_bytes(plan.workers, handle_count))
             .guardian(false);
         let (meeting, space) = Meeting::create(plan.backend, &name, options)?;
         let mut stage = Self { meeting, space: Arc::new(space), member: None };

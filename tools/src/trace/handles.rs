@@ -24,6 +24,8 @@ pub struct HandleTrace {
     pub process_count: u32,
     /// How many handles are created; they are numbered from 0.
     pub handle_count: u32,
+    /// The most handles that were held at once.
+    pub peak_count: u32,
     /// What a [`HandleStep::kind`] is called.
     pub kinds: Vec<String>,
 }
@@ -74,6 +76,7 @@ struct Parser {
     live: HashMap<u64, Live>,
     processes: BTreeMap<u64, Process>,
     handle_count: u32,
+    peak_count: u32,
 }
 
 pub(super) fn parse(mut lines: Lines<'_>) -> Result<HandleTrace, TraceError> {
@@ -90,6 +93,7 @@ pub(super) fn parse(mut lines: Lines<'_>) -> Result<HandleTrace, TraceError> {
         steps: parser.steps,
         process_count: parser.processes.len() as u32,
         handle_count: parser.handle_count,
+        peak_count: parser.peak_count,
         kinds: parser.kinds,
     })
 }
@@ -163,6 +167,7 @@ impl Parser {
         let live = Live { handle: self.handle_count, kind: kind as u16, holds: 0 };
         self.handle_count += 1;
         self.live.insert(handle, live);
+        self.peak_count = self.peak_count.max(self.live.len() as u32);
         self.hold(process, handle, HandleVerb::New);
         Ok(())
     }

@@ -29,7 +29,7 @@ use super::verdict::Verdict;
 use super::watch::{self, Dying};
 
 /// How many steps may be planned and not confirmed.
-const LOOKAHEAD_STEPS: usize = 16 << 10;
+pub(super) const LOOKAHEAD_STEPS: usize = 16 << 10;
 /// How many steps that are not ready are passed over in search of one that is.
 const PASSED_STEPS_MAX: usize = 128;
 /// How often everybody is asked for a sign of life, and progress is shown.

@@ -5,6 +5,9 @@
 //! again. A token that a dead worker held is *haunted* until that worker is reclaimed: it may still open, or not.
 //! Afterwards there is no either-or: with a living holder it opens, without one it is stale.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 
 use rand::Rng;
