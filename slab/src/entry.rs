@@ -66,13 +66,15 @@ impl Len {
 pub(crate) struct Entry<'a> {
     pub(crate) word: HandleWord<'a>,
     line: &'a [Word; LINE],
-    more: &'a [Word],
+    /// Everything after the line; the rest of the holder set, if `wide`, and then other entries.
+    rest: &'a [Word],
+    wide: bool,
 }
 
 /// Words of a line.
 pub(crate) const LINE: usize = 8;
 /// Words of the second line that hold bits.
-pub(crate) const MORE_BITS: usize = 3;
+const MORE_BITS: usize = 3;
 
 // Positions in the line; the handle word is at 0.
 const BITS: usize = 1;
@@ -90,15 +92,16 @@ pub(crate) struct Bits<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// A line, and the bits of leases from 64 on, if the geometry has such.
+    /// A line, what follows it, and whether bits of leases from 64 on are there.
     #[inline]
-    pub(crate) fn new(line: &'a [Word; LINE], more: &'a [Word]) -> Self {
-        Self { word: HandleWord::new(&line[0]), line, more }
+    pub(crate) fn new(line: &'a [Word; LINE], rest: &'a [Word], wide: bool) -> Self {
+        Self { word: HandleWord::new(&line[0]), line, rest, wide }
     }
 
     #[inline]
     pub(crate) fn bits(self) -> Bits<'a> {
-        Bits { first: &self.line[BITS], more: self.more }
+        let more = if self.wide { self.rest.get(..MORE_BITS) } else { None };
+        Bits { first: &self.line[BITS], more: more.unwrap_or(&[]) }
     }
 
     // kind, len and payload are written only by the claimer while the word is INIT, and read by holders, which obtained

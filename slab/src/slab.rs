@@ -6,7 +6,7 @@ use tenure_segment::sync::{Ordering, Word};
 
 use crate::cache::{CACHE_MAX, Cache};
 use crate::crash::crash_point;
-use crate::entry::{Entry, LINE, MORE_BITS};
+use crate::entry::{Entry, LINE};
 use crate::geometry::{GeometryError, Layout};
 use crate::token::Token;
 
@@ -192,8 +192,7 @@ impl<'a> Slab<'a> {
     pub(crate) fn entry(&self, index: u32) -> Option<Entry<'a>> {
         let rest = self.entries.get((index as usize) << self.entry_shift..)?;
         let (line, rest) = rest.split_first_chunk::<LINE>()?;
-        let more: &[Word] = if self.entry_shift == ENTRY_SHIFT_WIDE { rest.get(..MORE_BITS)? } else { &[] };
-        Some(Entry::new(line, more))
+        Some(Entry::new(line, rest, self.entry_shift == ENTRY_SHIFT_WIDE))
     }
 
     pub(crate) fn hint(&self, group: u32) -> &'a Word {

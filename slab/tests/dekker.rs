@@ -1,11 +1,12 @@
 //! Goal: the store-then-load pairs of holder bits and word hold: no handle ends under a holder, and none is left behind.
 //! Method: closers, openers and a stale opener of one handle, each its own member, meet once per round. Under Miri with
-//! many seeds (`MIRIFLAGS=-Zmiri-many-seeds=0..64`) a weaker ordering than SeqCst on either side is caught; loom treats SeqCst as AcqRel and cannot judge it.
+//! many seeds (`MIRIFLAGS="-Zmiri-many-seeds=0..64 -Zmiri-preemption-rate=0.1"`) a weaker ordering than SeqCst on either side is caught; loom treats SeqCst as AcqRel and cannot judge it.
 #![cfg(not(loom))]
 
 mod common;
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use common::{Member, layout, member, no_block, slab, words};
@@ -127,4 +128,58 @@ fn dekker_private_close_against_openers() {
         assert_eq!(slab.inspect(0).unwrap().state, Some(State::Free), "round {kind}");
         assert!(slab.check(&|_| false).is_clean());
     }
+}
+
+/// Everybody opens what is there, and creates when there is nothing: no rounds, so closers and openers meet anywhere.
+#[test]
+fn dekker_everybody_at_once() {
+    let layout = layout(1, 3, 36);
+    let words = words(&layout);
+    let slab = slab(&words, layout);
+    let latest = AtomicU64::new(Token::new(slab.space_tag(), 0, 0).unwrap().into());
+    thread::scope(|scope| {
+        for lease in 0..3 {
+            let (slab, latest) = (&slab, &latest);
+            scope.spawn(move || {
+                let mut m = member(slab, lease);
+                for round in 0..if cfg!(miri) { 25 } else { 20_000 } {
+                    let token = Token::try_from(latest.load(Ordering::Acquire)).unwrap();
+                    // Kind and payload follow from the token, so anybody can tell whether they were rewritten.
+                    let held = match slab.open(&m.acquire, &m.holdings, token, no_block) {
+                        Ok(held) => held,
+                        // Before the first creation the token is forged.
+                        Err(OpenError::Stale(_) | OpenError::Forged { .. }) => {
+                            let kind = u64::from(lease) << 32 | round;
+                            let payload = Payload::Inline(&kind.to_le_bytes()[..8]);
+                            let created = slab.create(
+                                &m.acquire,
+                                &m.holdings,
+                                &mut m.cache,
+                                kind,
+                                payload,
+                                |_, _| {},
+                                no_block,
+                            );
+                            let Ok(held) = created else { continue };
+                            latest.store(held.token(slab).into(), Ordering::Release);
+                            held
+                        }
+                        Err(other) => panic!("{other}"),
+                    };
+                    let kind = slab.kind(held).expect("freed under its holder");
+                    look(slab, held, kind);
+                    look(slab, held, kind);
+                    // Mostly the long way, which is the one under test.
+                    let cache = if round % 4 == 0 { Some(&mut m.cache) } else { None };
+                    slab.close(&m.acquire, &m.holdings, cache, held, no_block).unwrap();
+                    if round % 8 == 0 {
+                        slab.drain(&m.acquire, &m.holdings, &mut m.cache);
+                    }
+                }
+                slab.drain(&m.acquire, &m.holdings, &mut m.cache);
+            });
+        }
+    });
+    assert_eq!(slab.inspect(0).unwrap().state, Some(State::Free), "left behind");
+    assert!(slab.check(&|_| false).is_clean());
 }
