@@ -83,7 +83,7 @@ pub struct Run {
     /// Worker processes at any time.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub workers: u16,
-    /// Workers to stop for a while and continue; half as many as are killed unless given.
+    /// Workers to stop for a while and continue, one at a time; half as many as are killed unless given.
     #[arg(long)]
     pub stops: Option<u32>,
     /// What everything random follows from; another one every time unless given.

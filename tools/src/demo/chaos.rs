@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 pub(super) enum Blow {
     /// SIGKILL.
     Kill,
-    /// SIGSTOP, and SIGCONT so much later, but not before the others have shown that they go on.
+    /// SIGSTOP, and SIGCONT so much later, but not before others have shown that they go on.
     Stop(Duration),
 }
 

@@ -18,7 +18,7 @@ use super::book::Incarnation;
 use super::script::Step;
 
 /// How many tasks a worker may be behind. The pipe has to hold them all while it is stopped.
-pub(super) const WINDOW_TASKS: usize = 512;
+const WINDOW_TASKS: usize = 512;
 /// How many tasks go into one frame at most.
 const BATCH_TASKS: usize = 128;
 
@@ -171,6 +171,11 @@ impl Seat {
     /// Room for another task?
     pub(super) fn has_room(&self) -> bool {
         self.sent.len() < WINDOW_TASKS
+    }
+
+    /// Pulses that it has been asked for and has not shown.
+    pub(super) fn pulses_owed(&self) -> usize {
+        self.sent.iter().filter(|errand| errand.step.is_none()).count()
     }
 
     /// Puts a task on its way; [`Seat::flush`] lets it go.

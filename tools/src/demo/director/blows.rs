@@ -12,6 +12,9 @@ use super::super::watch::Dying;
 use super::{Awaited, Death, Director, Pause};
 use crate::wire::Task;
 
+/// How many others have to show during a stop that they go on.
+const WITNESSES_MAX: usize = 4;
+
 impl Director<'_> {
     /// Deals the blows that are due, and ends a pause that has lasted.
     pub(super) fn strike(&mut self) {
@@ -21,7 +24,9 @@ impl Director<'_> {
                 Blow::Kill => self.kill_somebody(),
                 Blow::Stop(pause) => self.stop_somebody(pause),
             };
-            if !dealt {
+            // Who is stopped has to wait for the others' pulses, so with many workers not all stops fit in.
+            let too_late = matches!(blow, Blow::Stop(_)) && self.started.elapsed() >= self.plan.duration;
+            if !dealt && !too_late {
                 self.schedule.postpone(blow, self.started.elapsed());
                 break;
             }
@@ -60,13 +65,14 @@ impl Director<'_> {
         let Some(&victim) = able.choose(&mut self.rng) else { return false };
         self.seats[victim].signal(Signal::STOP);
         self.totals.stops += 1;
+        let others: Vec<usize> = able.into_iter().filter(|&other| other != victim).collect();
         let mut awaited = Vec::new();
-        for &other in able.iter().filter(|&&other| other != victim) {
+        for &other in others.choose_multiple(&mut self.rng, WITNESSES_MAX) {
             let seat = &mut self.seats[other];
             seat.push(Errand { step: None, scripted: false }, Task::Pulse);
             seat.flush();
-            let pulses = seat.sent.iter().filter(|errand| errand.step.is_none()).count();
-            awaited.push(Awaited { seat: other, incarnation: seat.incarnation, pulses });
+            let (incarnation, pulses) = (seat.incarnation, seat.pulses_owed());
+            awaited.push(Awaited { seat: other, incarnation, pulses });
         }
         let since = Instant::now();
         let incarnation = self.seats[victim].incarnation;

@@ -263,7 +263,7 @@ impl<'a> Director<'a> {
     fn tick(&mut self) {
         self.ticked = Instant::now();
         for seat in &mut self.seats {
-            if seat.is_working() && seat.sent.len() < super::seat::WINDOW_TASKS / 2 {
+            if self.phase == Phase::Running && seat.is_working() && seat.pulses_owed() == 0 {
                 seat.push(Errand { step: None, scripted: false }, Task::Pulse);
                 seat.flush();
             }
