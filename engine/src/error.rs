@@ -4,7 +4,7 @@ use tenure_scratch_alloc as scratch;
 use tenure_segment as segment;
 use tenure_slab as slab;
 
-use crate::Kind;
+use crate::{Kind, Member};
 
 pub use scratch::{AllocError as ScratchError, BlockError};
 pub use segment::{JoinError, NotMember, RemoveError};
@@ -171,6 +171,18 @@ pub enum AllocError {
     /// The block to resize is not the caller's.
     #[error(transparent)]
     Block(#[from] BlockError),
+}
+
+/// Why a member has not left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// It is none, or not any more.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// Handles, blocks or clones of it exist; drop them first. Here it is back.
+    #[error("{0:?} cannot leave while handles, blocks or clones of it exist")]
+    InUse(Member),
 }
 
 /// Why a block was not freed. It is as it was.

@@ -48,8 +48,8 @@ mod typed;
 
 pub use block::Block;
 pub use error::{
-    AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
-    RemoveError, ScratchError, UseError,
+    AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
+    OpenHandleError, RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
 pub use handle::{Handle, Raw};

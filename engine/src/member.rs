@@ -8,7 +8,7 @@ use tenure_segment::{Doorbell, LeaseId};
 use tenure_slab::Token;
 
 use crate::block::Block;
-use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError};
+use crate::error::{AllocError, CreateError, FreeError, LeaveError, NotMember, OpenHandleError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
 use crate::local::Local;
@@ -180,13 +180,21 @@ impl Member {
         Ok(self.shared.trim())
     }
 
-    /// Leaves: everything that this process still holds is given back, and every later call answers
-    /// [`NotMember::Left`].
+    /// Leaves now and says whether that worked; dropping the last clone, handle and block leaves too.
     ///
     /// # Errors
     ///
-    /// [`NotMember`] if it has left before, or never was one.
-    pub fn leave(self) -> Result<(), NotMember> {
-        self.shared.lease.leave()
+    /// [`LeaveError::InUse`] while handles, blocks or clones of this member exist: references into shared memory may exist as
+    /// well. [`LeaveError::NotMember`] in a forked child.
+    ///
+    /// # Crash
+    ///
+    /// Killed while leaving, the lease is still LIVE until everything was given back; recovery does the rest.
+    pub fn leave(self) -> Result<(), LeaveError> {
+        self.shared.lease.check()?;
+        match Arc::try_unwrap(self.shared) {
+            Ok(shared) => Ok(shared.lease.leave()?),
+            Err(shared) => Err(LeaveError::InUse(Self { shared })),
+        }
     }
 }

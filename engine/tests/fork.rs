@@ -1,0 +1,99 @@
+//! A forked child is no member: its calls are refused, its drops do nothing, and it may join by itself.
+//!
+//! Method: a process of its own forks, so that no other thread of the test is in the way, and says what it found.
+
+mod common;
+
+use std::alloc::Layout;
+
+use common::{Name, Process, role, say};
+use tenure::{AllocError, CreateError, Kind, LeaveError, NotMember, OpenHandleError, Space, UseError};
+
+const KIND: Kind = Kind::raw(1);
+
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let space = Space::options().attach(&role[0]).unwrap();
+    let me = space.join().unwrap();
+    let handle = me.create_raw(KIND, b"parent's").unwrap();
+    let token = handle.token();
+    let mut block = me.alloc(Layout::new::<[u8; 64]>()).unwrap();
+    block.fill(3);
+    // SAFETY: this process runs one test; the child uses nothing that another thread may have locked for long.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let gone = NotMember::ForkedChild;
+        assert!(matches!(handle.get(), Err(UseError::NotMember(no)) if no == gone));
+        assert!(matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(no)) if no == gone));
+        assert!(matches!(me.open_raw(KIND, token), Err(OpenHandleError::NotMember(no)) if no == gone));
+        assert!(matches!(me.alloc(Layout::new::<u8>()), Err(AllocError::NotMember(no)) if no == gone));
+        assert_eq!(me.recover(), Err(gone));
+        assert_eq!(me.trim(), Err(gone));
+        assert!(matches!(handle.try_clone(), Err(OpenHandleError::NotMember(no)) if no == gone));
+        drop((handle, block));
+        assert!(matches!(me.leave(), Err(LeaveError::NotMember(no)) if no == gone));
+        // By itself, through the space it inherited.
+        let me = space.join().unwrap();
+        let opened = me.open_raw(KIND, token).unwrap();
+        assert_eq!(opened.get().unwrap(), b"parent's");
+        say("forked", me.lease().index);
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: our own child, and a place for its status.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+    assert_eq!(handle.get().unwrap(), b"parent's");
+    assert!(block.iter().all(|byte| *byte == 3));
+    drop((handle, block));
+    me.leave().unwrap();
+    say("done", "");
+}
+
+#[test]
+fn forked_children_harm_nobody() {
+    let name = Name::new("fork");
+    let space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
+    let mut process = Process::start(&[&name.0]);
+    assert_eq!(process.hear("forked").as_deref(), Some("1"));
+    assert_eq!(process.hear("done").as_deref(), Some(""));
+    assert!(!process.was_killed());
+    // The child ended without leaving: whoever comes next takes back what it held.
+    let me = space.join().unwrap();
+    me.recover().unwrap();
+    me.leave().unwrap();
+    let report = space.check();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
+    assert_eq!((report.stats.handles_live, report.stats.members_live), (0, 0));
+}
+
+#[test]
+fn nobody_leaves_while_references_may_exist() {
+    let space = Space::options().tiny().memfd().unwrap();
+    let mut me = space.join().unwrap();
+    let handle = me.create_raw(KIND, b"mine").unwrap();
+    let block = me.alloc(Layout::new::<u64>()).unwrap();
+    for round in 0..3 {
+        let Err(LeaveError::InUse(still)) = me.leave() else { panic!("left in round {round}") };
+        me = still;
+        assert_eq!(handle.get().unwrap(), b"mine");
+    }
+    drop(handle);
+    let Err(LeaveError::InUse(me)) = me.leave() else { panic!("left with a block") };
+    drop(block);
+    me.leave().unwrap();
+    assert_eq!((space.check().stats.blocks_live(), space.stats().members_live), (0, 0));
+}
+
+#[test]
+fn dropping_everything_leaves() {
+    let space = Space::options().tiny().memfd().unwrap();
+    let me = space.join().unwrap();
+    let handle = me.create_raw(KIND, b"mine").unwrap();
+    drop(me);
+    assert_eq!((handle.get().unwrap(), space.stats().members_live), (&b"mine"[..], 1));
+    drop(handle);
+    assert_eq!((space.stats().handles_live, space.stats().members_live), (0, 0));
+}
