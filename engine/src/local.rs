@@ -82,6 +82,12 @@ impl<'m> Local<'m> {
         Self { shared, caches: ManuallyDrop::new(shared.take_caches()) }
     }
 
+    /// The lease of the member, which owns what this local allocates.
+    #[must_use]
+    pub fn owner(&self) -> LeaseId {
+        self.shared.lease.id()
+    }
+
     /// Creates a handle of `kind` with a copy of `bytes`, held once by this process.
     ///
     /// Up to 32 bytes lie in the handle's own cache line, more in a block.
