@@ -1,0 +1,89 @@
+//! The page through which the processes of one point talk: where an actor is, numbers it passes on, what went wrong.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::sys;
+
+/// Where an actor is in its script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Phase {
+    Preparing = 0,
+    /// Waits for the survivor to play its part.
+    Meeting = 1,
+    /// The next instructions are the operation.
+    Begun = 2,
+    /// The operation is over.
+    Ended = 3,
+}
+
+const TEXT: usize = 4000;
+
+#[repr(C)]
+pub(crate) struct Board {
+    phase: AtomicU32,
+    text_bytes: AtomicU32,
+    /// Points whose instruction was not the recorded one.
+    pub(crate) drifted: AtomicU64,
+    mail: [AtomicU64; 8],
+    text: UnsafeCell<[u8; TEXT]>,
+}
+
+// SAFETY: everything but the text is atomic; the text is written by one process that ends then, and read afterwards.
+unsafe impl Sync for Board {}
+
+impl Board {
+    pub(crate) fn new() -> &'static Self {
+        // SAFETY: zeroed pages, aligned, never unmapped, valid as a board in every bit pattern.
+        unsafe { &*sys::shared_pages(size_of::<Self>()).cast::<Self>() }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.set_phase(Phase::Preparing);
+        self.text_bytes.store(0, Ordering::Relaxed);
+        self.mail.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
+    #[inline]
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u32, Ordering::Release);
+    }
+
+    pub(crate) fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) == phase as u32
+    }
+
+    pub(crate) fn post(&self, slot: usize, number: u64) {
+        self.mail[slot].store(number, Ordering::Release);
+    }
+
+    pub(crate) fn read(&self, slot: usize) -> u64 {
+        self.mail[slot].load(Ordering::Acquire)
+    }
+
+    /// Keeps the first text only: what follows are consequences.
+    pub(crate) fn complain(&self, text: &str) {
+        if self.text_bytes.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        let bytes = &text.as_bytes()[..text.len().min(TEXT)];
+        // SAFETY: the writer ends after this, and the reader waits for its end.
+        unsafe { (&mut *self.text.get())[..bytes.len()].copy_from_slice(bytes) };
+        self.text_bytes.store(bytes.len() as u32, Ordering::Release);
+    }
+
+    pub(crate) fn complaint(&self) -> String {
+        let bytes = (self.text_bytes.load(Ordering::Acquire) as usize).min(TEXT);
+        // SAFETY: as above.
+        String::from_utf8_lossy(unsafe { &(&*self.text.get())[..bytes] }).into_owned()
+    }
+}
+
+/// Panics of this process end it at once and leave their text on the board.
+pub(crate) fn panic_to(board: &'static Board) {
+    std::panic::set_hook(Box::new(|info| {
+        board.complain(&info.to_string());
+        sys::exit(101);
+    }));
+}

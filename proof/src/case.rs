@@ -1,0 +1,153 @@
+//! A case: one operation, what comes before it, and what the survivor does meanwhile.
+
+use std::arch::asm;
+
+use tenure::{Kind, Member, Options, Space, Token};
+
+use crate::board::{Board, Phase};
+use crate::survivor::Survivor;
+
+/// The kind of every handle.
+pub(crate) const KIND: Kind = Kind::raw(3);
+
+/// What a traced process does: prepares, `begin`s, does one thing, `end`s, looks whether it was done right, cleans up.
+pub(crate) type Script = fn(&Stage<'_>);
+/// The survivor's part.
+pub(crate) type Part = fn(&mut Survivor);
+
+/// What a script works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Stage<'a> {
+    pub(crate) space: &'a Space,
+    pub(crate) tokens: &'a [Token],
+    pub(crate) board: &'static Board,
+}
+
+/// A stop that the tracer sees.
+#[inline(always)]
+fn stop() {
+    // SAFETY: a breakpoint trap, which the tracer takes; every script is traced.
+    unsafe { asm!("int3") };
+}
+
+impl Stage<'_> {
+    pub(crate) fn join(&self) -> Member {
+        self.space.join().unwrap()
+    }
+
+    /// Waits until the survivor has played its part.
+    pub(crate) fn meet(&self) {
+        self.board.set_phase(Phase::Meeting);
+        stop();
+    }
+
+    #[inline(always)]
+    pub(crate) fn begin(&self) {
+        self.board.set_phase(Phase::Begun);
+        stop();
+    }
+
+    #[inline(always)]
+    pub(crate) fn end(&self) {
+        self.board.set_phase(Phase::Ended);
+        stop();
+    }
+}
+
+/// Sizes of a space, small so that scans are short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) handles: u32,
+    pub(crate) generation_bits: u8,
+    pub(crate) units: u32,
+    pub(crate) unit_bytes: usize,
+}
+
+/// Everything committed at creation.
+pub(crate) const SMALL: Size = Size { handles: 96, generation_bits: 36, units: 32, unit_bytes: 1 << 10 };
+/// Scratch memory is committed as it is used.
+pub(crate) const LAZY: Size = Size { handles: 96, generation_bits: 36, units: 72, unit_bytes: 4 << 10 };
+/// More handles than are committed at creation.
+pub(crate) const WIDE: Size = Size { handles: 1100, generation_bits: 36, units: 16, unit_bytes: 1 << 10 };
+/// Handles wear out after 16 uses.
+pub(crate) const WORN: Size = Size { handles: 96, generation_bits: 4, units: 32, unit_bytes: 1 << 10 };
+
+/// Members of every space: a survivor, its guest, a traced process, the dead.
+pub(crate) const MEMBERS: u16 = 6;
+
+impl Size {
+    pub(crate) fn options(self) -> Options {
+        Space::options()
+            .members(MEMBERS)
+            .handles(self.handles)
+            .generation_bits(self.generation_bits)
+            .scratch(u64::from(self.units) * self.unit_bytes as u64)
+            .unit(self.unit_bytes as u32)
+            .guardian(false)
+    }
+}
+
+/// Somebody who was killed in the middle of another case, when the traced process begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Half {
+    pub(crate) case: &'static str,
+    /// After so many of its shared steps: stores that others see, and system calls. More than it has: after the last.
+    pub(crate) steps: u32,
+}
+
+/// One operation.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) size: Size,
+    pub(crate) script: Script,
+    pub(crate) before: Part,
+    pub(crate) assist: Part,
+    pub(crate) meanwhile: Part,
+    pub(crate) halves: Vec<Half>,
+    /// Others may find everything used up while the traced process lives.
+    pub(crate) uses_up: bool,
+}
+
+impl Case {
+    pub(crate) fn new(name: &'static str, script: Script) -> Self {
+        Self {
+            name,
+            size: SMALL,
+            script,
+            before: |_| {},
+            assist: |_| {},
+            meanwhile: |_| {},
+            halves: Vec::new(),
+            uses_up: false,
+        }
+    }
+
+    pub(crate) fn size(self, size: Size) -> Self {
+        Self { size, ..self }
+    }
+
+    /// What the survivor does before the traced process exists.
+    pub(crate) fn before(self, before: Part) -> Self {
+        Self { before, ..self }
+    }
+
+    /// What the survivor does when the traced process meets it.
+    pub(crate) fn assist(self, assist: Part) -> Self {
+        Self { assist, ..self }
+    }
+
+    /// What the survivor does, besides everything, while the traced process is stopped or after it died.
+    pub(crate) fn meanwhile(self, meanwhile: Part) -> Self {
+        Self { meanwhile, ..self }
+    }
+
+    pub(crate) fn half(mut self, case: &'static str, steps: u32) -> Self {
+        self.halves.push(Half { case, steps });
+        self
+    }
+
+    pub(crate) fn uses_up(self) -> Self {
+        Self { uses_up: true, ..self }
+    }
+}

@@ -1,0 +1,259 @@
+//! Alloc, free, realloc, pin, adopt and trim, on every path.
+
+use tenure::{FreeError, Local, Scratch};
+
+use crate::case::{Case, KIND, LAZY, SMALL, Stage};
+use crate::survivor::{Survivor, fill, is_block_intact, layout, payload, posted_lease};
+
+const UNIT: usize = SMALL.unit_bytes;
+
+pub(super) fn all() -> Vec<Case> {
+    vec![
+        Case::new("alloc, cached", |stage| alloc(stage, 100, true)),
+        Case::new("alloc, new span", |stage| alloc(stage, 100, false)),
+        Case::new("alloc, new span of several units", |stage| alloc(stage, 400, false)),
+        Case::new("alloc, large", |stage| alloc(stage, 3 * UNIT, false)),
+        Case::new("alloc, large, kept", |stage| alloc(stage, 3 * UNIT, true)),
+        Case::new("alloc, aligned", alloc_aligned),
+        Case::new("alloc, committing", |stage| alloc(stage, 100, false)).size(LAZY),
+        Case::new("alloc, large, committing", |stage| alloc(stage, 3 * LAZY.unit_bytes, false)).size(LAZY),
+        Case::new("alloc, extending the region", |stage| alloc(stage, 100, false)).size(LAZY),
+        Case::new("alloc, collecting", alloc_collecting),
+        Case::new("alloc, exhausted", alloc_exhausted).uses_up(),
+        Case::new("alloc, adopting", alloc_adopting).before(abandon_a_span),
+        Case::new("free, cached", |stage| free(stage, 100)),
+        Case::new("free, large", |stage| free(stage, 3 * UNIT)),
+        Case::new("free, of another local", free_of_another_local),
+        Case::new("free, of another member", free_of_another_member).before(give_a_block),
+        Case::new("free, of another member, reused meanwhile", free_of_another_member)
+            .before(give_a_block)
+            .meanwhile(use_given),
+        Case::new("realloc, in place", |stage| realloc(stage, 3 * UNIT, 4 * UNIT)),
+        Case::new("realloc, cutting", |stage| realloc(stage, 4 * UNIT, 2 * UNIT)),
+        Case::new("realloc, growing out of its class", |stage| realloc(stage, 100, 300)),
+        Case::new("realloc, shrinking out of its class", |stage| realloc(stage, 300, 40)),
+        Case::new("realloc, large to small", |stage| realloc(stage, 3 * UNIT, 40)),
+        Case::new("pin", pin),
+        Case::new("free pinned", free_pinned),
+        Case::new("trim", trim),
+        Case::new("trim, punching", trim).size(LAZY),
+    ]
+}
+
+fn check_and_free(local: &mut Local<'_>, block: Scratch) {
+    fill(local, block);
+    assert!(is_block_intact(local, block));
+    local.free(block).unwrap();
+}
+
+fn alloc(stage: &Stage<'_>, len: usize, warm: bool) {
+    let me = stage.join();
+    let mut local = me.local();
+    if warm {
+        let block = local.alloc(layout(len)).unwrap();
+        local.free(block).unwrap();
+    }
+    let wanted = layout(len);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    check_and_free(&mut local, block.unwrap());
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn alloc_aligned(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let wanted = std::alloc::Layout::from_size_align(80, 64).unwrap();
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    let block = block.unwrap();
+    assert_eq!(block.offset % 64, 0);
+    check_and_free(&mut local, block);
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn alloc_collecting(stage: &Stage<'_>) {
+    let me = stage.join();
+    let (mut local, mut other) = (me.local(), me.local());
+    let per_span = UNIT / 128;
+    let blocks: Vec<_> = (0..per_span).map(|_| local.alloc(layout(128)).unwrap()).collect();
+    blocks.into_iter().skip(1).for_each(|block| other.free(block).unwrap());
+    let wanted = layout(128);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    check_and_free(&mut local, block.unwrap());
+    drop((local, other));
+    me.leave().unwrap();
+}
+
+fn alloc_exhausted(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let mut all = Vec::with_capacity(40);
+    while let Ok(block) = local.alloc(layout(UNIT)) {
+        all.push(block);
+    }
+    let wanted = layout(UNIT);
+    stage.begin();
+    let one_more = local.alloc(wanted);
+    stage.end();
+    // Unless somebody gave one up.
+    all.extend(one_more);
+    assert!(all.len() > 16);
+    all.into_iter().for_each(|block| local.free(block).unwrap());
+    drop(local);
+    me.leave().unwrap();
+}
+
+/// Somebody creates a handle with a block and dies, and the survivor holds the handle.
+fn abandon_a_span(survivor: &mut Survivor) {
+    let doomed = survivor.space.join().unwrap();
+    let mut local = doomed.local();
+    let held = local.create(KIND, &payload(500)).unwrap();
+    let token = local.token(&held);
+    let held = survivor.local.open(KIND, token).unwrap();
+    survivor.held.push(held);
+    drop(local);
+    // Leaving takes the same way as recovery.
+    doomed.leave().unwrap();
+}
+
+fn alloc_adopting(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let wanted = layout(500);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    check_and_free(&mut local, block.unwrap());
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn free(stage: &Stage<'_>, len: usize) {
+    let me = stage.join();
+    let mut local = me.local();
+    let block = local.alloc(layout(len)).unwrap();
+    fill(&local, block);
+    stage.begin();
+    let freed = local.free(block);
+    stage.end();
+    freed.unwrap();
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn free_of_another_local(stage: &Stage<'_>) {
+    let me = stage.join();
+    let (mut local, mut other) = (me.local(), me.local());
+    let block = local.alloc(layout(100)).unwrap();
+    stage.begin();
+    let freed = other.free(block);
+    stage.end();
+    freed.unwrap();
+    let block = local.alloc(layout(100)).unwrap();
+    check_and_free(&mut local, block);
+    drop((local, other));
+    me.leave().unwrap();
+}
+
+fn give_a_block(survivor: &mut Survivor) {
+    let block = survivor.local.alloc(layout(100)).unwrap();
+    survivor.given.push(block);
+    survivor.board.post(0, block.offset);
+    let lease = survivor.me.lease();
+    survivor.board.post(1, lease.index.into());
+    survivor.board.post(2, lease.epoch);
+}
+
+/// Takes blocks of the size of the given one for good, and with luck that one, if it is free.
+fn use_given(survivor: &mut Survivor) {
+    let given = survivor.given[0];
+    let mut local = survivor.me.local();
+    for _ in 0..2 * UNIT / 112 {
+        let block = survivor.local.alloc(layout(100)).unwrap();
+        if block == given {
+            // It was freed, and is another block by now.
+            survivor.given.clear();
+        }
+        fill(&local, block);
+        survivor.blocks.push(block);
+    }
+    let spare = local.alloc(layout(100)).unwrap();
+    local.free(spare).unwrap();
+}
+
+fn free_of_another_member(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let block = Scratch { offset: stage.board.read(0), len: 100 };
+    let owner = posted_lease(stage.board, 1);
+    stage.begin();
+    let freed = local.free_of(block, owner);
+    stage.end();
+    let freed: Result<(), FreeError> = freed;
+    freed.unwrap();
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn realloc(stage: &Stage<'_>, from: usize, to: usize) {
+    let me = stage.join();
+    let mut local = me.local();
+    let block = local.alloc(layout(from)).unwrap();
+    // SAFETY: our own block.
+    unsafe { local.address(block).write_bytes(5, from) };
+    let wanted = layout(to);
+    stage.begin();
+    let resized = local.realloc(block, wanted);
+    stage.end();
+    let resized = resized.unwrap();
+    // SAFETY: our own block, at least that long.
+    let kept = unsafe { std::slice::from_raw_parts(local.address(resized), from.min(to)) };
+    assert!(kept.iter().all(|byte| *byte == 5), "realloc lost what the block contained");
+    check_and_free(&mut local, resized);
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn pin(stage: &Stage<'_>) {
+    let me = stage.join();
+    let block = me.alloc(layout(100)).unwrap();
+    stage.begin();
+    let pinned = block.pin();
+    stage.end();
+    me.free_pinned(pinned.map_err(|(error, _)| error).unwrap()).unwrap();
+    me.leave().unwrap();
+}
+
+fn free_pinned(stage: &Stage<'_>) {
+    let me = stage.join();
+    let pinned = me.alloc(layout(100)).unwrap().pin().map_err(|(error, _)| error).unwrap();
+    stage.begin();
+    let freed = me.free_pinned(pinned);
+    stage.end();
+    freed.unwrap();
+    me.leave().unwrap();
+}
+
+fn trim(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let blocks: Vec<_> = [100, 300, 3 * UNIT].map(|len| local.alloc(layout(len)).unwrap()).into();
+    blocks.into_iter().for_each(|block| local.free(block).unwrap());
+    drop(local);
+    stage.begin();
+    let trimmed = me.trim();
+    stage.end();
+    trimmed.unwrap();
+    let mut local = me.local();
+    let block = local.alloc(layout(100)).unwrap();
+    check_and_free(&mut local, block);
+    drop(local);
+    me.leave().unwrap();
+}

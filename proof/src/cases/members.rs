@@ -1,0 +1,137 @@
+//! Create and attach spaces, join, leave and recover, from whatever the dead left behind.
+
+use tenure::Space;
+
+use crate::case::{Case, Half, KIND, LAZY, SMALL, Stage};
+use crate::point::name_of;
+use crate::survivor::{Survivor, everything, fill, is_intact, layout, payload};
+
+pub(super) fn all() -> Vec<Case> {
+    vec![
+        Case::new("create a space", create_space).meanwhile(use_named),
+        Case::new("attach to a space", attach).before(use_named),
+        Case::new("join", join),
+        Case::new("join, finding the dead", join)
+            .half("create with a block, claiming", 30)
+            .half("close, last", 3)
+            .half("alloc, new span of several units", 4),
+        Case::new("leave, holding nothing", leave),
+        Case::new("leave, holding everything", leave_holding),
+        Case::new("recover, nobody", recover),
+        rich("recover, rich"),
+        Case::new("recover, everything of somebody", recover).half("leave, holding everything", 0),
+        Case::new("recover, uncommitted", recover)
+            .size(LAZY)
+            .half("alloc, large, committing", 3)
+            .half("trim, punching", 6),
+    ]
+}
+
+/// Recovers an INIT handle, a LIVE one without a holder, shared and private ones, private blocks, an attached block whose
+/// handle never came to be, and units in the middle of a claim.
+fn rich(name: &'static str) -> Case {
+    Case::new(name, recover)
+        .assist(|survivor| survivor.open_posted(0))
+        .half("create with a block, claiming", 30)
+        .half("close, last", 1)
+        .half("alloc, new span of several units", 2)
+}
+
+/// Recovery of one who was killed after `steps` of its shared steps in `case`.
+pub(crate) fn recover_after(case: &'static str, steps: u32) -> Case {
+    Case { halves: vec![Half { case, steps }], ..Case::new("recover", recover) }
+}
+
+/// Recovery of the dead of `recover, rich` and of one who was killed recovering them.
+pub(crate) fn recover_rich_after(steps: u32) -> Case {
+    let mut case = rich("recover, rich, after a recoverer");
+    case.halves.push(Half { case: "recover, nobody", steps });
+    case
+}
+
+fn named(stage: &Stage<'_>) -> String {
+    name_of(stage.board.read(7))
+}
+
+fn create_space(stage: &Stage<'_>) {
+    // SAFETY: no pointers.
+    let survivor = unsafe { libc::getppid() };
+    let (options, name) = (SMALL.options(), name_of(survivor as u64));
+    stage.begin();
+    let space = options.open(&name);
+    stage.end();
+    work_in(&space.unwrap());
+}
+
+/// The survivor's own use of the space that the actor creates at the same time, or attaches to.
+fn use_named(survivor: &mut Survivor) {
+    let pid = std::process::id();
+    survivor.board.post(7, pid.into());
+    work_in(&SMALL.options().open(&name_of(pid.into())).unwrap());
+}
+
+fn work_in(space: &Space) {
+    let me = space.join().unwrap();
+    let mut local = me.local();
+    everything(&me, &mut local, SMALL, false);
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn attach(stage: &Stage<'_>) {
+    let (options, name) = (SMALL.options(), named(stage));
+    stage.begin();
+    let space = options.attach(&name);
+    stage.end();
+    work_in(&space.unwrap());
+}
+
+fn join(stage: &Stage<'_>) {
+    stage.begin();
+    let me = stage.space.join();
+    stage.end();
+    let me = me.unwrap();
+    let mut local = me.local();
+    everything(&me, &mut local, SMALL, false);
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn leave(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    let left = me.leave();
+    stage.end();
+    left.unwrap();
+}
+
+fn leave_holding(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    for len in [8, 100] {
+        local.create(KIND, &payload(len)).unwrap();
+        let block = local.alloc(layout(len)).unwrap();
+        fill(&local, block);
+    }
+    let shared = local.open(KIND, stage.tokens[1]).unwrap();
+    assert!(is_intact(local.get(&shared).unwrap()));
+    local.open(KIND, stage.tokens[0]).unwrap();
+    local.alloc(layout(3 * SMALL.unit_bytes)).unwrap();
+    drop(local);
+    stage.begin();
+    let left = me.leave();
+    stage.end();
+    left.unwrap();
+}
+
+fn recover(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    let recovered = me.recover();
+    stage.end();
+    recovered.unwrap();
+    let mut local = me.local();
+    everything(&me, &mut local, SMALL, false);
+    drop(local);
+    me.leave().unwrap();
+}

@@ -1,0 +1,12 @@
+//! The operations, each with what comes before it and what must be true after it.
+
+mod blocks;
+mod handles;
+mod members;
+
+use crate::case::Case;
+
+/// Every case.
+pub(crate) fn all() -> Vec<Case> {
+    [handles::all(), blocks::all(), members::all()].concat()
+}

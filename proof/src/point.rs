@@ -1,0 +1,184 @@
+//! One point: a fresh space, a survivor, an actor that is killed or stopped after exactly n instructions, and the checks.
+
+use std::time::Instant;
+
+use crate::actor::{Actor, Tape, Track};
+use crate::board::{Board, Phase, panic_to};
+use crate::case::Case;
+use crate::survivor::{Survivor, remove};
+use crate::sys::{self, Status};
+
+/// What happens to the actor at its n-th instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Killed,
+    Stopped,
+}
+
+impl Fate {
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A case whose actors were rehearsed: the dead ones first, then the one that is stepped.
+#[derive(Clone)]
+pub(crate) struct Rehearsed {
+    pub(crate) case: Case,
+    pub(crate) halves: Vec<Track>,
+    pub(crate) track: Track,
+}
+
+/// A point that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    pub(crate) case: String,
+    pub(crate) fate: Fate,
+    pub(crate) n: u32,
+    pub(crate) address: u64,
+    pub(crate) what: String,
+}
+
+/// Seconds after which a survivor that is not done counts as one that waits; a point takes about a millisecond.
+const FAIL_SAFE_SECONDS: u32 = 20;
+
+/// Runs `play` as a survivor's process; what went wrong, if anything did.
+fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) -> Result<(), String> {
+    board.clear();
+    let started = Instant::now();
+    // SAFETY: the harness has one thread.
+    let Some(pid) = (unsafe { sys::fork() }) else {
+        panic_to(board);
+        sys::alarm(seconds);
+        play();
+        sys::exit(0);
+    };
+    let status = sys::wait(pid);
+    remove(&name_of(pid as u64));
+    match status {
+        Status::Exited(0) => Ok(()),
+        Status::Exited(101) => Err(board.complaint()),
+        Status::Killed(libc::SIGALRM) => {
+            Err(format!("the survivor was not done after {:.0} s: it waits", started.elapsed().as_secs_f32()))
+        }
+        status => Err(format!("the survivor ended by {status:?}; {}", board.complaint())),
+    }
+}
+
+/// The name of the space that a survivor of this pid lets an actor create.
+pub(crate) fn name_of(pid: u64) -> String {
+    format!("proof-{pid}")
+}
+
+/// Where a traced process stands at last.
+fn set_the_scene(case: &Case, cast: &[Case], halves: &[Track], board: &'static Board) -> (Survivor, Vec<Actor>) {
+    let mut survivor = Survivor::new(case.size, board);
+    (case.before)(&mut survivor);
+    let mut standing = Vec::new();
+    for (half, track) in cast.iter().zip(halves) {
+        let actor = start(half, &mut survivor);
+        actor.run_to(track, track.len());
+        standing.push(actor);
+    }
+    (survivor, standing)
+}
+
+fn start(case: &Case, survivor: &mut Survivor) -> Actor {
+    let actor = Actor::start(survivor.stage(), case.script);
+    while actor.is(Phase::Meeting) {
+        (case.assist)(survivor);
+        actor.go_on();
+    }
+    assert!(actor.is(Phase::Begun), "{}: the operation does not begin", case.name);
+    actor
+}
+
+/// Steps all actors of a case once and writes down where they come by.
+pub(crate) fn rehearse(case: &Case, all: &[Case], board: &'static Board, tape: &Tape) -> Result<Rehearsed, String> {
+    let cast = cast_of(case, all)?;
+    let mut halves: Vec<Track> = Vec::new();
+    for (number, half) in case.halves.iter().enumerate() {
+        stage(board, 10 * FAIL_SAFE_SECONDS, || {
+            let (mut survivor, _standing) = set_the_scene(case, &cast[..number], &halves, board);
+            let actor = start(&cast[number], &mut survivor);
+            actor.rehearse(tape, Some(half.steps), || survivor.shared());
+        })?;
+        halves.push(tape.track());
+    }
+    stage(board, 10 * FAIL_SAFE_SECONDS, || {
+        let (mut survivor, standing) = set_the_scene(case, &cast, &halves, board);
+        let actor = start(case, &mut survivor);
+        standing.into_iter().for_each(Actor::kill);
+        actor.rehearse(tape, None, || survivor.shared());
+        actor.finish();
+    })?;
+    Ok(Rehearsed { case: case.clone(), halves, track: tape.track() })
+}
+
+fn cast_of(case: &Case, all: &[Case]) -> Result<Vec<Case>, String> {
+    let find = |name: &str| all.iter().find(|case| case.name == name).cloned();
+    case.halves.iter().map(|half| find(half.case).ok_or_else(|| format!("no case {:?}", half.case))).collect()
+}
+
+/// Kills or stops the actor after `n` instructions and checks everything.
+pub(crate) fn play(
+    rehearsed: &Rehearsed,
+    all: &[Case],
+    board: &'static Board,
+    fate: Fate,
+    n: u32,
+) -> Result<(), Violation> {
+    let Rehearsed { case, halves, track } = rehearsed;
+    let result = cast_of(case, all).and_then(|cast| {
+        stage(board, FAIL_SAFE_SECONDS, || {
+            let (mut survivor, standing) = set_the_scene(case, &cast, halves, board);
+            let actor = start(case, &mut survivor);
+            let dead = standing.len();
+            standing.into_iter().for_each(Actor::kill);
+            actor.run_to(track, n);
+            match fate {
+                Fate::Killed => {
+                    actor.kill();
+                    after_a_death(&mut survivor, case);
+                }
+                Fate::Stopped => while_stopped(&mut survivor, case, actor, dead),
+            }
+            survivor.settle();
+            survivor.end();
+        })
+    });
+    result.map_err(|what| Violation { case: case.name.into(), fate, n, address: track.address(n), what })
+}
+
+/// The survivor goes on before anything is recovered, recovers, and a newcomer finds room.
+fn after_a_death(survivor: &mut Survivor, case: &Case) {
+    survivor.everything(case.uses_up);
+    (case.meanwhile)(survivor);
+    survivor.me.recover().unwrap();
+    survivor.assert_recovered(0);
+    survivor.welcome_guest(false);
+    survivor.see_off_guest();
+    survivor.everything(false);
+}
+
+/// The survivor does everything while the actor stands still; then the actor goes on to a good end.
+fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor, dead: usize) {
+    survivor.everything(case.uses_up);
+    (case.meanwhile)(survivor);
+    let before = survivor.me.reclaimed().leases;
+    survivor.me.recover().unwrap();
+    let recovered = survivor.me.reclaimed().leases - before;
+    assert!(recovered <= dead as u64, "recovered {recovered} members, where only {dead} were dead");
+    survivor.welcome_guest(case.uses_up);
+    survivor.verify("while somebody is stopped");
+    let report = survivor.space.check();
+    assert!(report.is_clean(), "while somebody is stopped: {report:#?}");
+    actor.finish();
+    survivor.verify("after the stopped one went on");
+    survivor.me.recover().unwrap();
+    survivor.see_off_guest();
+    survivor.everything(false);
+}

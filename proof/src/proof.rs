@@ -1,0 +1,130 @@
+//! The command: which points are played, and what is printed.
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::case::Case;
+use crate::cases;
+use crate::point::{Fate, Rehearsed, Violation};
+use crate::pool::{Pool, Tally};
+use crate::sys::{self, Status};
+
+/// Kill and stop a member after every instruction of every operation, and look at what is left.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// What fits into ten minutes on two slow processors: every instruction of every operation, a sample of the rest.
+    #[arg(long)]
+    quick: bool,
+    /// Only the cases whose name contains this.
+    #[arg(long)]
+    case: Option<String>,
+    /// Only after this many instructions.
+    #[arg(long)]
+    at: Option<u32>,
+    /// Only this fate: killed or stopped.
+    #[arg(long, value_parser = ["killed", "stopped"])]
+    fate: Option<String>,
+}
+
+/// Whether this process may trace its children.
+fn may_trace() -> bool {
+    // SAFETY: the harness has one thread.
+    let Some(pid) = (unsafe { sys::fork() }) else { sys::exit(i32::from(!sys::ask_to_be_traced())) };
+    sys::wait(pid) == Status::Exited(0)
+}
+
+pub(crate) fn main() -> ExitCode {
+    let options = Options::parse();
+    if !may_trace() {
+        println!("SKIPPED: this system does not permit ptrace");
+        return ExitCode::SUCCESS;
+    }
+    let started = Instant::now();
+    let mut proof = Proof { pool: Pool::new(), all: cases::all(), options, tally: Tally::default(), failed: 0 };
+    println!("{:<46} {:>12} {:>9} {:>9} {:>11}", "operation", "instructions", "killed", "stopped", "violations");
+    proof.operations();
+    let Proof { tally, failed, .. } = proof;
+    println!(
+        "\n{} points killed, {} points stopped, {} violations, {:.0} s",
+        tally.killed,
+        tally.stopped,
+        tally.violations + failed,
+        started.elapsed().as_secs_f32()
+    );
+    if tally.drifted > 0 {
+        println!("{} of the points were at another instruction than the rehearsal's", tally.drifted);
+    }
+    if tally.violations + failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+struct Proof {
+    pool: Pool,
+    all: Vec<Case>,
+    options: Options,
+    tally: Tally,
+    /// Cases that could not be rehearsed.
+    failed: u64,
+}
+
+impl Proof {
+    fn is_wanted(&self, name: &str) -> bool {
+        self.options.case.as_ref().is_none_or(|part| name.contains(part.as_str()))
+    }
+
+    fn operations(&mut self) {
+        for case in self.all.clone() {
+            if self.is_wanted(case.name) {
+                self.operation(&case);
+            }
+        }
+    }
+
+    fn operation(&mut self, case: &Case) {
+        let rehearsed = match self.pool.rehearse(case, &self.all) {
+            Ok(rehearsed) => rehearsed,
+            Err(what) => {
+                self.failed += 1;
+                println!("{:<46} FAILED while rehearsed: {what}", case.name);
+                return;
+            }
+        };
+        let mut points = Vec::new();
+        for fate in [Fate::Killed, Fate::Stopped] {
+            if self.options.fate.as_ref().is_none_or(|only| only == fate.verb()) {
+                points.extend((1..=rehearsed.track.len()).map(|n| (fate, n)));
+            }
+        }
+        points.retain(|(_, n)| self.options.at.is_none_or(|only| only == *n));
+        let (tally, violations) = self.pool.play(&rehearsed, &self.all, &points);
+        self.tally += tally;
+        let Tally { killed, stopped, violations: count, .. } = tally;
+        println!("{:<46} {:>12} {killed:>9} {stopped:>9} {count:>11}", case.name, rehearsed.track.len());
+        violations.iter().for_each(|violation| report(violation, &rehearsed));
+    }
+}
+
+fn report(violation: &Violation, rehearsed: &Rehearsed) {
+    let Violation { case, fate, n, address, what } = violation;
+    println!("  VIOLATION: {} after {n} of {} instructions", fate.verb(), rehearsed.track.len());
+    println!("    at {address:#x} {}", symbol(*address).unwrap_or_default());
+    what.lines().for_each(|line| println!("    {line}"));
+    println!("    again: cargo proof --case {case:?} --at {n} --fate {}", fate.verb());
+}
+
+/// The function at an address, where `addr2line` is installed.
+fn symbol(address: u64) -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let first = maps.lines().find(|line| line.ends_with(&*program.to_string_lossy()))?;
+    let base = u64::from_str_radix(first.split('-').next()?, 16).ok()?;
+    let output = Command::new("addr2line")
+        .args(["-Cfipe"])
+        .arg(&program)
+        .arg(format!("{:#x}", address.checked_sub(base)?))
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', " "))
+}

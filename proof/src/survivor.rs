@@ -1,0 +1,313 @@
+//! The member that lives: what it holds meanwhile, the full set of operations it must finish, and what must be true then.
+
+use std::alloc::Layout;
+
+use tenure::{Backend, BlockOwner, Held, LeaseId, Local, Member, OpenHandleError, Scratch, Space, Token};
+
+use crate::board::Board;
+use crate::case::{KIND, Size, Stage};
+
+/// The contents of a handle or block of so many bytes.
+pub(crate) fn payload(len: usize) -> Vec<u8> {
+    vec![len as u8 | 1; len]
+}
+
+pub(crate) fn layout(len: usize) -> Layout {
+    Layout::from_size_align(len, 16).unwrap()
+}
+
+/// Whether every byte is as [`payload`] has it.
+pub(crate) fn is_intact(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == bytes.len() as u8 | 1)
+}
+
+pub(crate) fn fill(local: &Local<'_>, block: Scratch) {
+    // SAFETY: the caller's own block, at least that long.
+    unsafe { local.address(block).write_bytes(block.len as u8 | 1, block.len) };
+}
+
+pub(crate) fn is_block_intact(local: &Local<'_>, block: Scratch) -> bool {
+    // SAFETY: as above.
+    is_intact(unsafe { std::slice::from_raw_parts(local.address(block), block.len) })
+}
+
+/// What was taken: a result, or nothing because others have it all, where that may be.
+fn taken<T, E: std::fmt::Display>(result: Result<T, E>, may_fail: bool) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if may_fail && error.to_string().contains("exhausted") => None,
+        Err(error) => panic!("the survivor was refused: {error}"),
+    }
+}
+
+/// The survivor. It never leaves memory: its process ends without clean-up.
+pub(crate) struct Survivor {
+    pub(crate) space: &'static Space,
+    pub(crate) me: &'static Member,
+    pub(crate) local: Local<'static>,
+    size: Size,
+    pub(crate) board: &'static Board,
+    /// Handles that must stay as they are.
+    pub(crate) held: Vec<Held>,
+    /// Their tokens, and others that scripts want to know.
+    pub(crate) tokens: Vec<Token>,
+    /// Blocks that must stay as they are.
+    pub(crate) blocks: Vec<Scratch>,
+    /// Blocks that somebody else may have freed or not.
+    pub(crate) given: Vec<Scratch>,
+    /// Another member, that joins while somebody is stopped.
+    guest: Option<(Member, Held, Scratch)>,
+    pub(crate) bytes: *const u8,
+    pub(crate) byte_count: usize,
+}
+
+impl Survivor {
+    pub(crate) fn new(size: Size, board: &'static Board) -> Self {
+        let space: &'static Space = Box::leak(Box::new(size.options().memfd().unwrap()));
+        let me: &'static Member = Box::leak(Box::new(space.join().unwrap()));
+        let byte_count = space.bytes() as usize;
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&space.fd().unwrap());
+        let mut survivor = Self {
+            space,
+            me,
+            local: me.local(),
+            size,
+            board,
+            held: Vec::new(),
+            tokens: Vec::new(),
+            blocks: Vec::new(),
+            given: Vec::new(),
+            guest: None,
+            bytes: crate::sys::look_at(fd, byte_count),
+            byte_count,
+        };
+        for len in [8, 100, 32] {
+            survivor.create(len);
+        }
+        let block = survivor.local.alloc(layout(200)).unwrap();
+        fill(&survivor.local, block);
+        survivor.blocks.push(block);
+        survivor
+    }
+
+    pub(crate) fn stage(&self) -> Stage<'_> {
+        Stage { space: self.space, tokens: &self.tokens, board: self.board }
+    }
+
+    /// A sum over all shared bytes.
+    pub(crate) fn shared(&self) -> u64 {
+        // SAFETY: mapped for good, as many bytes, a multiple of 8; the only other process that writes is stopped.
+        let words = unsafe { std::slice::from_raw_parts(self.bytes.cast::<u64>(), self.byte_count / 8) };
+        words.iter().fold(0, |sum: u64, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    }
+
+    /// Creates a handle that must stay.
+    pub(crate) fn create(&mut self, len: usize) -> Token {
+        let held = self.local.create(KIND, &payload(len)).unwrap();
+        self.held.push(held);
+        let token = self.local.token(&held);
+        self.tokens.push(token);
+        token
+    }
+
+    /// Opens the handle that somebody passed; if it is over, that is as well.
+    pub(crate) fn open_posted(&mut self, slot: usize) {
+        let Some(token) = self.posted(slot) else { return };
+        match self.local.open(KIND, token) {
+            Ok(held) => self.held.push(held),
+            Err(OpenHandleError::Stale { .. }) => {}
+            Err(error) => panic!("{token}: {error}"),
+        }
+    }
+
+    /// The token somebody passed.
+    pub(crate) fn posted(&self, slot: usize) -> Option<Token> {
+        Token::try_from(self.board.read(slot)).ok()
+    }
+
+    /// Lets go of the handle that it held last.
+    pub(crate) fn close_last(&mut self) {
+        let held = self.held.pop().unwrap();
+        self.local.close(held).unwrap();
+    }
+
+    /// Everything a member can do, on every size; whatever it takes it gives back.
+    pub(crate) fn everything(&mut self, may_fail: bool) {
+        for at in 0..self.tokens.len() {
+            // Some are over by now.
+            if let Ok(held) = self.local.open(KIND, self.tokens[at]) {
+                assert!(is_intact(self.local.get(&held).unwrap()), "a shared handle changed");
+                self.local.close(held).unwrap();
+            }
+        }
+        everything(self.me, &mut self.local, self.size, may_fail);
+        self.verify("meanwhile");
+    }
+
+    /// Everything that is held is as it was.
+    pub(crate) fn verify(&self, when: &str) {
+        for held in &self.held {
+            let bytes = self.local.get(held).unwrap_or_else(|error| panic!("{when}: lost: {error}"));
+            assert!(is_intact(bytes), "{when}: a handle's payload changed");
+        }
+        for block in &self.blocks {
+            assert!(is_block_intact(&self.local, *block), "{when}: a block changed");
+        }
+    }
+
+    /// A new member comes, works and stays.
+    pub(crate) fn welcome_guest(&mut self, may_fail: bool) {
+        let guest = self.space.join().unwrap();
+        let mut local = guest.local();
+        everything(&guest, &mut local, self.size, may_fail);
+        let created = taken(local.create(KIND, &payload(100)), may_fail);
+        if let Some(held) = created {
+            let block = taken(local.alloc(layout(60)), may_fail);
+            let block = block.inspect(|block| fill(&local, *block)).unwrap_or(Scratch { offset: 0, len: 0 });
+            drop(local);
+            self.guest = Some((guest, held, block));
+        }
+    }
+
+    /// What the guest held is as it was; it leaves.
+    pub(crate) fn see_off_guest(&mut self) {
+        let Some((guest, held, block)) = self.guest.take() else { return };
+        let mut local = guest.local();
+        let bytes = local.get(&held).unwrap_or_else(|error| panic!("the guest lost a handle: {error}"));
+        assert!(is_intact(bytes), "the guest's handle changed");
+        if block.len > 0 {
+            assert!(is_block_intact(&local, block), "the guest's block changed");
+            local.free(block).unwrap();
+        }
+        local.close(held).unwrap();
+        drop(local);
+        guest.leave().unwrap();
+    }
+
+    /// Nobody who is dead has a lease any more; `others` are alive besides the survivor.
+    pub(crate) fn assert_recovered(&self, others: usize) {
+        let live = self.space.leases().iter().filter(|lease| lease.live && lease.held != Some(true)).count();
+        assert_eq!(live, 0, "a dead member was not recovered");
+        let live = self.space.leases().iter().filter(|lease| lease.live).count();
+        assert!(live <= 1 + others, "{live} members");
+    }
+
+    /// Alone and quiet: there is exactly what the survivor holds.
+    pub(crate) fn settle(&mut self) {
+        for block in self.space.blocks() {
+            if matches!(block.owner, BlockOwner::Pinned { .. }) {
+                self.me.free_pinned(block.offset).unwrap();
+            }
+        }
+        for block in std::mem::take(&mut self.given) {
+            // Or somebody had freed it.
+            let _ = self.local.free(block);
+        }
+        self.verify("afterwards");
+        let report = self.space.check_quiet();
+        assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
+        let stats = &report.stats;
+        let me = self.me.lease();
+        let attached = self.held.iter().filter(|held| self.local.get(held).unwrap().len() > 32).count();
+        let found = (stats.members_live, stats.handles_live, stats.blocks_leased, stats.blocks_attached);
+        let expected = (1, self.held.len() as u64, self.blocks.len() as u64, attached as u64);
+        assert_eq!(found, expected, "members, handles, blocks and attached blocks: lost or leaked");
+        assert_eq!(stats.blocks_pinned, 0, "a pinned block is left");
+        assert_eq!(stats.handles_by_lease[usize::from(me.index)], expected.1, "handles held by the survivor");
+        for handle in self.space.handles() {
+            let others = handle.holders.len() - u32::from(handle.holders.contains(me.index));
+            assert!(others == 0, "{handle:?} is held by somebody who is not there");
+        }
+    }
+
+    /// Gives up everything; then all there is can be had, and after leaving nothing is in use.
+    pub(crate) fn end(mut self) {
+        self.held.drain(..).for_each(|held| self.local.close(held).unwrap());
+        self.blocks.drain(..).for_each(|block| self.local.free(block).unwrap());
+        let (space, me, size) = (self.space, self.me, self.size);
+        drop(self);
+        let retired = space.stats().handles_retired;
+        me.trim().unwrap();
+        let mut local = me.local();
+        let (handles, units) = use_up(&mut local, size);
+        assert_eq!(handles + retired, u64::from(size.handles), "handles that could be created");
+        assert_eq!(units, u64::from(size.units), "units that could be allocated");
+        drop(local);
+        // SAFETY: it came from a box, and nothing borrows from it any more.
+        let me = unsafe { Box::from_raw(std::ptr::from_ref(me).cast_mut()) };
+        me.leave().unwrap();
+        let report = space.check();
+        assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
+        let stats = report.stats;
+        let left = stats.handles_live + stats.handles_claimed + stats.blocks_live() + stats.bytes_owned;
+        assert_eq!(left, 0, "after everybody left: {stats:?}");
+        let leases = space.leases();
+        assert!(leases.iter().all(|lease| !lease.live && lease.held == Some(false)), "{leases:?}");
+    }
+}
+
+/// Every operation of a member, on every size.
+pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, may_fail: bool) {
+    let unit = size.unit_bytes;
+    for len in [8, 100, 300] {
+        let Some(held) = taken(local.create(KIND, &payload(len)), may_fail) else { continue };
+        let token = local.token(&held);
+        let again = local.open(KIND, token).unwrap();
+        assert!(is_intact(local.get(&again).unwrap()), "a new handle's payload changed");
+        local.close(held).unwrap();
+        local.close(again).unwrap();
+        assert!(matches!(local.open(KIND, token), Err(OpenHandleError::Stale { .. })), "{token} is not stale");
+    }
+    let mut other = me.local();
+    for len in [16, 100, unit / 2, unit + 1] {
+        let Some(block) = taken(local.alloc(layout(len)), may_fail) else { continue };
+        fill(local, block);
+        let Some(grown) = taken(local.realloc(block, layout(2 * len)), may_fail) else {
+            local.free(block).unwrap();
+            continue;
+        };
+        fill(local, grown);
+        let Some(shrunk) = taken(local.realloc(grown, layout(len)), may_fail) else {
+            local.free(grown).unwrap();
+            continue;
+        };
+        other.free(shrunk).unwrap();
+    }
+    if let Some(block) = taken(local.alloc(layout(100)), may_fail) {
+        fill(local, block);
+        match taken(local.create_with(KIND, block), may_fail) {
+            Some(held) => local.close(held).unwrap(),
+            None => local.free(block).unwrap(),
+        }
+    }
+    if let Some(block) = taken(me.alloc(layout(48)), may_fail) {
+        let pinned = block.pin().map_err(|(error, _)| error).unwrap();
+        me.free_pinned(pinned).unwrap();
+    }
+}
+
+/// Takes all handles and all units, and gives them back; how many there were.
+fn use_up(local: &mut Local<'_>, size: Size) -> (u64, u64) {
+    let mut held = Vec::with_capacity(size.handles as usize);
+    while let Ok(one) = local.create(KIND, b"x") {
+        held.push(one);
+    }
+    let mut blocks = Vec::with_capacity(size.units as usize);
+    while let Ok(block) = local.alloc(layout(size.unit_bytes)) {
+        blocks.push(block);
+    }
+    let found = (held.len() as u64, blocks.len() as u64);
+    held.into_iter().for_each(|held| local.close(held).unwrap());
+    blocks.into_iter().for_each(|block| local.free(block).unwrap());
+    found
+}
+
+/// The lease that somebody posted.
+pub(crate) fn posted_lease(board: &Board, slot: usize) -> LeaseId {
+    LeaseId { index: board.read(slot) as u8, epoch: board.read(slot + 1) }
+}
+
+/// Removes a named space, if it is there.
+pub(crate) fn remove(name: &str) {
+    let _ = Space::remove(Backend::Shm, name, true);
+}

@@ -1,0 +1,150 @@
+//! Processes, tracing and shared pages: the few calls of the operating system that the harness needs.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use libc::{c_long, pid_t};
+
+/// How a child's state changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Stopped(i32),
+    Exited(i32),
+    Killed(i32),
+}
+
+/// Forks; `None` in the child, which is killed when its parent's thread ends.
+///
+/// # Safety
+///
+/// The process has one thread, so that the child may do anything.
+pub(crate) unsafe fn fork() -> Option<pid_t> {
+    // SAFETY: no pointers; one thread, as the caller promises.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        // SAFETY: no pointers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        return None;
+    }
+    Some(pid)
+}
+
+/// Ends the process without any clean-up.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: no pointers, does not return.
+    unsafe { libc::_exit(code) }
+}
+
+pub(crate) fn wait(pid: pid_t) -> Status {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is ours.
+        let found = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        if found == pid {
+            break;
+        }
+        let error = std::io::Error::last_os_error();
+        assert!(error.kind() == std::io::ErrorKind::Interrupted, "waitpid {pid}: {error}");
+    }
+    if libc::WIFSTOPPED(status) {
+        Status::Stopped(libc::WSTOPSIG(status))
+    } else if libc::WIFEXITED(status) {
+        Status::Exited(libc::WEXITSTATUS(status))
+    } else {
+        Status::Killed(libc::WTERMSIG(status))
+    }
+}
+
+/// Sends SIGKILL to a child of ours and waits until it is gone.
+pub(crate) fn kill(pid: pid_t) {
+    // SAFETY: no pointers; a child that was not waited for yet, so the number is its own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    while matches!(wait(pid), Status::Stopped(_)) {}
+}
+
+/// Has this process killed by SIGALRM after so many seconds: the fail-safe against waiting for ever.
+pub(crate) fn alarm(seconds: u32) {
+    // SAFETY: no pointers.
+    unsafe { libc::alarm(seconds) };
+}
+
+/// Keeps this process and its children on one processor, where switching between them is cheapest.
+pub(crate) fn stay_on_cpu(number: usize) {
+    // SAFETY: a zeroed set is a valid empty one, and it is ours. Failure costs time only.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(number, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
+/// Zeroed memory that this process shares with the children it forks from now on. It is never unmapped.
+pub(crate) fn shared_pages(bytes: usize) -> *mut u8 {
+    map(bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+}
+
+/// A look at the bytes of a file. It is never unmapped.
+pub(crate) fn look_at(fd: i32, bytes: usize) -> *const u8 {
+    map(bytes, libc::PROT_READ, 0, fd)
+}
+
+fn map(bytes: usize, protection: i32, flags: i32, fd: i32) -> *mut u8 {
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let base = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED | flags, fd, 0) };
+    assert!(base != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+    base.cast()
+}
+
+/// Has the parent trace this process.
+pub(crate) fn ask_to_be_traced() -> bool {
+    // SAFETY: no pointers are used by this request.
+    unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0 }
+}
+
+fn ptrace(request: libc::c_uint, pid: pid_t, address: usize, data: usize) -> c_long {
+    // SAFETY: only requests that take numbers in place of the pointers are made here.
+    unsafe { libc::ptrace(request, pid, address as *mut c_void, data as *mut c_void) }
+}
+
+/// The tracee dies with its tracer.
+pub(crate) fn die_with_me(pid: pid_t) {
+    ptrace(libc::PTRACE_SETOPTIONS, pid, 0, libc::PTRACE_O_EXITKILL as usize);
+}
+
+/// Runs one instruction.
+pub(crate) fn step(pid: pid_t) -> Status {
+    assert!(ptrace(libc::PTRACE_SINGLESTEP, pid, 0, 0) == 0, "step: {}", std::io::Error::last_os_error());
+    wait(pid)
+}
+
+/// Runs on until the next stop.
+pub(crate) fn resume(pid: pid_t) -> Status {
+    assert!(ptrace(libc::PTRACE_CONT, pid, 0, 0) == 0, "continue: {}", std::io::Error::last_os_error());
+    wait(pid)
+}
+
+const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
+const INSTRUCTION_POINTER: usize = std::mem::offset_of!(libc::user_regs_struct, rip);
+
+/// The address of the next instruction.
+pub(crate) fn instruction_pointer(pid: pid_t) -> u64 {
+    let mut word: c_long = 0;
+    // The C library's wrapper returns the word itself; a pointer to it is what the system call takes.
+    // SAFETY: `word` is ours.
+    unsafe {
+        libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKUSER, pid, INSTRUCTION_POINTER, &raw mut word);
+    }
+    word as u64
+}
+
+/// Sets the one breakpoint, in a debug register, or takes it away. False: this machine has none.
+pub(crate) fn set_breakpoint(pid: pid_t, address: Option<u64>) -> bool {
+    let poke = |register: usize, value: u64| {
+        ptrace(libc::PTRACE_POKEUSER, pid, DEBUG_REGISTERS + register * 8, value as usize) == 0
+    };
+    match address {
+        Some(address) => poke(0, address) && poke(7, 1),
+        None => poke(7, 0),
+    }
+}
