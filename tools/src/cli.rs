@@ -12,7 +12,7 @@ use crate::worker::{Orders, Sabotage};
 
 /// Inspect, check and clean segments of handles and scratch memory; replay recordings on one; see it survive.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "tenure", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do; without it, the demo.
     #[command(subcommand)]
