@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use common::{layout, member, recovery, slab, words};
 use proptest::prelude::*;
-use tenure_slab::{Payload, Token};
+use tenure_slab::{Contents, INLINE_BYTES, Payload, Token};
 
 #[test]
 fn regress_lost_hints_are_found() {
@@ -68,7 +68,9 @@ proptest! {
                 }
                 4 => {
                     if let Some(h) = held.get(pick % held.len().max(1)) {
-                        let _ = slab.read(*h);
+                        if let Ok((_, Contents::Inline { len, .. })) = slab.read(*h) {
+                            prop_assert!(len <= INLINE_BYTES);
+                        }
                         let _ = slab.kind(*h);
                     }
                 }
