@@ -150,7 +150,7 @@ impl Slab<'_> {
 
     /// Decides whether nobody holds a handle, and if so ends its generation.
     ///
-    /// Whoever clears a bit calls it afterwards [I5]. The tag makes reading the set and ending the generation one
+    /// Whoever clears a bit calls it afterwards `[I5]`. The tag makes reading the set and ending the generation one
     /// decision: an opener that slips in between takes the tag back, a newer closer overwrites it, and our CAS fails.
     /// The stripe is locked, because two threads of one process would share a tag.
     ///

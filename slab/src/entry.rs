@@ -197,7 +197,7 @@ impl Bits<'_> {
         }
     }
 
-    /// Clears a lease's bit; whoever calls it runs `finish` afterwards [I5].
+    /// Clears a lease's bit; whoever calls it runs `finish` afterwards `[I5]`.
     pub(crate) fn clear(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in whoever frees the entry.

@@ -101,19 +101,19 @@ pub enum Problem {
         /// Index of the handle.
         index: u32,
     },
-    /// INIT or LIVE without a holder: `finish` is missing [I5].
+    /// INIT or LIVE without a holder: `finish` is missing `[I5]`.
     #[error("handle {index}: in use, but held by nobody")]
     Unheld {
         /// Index of the handle.
         index: u32,
     },
-    /// FREE or RETIRED with a bit of a living lease [I6], or with a tag.
+    /// FREE or RETIRED with a bit of a living lease `[I6]`, or with a tag.
     #[error("handle {index}: held, but not in use")]
     HeldUnused {
         /// Index of the handle.
         index: u32,
     },
-    /// A bit of a lease that is not LIVE [I1].
+    /// A bit of a lease that is not LIVE `[I1]`.
     #[error("handle {index}: held by lease {lease}, which is not live")]
     DeadHolder {
         /// Index of the handle.
@@ -121,7 +121,7 @@ pub enum Problem {
         /// The lease.
         lease: u8,
     },
-    /// A bit whose group is not in the lease's group map [I8].
+    /// A bit whose group is not in the lease's group map `[I8]`.
     #[error("handle {index}: held by lease {lease}, whose group map does not say so")]
     Unmapped {
         /// Index of the handle.

@@ -212,7 +212,7 @@ impl Slab<'_> {
         Err(self.refuted(index, generation, seen))
     }
 
-    /// Sets the group's bit in the member's map before any holder bit of the group [I8].
+    /// Sets the group's bit in the member's map before any holder bit of the group `[I8]`.
     #[inline]
     pub(crate) fn mark_group(&self, holdings: &Holdings, index: u32) {
         let group = index / 64;

@@ -30,7 +30,7 @@ pub enum Contents {
 impl<'a> Slab<'a> {
     /// Whether a generation of a handle is issued and not over, or is being created: INIT or LIVE.
     ///
-    /// A block attached to a generation for which this is false is garbage [I13], for good.
+    /// A block attached to a generation for which this is false is garbage `[I13]`, for good.
     #[inline]
     #[must_use]
     pub fn is_current(&self, index: u32, generation: u64) -> bool {
@@ -64,7 +64,7 @@ impl<'a> Slab<'a> {
     /// # Safety
     ///
     /// The count that `held` stands for is not closed before the last use of the result, and the lease it belongs to is
-    /// not recovered. Then the entry stays LIVE [I6] and nobody writes its payload.
+    /// not recovered. Then the entry stays LIVE `[I6]` and nobody writes its payload.
     #[cfg(not(loom))]
     #[inline]
     pub unsafe fn get<'h>(&self, held: Held) -> Result<(u64, Payload<'h>), Stale>

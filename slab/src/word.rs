@@ -56,7 +56,7 @@ impl Snapshot {
         )
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
