@@ -20,18 +20,47 @@ pub(crate) enum Phase {
 
 const TEXT: usize = 4000;
 
+/// A text in shared memory: one process writes it and ends, or stops writing, before another reads it.
+#[repr(C)]
+pub(crate) struct Text {
+    len: AtomicU32,
+    bytes: UnsafeCell<[u8; TEXT]>,
+}
+
+// SAFETY: as the type says.
+unsafe impl Sync for Text {}
+
+impl Text {
+    pub(crate) fn write(&self, text: &str) {
+        let bytes = &text.as_bytes()[..text.len().min(TEXT)];
+        // SAFETY: nobody reads before the length is stored, and the writer is alone.
+        unsafe { (&mut *self.bytes.get())[..bytes.len()].copy_from_slice(bytes) };
+        self.len.store(bytes.len() as u32, Ordering::Release);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.len.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn read(&self) -> String {
+        let len = (self.len.load(Ordering::Acquire) as usize).min(TEXT);
+        // SAFETY: the writer is done.
+        String::from_utf8_lossy(unsafe { &(&*self.bytes.get())[..len] }).into_owned()
+    }
+}
+
 #[repr(C)]
 pub(crate) struct Board {
     phase: AtomicU32,
-    text_bytes: AtomicU32,
     /// Points whose instruction was not the recorded one.
     pub(crate) drifted: AtomicU64,
     mail: [AtomicU64; 8],
-    text: UnsafeCell<[u8; TEXT]>,
+    text: Text,
 }
-
-// SAFETY: everything but the text is atomic; the text is written by one process that ends then, and read afterwards.
-unsafe impl Sync for Board {}
 
 impl Board {
     pub(crate) fn new() -> &'static Self {
@@ -41,7 +70,7 @@ impl Board {
 
     pub(crate) fn clear(&self) {
         self.set_phase(Phase::Preparing);
-        self.text_bytes.store(0, Ordering::Relaxed);
+        self.text.clear();
         self.mail.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
@@ -64,19 +93,13 @@ impl Board {
 
     /// Keeps the first text only: what follows are consequences.
     pub(crate) fn complain(&self, text: &str) {
-        if self.text_bytes.load(Ordering::Relaxed) != 0 {
-            return;
+        if self.text.is_empty() {
+            self.text.write(text);
         }
-        let bytes = &text.as_bytes()[..text.len().min(TEXT)];
-        // SAFETY: the writer ends after this, and the reader waits for its end.
-        unsafe { (&mut *self.text.get())[..bytes.len()].copy_from_slice(bytes) };
-        self.text_bytes.store(bytes.len() as u32, Ordering::Release);
     }
 
     pub(crate) fn complaint(&self) -> String {
-        let bytes = (self.text_bytes.load(Ordering::Acquire) as usize).min(TEXT);
-        // SAFETY: as above.
-        String::from_utf8_lossy(unsafe { &(&*self.text.get())[..bytes] }).into_owned()
+        self.text.read()
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Half {
     pub(crate) case: &'static str,
     /// After so many of its shared steps: stores that others see, and system calls. More than it has: after the last.
     pub(crate) steps: u32,
+    /// It runs only when those before it are dead: a recoverer who dies.
+    pub(crate) late: bool,
 }
 
 /// One operation.
@@ -143,7 +145,7 @@ impl Case {
     }
 
     pub(crate) fn half(mut self, case: &'static str, steps: u32) -> Self {
-        self.halves.push(Half { case, steps });
+        self.halves.push(Half { case, steps, late: false });
         self
     }
 

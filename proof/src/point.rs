@@ -73,17 +73,48 @@ pub(crate) fn name_of(pid: u64) -> String {
     format!("proof-{pid}")
 }
 
-/// Where a traced process stands at last.
-fn set_the_scene(case: &Case, cast: &[Case], halves: &[Track], board: &'static Board) -> (Survivor, Vec<Actor>) {
-    let mut survivor = Survivor::new(case.size, board);
-    (case.before)(&mut survivor);
-    let mut standing = Vec::new();
-    for (half, track) in cast.iter().zip(halves) {
-        let actor = start(half, &mut survivor);
-        actor.run_to(track, track.len());
-        standing.push(actor);
+/// Everybody on stage: who will be dead stands where he dies, or waits for those who die before him.
+struct Scene {
+    survivor: Survivor,
+    early: Vec<Actor>,
+    late: Vec<(Actor, usize)>,
+}
+
+impl Scene {
+    /// The first of the cast, as many as there are tracks for; of `late` ones all.
+    fn new(case: &Case, cast: &[Case], tracks: &[Track], board: &'static Board) -> Self {
+        let mut survivor = Survivor::new(case.size, board);
+        (case.before)(&mut survivor);
+        cast.iter().for_each(|half| (half.before)(&mut survivor));
+        let mut scene = Self { survivor, early: Vec::new(), late: Vec::new() };
+        let early = |at: &usize| !case.halves[*at].late;
+        for at in (0..tracks.len()).filter(early) {
+            let actor = start(&cast[at], &mut scene.survivor);
+            actor.run_to(&tracks[at], tracks[at].len());
+            scene.early.push(actor);
+        }
+        scene
     }
-    (survivor, standing)
+
+    /// Everybody else comes; then those who are to be dead die, one after the other. The actor left is the case's own.
+    fn begin(&mut self, case: &Case, cast: &[Case], tracks: &[Track]) -> Actor {
+        for at in (0..cast.len()).filter(|at| case.halves[*at].late) {
+            self.late.push((start(&cast[at], &mut self.survivor), at));
+        }
+        let actor = start(case, &mut self.survivor);
+        self.early.drain(..).for_each(Actor::kill);
+        while let Some((half, at)) = (!self.late.is_empty()).then(|| self.late.remove(0)) {
+            let Some(track) = tracks.get(at) else {
+                self.late.insert(0, (half, at));
+                break;
+            };
+            self.survivor.board.set_phase(Phase::Begun);
+            half.run_to(track, track.len());
+            half.kill();
+        }
+        self.survivor.board.set_phase(Phase::Begun);
+        actor
+    }
 }
 
 fn start(case: &Case, survivor: &mut Survivor) -> Actor {
@@ -102,17 +133,21 @@ pub(crate) fn rehearse(case: &Case, all: &[Case], board: &'static Board, tape: &
     let mut halves: Vec<Track> = Vec::new();
     for (number, half) in case.halves.iter().enumerate() {
         stage(board, 10 * FAIL_SAFE_SECONDS, || {
-            let (mut survivor, _standing) = set_the_scene(case, &cast[..number], &halves, board);
-            let actor = start(&cast[number], &mut survivor);
-            actor.rehearse(tape, Some(half.steps), || survivor.shared());
+            let mut scene = Scene::new(case, &cast, &halves, board);
+            let actor = if half.late {
+                let _own = scene.begin(case, &cast, &halves);
+                scene.late.remove(0).0
+            } else {
+                start(&cast[number], &mut scene.survivor)
+            };
+            actor.rehearse(tape, Some(half.steps), || scene.survivor.shared());
         })?;
         halves.push(tape.track());
     }
     stage(board, 10 * FAIL_SAFE_SECONDS, || {
-        let (mut survivor, standing) = set_the_scene(case, &cast, &halves, board);
-        let actor = start(case, &mut survivor);
-        standing.into_iter().for_each(Actor::kill);
-        actor.rehearse(tape, None, || survivor.shared());
+        let mut scene = Scene::new(case, &cast, &halves, board);
+        let actor = scene.begin(case, &cast, &halves);
+        actor.rehearse(tape, None, || scene.survivor.shared());
         actor.finish();
     })?;
     Ok(Rehearsed { case: case.clone(), halves, track: tape.track() })
@@ -134,23 +169,22 @@ pub(crate) fn play(
     let Rehearsed { case, halves, track } = rehearsed;
     let result = cast_of(case, all).and_then(|cast| {
         stage(board, FAIL_SAFE_SECONDS, || {
-            let (mut survivor, standing) = set_the_scene(case, &cast, halves, board);
-            let actor = start(case, &mut survivor);
-            let dead = standing.len();
-            standing.into_iter().for_each(Actor::kill);
+            let mut scene = Scene::new(case, &cast, halves, board);
+            let actor = scene.begin(case, &cast, halves);
+            let Scene { mut survivor, .. } = scene;
             actor.run_to(track, n);
             match fate {
                 Fate::Killed => {
                     actor.kill();
                     after_a_death(&mut survivor, case);
                 }
-                Fate::Stopped => while_stopped(&mut survivor, case, actor, dead),
+                Fate::Stopped => while_stopped(&mut survivor, case, actor),
             }
             survivor.settle();
             survivor.end();
         })
     });
-    result.map_err(|what| Violation { case: case.name.into(), fate, n, address: track.address(n), what })
+    result.map_err(|what| Violation { case: crate::pool::title(case), fate, n, address: track.address(n), what })
 }
 
 /// The survivor goes on before anything is recovered, recovers, and a newcomer finds room.
@@ -165,7 +199,8 @@ fn after_a_death(survivor: &mut Survivor, case: &Case) {
 }
 
 /// The survivor does everything while the actor stands still; then the actor goes on to a good end.
-fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor, dead: usize) {
+fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor) {
+    let dead = case.halves.len();
     survivor.everything(case.uses_up);
     (case.meanwhile)(survivor);
     let before = survivor.me.reclaimed().leases;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::actor::Tape;
-use crate::board::Board;
+use crate::board::{Board, Text};
 use crate::case::Case;
 use crate::point::{Fate, Rehearsed, Violation, play, rehearse};
 use crate::sys::{self, Status};
@@ -37,6 +37,7 @@ struct Desk {
     n: AtomicU32,
     fate: AtomicU32,
     address: AtomicU64,
+    text: Text,
 }
 
 /// The harness's processes.
@@ -71,47 +72,79 @@ impl Pool {
         all: &[Case],
         points: &[(Fate, u32)],
     ) -> (Tally, Vec<Violation>) {
-        let name = rehearsed.case.name;
-        let workers: Vec<_> = (0..self.cpus)
-            .map(|worker| {
-                let (desk, board) = self.desks[worker];
-                desk.clear();
-                board.clear();
-                board.drifted.store(0, Ordering::Relaxed);
-                // SAFETY: the harness has one thread.
-                let pid = unsafe { sys::fork() };
-                let Some(pid) = pid else {
-                    sys::stay_on_cpu(worker);
-                    work(desk, board, rehearsed, all, points.iter().skip(worker).step_by(self.cpus));
-                    sys::exit(0);
+        self.spread(points, |desk, board, mine| {
+            let mut left = ENOUGH;
+            for &(fate, n) in mine {
+                left -= u64::from(!desk.play(board, rehearsed, all, fate, n));
+                if left == 0 {
+                    break;
+                }
+            }
+        })
+    }
+
+    /// Rehearses every case and plays it at its shared steps, every `stride`-th of them.
+    pub(crate) fn play_steps(&self, cases: &[Case], all: &[Case], stride: usize) -> (Tally, Vec<Violation>) {
+        self.spread(cases, |desk, board, mine| {
+            let tape = Tape::new();
+            for (at, case) in mine.enumerate() {
+                let rehearsed = match rehearse(case, all, board, &tape) {
+                    Ok(rehearsed) => rehearsed,
+                    Err(what) => {
+                        desk.note(&Violation { case: title(case), fate: Fate::Killed, n: 0, address: 0, what });
+                        break;
+                    }
                 };
-                pid
-            })
-            .collect();
+                for (step, &n) in rehearsed.track.steps.iter().enumerate() {
+                    let fates = [Fate::Killed, Fate::Stopped];
+                    for fate in fates.into_iter().filter(|fate| {
+                        (step + at + usize::from(*fate == Fate::Stopped)).is_multiple_of(stride)
+                    }) {
+                        desk.play(board, &rehearsed, all, fate, n);
+                    }
+                }
+                if desk.violations.load(Ordering::Relaxed) >= ENOUGH {
+                    break;
+                }
+            }
+        })
+    }
+
+    fn spread<T>(
+        &self,
+        items: &[T],
+        work: impl Fn(&'static Desk, &'static Board, std::iter::StepBy<std::iter::Skip<std::slice::Iter<'_, T>>>),
+    ) -> (Tally, Vec<Violation>) {
+        let mut workers = Vec::new();
+        for (worker, &(desk, board)) in self.desks.iter().enumerate() {
+            desk.clear();
+            board.clear();
+            board.drifted.store(0, Ordering::Relaxed);
+            // SAFETY: the harness has one thread.
+            let pid = unsafe { sys::fork() };
+            let Some(pid) = pid else {
+                sys::stay_on_cpu(worker);
+                work(desk, board, items.iter().skip(worker).step_by(self.cpus));
+                sys::exit(0);
+            };
+            workers.push(pid);
+        }
         let mut tally = Tally::default();
         let mut found = Vec::new();
         for (pid, (desk, board)) in workers.into_iter().zip(&self.desks) {
             let status = sys::wait(pid);
-            assert_eq!(status, Status::Exited(0), "{name}: a worker of the harness ended: {}", board.complaint());
-            let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-            tally += Tally {
-                killed: read(&desk.killed),
-                stopped: read(&desk.stopped),
-                drifted: read(&board.drifted),
-                violations: read(&desk.violations),
-            };
-            if read(&desk.violations) > 0 {
-                found.push(Violation {
-                    case: name.into(),
-                    fate: if desk.fate.load(Ordering::Acquire) == 0 { Fate::Killed } else { Fate::Stopped },
-                    n: desk.n.load(Ordering::Acquire),
-                    address: read(&desk.address),
-                    what: board.complaint(),
-                });
-            }
+            assert_eq!(status, Status::Exited(0), "a worker of the harness ended: {}", board.complaint());
+            tally += desk.tally(board);
+            found.extend(desk.first());
         }
         (tally, found)
     }
+}
+
+/// The case, and who is dead in it.
+pub(crate) fn title(case: &Case) -> String {
+    let dead: Vec<_> = case.halves.iter().map(|half| format!("{}@{}", half.case, half.steps)).collect();
+    if dead.is_empty() { case.name.into() } else { format!("{} [{}]", case.name, dead.join("; ")) }
 }
 
 impl Desk {
@@ -120,32 +153,47 @@ impl Desk {
             counter.store(0, Ordering::Relaxed);
         }
     }
-}
 
-fn work<'a>(
-    desk: &Desk,
-    board: &'static Board,
-    rehearsed: &Rehearsed,
-    all: &[Case],
-    points: impl Iterator<Item = &'a (Fate, u32)>,
-) {
-    let mut first = None;
-    for &(fate, n) in points {
-        let counter = if fate == Fate::Killed { &desk.killed } else { &desk.stopped };
+    /// Plays one point; whether all was well.
+    fn play(&self, board: &'static Board, rehearsed: &Rehearsed, all: &[Case], fate: Fate, n: u32) -> bool {
+        let counter = if fate == Fate::Killed { &self.killed } else { &self.stopped };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Err(violation) = play(rehearsed, all, board, fate, n) {
-            desk.violations.fetch_add(1, Ordering::Relaxed);
-            first.get_or_insert(violation);
-            if desk.violations.load(Ordering::Relaxed) >= ENOUGH {
-                break;
-            }
+        let result = play(rehearsed, all, board, fate, n);
+        if let Err(violation) = &result {
+            self.note(violation);
+        }
+        result.is_ok()
+    }
+
+    /// Counts a violation, and keeps it if it is the first.
+    fn note(&self, violation: &Violation) {
+        if self.violations.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.n.store(violation.n, Ordering::Relaxed);
+            self.fate.store(u32::from(violation.fate == Fate::Stopped), Ordering::Relaxed);
+            self.address.store(violation.address, Ordering::Relaxed);
+            self.text.write(&format!("{}\n{}", violation.case, violation.what));
         }
     }
-    if let Some(violation) = first {
-        desk.n.store(violation.n, Ordering::Relaxed);
-        desk.fate.store(u32::from(violation.fate == Fate::Stopped), Ordering::Relaxed);
-        desk.address.store(violation.address, Ordering::Relaxed);
-        board.clear();
-        board.complain(&violation.what);
+
+    fn tally(&self, board: &Board) -> Tally {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        Tally {
+            killed: read(&self.killed),
+            stopped: read(&self.stopped),
+            drifted: read(&board.drifted),
+            violations: read(&self.violations),
+        }
+    }
+
+    fn first(&self) -> Option<Violation> {
+        let text = self.text.read();
+        let (case, what) = text.split_once('\n')?;
+        (self.violations.load(Ordering::Acquire) > 0).then(|| Violation {
+            case: case.into(),
+            fate: if self.fate.load(Ordering::Acquire) == 0 { Fate::Killed } else { Fate::Stopped },
+            n: self.n.load(Ordering::Acquire),
+            address: self.address.load(Ordering::Acquire),
+            what: what.into(),
+        })
     }
 }

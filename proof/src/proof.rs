@@ -24,6 +24,9 @@ struct Options {
     /// Only after this many instructions.
     #[arg(long)]
     at: Option<u32>,
+    /// Only every so many instructions, for a first look.
+    #[arg(long, default_value_t = 1)]
+    every: u32,
     /// Only this fate: killed or stopped.
     #[arg(long, value_parser = ["killed", "stopped"])]
     fate: Option<String>,
@@ -45,7 +48,8 @@ pub(crate) fn main() -> ExitCode {
     let started = Instant::now();
     let mut proof = Proof { pool: Pool::new(), all: cases::all(), options, tally: Tally::default(), failed: 0 };
     println!("{:<46} {:>12} {:>9} {:>9} {:>11}", "operation", "instructions", "killed", "stopped", "violations");
-    proof.operations();
+    let rehearsed = proof.operations();
+    proof.recoveries(&rehearsed);
     let Proof { tally, failed, .. } = proof;
     println!(
         "\n{} points killed, {} points stopped, {} violations, {:.0} s",
@@ -74,21 +78,19 @@ impl Proof {
         self.options.case.as_ref().is_none_or(|part| name.contains(part.as_str()))
     }
 
-    fn operations(&mut self) {
-        for case in self.all.clone() {
-            if self.is_wanted(case.name) {
-                self.operation(&case);
-            }
-        }
+    /// Every instruction of every operation; what was rehearsed.
+    fn operations(&mut self) -> Vec<Rehearsed> {
+        let wanted: Vec<_> = self.all.iter().filter(|case| self.is_wanted(case.name)).cloned().collect();
+        wanted.iter().filter_map(|case| self.operation(case)).collect()
     }
 
-    fn operation(&mut self, case: &Case) {
+    fn operation(&mut self, case: &Case) -> Option<Rehearsed> {
         let rehearsed = match self.pool.rehearse(case, &self.all) {
             Ok(rehearsed) => rehearsed,
             Err(what) => {
                 self.failed += 1;
                 println!("{:<46} FAILED while rehearsed: {what}", case.name);
-                return;
+                return None;
             }
         };
         let mut points = Vec::new();
@@ -97,18 +99,48 @@ impl Proof {
                 points.extend((1..=rehearsed.track.len()).map(|n| (fate, n)));
             }
         }
-        points.retain(|(_, n)| self.options.at.is_none_or(|only| only == *n));
-        let (tally, violations) = self.pool.play(&rehearsed, &self.all, &points);
+        let Options { at, every, .. } = self.options;
+        points.retain(|(_, n)| at.is_none_or(|only| only == *n) && n % every.max(1) == 0);
+        let result = self.pool.play(&rehearsed, &self.all, &points);
+        self.row(case.name, &rehearsed.track.len().to_string(), result);
+        Some(rehearsed)
+    }
+
+    /// Recovery of members that were killed between any two of their shared steps, in every operation.
+    fn recoveries(&mut self, rehearsed: &[Rehearsed]) {
+        if self.options.at.is_some() || self.options.fate.is_some() {
+            return;
+        }
+        println!();
+        let mut cases = Vec::new();
+        for Rehearsed { case, track, .. } in rehearsed.iter().filter(|one| one.case.halves.is_empty()) {
+            cases.extend((1..=track.steps.len() as u32).map(|steps| cases::recover_after(case, steps)));
+        }
+        let stride = if self.options.quick { QUICK_STRIDE } else { 1 };
+        let result = self.pool.play_steps(&cases, &self.all, stride);
+        self.row("recover, of one killed at any shared step", &format!("{} states", cases.len()), result);
+        if let Some(rich) = rehearsed.iter().find(|one| one.case.name == "recover, rich") {
+            let steps = 1..=rich.track.steps.len() as u32;
+            let cases: Vec<_> = steps.map(cases::recover_rich_after).collect();
+            let result = self.pool.play_steps(&cases, &self.all, 1);
+            self.row("recover, after a recoverer was killed", &format!("{} states", cases.len()), result);
+        }
+    }
+
+    fn row(&mut self, name: &str, size: &str, (tally, violations): (Tally, Vec<Violation>)) {
         self.tally += tally;
         let Tally { killed, stopped, violations: count, .. } = tally;
-        println!("{:<46} {:>12} {killed:>9} {stopped:>9} {count:>11}", case.name, rehearsed.track.len());
-        violations.iter().for_each(|violation| report(violation, &rehearsed));
+        println!("{name:<46} {size:>12} {killed:>9} {stopped:>9} {count:>11}");
+        violations.iter().for_each(report);
     }
 }
 
-fn report(violation: &Violation, rehearsed: &Rehearsed) {
+/// Of the shared steps of recoverers of the many, one in so many with `--quick`.
+const QUICK_STRIDE: usize = 8;
+
+fn report(violation: &Violation) {
     let Violation { case, fate, n, address, what } = violation;
-    println!("  VIOLATION: {} after {n} of {} instructions", fate.verb(), rehearsed.track.len());
+    println!("  VIOLATION: {case}: {} after {n} instructions", fate.verb());
     println!("    at {address:#x} {}", symbol(*address).unwrap_or_default());
     what.lines().for_each(|line| println!("    {line}"));
     println!("    again: cargo proof --case {case:?} --at {n} --fate {}", fate.verb());

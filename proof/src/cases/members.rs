@@ -38,14 +38,20 @@ fn rich(name: &'static str) -> Case {
 }
 
 /// Recovery of one who was killed after `steps` of its shared steps in `case`.
-pub(crate) fn recover_after(case: &'static str, steps: u32) -> Case {
-    Case { halves: vec![Half { case, steps }], ..Case::new("recover", recover) }
+pub(crate) fn recover_after(case: &Case, steps: u32) -> Case {
+    Case {
+        halves: vec![Half { case: case.name, steps, late: false }],
+        size: case.size,
+        meanwhile: case.meanwhile,
+        uses_up: case.uses_up,
+        ..Case::new("recover, of one killed in the middle", recover)
+    }
 }
 
 /// Recovery of the dead of `recover, rich` and of one who was killed recovering them.
 pub(crate) fn recover_rich_after(steps: u32) -> Case {
-    let mut case = rich("recover, rich, after a recoverer");
-    case.halves.push(Half { case: "recover, nobody", steps });
+    let mut case = rich("recover, after a recoverer was killed");
+    case.halves.push(Half { case: "recover, nobody", steps, late: true });
     case
 }
 

@@ -4,6 +4,8 @@ mod blocks;
 mod handles;
 mod members;
 
+pub(crate) use members::{recover_after, recover_rich_after};
+
 use crate::case::Case;
 
 /// Every case.
