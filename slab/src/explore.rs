@@ -331,7 +331,8 @@ fn kill(script: Script, handles: u32, members: u16, seen: &RefCell<BTreeMap<&'st
                     w.end(&[VICTIM]);
                 }
             });
-            if !killed || undertaken {
+            // The interpreter is slow, and has the recoverer end once for each end of the victim.
+            if !killed || undertaken || (cfg!(miri) && r == 1) {
                 break;
             }
         }
@@ -378,12 +379,16 @@ fn sizes() -> &'static [(u32, u16)] {
     if cfg!(miri) { &[(1, 5)] } else { &[(1, 5), (3, 5), (70, 5), (3, 200)] }
 }
 
+fn scripts() -> &'static [Script] {
+    if cfg!(miri) { &SCRIPTS[1..4] } else { SCRIPTS }
+}
+
 #[test]
 fn crash_at_every_point_then_recover_crashing_too() {
     let seen = RefCell::default();
     let mut kills = 0;
     for (handles, members) in sizes() {
-        for script in SCRIPTS {
+        for script in scripts() {
             kills += kill(*script, *handles, *members, &seen);
         }
     }
@@ -400,8 +405,8 @@ fn crash_stopped_at_every_point_while_others_work() {
     let seen = RefCell::default();
     let mut stops = 0;
     for (handles, members) in sizes() {
-        for script in SCRIPTS {
-            for meanwhile in MEANWHILE {
+        for script in scripts() {
+            for meanwhile in &MEANWHILE[..if cfg!(miri) { 2 } else { MEANWHILE.len() }] {
                 stops += stop(*script, *meanwhile, *handles, *members, &seen);
             }
         }

@@ -6,9 +6,9 @@ use crate::geometry::{GeometryError, Layout};
 use crate::word::GENERATION_BITS;
 
 /// Private mutexes per member; handle `h` belongs to stripe `h % STRIPES`.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, miri)))]
 pub(crate) const STRIPES: usize = 64;
-#[cfg(loom)]
+#[cfg(any(loom, miri))]
 pub(crate) const STRIPES: usize = 2;
 
 const COUNT_BITS: u32 = 27;
