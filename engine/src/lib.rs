@@ -63,5 +63,8 @@ pub use space::Space;
 pub use typed::Value;
 
 pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
+#[cfg(feature = "faults")]
+#[doc(hidden)]
+pub use tenure_segment::fault;
 pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use tenure_segment::fault;
 use tenure_segment::sync::Ordering;
 
 use crate::access::Access;
@@ -143,6 +144,10 @@ impl Scratch<'_> {
     fn claim_run(&self, me: Owner, start: u32, length: u32) -> Result<(), u32> {
         for unit in start..start + length {
             let claimed = match self.unit_state(unit) {
+                Unit::Free if fault!("scratch.claim.no_exchange") => {
+                    self.unit_store(unit, Unit::Held(me));
+                    true
+                }
                 Unit::Free => self.unit_exchange(unit, Unit::Free, Unit::Held(me)),
                 Unit::Unbacked => self.unit_exchange(unit, Unit::Unbacked, Unit::Backing(me)),
                 _ => {

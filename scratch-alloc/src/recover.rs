@@ -5,8 +5,8 @@
 //! was changed. Only a block that was a handle's carries another name; it is garbage for good `[I13]`, and goes to
 //! REMOTE, because its span may have found a new owner by then, who collects such blocks.
 
-use tenure_segment::Recovery;
 use tenure_segment::sync::Ordering;
+use tenure_segment::{Recovery, fault};
 
 use crate::access::Access;
 use crate::crash::crash_point;
@@ -150,6 +150,12 @@ impl Scratch<'_> {
     }
 
     fn recover_unit(&self, unit: u32, from: Unit, to: Unit, done: &mut Recovered) {
+        if fault!("scratch.recover.no_held") {
+            return;
+        }
+        if fault!("scratch.recover.plain_store") {
+            self.unit_store(unit, to);
+        }
         if self.unit_exchange(unit, from, to) {
             crash_point!("scratch.recover.unit_freed");
             let bitmap = if to == Unit::Free { self.layout.warm } else { self.layout.cold };

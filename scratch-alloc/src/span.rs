@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use tenure_segment::fault;
 use tenure_segment::sync::Ordering;
 
 use crate::access::Access;
@@ -48,6 +49,9 @@ impl Scratch<'_> {
         }
         self.remote(head).put(0, Ordering::Relaxed);
         crash_point!("scratch.small.blocks_stored");
+        if fault!("scratch.small.head_before_tails") {
+            self.unit_store(head, Unit::Span(me, shape));
+        }
         for unit in tails(head, shape) {
             self.unit_store(unit, tail(me, shape.class, unit - head));
             crash_point!("scratch.small.tail_stored");

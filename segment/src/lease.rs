@@ -12,6 +12,7 @@ use crate::body::Body;
 use crate::control::{Control, LeaseWord};
 use crate::crash_point;
 use crate::error::{CommitError, NotMember, PunchError};
+use crate::fault;
 use crate::fork_flag::ForkFlag;
 use crate::ground::Footing;
 use crate::guardian::{Doorbell, Guardian};
@@ -238,9 +239,12 @@ impl Lease {
             crash_point!("segment.leave.left");
             // SAFETY: the owner itself, which holds the write lock by its mapping and acts as itself.
             let recovery = unsafe { Recovery::assume(id, id.index) };
+            let live = LeaseWord::live(id.epoch);
+            if fault!("segment.leave.freed_before_reclaimed") {
+                control.lease(id.index).store(live.freed().0, Ordering::Release);
+            }
             parts.core.reclaim.reclaim(control.body(), &recovery);
             crash_point!("segment.leave.reclaimed");
-            let live = LeaseWord::live(id.epoch);
             // Release: everything released comes before [I1]; pairs with the Acquire of whoever takes the slot.
             // Failure: somebody scribbled on the word, and the next owner cleans up.
             let _ = control.lease(id.index).compare_exchange(

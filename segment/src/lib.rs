@@ -16,6 +16,7 @@ mod control;
 pub mod crash;
 #[cfg(not(loom))]
 mod error;
+pub mod fault;
 #[cfg(not(loom))]
 mod fork_flag;
 #[cfg(not(loom))]

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use crate::body::Body;
 use crate::control::{Control, LeaseWord};
 use crate::crash_point;
+use crate::fault;
 use crate::ground::{FileId, Ground};
 use crate::id::{LeaseId, Recovery};
 use crate::lock;
@@ -95,7 +96,11 @@ impl Core {
         let Ok(Some((pinned, id))) = Pinned::of(&self.ground) else { return 0 };
         let mut recovered = 0;
         for j in others().filter(dirty) {
-            if !matches!(lock::try_read(&pinned.fd, j), Ok(true)) {
+            let proved = matches!(lock::try_read(&pinned.fd, j), Ok(true));
+            if fault!("segment.recover.without_lock") {
+                let _ = lock::unlock(&pinned.fd, j);
+            }
+            if !proved && !fault!("segment.recover.without_proof") {
                 continue;
             }
             // The descriptor was ours when we locked: otherwise the lock proves nothing.
@@ -161,6 +166,9 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
     let dead = LeaseId { index: j, epoch: found.epoch() };
     // SAFETY: the lock proves the owner gone [A3] and keeps the next one away [A4]; `by` as the caller promises.
     let recovery = unsafe { Recovery::assume(dead, by) };
+    if fault!("segment.recover.freed_before_reclaimed") {
+        word.store(found.freed().0, Ordering::Release);
+    }
     reclaim.reclaim(control.body(), &recovery);
     crash_point!("segment.recover.reclaimed");
     // Release: everything reclaimed comes before the slot is free; pairs with the Acquire of whoever takes or looks at

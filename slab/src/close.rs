@@ -1,6 +1,6 @@
 //! From a count to nothing: close, and the decision that nobody holds.
 
-use tenure_segment::Acquire;
+use tenure_segment::{Acquire, fault};
 use tenure_segment::sync::MutexGuard;
 
 use crate::cache::Cache;
@@ -142,6 +142,9 @@ impl Slab<'_> {
         }
         entry.bits().clear(holdings.lease_index());
         crash_point!("slab.close.bit_cleared");
+        if fault!("slab.close.no_finish") {
+            return Ok(Closed::Left);
+        }
         let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
         drop(guard);
         block.into_iter().for_each(&mut free);
@@ -180,7 +183,7 @@ impl Slab<'_> {
         }
         let Some(reserved) = entry.word.reserve(seen, holdings.tag()) else { return Finish::NOTHING };
         crash_point!("slab.finish.tagged");
-        if entry.bits().any() {
+        if entry.bits().any() && !fault!("slab.finish.no_second_look") {
             return Finish::NOTHING;
         }
         crash_point!("slab.finish.empty");

@@ -1,6 +1,6 @@
 //! From a free entry to a handle: claim, create, and giving claimed entries back.
 
-use tenure_segment::Acquire;
+use tenure_segment::{Acquire, fault};
 use tenure_segment::sync::Ordering;
 
 use crate::cache::Cache;
@@ -119,7 +119,9 @@ impl Slab<'_> {
         if !usable || holdings.local(index).owned() {
             return false;
         }
-        self.mark_group(holdings, index);
+        if !fault!("slab.claim.group_after_bit") {
+            self.mark_group(holdings, index);
+        }
         entry.bits().set(me);
         crash_point!("slab.claim.bit_set");
         if entry.word.claim(seen) == Claim::Lost {
@@ -131,6 +133,9 @@ impl Slab<'_> {
             return false;
         }
         crash_point!("slab.claim.claimed");
+        if fault!("slab.claim.group_after_bit") {
+            self.mark_group(holdings, index);
+        }
         let generation = seen.generation();
         holdings.set_local(index, Local::new(generation, true, 0));
         drop(guard);

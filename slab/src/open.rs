@@ -1,6 +1,6 @@
 //! From a token to a count: open, and one more count of what is held.
 
-use tenure_segment::Acquire;
+use tenure_segment::{Acquire, fault};
 use tenure_segment::sync::Ordering;
 
 use crate::close::Finish;
@@ -206,6 +206,9 @@ impl Slab<'_> {
         // Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves [I5].
         entry.bits().clear(me);
         crash_point!("slab.open.refused");
+        if fault!("slab.open.no_finish") {
+            return Err(self.refuted(index, generation, seen));
+        }
         let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
         drop(guard);
         block.into_iter().for_each(&mut free);

@@ -1,7 +1,7 @@
 //! Taking back what a dead lease held.
 
-use tenure_segment::Recovery;
 use tenure_segment::sync::Ordering;
+use tenure_segment::{Recovery, fault};
 
 use crate::close::Finish;
 use crate::crash::crash_point;
@@ -90,6 +90,9 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) {
         let Some(entry) = self.entry(index) else { return };
+        if fault!("slab.recover.no_init") && entry.word.peek().state() == Some(State::Init) {
+            return;
+        }
         let has = entry.bits().has(dead);
         let unheld =
             || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
@@ -118,7 +121,9 @@ impl Slab<'_> {
                 return;
             }
         }
-        if let Some(block) = self.left_block(entry, index) {
+        if let Some(block) = self.left_block(entry, index)
+            && !fault!("slab.recover.no_block")
+        {
             free(block);
             recovered.blocks += 1;
             crash_point!("slab.recover.block_freed");

@@ -13,6 +13,7 @@
 //!
 //! A tag other than 0 never changes who holds the handle: it marks who is about to decide that nobody does.
 
+use tenure_segment::fault;
 use tenure_segment::sync::{Ordering, Word};
 
 /// The width of a generation in the word and in a token.
@@ -229,7 +230,10 @@ impl<'a> HandleWord<'a> {
     /// LIVE g, tag 0, shared 0 -> INIT g+1 (or RETIRED): the whole of a private close.
     #[inline]
     pub(crate) fn renew(self, generation: u64, generation_bits: u32) -> Renew {
-        let expected = Snapshot::new(generation, 0, false, State::Live);
+        let mut expected = Snapshot::new(generation, 0, false, State::Live);
+        if fault!("slab.renew.though_shared") {
+            expected = self.load();
+        }
         let next = generation + 1;
         let retire = next >> generation_bits != 0;
         let new = if retire {
@@ -260,7 +264,7 @@ impl<'a> HandleWord<'a> {
     /// g, my tag -> FREE g+1 (or RETIRED). The caller read an empty holder set after [`Self::reserve`].
     pub(crate) fn release(self, reserved: Reserved, generation_bits: u32) -> Release {
         let generation = reserved.generation();
-        let next = generation + 1;
+        let next = generation + u64::from(!fault!("slab.release.same_generation"));
         let retire = next >> generation_bits != 0;
         let new = if retire {
             Snapshot::new(generation, 0, false, State::Retired)
@@ -268,7 +272,8 @@ impl<'a> HandleWord<'a> {
             Snapshot::new(next, 0, false, State::Free)
         };
         // SeqCst [D]: word: publishes that everybody's accesses are over (obtained from `bits`); pairs with `claim`.
-        match self.0.compare_exchange(reserved.0.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
+        let expected = if fault!("slab.release.any_tag") { self.load() } else { reserved.0 };
+        match self.0.compare_exchange(expected.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
             Ok(_) if retire => Release::Retired,
             Ok(_) => Release::Freed,
             Err(_) => Release::Overtaken,

@@ -1,0 +1,69 @@
+//! Deliberate faults, one of which the proof harness switches on to see itself fail. Without the feature `faults` they are
+//! nothing: [`fault!`](crate::fault!) is the constant `false`.
+
+/// Every fault, named after where it is and what is wrong there.
+pub const ALL: &[&str] = &[
+    "segment.leave.freed_before_reclaimed",
+    "segment.recover.freed_before_reclaimed",
+    "segment.recover.without_proof",
+    "segment.recover.without_lock",
+    "slab.claim.group_after_bit",
+    "slab.close.no_finish",
+    "slab.open.no_finish",
+    "slab.finish.no_second_look",
+    "slab.release.any_tag",
+    "slab.renew.though_shared",
+    "slab.release.same_generation",
+    "slab.recover.no_init",
+    "slab.recover.no_block",
+    "scratch.claim.no_exchange",
+    "scratch.small.head_before_tails",
+    "scratch.recover.no_held",
+    "scratch.recover.plain_store",
+];
+
+/// Whether a deliberate fault is switched on: `if fault!("crate.operation.what") { … }`.
+#[cfg(feature = "faults")]
+#[macro_export]
+macro_rules! fault {
+    ($name:expr) => {
+        $crate::fault::is_on($name)
+    };
+}
+
+/// Whether a deliberate fault is switched on; in this build none ever is.
+#[cfg(not(feature = "faults"))]
+#[macro_export]
+macro_rules! fault {
+    ($name:expr) => {
+        false
+    };
+}
+
+#[cfg(feature = "faults")]
+pub use switch::{choose, is_on};
+
+#[cfg(feature = "faults")]
+mod switch {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static CHOSEN: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    /// Switches on the fault of this name alone, or none, in this process and those that it forks from now on.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such fault.
+    pub fn choose(name: Option<&str>) {
+        let find = |name| super::ALL.iter().position(|known| *known == name).expect("a fault of the list");
+        // Relaxed: chosen before there is anybody else.
+        CHOSEN.store(name.map_or(usize::MAX, find), Ordering::Relaxed);
+    }
+
+    /// Whether this is the one.
+    #[must_use]
+    pub fn is_on(name: &str) -> bool {
+        // Relaxed: as in `choose`.
+        super::ALL.get(CHOSEN.load(Ordering::Relaxed)) == Some(&name)
+    }
+}
