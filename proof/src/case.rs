@@ -64,13 +64,13 @@ pub(crate) struct Size {
 }
 
 /// Everything committed at creation.
-pub(crate) const SMALL: Size = Size { handles: 96, generation_bits: 36, units: 32, unit_bytes: 1 << 10 };
+pub(crate) const SMALL: Size = Size { handles: 72, generation_bits: 36, units: 40, unit_bytes: 1 << 10 };
 /// Scratch memory is committed as it is used.
-pub(crate) const LAZY: Size = Size { handles: 96, generation_bits: 36, units: 72, unit_bytes: 4 << 10 };
+pub(crate) const LAZY: Size = Size { handles: 72, generation_bits: 36, units: 66, unit_bytes: 4 << 10 };
 /// More handles than are committed at creation.
-pub(crate) const WIDE: Size = Size { handles: 1100, generation_bits: 36, units: 16, unit_bytes: 1 << 10 };
+pub(crate) const WIDE: Size = Size { handles: 1030, generation_bits: 36, units: 40, unit_bytes: 1 << 10 };
 /// Handles wear out after 16 uses.
-pub(crate) const WORN: Size = Size { handles: 96, generation_bits: 4, units: 32, unit_bytes: 1 << 10 };
+pub(crate) const WORN: Size = Size { handles: 72, generation_bits: 4, units: 40, unit_bytes: 1 << 10 };
 
 /// Members of every space: a survivor, its guest, a traced process, the dead.
 pub(crate) const MEMBERS: u16 = 6;

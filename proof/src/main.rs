@@ -11,6 +11,8 @@ mod board;
 mod case;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod cases;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "faults"))]
+mod faults;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod point;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

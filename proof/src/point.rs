@@ -32,6 +32,15 @@ pub(crate) struct Rehearsed {
     pub(crate) track: Track,
 }
 
+impl Rehearsed {
+    /// Whether a shared step is at most 8 instructions away.
+    pub(crate) fn is_near_a_step(&self, n: u32) -> bool {
+        let steps = &self.track.steps;
+        let next = steps.partition_point(|step| step + 8 < n);
+        steps.get(next).is_some_and(|step| *step <= n + 8)
+    }
+}
+
 /// A point that failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
@@ -128,7 +137,12 @@ fn start(case: &Case, survivor: &mut Survivor) -> Actor {
 }
 
 /// Steps all actors of a case once and writes down where they come by.
-pub(crate) fn rehearse(case: &Case, all: &[Case], board: &'static Board, tape: &Tape) -> Result<Rehearsed, String> {
+pub(crate) fn rehearse(
+    case: &Case,
+    all: &[Case],
+    board: &'static Board,
+    tape: &Tape,
+) -> Result<Rehearsed, String> {
     let cast = cast_of(case, all)?;
     let mut halves: Vec<Track> = Vec::new();
     for (number, half) in case.halves.iter().enumerate() {
@@ -184,7 +198,13 @@ pub(crate) fn play(
             survivor.end();
         })
     });
-    result.map_err(|what| Violation { case: crate::pool::title(case), fate, n, address: track.address(n), what })
+    result.map_err(|what| Violation {
+        case: crate::pool::title(case),
+        fate,
+        n,
+        address: track.address(n),
+        what,
+    })
 }
 
 /// The survivor goes on before anything is recovered, recovers, and a newcomer finds room.

@@ -91,7 +91,13 @@ impl Pool {
                 let rehearsed = match rehearse(case, all, board, &tape) {
                     Ok(rehearsed) => rehearsed,
                     Err(what) => {
-                        desk.note(&Violation { case: title(case), fate: Fate::Killed, n: 0, address: 0, what });
+                        desk.note(&Violation {
+                            case: title(case),
+                            fate: Fate::Killed,
+                            n: 0,
+                            address: 0,
+                            what,
+                        });
                         break;
                     }
                 };

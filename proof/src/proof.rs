@@ -24,6 +24,9 @@ struct Options {
     /// Only after this many instructions.
     #[arg(long)]
     at: Option<u32>,
+    /// The negative controls instead, in a build with the feature `faults`; without either option they come last.
+    #[arg(long)]
+    faults: bool,
     /// Only every so many instructions, for a first look.
     #[arg(long, default_value_t = 1)]
     every: u32,
@@ -46,10 +49,18 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let started = Instant::now();
-    let mut proof = Proof { pool: Pool::new(), all: cases::all(), options, tally: Tally::default(), failed: 0 };
-    println!("{:<46} {:>12} {:>9} {:>9} {:>11}", "operation", "instructions", "killed", "stopped", "violations");
+    let mut proof =
+        Proof { pool: Pool::new(), all: cases::all(), options, tally: Tally::default(), failed: 0 };
+    if proof.options.faults {
+        return faults(&proof);
+    }
+    println!(
+        "{:<46} {:>14} {:>9} {:>9} {:>11}",
+        "operation", "instructions", "killed", "stopped", "violations"
+    );
     let rehearsed = proof.operations();
     proof.recoveries(&rehearsed);
+    let faults_missed = !proof.options.is_partial() && !negative_controls();
     let Proof { tally, failed, .. } = proof;
     println!(
         "\n{} points killed, {} points stopped, {} violations, {:.0} s",
@@ -61,7 +72,39 @@ pub(crate) fn main() -> ExitCode {
     if tally.drifted > 0 {
         println!("{} of the points were at another instruction than the rehearsal's", tally.drifted);
     }
-    if tally.violations + failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if tally.violations + failed > 0 || faults_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+impl Options {
+    /// Whether only some points were asked for.
+    fn is_partial(&self) -> bool {
+        self.case.is_some() || self.at.is_some() || self.fate.is_some() || self.every > 1
+    }
+}
+
+#[cfg(feature = "faults")]
+fn faults(proof: &Proof) -> ExitCode {
+    let (faults, missed) = crate::faults::run(&proof.pool, &proof.all);
+    println!("{} of {faults} faults caught", faults - missed);
+    if missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+#[cfg(not(feature = "faults"))]
+fn faults(_: &Proof) -> ExitCode {
+    eprintln!("built without faults: cargo proof-faults");
+    ExitCode::from(2)
+}
+
+/// Builds the product with its faults, elsewhere, and has them hunted; whether all were caught.
+fn negative_controls() -> bool {
+    println!();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["run", "--release", "-q", "-p", "tenure-proof", "--features", "faults", "--target-dir"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/faults"))
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--", "--faults"])
+        .status();
+    status.is_ok_and(|status| status.success())
 }
 
 struct Proof {
@@ -99,10 +142,13 @@ impl Proof {
                 points.extend((1..=rehearsed.track.len()).map(|n| (fate, n)));
             }
         }
-        let Options { at, every, .. } = self.options;
+        let Options { at, every, quick, .. } = self.options;
+        let is_sampled = quick && at.is_none() && rehearsed.track.len() > LONG;
         points.retain(|(_, n)| at.is_none_or(|only| only == *n) && n % every.max(1) == 0);
+        points.retain(|(_, n)| !is_sampled || n % 16 == 0 || rehearsed.is_near_a_step(*n));
         let result = self.pool.play(&rehearsed, &self.all, &points);
-        self.row(case.name, &rehearsed.track.len().to_string(), result);
+        let mark = if is_sampled { "sampled " } else { "" };
+        self.row(case.name, &format!("{mark}{}", rehearsed.track.len()), result);
         Some(rehearsed)
     }
 
@@ -130,11 +176,14 @@ impl Proof {
     fn row(&mut self, name: &str, size: &str, (tally, violations): (Tally, Vec<Violation>)) {
         self.tally += tally;
         let Tally { killed, stopped, violations: count, .. } = tally;
-        println!("{name:<46} {size:>12} {killed:>9} {stopped:>9} {count:>11}");
+        println!("{name:<46} {size:>14} {killed:>9} {stopped:>9} {count:>11}");
         violations.iter().for_each(report);
     }
 }
 
+/// With `--quick`, operations of more instructions are played near their shared steps, and at every 16th instruction
+/// elsewhere.
+const LONG: u32 = 15_000;
 /// Of the shared steps of recoverers of the many, one in so many with `--quick`.
 const QUICK_STRIDE: usize = 8;
 
@@ -153,10 +202,10 @@ fn symbol(address: u64) -> Option<String> {
     let first = maps.lines().find(|line| line.ends_with(&*program.to_string_lossy()))?;
     let base = u64::from_str_radix(first.split('-').next()?, 16).ok()?;
     let output = Command::new("addr2line")
-        .args(["-Cfipe"])
+        .args(["-Cfe"])
         .arg(&program)
         .arg(format!("{:#x}", address.checked_sub(base)?))
         .output()
         .ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', " "))
+    Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", "))
 }

@@ -55,6 +55,8 @@ pub(crate) struct Survivor {
     pub(crate) blocks: Vec<Scratch>,
     /// Blocks that somebody else may have freed or not.
     pub(crate) given: Vec<Scratch>,
+    /// A handle of another local, which a case gives up.
+    pub(crate) spare: Option<(Local<'static>, Held)>,
     /// Another member, that joins while somebody is stopped.
     guest: Option<(Member, Held, Scratch)>,
     pub(crate) bytes: *const u8,
@@ -77,6 +79,7 @@ impl Survivor {
             tokens: Vec::new(),
             blocks: Vec::new(),
             given: Vec::new(),
+            spare: None,
             guest: None,
             bytes: crate::sys::look_at(fd, byte_count),
             byte_count,
@@ -98,7 +101,9 @@ impl Survivor {
     pub(crate) fn shared(&self) -> u64 {
         // SAFETY: mapped for good, as many bytes, a multiple of 8; the only other process that writes is stopped.
         let words = unsafe { std::slice::from_raw_parts(self.bytes.cast::<u64>(), self.byte_count / 8) };
-        words.iter().fold(0, |sum: u64, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+        words
+            .iter()
+            .fold(0, |sum: u64, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
     }
 
     /// Creates a handle that must stay.
@@ -256,7 +261,10 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, may_fai
         assert!(is_intact(local.get(&again).unwrap()), "a new handle's payload changed");
         local.close(held).unwrap();
         local.close(again).unwrap();
-        assert!(matches!(local.open(KIND, token), Err(OpenHandleError::Stale { .. })), "{token} is not stale");
+        assert!(
+            matches!(local.open(KIND, token), Err(OpenHandleError::Stale { .. })),
+            "{token} is not stale"
+        );
     }
     let mut other = me.local();
     for len in [16, 100, unit / 2, unit + 1] {

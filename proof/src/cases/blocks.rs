@@ -35,8 +35,9 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("realloc, large to small", |stage| realloc(stage, 3 * UNIT, 40)),
         Case::new("pin", pin),
         Case::new("free pinned", free_pinned),
-        Case::new("trim", trim),
-        Case::new("trim, punching", trim).size(LAZY),
+        // A trimmer holds the free units that it is giving back, in a space this small all of them.
+        Case::new("trim", trim).uses_up(),
+        Case::new("trim, punching", trim).size(LAZY).uses_up(),
     ]
 }
 
@@ -104,7 +105,7 @@ fn alloc_exhausted(stage: &Stage<'_>) {
     stage.end();
     // Unless somebody gave one up.
     all.extend(one_more);
-    assert!(all.len() > 16);
+    assert!(all.len() > 10);
     all.into_iter().for_each(|block| local.free(block).unwrap());
     drop(local);
     me.leave().unwrap();

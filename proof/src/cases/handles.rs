@@ -23,9 +23,12 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("open, shared and given up meanwhile", open_given_up)
             .before(|survivor| {
                 create_to_give_up(survivor);
-                share_all(survivor);
+                open_and_close_posted(survivor);
             })
             .meanwhile(give_up),
+        Case::new("open, given up and drained meanwhile", open_given_up)
+            .before(create_to_drain)
+            .meanwhile(drain),
         Case::new("get", get),
         Case::new("close, private", |stage| close_private(stage, 8)),
         Case::new("close, private, with a block", |stage| close_private(stage, 100)),
@@ -39,10 +42,15 @@ pub(super) fn all() -> Vec<Case> {
             .meanwhile(|survivor| survivor.open_posted(0)),
         Case::new("close, of a creator who is held by others", close_last)
             .assist(|survivor| survivor.open_posted(0)),
-        Case::new("close, both", close_last).assist(|survivor| survivor.open_posted(0)).meanwhile(|survivor| {
-            survivor.close_last();
-            survivor.open_posted(0);
-        }),
+        Case::new("close, last, of another's block", close_anothers)
+            .before(create_to_give_up)
+            .assist(Survivor::close_last),
+        Case::new("close, both", close_last).assist(|survivor| survivor.open_posted(0)).meanwhile(
+            |survivor| {
+                survivor.close_last();
+                survivor.open_posted(0);
+            },
+        ),
         Case::new("close, retiring", close_retiring).size(WORN),
     ]
 }
@@ -95,7 +103,7 @@ fn create_exhausted(stage: &Stage<'_>) {
     stage.end();
     // Unless somebody gave one up.
     all.extend(one_more);
-    assert!(all.len() > 60);
+    assert!(all.len() > 40);
     all.into_iter().for_each(|held| local.close(held).unwrap());
     drop(local);
     me.leave().unwrap();
@@ -163,8 +171,26 @@ fn open_stale(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
+/// Others than the actor do not hear of it, so that it stays private.
 fn create_to_give_up(survivor: &mut Survivor) {
-    survivor.create(100);
+    let token = survivor.create(100);
+    survivor.tokens.pop();
+    survivor.board.post(0, token.into());
+}
+
+fn create_to_drain(survivor: &mut Survivor) {
+    let mut spare = survivor.me.local();
+    let held = spare.create(KIND, &payload(100)).unwrap();
+    survivor.board.post(0, spare.token(&held).into());
+    survivor.spare = Some((spare, held));
+}
+
+/// Ends the handle by a private close and gives its entry, claimed for the next generation, to everybody.
+fn drain(survivor: &mut Survivor) {
+    let (mut spare, held) = survivor.spare.take().unwrap();
+    spare.close(held).unwrap();
+    drop(spare);
+    survivor.me.trim().unwrap();
 }
 
 /// Gives up the last handle and uses its entry and its block for something else.
@@ -178,7 +204,7 @@ fn give_up(survivor: &mut Survivor) {
 fn open_given_up(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
-    let token = *stage.tokens.last().unwrap();
+    let token = posted(stage);
     stage.begin();
     let held = local.open(KIND, token);
     stage.end();
@@ -217,6 +243,10 @@ fn close_private(stage: &Stage<'_>, len: usize) {
 
 fn post(stage: &Stage<'_>, token: Token) {
     stage.board.post(0, token.into());
+}
+
+fn posted(stage: &Stage<'_>) -> Token {
+    Token::try_from(stage.board.read(0)).unwrap()
 }
 
 fn close_private_posted(stage: &Stage<'_>) {
@@ -260,6 +290,19 @@ fn close_not_last(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     let held = local.open(KIND, stage.tokens[1]).unwrap();
+    stage.begin();
+    let closed = local.close(held);
+    stage.end();
+    closed.unwrap();
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn close_anothers(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let held = local.open(KIND, posted(stage)).unwrap();
+    stage.meet();
     stage.begin();
     let closed = local.close(held);
     stage.end();

@@ -1,0 +1,97 @@
+//! Negative controls: deliberate faults in the product, each of which the points must catch.
+
+use std::time::Instant;
+
+use crate::case::Case;
+use crate::cases;
+use crate::point::{Fate, Rehearsed, Violation};
+use crate::pool::{Pool, Tally, title};
+
+/// The operations in which a fault shows first, to save looking everywhere else; all others follow.
+const LIKELY: &[(&str, &str)] = &[
+    ("segment.leave.freed_before_reclaimed", "leave, holding everything"),
+    ("segment.recover.freed_before_reclaimed", "recover, everything of somebody"),
+    ("segment.recover.without_proof", "get"),
+    ("segment.recover.without_lock", "recover, rich"),
+    ("slab.claim.group_after_bit", "create, claiming"),
+    ("slab.close.no_finish", "close, last"),
+    ("slab.open.no_finish", "open, given up and drained meanwhile"),
+    ("slab.finish.no_second_look", "close, last, opened meanwhile"),
+    ("slab.release.any_tag", "close, last, opened meanwhile"),
+    ("slab.renew.though_shared", "close, private, opened meanwhile"),
+    ("slab.release.same_generation", "close, last"),
+    ("slab.recover.no_init", "create, claiming"),
+    ("slab.recover.no_block", "close, last, of another's block"),
+    ("scratch.claim.no_exchange", "alloc, new span"),
+    ("scratch.small.head_before_tails", "alloc, new span of several units"),
+    ("scratch.recover.no_held", "alloc, new span of several units"),
+    ("scratch.recover.plain_store", "recover, rich"),
+];
+
+/// What became of one fault.
+struct Outcome {
+    points: u64,
+    caught: Option<String>,
+}
+
+/// Switches on every fault in turn; how many there are, and how many were not caught.
+pub(crate) fn run(pool: &Pool, all: &[Case]) -> (usize, usize) {
+    println!("{:<42} {:>8} {:>6}  caught by", "fault", "points", "s");
+    let faults = tenure::fault::ALL;
+    let mut missed = 0;
+    for fault in faults {
+        let started = Instant::now();
+        tenure::fault::choose(Some(fault));
+        let Outcome { points, caught } = hunt(fault, pool, all);
+        tenure::fault::choose(None);
+        missed += usize::from(caught.is_none());
+        let caught = caught.unwrap_or_else(|| "NOT CAUGHT".into());
+        println!("{fault:<42} {points:>8} {:>6.1}  {caught}", started.elapsed().as_secs_f32());
+    }
+    (faults.len(), missed)
+}
+
+fn hunt(fault: &str, pool: &Pool, all: &[Case]) -> Outcome {
+    let likely = LIKELY.iter().find(|(name, _)| *name == fault).map(|(_, case)| *case);
+    let (first, rest): (Vec<_>, Vec<_>) = all.iter().partition(|case| Some(case.name) == likely);
+    let mut points = 0;
+    for case in first.into_iter().chain(rest) {
+        let (tally, violations) = match pool.rehearse(case, all) {
+            Ok(rehearsed) => pool.play(&rehearsed, all, &near_steps(&rehearsed)),
+            // Wrong without anybody being killed or stopped.
+            Err(what) => {
+                let what = Violation { case: title(case), fate: Fate::Stopped, n: 0, address: 0, what };
+                (Tally::default(), vec![what])
+            }
+        };
+        points += tally.killed + tally.stopped;
+        if let Some(violation) = violations.first() {
+            return Outcome { points, caught: Some(describe(violation)) };
+        }
+    }
+    for case in [cases::recover_rich_after(20), cases::recover_rich_after(40)] {
+        let (tally, violations) = pool.play_steps(&[case], all, 1);
+        points += tally.killed + tally.stopped;
+        if let Some(violation) = violations.first() {
+            return Outcome { points, caught: Some(describe(violation)) };
+        }
+    }
+    Outcome { points, caught: None }
+}
+
+/// Near the shared steps, where faults show.
+fn near_steps(rehearsed: &Rehearsed) -> Vec<(Fate, u32)> {
+    let points = (1..=rehearsed.track.len()).filter(|n| rehearsed.is_near_a_step(*n));
+    points.flat_map(|n| [(Fate::Killed, n), (Fate::Stopped, n)]).collect()
+}
+
+fn describe(violation: &Violation) -> String {
+    let Violation { case, fate, n, what, .. } = violation;
+    // The first line of a panic says where it was.
+    let what = what.lines().find(|line| !line.contains("panicked at")).unwrap_or_default();
+    let what: String = what.chars().take(100).collect();
+    match n {
+        0 => format!("{case}, left alone: {what}"),
+        n => format!("{case}, {} at {n}: {what}", fate.verb()),
+    }
+}
