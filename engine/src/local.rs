@@ -95,7 +95,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    #[inline]
+    #[inline(always)]
     pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         self.shared.create(&mut self.caches, kind, bytes)
     }
@@ -124,7 +124,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`UseError::Stale`] after `close`, [`UseError::NotMember`] after leaving or in a forked child.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, held: &Held) -> Result<&[u8], UseError> {
         self.shared.lease.check()?;
         self.shared.get(held)
@@ -142,7 +142,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`UseError::Stale`] if it was closed already.
-    #[inline]
+    #[inline(always)]
     pub fn close(&mut self, held: Held) -> Result<(), UseError> {
         self.shared.lease.check()?;
         self.shared.close(&mut self.caches, held)
@@ -153,7 +153,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`AllocError`]; nothing was changed.
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
         self.shared.lease.check()?;
         let offset = self.shared.alloc(&mut self.caches, layout)?;
@@ -188,7 +188,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`FreeError`] for a double free, an offset where no block starts, a block of somebody else.
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, block: Scratch) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.caches.blocks.free(block.offset)?)
@@ -227,7 +227,7 @@ impl<'m> Local<'m> {
 }
 
 impl Shared {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn create(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         self.lease.check()?;
         let (acquire, cache) = (self.lease.acquire(), &mut caches.handles);
@@ -325,7 +325,7 @@ impl Shared {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, held: &Held) -> Result<&[u8], UseError> {
         if !self.slab.is_live(held.held) {
             return Err(stale(held.held));
@@ -335,7 +335,7 @@ impl Shared {
         Ok(unsafe { std::slice::from_raw_parts(held.data, held.len) })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn close(&self, caches: &mut Caches, held: Held) -> Result<(), UseError> {
         let Caches { handles, blocks } = caches;
         let (acquire, holdings) = (self.lease.acquire(), self.holdings());
@@ -345,7 +345,8 @@ impl Shared {
             .map_err(|_| stale(held.held))
     }
 
-    #[inline]
+    // Always: the result of a call travels through memory, which costs more than the allocation.
+    #[inline(always)]
     pub(crate) fn alloc(
         &self,
         caches: &mut Caches,
@@ -353,8 +354,20 @@ impl Shared {
     ) -> Result<u64, tenure_scratch_alloc::AllocError> {
         match caches.blocks.alloc(layout, self) {
             Ok(offset) => Ok(offset),
-            Err(_) => self.with_room(|| caches.blocks.alloc(layout, self)),
+            Err(refused) => self.alloc_again(caches, layout, refused),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_again(
+        &self,
+        caches: &mut Caches,
+        layout: Layout,
+        refused: tenure_scratch_alloc::AllocError,
+    ) -> Result<u64, tenure_scratch_alloc::AllocError> {
+        let mut first = Some(refused);
+        self.with_room(|| first.take().map_or_else(|| caches.blocks.alloc(layout, self), Err))
     }
 
     pub(crate) fn realloc(
