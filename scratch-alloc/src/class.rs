@@ -27,27 +27,30 @@ pub const fn class_bytes(class: u8) -> u32 {
     (STEPPED_MAX << doubling) / 4 * (5 + above % 4)
 }
 
-/// Requests up to this size find their class in a table: no branch to mispredict where sizes mix.
-const LOOKED_UP_MAX: u32 = 1024;
+/// Requests of fewer bytes than this plus one find their class in a table: no branch to mispredict where sizes mix.
+pub(crate) const LOOKED_UP: usize = 1024;
 
-const LOOKED_UP: [u8; (LOOKED_UP_MAX / GRANULE) as usize + 1] = {
-    let mut table = [0; (LOOKED_UP_MAX / GRANULE) as usize + 1];
+/// The class of blocks that hold `last + 1` bytes, plus one, by `last / GRANULE`.
+const TABLE: [u8; LOOKED_UP / GRANULE as usize] = {
+    let mut table = [0; LOOKED_UP / GRANULE as usize];
     let mut granules = 0;
     while granules < table.len() {
-        table[granules] = class_computed(granules as u32 * GRANULE);
+        table[granules] = class_of((granules as u32 + 1) * GRANULE) + 1;
         granules += 1;
     }
     table
 };
 
-/// The smallest class whose blocks hold `bytes`; the caller has checked that some small class does.
+/// The smallest class whose blocks hold `last + 1` bytes, plus one, if `last` is below [`LOOKED_UP`]. The geometry may
+/// have no such class.
 #[inline]
-#[must_use]
-pub const fn class_of(bytes: u32) -> u8 {
-    if bytes <= LOOKED_UP_MAX { LOOKED_UP[bytes.div_ceil(GRANULE) as usize] } else { class_computed(bytes) }
+pub(crate) const fn class_looked_up(last: usize) -> Option<u8> {
+    if last < LOOKED_UP { Some(TABLE[last / GRANULE as usize]) } else { None }
 }
 
-const fn class_computed(bytes: u32) -> u8 {
+/// The smallest class whose blocks hold `bytes`; the caller has checked that some small class does.
+#[must_use]
+pub const fn class_of(bytes: u32) -> u8 {
     if bytes <= STEPPED_MAX {
         // Zero bytes take the smallest class too.
         return (bytes.saturating_sub(1) / GRANULE) as u8;
@@ -79,26 +82,39 @@ pub const fn span_units(class: u8, unit_bytes: u32) -> u32 {
     units
 }
 
-/// Division by a class's size, for the hot path.
-#[derive(Clone, Copy, Debug)]
+/// Finds blocks in a span, for the hot path: division by a block's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Divisor {
-    /// ceil(2^64 / bytes)
+    /// floor(2^64 / bytes) + 1
     reciprocal: u64,
+    /// As many times what `reciprocal * bytes` exceeds 2^64 by as the span has blocks.
+    limit: u64,
 }
 
 impl Divisor {
-    pub(crate) const fn new(bytes: u32) -> Self {
-        Self { reciprocal: u64::MAX / bytes as u64 + 1 }
+    /// Finds no blocks at all.
+    pub(crate) const NONE: Self = Self { reciprocal: 0, limit: 0 };
+
+    /// Of a span of `blocks` blocks of `bytes` bytes.
+    pub(crate) const fn new(bytes: u32, blocks: u32) -> Self {
+        // 2^64 - 1 divided gives the same as 2^64, except for powers of two, which it gives one less.
+        let floor = u64::MAX / bytes as u64 + bytes.is_power_of_two() as u64;
+        let reciprocal = floor + 1;
+        // The multiplication is modulo 2^64: what is left is the excess.
+        Self { reciprocal, limit: reciprocal.wrapping_mul(bytes as u64) * blocks as u64 }
     }
 
     /// The index of the block that starts at `from_span` bytes into its span, if one starts exactly there.
     ///
-    /// One multiplication gives the quotient above and the scaled remainder below; both are exact for 32-bit operands
-    /// (Lemire, Kaser and Kurz 2019, Faster remainder by direct computation).
+    /// One multiplication gives the quotient above and a scaled remainder below (Lemire, Kaser and Kurz 2019, Faster
+    /// remainder by direct computation). With `excess = reciprocal * bytes - 2^64`, which is 1 to `bytes`:
+    /// `(index * bytes + rest) * reciprocal = index * 2^64 + (index * excess + rest * reciprocal)`. Without a rest, the
+    /// second term is below `limit = blocks * excess` just when `index < blocks`. With one, it is at least `reciprocal`
+    /// and below 2^64; and `limit` is at most 2^16 * 2^19, `reciprocal` at least 2^45.
     #[inline]
     pub(crate) const fn exact(self, from_span: u32) -> Option<u32> {
         let product = self.reciprocal as u128 * from_span as u128;
-        if (product as u64) < self.reciprocal { Some((product >> 64) as u32) } else { None }
+        if (product as u64) < self.limit { Some((product >> 64) as u32) } else { None }
     }
 }
 
@@ -138,6 +154,10 @@ mod tests {
             }
         }
         assert_eq!(class_of(0), 0);
+        for last in 0..LOOKED_UP {
+            assert_eq!(class_looked_up(last), Some(class_of(last as u32 + 1) + 1));
+        }
+        assert_eq!((class_looked_up(LOOKED_UP), class_looked_up(0usize.wrapping_sub(1))), (None, None));
     }
 
     #[test]
@@ -145,14 +165,18 @@ mod tests {
         for unit in [1 << 10, 1 << 16, 1 << 20] {
             for class in 0..class_count(unit) {
                 let bytes = class_bytes(class);
-                let divisor = Divisor::new(bytes);
                 let span = span_units(class, unit) * unit;
+                let blocks = span / bytes;
+                let divisor = Divisor::new(bytes, blocks);
                 let step = if cfg!(miri) { 4096 + GRANULE } else { GRANULE };
                 for from in (0..span).step_by(step as usize) {
-                    let expected = (from % bytes == 0).then_some(from / bytes);
+                    let expected = (from % bytes == 0 && from / bytes < blocks).then_some(from / bytes);
                     assert_eq!(divisor.exact(from), expected, "{from} in class {class} of {bytes}");
                 }
-                assert_eq!(divisor.exact(bytes + 1), None);
+                for from in (0..blocks).flat_map(|index| [index * bytes + 1, index * bytes + bytes - 1]) {
+                    assert_eq!(divisor.exact(from), None);
+                }
+                assert_eq!(divisor.exact(blocks * bytes), None);
             }
         }
     }

@@ -113,12 +113,13 @@ impl Geometry {
         let tables = place(&mut at, units * unit / 2);
         let data_bytes_at = at.next_multiple_of(unit.clamp(LINE, PAGE));
         let classes = class_count(self.unit_bytes);
-        let mut divisors = [Divisor::new(GRANULE); CLASSES_MAX];
+        let mut divisors = [Divisor::NONE; CLASSES_MAX];
         let mut spans = [(0, 0); CLASSES_MAX];
         for class in 0..classes {
             let length = span_units(class, self.unit_bytes);
-            divisors[usize::from(class)] = Divisor::new(class_bytes(class));
-            spans[usize::from(class)] = (length * self.unit_bytes / class_bytes(class), length as u8);
+            let blocks = length * self.unit_bytes / class_bytes(class);
+            divisors[usize::from(class)] = Divisor::new(class_bytes(class), blocks);
+            spans[usize::from(class)] = (blocks, length as u8);
         }
         Ok(Layout {
             units: units as u32,

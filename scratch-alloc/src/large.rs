@@ -8,7 +8,7 @@ use crate::class::LARGE;
 use crate::error::AllocError;
 use crate::local::Local;
 use crate::scratch::{Backing, Found};
-use crate::small::MAPPED_LARGE;
+use crate::small::Cover;
 use crate::word::{Block, Shape, Unit};
 
 /// Runs kept.
@@ -125,8 +125,8 @@ impl Local<'_> {
             Some(head) => head,
             None => self.claim_large(units, backing).map_err(|refused| self.error(refused, bytes))?,
         };
-        self.scratch.make_large(self.owner, head, units as u16, self.mine);
-        self.map[head as usize] = MAPPED_LARGE;
+        self.scratch.make_large(self.owner, head, units as u16, self.hot.mine);
+        self.hot.map[head as usize] = Cover::LARGE;
         self.large.places[head as usize] = self.large.heads.len() as u32;
         self.large.heads.push(head);
         Ok(u64::from(head) << layout.unit_shift)
@@ -172,7 +172,7 @@ impl Local<'_> {
         if let Some(&moved) = self.large.heads.get(place) {
             self.large.places[moved as usize] = place as u32;
         }
-        self.map[head as usize] = 0;
+        self.hot.map[head as usize] = Cover::NONE;
         self.scratch.unmake_large(self.owner, head);
         self.keep(head, u32::from(shape.units));
         true

@@ -10,12 +10,12 @@ use tenure_segment::{Acquire, LeaseId};
 
 use crate::access::Access;
 use crate::claim::Refused;
-use crate::class::{GRANULE, class_bytes, class_of};
+use crate::class::{GRANULE, class_bytes, class_looked_up, class_of};
 use crate::error::{AllocError, BlockError};
 use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
-use crate::small::{Class, Free, MAPPED_LARGE, classes};
+use crate::small::{Class, Cover, Free};
 use crate::word::{Block, Owner};
 
 /// One thread's allocator. Made for one lease; must not outlive it.
@@ -23,29 +23,81 @@ use crate::word::{Block, Owner};
 /// Dropping it drops private memory only: its spans stay the lease's until the lease ends, so whoever lets threads come
 /// and go keeps the locals of those that went for those that come.
 pub struct Local<'a> {
-    // First what every alloc and free touches.
-    /// The block words of small spans, by slot.
-    table: &'a [Word],
-    /// The block word of a block that we own.
-    pub(crate) mine: u64,
-    /// Per unit: which of this local's spans covers it. Zero, or as [`crate::small`] says. Of large spans only the head
-    /// is entered.
-    pub(crate) map: Box<[u16]>,
-    /// By small class, from index 1; index 0 is an empty one that owns what no small span of ours covers.
-    pub(crate) classes: Box<[Class; 64]>,
-    unit_shift: u32,
-    table_shift: u32,
-    /// Bytes of the largest small block.
-    small_max: usize,
+    pub(crate) hot: Hot<'a>,
     pub(crate) scratch: Scratch<'a>,
     id: LeaseId,
     pub(crate) owner: Owner,
     pub(crate) large: Large,
 }
 
+/// What every alloc and free touches.
+pub(crate) struct Hot<'a> {
+    /// The block words of small spans, by slot.
+    table: &'a [Word],
+    /// The block word of a block that we own.
+    pub(crate) mine: u64,
+    unit_shift: u32,
+    /// Per unit: which of this local's spans covers it. Of large spans only the head is entered.
+    pub(crate) map: Box<[Cover]>,
+    /// By small class, from index 1. Those that the geometry lacks, and index 0, never have blocks.
+    pub(crate) classes: Box<[Class; 64]>,
+}
+
 impl fmt::Debug for Local<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Hot<'_> {
+    /// Small class `class`.
+    pub(crate) fn class(&mut self, class: u8) -> &mut Class {
+        &mut self.classes[usize::from(class) + 1]
+    }
+
+    /// Takes a free block off the stack.
+    #[inline]
+    pub(crate) fn take(&mut self, which: usize) -> Option<u64> {
+        let free = self.classes.get_mut(which)?.free.pop()?;
+        // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
+        self.word(free.slot()).put(self.mine, Ordering::Release);
+        Some(free.offset())
+    }
+
+    /// Frees a small block of this local's spans if its word is `expected`, and keeps it.
+    #[inline]
+    fn put(&mut self, offset: u64, expected: u64) -> bool {
+        let Some((cover, slot)) = self.small(offset) else { return false };
+        let word = self.word(slot);
+        // Relaxed: what we stored or were told about.
+        if word.see(Ordering::Relaxed) != expected {
+            return false;
+        }
+        // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
+        word.put(Block::Free.raw(), Ordering::Release);
+        let which = cover.which();
+        if let Some(class) = self.classes.get_mut(which) {
+            class.free.push(Free::new(slot, offset));
+        }
+        true
+    }
+
+    /// The span and the slot of a small block that starts at `offset` in a span of this local.
+    #[inline]
+    fn small(&self, offset: u64) -> Option<(&Cover, u32)> {
+        let cover = self.map.get((offset >> self.unit_shift) as usize)?;
+        Some((cover, cover.slot(offset)?))
+    }
+
+    /// The word of a block of a small span of this local.
+    #[inline]
+    fn word(&self, slot: u32) -> &Word {
+        debug_assert!((slot as usize) < self.table.len());
+        // SAFETY: slots come from `Class::free_of` and `Cover::slot`: of block `index`, below the class's blocks per span, of
+        // a span of ours at `head`, whose units lie in the region. So `head < units` and `index < 2^table_shift` (tested
+        // in class.rs), and `Scratch::new` found the words of all such slots. None of these numbers is read from shared
+        // memory after the span was entered into the books.
+        unsafe { self.table.get_unchecked(slot as usize) }
     }
 }
 
@@ -55,13 +107,13 @@ impl<'a> Local<'a> {
     pub fn new(scratch: Scratch<'a>, me: &Acquire) -> Self {
         let layout = scratch.layout;
         Self {
-            table: scratch.table(),
-            mine: Block::lease(me.id()).raw(),
-            map: vec![0; layout.units as usize].into(),
-            classes: classes(layout),
-            unit_shift: layout.unit_shift,
-            table_shift: layout.table_shift,
-            small_max: layout.unit_bytes() as usize / 2,
+            hot: Hot {
+                table: scratch.table(),
+                mine: Block::lease(me.id()).raw(),
+                unit_shift: layout.unit_shift,
+                map: Cover::none(layout.units as usize),
+                classes: Box::new(std::array::from_fn(|which| Class::new(layout, which))),
+            },
             scratch,
             id: me.id(),
             owner: Owner::from(me.id()),
@@ -91,35 +143,18 @@ impl<'a> Local<'a> {
     /// Killed before the store the block is free, after it the lease's; both are found by recovery.
     #[inline]
     pub fn alloc(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
-        let bytes = layout.size();
         // Zero wraps around to more than any.
-        if layout.align() > GRANULE as usize || bytes.wrapping_sub(1) >= self.small_max {
-            return self.alloc_unusual(layout, backing);
+        if layout.align() <= GRANULE as usize
+            && let Some(which) = class_looked_up(layout.size().wrapping_sub(1))
+            && let Some(offset) = self.hot.take(usize::from(which))
+        {
+            return Ok(offset);
         }
-        let class = class_of(bytes as u32);
-        match self.pop(class) {
-            Some(offset) => Ok(offset),
-            None => self.alloc_slow(class, bytes as u64, backing),
-        }
-    }
-
-    /// Takes a block off the stack.
-    #[inline]
-    pub(crate) fn pop(&mut self, class: u8) -> Option<u64> {
-        let free = self.class(class).free.pop()?;
-        // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        self.table[free.slot()].put(self.mine, Ordering::Release);
-        Some(free.offset())
-    }
-
-    #[inline]
-    pub(crate) fn class(&mut self, class: u8) -> &mut Class {
-        // The mask is for the compiler: there are at most 56 classes.
-        &mut self.classes[(usize::from(class) + 1) & 63]
+        self.alloc_slow(layout, backing)
     }
 
     #[inline(never)]
-    fn alloc_unusual(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
+    fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
         let (bytes, align) = (layout.size() as u64, layout.align() as u64);
         if bytes == 0 {
             return Err(AllocError::Empty);
@@ -128,16 +163,14 @@ impl<'a> Local<'a> {
         if align > max {
             return Err(AllocError::Align { align, max });
         }
-        if bytes.max(align) <= self.small_max as u64 {
+        if self.is_small(bytes.max(align)) {
+            let mut class = class_of(bytes.max(align) as u32);
             // Blocks are aligned to what divides their size, spans to a unit or a page.
-            let smallest = class_of(bytes.max(align) as u32);
-            let fits =
-                (smallest..self.scratch.layout.classes).find(|c| u64::from(class_bytes(*c)) % align == 0);
-            if let Some(class) = fits {
-                return match self.pop(class) {
-                    Some(offset) => Ok(offset),
-                    None => self.alloc_slow(class, bytes, backing),
-                };
+            while align > u64::from(GRANULE) && !u64::from(class_bytes(class)).is_multiple_of(align) {
+                class += 1;
+            }
+            if class < self.scratch.layout.classes {
+                return self.alloc_small(class, bytes, backing);
             }
         }
         self.alloc_large(bytes, backing)
@@ -171,35 +204,11 @@ impl<'a> Local<'a> {
     /// As [`Local::alloc`].
     #[inline]
     pub fn free(&mut self, offset: u64) -> Result<(), BlockError> {
-        if self.put(offset, self.mine) { Ok(()) } else { self.free_unusual(offset, Block::lease(self.id)) }
-    }
-
-    /// Frees a small block of this local's spans if its word is `expected`, and keeps it.
-    #[inline]
-    fn put(&mut self, offset: u64, expected: u64) -> bool {
-        let Some((which, slot)) = self.small(offset) else { return false };
-        let word = &self.table[slot as usize];
-        // Relaxed: what we stored or were told about.
-        if word.see(Ordering::Relaxed) != expected {
-            return false;
+        if self.hot.put(offset, self.hot.mine) {
+            Ok(())
+        } else {
+            self.free_unusual(offset, Block::lease(self.id))
         }
-        // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.put(Block::Free.raw(), Ordering::Release);
-        self.classes[which].free.push(Free::new(slot, offset));
-        true
-    }
-
-    /// The index into `classes` and the slot of a small block that starts at `offset` in a span of this local.
-    #[inline]
-    fn small(&self, offset: u64) -> Option<(usize, u32)> {
-        let unit = offset >> self.unit_shift;
-        let entry = u32::from(*self.map.get(unit as usize)?);
-        let (which, distance) = (entry as usize & 63, entry >> 8);
-        let class = &self.classes[which];
-        let from_span = (distance << self.unit_shift) + (offset as u32 & ((1 << self.unit_shift) - 1));
-        let index = class.divisor.exact(from_span)?;
-        // The unused rest of a span is no block, and nothing is one in the empty class.
-        (index < class.blocks).then(|| (which, ((unit as u32 - distance) << self.table_shift) | index))
     }
 
     #[inline(never)]
@@ -218,7 +227,7 @@ impl<'a> Local<'a> {
     /// [`BlockError`] when somebody was faster, which is no harm.
     pub fn free_attached(&mut self, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
         let expected = Block::Attached { index, generation };
-        if self.put(offset, expected.raw()) { Ok(()) } else { self.free_unusual(offset, expected) }
+        if self.hot.put(offset, expected.raw()) { Ok(()) } else { self.free_unusual(offset, expected) }
     }
 
     /// Hands a block of this lease to handle `index`: one plain store when the block lies in this local's spans.
@@ -234,12 +243,12 @@ impl<'a> Local<'a> {
         index: u32,
         generation: u64,
     ) -> Result<(), BlockError> {
-        if let Some((_, slot)) = self.small(offset)
-            && self.table[slot as usize].see(Ordering::Relaxed) == self.mine
+        if let Some((_, slot)) = self.hot.small(offset)
+            && self.hot.word(slot).see(Ordering::Relaxed) == self.hot.mine
         {
             let attached = Block::Attached { index, generation };
             // Release: the payload comes before; pairs with the Acquire in `Scratch::block_state`.
-            self.table[slot as usize].put(attached.raw(), Ordering::Release);
+            self.hot.word(slot).put(attached.raw(), Ordering::Release);
             return Ok(());
         }
         self.scratch.attach(me, offset, index, generation)
@@ -251,10 +260,10 @@ impl<'a> Local<'a> {
     ///
     /// [`BlockError`] when no block in use starts there.
     pub fn usable(&self, offset: u64) -> Result<u64, BlockError> {
-        if let Some((which, slot)) = self.small(offset)
-            && self.table[slot as usize].see(Ordering::Relaxed) == self.mine
+        if let Some((cover, slot)) = self.hot.small(offset)
+            && self.hot.word(slot).see(Ordering::Relaxed) == self.hot.mine
         {
-            return Ok(u64::from(self.classes[which].bytes));
+            return Ok(u64::from(self.hot.classes[cover.which()].bytes));
         }
         let found = self.scratch.find(offset)?;
         match found.owner {
@@ -309,12 +318,12 @@ impl<'a> Local<'a> {
 
     /// Whether `unit` is the head of a large span of this local.
     pub(crate) fn is_large_head(&self, unit: u64) -> bool {
-        self.map.get(unit as usize) == Some(&MAPPED_LARGE)
+        self.hot.map.get(unit as usize).is_some_and(Cover::is_large)
     }
 
     /// Whether requests of `bytes` are small.
     pub(crate) fn is_small(&self, bytes: u64) -> bool {
-        bytes <= self.small_max as u64
+        bytes <= u64::from(self.scratch.layout.unit_bytes()) / 2
     }
 
     pub(crate) fn error(&self, refused: Refused, bytes: u64) -> AllocError {

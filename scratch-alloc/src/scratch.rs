@@ -38,6 +38,8 @@ pub trait Backing {
 pub struct Scratch<'a> {
     words: &'a [Word],
     data: *mut u8,
+    /// The layout's.
+    capacity: u64,
     pub(crate) layout: &'a Layout,
 }
 
@@ -76,7 +78,7 @@ impl<'a> Scratch<'a> {
     pub unsafe fn new(words: &'a [Word], data: *mut u8, layout: &'a Layout) -> Self {
         let needed = layout.tables + ((layout.units as usize) << layout.table_shift);
         assert!(words.len() >= needed, "scratch region: expected {needed} words, found {}", words.len());
-        Self { words, data, layout }
+        Self { words, data, capacity: layout.capacity(), layout }
     }
 
     /// Prepares zeroed memory, of which [`Layout::commit_at_creation`] is committed. Before anybody else sees it.
@@ -107,7 +109,7 @@ impl<'a> Scratch<'a> {
     #[inline]
     #[must_use]
     pub fn address(&self, offset: u64) -> *mut u8 {
-        assert!(offset < self.layout.capacity(), "offset {offset} outside of the region");
+        assert!(offset < self.capacity, "offset {offset} outside of the region");
         // SAFETY: below the capacity, which `new` was promised to be mapped.
         unsafe { self.data.add(offset as usize) }
     }
@@ -117,7 +119,7 @@ impl<'a> Scratch<'a> {
     #[must_use]
     pub fn offset(&self, address: *const u8) -> Option<u64> {
         let offset = (address as usize).wrapping_sub(self.data as usize) as u64;
-        (offset < self.layout.capacity()).then_some(offset)
+        (offset < self.capacity).then_some(offset)
     }
 
     pub(crate) fn word(&self, at: usize) -> &'a Word {
@@ -254,7 +256,7 @@ impl<'a> Scratch<'a> {
         } else {
             self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)
         };
-        let index = index.filter(|index| *index < self.layout.blocks(shape.class)).ok_or(none)?;
+        let index = index.ok_or(none)?;
         let at = self.block_at(head, shape.class, index);
         let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
         Ok(Found { offset, bytes, owner: self.block_state(at), at, head, shape })

@@ -6,53 +6,110 @@ use tenure_segment::sync::Ordering;
 
 use crate::access::Access;
 use crate::claim::Refused;
-use crate::class::{CLASSES_MAX, Divisor, GRANULE, class_bytes};
+use crate::class::{CLASSES_MAX, Divisor, class_bytes};
 use crate::crash::crash_point;
 use crate::error::AllocError;
 use crate::geometry::Layout;
-use crate::local::Local;
+use crate::local::{Hot, Local};
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
 use crate::word::{Block, Shape, Unit};
 
-/// Free blocks moved from a span to the stack at a time.
+/// Free blocks moved from a new span to the stack at a time.
 const CARVE: u32 = 32;
 
-/// Map entry of the head of a large span. That of a unit of a small span is its class plus one, and from bit 8 how many
-/// units back its head is.
-pub(crate) const MAPPED_LARGE: u16 = 1 << 8;
+/// What a local knows about one unit: all zero, or which of the local's small spans covers it, with what a free needs
+/// of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub(crate) struct Cover {
+    /// Finds the span's blocks, or nothing where no small span covers the unit.
+    divisor: Divisor,
+    /// The low bits of the offset at which the span begins.
+    start: u32,
+    /// The slot of its first block.
+    first_slot: u32,
+    /// The index into `Hot::classes`, or [`Cover::LARGE_HEAD`].
+    which: u32,
+}
 
-/// A free block: its slot and its offset in granules, so that neither has to be computed when it is allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+impl Cover {
+    const LARGE_HEAD: u32 = 64;
+    pub(crate) const NONE: Self = Self { divisor: Divisor::NONE, start: 0, first_slot: 0, which: 0 };
+    /// The head of a large span of the local.
+    pub(crate) const LARGE: Self = Self { which: Self::LARGE_HEAD, ..Self::NONE };
+
+    fn new(which: usize, head: u32, layout: &Layout) -> Self {
+        Self {
+            divisor: layout.divisors[which - 1],
+            start: (u64::from(head) << layout.unit_shift) as u32,
+            first_slot: head << layout.table_shift,
+            which: which as u32,
+        }
+    }
+
+    /// As many as that of units that no span of ours covers. The system backs what is never written with nothing.
+    pub(crate) fn none(units: usize) -> Box<[Self]> {
+        // SAFETY: all zero is `NONE`: the fields are integers, for which zeroes are a value.
+        unsafe { Box::new_zeroed_slice(units).assume_init() }
+    }
+
+    /// The slot of the block that starts at `offset`, if one does.
+    #[inline]
+    pub(crate) fn slot(&self, offset: u64) -> Option<u32> {
+        // Spans are shorter than 2^32 bytes.
+        let index = self.divisor.exact((offset as u32).wrapping_sub(self.start))?;
+        Some(self.first_slot | index)
+    }
+
+    /// The head of the span, one of whose blocks starts at `offset`.
+    fn head(&self, offset: u64, unit_shift: u32) -> u32 {
+        (offset >> unit_shift) as u32 - ((offset as u32).wrapping_sub(self.start) >> unit_shift)
+    }
+
+    /// The index into `Hot::classes`.
+    #[inline]
+    pub(crate) fn which(&self) -> usize {
+        self.which as usize
+    }
+
+    pub(crate) fn is_large(&self) -> bool {
+        self.which == Self::LARGE_HEAD
+    }
+}
+
+/// A free block: its slot and its offset, so that neither has to be computed when it is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Free(u64);
 
 impl Free {
     #[inline]
     pub(crate) fn new(slot: u32, offset: u64) -> Self {
-        // Capacities are below 2^32 granules.
-        Self(u64::from(slot) << 32 | offset / u64::from(GRANULE))
+        // Offsets are multiples of 16 below 2^36.
+        Self(offset << 28 | u64::from(slot))
     }
 
     #[inline]
-    pub(crate) fn slot(self) -> usize {
-        (self.0 >> 32) as usize
+    pub(crate) fn slot(self) -> u32 {
+        self.0 as u32
     }
 
     #[inline]
     pub(crate) fn offset(self) -> u64 {
-        (self.0 & 0xffff_ffff) * u64::from(GRANULE)
+        self.0 >> 32 << 4
     }
 }
 
 /// What a local knows about one small class.
-#[repr(align(64))]
+///
+#[repr(C, align(64))]
 pub(crate) struct Class {
     /// Free blocks of this local's spans; their words are FREE and nobody else moves them `[I12]`.
     pub(crate) free: Vec<Free>,
-    pub(crate) divisor: Divisor,
-    /// Blocks per span.
-    pub(crate) blocks: u32,
+    /// Bytes of a block.
     pub(crate) bytes: u32,
-    /// Indices of blocks of the newest span, at `carve_head`, that are free and not on the stack yet.
+    /// Blocks per span.
+    blocks: u32,
+    /// Indices of blocks of the newest span that are free and not on the stack yet.
     carve: Range<u32>,
     carve_head: u32,
     /// Units per span.
@@ -67,19 +124,18 @@ pub(crate) struct Class {
     seen: u64,
 }
 
-/// The classes of a local: see [`Local::classes`].
-pub(crate) fn classes(layout: &Layout) -> Box<[Class; 64]> {
-    const { assert!(CLASSES_MAX < 64) };
-    Box::new(std::array::from_fn(|which| {
+const _: () = assert!(CLASSES_MAX < 64 && size_of::<Class>() == 128);
+
+impl Class {
+    /// The one at `which` in a local: class `which - 1`, or one without blocks.
+    pub(crate) fn new(layout: &Layout, which: usize) -> Self {
         let class = which.wrapping_sub(1);
         let exists = class < usize::from(layout.classes);
         let (blocks, units) = if exists { layout.spans[class] } else { (0, 0) };
-        let bytes = if exists { class_bytes(class as u8) } else { GRANULE };
-        Class {
+        Self {
             free: Vec::new(),
-            divisor: Divisor::new(bytes),
+            bytes: if exists { class_bytes(class as u8) } else { 0 },
             blocks,
-            bytes,
             carve: 0..0,
             carve_head: 0,
             units,
@@ -88,16 +144,24 @@ pub(crate) fn classes(layout: &Layout) -> Box<[Class; 64]> {
             owed: 0,
             seen: 0,
         }
-    }))
-}
+    }
 
-impl Class {
     fn free_of(&self, scratch: &Scratch<'_>, head: u32, index: u32) -> Free {
         let offset = u64::from(head) << scratch.layout.unit_shift;
         Free::new(scratch.slot_of(head, index), offset + u64::from(index) * u64::from(self.bytes))
     }
 
-    /// Moves the blocks that `is_free` says of the span at `head` to the stack, lowest on top; returns how many.
+    /// Moves some never used blocks to the stack, lowest on top.
+    fn carve(&mut self, scratch: &Scratch<'_>) -> bool {
+        let end = self.carve.end.min(self.carve.start.saturating_add(CARVE));
+        for index in (self.carve.start..end).rev() {
+            self.free.push(self.free_of(scratch, self.carve_head, index));
+        }
+        self.carve.start = end;
+        !self.free.is_empty()
+    }
+
+    /// Keeps the blocks that `is_free` says of the span at `head`, lowest on top; returns how many.
     fn gather(&mut self, scratch: &Scratch<'_>, head: u32, is_free: impl Fn(u64) -> bool) -> usize {
         // SeqCst: before the scan; pairs with `Scratch::tell_owner`.
         scratch.remote(head).put(0, Ordering::SeqCst);
@@ -105,7 +169,7 @@ impl Class {
         let before = self.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
-            let word = &scratch.table()[free.slot()];
+            let word = &scratch.table()[free.slot() as usize];
             // SeqCst: after the hint; also an Acquire: the freer's payload accesses come before ours.
             if is_free(word.see(Ordering::SeqCst)) {
                 word.put(Block::Free.raw(), Ordering::Release);
@@ -118,26 +182,30 @@ impl Class {
 }
 
 impl Local<'_> {
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn alloc_slow(
+    /// When no block of an existing class is at hand.
+    pub(crate) fn alloc_small(
         &mut self,
         class: u8,
         bytes: u64,
         backing: &dyn Backing,
     ) -> Result<u64, AllocError> {
-        let found = self.carve(class)
-            || (self.class(class).owed == 0 && self.collect(class, false))
+        let scratch = self.scratch;
+        if let Some(offset) = self.hot.take(usize::from(class) + 1) {
+            return Ok(offset);
+        }
+        let found = self.hot.class(class).carve(&scratch)
+            || (self.hot.class(class).owed == 0 && self.collect(class, false))
             || self.adopt(class, false)
             || self.new_small(class, backing).is_ok()
             // Before "exhausted": everything that hints and caches may have hidden.
             || self.collect(class, true)
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.scrape(class, backing) };
-        match (self.pop(class), refused) {
+        self.hot.class(class).carve(&scratch);
+        match (self.hot.take(usize::from(class) + 1), refused) {
             (Some(offset), _) => Ok(offset),
             // A span of several units was not to be had; one unit may be.
-            (None, Err(_)) if self.class(class).units > 1 => self.alloc_large(bytes, backing),
+            (None, Err(_)) if self.hot.class(class).units > 1 => self.alloc_large(bytes, backing),
             (None, refused) => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
         }
     }
@@ -146,19 +214,7 @@ impl Local<'_> {
     fn scrape(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
-        if self.class(class).free.is_empty() { self.new_small(class, backing) } else { Ok(()) }
-    }
-
-    /// Moves some free blocks of the newest span to the stack, lowest on top.
-    fn carve(&mut self, class: u8) -> bool {
-        let scratch = self.scratch;
-        let class = self.class(class);
-        let (start, end) = (class.carve.start, class.carve.end.min(class.carve.start + CARVE));
-        for index in (start..end).rev() {
-            class.free.push(class.free_of(&scratch, class.carve_head, index));
-        }
-        class.carve.start = end;
-        start < end
+        if self.hot.class(class).free.is_empty() { self.new_small(class, backing) } else { Ok(()) }
     }
 
     /// Collects blocks of this class that others freed: of hinted spans until it is enough, or of all spans.
@@ -167,7 +223,7 @@ impl Local<'_> {
     /// class has at most about a quarter more blocks than were ever in use, and looks at eight words per allocation.
     fn collect(&mut self, class: u8, all: bool) -> bool {
         let scratch = self.scratch;
-        let class = self.class(class);
+        let class = self.hot.class(class);
         let (mut looked_at, mut found) = (0, 0);
         for _ in 0..class.spans.len() {
             class.cursor = if class.cursor + 1 < class.spans.len() { class.cursor + 1 } else { 0 };
@@ -193,7 +249,7 @@ impl Local<'_> {
         let is_free = |word: u64| [Block::Free.raw(), Block::Remote.raw()].contains(&word);
         // Acquire: pairs with the counting in `recover`; the spans abandoned before are visible.
         let abandonings = scratch.control(ABANDONINGS).see(Ordering::Acquire);
-        if !any && abandonings == self.class(class).seen {
+        if !any && abandonings == self.hot.class(class).seen {
             return false;
         }
         for head in 0..scratch.ready() {
@@ -207,38 +263,36 @@ impl Local<'_> {
             {
                 self.enter(head, shape);
                 // It may have been somebody's in between, and be full by now.
-                if self.class(class).gather(&scratch, head, is_free) > 0 {
+                if self.hot.class(class).gather(&scratch, head, is_free) > 0 {
                     return true;
                 }
             }
         }
-        self.class(class).seen = abandonings;
+        self.hot.class(class).seen = abandonings;
         false
     }
 
     /// Enters a small span that is ours into the private books.
     fn enter(&mut self, head: u32, shape: Shape) {
-        for distance in 0..shape.units {
-            self.map[head as usize + usize::from(distance)] = (u16::from(shape.class) + 1) | distance << 8;
-        }
-        let class = self.class(shape.class);
+        let class = self.hot.class(shape.class);
+        let cover = Cover::new(usize::from(shape.class) + 1, head, self.scratch.layout);
         class.spans.push(head);
         class.owed = class.owed.saturating_sub(1);
-        // So that no free ever grows the stack.
+        // So that no free ever allocates private memory.
         let room = class.spans.len() * class.blocks as usize;
         class.free.reserve(room.saturating_sub(class.free.len()));
+        self.hot.map[head as usize..][..usize::from(shape.units)].fill(cover);
     }
 
     fn new_small(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         let scratch = self.scratch;
-        let shape = Shape { class, units: u16::from(self.class(class).units) };
+        let shape = Shape { class, units: u16::from(self.hot.class(class).units) };
         let head = scratch.claim(self.owner, u32::from(shape.units), backing)?;
         scratch.make_small(self.owner, head, shape, backing)?;
         self.enter(head, shape);
-        let newest = self.class(class);
+        let newest = self.hot.class(class);
         newest.carve = 0..newest.blocks;
         newest.carve_head = head;
-        self.carve(class);
         Ok(())
     }
 
@@ -247,15 +301,19 @@ impl Local<'_> {
         let scratch = self.scratch;
         let mut released = 0;
         for class in 0..scratch.layout.classes {
-            if self.class(class).spans.is_empty() {
+            if self.hot.class(class).spans.is_empty() {
                 continue;
             }
             // Regardless of hints: a freer may have died before setting one.
             self.collect(class, true);
-            while self.carve(class) {}
-            let which = self.class(class);
-            which.free.sort_unstable_by(|a, b| b.cmp(a));
-            let head_of = |free: &Free| free.slot() as u32 >> scratch.layout.table_shift;
+            let Hot { map, classes, .. } = &mut self.hot;
+            let which = &mut classes[usize::from(class) + 1];
+            while which.carve.start < which.carve.end {
+                which.carve(&scratch);
+            }
+            which.free.sort_unstable_by_key(|free| std::cmp::Reverse(free.offset()));
+            let shift = scratch.layout.unit_shift;
+            let head_of = |free: &Free| map[(free.offset() >> shift) as usize].head(free.offset(), shift);
             let mut idle: Vec<u32> = (which.free.chunk_by(|a, b| head_of(a) == head_of(b)))
                 .filter(|blocks| blocks.len() == which.blocks as usize)
                 .map(|blocks| head_of(&blocks[0]))
@@ -267,7 +325,7 @@ impl Local<'_> {
             (which.cursor, which.owed) = (0, 0);
             let shape = Shape { class, units: u16::from(which.units) };
             for head in idle {
-                self.map[head as usize..][..usize::from(shape.units)].fill(0);
+                self.hot.map[head as usize..][..usize::from(shape.units)].fill(Cover::NONE);
                 scratch.release_span(self.owner, head, shape);
                 released += u64::from(shape.units);
             }
