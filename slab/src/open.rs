@@ -1,7 +1,7 @@
 //! From a token to a count: open, and one more count of what is held.
 
-use tenure_segment::{Acquire, fault};
 use tenure_segment::sync::Ordering;
+use tenure_segment::{Acquire, fault};
 
 use crate::close::Finish;
 use crate::crash::crash_point;

@@ -405,11 +405,8 @@ impl Player<'_> {
             .map_err(|e| e.expect("a block of ours"))?;
         self.world.books.borrow_mut().remove(&offset);
         // SAFETY: ours, and the only thread.
-        assert_eq!(
-            unsafe { self.world.scratch().address(to).read() },
-            entry.fill,
-            "realloc lost the contents"
-        );
+        let first = unsafe { self.world.scratch().address(to).read() };
+        assert_eq!(first, entry.fill, "realloc lost the contents");
         self.entered(to, bytes as u64);
         Ok(to)
     }
