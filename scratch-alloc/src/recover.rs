@@ -153,10 +153,11 @@ impl Scratch<'_> {
         if fault!("scratch.recover.no_held") {
             return;
         }
-        if fault!("scratch.recover.plain_store") {
+        let unproved = fault!("scratch.recover.plain_store");
+        if unproved {
             self.unit_store(unit, to);
         }
-        if self.unit_exchange(unit, from, to) {
+        if unproved || self.unit_exchange(unit, from, to) {
             crash_point!("scratch.recover.unit_freed");
             let bitmap = if to == Unit::Free { self.layout.warm } else { self.layout.cold };
             self.hint_run(bitmap, unit..unit + 1, true);
