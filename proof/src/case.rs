@@ -47,10 +47,14 @@ impl Stage<'_> {
         stop();
     }
 
+    /// The operation is over. When the actor goes on, nobody else is at work, and everything must be in order: leaving
+    /// would mend some of what an operation forgot.
     #[inline(always)]
     pub(crate) fn end(&self) {
         self.board.set_phase(Phase::Ended);
         stop();
+        let report = self.space.check_quiet();
+        assert!(report.is_clean() && report.pending.is_empty(), "after the operation: {report:#?}");
     }
 }
 

@@ -18,7 +18,7 @@ struct Options {
     /// What fits into ten minutes on two slow processors: every instruction of every operation, a sample of the rest.
     #[arg(long)]
     quick: bool,
-    /// Only the cases whose name contains this.
+    /// Only the cases, or faults, whose name contains this.
     #[arg(long)]
     case: Option<String>,
     /// Only after this many instructions.
@@ -84,7 +84,7 @@ impl Options {
 
 #[cfg(feature = "faults")]
 fn faults(proof: &Proof) -> ExitCode {
-    let (faults, missed) = crate::faults::run(&proof.pool, &proof.all);
+    let (faults, missed) = crate::faults::run(&proof.pool, &proof.all, |name| proof.is_wanted(name));
     println!("{} of {faults} faults caught", faults - missed);
     if missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

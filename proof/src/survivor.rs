@@ -58,7 +58,7 @@ pub(crate) struct Survivor {
     /// A handle of another local, which a case gives up.
     pub(crate) spare: Option<(Local<'static>, Held)>,
     /// Another member, that joins while somebody is stopped.
-    guest: Option<(Member, Held, Scratch)>,
+    guest: Option<(Member, Held, Vec<Scratch>)>,
     pub(crate) bytes: *const u8,
     pub(crate) byte_count: usize,
 }
@@ -165,22 +165,28 @@ impl Survivor {
         let guest = self.space.join().unwrap();
         let mut local = guest.local();
         everything(&guest, &mut local, self.size, may_fail);
-        let created = taken(local.create(KIND, &payload(100)), may_fail);
-        if let Some(held) = created {
-            let block = taken(local.alloc(layout(60)), may_fail);
-            let block = block.inspect(|block| fill(&local, *block)).unwrap_or(Scratch { offset: 0, len: 0 });
+        if let Some(held) = taken(local.create(KIND, &payload(100)), may_fail) {
+            let sizes = [16, 60, self.size.unit_bytes / 2, self.size.unit_bytes];
+            let blocks: Vec<_> =
+                sizes.iter().filter_map(|len| taken(local.alloc(layout(*len)), may_fail)).collect();
+            blocks.iter().for_each(|block| fill(&local, *block));
             drop(local);
-            self.guest = Some((guest, held, block));
+            self.guest = Some((guest, held, blocks));
         }
     }
 
     /// What the guest held is as it was; it leaves.
     pub(crate) fn see_off_guest(&mut self) {
-        let Some((guest, held, block)) = self.guest.take() else { return };
+        let Some((guest, held, blocks)) = self.guest.take() else { return };
         let mut local = guest.local();
         let bytes = local.get(&held).unwrap_or_else(|error| panic!("the guest lost a handle: {error}"));
         assert!(is_intact(bytes), "the guest's handle changed");
-        if block.len > 0 {
+        let found = self.space.blocks();
+        let (owner, mut kept) = (BlockOwner::lease(guest.lease()), blocks.iter());
+        let is_listed =
+            |block: &Scratch| found.iter().any(|one| (one.offset, one.owner) == (block.offset, owner));
+        assert!(kept.all(is_listed), "the guest's blocks are {blocks:?}, but there are {found:?}");
+        for block in blocks {
             assert!(is_block_intact(&local, block), "the guest's block changed");
             local.free(block).unwrap();
         }

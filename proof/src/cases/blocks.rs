@@ -6,12 +6,14 @@ use crate::case::{Case, KIND, LAZY, SMALL, Stage};
 use crate::survivor::{Survivor, fill, is_block_intact, layout, payload, posted_lease};
 
 const UNIT: usize = SMALL.unit_bytes;
+/// Bytes of a block whose spans have two units, where units have 1 KiB.
+const SEVERAL: usize = 380;
 
 pub(super) fn all() -> Vec<Case> {
     vec![
         Case::new("alloc, cached", |stage| alloc(stage, 100, true)),
         Case::new("alloc, new span", |stage| alloc(stage, 100, false)),
-        Case::new("alloc, new span of several units", |stage| alloc(stage, 400, false)),
+        Case::new("alloc, new span of several units", |stage| alloc(stage, SEVERAL, false)),
         Case::new("alloc, large", |stage| alloc(stage, 3 * UNIT, false)),
         Case::new("alloc, large, kept", |stage| alloc(stage, 3 * UNIT, true)),
         Case::new("alloc, aligned", alloc_aligned),
@@ -20,7 +22,10 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("alloc, extending the region", |stage| alloc(stage, 100, false)).size(LAZY),
         Case::new("alloc, collecting", alloc_collecting),
         Case::new("alloc, exhausted", alloc_exhausted).uses_up(),
-        Case::new("alloc, adopting", alloc_adopting).before(abandon_a_span),
+        Case::new("alloc, adopting", |stage| alloc(stage, 500, false))
+            .before(|survivor| abandon_a_span(survivor, 500)),
+        Case::new("alloc, adopting several units", |stage| alloc(stage, SEVERAL, false))
+            .before(|survivor| abandon_a_span(survivor, SEVERAL)),
         Case::new("free, cached", |stage| free(stage, 100)),
         Case::new("free, large", |stage| free(stage, 3 * UNIT)),
         Case::new("free, of another local", free_of_another_local),
@@ -112,28 +117,16 @@ fn alloc_exhausted(stage: &Stage<'_>) {
 }
 
 /// Somebody creates a handle with a block and dies, and the survivor holds the handle.
-fn abandon_a_span(survivor: &mut Survivor) {
+fn abandon_a_span(survivor: &mut Survivor, len: usize) {
     let doomed = survivor.space.join().unwrap();
     let mut local = doomed.local();
-    let held = local.create(KIND, &payload(500)).unwrap();
+    let held = local.create(KIND, &payload(len)).unwrap();
     let token = local.token(&held);
     let held = survivor.local.open(KIND, token).unwrap();
     survivor.held.push(held);
     drop(local);
     // Leaving takes the same way as recovery.
     doomed.leave().unwrap();
-}
-
-fn alloc_adopting(stage: &Stage<'_>) {
-    let me = stage.join();
-    let mut local = me.local();
-    let wanted = layout(500);
-    stage.begin();
-    let block = local.alloc(wanted);
-    stage.end();
-    check_and_free(&mut local, block.unwrap());
-    drop(local);
-    me.leave().unwrap();
 }
 
 fn free(stage: &Stage<'_>, len: usize) {
@@ -245,7 +238,7 @@ fn free_pinned(stage: &Stage<'_>) {
 fn trim(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
-    let blocks: Vec<_> = [100, 300, 3 * UNIT].map(|len| local.alloc(layout(len)).unwrap()).into();
+    let blocks: Vec<_> = [100, SEVERAL, 3 * UNIT].map(|len| local.alloc(layout(len)).unwrap()).into();
     blocks.into_iter().for_each(|block| local.free(block).unwrap());
     drop(local);
     stage.begin();
