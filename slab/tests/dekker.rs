@@ -1,6 +1,6 @@
 //! Goal: the store-then-load pairs of holder bits and word hold: no handle ends under a holder, and none is left behind.
 //! Method: closers, openers and a stale opener of one handle, each its own member, meet once per round. Under Miri with
-//! many seeds (`MIRIFLAGS="-Zmiri-many-seeds=0..64 -Zmiri-preemption-rate=0.1"`) a weaker ordering than SeqCst on either side is caught; loom treats SeqCst as AcqRel and cannot judge it.
+//! many seeds (`MIRIFLAGS="-Zmiri-many-seeds=0..64 -Zmiri-preemption-rate=0.2"`) a weaker ordering than SeqCst on either side is caught; loom treats SeqCst as AcqRel and cannot judge it.
 #![cfg(not(loom))]
 
 mod common;
