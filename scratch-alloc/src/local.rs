@@ -40,7 +40,7 @@ pub(crate) struct Hot<'a> {
     /// Per unit: which of this local's spans covers it. Of large spans only the head is entered.
     pub(crate) map: Box<[Cover]>,
     /// By small class, from index 1. Those that the geometry lacks, and index 0, never have blocks.
-    pub(crate) classes: Box<[Class; 64]>,
+    pub(crate) classes: [Class; 64],
 }
 
 impl fmt::Debug for Local<'_> {
@@ -49,7 +49,7 @@ impl fmt::Debug for Local<'_> {
     }
 }
 
-impl Hot<'_> {
+impl<'a> Hot<'a> {
     /// Small class `class`.
     pub(crate) fn class(&mut self, class: u8) -> &mut Class {
         &mut self.classes[usize::from(class) + 1]
@@ -58,7 +58,7 @@ impl Hot<'_> {
     /// Takes a free block off the stack.
     #[inline]
     pub(crate) fn take(&mut self, which: usize) -> Option<u64> {
-        let free = self.classes.get_mut(which)?.free.pop()?;
+        let free = self.classes.get_mut(which)?.pop()?;
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
         self.word(free.slot()).put(self.mine, Ordering::Release);
         Some(free.offset())
@@ -68,17 +68,19 @@ impl Hot<'_> {
     #[inline]
     fn put(&mut self, offset: u64, expected: u64) -> bool {
         let Some((cover, slot)) = self.small(offset) else { return false };
+        let which = cover.which();
         let word = self.word(slot);
         // Relaxed: what we stored or were told about.
         if word.see(Ordering::Relaxed) != expected {
             return false;
         }
+        // All loads come before the store to the word: processors that let no load pass a store whose address is not known
+        // yet, as speculative store bypass mitigations have it, would wait for this one's.
+        let Some(true) = self.classes.get_mut(which).map(|class| class.push(Free::new(slot, offset))) else {
+            return false;
+        };
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
         word.put(Block::Free.raw(), Ordering::Release);
-        let which = cover.which();
-        if let Some(class) = self.classes.get_mut(which) {
-            class.free.push(Free::new(slot, offset));
-        }
         true
     }
 
@@ -91,7 +93,7 @@ impl Hot<'_> {
 
     /// The word of a block of a small span of this local.
     #[inline]
-    fn word(&self, slot: u32) -> &Word {
+    fn word(&self, slot: u32) -> &'a Word {
         debug_assert!((slot as usize) < self.table.len());
         // SAFETY: slots come from `Class::free_of` and `Cover::slot`: of block `index`, below the class's blocks per span, of
         // a span of ours at `head`, whose units lie in the region. So `head < units` and `index < 2^table_shift` (tested
@@ -112,7 +114,7 @@ impl<'a> Local<'a> {
                 mine: Block::lease(me.id()).raw(),
                 unit_shift: layout.unit_shift,
                 map: Cover::none(layout.units as usize),
-                classes: Box::new(std::array::from_fn(|which| Class::new(layout, which))),
+                classes: std::array::from_fn(|which| Class::new(layout, which)),
             },
             scratch,
             id: me.id(),

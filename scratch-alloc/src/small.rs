@@ -16,6 +16,8 @@ use crate::word::{Block, Shape, Unit};
 
 /// Free blocks moved from a new span to the stack at a time.
 const CARVE: u32 = 32;
+/// Freed blocks that are worth a turn of the stacks while there are never used blocks.
+const TURN: usize = 8;
 
 /// What a local knows about one unit: all zero, or which of the local's small spans covers it, with what a free needs
 /// of its class.
@@ -101,10 +103,14 @@ impl Free {
 
 /// What a local knows about one small class.
 ///
+/// There are two stacks, as in mimalloc (Leijen et al. 2019): with one, every operation would wait for the length that
+/// the one before it stores.
 #[repr(C, align(64))]
 pub(crate) struct Class {
-    /// Free blocks of this local's spans; their words are FREE and nobody else moves them `[I12]`.
-    pub(crate) free: Vec<Free>,
+    /// Free blocks of this local's spans, to be allocated; their words are FREE and nobody else moves them `[I12]`.
+    free: Vec<Free>,
+    /// The same, to become `free` when that is empty.
+    freed: Vec<Free>,
     /// Bytes of a block.
     pub(crate) bytes: u32,
     /// Blocks per span.
@@ -134,6 +140,7 @@ impl Class {
         let (blocks, units) = if exists { layout.spans[class] } else { (0, 0) };
         Self {
             free: Vec::new(),
+            freed: Vec::new(),
             bytes: if exists { class_bytes(class as u8) } else { 0 },
             blocks,
             carve: 0..0,
@@ -144,6 +151,43 @@ impl Class {
             owed: 0,
             seen: 0,
         }
+    }
+
+    /// A free block, off its stack.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Free> {
+        self.free.pop().or_else(|| self.pop_freed())
+    }
+
+    #[inline(never)]
+    fn pop_freed(&mut self) -> Option<Free> {
+        if self.turn(TURN) { self.free.pop() } else { None }
+    }
+
+    /// When `free` is empty: takes what was freed instead, if it is at least so many; whether it was.
+    fn turn(&mut self, least: usize) -> bool {
+        debug_assert!(self.free.is_empty());
+        let enough = self.freed.len() >= least;
+        if enough {
+            std::mem::swap(&mut self.free, &mut self.freed);
+        }
+        enough
+    }
+
+    /// Keeps a block that was freed; whether there was room. `enter` reserves it for all blocks, so there is none only if
+    /// somebody has scribbled over words.
+    #[inline]
+    pub(crate) fn push(&mut self, free: Free) -> bool {
+        let len = self.freed.len();
+        if len == self.freed.capacity() {
+            return false;
+        }
+        // SAFETY: there is room for one more, which is initialised before it is counted.
+        unsafe {
+            self.freed.as_mut_ptr().add(len).write(free);
+            self.freed.set_len(len + 1);
+        }
+        true
     }
 
     fn free_of(&self, scratch: &Scratch<'_>, head: u32, index: u32) -> Free {
@@ -190,10 +234,12 @@ impl Local<'_> {
         backing: &dyn Backing,
     ) -> Result<u64, AllocError> {
         let scratch = self.scratch;
-        if let Some(offset) = self.hot.take(usize::from(class) + 1) {
+        let which = usize::from(class) + 1;
+        if let Some(offset) = self.hot.take(which) {
             return Ok(offset);
         }
         let found = self.hot.class(class).carve(&scratch)
+            || self.hot.class(class).turn(1)
             || (self.hot.class(class).owed == 0 && self.collect(class, false))
             || self.adopt(class, false)
             || self.new_small(class, backing).is_ok()
@@ -202,7 +248,7 @@ impl Local<'_> {
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.scrape(class, backing) };
         self.hot.class(class).carve(&scratch);
-        match (self.hot.take(usize::from(class) + 1), refused) {
+        match (self.hot.take(which), refused) {
             (Some(offset), _) => Ok(offset),
             // A span of several units was not to be had; one unit may be.
             (None, Err(_)) if self.hot.class(class).units > 1 => self.alloc_large(bytes, backing),
@@ -280,7 +326,9 @@ impl Local<'_> {
         class.owed = class.owed.saturating_sub(1);
         // So that no free ever allocates private memory.
         let room = class.spans.len() * class.blocks as usize;
-        class.free.reserve(room.saturating_sub(class.free.len()));
+        for stack in [&mut class.free, &mut class.freed] {
+            stack.reserve(room.saturating_sub(stack.len()));
+        }
         self.hot.map[head as usize..][..usize::from(shape.units)].fill(cover);
     }
 
@@ -308,6 +356,7 @@ impl Local<'_> {
             self.collect(class, true);
             let Hot { map, classes, .. } = &mut self.hot;
             let which = &mut classes[usize::from(class) + 1];
+            which.free.append(&mut which.freed);
             while which.carve.start < which.carve.end {
                 which.carve(&scratch);
             }
