@@ -71,6 +71,8 @@ impl Member {
     }
 
     fn handle<T>(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<T>, CreateError> {
+        // Before the lock: in a forked child it may be held by a thread that is not there.
+        self.shared.lease.check()?;
         let held = self.shared.create(&mut self.shared.common(), kind, bytes)?;
         Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
     }

@@ -142,12 +142,16 @@ impl Shared {
 
     /// Caches for a new local: those of one that was dropped, or fresh ones.
     pub(crate) fn take_caches(&self) -> Caches {
-        let idle = lock(&self.idle).pop();
+        // In a forked child the lock may be held by a thread that is not there.
+        let idle = self.lease.check().ok().and_then(|()| lock(&self.idle).pop());
         idle.unwrap_or_else(|| Self::caches(&self.slab, self.scratch, &self.lease))
     }
 
     pub(crate) fn return_caches(&self, caches: Caches) {
-        lock(&self.idle).push(caches);
+        // In a forked child they are of no use, and the lock may be held by a thread that is not there.
+        if self.lease.check().is_ok() {
+            lock(&self.idle).push(caches);
+        }
     }
 
     /// Something ran out: takes back what is due before anybody is refused. True if it is worth trying again.

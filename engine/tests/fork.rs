@@ -5,9 +5,12 @@
 mod common;
 
 use std::alloc::Layout;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Name, Process, role, say};
-use tenure::{AllocError, CreateError, Kind, LeaveError, NotMember, OpenHandleError, Space, UseError};
+use tenure::{
+    AllocError, CreateError, Kind, LeaveError, Member, NotMember, OpenHandleError, Space, UseError,
+};
 
 const KIND: Kind = Kind::raw(1);
 
@@ -16,6 +19,9 @@ fn child() {
     let Some(role) = role() else { return };
     let space = Space::options().attach(&role[0]).unwrap();
     let me = space.join().unwrap();
+    if role.get(1).is_some_and(|what| what == "busy") {
+        return fork_while_others_work(&me);
+    }
     let handle = me.create_raw(KIND, b"parent's").unwrap();
     let token = handle.token();
     let mut block = me.alloc(Layout::new::<[u8; 64]>()).unwrap();
@@ -67,6 +73,54 @@ fn forked_children_harm_nobody() {
     let report = space.check();
     assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
     assert_eq!((report.stats.handles_live, report.stats.members_live), (0, 0));
+}
+
+/// Forks again and again while another thread is in the middle of something; what that thread had locked stays locked in
+/// the child for ever.
+fn fork_while_others_work(me: &Member) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                drop(me.create_raw(KIND, b"busy").unwrap());
+                drop(me.local());
+            }
+        });
+        for round in 0..300 {
+            // SAFETY: the child calls what answers without a lock, and ends.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: a clock that ends this process if it waits for a thread that is not there.
+                unsafe { libc::alarm(20) };
+                let refused =
+                    matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(NotMember::ForkedChild)));
+                let mut local = me.local();
+                let also =
+                    matches!(local.create(KIND, b"x"), Err(CreateError::NotMember(NotMember::ForkedChild)));
+                drop(local);
+                // SAFETY: ends the child without running what belongs to the parent.
+                unsafe { libc::_exit(i32::from(!(refused && also))) };
+            }
+            let mut status = 0;
+            // SAFETY: our own child, and a place for its status.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            if status != 0 {
+                over.store(true, Ordering::Relaxed);
+                panic!("the child of round {round} ended with {status:#x}");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    say("done", "");
+}
+
+#[test]
+fn regress_a_child_does_not_wait_for_threads_that_are_not_there() {
+    let name = Name::new("busy");
+    let _space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
+    let mut process = Process::start(&[&name.0, "busy"]);
+    assert_eq!(process.hear("done").as_deref(), Some(""));
+    assert!(!process.was_killed());
 }
 
 #[test]
