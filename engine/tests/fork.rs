@@ -75,8 +75,8 @@ fn forked_children_harm_nobody() {
     assert_eq!((report.stats.handles_live, report.stats.members_live), (0, 0));
 }
 
-/// Forks again and again while another thread is in the middle of something; what that thread had locked stays locked in
-/// the child for ever.
+/// Forks again and again while another thread is in the middle of something; what that thread had locked stays locked
+/// in the child for ever.
 fn fork_while_others_work(me: &Member) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use tenure::Backend;
 
 use crate::demo::Plan;
+use crate::torture;
 use crate::trace::Source;
 use crate::worker::{Orders, Sabotage};
 
@@ -51,6 +52,11 @@ pub enum Command {
     Replay(Replay),
     /// Replay the built-in recordings with processes that are killed and stopped.
     Demo(Demo),
+    /// Random operations on several segments at once by processes that are killed, stopped, forked and replaced.
+    Torture(Torture),
+    /// A member of a torture; started by it.
+    #[command(hide = true)]
+    Tortured(torture::Orders),
     /// A worker of a run; started by the run.
     #[command(hide = true)]
     Worker(Orders),
@@ -134,15 +140,66 @@ pub struct Replay {
     pub run: Run,
 }
 
+/// Arguments of `torture`.
+#[derive(Debug, Args)]
+pub struct Torture {
+    /// How long, in seconds.
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Instead: until every place for a member has seen so many operations. No clock decides anything then.
+    #[arg(long, conflicts_with = "seconds")]
+    pub operations: Option<u64>,
+    /// Member processes at any time.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=30))]
+    pub members: u16,
+    /// What all choices follow from; another one every time unless given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// A segment in this backend: shm, file, memfd or sysv; can be given several times. Every other segment is tight.
+    #[arg(long, default_values = ["shm", "memfd", "file", "sysv", "memfd", "shm"])]
+    pub backend: Vec<Backend>,
+    /// For scripts.
+    #[arg(long)]
+    pub json: bool,
+    /// Seconds without a sign of life after which the run is called stuck.
+    #[arg(long, hide = true, default_value_t = 60.0)]
+    pub patience: f64,
+    /// Make the members do something wrong.
+    #[arg(long, hide = true)]
+    pub sabotage: Option<torture::Sabotage>,
+}
+
 /// The most seconds a run may be told to last.
 const SECONDS_MAX: f64 = 30.0 * 24.0 * 3600.0;
 
+fn duration(what: &str, seconds: f64) -> Result<Duration, String> {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if seconds <= SECONDS_MAX => Ok(duration),
+        _ => Err(format!("{what}: expected 0 to {SECONDS_MAX} seconds, found {seconds}")),
+    }
+}
+
+impl Torture {
+    /// As a plan.
+    ///
+    /// # Errors
+    /// A number out of range.
+    pub fn plan(&self) -> Result<torture::Plan, String> {
+        Ok(torture::Plan {
+            backends: self.backend.clone(),
+            members: self.members.into(),
+            duration: duration("--seconds", self.seconds)?,
+            operations: self.operations,
+            seed: self.seed.unwrap_or_else(rand::random),
+            patience: duration("--patience", self.patience)?,
+            sabotage: self.sabotage,
+            quiet: self.json,
+        })
+    }
+}
+
 impl Run {
     fn plan(&self, sources: Vec<Source>, seconds: f64, kills: u32) -> Result<Plan, String> {
-        let duration = |what: &str, seconds: f64| match Duration::try_from_secs_f64(seconds) {
-            Ok(duration) if seconds <= SECONDS_MAX => Ok(duration),
-            _ => Err(format!("{what}: expected 0 to {SECONDS_MAX} seconds, found {seconds}")),
-        };
         Ok(Plan {
             sources,
             backend: self.backend,

@@ -4,6 +4,7 @@
 //! tenure ls | stat NAME | check NAME | recover NAME | rm NAME [--force]
 //! tenure replay FILE… [--workers N] [--kills N] [--backend B] [--seed S]
 //! tenure demo [--seconds S] [--workers N] [--kills N] [--seed S] [--json]      (also without arguments)
+//! tenure torture [--seconds S | --operations N] [--members N] [--seed S] [--backend B]… [--json]
 //! ```
 //!
 //! Whatever only looks attaches without joining. Exit status: 0 all is well, 1 something is wrong, 2 refused and nothing
@@ -17,6 +18,7 @@ pub mod meeting;
 pub mod pattern;
 pub mod table;
 pub mod timing;
+pub mod torture;
 pub mod trace;
 pub mod wire;
 pub mod worker;
@@ -38,6 +40,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Rm { name, force } => inspect::rm(&name, force),
         Command::Replay(replay) => replay.plan().map_err(Into::into).and_then(|plan| play(&plan)),
         Command::Demo(demo) => demo.plan().map_err(Into::into).and_then(|plan| play(&plan)),
+        Command::Torture(torture) => torture.plan().map_err(Into::into).and_then(|plan| torment(&plan)),
+        Command::Tortured(orders) => torture::run_member(orders).map(|()| (String::new(), Exit::Well)),
         Command::Worker(orders) => worker::run(orders).map(|()| (String::new(), Exit::Well)),
     };
     match answer {
@@ -66,6 +70,35 @@ fn play(plan: &Plan) -> inspect::Answer {
         );
     }
     let summary = demo::run(plan)?;
+    let exit = match &summary.verdict {
+        verdict if verdict.interrupted => Exit::Interrupted,
+        verdict if verdict.is_clean() => Exit::Well,
+        _ => Exit::Wrong,
+    };
+    let text = if plan.quiet {
+        format!("{}\n", serde_json::to_string_pretty(&summary)?)
+    } else {
+        summary.to_string()
+    };
+    Ok((text, exit))
+}
+
+fn torment(plan: &torture::Plan) -> inspect::Answer {
+    if !plan.quiet {
+        let until = match plan.operations {
+            Some(operations) => format!("{operations} operations each"),
+            None => format!("{:.0} s", plan.duration.as_secs_f64()),
+        };
+        let backends: Vec<String> = plan.backends.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "{} members on {} segments ({}), {until}; seed {}",
+            plan.members,
+            plan.backends.len(),
+            backends.join(", "),
+            plan.seed
+        );
+    }
+    let summary = torture::run(plan)?;
     let exit = match &summary.verdict {
         verdict if verdict.interrupted => Exit::Interrupted,
         verdict if verdict.is_clean() => Exit::Well,

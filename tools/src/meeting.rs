@@ -14,6 +14,24 @@ pub struct Meeting {
     pub name: String,
 }
 
+impl std::fmt::Display for Meeting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.backend, self.name)
+    }
+}
+
+impl std::str::FromStr for Meeting {
+    type Err = String;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (backend, name) =
+            text.split_once(':').ok_or_else(|| format!("expected BACKEND:NAME, found {text:?}"))?;
+        let backend = backend.parse().map_err(|error: tenure::SegmentError| error.to_string())?;
+        Ok(Self { backend, name: name.to_owned() })
+    }
+}
+
 /// Why there is no space.
 #[derive(Debug, thiserror::Error)]
 pub enum MeetingError {

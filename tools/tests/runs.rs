@@ -179,3 +179,71 @@ fn what_a_killed_run_leaves_behind_is_swept_by_the_next() {
         segments_of(pid) == 0
     });
 }
+
+#[test]
+fn torture_by_operations_violates_nothing() {
+    for (seed, members) in [("1", "3"), ("2", "1"), ("3", "5")] {
+        let arguments = ["torture", "--operations", "12000", "--members", members, "--seed", seed, "--json"];
+        let (out, err) = expect(0, &arguments);
+        let summary: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(err, "");
+        assert_eq!(summary["seed"].to_string(), seed);
+        assert_eq!(summary["segments"].as_array().unwrap().len(), 6);
+        assert!(summary["operations"].as_u64() >= members.parse::<u64>().ok().map(|m| m * 12_000), "{out}");
+        let kinds = summary["by_kind"].as_object().unwrap();
+        assert!(kinds.values().all(|times| times.as_u64() > Some(0)), "{kinds:?}");
+        assert!(summary["joins"].as_u64() > summary["incarnations"].as_u64(), "{out}");
+    }
+}
+
+#[test]
+fn torture_on_one_backend_says_what_it_did() {
+    let arguments =
+        ["torture", "--operations", "3000", "--members", "2", "--seed", "5", "--backend", "memfd"];
+    let (out, err) = expect(0, &arguments);
+    assert_eq!(last_line(&out), "violations 0", "{out}");
+    assert!(out.contains("on 1 segments (memfd)") && out.contains("kills"), "{out}");
+    assert!(err.contains("seed 5"), "{err}");
+    let (_, err) = expect(2, &["torture", "--backend", "private", "--operations", "1"]);
+    assert!(err.contains("expected a backend that other programs can attach"), "{err}");
+}
+
+/// Does a torture with this sabotage fail, for the reason it should?
+#[track_caller]
+fn torture_notices(sabotage: &str, field: &str) {
+    let size = ["--operations", "6000", "--members", "3", "--seed", "4", "--backend", "shm"];
+    let more = ["--patience", "3", "--json", "--sabotage", sabotage];
+    let (out, _) = expect(1, &[&["torture"][..], &size, &more].concat());
+    let summary: Value = serde_json::from_str(&out).unwrap();
+    assert!(summary["verdict"][field].as_u64() > Some(0), "{sabotage}: {out}");
+}
+
+#[test]
+fn control_torture_notices_lost_handles() {
+    torture_notices("lose", "lost");
+}
+
+#[test]
+fn control_torture_notices_leaks() {
+    torture_notices("leak", "leaked");
+}
+
+#[test]
+fn control_torture_notices_wrong_payloads() {
+    torture_notices("mix", "mixed_up");
+}
+
+#[test]
+fn control_torture_notices_overwritten_blocks() {
+    torture_notices("scribble", "mixed_up");
+}
+
+#[test]
+fn control_torture_notices_silence() {
+    torture_notices("hang", "stuck");
+}
+
+#[test]
+fn control_torture_notices_crashes() {
+    torture_notices("crash", "died");
+}

@@ -41,6 +41,11 @@ use stage::Stage;
 /// Why a run did not even begin.
 pub type RunError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Removes the segments of runs that were killed before they could do it themselves.
+pub(crate) fn sweep_abandoned(backends: &[tenure::Backend]) {
+    backends.iter().for_each(|backend| stage::sweep(*backend));
+}
+
 /// Does what the plan says. Whatever goes wrong with the space is in the summary.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ impl Drop for Stage {
 }
 
 /// Removes the segments of runs that were killed before they could do it themselves.
-fn sweep(backend: Backend) {
+pub(crate) fn sweep(backend: Backend) {
     for listed in Space::list().unwrap_or_default().iter().filter(|listed| listed.backend == backend) {
         let process = listed.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
         let Some((process, _)) = process else { continue };

@@ -36,42 +36,42 @@ impl Verdict {
             && !interrupted
     }
 
-    pub(super) fn lost(&mut self, text: impl Into<String>) {
+    pub(crate) fn lost(&mut self, text: impl Into<String>) {
         self.lost += 1;
         self.note("lost", text);
     }
 
-    pub(super) fn leaked(&mut self, count: u64, text: impl Into<String>) {
+    pub(crate) fn leaked(&mut self, count: u64, text: impl Into<String>) {
         self.leaked += count;
         self.note("leaked", text);
     }
 
-    pub(super) fn mixed_up(&mut self, text: impl Into<String>) {
+    pub(crate) fn mixed_up(&mut self, text: impl Into<String>) {
         self.mixed_up += 1;
         self.note("mixed up", text);
     }
 
-    pub(super) fn refused(&mut self, text: impl Into<String>) {
+    pub(crate) fn refused(&mut self, text: impl Into<String>) {
         self.refused += 1;
         self.note("refused", text);
     }
 
-    pub(super) fn stuck(&mut self, text: impl Into<String>) {
+    pub(crate) fn stuck(&mut self, text: impl Into<String>) {
         self.stuck += 1;
         self.note("stuck", text);
     }
 
-    pub(super) fn died(&mut self, text: impl Into<String>) {
+    pub(crate) fn died(&mut self, text: impl Into<String>) {
         self.died += 1;
         self.note("died", text);
     }
 
-    pub(super) fn violation(&mut self, text: impl Into<String>) {
+    pub(crate) fn violation(&mut self, text: impl Into<String>) {
         self.violations += 1;
         self.note("violation", text);
     }
 
-    pub(super) fn note(&mut self, what: &str, text: impl Into<String>) {
+    pub(crate) fn note(&mut self, what: &str, text: impl Into<String>) {
         if self.notes.len() < NOTES_MAX {
             self.notes.push(format!("{what}: {}", text.into()));
         }

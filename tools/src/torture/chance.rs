@@ -1,0 +1,176 @@
+//! What happens next: a pure function of the seed, the seat, the incarnation, the thread and the number of the choice.
+//!
+//! Nothing that the system does (who is scheduled, what is exhausted, what has arrived) has a say in it, so that two
+//! runs with one seed make the same choices in the same order in every incarnation. How far an incarnation gets, and
+//! what its choices meet, is up to the scheduler.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pattern::{combine, mix};
+
+macro_rules! acts {
+    ($($act:ident $weight:literal $name:literal $what:literal,)*) => {
+        /// One operation of a member.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Act {
+            $(#[doc = $what] $act,)*
+        }
+
+        impl Act {
+            /// All of them, with how often each is chosen and what it is called in the figures.
+            pub(super) const ALL: &[(Self, u64, &str)] = &[$((Self::$act, $weight, $name),)*];
+        }
+    };
+}
+
+acts! {
+    Create 120 "create" "A handle through a local, payload of 16 bytes to 256 KiB.",
+    CreateOwned 30 "create owned" "The same, as a value that closes itself.",
+    CreateTyped 30 "create typed" "A value archived by rkyv.",
+    CreateWith 40 "create with block" "A handle around a block of ours.",
+    Get 120 "get" "Reads every byte of a handle that we hold.",
+    Close 160 "close" "Lets go once; if nobody else knew the handle, its token has to be stale afterwards.",
+    OpenAgain 60 "open again" "Opens or clones what we hold already.",
+    OpenWrong 30 "open wrong" "A forged generation and a foreign kind: both have to be refused.",
+    Send 80 "send" "Passes a token to another member, and keeps the handle until that one has opened it.",
+    Receive 200 "receive" "Opens a token or frees a block that another member sent.",
+    Alloc 160 "alloc" "A block of 1 byte to half a MiB.",
+    AllocOwned 30 "alloc owned" "The same, as a value that frees itself.",
+    AllocZeroed 30 "alloc zeroed" "A block that has to be zero.",
+    AllocAligned 30 "alloc aligned" "A block aligned to up to 2 KiB.",
+    Resize 60 "resize" "Grows or shrinks a block, in place or not.",
+    Verify 60 "verify" "Looks at a block that we own.",
+    Free 200 "free" "Frees a block; a second time has to be refused.",
+    Give 40 "give block" "Passes a block to another member, who frees it.",
+    Pin 12 "pin" "Pins a block, which outlives its owner.",
+    Unpin 10 "unpin" "Frees a pinned block.",
+    Trim 4 "trim" "Gives memory back to the system.",
+    Recover 4 "recover" "Takes back what the dead held.",
+    Look 2 "look" "Counts what is in use.",
+    Visit 4 "visit" "Joins once more in this process, works, leaves.",
+    Fork 2 "fork" "A forked child, which is no member: refused everything, or joins by itself and ends in some way.",
+    Family 1 "family" "A space of another backend for ourselves and our child.",
+}
+
+/// What happens next, with numbers for whatever there is to be chosen about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) act: Act,
+    /// Position of the act in [`Act::ALL`].
+    pub(super) index: usize,
+    /// The space it happens in is this modulo their number.
+    pub(super) space: u64,
+    /// Which of several things.
+    pub(super) which: u64,
+    /// How much, or how.
+    pub(super) how: u64,
+    /// A number for the contents; no two choices of a run have the same.
+    pub(super) key: u64,
+}
+
+impl Choice {
+    /// Choice `number` of a stream.
+    pub(super) fn of(stream: u64, number: u64) -> Self {
+        let draw = |purpose: u64| combine(&[stream, number, purpose]);
+        let total: u64 = Act::ALL.iter().map(|(_, weight, _)| weight).sum();
+        let mut rest = draw(1) % total;
+        let chosen = Act::ALL.iter().position(|(_, weight, _)| {
+            let found = rest < *weight;
+            rest = rest.saturating_sub(*weight);
+            found
+        });
+        let index = chosen.unwrap_or(0);
+        Self { act: Act::ALL[index].0, index, space: draw(2), which: draw(3), how: draw(4), key: draw(5) }
+    }
+}
+
+/// The stream of one thread of one incarnation in one seat.
+pub(super) fn stream(seed: u64, seat: u64, incarnation: u64, thread: u64) -> u64 {
+    combine(&[seed, seat, incarnation, thread, 0x7047])
+}
+
+/// How an incarnation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum End {
+    /// Killed soon after its process was started, wherever that finds it.
+    KilledEarly,
+    /// Killed while it goes on, once it has done its operations.
+    Killed,
+    /// Lets go of everything and leaves.
+    Leaves,
+    /// Becomes another program in the middle of everything, which joins as the next incarnation.
+    Executes,
+    /// Ends without leaving.
+    Exits,
+}
+
+/// What becomes of an incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fate {
+    pub(super) end: End,
+    /// Operations of its first thread before that.
+    pub(super) operations: u64,
+    /// Threads that work.
+    pub(super) threads: u64,
+    /// For [`End::KilledEarly`]: how long after its start.
+    pub(super) early_us: u64,
+}
+
+impl Fate {
+    pub(super) fn of(seed: u64, seat: u64, incarnation: u64) -> Self {
+        let draw = |purpose: u64| combine(&[seed, seat, incarnation, purpose, 0xfa7e]);
+        let end = match draw(1) % 100 {
+            0..8 => End::KilledEarly,
+            8..58 => End::Killed,
+            58..78 => End::Leaves,
+            78..90 => End::Executes,
+            _ => End::Exits,
+        };
+        // From 32 to 16 Ki, every order of magnitude as often as the others.
+        let magnitude = 5 + draw(2) % 9;
+        let operations = (1 << magnitude) + draw(3) % (1 << magnitude);
+        Self { end, operations, threads: 1 + draw(4) % 2, early_us: draw(5) % 8000 }
+    }
+}
+
+/// Whether a member is stopped when it has reported for the `report`th time, and for how many microseconds.
+pub(super) fn stop(seed: u64, seat: u64, incarnation: u64, report: u64) -> Option<u64> {
+    let drawn = combine(&[seed, seat, incarnation, report, 0x5707]);
+    // One report in twelve; 0.25 to 64 ms, every order of magnitude as often as the others.
+    drawn.is_multiple_of(12).then(|| {
+        let magnitude = 8 + mix(drawn) % 8;
+        (1 << magnitude) + mix(drawn ^ 1) % (1 << magnitude)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_follow_from_the_seed_and_from_nothing_else() {
+        let choices = |seed: u64| -> Vec<Choice> {
+            (0..2000).map(|number| Choice::of(stream(seed, 1, 2, 0), number)).collect()
+        };
+        assert_eq!(choices(7), choices(7));
+        assert_ne!(choices(7), choices(8));
+        let differs = |other: u64| Choice::of(other, 0) != Choice::of(stream(7, 1, 2, 0), 0);
+        assert!([stream(7, 2, 2, 0), stream(7, 1, 3, 0), stream(7, 1, 2, 1)].into_iter().all(differs));
+        assert_eq!(Fate::of(7, 1, 2), Fate::of(7, 1, 2));
+        assert_eq!(stop(7, 1, 2, 3), stop(7, 1, 2, 3));
+    }
+
+    #[test]
+    fn everything_comes_up() {
+        let mut acts = vec![0; Act::ALL.len()];
+        for number in 0..50_000 {
+            acts[Choice::of(stream(1, 0, 0, 0), number).index] += 1;
+        }
+        assert!(acts.iter().all(|times| *times > 0), "{acts:?}");
+        let ends = |end: End| (0..1000).filter(|incarnation| Fate::of(1, 0, *incarnation).end == end).count();
+        for end in [End::KilledEarly, End::Killed, End::Leaves, End::Executes, End::Exits] {
+            assert!(ends(end) > 20, "{end:?}");
+        }
+        assert!((0..100).any(|report| stop(1, 0, 0, report).is_some()));
+    }
+}

@@ -1,0 +1,219 @@
+//! Visits, forked children, and families: memberships besides the member's own.
+
+use std::alloc::Layout;
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid};
+use tenure::{AllocError, CreateError, Member, NotMember, OpenHandleError, Space, Token};
+
+use crate::pattern;
+
+use super::chance::Choice;
+use super::hands::{Hands, KIND, Room, must};
+use super::member::{Tally, Trouble};
+use super::talk::Wrong;
+
+/// Blocks and handles of a guest.
+const THINGS: u64 = 12;
+
+/// Works through a membership of its own: opens `known`, which is held by somebody as long as this runs, creates
+/// handles and allocates blocks. They stay.
+fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Trouble> {
+    let mut local = me.local();
+    if let Some((token, identity)) = known {
+        let held = local.open(KIND, token).map_err(|error| {
+            (Wrong::Lost, format!("{token:?} is held by our host and does not open: {error}"))
+        })?;
+        let payload = must("get", local.get(&held))?;
+        pattern::check_payload(identity, payload).map_err(|text| (Wrong::MixedUp, text))?;
+    }
+    let mut buffer = Vec::new();
+    for number in 0..THINGS {
+        let identity = key.wrapping_add(number);
+        pattern::payload(identity, &mut buffer);
+        match local.create(KIND, &buffer) {
+            Ok(held) => {
+                let payload = must("get", local.get(&held))?;
+                pattern::check_payload(identity, payload).map_err(|text| (Wrong::MixedUp, text))?;
+                if number % 3 == 0 {
+                    must("close", local.close(held))?;
+                }
+            }
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err((Wrong::Refused, format!("a guest cannot create: {error}"))),
+        }
+        match local.alloc(Layout::for_value(&buffer[..])) {
+            Ok(block) => {
+                let address = local.address(block);
+                // SAFETY: the block was just allocated and is ours alone.
+                let wrong = unsafe {
+                    pattern::fill(address, block.len, identity);
+                    pattern::verify(address, block.len, block.len, identity)
+                };
+                wrong.map_err(|at| (Wrong::MixedUp, format!("a guest's block changed at {at}")))?;
+                if number % 4 == 0 {
+                    must("free", local.free(block))?;
+                }
+            }
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err((Wrong::Refused, format!("a guest cannot alloc: {error}"))),
+        }
+    }
+    Ok(())
+}
+
+/// Everything has to be refused in a forked child that has not joined.
+fn is_refused(me: &Member, token: Option<Token>) -> Result<(), Trouble> {
+    let forked = NotMember::ForkedChild;
+    let refused = matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(no)) if no == forked)
+        && matches!(me.alloc(Layout::new::<u64>()), Err(AllocError::NotMember(no)) if no == forked)
+        && token.is_none_or(
+            |token| matches!(me.open_raw(KIND, token), Err(OpenHandleError::NotMember(no)) if no == forked),
+        )
+        && me.recover() == Err(forked)
+        && me.trim() == Err(forked);
+    refused.then_some(()).ok_or_else(|| (Wrong::Refused, "a forked child is taken for a member".into()))
+}
+
+/// How a child that joined ends.
+fn end(me: Member, how: u64) -> Result<(), Trouble> {
+    match how % 4 {
+        0 => must("leave", me.leave()),
+        // Ends without leaving.
+        1 => Ok(()),
+        2 => {
+            // SAFETY: ends this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            Ok(())
+        }
+        _ => {
+            // Lives on as another program, which is no member.
+            let mut program = Command::new("/proc/self/exe");
+            program.arg("--version").stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+            let error = std::os::unix::process::CommandExt::exec(&mut program);
+            Err((Wrong::Refused, format!("cannot execute: {error}")))
+        }
+    }
+}
+
+/// Runs `body` in a forked child that dies with us, and says what went wrong there.
+fn in_child(patience: u32, body: impl FnOnce() -> Result<(), Trouble>) -> Result<(), Trouble> {
+    let parent = std::process::id();
+    let (mut hear, mut say) = must("make a pipe", std::io::pipe())?;
+    // SAFETY: the child runs `body`, which takes no lock that another thread of ours may hold, and ends by `_exit`;
+    // glibc makes allocation usable in it.
+    match unsafe { libc::fork() } {
+        0 => {
+            let body = AssertUnwindSafe(|| {
+                let _ = set_parent_process_death_signal(Some(Signal::KILL));
+                if getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent) {
+                    return Ok(());
+                }
+                // SAFETY: a clock for this process alone; its signal ends it.
+                unsafe { libc::alarm(patience) };
+                body()
+            });
+            let code = match catch_unwind(body) {
+                Ok(Ok(())) => 0,
+                Ok(Err((what, text))) => {
+                    // Its host may be dead, and then nobody reads it, and right so: what the host held is taken back.
+                    let _ = say.write_all(text.as_bytes());
+                    100 + what as i32
+                }
+                Err(_) => 99,
+            };
+            // SAFETY: ends the child without running anything that belongs to its parent.
+            unsafe { libc::_exit(code) }
+        }
+        -1 => Err((Wrong::Refused, format!("cannot fork: {}", std::io::Error::last_os_error()))),
+        child => {
+            let status = loop {
+                match waitpid(Pid::from_raw(child), WaitOptions::empty()) {
+                    Ok(Some((_, status))) => break status,
+                    Err(rustix::io::Errno::INTR) | Ok(None) => {}
+                    Err(error) => return Err((Wrong::Refused, format!("cannot wait for a child: {error}"))),
+                }
+            };
+            match (status.exit_status(), status.terminating_signal()) {
+                (Some(0), _) => Ok(()),
+                (_, Some(libc::SIGKILL)) => Ok(()),
+                (Some(code), _) => {
+                    let kinds = [Wrong::Lost, Wrong::Leaked, Wrong::MixedUp, Wrong::Refused];
+                    let kind = kinds.into_iter().find(|kind| 100 + *kind as i32 == code);
+                    let mut text = String::new();
+                    drop(say);
+                    let _ = hear.read_to_string(&mut text);
+                    Err((kind.unwrap_or(Wrong::Refused), format!("a forked child ended with {code}: {text}")))
+                }
+                (None, signal) => Err((Wrong::Refused, format!("a forked child died of signal {signal:?}"))),
+            }
+        }
+    }
+}
+
+impl Hands<'_> {
+    /// Joins once more in this process, works, and leaves with everything still held.
+    pub(super) fn visit(&mut self, choice: Choice) -> Result<(), Trouble> {
+        let space = self.space(choice.space);
+        let known = self.any_token(choice.which, space);
+        let me = must("join for a visit", self.home.spaces[space].join())?;
+        Tally::count(&self.home.tally.joins);
+        work(&me, known, choice.key)?;
+        must("end a visit", me.leave())?;
+        Tally::count(&self.home.tally.leaves);
+        Ok(())
+    }
+
+    /// A child that is refused everything, and that may join by itself.
+    pub(super) fn fork(&mut self, choice: Choice) -> Result<(), Trouble> {
+        let at = self.space(choice.space);
+        let (space, member, known) =
+            (&self.home.spaces[at], self.member(at), self.any_token(choice.which, at));
+        Tally::count(&self.home.tally.forks);
+        let joins = !choice.how.is_multiple_of(3);
+        if joins {
+            Tally::count(&self.home.tally.joins);
+        }
+        in_child(self.home.orders.patience, || {
+            is_refused(member, known.map(|(token, _)| token))?;
+            if !joins {
+                return Ok(());
+            }
+            let me = must("join in a forked child", space.join())?;
+            work(&me, known, choice.key)?;
+            end(me, choice.how / 3)
+        })
+    }
+
+    /// A space that only we and our child know, or only we.
+    pub(super) fn family(&mut self, choice: Choice) -> Result<(), Trouble> {
+        let family = choice.how.is_multiple_of(2);
+        let options = Space::options().members(4).handles(64).unit(4 << 10).scratch(1 << 20);
+        let space = must("make a space", if family { options.anonymous() } else { options.private() })?;
+        let me = must("join a space of our own", space.join())?;
+        work(&me, None, choice.key)?;
+        if family {
+            let known = must("create", me.create_raw(KIND, b"for our child"))?;
+            let token = known.token();
+            Tally::count(&self.home.tally.forks);
+            in_child(self.home.orders.patience, || {
+                is_refused(&me, Some(token))?;
+                let me = must("join as a child", space.join())?;
+                let opened = must("open as a child", me.open_raw(KIND, token))?;
+                let is_ours = must("get as a child", opened.get())? == b"for our child";
+                is_ours.then_some(()).ok_or((Wrong::MixedUp, "a child reads something else".into()))
+            })?;
+        }
+        must("recover", me.recover())?;
+        must("leave a space of our own", me.leave())?;
+        let report = space.check_quiet();
+        let stats = &report.stats;
+        let left = stats.handles_live + stats.blocks_live();
+        if !report.is_clean() || left > 0 {
+            return Err((Wrong::Leaked, format!("a space of our own: {left} left, {:?}", report.violations)));
+        }
+        Ok(())
+    }
+}

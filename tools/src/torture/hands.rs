@@ -1,0 +1,425 @@
+//! One thread's hands: the handles it holds, and what it does with them. Everything read is compared with what has to
+//! be there.
+
+use std::alloc::Layout;
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use tenure::{
+    AllocError, CreateError, Handle, Held, Kind, Local, Member, OpenHandleError, Raw, ScratchError, Token,
+};
+
+use crate::pattern::{self, mix};
+
+use super::blocks::Chunk;
+use super::chance::{Act, Choice};
+use super::member::{Home, Tally, Trouble};
+use super::sabotage::Sabotage;
+use super::talk::{Gift, Outcome, Parcel, Report, Wrong};
+
+/// The kind of all handles that are not typed.
+pub(super) const KIND: Kind = Kind::raw(0x7047);
+/// Handles that a thread holds at most.
+const HOLDS_MAX: usize = 64;
+/// Gifts that a thread has on their way at most.
+const SENT_MAX: usize = 16;
+
+/// What holds a handle.
+enum Grip {
+    Local(Held),
+    Owned(Handle<Raw>),
+    Typed(Handle<Vec<u64>>),
+}
+
+/// A handle that we hold.
+pub(super) struct Hold {
+    space: usize,
+    grip: Grip,
+    identity: u64,
+    /// Others may hold it, or we hold it more than once.
+    known: bool,
+}
+
+/// One thread's things.
+pub(super) struct Hands<'h> {
+    pub(super) home: &'h Home,
+    pub(super) thread: u64,
+    pub(super) operations: u64,
+    holds: Vec<Hold>,
+    sent: HashMap<u64, Hold>,
+    sent_count: u64,
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) given: HashMap<u64, Chunk>,
+    pub(super) pins: Vec<Chunk>,
+    buffer: Vec<u8>,
+}
+
+/// An answer that has to be success.
+pub(super) fn must<T>(what: &str, result: Result<T, impl Display>) -> Result<T, Trouble> {
+    result.map_err(|error| (Wrong::Refused, format!("cannot {what}: {error}")))
+}
+
+/// An error that says that there is no room, which is nobody's fault.
+pub(super) trait Room {
+    fn is_full(&self) -> bool;
+}
+
+impl Room for ScratchError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Exhausted { .. } | Self::NoMemory { .. })
+    }
+}
+
+impl Room for AllocError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Scratch(error) if error.is_full())
+    }
+}
+
+impl Room for CreateError {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Exhausted { .. } => true,
+            Self::Scratch(error) => error.is_full(),
+            _ => false,
+        }
+    }
+}
+
+impl<'h> Hands<'h> {
+    pub(super) fn new(home: &'h Home, thread: u64) -> Self {
+        Self {
+            home,
+            thread,
+            operations: 0,
+            holds: Vec::new(),
+            sent: HashMap::new(),
+            sent_count: 0,
+            chunks: Vec::new(),
+            given: HashMap::new(),
+            pins: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Does what was chosen.
+    pub(super) fn perform(&mut self, choice: Choice) -> Result<(), Trouble> {
+        self.operations += 1;
+        self.settle()?;
+        match choice.act {
+            Act::Create | Act::CreateOwned | Act::CreateTyped | Act::CreateWith => self.create(choice),
+            Act::Get => self.get(choice),
+            Act::Close => self.close_one(choice),
+            Act::OpenAgain => self.open_again(choice),
+            Act::OpenWrong => self.open_wrong(choice),
+            Act::Send => self.send(choice),
+            Act::Receive => self.receive(),
+            Act::Visit => self.visit(choice),
+            Act::Fork => self.fork(choice),
+            Act::Family => self.family(choice),
+            Act::Recover => must("recover", self.member(choice.space as usize).recover()).map(drop),
+            Act::Look => {
+                let stats = self.home.spaces[self.space(choice.space)].stats();
+                (stats.members_live > 0)
+                    .then_some(())
+                    .ok_or((Wrong::Refused, "nobody is a member, they say".into()))
+            }
+            _ => self.block_act(choice),
+        }
+    }
+
+    pub(super) fn space(&self, number: u64) -> usize {
+        (number % self.home.members.len() as u64) as usize
+    }
+
+    pub(super) fn member(&self, number: usize) -> &'h Member {
+        &self.home.members[number % self.home.members.len()]
+    }
+
+    pub(super) fn sabotage(&self, which: Sabotage) -> bool {
+        self.home.orders.sabotage == Some(which) && self.operations > Sabotage::PATIENCE_OPERATIONS
+    }
+
+    /// Nothing to do.
+    pub(super) fn idle(&self) -> Result<(), Trouble> {
+        Tally::count(&self.home.tally.idle);
+        Ok(())
+    }
+
+    /// `None` when there is no room; any other error is trouble.
+    pub(super) fn room<T, E: Room + Display>(
+        &self,
+        what: &str,
+        result: Result<T, E>,
+    ) -> Result<Option<T>, Trouble> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_full() => {
+                Tally::count(&self.home.tally.exhausted);
+                Ok(None)
+            }
+            Err(error) => Err((Wrong::Refused, format!("cannot {what}: {error}"))),
+        }
+    }
+
+    fn pick(&self, which: u64) -> Option<usize> {
+        (!self.holds.is_empty()).then(|| (which % self.holds.len() as u64) as usize)
+    }
+
+    /// The token of some handle that we hold, if any, for guests. They may die holding it.
+    pub(super) fn any_token(&mut self, which: u64, space: usize) -> Option<(Token, u64)> {
+        let ours = |hold: &Hold| hold.space == space && !matches!(hold.grip, Grip::Typed(_));
+        let count = self.holds.iter().filter(|hold| ours(hold)).count() as u64;
+        let nth = (which % count.max(1)) as usize;
+        let at = (0..self.holds.len()).filter(|at| ours(&self.holds[*at])).nth(nth)?;
+        self.holds[at].known = true;
+        Some((self.token(&self.holds[at]), self.holds[at].identity))
+    }
+
+    fn token(&self, hold: &Hold) -> Token {
+        match &hold.grip {
+            Grip::Local(held) => self.member(hold.space).local().token(held),
+            Grip::Owned(handle) => handle.token(),
+            Grip::Typed(handle) => handle.token(),
+        }
+    }
+
+    fn create(&mut self, choice: Choice) -> Result<(), Trouble> {
+        if self.holds.len() >= HOLDS_MAX {
+            self.close_one(choice)?;
+        }
+        let (space, identity) = (self.space(choice.space), choice.key);
+        let member = self.member(space);
+        let mut local = member.local();
+        pattern::payload(identity + u64::from(self.sabotage(Sabotage::Mix)), &mut self.buffer);
+        let grip = match choice.act {
+            Act::CreateOwned => member.create_raw(KIND, &self.buffer).map(Grip::Owned),
+            Act::CreateTyped => member.create(&words(identity)).map(Grip::Typed),
+            Act::CreateWith => match local.alloc(Layout::for_value(&self.buffer[..])) {
+                Ok(block) => {
+                    // SAFETY: the block was just allocated for as many bytes as the payload has; it is ours alone.
+                    unsafe {
+                        local
+                            .address(block)
+                            .copy_from_nonoverlapping(self.buffer.as_ptr(), self.buffer.len());
+                    }
+                    let created = local.create_with(KIND, block);
+                    if created.is_err() {
+                        must("free what no handle took", local.free(block))?;
+                    }
+                    created.map(Grip::Local)
+                }
+                Err(AllocError::Scratch(error)) => Err(error.into()),
+                Err(error) => return Err((Wrong::Refused, format!("cannot alloc: {error}"))),
+            },
+            _ => local.create(KIND, &self.buffer).map(Grip::Local),
+        };
+        let Some(grip) = self.room("create", grip)? else { return Ok(()) };
+        let hold = Hold { space, grip, identity, known: false };
+        read(&local, &hold)?;
+        self.holds.push(hold);
+        Ok(())
+    }
+
+    fn get(&self, choice: Choice) -> Result<(), Trouble> {
+        let Some(at) = self.pick(choice.which) else { return self.idle() };
+        let hold = &self.holds[at];
+        read(&self.member(hold.space).local(), hold)
+    }
+
+    fn close_one(&mut self, choice: Choice) -> Result<(), Trouble> {
+        let Some(at) = self.pick(choice.which) else { return self.idle() };
+        let hold = self.holds.swap_remove(at);
+        self.close(hold)
+    }
+
+    fn close(&self, hold: Hold) -> Result<(), Trouble> {
+        let member = self.member(hold.space);
+        let mut local = member.local();
+        read(&local, &hold)?;
+        let (token, typed) = (self.token(&hold), matches!(hold.grip, Grip::Typed(_)));
+        match hold.grip {
+            Grip::Local(held) => must("close", local.close(held))?,
+            Grip::Owned(handle) => drop(handle),
+            Grip::Typed(handle) => drop(handle),
+        }
+        if hold.known {
+            return Ok(());
+        }
+        let again = if typed {
+            member.open::<Vec<u64>>(token).map(drop)
+        } else {
+            member.open_raw(KIND, token).map(drop)
+        };
+        match again {
+            Err(OpenHandleError::Stale { .. }) => Ok(()),
+            Err(error) => {
+                Err((Wrong::Refused, format!("expected stale from the closed {token:?}, found {error}")))
+            }
+            Ok(()) => Err((Wrong::Leaked, format!("{token:?} opens, but nobody holds it any more"))),
+        }
+    }
+
+    fn open_again(&mut self, choice: Choice) -> Result<(), Trouble> {
+        if self.holds.len() >= HOLDS_MAX {
+            return self.idle();
+        }
+        let Some(at) = self.pick(choice.which) else { return self.idle() };
+        let member = self.member(self.holds[at].space);
+        let (token, hold) = (self.token(&self.holds[at]), &mut self.holds[at]);
+        hold.known = true;
+        let lost =
+            |error: OpenHandleError| (Wrong::Lost, format!("{token:?} is held and does not open: {error}"));
+        let grip = match &hold.grip {
+            Grip::Owned(handle) if choice.how.is_multiple_of(2) => {
+                Grip::Owned(handle.try_clone().map_err(lost)?)
+            }
+            Grip::Typed(handle) if choice.how.is_multiple_of(2) => {
+                Grip::Typed(handle.try_clone().map_err(lost)?)
+            }
+            Grip::Typed(_) => Grip::Typed(member.open(token).map_err(lost)?),
+            Grip::Local(_) | Grip::Owned(_) if choice.how.is_multiple_of(3) => {
+                Grip::Owned(member.open_raw(KIND, token).map_err(lost)?)
+            }
+            _ => Grip::Local(member.local().open(KIND, token).map_err(lost)?),
+        };
+        let hold = Hold { space: hold.space, grip, identity: hold.identity, known: true };
+        read(&member.local(), &hold)?;
+        self.holds.push(hold);
+        Ok(())
+    }
+
+    fn open_wrong(&self, choice: Choice) -> Result<(), Trouble> {
+        let Some(at) = self.pick(choice.which) else { return self.idle() };
+        let hold = &self.holds[at];
+        let (member, token) = (self.member(hold.space), self.token(hold));
+        let other = member.open_raw(Kind::raw(0x7048), token);
+        if !matches!(other, Err(OpenHandleError::ForeignKind { .. })) {
+            return Err((Wrong::MixedUp, format!("{token:?} as another kind: {other:?}")));
+        }
+        // A million uses later.
+        let later = u64::from(token).wrapping_add(1 << 40);
+        if let Ok(later) = Token::try_from(later)
+            && let Ok(opened) = member.open_raw(KIND, later)
+        {
+            return Err((Wrong::MixedUp, format!("{later:?} was never issued and opens: {opened:?}")));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, choice: Choice) -> Result<(), Trouble> {
+        if self.sent.len() + self.given.len() >= SENT_MAX {
+            return self.idle();
+        }
+        let Some(at) = self.pick(choice.which) else { return self.idle() };
+        let mut hold = self.holds.swap_remove(at);
+        hold.known = true;
+        let (typed, space) = (matches!(hold.grip, Grip::Typed(_)), hold.space);
+        let gift = Gift::Handle { token: self.token(&hold).into(), identity: hold.identity, typed };
+        if self.sabotage(Sabotage::Lose) {
+            self.close(hold)?;
+            return self.post(choice.how, space, gift).map(drop);
+        }
+        if let Some(number) = self.post(choice.how, space, gift)? {
+            self.sent.insert(number, hold);
+        } else {
+            self.holds.push(hold);
+        }
+        Ok(())
+    }
+
+    /// Puts a gift on its way to some other seat and returns its number; `None` when there is nobody else.
+    pub(super) fn post(&mut self, how: u64, space: usize, gift: Gift) -> Result<Option<u64>, Trouble> {
+        let orders = &self.home.orders;
+        if orders.seats < 2 {
+            return Ok(None);
+        }
+        let to = (orders.seat + 1 + (how % (orders.seats as u64 - 1)) as usize) % orders.seats;
+        let number = 2 * self.sent_count + self.thread;
+        self.sent_count += 1;
+        let (from, incarnation) = (orders.seat, orders.incarnation);
+        let parcel = Parcel { from, incarnation, number, to, space, gift };
+        must("send", self.home.say(&Report::Sent(parcel)))?;
+        Ok(Some(number))
+    }
+
+    /// Takes back what has arrived elsewhere, or not.
+    fn settle(&mut self) -> Result<(), Trouble> {
+        while let Some((number, outcome)) = self.home.settled(self.thread) {
+            if let Some(hold) = self.sent.remove(&number) {
+                if self.holds.len() < HOLDS_MAX {
+                    self.holds.push(hold);
+                } else {
+                    self.close(hold)?;
+                }
+            }
+            if let Some(chunk) = self.given.remove(&number) {
+                self.given_back(chunk, &outcome);
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<(), Trouble> {
+        let Some(parcel) = self.home.parcel() else { return self.idle() };
+        let outcome = match parcel.gift {
+            Gift::Handle { .. } if self.holds.len() >= HOLDS_MAX => Outcome::Declined,
+            Gift::Handle { token, identity, typed } => self.take(parcel.space, token, identity, typed)?,
+            Gift::Block { .. } => self.free_for_another(parcel.space, parcel.gift)?,
+        };
+        must("answer", self.home.say(&Report::Took(parcel, outcome)))
+    }
+
+    /// Opens what another member holds as long as we have not answered.
+    fn take(&mut self, space: usize, token: u64, identity: u64, typed: bool) -> Result<Outcome, Trouble> {
+        let member = self.member(space);
+        let token = must("read a token", Token::try_from(token))?;
+        let opened = match (typed, identity % 2) {
+            (true, _) => member.open(token).map(Grip::Typed),
+            (false, 0) => member.open_raw(KIND, token).map(Grip::Owned),
+            (false, _) => member.local().open(KIND, token).map(Grip::Local),
+        };
+        match opened {
+            Ok(grip) => {
+                let hold = Hold { space, grip, identity, known: true };
+                read(&member.local(), &hold)?;
+                self.holds.push(hold);
+                Ok(Outcome::Taken)
+            }
+            Err(error) => Ok(Outcome::Doubtful(format!("{token:?} was sent and does not open: {error}"))),
+        }
+    }
+
+    /// Everything is verified and let go, except every other pinned block.
+    pub(super) fn let_go(mut self) -> Result<(), Trouble> {
+        self.settle()?;
+        let holds = std::mem::take(&mut self.holds);
+        for hold in holds.into_iter().chain(std::mem::take(&mut self.sent).into_values()) {
+            self.close(hold)?;
+        }
+        self.let_go_of_blocks()
+    }
+}
+
+/// A typed value.
+fn words(identity: u64) -> Vec<u64> {
+    let count = pattern::payload_bytes(identity).min(16 << 10) / 8;
+    (0..count as u64).map(|at| mix(identity ^ at)).collect()
+}
+
+/// Is what we hold what was written?
+fn read(local: &Local<'_>, hold: &Hold) -> Result<(), Trouble> {
+    let lost = |error: tenure::UseError| (Wrong::Lost, format!("a handle that is held is gone: {error}"));
+    let bytes = match &hold.grip {
+        Grip::Local(held) => local.get(held).map_err(lost)?,
+        Grip::Owned(handle) => handle.get().map_err(lost)?,
+        Grip::Typed(handle) => {
+            let found = handle.get().map_err(lost)?;
+            let is_ours = found.iter().map(|word| word.to_native()).eq(words(hold.identity));
+            let text =
+                || format!("typed value of {:016x}: {} words, not as written", hold.identity, found.len());
+            return is_ours.then_some(()).ok_or_else(|| (Wrong::MixedUp, text()));
+        }
+    };
+    pattern::check_payload(hold.identity, bytes).map_err(|text| (Wrong::MixedUp, text))
+}

@@ -1,0 +1,316 @@
+//! A member: a real process that joins every space of the run and does what its stream of choices says, with one thread
+//! or two, until its fate is fulfilled. It may be killed or stopped at any instruction.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use tenure::{Member, Space};
+
+use crate::meeting::Meeting;
+use crate::wire::{receive, send};
+use crate::worker::WorkerError;
+
+use super::chance::{self, Act, Choice, End, Fate};
+use super::hands::Hands;
+use super::sabotage::Sabotage;
+use super::talk::{Command, Counts, Outcome, Parcel, Report, Wrong};
+
+/// How often a member reports, in operations of its first thread.
+const REPORT_OPERATIONS: u64 = 256;
+
+/// What a member is told when it starts.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Orders {
+    /// The spaces, as BACKEND:NAME.
+    #[arg(long = "space", required = true)]
+    pub spaces: Vec<String>,
+    /// Process id of the director.
+    #[arg(long)]
+    pub director: u32,
+    /// Seed of the run.
+    #[arg(long)]
+    pub seed: u64,
+    /// Its place.
+    #[arg(long)]
+    pub seat: usize,
+    /// How many places there are.
+    #[arg(long)]
+    pub seats: usize,
+    /// The how manyth in its place.
+    #[arg(long)]
+    pub incarnation: u64,
+    /// After how many seconds a forked child is called stuck.
+    #[arg(long)]
+    pub patience: u32,
+    /// What to do wrong, to see it found.
+    #[arg(long)]
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Something that must never be.
+pub(super) type Trouble = (Wrong, String);
+
+/// What arrived, until a thread fetches it.
+#[derive(Default)]
+struct Mail {
+    state: Mutex<Letters>,
+    told: Condvar,
+    leave: AtomicBool,
+}
+
+#[derive(Default)]
+struct Letters {
+    parcels: VecDeque<Parcel>,
+    settled: [VecDeque<(u64, Outcome)>; 2],
+    may_end: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counters that both threads add to.
+pub(super) struct Tally {
+    acts: Vec<AtomicU64>,
+    pub(super) idle: AtomicU64,
+    pub(super) exhausted: AtomicU64,
+    pub(super) joins: AtomicU64,
+    pub(super) leaves: AtomicU64,
+    pub(super) forks: AtomicU64,
+}
+
+impl Tally {
+    fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        let acts = Act::ALL.iter().map(|_| zero()).collect();
+        Self { acts, idle: zero(), exhausted: zero(), joins: zero(), leaves: zero(), forks: zero() }
+    }
+
+    /// One more. Relaxed: statistics.
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counts(&self, members: &[Member]) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut reclaimed = [0; 3];
+        for one in members.iter().map(Member::reclaimed) {
+            for (sum, more) in reclaimed.iter_mut().zip([one.leases, one.handles, one.blocks]) {
+                *sum += more;
+            }
+        }
+        Counts {
+            acts: self.acts.iter().map(read).collect(),
+            idle: read(&self.idle),
+            exhausted: read(&self.exhausted),
+            joins: read(&self.joins),
+            leaves: read(&self.leaves),
+            forks: read(&self.forks),
+            reclaimed,
+        }
+    }
+}
+
+/// What the threads of a member share.
+pub(super) struct Home {
+    pub(super) orders: Orders,
+    pub(super) fate: Fate,
+    pub(super) spaces: Vec<Space>,
+    pub(super) members: Vec<Member>,
+    pub(super) tally: Tally,
+    mail: Arc<Mail>,
+    output: Mutex<File>,
+    over: AtomicBool,
+}
+
+/// Works until its fate is fulfilled, it is told to leave, or the director is gone.
+///
+/// # Errors
+/// Whatever makes work impossible. Wrong answers of a space are not errors here but reports.
+pub fn run(orders: Orders) -> Result<(), WorkerError> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(orders.director) {
+        return Err("the director is gone".into());
+    }
+    let output = Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    let mail = listen()?;
+    let spaces = orders
+        .spaces
+        .iter()
+        .map(|text| Ok(text.parse::<Meeting>()?.attach(Space::options())?))
+        .collect::<Result<Vec<_>, WorkerError>>()?;
+    let fate = Fate::of(orders.seed, orders.seat as u64, orders.incarnation);
+    let over = AtomicBool::new(false);
+    let mut home =
+        Home { orders, fate, spaces, members: Vec::new(), tally: Tally::new(), mail, output, over };
+    for space in &home.spaces {
+        match space.join() {
+            Ok(member) => home.members.push(member),
+            Err(error) => return home.say_wrong((Wrong::Refused, format!("cannot join: {error}"))),
+        }
+        Tally::count(&home.tally.joins);
+    }
+    home.say(&Report::Joined { incarnation: home.orders.incarnation })?;
+
+    let mut all_hands = Vec::new();
+    thread::scope(|scope| -> Result<(), WorkerError> {
+        let home = &home;
+        let others: Vec<_> =
+            (1..home.fate.threads).map(|thread| scope.spawn(move || home.work(thread))).collect();
+        all_hands.push(home.work(0)?);
+        // Relaxed: says "soon" and nothing else.
+        home.over.store(true, Ordering::Relaxed);
+        for other in others {
+            all_hands.push(other.join().map_err(|_| "a thread panicked")??);
+        }
+        Ok(())
+    })?;
+    for hands in all_hands {
+        hands.let_go().or_else(|trouble| home.say_wrong(trouble))?;
+    }
+    let counts = home.counts();
+    for member in std::mem::take(&mut home.members) {
+        match member.leave() {
+            Ok(()) => Tally::count(&home.tally.leaves),
+            Err(error) => home.say_wrong((Wrong::Refused, format!("cannot leave: {error}")))?,
+        }
+    }
+    // What it took back is read while it is a member; how often it left, afterwards.
+    home.say(&Report::Progress(Counts { leaves: home.counts().leaves, ..counts }))?;
+    home.say(&Report::Left)?;
+    Ok(())
+}
+
+impl Home {
+    /// One thread's work. Its hands come back full.
+    fn work(&self, thread: u64) -> Result<Hands<'_>, WorkerError> {
+        let Orders { seed, seat, incarnation, .. } = self.orders;
+        let stream = chance::stream(seed, seat as u64, incarnation, thread);
+        let mut hands = Hands::new(self, thread);
+        for number in 0.. {
+            if self.over.load(Ordering::Relaxed) {
+                break;
+            }
+            let choice = Choice::of(stream, number);
+            Tally::count(&self.tally.acts[choice.index]);
+            if let Err(trouble) = hands.perform(choice) {
+                self.say_wrong(trouble)?;
+            }
+            if number > Sabotage::PATIENCE_OPERATIONS {
+                self.sabotage_process();
+            }
+            if thread == 0 && self.is_the_end(number)? {
+                break;
+            }
+        }
+        Ok(hands)
+    }
+
+    /// After each operation of the first thread: reports, and ends as fate will have it.
+    fn is_the_end(&self, number: u64) -> Result<bool, WorkerError> {
+        if number % REPORT_OPERATIONS == REPORT_OPERATIONS - 1 {
+            self.say(&Report::Progress(self.counts()))?;
+        }
+        let end = match self.fate.end {
+            _ if self.mail.leave.load(Ordering::Relaxed) => End::Leaves,
+            end if number == self.fate.operations => end,
+            _ => return Ok(false),
+        };
+        if matches!(end, End::Killed | End::KilledEarly) {
+            self.say(&Report::Ripe(self.counts()))?;
+            return Ok(false);
+        }
+        self.say(&Report::Ending(end, self.counts()))?;
+        let mut letters = lock(&self.mail.state);
+        while !letters.may_end {
+            letters = self.mail.told.wait(letters).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(letters);
+        match end {
+            End::Leaves => Ok(true),
+            End::Executes => Err(self.execute().into()),
+            _ => {
+                // Nobody is in the middle of a report.
+                let _output = lock(&self.output);
+                // SAFETY: ends the process, as if it had returned from `main` without leaving.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+
+    /// Becomes another program, with everything held and the other thread at work.
+    fn execute(&self) -> io::Error {
+        let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+        if let Some(at) = arguments.iter().position(|argument| argument == "--incarnation") {
+            arguments[at + 1] = (self.orders.incarnation + 1).to_string();
+        }
+        // Nobody is in the middle of a report.
+        let _output = lock(&self.output);
+        std::process::Command::new("/proc/self/exe").args(arguments).exec()
+    }
+
+    fn sabotage_process(&self) {
+        match self.orders.sabotage {
+            Some(Sabotage::Hang) => loop {
+                thread::park();
+            },
+            Some(Sabotage::Crash) => std::process::abort(),
+            _ => {}
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.tally.counts(&self.members)
+    }
+
+    pub(super) fn say(&self, report: &Report) -> Result<(), WorkerError> {
+        Ok(send(&mut *lock(&self.output), report)?)
+    }
+
+    fn say_wrong(&self, (what, text): Trouble) -> Result<(), WorkerError> {
+        self.say(&Report::Wrong { what, text })
+    }
+
+    /// Something another member sent.
+    pub(super) fn parcel(&self) -> Option<Parcel> {
+        lock(&self.mail.state).parcels.pop_front()
+    }
+
+    /// What became of something that this thread sent.
+    pub(super) fn settled(&self, thread: u64) -> Option<(u64, Outcome)> {
+        lock(&self.mail.state).settled[(thread % 2) as usize].pop_front()
+    }
+}
+
+fn listen() -> io::Result<Arc<Mail>> {
+    let mail = Arc::new(Mail::default());
+    let ours = Arc::clone(&mail);
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    thread::Builder::new().name("listener".into()).spawn(move || {
+        loop {
+            match receive(&mut input) {
+                Ok(Some(Command::Deliver(parcel))) => lock(&ours.state).parcels.push_back(parcel),
+                Ok(Some(Command::Settled { number, outcome })) => {
+                    lock(&ours.state).settled[(number % 2) as usize].push_back((number, outcome));
+                }
+                Ok(Some(Command::Leave)) => ours.leave.store(true, Ordering::Relaxed),
+                Ok(Some(Command::MayEnd)) => {
+                    lock(&ours.state).may_end = true;
+                    ours.told.notify_all();
+                    // Whatever comes is for the next incarnation, which is another program.
+                    return;
+                }
+                // SAFETY: ends the process: nobody is there to work for.
+                Ok(None) | Err(_) => unsafe { libc::_exit(3) },
+            }
+        }
+    })?;
+    Ok(mail)
+}

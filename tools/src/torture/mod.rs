@@ -1,0 +1,107 @@
+//! Torture: random operations on several spaces at once by processes that are killed, stopped, forked and replaced.
+//!
+//! One director (this process) and a number of members (`member`), each in a seat that is filled again when it is
+//! empty. Nobody knows the whole: contents follow from numbers that travel with what is passed on, and a member checks
+//! whatever it holds or is sent.
+//!
+//! What is deterministic: the choices (`chance`). The operations of an incarnation with all their numbers, how it
+//! ends and after how many operations, and at which of its reports it is stopped for how long, follow from the seed,
+//! the seat and the count of incarnations in it. What the scheduler decides: how operations of different threads and
+//! processes interleave, the instruction at which a kill or a stop arrives, what has arrived when a member looks, and
+//! who runs out of room; and, in a run by time, how many incarnations there are.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | `chance` | what happens next, as a function of the seed |
+//! | `talk` | what director and members say to each other |
+//! | `member` | the process of a member and its threads |
+//! | `hands`, `blocks`, `guests` | operations: on handles, on blocks, and those of visits and forked children |
+//! | `pinned` | the label of a pinned block |
+//! | `seat`, `director` | the processes, kills and stops; gifts; what is reported |
+//! | `stage` | the spaces: look, sweep, last look |
+//! | `sabotage` | what members can be told to do wrong |
+//! | `summary` | the figures |
+
+mod blocks;
+mod chance;
+mod director;
+mod guests;
+mod hands;
+mod member;
+mod pinned;
+mod sabotage;
+mod seat;
+mod stage;
+mod summary;
+mod talk;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tenure::Backend;
+
+pub use member::{Orders, run as run_member};
+pub use sabotage::Sabotage;
+pub use summary::Summary;
+
+use crate::worker::WorkerError;
+use director::Director;
+use seat::Event;
+use stage::Stage;
+
+/// The whole order for a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How the spaces come to be, one each.
+    pub backends: Vec<Backend>,
+    /// How many members there are at any time.
+    pub members: usize,
+    /// How long to go on, unless the operations are counted.
+    pub duration: Duration,
+    /// After how many operations nobody comes after a member; then no clock decides anything about the end.
+    pub operations: Option<u64>,
+    /// What all choices follow from.
+    pub seed: u64,
+    /// How long somebody may be silent before the run is called stuck.
+    pub patience: Duration,
+    /// What the members are to do wrong.
+    pub sabotage: Option<Sabotage>,
+    /// No word on standard error.
+    pub quiet: bool,
+}
+
+/// What the director counts.
+#[derive(Debug, Clone, Default)]
+struct Figures {
+    seconds: f64,
+    processes: u64,
+    incarnations: u64,
+    kills: u64,
+    stops: u64,
+    execs: u64,
+    exits: u64,
+    gifts: u64,
+    swept: u64,
+    looks: u64,
+}
+
+/// Does what the plan says. Whatever goes wrong with a space is in the summary.
+///
+/// # Errors
+/// A segment that cannot be made, a member that cannot be started.
+pub fn run(plan: &Plan) -> Result<Summary, WorkerError> {
+    crate::demo::sweep_abandoned(&plan.backends);
+    let (tell, events) = mpsc::channel();
+    let interrupted = tell.clone();
+    ctrlc::set_handler(move || {
+        // Nobody listens any more when the run is over.
+        let _ = interrupted.send(Event::Interrupted);
+    })?;
+    let build = |(index, backend): (usize, &Backend)| Stage::build(*backend, index, plan.members, plan.seed);
+    let mut stages = plan.backends.iter().enumerate().map(build).collect::<Result<Vec<_>, _>>()?;
+    let (counts, figures, mut verdict) = Director::new(plan, &stages, (tell, events)).run()?;
+    for stage in &mut stages {
+        stage.finish(plan.patience, &mut verdict);
+    }
+    Ok(Summary::new(plan, &counts, &figures, verdict))
+}

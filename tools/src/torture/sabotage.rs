@@ -1,0 +1,26 @@
+//! Things a member can be told to do wrong. A run with one of them has to fail: that is how we know that it would
+//! notice.
+
+use clap::ValueEnum;
+
+/// What to do wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sabotage {
+    /// Let go of a handle that was sent to somebody and has not arrived.
+    Lose,
+    /// Pin a block in the name of somebody who will never be.
+    Leak,
+    /// Give a handle the payload of another.
+    Mix,
+    /// Write into a block that is in use.
+    Scribble,
+    /// Stop answering.
+    Hang,
+    /// Crash.
+    Crash,
+}
+
+impl Sabotage {
+    /// How many operations of a thread go well before it starts.
+    pub(super) const PATIENCE_OPERATIONS: u64 = 100;
+}

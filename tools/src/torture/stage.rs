@@ -1,0 +1,238 @@
+//! The spaces of a run, and the director's membership in each: it looks, sweeps up pinned blocks of the dead, holds a
+//! few handles from beginning to end, and measures at the beginning and at the end how much fits in.
+
+use std::alloc::Layout;
+use std::time::{Duration, Instant};
+
+use tenure::{
+    Backend, BlockInfo, BlockOwner, Handle, Kind, LeaseInfo, Member, Raw, Scratch, ScratchError, Space,
+};
+
+use crate::demo::Verdict;
+use crate::meeting::Meeting;
+use crate::pattern;
+use crate::worker::WorkerError;
+
+use super::pinned::Label;
+
+/// What the segments of runs are called: this, a process id, and something random. As in the demo, whose next run
+/// sweeps up what a killed run left behind.
+const PREFIX: &str = "run-";
+/// Handles that the director holds in each space.
+const ANCHORS: u64 = 8;
+const ANCHOR_KIND: Kind = Kind::raw(0x7049);
+
+/// How much fits into a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    handles: u64,
+    units: u64,
+}
+
+/// One space.
+pub(super) struct Stage {
+    pub(super) meeting: Meeting,
+    space: Space,
+    member: Option<Member>,
+    anchors: Vec<(Handle<Raw>, u64)>,
+    room: Room,
+}
+
+impl Stage {
+    /// Makes one: every other one is so tight that it is exhausted most of the time.
+    pub(super) fn build(
+        backend: Backend,
+        index: usize,
+        seats: usize,
+        seed: u64,
+    ) -> Result<Self, WorkerError> {
+        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
+        // A seat has a member, who may be dead and not yet recovered when the next one joins, and two threads with
+        // guests.
+        let members = (8 * seats + 16).min(256) as u16;
+        let options = Space::options().members(members).guardian(false);
+        let options = if index % 2 == 1 {
+            options.handles(12 * seats as u32).unit(4 << 10).scratch((256 << 10) * seats.max(4) as u64)
+        } else {
+            options.handles(1024 * seats as u32).scratch((24 << 20) * seats as u64)
+        };
+        let (meeting, space) = Meeting::create(backend, &name, options)?;
+        // Made first, so that whatever fails from here on removes the segment.
+        let room = Room { handles: 0, units: 0 };
+        let mut stage = Self { meeting, space, member: None, anchors: Vec::new(), room };
+        let member = stage.space.join()?;
+        stage.room = measure(&member, stage.space.geometry().unit_bytes)?;
+        let mut payload = Vec::new();
+        for anchor in 0..ANCHORS {
+            let identity = pattern::combine(&[seed, index as u64, anchor]);
+            pattern::payload(identity, &mut payload);
+            stage.anchors.push((member.create_raw(ANCHOR_KIND, &payload)?, identity));
+        }
+        stage.member = Some(member);
+        Ok(stage)
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.meeting.backend, self.meeting.name)
+    }
+
+    /// Looks at the space while members work: every word, and the handles that we hold.
+    pub(super) fn look(&self, verdict: &mut Verdict) {
+        for violation in self.space.check().violations {
+            verdict.violation(format!("{}: {violation}", self.name()));
+        }
+        for (anchor, identity) in &self.anchors {
+            match anchor.get() {
+                Ok(payload) => {
+                    if let Err(text) = pattern::check_payload(*identity, payload) {
+                        verdict.mixed_up(format!("{}: the director's {text}", self.name()));
+                    }
+                }
+                Err(error) => verdict.lost(format!("{}: the director's {anchor:?}: {error}", self.name())),
+            }
+        }
+    }
+
+    /// Frees the pinned blocks of incarnations that are `over`, and verifies them; returns how many.
+    pub(super) fn sweep(&self, over: &dyn Fn(u64, u64) -> bool, verdict: &mut Verdict) -> u64 {
+        let Some(member) = &self.member else { return 0 };
+        let mut swept = 0;
+        for found in self.pinned() {
+            match self.label(&found) {
+                Ok(label) if over(label.seat, label.incarnation) => match member.free_pinned(found.offset) {
+                    Ok(()) => swept += 1,
+                    Err(_) if !self.is_still(&found, Ok(label)) => {}
+                    Err(error) => verdict.refused(format!("{}: cannot sweep: {error}", self.name())),
+                },
+                Ok(_) => {}
+                // It may have been freed and used by others since we saw it.
+                Err(text) if self.is_still(&found, Err(text.clone())) => {
+                    verdict.mixed_up(format!("{}: pinned at {}: {text}", self.name(), found.offset));
+                }
+                Err(_) => {}
+            }
+        }
+        swept
+    }
+
+    /// Reads the label of a block that was pinned when we looked.
+    fn label(&self, found: &BlockInfo) -> Result<Label, String> {
+        let mut copy = vec![0; found.bytes as usize];
+        if let Some(member) = &self.member {
+            let start = member.local().address(Scratch { offset: found.offset, len: copy.len() });
+            // SAFETY: the block lies in the payloads of the space; if somebody writes it meanwhile, it is not pinned
+            // any more and what we read is not used.
+            unsafe { start.copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
+        }
+        Label::read(&copy)
+    }
+
+    fn is_still(&self, found: &BlockInfo, label: Result<Label, String>) -> bool {
+        self.label(found) == label && self.pinned().contains(found)
+    }
+
+    fn pinned(&self) -> Vec<BlockInfo> {
+        let mut blocks = self.space.blocks();
+        blocks.retain(|block| matches!(block.owner, BlockOwner::Pinned { .. }));
+        blocks
+    }
+
+    /// The last look, when everybody has left: nothing is held, nothing is owned, every word is as it must be, and as
+    /// much fits in as at the beginning.
+    pub(super) fn finish(&mut self, patience: Duration, verdict: &mut Verdict) {
+        let name = self.name();
+        let started = Instant::now();
+        // A forked child of somebody who was killed dies soon after, and nobody waits for it.
+        let others = |lease: &LeaseInfo| lease.held == Some(true) && lease.pid != std::process::id();
+        while self.space.leases().iter().any(others) {
+            if started.elapsed() > patience {
+                verdict.stuck(format!("{name}: somebody is still a member: {:?}", self.space.leases()));
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.look(verdict);
+        self.anchors.clear();
+        let Some(member) = self.member.take() else { return };
+        if let Err(error) = member.recover() {
+            verdict.refused(format!("{name}: the director cannot recover: {error}"));
+        }
+        if let Err(error) = member.leave() {
+            verdict.refused(format!("{name}: the director cannot leave: {error}"));
+        }
+        // As somebody who holds nothing, not even in caches.
+        let again = self.space.join().map_err(WorkerError::from);
+        let room = again.and_then(|member| {
+            let room = measure(&member, self.space.geometry().unit_bytes)?;
+            member.leave()?;
+            Ok(room)
+        });
+        match room {
+            Ok(room) if room == self.room => {}
+            Ok(room) => {
+                let missing = self.room.handles.abs_diff(room.handles) + self.room.units.abs_diff(room.units);
+                verdict.leaked(missing, format!("{name}: {room:?} fits in, {:?} did at first", self.room));
+            }
+            Err(error) => verdict.refused(format!("{name}: {error}")),
+        }
+        let report = self.space.check();
+        for violation in report.violations {
+            verdict.violation(format!("{name}: {violation}"));
+        }
+        for pending in report.pending {
+            verdict.violation(format!("{name}: pending although nobody is left: {pending}"));
+        }
+        let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
+        let members = u64::from(report.stats.members_live);
+        if handles + blocks + members > 0 || report.stats.bytes_owned > 0 {
+            let stats = &report.stats;
+            verdict.leaked(
+                handles + blocks + members,
+                format!(
+                    "{name}: {handles} handles, {blocks} blocks, {} bytes and {members} members are left",
+                    stats.bytes_owned
+                ),
+            );
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.anchors.clear();
+        drop(self.member.take());
+        // A memfd goes by itself, and about a segment that cannot be removed nothing is left to be done.
+        let _ = Space::remove(self.meeting.backend, &self.meeting.name, true);
+    }
+}
+
+/// Takes everything there is and gives it back.
+fn measure(member: &Member, unit_bytes: u32) -> Result<Room, WorkerError> {
+    let mut room = Room { handles: 0, units: 0 };
+    {
+        let mut local = member.local();
+        let mut held = Vec::new();
+        loop {
+            match local.create(ANCHOR_KIND, &[]) {
+                Ok(one) => held.push(one),
+                Err(tenure::CreateError::Exhausted { .. }) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        room.handles = held.len() as u64;
+        held.into_iter().try_for_each(|one| local.close(one))?;
+        let layout = Layout::from_size_align(unit_bytes as usize, 1)?;
+        let mut blocks = Vec::new();
+        loop {
+            match local.alloc(layout) {
+                Ok(one) => blocks.push(one),
+                Err(tenure::AllocError::Scratch(ScratchError::Exhausted { .. })) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        room.units = blocks.len() as u64;
+        blocks.into_iter().try_for_each(|one| local.free(one))?;
+    }
+    member.trim()?;
+    Ok(room)
+}
