@@ -1,0 +1,19 @@
+//! What is measured.
+
+mod handles;
+mod lanes;
+mod replay;
+mod scratch;
+
+pub use replay::Recorded;
+
+use crate::case::Workload;
+
+/// All workloads, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Workload> {
+    let mut all = handles::all();
+    all.extend(scratch::all());
+    all.extend(replay::all());
+    all
+}

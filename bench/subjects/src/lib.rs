@@ -1,0 +1,26 @@
+//! What tenure is compared with, behind one trait, and teams of processes that take turns being measured.
+//!
+//! | subject | what it is |
+//! |---|---|
+//! | [`tenured`] | tenure, in any backend |
+//! | [`daemon`] | a process that owns all handles, asked over a Unix socket, in batches, or through a ring with futexes |
+//! | [`mutex`] | the daemon's book in shared memory, behind a mutex of `raw_sync` or a robust one of pthread |
+//! | [`heaps`] | allocators that are private to a process: the bound |
+//! | `pools`, `slabs` | published crates (feature `published`) |
+//!
+//! A [`team::Team`] is forked from a process without threads; its members sleep until it is their turn.
+
+pub mod book;
+pub mod daemon;
+pub mod heaps;
+pub mod mutex;
+#[cfg(feature = "published")]
+pub mod pools;
+pub mod shared;
+#[cfg(feature = "published")]
+pub mod slabs;
+pub mod subject;
+pub mod team;
+pub mod tenured;
+
+pub use subject::{Failed, Handles, Heap, Outcome, Subject};

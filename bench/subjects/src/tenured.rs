@@ -1,0 +1,209 @@
+//! tenure: a space of any backend, a member per process, a local per thread.
+
+use std::alloc::Layout;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use tenure::{Backend, Held, Kind, LeaseId, Local, Member, Options, Scratch, Space};
+
+use crate::subject::{Failed, Handles, Heap, Outcome, Subject};
+
+const KIND: Kind = Kind::raw(1);
+
+/// A space. Its memory goes with the last process that has it.
+pub struct Tenure {
+    space: Space,
+    /// Threads of one process share a member; processes that forked from each other do not.
+    common: Option<Mutex<Option<&'static Member>>>,
+    made: Option<PathBuf>,
+}
+
+impl Tenure {
+    /// Members are processes.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn processes() -> Outcome<Self> {
+        Self::over(options().memfd(), None)
+    }
+
+    /// As [`Tenure::processes`], without guardian threads: what a member does not recover, nobody does.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn unguarded() -> Outcome<Self> {
+        Self::over(options().guardian(false).memfd(), None)
+    }
+
+    /// Members are threads of one process, and share one lease.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn threads() -> Outcome<Self> {
+        Self::over(options().memfd(), Some(Mutex::new(None)))
+    }
+
+    /// In a backend; names are made up from the process id and removed at the end.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn in_backend(backend: Backend) -> Outcome<Self> {
+        let name = format!("bench-{}", std::process::id());
+        let path = std::env::temp_dir().join(format!("tenure-{name}"));
+        let space = match backend {
+            Backend::Shm | Backend::SysV => options().backend(backend).open(&name),
+            Backend::File => options().open_file(&path),
+            Backend::Memfd => options().memfd(),
+            Backend::Anonymous => options().anonymous(),
+            Backend::Private => options().private(),
+        };
+        let mut subject = Self::over(space, None)?;
+        subject.made = subject.space.path().map(Into::into);
+        Ok(subject)
+    }
+
+    fn over(
+        space: Result<Space, tenure::OpenError>,
+        common: Option<Mutex<Option<&'static Member>>>,
+    ) -> Outcome<Self> {
+        let space = space.map_err(|error| Failed::of("tenure", error))?;
+        Ok(Self { space, common, made: None })
+    }
+
+    /// The space itself.
+    #[must_use]
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// A member, for as long as the process lives.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn member(&self) -> Outcome<&'static Member> {
+        let join = || {
+            let member = self.space.join().map_err(|error| Failed::of("join", error))?;
+            Ok(&*Box::leak(Box::new(member)))
+        };
+        let Some(common) = &self.common else { return join() };
+        let mut common = common.lock().map_err(|error| Failed::of("join", error))?;
+        match *common {
+            Some(member) => Ok(member),
+            None => Ok(*common.insert(join()?)),
+        }
+    }
+}
+
+fn options() -> Options {
+    Space::options().handles(1 << 14).scratch(1 << 30)
+}
+
+/// A thread's cache of a member.
+pub struct Seat {
+    local: Local<'static>,
+}
+
+impl Seat {
+    /// The engine's own.
+    #[must_use]
+    pub fn local(&self) -> &Local<'static> {
+        &self.local
+    }
+}
+
+impl Subject for Tenure {
+    type Member = Seat;
+
+    fn join(&self) -> Outcome<Seat> {
+        Ok(Seat { local: self.member()?.local() })
+    }
+
+    /// Removes what would outlive its processes: the name, the file.
+    fn settle(&self) {
+        if let (Some(name), backend) = (self.space.name(), self.space.backend()) {
+            let _ = Space::remove(backend, name, true);
+        }
+        if let Some(path) = &self.made {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Handles for Seat {
+    type Held = Held;
+
+    #[inline]
+    fn create(&mut self, payload: u64) -> Outcome<Held> {
+        self.local.create(KIND, &payload.to_le_bytes()).map_err(|error| Failed::of("create", error))
+    }
+
+    #[inline]
+    fn get(&mut self, held: &Held) -> Outcome<u64> {
+        let bytes = self.local.get(held).map_err(|error| Failed::of("get", error))?;
+        bytes.try_into().map(u64::from_le_bytes).map_err(|error| Failed::of("get", error))
+    }
+
+    #[inline]
+    fn token(&mut self, held: &Held) -> u64 {
+        self.local.token(held).into()
+    }
+
+    #[inline]
+    fn open(&mut self, token: u64) -> Outcome<Held> {
+        let token = token.try_into().map_err(|error| Failed::of("token", error))?;
+        self.local.open(KIND, token).map_err(|error| Failed::of("open", error))
+    }
+
+    #[inline]
+    fn close(&mut self, held: Held) -> Outcome<()> {
+        self.local.close(held).map_err(|error| Failed::of("close", error))
+    }
+}
+
+impl Heap for Seat {
+    type Block = Scratch;
+
+    #[inline]
+    fn alloc(&mut self, layout: Layout) -> Outcome<Scratch> {
+        self.local.alloc(layout).map_err(|error| Failed::of("alloc", error))
+    }
+
+    #[inline]
+    fn free(&mut self, block: Scratch, _: Layout) -> Outcome<()> {
+        self.local.free(block).map_err(|error| Failed::of("free", error))
+    }
+
+    #[inline]
+    fn address(&self, block: Scratch) -> *mut u8 {
+        self.local.address(block)
+    }
+
+    #[inline]
+    fn realloc(&mut self, block: Scratch, _: Layout, new: Layout) -> Outcome<Scratch> {
+        self.local.realloc(block, new).map_err(|error| Failed::of("realloc", error))
+    }
+
+    #[inline]
+    fn word(&self, block: Scratch) -> u64 {
+        block.offset
+    }
+
+    #[inline]
+    fn of_word(&self, word: u64, layout: Layout) -> Scratch {
+        Scratch { offset: word, len: layout.size() }
+    }
+
+    fn owner(&self) -> [u64; 2] {
+        let LeaseId { index, epoch } = self.local.owner();
+        [index.into(), epoch]
+    }
+
+    #[inline]
+    fn free_passed(&mut self, block: Scratch, _: Layout, [index, epoch]: [u64; 2]) -> Outcome<()> {
+        let owner = LeaseId { index: index as u8, epoch };
+        if owner == self.local.owner() {
+            return self.local.free(block).map_err(|error| Failed::of("free", error));
+        }
+        self.local.free_of(block, owner).map_err(|error| Failed::of("free_of", error))
+    }
+}
