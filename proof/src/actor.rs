@@ -39,7 +39,17 @@ impl Track {
         Self { addresses, anchors, steps }
     }
 
-    /// Instructions of the operation.
+    /// Whether the n-th step was one more round of a string instruction, in which nothing shared changed. The processor
+    /// can be stopped there, but the instruction is the same one.
+    pub(crate) fn is_one_more_round(&self, n: u32) -> bool {
+        let at = n as usize;
+        n > 1
+            && self.addresses[at] == self.addresses[at - 1]
+            && self.addresses[at - 1] == self.addresses[at - 2]
+            && self.steps.binary_search(&n).is_err()
+    }
+
+    /// Steps of the operation.
     pub(crate) fn len(&self) -> u32 {
         self.addresses.len().saturating_sub(1) as u32
     }

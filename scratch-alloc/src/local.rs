@@ -10,12 +10,12 @@ use tenure_segment::{Acquire, LeaseId};
 
 use crate::access::Access;
 use crate::claim::Refused;
-use crate::class::{GRANULE, class_bytes, class_looked_up, class_of};
+use crate::class::{CLASSES_MAX, GRANULE, class_bytes, class_looked_up, class_of};
 use crate::error::{AllocError, BlockError};
 use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
-use crate::small::{Class, Cover, Free};
+use crate::small::{Class, Cover, Free, Stacks};
 use crate::word::{Block, Owner};
 
 /// One thread's allocator. Made for one lease; must not outlive it.
@@ -27,6 +27,8 @@ pub struct Local<'a> {
     pub(crate) scratch: Scratch<'a>,
     id: LeaseId,
     pub(crate) owner: Owner,
+    /// By small class.
+    pub(crate) classes: Box<[Class]>,
     pub(crate) large: Large,
 }
 
@@ -40,7 +42,7 @@ pub(crate) struct Hot<'a> {
     /// Per unit: which of this local's spans covers it. Of large spans only the head is entered.
     pub(crate) map: Box<[Cover]>,
     /// By small class, from index 1. Those that the geometry lacks, and index 0, never have blocks.
-    pub(crate) classes: [Class; 64],
+    pub(crate) stacks: [Stacks; CLASSES_MAX + 1],
 }
 
 impl fmt::Debug for Local<'_> {
@@ -50,15 +52,10 @@ impl fmt::Debug for Local<'_> {
 }
 
 impl<'a> Hot<'a> {
-    /// Small class `class`.
-    pub(crate) fn class(&mut self, class: u8) -> &mut Class {
-        &mut self.classes[usize::from(class) + 1]
-    }
-
     /// Takes a free block off the stack.
     #[inline]
     pub(crate) fn take(&mut self, which: usize) -> Option<u64> {
-        let free = self.classes.get_mut(which)?.pop()?;
+        let free = self.stacks.get_mut(which)?.pop()?;
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
         self.word(free.slot()).put(self.mine, Ordering::Release);
         Some(free.offset())
@@ -76,7 +73,7 @@ impl<'a> Hot<'a> {
         }
         // All loads come before the store to the word: processors that let no load pass a store whose address is not known
         // yet, as speculative store bypass mitigations have it, would wait for this one's.
-        let Some(true) = self.classes.get_mut(which).map(|class| class.push(Free::new(slot, offset))) else {
+        let Some(true) = self.stacks.get_mut(which).map(|stacks| stacks.push(Free::new(slot, offset))) else {
             return false;
         };
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
@@ -114,11 +111,12 @@ impl<'a> Local<'a> {
                 mine: Block::lease(me.id()).raw(),
                 unit_shift: layout.unit_shift,
                 map: Cover::none(layout.units as usize),
-                classes: std::array::from_fn(|which| Class::new(layout, which)),
+                stacks: [Stacks::EMPTY; CLASSES_MAX + 1],
             },
             scratch,
             id: me.id(),
             owner: Owner::from(me.id()),
+            classes: (0..layout.classes).map(|class| Class::new(layout, class)).collect(),
             large: Large::new(layout.units),
         }
     }
@@ -265,7 +263,7 @@ impl<'a> Local<'a> {
         if let Some((cover, slot)) = self.hot.small(offset)
             && self.hot.word(slot).see(Ordering::Relaxed) == self.hot.mine
         {
-            return Ok(u64::from(self.hot.classes[cover.which()].bytes));
+            return Ok(u64::from(class_bytes(cover.which() as u8 - 1)));
         }
         let found = self.scratch.find(offset)?;
         match found.owner {

@@ -30,12 +30,13 @@ pub(crate) struct Cover {
     start: u32,
     /// The slot of its first block.
     first_slot: u32,
-    /// The index into `Hot::classes`, or [`Cover::LARGE_HEAD`].
+    /// The index into `Hot::stacks`, or [`Cover::LARGE_HEAD`].
     which: u32,
 }
 
 impl Cover {
-    const LARGE_HEAD: u32 = 64;
+    /// None of the stacks.
+    const LARGE_HEAD: u32 = CLASSES_MAX as u32 + 1;
     pub(crate) const NONE: Self = Self { divisor: Divisor::NONE, start: 0, first_slot: 0, which: 0 };
     /// The head of a large span of the local.
     pub(crate) const LARGE: Self = Self { which: Self::LARGE_HEAD, ..Self::NONE };
@@ -68,7 +69,7 @@ impl Cover {
         (offset >> unit_shift) as u32 - ((offset as u32).wrapping_sub(self.start) >> unit_shift)
     }
 
-    /// The index into `Hot::classes`.
+    /// The index into `Hot::stacks`.
     #[inline]
     pub(crate) fn which(&self) -> usize {
         self.which as usize
@@ -101,57 +102,19 @@ impl Free {
     }
 }
 
-/// What a local knows about one small class.
+/// Free blocks of one small class, of this local's spans; their words are FREE and nobody else moves them `[I12]`.
 ///
 /// There are two stacks, as in mimalloc (Leijen et al. 2019): with one, every operation would wait for the length that
 /// the one before it stores.
-#[repr(C, align(64))]
-pub(crate) struct Class {
-    /// Free blocks of this local's spans, to be allocated; their words are FREE and nobody else moves them `[I12]`.
+pub(crate) struct Stacks {
+    /// To be allocated.
     free: Vec<Free>,
-    /// The same, to become `free` when that is empty.
+    /// To become `free` when that is empty.
     freed: Vec<Free>,
-    /// Bytes of a block.
-    pub(crate) bytes: u32,
-    /// Blocks per span.
-    blocks: u32,
-    /// Indices of blocks of the newest span that are free and not on the stack yet.
-    carve: Range<u32>,
-    carve_head: u32,
-    /// Units per span.
-    units: u8,
-    /// Heads of this local's spans.
-    spans: Vec<u32>,
-    /// Where the next collection starts in `spans`.
-    cursor: usize,
-    /// Spans to acquire before collecting is worth it again.
-    owed: usize,
-    /// ABANDONINGS when no abandoned span of this class had room.
-    seen: u64,
 }
 
-const _: () = assert!(CLASSES_MAX < 64 && size_of::<Class>() == 128);
-
-impl Class {
-    /// The one at `which` in a local: class `which - 1`, or one without blocks.
-    pub(crate) fn new(layout: &Layout, which: usize) -> Self {
-        let class = which.wrapping_sub(1);
-        let exists = class < usize::from(layout.classes);
-        let (blocks, units) = if exists { layout.spans[class] } else { (0, 0) };
-        Self {
-            free: Vec::new(),
-            freed: Vec::new(),
-            bytes: if exists { class_bytes(class as u8) } else { 0 },
-            blocks,
-            carve: 0..0,
-            carve_head: 0,
-            units,
-            spans: Vec::new(),
-            cursor: 0,
-            owed: 0,
-            seen: 0,
-        }
-    }
+impl Stacks {
+    pub(crate) const EMPTY: Self = Self { free: Vec::new(), freed: Vec::new() };
 
     /// A free block, off its stack.
     #[inline]
@@ -190,27 +153,82 @@ impl Class {
         true
     }
 
+    /// Has room for as many blocks, so that no free ever allocates private memory.
+    fn reserve(&mut self, blocks: usize) {
+        for stack in [&mut self.free, &mut self.freed] {
+            stack.reserve(blocks.saturating_sub(stack.len()));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.is_empty() && self.freed.is_empty()
+    }
+}
+
+/// What a local knows about one small class.
+pub(crate) struct Class {
+    /// Bytes of a block.
+    pub(crate) bytes: u32,
+    /// Blocks per span.
+    blocks: u32,
+    /// Indices of blocks of the newest span that are free and not on the stack yet.
+    carve: Range<u32>,
+    carve_head: u32,
+    /// Units per span.
+    units: u8,
+    /// Heads of this local's spans.
+    spans: Vec<u32>,
+    /// Where the next collection starts in `spans`.
+    cursor: usize,
+    /// Spans to acquire before collecting is worth it again.
+    owed: usize,
+    /// ABANDONINGS when no abandoned span of this class had room.
+    seen: u64,
+}
+
+impl Class {
+    pub(crate) fn new(layout: &Layout, class: u8) -> Self {
+        let (blocks, units) = layout.spans[usize::from(class)];
+        Self {
+            bytes: class_bytes(class),
+            blocks,
+            carve: 0..0,
+            carve_head: 0,
+            units,
+            spans: Vec::new(),
+            cursor: 0,
+            owed: 0,
+            seen: 0,
+        }
+    }
+
     fn free_of(&self, scratch: &Scratch<'_>, head: u32, index: u32) -> Free {
         let offset = u64::from(head) << scratch.layout.unit_shift;
         Free::new(scratch.slot_of(head, index), offset + u64::from(index) * u64::from(self.bytes))
     }
 
     /// Moves some never used blocks to the stack, lowest on top.
-    fn carve(&mut self, scratch: &Scratch<'_>) -> bool {
+    fn carve(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
         let end = self.carve.end.min(self.carve.start.saturating_add(CARVE));
         for index in (self.carve.start..end).rev() {
-            self.free.push(self.free_of(scratch, self.carve_head, index));
+            stacks.free.push(self.free_of(scratch, self.carve_head, index));
         }
         self.carve.start = end;
-        !self.free.is_empty()
+        !stacks.free.is_empty()
     }
 
     /// Keeps the blocks that `is_free` says of the span at `head`, lowest on top; returns how many.
-    fn gather(&mut self, scratch: &Scratch<'_>, head: u32, is_free: impl Fn(u64) -> bool) -> usize {
+    fn gather(
+        &self,
+        stacks: &mut Stacks,
+        scratch: &Scratch<'_>,
+        head: u32,
+        is_free: impl Fn(u64) -> bool,
+    ) -> usize {
         // SeqCst: before the scan; pairs with `Scratch::tell_owner`.
         scratch.remote(head).put(0, Ordering::SeqCst);
         crash_point!("scratch.gather.hint_cleared");
-        let before = self.free.len();
+        let before = stacks.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
             let word = &scratch.table()[free.slot() as usize];
@@ -218,14 +236,19 @@ impl Class {
             if is_free(word.see(Ordering::SeqCst)) {
                 word.put(Block::Free.raw(), Ordering::Release);
                 crash_point!("scratch.gather.block_taken");
-                self.free.push(free);
+                stacks.free.push(free);
             }
         }
-        self.free.len() - before
+        stacks.free.len() - before
     }
 }
 
 impl Local<'_> {
+    /// The books of a small class.
+    fn class(&mut self, class: u8) -> (&mut Class, &mut Stacks) {
+        (&mut self.classes[usize::from(class)], &mut self.hot.stacks[usize::from(class) + 1])
+    }
+
     /// When no block of an existing class is at hand.
     pub(crate) fn alloc_small(
         &mut self,
@@ -238,20 +261,23 @@ impl Local<'_> {
         if let Some(offset) = self.hot.take(which) {
             return Ok(offset);
         }
-        let found = self.hot.class(class).carve(&scratch)
-            || self.hot.class(class).turn(1)
-            || (self.hot.class(class).owed == 0 && self.collect(class, false))
+        let (books, stacks) = self.class(class);
+        let found = books.carve(stacks, &scratch)
+            || stacks.turn(1)
+            || (books.owed == 0 && self.collect(class, false))
             || self.adopt(class, false)
             || self.new_small(class, backing).is_ok()
             // Before "exhausted": everything that hints and caches may have hidden.
             || self.collect(class, true)
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.scrape(class, backing) };
-        self.hot.class(class).carve(&scratch);
+        let (books, stacks) = self.class(class);
+        books.carve(stacks, &scratch);
+        let units = books.units;
         match (self.hot.take(which), refused) {
             (Some(offset), _) => Ok(offset),
             // A span of several units was not to be had; one unit may be.
-            (None, Err(_)) if self.hot.class(class).units > 1 => self.alloc_large(bytes, backing),
+            (None, Err(_)) if units > 1 => self.alloc_large(bytes, backing),
             (None, refused) => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
         }
     }
@@ -260,7 +286,7 @@ impl Local<'_> {
     fn scrape(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
-        if self.hot.class(class).free.is_empty() { self.new_small(class, backing) } else { Ok(()) }
+        if self.class(class).1.is_empty() { self.new_small(class, backing) } else { Ok(()) }
     }
 
     /// Collects blocks of this class that others freed: of hinted spans until it is enough, or of all spans.
@@ -269,7 +295,7 @@ impl Local<'_> {
     /// class has at most about a quarter more blocks than were ever in use, and looks at eight words per allocation.
     fn collect(&mut self, class: u8, all: bool) -> bool {
         let scratch = self.scratch;
-        let class = self.hot.class(class);
+        let (class, stacks) = self.class(class);
         let (mut looked_at, mut found) = (0, 0);
         for _ in 0..class.spans.len() {
             class.cursor = if class.cursor + 1 < class.spans.len() { class.cursor + 1 } else { 0 };
@@ -277,7 +303,7 @@ impl Local<'_> {
             // Relaxed: a hint.
             if all || scratch.remote(head).see(Ordering::Relaxed) != 0 {
                 looked_at += class.blocks as usize;
-                found += class.gather(&scratch, head, |word| word == Block::Remote.raw());
+                found += class.gather(stacks, &scratch, head, |word| word == Block::Remote.raw());
                 if !all && found * 4 >= class.blocks as usize {
                     break;
                 }
@@ -295,7 +321,7 @@ impl Local<'_> {
         let is_free = |word: u64| [Block::Free.raw(), Block::Remote.raw()].contains(&word);
         // Acquire: pairs with the counting in `recover`; the spans abandoned before are visible.
         let abandonings = scratch.control(ABANDONINGS).see(Ordering::Acquire);
-        if !any && abandonings == self.hot.class(class).seen {
+        if !any && abandonings == self.class(class).0.seen {
             return false;
         }
         for head in 0..scratch.ready() {
@@ -309,36 +335,33 @@ impl Local<'_> {
             {
                 self.enter(head, shape);
                 // It may have been somebody's in between, and be full by now.
-                if self.hot.class(class).gather(&scratch, head, is_free) > 0 {
+                let (books, stacks) = self.class(class);
+                if books.gather(stacks, &scratch, head, is_free) > 0 {
                     return true;
                 }
             }
         }
-        self.hot.class(class).seen = abandonings;
+        self.class(class).0.seen = abandonings;
         false
     }
 
     /// Enters a small span that is ours into the private books.
     fn enter(&mut self, head: u32, shape: Shape) {
-        let class = self.hot.class(shape.class);
-        let cover = Cover::new(usize::from(shape.class) + 1, head, self.scratch.layout);
+        let (class, stacks) = self.class(shape.class);
         class.spans.push(head);
         class.owed = class.owed.saturating_sub(1);
-        // So that no free ever allocates private memory.
-        let room = class.spans.len() * class.blocks as usize;
-        for stack in [&mut class.free, &mut class.freed] {
-            stack.reserve(room.saturating_sub(stack.len()));
-        }
+        stacks.reserve(class.spans.len() * class.blocks as usize);
+        let cover = Cover::new(usize::from(shape.class) + 1, head, self.scratch.layout);
         self.hot.map[head as usize..][..usize::from(shape.units)].fill(cover);
     }
 
     fn new_small(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         let scratch = self.scratch;
-        let shape = Shape { class, units: u16::from(self.hot.class(class).units) };
+        let shape = Shape { class, units: u16::from(self.class(class).0.units) };
         let head = scratch.claim(self.owner, u32::from(shape.units), backing)?;
         scratch.make_small(self.owner, head, shape, backing)?;
         self.enter(head, shape);
-        let newest = self.hot.class(class);
+        let newest = self.class(class).0;
         newest.carve = 0..newest.blocks;
         newest.carve_head = head;
         Ok(())
@@ -349,27 +372,28 @@ impl Local<'_> {
         let scratch = self.scratch;
         let mut released = 0;
         for class in 0..scratch.layout.classes {
-            if self.hot.class(class).spans.is_empty() {
+            if self.class(class).0.spans.is_empty() {
                 continue;
             }
             // Regardless of hints: a freer may have died before setting one.
             self.collect(class, true);
-            let Hot { map, classes, .. } = &mut self.hot;
-            let which = &mut classes[usize::from(class) + 1];
-            which.free.append(&mut which.freed);
+            let Hot { map, stacks, .. } = &mut self.hot;
+            let (which, stacks) =
+                (&mut self.classes[usize::from(class)], &mut stacks[usize::from(class) + 1]);
             while which.carve.start < which.carve.end {
-                which.carve(&scratch);
+                which.carve(stacks, &scratch);
             }
-            which.free.sort_unstable_by_key(|free| std::cmp::Reverse(free.offset()));
+            stacks.free.append(&mut stacks.freed);
+            stacks.free.sort_unstable_by_key(|free| std::cmp::Reverse(free.offset()));
             let shift = scratch.layout.unit_shift;
             let head_of = |free: &Free| map[(free.offset() >> shift) as usize].head(free.offset(), shift);
-            let mut idle: Vec<u32> = (which.free.chunk_by(|a, b| head_of(a) == head_of(b)))
+            let mut idle: Vec<u32> = (stacks.free.chunk_by(|a, b| head_of(a) == head_of(b)))
                 .filter(|blocks| blocks.len() == which.blocks as usize)
                 .map(|blocks| head_of(&blocks[0]))
                 .collect();
             idle.sort_unstable();
             let is_idle = |head: u32| idle.binary_search(&head).is_ok();
-            which.free.retain(|free| !is_idle(head_of(free)));
+            stacks.free.retain(|free| !is_idle(head_of(free)));
             which.spans.retain(|head| !is_idle(*head));
             (which.cursor, which.owed) = (0, 0);
             let shape = Shape { class, units: u16::from(which.units) };
