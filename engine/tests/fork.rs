@@ -22,6 +22,9 @@ fn child() {
     if role.get(1).is_some_and(|what| what == "busy") {
         return fork_while_others_work(&me);
     }
+    if role.get(1).is_some_and(|what| what == "spawning") {
+        return join_while_others_spawn(&space);
+    }
     let handle = me.create_raw(KIND, b"parent's").unwrap();
     let token = handle.token();
     let mut block = me.alloc(Layout::new::<[u8; 64]>()).unwrap();
@@ -119,6 +122,51 @@ fn regress_a_child_does_not_wait_for_threads_that_are_not_there() {
     let name = Name::new("busy");
     let _space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
     let mut process = Process::start(&[&name.0, "busy"]);
+    assert_eq!(process.hear("done").as_deref(), Some(""));
+    assert!(!process.was_killed());
+}
+
+/// The same while other threads start and end: a child that joins starts a thread as well.
+fn join_while_others_spawn(space: &Space) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::spawn(|| ()).join().unwrap();
+                }
+            });
+        }
+        for round in 0..700 {
+            // SAFETY: the child joins, leaves, and ends.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: a clock that ends this process if it waits for a thread that is not there.
+                unsafe { libc::alarm(20) };
+                let me = space.join().unwrap();
+                drop(me.create_raw(KIND, b"child's").unwrap());
+                me.leave().unwrap();
+                // SAFETY: ends the child without running what belongs to the parent.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = 0;
+            // SAFETY: our own child, and a place for its status.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            if status != 0 {
+                over.store(true, Ordering::Relaxed);
+                panic!("the child of round {round} ended with {status:#x}");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    say("done", "");
+}
+
+#[test]
+fn regress_a_child_joins_while_threads_start() {
+    let name = Name::new("spawning");
+    let _space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
+    let mut process = Process::start(&[&name.0, "spawning"]);
     assert_eq!(process.hear("done").as_deref(), Some(""));
     assert!(!process.was_killed());
 }

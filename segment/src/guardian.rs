@@ -11,7 +11,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
-use std::thread::{Builder, JoinHandle};
 
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Wait, WaitFlags, WaitPtr, WaitvFlags};
@@ -20,6 +19,7 @@ use crate::bells::{OWNER_DIED, RobustList, TID_MASK};
 use crate::control::{Control, LeaseWord};
 use crate::id::LeaseId;
 use crate::member::Core;
+use crate::thread::Thread;
 
 /// Bells that one thread waits for: 128 words less the stop word and the membership.
 const BELLS_PER_THREAD: u16 = 126;
@@ -61,7 +61,7 @@ pub enum Absence {
 /// The running threads.
 pub(crate) struct Guardian {
     stop: Arc<AtomicU32>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl Guardian {
@@ -90,7 +90,7 @@ impl Guardian {
                 slots: first..members.min(first + BELLS_PER_THREAD),
             };
             let (list, ready) = (list.take(), ready.clone());
-            let started = spawn("tenure-guardian", GUARDIAN_STACK, move || match list {
+            let started = Thread::start(c"tenure-guardian", GUARDIAN_STACK, move || match list {
                 // SAFETY: the list moves into the closure, and `control` stays until the thread was joined.
                 Some(list) => match unsafe { list.enlist(watcher.control, watcher.core.id.index) } {
                     Ok(former) => {
@@ -130,7 +130,7 @@ impl Guardian {
         self.stop.store(1, Ordering::Release);
         let _ = futex::wake(&self.stop, Flags::PRIVATE, i32::MAX as u32);
         for thread in self.threads {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }
@@ -231,7 +231,7 @@ fn send_undertaker(core: &Arc<Core>, j: u8) {
         return;
     }
     let twin = Arc::clone(core);
-    if spawn("tenure-undertaker", UNDERTAKER_STACK, move || undertake(&twin, j)).is_err() {
+    if Thread::start(c"tenure-undertake", UNDERTAKER_STACK, move || undertake(&twin, j)).is_err() {
         // Relaxed: nobody else takes the slot from nonzero to zero now. The dead wait for the next join or `recover`.
         core.rings[usize::from(j)].store(0, Ordering::Relaxed);
         core.sweep();
@@ -258,19 +258,5 @@ fn undertake(core: &Core, j: u8) {
         if rings.0.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;
         }
-    }
-}
-
-/// Starts a thread on which no signal handler of the program ever runs.
-fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    // SAFETY: two signal sets of ours; the caller's mask is put back before returning.
-    unsafe {
-        let mut all = std::mem::zeroed::<libc::sigset_t>();
-        let mut before = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let thread = Builder::new().name(name.into()).stack_size(stack).spawn(body);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
-        thread
     }
 }

@@ -46,6 +46,7 @@ mod name;
 #[cfg(not(loom))]
 mod segment;
 pub mod sync;
+mod thread;
 
 pub use body::Body;
 #[cfg(not(loom))]

@@ -1,0 +1,84 @@
+//! Threads for guardians and undertakers, started by `pthread_create` itself.
+//!
+//! The standard library's threads take a process-wide lock when they start. In a forked child that lock may be held by
+//! a thread that is not there, and a child that joins would wait for its guardian for ever.
+
+use std::ffi::{CStr, c_void};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// A running thread; dropping it lets the thread run on by itself.
+#[derive(Debug)]
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    /// Starts a thread on which no signal handler of the program ever runs. A panic in `body` ends the thread and no
+    /// more.
+    pub(crate) fn start(
+        name: &'static CStr,
+        stack_bytes: usize,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let body: Body = Box::new(move || {
+            // SAFETY: a string that outlives the call.
+            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+            body();
+        });
+        let body = Box::into_raw(Box::new(body));
+        // What the system needs for itself, thread-local variables among it, comes on top.
+        // SAFETY: a number.
+        let system_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) }).unwrap_or(0);
+        let page_bytes = rustix::param::page_size();
+        let stack_bytes = (stack_bytes + system_bytes).next_multiple_of(page_bytes);
+        // SAFETY: attributes and signal sets of ours, initialised before they are used and destroyed afterwards; the
+        // caller's mask is put back; `run` has the signature that is asked for and takes `body` as what it is.
+        let (started, id) = unsafe {
+            let mut all = std::mem::zeroed::<libc::sigset_t>();
+            let mut before = std::mem::zeroed::<libc::sigset_t>();
+            let mut attributes = std::mem::zeroed::<libc::pthread_attr_t>();
+            let mut id = std::mem::zeroed::<libc::pthread_t>();
+            libc::sigfillset(&raw mut all);
+            let mut result = libc::pthread_attr_init(&raw mut attributes);
+            if result == 0 {
+                // If it refuses the size, the default is large enough.
+                let _ = libc::pthread_attr_setstacksize(&raw mut attributes, stack_bytes);
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+                result = libc::pthread_create(&raw mut id, &raw const attributes, run, body.cast());
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+                libc::pthread_attr_destroy(&raw mut attributes);
+            }
+            (result, id)
+        };
+        if started != 0 {
+            // SAFETY: no thread has taken it.
+            drop(unsafe { Box::from_raw(body) });
+            return Err(io::Error::from_raw_os_error(started));
+        }
+        Ok(Self(id))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn join(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: a thread that was neither joined nor detached; `self` is not used again.
+        unsafe { libc::pthread_join(this.0, std::ptr::null_mut()) };
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: as in `join`.
+        unsafe { libc::pthread_detach(self.0) };
+    }
+}
+
+extern "C" fn run(body: *mut c_void) -> *mut c_void {
+    // SAFETY: made by `start` from a box of this type, for this thread alone.
+    let body = unsafe { Box::from_raw(body.cast::<Body>()) };
+    // The panic has been reported by its hook, and whoever waits for us waits for our end only.
+    let _ = catch_unwind(AssertUnwindSafe(body));
+    std::ptr::null_mut()
+}
