@@ -186,14 +186,9 @@ impl Watcher {
         if said & OWNER_DIED == 0 {
             return (said & TID_MASK != 0).then_some(said);
         }
-        // Relaxed: the undertaker takes nothing from the bell. Failure: a new owner armed it, after recovering.
-        match bell.compare_exchange(said, 0, Ordering::Relaxed, Ordering::Acquire) {
-            Ok(_) => {
-                send_undertaker(&self.core, j);
-                None
-            }
-            Err(now) => (now & OWNER_DIED == 0 && now & TID_MASK != 0).then_some(now),
-        }
+        // It stays rung until the dead is buried: should we end before that, the next owner of our slot hears it too.
+        send_undertaker(&self.core, j);
+        None
     }
 
     /// A death whose bell was armed again by the next owner before we heard it: that owner has recovered it.

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use crate::bells::OWNER_DIED;
 use crate::body::Body;
 use crate::control::{Control, LeaseWord};
 use crate::crash_point;
@@ -125,8 +126,12 @@ impl Core {
         let ended = {
             let gate = sync::lock(&self.gate);
             match *gate {
-                // SAFETY: as in `sweep`.
-                Some(control) if FileId::of(&pinned.fd)? == id => unsafe { self.recover_locked(control, j) },
+                Some(control) if FileId::of(&pinned.fd)? == id => {
+                    // SAFETY: as in `sweep`.
+                    let ended = unsafe { self.recover_locked(control, j) };
+                    self.silence(control, j);
+                    ended
+                }
                 _ => None,
             }
         };
@@ -135,6 +140,17 @@ impl Core {
             self.reclaim.ended(dead);
         }
         Ok(())
+    }
+
+    /// Silences the bell that slot `j` rang for us. The read lock on byte `j` is held: an owner to arm it again would need
+    /// the write lock, so what rang is the death that is over.
+    fn silence(&self, control: Control<'_>, j: u8) {
+        let bell = control.bell(j, self.id.index);
+        // Relaxed, all: silence publishes nothing; a lost exchange leaves a bell that rings for a slot that is FREE.
+        let said = bell.load(Ordering::Relaxed);
+        if said & OWNER_DIED != 0 {
+            let _ = bell.compare_exchange(said, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// # Safety
