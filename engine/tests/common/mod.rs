@@ -1,9 +1,9 @@
 //! Real processes for tests: the test binary starts itself again in a role; what it leaves behind is removed.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::{Backend, Options, Space};
@@ -32,11 +32,11 @@ impl Drop for Name {
 }
 
 /// A child in a role of this test binary: the test named `child`, which runs a role if it finds one.
-pub(crate) struct Process(Child);
+pub(crate) struct Process(Child, BufReader<ChildStdout>);
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["child", "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, arguments.join("\n"))
             .stdin(Stdio::piped())
@@ -44,15 +44,20 @@ impl Process {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        Self(child)
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self(child, output)
     }
 
     /// Reads the child's lines until one starts with `word`; returns the rest of it. `None` when the child ends first.
     pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
-        let mut lines = BufReader::new(self.0.stdout.as_mut()?).lines();
-        lines.find_map(|line| {
+        self.1.by_ref().lines().find_map(|line| {
             line.ok()?.split_once(&format!("@{word}")).map(|(_, rest)| rest.trim().to_owned())
         })
+    }
+
+    /// Says something to the child, which [`listen`]s.
+    pub(crate) fn tell(&mut self, word: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{word}").unwrap();
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -89,15 +94,62 @@ impl Drop for Process {
     }
 }
 
-/// The role of this process, if it is a child.
+/// The role of this process, if it is a child. It dies with its parent.
 pub(crate) fn role() -> Option<Vec<String>> {
-    Some(std::env::var(ROLE).ok()?.split('\n').map(str::to_owned).collect())
+    let role = std::env::var(ROLE).ok()?;
+    die_with_parent();
+    Some(role.split('\n').map(str::to_owned).collect())
+}
+
+/// Whoever kills the test kills its children too, and theirs.
+pub(crate) fn die_with_parent() {
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Runs `body` in a forked child that dies with us, and returns what it returned, or 1000 and the signal that ended it.
+pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child runs `body` and leaves by `_exit`; glibc makes allocation usable in it.
+    match unsafe { libc::fork() } {
+        0 => {
+            die_with_parent();
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(code) }
+        }
+        child => {
+            assert!(child > 0);
+            let mut status = 0;
+            // SAFETY: waits for the child just made.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + libc::WTERMSIG(status) }
+        }
+    }
+}
+
+/// Looks until it is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        // A fail-safe, not an expectation: what takes longer hangs.
+        assert!(start.elapsed() < std::time::Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// Tells the parent.
 pub(crate) fn say(word: &str, rest: impl std::fmt::Display) {
     println!("@{word} {rest}");
     std::io::stdout().flush().unwrap();
+}
+
+/// The next word from the parent; the process ends when the parent is gone.
+pub(crate) fn listen() -> String {
+    let mut line = String::new();
+    if std::io::stdin().read_line(&mut line).unwrap_or(0) == 0 {
+        std::process::exit(0);
+    }
+    line.trim_end().to_owned()
 }
 
 /// Waits until the parent is done with us, or gone.

@@ -257,6 +257,9 @@ pub(crate) type Role = fn(&Stage);
 /// The body of every `child_entry`.
 pub(crate) fn enter(roles: &[(&str, Role)]) {
     let Ok(text) = std::env::var(ROLE) else { return };
+    // Whoever kills the test kills its children too.
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let mut words = text.split('\n').map(str::to_owned);
     let role = words.next().unwrap();
     let stage = Stage { arguments: words.collect() };
@@ -269,6 +272,8 @@ pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child runs `body` and leaves by `_exit`; glibc makes allocation usable in it.
     match unsafe { libc::fork() } {
         0 => {
+            // SAFETY: plain numbers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc::_exit(code) }
