@@ -4,23 +4,15 @@
 //! with noise, with words copied from elsewhere in the segment (which look right), and with single bits flipped. Then every
 //! operation is called; whatever it answers is fine, as long as it answers.
 
-use std::alloc::Layout;
+mod hostile;
+
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use hostile::{Bytes, KIND, Scribble, everything};
 use proptest::prelude::*;
-use tenure::{Kind, Member, Space, Token};
-
-const KIND: Kind = Kind::raw(5);
-
-#[derive(Clone, Debug)]
-enum Scribble {
-    Noise { at: u64, word: u64 },
-    Copy { from: u64, to: u64 },
-    Flip { at: u64, bit: u8 },
-    Small { at: u64, value: u8 },
-}
+use tenure::Space;
 
 /// Positions in words; squeezed into the segment, and towards its start, where the words of the protocol are.
 fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
@@ -34,61 +26,6 @@ fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
     proptest::collection::vec(one, 1..60)
 }
 
-fn scribble(file: &File, words: u64, scribbles: &[Scribble]) {
-    let read = |at: u64| {
-        let mut word = [0; 8];
-        file.read_exact_at(&mut word, at % words * 8).unwrap();
-        u64::from_le_bytes(word)
-    };
-    let write = |at: u64, word: u64| file.write_all_at(&word.to_le_bytes(), at % words * 8).unwrap();
-    for scribble in scribbles {
-        match *scribble {
-            Scribble::Noise { at, word } => write(at, word),
-            Scribble::Copy { from, to } => write(to, read(from)),
-            Scribble::Flip { at, bit } => write(at, read(at) ^ 1 << bit),
-            Scribble::Small { at, value } => write(at, value.into()),
-        }
-    }
-}
-
-/// Every operation; all answers are welcome.
-fn everything(space: &Space, me: &Member, tokens: &[Token]) {
-    let _ =
-        (space.stats(), space.check(), space.check_quiet(), space.leases(), space.handles(), space.blocks());
-    let mut local = me.local();
-    for token in tokens {
-        if let Ok(held) = local.open(KIND, *token) {
-            let _ = local.get(&held).map(<[u8]>::len);
-            let _ = local.close(held);
-        }
-        let _ = me.open::<u64>(*token).map(|handle| handle.get().map(|value| value.to_native()));
-    }
-    let mut held: Vec<_> = (0..70).filter_map(|len| local.create(KIND, &vec![7; len]).ok()).collect();
-    let mut blocks: Vec<_> = [1, 40, 700, 3000, 9000, 20_000]
-        .iter()
-        .filter_map(|len| local.alloc(Layout::from_size_align(*len, 16).unwrap()).ok())
-        .collect();
-    for block in &mut blocks {
-        if let Ok(resized) = local.realloc(*block, Layout::from_size_align(5000, 16).unwrap()) {
-            *block = resized;
-        }
-    }
-    for block in blocks {
-        let _ = local.usable(block);
-        let _ = local.free(block);
-        let _ = local.free(block);
-    }
-    for held in held.drain(..) {
-        let _ = local.get(&held).map(<[u8]>::len);
-        let _ = local.close(held);
-    }
-    drop(local);
-    for block in space.blocks() {
-        let _ = me.free_pinned(block.offset);
-    }
-    let _ = (me.recover(), me.trim());
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -96,23 +33,21 @@ proptest! {
     fn scribbled_while_members_work(scribbles in scribbles(), more in scribbles(), large: bool) {
         let options = Space::options().members(4).handles(128).unit(4 << 10);
         let space = options.scratch(if large { 8 << 20 } else { 200 << 10 }).memfd().unwrap();
-        let path = format!("/proc/self/fd/{}", space.fd().unwrap().as_raw_fd());
-        let file = File::options().read(true).write(true).open(path).unwrap();
-        let words = space.bytes() / 8;
+        let bytes = Bytes::of(&space);
         let (me, other) = (space.join().unwrap(), space.join().unwrap());
         let kept: Vec<_> =
             [8, 32, 33, 900].iter().filter_map(|len| other.create_raw(KIND, &vec![1; *len]).ok()).collect();
         let _typed = other.create(&7u64).unwrap();
-        let block = other.alloc(Layout::new::<[u8; 100]>()).unwrap();
-        let _pinned = other.alloc(Layout::new::<[u8; 50]>()).unwrap().pin().unwrap();
+        let block = other.alloc(std::alloc::Layout::new::<[u8; 100]>()).unwrap();
+        let _pinned = other.alloc(std::alloc::Layout::new::<[u8; 50]>()).unwrap().pin().unwrap();
         let tokens: Vec<_> = kept.iter().map(tenure::Handle::token).chain([_typed.token()]).collect();
 
-        scribble(&file, words, &scribbles);
+        scribbles.iter().for_each(|one| bytes.scribble(one));
         everything(&space, &me, &tokens);
-        scribble(&file, words, &more);
+        more.iter().for_each(|one| bytes.scribble(one));
         everything(&space, &me, &tokens);
         // Somebody new comes, if it may.
-        let again = Space::options().from_fd(space.fd().unwrap().try_clone_to_owned().unwrap());
+        let again = hostile::again(&space);
         if let Ok(again) = again
             && let Ok(late) = again.join()
         {
@@ -123,6 +58,34 @@ proptest! {
         let _ = (me.leave(), other.leave());
         let _ = space.check();
     }
+
+    #[test]
+    fn scripts_on_what_the_dead_left(input in proptest::collection::vec(any::<u8>(), 0..400)) {
+        hostile::before_attaching(&input);
+    }
+
+    #[test]
+    fn scripts_while_members_work(input in proptest::collection::vec(any::<u8>(), 0..400)) {
+        hostile::while_members_work(&input);
+    }
+}
+
+/// What the fuzzer found once, and a part of what it collected: names begin with the target's.
+#[test]
+fn regress_inputs_of_the_fuzz_targets() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/inputs");
+    let mut ran = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let input = std::fs::read(&path).unwrap();
+        match path.file_name().unwrap().to_str().unwrap() {
+            name if name.starts_with("before_attaching") => hostile::before_attaching(&input),
+            name if name.starts_with("while_members_work") => hostile::while_members_work(&input),
+            name => panic!("{name}: expected the name of a target in front"),
+        }
+        ran += 1;
+    }
+    assert!(ran > 0, "expected inputs in {directory}");
 }
 
 #[test]

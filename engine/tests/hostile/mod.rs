@@ -1,0 +1,390 @@
+//! Hostile bytes: what the tests and the fuzz targets have in common. Segments that are scribbled, and every operation
+//! on them; whatever it answers is fine, as long as it answers.
+#![allow(dead_code, reason = "each user takes a part")]
+
+use std::alloc::Layout;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+
+use tenure::{Block, Handle, Held, Kind, LeaseId, Local, Member, Options, Raw, Scratch, Space, Token};
+
+pub(crate) const KIND: Kind = Kind::raw(5);
+/// Steps of a script that are looked at; more only take time.
+const STEPS_MAX: usize = 200;
+/// Things that a script holds of each sort.
+const HELD_MAX: usize = 64;
+
+fn options() -> Options {
+    Space::options().members(4).handles(128).unit(4 << 10).scratch(200 << 10).guardian(false)
+}
+
+/// One change of the bytes, in words.
+#[derive(Clone, Debug)]
+pub(crate) enum Scribble {
+    Noise { at: u64, word: u64 },
+    Copy { from: u64, to: u64 },
+    Flip { at: u64, bit: u8 },
+    Small { at: u64, value: u8 },
+}
+
+/// The bytes of a segment through its file. Positions are squeezed into it.
+pub(crate) struct Bytes {
+    file: File,
+    words: u64,
+}
+
+impl Bytes {
+    pub(crate) fn of(space: &Space) -> Self {
+        let path = format!("/proc/self/fd/{}", space.fd().unwrap().as_raw_fd());
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        Self { file, words: space.bytes() / 8 }
+    }
+
+    fn read(&self, at: u64) -> u64 {
+        let mut word = [0; 8];
+        self.file.read_exact_at(&mut word, at % self.words * 8).unwrap();
+        u64::from_le_bytes(word)
+    }
+
+    fn write(&self, at: u64, word: u64) {
+        self.file.write_all_at(&word.to_le_bytes(), at % self.words * 8).unwrap();
+    }
+
+    pub(crate) fn scribble(&self, scribble: &Scribble) {
+        match *scribble {
+            Scribble::Noise { at, word } => self.write(at, word),
+            Scribble::Copy { from, to } => self.write(to, self.read(from)),
+            Scribble::Flip { at, bit } => self.write(at, self.read(at) ^ 1 << (bit % 64)),
+            Scribble::Small { at, value } => self.write(at, value.into()),
+        }
+    }
+}
+
+/// A member with some of everything: handles with payloads inline and in blocks, a typed one, blocks, a pinned one.
+pub(crate) struct Belongings {
+    pub(crate) tokens: Vec<Token>,
+    _handles: Vec<Handle<Raw>>,
+    _typed: Option<Handle<u64>>,
+    _blocks: Vec<Block>,
+}
+
+impl Belongings {
+    pub(crate) fn of(me: &Member) -> Self {
+        let sizes = [8, 32, 33, 900, 9000];
+        let handles: Vec<_> =
+            sizes.iter().filter_map(|len| me.create_raw(KIND, &vec![1; *len]).ok()).collect();
+        let typed = me.create(&7u64).ok();
+        let mut blocks: Vec<_> = [100, 17, 5000, 12_000]
+            .iter()
+            .filter_map(|len| me.alloc(Layout::from_size_align(*len, 1).unwrap()).ok())
+            .collect();
+        if let Some(block) = blocks.pop() {
+            let _ = block.pin();
+        }
+        let tokens = handles.iter().map(Handle::token).chain(typed.iter().map(Handle::token)).collect();
+        Self { tokens, _handles: handles, _typed: typed, _blocks: blocks }
+    }
+}
+
+/// The bytes of a segment whose two members died with all their belongings, and the tokens of those.
+pub(crate) fn remains() -> &'static (Vec<u8>, Vec<Token>) {
+    static REMAINS: OnceLock<(Vec<u8>, Vec<Token>)> = OnceLock::new();
+    REMAINS.get_or_init(|| {
+        let space = options().memfd().unwrap();
+        let (first, second) = (space.join().unwrap(), space.join().unwrap());
+        let (ones, others) = (Belongings::of(&first), Belongings::of(&second));
+        let shared = second.open_raw(KIND, ones.tokens[3]).unwrap();
+        let mut image = vec![0; space.bytes() as usize];
+        Bytes::of(&space).file.read_exact_at(&mut image, 0).unwrap();
+        let tokens = ones.tokens.iter().chain(&others.tokens).copied().collect();
+        drop((shared, ones, others));
+        (image, tokens)
+    })
+}
+
+/// A sealed memfd with these contents; nobody holds a lock on it, so whoever is a member there is dead.
+pub(crate) fn memfd(image: &[u8]) -> OwnedFd {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: a name that outlives the call.
+    let fd = unsafe { libc::memfd_create(c"hostile".as_ptr(), flags) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: a new descriptor that is nobody else's.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let file = File::from(fd);
+    file.write_all_at(image, 0).unwrap();
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+    // SAFETY: a descriptor of ours and plain numbers.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }, 0);
+    file.into()
+}
+
+/// Reads numbers off the input of a fuzzer; zeroes when it is used up.
+struct Script<'s>(&'s [u8]);
+
+impl Script<'_> {
+    fn number<const N: usize>(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        let (head, rest) = self.0.split_at(self.0.len().min(N));
+        bytes[..head.len()].copy_from_slice(head);
+        self.0 = rest;
+        u64::from_le_bytes(bytes)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.number::<1>() as u8
+    }
+
+    /// A position in words: near the start, where the words of the protocol are, or anywhere.
+    fn at(&mut self) -> u64 {
+        match self.byte() % 4 {
+            0 => self.number::<1>() % 64,
+            1 | 2 => self.number::<2>() % 4096,
+            _ => self.number::<4>(),
+        }
+    }
+
+    fn scribble(&mut self) -> Scribble {
+        let kind = self.byte() % 4;
+        let at = self.at();
+        match kind {
+            0 => Scribble::Noise { at, word: self.number::<8>() },
+            1 => Scribble::Copy { from: at, to: self.at() },
+            2 => Scribble::Flip { at, bit: self.byte() },
+            _ => Scribble::Small { at, value: self.byte() },
+        }
+    }
+}
+
+/// Fuzz target: a segment whose members died is scribbled, then somebody attaches, looks, joins, and does what the
+/// script says. The first byte says how many changes come first.
+pub(crate) fn before_attaching(input: &[u8]) {
+    let (image, tokens) = remains();
+    let fd = memfd(image);
+    let bytes = Bytes { file: File::from(fd.try_clone().unwrap()), words: image.len() as u64 / 8 };
+    let mut script = Script(input);
+    for _ in 0..script.byte() % 32 {
+        bytes.scribble(&script.scribble());
+    }
+    let Ok(space) = Space::options().guardian(false).from_fd(fd) else { return };
+    look(&space);
+    let Ok(me) = space.join() else { return };
+    look(&space);
+    everything(&space, &me, tokens);
+    perform(&space, &bytes, &me, tokens.clone(), script);
+    let _ = me.leave();
+    look(&space);
+}
+
+/// Fuzz target: two members work while the bytes change between their steps.
+pub(crate) fn while_members_work(input: &[u8]) {
+    let space = options().memfd().unwrap();
+    let bytes = Bytes::of(&space);
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let belongings = Belongings::of(&other);
+    perform(&space, &bytes, &me, belongings.tokens.clone(), Script(input));
+    everything(&space, &me, &belongings.tokens);
+    // Somebody new comes, if it may.
+    if let Ok(again) =
+        Space::options().guardian(false).from_fd(space.fd().unwrap().try_clone_to_owned().unwrap())
+        && let Ok(late) = again.join()
+    {
+        everything(&again, &late, &belongings.tokens);
+        let _ = late.leave();
+    }
+    drop(belongings);
+    let _ = (me.leave(), other.leave());
+    look(&space);
+}
+
+pub(crate) fn look(space: &Space) {
+    let _ = (space.stats(), space.check(), space.check_quiet());
+    let _ = (space.leases(), space.handles(), space.blocks());
+}
+
+/// What a script holds.
+struct Things<'m> {
+    local: Local<'m>,
+    tokens: Vec<Token>,
+    held: Vec<Held>,
+    blocks: Vec<Scratch>,
+    owned: Vec<Block>,
+    handles: Vec<Handle<Raw>>,
+}
+
+fn pick<T>(things: &mut Vec<T>, which: u64) -> Option<T> {
+    (!things.is_empty()).then(|| things.swap_remove((which % things.len() as u64) as usize))
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    std::hint::black_box(bytes.iter().map(|byte| u64::from(*byte)).sum())
+}
+
+/// Steps until the script is used up: every other one changes bytes.
+fn perform(space: &Space, bytes: &Bytes, me: &Member, tokens: Vec<Token>, mut script: Script<'_>) {
+    let (held, blocks, owned, handles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut things = Things { local: me.local(), tokens, held, blocks, owned, handles };
+    for _ in 0..STEPS_MAX {
+        if script.0.is_empty() {
+            break;
+        }
+        let step = script.byte();
+        if step.is_multiple_of(2) {
+            bytes.scribble(&script.scribble());
+        } else {
+            operate(space, me, &mut things, step / 2 % 28, &mut script);
+        }
+        things.held.truncate(HELD_MAX);
+        things.blocks.truncate(HELD_MAX);
+        things.owned.truncate(HELD_MAX);
+        things.handles.truncate(HELD_MAX);
+    }
+    for held in &things.held {
+        let _ = things.local.get(held).map(sum);
+        let _ = things.local.close(*held);
+    }
+    for block in &things.blocks {
+        let _ = things.local.free(*block);
+    }
+}
+
+fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, script: &mut Script<'_>) {
+    let Things { local, tokens, held, blocks, owned, handles } = things;
+    let which = script.number::<1>();
+    let layout = |script: &mut Script<'_>| {
+        let len = 1 + script.number::<2>() as usize % 20_000;
+        Layout::from_size_align(len, 1 << (script.byte() % 14)).unwrap()
+    };
+    // Sometimes a block that nobody has.
+    let block = |script: &mut Script<'_>, blocks: &mut Vec<Scratch>| match which % 4 {
+        0 => Some(Scratch { offset: script.number::<4>(), len: script.number::<2>() as usize }),
+        _ => pick(blocks, which / 4),
+    };
+    let token = |script: &mut Script<'_>, tokens: &[Token]| match which % 4 {
+        0 => Token::try_from(script.number::<8>()).ok(),
+        _ => (!tokens.is_empty()).then(|| tokens[which as usize / 4 % tokens.len()]),
+    };
+    match operation {
+        0..=2 => {
+            let payload = vec![which as u8; (script.number::<2>() as usize % 10_000) >> (which % 10)];
+            if let Ok(one) = local.create(KIND, &payload) {
+                tokens.push(local.token(&one));
+                held.push(one);
+            }
+        }
+        3 => handles.extend(me.create_raw(KIND, &vec![3; which as usize]).ok()),
+        4 => {
+            let _ = me.create(&vec![which; which as usize]);
+        }
+        5 | 6 => held.extend(token(script, tokens).and_then(|token| local.open(KIND, token).ok())),
+        7 => handles.extend(token(script, tokens).and_then(|token| me.open_raw(KIND, token).ok())),
+        8 => {
+            if let Some(token) = token(script, tokens) {
+                let _ = me.open::<u64>(token).map(|handle| handle.get().map(|value| value.to_native()));
+                let _ = me.open::<Vec<u64>>(token).map(|handle| handle.get().map(|value| value.len()));
+            }
+        }
+        9 => held.iter().for_each(|one| {
+            let _ = local.get(one).map(sum);
+        }),
+        10 | 11 => {
+            let _ = pick(held, which).map(|one| local.close(one));
+        }
+        12 => handles.iter().for_each(|one| {
+            let _ = one.get().map(sum);
+        }),
+        13 => {
+            let _ = pick(handles, which);
+        }
+        14 | 15 => {
+            if let Ok(one) = local.alloc(layout(script)) {
+                // SAFETY: the block is ours and has that many bytes.
+                unsafe { local.address(one).write_bytes(0xa5, one.len) };
+                blocks.push(one);
+            }
+        }
+        16 => {
+            if let Ok(mut one) = me.alloc_zeroed(layout(script)) {
+                one.fill(which as u8);
+                owned.push(one);
+            }
+        }
+        17 => {
+            if let Some(from) = block(script, blocks) {
+                blocks.push(local.realloc(from, layout(script)).unwrap_or(from));
+            }
+        }
+        18 | 19 => {
+            let _ = block(script, blocks).map(|one| (local.usable(one), local.free(one)));
+        }
+        20 => {
+            let owner = LeaseId { index: script.byte(), epoch: script.number::<2>() };
+            let _ = block(script, blocks).map(|one| local.free_of(one, owner));
+        }
+        21 => held.extend(block(script, blocks).and_then(|one| local.create_with(KIND, one).ok())),
+        22 => {
+            let _ =
+                pick(owned, which).map(|mut one| (one.resize(1 + script.number::<2>() as usize), sum(&one)));
+        }
+        23 => {
+            let _ =
+                pick(owned, which).map(|one| if which.is_multiple_of(2) { one.pin().is_ok() } else { true });
+        }
+        24 => {
+            let _ = me.free_pinned(script.number::<4>());
+        }
+        25 => {
+            let _ = (me.recover(), me.trim());
+        }
+        26 => look(space),
+        _ => {
+            if let Ok(guest) = space.join() {
+                drop(guest.create_raw(KIND, &[1; 100]));
+                let _ = (guest.recover(), guest.leave());
+            }
+        }
+    }
+}
+
+/// Every operation.
+pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token]) {
+    look(space);
+    let mut local = me.local();
+    for token in tokens {
+        if let Ok(held) = local.open(KIND, *token) {
+            let _ = local.get(&held).map(sum);
+            let _ = local.close(held);
+        }
+        let _ = me.open::<u64>(*token).map(|handle| handle.get().map(|value| value.to_native()));
+    }
+    let mut held: Vec<_> = (0..70).filter_map(|len| local.create(KIND, &vec![7; len]).ok()).collect();
+    let mut blocks: Vec<_> = [1, 40, 700, 3000, 9000, 20_000]
+        .iter()
+        .filter_map(|len| local.alloc(Layout::from_size_align(*len, 16).unwrap()).ok())
+        .collect();
+    for block in &mut blocks {
+        if let Ok(resized) = local.realloc(*block, Layout::from_size_align(5000, 16).unwrap()) {
+            *block = resized;
+        }
+    }
+    for block in blocks {
+        let _ = local.usable(block);
+        let _ = local.free(block);
+        let _ = local.free(block);
+    }
+    for held in held.drain(..) {
+        let _ = local.get(&held).map(sum);
+        let _ = local.close(held);
+    }
+    drop(local);
+    for block in space.blocks() {
+        let _ = me.free_pinned(block.offset);
+    }
+    let _ = (me.recover(), me.trim());
+}
+
+/// The file descriptor is only a number here; used to attach once more.
+pub(crate) fn again(space: &Space) -> Result<Space, tenure::OpenError> {
+    Space::options().from_fd(space.fd().unwrap().as_fd().try_clone_to_owned().unwrap())
+}
