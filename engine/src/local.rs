@@ -115,6 +115,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`OpenHandleError`] says whether it is stale, forged, of another space or of another kind.
+    #[inline(always)]
     pub fn open(&mut self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         self.shared.open(kind, token)
     }
@@ -315,8 +316,17 @@ impl Shared {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn open(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         self.lease.check()?;
+        match self.slab.open_again(self.lease.acquire(), self.holdings(), token, kind.number()) {
+            Some((held, data, len)) => Ok(Held { held, data, len }),
+            None => self.open_slow(kind, token),
+        }
+    }
+
+    #[inline(never)]
+    fn open_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         let (acquire, holdings) = (self.lease.acquire(), self.holdings());
         let free = |block| self.free_block(block);
         let held = self.slab.open_kind(acquire, holdings, token, kind.number(), free)?;

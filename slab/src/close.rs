@@ -68,8 +68,9 @@ impl Slab<'_> {
     ) -> Result<Closed, Stale> {
         debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
         let (index, generation) = (held.index(), held.generation());
+        let local = holdings.local(index);
         // A sibling may open between this look and the CAS: see `open_held`, fact 2.
-        if holdings.local(index) == Local::new(generation, true, 1)
+        if local == Local::new(generation, true, 1)
             && let Some(cache) = cache
             && cache.room() > 0
             && let Some(entry) = self.entry(index)
@@ -92,6 +93,8 @@ impl Slab<'_> {
                 Renew::Retired => return Ok(self.retire(holdings, held, free)),
                 Renew::Refused => {}
             }
+        } else if holdings.give_one_of_several(index, generation, local) {
+            return Ok(Closed::Counted);
         }
         self.close_counted(holdings, held, free)
     }

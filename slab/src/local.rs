@@ -186,6 +186,17 @@ impl Holdings {
         }
     }
 
+    /// n+1 -> n for n >= 1, if `seen` is what it is and says so.
+    #[inline]
+    pub(crate) fn give_one_of_several(&self, index: u32, generation: u64, seen: Local) -> bool {
+        seen.generation() == generation
+            && seen.count() > 1
+            && self.counts.get(index as usize).is_some_and(|word| {
+                // Release: local word: as in `give`. Failure: nothing is concluded from it.
+                word.compare_exchange(seen.0, seen.less().0, Ordering::Release, Ordering::Relaxed).is_ok()
+            })
+    }
+
     /// n+1 -> n for n >= 1.
     #[inline]
     pub(crate) fn give(&self, index: u32, generation: u64) -> Drop {

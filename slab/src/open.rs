@@ -60,6 +60,50 @@ impl Slab<'_> {
         self.open_checked(acquire, holdings, token, Some(kind), free)
     }
 
+    /// [`Slab::open_kind`], where it is a matter of counting: the process holds the handle already, others were told of
+    /// it, and its payload lies in the entry, which is returned as address and length. `None` decides nothing.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free but for sibling threads counting the same handle: one CAS of a private word.
+    ///
+    /// # Crash
+    ///
+    /// Private memory only.
+    #[cfg(not(loom))]
+    #[inline]
+    pub fn open_again(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        token: Token,
+        kind: u64,
+    ) -> Option<(Held, *const u8, usize)> {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        let (index, generation) = (token.index(), token.generation());
+        if !holdings.local(index).holds(generation) {
+            return None;
+        }
+        let entry = self.entry(index)?;
+        // The word first, the count that matters second: see fact 1 of `open_held`. What holds of a LIVE generation stays so.
+        let seen = entry.word.peek();
+        let len = entry.len();
+        if token.space_tag() != self.space_tag()
+            || !seen.is_live(generation)
+            || entry.kind() != kind
+            || len.is_block()
+        {
+            return None;
+        }
+        let Bump::Counted = holdings.bump(index, generation) else { return None };
+        // Fact 2.
+        let seen = entry.word.load();
+        if !(seen.is_live(generation) && seen.shared()) {
+            self.open_counted(holdings, entry, index, generation).ok()?;
+        }
+        Some((Held::new(index, generation), entry.inline_ptr(), len.inline_bytes()))
+    }
+
     /// One more count of what the caller holds: no shared word is touched.
     ///
     /// # Errors
@@ -145,21 +189,32 @@ impl Slab<'_> {
         match holdings.bump(index, generation) {
             Bump::NotHeld => return None,
             Bump::Full => return Some(Err(OpenError::CountFull { index })),
-            Bump::Counted => {}
+            Bump::Counted => Some(self.open_counted(holdings, entry, index, generation)),
         }
+    }
+
+    /// The look at the word after counting, and what follows from it.
+    #[inline(never)]
+    fn open_counted(
+        &self,
+        holdings: &Holdings,
+        entry: Entry<'_>,
+        index: u32,
+        generation: u64,
+    ) -> Result<Held, OpenError> {
         let mut seen = entry.word.load();
         while seen.is_live(generation) {
             // The process's bit is set and legitimate, so a tag would not matter; but a private close needs tag 0.
             if seen.shared() {
-                return Some(Ok(Held::new(index, generation)));
+                return Ok(Held::new(index, generation));
             }
             match entry.word.share(seen) {
-                Share::Shared => return Some(Ok(Held::new(index, generation))),
+                Share::Shared => return Ok(Held::new(index, generation)),
                 Share::Lost(now) => seen = now,
             }
         }
         let _ = holdings.give(index, generation);
-        Some(Err(self.refuted(index, generation, seen)))
+        Err(self.refuted(index, generation, seen))
     }
 
     /// The process does not hold it: set its bit.
