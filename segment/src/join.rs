@@ -10,6 +10,7 @@ use crate::control::{Control, LeaseWord};
 use crate::crash_point;
 use crate::error::JoinError;
 use crate::fork_flag::ForkFlag;
+use crate::fork_lock::NoForks;
 use crate::ground::{FileId, Footing, Ground, LockFile};
 use crate::guardian::{Doorbell, Guardian};
 use crate::id::{Acquire, LeaseId};
@@ -46,7 +47,8 @@ pub(crate) fn join(
     let Some(file) = &ground.lock else { return join_private(ground, flag, reclaim) };
     let lost = || JoinError::LostDescriptor { place: ground.place() };
 
-    // Mapped and kept from children before it locks: a child forked meanwhile gets at most the descriptor.
+    // A child forked from here on until the descriptor is closed would keep the lock.
+    let no_forks = NoForks::begin();
     let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
     check_length(ground, &fd)?;
     let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
@@ -61,6 +63,7 @@ pub(crate) fn join(
 
     // From here on the mapping alone keeps the lock, if the file system is one where it does.
     drop(fd);
+    drop(no_forks);
     let owned = match file.probe() {
         Some(probe) => lock::is_owned(probe, index),
         None => lock::is_owned(file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?, index),

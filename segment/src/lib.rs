@@ -19,6 +19,7 @@ mod error;
 pub mod fault;
 #[cfg(not(loom))]
 mod fork_flag;
+mod fork_lock;
 #[cfg(not(loom))]
 mod ground;
 #[cfg(not(loom))]

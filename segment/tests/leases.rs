@@ -14,7 +14,7 @@ use tenure_segment::{
 
 #[test]
 fn child_entry() {
-    enter(&[("denied", denied)]);
+    enter(&[("denied", denied), ("forking", forking)]);
 }
 
 /// Every backend, and what keeps its name alive.
@@ -369,4 +369,62 @@ fn a_sandbox_without_futex_waitv_means_no_guardian() {
     let lease = join(&segment, ALONE);
     assert_eq!(lease.doorbell(), Doorbell::Off);
     assert!(!segment.leases()[1].live);
+}
+
+/// Joins and leaves in one thread while another forks: no child may keep a lease that was left, whatever it was forked
+/// in the middle of.
+fn forking(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let kept = AtomicU64::new(0);
+    let mut children = std::collections::VecDeque::new();
+    let end = |child: libc::pid_t| {
+        // SAFETY: a child of ours that was not waited for.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, std::ptr::null_mut(), 0);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let lease = segment.join(ALONE, Arc::new(Clear)).unwrap();
+                let index = usize::from(lease.id().index);
+                lease.leave().unwrap();
+                kept.fetch_add(u64::from(segment.leases()[index].held == Some(true)), Ordering::Relaxed);
+            }
+        });
+        for _ in 0..400 {
+            // SAFETY: the child does nothing but wait for its end, which comes with its parent's at the latest.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: plain numbers.
+                unsafe {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    libc::alarm(60);
+                    loop {
+                        libc::pause();
+                    }
+                }
+            }
+            children.push_back(child);
+            if children.len() > 8 {
+                children.pop_front().into_iter().for_each(end);
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    children.into_iter().for_each(end);
+    stage.say(kept.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_child_forked_in_the_middle_of_a_join_keeps_nothing() {
+    for backend in [Backend::Shm, Backend::SysV] {
+        let name = Name::new(backend, "forking");
+        let _segment = name.segment();
+        let child = Process::start("forking", &[&backend.to_string(), &name.text]);
+        child.expect("0");
+        assert!(child.wait().success());
+    }
 }
