@@ -187,8 +187,8 @@ impl Slab<'_> {
         generation: u64,
     ) -> Option<Result<Held, OpenError>> {
         match holdings.bump(index, generation) {
-            Bump::NotHeld => return None,
-            Bump::Full => return Some(Err(OpenError::CountFull { index })),
+            Bump::NotHeld => None,
+            Bump::Full => Some(Err(OpenError::CountFull { index })),
             Bump::Counted => Some(self.open_counted(holdings, entry, index, generation)),
         }
     }
