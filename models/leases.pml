@@ -1,0 +1,334 @@
+/* Leases, the kernel's locks on them, the doorbell: as segment/ builds it. What leases hold is one word.
+ *
+ * A process has a main thread, a guardian and one undertaker a slot. Death has two moments: first the guardian's thread
+ * ends and the kernel rings its bells (bells.rs, A5), while a sibling still works; later the last user of the memory is
+ * gone and the kernel drops the locks (A3). A process is killed or stopped for good between any two steps. Process p
+ * takes slot p in each of its lives: a slot is used again by the next life, under the next epoch.
+ */
+#ifndef NP
+#define NP 2            /* processes, and lease slots */
+#endif
+#ifndef INC
+#define INC 2           /* lives of a process */
+#endif
+#ifndef OPS
+#define OPS 2           /* operations of one life */
+#endif
+#ifndef KILLS
+#define KILLS 2
+#endif
+#ifndef STOPS
+#define STOPS 0
+#endif
+/* bells: what a cell says */
+#define SILENT 0
+#define ARMED 1
+#define RUNG 2
+
+/* lease words: state and epoch */
+bit dirty[NP];
+byte epoch[NP];
+/* the kernel's locks: whether the owner has the write lock, and whose read locks there are: 1 << p for a main thread,
+ * 16 << p for an undertaker, which has a description of its own */
+bit writer[NP];
+byte readers[NP];
+/* bells, owner by watcher; and whether membership changed since a guardian last read it */
+byte bell[NP * NP];
+bit joined[NP];
+/* what leases hold: one word, 0 or epoch * 16 + lease + 1 */
+byte res;
+
+/* private memory */
+byte rings[NP * NP];
+bit gate[NP], member[NP], guarded[NP], listed[NP];
+/* what only the model knows */
+byte user;                  /* the process that may use it, + 1 */
+byte life[NP], watch_life[NP];
+bit dying[NP];
+bit still[NP];              /* stopped for good */
+bit begun[NP];              /* its join is complete */
+byte kills = KILLS, stops = STOPS;
+
+#define BELL(j, w) bell[(j) * NP + (w)]
+#define RINGS(p, j) rings[(p) * NP + (j)]
+#define NAMES(j) (res != 0 && (res - 1) % 16 == j)
+
+#define NO_READERS(j) (readers[j] == 0)
+#ifdef M_RING_IS_PROOF          /* the undertaker does not wait for the lock */
+#define PROVED(j) true
+#else
+#define PROVED(j) (!writer[j])
+#endif
+
+/* member.rs: recover(slot j): look; reclaim each resource by an exact CAS; FREE by an exact CAS */
+inline recover(j) {
+    d_step { r_dirty = dirty[j]; r_epoch = (r_dirty -> epoch[j] : 0) };
+    if
+    :: !r_dirty
+    :: else ->                                                               /* segment.recover.locked */
+        r_was = res;
+        if
+        :: r_was != 0 && (r_was - 1) % 16 == j ->
+            d_step {
+                if
+                :: res == r_was -> assert(user == 0); res = 0
+                :: else
+                fi;
+                r_was = 0
+            }
+        :: else -> r_was = 0
+        fi;                                                                  /* segment.recover.reclaimed */
+        d_step {
+            if :: dirty[j] && epoch[j] == r_epoch -> dirty[j] = 0 :: else fi;
+            r_epoch = 0
+        };                                                                   /* segment.recover.freed */
+    fi;
+    r_dirty = 0
+}
+
+/* member.rs: sweep: every other dirty slot whose lock is granted at once */
+inline sweep() {
+    atomic { gate[p] == 0 -> gate[p] = 1; j = (p == 0 -> 1 : 0) };
+    do
+    :: j < NP ->
+        /* a look at the word, then try_read; a FREE slot is left alone */
+        d_step { ok = (dirty[j] && !writer[j]); if :: ok -> readers[j] = readers[j] | (1 << p) :: else fi };
+        if
+        :: ok -> recover(j); atomic { readers[j] = readers[j] & ~(1 << p); ok = 0; j++; if :: j == p -> j++ :: else fi }
+        :: else -> atomic { j++; if :: j == p -> j++ :: else fi }
+        fi
+    :: else -> break
+    od;
+    atomic { gate[p] = 0; j = 0 }
+}
+
+proctype Main(byte p) {
+    byte lives, ops, born, j, r_epoch, r_was;
+    bit ok, r_dirty;
+join:
+    born = life[p];
+    {
+        /* join.rs: claim */
+        d_step { !writer[p] && NO_READERS(p) -> writer[p] = 1 };             /* segment.join.locked */
+        recover(p);                                                      /* segment.join.recovered */
+        d_step { epoch[p]++; dirty[p] = 1 };                         /* segment.join.live */
+        /* guardian.rs: start; bells.rs: enlist */
+        d_step {
+            listed[p] = 1;
+            do
+            :: j < NP -> BELL(p, j) = ARMED; j++
+            :: else -> j = 0; break
+            od;
+            guarded[p] = 1; member[p] = 1
+        };                                                                   /* segment.join.guarded */
+        d_step { joined[0] = 1; joined[1] = 1;
+#if NP > 2
+            joined[2] = 1
+#endif
+        };                                                                   /* segment.join.announced */
+        sweep();
+        begun[p] = 1;
+        do
+        :: ops < OPS ->
+            ops++;
+            if
+            :: d_step { res == 0 -> res = epoch[p] * 16 + p + 1; user = p + 1 }
+            :: d_step { user == p + 1 -> user = 0 };
+                d_step { assert(NAMES(p)); res = 0 }
+#ifdef SWEEPS
+            :: sweep()
+#endif
+            :: d_step { res != 0 && user != p + 1 -> skip }
+            fi
+        :: break
+        od;
+        /* leave, or stay */
+        if
+#ifdef LEAVES
+        :: 
+            /* lease.rs: leave: the gate, reclaim, FREE, stop the guardian, and last of all the lock */
+            atomic { gate[p] == 0 -> gate[p] = 1; if :: user == p + 1 -> user = 0 :: else fi };
+#ifdef M_LEAVE_BEFORE_RELEASE   /* fault segment.leave.freed_before_reclaimed */
+            dirty[p] = 0;
+            if :: NAMES(p) -> res = 0 :: else fi;
+#else
+            recover(p);                                                  /* segment.leave.freed */
+#endif
+            atomic { member[p] = 0; gate[p] = 0 };
+            atomic { guarded[p] = 0; watch_life[p]++ };
+            d_step {                                                         /* bells.rs: withdraw */
+                do
+                :: j < NP -> if :: BELL(p, j) == ARMED -> BELL(p, j) = SILENT :: else fi; j++
+                :: else -> j = 0; break
+                od;
+                listed[p] = 0
+            };                                                   /* segment.leave.unguarded */
+            d_step { writer[p] = 0; begun[p] = 0 }
+#endif
+        :: skip
+        fi;
+end_done:
+        false
+    } unless {
+        atomic {
+            life[p] != born || still[p];
+            if :: still[p] -> goto end_still :: else fi;
+            lives++; ops = 0; j = 0; ok = 0;
+            r_dirty = 0; r_epoch = 0; r_was = 0;
+            if :: lives < INC -> goto join :: else fi
+        }
+    };
+    goto end_over;
+end_still:
+    false;
+end_over:
+    skip
+}
+
+/* guardian.rs: watch */
+proctype Guardian(byte p) {
+    byte born, j, waits;
+end_top:
+    atomic { guarded[p] && !still[p] -> born = watch_life[p]; waits = 0 };
+    {
+        do
+        ::
+            atomic { joined[p] = 0; waits = 0; j = (p == 0 -> 1 : 0) };
+            do
+            :: j < NP ->
+                d_step {                                                     /* hear */
+                    if
+                    :: BELL(j, p) == SILENT
+                    :: BELL(j, p) == ARMED -> waits = waits | (1 << j)
+                    :: BELL(j, p) == RUNG ->
+#ifdef M_RING_CONSUMED          /* silenced when it is heard, not when the dead is buried */
+                        BELL(j, p) = SILENT;
+#endif
+                        if :: RINGS(p, j) < 2 -> RINGS(p, j)++ :: else fi    /* send_undertaker */
+                    fi;
+                    j++;
+                    if :: j == p -> j++ :: else fi
+                }
+            :: else -> break
+            od;
+            j = 0;
+end_wait:   (joined[p]
+                || ((waits & 1) && BELL(0, p) != ARMED)
+                || ((waits & 2) && BELL(1, p) != ARMED)
+#if NP > 2
+                || ((waits & 4) && BELL(2, p) != ARMED)
+#endif
+            )
+        od
+    } unless { atomic { watch_life[p] != born || still[p]; j = 0; waits = 0 } };
+    goto end_top
+}
+
+/* guardian.rs: undertake; member.rs: bury */
+proctype Undertaker(byte p, j) {
+    byte born, before, r_epoch, r_was;
+    bit r_dirty;
+end_top:
+    atomic { RINGS(p, j) != 0 && !still[p] -> born = life[p] };
+    {
+        do
+        ::
+            before = RINGS(p, j);
+end_read:   d_step { PROVED(j) -> readers[j] = readers[j] | (16 << p) };
+            atomic { gate[p] == 0 -> gate[p] = 1 };
+            if
+            :: member[p] ->
+                recover(j);
+#ifndef M_RING_CONSUMED
+                d_step { if :: BELL(j, p) == RUNG -> BELL(j, p) = SILENT :: else fi }
+#endif
+            :: else
+            fi;
+            gate[p] = 0;
+            readers[j] = readers[j] & ~(16 << p);
+            d_step {
+                if
+                :: RINGS(p, j) == before -> RINGS(p, j) = 0
+                :: else
+                fi
+            };
+            if :: RINGS(p, j) == 0 -> break :: else fi
+        od
+    } unless { atomic { life[p] != born || still[p]; before = 0; r_epoch = 0; r_was = 0; r_dirty = 0 } };
+    before = 0;
+    goto end_top
+}
+
+/* The kernel, and whoever kills and stops. */
+inline ends(p) {                                    /* a thread of p ends: the robust list is walked */
+    atomic {
+        kills > 0 && !dying[p] && !still[p] && listed[p] -> kills--; dying[p] = 1; watch_life[p]++;
+        guarded[p] = 0;
+        do
+        :: k < NP -> if :: BELL(p, k) == ARMED -> BELL(p, k) = RUNG :: else fi; k++
+        :: else -> k = 0; break
+        od
+    }
+}
+inline is_gone(p) {    /* or it had no guardian yet; the address space of p is gone: the locks are dropped */
+    atomic {
+        !still[p] && (dying[p] || (kills > 0 && !listed[p] && writer[p])) ->
+        if :: dying[p] -> dying[p] = 0 :: else -> kills-- fi;
+        life[p]++; watch_life[p]++; writer[p] = 0;
+        k = 0;
+        do
+        :: k < NP ->
+            readers[k] = readers[k] & ~(17 << p);
+            RINGS(p, k) = 0; k++
+        :: else -> k = 0; break
+        od;
+        if :: user == p + 1 -> user = 0 :: else fi;
+        gate[p] = 0; member[p] = 0; listed[p] = 0; begun[p] = 0; guarded[p] = 0
+    }
+}
+proctype Kernel() {
+    byte k;
+end_idle:
+    do
+    :: ends(0)
+    :: ends(1)
+    :: is_gone(0)
+    :: is_gone(1)
+#if NP > 2
+    :: ends(2)
+    :: is_gone(2)
+#endif
+    :: atomic { stops > 0 && !dying[0] -> stops--; still[0] = 1 }
+    od
+}
+
+/* Nobody has anything left to do: what the dead held was taken back, if there is a member to do it. */
+proctype Check() {
+    byte l;
+end_check:
+    timeout;
+    if
+    :: ((begun[0] && !still[0]) || (begun[1] && !still[1])
+#if NP > 2
+        || (begun[2] && !still[2])
+#endif
+        ) ->
+        do
+        :: l < NP -> assert(!(NAMES(l) && !writer[l])); l++
+        :: else -> break
+        od
+    :: else
+    fi
+}
+
+init {
+    atomic {
+#if NP > 2
+        run Main(2); run Guardian(2); run Undertaker(2, 0); run Undertaker(2, 1);
+        run Undertaker(0, 2); run Undertaker(1, 2);
+#endif
+        run Main(0); run Guardian(0); run Undertaker(0, 1);
+        run Main(1); run Guardian(1); run Undertaker(1, 0);
+        run Kernel(); run Check()
+    }
+}
