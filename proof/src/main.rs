@@ -20,6 +20,8 @@ mod pool;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod proof;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod suite;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod survivor;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sys;

@@ -11,7 +11,8 @@ use crate::point::{Fate, Rehearsed, Violation};
 use crate::pool::{Pool, Tally};
 use crate::sys::{self, Status};
 
-/// Kill and stop a member after every instruction of every operation, and look at what is left.
+/// Kill and stop a member after every instruction of every operation, and look at what is left; then everything else
+/// that is proven.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
@@ -27,6 +28,9 @@ struct Options {
     /// The negative controls instead, in a build with the feature `faults`; without either option they come last.
     #[arg(long)]
     faults: bool,
+    /// Not the rest: models, memory orderings, torture, hostile bytes, environment.
+    #[arg(long)]
+    points_only: bool,
     /// Only every so many instructions, for a first look.
     #[arg(long, default_value_t = 1)]
     every: u32,
@@ -60,8 +64,9 @@ pub(crate) fn main() -> ExitCode {
     );
     let rehearsed = proof.operations();
     proof.recoveries(&rehearsed);
-    let faults_missed = !proof.options.is_partial() && !negative_controls();
-    let Proof { tally, failed, .. } = proof;
+    let whole = !proof.options.is_partial();
+    let faults_missed = whole && !negative_controls();
+    let Proof { tally, failed, options: Options { points_only, quick, .. }, .. } = proof;
     println!(
         "\n{} points killed, {} points stopped, {} violations, {:.0} s",
         tally.killed,
@@ -72,7 +77,12 @@ pub(crate) fn main() -> ExitCode {
     if tally.drifted > 0 {
         println!("{} of the points were at another instruction than the rehearsal's", tally.drifted);
     }
-    if tally.violations + failed > 0 || faults_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let others_failed = whole && !points_only && !crate::suite::run(quick);
+    if tally.violations + failed > 0 || faults_missed || others_failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 impl Options {
