@@ -19,6 +19,7 @@ mod error;
 pub mod fault;
 #[cfg(not(loom))]
 mod fork_flag;
+#[cfg(not(loom))]
 mod fork_lock;
 #[cfg(not(loom))]
 mod ground;
@@ -47,6 +48,7 @@ mod name;
 #[cfg(not(loom))]
 mod segment;
 pub mod sync;
+#[cfg(not(loom))]
 mod thread;
 
 pub use body::Body;
