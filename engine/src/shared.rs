@@ -184,13 +184,12 @@ impl Shared {
     /// Fills an empty handle cache.
     #[cold]
     pub(crate) fn refill(&self, cache: &mut Cache) -> Result<(), CreateError> {
-        let claim = |cache: &mut Cache| {
-            self.slab.claim(self.lease.acquire(), self.holdings(), cache, |block| self.free_block(block))
-        };
+        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        let free = |block| self.free_block(block);
         let plan = &self.reclaimer.plan;
         loop {
             let committed = self.slab.committed_groups();
-            if claim(cache).is_ok() {
+            if self.slab.claim_likely(acquire, holdings, cache, free).is_ok() {
                 return Ok(());
             }
             let next = plan.next_groups(committed);
@@ -203,8 +202,14 @@ impl Shared {
                 .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
             self.slab.extend(next);
         }
+        // Entries whose hints were lost with somebody, then what others need no more.
+        if self.slab.claim(acquire, holdings, cache, free).is_ok() {
+            return Ok(());
+        }
         self.scavenge();
-        claim(cache).map_err(|Exhausted { .. }| CreateError::Exhausted { capacity: plan.geometry.handles })
+        self.slab
+            .claim(acquire, holdings, cache, free)
+            .map_err(|Exhausted { .. }| CreateError::Exhausted { capacity: plan.geometry.handles })
     }
 
     pub(crate) fn trim(&self) -> u64 {

@@ -41,6 +41,25 @@ impl Slab<'_> {
         cache: &mut Cache,
         mut free: impl FnMut(BlockRef),
     ) -> Result<(), Exhausted> {
+        self.claim_likely(acquire, holdings, cache, &mut free).or_else(|exhausted| {
+            self.claim_any(holdings, cache, &mut free);
+            if cache.is_empty() { Err(exhausted) } else { Ok(()) }
+        })
+    }
+
+    /// As [`Slab::claim`], but looks only where the hints say that something is free, which is right unless somebody died:
+    /// for callers who can rather extend the slab than have every entry looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Exhausted`]: nothing was found.
+    pub fn claim_likely(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        cache: &mut Cache,
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<(), Exhausted> {
         debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
         let goal = cache.len() + cache.room().min(BATCH);
         if cache.room() == 0 {
@@ -54,9 +73,6 @@ impl Slab<'_> {
                 holdings.claimed_in(group);
                 return Ok(());
             }
-        }
-        if cache.is_empty() {
-            self.claim_any(holdings, cache, &mut free);
         }
         if cache.is_empty() {
             return Err(Exhausted { committed: self.committed_handles(), handles: self.layout().handles() });

@@ -109,19 +109,20 @@ fn create_exhausted(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn is_extending_next(stage: &Stage<'_>, cached: u64) -> bool {
-    let stats = stage.space.stats();
-    stats.handles_live + stats.handles_claimed == 1024 && stats.handles_claimed == cached
-}
-
 fn create_extending(stage: &Stage<'_>) {
     let cached = stage.space.stats().handles_claimed;
     let me = stage.join();
     let mut local = me.local();
     let mut all = Vec::with_capacity(1200);
     // Until everything committed is in use or in the survivor's cache.
-    while all.len() < 900 || !is_extending_next(stage, cached) {
-        all.push(local.create(KIND, b"").unwrap());
+    loop {
+        let stats = stage.space.stats();
+        let is_all_claimed = stats.handles_live + stats.handles_claimed == 1024;
+        let more = if is_all_claimed { stats.handles_claimed - cached } else { 16 };
+        all.extend((0..more).map(|_| local.create(KIND, b"").unwrap()));
+        if is_all_claimed {
+            break;
+        }
     }
     stage.begin();
     let held = local.create(KIND, b"");
