@@ -1,5 +1,6 @@
 //! Every access to a shared word goes through here, so that tests can stop a member at each of them.
 
+use tenure_segment::ordering;
 use tenure_segment::sync::{Ordering, Word};
 
 use crate::crash::step;
@@ -39,7 +40,8 @@ impl Access for Word {
     #[inline]
     fn exchange(&self, from: u64, to: u64) -> bool {
         step();
-        self.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.compare_exchange(from, to, ordering!("scratch.exchange", SeqCst, Relaxed), Ordering::Relaxed)
+            .is_ok()
     }
 
     fn set(&self, bits: u64) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{Acquire, LeaseId};
+use tenure_segment::{Acquire, LeaseId, ordering};
 
 use crate::access::Access;
 use crate::class::LARGE;
@@ -149,7 +149,7 @@ impl<'a> Scratch<'a> {
 
     /// Acquire: pairs with the Release of whoever stored the state; what it did to the unit before is visible.
     pub(crate) fn unit_state(&self, unit: u32) -> Unit {
-        Unit::from_raw(self.unit(unit).see(Ordering::Acquire))
+        Unit::from_raw(self.unit(unit).see(ordering!("scratch.unit.load", Acquire, Relaxed)))
     }
 
     /// One exact transition of a unit word.
@@ -160,7 +160,7 @@ impl<'a> Scratch<'a> {
     /// For a unit that the caller owns: nobody else may leave its state.
     pub(crate) fn unit_store(&self, unit: u32, to: Unit) {
         // Release: publishes what was done to the unit; pairs with the Acquire in `unit_state`.
-        self.unit(unit).put(to.raw(), Ordering::Release);
+        self.unit(unit).put(to.raw(), ordering!("scratch.unit.store", Release, Relaxed));
     }
 
     #[inline]
@@ -287,7 +287,7 @@ impl<'a> Scratch<'a> {
         // SeqCst, as is the exchange of the block word before it, against the collector's clearing of the hint and its scan:
         // either the scan sees REMOTE, or this load sees 0 and the hint is set again. Losing it costs time only.
         let hint = self.remote(head);
-        if hint.see(Ordering::SeqCst) != 0 {
+        if hint.see(ordering!("scratch.tell.hint", SeqCst, Relaxed)) != 0 {
             return;
         }
         hint.put(1, Ordering::Relaxed);

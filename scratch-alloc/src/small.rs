@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use tenure_segment::ordering;
 use tenure_segment::sync::Ordering;
 
 use crate::access::Access;
@@ -226,14 +227,14 @@ impl Class {
         is_free: impl Fn(u64) -> bool,
     ) -> usize {
         // SeqCst: before the scan; pairs with `Scratch::tell_owner`.
-        scratch.remote(head).put(0, Ordering::SeqCst);
+        scratch.remote(head).put(0, ordering!("scratch.gather.hint", SeqCst, Relaxed));
         crash_point!("scratch.gather.hint_cleared");
         let before = stacks.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
             let word = &scratch.table()[free.slot() as usize];
             // SeqCst: after the hint; also an Acquire: the freer's payload accesses come before ours.
-            if is_free(word.see(Ordering::SeqCst)) {
+            if is_free(word.see(ordering!("scratch.gather.scan", SeqCst, Relaxed))) {
                 word.put(Block::Free.raw(), Ordering::Release);
                 crash_point!("scratch.gather.block_taken");
                 stacks.free.push(free);

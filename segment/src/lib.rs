@@ -50,6 +50,7 @@ mod segment;
 pub mod sync;
 #[cfg(not(loom))]
 mod thread;
+pub mod weak;
 
 pub use body::Body;
 #[cfg(not(loom))]

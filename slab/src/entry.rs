@@ -1,5 +1,6 @@
 //! One handle's words in place, but for the handle word itself.
 
+use tenure_segment::ordering;
 use tenure_segment::sync::{Ordering, Word};
 
 use crate::geometry::INLINE_BYTES;
@@ -193,7 +194,7 @@ impl Bits<'_> {
     pub(crate) fn set(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: announces a holder before it reads the word; pairs with `any` after a tag.
-            word.fetch_or(1 << (lease % 64), Ordering::SeqCst);
+            word.fetch_or(1 << (lease % 64), ordering!("slab.bits.set", SeqCst, AcqRel));
         }
     }
 
@@ -201,15 +202,15 @@ impl Bits<'_> {
     pub(crate) fn clear(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in whoever frees the entry.
-            word.fetch_and(!(1 << (lease % 64)), Ordering::SeqCst);
+            word.fetch_and(!(1 << (lease % 64)), ordering!("slab.bits.clear", SeqCst, Relaxed));
         }
     }
 
     /// Whether anybody's bit is set; word by word is fine.
     pub(crate) fn any(self) -> bool {
         // SeqCst [D]: bits: read after the tag was written; pairs with `set` before an opener reads the word.
-        self.first.load(Ordering::SeqCst) != 0
-            || self.more.iter().any(|word| word.load(Ordering::SeqCst) != 0)
+        self.first.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0
+            || self.more.iter().any(|word| word.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0)
     }
 
     /// Whether a lease's bit is set.

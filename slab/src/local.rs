@@ -1,5 +1,6 @@
 //! The process-private side of one member: which handles its process holds, and how often.
 
+use tenure_segment::ordering;
 use tenure_segment::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 use crate::geometry::{GeometryError, Layout};
@@ -147,7 +148,9 @@ impl Holdings {
     pub(crate) fn local(&self, index: u32) -> Local {
         // Acquire: local word: obtains what other threads did before they gave counts back; pairs with the Release in
         // `give`. The last close comes after that.
-        self.counts.get(index as usize).map_or(Local(0), |word| Local(word.load(Ordering::Acquire)))
+        self.counts
+            .get(index as usize)
+            .map_or(Local(0), |word| Local(word.load(ordering!("slab.local.load", Acquire, Relaxed))))
     }
 
     /// Overwrites it; who may do that says the table at [`Local`].
@@ -158,10 +161,10 @@ impl Holdings {
             // the Acquire in `local`. That it comes after a sibling's `bump` from the value it replaces follows from the
             // bump being an RMW: nothing fits between what it read and what it wrote.
             #[cfg(not(loom))]
-            word.store(local.0, Ordering::Release);
+            word.store(local.0, ordering!("slab.local.set", Release, Relaxed));
             // loom keeps modification orders partial and would let a later load see that bump instead.
             #[cfg(loom)]
-            word.swap(local.0, Ordering::AcqRel);
+            word.swap(local.0, ordering!("slab.local.set", AcqRel, Relaxed));
         }
     }
 
@@ -179,7 +182,12 @@ impl Holdings {
                 return Bump::Full;
             }
             // Acquire: local word: as `local`. Failure: expected value only.
-            match word.compare_exchange_weak(seen.0, seen.more().0, Ordering::Acquire, Ordering::Relaxed) {
+            match word.compare_exchange_weak(
+                seen.0,
+                seen.more().0,
+                ordering!("slab.local.bump", Acquire, Relaxed),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return Bump::Counted,
                 Err(now) => seen = Local(now),
             }
@@ -212,7 +220,12 @@ impl Holdings {
                 return Drop::Last;
             }
             // Release: local word: this thread's accesses come before the last close; pairs with the Acquires here.
-            match word.compare_exchange_weak(seen.0, seen.less().0, Ordering::Release, Ordering::Acquire) {
+            match word.compare_exchange_weak(
+                seen.0,
+                seen.less().0,
+                ordering!("slab.local.give", Release, Relaxed),
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return Drop::Counted,
                 Err(now) => seen = Local(now),
             }

@@ -13,8 +13,8 @@
 //!
 //! A tag other than 0 never changes who holds the handle: it marks who is about to decide that nobody does.
 
-use tenure_segment::fault;
 use tenure_segment::sync::{Ordering, Word};
+use tenure_segment::{fault, ordering};
 
 /// The width of a generation in the word and in a token.
 pub const GENERATION_BITS: u32 = 36;
@@ -184,13 +184,13 @@ impl<'a> HandleWord<'a> {
     #[inline]
     pub(crate) fn peek(self) -> Snapshot {
         // Acquire: word: obtains kind, length and payload; pairs with the Release in `publish`.
-        Snapshot(self.0.load(Ordering::Acquire))
+        Snapshot(self.0.load(ordering!("slab.word.peek", Acquire, Relaxed)))
     }
 
     /// Reads it for a caller that has just set a bit, or is about to tag.
     pub(crate) fn load(self) -> Snapshot {
         // SeqCst [D]: word: ordered after the caller's `bits |= me`; pairs with the tag CAS in `reserve`.
-        Snapshot(self.0.load(Ordering::SeqCst))
+        Snapshot(self.0.load(ordering!("slab.word.load", SeqCst, Acquire)))
     }
 
     /// FREE g -> INIT g. The caller's bit is set.
@@ -199,7 +199,12 @@ impl<'a> HandleWord<'a> {
         debug_assert_eq!(seen.state(), Some(State::Free));
         // SeqCst [D]: word: publishes the claimer's bit to any `finish` that tags INIT; obtains, from the CAS that freed
         // the entry, everything earlier holders did with the payload. Failure decides nothing: Relaxed.
-        match self.0.compare_exchange(seen.0, init.0, Ordering::SeqCst, Ordering::Relaxed) {
+        match self.0.compare_exchange(
+            seen.0,
+            init.0,
+            ordering!("slab.word.claim", SeqCst, Relaxed),
+            Ordering::Relaxed,
+        ) {
             Ok(_) => Claim::Claimed,
             Err(_) => Claim::Lost,
         }
@@ -214,14 +219,19 @@ impl<'a> HandleWord<'a> {
         let live = Snapshot::new(generation, 0, false, State::Live);
         // Release: word: publishes kind, length, payload and the local count; pairs with the loads in `peek` and `load`.
         // It need not be SeqCst: no decision of this thread follows that reads `bits`.
-        self.0.store(live.0, Ordering::Release);
+        self.0.store(live.0, ordering!("slab.word.publish", Release, Relaxed));
     }
 
     /// LIVE g, any tag -> LIVE g, tag 0, shared 1. The caller's bit (or its process's count) is there already.
     pub(crate) fn share(self, seen: Snapshot) -> Share {
         let shared = Snapshot::new(seen.generation(), 0, true, State::Live);
         // SeqCst [D]: word: takes back any tag written before; pairs with the CAS in `release`, which then fails.
-        match self.0.compare_exchange(seen.0, shared.0, Ordering::SeqCst, Ordering::SeqCst) {
+        match self.0.compare_exchange(
+            seen.0,
+            shared.0,
+            ordering!("slab.word.share", SeqCst, Relaxed),
+            Ordering::SeqCst,
+        ) {
             Ok(_) => Share::Shared,
             Err(now) => Share::Lost(Snapshot(now)),
         }
@@ -256,7 +266,12 @@ impl<'a> HandleWord<'a> {
         let mine = seen.tagged(tag);
         // SeqCst [D]: word: announces the decision before `bits` is read; pairs with `load` after an opener's bit.
         self.0
-            .compare_exchange(seen.0, mine.0, Ordering::SeqCst, Ordering::Relaxed)
+            .compare_exchange(
+                seen.0,
+                mine.0,
+                ordering!("slab.word.reserve", SeqCst, AcqRel),
+                Ordering::Relaxed,
+            )
             .ok()
             .map(|_| Reserved(mine))
     }
@@ -273,7 +288,12 @@ impl<'a> HandleWord<'a> {
         };
         // SeqCst [D]: word: publishes that everybody's accesses are over (obtained from `bits`); pairs with `claim`.
         let expected = if fault!("slab.release.any_tag") { self.load() } else { reserved.0 };
-        match self.0.compare_exchange(expected.0, new.0, Ordering::SeqCst, Ordering::Relaxed) {
+        match self.0.compare_exchange(
+            expected.0,
+            new.0,
+            ordering!("slab.word.release", SeqCst, Relaxed),
+            Ordering::Relaxed,
+        ) {
             Ok(_) if retire => Release::Retired,
             Ok(_) => Release::Freed,
             Err(_) => Release::Overtaken,
