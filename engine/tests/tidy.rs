@@ -42,6 +42,16 @@ fn crates_depend_only_on_whom_the_map_allows() {
     }
 }
 
+/// `cargo run` without a name asks for the demo only as long as no other package has a program to run by default.
+#[test]
+fn one_program_runs_by_default() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let defaults: Vec<_> =
+        metadata.packages.iter().filter_map(|package| package.default_run.as_deref()).collect();
+    assert_eq!(defaults, ["tenure"]);
+}
+
 #[test]
 fn layout_texts_are_documented_verbatim() {
     let text = std::fs::read_to_string(root().join("LAYOUT.md")).unwrap();
