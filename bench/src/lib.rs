@@ -3,6 +3,10 @@
 //! `cargo perf` runs it and writes a report; `cargo perf --quick` is the same with few rounds.
 
 pub mod case;
+pub mod kill;
+pub mod lives;
 pub mod measure;
+pub mod memory;
+pub mod report;
 pub mod stats;
 pub mod workloads;

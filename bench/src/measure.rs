@@ -2,8 +2,8 @@
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use tenure_subjects::Failed;
 use tenure_subjects::team::Team;
-use tenure_subjects::{Failed, Outcome};
 
 use crate::case::{Case, Workload};
 use crate::stats::{Ratio, Verdict, median};
@@ -25,6 +25,9 @@ impl Effort {
     /// For a look.
     pub const QUICK: Self = Self { rounds: 9, warm_rounds: 3, turn_ns: 500_000 };
 }
+
+/// What is no contender: the transport that others need as well.
+pub const ALONE: &str = "the lane alone";
 
 /// Every how many rounds operations are timed one by one as well.
 const SAMPLED_EVERY: usize = 4;
@@ -106,7 +109,8 @@ impl Measured {
     #[must_use]
     pub fn comparisons(&self) -> Vec<Comparison<'_>> {
         let is_done = |figures: &&Figures| figures.failed.is_none();
-        let others = self.subjects.iter().filter(is_done).filter(|figures| figures.subject != "tenure");
+        let is_other = |figures: &&Figures| figures.subject != "tenure" && figures.subject != ALONE;
+        let others = self.subjects.iter().filter(is_done).filter(is_other);
         others
             .filter_map(|theirs| {
                 let mut tenure = self.subjects.iter().filter(is_done).filter(|one| one.subject == "tenure");
@@ -164,7 +168,7 @@ impl Runner {
             tail: Histogram::new_with_bounds(1, 60_000_000_000, 3).ok(),
         };
         let begun = (case.fork)().and_then(|mut team| {
-            runner.figures.operations = calibrate(&mut team, effort.turn_ns)?;
+            runner.figures.operations = team.calibrate(effort.turn_ns)?;
             Ok(team)
         });
         match begun {
@@ -202,20 +206,5 @@ impl Runner {
             count: tail.len(),
         });
         figures
-    }
-}
-
-/// How many operations make a turn of about `turn_ns`.
-fn calibrate(team: &mut Team, turn_ns: u64) -> Outcome<u32> {
-    const OPERATIONS_MAX: u32 = 1 << 20;
-    let mut operations = 16;
-    loop {
-        let elapsed = team.turn(operations)?.elapsed_ns.max(1);
-        if elapsed >= turn_ns / 2 || operations >= OPERATIONS_MAX {
-            let wanted = u64::from(operations) * turn_ns / elapsed;
-            return Ok(wanted.clamp(1, OPERATIONS_MAX.into()) as u32);
-        }
-        let factor = (turn_ns / elapsed).clamp(2, 16) as u32;
-        operations = operations.saturating_mul(factor).min(OPERATIONS_MAX);
     }
 }

@@ -57,6 +57,9 @@ pub enum Command {
     /// A member of a torture; started by it.
     #[command(hide = true)]
     Tortured(torture::Orders),
+    /// The comparison at the end of the demo; started by it, because it forks.
+    #[command(hide = true)]
+    Compare,
     /// A worker of a run; started by the run.
     #[command(hide = true)]
     Worker(Orders),

@@ -33,7 +33,13 @@ fn recording(what: &str, text: &str) -> tempfile::NamedTempFile {
 fn a_demo_with_kills_loses_nothing_and_leaks_nothing() {
     let (out, err) = expect(0, &["demo", "--seconds", "2", "--kills", "3", "--seed", "7"]);
     assert_eq!(last_line(&out), "lost 0, leaked 0", "{out}");
-    assert!(out.contains("mimalloc") && out.contains("kill to reclaimed"), "{out}");
+    assert!(
+        out.contains("mimalloc")
+            && out.contains("robust mutex")
+            && out.contains("daemon")
+            && out.contains("kill to reclaimed"),
+        "{out}"
+    );
     assert!(err.contains("seed 7"), "{err}");
 }
 

@@ -1,48 +1,126 @@
 //! Measures everything and writes a report: `cargo perf`, `cargo perf --quick`.
 
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
 use clap::Parser;
-use tenure_bench::measure::{Effort, measure};
-use tenure_bench::workloads;
+use tenure_bench::measure::{Effort, Measured, measure};
+use tenure_bench::report::{
+    Machine, Report, folder, index, nanoseconds, ratio, results, root, update_between,
+};
+use tenure_bench::{kill, lives, memory, workloads};
 
 /// Measures tenure beside the daemon, the mutex and the rivals, in turn.
 #[derive(Parser)]
 struct Arguments {
-    /// Few rounds: for a look, not for a report.
+    /// Few rounds: for a look, not for a report. Writes into `target` unless told otherwise.
     #[arg(long)]
     quick: bool,
-    /// Only workloads whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only workloads whose name contains this, and no report.
+    #[arg(long)]
+    only: Option<String>,
+    /// Only what a SIGKILL does, and no report.
+    #[arg(long)]
+    kills: bool,
+    /// Where the report's folder goes.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Nothing is measured: README and index are made anew from the newest report.
+    #[arg(long)]
+    readme: bool,
+    /// How often each subject is hit with each signal.
+    #[arg(long)]
+    blows: Option<u32>,
 }
 
-fn main() {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("perf: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.readme {
+        return publish();
+    }
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
-    for workload in workloads::all().iter().filter(|workload| workload.id.contains(&arguments.only)) {
-        let measured = measure(workload, effort);
-        println!("\n{}: {}", measured.id, measured.title);
-        for figures in &measured.subjects {
-            let tail = figures
-                .tail_ns
-                .map_or(String::new(), |t| format!("p50 {} p99 {} p99.9 {}", t.p50, t.p99, t.p999));
-            println!(
-                "  {:24} {} {:10.1} {tail} {}",
-                figures.subject,
-                figures.members,
-                figures.ns(),
-                figures.failed.as_deref().unwrap_or("")
-            );
-        }
-        for one in measured.comparisons() {
-            println!(
-                "    tenure/{} x{}: {:.3} [{:.3}, {:.3}] {:?}",
-                one.theirs.subject,
-                one.theirs.members,
-                one.ratio.median,
-                one.ratio.low,
-                one.ratio.high,
-                one.verdict()
-            );
-        }
+    let blows = arguments.blows.unwrap_or(if arguments.quick { 3 } else { 10 });
+    if arguments.kills {
+        println!("{}", serde_json::to_string_pretty(&kill::measure(blows)?)?);
+        return Ok(());
+    }
+    if let Some(only) = &arguments.only {
+        let all = workloads::all();
+        all.iter().filter(|workload| workload.id.contains(only)).for_each(|one| show(&measure(one, effort)));
+        return Ok(());
+    }
+    let started = Instant::now();
+    let mut machine = Machine::here(effort.rounds);
+    let mut measured = Vec::new();
+    for workload in workloads::all() {
+        measured.push(measure(&workload, effort));
+        measured.iter().rev().take(1).for_each(show);
+    }
+    eprintln!("joining, leaving, dying ...");
+    let lives = lives::measure(if arguments.quick { 20 } else { 200 })?;
+    eprintln!("memory ...");
+    let memory = memory::measure()?;
+    eprintln!("what a SIGKILL does ...");
+    let blows = kill::measure(blows)?;
+    machine.finish(started.elapsed().as_secs());
+    let report = Report { machine, measured, lives, memory, blows };
+    let to = arguments.out.clone();
+    let to = to.unwrap_or_else(|| if arguments.quick { root().join("target/perf") } else { folder() });
+    let written = report.write(&to)?;
+    println!("\n{}", written.join("report.md").display());
+    if !arguments.quick && arguments.out.is_none() {
+        publish()?;
+    }
+    Ok(())
+}
+
+/// Makes what depends on the newest report anew: the README's table, and the index.
+fn publish() -> Result<(), Box<dyn Error>> {
+    let reports = Report::read_all(&folder())?;
+    let newest = reports.first().ok_or("there is no report")?;
+    for (file, name, with) in [
+        (root().join("README.md"), "results", results(newest)),
+        (folder().join("README.md"), "reports", index(&reports)),
+    ] {
+        let text = fs::read_to_string(&file)?;
+        let text =
+            update_between(&text, name, &with).ok_or_else(|| format!("{}: no markers", file.display()))?;
+        fs::write(file, text)?;
+    }
+    Ok(())
+}
+
+fn show(measured: &Measured) {
+    println!("\n{}: {}", measured.id, measured.title);
+    let comparisons = measured.comparisons();
+    for figures in &measured.subjects {
+        let tail = figures.tail_ns.map_or_else(String::new, |tail| {
+            let [p50, p99, p999] = [tail.p50, tail.p99, tail.p999].map(|ns| nanoseconds(ns as f64));
+            format!("{p50} / {p99} / {p999}")
+        });
+        let compared = comparisons.iter().find(|one| std::ptr::eq(one.theirs, figures));
+        let compared = compared.map_or_else(String::new, |one| {
+            let [median, low, high] = [one.ratio.median, one.ratio.low, one.ratio.high].map(ratio);
+            format!("tenure/this {median} [{low}, {high}] {:?}", one.verdict())
+        });
+        println!(
+            "  {:24} {} {:>10} {tail:28} {compared}{}",
+            figures.subject,
+            figures.members,
+            nanoseconds(figures.ns()),
+            figures.failed.as_deref().unwrap_or("")
+        );
     }
 }

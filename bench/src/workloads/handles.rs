@@ -10,9 +10,11 @@ use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::slabs::{self, Sharded, Slots};
 use tenure_subjects::team::Work;
 use tenure_subjects::tenured::Tenure;
+use tenure_subjects::work;
 use tenure_subjects::{Handles, Outcome, Subject};
 
 use crate::case::{Case, Seat, Workload, processes, threads};
+use crate::measure::ALONE;
 
 use super::lanes::{Lane, hear, told};
 
@@ -25,7 +27,7 @@ macro_rules! everyone {
             processes("mutex", $members, Locked::<Plain>::new, $work),
             processes("daemon, same processor", $members, daemon_near, $work),
             processes("daemon", $members, daemon_anywhere, $work),
-            processes("daemon, ring", $members, ring, $work),
+            processes("daemon, ring", $members, if $members == 1 { ring } else { ring_anywhere }, $work),
         ]
     };
 }
@@ -76,7 +78,7 @@ pub(super) fn all() -> Vec<Workload> {
         Workload::new("handle/passed", "A creates, B opens, both close; processes", {
             let mut cases = everyone!(2, passed);
             cases.retain(|case| !case.subject.contains("same processor"));
-            cases.push(processes("the lane alone", 2, || Ok(Nothing), lane_alone).private());
+            cases.push(processes(ALONE, 2, || Ok(Nothing), lane_alone).private());
             cases
         }),
         Workload::new("handle/created here, closed there", "A creates, B closes; threads of one process", {
@@ -129,6 +131,11 @@ fn batches() -> Outcome<Daemon> {
     Daemon::new(Way::Batches, Cpu::Same)
 }
 
+/// Two clients and the daemon spin on whatever processors there are.
+fn ring_anywhere() -> Outcome<Daemon> {
+    Daemon::new(Way::Ring, Cpu::Any)
+}
+
 fn ring() -> Outcome<Daemon> {
     Daemon::new(Way::Ring, Cpu::Apart)
 }
@@ -156,14 +163,7 @@ fn new_and_close<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> O
 }
 
 fn create_get_close<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
-    let mut member = seat.join()?;
-    Ok(Box::new(move |lap| {
-        lap.each(|number| {
-            let held = member.create(u64::from(number))?;
-            black_box(member.get(&held)?);
-            member.close(held)
-        })
-    }))
+    work::create_get_close(seat.join()?)
 }
 
 fn get<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
@@ -178,15 +178,7 @@ fn get<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<Wor
 }
 
 fn open_own<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
-    let mut member = seat.join()?;
-    let held = member.create(7)?;
-    let token = member.token(&held);
-    Ok(Box::new(move |lap| {
-        lap.each(|_| {
-            let held = member.open(black_box(token))?;
-            member.close(held)
-        })
-    }))
+    work::open_own(seat.join()?)
 }
 
 fn open_others<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {

@@ -6,6 +6,7 @@ mod replay;
 mod scratch;
 
 pub use replay::Recorded;
+pub(crate) use replay::replay;
 
 use crate::case::Workload;
 

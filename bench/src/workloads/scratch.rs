@@ -5,7 +5,6 @@ use std::hint::black_box;
 use std::sync::atomic::Ordering;
 
 use rand::rngs::SmallRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tenure::Backend;
 use tenure_subjects::daemon::{Cpu, Daemon, Way};
@@ -16,15 +15,15 @@ use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::pools::{Rarena, Rts};
 use tenure_subjects::team::Work;
 use tenure_subjects::tenured::Tenure;
+use tenure_subjects::work::{self, layout, touched};
 use tenure_subjects::{Failed, Heap, Outcome, Subject};
 
 use crate::case::{Case, Seat, Workload, processes, threads};
+use crate::measure::ALONE;
 
 use super::handles::{Nothing, backends, lane_alone};
 use super::lanes::{Lane, hear, told};
 
-const HELD: usize = 8;
-const BATCH: usize = 1000;
 const LARSON_SLOTS: usize = 1000;
 /// Bytes that growth starts and ends with.
 const GROWTH: (usize, usize) = (16, 256 << 10);
@@ -79,23 +78,17 @@ pub(super) fn all() -> Vec<Workload> {
         let mut cases = both!(1, pair_held);
         cases.push(small_only::<1>(pair_held));
         cases.push(processes("rarena", 1, Rarena::new, pair_held));
-        #[cfg(feature = "rivals")]
-        cases.push(processes("iceoryx2 pool", 1, tenure_subjects::iceoryx::Pool::new, pair_held));
         cases
     });
     add("scratch/pair, heap empties", "allocate and free 64 B, nothing else allocated", {
         let mut cases = both!(1, pair_empty);
         cases.push(small_only::<1>(pair_empty));
         cases.push(processes("rarena", 1, Rarena::new, pair_empty));
-        #[cfg(feature = "rivals")]
-        cases.push(processes("iceoryx2 pool", 1, tenure_subjects::iceoryx::Pool::new, pair_empty));
         cases
     });
     add("scratch/batch", "allocate 1000 blocks of 16 to 1024 B, free them in random order", {
         let mut cases = both!(1, batch);
         cases.push(small_only::<1>(batch));
-        #[cfg(feature = "rivals")]
-        cases.push(processes("iceoryx2 pool", 1, tenure_subjects::iceoryx::Pool::new, batch));
         cases
     });
     add("scratch/larson", "replace a random one of 1000 blocks of 16 to 1024 B", {
@@ -110,23 +103,21 @@ pub(super) fn all() -> Vec<Workload> {
     });
     add("scratch/64 KiB..4 MiB", "allocate, touch and free one large block, warm", both!(1, large));
     add("scratch/growth", "realloc from 16 B to 256 KiB in steps of a half", both!(1, growth));
-    add("scratch/A allocates, B frees, processes", "64 B blocks through a lane to another process", {
-        #[allow(unused_mut)]
-        let mut cases = vec![
+    add(
+        "scratch/A allocates, B frees, processes",
+        "64 B blocks through a lane to another process",
+        vec![
             processes("tenure", 2, Tenure::processes, passed),
             processes("robust-mutex", 2, Locked::<Robust>::new, passed),
             processes("mutex", 2, Locked::<Plain>::new, passed),
             small_only::<2>(passed),
-            processes("the lane alone", 2, || Ok(Nothing), lane_alone).private(),
-        ];
-        #[cfg(feature = "rivals")]
-        cases.push(processes("iceoryx2 pool", 2, tenure_subjects::iceoryx::Pool::new, passed));
-        cases
-    });
+            processes(ALONE, 2, || Ok(Nothing), lane_alone).private(),
+        ],
+    );
     add("scratch/A allocates, B frees, threads", "64 B blocks through a lane to another thread", {
         let mut cases = vec![threads("tenure", 2, Tenure::threads, passed)];
         cases.extend(private!(2, passed));
-        cases.push(threads("the lane alone", 2, || Ok(Nothing), lane_alone).private());
+        cases.push(threads(ALONE, 2, || Ok(Nothing), lane_alone).private());
         cases
     });
     let mut members = Vec::new();
@@ -142,34 +133,16 @@ pub(super) fn all() -> Vec<Workload> {
     all
 }
 
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, 16).unwrap_or(Layout::new::<u128>())
-}
-
-/// Allocates, and writes the first byte.
-#[inline]
-fn touched<H: Heap>(heap: &mut H, layout: Layout) -> Outcome<H::Block> {
-    let block = heap.alloc(layout)?;
-    // SAFETY: the block is ours and has at least one byte.
-    unsafe { black_box(heap.address(block)).write(1) };
-    Ok(block)
-}
-
 fn pair_held<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
-    let mut heap = seat.join()?;
-    let small = layout(64);
-    let mut held = [touched(&mut heap, small)?; HELD];
-    for block in &mut held[1..] {
-        *block = touched(&mut heap, small)?;
-    }
-    Ok(Box::new(move |lap| {
-        lap.each(|number| {
-            let oldest = &mut held[number as usize % HELD];
-            heap.free(*oldest, small)?;
-            *oldest = touched(&mut heap, small)?;
-            Ok(())
-        })
-    }))
+    work::pair_held(seat.join()?)
+}
+
+fn batch<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
+    work::batch(seat.join()?)
+}
+
+fn large<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
+    work::large(seat.join()?)
 }
 
 fn pair_empty<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
@@ -179,30 +152,6 @@ fn pair_empty<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome
         lap.each(|_| {
             let block = touched(&mut heap, small)?;
             heap.free(block, small)
-        })
-    }))
-}
-
-fn batch<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
-    let mut heap = seat.join()?;
-    let mut rng = SmallRng::seed_from_u64(1);
-    let layouts: Vec<Layout> = (0..BATCH).map(|_| layout(rng.random_range(16..=1024))).collect();
-    let mut order: Vec<usize> = (0..BATCH).collect();
-    order.shuffle(&mut rng);
-    let mut blocks = Vec::with_capacity(BATCH);
-    Ok(Box::new(move |lap| {
-        let batches = (lap.wanted as usize / BATCH).max(1);
-        lap.whole((batches * BATCH) as u64, || {
-            for _ in 0..batches {
-                for &layout in &layouts {
-                    blocks.push(touched(&mut heap, layout)?);
-                }
-                for &index in &order {
-                    heap.free(blocks[index], layouts[index])?;
-                }
-                blocks.clear();
-            }
-            Ok(())
         })
     }))
 }
@@ -222,19 +171,6 @@ fn larson<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Wor
             slot.1 = layout(rng.random_range(16..=1024));
             slot.0 = touched(&mut heap, slot.1)?;
             Ok(())
-        })
-    }))
-}
-
-fn large<S: Subject<Member: Heap + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
-    let mut heap = seat.join()?;
-    let mut rng = SmallRng::seed_from_u64(1);
-    let layouts: Vec<Layout> = (0..64).map(|_| layout(rng.random_range(64 << 10..=4 << 20))).collect();
-    Ok(Box::new(move |lap| {
-        lap.each(|number| {
-            let layout = layouts[number as usize % layouts.len()];
-            let block = touched(&mut heap, layout)?;
-            heap.free(block, layout)
         })
     }))
 }

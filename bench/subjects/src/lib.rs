@@ -22,5 +22,6 @@ pub mod slabs;
 pub mod subject;
 pub mod team;
 pub mod tenured;
+pub mod work;
 
 pub use subject::{Failed, Handles, Heap, Outcome, Subject};

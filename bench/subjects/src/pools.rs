@@ -17,6 +17,8 @@ pub struct Rts {
     file: File,
     /// The one that created it; a worker as well.
     _first: rts_alloc::Allocator,
+    /// How many could join at first.
+    capacity: usize,
 }
 
 /// A worker.
@@ -28,6 +30,20 @@ impl Rts {
     /// # Errors
     /// What it says.
     pub fn new() -> Outcome<Self> {
+        Self::of(BYTES, 1 << 20)
+    }
+
+    /// A small one, of which [`Rts::workers`] can be asked: it makes as many worker slots as there is room for.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn countable() -> Outcome<Self> {
+        let mut subject = Self::of(16 << 20, 1 << 16)?;
+        subject.capacity = subject.joinable();
+        Ok(subject)
+    }
+
+    fn of(bytes: usize, slab_bytes: u32) -> Outcome<Self> {
         // SAFETY: a terminated name; the answer is checked, and is ours alone.
         let file = unsafe {
             match libc::memfd_create(c"rts-alloc".as_ptr(), libc::MFD_CLOEXEC) {
@@ -36,9 +52,20 @@ impl Rts {
             }
         };
         // SAFETY: created once.
-        let first = unsafe { rts_alloc::Allocator::create(&file, BYTES, 16, 1 << 20) }
+        let first = unsafe { rts_alloc::Allocator::create(&file, bytes, 16, slab_bytes) }
             .map_err(|error| Failed(format!("rts-alloc: {error:?}")))?;
-        Ok(Self { file, _first: first })
+        Ok(Self { file, _first: first, capacity: 0 })
+    }
+
+    fn joinable(&self) -> usize {
+        let join = || rts_alloc::Allocator::join(&self.file).ok();
+        std::iter::from_fn(join).collect::<Vec<_>>().len()
+    }
+
+    /// How many workers there are, besides the one that created it.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.capacity - self.joinable()
     }
 }
 

@@ -323,6 +323,24 @@ impl Team {
         Ok(())
     }
 
+    /// How many operations make a turn of about `turn_ns`, found by doing some.
+    ///
+    /// # Errors
+    /// As [`Team::turn`].
+    pub fn calibrate(&mut self, turn_ns: u64) -> Outcome<u32> {
+        const OPERATIONS_MAX: u32 = 1 << 20;
+        let mut operations = 16;
+        loop {
+            let elapsed = self.turn(operations)?.elapsed_ns.max(1);
+            if elapsed >= turn_ns / 2 || operations >= OPERATIONS_MAX {
+                let wanted = u64::from(operations) * turn_ns / elapsed;
+                return Ok(wanted.clamp(1, OPERATIONS_MAX.into()) as u32);
+            }
+            let factor = (turn_ns / elapsed).clamp(2, 16) as u32;
+            operations = operations.saturating_mul(factor).min(OPERATIONS_MAX);
+        }
+    }
+
     fn begin(&mut self, operations: u32, sampled: bool) -> Outcome<Turn> {
         let pages = Arc::clone(&self.board);
         let board = board(&pages);

@@ -99,10 +99,9 @@ impl Daemon {
         Ok(Self { name, way, cpu, pages, child })
     }
 
-    /// Its process.
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.child.pid()
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        self.child.signal(signal);
     }
 
     /// The daemon's book, to be read by guesses only.

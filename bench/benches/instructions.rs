@@ -1,0 +1,175 @@
+//! Instructions of single operations, counted by callgrind, against `budgets.toml`. Without valgrind one line says so.
+
+#![allow(missing_docs, reason = "gungraun makes modules of the functions")]
+
+use std::alloc::Layout;
+use std::collections::BTreeMap;
+use std::hint::black_box;
+
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use tenure::{Kind, Local, Space};
+
+const KIND: Kind = Kind::raw(1);
+/// Operations of one run; the way in and out is shared by all of them.
+const OPERATIONS: u64 = 1000;
+
+/// Two members of a space.
+struct Pair {
+    me: Local<'static>,
+    other: Local<'static>,
+}
+
+/// Made outside of what is counted, and warm.
+fn pair() -> Pair {
+    let space = Space::options().scratch(64 << 20).guardian(false).memfd().expect("a space");
+    let join = || &*Box::leak(Box::new(space.join().expect("a member")));
+    let mut pair = Pair { me: join().local(), other: join().local() };
+    for layout in [SMALL, LARGE] {
+        let block = pair.me.alloc(layout).expect("a block");
+        pair.me.free(block).expect("ours");
+    }
+    let held = pair.me.create(KIND, &[7; 100]).expect("a handle");
+    let opened = pair.other.open(KIND, pair.me.token(&held)).expect("held");
+    pair.other.close(opened).expect("held");
+    pair.me.close(held).expect("held");
+    pair
+}
+
+const SMALL: Layout = Layout::new::<[u64; 8]>();
+const LARGE: Layout = Layout::new::<[u64; 1 << 17]>();
+
+/// What an operation may cost, for all operations of a run.
+fn budget(name: &str) -> LibraryBenchmarkConfig {
+    let budgets: BTreeMap<String, f64> = toml::from_str(include_str!("../budgets.toml")).expect("budgets");
+    let each = budgets.get(name).unwrap_or_else(|| panic!("budgets.toml lacks {name}"));
+    let limit = (each * OPERATIONS as f64) as u64;
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(callgrind);
+    config
+}
+
+#[library_benchmark(config = budget("create_close"), setup = pair)]
+#[bench::held()]
+fn create_close(mut pair: Pair) -> Pair {
+    for i in 0..OPERATIONS {
+        let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
+        pair.me.close(held).unwrap();
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("create_get_close"), setup = pair)]
+#[bench::held()]
+fn create_get_close(mut pair: Pair) -> Pair {
+    for i in 0..OPERATIONS {
+        let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
+        black_box(pair.me.get(&held).unwrap());
+        pair.me.close(held).unwrap();
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("create_close_100_bytes"), setup = pair)]
+#[bench::held()]
+fn create_close_100_bytes(mut pair: Pair) -> Pair {
+    for _ in 0..OPERATIONS {
+        let held = pair.me.create(KIND, &[7; 100]).unwrap();
+        pair.me.close(held).unwrap();
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("get"), setup = pair)]
+#[bench::held()]
+fn get(mut pair: Pair) -> Pair {
+    let held = pair.me.create(KIND, b"8 bytes.").unwrap();
+    for _ in 0..OPERATIONS {
+        black_box(pair.me.get(black_box(&held)).unwrap());
+    }
+    pair
+}
+
+// Opened by a process that holds it already.
+#[library_benchmark(config = budget("open_close_held"), setup = pair)]
+#[bench::held()]
+fn open_close_held(mut pair: Pair) -> Pair {
+    let held = pair.me.create(KIND, b"8 bytes.").unwrap();
+    let token = pair.me.token(&held);
+    let _kept = pair.other.open(KIND, token).unwrap();
+    for _ in 0..OPERATIONS {
+        let opened = pair.other.open(KIND, token).unwrap();
+        pair.other.close(opened).unwrap();
+    }
+    pair
+}
+
+// Opened by a process that does not hold it yet.
+#[library_benchmark(config = budget("open_close_first"), setup = pair)]
+#[bench::held()]
+fn open_close_first(mut pair: Pair) -> Pair {
+    let held = pair.me.create(KIND, b"8 bytes.").unwrap();
+    let token = pair.me.token(&held);
+    for _ in 0..OPERATIONS {
+        let opened = pair.other.open(KIND, token).unwrap();
+        pair.other.close(opened).unwrap();
+    }
+    pair
+}
+
+// Created by one, opened by another, closed by both.
+#[library_benchmark(config = budget("create_open_close_close"), setup = pair)]
+#[bench::held()]
+fn create_open_close_close(mut pair: Pair) -> Pair {
+    for i in 0..OPERATIONS {
+        let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
+        let opened = pair.other.open(KIND, pair.me.token(&held)).unwrap();
+        pair.me.close(held).unwrap();
+        pair.other.close(opened).unwrap();
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("alloc_free_64"), setup = pair)]
+#[bench::block()]
+fn alloc_free_64(mut pair: Pair) -> Pair {
+    for _ in 0..OPERATIONS {
+        let block = pair.me.alloc(SMALL).unwrap();
+        pair.me.free(black_box(block)).unwrap();
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("alloc_free_1_mib"), setup = pair)]
+#[bench::block()]
+fn alloc_free_1_mib(mut pair: Pair) -> Pair {
+    for _ in 0..OPERATIONS {
+        let block = pair.me.alloc(LARGE).unwrap();
+        pair.me.free(black_box(block)).unwrap();
+    }
+    pair
+}
+
+// Allocated by one member, freed by another.
+#[library_benchmark(config = budget("alloc_free_of_other"), setup = pair)]
+#[bench::block()]
+fn alloc_free_of_other(mut pair: Pair) -> Pair {
+    let owner = pair.me.owner();
+    for _ in 0..OPERATIONS {
+        let block = pair.me.alloc(SMALL).unwrap();
+        pair.other.free_of(block, owner).unwrap();
+    }
+    pair
+}
+
+library_benchmark_group!(
+    name = operations;
+    benchmarks =
+        create_close, create_get_close, create_close_100_bytes, get, open_close_held, open_close_first,
+        create_open_close_close, alloc_free_64, alloc_free_1_mib, alloc_free_of_other
+);
+
+main!(library_benchmark_groups = operations);

@@ -1,0 +1,308 @@
+//! What a SIGKILL, and a SIGSTOP, at a bad moment does to each subject: by doing it, many times.
+//!
+//! A victim creates, opens, closes, allocates and frees as fast as it can, and is hit at a random moment. Then a survivor
+//! that was there before tries to do the same. Nobody but this harness has a timeout.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+use tenure_subjects::daemon::{Cpu, Daemon, Way};
+use tenure_subjects::mutex::{Lock, Locked, Plain, Robust};
+use tenure_subjects::pools::Rts;
+use tenure_subjects::shared::Pages;
+use tenure_subjects::team::{Child, Kind, Lap, Team, Work};
+use tenure_subjects::tenured::Tenure;
+use tenure_subjects::{Failed, Handles, Heap, Outcome, Subject};
+
+/// How long a survivor may take for what takes microseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long what the victim held may take to come back.
+const GRACE: Duration = Duration::from_millis(500);
+/// What the victim holds all the time.
+const HELD: usize = 100;
+
+/// What was seen of one subject.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Blows {
+    /// Its name.
+    pub subject: String,
+    /// Who was hit.
+    pub victim: String,
+    /// How often it was killed.
+    pub kills: u32,
+    /// How often the survivor did not finish afterwards.
+    pub kills_hung: u32,
+    /// How often the survivor got an error afterwards.
+    pub kills_failed: u32,
+    /// What the survivor was told, when it was told something.
+    pub error: Option<String>,
+    /// How often something of the dead was still there after half a second.
+    pub kills_leaked: u32,
+    /// What was left, in the subject's own terms; of the last time that something was.
+    pub left: Option<String>,
+    /// How often what everybody relies on contradicted itself.
+    pub kills_torn: u32,
+    /// Milliseconds from the kill until nothing of the dead was left, each time that it came to that.
+    pub reclaimed_ms: Vec<f64>,
+    /// How often it was stopped.
+    pub stops: u32,
+    /// How often the survivor did not finish while it was stopped.
+    pub stops_hung: u32,
+}
+
+/// What is left of the dead, by looking from outside.
+enum Left {
+    Nothing,
+    Something(String),
+    Torn(String),
+}
+
+/// Hits every subject `times` with each signal.
+///
+/// # Errors
+/// When a subject cannot be founded at all.
+pub fn measure(times: u32) -> Outcome<Vec<Blows>> {
+    let mut all = vec![
+        blows("tenure", times, Tenure::processes, both, left_of_tenure)?,
+        blows("robust-mutex", times, Locked::<Robust>::new, both, left_of_book)?,
+        blows("mutex", times, Locked::<Plain>::new, both, left_of_book)?,
+        blows("daemon", times, || Daemon::new(Way::Socket, Cpu::Any), both, left_of_daemon)?,
+        blows("daemon, ring", times, || Daemon::new(Way::Ring, Cpu::Any), both, left_of_daemon)?,
+        blows("rts-alloc", times, Rts::countable, blocks_only, left_of_rts)?,
+    ];
+    let few = times.min(3);
+    all.push(daemon_itself("daemon", few, Way::Socket)?);
+    all.push(daemon_itself("daemon, ring", few, Way::Ring)?);
+    Ok(all)
+}
+
+/// What a member does: some of everything, holding [`HELD`] of each; never ends by itself.
+type Labour<M> = fn(&mut M, u32) -> Outcome<()>;
+
+fn layout() -> std::alloc::Layout {
+    std::alloc::Layout::new::<[u128; 4]>()
+}
+
+fn both<M: Handles + Heap>(member: &mut M, rounds: u32) -> Outcome<()> {
+    let mut held = Vec::new();
+    let mut blocks = Vec::new();
+    for _ in 0..HELD {
+        held.push(member.create(1)?);
+        blocks.push(member.alloc(layout())?);
+    }
+    for round in 0..rounds as usize {
+        let slot = round % HELD;
+        let token = member.token(&held[slot]);
+        let opened = member.open(token)?;
+        member.close(opened)?;
+        member.close(held[slot])?;
+        held[slot] = member.create(round as u64)?;
+        member.free(blocks[slot], layout())?;
+        blocks[slot] = member.alloc(layout())?;
+    }
+    held.into_iter().try_for_each(|held| member.close(held))?;
+    blocks.into_iter().try_for_each(|block| member.free(block, layout()))
+}
+
+fn blocks_only<M: Heap>(member: &mut M, rounds: u32) -> Outcome<()> {
+    let blocks = (0..HELD).map(|_| member.alloc(layout())).collect::<Outcome<Vec<_>>>();
+    let mut blocks = blocks?;
+    for round in 0..rounds as usize {
+        let slot = round % HELD;
+        member.free(blocks[slot], layout())?;
+        blocks[slot] = member.alloc(layout())?;
+    }
+    blocks.into_iter().try_for_each(|block| member.free(block, layout()))
+}
+
+/// A survivor whose turn is some work, and a victim that works until it is hit.
+struct Scene<S> {
+    subject: Arc<S>,
+    survivor: Team,
+    victim: Child,
+    progress: Arc<Pages>,
+}
+
+fn progress(pages: &Pages) -> &AtomicU64 {
+    // SAFETY: zeroed pages hold a zero, changed by atomics only.
+    unsafe { pages.view() }
+}
+
+impl<S: Subject + 'static> Scene<S>
+where
+    S::Member: 'static,
+{
+    fn set(found: fn() -> Outcome<S>, labour: Labour<S::Member>) -> Outcome<Self> {
+        let subject = Arc::new(found()?);
+        let of_survivor = Arc::clone(&subject);
+        let mut survivor = Team::fork(Kind::Processes, 1, move |_| {
+            let mut member = of_survivor.join()?;
+            Ok(Box::new(move |lap: &mut Lap<'_>| {
+                let rounds = lap.wanted;
+                lap.whole(rounds.into(), || labour(&mut member, rounds))
+            }) as Work)
+        })?;
+        survivor.set_limit(PATIENCE);
+        survivor.turn(1000)?;
+        let progress_pages = Arc::new(Pages::new(4096)?);
+        let (of_victim, pages) = (Arc::clone(&subject), Arc::clone(&progress_pages));
+        let victim = Child::fork(move || {
+            let Ok(mut member) = of_victim.join() else { return };
+            progress(&pages).fetch_add(1, Ordering::Relaxed);
+            while labour(&mut member, 1 << 20).is_ok() {}
+        })?;
+        let started = Instant::now();
+        while progress(&progress_pages).load(Ordering::Relaxed) == 0 {
+            if started.elapsed() > PATIENCE {
+                return Err(Failed::of("victim", "did not begin"));
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        Ok(Self { subject, survivor, victim, progress: progress_pages })
+    }
+
+    /// Lets the victim get into its stride.
+    fn stride(&self, rng: &mut StdRng) {
+        let _ = &self.progress;
+        std::thread::sleep(Duration::from_micros(rng.random_range(2_000..5_000)));
+    }
+}
+
+fn is_hung(error: &Failed) -> bool {
+    error.0.starts_with("no answer")
+}
+
+fn blows<S: Subject<Member: 'static> + 'static>(
+    name: &str,
+    times: u32,
+    found: fn() -> Outcome<S>,
+    labour: Labour<S::Member>,
+    left: fn(&S) -> Left,
+) -> Outcome<Blows> {
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut blows = Blows { subject: name.to_owned(), victim: "a member".into(), ..Blows::default() };
+    for _ in 0..times {
+        let mut scene = Scene::set(found, labour)?;
+        scene.stride(&mut rng);
+        let killed = Instant::now();
+        scene.victim.signal(libc::SIGKILL);
+        blows.kills += 1;
+        let mut seen = left(&scene.subject);
+        while matches!(seen, Left::Something(_)) && killed.elapsed() < GRACE {
+            std::thread::sleep(Duration::from_micros(50));
+            seen = left(&scene.subject);
+        }
+        let gone_ms = killed.elapsed().as_secs_f64() * 1e3;
+        let answer = scene.survivor.turn(1000);
+        blows.answered(answer.map(drop));
+        match seen {
+            Left::Nothing => blows.reclaimed_ms.push(gone_ms),
+            Left::Something(what) => {
+                blows.kills_leaked += 1;
+                blows.left = Some(what);
+            }
+            Left::Torn(what) => {
+                blows.kills_leaked += 1;
+                blows.kills_torn += 1;
+                blows.left = Some(what);
+            }
+        }
+    }
+    for _ in 0..times {
+        let mut scene = Scene::set(found, labour)?;
+        scene.stride(&mut rng);
+        scene.victim.signal(libc::SIGSTOP);
+        blows.stops += 1;
+        if scene.survivor.turn(1000).is_err_and(|error| is_hung(&error)) {
+            blows.stops_hung += 1;
+        }
+    }
+    Ok(blows)
+}
+
+impl Blows {
+    fn answered(&mut self, answer: Outcome<()>) {
+        match answer {
+            Ok(()) => {}
+            Err(error) if is_hung(&error) => self.kills_hung += 1,
+            Err(error) => {
+                self.kills_failed += 1;
+                self.error = Some(error.0);
+            }
+        }
+    }
+}
+
+fn daemon_itself(name: &str, times: u32, way: Way) -> Outcome<Blows> {
+    let mut blows = Blows { subject: name.to_owned(), victim: "the daemon".into(), ..Blows::default() };
+    for blow in 0..2 * times {
+        let daemon = Arc::new(Daemon::new(way, Cpu::Any)?);
+        let of_survivor = Arc::clone(&daemon);
+        let mut survivor = Team::fork(Kind::Processes, 1, move |_| {
+            let mut member = of_survivor.join()?;
+            Ok(Box::new(move |lap: &mut Lap<'_>| {
+                let rounds = lap.wanted;
+                lap.whole(rounds.into(), || both(&mut member, rounds))
+            }) as Work)
+        })?;
+        survivor.set_limit(PATIENCE);
+        survivor.turn(100)?;
+        let kills = blow % 2 == 0;
+        daemon.signal(if kills { libc::SIGKILL } else { libc::SIGSTOP });
+        let answer = survivor.turn(100).map(drop);
+        if kills {
+            blows.kills += 1;
+            blows.kills_leaked += 1;
+            blows.left = Some("everything: nobody knows any more who held what".into());
+            blows.answered(answer);
+        } else {
+            blows.stops += 1;
+            blows.stops_hung += u32::from(answer.is_err_and(|error| is_hung(&error)));
+        }
+    }
+    Ok(blows)
+}
+
+fn left_of_tenure(subject: &Tenure) -> Left {
+    let dead = subject.space().leases().iter().any(|lease| lease.live && lease.held == Some(false));
+    let report = subject.space().check();
+    if !report.is_clean() {
+        return Left::Torn(report.violations.join("; "));
+    }
+    let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
+    match (dead, handles, blocks) {
+        (false, 0, 0) => Left::Nothing,
+        _ => Left::Something(format!("{handles} handles, {blocks} blocks")),
+    }
+}
+
+fn left_of_daemon(subject: &Daemon) -> Left {
+    match subject.book().in_use() {
+        (0, 0) => Left::Nothing,
+        (holds, blocks) => Left::Something(format!("{holds} holds, {blocks} blocks")),
+    }
+}
+
+fn left_of_book<L: Lock>(subject: &Locked<L>) -> Left {
+    let (holds, blocks) = subject.book().in_use();
+    // SAFETY: nobody works: the victim is dead, and the survivor waits for its turn.
+    if unsafe { subject.book().is_torn() } {
+        return Left::Torn(format!("{holds} holds, {blocks} blocks, and lists that contradict the counts"));
+    }
+    match (holds, blocks) {
+        (0, 0) => Left::Nothing,
+        _ => Left::Something(format!("{holds} holds, {blocks} blocks")),
+    }
+}
+
+fn left_of_rts(subject: &Rts) -> Left {
+    // One is the survivor.
+    match subject.workers() {
+        0 | 1 => Left::Nothing,
+        workers => Left::Something(format!("{} worker slot, with its slabs", workers - 1)),
+    }
+}

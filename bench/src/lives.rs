@@ -1,0 +1,230 @@
+//! Joining, leaving, dying: what it costs to come and go, and how long the dead are remembered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tenure_subjects::daemon::{Cpu, Daemon, Way};
+use tenure_subjects::shared::Pages;
+use tenure_subjects::team::{Child, Kind, Lap, Team, Work};
+use tenure_subjects::tenured::Tenure;
+use tenure_subjects::{Failed, Handles, Heap, Outcome, Subject};
+
+use crate::stats::quantile;
+
+/// What a victim holds when it is killed.
+const HELD: usize = 100;
+/// Blocks of the member whose death is the large one.
+const MILLION: usize = 1_000_000;
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Something that was timed a number of times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lives {
+    /// Who.
+    pub subject: String,
+    /// What.
+    pub what: String,
+    /// Milliseconds, each time.
+    pub ms: Vec<f64>,
+    /// How often a second, where one follows the other.
+    pub per_second: Option<f64>,
+}
+
+impl Lives {
+    fn new(subject: &str, what: &str, ms: Vec<f64>) -> Self {
+        Self { subject: subject.into(), what: what.into(), ms, per_second: None }
+    }
+
+    /// Median, 99th percentile.
+    #[must_use]
+    pub fn p50_p99(&self) -> [f64; 2] {
+        [quantile(&self.ms, 0.5), quantile(&self.ms, 0.99)]
+    }
+}
+
+/// Everything here; `times` deaths of each kind.
+///
+/// # Errors
+/// [`Failed`].
+pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
+    let mut all = comings(times)?;
+    all.extend(deaths(times)?);
+    all.extend(large_deaths((times / 10).max(3))?);
+    Ok(all)
+}
+
+/// Joining and leaving, in turn.
+fn comings(times: usize) -> Outcome<Vec<Lives>> {
+    let mut tenure = coming(Tenure::processes, |subject| {
+        let member = subject.space().join().map_err(|error| Failed::of("join", error))?;
+        member.leave().map_err(|error| Failed::of("leave", error))
+    })?;
+    let mut unguarded = coming(Tenure::unguarded, |subject| {
+        let member = subject.space().join().map_err(|error| Failed::of("join", error))?;
+        member.leave().map_err(|error| Failed::of("leave", error))
+    })?;
+    let mut daemon = coming(|| Daemon::new(Way::Socket, Cpu::Any), |subject| subject.join().map(drop))?;
+    let mut ms = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..times {
+        for (team, ms) in [&mut tenure, &mut unguarded, &mut daemon].into_iter().zip(&mut ms) {
+            ms.push(team.turn(1)?.ns / 1e6);
+        }
+    }
+    let [tenure, unguarded, daemon] = ms;
+    let what = "join and leave";
+    Ok(vec![
+        Lives::new("tenure", what, tenure),
+        Lives::new("tenure, no guardian", what, unguarded),
+        Lives::new("daemon", what, daemon),
+    ])
+}
+
+fn coming<S: Subject + 'static>(found: fn() -> Outcome<S>, come: fn(&S) -> Outcome<()>) -> Outcome<Team> {
+    let subject = Arc::new(found()?);
+    Team::fork(Kind::Processes, 1, move |_| {
+        let subject = Arc::clone(&subject);
+        Ok(Box::new(move |lap: &mut Lap<'_>| lap.each(|_| come(&subject))) as Work)
+    })
+}
+
+/// A process that holds `blocks` blocks and as many handles, up to [`HELD`], and waits to be killed.
+fn victim<S>(subject: &Arc<S>, blocks: usize) -> Outcome<Child>
+where
+    S: Subject<Member: Handles + Heap> + 'static,
+{
+    let pages = Arc::new(Pages::new(4096)?);
+    let (of_victim, told) = (Arc::clone(subject), Arc::clone(&pages));
+    let mut child = Child::fork(move || {
+        let hold = || -> Outcome<S::Member> {
+            let mut member = of_victim.join()?;
+            for number in 0..blocks {
+                if number < HELD {
+                    member.create(number as u64)?;
+                }
+                member.alloc(std::alloc::Layout::new::<[u128; 4]>())?;
+            }
+            Ok(member)
+        };
+        if let Ok(_member) = hold() {
+            flag(&told).store(1, Ordering::Release);
+            loop {
+                std::thread::sleep(LIMIT);
+            }
+        }
+    })?;
+    let started = Instant::now();
+    // Acquire: pairs with the Release above.
+    while flag(&pages).load(Ordering::Acquire) == 0 {
+        if let Some(how) = child.ended() {
+            return Err(Failed::of("victim", how));
+        }
+        if started.elapsed() > LIMIT {
+            return Err(Failed::of("victim", "not ready"));
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    Ok(child)
+}
+
+fn flag(pages: &Pages) -> &AtomicU64 {
+    // SAFETY: zeroed pages hold a zero, changed by atomics only.
+    unsafe { pages.view() }
+}
+
+/// Milliseconds from the kill until `is_gone`.
+fn until_gone(mut victim: Child, is_gone: impl Fn() -> bool) -> Outcome<f64> {
+    let killed = Instant::now();
+    victim.signal(libc::SIGKILL);
+    while !is_gone() {
+        if killed.elapsed() > LIMIT {
+            return Err(Failed::of("the dead", "still there"));
+        }
+        // Whoever reclaims needs the processor more than we do.
+        std::thread::sleep(Duration::from_micros(10));
+    }
+    let ms = killed.elapsed().as_secs_f64() * 1e3;
+    victim.wait();
+    Ok(ms)
+}
+
+/// Nobody is a member but those that live.
+fn nobody_dead(subject: &Tenure, living: usize) -> bool {
+    subject.space().leases().iter().filter(|lease| lease.live).count() <= living
+}
+
+fn survivor<S: Subject<Member: 'static> + 'static>(subject: &Arc<S>) -> Outcome<Team> {
+    let subject = Arc::clone(subject);
+    Team::fork(Kind::Processes, 1, move |_| {
+        let member = subject.join()?;
+        Ok(Box::new(move |lap: &mut Lap<'_>| {
+            let _member = &member;
+            lap.each(|_| Ok(()))
+        }) as Work)
+    })
+}
+
+fn deaths(times: usize) -> Outcome<Vec<Lives>> {
+    let tenure = Arc::new(Tenure::processes()?);
+    let daemon = Arc::new(Daemon::new(Way::Socket, Cpu::Any)?);
+    let _survivors = (survivor(&tenure)?, survivor(&daemon)?);
+    let mut ms = [Vec::new(), Vec::new()];
+    let mut seconds = [0.0, 0.0];
+    for _ in 0..times {
+        let started = Instant::now();
+        ms[0].push(until_gone(victim(&tenure, HELD)?, || nobody_dead(&tenure, 1))?);
+        seconds[0] += started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        ms[1].push(until_gone(victim(&daemon, HELD)?, || daemon.book().in_use() == (0, 0))?);
+        seconds[1] += started.elapsed().as_secs_f64();
+    }
+    let what = "killed holding 100 handles and 100 blocks: until nothing of it is left";
+    Ok(["tenure", "daemon"]
+        .into_iter()
+        .zip(ms)
+        .zip(seconds)
+        .map(|((subject, ms), seconds)| {
+            let per_second = Some(ms.len() as f64 / seconds);
+            Lives { per_second, ..Lives::new(subject, what, ms) }
+        })
+        .collect())
+}
+
+/// A member with a million blocks dies: how long until all of them are free, and how long a recoverer works for that.
+fn large_deaths(times: usize) -> Outcome<Vec<Lives>> {
+    let guarded = Arc::new(Tenure::processes()?);
+    let unguarded = Arc::new(Tenure::unguarded()?);
+    let daemon = Arc::new(Daemon::new(Way::Socket, Cpu::Any)?);
+    let _survivors = (survivor(&guarded)?, survivor(&daemon)?);
+    let of_recoverer = Arc::clone(&unguarded);
+    let mut recoverer = Team::fork(Kind::Processes, 1, move |_| {
+        let member = of_recoverer.member()?;
+        Ok(Box::new(move |lap: &mut Lap<'_>| {
+            lap.whole(1, || member.recover().map(drop).map_err(|error| Failed::of("recover", error)))
+        }) as Work)
+    })?;
+    let mut ms = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..times {
+        ms[0].push(until_gone(victim(&guarded, MILLION)?, || nobody_dead(&guarded, 1))?);
+        let mut dead = victim(&unguarded, MILLION)?;
+        dead.kill();
+        ms[1].push(recoverer.turn(1)?.ns / 1e6);
+        if !nobody_dead(&unguarded, 1) {
+            return Err(Failed::of("recover", "the dead one is still there"));
+        }
+    }
+    // A million round trips to make one: once is enough.
+    ms[2].push(until_gone(victim(&daemon, MILLION)?, || daemon.book().in_use() == (0, 0))?);
+    let [tenure, recover, daemon] = ms;
+    let what = "killed holding 1,000,000 blocks: until nothing of it is left";
+    Ok(vec![
+        Lives::new("tenure", what, tenure),
+        Lives::new(
+            "tenure, no guardian",
+            "recover() after the death of a member with 1,000,000 blocks",
+            recover,
+        ),
+        Lives::new("daemon", what, daemon),
+    ])
+}
