@@ -77,7 +77,12 @@ impl Machine {
             cpus: tenure_subjects::shared::cpu_count(),
             memory_bytes: memory * 1024,
             virtual_machine: field("flags").contains("hypervisor"),
-            kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: file("/proc/sys/kernel/osrelease")
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             rustc: told("rustc", &["--version"]),
             command: ["cargo perf".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" "),
             rivals: cfg!(feature = "rivals"),
