@@ -325,20 +325,25 @@ impl Team {
 
     /// How many operations make a turn of about `turn_ns`, found by doing some.
     ///
+    /// The first operations touch memory for the first time, or reserve it, and take a thousand times as long as later ones:
+    /// the answer is only believed when turns of that many operations take that long again and again.
+    ///
     /// # Errors
     /// As [`Team::turn`].
     pub fn calibrate(&mut self, turn_ns: u64) -> Outcome<u32> {
-        const OPERATIONS_MAX: u32 = 1 << 20;
-        let mut operations = 16;
-        loop {
-            let elapsed = self.turn(operations)?.elapsed_ns.max(1);
-            if elapsed >= turn_ns / 2 || operations >= OPERATIONS_MAX {
-                let wanted = u64::from(operations) * turn_ns / elapsed;
-                return Ok(wanted.clamp(1, OPERATIONS_MAX.into()) as u32);
+        const OPERATIONS_MAX: u64 = 1 << 20;
+        const TURNS: usize = 24;
+        let (mut operations, mut believed) = (16_u64, 0);
+        for _ in 0..TURNS {
+            let elapsed = self.turn(operations as u32)?.elapsed_ns.max(1);
+            let wanted = (operations * turn_ns / elapsed).clamp(1, OPERATIONS_MAX);
+            believed = if wanted <= operations + operations / 4 { believed + 1 } else { 0 };
+            operations = wanted.min(operations * 16);
+            if believed == 3 {
+                break;
             }
-            let factor = (turn_ns / elapsed).clamp(2, 16) as u32;
-            operations = operations.saturating_mul(factor).min(OPERATIONS_MAX);
         }
+        Ok(operations as u32)
     }
 
     fn begin(&mut self, operations: u32, sampled: bool) -> Outcome<Turn> {
