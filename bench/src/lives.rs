@@ -17,7 +17,7 @@ use crate::stats::quantile;
 const HELD: usize = 100;
 /// Blocks of the member whose death is the large one.
 const MILLION: usize = 1_000_000;
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Something that was timed a number of times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
