@@ -53,13 +53,14 @@ pub(crate) fn sweep_abandoned(backends: &[tenure::Backend]) {
 pub fn run(plan: &Plan) -> Result<Summary, RunError> {
     let material = Material::read(&plan.sources)?;
     let job_titles = material.job_titles.clone();
-    let mut stage = Stage::build(plan, &material)?;
     let (tell, events) = mpsc::channel();
     let interrupted = tell.clone();
+    // Before there is anything that an interrupt could leave behind.
     ctrlc::set_handler(move || {
         // Nobody listens any more when the run is over.
         let _ = interrupted.send(Event::Interrupted);
     })?;
+    let mut stage = Stage::build(plan, &material)?;
     let (totals, mut verdict) = Director::new(plan, material, &stage, (tell, events))?.run()?;
     inspect(&mut stage, &mut verdict);
     drop(stage);
