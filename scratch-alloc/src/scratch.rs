@@ -10,7 +10,7 @@ use crate::class::LARGE;
 use crate::crash::crash_point;
 use crate::error::{BlockError, OutOfMemory};
 use crate::geometry::Layout;
-use crate::word::{Block, Shape, Unit};
+use crate::word::{self, Block, Shape, Unit};
 
 /// Control words.
 pub(crate) const READY: usize = 0;
@@ -276,10 +276,42 @@ impl<'a> Scratch<'a> {
 
     /// Frees a block that belongs to `expected`, from anywhere: the span's owner collects it later.
     pub(crate) fn free_remote(&self, offset: u64, expected: Block) -> Result<(), BlockError> {
-        let found = self.transfer(offset, expected, Block::Remote)?;
+        let head = match self.free_small(offset, expected) {
+            Some(head) => head,
+            None => self.transfer(offset, expected, Block::Remote)?.head,
+        };
         crash_point!("scratch.free.remote_stored");
-        self.tell_owner(found.head);
+        self.tell_owner(head);
         Ok(())
+    }
+
+    /// Frees the block of a small span that starts at `offset` if it belongs to `expected`, and returns the span's head.
+    /// `None` says nothing.
+    ///
+    /// The block word is not looked at before the exchange: its owner has just stored it, and its line would travel twice,
+    /// once to be read and once to be written.
+    #[inline]
+    fn free_small(&self, offset: u64, expected: Block) -> Option<u32> {
+        let unit = offset >> self.layout.unit_shift;
+        if unit >= u64::from(self.ready()) {
+            return None;
+        }
+        // Acquire, both: as `unit_state`.
+        let load = |unit| self.unit(unit).see(ordering!("scratch.unit.load", Acquire, Relaxed));
+        let unit = unit as u32;
+        let (mut head, mut seen) = (unit, load(unit));
+        if let Some(distance) = word::tail_distance(seen) {
+            head = unit.checked_sub(distance)?;
+            seen = load(head);
+        }
+        let shape = word::span_shape(seen)?;
+        if shape.class == LARGE || !self.plausible(head, shape) || unit - head >= u32::from(shape.units) {
+            return None;
+        }
+        let from_span = offset - (u64::from(head) << self.layout.unit_shift);
+        let index = self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)?;
+        let at = self.block_at(head, shape.class, index);
+        self.block_exchange(at, expected, Block::Remote).then_some(head)
     }
 
     /// Sets the hint that a block of the span at `head` became REMOTE.

@@ -2,6 +2,9 @@
 
 use tenure_segment::LeaseId;
 
+/// States of unit words that hot paths ask for.
+const SPAN: u64 = 4;
+const TAIL: u64 = 5;
 const EPOCH_IN_UNIT: u64 = (1 << 30) - 1;
 const EPOCH_IN_BLOCK: u64 = (1 << tenure_segment::id::EPOCH_BITS_IN_BLOCK) - 1;
 
@@ -54,6 +57,10 @@ impl Unit {
         state | (class as u64) << 4 | (units as u64) << 10 | (lease as u64) << 26 | (epoch as u64) << 34
     }
 
+    const fn shape(raw: u64) -> Shape {
+        Shape { class: (raw >> 4) as u8 & 63, units: (raw >> 10) as u16 }
+    }
+
     /// The word.
     #[must_use]
     pub const fn raw(self) -> u64 {
@@ -62,8 +69,8 @@ impl Unit {
             Self::Free => 1,
             Self::Held(o) => Self::pack(2, 0, 0, o.lease, o.epoch),
             Self::Backing(o) => Self::pack(3, 0, 0, o.lease, o.epoch),
-            Self::Span(o, s) => Self::pack(4, s.class, s.units, o.lease, o.epoch),
-            Self::Tail(o, distance) => Self::pack(5, 0, distance, o.lease, o.epoch),
+            Self::Span(o, s) => Self::pack(SPAN, s.class, s.units, o.lease, o.epoch),
+            Self::Tail(o, distance) => Self::pack(TAIL, 0, distance, o.lease, o.epoch),
             Self::Abandoned(s) => Self::pack(6, s.class, s.units, 0, 0),
             Self::Unknown(raw) => raw,
         }
@@ -73,20 +80,33 @@ impl Unit {
     #[must_use]
     pub const fn from_raw(raw: u64) -> Self {
         let owner = Owner { lease: (raw >> 26) as u8, epoch: (raw >> 34) as u32 };
-        let shape = Shape { class: (raw >> 4) as u8 & 63, units: (raw >> 10) as u16 };
+        let shape = Self::shape(raw);
         let said = match raw & 15 {
             0 => Self::Unbacked,
             1 => Self::Free,
             2 => Self::Held(owner),
             3 => Self::Backing(owner),
-            4 => Self::Span(owner, shape),
-            5 => Self::Tail(owner, shape.units),
+            SPAN => Self::Span(owner, shape),
+            TAIL => Self::Tail(owner, shape.units),
             6 => Self::Abandoned(shape),
             _ => Self::Unknown(raw),
         };
         // Only what `raw()` would write is a word of ours.
         if said.raw() == raw { said } else { Self::Unknown(raw) }
     }
+}
+
+/// How far back the head is, if `raw` is the word of a later unit of a small span.
+#[inline]
+pub(crate) const fn tail_distance(raw: u64) -> Option<u32> {
+    if raw & 15 == TAIL { Some((raw >> 10) as u16 as u32) } else { None }
+}
+
+/// The shape of a span that has an owner, if `raw` is the word of its head. Every bit of such a word has a meaning, so
+/// there is nothing else to check.
+#[inline]
+pub(crate) const fn span_shape(raw: u64) -> Option<Shape> {
+    if raw & 15 == SPAN { Some(Unit::shape(raw)) } else { None }
 }
 
 /// What a block word says.
@@ -169,6 +189,9 @@ mod tests {
             for unit in [Unit::Unbacked, Unit::Free, Unit::Held(owner), Unit::Backing(owner), Unit::Span(owner, shape),
                          Unit::Tail(owner, units), Unit::Abandoned(shape)] {
                 prop_assert_eq!(Unit::from_raw(unit.raw()), unit);
+                prop_assert_eq!(span_shape(unit.raw()), match unit { Unit::Span(_, shape) => Some(shape), _ => None });
+                let distance = match unit { Unit::Tail(_, distance) => Some(distance.into()), _ => None };
+                prop_assert_eq!(tail_distance(unit.raw()), distance);
             }
         }
 

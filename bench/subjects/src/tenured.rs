@@ -132,29 +132,29 @@ impl Subject for Tenure {
 impl Handles for Seat {
     type Held = Held;
 
-    #[inline]
+    #[inline(always)]
     fn create(&mut self, payload: u64) -> Outcome<Held> {
         self.local.create(KIND, &payload.to_le_bytes()).map_err(|error| Failed::of("create", error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&mut self, held: &Held) -> Outcome<u64> {
         let bytes = self.local.get(held).map_err(|error| Failed::of("get", error))?;
         bytes.try_into().map(u64::from_le_bytes).map_err(|error| Failed::of("get", error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn token(&mut self, held: &Held) -> u64 {
         self.local.token(held).into()
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, token: u64) -> Outcome<Held> {
         let token = token.try_into().map_err(|error| Failed::of("token", error))?;
         self.local.open(KIND, token).map_err(|error| Failed::of("open", error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn close(&mut self, held: Held) -> Outcome<()> {
         self.local.close(held).map_err(|error| Failed::of("close", error))
     }
@@ -163,32 +163,32 @@ impl Handles for Seat {
 impl Heap for Seat {
     type Block = Scratch;
 
-    #[inline]
+    #[inline(always)]
     fn alloc(&mut self, layout: Layout) -> Outcome<Scratch> {
         self.local.alloc(layout).map_err(|error| Failed::of("alloc", error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, block: Scratch, _: Layout) -> Outcome<()> {
         self.local.free(block).map_err(|error| Failed::of("free", error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn address(&self, block: Scratch) -> *mut u8 {
         self.local.address(block)
     }
 
-    #[inline]
+    #[inline(always)]
     fn realloc(&mut self, block: Scratch, _: Layout, new: Layout) -> Outcome<Scratch> {
         self.local.realloc(block, new).map_err(|error| Failed::of("realloc", error))
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, block: Scratch) -> u64 {
         block.offset
     }
 
-    #[inline]
+    #[inline(always)]
     fn of_word(&self, word: u64, layout: Layout) -> Scratch {
         Scratch { offset: word, len: layout.size() }
     }
@@ -198,7 +198,7 @@ impl Heap for Seat {
         [index.into(), epoch]
     }
 
-    #[inline]
+    #[inline(always)]
     fn free_passed(&mut self, block: Scratch, _: Layout, [index, epoch]: [u64; 2]) -> Outcome<()> {
         let owner = LeaseId { index: index as u8, epoch };
         if owner == self.local.owner() {
