@@ -24,11 +24,13 @@ pub mod wire;
 pub mod worker;
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::Write;
 
 use cli::{Cli, Command, Demo};
-use demo::Plan;
+use demo::{Plan, Verdict};
 use exit::Exit;
+use serde::Serialize;
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Exit {
@@ -71,17 +73,7 @@ fn play(plan: &Plan) -> inspect::Answer {
         );
     }
     let summary = demo::run(plan)?;
-    let exit = match &summary.verdict {
-        verdict if verdict.interrupted => Exit::Interrupted,
-        verdict if verdict.is_clean() => Exit::Well,
-        _ => Exit::Wrong,
-    };
-    let text = if plan.quiet {
-        format!("{}\n", serde_json::to_string_pretty(&summary)?)
-    } else {
-        summary.to_string()
-    };
-    Ok((text, exit))
+    answer(&summary, &summary.verdict, plan.quiet)
 }
 
 fn torment(plan: &torture::Plan) -> inspect::Answer {
@@ -100,15 +92,17 @@ fn torment(plan: &torture::Plan) -> inspect::Answer {
         );
     }
     let summary = torture::run(plan)?;
-    let exit = match &summary.verdict {
+    answer(&summary, &summary.verdict, plan.quiet)
+}
+
+/// A run's summary, for people or for programs, and what became of it.
+fn answer(summary: &(impl Display + Serialize), verdict: &Verdict, quiet: bool) -> inspect::Answer {
+    let exit = match verdict {
         verdict if verdict.interrupted => Exit::Interrupted,
         verdict if verdict.is_clean() => Exit::Well,
         _ => Exit::Wrong,
     };
-    let text = if plan.quiet {
-        format!("{}\n", serde_json::to_string_pretty(&summary)?)
-    } else {
-        summary.to_string()
-    };
+    let text =
+        if quiet { format!("{}\n", serde_json::to_string_pretty(summary)?) } else { summary.to_string() };
     Ok((text, exit))
 }

@@ -4,6 +4,9 @@
 //! it got them; a frame that a killed worker had not finished writing counts as not written.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{self, Child, ChildStdin, Stdio};
+use std::thread;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -171,6 +174,46 @@ pub fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<
         return Ok(None);
     }
     postcard::from_bytes(&body).map(Some).map_err(invalid)
+}
+
+/// What comes through a process's pipe.
+#[derive(Debug)]
+pub enum Heard<M> {
+    /// A message.
+    Message(M),
+    /// Nothing any more: it is gone, or the pipe says why.
+    End(Option<String>),
+}
+
+/// Starts a process that reads and writes frames. A thread of that name passes on what it sends, until `hear` answers
+/// false: nobody listens any more.
+///
+/// # Errors
+/// It cannot be started.
+pub fn start<M: DeserializeOwned>(
+    command: &mut process::Command,
+    name: String,
+    hear: impl Fn(Heard<M>) -> bool + Send + 'static,
+) -> io::Result<(Child, ChildStdin)> {
+    // A group of its own: an interrupt from the terminal is for us alone.
+    let mut child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let (Some(input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(io::Error::other("expected pipes to the process, found none"));
+    };
+    thread::Builder::new().name(name).spawn(move || {
+        loop {
+            let heard = match receive(&mut output) {
+                Ok(Some(message)) => Heard::Message(message),
+                Ok(None) => Heard::End(None),
+                Err(error) => Heard::End(Some(error.to_string())),
+            };
+            let is_end = matches!(heard, Heard::End(_));
+            if !hear(heard) || is_end {
+                break;
+            }
+        }
+    })?;
+    Ok((child, input))
 }
 
 fn read_or_end(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {

@@ -2,16 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::mpsc::Sender;
-use std::thread;
 use std::time::Instant;
 
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::meeting::Meeting;
-use crate::wire::{self, Counters, Report, Task};
+use crate::wire::{self, Counters, Heard, Report, Task};
 use crate::worker::{JobName, Sabotage};
 
 use super::book::Incarnation;
@@ -125,30 +124,15 @@ impl Seat {
         if let Some(name) = crew.sabotage.and_then(|sabotage| sabotage.to_possible_value()) {
             command.args(["--sabotage", name.get_name()]);
         }
-        // A group of its own: an interrupt from the terminal is for the coordinator alone.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let (Some(input), Some(mut output)) = (input, output) else {
-            return Err(io::Error::other("expected pipes to the worker, found none"));
-        };
         let (seat, events) = (self.index, events.clone());
-        thread::Builder::new().name(format!("seat {seat}")).spawn(move || {
-            let why = loop {
-                match wire::receive(&mut output) {
-                    Ok(Some(report)) => {
-                        if events.send(Event::Report(seat, incarnation, report)).is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => break None,
-                    Err(error) => break Some(error.to_string()),
-                }
+        let hear = move |heard| {
+            let event = match heard {
+                Heard::Message(report) => Event::Report(seat, incarnation, report),
+                Heard::End(why) => Event::Gone(seat, incarnation, why),
             };
-            // Nobody listens any more when the run is over.
-            let _ = events.send(Event::Gone(seat, incarnation, why));
-        })?;
-        self.process = Some((child, input));
+            events.send(event).is_ok()
+        };
+        self.process = Some(wire::start(&mut command, format!("seat {seat}"), hear)?);
         self.incarnation = incarnation;
         self.state = State::Starting;
         self.stopped = false;

@@ -147,19 +147,7 @@ impl fmt::Display for Summary {
         if !self.timing.is_empty() {
             write!(f, "\n{}", Timing::table(&self.timing))?;
         }
-        if !self.verdict.is_clean() {
-            let Verdict { lost, leaked, mixed_up, refused, stuck, died, violations, .. } = &self.verdict;
-            let ended = if self.verdict.interrupted { "INTERRUPTED" } else { "FAILED" };
-            writeln!(
-                f,
-                "\n{ended} (seed {}): lost {lost}, leaked {leaked}, mixed up {mixed_up}, refused {refused}, stuck {stuck}, \
-                 died {died}, violations {violations}",
-                self.seed
-            )?;
-            for note in &self.verdict.notes {
-                writeln!(f, "  {note}")?;
-            }
-        }
+        self.verdict.describe(f, self.seed)?;
         writeln!(f, "{}", self.last_line())
     }
 }

@@ -1,5 +1,7 @@
 //! What went wrong, counted and described.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// How many descriptions are kept; more are only counted.
@@ -34,6 +36,21 @@ impl Verdict {
         let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes: _, interrupted } = self;
         [lost, leaked, mixed_up, refused, stuck, died, violations].iter().all(|count| **count == 0)
             && !interrupted
+    }
+
+    /// What went wrong, and the seed of the run; nothing when it is clean.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, seed: u64) -> fmt::Result {
+        if self.is_clean() {
+            return Ok(());
+        }
+        let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes, interrupted } = self;
+        let ended = if *interrupted { "INTERRUPTED" } else { "FAILED" };
+        writeln!(
+            f,
+            "\n{ended} (seed {seed}): lost {lost}, leaked {leaked}, mixed up {mixed_up}, refused {refused}, stuck {stuck}, \
+             died {died}, violations {violations}"
+        )?;
+        notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
     }
 
     pub(crate) fn lost(&mut self, text: impl Into<String>) {

@@ -1,17 +1,14 @@
 //! A seat: a place for one member process, which is filled again and again.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::mpsc::Sender;
-use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wire;
+use crate::wire::{self, Heard};
 
 use super::chance::Fate;
 use super::talk::{self, Counts, Report};
@@ -102,32 +99,16 @@ impl Seat {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("tortured").args(arguments);
         command.args(["--seat", &self.index.to_string(), "--incarnation", &self.incarnation.to_string()]);
-        // A group of its own: an interrupt from the terminal is for the director alone.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let (Some(input), Some(output)) = (input, output) else {
-            return Err(io::Error::other("expected pipes to the member, found none"));
-        };
         self.process_number += 1;
         let (seat, number, events) = (self.index, self.process_number, events.clone());
-        let mut output = File::from(OwnedFd::from(output));
-        thread::Builder::new().name(format!("seat {seat}")).spawn(move || {
-            let why = loop {
-                match wire::receive(&mut output) {
-                    Ok(Some(report)) => {
-                        if events.send(Event::Report(seat, number, report)).is_err() {
-                            return;
-                        }
-                    }
-                    Ok(None) => break None,
-                    Err(error) => break Some(error.to_string()),
-                }
+        let hear = move |heard| {
+            let event = match heard {
+                Heard::Message(report) => Event::Report(seat, number, report),
+                Heard::End(why) => Event::Gone(seat, number, why),
             };
-            // Nobody listens any more when the run is over.
-            let _ = events.send(Event::Gone(seat, number, why));
-        })?;
-        self.process = Some((child, input));
+            events.send(event).is_ok()
+        };
+        self.process = Some(wire::start(&mut command, format!("seat {seat}"), hear)?);
         self.state = State::Starting;
         self.pause = None;
         self.dismissed = false;

@@ -141,19 +141,7 @@ impl fmt::Display for Summary {
             self.segments.len(),
             self.segments.join(", ")
         )?;
-        if !self.verdict.is_clean() {
-            let ended = if self.verdict.interrupted { "INTERRUPTED" } else { "FAILED" };
-            let Verdict { lost, leaked, mixed_up, refused, stuck, died, violations, .. } = &self.verdict;
-            writeln!(
-                f,
-                "\n{ended} (seed {}): lost {lost}, leaked {leaked}, mixed up {mixed_up}, refused {refused}, stuck {stuck}, \
-                 died {died}, violations {violations}",
-                self.seed
-            )?;
-            for note in &self.verdict.notes {
-                writeln!(f, "  {note}")?;
-            }
-        }
+        self.verdict.describe(f, self.seed)?;
         writeln!(f, "violations {}", self.violations())
     }
 }
