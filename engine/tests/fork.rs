@@ -78,8 +78,31 @@ fn forked_children_harm_nobody() {
     assert_eq!((report.stats.handles_live, report.stats.members_live), (0, 0));
 }
 
-/// Forks again and again while another thread is in the middle of something; what that thread had locked stays locked
-/// in the child for ever.
+/// Forks so many times and runs `child` in each child, which ends well if it answers true; then raises `over`.
+fn fork_again_and_again(times: u32, over: &AtomicBool, child: impl Fn() -> bool) {
+    for round in 0..times {
+        // SAFETY: the child runs `child`, whose callers say why it may, and ends.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: a clock that ends this process if it waits for a thread that is not there.
+            unsafe { libc::alarm(20) };
+            let well = child();
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { libc::_exit(i32::from(!well)) };
+        }
+        let mut status = 0;
+        // SAFETY: our own child, and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        if status != 0 {
+            over.store(true, Ordering::Relaxed);
+            panic!("the child of round {round} ended with {status:#x}");
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+}
+
+/// Forks while another thread is in the middle of something; what that thread had locked stays locked in the child for
+/// ever, so the child calls what answers without a lock.
 fn fork_while_others_work(me: &Member) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -89,30 +112,14 @@ fn fork_while_others_work(me: &Member) {
                 drop(me.local());
             }
         });
-        for round in 0..300 {
-            // SAFETY: the child calls what answers without a lock, and ends.
-            let pid = unsafe { libc::fork() };
-            if pid == 0 {
-                // SAFETY: a clock that ends this process if it waits for a thread that is not there.
-                unsafe { libc::alarm(20) };
-                let refused =
-                    matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(NotMember::ForkedChild)));
-                let mut local = me.local();
-                let also =
-                    matches!(local.create(KIND, b"x"), Err(CreateError::NotMember(NotMember::ForkedChild)));
-                drop(local);
-                // SAFETY: ends the child without running what belongs to the parent.
-                unsafe { libc::_exit(i32::from(!(refused && also))) };
-            }
-            let mut status = 0;
-            // SAFETY: our own child, and a place for its status.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            if status != 0 {
-                over.store(true, Ordering::Relaxed);
-                panic!("the child of round {round} ended with {status:#x}");
-            }
-        }
-        over.store(true, Ordering::Relaxed);
+        fork_again_and_again(300, &over, || {
+            let refused =
+                matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(NotMember::ForkedChild)));
+            let mut local = me.local();
+            let also =
+                matches!(local.create(KIND, b"x"), Err(CreateError::NotMember(NotMember::ForkedChild)));
+            refused && also
+        });
     });
     say("done", "");
 }
@@ -137,27 +144,12 @@ fn join_while_others_spawn(space: &Space) {
                 }
             });
         }
-        for round in 0..700 {
-            // SAFETY: the child joins, leaves, and ends.
-            let pid = unsafe { libc::fork() };
-            if pid == 0 {
-                // SAFETY: a clock that ends this process if it waits for a thread that is not there.
-                unsafe { libc::alarm(20) };
-                let me = space.join().unwrap();
-                drop(me.create_raw(KIND, b"child's").unwrap());
-                me.leave().unwrap();
-                // SAFETY: ends the child without running what belongs to the parent.
-                unsafe { libc::_exit(0) };
-            }
-            let mut status = 0;
-            // SAFETY: our own child, and a place for its status.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            if status != 0 {
-                over.store(true, Ordering::Relaxed);
-                panic!("the child of round {round} ended with {status:#x}");
-            }
-        }
-        over.store(true, Ordering::Relaxed);
+        fork_again_and_again(700, &over, || {
+            let me = space.join().unwrap();
+            drop(me.create_raw(KIND, b"child's").unwrap());
+            me.leave().unwrap();
+            true
+        });
     });
     say("done", "");
 }
