@@ -3,6 +3,7 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 
 use tenure_segment::LeaseId;
 use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
@@ -138,6 +139,55 @@ impl<'m> Local<'m> {
         held.held.token(&self.shared.slab)
     }
 
+    /// The payload as memory, without a reference to it: for payloads that their holders agree to change by atomic
+    /// operations, for which the slice of [`Local::get`] would be wrong. Valid until the handle is closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::get`].
+    #[inline]
+    pub fn payload(&self, held: &Held) -> Result<NonNull<[u8]>, UseError> {
+        self.shared.lease.check()?;
+        if !self.shared.slab.is_live(held.held) {
+            return Err(stale(held.held));
+        }
+        let data = NonNull::new(held.data.cast_mut()).unwrap_or(NonNull::dangling());
+        Ok(NonNull::slice_from_raw_parts(data, held.len))
+    }
+
+    /// What this process holds already, by its token: for callers that keep tokens only. It is a copy, not one more count.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], in particular `Stale` when this process does not hold it.
+    #[inline]
+    pub fn held(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+        self.shared.lease.check()?;
+        let held = self.shared.slab.held(self.shared.holdings(), token)?;
+        let found = Kind::from_word(self.shared.slab.kind(held).map_err(slab::OpenError::from)?);
+        if found != kind {
+            return Err(OpenHandleError::ForeignKind { expected: kind, found });
+        }
+        self.shared.place(held)
+    }
+
+    /// As [`Local::close`], by token.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], in particular `Stale` when this process does not hold it.
+    #[inline(always)]
+    pub fn close_token(&mut self, token: Token) -> Result<(), OpenHandleError> {
+        self.shared.lease.check()?;
+        let held = self.shared.slab.held(self.shared.holdings(), token)?;
+        // The address is not looked at.
+        let held = Held { held, data: std::ptr::null(), len: 0 };
+        self.shared.close(&mut self.caches, held).map_err(|error| match error {
+            UseError::NotMember(why) => why.into(),
+            UseError::Stale { index, generation } => OpenHandleError::Stale { index, generation },
+        })
+    }
+
     /// Gives back one count; whoever gives back the last one of all processes frees the payload.
     ///
     /// # Errors
@@ -203,6 +253,17 @@ impl<'m> Local<'m> {
     pub fn free_of(&mut self, block: Scratch, owner: LeaseId) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.free_of(self.shared.lease.acquire(), block.offset, owner)?)
+    }
+
+    /// Gives a block of this member up to nobody: it outlives everybody, until
+    /// [`Member::free_pinned`](crate::Member::free_pinned).
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`]; nothing was changed.
+    pub fn pin(&mut self, block: Scratch) -> Result<(), FreeError> {
+        self.shared.lease.check()?;
+        Ok(self.shared.scratch.pin(self.shared.lease.acquire(), block.offset)?)
     }
 
     /// The address of a block in this process.

@@ -39,6 +39,16 @@ impl Member {
         self.shared.lease.id()
     }
 
+    /// Whether this process is the member: false in a forked child and after leaving.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`] says why not.
+    #[inline]
+    pub fn check(&self) -> Result<(), NotMember> {
+        self.shared.lease.check()
+    }
+
     /// Whether the guardian runs, and if not, why.
     #[must_use]
     pub fn doorbell(&self) -> Doorbell {

@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{Geometry, Kind, OpenHandleError, Space};
+use tenure::{Geometry, Kind, OpenHandleError, Space, Token};
 
 const KIND: Kind = Kind::raw(7);
 
@@ -114,4 +114,44 @@ fn locals_are_fast_and_lose_nothing() {
     let report = space.check();
     assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
     assert_eq!(report.stats.handles_claimed + report.stats.blocks_live(), 0);
+}
+
+#[test]
+fn tokens_do_for_what_is_held() {
+    let space = Space::options().anonymous().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let (mut local, others) = (me.local(), other.local());
+    for payload in [&b"in the entry"[..], &[7; 400]] {
+        let token = {
+            let held = local.create(KIND, payload).unwrap();
+            local.token(&held)
+        };
+        let held = local.held(KIND, token).unwrap();
+        assert_eq!(local.get(&held).unwrap(), payload);
+        let memory = local.payload(&held).unwrap();
+        assert_eq!((memory.cast::<u8>().as_ptr().cast_const(), memory.len()), {
+            let bytes = local.get(&held).unwrap();
+            (bytes.as_ptr(), payload.len())
+        });
+        let foreign = local.held(Kind::raw(8), token);
+        assert!(matches!(foreign, Err(OpenHandleError::ForeignKind { .. })), "{foreign:?}");
+        // What somebody else holds is not held by us.
+        assert!(matches!(others.held(KIND, token), Err(OpenHandleError::Stale { .. })));
+        let elsewhere = Token::new(token.space_tag() % 255 + 1, token.generation(), token.index()).unwrap();
+        assert!(matches!(local.held(KIND, elsewhere), Err(OpenHandleError::ForeignSpace { .. })));
+        assert!(matches!(local.close_token(elsewhere), Err(OpenHandleError::ForeignSpace { .. })));
+        let nowhere = Token::new(token.space_tag(), token.generation(), (1 << 20) - 1).unwrap();
+        assert!(matches!(local.close_token(nowhere), Err(OpenHandleError::Stale { .. })));
+        local.open(KIND, token).unwrap();
+        local.close_token(token).unwrap();
+        assert_eq!(local.get(&held).unwrap(), payload);
+        local.close_token(token).unwrap();
+        assert!(matches!(local.close_token(token), Err(OpenHandleError::Stale { .. })));
+        assert!(local.held(KIND, token).is_err() && local.payload(&held).is_err());
+    }
+    let block = local.alloc(Layout::new::<u64>()).unwrap();
+    local.pin(block).unwrap();
+    assert!(local.pin(block).is_err() && local.free(block).is_err());
+    me.free_pinned(block.offset).unwrap();
+    assert_eq!(space.stats().blocks_live() + space.stats().handles_live, 0);
 }

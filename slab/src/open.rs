@@ -127,6 +127,29 @@ impl Slab<'_> {
         }
     }
 
+    /// The count that a token stands for in this process, for callers that keep tokens in place of counts.
+    ///
+    /// Nothing is counted: the result is a copy of what was counted before, as any copy of a [`Held`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::ForeignSpace`]; [`OpenError::Stale`] when this process does not hold it.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free: one load of a private word.
+    #[inline]
+    pub fn held(&self, holdings: &Holdings, token: Token) -> Result<Held, OpenError> {
+        let held = Held::new(token.index(), token.generation());
+        if token.space_tag() != self.space_tag() {
+            return Err(OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() });
+        }
+        if !holdings.local(held.index()).holds(held.generation()) {
+            return Err(self.not_held(holdings, held).into());
+        }
+        Ok(held)
+    }
+
     fn open_checked(
         &self,
         acquire: &Acquire,
