@@ -1,0 +1,9 @@
+//! How the shared library is linked: its name for programs that link with it, and that it stays once it is loaded.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // The number is `TENURE_ABI_VERSION`.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtenure.so.1");
+    // A guardian runs code of this library until its member leaves, and threads run some when they end.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+}

@@ -1,0 +1,225 @@
+//! The types and numbers of the header.
+
+use std::ffi::{c_char, c_void};
+
+use tenure::{Backend, Geometry, Stats};
+
+/// The version of this interface. A program is compiled with that of its header; the library refuses any other.
+pub const TENURE_ABI_VERSION: u32 = 1;
+
+/// A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing.
+pub struct tenure_space {
+    _opaque: [u8; 0],
+}
+
+/// A member of a space: this process, with the right to hold handles and blocks.
+pub struct tenure_member {
+    _opaque: [u8; 0],
+}
+
+/// One thread's access to a member. Handles and blocks are made, used and given back through it.
+pub struct tenure_local {
+    _opaque: [u8; 0],
+}
+
+/// How the memory of a space comes to be: tenure_options.backend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_backend {
+    /// A file in /dev/shm, by name; 0 means the same.
+    TENURE_SHM = 1,
+    /// A file, by path, on tmpfs, ext4, xfs or btrfs. The file is called PATH.BOOT: a reboot starts afresh.
+    TENURE_FILE = 2,
+    /// A sealed memfd without a name, passed on as a file descriptor: tenure_space_fd, tenure_space_attach_fd.
+    TENURE_MEMFD = 3,
+    /// Anonymous shared memory without a name, inherited by forked children.
+    TENURE_ANONYMOUS = 4,
+    /// System V shared memory, by name.
+    TENURE_SYSV = 5,
+    /// Private memory without a name: sharing switched off, same calls.
+    TENURE_PRIVATE = 6,
+}
+
+use tenure_backend::{TENURE_ANONYMOUS, TENURE_FILE, TENURE_MEMFD, TENURE_PRIVATE, TENURE_SHM, TENURE_SYSV};
+
+impl tenure_backend {
+    pub(crate) const fn of(number: u32) -> Option<Backend> {
+        Some(match number {
+            0 | 1 => Backend::Shm,
+            2 => Backend::File,
+            3 => Backend::Memfd,
+            4 => Backend::Anonymous,
+            5 => Backend::SysV,
+            6 => Backend::Private,
+            _ => return None,
+        })
+    }
+
+    const fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Shm => TENURE_SHM,
+            Backend::File => TENURE_FILE,
+            Backend::Memfd => TENURE_MEMFD,
+            Backend::Anonymous => TENURE_ANONYMOUS,
+            Backend::SysV => TENURE_SYSV,
+            Backend::Private => TENURE_PRIVATE,
+        }
+    }
+}
+
+/// In tenure_options.flags: members run no guardian thread. The dead are then recovered when somebody joins, runs out
+/// of something, or calls tenure_recover.
+pub const TENURE_NO_GUARDIAN: u32 = 1;
+/// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
+pub const TENURE_TINY: u32 = 2;
+
+/// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
+/// whatever is found when it exists; any other number must match an existing space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_options {
+    /// TENURE_ABI_VERSION of the caller.
+    pub abi: u32,
+    /// One of enum tenure_backend; 0 is TENURE_SHM.
+    pub backend: u32,
+    /// TENURE_NO_GUARDIAN, TENURE_TINY, or both.
+    pub flags: u32,
+    /// The most members at a time, 1 to 256; 64 by default.
+    pub members: u32,
+    /// Handles, 1 to 1048576; 65536 by default.
+    pub handles: u32,
+    /// Bits of a handle's generation, 4 to 36; 36 by default.
+    pub generation_bits: u32,
+    /// Bytes of scratch memory; 1 GiB by default, of which only what is used costs memory.
+    pub scratch_bytes: u64,
+    /// Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
+    pub unit_bytes: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// What a space is; tenure_space_info.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_info {
+    /// One of enum tenure_backend.
+    pub backend: u32,
+    /// 1 if the call that opened it created it, otherwise 0.
+    pub created: u32,
+    /// The most members at a time.
+    pub members: u32,
+    /// Handles.
+    pub handles: u32,
+    /// Bits of a handle's generation.
+    pub generation_bits: u32,
+    /// Bytes of a unit of scratch.
+    pub unit_bytes: u32,
+    /// Bytes of scratch memory.
+    pub scratch_bytes: u64,
+    /// Bytes of the whole segment, most of them without memory behind them.
+    pub bytes: u64,
+}
+
+impl tenure_info {
+    pub(crate) fn of(space: &tenure::Space) -> Self {
+        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes } = space.geometry();
+        Self {
+            backend: tenure_backend::from(space.backend()) as u32,
+            created: space.created().into(),
+            members: members.into(),
+            handles,
+            generation_bits: generation_bits.into(),
+            unit_bytes,
+            scratch_bytes,
+            bytes: space.bytes(),
+        }
+    }
+}
+
+/// What is in use; tenure_space_stats.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_stats {
+    /// Members; one that died and is not recovered yet counts.
+    pub members_live: u64,
+    /// Handles that somebody holds.
+    pub handles_live: u64,
+    /// Handles claimed ahead by members and not created yet.
+    pub handles_claimed: u64,
+    /// Handles used up.
+    pub handles_retired: u64,
+    /// Handles there are.
+    pub handles_capacity: u64,
+    /// Blocks owned by members.
+    pub blocks_leased: u64,
+    /// Blocks that belong to handles.
+    pub blocks_attached: u64,
+    /// Blocks that only tenure_free_pinned ends.
+    pub blocks_pinned: u64,
+    /// Bytes of those blocks.
+    pub bytes_live: u64,
+    /// Bytes of scratch owned by members, used or not.
+    pub bytes_owned: u64,
+    /// Bytes of scratch with memory behind them.
+    pub bytes_committed: u64,
+    /// Bytes of scratch there are.
+    pub bytes_capacity: u64,
+}
+
+impl From<Stats> for tenure_stats {
+    fn from(stats: Stats) -> Self {
+        Self {
+            members_live: stats.members_live.into(),
+            handles_live: stats.handles_live,
+            handles_claimed: stats.handles_claimed,
+            handles_retired: stats.handles_retired,
+            handles_capacity: stats.handles_capacity,
+            blocks_leased: stats.blocks_leased,
+            blocks_attached: stats.blocks_attached,
+            blocks_pinned: stats.blocks_pinned,
+            bytes_live: stats.bytes_live,
+            bytes_owned: stats.bytes_owned,
+            bytes_committed: stats.bytes_committed,
+            bytes_capacity: stats.bytes_capacity,
+        }
+    }
+}
+
+/// A handle that this process holds once more than before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_handle {
+    /// The number to pass to other processes, and to tenure_close. It keeps nothing alive by itself.
+    pub token: u64,
+    /// The payload, in place, aligned to 16 bytes (to 8 up to 32 bytes of payload). It is immutable, except for kinds
+    /// whose users all agree to change it by atomic operations only. Valid until this process closes the handle for
+    /// the last time.
+    pub data: *mut c_void,
+    /// Bytes of payload.
+    pub size: usize,
+}
+
+/// A block of scratch memory of this member.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_block {
+    /// Its name: the same number in every process of the space.
+    pub offset: u64,
+    /// Where it lies in this process. Valid until the block is freed, resized or attached, or the member leaves.
+    pub data: *mut c_void,
+    /// Bytes that were asked for; from tenure_block_at: bytes that there are.
+    pub size: usize,
+}
+
+/// The ABI version of the library. Any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_abi_version() -> u32 {
+    TENURE_ABI_VERSION
+}
+
+/// The version of the library as text, which lives as long as the process. Any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}

@@ -1,0 +1,148 @@
+//! Handles: creating, opening, closing.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use tenure::{Held, Local, Scratch, Token};
+
+use crate::abi::{tenure_handle, tenure_local};
+use crate::error::Failure;
+use crate::guard::{bytes, guard, out};
+use crate::local::{kind, seat};
+
+const NOTHING: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
+
+#[inline(always)]
+fn describe(local: &Local<'_>, held: &Held) -> Result<tenure_handle, Failure> {
+    let payload = local.payload(held)?;
+    Ok(tenure_handle { token: local.token(held).into(), data: payload.as_ptr().cast(), size: payload.len() })
+}
+
+#[inline(always)]
+pub(crate) fn token(bits: u64) -> Result<Token, Failure> {
+    Ok(Token::try_from(bits)?)
+}
+
+/// Creates a handle of `kind`, a number that the application chooses, with a copy of `size` bytes at `data` (NULL for
+/// none) as its payload. It is held once by this process.
+///
+/// Up to 32 bytes lie with the handle; more take a block of scratch.
+///
+/// Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*handle`, to be given back by tenure_close; otherwise nothing was created and `*handle` is
+/// all zero.
+///
+/// # Safety
+///
+/// `data` is readable for `size` bytes, `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_create(
+    local: *mut tenure_local,
+    kind: u32,
+    data: *const c_void,
+    size: usize,
+    handle: *mut tenure_handle,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { bytes(data.cast(), size, "data") }?;
+        let local = seat(local)?.local();
+        let held = local.create(self::kind(kind), bytes)?;
+        *handle = describe(local, &held)?;
+        Ok(())
+    })
+}
+
+/// As tenure_create, with a block of this member as its payload, of which `size` bytes count; no copy is made. The
+/// block belongs to the handle from now on: it is freed when nobody holds the handle any more.
+///
+/// Threads, fork: as tenure_create. If it fails the block is still the caller's.
+///
+/// # Safety
+///
+/// `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_create_with(
+    local: *mut tenure_local,
+    kind: u32,
+    offset: u64,
+    size: usize,
+    handle: *mut tenure_handle,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+        let local = seat(local)?.local();
+        let block = Scratch { offset, len: size };
+        crate::scratch::fits(local, block)?;
+        let held = local.create_with(self::kind(kind), block)?;
+        *handle = describe(local, &held)?;
+        Ok(())
+    })
+}
+
+/// Opens a handle of `kind` by its token, wherever that came from: afterwards this process holds it once more. What
+/// passed the token must order memory, as pipes, sockets, locks and atomics do.
+///
+/// Threads, fork: as tenure_create.
+///
+/// Returns TENURE_OK and `*handle`, to be given back by tenure_close; otherwise nothing is held and `*handle` is all
+/// zero. TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong
+/// with the token.
+///
+/// # Safety
+///
+/// `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_open(
+    local: *mut tenure_local,
+    kind: u32,
+    token: u64,
+    handle: *mut tenure_handle,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+        let local = seat(local)?.local();
+        let held = local.open(self::kind(kind), self::token(token)?)?;
+        *handle = describe(local, &held)?;
+        Ok(())
+    })
+}
+
+/// The payload of a handle of `kind` that this process holds already. It is not held once more.
+///
+/// Threads, fork: as tenure_create. TENURE_ERR_STALE when this process does not hold it.
+///
+/// # Safety
+///
+/// `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_get(
+    local: *mut tenure_local,
+    kind: u32,
+    token: u64,
+    handle: *mut tenure_handle,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+        let local = seat(local)?.local();
+        let held = local.held(self::kind(kind), self::token(token)?)?;
+        *handle = describe(local, &held)?;
+        Ok(())
+    })
+}
+
+/// Gives back one of the times that this process holds the handle. With the last of all processes the handle and its
+/// payload go.
+///
+/// Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
+/// it.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_close(local: *mut tenure_local, token: u64) -> c_int {
+    guard(|| Ok(seat(local)?.local().close_token(self::token(token)?)?))
+}

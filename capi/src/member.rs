@@ -1,0 +1,155 @@
+//! Members: joining, leaving, recovering.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use tenure::{LeaseId, Member};
+
+use crate::abi::{tenure_member, tenure_space};
+use crate::error::{Failure, fail, tenure_status};
+use crate::guard::{guard, out};
+use crate::registry::{self, Object, Pin};
+use crate::space::space;
+
+/// A member and what its locals need to know.
+pub(crate) struct Membership {
+    pub(crate) member: Member,
+}
+
+impl Object for Membership {
+    const KIND: u64 = 2;
+    const NAME: &'static str = "member";
+}
+
+pub(crate) fn member(pointer: *const tenure_member) -> Result<Pin<Membership>, Failure> {
+    registry::pin(pointer.addr() as u64)
+}
+
+/// A lease as C passes it: `{epoch:56 | index:8}`.
+pub(crate) const fn lease_word(lease: LeaseId) -> u64 {
+    lease.epoch << 8 | lease.index as u64
+}
+
+pub(crate) const fn lease_of(word: u64) -> LeaseId {
+    LeaseId { index: word as u8, epoch: word >> 8 }
+}
+
+/// Becomes a member of the space: recovers what the dead left behind, and starts the guardian thread unless the
+/// options said not to. A process may join more than once.
+///
+/// Threads: any. Fork: a child is no member until it joins by itself, which it may do through the space that it
+/// inherited.
+///
+/// Returns TENURE_OK and `*member`, to be ended by tenure_leave; otherwise `*member` is NULL. TENURE_ERR_FULL when as
+/// many members as the space has leases are alive.
+///
+/// # Safety
+///
+/// `member` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_join(space: *const tenure_space, member: *mut *mut tenure_member) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let member = unsafe { out(member, "member", ptr::null_mut()) }?;
+        let joined = Membership { member: self::space(space)?.join()? };
+        let pointer = registry::insert(Box::new(joined), 0).map_err(|(failure, _)| failure)?;
+        *member = ptr::without_provenance_mut(pointer as usize);
+        Ok(())
+    })
+}
+
+/// Leaves: gives back every handle and block that the member still holds, and its lease. Pointers into the space that
+/// were obtained through it are invalid afterwards: what they point to is no longer mapped.
+///
+/// Threads: any. Fork: in a child of the member's process nothing is done.
+///
+/// Returns TENURE_ERR_IN_USE while locals of it are open or another thread is in a call with it, TENURE_ERR_FORKED in
+/// a forked child, TENURE_ERR_CLOSED if it left already.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_leave(member: *mut tenure_member) -> c_int {
+    guard(|| {
+        let pointer = member.addr() as u64;
+        self::member(member)?.member.check()?;
+        registry::take::<Membership>(pointer)?.free().member.leave()?;
+        Ok(())
+    })
+}
+
+/// The member's lease: a number that tells this membership from any other of the space; for tenure_free_of. Threads:
+/// any.
+///
+/// # Safety
+///
+/// `lease` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_lease(member: *const tenure_member, lease: *mut u64) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let lease = unsafe { out(lease, "lease", 0) }?;
+        *lease = lease_word(self::member(member)?.member.lease());
+        Ok(())
+    })
+}
+
+/// Takes back what dead members held, without waiting for a guardian. `*recovered`, unless it is NULL, is how many
+/// were recovered.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// # Safety
+///
+/// `recovered` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_recover(member: *const tenure_member, recovered: *mut usize) -> c_int {
+    guard(|| {
+        let count = self::member(member)?.member.recover()?;
+        if !recovered.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { recovered.write(count) };
+        }
+        Ok(())
+    })
+}
+
+/// Gives what is idle in this member's caches to everybody, and the memory behind all free scratch to the system;
+/// `*bytes`, unless it is NULL, is how much that was. Locals that are open keep what they have.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// # Safety
+///
+/// `bytes` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u64) -> c_int {
+    guard(|| {
+        let given = self::member(member)?.member.trim()?;
+        if !bytes.is_null() {
+            // SAFETY: the caller's promise.
+            unsafe { bytes.write(given) };
+        }
+        Ok(())
+    })
+}
+
+/// How the member hears of deaths: `*guardian` is 1 if its guardian thread runs, 0 if none was asked for (or the space
+/// is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
+///
+/// # Safety
+///
+/// `guardian` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_guardian(member: *const tenure_member, guardian: *mut c_int) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let guardian = unsafe { out(guardian, "guardian", 0) }?;
+        *guardian = match self::member(member)?.member.doorbell() {
+            tenure::Doorbell::Guardian => 1,
+            tenure::Doorbell::Absent(why) => {
+                fail(tenure_status::TENURE_OK, format_args!("no guardian: {why:?}"));
+                -1
+            }
+            tenure::Doorbell::Off => 0,
+        };
+        Ok(())
+    })
+}

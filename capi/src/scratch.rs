@@ -1,0 +1,192 @@
+//! Scratch memory.
+
+use std::alloc::Layout;
+use std::ffi::c_int;
+use std::ptr;
+
+use tenure::{Local, Scratch};
+
+use crate::abi::{tenure_block, tenure_local};
+use crate::error::{Failure, fail, tenure_status};
+use crate::guard::{guard, out};
+use crate::local::seat;
+use crate::member::lease_of;
+
+const NOTHING: tenure_block = tenure_block { offset: 0, data: ptr::null_mut(), size: 0 };
+
+/// What 0 means: as malloc's.
+const ALIGN_DEFAULT: usize = 16;
+
+#[inline(always)]
+fn layout(size: usize, align: usize) -> Result<Layout, Failure> {
+    let align = if align == 0 { ALIGN_DEFAULT } else { align };
+    Layout::from_size_align(size, align).map_err(|_| no_layout(size, align))
+}
+
+#[cold]
+#[inline(never)]
+fn no_layout(size: usize, align: usize) -> Failure {
+    if align.is_power_of_two() {
+        return fail(
+            tenure_status::TENURE_ERR_TOO_LARGE,
+            format_args!("size: expected at most {}, found {size}", isize::MAX),
+        );
+    }
+    fail(
+        tenure_status::TENURE_ERR_ARGUMENT,
+        format_args!("align: expected 0 or a power of two, found {align}"),
+    )
+}
+
+#[inline(always)]
+fn describe(local: &Local<'_>, block: Scratch) -> tenure_block {
+    tenure_block { offset: block.offset, data: local.address(block).cast(), size: block.len }
+}
+
+/// Whether a block in use starts there and has as many bytes.
+pub(crate) fn fits(local: &Local<'_>, block: Scratch) -> Result<u64, Failure> {
+    let usable = local.usable(block)?;
+    if block.len as u64 > usable {
+        return Err(fail(
+            tenure_status::TENURE_ERR_TOO_LARGE,
+            format_args!("size: expected at most the {usable} bytes of the block, found {}", block.len),
+        ));
+    }
+    Ok(usable)
+}
+
+/// Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are whatever was
+/// there.
+///
+/// Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*block`, to be given back by tenure_free, by attaching it to a handle, or with the member;
+/// otherwise `*block` is all zero. TENURE_ERR_ARGUMENT for 0 bytes.
+///
+/// # Safety
+///
+/// `block` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_alloc(
+    local: *mut tenure_local,
+    size: usize,
+    align: usize,
+    block: *mut tenure_block,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let block = unsafe { out(block, "block", NOTHING) }?;
+        let local = seat(local)?.local();
+        let made = local.alloc(layout(size, align)?)?;
+        *block = describe(local, made);
+        Ok(())
+    })
+}
+
+/// As tenure_alloc, zeroed.
+///
+/// # Safety
+///
+/// As tenure_alloc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_alloc_zeroed(
+    local: *mut tenure_local,
+    size: usize,
+    align: usize,
+    block: *mut tenure_block,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let block = unsafe { out(block, "block", NOTHING) }?;
+        let local = seat(local)?.local();
+        let made = local.alloc_zeroed(layout(size, align)?)?;
+        *block = describe(local, made);
+        Ok(())
+    })
+}
+
+/// Resizes the block at `offset`, in place where that is possible; the first bytes, as many as both sizes have, are
+/// kept.
+///
+/// Threads, fork: as tenure_alloc; any local of the member will do.
+///
+/// Returns TENURE_OK and `*block`, which takes the old one's place; otherwise the old one is as it was and `*block` is
+/// all zero.
+///
+/// # Safety
+///
+/// As tenure_alloc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_realloc(
+    local: *mut tenure_local,
+    offset: u64,
+    size: usize,
+    align: usize,
+    block: *mut tenure_block,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let block = unsafe { out(block, "block", NOTHING) }?;
+        let local = seat(local)?.local();
+        let made = local.realloc(Scratch { offset, len: 0 }, layout(size, align)?)?;
+        *block = describe(local, made);
+        Ok(())
+    })
+}
+
+/// Frees a block of this member.
+///
+/// Threads, fork: as tenure_alloc; any local of the member will do. TENURE_ERR_ALREADY_FREE, TENURE_ERR_NOT_A_BLOCK and
+/// TENURE_ERR_WRONG_OWNER say that nothing was freed, and why.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_free(local: *mut tenure_local, offset: u64) -> c_int {
+    guard(|| Ok(seat(local)?.local().free(Scratch { offset, len: 0 })?))
+}
+
+/// Frees a block of the member that has (or had) `lease`, which passed it to us and does not touch it any more.
+///
+/// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not that member's.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u64) -> c_int {
+    guard(|| Ok(seat(local)?.local().free_of(Scratch { offset, len: 0 }, lease_of(lease))?))
+}
+
+/// Where a block lies in this process and how many bytes it has: for offsets that others passed, who must keep the
+/// block.
+///
+/// Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
+///
+/// # Safety
+///
+/// As tenure_alloc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_block_at(
+    local: *mut tenure_local,
+    offset: u64,
+    block: *mut tenure_block,
+) -> c_int {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let block = unsafe { out(block, "block", NOTHING) }?;
+        let local = seat(local)?.local();
+        let usable = fits(local, Scratch { offset, len: 0 })?;
+        *block = describe(local, Scratch { offset, len: usable as usize });
+        Ok(())
+    })
+}
+
+/// Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
+///
+/// Threads, fork: as tenure_alloc.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_pin(local: *mut tenure_local, offset: u64) -> c_int {
+    guard(|| Ok(seat(local)?.local().pin(Scratch { offset, len: 0 })?))
+}
+
+/// Frees a pinned block, whoever pinned it.
+///
+/// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_free_pinned(local: *mut tenure_local, offset: u64) -> c_int {
+    guard(|| Ok(seat(local)?.membership().member.free_pinned(offset)?))
+}

@@ -1,0 +1,147 @@
+//! The C programs in `tests/c` and `examples`: compiled with the system's compiler as C11, as C++, with
+//! AddressSanitizer and against the static library, without a warning, and run. They check themselves.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{Installed, Name, folder, has, succeed};
+
+const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"];
+
+/// A way to compile.
+struct Variant {
+    name: &'static str,
+    compiler: &'static str,
+    arguments: &'static [&'static str],
+    shared: bool,
+}
+
+const VARIANTS: &[Variant] = &[
+    Variant { name: "c11", compiler: "cc", arguments: &["-std=c11"], shared: true },
+    Variant { name: "static", compiler: "cc", arguments: &["-std=c11"], shared: false },
+    Variant { name: "cxx", compiler: "c++", arguments: &["-x", "c++", "-std=c++17"], shared: true },
+    Variant { name: "asan", compiler: "cc", arguments: &["-std=c11", "-fsanitize=address"], shared: true },
+];
+
+/// What the linker needs beside the source: what pkg-config says where it exists, which is the same.
+fn link_arguments(installed: &Installed, shared: bool) -> Vec<String> {
+    let library = installed.path("lib").display().to_string();
+    let include = format!("-I{}", installed.path("include").display());
+    if !shared {
+        let archive = installed.path("lib/libtenure.a").display().to_string();
+        return [include.as_str(), &archive, "-lgcc_s", "-lpthread", "-ldl", "-lm", "-lrt"]
+            .map(str::to_owned)
+            .to_vec();
+    }
+    let mut arguments = vec![include, format!("-L{library}"), "-ltenure".to_owned()];
+    if has("pkg-config") {
+        let mut ask = Command::new("pkg-config");
+        ask.args(["--cflags", "--libs", "tenure"]).env("PKG_CONFIG_PATH", installed.path("lib/pkgconfig"));
+        let said: Vec<_> = succeed(&mut ask).split_whitespace().map(str::to_owned).collect();
+        assert_eq!(said, arguments);
+        arguments = said;
+    }
+    arguments.push(format!("-Wl,-rpath,{library}"));
+    arguments
+}
+
+fn compile(variant: &Variant, source: &Path, installed: &Installed) -> PathBuf {
+    let program = installed.path(&format!("{}-{}", source.file_stem().unwrap().display(), variant.name));
+    let mut compiler = Command::new(variant.compiler);
+    compiler.args(variant.arguments).args(WARNINGS).arg("-pthread").arg(source).arg("-o").arg(&program);
+    // What follows is no source.
+    compiler.args(["-x", "none"]).args(link_arguments(installed, variant.shared));
+    succeed(&mut compiler);
+    program
+}
+
+/// Whether a variant can be compiled and run here at all, by a program that does nothing.
+fn works(variant: &Variant, installed: &Installed) -> bool {
+    let source = installed.path("nothing.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let program = installed.path(&format!("nothing-{}", variant.name));
+    let mut compiler = Command::new(variant.compiler);
+    compiler.args(variant.arguments).arg(&source).arg("-o").arg(&program);
+    compiler.output().is_ok_and(|output| output.status.success())
+        && Command::new(&program).output().is_ok_and(|output| output.status.success())
+}
+
+/// Runs `source` in every variant, with `arguments` after a name that nobody uses.
+fn run(source: &str, said: &str) {
+    if !has("cc") {
+        println!("SKIPPED: {source}: no C compiler (cc)");
+        return;
+    }
+    let installed = Installed::new();
+    for variant in VARIANTS {
+        if !works(variant, &installed) {
+            println!("SKIPPED: {source} as {}: {} cannot", variant.name, variant.compiler);
+            continue;
+        }
+        let program = compile(variant, &folder().join(source), &installed);
+        let name = Name::new(variant.name);
+        let mut program = Command::new(program);
+        if source == "tests/c/forks.c" {
+            // What the guardian's thread had on its stack is lost in a child, where that thread is not.
+            program.env("ASAN_OPTIONS", "detect_leaks=0");
+        }
+        let output = succeed(program.arg(&name.0));
+        assert!(output.contains(said), "{source} as {}: {output}", variant.name);
+    }
+}
+
+#[test]
+fn everything_on_every_backend() {
+    run("tests/c/whole.c", "whole: ok");
+}
+
+#[test]
+fn bad_input_is_an_error() {
+    run("tests/c/bad_input.c", "bad input: ok");
+}
+
+#[test]
+fn forked_children_are_no_members() {
+    run("tests/c/forks.c", "forks: ok");
+}
+
+#[test]
+fn two_programs_and_a_killed_one() {
+    run("tests/c/processes.c", "processes: ok");
+}
+
+#[test]
+fn the_example_says_hello() {
+    if !has("cc") {
+        println!("SKIPPED: examples/hello.c: no C compiler (cc)");
+        return;
+    }
+    let installed = Installed::new();
+    let program = compile(&VARIANTS[0], &folder().join("examples/hello.c"), &installed);
+    let name = Name::new("hello");
+    let hello = || {
+        let mut command = Command::new(&program);
+        command.env("HELLO_SPACE", &name.0);
+        command
+    };
+    // Its input is ours: it ends when we do.
+    let mut first = hello().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(first.stdout.take().unwrap());
+    let mut token = String::new();
+    output.read_line(&mut token).unwrap();
+    for _ in 0..2 {
+        let said = succeed(hello().arg(token.trim()));
+        assert_eq!(said, "hello from another process\n");
+    }
+    drop(first.stdin.take());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "2 visits\n");
+    assert!(first.wait().unwrap().success());
+    // Nobody holds it any more.
+    let late = hello().arg(token.trim()).output().unwrap();
+    assert!(String::from_utf8_lossy(&late.stderr).contains("stale"), "{late:?}");
+}

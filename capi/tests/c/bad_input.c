@@ -1,0 +1,444 @@
+/* Whatever is passed: an error that says what was expected and found, and an unharmed space. */
+#define _GNU_SOURCE 1
+#include "expect.h"
+
+#include <pthread.h>
+#include <stdint.h>
+
+enum { KIND = 7 };
+
+static tenure_space *space;
+static tenure_member *member;
+static tenure_local *local;
+
+static void nulls(void)
+{
+    tenure_options options = TENURE_OPTIONS_INIT;
+    tenure_space *no_space = NULL;
+    tenure_member *no_member = NULL;
+    tenure_local *no_local = NULL;
+    tenure_handle handle;
+    tenure_block block;
+    tenure_info info;
+    tenure_stats stats;
+    uint64_t number;
+    int integer;
+    options.backend = TENURE_PRIVATE;
+    const int null = TENURE_ERR_NULL;
+
+    EXPECT(null, tenure_space_open(NULL, NULL, &no_space));
+    EXPECT(null, tenure_space_open(&options, NULL, NULL));
+    options.backend = TENURE_SHM;
+    EXPECT(null, tenure_space_open(&options, NULL, &no_space));
+    EXPECT(null, tenure_space_attach(&options, NULL, &no_space));
+    EXPECT(null, tenure_space_attach(&options, "name", NULL));
+    EXPECT(null, tenure_space_attach_fd(&options, 0, NULL));
+    EXPECT(null, tenure_space_close(NULL));
+    EXPECT(null, tenure_space_info(NULL, &info));
+    EXPECT(null, tenure_space_info(space, NULL));
+    EXPECT(null, tenure_space_fd(NULL, &integer));
+    EXPECT(null, tenure_space_fd(space, NULL));
+    EXPECT(null, tenure_space_path(NULL, NULL, 0, NULL));
+    EXPECT(null, tenure_space_path(space, NULL, 0, NULL));
+    EXPECT(null, tenure_space_path(space, NULL, 100, NULL));
+    EXPECT(null, tenure_space_stats(NULL, &stats));
+    EXPECT(null, tenure_space_stats(space, NULL));
+    EXPECT(null, tenure_space_check(NULL, NULL, 0, NULL, NULL));
+    OK(tenure_space_check(space, NULL, 100, NULL, NULL));
+    EXPECT(null, tenure_space_remove(TENURE_SHM, NULL, 0));
+    EXPECT(null, tenure_join(NULL, &no_member));
+    EXPECT(null, tenure_join(space, NULL));
+    EXPECT(null, tenure_leave(NULL));
+    EXPECT(null, tenure_lease(NULL, &number));
+    EXPECT(null, tenure_lease(member, NULL));
+    EXPECT(null, tenure_recover(NULL, NULL));
+    OK(tenure_recover(member, NULL));
+    EXPECT(null, tenure_trim(NULL, NULL));
+    OK(tenure_trim(member, NULL));
+    EXPECT(null, tenure_guardian(NULL, &integer));
+    EXPECT(null, tenure_guardian(member, NULL));
+    EXPECT(null, tenure_local_open(NULL, &no_local));
+    EXPECT(null, tenure_local_open(member, NULL));
+    EXPECT(null, tenure_local_close(NULL));
+    EXPECT(null, tenure_create(NULL, KIND, "x", 1, &handle));
+    EXPECT(null, tenure_create(local, KIND, NULL, 1, &handle));
+    EXPECT(null, tenure_create(local, KIND, "x", 1, NULL));
+    EXPECT(null, tenure_create_with(NULL, KIND, 0, 1, &handle));
+    EXPECT(null, tenure_create_with(local, KIND, 0, 1, NULL));
+    EXPECT(null, tenure_open(NULL, KIND, 1, &handle));
+    EXPECT(null, tenure_open(local, KIND, 1, NULL));
+    EXPECT(null, tenure_get(NULL, KIND, 1, &handle));
+    EXPECT(null, tenure_get(local, KIND, 1, NULL));
+    EXPECT(null, tenure_close(NULL, 1));
+    EXPECT(null, tenure_alloc(NULL, 1, 0, &block));
+    EXPECT(null, tenure_alloc(local, 1, 0, NULL));
+    EXPECT(null, tenure_alloc_zeroed(NULL, 1, 0, &block));
+    EXPECT(null, tenure_alloc_zeroed(local, 1, 0, NULL));
+    EXPECT(null, tenure_realloc(NULL, 0, 1, 0, &block));
+    EXPECT(null, tenure_realloc(local, 0, 1, 0, NULL));
+    EXPECT(null, tenure_free(NULL, 0));
+    EXPECT(null, tenure_free_of(NULL, 0, 0));
+    EXPECT(null, tenure_block_at(NULL, 0, &block));
+    EXPECT(null, tenure_block_at(local, 0, NULL));
+    EXPECT(null, tenure_pin(NULL, 0));
+    EXPECT(null, tenure_free_pinned(NULL, 0));
+    EXPECT(null, tenure_word_load(NULL, KIND, 1, 0, &number));
+    EXPECT(null, tenure_word_load(local, KIND, 1, 0, NULL));
+    EXPECT(null, tenure_word_store(NULL, KIND, 1, 0, 0));
+    EXPECT(null, tenure_word_add(NULL, KIND, 1, 0, 0, NULL));
+    EXPECT(null, tenure_word_exchange(NULL, KIND, 1, 0, &number, 0, &integer));
+    EXPECT(null, tenure_word_exchange(local, KIND, 1, 0, NULL, 0, &integer));
+    EXPECT(null, tenure_word_exchange(local, KIND, 1, 0, &number, 0, NULL));
+    HOLDS(strlen(tenure_last_error()) > 0);
+}
+
+static void options(void)
+{
+    tenure_options good = TENURE_OPTIONS_INIT, bad;
+    tenure_space *none = (tenure_space *)1;
+    good.backend = TENURE_PRIVATE;
+    bad = good;
+    bad.abi = TENURE_ABI_VERSION + 1;
+    EXPECT(TENURE_ERR_ABI, tenure_space_open(&bad, NULL, &none));
+    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 1, found 2") != NULL);
+    EXPECT(TENURE_ERR_ABI, tenure_space_attach(&bad, "name", &none));
+    EXPECT(TENURE_ERR_ABI, tenure_space_attach_fd(&bad, 0, &none));
+    /* What is not initialised is of ABI version 0. */
+    memset(&bad, 0, sizeof bad);
+    EXPECT(TENURE_ERR_ABI, tenure_space_open(&bad, NULL, &none));
+    struct {
+        uint32_t *field, value;
+        int status;
+    } cases[] = {
+        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 4, TENURE_ERR_ARGUMENT },
+        { &bad.reserved, 1, TENURE_ERR_ARGUMENT },      { &bad.members, 257, TENURE_ERR_GEOMETRY },
+        { &bad.members, 65536, TENURE_ERR_ARGUMENT },   { &bad.handles, (1 << 20) + 1, TENURE_ERR_GEOMETRY },
+        { &bad.generation_bits, 3, TENURE_ERR_GEOMETRY }, { &bad.generation_bits, 256, TENURE_ERR_ARGUMENT },
+        { &bad.unit_bytes, 5000, TENURE_ERR_GEOMETRY },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bad = good;
+        *cases[i].field = cases[i].value;
+        EXPECT(cases[i].status, tenure_space_open(&bad, NULL, &none));
+        HOLDS(none == NULL);
+    }
+    bad = good;
+    bad.scratch_bytes = UINT64_MAX;
+    EXPECT(TENURE_ERR_GEOMETRY, tenure_space_open(&bad, NULL, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_space_open(&good, "private spaces have no name", &none));
+    EXPECT(TENURE_ERR_UNSUPPORTED, tenure_space_attach(&good, "x", &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_space_attach_fd(&good, -1, &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_space_attach_fd(&good, 987, &none));
+    EXPECT(TENURE_ERR_UNSUPPORTED, tenure_space_attach_fd(&good, 2, &none));
+    good.backend = TENURE_SHM;
+    EXPECT(TENURE_ERR_NAME, tenure_space_open(&good, "", &none));
+    EXPECT(TENURE_ERR_NAME, tenure_space_open(&good, "../up", &none));
+    EXPECT(TENURE_ERR_NAME, tenure_space_open(&good, "no utf-8: \xff", &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_space_attach(&good, "test-nobody-made-this", &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_space_remove(TENURE_SHM, "test-nobody-made-this", 1));
+    EXPECT(TENURE_ERR_UNSUPPORTED, tenure_space_remove(TENURE_PRIVATE, "x", 1));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_space_remove(9, "x", 1));
+}
+
+static void buffers(void)
+{
+    char path[200], cut[4] = "???";
+    size_t needed = 0;
+    int fd;
+    tenure_options priv = TENURE_OPTIONS_INIT;
+    tenure_space *other;
+    OK(tenure_space_path(space, NULL, 0, &needed));
+    HOLDS(needed > 10 && needed < sizeof path);
+    EXPECT(TENURE_ERR_BUFFER, tenure_space_path(space, cut, sizeof cut, &needed));
+    HOLDS(strlen(cut) == 3 && cut[0] == '/');
+    EXPECT(TENURE_ERR_BUFFER, tenure_space_path(space, path, needed - 1, NULL));
+    OK(tenure_space_path(space, path, needed, NULL));
+    HOLDS(strlen(path) + 1 == needed);
+    OK(tenure_space_check(space, cut, 1, NULL, NULL));
+    HOLDS(cut[0] == 0);
+    priv.backend = TENURE_PRIVATE;
+    OK(tenure_space_open(&priv, NULL, &other));
+    EXPECT(TENURE_ERR_UNSUPPORTED, tenure_space_path(other, path, sizeof path, NULL));
+    EXPECT(TENURE_ERR_UNSUPPORTED, tenure_space_fd(other, &fd));
+    HOLDS(fd == -1);
+    OK(tenure_space_close(other));
+}
+
+static void tokens(void)
+{
+    tenure_options options = TENURE_OPTIONS_INIT;
+    tenure_space *elsewhere;
+    tenure_member *stranger;
+    tenure_local *theirs;
+    tenure_handle handle, foreign, none;
+    uint64_t value = 9;
+    options.backend = TENURE_MEMFD;
+    options.flags = TENURE_TINY;
+    OK(tenure_create(local, KIND, "12345678", 8, &handle));
+    memset(&none, 'x', sizeof none);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_open(local, KIND + 1, handle.token, &none));
+    HOLDS(none.token == 0 && none.data == NULL && none.size == 0);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_get(local, KIND + 1, handle.token, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_word_load(local, KIND + 1, handle.token, 0, &value));
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_open(local, KIND, 0, &none));
+    /* A generation and an index that nobody was given. */
+    EXPECT(TENURE_ERR_FORGED, tenure_open(local, KIND, handle.token + (1 << 24), &none));
+    EXPECT(TENURE_ERR_FORGED, tenure_open(local, KIND, handle.token | 0xfffff, &none));
+    EXPECT(TENURE_ERR_STALE, tenure_close(local, handle.token + (1 << 24)));
+    EXPECT(TENURE_ERR_STALE, tenure_close(local, handle.token | 0xfffff));
+    /* One token in 255 of another space looks like one of ours. */
+    do {
+        OK(tenure_space_open(&options, NULL, &elsewhere));
+        OK(tenure_join(elsewhere, &stranger));
+        OK(tenure_local_open(stranger, &theirs));
+        OK(tenure_create(theirs, KIND, "other", 5, &foreign));
+        if (foreign.token >> 56 != handle.token >> 56)
+            break;
+        OK(tenure_local_close(theirs));
+        OK(tenure_leave(stranger));
+        OK(tenure_space_close(elsewhere));
+    } while (1);
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_open(local, KIND, foreign.token, &none));
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_get(local, KIND, foreign.token, &none));
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_close(local, foreign.token));
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_word_add(local, KIND, foreign.token, 0, 1, &value));
+    OK(tenure_close(theirs, foreign.token));
+    expect_unharmed(elsewhere, 0, 0);
+    OK(tenure_local_close(theirs));
+    OK(tenure_leave(stranger));
+    OK(tenure_space_close(elsewhere));
+
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_word_load(local, KIND, handle.token, 1, &value));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_word_store(local, KIND, handle.token, 8, 1));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_word_store(local, KIND, handle.token, SIZE_MAX - 7, 1));
+    OK(tenure_close(local, handle.token));
+    EXPECT(TENURE_ERR_STALE, tenure_word_load(local, KIND, handle.token, 0, &value));
+    for (uint64_t i = 1, token = handle.token; i < 20000; i++) {
+        token = token * 6364136223846793005u + i;
+        HOLDS(tenure_open(local, KIND, token, &none) < 0 && tenure_close(local, token) < 0);
+    }
+    expect_unharmed(space, 0, 0);
+}
+
+static void blocks(void)
+{
+    tenure_block block, none;
+    tenure_handle handle;
+    memset(&none, 'x', sizeof none);
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_alloc(local, 0, 0, &none));
+    HOLDS(none.data == NULL && none.offset == 0 && none.size == 0);
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_alloc(local, 8, 3, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_alloc(local, 8, 1 << 20, &none));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_alloc(local, SIZE_MAX, 0, &none));
+    HOLDS(tenure_alloc(local, SIZE_MAX / 2 - 100, 0, &none) < 0);
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_alloc(local, 1 << 28, 0, &none));
+    OK(tenure_alloc(local, 700 << 10, 0, &block));
+    EXPECT(TENURE_ERR_EXHAUSTED, tenure_alloc(local, 700 << 10, 0, &none));
+    OK(tenure_free(local, block.offset));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_create(local, KIND, "x", SIZE_MAX, &handle));
+    OK(tenure_alloc(local, 100, 0, &block));
+    memset(block.data, 'b', 100);
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_realloc(local, block.offset, 0, 0, &none));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_realloc(local, block.offset, 1 << 28, 0, &none));
+    EXPECT(TENURE_ERR_EXHAUSTED, tenure_realloc(local, block.offset, (1 << 20) - 5000, 0, &none));
+    HOLDS(((char *)block.data)[99] == 'b');
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_create_with(local, KIND, block.offset, 5000, &handle));
+    EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_create_with(local, KIND, block.offset + 1, 5, &handle));
+    const uint64_t nowhere[] = { block.offset + 1, block.offset + 16, UINT64_MAX, 1ull << 40, 3 };
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
+        uint64_t at = nowhere[i];
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_free(local, at));
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_free_of(local, at, 256));
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_realloc(local, at, 5, 0, &none));
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_block_at(local, at, &none));
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_pin(local, at));
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_free_pinned(local, at));
+    }
+    OK(tenure_free(local, block.offset));
+    EXPECT(TENURE_ERR_ALREADY_FREE, tenure_free(local, block.offset));
+    EXPECT(TENURE_ERR_ALREADY_FREE, tenure_block_at(local, block.offset, &none));
+    EXPECT(TENURE_ERR_ALREADY_FREE, tenure_realloc(local, block.offset, 5, 0, &none));
+    EXPECT(TENURE_ERR_ALREADY_FREE, tenure_pin(local, block.offset));
+    HOLDS(tenure_create_with(local, KIND, block.offset, 5, &handle) < 0);
+    expect_unharmed(space, 0, 0);
+}
+
+static void exhaustion(void)
+{
+    tenure_handle handles[64];
+    tenure_member *members[8];
+    int count = 0;
+    while (tenure_create(local, KIND, "x", 1, &handles[count]) == TENURE_OK)
+        HOLDS(++count < 64);
+    EXPECT(TENURE_ERR_EXHAUSTED, tenure_create(local, KIND, "x", 1, &handles[count]));
+    HOLDS(count == 48);
+    while (count)
+        OK(tenure_close(local, handles[--count].token));
+    while (tenure_join(space, &members[count]) == TENURE_OK)
+        HOLDS(++count < 8);
+    EXPECT(TENURE_ERR_FULL, tenure_join(space, &members[count]));
+    HOLDS(count == 3 && members[count] == NULL);
+    while (count)
+        OK(tenure_leave(members[--count]));
+    expect_unharmed(space, 0, 0);
+}
+
+/* Every call with something that is not an open object of its type. */
+static void space_calls(void *wrong, int status)
+{
+    tenure_space *no_space = (tenure_space *)wrong;
+    tenure_member *joined;
+    tenure_stats stats;
+    tenure_info info;
+    int integer;
+    EXPECT(status, tenure_join(no_space, &joined));
+    EXPECT(status, tenure_space_stats(no_space, &stats));
+    EXPECT(status, tenure_space_info(no_space, &info));
+    EXPECT(status, tenure_space_fd(no_space, &integer));
+    EXPECT(status, tenure_space_path(no_space, NULL, 0, NULL));
+    EXPECT(status, tenure_space_check(no_space, NULL, 0, NULL, NULL));
+    EXPECT(status, tenure_space_close(no_space));
+}
+
+static void member_calls(void *wrong, int status)
+{
+    tenure_member *no_member = (tenure_member *)wrong;
+    tenure_local *opened;
+    uint64_t number;
+    int integer;
+    EXPECT(status, tenure_lease(no_member, &number));
+    EXPECT(status, tenure_recover(no_member, NULL));
+    EXPECT(status, tenure_trim(no_member, NULL));
+    EXPECT(status, tenure_guardian(no_member, &integer));
+    EXPECT(status, tenure_local_open(no_member, &opened));
+    EXPECT(status, tenure_leave(no_member));
+}
+
+static void local_calls(void *wrong, int status)
+{
+    tenure_local *no_local = (tenure_local *)wrong;
+    /* Looked at only after the local. */
+    const uint64_t token = 1ull << 60;
+    tenure_handle handle;
+    tenure_block block;
+    uint64_t number = 0;
+    int integer;
+    EXPECT(status, tenure_create(no_local, KIND, "x", 1, &handle));
+    EXPECT(status, tenure_create_with(no_local, KIND, 0, 1, &handle));
+    EXPECT(status, tenure_open(no_local, KIND, token, &handle));
+    EXPECT(status, tenure_get(no_local, KIND, token, &handle));
+    EXPECT(status, tenure_close(no_local, token));
+    EXPECT(status, tenure_alloc(no_local, 1, 0, &block));
+    EXPECT(status, tenure_alloc_zeroed(no_local, 1, 0, &block));
+    EXPECT(status, tenure_realloc(no_local, 0, 1, 0, &block));
+    EXPECT(status, tenure_free(no_local, 0));
+    EXPECT(status, tenure_free_of(no_local, 0, 0));
+    EXPECT(status, tenure_block_at(no_local, 0, &block));
+    EXPECT(status, tenure_pin(no_local, 0));
+    EXPECT(status, tenure_free_pinned(no_local, 0));
+    EXPECT(status, tenure_word_load(no_local, KIND, token, 0, &number));
+    EXPECT(status, tenure_word_store(no_local, KIND, token, 0, 0));
+    EXPECT(status, tenure_word_add(no_local, KIND, token, 0, 0, &number));
+    EXPECT(status, tenure_word_exchange(no_local, KIND, token, 0, &number, 0, &integer));
+    EXPECT(status, tenure_local_close(no_local));
+}
+
+static void calls_with(void *wrong)
+{
+    if (wrong != (void *)space)
+        space_calls(wrong, TENURE_ERR_CLOSED);
+    if (wrong != (void *)member)
+        member_calls(wrong, TENURE_ERR_CLOSED);
+    if (wrong != (void *)local)
+        local_calls(wrong, TENURE_ERR_CLOSED);
+}
+
+static void closed(void)
+{
+    tenure_options options = TENURE_OPTIONS_INIT;
+    tenure_space *old_space;
+    tenure_member *old_member;
+    tenure_local *old_local;
+    options.backend = TENURE_PRIVATE;
+    OK(tenure_space_open(&options, NULL, &old_space));
+    OK(tenure_join(old_space, &old_member));
+    OK(tenure_local_open(old_member, &old_local));
+    OK(tenure_local_close(old_local));
+    OK(tenure_leave(old_member));
+    OK(tenure_space_close(old_space));
+    /* Also when others took their places. */
+    for (int round = 0; round < 3; round++) {
+        tenure_space *next;
+        calls_with(old_space);
+        calls_with(old_member);
+        calls_with(old_local);
+        OK(tenure_space_open(&options, NULL, &next));
+        HOLDS(next != old_space);
+        calls_with(old_space);
+        OK(tenure_space_close(next));
+    }
+    /* Of another type, or nothing at all. */
+    calls_with(space);
+    calls_with(member);
+    calls_with(local);
+    calls_with(&options);
+    calls_with((void *)1);
+    calls_with((void *)UINTPTR_MAX);
+    expect_unharmed(space, 0, 0);
+}
+
+static void *other_thread(void *nothing)
+{
+    tenure_local *mine;
+    tenure_block block;
+    (void)nothing;
+    local_calls(local, TENURE_ERR_WRONG_THREAD);
+    /* Left open: closed when the thread ends. */
+    OK(tenure_local_open(member, &mine));
+    OK(tenure_alloc(mine, 64, 0, &block));
+    OK(tenure_free(mine, block.offset));
+    return mine;
+}
+
+static void threads(void)
+{
+    pthread_t thread;
+    void *theirs;
+    HOLDS(pthread_create(&thread, NULL, other_thread, NULL) == 0);
+    HOLDS(pthread_join(thread, &theirs) == 0);
+    calls_with(theirs);
+    expect_unharmed(space, 0, 0);
+}
+
+int main(int argc, char **argv)
+{
+    tenure_options tiny = TENURE_OPTIONS_INIT;
+    HOLDS(argc == 2); /* a name that nobody else uses */
+    die_with_parent();
+    tiny.flags = TENURE_TINY;
+    tiny.handles = 48;
+    tiny.scratch_bytes = 1 << 20;
+    tiny.unit_bytes = 1 << 16;
+    OK(tenure_space_open(&tiny, argv[1], &space));
+    OK(tenure_join(space, &member));
+    OK(tenure_local_open(member, &local));
+    HOLDS(tenure_last_error()[0] == 0);
+    HOLDS(strcmp(tenure_strerror(TENURE_OK), "ok") == 0 && strcmp(tenure_strerror(-99), "unknown status") == 0);
+    nulls();
+    options();
+    buffers();
+    tokens();
+    blocks();
+    exhaustion();
+    closed();
+    threads();
+    expect_unharmed(space, 0, 0);
+    EXPECT(TENURE_ERR_IN_USE, tenure_space_remove(TENURE_SHM, argv[1], 0));
+    EXPECT(TENURE_ERR_IN_USE, tenure_leave(member));
+    OK(tenure_local_close(local));
+    OK(tenure_leave(member));
+    OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
+    OK(tenure_space_close(space));
+    puts("bad input: ok");
+    return 0;
+}

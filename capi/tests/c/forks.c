@@ -1,0 +1,104 @@
+/* A forked child is no member: its calls are refused and harm nothing. It may join by itself. */
+#define _GNU_SOURCE 1
+#include "expect.h"
+
+enum { KIND = 7 };
+
+static tenure_space *space;
+static tenure_member *member;
+static tenure_local *local;
+static tenure_handle handle;
+static tenure_block block;
+
+static void inherited(void)
+{
+    const int forked = TENURE_ERR_FORKED;
+    tenure_local *other;
+    tenure_handle none;
+    tenure_block no_block;
+    uint64_t number = 0;
+    int integer;
+    EXPECT(forked, tenure_recover(member, NULL));
+    EXPECT(forked, tenure_trim(member, NULL));
+    EXPECT(forked, tenure_local_open(member, &other));
+    EXPECT(forked, tenure_create(local, KIND, "x", 1, &none));
+    EXPECT(forked, tenure_create_with(local, KIND, block.offset, 1, &none));
+    EXPECT(forked, tenure_open(local, KIND, handle.token, &none));
+    EXPECT(forked, tenure_get(local, KIND, handle.token, &none));
+    EXPECT(forked, tenure_close(local, handle.token));
+    EXPECT(forked, tenure_word_load(local, KIND, handle.token, 0, &number));
+    EXPECT(forked, tenure_word_store(local, KIND, handle.token, 0, 1));
+    EXPECT(forked, tenure_word_add(local, KIND, handle.token, 0, 1, &number));
+    EXPECT(forked, tenure_word_exchange(local, KIND, handle.token, 0, &number, 1, &integer));
+    EXPECT(forked, tenure_alloc(local, 64, 0, &no_block));
+    EXPECT(forked, tenure_alloc_zeroed(local, 64, 0, &no_block));
+    EXPECT(forked, tenure_realloc(local, block.offset, 640, 0, &no_block));
+    EXPECT(forked, tenure_free(local, block.offset));
+    EXPECT(forked, tenure_free_of(local, block.offset, 256));
+    EXPECT(forked, tenure_block_at(local, block.offset, &no_block));
+    EXPECT(forked, tenure_pin(local, block.offset));
+    EXPECT(forked, tenure_free_pinned(local, block.offset));
+    EXPECT(forked, tenure_local_close(local));
+    EXPECT(forked, tenure_leave(member));
+    HOLDS(strstr(tenure_last_error(), "forked child") != NULL);
+}
+
+static void by_itself(void)
+{
+    tenure_member *child;
+    tenure_local *mine;
+    tenure_handle opened;
+    tenure_stats stats;
+    OK(tenure_space_stats(space, &stats));
+    HOLDS(stats.members_live == 1 && stats.handles_live == 1);
+    OK(tenure_join(space, &child));
+    OK(tenure_local_open(child, &mine));
+    OK(tenure_open(mine, KIND, handle.token, &opened));
+    HOLDS(opened.size == 8 && memcmp(opened.data, "parent's", 8) == 0);
+    EXPECT(TENURE_ERR_WRONG_OWNER, tenure_free(mine, block.offset));
+    OK(tenure_close(mine, handle.token));
+    OK(tenure_local_close(mine));
+    OK(tenure_leave(child));
+    OK(tenure_space_close(space));
+}
+
+int main(int argc, char **argv)
+{
+    static const uint32_t backends[] = { TENURE_SHM, TENURE_MEMFD, TENURE_ANONYMOUS };
+    HOLDS(argc == 2); /* a name that nobody else uses */
+    die_with_parent();
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        tenure_options options = TENURE_OPTIONS_INIT;
+        options.backend = backends[i];
+        options.members = 4;
+        options.scratch_bytes = 1 << 20;
+        OK(tenure_space_open(&options, backends[i] == TENURE_SHM ? argv[1] : NULL, &space));
+        OK(tenure_join(space, &member));
+        OK(tenure_local_open(member, &local));
+        OK(tenure_create(local, KIND, "parent's", 8, &handle));
+        OK(tenure_alloc(local, 64, 0, &block));
+        memset(block.data, 'b', 64);
+        pid_t child = fork();
+        if (child == 0) {
+            die_with_parent();
+            inherited();
+            by_itself();
+            /* By exit, so that what runs at the end of a thread and of a process runs here. */
+            exit(0);
+        }
+        expect_end(child, 0);
+        expect_unharmed(space, 1, 1);
+        HOLDS(memcmp(handle.data, "parent's", 8) == 0);
+        for (int j = 0; j < 64; j++)
+            HOLDS(((char *)block.data)[j] == 'b');
+        OK(tenure_free(local, block.offset));
+        OK(tenure_close(local, handle.token));
+        OK(tenure_local_close(local));
+        OK(tenure_leave(member));
+        expect_unharmed(space, 0, 0);
+        OK(tenure_space_close(space));
+    }
+    OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
+    puts("forks: ok");
+    return 0;
+}

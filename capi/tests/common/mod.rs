@@ -1,0 +1,68 @@
+//! What the tests of other languages have in common: where things are, and running programs that end with the test.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tenure::{Backend, Space};
+
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// Where cargo put the libraries of this build: beside this test's program.
+pub(crate) fn built() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+/// A folder with the C interface installed under it, removed at the end.
+pub(crate) struct Installed(tempfile::TempDir);
+
+impl Installed {
+    pub(crate) fn new() -> Self {
+        let prefix = tempfile::tempdir().unwrap();
+        let mut install = Command::new(folder().join("install"));
+        install.arg("--prefix").arg(prefix.path()).arg("--from").arg(built());
+        succeed(&mut install);
+        Self(prefix)
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.0.path().join(below)
+    }
+}
+
+/// Whether a program is there to be run.
+pub(crate) fn has(program: &str) -> bool {
+    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// Runs a program and expects that it ends well; what it says is part of the failure.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}\n{text}\n{errors}", output.status);
+    text
+}
+
+/// A name that nobody else uses. Whatever space has it at the end is removed, also when the test fails.
+pub(crate) struct Name(pub(crate) String);
+
+impl Name {
+    pub(crate) fn new(tag: &str) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("test-{}-{count}-{tag}", std::process::id()))
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = Space::remove(Backend::Shm, &self.0, true);
+        let _ = Space::remove(Backend::SysV, &self.0, true);
+        let _ = Space::remove(Backend::File, &format!("/tmp/tenure-{}", self.0), true);
+    }
+}
