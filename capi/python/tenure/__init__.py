@@ -1,0 +1,452 @@
+"""Handles and scratch memory shared by the processes of one machine, with no daemon and no lock.
+
+    import tenure
+
+    with tenure.Space.open("myapp") as space, space.join() as me:
+        handle = me.create(KIND, b"an object")         # lives as long as some process holds it
+        send(handle.token)                              # a number, to be passed by any means
+
+        with me.open(KIND, token) as handle:            # in another process
+            print(bytes(handle.data))                   # a memoryview: nothing was copied
+        with me.alloc(4096) as block:                   # freed at the end, or when the process dies
+            block.data[:5] = b"hello"
+
+Threads share a member; each gets a cache of its own with its first call. Views of a handle or block cannot be used once
+it is closed: closing it raises BufferError while slices or arrays made of its `data` exist.
+
+A forked child (os.fork, or multiprocessing's "fork") is not the member that its parent is: calls with what it inherited
+raise ForkedChild and its `data` are released. Slices of them, which Python cannot find, must not be touched there. The
+child may join by itself, through the space that it inherited. Children that are spawned attach to the space by name, or
+by a file descriptor passed to them.
+"""
+
+import os
+import sys
+import threading
+import weakref
+from ctypes import byref, c_char, c_int, c_size_t, c_uint64, c_void_p, create_string_buffer
+
+from . import _library
+from ._errors import *  # noqa: F403
+from ._errors import Closed, Error, ForkedChild, check
+from ._library import library
+
+SHM, FILE, MEMFD, ANONYMOUS, SYSV, PRIVATE = range(1, 7)
+
+__version__ = library.tenure_version().decode()
+
+
+def _options(backend, members, handles, scratch, unit, generation_bits, guardian, tiny):
+    flags = (0 if guardian else 1) | (2 if tiny else 0)
+    return _library.Options(
+        _library.ABI_VERSION, backend, flags, members, handles, generation_bits, scratch, unit, 0
+    )
+
+
+def _name(name):
+    return None if name is None else os.fsencode(name)
+
+
+class _Opaque:
+    """What cannot be copied to another process."""
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} cannot be sent to another process; send the token, and open it there"
+        )
+
+
+class Space(_Opaque):
+    """Memory that processes share. Attached, not joined: it holds nothing and writes nothing."""
+
+    def __init__(self, pointer):
+        self._pointer = pointer
+
+    @classmethod
+    def open(
+        cls,
+        name=None,
+        *,
+        backend=SHM,
+        members=0,
+        handles=0,
+        scratch=0,
+        unit=0,
+        generation_bits=0,
+        guardian=True,
+        tiny=False,
+    ):
+        """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
+
+        A number left out is the default when the space is created, and whatever is found when it exists.
+        """
+        options = _options(backend, members, handles, scratch, unit, generation_bits, guardian, tiny)
+        pointer = c_void_p()
+        check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
+        return cls(pointer.value)
+
+    @classmethod
+    def attach(cls, name, *, backend=SHM, guardian=True):
+        """Attaches to the space of that name (or path), which must exist."""
+        options = _options(backend, 0, 0, 0, 0, 0, guardian, False)
+        pointer = c_void_p()
+        check(library.tenure_space_attach(byref(options), _name(name), byref(pointer)))
+        return cls(pointer.value)
+
+    @classmethod
+    def attach_fd(cls, fd, *, guardian=True):
+        """Attaches to a MEMFD space by a file descriptor, which stays the caller's."""
+        options = _options(MEMFD, 0, 0, 0, 0, 0, guardian, False)
+        pointer = c_void_p()
+        check(library.tenure_space_attach_fd(byref(options), fd, byref(pointer)))
+        return cls(pointer.value)
+
+    @staticmethod
+    def remove(name, *, backend=SHM, force=False):
+        """Removes a space by name or path: nobody can attach any more, its memory goes with its last member."""
+        check(library.tenure_space_remove(backend, _name(name), int(force)))
+
+    def close(self):
+        """Detaches. Members stay members."""
+        check(library.tenure_space_close(self._pointer))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.close()
+        except Closed:
+            pass
+
+    def __del__(self):
+        # The library knows whether it is open.
+        library.tenure_space_close(self._pointer)
+
+    def fileno(self):
+        """The file descriptor to pass to other processes; it stays the space's."""
+        fd = c_int()
+        check(library.tenure_space_fd(self._pointer, byref(fd)))
+        return fd.value
+
+    @property
+    def path(self):
+        """The file behind the space."""
+        needed = c_size_t()
+        check(library.tenure_space_path(self._pointer, None, 0, byref(needed)))
+        buffer = create_string_buffer(needed.value)
+        check(library.tenure_space_path(self._pointer, buffer, needed, None))
+        return os.fsdecode(buffer.value)
+
+    @property
+    def info(self):
+        """What the space is, as a dictionary."""
+        info = _library.Info()
+        check(library.tenure_space_info(self._pointer, byref(info)))
+        return {name: getattr(info, name) for name, _ in info._fields_}
+
+    @property
+    def stats(self):
+        """What is in use, as a dictionary."""
+        stats = _library.Stats()
+        check(library.tenure_space_stats(self._pointer, byref(stats)))
+        return {name: getattr(stats, name) for name, _ in stats._fields_}
+
+    def check(self):
+        """Looks at every word: a list of what can never be, and one of what work in progress explains."""
+        text = create_string_buffer(1 << 16)
+        violations, pending = c_size_t(), c_size_t()
+        check(library.tenure_space_check(self._pointer, text, len(text), byref(violations), byref(pending)))
+        lines = text.value.decode(errors="replace").splitlines()
+        return lines[: violations.value], lines[violations.value :]
+
+    def join(self):
+        """Becomes a member."""
+        pointer = c_void_p()
+        check(library.tenure_join(self._pointer, byref(pointer)))
+        return Member(pointer.value)
+
+
+class _Local:
+    """A thread's access to a member; goes with the thread, on which Python drops what is the thread's own."""
+
+    def __init__(self, member):
+        local = c_void_p()
+        check(library.tenure_local_open(member, byref(local)))
+        self.pointer = local.value
+
+    def __del__(self):
+        if hasattr(self, "pointer"):
+            library.tenure_local_close(self.pointer)
+
+
+class Member(_Opaque):
+    """This process, with the right to hold handles and blocks. Threads may share it."""
+
+    def __init__(self, pointer):
+        self._pointer = pointer
+        self._locals = threading.local()
+        self._held = weakref.WeakSet()
+        _members.add(self)
+
+    def _local(self):
+        try:
+            return self._locals.local.pointer
+        except AttributeError:
+            self._locals.local = local = _Local(self._pointer)
+            return local.pointer
+
+    def leave(self):
+        """Gives back everything that is held, and the lease.
+
+        Raises BufferError while slices or arrays made of what it holds exist, InUse while other threads use it.
+        """
+        for held in list(self._held):
+            held._release()
+        # In a forked child, and after leaving, the library refuses.
+        self._locals.__dict__.pop("local", None)
+        check(library.tenure_leave(self._pointer))
+        for held in list(self._held):
+            held._member = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.leave()
+        except (Closed, ForkedChild):
+            pass
+
+    @property
+    def lease(self):
+        """A number that tells this membership from any other; see free_of."""
+        lease = c_uint64()
+        check(library.tenure_lease(self._pointer, byref(lease)))
+        return lease.value
+
+    def recover(self):
+        """Takes back what dead members held; how many were recovered."""
+        recovered = c_size_t()
+        check(library.tenure_recover(self._pointer, byref(recovered)))
+        return recovered.value
+
+    def trim(self):
+        """Gives memory that is idle back to the system; how many bytes."""
+        given = c_uint64()
+        check(library.tenure_trim(self._pointer, byref(given)))
+        return given.value
+
+    def create(self, kind, data):
+        """Creates a handle of `kind`, a number of the application's choice, with a copy of the bytes of `data`."""
+        found = _library.Handle()
+        data = bytes(data)
+        check(library.tenure_create(self._local(), kind, data, len(data), byref(found)))
+        return Handle(self, kind, found)
+
+    def create_with(self, kind, block, size=None):
+        """Creates a handle whose payload is the block, or `size` bytes of it; the block belongs to it from now on."""
+        found = _library.Handle()
+        block._release()
+        size = block.size if size is None else size
+        check(library.tenure_create_with(self._local(), kind, block.offset, size, byref(found)))
+        block._member = None
+        return Handle(self, kind, found)
+
+    def open(self, kind, token):
+        """Opens a handle of `kind` by its token: afterwards this process holds it once more."""
+        found = _library.Handle()
+        check(library.tenure_open(self._local(), kind, token, byref(found)))
+        return Handle(self, kind, found)
+
+    def alloc(self, size, align=0):
+        """Allocates zeroed memory."""
+        found = _library.Block()
+        check(library.tenure_alloc_zeroed(self._local(), size, align, byref(found)))
+        return Block(self, found)
+
+    def block_at(self, offset):
+        """A view of a block that somebody else passed, and keeps meanwhile: a memoryview of all its bytes.
+
+        Nothing tells when the other one frees it."""
+        found = _library.Block()
+        check(library.tenure_block_at(self._local(), offset, byref(found)))
+        return memoryview((c_char * found.size).from_address(found.data)).cast("B")
+
+    def free_of(self, offset, lease):
+        """Frees a block of the member that has that lease, which passed it to us."""
+        check(library.tenure_free_of(self._local(), offset, lease))
+
+    def free_pinned(self, offset):
+        """Frees a pinned block, whoever pinned it."""
+        check(library.tenure_free_pinned(self._local(), offset))
+
+
+class _Held(_Opaque):
+    """A handle or a block: some memory, as long as it is open."""
+
+    def __init__(self, member, data, size):
+        self._member = member
+        self.size = size
+        self._memory = (c_char * size).from_address(data or 0) if size else bytearray()
+        self._view = None
+        member._held.add(self)
+
+    def _whole(self):
+        if self._member is None or self._memory is None:
+            raise Closed(f"the {type(self).__name__.lower()} was closed")
+        if self._view is None:
+            self._view = memoryview(self._memory).cast("B")
+        return self._view
+
+    def _release(self):
+        """Makes `data` unusable, or refuses because somebody has a part of it."""
+        view, self._view = self._view, None
+        if view is not None:
+            view.release()
+        # Ours, and that of the call to getrefcount: a third is that of a view.
+        if self._memory is not None and sys.getrefcount(self._memory) > 2:
+            raise BufferError(f"views of the {type(self).__name__.lower()} exist; release them first")
+
+    def _end(self):
+        """Closed for good; returns the member's local."""
+        if self._member is None:
+            raise Closed(f"the {type(self).__name__.lower()} was closed")
+        self._release()
+        return self._member._local()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._member is not None:
+            try:
+                self.close()
+            except ForkedChild:
+                self._member = None
+
+    def __del__(self):
+        if getattr(self, "_member", None) is not None:
+            try:
+                self.close()
+            except (Error, BufferError, TypeError):
+                pass
+
+
+class Handle(_Held):
+    """An object that lives as long as some process holds it. Closing it gives back one of this process's holds."""
+
+    def __init__(self, member, kind, found):
+        super().__init__(member, found.data, found.size)
+        self.kind = kind
+        self.token = found.token
+
+    @property
+    def data(self):
+        """The payload, in place, as a memoryview for reading."""
+        self._whole()
+        if not self._view.readonly:
+            writable, self._view = self._view, self._view.toreadonly()
+            writable.release()
+        return self._view
+
+    def close(self):
+        """Gives it back."""
+        check(library.tenure_close(self._end(), self.token))
+        self._member = None
+
+    def word(self, position=0):
+        """The 64-bit word at that many bytes: for payloads that all users change by atomic operations only."""
+        return Word(self, position)
+
+
+class Word:
+    """An atomic word in the payload of a handle. Operations are sequentially consistent, modulo 2**64."""
+
+    def __init__(self, handle, position):
+        self._handle = handle
+        self._position = position
+
+    def _place(self):
+        handle = self._handle
+        if handle._member is None:
+            raise Closed("the handle was closed")
+        return handle._member._local(), handle.kind, handle.token, self._position
+
+    def load(self):
+        """What it is."""
+        value = c_uint64()
+        check(library.tenure_word_load(*self._place(), byref(value)))
+        return value.value
+
+    def store(self, value):
+        """Makes it `value`."""
+        check(library.tenure_word_store(*self._place(), value % 2**64))
+
+    def add(self, summand):
+        """Adds; what it was before."""
+        before = c_uint64()
+        check(library.tenure_word_add(*self._place(), summand % 2**64, byref(before)))
+        return before.value
+
+    def compare_exchange(self, expected, value):
+        """Makes it `value` if it is `expected`: whether it was, and what it was."""
+        found, exchanged = c_uint64(expected % 2**64), c_int()
+        check(library.tenure_word_exchange(*self._place(), byref(found), value % 2**64, byref(exchanged)))
+        return bool(exchanged.value), found.value
+
+
+class Block(_Held):
+    """Scratch memory of this member; freed when it is closed, or with the member."""
+
+    def __init__(self, member, found):
+        super().__init__(member, found.data, found.size)
+        self.offset = found.offset
+
+    @property
+    def data(self):
+        """Its bytes, in place, as a memoryview for reading and writing."""
+        return self._whole()
+
+    def resize(self, size, align=0):
+        """Makes it longer or shorter; the first bytes are kept, more are whatever was there."""
+        found = _library.Block()
+        check(library.tenure_realloc(self._end(), self.offset, size, align, byref(found)))
+        self.offset, self.size = found.offset, found.size
+        self._memory = (c_char * found.size).from_address(found.data)
+
+    def close(self):
+        """Frees it."""
+        check(library.tenure_free(self._end(), self.offset))
+        self._member = None
+
+    def pin(self):
+        """Gives it up to nobody: it outlives everybody, until somebody calls free_pinned. Returns its offset."""
+        check(library.tenure_pin(self._end(), self.offset))
+        self._member = None
+        return self.offset
+
+    def give(self):
+        """Gives it to another process, which frees it: its offset and our lease, for free_of."""
+        if self._member is None:
+            raise Closed("the block was closed")
+        self._release()
+        lease = self._member.lease
+        self._member = None
+        return self.offset, lease
+
+
+_members = weakref.WeakSet()
+
+
+def _in_child():
+    for member in list(_members):
+        for held in list(member._held):
+            if held._view is not None:
+                held._view.release()
+                held._view = None
+            # Not mapped here; asking for `data` raises Closed.
+            held._memory = None
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,53 @@
+"""An exception for each status of tenure.h. The tests compare the two."""
+
+from ._library import library
+
+
+class Error(Exception):
+    """A call failed and changed nothing. `status` is the number; the text says what was expected and found."""
+
+    status = 0
+
+
+def _error(name, status, text, *bases):
+    return type(name, (Error, *bases), {"__doc__": text, "status": status, "__module__": "tenure"})
+
+
+Null = _error("Null", -1, "A pointer that must not be null is.", ValueError)
+Argument = _error("Argument", -2, "An argument has a value that it cannot have.", ValueError)
+Abi = _error("Abi", -3, "This package is for another ABI version of the library.")
+Closed = _error("Closed", -4, "The space, member or handle was closed.", ValueError)
+WrongThread = _error("WrongThread", -5, "A local that another thread opened.")
+ForkedChild = _error("ForkedChild", -6, "A forked child is not the member that its parent is. It may join by itself.")
+Left = _error("Left", -7, "The member has left.")
+InUse = _error("InUse", -8, "It is being used: locals of other threads, a call in progress, or living members.")
+NotFound = _error("NotFound", -9, "There is no space of that name.", LookupError)
+BadName = _error("BadName", -10, "A name that no space can have.", ValueError)
+Geometry = _error("Geometry", -11, "Impossible numbers, or others than those of the existing space.", ValueError)
+Incompatible = _error("Incompatible", -12, "Made by another version, boot, kernel, backend or user.")
+Unsupported = _error("Unsupported", -13, "Not possible with this file system or kind of space.")
+Corrupt = _error("Corrupt", -14, "It contains what no program of ours writes.")
+NoMemory = _error("NoMemory", -15, "The system has no memory.", MemoryError)
+Full = _error("Full", -16, "As many members as the space can have are alive.")
+Exhausted = _error("Exhausted", -17, "No handle, or no scratch memory, is free.", MemoryError)
+Stale = _error("Stale", -18, "Everybody let go of the handle; or, where it must be, it is not held by this process.")
+Forged = _error("Forged", -19, "A token that was never issued.", ValueError)
+ForeignSpace = _error("ForeignSpace", -20, "A token of another space.", ValueError)
+ForeignKind = _error("ForeignKind", -21, "A handle of another kind.", ValueError)
+TooMany = _error("TooMany", -22, "This process holds the handle as often as can be counted.")
+NotABlock = _error("NotABlock", -23, "No block starts at that offset.", ValueError)
+AlreadyFree = _error("AlreadyFree", -24, "The block is free already.", ValueError)
+WrongOwner = _error("WrongOwner", -25, "The block is somebody else's.")
+TooLarge = _error("TooLarge", -26, "More bytes than any block, or this payload, can have.", ValueError)
+Buffer = _error("Buffer", -27, "The buffer is too short.", ValueError)
+System = _error("System", -28, "The system refused.")
+Panic = _error("Panic", -29, "A defect of the library.")
+
+BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
+
+
+def check(status):
+    """Raises what a status means."""
+    if status != 0:
+        text = library.tenure_last_error().decode(errors="replace")
+        raise BY_STATUS.get(status, Error)(text or library.tenure_strerror(status).decode())

@@ -1,0 +1,138 @@
+"""libtenure by ctypes: its types and functions as tenure.h has them. The tests compare the two."""
+
+import ctypes
+import os
+from ctypes import POINTER, Structure, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+
+ABI_VERSION = 1
+
+
+class Options(Structure):
+    """tenure_options."""
+
+    _fields_ = [
+        ("abi", c_uint32),
+        ("backend", c_uint32),
+        ("flags", c_uint32),
+        ("members", c_uint32),
+        ("handles", c_uint32),
+        ("generation_bits", c_uint32),
+        ("scratch_bytes", c_uint64),
+        ("unit_bytes", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Info(Structure):
+    """tenure_info."""
+
+    _fields_ = [
+        ("backend", c_uint32),
+        ("created", c_uint32),
+        ("members", c_uint32),
+        ("handles", c_uint32),
+        ("generation_bits", c_uint32),
+        ("unit_bytes", c_uint32),
+        ("scratch_bytes", c_uint64),
+        ("bytes", c_uint64),
+    ]
+
+
+class Stats(Structure):
+    """tenure_stats."""
+
+    _fields_ = [
+        (name, c_uint64)
+        for name in (
+            "members_live handles_live handles_claimed handles_retired handles_capacity blocks_leased blocks_attached "
+            "blocks_pinned bytes_live bytes_owned bytes_committed bytes_capacity"
+        ).split()
+    ]
+
+
+class Handle(Structure):
+    """tenure_handle."""
+
+    _fields_ = [("token", c_uint64), ("data", c_void_p), ("size", c_size_t)]
+
+
+class Block(Structure):
+    """tenure_block."""
+
+    _fields_ = [("offset", c_uint64), ("data", c_void_p), ("size", c_size_t)]
+
+
+STRUCTURES = {
+    "tenure_options": Options,
+    "tenure_info": Info,
+    "tenure_stats": Stats,
+    "tenure_handle": Handle,
+    "tenure_block": Block,
+}
+
+# Spaces, members and locals are numbers that the library checks; c_void_p carries them.
+_local = (c_void_p,)
+_word = (c_void_p, c_uint32, c_uint64, c_size_t)
+FUNCTIONS = {
+    "tenure_space_open": (POINTER(Options), c_char_p, POINTER(c_void_p)),
+    "tenure_space_attach": (POINTER(Options), c_char_p, POINTER(c_void_p)),
+    "tenure_space_attach_fd": (POINTER(Options), c_int, POINTER(c_void_p)),
+    "tenure_space_close": (c_void_p,),
+    "tenure_space_info": (c_void_p, POINTER(Info)),
+    "tenure_space_fd": (c_void_p, POINTER(c_int)),
+    "tenure_space_path": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t)),
+    "tenure_space_stats": (c_void_p, POINTER(Stats)),
+    "tenure_space_check": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t), POINTER(c_size_t)),
+    "tenure_space_remove": (c_uint32, c_char_p, c_int),
+    "tenure_join": (c_void_p, POINTER(c_void_p)),
+    "tenure_leave": (c_void_p,),
+    "tenure_lease": (c_void_p, POINTER(c_uint64)),
+    "tenure_recover": (c_void_p, POINTER(c_size_t)),
+    "tenure_trim": (c_void_p, POINTER(c_uint64)),
+    "tenure_guardian": (c_void_p, POINTER(c_int)),
+    "tenure_local_open": (c_void_p, POINTER(c_void_p)),
+    "tenure_local_close": _local,
+    "tenure_create": (*_local, c_uint32, c_void_p, c_size_t, POINTER(Handle)),
+    "tenure_create_with": (*_local, c_uint32, c_uint64, c_size_t, POINTER(Handle)),
+    "tenure_open": (*_local, c_uint32, c_uint64, POINTER(Handle)),
+    "tenure_get": (*_local, c_uint32, c_uint64, POINTER(Handle)),
+    "tenure_close": (*_local, c_uint64),
+    "tenure_alloc": (*_local, c_size_t, c_size_t, POINTER(Block)),
+    "tenure_alloc_zeroed": (*_local, c_size_t, c_size_t, POINTER(Block)),
+    "tenure_realloc": (*_local, c_uint64, c_size_t, c_size_t, POINTER(Block)),
+    "tenure_free": (*_local, c_uint64),
+    "tenure_free_of": (*_local, c_uint64, c_uint64),
+    "tenure_block_at": (*_local, c_uint64, POINTER(Block)),
+    "tenure_pin": (*_local, c_uint64),
+    "tenure_free_pinned": (*_local, c_uint64),
+    "tenure_word_load": (*_word, POINTER(c_uint64)),
+    "tenure_word_store": (*_word, c_uint64),
+    "tenure_word_add": (*_word, c_uint64, POINTER(c_uint64)),
+    "tenure_word_exchange": (*_word, POINTER(c_uint64), c_uint64, POINTER(c_int)),
+}
+TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version": ()}
+
+
+def _load():
+    name = os.environ.get("TENURE_LIBRARY", f"libtenure.so.{ABI_VERSION}")
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        raise ImportError(
+            f"{error}; install it with capi/install, and set TENURE_LIBRARY to the file if the linker does not find it"
+        ) from None
+    for function, arguments in FUNCTIONS.items():
+        getattr(library, function).argtypes = arguments
+        getattr(library, function).restype = c_int
+    for function, arguments in TEXTS.items():
+        getattr(library, function).argtypes = arguments
+        getattr(library, function).restype = c_char_p
+    library.tenure_abi_version.argtypes = ()
+    library.tenure_abi_version.restype = c_uint32
+    found = library.tenure_abi_version()
+    if found != ABI_VERSION:
+        raise ImportError(f"{name}: expected ABI version {ABI_VERSION}, found {found}")
+    return library
+
+
+library = _load()
