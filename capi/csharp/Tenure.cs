@@ -1,0 +1,508 @@
+// tenure from C#: tenure.h by P/Invoke. For Mono and .NET on 64-bit Linux; compile with -unsafe.
+//
+// Threads share a member: each has a cache of its own, made with its first call and closed when it ends. Nothing is
+// given back by a finalizer, as those run on a thread of their own: what is not disposed of is the member's until it
+// leaves or dies.
+
+using System;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Threading;
+
+namespace Tenure
+{
+    /// <summary>How the memory of a space comes to be; enum tenure_backend.</summary>
+    public enum Backend : uint
+    {
+        Shm = 1,
+        File = 2,
+        Memfd = 3,
+        Anonymous = 4,
+        SysV = 5,
+        Private = 6,
+    }
+
+    /// <summary>Why a call failed; enum tenure_status.</summary>
+    public enum Status
+    {
+        Ok = 0,
+        Null = -1,
+        Argument = -2,
+        Abi = -3,
+        Closed = -4,
+        WrongThread = -5,
+        Forked = -6,
+        Left = -7,
+        InUse = -8,
+        NotFound = -9,
+        Name = -10,
+        Geometry = -11,
+        Incompatible = -12,
+        Unsupported = -13,
+        Corrupt = -14,
+        NoMemory = -15,
+        Full = -16,
+        Exhausted = -17,
+        Stale = -18,
+        Forged = -19,
+        ForeignSpace = -20,
+        ForeignKind = -21,
+        TooMany = -22,
+        NotABlock = -23,
+        AlreadyFree = -24,
+        WrongOwner = -25,
+        TooLarge = -26,
+        Buffer = -27,
+        Os = -28,
+        Panic = -29,
+    }
+
+    /// <summary>A call failed and changed nothing; the message says what was expected and what was found.</summary>
+    public class TenureException : Exception
+    {
+        public Status Status { get; private set; }
+
+        internal TenureException(Status status, string message) : base(message)
+        {
+            Status = status;
+        }
+    }
+
+    /// <summary>How a space is created or found; 0 means the default, or whatever is found.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Options
+    {
+        internal uint Abi;
+        public Backend Backend;
+        public uint Flags;
+        public uint Members;
+        public uint Handles;
+        public uint GenerationBits;
+        public ulong ScratchBytes;
+        public uint UnitBytes;
+        internal uint Reserved;
+
+        /// <summary>In Flags: no guardian thread.</summary>
+        public const uint NoGuardian = 1;
+
+        /// <summary>In Flags: small defaults.</summary>
+        public const uint Tiny = 2;
+    }
+
+    /// <summary>What is in use; tenure_stats.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Stats
+    {
+        public ulong MembersLive;
+        public ulong HandlesLive;
+        public ulong HandlesClaimed;
+        public ulong HandlesRetired;
+        public ulong HandlesCapacity;
+        public ulong BlocksLeased;
+        public ulong BlocksAttached;
+        public ulong BlocksPinned;
+        public ulong BytesLive;
+        public ulong BytesOwned;
+        public ulong BytesCommitted;
+        public ulong BytesCapacity;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct Found
+    {
+        public ulong Number;
+        public IntPtr Data;
+        public UIntPtr Size;
+    }
+
+    internal static class Native
+    {
+        public const uint AbiVersion = 1;
+        const string Library = "tenure";
+
+        [DllImport(Library)] static extern IntPtr tenure_strerror(int status);
+        [DllImport(Library)] static extern IntPtr tenure_last_error();
+        [DllImport(Library)] public static extern int tenure_space_open(
+            ref Options options, byte[] name, out IntPtr space);
+        [DllImport(Library)] public static extern int tenure_space_attach(
+            ref Options options, byte[] name, out IntPtr space);
+        [DllImport(Library)] public static extern int tenure_space_attach_fd(
+            ref Options options, int fd, out IntPtr space);
+        [DllImport(Library)] public static extern int tenure_space_close(IntPtr space);
+        [DllImport(Library)] public static extern int tenure_space_fd(IntPtr space, out int fd);
+        [DllImport(Library)] public static extern int tenure_space_stats(IntPtr space, out Stats stats);
+        [DllImport(Library)] public static extern int tenure_space_check(
+            IntPtr space, byte[] text, UIntPtr size, out UIntPtr violations, out UIntPtr pending);
+        [DllImport(Library)] public static extern int tenure_space_remove(Backend backend, byte[] name, int force);
+        [DllImport(Library)] public static extern int tenure_join(IntPtr space, out IntPtr member);
+        [DllImport(Library)] public static extern int tenure_leave(IntPtr member);
+        [DllImport(Library)] public static extern int tenure_lease(IntPtr member, out ulong lease);
+        [DllImport(Library)] public static extern int tenure_recover(IntPtr member, out UIntPtr recovered);
+        [DllImport(Library)] public static extern int tenure_trim(IntPtr member, out ulong bytes);
+        [DllImport(Library)] public static extern int tenure_local_open(IntPtr member, out IntPtr local);
+        [DllImport(Library)] public static extern int tenure_local_close(IntPtr local);
+        [DllImport(Library)] public static extern int tenure_create(
+            IntPtr local, uint kind, byte[] data, UIntPtr size, out Found handle);
+        [DllImport(Library)] public static extern int tenure_create_with(
+            IntPtr local, uint kind, ulong offset, UIntPtr size, out Found handle);
+        [DllImport(Library)] public static extern int tenure_open(
+            IntPtr local, uint kind, ulong token, out Found handle);
+        [DllImport(Library)] public static extern int tenure_close(IntPtr local, ulong token);
+        [DllImport(Library)] public static extern int tenure_alloc_zeroed(
+            IntPtr local, UIntPtr size, UIntPtr align, out Found block);
+        [DllImport(Library)] public static extern int tenure_free(IntPtr local, ulong offset);
+        [DllImport(Library)] public static extern int tenure_free_of(IntPtr local, ulong offset, ulong lease);
+        [DllImport(Library)] public static extern int tenure_block_at(IntPtr local, ulong offset, out Found block);
+
+        /// <summary>Throws what a status means.</summary>
+        public static void Check(int status)
+        {
+            if (status == 0)
+                return;
+            string text = Text(tenure_last_error());
+            throw new TenureException((Status)status, text.Length > 0 ? text : Text(tenure_strerror(status)));
+        }
+
+        static string Text(IntPtr text)
+        {
+            int length = 0;
+            while (Marshal.ReadByte(text, length) != 0)
+                length++;
+            byte[] bytes = new byte[length];
+            Marshal.Copy(text, bytes, 0, length);
+            return Encoding.UTF8.GetString(bytes);
+        }
+
+        /// <summary>A name as C has it.</summary>
+        public static byte[] Name(string name)
+        {
+            return name == null ? null : Encoding.UTF8.GetBytes(name + "\0");
+        }
+    }
+
+    /// <summary>Memory that processes share. Attached, not joined: it holds nothing and writes nothing.</summary>
+    public sealed class Space : IDisposable
+    {
+        readonly IntPtr pointer;
+
+        Space(IntPtr pointer)
+        {
+            this.pointer = pointer;
+        }
+
+        /// <summary>Creates the space of that name (Backend.File: path), or attaches to it; others have none.</summary>
+        public static Space Open(string name, Options options = default(Options))
+        {
+            IntPtr space;
+            options.Abi = Native.AbiVersion;
+            Native.Check(Native.tenure_space_open(ref options, Native.Name(name), out space));
+            return new Space(space);
+        }
+
+        /// <summary>Attaches to the space of that name, which must exist.</summary>
+        public static Space Attach(string name, Options options = default(Options))
+        {
+            IntPtr space;
+            options.Abi = Native.AbiVersion;
+            Native.Check(Native.tenure_space_attach(ref options, Native.Name(name), out space));
+            return new Space(space);
+        }
+
+        /// <summary>Attaches to a Backend.Memfd space by a file descriptor, which stays the caller's.</summary>
+        public static Space AttachFd(int fd, Options options = default(Options))
+        {
+            IntPtr space;
+            options.Abi = Native.AbiVersion;
+            Native.Check(Native.tenure_space_attach_fd(ref options, fd, out space));
+            return new Space(space);
+        }
+
+        /// <summary>Removes a space by name: nobody can attach any more.</summary>
+        public static void Remove(string name, Backend backend = Backend.Shm, bool force = false)
+        {
+            Native.Check(Native.tenure_space_remove(backend, Native.Name(name), force ? 1 : 0));
+        }
+
+        /// <summary>Becomes a member.</summary>
+        public Member Join()
+        {
+            IntPtr member;
+            Native.Check(Native.tenure_join(pointer, out member));
+            return new Member(member);
+        }
+
+        /// <summary>The file descriptor to pass to other processes.</summary>
+        public int Fd
+        {
+            get
+            {
+                int fd;
+                Native.Check(Native.tenure_space_fd(pointer, out fd));
+                return fd;
+            }
+        }
+
+        /// <summary>Counts what is in use.</summary>
+        public Stats Stats
+        {
+            get
+            {
+                Stats stats;
+                Native.Check(Native.tenure_space_stats(pointer, out stats));
+                return stats;
+            }
+        }
+
+        /// <summary>Looks at every word; how much can never be, which is 0 in a correct space.</summary>
+        public ulong Check()
+        {
+            UIntPtr violations, pending;
+            Native.Check(Native.tenure_space_check(pointer, null, UIntPtr.Zero, out violations, out pending));
+            return violations.ToUInt64();
+        }
+
+        /// <summary>Detaches; members stay members.</summary>
+        public void Dispose()
+        {
+            int status = Native.tenure_space_close(pointer);
+            if (status != (int)Status.Closed)
+                Native.Check(status);
+        }
+    }
+
+    /// <summary>This process, with the right to hold handles and blocks. Threads may share it.</summary>
+    public sealed class Member : IDisposable
+    {
+        readonly IntPtr pointer;
+        // The library closes a thread's when the thread ends.
+        readonly ThreadLocal<IntPtr> locals = new ThreadLocal<IntPtr>();
+
+        internal Member(IntPtr pointer)
+        {
+            this.pointer = pointer;
+        }
+
+        internal IntPtr Local
+        {
+            get
+            {
+                IntPtr local = locals.Value;
+                if (local == IntPtr.Zero)
+                {
+                    Native.Check(Native.tenure_local_open(pointer, out local));
+                    locals.Value = local;
+                }
+                return local;
+            }
+        }
+
+        /// <summary>A number that tells this membership from any other; for FreeOf.</summary>
+        public ulong Lease
+        {
+            get
+            {
+                ulong lease;
+                Native.Check(Native.tenure_lease(pointer, out lease));
+                return lease;
+            }
+        }
+
+        /// <summary>Creates a handle of a kind, a number of the application's, with a copy of the bytes.</summary>
+        public Handle Create(uint kind, byte[] data)
+        {
+            Found found;
+            Native.Check(Native.tenure_create(Local, kind, data, (UIntPtr)(uint)data.Length, out found));
+            return new Handle(this, found);
+        }
+
+        /// <summary>Creates a handle whose payload is the block, which belongs to it from now on.</summary>
+        public Handle CreateWith(uint kind, Block block)
+        {
+            Found found;
+            block.MustBeOpen();
+            Native.Check(Native.tenure_create_with(Local, kind, block.Offset, (UIntPtr)(ulong)block.Size, out found));
+            block.Forget();
+            return new Handle(this, found);
+        }
+
+        /// <summary>Opens a handle by its token: afterwards this process holds it once more.</summary>
+        public Handle Open(uint kind, ulong token)
+        {
+            Found found;
+            Native.Check(Native.tenure_open(Local, kind, token, out found));
+            return new Handle(this, found);
+        }
+
+        /// <summary>Allocates zeroed memory.</summary>
+        public Block Alloc(long size, int align = 0)
+        {
+            Found found;
+            Native.Check(Native.tenure_alloc_zeroed(Local, (UIntPtr)(ulong)size, (UIntPtr)(uint)align, out found));
+            return new Block(this, found, true);
+        }
+
+        /// <summary>A block that somebody else passed, and keeps meanwhile. Disposing of it frees nothing.</summary>
+        public Block BlockAt(ulong offset)
+        {
+            Found found;
+            Native.Check(Native.tenure_block_at(Local, offset, out found));
+            return new Block(this, found, false);
+        }
+
+        /// <summary>Frees a block of the member that has that lease, which passed it to us.</summary>
+        public void FreeOf(ulong offset, ulong lease)
+        {
+            Native.Check(Native.tenure_free_of(Local, offset, lease));
+        }
+
+        /// <summary>Takes back what dead members held; how many were recovered.</summary>
+        public ulong Recover()
+        {
+            UIntPtr recovered;
+            Native.Check(Native.tenure_recover(pointer, out recovered));
+            return recovered.ToUInt64();
+        }
+
+        /// <summary>Gives memory that is idle back to the system; how many bytes.</summary>
+        public ulong Trim()
+        {
+            ulong bytes;
+            Native.Check(Native.tenure_trim(pointer, out bytes));
+            return bytes;
+        }
+
+        /// <summary>Leaves, and gives back what is still held. InUse while other threads that used it live.</summary>
+        public void Dispose()
+        {
+            if (locals.Value != IntPtr.Zero)
+            {
+                Native.tenure_local_close(locals.Value);
+                locals.Value = IntPtr.Zero;
+            }
+            int status = Native.tenure_leave(pointer);
+            if (status != (int)Status.Closed)
+                Native.Check(status);
+        }
+    }
+
+    /// <summary>Memory of the space, as long as it is open.</summary>
+    public abstract class Held : IDisposable
+    {
+        internal readonly Member Member;
+        readonly IntPtr data;
+        bool open = true;
+
+        /// <summary>Bytes.</summary>
+        public long Size { get; private set; }
+
+        internal Held(Member member, Found found)
+        {
+            Member = member;
+            data = found.Data;
+            Size = (long)found.Size.ToUInt64();
+        }
+
+        /// <summary>Where it lies; nothing may be read or written there once it is disposed of.</summary>
+        public IntPtr Data
+        {
+            get
+            {
+                MustBeOpen();
+                return data;
+            }
+        }
+
+        /// <summary>The 64-bit word at that many bytes, for Interlocked. It must not outlive this.</summary>
+        public unsafe ref long Word(long position)
+        {
+            if (position < 0 || position % 8 != 0 || position > Size - 8)
+                throw new ArgumentOutOfRangeException("position", "expected a multiple of 8 within the payload");
+            return ref *(long*)((byte*)Data + position);
+        }
+
+        /// <summary>A copy of the bytes.</summary>
+        public byte[] ToArray()
+        {
+            byte[] bytes = new byte[Size];
+            if (Size > 0)
+                Marshal.Copy(Data, bytes, 0, bytes.Length);
+            return bytes;
+        }
+
+        internal void MustBeOpen()
+        {
+            if (!open)
+                throw new ObjectDisposedException(GetType().Name);
+        }
+
+        internal void Forget()
+        {
+            open = false;
+        }
+
+        /// <summary>Gives it back; a second time does nothing.</summary>
+        public void Dispose()
+        {
+            if (!open)
+                return;
+            open = false;
+            Release();
+        }
+
+        internal abstract void Release();
+    }
+
+    /// <summary>An object that lives as long as some process holds it.</summary>
+    public sealed class Handle : Held
+    {
+        /// <summary>The number to pass to others. It keeps nothing alive.</summary>
+        public ulong Token { get; private set; }
+
+        internal Handle(Member member, Found found) : base(member, found)
+        {
+            Token = found.Number;
+        }
+
+        internal override void Release()
+        {
+            Native.Check(Native.tenure_close(Member.Local, Token));
+        }
+    }
+
+    /// <summary>Scratch memory, freed when it is disposed of, or with the member.</summary>
+    public sealed class Block : Held
+    {
+        readonly bool ours;
+
+        /// <summary>Its name, the same in every process.</summary>
+        public ulong Offset { get; private set; }
+
+        internal Block(Member member, Found found, bool ours) : base(member, found)
+        {
+            Offset = found.Number;
+            this.ours = ours;
+        }
+
+        /// <summary>Copies bytes into it.</summary>
+        public void Write(byte[] bytes, long position = 0)
+        {
+            if (position < 0 || position > Size - bytes.Length)
+                throw new ArgumentOutOfRangeException("position");
+            Marshal.Copy(bytes, 0, (IntPtr)((long)Data + position), bytes.Length);
+        }
+
+        /// <summary>Gives it to another process, which frees it by FreeOf with our lease. Returns its offset.</summary>
+        public ulong Give()
+        {
+            MustBeOpen();
+            Forget();
+            return Offset;
+        }
+
+        internal override void Release()
+        {
+            if (ours)
+                Native.Check(Native.tenure_free(Member.Local, Offset));
+        }
+    }
+}

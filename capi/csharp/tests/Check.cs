@@ -1,0 +1,204 @@
+// Tests of Tenure.cs; the name of a space that nobody else uses is the argument.
+
+using System;
+using System.Text;
+using System.Threading;
+using Tenure;
+
+static class Check
+{
+    const uint Kind = 7, Counter = 8;
+
+    static void Holds(bool what, string text)
+    {
+        if (!what)
+            throw new Exception("not so: " + text);
+    }
+
+    static void Fails(Status status, Action call)
+    {
+        try
+        {
+            call();
+        }
+        catch (TenureException error)
+        {
+            Holds(error.Status == status, "expected " + status + ", found " + error.Status + ": " + error.Message);
+            Holds(error.Message.Length > 0, "a message");
+            return;
+        }
+        throw new Exception("expected " + status + ", found no error");
+    }
+
+    static void Unharmed(Space space, ulong handles, ulong blocks)
+    {
+        Stats stats = space.Stats;
+        Holds(space.Check() == 0, "no violations");
+        Holds(stats.HandlesLive == handles, "handles: " + stats.HandlesLive);
+        Holds(stats.BlocksLeased + stats.BlocksAttached + stats.BlocksPinned == blocks, "blocks");
+    }
+
+    static void Handles(Space space, Member me, Member other)
+    {
+        foreach (int size in new[] { 0, 5, 32, 33, 5000 })
+        {
+            byte[] bytes = new byte[size];
+            for (int i = 0; i < size; i++)
+                bytes[i] = (byte)(i * 7);
+            Handle made = me.Create(Kind, bytes);
+            using (Handle opened = other.Open(Kind, made.Token))
+            {
+                made.Dispose();
+                made.Dispose();
+                byte[] found = opened.ToArray();
+                Holds(found.Length == size, "size");
+                for (int i = 0; i < size; i++)
+                    Holds(found[i] == bytes[i], "byte " + i);
+            }
+            Fails(Status.Stale, () => me.Open(Kind, made.Token));
+            try
+            {
+                made.ToArray();
+                Holds(size == 0, "disposed of");
+            }
+            catch (ObjectDisposedException)
+            {
+            }
+        }
+        Unharmed(space, 0, 0);
+    }
+
+    static void Blocks(Space space, Member me, Member other)
+    {
+        Block block = me.Alloc(1000);
+        block.Write(Encoding.ASCII.GetBytes("hello"), 3);
+        using (Block seen = other.BlockAt(block.Offset))
+            Holds(Encoding.ASCII.GetString(seen.ToArray(), 3, 5) == "hello", "the other sees it");
+        Unharmed(space, 0, 1);
+        Handle handle = me.CreateWith(Kind, block);
+        Holds(handle.Size == 1000 && handle.ToArray()[3] == (byte)'h', "attached");
+        block.Dispose();
+        handle.Dispose();
+        Unharmed(space, 0, 0);
+        ulong offset = me.Alloc(64).Give();
+        Fails(Status.WrongOwner, () => other.FreeOf(offset, me.Lease + 256));
+        other.FreeOf(offset, me.Lease);
+        Fails(Status.AlreadyFree, () => other.BlockAt(offset));
+        Fails(Status.TooLarge, () => me.Alloc(1L << 40));
+        Fails(Status.Argument, () => me.Alloc(0));
+        Unharmed(space, 0, 0);
+    }
+
+    static void Errors(Space space, Member me)
+    {
+        Fails(Status.Geometry, () => Space.Open(null, new Options { Backend = Backend.Private, Members = 257 }));
+        Fails(Status.Name, () => Space.Open("../up"));
+        Fails(Status.NotFound, () => Space.Attach("test-nobody-made-this"));
+        using (Handle handle = me.Create(Kind, new byte[8]))
+        {
+            Fails(Status.ForeignKind, () => me.Open(Kind + 1, handle.Token));
+            Fails(Status.ForeignSpace, () => me.Open(Kind, handle.Token ^ 1UL << 56));
+            Fails(Status.Forged, () => me.Open(Kind, handle.Token + (1 << 24)));
+            try
+            {
+                handle.Word(8)++;
+                Holds(false, "outside of the payload");
+            }
+            catch (ArgumentOutOfRangeException)
+            {
+            }
+        }
+        Unharmed(space, 0, 0);
+    }
+
+    static void Threads(Space space, Member me)
+    {
+        const int rounds = 5000;
+        using (Handle counter = me.Create(Counter, new byte[16]))
+        {
+            var threads = new Thread[3];
+            Exception failed = null;
+            for (int i = 0; i < threads.Length; i++)
+            {
+                threads[i] = new Thread(() =>
+                {
+                    try
+                    {
+                        for (int j = 0; j < rounds; j++)
+                        {
+                            using (me.Create(Kind, new byte[j % 50]))
+                            using (me.Alloc(1 + j % 300))
+                                Interlocked.Add(ref counter.Word(8), 2);
+                        }
+                    }
+                    catch (Exception error)
+                    {
+                        failed = error;
+                    }
+                });
+                threads[i].Start();
+            }
+            foreach (Thread thread in threads)
+                thread.Join();
+            if (failed != null)
+                throw failed;
+            Holds(Volatile.Read(ref counter.Word(8)) == 2 * rounds * threads.Length, "counted");
+        }
+        Unharmed(space, 0, 0);
+    }
+
+    // A thread's part is given back when the thread has really ended, which is a little after Join.
+    static void Leave(Member member)
+    {
+        for (;;)
+        {
+            try
+            {
+                member.Dispose();
+                return;
+            }
+            catch (TenureException error)
+            {
+                if (error.Status != Status.InUse)
+                    throw;
+                Thread.Sleep(1);
+            }
+        }
+    }
+
+    static void Main(string[] arguments)
+    {
+        foreach (Backend backend in new[] { Backend.Shm, Backend.Memfd, Backend.Private })
+        {
+            string name = backend == Backend.Shm ? arguments[0] : null;
+            var options = new Options { Backend = backend, ScratchBytes = 8 << 20 };
+            using (Space space = Space.Open(name, options))
+            {
+                Member me = space.Join(), other = space.Join();
+                Handles(space, me, other);
+                Blocks(space, me, other);
+                Errors(space, me);
+                Threads(space, me);
+                if (backend == Backend.Memfd)
+                {
+                    using (Space again = Space.AttachFd(space.Fd))
+                        Holds(again.Stats.MembersLive == 2, "the same space");
+                }
+                // What is not disposed of goes with the member.
+                me.Create(Kind, new byte[100]);
+                Holds(me.Recover() == 0, "nobody died");
+                me.Trim();
+                Leave(me);
+                Leave(other);
+                Unharmed(space, 0, 0);
+                Fails(Status.Closed, () => me.Recover());
+                Fails(Status.Closed, () => me.Create(Kind, new byte[1]));
+                space.Dispose();
+                Fails(Status.Closed, () => space.Join());
+            }
+            if (name != null)
+                Space.Remove(name);
+        }
+        Console.WriteLine("check: ok");
+    }
+}
