@@ -23,26 +23,29 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> c_int {
     fail(tenure_status::TENURE_ERR_PANIC, format_args!("a defect of the library: {text}")).0
 }
 
-/// Where C wants a result. Checked before anything is done; written `nothing` first, so that a failure leaves no
-/// garbage.
+/// Runs a call whose result goes where C wants it; `nothing` goes there when the call fails.
 ///
 /// # Safety
 ///
-/// Not null means writable for a `T`, by this call alone.
+/// `to` is null, which is refused before anything is done, or writable for a `T`.
 #[inline(always)]
-pub(crate) unsafe fn out<'a, T: Copy>(
-    pointer: *mut T,
+pub(crate) unsafe fn guard_out<T: Copy>(
+    to: *mut T,
     what: &'static str,
     nothing: T,
-) -> Result<&'a mut T, Failure> {
-    if pointer.is_null() {
-        return Err(null(what));
+    call: impl FnOnce() -> Result<T, Failure>,
+) -> c_int {
+    if to.is_null() {
+        return null(what).0;
     }
-    // SAFETY: the caller's promise; `T` is plain data, written before a reference to it is made.
-    unsafe {
-        pointer.write(nothing);
-        Ok(&mut *pointer)
-    }
+    let (result, status) = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(result)) => (result, 0),
+        Ok(Err(failure)) => (nothing, failure.0),
+        Err(panic) => (nothing, panicked(&*panic)),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { to.write(result) };
+    status
 }
 
 /// Bytes that C passes: null is fine for none.

@@ -3,19 +3,19 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use tenure::{Held, Local, Scratch, Token};
+use tenure::{Held, Scratch, Token};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::Failure;
-use crate::guard::{bytes, guard, out};
+use crate::guard::{bytes, guard, guard_out};
 use crate::local::{kind, seat};
 
 const NOTHING: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
 
 #[inline(always)]
-fn describe(local: &Local<'_>, held: &Held) -> Result<tenure_handle, Failure> {
-    let payload = local.payload(held)?;
-    Ok(tenure_handle { token: local.token(held).into(), data: payload.as_ptr().cast(), size: payload.len() })
+fn describe(token: u64, held: &Held) -> tenure_handle {
+    let payload = held.payload();
+    tenure_handle { token, data: payload.as_ptr().cast(), size: payload.len() }
 }
 
 #[inline(always)]
@@ -44,16 +44,15 @@ pub unsafe extern "C" fn tenure_create(
     size: usize,
     handle: *mut tenure_handle,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+    let call = || {
         // SAFETY: the caller's promise.
         let bytes = unsafe { bytes(data.cast(), size, "data") }?;
         let local = seat(local)?.local();
         let held = local.create(self::kind(kind), bytes)?;
-        *handle = describe(local, &held)?;
-        Ok(())
-    })
+        Ok(describe(local.token(&held).into(), &held))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
 /// As tenure_create, with a block of this member as its payload, of which `size` bytes count; no copy is made. The
@@ -72,16 +71,15 @@ pub unsafe extern "C" fn tenure_create_with(
     size: usize,
     handle: *mut tenure_handle,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+    let call = || {
         let local = seat(local)?.local();
         let block = Scratch { offset, len: size };
         crate::scratch::fits(local, block)?;
         let held = local.create_with(self::kind(kind), block)?;
-        *handle = describe(local, &held)?;
-        Ok(())
-    })
+        Ok(describe(local.token(&held).into(), &held))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
 /// Opens a handle of `kind` by its token, wherever that came from: afterwards this process holds it once more. What
@@ -103,14 +101,13 @@ pub unsafe extern "C" fn tenure_open(
     token: u64,
     handle: *mut tenure_handle,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+    let call = || {
         let local = seat(local)?.local();
         let held = local.open(self::kind(kind), self::token(token)?)?;
-        *handle = describe(local, &held)?;
-        Ok(())
-    })
+        Ok(describe(token, &held))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
 /// The payload of a handle of `kind` that this process holds already. It is not held once more.
@@ -127,14 +124,13 @@ pub unsafe extern "C" fn tenure_get(
     token: u64,
     handle: *mut tenure_handle,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let handle = unsafe { out(handle, "handle", NOTHING) }?;
+    let call = || {
         let local = seat(local)?.local();
         let held = local.held(self::kind(kind), self::token(token)?)?;
-        *handle = describe(local, &held)?;
-        Ok(())
-    })
+        Ok(describe(token, &held))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
 /// Gives back one of the times that this process holds the handle. With the last of all processes the handle and its

@@ -9,7 +9,7 @@ use tenure::{Kind, Local};
 
 use crate::abi::{tenure_local, tenure_member};
 use crate::error::Failure;
-use crate::guard::{guard, out};
+use crate::guard::{guard, guard_out};
 use crate::member::{Membership, member};
 use crate::registry::{self, Object, Pin};
 use crate::thread;
@@ -94,18 +94,17 @@ pub unsafe extern "C" fn tenure_local_open(
     member: *const tenure_member,
     local: *mut *mut tenure_local,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let local = unsafe { out(local, "local", ptr::null_mut()) }?;
+    let call = || {
         let member = self::member(member)?;
         member.member.check()?;
         let pointer = registry::insert(Box::new(Seat::new(member)), thread::current())
             .map_err(|(failure, _)| failure)?;
         // A thread that is ending keeps no books any more; its local is closed by whoever opened it, or never.
         let _ = OPEN.try_with(|open| open.0.borrow_mut().push(pointer));
-        *local = ptr::without_provenance_mut(pointer as usize);
-        Ok(())
-    })
+        Ok(ptr::without_provenance_mut(pointer as usize))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(local, "local", ptr::null_mut(), call) }
 }
 
 /// Closes a local. What was created and allocated through it stays the member's: other locals may use it and give it

@@ -7,7 +7,7 @@ use tenure::{LeaseId, Member};
 
 use crate::abi::{tenure_member, tenure_space};
 use crate::error::{Failure, fail, tenure_status};
-use crate::guard::{guard, out};
+use crate::guard::{guard, guard_out};
 use crate::registry::{self, Object, Pin};
 use crate::space::space;
 
@@ -48,14 +48,13 @@ pub(crate) const fn lease_of(word: u64) -> LeaseId {
 /// `member` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_join(space: *const tenure_space, member: *mut *mut tenure_member) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let member = unsafe { out(member, "member", ptr::null_mut()) }?;
+    let call = || {
         let joined = Membership { member: self::space(space)?.join()? };
         let pointer = registry::insert(Box::new(joined), 0).map_err(|(failure, _)| failure)?;
-        *member = ptr::without_provenance_mut(pointer as usize);
-        Ok(())
-    })
+        Ok(ptr::without_provenance_mut(pointer as usize))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(member, "member", ptr::null_mut(), call) }
 }
 
 /// Leaves: gives back every handle and block that the member still holds, and its lease. Pointers into the space that
@@ -83,12 +82,9 @@ pub extern "C" fn tenure_leave(member: *mut tenure_member) -> c_int {
 /// `lease` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_lease(member: *const tenure_member, lease: *mut u64) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let lease = unsafe { out(lease, "lease", 0) }?;
-        *lease = lease_word(self::member(member)?.member.lease());
-        Ok(())
-    })
+    let call = || Ok(lease_word(self::member(member)?.member.lease()));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(lease, "lease", 0, call) }
 }
 
 /// Takes back what dead members held, without waiting for a guardian. `*recovered`, unless it is NULL, is how many
@@ -139,17 +135,16 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
 /// `guardian` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_guardian(member: *const tenure_member, guardian: *mut c_int) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let guardian = unsafe { out(guardian, "guardian", 0) }?;
-        *guardian = match self::member(member)?.member.doorbell() {
+    let call = || {
+        Ok(match self::member(member)?.member.doorbell() {
             tenure::Doorbell::Guardian => 1,
             tenure::Doorbell::Absent(why) => {
                 fail(tenure_status::TENURE_OK, format_args!("no guardian: {why:?}"));
                 -1
             }
             tenure::Doorbell::Off => 0,
-        };
-        Ok(())
-    })
+        })
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(guardian, "guardian", 0, call) }
 }

@@ -47,6 +47,8 @@ pub(crate) trait Object: Sized {
 #[repr(align(32))]
 struct Slot {
     word: AtomicU64,
+    /// For locals: the pointer, while it is open. Zero otherwise.
+    local: AtomicU64,
     /// For locals: whose.
     thread: AtomicUsize,
     object: AtomicPtr<()>,
@@ -54,7 +56,12 @@ struct Slot {
 
 // All zeroes, so that only what is used costs memory.
 static SLOTS: [Slot; COUNT] = [const {
-    Slot { word: AtomicU64::new(0), thread: AtomicUsize::new(0), object: AtomicPtr::new(ptr::null_mut()) }
+    Slot {
+        word: AtomicU64::new(0),
+        local: AtomicU64::new(0),
+        thread: AtomicUsize::new(0),
+        object: AtomicPtr::new(ptr::null_mut()),
+    }
 }; COUNT];
 
 const fn index_of(pointer: u64) -> usize {
@@ -77,10 +84,11 @@ pub(crate) fn insert<T: Object>(object: Box<T>, owner: usize) -> Result<u64, (Fa
         let filling = seen | FILLING << KIND_SHIFT;
         // Acquire: whoever emptied the slot is done with it; pairs with the Release in `Taken::free`.
         if slot.word.compare_exchange(seen, filling, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            // Relaxed, both: published by the word.
+            let pointer = MARK | seen | T::KIND << KIND_SHIFT | index as u64;
+            // Relaxed, all: published by the word.
             slot.object.store(Box::into_raw(object).cast(), Ordering::Relaxed);
             slot.thread.store(owner, Ordering::Relaxed);
-            let pointer = MARK | seen | T::KIND << KIND_SHIFT | index as u64;
+            slot.local.store(if owner == 0 { 0 } else { pointer }, Ordering::Relaxed);
             // Release: publishes the object; pairs with the Acquire in `pin` and `take`.
             slot.word.store(word(pointer, 1), Ordering::Release);
             return Ok(pointer);
@@ -167,7 +175,8 @@ impl<T: Object> Taken<T> {
     pub(crate) fn free(mut self) -> Box<T> {
         let next = (self.pointer >> GENERATION_SHIFT & GENERATION_MAX) + 1;
         let slot = &SLOTS[index_of(self.pointer)];
-        // Relaxed: as in `insert`.
+        // Relaxed, both: as in `insert`.
+        slot.local.store(0, Ordering::Relaxed);
         slot.thread.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `insert`.
         slot.word.store(next << GENERATION_SHIFT, Ordering::Release);
@@ -205,9 +214,8 @@ pub(crate) fn take<T: Object>(pointer: u64) -> Result<Taken<T>, Failure> {
 #[inline(always)]
 pub(crate) fn seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
     let slot = &SLOTS[index_of(pointer)];
-    // Relaxed, all: if they say so it was this thread that put the object there. Only locals have a thread, so the
-    // kind is right.
-    if slot.word.load(Ordering::Relaxed) == word(pointer, 1)
+    // Relaxed, all: if they say so it was this thread that put the object there.
+    if slot.local.load(Ordering::Relaxed) == pointer
         && slot.thread.load(Ordering::Relaxed) == thread::current()
     {
         // SAFETY: a box of a `Seat` from `insert`. Only this thread uses it or takes it out, and it is in no other

@@ -12,7 +12,7 @@ use crate::abi::{
     tenure_space, tenure_stats,
 };
 use crate::error::{Failure, fail, tenure_status};
-use crate::guard::{guard, null, out};
+use crate::guard::{guard, guard_out, null};
 use crate::registry::{self, Object, Pin};
 
 impl Object for Space {
@@ -143,9 +143,7 @@ pub unsafe extern "C" fn tenure_space_open(
     name: *const c_char,
     space: *mut *mut tenure_space,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let space = unsafe { out(space, "space", ptr::null_mut()) }?;
+    let call = || {
         // SAFETY: the caller's promise.
         let (options, backend) = unsafe { self::options(options) }?;
         if !matches!(backend, Backend::Shm | Backend::SysV | Backend::File) {
@@ -160,9 +158,10 @@ pub unsafe extern "C" fn tenure_space_open(
             Backend::Anonymous => options.anonymous(),
             Backend::Private => options.private(),
         };
-        *space = hand_out(opened?)?;
-        Ok(())
-    })
+        hand_out(opened?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(space, "space", ptr::null_mut(), call) }
 }
 
 /// Attaches to the space of that name (or path), which must exist: TENURE_SHM, TENURE_FILE, TENURE_SYSV. Nothing is
@@ -181,9 +180,7 @@ pub unsafe extern "C" fn tenure_space_attach(
     name: *const c_char,
     space: *mut *mut tenure_space,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let space = unsafe { out(space, "space", ptr::null_mut()) }?;
+    let call = || {
         // SAFETY: the caller's promise.
         let (options, backend) = unsafe { self::options(options) }?;
         let attached = match backend {
@@ -198,9 +195,10 @@ pub unsafe extern "C" fn tenure_space_attach(
                 ));
             }
         };
-        *space = hand_out(attached?)?;
-        Ok(())
-    })
+        hand_out(attached?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(space, "space", ptr::null_mut(), call) }
 }
 
 /// Attaches to a TENURE_MEMFD space by a file descriptor that was inherited or received, which stays the caller's.
@@ -218,9 +216,7 @@ pub unsafe extern "C" fn tenure_space_attach_fd(
     fd: c_int,
     space: *mut *mut tenure_space,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let space = unsafe { out(space, "space", ptr::null_mut()) }?;
+    let call = || {
         // SAFETY: the caller's promise.
         let (options, _) = unsafe { self::options(options) }?;
         if fd < 0 {
@@ -236,9 +232,10 @@ pub unsafe extern "C" fn tenure_space_attach_fd(
                 format_args!("fd: expected an open one, found {fd}: {error}"),
             )
         })?;
-        *space = hand_out(options.from_fd(duplicate)?)?;
-        Ok(())
-    })
+        hand_out(options.from_fd(duplicate)?)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(space, "space", ptr::null_mut(), call) }
 }
 
 /// Detaches. Members that joined through it stay members.
@@ -282,9 +279,7 @@ pub unsafe extern "C" fn tenure_space_info(space: *const tenure_space, info: *mu
 /// `fd` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_space_fd(space: *const tenure_space, fd: *mut c_int) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let fd = unsafe { out(fd, "fd", -1) }?;
+    let call = || {
         let space = self::space(space)?;
         let found = space.fd().ok_or_else(|| {
             let backend = space.backend();
@@ -293,9 +288,10 @@ pub unsafe extern "C" fn tenure_space_fd(space: *const tenure_space, fd: *mut c_
                 format_args!("backend: expected one with a file descriptor, found {backend}"),
             )
         })?;
-        *fd = found.as_raw_fd();
-        Ok(())
-    })
+        Ok(found.as_raw_fd())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(fd, "fd", -1, call) }
 }
 
 /// Copies `text` with a zero byte; says how many bytes that takes.

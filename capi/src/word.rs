@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::tenure_local;
 use crate::error::{Failure, fail, tenure_status};
-use crate::guard::{guard, null, out};
+use crate::guard::{guard, guard_out, null};
 use crate::handle::token;
 use crate::local::{kind, seat};
 
@@ -18,7 +18,7 @@ fn word<'a>(
 ) -> Result<&'a AtomicU64, Failure> {
     let local = seat(local)?.local();
     let held = local.held(kind(number), token(bits)?)?;
-    let payload = local.payload(&held)?;
+    let payload = held.payload();
     if !position.is_multiple_of(8) {
         return Err(fail(
             tenure_status::TENURE_ERR_ARGUMENT,
@@ -57,13 +57,12 @@ pub unsafe extern "C" fn tenure_word_load(
     position: usize,
     value: *mut u64,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let value = unsafe { out(value, "value", 0) }?;
+    let call = || {
         // SeqCst: as promised to the caller; pairs with the other operations of whoever uses the payload.
-        *value = word(local, kind, token, position)?.load(Ordering::SeqCst);
-        Ok(())
-    })
+        Ok(word(local, kind, token, position)?.load(Ordering::SeqCst))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(value, "value", 0, call) }
 }
 
 /// Stores a word; see tenure_word_load.
@@ -123,9 +122,7 @@ pub unsafe extern "C" fn tenure_word_exchange(
     value: u64,
     exchanged: *mut c_int,
 ) -> c_int {
-    guard(|| {
-        // SAFETY: the caller's promise.
-        let exchanged = unsafe { out(exchanged, "exchanged", 0) }?;
+    let call = || {
         if expected.is_null() {
             return Err(null("expected"));
         }
@@ -134,10 +131,14 @@ pub unsafe extern "C" fn tenure_word_exchange(
         let wanted = unsafe { expected.read() };
         // SeqCst, both: as in `tenure_word_load`.
         match word.compare_exchange(wanted, value, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => *exchanged = 1,
-            // SAFETY: the caller's promise.
-            Err(found) => unsafe { expected.write(found) },
+            Ok(_) => Ok(1),
+            Err(found) => {
+                // SAFETY: the caller's promise.
+                unsafe { expected.write(found) };
+                Ok(0)
+            }
         }
-        Ok(())
-    })
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(exchanged, "exchanged", 0, call) }
 }

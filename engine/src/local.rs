@@ -27,6 +27,18 @@ unsafe impl Send for Held {}
 // SAFETY: as above.
 unsafe impl Sync for Held {}
 
+impl Held {
+    /// The payload as memory, without a reference to it: for payloads that their holders agree to change by atomic
+    /// operations, for which the slice of [`Local::get`] would be wrong. Mapped as long as the handle is held, by the process
+    /// that holds it.
+    #[inline]
+    #[must_use]
+    pub fn payload(&self) -> NonNull<[u8]> {
+        let data = NonNull::new(self.data.cast_mut()).unwrap_or(NonNull::dangling());
+        NonNull::slice_from_raw_parts(data, self.len)
+    }
+}
+
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held").field("held", &self.held).field("len", &self.len).finish()
@@ -137,22 +149,6 @@ impl<'m> Local<'m> {
     #[must_use]
     pub fn token(&self, held: &Held) -> Token {
         held.held.token(&self.shared.slab)
-    }
-
-    /// The payload as memory, without a reference to it: for payloads that their holders agree to change by atomic
-    /// operations, for which the slice of [`Local::get`] would be wrong. Valid until the handle is closed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Local::get`].
-    #[inline]
-    pub fn payload(&self, held: &Held) -> Result<NonNull<[u8]>, UseError> {
-        self.shared.lease.check()?;
-        if !self.shared.slab.is_live(held.held) {
-            return Err(stale(held.held));
-        }
-        let data = NonNull::new(held.data.cast_mut()).unwrap_or(NonNull::dangling());
-        Ok(NonNull::slice_from_raw_parts(data, held.len))
     }
 
     /// What this process holds already, by its token: for callers that keep tokens only. It is a copy, not one more count.

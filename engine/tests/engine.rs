@@ -128,7 +128,7 @@ fn tokens_do_for_what_is_held() {
         };
         let held = local.held(KIND, token).unwrap();
         assert_eq!(local.get(&held).unwrap(), payload);
-        let memory = local.payload(&held).unwrap();
+        let memory = held.payload();
         assert_eq!((memory.cast::<u8>().as_ptr().cast_const(), memory.len()), {
             let bytes = local.get(&held).unwrap();
             (bytes.as_ptr(), payload.len())
@@ -147,7 +147,7 @@ fn tokens_do_for_what_is_held() {
         assert_eq!(local.get(&held).unwrap(), payload);
         local.close_token(token).unwrap();
         assert!(matches!(local.close_token(token), Err(OpenHandleError::Stale { .. })));
-        assert!(local.held(KIND, token).is_err() && local.payload(&held).is_err());
+        assert!(local.held(KIND, token).is_err());
     }
     let block = local.alloc(Layout::new::<u64>()).unwrap();
     local.pin(block).unwrap();
