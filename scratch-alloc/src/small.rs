@@ -19,6 +19,12 @@ use crate::word::{Block, Shape, Unit};
 const CARVE: u32 = 32;
 /// Freed blocks that are worth a turn of the stacks while there are never used blocks.
 const TURN: usize = 8;
+/// Freed blocks that turn at a time.
+const TURN_MOST: usize = 64;
+
+/// Bytes from where one span is carved to where the next one is, in a page that all of them share.
+const COLOUR: u32 = 7 * 64;
+const PAGE: u32 = 4096;
 
 /// What a local knows about one unit: all zero, or which of the local's small spans covers it, with what a free needs
 /// of its class.
@@ -120,7 +126,13 @@ impl Stacks {
     /// A free block, off its stack.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Free> {
-        self.free.pop().or_else(|| self.pop_freed())
+        self.pop_free().or_else(|| self.pop_freed())
+    }
+
+    /// As `pop`, if the first stack has one.
+    #[inline]
+    pub(crate) fn pop_free(&mut self) -> Option<Free> {
+        self.free.pop()
     }
 
     #[inline(never)]
@@ -128,12 +140,15 @@ impl Stacks {
         if self.turn(TURN) { self.free.pop() } else { None }
     }
 
-    /// When `free` is empty: takes what was freed instead, if it is at least so many; whether it was.
+    /// When `free` is empty: takes the blocks that were freed last instead, if they are at least so many; whether they were.
     fn turn(&mut self, least: usize) -> bool {
         debug_assert!(self.free.is_empty());
         let enough = self.freed.len() >= least;
         if enough {
-            std::mem::swap(&mut self.free, &mut self.freed);
+            // Not all of them: what was freed last is in the processor's cache.
+            let kept = self.freed.len().saturating_sub(TURN_MOST);
+            self.free.extend_from_slice(&self.freed[kept..]);
+            self.freed.truncate(kept);
         }
         enough
     }
@@ -172,9 +187,10 @@ pub(crate) struct Class {
     pub(crate) bytes: u32,
     /// Blocks per span.
     blocks: u32,
-    /// Indices of blocks of the newest span that are free and not on the stack yet.
+    /// Blocks of the newest span that are free and not on the stack yet, counted from `carve_first` on and round again.
     carve: Range<u32>,
     carve_head: u32,
+    carve_first: u32,
     /// Units per span.
     units: u8,
     /// Heads of this local's spans.
@@ -195,6 +211,7 @@ impl Class {
             blocks,
             carve: 0..0,
             carve_head: 0,
+            carve_first: 0,
             units,
             spans: Vec::new(),
             cursor: 0,
@@ -208,10 +225,23 @@ impl Class {
         Free::new(scratch.slot_of(head, index), offset + u64::from(index) * u64::from(self.bytes))
     }
 
+    /// Starts carving the span at `head`, which is new.
+    ///
+    /// Spans begin at multiples of a unit, so their first blocks, which are used most, would all share few sets of the
+    /// processor's cache. So each begins elsewhere in its first page, or at another block where those are large.
+    fn begin(&mut self, head: u32) {
+        self.carve = 0..self.blocks;
+        self.carve_head = head;
+        let elsewhere = if self.bytes > 1024 { head } else { head * COLOUR % PAGE / self.bytes };
+        self.carve_first = elsewhere % self.blocks;
+    }
+
     /// Moves some never used blocks to the stack, lowest on top.
     fn carve(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
         let end = self.carve.end.min(self.carve.start.saturating_add(CARVE));
-        for index in (self.carve.start..end).rev() {
+        for turned in (self.carve.start..end).rev() {
+            let index = self.carve_first + turned;
+            let index = if index < self.blocks { index } else { index - self.blocks };
             stacks.free.push(self.free_of(scratch, self.carve_head, index));
         }
         self.carve.start = end;
@@ -362,9 +392,7 @@ impl Local<'_> {
         let head = scratch.claim(self.owner, u32::from(shape.units), backing)?;
         scratch.make_small(self.owner, head, shape, backing)?;
         self.enter(head, shape);
-        let newest = self.class(class).0;
-        newest.carve = 0..newest.blocks;
-        newest.carve_head = head;
+        self.class(class).0.begin(head);
         Ok(())
     }
 

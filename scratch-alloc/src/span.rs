@@ -39,11 +39,15 @@ impl Scratch<'_> {
         shape: Shape,
         backing: &dyn Backing,
     ) -> Result<(), Refused> {
+        // Relaxed: only the unit's owner stores it.
+        let used = self.table_committed(head).see(Ordering::Relaxed);
         if !self.commit_table(head, self.layout.blocks(shape.class), backing) {
             self.free_units(head..head + u32::from(shape.units));
             return Err(Refused::NoMemory);
         }
-        for at in self.blocks_at(head, shape) {
+        const { assert!(Block::Free.raw() == 0) };
+        // Words that were committed just now are FREE as they are, and may never be touched.
+        for at in self.blocks_at(head, shape).take(used as usize) {
             // Relaxed: published by the Release store of the head below.
             self.word(at).put(Block::Free.raw(), Ordering::Relaxed);
         }
