@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tenure-slab", &["tenure-segment"]),
     ("tenure-scratch-alloc", &["tenure-segment"]),
     ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc"]),
+    ("tenure-malloc", &["tenure-segment", "tenure-scratch-alloc"]),
     ("tenure-tools", &["tenure", "tenure-subjects"]),
     ("tenure-bench", &["tenure", "tenure-subjects", "tenure-tools"]),
 ];

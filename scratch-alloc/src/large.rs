@@ -126,10 +126,20 @@ impl Local<'_> {
             None => self.claim_large(units, backing).map_err(|refused| self.error(refused, bytes))?,
         };
         self.scratch.make_large(self.owner, head, units as u16, self.hot.mine);
+        self.enter_large(head);
+        Ok(u64::from(head) << layout.unit_shift)
+    }
+
+    /// Enters a large span that is ours into the private books.
+    pub(crate) fn enter_large(&mut self, head: u32) {
         self.hot.map[head as usize] = Cover::LARGE;
         self.large.places[head as usize] = self.large.heads.len() as u32;
         self.large.heads.push(head);
-        Ok(u64::from(head) << layout.unit_shift)
+    }
+
+    /// Whether `unit` is kept for the next large blocks.
+    pub(crate) fn keeps(&self, unit: u32) -> bool {
+        self.large.runs.kept.iter().any(|run| (run.start..run.start + run.units).contains(&unit))
     }
 
     #[cold]
@@ -221,6 +231,14 @@ impl Local<'_> {
                 at += 1;
             }
         }
+    }
+
+    /// Resizes a block of this lease to at least `bytes` where it is, if it is a large one of this local and that is possible.
+    pub fn resize_in_place(&mut self, offset: u64, bytes: u64, backing: &dyn Backing) -> bool {
+        let ours = Block::lease(self.id);
+        self.scratch
+            .find(offset)
+            .is_ok_and(|found| found.owner == ours && self.resize_large(&found, bytes, backing))
     }
 
     /// Resizes a large block of this local in place, if that is possible.

@@ -23,6 +23,7 @@ mod error;
 #[cfg(all(test, not(loom)))]
 mod explore;
 mod geometry;
+mod inherit;
 mod large;
 mod local;
 mod recover;

@@ -25,7 +25,7 @@ use crate::word::{Block, Owner};
 pub struct Local<'a> {
     pub(crate) hot: Hot<'a>,
     pub(crate) scratch: Scratch<'a>,
-    id: LeaseId,
+    pub(crate) id: LeaseId,
     pub(crate) owner: Owner,
     /// By small class.
     pub(crate) classes: Box<[Class]>,
@@ -56,9 +56,21 @@ impl<'a> Hot<'a> {
     #[inline]
     pub(crate) fn take(&mut self, which: usize) -> Option<u64> {
         let free = self.stacks.get_mut(which)?.pop()?;
+        Some(self.allot(free))
+    }
+
+    /// As `take`, without turning the stacks.
+    #[inline]
+    fn take_cached(&mut self, which: usize) -> Option<u64> {
+        let free = self.stacks.get_mut(which)?.pop_free()?;
+        Some(self.allot(free))
+    }
+
+    #[inline]
+    fn allot(&mut self, free: Free) -> u64 {
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
         self.word(free.slot()).put(self.mine, Ordering::Release);
-        Some(free.offset())
+        free.offset()
     }
 
     /// Frees a small block of this local's spans if its word is `expected`, and keeps it.
@@ -86,6 +98,11 @@ impl<'a> Hot<'a> {
     fn small(&self, offset: u64) -> Option<(&Cover, u32)> {
         let cover = self.map.get((offset >> self.unit_shift) as usize)?;
         Some((cover, cover.slot(offset)?))
+    }
+
+    /// Whether a span of this local covers `unit`; of large spans, whether `unit` is its head.
+    pub(crate) fn covers(&self, unit: u32) -> bool {
+        self.map.get(unit as usize).is_some_and(|cover| *cover != Cover::NONE)
     }
 
     /// The word of a block of a small span of this local.
@@ -153,6 +170,13 @@ impl<'a> Local<'a> {
         self.alloc_slow(layout, backing)
     }
 
+    /// As [`Local::alloc`], aligned to 16 bytes, if a free block of a common size is at hand: what is worth inlining.
+    #[inline]
+    pub fn alloc_cached(&mut self, bytes: usize) -> Option<u64> {
+        let which = class_looked_up(bytes.wrapping_sub(1))?;
+        self.hot.take_cached(usize::from(which))
+    }
+
     #[inline(never)]
     fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
         let (bytes, align) = (layout.size() as u64, layout.align() as u64);
@@ -209,6 +233,12 @@ impl<'a> Local<'a> {
         } else {
             self.free_unusual(offset, Block::lease(self.id))
         }
+    }
+
+    /// As [`Local::free`], if it is a small block of this local's spans; whether it was.
+    #[inline]
+    pub fn free_cached(&mut self, offset: u64) -> bool {
+        self.hot.put(offset, self.hot.mine)
     }
 
     #[inline(never)]

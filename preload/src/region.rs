@@ -1,0 +1,123 @@
+//! The one region of this process: reserved once, as large as the system lets, backed as it is touched.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use tenure_scratch_alloc::{Backing, Geometry, Layout, OutOfMemory, Scratch};
+use tenure_segment::sync::Word;
+use tenure_segment::{Acquire, LeaseId};
+
+use crate::system;
+
+/// Payload bytes that are reserved where nothing limits the address space: the most that the allocator can have.
+const MOST: u64 = 64 << 30;
+const LEAST: u64 = 4 << 20;
+pub(crate) const UNIT: usize = 64 << 10;
+
+/// The only owner there is: nobody else sees this memory.
+const OWNER: LeaseId = LeaseId { index: 0, epoch: 1 };
+
+/// The view of the region, and the right to work in it.
+pub(crate) struct Region {
+    pub(crate) scratch: Scratch<'static>,
+    pub(crate) me: Acquire,
+}
+
+static REGION: OnceLock<Option<Region>> = OnceLock::new();
+/// For who frees: where the payloads start and how many bytes they have. Nothing at first.
+static DATA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The region; none if not even a small one was to be had.
+pub(crate) fn get() -> Option<&'static Region> {
+    REGION.get_or_init(reserve).as_ref()
+}
+
+/// The offset of an address in the region.
+#[inline]
+pub(crate) fn offset(at: *const u8) -> Option<u64> {
+    // Relaxed: whoever has an address of the region got it from somebody who saw both.
+    let offset = (at as usize).wrapping_sub(DATA.load(Ordering::Relaxed) as usize);
+    (offset < BYTES.load(Ordering::Relaxed)).then_some(offset as u64)
+}
+
+fn reserve() -> Option<Region> {
+    let mut bytes = MOST;
+    while bytes >= LEAST {
+        if let Some((start, layout)) = reserve_bytes(bytes) {
+            if bytes == MOST {
+                return Some(place(start, layout));
+            }
+            // Something limits the address space, and stacks and mappings need some of it as well.
+            // SAFETY: reserved a moment ago, used by nobody.
+            unsafe { system::unmap(start, layout.bytes() as usize + UNIT) };
+            return reserve_bytes(bytes / 2).map(|(start, layout)| place(start, layout));
+        }
+        bytes /= 2;
+    }
+    None
+}
+
+/// Address space for a region, with room to have the payloads begin at a multiple of a unit.
+fn reserve_bytes(bytes: u64) -> Option<(*mut u8, Layout)> {
+    let layout = Geometry { bytes, unit_bytes: UNIT as u32 }.layout().ok()?;
+    let start = system::map(layout.bytes() as usize + UNIT);
+    (!start.is_null()).then_some((start, layout))
+}
+
+fn place(start: *mut u8, layout: Layout) -> Region {
+    let layout: &'static Layout = Box::leak(Box::new(layout));
+    let data = (start as usize + layout.data_at() as usize).next_multiple_of(UNIT);
+    let first = data - layout.data_at() as usize;
+    // SAFETY: mapped, zeroed, for good; the words come before the payloads, which start at a multiple of a page. Words are
+    // atomics, and whoever accesses payloads owns the block.
+    let scratch = unsafe {
+        let words = std::slice::from_raw_parts(first as *const Word, layout.data_at() as usize / 8);
+        Scratch::new(words, data as *mut u8, layout)
+    };
+    scratch.init();
+    // Relaxed, both: see `offset`.
+    DATA.store(data as *mut u8, Ordering::Relaxed);
+    BYTES.store(layout.capacity() as usize, Ordering::Relaxed);
+    // SAFETY: there is no lease table and no other process in this memory. Forked children have their own copy of all of it.
+    let me = unsafe { Acquire::assume(OWNER) };
+    Region { scratch, me }
+}
+
+/// Memory behind the region: there is as soon as it is touched.
+#[derive(Default)]
+pub(crate) struct Pages {
+    /// The payload bytes that were last asked for, which are zero still.
+    fresh: std::cell::Cell<(u64, u64)>,
+}
+
+impl Pages {
+    /// Forgets what is fresh.
+    pub(crate) fn nothing_fresh(&self) {
+        self.fresh.set((0, 0));
+    }
+
+    /// Whether the payload bytes are zero: they were never touched since the system gave them.
+    pub(crate) fn is_fresh(&self, bytes: Range<u64>) -> bool {
+        let (start, end) = self.fresh.get();
+        start <= bytes.start && bytes.end <= end
+    }
+}
+
+impl Backing for Pages {
+    fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
+        let data_at = get().ok_or(OutOfMemory)?.scratch.layout().data_at();
+        if bytes.start >= data_at {
+            self.fresh.set((bytes.start - data_at, bytes.end - data_at));
+        }
+        Ok(())
+    }
+
+    fn punch(&self, bytes: Range<u64>) {
+        let Some(region) = get() else { return };
+        let offset = bytes.start - region.scratch.layout().data_at();
+        // SAFETY: free units, which the allocator holds meanwhile; units are whole pages.
+        unsafe { system::forget(region.scratch.address(offset), (bytes.end - bytes.start) as usize) };
+    }
+}

@@ -1,0 +1,72 @@
+//! Going on without the other locals of the same lease: after a fork, whose child has one thread.
+
+use tenure_segment::sync::Ordering;
+
+use crate::access::Access;
+use crate::class::LARGE;
+use crate::local::Local;
+use crate::recover::Recovered;
+use crate::scratch::ABANDONINGS;
+use crate::word::{Shape, Unit};
+
+impl<'a> Local<'a> {
+    /// Takes over what locals of this lease had that are neither this one nor among `others`, because their threads are not
+    /// there any more, wherever they stopped. Blocks in use stay in use: they are the lease's.
+    ///
+    /// Small spans are left without an owner, for whoever next needs blocks of their class; large ones become this local's;
+    /// what was claimed for neither is free. Nobody else works in the region meanwhile.
+    ///
+    /// # Progress
+    ///
+    /// One pass over the unit words in use.
+    pub fn inherit(&mut self, others: &[&Local<'a>]) -> Recovered {
+        let scratch = self.scratch;
+        let mut done = Recovered::default();
+        let known =
+            |me: &Self, unit| me.hot.covers(unit) || others.iter().any(|local| local.hot.covers(unit));
+        let kept = |me: &Self, unit| me.keeps(unit) || others.iter().any(|local| local.keeps(unit));
+        // Units below are covered by a head, as in `Scratch::recover`.
+        let mut covered = 0;
+        for unit in 0..scratch.ready() {
+            let state = scratch.unit_state(unit);
+            match state {
+                Unit::Span(owner, shape) if scratch.plausible(unit, shape) => {
+                    covered = unit + u32::from(shape.units);
+                    if owner == self.owner && !known(self, unit) {
+                        self.inherit_span(unit, shape);
+                        done.abandoned += u64::from(shape.class != LARGE);
+                    }
+                }
+                Unit::Abandoned(shape) if scratch.plausible(unit, shape) => {
+                    covered = unit + u32::from(shape.units);
+                }
+                Unit::Held(owner) | Unit::Tail(owner, _)
+                    if owner == self.owner && unit >= covered && !kept(self, unit) =>
+                {
+                    scratch.free_units(unit..unit + 1);
+                    done.units += 1;
+                }
+                Unit::Backing(owner) if owner == self.owner => {
+                    scratch.unit_store(unit, Unit::Unbacked);
+                    scratch.hint_run(scratch.layout.cold, unit..unit + 1, true);
+                    done.units += 1;
+                }
+                _ => {}
+            }
+        }
+        done
+    }
+
+    fn inherit_span(&mut self, head: u32, shape: Shape) {
+        let scratch = self.scratch;
+        if shape.class == LARGE {
+            self.enter_large(head);
+            return;
+        }
+        // Relaxed: a hint. Some of its blocks may be free, which its owner's books said.
+        scratch.remote(head).put(1, Ordering::Relaxed);
+        scratch.unit_store(head, Unit::Abandoned(shape));
+        // Publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
+        scratch.control(ABANDONINGS).count();
+    }
+}
