@@ -144,11 +144,13 @@ impl Stacks {
     fn turn(&mut self, least: usize) -> bool {
         debug_assert!(self.free.is_empty());
         let enough = self.freed.len() >= least;
-        if enough {
+        if self.freed.len() > TURN_MOST {
             // Not all of them: what was freed last is in the processor's cache.
-            let kept = self.freed.len().saturating_sub(TURN_MOST);
+            let kept = self.freed.len() - TURN_MOST;
             self.free.extend_from_slice(&self.freed[kept..]);
             self.freed.truncate(kept);
+        } else if enough {
+            std::mem::swap(&mut self.free, &mut self.freed);
         }
         enough
     }
@@ -239,11 +241,11 @@ impl Class {
     /// Moves some never used blocks to the stack, lowest on top.
     fn carve(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
         let end = self.carve.end.min(self.carve.start.saturating_add(CARVE));
-        for turned in (self.carve.start..end).rev() {
+        stacks.free.extend((self.carve.start..end).rev().map(|turned| {
             let index = self.carve_first + turned;
             let index = if index < self.blocks { index } else { index - self.blocks };
-            stacks.free.push(self.free_of(scratch, self.carve_head, index));
-        }
+            self.free_of(scratch, self.carve_head, index)
+        }));
         self.carve.start = end;
         !stacks.free.is_empty()
     }
