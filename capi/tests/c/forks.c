@@ -2,7 +2,16 @@
 #define _GNU_SOURCE 1
 #include "expect.h"
 
+#include <pthread.h>
+
 enum { KIND = 7 };
+
+/* The locks of AddressSanitizer's allocator stay locked in a child that is forked while another thread holds them. */
+#ifdef __SANITIZE_ADDRESS__
+#define FLAGS TENURE_NO_GUARDIAN
+#else
+#define FLAGS 0
+#endif
 
 static tenure_space *space;
 static tenure_member *member;
@@ -62,6 +71,67 @@ static void by_itself(void)
     OK(tenure_space_close(space));
 }
 
+static int over;
+
+/* Is always in the middle of something. */
+static void *busy(void *nothing)
+{
+    (void)nothing;
+    while (!__atomic_load_n(&over, __ATOMIC_SEQ_CST)) {
+        tenure_local *mine;
+        tenure_handle made;
+        tenure_block own;
+        tenure_stats stats;
+        OK(tenure_local_open(member, &mine));
+        OK(tenure_create(mine, KIND, "busy", 4, &made));
+        OK(tenure_alloc(mine, 100, 0, &own));
+        OK(tenure_space_stats(space, &stats));
+        OK(tenure_free(mine, own.offset));
+        OK(tenure_close(mine, made.token));
+        OK(tenure_local_close(mine));
+    }
+    return NULL;
+}
+
+/* Children of a process whose other threads are somewhere in the library find it usable. */
+static void while_others_work(const char *name)
+{
+    enum { THREADS = 3, ROUNDS = 100 };
+    pthread_t threads[THREADS];
+    tenure_options options = TENURE_OPTIONS_INIT;
+    options.members = 4;
+    options.scratch_bytes = 1 << 20;
+    OK(tenure_space_open(&options, name, &space));
+    OK(tenure_join(space, &member));
+    for (int i = 0; i < THREADS; i++)
+        HOLDS(pthread_create(&threads[i], NULL, busy, NULL) == 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            tenure_member *own;
+            tenure_local *mine;
+            tenure_handle made;
+            die_with_parent();
+            EXPECT(TENURE_ERR_FORKED, tenure_local_open(member, &mine));
+            EXPECT(TENURE_ERR_FORKED, tenure_recover(member, NULL));
+            OK(tenure_join(space, &own));
+            OK(tenure_local_open(own, &mine));
+            OK(tenure_create(mine, KIND, "child's", 7, &made));
+            OK(tenure_close(mine, made.token));
+            OK(tenure_local_close(mine));
+            OK(tenure_leave(own));
+            _exit(0);
+        }
+        expect_end(child, 0);
+    }
+    __atomic_store_n(&over, 1, __ATOMIC_SEQ_CST);
+    for (int i = 0; i < THREADS; i++)
+        HOLDS(pthread_join(threads[i], NULL) == 0);
+    expect_unharmed(space, 0, 0);
+    OK(tenure_leave(member));
+    OK(tenure_space_close(space));
+}
+
 int main(int argc, char **argv)
 {
     static const uint32_t backends[] = { TENURE_SHM, TENURE_MEMFD, TENURE_ANONYMOUS };
@@ -70,6 +140,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
         tenure_options options = TENURE_OPTIONS_INIT;
         options.backend = backends[i];
+        options.flags = FLAGS;
         options.members = 4;
         options.scratch_bytes = 1 << 20;
         OK(tenure_space_open(&options, backends[i] == TENURE_SHM ? argv[1] : NULL, &space));
@@ -98,6 +169,11 @@ int main(int argc, char **argv)
         expect_unharmed(space, 0, 0);
         OK(tenure_space_close(space));
     }
+#ifdef __SANITIZE_ADDRESS__
+    (void)while_others_work;
+#else
+    while_others_work(argv[1]);
+#endif
     OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
     puts("forks: ok");
     return 0;
