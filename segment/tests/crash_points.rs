@@ -35,10 +35,17 @@ fn files_of(name: &Name) -> usize {
     entries.filter(|entry| entry.file_name().to_string_lossy().contains(&name.text)).count()
 }
 
-/// SysV memory that process `creator` made and that nobody uses.
-fn orphans_of(creator: i32) -> usize {
+/// Identifiers of the SysV memory there is, and who made it.
+fn sysv_memory() -> Vec<(String, String)> {
     let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap();
-    table.lines().skip(1).filter(|line| line.split_whitespace().nth(4) == Some(&creator.to_string())).count()
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned));
+    rows.map(|mut row| (row.nth(1).unwrap(), row.nth(2).unwrap())).collect()
+}
+
+/// SysV memory that process `creator` made and that was not there `before`: numbers of processes come again.
+fn orphans_of(creator: i32, before: &[(String, String)]) -> usize {
+    let is_new = |made: &(String, String)| made.1 == creator.to_string() && !before.contains(made);
+    sysv_memory().iter().filter(|made| is_new(made)).count()
 }
 
 /// `dead` members stay unrecovered in the segment before the child comes.
@@ -53,12 +60,13 @@ fn dies_at(backend: Backend, point: &str, time: u32, dead: usize) {
         members.into_iter().for_each(Process::kill);
         before = Some(segment);
     }
+    let others = sysv_memory();
     let child = Process::start("armed", &[&text, &name.text, point, &time.to_string()]);
     let pid = child.pid();
     assert_eq!(child.wait().signal(), Some(libc::SIGKILL), "{backend}: {point} is reached");
 
     assert!(files_of(&name) <= 1, "{point}");
-    assert_eq!(orphans_of(pid), 0, "{point}");
+    assert_eq!(orphans_of(pid, &others), 0, "{point}");
     let segment = name.segment();
     assert!(is_marked(segment.body()), "{point}: complete or not there at all");
     assert!(before.is_none_or(|before| before.creation_id() == segment.creation_id()));
