@@ -159,7 +159,9 @@ impl Proof {
         points.retain(|(_, n)| at.is_none_or(|only| only == *n) && n % every.max(1) == 0);
         // Between two shared steps, others see no difference. Without `--quick` all of it is played nevertheless.
         let is_sampled = quick && at.is_none() && all.len() > SHORT;
-        points.retain(|(_, n)| !is_sampled || n % 32 == 0 || rehearsed.is_near_a_step(*n));
+        points.retain(|(_, n)| {
+            !is_sampled || n.is_multiple_of(QUICK_ELSEWHERE) || rehearsed.is_near_a_step(*n)
+        });
         let result = self.pool.play(&rehearsed, &self.all, &points);
         let mark = if is_sampled { "sampled " } else { "" };
         self.row(case.name, &format!("{mark}{}", all.len()), result);
@@ -195,9 +197,10 @@ impl Proof {
     }
 }
 
-/// With `--quick`, operations of more instructions are played near their shared steps, and at every 32nd instruction
-/// elsewhere.
-const SHORT: usize = 600;
+/// With `--quick`, operations of more instructions are played near their shared steps, and elsewhere at one instruction
+/// in so many.
+const SHORT: usize = 400;
+const QUICK_ELSEWHERE: u32 = 128;
 /// Of the shared steps of recoverers of the many, one in so many with `--quick`.
 const QUICK_STRIDE: usize = 8;
 
