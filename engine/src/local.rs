@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use tenure_scratch_alloc::GRANULE;
 use tenure_segment::LeaseId;
 use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
 
@@ -203,6 +204,17 @@ impl<'m> Local<'m> {
     #[inline(always)]
     pub fn alloc(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
         self.shared.lease.check()?;
+        if layout.align() <= GRANULE as usize
+            && let Some(offset) = self.caches.blocks.alloc_cached(layout.size())
+        {
+            return Ok(Scratch { offset, len: layout.size() });
+        }
+        self.alloc_uncached(layout)
+    }
+
+    /// Apart from `alloc`, whose result would otherwise travel through memory wherever it is inlined.
+    #[inline(never)]
+    fn alloc_uncached(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
         let offset = self.shared.alloc(&mut self.caches, layout)?;
         Ok(Scratch { offset, len: layout.size() })
     }
