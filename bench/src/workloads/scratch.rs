@@ -15,6 +15,7 @@ use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::pools::{Rarena, Rts};
 use tenure_subjects::team::Work;
 use tenure_subjects::tenured::Tenure;
+use tenure_subjects::unrecoverable::Unrecoverable;
 use tenure_subjects::work::{self, layout, touched};
 use tenure_subjects::{Failed, Heap, Outcome, Subject};
 
@@ -71,24 +72,32 @@ fn small_only<const MEMBERS: usize>(work: fn(&Seat<'_, Rts>) -> Outcome<Work>) -
     processes("rts-alloc", MEMBERS, Rts::new, work)
 }
 
+/// Tenure less what recovery needs.
+fn without_recovery(work: fn(&Seat<'_, Unrecoverable>) -> Outcome<Work>) -> Case {
+    threads("tenure without block words", 1, || Ok(Unrecoverable), work).private()
+}
+
 pub(super) fn all() -> Vec<Workload> {
     let mut all = Vec::new();
     let mut add = |id: &str, title: &str, cases| all.push(Workload::new(id, title, cases));
     add("scratch/pair, held", "free the oldest of eight 64 B blocks and allocate another", {
         let mut cases = both!(1, pair_held);
         cases.push(small_only::<1>(pair_held));
+        cases.push(without_recovery(pair_held));
         cases.push(processes("rarena", 1, Rarena::new, pair_held));
         cases
     });
     add("scratch/pair, heap empties", "allocate and free 64 B, nothing else allocated", {
         let mut cases = both!(1, pair_empty);
         cases.push(small_only::<1>(pair_empty));
+        cases.push(without_recovery(pair_empty));
         cases.push(processes("rarena", 1, Rarena::new, pair_empty));
         cases
     });
     add("scratch/batch", "allocate 1000 blocks of 16 to 1024 B, free them in random order", {
         let mut cases = both!(1, batch);
         cases.push(small_only::<1>(batch));
+        cases.push(without_recovery(batch));
         cases
     });
     add("scratch/larson", "replace a random one of 1000 blocks of 16 to 1024 B", {

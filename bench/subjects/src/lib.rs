@@ -6,6 +6,7 @@
 //! | [`daemon`] | a process that owns all handles, asked over a Unix socket, in batches, or through a ring with futexes |
 //! | [`mutex`] | the daemon's book in shared memory, behind a mutex of `raw_sync` or a robust one of pthread |
 //! | [`heaps`] | allocators that are private to a process: the bound |
+//! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
 //! | `pools`, `slabs` | published crates (feature `published`) |
 //!
 //! A [`team::Team`] is forked from a process without threads; its members sleep until it is their turn.
@@ -22,6 +23,7 @@ pub mod slabs;
 pub mod subject;
 pub mod team;
 pub mod tenured;
+pub mod unrecoverable;
 pub mod work;
 
 pub use subject::{Failed, Handles, Heap, Outcome, Subject};
