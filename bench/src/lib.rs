@@ -7,6 +7,7 @@ pub mod kill;
 pub mod lives;
 pub mod measure;
 pub mod memory;
+pub mod programs;
 pub mod report;
 pub mod stats;
 pub mod workloads;

@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc"]),
     ("tenure-malloc", &["tenure-segment", "tenure-scratch-alloc"]),
     ("tenure-tools", &["tenure", "tenure-subjects"]),
-    ("tenure-bench", &["tenure", "tenure-subjects", "tenure-tools"]),
+    ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-tools"]),
 ];
 const LEAF: &[&str] = &["tenure"];
 

@@ -156,13 +156,13 @@ fn map(bytes: usize, align: usize) -> *mut u8 {
     }
 }
 
-/// Frees a block; whether one started there.
-pub(crate) fn free(at: *mut u8) -> bool {
+/// Frees a block; how many bytes it had, if one started there.
+pub(crate) fn free(at: *mut u8) -> Option<usize> {
     let removed = TABLE.with(|table| table.find(at as usize).map(|slot| table.remove(slot)));
-    let Some(Slot { bytes, .. }) = removed else { return false };
+    let Slot { bytes, .. } = removed?;
     // SAFETY: a block of ours that was in use, says the caller of `free`; nobody else found it in the table.
     unsafe { system::unmap(at, bytes) };
-    true
+    Some(bytes)
 }
 
 /// Bytes of the block that starts there, if one does.
@@ -212,16 +212,16 @@ mod tests {
             assert_eq!(usable(*at), Some((i * 100).max(1).next_multiple_of(PAGE)), "{i}");
         }
         for at in blocks.iter().step_by(3) {
-            assert!(free(*at));
-            assert!(!free(*at), "twice");
+            assert!(free(*at).is_some());
+            assert!(free(*at).is_none(), "twice");
         }
         for (i, at) in blocks.iter().enumerate() {
             assert_eq!(usable(*at).is_some(), i % 3 != 0, "{i}");
         }
         for (_, at) in blocks.iter().enumerate().filter(|(i, _)| i % 3 != 0) {
-            assert!(free(*at));
+            assert!(free(*at).is_some());
         }
-        assert!(!free(ptr::null_mut()) && !free(16 as *mut u8));
+        assert!(free(ptr::null_mut()).is_none() && free(16 as *mut u8).is_none());
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
             assert!(!at.is_null() && (at as usize).is_multiple_of(1 << shift), "{shift}");
             // SAFETY: a block of that size.
             unsafe { at.write_bytes(1, 8192) };
-            assert!(free(at));
+            assert!(free(at).is_some());
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
             assert!(resize(at, usize::MAX / 2).is_null());
             let at = resize(at, 1);
             assert_eq!((usable(at), at.read()), (Some(PAGE), 3));
-            assert!(free(at));
+            assert!(free(at).is_some());
         }
         assert!(allocate(usize::MAX - 5, 1).is_null() && allocate(usize::MAX / 2 + 1, 1).is_null());
     }

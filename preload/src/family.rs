@@ -5,6 +5,7 @@
 
 use std::alloc::Layout;
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::heap;
 use crate::system::{self, PAGE};
@@ -16,8 +17,9 @@ const ALIGN: usize = 16;
 const QUICK: usize = 1024;
 /// Blocks from here on are mappings of their own, which the system resizes without copying and takes back at once.
 const DIRECT: usize = 32 << 20;
-/// Blocks that grow to this become mappings as well.
-const GROWN: usize = 1 << 20;
+/// Blocks that grow to as much become mappings as well. Where such a block is freed, the next ones of its size are likely to
+/// come and go too, and not to be worth a mapping: it learns, as the GNU C library's does.
+static GROWN: AtomicUsize = AtomicUsize::new(128 << 10);
 /// The most bytes an object may have.
 const MOST: usize = isize::MAX as usize;
 
@@ -71,7 +73,12 @@ extern "C" fn free_unusual(block: *mut u8) {
         return;
     }
     let (Some(offset), Some(region)) = (region::offset(block), region::get()) else {
-        system::keeping_errno(|| direct::free(block));
+        if let Some(bytes) = system::keeping_errno(|| direct::free(block))
+            && bytes < DIRECT
+        {
+            // Relaxed: a hint.
+            GROWN.fetch_max(bytes + 1, Ordering::Relaxed);
+        }
         return;
     };
     // What is no block in use is left alone.
@@ -95,7 +102,7 @@ fn usable(block: *mut u8) -> usize {
 /// Resizes by moving; `has` bytes are usable now.
 fn move_to(block: *mut u8, has: usize, bytes: usize) -> *mut u8 {
     // What grows is likely to grow again.
-    let to = if bytes >= GROWN && bytes > has { map(bytes, ALIGN) } else { allocate(bytes, ALIGN) };
+    let to = if bytes > has && bytes >= grown() { map(bytes, ALIGN) } else { allocate(bytes, ALIGN) };
     if !to.is_null() {
         // SAFETY: two different blocks, each at least that long; the caller of `realloc` gives up the old one.
         unsafe {
@@ -104,6 +111,11 @@ fn move_to(block: *mut u8, has: usize, bytes: usize) -> *mut u8 {
         }
     }
     to
+}
+
+fn grown() -> usize {
+    // Relaxed: a hint.
+    GROWN.load(Ordering::Relaxed)
 }
 
 fn resize(block: *mut u8, bytes: usize) -> *mut u8 {
@@ -116,7 +128,7 @@ fn resize(block: *mut u8, bytes: usize) -> *mut u8 {
         return block;
     }
     let Some(offset) = region::offset(block) else {
-        if bytes < GROWN {
+        if bytes < region::UNIT {
             return move_to(block, has, bytes);
         }
         let to = if bytes <= MOST { direct::resize(block, bytes) } else { ptr::null_mut() };

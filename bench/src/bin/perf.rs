@@ -9,9 +9,9 @@ use std::time::Instant;
 use clap::Parser;
 use tenure_bench::measure::{Effort, Measured, measure};
 use tenure_bench::report::{
-    Machine, Report, folder, index, nanoseconds, ratio, results, root, update_between,
+    self, Machine, Report, folder, index, nanoseconds, ratio, results, root, update_between,
 };
-use tenure_bench::{kill, lives, memory, workloads};
+use tenure_bench::{kill, lives, memory, programs, workloads};
 
 /// Measures tenure beside the daemon, the mutex and the rivals, in turn.
 #[derive(Parser)]
@@ -25,6 +25,9 @@ struct Arguments {
     /// Only what a SIGKILL does, and no report.
     #[arg(long)]
     kills: bool,
+    /// Only whole programs over our malloc and others, and no report.
+    #[arg(long)]
+    programs: bool,
     /// Where the report's folder goes.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -56,6 +59,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("{}", serde_json::to_string_pretty(&kill::measure(blows)?)?);
         return Ok(());
     }
+    let of_programs = if arguments.quick { 3 } else { 15 };
+    if arguments.programs {
+        print!("{}", report::programs(&programs::measure(of_programs)?));
+        return Ok(());
+    }
     if let Some(only) = &arguments.only {
         let all = workloads::all();
         all.iter().filter(|workload| workload.id.contains(only)).for_each(|one| show(&measure(one, effort)));
@@ -63,6 +71,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let started = Instant::now();
     let mut machine = Machine::here(effort.rounds);
+    eprintln!("whole programs ...");
+    let programs = programs::measure(of_programs)?;
     let mut measured = Vec::new();
     for workload in workloads::all() {
         measured.push(measure(&workload, effort));
@@ -75,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     eprintln!("what a SIGKILL does ...");
     let blows = kill::measure(blows)?;
     machine.finish(started.elapsed().as_secs());
-    let report = Report { machine, measured, lives, memory, blows };
+    let report = Report { machine, measured, lives, memory, programs, blows };
     let to = arguments.out.clone();
     let to = to.unwrap_or_else(|| if arguments.quick { root().join("target/perf") } else { folder() });
     let written = report.write(&to)?;

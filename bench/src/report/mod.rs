@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 
 pub use machine::Machine;
 pub use readme::{index, results, update_between};
+pub use text::programs;
 
 use crate::kill::Blows;
 use crate::lives::Lives;
 use crate::measure::Measured;
 use crate::memory::Memory;
+use crate::programs::Program;
 
 /// Everything that was measured in one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Report {
     pub lives: Vec<Lives>,
     /// Memory at the peak.
     pub memory: Vec<Memory>,
+    /// Whole programs over our malloc and others; none in reports from before there was ours.
+    #[serde(default)]
+    pub programs: Vec<Program>,
     /// What a SIGKILL does.
     pub blows: Vec<Blows>,
 }

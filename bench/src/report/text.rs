@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::measure::{Comparison, Figures, Measured};
-use crate::stats::Verdict;
+use crate::programs::{Program, beside};
+use crate::stats::{Ratio, Verdict};
 
 use super::{Report, nanoseconds, ratio};
 
@@ -76,6 +77,7 @@ pub(super) fn markdown(report: &Report) -> String {
     blows(report, &mut text);
     lives(report, &mut text);
     memory(report, &mut text);
+    text.push_str(&programs(&report.programs));
     scaling(report, &mut text);
     line!(text, "## Every workload\n");
     for measured in &report.measured {
@@ -85,7 +87,11 @@ pub(super) fn markdown(report: &Report) -> String {
 }
 
 fn verdict(comparison: &Comparison<'_>) -> &'static str {
-    match comparison.verdict() {
+    outcome(comparison.verdict())
+}
+
+fn outcome(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Wins => "quicker",
         Verdict::Loses => "**slower**",
         Verdict::Inconclusive => "inconclusive",
@@ -246,6 +252,42 @@ fn memory(report: &Report, text: &mut String) {
         );
     }
     line!(text, "");
+}
+
+/// The section on whole programs; nothing if there are none.
+#[must_use]
+pub fn programs(programs: &[Program]) -> String {
+    let mut text = String::new();
+    if programs.is_empty() {
+        return text;
+    }
+    line!(text, "## Whole programs\n");
+    line!(
+        text,
+        "Programs as they are, with `libtenure_malloc.so` preloaded, or glibc's malloc, or another one; medians of {} rounds.\n",
+        programs[0].seconds.len()
+    );
+    line!(
+        text,
+        "| program | malloc | ms | tenure/this: time, 95 % | time of processors | tenure is | peak, MiB | tenure/this |\n\
+         |---|---|--:|---|---|---|--:|---|"
+    );
+    for one in beside(programs) {
+        let said = one.ratios.map_or_else(
+            || [const { String::new() }; 4],
+            |[time, cpu, peak]| {
+                let said =
+                    |one: Ratio| format!("{} ({} to {})", ratio(one.median), ratio(one.low), ratio(one.high));
+                [said(time), said(cpu), outcome(cpu.verdict()).into(), said(peak)]
+            },
+        );
+        let [time, cpu, outcome, peak] = said;
+        let Program { program, subject, .. } = one.theirs;
+        let (ms, mib) = (one.theirs.ms(), one.theirs.peak_mib());
+        line!(text, "| {program} | {subject} | {ms:.1} | {time} | {cpu} | {outcome} | {mib:.1} | {peak} |");
+    }
+    line!(text, "");
+    text
 }
 
 fn blows(report: &Report, text: &mut String) {
