@@ -83,10 +83,10 @@ impl Plot {
                         Verdict::Inconclusive => GREY,
                     },
                     beside: format!(
-                        "{}: {} to {} ns",
+                        "{}: {} to {}",
                         ratio(found.median),
-                        nanoseconds(comparison.ours.ns()),
-                        nanoseconds(comparison.theirs.ns())
+                        with_unit(comparison.ours.ns()),
+                        with_unit(comparison.theirs.ns())
                     ),
                     heading: heading.take(),
                 });
@@ -116,7 +116,7 @@ impl Plot {
                     low: quantile(&figures.rounds_ns, 0.05),
                     high: quantile(&figures.rounds_ns, 0.95),
                     colour: if figures.subject.starts_with("tenure") { BLUE } else { GREY },
-                    beside: format!("{} ns", nanoseconds(figures.ns())),
+                    beside: with_unit(figures.ns()),
                     heading: heading.take(),
                 });
             }
@@ -202,4 +202,10 @@ fn line(from: (f64, f64), to: (f64, f64), colour: &str, width: f64) -> Line {
 
 fn rectangle(x: f64, y: f64, width: f64, height: f64, colour: &str) -> Rectangle {
     Rectangle::new().set("x", x).set("y", y).set("width", width).set("height", height).set("fill", colour)
+}
+
+/// A time, with its unit where [`nanoseconds`] leaves it out.
+fn with_unit(ns: f64) -> String {
+    let text = nanoseconds(ns);
+    if text.ends_with('s') { text } else { text + " ns" }
 }
