@@ -178,13 +178,16 @@ impl Proof {
         for Rehearsed { case, track, .. } in rehearsed.iter().filter(|one| one.case.halves.is_empty()) {
             cases.extend((1..=track.steps.len() as u32).map(|steps| cases::recover_after(case, steps)));
         }
-        let stride = if self.options.quick { QUICK_STRIDE } else { 1 };
+        let (stride, sample) = if self.options.quick { (QUICK_STRIDE, QUICK_STATES) } else { (1, 1) };
+        let states = cases.len();
+        let cases: Vec<_> = cases.into_iter().step_by(sample).collect();
+        let mark = if sample > 1 { format!("{} of ", cases.len()) } else { String::new() };
         let result = self.pool.play_steps(&cases, &self.all, stride);
-        self.row("recover, of one killed at any shared step", &format!("{} states", cases.len()), result);
+        self.row("recover, of one killed at any shared step", &format!("{mark}{states} states"), result);
         if let Some(rich) = rehearsed.iter().find(|one| one.case.name == "recover, rich") {
             let steps = 1..=rich.track.steps.len() as u32;
-            let cases: Vec<_> = steps.map(cases::recover_rich_after).collect();
-            let result = self.pool.play_steps(&cases, &self.all, 1);
+            let cases: Vec<_> = steps.map(cases::recover_rich_after).step_by(sample).collect();
+            let result = self.pool.play_steps(&cases, &self.all, stride);
             self.row("recover, after a recoverer was killed", &format!("{} states", cases.len()), result);
         }
     }
@@ -203,6 +206,8 @@ const SHORT: usize = 400;
 const QUICK_ELSEWHERE: u32 = 128;
 /// Of the shared steps of recoverers of the many, one in so many with `--quick`.
 const QUICK_STRIDE: usize = 8;
+/// Of the states that they find, one in so many.
+const QUICK_STATES: usize = 16;
 
 fn report(violation: &Violation) {
     let Violation { case, fate, n, address, what } = violation;
