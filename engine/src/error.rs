@@ -69,6 +69,12 @@ pub enum CreateError {
     /// The block to attach is not the caller's.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// The kind belongs to the system's own objects.
+    #[error("{kind} is not created from bytes: it is one of the system's objects")]
+    SystemKind {
+        /// The kind asked for.
+        kind: Kind,
+    },
     /// The value could not be serialised.
     #[error("value not serialised: {0}")]
     Serialize(rkyv::rancor::Error),
@@ -112,6 +118,12 @@ pub enum OpenHandleError {
         expected: Kind,
         /// The kind of the object.
         found: Kind,
+    },
+    /// The kind belongs to the system's own objects, whose payload changes while it is held.
+    #[error("{kind} is not opened as bytes: it is one of the system's objects")]
+    SystemKind {
+        /// The kind asked for.
+        kind: Kind,
     },
     /// This process has it open as often as can be counted.
     #[error("this process has the handle open {limit} times, the most that is counted")]

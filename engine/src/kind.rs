@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::{CreateError, OpenHandleError};
 use crate::geometry::{fnv1a, hash_of};
 
 /// A 64-bit kind: chosen by the application for raw payloads, derived from the type for typed ones.
@@ -9,6 +10,24 @@ use crate::geometry::{fnv1a, hash_of};
 pub struct Kind(u64);
 
 const TYPED: u64 = 1 << 63;
+const SYSTEM: u64 = 1 << 62;
+
+/// The kinds of the system's own objects. The numbers are part of the layout.
+#[allow(dead_code, reason = "the pieces that use them arrive one by one")]
+impl Kind {
+    pub(crate) const MUTEX: Self = Self::system(1);
+    pub(crate) const EVENT_MANUAL: Self = Self::system(2);
+    pub(crate) const EVENT_AUTO: Self = Self::system(3);
+    pub(crate) const SEMAPHORE: Self = Self::system(4);
+    pub(crate) const PROCESS: Self = Self::system(5);
+    pub(crate) const THREAD: Self = Self::system(6);
+    pub(crate) const DESCRIPTOR: Self = Self::system(7);
+    pub(crate) const FILE_SHARE: Self = Self::system(8);
+
+    const fn system(number: u32) -> Self {
+        Self(number as u64 | SYSTEM)
+    }
+}
 
 impl Kind {
     /// An application's own kind.
@@ -28,8 +47,28 @@ impl Kind {
         Self(hash | TYPED)
     }
 
+    /// For calls that hand out plain bytes.
+    #[inline(always)]
+    pub(crate) fn to_create(self) -> Result<(), CreateError> {
+        if self.is_system() { Err(CreateError::SystemKind { kind: self }) } else { Ok(()) }
+    }
+
+    /// For calls that hand out plain bytes.
+    #[inline(always)]
+    pub(crate) fn to_open(self) -> Result<(), OpenHandleError> {
+        if self.is_system() { Err(OpenHandleError::SystemKind { kind: self }) } else { Ok(()) }
+    }
+
     pub(crate) const fn from_word(word: u64) -> Self {
         Self(word)
+    }
+
+    /// Whether handles of this kind are the system's objects: mutexes, events and so on. Their payload changes while it is
+    /// held, so they cannot be created or opened as raw bytes.
+    #[inline]
+    #[must_use]
+    pub const fn is_system(self) -> bool {
+        self.0 & (TYPED | SYSTEM) == SYSTEM
     }
 
     /// The number stored with the handle.
@@ -41,6 +80,20 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_system() {
+            let name = match *self {
+                Self::MUTEX => "mutex",
+                Self::EVENT_MANUAL => "manual event",
+                Self::EVENT_AUTO => "automatic event",
+                Self::SEMAPHORE => "semaphore",
+                Self::PROCESS => "process",
+                Self::THREAD => "thread",
+                Self::DESCRIPTOR => "descriptor",
+                Self::FILE_SHARE => "file share",
+                Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
+            };
+            return f.write_str(name);
+        }
         if self.0 & TYPED == 0 { write!(f, "kind {}", self.0) } else { write!(f, "type {:016x}", self.0) }
     }
 }

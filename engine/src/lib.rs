@@ -40,6 +40,7 @@ mod handle;
 mod kind;
 mod local;
 mod member;
+mod object;
 mod options;
 mod report;
 mod shared;

@@ -111,6 +111,7 @@ impl<'m> Local<'m> {
     /// [`CreateError`]; nothing was created.
     #[inline(always)]
     pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+        kind.to_create()?;
         self.shared.create(&mut self.caches, kind, bytes)
     }
 
@@ -121,6 +122,7 @@ impl<'m> Local<'m> {
     /// [`CreateError`]; the block is still the caller's.
     pub fn create_with(&mut self, kind: Kind, block: Scratch) -> Result<Held, CreateError> {
         self.shared.lease.check()?;
+        kind.to_create()?;
         self.shared.create_with(&mut self.caches, kind, block)
     }
 
@@ -131,6 +133,7 @@ impl<'m> Local<'m> {
     /// [`OpenHandleError`] says whether it is stale, forged, of another space or of another kind.
     #[inline(always)]
     pub fn open(&mut self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+        kind.to_open()?;
         self.shared.open(kind, token)
     }
 
@@ -161,6 +164,7 @@ impl<'m> Local<'m> {
     pub fn held(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         self.shared.lease.check()?;
         let held = self.shared.slab.held(self.shared.holdings(), token)?;
+        kind.to_open()?;
         let found = Kind::from_word(self.shared.slab.kind(held).map_err(slab::OpenError::from)?);
         if found != kind {
             return Err(OpenHandleError::ForeignKind { expected: kind, found });

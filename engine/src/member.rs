@@ -33,6 +33,14 @@ impl Member {
         Self { shared: Arc::new(shared) }
     }
 
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Our lease.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
@@ -83,6 +91,7 @@ impl Member {
     fn handle<T>(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<T>, CreateError> {
         // Before the lock: in a forked child it may be held by a thread that is not there.
         self.shared.lease.check()?;
+        kind.to_create()?;
         let held = self.shared.create(&mut self.shared.common(), kind, bytes)?;
         Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
     }
@@ -98,6 +107,7 @@ impl Member {
             .lease
             .check()
             .map_err(CreateError::from)
+            .and_then(|()| kind.to_create())
             .and_then(|()| self.shared.create_with(&mut self.shared.common(), kind, block.scratch()));
         match created {
             Ok(held) => {
@@ -129,6 +139,7 @@ impl Member {
     }
 
     fn open_as<T>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
+        kind.to_open()?;
         let held = self.shared.open(kind, token)?;
         Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
     }

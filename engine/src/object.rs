@@ -1,0 +1,165 @@
+//! The common lower half of the system's objects: a handle of a system kind, and its state words.
+//!
+//! A mutex, an event or a process is a handle like any other: opened by token, held by bits, gone with its last holder. What
+//! is different is that its payload starts with [`STATE_WORDS`] words that its holders change, by atomic operations only.
+//! Whoever touches them holds the handle, so they are never another handle's meanwhile. What may follow them is immutable.
+
+#![allow(dead_code, reason = "the pieces that use it arrive one by one")]
+
+use std::fmt;
+use std::sync::Arc;
+
+use tenure_segment::sync::Word;
+use tenure_slab::Token;
+
+use crate::error::{CreateError, NotMember, OpenHandleError};
+use crate::kind::Kind;
+use crate::local::Held;
+use crate::member::Member;
+use crate::shared::Shared;
+
+/// Words at the start of a system object's payload that its holders change.
+pub(crate) const STATE_WORDS: usize = 4;
+const STATE_BYTES: usize = STATE_WORDS * 8;
+
+/// The state words of an object.
+pub(crate) type State = [Word; STATE_WORDS];
+
+/// One count of a system object; dropping it gives the count back.
+pub(crate) struct Object {
+    shared: Arc<Shared>,
+    held: Held,
+    kind: Kind,
+}
+
+impl Object {
+    /// Creates an object with these state words, followed by bytes that never change. Without any it lies in the handle's
+    /// own entry.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    ///
+    /// # Crash
+    ///
+    /// As a handle's creation: recovery ends what nobody was told of.
+    pub(crate) fn create(
+        member: &Member,
+        kind: Kind,
+        state: [u64; STATE_WORDS],
+        rest: &[u8],
+    ) -> Result<Self, CreateError> {
+        member.check()?;
+        let mut bytes = Vec::with_capacity(STATE_BYTES + rest.len());
+        bytes.extend(state.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend_from_slice(rest);
+        let shared = member.shared();
+        let held = shared.create(&mut shared.common(), kind, &bytes)?;
+        Ok(Self { shared: Arc::clone(shared), held, kind })
+    }
+
+    /// Opens a token as an object of `kind`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], in particular `Corrupt` when the payload is too short for its state; nothing is held.
+    pub(crate) fn open(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
+        let shared = member.shared();
+        let held = shared.open(kind, token)?;
+        let object = Self { shared: Arc::clone(shared), held, kind };
+        match state_of(&held) {
+            Some(_) => Ok(object),
+            // Dropping the object closes it.
+            None => {
+                Err(OpenHandleError::Corrupt(format!("the state of {object:?} is no {STATE_BYTES} bytes")))
+            }
+        }
+    }
+
+    /// Holds it once more. No shared memory is written.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`] when this process is no member any more, or holds it too often.
+    pub(crate) fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        self.shared.lease.check()?;
+        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.holdings(), self.held.held)?;
+        Ok(Self { shared: Arc::clone(&self.shared), held: self.held, kind: self.kind })
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.held.held.token(&self.shared.slab)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Index and generation of the handle.
+    pub(crate) fn identity(&self) -> (u32, u64) {
+        (self.held.held.index(), self.held.held.generation())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The member that holds it.
+    pub(crate) fn member(&self) -> Member {
+        Member::of(Arc::clone(&self.shared))
+    }
+
+    /// The state words.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`] after leaving and in a forked child, where they are not mapped.
+    #[inline]
+    pub(crate) fn state(&self) -> Result<&State, NotMember> {
+        self.shared.lease.check()?;
+        // Panics: never; it was long enough when the object was made, and the place is private memory.
+        Ok(state_of(&self.held).expect("checked when it was opened"))
+    }
+
+    /// What follows the state: immutable.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::state`].
+    pub(crate) fn rest(&self) -> Result<&[u8], NotMember> {
+        self.shared.lease.check()?;
+        let payload = self.held.payload();
+        let len = payload.len().saturating_sub(STATE_BYTES);
+        // SAFETY: held, so mapped, at least that long, and after the state written by nobody [I4].
+        Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<u8>().add(STATE_BYTES), len) })
+    }
+}
+
+/// The state words of what is held, if its payload is long enough and where words may be.
+///
+/// The caller holds it for as long as it uses the result.
+pub(crate) fn state_of(held: &Held) -> Option<&State> {
+    let payload = held.payload();
+    let state = payload.as_ptr().cast::<State>();
+    if payload.len() < STATE_BYTES || !state.is_aligned() {
+        return None;
+    }
+    // SAFETY: held, so mapped and at least that long; aligned; nobody has a plain reference to these bytes, because handles
+    // of system kinds are not opened as bytes [`Kind::to_open`]; peers access them atomically [A1].
+    Some(unsafe { &*state })
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        if self.shared.lease.check().is_ok() {
+            // Held by construction; a scribbled word leaves nothing to close.
+            let _ = self.shared.close(&mut self.shared.common(), self.held);
+        }
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("token", &self.token()).field("kind", &self.kind).finish()
+    }
+}
