@@ -1,0 +1,192 @@
+//! Who a process is: its number, and what tells it from everybody who had the number before or will have it.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::PidError;
+
+/// Whether a number names a process or a single thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The process whose first thread has the number; it ends when the last of its threads does.
+    Process,
+    /// The thread of this number, of whichever process.
+    Thread,
+}
+
+/// A process or thread, and no other one that has the number earlier or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The number, in its pid namespace.
+    pub number: i32,
+    /// Process or thread.
+    pub scope: Scope,
+    /// When it started, in ticks since the machine did; zero: this system does not tell.
+    pub start_ticks: u64,
+    /// The inode number of its pid namespace.
+    pub namespace: u32,
+    /// The lower half of the number that the kernel gives to each process once; zero: a kernel before 6.9.
+    pub inode: u32,
+}
+
+impl Identity {
+    /// Whether both are the same one. Where the kernel numbers processes, that decides; otherwise the start does.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let by_inode = (self.inode != 0 && other.inode != 0).then_some(self.inode == other.inode);
+        let by_start = (self.start_ticks != 0 && other.start_ticks != 0)
+            .then_some(self.start_ticks == other.start_ticks);
+        (self.number, self.scope, self.namespace) == (other.number, other.scope, other.namespace)
+            && by_inode.or(by_start).unwrap_or(false)
+    }
+}
+
+/// The inode number of the caller's pid namespace, in which numbers mean what they mean to it.
+///
+/// # Errors
+///
+/// [`PidError::Unsupported`] without `/proc`.
+pub fn own_namespace() -> Result<u32, PidError> {
+    let stat = rustix::fs::stat("/proc/self/ns/pid")
+        .map_err(|errno| PidError::Unsupported { what: "/proc/self/ns/pid", errno: errno.raw_os_error() })?;
+    // The kernel numbers namespaces with 32 bits.
+    Ok(stat.st_ino as u32)
+}
+
+/// The caller's thread.
+#[must_use]
+pub fn own_thread() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// A line or two of `/proc`, without the heap.
+pub(super) struct ProcFile {
+    bytes: [u8; 1024],
+    len: usize,
+}
+
+impl ProcFile {
+    pub(super) fn read(path: &str) -> Result<Self, Errno> {
+        let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut file = Self { bytes: [0; 1024], len: 0 };
+        while file.len < file.bytes.len() {
+            match rustix::io::read(&fd, &mut file.bytes[file.len..]) {
+                Ok(0) => break,
+                Ok(more) => file.len += more,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(file)
+    }
+
+    /// Bytes that are no text end it: names of processes may have any, and come before what we look for.
+    fn text(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// The number under which this `/proc` has the process of a descriptor; `None` once it was reaped. A `/proc` of another
+/// namespace has another number, or none.
+pub(super) fn number_in_proc(fd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
+    let file = ProcFile::read(&format!("/proc/thread-self/fdinfo/{}", fd.as_raw_fd()))?;
+    let line = file.text().split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"));
+    let number = line.and_then(|line| std::str::from_utf8(line).ok()?.trim().parse::<i32>().ok());
+    match number {
+        Some(number) if number > 0 => Ok(Some(number)),
+        Some(-1) => Ok(None),
+        // Zero: not in this namespace.
+        _ => Err(Errno::NOENT),
+    }
+}
+
+/// What `/proc/PID/stat` says of a process, by proc(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) state: u8,
+    pub(super) start_ticks: u64,
+    /// As `wait` has it; zero also where the caller may not know.
+    pub(super) status: u16,
+}
+
+impl Stat {
+    /// Of the process of a descriptor; `None` once it was reaped.
+    pub(super) fn of(fd: impl AsFd, scope: Scope) -> Result<Option<(i32, Self)>, Errno> {
+        loop {
+            let Some(number) = number_in_proc(fd.as_fd())? else { return Ok(None) };
+            let path = match scope {
+                Scope::Process => format!("/proc/{number}/stat"),
+                Scope::Thread => format!("/proc/{number}/task/{number}/stat"),
+            };
+            let stat = match ProcFile::read(&path) {
+                Ok(file) => Self::parse(file.text()).ok_or(Errno::ILSEQ).map(Some),
+                Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+                Err(error) => Err(error),
+            }?;
+            // Reaped in between, the number may be somebody else's: the descriptor knows.
+            let is_still = number_in_proc(fd.as_fd())? == Some(number);
+            match stat {
+                Some(stat) if is_still => return Ok(Some((number, stat))),
+                // Hidden from us.
+                None if is_still => return Err(Errno::NOENT),
+                _ => {}
+            }
+        }
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        // The name, in brackets, may have brackets and blanks itself.
+        let end_of_name = text.iter().rposition(|byte| *byte == b')')?;
+        let text = std::str::from_utf8(text.get(end_of_name + 1..)?).ok()?;
+        // The first field after the name is the third.
+        let field = |number: usize| text.split_ascii_whitespace().nth(number - 3);
+        Some(Self {
+            state: *field(3)?.as_bytes().first()?,
+            start_ticks: field(22)?.parse().ok()?,
+            status: field(52)?.parse::<u32>().ok()? as u16,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::PidFd;
+
+    #[test]
+    fn stat_lines_are_parsed_whatever_the_name_is() {
+        let rest = "Z 1 2 3 0 -1 4227148 37 0 0 0 0 0 0 0 20 0 1 0 5038170 0 0 9 0 0 0 0 0 0 0 0 0 1 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 768\n";
+        for name in ["p2", "a b", ") S 1 (", "\u{fe}"] {
+            let line = format!("29527 ({name}) {rest}");
+            let expected = Stat { state: b'Z', start_ticks: 5_038_170, status: 768 };
+            assert_eq!(Stat::parse(line.as_bytes()), Some(expected), "{name}");
+        }
+        assert_eq!(Stat::parse(b"29527 (p2) Z 1 2"), None);
+        assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn another_process_of_the_same_number_is_another_one() {
+        let me = PidFd::open(std::process::id() as i32, Scope::Process).unwrap().identity().unwrap().unwrap();
+        assert!(me.is_same(&me) && me.start_ticks != 0 && me.namespace != 0, "{me:?}");
+        // Before Linux 6.9 the start is all there is.
+        let older = Identity { inode: 0, ..me };
+        assert!(older.is_same(&me));
+        for other in [
+            Identity { start_ticks: me.start_ticks + 1, ..older },
+            Identity { start_ticks: 0, ..older },
+            Identity { number: me.number + 1, ..me },
+            Identity { namespace: me.namespace + 1, ..me },
+            Identity { scope: Scope::Thread, ..me },
+        ] {
+            assert!(!other.is_same(&me) && !me.is_same(&other), "{other:?}");
+        }
+        if me.inode != 0 {
+            // As many ticks may pass as one likes: a number that was given again within one is told apart too.
+            let reused = Identity { inode: me.inode.wrapping_add(1).max(1), ..me };
+            assert!(!reused.is_same(&me));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Processes and threads of the machine: who one is, whether it has ended, and with which status.
+//!
+//! A number names whoever has it at the moment. What is meant by it is an [`Identity`], taken through a file descriptor
+//! that refers to one process for good ([`PidFd`]). A [`Watcher`] is a thread that hears of the ends of many.
+
+mod identity;
+mod pidfd;
+mod watcher;
+
+pub use identity::{Identity, Scope, own_namespace, own_thread};
+pub use pidfd::{Look, PidFd, Status};
+pub use watcher::{Ended, Watch, Watcher};
+
+/// Why a process or thread cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PidError {
+    /// There is none with this number, or it is another one by now.
+    #[error("it is gone: nobody has this number any more, or somebody else has it")]
+    Gone,
+    /// The number is that of a thread, and a process was expected.
+    #[error("{number} is the number of a thread, expected that of a process")]
+    NotAProcess {
+        /// The number.
+        number: i32,
+    },
+    /// Its number means something else here: this process is in another pid namespace.
+    #[error("it was named in pid namespace {expected}, and this process is in namespace {found}")]
+    ForeignNamespace {
+        /// The namespace in which the number means it.
+        expected: u32,
+        /// Ours.
+        found: u32,
+    },
+    /// The kernel, or a sandbox, does not do it.
+    #[error("not supported here: {what} (errno {errno})")]
+    Unsupported {
+        /// What would be needed.
+        what: &'static str,
+        /// The kernel's answer.
+        errno: i32,
+    },
+    /// The kernel refused for another reason, such as too many open files.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl PidError {
+    fn os(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Self::Os { what, source: errno.into() }
+    }
+}

@@ -1,0 +1,476 @@
+//! A thread that hears of the ends of processes. It sleeps in the kernel until one of them ends, is reaped, or its owner
+//! wants something of it; it knows no clock.
+//!
+//! It has a table of descriptors of its own, where the kernel permits (`close_range` of Linux 5.9): what it watches counts
+//! against no limit of the program, is not inherited by forked children, and survives a program that closes every descriptor it
+//! finds. One descriptor is in the program's table, the door at which the owner rings; without it a new watcher is needed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::PidError;
+use super::identity::Identity;
+use super::pidfd::{PidFd, Status};
+use crate::ground::FileId;
+use crate::sync::lock;
+use crate::thread::Thread;
+
+/// As the guardian's, and the buffers for what `/proc` says.
+const STACK: usize = 64 << 10;
+
+/// The key of the door.
+const DOOR: u64 = 0;
+
+/// What is called when a process has ended: with its status, or without one. In the latter case it is called a second time if
+/// the status becomes known, which is when somebody reaps it. It must neither wait nor call the watcher.
+pub type Ended = Box<dyn Fn(Option<Status>) + Send>;
+
+/// What the owner's threads and the watching thread share.
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    last_key: u64,
+    watched: HashMap<u64, Ended>,
+    orders: Vec<Order>,
+    answers: HashMap<u64, Result<(), PidError>>,
+    /// The owner wants the thread to end.
+    stop: bool,
+    /// The thread takes no orders any more.
+    closed: bool,
+}
+
+enum Order {
+    Watch { key: u64, identity: Identity },
+    Forget { key: u64 },
+}
+
+/// A running watcher; see the module. To be dropped by the process that started it only: a forked child must forget it.
+pub struct Watcher {
+    desk: Arc<Desk>,
+    /// `None` only while it is dropped.
+    door: Option<OwnedFd>,
+    door_id: FileId,
+    thread: Option<Thread>,
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("watched", &lock(&self.desk.state).watched.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is watched, until [`Watch::end`].
+pub struct Watch {
+    desk: Arc<Desk>,
+    key: u64,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Ends it: when this returns, `ended` does not run and will not. The watcher is told, so that it lets go of the process.
+    pub fn end(self, watcher: Option<&Watcher>) {
+        {
+            let mut state = lock(&self.desk.state);
+            if state.watched.remove(&self.key).is_none() {
+                // It was over anyhow, and the thread has let go of it.
+                return;
+            }
+            state.orders.push(Order::Forget { key: self.key });
+        }
+        if let Some(watcher) = watcher.filter(|watcher| Arc::ptr_eq(&watcher.desk, &self.desk)) {
+            watcher.ring();
+        }
+    }
+}
+
+impl Watcher {
+    /// Starts one, which watches nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors, memory or threads.
+    pub fn start() -> io::Result<Self> {
+        let (door, bell) = UnixStream::pair()?;
+        let (door, bell) = (OwnedFd::from(door), OwnedFd::from(bell));
+        let door_id = FileId::of(&door)?;
+        let desk = Arc::new(Desk::default());
+        let (ready, started) = mpsc::channel();
+        let (twin, number) = (Arc::clone(&desk), bell.as_raw_fd());
+        let thread = Thread::start(c"tenure-watcher", STACK, move || {
+            let twin = Closing(twin);
+            let is_own_table = take_own_table(number);
+            // SAFETY: in a table of our own it is our copy, which nobody else closes; otherwise the owner gives it up to us.
+            let bell = unsafe { OwnedFd::from_raw_fd(number) };
+            let set = Set::new(bell);
+            let failed = set.as_ref().err().map(|error| error.raw_os_error());
+            let _ = ready.send((is_own_table, failed));
+            if let Ok(set) = set {
+                set.watch(&twin.0);
+            }
+        })?;
+        match started.recv() {
+            Ok((is_own_table, failed)) => {
+                if !is_own_table {
+                    let _ = bell.into_raw_fd();
+                }
+                match failed {
+                    None => Ok(Self { desk, door: Some(door), door_id, thread: Some(thread) }),
+                    Some(errno) => {
+                        thread.join();
+                        Err(io::Error::from_raw_os_error(errno))
+                    }
+                }
+            }
+            Err(_) => Err(io::Error::other("the watcher ended at once")),
+        }
+    }
+
+    /// Watches a process until it ends; it may have ended already. Waits for the thread, which waits for nobody.
+    ///
+    /// `ended` is called by the thread. A status that only a parent is told, or that is told before the process is reaped
+    /// only, is told to us if this returns before that happens.
+    ///
+    /// # Errors
+    ///
+    /// [`PidError`]; `ended` was not called and will not be.
+    pub fn watch(&self, identity: Identity, ended: Ended) -> Result<Watch, PidError> {
+        let key = {
+            let mut state = lock(&self.desk.state);
+            state.last_key += 1;
+            let key = state.last_key;
+            state.watched.insert(key, ended);
+            state.orders.push(Order::Watch { key, identity });
+            key
+        };
+        let heard = self.ring();
+        let mut state = lock(&self.desk.state);
+        let answer = loop {
+            if let Some(answer) = state.answers.remove(&key) {
+                break answer;
+            }
+            if !heard || state.closed {
+                let source = io::Error::other("somebody closed a descriptor of the watcher");
+                break Err(PidError::Os { what: "reach the watcher", source });
+            }
+            state = self.desk.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        match answer {
+            Ok(()) => Ok(Watch { desk: Arc::clone(&self.desk), key }),
+            Err(error) => {
+                state.watched.remove(&key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it still can be told anything; otherwise another one is to be started. What this one watches it goes on watching.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.door().is_some() && !lock(&self.desk.state).closed
+    }
+
+    /// The door, unless somebody in this process has closed or replaced it.
+    fn door(&self) -> Option<BorrowedFd<'_>> {
+        let door = self.door.as_ref()?;
+        (FileId::of(door).ok()? == self.door_id).then(|| door.as_fd())
+    }
+
+    /// Has the thread look for orders. The answer is whether it heard.
+    fn ring(&self) -> bool {
+        let Some(door) = self.door() else { return false };
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        // SAFETY: one byte of ours; a descriptor of ours or, if it was closed just now, of somebody else, who would get a
+        // byte or, not being a socket, an error.
+        let sent = unsafe { libc::send(door.as_raw_fd(), [1_u8].as_ptr().cast(), 1, flags) };
+        // Full of rings that were not heard yet: they will be.
+        sent == 1 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        lock(&self.desk.state).stop = true;
+        let heard = self.ring();
+        match self.thread.take() {
+            Some(thread) if heard => thread.join(),
+            // It ends with the last process that it watches, or with ours.
+            thread => drop(thread),
+        }
+        if self.door().is_none()
+            && let Some(door) = self.door.take()
+        {
+            // The number is somebody else's by now.
+            let _ = door.into_raw_fd();
+        }
+    }
+}
+
+/// Whoever waits for an answer is told when there will be none, also when the thread panics.
+struct Closing(Arc<Desk>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        lock(&self.0.state).closed = true;
+        self.0.answered.notify_all();
+    }
+}
+
+/// Gives the calling thread a table of descriptors with nothing in it but `keep`. False: it has none of its own.
+fn take_own_table(keep: RawFd) -> bool {
+    let keep = keep as libc::c_uint;
+    let close = |first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint| {
+        // SAFETY: no pointers; with the flag, this thread's table is another one afterwards, and nobody relies on what was in it.
+        first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0
+    };
+    // The first call copies what is not in its range, which is as little as possible.
+    if !close(keep + 1, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) {
+        return false;
+    }
+    if keep > 0 {
+        close(0, keep - 1, 0);
+    }
+    true
+}
+
+/// What the thread watches: descriptors that are in its table.
+struct Set {
+    epoll: OwnedFd,
+    bell: OwnedFd,
+    open: HashMap<u64, PidFd>,
+    has_door: bool,
+}
+
+impl Set {
+    fn new(bell: OwnedFd) -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(DOOR), EventFlags::IN)?;
+        Ok(Self { epoll, bell, open: HashMap::new(), has_door: true })
+    }
+
+    fn watch(mut self, desk: &Desk) {
+        let mut events = Vec::with_capacity(16);
+        while self.has_door || !self.open.is_empty() {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // The kernel cannot do it any more, or somebody who shares the table has closed it.
+                Err(_) => return,
+            }
+            for event in &events {
+                let (key, flags) = (event.data.u64(), event.flags);
+                if key != DOOR {
+                    self.has_ended(desk, key, flags.contains(EventFlags::HUP));
+                } else if !self.answer_the_door(desk) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes orders. False: the owner wants us to end.
+    fn answer_the_door(&mut self, desk: &Desk) -> bool {
+        let mut rings = [0; 64];
+        if let Ok(0) = rustix::io::read(&self.bell, &mut rings) {
+            // Somebody closed the door; nobody will ring any more.
+            let _ = epoll::delete(&self.epoll, &self.bell);
+            self.has_door = false;
+        }
+        let mut state = lock(&desk.state);
+        if state.stop {
+            return false;
+        }
+        for order in std::mem::take(&mut state.orders) {
+            match order {
+                Order::Watch { key, identity } => {
+                    let answer = self.add(key, &identity);
+                    state.answers.insert(key, answer);
+                }
+                Order::Forget { key } => self.remove(key),
+            }
+        }
+        if !self.has_door {
+            state.closed = true;
+        }
+        desk.answered.notify_all();
+        true
+    }
+
+    fn add(&mut self, key: u64, identity: &Identity) -> Result<(), PidError> {
+        let pidfd = PidFd::open_same(identity)?;
+        epoll::add(&self.epoll, &pidfd, EventData::new_u64(key), EventFlags::IN)
+            .map_err(PidError::os("watch a process"))?;
+        self.open.insert(key, pidfd);
+        Ok(())
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Some(pidfd) = self.open.remove(&key) {
+            let _ = epoll::delete(&self.epoll, &pidfd);
+        }
+    }
+
+    fn has_ended(&mut self, desk: &Desk, key: u64, is_reaped: bool) {
+        let Some(pidfd) = self.open.get(&key) else { return };
+        let status = pidfd.status();
+        {
+            // The lock is what `Watch::end` waits for.
+            let mut state = lock(&desk.state);
+            match state.watched.get(&key) {
+                Some(ended) => ended(status),
+                None => return self.remove(key),
+            }
+            if status.is_some() || is_reaped {
+                state.watched.remove(&key);
+                return self.remove(key);
+            }
+        }
+        // That it was reaped is reported whatever one waits for, and not before.
+        let _ = epoll::modify(&self.epoll, pidfd, EventData::new_u64(key), EventFlags::empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::process::{Look, Scope};
+
+    fn start(script: &str) -> std::process::Child {
+        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn identity(child: &std::process::Child) -> Identity {
+        PidFd::open(child.id() as i32, Scope::Process).unwrap().identity().unwrap().unwrap()
+    }
+
+    fn told(watcher: &Watcher, identity: Identity) -> (Watch, mpsc::Receiver<Option<Status>>) {
+        let (tell, told) = mpsc::channel();
+        let watch = watcher.watch(identity, Box::new(move |status| tell.send(status).unwrap())).unwrap();
+        (watch, told)
+    }
+
+    #[test]
+    fn ends_are_told_once_with_their_status() {
+        let watcher = Watcher::start().unwrap();
+        for (script, expected) in
+            [("read x; exit 7", Status::exited(7)), ("read x; kill -9 $$", Status::killed(9, false))]
+        {
+            let mut child = start(script);
+            let (watch, told) = told(&watcher, identity(&child));
+            assert!(told.try_recv().is_err());
+            // The end of its input.
+            drop(child.stdin.take());
+            assert_eq!(told.recv().unwrap(), Some(expected));
+            child.wait().unwrap();
+            watch.end(Some(&watcher));
+            assert!(told.recv().is_err(), "told once");
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_told() {
+        let watcher = Watcher::start().unwrap();
+        let mut child = start("read x");
+        let (watch, told) = told(&watcher, identity(&child));
+        watch.end(Some(&watcher));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(told.recv().is_err());
+        assert!(lock(&watcher.desk.state).watched.is_empty());
+    }
+
+    #[test]
+    fn the_dead_are_gone_or_told_at_once() {
+        let watcher = Watcher::start().unwrap();
+        let mut child = start("exit 3");
+        let identity = identity(&child);
+        let pidfd = PidFd::open_same(&identity).unwrap();
+        while pidfd.look() == Look::Running {
+            std::thread::yield_now();
+        }
+        assert_eq!(pidfd.look(), Look::Ended(Some(Status::exited(3))));
+        let (_watch, told) = told(&watcher, identity);
+        assert_eq!(told.recv().unwrap(), Some(Status::exited(3)));
+        child.wait().unwrap();
+        let refused = watcher.watch(identity, Box::new(|_| panic!("told")));
+        assert!(matches!(refused, Err(PidError::Gone)), "{refused:?}");
+        // Told to whoever had a descriptor before, from Linux 6.15 on.
+        if let Look::Ended(Some(status)) = pidfd.look() {
+            assert_eq!(status, Status::exited(3));
+        } else {
+            println!(
+                "SKIPPED: this kernel does not tell the status of one that was reaped (PIDFD_INFO_EXIT, Linux 6.15)"
+            );
+        }
+    }
+
+    #[test]
+    fn a_closed_door_is_noticed_and_what_is_watched_stays_watched() {
+        let watcher = Watcher::start().unwrap();
+        let mut child = start("read x; exit 5");
+        let (_watch, told) = told(&watcher, identity(&child));
+        // As a program does that closes what it does not know.
+        // SAFETY: the watcher is written for that; nothing else has the number until we put /dev/null there.
+        let number = watcher.door.as_ref().unwrap().as_raw_fd();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);
+        assert!(!watcher.is_reachable());
+        assert!(watcher.watch(identity(&child), Box::new(|_| ())).is_err());
+        drop(child.stdin.take());
+        assert_eq!(told.recv().unwrap(), Some(Status::exited(5)));
+        child.wait().unwrap();
+        drop(watcher);
+        // SAFETY: put there above; the watcher has left it alone.
+        assert_eq!(unsafe { libc::close(number) }, 0);
+    }
+
+    /// Descriptors of processes in a table.
+    fn pidfds(table: &str) -> usize {
+        let Ok(entries) = std::fs::read_dir(table) else { return 0 };
+        let names = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        names.filter(|name| name.to_string_lossy().contains("pidfd")).count()
+    }
+
+    #[test]
+    fn the_thread_has_a_table_of_its_own() {
+        let watcher = Watcher::start().unwrap();
+        let mut children: Vec<_> = (0..20).map(|_| start("read x; exit 0")).collect();
+        let kept: Vec<_> = children.iter().map(|child| told(&watcher, identity(child))).collect();
+        // Other tests of this process have watchers as well, of fewer processes.
+        let threads = std::fs::read_dir("/proc/self/task").unwrap();
+        let has_all = |thread: &std::fs::DirEntry| pidfds(&format!("{}/fd", thread.path().display())) == 20;
+        let with_all: Vec<_> = threads.map(Result::unwrap).filter(has_all).collect();
+        assert_eq!(with_all.len(), 1, "{with_all:?}");
+        assert!(pidfds("/proc/self/fd") < 20);
+        for child in &mut children {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+        for (_, told) in kept {
+            assert_eq!(told.recv().unwrap(), Some(Status::exited(0)));
+        }
+    }
+}
