@@ -35,6 +35,8 @@
 
 mod block;
 mod error;
+#[cfg(feature = "files")]
+mod files;
 mod geometry;
 mod handle;
 mod kind;
@@ -52,6 +54,8 @@ pub use error::{
     AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
     OpenHandleError, RemoveError, ScratchError, UseError,
 };
+#[cfg(feature = "files")]
+pub use files::{Descriptor, DescriptorError, Refused, Way};
 pub use geometry::Geometry;
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
@@ -67,5 +71,7 @@ pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_segment::fault;
+#[cfg(feature = "files")]
+pub use tenure_segment::passing::Refusal;
 pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

@@ -2,7 +2,8 @@
 //!
 //! A mutex, an event or a process is a handle like any other: opened by token, held by bits, gone with its last holder. What
 //! is different is that its payload starts with [`STATE_WORDS`] words that its holders change, by atomic operations only.
-//! Whoever touches them holds the handle, so they are never another handle's meanwhile. What may follow them is immutable.
+//! Whoever touches them holds the handle, so they are never another handle's meanwhile. What may follow them is immutable,
+//! except where a kind says otherwise.
 
 #![allow(dead_code, reason = "the pieces that use it arrive one by one")]
 
@@ -119,6 +120,18 @@ impl Object {
         self.shared.lease.check()?;
         // Panics: never; it was long enough when the object was made, and the place is private memory.
         Ok(state_of(&self.held).expect("checked when it was opened"))
+    }
+
+    /// All words of the payload: the state, and what follows it, for kinds whose holders change that as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::state`].
+    pub(crate) fn words(&self) -> Result<&[Word], NotMember> {
+        self.shared.lease.check()?;
+        let payload = self.held.payload();
+        // SAFETY: as in `state_of`, whose alignment was checked when it was opened.
+        Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
     }
 
     /// What follows the state: immutable.

@@ -101,6 +101,8 @@ pub(crate) struct Shared {
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
     idle: Mutex<Vec<Caches>>,
+    #[cfg(feature = "files")]
+    pub(crate) files: crate::files::Files,
     pub(crate) lease: Lease,
     pub(crate) reclaimer: Arc<Reclaimer>,
 }
@@ -124,7 +126,17 @@ impl Shared {
             )
         };
         let common = Mutex::new(Self::caches(&slab, scratch, &lease));
-        Self { slab, scratch, holdings, common, idle: Mutex::default(), lease, reclaimer }
+        Self {
+            slab,
+            scratch,
+            holdings,
+            common,
+            idle: Mutex::default(),
+            #[cfg(feature = "files")]
+            files: crate::files::Files::default(),
+            lease,
+            reclaimer,
+        }
     }
 
     fn caches(slab: &Slab<'_>, scratch: Scratch<'static>, lease: &Lease) -> Caches {

@@ -17,6 +17,7 @@ use crate::fork_flag::ForkFlag;
 use crate::ground::Footing;
 use crate::guardian::{Doorbell, Guardian};
 use crate::id::{Acquire, LeaseId, Recovery};
+use crate::lock;
 use crate::member::Core;
 use crate::name::Backend;
 use crate::sync::{self, Mutex, Ordering};
@@ -92,6 +93,44 @@ impl Lease {
     #[inline]
     pub fn check(&self) -> Result<(), NotMember> {
         self.parts.flag.check()
+    }
+
+    /// The epoch of the member in slot `index`, as its lease word has it: LIVE, dead or not. `None`: nobody's, or no slot.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free. The member's own mapping is read: see [`body`](Self::body).
+    #[must_use]
+    pub fn epoch_of(&self, index: u8) -> Option<u64> {
+        let control = self.parts.control;
+        if u16::from(index) >= control.plan().members {
+            return None;
+        }
+        // Acquire: pairs with the Release that made the word dirty or free [I1], [I2]: what a recoverer cleaned up before
+        // it freed the word is clean in the eyes of whoever reads it free here.
+        let word = LeaseWord(control.lease(index).load(Ordering::Acquire));
+        word.is_dirty().then(|| word.epoch())
+    }
+
+    /// Whether `id` has not ended, by its lease word and the kernel's lock. `None` when the kernel cannot be asked: private
+    /// memory, or a lost descriptor.
+    ///
+    /// # Progress
+    ///
+    /// Waits for nobody; a system call.
+    #[must_use]
+    pub fn is_alive(&self, id: LeaseId) -> Option<bool> {
+        if self.epoch_of(id.index) != Some(id.epoch) {
+            return Some(false);
+        }
+        let probe = self.parts.core.ground.lock.as_ref().and_then(|lock| lock.probe())?;
+        // Held after the word said LIVE: a new owner would have needed the lock, and changed the word.
+        let held = lock::is_owned(probe, id.index).ok()?;
+        Some(held && self.epoch_of(id.index) == Some(id.epoch))
+    }
+
+    pub(crate) fn creation_id(&self) -> u64 {
+        self.parts.core.ground.header.creation_id
     }
 
     /// Whether the death of others is heard at once.

@@ -46,6 +46,8 @@ mod member;
 #[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
+pub mod passing;
+#[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
 mod segment;

@@ -1,0 +1,38 @@
+//! Files: descriptors that travel by token.
+
+mod descriptor;
+mod error;
+mod slots;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use tenure_segment::Lease;
+use tenure_segment::passing::Offers;
+
+pub use descriptor::{Descriptor, Way};
+pub use error::{DescriptorError, Refused};
+
+use descriptor::Open;
+
+/// What one member keeps about files, in private memory.
+///
+/// In a forked child its locks may be held by threads that are not there: look at the lease first.
+#[derive(Default)]
+pub(crate) struct Files {
+    /// The thread that hands descriptors over, from the first descriptor on; `None` where it could not be had.
+    offers: OnceLock<Option<Offers>>,
+    /// The descriptors that this member has open, by token.
+    open: Mutex<HashMap<u64, Weak<Open>>>,
+}
+
+impl Files {
+    fn offers(&self, lease: &Lease) -> Option<&Offers> {
+        self.offers.get_or_init(|| lease.offers().ok()).as_ref()
+    }
+
+    /// The descriptor of this token, if this member has it open.
+    fn find(&self, token: u64) -> Option<Arc<Open>> {
+        tenure_segment::sync::lock(&self.open).get(&token)?.upgrade()
+    }
+}

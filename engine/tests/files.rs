@@ -1,0 +1,589 @@
+//! Descriptors that travel by token, between real processes: every kind, both ways, and what is said when none leads there.
+#![cfg(feature = "files")]
+
+mod common;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+
+use common::{Name, Process, eventually, in_fork, linger, listen, role, say};
+use tenure::{Backend, Descriptor, DescriptorError, NotMember, OpenHandleError, Options, Space, Token, Way};
+
+fn options() -> Options {
+    Space::options().members(8).handles(64).unit(4 << 10).scratch(200 << 10)
+}
+
+fn unattended() -> Options {
+    options().guardian(false)
+}
+
+// ---- what is passed ----
+
+const KINDS: &[&str] = &["file", "memfd", "pipe", "socket", "eventfd"];
+const TEXT: &[u8] = b"what it says";
+
+fn new_fd(fd: RawFd) -> OwnedFd {
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: a new descriptor that is nobody else's.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn memfd() -> OwnedFd {
+    // SAFETY: a name that outlives the call.
+    let fd = File::from(new_fd(unsafe { libc::memfd_create(c"passed".as_ptr(), libc::MFD_CLOEXEC) }));
+    fd.write_all_at(TEXT, 0).unwrap();
+    fd.into()
+}
+
+fn eventfd() -> OwnedFd {
+    // SAFETY: numbers.
+    new_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })
+}
+
+/// What is passed, and the end that stays.
+fn make(kind: &str) -> (OwnedFd, OwnedFd) {
+    match kind {
+        "file" => {
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(TEXT, 0).unwrap();
+            (file.try_clone().unwrap().into(), file.into())
+        }
+        "memfd" => {
+            let fd = memfd();
+            (fd.try_clone().unwrap(), fd)
+        }
+        "pipe" => {
+            let (reader, writer) = std::io::pipe().unwrap();
+            (writer.into(), reader.into())
+        }
+        "socket" => {
+            let (here, there) = UnixStream::pair().unwrap();
+            (there.into(), here.into())
+        }
+        "eventfd" => {
+            let fd = eventfd();
+            (fd.try_clone().unwrap(), fd)
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// What the one who got it does with it.
+fn use_it(kind: &str, got: OwnedFd) {
+    let mut got = File::from(got);
+    match kind {
+        "file" | "memfd" => {
+            let mut text = [0; TEXT.len()];
+            got.read_exact_at(&mut text, 0).unwrap();
+            assert_eq!(text, TEXT);
+            got.write_all_at(b"AFTER", 0).unwrap();
+        }
+        "eventfd" => got.write_all(&7_u64.to_ne_bytes()).unwrap(),
+        _ => got.write_all(b"AFTER").unwrap(),
+    }
+}
+
+/// Whether the one that stayed saw it.
+fn saw_it(kind: &str, stayed: OwnedFd) -> bool {
+    let mut stayed = File::from(stayed);
+    let mut text = [0; 8];
+    match kind {
+        "file" | "memfd" => stayed.read_exact_at(&mut text[..5], 0).unwrap(),
+        "eventfd" => stayed.read_exact(&mut text).unwrap(),
+        _ => stayed.read_exact(&mut text[..5]).unwrap(),
+    }
+    if kind == "eventfd" { text == 7_u64.to_ne_bytes() } else { &text[..5] == b"AFTER" }
+}
+
+// ---- what a process may be denied ----
+
+/// From now on these system calls answer EPERM in this thread.
+fn deny(calls: &[libc::c_long]) {
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    // seccomp_data starts with the number of the call.
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    for call in calls {
+        program.push(libc::sock_filter {
+            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 1,
+            k: *call as u32,
+        });
+        program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    }
+    program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: a filter that outlives the call, and numbers.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter);
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// Root may trace everybody; from now on this thread may not.
+fn drop_capabilities() {
+    let header = [0x2008_0522_u32, 0];
+    let none = [0_u32; 6];
+    // SAFETY: a header and a set of version 3 that outlive the call.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn way(word: &str) -> Way {
+    match word {
+        "direct" => Way::Direct,
+        "socket" => Way::Socket,
+        _ => Way::Any,
+    }
+}
+
+fn token(word: &str) -> Token {
+    Token::try_from(word.parse::<u64>().unwrap()).unwrap()
+}
+
+fn number(token: Token) -> u64 {
+    token.into()
+}
+
+// ---- roles ----
+
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let space = Space::options().guardian(false).attach(&role[1]).unwrap();
+    let me = space.join().unwrap();
+    match role[0].as_str() {
+        "open" => {
+            for denied in role[5..].iter() {
+                match denied.as_str() {
+                    "getfd" => deny(&[libc::SYS_pidfd_getfd]),
+                    "connect" => deny(&[libc::SYS_connect]),
+                    "capabilities" => drop_capabilities(),
+                    // SAFETY: numbers.
+                    "user" => assert_eq!(unsafe { libc::setresuid(65534, 65534, 65534) }, 0),
+                    other => panic!("{other}"),
+                }
+            }
+            match Descriptor::open_by(&me, token(&role[2]), way(&role[3])) {
+                Ok(got) => {
+                    if role[4] != "-" {
+                        use_it(&role[4], got.duplicate().unwrap());
+                    }
+                    say("opened", "");
+                    linger();
+                }
+                Err(error) => say("refused", error),
+            }
+        }
+        "hold" => {
+            let (passed, stayed) = make(&role[2]);
+            let mut held = Some(Descriptor::create(&me, passed).unwrap());
+            say("token", number(held.as_ref().unwrap().token()));
+            loop {
+                match listen().as_str() {
+                    "drop" => held = None,
+                    "undumpable" => {
+                        // SAFETY: numbers.
+                        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }, 0);
+                    }
+                    // Behind the library's back, as a bug in the program would.
+                    "close" => {
+                        let number = held.as_ref().unwrap().as_raw_fd();
+                        // SAFETY: the point of the test; the number is used by nothing else in this process.
+                        unsafe { libc::close(number) };
+                    }
+                    "replace" => {
+                        let number = held.as_ref().unwrap().as_raw_fd();
+                        let other = make(&role[2]).0;
+                        // SAFETY: descriptors of ours.
+                        assert!(unsafe { libc::dup3(other.as_raw_fd(), number, libc::O_CLOEXEC) } >= 0);
+                    }
+                    other => panic!("{other}"),
+                }
+                say("done", "");
+                let _ = &stayed;
+            }
+        }
+        "fork" => {
+            let held = Descriptor::create(&me, memfd()).unwrap();
+            let token = held.token();
+            let code = in_fork(|| {
+                let gone = |error| matches!(error, DescriptorError::NotMember(NotMember::ForkedChild));
+                assert!(Descriptor::create(&me, memfd()).is_err_and(gone));
+                let refused = Descriptor::open(&me, token).unwrap_err();
+                assert!(matches!(refused, DescriptorError::Open(OpenHandleError::NotMember(_))), "{refused}");
+                // It is a descriptor like any other.
+                use_it("memfd", held.duplicate().unwrap());
+                drop((held.clone(), me.clone()));
+                // As a member of its own it gets one from its parent, either way.
+                for way in [Way::Direct, Way::Socket] {
+                    let me = space.join().unwrap();
+                    drop(Descriptor::open_by(&me, token, way).unwrap());
+                    me.leave().unwrap();
+                }
+                0
+            });
+            assert_eq!(code, 0);
+            say("token", number(token));
+            linger();
+        }
+        "leave" => {
+            let count = |path: &str| std::fs::read_dir(path).unwrap().count();
+            let descriptors = count("/proc/self/fd");
+            let threads = threads_named("tenure-files");
+            assert_eq!(threads, 0);
+            let held = Descriptor::create(&me, memfd()).unwrap();
+            let again = Descriptor::open(&me, held.token()).unwrap();
+            assert_eq!(again.as_raw_fd(), held.as_raw_fd(), "one descriptor a token");
+            // It gives itself its name.
+            eventually("the thread runs", || threads_named("tenure-files") == 1);
+            drop((held, again));
+            me.leave().unwrap();
+            assert_eq!(threads_named("tenure-files"), 0);
+            assert!(count("/proc/self/fd") <= descriptors, "a descriptor is left");
+            say("left", "");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn threads_named(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks
+        .filter(|task| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        })
+        .count()
+}
+
+fn opener(name: &Name, token: Token, way: &str, kind: &str, denied: &[&str]) -> Process {
+    let number = number(token).to_string();
+    Process::start(&[&["open", &name.0, &number, way, kind], denied].concat())
+}
+
+/// What an opener says that must not get it.
+fn refused(name: &Name, token: Token, way: &str, denied: &[&str]) -> String {
+    let mut opener = opener(name, token, way, "-", denied);
+    let said = opener.hear("refused").expect("it was refused");
+    opener.wait();
+    said
+}
+
+fn opened(name: &Name, token: Token, way: &str, denied: &[&str]) {
+    let mut opener = opener(name, token, way, "-", denied);
+    assert!(opener.hear("opened").is_some(), "{way} {denied:?}");
+    opener.wait();
+}
+
+fn holder(name: &Name, kind: &str) -> (Process, Token) {
+    let mut holder = Process::start(&["hold", &name.0, kind]);
+    let said = holder.hear("token").unwrap();
+    (holder, token(&said))
+}
+
+fn order(holder: &mut Process, word: &str) {
+    holder.tell(word);
+    holder.hear("done").unwrap();
+}
+
+fn assert_clean(space: &Space) {
+    let report = space.check_quiet();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
+}
+
+// ---- tests ----
+
+#[test]
+fn every_kind_travels_both_ways() {
+    let name = Name::new("kinds");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    for kind in KINDS {
+        for way in ["direct", "socket", "any"] {
+            let (passed, stayed) = make(kind);
+            let held = Descriptor::create(&me, passed).unwrap();
+            let mut opener = opener(&name, held.token(), way, kind, &[]);
+            assert!(opener.hear("opened").is_some(), "{kind} {way}");
+            // Held by the other alone it is there still, and we get it back.
+            let token = held.token();
+            drop(held);
+            let back = Descriptor::open(&me, token).unwrap();
+            assert!(saw_it(kind, stayed), "{kind} {way}");
+            assert!(opener.wait().success());
+            drop(back);
+            let over = Descriptor::open(&me, token).unwrap_err();
+            assert!(matches!(over, DescriptorError::Open(OpenHandleError::Stale { .. })), "{over}");
+        }
+    }
+    drop(me);
+    assert_clean(&space);
+}
+
+#[test]
+fn every_backend_within_one_process() {
+    let name = Name::new("backends");
+    let directory = tempfile::tempdir().unwrap();
+    let spaces = [
+        options().anonymous().unwrap(),
+        options().memfd().unwrap(),
+        options().private().unwrap(),
+        options().open_file(directory.path().join("space")).unwrap(),
+        options().backend(Backend::SysV).open(&name.0).unwrap(),
+    ];
+    for space in spaces {
+        let (me, other) = (space.join().unwrap(), space.join().unwrap());
+        let held = Descriptor::create(&me, memfd()).unwrap();
+        for way in [Way::Direct, Way::Socket] {
+            let got = Descriptor::open_by(&other, held.token(), way).unwrap();
+            assert_ne!(got.as_raw_fd(), held.as_raw_fd());
+            use_it("memfd", got.duplicate().unwrap());
+            File::from(held.duplicate().unwrap()).write_all_at(TEXT, 0).unwrap();
+        }
+        if space.backend() == Backend::SysV {
+            Space::remove(Backend::SysV, &name.0, true).unwrap();
+        }
+    }
+}
+
+#[test]
+fn obtained_from_another_holder_when_the_creator_is_dead() {
+    let name = Name::new("another");
+    let space = name.open(unattended());
+    let me = space.join().unwrap();
+    let (creator, token) = holder(&name, "memfd");
+    let ours = Descriptor::open(&me, token).unwrap();
+    creator.kill();
+    // Not recovered yet, and recovered.
+    for way in ["direct", "socket"] {
+        opened(&name, token, way, &[]);
+    }
+    me.recover().unwrap();
+    for way in ["direct", "socket"] {
+        opened(&name, token, way, &[]);
+    }
+    drop(ours);
+    assert!(refused(&name, token, "any", &[]).contains("stale"));
+}
+
+#[test]
+fn nobody_alive_is_said() {
+    let name = Name::new("nobody");
+    let space = name.open(unattended());
+    let me = space.join().unwrap();
+    let (creator, token) = holder(&name, "memfd");
+    creator.kill();
+    let error = Descriptor::open(&me, token).unwrap_err();
+    assert!(matches!(error, DescriptorError::Nobody), "{error}");
+    assert_eq!(error.to_string(), "nobody alive has the descriptor open");
+    me.recover().unwrap();
+    let error = Descriptor::open(&me, token).unwrap_err();
+    assert!(matches!(error, DescriptorError::Open(OpenHandleError::Stale { .. })), "{error}");
+}
+
+#[test]
+fn the_process_id_of_the_dead_in_other_hands_is_not_asked() {
+    let name = Name::new("reused");
+    let space = name.open(unattended());
+    let me = space.join().unwrap();
+    let (creator, token) = holder(&name, "eventfd");
+    let pid = creator.pid();
+    creator.kill();
+    // clone_args, with a process id of our choice, which only some may choose.
+    let mut arguments = [0_u64; 11];
+    arguments[4] = libc::SIGCHLD as u64;
+    arguments[8] = (&raw const pid) as u64;
+    arguments[9] = 1;
+    // SAFETY: arguments that outlive the call; without flags it is a fork.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
+    if child == 0 {
+        common::die_with_parent();
+        // SAFETY: waits for its end, and touches nothing.
+        unsafe {
+            libc::pause();
+            libc::_exit(0);
+        }
+    }
+    if child < 0 {
+        let error = std::io::Error::last_os_error();
+        println!("SKIPPED: no process with the id of another that ended: {error}");
+        return;
+    }
+    assert_eq!(child, libc::c_long::from(pid));
+    let error = Descriptor::open(&me, token).unwrap_err();
+    // SAFETY: a child of ours.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, std::ptr::null_mut(), 0);
+    }
+    assert!(matches!(error, DescriptorError::Nobody), "{error}");
+}
+
+#[test]
+fn the_holder_is_asked_where_tracing_is_denied() {
+    let name = Name::new("denied");
+    let _space = name.open(options());
+    let (mut creator, token) = holder(&name, "pipe");
+    for denied in [&["getfd"][..], &["capabilities"]] {
+        let said = refused(&name, token, "direct", denied);
+        if denied == ["capabilities"] && said.is_empty() {
+            continue;
+        }
+        assert!(said.contains("pidfd_getfd: ") && said.contains(&creator.pid().to_string()), "{said}");
+        opened(&name, token, "any", denied);
+    }
+    order(&mut creator, "undumpable");
+    let said = refused(&name, token, "direct", &["capabilities"]);
+    assert!(said.contains("pidfd_getfd: Operation not permitted"), "{said}");
+    opened(&name, token, "any", &["capabilities"]);
+}
+
+#[test]
+fn both_refusals_are_named() {
+    let name = Name::new("refused");
+    let _space = name.open(options());
+    let (creator, token) = holder(&name, "socket");
+    let said = refused(&name, token, "any", &["getfd", "connect"]);
+    let pid = creator.pid();
+    assert!(said.contains(&format!("process {pid} (lease 0#1): pidfd_getfd: ")), "{said}");
+    assert!(said.contains("connect to its socket: Operation not permitted"), "{said}");
+}
+
+#[test]
+fn another_user_is_refused() {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("SKIPPED: only root becomes another user");
+        return;
+    }
+    let name = Name::new("user");
+    let _space = name.open(options());
+    let (creator, token) = holder(&name, "socket");
+    let said = refused(&name, token, "any", &["user"]);
+    assert!(said.ends_with(", and its socket says no"), "{said}");
+    drop(creator);
+}
+
+#[test]
+fn a_stopped_holder_is_as_good_where_tracing_is_allowed() {
+    let name = Name::new("stopped");
+    let _space = name.open(options());
+    let (creator, token) = holder(&name, "pipe");
+    creator.signal(libc::SIGSTOP);
+    opened(&name, token, "any", &[]);
+    let said = refused(&name, token, "any", &["getfd"]);
+    assert!(said.contains("its socket does not answer"), "{said}");
+    // Another holder answers for it.
+    let mut other = opener(&name, token, "any", "-", &[]);
+    other.hear("opened").unwrap();
+    opened(&name, token, "any", &["getfd"]);
+    creator.signal(libc::SIGCONT);
+    opened(&name, token, "any", &["getfd"]);
+}
+
+#[test]
+fn a_number_that_leads_elsewhere_is_told() {
+    for kind in KINDS {
+        let name = Name::new("changed");
+        let _space = name.open(options());
+        let (mut creator, token) = holder(&name, kind);
+        opened(&name, token, "any", &[]);
+        order(&mut creator, "replace");
+        for way in ["direct", "socket"] {
+            let said = refused(&name, token, way, &[]);
+            assert!(said.contains("leads to something else by now"), "{kind} {way}: {said}");
+        }
+        order(&mut creator, "close");
+        let said = refused(&name, token, "any", &[]);
+        assert!(said.contains("pidfd_getfd: Bad file descriptor"), "{kind}: {said}");
+        // The number may be that of the very connection by now.
+        let told = ["its socket says no", "leads to something else by now"];
+        assert!(told.iter().any(|told| said.ends_with(told)), "{kind}: {said}");
+        // Dropped in the ordinary way it is over; what is closed there twice is that test's own.
+        drop(creator);
+    }
+}
+
+#[test]
+fn closed_by_its_last_holder_it_is_over() {
+    let name = Name::new("over");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let (mut creator, token) = holder(&name, "pipe");
+    let mut ours = Some(Descriptor::open(&me, token).unwrap());
+    order(&mut creator, "drop");
+    opened(&name, token, "any", &["getfd"]);
+    drop(ours.take());
+    let error = Descriptor::open(&me, token).unwrap_err();
+    assert!(matches!(error, DescriptorError::Open(OpenHandleError::Stale { .. })), "{error}");
+    creator.kill();
+    me.recover().unwrap();
+    me.leave().unwrap();
+    assert_clean(&space);
+}
+
+#[test]
+fn forked_children_inherit_it_and_harm_nobody() {
+    let name = Name::new("forks");
+    let _space = name.open(options());
+    let mut parent = Process::start(&["fork", &name.0]);
+    let token = token(&parent.hear("token").unwrap());
+    for way in ["direct", "socket"] {
+        opened(&name, token, way, &[]);
+    }
+    assert!(parent.wait().success());
+}
+
+#[test]
+fn leaving_ends_the_thread_and_closes_everything() {
+    let name = Name::new("leave");
+    let _space = name.open(options());
+    let mut process = Process::start(&["leave", &name.0]);
+    assert!(process.hear("left").is_some());
+    assert!(process.wait().success());
+}
+
+#[test]
+fn threads_open_and_close_one_token_at_once() {
+    let space = options().memfd().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let held = Descriptor::create(&me, memfd()).unwrap();
+    let token = held.token();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let got = Descriptor::open(&other, token).unwrap();
+                    let mut text = [0; TEXT.len()];
+                    File::from(got.duplicate().unwrap()).read_exact_at(&mut text, 0).unwrap();
+                    assert_eq!(text, TEXT);
+                }
+            });
+        }
+        scope.spawn(|| {
+            let third = space.join().unwrap();
+            for _ in 0..200 {
+                // From whichever of the two has it now.
+                drop(Descriptor::open_by(&third, token, Way::Socket).unwrap());
+            }
+        });
+    });
+    drop((held, me, other));
+    eventually("everything is given back", || space.stats().handles_live == 0);
+    assert_clean(&space);
+}
+
+#[test]
+fn a_wrong_kind_is_told() {
+    let space = options().memfd().unwrap();
+    let me = space.join().unwrap();
+    let handle = me.create_raw(tenure::Kind::raw(1), b"plain").unwrap();
+    let error = Descriptor::open(&me, handle.token()).unwrap_err();
+    assert!(matches!(error, DescriptorError::Open(OpenHandleError::ForeignKind { .. })), "{error}");
+    let held = Descriptor::create(&me, memfd()).unwrap();
+    assert!(me.open_raw(tenure::Kind::raw(1), held.token()).is_err());
+    assert!(held.as_fd().try_clone_to_owned().is_ok());
+}

@@ -1,0 +1,41 @@
+//! What a descriptor leads to.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::layout::{FNV_START, fnv1a};
+
+/// Tells apart what two descriptors lead to: device and inode, and for those that all share one inode (eventfd, epoll and
+/// the like) whatever else the kernel says of them. Two descriptors with different identities lead to different things;
+/// with the same one they lead to the same thing, except for two of the latter sort about which the kernel says no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The device.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+    /// A hash of the rest; zero where the inode is enough.
+    pub tag: u64,
+}
+
+impl Identity {
+    /// That of `fd`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to `fstat`.
+    pub fn of(fd: impl AsFd) -> std::io::Result<Self> {
+        let fd = fd.as_fd();
+        let stat = rustix::fs::fstat(fd)?;
+        // Files, sockets and pipes have a type in their mode; what shares the anonymous inode has none.
+        let tag = if stat.st_mode & libc::S_IFMT == 0 { tag_of(fd.as_raw_fd()) } else { 0 };
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino, tag })
+    }
+}
+
+fn tag_of(number: i32) -> u64 {
+    let link = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap_or_default();
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+    let own = info.lines().filter(|line| line.starts_with("eventfd-id:")).collect::<String>();
+    let hash = fnv1a(FNV_START, link.as_os_str().as_encoded_bytes());
+    fnv1a(hash, own.as_bytes())
+}
