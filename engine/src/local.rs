@@ -394,10 +394,20 @@ impl Shared {
         self.lease.check()?;
         match self.slab.open_again(self.lease.acquire(), self.holdings(), token, kind.number()) {
             Some((held, data, len)) => Ok(Held { held, data, len }),
+            None => self.open_first(kind, token),
+        }
+    }
+
+    #[inline]
+    fn open_first(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+        let free = |block| self.free_block(block);
+        match self.slab.open_unheld(self.lease.acquire(), self.holdings(), token, kind.number(), free) {
+            Some((held, data, len)) => Ok(Held { held, data, len }),
             None => self.open_slow(kind, token),
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn open_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         let (acquire, holdings) = (self.lease.acquire(), self.holdings());

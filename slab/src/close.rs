@@ -69,12 +69,17 @@ impl Slab<'_> {
         debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
         let (index, generation) = (held.index(), held.generation());
         let local = holdings.local(index);
-        // A sibling may open between this look and the CAS: see `open_held`, fact 2.
         if local == Local::new(generation, true, 1)
-            && let Some(cache) = cache
-            && cache.room() > 0
             && let Some(entry) = self.entry(index)
         {
+            // Once shared, always shared: the exchange would fail, and have the line to itself for that.
+            let Some(cache) = cache.filter(|cache| cache.room() > 0 && !entry.word.peek().shared()) else {
+                return match self.close_last(holdings, entry, index, generation, &mut free) {
+                    Some(closed) => Ok(closed),
+                    None => self.close_counted(holdings, held, free),
+                };
+            };
+            // A sibling may open between the look above and the CAS: see `open_held`, fact 2.
             match entry.word.renew(generation, self.layout().generation_bits()) {
                 Renew::Renewed { next } => {
                     crash_point!("slab.close.renewed");
@@ -118,7 +123,47 @@ impl Slab<'_> {
         Closed::Ended
     }
 
+    /// The last count, once others were told of the handle: as the end of [`Self::close_counted`]. `None`: a sibling thread
+    /// counted meanwhile, and nothing was done.
+    #[inline(never)]
+    fn close_last(
+        &self,
+        holdings: &Holdings,
+        entry: Entry<'_>,
+        index: u32,
+        generation: u64,
+        free: &mut impl FnMut(BlockRef),
+    ) -> Option<Closed> {
+        let guard = holdings.lock(index);
+        if !holdings.give_last(index, generation) {
+            return None;
+        }
+        Some(self.leave(holdings, guard, entry, index, free))
+    }
+
+    /// Takes the process's bit away; its last count was given back.
+    #[inline(always)]
+    fn leave(
+        &self,
+        holdings: &Holdings,
+        guard: MutexGuard<'_, ()>,
+        entry: Entry<'_>,
+        index: u32,
+        free: &mut impl FnMut(BlockRef),
+    ) -> Closed {
+        entry.bits().clear(holdings.lease_index());
+        crash_point!("slab.close.bit_cleared");
+        if fault!("slab.close.no_finish") {
+            return Closed::Left;
+        }
+        let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
+        drop(guard);
+        block.into_iter().for_each(free);
+        if ended { Closed::Ended } else { Closed::Left }
+    }
+
     /// One count of several, or the last one the long way.
+    #[cold]
     #[inline(never)]
     fn close_counted(
         &self,
@@ -143,15 +188,7 @@ impl Slab<'_> {
                 Drop::Last => {}
             }
         }
-        entry.bits().clear(holdings.lease_index());
-        crash_point!("slab.close.bit_cleared");
-        if fault!("slab.close.no_finish") {
-            return Ok(Closed::Left);
-        }
-        let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
-        drop(guard);
-        block.into_iter().for_each(&mut free);
-        Ok(if ended { Closed::Ended } else { Closed::Left })
+        Ok(self.leave(holdings, guard, entry, index, &mut free))
     }
 
     /// Decides whether nobody holds a handle, and if so ends its generation.

@@ -1,6 +1,9 @@
 //! From a token to a count: open, and one more count of what is held.
 
-use tenure_segment::sync::Ordering;
+#[cfg(not(loom))]
+use std::ptr::NonNull;
+
+use tenure_segment::sync::{MutexGuard, Ordering};
 use tenure_segment::{Acquire, fault};
 
 use crate::close::Finish;
@@ -11,6 +14,21 @@ use crate::local::{Bump, Holdings, Local};
 use crate::slab::{Held, Slab};
 use crate::token::Token;
 use crate::word::{Share, Snapshot};
+
+/// What became of the first open in a process, as far as the handle's stripe is locked for it.
+enum First {
+    /// The bit is set, and one is counted.
+    Held,
+    /// The bit was this process's before.
+    Owned,
+    /// Another generation is there; the block is to be freed once the stripe is unlocked.
+    Over {
+        /// The word that says so.
+        seen: Snapshot,
+        /// What a handle that ended meanwhile has left.
+        block: Option<BlockRef>,
+    },
+}
 
 impl Slab<'_> {
     /// Opens a handle, whatever its kind.
@@ -240,6 +258,63 @@ impl Slab<'_> {
         Err(self.refuted(index, generation, seen))
     }
 
+    /// [`Slab::open_kind`], where the process does not hold the handle yet, and its payload lies in the entry, whose address
+    /// and length are returned. `None` decides nothing.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::open`].
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::open`].
+    #[cfg(not(loom))]
+    #[inline]
+    pub fn open_unheld(
+        &self,
+        acquire: &Acquire,
+        holdings: &Holdings,
+        token: Token,
+        kind: u64,
+        free: impl FnMut(BlockRef),
+    ) -> Option<(Held, *const u8, usize)> {
+        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        let (data, len) = self.open_unheld_at(holdings, token, kind, free)?;
+        Some((Held::new(token.index(), token.generation()), data.as_ptr().cast_const(), len))
+    }
+
+    /// Apart from [`Self::open_unheld`], with a result that fits into registers.
+    #[cfg(not(loom))]
+    #[inline(never)]
+    fn open_unheld_at(
+        &self,
+        holdings: &Holdings,
+        token: Token,
+        kind: u64,
+        mut free: impl FnMut(BlockRef),
+    ) -> Option<(NonNull<u8>, usize)> {
+        let (index, generation) = (token.index(), token.generation());
+        if token.space_tag() != self.space_tag() || index >= self.committed_handles() {
+            return None;
+        }
+        let entry = self.entry(index)?;
+        // What holds of a LIVE generation stays so.
+        let (seen, len) = (entry.word.peek(), entry.len());
+        if !seen.is_live(generation) || entry.kind() != kind || len.is_block() {
+            return None;
+        }
+        let guard = holdings.lock(index);
+        match self.take_first(holdings, &guard, entry, index, generation) {
+            First::Held => NonNull::new(entry.inline_ptr().cast_mut()).map(|data| (data, len.inline_bytes())),
+            First::Owned => None,
+            First::Over { block, .. } => {
+                drop(guard);
+                block.into_iter().for_each(&mut free);
+                None
+            }
+        }
+    }
+
     /// The process does not hold it: set its bit.
     #[cold]
     fn open_first(
@@ -250,20 +325,41 @@ impl Slab<'_> {
         generation: u64,
         mut free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        let me = holdings.lease_index();
         let guard = holdings.lock(index);
+        match self.take_first(holdings, &guard, entry, index, generation) {
+            First::Held => Ok(Held::new(index, generation)),
+            // Either a sibling thread opened it meanwhile, or it holds another generation, or has it in a cache: then ours is
+            // over. The stripe is still locked, so it cannot be closed in between.
+            First::Owned => self
+                .open_held(holdings, entry, index, generation)
+                .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek()))),
+            First::Over { seen, block } => {
+                drop(guard);
+                block.into_iter().for_each(&mut free);
+                Err(self.refuted(index, generation, seen))
+            }
+        }
+    }
+
+    /// Sets the process's bit, if it is not set, and counts one if the handle is still that generation.
+    #[inline(always)]
+    fn take_first(
+        &self,
+        holdings: &Holdings,
+        guard: &MutexGuard<'_, ()>,
+        entry: Entry<'_>,
+        index: u32,
+        generation: u64,
+    ) -> First {
+        let me = holdings.lease_index();
         let seen = entry.word.peek();
         if !seen.is_live(generation) {
-            return Err(self.refuted(index, generation, seen));
+            return First::Over { seen, block: None };
         }
         // The word first, the count second: see fact 1 of `open_held`.
-        let local = holdings.local(index);
-        if local.owned() {
-            // The bit is ours already, so it must not be set, nor ever cleared here. Either a sibling thread opened it
-            // meanwhile, or it holds another generation, or has it in a cache: then ours is over.
-            return self
-                .open_held(holdings, entry, index, generation)
-                .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek())));
+        if holdings.local(index).owned() {
+            // The bit is ours already, so it must not be set, nor ever cleared here.
+            return First::Owned;
         }
         // Not owned, and nobody in this process can come to own it while we have the stripe.
         self.mark_group(holdings, index);
@@ -276,21 +372,32 @@ impl Slab<'_> {
                 Share::Shared => {
                     crash_point!("slab.open.shared");
                     holdings.set_local(index, Local::new(generation, true, 1));
-                    return Ok(Held::new(index, generation));
+                    return First::Held;
                 }
                 Share::Lost(now) => seen = now,
             }
         }
-        // Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves [I5].
-        entry.bits().clear(me);
+        self.undo_first(holdings, guard, entry, index, seen)
+    }
+
+    /// Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves `[I5]`.
+    #[cold]
+    #[inline(never)]
+    fn undo_first(
+        &self,
+        holdings: &Holdings,
+        guard: &MutexGuard<'_, ()>,
+        entry: Entry<'_>,
+        index: u32,
+        seen: Snapshot,
+    ) -> First {
+        entry.bits().clear(holdings.lease_index());
         crash_point!("slab.open.refused");
         if fault!("slab.open.no_finish") {
-            return Err(self.refuted(index, generation, seen));
+            return First::Over { seen, block: None };
         }
-        let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
-        drop(guard);
-        block.into_iter().for_each(&mut free);
-        Err(self.refuted(index, generation, seen))
+        let Finish { block, .. } = self.finish(holdings, guard, index, entry);
+        First::Over { seen, block }
     }
 
     /// Sets the group's bit in the member's map before any holder bit of the group `[I8]`.

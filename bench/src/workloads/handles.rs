@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::sync::atomic::Ordering;
 
 use tenure::Backend;
+use tenure_subjects::bounds::Words;
 use tenure_subjects::daemon::{Cpu, Daemon, Way};
 use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::slabs::{self, Sharded, Slots};
@@ -14,7 +15,7 @@ use tenure_subjects::work;
 use tenure_subjects::{Handles, Outcome, Subject};
 
 use crate::case::{Case, Seat, Workload, processes, threads};
-use crate::measure::ALONE;
+use crate::measure::{ALONE, WORDS_ALONE};
 
 use super::lanes::{Lane, hear, told};
 
@@ -57,19 +58,24 @@ pub(super) fn all() -> Vec<Workload> {
             let mut cases = everyone!(1, create_get_close);
             cases.extend(slabs_of(1));
             cases.push(processes("slotmap", 1, || Ok(Slots), create_get_close).private());
+            cases.push(words_alone(create_get_close));
             cases
         }),
-        Workload::new("handle/get", "read a handle", everyone!(1, get)),
+        Workload::new("handle/get", "read a handle", {
+            let mut cases = everyone!(1, get);
+            cases.push(words_alone(get));
+            cases
+        }),
         Workload::new(
             "handle/open+close, own",
             "open and close what this process holds already",
             everyone!(1, open_own),
         ),
-        Workload::new(
-            "handle/open+close, other's",
-            "open and close what only another process holds",
-            everyone!(1, open_others),
-        ),
+        Workload::new("handle/open+close, other's", "open and close what only another process holds", {
+            let mut cases = everyone!(1, open_others);
+            cases.push(words_alone(open_others));
+            cases
+        }),
         Workload::new("handle/open+close, contended", "two processes open and close one handle", {
             let mut cases = everyone!(2, open_contended);
             cases.retain(|case| !case.subject.contains("same processor"));
@@ -117,6 +123,11 @@ fn slabs_of(members: usize) -> [Case; 2] {
         threads("sharded-slab", members, || Ok(Sharded::default()), create_get_close).private(),
         threads("Mutex<Slab>", members, || Ok(slabs::Locked::default()), create_get_close).private(),
     ]
+}
+
+/// The bound: the shared words and nothing around them.
+fn words_alone(work: fn(&Seat<'_, Words>) -> Outcome<Work>) -> Case {
+    processes(WORDS_ALONE, 1, Words::new, work)
 }
 
 fn daemon_near() -> Outcome<Daemon> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tenure::Backend;
+use tenure_subjects::bounds::Exchanged;
 use tenure_subjects::daemon::{Cpu, Daemon, Way};
 #[cfg(feature = "rivals")]
 use tenure_subjects::heaps::{jemalloc, snmalloc};
@@ -20,7 +21,7 @@ use tenure_subjects::work::{self, layout, touched};
 use tenure_subjects::{Failed, Heap, Outcome, Subject};
 
 use crate::case::{Case, Seat, Workload, processes, threads};
-use crate::measure::ALONE;
+use crate::measure::{ALONE, LANE_AND_WORD};
 
 use super::handles::{Nothing, backends, lane_alone};
 use super::lanes::{Lane, hear, told};
@@ -120,6 +121,7 @@ pub(super) fn all() -> Vec<Workload> {
             processes("robust-mutex", 2, Locked::<Robust>::new, passed),
             processes("mutex", 2, Locked::<Plain>::new, passed),
             small_only::<2>(passed),
+            processes(LANE_AND_WORD, 2, Exchanged::new, passed),
             processes(ALONE, 2, || Ok(Nothing), lane_alone).private(),
         ],
     );

@@ -6,12 +6,14 @@
 //! | [`daemon`] | a process that owns all handles, asked over a Unix socket, in batches, or through a ring with futexes |
 //! | [`mutex`] | the daemon's book in shared memory, behind a mutex of `raw_sync` or a robust one of pthread |
 //! | [`heaps`] | allocators that are private to a process: the bound |
+//! | [`bounds`] | the shared words of tenure's handles and blocks alone: what cannot be had for less |
 //! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
 //! | `pools`, `slabs` | published crates (feature `published`) |
 //!
 //! A [`team::Team`] is forked from a process without threads; its members sleep until it is their turn.
 
 pub mod book;
+pub mod bounds;
 pub mod daemon;
 pub mod heaps;
 pub mod mutex;
