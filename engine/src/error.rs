@@ -69,6 +69,16 @@ pub enum CreateError {
     /// The block to attach is not the caller's.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// A semaphore of impossible numbers.
+    #[error(
+        "semaphore: a count of {count} with a maximum of {maximum}; the maximum is 1 to 2^30-1, the count at most that"
+    )]
+    Semaphore {
+        /// The count asked for.
+        count: u32,
+        /// The maximum asked for.
+        maximum: u32,
+    },
     /// The kind belongs to the system's own objects.
     #[error("{kind} is not created from bytes: it is one of the system's objects")]
     SystemKind {

@@ -48,6 +48,8 @@ mod report;
 mod shared;
 mod space;
 mod typed;
+#[cfg(feature = "waiting")]
+mod waiting;
 
 pub use block::Block;
 pub use error::{
@@ -66,6 +68,15 @@ pub use report::{Report, Stats};
 pub use shared::Reclaimed;
 pub use space::Space;
 pub use typed::Value;
+#[cfg(feature = "waiting")]
+pub use waiting::{
+    Event, Mutex, MutexGuard, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, Waitable, Woken, wait_all,
+    wait_any,
+};
+
+#[cfg(feature = "waiting")]
+#[doc(hidden)]
+pub use tenure_segment::futex::pretend_no_waitv;
 
 pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 #[cfg(feature = "faults")]

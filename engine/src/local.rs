@@ -375,18 +375,7 @@ impl Shared {
     /// Where the payload of a handle lies that was just opened or created.
     #[inline]
     fn place(&self, held: slab::Held) -> Result<Held, OpenHandleError> {
-        // SAFETY: the caller has just got this count and has not closed it; the result is used for addresses only, which
-        // `get` turns into a slice while the count lasts.
-        let (_, payload) = unsafe { self.slab.get(held) }.map_err(slab::OpenError::from)?;
-        match payload {
-            Payload::Inline(bytes) => Ok(Held { held, data: bytes.as_ptr(), len: bytes.len() }),
-            Payload::Block { offset, len } => match self.scratch.find(offset) {
-                Ok(found) if len <= found.bytes => {
-                    Ok(Held { held, data: self.scratch.address(offset), len: len as usize })
-                }
-                _ => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block"))),
-            },
-        }
+        place(&self.slab, &self.scratch, held)
     }
 
     #[inline(always)]
@@ -479,6 +468,26 @@ impl Shared {
             }
         })?;
         resized.ok_or_else(|| not_ours.map_or(NotMember::Left.into(), AllocError::from))
+    }
+}
+
+/// Where the payload of a handle lies. The caller has just got this count and has not closed it.
+pub(crate) fn place(
+    slab: &slab::Slab<'_>,
+    scratch: &tenure_scratch_alloc::Scratch<'_>,
+    held: slab::Held,
+) -> Result<Held, OpenHandleError> {
+    let (len, block) = slab.payload_of(held).map_err(slab::OpenError::from)?;
+    let Some(offset) = block else {
+        // Inside of the layout: the slab has just looked at this entry.
+        let data = slab.inline_address(held).unwrap_or(std::ptr::dangling());
+        return Ok(Held { held, data, len: len as usize });
+    };
+    match scratch.find(offset) {
+        Ok(found) if len <= found.bytes => {
+            Ok(Held { held, data: scratch.address(offset), len: len as usize })
+        }
+        _ => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block"))),
     }
 }
 

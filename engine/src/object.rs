@@ -10,6 +10,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tenure_segment::LeaseId;
 use tenure_segment::sync::Word;
 use tenure_slab::Token;
 
@@ -27,7 +28,7 @@ const STATE_BYTES: usize = STATE_WORDS * 8;
 pub(crate) type State = [Word; STATE_WORDS];
 
 /// One count of a system object; dropping it gives the count back.
-pub(crate) struct Object {
+pub struct Object {
     shared: Arc<Shared>,
     held: Held,
     kind: Kind,
@@ -90,6 +91,11 @@ impl Object {
 
     pub(crate) fn token(&self) -> Token {
         self.held.held.token(&self.shared.slab)
+    }
+
+    /// The count that it is.
+    pub(crate) fn held(&self) -> tenure_slab::Held {
+        self.held.held
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -160,6 +166,38 @@ pub(crate) fn state_of(held: &Held) -> Option<&State> {
     // SAFETY: held, so mapped and at least that long; aligned; nobody has a plain reference to these bytes, because handles
     // of system kinds are not opened as bytes [`Kind::to_open`]; peers access them atomically [A1].
     Some(unsafe { &*state })
+}
+
+/// A copy of the state words at an address, for one who looks and holds nothing: they may be half old. `None`: no place for words.
+///
+/// # Safety
+///
+/// As many bytes as a state has are mapped there.
+#[cfg(feature = "waiting")]
+pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let halves = at.cast::<[AtomicU32; 2 * STATE_WORDS]>();
+    // SAFETY: mapped, as the caller promises, and aligned; halves, as the first word is shared by halves.
+    let halves = halves.is_aligned().then(|| unsafe { &*halves })?;
+    // Relaxed: a look, through a mapping that may be for reading only.
+    let half = |i: usize| u64::from(halves[i].load(Ordering::Relaxed));
+    Some(std::array::from_fn(|i| half(2 * i) | half(2 * i + 1) << 32))
+}
+
+/// Puts an object in order that a dead lease held, before its bit goes: what it owned is abandoned, what it began is finished.
+///
+/// Whoever calls it holds the handle, or nobody else may end it. Every recoverer calls it, at any time, until the bit is gone.
+///
+/// # Crash
+///
+/// The next recoverer starts over.
+pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId) {
+    // Too short: somebody scribbled; there is nothing to settle.
+    let Some(state) = state_of(held) else { return };
+    #[cfg(feature = "waiting")]
+    crate::waiting::settle::settle(kind, state, dead.index);
+    let _ = (kind, state, dead);
 }
 
 impl Drop for Object {

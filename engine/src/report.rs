@@ -69,6 +69,45 @@ fn is_transient(problem: &Problem) -> bool {
     matches!(problem, Problem::Unheld { .. } | Problem::HeldUnused { .. } | Problem::SharedUnmarked { .. })
 }
 
+/// The state words of the system's objects.
+#[cfg(feature = "waiting")]
+fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
+    use crate::kind::Kind;
+    use crate::object::{self, STATE_WORDS};
+
+    for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
+        let kind = Kind::from_word(handle.kind);
+        if !kind.is_system() {
+            continue;
+        }
+        let state = if handle.len < 8 * STATE_WORDS as u64 {
+            None
+        } else if let Some(offset) = handle.block {
+            let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
+            // SAFETY: a block of the space, mapped as long as it is looked at, and at least that long.
+            found.then(|| unsafe { object::copy_state(scratch.address(offset)) }).flatten()
+        } else {
+            let words = slab.inline_words(handle.index);
+            // SAFETY: the words of the entry.
+            words.and_then(|words| unsafe { object::copy_state(words.as_ptr().cast_mut().cast()) })
+        };
+        let found = match state {
+            Some(state) => crate::waiting::settle::inspect(kind, state, &handle.holders),
+            None => crate::waiting::settle::Findings {
+                violations: vec!["its payload is too short for its state".into()],
+                pending: Vec::new(),
+            },
+        };
+        // What was read belongs together if the handle is still what it was.
+        if slab.inspect(handle.index) != Some(handle) {
+            continue;
+        }
+        let about = |what: String| format!("handle {}, {kind}: {what}", handle.index);
+        report.violations.extend(found.violations.into_iter().map(about));
+        report.pending.extend(found.pending.into_iter().map(about));
+    }
+}
+
 pub(crate) fn look(
     (slab, scratch): &(Slab<'_>, Scratch<'_>),
     leases: &[LeaseInfo],
@@ -106,6 +145,8 @@ pub(crate) fn look(
             if stable { &mut report.violations } else { &mut report.pending }.push(what);
         }
     }
+    #[cfg(feature = "waiting")]
+    look_at_states(slab, scratch, &mut report);
     for lease in leases.iter().filter(|lease| lease.live && lease.held == Some(false)) {
         report.pending.push(format!("lease {} of a dead process is not recovered yet", lease.index));
     }

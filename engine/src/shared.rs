@@ -10,6 +10,9 @@ use tenure_slab::{BlockRef, Cache, Exhausted, Holdings, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
 use crate::geometry::Plan;
+use crate::kind::Kind;
+use crate::local::place;
+use crate::object;
 
 /// The two views of a body.
 pub(crate) fn views<'a>(body: Body<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
@@ -71,8 +74,17 @@ impl tenure_segment::Reclaim for Reclaimer {
         let (slab, scratch) = views(body, &self.plan, self.space_tag);
         let holdings = self.holdings(recovery.by());
         let mut blocks = 0;
-        let handles =
-            slab.recover(holdings, recovery, |block| blocks += u64::from(free_orphan(&scratch, block)));
+        let handles = slab.recover_settling(
+            holdings,
+            recovery,
+            |kind| Kind::from_word(kind).is_system(),
+            |kind, held| {
+                if let Ok(held) = place(&slab, &scratch, held) {
+                    object::settle(Kind::from_word(kind), &held, recovery.dead());
+                }
+            },
+            |block| blocks += u64::from(free_orphan(&scratch, block)),
+        );
         let spans = scratch.recover(recovery, &|index, generation| slab.is_current(index, generation));
         self.leases.fetch_add(1, Ordering::Relaxed);
         self.handles.fetch_add(u64::from(handles.handles), Ordering::Relaxed);
@@ -97,6 +109,8 @@ pub(crate) struct Shared {
     pub(crate) slab: Slab<'static>,
     pub(crate) scratch: Scratch<'static>,
     holdings: &'static Holdings,
+    #[cfg(feature = "waiting")]
+    pub(crate) books: crate::waiting::books::Books,
     /// For calls without a `Local`, and for drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
@@ -130,6 +144,8 @@ impl Shared {
             slab,
             scratch,
             holdings,
+            #[cfg(feature = "waiting")]
+            books: crate::waiting::books::Books::new(),
             common,
             idle: Mutex::default(),
             #[cfg(feature = "files")]

@@ -20,6 +20,11 @@ pub const ALL: &[&str] = &[
     "scratch.small.head_before_tails",
     "scratch.recover.no_held",
     "scratch.recover.plain_store",
+    "wait.attempt.waits_for_the_waker",
+    "wait.change.bit_before_wake",
+    "wait.unlock.freed_before_woken",
+    "wait.settle.nobody_woken",
+    "wait.settle.not_abandoned",
 ];
 
 /// Whether a deliberate fault is switched on: `if fault!("crate.operation.what") { … }`.

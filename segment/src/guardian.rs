@@ -233,6 +233,14 @@ fn send_undertaker(core: &Arc<Core>, j: u8) {
     }
 }
 
+/// One undertaker for slot `j`, unless it has one: he waits for its owner's end, whether or not somebody rings.
+pub(crate) fn attend(core: &Arc<Core>, j: u8) {
+    // Relaxed: a look; whoever is there waits for the same lock.
+    if core.rings[usize::from(j)].load(Ordering::Relaxed) == 0 {
+        send_undertaker(core, j);
+    }
+}
+
 fn undertake(core: &Core, j: u8) {
     /// A panic in the caller's `reclaim` must not leave the slot without undertakers for ever.
     struct Retire<'a>(&'a AtomicU32);

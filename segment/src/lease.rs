@@ -15,7 +15,7 @@ use crate::error::{CommitError, NotMember, PunchError};
 use crate::fault;
 use crate::fork_flag::ForkFlag;
 use crate::ground::Footing;
-use crate::guardian::{Doorbell, Guardian};
+use crate::guardian::{self, Doorbell, Guardian};
 use crate::id::{Acquire, LeaseId, Recovery};
 use crate::lock;
 use crate::member::Core;
@@ -248,6 +248,26 @@ impl Lease {
             return 0;
         }
         self.parts.core.sweep()
+    }
+
+    /// Makes sure that the end of the member in slot `of` is noticed here: for one who is going to wait for something that
+    /// this member has. Where the doorbell hears of it nothing is done; otherwise a thread waits in the kernel for the lock
+    /// of the slot, at most one a slot, and recovers the lease when its owner is gone.
+    ///
+    /// # Progress
+    ///
+    /// Waits for nobody.
+    pub fn attend(&self, of: u8) {
+        let Parts { core, control, footing, doorbell, .. } = &*self.parts;
+        let others = u16::from(of) < control.plan().members && of != self.id().index;
+        if self.check().is_err() || footing.is_none() || !others {
+            return;
+        }
+        // Relaxed: a look; an owner arms its bells before it acquires anything, and silence leads to the thread.
+        let bell = control.bell(of, self.id().index).load(Ordering::Relaxed);
+        if *doorbell != Doorbell::Guardian || bell == 0 {
+            guardian::attend(core, of);
+        }
     }
 
     /// Ends the membership: everything that the lease holds is reclaimed, the slot is free for others, and last of all

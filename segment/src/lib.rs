@@ -22,6 +22,10 @@ mod fork_flag;
 #[cfg(not(loom))]
 mod fork_lock;
 #[cfg(not(loom))]
+pub mod futex;
+#[cfg(not(loom))]
+mod futex_threads;
+#[cfg(not(loom))]
 mod ground;
 #[cfg(not(loom))]
 mod guardian;

@@ -165,7 +165,7 @@ impl Slab<'_> {
     /// One count of several, or the last one the long way.
     #[cold]
     #[inline(never)]
-    fn close_counted(
+    pub(crate) fn close_counted(
         &self,
         holdings: &Holdings,
         held: Held,

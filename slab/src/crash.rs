@@ -37,6 +37,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "slab.finish.empty",
     "slab.finish.freed",
     "slab.finish.hint_cleared",
+    "slab.recover.unsettled",
+    "slab.recover.settled",
     "slab.recover.bit_cleared",
     "slab.recover.block_freed",
     "slab.recover.map_cleared",

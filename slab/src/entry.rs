@@ -167,6 +167,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The payload words in place.
+    pub(crate) fn payload(self) -> &'a [Word] {
+        &self.line[PAYLOAD..]
+    }
+
     /// The payload words, copied.
     pub(crate) fn words(self) -> [u64; PAYLOAD_WORDS] {
         // Relaxed: see above.

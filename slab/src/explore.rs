@@ -118,7 +118,7 @@ impl<'a> World<'a> {
         let by = self.actor(by);
         // SAFETY: private memory; the dead does nothing any more.
         let right = unsafe { Recovery::assume(dead, by.lease) };
-        let _ = self.slab.recover(&by.holdings, &right, |b| self.free(b));
+        let _ = self.slab.recover_settling(&by.holdings, &right, |_| true, |_, _| {}, |b| self.free(b));
     }
 
     /// What others hold is live, whatever happened.

@@ -192,6 +192,12 @@ impl Slab<'_> {
         })
     }
 
+    /// The words in a handle's entry that are its payload, if it lies there: for a look by atomic operations.
+    #[must_use]
+    pub fn inline_words(&self, index: u32) -> Option<&[tenure_segment::sync::Word]> {
+        (index < self.committed_handles()).then(|| self.entry(index))?.map(crate::entry::Entry::payload)
+    }
+
     /// Every committed entry that is not FREE, by index.
     pub fn iter(&self) -> impl Iterator<Item = HandleInfo> + use<'_> {
         (0..self.committed_handles())

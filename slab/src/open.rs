@@ -220,7 +220,7 @@ impl Slab<'_> {
     ///    if it is not, our CAS sets `shared`, and one of the two CASes fails. If ours does, the word has left g for good.
     /// 3. A count that is left over in that case is overwritten by the private closer with {g+1, owned, 0}, which
     ///    it stores whatever it finds. Taking it back, here, is for scribbled words.
-    fn open_held(
+    pub(crate) fn open_held(
         &self,
         holdings: &Holdings,
         entry: Entry<'_>,
@@ -317,7 +317,7 @@ impl Slab<'_> {
 
     /// The process does not hold it: set its bit.
     #[cold]
-    fn open_first(
+    pub(crate) fn open_first(
         &self,
         holdings: &Holdings,
         entry: Entry<'_>,

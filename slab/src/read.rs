@@ -45,6 +45,12 @@ impl<'a> Slab<'a> {
         self.live_entry(held).is_ok()
     }
 
+    /// Whether a lease's bit is set on a handle that the caller holds.
+    #[must_use]
+    pub fn is_held_by(&self, held: Held, lease: u8) -> bool {
+        self.entry(held.index()).is_some_and(|entry| entry.bits().has(lease))
+    }
+
     /// The kind the handle was created with.
     ///
     /// # Errors
@@ -83,6 +89,21 @@ impl<'a> Slab<'a> {
             Payload::Inline(unsafe { std::slice::from_raw_parts(entry.inline_ptr(), len.inline_bytes()) })
         };
         Ok((entry.kind(), payload))
+    }
+
+    /// How long the payload is, and the offset of its block, if it lies in one. No reference to it is made.
+    ///
+    /// # Errors
+    ///
+    /// The handle is over: `held` was closed.
+    pub fn payload_of(&self, held: Held) -> Result<(u64, Option<u64>), Stale> {
+        let entry = self.live_entry(held)?;
+        let len = entry.len();
+        Ok(if len.is_block() {
+            (len.bytes(), Some(entry.block_offset()))
+        } else {
+            (len.inline_bytes() as u64, None)
+        })
     }
 
     /// Where the inline bytes of a handle are, whether or not it has any: the entry's last four words.

@@ -7,7 +7,7 @@ use crate::close::Finish;
 use crate::crash::crash_point;
 use crate::entry::{BlockRef, Entry};
 use crate::local::{Holdings, Local};
-use crate::slab::Slab;
+use crate::slab::{Held, Slab};
 use crate::word::State;
 
 /// What a recovery found to do; others may have done the rest.
@@ -40,10 +40,30 @@ impl Slab<'_> {
     /// # Crash
     ///
     /// The group map is cleared last, word by word, so the next recoverer finds everything that is left.
-    pub fn recover(
+    pub fn recover(&self, holdings: &Holdings, recovery: &Recovery, free: impl FnMut(BlockRef)) -> Recovered {
+        self.recover_settling(holdings, recovery, |_| false, |_, _| {}, free)
+    }
+
+    /// As [`Slab::recover`], for payloads that say more about a holder than that he is one: a mutex that he owns.
+    ///
+    /// `settle` is called with every handle on which the dead lease has its bit, if `wants` its kind, before the bit goes: so
+    /// every recoverer calls it again until all is done, and it has to be idempotent. The recoverer holds the handle
+    /// meanwhile, which keeps one who is stopped in `settle` for an hour from working on another handle's payload. It runs
+    /// without private locks.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::recover`], and an open and a close of each such handle.
+    ///
+    /// # Crash
+    ///
+    /// Killed while settling, the recoverer has a bit on the handle like any holder.
+    pub fn recover_settling(
         &self,
         holdings: &Holdings,
         recovery: &Recovery,
+        wants: impl Fn(u64) -> bool,
+        mut settle: impl FnMut(u64, Held),
         mut free: impl FnMut(BlockRef),
     ) -> Recovered {
         debug_assert_eq!(recovery.by(), holdings.lease_index(), "these holdings are another member's");
@@ -69,6 +89,7 @@ impl Slab<'_> {
                 // Beyond the watermark only a scribbler sets bits.
                 if group < committed {
                     for index in self.layout().group_handles(group) {
+                        self.settle_entry(holdings, dead, index, &wants, &mut settle, &mut free);
                         self.recover_entry(holdings, dead, index, &mut recovered, &mut free);
                     }
                 }
@@ -79,6 +100,41 @@ impl Slab<'_> {
             crash_point!("slab.recover.map_cleared");
         }
         recovered
+    }
+
+    fn settle_entry(
+        &self,
+        holdings: &Holdings,
+        dead: u8,
+        index: u32,
+        wants: &impl Fn(u64) -> bool,
+        settle: &mut impl FnMut(u64, Held),
+        free: &mut impl FnMut(BlockRef),
+    ) {
+        let Some(entry) = self.entry(index) else { return };
+        if !entry.bits().has(dead) {
+            return;
+        }
+        let seen = entry.word.load();
+        let generation = seen.generation();
+        if !seen.is_live(generation) || !wants(entry.kind()) {
+            return;
+        }
+        crash_point!("slab.recover.unsettled");
+        if dead == holdings.lease_index() {
+            // Its bit is ours to clear: nobody else may, by the write lock of a join, or because we are leaving. So what was LIVE
+            // when the bit had been seen stays LIVE.
+            return settle(entry.kind(), Held::new(index, generation));
+        }
+        let held = match self.open_held(holdings, entry, index, generation) {
+            Some(held) => held,
+            None => self.open_first(holdings, entry, index, generation, &mut *free),
+        };
+        // Otherwise it is over, and somebody else who recovers was faster.
+        let Ok(held) = held else { return };
+        settle(entry.kind(), held);
+        crash_point!("slab.recover.settled");
+        let _ = self.close_counted(holdings, held, free);
     }
 
     fn recover_entry(

@@ -1,0 +1,189 @@
+//! Something that has happened, for those who wait for it.
+
+use std::fmt;
+use std::time::Duration;
+
+use tenure_slab::Token;
+use tenure_wait::event::{self, SIGNALLED};
+use tenure_wait::{Attempt, Word as _};
+
+use super::error::WaitError;
+use super::source::{Gained, Memory, Source, wait_for, word_of};
+use crate::error::{CreateError, OpenHandleError};
+use crate::kind::Kind;
+use crate::member::Member;
+use crate::object::Object;
+
+/// Who takes the signal of an event away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reset {
+    /// Whoever calls [`Event::reset`]; until then everybody goes on who waits or comes.
+    Manual,
+    /// The one who goes on: each signal lets one waiter go.
+    Automatic,
+}
+
+/// Something that one signals and others wait for.
+///
+/// A manual event remembers resets: one who waited when it was signalled goes on, even if it was reset before he was awake.
+///
+/// # Progress
+///
+/// Without waiters setting, resetting and waiting for what is signalled are a CAS or less. Who waits sleeps in the kernel.
+///
+/// # Crash
+///
+/// Killed while setting, it is signalled or not; if the dead had not woken the waiters yet, his recovery, or whoever looks
+/// at the event next, does. A waiter that is killed or stopped takes no wake-up from others. One that was killed after taking an
+/// automatic event's signal has taken it.
+pub struct Event {
+    object: Object,
+    reset: Reset,
+}
+
+impl Event {
+    /// Creates one.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create(member: &Member, reset: Reset, signalled: bool) -> Result<Self, CreateError> {
+        let object = Object::create(member, Self::kind_of(reset), Self::initial(signalled), &[])?;
+        Ok(Self { object, reset })
+    }
+
+    /// The kind of its handles.
+    pub(crate) const fn kind_of(reset: Reset) -> Kind {
+        match reset {
+            Reset::Manual => Kind::EVENT_MANUAL,
+            Reset::Automatic => Kind::EVENT_AUTO,
+        }
+    }
+
+    /// The state words of a new one.
+    pub(crate) fn initial(signalled: bool) -> [u64; 4] {
+        [if signalled { SIGNALLED.into() } else { 0 }, 0, 0, 0]
+    }
+
+    /// Opens a token, of either sort.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
+        match Object::open(member, Kind::EVENT_MANUAL, token) {
+            Err(OpenHandleError::ForeignKind { found: Kind::EVENT_AUTO, .. }) => {
+                Self::over(Object::open(member, Kind::EVENT_AUTO, token)?)
+            }
+            opened => Self::over(opened?),
+        }
+    }
+
+    /// Over an object of its kind.
+    pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
+        let reset = if object.kind() == Kind::EVENT_MANUAL { Reset::Manual } else { Reset::Automatic };
+        Ok(Self { object, reset })
+    }
+
+    /// Holds it once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`].
+    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        Ok(Self { object: self.object.try_clone()?, reset: self.reset })
+    }
+
+    /// The 64 bits to pass to others.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.object.token()
+    }
+
+    /// Who resets it.
+    #[must_use]
+    pub fn resets(&self) -> Reset {
+        self.reset
+    }
+
+    /// Signals it. Setting what is signalled changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`].
+    pub fn set(&self) -> Result<(), WaitError> {
+        event::set(&word_of(&self.object)?);
+        Ok(())
+    }
+
+    /// Takes the signal away; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`].
+    pub fn reset(&self) -> Result<bool, WaitError> {
+        Ok(event::reset(&word_of(&self.object)?, self.reset == Reset::Manual))
+    }
+
+    /// Whether it is signalled; an automatic one may not be any more when this is answered.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`].
+    pub fn is_set(&self) -> Result<bool, WaitError> {
+        Ok(event::offers(word_of(&self.object)?.load() & !tenure_wait::ASLEEP))
+    }
+
+    /// Waits until it is signalled, and takes the signal of an automatic event. `None` waits as long as it takes, zero not at
+    /// all.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::TimedOut`].
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
+        wait_for(self, timeout).map(drop)
+    }
+}
+
+impl Source for Event {
+    fn object(&self) -> &Object {
+        &self.object
+    }
+
+    fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        let word = word_of(&self.object)?;
+        let attempt = match self.reset {
+            Reset::Manual => event::try_manual(&word, *memory),
+            Reset::Automatic => event::try_auto(&word),
+        };
+        Ok(match attempt {
+            Attempt::Taken(()) => Attempt::Taken(Gained::default()),
+            Attempt::Blocked(seen) => {
+                memory.get_or_insert(event::generation(seen));
+                Attempt::Blocked(seen)
+            }
+        })
+    }
+
+    fn peek(&self) -> Result<Attempt<()>, WaitError> {
+        let seen = word_of(&self.object)?.load();
+        let could = event::offers(seen & !tenure_wait::ASLEEP);
+        Ok(if could { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
+    }
+
+    fn give_back(&self, _: Gained) {
+        if self.reset == Reset::Automatic {
+            let _ = self.set();
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("token", &self.token())
+            .field("reset", &self.reset)
+            .field("set", &self.is_set().ok())
+            .finish()
+    }
+}

@@ -1,0 +1,17 @@
+//! Mutexes, events and semaphores: handles whose payload starts with a wait word. The protocol of the word is in `wait`.
+
+pub(crate) mod books;
+mod error;
+mod event;
+mod many;
+mod mutex;
+mod semaphore;
+pub(crate) mod settle;
+mod source;
+mod word;
+
+pub use error::WaitError;
+pub use event::{Event, Reset};
+pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
+pub use mutex::{Mutex, MutexGuard, MutexState};
+pub use semaphore::Semaphore;

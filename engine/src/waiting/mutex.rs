@@ -1,0 +1,382 @@
+//! A mutex whose owner may die.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tenure_segment::sync::Word;
+use tenure_slab::Token;
+use tenure_wait::mutex::{self, Locked, Owner, State};
+use tenure_wait::{ASLEEP, Attempt, Word as _};
+
+use super::error::WaitError;
+use super::source::{Gained, Memory, Source, wait_for, word_of};
+use crate::error::{CreateError, OpenHandleError};
+use crate::kind::Kind;
+use crate::member::Member;
+use crate::object::Object;
+
+/// State words: how often the owner has locked it again; flags.
+const DEPTH: usize = 1;
+const FLAGS: usize = 2;
+const RECURSIVE: u64 = 1;
+/// The most that is counted.
+const DEPTH_MAX: u64 = 1 << 30;
+
+/// Mutual exclusion between threads of any processes, which survives the death of whoever has it.
+///
+/// It is owned by a thread of a member. When that member dies, or leaves, or closes its last `Mutex` over the handle, the next
+/// one to lock it is told that it was abandoned, and nobody else is. A *thread* that ends without unlocking keeps it, like
+/// a guard that is forgotten, until its process does one of these.
+///
+/// Two members in one process are two owners: a thread that waits as one for what it owns as the other waits for ever.
+///
+/// # Progress
+///
+/// Lock and unlock are one CAS each and no system call while nobody waits. Who waits sleeps in the kernel, and is woken by
+/// unlocking, or by the recovery of a dead owner: at once where there are guardians; otherwise by a thread of the
+/// waiting process that sleeps until the owner is gone. No order among waiters is promised.
+///
+/// # Crash
+///
+/// Killed anywhere: either it was not owned yet, or not any more, or it is abandoned.
+pub struct Mutex {
+    object: Object,
+    recursive: bool,
+}
+
+/// What a mutex is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MutexState {
+    /// Nobody owns it.
+    Free,
+    /// Nobody owns it, and its last owner did not unlock it.
+    Abandoned,
+    /// Somebody owns it.
+    Owned {
+        /// The lease index of the member.
+        lease: u8,
+        /// The thread's id, in its own process's namespace.
+        thread: u32,
+    },
+}
+
+impl Mutex {
+    /// Creates one that its owner can lock once.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create(member: &Member) -> Result<Self, CreateError> {
+        Self::with(member, 0)
+    }
+
+    /// Creates one that its owner can lock again, and has to unlock as often.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create_recursive(member: &Member) -> Result<Self, CreateError> {
+        Self::with(member, RECURSIVE)
+    }
+
+    fn with(member: &Member, flags: u64) -> Result<Self, CreateError> {
+        let object = Object::create(member, Kind::MUTEX, Self::initial(flags == RECURSIVE), &[])?;
+        Ok(Self::entered(object, flags == RECURSIVE))
+    }
+
+    /// The state words of a new one.
+    pub(crate) fn initial(recursive: bool) -> [u64; 4] {
+        [mutex::FREE.into(), 0, if recursive { RECURSIVE } else { 0 }, 0]
+    }
+
+    /// Opens a token.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::MUTEX, token)?)
+    }
+
+    /// Over an object of its kind.
+    pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
+        // Relaxed: written before the handle was published.
+        let flags = object.state()?[FLAGS].load(Ordering::Relaxed);
+        if flags & !RECURSIVE != 0 {
+            return Err(OpenHandleError::Corrupt(format!("a mutex with flags {flags:#x}")));
+        }
+        Ok(Self::entered(object, flags == RECURSIVE))
+    }
+
+    fn entered(object: Object, recursive: bool) -> Self {
+        object.shared().books.enter(object.identity().0);
+        Self { object, recursive }
+    }
+
+    /// Holds it once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`].
+    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        Ok(Self::entered(self.object.try_clone()?, self.recursive))
+    }
+
+    /// The 64 bits to pass to others.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.object.token()
+    }
+
+    /// Whether its owner can lock it again.
+    #[must_use]
+    pub fn is_recursive(&self) -> bool {
+        self.recursive
+    }
+
+    /// Locks it, however long that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Deadlock`] when this thread owns it and it is not recursive.
+    pub fn lock(&self) -> Result<MutexGuard<'_>, WaitError> {
+        self.guarded(None)
+    }
+
+    /// Locks it, or gives up.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::TimedOut`], and as [`Mutex::lock`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_>, WaitError> {
+        self.guarded(Some(timeout))
+    }
+
+    /// Locks it, if that is possible without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::TimedOut`] if not, and as [`Mutex::lock`].
+    pub fn try_lock(&self) -> Result<MutexGuard<'_>, WaitError> {
+        self.guarded(Some(Duration::ZERO))
+    }
+
+    #[inline]
+    fn guarded(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_>, WaitError> {
+        let abandoned = self.acquire(timeout)?;
+        Ok(MutexGuard { mutex: self, abandoned, of_this_thread: PhantomData })
+    }
+
+    /// Locks it without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. `None` waits as long
+    /// as it takes, zero not at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::lock_timeout`].
+    #[inline]
+    pub fn acquire(&self, timeout: Option<Duration>) -> Result<bool, WaitError> {
+        Ok(wait_for(self, timeout)?.abandoned)
+    }
+
+    /// A guard over what this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`].
+    pub fn adopt(&self) -> Result<MutexGuard<'_>, WaitError> {
+        let owned = word_of(&self.object)?.load() & !ASLEEP == self.me().value();
+        if !owned {
+            return Err(WaitError::NotOwner);
+        }
+        Ok(MutexGuard { mutex: self, abandoned: false, of_this_thread: PhantomData })
+    }
+
+    /// Unlocks it once.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`]; nothing was changed.
+    ///
+    /// # Crash
+    ///
+    /// See [`Mutex`].
+    #[inline]
+    pub fn unlock(&self) -> Result<(), WaitError> {
+        let word = word_of(&self.object)?;
+        let me = self.me();
+        if self.recursive {
+            if word.load() & !ASLEEP != me.value() {
+                return Err(WaitError::NotOwner);
+            }
+            let depth = self.depth()?;
+            // Relaxed, both: depth: only the owner's.
+            match depth.load(Ordering::Relaxed) {
+                0 => {}
+                again => {
+                    depth.store(again - 1, Ordering::Relaxed);
+                    return Ok(());
+                }
+            }
+        }
+        if mutex::unlock(&word, me) { Ok(()) } else { Err(WaitError::NotOwner) }
+    }
+
+    /// What it is at the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`]; [`WaitError::Corrupt`] for a word that no mutex has.
+    pub fn state(&self) -> Result<MutexState, WaitError> {
+        let seen = word_of(&self.object)?.load();
+        match State::of(seen) {
+            State::Free => Ok(MutexState::Free),
+            State::Abandoned => Ok(MutexState::Abandoned),
+            State::Owned(Owner { lease, thread }) => Ok(MutexState::Owned { lease, thread }),
+            State::Nonsense => Err(nonsense(seen)),
+        }
+    }
+
+    #[inline]
+    fn me(&self) -> Owner {
+        let shared = self.object.shared();
+        Owner { lease: shared.lease.id().index, thread: shared.books.thread_id() }
+    }
+
+    #[inline]
+    fn depth(&self) -> Result<&Word, WaitError> {
+        Ok(&self.object.state()?[DEPTH])
+    }
+
+    fn lock_again(&self) -> Result<(), WaitError> {
+        if !self.recursive {
+            return Err(WaitError::Deadlock);
+        }
+        let depth = self.depth()?;
+        // Relaxed, both: depth: only the owner's.
+        let again = depth.load(Ordering::Relaxed);
+        if again >= DEPTH_MAX {
+            return Err(WaitError::TooDeep { limit: DEPTH_MAX });
+        }
+        depth.store(again + 1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn nonsense(seen: u32) -> WaitError {
+    WaitError::Corrupt(format!("{seen:#x} is not the word of a mutex"))
+}
+
+impl Source for Mutex {
+    fn object(&self) -> &Object {
+        &self.object
+    }
+
+    #[inline]
+    fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        match mutex::try_lock(&word_of(&self.object)?, self.me()) {
+            Attempt::Blocked(seen) => Ok(Attempt::Blocked(seen)),
+            Attempt::Taken(Locked::Now { abandoned }) => {
+                if self.recursive {
+                    // Relaxed: depth: only the owner's. Whoever died before this left it to the next owner.
+                    self.depth()?.store(0, Ordering::Relaxed);
+                }
+                Ok(Attempt::Taken(Gained { abandoned, again: false }))
+            }
+            Attempt::Taken(Locked::Already) => {
+                self.lock_again()?;
+                Ok(Attempt::Taken(Gained { abandoned: false, again: true }))
+            }
+        }
+    }
+
+    fn peek(&self) -> Result<Attempt<()>, WaitError> {
+        let seen = word_of(&self.object)?.load();
+        let value = seen & !ASLEEP;
+        if value == self.me().value() && !self.recursive {
+            return Err(WaitError::Deadlock);
+        }
+        let could = mutex::offers(value) || value == self.me().value();
+        Ok(if could { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
+    }
+
+    fn give_back(&self, gained: Gained) {
+        let Ok(word) = word_of(&self.object) else { return };
+        if gained.abandoned {
+            mutex::abandon(&word, self.me());
+        } else {
+            // Ours: we have just taken it.
+            let _ = self.unlock();
+        }
+    }
+
+    /// Whoever owns it must hold the handle, since that is how his end is noticed; and somebody has to notice.
+    fn prepare(&self, seen: u32) -> Result<(), WaitError> {
+        let owner = match State::of(seen) {
+            State::Owned(owner) => owner,
+            State::Nonsense => return Err(nonsense(seen)),
+            State::Free | State::Abandoned => return Ok(()),
+        };
+        let (shared, word) = (self.object.shared(), word_of(&self.object)?);
+        // A dead owner's bit goes after the word was settled.
+        if !shared.slab.is_held_by(self.object.held(), owner.lease) && word.load() == seen {
+            return Err(WaitError::Corrupt(format!(
+                "the mutex is owned by {owner:?}, which does not hold it"
+            )));
+        }
+        shared.lease.attend(owner.lease);
+        Ok(())
+    }
+}
+
+impl Drop for Mutex {
+    fn drop(&mut self) {
+        if let Ok(word) = word_of(&self.object) {
+            let shared = self.object.shared();
+            // Who owns it without holding it would never be noticed when he is gone. A guard borrows the mutex, so only what
+            // was locked without one can be ours here.
+            if shared.books.leave(self.object.identity().0) {
+                let mine = shared.lease.id().index;
+                if matches!(State::of(word.load()), State::Owned(owner) if owner.lease == mine) {
+                    mutex::settle(&word, mine);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Mutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").field("token", &self.token()).field("state", &self.state().ok()).finish()
+    }
+}
+
+/// A locked mutex; dropping it unlocks, by the thread that locked.
+#[must_use]
+pub struct MutexGuard<'m> {
+    mutex: &'m Mutex,
+    abandoned: bool,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl MutexGuard<'_> {
+    /// Whether the last owner died or went without unlocking: what the mutex protects may be half done. Nobody else is told.
+    #[must_use]
+    pub fn abandoned(&self) -> bool {
+        self.abandoned
+    }
+}
+
+impl Drop for MutexGuard<'_> {
+    fn drop(&mut self) {
+        // Ours by construction. In a forked child it is the parent's.
+        let _ = self.mutex.unlock();
+    }
+}
+
+impl fmt::Debug for MutexGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutexGuard").field("mutex", self.mutex).field("abandoned", &self.abandoned).finish()
+    }
+}

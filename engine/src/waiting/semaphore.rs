@@ -1,0 +1,164 @@
+//! A number of something, to be taken one by one.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tenure_slab::Token;
+use tenure_wait::semaphore::{self, MAXIMUM};
+use tenure_wait::{ASLEEP, Attempt, Word as _};
+
+use super::error::WaitError;
+use super::source::{Gained, Memory, Source, wait_for, word_of};
+use crate::error::{CreateError, OpenHandleError};
+use crate::kind::Kind;
+use crate::member::Member;
+use crate::object::Object;
+
+/// State word: the maximum, which never changes.
+const LIMIT: usize = 1;
+
+/// A count that is taken one by one, and never exceeds a maximum by being released.
+///
+/// Nobody owns what was taken: when a process dies that took some, they are gone, unless somebody else releases them.
+///
+/// # Progress
+///
+/// As [`Event`](crate::Event).
+///
+/// # Crash
+///
+/// Killed while releasing, all of it is released or nothing is.
+pub struct Semaphore {
+    object: Object,
+    maximum: u32,
+}
+
+impl Semaphore {
+    /// The largest maximum.
+    pub const MAXIMUM: u32 = MAXIMUM;
+
+    /// Creates one with a count from 0 to the maximum, which is from 1 to [`Semaphore::MAXIMUM`].
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create(member: &Member, count: u32, maximum: u32) -> Result<Self, CreateError> {
+        let object = Object::create(member, Kind::SEMAPHORE, Self::initial(count, maximum)?, &[])?;
+        Ok(Self { object, maximum })
+    }
+
+    /// The state words of a new one.
+    pub(crate) fn initial(count: u32, maximum: u32) -> Result<[u64; 4], CreateError> {
+        if maximum == 0 || maximum > MAXIMUM || count > maximum {
+            return Err(CreateError::Semaphore { count, maximum });
+        }
+        Ok([count.into(), maximum.into(), 0, 0])
+    }
+
+    /// Opens a token.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::SEMAPHORE, token)?)
+    }
+
+    /// Over an object of its kind.
+    pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
+        // Relaxed: written before the handle was published.
+        let found = object.state()?[LIMIT].load(Ordering::Relaxed);
+        match u32::try_from(found) {
+            Ok(maximum @ 1..=MAXIMUM) => Ok(Self { object, maximum }),
+            _ => Err(OpenHandleError::Corrupt(format!("a semaphore with a maximum of {found}"))),
+        }
+    }
+
+    /// Holds it once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`].
+    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        Ok(Self { object: self.object.try_clone()?, maximum: self.maximum })
+    }
+
+    /// The 64 bits to pass to others.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.object.token()
+    }
+
+    /// The maximum.
+    #[must_use]
+    pub fn maximum(&self) -> u32 {
+        self.maximum
+    }
+
+    /// How many could be taken at the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`].
+    pub fn count(&self) -> Result<u32, WaitError> {
+        Ok(word_of(&self.object)?.load() & !ASLEEP)
+    }
+
+    /// Takes one. `None` waits as long as it takes, zero not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::TimedOut`].
+    pub fn acquire(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
+        wait_for(self, timeout).map(drop)
+    }
+
+    /// Adds `more`, and says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Maximum`]: that would be too many, and nothing was added.
+    pub fn release(&self, more: u32) -> Result<u32, WaitError> {
+        let maximum = self.maximum;
+        semaphore::release(&word_of(&self.object)?, more, maximum).map_err(|count| WaitError::Maximum {
+            count,
+            more,
+            maximum,
+        })
+    }
+}
+
+impl Source for Semaphore {
+    fn object(&self) -> &Object {
+        &self.object
+    }
+
+    fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        Ok(match semaphore::try_acquire(&word_of(&self.object)?) {
+            Attempt::Taken(()) => Attempt::Taken(Gained::default()),
+            Attempt::Blocked(seen) => Attempt::Blocked(seen),
+        })
+    }
+
+    fn peek(&self) -> Result<Attempt<()>, WaitError> {
+        let seen = word_of(&self.object)?.load();
+        Ok(if semaphore::offers(seen & !ASLEEP) { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
+    }
+
+    fn give_back(&self, _: Gained) {
+        if let Ok(word) = word_of(&self.object) {
+            semaphore::give_back(&word);
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("token", &self.token())
+            .field("count", &self.count().ok())
+            .field("maximum", &self.maximum)
+            .finish()
+    }
+}

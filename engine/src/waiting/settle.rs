@@ -1,0 +1,72 @@
+//! After the death of a holder, and for `check`.
+
+use tenure_slab::HolderSet;
+use tenure_wait::{self as wait, ASLEEP, event, mutex, semaphore};
+
+use super::word::WaitWord;
+use crate::kind::Kind;
+use crate::object::State;
+
+/// Puts an object in order that the dead lease `dead` held; see [`crate::object::settle`].
+pub(crate) fn settle(kind: Kind, state: &State, dead: u8) {
+    let word = WaitWord::of(state);
+    match kind {
+        Kind::MUTEX => mutex::settle(&word, dead),
+        Kind::EVENT_MANUAL | Kind::EVENT_AUTO | Kind::SEMAPHORE | Kind::PROCESS | Kind::THREAD => {
+            wait::settle(&word);
+        }
+        _ => {}
+    }
+}
+
+/// What is wrong with an object's state.
+pub(crate) struct Findings {
+    pub(crate) violations: Vec<String>,
+    pub(crate) pending: Vec<String>,
+}
+
+/// Looks at a copy of an object's state; of no other kinds.
+pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findings {
+    let mut found = Findings { violations: Vec::new(), pending: Vec::new() };
+    let (word, high) = (state[0] as u32, state[0] >> 32);
+    let value = word & !ASLEEP;
+    let mut wrong = |is: bool, what: String| {
+        if is {
+            found.violations.push(what);
+        }
+    };
+    let offers = match kind {
+        Kind::MUTEX => {
+            match mutex::State::of(word) {
+                mutex::State::Nonsense => wrong(true, format!("{word:#x} is not the word of a mutex")),
+                mutex::State::Owned(owner) => {
+                    wrong(
+                        !holders.contains(owner.lease),
+                        format!("owned by {owner:?}, which does not hold it"),
+                    );
+                }
+                mutex::State::Free | mutex::State::Abandoned => {}
+            }
+            wrong(state[2] > 1, format!("a mutex with flags {:#x}", state[2]));
+            mutex::offers(value)
+        }
+        Kind::EVENT_MANUAL => event::offers(value),
+        Kind::EVENT_AUTO => {
+            wrong(event::generation(value) != 0, format!("{word:#x} is not the word of an automatic event"));
+            event::offers(value)
+        }
+        Kind::SEMAPHORE => {
+            let maximum = state[1];
+            let fits = (1..=u64::from(semaphore::MAXIMUM)).contains(&maximum);
+            wrong(!fits, format!("a semaphore with a maximum of {maximum}"));
+            wrong(u64::from(value) > 2 * maximum, format!("a count of {value}, but a maximum of {maximum}"));
+            semaphore::offers(value)
+        }
+        _ => return found,
+    };
+    wrong(high != 0, format!("{high:#x} beside the wait word"));
+    if word & ASLEEP != 0 && offers {
+        found.pending.push(format!("{kind}: changed, and those who wait are not woken yet"));
+    }
+    found
+}

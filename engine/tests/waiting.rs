@@ -1,0 +1,530 @@
+//! Mutexes, events and semaphores between processes that are killed and stopped while they hold, wait and wake.
+//!
+//! No test asserts on time: one that waits for what never comes hangs until the runner ends it. Waits that must end have no timeout.
+
+#![cfg(feature = "waiting")]
+
+mod common;
+
+use std::thread;
+use std::time::Duration;
+
+use common::{Name, Process, eventually, linger, listen, role, say};
+use tenure::{
+    CreateError, Event, Kind, Member, Mutex, MutexState, OpenHandleError, Options, Reset, Semaphore, Space,
+    Token, WaitError, Waitable, wait_all, wait_any,
+};
+
+fn options() -> Options {
+    Space::options().members(8).handles(256).scratch(1 << 20)
+}
+
+/// One that never lets a forgotten test wait for ever.
+const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
+
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let [name, guardian, what, tokens @ ..] = &role[..] else { panic!("{role:?}") };
+    let space = Space::options().guardian(guardian == "guarded").attach(name).unwrap();
+    let me = space.join().unwrap();
+    let tokens: Vec<Token> = tokens.iter().map(|token| token.parse().unwrap()).collect();
+    match what.as_str() {
+        "own" => {
+            let mutex = Mutex::open(&me, tokens[0]).unwrap();
+            let guard = mutex.lock().unwrap();
+            say("owned", guard.abandoned());
+            linger();
+            drop(guard);
+            say("unlocked", "");
+            linger();
+        }
+        "lock" => {
+            let mutex = Mutex::open(&me, tokens[0]).unwrap();
+            say("waiting", "");
+            let guard = mutex.lock().unwrap();
+            say("locked", guard.abandoned());
+            drop(guard);
+            linger();
+        }
+        "wait" => {
+            let event = Event::open(&me, tokens[0]).unwrap();
+            say("waiting", "");
+            event.wait(None).unwrap();
+            say("woken", "");
+            linger();
+        }
+        "acquire" => {
+            let semaphore = Semaphore::open(&me, tokens[0]).unwrap();
+            say("waiting", "");
+            semaphore.acquire(None).unwrap();
+            say("woken", "");
+            linger();
+        }
+        "any" | "any without waitv" => {
+            tenure::pretend_no_waitv(what != "any");
+            let objects: Vec<_> = tokens.iter().map(|token| any(&me, *token)).collect();
+            let objects: Vec<_> = objects.iter().map(|one| &**one).collect();
+            say("waiting", "");
+            let woken = wait_any(&objects, None).unwrap();
+            say("woken", woken.index);
+            linger();
+        }
+        // Says how often it was switched out of its own accord while it waited.
+        "count" => {
+            let event = Event::open(&me, tokens[0]).unwrap();
+            let other = Event::open(&me, tokens[1]).unwrap();
+            say("waiting", "");
+            let before = switches();
+            match tokens.len() {
+                2 => event.wait(None).unwrap(),
+                _ => drop(wait_any(&[&other, &event], None).unwrap()),
+            }
+            say("switched", switches() - before);
+            linger();
+        }
+        other => panic!("{other}"),
+    }
+    let _ = listen;
+}
+
+/// Voluntary context switches of all threads of this process.
+fn switches() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .map(|task| {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+            line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+        })
+        .sum()
+}
+
+/// Any of the objects that a token names.
+fn any(me: &Member, token: Token) -> Box<dyn Waitable> {
+    if let Ok(mutex) = Mutex::open(me, token) {
+        return Box::new(mutex);
+    }
+    match Event::open(me, token) {
+        Ok(event) => Box::new(event),
+        Err(_) => Box::new(Semaphore::open(me, token).unwrap()),
+    }
+}
+
+fn start(name: &Name, guarded: bool, what: &str, tokens: &[Token]) -> Process {
+    let tokens: Vec<_> = tokens.iter().map(ToString::to_string).collect();
+    let guardian = if guarded { "guarded" } else { "alone" };
+    let mut arguments = vec![name.0.as_str(), guardian, what];
+    arguments.extend(tokens.iter().map(String::as_str));
+    Process::start(&arguments)
+}
+
+/// Until the kernel has it asleep on a futex.
+fn asleep(process: &Process) {
+    eventually("asleep", || {
+        std::fs::read_to_string(format!("/proc/{}/wchan", process.pid())).is_ok_and(|at| at.contains("futex"))
+            || syscall_of(process).is_some_and(|number| number == libc::SYS_futex || number == 449)
+    });
+}
+
+/// The system call that any thread but the guardian is in. The test runner's own thread waits for the test's by a futex too, so
+/// what counts is the thread that is named after the test.
+fn syscall_of(process: &Process) -> Option<i64> {
+    for task in std::fs::read_dir(format!("/proc/{}/task", process.pid())).ok()? {
+        let path = task.ok()?.path();
+        let name = std::fs::read_to_string(path.join("comm")).ok()?;
+        if name.trim() == "child" {
+            let call = std::fs::read_to_string(path.join("syscall")).ok()?;
+            return call.split_whitespace().next()?.parse().ok();
+        }
+    }
+    None
+}
+
+fn clean(space: &Space) {
+    let report = space.check();
+    assert!(report.is_clean(), "{report:#?}");
+}
+
+#[test]
+fn a_mutex_excludes_recurses_and_says_whose_it_is() {
+    let space = options().anonymous().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let mutex = Mutex::create(&me).unwrap();
+    let theirs = Mutex::open(&other, mutex.token()).unwrap();
+    let guard = mutex.lock().unwrap();
+    assert!(!guard.abandoned());
+    assert!(matches!(mutex.try_lock(), Err(WaitError::Deadlock)));
+    assert!(matches!(theirs.try_lock(), Err(WaitError::TimedOut)));
+    assert!(matches!(theirs.lock_timeout(Duration::from_millis(1)), Err(WaitError::TimedOut)));
+    assert!(matches!(theirs.unlock(), Err(WaitError::NotOwner)));
+    let MutexState::Owned { lease, .. } = theirs.state().unwrap() else { panic!("free") };
+    assert_eq!(lease, me.lease().index);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| theirs.lock().map(|guard| guard.abandoned()).unwrap());
+        drop(guard);
+        assert!(!waiter.join().unwrap());
+    });
+    assert_eq!(mutex.state().unwrap(), MutexState::Free);
+
+    let twice = Mutex::create_recursive(&me).unwrap();
+    let (a, b) = (twice.lock().unwrap(), twice.lock().unwrap());
+    drop(a);
+    let again = Mutex::open(&other, twice.token()).unwrap();
+    assert!(again.is_recursive() && matches!(again.try_lock(), Err(WaitError::TimedOut)));
+    drop(b);
+    drop(again.try_lock().unwrap());
+    assert!(matches!(twice.unlock(), Err(WaitError::NotOwner)));
+    clean(&space);
+}
+
+#[test]
+fn objects_are_opened_as_what_they_are_and_never_as_bytes() {
+    let space = options().private().unwrap();
+    let me = space.join().unwrap();
+    let mutex = Mutex::create(&me).unwrap();
+    let token = mutex.token();
+    assert!(matches!(Event::open(&me, token), Err(OpenHandleError::ForeignKind { .. })));
+    let Err(OpenHandleError::ForeignKind { found, .. }) = me.open_raw(Kind::raw(1), token) else { panic!() };
+    assert_eq!(found.to_string(), "mutex");
+    assert!(matches!(me.open_raw(found, token), Err(OpenHandleError::SystemKind { .. })));
+    assert!(matches!(me.create_raw(found, b"x"), Err(CreateError::SystemKind { .. })));
+    assert!(matches!(me.local().open(found, token), Err(OpenHandleError::SystemKind { .. })));
+    drop(mutex);
+    assert!(matches!(Mutex::open(&me, token), Err(OpenHandleError::Stale { .. })));
+    assert!(matches!(Semaphore::create(&me, 2, 1), Err(CreateError::Semaphore { .. })));
+    assert!(matches!(Semaphore::create(&me, 0, 0), Err(CreateError::Semaphore { .. })));
+}
+
+#[test]
+fn events_let_all_go_or_one() {
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    let manual = Event::create(&me, Reset::Manual, false).unwrap();
+    assert!(matches!(manual.wait(NOT_NOW), Err(WaitError::TimedOut)));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| manual.wait(None).unwrap());
+        }
+        manual.set().unwrap();
+    });
+    manual.wait(NOT_NOW).unwrap();
+    assert!(manual.reset().unwrap() && !manual.reset().unwrap());
+    assert!(matches!(manual.wait(NOT_NOW), Err(WaitError::TimedOut)));
+
+    let auto = Event::create(&me, Reset::Automatic, true).unwrap();
+    assert_eq!(Event::open(&me, auto.token()).unwrap().resets(), Reset::Automatic);
+    auto.set().unwrap();
+    auto.wait(NOT_NOW).unwrap();
+    assert!(matches!(auto.wait(NOT_NOW), Err(WaitError::TimedOut)));
+    thread::scope(|scope| {
+        let waiters: Vec<_> = (0..3).map(|_| scope.spawn(|| auto.wait(None).unwrap())).collect();
+        for gone in 0..3 {
+            auto.set().unwrap();
+            eventually("one more", || waiters.iter().filter(|w| w.is_finished()).count() > gone);
+        }
+    });
+    assert!(!auto.is_set().unwrap());
+    clean(&space);
+}
+
+#[test]
+fn semaphores_count_and_keep_their_maximum() {
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    let semaphore = Semaphore::create(&me, 1, 3).unwrap();
+    semaphore.acquire(None).unwrap();
+    assert!(matches!(semaphore.acquire(NOT_NOW), Err(WaitError::TimedOut)));
+    assert_eq!(semaphore.release(2).unwrap(), 0);
+    assert!(matches!(semaphore.release(2), Err(WaitError::Maximum { count: 2, more: 2, maximum: 3 })));
+    assert!(matches!(semaphore.release(u32::MAX), Err(WaitError::Maximum { .. })));
+    assert_eq!(semaphore.release(0).unwrap(), 2);
+    assert_eq!(semaphore.release(1).unwrap(), 2);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    semaphore.acquire(None).unwrap();
+                    semaphore.release(1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(semaphore.count().unwrap(), 3);
+    clean(&space);
+}
+
+/// The next one is told, and only he; by the doorbell, or by an undertaker where there is none.
+fn owner_is_killed(guarded: bool) {
+    let name = Name::new("abandoned");
+    let space = name.open(options().guardian(guarded));
+    let me = space.join().unwrap();
+    let mutex = Mutex::create(&me).unwrap();
+    let token = [mutex.token()];
+    for round in 0..3 {
+        let mut owner = start(&name, guarded, "own", &token);
+        assert_eq!(owner.hear("owned").as_deref(), Some("false"), "round {round}");
+        let mut waiters: Vec<_> = (0..2).map(|_| start(&name, guarded, "lock", &token)).collect();
+        for waiter in &mut waiters {
+            waiter.hear("waiting").unwrap();
+            asleep(waiter);
+        }
+        owner.kill();
+        let told: Vec<_> = waiters.iter_mut().map(|waiter| waiter.hear("locked").unwrap()).collect();
+        assert_eq!(told.iter().filter(|told| *told == "true").count(), 1, "round {round}: {told:?}");
+        waiters.into_iter().for_each(|waiter| assert!(waiter.wait().success()));
+        assert!(!mutex.lock().unwrap().abandoned());
+    }
+    clean(&space);
+}
+
+#[test]
+fn an_owner_is_killed_and_one_waiter_is_told() {
+    owner_is_killed(true);
+}
+
+#[test]
+fn an_owner_is_killed_where_nobody_has_a_guardian() {
+    owner_is_killed(false);
+}
+
+#[test]
+fn an_owner_without_a_guardian_is_killed_while_others_have_one() {
+    let name = Name::new("deaf");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let mutex = Mutex::create(&me).unwrap();
+    let mut owner = start(&name, false, "own", &[mutex.token()]);
+    owner.hear("owned").unwrap();
+    let mut waiter = start(&name, true, "lock", &[mutex.token()]);
+    waiter.hear("waiting").unwrap();
+    asleep(&waiter);
+    owner.kill();
+    assert_eq!(waiter.hear("locked").as_deref(), Some("true"));
+}
+
+#[test]
+fn an_owner_leaves_or_lets_go_without_unlocking() {
+    let space = options().anonymous().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let mine = Mutex::create(&me).unwrap();
+    let theirs = Mutex::open(&other, mine.token()).unwrap();
+    let clone = theirs.try_clone().unwrap();
+    std::mem::forget(theirs.lock().unwrap());
+    drop(theirs);
+    assert!(matches!(mine.try_lock(), Err(WaitError::TimedOut)), "one more value holds it");
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| mine.lock().unwrap().abandoned());
+        drop(clone);
+        assert!(waiter.join().unwrap());
+    });
+    assert!(!mine.try_lock().unwrap().abandoned());
+    clean(&space);
+}
+
+#[test]
+fn waiters_are_killed_and_stopped_and_swallow_nothing() {
+    let name = Name::new("waiters");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let (auto, semaphore) =
+        (Event::create(&me, Reset::Automatic, false).unwrap(), Semaphore::create(&me, 0, 10).unwrap());
+    let mutex = Mutex::create(&me).unwrap();
+    type Wake<'a> = Box<dyn Fn() + 'a>;
+    let wake_mutex = || drop(mutex.adopt().unwrap());
+    let cases: [(&str, Token, Wake<'_>, &str); 3] = [
+        ("wait", auto.token(), Box::new(|| auto.set().unwrap()), "woken"),
+        ("acquire", semaphore.token(), Box::new(|| assert_eq!(semaphore.release(1).unwrap(), 0)), "woken"),
+        ("lock", mutex.token(), Box::new(wake_mutex), "locked"),
+    ];
+    for (what, token, wake, said) in &cases {
+        for signal in [libc::SIGKILL, libc::SIGSTOP] {
+            if *what == "lock" {
+                mutex.acquire(None).unwrap();
+            }
+            let mut waiters: Vec<_> = (0..3).map(|_| start(&name, true, what, &[*token])).collect();
+            for waiter in &mut waiters {
+                waiter.hear("waiting").unwrap();
+                asleep(waiter);
+            }
+            // Those who slept first are woken first, if anybody is.
+            waiters[0].signal(signal);
+            waiters[1].signal(signal);
+            wake();
+            assert!(waiters[2].hear(said).is_some(), "{what}");
+            drop(waiters);
+            // Who was stopped may have been on his way.
+            let _ = me.recover();
+        }
+    }
+    clean(&space);
+}
+
+#[test]
+fn any_of_mixed_kinds() {
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    for pretend in [false, true] {
+        tenure::pretend_no_waitv(pretend);
+        let mutex = Mutex::create(&me).unwrap();
+        let auto = Event::create(&me, Reset::Automatic, false).unwrap();
+        let manual = Event::create(&me, Reset::Manual, false).unwrap();
+        let semaphore = Semaphore::create(&me, 0, 5).unwrap();
+        let objects: [&dyn Waitable; 4] = [&auto, &semaphore, &manual, &mutex];
+        assert_eq!(wait_any(&objects, None).unwrap().index, 3, "the mutex was free");
+        drop(mutex.adopt().unwrap());
+        thread::scope(|scope| {
+            let owner = scope.spawn(|| {
+                let guard = mutex.lock().unwrap();
+                for expected in [0, 1, 2] {
+                    scope.spawn(move || thread::sleep(Duration::from_millis(5))).join().unwrap();
+                    match expected {
+                        0 => auto.set().unwrap(),
+                        1 => assert_eq!(semaphore.release(1).unwrap(), 0),
+                        _ => manual.set().unwrap(),
+                    }
+                    eventually("taken", || !auto.is_set().unwrap() && semaphore.count().unwrap() == 0);
+                }
+                drop(guard);
+            });
+            eventually("locked", || mutex.state().unwrap() != MutexState::Free || owner.is_finished());
+            let mut seen = Vec::new();
+            while seen.last() != Some(&2) {
+                seen.push(wait_any(&objects, None).unwrap().index);
+            }
+            assert_eq!(seen, [0, 1, 2]);
+        });
+        let short = Some(Duration::from_millis(2));
+        assert!(matches!(wait_any(&objects[..2], short), Err(WaitError::TimedOut)));
+        assert!(matches!(wait_any(&[], short), Err(WaitError::Number { found: 0, .. })));
+        let many = vec![&auto as &dyn Waitable; 65];
+        assert!(matches!(wait_any(&many, short), Err(WaitError::Number { found: 65, max: 64 })));
+        assert!(matches!(wait_any(&many[..64], short), Err(WaitError::TimedOut)));
+    }
+    tenure::pretend_no_waitv(false);
+    clean(&space);
+}
+
+#[test]
+fn all_or_none() {
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    let mutex = Mutex::create(&me).unwrap();
+    let auto = Event::create(&me, Reset::Automatic, true).unwrap();
+    let semaphore = Semaphore::create(&me, 0, 5).unwrap();
+    let objects: [&dyn Waitable; 3] = [&semaphore, &auto, &mutex];
+    assert!(matches!(wait_all(&objects, NOT_NOW), Err(WaitError::TimedOut)));
+    assert!(auto.is_set().unwrap() && mutex.state().unwrap() == MutexState::Free, "nothing was taken");
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let abandoned = wait_all(&objects, None).unwrap();
+            mutex.unlock().unwrap();
+            abandoned
+        });
+        semaphore.release(1).unwrap();
+        assert_eq!(waiter.join().unwrap(), []);
+    });
+    assert!(!auto.is_set().unwrap() && semaphore.count().unwrap() == 0);
+    // A mutex twice is a deadlock that is told, and both are given back.
+    let twice: [&dyn Waitable; 2] = [&mutex, &mutex];
+    assert!(matches!(wait_all(&twice, None), Err(WaitError::Deadlock)));
+    assert_eq!(mutex.state().unwrap(), MutexState::Free);
+    // Many who want the same in different orders.
+    let (a, b) = (Semaphore::create(&me, 1, 1).unwrap(), Mutex::create(&me).unwrap());
+    thread::scope(|scope| {
+        for turn in 0..4 {
+            let (a, b) = (&a, &b);
+            scope.spawn(move || {
+                let pair: [&dyn Waitable; 2] = if turn % 2 == 0 { [a, b] } else { [b, a] };
+                for _ in 0..300 {
+                    wait_all(&pair, None).unwrap();
+                    b.unlock().unwrap();
+                    a.release(1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!((a.count().unwrap(), b.state().unwrap()), (1, MutexState::Free));
+    clean(&space);
+}
+
+#[test]
+fn who_waits_is_not_woken_for_nothing() {
+    let name = Name::new("quiet");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let event = Event::create(&me, Reset::Manual, false).unwrap();
+    let other = Event::create(&me, Reset::Manual, false).unwrap();
+    for tokens in [&[event.token(), other.token()][..], &[event.token(), other.token(), other.token()]] {
+        let mut waiter = start(&name, true, "count", tokens);
+        waiter.hear("waiting").unwrap();
+        asleep(&waiter);
+        // Not an expectation on time: the longer, the more a poll would show.
+        thread::sleep(Duration::from_secs(2));
+        // Others work meanwhile.
+        for _ in 0..100 {
+            assert!(!event.reset().unwrap());
+            assert!(matches!(event.wait(NOT_NOW), Err(WaitError::TimedOut)));
+        }
+        event.set().unwrap();
+        let switched: u64 = waiter.hear("switched").unwrap().parse().unwrap();
+        assert!(switched <= 4, "{switched} switches for one wake-up");
+        assert!(event.reset().unwrap());
+    }
+}
+
+#[test]
+fn any_across_processes_with_and_without_waitv() {
+    let name = Name::new("any");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let auto = Event::create(&me, Reset::Automatic, false).unwrap();
+    let semaphore = Semaphore::create(&me, 0, 4).unwrap();
+    let mutex = Mutex::create(&me).unwrap();
+    let tokens = [auto.token(), semaphore.token(), mutex.token()];
+    for what in ["any", "any without waitv"] {
+        let mut owner = start(&name, true, "own", &tokens[2..]);
+        owner.hear("owned").unwrap();
+        for (index, wake) in [(0, 0), (1, 1)] {
+            let mut waiter = start(&name, true, what, &tokens);
+            waiter.hear("waiting").unwrap();
+            asleep(&waiter);
+            if wake == 0 {
+                auto.set().unwrap()
+            } else {
+                let _ = semaphore.release(1).unwrap();
+            }
+            assert_eq!(waiter.hear("woken").unwrap(), index.to_string(), "{what}");
+        }
+        let mut waiter = start(&name, true, what, &tokens);
+        waiter.hear("waiting").unwrap();
+        asleep(&waiter);
+        owner.kill();
+        assert_eq!(waiter.hear("woken").unwrap(), "2", "{what}: the mutex of the dead");
+        // It dies with the mutex, or unlocks by leaving: abandoned either way.
+        drop(waiter);
+        assert!(mutex.lock().unwrap().abandoned(), "{what}");
+    }
+    clean(&space);
+}
+
+#[test]
+fn a_forked_child_has_nothing_of_it() {
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    let mutex = Mutex::create(&me).unwrap();
+    let event = Event::create(&me, Reset::Manual, true).unwrap();
+    let guard = mutex.lock().unwrap();
+    let code = common::in_fork(|| {
+        let refused =
+            [mutex.lock().is_err(), event.wait(None).is_err(), event.set().is_err(), mutex.unlock().is_err()];
+        let again = space.join().unwrap();
+        let theirs = Mutex::open(&again, mutex.token()).unwrap();
+        let waits = matches!(theirs.try_lock(), Err(WaitError::TimedOut));
+        drop(theirs);
+        i32::from(!(refused.iter().all(|refused| *refused) && waits))
+    });
+    assert_eq!(code, 0);
+    drop(guard);
+    assert!(!mutex.lock().unwrap().abandoned());
+}

@@ -1,0 +1,98 @@
+//! Sleeping on several words without `futex_waitv`: a thread sleeps on each, and the caller on a word of its own.
+//!
+//! Every thread ends before the caller goes on. It is woken like any sleeper of its word, or by the caller, with a bit that it
+//! sleeps with: then the word does not change, and other processes are not disturbed.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use rustix::thread::futex::{self, Flags};
+
+use crate::futex::{Deadline, Slept, rouse, sleep_for};
+use crate::thread::Thread;
+
+const STACK: usize = 64 << 10;
+
+/// What the caller and its threads share.
+struct Post {
+    /// Anything but 0: one of them is done.
+    rung: AtomicU32,
+    /// They need not begin to sleep any more.
+    over: AtomicBool,
+}
+
+/// A word that the caller keeps mapped until its thread has ended.
+struct Sleep {
+    word: *const AtomicU32,
+    expected: u32,
+    bit: NonZeroU32,
+}
+
+// SAFETY: an atomic that outlives the thread that it is sent to.
+unsafe impl Send for Sleep {}
+
+/// As [`sleep_any`](crate::futex::sleep_any).
+pub(crate) fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline) -> io::Result<Slept> {
+    let post = Arc::new(Post { rung: AtomicU32::new(0), over: AtomicBool::new(false) });
+    let mut sleepers = Vec::with_capacity(words.len());
+    let mut failed = None;
+    for (at, (word, expected)) in words.iter().enumerate() {
+        let bit = NonZeroU32::new(1 << (at % 32)).unwrap_or(NonZeroU32::MIN);
+        let sleep = Sleep { word: std::ptr::from_ref(*word), expected: *expected, bit };
+        let ended = Arc::new(AtomicBool::new(false));
+        let (post, end) = (Arc::clone(&post), Arc::clone(&ended));
+        match Thread::start(c"tenure-wait", STACK, move || sleep.run(&post, &end)) {
+            Ok(thread) => sleepers.push((*word, bit, ended, thread)),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let slept = match failed {
+        Some(error) => Err(error),
+        None => wait(&post.rung, deadline),
+    };
+    // Release: pairs with the Acquire in `run`.
+    post.over.store(true, Ordering::Release);
+    for (word, bit, ended, thread) in sleepers {
+        // One that has looked at `over` already and does not sleep yet is roused again when it does. Acquire: as above.
+        while !ended.load(Ordering::Acquire) {
+            if rouse(word, bit) == 0 {
+                std::thread::yield_now();
+            }
+        }
+        thread.join();
+    }
+    slept
+}
+
+fn wait(rung: &AtomicU32, deadline: &Deadline) -> io::Result<Slept> {
+    loop {
+        // Acquire: pairs with the Release in `run`.
+        if rung.load(Ordering::Acquire) != 0 {
+            return Ok(Slept::Woken);
+        }
+        if crate::futex::sleep(rung, 0, deadline)? == Slept::TimedOut {
+            return Ok(Slept::TimedOut);
+        }
+    }
+}
+
+impl Sleep {
+    fn run(self, post: &Post, ended: &AtomicBool) {
+        // SAFETY: the caller keeps it until this thread was joined.
+        let word = unsafe { &*self.word };
+        // Acquire: pairs with the Release in `sleep_any`.
+        if !post.over.load(Ordering::Acquire) {
+            // Whatever it answers, the caller looks again.
+            let _ = sleep_for(word, self.expected, &Deadline::NEVER, self.bit);
+        }
+        // Release, both: pair with the Acquires of the caller.
+        post.rung.store(1, Ordering::Release);
+        let _ = futex::wake(&post.rung, Flags::empty(), 1);
+        ended.store(true, Ordering::Release);
+    }
+}
