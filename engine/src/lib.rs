@@ -74,10 +74,6 @@ pub use waiting::{
     wait_any,
 };
 
-#[cfg(feature = "waiting")]
-#[doc(hidden)]
-pub use tenure_segment::futex::pretend_no_waitv;
-
 pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 #[cfg(feature = "faults")]
 #[doc(hidden)]

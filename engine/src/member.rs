@@ -176,6 +176,14 @@ impl Member {
         Ok(self.shared.scratch.free_pinned(self.shared.lease.acquire(), offset)?)
     }
 
+    /// For tests: has [`wait_any`](crate::wait_any) do as if the kernel had no `futex_waitv`, or no longer.
+    #[cfg(feature = "waiting")]
+    #[doc(hidden)]
+    pub fn pretend_no_waitv(&self, yes: bool) {
+        // Relaxed: set before one waits.
+        self.shared.books.no_waitv.store(yes, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Takes back what dead members held, without waiting for the guardian; returns how many leases were recovered.
     ///
     /// # Errors

@@ -28,6 +28,10 @@ const STATE_BYTES: usize = STATE_WORDS * 8;
 pub(crate) type State = [Word; STATE_WORDS];
 
 /// One count of a system object; dropping it gives the count back.
+#[cfg_attr(
+    not(feature = "waiting"),
+    allow(unreachable_pub, reason = "named by a trait that only waiting has")
+)]
 pub struct Object {
     shared: Arc<Shared>,
     held: Held,

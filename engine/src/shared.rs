@@ -145,7 +145,7 @@ impl Shared {
             scratch,
             holdings,
             #[cfg(feature = "waiting")]
-            books: crate::waiting::books::Books::new(),
+            books: crate::waiting::books::Books::default(),
             common,
             idle: Mutex::default(),
             #[cfg(feature = "files")]

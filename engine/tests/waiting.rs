@@ -62,7 +62,7 @@ fn child() {
             linger();
         }
         "any" | "any without waitv" => {
-            tenure::pretend_no_waitv(what != "any");
+            me.pretend_no_waitv(what != "any");
             let objects: Vec<_> = tokens.iter().map(|token| any(&me, *token)).collect();
             let objects: Vec<_> = objects.iter().map(|one| &**one).collect();
             say("waiting", "");
@@ -365,7 +365,7 @@ fn any_of_mixed_kinds() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     for pretend in [false, true] {
-        tenure::pretend_no_waitv(pretend);
+        me.pretend_no_waitv(pretend);
         let mutex = Mutex::create(&me).unwrap();
         let auto = Event::create(&me, Reset::Automatic, false).unwrap();
         let manual = Event::create(&me, Reset::Manual, false).unwrap();
@@ -401,7 +401,6 @@ fn any_of_mixed_kinds() {
         assert!(matches!(wait_any(&many, short), Err(WaitError::Number { found: 65, max: 64 })));
         assert!(matches!(wait_any(&many[..64], short), Err(WaitError::TimedOut)));
     }
-    tenure::pretend_no_waitv(false);
     clean(&space);
 }
 

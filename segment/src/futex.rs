@@ -5,7 +5,7 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -114,24 +114,14 @@ fn wake_op(word: &AtomicU32, op: WakeOp, argument: u16) -> Result<usize, Errno> 
     futex::wake_op(word, Flags::empty(), EVERYBODY, 0, word, op, WakeOpCmp::Eq, argument, 0)
 }
 
-static NO_WAITV: AtomicBool = AtomicBool::new(false);
-
-/// For tests: has this process behave as if the kernel had no `futex_waitv`, or no longer.
-#[doc(hidden)]
-pub fn pretend_no_waitv(yes: bool) {
-    // Relaxed: a switch that tests set before they wait.
-    NO_WAITV.store(yes, Ordering::Relaxed);
-}
-
 /// Sleeps while every word is what is expected of it: at most [`WORDS_MAX`]. Where the kernel cannot do that (Linux before
-/// 5.16, or a sandbox), threads do.
+/// 5.16, or a sandbox), threads do; also where `by_threads` says so.
 ///
 /// # Errors
 ///
 /// As [`sleep`], and when threads are needed and cannot be started.
-pub fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline) -> io::Result<Slept> {
-    // Relaxed: as in `pretend_no_waitv`.
-    if NO_WAITV.load(Ordering::Relaxed) {
+pub fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline, by_threads: bool) -> io::Result<Slept> {
+    if by_threads {
         return futex_threads::sleep_any(words, deadline);
     }
     let mut waits = [Wait::new(); WORDS_MAX];

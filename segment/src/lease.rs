@@ -129,7 +129,10 @@ impl Lease {
         Some(held && self.epoch_of(id.index) == Some(id.epoch))
     }
 
-    pub(crate) fn creation_id(&self) -> u64 {
+    /// The identity of the segment's creation; never 0.
+    #[inline]
+    #[must_use]
+    pub fn creation_id(&self) -> u64 {
         self.parts.core.ground.header.creation_id
     }
 

@@ -1,6 +1,6 @@
 //! Waiting for any or all of several objects.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tenure_segment::futex::{self, Deadline, Slept};
@@ -89,7 +89,11 @@ fn sleep_on(
     }
     Ok(match &words[..] {
         [(word, marked)] => futex::sleep(word, *marked, deadline)?,
-        words => futex::sleep_any(words, deadline)?,
+        words => {
+            // Relaxed: a switch for tests.
+            let by_threads = objects[0].object().shared().books.no_waitv.load(Ordering::Relaxed);
+            futex::sleep_any(words, deadline, by_threads)?
+        }
     })
 }
 

@@ -8,6 +8,7 @@ mod mutex;
 mod semaphore;
 pub(crate) mod settle;
 mod source;
+mod thread_id;
 mod word;
 
 pub use error::WaitError;

@@ -12,6 +12,7 @@ use tenure_wait::{ASLEEP, Attempt, Word as _};
 
 use super::error::WaitError;
 use super::source::{Gained, Memory, Source, wait_for, word_of};
+use super::thread_id::thread_id;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -241,7 +242,7 @@ impl Mutex {
     #[inline]
     fn me(&self) -> Owner {
         let shared = self.object.shared();
-        Owner { lease: shared.lease.id().index, thread: shared.books.thread_id() }
+        Owner { lease: shared.lease.id().index, thread: thread_id(&shared.lease) }
     }
 
     #[inline]
