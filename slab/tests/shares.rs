@@ -23,7 +23,7 @@ fn modes() -> impl Iterator<Item = Modes> + Clone {
 fn are_compatible(one: Modes, other: Modes) -> bool {
     (0..3).all(|bit| {
         let has = |modes: u8| modes >> bit & 1 != 0;
-        !(has(one.access) && has(other.denied)) && !(has(other.access) && has(one.denied))
+        !(has(one.access) && has(other.denied) || has(other.access) && has(one.denied))
     })
 }
 
