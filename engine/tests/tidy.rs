@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tenure-wait", &["tenure-segment"]),
     ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc", "tenure-wait"]),
     ("tenure-malloc", &["tenure-segment", "tenure-scratch-alloc"]),
+    ("tenure-subjects", &["tenure", "tenure-capi"]),
     ("tenure-tools", &["tenure", "tenure-subjects"]),
     ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-tools"]),
 ];

@@ -11,6 +11,7 @@ use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::slabs::{self, Sharded, Slots};
 use tenure_subjects::team::Work;
 use tenure_subjects::tenured::Tenure;
+use tenure_subjects::through_c::ThroughC;
 use tenure_subjects::work;
 use tenure_subjects::{Handles, Outcome, Subject};
 
@@ -59,6 +60,7 @@ pub(super) fn all() -> Vec<Workload> {
             cases.extend(slabs_of(1));
             cases.push(processes("slotmap", 1, || Ok(Slots), create_get_close).private());
             cases.push(words_alone(create_get_close));
+            cases.push(processes("tenure, through C", 1, ThroughC::new, create_get_close));
             cases
         }),
         Workload::new("handle/get", "read a handle", {
@@ -74,6 +76,7 @@ pub(super) fn all() -> Vec<Workload> {
         Workload::new("handle/open+close, other's", "open and close what only another process holds", {
             let mut cases = everyone!(1, open_others);
             cases.push(words_alone(open_others));
+            cases.push(processes("tenure, through C", 1, ThroughC::new, open_others));
             cases
         }),
         Workload::new("handle/open+close, contended", "two processes open and close one handle", {

@@ -16,6 +16,7 @@ use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::pools::{Rarena, Rts};
 use tenure_subjects::team::Work;
 use tenure_subjects::tenured::Tenure;
+use tenure_subjects::through_c::ThroughC;
 use tenure_subjects::unrecoverable::Unrecoverable;
 use tenure_subjects::work::{self, layout, touched};
 use tenure_subjects::{Failed, Heap, Outcome, Subject};
@@ -85,6 +86,7 @@ pub(super) fn all() -> Vec<Workload> {
         let mut cases = both!(1, pair_held);
         cases.push(small_only::<1>(pair_held));
         cases.push(without_recovery(pair_held));
+        cases.push(processes("tenure, through C", 1, ThroughC::new, pair_held));
         cases.push(processes("rarena", 1, Rarena::new, pair_held));
         cases
     });
@@ -99,6 +101,7 @@ pub(super) fn all() -> Vec<Workload> {
         let mut cases = both!(1, batch);
         cases.push(small_only::<1>(batch));
         cases.push(without_recovery(batch));
+        cases.push(processes("tenure, through C", 1, ThroughC::new, batch));
         cases
     });
     add("scratch/larson", "replace a random one of 1000 blocks of 16 to 1024 B", {

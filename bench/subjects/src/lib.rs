@@ -7,6 +7,7 @@
 //! | [`mutex`] | the daemon's book in shared memory, behind a mutex of `raw_sync` or a robust one of pthread |
 //! | [`heaps`] | allocators that are private to a process: the bound |
 //! | [`bounds`] | the shared words of tenure's handles and blocks alone: what cannot be had for less |
+//! | `through_c` | tenure through its C interface (feature `c`) |
 //! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
 //! | `pools`, `slabs` | published crates (feature `published`) |
 //!
@@ -25,6 +26,8 @@ pub mod slabs;
 pub mod subject;
 pub mod team;
 pub mod tenured;
+#[cfg(feature = "c")]
+pub mod through_c;
 pub mod unrecoverable;
 pub mod work;
 
