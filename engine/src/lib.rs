@@ -44,6 +44,8 @@ mod local;
 mod member;
 mod object;
 mod options;
+#[cfg(feature = "processes")]
+mod processes;
 mod report;
 mod shared;
 mod space;
@@ -64,6 +66,8 @@ pub use kind::Kind;
 pub use local::{Held, Local, Scratch};
 pub use member::Member;
 pub use options::Options;
+#[cfg(feature = "processes")]
+pub use processes::{Exit, Process, ProcessError, Thread};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
 pub use space::Space;
@@ -80,5 +84,7 @@ pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 pub use tenure_segment::fault;
 #[cfg(feature = "files")]
 pub use tenure_segment::passing::Refusal;
+#[cfg(feature = "processes")]
+pub use tenure_segment::process::PidError;
 pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

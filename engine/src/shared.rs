@@ -111,6 +111,8 @@ pub(crate) struct Shared {
     holdings: &'static Holdings,
     #[cfg(feature = "waiting")]
     pub(crate) books: crate::waiting::books::Books,
+    #[cfg(feature = "processes")]
+    pub(crate) watcher: crate::processes::WatcherSlot,
     /// For calls without a `Local`, and for drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
@@ -124,6 +126,13 @@ pub(crate) struct Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic between two pushes leaves a cache that at worst has forgotten a free block until the member leaves.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(feature = "processes")]
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.watcher.close(self.lease.check() == Err(crate::error::NotMember::ForkedChild));
+    }
 }
 
 impl Shared {
@@ -146,6 +155,8 @@ impl Shared {
             holdings,
             #[cfg(feature = "waiting")]
             books: crate::waiting::books::Books::default(),
+            #[cfg(feature = "processes")]
+            watcher: crate::processes::WatcherSlot::default(),
             common,
             idle: Mutex::default(),
             #[cfg(feature = "files")]

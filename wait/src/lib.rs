@@ -24,6 +24,7 @@
 //! offers ([`settle`], [`mutex::settle`]).
 
 pub mod event;
+pub mod exit;
 pub mod mutex;
 pub mod semaphore;
 mod word;

@@ -44,6 +44,10 @@ pub enum WaitError {
         /// The most.
         max: usize,
     },
+    /// A process or thread that has not ended, as far as anybody has written down, and that we cannot watch.
+    #[cfg(feature = "processes")]
+    #[error(transparent)]
+    Unwatched(#[from] tenure_segment::process::PidError),
     /// The object's words are scribbled.
     #[error("corrupt: {0}")]
     Corrupt(String),

@@ -7,9 +7,9 @@ mod many;
 mod mutex;
 mod semaphore;
 pub(crate) mod settle;
-mod source;
+pub(crate) mod source;
 mod thread_id;
-mod word;
+pub(crate) mod word;
 
 pub use error::WaitError;
 pub use event::{Event, Reset};

@@ -1,6 +1,8 @@
 //! After the death of a holder, and for `check`.
 
 use tenure_slab::HolderSet;
+#[cfg(feature = "processes")]
+use tenure_wait::exit;
 use tenure_wait::{self as wait, ASLEEP, event, mutex, semaphore};
 
 use super::word::WaitWord;
@@ -62,8 +64,17 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             wrong(u64::from(value) > 2 * maximum, format!("a count of {value}, but a maximum of {maximum}"));
             semaphore::offers(value)
         }
+        #[cfg(feature = "processes")]
+        Kind::PROCESS | Kind::THREAD => {
+            if let Some(problem) = crate::processes::problem(state) {
+                wrong(true, problem);
+            }
+            exit::offers(value)
+        }
         _ => return found,
     };
+    // Of a process or thread, the code that it announced.
+    let high = if matches!(kind, Kind::PROCESS | Kind::THREAD) { 0 } else { high };
     wrong(high != 0, format!("{high:#x} beside the wait word"));
     if word & ASLEEP != 0 && offers {
         found.pending.push(format!("{kind}: changed, and those who wait are not woken yet"));

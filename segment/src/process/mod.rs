@@ -4,10 +4,14 @@
 //! that refers to one process for good ([`PidFd`]). A [`Watcher`] is a thread that hears of the ends of many.
 
 mod identity;
+mod older;
 mod pidfd;
 mod watcher;
 
 pub use identity::{Identity, Scope, own_namespace, own_thread};
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub use older::pretend_older_kernel;
 pub use pidfd::{Look, PidFd, Status};
 pub use watcher::{Ended, Watch, Watcher};
 

@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use super::PidError;
 use super::identity::{Identity, Scope, Stat, own_namespace};
+use super::older::is_older;
 
 /// `PIDFD_THREAD` of include/uapi/linux/pidfd.h, Linux 6.9: the descriptor refers to the thread itself.
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(rustix::fs::OFlags::EXCL.bits());
@@ -86,7 +87,11 @@ impl PidFd {
             Scope::Process => PidfdFlags::empty(),
             Scope::Thread => PIDFD_THREAD,
         };
-        match (rustix::process::pidfd_open(pid, flags), scope) {
+        let opened = match scope {
+            Scope::Thread if is_older() => Err(Errno::INVAL),
+            _ => rustix::process::pidfd_open(pid, flags),
+        };
+        match (opened, scope) {
             (Ok(fd), _) => Ok(Self { fd, number, scope }),
             (Err(Errno::SRCH), _) | (Err(Errno::NOENT), Scope::Thread) => Err(PidError::Gone),
             (Err(Errno::INVAL | Errno::NOENT), Scope::Process) => Err(PidError::NotAProcess { number }),
@@ -144,7 +149,7 @@ impl PidFd {
     fn inode(&self) -> Result<Option<u32>, PidError> {
         let magic =
             rustix::fs::fstatfs(&self.fd).map_err(PidError::os("look at a descriptor of a process"))?;
-        if magic.f_type as u64 != PID_FS_MAGIC {
+        if magic.f_type as u64 != PID_FS_MAGIC || is_older() {
             return Ok(None);
         }
         let stat = rustix::fs::fstat(&self.fd).map_err(PidError::os("look at a descriptor of a process"))?;
@@ -168,6 +173,9 @@ impl PidFd {
     /// `/proc`: the same user, as a rule.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
+        if is_older() {
+            return self.status_as_parent();
+        }
         self.status_when_reaped()
             .or_else(|| self.status_as_parent())
             .or_else(|| self.status_in_proc())

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::PidError;
 use super::identity::Identity;
-use super::pidfd::{PidFd, Status};
+use super::pidfd::{Look, PidFd, Status};
 use crate::ground::FileId;
 use crate::sync::lock;
 use crate::thread::Thread;
@@ -55,6 +55,7 @@ struct State {
 enum Order {
     Watch { key: u64, identity: Identity },
     Forget { key: u64 },
+    Look { key: u64 },
 }
 
 /// A running watcher; see the module. To be dropped by the process that started it only: a forked child must forget it.
@@ -159,27 +160,39 @@ impl Watcher {
             state.last_key += 1;
             let key = state.last_key;
             state.watched.insert(key, ended);
-            state.orders.push(Order::Watch { key, identity });
             key
         };
+        match self.ask(key, Order::Watch { key, identity }) {
+            Ok(()) => Ok(Watch { desk: Arc::clone(&self.desk), key }),
+            Err(error) => {
+                lock(&self.desk.state).watched.remove(&key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the thread look at once. When this returns it has told what there is to tell, if it watches that and can be reached.
+    pub fn look(&self, watch: &Watch) {
+        if Arc::ptr_eq(&self.desk, &watch.desk) {
+            // Otherwise it goes on with what it has, and nothing can be asked.
+            let _ = self.ask(watch.key, Order::Look { key: watch.key });
+        }
+    }
+
+    /// Gives an order about `key` and waits for the answer; one order about a key at a time.
+    fn ask(&self, key: u64, order: Order) -> Result<(), PidError> {
+        lock(&self.desk.state).orders.push(order);
         let heard = self.ring();
         let mut state = lock(&self.desk.state);
-        let answer = loop {
+        loop {
             if let Some(answer) = state.answers.remove(&key) {
-                break answer;
+                return answer;
             }
             if !heard || state.closed {
                 let source = io::Error::other("somebody closed a descriptor of the watcher");
-                break Err(PidError::Os { what: "reach the watcher", source });
+                return Err(PidError::Os { what: "reach the watcher", source });
             }
             state = self.desk.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
-        };
-        match answer {
-            Ok(()) => Ok(Watch { desk: Arc::clone(&self.desk), key }),
-            Err(error) => {
-                state.watched.remove(&key);
-                Err(error)
-            }
         }
     }
 
@@ -295,21 +308,31 @@ impl Set {
             let _ = epoll::delete(&self.epoll, &self.bell);
             self.has_door = false;
         }
-        let mut state = lock(&desk.state);
-        if state.stop {
-            return false;
-        }
-        for order in std::mem::take(&mut state.orders) {
-            match order {
-                Order::Watch { key, identity } => {
-                    let answer = self.add(key, &identity);
-                    state.answers.insert(key, answer);
-                }
-                Order::Forget { key } => self.remove(key),
+        let orders = {
+            let mut state = lock(&desk.state);
+            if state.stop {
+                return false;
             }
+            std::mem::take(&mut state.orders)
+        };
+        for order in orders {
+            let (key, answer) = match order {
+                Order::Watch { key, identity } => (key, self.add(key, &identity)),
+                Order::Forget { key } => {
+                    self.remove(key);
+                    continue;
+                }
+                Order::Look { key } => {
+                    if self.open.get(&key).is_some_and(|pidfd| pidfd.look() != Look::Running) {
+                        self.has_ended(desk, key, false);
+                    }
+                    (key, Ok(()))
+                }
+            };
+            lock(&desk.state).answers.insert(key, answer);
         }
         if !self.has_door {
-            state.closed = true;
+            lock(&desk.state).closed = true;
         }
         desk.answered.notify_all();
         true
@@ -355,7 +378,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::process::{Look, Scope};
+    use crate::process::Scope;
 
     fn start(script: &str) -> std::process::Child {
         Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap()
@@ -411,8 +434,9 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(pidfd.look(), Look::Ended(Some(Status::exited(3))));
-        let (_watch, told) = told(&watcher, identity);
+        let (watch, told) = told(&watcher, identity);
         assert_eq!(told.recv().unwrap(), Some(Status::exited(3)));
+        watcher.look(&watch);
         child.wait().unwrap();
         let refused = watcher.watch(identity, Box::new(|_| panic!("told")));
         assert!(matches!(refused, Err(PidError::Gone)), "{refused:?}");

@@ -1,0 +1,345 @@
+//! What handles of processes and of threads have in common: a count of the object, the identity in it, and a watch.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tenure_segment::process::{Ended, Identity, Look, PidError, PidFd, Scope, Status, Watch};
+use tenure_segment::{Backend, Doorbell};
+use tenure_slab::Token;
+use tenure_wait::exit;
+use tenure_wait::{Attempt, Word as _};
+
+use super::error::ProcessError;
+use super::exit::Exit;
+use crate::error::NotMember;
+use crate::kind::Kind;
+use crate::member::Member;
+use crate::object::{Object, STATE_WORDS, State};
+use crate::waiting::WaitError;
+use crate::waiting::source::{Gained, Memory, Source, wait_for};
+use crate::waiting::word::{WaitWord, halves};
+
+/// The words of the payload: the exit word with the announced code above it, then who it is.
+const EXIT: usize = 0;
+const NUMBER: usize = 1;
+const START: usize = 2;
+const NAMESPACE_AND_INODE: usize = 3;
+
+const fn kind_of(scope: Scope) -> Kind {
+    match scope {
+        Scope::Process => Kind::PROCESS,
+        Scope::Thread => Kind::THREAD,
+    }
+}
+
+/// One of a process's counts of a handle of a process or thread.
+#[derive(Clone)]
+pub(super) struct Subject(Arc<Inner>);
+
+struct Inner {
+    object: Object,
+    identity: Identity,
+    watch: Mutex<Option<Watch>>,
+}
+
+impl Subject {
+    pub(super) fn create(member: &Member, number: i32, scope: Scope) -> Result<Self, ProcessError> {
+        member.check()?;
+        let pidfd = PidFd::open(number, scope)?;
+        let identity = pidfd.identity()?.ok_or(PidError::Gone)?;
+        let ended = match pidfd.look() {
+            Look::Running => exit::RUNNING,
+            Look::Ended(status) => exit::ended(status.map(|status| status.0)),
+        };
+        let object = Object::create(member, kind_of(scope), to_words(ended, &identity), &[])?;
+        let subject = Self::new(object, identity);
+        if subject.is_watched_from_the_start() {
+            match subject.watch() {
+                // It ended, and was reaped, since we looked.
+                Err(ProcessError::Pid(PidError::Gone)) => subject.record(end_of(&pidfd))?,
+                result => result?,
+            }
+        }
+        Ok(subject)
+    }
+
+    pub(super) fn open(member: &Member, token: Token, scope: Scope) -> Result<Self, ProcessError> {
+        let object = Object::open(member, kind_of(scope), token)?;
+        // Relaxed: all but the first never change after the handle was LIVE, and the first is not looked at.
+        let words = object.state()?.each_ref();
+        let words = [
+            0,
+            words[1].load(Ordering::Relaxed),
+            words[2].load(Ordering::Relaxed),
+            words[3].load(Ordering::Relaxed),
+        ];
+        let identity = from_words(words, scope).map_err(ProcessError::Corrupt)?;
+        let subject = Self::new(object, identity);
+        if subject.is_watched_from_the_start() && subject.recorded()?.is_none_or(|end| end.status.is_none()) {
+            match subject.watch() {
+                Err(ProcessError::Pid(PidError::Gone)) => subject.record(None)?,
+                // Somebody else may write its end down. Who waits for it here is told that it cannot be.
+                Err(ProcessError::Pid(PidError::ForeignNamespace { .. } | PidError::Unsupported { .. })) => {}
+                result => result?,
+            }
+        }
+        Ok(subject)
+    }
+
+    fn new(object: Object, identity: Identity) -> Self {
+        Self(Arc::new(Inner { object, identity, watch: Mutex::default() }))
+    }
+
+    pub(super) fn try_clone(&self) -> Result<Self, NotMember> {
+        self.0.object.state()?;
+        Ok(self.clone())
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.0.object
+    }
+
+    /// A member that wants no threads of its own has a watcher once it waits, and not before.
+    fn is_watched_from_the_start(&self) -> bool {
+        let lease = &self.0.object.shared().lease;
+        lease.doorbell() != Doorbell::Off || lease.backend() == Backend::Private
+    }
+
+    /// The exit word.
+    pub(super) fn word(&self) -> Result<WaitWord<'_>, NotMember> {
+        Ok(WaitWord::of(self.0.object.state()?))
+    }
+
+    /// The code that it announced, if the exit word says so.
+    fn announced(&self) -> Result<&AtomicU32, NotMember> {
+        let [_, high] = halves(&self.0.object.state()?[EXIT]);
+        Ok(high)
+    }
+
+    /// Makes sure that its end will be written down by this process.
+    pub(super) fn watch(&self) -> Result<(), ProcessError> {
+        /// The state words of the object.
+        struct At(*const State);
+        // SAFETY: words of shared memory, which are changed atomically only.
+        unsafe impl Send for At {}
+
+        let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.is_some() {
+            return Ok(());
+        }
+        let at = At(self.0.object.state()?);
+        let ended: Ended = Box::new(move |status| {
+            let at = &at;
+            // SAFETY: `Inner` holds the object until the watch was ended, and that waits for this to return; in a forked
+            // child there is no thread to run it.
+            let state = unsafe { &*at.0 };
+            exit::record(&WaitWord::of(state), status.map(|status| status.0));
+        });
+        *watch = Some(self.0.object.shared().watcher.watch(self.0.identity, ended)?);
+        Ok(())
+    }
+
+    /// What is written down.
+    fn recorded(&self) -> Result<Option<exit::End>, ProcessError> {
+        let word = self.word()?;
+        let value = word.load();
+        if !exit::is_valid(value) {
+            return Err(ProcessError::Corrupt(format!("exit word {value:#x}")));
+        }
+        match exit::try_ended(&word) {
+            Attempt::Taken(end) => Ok(Some(end)),
+            Attempt::Blocked(_) => Ok(None),
+        }
+    }
+
+    /// Writes its end down.
+    pub(super) fn record(&self, status: Option<Status>) -> Result<(), ProcessError> {
+        exit::record(&self.word()?, status.map(|status| status.0));
+        Ok(())
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(super) fn exit(&self) -> Result<Option<Exit>, ProcessError> {
+        if self.recorded()?.is_none_or(|end| end.status.is_none()) {
+            self.look()?;
+        }
+        let Some(end) = self.recorded()? else { return Ok(None) };
+        // Acquire: pairs with the Release of the word that says it is there.
+        let announced = self.announced()?;
+        Ok(Some(Exit::of(end, self.0.identity.scope, || announced.load(Ordering::Acquire) as i32)))
+    }
+
+    /// Waits for its end.
+    pub(super) fn wait(&self, timeout: Option<Duration>) -> Result<Exit, WaitError> {
+        loop {
+            wait_for(self, timeout)?;
+            match self.exit() {
+                Ok(Some(exit)) => return Ok(exit),
+                // Scribbled on: an end is never taken back.
+                Ok(None) => {}
+                Err(error) => return Err(to_wait_error(error)),
+            }
+        }
+    }
+
+    /// Looks whether it has ended, and writes down what there is to be seen.
+    fn look(&self) -> Result<(), ProcessError> {
+        match PidFd::open_same(&self.0.identity) {
+            Ok(pidfd) => match pidfd.look() {
+                Look::Running => Ok(()),
+                Look::Ended(status) => self.record(status),
+            },
+            Err(PidError::Gone) => {
+                // Our watcher has known it for longer.
+                let watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(watch) = &*watch {
+                    self.0.object.shared().watcher.look(watch);
+                }
+                drop(watch);
+                self.record(None)
+            }
+            // What is written down is all that can be said.
+            Err(_) if self.recorded()?.is_some() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Announces how the calling process, or thread, will end. `own` is its number.
+    pub(super) fn exiting(&self, own: i32, code: i32) -> Result<(), ProcessError> {
+        let identity = &self.0.identity;
+        let announced = self.announced()?;
+        // The number is ours, we are alive: whoever has the identity now is us.
+        if identity.number != own || PidFd::open_same(identity).is_err() {
+            return Err(ProcessError::NotItself);
+        }
+        // Release: pairs with the Acquire of whoever reads it, after the word has said that it is there.
+        let store = || announced.store(code as u32, Ordering::Release);
+        if exit::announce(&self.word()?, store) { Ok(()) } else { Err(ProcessError::AlreadyAnnounced) }
+    }
+}
+
+impl Source for Subject {
+    fn object(&self) -> &Object {
+        &self.0.object
+    }
+
+    fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        Ok(match exit::try_ended(&self.word()?) {
+            Attempt::Taken(_) => Attempt::Taken(Gained::default()),
+            Attempt::Blocked(seen) => Attempt::Blocked(seen),
+        })
+    }
+
+    fn peek(&self) -> Result<Attempt<()>, WaitError> {
+        let seen = self.word()?.load();
+        Ok(if exit::offers(seen) { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
+    }
+
+    fn give_back(&self, _: Gained) {}
+
+    /// Somebody has to notice its end: this process, whoever else does.
+    fn prepare(&self, seen: u32) -> Result<(), WaitError> {
+        if !exit::is_valid(seen) {
+            return Err(WaitError::Corrupt(format!("exit word {seen:#x}")));
+        }
+        match self.watch() {
+            // Its end was written down, or will never be by anybody who has seen it.
+            Err(ProcessError::Pid(PidError::Gone)) => self.look().map_err(to_wait_error),
+            result => result.map_err(to_wait_error),
+        }
+    }
+}
+
+fn to_wait_error(error: ProcessError) -> WaitError {
+    match error {
+        ProcessError::NotMember(why) => WaitError::NotMember(why),
+        ProcessError::Pid(why) => WaitError::Unwatched(why),
+        other => WaitError::Corrupt(other.to_string()),
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let watch = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(watch), Ok(_)) = (watch, self.object.state()) {
+            self.object.shared().watcher.end(watch);
+        }
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject")
+            .field("token", &self.0.object.token())
+            .field("identity", &self.0.identity)
+            .finish()
+    }
+}
+
+fn end_of(pidfd: &PidFd) -> Option<Status> {
+    if let Look::Ended(status) = pidfd.look() { status } else { None }
+}
+
+fn to_words(exit: u32, identity: &Identity) -> [u64; STATE_WORDS] {
+    let mut words = [0; STATE_WORDS];
+    words[EXIT] = exit.into();
+    words[NUMBER] = u64::from(identity.number.unsigned_abs());
+    words[START] = identity.start_ticks;
+    words[NAMESPACE_AND_INODE] = u64::from(identity.namespace) | u64::from(identity.inode) << 32;
+    words
+}
+
+fn from_words(words: [u64; STATE_WORDS], scope: Scope) -> Result<Identity, String> {
+    let (number, names) = (words[NUMBER], words[NAMESPACE_AND_INODE]);
+    let identity = i32::try_from(number).ok().filter(|number| *number > 0).map(|number| Identity {
+        number,
+        scope,
+        start_ticks: words[START],
+        namespace: names as u32,
+        inode: (names >> 32) as u32,
+    });
+    identity.ok_or_else(|| format!("{number:#x} is no number of a process or thread"))
+}
+
+/// What is wrong with a copy of the state of a handle of a process or thread.
+pub(crate) fn problem(words: [u64; STATE_WORDS]) -> Option<String> {
+    let value = words[EXIT] as u32;
+    if !exit::is_valid(value) {
+        return Some(format!("{value:#x} is not the exit word of a process or thread"));
+    }
+    from_words(words, Scope::Process).err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_survive_the_words() {
+        let identity = Identity {
+            number: 4_194_303,
+            scope: Scope::Thread,
+            start_ticks: u64::MAX,
+            namespace: 0xF000_0001,
+            inode: 0xFFFF_FFFF,
+        };
+        let words = to_words(exit::ended(Some(0x8b)), &identity);
+        assert_eq!(from_words(words, Scope::Thread), Ok(identity));
+        assert_eq!(problem(words), None);
+    }
+
+    #[test]
+    fn nonsense_is_no_identity() {
+        for number in [0, 1 << 31, u64::MAX] {
+            let words = [0, number, 1, 1];
+            assert!(from_words(words, Scope::Process).is_err() && problem(words).is_some(), "{number}");
+        }
+        assert!(problem([1 << 20, 1, 1, 1]).is_some());
+    }
+}

@@ -1,0 +1,732 @@
+//! Processes and threads as handles: who learns how one ended, whoever is stopped, killed, not its parent or too late.
+//!
+//! Method: targets are shells or roles of this binary, which end as they are told. Holders are roles too, in processes of their
+//! own. What needs an older kernel is played by a switch, in a process of its own; what needs a pid namespace makes one, or says
+//! that it cannot.
+#![cfg(feature = "processes")]
+
+mod common;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{Name, Process as Role, die_with_parent, eventually, in_fork, listen, role, say};
+use tenure::{
+    Event, Exit, Kind, Member, Mutex, Options, PidError, Process, ProcessError, Reset, Space, Thread, Token,
+    WaitError, wait_all, wait_any,
+};
+use tenure_segment::process::pretend_older_kernel;
+
+const KILLED: Exit = Exit::Signal { number: 9, core_dumped: false };
+
+/// A process that does nothing until its input ends, and then the rest of the script. Gone with the test.
+struct Target(Child);
+
+impl Target {
+    fn start(then: &str) -> Self {
+        let script = format!("read line; {then}");
+        Self(Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// It ends, and is left for its parent to be reaped.
+    fn end(&mut self) {
+        drop(self.0.stdin.take());
+    }
+
+    fn reap(&mut self) -> std::process::ExitStatus {
+        self.end();
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn options() -> Options {
+    Space::options().members(8).handles(128).scratch(1 << 20)
+}
+
+fn token(text: &str) -> Token {
+    Token::try_from(text.parse::<u64>().unwrap()).unwrap()
+}
+
+fn in_words(exit: Option<Exit>) -> String {
+    exit.map_or_else(|| "running".into(), |exit| exit.to_string())
+}
+
+/// A holder does what it is told, one line after the other, with one process and one thread.
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    match role[1].as_str() {
+        "holder" => hold(&role),
+        "announcer" => announce(&role),
+        "namespace" => in_a_namespace(&role),
+        "reuse" => reuse(),
+        "sleeper" => sleep_well(),
+        "threadless" => wait_without_threads(),
+        "closer" => close_everything(&role),
+        other => panic!("no role {other}"),
+    }
+}
+
+fn hold(role: &[String]) {
+    pretend_older_kernel(role.get(2).is_some_and(|how| how == "older"));
+    let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
+    let (mut process, mut thread) = (None, None);
+    loop {
+        let line = listen();
+        let mut words = line.split(' ');
+        let (verb, argument) = (words.next().unwrap(), words.next());
+        let held = || process.as_ref().map(|process: &Process| process);
+        match verb {
+            "create" => {
+                process = Some(Process::of_pid(&me, argument.unwrap().parse().unwrap()).unwrap());
+                say("token", u64::from(process.as_ref().unwrap().token()));
+            }
+            "open" => {
+                process = Some(Process::open(&me, token(argument.unwrap())).unwrap());
+                say("opened", "");
+            }
+            "open-thread" => {
+                thread = Some(Thread::open(&me, token(argument.unwrap())).unwrap());
+                say("opened", "");
+            }
+            "look" => say("exit", in_words(held().unwrap().exit().unwrap())),
+            "wait" => {
+                say("waiting", "");
+                say("exit", held().unwrap().wait(None).unwrap());
+            }
+            "wait-thread" => {
+                say("waiting", "");
+                say("exit", thread.as_ref().unwrap().wait(None).unwrap());
+            }
+            "thread" => say(
+                "thread",
+                Thread::current(&me).err().map_or_else(|| "ok".into(), |error| error.to_string()),
+            ),
+            other => panic!("no verb {other}"),
+        }
+    }
+}
+
+struct Holder(Role);
+
+impl Holder {
+    fn start(name: &Name, how: &str) -> Self {
+        Self(Role::start(&[&name.0, "holder", how]))
+    }
+
+    fn ask(&mut self, order: &str, answer: &str) -> String {
+        self.0.tell(order);
+        self.0.hear(answer).unwrap_or_else(|| panic!("no answer to {order}"))
+    }
+
+    fn opening(name: &Name, how: &str, token: Token) -> Self {
+        let mut holder = Self::start(name, how);
+        holder.ask(&format!("open {}", u64::from(token)), "opened");
+        holder
+    }
+}
+
+#[test]
+fn others_than_the_parent_learn_the_code_also_when_it_is_gone() {
+    let name = Name::new("code");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    for (then, expected) in [("exit 42", Exit::Code(42)), ("exit 0", Exit::Code(0)), ("kill -9 $$", KILLED)] {
+        let mut target = Target::start(then);
+        let mine = Process::of_child(&me, &target.0).unwrap();
+        assert_eq!((mine.exit().unwrap(), mine.pid()), (None, target.pid()));
+        let mut other = Holder::opening(&name, "", mine.token());
+        let mut waiter = Holder::opening(&name, "", mine.token());
+        waiter.ask("wait", "waiting");
+        assert_eq!(other.ask("look", "exit"), "running");
+        target.end();
+        assert_eq!(waiter.0.hear("exit").unwrap(), expected.to_string());
+        assert_eq!(other.ask("wait", "exit"), expected.to_string());
+        assert_eq!(mine.wait(None).unwrap(), expected);
+        target.reap();
+        assert_eq!(mine.exit().unwrap(), Some(expected));
+        // Who comes when nobody has its number any more is told as well.
+        let mut late = Holder::opening(&name, "", mine.token());
+        assert_eq!(late.ask("look", "exit"), expected.to_string());
+        drop(mine);
+        assert_eq!(other.ask("look", "exit"), expected.to_string());
+    }
+    let report = space.check();
+    assert!(report.is_clean(), "{report:#?}");
+}
+
+#[test]
+fn handles_of_what_was_not_reaped_know_how_it_ended() {
+    let name = Name::new("zombie");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    for (then, expected) in [("exit 5", Exit::Code(5)), ("exit 0", Exit::Code(0)), ("kill -9 $$", KILLED)] {
+        let mut target = Target::start(then);
+        let first = Process::of_child(&me, &target.0).unwrap();
+        target.end();
+        assert_eq!(first.wait(None).unwrap(), expected);
+        // By somebody who is not its parent, and has nothing from those who are.
+        let mut other = Holder::start(&name, "");
+        other.ask(&format!("create {}", target.pid()), "token");
+        assert_eq!(other.ask("look", "exit"), expected.to_string());
+        target.reap();
+    }
+}
+
+#[test]
+fn stopped_and_killed_holders_keep_nothing_from_others() {
+    let name = Name::new("stopped");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    for signal in [libc::SIGSTOP, libc::SIGKILL] {
+        let mut target = Target::start("exit 3");
+        let mut creator = Holder::start(&name, "");
+        let token = token(&creator.ask(&format!("create {}", target.pid()), "token"));
+        let mine = Process::open(&me, token).unwrap();
+        let mut other = Holder::opening(&name, "", token);
+        let mut sleeper = Holder::opening(&name, "", token);
+        sleeper.ask("wait", "waiting");
+        other.ask("wait", "waiting");
+        creator.0.signal(signal);
+        sleeper.0.signal(signal);
+        target.end();
+        assert_eq!(other.0.hear("exit").unwrap(), "exit code 3");
+        assert_eq!(mine.wait(None).unwrap(), Exit::Code(3));
+        target.reap();
+        if signal == libc::SIGSTOP {
+            creator.0.signal(libc::SIGCONT);
+            sleeper.0.signal(libc::SIGCONT);
+            assert_eq!(sleeper.0.hear("exit").unwrap(), "exit code 3");
+            assert_eq!(creator.ask("look", "exit"), "exit code 3");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_said_and_completed_by_who_reaped_it() {
+    let name = Name::new("unknown");
+    let space = name.open(options());
+    let mut target = Target::start("exit 0");
+    // Holders on a kernel that tells nobody but the parent.
+    let mut first = Holder::start(&name, "older");
+    let token = token(&first.ask(&format!("create {}", target.pid()), "token"));
+    let mut second = Holder::opening(&name, "older", token);
+    second.ask("wait", "waiting");
+    assert_eq!(first.ask("look", "exit"), "running");
+    target.0.kill().unwrap();
+    let status = target.0.wait().unwrap();
+    assert_eq!(second.0.hear("exit").unwrap(), "ended, unknown how");
+    assert_eq!(first.ask("look", "exit"), "ended, unknown how");
+    let me = space.join().unwrap();
+    let late = Process::open(&me, token).unwrap();
+    assert_eq!(late.wait(None).unwrap(), Exit::Unknown);
+    late.reaped(status).unwrap();
+    assert_eq!(late.exit().unwrap(), Some(KILLED));
+    for holder in [&mut first, &mut second] {
+        assert_eq!(holder.ask("look", "exit"), "signal 9");
+    }
+    // The first who knows is believed.
+    late.reaped(std::os::unix::process::ExitStatusExt::from_raw(0x0700)).unwrap();
+    assert_eq!(late.exit().unwrap(), Some(KILLED));
+    assert!(space.check().is_clean());
+}
+
+/// Announces a code and ends as it is told.
+fn announce(role: &[String]) {
+    let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
+    let process = Process::current(&me).unwrap();
+    say("token", u64::from(process.token()));
+    match listen().as_str() {
+        "exit" => {
+            process.exiting(0xC000_0005_u32 as i32).unwrap();
+            assert!(matches!(process.exiting(1), Err(ProcessError::AlreadyAnnounced)));
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(5) };
+        }
+        "lie" => {
+            process.exiting(7).unwrap();
+            // SAFETY: as above.
+            unsafe { libc::_exit(8) };
+        }
+        "killed" => {
+            process.exiting(7).unwrap();
+            // SAFETY: no memory is involved.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn announced_codes_are_whole_unless_the_kernel_says_otherwise() {
+    let name = Name::new("announced");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let whole = Exit::Code(0xC000_0005_u32 as i32);
+    for (how, expected, when_nobody_knows) in
+        [("exit", whole, whole), ("lie", Exit::Code(8), Exit::Code(7)), ("killed", KILLED, Exit::Code(7))]
+    {
+        for older in [false, true] {
+            let mut target = Role::start(&[&name.0, "announcer"]);
+            let token = token(&target.hear("token").unwrap());
+            let mut holder = Holder::opening(&name, if older { "older" } else { "" }, token);
+            let mine = (!older).then(|| Process::open(&me, token).unwrap());
+            if let Some(mine) = &mine {
+                assert!(matches!(mine.exiting(0), Err(ProcessError::NotItself)));
+            }
+            target.tell(how);
+            let expected = if older { when_nobody_knows } else { expected };
+            assert_eq!(holder.ask("wait", "exit"), expected.to_string(), "{how}");
+            if let Some(mine) = mine {
+                assert_eq!(mine.wait(None).unwrap(), expected, "{how}");
+            }
+        }
+    }
+}
+
+#[test]
+fn waits_end_when_they_should() {
+    let name = Name::new("waits");
+    let space = name.open(options());
+    for space in [space, Space::options().tiny().private().unwrap()] {
+        let me = space.join().unwrap();
+        let mut target = Target::start("exit 1");
+        let process = Process::of_child(&me, &target.0).unwrap();
+        for timeout in [Duration::ZERO, Duration::from_millis(5)] {
+            assert!(matches!(process.wait(Some(timeout)), Err(WaitError::TimedOut)));
+        }
+        let mutex = Mutex::create(&me).unwrap();
+        let event = Event::create(&me, Reset::Automatic, false).unwrap();
+        let held = mutex.lock().unwrap();
+        std::thread::scope(|scope| {
+            let any = scope.spawn(|| {
+                let first = wait_any(&[&mutex, &event, &process], None).unwrap().index;
+                let second = wait_any(&[&mutex, &event, &process], None).unwrap().index;
+                (first, second)
+            });
+            let all = scope.spawn(|| wait_all(&[&process, &mutex], None).map(|_| mutex.unlock().unwrap()));
+            event.set().unwrap();
+            eventually("the event is taken", || !event.is_set().unwrap());
+            target.end();
+            assert_eq!(any.join().unwrap(), (1, 2));
+            assert!(!all.is_finished());
+            drop(held);
+            all.join().unwrap().unwrap();
+        });
+        // What has ended stays so.
+        assert_eq!(process.wait(Some(Duration::ZERO)).unwrap(), Exit::Code(1));
+        assert_eq!(wait_any(&[&process], Some(Duration::ZERO)).unwrap().index, 0);
+    }
+}
+
+#[test]
+fn threads_are_handles_too() {
+    let name = Name::new("threads");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let twin = me.clone();
+    let running = std::thread::spawn(move || match Thread::current(&twin) {
+        Ok(thread) => {
+            assert!(matches!(
+                Process::of_pid(&twin, thread.tid()),
+                Err(ProcessError::Pid(PidError::NotAProcess { .. }))
+            ));
+            tell.send(Ok(thread.try_clone().unwrap())).unwrap();
+            let _ = wait.recv();
+            thread.exiting(77).unwrap();
+        }
+        Err(error) => tell.send(Err(error)).unwrap(),
+    });
+    let thread = match told.recv().unwrap() {
+        Ok(thread) => thread,
+        Err(ProcessError::Pid(PidError::Unsupported { what, .. })) => {
+            return println!("SKIPPED: handles of threads are not supported here: {what}");
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(thread.exit().unwrap(), None);
+    assert!(matches!(thread.exiting(1), Err(ProcessError::NotItself)));
+    let mut other = Holder::start(&name, "");
+    other.ask(&format!("open-thread {}", u64::from(thread.token())), "opened");
+    other.ask("wait-thread", "waiting");
+    go.send(()).unwrap();
+    running.join().unwrap();
+    assert_eq!(thread.wait(None).unwrap(), Exit::Code(77));
+    assert_eq!(other.0.hear("exit").unwrap(), "exit code 77");
+    assert!(matches!(Thread::of_tid(&me, thread.tid()), Err(ProcessError::Pid(PidError::Gone))));
+    // A thread is no process, and a process no thread.
+    assert!(matches!(Process::open(&me, thread.token()), Err(ProcessError::Open(_))));
+}
+
+#[test]
+fn threads_need_a_kernel_that_knows_them() {
+    let name = Name::new("older");
+    let _space = name.open(options());
+    let answer = Holder::start(&name, "older").ask("thread", "thread");
+    assert!(answer.contains("Linux 6.9"), "{answer}");
+}
+
+#[test]
+fn numbers_of_nobody_are_refused() {
+    let space = Space::options().tiny().memfd().unwrap();
+    let me = space.join().unwrap();
+    let mut target = Target::start("exit 0");
+    target.reap();
+    for pid in [0, u32::MAX, i32::MAX as u32, 1 << 30, target.pid()] {
+        let refused = Process::of_pid(&me, pid);
+        assert!(matches!(refused, Err(ProcessError::Pid(PidError::Gone))), "{pid}: {refused:?}");
+    }
+    assert_eq!(space.stats().handles_live, 0);
+}
+
+/// Threads of this process that are watchers.
+fn watchers() -> Vec<std::path::PathBuf> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    tasks
+        .filter(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "tenure-watcher")
+        })
+        .collect()
+}
+
+fn voluntary_switches(task: &std::path::Path) -> u64 {
+    let status = std::fs::read_to_string(task.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn nobody_wakes_up_for_nothing() {
+    let mut role = Role::start(&["", "sleeper"]);
+    assert_eq!(role.hear("done").as_deref(), Some(""));
+    assert!(!role.was_killed());
+}
+
+/// In a process of its own, where it is the only one with watchers.
+fn sleep_well() {
+    let space = options().memfd().unwrap();
+    let me = space.join().unwrap();
+    let mut target = Target::start("exit 6");
+    let process = Process::of_child(&me, &target.0).unwrap();
+    let watchers_now = watchers();
+    let [watcher] = &watchers_now[..] else { panic!("{watchers_now:?}") };
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let process = &process;
+        let waiter = scope.spawn(move || {
+            // SAFETY: no memory is involved.
+            tell.send(unsafe { libc::gettid() }).unwrap();
+            process.wait(None).unwrap()
+        });
+        let waiter_task = std::path::PathBuf::from(format!("/proc/self/task/{}", told.recv().unwrap()));
+        let asleep = |task: &std::path::Path| {
+            std::fs::read_to_string(task.join("stat")).unwrap().rsplit(')').next().unwrap().starts_with(" S")
+        };
+        eventually("both sleep", || asleep(&waiter_task) && asleep(watcher));
+        std::thread::sleep(Duration::from_millis(20));
+        let before = [watcher.as_path(), &waiter_task].map(voluntary_switches);
+        std::thread::sleep(Duration::from_millis(600));
+        let after = [watcher.as_path(), &waiter_task].map(voluntary_switches);
+        target.end();
+        assert_eq!(waiter.join().unwrap(), Exit::Code(6));
+        assert_eq!(after, before, "woken for nothing");
+    });
+    drop(process);
+    me.leave().unwrap();
+    // It is gone when leaving is over.
+    assert_eq!(watchers().len(), 0);
+    say("done", "");
+}
+
+#[test]
+fn a_member_without_threads_has_none_until_it_waits() {
+    let mut role = Role::start(&["", "threadless"]);
+    assert_eq!(role.hear("done").as_deref(), Some(""));
+    assert!(!role.was_killed());
+}
+
+fn wait_without_threads() {
+    let space = options().guardian(false).memfd().unwrap();
+    let me = space.join().unwrap();
+    let mut target = Target::start("exit 6");
+    let process = Process::of_child(&me, &target.0).unwrap();
+    assert_eq!((watchers().len(), process.exit().unwrap()), (0, None));
+    assert!(process.wait(Some(Duration::from_millis(1))).is_err());
+    assert_eq!(watchers().len(), 1);
+    target.end();
+    assert_eq!(process.wait(None).unwrap(), Exit::Code(6));
+    say("done", "");
+}
+
+#[test]
+fn who_closes_a_handle_writes_no_end_down_any_more() {
+    let space = Space::options().tiny().handles(64).memfd().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let mut target = Target::start("exit 4");
+    let process = Process::of_child(&me, &target.0).unwrap();
+    let token = process.token();
+    drop(process);
+    // Whatever has its place now stays as it is.
+    let kind = Kind::raw(1);
+    let mut all: Vec<_> =
+        std::iter::repeat_with(|| me.create_raw(kind, &[0; 32]).ok()).map_while(|one| one).collect();
+    assert!(all.iter().any(|one| one.token().index() == token.index()), "{} in its place", all.len());
+    let kept: Vec<_> = all.iter().map(|one| other.open_raw(kind, one.token()).unwrap()).collect();
+    let witness = Process::of_child(&other, &target.0);
+    assert!(witness.is_err(), "there is a handle left");
+    all.truncate(0);
+    target.reap();
+    // Waits for the watcher's end, and so for all that it still had to write.
+    me.leave().unwrap();
+    assert!(kept.iter().all(|one| one.get().unwrap() == [0; 32]));
+}
+
+#[test]
+fn forked_children_have_no_watcher_and_do_not_wait_for_one() {
+    let space = options().memfd().unwrap();
+    let me = space.join().unwrap();
+    let mut target = Target::start("exit 4");
+    let mut process = Some(Process::of_child(&me, &target.0).unwrap());
+    let code = in_fork(|| {
+        // SAFETY: a clock that ends this process if it waits for a thread that is not there.
+        unsafe { libc::alarm(20) };
+        let inherited = process.take().unwrap();
+        assert!(matches!(inherited.exit(), Err(ProcessError::NotMember(_))));
+        assert!(matches!(inherited.wait(None), Err(WaitError::NotMember(_))));
+        assert!(matches!(Process::of_pid(&me, 1), Err(ProcessError::NotMember(_))));
+        drop(inherited);
+        // By itself it may.
+        let me = space.join().unwrap();
+        let parent = Process::of_pid(&me, std::os::unix::process::parent_id()).unwrap();
+        assert_eq!(parent.exit().unwrap(), None);
+        drop(parent);
+        me.leave().unwrap();
+        0
+    });
+    assert_eq!(code, 0);
+    target.end();
+    assert_eq!(process.unwrap().wait(None).unwrap(), Exit::Code(4));
+}
+
+/// A program that closes every descriptor it does not know.
+fn close_everything(role: &[String]) {
+    let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
+    let mut before = Target::start("exit 1");
+    let mut after = Target::start("exit 2");
+    let kept: Vec<_> = [&mut before, &mut after].map(|target| target.0.stdin.take().unwrap()).into();
+    let watched = Process::of_child(&me, &before.0).unwrap();
+    // SAFETY: the descriptors of the targets' inputs are closed by nobody else; they end when these are gone.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    std::mem::forget(kept);
+    assert_eq!(watched.wait(None).unwrap(), Exit::Code(1));
+    let late = Process::of_child(&me, &after.0).unwrap();
+    assert_eq!(late.wait(None).unwrap(), Exit::Code(2));
+    drop((watched, late));
+    say("done", "");
+    // SAFETY: what the standard library still has open is not there any more.
+    unsafe { libc::_exit(0) };
+}
+
+#[test]
+fn closing_all_descriptors_ends_no_watch() {
+    let name = Name::new("closer");
+    let _space = name.open(options());
+    let mut closer = Role::start(&[&name.0, "closer"]);
+    assert_eq!(closer.hear("done").as_deref(), Some(""));
+    assert!(!closer.was_killed());
+}
+
+/// Forks into a new pid namespace; what the first process in it returned. `None`: not permitted.
+fn in_namespace(body: impl FnOnce() -> i32) -> Option<i32> {
+    let code = in_fork(|| {
+        // SAFETY: no memory is involved. Without privileges a namespace of users may be permitted.
+        if unsafe {
+            libc::unshare(libc::CLONE_NEWPID) != 0
+                && libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) != 0
+        } {
+            return 100;
+        }
+        in_fork(body)
+    });
+    (code != 100).then_some(code)
+}
+
+const NO_NAMESPACE: &str = "SKIPPED: no new pid namespace is permitted here";
+
+/// Somebody to whom the number means somebody else.
+fn in_a_namespace(role: &[String]) {
+    let code = in_namespace(|| {
+        let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
+        let process = Process::open(&me, token(&role[2])).unwrap();
+        let foreign = |error: &PidError| matches!(error, PidError::ForeignNamespace { .. });
+        assert!(matches!(process.exit(), Err(ProcessError::Pid(error)) if foreign(&error)));
+        assert!(matches!(process.wait(None), Err(WaitError::Unwatched(error)) if foreign(&error)));
+        assert!(matches!(process.wait(Some(Duration::ZERO)), Err(WaitError::TimedOut)));
+        // One of its own is another one, whatever the number.
+        let own = Process::current(&me).unwrap();
+        assert_eq!((own.pid(), own.exit().unwrap()), (1, None));
+        drop(own);
+        say("refused", "");
+        listen();
+        assert_eq!(process.exit().unwrap(), Some(Exit::Code(9)));
+        assert_eq!(process.wait(None).unwrap(), Exit::Code(9));
+        0
+    });
+    match code {
+        Some(code) => say("refused", if code == 0 { "over".into() } else { code.to_string() }),
+        None => say("refused", "not permitted"),
+    }
+}
+
+#[test]
+fn other_namespaces_read_what_is_written_down() {
+    let name = Name::new("namespace");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let mut target = Target::start("exit 9");
+    let process = Process::of_child(&me, &target.0).unwrap();
+    let mut other = Role::start(&[&name.0, "namespace", &u64::from(process.token()).to_string()]);
+    if other.hear("refused").as_deref() == Some("not permitted") {
+        return println!("{NO_NAMESPACE}");
+    }
+    target.end();
+    assert_eq!(process.wait(None).unwrap(), Exit::Code(9));
+    other.tell("look");
+    assert_eq!(other.hear("refused").as_deref(), Some("over"));
+}
+
+/// Forks a child that waits to be killed.
+fn fork_sleeper() -> u32 {
+    // SAFETY: the child waits and nothing else.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        die_with_parent();
+        loop {
+            // SAFETY: no memory is involved.
+            unsafe { libc::pause() };
+        }
+    }
+    assert!(pid > 0);
+    pid as u32
+}
+
+fn kill_and_reap(pid: u32) {
+    // SAFETY: our own child, which was not reaped yet.
+    unsafe {
+        libc::kill(pid as i32, libc::SIGKILL);
+        assert_eq!(libc::waitpid(pid as i32, std::ptr::null_mut(), 0), pid as i32);
+    }
+}
+
+/// Gives the number of one who is gone to somebody else.
+fn reuse() {
+    let code = in_namespace(|| {
+        let space = options().guardian(false).memfd().unwrap();
+        let (watching, blind) = (options().memfd().unwrap(), space);
+        let (watching, blind) = (watching.join().unwrap(), blind.join().unwrap());
+        for older in [false, true] {
+            let pid = fork_sleeper();
+            // One is watched; the others are looked at only when somebody else has the number.
+            pretend_older_kernel(false);
+            let watched = Process::of_pid(&watching, pid).unwrap();
+            pretend_older_kernel(older);
+            let looked_at = Process::of_pid(&blind, pid).unwrap();
+            let opened = Process::of_pid(&blind, pid).unwrap();
+            assert_eq!((watched.exit().unwrap(), looked_at.exit().unwrap()), (None, None));
+            kill_and_reap(pid);
+            // Starts are told apart by the tick.
+            let another_tick = Duration::from_millis(30);
+            std::thread::sleep(another_tick);
+            if std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).is_err() {
+                return 201;
+            }
+            let other = fork_sleeper();
+            if other != pid {
+                kill_and_reap(other);
+                return 202;
+            }
+            // It was reaped at once: on an older kernel too late for the watcher to be told.
+            let found = watched.exit().unwrap();
+            assert!(
+                found == Some(KILLED) || older && found == Some(Exit::Unknown),
+                "older {older}: {found:?}"
+            );
+            assert_eq!(looked_at.exit().unwrap(), Some(Exit::Unknown), "older {older}");
+            assert!(matches!(opened.wait(None), Ok(Exit::Unknown)), "older {older}");
+            // Not to be mixed up the other way round either.
+            let new = Process::of_pid(&blind, pid).unwrap();
+            assert_eq!(new.exit().unwrap(), None);
+            assert_eq!(
+                Process::open(&blind, looked_at.token()).unwrap().exit().unwrap(),
+                Some(Exit::Unknown)
+            );
+            kill_and_reap(pid);
+            assert!(new.exit().unwrap().is_some());
+        }
+        0
+    });
+    match code {
+        None => say("reused", NO_NAMESPACE),
+        Some(201) => {
+            say("reused", "SKIPPED: the next number of a process cannot be chosen here (ns_last_pid)")
+        }
+        Some(202) => say("reused", "SKIPPED: the number was given to somebody else"),
+        Some(code) => say("reused", code),
+    }
+}
+
+#[test]
+fn a_number_that_is_given_again_is_another_process() {
+    let mut role = Role::start(&["", "reuse"]);
+    let answer = role.hear("reused").unwrap();
+    if answer.starts_with("SKIPPED") {
+        return println!("{answer}");
+    }
+    assert_eq!(answer, "0");
+}
+
+/// What is scribbled over a handle's state is an error, or a process that is gone.
+#[test]
+fn scribbled_identities_are_errors() {
+    use std::os::unix::fs::FileExt;
+    let space = Space::options().tiny().memfd().unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&space.fd().unwrap()));
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let me: Member = space.join().unwrap();
+    let process = Process::current(&me).unwrap();
+    // The state is where the number and the start stand side by side.
+    let wanted = [u64::from(process.pid()), process.started_at().unwrap()].map(u64::to_le_bytes).concat();
+    let mut bytes = vec![0; space.bytes() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let at = (0..bytes.len() - 16).step_by(8).find(|at| bytes[*at..*at + 16] == wanted[..]).unwrap() as u64;
+    for number in [0, u64::MAX, 1 << 31] {
+        file.write_all_at(&u64::to_le_bytes(number), at).unwrap();
+        let opened = Process::open(&me, process.token());
+        assert!(matches!(opened, Err(ProcessError::Corrupt(_))), "{number}: {opened:?}");
+        assert!(!space.check().is_clean());
+    }
+    // Another process, but not the one that is meant.
+    file.write_all_at(&1_u64.to_le_bytes(), at).unwrap();
+    let opened = Process::open(&me, process.token()).unwrap();
+    assert_eq!(opened.exit().unwrap(), Some(Exit::Unknown));
+    file.write_all_at(&u64::from(process.pid()).to_le_bytes(), at).unwrap();
+    for word in [1_u32 << 20, 3 << 27, 1 << 29, 0x7fff_ffff] {
+        file.write_all_at(&word.to_le_bytes(), at - 8).unwrap();
+        assert!(matches!(process.exit(), Err(ProcessError::Corrupt(_))), "{word:#x}");
+        assert!(matches!(process.wait(None), Err(WaitError::Corrupt(_)) | Ok(_)), "{word:#x}");
+        assert!(!space.check().is_clean(), "{word:#x}");
+    }
+}
