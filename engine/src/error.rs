@@ -85,6 +85,24 @@ pub enum CreateError {
         /// The kind asked for.
         kind: Kind,
     },
+    /// Another handle has the name.
+    #[cfg(feature = "names")]
+    #[error("name taken: it is that of {token}")]
+    NameTaken {
+        /// The one that has it.
+        token: slab::Token,
+    },
+    /// Not something that can be a name.
+    #[cfg(feature = "names")]
+    #[error("a name has 1 to {} bytes, this one {found}", slab::NAME_MAX)]
+    BadName {
+        /// Its bytes.
+        found: usize,
+    },
+    /// Among the names there is no room for this one; others may fit.
+    #[cfg(feature = "names")]
+    #[error(transparent)]
+    NamesFull(#[from] slab::Full),
     /// The value could not be serialised.
     #[error("value not serialised: {0}")]
     Serialize(rkyv::rancor::Error),
@@ -105,6 +123,10 @@ pub enum OpenHandleError {
         /// Its generation.
         generation: u64,
     },
+    /// No handle has this name.
+    #[cfg(feature = "names")]
+    #[error("nothing has this name")]
+    NoSuchName,
     /// Never issued by this space.
     #[error("forged: handle {index} was never issued in generation {generation}")]
     Forged {

@@ -63,6 +63,8 @@ impl Geometry {
 pub(crate) struct Plan {
     pub(crate) geometry: Geometry,
     pub(crate) slab: slab::Layout,
+    /// Right after the slab region.
+    pub(crate) names: slab::NamesLayout,
     pub(crate) scratch: scratch::Layout,
     /// Bytes from the body's start; the slab region is at 0.
     pub(crate) scratch_at: u64,
@@ -74,8 +76,10 @@ const PAGE: u64 = 4096;
 const COMMIT_GROUPS: u32 = 16;
 
 /// The hash of everything that this crate and those below say about the bytes of a body.
-pub(crate) const LAYOUT_HASH: u64 =
-    fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), scratch::LAYOUT.as_bytes());
+pub(crate) const LAYOUT_HASH: u64 = {
+    let handles = fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
+    fnv1a(handles, scratch::LAYOUT.as_bytes())
+};
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -101,10 +105,11 @@ impl Plan {
         }
         let slab = slab::Geometry { handles, members, generation_bits }.layout()?;
         let scratch = scratch::Geometry { bytes: scratch_bytes, unit_bytes }.layout()?;
+        let names = slab::NamesLayout::for_handles(handles);
         let align = u64::from(unit_bytes).min(PAGE);
-        let scratch_at = (slab.words() * 8).next_multiple_of(align);
+        let scratch_at = ((slab.words() + names.words()) * 8).next_multiple_of(align);
         let body_bytes = (scratch_at + scratch.bytes()).next_multiple_of(PAGE);
-        Ok(Self { geometry, slab, scratch, scratch_at, body_bytes })
+        Ok(Self { geometry, slab, names, scratch, scratch_at, body_bytes })
     }
 
     /// The plan of a segment that exists.
@@ -120,10 +125,12 @@ impl Plan {
     pub(crate) fn spec(&self) -> Spec {
         let control = 0..self.slab.control_words() * 8;
         let entries = self.slab.group_range(0..self.first_groups());
+        let names = self.slab.words()..self.slab.words() + self.names.control_words();
         let scratch = self.scratch.commit_at_creation();
         let commit = vec![
             control,
             entries.start * 8..entries.end * 8,
+            names.start * 8..names.end * 8,
             self.scratch_at + scratch.start..self.scratch_at + scratch.end,
         ];
         Spec {

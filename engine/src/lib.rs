@@ -42,6 +42,8 @@ mod handle;
 mod kind;
 mod local;
 mod member;
+#[cfg(feature = "names")]
+mod names;
 mod object;
 mod options;
 #[cfg(feature = "processes")]
@@ -65,6 +67,8 @@ pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::{Held, Local, Scratch};
 pub use member::Member;
+#[cfg(feature = "names")]
+pub use names::{NameInfo, Named, NamedError};
 pub use options::Options;
 #[cfg(feature = "processes")]
 pub use processes::{Exit, Process, ProcessError, Thread};
@@ -87,4 +91,6 @@ pub use tenure_segment::passing::Refusal;
 #[cfg(feature = "processes")]
 pub use tenure_segment::process::PidError;
 pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
+#[cfg(feature = "names")]
+pub use tenure_slab::NAME_MAX;
 pub use tenure_slab::{HandleInfo, Token, TokenError};

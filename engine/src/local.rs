@@ -340,10 +340,16 @@ impl Shared {
             return Err(BlockError::WrongOwner { offset, expected, found: found.owner }.into());
         }
         let len = (block.len as u64).min(usable);
-        self.publish(caches, kind, Payload::Block { offset, len })
+        self.publish(caches, kind, Payload::Block { offset, len, label: None })
     }
 
-    fn publish(&self, caches: &mut Caches, kind: Kind, payload: Payload<'_>) -> Result<Held, CreateError> {
+    /// Creates the handle. The block of a payload is the caller's own and large enough.
+    pub(crate) fn publish(
+        &self,
+        caches: &mut Caches,
+        kind: Kind,
+        payload: Payload<'_>,
+    ) -> Result<Held, CreateError> {
         if caches.handles.is_empty() {
             self.refill(&mut caches.handles)?;
         }
@@ -366,7 +372,7 @@ impl Shared {
                 let data = self.slab.inline_address(held).unwrap_or(std::ptr::dangling());
                 Held { held, data, len: bytes.len() }
             }
-            Payload::Block { offset, len } => {
+            Payload::Block { offset, len, .. } => {
                 Held { held, data: self.scratch.address(offset), len: len as usize }
             }
         })
@@ -374,7 +380,7 @@ impl Shared {
 
     /// Where the payload of a handle lies that was just opened or created.
     #[inline]
-    fn place(&self, held: slab::Held) -> Result<Held, OpenHandleError> {
+    pub(crate) fn place(&self, held: slab::Held) -> Result<Held, OpenHandleError> {
         place(&self.slab, &self.scratch, held)
     }
 

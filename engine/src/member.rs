@@ -11,7 +11,7 @@ use crate::block::Block;
 use crate::error::{AllocError, CreateError, FreeError, LeaveError, NotMember, OpenHandleError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
-use crate::local::Local;
+use crate::local::{Held, Local};
 use crate::shared::{Reclaimed, Shared};
 use crate::typed::{self, Value};
 
@@ -93,7 +93,12 @@ impl Member {
         self.shared.lease.check()?;
         kind.to_create()?;
         let held = self.shared.create(&mut self.shared.common(), kind, bytes)?;
-        Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
+        Ok(self.hand_out(held, kind))
+    }
+
+    /// The owner of a count.
+    pub(crate) fn hand_out<T>(&self, held: Held, kind: Kind) -> Handle<T> {
+        Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData }
     }
 
     /// Creates a handle whose payload is the block, which from now on belongs to the handle and is immutable.
@@ -112,7 +117,7 @@ impl Member {
         match created {
             Ok(held) => {
                 block.forget();
-                Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
+                Ok(self.hand_out(held, kind))
             }
             Err(error) => Err((error, block)),
         }
@@ -140,8 +145,7 @@ impl Member {
 
     fn open_as<T>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
         kind.to_open()?;
-        let held = self.shared.open(kind, token)?;
-        Ok(Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData })
+        Ok(self.hand_out(self.shared.open(kind, token)?, kind))
     }
 
     /// Allocates scratch memory. Its contents are whatever was there before.

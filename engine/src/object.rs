@@ -18,6 +18,8 @@ use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::local::Held;
 use crate::member::Member;
+#[cfg(feature = "names")]
+use crate::names::{Name, Named, NamedError};
 use crate::shared::Shared;
 
 /// Words at the start of a system object's payload that its holders change.
@@ -56,12 +58,53 @@ impl Object {
         rest: &[u8],
     ) -> Result<Self, CreateError> {
         member.check()?;
-        let mut bytes = Vec::with_capacity(STATE_BYTES + rest.len());
-        bytes.extend(state.iter().flat_map(|word| word.to_le_bytes()));
-        bytes.extend_from_slice(rest);
         let shared = member.shared();
-        let held = shared.create(&mut shared.common(), kind, &bytes)?;
+        let held = shared.create(&mut shared.common(), kind, &payload(state, rest))?;
         Ok(Self { shared: Arc::clone(shared), held, kind })
+    }
+
+    /// As [`Object::create`], with a name that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::NameTaken`], or any other.
+    #[cfg(feature = "names")]
+    pub(crate) fn create_named(
+        member: &Member,
+        name: Name<'_>,
+        kind: Kind,
+        state: [u64; STATE_WORDS],
+        rest: &[u8],
+    ) -> Result<Self, CreateError> {
+        let held = member.shared().create_named(name, kind, &payload(state, rest))?;
+        Ok(Self { shared: Arc::clone(member.shared()), held, kind })
+    }
+
+    /// Opens what has a name as an object of `kind`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::open`], and [`OpenHandleError::NoSuchName`].
+    #[cfg(feature = "names")]
+    pub(crate) fn open_named(member: &Member, name: Name<'_>, kind: Kind) -> Result<Self, OpenHandleError> {
+        Self::checked(member, member.shared().open_named(name, kind)?, kind)
+    }
+
+    /// Opens what has a name, or creates it, in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    #[cfg(feature = "names")]
+    pub(crate) fn create_or_open(
+        member: &Member,
+        name: Name<'_>,
+        kind: Kind,
+        state: [u64; STATE_WORDS],
+        rest: &[u8],
+    ) -> Result<Named<Self>, NamedError> {
+        let named = member.shared().create_or_open(name, kind, &payload(state, rest))?;
+        Ok(named.try_map(|held| Self::checked(member, held, kind))?)
     }
 
     /// Opens a token as an object of `kind`.
@@ -70,9 +113,11 @@ impl Object {
     ///
     /// [`OpenHandleError`], in particular `Corrupt` when the payload is too short for its state; nothing is held.
     pub(crate) fn open(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
-        let shared = member.shared();
-        let held = shared.open(kind, token)?;
-        let object = Self { shared: Arc::clone(shared), held, kind };
+        Self::checked(member, member.shared().open(kind, token)?, kind)
+    }
+
+    fn checked(member: &Member, held: Held, kind: Kind) -> Result<Self, OpenHandleError> {
+        let object = Self { shared: Arc::clone(member.shared()), held, kind };
         match state_of(&held) {
             Some(_) => Ok(object),
             // Dropping the object closes it.
@@ -156,6 +201,11 @@ impl Object {
         // SAFETY: held, so mapped, at least that long, and after the state written by nobody [I4].
         Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<u8>().add(STATE_BYTES), len) })
     }
+}
+
+/// State, then what never changes.
+fn payload(state: [u64; STATE_WORDS], rest: &[u8]) -> Vec<u8> {
+    state.iter().flat_map(|word| word.to_le_bytes()).chain(rest.iter().copied()).collect()
 }
 
 /// The state words of what is held, if its payload is long enough and where words may be.

@@ -108,6 +108,8 @@ pub(crate) struct Shared {
     // These borrow from `lease` and `reclaimer`; they have no destructor and are not handed out for 'static.
     pub(crate) slab: Slab<'static>,
     pub(crate) scratch: Scratch<'static>,
+    #[cfg(feature = "names")]
+    pub(crate) names: tenure_slab::Names<'static>,
     holdings: &'static Holdings,
     #[cfg(feature = "waiting")]
     pub(crate) books: crate::waiting::books::Books,
@@ -148,10 +150,18 @@ impl Shared {
                 std::mem::transmute::<&Holdings, &'static Holdings>(holdings),
             )
         };
+        #[cfg(feature = "names")]
+        let names = {
+            let names = crate::names::view(lease.body(), &reclaimer.plan, reclaimer.space_tag);
+            // SAFETY: as above.
+            unsafe { std::mem::transmute::<tenure_slab::Names<'_>, tenure_slab::Names<'static>>(names) }
+        };
         let common = Mutex::new(Self::caches(&slab, scratch, &lease));
         Self {
             slab,
             scratch,
+            #[cfg(feature = "names")]
+            names,
             holdings,
             #[cfg(feature = "waiting")]
             books: crate::waiting::books::Books::default(),

@@ -177,12 +177,22 @@ impl Space {
     }
 
     fn look(&self, stable: bool) -> Report {
-        look(
-            &views(self.segment.body(), &self.plan, self.tag()),
-            &self.leases(),
-            self.segment.committed_bytes(),
-            stable,
-        )
+        let (views, leases) = (views(self.segment.body(), &self.plan, self.tag()), self.leases());
+        #[cfg_attr(not(feature = "names"), expect(unused_mut, reason = "names add to it"))]
+        let mut report = look(&views, &leases, self.segment.committed_bytes(), stable);
+        #[cfg(feature = "names")]
+        crate::names::check(&views, &self.directory(), &leases, stable, &mut report);
+        report
+    }
+
+    #[cfg(feature = "names")]
+    pub(crate) fn directory(&self) -> tenure_slab::Names<'_> {
+        crate::names::view(self.segment.body(), &self.plan, self.tag())
+    }
+
+    #[cfg(feature = "names")]
+    pub(crate) fn views(&self) -> (tenure_slab::Slab<'_>, tenure_scratch_alloc::Scratch<'_>) {
+        views(self.segment.body(), &self.plan, self.tag())
     }
 
     /// The named spaces of this user.

@@ -80,6 +80,9 @@ fn everything(me: &Member, tokens: &[Token]) {
     let with_block = local.create(KIND, &[9; 300]).unwrap();
     local.close(with_block).unwrap();
 
+    #[cfg(feature = "names")]
+    names(me);
+
     // Blocks: every class, spans of several units, large, split, grown, shrunk, moved.
     let mut blocks = Vec::new();
     for len in [1, 100, 600, LEFT, UNIT / 2, UNIT + 1, 5 * UNIT] {
@@ -112,6 +115,21 @@ fn everything(me: &Member, tokens: &[Token]) {
     drop((local, other));
     me.recover().unwrap();
     me.trim().unwrap();
+}
+
+/// Created, found, taken, opened, given up.
+#[cfg(feature = "names")]
+fn names(me: &Member) {
+    for name in ["first", "second", "third", "fourth", "fifth", "sixth"] {
+        let created = me.create_raw_named(name, KIND, b"named").unwrap();
+        assert!(me.create_raw_named(name, KIND, b"").is_err());
+        let opened = me.open_raw_named(name, KIND).unwrap();
+        let found = me.create_or_open_raw(name, KIND, b"").unwrap();
+        assert!(!found.is_created() && found.into_inner().token() == created.token());
+        drop(created);
+        assert_eq!(opened.get().unwrap(), b"named");
+    }
+    assert!(me.create_or_open_raw("first", KIND, b"").unwrap().is_created());
 }
 
 /// Takes whatever there is and gives it back.
@@ -221,6 +239,7 @@ const ELSEWHERE: &[&str] = &[
     "segment.join.guarded",
     "slab.claim.lost",
     "slab.open.refused",
+    "names.settle.moved",
     "scratch.claim.returned",
     "scratch.abandon.head_stored",
 ];

@@ -58,7 +58,12 @@ fn one_program_runs_by_default() {
 #[test]
 fn layout_texts_are_documented_verbatim() {
     let text = std::fs::read_to_string(root().join("LAYOUT.md")).unwrap();
-    for layout in [tenure_segment::layout::LAYOUT, tenure_slab::LAYOUT, tenure_scratch_alloc::LAYOUT] {
+    for layout in [
+        tenure_segment::layout::LAYOUT,
+        tenure_slab::LAYOUT,
+        tenure_slab::NAMES_LAYOUT,
+        tenure_scratch_alloc::LAYOUT,
+    ] {
         assert!(text.contains(layout), "LAYOUT.md lacks:\n{layout}");
     }
 }

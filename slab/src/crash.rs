@@ -43,6 +43,12 @@ pub const CRASH_POINTS: &[&str] = &[
     "slab.recover.block_freed",
     "slab.recover.map_cleared",
     "slab.extend.published",
+    "names.extend.published",
+    "names.enter.looked",
+    "names.enter.entered",
+    "names.settle.listed",
+    "names.settle.moved",
+    "names.settle.done",
 ];
 
 /// Whether a name is in [`CRASH_POINTS`].

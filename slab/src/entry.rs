@@ -1,15 +1,21 @@
 //! One handle's words in place, but for the handle word itself.
 
+use std::num::NonZeroU8;
+
 use tenure_segment::ordering;
 use tenure_segment::sync::{Ordering, Word};
 
 use crate::geometry::INLINE_BYTES;
+use crate::names::NameHash;
 use crate::word::HandleWord;
 
 /// Words of payload in an entry.
 pub(crate) const PAYLOAD_WORDS: usize = INLINE_BYTES / 8;
 
+// The length word: `{block:1 | name:8 | bytes:55}`.
 const BLOCK: u64 = 1 << 63;
+const NAME_SHIFT: u32 = 55;
+const BYTES_MASK: u64 = (1 << NAME_SHIFT) - 1;
 
 // Words are 8 bytes in memory order: bytes of an inline payload are read in place.
 const _: () = assert!(cfg!(target_endian = "little"));
@@ -38,12 +44,23 @@ pub enum Payload<'p> {
     Block {
         /// Where the block is; the slab only keeps it.
         offset: u64,
-        /// Bytes used of the block; below 2^63.
+        /// Bytes used of the block; below 2^55.
         len: u64,
+        /// The name that follows those bytes in the block.
+        label: Option<Label>,
     },
 }
 
-/// The length word: `{block:1 | bytes:63}`.
+/// The name of a handle, as its entry has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// Bytes of the name, 1 to 255.
+    pub len: NonZeroU8,
+    /// Their hash.
+    pub hash: NameHash,
+}
+
+/// The length word: `{block:1 | name:8 | bytes:55}`.
 #[derive(Clone, Copy)]
 pub(crate) struct Len(u64);
 
@@ -53,12 +70,17 @@ impl Len {
     }
 
     pub(crate) const fn bytes(self) -> u64 {
-        self.0 & !BLOCK
+        if self.is_block() { self.0 & BYTES_MASK } else { self.0 }
+    }
+
+    /// Bytes of the name.
+    pub(crate) const fn name(self) -> u8 {
+        (self.0 >> NAME_SHIFT) as u8
     }
 
     /// Bytes inline; never more than fit, whatever a scribbler left.
     pub(crate) fn inline_bytes(self) -> usize {
-        self.bytes().min(INLINE_BYTES as u64) as usize
+        (self.0 & !BLOCK).min(INLINE_BYTES as u64) as usize
     }
 }
 
@@ -82,6 +104,8 @@ const BITS: usize = 1;
 const KIND: usize = 2;
 const LEN: usize = 3;
 const PAYLOAD: usize = 4;
+// With a name.
+const HASH: usize = 5;
 
 const _: () = assert!(PAYLOAD + PAYLOAD_WORDS == LINE);
 
@@ -134,6 +158,15 @@ impl<'a> Entry<'a> {
         self.line[PAYLOAD].load(Ordering::Relaxed)
     }
 
+    /// The name, if `len` says that there is one.
+    #[inline]
+    pub(crate) fn label(self) -> Option<Label> {
+        let len = self.len();
+        let bytes = NonZeroU8::new(len.name()).filter(|_| len.is_block())?;
+        // Relaxed: see above.
+        Some(Label { len: bytes, hash: NameHash::from_bits(self.line[HASH].load(Ordering::Relaxed)) })
+    }
+
     /// Forgets the block. Only who has the entry as INIT may: elsewhere the mark may be another's, newer one.
     #[inline]
     pub(crate) fn forget_block(self) {
@@ -159,10 +192,15 @@ impl<'a> Entry<'a> {
                 // Relaxed: see above.
                 self.line[LEN].store(bytes.len() as u64, Ordering::Relaxed);
             }
-            Payload::Block { offset, len } => {
+            Payload::Block { offset, len, label } => {
+                let name = label.map_or(0, |label| {
+                    // Relaxed: see above.
+                    self.line[HASH].store(label.hash.bits(), Ordering::Relaxed);
+                    u64::from(label.len.get())
+                });
                 // Relaxed, then Release: len: publishes the offset to whoever recovers us, should we end before `publish`.
                 self.line[PAYLOAD].store(offset, Ordering::Relaxed);
-                self.line[LEN].store(len | BLOCK, Ordering::Release);
+                self.line[LEN].store(BLOCK | name << NAME_SHIFT | len & BYTES_MASK, Ordering::Release);
             }
         }
     }

@@ -64,7 +64,11 @@ impl<'a> World<'a> {
 
     fn create(&self, who: usize, block: Option<u64>) -> Option<Token> {
         let a = self.actor(who);
-        let payload = block.map_or(Payload::Inline(b"payload"), |offset| Payload::Block { offset, len: 9 });
+        let payload = block.map_or(Payload::Inline(b"payload"), |offset| Payload::Block {
+            offset,
+            len: 9,
+            label: None,
+        });
         let attach = |index, generation| {
             if let Some(offset) = block {
                 self.blocks.borrow_mut().insert(offset, (index, generation));
@@ -395,7 +399,8 @@ fn crash_at_every_point_then_recover_crashing_too() {
     println!("{kills} kills");
     if !cfg!(miri) {
         // The first two are passed only when somebody interferes: see the other test. The last one is of `extend`.
-        let unseen: Vec<_> = CRASH_POINTS.iter().filter(|name| !seen.borrow().contains_key(*name)).collect();
+        let ours = CRASH_POINTS.iter().filter(|name| name.starts_with("slab."));
+        let unseen: Vec<_> = ours.filter(|name| !seen.borrow().contains_key(*name)).collect();
         assert_eq!(unseen, [&"slab.claim.lost", &"slab.open.refused", &"slab.extend.published"]);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use tenure_segment::sync::Ordering;
 
+use crate::entry::Label;
 use crate::geometry::INLINE_BYTES;
 use crate::slab::Slab;
 use crate::word::State;
@@ -64,6 +65,8 @@ pub struct HandleInfo {
     pub len: u64,
     /// Offset of its block, if it names one.
     pub block: Option<u64>,
+    /// Its name, as the entry has it.
+    pub label: Option<Label>,
     /// Leases whose bit is set.
     pub holders: HolderSet,
 }
@@ -188,6 +191,7 @@ impl Slab<'_> {
             kind: entry.kind(),
             len: len.bytes(),
             block: len.is_block().then(|| entry.block_offset()),
+            label: entry.label(),
             holders: HolderSet(entry.bits().copy()),
         })
     }

@@ -34,6 +34,7 @@ mod explore;
 mod geometry;
 mod inspect;
 mod local;
+mod names;
 mod open;
 mod read;
 mod recover;
@@ -45,13 +46,16 @@ mod word;
 pub use cache::{CACHE_MAX, Cache};
 pub use close::Closed;
 pub use crash::CRASH_POINTS;
-pub use entry::{BlockRef, Payload};
+pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
 pub use geometry::{
     GENERATION_BITS_MIN, GROUP_HANDLES, Geometry, GeometryError, HANDLES_MAX, INLINE_BYTES, LAYOUT, Layout,
 };
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
 pub use local::{COUNT_MAX, Holdings};
+pub use names::{
+    Entered, Full, Handles, NAME_MAX, NAMES_LAYOUT, NameHash, Names, NamesLayout, NamesProblem, NamesReport,
+};
 pub use read::Contents;
 pub use recover::Recovered;
 pub use shares::{Epochs, InTheWay, Modes, Share, Shares};

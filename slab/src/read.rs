@@ -1,9 +1,12 @@
 //! What a holder reads: one load and one compare, no store.
 
-use crate::entry::{Entry, PAYLOAD_WORDS};
+use tenure_segment::sync::{Ordering, fence};
+
+use crate::entry::{Entry, Label, PAYLOAD_WORDS};
 use crate::error::Stale;
 use crate::geometry::INLINE_BYTES;
 use crate::slab::{Held, Slab};
+use crate::token::Token;
 
 #[cfg(not(loom))]
 use crate::entry::Payload;
@@ -51,6 +54,25 @@ impl<'a> Slab<'a> {
         self.entry(held.index()).is_some_and(|entry| entry.bits().has(lease))
     }
 
+    /// Whether a handle is over, or not yet there: its word is not LIVE in the token's generation.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self, token: Token) -> bool {
+        !self.is_live(Held::new(token.index(), token.generation()))
+    }
+
+    /// The name that a handle was created with, as its entry has it; `None` without a name, and when it is over.
+    ///
+    /// Nobody needs to hold it: what is returned was true of this generation.
+    #[must_use]
+    pub fn label(&self, token: Token) -> Option<Label> {
+        let held = Held::new(token.index(), token.generation());
+        let label = self.live_entry(held).ok()?.label();
+        // Acquire: the reads above come before the second look at the word: if that is LIVE still, no claimer wrote meanwhile.
+        fence(Ordering::Acquire);
+        self.live_entry(held).ok().and(label)
+    }
+
     /// The kind the handle was created with.
     ///
     /// # Errors
@@ -80,7 +102,7 @@ impl<'a> Slab<'a> {
         let entry = self.live_entry(held)?;
         let len = entry.len();
         let payload = if len.is_block() {
-            Payload::Block { offset: entry.block_offset(), len: len.bytes() }
+            Payload::Block { offset: entry.block_offset(), len: len.bytes(), label: entry.label() }
         } else {
             // SAFETY:
             // - the pointer is to 32 bytes of the entry, inside `words`, which live for 'a, and `inline_bytes` is at most 32;

@@ -46,6 +46,16 @@ impl Token {
         }
     }
 
+    /// The handle without the space: `{generation:36 | index:20}`.
+    pub(crate) const fn handle_bits(self) -> u64 {
+        self.0.get() & ((1 << TAG_SHIFT) - 1)
+    }
+
+    /// The handle of a space again; `None` for a tag of 0.
+    pub(crate) const fn from_handle_bits(space_tag: u8, bits: u64) -> Option<Self> {
+        Self::new(space_tag, bits >> INDEX_BITS, (bits & (HANDLES_MAX as u64 - 1)) as u32)
+    }
+
     /// The tag of the space it belongs to; never 0.
     #[must_use]
     pub const fn space_tag(self) -> u8 {

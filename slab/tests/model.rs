@@ -181,8 +181,11 @@ impl<'a> World<'a> {
         self.join(who);
         let offset = self.next_offset;
         self.next_offset += 64;
-        let payload =
-            if block { Payload::Block { offset, len: bytes.len() as u64 } } else { Payload::Inline(bytes) };
+        let payload = if block {
+            Payload::Block { offset, len: bytes.len() as u64, label: None }
+        } else {
+            Payload::Inline(bytes)
+        };
         let before = self.slab.counts();
         let place = &mut self.places[who];
         let m = place.member.as_mut().unwrap();

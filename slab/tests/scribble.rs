@@ -57,7 +57,7 @@ proptest! {
             match what {
                 0..3 => {
                     let payload =
-                        if pick % 2 == 0 { Payload::Inline(b"12345") } else { Payload::Block { offset: 3, len: 4 } };
+                        if pick % 2 == 0 { Payload::Inline(b"12345") } else { Payload::Block { offset: 3, len: 4, label: None } };
                     let made =
                         slab.create(&m.acquire, &m.holdings, &mut m.cache, value, payload, |_, _| {}, nothing);
                     held.extend(made);

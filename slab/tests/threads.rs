@@ -71,8 +71,11 @@ impl World<'_> {
         let bytes = pattern(kind);
         let free = |found| self.blocks.free(found);
         let block = if rng.below(3) == 0 { self.blocks.lease(rng) } else { None };
-        let payload =
-            block.map_or(Payload::Inline(&bytes), |offset| Payload::Block { offset, len: kind >> 1 });
+        let payload = block.map_or(Payload::Inline(&bytes), |offset| Payload::Block {
+            offset,
+            len: kind >> 1,
+            label: None,
+        });
         let attach = |index, generation| {
             if let Some(offset) = block {
                 self.blocks.0[offset as usize].store(attached(index, generation), Ordering::Release);

@@ -35,6 +35,8 @@ pub enum Command {
     },
     /// Show what is in use in a segment, without joining it.
     Stat(Look),
+    /// List the names in a segment and what has them, without joining it.
+    Names(Look),
     /// Check every word of a segment, without joining it.
     Check(Look),
     /// Join a segment and take back what dead members left behind.

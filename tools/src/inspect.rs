@@ -169,6 +169,33 @@ pub fn stat(name: &Name, json: bool) -> Answer {
     Ok((text, Exit::Well))
 }
 
+/// The names in use, and what has them.
+///
+/// # Errors
+/// When the segment cannot be attached.
+pub fn names(name: &Name, json: bool) -> Answer {
+    let all = attach(name)?.names();
+    if json {
+        let row = |info: &tenure::NameInfo| {
+            json!({
+                "name": info.name,
+                "kind": info.kind.to_string(),
+                "token": info.token.to_string(),
+                "holders": info.holders,
+            })
+        };
+        return Ok((pretty(&all.iter().map(row).collect()), Exit::Well));
+    }
+    let mut table = Table::new(["name", "kind", "token", "members"]);
+    for info in &all {
+        // A name may have anything in it; a line has one.
+        let shown = info.name.escape_debug().to_string();
+        table.row([shown, info.kind.to_string(), info.token.to_string(), info.holders.to_string()]);
+    }
+    let text = if all.is_empty() { "no names\n".to_owned() } else { table.to_string() };
+    Ok((text, Exit::Well))
+}
+
 /// Looks at every word; what is found wrong makes the exit status 1.
 ///
 /// # Errors

@@ -37,6 +37,7 @@ pub fn run(cli: Cli) -> Exit {
     let answer = match cli.command.unwrap_or_else(|| Command::Demo(Demo::by_default())) {
         Command::Ls { json } => inspect::ls(json),
         Command::Stat(look) => inspect::stat(&look.name, look.json),
+        Command::Names(look) => inspect::names(&look.name, look.json),
         Command::Check(look) => inspect::check(&look.name, look.json),
         Command::Recover(name) => inspect::recover(&name),
         Command::Rm { name, force } => inspect::rm(&name, force),

@@ -70,6 +70,25 @@ fn lookers_do_not_join() {
 }
 
 #[test]
+fn names_are_listed_with_what_has_them() {
+    let segment = Segment::new("names");
+    let (out, _) = expect(0, &["names", &segment.name]);
+    assert_eq!(out, "no names\n");
+    let space = tenure::Space::options().attach(&segment.name).unwrap();
+    let me = space.join().unwrap();
+    let handle = me.create_raw_named("two\nlines", tenure::Kind::raw(3), b"").unwrap();
+    let other = me.create_raw_named("jobs", tenure::Kind::raw(4), b"").unwrap();
+    let (out, _) = expect(0, &["names", &segment.name]);
+    let lines: Vec<_> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let (first, second) = (other.token().to_string(), handle.token().to_string());
+    assert_eq!(lines[1], ["jobs", "kind", "4", &first, "1"], "{out}");
+    assert_eq!(lines[2], ["two\\nlines", "kind", "3", &second, "1"], "{out}");
+    let (out, _) = expect(0, &["names", &segment.name, "--json"]);
+    let names: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&names[1]["name"], &names[1]["token"]), (&"two\nlines".into(), &second.into()));
+}
+
+#[test]
 fn what_a_killed_member_held_is_recovered() {
     let segment = Segment::new("dead");
     let name = segment.name.as_str();

@@ -1,6 +1,8 @@
 //! Members of a slab in private memory.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
 
+pub mod world;
+
 use tenure_segment::sync::Word;
 use tenure_segment::{Acquire, LeaseId, Recovery};
 use tenure_slab::{Cache, Geometry, Holdings, Layout, Slab};

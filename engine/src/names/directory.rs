@@ -1,0 +1,198 @@
+//! Create with a name, open by name, create or open: for handles of every kind.
+
+use std::alloc::Layout;
+use std::num::NonZeroU8;
+
+use tenure_slab::{self as slab, Entered, Handles, Label, NameHash, Payload, Token};
+
+use super::Name;
+use super::api::{Named, NamedError};
+use crate::error::{CreateError, NotMember, OpenHandleError, ScratchError};
+use crate::kind::Kind;
+use crate::local::{Held, Scratch};
+use crate::shared::Shared;
+
+/// Looks for the handle with one name; holds it when it is found.
+struct Seeker<'s, 'n> {
+    shared: &'s Shared,
+    name: Name<'n>,
+}
+
+/// What has the name, and the count that was taken of it, unless that is impossible.
+type Found = (Token, Result<slab::Held, OpenHandleError>);
+
+impl Handles for Seeker<'_, '_> {
+    type Found = Found;
+
+    fn is_over(&self, token: Token) -> bool {
+        self.shared.slab.is_over(token)
+    }
+
+    fn hash(&self, token: Token) -> NameHash {
+        self.shared.slab.label(token).map_or(NameHash::from_bits(0), |label| label.hash)
+    }
+
+    fn open(&mut self, token: Token) -> Option<Found> {
+        let Self { shared, name } = self;
+        // Whatever has another hash is not even held for a moment: who is stopped then would keep it.
+        let label = shared.slab.label(token)?;
+        if label.hash != name.hash || usize::from(label.len.get()) != name.bytes.len() {
+            return None;
+        }
+        let (acquire, holdings) = (shared.lease.acquire(), shared.holdings());
+        match shared.slab.open(acquire, holdings, token, |block| shared.free_block(block)) {
+            Ok(held) if shared.name_of(held) == Some(name.bytes) => Some((token, Ok(held))),
+            Ok(held) => {
+                shared.give_back(held);
+                None
+            }
+            Err(error @ slab::OpenError::CountFull { .. }) => Some((token, Err(error.into()))),
+            Err(_) => None,
+        }
+    }
+}
+
+impl Shared {
+    /// The bytes of the name of a handle that the caller holds.
+    pub(crate) fn name_of(&self, held: slab::Held) -> Option<&[u8]> {
+        let label = self.slab.label(held.token(&self.slab))?;
+        let (len, Some(offset)) = self.slab.payload_of(held).ok()? else { return None };
+        let bytes = usize::from(label.len.get());
+        self.scratch.find(offset).ok().filter(|found| len + bytes as u64 <= found.bytes)?;
+        let name = self.scratch.address(offset).wrapping_add(len as usize);
+        // SAFETY: inside of the handle's own block, which is mapped and immutable while it is held [I4].
+        Some(unsafe { std::slice::from_raw_parts(name, bytes) })
+    }
+
+    /// Closes what was opened or created in the course of something else.
+    fn give_back(&self, held: slab::Held) {
+        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        // Held; a scribbled word leaves nothing to close.
+        let _ = self.slab.close(acquire, holdings, None, held, |block| self.free_block(block));
+    }
+
+    fn seek(&self, name: Name<'_>) -> Result<Option<Found>, NotMember> {
+        self.lease.check()?;
+        Ok(self.names.find(name.hash, &mut Seeker { shared: self, name }))
+    }
+
+    /// Kind and token of what has the name.
+    pub(crate) fn look_up(&self, name: Name<'_>) -> Result<(Kind, Token), OpenHandleError> {
+        let (token, held) = self.seek(name)?.ok_or(OpenHandleError::NoSuchName)?;
+        let held = held?;
+        let kind = self.slab.kind(held).map_err(slab::OpenError::from);
+        self.give_back(held);
+        Ok((Kind::from_word(kind?), token))
+    }
+
+    /// Opens by name.
+    pub(crate) fn open_named(&self, name: Name<'_>, kind: Kind) -> Result<Held, OpenHandleError> {
+        let (_, held) = self.seek(name)?.ok_or(OpenHandleError::NoSuchName)?;
+        self.take(held?, kind)
+    }
+
+    /// Takes what was found, if it is of the kind looked for.
+    fn take(&self, held: slab::Held, kind: Kind) -> Result<Held, OpenHandleError> {
+        let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
+        let taken = taken.map(Kind::from_word).and_then(|found| {
+            if found == kind {
+                self.place(held)
+            } else {
+                Err(OpenHandleError::ForeignKind { expected: kind, found })
+            }
+        });
+        taken.inspect_err(|_| self.give_back(held))
+    }
+
+    /// Creates with a name that nothing has.
+    pub(crate) fn create_named(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+        let (token, found) = match self.seek(name)? {
+            Some(found) => found,
+            None => match self.create_or_find(name, kind, bytes)? {
+                Ok(held) => return Ok(held),
+                Err(found) => found,
+            },
+        };
+        if let Ok(held) = found {
+            self.give_back(held);
+        }
+        Err(CreateError::NameTaken { token })
+    }
+
+    /// Opens by name, or creates with the name, in one step: of any number that do it at once, exactly one creates.
+    pub(crate) fn create_or_open(
+        &self,
+        name: Name<'_>,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Named<Held>, NamedError> {
+        let (_, found) = match self.seek(name)? {
+            Some(found) => found,
+            None => match self.create_or_find(name, kind, bytes)? {
+                Ok(held) => return Ok(Named::Created(held)),
+                Err(found) => found,
+            },
+        };
+        Ok(Named::Opened(self.take(found?, kind)?))
+    }
+
+    /// Creates a handle and enters it into the table; if something has the name by now, that.
+    fn create_or_find(
+        &self,
+        name: Name<'_>,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Result<Held, Found>, CreateError> {
+        self.make_room(name)?;
+        let held = self.create_labelled(name, kind, bytes)?;
+        let token = held.held.token(&self.slab);
+        match self.names.enter(name.hash, token, &mut Seeker { shared: self, name }) {
+            Ok(Entered::New) => Ok(Ok(held)),
+            Ok(Entered::Found(found)) => {
+                self.give_back(held.held);
+                Ok(Err(found))
+            }
+            Err(full) => {
+                self.give_back(held.held);
+                Err(full.into())
+            }
+        }
+    }
+
+    /// Commits the part of the table that the name needs.
+    fn make_room(&self, name: Name<'_>) -> Result<(), CreateError> {
+        let plan = &self.reclaimer.plan;
+        for chunk in self.names.missing(name.hash) {
+            let words = plan.names.chunk_range(chunk);
+            let at = plan.slab.words();
+            self.lease
+                .commit((at + words.start) * 8..(at + words.end) * 8)
+                .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
+            self.names.extend(chunk);
+        }
+        Ok(())
+    }
+
+    /// Creates a handle whose block ends with its name; it is not in the table yet.
+    fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+        let caches = &mut *self.common();
+        let size = bytes.len() + name.bytes.len();
+        let layout = Layout::from_size_align(size, 16)
+            .map_err(|_| ScratchError::TooLarge { bytes: size as u64, max: isize::MAX as u64 })?;
+        let block = Scratch { offset: self.alloc(caches, layout)?, len: size };
+        let address = self.scratch.address(block.offset);
+        // SAFETY: the block is ours, at least that long, and nobody else knows it yet.
+        unsafe {
+            address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            address.add(bytes.len()).copy_from_nonoverlapping(name.bytes.as_ptr(), name.bytes.len());
+        }
+        // At most 255, and not empty: see `Name::of`.
+        let len = NonZeroU8::new(name.bytes.len() as u8).unwrap_or(NonZeroU8::MIN);
+        let label = Some(Label { len, hash: name.hash });
+        let payload = Payload::Block { offset: block.offset, len: bytes.len() as u64, label };
+        self.publish(caches, kind, payload).inspect_err(|_| {
+            // It was ours when we allocated it.
+            let _ = caches.blocks.free(block.offset);
+        })
+    }
+}

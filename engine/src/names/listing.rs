@@ -1,0 +1,70 @@
+//! Who has which name, to look at.
+
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+
+use tenure_scratch_alloc::Scratch;
+use tenure_slab::{Names, Slab, Token};
+
+use crate::kind::Kind;
+use crate::space::Space;
+
+/// A name and what has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NameInfo {
+    /// The name.
+    pub name: String,
+    /// The kind of what has it.
+    pub kind: Kind,
+    /// Its token.
+    pub token: Token,
+    /// How many members hold it.
+    pub holders: u32,
+}
+
+impl Space {
+    /// The names in use, in their order, as they are while one looks. Nothing is held.
+    #[must_use]
+    pub fn names(&self) -> Vec<NameInfo> {
+        let ((slab, scratch), names) = (self.views(), self.directory());
+        let mut all: Vec<_> = tokens(&names)
+            .into_iter()
+            .filter_map(|token| {
+                let bytes = name_of(&slab, &scratch, token)?;
+                let info =
+                    slab.inspect(token.index()).filter(|info| info.generation == token.generation())?;
+                let (kind, holders) = (Kind::from_word(info.kind), info.holders.len());
+                Some(NameInfo { name: String::from_utf8(bytes).ok()?, kind, token, holders })
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// What the table names, each once, whether over or not.
+pub(super) fn tokens(names: &Names<'_>) -> Vec<Token> {
+    let mut named = names.look().named;
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// The name of a handle that the caller need not hold. `None`: it is over, or has none.
+pub(super) fn name_of(slab: &Slab<'_>, scratch: &Scratch<'_>, token: Token) -> Option<Vec<u8>> {
+    let info = slab.inspect(token.index())?;
+    let len = info.label?.len.get();
+    let found = scratch.find(info.block?).ok()?;
+    if info.len + u64::from(len) > found.bytes {
+        return None;
+    }
+    let start = scratch.address(info.block?).wrapping_add(info.len as usize);
+    let read = |at: u8| {
+        // SAFETY: inside of a block, which is mapped; others may be writing there, if it is another's by now.
+        // Relaxed: it counts only if the handle is not over afterwards.
+        unsafe { AtomicU8::from_ptr(start.add(at.into())) }.load(Ordering::Relaxed)
+    };
+    let bytes = (0..len).map(read).collect();
+    // Acquire: what was read above was read before this look; if the handle is not over, it was its name.
+    fence(Ordering::Acquire);
+    (!slab.is_over(token)).then_some(bytes)
+}

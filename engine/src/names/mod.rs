@@ -1,0 +1,61 @@
+//! Names: a directory in the segment, from a name to the handle that has it.
+//!
+//! A name is given when a handle is created and ends with the handle, that is, with its last holder. Names are 1 to
+//! [`NAME_MAX`] bytes of UTF-8, compared byte by byte: `Queue` and `queue` are two names. All kinds of objects share one
+//! directory. The table of slots and its protocol are the slab crate's; here it meets handles, blocks and members.
+
+mod api;
+mod check;
+mod directory;
+mod listing;
+
+pub use api::{Named, NamedError};
+pub use listing::NameInfo;
+
+pub(crate) use check::check;
+
+use tenure_segment::Body;
+use tenure_slab::{NAME_MAX, NameHash, Names};
+
+use crate::error::CreateError;
+use crate::geometry::Plan;
+
+/// The directory in a body.
+pub(crate) fn view<'a>(body: Body<'a>, plan: &Plan, space_tag: u8) -> Names<'a> {
+    let start = plan.slab.words() as usize;
+    let words = &body.words()[start..start + plan.names.words() as usize];
+    Names::new(words, plan.names, space_tag).expect("the plan's own layout")
+}
+
+/// The bytes of a name, and their hash.
+#[derive(Clone, Copy)]
+pub(crate) struct Name<'n> {
+    bytes: &'n [u8],
+    hash: NameHash,
+}
+
+/// The first byte of names that users do not see. It never occurs in UTF-8.
+const INTERNAL: u8 = 0xff;
+
+impl<'n> Name<'n> {
+    /// A user's name.
+    pub(crate) fn new(name: &'n str) -> Result<Self, CreateError> {
+        Self::of(name.as_bytes())
+    }
+
+    /// A name for something of the system's own, which no user's name can be; `bytes` are at most [`NAME_MAX`] - 1.
+    #[allow(dead_code, reason = "the table of open files uses it")]
+    pub(crate) fn internal(bytes: &[u8], buffer: &'n mut Vec<u8>) -> Result<Self, CreateError> {
+        buffer.clear();
+        buffer.push(INTERNAL);
+        buffer.extend_from_slice(bytes);
+        Self::of(buffer)
+    }
+
+    fn of(bytes: &'n [u8]) -> Result<Self, CreateError> {
+        if bytes.is_empty() || bytes.len() > NAME_MAX {
+            return Err(CreateError::BadName { found: bytes.len() });
+        }
+        Ok(Self { bytes, hash: NameHash::of(bytes) })
+    }
+}

@@ -1,0 +1,319 @@
+//! Names across processes and in every backend: who creates, who opens, when a name ends.
+#![cfg(feature = "names")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::{Name, Process, eventually, in_fork, linger, role, say};
+use tenure::{
+    Backend, CreateError, Kind, Member, NAME_MAX, Named, NamedError, OpenHandleError, Options, Space,
+};
+
+const KIND: Kind = Kind::raw(7);
+
+fn small() -> Options {
+    Space::options().handles(256).scratch(4 << 20)
+}
+
+/// A space of every backend that processes can share, and what removes it.
+fn shared(test: impl Fn(Space)) {
+    let (shm, sysv) = (Name::new("names"), Name::new("names"));
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    test(shm.open(small()));
+    test(small().memfd().unwrap());
+    test(small().anonymous().unwrap());
+    test(small().open_file(directory.path().join("names")).unwrap());
+    struct Remove<'n>(&'n str);
+    impl Drop for Remove<'_> {
+        fn drop(&mut self) {
+            let _ = Space::remove(Backend::SysV, self.0, true);
+        }
+    }
+    let _remove = Remove(&sysv.0);
+    test(small().backend(Backend::SysV).open(&sysv.0).unwrap());
+}
+
+fn spaces(test: impl Fn(Space)) {
+    test(small().private().unwrap());
+    test(Space::options().tiny().private().unwrap());
+    shared(test);
+}
+
+fn names(space: &Space) -> Vec<String> {
+    space.names().into_iter().map(|info| info.name).collect()
+}
+
+#[track_caller]
+fn assert_clean(space: &Space) {
+    let report = space.check_quiet();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_name_lives_as_long_as_somebody_holds_what_has_it() {
+    spaces(|space| {
+        let (a, b) = (space.join().unwrap(), space.join().unwrap());
+        for payload in [&b""[..], b"short", &[7; 32], &[8; 33], &[9; 500]] {
+            let handle = a.create_raw_named("jobs", KIND, payload).unwrap();
+            let token = handle.token();
+            assert_eq!((handle.get().unwrap(), handle.name().unwrap()), (payload, Some("jobs")));
+            let opened = b.open_raw_named("jobs", KIND).unwrap();
+            assert_eq!((opened.get().unwrap(), opened.name().unwrap()), (payload, Some("jobs")));
+            assert_eq!(b.open_raw(KIND, token).unwrap().name().unwrap(), Some("jobs"));
+            assert_eq!(a.look_up("jobs").unwrap(), (KIND, token));
+            let [info] = &space.names()[..] else { panic!("{:?}", space.names()) };
+            assert_eq!((&*info.name, info.kind, info.token, info.holders), ("jobs", KIND, token, 2));
+            assert_clean(&space);
+
+            let again = b.create_raw_named("jobs", KIND, b"");
+            assert!(
+                matches!(again, Err(CreateError::NameTaken { token: found }) if found == token),
+                "{again:?}"
+            );
+            drop(handle);
+            assert_eq!(a.open_raw_named("jobs", KIND).unwrap().get().unwrap(), payload);
+            drop(opened);
+            let gone = a.open_raw_named("jobs", KIND);
+            assert!(matches!(gone, Err(OpenHandleError::NoSuchName)), "{gone:?}");
+            assert!(space.names().is_empty());
+            assert_clean(&space);
+        }
+        let nameless = a.create_raw(KIND, &[1; 100]).unwrap();
+        assert_eq!(nameless.name().unwrap(), None);
+    });
+}
+
+#[test]
+fn create_or_open_says_which_it_did() {
+    spaces(|space| {
+        let (a, b) = (space.join().unwrap(), space.join().unwrap());
+        let first = a.create_or_open("counter", &7u64).unwrap();
+        let second = b.create_or_open("counter", &8u64).unwrap();
+        assert!(first.is_created() && !second.is_created());
+        let (first, second) = (first.into_inner(), second.into_inner());
+        assert_eq!((first.token(), second.get().unwrap().to_native()), (second.token(), 7));
+        assert_eq!(b.open_named::<u64>("counter").unwrap().token(), first.token());
+        // Another kind of thing has the name.
+        let other = b.create_or_open_raw("counter", KIND, b"");
+        assert!(matches!(other, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))), "{other:?}");
+        assert!(matches!(b.open_named::<u32>("counter"), Err(OpenHandleError::ForeignKind { .. })));
+        assert!(matches!(a.create_named("counter", &1u32), Err(CreateError::NameTaken { .. })));
+        // Nothing is left of those attempts.
+        assert_eq!(space.stats().handles_live, 1);
+        drop((first, second));
+        assert!(b.create_or_open_raw("counter", KIND, b"").unwrap().is_created());
+        assert_clean(&space);
+    });
+}
+
+#[test]
+fn what_can_be_a_name() {
+    let space = small().private().unwrap();
+    let me = space.join().unwrap();
+    let long = "x".repeat(NAME_MAX);
+    let same = ["queue", "Queue", "queue ", "queu\u{e9}", "que\0ue", " ", &long, &long[1..]];
+    let held: Vec<_> =
+        same.iter().map(|name| me.create_raw_named(name, KIND, name.as_bytes()).unwrap()).collect();
+    for name in same {
+        assert_eq!(me.open_raw_named(name, KIND).unwrap().get().unwrap(), name.as_bytes());
+    }
+    let expected: BTreeSet<_> = same.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(names(&space), expected.into_iter().collect::<Vec<_>>());
+    for bad in [String::new(), "y".repeat(NAME_MAX + 1)] {
+        let error = me.create_raw_named(&bad, KIND, b"").unwrap_err();
+        assert!(matches!(error, CreateError::BadName { found } if found == bad.len()), "{error}");
+        assert!(matches!(me.open_raw_named(&bad, KIND), Err(OpenHandleError::NoSuchName)));
+        assert!(matches!(
+            me.create_or_open(&bad, &1u8),
+            Err(NamedError::Create(CreateError::BadName { .. }))
+        ));
+    }
+    assert_clean(&space);
+    drop(held);
+    assert_clean(&space);
+}
+
+/// Every handle has a name, ten thousand of them; and they go as they came.
+#[test]
+fn thousands_of_names() {
+    let space = Space::options().handles(10_000).scratch(16 << 20).anonymous().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let name = |i: usize| format!("queue/{i:05}");
+    // What the other has claimed ahead is not for us.
+    let held: Vec<_> =
+        (0..9_900).map(|i| me.create_raw_named(&name(i), KIND, &i.to_le_bytes()).unwrap()).collect();
+    for (i, handle) in held.iter().enumerate() {
+        assert_eq!(other.open_raw_named(&name(i), KIND).unwrap().token(), handle.token());
+    }
+    assert_eq!(names(&space), (0..9_900).map(name).collect::<Vec<_>>());
+    assert_clean(&space);
+    drop(held);
+    assert!(space.names().is_empty());
+    assert_eq!(space.stats().blocks_attached, 0);
+}
+
+const PROCESSES: u32 = 4;
+const ROUNDS: usize = 100;
+
+/// What racing processes share besides the space.
+struct Race {
+    arrived: [AtomicU32; ROUNDS],
+    done: [AtomicU32; ROUNDS],
+    created: [AtomicU32; ROUNDS],
+}
+
+impl Race {
+    fn new() -> &'static Self {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: fresh zeroed pages, never unmapped, valid as counters.
+        unsafe { &*libc::mmap(std::ptr::null_mut(), size_of::<Self>(), access, flags, -1, 0).cast::<Self>() }
+    }
+
+    fn meet(counter: &AtomicU32) {
+        counter.fetch_add(1, Ordering::SeqCst);
+        // If one of them fails, the others end as well.
+        eventually("all of them meet", || counter.load(Ordering::SeqCst) >= PROCESSES);
+    }
+
+    /// Creates or opens the same names as all others, at the same time.
+    fn run(&self, me: &Member) {
+        for round in 0..ROUNDS {
+            // Half of the names go with the round, and come back.
+            let name = format!("round {}", if round % 2 == 0 { round } else { 1 });
+            Self::meet(&self.arrived[round]);
+            let handle = me.create_or_open_raw(&name, KIND, &round.to_le_bytes()).unwrap();
+            self.created[round].fetch_add(u32::from(handle.is_created()), Ordering::SeqCst);
+            let handle = handle.into_inner();
+            assert_eq!(handle.get().unwrap(), round.to_le_bytes());
+            assert_eq!(me.look_up(&name).unwrap(), (KIND, handle.token()));
+            Self::meet(&self.done[round]);
+        }
+    }
+
+    fn assert_one_each(&self) {
+        let created: Vec<_> = self.created.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        assert_eq!(created, [1; ROUNDS]);
+    }
+}
+
+#[test]
+fn of_racing_processes_exactly_one_creates() {
+    shared(|space| {
+        let race = Race::new();
+        std::thread::scope(|scope| {
+            for _ in 0..PROCESSES {
+                scope.spawn(|| {
+                    let code = in_fork(|| {
+                        let me = space.join().unwrap();
+                        race.run(&me);
+                        me.leave().unwrap();
+                        0
+                    });
+                    assert_eq!(code, 0, "{}", space.backend());
+                });
+            }
+        });
+        race.assert_one_each();
+        assert!(space.names().is_empty());
+        assert_clean(&space);
+    });
+}
+
+#[test]
+fn of_racing_members_exactly_one_creates() {
+    let space = small().private().unwrap();
+    let race = Race::new();
+    std::thread::scope(|scope| {
+        (0..PROCESSES).for_each(|_| drop(scope.spawn(|| race.run(&space.join().unwrap()))));
+    });
+    race.assert_one_each();
+    assert_clean(&space);
+}
+
+#[test]
+fn of_racing_threads_of_a_member_exactly_one_creates() {
+    let space = small().private().unwrap();
+    let (me, race) = (space.join().unwrap(), Race::new());
+    std::thread::scope(|scope| (0..PROCESSES).for_each(|_| drop(scope.spawn(|| race.run(&me)))));
+    race.assert_one_each();
+    drop(me);
+    assert_clean(&space);
+}
+
+#[test]
+fn names_are_taken_and_left_at_the_same_time() {
+    let space = small().private().unwrap();
+    let barrier = Barrier::new(4);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (space, barrier) = (&space, &barrier);
+            scope.spawn(move || {
+                let me = space.join().unwrap();
+                barrier.wait();
+                for step in 0..3000u64 {
+                    let name = format!("n{}", (step * 7 + thread) % 3);
+                    match step % 3 {
+                        0 => match me.create_named(&name, &step) {
+                            Ok(handle) => assert_eq!(handle.name().unwrap(), Some(&*name)),
+                            Err(CreateError::NameTaken { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        },
+                        1 => match me.open_named::<u64>(&name) {
+                            Ok(handle) => assert_eq!(handle.name().unwrap(), Some(&*name)),
+                            Err(OpenHandleError::NoSuchName) => {}
+                            Err(error) => panic!("{error}"),
+                        },
+                        _ => {
+                            let named = me.create_or_open(&name, &step).unwrap();
+                            let own = matches!(named, Named::Created(_));
+                            let handle = named.into_inner();
+                            let value = handle.get().unwrap().to_native();
+                            assert!(!own || value == step);
+                            // While it is held, nothing else can have the name.
+                            assert_eq!(me.look_up(&name).unwrap().1, handle.token());
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert!(space.names().is_empty());
+    assert_clean(&space);
+}
+
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let space = small().attach(&role[0]).unwrap();
+    let me = space.join().unwrap();
+    let held: Vec<_> =
+        role[1..].iter().map(|name| me.create_or_open(name, &1u32).unwrap().into_inner()).collect();
+    say("ready", held.len());
+    linger();
+}
+
+#[test]
+fn names_end_with_killed_holders() {
+    let name = Name::new("killed");
+    let space = name.open(small());
+    let me = space.join().unwrap();
+    let kept = me.create_named("kept", &0u32).unwrap();
+    let mut child = Process::start(&[&name.0, "kept", "lost", "taken over"]);
+    child.hear("ready").unwrap();
+    assert_eq!(names(&space), ["kept", "lost", "taken over"]);
+    let over = me.open_named::<u32>("taken over").unwrap();
+    child.kill();
+    // By the guardian, which hears of it.
+    eventually("a dead holder's name ends", || names(&space) == ["kept", "taken over"]);
+    assert!(matches!(me.open_named::<u32>("lost"), Err(OpenHandleError::NoSuchName)));
+    assert!(me.create_or_open("lost", &2u32).unwrap().is_created());
+    assert_eq!((over.get().unwrap().to_native(), kept.get().unwrap().to_native()), (1, 0));
+    drop((over, kept));
+    assert!(space.names().is_empty());
+    me.leave().unwrap();
+    assert_clean(&space);
+}

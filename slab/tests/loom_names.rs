@@ -1,0 +1,159 @@
+//! Goal: however the steps of several interleave, a name has one handle, and a handle that entered is found.
+//! Method: loom, two or three threads, buckets of two slots.
+#![cfg(loom)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::SPACE;
+use common::world::{World, token};
+use loom::thread;
+use tenure_segment::sync::Word;
+use tenure_slab::{Entered, NameHash, Names, NamesLayout, Token};
+
+struct Shared {
+    words: Vec<Word>,
+    layout: NamesLayout,
+    world: World,
+}
+
+/// Two buckets; the lowest bit of a name is its home.
+fn hash(name: u64) -> NameHash {
+    NameHash::from_bits(name & 1 | name << 58)
+}
+
+impl Shared {
+    fn new(handles: u32) -> Arc<Self> {
+        let layout = NamesLayout::for_handles(4);
+        let words = (0..layout.words()).map(|_| Word::new(0)).collect();
+        let shared = Self { words, layout, world: World::new(handles, hash) };
+        shared.names().extend(0);
+        Arc::new(shared)
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names::new(&self.words, self.layout, SPACE).unwrap()
+    }
+
+    /// Enters a handle, or finds the one that is there.
+    fn get(&self, handle: u32, name: u64) -> (Token, bool) {
+        match self.world.enter(&self.names(), handle, name).unwrap() {
+            Entered::New => (token(handle), true),
+            Entered::Found(found) => (found, false),
+        }
+    }
+
+    fn find(&self, name: u64) -> Option<Token> {
+        let found = self.world.find(&self.names(), name);
+        found.inspect(|found| self.world.close(*found))
+    }
+}
+
+fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = runs.clone();
+    model.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        test();
+    });
+    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+#[test]
+fn loom_one_of_two_creates_a_name() {
+    explore(5, || {
+        let shared = Shared::new(2);
+        let theirs = shared.clone();
+        let other = thread::spawn(move || theirs.get(1, 2));
+        let (mine, is_new) = shared.get(0, 2);
+        let (their, is_their_new) = other.join().unwrap();
+        assert_eq!(mine, their);
+        assert!(is_new != is_their_new);
+        assert_eq!(shared.find(2), Some(mine));
+    });
+}
+
+/// Two names through one intake, where a third is looked for that nobody has.
+#[test]
+fn loom_two_names_with_one_home() {
+    explore(5, || {
+        let shared = Shared::new(2);
+        let theirs = shared.clone();
+        let other = thread::spawn(move || {
+            let (mine, is_new) = theirs.get(1, 4);
+            assert!(is_new && theirs.find(4) == Some(mine) && theirs.find(6).is_none());
+        });
+        let (mine, is_new) = shared.get(0, 2);
+        assert!(is_new && shared.find(2) == Some(mine));
+        other.join().unwrap();
+        assert_eq!([shared.find(2), shared.find(4)], [Some(token(0)), Some(token(1))]);
+    });
+}
+
+/// Two names of two homes go for the last free slot of all.
+#[test]
+fn loom_two_homes_and_one_slot() {
+    explore(4, || {
+        let shared = Shared::new(5);
+        for (handle, name) in [(0, 2), (1, 3), (2, 4)] {
+            assert!(shared.get(handle, name).1);
+        }
+        let theirs = shared.clone();
+        let enter = |shared: &Shared, handle, name| shared.world.enter(&shared.names(), handle, name);
+        let other = thread::spawn(move || enter(&theirs, 4, 7));
+        let mine = enter(&shared, 3, 8);
+        let their = other.join().unwrap();
+        // There is room for one; a second one may have come in while the slot still looked free: then it waits in its intake.
+        assert!(mine.is_ok() || their.is_ok());
+        assert_eq!(shared.find(8), mine.ok().map(|_| token(3)));
+        assert_eq!(shared.find(7), their.ok().map(|_| token(4)));
+        assert_eq!([2, 3, 4].map(|name| shared.find(name)), [0, 1, 2].map(|handle| Some(token(handle))));
+        // When somebody goes, whoever waited gets in, and one more comes after it.
+        shared.world.close(token(0));
+        if mine.is_ok() {
+            assert_eq!(shared.find(8), Some(token(3)));
+        }
+    });
+}
+
+/// The last holder goes while somebody creates or opens.
+#[test]
+fn loom_close_against_create_or_open() {
+    explore(5, || {
+        let shared = Shared::new(3);
+        assert!(shared.get(0, 2).1);
+        let theirs = shared.clone();
+        let closer = thread::spawn(move || {
+            theirs.world.close(token(0));
+            theirs.find(2)
+        });
+        let (mine, is_new) = shared.get(1, 2);
+        assert_eq!(mine, token(is_new.into()));
+        assert!(shared.find(2) == Some(mine) && shared.world.is_held(mine));
+        let seen = closer.join().unwrap();
+        assert!(seen.is_none_or(|seen| seen == mine));
+    });
+}
+
+/// Two create or open while the last holder goes; who finds the slot free must not lose the other's.
+#[test]
+fn loom_two_create_or_open_after_a_close() {
+    explore(4, || {
+        let shared = Shared::new(4);
+        assert!(shared.get(0, 2).1);
+        let (theirs, third) = (shared.clone(), shared.clone());
+        let closer = thread::spawn(move || theirs.world.close(token(0)));
+        let other = thread::spawn(move || third.get(1, 2));
+        let (mine, _) = shared.get(2, 2);
+        closer.join().unwrap();
+        let (their, _) = other.join().unwrap();
+        // Unless one of them had the old one.
+        assert!(mine == their || mine == token(0) || their == token(0));
+        let held = [token(0), token(1), token(2)].into_iter().filter(|t| shared.world.is_held(*t));
+        let found = shared.find(2).unwrap();
+        assert!(held.into_iter().all(|one| one == found));
+    });
+}
