@@ -2,7 +2,10 @@
 
 use std::alloc::Layout;
 
-use tenure::{Backend, BlockOwner, Held, LeaseId, Local, Member, OpenHandleError, Scratch, Space, Token};
+use tenure::{
+    Backend, BlockOwner, CreateError, Handle, Held, LeaseId, Local, Member, Named, OpenHandleError, Raw,
+    Scratch, Space, Token,
+};
 
 use crate::board::Board;
 use crate::case::{KIND, Size, Stage};
@@ -51,6 +54,8 @@ pub(crate) struct Survivor {
     pub(crate) held: Vec<Held>,
     /// Their tokens, and others that scripts want to know.
     pub(crate) tokens: Vec<Token>,
+    /// Handles with names that must stay as they are.
+    pub(crate) named: Vec<Handle<Raw>>,
     /// Blocks that must stay as they are.
     pub(crate) blocks: Vec<Scratch>,
     /// Blocks that somebody else may have freed or not.
@@ -77,6 +82,7 @@ impl Survivor {
             board,
             held: Vec::new(),
             tokens: Vec::new(),
+            named: Vec::new(),
             blocks: Vec::new(),
             given: Vec::new(),
             spare: None,
@@ -113,6 +119,13 @@ impl Survivor {
         let token = self.local.token(&held);
         self.tokens.push(token);
         token
+    }
+
+    /// Holds what has the name from now on, which nobody else is to have then.
+    pub(crate) fn take_name(&mut self, name: &str) {
+        let named = self.me.create_or_open_raw(name, KIND, &payload(40)).unwrap();
+        self.named.push(named.into_inner());
+        self.verify("a name just taken");
     }
 
     /// Opens the handle that somebody passed; if it is over, that is as well.
@@ -154,6 +167,12 @@ impl Survivor {
         for held in &self.held {
             let bytes = self.local.get(held).unwrap_or_else(|error| panic!("{when}: lost: {error}"));
             assert!(is_intact(bytes), "{when}: a handle's payload changed");
+        }
+        for handle in &self.named {
+            assert!(is_intact(handle.get().unwrap()), "{when}: the payload of a name changed");
+            let name = handle.name().unwrap().unwrap();
+            let found = self.me.look_up(name).unwrap_or_else(|error| panic!("{when}: {name} lost: {error}"));
+            assert_eq!(found, (KIND, handle.token()), "{when}: somebody else has the name");
         }
         for block in &self.blocks {
             assert!(is_block_intact(&self.local, *block), "{when}: a block changed");
@@ -221,7 +240,8 @@ impl Survivor {
         let me = self.me.lease();
         let attached = self.held.iter().filter(|held| self.local.get(held).unwrap().len() > 32).count();
         let found = (stats.members_live, stats.handles_live, stats.blocks_leased, stats.blocks_attached);
-        let expected = (1, self.held.len() as u64, self.blocks.len() as u64, attached as u64);
+        let (held, attached) = (self.held.len() + self.named.len(), attached + self.named.len());
+        let expected = (1, held as u64, self.blocks.len() as u64, attached as u64);
         assert_eq!(found, expected, "members, handles, blocks and attached blocks: lost or leaked");
         assert_eq!(stats.blocks_pinned, 0, "a pinned block is left");
         assert_eq!(stats.handles_by_lease[usize::from(me.index)], expected.1, "handles held by the survivor");
@@ -233,6 +253,8 @@ impl Survivor {
 
     /// Gives up everything; then all there is can be had, and after leaving nothing is in use.
     pub(crate) fn end(mut self) {
+        self.named.clear();
+        assert_eq!(self.space.names(), [], "names without a holder");
         self.held.drain(..).for_each(|held| self.local.close(held).unwrap());
         self.blocks.drain(..).for_each(|block| self.local.free(block).unwrap());
         let (space, me, size) = (self.space, self.me, self.size);
@@ -240,7 +262,7 @@ impl Survivor {
         let retired = space.stats().handles_retired;
         me.trim().unwrap();
         let mut local = me.local();
-        let (handles, units) = use_up(&mut local, size);
+        let (handles, units) = use_up(me, &mut local, size);
         assert_eq!(handles + retired, u64::from(size.handles), "handles that could be created");
         assert_eq!(units, u64::from(size.units), "units that could be allocated");
         drop(local);
@@ -272,6 +294,7 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, may_fai
             "{token} is not stale"
         );
     }
+    names(me, may_fail);
     let mut other = me.local();
     for len in [16, 100, unit / 2, unit + 1] {
         let Some(block) = taken(local.alloc(layout(len)), may_fail) else { continue };
@@ -300,17 +323,40 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, may_fai
     }
 }
 
+/// Names that nobody else uses: created, taken, found, opened, given up.
+fn names(me: &Member, may_fail: bool) {
+    for name in ["survivor", "guest"] {
+        let Some(named) = taken(me.create_or_open_raw(name, KIND, &payload(40)), may_fail) else { continue };
+        let Named::Created(handle) = named else { panic!("{name} is not used by others") };
+        let again = me.create_raw_named(name, KIND, &[]);
+        assert!(
+            matches!(again, Err(CreateError::NameTaken { token }) if token == handle.token()),
+            "{again:?}"
+        );
+        let opened = me.open_raw_named(name, KIND).unwrap();
+        drop(handle);
+        assert!(is_intact(opened.get().unwrap()), "the payload of a name changed");
+        drop(opened);
+        assert!(matches!(me.look_up(name), Err(OpenHandleError::NoSuchName)), "{name} has no holder");
+    }
+}
+
 /// Takes all handles and all units, and gives them back; how many there were.
-fn use_up(local: &mut Local<'_>, size: Size) -> (u64, u64) {
+fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
     let mut held = Vec::with_capacity(size.handles as usize);
     while let Ok(one) = local.create(KIND, b"x") {
         held.push(one);
+    }
+    // What the member has claimed ahead for calls without a local.
+    let mut others = Vec::with_capacity(size.handles as usize);
+    while let Ok(one) = me.create_raw(KIND, b"x") {
+        others.push(one);
     }
     let mut blocks = Vec::with_capacity(size.units as usize);
     while let Ok(block) = local.alloc(layout(size.unit_bytes)) {
         blocks.push(block);
     }
-    let found = (held.len() as u64, blocks.len() as u64);
+    let found = ((held.len() + others.len()) as u64, blocks.len() as u64);
     held.into_iter().for_each(|held| local.close(held).unwrap());
     blocks.into_iter().for_each(|block| local.free(block).unwrap());
     found

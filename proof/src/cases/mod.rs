@@ -3,6 +3,7 @@
 mod blocks;
 mod handles;
 mod members;
+mod names;
 
 pub(crate) use members::{recover_after, recover_rich_after};
 
@@ -10,5 +11,5 @@ use crate::case::Case;
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    [handles::all(), blocks::all(), members::all()].concat()
+    [handles::all(), blocks::all(), members::all(), names::all()].concat()
 }

@@ -1,0 +1,128 @@
+//! Create with a name, open by name, create or open, and the end of a name.
+
+use tenure::{CreateError, Handle, Member, Named, OpenHandleError, Raw};
+
+use crate::case::{Case, KIND, Stage};
+use crate::survivor::{Survivor, is_intact, payload};
+
+/// The name that everybody wants.
+const QUEUE: &str = "queue";
+/// A name that enters the table through the same intake: the home of both is the same of 64 buckets.
+const NEIGHBOUR: &str = "other-17";
+
+pub(super) fn all() -> Vec<Case> {
+    vec![
+        Case::new("create named, first of all", create_first),
+        Case::new("create named", create).before(warm),
+        Case::new("create named, taken", create).before(take),
+        Case::new("create named, taken meanwhile", create).before(warm).meanwhile(take),
+        Case::new("create named, a neighbour meanwhile", create).before(warm).meanwhile(take_neighbour),
+        Case::new("create or open, new", create_or_open).before(warm),
+        Case::new("create or open, existing", create_or_open).before(take),
+        Case::new("create or open, created meanwhile", create_or_open).before(warm).meanwhile(take),
+        Case::new("create or open, given up meanwhile", create_or_open).before(take).meanwhile(give_up),
+        Case::new("create or open, replaced meanwhile", create_or_open).before(take).meanwhile(replace),
+        Case::new("open by name", open).before(take),
+        Case::new("open by name, given up meanwhile", open).before(take).meanwhile(give_up),
+        Case::new("open by name, created meanwhile", open).before(warm).meanwhile(take),
+        Case::new("close, last, of a name", close).before(warm),
+        Case::new("close, last, of a name wanted meanwhile", close).before(warm).meanwhile(take),
+    ]
+}
+
+/// Has the memory for the table committed.
+fn warm(survivor: &mut Survivor) {
+    take(survivor);
+    give_up(survivor);
+}
+
+fn take(survivor: &mut Survivor) {
+    survivor.take_name(QUEUE);
+}
+
+fn take_neighbour(survivor: &mut Survivor) {
+    survivor.take_name(NEIGHBOUR);
+    survivor.take_name(QUEUE);
+}
+
+fn give_up(survivor: &mut Survivor) {
+    survivor.named.pop().unwrap();
+}
+
+fn replace(survivor: &mut Survivor) {
+    give_up(survivor);
+    take(survivor);
+}
+
+fn check(stage: &Stage<'_>, handle: &Handle<Raw>) {
+    let bytes = handle.get().unwrap();
+    assert!(bytes.len() == 40 && is_intact(bytes), "what has the name changed");
+    let names = stage.space.names();
+    let found: Vec<_> = names.iter().filter(|info| info.name == QUEUE).collect();
+    assert!(
+        found.len() == 1 && found[0].token == handle.token(),
+        "{handle:?} has the name, and there are {names:?}"
+    );
+}
+
+/// Nothing is committed of the table, and nothing is in the caches.
+fn create_first(stage: &Stage<'_>) {
+    create_by(stage, &stage.join());
+}
+
+/// With a handle and a block in the caches: how they come there is the business of other cases.
+fn join(stage: &Stage<'_>) -> Member {
+    let me = stage.join();
+    drop(me.create_raw(KIND, &payload(45)).unwrap());
+    me
+}
+
+fn create(stage: &Stage<'_>) {
+    let me = join(stage);
+    create_by(stage, &me);
+    me.leave().unwrap();
+}
+
+fn create_by(stage: &Stage<'_>, me: &Member) {
+    stage.begin();
+    let created = me.create_raw_named(QUEUE, KIND, &payload(40));
+    stage.end();
+    match created {
+        Ok(handle) => check(stage, &handle),
+        Err(CreateError::NameTaken { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn create_or_open(stage: &Stage<'_>) {
+    let me = join(stage);
+    stage.begin();
+    let named = me.create_or_open_raw(QUEUE, KIND, &payload(40));
+    stage.end();
+    let named = named.map(Named::into_inner).unwrap();
+    check(stage, &named);
+    drop(named);
+    me.leave().unwrap();
+}
+
+fn open(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    let opened = me.open_raw_named(QUEUE, KIND);
+    stage.end();
+    match opened {
+        Ok(handle) => check(stage, &handle),
+        Err(OpenHandleError::NoSuchName) => {}
+        Err(error) => panic!("{error}"),
+    }
+    me.leave().unwrap();
+}
+
+fn close(stage: &Stage<'_>) {
+    let me = stage.join();
+    let handle = me.create_raw_named(QUEUE, KIND, &payload(40)).unwrap();
+    stage.begin();
+    drop(handle);
+    stage.end();
+    me.leave().unwrap();
+}
