@@ -75,10 +75,25 @@ const PAGE: u64 = 4096;
 /// Handles committed at creation, and at each later step.
 const COMMIT_GROUPS: u32 = 16;
 
+/// The layout of the payloads of descriptors and file shares, whether or not this build has them. LAYOUT.md carries the same
+/// text and a test holds the two equal.
+#[doc(hidden)]
+pub const FILES_LAYOUT: &str = "\
+descriptors and file shares: the payload of a handle of that kind, in words of 8 bytes, always in a block
+descriptor  device, inode, tag, zero; then 2 words a lease: claim, place
+claim       { epoch:32 | number + 1:32 }, lower half zero for none; counts while the lease has the epoch, lower 32 bits of it
+place       { pid namespace:32 | pid:32 }; the namespace as the inode of /proc/self/ns/pid, zero for unknown
+file share  device, inode, zero, zero; then 2 words a lease: modes, epoch; the modes count while the lease has the epoch
+modes       { ticket:42 | by:8 | state:2 | asked:6 | entered:6 }  0 SETTLED, 1 PENDING, 2 REFUSED, 3 KICKED
+            when REFUSED, asked is what lease by had entered
+entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete
+            the name of a file share: 0xff, \"file\", device, inode, 8 bytes each, little endian
+";
+
 /// The hash of everything that this crate and those below say about the bytes of a body.
 pub(crate) const LAYOUT_HASH: u64 = {
     let handles = fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
-    fnv1a(handles, scratch::LAYOUT.as_bytes())
+    fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), FILES_LAYOUT.as_bytes())
 };
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

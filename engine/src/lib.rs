@@ -61,7 +61,11 @@ pub use error::{
     OpenHandleError, RemoveError, ScratchError, UseError,
 };
 #[cfg(feature = "files")]
-pub use files::{Descriptor, DescriptorError, Refused, Way};
+pub use files::{
+    Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing, Way,
+};
+#[doc(hidden)]
+pub use geometry::FILES_LAYOUT;
 pub use geometry::Geometry;
 pub use handle::{Handle, Raw};
 pub use kind::Kind;

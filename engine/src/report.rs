@@ -147,6 +147,8 @@ pub(crate) fn look(
     }
     #[cfg(feature = "waiting")]
     look_at_states(slab, scratch, &mut report);
+    #[cfg(feature = "files")]
+    crate::files::check(slab, scratch, leases, stable, &mut report);
     for lease in leases.iter().filter(|lease| lease.live && lease.held == Some(false)) {
         report.pending.push(format!("lease {} of a dead process is not recovered yet", lease.index));
     }

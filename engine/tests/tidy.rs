@@ -63,6 +63,7 @@ fn layout_texts_are_documented_verbatim() {
         tenure_slab::LAYOUT,
         tenure_slab::NAMES_LAYOUT,
         tenure_scratch_alloc::LAYOUT,
+        tenure::FILES_LAYOUT,
     ] {
         assert!(text.contains(layout), "LAYOUT.md lacks:\n{layout}");
     }

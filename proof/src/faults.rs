@@ -29,6 +29,11 @@ const LIKELY: &[(&str, &str)] = &[
     ("scratch.small.head_before_tails", "alloc, new span of several units"),
     ("scratch.recover.no_held", "alloc, new span of several units"),
     ("scratch.recover.plain_store", "recover, rich"),
+    ("slab.shares.enter_by_store", "file share, enter, excluded meanwhile"),
+    ("slab.shares.pending_ignored", "file share, enter, excluded meanwhile"),
+    ("slab.shares.dead_count", "file share, leave"),
+    ("engine.files.kept_in_its_slot", "descriptor, open, closed meanwhile"),
+    ("engine.files.no_second_look", "descriptor, open, closed meanwhile"),
 ];
 
 /// What became of one fault.

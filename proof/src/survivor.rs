@@ -3,8 +3,8 @@
 use std::alloc::Layout;
 
 use tenure::{
-    Backend, BlockOwner, CreateError, Handle, Held, LeaseId, Local, Member, Named, OpenHandleError, Raw,
-    Scratch, Space, Token,
+    Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, Local, Member, Named,
+    OpenHandleError, Raw, Scratch, Space, Token,
 };
 
 use crate::board::Board;
@@ -62,6 +62,9 @@ pub(crate) struct Survivor {
     pub(crate) given: Vec<Scratch>,
     /// A handle of another local, which a case gives up.
     pub(crate) spare: Option<(Local<'static>, Held)>,
+    /// Descriptors and entries in tables of files, until everything is counted.
+    pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) shares: Vec<FileShare>,
     /// Another member, that joins while somebody is stopped.
     guest: Option<(Member, Held, Vec<Scratch>)>,
     pub(crate) bytes: *const u8,
@@ -86,6 +89,8 @@ impl Survivor {
             blocks: Vec::new(),
             given: Vec::new(),
             spare: None,
+            descriptors: Vec::new(),
+            shares: Vec::new(),
             guest: None,
             bytes: crate::sys::look_at(fd, byte_count),
             byte_count,
@@ -224,6 +229,8 @@ impl Survivor {
 
     /// Alone and quiet: there is exactly what the survivor holds.
     pub(crate) fn settle(&mut self) {
+        self.descriptors.clear();
+        self.shares.clear();
         for block in self.space.blocks() {
             if matches!(block.owner, BlockOwner::Pinned { .. }) {
                 self.me.free_pinned(block.offset).unwrap();

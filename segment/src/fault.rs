@@ -19,6 +19,9 @@ pub const ALL: &[&str] = &[
     "names.enter.no_second_look",
     "names.settle.done_before_slot",
     "names.slot.free_though_held",
+    "slab.shares.enter_by_store",
+    "slab.shares.pending_ignored",
+    "slab.shares.dead_count",
     "scratch.claim.no_exchange",
     "scratch.small.head_before_tails",
     "scratch.recover.no_held",
@@ -28,6 +31,8 @@ pub const ALL: &[&str] = &[
     "wait.unlock.freed_before_woken",
     "wait.settle.nobody_woken",
     "wait.settle.not_abandoned",
+    "engine.files.kept_in_its_slot",
+    "engine.files.no_second_look",
 ];
 
 /// Whether a deliberate fault is switched on: `if fault!("crate.operation.what") { … }`.

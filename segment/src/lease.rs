@@ -129,6 +129,15 @@ impl Lease {
         Some(held && self.epoch_of(id.index) == Some(id.epoch))
     }
 
+    /// The process of a member, in its own namespace; `None` when that has ended. Information only.
+    #[must_use]
+    pub fn pid_of(&self, id: LeaseId) -> Option<u32> {
+        let is_it = || self.epoch_of(id.index) == Some(id.epoch);
+        // Relaxed: information only; it is that member's if it is the same one afterwards.
+        let pid = is_it().then(|| self.parts.control.pid(id.index).load(Ordering::Relaxed) as u32)?;
+        is_it().then_some(pid)
+    }
+
     /// The identity of the segment's creation; never 0.
     #[inline]
     #[must_use]

@@ -29,7 +29,7 @@ const MODE_BITS: u32 = 3;
 const MODE_MASK: u64 = (1 << MODE_BITS) - 1;
 
 /// What somebody does with a file, and what it denies others meanwhile. Bits: 1 read, 2 write, 4 delete.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Modes {
     /// What it does.
     pub access: u8,

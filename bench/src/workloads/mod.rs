@@ -4,7 +4,6 @@ mod handles;
 mod lanes;
 mod replay;
 mod scratch;
-mod waiting;
 
 pub use replay::Recorded;
 pub(crate) use replay::replay;
@@ -16,7 +15,6 @@ use crate::case::Workload;
 pub fn all() -> Vec<Workload> {
     let mut all = handles::all();
     all.extend(scratch::all());
-    all.extend(waiting::all());
     all.extend(replay::all());
     all
 }

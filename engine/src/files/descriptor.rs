@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_segment::passing::{Holder, Identity, Refusal};
-use tenure_segment::sync;
+use tenure_segment::{fault, sync};
 use tenure_slab::Token;
 
 use super::error::{DescriptorError, Refused};
@@ -200,7 +200,9 @@ impl Drop for Open {
         // Unless another thread opened it anew since our last reference went: then the words are about that.
         if all.get(&token).is_some_and(|known| known.strong_count() == 0) {
             all.remove(&token);
-            if let Ok(slots) = slots(&self.object) {
+            if let Ok(slots) = slots(&self.object)
+                && !fault!("engine.files.kept_in_its_slot")
+            {
                 slots.clear(shared.lease.id());
             }
             if let Some(offers) = shared.files.offers(&shared.lease) {
@@ -236,7 +238,7 @@ fn obtain(member: &Member, slots: Slots<'_>, token: Token, way: Way) -> Result<O
             Way::Any | Way::Direct => lease.duplicate(&holder),
         };
         let direct = match direct {
-            Ok(fd) if !slots.still(&claim) => {
+            Ok(fd) if !slots.still(&claim) && !fault!("engine.files.no_second_look") => {
                 // It has closed it, and what we got may be anything.
                 drop(fd);
                 continue;

@@ -5,7 +5,9 @@ use std::fmt;
 use tenure_segment::LeaseId;
 use tenure_segment::passing::Refusal;
 
+use super::modes::{Access, Sharing};
 use crate::error::{CreateError, NotMember, OpenHandleError};
+use crate::names::NamedError;
 
 /// Why there is no descriptor. Nothing is held, and nothing was opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,5 +63,58 @@ impl fmt::Display for Refused {
         let Self { lease, pid, direct, socket } = self;
         write!(f, "process {pid} ({lease:?}): {direct}")?;
         socket.iter().try_for_each(|socket| write!(f, ", and {socket}"))
+    }
+}
+
+/// Why nothing was entered into the table of a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShareError {
+    /// Somebody is in the way.
+    #[error("the file is in use by {0}")]
+    Conflict(Conflict),
+    /// No table for the file.
+    #[error(transparent)]
+    Named(#[from] NamedError),
+    /// The table was scribbled on.
+    #[error(transparent)]
+    Open(#[from] OpenHandleError),
+    /// Not a member (any more).
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The kernel does not say which file it is.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was asked.
+        what: &'static str,
+        /// The answer.
+        source: std::io::Error,
+    },
+}
+
+impl From<CreateError> for ShareError {
+    fn from(error: CreateError) -> Self {
+        Self::Named(error.into())
+    }
+}
+
+/// A member with entries in the table of a file, and all that it does and shares by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conflict {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// Its process, in its own namespace; zero when it has left by now.
+    pub pid: u32,
+    /// What it does.
+    pub access: Access,
+    /// What it lets others do.
+    pub sharing: Sharing,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lease, pid, access, sharing } = self;
+        write!(f, "process {pid} ({lease:?}) for {access}, which shares {sharing}")
     }
 }

@@ -1,17 +1,23 @@
-//! Files: descriptors that travel by token.
+//! Files: descriptors that travel by token, and the tables of who has a file open for what.
 
+mod check;
 mod descriptor;
 mod error;
+mod modes;
+mod share;
 mod slots;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tenure_segment::Lease;
 use tenure_segment::passing::Offers;
 
+pub(crate) use check::check;
 pub use descriptor::{Descriptor, Way};
-pub use error::{DescriptorError, Refused};
+pub use error::{Conflict, DescriptorError, Refused, ShareError};
+pub use modes::{Access, Sharing};
+pub use share::FileShare;
 
 use descriptor::Open;
 
@@ -23,7 +29,9 @@ pub(crate) struct Files {
     /// The thread that hands descriptors over, from the first descriptor on; `None` where it could not be had.
     offers: OnceLock<Option<Offers>>,
     /// The descriptors that this member has open, by token.
-    open: Mutex<HashMap<u64, Weak<Open>>>,
+    open: Mutex<BTreeMap<u64, Weak<Open>>>,
+    /// What this member has entered into the tables of files.
+    tables: share::Tables,
 }
 
 impl Files {

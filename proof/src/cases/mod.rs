@@ -1,6 +1,7 @@
 //! The operations, each with what comes before it and what must be true after it.
 
 mod blocks;
+mod files;
 mod handles;
 mod members;
 mod names;
@@ -11,5 +12,5 @@ use crate::case::Case;
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    [handles::all(), blocks::all(), members::all(), names::all()].concat()
+    [handles::all(), blocks::all(), members::all(), names::all(), files::all()].concat()
 }

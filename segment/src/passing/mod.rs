@@ -201,4 +201,4 @@ fn foreign_user(socket: &OwnedFd) -> rustix::io::Result<Option<u32>> {
 }
 
 /// What is offered, by key.
-type Table = Arc<crate::sync::Mutex<std::collections::HashMap<u64, Arc<OwnedFd>>>>;
+type Table = Arc<crate::sync::Mutex<std::collections::BTreeMap<u64, Arc<OwnedFd>>>>;

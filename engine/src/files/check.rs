@@ -1,0 +1,107 @@
+//! The definition of correct, for descriptors and the tables of files.
+
+use tenure_scratch_alloc::Scratch;
+use tenure_segment::LeaseInfo;
+use tenure_segment::sync::Word;
+use tenure_slab::{HandleInfo, Shares, Slab, State};
+
+use super::share::table_words;
+use super::slots::{Slots, payload_words};
+use crate::kind::Kind;
+use crate::object::STATE_WORDS;
+use crate::report::Report;
+
+/// Adds to a report what is wrong with what lies in the payloads `[I18]` `[I19]`.
+pub(crate) fn check(
+    slab: &Slab<'_>,
+    scratch: &Scratch<'_>,
+    leases: &[LeaseInfo],
+    stable: bool,
+    report: &mut Report,
+) {
+    let members = slab.layout().geometry().members;
+    let epoch_of = |lease: u8| {
+        let lease = leases.get(usize::from(lease))?;
+        lease.live.then_some(lease.epoch)
+    };
+    for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
+        let (words, sort) = match Kind::from_word(handle.kind) {
+            Kind::DESCRIPTOR => (payload_words(members), "descriptor"),
+            Kind::FILE_SHARE => (table_words(members), "file share"),
+            _ => continue,
+        };
+        let mut found = Vec::new();
+        match payload(scratch, &handle) {
+            Some(payload) if payload.len() >= words => {
+                if sort == "descriptor" {
+                    check_slots(payload, members, &handle, &epoch_of, &mut found);
+                } else {
+                    check_shares(&payload[STATE_WORDS..], members, &handle, &epoch_of, &mut found);
+                }
+            }
+            _ => found.push(format!("the payload is too short for {members} members")),
+        }
+        // What ended while we looked may have been anything by then.
+        if slab.inspect(handle.index) != Some(handle) && !stable {
+            continue;
+        }
+        let list = if stable { &mut report.violations } else { &mut report.pending };
+        list.extend(found.into_iter().map(|what| format!("{sort} {}: {what}", handle.index)));
+    }
+}
+
+/// The words of a handle's block, for looking.
+fn payload<'a>(scratch: &Scratch<'a>, handle: &HandleInfo) -> Option<&'a [Word]> {
+    let offset = handle.block?;
+    let at = scratch
+        .find(offset)
+        .ok()
+        .filter(|found| handle.len <= found.bytes)
+        .map(|_| scratch.address(offset))?;
+    let at = at.cast::<Word>();
+    // SAFETY: a block of the space, at least that long, mapped as long as one looks at it; atomics [A1], of which the callers
+    // only ask for relaxed loads; aligned as all blocks are.
+    at.is_aligned().then(|| unsafe { std::slice::from_raw_parts(at, handle.len as usize / 8) })
+}
+
+type Epochs<'a> = &'a dyn Fn(u8) -> Option<u64>;
+
+fn check_slots(
+    payload: &[Word],
+    members: u16,
+    handle: &HandleInfo,
+    epoch_of: Epochs<'_>,
+    found: &mut Vec<String>,
+) {
+    let Some(slots) = Slots::over(payload, members) else { return };
+    for lease in (0..members).map(|lease| lease as u8) {
+        let number = epoch_of(lease).and_then(|epoch| slots.number(lease, epoch));
+        if number.is_some() && !handle.holders.contains(lease) {
+            found.push(format!("lease {lease} has it open and does not hold it"));
+        }
+    }
+}
+
+fn check_shares(
+    words: &[Word],
+    members: u16,
+    handle: &HandleInfo,
+    epoch_of: Epochs<'_>,
+    found: &mut Vec<String>,
+) {
+    let Some(shares) = Shares::over(words, members) else { return };
+    let all: Vec<_> = shares.iter(epoch_of).collect();
+    for (at, share) in all.iter().enumerate() {
+        let lease = share.lease.index;
+        if !handle.holders.contains(lease) {
+            found.push(format!("lease {lease} has entries and does not hold it"));
+        }
+        if let Some(pending) = share.pending {
+            found.push(format!("lease {lease} asks for {pending:?}, undecided"));
+        }
+        for other in all[..at].iter().filter(|other| other.entered.conflicts(share.entered)) {
+            let (one, two) = (other.lease.index, lease);
+            found.push(format!("leases {one} and {two} have entered what excludes each other"));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What one does with a file, and what one lets others do: three bits each.
+
+use std::fmt;
+use std::ops::BitOr;
+
+use tenure_slab::Modes;
+
+const NAMES: [&str; 3] = ["read", "write", "delete"];
+const ALL: u8 = 7;
+
+fn list(bits: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let has: Vec<_> = (0..3).filter(|bit| bits >> bit & 1 != 0).map(|bit| NAMES[bit as usize]).collect();
+    f.write_str(if has.is_empty() { "nothing" } else { "" })?;
+    f.write_str(&has.join("+"))
+}
+
+macro_rules! modes {
+    ($(#[$about:meta])* $name:ident) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+        pub struct $name(u8);
+
+        impl $name {
+            /// Nothing of it.
+            pub const NONE: Self = Self(0);
+            /// Reading.
+            pub const READ: Self = Self(1);
+            /// Writing.
+            pub const WRITE: Self = Self(2);
+            /// Deleting and renaming.
+            pub const DELETE: Self = Self(4);
+            /// All of it.
+            pub const ALL: Self = Self(ALL);
+
+            /// Whether everything of `other` is in it.
+            #[must_use]
+            pub const fn contains(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+        }
+
+        impl BitOr for $name {
+            type Output = Self;
+
+            fn bitor(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                list(self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                list(self.0, f)
+            }
+        }
+    };
+}
+
+modes! {
+    /// What somebody does with a file: the access of Windows' `CreateFile`.
+    Access
+}
+modes! {
+    /// What somebody lets others do with a file meanwhile: the share mode of Windows' `CreateFile`.
+    Sharing
+}
+
+/// The two as the table has them. Who does nothing denies nothing, as on Windows.
+pub(super) fn modes(access: Access, sharing: Sharing) -> Modes {
+    let denied = if access == Access::NONE { 0 } else { !sharing.0 & ALL };
+    Modes { access: access.0, denied }
+}
+
+pub(super) fn parts(modes: Modes) -> (Access, Sharing) {
+    (Access(modes.access), Sharing(!modes.denied & ALL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_shown_as_words_and_translated_both_ways() {
+        assert_eq!((Access::READ | Access::DELETE).to_string(), "read+delete");
+        assert_eq!(Sharing::NONE.to_string(), "nothing");
+        for access in 1..=ALL {
+            for sharing in 0..=ALL {
+                let (access, sharing) = (Access(access), Sharing(sharing));
+                assert_eq!(parts(modes(access, sharing)), (access, sharing));
+            }
+        }
+        assert_eq!(modes(Access::NONE, Sharing::NONE), Modes::NONE);
+    }
+}
