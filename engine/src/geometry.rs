@@ -93,7 +93,8 @@ entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete
 /// The hash of everything that this crate and those below say about the bytes of a body.
 pub(crate) const LAYOUT_HASH: u64 = {
     let handles = fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
-    fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), FILES_LAYOUT.as_bytes())
+    let objects = fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), crate::object::LAYOUT.as_bytes());
+    fnv1a(objects, FILES_LAYOUT.as_bytes())
 };
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

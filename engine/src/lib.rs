@@ -73,6 +73,8 @@ pub use local::{Held, Local, Scratch};
 pub use member::Member;
 #[cfg(feature = "names")]
 pub use names::{NameInfo, Named, NamedError};
+#[doc(hidden)]
+pub use object::LAYOUT as OBJECTS_LAYOUT;
 pub use options::Options;
 #[cfg(feature = "processes")]
 pub use processes::{Exit, Process, ProcessError, Thread};

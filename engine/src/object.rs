@@ -29,6 +29,18 @@ const STATE_BYTES: usize = STATE_WORDS * 8;
 /// The state words of an object.
 pub(crate) type State = [Word; STATE_WORDS];
 
+/// The bytes of a system object's payload; part of the layout hash, whatever features are on.
+pub const LAYOUT: &str = "\
+handles of the system's own kinds have bit 62 of the kind set, and bit 63 not
+kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share
+state       first 4 words of the payload; of kinds 1 to 6 the low half of word 0 is a wait word, bit 31 = somebody may be asleep
+mutex       { lease + 1:9 | thread:22 }, 0 free, 1 abandoned; word 1 how often locked again; word 2 bit 0 recursive
+events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
+semaphore   { count:31 }; word 1 maximum
+process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid
+            word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same
+";
+
 /// One count of a system object; dropping it gives the count back.
 #[cfg_attr(
     not(feature = "waiting"),

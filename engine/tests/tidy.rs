@@ -64,6 +64,7 @@ fn layout_texts_are_documented_verbatim() {
         tenure_slab::NAMES_LAYOUT,
         tenure_scratch_alloc::LAYOUT,
         tenure::FILES_LAYOUT,
+        tenure::OBJECTS_LAYOUT,
     ] {
         assert!(text.contains(layout), "LAYOUT.md lacks:\n{layout}");
     }

@@ -67,7 +67,7 @@ pub fn try_ended<W: Word>(word: &W) -> Attempt<End> {
     })
 }
 
-/// Writes down that it has ended, and how, if that is known; the first who knows is believed. Whoever comes later makes sure
+/// Writes down that it has ended `[I21]`, and how, if that is known; the first who knows is believed `[I20]`. Whoever comes later makes sure
 /// that everybody has heard, since those who came before may stand still.
 ///
 /// # Crash

@@ -141,12 +141,10 @@ impl Stat {
         let end_of_name = text.iter().rposition(|byte| *byte == b')')?;
         let text = std::str::from_utf8(text.get(end_of_name + 1..)?).ok()?;
         // The first field after the name is the third.
-        let field = |number: usize| text.split_ascii_whitespace().nth(number - 3);
-        Some(Self {
-            state: *field(3)?.as_bytes().first()?,
-            start_ticks: field(22)?.parse().ok()?,
-            status: field(52)?.parse::<u32>().ok()? as u16,
-        })
+        let mut fields = text.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let start_ticks = fields.nth(22 - 4)?.parse().ok()?;
+        Some(Self { state, start_ticks, status: fields.nth(52 - 23)?.parse::<u32>().ok()? as u16 })
     }
 }
 
