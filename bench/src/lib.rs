@@ -3,6 +3,7 @@
 //! `cargo perf` runs it and writes a report; `cargo perf --quick` is the same with few rounds.
 
 pub mod case;
+pub mod crowd;
 pub mod kill;
 pub mod lives;
 pub mod measure;

@@ -33,7 +33,7 @@ pub struct Lives {
 }
 
 impl Lives {
-    fn new(subject: &str, what: &str, ms: Vec<f64>) -> Self {
+    pub(crate) fn new(subject: &str, what: &str, ms: Vec<f64>) -> Self {
         Self { subject: subject.into(), what: what.into(), ms, per_second: None }
     }
 

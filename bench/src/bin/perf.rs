@@ -11,7 +11,7 @@ use tenure_bench::measure::{Effort, Measured, measure};
 use tenure_bench::report::{
     self, Machine, Report, folder, index, nanoseconds, ratio, results, root, update_between,
 };
-use tenure_bench::{kill, lives, memory, programs, workloads};
+use tenure_bench::{crowd, kill, lives, memory, programs, workloads};
 
 /// Measures tenure beside the daemon, the mutex and the rivals, in turn.
 #[derive(Parser)]
@@ -79,7 +79,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         measured.iter().rev().take(1).for_each(show);
     }
     eprintln!("joining, leaving, dying ...");
-    let lives = lives::measure(if arguments.quick { 20 } else { 200 })?;
+    let mut lives = lives::measure(if arguments.quick { 20 } else { 200 })?;
+    lives.extend(crowd::measure(if arguments.quick { 2 } else { 20 })?);
     eprintln!("memory ...");
     let memory = memory::measure()?;
     eprintln!("what a SIGKILL does ...");

@@ -4,6 +4,7 @@ mod handles;
 mod lanes;
 mod replay;
 mod scratch;
+mod waiting;
 
 pub use replay::Recorded;
 pub(crate) use replay::replay;
@@ -15,6 +16,7 @@ use crate::case::Workload;
 pub fn all() -> Vec<Workload> {
     let mut all = handles::all();
     all.extend(scratch::all());
+    all.extend(waiting::all());
     all.extend(replay::all());
     all
 }

@@ -8,6 +8,7 @@
 //! | [`heaps`] | allocators that are private to a process: the bound |
 //! | [`bounds`] | the shared words of tenure's handles and blocks alone: what cannot be had for less |
 //! | `through_c` | tenure through its C interface (feature `c`) |
+//! | [`waits`] | mutexes and bells: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
 //! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
 //! | `pools`, `slabs` | published crates (feature `published`) |
 //!
@@ -29,6 +30,7 @@ pub mod tenured;
 #[cfg(feature = "c")]
 pub mod through_c;
 pub mod unrecoverable;
+pub mod waits;
 pub mod work;
 
 pub use subject::{Failed, Handles, Heap, Outcome, Subject};
