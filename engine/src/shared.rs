@@ -212,6 +212,10 @@ impl Shared {
             // A dropped local's claimed handles serve nobody.
             self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
         }
+        // Nor do those that calls without a local have claimed ahead; unless this is one of them, which looked there first.
+        if let Ok(mut caches) = self.common.try_lock() {
+            self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
+        }
         recovered || released > 0
     }
 

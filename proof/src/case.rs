@@ -56,6 +56,15 @@ impl Stage<'_> {
         let report = self.space.check_quiet();
         assert!(report.is_clean() && report.pending.is_empty(), "after the operation: {report:#?}");
     }
+
+    /// As `end`, where somebody else may be at work: one who was woken.
+    #[inline(always)]
+    pub(crate) fn end_among_others(&self) {
+        self.board.set_phase(Phase::Ended);
+        stop();
+        let report = self.space.check();
+        assert!(report.is_clean(), "after the operation: {report:#?}");
+    }
 }
 
 /// Sizes of a space, small so that scans are short.
@@ -110,6 +119,8 @@ pub(crate) struct Case {
     pub(crate) before: Part,
     pub(crate) assist: Part,
     pub(crate) meanwhile: Part,
+    /// After the dead was recovered, or the stopped one is done.
+    pub(crate) after: Part,
     pub(crate) halves: Vec<Half>,
     /// Others may find everything used up while the traced process lives.
     pub(crate) uses_up: bool,
@@ -124,6 +135,7 @@ impl Case {
             before: |_| {},
             assist: |_| {},
             meanwhile: |_| {},
+            after: |_| {},
             halves: Vec::new(),
             uses_up: false,
         }
@@ -146,6 +158,11 @@ impl Case {
     /// What the survivor does, besides everything, while the traced process is stopped or after it died.
     pub(crate) fn meanwhile(self, meanwhile: Part) -> Self {
         Self { meanwhile, ..self }
+    }
+
+    /// What the survivor does when nobody is at work any more: the dead was recovered, or the stopped one is done.
+    pub(crate) fn after(self, after: Part) -> Self {
+        Self { after, ..self }
     }
 
     pub(crate) fn half(mut self, case: &'static str, steps: u32) -> Self {

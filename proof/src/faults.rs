@@ -34,6 +34,11 @@ const LIKELY: &[(&str, &str)] = &[
     ("slab.shares.dead_count", "file share, leave"),
     ("engine.files.kept_in_its_slot", "descriptor, open, closed meanwhile"),
     ("engine.files.no_second_look", "descriptor, open, closed meanwhile"),
+    ("wait.attempt.waits_for_the_waker", "set, with a waiter, waited for meanwhile"),
+    ("wait.change.bit_before_wake", "set, with a waiter"),
+    ("wait.unlock.freed_before_woken", "unlock, with a waiter"),
+    ("wait.settle.nobody_woken", "set, with a waiter"),
+    ("wait.settle.not_abandoned", "lock"),
 ];
 
 /// What became of one fault.

@@ -209,9 +209,12 @@ pub(crate) fn play(
 
 /// The survivor goes on before anything is recovered, recovers, and a newcomer finds room.
 fn after_a_death(survivor: &mut Survivor, case: &Case) {
+    survivor.actor_died = true;
+    survivor.dead_before = !case.halves.is_empty();
     survivor.everything(case.uses_up);
     (case.meanwhile)(survivor);
     survivor.me.recover().unwrap();
+    (case.after)(survivor);
     survivor.assert_recovered(0);
     survivor.welcome_guest(false);
     survivor.see_off_guest();
@@ -221,6 +224,7 @@ fn after_a_death(survivor: &mut Survivor, case: &Case) {
 /// The survivor does everything while the actor stands still; then the actor goes on to a good end.
 fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor) {
     let dead = case.halves.len();
+    survivor.dead_before = dead > 0;
     survivor.everything(case.uses_up);
     (case.meanwhile)(survivor);
     let before = survivor.me.reclaimed().leases;
@@ -234,6 +238,7 @@ fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor) {
     actor.finish();
     survivor.verify("after the stopped one went on");
     survivor.me.recover().unwrap();
+    (case.after)(survivor);
     survivor.see_off_guest();
     survivor.everything(false);
 }

@@ -9,6 +9,7 @@ use tenure::{
 
 use crate::board::Board;
 use crate::case::{KIND, Size, Stage};
+use crate::things::Things;
 
 /// The contents of a handle or block of so many bytes.
 pub(crate) fn payload(len: usize) -> Vec<u8> {
@@ -65,6 +66,11 @@ pub(crate) struct Survivor {
     /// Descriptors and entries in tables of files, until everything is counted.
     pub(crate) descriptors: Vec<Descriptor>,
     pub(crate) shares: Vec<FileShare>,
+    /// What one can wait for.
+    pub(crate) things: Option<Things>,
+    /// The actor, or somebody before it, was killed.
+    pub(crate) actor_died: bool,
+    pub(crate) dead_before: bool,
     /// Another member, that joins while somebody is stopped.
     guest: Option<(Member, Held, Vec<Scratch>)>,
     pub(crate) bytes: *const u8,
@@ -91,6 +97,9 @@ impl Survivor {
             spare: None,
             descriptors: Vec::new(),
             shares: Vec::new(),
+            things: None,
+            actor_died: false,
+            dead_before: false,
             guest: None,
             bytes: crate::sys::look_at(fd, byte_count),
             byte_count,
@@ -231,6 +240,9 @@ impl Survivor {
     pub(crate) fn settle(&mut self) {
         self.descriptors.clear();
         self.shares.clear();
+        if let Some(things) = self.things.take() {
+            assert!(!things.has_sleeper(), "somebody still sleeps");
+        }
         for block in self.space.blocks() {
             if matches!(block.owner, BlockOwner::Pinned { .. }) {
                 self.me.free_pinned(block.offset).unwrap();

@@ -56,6 +56,13 @@ pub(crate) fn wait(pid: pid_t) -> Status {
     }
 }
 
+/// Whether a process of one thread that matters is asleep in a futex call.
+pub(crate) fn sleeps_on_a_futex(pid: pid_t) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = call.split_whitespace().next().and_then(|number| number.parse::<c_long>().ok());
+    number == Some(libc::SYS_futex)
+}
+
 /// Sends SIGKILL to a child of ours and waits until it is gone.
 pub(crate) fn kill(pid: pid_t) {
     // SAFETY: no pointers; a child that was not waited for yet, so the number is its own.

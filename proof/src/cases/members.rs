@@ -43,6 +43,7 @@ pub(crate) fn recover_after(case: &Case, steps: u32) -> Case {
         halves: vec![Half { case: case.name, steps, late: false }],
         size: case.size,
         meanwhile: case.meanwhile,
+        after: case.after,
         uses_up: case.uses_up,
         ..Case::new("recover, of one killed in the middle", recover)
     }

@@ -1,0 +1,461 @@
+//! Lock and unlock, set, reset and release, and waiting for one, any or all; with and without somebody asleep.
+//!
+//! Those who sleep must be woken although whoever wakes them is killed or stopped, by others who do the same (`meanwhile`), or once
+//! the dead is recovered or the stopped one went on (`after`).
+
+use std::time::Duration;
+
+use tenure::{MutexState, WaitError, Waitable, wait_all, wait_any};
+
+use crate::case::{Case, Stage};
+use crate::survivor::Survivor;
+use crate::things::{AT_ONCE, NOT_NOW, Things, What, open, provide};
+
+/// A case with the things.
+fn case(name: &'static str, script: crate::case::Script) -> Case {
+    Case::new(name, script).before(provide).after(all_is_well)
+}
+
+pub(super) fn all() -> Vec<Case> {
+    vec![
+        case("create and drop a mutex", create),
+        case("open and close a mutex", open_and_close),
+        case("lock", lock).meanwhile(note_owner).after(told_if_owned),
+        case("lock again", lock_again).meanwhile(note_owner).after(told_if_owned),
+        case("lock, timing out", lock_timing_out).before(own).after(disown),
+        case("unlock", unlock).meanwhile(note_owner).after(told_if_owned),
+        case("unlock, with a waiter", unlock_with_waiter)
+            .assist(|survivor| send(survivor, What::Mutex))
+            .after(see_one_told),
+        case("close, of an owner", close_owner).meanwhile(note_owner).after(told_if_owned),
+        case("set", |stage| set(stage, false)),
+        case("reset", reset),
+        case("set, with a waiter", |stage| set(stage, true)).before(manual_sleeper).after(see_manual),
+        case("set, with a waiter, waited for meanwhile", |stage| set(stage, true))
+            .before(manual_sleeper)
+            .meanwhile(wait_if_set)
+            .after(see_manual),
+        case("set, with a waiter, set by others", |stage| set(stage, true))
+            .before(manual_sleeper)
+            .meanwhile(set_and_see)
+            .after(see_manual),
+        case("set an automatic event, with a waiter", set_auto).before(auto_sleeper).after(see_auto),
+        case("set an automatic event, with a waiter, set by others", set_auto)
+            .before(auto_sleeper)
+            .meanwhile(|survivor| {
+                things(survivor).auto.set().unwrap();
+                things(survivor).see_sleeper();
+            })
+            .after(see_auto),
+        case("release", |stage| release(stage, false)),
+        case("release, with a waiter", |stage| release(stage, true))
+            .before(semaphore_sleeper)
+            .after(see_semaphore),
+        case("release, with a waiter, released by others", |stage| release(stage, true))
+            .before(semaphore_sleeper)
+            .meanwhile(|survivor| {
+                things(survivor).semaphore.release(1).unwrap();
+                things(survivor).see_sleeper();
+            })
+            .after(see_semaphore),
+        case("acquire", acquire).before(|survivor| {
+            provide(survivor);
+            things(survivor).semaphore.release(2).unwrap();
+        }),
+        case("acquire, timing out beside a waiter", acquire_timing_out)
+            .before(semaphore_sleeper)
+            .meanwhile(|survivor| {
+                things(survivor).semaphore.release(1).unwrap();
+                things(survivor).see_sleeper();
+            })
+            .after(see_semaphore),
+        case("wait, timing out", wait_timing_out),
+        case("wait any, timing out beside a waiter", any_timing_out)
+            .before(auto_sleeper)
+            .meanwhile(|survivor| {
+                things(survivor).auto.set().unwrap();
+                things(survivor).see_sleeper();
+            })
+            .after(see_auto),
+        case("wait any, taking", any_taking).before(|survivor| {
+            provide(survivor);
+            things(survivor).auto.set().unwrap();
+        }),
+        case("wait all, taking", all_taking).before(|survivor| {
+            provide(survivor);
+            things(survivor).auto.set().unwrap();
+            things(survivor).semaphore.release(2).unwrap();
+        }),
+        case("wait all, timing out", all_timing_out).before(own).after(disown),
+        // Those who were killed before: owning, and between staging and waking.
+        case("set what the dead has staged", |stage| set(stage, true))
+            .before(manual_sleeper)
+            .after(see_manual)
+            .half("set, with a waiter", 1),
+        case("recover, of an owner with a waiter", recover)
+            .before(provide)
+            .after(see_one_told)
+            .half("unlock, with a waiter", 0),
+        case("recover, of one who has staged", recover).after(see_manual).half("set, with a waiter", 1),
+        case("recover, of an owner", recover).after(told_at_most_once).half("unlock", 0),
+    ]
+}
+
+fn things(survivor: &mut Survivor) -> &mut Things {
+    survivor.things.as_mut().unwrap()
+}
+
+fn send(survivor: &mut Survivor, what: What) {
+    let (space, board) = (survivor.space, survivor.board);
+    things(survivor).send_sleeper(space, board, what);
+}
+
+fn all_is_well(survivor: &mut Survivor) {
+    things(survivor).use_all();
+}
+
+fn own(survivor: &mut Survivor) {
+    provide(survivor);
+    things(survivor).mutex.acquire(NOT_NOW).unwrap();
+}
+
+fn disown(survivor: &mut Survivor) {
+    things(survivor).mutex.unlock().unwrap();
+    all_is_well(survivor);
+}
+
+fn manual_sleeper(survivor: &mut Survivor) {
+    provide(survivor);
+    send(survivor, What::Manual);
+}
+
+fn auto_sleeper(survivor: &mut Survivor) {
+    provide(survivor);
+    send(survivor, What::Auto);
+}
+
+fn semaphore_sleeper(survivor: &mut Survivor) {
+    provide(survivor);
+    send(survivor, What::Semaphore);
+}
+
+/// Who owns the mutexes, or has let go of them for good, while the actor is dead, or stands still.
+fn note_owner(survivor: &mut Survivor) {
+    let mine = survivor.me.lease().index;
+    let is_owned = |mutex: &tenure::Mutex| match mutex.state().unwrap() {
+        MutexState::Owned { lease, .. } => {
+            assert_ne!(lease, mine);
+            assert!(matches!(mutex.acquire(NOT_NOW), Err(WaitError::TimedOut)));
+            1
+        }
+        MutexState::Abandoned => 1,
+        _ => 0,
+    };
+    let things = things(survivor);
+    let owned = is_owned(&things.mutex) | is_owned(&things.twice) << 1;
+    survivor.board.post(0, owned);
+}
+
+/// Whatever the dead owned is abandoned, and nothing else; who was only stopped has unlocked.
+fn told_if_owned(survivor: &mut Survivor) {
+    if survivor.dead_before {
+        // Those who recover may have been at it.
+        return all_is_well(survivor);
+    }
+    let (owned, died) = (survivor.board.read(0), survivor.actor_died);
+    let things = things(survivor);
+    for (bit, mutex) in [&things.mutex, &things.twice].into_iter().enumerate() {
+        let told = mutex.acquire(NOT_NOW).unwrap();
+        assert_eq!(told, died && owned >> bit & 1 != 0, "abandoned, of {mutex:?}");
+        mutex.unlock().unwrap();
+    }
+    all_is_well(survivor);
+}
+
+/// The one who slept has it; whether he was told is between him and the dead. Nobody else is.
+fn see_one_told(survivor: &mut Survivor) {
+    let told = things(survivor).see_sleeper();
+    assert!(survivor.actor_died || !told || survivor.dead_before, "abandoned, but nobody died");
+    assert!(!things(survivor).mutex.acquire(NOT_NOW).unwrap(), "told twice");
+    things(survivor).mutex.unlock().unwrap();
+    all_is_well(survivor);
+}
+
+fn told_at_most_once(survivor: &mut Survivor) {
+    assert!(things(survivor).mutex.acquire(NOT_NOW).unwrap(), "its owner died, and nobody was told");
+    things(survivor).mutex.unlock().unwrap();
+    all_is_well(survivor);
+}
+
+/// Nobody is at work any more: whoever sleeps, sleeps because it is not signalled.
+fn see_manual(survivor: &mut Survivor) {
+    let things = things(survivor);
+    if !things.manual.is_set().unwrap() {
+        things.manual.set().unwrap();
+    }
+    things.see_sleeper();
+    all_is_well(survivor);
+}
+
+fn see_auto(survivor: &mut Survivor) {
+    let things = things(survivor);
+    if things.has_sleeper() && !things.auto.is_set().unwrap() {
+        // If he was let go meanwhile, it is one signal too many, which `use_all` takes away.
+        things.auto.set().unwrap();
+    }
+    things.see_sleeper();
+    all_is_well(survivor);
+}
+
+fn see_semaphore(survivor: &mut Survivor) {
+    let things = things(survivor);
+    if things.has_sleeper() && things.semaphore.count().unwrap() == 0 {
+        things.semaphore.release(1).unwrap();
+    }
+    things.see_sleeper();
+    all_is_well(survivor);
+}
+
+/// What is signalled, or about to be, lets everybody go, whoever stands still.
+fn wait_if_set(survivor: &mut Survivor) {
+    let things = things(survivor);
+    if things.manual.is_set().unwrap() {
+        things.manual.wait(None).unwrap();
+        things.see_sleeper();
+    }
+}
+
+fn set_and_see(survivor: &mut Survivor) {
+    things(survivor).manual.set().unwrap();
+    things(survivor).see_sleeper();
+}
+
+fn create(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    let mutex = tenure::Mutex::create(&me);
+    drop(mutex.unwrap());
+    stage.end();
+    me.leave().unwrap();
+}
+
+fn open_and_close(stage: &Stage<'_>) {
+    let me = stage.join();
+    let token = open(&me, stage.board).mutex.token();
+    stage.begin();
+    let mutex = tenure::Mutex::open(&me, token);
+    drop(mutex.unwrap());
+    stage.end();
+    me.leave().unwrap();
+}
+
+/// Opens everything, does one thing, and leaves.
+fn with_things(stage: &Stage<'_>, play: impl FnOnce(&Things)) {
+    let me = stage.join();
+    let things = open(&me, stage.board);
+    play(&things);
+    drop(things);
+    me.leave().unwrap();
+}
+
+fn lock(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let told = things.mutex.acquire(None);
+        stage.end();
+        assert!(!told.unwrap());
+        things.mutex.unlock().unwrap();
+    });
+}
+
+fn lock_again(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let told = [things.twice.acquire(None), things.twice.acquire(None)];
+        stage.end();
+        assert!(told.into_iter().all(|told| !told.unwrap()));
+        things.twice.unlock().unwrap();
+        things.twice.unlock().unwrap();
+        assert!(matches!(things.twice.unlock(), Err(WaitError::NotOwner)));
+    });
+}
+
+fn lock_timing_out(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let told = things.mutex.acquire(AT_ONCE);
+        stage.end_among_others();
+        assert!(matches!(told, Err(WaitError::TimedOut)), "{told:?}");
+    });
+}
+
+fn unlock(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        things.mutex.acquire(NOT_NOW).unwrap();
+        things.twice.acquire(NOT_NOW).unwrap();
+        things.twice.acquire(NOT_NOW).unwrap();
+        stage.begin();
+        let unlocked = [things.mutex.unlock(), things.twice.unlock(), things.twice.unlock()];
+        stage.end();
+        unlocked.into_iter().for_each(Result::unwrap);
+    });
+}
+
+fn unlock_with_waiter(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        things.mutex.acquire(NOT_NOW).unwrap();
+        stage.meet();
+        stage.begin();
+        let unlocked = things.mutex.unlock();
+        stage.end_among_others();
+        unlocked.unwrap();
+    });
+}
+
+/// Locked without a guard, and then let go of for good.
+fn close_owner(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        let mutex = things.mutex.try_clone().unwrap();
+        mutex.acquire(NOT_NOW).unwrap();
+        mutex.unlock().unwrap();
+    });
+    let me = stage.join();
+    let mutex = tenure::Mutex::open(&me, open(&me, stage.board).mutex.token()).unwrap();
+    mutex.acquire(NOT_NOW).unwrap();
+    stage.begin();
+    drop(mutex);
+    stage.end();
+    // Nobody else may have been told: the survivor counts on it only when the actor died.
+    let mutex = open(&me, stage.board).mutex;
+    assert!(mutex.acquire(NOT_NOW).unwrap(), "let go of while owned, but nobody is told");
+    mutex.unlock().unwrap();
+    drop(mutex);
+    me.leave().unwrap();
+}
+
+fn set(stage: &Stage<'_>, with_waiter: bool) {
+    with_things(stage, |things| {
+        stage.begin();
+        let set = things.manual.set();
+        if with_waiter {
+            stage.end_among_others()
+        } else {
+            stage.end()
+        }
+        set.unwrap();
+        if !with_waiter {
+            let _ = things.manual.reset().unwrap();
+        }
+    });
+}
+
+fn reset(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        things.manual.set().unwrap();
+        things.auto.set().unwrap();
+        stage.begin();
+        let reset = [things.manual.reset(), things.auto.reset()];
+        stage.end();
+        reset.into_iter().for_each(|reset| assert!(reset.unwrap()));
+    });
+}
+
+fn set_auto(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let set = things.auto.set();
+        stage.end_among_others();
+        set.unwrap();
+    });
+}
+
+fn release(stage: &Stage<'_>, with_waiter: bool) {
+    with_things(stage, |things| {
+        stage.begin();
+        let released = things.semaphore.release(1);
+        if with_waiter {
+            stage.end_among_others()
+        } else {
+            stage.end()
+        }
+        released.unwrap();
+    });
+}
+
+fn acquire(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let acquired = things.semaphore.acquire(None);
+        stage.end();
+        acquired.unwrap();
+    });
+}
+
+fn acquire_timing_out(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let acquired = things.semaphore.acquire(AT_ONCE);
+        stage.end_among_others();
+        assert!(matches!(acquired, Err(WaitError::TimedOut)), "{acquired:?}");
+    });
+}
+
+fn wait_timing_out(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let waited = things.manual.wait(AT_ONCE);
+        stage.end();
+        assert!(matches!(waited, Err(WaitError::TimedOut)), "{waited:?}");
+    });
+}
+
+fn any_timing_out(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        let objects: [&dyn Waitable; 3] = [&things.manual, &things.auto, &things.semaphore];
+        stage.begin();
+        let woken = wait_any(&objects, AT_ONCE);
+        stage.end_among_others();
+        assert!(matches!(woken, Err(WaitError::TimedOut)), "{woken:?}");
+    });
+}
+
+fn any_taking(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        let objects: [&dyn Waitable; 3] = [&things.manual, &things.auto, &things.mutex];
+        stage.begin();
+        let woken = wait_any(&objects, Some(Duration::from_secs(1)));
+        stage.end();
+        assert_eq!(woken.unwrap().index, 1);
+    });
+}
+
+fn all_taking(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        let objects: [&dyn Waitable; 4] = [&things.semaphore, &things.mutex, &things.auto, &things.twice];
+        stage.begin();
+        let abandoned = wait_all(&objects, None);
+        stage.end();
+        assert_eq!(abandoned.unwrap(), [0; 0]);
+        things.mutex.unlock().unwrap();
+        things.twice.unlock().unwrap();
+    });
+}
+
+fn all_timing_out(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        let objects: [&dyn Waitable; 3] = [&things.twice, &things.mutex, &things.auto];
+        stage.begin();
+        let abandoned = wait_all(&objects, AT_ONCE);
+        stage.end_among_others();
+        assert!(matches!(abandoned, Err(WaitError::TimedOut)), "{abandoned:?}");
+    });
+}
+
+fn recover(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    let recovered = me.recover();
+    stage.end_among_others();
+    recovered.unwrap();
+    me.leave().unwrap();
+}

@@ -1,0 +1,144 @@
+//! What the survivor has to wait for, and processes that wait for it.
+
+use std::time::Duration;
+
+use tenure::{Event, Mutex, Reset, Semaphore, Space, Token, WaitError};
+
+use crate::board::Board;
+use crate::survivor::Survivor;
+use crate::sys::{self, Status};
+
+/// Mail slots of the board with the tokens of the things; and one for the lease of an actor.
+const MUTEX: usize = 2;
+const TWICE: usize = 3;
+const MANUAL: usize = 4;
+const AUTO: usize = 5;
+const SEMAPHORE: usize = 6;
+
+pub(crate) const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
+/// So short that one who waits goes to sleep and gives up.
+pub(crate) const AT_ONCE: Option<Duration> = Some(Duration::from_nanos(1));
+
+/// One of each, held by the survivor.
+pub(crate) struct Things {
+    pub(crate) mutex: Mutex,
+    pub(crate) twice: Mutex,
+    pub(crate) manual: Event,
+    pub(crate) auto: Event,
+    pub(crate) semaphore: Semaphore,
+    /// A process that waits for one of them.
+    sleeper: Option<libc::pid_t>,
+}
+
+/// What one waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Mutex,
+    Manual,
+    Auto,
+    Semaphore,
+}
+
+/// The survivor gets them, unless it has.
+pub(crate) fn provide(survivor: &mut Survivor) {
+    if survivor.things.is_some() {
+        return;
+    }
+    let me = survivor.me;
+    let things = Things {
+        mutex: Mutex::create(me).unwrap(),
+        twice: Mutex::create_recursive(me).unwrap(),
+        manual: Event::create(me, Reset::Manual, false).unwrap(),
+        auto: Event::create(me, Reset::Automatic, false).unwrap(),
+        semaphore: Semaphore::create(me, 0, 5).unwrap(),
+        sleeper: None,
+    };
+    let board = survivor.board;
+    board.post(MUTEX, things.mutex.token().into());
+    board.post(TWICE, things.twice.token().into());
+    board.post(MANUAL, things.manual.token().into());
+    board.post(AUTO, things.auto.token().into());
+    board.post(SEMAPHORE, things.semaphore.token().into());
+    survivor.things = Some(things);
+}
+
+/// The same, opened by somebody else.
+pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
+    let token = |slot| Token::try_from(board.read(slot)).unwrap();
+    Things {
+        mutex: Mutex::open(me, token(MUTEX)).unwrap(),
+        twice: Mutex::open(me, token(TWICE)).unwrap(),
+        manual: Event::open(me, token(MANUAL)).unwrap(),
+        auto: Event::open(me, token(AUTO)).unwrap(),
+        semaphore: Semaphore::open(me, token(SEMAPHORE)).unwrap(),
+        sleeper: None,
+    }
+}
+
+impl Things {
+    /// Sends a process to wait; it sleeps when this returns.
+    pub(crate) fn send_sleeper(&mut self, space: &Space, board: &Board, what: What) {
+        if self.sleeper.is_some() {
+            return;
+        }
+        // SAFETY: the survivor has one thread.
+        let Some(pid) = (unsafe { sys::fork() }) else {
+            let me = space.join().unwrap();
+            let things = open(&me, board);
+            let abandoned = match what {
+                What::Mutex => {
+                    let abandoned = things.mutex.acquire(None).unwrap();
+                    things.mutex.unlock().unwrap();
+                    abandoned
+                }
+                What::Manual => things.manual.wait(None).map(|()| false).unwrap(),
+                What::Auto => things.auto.wait(None).map(|()| false).unwrap(),
+                What::Semaphore => things.semaphore.acquire(None).map(|()| false).unwrap(),
+            };
+            drop(things);
+            me.leave().unwrap();
+            sys::exit(if abandoned { 3 } else { 2 });
+        };
+        while !sys::sleeps_on_a_futex(pid) {
+            std::thread::yield_now();
+        }
+        self.sleeper = Some(pid);
+    }
+
+    /// Whether somebody was sent and not seen again.
+    pub(crate) fn has_sleeper(&self) -> bool {
+        self.sleeper.is_some()
+    }
+
+    /// Waits until the one who slept has what it waited for; whether it was told that it was abandoned. There may be none.
+    pub(crate) fn see_sleeper(&mut self) -> bool {
+        let Some(pid) = self.sleeper.take() else { return false };
+        match sys::wait(pid) {
+            Status::Exited(code @ (2 | 3)) => code == 3,
+            status => panic!("the one who slept ended by {status:?}"),
+        }
+    }
+
+    /// All can be had now, and were not lost.
+    pub(crate) fn use_all(&self) {
+        for mutex in [&self.mutex, &self.twice] {
+            // Whoever owned it is gone, and if he died somebody was told.
+            mutex.acquire(NOT_NOW).unwrap_or_else(|error| panic!("{mutex:?}: {error}"));
+            mutex.unlock().unwrap();
+            assert!(!mutex.acquire(NOT_NOW).unwrap(), "abandoned twice");
+            mutex.unlock().unwrap();
+        }
+        for event in [&self.manual, &self.auto] {
+            event.set().unwrap();
+            event.wait(NOT_NOW).unwrap();
+            let _ = event.reset().unwrap();
+            assert!(matches!(event.wait(NOT_NOW), Err(WaitError::TimedOut)));
+        }
+        while self.semaphore.count().unwrap() > 0 {
+            self.semaphore.acquire(NOT_NOW).unwrap();
+        }
+        self.semaphore.release(1).unwrap();
+        self.semaphore.acquire(NOT_NOW).unwrap();
+        assert!(matches!(self.semaphore.acquire(NOT_NOW), Err(WaitError::TimedOut)));
+    }
+}
