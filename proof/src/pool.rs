@@ -48,7 +48,7 @@ pub(crate) struct Pool {
 }
 
 /// After so many violations of one case the rest of it is left out.
-const ENOUGH: u64 = 3;
+const ENOUGH: u64 = if cfg!(feature = "faults") { 1 } else { 3 };
 
 impl Pool {
     pub(crate) fn new() -> Self {
