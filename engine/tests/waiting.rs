@@ -119,27 +119,35 @@ fn start(name: &Name, guarded: bool, what: &str, tokens: &[Token]) -> Process {
     Process::start(&arguments)
 }
 
-/// Until the kernel has it asleep on a futex.
+/// Until the test's own thread of a child sleeps on a word that processes share: one that was on its way when it was stopped could
+/// still take what is offered.
 fn asleep(process: &Process) {
     eventually("asleep", || {
-        std::fs::read_to_string(format!("/proc/{}/wchan", process.pid())).is_ok_and(|at| at.contains("futex"))
-            || syscall_of(process).is_some_and(|number| number == libc::SYS_futex || number == 449)
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+        tasks.flatten().map(|task| task.path()).any(|task| {
+            let read = |what| std::fs::read_to_string(task.join(what)).unwrap_or_default();
+            let (name, call) = (read("comm"), read("syscall"));
+            let call: Vec<_> = call.split_whitespace().collect();
+            // FUTEX_WAIT_BITSET, not private; or futex_waitv, number 449 everywhere.
+            let sleeps = matches!(call[..], ["449", ..])
+                || matches!(call[..], [number, _, "0x9", ..] if number == FUTEX);
+            name.trim() == "child" && sleeps
+        })
     });
 }
 
-/// The system call that any thread but the guardian is in. The test runner's own thread waits for the test's by a futex too, so
-/// what counts is the thread that is named after the test.
-fn syscall_of(process: &Process) -> Option<i64> {
-    for task in std::fs::read_dir(format!("/proc/{}/task", process.pid())).ok()? {
-        let path = task.ok()?.path();
-        let name = std::fs::read_to_string(path.join("comm")).ok()?;
-        if name.trim() == "child" {
-            let call = std::fs::read_to_string(path.join("syscall")).ok()?;
-            return call.split_whitespace().next()?.parse().ok();
-        }
-    }
-    None
+/// Until all threads of a child stand still: the signal reaches one of them first, and the others may still be woken.
+fn stopped(process: &Process) {
+    eventually("stopped", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+        tasks.flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:\tT"))
+        })
+    });
 }
+
+const FUTEX: &str = if cfg!(target_arch = "x86_64") { "202" } else { "98" };
 
 fn clean(space: &Space) {
     let report = space.check();
@@ -348,8 +356,12 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
                 asleep(waiter);
             }
             // Those who slept first are woken first, if anybody is.
-            waiters[0].signal(signal);
-            waiters[1].signal(signal);
+            for waiter in &waiters[..2] {
+                waiter.signal(signal);
+                if signal == libc::SIGSTOP {
+                    stopped(waiter);
+                }
+            }
             wake();
             assert!(waiters[2].hear(said).is_some(), "{what}");
             drop(waiters);
