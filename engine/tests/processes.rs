@@ -698,35 +698,82 @@ fn a_number_that_is_given_again_is_another_process() {
     assert_eq!(answer, "0");
 }
 
+/// A handle of ourselves in a memfd space, whose state words can be overwritten.
+struct Scribbled {
+    space: Space,
+    me: Member,
+    process: Process,
+    file: std::fs::File,
+    /// Of the first word of the state.
+    at: u64,
+}
+
+impl Scribbled {
+    fn new() -> Self {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::FileExt;
+        let space = Space::options().tiny().memfd().unwrap();
+        let path = format!("/proc/self/fd/{}", space.fd().unwrap().as_raw_fd());
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let me = space.join().unwrap();
+        let process = Process::current(&me).unwrap();
+        // The number and the start stand side by side, after the exit word.
+        let wanted = [u64::from(process.pid()), process.started_at().unwrap()].map(u64::to_le_bytes).concat();
+        let mut bytes = vec![0; space.bytes() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let at = (0..bytes.len() - 16).step_by(8).find(|at| bytes[*at..*at + 16] == wanted[..]).unwrap()
+            as u64
+            - 8;
+        Self { space, me, process, file, at }
+    }
+
+    fn write(&self, word: u64, value: u64) {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, &value.to_le_bytes(), self.at + word * 8)
+            .unwrap();
+    }
+}
+
 /// What is scribbled over a handle's state is an error, or a process that is gone.
 #[test]
 fn scribbled_identities_are_errors() {
-    use std::os::unix::fs::FileExt;
-    let space = Space::options().tiny().memfd().unwrap();
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&space.fd().unwrap()));
-    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
-    let me: Member = space.join().unwrap();
-    let process = Process::current(&me).unwrap();
-    // The state is where the number and the start stand side by side.
-    let wanted = [u64::from(process.pid()), process.started_at().unwrap()].map(u64::to_le_bytes).concat();
-    let mut bytes = vec![0; space.bytes() as usize];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    let at = (0..bytes.len() - 16).step_by(8).find(|at| bytes[*at..*at + 16] == wanted[..]).unwrap() as u64;
+    let it = Scribbled::new();
     for number in [0, u64::MAX, 1 << 31] {
-        file.write_all_at(&u64::to_le_bytes(number), at).unwrap();
-        let opened = Process::open(&me, process.token());
+        it.write(1, number);
+        let opened = Process::open(&it.me, it.process.token());
         assert!(matches!(opened, Err(ProcessError::Corrupt(_))), "{number}: {opened:?}");
-        assert!(!space.check().is_clean());
+        assert!(!it.space.check().is_clean());
     }
     // Another process, but not the one that is meant.
-    file.write_all_at(&1_u64.to_le_bytes(), at).unwrap();
-    let opened = Process::open(&me, process.token()).unwrap();
+    it.write(1, 1);
+    let opened = Process::open(&it.me, it.process.token()).unwrap();
     assert_eq!(opened.exit().unwrap(), Some(Exit::Unknown));
-    file.write_all_at(&u64::from(process.pid()).to_le_bytes(), at).unwrap();
-    for word in [1_u32 << 20, 3 << 27, 1 << 29, 0x7fff_ffff] {
-        file.write_all_at(&word.to_le_bytes(), at - 8).unwrap();
-        assert!(matches!(process.exit(), Err(ProcessError::Corrupt(_))), "{word:#x}");
-        assert!(matches!(process.wait(None), Err(WaitError::Corrupt(_)) | Ok(_)), "{word:#x}");
-        assert!(!space.check().is_clean(), "{word:#x}");
+    it.write(1, it.process.pid().into());
+    for word in [1 << 20, 3 << 27, 1 << 29, 0x7fff_ffff] {
+        it.write(0, word);
+        assert!(matches!(it.process.exit(), Err(ProcessError::Corrupt(_))), "{word:#x}");
+        assert!(matches!(it.process.wait(None), Err(WaitError::Corrupt(_)) | Ok(_)), "{word:#x}");
+        assert!(!it.space.check().is_clean(), "{word:#x}");
     }
+}
+
+/// Whatever is scribbled, every operation answers.
+#[test]
+fn scribbled_states_harm_nobody() {
+    use proptest::prelude::*;
+    let it = Scribbled::new();
+    let word = prop_oneof![any::<u64>(), (0..64_u32).prop_map(|bit| 1 << bit), 0..70_000_u64];
+    let words = proptest::collection::vec((0..4_u64, word), 1..8);
+    let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(words in words)| {
+        for (at, value) in words {
+            it.write(at, value);
+            let opened = Process::open(&it.me, it.process.token());
+            for process in opened.iter().chain([&it.process]) {
+                let _ = (process.exit(), process.wait(Some(Duration::ZERO)), process.exiting(1));
+                let _ = wait_any(&[process], Some(Duration::from_micros(1)));
+                let _ = process.reaped(std::os::unix::process::ExitStatusExt::from_raw(0x0100));
+            }
+            let _ = it.space.check();
+        }
+    });
 }
