@@ -9,7 +9,7 @@ use std::hint::black_box;
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tenure::{Kind, Local, Space};
+use tenure::{Event, Kind, Local, Mutex, Reset, Space};
 
 const KIND: Kind = Kind::raw(1);
 /// Operations of one run; the way in and out is shared by all of them.
@@ -165,11 +165,48 @@ fn alloc_free_of_other(mut pair: Pair) -> Pair {
     pair
 }
 
+/// A mutex and an event that nobody else wants.
+struct Waits {
+    mutex: Mutex,
+    event: Event,
+}
+
+/// Made outside of what is counted, and warm.
+fn waits() -> Waits {
+    let space = Space::options().scratch(1 << 20).guardian(false).memfd().expect("a space");
+    let member = space.join().expect("a member");
+    let mutex = Mutex::create(&member).expect("a mutex");
+    drop(mutex.lock().expect("free"));
+    let event = Event::create(&member, Reset::Automatic, true).expect("an event");
+    event.wait(None).expect("set");
+    // The mapping stays with the objects.
+    Waits { mutex, event }
+}
+
+#[library_benchmark(config = budget("lock_unlock"), setup = waits)]
+#[bench::alone()]
+fn lock_unlock(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        drop(black_box(waits.mutex.lock().unwrap()));
+    }
+    waits
+}
+
+#[library_benchmark(config = budget("set_wait"), setup = waits)]
+#[bench::alone()]
+fn set_wait(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        waits.event.set().unwrap();
+        waits.event.wait(None).unwrap();
+    }
+    waits
+}
+
 library_benchmark_group!(
     name = operations;
     benchmarks =
         create_close, create_get_close, create_close_100_bytes, get, open_close_held, open_close_first,
-        create_open_close_close, alloc_free_64, alloc_free_1_mib, alloc_free_of_other
+        create_open_close_close, alloc_free_64, alloc_free_1_mib, alloc_free_of_other, lock_unlock, set_wait
 );
 
 main!(library_benchmark_groups = operations);

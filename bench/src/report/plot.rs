@@ -58,6 +58,7 @@ pub(super) fn all(report: &Report) -> Vec<(&'static str, String)> {
     };
     add("handles.svg", Plot::ratios("Handles: tenure beside the others", &handles));
     add("scratch.svg", Plot::ratios("Scratch memory: tenure beside the others", &scratch));
+    add("waiting.svg", Plot::ratios("Locks and bells: tenure beside the others", &group("wait/")));
     add("recorded.svg", Plot::ratios("Recorded programs: tenure beside the others", &recorded));
     add("members.svg", Plot::times("Several members at once", &members, |id| !id.contains("backends")));
     add("backends.svg", Plot::times("tenure in every backend", &members, |id| id.contains("backends")));

@@ -18,6 +18,9 @@ const ROWS: &[(&str, &str, usize, &str)] = &[
     ("alloc, free 16..1024 B, batches of 1000", "scratch/batch", 1, "mimalloc"),
     ("alloc, free 64 KiB..4 MiB", "scratch/64 KiB..4 MiB", 1, "mimalloc"),
     ("alloc here, free in another process", "scratch/A allocates, B frees, processes", 2, "rts-alloc"),
+    ("mutex lock, unlock", "wait/lock+unlock", 1, "robust-mutex"),
+    ("mutex lock, unlock, two processes, one mutex", "wait/lock+unlock, contended", 2, "robust-mutex"),
+    ("wake another process", "wait/wake-up, processes", 2, "pthread"),
     ("recorded sqlite, a step", "recorded/sqlite", 1, "mimalloc"),
     ("recorded gcc, a step", "recorded/gcc", 1, "mimalloc"),
 ];

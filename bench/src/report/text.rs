@@ -68,6 +68,7 @@ pub(super) fn markdown(report: &Report) -> String {
     for (picture, what) in [
         ("handles.svg", "handles"),
         ("scratch.svg", "scratch memory"),
+        ("waiting.svg", "locks and bells"),
         ("recorded.svg", "recorded programs"),
         ("members.svg", "several members"),
         ("backends.svg", "backends"),
