@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "the pieces that use it arrive one by one")]
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use tenure_segment::LeaseId;
@@ -40,6 +41,20 @@ semaphore   { count:31 }; word 1 maximum
 process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid
             word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same
 ";
+
+/// What an object is called when it is created.
+#[derive(Clone, Copy)]
+pub(crate) enum Called<'n> {
+    /// It is known by its token only.
+    Nothing(PhantomData<&'n ()>),
+    /// A name that nothing has.
+    #[cfg(feature = "names")]
+    By(Name<'n>),
+}
+
+impl Called<'_> {
+    pub(crate) const NOTHING: Self = Self::Nothing(PhantomData);
+}
 
 /// One count of a system object; dropping it gives the count back.
 #[cfg_attr(
@@ -75,21 +90,26 @@ impl Object {
         Ok(Self { shared: Arc::clone(shared), held, kind })
     }
 
-    /// As [`Object::create`], with a name that nothing has.
+    /// As [`Object::create`], with a name or without.
     ///
     /// # Errors
     ///
     /// [`CreateError::NameTaken`], or any other.
-    #[cfg(feature = "names")]
-    pub(crate) fn create_named(
+    pub(crate) fn create_called(
         member: &Member,
-        name: Name<'_>,
+        called: Called<'_>,
         kind: Kind,
         state: [u64; STATE_WORDS],
         rest: &[u8],
     ) -> Result<Self, CreateError> {
-        let held = member.shared().create_named(name, kind, &payload(state, rest))?;
-        Ok(Self { shared: Arc::clone(member.shared()), held, kind })
+        match called {
+            Called::Nothing(_) => Self::create(member, kind, state, rest),
+            #[cfg(feature = "names")]
+            Called::By(name) => {
+                let held = member.shared().create_named(name, kind, &payload(state, rest))?;
+                Ok(Self { shared: Arc::clone(member.shared()), held, kind })
+            }
+        }
     }
 
     /// Opens what has a name as an object of `kind`.

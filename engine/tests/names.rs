@@ -285,11 +285,120 @@ fn names_are_taken_and_left_at_the_same_time() {
     assert_clean(&space);
 }
 
+#[cfg(feature = "waiting")]
+#[test]
+fn mutexes_events_and_semaphores_by_name() {
+    use tenure::{Event, Mutex, Reset, Semaphore};
+    spaces(|space| {
+        let (a, b) = (space.join().unwrap(), space.join().unwrap());
+        let mutex = Mutex::create_or_open(&a, "mutex", true).unwrap();
+        let same = Mutex::create_or_open(&b, "mutex", false).unwrap();
+        assert!(mutex.is_created() && !same.is_created());
+        let (mutex, same) = (mutex.into_inner(), same.into_inner());
+        // As it was created.
+        assert!(mutex.is_recursive() && same.is_recursive() && mutex.token() == same.token());
+        let guard = mutex.lock().unwrap();
+        assert!(same.try_lock().is_err());
+        drop(guard);
+        assert!(!same.try_lock().unwrap().abandoned());
+        drop(same);
+
+        for (name, reset) in [("manual", Reset::Manual), ("automatic", Reset::Automatic)] {
+            let event = Event::create_named(&a, name, reset, false).unwrap();
+            let same = Event::open_named(&b, name).unwrap();
+            event.set().unwrap();
+            same.wait(None).unwrap();
+            assert_eq!((same.resets(), same.is_set().unwrap()), (reset, reset == Reset::Manual));
+            let other = if reset == Reset::Manual { Reset::Automatic } else { Reset::Manual };
+            assert!(!Event::create_or_open(&b, name, reset, false).unwrap().is_created());
+            let error = Event::create_or_open(&b, name, other, false).unwrap_err();
+            assert!(matches!(error, NamedError::Open(OpenHandleError::ForeignKind { .. })), "{error}");
+        }
+
+        let semaphore = Semaphore::create_named(&a, "semaphore", 1, 2).unwrap();
+        let same = Semaphore::create_or_open(&b, "semaphore", 5, 7).unwrap().into_inner();
+        same.acquire(None).unwrap();
+        assert_eq!((same.maximum(), semaphore.count().unwrap()), (2, 0));
+        semaphore.release(2).unwrap();
+        assert_eq!(Semaphore::open_named(&b, "semaphore").unwrap().count().unwrap(), 2);
+        let taken = Mutex::create_named(&b, "semaphore", false).map(drop);
+        assert!(
+            matches!(taken, Err(CreateError::NameTaken { token }) if token == semaphore.token()),
+            "{taken:?}"
+        );
+        assert!(matches!(Mutex::open_named(&b, "semaphore"), Err(OpenHandleError::ForeignKind { .. })));
+
+        let kinds: Vec<_> = space.names().into_iter().map(|info| info.kind.to_string()).collect();
+        assert_eq!(kinds, ["mutex", "semaphore"]);
+        assert_clean(&space);
+        drop((mutex, semaphore, same));
+        assert_eq!(space.names(), []);
+    });
+}
+
+#[cfg(feature = "waiting")]
+#[test]
+fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
+    let name = Name::new("abandoned");
+    let space = name.open(small());
+    let me = space.join().unwrap();
+    let mut child = Process::start(&[&name.0, "mutex!", "mutex"]);
+    child.hear("ready").unwrap();
+    let mutex = tenure::Mutex::open_named(&me, "mutex").unwrap();
+    assert!(mutex.try_lock().is_err());
+    child.kill();
+    assert!(mutex.lock().unwrap().abandoned());
+    assert!(!mutex.lock().unwrap().abandoned());
+    drop(mutex);
+    // Whoever recovers the dead abandons first, and lets go of it after.
+    eventually("the name ends", || space.names().is_empty());
+}
+
+#[cfg(feature = "processes")]
+#[test]
+fn processes_by_name() {
+    let space = small().private().unwrap();
+    let (a, b) = (space.join().unwrap(), space.join().unwrap());
+    let process = tenure::Process::create_named(&a, "us", std::process::id()).unwrap();
+    let same = tenure::Process::open_named(&b, "us").unwrap();
+    assert_eq!((same.pid(), same.token()), (std::process::id(), process.token()));
+    assert!(tenure::Process::create_named(&b, "us", std::process::id()).is_err());
+    assert!(tenure::Thread::open_named(&b, "us").is_err());
+    drop((process, same));
+    assert!(tenure::Process::open_named(&b, "us").is_err());
+    assert_clean(&space);
+}
+
+#[cfg(feature = "files")]
+#[test]
+fn descriptors_by_name() {
+    use std::io::{Read, Write};
+    let space = small().anonymous().unwrap();
+    let (a, b) = (space.join().unwrap(), space.join().unwrap());
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let theirs = tenure::Descriptor::create_named(&a, "out", writer).unwrap();
+    let ours = tenure::Descriptor::open_named(&b, "out").unwrap();
+    std::fs::File::from(ours.duplicate().unwrap()).write_all(b"hello").unwrap();
+    assert_clean(&space);
+    drop((theirs, ours));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((&*text, space.names().len()), ("hello", 0));
+}
+
 #[test]
 fn child() {
     let Some(role) = role() else { return };
     let space = small().attach(&role[0]).unwrap();
     let me = space.join().unwrap();
+    #[cfg(feature = "waiting")]
+    if role[1] == "mutex!" {
+        let mutex = tenure::Mutex::create_or_open(&me, &role[2], false).unwrap().into_inner();
+        let guard = mutex.lock().unwrap();
+        say("ready", guard.abandoned());
+        linger();
+        return;
+    }
     let held: Vec<_> =
         role[1..].iter().map(|name| me.create_or_open(name, &1u32).unwrap().into_inner()).collect();
     say("ready", held.len());

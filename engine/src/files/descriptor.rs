@@ -14,7 +14,8 @@ use super::slots::{Slots, payload};
 use crate::error::{NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
-use crate::object::{Object, STATE_WORDS};
+use crate::names::Name;
+use crate::object::{Called, Object, STATE_WORDS};
 
 /// How long those who must be asked may take. It decides nothing about anybody's life: who does not answer now, may answer
 /// the next time.
@@ -87,7 +88,23 @@ impl Descriptor {
     ///
     /// The kernel closes what a dead process had open, and recovery ends a handle that nobody else holds.
     pub fn create(member: &Member, fd: impl Into<OwnedFd>) -> Result<Self, DescriptorError> {
-        let fd = fd.into();
+        Self::create_called(member, Called::NOTHING, fd.into())
+    }
+
+    /// As [`Descriptor::create`], with a name that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Descriptor::create`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
+    pub fn create_named(
+        member: &Member,
+        name: &str,
+        fd: impl Into<OwnedFd>,
+    ) -> Result<Self, DescriptorError> {
+        Self::create_called(member, Called::By(Name::new(name)?), fd.into())
+    }
+
+    fn create_called(member: &Member, called: Called<'_>, fd: OwnedFd) -> Result<Self, DescriptorError> {
         member.check()?;
         let lease = &member.shared().lease;
         let identity = Identity::of(&fd).map_err(os("ask what the descriptor leads to"))?;
@@ -96,7 +113,7 @@ impl Descriptor {
         let mut state = [0; STATE_WORDS];
         state.copy_from_slice(&words[..STATE_WORDS]);
         let rest: Vec<u8> = words[STATE_WORDS..].iter().flat_map(|word| word.to_le_bytes()).collect();
-        let object = Object::create(member, Kind::DESCRIPTOR, state, &rest)?;
+        let object = Object::create_called(member, called, Kind::DESCRIPTOR, state, &rest)?;
         Self::publish(fd, object)
     }
 
@@ -123,8 +140,20 @@ impl Descriptor {
     /// As [`Descriptor::open`], by the given way.
     #[doc(hidden)]
     pub fn open_by(member: &Member, token: Token, way: Way) -> Result<Self, DescriptorError> {
-        let object = Object::open(member, Kind::DESCRIPTOR, token)?;
-        let shared = member.shared();
+        Self::over(member, Object::open(member, Kind::DESCRIPTOR, token)?, way)
+    }
+
+    /// Opens the descriptor that has a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Descriptor::open`]; [`OpenHandleError::NoSuchName`](crate::OpenHandleError::NoSuchName).
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, DescriptorError> {
+        Self::over(member, Object::open_named(member, Name::known(name)?, Kind::DESCRIPTOR)?, Way::Any)
+    }
+
+    fn over(member: &Member, object: Object, way: Way) -> Result<Self, DescriptorError> {
+        let (shared, token) = (member.shared(), object.token());
         if let Some(open) = shared.files.find(token.into()) {
             return Ok(Self { open });
         }

@@ -126,7 +126,7 @@ impl Member {
     ///
     /// As opening a token.
     pub fn open_named<T: Value>(&self, name: &str) -> Result<Handle<T>, OpenHandleError> {
-        let held = self.shared().open_named(known(name)?, Kind::of::<T>())?;
+        let held = self.shared().open_named(Name::known(name)?, Kind::of::<T>())?;
         self.valid(held)
     }
 
@@ -137,7 +137,7 @@ impl Member {
     /// As [`Member::open_named`].
     pub fn open_raw_named(&self, name: &str, kind: Kind) -> Result<Handle<Raw>, OpenHandleError> {
         kind.to_open()?;
-        let held = self.shared().open_named(known(name)?, kind)?;
+        let held = self.shared().open_named(Name::known(name)?, kind)?;
         Ok(self.hand_out(held, kind))
     }
 
@@ -185,7 +185,7 @@ impl Member {
     ///
     /// As [`Member::open_named`].
     pub fn look_up(&self, name: &str) -> Result<(Kind, Token), OpenHandleError> {
-        self.shared().look_up(known(name)?)
+        self.shared().look_up(Name::known(name)?)
     }
 
     fn valid<T: Value>(&self, held: Held) -> Result<Handle<T>, OpenHandleError> {
@@ -193,11 +193,6 @@ impl Member {
         typed::validate::<T>(handle.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
         Ok(handle)
     }
-}
-
-/// What cannot be a name, nothing has.
-fn known(name: &str) -> Result<Name<'_>, OpenHandleError> {
-    Name::new(name).map_err(|_| OpenHandleError::NoSuchName)
 }
 
 impl<T> Handle<T> {

@@ -8,6 +8,8 @@ mod api;
 mod check;
 mod directory;
 mod listing;
+#[cfg(feature = "waiting")]
+mod objects;
 
 pub use api::{Named, NamedError};
 pub use listing::NameInfo;
@@ -17,7 +19,7 @@ pub(crate) use check::check;
 use tenure_segment::Body;
 use tenure_slab::{NAME_MAX, NameHash, Names};
 
-use crate::error::CreateError;
+use crate::error::{CreateError, OpenHandleError};
 use crate::geometry::Plan;
 
 /// The directory in a body.
@@ -50,6 +52,11 @@ impl<'n> Name<'n> {
         buffer.push(INTERNAL);
         buffer.extend_from_slice(bytes);
         Self::of(buffer)
+    }
+
+    /// A name to look for: what cannot be one, nothing has.
+    pub(crate) fn known(name: &'n str) -> Result<Self, OpenHandleError> {
+        Self::new(name).map_err(|_| OpenHandleError::NoSuchName)
     }
 
     fn of(bytes: &'n [u8]) -> Result<Self, CreateError> {

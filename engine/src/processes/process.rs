@@ -11,6 +11,9 @@ use super::error::ProcessError;
 use super::exit::{Exit, status_of};
 use super::subject::Subject;
 use crate::member::Member;
+#[cfg(feature = "names")]
+use crate::names::Name;
+use crate::object::Called;
 use crate::object::Object;
 use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source};
@@ -57,7 +60,29 @@ impl Process {
     pub fn of_pid(member: &Member, pid: u32) -> Result<Self, ProcessError> {
         // Beyond the range of numbers: nobody's.
         let number = i32::try_from(pid).unwrap_or(0);
-        Ok(Self { subject: Subject::create(member, number, Scope::Process)? })
+        Ok(Self { subject: Subject::create(member, Called::NOTHING, number, Scope::Process)? })
+    }
+
+    /// As [`Process::of_pid`], with a name that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::of_pid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
+    #[cfg(feature = "names")]
+    pub fn create_named(member: &Member, name: &str, pid: u32) -> Result<Self, ProcessError> {
+        let number = i32::try_from(pid).unwrap_or(0);
+        let called = Called::By(Name::new(name)?);
+        Ok(Self { subject: Subject::create(member, called, number, Scope::Process)? })
+    }
+
+    /// Opens the process that has a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::open`]; [`OpenHandleError::NoSuchName`](crate::OpenHandleError::NoSuchName).
+    #[cfg(feature = "names")]
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, ProcessError> {
+        Ok(Self { subject: Subject::open_named(member, Name::known(name)?, Scope::Process)? })
     }
 
     /// Creates a handle of the calling process.

@@ -16,7 +16,9 @@ use super::exit::Exit;
 use crate::error::NotMember;
 use crate::kind::Kind;
 use crate::member::Member;
-use crate::object::{Object, STATE_WORDS, State};
+#[cfg(feature = "names")]
+use crate::names::Name;
+use crate::object::{Called, Object, STATE_WORDS, State};
 use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
 use crate::waiting::word::{WaitWord, halves};
@@ -45,7 +47,12 @@ struct Inner {
 }
 
 impl Subject {
-    pub(super) fn create(member: &Member, number: i32, scope: Scope) -> Result<Self, ProcessError> {
+    pub(super) fn create(
+        member: &Member,
+        called: Called<'_>,
+        number: i32,
+        scope: Scope,
+    ) -> Result<Self, ProcessError> {
         member.check()?;
         let pidfd = PidFd::open(number, scope)?;
         let identity = pidfd.identity()?.ok_or(PidError::Gone)?;
@@ -53,7 +60,7 @@ impl Subject {
             Look::Running => exit::RUNNING,
             Look::Ended(status) => exit::ended(status.map(|status| status.0)),
         };
-        let object = Object::create(member, kind_of(scope), to_words(ended, &identity), &[])?;
+        let object = Object::create_called(member, called, kind_of(scope), to_words(ended, &identity), &[])?;
         let subject = Self::new(object, identity);
         if subject.is_watched_from_the_start() {
             match subject.watch() {
@@ -66,7 +73,16 @@ impl Subject {
     }
 
     pub(super) fn open(member: &Member, token: Token, scope: Scope) -> Result<Self, ProcessError> {
-        let object = Object::open(member, kind_of(scope), token)?;
+        Self::over(Object::open(member, kind_of(scope), token)?, scope)
+    }
+
+    /// Opens what has a name.
+    #[cfg(feature = "names")]
+    pub(super) fn open_named(member: &Member, name: Name<'_>, scope: Scope) -> Result<Self, ProcessError> {
+        Self::over(Object::open_named(member, name, kind_of(scope))?, scope)
+    }
+
+    fn over(object: Object, scope: Scope) -> Result<Self, ProcessError> {
         // Relaxed: all but the first never change after the handle was LIVE, and the first is not looked at.
         let words = object.state()?.each_ref();
         let words = [

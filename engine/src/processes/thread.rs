@@ -10,6 +10,9 @@ use super::error::ProcessError;
 use super::exit::Exit;
 use super::subject::Subject;
 use crate::member::Member;
+#[cfg(feature = "names")]
+use crate::names::Name;
+use crate::object::Called;
 use crate::object::Object;
 use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source};
@@ -40,7 +43,29 @@ impl Thread {
     /// As [`Process::of_pid`](crate::Process::of_pid).
     pub fn of_tid(member: &Member, tid: u32) -> Result<Self, ProcessError> {
         let number = i32::try_from(tid).unwrap_or(0);
-        Ok(Self { subject: Subject::create(member, number, Scope::Thread)? })
+        Ok(Self { subject: Subject::create(member, Called::NOTHING, number, Scope::Thread)? })
+    }
+
+    /// As [`Thread::of_tid`], with a name that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::of_tid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
+    #[cfg(feature = "names")]
+    pub fn create_named(member: &Member, name: &str, tid: u32) -> Result<Self, ProcessError> {
+        let number = i32::try_from(tid).unwrap_or(0);
+        let called = Called::By(Name::new(name)?);
+        Ok(Self { subject: Subject::create(member, called, number, Scope::Thread)? })
+    }
+
+    /// Opens the thread that has a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::open_named`](crate::Process::open_named).
+    #[cfg(feature = "names")]
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, ProcessError> {
+        Ok(Self { subject: Subject::open_named(member, Name::known(name)?, Scope::Thread)? })
     }
 
     /// Creates a handle of the calling thread.
@@ -49,7 +74,7 @@ impl Thread {
     ///
     /// As [`Thread::of_tid`].
     pub fn current(member: &Member) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::create(member, own_thread(), Scope::Thread)? })
+        Ok(Self { subject: Subject::create(member, Called::NOTHING, own_thread(), Scope::Thread)? })
     }
 
     /// Opens a token.

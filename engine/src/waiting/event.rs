@@ -81,8 +81,12 @@ impl Event {
 
     /// Over an object of its kind.
     pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
+        Ok(Self::of(object))
+    }
+
+    pub(crate) fn of(object: Object) -> Self {
         let reset = if object.kind() == Kind::EVENT_MANUAL { Reset::Manual } else { Reset::Automatic };
-        Ok(Self { object, reset })
+        Self { object, reset }
     }
 
     /// Holds it once more.

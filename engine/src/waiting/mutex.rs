@@ -111,7 +111,7 @@ impl Mutex {
         Ok(Self::entered(object, flags == RECURSIVE))
     }
 
-    fn entered(object: Object, recursive: bool) -> Self {
+    pub(crate) fn entered(object: Object, recursive: bool) -> Self {
         object.shared().books.enter(object.identity().0);
         Self { object, recursive }
     }

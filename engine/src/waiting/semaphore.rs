@@ -65,6 +65,10 @@ impl Semaphore {
         Self::over(Object::open(member, Kind::SEMAPHORE, token)?)
     }
 
+    pub(crate) fn of(object: Object, maximum: u32) -> Self {
+        Self { object, maximum }
+    }
+
     /// Over an object of its kind.
     pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
         // Relaxed: written before the handle was published.
