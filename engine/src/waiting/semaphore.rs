@@ -45,7 +45,7 @@ impl Semaphore {
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, count: u32, maximum: u32) -> Result<Self, CreateError> {
         let object = Object::create(member, Kind::SEMAPHORE, Self::initial(count, maximum)?, &[])?;
-        Ok(Self { object, maximum })
+        Ok(Self::of(object, maximum))
     }
 
     /// The state words of a new one.
