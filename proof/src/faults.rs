@@ -39,6 +39,8 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.unlock.freed_before_woken", "unlock, with a waiter"),
     ("wait.settle.nobody_woken", "set, with a waiter"),
     ("wait.settle.not_abandoned", "lock"),
+    ("wait.exit.last_one_counts", "say how it ended"),
+    ("wait.exit.announced_before_written", "announce a code"),
 ];
 
 /// What became of one fault.

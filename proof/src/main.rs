@@ -26,6 +26,8 @@ mod survivor;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sys;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod target;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod things;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -9,6 +9,7 @@ use tenure::{
 
 use crate::board::Board;
 use crate::case::{KIND, Size, Stage};
+use crate::target::Target;
 use crate::things::Things;
 
 /// The contents of a handle or block of so many bytes.
@@ -68,6 +69,8 @@ pub(crate) struct Survivor {
     pub(crate) shares: Vec<FileShare>,
     /// What one can wait for.
     pub(crate) things: Option<Things>,
+    /// A process that it has a handle of.
+    pub(crate) target: Option<Target>,
     /// The actor, or somebody before it, was killed.
     pub(crate) actor_died: bool,
     pub(crate) dead_before: bool,
@@ -98,6 +101,7 @@ impl Survivor {
             descriptors: Vec::new(),
             shares: Vec::new(),
             things: None,
+            target: None,
             actor_died: false,
             dead_before: false,
             guest: None,
@@ -243,6 +247,7 @@ impl Survivor {
         if let Some(things) = self.things.take() {
             assert!(!things.has_sleeper(), "somebody still sleeps");
         }
+        self.target = None;
         for block in self.space.blocks() {
             if matches!(block.owner, BlockOwner::Pinned { .. }) {
                 self.me.free_pinned(block.offset).unwrap();

@@ -63,6 +63,24 @@ pub(crate) fn sleeps_on_a_futex(pid: pid_t) -> bool {
     number == Some(libc::SYS_futex)
 }
 
+/// Sends SIGKILL to a child of ours and waits until it has ended, without reaping it.
+pub(crate) fn end(pid: pid_t) {
+    // SAFETY: no pointers; a child that was not reaped yet, so the number is its own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    // SAFETY: a zeroed structure of ours, to be filled.
+    let done = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, libc::WEXITED | libc::WNOWAIT)
+    };
+    assert!(done == 0, "waitid {pid}: {}", std::io::Error::last_os_error());
+}
+
+/// Sleeps until a signal comes.
+pub(crate) fn pause() {
+    // SAFETY: no pointers.
+    unsafe { libc::pause() };
+}
+
 /// Sends SIGKILL to a child of ours and waits until it is gone.
 pub(crate) fn kill(pid: pid_t) {
     // SAFETY: no pointers; a child that was not waited for yet, so the number is its own.

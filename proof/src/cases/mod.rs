@@ -5,6 +5,7 @@ mod files;
 mod handles;
 mod members;
 mod names;
+mod processes;
 mod waiting;
 
 pub(crate) use members::{recover_after, recover_rich_after};
@@ -13,5 +14,14 @@ use crate::case::Case;
 
 /// Every case.
 pub(crate) fn all() -> Vec<Case> {
-    [handles::all(), blocks::all(), members::all(), names::all(), files::all(), waiting::all()].concat()
+    [
+        handles::all(),
+        blocks::all(),
+        members::all(),
+        names::all(),
+        files::all(),
+        waiting::all(),
+        processes::all(),
+    ]
+    .concat()
 }
