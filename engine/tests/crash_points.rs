@@ -56,6 +56,12 @@ fn leave_a_mess(me: &Member, tokens: &[Token]) -> Vec<tenure::Held> {
         local.alloc(bytes(len)).unwrap();
     }
     local.alloc(bytes(3 * UNIT)).unwrap();
+    #[cfg(feature = "waiting")]
+    {
+        let mutex = tenure::Mutex::create(me).unwrap();
+        mutex.acquire(None).unwrap();
+        std::mem::forget(mutex);
+    }
     held
 }
 
@@ -184,10 +190,14 @@ fn dies_at(options: Options, point: &str, time: u32, after_a_death: bool) -> boo
     let tokens = treasure.tokens();
     let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
     let inherited = after_a_death.then(|| {
-        let mut victim = Process::start(&[&[name.0.as_str(), "victim", "", "0"], &tokens[..]].concat());
-        let token = victim.hear("ready").unwrap().parse().unwrap();
-        let inherited = me.open_raw(KIND, token).unwrap();
-        victim.kill();
+        // Two: the child takes the lease of one, and recovers the other as the owner of another lease.
+        let victims = [(); 2].map(|()| {
+            let mut victim = Process::start(&[&[name.0.as_str(), "victim", "", "0"], &tokens[..]].concat());
+            let token = victim.hear("ready").unwrap().parse().unwrap();
+            (victim, token)
+        });
+        let inherited = me.open_raw(KIND, victims[0].1).unwrap();
+        victims.into_iter().for_each(|(victim, _)| victim.kill());
         inherited
     });
     let time_text = time.to_string();
