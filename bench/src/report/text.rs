@@ -6,7 +6,7 @@ use crate::measure::{Comparison, Figures, Measured};
 use crate::programs::{Program, beside};
 use crate::stats::{Ratio, Verdict};
 
-use super::{Report, nanoseconds, ratio};
+use super::{Report, nanoseconds, plot, ratio};
 
 /// Writing to a string does not fail.
 macro_rules! line {
@@ -65,14 +65,16 @@ pub(super) fn markdown(report: &Report) -> String {
     );
     line!(text, "What the columns mean, and what is not claimed, is in [the index](../README.md).\n");
     losses(report, &mut text);
-    for (picture, what) in [
+    let drawn: Vec<_> = plot::all(report).into_iter().map(|(name, _)| name).collect();
+    let pictures = [
         ("handles.svg", "handles"),
         ("scratch.svg", "scratch memory"),
         ("waiting.svg", "locks and bells"),
         ("recorded.svg", "recorded programs"),
         ("members.svg", "several members"),
         ("backends.svg", "backends"),
-    ] {
+    ];
+    for (picture, what) in pictures.into_iter().filter(|(picture, _)| drawn.contains(picture)) {
         line!(text, "![{what}]({picture})\n");
     }
     blows(report, &mut text);
