@@ -33,10 +33,7 @@ impl Member {
         Self { shared: Arc::new(shared) }
     }
 
-    pub(crate) fn of(shared: Arc<Shared>) -> Self {
-        Self { shared }
-    }
-
+    #[cfg_attr(not(any(feature = "waiting", feature = "names")), allow(dead_code, reason = "for objects"))]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

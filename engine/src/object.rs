@@ -5,7 +5,10 @@
 //! Whoever touches them holds the handle, so they are never another handle's meanwhile. What may follow them is immutable,
 //! except where a kind says otherwise.
 
-#![allow(dead_code, reason = "the pieces that use it arrive one by one")]
+#![cfg_attr(
+    not(all(feature = "waiting", feature = "names", feature = "processes", feature = "files")),
+    allow(dead_code, reason = "each feature uses a part")
+)]
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -192,11 +195,6 @@ impl Object {
         &self.shared
     }
 
-    /// The member that holds it.
-    pub(crate) fn member(&self) -> Member {
-        Member::of(Arc::clone(&self.shared))
-    }
-
     /// The state words.
     ///
     /// # Errors
@@ -219,19 +217,6 @@ impl Object {
         let payload = self.held.payload();
         // SAFETY: as in `state_of`, whose alignment was checked when it was opened.
         Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
-    }
-
-    /// What follows the state: immutable.
-    ///
-    /// # Errors
-    ///
-    /// As [`Object::state`].
-    pub(crate) fn rest(&self) -> Result<&[u8], NotMember> {
-        self.shared.lease.check()?;
-        let payload = self.held.payload();
-        let len = payload.len().saturating_sub(STATE_BYTES);
-        // SAFETY: held, so mapped, at least that long, and after the state written by nobody [I4].
-        Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<u8>().add(STATE_BYTES), len) })
     }
 }
 

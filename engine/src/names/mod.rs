@@ -46,7 +46,7 @@ impl<'n> Name<'n> {
     }
 
     /// A name for something of the system's own, which no user's name can be; `bytes` are at most [`NAME_MAX`] - 1.
-    #[allow(dead_code, reason = "the table of open files uses it")]
+    #[cfg_attr(not(feature = "files"), allow(dead_code, reason = "the table of open files uses it"))]
     pub(crate) fn internal(bytes: &[u8], buffer: &'n mut Vec<u8>) -> Result<Self, CreateError> {
         buffer.clear();
         buffer.push(INTERNAL);
