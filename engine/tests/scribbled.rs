@@ -88,6 +88,50 @@ fn regress_inputs_of_the_fuzz_targets() {
     assert!(ran > 0, "expected inputs in {directory}");
 }
 
+/// Whatever word of a name is scribbled, wherever it lies, everybody goes on; what is in the table's words is found.
+#[cfg(feature = "names")]
+#[test]
+fn every_word_of_a_name() {
+    let space = Space::options()
+        .members(4)
+        .handles(128)
+        .unit(4 << 10)
+        .scratch(200 << 10)
+        .guardian(false)
+        .memfd()
+        .unwrap();
+    let bytes = Bytes::of(&space);
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let before = bytes.image();
+    let named = other.create_raw_named(hostile::NAMES[0], KIND, &[2; 40]).unwrap();
+    let changed: Vec<u64> = bytes
+        .image()
+        .iter()
+        .zip(&before)
+        .enumerate()
+        .filter(|(_, (a, b))| a != b)
+        .map(|(at, _)| at as u64)
+        .collect();
+    // Handle, block, unit, chunk, slot, intake, the name itself.
+    assert!(changed.len() >= 12, "{changed:?}");
+    let (mut tried, mut found) = (0, 0);
+    for at in changed {
+        let word = bytes.image()[at as usize];
+        let flipped = (0..64).map(|bit| word ^ 1 << bit);
+        for noise in [0, u64::MAX, 0x5555_5555_5555_5555].into_iter().chain(flipped) {
+            bytes.scribble(&Scribble::Noise { at, word: noise });
+            found += u32::from(!space.check_quiet().is_clean());
+            hostile::names(&space, &me);
+            hostile::names(&space, &other);
+            bytes.scribble(&Scribble::Noise { at, word });
+            tried += 1;
+        }
+    }
+    println!("{found} of {tried} found");
+    assert!(found > tried / 2, "{found} of {tried} found");
+    drop(named);
+}
+
 #[test]
 fn noise_is_found() {
     let space = Space::options().members(4).handles(128).unit(4 << 10).scratch(200 << 10).memfd().unwrap();

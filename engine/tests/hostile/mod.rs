@@ -42,6 +42,11 @@ impl Bytes {
         Self { file, words: space.bytes() / 8 }
     }
 
+    /// All words.
+    pub(crate) fn image(&self) -> Vec<u64> {
+        (0..self.words).map(|at| self.read(at)).collect()
+    }
+
     fn read(&self, at: u64) -> u64 {
         let mut word = [0; 8];
         self.file.read_exact_at(&mut word, at % self.words * 8).unwrap();
@@ -75,6 +80,11 @@ impl Belongings {
         let sizes = [8, 32, 33, 900, 9000];
         let handles: Vec<_> =
             sizes.iter().filter_map(|len| me.create_raw(KIND, &vec![1; *len]).ok()).collect();
+        #[cfg(feature = "names")]
+        let handles: Vec<_> = handles
+            .into_iter()
+            .chain(NAMES[..2].iter().filter_map(|name| me.create_raw_named(name, KIND, &[2; 40]).ok()))
+            .collect();
         let typed = me.create(&7u64).ok();
         let mut blocks: Vec<_> = [100, 17, 5000, 12_000]
             .iter()
@@ -201,6 +211,8 @@ pub(crate) fn while_members_work(input: &[u8]) {
 pub(crate) fn look(space: &Space) {
     let _ = (space.stats(), space.check(), space.check_quiet());
     let _ = (space.leases(), space.handles(), space.blocks());
+    #[cfg(feature = "names")]
+    let _ = space.names();
 }
 
 /// What a script holds.
@@ -273,12 +285,24 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
                 held.push(one);
             }
         }
-        3 => handles.extend(me.create_raw(KIND, &vec![3; which as usize]).ok()),
+        3 => {
+            handles.extend(me.create_raw(KIND, &vec![3; which as usize]).ok());
+            #[cfg(feature = "names")]
+            handles.extend(me.create_raw_named(NAMES[which as usize % 4], KIND, &[4; 30]).ok());
+        }
         4 => {
             let _ = me.create(&vec![which; which as usize]);
         }
         5 | 6 => held.extend(token(script, tokens).and_then(|token| local.open(KIND, token).ok())),
-        7 => handles.extend(token(script, tokens).and_then(|token| me.open_raw(KIND, token).ok())),
+        7 => {
+            handles.extend(token(script, tokens).and_then(|token| me.open_raw(KIND, token).ok()));
+            #[cfg(feature = "names")]
+            handles.extend(
+                me.create_or_open_raw(NAMES[which as usize % 4], KIND, &[5; 3])
+                    .ok()
+                    .map(tenure::Named::into_inner),
+            );
+        }
         8 => {
             if let Some(token) = token(script, tokens) {
                 let _ = me.open::<u64>(token).map(|handle| handle.get().map(|value| value.to_native()));
@@ -347,6 +371,27 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
     }
 }
 
+/// What things are called.
+pub(crate) const NAMES: [&str; 4] =
+    ["queue", "other-17", "x", "a longer name, of more bytes than a line has: it lies in the block"];
+
+/// Every operation on names.
+#[cfg(feature = "names")]
+pub(crate) fn names(space: &Space, me: &Member) {
+    let mut held = Vec::new();
+    for name in NAMES {
+        let _ = me.look_up(name);
+        held.extend(me.create_raw_named(name, KIND, &[6; 50]).ok());
+        held.extend(me.open_raw_named(name, KIND).ok());
+        held.extend(me.create_or_open_raw(name, KIND, b"").ok().map(tenure::Named::into_inner));
+        let _ = me.open_named::<u64>(name).map(|handle| handle.get().map(|value| value.to_native()));
+    }
+    for handle in &held {
+        let _ = (handle.get().map(sum), handle.name().map(|name| name.map(str::len)));
+    }
+    let _ = (space.names(), space.check());
+}
+
 /// Every operation.
 pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token]) {
     look(space);
@@ -378,6 +423,8 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token]) {
         let _ = local.close(held);
     }
     drop(local);
+    #[cfg(feature = "names")]
+    names(space, me);
     for block in space.blocks() {
         let _ = me.free_pinned(block.offset);
     }
