@@ -32,6 +32,7 @@ acts! {
     Close 160 "close" "Lets go once; if nobody else knew the handle, its token has to be stale afterwards.",
     OpenAgain 60 "open again" "Opens or clones what we hold already.",
     OpenWrong 30 "open wrong" "A forged generation and a foreign kind: both have to be refused.",
+    Name 80 "name" "Creates or opens one of a few names, which has to be ours alone then; sometimes only looks it up.",
     Send 80 "send" "Passes a token to another member, and keeps the handle until that one has opened it.",
     Receive 200 "receive" "Opens a token or frees a block that another member sent.",
     Alloc 160 "alloc" "A block of 1 byte to half a MiB.",

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use tenure::{
-    AllocError, CreateError, Handle, Held, Kind, Local, Member, OpenHandleError, Raw, ScratchError, Token,
+    AllocError, CreateError, Handle, Held, Kind, Local, Member, NamedError, OpenHandleError, Raw,
+    ScratchError, Token,
 };
 
 use crate::pattern::{self, mix};
@@ -21,6 +22,8 @@ use super::talk::{Gift, Outcome, Parcel, Report, Wrong};
 pub(super) const KIND: Kind = Kind::raw(0x7047);
 /// Handles that a thread holds at most.
 const HOLDS_MAX: usize = 64;
+/// Names that there are; few, so that many want the same one.
+const NAMES: u64 = 12;
 /// Gifts that a thread has on their way at most.
 const SENT_MAX: usize = 16;
 
@@ -86,6 +89,12 @@ impl Room for CreateError {
     }
 }
 
+impl Room for NamedError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Create(error) if error.is_full())
+    }
+}
+
 impl<'h> Hands<'h> {
     pub(super) fn new(home: &'h Home, thread: u64) -> Self {
         Self {
@@ -112,6 +121,7 @@ impl<'h> Hands<'h> {
             Act::Close => self.close_one(choice),
             Act::OpenAgain => self.open_again(choice),
             Act::OpenWrong => self.open_wrong(choice),
+            Act::Name => self.name(choice),
             Act::Send => self.send(choice),
             Act::Receive => self.receive(),
             Act::Visit => self.visit(choice),
@@ -287,6 +297,42 @@ impl<'h> Hands<'h> {
         read(&member.local(), &hold)?;
         self.holds.push(hold);
         Ok(())
+    }
+
+    /// Everybody gives what has a name the same contents, so whoever opens it knows them.
+    fn name(&mut self, choice: Choice) -> Result<(), Trouble> {
+        if self.holds.len() >= HOLDS_MAX {
+            return self.idle();
+        }
+        let space = self.space(choice.space);
+        let member = self.member(space);
+        let (name, identity) = (format!("torture/{}", choice.which % NAMES), mix(choice.which % NAMES));
+        if choice.how.is_multiple_of(4) {
+            return match member.look_up(&name) {
+                Ok((KIND, _)) | Err(OpenHandleError::NoSuchName) => Ok(()),
+                other => Err((Wrong::MixedUp, format!("{name} was looked up: {other:?}"))),
+            };
+        }
+        pattern::payload(identity, &mut self.buffer);
+        let named = member.create_or_open_raw(&name, KIND, &self.buffer);
+        let Some(named) = self.room("create or open by name", named)? else { return Ok(()) };
+        let handle = named.into_inner();
+        let token = handle.token();
+        // Others may open it at any time.
+        let hold = Hold { space, grip: Grip::Owned(handle), identity, known: true };
+        read(&member.local(), &hold)?;
+        self.holds.push(hold);
+        match (member.look_up(&name), member.create_raw_named(&name, KIND, b"")) {
+            (Ok((KIND, found)), Err(CreateError::NameTaken { token: taken }))
+                if (found, taken) == (token, token) =>
+            {
+                Ok(())
+            }
+            (Ok(_), Err(error)) if error.is_full() => Ok(()),
+            other => {
+                Err((Wrong::MixedUp, format!("{token:?} has the name {name} and is held, but: {other:?}")))
+            }
+        }
     }
 
     fn open_wrong(&self, choice: Choice) -> Result<(), Trouble> {
