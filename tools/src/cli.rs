@@ -62,6 +62,9 @@ pub enum Command {
     /// The comparison at the end of the demo; started by it, because it forks.
     #[command(hide = true)]
     Compare,
+    /// One who owns, or waits for, the mutex of the demo; started by it.
+    #[command(hide = true)]
+    Mutex(crate::demo::owners::Orders),
     /// A worker of a run; started by the run.
     #[command(hide = true)]
     Worker(Orders),

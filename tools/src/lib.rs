@@ -46,6 +46,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Torture(torture) => torture.plan().map_err(Into::into).and_then(|plan| torment(&plan)),
         Command::Tortured(orders) => torture::run_member(orders).map(|()| (String::new(), Exit::Well)),
         Command::Compare => timing::compare().map(|text| (text, Exit::Well)),
+        Command::Mutex(orders) => demo::owners::play(&orders).map(|()| (String::new(), Exit::Well)),
         Command::Worker(orders) => worker::run(orders).map(|()| (String::new(), Exit::Well)),
     };
     match answer {

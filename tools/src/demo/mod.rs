@@ -13,12 +13,14 @@
 //! | `chaos` | when somebody is killed or stopped |
 //! | `watch` | measuring the time from a kill to the end of the reclaim |
 //! | `director` | the loop that brings them together |
+//! | `owners` | a mutex whose owners are killed |
 //! | `stage` | the segment, removed whatever happens |
 //! | `verdict`, `summary` | what went wrong, and the table at the end |
 
 mod book;
 mod chaos;
 mod director;
+pub mod owners;
 mod plan;
 mod progress;
 mod script;
@@ -62,9 +64,14 @@ pub fn run(plan: &Plan) -> Result<Summary, RunError> {
     })?;
     let mut stage = Stage::build(plan, &material)?;
     let (totals, mut verdict) = Director::new(plan, material, &stage, (tell, events))?.run()?;
+    let owners = match stage.member() {
+        Some(me) if plan.kills > 0 && verdict.is_clean() => owners::run(&stage.meeting, me, &mut verdict)?,
+        _ => owners::Owners::default(),
+    };
     inspect(&mut stage, &mut verdict);
     drop(stage);
     let mut summary = Summary::new(plan, &job_titles, &totals, verdict);
+    summary.owners = owners;
     if plan.timing && summary.verdict.is_clean() {
         summary.timing = crate::timing::measure()?;
     }

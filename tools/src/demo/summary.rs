@@ -8,6 +8,7 @@ use crate::table::{Table, count};
 use crate::timing::Timing;
 
 use super::director::Totals;
+use super::owners::Owners;
 use super::plan::Plan;
 use super::verdict::Verdict;
 
@@ -46,6 +47,8 @@ pub struct Summary {
     pub reclaim_us_p50: f64,
     /// The same.
     pub reclaim_us_p99: f64,
+    /// A mutex whose owners were killed.
+    pub owners: Owners,
     /// Tokens the coordinator looked at itself.
     pub looks: u64,
     /// Single operations beside those of others, measured afterwards.
@@ -85,6 +88,7 @@ impl Summary {
             blocks_reclaimed: counters.blocks_reclaimed,
             reclaim_us_p50: us(0.5),
             reclaim_us_p99: us(0.99),
+            owners: Owners::default(),
             looks: totals.looks,
             timing: Vec::new(),
             verdict,
@@ -141,6 +145,17 @@ impl fmt::Display for Summary {
         if self.kills > 0 {
             let p50 = format!("p50 {:.2} ms", self.reclaim_us_p50 / 1000.0);
             table.row(row("kill to reclaimed", p50, format!("p99 {:.2} ms", self.reclaim_us_p99 / 1000.0)));
+        }
+        if self.owners.killed > 0 {
+            let Owners { killed, told, handed_over_us_p50 } = self.owners;
+            table.row(row(
+                "mutex owners killed",
+                killed.to_string(),
+                format!(
+                    "{told} told \"abandoned\", p50 {:.2} ms after the kill",
+                    handed_over_us_p50 / 1000.0
+                ),
+            ));
         }
         write!(f, "{table}")?;
         writeln!(f, "replayed in {:.1} s ({}): {}", self.seconds, self.backend, replayed.join(", "))?;

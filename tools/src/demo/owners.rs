@@ -1,0 +1,170 @@
+//! A mutex whose owner is killed: the next in line gets it, is told so, and nobody else is.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::Serialize;
+use tenure::{Backend, Member, Mutex, Space, Token, WaitError};
+
+use crate::meeting::Meeting;
+
+use super::verdict::Verdict;
+
+/// How often it is done.
+const ROUNDS: u32 = 5;
+/// For the waiter to fall asleep; if it has not, it is told all the same.
+const TO_SLEEP: Duration = Duration::from_millis(20);
+/// A fail-safe: what takes longer never comes.
+const AT_MOST: Duration = Duration::from_secs(20);
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Owners {
+    /// Owners killed, each with somebody waiting.
+    pub killed: u32,
+    /// Waiters that were told that the mutex was abandoned.
+    pub told: u32,
+    /// From the kill until the waiter had it; the median.
+    pub handed_over_us_p50: f64,
+}
+
+/// What the processes are to do.
+#[derive(Debug, Clone, Args)]
+pub struct Orders {
+    #[arg(long)]
+    backend: Backend,
+    #[arg(long)]
+    space: String,
+    #[arg(long)]
+    token: String,
+    #[arg(long)]
+    part: Part,
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Owner,
+    Next,
+}
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+/// One of the two processes.
+///
+/// # Errors
+/// Whatever the engine answers; none should.
+pub fn play(orders: &Orders) -> Result<(), Failed> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let meeting = Meeting { backend: orders.backend, name: orders.space.clone() };
+    let space: Space = meeting.attach(Space::options())?;
+    let me = space.join()?;
+    let token: Token = orders.token.parse().map_err(|_| "expected a token")?;
+    let mutex = Mutex::open(&me, token)?;
+    match orders.part {
+        Part::Owner => {
+            let _guard = mutex.lock()?;
+            say("owned")?;
+            // Until we are killed, or the one who started us is gone.
+            let _ = std::io::stdin().lock().read_line(&mut String::new());
+        }
+        Part::Next => {
+            say("waiting")?;
+            match mutex.lock_timeout(AT_MOST) {
+                Ok(guard) => say(&format!("locked {} {}", guard.abandoned(), now_ns()))?,
+                Err(WaitError::TimedOut) => say("never")?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn say(what: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{what}")?;
+    out.flush()
+}
+
+fn now_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// A process, killed when it is dropped.
+struct Player(Child, BufReader<ChildStdout>);
+
+impl Player {
+    fn start(meeting: &Meeting, token: Token, part: &str) -> Result<Self, Failed> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["mutex", "--backend", &meeting.backend.to_string(), "--space", &meeting.name])
+            .args(["--token", &token.to_string(), "--part", part])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().ok_or("no output")?;
+        Ok(Self(child, BufReader::new(output)))
+    }
+
+    fn hear(&mut self) -> Result<String, Failed> {
+        let mut line = String::new();
+        self.1.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Kills owners, and compares what the next ones are told with what happened.
+///
+/// # Errors
+/// A process that cannot be started. What goes wrong with the mutex is in the verdict.
+pub(super) fn run(meeting: &Meeting, me: &Member, verdict: &mut Verdict) -> Result<Owners, Failed> {
+    let mutex = Mutex::create(me)?;
+    let mut owners = Owners::default();
+    let mut took_ns = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut owner = Player::start(meeting, mutex.token(), "owner")?;
+        expect(&owner.hear()?, "owned", verdict);
+        let mut next = Player::start(meeting, mutex.token(), "next")?;
+        expect(&next.hear()?, "waiting", verdict);
+        std::thread::sleep(TO_SLEEP);
+        let killed_at = now_ns();
+        drop(owner);
+        owners.killed += 1;
+        let answer = next.hear()?;
+        match answer.split_whitespace().collect::<Vec<_>>()[..] {
+            ["locked", "true", at] => {
+                owners.told += 1;
+                took_ns.extend(at.parse::<i64>().ok().map(|at| at - killed_at));
+            }
+            ["locked", ..] => {
+                verdict.mixed_up("the owner of a mutex was killed, and the next one was not told")
+            }
+            _ => verdict.stuck(format!("the owner of a mutex was killed, and the next one says {answer:?}")),
+        }
+        // It unlocks before it ends.
+        let _ = next.0.wait();
+        if mutex.lock_timeout(AT_MOST)?.abandoned() {
+            verdict.mixed_up("a mutex was abandoned once, and two were told");
+        }
+    }
+    took_ns.sort_unstable();
+    owners.handed_over_us_p50 = took_ns.get(took_ns.len() / 2).map_or(0.0, |ns| *ns as f64 / 1000.0);
+    Ok(owners)
+}
+
+fn expect(found: &str, expected: &str, verdict: &mut Verdict) {
+    if found != expected {
+        verdict.died(format!("expected a process that says {expected:?}, found {found:?}"));
+    }
+}
