@@ -144,6 +144,20 @@ impl Member {
     /// Opens what has a name, or creates a handle with the name and this value, in one step: of any number of processes that
     /// do this at the same time exactly one creates, and all hold the same handle.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let first = me.create_or_open("limit", &7u64)?;
+    /// let second = other.create_or_open("limit", &8u64)?; // usually in another process
+    /// assert!(first.is_created() && !second.is_created());
+    /// assert_eq!(second.into_inner().get()?.to_native(), 7);
+    ///
+    /// drop(first); // the last one has let go of it: the name is free again
+    /// assert!(other.open_named::<u64>("limit").is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`NamedError`]; nothing is held.
