@@ -26,6 +26,36 @@ fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
     proptest::collection::vec(one, 1..60)
 }
 
+/// Noise, small numbers, and words that look like those of files: requests, refusals, claims.
+#[cfg(feature = "files")]
+fn strange_word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        0..9u64,
+        (0..1u64 << 24).prop_map(|word| word | 1 << 22),
+        (0..3u64, 0..64u64).prop_map(|(epoch, number)| epoch << 32 | number),
+    ]
+}
+
+#[cfg(feature = "files")]
+fn raw(space: &Space) -> File {
+    let path = format!("/proc/self/fd/{}", space.fd().unwrap().as_raw_fd());
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
+/// Where the payload is that begins with the device and inode of `file`.
+#[cfg(feature = "files")]
+fn payload_of(space: &Space, file: &File) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = file.metadata().unwrap();
+    let wanted = [metadata.dev().to_le_bytes(), metadata.ino().to_le_bytes()].concat();
+    let mut image = vec![0; space.bytes() as usize];
+    raw(space).read_exact_at(&mut image, 0).unwrap();
+    let found = (0..image.len()).step_by(8).find(|at| image[*at..].starts_with(&wanted));
+    found.expect("a payload that begins with device and inode") as u64
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -55,6 +85,34 @@ proptest! {
             let _ = late.leave();
         }
         drop((block, kept));
+        let _ = (me.leave(), other.leave());
+        let _ = space.check();
+    }
+
+    /// The words of a descriptor and of the table of a file, which their holders change: whatever is in them.
+    #[cfg(feature = "files")]
+    #[test]
+    fn words_of_files(scribbles in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
+        use tenure::{Access, Descriptor, FileShare, Sharing, Way};
+
+        let space = Space::options().members(4).handles(64).unit(4 << 10).scratch(200 << 10).memfd().unwrap();
+        let (me, other) = (space.join().unwrap(), space.join().unwrap());
+        let file = tempfile::tempfile().unwrap();
+        let passed = tempfile::tempfile().unwrap();
+        let enter = |member, access, sharing| FileShare::enter(member, &file, access, sharing);
+        let held = Descriptor::create(&other, passed.try_clone().unwrap()).unwrap();
+        let entered = enter(&other, Access::READ, Sharing::ALL).unwrap();
+        let mine = enter(&me, Access::NONE, Sharing::ALL).unwrap();
+        let places = [payload_of(&space, &passed), payload_of(&space, &file)];
+
+        let bytes = raw(&space);
+        for (is_table, word, value) in scribbles {
+            bytes.write_all_at(&value.to_le_bytes(), places[usize::from(is_table)] + 8 * word as u64).unwrap();
+            let _ = Descriptor::open_by(&me, held.token(), Way::Direct);
+            let _ = (enter(&me, Access::READ, Sharing::READ), enter(&other, Access::WRITE, Sharing::NONE));
+            let _ = (mine.everybody(), entered.everybody(), space.check(), space.check_quiet());
+        }
+        drop((held, entered, mine));
         let _ = (me.leave(), other.leave());
         let _ = space.check();
     }
