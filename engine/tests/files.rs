@@ -265,17 +265,22 @@ fn opener(name: &Name, token: Token, way: &str, kind: &str, denied: &[&str]) -> 
     Process::start(&[&["open", &name.0, &number, way, kind], denied].concat())
 }
 
+/// What an opener says first: `opened`, or `refused` and why.
+fn answer(opener: &mut Process) -> String {
+    opener.hear("").expect("an answer")
+}
+
 /// What an opener says that must not get it.
 fn refused(name: &Name, token: Token, way: &str, denied: &[&str]) -> String {
     let mut opener = opener(name, token, way, "-", denied);
-    let said = opener.hear("refused").expect("it was refused");
+    let said = answer(&mut opener);
     opener.wait();
-    said
+    said.strip_prefix("refused ").unwrap_or_else(|| panic!("{way} {denied:?}: {said}")).to_owned()
 }
 
 fn opened(name: &Name, token: Token, way: &str, denied: &[&str]) {
     let mut opener = opener(name, token, way, "-", denied);
-    assert!(opener.hear("opened").is_some(), "{way} {denied:?}");
+    assert_eq!(answer(&mut opener), "opened", "{way} {denied:?}");
     opener.wait();
 }
 
@@ -307,7 +312,7 @@ fn every_kind_travels_both_ways() {
             let (passed, stayed) = make(kind);
             let held = Descriptor::create(&me, passed).unwrap();
             let mut opener = opener(&name, held.token(), way, kind, &[]);
-            assert!(opener.hear("opened").is_some(), "{kind} {way}");
+            assert_eq!(answer(&mut opener), "opened", "{kind} {way}");
             // Held by the other alone it is there still, and we get it back.
             let token = held.token();
             drop(held);
@@ -478,7 +483,7 @@ fn a_stopped_holder_is_as_good_where_tracing_is_allowed() {
     assert!(said.contains("its socket does not answer"), "{said}");
     // Another holder answers for it.
     let mut other = opener(&name, token, "any", "-", &[]);
-    other.hear("opened").unwrap();
+    assert_eq!(answer(&mut other), "opened");
     opened(&name, token, "any", &["getfd"]);
     creator.signal(libc::SIGCONT);
     opened(&name, token, "any", &["getfd"]);
