@@ -139,12 +139,13 @@ impl Stat {
     fn parse(text: &[u8]) -> Option<Self> {
         // The name, in brackets, may have brackets and blanks itself.
         let end_of_name = text.iter().rposition(|byte| *byte == b')')?;
-        let text = std::str::from_utf8(text.get(end_of_name + 1..)?).ok()?;
         // The first field after the name is the third.
-        let mut fields = text.split_ascii_whitespace();
-        let state = *fields.next()?.as_bytes().first()?;
-        let start_ticks = fields.nth(22 - 4)?.parse().ok()?;
-        Some(Self { state, start_ticks, status: fields.nth(52 - 23)?.parse::<u32>().ok()? as u16 })
+        let mut fields = text.get(end_of_name + 2..)?.split(|byte| *byte == b' ');
+        let state = *fields.next()?.first()?;
+        let mut number =
+            |skipped| std::str::from_utf8(fields.nth(skipped)?.trim_ascii_end()).ok()?.parse::<u64>().ok();
+        let start_ticks = number(22 - 4)?;
+        Some(Self { state, start_ticks, status: number(52 - 23)? as u16 })
     }
 }
 

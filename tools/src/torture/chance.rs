@@ -50,6 +50,7 @@ acts! {
     Look 2 "look" "Counts what is in use.",
     Visit 4 "visit" "Joins once more in this process, works, leaves.",
     Fork 2 "fork" "A forked child, which is no member: refused everything, or joins by itself and ends in some way.",
+    Outlive 2 "outlive" "Learns through two handles how a child ended, as its parent and as a visitor.",
     Family 1 "family" "A space of another backend for ourselves and our child.",
 }
 

@@ -127,6 +127,7 @@ impl<'h> Hands<'h> {
             Act::Visit => self.visit(choice),
             Act::Fork => self.fork(choice),
             Act::Family => self.family(choice),
+            Act::Outlive => self.outlive(choice),
             Act::Recover => must("recover", self.member(choice.space as usize).recover()).map(drop),
             Act::Look => {
                 let stats = self.home.spaces[self.space(choice.space)].stats();

@@ -28,6 +28,7 @@ mod director;
 mod guests;
 mod hands;
 mod member;
+mod outlive;
 mod pinned;
 mod sabotage;
 mod seat;
