@@ -1,6 +1,6 @@
 // The same on tenure, with a partner in Rust (or any language), who is killed in the end.
 //
-//     mcs -unsafe OnTenure.cs Tenure.cs && mono OnTenure.exe PARTNER [NAME]
+//     mcs -unsafe OnTenure.cs Tenure.cs Objects.cs && mono OnTenure.exe PARTNER [NAME]
 //
 // PARTNER is a program that is started with the name of the space and a token:
 // `cargo build -p tenure-capi --example partner` builds target/debug/examples/partner.

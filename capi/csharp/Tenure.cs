@@ -1,4 +1,4 @@
-// tenure from C#: tenure.h by P/Invoke. For Mono and .NET on 64-bit Linux; compile with -unsafe.
+// tenure from C#: tenure.h by P/Invoke. For Mono and .NET on 64-bit Linux; compile with -unsafe, and with Objects.cs.
 //
 // Threads share a member: each has a cache of its own, made with its first call and closed when it ends. Nothing is
 // given back by a finalizer, as those run on a thread of their own: what is not disposed of is the member's until it
@@ -55,6 +55,14 @@ namespace Tenure
         Buffer = -27,
         Os = -28,
         Panic = -29,
+        Timeout = -30,
+        Deadlock = -31,
+        NotOwner = -32,
+        Maximum = -33,
+        NameTaken = -34,
+        Announced = -35,
+        Refused = -36,
+        Sharing = -37,
     }
 
     /// <summary>A call failed and changed nothing; the message says what was expected and what was found.</summary>
@@ -115,7 +123,7 @@ namespace Tenure
         public UIntPtr Size;
     }
 
-    internal static class Native
+    internal static partial class Native
     {
         public const uint AbiVersion = 1;
         const string Library = "tenure";
@@ -157,7 +165,8 @@ namespace Tenure
         /// <summary>Throws what a status means.</summary>
         public static void Check(int status)
         {
-            if (status == 0)
+            // Two good answers are positive.
+            if (status >= 0)
                 return;
             string text = Text(tenure_last_error());
             throw new TenureException((Status)status, text.Length > 0 ? text : Text(tenure_strerror(status)));
@@ -271,7 +280,7 @@ namespace Tenure
     }
 
     /// <summary>This process, with the right to hold handles and blocks. Threads may share it.</summary>
-    public sealed class Member : IDisposable
+    public sealed partial class Member : IDisposable
     {
         readonly IntPtr pointer;
         // The library closes a thread's when the thread ends.

@@ -22,6 +22,35 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
+/// A mutex, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table.
+pub struct tenure_object {
+    _opaque: [u8; 0],
+}
+
+/// What a tenure_object is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_object_kind {
+    /// Where something is opened: whichever it is.
+    TENURE_ANY = 0,
+    /// tenure_mutex_create.
+    TENURE_MUTEX = 1,
+    /// tenure_event_create, with TENURE_MANUAL_RESET.
+    TENURE_EVENT_MANUAL = 2,
+    /// tenure_event_create, without.
+    TENURE_EVENT_AUTOMATIC = 3,
+    /// tenure_semaphore_create.
+    TENURE_SEMAPHORE = 4,
+    /// tenure_process_of.
+    TENURE_PROCESS = 5,
+    /// tenure_thread_of.
+    TENURE_THREAD = 6,
+    /// tenure_descriptor_create.
+    TENURE_DESCRIPTOR = 7,
+    /// tenure_share_enter.
+    TENURE_FILE_SHARE = 8,
+}
+
 /// How the memory of a space comes to be: tenure_options.backend.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +101,23 @@ impl tenure_backend {
 pub const TENURE_NO_GUARDIAN: u32 = 1;
 /// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
 pub const TENURE_TINY: u32 = 2;
+
+/// In the flags of what creates something with a name: if something has the name, it is opened. One step: of any number
+/// who do so at the same time exactly one creates.
+pub const TENURE_OR_OPEN: u32 = 1 << 8;
+/// In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often.
+pub const TENURE_RECURSIVE: u32 = 1;
+/// In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it.
+pub const TENURE_MANUAL_RESET: u32 = 1;
+/// In the flags of tenure_event_create: signalled from the start.
+pub const TENURE_SIGNALLED: u32 = 2;
+/// For timeouts, which are in nanoseconds: as long as it takes. 0 is for not waiting at all.
+pub const TENURE_FOREVER: u64 = 0xffff_ffff_ffff_ffff;
+/// The most objects that can be waited for at once.
+pub const TENURE_WAIT_MAX: usize = 64;
+/// tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63 and
+/// more.)
+pub const TENURE_SYSTEM_KIND: u64 = 1 << 62;
 
 /// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
 /// whatever is found when it exists; any other number must match an existing space.
@@ -209,6 +255,46 @@ pub struct tenure_block {
     pub data: *mut c_void,
     /// Bytes that were asked for; from tenure_block_at: bytes that there are.
     pub size: usize,
+}
+
+/// Something that has a name; tenure_space_names.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_name {
+    /// Its token.
+    pub token: u64,
+    /// The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind.
+    pub kind: u64,
+    /// How many members hold it.
+    pub holders: u32,
+    /// The name: at most 255 bytes of UTF-8, and a zero byte.
+    pub name: [c_char; 256],
+}
+
+/// How a process or thread ended: tenure_exit.how.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_how {
+    /// It runs, or is stopped.
+    TENURE_RUNS = 0,
+    /// By itself, with an exit code.
+    TENURE_EXITED = 1,
+    /// By a signal.
+    TENURE_KILLED = 2,
+    /// It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped.
+    TENURE_ENDED = 3,
+}
+
+/// How a process or thread ended; tenure_process_exit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_exit {
+    /// One of enum tenure_how.
+    pub how: u32,
+    /// The exit code, or the signal's number.
+    pub code: i32,
+    /// 1 if the kernel wrote a core dump, otherwise 0.
+    pub core_dumped: u32,
 }
 
 /// The ABI version of the library. Any thread, any time.

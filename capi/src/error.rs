@@ -6,23 +6,30 @@ use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
 
 use tenure::{
-    AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
-    OpenHandleError, RemoveError, ScratchError, SegmentError, TokenError, UseError,
+    AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError, NotMember,
+    OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError, SegmentError, TokenError, UseError,
+    WaitError,
 };
 
-/// What functions answer: TENURE_OK or one of the others, all of them negative.
+/// What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two good
+/// answers: the other one is positive.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum tenure_status {
     /// Done.
     TENURE_OK = 0,
+    /// Done, and the mutex is the caller's: its last owner died, or went without unlocking it, so that what it protects
+    /// may be half done. Nobody else is told.
+    TENURE_ABANDONED = 1,
+    /// Done: something had the name already and was opened.
+    TENURE_OPENED = 2,
     /// A pointer that must not be null is.
     TENURE_ERR_NULL = -1,
     /// An argument has a value that it cannot have.
     TENURE_ERR_ARGUMENT = -2,
     /// The caller was compiled with the header of another ABI version.
     TENURE_ERR_ABI = -3,
-    /// Not an open space, member or local: closed already, of another type, or never one.
+    /// Not an open space, member, local or object: closed already, of another type, or never one.
     TENURE_ERR_CLOSED = -4,
     /// A local that another thread opened.
     TENURE_ERR_WRONG_THREAD = -5,
@@ -32,15 +39,15 @@ pub enum tenure_status {
     TENURE_ERR_LEFT = -7,
     /// It is being used: locals of the member are open, a call is in progress, or a space has living members.
     TENURE_ERR_IN_USE = -8,
-    /// There is no space of that name, or no such file descriptor or file.
+    /// There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or process.
     TENURE_ERR_NOT_FOUND = -9,
-    /// A name that no space can have.
+    /// A name that no space, or nothing in a space, can have.
     TENURE_ERR_NAME = -10,
     /// Impossible numbers in the options, or others than those of the existing space.
     TENURE_ERR_GEOMETRY = -11,
     /// Made by another version, on another boot or kernel, by another backend, or for another user.
     TENURE_ERR_INCOMPATIBLE = -12,
-    /// A file system, memfd or kind of space with which this cannot be done.
+    /// A file system, memfd, kind of space, kernel or process with which this cannot be done.
     TENURE_ERR_UNSUPPORTED = -13,
     /// The space, or a handle, contains what no program of ours writes.
     TENURE_ERR_CORRUPT = -14,
@@ -56,7 +63,7 @@ pub enum tenure_status {
     TENURE_ERR_FORGED = -19,
     /// A token of another space.
     TENURE_ERR_FOREIGN_SPACE = -20,
-    /// A handle of another kind.
+    /// A handle, or an object, of another kind.
     TENURE_ERR_FOREIGN_KIND = -21,
     /// This process holds the handle as often as can be counted.
     TENURE_ERR_TOO_MANY = -22,
@@ -74,6 +81,22 @@ pub enum tenure_status {
     TENURE_ERR_OS = -28,
     /// A defect of the library, caught at its border.
     TENURE_ERR_PANIC = -29,
+    /// What was waited for did not come in time; nothing was taken.
+    TENURE_ERR_TIMEOUT = -30,
+    /// This thread owns the mutex already, and it is not recursive.
+    TENURE_ERR_DEADLOCK = -31,
+    /// This thread does not own the mutex, or is not the process or thread that the object names.
+    TENURE_ERR_NOT_OWNER = -32,
+    /// More than the semaphore's maximum, or a mutex locked more often than is counted; nothing was changed.
+    TENURE_ERR_MAXIMUM = -33,
+    /// Something has the name.
+    TENURE_ERR_NAME_TAKEN = -34,
+    /// The process has announced its code already, or has ended.
+    TENURE_ERR_ANNOUNCED = -35,
+    /// Nobody who has the descriptor can give it to this process; the text says who, and why.
+    TENURE_ERR_REFUSED = -36,
+    /// Somebody uses the file in a way that excludes this one; the text says who.
+    TENURE_ERR_SHARING = -37,
 }
 
 use tenure_status::*;
@@ -83,16 +106,16 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_NULL, "a pointer is null that must not be\0"),
     (TENURE_ERR_ARGUMENT, "an argument has a value that it cannot have\0"),
     (TENURE_ERR_ABI, "compiled with the header of another ABI version\0"),
-    (TENURE_ERR_CLOSED, "not an open space, member or local\0"),
+    (TENURE_ERR_CLOSED, "not an open space, member, local or object\0"),
     (TENURE_ERR_WRONG_THREAD, "the local was opened by another thread\0"),
     (TENURE_ERR_FORKED, "a forked child is not a member until it joins\0"),
     (TENURE_ERR_LEFT, "the member has left\0"),
     (TENURE_ERR_IN_USE, "in use\0"),
     (TENURE_ERR_NOT_FOUND, "not found\0"),
-    (TENURE_ERR_NAME, "no name for a space\0"),
+    (TENURE_ERR_NAME, "not a name that this can have\0"),
     (TENURE_ERR_GEOMETRY, "impossible numbers, or not those of the existing space\0"),
     (TENURE_ERR_INCOMPATIBLE, "made by another version, boot, kernel, backend or user\0"),
-    (TENURE_ERR_UNSUPPORTED, "not possible with this file system or kind of space\0"),
+    (TENURE_ERR_UNSUPPORTED, "not possible with this file system, kind of space, kernel or process\0"),
     (TENURE_ERR_CORRUPT, "corrupt\0"),
     (TENURE_ERR_NO_MEMORY, "no memory\0"),
     (TENURE_ERR_FULL, "all leases are taken\0"),
@@ -100,7 +123,7 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_STALE, "stale: nobody, or not this process, holds the handle\0"),
     (TENURE_ERR_FORGED, "forged: the token was never issued\0"),
     (TENURE_ERR_FOREIGN_SPACE, "a token of another space\0"),
-    (TENURE_ERR_FOREIGN_KIND, "a handle of another kind\0"),
+    (TENURE_ERR_FOREIGN_KIND, "a handle or object of another kind\0"),
     (TENURE_ERR_TOO_MANY, "held as often as can be counted\0"),
     (TENURE_ERR_NOT_A_BLOCK, "no block starts there\0"),
     (TENURE_ERR_ALREADY_FREE, "the block is free already\0"),
@@ -109,6 +132,16 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_BUFFER, "the buffer is too short\0"),
     (TENURE_ERR_OS, "refused by the system\0"),
     (TENURE_ERR_PANIC, "a defect of the library\0"),
+    (TENURE_ERR_TIMEOUT, "timed out\0"),
+    (TENURE_ERR_DEADLOCK, "this thread owns the mutex already\0"),
+    (TENURE_ERR_NOT_OWNER, "the caller is not the owner\0"),
+    (TENURE_ERR_MAXIMUM, "more than the maximum\0"),
+    (TENURE_ERR_NAME_TAKEN, "something has the name\0"),
+    (TENURE_ERR_ANNOUNCED, "its code was announced already, or it has ended\0"),
+    (TENURE_ERR_REFUSED, "nobody who has the descriptor can give it\0"),
+    (TENURE_ERR_SHARING, "somebody uses the file in a way that excludes this one\0"),
+    (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
+    (TENURE_OPENED, "ok: something had the name and was opened\0"),
 ];
 
 /// A status that is not TENURE_OK and whose text was kept.
@@ -349,6 +382,11 @@ impl Coded for CreateError {
             Self::Exhausted { .. } => TENURE_ERR_EXHAUSTED,
             Self::Scratch(error) => error.status(),
             Self::Block(error) => error.status(),
+            Self::Semaphore { .. } => TENURE_ERR_ARGUMENT,
+            Self::SystemKind { .. } => TENURE_ERR_FOREIGN_KIND,
+            Self::NameTaken { .. } => TENURE_ERR_NAME_TAKEN,
+            Self::BadName { .. } => TENURE_ERR_NAME,
+            Self::NamesFull(_) => TENURE_ERR_EXHAUSTED,
             _ => TENURE_ERR_OS,
         }
     }
@@ -358,6 +396,8 @@ impl Coded for OpenHandleError {
     fn status(&self) -> tenure_status {
         match self {
             Self::NotMember(error) => error.status(),
+            Self::NoSuchName => TENURE_ERR_NOT_FOUND,
+            Self::SystemKind { .. } => TENURE_ERR_FOREIGN_KIND,
             Self::Stale { .. } => TENURE_ERR_STALE,
             Self::Forged { .. } => TENURE_ERR_FORGED,
             Self::ForeignSpace { .. } => TENURE_ERR_FOREIGN_SPACE,
@@ -377,17 +417,87 @@ impl Coded for UseError {
     }
 }
 
+impl Coded for NamedError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Create(error) => error.status(),
+            Self::Open(error) => error.status(),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for PidError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Gone => TENURE_ERR_NOT_FOUND,
+            Self::NotAProcess { .. } => TENURE_ERR_ARGUMENT,
+            Self::ForeignNamespace { .. } | Self::Unsupported { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for ProcessError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Create(error) => error.status(),
+            Self::Open(error) => error.status(),
+            Self::Pid(error) => error.status(),
+            Self::NotItself => TENURE_ERR_NOT_OWNER,
+            Self::AlreadyAnnounced => TENURE_ERR_ANNOUNCED,
+            _ => TENURE_ERR_CORRUPT,
+        }
+    }
+}
+
+impl Coded for DescriptorError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Create(error) => error.status(),
+            Self::Open(error) => error.status(),
+            Self::NotMember(error) => error.status(),
+            // It is over as soon as their deaths are known.
+            Self::Nobody => TENURE_ERR_STALE,
+            Self::Refused(_) => TENURE_ERR_REFUSED,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for WaitError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::TimedOut => TENURE_ERR_TIMEOUT,
+            Self::Deadlock => TENURE_ERR_DEADLOCK,
+            Self::NotOwner => TENURE_ERR_NOT_OWNER,
+            Self::TooDeep { .. } | Self::Maximum { .. } => TENURE_ERR_MAXIMUM,
+            Self::Number { .. } => TENURE_ERR_ARGUMENT,
+            Self::Unwatched(error) => error.status(),
+            Self::Corrupt(_) => TENURE_ERR_CORRUPT,
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_status_has_a_text() {
-        for (at, (status, text)) in TEXTS.iter().enumerate() {
+        let (negative, positive) = TEXTS.split_at(TEXTS.len() - 2);
+        for (at, (status, text)) in negative.iter().enumerate() {
             assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
             assert!(text.ends_with('\0') && text.len() > 1);
         }
-        assert_eq!(TEXTS.last().map(|(status, _)| *status), Some(TENURE_ERR_PANIC));
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_SHARING));
+        assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -15,6 +15,16 @@ pub(crate) fn guard(call: impl FnOnce() -> Result<(), Failure>) -> c_int {
     }
 }
 
+/// As [`guard`], for calls with more than one good answer.
+#[inline(always)]
+pub(crate) fn guard_status(call: impl FnOnce() -> Result<tenure_status, Failure>) -> c_int {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(status)) => status as c_int,
+        Ok(Err(failure)) => failure.0,
+        Err(panic) => panicked(&*panic),
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn panicked(panic: &(dyn std::any::Any + Send)) -> c_int {
@@ -35,11 +45,27 @@ pub(crate) unsafe fn guard_out<T: Copy>(
     nothing: T,
     call: impl FnOnce() -> Result<T, Failure>,
 ) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { guard_out_status(to, what, nothing, || Ok((call()?, tenure_status::TENURE_OK))) }
+}
+
+/// As [`guard_out`], for calls with more than one good answer.
+///
+/// # Safety
+///
+/// As [`guard_out`].
+#[inline(always)]
+pub(crate) unsafe fn guard_out_status<T: Copy>(
+    to: *mut T,
+    what: &'static str,
+    nothing: T,
+    call: impl FnOnce() -> Result<(T, tenure_status), Failure>,
+) -> c_int {
     if to.is_null() {
         return null(what).0;
     }
     let (result, status) = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(result)) => (result, 0),
+        Ok(Ok((result, status))) => (result, status as c_int),
         Ok(Err(failure)) => (nothing, failure.0),
         Err(panic) => (nothing, panicked(&*panic)),
     };
@@ -73,6 +99,18 @@ pub(crate) unsafe fn bytes<'a>(
     }
     // SAFETY: the caller's promise, and the checks above.
     Ok(unsafe { std::slice::from_raw_parts(data, size) })
+}
+
+/// Writes a result that the caller may not want.
+///
+/// # Safety
+///
+/// `to` is null or writable for a `T`.
+pub(crate) unsafe fn tell<T>(to: *mut T, what: T) {
+    if !to.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { to.write(what) };
+    }
 }
 
 #[cold]

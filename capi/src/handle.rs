@@ -10,10 +10,10 @@ use crate::error::Failure;
 use crate::guard::{bytes, guard, guard_out};
 use crate::local::{kind, seat};
 
-const NOTHING: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
+pub(crate) const NOTHING: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
 
 #[inline(always)]
-fn describe(token: u64, held: &Held) -> tenure_handle {
+pub(crate) fn describe(token: u64, held: &Held) -> tenure_handle {
     let payload = held.payload();
     tenure_handle { token, data: payload.as_ptr().cast(), size: payload.len() }
 }

@@ -16,10 +16,14 @@ mod guard;
 mod handle;
 mod local;
 mod member;
+mod names;
+mod object;
+mod process;
 mod registry;
 mod scratch;
 mod space;
 mod thread;
+mod waiting;
 mod word;
 
 pub use abi::*;
@@ -27,6 +31,12 @@ pub use error::{tenure_last_error, tenure_status, tenure_strerror};
 pub use handle::*;
 pub use local::{tenure_local_close, tenure_local_open};
 pub use member::*;
+pub use names::*;
+pub use object::{
+    tenure_object_close, tenure_object_kind_of, tenure_object_open, tenure_object_open_named, tenure_object_token,
+};
+pub use process::*;
 pub use scratch::*;
 pub use space::*;
+pub use waiting::*;
 pub use word::*;

@@ -64,6 +64,9 @@ static SLOTS: [Slot; COUNT] = [const {
     }
 }; COUNT];
 
+/// Where a free slot may be found: low ones first, so that what was never used stays without memory.
+static HINT: AtomicUsize = AtomicUsize::new(0);
+
 const fn index_of(pointer: u64) -> usize {
     (pointer & LOW) as usize
 }
@@ -74,7 +77,10 @@ const fn word(pointer: u64, users: u64) -> u64 {
 
 /// Puts an object in and returns its pointer. `owner` is the only thread that may use it; 0 if any may.
 pub(crate) fn insert<T: Object>(object: Box<T>, owner: usize) -> Result<u64, (Failure, Box<T>)> {
-    for (index, slot) in SLOTS.iter().enumerate() {
+    // Relaxed: a hint; whatever it says, every slot is looked at.
+    let first = HINT.load(Ordering::Relaxed);
+    for index in (first..COUNT).chain(0..first) {
+        let slot = &SLOTS[index];
         // Relaxed: only the expected value of the CAS.
         let seen = slot.word.load(Ordering::Relaxed);
         let generation = seen >> GENERATION_SHIFT;
@@ -91,6 +97,8 @@ pub(crate) fn insert<T: Object>(object: Box<T>, owner: usize) -> Result<u64, (Fa
             slot.local.store(if owner == 0 { 0 } else { pointer }, Ordering::Relaxed);
             // Release: publishes the object; pairs with the Acquire in `pin` and `take`.
             slot.word.store(word(pointer, 1), Ordering::Release);
+            // Relaxed: a hint.
+            HINT.store((index + 1) % COUNT, Ordering::Relaxed);
             return Ok(pointer);
         }
     }
@@ -180,6 +188,8 @@ impl<T: Object> Taken<T> {
         slot.thread.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `insert`.
         slot.word.store(next << GENERATION_SHIFT, Ordering::Release);
+        // Relaxed: a hint.
+        HINT.fetch_min(index_of(self.pointer), Ordering::Relaxed);
         // SAFETY: `self` is not used again.
         unsafe { ManuallyDrop::take(&mut self.object) }
     }

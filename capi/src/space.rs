@@ -24,7 +24,7 @@ pub(crate) fn space(pointer: *const tenure_space) -> Result<Pin<Space>, Failure>
     registry::pin(pointer.addr() as u64)
 }
 
-fn argument(what: &str, expected: &str, found: u64) -> Failure {
+pub(crate) fn argument(what: &str, expected: &str, found: u64) -> Failure {
     fail(tenure_status::TENURE_ERR_ARGUMENT, format_args!("{what}: expected {expected}, found {found}"))
 }
 
@@ -98,7 +98,7 @@ unsafe fn bytes_of<'a>(name: *const c_char) -> Result<&'a [u8], Failure> {
 /// # Safety
 ///
 /// As [`bytes_of`].
-unsafe fn text_of<'a>(name: *const c_char) -> Result<&'a str, Failure> {
+pub(crate) unsafe fn text_of<'a>(name: *const c_char) -> Result<&'a str, Failure> {
     // SAFETY: the caller's promise.
     let bytes = unsafe { bytes_of(name) }?;
     std::str::from_utf8(bytes).map_err(|error| {

@@ -99,6 +99,11 @@ fn everything_on_every_backend() {
 }
 
 #[test]
+fn objects_in_one_process_and_between_several() {
+    run("tests/c/objects.c", "objects: ok");
+}
+
+#[test]
 fn bad_input_is_an_error() {
     run("tests/c/bad_input.c", "bad input: ok");
 }

@@ -46,7 +46,7 @@ fn the_class() {
         return;
     }
     let installed = Installed::new();
-    let program = compile(&installed, &["tests/Check.cs", "Tenure.cs"]);
+    let program = compile(&installed, &["tests/Check.cs", "Tenure.cs", "Objects.cs"]);
     let name = Name::new("csharp");
     let said = succeed(mono(&installed, &program).arg(&name.0));
     assert!(said.contains("check: ok"), "{said}");
@@ -71,6 +71,39 @@ fn the_walk_through_by_hand() {
     }
 }
 
+/// An example of this package, for the other side.
+fn example(name: &str) -> PathBuf {
+    let program = common::built().parent().unwrap().join("examples").join(name);
+    if !program.exists() {
+        // Without `--test` cargo has built it.
+        let mut cargo = Command::new(env!("CARGO"));
+        succeed(cargo.args(["build", "-p", "tenure-capi", "--example", name]).current_dir(folder()));
+    }
+    program
+}
+
+#[test]
+fn a_mutex_and_events_shared_with_rust() {
+    if skipped("Together.cs") {
+        return;
+    }
+    let installed = Installed::new();
+    let program = compile(&installed, &["tests/Together.cs", "Tenure.cs", "Objects.cs"]);
+    let name = Name::new("together");
+    let said = succeed(mono(&installed, &program).arg(example("companion")).arg(&name.0));
+    let expected = [
+        "answered: yes",
+        "counted by both: 4000",
+        "it has the mutex: yes",
+        "it runs: yes",
+        "abandoned: yes",
+        "and said to one only: yes",
+        "how it ended: Killed 9",
+        "violations: 0",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn the_walk_through_on_tenure() {
     if skipped("OnTenure.cs") {
@@ -79,13 +112,8 @@ fn the_walk_through_on_tenure() {
     let installed = Installed::new();
     // Only with the mapping does Mono find it under this name.
     std::fs::remove_file(installed.path("lib/libtenure.so")).unwrap();
-    let program = compile(&installed, &["OnTenure.cs", "Tenure.cs"]);
-    let partner = common::built().parent().unwrap().join("examples/partner");
-    if !partner.exists() {
-        // Without `--test` cargo has built it.
-        let mut cargo = Command::new(env!("CARGO"));
-        succeed(cargo.args(["build", "-p", "tenure-capi", "--example", "partner"]).current_dir(folder()));
-    }
+    let program = compile(&installed, &["OnTenure.cs", "Tenure.cs", "Objects.cs"]);
+    let partner = example("partner");
     let name = Name::new("walk");
     let said = succeed(mono(&installed, &program).arg(partner).arg(&name.0));
     let expected = [
@@ -103,7 +131,7 @@ fn the_walk_through_on_tenure() {
 #[test]
 fn the_class_agrees_with_the_header() {
     let header = std::fs::read_to_string(folder().join("include/tenure.h")).unwrap();
-    let class = std::fs::read_to_string(source("Tenure.cs")).unwrap();
+    let class = ["Tenure.cs", "Objects.cs"].map(|name| std::fs::read_to_string(source(name)).unwrap()).concat();
     let plain = |name: &str| name.replace('_', "").to_uppercase();
     let statuses: BTreeMap<String, i32> = header
         .lines()
@@ -134,7 +162,7 @@ fn the_class_agrees_with_the_header() {
         .collect();
     assert!(names.len() > 20);
     for name in names {
-        let (_, import) = class.split_once("static class Native").unwrap();
+        let (_, import) = class.split_once("static partial class Native").unwrap();
         assert_eq!(declared(functions, name), declared(import, name), "arguments of {name}");
     }
     let fields = |text: &str, structure: &str| -> Vec<String> {

@@ -8,8 +8,20 @@ fn folder() -> PathBuf {
 }
 
 /// In the order in which the header has their functions.
-const SOURCES: &[&str] =
-    &["abi.rs", "error.rs", "space.rs", "member.rs", "local.rs", "handle.rs", "scratch.rs", "word.rs"];
+const SOURCES: &[&str] = &[
+    "abi.rs",
+    "error.rs",
+    "space.rs",
+    "member.rs",
+    "local.rs",
+    "handle.rs",
+    "scratch.rs",
+    "word.rs",
+    "names.rs",
+    "object.rs",
+    "waiting.rs",
+    "process.rs",
+];
 
 fn generate() -> String {
     let config = cbindgen::Config::from_file(folder().join("cbindgen.toml")).unwrap();

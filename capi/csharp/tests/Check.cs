@@ -147,6 +147,60 @@ static class Check
         Unharmed(space, 0, 0);
     }
 
+    static void Objects(Space space, Member me, Member other)
+    {
+        bool abandoned;
+        using (SharedMutex mutex = me.CreateMutex("mutex", recursive: true))
+        {
+            Holds(!mutex.Opened && !mutex.Lock() && !mutex.Lock(), "locked twice");
+            var theirs = (SharedMutex)other.OpenObject("mutex");
+            Holds(!theirs.TryLock(TimeSpan.FromMilliseconds(1), out abandoned), "not theirs");
+            Fails(Status.NotOwner, () => theirs.Unlock());
+            mutex.Unlock();
+            Holds(!theirs.Wait(TimeSpan.Zero), "not yet");
+            mutex.Unlock();
+            Holds(theirs.TryLock(TimeSpan.Zero, out abandoned) && !abandoned, "theirs");
+            // Its owner goes.
+            theirs.Dispose();
+            theirs.Dispose();
+            Fails(Status.Closed, () => theirs.Unlock());
+            Holds(mutex.Lock(), "abandoned");
+            mutex.Unlock();
+            Fails(Status.NameTaken, () => other.CreateEvent("mutex"));
+            Fails(Status.ForeignKind, () => other.CreateEvent("mutex", orOpen: true));
+            using (SharedMutex again = other.CreateMutex("mutex", orOpen: true))
+                Holds(again.Opened && again.Token == mutex.Token, "the same");
+        }
+        Fails(Status.NotFound, () => me.OpenObject("mutex"));
+        using (SharedEvent manual = me.CreateEvent(manual: true), auto = me.CreateEvent(signalled: true))
+        using (SharedSemaphore semaphore = me.CreateSemaphore(0, 2))
+        using (SharedProcess self = me.CreateProcess())
+        {
+            Holds(auto.Wait() && !auto.IsSet && !auto.Reset(), "taken");
+            var all = new SharedObject[] { self, manual, semaphore };
+            Holds(SharedObject.WaitAny(all, TimeSpan.Zero, out abandoned) == -1, "nothing comes");
+            using (SharedObject theirs = other.OpenObject(semaphore.Token))
+                Holds(((SharedSemaphore)theirs).Release(2) == 0, "released");
+            Fails(Status.Maximum, () => semaphore.Release());
+            Holds(SharedObject.WaitAny(all, null, out abandoned) == 2 && semaphore.Count == 1, "the semaphore");
+            ulong bits;
+            var two = new SharedObject[] { manual, semaphore };
+            Holds(!SharedObject.WaitAll(two, TimeSpan.FromMilliseconds(1), out bits), "not all");
+            var setter = new Thread(() => manual.Set());
+            setter.Start();
+            Holds(SharedObject.WaitAll(two, null, out bits) && bits == 0 && semaphore.Count == 0, "all");
+            setter.Join();
+            Holds(self.Exit.How == How.Runs && self.Number > 0, "we run");
+        }
+        using (Handle named = me.Create(Kind, new byte[] { 1, 2 }, "raw"))
+        {
+            using (Handle opened = other.Open(Kind, "raw"))
+                Holds(opened.Token == named.Token && opened.ToArray()[1] == 2, "opened by name");
+            using (Handle opened = other.Create(Kind, new byte[9], "raw", orOpen: true))
+                Holds(opened.Size == 2 && other.LookUp("raw") == named.Token, "not created");
+        }
+    }
+
     // A thread's part is given back when the thread has really ended, which is a little after Join.
     static void Leave(Member member)
     {
@@ -179,6 +233,7 @@ static class Check
                 Blocks(space, me, other);
                 Errors(space, me);
                 Threads(space, me);
+                Objects(space, me, other);
                 if (backend == Backend.Memfd)
                 {
                     using (Space again = Space.AttachFd(space.Fd))

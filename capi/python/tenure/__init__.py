@@ -11,6 +11,13 @@
         with me.alloc(4096) as block:                   # freed at the end, or when the process dies
             block.data[:5] = b"hello"
 
+        with me.mutex("lock", or_open=True) as abandoned:   # in any number of processes
+            if abandoned:                                    # its last owner was killed
+                repair()
+
+Mutexes, events, semaphores, processes and threads are objects: of a token or a name, `me.open_object` makes the same
+object in another process; `tenure.wait_any` and `tenure.wait_all` wait for several.
+
 Threads share a member; each gets a cache of its own with its first call. Views of a handle or block cannot be used once
 it is closed: closing it raises BufferError while slices or arrays made of its `data` exist.
 
@@ -24,12 +31,34 @@ import os
 import sys
 import threading
 import weakref
+from collections import namedtuple
 from ctypes import byref, c_char, c_int, c_size_t, c_uint64, c_void_p, create_string_buffer
 
 from . import _library
 from ._errors import *  # noqa: F403
 from ._errors import Closed, Error, ForkedChild, check
 from ._library import library
+from ._objects import (  # noqa: F401
+    _OR_OPEN,
+    Event,
+    Exit,
+    Mutex,
+    Object,
+    Process,
+    Semaphore,
+    Thread,
+    Waitable,
+    open_object,
+    wait_all,
+    wait_any,
+)
+from ._objects import _name as _text
+
+Name = namedtuple("Name", "name kind token holders")
+Name.__doc__ = """A name in use: of an object, where `kind` is its class's name, or of a handle of that kind."""
+
+_SYSTEM_KIND = 1 << 62
+_OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
 
 SHM, FILE, MEMFD, ANONYMOUS, SYSV, PRIVATE = range(1, 7)
 
@@ -160,6 +189,26 @@ class Space(_Opaque):
         lines = text.value.decode(errors="replace").splitlines()
         return lines[: violations.value], lines[violations.value :]
 
+    @property
+    def names(self):
+        """The names in use, as a list of Name."""
+        count, room = c_size_t(), 0
+        check(library.tenure_space_names(self._pointer, None, 0, byref(count)))
+        while count.value > room or room == 0:
+            # Room for some more, which may come while we look.
+            room = count.value + 10
+            found = (_library.Name * room)()
+            library.tenure_space_names(self._pointer, found, room, byref(count))
+        return [
+            Name(
+                name.name.decode(),
+                _OBJECTS.get(name.kind - _SYSTEM_KIND, name.kind),
+                name.token,
+                name.holders,
+            )
+            for name in found[: count.value]
+        ]
+
     def join(self):
         """Becomes a member."""
         pointer = c_void_p()
@@ -187,6 +236,7 @@ class Member(_Opaque):
         self._pointer = pointer
         self._locals = threading.local()
         self._held = weakref.WeakSet()
+        self._objects = weakref.WeakSet()
         _members.add(self)
 
     def _local(self):
@@ -203,6 +253,9 @@ class Member(_Opaque):
         """
         for held in list(self._held):
             held._release()
+        for it in list(self._objects):
+            # In use, perhaps: then so is the member.
+            library.tenure_object_close(it._pointer)
         # In a forked child, and after leaving, the library refuses.
         self._locals.__dict__.pop("local", None)
         check(library.tenure_leave(self._pointer))
@@ -237,11 +290,19 @@ class Member(_Opaque):
         check(library.tenure_trim(self._pointer, byref(given)))
         return given.value
 
-    def create(self, kind, data):
-        """Creates a handle of `kind`, a number of the application's choice, with a copy of the bytes of `data`."""
+    def create(self, kind, data, name=None, *, or_open=False):
+        """Creates a handle of `kind`, a number of the application's choice, with a copy of the bytes of `data`.
+
+        With a name that something has NameTaken is raised; with `or_open` that is opened instead.
+        """
         found = _library.Handle()
         data = bytes(data)
-        check(library.tenure_create(self._local(), kind, data, len(data), byref(found)))
+        if name is None:
+            check(library.tenure_create(self._local(), kind, data, len(data), byref(found)))
+        else:
+            flags = _OR_OPEN if or_open else 0
+            place = (self._local(), _text(name), flags, kind)
+            check(library.tenure_create_named(*place, data, len(data), byref(found)))
         return Handle(self, kind, found)
 
     def create_with(self, kind, block, size=None):
@@ -254,10 +315,40 @@ class Member(_Opaque):
         return Handle(self, kind, found)
 
     def open(self, kind, token):
-        """Opens a handle of `kind` by its token: afterwards this process holds it once more."""
+        """Opens a handle of `kind` by its token, or by its name: afterwards this process holds it once more."""
         found = _library.Handle()
-        check(library.tenure_open(self._local(), kind, token, byref(found)))
+        if isinstance(token, str):
+            check(library.tenure_open_named(self._local(), _text(token), kind, byref(found)))
+        else:
+            check(library.tenure_open(self._local(), kind, token, byref(found)))
         return Handle(self, kind, found)
+
+    def mutex(self, name=None, *, recursive=False, or_open=False):
+        """Creates a Mutex; with `or_open` the one that has the name is opened if there is one."""
+        flags = int(recursive) | (_OR_OPEN if or_open else 0)
+        return Mutex._make(library.tenure_mutex_create, self, _text(name), flags)
+
+    def event(self, name=None, *, manual=False, signalled=False, or_open=False):
+        """Creates an Event: each signal lets one waiter go, or, if `manual`, all until it is reset."""
+        flags = int(manual) | int(signalled) << 1 | (_OR_OPEN if or_open else 0)
+        return Event._make(library.tenure_event_create, self, _text(name), flags)
+
+    def semaphore(self, count, maximum, name=None, *, or_open=False):
+        """Creates a Semaphore."""
+        flags = _OR_OPEN if or_open else 0
+        return Semaphore._make(library.tenure_semaphore_create, self, _text(name), flags, count, maximum)
+
+    def process(self, number=0, name=None):
+        """Creates a Process of whoever has that number now; 0 is this one."""
+        return Process._make(library.tenure_process_of, self, _text(name), number)
+
+    def thread(self, number=0, name=None):
+        """Creates a Thread of whoever has that number now (threading.get_native_id); 0 is the calling one."""
+        return Thread._make(library.tenure_thread_of, self, _text(name), number)
+
+    def open_object(self, what):
+        """Opens an object by its token or its name: a Mutex, an Event, or whatever it is."""
+        return open_object(self, what)
 
     def alloc(self, size, align=0):
         """Allocates zeroed memory."""

@@ -16,16 +16,16 @@ def _error(name, status, text, *bases):
 Null = _error("Null", -1, "A pointer that must not be null is.", ValueError)
 Argument = _error("Argument", -2, "An argument has a value that it cannot have.", ValueError)
 Abi = _error("Abi", -3, "This package is for another ABI version of the library.")
-Closed = _error("Closed", -4, "The space, member or handle was closed.", ValueError)
+Closed = _error("Closed", -4, "The space, member, handle or object was closed.", ValueError)
 WrongThread = _error("WrongThread", -5, "A local that another thread opened.")
 ForkedChild = _error("ForkedChild", -6, "A forked child is not the member that its parent is. It may join by itself.")
 Left = _error("Left", -7, "The member has left.")
-InUse = _error("InUse", -8, "It is being used: locals of other threads, a call in progress, or living members.")
-NotFound = _error("NotFound", -9, "There is no space of that name.", LookupError)
-BadName = _error("BadName", -10, "A name that no space can have.", ValueError)
+InUse = _error("InUse", -8, "It is being used: by a call in progress, by other threads, or by members that live.")
+NotFound = _error("NotFound", -9, "There is no space of that name, nothing has it, or no such process.", LookupError)
+BadName = _error("BadName", -10, "A name that no space, or nothing in one, can have.", ValueError)
 Geometry = _error("Geometry", -11, "Impossible numbers, or others than those of the existing space.", ValueError)
 Incompatible = _error("Incompatible", -12, "Made by another version, boot, kernel, backend or user.")
-Unsupported = _error("Unsupported", -13, "Not possible with this file system or kind of space.")
+Unsupported = _error("Unsupported", -13, "Not possible with this file system, kind of space, kernel or process.")
 Corrupt = _error("Corrupt", -14, "It contains what no program of ours writes.")
 NoMemory = _error("NoMemory", -15, "The system has no memory.", MemoryError)
 Full = _error("Full", -16, "As many members as the space can have are alive.")
@@ -33,7 +33,7 @@ Exhausted = _error("Exhausted", -17, "No handle, or no scratch memory, is free."
 Stale = _error("Stale", -18, "Everybody let go of the handle; or, where it must be, it is not held by this process.")
 Forged = _error("Forged", -19, "A token that was never issued.", ValueError)
 ForeignSpace = _error("ForeignSpace", -20, "A token of another space.", ValueError)
-ForeignKind = _error("ForeignKind", -21, "A handle of another kind.", ValueError)
+ForeignKind = _error("ForeignKind", -21, "A handle or object of another kind.", ValueError)
 TooMany = _error("TooMany", -22, "This process holds the handle as often as can be counted.")
 NotABlock = _error("NotABlock", -23, "No block starts at that offset.", ValueError)
 AlreadyFree = _error("AlreadyFree", -24, "The block is free already.", ValueError)
@@ -42,12 +42,21 @@ TooLarge = _error("TooLarge", -26, "More bytes than any block, or this payload, 
 Buffer = _error("Buffer", -27, "The buffer is too short.", ValueError)
 System = _error("System", -28, "The system refused.")
 Panic = _error("Panic", -29, "A defect of the library.")
+Timeout = _error("Timeout", -30, "It did not come in time; nothing was taken.", TimeoutError)
+Deadlock = _error("Deadlock", -31, "This thread owns the mutex already, and it is not recursive.")
+NotOwner = _error("NotOwner", -32, "This thread does not own the mutex, or is not what the object names.")
+Maximum = _error("Maximum", -33, "More than the maximum; nothing was changed.", ValueError)
+NameTaken = _error("NameTaken", -34, "Something has the name.")
+Announced = _error("Announced", -35, "Its code was announced already, or it has ended.")
+Refused = _error("Refused", -36, "Nobody who has the descriptor can give it to this process.")
+Sharing = _error("Sharing", -37, "Somebody uses the file in a way that excludes this one.")
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 
 
 def check(status):
-    """Raises what a status means."""
-    if status != 0:
+    """Raises what a status means, or returns it when it is one of the good ones."""
+    if status < 0:
         text = library.tenure_last_error().decode(errors="replace")
         raise BY_STATUS.get(status, Error)(text or library.tenure_strerror(status).decode())
+    return status

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from ctypes import POINTER, Structure, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
 ABI_VERSION = 1
 
@@ -62,16 +62,31 @@ class Block(Structure):
     _fields_ = [("offset", c_uint64), ("data", c_void_p), ("size", c_size_t)]
 
 
+class Name(Structure):
+    """tenure_name."""
+
+    _fields_ = [("token", c_uint64), ("kind", c_uint64), ("holders", c_uint32), ("name", c_char * 256)]
+
+
+class Exit(Structure):
+    """tenure_exit."""
+
+    _fields_ = [("how", c_uint32), ("code", c_int32), ("core_dumped", c_uint32)]
+
+
 STRUCTURES = {
     "tenure_options": Options,
     "tenure_info": Info,
     "tenure_stats": Stats,
     "tenure_handle": Handle,
     "tenure_block": Block,
+    "tenure_name": Name,
+    "tenure_exit": Exit,
 }
 
-# Spaces, members and locals are numbers that the library checks; c_void_p carries them.
+# Spaces, members, locals and objects are numbers that the library checks; c_void_p carries them.
 _local = (c_void_p,)
+_new = POINTER(c_void_p)
 _word = (c_void_p, c_uint32, c_uint64, c_size_t)
 FUNCTIONS = {
     "tenure_space_open": (POINTER(Options), c_char_p, POINTER(c_void_p)),
@@ -109,6 +124,35 @@ FUNCTIONS = {
     "tenure_word_store": (*_word, c_uint64),
     "tenure_word_add": (*_word, c_uint64, POINTER(c_uint64)),
     "tenure_word_exchange": (*_word, POINTER(c_uint64), c_uint64, POINTER(c_int)),
+    "tenure_object_open": (c_void_p, c_uint32, c_uint64, _new),
+    "tenure_object_open_named": (c_void_p, c_uint32, c_char_p, _new),
+    "tenure_object_token": (c_void_p, POINTER(c_uint64)),
+    "tenure_object_kind_of": (c_void_p, POINTER(c_uint32)),
+    "tenure_object_close": (c_void_p,),
+    "tenure_mutex_create": (c_void_p, c_char_p, c_uint32, _new),
+    "tenure_mutex_lock": (c_void_p, c_uint64),
+    "tenure_mutex_unlock": (c_void_p,),
+    "tenure_mutex_owner": (c_void_p, POINTER(c_int), POINTER(c_uint32), POINTER(c_uint32)),
+    "tenure_event_create": (c_void_p, c_char_p, c_uint32, _new),
+    "tenure_event_set": (c_void_p,),
+    "tenure_event_reset": (c_void_p, POINTER(c_int)),
+    "tenure_event_is_set": (c_void_p, POINTER(c_int)),
+    "tenure_semaphore_create": (c_void_p, c_char_p, c_uint32, c_uint32, c_uint32, _new),
+    "tenure_semaphore_release": (c_void_p, c_uint32, POINTER(c_uint32)),
+    "tenure_semaphore_count": (c_void_p, POINTER(c_uint32), POINTER(c_uint32)),
+    "tenure_wait": (c_void_p, c_uint64),
+    "tenure_wait_any": (POINTER(c_void_p), c_size_t, c_uint64, POINTER(c_size_t)),
+    "tenure_wait_all": (POINTER(c_void_p), c_size_t, c_uint64, POINTER(c_uint64)),
+    "tenure_create_named": (*_local, c_char_p, c_uint32, c_uint32, c_void_p, c_size_t, POINTER(Handle)),
+    "tenure_open_named": (*_local, c_char_p, c_uint32, POINTER(Handle)),
+    "tenure_look_up": (c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64)),
+    "tenure_space_names": (c_void_p, POINTER(Name), c_size_t, POINTER(c_size_t)),
+    "tenure_process_of": (c_void_p, c_char_p, c_uint32, _new),
+    "tenure_thread_of": (c_void_p, c_char_p, c_uint32, _new),
+    "tenure_process_exit": (c_void_p, POINTER(Exit)),
+    "tenure_process_number": (c_void_p, POINTER(c_uint32), POINTER(c_uint64)),
+    "tenure_process_reaped": (c_void_p, c_int),
+    "tenure_process_exiting": (c_void_p, c_int32),
 }
 TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version": ()}
 

@@ -67,12 +67,15 @@ class Header(unittest.TestCase):
             self.assertEqual(count, len(known[function]), function)
 
     def test_structures(self):
-        widths = {"uint32_t": 4, "uint64_t": 8, "size_t": 8, "void *": 8}
+        widths = {"int32_t": 4, "uint32_t": 4, "uint64_t": 8, "size_t": 8, "void *": 8, "char": 1}
         for structure, ours in _library.STRUCTURES.items():
             body = re.search(rf"struct {structure} {{(.*?)}}", self.text, flags=re.S).group(1)
-            fields = re.findall(r"(uint32_t|uint64_t|size_t|void \*) ?(\w+);", body)
-            self.assertEqual([field for _, field in fields], [field for field, _ in ours._fields_])
-            self.assertEqual([widths[kind] for kind, _ in fields], [ctypes.sizeof(kind) for _, kind in ours._fields_])
+            fields = re.findall(r"(u?int32_t|uint64_t|size_t|void \*|char) ?(\w+)(?:\[(\d+)\])?;", body)
+            self.assertEqual([field for _, field, _ in fields], [field for field, _ in ours._fields_])
+            self.assertEqual(
+                [widths[kind] * int(length or 1) for kind, _, length in fields],
+                [ctypes.sizeof(kind) for _, kind in ours._fields_],
+            )
 
 
 def on_every_backend(test):
@@ -192,6 +195,117 @@ class One(Case):
             self.unharmed(space, 1)
 
     @on_every_backend
+    def test_mutexes(self, space):
+        with space.join() as me, space.join() as other:
+            mutex = me.mutex()
+            theirs = other.open_object(mutex.token)
+            self.assertIsInstance(theirs, tenure.Mutex)
+            with mutex as abandoned:
+                self.assertIs(abandoned, False)
+                self.assertEqual(mutex.owner[0], me.lease & 255)
+                with self.assertRaises(tenure.Timeout):
+                    theirs.acquire(0)
+                with self.assertRaises(tenure.Timeout):
+                    theirs.acquire(0.001)
+                with self.assertRaises(tenure.NotOwner):
+                    theirs.release()
+                with self.assertRaises(tenure.Deadlock):
+                    mutex.acquire()
+            self.assertIsNone(mutex.owner)
+            theirs.acquire()
+            theirs.close()
+            self.assertIs(mutex.owner, False)
+            with mutex as abandoned:
+                self.assertIs(abandoned, True)
+            with mutex as abandoned:
+                self.assertIs(abandoned, False)
+            recursive = me.mutex(recursive=True)
+            with recursive, recursive:
+                refused = []
+                thread = threading.Thread(target=lambda: refused.append(self.fails(recursive.release)))
+                thread.start()
+                thread.join()
+                self.assertEqual(refused, [tenure.NotOwner])
+            with self.assertRaises(tenure.Closed):
+                theirs.acquire()
+            del mutex, recursive
+            self.unharmed(space)
+
+    def fails(self, call):
+        with self.assertRaises(tenure.Error) as raised:
+            call()
+        return type(raised.exception)
+
+    @on_every_backend
+    def test_waiting(self, space):
+        with space.join() as me, space.join() as other:
+            event, manual = me.event(), me.event(manual=True, signalled=True)
+            semaphore, mutex = me.semaphore(1, 2), me.mutex()
+            self.assertEqual((event.is_set(), manual.reset(), manual.reset()), (False, True, False))
+            self.assertEqual(tenure.wait_any([event, manual, semaphore, mutex], 0), (2, False))
+            self.assertEqual(tenure.wait_any([event, manual, semaphore, mutex], 0), (3, False))
+            with self.assertRaises(tenure.Timeout):
+                tenure.wait_any([event, semaphore], 0.001)
+            threading.Timer(0.02, event.set).start()
+            self.assertEqual(tenure.wait_any([semaphore, event])[0], 1)
+            mutex.release()
+            theirs = other.open_object(mutex.token)
+            theirs.acquire()
+            theirs.close()
+            self.assertEqual(semaphore.release(2), 0)
+            with self.assertRaises(tenure.Maximum):
+                semaphore.release()
+            threading.Timer(0.02, event.set).start()
+            self.assertEqual(tenure.wait_all([event, mutex, semaphore]), [1])
+            mutex.release()
+            self.assertEqual((semaphore.count, semaphore.maximum), (1, 2))
+            with semaphore:
+                self.assertEqual(semaphore.count, 0)
+            self.assertEqual(semaphore.count, 1)
+            manual.set()
+            self.assertEqual(tenure.wait_all([manual, manual], 0), [])
+            with self.assertRaises(tenure.Argument):
+                tenure.wait_any([])
+            with self.assertRaises(tenure.Argument):
+                tenure.wait_all([event] * 65)
+        # What is forgotten is closed when the member leaves.
+        self.unharmed(space)
+        with self.assertRaises(tenure.Closed):
+            event.set()
+
+    @on_every_backend
+    def test_names(self, space):
+        with space.join() as me, space.join() as other:
+            mutex = me.mutex("Schloß", or_open=True)
+            again = other.mutex("Schloß", or_open=True)
+            self.assertEqual((mutex.opened, again.opened, again.token), (False, True, mutex.token))
+            with self.assertRaises(tenure.NameTaken):
+                other.event("Schloß")
+            with self.assertRaises(tenure.ForeignKind):
+                other.event("Schloß", or_open=True)
+            with self.assertRaises(tenure.NotFound):
+                me.open_object("schloß")
+            with self.assertRaises(tenure.BadName):
+                me.mutex("n" * 256)
+            event = other.event("event", manual=True)
+            raw = me.create(KIND, b"raw bytes", "raw")
+            with other.open(KIND, "raw") as opened, other.create(KIND, b"", "raw", or_open=True) as same:
+                self.assertEqual((opened.token, same.token), (raw.token, raw.token))
+                self.assertEqual(bytes(same.data), b"raw bytes")
+            with me.open_object("event") as opened:
+                self.assertIsInstance(opened, tenure.Event)
+                opened.set()
+            self.assertTrue(event.is_set())
+            self.assertEqual(
+                [tuple(name) for name in space.names],
+                [("Schloß", "Mutex", mutex.token, 2), ("event", "Event", event.token, 1), ("raw", KIND, raw.token, 1)],
+            )
+            for it in (mutex, again, event, raw):
+                it.close()
+            self.assertEqual(space.names, [])
+            self.unharmed(space)
+
+    @on_every_backend
     def test_errors(self, space):
         with self.assertRaisesRegex(tenure.Geometry, "members"):
             tenure.Space.open(backend=tenure.PRIVATE, members=300)
@@ -234,6 +348,15 @@ def work(space_name, token, connection):
         with me.create(KIND, b"from the child" * 10) as handle:
             connection.send(handle.token)
             connection.recv()
+
+
+def own(space_name, connection):
+    """Until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    with me.mutex("lock", or_open=True), me.open_object("event") as event:
+        event.set()
+        connection.recv()
 
 
 def hold(space_name, token, connection):
@@ -292,10 +415,45 @@ class Several(Case):
         # Children join by themselves; what they inherited of their parent's they neither use nor harm.
         self.several("fork")
 
+    def test_a_dead_owner_and_how_it_ended(self):
+        space = self.named("owner")
+        with space.join() as me:
+            mutex, event = me.mutex("lock", or_open=True), me.event("event")
+            for _ in range(2):
+                context = multiprocessing.get_context("spawn")
+                ours, theirs = context.Pipe()
+                child = context.Process(target=own, args=(name("owner"), theirs), daemon=True)
+                child.start()
+                theirs.close()
+                self.addCleanup(child.kill)
+                process = me.process(child.pid)
+                self.assertEqual(tenure.wait_any([event, process])[0], 0)
+                self.assertIsNone(process.exit)
+                with self.assertRaises(tenure.Timeout):
+                    mutex.acquire(0)
+                child.kill()
+                with mutex as abandoned:
+                    self.assertIs(abandoned, True)
+                with mutex as abandoned:
+                    self.assertIs(abandoned, False)
+                self.assertEqual(process.wait(), tenure.Exit(None, signal.SIGKILL, False))
+                child.join()
+                self.assertEqual(process.exit.signal, signal.SIGKILL)
+                process.close()
+            with me.process() as this:
+                self.assertEqual(this.number, os.getpid())
+                self.assertIsNone(this.exit)
+            del mutex, event
+            while space.stats["members_live"] > 1:
+                me.recover()
+            self.unharmed(space)
+
     def test_a_forked_child_is_no_member(self):
         space = self.named("forked")
         with space.join() as me:
             handle, block = me.create(KIND, b"parent's"), me.alloc(100)
+            mutex, event = me.mutex(), me.event()
+            mutex.acquire()
             block.data[:4] = b"mine"
             self.assertEqual(bytes(handle.data), b"parent's")
             child = os.fork()
@@ -313,13 +471,20 @@ class Several(Case):
                         handle.close,
                         block.close,
                         handle.word().load,
+                        me.mutex,
+                        lambda: me.open_object("x"),
+                        lambda: mutex.acquire(0),
+                        mutex.release,
+                        mutex.close,
+                        event.set,
+                        lambda: tenure.wait_any([event], 0),
                     ):
                         with self.assertRaises(tenure.ForkedChild):
                             call()
                     for held in (handle, block):
                         with self.assertRaises(tenure.Closed):
                             held.data
-                    with handle, block:
+                    with handle, block, event:
                         pass
                     with space.join() as child, child.open(KIND, handle.token) as opened:
                         self.assertEqual(bytes(opened.data), b"parent's")
@@ -330,6 +495,10 @@ class Several(Case):
             self.assertEqual((bytes(handle.data), bytes(block.data[:4])), (b"parent's", b"mine"))
             handle.close()
             block.close()
+            mutex.release()
+            self.assertFalse(event.reset())
+            mutex.close()
+            event.close()
             self.unharmed(space)
 
     def test_a_descriptor_is_enough(self):

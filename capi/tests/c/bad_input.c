@@ -92,6 +92,172 @@ static void nulls(void)
     HOLDS(strlen(tenure_last_error()) > 0);
 }
 
+static void nulls_of_objects(void)
+{
+    tenure_object *object, *none;
+    tenure_handle handle;
+    tenure_name name;
+    uint64_t wide;
+    size_t size;
+    const int null = TENURE_ERR_NULL;
+    OK(tenure_mutex_create(member, NULL, 0, &object));
+    EXPECT(null, tenure_mutex_create(NULL, NULL, 0, &none));
+    EXPECT(null, tenure_mutex_create(member, NULL, 0, NULL));
+    EXPECT(null, tenure_mutex_create(member, NULL, TENURE_OR_OPEN, &none));
+    EXPECT(null, tenure_event_create(NULL, NULL, 0, &none));
+    EXPECT(null, tenure_event_create(member, NULL, 0, NULL));
+    EXPECT(null, tenure_semaphore_create(NULL, NULL, 0, 0, 1, &none));
+    EXPECT(null, tenure_semaphore_create(member, NULL, 0, 0, 1, NULL));
+    EXPECT(null, tenure_process_of(NULL, NULL, 0, &none));
+    EXPECT(null, tenure_process_of(member, NULL, 0, NULL));
+    EXPECT(null, tenure_thread_of(NULL, NULL, 0, &none));
+    EXPECT(null, tenure_thread_of(member, NULL, 0, NULL));
+    EXPECT(null, tenure_object_open(NULL, 0, 1, &none));
+    EXPECT(null, tenure_object_open(member, 0, 1, NULL));
+    EXPECT(null, tenure_object_open_named(NULL, 0, "x", &none));
+    EXPECT(null, tenure_object_open_named(member, 0, NULL, &none));
+    EXPECT(null, tenure_object_open_named(member, 0, "x", NULL));
+    EXPECT(null, tenure_object_token(object, NULL));
+    EXPECT(null, tenure_object_kind_of(object, NULL));
+    EXPECT(null, tenure_mutex_owner(object, NULL, NULL, NULL));
+    EXPECT(null, tenure_event_is_set(object, NULL));
+    EXPECT(null, tenure_semaphore_count(object, NULL, NULL));
+    EXPECT(null, tenure_process_exit(object, NULL));
+    EXPECT(null, tenure_process_number(object, NULL, NULL));
+    EXPECT(null, tenure_wait_any(&object, 1, 0, NULL));
+    EXPECT(null, tenure_wait_any(NULL, 1, 0, &size));
+    EXPECT(null, tenure_wait_any(NULL, 0, 0, &size));
+    EXPECT(null, tenure_wait_all(NULL, 1, 0, &wide));
+    none = NULL;
+    EXPECT(null, tenure_wait_any(&none, 1, 0, &size));
+    EXPECT(null, tenure_wait_all(&none, 1, 0, &wide));
+    EXPECT(null, tenure_create_named(NULL, "x", 0, KIND, "x", 1, &handle));
+    EXPECT(null, tenure_create_named(local, NULL, 0, KIND, "x", 1, &handle));
+    EXPECT(null, tenure_create_named(local, "x", 0, KIND, NULL, 1, &handle));
+    EXPECT(null, tenure_create_named(local, "x", 0, KIND, "x", 1, NULL));
+    EXPECT(null, tenure_open_named(NULL, "x", KIND, &handle));
+    EXPECT(null, tenure_open_named(local, NULL, KIND, &handle));
+    EXPECT(null, tenure_open_named(local, "x", KIND, NULL));
+    EXPECT(null, tenure_look_up(NULL, "x", &wide, &wide));
+    EXPECT(null, tenure_look_up(member, NULL, &wide, &wide));
+    EXPECT(null, tenure_look_up(member, "x", NULL, NULL));
+    EXPECT(null, tenure_space_names(NULL, &name, 1, &size));
+    EXPECT(null, tenure_space_names(space, NULL, 1, &size));
+    EXPECT(null, tenure_space_names(space, &name, 1, NULL));
+    OK(tenure_object_close(object));
+}
+
+/* Every call with something that is not an open object. */
+static void object_calls(void *wrong, int status)
+{
+    tenure_object *no_object = (tenure_object *)wrong;
+    tenure_exit ended;
+    uint64_t wide;
+    uint32_t narrow;
+    size_t size;
+    int integer;
+    EXPECT(status, tenure_object_token(no_object, &wide));
+    EXPECT(status, tenure_object_kind_of(no_object, &narrow));
+    EXPECT(status, tenure_mutex_lock(no_object, 0));
+    EXPECT(status, tenure_mutex_unlock(no_object));
+    EXPECT(status, tenure_mutex_owner(no_object, &integer, NULL, NULL));
+    EXPECT(status, tenure_event_set(no_object));
+    EXPECT(status, tenure_event_reset(no_object, NULL));
+    EXPECT(status, tenure_event_is_set(no_object, &integer));
+    EXPECT(status, tenure_semaphore_release(no_object, 1, NULL));
+    EXPECT(status, tenure_semaphore_count(no_object, &narrow, NULL));
+    EXPECT(status, tenure_wait(no_object, 0));
+    EXPECT(status, tenure_wait_any(&no_object, 1, 0, &size));
+    EXPECT(status, tenure_wait_all(&no_object, 1, 0, NULL));
+    EXPECT(status, tenure_process_exit(no_object, &ended));
+    EXPECT(status, tenure_process_number(no_object, &narrow, NULL));
+    EXPECT(status, tenure_process_reaped(no_object, 0));
+    EXPECT(status, tenure_process_exiting(no_object, 0));
+    EXPECT(status, tenure_object_close(no_object));
+}
+
+/* Objects where others are expected, wrong tokens, wrong flags. */
+static void objects(void)
+{
+    tenure_object *mutex, *event, *semaphore, *process, *none = (tenure_object *)1;
+    tenure_handle handle;
+    tenure_exit ended;
+    uint64_t token, stale;
+    uint32_t narrow;
+    int integer;
+    const int kind = TENURE_ERR_FOREIGN_KIND;
+    OK(tenure_mutex_create(member, NULL, 0, &mutex));
+    OK(tenure_event_create(member, NULL, 0, &event));
+    OK(tenure_semaphore_create(member, NULL, 0, 0, 1, &semaphore));
+    OK(tenure_process_of(member, NULL, 0, &process));
+    tenure_object *const not_mutexes[] = { event, semaphore, process };
+    tenure_object *const not_events[] = { mutex, semaphore, process };
+    tenure_object *const not_semaphores[] = { mutex, event, process };
+    tenure_object *const not_processes[] = { mutex, event, semaphore };
+    for (int i = 0; i < 3; i++) {
+        EXPECT(kind, tenure_mutex_lock(not_mutexes[i], 0));
+        EXPECT(kind, tenure_mutex_unlock(not_mutexes[i]));
+        EXPECT(kind, tenure_mutex_owner(not_mutexes[i], &integer, NULL, NULL));
+        EXPECT(kind, tenure_event_set(not_events[i]));
+        EXPECT(kind, tenure_event_reset(not_events[i], NULL));
+        EXPECT(kind, tenure_event_is_set(not_events[i], &integer));
+        EXPECT(kind, tenure_semaphore_release(not_semaphores[i], 1, NULL));
+        EXPECT(kind, tenure_semaphore_count(not_semaphores[i], &narrow, NULL));
+        EXPECT(kind, tenure_process_exit(not_processes[i], &ended));
+        EXPECT(kind, tenure_process_number(not_processes[i], &narrow, NULL));
+        EXPECT(kind, tenure_process_reaped(not_processes[i], 0));
+        EXPECT(kind, tenure_process_exiting(not_processes[i], 0));
+    }
+    HOLDS(strstr(tenure_last_error(), "found a semaphore") != NULL);
+
+    OK(tenure_object_token(mutex, &token));
+    EXPECT(kind, tenure_object_open(member, TENURE_EVENT_MANUAL, token, &none));
+    HOLDS(none == NULL);
+    EXPECT(kind, tenure_object_open(member, TENURE_SEMAPHORE, token, &none));
+    EXPECT(kind, tenure_object_open(member, TENURE_PROCESS, token, &none));
+    EXPECT(kind, tenure_object_open(member, TENURE_THREAD, token, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_object_open(member, TENURE_FILE_SHARE, token, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_object_open(member, 99, token, &none));
+    EXPECT(TENURE_ERR_FORGED, tenure_object_open(member, TENURE_ANY, token + (1 << 24), &none));
+    EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_object_open(member, TENURE_MUTEX, 0, &none));
+    /* The system's objects are no handles of the application's. */
+    EXPECT(kind, tenure_open(local, 1, token, &handle));
+    EXPECT(kind, tenure_get(local, 1, token, &handle));
+    EXPECT(kind, tenure_word_store(local, 1, token, 0, 1));
+    OK(tenure_object_token(event, &token));
+    EXPECT(kind, tenure_object_open(member, TENURE_EVENT_MANUAL, token, &none));
+    OK(tenure_create(local, KIND, "x", 1, &handle));
+    EXPECT(kind, tenure_object_open(member, TENURE_ANY, handle.token, &none));
+    EXPECT(kind, tenure_object_open(member, TENURE_MUTEX, handle.token, &none));
+    OK(tenure_close(local, handle.token));
+    EXPECT(TENURE_ERR_STALE, tenure_object_open(member, TENURE_ANY, handle.token, &none));
+
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_mutex_create(member, NULL, 2, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_event_create(member, NULL, 4, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_semaphore_create(member, NULL, 1, 0, 1, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_create_named(local, "x", 1, KIND, "x", 1, &handle));
+    EXPECT(TENURE_ERR_NAME, tenure_create_named(local, "", 0, KIND, "x", 1, &handle));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(member, NULL, UINT32_MAX, &none));
+    HOLDS(none == NULL);
+
+    OK(tenure_object_token(mutex, &stale));
+    OK(tenure_object_close(mutex));
+    object_calls(mutex, TENURE_ERR_CLOSED);
+    EXPECT(TENURE_ERR_STALE, tenure_object_open(member, TENURE_MUTEX, stale, &none));
+    EXPECT(TENURE_ERR_STALE, tenure_object_open(member, TENURE_ANY, stale, &none));
+    /* One of a list is closed: nothing is taken. */
+    tenure_object *list[] = { event, mutex };
+    size_t index;
+    OK(tenure_event_set(event));
+    EXPECT(TENURE_ERR_CLOSED, tenure_wait_any(list, 2, 0, &index));
+    EXPECT(TENURE_ERR_CLOSED, tenure_wait_all(list, 2, 0, NULL));
+    OK(tenure_wait(event, 0));
+    OK(tenure_object_close(event));
+    OK(tenure_object_close(semaphore));
+    OK(tenure_object_close(process));
+    expect_unharmed(space, 0, 0);
+}
+
 static void options(void)
 {
     tenure_options good = TENURE_OPTIONS_INIT, bad;
@@ -290,12 +456,14 @@ static void space_calls(void *wrong, int status)
     tenure_member *joined;
     tenure_stats stats;
     tenure_info info;
+    size_t count;
     int integer;
     EXPECT(status, tenure_join(no_space, &joined));
     EXPECT(status, tenure_space_stats(no_space, &stats));
     EXPECT(status, tenure_space_info(no_space, &info));
     EXPECT(status, tenure_space_fd(no_space, &integer));
     EXPECT(status, tenure_space_path(no_space, NULL, 0, NULL));
+    EXPECT(status, tenure_space_names(no_space, NULL, 0, &count));
     EXPECT(status, tenure_space_check(no_space, NULL, 0, NULL, NULL));
     EXPECT(status, tenure_space_close(no_space));
 }
@@ -304,8 +472,17 @@ static void member_calls(void *wrong, int status)
 {
     tenure_member *no_member = (tenure_member *)wrong;
     tenure_local *opened;
+    tenure_object *object;
     uint64_t number;
     int integer;
+    EXPECT(status, tenure_mutex_create(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_event_create(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_semaphore_create(no_member, NULL, 0, 0, 1, &object));
+    EXPECT(status, tenure_process_of(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_thread_of(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_object_open(no_member, 0, 1ull << 60, &object));
+    EXPECT(status, tenure_object_open_named(no_member, 0, "x", &object));
+    EXPECT(status, tenure_look_up(no_member, "x", &number, NULL));
     EXPECT(status, tenure_lease(no_member, &number));
     EXPECT(status, tenure_recover(no_member, NULL));
     EXPECT(status, tenure_trim(no_member, NULL));
@@ -325,6 +502,8 @@ static void local_calls(void *wrong, int status)
     int integer;
     EXPECT(status, tenure_create(no_local, KIND, "x", 1, &handle));
     EXPECT(status, tenure_create_with(no_local, KIND, 0, 1, &handle));
+    EXPECT(status, tenure_create_named(no_local, "x", 0, KIND, "x", 1, &handle));
+    EXPECT(status, tenure_open_named(no_local, "x", KIND, &handle));
     EXPECT(status, tenure_open(no_local, KIND, token, &handle));
     EXPECT(status, tenure_get(no_local, KIND, token, &handle));
     EXPECT(status, tenure_close(no_local, token));
@@ -351,6 +530,7 @@ static void calls_with(void *wrong)
         member_calls(wrong, TENURE_ERR_CLOSED);
     if (wrong != (void *)local)
         local_calls(wrong, TENURE_ERR_CLOSED);
+    object_calls(wrong, TENURE_ERR_CLOSED);
 }
 
 static void closed(void)
@@ -425,11 +605,13 @@ int main(int argc, char **argv)
     HOLDS(tenure_last_error()[0] == 0);
     HOLDS(strcmp(tenure_strerror(TENURE_OK), "ok") == 0 && strcmp(tenure_strerror(-99), "unknown status") == 0);
     nulls();
+    nulls_of_objects();
     options();
     buffers();
     tokens();
     blocks();
     exhaustion();
+    objects();
     closed();
     threads();
     expect_unharmed(space, 0, 0);

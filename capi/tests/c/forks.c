@@ -18,22 +18,23 @@ static tenure_member *member;
 static tenure_local *local;
 static tenure_handle handle;
 static tenure_block block;
+static tenure_object *mutex, *event, *semaphore, *process;
 
 static void inherited(void)
 {
     const int forked = TENURE_ERR_FORKED;
     tenure_local *other;
-    tenure_handle none;
+    tenure_handle no_handle;
     tenure_block no_block;
     uint64_t number = 0;
     int integer;
     EXPECT(forked, tenure_recover(member, NULL));
     EXPECT(forked, tenure_trim(member, NULL));
     EXPECT(forked, tenure_local_open(member, &other));
-    EXPECT(forked, tenure_create(local, KIND, "x", 1, &none));
-    EXPECT(forked, tenure_create_with(local, KIND, block.offset, 1, &none));
-    EXPECT(forked, tenure_open(local, KIND, handle.token, &none));
-    EXPECT(forked, tenure_get(local, KIND, handle.token, &none));
+    EXPECT(forked, tenure_create(local, KIND, "x", 1, &no_handle));
+    EXPECT(forked, tenure_create_with(local, KIND, block.offset, 1, &no_handle));
+    EXPECT(forked, tenure_open(local, KIND, handle.token, &no_handle));
+    EXPECT(forked, tenure_get(local, KIND, handle.token, &no_handle));
     EXPECT(forked, tenure_close(local, handle.token));
     EXPECT(forked, tenure_word_load(local, KIND, handle.token, 0, &number));
     EXPECT(forked, tenure_word_store(local, KIND, handle.token, 0, 1));
@@ -47,6 +48,42 @@ static void inherited(void)
     EXPECT(forked, tenure_block_at(local, block.offset, &no_block));
     EXPECT(forked, tenure_pin(local, block.offset));
     EXPECT(forked, tenure_free_pinned(local, block.offset));
+    tenure_object *none = (tenure_object *)1;
+    tenure_exit ended;
+    uint32_t narrow;
+    size_t index;
+    EXPECT(forked, tenure_create_named(local, "new", 0, KIND, "x", 1, &no_handle));
+    EXPECT(forked, tenure_open_named(local, "mutex", KIND, &no_handle));
+    EXPECT(forked, tenure_look_up(member, "mutex", &number, NULL));
+    EXPECT(forked, tenure_mutex_create(member, NULL, 0, &none));
+    HOLDS(none == NULL);
+    EXPECT(forked, tenure_event_create(member, NULL, 0, &none));
+    EXPECT(forked, tenure_semaphore_create(member, NULL, 0, 0, 1, &none));
+    EXPECT(forked, tenure_process_of(member, NULL, 0, &none));
+    EXPECT(forked, tenure_thread_of(member, NULL, 0, &none));
+    EXPECT(forked, tenure_object_open(member, TENURE_ANY, handle.token, &none));
+    EXPECT(forked, tenure_object_open_named(member, TENURE_ANY, "mutex", &none));
+    EXPECT(forked, tenure_mutex_lock(mutex, 0));
+    EXPECT(forked, tenure_mutex_unlock(mutex));
+    EXPECT(forked, tenure_mutex_owner(mutex, &integer, NULL, NULL));
+    EXPECT(forked, tenure_event_set(event));
+    EXPECT(forked, tenure_event_reset(event, NULL));
+    EXPECT(forked, tenure_event_is_set(event, &integer));
+    EXPECT(forked, tenure_semaphore_release(semaphore, 1, NULL));
+    EXPECT(forked, tenure_semaphore_count(semaphore, &narrow, NULL));
+    EXPECT(forked, tenure_process_exit(process, &ended));
+    EXPECT(forked, tenure_process_number(process, &narrow, NULL));
+    EXPECT(forked, tenure_process_reaped(process, 0));
+    EXPECT(forked, tenure_process_exiting(process, 0));
+    tenure_object *all[] = { mutex, event, semaphore, process };
+    for (int i = 0; i < 4; i++) {
+        EXPECT(forked, tenure_object_token(all[i], &number));
+        EXPECT(forked, tenure_object_kind_of(all[i], &narrow));
+        EXPECT(forked, tenure_wait(all[i], 0));
+        EXPECT(forked, tenure_wait_any(&all[i], 1, 0, &index));
+        EXPECT(forked, tenure_wait_all(&all[i], 1, 0, NULL));
+        EXPECT(forked, tenure_object_close(all[i]));
+    }
     EXPECT(forked, tenure_local_close(local));
     EXPECT(forked, tenure_leave(member));
     HOLDS(strstr(tenure_last_error(), "forked child") != NULL);
@@ -59,9 +96,15 @@ static void by_itself(void)
     tenure_handle opened;
     tenure_stats stats;
     OK(tenure_space_stats(space, &stats));
-    HOLDS(stats.members_live == 1 && stats.handles_live == 1);
+    HOLDS(stats.members_live == 1 && stats.handles_live == 5);
     OK(tenure_join(space, &child));
     OK(tenure_local_open(child, &mine));
+    /* Its parent has it. */
+    tenure_object *theirs;
+    OK(tenure_object_open_named(child, TENURE_MUTEX, "mutex", &theirs));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_mutex_lock(theirs, 0));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_mutex_unlock(theirs));
+    OK(tenure_object_close(theirs));
     OK(tenure_open(mine, KIND, handle.token, &opened));
     HOLDS(opened.size == 8 && memcmp(opened.data, "parent's", 8) == 0);
     EXPECT(TENURE_ERR_WRONG_OWNER, tenure_free(mine, block.offset));
@@ -149,6 +192,11 @@ int main(int argc, char **argv)
         OK(tenure_create(local, KIND, "parent's", 8, &handle));
         OK(tenure_alloc(local, 64, 0, &block));
         memset(block.data, 'b', 64);
+        OK(tenure_mutex_create(member, "mutex", 0, &mutex));
+        OK(tenure_mutex_lock(mutex, 0));
+        OK(tenure_event_create(member, NULL, 0, &event));
+        OK(tenure_semaphore_create(member, NULL, 0, 0, 1, &semaphore));
+        OK(tenure_process_of(member, NULL, 0, &process));
         pid_t child = fork();
         if (child == 0) {
             die_with_parent();
@@ -158,7 +206,17 @@ int main(int argc, char **argv)
             exit(0);
         }
         expect_end(child, 0);
-        expect_unharmed(space, 1, 1);
+        /* The named one has a block of its own. */
+        expect_unharmed(space, 5, 2);
+        int was;
+        OK(tenure_event_reset(event, &was));
+        HOLDS(was == 0);
+        EXPECT(TENURE_ERR_DEADLOCK, tenure_mutex_lock(mutex, 0));
+        OK(tenure_mutex_unlock(mutex));
+        OK(tenure_object_close(mutex));
+        OK(tenure_object_close(event));
+        OK(tenure_object_close(semaphore));
+        OK(tenure_object_close(process));
         HOLDS(memcmp(handle.data, "parent's", 8) == 0);
         for (int j = 0; j < 64; j++)
             HOLDS(((char *)block.data)[j] == 'b');

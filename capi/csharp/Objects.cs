@@ -1,0 +1,407 @@
+// tenure from C#, continued: things to wait for and things with names. Compile together with Tenure.cs.
+//
+// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. What is not disposed of
+// keeps the member from leaving.
+
+using System;
+using System.Collections.Generic;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Tenure
+{
+    internal static partial class Native
+    {
+        [DllImport(Library)] public static extern int tenure_object_open(
+            IntPtr member, uint kind, ulong token, out IntPtr found);
+        [DllImport(Library)] public static extern int tenure_object_open_named(
+            IntPtr member, uint kind, byte[] name, out IntPtr found);
+        [DllImport(Library)] public static extern int tenure_object_token(IntPtr it, out ulong token);
+        [DllImport(Library)] public static extern int tenure_object_kind_of(IntPtr it, out uint kind);
+        [DllImport(Library)] public static extern int tenure_object_close(IntPtr it);
+        [DllImport(Library)] public static extern int tenure_mutex_create(
+            IntPtr member, byte[] name, uint flags, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_mutex_lock(IntPtr it, ulong timeout);
+        [DllImport(Library)] public static extern int tenure_mutex_unlock(IntPtr it);
+        [DllImport(Library)] public static extern int tenure_event_create(
+            IntPtr member, byte[] name, uint flags, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_event_set(IntPtr it);
+        [DllImport(Library)] public static extern int tenure_event_reset(IntPtr it, out int was);
+        [DllImport(Library)] public static extern int tenure_event_is_set(IntPtr it, out int found);
+        [DllImport(Library)] public static extern int tenure_semaphore_create(
+            IntPtr member, byte[] name, uint flags, uint count, uint maximum, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_semaphore_release(IntPtr it, uint more, out uint before);
+        [DllImport(Library)] public static extern int tenure_semaphore_count(
+            IntPtr it, out uint count, out uint maximum);
+        [DllImport(Library)] public static extern int tenure_wait(IntPtr it, ulong timeout);
+        [DllImport(Library)] public static extern int tenure_wait_any(
+            IntPtr[] all, UIntPtr count, ulong timeout, out UIntPtr index);
+        [DllImport(Library)] public static extern int tenure_wait_all(
+            IntPtr[] all, UIntPtr count, ulong timeout, out ulong abandoned);
+        [DllImport(Library)] public static extern int tenure_process_of(
+            IntPtr member, byte[] name, uint pid, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_process_exit(IntPtr it, out Exit exit);
+        [DllImport(Library)] public static extern int tenure_process_number(
+            IntPtr it, out uint number, out ulong started);
+        [DllImport(Library)] public static extern int tenure_process_exiting(IntPtr it, int code);
+        [DllImport(Library)] public static extern int tenure_create_named(
+            IntPtr local, byte[] name, uint flags, uint kind, byte[] data, UIntPtr size, out Found handle);
+        [DllImport(Library)] public static extern int tenure_open_named(
+            IntPtr local, byte[] name, uint kind, out Found handle);
+        [DllImport(Library)] public static extern int tenure_look_up(
+            IntPtr member, byte[] name, out ulong token, out ulong kind);
+
+        /// <summary>In flags: what has the name is opened.</summary>
+        public const uint OrOpen = 256;
+
+        /// <summary>The other good answers: TENURE_ABANDONED, TENURE_OPENED.</summary>
+        public const int Abandoned = 1, Opened = 2;
+
+        /// <summary>Nanoseconds; null is for ever.</summary>
+        public static ulong Timeout(TimeSpan? timeout)
+        {
+            if (timeout == null)
+                return ulong.MaxValue;
+            return timeout.Value.Ticks <= 0 ? 0 : (ulong)timeout.Value.Ticks * 100;
+        }
+    }
+
+    /// <summary>What a member has open, and others find by token or name.</summary>
+    public abstract class SharedObject : IDisposable
+    {
+        internal readonly IntPtr Pointer;
+
+        /// <summary>Whether something had the name, and was opened instead of created.</summary>
+        public bool Opened { get; internal set; }
+
+        internal SharedObject(IntPtr pointer)
+        {
+            Pointer = pointer;
+        }
+
+        /// <summary>The number to pass to others, for Member.OpenObject. It keeps nothing alive.</summary>
+        public ulong Token
+        {
+            get
+            {
+                ulong token;
+                Native.Check(Native.tenure_object_token(Pointer, out token));
+                return token;
+            }
+        }
+
+        /// <summary>Waits for it and takes it; null is as long as it takes. False if it did not come in time.</summary>
+        public bool Wait(TimeSpan? timeout = null)
+        {
+            bool abandoned;
+            return Wait(timeout, out abandoned);
+        }
+
+        /// <summary>As Wait; of a mutex whose last owner did not unlock it, that is said to one.</summary>
+        public bool Wait(TimeSpan? timeout, out bool abandoned)
+        {
+            int status = Native.tenure_wait(Pointer, Native.Timeout(timeout));
+            return Taken(status, out abandoned);
+        }
+
+        internal static bool Taken(int status, out bool abandoned)
+        {
+            abandoned = status == Native.Abandoned;
+            if (status == (int)Status.Timeout)
+                return false;
+            Native.Check(status);
+            return true;
+        }
+
+        /// <summary>Waits until one of up to 64 can be had and takes it: which. -1 if none came in time.</summary>
+        public static int WaitAny(IList<SharedObject> all, TimeSpan? timeout, out bool abandoned)
+        {
+            UIntPtr index;
+            IntPtr[] pointers = Pointers(all);
+            int status = Native.tenure_wait_any(
+                pointers, (UIntPtr)(uint)pointers.Length, Native.Timeout(timeout), out index);
+            return Taken(status, out abandoned) ? (int)index.ToUInt32() : -1;
+        }
+
+        /// <summary>Waits until all can be had and takes them; `abandoned` has a bit for each such mutex.</summary>
+        public static bool WaitAll(IList<SharedObject> all, TimeSpan? timeout, out ulong abandoned)
+        {
+            bool any;
+            IntPtr[] pointers = Pointers(all);
+            int status = Native.tenure_wait_all(
+                pointers, (UIntPtr)(uint)pointers.Length, Native.Timeout(timeout), out abandoned);
+            return Taken(status, out any);
+        }
+
+        static IntPtr[] Pointers(IList<SharedObject> all)
+        {
+            IntPtr[] pointers = new IntPtr[all.Count];
+            for (int i = 0; i < pointers.Length; i++)
+                pointers[i] = all[i].Pointer;
+            return pointers;
+        }
+
+        /// <summary>Gives it back; a second time does nothing.</summary>
+        public void Dispose()
+        {
+            int status = Native.tenure_object_close(Pointer);
+            if (status != (int)Status.Closed)
+                Native.Check(status);
+        }
+    }
+
+    /// <summary>Mutual exclusion between threads of any processes, which survives the death of whoever has it.</summary>
+    public sealed class SharedMutex : SharedObject
+    {
+        internal SharedMutex(IntPtr pointer) : base(pointer)
+        {
+        }
+
+        /// <summary>Locks it. True if its last owner died, or went without unlocking: said to one.</summary>
+        public bool Lock()
+        {
+            bool abandoned;
+            TryLock(null, out abandoned);
+            return abandoned;
+        }
+
+        /// <summary>Locks it, or gives up: false.</summary>
+        public bool TryLock(TimeSpan? timeout, out bool abandoned)
+        {
+            return Taken(Native.tenure_mutex_lock(Pointer, Native.Timeout(timeout)), out abandoned);
+        }
+
+        /// <summary>Unlocks it once; by the thread that locked it.</summary>
+        public void Unlock()
+        {
+            Native.Check(Native.tenure_mutex_unlock(Pointer));
+        }
+    }
+
+    /// <summary>Something that one signals and others wait for.</summary>
+    public sealed class SharedEvent : SharedObject
+    {
+        internal SharedEvent(IntPtr pointer) : base(pointer)
+        {
+        }
+
+        /// <summary>Signals it.</summary>
+        public void Set()
+        {
+            Native.Check(Native.tenure_event_set(Pointer));
+        }
+
+        /// <summary>Takes the signal away; whether there was one.</summary>
+        public bool Reset()
+        {
+            int was;
+            Native.Check(Native.tenure_event_reset(Pointer, out was));
+            return was != 0;
+        }
+
+        /// <summary>Whether it is signalled at the moment.</summary>
+        public bool IsSet
+        {
+            get
+            {
+                int found;
+                Native.Check(Native.tenure_event_is_set(Pointer, out found));
+                return found != 0;
+            }
+        }
+    }
+
+    /// <summary>A count that waiters take from.</summary>
+    public sealed class SharedSemaphore : SharedObject
+    {
+        internal SharedSemaphore(IntPtr pointer) : base(pointer)
+        {
+        }
+
+        /// <summary>Adds to the count; what it was. More than the maximum is Status.Maximum.</summary>
+        public uint Release(uint more = 1)
+        {
+            uint before;
+            Native.Check(Native.tenure_semaphore_release(Pointer, more, out before));
+            return before;
+        }
+
+        /// <summary>The count at the moment.</summary>
+        public uint Count
+        {
+            get
+            {
+                uint count, maximum;
+                Native.Check(Native.tenure_semaphore_count(Pointer, out count, out maximum));
+                return count;
+            }
+        }
+    }
+
+    /// <summary>How a process ended; enum tenure_how.</summary>
+    public enum How : uint
+    {
+        Runs = 0,
+        Exited = 1,
+        Killed = 2,
+        Ended = 3,
+    }
+
+    /// <summary>How a process ended; tenure_exit.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct Exit
+    {
+        public How How;
+        public int Code;
+        public uint CoreDumped;
+    }
+
+    /// <summary>A process, or a thread, and no later one with its number.</summary>
+    public sealed class SharedProcess : SharedObject
+    {
+        internal SharedProcess(IntPtr pointer) : base(pointer)
+        {
+        }
+
+        /// <summary>Its number, as whoever created the object has it.</summary>
+        public uint Number
+        {
+            get
+            {
+                uint number;
+                ulong started;
+                Native.Check(Native.tenure_process_number(Pointer, out number, out started));
+                return number;
+            }
+        }
+
+        /// <summary>How it ended.</summary>
+        public Exit Exit
+        {
+            get
+            {
+                Exit exit;
+                Native.Check(Native.tenure_process_exit(Pointer, out exit));
+                return exit;
+            }
+        }
+
+        /// <summary>For the process itself: announces the code with which it is about to end.</summary>
+        public void Exiting(int code)
+        {
+            Native.Check(Native.tenure_process_exiting(Pointer, code));
+        }
+    }
+
+    public sealed partial class Member
+    {
+        delegate int Make(byte[] name, out IntPtr made);
+
+        static T Made<T>(string name, Make make, Func<IntPtr, T> wrap) where T : SharedObject
+        {
+            IntPtr pointer;
+            int status = make(Native.Name(name), out pointer);
+            Native.Check(status);
+            T made = wrap(pointer);
+            made.Opened = status == Native.Opened;
+            return made;
+        }
+
+        static uint Flags(bool orOpen, bool one, bool two = false)
+        {
+            return (one ? 1u : 0) | (two ? 2u : 0) | (orOpen ? Native.OrOpen : 0);
+        }
+
+        /// <summary>Creates a mutex; with orOpen the one that has the name is opened if there is one.</summary>
+        public SharedMutex CreateMutex(string name = null, bool recursive = false, bool orOpen = false)
+        {
+            uint flags = Flags(orOpen, recursive);
+            return Made(name, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_mutex_create(pointer, bytes, flags, out made), it => new SharedMutex(it));
+        }
+
+        /// <summary>Creates an event: each signal lets one waiter go, or, if manual, all until it is reset.</summary>
+        public SharedEvent CreateEvent(
+            string name = null, bool manual = false, bool signalled = false, bool orOpen = false)
+        {
+            uint flags = Flags(orOpen, manual, signalled);
+            return Made(name, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_event_create(pointer, bytes, flags, out made), it => new SharedEvent(it));
+        }
+
+        /// <summary>Creates a semaphore.</summary>
+        public SharedSemaphore CreateSemaphore(uint count, uint maximum, string name = null, bool orOpen = false)
+        {
+            uint flags = Flags(orOpen, false);
+            return Made(name, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_semaphore_create(pointer, bytes, flags, count, maximum, out made),
+                it => new SharedSemaphore(it));
+        }
+
+        /// <summary>An object of the process that has that number now; 0 is this one.</summary>
+        public SharedProcess CreateProcess(uint number = 0, string name = null)
+        {
+            return Made(name, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_process_of(pointer, bytes, number, out made), it => new SharedProcess(it));
+        }
+
+        /// <summary>Opens the object that has a token: a SharedMutex, a SharedEvent, or whatever it is.</summary>
+        public SharedObject OpenObject(ulong token)
+        {
+            IntPtr found;
+            Native.Check(Native.tenure_object_open(pointer, 0, token, out found));
+            return Wrap(found);
+        }
+
+        /// <summary>Opens the object that has a name.</summary>
+        public SharedObject OpenObject(string name)
+        {
+            IntPtr found;
+            Native.Check(Native.tenure_object_open_named(pointer, 0, Native.Name(name), out found));
+            return Wrap(found);
+        }
+
+        static SharedObject Wrap(IntPtr found)
+        {
+            uint kind;
+            Native.Check(Native.tenure_object_kind_of(found, out kind));
+            switch (kind)
+            {
+                case 1:
+                    return new SharedMutex(found);
+                case 2:
+                case 3:
+                    return new SharedEvent(found);
+                case 4:
+                    return new SharedSemaphore(found);
+                default:
+                    return new SharedProcess(found);
+            }
+        }
+
+        /// <summary>Creates a handle with a name; with orOpen the one of this kind that has it is opened.</summary>
+        public Handle Create(uint kind, byte[] data, string name, bool orOpen = false)
+        {
+            Found found;
+            Native.Check(Native.tenure_create_named(
+                Local, Native.Name(name), orOpen ? Native.OrOpen : 0, kind, data, (UIntPtr)(uint)data.Length, out found));
+            return new Handle(this, found);
+        }
+
+        /// <summary>Opens the handle that has a name.</summary>
+        public Handle Open(uint kind, string name)
+        {
+            Found found;
+            Native.Check(Native.tenure_open_named(Local, Native.Name(name), kind, out found));
+            return new Handle(this, found);
+        }
+
+        /// <summary>The token of what has a name.</summary>
+        public ulong LookUp(string name)
+        {
+            ulong token, kind;
+            Native.Check(Native.tenure_look_up(pointer, Native.Name(name), out token, out kind));
+            return token;
+        }
+    }
+}

@@ -1,0 +1,254 @@
+"""Mutexes, events, semaphores, processes, threads, descriptors: what has a token, and most of it can be waited for."""
+
+from collections import namedtuple
+from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+
+from . import _library
+from ._errors import Closed, ForkedChild, check
+from ._library import library
+
+_ABANDONED, _OPENED = 1, 2
+_OR_OPEN = 1 << 8
+_FOREVER = 2**64 - 1
+
+Exit = namedtuple("Exit", "code signal core_dumped")
+Exit.__doc__ = """How a process or thread ended: by itself with a code, by a signal, or, if both are None, nobody told how."""
+
+
+def _timeout(seconds):
+    """Nanoseconds, as C has them; None is for ever."""
+    return _FOREVER if seconds is None else min(max(0, int(seconds * 10**9)), _FOREVER - 1)
+
+
+def _name(name):
+    return None if name is None else name.encode()
+
+
+class Object:
+    """What a member has open. Closing it gives it back; so does dropping the last reference to it."""
+
+    def __init__(self, member, pointer, opened=False):
+        self._pointer = pointer
+        # Keeps it from leaving.
+        self._member = member
+        self.opened = opened
+        """Whether something had the name, and was opened instead of created."""
+        member._objects.add(self)
+
+    @classmethod
+    def _make(cls, function, member, *arguments):
+        pointer = c_void_p()
+        status = check(function(member._pointer, *arguments, byref(pointer)))
+        return cls(member, pointer.value, status == _OPENED)
+
+    def __reduce__(self):
+        raise TypeError(
+            f"a {type(self).__name__} cannot be sent to another process; send the token, and open it there"
+        )
+
+    @property
+    def token(self):
+        """The number to pass to others, for Member.open_object. It keeps nothing alive."""
+        token = c_uint64()
+        check(library.tenure_object_token(self._pointer, byref(token)))
+        return token.value
+
+    def close(self):
+        """Gives it back. InUse while another thread waits for it."""
+        check(library.tenure_object_close(self._pointer))
+
+    def __del__(self):
+        # The library knows whether it is open, and that a forked child is not the member.
+        if hasattr(self, "_pointer"):
+            library.tenure_object_close(self._pointer)
+
+
+class _Closing:
+    """For with statements that close."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.close()
+        except (Closed, ForkedChild):
+            pass
+
+
+class Waitable(Object):
+    """What one can wait for. A wait sleeps in the kernel; signals for Python are handled when it is over."""
+
+    def wait(self, timeout=None):
+        """Waits for it and takes it, for at most so many seconds; None is as long as it takes, 0 does not wait.
+
+        True, for mutexes only, if the last owner went without unlocking. Raises Timeout.
+        """
+        return check(library.tenure_wait(self._pointer, _timeout(timeout))) == _ABANDONED
+
+
+class Mutex(Waitable):
+    """Mutual exclusion between threads of any processes, which survives the death of whoever has it.
+
+        with mutex as abandoned:
+            if abandoned:           # its last owner died: said to one only
+                repair()
+    """
+
+    def acquire(self, timeout=None):
+        """Locks it for this thread. True if its last owner went without unlocking. Raises Timeout, Deadlock."""
+        return check(library.tenure_mutex_lock(self._pointer, _timeout(timeout))) == _ABANDONED
+
+    def release(self):
+        """Unlocks it once. Raises NotOwner."""
+        check(library.tenure_mutex_unlock(self._pointer))
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *_):
+        try:
+            self.release()
+        except ForkedChild:
+            pass
+
+    @property
+    def owner(self):
+        """The lease index and thread that have it; None if nobody does, False if its last owner did not unlock it."""
+        owned, lease, thread = c_int(), c_uint32(), c_uint32()
+        check(library.tenure_mutex_owner(self._pointer, byref(owned), byref(lease), byref(thread)))
+        return {0: None, -1: False}.get(owned.value, (lease.value, thread.value))
+
+
+class Event(_Closing, Waitable):
+    """Something that one signals and others wait for."""
+
+    def set(self):
+        """Signals it."""
+        check(library.tenure_event_set(self._pointer))
+
+    def reset(self):
+        """Takes the signal away; whether there was one."""
+        was = c_int()
+        check(library.tenure_event_reset(self._pointer, byref(was)))
+        return bool(was.value)
+
+    def is_set(self):
+        """Whether it is signalled at the moment."""
+        found = c_int()
+        check(library.tenure_event_is_set(self._pointer, byref(found)))
+        return bool(found.value)
+
+
+class Semaphore(Waitable):
+    """A count that waiters take from. `with semaphore:` takes one and gives it back."""
+
+    def acquire(self, timeout=None):
+        """Takes one. Raises Timeout."""
+        self.wait(timeout)
+
+    def release(self, more=1):
+        """Adds to the count; what it was. Raises Maximum, and adds nothing then."""
+        before = c_uint32()
+        check(library.tenure_semaphore_release(self._pointer, more, byref(before)))
+        return before.value
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.release()
+        except ForkedChild:
+            pass
+
+    def _counts(self):
+        count, maximum = c_uint32(), c_uint32()
+        check(library.tenure_semaphore_count(self._pointer, byref(count), byref(maximum)))
+        return count.value, maximum.value
+
+    @property
+    def count(self):
+        """The count at the moment."""
+        return self._counts()[0]
+
+    @property
+    def maximum(self):
+        """The most that it counts."""
+        return self._counts()[1]
+
+
+class Process(_Closing, Waitable):
+    """A process, and no later one with its number; a Thread is the same for a thread."""
+
+    @property
+    def number(self):
+        """Its number, in the pid namespace of whoever created the object."""
+        number = c_uint32()
+        check(library.tenure_process_number(self._pointer, byref(number), None))
+        return number.value
+
+    @property
+    def exit(self):
+        """How it ended, an Exit; None while it runs."""
+        found = _library.Exit()
+        check(library.tenure_process_exit(self._pointer, byref(found)))
+        if found.how == 0:
+            return None
+        code, signal = {1: (found.code, None), 2: (None, found.code)}.get(found.how, (None, None))
+        return Exit(code, signal, bool(found.core_dumped))
+
+    def wait(self, timeout=None):
+        """Waits for its end: how it ended. Raises Timeout."""
+        super().wait(timeout)
+        return self.exit
+
+    def reaped(self, status):
+        """For whoever reaped it: tells all holders how it ended. `status` is as os.waitpid has it."""
+        check(library.tenure_process_reaped(self._pointer, status))
+
+    def exiting(self, code):
+        """For the process itself: announces the 32 bit code with which it is about to end."""
+        check(library.tenure_process_exiting(self._pointer, code))
+
+
+class Thread(Process):
+    """A thread; see Process. Number, exit, wait and exiting are as there."""
+
+
+_KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread}
+
+
+def open_object(member, what):
+    """The object that has a token, or a name."""
+    pointer, kind = c_void_p(), c_uint32()
+    if isinstance(what, str):
+        check(library.tenure_object_open_named(member._pointer, 0, _name(what), byref(pointer)))
+    else:
+        check(library.tenure_object_open(member._pointer, 0, what, byref(pointer)))
+    check(library.tenure_object_kind_of(pointer, byref(kind)))
+    return _KINDS[kind.value](member, pointer.value)
+
+
+def _pointers(objects):
+    objects = list(objects)
+    return (c_void_p * len(objects))(*(it._pointer for it in objects)), len(objects)
+
+
+def wait_any(objects, timeout=None):
+    """Waits until one of up to 64 objects can be had and takes it: its index, and whether it is a mutex whose last owner
+    went without unlocking. Raises Timeout."""
+    pointers, count = _pointers(objects)
+    index = c_size_t()
+    status = check(library.tenure_wait_any(pointers, count, _timeout(timeout), byref(index)))
+    return index.value, status == _ABANDONED
+
+
+def wait_all(objects, timeout=None):
+    """Waits until all of up to 64 objects can be had and takes them: the indices of those that are mutexes whose last
+    owner went without unlocking. Raises Timeout, and took nothing then."""
+    pointers, count = _pointers(objects)
+    bits = c_uint64()
+    check(library.tenure_wait_all(pointers, count, _timeout(timeout), byref(bits)))
+    return [index for index in range(count) if bits.value >> index & 1]

@@ -1,0 +1,151 @@
+//! Names of handles, and the directory of a space.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use crate::abi::{tenure_handle, tenure_local, tenure_member, tenure_name, tenure_space};
+use crate::error::{fail, tenure_status};
+use crate::guard::{bytes, guard, guard_out, guard_out_status, null, tell};
+use crate::handle::{NOTHING, describe};
+use crate::local::{kind, seat};
+use crate::object::{joined, opened, or_open};
+use crate::space::{space, text_of};
+
+/// As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then something of this
+/// kind that has the name is opened, and `data` is not looked at.
+///
+/// A handle with a name takes a block of scratch, whatever its size.
+///
+/// Threads, fork: as tenure_create.
+///
+/// Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created and
+/// `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something of another kind has the name.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `data` is readable for `size` bytes, `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_create_named(
+    local: *mut tenure_local,
+    name: *const c_char,
+    flags: u32,
+    kind: u32,
+    data: *const c_void,
+    size: usize,
+    handle: *mut tenure_handle,
+) -> c_int {
+    let call = || {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { bytes(data.cast(), size, "data") }?;
+        let local = seat(local)?.local();
+        // SAFETY: the caller's promise.
+        let name = unsafe { text_of(name) }?;
+        let (held, status) = if or_open(Some(name), flags, 0)? {
+            opened(local.create_or_open(name, self::kind(kind), bytes)?)
+        } else {
+            (local.create_named(name, self::kind(kind), bytes)?, tenure_status::TENURE_OK)
+        };
+        Ok((describe(local.token(&held).into(), &held), status))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out_status(handle, "handle", NOTHING, call) }
+}
+
+/// As tenure_open, by name: TENURE_ERR_NOT_FOUND when nothing has it. Threads, fork: as tenure_create.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_open_named(
+    local: *mut tenure_local,
+    name: *const c_char,
+    kind: u32,
+    handle: *mut tenure_handle,
+) -> c_int {
+    let call = || {
+        let local = seat(local)?.local();
+        // SAFETY: the caller's promise.
+        let held = local.open_named(unsafe { text_of(name) }?, self::kind(kind))?;
+        Ok(describe(local.token(&held).into(), &held))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(handle, "handle", NOTHING, call) }
+}
+
+/// The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment and
+/// is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of the
+/// member's process.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `token` and `kind` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_look_up(
+    member: *const tenure_member,
+    name: *const c_char,
+    token: *mut u64,
+    kind: *mut u64,
+) -> c_int {
+    let call = || {
+        let member = joined(member)?;
+        // SAFETY: the caller's promise.
+        let (found, token) = member.member.look_up(unsafe { text_of(name) }?)?;
+        // SAFETY: the caller's promise.
+        unsafe { tell(kind, found.number()) };
+        Ok(token.into())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(token, "token", 0, call) }
+}
+
+/// The names in use, in the order of their bytes, as they are while one looks: up to `capacity` of them into `names`.
+/// `*count` is how many there are; with a `capacity` of 0 only that is told. Holds and writes nothing.
+///
+/// Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+///
+/// # Safety
+///
+/// `names` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_space_names(
+    space: *const tenure_space,
+    names: *mut tenure_name,
+    capacity: usize,
+    count: *mut usize,
+) -> c_int {
+    guard(|| {
+        if count.is_null() {
+            return Err(null("count"));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { count.write(0) };
+        if names.is_null() && capacity != 0 {
+            return Err(null("names"));
+        }
+        let all = self::space(space)?.names();
+        // SAFETY: the caller's promise.
+        unsafe { count.write(all.len()) };
+        for (at, info) in all.iter().take(capacity).enumerate() {
+            let mut name: [c_char; 256] = [0; 256];
+            // At most 255, so that a zero stays.
+            for (to, byte) in name[..255].iter_mut().zip(info.name.bytes()) {
+                *to = byte as c_char;
+            }
+            let info = tenure_name {
+                token: info.token.into(),
+                kind: info.kind.number(),
+                holders: info.holders,
+                name,
+            };
+            // SAFETY: `at < capacity`, the caller's promise.
+            unsafe { names.add(at).write(info) };
+        }
+        if capacity != 0 && all.len() > capacity {
+            return Err(fail(
+                tenure_status::TENURE_ERR_BUFFER,
+                format_args!("names: expected room for {}, found {capacity}", all.len()),
+            ));
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,355 @@
+//! Objects: what mutexes, events, semaphores, processes, threads and descriptors have in common.
+
+use std::ffi::{c_char, c_int};
+use std::ptr;
+
+use tenure::{
+    CreateError, Event, Kind, Mutex, Named, NamedError, OpenHandleError, Process, ProcessError, Semaphore, Thread,
+    Token, Waitable,
+};
+
+use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
+use crate::error::{Failure, fail, tenure_status};
+use crate::guard::{guard, guard_out, guard_out_status, null};
+use crate::handle::token;
+use crate::member::{Membership, member};
+use crate::registry::{self, Object, Pin};
+use crate::space::{argument, text_of};
+
+use tenure_object_kind::{
+    TENURE_ANY, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE,
+    TENURE_THREAD,
+};
+
+/// What an object is.
+pub(crate) enum Any {
+    Mutex(Mutex),
+    Event(Event),
+    Semaphore(Semaphore),
+    Process(Process),
+    Thread(Thread),
+}
+
+/// An object, and the member that it keeps from leaving.
+pub(crate) struct Thing {
+    // Before the member: dropped before it.
+    pub(crate) any: Any,
+    member: Pin<Membership>,
+}
+
+impl Object for Thing {
+    const KIND: u64 = 4;
+    const NAME: &'static str = "object";
+}
+
+/// An object, whichever; in a forked child as well.
+#[inline(always)]
+pub(crate) fn object(pointer: *const tenure_object) -> Result<Pin<Thing>, Failure> {
+    registry::pin(pointer.addr() as u64)
+}
+
+/// An object of a process that is the member.
+pub(crate) fn usable(pointer: *const tenure_object) -> Result<Pin<Thing>, Failure> {
+    let object = self::object(pointer)?;
+    object.member.member.check()?;
+    Ok(object)
+}
+
+impl Thing {
+    pub(crate) fn kind(&self) -> tenure_object_kind {
+        match &self.any {
+            Any::Mutex(_) => TENURE_MUTEX,
+            Any::Event(event) if event.resets() == tenure::Reset::Manual => TENURE_EVENT_MANUAL,
+            Any::Event(_) => TENURE_EVENT_AUTOMATIC,
+            Any::Semaphore(_) => TENURE_SEMAPHORE,
+            Any::Process(_) => TENURE_PROCESS,
+            Any::Thread(_) => TENURE_THREAD,
+        }
+    }
+
+    fn token(&self) -> Token {
+        match &self.any {
+            Any::Mutex(mutex) => mutex.token(),
+            Any::Event(event) => event.token(),
+            Any::Semaphore(semaphore) => semaphore.token(),
+            Any::Process(process) => process.token(),
+            Any::Thread(thread) => thread.token(),
+        }
+    }
+
+    /// As something that one can wait for.
+    pub(crate) fn waitable(&self) -> Result<&dyn Waitable, Failure> {
+        Ok(match &self.any {
+            Any::Mutex(mutex) => mutex,
+            Any::Event(event) => event,
+            Any::Semaphore(semaphore) => semaphore,
+            Any::Process(process) => process,
+            Any::Thread(thread) => thread,
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wrong(&self, expected: &str) -> Failure {
+        let found = kind_of(self.kind() as u32);
+        fail(
+            tenure_status::TENURE_ERR_FOREIGN_KIND,
+            format_args!("object: expected a {expected}, found a {found}"),
+        )
+    }
+}
+
+/// For messages.
+fn kind_of(number: u32) -> &'static str {
+    const NAMES: [&str; 9] = [
+        "thing",
+        "mutex",
+        "manual event",
+        "automatic event",
+        "semaphore",
+        "process",
+        "thread",
+        "descriptor",
+        "file share",
+    ];
+    NAMES.get(number as usize).copied().unwrap_or("thing of another version")
+}
+
+/// A member that is one: not in a forked child.
+pub(crate) fn joined(pointer: *const tenure_member) -> Result<Pin<Membership>, Failure> {
+    let member = self::member(pointer)?;
+    member.member.check()?;
+    Ok(member)
+}
+
+/// Makes a pointer for C of an object.
+pub(crate) fn hand_out(member: Pin<Membership>, any: Any) -> Result<*mut tenure_object, Failure> {
+    let pointer = registry::insert(Box::new(Thing { any, member }), 0).map_err(|(failure, _)| failure)?;
+    Ok(ptr::without_provenance_mut(pointer as usize))
+}
+
+/// A name, if there is one.
+///
+/// # Safety
+///
+/// `name` is null or a string.
+pub(crate) unsafe fn name_of<'a>(name: *const c_char) -> Result<Option<&'a str>, Failure> {
+    if name.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { text_of(name) }.map(Some)
+}
+
+/// Creates an object in the way that name and flags ask for, and hands it out.
+///
+/// # Safety
+///
+/// `name` is null or a string, `to` null or writable.
+pub(crate) unsafe fn create<T>(
+    member: *const tenure_member,
+    name: *const c_char,
+    (flags, known): (u32, u32),
+    to: *mut *mut tenure_object,
+    ways: Ways<T>,
+    any: impl FnOnce(T) -> Any,
+) -> c_int {
+    let call = || {
+        let member = joined(member)?;
+        // SAFETY: the caller's promise.
+        let name = unsafe { name_of(name) }?;
+        let or_open = or_open(name, flags, known)?;
+        let (made, status) = match name {
+            None => ((ways.create)(&member.member)?, tenure_status::TENURE_OK),
+            Some(name) if or_open => opened((ways.create_or_open)(&member.member, name)?),
+            Some(name) => ((ways.create_named)(&member.member, name)?, tenure_status::TENURE_OK),
+        };
+        Ok((hand_out(member, any(made))?, status))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out_status(to, "object", ptr::null_mut(), call) }
+}
+
+/// How objects of a kind come to be.
+pub(crate) struct Ways<'f, T> {
+    pub(crate) create: &'f dyn Fn(&tenure::Member) -> Result<T, CreateError>,
+    pub(crate) create_named: &'f dyn Fn(&tenure::Member, &str) -> Result<T, CreateError>,
+    pub(crate) create_or_open: &'f dyn Fn(&tenure::Member, &str) -> Result<Named<T>, NamedError>,
+}
+
+/// Whether the flags, of which `known` and TENURE_OR_OPEN may be set, ask for the latter.
+pub(crate) fn or_open(name: Option<&str>, flags: u32, known: u32) -> Result<bool, Failure> {
+    if flags & !(known | TENURE_OR_OPEN) != 0 {
+        return Err(argument("flags", "flags of this version and of this function only", flags.into()));
+    }
+    if flags & TENURE_OR_OPEN != 0 && name.is_none() {
+        return Err(null("name"));
+    }
+    Ok(flags & TENURE_OR_OPEN != 0)
+}
+
+pub(crate) fn opened<T>(named: Named<T>) -> (T, tenure_status) {
+    let status = if named.is_created() { tenure_status::TENURE_OK } else { tenure_status::TENURE_OPENED };
+    (named.into_inner(), status)
+}
+
+/// Where an object is opened from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Token(Token),
+    Name(&'a str),
+}
+
+impl Source<'_> {
+    fn get<T, E>(
+        self,
+        member: &Membership,
+        by_token: impl FnOnce(&tenure::Member, Token) -> Result<T, E>,
+        by_name: impl FnOnce(&tenure::Member, &str) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self {
+            Source::Token(token) => by_token(&member.member, token),
+            Source::Name(name) => by_name(&member.member, name),
+        }
+    }
+
+    fn open(self, member: &Membership, kind: u32) -> Result<Any, ProcessError> {
+        const MUTEX: u32 = TENURE_MUTEX as u32;
+        const MANUAL: u32 = TENURE_EVENT_MANUAL as u32;
+        const AUTOMATIC: u32 = TENURE_EVENT_AUTOMATIC as u32;
+        const SEMAPHORE: u32 = TENURE_SEMAPHORE as u32;
+        const PROCESS: u32 = TENURE_PROCESS as u32;
+        const THREAD: u32 = TENURE_THREAD as u32;
+        Ok(match kind {
+            MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
+            MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
+            SEMAPHORE => Any::Semaphore(self.get(member, Semaphore::open, Semaphore::open_named)?),
+            PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
+            THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
+            // Nothing has it.
+            _ => return Err(OpenHandleError::Corrupt(format!("an object of kind {kind}")).into()),
+        })
+    }
+
+    fn open_any(self, member: &Membership) -> Result<Any, ProcessError> {
+        let mut kind = TENURE_MUTEX as u32;
+        // A token has one kind; a name may pass to an object of another kind meanwhile.
+        for _ in 0..100 {
+            match self.open(member, kind) {
+                Err(ProcessError::Open(OpenHandleError::ForeignKind { found, .. })) if found.is_system() => {
+                    kind = number_of(found);
+                }
+                opened => return opened,
+            }
+        }
+        self.open(member, kind)
+    }
+}
+
+/// The number of a system kind, as in [`tenure_object_kind`].
+fn number_of(kind: Kind) -> u32 {
+    kind.number() as u32
+}
+
+fn open(member: *const tenure_member, kind: u32, from: Source<'_>) -> Result<*mut tenure_object, Failure> {
+    let member = joined(member)?;
+    if kind == TENURE_ANY as u32 {
+        let any = from.open_any(&member)?;
+        return hand_out(member, any);
+    }
+    if kind > tenure_object_kind::TENURE_DESCRIPTOR as u32 {
+        return Err(argument("kind", "an object kind that is opened", kind.into()));
+    }
+    let any = from.open(&member, kind)?;
+    let thing = Thing { any, member };
+    if thing.kind() as u32 != kind {
+        return Err(thing.wrong(kind_of(kind)));
+    }
+    let Thing { any, member } = thing;
+    hand_out(member, any)
+}
+
+/// Opens an object by its token, wherever that came from: afterwards this member holds it once more. `kind` is one of
+/// enum tenure_object_kind; TENURE_ANY for whichever it is.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+/// TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong with the
+/// token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that nobody
+/// can give.
+///
+/// # Safety
+///
+/// `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_object_open(
+    member: *const tenure_member,
+    kind: u32,
+    token: u64,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let call = || open(member, kind, Source::Token(self::token(token)?));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// Opens the object that has a name, as tenure_object_open. TENURE_ERR_NOT_FOUND when nothing has it.
+///
+/// A name is 1 to 255 bytes of UTF-8, compared byte by byte: upper and lower case are different. All kinds of objects
+/// and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has it,
+/// also when that one is killed.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_object_open_named(
+    member: *const tenure_member,
+    kind: u32,
+    name: *const c_char,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let call = || open(member, kind, Source::Name(unsafe { text_of(name) }?));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// The number to pass to other processes, for tenure_object_open. It keeps nothing alive by itself. Threads: any.
+///
+/// # Safety
+///
+/// `token` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_object_token(object: *const tenure_object, token: *mut u64) -> c_int {
+    let call = || Ok(usable(object)?.token().into());
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(token, "token", 0, call) }
+}
+
+/// What the object is: one of enum tenure_object_kind. Threads: any.
+///
+/// # Safety
+///
+/// `kind` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_object_kind_of(object: *const tenure_object, kind: *mut u32) -> c_int {
+    let call = || Ok(usable(object)?.kind() as u32);
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(kind, "kind", 0, call) }
+}
+
+/// Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is abandoned
+/// when the member closes its last object of it.
+///
+/// Threads: any. TENURE_ERR_IN_USE while another thread is in a call with it, waiting for instance. Fork:
+/// TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_object_close(object: *mut tenure_object) -> c_int {
+    guard(|| {
+        drop(usable(object)?);
+        drop(registry::take::<Thing>(object.addr() as u64)?.free());
+        Ok(())
+    })
+}

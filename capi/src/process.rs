@@ -1,0 +1,169 @@
+//! Processes and threads.
+
+use std::ffi::{c_char, c_int};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::ptr;
+
+use tenure::{Exit, Process, ProcessError, Thread};
+
+use crate::abi::{tenure_exit, tenure_how, tenure_member, tenure_object};
+use crate::error::Failure;
+use crate::guard::{guard, guard_out, tell};
+use crate::object::{Any, Thing, hand_out, joined, name_of, usable};
+
+const RUNS: tenure_exit = tenure_exit { how: tenure_how::TENURE_RUNS as u32, code: 0, core_dumped: 0 };
+
+impl From<Option<Exit>> for tenure_exit {
+    fn from(exit: Option<Exit>) -> Self {
+        match exit {
+            None => RUNS,
+            Some(Exit::Code(code)) => Self { how: tenure_how::TENURE_EXITED as u32, code, core_dumped: 0 },
+            Some(Exit::Signal { number, core_dumped }) => {
+                Self { how: tenure_how::TENURE_KILLED as u32, code: number, core_dumped: core_dumped.into() }
+            }
+            Some(Exit::Unknown) => Self { how: tenure_how::TENURE_ENDED as u32, ..RUNS },
+        }
+    }
+}
+
+impl Thing {
+    fn process(&self) -> Result<&Process, Failure> {
+        if let Any::Process(process) = &self.any { Ok(process) } else { Err(self.wrong("process")) }
+    }
+
+    /// Whichever it is.
+    fn of_either<T>(
+        &self,
+        process: impl FnOnce(&Process) -> Result<T, ProcessError>,
+        thread: impl FnOnce(&Thread) -> Result<T, ProcessError>,
+    ) -> Result<T, Failure> {
+        Ok(match &self.any {
+            Any::Process(it) => process(it)?,
+            Any::Thread(it) => thread(it)?,
+            _ => return Err(self.wrong("process or thread")),
+        })
+    }
+}
+
+/// Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
+/// stands for that process and for no later one with its number; it can be any that the caller can see, a member or not.
+/// `name` is NULL for none.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+/// TENURE_ERR_NOT_FOUND when nobody has the number, TENURE_ERR_ARGUMENT when it is a thread's.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_process_of(
+    member: *const tenure_member,
+    name: *const c_char,
+    pid: u32,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let call = || {
+        let member = joined(member)?;
+        let pid = if pid == 0 { std::process::id() } else { pid };
+        // SAFETY: the caller's promise.
+        let process = match unsafe { name_of(name) }? {
+            None => Process::of_pid(&member.member, pid),
+            Some(name) => Process::create_named(&member.member, name, pid),
+        };
+        hand_out(member, Any::Process(process?))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// As tenure_process_of, for a thread: 0 is the calling one. TENURE_ERR_UNSUPPORTED before Linux 6.9.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_thread_of(
+    member: *const tenure_member,
+    name: *const c_char,
+    tid: u32,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let call = || {
+        let member = joined(member)?;
+        // SAFETY: the caller's promise.
+        let thread = match (unsafe { name_of(name) }?, tid) {
+            (None, 0) => Thread::current(&member.member),
+            (None, tid) => Thread::of_tid(&member.member, tid),
+            (Some(name), 0) => Thread::create_named(&member.member, name, Thread::current(&member.member)?.tid()),
+            (Some(name), tid) => Thread::create_named(&member.member, name, tid),
+        };
+        hand_out(member, Any::Thread(thread?))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds the
+/// object, also long after the end.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has told,
+/// and this process cannot look.
+///
+/// # Safety
+///
+/// `exit` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_process_exit(object: *const tenure_object, exit: *mut tenure_exit) -> c_int {
+    let call = || Ok(usable(object)?.of_either(Process::exit, Thread::exit)?.into());
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(exit, "exit", RUNS, call) }
+}
+
+/// The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody else
+/// may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0 where that
+/// is not known, and for threads. Threads: any.
+///
+/// # Safety
+///
+/// `number` and `started` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_process_number(
+    object: *const tenure_object,
+    number: *mut u32,
+    started: *mut u64,
+) -> c_int {
+    let call = || {
+        let (number, at) = usable(object)?.of_either(
+            |process| Ok((process.pid(), process.started_at().unwrap_or(0))),
+            |thread| Ok((thread.tid(), 0)),
+        )?;
+        // SAFETY: the caller's promise.
+        unsafe { tell(started, at) };
+        Ok(number)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(number, "number", 0, call) }
+}
+
+/// For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known already
+/// stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_process_reaped(object: *const tenure_object, status: c_int) -> c_int {
+    guard(|| Ok(usable(object)?.process()?.reaped(ExitStatus::from_raw(status))?))
+}
+
+/// For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which the
+/// kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
+///
+/// Threads: any of the process; for a thread's object that thread. Fork: TENURE_ERR_FORKED in a child of the member's
+/// process. TENURE_ERR_NOT_OWNER when the object is another's; TENURE_ERR_ANNOUNCED.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_process_exiting(object: *const tenure_object, code: i32) -> c_int {
+    guard(|| {
+        let object = usable(object)?;
+        object.of_either(|process| process.exiting(code), |thread| thread.exiting(code))
+    })
+}

@@ -1,0 +1,347 @@
+//! Mutexes, events, semaphores, and waiting for any or all.
+
+use std::ffi::{c_char, c_int};
+use std::time::Duration;
+
+use tenure::{Event, Mutex, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, Waitable};
+
+use crate::abi::{
+    TENURE_FOREVER, TENURE_MANUAL_RESET, TENURE_RECURSIVE, TENURE_SIGNALLED, tenure_member, tenure_object,
+};
+use crate::error::{Failure, tenure_status};
+use crate::guard::{guard, guard_out, guard_out_status, guard_status, null, tell};
+use crate::object::{Any, Thing, Ways, create, object, usable};
+use crate::registry::Pin;
+
+fn time(timeout: u64) -> Option<Duration> {
+    (timeout != TENURE_FOREVER).then(|| Duration::from_nanos(timeout))
+}
+
+const fn taken(abandoned: bool) -> tenure_status {
+    if abandoned { tenure_status::TENURE_ABANDONED } else { tenure_status::TENURE_OK }
+}
+
+impl Thing {
+    #[inline(always)]
+    fn mutex(&self) -> Result<&Mutex, Failure> {
+        if let Any::Mutex(mutex) = &self.any { Ok(mutex) } else { Err(self.wrong("mutex")) }
+    }
+
+    fn event(&self) -> Result<&Event, Failure> {
+        if let Any::Event(event) = &self.any { Ok(event) } else { Err(self.wrong("event")) }
+    }
+
+    fn semaphore(&self) -> Result<&Semaphore, Failure> {
+        if let Any::Semaphore(semaphore) = &self.any { Ok(semaphore) } else { Err(self.wrong("semaphore")) }
+    }
+}
+
+/// Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it. `name`
+/// is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name and
+/// TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked. Otherwise nothing was created and `*object`
+/// is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_mutex_create(
+    member: *const tenure_member,
+    name: *const c_char,
+    flags: u32,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let recursive = flags & TENURE_RECURSIVE != 0;
+    let ways = Ways {
+        create: &|member| if recursive { Mutex::create_recursive(member) } else { Mutex::create(member) },
+        create_named: &|member, name| Mutex::create_named(member, name, recursive),
+        create_or_open: &|member, name| Mutex::create_or_open(member, name, recursive),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(member, name, (flags, TENURE_RECURSIVE), object, ways, Any::Mutex) }
+}
+
+/// Locks a mutex: without a system call when nobody has it. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
+/// waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that ends
+/// without keeps it until its process leaves, dies, or closes the mutex.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK, or TENURE_ABANDONED: locked as well. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread owns
+/// it and it is not recursive.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_mutex_lock(object: *const tenure_object, timeout: u64) -> c_int {
+    guard_status(|| Ok(taken(self::object(object)?.mutex()?.acquire(time(timeout))?)))
+}
+
+/// Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork: TENURE_ERR_FORKED
+/// in a child of the member's process.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_mutex_unlock(object: *const tenure_object) -> c_int {
+    guard(|| Ok(self::object(object)?.mutex()?.unlock()?))
+}
+
+/// Who has the mutex at the moment: `*owned` is 1 for somebody, 0 for nobody, -1 for nobody after its last owner went
+/// without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits of
+/// its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
+///
+/// # Safety
+///
+/// `owned`, `lease` and `thread` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_mutex_owner(
+    object: *const tenure_object,
+    owned: *mut c_int,
+    lease: *mut u32,
+    thread: *mut u32,
+) -> c_int {
+    let call = || {
+        let (owned, by) = match usable(object)?.mutex()?.state()? {
+            MutexState::Free => (0, (0, 0)),
+            MutexState::Abandoned => (-1, (0, 0)),
+            MutexState::Owned { lease, thread } => (1, (lease.into(), thread)),
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            tell(lease, by.0);
+            tell(thread, by.1);
+        }
+        Ok(owned)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(owned, "owned", 0, call) }
+}
+
+/// Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are
+/// TENURE_MANUAL_RESET, TENURE_SIGNALLED and TENURE_OR_OPEN.
+///
+/// Threads, fork, results: as tenure_mutex_create; an event of the other sort that has the name is
+/// TENURE_ERR_FOREIGN_KIND.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_event_create(
+    member: *const tenure_member,
+    name: *const c_char,
+    flags: u32,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let reset = if flags & TENURE_MANUAL_RESET != 0 { Reset::Manual } else { Reset::Automatic };
+    let signalled = flags & TENURE_SIGNALLED != 0;
+    let ways = Ways {
+        create: &|member| Event::create(member, reset, signalled),
+        create_named: &|member, name| Event::create_named(member, name, reset, signalled),
+        create_or_open: &|member, name| Event::create_or_open(member, name, reset, signalled),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(member, name, (flags, TENURE_MANUAL_RESET | TENURE_SIGNALLED), object, ways, Any::Event) }
+}
+
+/// Signals an event; one that is signalled stays so. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+/// process.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_event_set(object: *const tenure_object) -> c_int {
+    guard(|| Ok(usable(object)?.event()?.set()?))
+}
+
+/// Takes the signal of an event away; `*was`, unless it is NULL, is 1 if there was one, otherwise 0. Threads, fork: as
+/// tenure_event_set.
+///
+/// # Safety
+///
+/// `was` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_event_reset(object: *const tenure_object, was: *mut c_int) -> c_int {
+    guard(|| {
+        let found = usable(object)?.event()?.reset()?;
+        // SAFETY: the caller's promise.
+        unsafe { tell(was, found.into()) };
+        Ok(())
+    })
+}
+
+/// Whether an event is signalled at the moment: `*is` is 1 or 0. Takes nothing. Threads, fork: as tenure_event_set.
+///
+/// # Safety
+///
+/// `is` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_event_is_set(object: *const tenure_object, is: *mut c_int) -> c_int {
+    let call = || Ok(usable(object)?.event()?.is_set()?.into());
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(is, "is", 0, call) }
+}
+
+/// Creates a semaphore with a count and a maximum, which is from 1 to 2^30-1. `name` is NULL for none; `flags` is 0 or
+/// TENURE_OR_OPEN.
+///
+/// Threads, fork, results: as tenure_mutex_create; TENURE_ERR_ARGUMENT for an impossible count or maximum.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_semaphore_create(
+    member: *const tenure_member,
+    name: *const c_char,
+    flags: u32,
+    count: u32,
+    maximum: u32,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let ways = Ways {
+        create: &|member| Semaphore::create(member, count, maximum),
+        create_named: &|member, name| Semaphore::create_named(member, name, count, maximum),
+        create_or_open: &|member, name| Semaphore::create_or_open(member, name, count, maximum),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(member, name, (flags, 0), object, ways, Any::Semaphore) }
+}
+
+/// Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would exceed
+/// the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// # Safety
+///
+/// `before` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_semaphore_release(
+    object: *const tenure_object,
+    more: u32,
+    before: *mut u32,
+) -> c_int {
+    guard(|| {
+        let was = usable(object)?.semaphore()?.release(more)?;
+        // SAFETY: the caller's promise.
+        unsafe { tell(before, was) };
+        Ok(())
+    })
+}
+
+/// The count of a semaphore at the moment, and its maximum, unless `maximum` is NULL. Threads, fork: as
+/// tenure_semaphore_release.
+///
+/// # Safety
+///
+/// `count` and `maximum` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_semaphore_count(
+    object: *const tenure_object,
+    count: *mut u32,
+    maximum: *mut u32,
+) -> c_int {
+    let call = || {
+        let object = usable(object)?;
+        let semaphore = object.semaphore()?;
+        let count = semaphore.count()?;
+        // SAFETY: the caller's promise.
+        unsafe { tell(maximum, semaphore.maximum()) };
+        Ok(count)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(count, "count", 0, call) }
+}
+
+/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event, takes
+/// one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in nanoseconds: 0 does
+/// not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes what tenure_mutex_lock returns;
+/// TENURE_ERR_UNSUPPORTED for a process whose end this one cannot notice.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_wait(object: *const tenure_object, timeout: u64) -> c_int {
+    guard_status(|| {
+        let object = usable(object)?;
+        let woken = tenure::wait_any(&[object.waitable()?], time(timeout))?;
+        Ok(taken(woken.abandoned))
+    })
+}
+
+/// Calls with all objects of a list.
+///
+/// # Safety
+///
+/// `objects` is null or readable for `count` pointers.
+unsafe fn with_all<T>(
+    objects: *const *mut tenure_object,
+    count: usize,
+    call: impl FnOnce(&[&dyn Waitable]) -> Result<T, WaitError>,
+) -> Result<T, Failure> {
+    if objects.is_null() {
+        return Err(null("objects"));
+    }
+    if count == 0 || count > WAIT_MAX {
+        return Err(WaitError::Number { found: count, max: WAIT_MAX }.into());
+    }
+    // SAFETY: the caller's promise.
+    let pointers = unsafe { std::slice::from_raw_parts(objects, count) };
+    let pins: Vec<Pin<Thing>> = pointers.iter().map(|pointer| usable(*pointer)).collect::<Result<_, _>>()?;
+    let all: Vec<&dyn Waitable> = pins.iter().map(|pin| pin.waitable()).collect::<Result<_, _>>()?;
+    Ok(call(&all)?)
+}
+
+/// Waits until one of up to TENURE_WAIT_MAX objects can be had, and takes it, as tenure_wait: the first in the list of
+/// those that can. `*index` is which.
+///
+/// Threads, fork: as tenure_wait.
+///
+/// Returns TENURE_OK, or TENURE_ABANDONED if it is a mutex whose last owner did not unlock it. Otherwise nothing was taken
+/// and `*index` is 0: TENURE_ERR_TIMEOUT; TENURE_ERR_ARGUMENT for no objects, or too many.
+///
+/// # Safety
+///
+/// `objects` is NULL or readable for `count` pointers, `index` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_wait_any(
+    objects: *const *mut tenure_object,
+    count: usize,
+    timeout: u64,
+    index: *mut usize,
+) -> c_int {
+    let call = || {
+        // SAFETY: the caller's promise.
+        let woken = unsafe { with_all(objects, count, |all| tenure::wait_any(all, time(timeout))) }?;
+        Ok((woken.index, taken(woken.abandoned)))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out_status(index, "index", 0, call) }
+}
+
+/// Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them cannot
+/// be had it takes none. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did not unlock
+/// it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
+///
+/// Threads, fork: as tenure_wait.
+///
+/// Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
+/// TENURE_ERR_ARGUMENT for no objects, or too many.
+///
+/// # Safety
+///
+/// `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_wait_all(
+    objects: *const *mut tenure_object,
+    count: usize,
+    timeout: u64,
+    abandoned: *mut u64,
+) -> c_int {
+    guard_status(|| {
+        // SAFETY: the caller's promise.
+        unsafe { tell(abandoned, 0) };
+        // SAFETY: the caller's promise.
+        let which = unsafe { with_all(objects, count, |all| tenure::wait_all(all, time(timeout))) }?;
+        let bits = which.iter().fold(0, |bits, index| bits | 1_u64 << index);
+        // SAFETY: the caller's promise.
+        unsafe { tell(abandoned, bits) };
+        Ok(taken(bits != 0))
+    })
+}

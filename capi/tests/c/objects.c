@@ -1,0 +1,504 @@
+/* Mutexes, events, semaphores, names, processes: on every backend in one process, and between processes of which some are
+ * killed. */
+#define _GNU_SOURCE 1
+#include "expect.h"
+
+#include <pthread.h>
+
+enum { KIND = 7 };
+
+static const uint64_t NOW = 0, SECOND = 1000000000;
+
+static tenure_space *space;
+static tenure_member *me, *other;
+static tenure_object *mutex, *event, *semaphore;
+
+static void *in_another_thread(void *nothing)
+{
+    (void)nothing;
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_mutex_unlock(mutex));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_mutex_lock(mutex, NOW));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_mutex_lock(mutex, SECOND / 1000));
+    return NULL;
+}
+
+static void run(void *(*thread)(void *))
+{
+    pthread_t number;
+    HOLDS(pthread_create(&number, NULL, thread, NULL) == 0);
+    HOLDS(pthread_join(number, NULL) == 0);
+}
+
+static uint64_t token_of(const tenure_object *object)
+{
+    uint64_t token;
+    OK(tenure_object_token(object, &token));
+    return token;
+}
+
+static uint32_t kind_of(const tenure_object *object)
+{
+    uint32_t kind;
+    OK(tenure_object_kind_of(object, &kind));
+    return kind;
+}
+
+static void mutexes(void)
+{
+    tenure_object *theirs;
+    int owned;
+    uint32_t lease, thread;
+    uint64_t mine;
+    OK(tenure_mutex_create(me, NULL, 0, &mutex));
+    HOLDS(kind_of(mutex) == TENURE_MUTEX);
+    OK(tenure_mutex_owner(mutex, &owned, NULL, NULL));
+    HOLDS(owned == 0);
+    OK(tenure_mutex_lock(mutex, TENURE_FOREVER));
+    OK(tenure_mutex_owner(mutex, &owned, &lease, &thread));
+    OK(tenure_lease(me, &mine));
+    HOLDS(owned == 1 && lease == (mine & 255) && thread != 0);
+    EXPECT(TENURE_ERR_DEADLOCK, tenure_mutex_lock(mutex, TENURE_FOREVER));
+    EXPECT(TENURE_ERR_DEADLOCK, tenure_wait(mutex, NOW));
+    run(in_another_thread);
+    OK(tenure_object_open(other, TENURE_MUTEX, token_of(mutex), &theirs));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_mutex_lock(theirs, NOW));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_mutex_unlock(theirs));
+    OK(tenure_mutex_unlock(mutex));
+    OK(tenure_wait(theirs, NOW));
+    /* Its owner closes it: said to one. */
+    OK(tenure_object_close(theirs));
+    OK(tenure_mutex_owner(mutex, &owned, NULL, NULL));
+    HOLDS(owned == -1);
+    EXPECT(TENURE_ABANDONED, tenure_mutex_lock(mutex, NOW));
+    OK(tenure_mutex_unlock(mutex));
+    OK(tenure_mutex_lock(mutex, NOW));
+    OK(tenure_mutex_unlock(mutex));
+    OK(tenure_object_close(mutex));
+
+    OK(tenure_mutex_create(me, NULL, TENURE_RECURSIVE, &mutex));
+    OK(tenure_mutex_lock(mutex, NOW));
+    OK(tenure_wait(mutex, NOW));
+    OK(tenure_mutex_unlock(mutex));
+    run(in_another_thread);
+    OK(tenure_mutex_unlock(mutex));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_mutex_unlock(mutex));
+    OK(tenure_object_close(mutex));
+    expect_unharmed(space, 0, 0);
+}
+
+static void events(void)
+{
+    int is, was;
+    OK(tenure_event_create(me, NULL, TENURE_SIGNALLED, &event));
+    HOLDS(kind_of(event) == TENURE_EVENT_AUTOMATIC);
+    OK(tenure_event_is_set(event, &is));
+    HOLDS(is == 1);
+    OK(tenure_wait(event, TENURE_FOREVER));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(event, NOW));
+    OK(tenure_event_set(event));
+    OK(tenure_event_set(event));
+    OK(tenure_event_reset(event, &was));
+    HOLDS(was == 1);
+    OK(tenure_event_reset(event, &was));
+    HOLDS(was == 0);
+    OK(tenure_event_reset(event, NULL));
+    OK(tenure_object_close(event));
+
+    OK(tenure_event_create(me, NULL, TENURE_MANUAL_RESET, &event));
+    HOLDS(kind_of(event) == TENURE_EVENT_MANUAL);
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(event, SECOND / 1000));
+    OK(tenure_event_set(event));
+    OK(tenure_wait(event, NOW));
+    OK(tenure_wait(event, NOW));
+    OK(tenure_object_close(event));
+    expect_unharmed(space, 0, 0);
+}
+
+static void semaphores(void)
+{
+    tenure_object *none;
+    uint32_t count, maximum, before;
+    OK(tenure_semaphore_create(me, NULL, 0, 1, 3, &semaphore));
+    OK(tenure_wait(semaphore, NOW));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(semaphore, NOW));
+    OK(tenure_semaphore_release(semaphore, 2, &before));
+    HOLDS(before == 0);
+    EXPECT(TENURE_ERR_MAXIMUM, tenure_semaphore_release(semaphore, 2, &before));
+    OK(tenure_semaphore_release(semaphore, 1, NULL));
+    OK(tenure_semaphore_count(semaphore, &count, &maximum));
+    HOLDS(count == 3 && maximum == 3);
+    OK(tenure_semaphore_count(semaphore, &count, NULL));
+    OK(tenure_object_close(semaphore));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_semaphore_create(me, NULL, 0, 2, 1, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_semaphore_create(me, NULL, 0, 0, 0, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_semaphore_create(me, NULL, 0, 0, 1u << 30, &none));
+    HOLDS(none == NULL);
+    expect_unharmed(space, 0, 0);
+}
+
+static void *sets_the_event(void *nothing)
+{
+    (void)nothing;
+    usleep(20000);
+    /* In use by the one who waits, or not yet. */
+    OK(tenure_event_set(event));
+    return NULL;
+}
+
+static void many(void)
+{
+    tenure_object *all[64], *theirs;
+    pthread_t thread;
+    size_t index;
+    uint64_t abandoned;
+    OK(tenure_mutex_create(me, NULL, 0, &mutex));
+    OK(tenure_event_create(me, NULL, 0, &event));
+    OK(tenure_semaphore_create(me, NULL, 0, 1, 1, &semaphore));
+    tenure_object *three[] = { event, semaphore, mutex };
+    OK(tenure_wait_any(three, 3, NOW, &index));
+    HOLDS(index == 1);
+    OK(tenure_wait_any(three, 3, NOW, &index));
+    HOLDS(index == 2);
+    HOLDS(pthread_create(&thread, NULL, sets_the_event, NULL) == 0);
+    OK(tenure_wait_any(three, 2, TENURE_FOREVER, &index));
+    HOLDS(index == 0);
+    HOLDS(pthread_join(thread, NULL) == 0);
+    OK(tenure_mutex_unlock(mutex));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait_any(three, 2, SECOND / 1000, &index));
+    HOLDS(index == 0);
+
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait_all(three, 3, NOW, NULL));
+    OK(tenure_semaphore_release(semaphore, 1, NULL));
+    OK(tenure_object_open(other, TENURE_ANY, token_of(mutex), &theirs));
+    OK(tenure_mutex_lock(theirs, NOW));
+    OK(tenure_object_close(theirs));
+    HOLDS(pthread_create(&thread, NULL, sets_the_event, NULL) == 0);
+    EXPECT(TENURE_ABANDONED, tenure_wait_all(three, 3, TENURE_FOREVER, &abandoned));
+    HOLDS(abandoned == 4);
+    HOLDS(pthread_join(thread, NULL) == 0);
+    OK(tenure_mutex_unlock(mutex));
+    OK(tenure_wait_all(&mutex, 1, NOW, &abandoned));
+    HOLDS(abandoned == 0);
+    OK(tenure_object_open(other, TENURE_ANY, token_of(mutex), &theirs));
+    OK(tenure_mutex_unlock(mutex));
+    OK(tenure_mutex_lock(theirs, NOW));
+    OK(tenure_object_close(theirs));
+    EXPECT(TENURE_ABANDONED, tenure_wait_any(&mutex, 1, NOW, &index));
+    OK(tenure_mutex_unlock(mutex));
+
+    for (size_t i = 0; i < 64; i++)
+        OK(tenure_event_create(me, NULL, i == 63 ? TENURE_SIGNALLED : 0, &all[i]));
+    OK(tenure_wait_any(all, 64, TENURE_FOREVER, &index));
+    HOLDS(index == 63);
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_wait_any(all, 65, NOW, &index));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_wait_any(all, 0, NOW, &index));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_wait_all(all, SIZE_MAX, NOW, NULL));
+    for (size_t i = 0; i < 64; i++)
+        OK(tenure_object_close(all[i]));
+    for (size_t i = 0; i < 3; i++)
+        OK(tenure_object_close(three[i]));
+    expect_unharmed(space, 0, 0);
+}
+
+static void names(void)
+{
+    tenure_object *made, *theirs, *none;
+    tenure_local *local;
+    tenure_handle handle, opened;
+    tenure_name found[3];
+    size_t count;
+    uint64_t token, kind;
+    char longest[257];
+    memset(longest, 'n', sizeof longest);
+    longest[256] = 0;
+    EXPECT(TENURE_ERR_NAME, tenure_mutex_create(me, longest, 0, &none));
+    EXPECT(TENURE_ERR_NAME, tenure_mutex_create(me, "", 0, &none));
+    EXPECT(TENURE_ERR_NAME, tenure_mutex_create(me, "\xff", 0, &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_object_open_named(me, TENURE_ANY, longest, &none));
+    longest[255] = 0;
+    OK(tenure_mutex_create(me, longest, 0, &made));
+    OK(tenure_space_names(space, found, 3, &count));
+    HOLDS(count == 1 && strcmp(found[0].name, longest) == 0);
+    OK(tenure_object_close(made));
+
+    OK(tenure_local_open(me, &local));
+    OK(tenure_mutex_create(me, "mutex", 0, &made));
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_mutex_create(other, "mutex", 0, &none));
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_event_create(other, "mutex", 0, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_event_create(other, "mutex", TENURE_OR_OPEN, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open_named(other, TENURE_SEMAPHORE, "mutex", &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_open_named(local, "mutex", KIND, &handle));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_object_open_named(other, TENURE_ANY, "Mutex", &none));
+    HOLDS(none == NULL);
+    EXPECT(TENURE_OPENED, tenure_mutex_create(other, "mutex", TENURE_OR_OPEN | TENURE_RECURSIVE, &theirs));
+    HOLDS(token_of(theirs) == token_of(made));
+    OK(tenure_object_close(theirs));
+    OK(tenure_object_open_named(other, TENURE_ANY, "mutex", &theirs));
+    HOLDS(token_of(theirs) == token_of(made) && kind_of(theirs) == TENURE_MUTEX);
+    OK(tenure_object_close(theirs));
+
+    OK(tenure_create_named(local, "raw", 0, KIND, "payload", 8, &handle));
+    HOLDS(handle.size == 8 && strcmp((char *)handle.data, "payload") == 0);
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_create_named(local, "raw", 0, KIND, "another", 8, &opened));
+    HOLDS(opened.data == NULL && opened.token == 0);
+    EXPECT(TENURE_OPENED, tenure_create_named(local, "raw", TENURE_OR_OPEN, KIND, "another", 8, &opened));
+    HOLDS(opened.token == handle.token && strcmp((char *)opened.data, "payload") == 0);
+    OK(tenure_close(local, handle.token));
+    OK(tenure_open_named(local, "raw", KIND, &opened));
+    HOLDS(opened.token == handle.token);
+    OK(tenure_close(local, handle.token));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_open_named(local, "raw", KIND + 1, &opened));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open_named(me, TENURE_ANY, "raw", &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_mutex_create(me, "raw", TENURE_OR_OPEN, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open(me, TENURE_ANY, handle.token, &none));
+    OK(tenure_look_up(other, "raw", &token, &kind));
+    HOLDS(token == handle.token && kind == KIND);
+    OK(tenure_look_up(other, "mutex", &token, NULL));
+    HOLDS(token == token_of(made));
+
+    OK(tenure_event_create(me, "event", TENURE_OR_OPEN | TENURE_SIGNALLED, &event));
+    EXPECT(TENURE_OPENED, tenure_event_create(other, "event", TENURE_OR_OPEN, &theirs));
+    OK(tenure_wait(theirs, NOW));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(event, NOW));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_event_create(other, "event", TENURE_OR_OPEN | TENURE_MANUAL_RESET, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open_named(other, TENURE_EVENT_MANUAL, "event", &none));
+    OK(tenure_space_names(space, NULL, 0, &count));
+    HOLDS(count == 3);
+    EXPECT(TENURE_ERR_BUFFER, tenure_space_names(space, found, 2, &count));
+    HOLDS(count == 3 && strcmp(found[1].name, "mutex") == 0);
+    OK(tenure_space_names(space, found, 3, &count));
+    HOLDS(strcmp(found[0].name, "event") == 0 && found[0].kind == TENURE_SYSTEM_KIND + TENURE_EVENT_AUTOMATIC);
+    HOLDS(found[0].holders == 2 && found[0].token == token_of(event));
+    HOLDS(strcmp(found[2].name, "raw") == 0 && found[2].kind == KIND && found[2].holders == 1);
+    OK(tenure_object_close(theirs));
+    OK(tenure_object_close(event));
+    OK(tenure_object_close(made));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_object_open_named(me, TENURE_MUTEX, "mutex", &none));
+    OK(tenure_close(local, handle.token));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_open_named(local, "raw", KIND, &opened));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_look_up(me, "raw", &token, &kind));
+    OK(tenure_semaphore_create(me, "semaphore", TENURE_OR_OPEN, 0, 2, &semaphore));
+    EXPECT(TENURE_OPENED, tenure_semaphore_create(other, "semaphore", TENURE_OR_OPEN, 9, 9, &theirs));
+    OK(tenure_semaphore_release(theirs, 1, NULL));
+    OK(tenure_wait(semaphore, NOW));
+    OK(tenure_object_close(theirs));
+    OK(tenure_object_close(semaphore));
+    OK(tenure_local_close(local));
+    expect_unharmed(space, 0, 0);
+}
+
+/* The last of several objects in one thousand is found as fast as the first; and they are many. */
+static void a_thousand(void)
+{
+    static tenure_object *all[1000];
+    char name[20];
+    tenure_object *found;
+    for (int i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "name %d", i);
+        OK(tenure_event_create(me, name, 0, &all[i]));
+    }
+    OK(tenure_object_open_named(me, TENURE_ANY, "name 999", &found));
+    HOLDS(token_of(found) == token_of(all[999]));
+    OK(tenure_object_close(found));
+    for (int i = 0; i < 1000; i++)
+        OK(tenure_object_close(all[i]));
+    expect_unharmed(space, 0, 0);
+}
+
+static void on(uint32_t backend, const char *name)
+{
+    tenure_options options = TENURE_OPTIONS_INIT;
+    options.backend = backend;
+    options.members = 4;
+    options.handles = 2048;
+    options.scratch_bytes = 8 << 20;
+    OK(tenure_space_open(&options, name, &space));
+    OK(tenure_join(space, &me));
+    OK(tenure_join(space, &other));
+    mutexes();
+    events();
+    semaphores();
+    many();
+    names();
+    a_thousand();
+    /* What is open keeps the member. */
+    OK(tenure_mutex_create(me, NULL, 0, &mutex));
+    EXPECT(TENURE_ERR_IN_USE, tenure_leave(me));
+    OK(tenure_object_close(mutex));
+    OK(tenure_leave(me));
+    OK(tenure_leave(other));
+    OK(tenure_space_close(space));
+}
+
+/* The child of a fork joins by itself, does its part and then sleeps or ends; what it has is in `mutex` and so on. */
+static pid_t child_that(void (*part)(tenure_member *mine))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        tenure_member *mine;
+        die_with_parent();
+        OK(tenure_join(space, &mine));
+        part(mine);
+        exit(0);
+    }
+    HOLDS(child > 0);
+    return child;
+}
+
+static void locks_and_waits_to_be_killed(tenure_member *mine)
+{
+    tenure_object *theirs, *ready;
+    EXPECT(TENURE_OPENED, tenure_mutex_create(mine, "shared", TENURE_OR_OPEN, &theirs));
+    OK(tenure_mutex_lock(theirs, TENURE_FOREVER));
+    OK(tenure_object_open_named(mine, TENURE_ANY, "ready", &ready));
+    OK(tenure_event_set(ready));
+    for (;;)
+        pause();
+}
+
+static void ends_with_seven(tenure_member *mine)
+{
+    tenure_object *go, *self;
+    OK(tenure_object_open_named(mine, TENURE_EVENT_MANUAL, "go", &go));
+    OK(tenure_object_open_named(mine, TENURE_PROCESS, "child", &self));
+    OK(tenure_wait(go, TENURE_FOREVER));
+    OK(tenure_process_exiting(self, 0x12307));
+    EXPECT(TENURE_ERR_ANNOUNCED, tenure_process_exiting(self, 1));
+    exit(7);
+}
+
+static void waits_to_be_killed(tenure_member *mine)
+{
+    (void)mine;
+    for (;;)
+        pause();
+}
+
+/* Children: the first of them makes the objects. */
+static void between_processes(uint32_t backend, const char *name)
+{
+    tenure_options options = TENURE_OPTIONS_INIT;
+    tenure_object *ready, *process, *again, *go;
+    tenure_exit exit;
+    uint32_t number;
+    uint64_t started;
+    size_t index;
+    options.backend = backend;
+    options.members = 4;
+    options.handles = 64;
+    options.scratch_bytes = 1 << 20;
+    OK(tenure_space_open(&options, name, &space));
+    OK(tenure_join(space, &me));
+    OK(tenure_mutex_create(me, "shared", 0, &mutex));
+    OK(tenure_event_create(me, "ready", 0, &ready));
+    OK(tenure_event_create(me, "go", TENURE_MANUAL_RESET, &go));
+
+    /* A mutex's owner is killed. */
+    for (int round = 0; round < 3; round++) {
+        pid_t child = child_that(locks_and_waits_to_be_killed);
+        OK(tenure_wait(ready, TENURE_FOREVER));
+        OK(tenure_process_of(me, NULL, (uint32_t)child, &process));
+        OK(tenure_process_number(process, &number, &started));
+        HOLDS(number == (uint32_t)child && started != 0);
+        tenure_object *both[] = { mutex, process };
+        EXPECT(TENURE_ERR_TIMEOUT, tenure_wait_any(both, 2, NOW, &index));
+        kill(child, SIGKILL);
+        /* Both come, in any order. */
+        EXPECT(TENURE_ABANDONED, tenure_mutex_lock(mutex, TENURE_FOREVER));
+        OK(tenure_mutex_unlock(mutex));
+        OK(tenure_wait(process, TENURE_FOREVER));
+        OK(tenure_mutex_lock(mutex, NOW));
+        OK(tenure_mutex_unlock(mutex));
+        OK(tenure_process_exit(process, &exit));
+        HOLDS(exit.how == TENURE_KILLED && exit.code == SIGKILL);
+        expect_end(child, SIGKILL);
+        OK(tenure_process_exit(process, &exit));
+        HOLDS(exit.how == TENURE_KILLED && exit.code == SIGKILL && exit.core_dumped == 0);
+        OK(tenure_object_close(process));
+    }
+
+    /* The code of one that ends by itself. */
+    int released[2];
+    char byte;
+    HOLDS(pipe(released) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        tenure_member *mine;
+        die_with_parent();
+        HOLDS(read(released[0], &byte, 1) == 1);
+        OK(tenure_join(space, &mine));
+        ends_with_seven(mine);
+    }
+    OK(tenure_process_of(me, "child", (uint32_t)child, &process));
+    HOLDS(write(released[1], "x", 1) == 1);
+    OK(tenure_process_exit(process, &exit));
+    HOLDS(exit.how == TENURE_RUNS);
+    OK(tenure_object_open(me, TENURE_PROCESS, token_of(process), &again));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_process_exiting(process, 1));
+    OK(tenure_event_set(go));
+    OK(tenure_wait(again, TENURE_FOREVER));
+    int status = 0;
+    HOLDS(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    OK(tenure_process_reaped(process, status));
+    OK(tenure_process_exit(again, &exit));
+    HOLDS(exit.how == TENURE_EXITED && exit.code == 0x12307);
+    OK(tenure_object_close(again));
+    OK(tenure_object_close(process));
+    close(released[0]);
+    close(released[1]);
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(me, NULL, (uint32_t)child, &process));
+    HOLDS(process == NULL);
+
+    /* Ourselves. */
+    OK(tenure_process_of(me, NULL, 0, &process));
+    OK(tenure_process_number(process, &number, NULL));
+    HOLDS(number == (uint32_t)getpid());
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(process, SECOND / 1000));
+    OK(tenure_object_close(process));
+    int threads = tenure_thread_of(me, NULL, 0, &process);
+    if (threads == TENURE_ERR_UNSUPPORTED) {
+        puts("SKIPPED: threads: this kernel has no pidfds of them");
+    } else {
+        OK(threads);
+        HOLDS(kind_of(process) == TENURE_THREAD);
+        OK(tenure_process_exit(process, &exit));
+        HOLDS(exit.how == TENURE_RUNS);
+        EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_process_reaped(process, 0));
+        OK(tenure_object_close(process));
+    }
+    child = child_that(waits_to_be_killed);
+    OK(tenure_process_of(me, NULL, (uint32_t)child, &process));
+    kill(child, SIGTERM);
+    OK(tenure_wait_any(&process, 1, TENURE_FOREVER, &index));
+    OK(tenure_process_exit(process, &exit));
+    HOLDS(exit.how == TENURE_KILLED && exit.code == SIGTERM);
+    expect_end(child, SIGTERM);
+    OK(tenure_object_close(process));
+
+    OK(tenure_object_close(mutex));
+    OK(tenure_object_close(ready));
+    OK(tenure_object_close(go));
+    OK(tenure_recover(me, NULL));
+    expect_unharmed(space, 0, 0);
+    OK(tenure_leave(me));
+    OK(tenure_space_close(space));
+}
+
+int main(int argc, char **argv)
+{
+    HOLDS(argc == 2); /* a name that nobody else uses */
+    die_with_parent();
+    on(TENURE_SHM, argv[1]);
+    on(TENURE_MEMFD, NULL);
+    on(TENURE_ANONYMOUS, NULL);
+    on(TENURE_SYSV, argv[1]);
+    on(TENURE_PRIVATE, NULL);
+    OK(tenure_space_remove(TENURE_SYSV, argv[1], 0));
+    OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
+    between_processes(TENURE_SHM, argv[1]);
+    between_processes(TENURE_ANONYMOUS, NULL);
+    /* A thread of ours that waited for the dead may hold the lock of their lease for another moment. */
+    OK(tenure_space_remove(TENURE_SHM, argv[1], 1));
+    puts("objects: ok");
+    return 0;
+}
