@@ -1,7 +1,7 @@
 // tenure from C#, continued: things to wait for and things with names. Compile together with Tenure.cs.
 //
-// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. What is not disposed of
-// keeps the member from leaving.
+// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. What is not disposed
+// of keeps the member from leaving.
 
 using System;
 using System.Collections.Generic;
@@ -44,6 +44,11 @@ namespace Tenure
         [DllImport(Library)] public static extern int tenure_process_number(
             IntPtr it, out uint number, out ulong started);
         [DllImport(Library)] public static extern int tenure_process_exiting(IntPtr it, int code);
+        [DllImport(Library)] public static extern int tenure_descriptor_create(
+            IntPtr member, byte[] name, int fd, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_descriptor_fd(IntPtr it, out int fd);
+        [DllImport(Library)] public static extern int tenure_share_enter(
+            IntPtr member, int fd, uint access, uint sharing, out IntPtr made, IntPtr who);
         [DllImport(Library)] public static extern int tenure_create_named(
             IntPtr local, byte[] name, uint flags, uint kind, byte[] data, UIntPtr size, out Found handle);
         [DllImport(Library)] public static extern int tenure_open_named(
@@ -150,7 +155,8 @@ namespace Tenure
         }
     }
 
-    /// <summary>Mutual exclusion between threads of any processes, which survives the death of whoever has it.</summary>
+    /// <summary>Mutual exclusion between threads of any processes, which survives the death of whoever has
+    /// it.</summary>
     public sealed class SharedMutex : SharedObject
     {
         internal SharedMutex(IntPtr pointer) : base(pointer)
@@ -293,6 +299,43 @@ namespace Tenure
         }
     }
 
+    /// <summary>A file descriptor that travels by token: whoever opens it has a duplicate.</summary>
+    public sealed class SharedDescriptor : SharedObject
+    {
+        internal SharedDescriptor(IntPtr pointer) : base(pointer)
+        {
+        }
+
+        /// <summary>This member's; it is closed with the object. For SafeFileHandle with ownsHandle false.</summary>
+        public int Fd
+        {
+            get
+            {
+                int fd;
+                Native.Check(Native.tenure_descriptor_fd(Pointer, out fd));
+                return fd;
+            }
+        }
+    }
+
+    /// <summary>An entry in the table of a file: what we do with it, and let others do. It has no token.</summary>
+    public sealed class FileShareEntry : SharedObject
+    {
+        internal FileShareEntry(IntPtr pointer) : base(pointer)
+        {
+        }
+    }
+
+    /// <summary>What one does with a file, and lets others do.</summary>
+    [Flags]
+    public enum Modes : uint
+    {
+        None = 0,
+        Read = 1,
+        Write = 2,
+        Delete = 4,
+    }
+
     public sealed partial class Member
     {
         delegate int Make(byte[] name, out IntPtr made);
@@ -345,6 +388,22 @@ namespace Tenure
                 Native.tenure_process_of(pointer, bytes, number, out made), it => new SharedProcess(it));
         }
 
+        /// <summary>An object of a file descriptor, which stays the caller's.</summary>
+        public SharedDescriptor CreateDescriptor(int fd, string name = null)
+        {
+            return Made(name, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_descriptor_create(pointer, bytes, fd, out made), it => new SharedDescriptor(it));
+        }
+
+        /// <summary>Enters what we do with a file and let others do, unless somebody excludes it:
+        /// Status.Sharing.</summary>
+        public FileShareEntry Share(int fd, Modes access, Modes sharing)
+        {
+            return Made(null, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_share_enter(pointer, fd, (uint)access, (uint)sharing, out made, IntPtr.Zero),
+                it => new FileShareEntry(it));
+        }
+
         /// <summary>Opens the object that has a token: a SharedMutex, a SharedEvent, or whatever it is.</summary>
         public SharedObject OpenObject(ulong token)
         {
@@ -374,6 +433,8 @@ namespace Tenure
                     return new SharedEvent(found);
                 case 4:
                     return new SharedSemaphore(found);
+                case 7:
+                    return new SharedDescriptor(found);
                 default:
                     return new SharedProcess(found);
             }
@@ -384,7 +445,7 @@ namespace Tenure
         {
             Found found;
             Native.Check(Native.tenure_create_named(
-                Local, Native.Name(name), orOpen ? Native.OrOpen : 0, kind, data, (UIntPtr)(uint)data.Length, out found));
+                Local, Native.Name(name), Flags(orOpen, false), kind, data, (UIntPtr)(uint)data.Length, out found));
             return new Handle(this, found);
         }
 

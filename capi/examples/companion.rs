@@ -1,5 +1,5 @@
-//! The companion of `csharp/tests/Together.cs`: shares a mutex and two events with a C# program, which made them, and is killed
-//! while it has the mutex.
+//! The companion of `csharp/tests/Together.cs`: shares a mutex and two events with a C# program, which made them, and
+//! is killed while it has the mutex.
 //!
 //! Started with the name of a space; ends when its input does, or when it is killed.
 
@@ -21,8 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let answer = Event::create_or_open(&me, "answer", Reset::Automatic, false)?.into_inner();
     let question = Event::open_named(&me, "question")?;
     let counter = me.local().open_named("counter", COUNTER)?;
-    // SAFETY: 8 bytes, aligned to 8, mapped while we are a member, which holds the handle; all programs change them by atomic
-    // operations only.
+    // SAFETY: 8 bytes, aligned to 8, mapped while we are a member, which holds the handle; all programs change them by
+    // atomic operations only.
     let count = unsafe { AtomicU64::from_ptr(counter.payload().as_ptr().cast()) };
 
     for _ in 0..ROUNDS {

@@ -12,22 +12,27 @@
  *     tenure_open(local, kind, token, &handle);               ... in another process
  *     tenure_close(local, token);                             the last one to let go frees it
  *     tenure_alloc(local, size, 0, &block);                   memory, freed by tenure_free, or when the process dies
+ *     tenure_mutex_create(member, "lock", TENURE_OR_OPEN, &mutex);       objects: to be locked, signalled, waited for,
+ *     if (tenure_mutex_lock(mutex, TENURE_FOREVER) == TENURE_ABANDONED)  by a name or by tokens; of a dead owner's
+ *         repair();                                                      mutex exactly one is told
+ *     tenure_mutex_unlock(mutex); tenure_object_close(mutex);
  *     tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
  *
- * ERRORS. Every function that can fail answers TENURE_OK (0) or a negative enum tenure_status. What failed changed
+ * ERRORS. Every function that can fail answers TENURE_OK (0) or a negative enum tenure_status; some that lock, wait or
+ * create by name have another good answer, which is positive: TENURE_ABANDONED, TENURE_OPENED. What failed changed
  * nothing, and results are then zero or NULL. tenure_strerror names the status, tenure_last_error says what was
- * expected and what was found. A pointer to a space, member or local is a number that the library checks, not an
+ * expected and what was found. A pointer to a space, member, local or object is a number that the library checks, not an
  * address: passing NULL, one that was closed, or one of another type is TENURE_ERR_NULL or TENURE_ERR_CLOSED, at any
  * time. Pointers to memory of the caller's cannot be checked beyond NULL. Tokens, offsets and leases are numbers and
  * may come from anywhere; wrong ones are errors.
  *
- * THREADS. Spaces and members serve any thread. A local serves the thread that opened it: any other is told
- * TENURE_ERR_WRONG_THREAD. It is closed when its thread ends. Handles and blocks belong to the member: any of its
- * locals may use them and give them back, and it is for the program to see that no thread uses what another one gives
- * back. No function may be called from a signal handler.
+ * THREADS. Spaces, members and objects serve any thread; a mutex belongs to the thread that locked it. A local serves
+ * the thread that opened it: any other is told TENURE_ERR_WRONG_THREAD. It is closed when its thread ends. Handles and
+ * blocks belong to the member: any of its locals may use them and give them back, and it is for the program to see that
+ * no thread uses what another one gives back. No function may be called from a signal handler.
  *
- * FORK. A forked child may use the spaces it inherited. It is not the member that its parent is: with members and
- * locals that it inherited every call answers TENURE_ERR_FORKED and does nothing, and pointers into the space that
+ * FORK. A forked child may use the spaces it inherited. It is not the member that its parent is: with members, locals
+ * and objects that it inherited every call answers TENURE_ERR_FORKED and does nothing, and pointers into the space that
  * came from them are not mapped. The child becomes a member by calling tenure_join itself. A child of vfork calls
  * nothing but exec. Nothing survives exec but the descriptor of a TENURE_MEMFD space, once its flag FD_CLOEXEC is
  * cleared.
@@ -58,17 +63,63 @@
 /** In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all. */
 #define TENURE_TINY 2
 
-/** What functions answer: TENURE_OK or one of the others, all of them negative. */
+/**
+ * In the flags of what creates something with a name: if something has the name, it is opened. One step: of any number
+ * who do so at the same time exactly one creates.
+ */
+#define TENURE_OR_OPEN (1 << 8)
+
+/** In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often. */
+#define TENURE_RECURSIVE 1
+
+/** In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it. */
+#define TENURE_MANUAL_RESET 1
+
+/** In the flags of tenure_event_create: signalled from the start. */
+#define TENURE_SIGNALLED 2
+
+/** For timeouts, which are in nanoseconds: as long as it takes. 0 is for not waiting at all. */
+#define TENURE_FOREVER 18446744073709551615ull
+
+/** The most objects that can be waited for at once. */
+#define TENURE_WAIT_MAX 64
+
+/**
+ * tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63
+ * and more.)
+ */
+#define TENURE_SYSTEM_KIND 4611686018427387904ull
+
+/** What one does with a file, or lets others do: reading. */
+#define TENURE_READ 1
+
+/** What one does with a file, or lets others do: writing. */
+#define TENURE_WRITE 2
+
+/** What one does with a file, or lets others do: deleting and renaming. */
+#define TENURE_DELETE 4
+
+/**
+ * What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two
+ * good answers: the other one is positive.
+ */
 typedef enum tenure_status {
     /** Done. */
     TENURE_OK = 0,
+    /**
+     * Done, and the mutex is the caller's: its last owner died, or went without unlocking it, so that what it protects
+     * may be half done. Nobody else is told.
+     */
+    TENURE_ABANDONED = 1,
+    /** Done: something had the name already and was opened. */
+    TENURE_OPENED = 2,
     /** A pointer that must not be null is. */
     TENURE_ERR_NULL = -1,
     /** An argument has a value that it cannot have. */
     TENURE_ERR_ARGUMENT = -2,
     /** The caller was compiled with the header of another ABI version. */
     TENURE_ERR_ABI = -3,
-    /** Not an open space, member or local: closed already, of another type, or never one. */
+    /** Not an open space, member, local or object: closed already, of another type, or never one. */
     TENURE_ERR_CLOSED = -4,
     /** A local that another thread opened. */
     TENURE_ERR_WRONG_THREAD = -5,
@@ -78,15 +129,18 @@ typedef enum tenure_status {
     TENURE_ERR_LEFT = -7,
     /** It is being used: locals of the member are open, a call is in progress, or a space has living members. */
     TENURE_ERR_IN_USE = -8,
-    /** There is no space of that name, or no such file descriptor or file. */
+    /**
+     * There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
+     * process.
+     */
     TENURE_ERR_NOT_FOUND = -9,
-    /** A name that no space can have. */
+    /** A name that no space, or nothing in a space, can have. */
     TENURE_ERR_NAME = -10,
     /** Impossible numbers in the options, or others than those of the existing space. */
     TENURE_ERR_GEOMETRY = -11,
     /** Made by another version, on another boot or kernel, by another backend, or for another user. */
     TENURE_ERR_INCOMPATIBLE = -12,
-    /** A file system, memfd or kind of space with which this cannot be done. */
+    /** A file system, memfd, kind of space, kernel or process with which this cannot be done. */
     TENURE_ERR_UNSUPPORTED = -13,
     /** The space, or a handle, contains what no program of ours writes. */
     TENURE_ERR_CORRUPT = -14,
@@ -102,7 +156,7 @@ typedef enum tenure_status {
     TENURE_ERR_FORGED = -19,
     /** A token of another space. */
     TENURE_ERR_FOREIGN_SPACE = -20,
-    /** A handle of another kind. */
+    /** A handle, or an object, of another kind. */
     TENURE_ERR_FOREIGN_KIND = -21,
     /** This process holds the handle as often as can be counted. */
     TENURE_ERR_TOO_MANY = -22,
@@ -120,6 +174,22 @@ typedef enum tenure_status {
     TENURE_ERR_OS = -28,
     /** A defect of the library, caught at its border. */
     TENURE_ERR_PANIC = -29,
+    /** What was waited for did not come in time; nothing was taken. */
+    TENURE_ERR_TIMEOUT = -30,
+    /** This thread owns the mutex already, and it is not recursive. */
+    TENURE_ERR_DEADLOCK = -31,
+    /** This thread does not own the mutex, or is not the process or thread that the object names. */
+    TENURE_ERR_NOT_OWNER = -32,
+    /** More than the semaphore's maximum, or a mutex locked more often than is counted; nothing was changed. */
+    TENURE_ERR_MAXIMUM = -33,
+    /** Something has the name. */
+    TENURE_ERR_NAME_TAKEN = -34,
+    /** The process has announced its code already, or has ended. */
+    TENURE_ERR_ANNOUNCED = -35,
+    /** Nobody who has the descriptor can give it to this process; the text says who, and why. */
+    TENURE_ERR_REFUSED = -36,
+    /** Somebody uses the file in a way that excludes this one; the text says who. */
+    TENURE_ERR_SHARING = -37,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -138,11 +208,48 @@ typedef enum tenure_backend {
     TENURE_PRIVATE = 6,
 } tenure_backend;
 
+/** What a tenure_object is. */
+typedef enum tenure_object_kind {
+    /** Where something is opened: whichever it is. */
+    TENURE_ANY = 0,
+    /** tenure_mutex_create. */
+    TENURE_MUTEX = 1,
+    /** tenure_event_create, with TENURE_MANUAL_RESET. */
+    TENURE_EVENT_MANUAL = 2,
+    /** tenure_event_create, without. */
+    TENURE_EVENT_AUTOMATIC = 3,
+    /** tenure_semaphore_create. */
+    TENURE_SEMAPHORE = 4,
+    /** tenure_process_of. */
+    TENURE_PROCESS = 5,
+    /** tenure_thread_of. */
+    TENURE_THREAD = 6,
+    /** tenure_descriptor_create. */
+    TENURE_DESCRIPTOR = 7,
+    /** tenure_share_enter. */
+    TENURE_FILE_SHARE = 8,
+} tenure_object_kind;
+
+/** How a process or thread ended: tenure_exit.how. */
+typedef enum tenure_how {
+    /** It runs, or is stopped. */
+    TENURE_RUNS = 0,
+    /** By itself, with an exit code. */
+    TENURE_EXITED = 1,
+    /** By a signal. */
+    TENURE_KILLED = 2,
+    /** It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped. */
+    TENURE_ENDED = 3,
+} tenure_how;
+
 /** One thread's access to a member. Handles and blocks are made, used and given back through it. */
 typedef struct tenure_local tenure_local;
 
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
+
+/** A mutex, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table. */
+typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
 typedef struct tenure_space tenure_space;
@@ -243,6 +350,42 @@ typedef struct tenure_block {
     /** Bytes that were asked for; from tenure_block_at: bytes that there are. */
     size_t size;
 } tenure_block;
+
+/** Something that has a name; tenure_space_names. */
+typedef struct tenure_name {
+    /** Its token. */
+    uint64_t token;
+    /** The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind. */
+    uint64_t kind;
+    /** How many members hold it. */
+    uint32_t holders;
+    /** The name: at most 255 bytes of UTF-8, and a zero byte. */
+    char name[256];
+} tenure_name;
+
+/** How a process or thread ended; tenure_process_exit. */
+typedef struct tenure_exit {
+    /** One of enum tenure_how. */
+    uint32_t how;
+    /** The exit code, or the signal's number. */
+    int32_t code;
+    /** 1 if the kernel wrote a core dump, otherwise 0. */
+    uint32_t core_dumped;
+} tenure_exit;
+
+/** Somebody who uses a file, with what it does and lets others do; tenure_share_enter. */
+typedef struct tenure_conflict {
+    /** Its lease, as tenure_lease. */
+    uint64_t lease;
+    /** Its process, in its own pid namespace; 0 when it has left by now. */
+    uint32_t pid;
+    /** What it does: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE. */
+    uint32_t access;
+    /** What it lets others do. */
+    uint32_t sharing;
+    /** 0. */
+    uint32_t reserved;
+} tenure_conflict;
 
 #ifdef __cplusplus
 extern "C" {
@@ -387,8 +530,8 @@ int tenure_join(const struct tenure_space *space, struct tenure_member **member)
  *
  * Threads: any. Fork: in a child of the member's process nothing is done.
  *
- * Returns TENURE_ERR_IN_USE while locals of it are open or another thread is in a call with it, TENURE_ERR_FORKED in
- * a forked child, TENURE_ERR_CLOSED if it left already.
+ * Returns TENURE_ERR_IN_USE while locals or objects of it are open or another thread is in a call with it,
+ * TENURE_ERR_FORKED in a forked child, TENURE_ERR_CLOSED if it left already.
  */
 int tenure_leave(struct tenure_member *member);
 
@@ -629,6 +772,381 @@ int tenure_word_exchange(struct tenure_local *local,
                          uint64_t *expected,
                          uint64_t value,
                          int *exchanged);
+
+/**
+ * As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then something of this
+ * kind that has the name is opened, and `data` is not looked at.
+ *
+ * A handle with a name takes a block of scratch, whatever its size.
+ *
+ * Threads, fork: as tenure_create.
+ *
+ * Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created
+ * and
+ * `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something of another kind has the name.
+ *
+ * `name` is NULL or a string, `data` is readable for `size` bytes, `handle` is NULL or writable.
+ */
+int tenure_create_named(struct tenure_local *local,
+                        const char *name,
+                        uint32_t flags,
+                        uint32_t kind,
+                        const void *data,
+                        size_t size,
+                        struct tenure_handle *handle);
+
+/**
+ * As tenure_open, by name: TENURE_ERR_NOT_FOUND when nothing has it. Threads, fork: as tenure_create.
+ *
+ * `name` is NULL or a string, `handle` is NULL or writable.
+ */
+int tenure_open_named(struct tenure_local *local, const char *name, uint32_t kind, struct tenure_handle *handle);
+
+/**
+ * The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment
+ * and is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of
+ * the member's process.
+ *
+ * `name` is NULL or a string, `token` and `kind` are NULL or writable.
+ */
+int tenure_look_up(const struct tenure_member *member, const char *name, uint64_t *token, uint64_t *kind);
+
+/**
+ * The names in use, in the order of their bytes, as they are while one looks: up to `capacity` of them into `names`.
+ * `*count` is how many there are; with a `capacity` of 0 only that is told. Holds and writes nothing.
+ *
+ * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+ *
+ * `names` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+ */
+int tenure_space_names(const struct tenure_space *space, struct tenure_name *names, size_t capacity, size_t *count);
+
+/**
+ * Opens an object by its token, wherever that came from: afterwards this member holds it once more. `kind` is one of
+ * enum tenure_object_kind; TENURE_ANY for whichever it is.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+ * TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong with the
+ * token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that
+ * nobody can give.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_object_open(const struct tenure_member *member,
+                       uint32_t kind,
+                       uint64_t token,
+                       struct tenure_object **object);
+
+/**
+ * Opens the object that has a name, as tenure_object_open. TENURE_ERR_NOT_FOUND when nothing has it.
+ *
+ * A name is 1 to 255 bytes of UTF-8, compared byte by byte: upper and lower case are different. All kinds of objects
+ * and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has
+ * it, also when that one is killed.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_object_open_named(const struct tenure_member *member,
+                             uint32_t kind,
+                             const char *name,
+                             struct tenure_object **object);
+
+/**
+ * The number to pass to other processes, for tenure_object_open. It keeps nothing alive by itself. Threads: any.
+ *
+ * `token` is NULL or writable.
+ */
+int tenure_object_token(const struct tenure_object *object, uint64_t *token);
+
+/**
+ * What the object is: one of enum tenure_object_kind. Threads: any.
+ *
+ * `kind` is NULL or writable.
+ */
+int tenure_object_kind_of(const struct tenure_object *object, uint32_t *kind);
+
+/**
+ * Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is
+ * abandoned when the member closes its last object of it.
+ *
+ * Threads: any. TENURE_ERR_IN_USE while another thread is in a call with it, waiting for instance. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
+ */
+int tenure_object_close(struct tenure_object *object);
+
+/**
+ * Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it.
+ * `name` is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
+ * and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked. Otherwise nothing was created and
+ * `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_mutex_create(const struct tenure_member *member,
+                        const char *name,
+                        uint32_t flags,
+                        struct tenure_object **object);
+
+/**
+ * Locks a mutex: without a system call when nobody has it. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
+ * waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that
+ * ends without keeps it until its process leaves, dies, or closes the mutex.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED: locked as well. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread
+ * owns it and it is not recursive.
+ */
+int tenure_mutex_lock(const struct tenure_object *object, uint64_t timeout);
+
+/**
+ * Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_mutex_unlock(const struct tenure_object *object);
+
+/**
+ * Who has the mutex at the moment: `*owned` is 1 for somebody, 0 for nobody, -1 for nobody after its last owner went
+ * without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits
+ * of its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
+ *
+ * `owned`, `lease` and `thread` are NULL or writable.
+ */
+int tenure_mutex_owner(const struct tenure_object *object, int *owned, uint32_t *lease, uint32_t *thread);
+
+/**
+ * Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are
+ * TENURE_MANUAL_RESET, TENURE_SIGNALLED and TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create; an event of the other sort that has the name is
+ * TENURE_ERR_FOREIGN_KIND.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_event_create(const struct tenure_member *member,
+                        const char *name,
+                        uint32_t flags,
+                        struct tenure_object **object);
+
+/**
+ * Signals an event; one that is signalled stays so. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+ * process.
+ */
+int tenure_event_set(const struct tenure_object *object);
+
+/**
+ * Takes the signal of an event away; `*was`, unless it is NULL, is 1 if there was one, otherwise 0. Threads, fork: as
+ * tenure_event_set.
+ *
+ * `was` is NULL or writable.
+ */
+int tenure_event_reset(const struct tenure_object *object, int *was);
+
+/**
+ * Whether an event is signalled at the moment: `*is` is 1 or 0. Takes nothing. Threads, fork: as tenure_event_set.
+ *
+ * `is` is NULL or writable.
+ */
+int tenure_event_is_set(const struct tenure_object *object, int *is);
+
+/**
+ * Creates a semaphore with a count and a maximum, which is from 1 to 2^30-1. `name` is NULL for none; `flags` is 0 or
+ * TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create; TENURE_ERR_ARGUMENT for an impossible count or maximum.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_semaphore_create(const struct tenure_member *member,
+                            const char *name,
+                            uint32_t flags,
+                            uint32_t count,
+                            uint32_t maximum,
+                            struct tenure_object **object);
+
+/**
+ * Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would
+ * exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `before` is NULL or writable.
+ */
+int tenure_semaphore_release(const struct tenure_object *object, uint32_t more, uint32_t *before);
+
+/**
+ * The count of a semaphore at the moment, and its maximum, unless `maximum` is NULL. Threads, fork: as
+ * tenure_semaphore_release.
+ *
+ * `count` and `maximum` are NULL or writable.
+ */
+int tenure_semaphore_count(const struct tenure_object *object, uint32_t *count, uint32_t *maximum);
+
+/**
+ * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
+ * takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
+ * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes what tenure_mutex_lock returns;
+ * TENURE_ERR_UNSUPPORTED for a process whose end this one cannot notice.
+ */
+int tenure_wait(const struct tenure_object *object, uint64_t timeout);
+
+/**
+ * Waits until one of up to TENURE_WAIT_MAX objects can be had, and takes it, as tenure_wait: the first in the list of
+ * those that can. `*index` is which.
+ *
+ * Threads, fork: as tenure_wait.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED if it is a mutex whose last owner did not unlock it. Otherwise nothing was
+ * taken and `*index` is 0: TENURE_ERR_TIMEOUT; TENURE_ERR_ARGUMENT for no objects, or too many.
+ *
+ * `objects` is NULL or readable for `count` pointers, `index` is NULL or writable.
+ */
+int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t timeout, size_t *index);
+
+/**
+ * Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them
+ * cannot be had it takes none. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
+ * not unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
+ *
+ * Threads, fork: as tenure_wait.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
+ * TENURE_ERR_ARGUMENT for no objects, or too many.
+ *
+ * `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
+ */
+int tenure_wait_all(struct tenure_object *const *objects, size_t count, uint64_t timeout, uint64_t *abandoned);
+
+/**
+ * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
+ * stands for that process and for no later one with its number; it can be any that the caller can see, a member or
+ * not.
+ * `name` is NULL for none.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+ * TENURE_ERR_NOT_FOUND when nobody has the number, TENURE_ERR_ARGUMENT when it is a thread's.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_process_of(const struct tenure_member *member,
+                      const char *name,
+                      uint32_t pid,
+                      struct tenure_object **object);
+
+/**
+ * As tenure_process_of, for a thread: 0 is the calling one. TENURE_ERR_UNSUPPORTED before Linux 6.9.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_thread_of(const struct tenure_member *member, const char *name, uint32_t tid, struct tenure_object **object);
+
+/**
+ * How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds
+ * the object, also long after the end.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has
+ * told, and this process cannot look.
+ *
+ * `exit` is NULL or writable.
+ */
+int tenure_process_exit(const struct tenure_object *object, struct tenure_exit *exit);
+
+/**
+ * The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody
+ * else may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0
+ * where that is not known, and for threads. Threads: any.
+ *
+ * `number` and `started` are NULL or writable.
+ */
+int tenure_process_number(const struct tenure_object *object, uint32_t *number, uint64_t *started);
+
+/**
+ * For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known
+ * already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_process_reaped(const struct tenure_object *object, int status);
+
+/**
+ * For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which
+ * the kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
+ *
+ * Threads: any of the process; for a thread's object that thread. Fork: TENURE_ERR_FORKED in a child of the member's
+ * process. TENURE_ERR_NOT_OWNER when the object is another's; TENURE_ERR_ANNOUNCED.
+ */
+int tenure_process_exiting(const struct tenure_object *object, int32_t code);
+
+/**
+ * Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
+ * opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none. A
+ * duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+ *
+ * Takes 16 bytes of scratch for every member that the space can have.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+ * TENURE_ERR_NOT_FOUND when `fd` is not open.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_descriptor_create(const struct tenure_member *member,
+                             const char *name,
+                             int fd,
+                             struct tenure_object **object);
+
+/**
+ * The file descriptor of this member. It stays the object's and is closed with the last one that this member has of
+ * it: duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `fd` is NULL or writable.
+ */
+int tenure_descriptor_fd(const struct tenure_object *object, int *fd);
+
+/**
+ * Asks for `access` to the file that `fd` leads to while letting others do `sharing`, and enters that into the file's
+ * table, unless somebody is in the way: one step, so that of two who exclude each other exactly one enters. Both are
+ * sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share modes, among the members of a space:
+ * the kernel does not know of it. A file is told by device and inode, whatever path led to it.
+ *
+ * Closing the object gives the entry back, and so does dying. `fd` stays the caller's.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+ * TENURE_ERR_SHARING when somebody is in the way: `*who`, unless it is NULL, says who; it is all zero otherwise.
+ *
+ * `object` and `who` are NULL or writable.
+ */
+int tenure_share_enter(const struct tenure_member *member,
+                       int fd,
+                       uint32_t access,
+                       uint32_t sharing,
+                       struct tenure_object **object,
+                       struct tenure_conflict *who);
+
+/**
+ * Everybody who has entries for the file of an entry, this member as well, with the sum of them: up to `capacity` into
+ * `all`. `*count` is how many there are; with a `capacity` of 0 only that is told.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_BUFFER if they do not fit, with
+ * as many as do.
+ *
+ * `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+ */
+int tenure_share_everybody(const struct tenure_object *object,
+                           struct tenure_conflict *all,
+                           size_t capacity,
+                           size_t *count);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -115,9 +115,16 @@ pub const TENURE_SIGNALLED: u32 = 2;
 pub const TENURE_FOREVER: u64 = 0xffff_ffff_ffff_ffff;
 /// The most objects that can be waited for at once.
 pub const TENURE_WAIT_MAX: usize = 64;
-/// tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63 and
-/// more.)
-pub const TENURE_SYSTEM_KIND: u64 = 1 << 62;
+/// tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63
+/// and more.)
+pub const TENURE_SYSTEM_KIND: u64 = 0x4000_0000_0000_0000;
+
+/// What one does with a file, or lets others do: reading.
+pub const TENURE_READ: u32 = 1;
+/// What one does with a file, or lets others do: writing.
+pub const TENURE_WRITE: u32 = 2;
+/// What one does with a file, or lets others do: deleting and renaming.
+pub const TENURE_DELETE: u32 = 4;
 
 /// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
 /// whatever is found when it exists; any other number must match an existing space.
@@ -295,6 +302,22 @@ pub struct tenure_exit {
     pub code: i32,
     /// 1 if the kernel wrote a core dump, otherwise 0.
     pub core_dumped: u32,
+}
+
+/// Somebody who uses a file, with what it does and lets others do; tenure_share_enter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_conflict {
+    /// Its lease, as tenure_lease.
+    pub lease: u64,
+    /// Its process, in its own pid namespace; 0 when it has left by now.
+    pub pid: u32,
+    /// What it does: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE.
+    pub access: u32,
+    /// What it lets others do.
+    pub sharing: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// The ABI version of the library. Any thread, any time.

@@ -6,13 +6,13 @@ use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
 
 use tenure::{
-    AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError, NotMember,
-    OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError, SegmentError, TokenError, UseError,
-    WaitError,
+    AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError, SegmentError,
+    ShareError, TokenError, UseError, WaitError,
 };
 
-/// What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two good
-/// answers: the other one is positive.
+/// What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two
+/// good answers: the other one is positive.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum tenure_status {
@@ -39,7 +39,8 @@ pub enum tenure_status {
     TENURE_ERR_LEFT = -7,
     /// It is being used: locals of the member are open, a call is in progress, or a space has living members.
     TENURE_ERR_IN_USE = -8,
-    /// There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or process.
+    /// There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
+    /// process.
     TENURE_ERR_NOT_FOUND = -9,
     /// A name that no space, or nothing in a space, can have.
     TENURE_ERR_NAME = -10,
@@ -463,6 +464,19 @@ impl Coded for DescriptorError {
             // It is over as soon as their deaths are known.
             Self::Nobody => TENURE_ERR_STALE,
             Self::Refused(_) => TENURE_ERR_REFUSED,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for ShareError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Conflict(_) => TENURE_ERR_SHARING,
+            Self::Named(error) => error.status(),
+            Self::Open(error) => error.status(),
+            Self::NotMember(error) => error.status(),
             Self::Os { source, .. } => of_system(source),
             _ => TENURE_ERR_OS,
         }

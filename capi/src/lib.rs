@@ -11,6 +11,7 @@
 )]
 
 mod abi;
+mod descriptor;
 mod error;
 mod guard;
 mod handle;
@@ -27,13 +28,15 @@ mod waiting;
 mod word;
 
 pub use abi::*;
+pub use descriptor::*;
 pub use error::{tenure_last_error, tenure_status, tenure_strerror};
 pub use handle::*;
 pub use local::{tenure_local_close, tenure_local_open};
 pub use member::*;
 pub use names::*;
 pub use object::{
-    tenure_object_close, tenure_object_kind_of, tenure_object_open, tenure_object_open_named, tenure_object_token,
+    tenure_object_close, tenure_object_kind_of, tenure_object_open, tenure_object_open_named,
+    tenure_object_token,
 };
 pub use process::*;
 pub use scratch::*;

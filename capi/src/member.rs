@@ -62,8 +62,8 @@ pub unsafe extern "C" fn tenure_join(space: *const tenure_space, member: *mut *m
 ///
 /// Threads: any. Fork: in a child of the member's process nothing is done.
 ///
-/// Returns TENURE_ERR_IN_USE while locals or objects of it are open or another thread is in a call with it, TENURE_ERR_FORKED in
-/// a forked child, TENURE_ERR_CLOSED if it left already.
+/// Returns TENURE_ERR_IN_USE while locals or objects of it are open or another thread is in a call with it,
+/// TENURE_ERR_FORKED in a forked child, TENURE_ERR_CLOSED if it left already.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_leave(member: *mut tenure_member) -> c_int {
     guard(|| {

@@ -17,7 +17,8 @@ use crate::space::{space, text_of};
 ///
 /// Threads, fork: as tenure_create.
 ///
-/// Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created and
+/// Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created
+/// and
 /// `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something of another kind has the name.
 ///
 /// # Safety
@@ -72,9 +73,9 @@ pub unsafe extern "C" fn tenure_open_named(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
-/// The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment and
-/// is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of the
-/// member's process.
+/// The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment
+/// and is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of
+/// the member's process.
 ///
 /// # Safety
 ///

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use tenure::{
-    CreateError, Event, Kind, Mutex, Named, NamedError, OpenHandleError, Process, ProcessError, Semaphore, Thread,
-    Token, Waitable,
+    CreateError, Descriptor, DescriptorError, Event, FileShare, Kind, Mutex, Named, NamedError,
+    OpenHandleError, Process, ProcessError, Semaphore, Thread, Token, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -17,8 +17,8 @@ use crate::registry::{self, Object, Pin};
 use crate::space::{argument, text_of};
 
 use tenure_object_kind::{
-    TENURE_ANY, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE,
-    TENURE_THREAD,
+    TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
+    TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_THREAD,
 };
 
 /// What an object is.
@@ -28,6 +28,8 @@ pub(crate) enum Any {
     Semaphore(Semaphore),
     Process(Process),
     Thread(Thread),
+    Descriptor(Descriptor),
+    Share(FileShare),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -64,17 +66,21 @@ impl Thing {
             Any::Semaphore(_) => TENURE_SEMAPHORE,
             Any::Process(_) => TENURE_PROCESS,
             Any::Thread(_) => TENURE_THREAD,
+            Any::Descriptor(_) => TENURE_DESCRIPTOR,
+            Any::Share(_) => TENURE_FILE_SHARE,
         }
     }
 
-    fn token(&self) -> Token {
-        match &self.any {
+    fn token(&self) -> Result<Token, Failure> {
+        Ok(match &self.any {
             Any::Mutex(mutex) => mutex.token(),
             Any::Event(event) => event.token(),
             Any::Semaphore(semaphore) => semaphore.token(),
             Any::Process(process) => process.token(),
             Any::Thread(thread) => thread.token(),
-        }
+            Any::Descriptor(descriptor) => descriptor.token(),
+            Any::Share(_) => return Err(self.wrong("thing that has a token")),
+        })
     }
 
     /// As something that one can wait for.
@@ -85,6 +91,7 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
+            Any::Descriptor(_) | Any::Share(_) => return Err(self.wrong("thing to wait for")),
         })
     }
 
@@ -213,52 +220,102 @@ impl Source<'_> {
         }
     }
 
-    fn open(self, member: &Membership, kind: u32) -> Result<Any, ProcessError> {
+    fn open(self, member: &Membership, kind: u32) -> Result<Any, NotOpened> {
         const MUTEX: u32 = TENURE_MUTEX as u32;
         const MANUAL: u32 = TENURE_EVENT_MANUAL as u32;
         const AUTOMATIC: u32 = TENURE_EVENT_AUTOMATIC as u32;
         const SEMAPHORE: u32 = TENURE_SEMAPHORE as u32;
         const PROCESS: u32 = TENURE_PROCESS as u32;
         const THREAD: u32 = TENURE_THREAD as u32;
+        const DESCRIPTOR: u32 = TENURE_DESCRIPTOR as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
             SEMAPHORE => Any::Semaphore(self.get(member, Semaphore::open, Semaphore::open_named)?),
             PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
-            // Nothing has it.
-            _ => return Err(OpenHandleError::Corrupt(format!("an object of kind {kind}")).into()),
+            DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
+            _ => {
+                return Err(NotOpened::Failed(argument(
+                    "kind",
+                    "an object kind that is opened",
+                    kind.into(),
+                )));
+            }
         })
     }
 
-    fn open_any(self, member: &Membership) -> Result<Any, ProcessError> {
+    fn open_any(self, member: &Membership) -> Result<Any, Failure> {
         let mut kind = TENURE_MUTEX as u32;
-        // A token has one kind; a name may pass to an object of another kind meanwhile.
-        for _ in 0..100 {
+        loop {
             match self.open(member, kind) {
-                Err(ProcessError::Open(OpenHandleError::ForeignKind { found, .. })) if found.is_system() => {
-                    kind = number_of(found);
+                Ok(any) => return Ok(any),
+                // A token has one kind; a name may pass to something of another kind meanwhile: once more.
+                Err(NotOpened::Foreign { found, .. })
+                    if number_of(found).is_some_and(|found| found != kind) =>
+                {
+                    kind = number_of(found).unwrap_or_default();
                 }
-                opened => return opened,
+                Err(error) => return Err(error.into()),
             }
         }
-        self.open(member, kind)
     }
 }
 
-/// The number of a system kind, as in [`tenure_object_kind`].
-fn number_of(kind: Kind) -> u32 {
-    kind.number() as u32
+/// Why an object was not opened.
+enum NotOpened {
+    /// It is of another kind.
+    Foreign {
+        found: Kind,
+        failure: Failure,
+    },
+    Failed(Failure),
 }
 
-fn open(member: *const tenure_member, kind: u32, from: Source<'_>) -> Result<*mut tenure_object, Failure> {
+impl From<OpenHandleError> for NotOpened {
+    fn from(error: OpenHandleError) -> Self {
+        match error {
+            OpenHandleError::ForeignKind { found, .. } => Self::Foreign { found, failure: error.into() },
+            other => Self::Failed(other.into()),
+        }
+    }
+}
+
+impl From<ProcessError> for NotOpened {
+    fn from(error: ProcessError) -> Self {
+        if let ProcessError::Open(error) = error { error.into() } else { Self::Failed(error.into()) }
+    }
+}
+
+impl From<DescriptorError> for NotOpened {
+    fn from(error: DescriptorError) -> Self {
+        if let DescriptorError::Open(error) = error { error.into() } else { Self::Failed(error.into()) }
+    }
+}
+
+impl From<NotOpened> for Failure {
+    fn from(error: NotOpened) -> Self {
+        match error {
+            NotOpened::Foreign { failure, .. } | NotOpened::Failed(failure) => failure,
+        }
+    }
+}
+
+/// The number of a kind of object, as in [`tenure_object_kind`].
+fn number_of(kind: Kind) -> Option<u32> {
+    kind.is_system().then(|| kind.number() as u32)
+}
+
+fn open<'a>(
+    member: *const tenure_member,
+    kind: u32,
+    from: impl FnOnce() -> Result<Source<'a>, Failure>,
+) -> Result<*mut tenure_object, Failure> {
     let member = joined(member)?;
+    let from = from()?;
     if kind == TENURE_ANY as u32 {
         let any = from.open_any(&member)?;
         return hand_out(member, any);
-    }
-    if kind > tenure_object_kind::TENURE_DESCRIPTOR as u32 {
-        return Err(argument("kind", "an object kind that is opened", kind.into()));
     }
     let any = from.open(&member, kind)?;
     let thing = Thing { any, member };
@@ -276,8 +333,8 @@ fn open(member: *const tenure_member, kind: u32, from: Source<'_>) -> Result<*mu
 ///
 /// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
 /// TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong with the
-/// token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that nobody
-/// can give.
+/// token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that
+/// nobody can give.
 ///
 /// # Safety
 ///
@@ -289,7 +346,7 @@ pub unsafe extern "C" fn tenure_object_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open(member, kind, Source::Token(self::token(token)?));
+    let call = || open(member, kind, || Ok(Source::Token(self::token(token)?)));
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -297,8 +354,8 @@ pub unsafe extern "C" fn tenure_object_open(
 /// Opens the object that has a name, as tenure_object_open. TENURE_ERR_NOT_FOUND when nothing has it.
 ///
 /// A name is 1 to 255 bytes of UTF-8, compared byte by byte: upper and lower case are different. All kinds of objects
-/// and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has it,
-/// also when that one is killed.
+/// and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has
+/// it, also when that one is killed.
 ///
 /// # Safety
 ///
@@ -311,7 +368,7 @@ pub unsafe extern "C" fn tenure_object_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open(member, kind, Source::Name(unsafe { text_of(name) }?));
+    let call = || open(member, kind, || Ok(Source::Name(unsafe { text_of(name) }?)));
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -323,7 +380,7 @@ pub unsafe extern "C" fn tenure_object_open_named(
 /// `token` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_object_token(object: *const tenure_object, token: *mut u64) -> c_int {
-    let call = || Ok(usable(object)?.token().into());
+    let call = || Ok(usable(object)?.token()?.into());
     // SAFETY: the caller's promise.
     unsafe { guard_out(token, "token", 0, call) }
 }
@@ -340,8 +397,8 @@ pub unsafe extern "C" fn tenure_object_kind_of(object: *const tenure_object, kin
     unsafe { guard_out(kind, "kind", 0, call) }
 }
 
-/// Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is abandoned
-/// when the member closes its last object of it.
+/// Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is
+/// abandoned when the member closes its last object of it.
 ///
 /// Threads: any. TENURE_ERR_IN_USE while another thread is in a call with it, waiting for instance. Fork:
 /// TENURE_ERR_FORKED in a child of the member's process, where nothing is done.

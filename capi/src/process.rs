@@ -47,7 +47,8 @@ impl Thing {
 }
 
 /// Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
-/// stands for that process and for no later one with its number; it can be any that the caller can see, a member or not.
+/// stands for that process and for no later one with its number; it can be any that the caller can see, a member or
+/// not.
 /// `name` is NULL for none.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
@@ -97,7 +98,9 @@ pub unsafe extern "C" fn tenure_thread_of(
         let thread = match (unsafe { name_of(name) }?, tid) {
             (None, 0) => Thread::current(&member.member),
             (None, tid) => Thread::of_tid(&member.member, tid),
-            (Some(name), 0) => Thread::create_named(&member.member, name, Thread::current(&member.member)?.tid()),
+            (Some(name), 0) => {
+                Thread::create_named(&member.member, name, Thread::current(&member.member)?.tid())
+            }
             (Some(name), tid) => Thread::create_named(&member.member, name, tid),
         };
         hand_out(member, Any::Thread(thread?))
@@ -106,11 +109,11 @@ pub unsafe extern "C" fn tenure_thread_of(
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
 
-/// How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds the
-/// object, also long after the end.
+/// How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds
+/// the object, also long after the end.
 ///
-/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has told,
-/// and this process cannot look.
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has
+/// told, and this process cannot look.
 ///
 /// # Safety
 ///
@@ -122,9 +125,9 @@ pub unsafe extern "C" fn tenure_process_exit(object: *const tenure_object, exit:
     unsafe { guard_out(exit, "exit", RUNS, call) }
 }
 
-/// The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody else
-/// may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0 where that
-/// is not known, and for threads. Threads: any.
+/// The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody
+/// else may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0
+/// where that is not known, and for threads. Threads: any.
 ///
 /// # Safety
 ///
@@ -148,15 +151,15 @@ pub unsafe extern "C" fn tenure_process_number(
     unsafe { guard_out(number, "number", 0, call) }
 }
 
-/// For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known already
-/// stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known
+/// already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_process_reaped(object: *const tenure_object, status: c_int) -> c_int {
     guard(|| Ok(usable(object)?.process()?.reaped(ExitStatus::from_raw(status))?))
 }
 
-/// For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which the
-/// kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
+/// For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which
+/// the kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
 ///
 /// Threads: any of the process; for a thread's object that thread. Fork: TENURE_ERR_FORKED in a child of the member's
 /// process. TENURE_ERR_NOT_OWNER when the object is another's; TENURE_ERR_ANNOUNCED.

@@ -1,7 +1,7 @@
 //! Spaces: creating, finding, looking.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
@@ -26,6 +26,23 @@ pub(crate) fn space(pointer: *const tenure_space) -> Result<Pin<Space>, Failure>
 
 pub(crate) fn argument(what: &str, expected: &str, found: u64) -> Failure {
     fail(tenure_status::TENURE_ERR_ARGUMENT, format_args!("{what}: expected {expected}, found {found}"))
+}
+
+/// A duplicate of a descriptor of the caller's.
+pub(crate) fn duplicate(fd: c_int) -> Result<OwnedFd, Failure> {
+    if fd < 0 {
+        return Err(fail(
+            tenure_status::TENURE_ERR_ARGUMENT,
+            format_args!("fd: expected 0 or more, found {fd}"),
+        ));
+    }
+    // SAFETY: not -1, and only duplicated; if it is not open the system says so.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map_err(|error| {
+        fail(
+            tenure_status::TENURE_ERR_NOT_FOUND,
+            format_args!("fd: expected an open one, found {fd}: {error}"),
+        )
+    })
 }
 
 /// The options and the backend.
@@ -219,19 +236,7 @@ pub unsafe extern "C" fn tenure_space_attach_fd(
     let call = || {
         // SAFETY: the caller's promise.
         let (options, _) = unsafe { self::options(options) }?;
-        if fd < 0 {
-            return Err(fail(
-                tenure_status::TENURE_ERR_ARGUMENT,
-                format_args!("fd: expected 0 or more, found {fd}"),
-            ));
-        }
-        // SAFETY: not -1, and only duplicated; if it is not open the system says so.
-        let duplicate = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map_err(|error| {
-            fail(
-                tenure_status::TENURE_ERR_NOT_FOUND,
-                format_args!("fd: expected an open one, found {fd}: {error}"),
-            )
-        })?;
+        let duplicate = duplicate(fd)?;
         hand_out(options.from_fd(duplicate)?)
     };
     // SAFETY: the caller's promise.

@@ -36,14 +36,14 @@ impl Thing {
     }
 }
 
-/// Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it. `name`
-/// is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
+/// Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it.
+/// `name` is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
-/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name and
-/// TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked. Otherwise nothing was created and `*object`
-/// is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
+/// and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked. Otherwise nothing was created and
+/// `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
 ///
 /// # Safety
 ///
@@ -66,28 +66,28 @@ pub unsafe extern "C" fn tenure_mutex_create(
 }
 
 /// Locks a mutex: without a system call when nobody has it. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
-/// waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that ends
-/// without keeps it until its process leaves, dies, or closes the mutex.
+/// waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that
+/// ends without keeps it until its process leaves, dies, or closes the mutex.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
-/// Returns TENURE_OK, or TENURE_ABANDONED: locked as well. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread owns
-/// it and it is not recursive.
+/// Returns TENURE_OK, or TENURE_ABANDONED: locked as well. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread
+/// owns it and it is not recursive.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_mutex_lock(object: *const tenure_object, timeout: u64) -> c_int {
     guard_status(|| Ok(taken(self::object(object)?.mutex()?.acquire(time(timeout))?)))
 }
 
-/// Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork: TENURE_ERR_FORKED
-/// in a child of the member's process.
+/// Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork:
+/// TENURE_ERR_FORKED in a child of the member's process.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_mutex_unlock(object: *const tenure_object) -> c_int {
     guard(|| Ok(self::object(object)?.mutex()?.unlock()?))
 }
 
 /// Who has the mutex at the moment: `*owned` is 1 for somebody, 0 for nobody, -1 for nobody after its last owner went
-/// without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits of
-/// its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
+/// without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits
+/// of its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
 ///
 /// # Safety
 ///
@@ -204,8 +204,8 @@ pub unsafe extern "C" fn tenure_semaphore_create(
     unsafe { create(member, name, (flags, 0), object, ways, Any::Semaphore) }
 }
 
-/// Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would exceed
-/// the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would
+/// exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// # Safety
 ///
@@ -248,9 +248,9 @@ pub unsafe extern "C" fn tenure_semaphore_count(
     unsafe { guard_out(count, "count", 0, call) }
 }
 
-/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event, takes
-/// one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in nanoseconds: 0 does
-/// not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
+/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
+/// takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
+/// nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -293,8 +293,8 @@ unsafe fn with_all<T>(
 ///
 /// Threads, fork: as tenure_wait.
 ///
-/// Returns TENURE_OK, or TENURE_ABANDONED if it is a mutex whose last owner did not unlock it. Otherwise nothing was taken
-/// and `*index` is 0: TENURE_ERR_TIMEOUT; TENURE_ERR_ARGUMENT for no objects, or too many.
+/// Returns TENURE_OK, or TENURE_ABANDONED if it is a mutex whose last owner did not unlock it. Otherwise nothing was
+/// taken and `*index` is 0: TENURE_ERR_TIMEOUT; TENURE_ERR_ARGUMENT for no objects, or too many.
 ///
 /// # Safety
 ///
@@ -315,9 +315,9 @@ pub unsafe extern "C" fn tenure_wait_any(
     unsafe { guard_out_status(index, "index", 0, call) }
 }
 
-/// Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them cannot
-/// be had it takes none. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did not unlock
-/// it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
+/// Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them
+/// cannot be had it takes none. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
+/// not unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
 ///
 /// Threads, fork: as tenure_wait.
 ///

@@ -131,7 +131,8 @@ fn the_walk_through_on_tenure() {
 #[test]
 fn the_class_agrees_with_the_header() {
     let header = std::fs::read_to_string(folder().join("include/tenure.h")).unwrap();
-    let class = ["Tenure.cs", "Objects.cs"].map(|name| std::fs::read_to_string(source(name)).unwrap()).concat();
+    let class =
+        ["Tenure.cs", "Objects.cs"].map(|name| std::fs::read_to_string(source(name)).unwrap()).concat();
     let plain = |name: &str| name.replace('_', "").to_uppercase();
     let statuses: BTreeMap<String, i32> = header
         .lines()

@@ -21,6 +21,7 @@ const SOURCES: &[&str] = &[
     "object.rs",
     "waiting.rs",
     "process.rs",
+    "descriptor.rs",
 ];
 
 fn generate() -> String {

@@ -96,6 +96,11 @@ impl<'m> Local<'m> {
         Self { shared, caches: ManuallyDrop::new(shared.take_caches()) }
     }
 
+    #[cfg(feature = "names")]
+    pub(crate) fn shared(&self) -> &'m Shared {
+        self.shared
+    }
+
     /// The lease of the member, which owns what this local allocates.
     #[must_use]
     pub fn owner(&self) -> LeaseId {

@@ -426,3 +426,26 @@ fn names_end_with_killed_holders() {
     me.leave().unwrap();
     assert_clean(&space);
 }
+
+/// Names of handles that are closed by hand.
+#[test]
+fn locals_have_names() {
+    spaces(|space| {
+        let me = space.join().unwrap();
+        let mut local = me.local();
+        let held = local.create_named("raw", KIND, b"bytes").unwrap();
+        let again = local.create_or_open("raw", KIND, b"others").unwrap();
+        assert!(!again.is_created());
+        assert_eq!(local.get(&again.into_inner()).unwrap(), b"bytes");
+        let opened = local.open_named("raw", KIND).unwrap();
+        assert_eq!(local.token(&opened), local.token(&held));
+        for _ in 0..3 {
+            assert!(local.open_named("raw", KIND).is_ok());
+            local.close(held).unwrap();
+            local.close(held).unwrap();
+        }
+        assert!(matches!(local.open_named("raw", KIND), Err(OpenHandleError::NoSuchName)));
+        drop(local);
+        assert_clean(&space);
+    });
+}

@@ -192,6 +192,14 @@ static class Check
             setter.Join();
             Holds(self.Exit.How == How.Runs && self.Number > 0, "we run");
         }
+        using (SharedDescriptor made = me.CreateDescriptor(0, "input"))
+        using (var opened = (SharedDescriptor)other.OpenObject("input"))
+            Holds(opened.Fd > 0 && opened.Fd != made.Fd, "a duplicate");
+        using (me.Share(0, Modes.Read, Modes.Read))
+        {
+            using (other.Share(0, Modes.Read, Modes.Read | Modes.Write))
+                Fails(Status.Sharing, () => other.Share(0, Modes.Write, Modes.Read));
+        }
         using (Handle named = me.Create(Kind, new byte[] { 1, 2 }, "raw"))
         {
             using (Handle opened = other.Open(Kind, "raw"))

@@ -40,13 +40,16 @@ from ._errors import Closed, Error, ForkedChild, check
 from ._library import library
 from ._objects import (  # noqa: F401
     _OR_OPEN,
+    Descriptor,
     Event,
     Exit,
+    FileShare,
     Mutex,
     Object,
     Process,
     Semaphore,
     Thread,
+    User,
     Waitable,
     open_object,
     wait_all,
@@ -59,6 +62,8 @@ Name.__doc__ = """A name in use: of an object, where `kind` is its class's name,
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
+
+READ, WRITE, DELETE = 1, 2, 4
 
 SHM, FILE, MEMFD, ANONYMOUS, SYSV, PRIVATE = range(1, 7)
 
@@ -345,6 +350,19 @@ class Member(_Opaque):
     def thread(self, number=0, name=None):
         """Creates a Thread of whoever has that number now (threading.get_native_id); 0 is the calling one."""
         return Thread._make(library.tenure_thread_of, self, _text(name), number)
+
+    def descriptor(self, file, name=None):
+        """Creates a Descriptor of a file, or of the number of a descriptor, which stays the caller's."""
+        fd = file if isinstance(file, int) else file.fileno()
+        return Descriptor._make(library.tenure_descriptor_create, self, _text(name), fd)
+
+    def share(self, file, access, sharing):
+        """Enters what we do with a file, and let others do meanwhile, into its table; both are sums of READ, WRITE and
+        DELETE. As Windows' share modes, among the members of a space. Raises Sharing, which says who is in the way."""
+        fd = file if isinstance(file, int) else file.fileno()
+        pointer = c_void_p()
+        check(library.tenure_share_enter(self._pointer, fd, access, sharing, byref(pointer), None))
+        return FileShare(self, pointer.value)
 
     def open_object(self, what):
         """Opens an object by its token or its name: a Mutex, an Event, or whatever it is."""

@@ -74,6 +74,18 @@ class Exit(Structure):
     _fields_ = [("how", c_uint32), ("code", c_int32), ("core_dumped", c_uint32)]
 
 
+class Conflict(Structure):
+    """tenure_conflict."""
+
+    _fields_ = [
+        ("lease", c_uint64),
+        ("pid", c_uint32),
+        ("access", c_uint32),
+        ("sharing", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
 STRUCTURES = {
     "tenure_options": Options,
     "tenure_info": Info,
@@ -82,6 +94,7 @@ STRUCTURES = {
     "tenure_block": Block,
     "tenure_name": Name,
     "tenure_exit": Exit,
+    "tenure_conflict": Conflict,
 }
 
 # Spaces, members, locals and objects are numbers that the library checks; c_void_p carries them.
@@ -153,6 +166,10 @@ FUNCTIONS = {
     "tenure_process_number": (c_void_p, POINTER(c_uint32), POINTER(c_uint64)),
     "tenure_process_reaped": (c_void_p, c_int),
     "tenure_process_exiting": (c_void_p, c_int32),
+    "tenure_descriptor_create": (c_void_p, c_char_p, c_int, _new),
+    "tenure_descriptor_fd": (c_void_p, POINTER(c_int)),
+    "tenure_share_enter": (c_void_p, c_int, c_uint32, c_uint32, _new, POINTER(Conflict)),
+    "tenure_share_everybody": (c_void_p, POINTER(Conflict), c_size_t, POINTER(c_size_t)),
 }
 TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version": ()}
 

@@ -12,7 +12,7 @@ _OR_OPEN = 1 << 8
 _FOREVER = 2**64 - 1
 
 Exit = namedtuple("Exit", "code signal core_dumped")
-Exit.__doc__ = """How a process or thread ended: by itself with a code, by a signal, or, if both are None, nobody told how."""
+Exit.__doc__ = """How a process or thread ended: with a code, by a signal, or, if both are None, nobody told how."""
 
 
 def _timeout(seconds):
@@ -217,7 +217,34 @@ class Thread(Process):
     """A thread; see Process. Number, exit, wait and exiting are as there."""
 
 
-_KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread}
+class Descriptor(_Closing, Object):
+    """A file descriptor that travels by token: whoever opens it has a duplicate."""
+
+    def fileno(self):
+        """This member's; it is closed with the object. os.dup makes one to keep."""
+        fd = c_int()
+        check(library.tenure_descriptor_fd(self._pointer, byref(fd)))
+        return fd.value
+
+
+User = namedtuple("User", "pid lease access sharing")
+User.__doc__ = """Somebody who uses a file, with what it does and lets others do: sums of READ, WRITE and DELETE."""
+
+
+class FileShare(_Closing, Object):
+    """An entry in the table of a file: what this member does with it, and lets others do. It has no token."""
+
+    def everybody(self):
+        """All who have entries for the file, this member as well, each with the sum of its own: a list of User."""
+        count, room = c_size_t(), 0
+        while count.value > room or room == 0:
+            room = count.value + 8
+            found = (_library.Conflict * room)()
+            library.tenure_share_everybody(self._pointer, found, room, byref(count))
+        return [User(it.pid, it.lease, it.access, it.sharing) for it in found[: count.value]]
+
+
+_KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: Descriptor}
 
 
 def open_object(member, what):
@@ -237,8 +264,8 @@ def _pointers(objects):
 
 
 def wait_any(objects, timeout=None):
-    """Waits until one of up to 64 objects can be had and takes it: its index, and whether it is a mutex whose last owner
-    went without unlocking. Raises Timeout."""
+    """Waits until one of up to 64 objects can be had and takes it: its index, and whether it is a mutex whose last
+    owner went without unlocking. Raises Timeout."""
     pointers, count = _pointers(objects)
     index = c_size_t()
     status = check(library.tenure_wait_any(pointers, count, _timeout(timeout), byref(index)))

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import tempfile
 import threading
 import unittest
 
@@ -303,6 +304,31 @@ class One(Case):
             for it in (mutex, again, event, raw):
                 it.close()
             self.assertEqual(space.names, [])
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_files(self, space):
+        with space.join() as me, space.join() as other, tempfile.TemporaryFile() as file:
+            with me.descriptor(file) as made, other.open_object(made.token) as opened:
+                self.assertNotEqual(opened.fileno(), made.fileno())
+                os.write(opened.fileno(), b"by token")
+                file.seek(0)
+                self.assertEqual(file.read(), b"by token")
+            with self.assertRaises(tenure.NotFound):
+                me.descriptor(987)
+            reading = me.share(file, tenure.READ, tenure.READ)
+            with other.share(file, tenure.READ, tenure.READ | tenure.DELETE) as also:
+                self.assertEqual(len(also.everybody()), 2)
+            with self.assertRaisesRegex(tenure.Sharing, "in use by process"):
+                other.share(file, tenure.WRITE, tenure.READ)
+            self.assertEqual(
+                reading.everybody(), [tenure.User(os.getpid(), me.lease, tenure.READ, tenure.READ)]
+            )
+            reading.close()
+            with other.share(file, tenure.WRITE, 0):
+                pass
+            with self.assertRaises(tenure.Argument):
+                me.share(file, 8, 0)
             self.unharmed(space)
 
     @on_every_backend

@@ -112,6 +112,13 @@ static void nulls_of_objects(void)
     EXPECT(null, tenure_process_of(member, NULL, 0, NULL));
     EXPECT(null, tenure_thread_of(NULL, NULL, 0, &none));
     EXPECT(null, tenure_thread_of(member, NULL, 0, NULL));
+    EXPECT(null, tenure_descriptor_create(NULL, NULL, 0, &none));
+    EXPECT(null, tenure_descriptor_create(member, NULL, 0, NULL));
+    EXPECT(null, tenure_descriptor_fd(object, NULL));
+    EXPECT(null, tenure_share_enter(NULL, 0, 0, 0, &none, NULL));
+    EXPECT(null, tenure_share_enter(member, 0, 0, 0, NULL, NULL));
+    EXPECT(null, tenure_share_everybody(object, NULL, 1, &size));
+    EXPECT(null, tenure_share_everybody(object, NULL, 0, NULL));
     EXPECT(null, tenure_object_open(NULL, 0, 1, &none));
     EXPECT(null, tenure_object_open(member, 0, 1, NULL));
     EXPECT(null, tenure_object_open_named(NULL, 0, "x", &none));
@@ -173,6 +180,8 @@ static void object_calls(void *wrong, int status)
     EXPECT(status, tenure_process_number(no_object, &narrow, NULL));
     EXPECT(status, tenure_process_reaped(no_object, 0));
     EXPECT(status, tenure_process_exiting(no_object, 0));
+    EXPECT(status, tenure_descriptor_fd(no_object, &integer));
+    EXPECT(status, tenure_share_everybody(no_object, NULL, 0, &size));
     EXPECT(status, tenure_object_close(no_object));
 }
 
@@ -184,6 +193,7 @@ static void objects(void)
     tenure_exit ended;
     uint64_t token, stale;
     uint32_t narrow;
+    size_t size;
     int integer;
     const int kind = TENURE_ERR_FOREIGN_KIND;
     OK(tenure_mutex_create(member, NULL, 0, &mutex));
@@ -207,7 +217,10 @@ static void objects(void)
         EXPECT(kind, tenure_process_number(not_processes[i], &narrow, NULL));
         EXPECT(kind, tenure_process_reaped(not_processes[i], 0));
         EXPECT(kind, tenure_process_exiting(not_processes[i], 0));
+        EXPECT(kind, tenure_descriptor_fd(not_mutexes[i], &integer));
+        EXPECT(kind, tenure_share_everybody(not_mutexes[i], NULL, 0, &size));
     }
+    EXPECT(kind, tenure_mutex_unlock(semaphore));
     HOLDS(strstr(tenure_last_error(), "found a semaphore") != NULL);
 
     OK(tenure_object_token(mutex, &token));
@@ -216,6 +229,7 @@ static void objects(void)
     EXPECT(kind, tenure_object_open(member, TENURE_SEMAPHORE, token, &none));
     EXPECT(kind, tenure_object_open(member, TENURE_PROCESS, token, &none));
     EXPECT(kind, tenure_object_open(member, TENURE_THREAD, token, &none));
+    EXPECT(kind, tenure_object_open(member, TENURE_DESCRIPTOR, token, &none));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_object_open(member, TENURE_FILE_SHARE, token, &none));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_object_open(member, 99, token, &none));
     EXPECT(TENURE_ERR_FORGED, tenure_object_open(member, TENURE_ANY, token + (1 << 24), &none));
@@ -480,6 +494,8 @@ static void member_calls(void *wrong, int status)
     EXPECT(status, tenure_semaphore_create(no_member, NULL, 0, 0, 1, &object));
     EXPECT(status, tenure_process_of(no_member, NULL, 0, &object));
     EXPECT(status, tenure_thread_of(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_descriptor_create(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_share_enter(no_member, 0, 0, 0, &object, NULL));
     EXPECT(status, tenure_object_open(no_member, 0, 1ull << 60, &object));
     EXPECT(status, tenure_object_open_named(no_member, 0, "x", &object));
     EXPECT(status, tenure_look_up(no_member, "x", &number, NULL));

@@ -13,6 +13,7 @@ int main(int argc, char **argv)
     tenure_local *local;
     tenure_block block;
     tenure_handle handle, kept;
+    tenure_object *mutex, *event;
     int failed = 0;
     if (argc != 3)
         return 2;
@@ -25,7 +26,10 @@ int main(int argc, char **argv)
     failed |= tenure_join(space, &member);
     failed |= tenure_local_open(member, &local);
     failed |= tenure_create(local, 1, "8 bytes.", 8, &kept);
+    failed |= tenure_mutex_create(member, NULL, 0, &mutex);
+    failed |= tenure_event_create(member, NULL, 0, &event);
     /* Warm. */
+    failed |= tenure_mutex_lock(mutex, TENURE_FOREVER) | tenure_mutex_unlock(mutex);
     failed |= tenure_alloc(local, 64, 0, &block) | tenure_free(local, block.offset);
     failed |= tenure_create(local, 1, "8 bytes.", 8, &handle) | tenure_close(local, handle.token);
     if (strcmp(what, "alloc_free_64") == 0) {
@@ -43,6 +47,12 @@ int main(int argc, char **argv)
     } else if (strcmp(what, "word_add") == 0) {
         for (long i = 0; i < rounds; i++)
             failed |= tenure_word_add(local, 1, kept.token, 0, 1, NULL);
+    } else if (strcmp(what, "lock_unlock") == 0) {
+        for (long i = 0; i < rounds; i++)
+            failed |= tenure_mutex_lock(mutex, TENURE_FOREVER) | tenure_mutex_unlock(mutex);
+    } else if (strcmp(what, "set_wait") == 0) {
+        for (long i = 0; i < rounds; i++)
+            failed |= tenure_event_set(event) | tenure_wait(event, TENURE_FOREVER);
     } else {
         return 2;
     }

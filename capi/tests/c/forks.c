@@ -18,7 +18,7 @@ static tenure_member *member;
 static tenure_local *local;
 static tenure_handle handle;
 static tenure_block block;
-static tenure_object *mutex, *event, *semaphore, *process;
+static tenure_object *mutex, *event, *semaphore, *process, *descriptor, *share;
 
 static void inherited(void)
 {
@@ -75,6 +75,12 @@ static void inherited(void)
     EXPECT(forked, tenure_process_number(process, &narrow, NULL));
     EXPECT(forked, tenure_process_reaped(process, 0));
     EXPECT(forked, tenure_process_exiting(process, 0));
+    EXPECT(forked, tenure_descriptor_create(member, NULL, 0, &none));
+    EXPECT(forked, tenure_descriptor_fd(descriptor, &integer));
+    EXPECT(forked, tenure_share_enter(member, 0, 0, 0, &none, NULL));
+    EXPECT(forked, tenure_share_everybody(share, NULL, 0, &index));
+    EXPECT(forked, tenure_object_close(descriptor));
+    EXPECT(forked, tenure_object_close(share));
     tenure_object *all[] = { mutex, event, semaphore, process };
     for (int i = 0; i < 4; i++) {
         EXPECT(forked, tenure_object_token(all[i], &number));
@@ -96,7 +102,7 @@ static void by_itself(void)
     tenure_handle opened;
     tenure_stats stats;
     OK(tenure_space_stats(space, &stats));
-    HOLDS(stats.members_live == 1 && stats.handles_live == 5);
+    HOLDS(stats.members_live == 1 && stats.handles_live == 7);
     OK(tenure_join(space, &child));
     OK(tenure_local_open(child, &mine));
     /* Its parent has it. */
@@ -197,6 +203,8 @@ int main(int argc, char **argv)
         OK(tenure_event_create(member, NULL, 0, &event));
         OK(tenure_semaphore_create(member, NULL, 0, 0, 1, &semaphore));
         OK(tenure_process_of(member, NULL, 0, &process));
+        OK(tenure_descriptor_create(member, NULL, 0, &descriptor));
+        OK(tenure_share_enter(member, 0, TENURE_READ, TENURE_READ, &share, NULL));
         pid_t child = fork();
         if (child == 0) {
             die_with_parent();
@@ -206,8 +214,8 @@ int main(int argc, char **argv)
             exit(0);
         }
         expect_end(child, 0);
-        /* The named one has a block of its own. */
-        expect_unharmed(space, 5, 2);
+        /* The named one, the descriptor and the file's table have blocks of their own. */
+        expect_unharmed(space, 7, 4);
         int was;
         OK(tenure_event_reset(event, &was));
         HOLDS(was == 0);
@@ -217,6 +225,8 @@ int main(int argc, char **argv)
         OK(tenure_object_close(event));
         OK(tenure_object_close(semaphore));
         OK(tenure_object_close(process));
+        OK(tenure_object_close(descriptor));
+        OK(tenure_object_close(share));
         HOLDS(memcmp(handle.data, "parent's", 8) == 0);
         for (int j = 0; j < 64; j++)
             HOLDS(((char *)block.data)[j] == 'b');

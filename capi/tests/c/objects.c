@@ -1,5 +1,5 @@
-/* Mutexes, events, semaphores, names, processes: on every backend in one process, and between processes of which some are
- * killed. */
+/* Mutexes, events, semaphores, names, files, processes: on every backend in one process, and between processes of which
+ * some are killed. */
 #define _GNU_SOURCE 1
 #include "expect.h"
 
@@ -287,6 +287,70 @@ static void names(void)
     expect_unharmed(space, 0, 0);
 }
 
+static void files(const char *scratch)
+{
+    tenure_object *made, *theirs, *none, *reading, *also;
+    tenure_conflict who, all[2];
+    char text[6] = "";
+    int pipe_of[2], fd, same;
+    size_t count;
+    uint64_t lease;
+    HOLDS(pipe(pipe_of) == 0);
+    OK(tenure_descriptor_create(me, NULL, pipe_of[1], &made));
+    HOLDS(kind_of(made) == TENURE_DESCRIPTOR);
+    OK(tenure_object_open(other, TENURE_ANY, token_of(made), &theirs));
+    OK(tenure_descriptor_fd(made, &same));
+    OK(tenure_descriptor_fd(theirs, &fd));
+    HOLDS(fd != pipe_of[1] && same != pipe_of[1] && fd != same);
+    HOLDS(write(fd, "hello", 5) == 5);
+    OK(tenure_object_close(made));
+    OK(tenure_object_close(theirs));
+    close(pipe_of[1]);
+    /* Everybody has closed it: the end. */
+    HOLDS(read(pipe_of[0], text, 6) == 5 && strcmp(text, "hello") == 0 && read(pipe_of[0], text, 6) == 0);
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_descriptor_create(me, NULL, 987, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_descriptor_create(me, NULL, -1, &none));
+    HOLDS(none == NULL);
+    OK(tenure_descriptor_create(me, "pipe", pipe_of[0], &made));
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_descriptor_create(other, "pipe", pipe_of[0], &none));
+    OK(tenure_object_open_named(other, TENURE_DESCRIPTOR, "pipe", &theirs));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_wait(theirs, NOW));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_mutex_lock(theirs, NOW));
+    OK(tenure_object_close(theirs));
+    OK(tenure_object_close(made));
+    close(pipe_of[0]);
+
+    FILE *file = fopen(scratch, "w");
+    HOLDS(file != NULL);
+    fd = fileno(file);
+    OK(tenure_share_enter(me, fd, TENURE_READ, TENURE_READ, &reading, &who));
+    HOLDS(who.lease == 0 && who.pid == 0 && kind_of(reading) == TENURE_FILE_SHARE);
+    OK(tenure_share_enter(other, fd, TENURE_READ, TENURE_READ | TENURE_WRITE, &also, NULL));
+    EXPECT(TENURE_ERR_SHARING, tenure_share_enter(other, fd, TENURE_WRITE, TENURE_READ, &none, &who));
+    OK(tenure_lease(me, &lease));
+    HOLDS(none == NULL && who.lease == lease && who.pid == (uint32_t)getpid());
+    HOLDS(who.access == TENURE_READ && who.sharing == TENURE_READ);
+    EXPECT(TENURE_ERR_SHARING, tenure_share_enter(other, fd, TENURE_WRITE, TENURE_READ, &none, NULL));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_share_enter(me, fd, 8, 0, &none, NULL));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_share_enter(me, fd, 0, 8, &none, NULL));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_share_enter(me, -1, 0, 0, &none, NULL));
+    OK(tenure_share_everybody(reading, NULL, 0, &count));
+    HOLDS(count == 2);
+    EXPECT(TENURE_ERR_BUFFER, tenure_share_everybody(reading, all, 1, &count));
+    OK(tenure_share_everybody(also, all, 2, &count));
+    HOLDS(all[0].access == TENURE_READ && all[1].access == TENURE_READ && all[0].lease != all[1].lease);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_token(reading, &lease));
+    HOLDS(lease == 0);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_descriptor_fd(reading, &same));
+    OK(tenure_object_close(reading));
+    OK(tenure_share_enter(other, fd, TENURE_WRITE, TENURE_READ, &reading, NULL));
+    OK(tenure_object_close(reading));
+    OK(tenure_object_close(also));
+    fclose(file);
+    unlink(scratch);
+    expect_unharmed(space, 0, 0);
+}
+
 /* The last of several objects in one thousand is found as fast as the first; and they are many. */
 static void a_thousand(void)
 {
@@ -305,7 +369,7 @@ static void a_thousand(void)
     expect_unharmed(space, 0, 0);
 }
 
-static void on(uint32_t backend, const char *name)
+static void on(uint32_t backend, const char *name, const char *scratch)
 {
     tenure_options options = TENURE_OPTIONS_INIT;
     options.backend = backend;
@@ -320,6 +384,7 @@ static void on(uint32_t backend, const char *name)
     semaphores();
     many();
     names();
+    files(scratch);
     a_thousand();
     /* What is open keeps the member. */
     OK(tenure_mutex_create(me, NULL, 0, &mutex));
@@ -488,11 +553,14 @@ int main(int argc, char **argv)
 {
     HOLDS(argc == 2); /* a name that nobody else uses */
     die_with_parent();
-    on(TENURE_SHM, argv[1]);
-    on(TENURE_MEMFD, NULL);
-    on(TENURE_ANONYMOUS, NULL);
-    on(TENURE_SYSV, argv[1]);
-    on(TENURE_PRIVATE, NULL);
+    char scratch[200];
+    /* Removed by the test as well. */
+    snprintf(scratch, sizeof scratch, "/tmp/tenure-%s", argv[1]);
+    on(TENURE_SHM, argv[1], scratch);
+    on(TENURE_MEMFD, NULL, scratch);
+    on(TENURE_ANONYMOUS, NULL, scratch);
+    on(TENURE_SYSV, argv[1], scratch);
+    on(TENURE_PRIVATE, NULL, scratch);
     OK(tenure_space_remove(TENURE_SYSV, argv[1], 0));
     OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
     between_processes(TENURE_SHM, argv[1]);

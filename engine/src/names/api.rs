@@ -3,7 +3,7 @@
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
-use crate::local::Held;
+use crate::local::{Held, Local};
 use crate::member::Member;
 use crate::names::Name;
 use crate::typed::{self, Value};
@@ -206,6 +206,44 @@ impl Member {
         let handle = self.hand_out::<T>(held, Kind::of::<T>());
         typed::validate::<T>(handle.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
         Ok(handle)
+    }
+}
+
+/// Names, for callers that close by hand. These wait for the member's calls without a local, as [`Member`]'s do.
+impl Local<'_> {
+    /// As [`Member::create_raw_named`]; held once by this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::create_raw_named`].
+    pub fn create_named(&mut self, name: &str, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+        kind.to_create()?;
+        self.shared().create_named(Name::new(name)?, kind, bytes)
+    }
+
+    /// As [`Member::open_raw_named`]; afterwards this process holds it once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::open_raw_named`].
+    pub fn open_named(&mut self, name: &str, kind: Kind) -> Result<Held, OpenHandleError> {
+        kind.to_open()?;
+        self.shared().open_named(Name::known(name)?, kind)
+    }
+
+    /// As [`Member::create_or_open_raw`]; afterwards this process holds it once, or once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::create_or_open_raw`].
+    pub fn create_or_open(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Named<Held>, NamedError> {
+        kind.to_create()?;
+        self.shared().create_or_open(Name::new(name)?, kind, bytes)
     }
 }
 

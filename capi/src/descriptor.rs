@@ -1,0 +1,188 @@
+//! Descriptors that travel by token, and the tables of who uses a file for what.
+
+use std::ffi::{c_char, c_int};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+
+use tenure::{Access, Conflict, Descriptor, FileShare, ShareError, Sharing};
+
+use crate::abi::{TENURE_DELETE, TENURE_READ, TENURE_WRITE, tenure_conflict, tenure_member, tenure_object};
+use crate::error::{Failure, fail, tenure_status};
+use crate::guard::{guard, guard_out, null, tell};
+use crate::member::lease_word;
+use crate::object::{Any, hand_out, joined, name_of, usable};
+use crate::space::{argument, duplicate};
+
+const NOBODY: tenure_conflict = tenure_conflict { lease: 0, pid: 0, access: 0, sharing: 0, reserved: 0 };
+
+const BITS: u32 = TENURE_READ | TENURE_WRITE | TENURE_DELETE;
+
+fn access(bits: u32) -> Result<Access, Failure> {
+    let all = [(TENURE_READ, Access::READ), (TENURE_WRITE, Access::WRITE), (TENURE_DELETE, Access::DELETE)];
+    if bits & !BITS != 0 {
+        return Err(argument("access", "0 to 7", bits.into()));
+    }
+    Ok(all.iter().filter(|(bit, _)| bits & bit != 0).fold(Access::NONE, |sum, (_, one)| sum | *one))
+}
+
+fn sharing(bits: u32) -> Result<Sharing, Failure> {
+    let all =
+        [(TENURE_READ, Sharing::READ), (TENURE_WRITE, Sharing::WRITE), (TENURE_DELETE, Sharing::DELETE)];
+    if bits & !BITS != 0 {
+        return Err(argument("sharing", "0 to 7", bits.into()));
+    }
+    Ok(all.iter().filter(|(bit, _)| bits & bit != 0).fold(Sharing::NONE, |sum, (_, one)| sum | *one))
+}
+
+impl From<Conflict> for tenure_conflict {
+    fn from(conflict: Conflict) -> Self {
+        let bits = |has: &dyn Fn(usize) -> bool| (0..3).filter(|bit| has(*bit)).map(|bit| 1_u32 << bit).sum();
+        let (access, sharing) = (conflict.access, conflict.sharing);
+        Self {
+            lease: lease_word(conflict.lease),
+            pid: conflict.pid,
+            access: bits(&|bit| access.contains([Access::READ, Access::WRITE, Access::DELETE][bit])),
+            sharing: bits(&|bit| sharing.contains([Sharing::READ, Sharing::WRITE, Sharing::DELETE][bit])),
+            reserved: 0,
+        }
+    }
+}
+
+/// Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
+/// opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none. A
+/// duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+///
+/// Takes 16 bytes of scratch for every member that the space can have.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+/// TENURE_ERR_NOT_FOUND when `fd` is not open.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_descriptor_create(
+    member: *const tenure_member,
+    name: *const c_char,
+    fd: c_int,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let call = || {
+        let member = joined(member)?;
+        // SAFETY: the caller's promise.
+        let name = unsafe { name_of(name) }?;
+        let fd: OwnedFd = duplicate(fd)?;
+        let descriptor = match name {
+            None => Descriptor::create(&member.member, fd),
+            Some(name) => Descriptor::create_named(&member.member, name, fd),
+        };
+        hand_out(member, Any::Descriptor(descriptor?))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// The file descriptor of this member. It stays the object's and is closed with the last one that this member has of
+/// it: duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// # Safety
+///
+/// `fd` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_descriptor_fd(object: *const tenure_object, fd: *mut c_int) -> c_int {
+    let call = || {
+        let object = usable(object)?;
+        let Any::Descriptor(descriptor) = &object.any else { return Err(object.wrong("descriptor")) };
+        Ok(descriptor.as_raw_fd())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(fd, "fd", -1, call) }
+}
+
+/// Asks for `access` to the file that `fd` leads to while letting others do `sharing`, and enters that into the file's
+/// table, unless somebody is in the way: one step, so that of two who exclude each other exactly one enters. Both are
+/// sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share modes, among the members of a space:
+/// the kernel does not know of it. A file is told by device and inode, whatever path led to it.
+///
+/// Closing the object gives the entry back, and so does dying. `fd` stays the caller's.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+/// TENURE_ERR_SHARING when somebody is in the way: `*who`, unless it is NULL, says who; it is all zero otherwise.
+///
+/// # Safety
+///
+/// `object` and `who` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_share_enter(
+    member: *const tenure_member,
+    fd: c_int,
+    access: u32,
+    sharing: u32,
+    object: *mut *mut tenure_object,
+    who: *mut tenure_conflict,
+) -> c_int {
+    let call = || {
+        // SAFETY: the caller's promise.
+        unsafe { tell(who, NOBODY) };
+        let member = joined(member)?;
+        let (access, sharing) = (self::access(access)?, self::sharing(sharing)?);
+        let file = duplicate(fd)?;
+        let entry = FileShare::enter(&member.member, &file, access, sharing).inspect_err(|error| {
+            if let ShareError::Conflict(conflict) = error {
+                // SAFETY: the caller's promise.
+                unsafe { tell(who, (*conflict).into()) };
+            }
+        })?;
+        hand_out(member, Any::Share(entry))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// Everybody who has entries for the file of an entry, this member as well, with the sum of them: up to `capacity` into
+/// `all`. `*count` is how many there are; with a `capacity` of 0 only that is told.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_BUFFER if they do not fit, with
+/// as many as do.
+///
+/// # Safety
+///
+/// `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_share_everybody(
+    object: *const tenure_object,
+    all: *mut tenure_conflict,
+    capacity: usize,
+    count: *mut usize,
+) -> c_int {
+    guard(|| {
+        if count.is_null() {
+            return Err(null("count"));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { count.write(0) };
+        if all.is_null() && capacity != 0 {
+            return Err(null("all"));
+        }
+        let object = usable(object)?;
+        let Any::Share(entry) = &object.any else { return Err(object.wrong("file share")) };
+        let found = entry.everybody()?;
+        // SAFETY: the caller's promise.
+        unsafe { count.write(found.len()) };
+        for (at, conflict) in found.iter().take(capacity).enumerate() {
+            // SAFETY: `at < capacity`, the caller's promise.
+            unsafe { all.add(at).write((*conflict).into()) };
+        }
+        if capacity != 0 && found.len() > capacity {
+            return Err(fail(
+                tenure_status::TENURE_ERR_BUFFER,
+                format_args!("all: expected room for {}, found {capacity}", found.len()),
+            ));
+        }
+        Ok(())
+    })
+}
