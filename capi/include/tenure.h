@@ -88,7 +88,7 @@
  * tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63
  * and more.)
  */
-#define TENURE_SYSTEM_KIND 4611686018427387904ull
+#define TENURE_SYSTEM_KIND 4611686018427387904
 
 /** What one does with a file, or lets others do: reading. */
 #define TENURE_READ 1

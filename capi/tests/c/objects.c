@@ -563,10 +563,15 @@ int main(int argc, char **argv)
     on(TENURE_PRIVATE, NULL, scratch);
     OK(tenure_space_remove(TENURE_SYSV, argv[1], 0));
     OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
+#ifdef __SANITIZE_ADDRESS__
+    /* The locks of its allocator stay locked in a child that is forked while another thread, the guardian, has them. */
+    (void)between_processes;
+#else
     between_processes(TENURE_SHM, argv[1]);
     between_processes(TENURE_ANONYMOUS, NULL);
     /* A thread of ours that waited for the dead may hold the lock of their lease for another moment. */
     OK(tenure_space_remove(TENURE_SHM, argv[1], 1));
+#endif
     puts("objects: ok");
     return 0;
 }
