@@ -61,7 +61,10 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             let maximum = state[1];
             let fits = (1..=u64::from(semaphore::MAXIMUM)).contains(&maximum);
             wrong(!fits, format!("a semaphore with a maximum of {maximum}"));
-            wrong(u64::from(value) > 2 * maximum, format!("a count of {value}, but a maximum of {maximum}"));
+            wrong(
+                u64::from(value) > maximum.saturating_mul(2),
+                format!("a count of {value}, but a maximum of {maximum}"),
+            );
             semaphore::offers(value)
         }
         #[cfg(feature = "processes")]

@@ -1,0 +1,114 @@
+//! Scribbled mutexes, events and semaphores are an error or a finding of `check`, never a crash or a hang.
+//!
+//! Method: as in `scribbled.rs`; what is overwritten are mostly the entries of the objects. Then all is done with them that does
+//! not wait longer than a moment; whatever it answers is fine.
+
+#![cfg(feature = "waiting")]
+
+mod hostile;
+
+use std::time::Duration;
+
+use hostile::{Bytes, Scribble};
+use proptest::prelude::*;
+use tenure::{Event, Member, Mutex, Reset, Semaphore, Space, Token, Waitable, wait_all, wait_any};
+
+const MOMENT: Option<Duration> = Some(Duration::from_micros(50));
+
+/// Opens and uses everything that the tokens name.
+fn use_all(me: &Member, tokens: &[Token]) {
+    for &token in tokens {
+        if let Ok(mutex) = Mutex::open(me, token) {
+            let _ = (mutex.state(), mutex.acquire(MOMENT), mutex.acquire(MOMENT));
+            let _ = (mutex.unlock(), mutex.unlock(), mutex.unlock());
+            let _ = mutex.try_clone();
+        }
+        if let Ok(event) = Event::open(me, token) {
+            let _ = (event.wait(MOMENT), event.set(), event.is_set(), event.wait(MOMENT), event.reset());
+        }
+        if let Ok(semaphore) = Semaphore::open(me, token) {
+            let _ = (semaphore.acquire(MOMENT), semaphore.release(1), semaphore.release(u32::MAX));
+            let _ = (semaphore.count(), semaphore.acquire(MOMENT));
+        }
+    }
+}
+
+fn wait_for_all(things: &[&dyn Waitable]) {
+    let _ = (wait_any(things, MOMENT), wait_all(things, MOMENT));
+}
+
+/// Entries of handles that are overwritten, and a line before them, in words.
+const WORDS: u64 = 8 * 14;
+
+/// Positions are counted from where the entries begin.
+fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
+    let at = || 0..WORDS;
+    let one = prop_oneof![
+        (at(), any::<u64>()).prop_map(|(at, word)| Scribble::Noise { at, word }),
+        (at(), at()).prop_map(|(from, to)| Scribble::Copy { from, to }),
+        (at(), 0..64u8).prop_map(|(at, bit)| Scribble::Flip { at, bit }),
+        (at(), any::<u8>()).prop_map(|(at, value)| Scribble::Small { at, value }),
+    ];
+    proptest::collection::vec(one, 1..12)
+}
+
+fn space() -> Space {
+    Space::options().members(4).handles(64).unit(1 << 10).scratch(16 << 10).guardian(false).memfd().unwrap()
+}
+
+/// Where the entries are, in words: found by what a handle's payload leaves there.
+fn entries(space: &Space, me: &Member) -> u64 {
+    let mark = 0x5ca1_ab1e_0dd5_eed5_u64;
+    let handle = me.create_raw(tenure::Kind::raw(1), &mark.to_le_bytes()).unwrap();
+    let mut image = vec![0; space.bytes() as usize];
+    let file = std::fs::File::from(space.fd().unwrap().try_clone_to_owned().unwrap());
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut image, 0).unwrap();
+    let at = image.chunks_exact(8).position(|word| word == mark.to_le_bytes()).unwrap() as u64;
+    drop(handle);
+    at - 12
+}
+
+fn moved(one: Scribble, by: u64) -> Scribble {
+    match one {
+        Scribble::Noise { at, word } => Scribble::Noise { at: at + by, word },
+        Scribble::Copy { from, to } => Scribble::Copy { from: from + by, to: to + by },
+        Scribble::Flip { at, bit } => Scribble::Flip { at: at + by, bit },
+        Scribble::Small { at, value } => Scribble::Small { at: at + by, value },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn scribbled_while_members_use_them(rounds in proptest::collection::vec(scribbles(), 1..5)) {
+        let space = space();
+        let bytes = Bytes::of(&space);
+        let (me, other) = (space.join().unwrap(), space.join().unwrap());
+        let base = entries(&space, &me);
+        let (mutex, twice) = (Mutex::create(&me).unwrap(), Mutex::create_recursive(&me).unwrap());
+        let (manual, auto) = (
+            Event::create(&me, Reset::Manual, false).unwrap(),
+            Event::create(&me, Reset::Automatic, true).unwrap(),
+        );
+        let semaphore = Semaphore::create(&me, 1, 3).unwrap();
+        let tokens = [mutex.token(), twice.token(), manual.token(), auto.token(), semaphore.token()];
+        let theirs = Mutex::open(&other, mutex.token()).unwrap();
+        let _ = theirs.acquire(MOMENT);
+        for round in rounds {
+            for one in round {
+                bytes.scribble(&moved(one, base));
+            }
+            use_all(&me, &tokens);
+            use_all(&other, &tokens);
+            let things: [&dyn Waitable; 5] = [&manual, &mutex, &semaphore, &twice, &auto];
+            wait_for_all(&things);
+            let _ = (manual.set(), auto.set(), semaphore.release(1), mutex.unlock(), twice.unlock(), theirs.unlock());
+            hostile::look(&space);
+            let _ = me.recover();
+        }
+        drop((mutex, twice, manual, auto, semaphore, theirs));
+        let _ = (me.leave(), other.leave());
+        hostile::look(&space);
+    }
+}
