@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc", "tenure-wait"]),
     ("tenure-malloc", &["tenure-segment", "tenure-scratch-alloc"]),
     ("tenure-subjects", &["tenure", "tenure-capi"]),
+    ("tenure-conformance", &["tenure", "tenure-capi"]),
     ("tenure-tools", &["tenure", "tenure-subjects"]),
     ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-tools"]),
 ];

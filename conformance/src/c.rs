@@ -1,0 +1,340 @@
+//! A program that uses the functions of `tenure.h`, through the C calling convention, as a C program does.
+
+mod faults;
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_char};
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::Arc;
+
+use tenure_capi::{
+    TENURE_ABI_VERSION, tenure_alloc, tenure_alloc_zeroed, tenure_backend, tenure_block, tenure_block_at,
+    tenure_close, tenure_create, tenure_create_with, tenure_free, tenure_free_of, tenure_free_pinned,
+    tenure_handle, tenure_join, tenure_lease, tenure_leave, tenure_local, tenure_local_close,
+    tenure_local_open, tenure_member, tenure_open, tenure_options, tenure_pin, tenure_realloc,
+    tenure_recover, tenure_space, tenure_space_attach, tenure_space_attach_fd, tenure_space_check,
+    tenure_space_close, tenure_space_fd, tenure_space_open, tenure_space_remove, tenure_space_stats,
+    tenure_stats,
+};
+
+use crate::driver::{Backend, Driver, Ground, Place, Sizes};
+use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
+use faults::checked;
+
+/// A space that is closed when nobody uses it any more.
+struct Attached(*mut tenure_space);
+
+// SAFETY: a space serves any thread; see tenure.h.
+unsafe impl Send for Attached {}
+// SAFETY: as above.
+unsafe impl Sync for Attached {}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        tenure_space_close(self.0);
+    }
+}
+
+fn backend(place: &Place) -> u32 {
+    (match place.backend {
+        Backend::Shm => tenure_backend::TENURE_SHM,
+        Backend::File => tenure_backend::TENURE_FILE,
+        Backend::Memfd => tenure_backend::TENURE_MEMFD,
+        Backend::Anonymous => tenure_backend::TENURE_ANONYMOUS,
+        Backend::SysV => tenure_backend::TENURE_SYSV,
+        Backend::Private => tenure_backend::TENURE_PRIVATE,
+    }) as u32
+}
+
+fn options(place: &Place) -> tenure_options {
+    tenure_options {
+        abi: TENURE_ABI_VERSION,
+        backend: backend(place),
+        flags: 0,
+        members: 0,
+        handles: 0,
+        generation_bits: 0,
+        scratch_bytes: 0,
+        unit_bytes: 0,
+        reserved: 0,
+    }
+}
+
+/// What the space is found by.
+fn name(place: &Place) -> Result<Option<CString>, Fault> {
+    let text = match place.backend {
+        Backend::Shm | Backend::SysV => place.name.clone(),
+        Backend::File => place.path.to_str().ok_or(Fault::Argument)?.to_owned(),
+        _ => return Ok(None),
+    };
+    CString::new(text).map(Some).map_err(|_| Fault::Argument)
+}
+
+fn pointer(text: Option<&CString>) -> *const c_char {
+    text.map_or(ptr::null(), |text| text.as_ptr())
+}
+
+pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fault> {
+    let options = tenure_options {
+        members: sizes.members.into(),
+        handles: sizes.handles,
+        generation_bits: sizes.generation_bits.into(),
+        scratch_bytes: sizes.scratch,
+        ..options(place)
+    };
+    let (name, mut space) = (name(place)?, ptr::null_mut());
+    // SAFETY: the options, the name and the place for the result live until it returns.
+    checked(unsafe { tenure_space_open(&raw const options, pointer(name.as_ref()), &raw mut space) })?;
+    Ok(Arc::new(Attached(space)))
+}
+
+pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn Ground>, Fault> {
+    let (options, name, mut space) = (options(place), name(place)?, ptr::null_mut());
+    let options = &raw const options;
+    // SAFETY: as for `create`.
+    checked(unsafe {
+        match fd {
+            Some(fd) if place.backend == Backend::Memfd => {
+                tenure_space_attach_fd(options, fd, &raw mut space)
+            }
+            _ => tenure_space_attach(options, pointer(name.as_ref()), &raw mut space),
+        }
+    })?;
+    Ok(Arc::new(Attached(space)))
+}
+
+pub(crate) fn remove(place: &Place) -> Result<(), Fault> {
+    let Some(name) = name(place)? else { return Ok(()) };
+    // SAFETY: the name lives until it returns.
+    checked(unsafe { tenure_space_remove(backend(place), name.as_ptr(), 0) })
+}
+
+impl Ground for Attached {
+    fn fd(&self) -> Option<RawFd> {
+        let mut fd = -1;
+        // SAFETY: a place for the result.
+        checked(unsafe { tenure_space_fd(self.0, &raw mut fd) }).ok().map(|()| fd)
+    }
+
+    fn driver(self: Arc<Self>) -> Box<dyn Driver> {
+        Box::new(Program {
+            space: self,
+            member: ptr::null_mut(),
+            local: ptr::null_mut(),
+            held: HashMap::new(),
+            last: 0,
+        })
+    }
+}
+
+const NO_HANDLE: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
+const NO_BLOCK: tenure_block = tenure_block { offset: 0, data: ptr::null_mut(), size: 0 };
+
+/// What is held under a number.
+#[derive(Clone, Copy)]
+struct Held {
+    handle: tenure_handle,
+    sort: Sort,
+}
+
+struct Program {
+    space: Arc<Attached>,
+    member: *mut tenure_member,
+    local: *mut tenure_local,
+    held: HashMap<u32, Held>,
+    last: u32,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // What is wrong here is found by the stage: a member that has not left.
+        let _ = self.leave();
+    }
+}
+
+fn missing<T>(what: &str) -> Result<T, Fault> {
+    Err(Fault::NotInThisLanguage(what.into()))
+}
+
+impl Program {
+    fn joined(&self) -> Result<(), Fault> {
+        if self.member.is_null() { Err(Fault::NotMember) } else { Ok(()) }
+    }
+
+    fn leave(&mut self) -> Result<(), Fault> {
+        self.joined()?;
+        for (_, held) in std::mem::take(&mut self.held) {
+            tenure_close(self.local, held.handle.token);
+        }
+        checked(tenure_local_close(self.local))?;
+        checked(tenure_leave(self.member))?;
+        (self.member, self.local) = (ptr::null_mut(), ptr::null_mut());
+        Ok(())
+    }
+
+    fn keep(&mut self, handle: tenure_handle, sort: Sort) -> Answer {
+        self.last += 1;
+        self.held.insert(self.last, Held { handle, sort });
+        Answer::Thing(Thing { id: self.last, token: handle.token })
+    }
+
+    fn held(&self, thing: &Thing) -> Result<Held, Fault> {
+        self.held.get(&thing.id).copied().ok_or(Fault::Stale)
+    }
+
+    fn create(&mut self, new: &New) -> Result<Answer, Fault> {
+        let New::Raw { kind, bytes } = new else { return missing("objects to wait for") };
+        let mut handle = NO_HANDLE;
+        // SAFETY: the bytes and the place for the result live until it returns.
+        checked(unsafe {
+            tenure_create(self.local, *kind, bytes.as_ptr().cast(), bytes.len(), &raw mut handle)
+        })?;
+        Ok(self.keep(handle, Sort::Raw(*kind)))
+    }
+
+    fn open(&mut self, sort: Sort, token: u64) -> Result<Answer, Fault> {
+        let Sort::Raw(kind) = sort else { return missing("objects to wait for") };
+        let mut handle = NO_HANDLE;
+        // SAFETY: a place for the result.
+        checked(unsafe { tenure_open(self.local, kind, token, &raw mut handle) })?;
+        Ok(self.keep(handle, sort))
+    }
+
+    /// What concerns the space and the membership.
+    fn membership(&mut self, order: &Order) -> Result<Answer, Fault> {
+        let mut number = 0;
+        match order {
+            Order::Join => {
+                let (mut member, mut local) = (ptr::null_mut(), ptr::null_mut());
+                // SAFETY: places for the results.
+                checked(unsafe { tenure_join(self.space.0, &raw mut member) })?;
+                // SAFETY: as above.
+                checked(unsafe { tenure_local_open(member, &raw mut local) })?;
+                (self.member, self.local) = (member, local);
+                // Of a parent that we are not.
+                self.held.clear();
+                Ok(Answer::Done)
+            }
+            Order::Leave => self.leave().map(|()| Answer::Done),
+            Order::Lease => {
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_lease(self.member, &raw mut number) })?;
+                Ok(Answer::Number(number))
+            }
+            Order::Recover => {
+                let mut count = 0;
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_recover(self.member, &raw mut count) })?;
+                Ok(Answer::Number(count as u64))
+            }
+            Order::Check => {
+                let mut text = vec![0_u8; 8192];
+                let (mut violations, mut pending) = (0, 0);
+                // SAFETY: the buffer and the places for the results live until it returns.
+                checked(unsafe {
+                    let buffer = text.as_mut_ptr().cast();
+                    tenure_space_check(
+                        self.space.0,
+                        buffer,
+                        text.len(),
+                        &raw mut violations,
+                        &raw mut pending,
+                    )
+                })?;
+                let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+                let lines = String::from_utf8_lossy(&text[..end]).into_owned();
+                let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+                let pending = lines.split_off(violations.min(lines.len()));
+                Ok(Answer::Report(lines, pending))
+            }
+            Order::Stats => {
+                // SAFETY: plain numbers, which may all be zero.
+                let mut stats: tenure_stats = unsafe { std::mem::zeroed() };
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_space_stats(self.space.0, &raw mut stats) })?;
+                Ok(Answer::InUse(InUse {
+                    members: stats.members_live,
+                    handles: stats.handles_live,
+                    claimed: stats.handles_claimed,
+                    leased: stats.blocks_leased,
+                    attached: stats.blocks_attached,
+                    pinned: stats.blocks_pinned,
+                }))
+            }
+            _ => missing(&format!("{order:?}")),
+        }
+    }
+
+    /// What concerns scratch memory.
+    fn scratch(&mut self, order: &Order) -> Result<Answer, Fault> {
+        let mut block = NO_BLOCK;
+        let result = &raw mut block;
+        match order {
+            Order::Alloc { bytes, align, zeroed } => {
+                let alloc = if *zeroed { tenure_alloc_zeroed } else { tenure_alloc };
+                // SAFETY: a place for the result.
+                checked(unsafe { alloc(self.local, *bytes, *align, result) })?;
+                Ok(Answer::Number(block.offset))
+            }
+            Order::Resize { block: old, bytes } => {
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_realloc(self.local, *old, *bytes, 0, result) })?;
+                Ok(Answer::Number(block.offset))
+            }
+            Order::Free(block) => checked(tenure_free(self.local, *block)).map(|()| Answer::Done),
+            Order::FreeOf { block, lease } => {
+                checked(tenure_free_of(self.local, *block, *lease)).map(|()| Answer::Done)
+            }
+            Order::Pin(block) => checked(tenure_pin(self.local, *block)).map(|()| Answer::Done),
+            Order::FreePinned(block) => {
+                checked(tenure_free_pinned(self.local, *block)).map(|()| Answer::Done)
+            }
+            Order::Address(offset) => {
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_block_at(self.local, *offset, result) })?;
+                Ok(Answer::Number(block.data.addr() as u64))
+            }
+            _ => self.membership(order),
+        }
+    }
+}
+
+impl Driver for Program {
+    fn obey(&mut self, order: &Order) -> Result<Answer, Fault> {
+        let needs_membership = !matches!(order, Order::Join | Order::Check | Order::Stats | Order::Names);
+        if needs_membership {
+            self.joined()?;
+        }
+        match order {
+            Order::Create(new) => self.create(new),
+            Order::CreateWith { kind, block, len } => {
+                let mut handle = NO_HANDLE;
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_create_with(self.local, *kind, *block, *len, &raw mut handle) })?;
+                Ok(self.keep(handle, Sort::Raw(*kind)))
+            }
+            Order::Open { sort, token } => self.open(*sort, *token),
+            Order::Clone(thing) => {
+                let Held { handle, sort } = self.held(thing)?;
+                self.open(sort, handle.token)
+            }
+            Order::Get(thing) => {
+                let Held { handle, sort } = self.held(thing)?;
+                let Sort::Raw(kind) = sort else { return Err(Fault::SystemKind) };
+                let mut again = NO_HANDLE;
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_capi::tenure_get(self.local, kind, handle.token, &raw mut again) })?;
+                // SAFETY: the payload, which is immutable while we hold the handle.
+                let bytes = unsafe { std::slice::from_raw_parts(again.data.cast::<u8>(), again.size) };
+                Ok(Answer::Bytes(bytes.to_vec()))
+            }
+            Order::Close(thing) => {
+                checked(tenure_close(self.local, thing.token))?;
+                self.held.remove(&thing.id);
+                Ok(Answer::Done)
+            }
+            _ => self.scratch(order),
+        }
+    }
+}

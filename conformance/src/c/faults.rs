@@ -1,0 +1,41 @@
+//! Statuses in the words of the suite.
+
+use std::ffi::{CStr, c_int};
+
+use tenure_capi::tenure_status::{self, *};
+use tenure_capi::{tenure_last_error, tenure_strerror};
+
+use crate::order::Fault;
+
+fn text(status: c_int) -> String {
+    // SAFETY: both answer strings that live until the next call of this thread fails.
+    let (what, why) =
+        unsafe { (CStr::from_ptr(tenure_strerror(status)), CStr::from_ptr(tenure_last_error())) };
+    format!("{}: {}", what.to_string_lossy(), why.to_string_lossy())
+}
+
+const FAULTS: &[(tenure_status, Fault)] = &[
+    (TENURE_ERR_ARGUMENT, Fault::Argument),
+    (TENURE_ERR_FORKED, Fault::Forked),
+    (TENURE_ERR_LEFT, Fault::NotMember),
+    (TENURE_ERR_IN_USE, Fault::InUse),
+    (TENURE_ERR_FULL, Fault::Full),
+    (TENURE_ERR_EXHAUSTED, Fault::Exhausted),
+    (TENURE_ERR_STALE, Fault::Stale),
+    (TENURE_ERR_FORGED, Fault::Forged),
+    (TENURE_ERR_FOREIGN_SPACE, Fault::ForeignSpace),
+    (TENURE_ERR_FOREIGN_KIND, Fault::ForeignKind),
+    (TENURE_ERR_NOT_A_BLOCK, Fault::NotABlock),
+    (TENURE_ERR_ALREADY_FREE, Fault::AlreadyFree),
+    (TENURE_ERR_WRONG_OWNER, Fault::WrongOwner),
+    (TENURE_ERR_TOO_LARGE, Fault::TooLarge),
+];
+
+/// What a function answered.
+pub(super) fn checked(status: c_int) -> Result<(), Fault> {
+    if status == TENURE_OK as c_int {
+        return Ok(());
+    }
+    let known = FAULTS.iter().find(|(of, _)| *of as c_int == status);
+    Err(known.map_or_else(|| Fault::Other(text(status)), |(_, fault)| fault.clone()))
+}

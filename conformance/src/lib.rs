@@ -1,0 +1,31 @@
+//! What a user may expect of handles: one list of scenarios, which runs in every backend, through Rust and through C.
+//!
+//! A [`Scenario`] tells [`Program`]s what to do and looks at what they answer. A program is a process of its own (a thread,
+//! where the memory is private) that obeys through a [`Driver`], of which there is one for each [`Language`]. Afterwards the
+//! [`Stage`] looks whether `check()` is clean and nothing is left behind. What works where becomes a table,
+//! `docs/conformance.md`.
+//!
+//! That scenarios can fail is shown by [`Sabotage`]: drivers that do one thing wrong, which is found.
+//!
+//! No scenario measures time. A wait for which nothing comes has a timeout, and any scenario a fail-safe of a minute.
+
+mod c;
+mod driver;
+mod order;
+mod program;
+mod run;
+mod rust;
+mod sabotage;
+mod scenarios;
+mod stage;
+mod table;
+mod wishes;
+
+pub use driver::{Backend, Driver, Ground, Language, Place, Sizes};
+pub use order::{Answer, End, Fault, InUse, Modes, New, Order, Sort, Thing};
+pub use program::Program;
+pub use run::{Outcome, Run, run, sabotaged};
+pub use sabotage::Sabotage;
+pub use scenarios::{Scenario, all};
+pub use stage::{Stage, Target};
+pub use table::{failures, skipped, table};

@@ -1,0 +1,386 @@
+//! A running program: a process (or, where the memory is private, a thread) that does what the scenario tells it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::driver::Driver;
+use crate::order::{Answer, Fault, Order, Thing};
+
+/// The side of the program: obeys until nobody is left to tell it anything; then it leaves.
+pub(crate) fn act(mut driver: Box<dyn Driver>, mut stream: UnixStream) {
+    // SAFETY: no memory is involved.
+    let thread = unsafe { libc::gettid() };
+    let orders = BufReader::new(stream.try_clone().expect("a second descriptor of the stream"));
+    let _ = writeln!(stream, "{thread}");
+    for line in orders.lines() {
+        let Ok(line) = line else { break };
+        let order: Order = serde_json::from_str(&line).expect("an order");
+        let answer = obey(driver.as_mut(), &order);
+        let mut text = serde_json::to_vec(&answer).expect("an answer has a text");
+        text.push(b'\n');
+        if stream.write_all(&text).is_err() {
+            break;
+        }
+    }
+}
+
+/// What is the same in every language, and the language's own.
+fn obey(driver: &mut dyn Driver, order: &Order) -> Result<Answer, Fault> {
+    match order {
+        Order::CreateMany { new, most } => {
+            let mut things = Vec::new();
+            for _ in 0..*most {
+                match driver.obey(&Order::Create(new.clone())) {
+                    Ok(Answer::Thing(thing)) => things.push(thing),
+                    Ok(other) => return Err(Fault::Other(format!("{other:?}"))),
+                    Err(fault @ Fault::NotInThisLanguage(_)) => return Err(fault),
+                    Err(fault) => return Ok(Answer::Many(things, Some(fault))),
+                }
+            }
+            Ok(Answer::Many(things, None))
+        }
+        Order::AllocMany { bytes, most } => {
+            let mut blocks = Vec::new();
+            for _ in 0..*most {
+                match driver.obey(&Order::Alloc { bytes: *bytes, align: 16, zeroed: false }) {
+                    Ok(Answer::Number(block)) => blocks.push(block),
+                    Ok(other) => return Err(Fault::Other(format!("{other:?}"))),
+                    Err(fault) => return Ok(Answer::Blocks(blocks, Some(fault))),
+                }
+            }
+            Ok(Answer::Blocks(blocks, None))
+        }
+        Order::CloseMany(things) => {
+            things.iter().try_for_each(|thing| driver.obey(&Order::Close(*thing)).map(drop))?;
+            Ok(Answer::Done)
+        }
+        Order::CountUnder { mutex, block, times } => count_under(driver, mutex, *block, *times),
+        Order::Poke { block, bytes } => {
+            let address = address(driver, *block)?;
+            // SAFETY: the scenario writes no more than it allocated, and nobody else accesses it meanwhile.
+            unsafe { address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            Ok(Answer::Done)
+        }
+        Order::Peek { block, len } => {
+            let address = address(driver, *block)?;
+            // SAFETY: as above.
+            Ok(Answer::Bytes(unsafe { std::slice::from_raw_parts(address, *len) }.to_vec()))
+        }
+        Order::Fork(orders) => fork(driver, orders),
+        Order::Pipe => {
+            let (reader, writer) = std::io::pipe()?;
+            Ok(Answer::Pair(reader.into_raw_fd(), writer.into_raw_fd()))
+        }
+        Order::OpenFile(path) => {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            Ok(Answer::Number(file.into_raw_fd() as u64))
+        }
+        Order::WriteTo { fd, bytes } => {
+            // SAFETY: a descriptor of this program's.
+            let mut file = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(*fd) });
+            file.write_all(bytes)?;
+            Ok(Answer::Done)
+        }
+        Order::ReadFrom { fd, most } => {
+            // SAFETY: a descriptor of this program's.
+            let mut file = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(*fd) });
+            let mut bytes = vec![0; *most];
+            let len = file.read(&mut bytes)?;
+            bytes.truncate(len);
+            Ok(Answer::Bytes(bytes))
+        }
+        Order::CloseFd(fd) => {
+            // SAFETY: a descriptor of this program's, which is not used any more.
+            drop(unsafe { File::from_raw_fd(*fd) });
+            Ok(Answer::Done)
+        }
+        order => driver.obey(order),
+    }
+}
+
+fn address(driver: &mut dyn Driver, block: u64) -> Result<*mut u8, Fault> {
+    match driver.obey(&Order::Address(block))? {
+        Answer::Number(address) => Ok(std::ptr::with_exposed_provenance_mut(address as usize)),
+        other => Err(Fault::Other(format!("{other:?}"))),
+    }
+}
+
+/// Load, add, store: two programs that are in it at a time lose counts.
+fn count_under(driver: &mut dyn Driver, mutex: &Thing, block: u64, times: u32) -> Result<Answer, Fault> {
+    let address = address(driver, block)?.cast::<u64>();
+    // SAFETY: the first word of a block that all have agreed on, aligned to 16 bytes; atomic, though not as a whole, because
+    // the mutex may be broken.
+    let word = unsafe { AtomicU64::from_ptr(address) };
+    for _ in 0..times {
+        driver.obey(&Order::Take { thing: *mutex, timeout: None })?;
+        // Relaxed: the mutex orders.
+        let seen = word.load(Ordering::Relaxed);
+        std::hint::spin_loop();
+        word.store(seen + 1, Ordering::Relaxed);
+        driver.obey(&Order::Unlock(*mutex))?;
+    }
+    Ok(Answer::Done)
+}
+
+/// The child does it, and ends without leaving anything that its parent holds.
+fn fork(driver: &mut dyn Driver, orders: &[Order]) -> Result<Answer, Fault> {
+    let (mut mine, mut its) = UnixStream::pair()?;
+    // SAFETY: the child does what it is told and leaves by `_exit`; glibc makes allocation usable in it.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        die_with_parent();
+        let answers: Vec<_> = orders.iter().map(|order| obey(driver, order)).collect();
+        let _ = serde_json::to_vec(&answers).map(|text| its.write_all(&text));
+        // SAFETY: ends the child without running anything of its parent's.
+        unsafe { libc::_exit(0) };
+    }
+    drop(its);
+    let mut text = Vec::new();
+    let read = mine.read_to_end(&mut text);
+    reap(child)?;
+    read?;
+    let answers =
+        serde_json::from_slice(&text).map_err(|error| Fault::Other(format!("forked child: {error}")))?;
+    Ok(Answer::Answers(answers))
+}
+
+/// Whoever ends the suite ends its processes too, and theirs.
+pub(crate) fn die_with_parent() {
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Waits for a child of ours, which must have ended well.
+pub(crate) fn reap(child: i32) -> Result<(), Fault> {
+    let mut status = 0;
+    // SAFETY: a child of ours, and a place for its status.
+    if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(Fault::Other(format!("process {child} ended with status {status:#x}")))
+    }
+}
+
+enum Life {
+    Process(i32),
+    Thread(Option<JoinHandle<()>>),
+    Over,
+}
+
+/// The side of the scenario. Dropping it has the program leave and end, and looks whether it ended well.
+pub struct Program {
+    stream: UnixStream,
+    answers: BufReader<UnixStream>,
+    life: Life,
+    /// What it was told and has not answered.
+    unanswered: usize,
+    thread: i32,
+    killed: Arc<AtomicBool>,
+}
+
+impl Program {
+    /// Starts a process, forked from this one, or a thread of this one. The driver is made there. `killed` is set when it is
+    /// killed.
+    pub(crate) fn start(
+        as_process: bool,
+        driver: impl FnOnce() -> Box<dyn Driver> + Send + 'static,
+        killed: Arc<AtomicBool>,
+    ) -> Self {
+        let (mine, its) = UnixStream::pair().expect("a pair of sockets");
+        let life = if as_process {
+            // SAFETY: a stage of processes has one thread.
+            match unsafe { libc::fork() } {
+                0 => {
+                    die_with_parent();
+                    drop(mine);
+                    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(driver(), its)));
+                    // SAFETY: ends the child without running anything of its parent's.
+                    unsafe { libc::_exit(if end.is_ok() { 0 } else { 101 }) };
+                }
+                child => {
+                    assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
+                    drop(its);
+                    Life::Process(child)
+                }
+            }
+        } else {
+            Life::Thread(Some(std::thread::spawn(move || act(driver(), its))))
+        };
+        let mut answers = BufReader::new(mine.try_clone().expect("a second descriptor of the stream"));
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("the program's first word");
+        let thread = line.trim().parse().expect("the number of its thread");
+        Self { stream: mine, answers, life, unanswered: 0, thread, killed }
+    }
+
+    /// Tells it to do something, without waiting for the answer.
+    pub fn begin(&mut self, order: Order) {
+        let mut text = serde_json::to_vec(&order).expect("an order has a text");
+        text.push(b'\n');
+        self.stream.write_all(&text).expect("the program listens");
+        self.unanswered += 1;
+    }
+
+    /// Its answer to what it was told first of what is not answered yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub fn answer(&mut self) -> Result<Answer, Fault> {
+        let mut line = String::new();
+        let len = self.answers.read_line(&mut line).unwrap_or(0);
+        assert!(len > 0, "the program ended instead of answering");
+        self.unanswered -= 1;
+        let answer: Result<Answer, Fault> = serde_json::from_str(&line).expect("an answer");
+        if let Err(Fault::NotInThisLanguage(_) | Fault::NotHere(_)) = &answer {
+            // Whatever the scenario makes of it, there is nothing to be learned from it.
+            std::panic::resume_unwind(Box::new(answer.err()));
+        }
+        answer
+    }
+
+    /// Tells it to do something and waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub fn ask(&mut self, order: Order) -> Result<Answer, Fault> {
+        self.begin(order);
+        self.answer()
+    }
+
+    /// As [`Self::begin`], and waits until it sleeps (or is done already).
+    pub fn begin_and_sleep(&mut self, order: Order) {
+        self.begin(order);
+        let path = format!("/proc/{}/stat", self.thread);
+        eventually("the program sleeps", || {
+            let stat = std::fs::read_to_string(&path).expect("the thread's state");
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
+        });
+    }
+
+    /// The number of its process.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OneProcessOnly`].
+    pub fn pid(&self) -> Result<u32, Fault> {
+        if let Life::Process(pid) = self.life { Ok(pid as u32) } else { Err(Fault::OneProcessOnly) }
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), Fault> {
+        let Life::Process(pid) = self.life else { return Err(Fault::OneProcessOnly) };
+        // SAFETY: no memory is involved; the child is ours and not reaped yet.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        Ok(())
+    }
+
+    /// Stops it until [`Self::resume`].
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OneProcessOnly`].
+    pub fn stop(&self) -> Result<(), Fault> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OneProcessOnly`].
+    pub fn resume(&self) -> Result<(), Fault> {
+        self.signal(libc::SIGCONT)
+    }
+
+    /// Kills it; it is gone when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OneProcessOnly`].
+    pub fn kill(mut self) -> Result<(), Fault> {
+        self.signal(libc::SIGKILL)?;
+        // Relaxed: read by this thread.
+        self.killed.store(true, Ordering::Relaxed);
+        if let Life::Process(pid) = std::mem::replace(&mut self.life, Life::Over) {
+            // It did not end well.
+            let _ = reap(pid);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+        if std::thread::panicking() {
+            return;
+        }
+        // The scenario ended in the middle; the program may wait for what never comes.
+        if self.unanswered > 0 {
+            let _ = self.signal(libc::SIGKILL);
+            return;
+        }
+        match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Process(pid) => {
+                if let Err(fault) = reap(pid) {
+                    panic!("the program did not end well: {fault:?}");
+                }
+            }
+            Life::Thread(thread) => {
+                let ended = thread.map(JoinHandle::join);
+                assert!(matches!(ended, None | Some(Ok(()))), "the program did not end well");
+            }
+            Life::Over => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "program {} ({})", self.thread, self.stream.as_raw_fd())
+    }
+}
+
+/// Looks until it is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        // A fail-safe, not an expectation: what takes longer hangs.
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Which of them answers first. Its answer is still to be read.
+pub(crate) fn first_to_answer(programs: &mut [&mut Program]) -> usize {
+    if let Some(index) = programs.iter().position(|program| !program.answers.buffer().is_empty()) {
+        return index;
+    }
+    let mut polled: Vec<_> = programs.iter().map(|program| readable(program)).collect();
+    // SAFETY: so many entries; no timeout.
+    let count = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
+    assert!(count > 0, "poll: {}", std::io::Error::last_os_error());
+    polled.iter().position(|one| one.revents != 0).expect("one that can be read")
+}
+
+/// Whether it has answered by now.
+pub(crate) fn has_answered(program: &Program) -> bool {
+    let mut polled = readable(program);
+    // SAFETY: one entry, and no waiting.
+    !program.answers.buffer().is_empty() || unsafe { libc::poll(&raw mut polled, 1, 0) } > 0
+}
+
+fn readable(program: &Program) -> libc::pollfd {
+    libc::pollfd { fd: program.stream.as_raw_fd(), events: libc::POLLIN, revents: 0 }
+}

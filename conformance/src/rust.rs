@@ -1,0 +1,515 @@
+//! A program that uses the crate `tenure`, by its owned types.
+
+mod faults;
+
+use std::alloc::Layout;
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rkyv::{Archive, Serialize};
+use tenure::{
+    Access, Block, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Member, Mutex, Named, Options,
+    Process, Raw, Reset, Scratch, Semaphore, Sharing, Space, Token, Waitable, wait_all, wait_any,
+};
+
+use crate::driver::{Backend, Driver, Ground, Place, Sizes};
+use crate::order::{Answer, End, Fault, InUse, Modes, New, Order, Sort, Thing};
+
+/// The value of typed handles.
+#[derive(Archive, Serialize)]
+struct Note {
+    id: u64,
+    lines: Vec<String>,
+}
+
+/// What is held under a number.
+enum Object {
+    Raw(Handle<Raw>),
+    Typed(Handle<Note>),
+    Mutex(Mutex),
+    Event(Event),
+    Semaphore(Semaphore),
+    Process(Process),
+    Descriptor(Descriptor),
+    Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
+}
+
+impl Object {
+    /// Its token; opens of files have none.
+    fn token(&self) -> u64 {
+        let token = match self {
+            Self::Raw(handle) => handle.token(),
+            Self::Typed(handle) => handle.token(),
+            Self::Mutex(mutex) => mutex.token(),
+            Self::Event(event) => event.token(),
+            Self::Semaphore(semaphore) => semaphore.token(),
+            Self::Process(process) => process.token(),
+            Self::Descriptor(descriptor) => descriptor.token(),
+            Self::Share(_) => return 0,
+        };
+        token.into()
+    }
+
+    fn try_clone(&self) -> Result<Self, Fault> {
+        Ok(match self {
+            Self::Raw(handle) => Self::Raw(handle.try_clone()?),
+            Self::Typed(handle) => Self::Typed(handle.try_clone()?),
+            Self::Mutex(mutex) => Self::Mutex(mutex.try_clone()?),
+            Self::Event(event) => Self::Event(event.try_clone()?),
+            Self::Semaphore(semaphore) => Self::Semaphore(semaphore.try_clone()?),
+            Self::Process(process) => Self::Process(process.try_clone()?),
+            Self::Descriptor(descriptor) => Self::Descriptor(descriptor.clone()),
+            Self::Share(_) => return Err(Fault::Argument),
+        })
+    }
+
+    fn waitable(&self) -> Result<&dyn Waitable, Fault> {
+        Ok(match self {
+            Self::Mutex(mutex) => mutex,
+            Self::Event(event) => event,
+            Self::Semaphore(semaphore) => semaphore,
+            Self::Process(process) => process,
+            _ => return Err(Fault::Argument),
+        })
+    }
+}
+
+fn options(sizes: &Sizes) -> Options {
+    Space::options()
+        .members(sizes.members)
+        .handles(sizes.handles)
+        .generation_bits(sizes.generation_bits)
+        .scratch(sizes.scratch)
+}
+
+fn by_name(options: Options, place: &Place) -> Options {
+    if place.backend == Backend::SysV { options.backend(tenure::Backend::SysV) } else { options }
+}
+
+pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fault> {
+    let options = options(sizes);
+    let space = match place.backend {
+        Backend::Shm | Backend::SysV => by_name(options, place).open(&place.name),
+        Backend::File => options.open_file(&place.path),
+        Backend::Memfd => options.memfd(),
+        Backend::Anonymous => options.anonymous(),
+        Backend::Private => options.private(),
+    };
+    Ok(Arc::new(space?))
+}
+
+pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn Ground>, Fault> {
+    let options = Space::options();
+    let space = match place.backend {
+        Backend::Shm | Backend::SysV => by_name(options, place).attach(&place.name),
+        Backend::File => options.attach_file(&place.path),
+        Backend::Memfd => {
+            // SAFETY: whoever gives the number keeps it open meanwhile.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd.ok_or(Fault::Argument)?) };
+            options.from_fd(fd.try_clone_to_owned()?)
+        }
+        Backend::Anonymous | Backend::Private => return Err(Fault::Argument),
+    };
+    Ok(Arc::new(space?))
+}
+
+pub(crate) fn remove(place: &Place) -> Result<(), Fault> {
+    let (backend, name) = match place.backend {
+        Backend::Shm => (tenure::Backend::Shm, place.name.as_str()),
+        Backend::SysV => (tenure::Backend::SysV, place.name.as_str()),
+        Backend::File => (tenure::Backend::File, place.path.to_str().ok_or(Fault::Argument)?),
+        _ => return Ok(()),
+    };
+    Ok(Space::remove(backend, name, false)?)
+}
+
+impl Ground for Space {
+    fn fd(&self) -> Option<RawFd> {
+        Space::fd(self).map(|fd| fd.as_raw_fd())
+    }
+
+    fn driver(self: Arc<Self>) -> Box<dyn Driver> {
+        let (objects, blocks) = (HashMap::new(), HashMap::new());
+        Box::new(Program { objects, blocks, last: 0, member: None, space: self })
+    }
+}
+
+struct Program {
+    // Dropped in this order: a member leaves with the last of what it holds.
+    objects: HashMap<u32, Object>,
+    blocks: HashMap<u64, Block>,
+    member: Option<Member>,
+    space: Arc<Space>,
+    last: u32,
+}
+
+fn token(token: u64) -> Result<Token, Fault> {
+    Token::try_from(token).map_err(|_| Fault::ForeignSpace)
+}
+
+fn reset(manual: bool) -> Reset {
+    if manual { Reset::Manual } else { Reset::Automatic }
+}
+
+fn timeout(timeout: Option<u64>) -> Option<Duration> {
+    timeout.map(Duration::from_millis)
+}
+
+/// A block of somebody else's.
+fn theirs(offset: u64) -> Scratch {
+    Scratch { offset, len: 0 }
+}
+
+impl Program {
+    fn member(&self) -> Result<&Member, Fault> {
+        self.member.as_ref().ok_or(Fault::NotMember)
+    }
+
+    fn object(&self, thing: &Thing) -> Result<&Object, Fault> {
+        self.objects.get(&thing.id).ok_or(Fault::Stale)
+    }
+
+    fn keep(&mut self, object: Object) -> Thing {
+        self.last += 1;
+        let thing = Thing { id: self.last, token: object.token() };
+        self.objects.insert(thing.id, object);
+        thing
+    }
+
+    fn create(&self, new: &New) -> Result<Object, Fault> {
+        let me = self.member()?;
+        Ok(match new {
+            New::Raw { kind, bytes } => Object::Raw(me.create_raw(Kind::raw(*kind), bytes)?),
+            New::Typed { id, lines } => Object::Typed(me.create(&Note { id: *id, lines: lines.clone() })?),
+            New::Mutex { recursive: false } => Object::Mutex(Mutex::create(me)?),
+            New::Mutex { recursive: true } => Object::Mutex(Mutex::create_recursive(me)?),
+            New::Event { manual, signalled } => Object::Event(Event::create(
+                me,
+                if *manual { Reset::Manual } else { Reset::Automatic },
+                *signalled,
+            )?),
+            New::Semaphore { count, maximum } => Object::Semaphore(Semaphore::create(me, *count, *maximum)?),
+        })
+    }
+
+    fn create_named(&self, name: &str, new: &New) -> Result<Object, Fault> {
+        let me = self.member()?;
+        Ok(match new {
+            New::Raw { kind, bytes } => Object::Raw(me.create_raw_named(name, Kind::raw(*kind), bytes)?),
+            New::Typed { id, lines } => {
+                Object::Typed(me.create_named(name, &Note { id: *id, lines: lines.clone() })?)
+            }
+            New::Mutex { recursive } => Object::Mutex(Mutex::create_named(me, name, *recursive)?),
+            New::Event { manual, signalled } => {
+                Object::Event(Event::create_named(me, name, reset(*manual), *signalled)?)
+            }
+            New::Semaphore { count, maximum } => {
+                Object::Semaphore(Semaphore::create_named(me, name, *count, *maximum)?)
+            }
+        })
+    }
+
+    fn create_or_open(&self, name: &str, new: &New) -> Result<(Object, bool), Fault> {
+        let me = self.member()?;
+        fn both<H>(named: Named<H>, object: impl FnOnce(H) -> Object) -> (Object, bool) {
+            let created = named.is_created();
+            (object(named.into_inner()), created)
+        }
+        Ok(match new {
+            New::Raw { kind, bytes } => {
+                both(me.create_or_open_raw(name, Kind::raw(*kind), bytes)?, Object::Raw)
+            }
+            New::Typed { id, lines } => {
+                both(me.create_or_open(name, &Note { id: *id, lines: lines.clone() })?, Object::Typed)
+            }
+            New::Mutex { recursive } => both(Mutex::create_or_open(me, name, *recursive)?, Object::Mutex),
+            New::Event { manual, signalled } => {
+                both(Event::create_or_open(me, name, reset(*manual), *signalled)?, Object::Event)
+            }
+            New::Semaphore { count, maximum } => {
+                both(Semaphore::create_or_open(me, name, *count, *maximum)?, Object::Semaphore)
+            }
+        })
+    }
+
+    fn open(&self, sort: Sort, found: u64) -> Result<Object, Fault> {
+        let (me, token) = (self.member()?, token(found)?);
+        Ok(match sort {
+            Sort::Raw(kind) => Object::Raw(me.open_raw(Kind::raw(kind), token)?),
+            Sort::Typed => Object::Typed(me.open(token)?),
+            Sort::Mutex => Object::Mutex(Mutex::open(me, token)?),
+            Sort::Event => Object::Event(Event::open(me, token)?),
+            Sort::Semaphore => Object::Semaphore(Semaphore::open(me, token)?),
+            Sort::Process => Object::Process(Process::open(me, token)?),
+            Sort::Descriptor => Object::Descriptor(Descriptor::open(me, token)?),
+        })
+    }
+
+    fn open_named(&self, name: &str, sort: Sort) -> Result<Object, Fault> {
+        let me = self.member()?;
+        Ok(match sort {
+            Sort::Raw(kind) => Object::Raw(me.open_raw_named(name, Kind::raw(kind))?),
+            Sort::Typed => Object::Typed(me.open_named(name)?),
+            Sort::Mutex => Object::Mutex(Mutex::open_named(me, name)?),
+            Sort::Event => Object::Event(Event::open_named(me, name)?),
+            Sort::Semaphore => Object::Semaphore(Semaphore::open_named(me, name)?),
+            Sort::Process => Object::Process(Process::open_named(me, name)?),
+            Sort::Descriptor => Object::Descriptor(Descriptor::open_named(me, name)?),
+        })
+    }
+
+    fn thing(&mut self, object: Object) -> Result<Answer, Fault> {
+        Ok(Answer::Thing(self.keep(object)))
+    }
+
+    fn all(&self, things: &[Thing]) -> Result<Vec<&dyn Waitable>, Fault> {
+        things.iter().map(|thing| self.object(thing)?.waitable()).collect()
+    }
+
+    fn mutex(&self, thing: &Thing) -> Result<&Mutex, Fault> {
+        if let Object::Mutex(mutex) = self.object(thing)? { Ok(mutex) } else { Err(Fault::ForeignKind) }
+    }
+
+    fn event(&self, thing: &Thing) -> Result<&Event, Fault> {
+        if let Object::Event(event) = self.object(thing)? { Ok(event) } else { Err(Fault::ForeignKind) }
+    }
+
+    fn semaphore(&self, thing: &Thing) -> Result<&Semaphore, Fault> {
+        if let Object::Semaphore(semaphore) = self.object(thing)? {
+            Ok(semaphore)
+        } else {
+            Err(Fault::ForeignKind)
+        }
+    }
+
+    fn process(&self, thing: &Thing) -> Result<&Process, Fault> {
+        if let Object::Process(process) = self.object(thing)? { Ok(process) } else { Err(Fault::ForeignKind) }
+    }
+
+    fn take(&self, thing: &Thing, patience: Option<Duration>) -> Result<Answer, Fault> {
+        let abandoned = match self.object(thing)? {
+            Object::Mutex(mutex) => mutex.acquire(patience)?,
+            Object::Event(event) => event.wait(patience).map(|()| false)?,
+            Object::Semaphore(semaphore) => semaphore.acquire(patience).map(|()| false)?,
+            Object::Process(process) => process.wait(patience).map(|_| false)?,
+            _ => return Err(Fault::Argument),
+        };
+        Ok(Answer::Truth(abandoned))
+    }
+
+    /// What concerns the space and the membership.
+    fn membership(&mut self, order: &Order) -> Result<Answer, Fault> {
+        match order {
+            Order::Join => {
+                self.member = Some(self.space.join()?);
+                Ok(Answer::Done)
+            }
+            Order::Leave => {
+                self.objects.clear();
+                self.blocks.clear();
+                self.member.take().ok_or(Fault::NotMember)?.leave()?;
+                Ok(Answer::Done)
+            }
+            Order::Lease => {
+                let LeaseId { index, epoch } = self.member()?.lease();
+                Ok(Answer::Number(epoch << 8 | u64::from(index)))
+            }
+            Order::Recover => Ok(Answer::Number(self.member()?.recover()? as u64)),
+            Order::Check => {
+                let report = self.space.check();
+                Ok(Answer::Report(report.violations, report.pending))
+            }
+            Order::Stats => {
+                let stats = self.space.stats();
+                Ok(Answer::InUse(InUse {
+                    members: stats.members_live.into(),
+                    handles: stats.handles_live,
+                    claimed: stats.handles_claimed,
+                    leased: stats.blocks_leased,
+                    attached: stats.blocks_attached,
+                    pinned: stats.blocks_pinned,
+                }))
+            }
+            Order::Names => {
+                let names = self.space.names();
+                Ok(Answer::Names(names.into_iter().map(|name| (name.name, name.token.into())).collect()))
+            }
+            _ => Err(Fault::NotInThisLanguage(format!("{order:?}"))),
+        }
+    }
+
+    /// What concerns scratch memory.
+    fn scratch(&mut self, order: &Order) -> Result<Answer, Fault> {
+        match order {
+            Order::Alloc { bytes, align, zeroed } => {
+                let layout = Layout::from_size_align(*bytes, *align).map_err(|_| Fault::Argument)?;
+                let me = self.member()?;
+                let block = if *zeroed { me.alloc_zeroed(layout)? } else { me.alloc(layout)? };
+                let offset = block.offset();
+                self.blocks.insert(offset, block);
+                Ok(Answer::Number(offset))
+            }
+            Order::Resize { block, bytes } => {
+                let mut mine = self.blocks.remove(block).ok_or(Fault::NotABlock)?;
+                let resized = mine.resize(*bytes);
+                let offset = mine.offset();
+                self.blocks.insert(offset, mine);
+                resized?;
+                Ok(Answer::Number(offset))
+            }
+            Order::Free(block) => match self.blocks.remove(block) {
+                Some(mine) => {
+                    drop(mine);
+                    Ok(Answer::Done)
+                }
+                // An owned block cannot be freed twice; by hand one can try.
+                None => Ok(self.member()?.local().free(theirs(*block)).map(|()| Answer::Done)?),
+            },
+            Order::FreeOf { block, lease } => {
+                let owner = LeaseId { index: *lease as u8, epoch: lease >> 8 };
+                Ok(self.member()?.local().free_of(theirs(*block), owner).map(|()| Answer::Done)?)
+            }
+            Order::Pin(block) => {
+                let mine = self.blocks.remove(block).ok_or(Fault::NotABlock)?;
+                mine.pin().map_err(|(error, _)| error)?;
+                Ok(Answer::Done)
+            }
+            Order::FreePinned(block) => Ok(self.member()?.free_pinned(*block).map(|()| Answer::Done)?),
+            Order::Address(block) => {
+                let local = self.member()?.local();
+                local.usable(theirs(*block))?;
+                Ok(Answer::Number(local.address(theirs(*block)) as u64))
+            }
+            _ => self.membership(order),
+        }
+    }
+
+    /// What concerns processes and files.
+    fn system(&mut self, order: &Order) -> Result<Answer, Fault> {
+        match order {
+            Order::ProcessOf(pid) => {
+                let process = Process::of_pid(self.member()?, *pid)?;
+                self.thing(Object::Process(process))
+            }
+            Order::ExitOf(thing) => Ok(Answer::Exit(self.process(thing)?.exit()?.map(End::from))),
+            Order::WaitForExit { thing, timeout: patience } => {
+                let exit = self.process(thing)?.wait(timeout(*patience))?;
+                Ok(Answer::Exit(Some(exit.into())))
+            }
+            Order::Carry(fd) => {
+                // SAFETY: the program was told to give up this descriptor of its own.
+                let fd = unsafe { OwnedFd::from_raw_fd(*fd) };
+                let descriptor = Descriptor::create(self.member()?, fd)?;
+                self.thing(Object::Descriptor(descriptor))
+            }
+            Order::Duplicate(thing) => {
+                let Object::Descriptor(descriptor) = self.object(thing)? else {
+                    return Err(Fault::ForeignKind);
+                };
+                Ok(Answer::Number(descriptor.duplicate()?.into_raw_fd() as u64))
+            }
+            Order::Share { fd, access, sharing } => {
+                // SAFETY: a descriptor of this program's, which stays open meanwhile.
+                let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+                let share = FileShare::enter(self.member()?, fd, access_of(*access), sharing_of(*sharing))?;
+                self.thing(Object::Share(share))
+            }
+            _ => self.scratch(order),
+        }
+    }
+}
+
+fn access_of(modes: Modes) -> Access {
+    let all = [(modes.read, Access::READ), (modes.write, Access::WRITE), (modes.delete, Access::DELETE)];
+    all.into_iter().filter(|(is, _)| *is).fold(Access::NONE, |sum, (_, one)| sum | one)
+}
+
+fn sharing_of(modes: Modes) -> Sharing {
+    let all = [(modes.read, Sharing::READ), (modes.write, Sharing::WRITE), (modes.delete, Sharing::DELETE)];
+    all.into_iter().filter(|(is, _)| *is).fold(Sharing::NONE, |sum, (_, one)| sum | one)
+}
+
+impl Driver for Program {
+    fn obey(&mut self, order: &Order) -> Result<Answer, Fault> {
+        match order {
+            Order::Create(new) => {
+                let object = self.create(new)?;
+                self.thing(object)
+            }
+            Order::CreateWith { kind, block, len } => {
+                let mut mine = self.blocks.remove(block).ok_or(Fault::NotABlock)?;
+                if mine.len() != *len {
+                    mine.resize(*len)?;
+                }
+                match self.member()?.create_with(Kind::raw(*kind), mine) {
+                    Ok(handle) => self.thing(Object::Raw(handle)),
+                    Err((error, mine)) => {
+                        self.blocks.insert(mine.offset(), mine);
+                        Err(error.into())
+                    }
+                }
+            }
+            Order::CreateNamed { name, new } => {
+                let object = self.create_named(name, new)?;
+                self.thing(object)
+            }
+            Order::CreateOrOpen { name, new } => {
+                let (object, created) = self.create_or_open(name, new)?;
+                Ok(Answer::CreatedOrOpened(self.keep(object), created))
+            }
+            Order::Open { sort, token } => {
+                let object = self.open(*sort, *token)?;
+                self.thing(object)
+            }
+            Order::OpenNamed { name, sort } => {
+                let object = self.open_named(name, *sort)?;
+                self.thing(object)
+            }
+            Order::LookUp(name) => Ok(Answer::Number(self.member()?.look_up(name)?.1.into())),
+            Order::Get(thing) => match self.object(thing)? {
+                Object::Raw(handle) => Ok(Answer::Bytes(handle.get()?.to_vec())),
+                _ => Err(Fault::SystemKind),
+            },
+            Order::GetTyped(thing) => {
+                let Object::Typed(handle) = self.object(thing)? else { return Err(Fault::ForeignKind) };
+                let note = handle.get()?;
+                let lines = note.lines.iter().map(|line| line.as_str().to_owned()).collect();
+                Ok(Answer::Typed(note.id.to_native(), lines))
+            }
+            Order::Clone(thing) => {
+                let object = self.object(thing)?.try_clone()?;
+                self.thing(object)
+            }
+            Order::Close(thing) => self.objects.remove(&thing.id).map(|_| Answer::Done).ok_or(Fault::Stale),
+            Order::Take { thing, timeout: patience } => self.take(thing, timeout(*patience)),
+            Order::TakeAny { things, timeout: patience } => {
+                let woken = wait_any(&self.all(things)?, timeout(*patience))?;
+                Ok(Answer::Woken(woken.index, woken.abandoned))
+            }
+            Order::TakeAll { things, timeout: patience } => {
+                Ok(Answer::Indices(wait_all(&self.all(things)?, timeout(*patience))?))
+            }
+            Order::Unlock(thing) => Ok(self.mutex(thing)?.unlock().map(|()| Answer::Done)?),
+            Order::Set(thing) => Ok(self.event(thing)?.set().map(|()| Answer::Done)?),
+            Order::Reset(thing) => Ok(Answer::Truth(self.event(thing)?.reset()?)),
+            Order::IsSet(thing) => Ok(Answer::Truth(self.event(thing)?.is_set()?)),
+            Order::Release { thing, more } => {
+                Ok(Answer::Number(self.semaphore(thing)?.release(*more)?.into()))
+            }
+            Order::Count(thing) => Ok(Answer::Number(self.semaphore(thing)?.count()?.into())),
+            _ => self.system(order),
+        }
+    }
+}
+
+impl From<Exit> for End {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Self::Code(code),
+            Exit::Signal { number, .. } => Self::Signal(number),
+            Exit::Unknown => Self::Unknown,
+        }
+    }
+}

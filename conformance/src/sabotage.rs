@@ -1,0 +1,139 @@
+//! Drivers that do one thing wrong, to see that the scenarios find it: a suite that cannot fail shows nothing.
+
+use crate::driver::Driver;
+use crate::order::{Answer, End, Fault, Order, Sort};
+
+/// What is done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Closing closes nothing.
+    CloseNothing,
+    /// Another byte comes back.
+    AnotherByte,
+    /// Stale tokens are called forged.
+    StaleIsForged,
+    /// What is opened as another kind is opened.
+    AnyKind,
+    /// Leaving leaves nothing.
+    StayMember,
+    /// Nobody is told that a mutex was abandoned.
+    NeverAbandoned,
+    /// Everybody is told so.
+    AlwaysAbandoned,
+    /// Mutexes are had by everybody.
+    LockNothing,
+    /// What is not had in time is called waiting for oneself.
+    TimeoutIsDeadlock,
+    /// The wrong one of several things is said to have come.
+    AnotherIndex,
+    /// An event is set again when it was taken.
+    SetAgain,
+    /// A semaphore gets one more than it was given.
+    OneMore,
+    /// Names are the same whatever their case.
+    IgnoreCase,
+    /// Everybody has created it.
+    CreatedByAll,
+    /// A process ended well, however it ended.
+    EndedWell,
+    /// Opens of files are in nobody's way.
+    ShareAll,
+    /// Freed memory is not freed.
+    FreeNothing,
+    /// Pinned memory is not pinned.
+    PinNothing,
+}
+
+impl Sabotage {
+    /// All of them, with the topic whose scenarios are to find it.
+    pub const ALL: [(Self, &str); 18] = [
+        (Self::CloseNothing, "Handles"),
+        (Self::AnotherByte, "Handles"),
+        (Self::StaleIsForged, "Handles"),
+        (Self::AnyKind, "Handles"),
+        (Self::StayMember, "Members"),
+        (Self::NeverAbandoned, "Mutexes"),
+        (Self::AlwaysAbandoned, "Mutexes"),
+        (Self::LockNothing, "Mutexes"),
+        (Self::TimeoutIsDeadlock, "Mutexes"),
+        (Self::AnotherIndex, "Waiting for several things"),
+        (Self::SetAgain, "Events"),
+        (Self::OneMore, "Semaphores"),
+        (Self::IgnoreCase, "Names"),
+        (Self::CreatedByAll, "Names"),
+        (Self::EndedWell, "Processes"),
+        (Self::ShareAll, "File sharing"),
+        (Self::FreeNothing, "Scratch memory"),
+        (Self::PinNothing, "Scratch memory"),
+    ];
+}
+
+/// A driver that does what its own does, except for one thing.
+pub(crate) struct Saboteur {
+    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) sabotage: Sabotage,
+}
+
+impl Saboteur {
+    /// What is asked for instead; an answer, if nothing is.
+    fn instead(&self, order: &Order) -> Result<Order, Answer> {
+        let mut order = order.clone();
+        match (self.sabotage, &mut order) {
+            (Sabotage::CloseNothing, Order::Close(_))
+            | (Sabotage::StayMember, Order::Leave)
+            | (Sabotage::FreeNothing, Order::Free(_) | Order::FreeOf { .. })
+            | (Sabotage::PinNothing, Order::Pin(_)) => return Err(Answer::Done),
+            (Sabotage::LockNothing, Order::Take { .. }) => return Err(Answer::Truth(false)),
+            (Sabotage::LockNothing, Order::Unlock(_)) => return Err(Answer::Done),
+            (Sabotage::AnyKind, Order::Open { sort: Sort::Raw(kind), .. }) => *kind = crate::wishes::KIND,
+            (Sabotage::OneMore, Order::Release { more, .. }) => *more += 1,
+            (Sabotage::IgnoreCase, Order::CreateNamed { name, .. } | Order::OpenNamed { name, .. }) => {
+                *name = name.to_lowercase();
+            }
+            (Sabotage::ShareAll, Order::Share { sharing, access, .. }) => {
+                (sharing.read, sharing.write, sharing.delete) = (true, true, true);
+                (access.write, access.delete) = (false, false);
+            }
+            _ => {}
+        }
+        Ok(order)
+    }
+
+    fn falsify(&mut self, order: &Order, answer: Answer) -> Answer {
+        match (self.sabotage, answer) {
+            (Sabotage::AnotherByte, Answer::Bytes(mut bytes)) => {
+                bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+                Answer::Bytes(bytes)
+            }
+            (Sabotage::NeverAbandoned, Answer::Truth(_)) => Answer::Truth(false),
+            (Sabotage::AlwaysAbandoned, Answer::Truth(_)) => Answer::Truth(true),
+            (Sabotage::AnotherIndex, Answer::Woken(index, abandoned)) => Answer::Woken(index + 1, abandoned),
+            (Sabotage::CreatedByAll, Answer::CreatedOrOpened(thing, _)) => {
+                Answer::CreatedOrOpened(thing, true)
+            }
+            (Sabotage::EndedWell, Answer::Exit(Some(_))) => Answer::Exit(Some(End::Code(0))),
+            (Sabotage::SetAgain, answer) => {
+                if let Order::Take { thing, .. } = order {
+                    let _ = self.driver.obey(&Order::Set(*thing));
+                }
+                answer
+            }
+            (_, answer) => answer,
+        }
+    }
+}
+
+impl Driver for Saboteur {
+    fn obey(&mut self, order: &Order) -> Result<Answer, Fault> {
+        let instead = match self.instead(order) {
+            Ok(order) => order,
+            Err(answer) => return Ok(answer),
+        };
+        match (self.sabotage, self.driver.obey(&instead)) {
+            (Sabotage::StaleIsForged, Err(Fault::Stale)) => Err(Fault::Forged),
+            (Sabotage::TimeoutIsDeadlock, Err(Fault::TimedOut)) => Err(Fault::Deadlock),
+            (_, Ok(answer)) => Ok(self.falsify(order, answer)),
+            (_, Err(fault)) => Err(fault),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The list.
+
+mod events;
+mod files;
+mod handles;
+mod many;
+mod members;
+mod mutexes;
+mod names;
+mod processes;
+mod scratch;
+
+use crate::driver::Sizes;
+use crate::order::Fault;
+use crate::stage::Stage;
+
+/// Something that a user may expect.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The heading that it belongs under.
+    pub topic: &'static str,
+    /// What is expected, as a sentence.
+    pub name: &'static str,
+    /// How large its space is.
+    pub sizes: Sizes,
+    /// Shows that it is so. It panics if it is not.
+    pub play: fn(&Stage) -> Result<(), Fault>,
+}
+
+type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
+
+/// All of them, by topic.
+#[must_use]
+pub fn all() -> Vec<&'static Scenario> {
+    let topics: [(&str, &[Row]); 11] = [
+        ("Handles", handles::ROWS),
+        ("Members", members::ROWS),
+        ("Scratch memory", scratch::ROWS),
+        ("Mutexes", mutexes::ROWS),
+        ("Events", events::EVENTS),
+        ("Semaphores", events::SEMAPHORES),
+        ("Waiting for several things", many::ROWS),
+        ("Names", names::ROWS),
+        ("Processes", processes::ROWS),
+        ("Descriptors", files::DESCRIPTORS),
+        ("File sharing", files::SHARES),
+    ];
+    let scenarios = topics.into_iter().flat_map(|(topic, rows)| {
+        rows.iter().map(move |(name, sizes, play)| Scenario { topic, name, sizes: *sizes, play: *play })
+    });
+    // Once in a process; the list lives as long as it does.
+    Vec::leak(scenarios.collect()).iter().collect()
+}

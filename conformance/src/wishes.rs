@@ -1,0 +1,136 @@
+//! What scenarios tell programs, in few words: an order and the one answer that fits it.
+
+use crate::order::{Answer, End, Fault, Modes, New, Order, Sort, Thing};
+use crate::program::Program;
+
+/// The kind of handles whose kind does not matter.
+pub(crate) const KIND: u32 = 1;
+
+macro_rules! wishes {
+    ($($name:ident($($argument:ident: $of:ty),*) -> $result:ty = $order:expr => $pattern:pat => $value:expr;)*) => {
+        impl Program {
+            $(
+                pub(crate) fn $name(&mut self, $($argument: $of),*) -> Result<$result, Fault> {
+                    match self.ask($order)? {
+                        $pattern => Ok($value),
+                        other => panic!("the answer to {} is {other:?}", stringify!($name)),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+type Many<T> = (Vec<T>, Option<Fault>);
+
+wishes! {
+    join() -> () = Order::Join => Answer::Done => ();
+    leave() -> () = Order::Leave => Answer::Done => ();
+    lease() -> u64 = Order::Lease => Answer::Number(lease) => lease;
+    recover() -> u64 = Order::Recover => Answer::Number(count) => count;
+    make(new: New) -> Thing = Order::Create(new) => Answer::Thing(thing) => thing;
+    create_with(block: u64, len: usize) -> Thing =
+        Order::CreateWith { kind: KIND, block, len } => Answer::Thing(thing) => thing;
+    open_as(sort: Sort, token: u64) -> Thing = Order::Open { sort, token } => Answer::Thing(thing) => thing;
+    get(thing: Thing) -> Vec<u8> = Order::Get(thing) => Answer::Bytes(bytes) => bytes;
+    get_typed(thing: Thing) -> (u64, Vec<String>) =
+        Order::GetTyped(thing) => Answer::Typed(id, lines) => (id, lines);
+    try_clone(thing: Thing) -> Thing = Order::Clone(thing) => Answer::Thing(thing) => thing;
+    close(thing: Thing) -> () = Order::Close(thing) => Answer::Done => ();
+    create_named(name: &str, new: New) -> Thing =
+        Order::CreateNamed { name: name.into(), new } => Answer::Thing(thing) => thing;
+    create_or_open(name: &str, new: New) -> (Thing, bool) =
+        Order::CreateOrOpen { name: name.into(), new } => Answer::CreatedOrOpened(thing, created) => (thing, created);
+    open_named(name: &str, sort: Sort) -> Thing =
+        Order::OpenNamed { name: name.into(), sort } => Answer::Thing(thing) => thing;
+    look_up(name: &str) -> u64 = Order::LookUp(name.into()) => Answer::Number(token) => token;
+    names() -> Vec<(String, u64)> = Order::Names => Answer::Names(names) => names;
+    alloc(bytes: usize, align: usize) -> u64 =
+        Order::Alloc { bytes, align, zeroed: false } => Answer::Number(block) => block;
+    alloc_zeroed(bytes: usize) -> u64 =
+        Order::Alloc { bytes, align: 16, zeroed: true } => Answer::Number(block) => block;
+    resize(block: u64, bytes: usize) -> u64 = Order::Resize { block, bytes } => Answer::Number(block) => block;
+    free(block: u64) -> () = Order::Free(block) => Answer::Done => ();
+    free_of(block: u64, lease: u64) -> () = Order::FreeOf { block, lease } => Answer::Done => ();
+    pin(block: u64) -> () = Order::Pin(block) => Answer::Done => ();
+    free_pinned(block: u64) -> () = Order::FreePinned(block) => Answer::Done => ();
+    address(block: u64) -> u64 = Order::Address(block) => Answer::Number(address) => address;
+    poke(block: u64, bytes: &[u8]) -> () = Order::Poke { block, bytes: bytes.into() } => Answer::Done => ();
+    peek(block: u64, len: usize) -> Vec<u8> = Order::Peek { block, len } => Answer::Bytes(bytes) => bytes;
+    take(thing: Thing, timeout: Option<u64>) -> bool =
+        Order::Take { thing, timeout } => Answer::Truth(abandoned) => abandoned;
+    take_any(things: &[Thing], timeout: Option<u64>) -> (usize, bool) =
+        Order::TakeAny { things: things.into(), timeout } => Answer::Woken(index, abandoned) => (index, abandoned);
+    take_all(things: &[Thing], timeout: Option<u64>) -> Vec<usize> =
+        Order::TakeAll { things: things.into(), timeout } => Answer::Indices(indices) => indices;
+    unlock(mutex: Thing) -> () = Order::Unlock(mutex) => Answer::Done => ();
+    set(event: Thing) -> () = Order::Set(event) => Answer::Done => ();
+    reset(event: Thing) -> bool = Order::Reset(event) => Answer::Truth(was) => was;
+    is_set(event: Thing) -> bool = Order::IsSet(event) => Answer::Truth(is) => is;
+    release(thing: Thing, more: u32) -> u64 = Order::Release { thing, more } => Answer::Number(before) => before;
+    count(semaphore: Thing) -> u64 = Order::Count(semaphore) => Answer::Number(count) => count;
+    process_of(pid: u32) -> Thing = Order::ProcessOf(pid) => Answer::Thing(thing) => thing;
+    exit_of(process: Thing) -> Option<End> = Order::ExitOf(process) => Answer::Exit(end) => end;
+    wait_for_exit(thing: Thing, timeout: Option<u64>) -> Option<End> =
+        Order::WaitForExit { thing, timeout } => Answer::Exit(end) => end;
+    carry(fd: i32) -> Thing = Order::Carry(fd) => Answer::Thing(thing) => thing;
+    duplicate(descriptor: Thing) -> i32 = Order::Duplicate(descriptor) => Answer::Number(fd) => fd as i32;
+    share(fd: i32, access: Modes, sharing: Modes) -> Thing =
+        Order::Share { fd, access, sharing } => Answer::Thing(thing) => thing;
+    create_many(new: New, most: usize) -> Many<Thing> =
+        Order::CreateMany { new, most } => Answer::Many(things, fault) => (things, fault);
+    alloc_many(bytes: usize, most: usize) -> Many<u64> =
+        Order::AllocMany { bytes, most } => Answer::Blocks(blocks, fault) => (blocks, fault);
+    close_many(things: &[Thing]) -> () = Order::CloseMany(things.into()) => Answer::Done => ();
+    fork(orders: &[Order]) -> Vec<Result<Answer, Fault>> =
+        Order::Fork(orders.into()) => Answer::Answers(answers) => answers;
+    pipe() -> (i32, i32) = Order::Pipe => Answer::Pair(reader, writer) => (reader, writer);
+    open_file(path: &str) -> i32 = Order::OpenFile(path.into()) => Answer::Number(fd) => fd as i32;
+    write_to(fd: i32, bytes: &[u8]) -> () = Order::WriteTo { fd, bytes: bytes.into() } => Answer::Done => ();
+    read_from(fd: i32, most: usize) -> Vec<u8> = Order::ReadFrom { fd, most } => Answer::Bytes(bytes) => bytes;
+    close_fd(fd: i32) -> () = Order::CloseFd(fd) => Answer::Done => ();
+}
+impl Program {
+    /// A handle with bytes.
+    pub(crate) fn create(&mut self, bytes: &[u8]) -> Result<Thing, Fault> {
+        self.make(raw(bytes))
+    }
+
+    /// The handle with bytes that has this token.
+    pub(crate) fn open(&mut self, token: u64) -> Result<Thing, Fault> {
+        self.open_as(Sort::Raw(KIND), token)
+    }
+
+    /// A mutex that its owner cannot lock again.
+    pub(crate) fn mutex(&mut self) -> Result<Thing, Fault> {
+        self.make(New::Mutex { recursive: false })
+    }
+
+    /// An event that is not set.
+    pub(crate) fn event(&mut self, manual: bool) -> Result<Thing, Fault> {
+        self.make(New::Event { manual, signalled: false })
+    }
+
+    /// A semaphore.
+    pub(crate) fn semaphore(&mut self, count: u32, maximum: u32) -> Result<Thing, Fault> {
+        self.make(New::Semaphore { count, maximum })
+    }
+
+    /// Begins to take it, and sleeps.
+    pub(crate) fn begin_to_take(&mut self, thing: Thing) {
+        self.begin_and_sleep(Order::Take { thing, timeout: None });
+    }
+
+    /// What it answers to `begin_to_take`: whether it was abandoned.
+    pub(crate) fn taken(&mut self) -> Result<bool, Fault> {
+        match self.answer()? {
+            Answer::Truth(abandoned) => Ok(abandoned),
+            other => panic!("the answer to taking is {other:?}"),
+        }
+    }
+}
+
+/// What `Program::create` creates.
+pub(crate) fn raw(bytes: &[u8]) -> New {
+    New::Raw { kind: KIND, bytes: bytes.into() }
+}
