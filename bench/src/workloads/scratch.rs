@@ -12,6 +12,8 @@ use tenure_subjects::daemon::{Cpu, Daemon, Way};
 #[cfg(feature = "rivals")]
 use tenure_subjects::heaps::{jemalloc, snmalloc};
 use tenure_subjects::heaps::{malloc, mimalloc};
+#[cfg(feature = "rivals")]
+use tenure_subjects::iceoryx::Pool;
 use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::pools::{Rarena, Rts};
 use tenure_subjects::team::Work;
@@ -88,6 +90,8 @@ pub(super) fn all() -> Vec<Workload> {
         cases.push(without_recovery(pair_held));
         cases.push(processes("tenure, through C", 1, ThroughC::new, pair_held));
         cases.push(processes("rarena", 1, Rarena::new, pair_held));
+        #[cfg(feature = "rivals")]
+        cases.push(processes("iceoryx2 pool", 1, Pool::new, pair_held));
         cases
     });
     add("scratch/pair, heap empties", "allocate and free 64 B, nothing else allocated", {
@@ -95,6 +99,8 @@ pub(super) fn all() -> Vec<Workload> {
         cases.push(small_only::<1>(pair_empty));
         cases.push(without_recovery(pair_empty));
         cases.push(processes("rarena", 1, Rarena::new, pair_empty));
+        #[cfg(feature = "rivals")]
+        cases.push(processes("iceoryx2 pool", 1, Pool::new, pair_empty));
         cases
     });
     add("scratch/batch", "allocate 1000 blocks of 16 to 1024 B, free them in random order", {
@@ -124,6 +130,8 @@ pub(super) fn all() -> Vec<Workload> {
             processes("robust-mutex", 2, Locked::<Robust>::new, passed),
             processes("mutex", 2, Locked::<Plain>::new, passed),
             small_only::<2>(passed),
+            #[cfg(feature = "rivals")]
+            processes("iceoryx2 pool", 2, Pool::new, passed),
             processes(LANE_AND_WORD, 2, Exchanged::new, passed),
             processes(ALONE, 2, || Ok(Nothing), lane_alone).private(),
         ],
@@ -140,6 +148,8 @@ pub(super) fn all() -> Vec<Workload> {
         members.push(processes("robust-mutex", count, Locked::<Robust>::new, pair_held));
         members.push(processes("mutex", count, Locked::<Plain>::new, pair_held));
         members.push(processes("rts-alloc", count, Rts::new, pair_held));
+        #[cfg(feature = "rivals")]
+        members.push(processes("iceoryx2 pool", count, Pool::new, pair_held));
         members.extend(private!(count, pair_held));
     }
     add("scratch/pair, members", "the pair with eight held, by several members at once", members);

@@ -10,6 +10,7 @@
 //! | `through_c` | tenure through its C interface (feature `c`) |
 //! | [`waits`] | mutexes and bells: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
 //! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
+//! | `iceoryx` | iceoryx2's pool (feature `rivals`) |
 //! | `pools`, `slabs` | published crates (feature `published`) |
 //!
 //! A [`team::Team`] is forked from a process without threads; its members sleep until it is their turn.
@@ -18,6 +19,8 @@ pub mod book;
 pub mod bounds;
 pub mod daemon;
 pub mod heaps;
+#[cfg(feature = "rivals")]
+pub mod iceoryx;
 pub mod mutex;
 #[cfg(feature = "published")]
 pub mod pools;
