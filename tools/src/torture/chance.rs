@@ -27,6 +27,8 @@ acts! {
     Create 120 "create" "A handle through a local, payload of 16 bytes to 256 KiB.",
     CreateOwned 30 "create owned" "The same, as a value that closes itself.",
     CreateTyped 30 "create typed" "A value archived by rkyv.",
+    CreateDescriptor 20 "create descriptor" "A memfd that travels by token.",
+    Share 20 "share file" "Enters the table of a file, or gives an entry back.",
     CreateWith 40 "create with block" "A handle around a block of ours.",
     Get 120 "get" "Reads every byte of a handle that we hold.",
     Close 160 "close" "Lets go once; if nobody else knew the handle, its token has to be stale afterwards.",

@@ -6,17 +6,18 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use tenure::{
-    AllocError, CreateError, Handle, Held, Kind, Local, Member, NamedError, OpenHandleError, Raw,
-    ScratchError, Token,
+    AllocError, CreateError, Descriptor, FileShare, Handle, Held, Kind, Local, Member, NamedError,
+    OpenHandleError, Raw, ScratchError, Token,
 };
 
 use crate::pattern::{self, mix};
 
 use super::blocks::Chunk;
 use super::chance::{Act, Choice};
+use super::files;
 use super::member::{Home, Tally, Trouble};
 use super::sabotage::Sabotage;
-use super::talk::{Gift, Outcome, Parcel, Report, Wrong};
+use super::talk::{Gift, Outcome, Parcel, Report, Sort, Wrong};
 
 /// The kind of all handles that are not typed.
 pub(super) const KIND: Kind = Kind::raw(0x7047);
@@ -32,6 +33,17 @@ enum Grip {
     Local(Held),
     Owned(Handle<Raw>),
     Typed(Handle<Vec<u64>>),
+    Descriptor(Descriptor),
+}
+
+impl Grip {
+    fn sort(&self) -> Sort {
+        match self {
+            Self::Local(_) | Self::Owned(_) => Sort::Raw,
+            Self::Typed(_) => Sort::Typed,
+            Self::Descriptor(_) => Sort::Descriptor,
+        }
+    }
 }
 
 /// A handle that we hold.
@@ -54,6 +66,7 @@ pub(super) struct Hands<'h> {
     pub(super) chunks: Vec<Chunk>,
     pub(super) given: HashMap<u64, Chunk>,
     pub(super) pins: Vec<Chunk>,
+    pub(super) shares: Vec<FileShare>,
     buffer: Vec<u8>,
 }
 
@@ -107,6 +120,7 @@ impl<'h> Hands<'h> {
             chunks: Vec::new(),
             given: HashMap::new(),
             pins: Vec::new(),
+            shares: Vec::new(),
             buffer: Vec::new(),
         }
     }
@@ -116,7 +130,10 @@ impl<'h> Hands<'h> {
         self.operations += 1;
         self.settle()?;
         match choice.act {
-            Act::Create | Act::CreateOwned | Act::CreateTyped | Act::CreateWith => self.create(choice),
+            Act::Create | Act::CreateOwned | Act::CreateTyped | Act::CreateDescriptor | Act::CreateWith => {
+                self.create(choice)
+            }
+            Act::Share => self.share(choice),
             Act::Get => self.get(choice),
             Act::Close => self.close_one(choice),
             Act::OpenAgain => self.open_again(choice),
@@ -179,7 +196,7 @@ impl<'h> Hands<'h> {
 
     /// The token of some handle that we hold, if any, for guests. They may die holding it.
     pub(super) fn any_token(&mut self, which: u64, space: usize) -> Option<(Token, u64)> {
-        let ours = |hold: &Hold| hold.space == space && !matches!(hold.grip, Grip::Typed(_));
+        let ours = |hold: &Hold| hold.space == space && hold.grip.sort() == Sort::Raw;
         let count = self.holds.iter().filter(|hold| ours(hold)).count() as u64;
         let nth = (which % count.max(1)) as usize;
         let at = (0..self.holds.len()).filter(|at| ours(&self.holds[*at])).nth(nth)?;
@@ -192,6 +209,7 @@ impl<'h> Hands<'h> {
             Grip::Local(held) => self.member(hold.space).local().token(held),
             Grip::Owned(handle) => handle.token(),
             Grip::Typed(handle) => handle.token(),
+            Grip::Descriptor(descriptor) => descriptor.token(),
         }
     }
 
@@ -206,6 +224,7 @@ impl<'h> Hands<'h> {
         let grip = match choice.act {
             Act::CreateOwned => member.create_raw(KIND, &self.buffer).map(Grip::Owned),
             Act::CreateTyped => member.create(&words(identity)).map(Grip::Typed),
+            Act::CreateDescriptor => files::create(member, identity)?.map(Grip::Descriptor),
             Act::CreateWith => match local.alloc(Layout::for_value(&self.buffer[..])) {
                 Ok(block) => {
                     // SAFETY: the block was just allocated for as many bytes as the payload has; it is ours alone.
@@ -248,19 +267,20 @@ impl<'h> Hands<'h> {
         let member = self.member(hold.space);
         let mut local = member.local();
         read(&local, &hold)?;
-        let (token, typed) = (self.token(&hold), matches!(hold.grip, Grip::Typed(_)));
+        let (token, sort) = (self.token(&hold), hold.grip.sort());
         match hold.grip {
             Grip::Local(held) => must("close", local.close(held))?,
             Grip::Owned(handle) => drop(handle),
             Grip::Typed(handle) => drop(handle),
+            Grip::Descriptor(descriptor) => drop(descriptor),
         }
         if hold.known {
             return Ok(());
         }
-        let again = if typed {
-            member.open::<Vec<u64>>(token).map(drop)
-        } else {
-            member.open_raw(KIND, token).map(drop)
+        let again = match sort {
+            Sort::Raw => member.open_raw(KIND, token).map(drop),
+            Sort::Typed => member.open::<Vec<u64>>(token).map(drop),
+            Sort::Descriptor => files::open(member, token).map(drop),
         };
         match again {
             Err(OpenHandleError::Stale { .. }) => Ok(()),
@@ -289,6 +309,10 @@ impl<'h> Hands<'h> {
                 Grip::Typed(handle.try_clone().map_err(lost)?)
             }
             Grip::Typed(_) => Grip::Typed(member.open(token).map_err(lost)?),
+            Grip::Descriptor(descriptor) if choice.how.is_multiple_of(2) => {
+                Grip::Descriptor(descriptor.clone())
+            }
+            Grip::Descriptor(_) => Grip::Descriptor(files::open(member, token).map_err(lost)?),
             Grip::Local(_) | Grip::Owned(_) if choice.how.is_multiple_of(3) => {
                 Grip::Owned(member.open_raw(KIND, token).map_err(lost)?)
             }
@@ -361,8 +385,8 @@ impl<'h> Hands<'h> {
         let Some(at) = self.pick(choice.which) else { return self.idle() };
         let mut hold = self.holds.swap_remove(at);
         hold.known = true;
-        let (typed, space) = (matches!(hold.grip, Grip::Typed(_)), hold.space);
-        let gift = Gift::Handle { token: self.token(&hold).into(), identity: hold.identity, typed };
+        let (sort, space) = (hold.grip.sort(), hold.space);
+        let gift = Gift::Handle { token: self.token(&hold).into(), identity: hold.identity, sort };
         if self.sabotage(Sabotage::Lose) {
             self.close(hold)?;
             return self.post(choice.how, space, gift).map(drop);
@@ -411,20 +435,21 @@ impl<'h> Hands<'h> {
         let Some(parcel) = self.home.parcel() else { return self.idle() };
         let outcome = match parcel.gift {
             Gift::Handle { .. } if self.holds.len() >= HOLDS_MAX => Outcome::Declined,
-            Gift::Handle { token, identity, typed } => self.take(parcel.space, token, identity, typed)?,
+            Gift::Handle { token, identity, sort } => self.take(parcel.space, token, identity, sort)?,
             Gift::Block { .. } => self.free_for_another(parcel.space, parcel.gift)?,
         };
         must("answer", self.home.say(&Report::Took(parcel, outcome)))
     }
 
     /// Opens what another member holds as long as we have not answered.
-    fn take(&mut self, space: usize, token: u64, identity: u64, typed: bool) -> Result<Outcome, Trouble> {
+    fn take(&mut self, space: usize, token: u64, identity: u64, sort: Sort) -> Result<Outcome, Trouble> {
         let member = self.member(space);
         let token = must("read a token", Token::try_from(token))?;
-        let opened = match (typed, identity % 2) {
-            (true, _) => member.open(token).map(Grip::Typed),
-            (false, 0) => member.open_raw(KIND, token).map(Grip::Owned),
-            (false, _) => member.local().open(KIND, token).map(Grip::Local),
+        let opened = match (sort, identity % 2) {
+            (Sort::Typed, _) => member.open(token).map(Grip::Typed),
+            (Sort::Descriptor, _) => files::open(member, token).map(Grip::Descriptor),
+            (Sort::Raw, 0) => member.open_raw(KIND, token).map(Grip::Owned),
+            (Sort::Raw, _) => member.local().open(KIND, token).map(Grip::Local),
         };
         match opened {
             Ok(grip) => {
@@ -439,6 +464,7 @@ impl<'h> Hands<'h> {
 
     /// Everything is verified and let go, except every other pinned block.
     pub(super) fn let_go(mut self) -> Result<(), Trouble> {
+        self.shares.clear();
         self.settle()?;
         let holds = std::mem::take(&mut self.holds);
         for hold in holds.into_iter().chain(std::mem::take(&mut self.sent).into_values()) {
@@ -467,6 +493,7 @@ fn read(local: &Local<'_>, hold: &Hold) -> Result<(), Trouble> {
                 || format!("typed value of {:016x}: {} words, not as written", hold.identity, found.len());
             return is_ours.then_some(()).ok_or_else(|| (Wrong::MixedUp, text()));
         }
+        Grip::Descriptor(descriptor) => return files::verify(descriptor, hold.identity),
     };
     pattern::check_payload(hold.identity, bytes).map_err(|text| (Wrong::MixedUp, text))
 }

@@ -25,6 +25,7 @@
 mod blocks;
 mod chance;
 mod director;
+mod files;
 mod guests;
 mod hands;
 mod member;

@@ -8,9 +8,17 @@ use super::chance::{Act, End};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Gift {
     /// A handle, which the sender holds until it hears what became of it.
-    Handle { token: u64, identity: u64, typed: bool },
+    Handle { token: u64, identity: u64, sort: Sort },
     /// A block of the sender's, to be freed by the other.
     Block { offset: u64, len: usize, owner_index: u8, owner_epoch: u64, key: u64 },
+}
+
+/// What sort of handle a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Sort {
+    Raw,
+    Typed,
+    Descriptor,
 }
 
 /// A gift on its way.
