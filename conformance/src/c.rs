@@ -1,26 +1,28 @@
 //! A program that uses the functions of `tenure.h`, through the C calling convention, as a C program does.
 
 mod faults;
+mod objects;
 
 use std::collections::HashMap;
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 
 use tenure_capi::{
-    TENURE_ABI_VERSION, tenure_alloc, tenure_alloc_zeroed, tenure_backend, tenure_block, tenure_block_at,
-    tenure_close, tenure_create, tenure_create_with, tenure_free, tenure_free_of, tenure_free_pinned,
-    tenure_handle, tenure_join, tenure_lease, tenure_leave, tenure_local, tenure_local_close,
-    tenure_local_open, tenure_member, tenure_open, tenure_options, tenure_pin, tenure_realloc,
-    tenure_recover, tenure_space, tenure_space_attach, tenure_space_attach_fd, tenure_space_check,
-    tenure_space_close, tenure_space_fd, tenure_space_open, tenure_space_remove, tenure_space_stats,
-    tenure_stats,
+    TENURE_ABI_VERSION, TENURE_OR_OPEN, tenure_alloc, tenure_alloc_zeroed, tenure_backend, tenure_block,
+    tenure_block_at, tenure_close, tenure_create, tenure_create_named, tenure_create_with, tenure_free,
+    tenure_free_of, tenure_free_pinned, tenure_get, tenure_handle, tenure_join, tenure_lease, tenure_leave,
+    tenure_local, tenure_local_close, tenure_local_open, tenure_look_up, tenure_member, tenure_name,
+    tenure_object, tenure_object_close, tenure_open, tenure_open_named, tenure_options, tenure_pin,
+    tenure_realloc, tenure_recover, tenure_space, tenure_space_attach, tenure_space_attach_fd,
+    tenure_space_check, tenure_space_close, tenure_space_fd, tenure_space_names, tenure_space_open,
+    tenure_space_remove, tenure_space_stats, tenure_stats, tenure_status,
 };
 
 use crate::driver::{Backend, Driver, Ground, Place, Sizes};
 use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
-use faults::checked;
+use faults::{checked, told};
 
 /// A space that is closed when nobody uses it any more.
 struct Attached(*mut tenure_space);
@@ -133,9 +135,11 @@ const NO_BLOCK: tenure_block = tenure_block { offset: 0, data: ptr::null_mut(), 
 
 /// What is held under a number.
 #[derive(Clone, Copy)]
-struct Held {
-    handle: tenure_handle,
-    sort: Sort,
+enum Held {
+    /// A handle of bytes.
+    Handle { token: u64, kind: u32 },
+    /// Anything else. Opens of files are of no sort: they have no token.
+    Object { object: *mut tenure_object, sort: Option<Sort> },
 }
 
 struct Program {
@@ -153,6 +157,11 @@ impl Drop for Program {
     }
 }
 
+/// A string of C's.
+fn text(name: &str) -> Result<CString, Fault> {
+    CString::new(name).map_err(|_| Fault::Argument)
+}
+
 fn missing<T>(what: &str) -> Result<T, Fault> {
     Err(Fault::NotInThisLanguage(what.into()))
 }
@@ -165,7 +174,10 @@ impl Program {
     fn leave(&mut self) -> Result<(), Fault> {
         self.joined()?;
         for (_, held) in std::mem::take(&mut self.held) {
-            tenure_close(self.local, held.handle.token);
+            match held {
+                Held::Handle { token, .. } => tenure_close(self.local, token),
+                Held::Object { object, .. } => tenure_object_close(object),
+            };
         }
         checked(tenure_local_close(self.local))?;
         checked(tenure_leave(self.member))?;
@@ -173,32 +185,70 @@ impl Program {
         Ok(())
     }
 
-    fn keep(&mut self, handle: tenure_handle, sort: Sort) -> Answer {
+    fn keep(&mut self, held: Held, token: u64) -> Thing {
         self.last += 1;
-        self.held.insert(self.last, Held { handle, sort });
-        Answer::Thing(Thing { id: self.last, token: handle.token })
+        self.held.insert(self.last, held);
+        Thing { id: self.last, token }
+    }
+
+    fn keep_handle(&mut self, handle: tenure_handle, kind: u32) -> Thing {
+        self.keep(Held::Handle { token: handle.token, kind }, handle.token)
     }
 
     fn held(&self, thing: &Thing) -> Result<Held, Fault> {
         self.held.get(&thing.id).copied().ok_or(Fault::Stale)
     }
 
-    fn create(&mut self, new: &New) -> Result<Answer, Fault> {
-        let New::Raw { kind, bytes } = new else { return missing("objects to wait for") };
+    /// Creates it, with a name or without; true: it was not there.
+    fn create(&mut self, name: Option<&str>, or_open: bool, new: &New) -> Result<(Thing, bool), Fault> {
+        let flags = if or_open { TENURE_OR_OPEN } else { 0 };
+        let name = name.map(text).transpose()?;
+        let New::Raw { kind, bytes } = new else { return self.create_object(name.as_deref(), flags, new) };
         let mut handle = NO_HANDLE;
-        // SAFETY: the bytes and the place for the result live until it returns.
-        checked(unsafe {
-            tenure_create(self.local, *kind, bytes.as_ptr().cast(), bytes.len(), &raw mut handle)
+        let (data, size, result) = (bytes.as_ptr().cast(), bytes.len(), &raw mut handle);
+        // SAFETY: the name, the bytes and the place for the result live until it returns.
+        let status = told(unsafe {
+            match &name {
+                None => tenure_create(self.local, *kind, data, size, result),
+                Some(name) => {
+                    tenure_create_named(self.local, name.as_ptr(), flags, *kind, data, size, result)
+                }
+            }
         })?;
-        Ok(self.keep(handle, Sort::Raw(*kind)))
+        Ok((self.keep_handle(handle, *kind), status != tenure_status::TENURE_OPENED as i32))
     }
 
     fn open(&mut self, sort: Sort, token: u64) -> Result<Answer, Fault> {
-        let Sort::Raw(kind) = sort else { return missing("objects to wait for") };
+        let Sort::Raw(kind) = sort else { return self.open_object(sort, token).map(Answer::Thing) };
         let mut handle = NO_HANDLE;
         // SAFETY: a place for the result.
         checked(unsafe { tenure_open(self.local, kind, token, &raw mut handle) })?;
-        Ok(self.keep(handle, sort))
+        Ok(Answer::Thing(self.keep_handle(handle, kind)))
+    }
+
+    fn open_named(&mut self, sort: Sort, name: &str) -> Result<Answer, Fault> {
+        let name = text(name)?;
+        let Sort::Raw(kind) = sort else { return self.open_named_object(sort, &name).map(Answer::Thing) };
+        let mut handle = NO_HANDLE;
+        // SAFETY: the name and the place for the result live until it returns.
+        checked(unsafe { tenure_open_named(self.local, name.as_ptr(), kind, &raw mut handle) })?;
+        Ok(Answer::Thing(self.keep_handle(handle, kind)))
+    }
+
+    fn names(&self) -> Result<Answer, Fault> {
+        let mut count = 0;
+        // SAFETY: a place for the result, and none for names.
+        checked(unsafe { tenure_space_names(self.space.0, ptr::null_mut(), 0, &raw mut count) })?;
+        let nameless = tenure_name { token: 0, kind: 0, holders: 0, name: [0; 256] };
+        let mut names = vec![nameless; count];
+        // SAFETY: as many places as are said.
+        checked(unsafe { tenure_space_names(self.space.0, names.as_mut_ptr(), count, &raw mut count) })?;
+        let names = names.iter().take(count).map(|found| {
+            // SAFETY: it ends with a zero byte.
+            let name = unsafe { CStr::from_ptr(found.name.as_ptr()) };
+            (name.to_string_lossy().into_owned(), found.token)
+        });
+        Ok(Answer::Names(names.collect()))
     }
 
     /// What concerns the space and the membership.
@@ -262,6 +312,7 @@ impl Program {
                     pinned: stats.blocks_pinned,
                 }))
             }
+            Order::Names => self.names(),
             _ => missing(&format!("{order:?}")),
         }
     }
@@ -295,7 +346,7 @@ impl Program {
                 checked(unsafe { tenure_block_at(self.local, *offset, result) })?;
                 Ok(Answer::Number(block.data.addr() as u64))
             }
-            _ => self.membership(order),
+            _ => missing(&format!("{order:?}")),
         }
     }
 }
@@ -307,34 +358,60 @@ impl Driver for Program {
             self.joined()?;
         }
         match order {
-            Order::Create(new) => self.create(new),
+            Order::Create(new) => self.create(None, false, new).map(|(thing, _)| Answer::Thing(thing)),
+            Order::CreateNamed { name, new } => {
+                self.create(Some(name), false, new).map(|(thing, _)| Answer::Thing(thing))
+            }
+            Order::CreateOrOpen { name, new } => self
+                .create(Some(name), true, new)
+                .map(|(thing, created)| Answer::CreatedOrOpened(thing, created)),
             Order::CreateWith { kind, block, len } => {
                 let mut handle = NO_HANDLE;
                 // SAFETY: a place for the result.
                 checked(unsafe { tenure_create_with(self.local, *kind, *block, *len, &raw mut handle) })?;
-                Ok(self.keep(handle, Sort::Raw(*kind)))
+                Ok(Answer::Thing(self.keep_handle(handle, *kind)))
             }
             Order::Open { sort, token } => self.open(*sort, *token),
-            Order::Clone(thing) => {
-                let Held { handle, sort } = self.held(thing)?;
-                self.open(sort, handle.token)
+            Order::OpenNamed { name, sort } => self.open_named(*sort, name),
+            Order::LookUp(name) => {
+                let (name, mut token) = (text(name)?, 0);
+                // SAFETY: the name and the place for the result live until it returns.
+                checked(unsafe {
+                    tenure_look_up(self.member, name.as_ptr(), &raw mut token, ptr::null_mut())
+                })?;
+                Ok(Answer::Number(token))
             }
+            Order::Clone(thing) => match self.held(thing)? {
+                Held::Handle { kind, .. } => self.open(Sort::Raw(kind), thing.token),
+                Held::Object { sort: Some(sort), .. } => self.open(sort, thing.token),
+                Held::Object { sort: None, .. } => Err(Fault::Argument),
+            },
             Order::Get(thing) => {
-                let Held { handle, sort } = self.held(thing)?;
-                let Sort::Raw(kind) = sort else { return Err(Fault::SystemKind) };
-                let mut again = NO_HANDLE;
+                let Held::Handle { token, kind } = self.held(thing)? else { return Err(Fault::SystemKind) };
+                let mut handle = NO_HANDLE;
                 // SAFETY: a place for the result.
-                checked(unsafe { tenure_capi::tenure_get(self.local, kind, handle.token, &raw mut again) })?;
+                checked(unsafe { tenure_get(self.local, kind, token, &raw mut handle) })?;
                 // SAFETY: the payload, which is immutable while we hold the handle.
-                let bytes = unsafe { std::slice::from_raw_parts(again.data.cast::<u8>(), again.size) };
+                let bytes = unsafe { std::slice::from_raw_parts(handle.data.cast::<u8>(), handle.size) };
                 Ok(Answer::Bytes(bytes.to_vec()))
             }
             Order::Close(thing) => {
-                checked(tenure_close(self.local, thing.token))?;
+                checked(match self.held.get(&thing.id) {
+                    Some(Held::Object { object, .. }) => tenure_object_close(*object),
+                    // Whether it is held or not: the library is to say so.
+                    _ => tenure_close(self.local, thing.token),
+                })?;
                 self.held.remove(&thing.id);
                 Ok(Answer::Done)
             }
-            _ => self.scratch(order),
+            Order::Alloc { .. }
+            | Order::Resize { .. }
+            | Order::Free(_)
+            | Order::FreeOf { .. }
+            | Order::Pin(_)
+            | Order::FreePinned(_)
+            | Order::Address(_) => self.scratch(order),
+            _ => self.objects(order),
         }
     }
 }

@@ -29,13 +29,32 @@ const FAULTS: &[(tenure_status, Fault)] = &[
     (TENURE_ERR_ALREADY_FREE, Fault::AlreadyFree),
     (TENURE_ERR_WRONG_OWNER, Fault::WrongOwner),
     (TENURE_ERR_TOO_LARGE, Fault::TooLarge),
+    (TENURE_ERR_CLOSED, Fault::Stale),
+    (TENURE_ERR_NAME, Fault::BadName),
+    (TENURE_ERR_NAME_TAKEN, Fault::NameTaken),
+    (TENURE_ERR_NOT_FOUND, Fault::NoSuchName),
+    (TENURE_ERR_TIMEOUT, Fault::TimedOut),
+    (TENURE_ERR_DEADLOCK, Fault::Deadlock),
+    (TENURE_ERR_NOT_OWNER, Fault::NotOwner),
+    (TENURE_ERR_MAXIMUM, Fault::Maximum),
 ];
 
-/// What a function answered.
-pub(super) fn checked(status: c_int) -> Result<(), Fault> {
-    if status == TENURE_OK as c_int {
-        return Ok(());
+/// What a function answered: one of the good answers, or why not.
+pub(super) fn told(status: c_int) -> Result<c_int, Fault> {
+    if status >= 0 {
+        return Ok(status);
+    }
+    if status == TENURE_ERR_UNSUPPORTED as c_int {
+        return Err(Fault::NotHere(text(status)));
     }
     let known = FAULTS.iter().find(|(of, _)| *of as c_int == status);
     Err(known.map_or_else(|| Fault::Other(text(status)), |(_, fault)| fault.clone()))
+}
+
+/// What a function answered that has one good answer.
+pub(super) fn checked(status: c_int) -> Result<(), Fault> {
+    match told(status)? {
+        0 => Ok(()),
+        other => Err(Fault::Other(format!("status {other}"))),
+    }
 }
