@@ -53,11 +53,16 @@ pub(crate) fn object(pointer: *const tenure_object) -> Result<Pin<Thing>, Failur
 /// An object of a process that is the member.
 pub(crate) fn usable(pointer: *const tenure_object) -> Result<Pin<Thing>, Failure> {
     let object = self::object(pointer)?;
-    object.member.member.check()?;
+    object.check()?;
     Ok(object)
 }
 
 impl Thing {
+    /// Whether this process is the member: not in a forked child.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        Ok(self.member.member.check()?)
+    }
+
     pub(crate) fn kind(&self) -> tenure_object_kind {
         match &self.any {
             Any::Mutex(_) => TENURE_MUTEX,
@@ -177,11 +182,13 @@ pub(crate) unsafe fn create<T>(
     unsafe { guard_out_status(to, "object", ptr::null_mut(), call) }
 }
 
+type CreateOrOpen<'f, T> = &'f (dyn Fn(&tenure::Member, &str) -> Result<Named<T>, NamedError> + 'f);
+
 /// How objects of a kind come to be.
 pub(crate) struct Ways<'f, T> {
     pub(crate) create: &'f dyn Fn(&tenure::Member) -> Result<T, CreateError>,
     pub(crate) create_named: &'f dyn Fn(&tenure::Member, &str) -> Result<T, CreateError>,
-    pub(crate) create_or_open: &'f dyn Fn(&tenure::Member, &str) -> Result<Named<T>, NamedError>,
+    pub(crate) create_or_open: CreateOrOpen<'f, T>,
 }
 
 /// Whether the flags, of which `known` and TENURE_OR_OPEN may be set, ask for the latter.

@@ -147,7 +147,7 @@ pub unsafe extern "C" fn tenure_event_create(
 /// process.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_event_set(object: *const tenure_object) -> c_int {
-    guard(|| Ok(usable(object)?.event()?.set()?))
+    guard(|| Ok(self::object(object)?.event()?.set()?))
 }
 
 /// Takes the signal of an event away; `*was`, unless it is NULL, is 1 if there was one, otherwise 0. Threads, fork: as
@@ -259,9 +259,17 @@ pub unsafe extern "C" fn tenure_semaphore_count(
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_wait(object: *const tenure_object, timeout: u64) -> c_int {
     guard_status(|| {
-        let object = usable(object)?;
-        let woken = tenure::wait_any(&[object.waitable()?], time(timeout))?;
-        Ok(taken(woken.abandoned))
+        let (object, timeout) = (self::object(object)?, time(timeout));
+        let abandoned = match &object.any {
+            Any::Mutex(mutex) => mutex.acquire(timeout)?,
+            Any::Event(event) => event.wait(timeout).map(|()| false)?,
+            Any::Semaphore(semaphore) => semaphore.acquire(timeout).map(|()| false)?,
+            _ => {
+                object.check()?;
+                tenure::wait_any(&[object.waitable()?], timeout)?.abandoned
+            }
+        };
+        Ok(taken(abandoned))
     })
 }
 
