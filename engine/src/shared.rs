@@ -267,9 +267,7 @@ impl Shared {
 
     pub(crate) fn trim(&self) -> u64 {
         self.scavenge();
-        let caches = &mut *self.common();
-        self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
-        caches.blocks.trim(self)
+        self.common().blocks.trim(self)
     }
 
     /// Frees the block that a handle named, which this call just ended.
