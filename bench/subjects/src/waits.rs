@@ -280,6 +280,34 @@ impl Bells for PthreadMember {
     }
 }
 
+/// Counters that one waits for until they are above zero: the first is a mutex, the others are bells.
+trait Counters {
+    fn take(&self, at: usize) -> Outcome<()>;
+    fn give(&self, at: usize) -> Outcome<()>;
+}
+
+impl<C: Counters> Locks for C {
+    #[inline]
+    fn lock(&mut self) -> Outcome<()> {
+        self.take(0)
+    }
+
+    #[inline]
+    fn unlock(&mut self) -> Outcome<()> {
+        self.give(0)
+    }
+}
+
+impl<C: Counters> Bells for C {
+    fn ring(&mut self, bell: usize) -> Outcome<()> {
+        self.give(1 + bell)
+    }
+
+    fn listen(&mut self, bell: usize) -> Outcome<()> {
+        self.take(1 + bell)
+    }
+}
+
 /// POSIX semaphores in shared memory: the first is the mutex.
 pub struct Semaphores {
     pages: Arc<Pages>,
@@ -318,7 +346,9 @@ impl SemaphoresMember {
     fn semaphore(&self, at: usize) -> *mut libc::sem_t {
         self.pages.start().cast::<libc::sem_t>().wrapping_add(at)
     }
+}
 
+impl Counters for SemaphoresMember {
     #[inline]
     fn take(&self, at: usize) -> Outcome<()> {
         // SAFETY: initialised by `Semaphores::new`.
@@ -329,28 +359,6 @@ impl SemaphoresMember {
     fn give(&self, at: usize) -> Outcome<()> {
         // SAFETY: initialised by `Semaphores::new`.
         last("sem_post", unsafe { libc::sem_post(self.semaphore(at)) })
-    }
-}
-
-impl Locks for SemaphoresMember {
-    #[inline]
-    fn lock(&mut self) -> Outcome<()> {
-        self.take(0)
-    }
-
-    #[inline]
-    fn unlock(&mut self) -> Outcome<()> {
-        self.give(0)
-    }
-}
-
-impl Bells for SemaphoresMember {
-    fn ring(&mut self, bell: usize) -> Outcome<()> {
-        self.give(1 + bell)
-    }
-
-    fn listen(&mut self, bell: usize) -> Outcome<()> {
-        self.take(1 + bell)
     }
 }
 
@@ -389,7 +397,7 @@ impl Subject for EventFds {
     }
 }
 
-impl EventFdsMember {
+impl Counters for EventFdsMember {
     #[inline]
     fn take(&self, at: usize) -> Outcome<()> {
         let mut number = 0u64;
@@ -402,28 +410,6 @@ impl EventFdsMember {
         let number = 1u64;
         // SAFETY: eight bytes of ours to read.
         last("write", unsafe { libc::write(self.fds[at].as_raw_fd(), (&raw const number).cast(), 8) } as i64)
-    }
-}
-
-impl Locks for EventFdsMember {
-    #[inline]
-    fn lock(&mut self) -> Outcome<()> {
-        self.take(0)
-    }
-
-    #[inline]
-    fn unlock(&mut self) -> Outcome<()> {
-        self.give(0)
-    }
-}
-
-impl Bells for EventFdsMember {
-    fn ring(&mut self, bell: usize) -> Outcome<()> {
-        self.give(1 + bell)
-    }
-
-    fn listen(&mut self, bell: usize) -> Outcome<()> {
-        self.take(1 + bell)
     }
 }
 
