@@ -18,8 +18,10 @@ use tenure_subjects::team::{Child, Kind, Lap, Team, Work};
 use tenure_subjects::tenured::Tenure;
 use tenure_subjects::{Failed, Handles, Heap, Outcome, Subject};
 
-/// How long a survivor may take for what takes microseconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a survivor may take for what takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a victim may take to begin.
+const START: Duration = Duration::from_secs(30);
 /// How long what the victim held may take to come back.
 const GRACE: Duration = Duration::from_millis(500);
 /// What the victim holds all the time.
@@ -146,8 +148,8 @@ where
                 lap.whole(rounds.into(), || labour(&mut member, rounds))
             }) as Work)
         })?;
-        survivor.set_limit(PATIENCE);
         survivor.turn(1000)?;
+        survivor.set_limit(PATIENCE);
         let progress_pages = Arc::new(Pages::new(4096)?);
         let (of_victim, pages) = (Arc::clone(&subject), Arc::clone(&progress_pages));
         let victim = Child::fork(move || {
@@ -157,7 +159,7 @@ where
         })?;
         let started = Instant::now();
         while progress(&progress_pages).load(Ordering::Relaxed) == 0 {
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > START {
                 return Err(Failed::of("victim", "did not begin"));
             }
             std::thread::sleep(Duration::from_micros(50));
@@ -249,8 +251,8 @@ fn daemon_itself(name: &str, times: u32, way: Way) -> Outcome<Blows> {
                 lap.whole(rounds.into(), || both(&mut member, rounds))
             }) as Work)
         })?;
-        survivor.set_limit(PATIENCE);
         survivor.turn(100)?;
+        survivor.set_limit(PATIENCE);
         let kills = blow % 2 == 0;
         daemon.signal(if kills { libc::SIGKILL } else { libc::SIGSTOP });
         let answer = survivor.turn(100).map(drop);

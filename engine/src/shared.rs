@@ -203,12 +203,12 @@ impl Shared {
         }
     }
 
-    /// Something ran out: takes back what is due before anybody is refused. True if it is worth trying again.
-    fn scavenge(&self) -> bool {
-        let recovered = self.lease.recover() > 0;
-        let mut released = 0;
+    /// Something ran out: takes back what is due before anybody is refused. Whether that found anything says nothing about
+    /// another try: a guardian, or another member, may have taken it back a moment earlier.
+    fn scavenge(&self) {
+        self.lease.recover();
         for caches in lock(&self.idle).iter_mut() {
-            released += caches.blocks.release_idle();
+            caches.blocks.release_idle();
             // A dropped local's claimed handles serve nobody.
             self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
         }
@@ -216,7 +216,6 @@ impl Shared {
         if let Ok(mut caches) = self.common.try_lock() {
             self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
         }
-        recovered || released > 0
     }
 
     pub(crate) fn free_block(&self, block: BlockRef) {
@@ -229,7 +228,10 @@ impl Shared {
         mut alloc: impl FnMut() -> Result<T, ScratchError>,
     ) -> Result<T, ScratchError> {
         match alloc() {
-            Err(ScratchError::Exhausted { .. } | ScratchError::NoMemory { .. }) if self.scavenge() => alloc(),
+            Err(ScratchError::Exhausted { .. } | ScratchError::NoMemory { .. }) => {
+                self.scavenge();
+                alloc()
+            }
             result => result,
         }
     }

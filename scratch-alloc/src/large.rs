@@ -207,17 +207,17 @@ impl Local<'_> {
     }
 
     /// Gives the kept runs to everybody; returns how many units.
-    fn release_runs(&mut self) -> u64 {
+    fn release_runs(&mut self) {
         for run in std::mem::take(&mut self.large.runs.kept) {
             self.scratch.free_units(run.start..run.start + run.units);
         }
-        u64::from(std::mem::take(&mut self.large.runs.units))
+        self.large.runs.units = 0;
     }
 
-    /// Collects large blocks that others freed, then gives everything kept to everybody; returns how many units.
-    pub(crate) fn release_large(&mut self) -> u64 {
+    /// Collects large blocks that others freed, then gives everything kept to everybody.
+    pub(crate) fn release_large(&mut self) {
         self.collect_large();
-        self.release_runs()
+        self.release_runs();
     }
 
     /// Collects large blocks that others freed, regardless of hints.

@@ -363,9 +363,10 @@ impl<'a> Local<'a> {
         }
     }
 
-    /// Gives every span of this local whose blocks are all free to everybody; returns how many units.
-    pub fn release_idle(&mut self) -> u64 {
-        self.release_large() + self.release_small()
+    /// Gives every span of this local whose blocks are all free to everybody.
+    pub fn release_idle(&mut self) {
+        self.release_large();
+        self.release_small();
     }
 
     /// Gives what is idle back to everybody and the memory of all free units back to the system; returns its bytes.

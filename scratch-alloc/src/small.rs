@@ -398,10 +398,9 @@ impl Local<'_> {
         Ok(())
     }
 
-    /// Gives every small span whose blocks are all free to everybody; returns how many units.
-    pub(crate) fn release_small(&mut self) -> u64 {
+    /// Gives every small span whose blocks are all free to everybody.
+    pub(crate) fn release_small(&mut self) {
         let scratch = self.scratch;
-        let mut released = 0;
         for class in 0..scratch.layout.classes {
             if self.class(class).0.spans.is_empty() {
                 continue;
@@ -431,9 +430,7 @@ impl Local<'_> {
             for head in idle {
                 self.hot.map[head as usize..][..usize::from(shape.units)].fill(Cover::NONE);
                 scratch.release_span(self.owner, head, shape);
-                released += u64::from(shape.units);
             }
         }
-        released
     }
 }

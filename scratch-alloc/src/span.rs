@@ -143,9 +143,8 @@ impl Scratch<'_> {
         true
     }
 
-    /// Gives abandoned spans without a block in use to everybody; returns how many units.
-    pub(crate) fn release_abandoned(&self, me: Owner) -> u64 {
-        let mut released = 0;
+    /// Gives abandoned spans without a block in use to everybody.
+    pub(crate) fn release_abandoned(&self, me: Owner) {
         for head in 0..self.ready() {
             let Unit::Abandoned(shape) = self.unit_state(head) else { continue };
             if !self.plausible(head, shape) || !self.all_free(head, shape) || !self.adopt(me, head, shape) {
@@ -154,12 +153,10 @@ impl Scratch<'_> {
             // Again: before it was ours, somebody may have taken it, filled it, died, and left it like this.
             if self.all_free(head, shape) {
                 self.release_span(me, head, shape);
-                released += u64::from(shape.units);
             } else {
                 self.abandon(head, shape);
             }
         }
-        released
     }
 
     fn all_free(&self, head: u32, shape: Shape) -> bool {

@@ -58,9 +58,7 @@ impl Process {
     ///
     /// As [`Member::create`](crate::Member::create): recovery takes it back.
     pub fn of_pid(member: &Member, pid: u32) -> Result<Self, ProcessError> {
-        // Beyond the range of numbers: nobody's.
-        let number = i32::try_from(pid).unwrap_or(0);
-        Ok(Self { subject: Subject::create(member, Called::NOTHING, number, Scope::Process)? })
+        Ok(Self { subject: Subject::create(member, Called::NOTHING, pid, Scope::Process)? })
     }
 
     /// As [`Process::of_pid`], with a name that nothing has.
@@ -70,9 +68,8 @@ impl Process {
     /// As [`Process::of_pid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
     #[cfg(feature = "names")]
     pub fn create_named(member: &Member, name: &str, pid: u32) -> Result<Self, ProcessError> {
-        let number = i32::try_from(pid).unwrap_or(0);
         let called = Called::By(Name::new(name)?);
-        Ok(Self { subject: Subject::create(member, called, number, Scope::Process)? })
+        Ok(Self { subject: Subject::create(member, called, pid, Scope::Process)? })
     }
 
     /// Opens the process that has a name.

@@ -50,10 +50,12 @@ impl Subject {
     pub(super) fn create(
         member: &Member,
         called: Called<'_>,
-        number: i32,
+        number: u32,
         scope: Scope,
     ) -> Result<Self, ProcessError> {
         member.check()?;
+        // Beyond the range of numbers: nobody's.
+        let number = i32::try_from(number).unwrap_or(0);
         let pidfd = PidFd::open(number, scope)?;
         let identity = pidfd.identity()?.ok_or(PidError::Gone)?;
         let ended = match pidfd.look() {

@@ -42,8 +42,7 @@ impl Thread {
     ///
     /// As [`Process::of_pid`](crate::Process::of_pid).
     pub fn of_tid(member: &Member, tid: u32) -> Result<Self, ProcessError> {
-        let number = i32::try_from(tid).unwrap_or(0);
-        Ok(Self { subject: Subject::create(member, Called::NOTHING, number, Scope::Thread)? })
+        Ok(Self { subject: Subject::create(member, Called::NOTHING, tid, Scope::Thread)? })
     }
 
     /// As [`Thread::of_tid`], with a name that nothing has.
@@ -53,9 +52,8 @@ impl Thread {
     /// As [`Thread::of_tid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
     #[cfg(feature = "names")]
     pub fn create_named(member: &Member, name: &str, tid: u32) -> Result<Self, ProcessError> {
-        let number = i32::try_from(tid).unwrap_or(0);
         let called = Called::By(Name::new(name)?);
-        Ok(Self { subject: Subject::create(member, called, number, Scope::Thread)? })
+        Ok(Self { subject: Subject::create(member, called, tid, Scope::Thread)? })
     }
 
     /// Opens the thread that has a name.
@@ -74,7 +72,7 @@ impl Thread {
     ///
     /// As [`Thread::of_tid`].
     pub fn current(member: &Member) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::create(member, Called::NOTHING, own_thread(), Scope::Thread)? })
+        Self::of_tid(member, own_thread().unsigned_abs())
     }
 
     /// Opens a token.
