@@ -1013,17 +1013,21 @@ int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t
 
 /**
  * Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them
- * cannot be had it takes none. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
+ * cannot be had it takes none; killed or stopped anywhere, it has taken all or none. They are different objects, opened by
+ * one member. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
  * not unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
  *
  * Threads, fork: as tenure_wait.
  *
  * Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
- * TENURE_ERR_ARGUMENT for no objects, or too many.
+ * TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, or those of several members.
  *
  * `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
  */
-int tenure_wait_all(struct tenure_object *const *objects, size_t count, uint64_t timeout, uint64_t *abandoned);
+int tenure_wait_all(struct tenure_object *const *objects,
+                    size_t count,
+                    uint64_t timeout,
+                    uint64_t *abandoned);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It

@@ -1,5 +1,7 @@
 //! The numbers chosen at creation, and where they put things in the body.
 
+use std::ops::Range;
+
 use tenure_scratch_alloc as scratch;
 use tenure_segment::{MEMBERS_MAX, Spec};
 use tenure_slab as slab;
@@ -66,12 +68,18 @@ pub(crate) struct Plan {
     /// Right after the slab region.
     pub(crate) names: slab::NamesLayout,
     pub(crate) scratch: scratch::Layout,
+    /// One for each lease, right after the names; words from the body's start.
+    pub(crate) records: Range<u64>,
     /// Bytes from the body's start; the slab region is at 0.
     pub(crate) scratch_at: u64,
     pub(crate) body_bytes: u64,
 }
 
 const PAGE: u64 = 4096;
+/// Words of a lease for taking several objects at once, whether or not this build has them; see [`crate::object::LAYOUT`].
+const RECORD_WORDS: u64 = 65;
+#[cfg(feature = "waiting")]
+const _: () = assert!(RECORD_WORDS == tenure_wait::RECORD_WORDS as u64);
 /// Handles committed at creation, and at each later step.
 const COMMIT_GROUPS: u32 = 16;
 
@@ -123,9 +131,11 @@ impl Plan {
         let scratch = scratch::Geometry { bytes: scratch_bytes, unit_bytes }.layout()?;
         let names = slab::NamesLayout::for_handles(handles);
         let align = u64::from(unit_bytes).min(PAGE);
-        let scratch_at = ((slab.words() + names.words()) * 8).next_multiple_of(align);
+        let records_at = slab.words() + names.words();
+        let records = records_at..records_at + RECORD_WORDS * u64::from(members);
+        let scratch_at = (records.end * 8).next_multiple_of(align);
         let body_bytes = (scratch_at + scratch.bytes()).next_multiple_of(PAGE);
-        Ok(Self { geometry, slab, names, scratch, scratch_at, body_bytes })
+        Ok(Self { geometry, slab, names, records, scratch, scratch_at, body_bytes })
     }
 
     /// The plan of a segment that exists.
@@ -147,6 +157,7 @@ impl Plan {
             control,
             entries.start * 8..entries.end * 8,
             names.start * 8..names.end * 8,
+            self.records.start * 8..self.records.end * 8,
             self.scratch_at + scratch.start..self.scratch_at + scratch.end,
         ];
         Spec {

@@ -38,6 +38,8 @@ pub const LAYOUT: &str = "\
 handles of the system's own kinds have bit 62 of the kind set, and bit 63 not
 kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share
 state       first 4 words of the payload; of kinds 1 to 6 the low half of word 0 is a wait word, bit 31 = somebody may be asleep
+reserved    word 0 of kinds 1, 3 and 4: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero
+record      65 words a lease, after the names: { ticket:48 | 0:14 | state:2 }, 1 OPEN, 2 TAKEN, 3 WITHDRAWN; 64 entries { after:32 | before:32 }
 mutex       { lease + 1:9 | thread:22 }, 0 free, 1 abandoned; word 1 how often locked again; word 2 bit 0 recursive
 events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
 semaphore   { count:31 }; word 1 maximum
@@ -256,6 +258,12 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
     Some(std::array::from_fn(|i| half(2 * i) | half(2 * i + 1) << 32))
 }
 
+/// What settling needs of the space.
+#[cfg(feature = "waiting")]
+pub(crate) type Within<'a> = tenure_wait::Records<'a>;
+#[cfg(not(feature = "waiting"))]
+pub(crate) type Within<'a> = PhantomData<&'a ()>;
+
 /// Puts an object in order that a dead lease held, before its bit goes: what it owned is abandoned, what it began is finished.
 ///
 /// Whoever calls it holds the handle, or nobody else may end it. Every recoverer calls it, at any time, until the bit is gone.
@@ -263,12 +271,12 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
 /// # Crash
 ///
 /// The next recoverer starts over.
-pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId) {
+pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, within: Within<'_>) {
     // Too short: somebody scribbled; there is nothing to settle.
     let Some(state) = state_of(held) else { return };
     #[cfg(feature = "waiting")]
-    crate::waiting::settle::settle(kind, state, dead.index);
-    let _ = (kind, state, dead);
+    crate::waiting::settle::settle(kind, state, within, dead.index);
+    let _ = (kind, state, dead, within);
 }
 
 impl Drop for Object {

@@ -73,6 +73,10 @@ impl tenure_segment::Reclaim for Reclaimer {
     fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
         let (slab, scratch) = views(body, &self.plan, self.space_tag);
         let holdings = self.holdings(recovery.by());
+        #[cfg(feature = "waiting")]
+        let within = crate::waiting::records(body, &self.plan);
+        #[cfg(not(feature = "waiting"))]
+        let within = std::marker::PhantomData;
         let mut blocks = 0;
         let handles = slab.recover_settling(
             holdings,
@@ -80,7 +84,7 @@ impl tenure_segment::Reclaim for Reclaimer {
             |kind| Kind::from_word(kind).is_system(),
             |kind, held| {
                 if let Ok(held) = place(&slab, &scratch, held) {
-                    object::settle(Kind::from_word(kind), &held, recovery.dead());
+                    object::settle(Kind::from_word(kind), &held, recovery.dead(), within);
                 }
             },
             |block| blocks += u64::from(free_orphan(&scratch, block)),
@@ -111,6 +115,8 @@ pub(crate) struct Shared {
     #[cfg(feature = "names")]
     pub(crate) names: tenure_slab::Names<'static>,
     holdings: &'static Holdings,
+    #[cfg(feature = "waiting")]
+    pub(crate) records: tenure_wait::Records<'static>,
     #[cfg(feature = "waiting")]
     pub(crate) books: crate::waiting::books::Books,
     #[cfg(feature = "processes")]
@@ -156,6 +162,12 @@ impl Shared {
             // SAFETY: as above.
             unsafe { std::mem::transmute::<tenure_slab::Names<'_>, tenure_slab::Names<'static>>(names) }
         };
+        #[cfg(feature = "waiting")]
+        let records = {
+            let records = crate::waiting::records(lease.body(), &reclaimer.plan);
+            // SAFETY: as above.
+            unsafe { std::mem::transmute::<tenure_wait::Records<'_>, tenure_wait::Records<'static>>(records) }
+        };
         let common = Mutex::new(Self::caches(&slab, scratch, &lease));
         Self {
             slab,
@@ -163,6 +175,8 @@ impl Shared {
             #[cfg(feature = "names")]
             names,
             holdings,
+            #[cfg(feature = "waiting")]
+            records,
             #[cfg(feature = "waiting")]
             books: crate::waiting::books::Books::default(),
             #[cfg(feature = "processes")]

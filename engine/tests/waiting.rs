@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -436,26 +437,99 @@ fn all_or_none() {
         assert_eq!(waiter.join().unwrap(), []);
     });
     assert!(!auto.is_set().unwrap() && semaphore.count().unwrap() == 0);
-    // A mutex twice is a deadlock that is told, and both are given back.
-    let twice: [&dyn Waitable; 2] = [&mutex, &mutex];
-    assert!(matches!(wait_all(&twice, None), Err(WaitError::Deadlock)));
-    assert_eq!(mutex.state().unwrap(), MutexState::Free);
-    // Many who want the same in different orders.
-    let (a, b) = (Semaphore::create(&me, 1, 1).unwrap(), Mutex::create(&me).unwrap());
+    // What is not to be had all at once is told, and nothing is taken.
+    let again = mutex.try_clone().unwrap();
+    let twice: [&dyn Waitable; 3] = [&mutex, &semaphore, &again];
+    assert!(matches!(wait_all(&twice, None), Err(WaitError::Twice { first: 0, second: 2 })));
+    let other = space.join().unwrap();
+    let elsewhere = Mutex::open(&other, mutex.token()).unwrap();
+    let two: [&dyn Waitable; 2] = [&auto, &elsewhere];
+    assert!(matches!(wait_all(&two, None), Err(WaitError::SeveralMembers { index: 1 })));
+    auto.set().unwrap();
+    mutex.acquire(NOT_NOW).unwrap();
+    let deadlock: [&dyn Waitable; 2] = [&auto, &mutex];
+    assert!(matches!(wait_all(&deadlock, None), Err(WaitError::Deadlock)));
+    mutex.unlock().unwrap();
+    assert!(auto.is_set().unwrap());
+    // A recursive mutex that is ours is locked again.
+    let recursive = Mutex::create_recursive(&me).unwrap();
+    recursive.acquire(NOT_NOW).unwrap();
+    wait_all(&[&recursive, &auto], NOT_NOW).unwrap();
+    assert!(!auto.is_set().unwrap());
+    recursive.unlock().unwrap();
+    assert!(matches!(recursive.state(), Ok(MutexState::Owned { .. })));
+    recursive.unlock().unwrap();
+    assert_eq!(recursive.state().unwrap(), MutexState::Free);
+    // What was abandoned is told.
+    let left = Mutex::open(&other, mutex.token()).unwrap();
+    left.acquire(NOT_NOW).unwrap();
+    drop((left, elsewhere));
+    other.leave().unwrap();
+    assert_eq!(wait_all(&[&recursive, &mutex], None).unwrap(), [1]);
+    mutex.unlock().unwrap();
+    recursive.unlock().unwrap();
+    clean(&space);
+}
+
+/// Several members, each with threads of its own, want the same things, all at once or one by one.
+#[test]
+fn many_take_all_and_one_by_one() {
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    let (permits, mutex) = (Semaphore::create(&me, 2, 3).unwrap(), Mutex::create(&me).unwrap());
+    let signal = Event::create(&me, Reset::Automatic, true).unwrap();
+    let open = Event::create(&me, Reset::Manual, true).unwrap();
+    let pair = [AtomicU64::new(0), AtomicU64::new(0)];
     thread::scope(|scope| {
-        for turn in 0..4 {
-            let (a, b) = (&a, &b);
+        for turn in 0..6 {
+            let (space, pair) = (&space, &pair);
+            let tokens = [permits.token(), mutex.token(), signal.token(), open.token()];
             scope.spawn(move || {
-                let pair: [&dyn Waitable; 2] = if turn % 2 == 0 { [a, b] } else { [b, a] };
-                for _ in 0..300 {
-                    wait_all(&pair, None).unwrap();
-                    b.unlock().unwrap();
-                    a.release(1).unwrap();
+                let me = space.join().unwrap();
+                let permits = Semaphore::open(&me, tokens[0]).unwrap();
+                let mutex = Mutex::open(&me, tokens[1]).unwrap();
+                let signal = Event::open(&me, tokens[2]).unwrap();
+                let open = Event::open(&me, tokens[3]).unwrap();
+                for round in 0..200 {
+                    match turn {
+                        0 => {
+                            let guard = mutex.lock().unwrap();
+                            assert!(!guard.abandoned());
+                        }
+                        1 => {
+                            permits.acquire(None).unwrap();
+                            permits.release(1).unwrap();
+                        }
+                        2 => {
+                            open.reset().unwrap();
+                            open.set().unwrap();
+                        }
+                        _ => {
+                            let all: [&dyn Waitable; 4] = [&mutex, &signal, &open, &permits];
+                            let first = round % 4;
+                            let rotated: Vec<_> = all[first..].iter().chain(&all[..first]).copied().collect();
+                            assert_eq!(wait_all(&rotated, None).unwrap(), [0; 0]);
+                            // Relaxed, all: the mutex excludes and publishes.
+                            let [left, right] = pair;
+                            let before = left.load(Ordering::Relaxed);
+                            assert_eq!(before, right.load(Ordering::Relaxed));
+                            left.store(before + 1, Ordering::Relaxed);
+                            assert!(!signal.is_set().unwrap() && permits.count().unwrap() <= 1);
+                            right.store(before + 1, Ordering::Relaxed);
+                            mutex.unlock().unwrap();
+                            permits.release(1).unwrap();
+                            signal.set().unwrap();
+                        }
+                    }
                 }
+                drop((permits, mutex, signal, open));
+                me.leave().unwrap();
             });
         }
     });
-    assert_eq!((a.count().unwrap(), b.state().unwrap()), (1, MutexState::Free));
+    assert_eq!((permits.count().unwrap(), mutex.state().unwrap()), (2, MutexState::Free));
+    assert!(signal.is_set().unwrap() && open.is_set().unwrap());
+    assert_eq!(pair.map(AtomicU64::into_inner), [600; 2]);
     clean(&space);
 }
 

@@ -39,6 +39,8 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.unlock.freed_before_woken", "unlock, with a waiter"),
     ("wait.settle.nobody_woken", "set, with a waiter"),
     ("wait.settle.not_abandoned", "lock"),
+    ("wait.take_all.by_and_by", "wait all, taken one by one meanwhile"),
+    ("wait.take_all.taken_is_withdrawn", "wait all, taken one by one meanwhile"),
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
 ];

@@ -31,6 +31,8 @@ pub const ALL: &[&str] = &[
     "wait.unlock.freed_before_woken",
     "wait.settle.nobody_woken",
     "wait.settle.not_abandoned",
+    "wait.take_all.by_and_by",
+    "wait.take_all.taken_is_withdrawn",
     "wait.exit.last_one_counts",
     "wait.exit.announced_before_written",
     "engine.files.kept_in_its_slot",

@@ -27,6 +27,8 @@ pub mod event;
 pub mod exit;
 pub mod mutex;
 pub mod semaphore;
+mod take_all;
 mod word;
 
+pub use take_all::{RECORD_WORDS, Records, Reservable, Reservation, TAKE_MAX, Taking, exchange};
 pub use word::{ASLEEP, Attempt, Change, Look, Word, attempt, change, mark, settle};

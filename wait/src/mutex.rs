@@ -5,7 +5,7 @@
 
 use tenure_segment::fault;
 
-use crate::word::{self, ASLEEP, Attempt, Change, Look, Word};
+use crate::word::{self, ASLEEP, Attempt, Look, Word};
 
 const THREAD_BITS: u32 = 22;
 const THREAD_MASK: u32 = (1 << THREAD_BITS) - 1;
@@ -108,13 +108,6 @@ pub fn unlock<W: Word>(word: &W, me: Owner) -> bool {
             return true;
         }
     }
-}
-
-/// Gives it back as it was found: the next owner is told that it was abandoned.
-pub fn abandon<W: Word>(word: &W, me: Owner) {
-    word::change(word, offers, |value| {
-        if value == me.value() { Change::Offer { to: ABANDONED, answer: () } } else { Change::Nothing(()) }
-    });
 }
 
 /// Whether one who waits could have it.

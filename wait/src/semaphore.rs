@@ -2,7 +2,7 @@
 
 use crate::word::{self, Attempt, Change, Look, Word};
 
-/// The largest maximum a semaphore can have. The count has a bit more, for [`give_back`].
+/// The largest maximum a semaphore can have.
 pub const MAXIMUM: u32 = (1 << 30) - 1;
 
 /// Whether one who waits could have one.
@@ -32,12 +32,4 @@ pub fn try_acquire<W: Word>(word: &W) -> Attempt<()> {
             if count > 0 { Look::Take { to: count - 1, gained: () } } else { Look::Blocked }
         },
     )
-}
-
-/// Puts one back that was taken, even if others have released up to the maximum meanwhile: they were told that they could.
-pub fn give_back<W: Word>(word: &W) {
-    word::change(word, offers, |count| Change::Offer {
-        to: count.saturating_add(1).min(MAXIMUM << 1),
-        answer: (),
-    });
 }

@@ -264,7 +264,9 @@ class One(Case):
                 self.assertEqual(semaphore.count, 0)
             self.assertEqual(semaphore.count, 1)
             manual.set()
-            self.assertEqual(tenure.wait_all([manual, manual], 0), [])
+            self.assertEqual(tenure.wait_all([manual], 0), [])
+            with self.assertRaises(tenure.Argument):
+                tenure.wait_all([manual, manual], 0)
             with self.assertRaises(tenure.Argument):
                 tenure.wait_any([])
             with self.assertRaises(tenure.Argument):

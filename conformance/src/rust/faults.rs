@@ -167,7 +167,9 @@ impl From<WaitError> for Fault {
             WaitError::Deadlock => Self::Deadlock,
             WaitError::NotOwner => Self::NotOwner,
             WaitError::Maximum { .. } => Self::Maximum,
-            WaitError::Number { .. } => Self::Argument,
+            WaitError::Number { .. } | WaitError::Twice { .. } | WaitError::SeveralMembers { .. } => {
+                Self::Argument
+            }
             WaitError::Unwatched(error) => error.into(),
             error => other(error),
         }

@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use tenure_segment::process::Scope;
 use tenure_slab::Token;
-use tenure_wait::Attempt;
 
 use super::error::ProcessError;
 use super::exit::{Exit, status_of};
-use super::subject::Subject;
+use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
 #[cfg(feature = "names")]
 use crate::names::Name;
 use crate::object::Called;
-use crate::object::Object;
 use crate::waiting::WaitError;
-use crate::waiting::source::{Gained, Memory, Source};
 
 /// A process, and no other one that has its number earlier or later. Dropping it closes it.
 ///
@@ -221,24 +218,4 @@ impl Process {
     }
 }
 
-impl Source for Process {
-    fn object(&self) -> &Object {
-        Source::object(&self.subject)
-    }
-
-    fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        self.subject.attempt(memory)
-    }
-
-    fn peek(&self) -> Result<Attempt<()>, WaitError> {
-        self.subject.peek()
-    }
-
-    fn give_back(&self, gained: Gained) {
-        self.subject.give_back(gained);
-    }
-
-    fn prepare(&self, seen: u32) -> Result<(), WaitError> {
-        self.subject.prepare(seen)
-    }
-}
+waits_as_its_subject!(Process);

@@ -21,7 +21,7 @@ use crate::names::Name;
 use crate::object::{Called, Object, STATE_WORDS, State};
 use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
-use crate::waiting::word::{WaitWord, halves};
+use crate::waiting::word::{HalfWord, WaitWord, halves};
 
 /// The words of the payload: the exit word with the announced code above it, then who it is.
 const EXIT: usize = 0;
@@ -130,8 +130,8 @@ impl Subject {
     }
 
     /// The exit word.
-    pub(super) fn word(&self) -> Result<WaitWord<'_>, NotMember> {
-        Ok(WaitWord::of(self.0.object.state()?))
+    pub(super) fn exit_word(&self) -> Result<HalfWord<'_>, NotMember> {
+        Ok(HalfWord::of(self.0.object.state()?))
     }
 
     /// The code that it announced, if the exit word says so.
@@ -157,7 +157,7 @@ impl Subject {
             // SAFETY: `Inner` holds the object until the watch was ended, and that waits for this to return; in a forked
             // child there is no thread to run it.
             let state = unsafe { &*at.0 };
-            exit::record(&WaitWord::of(state), status.map(|status| status.0));
+            exit::record(&HalfWord::of(state), status.map(|status| status.0));
         });
         *watch = Some(self.0.object.shared().watcher.watch(self.0.identity, ended)?);
         Ok(())
@@ -165,7 +165,7 @@ impl Subject {
 
     /// What is written down.
     fn recorded(&self) -> Result<Option<exit::End>, ProcessError> {
-        let word = self.word()?;
+        let word = self.exit_word()?;
         let value = word.load();
         if !exit::is_valid(value) {
             return Err(ProcessError::Corrupt(format!("exit word {value:#x}")));
@@ -178,7 +178,7 @@ impl Subject {
 
     /// Writes its end down.
     pub(super) fn record(&self, status: Option<Status>) -> Result<(), ProcessError> {
-        exit::record(&self.word()?, status.map(|status| status.0));
+        exit::record(&self.exit_word()?, status.map(|status| status.0));
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl Subject {
         }
         // Release: pairs with the Acquire of whoever reads it, after the word has said that it is there.
         let store = || announced.store(code as u32, Ordering::Release);
-        if exit::announce(&self.word()?, store) { Ok(()) } else { Err(ProcessError::AlreadyAnnounced) }
+        if exit::announce(&self.exit_word()?, store) { Ok(()) } else { Err(ProcessError::AlreadyAnnounced) }
     }
 }
 
@@ -247,19 +247,20 @@ impl Source for Subject {
         &self.0.object
     }
 
+    fn word(&self) -> Result<WaitWord<'_>, WaitError> {
+        Ok(WaitWord::Half(self.exit_word()?))
+    }
+
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        Ok(match exit::try_ended(&self.word()?) {
+        Ok(match exit::try_ended(&self.exit_word()?) {
             Attempt::Taken(_) => Attempt::Taken(Gained::default()),
             Attempt::Blocked(seen) => Attempt::Blocked(seen),
         })
     }
 
-    fn peek(&self) -> Result<Attempt<()>, WaitError> {
-        let seen = self.word()?.load();
-        Ok(if exit::offers(seen) { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
+    fn take(&self, value: u32) -> Option<u32> {
+        exit::offers(value).then_some(value)
     }
-
-    fn give_back(&self, _: Gained) {}
 
     /// Somebody has to notice its end: this process, whoever else does.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
@@ -273,6 +274,37 @@ impl Source for Subject {
         }
     }
 }
+
+/// What is over a subject is waited for as that is.
+macro_rules! waits_as_its_subject {
+    ($over:ty) => {
+        impl $crate::waiting::source::Source for $over {
+            fn object(&self) -> &$crate::object::Object {
+                $crate::waiting::source::Source::object(&self.subject)
+            }
+
+            fn word(&self) -> Result<$crate::waiting::word::WaitWord<'_>, $crate::WaitError> {
+                self.subject.word()
+            }
+
+            fn attempt(
+                &self,
+                memory: &mut $crate::waiting::source::Memory,
+            ) -> Result<::tenure_wait::Attempt<$crate::waiting::source::Gained>, $crate::WaitError> {
+                self.subject.attempt(memory)
+            }
+
+            fn take(&self, value: u32) -> Option<u32> {
+                self.subject.take(value)
+            }
+
+            fn prepare(&self, seen: u32) -> Result<(), $crate::WaitError> {
+                self.subject.prepare(seen)
+            }
+        }
+    };
+}
+pub(super) use waits_as_its_subject;
 
 fn to_wait_error(error: ProcessError) -> WaitError {
     match error {

@@ -44,6 +44,20 @@ pub enum WaitError {
         /// The most.
         max: usize,
     },
+    /// One takes all of several objects, not one of them twice.
+    #[error("objects to take at once: {first} and {second} are the same object")]
+    Twice {
+        /// The place of one.
+        first: usize,
+        /// The place of the other.
+        second: usize,
+    },
+    /// One takes all of several objects of one member.
+    #[error("objects to take at once: {index} was opened by another member than 0")]
+    SeveralMembers {
+        /// The place of the first that was opened by another.
+        index: usize,
+    },
     /// A process or thread that has not ended, as far as anybody has written down, and that we cannot watch.
     #[cfg(feature = "processes")]
     #[error(transparent)]

@@ -8,7 +8,8 @@ use tenure_wait::event::{self, SIGNALLED};
 use tenure_wait::{Attempt, Word as _};
 
 use super::error::WaitError;
-use super::source::{Gained, Memory, Source, wait_for, word_of};
+use super::source::{Gained, Memory, Source, half_word, wait_for, whole_word};
+use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -116,7 +117,10 @@ impl Event {
     ///
     /// [`WaitError::NotMember`].
     pub fn set(&self) -> Result<(), WaitError> {
-        event::set(&word_of(&self.object)?);
+        match self.reset {
+            Reset::Manual => event::set(&half_word(&self.object)?),
+            Reset::Automatic => event::set(&whole_word(&self.object)?),
+        }
         Ok(())
     }
 
@@ -126,7 +130,10 @@ impl Event {
     ///
     /// [`WaitError::NotMember`].
     pub fn reset(&self) -> Result<bool, WaitError> {
-        Ok(event::reset(&word_of(&self.object)?, self.reset == Reset::Manual))
+        Ok(match self.reset {
+            Reset::Manual => event::reset(&half_word(&self.object)?, true),
+            Reset::Automatic => event::reset(&whole_word(&self.object)?, false),
+        })
     }
 
     /// Whether it is signalled; an automatic one may not be any more when this is answered.
@@ -135,7 +142,7 @@ impl Event {
     ///
     /// [`WaitError::NotMember`].
     pub fn is_set(&self) -> Result<bool, WaitError> {
-        Ok(event::offers(word_of(&self.object)?.load() & !tenure_wait::ASLEEP))
+        Ok(event::offers(self.word()?.load() & !tenure_wait::ASLEEP))
     }
 
     /// Waits until it is signalled, and takes the signal of an automatic event. `None` waits as long as it takes, zero not at
@@ -154,11 +161,17 @@ impl Source for Event {
         &self.object
     }
 
+    fn word(&self) -> Result<WaitWord<'_>, WaitError> {
+        Ok(match self.reset {
+            Reset::Manual => WaitWord::Half(half_word(&self.object)?),
+            Reset::Automatic => WaitWord::Whole(whole_word(&self.object)?),
+        })
+    }
+
     fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        let word = word_of(&self.object)?;
         let attempt = match self.reset {
-            Reset::Manual => event::try_manual(&word, *memory),
-            Reset::Automatic => event::try_auto(&word),
+            Reset::Manual => event::try_manual(&half_word(&self.object)?, *memory),
+            Reset::Automatic => event::try_auto(&whole_word(&self.object)?),
         };
         Ok(match attempt {
             Attempt::Taken(()) => Attempt::Taken(Gained::default()),
@@ -169,16 +182,12 @@ impl Source for Event {
         })
     }
 
-    fn peek(&self) -> Result<Attempt<()>, WaitError> {
-        let seen = word_of(&self.object)?.load();
-        let could = event::offers(seen & !tenure_wait::ASLEEP);
-        Ok(if could { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
-    }
-
-    fn give_back(&self, _: Gained) {
-        if self.reset == Reset::Automatic {
-            let _ = self.set();
-        }
+    fn take(&self, value: u32) -> Option<u32> {
+        let left = match self.reset {
+            Reset::Manual => value,
+            Reset::Automatic => value & !SIGNALLED,
+        };
+        event::offers(value).then_some(left)
     }
 }
 

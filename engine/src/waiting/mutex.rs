@@ -11,8 +11,9 @@ use tenure_wait::mutex::{self, Locked, Owner, State};
 use tenure_wait::{ASLEEP, Attempt, Word as _};
 
 use super::error::WaitError;
-use super::source::{Gained, Memory, Source, wait_for, word_of};
+use super::source::{Gained, Memory, Source, wait_for, whole_word};
 use super::thread_id::thread_id;
+use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -187,7 +188,7 @@ impl Mutex {
     ///
     /// [`WaitError::NotOwner`].
     pub fn adopt(&self) -> Result<MutexGuard<'_>, WaitError> {
-        let owned = word_of(&self.object)?.load() & !ASLEEP == self.me().value();
+        let owned = whole_word(&self.object)?.load() & !ASLEEP == self.me().value();
         if !owned {
             return Err(WaitError::NotOwner);
         }
@@ -205,7 +206,7 @@ impl Mutex {
     /// See [`Mutex`].
     #[inline]
     pub fn unlock(&self) -> Result<(), WaitError> {
-        let word = word_of(&self.object)?;
+        let word = whole_word(&self.object)?;
         let me = self.me();
         if self.recursive {
             if word.load() & !ASLEEP != me.value() {
@@ -230,7 +231,7 @@ impl Mutex {
     ///
     /// [`WaitError::NotMember`]; [`WaitError::Corrupt`] for a word that no mutex has.
     pub fn state(&self) -> Result<MutexState, WaitError> {
-        let seen = word_of(&self.object)?.load();
+        let seen = whole_word(&self.object)?.load();
         match State::of(seen) {
             State::Free => Ok(MutexState::Free),
             State::Abandoned => Ok(MutexState::Abandoned),
@@ -250,17 +251,23 @@ impl Mutex {
         Ok(&self.object.state()?[DEPTH])
     }
 
-    fn lock_again(&self) -> Result<(), WaitError> {
+    /// How often it was locked again, if it may be once more.
+    fn depth_before_again(&self) -> Result<u64, WaitError> {
         if !self.recursive {
             return Err(WaitError::Deadlock);
         }
-        let depth = self.depth()?;
-        // Relaxed, both: depth: only the owner's.
-        let again = depth.load(Ordering::Relaxed);
-        if again >= DEPTH_MAX {
-            return Err(WaitError::TooDeep { limit: DEPTH_MAX });
+        // Relaxed: depth: only the owner's.
+        let depth = self.depth()?.load(Ordering::Relaxed);
+        if depth < DEPTH_MAX { Ok(depth) } else { Err(WaitError::TooDeep { limit: DEPTH_MAX }) }
+    }
+
+    /// The thread has just come to own it.
+    #[inline]
+    fn begin(&self) -> Result<(), WaitError> {
+        if self.recursive {
+            // Relaxed: depth: only the owner's. Whoever died before this left it to the next owner.
+            self.depth()?.store(0, Ordering::Relaxed);
         }
-        depth.store(again + 1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -274,42 +281,47 @@ impl Source for Mutex {
         &self.object
     }
 
+    fn word(&self) -> Result<WaitWord<'_>, WaitError> {
+        Ok(WaitWord::Whole(whole_word(&self.object)?))
+    }
+
     #[inline]
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        match mutex::try_lock(&word_of(&self.object)?, self.me()) {
+        match mutex::try_lock(&whole_word(&self.object)?, self.me()) {
             Attempt::Blocked(seen) => Ok(Attempt::Blocked(seen)),
             Attempt::Taken(Locked::Now { abandoned }) => {
-                if self.recursive {
-                    // Relaxed: depth: only the owner's. Whoever died before this left it to the next owner.
-                    self.depth()?.store(0, Ordering::Relaxed);
-                }
-                Ok(Attempt::Taken(Gained { abandoned, again: false }))
+                self.begin()?;
+                Ok(Attempt::Taken(Gained { abandoned }))
             }
             Attempt::Taken(Locked::Already) => {
                 self.lock_again()?;
-                Ok(Attempt::Taken(Gained { abandoned: false, again: true }))
+                Ok(Attempt::Taken(Gained::default()))
             }
         }
     }
 
-    fn peek(&self) -> Result<Attempt<()>, WaitError> {
-        let seen = word_of(&self.object)?.load();
-        let value = seen & !ASLEEP;
-        if value == self.me().value() && !self.recursive {
-            return Err(WaitError::Deadlock);
-        }
-        let could = mutex::offers(value) || value == self.me().value();
-        Ok(if could { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
+    fn take(&self, value: u32) -> Option<u32> {
+        mutex::offers(value).then(|| self.me().value())
     }
 
-    fn give_back(&self, gained: Gained) {
-        let Ok(word) = word_of(&self.object) else { return };
-        if gained.abandoned {
-            mutex::abandon(&word, self.me());
-        } else {
-            // Ours: we have just taken it.
-            let _ = self.unlock();
+    fn taken(&self, before: u32) -> Result<Gained, WaitError> {
+        self.begin()?;
+        Ok(Gained { abandoned: before == mutex::ABANDONED })
+    }
+
+    fn is_owned(&self) -> Result<bool, WaitError> {
+        let is_owned = whole_word(&self.object)?.load() & !ASLEEP == self.me().value();
+        if is_owned {
+            self.depth_before_again()?;
         }
+        Ok(is_owned)
+    }
+
+    fn lock_again(&self) -> Result<(), WaitError> {
+        let depth = self.depth_before_again()?;
+        // Relaxed: depth: only the owner's.
+        self.depth()?.store(depth + 1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whoever owns it must hold the handle, since that is how his end is noticed; and somebody has to notice.
@@ -319,7 +331,7 @@ impl Source for Mutex {
             State::Nonsense => return Err(nonsense(seen)),
             State::Free | State::Abandoned => return Ok(()),
         };
-        let (shared, word) = (self.object.shared(), word_of(&self.object)?);
+        let (shared, word) = (self.object.shared(), whole_word(&self.object)?);
         // A dead owner's bit goes after the word was settled.
         if !shared.slab.is_held_by(self.object.held(), owner.lease) && word.load() == seen {
             return Err(WaitError::Corrupt(format!(
@@ -333,7 +345,7 @@ impl Source for Mutex {
 
 impl Drop for Mutex {
     fn drop(&mut self) {
-        if let Ok(word) = word_of(&self.object) {
+        if let Ok(word) = whole_word(&self.object) {
             let shared = self.object.shared();
             // Who owns it without holding it would never be noticed when he is gone. A guard borrows the mutex, so only what
             // was locked without one can be ours here.

@@ -9,7 +9,8 @@ use tenure_wait::semaphore::{self, MAXIMUM};
 use tenure_wait::{ASLEEP, Attempt, Word as _};
 
 use super::error::WaitError;
-use super::source::{Gained, Memory, Source, wait_for, word_of};
+use super::source::{Gained, Memory, Source, wait_for, whole_word};
+use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -106,7 +107,7 @@ impl Semaphore {
     ///
     /// [`WaitError::NotMember`].
     pub fn count(&self) -> Result<u32, WaitError> {
-        Ok(word_of(&self.object)?.load() & !ASLEEP)
+        Ok(whole_word(&self.object)?.load() & !ASLEEP)
     }
 
     /// Takes one. `None` waits as long as it takes, zero not at all.
@@ -125,7 +126,7 @@ impl Semaphore {
     /// [`WaitError::Maximum`]: that would be too many, and nothing was added.
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
         let maximum = self.maximum;
-        semaphore::release(&word_of(&self.object)?, more, maximum).map_err(|count| WaitError::Maximum {
+        semaphore::release(&whole_word(&self.object)?, more, maximum).map_err(|count| WaitError::Maximum {
             count,
             more,
             maximum,
@@ -138,22 +139,19 @@ impl Source for Semaphore {
         &self.object
     }
 
+    fn word(&self) -> Result<WaitWord<'_>, WaitError> {
+        Ok(WaitWord::Whole(whole_word(&self.object)?))
+    }
+
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        Ok(match semaphore::try_acquire(&word_of(&self.object)?) {
+        Ok(match semaphore::try_acquire(&whole_word(&self.object)?) {
             Attempt::Taken(()) => Attempt::Taken(Gained::default()),
             Attempt::Blocked(seen) => Attempt::Blocked(seen),
         })
     }
 
-    fn peek(&self) -> Result<Attempt<()>, WaitError> {
-        let seen = word_of(&self.object)?.load();
-        Ok(if semaphore::offers(seen & !ASLEEP) { Attempt::Taken(()) } else { Attempt::Blocked(seen) })
-    }
-
-    fn give_back(&self, _: Gained) {
-        if let Ok(word) = word_of(&self.object) {
-            semaphore::give_back(&word);
-        }
+    fn take(&self, value: u32) -> Option<u32> {
+        value.checked_sub(1)
     }
 }
 

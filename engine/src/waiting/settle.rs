@@ -3,20 +3,20 @@
 use tenure_slab::HolderSet;
 #[cfg(feature = "processes")]
 use tenure_wait::exit;
-use tenure_wait::{self as wait, ASLEEP, event, mutex, semaphore};
+use tenure_wait::{self as wait, ASLEEP, Records, Reservation, event, mutex, semaphore};
 
-use super::word::WaitWord;
+use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
 use crate::object::State;
 
 /// Puts an object in order that the dead lease `dead` held; see [`crate::object::settle`].
-pub(crate) fn settle(kind: Kind, state: &State, dead: u8) {
-    let word = WaitWord::of(state);
+///
+/// Looking at a word makes it plain: what the dead had reserved is taken, or is not.
+pub(crate) fn settle(kind: Kind, state: &State, records: Records<'_>, dead: u8) {
     match kind {
-        Kind::MUTEX => mutex::settle(&word, dead),
-        Kind::EVENT_MANUAL | Kind::EVENT_AUTO | Kind::SEMAPHORE | Kind::PROCESS | Kind::THREAD => {
-            wait::settle(&word);
-        }
+        Kind::MUTEX => mutex::settle(&WholeWord::of(state, records, kind), dead),
+        Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::settle(&WholeWord::of(state, records, kind)),
+        Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::settle(&HalfWord::of(state)),
         _ => {}
     }
 }
@@ -30,6 +30,15 @@ pub(crate) struct Findings {
 /// Looks at a copy of an object's state; of no other kinds.
 pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findings {
     let mut found = Findings { violations: Vec::new(), pending: Vec::new() };
+    let is_taken = matches!(kind, Kind::MUTEX | Kind::EVENT_AUTO | Kind::SEMAPHORE);
+    if let Some(Reservation { lease, .. }) = Reservation::of(state[0]).filter(|_| is_taken) {
+        if holders.contains(lease) {
+            found.pending.push(format!("{kind}: lease {lease} is taking it, together with others"));
+        } else {
+            found.violations.push(format!("reserved for lease {lease}, which does not hold it"));
+        }
+        return found;
+    }
     let (word, high) = (state[0] as u32, state[0] >> 32);
     let value = word & !ASLEEP;
     let mut wrong = |is: bool, what: String| {
@@ -61,10 +70,7 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             let maximum = state[1];
             let fits = (1..=u64::from(semaphore::MAXIMUM)).contains(&maximum);
             wrong(!fits, format!("a semaphore with a maximum of {maximum}"));
-            wrong(
-                u64::from(value) > maximum.saturating_mul(2),
-                format!("a count of {value}, but a maximum of {maximum}"),
-            );
+            wrong(u64::from(value) > maximum, format!("a count of {value}, but a maximum of {maximum}"));
             semaphore::offers(value)
         }
         #[cfg(feature = "processes")]

@@ -6,7 +6,7 @@ use tenure_segment::futex::{self, Deadline, Slept};
 use tenure_wait::{self as wait, Attempt};
 
 use super::error::WaitError;
-use super::word::WaitWord;
+use super::word::{HalfWord, WaitWord, WholeWord};
 use crate::object::Object;
 
 /// What a waiter has when it goes on.
@@ -14,8 +14,6 @@ use crate::object::Object;
 pub struct Gained {
     /// A mutex whose last owner did not unlock it.
     pub abandoned: bool,
-    /// A mutex that this thread owned before.
-    pub again: bool,
 }
 
 /// What one waiter remembers of one object while it waits: of a manual event, the generation when it came.
@@ -26,14 +24,34 @@ pub trait Source {
     /// The object, which holds the handle.
     fn object(&self) -> &Object;
 
+    /// Its wait word: the whole of it, where those who wait take something.
+    fn word(&self) -> Result<WaitWord<'_>, WaitError>;
+
     /// Takes it, if that is possible now.
     fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError>;
 
-    /// As `attempt`, without taking anything and without a memory.
-    fn peek(&self) -> Result<Attempt<()>, WaitError>;
+    /// What taking it makes of a value of its word, mark aside; `None`: it cannot be had.
+    fn take(&self, value: u32) -> Option<u32>;
 
-    /// Undoes an `attempt`.
-    fn give_back(&self, gained: Gained);
+    /// It was taken together with others, and this was its value before.
+    fn taken(&self, before: u32) -> Result<Gained, WaitError> {
+        let _ = before;
+        Ok(Gained::default())
+    }
+
+    /// A mutex that this thread owns, and may lock again by `lock_again`.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    fn is_owned(&self) -> Result<bool, WaitError> {
+        Ok(false)
+    }
+
+    /// Locks what this thread owns.
+    fn lock_again(&self) -> Result<(), WaitError> {
+        Ok(())
+    }
 
     /// The caller is going to sleep because the word is `seen`.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
@@ -42,15 +60,21 @@ pub trait Source {
     }
 }
 
-/// The wait word of an object.
-pub(crate) fn word_of(object: &Object) -> Result<WaitWord<'_>, WaitError> {
-    Ok(WaitWord::of(object.state()?))
+/// The wait word of an object of which nothing is taken.
+pub(crate) fn half_word(object: &Object) -> Result<HalfWord<'_>, WaitError> {
+    Ok(HalfWord::of(object.state()?))
+}
+
+/// The wait word of an object that is taken.
+#[inline]
+pub(crate) fn whole_word(object: &Object) -> Result<WholeWord<'_>, WaitError> {
+    Ok(WholeWord::of(object.state()?, object.shared().records, object.kind()))
 }
 
 /// What to sleep on after the word was `seen`; `None`: it is another by now.
 pub(crate) fn mark(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
     source.prepare(seen)?;
-    Ok(wait::mark(&word_of(source.object())?, seen))
+    Ok(wait::mark(&source.word()?, seen))
 }
 
 /// Waits for one.
@@ -73,7 +97,7 @@ fn sleep_for(
 ) -> Result<Gained, WaitError> {
     loop {
         let slept = match mark(source, seen)? {
-            Some(marked) => futex::sleep(word_of(source.object())?.0, marked, &deadline)?,
+            Some(marked) => futex::sleep(source.word()?.sleepers(), marked, &deadline)?,
             None => Slept::Woken,
         };
         match source.attempt(&mut memory)? {

@@ -11,6 +11,9 @@ use crate::case::{Case, Stage};
 use crate::survivor::Survivor;
 use crate::things::{AT_ONCE, NOT_NOW, Things, What, open, provide};
 
+/// Shared steps of `wait_all` over five things after which it has reserved some, and not decided.
+const RESERVED: u32 = 6;
+
 /// A case with the things.
 fn case(name: &'static str, script: crate::case::Script) -> Case {
     Case::new(name, script).before(provide).after(all_is_well)
@@ -81,11 +84,15 @@ pub(super) fn all() -> Vec<Case> {
             provide(survivor);
             things(survivor).auto.set().unwrap();
         }),
-        case("wait all, taking", all_taking).before(|survivor| {
-            provide(survivor);
-            things(survivor).auto.set().unwrap();
-            things(survivor).semaphore.release(2).unwrap();
-        }),
+        case("wait all, taking", |stage| all_taking(stage, false)).before(signal_all).after(all_or_nothing),
+        case("wait all, taken one by one meanwhile", |stage| all_taking(stage, true))
+            .before(signal_all)
+            .meanwhile(one_by_one)
+            .after(all_or_nothing),
+        case("wait all, waited for by others", |stage| all_taking(stage, true))
+            .before(signal_all)
+            .meanwhile(all_or_timed_out)
+            .after(all_or_nothing),
         case("wait all, timing out", all_timing_out).before(own).after(disown),
         // Those who were killed before: owning, and between staging and waking.
         case("set what the dead has staged", |stage| set(stage, true))
@@ -97,6 +104,12 @@ pub(super) fn all() -> Vec<Case> {
             .after(see_one_told)
             .half("unlock, with a waiter", 0),
         case("recover, of one who has staged", recover).after(see_manual).half("set, with a waiter", 1),
+        case("wait all, over what the dead has reserved", |stage| all_taking(stage, true))
+            .before(signal_all)
+            .half("wait all, taking", RESERVED),
+        case("recover, of one who takes several", recover)
+            .before(signal_all)
+            .half("wait all, taking", RESERVED),
         case("recover, of an owner", recover).after(told_at_most_once).half("unlock", 0),
     ]
 }
@@ -429,12 +442,17 @@ fn any_taking(stage: &Stage<'_>) {
     });
 }
 
-fn all_taking(stage: &Stage<'_>) {
+fn all_taking(stage: &Stage<'_>, among_others: bool) {
     with_things(stage, |things| {
-        let objects: [&dyn Waitable; 4] = [&things.semaphore, &things.mutex, &things.auto, &things.twice];
+        let objects: [&dyn Waitable; 5] =
+            [&things.semaphore, &things.mutex, &things.auto, &things.twice, &things.manual];
         stage.begin();
         let abandoned = wait_all(&objects, None);
-        stage.end();
+        if among_others {
+            stage.end_among_others();
+        } else {
+            stage.end();
+        }
         assert_eq!(abandoned.unwrap(), [0; 0]);
         things.mutex.unlock().unwrap();
         things.twice.unlock().unwrap();
@@ -449,6 +467,82 @@ fn all_timing_out(stage: &Stage<'_>) {
         stage.end_among_others();
         assert!(matches!(abandoned, Err(WaitError::TimedOut)), "{abandoned:?}");
     });
+}
+
+/// Everything that `wait_all` takes can be had.
+fn signal_all(survivor: &mut Survivor) {
+    provide(survivor);
+    let things = things(survivor);
+    things.auto.set().unwrap();
+    things.manual.set().unwrap();
+    things.semaphore.release(2).unwrap();
+}
+
+/// The dead has taken everything, or nothing. One who was only stopped has taken everything, and unlocked.
+fn all_or_nothing(survivor: &mut Survivor) {
+    if survivor.dead_before {
+        // Those who recover may have been at it.
+        return all_is_well(survivor);
+    }
+    let died = survivor.actor_died;
+    let things = things(survivor);
+    let taken = things.semaphore.count().unwrap() == 1;
+    assert!(taken || things.semaphore.count().unwrap() == 2 && died, "{:?}", things.semaphore);
+    assert_eq!(things.auto.is_set().unwrap(), !taken, "{:?}", things.auto);
+    assert!(things.manual.is_set().unwrap());
+    for mutex in [&things.mutex, &things.twice] {
+        let told = mutex.acquire(NOT_NOW).unwrap();
+        assert_eq!(told, died && taken, "abandoned, of {mutex:?}");
+        mutex.unlock().unwrap();
+    }
+    all_is_well(survivor);
+}
+
+/// Each by itself, and given back: all that the other one takes, or nothing of it.
+fn one_by_one(survivor: &mut Survivor) {
+    if survivor.dead_before {
+        // Those who recover may be in the middle of it.
+        return;
+    }
+    let things = things(survivor);
+    let has = |waited: Result<(), WaitError>| match waited {
+        Ok(()) => true,
+        Err(WaitError::TimedOut) => false,
+        Err(error) => panic!("{error}"),
+    };
+    let locked = |mutex: &tenure::Mutex| has(mutex.acquire(NOT_NOW).map(|told| assert!(!told)));
+    let first = locked(&things.twice);
+    let second = locked(&things.mutex);
+    let signalled = has(things.auto.wait(NOT_NOW));
+    things.semaphore.acquire(NOT_NOW).unwrap();
+    let left = things.semaphore.count().unwrap();
+    assert_eq!((first, second, left), (signalled, signalled, u32::from(signalled)), "taken by halves");
+    things.semaphore.release(1).unwrap();
+    if signalled {
+        things.auto.set().unwrap();
+        things.twice.unlock().unwrap();
+        things.mutex.unlock().unwrap();
+    }
+}
+
+/// All of it at once, and given back, or nothing.
+fn all_or_timed_out(survivor: &mut Survivor) {
+    if survivor.dead_before {
+        return;
+    }
+    let things = things(survivor);
+    let objects: [&dyn Waitable; 3] = [&things.mutex, &things.semaphore, &things.auto];
+    let before = things.semaphore.count().unwrap();
+    match wait_all(&objects, NOT_NOW) {
+        Ok(abandoned) => {
+            assert_eq!((abandoned, before), (vec![], 2));
+            things.mutex.unlock().unwrap();
+            things.semaphore.release(1).unwrap();
+            things.auto.set().unwrap();
+        }
+        Err(WaitError::TimedOut) => assert_eq!(before, 1),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn recover(stage: &Stage<'_>) {
