@@ -1,0 +1,515 @@
+/* One wait word as wait/ builds it: a mutex, an event or a semaphore, its sleepers in the kernel, and the recovery of the
+ * dead that used it.
+ *
+ * Every shared access is one step; what is private to a process is folded into the access before it. A process is killed
+ * or stopped for good between any two steps, its undertaker with it. Process p takes lease p in each of its lives.
+ */
+#ifndef NP
+#define NP 2            /* processes, and leases */
+#endif
+#ifndef INC
+#define INC 2           /* lives of a process */
+#endif
+#ifndef OPS
+#define OPS 1           /* operations of one life; of a mutex, times that it is locked */
+#endif
+#ifndef KILLS
+#define KILLS 1
+#endif
+#ifndef STOPS
+#define STOPS 1
+#endif
+#ifndef HURRIES
+#define HURRIES 1       /* waits that may end before they got what they waited for */
+#endif
+/* what the word is */
+#define MUTEX 0
+#define AUTOMATIC 1
+#define MANUAL 2
+#define SEMAPHORE 3
+#ifndef KIND
+#define KIND MUTEX
+#endif
+#ifndef FIRST
+#define FIRST 0         /* the count of a semaphore, the signal of an event, at first */
+#endif
+
+/* mutex.rs: FREE, ABANDONED, and owned by p; event.rs: SIGNALLED, and generations above it */
+#define UNOWNED 0
+#define ABANDONED 1
+#define OWNED(p) (p + 2)
+#define SIGNALLED 1
+#define NEVER 255
+#define MAXIMUM 2           /* of a semaphore */
+
+#if KIND == MUTEX
+#define OFFERS(v) (v == UNOWNED || v == ABANDONED)
+#define TAKEN(v) OWNED(p)
+#elif KIND == SEMAPHORE
+#define OFFERS(v) (v > 0)
+#define TAKEN(v) (v - 1)
+#elif KIND == AUTOMATIC
+#define OFFERS(v) (v & SIGNALLED)
+#define TAKEN(v) (v & ~SIGNALLED)
+#else
+#define OFFERS(v) (v & SIGNALLED)
+#endif
+
+/* the word, and the kernel's queue of it: a set of processes */
+bit asleep;
+byte value = FIRST;
+byte sleepers;
+/* per lease: LIVE, and what goes with it, the holder's bit; the kernel's locks: the owner's, and a set of readers */
+bit dirty[NP], alive[NP];
+byte readers[NP];
+
+/* what only the model knows */
+byte owner;                 /* who is between lock and unlock, + 1 */
+bit owed;                   /* the next owner has to be told */
+byte permits = FIRST;       /* counts or signals that were offered and not taken */
+byte staged;                /* who staged the value that the word has: 1 << p, 16 << p for an undertaker */
+byte waits, passed;         /* who waits; for whom of them a manual event was signalled meanwhile */
+byte life[NP];
+bit still[NP];              /* stopped for good */
+byte kills = KILLS, stops = STOPS, hurries = HURRIES;
+
+/* the value was offered, or is now that nobody sleeps any more */
+#if KIND == MANUAL
+#define TAKES_EFFECT passed = passed | waits
+#else
+#define TAKES_EFFECT skip
+#endif
+
+/* word.rs: Word::wake, Word::clear; futex.rs: one step of the kernel [A9] */
+#if defined(M_WAKE_ONE)             /* the kernel is asked for one sleeper, not for all */
+#define AWAKE sleepers = sleepers & (sleepers - 1)
+#else
+#define AWAKE sleepers = 0
+#endif
+#if defined(M_WAKE_IN_TWO_STEPS)    /* first the bit, then FUTEX_WAKE */
+#define wake() d_step { if :: OFFERS(value) -> TAKES_EFFECT :: else fi; asleep = 0; staged = 0 }; AWAKE
+#define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0 }; AWAKE
+#elif defined(M_WAKE_BY_PLAIN_STORE)    /* load, store without the bit, FUTEX_WAKE in the same step */
+#define wake() w_v = value; d_step { value = w_v; asleep = 0; staged = 0; AWAKE; w_v = 0 }
+#define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0; AWAKE }
+#else
+#define wake() d_step { if :: asleep && OFFERS(value) -> TAKES_EFFECT :: else fi; asleep = 0; staged = 0; AWAKE }
+#define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0; AWAKE }
+#endif
+
+/* a manual event: signalled since the waiter first looked and found that it was not */
+#if KIND == MANUAL
+#define WAS_SIGNALLED (since != NEVER && since != (a_v >> 1))
+#else
+#define WAS_SIGNALLED false
+#endif
+
+/* word.rs: attempt; taken, or a_v and a_m say what was seen. `last`: a wait that gives up if this fails */
+inline attempt() {
+    taken = 0;
+    do
+    ::
+        d_step {                                                             /* load */
+            a_v = value; a_m = asleep;
+            if
+            :: !OFFERS(a_v) && !WAS_SIGNALLED -> waits = waits | (1 << p)
+            :: else
+            fi;
+            if
+            :: last && !OFFERS(a_v) && !WAS_SIGNALLED -> assert(!(passed & (1 << p)))
+            :: else
+            fi
+        };
+        if
+        :: !OFFERS(a_v) && WAS_SIGNALLED -> taken = 1; break
+        :: !OFFERS(a_v) && !WAS_SIGNALLED -> break
+#ifdef M_ATTEMPT_WAITS_FOR_WAKER    /* fault wait.attempt.waits_for_the_waker */
+        :: OFFERS(a_v) && a_m -> break
+#else
+        :: OFFERS(a_v) && a_m -> wake()
+#endif
+#if KIND == MANUAL
+        :: OFFERS(a_v) && !a_m -> taken = 1; break
+#else
+        :: OFFERS(a_v) && !a_m ->
+            d_step {                                                         /* exchange */
+                taken = (value == a_v && asleep == a_m);
+                if
+                :: taken ->
+#if KIND == MUTEX
+                    assert(owner == 0);
+                    assert(owed == (a_v == ABANDONED));
+                    owed = 0; owner = p + 1;
+#else
+                    assert(permits == (KIND == SEMAPHORE -> value : 1));
+                    permits--;
+#endif
+                    value = TAKEN(a_v)
+                :: else
+                fi
+            };
+            if :: taken -> break :: else fi
+#endif
+        fi
+    od
+}
+
+/* source.rs: wait_for */
+inline wait_for() {
+    atomic {
+        if
+        :: hurries > 0 -> hurries--; hurry = 1
+        :: true
+        fi
+    };
+    do
+    ::
+        attempt();
+        if
+        :: taken || last -> break
+        :: else ->
+            d_step {                                                         /* word.rs: mark: exchange */
+#if KIND == MANUAL
+                if :: since == NEVER -> since = a_v >> 1 :: else fi;
+#endif
+                ok = (a_m || (value == a_v && !asleep));
+                if :: ok && !a_m -> asleep = 1 :: else fi
+            };
+            if
+            :: ok ->
+                d_step {                                                     /* futex.rs: sleep: compared and queued in one step */
+#ifdef M_SLEEP_WITHOUT_COMPARING
+                    ok = 1;
+#else
+                    ok = (value == a_v && asleep);
+#endif
+                    assert(!(ok && OFFERS(value)));
+                    if :: ok -> sleepers = sleepers | (1 << p) :: else fi
+                };
+                if
+                :: ok ->
+end_asleep:         if
+                    :: d_step { !(sleepers & (1 << p)) -> skip }
+                    :: d_step { hurry && (sleepers & (1 << p)) -> sleepers = sleepers & ~(1 << p); last = 1 }
+                    fi
+                :: else
+                fi
+            :: else
+            fi
+        fi
+    od;
+    atomic {
+        waits = waits & ~(1 << p); passed = passed & ~(1 << p);
+        hurry = 0; last = 0; since = NEVER; a_v = 0; a_m = 0; ok = 0
+    }
+}
+
+/* word.rs: change; event.rs: set, reset; semaphore.rs: release */
+#define NOTHING 0
+#define QUIET 1
+#define OFFER 2
+#define SET 0
+#define RESET 1
+#define RELEASE 2
+#if KIND == MANUAL && !defined(M_NO_GENERATION)
+#define AFTER_RESET(v) ((v & ~SIGNALLED) + 2)
+#else
+#define AFTER_RESET(v) (v & ~SIGNALLED)
+#endif
+inline change(what) {
+    do
+    ::
+        d_step { c_v = value; c_m = asleep };                                /* load */
+        if
+#ifndef M_CHANGE_OVER_STAGED        /* what others staged is not woken for first */
+        :: c_m && OFFERS(c_v) -> wake()
+        :: !(c_m && OFFERS(c_v)) ->
+#else
+        :: true ->
+#endif
+            d_step {
+                c_does = NOTHING;
+                if
+                :: what == SET && !OFFERS(c_v) -> c_does = OFFER; c_to = c_v | SIGNALLED
+                :: what == RESET && OFFERS(c_v) -> c_does = QUIET; c_to = AFTER_RESET(c_v)
+                :: what == RELEASE && c_v < MAXIMUM -> c_does = OFFER; c_to = c_v + 1
+                :: else
+                fi
+            };
+            if
+            :: c_does == NOTHING -> break
+#ifdef M_WAKE_BEFORE_STAGE
+            :: c_does == OFFER && c_m ->
+                wake();
+                d_step {
+                    ok = (value == c_v);
+                    if :: ok -> value = c_to; permits++ :: else fi
+                };
+                if :: ok -> break :: else fi
+#endif
+            :: else ->
+                d_step {                                                     /* exchange */
+                    ok = (value == c_v && asleep == c_m);
+                    if
+                    :: ok ->
+                        value = c_to;
+#ifdef M_BIT_BEFORE_WAKE            /* fault wait.change.bit_before_wake */
+                        if :: c_does == OFFER -> asleep = 0 :: else fi;
+#endif
+                        if
+                        :: c_does == OFFER -> permits++
+                        :: else ->
+#if KIND == MANUAL
+                            TAKES_EFFECT;
+#endif
+                            permits--
+                        fi;
+                        if
+                        :: c_does == OFFER && asleep -> staged = staged | (1 << p)
+                        :: c_does == OFFER && !asleep -> TAKES_EFFECT
+                        :: else
+                        fi
+                    :: else
+                    fi
+                };
+                if
+                :: ok && c_does == OFFER && c_m -> wake(); break
+                :: ok && !(c_does == OFFER && c_m) -> break
+                :: else
+                fi
+            fi
+        fi
+    od;
+    atomic { c_v = 0; c_m = 0; c_to = 0; c_does = 0; ok = 0 }
+}
+
+/* mutex.rs: unlock */
+inline unlock() {
+    do
+    ::
+        d_step { c_m = asleep; assert(value == OWNED(p)) };                  /* load */
+        if
+#ifdef M_FREED_BEFORE_WOKEN         /* fault wait.unlock.freed_before_woken */
+        :: c_m -> d_step { owner = 0; value = UNOWNED; asleep = 0 }; AWAKE; break
+#else
+        :: c_m -> clear(); break
+#endif
+        :: !c_m ->
+            d_step {                                                         /* exchange */
+                ok = !asleep;
+                if :: ok -> owner = 0; value = UNOWNED :: else fi
+            };
+            if :: ok -> break :: else fi
+        fi
+    od;
+    atomic { c_m = 0; ok = 0 }
+}
+
+/* mutex.rs: settle; word.rs: settle: by process p, of what the lease j owns, which is dead or his own. `me`: who stages */
+inline settle(j, me) {
+    do
+    :: KIND == MUTEX ->
+        d_step { s_v = value; s_m = asleep };                                /* load */
+        if
+        :: s_v == OWNED(j) ->
+            d_step {                                                         /* exchange */
+                ok = (value == s_v && asleep == s_m);
+                if
+                :: ok ->
+                    assert(owner == 0);
+#ifdef M_NOT_ABANDONED              /* fault wait.settle.not_abandoned */
+                    value = UNOWNED;
+#else
+                    value = ABANDONED;
+#endif
+                    if :: s_m -> staged = staged | me :: else fi
+                :: else
+                fi
+            };
+            if :: ok -> break :: else fi
+        :: else -> break
+        fi
+    :: KIND != MUTEX -> break
+    od;
+    atomic { s_v = 0; s_m = 0; ok = 0 };
+#ifndef M_NOBODY_WOKEN              /* fault wait.settle.nobody_woken */
+    if :: asleep -> wake() :: else fi
+#endif
+}
+
+/* segment: recover(lease j): under its lock; what it held, then its word */
+inline recover(j, me) {
+    if
+    :: dirty[j] ->
+#ifdef M_LEASE_BEFORE_WORD        /* the holder's bit and the lease go before the word is settled */
+        dirty[j] = 0;
+#endif
+        settle(j, me);
+        dirty[j] = 0
+    :: else
+    fi
+}
+
+proctype Main(byte p) {
+    byte born, lives, ops, a_v, c_v, c_to, c_does, s_v, since = NEVER;
+    bit a_m, c_m, s_m, ok, taken, hurry, last;
+#ifdef M_WAKE_BY_PLAIN_STORE
+    byte w_v;
+#endif
+end_join:       /* one whose slot a stopped undertaker keeps would take another slot */
+#ifdef M_REUSE_WITHOUT_LOCK         /* fault segment.recover.without_lock */
+    atomic { !alive[p] -> alive[p] = 1; born = life[p] };
+#else
+    atomic { !alive[p] && readers[p] == 0 -> alive[p] = 1; born = life[p] };
+#endif
+    {
+        recover(p, (1 << p));
+        dirty[p] = 1;
+        do
+        :: ops < OPS ->
+            ops++;
+#if KIND == MUTEX
+            wait_for();
+            if
+            :: taken ->
+                if
+                :: unlock()
+                :: atomic { owner = 0; owed = 1 }; settle(p, (1 << p))       /* engine: the last Mutex over the handle is closed */
+                fi
+            :: else
+            fi
+#elif KIND == SEMAPHORE
+            if
+            :: wait_for()
+            :: change(RELEASE)
+            fi
+#else
+            if
+            :: wait_for()
+            :: change(SET)
+            :: change(RESET)
+            fi
+#endif
+        :: else -> break
+        od;
+end_done:
+        false
+    } unless {
+        atomic {
+            life[p] != born || still[p];
+            if :: still[p] -> goto end_still :: else fi;
+            lives++; ops = 0; a_v = 0; a_m = 0; c_v = 0; c_m = 0; c_to = 0; c_does = 0; s_v = 0; s_m = 0;
+            ok = 0; taken = 0; hurry = 0; last = 0; since = NEVER;
+            if :: lives < INC -> goto end_join :: else fi
+        }
+    };
+    goto end_over;
+end_still:
+    false;
+end_over:
+    skip
+}
+
+/* member.rs: bury: every member has one who recovers whoever is dead */
+#define IS_DEAD(j) (j != p && !alive[j] && dirty[j])
+proctype Undertaker(byte p) {
+    byte born, j, s_v;
+    bit s_m, ok;
+#ifdef M_WAKE_BY_PLAIN_STORE
+    byte w_v;
+#endif
+end_top:
+    atomic { alive[p] && dirty[p] && !still[p] -> born = life[p] };
+    {
+end_idle:
+        do
+        ::
+            d_step {
+                if
+                :: IS_DEAD(0) -> j = 0
+                :: IS_DEAD(1) -> j = 1
+#if NP > 2
+                :: IS_DEAD(2) -> j = 2
+#endif
+                fi;
+#ifndef M_REUSE_WITHOUT_LOCK
+                readers[j] = readers[j] | (1 << p)
+#endif
+            };
+            recover(j, (16 << p));
+            d_step { readers[j] = readers[j] & ~(1 << p); j = 0 }
+        od
+    } unless { atomic { life[p] != born || still[p]; j = 0; s_v = 0; s_m = 0; ok = 0 } };
+    goto end_top
+}
+
+/* whoever kills and stops */
+inline kill(p) {
+    atomic {
+        kills > 0 && alive[p] && !still[p] ->
+        kills--; life[p]++; alive[p] = 0;
+        sleepers = sleepers & ~(1 << p); waits = waits & ~(1 << p); passed = passed & ~(1 << p);
+        if :: owner == p + 1 -> owner = 0; owed = 1 :: else fi;
+        k = 0;
+        do
+        :: k < NP -> readers[k] = readers[k] & ~(1 << p); k++
+        :: else -> k = 0; break
+        od
+    }
+}
+inline stop(p) { atomic { stops > 0 && alive[p] && !still[p] -> stops--; still[p] = 1 } }
+proctype Kernel() {
+    byte k;
+end_idle:
+    do
+    :: kill(0)
+    :: kill(1)
+    :: stop(0)
+    :: stop(1)
+#if NP > 2
+    :: kill(2)
+    :: stop(2)
+#endif
+    :: atomic { kills + stops > 0 -> kills = 0; stops = 0 }
+    od
+}
+
+/* Nobody has anything left to do. */
+#define RUNS(p) (alive[p] && dirty[p] && !still[p])
+#define SLEEPS(p) (RUNS(p) && (sleepers & (1 << p)))
+#if NP > 2
+#define SOMEBODY_RUNS (RUNS(0) || RUNS(1) || RUNS(2))
+#define THOSE_STOPPED ((still[0] * 17) | (still[1] * 34) | (still[2] * 68))
+#else
+#define SOMEBODY_RUNS (RUNS(0) || RUNS(1))
+#define THOSE_STOPPED ((still[0] * 17) | (still[1] * 34))
+#endif
+proctype Check() {
+end_check:
+    timeout;
+    /* [I22] */
+    assert(sleepers == 0 || asleep);
+    /* what somebody staged was offered, unless he stands still, and nobody has come by since */
+    assert(!(asleep && OFFERS(value) && SOMEBODY_RUNS) || (staged & THOSE_STOPPED));
+    /* nobody sleeps though he could go on */
+    assert(!(SLEEPS(0) && (!asleep && OFFERS(value) || (passed & 1))));
+    assert(!(SLEEPS(1) && (!asleep && OFFERS(value) || (passed & 2))));
+#if NP > 2
+    assert(!(SLEEPS(2) && (!asleep && OFFERS(value) || (passed & 4))));
+#endif
+#if KIND == MUTEX
+    /* nobody is dead and owns it, unless somebody who takes his slot stands still before he has recovered it */
+    assert(OFFERS(value) || owner != 0 || !SOMEBODY_RUNS || still[value - 2]);
+#endif
+}
+
+init {
+    atomic {
+#if NP > 2
+        run Main(2); run Undertaker(2);
+#endif
+        run Main(0); run Undertaker(0);
+        run Main(1); run Undertaker(1);
+        run Kernel(); run Check()
+    }
+}
