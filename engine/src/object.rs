@@ -260,7 +260,7 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
 
 /// What settling needs of the space.
 #[cfg(feature = "waiting")]
-pub(crate) type Within<'a> = tenure_wait::Records<'a>;
+pub(crate) type Within<'a> = &'a tenure_wait::Records<'a>;
 #[cfg(not(feature = "waiting"))]
 pub(crate) type Within<'a> = PhantomData<&'a ()>;
 

@@ -74,7 +74,7 @@ impl tenure_segment::Reclaim for Reclaimer {
         let (slab, scratch) = views(body, &self.plan, self.space_tag);
         let holdings = self.holdings(recovery.by());
         #[cfg(feature = "waiting")]
-        let within = crate::waiting::records(body, &self.plan);
+        let within = &crate::waiting::records(body, &self.plan);
         #[cfg(not(feature = "waiting"))]
         let within = std::marker::PhantomData;
         let mut blocks = 0;

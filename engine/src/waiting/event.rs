@@ -117,10 +117,17 @@ impl Event {
     ///
     /// [`WaitError::NotMember`].
     pub fn set(&self) -> Result<(), WaitError> {
-        match self.reset {
-            Reset::Manual => event::set(&half_word(&self.object)?),
-            Reset::Automatic => event::set(&whole_word(&self.object)?),
+        if self.reset == Reset::Manual {
+            return self.set_manual();
         }
+        event::set(&whole_word(&self.object, Kind::EVENT_AUTO)?);
+        Ok(())
+    }
+
+    // By itself: together with the other sort each would save registers for both.
+    #[inline(never)]
+    fn set_manual(&self) -> Result<(), WaitError> {
+        event::set(&half_word(&self.object)?);
         Ok(())
     }
 
@@ -132,7 +139,7 @@ impl Event {
     pub fn reset(&self) -> Result<bool, WaitError> {
         Ok(match self.reset {
             Reset::Manual => event::reset(&half_word(&self.object)?, true),
-            Reset::Automatic => event::reset(&whole_word(&self.object)?, false),
+            Reset::Automatic => event::reset(&whole_word(&self.object, Kind::EVENT_AUTO)?, false),
         })
     }
 
@@ -156,6 +163,20 @@ impl Event {
     }
 }
 
+impl Event {
+    // By itself, as `set_manual`.
+    #[inline(never)]
+    fn attempt_manual(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        Ok(match event::try_manual(&half_word(&self.object)?, *memory) {
+            Attempt::Taken(()) => Attempt::Taken(Gained::default()),
+            Attempt::Blocked(seen) => {
+                memory.get_or_insert(event::generation(seen));
+                Attempt::Blocked(seen)
+            }
+        })
+    }
+}
+
 impl Source for Event {
     fn object(&self) -> &Object {
         &self.object
@@ -164,21 +185,18 @@ impl Source for Event {
     fn word(&self) -> Result<WaitWord<'_>, WaitError> {
         Ok(match self.reset {
             Reset::Manual => WaitWord::Half(half_word(&self.object)?),
-            Reset::Automatic => WaitWord::Whole(whole_word(&self.object)?),
+            Reset::Automatic => WaitWord::Whole(whole_word(&self.object, Kind::EVENT_AUTO)?),
         })
     }
 
+    #[inline]
     fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        let attempt = match self.reset {
-            Reset::Manual => event::try_manual(&half_word(&self.object)?, *memory),
-            Reset::Automatic => event::try_auto(&whole_word(&self.object)?),
-        };
-        Ok(match attempt {
+        if self.reset == Reset::Manual {
+            return self.attempt_manual(memory);
+        }
+        Ok(match event::try_auto(&whole_word(&self.object, Kind::EVENT_AUTO)?) {
             Attempt::Taken(()) => Attempt::Taken(Gained::default()),
-            Attempt::Blocked(seen) => {
-                memory.get_or_insert(event::generation(seen));
-                Attempt::Blocked(seen)
-            }
+            Attempt::Blocked(seen) => Attempt::Blocked(seen),
         })
     }
 

@@ -188,7 +188,7 @@ impl Mutex {
     ///
     /// [`WaitError::NotOwner`].
     pub fn adopt(&self) -> Result<MutexGuard<'_>, WaitError> {
-        let owned = whole_word(&self.object)?.load() & !ASLEEP == self.me().value();
+        let owned = whole_word(&self.object, Kind::MUTEX)?.load() & !ASLEEP == self.me().value();
         if !owned {
             return Err(WaitError::NotOwner);
         }
@@ -206,7 +206,7 @@ impl Mutex {
     /// See [`Mutex`].
     #[inline]
     pub fn unlock(&self) -> Result<(), WaitError> {
-        let word = whole_word(&self.object)?;
+        let word = whole_word(&self.object, Kind::MUTEX)?;
         let me = self.me();
         if self.recursive {
             if word.load() & !ASLEEP != me.value() {
@@ -231,7 +231,7 @@ impl Mutex {
     ///
     /// [`WaitError::NotMember`]; [`WaitError::Corrupt`] for a word that no mutex has.
     pub fn state(&self) -> Result<MutexState, WaitError> {
-        let seen = whole_word(&self.object)?.load();
+        let seen = whole_word(&self.object, Kind::MUTEX)?.load();
         match State::of(seen) {
             State::Free => Ok(MutexState::Free),
             State::Abandoned => Ok(MutexState::Abandoned),
@@ -282,12 +282,12 @@ impl Source for Mutex {
     }
 
     fn word(&self) -> Result<WaitWord<'_>, WaitError> {
-        Ok(WaitWord::Whole(whole_word(&self.object)?))
+        Ok(WaitWord::Whole(whole_word(&self.object, Kind::MUTEX)?))
     }
 
     #[inline]
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        match mutex::try_lock(&whole_word(&self.object)?, self.me()) {
+        match mutex::try_lock(&whole_word(&self.object, Kind::MUTEX)?, self.me()) {
             Attempt::Blocked(seen) => Ok(Attempt::Blocked(seen)),
             Attempt::Taken(Locked::Now { abandoned }) => {
                 self.begin()?;
@@ -310,7 +310,7 @@ impl Source for Mutex {
     }
 
     fn is_owned(&self) -> Result<bool, WaitError> {
-        let is_owned = whole_word(&self.object)?.load() & !ASLEEP == self.me().value();
+        let is_owned = whole_word(&self.object, Kind::MUTEX)?.load() & !ASLEEP == self.me().value();
         if is_owned {
             self.depth_before_again()?;
         }
@@ -331,7 +331,7 @@ impl Source for Mutex {
             State::Nonsense => return Err(nonsense(seen)),
             State::Free | State::Abandoned => return Ok(()),
         };
-        let (shared, word) = (self.object.shared(), whole_word(&self.object)?);
+        let (shared, word) = (self.object.shared(), whole_word(&self.object, Kind::MUTEX)?);
         // A dead owner's bit goes after the word was settled.
         if !shared.slab.is_held_by(self.object.held(), owner.lease) && word.load() == seen {
             return Err(WaitError::Corrupt(format!(
@@ -345,7 +345,7 @@ impl Source for Mutex {
 
 impl Drop for Mutex {
     fn drop(&mut self) {
-        if let Ok(word) = whole_word(&self.object) {
+        if let Ok(word) = whole_word(&self.object, Kind::MUTEX) {
             let shared = self.object.shared();
             // Who owns it without holding it would never be noticed when he is gone. A guard borrows the mutex, so only what
             // was locked without one can be ours here.

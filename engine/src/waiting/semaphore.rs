@@ -107,7 +107,7 @@ impl Semaphore {
     ///
     /// [`WaitError::NotMember`].
     pub fn count(&self) -> Result<u32, WaitError> {
-        Ok(whole_word(&self.object)?.load() & !ASLEEP)
+        Ok(whole_word(&self.object, Kind::SEMAPHORE)?.load() & !ASLEEP)
     }
 
     /// Takes one. `None` waits as long as it takes, zero not at all.
@@ -126,11 +126,8 @@ impl Semaphore {
     /// [`WaitError::Maximum`]: that would be too many, and nothing was added.
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
         let maximum = self.maximum;
-        semaphore::release(&whole_word(&self.object)?, more, maximum).map_err(|count| WaitError::Maximum {
-            count,
-            more,
-            maximum,
-        })
+        semaphore::release(&whole_word(&self.object, Kind::SEMAPHORE)?, more, maximum)
+            .map_err(|count| WaitError::Maximum { count, more, maximum })
     }
 }
 
@@ -140,11 +137,11 @@ impl Source for Semaphore {
     }
 
     fn word(&self) -> Result<WaitWord<'_>, WaitError> {
-        Ok(WaitWord::Whole(whole_word(&self.object)?))
+        Ok(WaitWord::Whole(whole_word(&self.object, Kind::SEMAPHORE)?))
     }
 
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        Ok(match semaphore::try_acquire(&whole_word(&self.object)?) {
+        Ok(match semaphore::try_acquire(&whole_word(&self.object, Kind::SEMAPHORE)?) {
             Attempt::Taken(()) => Attempt::Taken(Gained::default()),
             Attempt::Blocked(seen) => Attempt::Blocked(seen),
         })

@@ -12,7 +12,7 @@ use crate::object::State;
 /// Puts an object in order that the dead lease `dead` held; see [`crate::object::settle`].
 ///
 /// Looking at a word makes it plain: what the dead had reserved is taken, or is not.
-pub(crate) fn settle(kind: Kind, state: &State, records: Records<'_>, dead: u8) {
+pub(crate) fn settle(kind: Kind, state: &State, records: &Records<'_>, dead: u8) {
     match kind {
         Kind::MUTEX => mutex::settle(&WholeWord::of(state, records, kind), dead),
         Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::settle(&WholeWord::of(state, records, kind)),

@@ -7,6 +7,7 @@ use tenure_wait::{self as wait, Attempt};
 
 use super::error::WaitError;
 use super::word::{HalfWord, WaitWord, WholeWord};
+use crate::kind::Kind;
 use crate::object::Object;
 
 /// What a waiter has when it goes on.
@@ -65,10 +66,10 @@ pub(crate) fn half_word(object: &Object) -> Result<HalfWord<'_>, WaitError> {
     Ok(HalfWord::of(object.state()?))
 }
 
-/// The wait word of an object that is taken.
+/// The wait word of an object that is taken, and of which the caller knows the kind.
 #[inline]
-pub(crate) fn whole_word(object: &Object) -> Result<WholeWord<'_>, WaitError> {
-    Ok(WholeWord::of(object.state()?, object.shared().records, object.kind()))
+pub(crate) fn whole_word(object: &Object, kind: Kind) -> Result<WholeWord<'_>, WaitError> {
+    Ok(WholeWord::of(object.state()?, &object.shared().records, kind))
 }
 
 /// What to sleep on after the word was `seen`; `None`: it is another by now.

@@ -60,14 +60,14 @@ impl Word for HalfWord<'_> {
 #[derive(Clone, Copy)]
 pub struct WholeWord<'a> {
     whole: &'a Whole,
-    records: Records<'a>,
+    records: &'a Records<'a>,
     /// What it becomes if somebody has scribbled on it.
     ruined: u32,
 }
 
 impl<'a> WholeWord<'a> {
     #[inline]
-    pub(crate) fn of(state: &'a State, records: Records<'a>, kind: Kind) -> Self {
+    pub(crate) fn of(state: &'a State, records: &'a Records<'a>, kind: Kind) -> Self {
         // A mutex of which everybody is told that it is none; an event that is not signalled; a semaphore that has nothing.
         Self { whole: &state[0], records, ruined: if kind == Kind::MUTEX { 2 } else { 0 } }
     }
