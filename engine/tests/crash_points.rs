@@ -97,6 +97,8 @@ fn everything(me: &Member, tokens: &[Token]) {
     blocks.drain(..).for_each(|block| local.free(block).unwrap());
     let run = local.alloc(bytes(9 * UNIT)).unwrap();
     local.free(run).unwrap();
+    let run = local.alloc(bytes(9 * UNIT)).unwrap();
+    local.free(run).unwrap();
     let part = local.alloc(bytes(4 * UNIT)).unwrap();
     let part = local.realloc(part, bytes(2 * UNIT)).unwrap();
     let part = local.realloc(part, bytes(3 * UNIT)).unwrap();

@@ -1,5 +1,6 @@
 //! The definition of correct, and what inspectors see.
 
+use crate::class::LARGE;
 use crate::scratch::{Found, Scratch};
 use crate::span::tail;
 use crate::word::{Block, Owner, Shape, Unit};
@@ -138,7 +139,12 @@ impl<'a> Scratch<'a> {
         report: &mut Report,
     ) {
         match owner {
-            Some(_) => report.bytes_owned += u64::from(shape.units) * u64::from(self.layout.unit_bytes()),
+            Some(_) => {
+                let parked =
+                    shape.class == LARGE && self.block_state(self.block_at(head, LARGE, 0)) == Block::Free;
+                let bytes = if parked { &mut report.bytes_kept } else { &mut report.bytes_owned };
+                *bytes += u64::from(shape.units) * u64::from(self.layout.unit_bytes());
+            }
             None => report.abandoned += 1,
         }
         for found in self.blocks_of(head, shape) {

@@ -28,6 +28,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "scratch.small.tail_stored",
     "scratch.small.head_stored",
     "scratch.table.committed",
+    "scratch.large.parked",
+    "scratch.large.unparked",
     "scratch.large.block_stored",
     "scratch.large.head_stored",
     "scratch.large.block_freed",

@@ -60,7 +60,7 @@ impl<'a> Local<'a> {
     fn inherit_span(&mut self, head: u32, shape: Shape) {
         let scratch = self.scratch;
         if shape.class == LARGE {
-            self.enter_large(head);
+            self.inherit_large(head, shape.units.into());
             return;
         }
         // Relaxed: a hint. Some of its blocks may be free, which its owner's books said.

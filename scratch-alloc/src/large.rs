@@ -1,16 +1,23 @@
-//! Large spans of a local: one block each, of whole units, and the runs of units that are kept for the next ones.
+//! Large spans of a local: one block each, of whole units, and what is kept for the next ones.
 //!
-//! A kept run is just units HELD by the lease: nothing else is written about it, so splitting and joining runs touches
-//! private memory only, and a large block comes and goes with two stores to its block word and two to its head.
+//! A span whose block was freed is *parked* as it is for a while: a block of as many units comes and goes with a store to its
+//! block word, as a small one does. What is not asked for again becomes a kept run: just units HELD by the lease, nothing else is
+//! written about it, so splitting and joining runs touches private memory only.
 
+use tenure_segment::sync::Ordering;
+
+use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::LARGE;
+use crate::crash::crash_point;
 use crate::error::AllocError;
 use crate::local::Local;
 use crate::scratch::{Backing, Found};
 use crate::small::Cover;
 use crate::word::{Block, Shape, Unit};
 
+/// Spans parked; searched from the last to the first.
+const PARKED_MAX: usize = 8;
 /// Runs kept.
 const RUNS_MAX: usize = 32;
 /// Units kept in all: an eighth of the region, at most this.
@@ -19,9 +26,13 @@ const UNITS_MAX: u32 = 1024;
 /// What a local knows about its large spans.
 pub(crate) struct Large {
     runs: Runs,
-    /// Heads of spans in use.
-    heads: Vec<u32>,
-    /// Per unit that is such a head: where in `heads`.
+    /// Spans of ours whose blocks are FREE.
+    parked: Vec<Run>,
+    /// Units of these.
+    parked_units: u32,
+    /// Our spans, the parked ones among them.
+    spans: Vec<Run>,
+    /// Per unit that is such a head: where in `spans`.
     places: Box<[u32]>,
     /// Runs claimed since frees by others were last looked for.
     claims: usize,
@@ -31,7 +42,9 @@ impl Large {
     pub(crate) fn new(units: u32) -> Self {
         Self {
             runs: Runs { kept: Vec::new(), units: 0, most: (units / 8).clamp(1, UNITS_MAX) },
-            heads: Vec::new(),
+            parked: Vec::with_capacity(PARKED_MAX),
+            parked_units: 0,
+            spans: Vec::new(),
             places: vec![0; units as usize].into(),
             claims: 0,
         }
@@ -121,20 +134,58 @@ impl Local<'_> {
             return Err(AllocError::TooLarge { bytes, max: layout.largest() });
         }
         let units = layout.units_for(bytes);
-        let head = match self.large.runs.take(units) {
+        if let Some(at) = self.large.parked.iter().rposition(|parked| parked.units == units) {
+            let Run { start, .. } = self.large.parked.swap_remove(at);
+            self.large.parked_units -= units;
+            // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
+            self.scratch.word(self.scratch.block_at(start, LARGE, 0)).put(self.hot.mine, Ordering::Release);
+            crash_point!("scratch.large.unparked");
+            return Ok(u64::from(start) << layout.unit_shift);
+        }
+        self.make_large(units, backing).map_err(|refused| self.error(refused, bytes))
+    }
+
+    #[inline(never)]
+    fn make_large(&mut self, units: u32, backing: &dyn Backing) -> Result<u64, Refused> {
+        let head = match self.large.runs.take(units).or_else(|| self.take_parked(units)) {
             Some(head) => head,
-            None => self.claim_large(units, backing).map_err(|refused| self.error(refused, bytes))?,
+            None => self.claim_large(units, backing)?,
         };
         self.scratch.make_large(self.owner, head, units as u16, self.hot.mine);
-        self.enter_large(head);
-        Ok(u64::from(head) << layout.unit_shift)
+        self.enter_large(head, units);
+        Ok(u64::from(head) << self.scratch.layout.unit_shift)
     }
 
     /// Enters a large span that is ours into the private books.
-    pub(crate) fn enter_large(&mut self, head: u32) {
+    pub(crate) fn enter_large(&mut self, head: u32, units: u32) {
         self.hot.map[head as usize] = Cover::LARGE;
-        self.large.places[head as usize] = self.large.heads.len() as u32;
-        self.large.heads.push(head);
+        self.large.places[head as usize] = self.large.spans.len() as u32;
+        self.large.spans.push(Run { start: head, units });
+    }
+
+    /// Takes over a span of a thread that is not there any more.
+    pub(crate) fn inherit_large(&mut self, head: u32, units: u32) {
+        self.enter_large(head, units);
+        if self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Free {
+            // It was parked.
+            self.put_large(head);
+        }
+    }
+
+    /// Makes kept runs of what is parked, and takes `units` from them.
+    fn take_parked(&mut self, units: u32) -> Option<u32> {
+        if self.large.parked.is_empty() {
+            return None;
+        }
+        self.unpark();
+        self.large.runs.take(units)
+    }
+
+    fn unpark(&mut self) {
+        self.large.parked_units = 0;
+        while let Some(parked) = self.large.parked.pop() {
+            self.put_large(parked.start);
+        }
     }
 
     /// Whether `unit` is kept for the next large blocks.
@@ -146,7 +197,7 @@ impl Local<'_> {
     #[inline(never)]
     fn claim_large(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
         self.large.claims += 1;
-        if self.large.claims * 8 >= self.large.heads.len() {
+        if self.large.claims * 8 >= self.large.spans.len() {
             self.collect_large();
             if let Some(head) = self.large.runs.take(units) {
                 return Ok(head);
@@ -170,17 +221,32 @@ impl Local<'_> {
             return false;
         }
         let head = unit as u32;
-        let ours = self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == expected;
-        ours && self.put_large(head)
+        let word = self.scratch.word(self.scratch.block_at(head, LARGE, 0));
+        // Relaxed: what we stored or were told about.
+        if word.see(Ordering::Relaxed) != expected.raw() {
+            return false;
+        }
+        let large = &mut self.large;
+        let span = large.spans[large.places[head as usize] as usize];
+        let kept = large.runs.units + large.parked_units + span.units;
+        if large.parked.len() == PARKED_MAX || kept > large.runs.most {
+            return self.put_large(head);
+        }
+        large.parked_units += span.units;
+        large.parked.push(span);
+        // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
+        word.put(Block::Free.raw(), Ordering::Release);
+        crash_point!("scratch.large.parked");
+        true
     }
 
     /// Ends a large span of ours; false where its head was scribbled over.
     fn put_large(&mut self, head: u32) -> bool {
         let Some(shape) = self.large_shape(head) else { return false };
         let place = self.large.places[head as usize] as usize;
-        self.large.heads.swap_remove(place);
-        if let Some(&moved) = self.large.heads.get(place) {
-            self.large.places[moved as usize] = place as u32;
+        self.large.spans.swap_remove(place);
+        if let Some(&moved) = self.large.spans.get(place) {
+            self.large.places[moved.start as usize] = place as u32;
         }
         self.hot.map[head as usize] = Cover::NONE;
         self.scratch.unmake_large(self.owner, head);
@@ -206,7 +272,7 @@ impl Local<'_> {
         }
     }
 
-    /// Gives the kept runs to everybody; returns how many units.
+    /// Gives the kept runs to everybody.
     fn release_runs(&mut self) {
         for run in std::mem::take(&mut self.large.runs.kept) {
             self.scratch.free_units(run.start..run.start + run.units);
@@ -216,6 +282,7 @@ impl Local<'_> {
 
     /// Collects large blocks that others freed, then gives everything kept to everybody.
     pub(crate) fn release_large(&mut self) {
+        self.unpark();
         self.collect_large();
         self.release_runs();
     }
@@ -224,7 +291,7 @@ impl Local<'_> {
     fn collect_large(&mut self) {
         self.large.claims = 0;
         let mut at = 0;
-        while let Some(&head) = self.large.heads.get(at) {
+        while let Some(&Run { start: head, .. }) = self.large.spans.get(at) {
             let freed = self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Remote;
             // Another one takes its place where it goes.
             if !freed || !self.put_large(head) {
@@ -250,6 +317,9 @@ impl Local<'_> {
         let (has, wants) = (u32::from(found.shape.units), self.scratch.layout.units_for(bytes));
         let end = found.head + has;
         if wants > has {
+            if self.large.parked.iter().any(|parked| parked.start == end) {
+                self.unpark();
+            }
             let kept = self.large.runs.take_at(end, wants - has);
             let missing = wants - has - kept;
             if missing > 0 && !self.scratch.claim_at(self.owner, end + kept, missing, backing) {
@@ -258,6 +328,7 @@ impl Local<'_> {
             }
         }
         self.scratch.resize_large(self.owner, found.head, wants as u16);
+        self.large.spans[self.large.places[found.head as usize] as usize].units = wants;
         if wants < has {
             self.keep(found.head + wants, has - wants);
         }

@@ -217,7 +217,7 @@ impl<'a> Local<'a> {
     /// # Errors
     ///
     /// [`BlockError`]; nothing was freed. A second free is [`BlockError::AlreadyFree`] until the block is allocated again,
-    /// or [`BlockError::NotABlock`] once its units serve something else, which is at once for a large block.
+    /// or [`BlockError::NotABlock`] once its units serve something else, which may be at once for a large block.
     ///
     /// # Progress
     ///

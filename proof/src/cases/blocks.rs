@@ -16,6 +16,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("alloc, new span of several units", |stage| alloc(stage, SEVERAL, false)),
         Case::new("alloc, large", |stage| alloc(stage, 3 * UNIT, false)),
         Case::new("alloc, large, kept", |stage| alloc(stage, 3 * UNIT, true)),
+        Case::new("alloc, large, of longer ones kept", alloc_of_longer),
         Case::new("alloc, aligned", alloc_aligned),
         Case::new("alloc, committing", |stage| alloc(stage, 100, false)).size(LAZY),
         Case::new("alloc, large, committing", |stage| alloc(stage, 3 * LAZY.unit_bytes, false)).size(LAZY),
@@ -60,6 +61,20 @@ fn alloc(stage: &Stage<'_>, len: usize, warm: bool) {
         local.free(block).unwrap();
     }
     let wanted = layout(len);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    check_and_free(&mut local, block.unwrap());
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn alloc_of_longer(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let longer = [2, 5].map(|units| local.alloc(layout(units * UNIT)).unwrap());
+    longer.into_iter().for_each(|block| local.free(block).unwrap());
+    let wanted = layout(3 * UNIT);
     stage.begin();
     let block = local.alloc(wanted);
     stage.end();

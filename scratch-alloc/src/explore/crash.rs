@@ -73,6 +73,19 @@ const SCENES: &[Scene] = &[
         },
     ),
     scene(
+        "large blocks again",
+        |c| {
+            let block = c.a.alloc(1024).unwrap();
+            c.a.free(block);
+        },
+        |c| {
+            let block = c.a.alloc(1024).unwrap();
+            c.a.free(block);
+            // What is parked is not as long.
+            c.a.alloc(2048).unwrap();
+        },
+    ),
+    scene(
         "resize a large block",
         |_| {},
         |c| {
