@@ -54,7 +54,8 @@ pub enum Command {
     Replay(Replay),
     /// Replay the built-in recordings with processes that are killed and stopped.
     Demo(Demo),
-    /// Random operations on several segments at once by processes that are killed, stopped, forked and replaced.
+    /// Random operations on several segments at once by processes that are killed, stopped, forked and replaced: on handles,
+    /// blocks, names, files, processes, and on mutexes, events and semaphores that all of them wait for.
     Torture(Torture),
     /// A member of a torture; started by it.
     #[command(hide = true)]

@@ -199,6 +199,11 @@ fn torture_by_operations_violates_nothing() {
         let kinds = summary["by_kind"].as_object().unwrap();
         assert!(kinds.values().all(|times| times.as_u64() > Some(0)), "{kinds:?}");
         assert!(summary["joins"].as_u64() > summary["incarnations"].as_u64(), "{out}");
+        // One audit for each segment, at least; and in all of them together some owners died.
+        assert!(summary["audits"].as_u64() >= Some(6), "{out}");
+        for what in ["timeouts", "abandoned", "units_restored"] {
+            assert!(summary[what].as_u64() > Some(0), "{what}: {out}");
+        }
     }
 }
 
@@ -242,6 +247,26 @@ fn control_torture_notices_wrong_payloads() {
 #[test]
 fn control_torture_notices_overwritten_blocks() {
     torture_notices("scribble", "mixed_up");
+}
+
+#[test]
+fn control_torture_notices_who_writes_without_the_lock() {
+    torture_notices("trespass", "mixed_up");
+}
+
+#[test]
+fn control_torture_notices_permits_that_nobody_booked() {
+    torture_notices("pocket", "lost");
+}
+
+#[test]
+fn control_torture_notices_signals_that_nobody_had() {
+    torture_notices("forge", "mixed_up");
+}
+
+#[test]
+fn control_torture_notices_half_of_what_is_taken_together() {
+    torture_notices("halve", "lost");
 }
 
 #[test]

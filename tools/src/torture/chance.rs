@@ -53,6 +53,15 @@ acts! {
     Visit 4 "visit" "Joins once more in this process, works, leaves.",
     Fork 2 "fork" "A forked child, which is no member: refused everything, or joins by itself and ends in some way.",
     Outlive 2 "outlive" "Learns through two handles how a child ended, as its parent and as a visitor.",
+    Wait 70 "wait" "Waits for one of the things that all share, mostly to use it and to give it back at once.",
+    WaitAny 40 "wait any" "Waits for one of several of them.",
+    WaitAll 40 "wait all" "Waits for all of several of them.",
+    Release 100 "release" "Gives back what a wait gave; without any, unlocks what is not ours: it has to be refused.",
+    Work 60 "work" "Writes the pair of words that belongs to the owner of a mutex or of a signal.",
+    Pass 30 "pass" "Waits for a manual event that the owner of a mutex sets and resets.",
+    Pulse 8 "pulse" "Lets everybody go who waits for another manual event.",
+    AwaitPulse 3 "await pulse" "Waits for that, however long it takes.",
+    Doom 2 "doom" "A forked child that joins and waits, and is killed at any moment, stopped or not.",
     Family 1 "family" "A space of another backend for ourselves and our child.",
 }
 

@@ -17,6 +17,10 @@ use super::{Figures, Plan};
 
 /// How often the director looks at what nobody reports.
 const TICK: Duration = Duration::from_millis(20);
+/// How often it audits a space, in turn: the fewer die between two audits, the more certain are the books.
+const AUDIT: Duration = Duration::from_millis(60);
+/// As the tick, while an audit waits for those who are in the middle of something.
+const AUDIT_TICK: Duration = Duration::from_millis(2);
 /// How often it looks at a space and sweeps it; in turn.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -25,7 +29,7 @@ type Sent = (usize, u64, u64);
 
 pub(super) struct Director<'a> {
     plan: &'a Plan,
-    stages: &'a [Stage],
+    stages: &'a mut [Stage],
     seats: Vec<Seat>,
     arguments: Vec<String>,
     events: Receiver<Event>,
@@ -33,6 +37,11 @@ pub(super) struct Director<'a> {
     started: Instant,
     looked: Instant,
     next_look: usize,
+    /// The space where an audit goes on, and when it was begun or gone on with.
+    auditing: Option<usize>,
+    audited: Instant,
+    next_audit: usize,
+    pulsed: Instant,
     ending: bool,
     /// Gifts delivered and not answered, with the receiver's seat and incarnation.
     gifts: HashMap<Sent, (usize, u64)>,
@@ -44,11 +53,11 @@ pub(super) struct Director<'a> {
 impl<'a> Director<'a> {
     pub(super) fn new(
         plan: &'a Plan,
-        stages: &'a [Stage],
+        stages: &'a mut [Stage],
         (tell, events): (Sender<Event>, Receiver<Event>),
     ) -> Self {
         let mut arguments = Vec::new();
-        for stage in stages {
+        for stage in stages.iter() {
             arguments.extend(["--space".to_owned(), stage.meeting.to_string()]);
         }
         let patience = (plan.patience.as_secs_f64().ceil() as u64).max(1);
@@ -74,6 +83,10 @@ impl<'a> Director<'a> {
             started: now,
             looked: now,
             next_look: 0,
+            auditing: None,
+            audited: now,
+            next_audit: 0,
+            pulsed: now,
             ending: false,
             gifts: HashMap::new(),
             counts: Counts::default(),
@@ -88,7 +101,7 @@ impl<'a> Director<'a> {
             self.fill(seat)?;
         }
         while self.seats.iter().any(|seat| seat.state != State::Empty) {
-            match self.events.recv_timeout(TICK) {
+            match self.events.recv_timeout(if self.auditing.is_some() { AUDIT_TICK } else { TICK }) {
                 Ok(event) => self.hear(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err("expected events, found no sender".into()),
@@ -100,7 +113,7 @@ impl<'a> Director<'a> {
         }
         // Whoever is still there dies with its seat.
         self.seats.clear();
-        for stage in self.stages {
+        for stage in self.stages.iter() {
             self.figures.swept += stage.sweep(&|_, incarnation| incarnation != u64::MAX, &mut self.verdict);
         }
         self.figures.seconds = self.started.elapsed().as_secs_f64();
@@ -299,6 +312,20 @@ impl<'a> Director<'a> {
         }
         for at in 0..self.seats.len() {
             self.strike(at, now);
+        }
+        if now >= self.pulsed + TICK {
+            self.pulsed = now;
+            self.stages.iter().for_each(|stage| stage.pulse(&mut self.verdict));
+        }
+        if self.auditing.is_none() && now >= self.audited + AUDIT && !self.stages.is_empty() {
+            self.auditing = Some(self.next_audit % self.stages.len());
+            self.next_audit += 1;
+        }
+        if let Some(at) = self.auditing.filter(|_| now >= self.audited + AUDIT_TICK) {
+            self.audited = now;
+            if self.stages[at].audit(&mut self.verdict) {
+                self.auditing = None;
+            }
         }
         if now >= self.looked + LOOK && !self.stages.is_empty() {
             self.looked = now;

@@ -4,8 +4,11 @@ use std::alloc::Layout;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
+};
 use tenure::{AllocError, CreateError, Member, NotMember, OpenHandleError, Space, Token};
 
 use crate::pattern;
@@ -13,10 +16,20 @@ use crate::pattern;
 use super::chance::Choice;
 use super::hands::{Hands, KIND, Room, must};
 use super::member::{Tally, Trouble};
+use super::sabotage::Sabotage;
 use super::talk::Wrong;
+use super::waits::Party;
 
 /// Blocks and handles of a guest.
 const THINGS: u64 = 12;
+/// Operations of a guest among those who wait.
+const WAITS: u64 = 12;
+
+/// Waits among the others through a membership of its own. What it has then stays, for others to be told of.
+fn wait(me: &Member, key: u64) -> Result<(), Trouble> {
+    let Some(mut party) = Party::join(me, key)? else { return Ok(()) };
+    (0..WAITS).try_for_each(|number| party.do_something(pattern::combine(&[key, number])).map(drop))
+}
 
 /// Works through a membership of its own: opens `known`, which is held by somebody as long as this runs, creates
 /// handles and allocates blocks. They stay.
@@ -100,6 +113,15 @@ fn end(me: Member, how: u64) -> Result<(), Trouble> {
 
 /// Runs `body` in a forked child that dies with us, and says what went wrong there.
 fn in_child(patience: u32, body: impl FnOnce() -> Result<(), Trouble>) -> Result<(), Trouble> {
+    in_doomed_child(patience, body, |_| ())
+}
+
+/// The same, with something that the parent does about the child, which is its own until it returns.
+fn in_doomed_child(
+    patience: u32,
+    body: impl FnOnce() -> Result<(), Trouble>,
+    doom: impl FnOnce(Pid),
+) -> Result<(), Trouble> {
     let parent = std::process::id();
     let (mut hear, mut say) = must("make a pipe", std::io::pipe())?;
     // SAFETY: the child runs `body`, which takes no lock that another thread of ours may hold, and ends by `_exit`;
@@ -129,6 +151,9 @@ fn in_child(patience: u32, body: impl FnOnce() -> Result<(), Trouble>) -> Result
         }
         -1 => Err((Wrong::Refused, format!("cannot fork: {}", std::io::Error::last_os_error()))),
         child => {
+            if let Some(child) = Pid::from_raw(child) {
+                doom(child);
+            }
             let status = loop {
                 match waitpid(Pid::from_raw(child), WaitOptions::empty()) {
                     Ok(Some((_, status))) => break status,
@@ -161,6 +186,7 @@ impl Hands<'_> {
         let me = must("join for a visit", self.home.spaces[space].join())?;
         Tally::count(&self.home.tally.joins);
         work(&me, known, choice.key)?;
+        wait(&me, choice.key)?;
         must("end a visit", me.leave())?;
         Tally::count(&self.home.tally.leaves);
         Ok(())
@@ -183,8 +209,36 @@ impl Hands<'_> {
             }
             let me = must("join in a forked child", space.join())?;
             work(&me, known, choice.key)?;
+            wait(&me, choice.key)?;
             end(me, choice.how / 3)
         })
+    }
+
+    /// A child that does nothing but wait, lock and signal, and is killed in the middle of it, stopped before or not.
+    pub(super) fn doom(&mut self, choice: Choice) -> Result<(), Trouble> {
+        let space = &self.home.spaces[self.space(choice.space)];
+        Tally::count(&self.home.tally.forks);
+        Tally::count(&self.home.tally.joins);
+        let halve = self.sabotage(Sabotage::Halve);
+        let nap = |us: u64| std::thread::sleep(Duration::from_micros(us));
+        let doom = |child: Pid| {
+            nap(choice.how % 6_000);
+            // Both fail only for a child that has ended; it is not reaped yet, so the number is its own.
+            if choice.which.is_multiple_of(3) {
+                let _ = kill_process(child, Signal::STOP);
+                nap(choice.which % 2_000);
+            }
+            let _ = kill_process(child, Signal::KILL);
+        };
+        let body = || {
+            let me = must("join in a forked child", space.join())?;
+            let Some(mut party) = Party::join(&me, choice.key)? else { return Ok(()) };
+            if halve {
+                party.take_half()?;
+            }
+            (0..).try_for_each(|number| party.do_something(pattern::combine(&[choice.key, number])).map(drop))
+        };
+        in_doomed_child(self.home.orders.patience, body, doom)
     }
 
     /// A space that only we and our child know, or only we.

@@ -18,6 +18,7 @@ use super::files;
 use super::member::{Home, Tally, Trouble};
 use super::sabotage::Sabotage;
 use super::talk::{Gift, Outcome, Parcel, Report, Sort, Wrong};
+use super::waits::Party;
 
 /// The kind of all handles that are not typed.
 pub(super) const KIND: Kind = Kind::raw(0x7047);
@@ -67,6 +68,8 @@ pub(super) struct Hands<'h> {
     pub(super) given: HashMap<u64, Chunk>,
     pub(super) pins: Vec<Chunk>,
     pub(super) shares: Vec<FileShare>,
+    /// Ourselves among those who wait, in each space; once we have waited there.
+    pub(super) parties: Vec<Option<Party<'h>>>,
     buffer: Vec<u8>,
 }
 
@@ -121,6 +124,7 @@ impl<'h> Hands<'h> {
             given: HashMap::new(),
             pins: Vec::new(),
             shares: Vec::new(),
+            parties: home.members.iter().map(|_| None).collect(),
             buffer: Vec::new(),
         }
     }
@@ -145,6 +149,9 @@ impl<'h> Hands<'h> {
             Act::Fork => self.fork(choice),
             Act::Family => self.family(choice),
             Act::Outlive => self.outlive(choice),
+            Act::Wait | Act::WaitAny | Act::WaitAll | Act::Release | Act::Work => self.wait_act(choice),
+            Act::Pass | Act::Pulse | Act::AwaitPulse => self.wait_act(choice),
+            Act::Doom => self.doom(choice),
             Act::Recover => must("recover", self.member(choice.space as usize).recover()).map(drop),
             Act::Look => {
                 let stats = self.home.spaces[self.space(choice.space)].stats();

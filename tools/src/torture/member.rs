@@ -81,6 +81,7 @@ pub(super) struct Tally {
     acts: Vec<AtomicU64>,
     pub(super) idle: AtomicU64,
     pub(super) exhausted: AtomicU64,
+    pub(super) timeouts: AtomicU64,
     pub(super) joins: AtomicU64,
     pub(super) leaves: AtomicU64,
     pub(super) forks: AtomicU64,
@@ -90,7 +91,15 @@ impl Tally {
     fn new() -> Self {
         let zero = || AtomicU64::new(0);
         let acts = Act::ALL.iter().map(|_| zero()).collect();
-        Self { acts, idle: zero(), exhausted: zero(), joins: zero(), leaves: zero(), forks: zero() }
+        Self {
+            acts,
+            idle: zero(),
+            exhausted: zero(),
+            timeouts: zero(),
+            joins: zero(),
+            leaves: zero(),
+            forks: zero(),
+        }
     }
 
     /// One more. Relaxed: statistics.
@@ -110,6 +119,7 @@ impl Tally {
             acts: self.acts.iter().map(read).collect(),
             idle: read(&self.idle),
             exhausted: read(&self.exhausted),
+            timeouts: read(&self.timeouts),
             joins: read(&self.joins),
             leaves: read(&self.leaves),
             forks: read(&self.forks),
@@ -210,6 +220,8 @@ impl Home {
                 break;
             }
         }
+        // By the thread that owns what is locked.
+        hands.let_go_of_commons().or_else(|trouble| self.say_wrong(trouble))?;
         Ok(hands)
     }
 

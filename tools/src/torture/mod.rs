@@ -16,14 +16,19 @@
 //! | `talk` | what director and members say to each other |
 //! | `member` | the process of a member and its threads |
 //! | `hands`, `blocks`, `guests` | operations: on handles, on blocks, and those of visits and forked children |
+//! | `waits` | operations on mutexes, events and semaphores that all share |
+//! | `commons` | these, and the ledger of who has what |
 //! | `pinned` | the label of a pinned block |
 //! | `seat`, `director` | the processes, kills and stops; gifts; what is reported |
 //! | `stage` | the spaces: look, sweep, last look |
+//! | `audit` | compares the ledger with the things, and puts back what the dead had |
 //! | `sabotage` | what members can be told to do wrong |
 //! | `summary` | the figures |
 
+mod audit;
 mod blocks;
 mod chance;
+mod commons;
 mod director;
 mod files;
 mod guests;
@@ -36,6 +41,7 @@ mod seat;
 mod stage;
 mod summary;
 mod talk;
+mod waits;
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -47,6 +53,7 @@ pub use sabotage::Sabotage;
 pub use summary::Summary;
 
 use crate::worker::WorkerError;
+use audit::Audits;
 use director::Director;
 use seat::Event;
 use stage::Stage;
@@ -85,6 +92,7 @@ struct Figures {
     gifts: u64,
     swept: u64,
     looks: u64,
+    audits: Audits,
 }
 
 /// Does what the plan says. Whatever goes wrong with a space is in the summary.
@@ -101,9 +109,9 @@ pub fn run(plan: &Plan) -> Result<Summary, WorkerError> {
     })?;
     let build = |(index, backend): (usize, &Backend)| Stage::build(*backend, index, plan.members, plan.seed);
     let mut stages = plan.backends.iter().enumerate().map(build).collect::<Result<Vec<_>, _>>()?;
-    let (counts, figures, mut verdict) = Director::new(plan, &stages, (tell, events)).run()?;
+    let (counts, mut figures, mut verdict) = Director::new(plan, &mut stages, (tell, events)).run()?;
     for stage in &mut stages {
-        stage.finish(plan.patience, &mut verdict);
+        figures.audits.add(&stage.finish(plan.patience, &mut verdict));
     }
     Ok(Summary::new(plan, &counts, &figures, verdict))
 }

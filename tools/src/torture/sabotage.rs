@@ -14,6 +14,14 @@ pub enum Sabotage {
     Mix,
     /// Write into a block that is in use.
     Scribble,
+    /// Write one word of a pair that belongs to the owner of a mutex.
+    Trespass,
+    /// Take a permit of a semaphore and not say so.
+    Pocket,
+    /// Signal an automatic event without having taken its signal.
+    Forge,
+    /// Take one of two things that are to be taken together, and be killed.
+    Halve,
     /// Stop answering.
     Hang,
     /// Crash.

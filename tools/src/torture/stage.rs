@@ -13,13 +13,19 @@ use crate::meeting::Meeting;
 use crate::pattern;
 use crate::worker::WorkerError;
 
+use super::audit::{Auditor, Audits, Progress};
+use super::commons::Founded;
 use super::pinned::Label;
 
 /// What the segments of runs are called: this, a process id, and something random. As in the demo, whose next run
 /// sweeps up what a killed run left behind.
 const PREFIX: &str = "run-";
+/// Handles of what all wait for, beyond those that make a space tight.
+const COMMON: u32 = 12;
 /// Handles that the director holds in each space.
 const ANCHORS: u64 = 8;
+/// After how long an audit is given up because somebody who is stopped has not said what became of his wait.
+const AUDIT: Duration = Duration::from_secs(1);
 const ANCHOR_KIND: Kind = Kind::raw(0x7049);
 
 /// How much fits into a space.
@@ -35,6 +41,7 @@ pub(super) struct Stage {
     space: Space,
     member: Option<Member>,
     anchors: Vec<(Handle<Raw>, u64)>,
+    auditor: Option<Auditor>,
     room: Room,
 }
 
@@ -52,14 +59,17 @@ impl Stage {
         let members = (8 * seats + 16).min(256) as u16;
         let options = Space::options().members(members).guardian(false);
         let options = if index % 2 == 1 {
-            options.handles(12 * seats as u32).unit(4 << 10).scratch((256 << 10) * seats.max(4) as u64)
+            options
+                .handles(12 * seats as u32 + COMMON)
+                .unit(4 << 10)
+                .scratch((256 << 10) * seats.max(4) as u64)
         } else {
             options.handles(1024 * seats as u32).scratch((24 << 20) * seats as u64)
         };
         let (meeting, space) = Meeting::create(backend, &name, options)?;
         // Made first, so that whatever fails from here on removes the segment.
         let room = Room { handles: 0, units: 0 };
-        let mut stage = Self { meeting, space, member: None, anchors: Vec::new(), room };
+        let mut stage = Self { meeting, space, member: None, anchors: Vec::new(), auditor: None, room };
         let member = stage.space.join()?;
         stage.room = measure(&member, stage.space.geometry().unit_bytes)?;
         let mut payload = Vec::new();
@@ -68,6 +78,7 @@ impl Stage {
             pattern::payload(identity, &mut payload);
             stage.anchors.push((member.create_raw(ANCHOR_KIND, &payload)?, identity));
         }
+        stage.auditor = Some(Auditor::new(Founded::make(&member)?));
         stage.member = Some(member);
         Ok(stage)
     }
@@ -91,6 +102,47 @@ impl Stage {
                 Err(error) => verdict.lost(format!("{}: the director's {anchor:?}: {error}", self.name())),
             }
         }
+    }
+
+    /// Lets everybody go who waits for a pulse.
+    pub(super) fn pulse(&self, verdict: &mut Verdict) {
+        if let Some(auditor) = &self.auditor {
+            auditor.pulse(verdict);
+        }
+    }
+
+    /// Begins an audit, or goes on with the one that was begun; true when there is none any more.
+    pub(super) fn audit(&mut self, verdict: &mut Verdict) -> bool {
+        let name = self.name();
+        let (Some(auditor), Some(member)) = (&mut self.auditor, &self.member) else { return true };
+        match auditor.closed_at() {
+            None => auditor.begin(member),
+            Some(since) if since.elapsed() > AUDIT => {
+                auditor.give_up(member);
+                return true;
+            }
+            Some(_) => {}
+        }
+        auditor.go_on(&name, &self.space, member, verdict) == Progress::Done
+    }
+
+    /// The last audit, when everybody else is gone.
+    fn last_audit(&mut self, patience: Duration, verdict: &mut Verdict) -> Audits {
+        let name = self.name();
+        let (Some(mut auditor), Some(member)) = (self.auditor.take(), &self.member) else {
+            return Audits::default();
+        };
+        let started = Instant::now();
+        auditor.begin(member);
+        while let Progress::Busy(why) = auditor.go_on(&name, &self.space, member, verdict) {
+            if started.elapsed() > patience {
+                verdict.stuck(format!("{name}: nobody is left, but {why}"));
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        auditor.finish(verdict);
+        auditor.figures
     }
 
     /// Frees the pinned blocks of incarnations that are `over`, and verifies them; returns how many.
@@ -139,7 +191,7 @@ impl Stage {
 
     /// The last look, when everybody has left: nothing is held, nothing is owned, every word is as it must be, and as
     /// much fits in as at the beginning.
-    pub(super) fn finish(&mut self, patience: Duration, verdict: &mut Verdict) {
+    pub(super) fn finish(&mut self, patience: Duration, verdict: &mut Verdict) -> Audits {
         let name = self.name();
         let started = Instant::now();
         // A forked child of somebody who was killed dies soon after, and nobody waits for it.
@@ -151,9 +203,10 @@ impl Stage {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        let audits = self.last_audit(patience, verdict);
         self.look(verdict);
         self.anchors.clear();
-        let Some(member) = self.member.take() else { return };
+        let Some(member) = self.member.take() else { return audits };
         if let Err(error) = member.recover() {
             verdict.refused(format!("{name}: the director cannot recover: {error}"));
         }
@@ -194,12 +247,14 @@ impl Stage {
                 ),
             );
         }
+        audits
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         self.anchors.clear();
+        self.auditor = None;
         drop(self.member.take());
         // A memfd goes by itself, and about a segment that cannot be removed nothing is left to be done.
         let _ = Space::remove(self.meeting.backend, &self.meeting.name, true);

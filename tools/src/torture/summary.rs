@@ -61,6 +61,18 @@ pub struct Summary {
     pub pinned_swept: u64,
     /// Checks of every word of a segment while members worked.
     pub checks: u64,
+    /// Waits that ended with nothing.
+    pub timeouts: u64,
+    /// How often the next owner of a mutex was told that it was abandoned.
+    pub abandoned: u64,
+    /// Comparisons of the ledger with what all wait for.
+    pub audits: u64,
+    /// Audits given up because somebody was stopped in the middle of a wait.
+    pub audits_given_up: u64,
+    /// Permits and signals of the dead that were put back.
+    pub units_restored: u64,
+    /// Threads that were killed while they waited, took or gave back.
+    pub killed_waiting: u64,
     /// What must be zero.
     pub verdict: Verdict,
 }
@@ -91,6 +103,12 @@ impl Summary {
             blocks_reclaimed: counts.reclaimed[2],
             pinned_swept: figures.swept,
             checks: figures.looks,
+            timeouts: counts.timeouts,
+            abandoned: figures.audits.told,
+            audits: figures.audits.done,
+            audits_given_up: figures.audits.given_up,
+            units_restored: figures.audits.restored,
+            killed_waiting: figures.audits.doubtful,
             verdict,
         }
     }
@@ -130,6 +148,14 @@ impl fmt::Display for Summary {
             self.checks,
             format!("while members worked; {} pinned blocks swept up", self.pinned_swept),
         );
+        row("timed out", self.timeouts, format!("waits, and {} killed in the middle", self.killed_waiting));
+        let restored = count(self.units_restored as f64);
+        row(
+            "abandoned",
+            self.abandoned,
+            format!("mutexes passed on, {restored} permits and signals of the dead restored"),
+        );
+        row("audits", self.audits, format!("and {} given up", self.audits_given_up));
         write!(f, "{table}")?;
         let kinds: Vec<String> =
             self.by_kind.iter().map(|(name, times)| format!("{name} {}", count(*times as f64))).collect();

@@ -106,6 +106,8 @@ pub(super) struct Counts {
     pub(super) idle: u64,
     /// Acts that were refused for want of handles or memory.
     pub(super) exhausted: u64,
+    /// Waits that ended with nothing.
+    pub(super) timeouts: u64,
     /// Memberships begun: its own, visits, those of forked children and families.
     pub(super) joins: u64,
     /// Memberships ended by leaving.
@@ -119,7 +121,7 @@ pub(super) struct Counts {
 impl Default for Counts {
     fn default() -> Self {
         let acts = vec![0; Act::ALL.len()];
-        Self { acts, idle: 0, exhausted: 0, joins: 0, leaves: 0, forks: 0, reclaimed: [0; 3] }
+        Self { acts, idle: 0, exhausted: 0, timeouts: 0, joins: 0, leaves: 0, forks: 0, reclaimed: [0; 3] }
     }
 }
 
@@ -138,6 +140,7 @@ impl Counts {
         }
         self.idle += other.idle;
         self.exhausted += other.exhausted;
+        self.timeouts += other.timeouts;
         self.joins += other.joins;
         self.leaves += other.leaves;
         self.forks += other.forks;
