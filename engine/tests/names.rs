@@ -364,8 +364,19 @@ fn processes_by_name() {
     assert_eq!((same.pid(), same.token()), (std::process::id(), process.token()));
     assert!(tenure::Process::create_named(&b, "us", std::process::id()).is_err());
     assert!(tenure::Thread::open_named(&b, "us").is_err());
+    // Whatever number is offered, it is the one that has the name.
+    let found = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
+    assert!(!found.is_created());
+    assert_eq!(found.into_inner().token(), process.token());
+    assert!(tenure::Thread::create_or_open(&b, "us", std::process::id()).is_err());
     drop((process, same));
     assert!(tenure::Process::open_named(&b, "us").is_err());
+    let made = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
+    assert!(made.is_created());
+    assert_eq!(tenure::Process::open_named(&a, "us").unwrap().token(), made.into_inner().token());
+    // Nobody has that number, so nothing has the name.
+    assert!(tenure::Process::create_or_open(&b, "nobody", u32::MAX).is_err());
+    assert!(tenure::Process::open_named(&b, "nobody").is_err());
     assert_clean(&space);
 }
 
@@ -379,11 +390,20 @@ fn descriptors_by_name() {
     let theirs = tenure::Descriptor::create_named(&a, "out", writer).unwrap();
     let ours = tenure::Descriptor::open_named(&b, "out").unwrap();
     std::fs::File::from(ours.duplicate().unwrap()).write_all(b"hello").unwrap();
+    // One more pipe, which is closed for the one that has the name.
+    let (mut closed, other) = std::io::pipe().unwrap();
+    let again = tenure::Descriptor::create_or_open(&b, "out", other).unwrap();
+    assert!(!again.is_created());
+    assert_eq!(closed.read(&mut [0]).unwrap(), 0);
+    let same = again.into_inner();
+    assert_eq!(same.token(), theirs.token());
     assert_clean(&space);
-    drop((theirs, ours));
+    drop((theirs, ours, same));
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!((&*text, space.names().len()), ("hello", 0));
+    let (_, writer) = std::io::pipe().unwrap();
+    assert!(tenure::Descriptor::create_or_open(&a, "out", writer).unwrap().is_created());
 }
 
 #[test]

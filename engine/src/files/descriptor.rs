@@ -14,7 +14,7 @@ use super::slots::{Slots, payload};
 use crate::error::{NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
-use crate::names::Name;
+use crate::names::{Name, Named};
 use crate::object::{Called, Object, STATE_WORDS};
 
 /// How long those who must be asked may take. It decides nothing about anybody's life: who does not answer now, may answer
@@ -104,15 +104,27 @@ impl Descriptor {
         Self::create_called(member, Called::By(Name::new(name)?), fd.into())
     }
 
+    /// Opens the descriptor that has a name, whatever it leads to, or makes a handle of this one with the name, in one step; see
+    /// [`Member::create_or_open`](crate::Member::create_or_open). If it opened, `fd` was closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Descriptor::create_named`] and [`Descriptor::open_named`]; `fd` was closed.
+    pub fn create_or_open(
+        member: &Member,
+        name: &str,
+        fd: impl Into<OwnedFd>,
+    ) -> Result<Named<Self>, DescriptorError> {
+        let (fd, name) = (fd.into(), Name::new(name)?);
+        let (state, rest) = words_of(member, &fd)?;
+        Ok(match Object::create_or_open(member, name, Kind::DESCRIPTOR, state, &rest)? {
+            Named::Created(object) => Named::Created(Self::publish(fd, object)?),
+            Named::Opened(object) => Named::Opened(Self::over(member, object, Way::Any)?),
+        })
+    }
+
     fn create_called(member: &Member, called: Called<'_>, fd: OwnedFd) -> Result<Self, DescriptorError> {
-        member.check()?;
-        let lease = &member.shared().lease;
-        let identity = Identity::of(&fd).map_err(os("ask what the descriptor leads to"))?;
-        let members = member.shared().reclaimer.plan.geometry.members;
-        let words = payload(members, identity, lease.id(), fd.as_raw_fd());
-        let mut state = [0; STATE_WORDS];
-        state.copy_from_slice(&words[..STATE_WORDS]);
-        let rest: Vec<u8> = words[STATE_WORDS..].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let (state, rest) = words_of(member, &fd)?;
         let object = Object::create_called(member, called, Kind::DESCRIPTOR, state, &rest)?;
         Self::publish(fd, object)
     }
@@ -197,6 +209,19 @@ impl Descriptor {
     pub fn duplicate(&self) -> std::io::Result<OwnedFd> {
         self.as_fd().try_clone_to_owned()
     }
+}
+
+/// The payload of a handle of a descriptor that this member has: the state words, and what follows.
+fn words_of(member: &Member, fd: &OwnedFd) -> Result<([u64; STATE_WORDS], Vec<u8>), DescriptorError> {
+    member.check()?;
+    let lease = &member.shared().lease;
+    let identity = Identity::of(fd).map_err(os("ask what the descriptor leads to"))?;
+    let members = member.shared().reclaimer.plan.geometry.members;
+    let words = payload(members, identity, lease.id(), fd.as_raw_fd());
+    let mut state = [0; STATE_WORDS];
+    state.copy_from_slice(&words[..STATE_WORDS]);
+    let rest = words[STATE_WORDS..].iter().flat_map(|word| word.to_le_bytes()).collect();
+    Ok((state, rest))
 }
 
 impl AsFd for Descriptor {

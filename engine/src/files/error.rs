@@ -38,6 +38,16 @@ pub enum DescriptorError {
     },
 }
 
+impl From<NamedError> for DescriptorError {
+    fn from(error: NamedError) -> Self {
+        match error {
+            NamedError::NotMember(why) => why.into(),
+            NamedError::Create(why) => why.into(),
+            NamedError::Open(why) => why.into(),
+        }
+    }
+}
+
 /// Somebody who has the descriptor, and why no way leads there.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -3,6 +3,8 @@
 use tenure_segment::process::PidError;
 
 use crate::error::{CreateError, NotMember, OpenHandleError};
+#[cfg(feature = "names")]
+use crate::names::NamedError;
 
 /// What can go wrong with a handle of a process or thread.
 #[derive(Debug, thiserror::Error)]
@@ -29,4 +31,15 @@ pub enum ProcessError {
     /// The state was scribbled on.
     #[error("corrupt: {0}")]
     Corrupt(String),
+}
+
+#[cfg(feature = "names")]
+impl From<NamedError> for ProcessError {
+    fn from(error: NamedError) -> Self {
+        match error {
+            NamedError::NotMember(why) => why.into(),
+            NamedError::Create(why) => why.into(),
+            NamedError::Open(why) => why.into(),
+        }
+    }
 }

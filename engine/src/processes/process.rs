@@ -11,7 +11,7 @@ use super::exit::{Exit, status_of};
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
 #[cfg(feature = "names")]
-use crate::names::Name;
+use crate::names::{Name, Named};
 use crate::object::Called;
 use crate::waiting::WaitError;
 
@@ -67,6 +67,18 @@ impl Process {
     pub fn create_named(member: &Member, name: &str, pid: u32) -> Result<Self, ProcessError> {
         let called = Called::By(Name::new(name)?);
         Ok(Self { subject: Subject::create(member, called, pid, Scope::Process)? })
+    }
+
+    /// Opens the process that has a name, whichever it is, or gives the name to this one, in one step; see
+    /// [`Member::create_or_open`](crate::Member::create_or_open).
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::create_named`] and [`Process::open_named`]; nothing is held.
+    #[cfg(feature = "names")]
+    pub fn create_or_open(member: &Member, name: &str, pid: u32) -> Result<Named<Self>, ProcessError> {
+        let named = Subject::create_or_open(member, Name::new(name)?, pid, Scope::Process)?;
+        named.try_map(|subject| Ok(Self { subject }))
     }
 
     /// Opens the process that has a name.

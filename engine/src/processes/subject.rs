@@ -17,7 +17,7 @@ use crate::error::NotMember;
 use crate::kind::Kind;
 use crate::member::Member;
 #[cfg(feature = "names")]
-use crate::names::Name;
+use crate::names::{Name, Named};
 use crate::object::{Called, Object, STATE_WORDS, State};
 use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
@@ -46,6 +46,32 @@ struct Inner {
     watch: Mutex<Option<Watch>>,
 }
 
+/// A process or thread as it is found by its number.
+struct Sight {
+    pidfd: PidFd,
+    identity: Identity,
+    exit: u32,
+}
+
+impl Sight {
+    fn of(member: &Member, number: u32, scope: Scope) -> Result<Self, ProcessError> {
+        member.check()?;
+        // Beyond the range of numbers: nobody's.
+        let number = i32::try_from(number).unwrap_or(0);
+        let pidfd = PidFd::open(number, scope)?;
+        let identity = pidfd.identity()?.ok_or(PidError::Gone)?;
+        let exit = match pidfd.look() {
+            Look::Running => exit::RUNNING,
+            Look::Ended(status) => exit::ended(status.map(|status| status.0)),
+        };
+        Ok(Self { pidfd, identity, exit })
+    }
+
+    fn words(&self) -> [u64; STATE_WORDS] {
+        to_words(self.exit, &self.identity)
+    }
+}
+
 impl Subject {
     pub(super) fn create(
         member: &Member,
@@ -53,21 +79,32 @@ impl Subject {
         number: u32,
         scope: Scope,
     ) -> Result<Self, ProcessError> {
-        member.check()?;
-        // Beyond the range of numbers: nobody's.
-        let number = i32::try_from(number).unwrap_or(0);
-        let pidfd = PidFd::open(number, scope)?;
-        let identity = pidfd.identity()?.ok_or(PidError::Gone)?;
-        let ended = match pidfd.look() {
-            Look::Running => exit::RUNNING,
-            Look::Ended(status) => exit::ended(status.map(|status| status.0)),
-        };
-        let object = Object::create_called(member, called, kind_of(scope), to_words(ended, &identity), &[])?;
-        let subject = Self::new(object, identity);
+        let sight = Sight::of(member, number, scope)?;
+        let object = Object::create_called(member, called, kind_of(scope), sight.words(), &[])?;
+        Self::created(object, &sight)
+    }
+
+    /// Opens what has a name, or creates it.
+    #[cfg(feature = "names")]
+    pub(super) fn create_or_open(
+        member: &Member,
+        name: Name<'_>,
+        number: u32,
+        scope: Scope,
+    ) -> Result<Named<Self>, ProcessError> {
+        let sight = Sight::of(member, number, scope)?;
+        Ok(match Object::create_or_open(member, name, kind_of(scope), sight.words(), &[])? {
+            Named::Created(object) => Named::Created(Self::created(object, &sight)?),
+            Named::Opened(object) => Named::Opened(Self::over(object, scope)?),
+        })
+    }
+
+    fn created(object: Object, sight: &Sight) -> Result<Self, ProcessError> {
+        let subject = Self::new(object, sight.identity);
         if subject.is_watched_from_the_start() {
             match subject.watch() {
                 // It ended, and was reaped, since we looked.
-                Err(ProcessError::Pid(PidError::Gone)) => subject.record(end_of(&pidfd))?,
+                Err(ProcessError::Pid(PidError::Gone)) => subject.record(end_of(&sight.pidfd))?,
                 result => result?,
             }
         }

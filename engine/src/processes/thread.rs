@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
 #[cfg(feature = "names")]
-use crate::names::Name;
+use crate::names::{Name, Named};
 use crate::object::Called;
 use crate::waiting::WaitError;
 
@@ -51,6 +51,18 @@ impl Thread {
     pub fn create_named(member: &Member, name: &str, tid: u32) -> Result<Self, ProcessError> {
         let called = Called::By(Name::new(name)?);
         Ok(Self { subject: Subject::create(member, called, tid, Scope::Thread)? })
+    }
+
+    /// Opens the thread that has a name, whichever it is, or gives the name to this one, in one step; see
+    /// [`Member::create_or_open`](crate::Member::create_or_open).
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::create_named`] and [`Thread::open_named`]; nothing is held.
+    #[cfg(feature = "names")]
+    pub fn create_or_open(member: &Member, name: &str, tid: u32) -> Result<Named<Self>, ProcessError> {
+        let named = Subject::create_or_open(member, Name::new(name)?, tid, Scope::Thread)?;
+        named.try_map(|subject| Ok(Self { subject }))
     }
 
     /// Opens the thread that has a name.
