@@ -1,8 +1,9 @@
-/* One wait word as wait/ builds it: a mutex, an event or a semaphore, its sleepers in the kernel, and the recovery of the
- * dead that used it.
+/* One wait word as wait/ builds it: a mutex, an event or a semaphore, its sleepers in the kernel, and the recovery of
+ * the dead that used it.
  *
- * Every shared access is one step; what is private to a process is folded into the access before it. A process is killed
- * or stopped for good between any two steps, its undertaker with it. Process p takes lease p in each of its lives.
+ * Every shared access is one step; what is private to a process is folded into the access before it. A process is
+ * killed or stopped for good between any two steps, its undertaker with it. Process p takes lease p in each of its
+ * lives.
  */
 #ifndef NP
 #define NP 2            /* processes, and leases */
@@ -177,7 +178,7 @@ inline wait_for() {
             };
             if
             :: ok ->
-                d_step {                                                     /* futex.rs: sleep: compared and queued in one step */
+                d_step {                                                     /* futex.rs: sleep: one step */
 #ifdef M_SLEEP_WITHOUT_COMPARING
                     ok = 1;
 #else
@@ -305,7 +306,7 @@ inline unlock() {
     atomic { c_m = 0; ok = 0 }
 }
 
-/* mutex.rs: settle; word.rs: settle: by process p, of what the lease j owns, which is dead or his own. `me`: who stages */
+/* mutex.rs: settle; word.rs: settle: by process p, of what lease j owns, the dead's or his own. `me`: who stages */
 inline settle(j, me) {
     do
     :: KIND == MUTEX ->
@@ -374,7 +375,7 @@ end_join:       /* one whose slot a stopped undertaker keeps would take another 
             :: taken ->
                 if
                 :: unlock()
-                :: atomic { owner = 0; owed = 1 }; settle(p, (1 << p))       /* engine: the last Mutex over the handle is closed */
+                :: atomic { owner = 0; owed = 1 }; settle(p, (1 << p))       /* the last Mutex is closed */
                 fi
             :: else
             fi
