@@ -153,6 +153,18 @@ fn alloc_free_1_mib(mut pair: Pair) -> Pair {
     pair
 }
 
+// Lengths that change from block to block.
+#[library_benchmark(config = budget("alloc_free_64_kib_to_4_mib"), setup = pair)]
+#[bench::block()]
+fn alloc_free_64_kib_to_4_mib(mut pair: Pair) -> Pair {
+    for i in 0..OPERATIONS {
+        let units = [1, 5, 64, 17, 2, 33, 9, 40][i as usize % 8];
+        let block = pair.me.alloc(Layout::from_size_align(units << 16, 16).unwrap()).unwrap();
+        pair.me.free(black_box(block)).unwrap();
+    }
+    pair
+}
+
 // Allocated by one member, freed by another.
 #[library_benchmark(config = budget("alloc_free_of_other"), setup = pair)]
 #[bench::block()]
@@ -206,7 +218,8 @@ library_benchmark_group!(
     name = operations;
     benchmarks =
         create_close, create_get_close, create_close_100_bytes, get, open_close_held, open_close_first,
-        create_open_close_close, alloc_free_64, alloc_free_1_mib, alloc_free_of_other, lock_unlock, set_wait
+        create_open_close_close, alloc_free_64, alloc_free_1_mib,
+        alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, set_wait
 );
 
 main!(library_benchmark_groups = operations);

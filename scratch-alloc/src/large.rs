@@ -85,6 +85,12 @@ impl Runs {
         units
     }
 
+    /// Takes all of `units` that start exactly at `start`, if they are there.
+    fn takes_at(&mut self, start: u32, units: u32) -> bool {
+        let at = self.kept.iter().position(|run| run.start == start && run.units >= units);
+        at.is_some_and(|at| self.cut(at, units) == start)
+    }
+
     fn cut(&mut self, at: usize, units: u32) -> u32 {
         let run = &mut self.kept[at];
         let start = run.start;
@@ -134,15 +140,43 @@ impl Local<'_> {
             return Err(AllocError::TooLarge { bytes, max: layout.largest() });
         }
         let units = layout.units_for(bytes);
-        if let Some(at) = self.large.parked.iter().rposition(|parked| parked.units == units) {
-            let Run { start, .. } = self.large.parked.swap_remove(at);
-            self.large.parked_units -= units;
-            // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-            self.scratch.word(self.scratch.block_at(start, LARGE, 0)).put(self.hot.mine, Ordering::Release);
-            crash_point!("scratch.large.unparked");
-            return Ok(u64::from(start) << layout.unit_shift);
+        match self.reuse_parked(units) {
+            Some(head) => Ok(u64::from(head) << layout.unit_shift),
+            None => self.make_large(units, backing).map_err(|refused| self.error(refused, bytes)),
         }
-        self.make_large(units, backing).map_err(|refused| self.error(refused, bytes))
+    }
+
+    /// The block of a parked span, cut to `units`, or lengthened by what is kept behind it.
+    fn reuse_parked(&mut self, units: u32) -> Option<u32> {
+        let large = &mut self.large;
+        let mut best: Option<usize> = None;
+        for (at, span) in large.parked.iter().enumerate().rev() {
+            if span.units >= units && best.is_none_or(|best| span.units < large.parked[best].units) {
+                best = Some(at);
+                if span.units == units {
+                    break;
+                }
+            }
+        }
+        let at = best.or_else(|| {
+            // The last one alone: to ask all would take longer than to begin anew.
+            let last = large.parked.last()?;
+            large.runs.takes_at(last.start + last.units, units - last.units).then(|| large.parked.len() - 1)
+        })?;
+        let span = large.parked.swap_remove(at);
+        large.parked_units -= span.units;
+        if span.units != units {
+            // As when a block is resized: what is beyond is HELD by us, and no part of the span.
+            self.scratch.resize_large(self.owner, span.start, units as u16);
+            self.large.spans[self.large.places[span.start as usize] as usize].units = units;
+            if span.units > units {
+                self.keep(span.start + units, span.units - units);
+            }
+        }
+        // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
+        self.scratch.word(self.scratch.block_at(span.start, LARGE, 0)).put(self.hot.mine, Ordering::Release);
+        crash_point!("scratch.large.unparked");
+        Some(span.start)
     }
 
     #[inline(never)]

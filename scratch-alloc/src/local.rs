@@ -179,6 +179,14 @@ impl<'a> Local<'a> {
 
     #[inline(never)]
     fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
+        if layout.align() <= GRANULE as usize && !self.is_small(layout.size() as u64) {
+            return self.alloc_large(layout.size() as u64, backing);
+        }
+        self.alloc_otherwise(layout, backing)
+    }
+
+    #[inline(never)]
+    fn alloc_otherwise(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
         let (bytes, align) = (layout.size() as u64, layout.align() as u64);
         if bytes == 0 {
             return Err(AllocError::Empty);
