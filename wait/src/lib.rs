@@ -11,12 +11,16 @@
 //! time, an hour late as well: at worst somebody looks again and goes back to sleep. All sleepers are woken each time, since one
 //! who is woken may be stopped, or dead, and must not keep the wake-up to himself.
 //!
+//! Words of which those who wait take something have 32 bits more, which are zero unless the word is reserved for one who takes
+//! several at once ([`Records`]): nobody sleeps on those, and whoever meets them decides.
+//!
 //! This crate is pure protocol: it is told how to change a word and how to wake ([`Word`]), and never sleeps itself.
 //! ARCHITECTURE.md has the words and transitions.
 //!
 //! # Progress
 //!
-//! Lock-free: a round is repeated only when somebody else changed the word.
+//! Lock-free: a round is repeated only when somebody else changed the word. Taking several at once is obstruction-free among
+//! those who do.
 //!
 //! # Crash
 //!
