@@ -314,3 +314,21 @@ impl Backing for Shared {
         let _ = self.lease.punch(self.in_body(bytes));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Space;
+
+    /// A guardian may have recovered the dead between the refusal and the caller's own look.
+    #[test]
+    fn what_was_refused_is_tried_again_also_when_nothing_was_due() {
+        let me = Space::options().handles(64).scratch(1 << 20).private().unwrap().join().unwrap();
+        let mut tries = 0;
+        let done = me.shared().with_room(|| {
+            tries += 1;
+            if tries > 1 { Ok(tries) } else { Err(ScratchError::Exhausted { bytes: 1, capacity: 1 }) }
+        });
+        assert_eq!(done.unwrap(), 2);
+    }
+}
