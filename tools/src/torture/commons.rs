@@ -81,6 +81,8 @@ pub(super) const DOORKEEPER: usize = 0;
 const RECURSIVE: usize = 1;
 /// Two semaphores that are taken together.
 pub(super) const TWINS: usize = 4;
+/// A mutex, a signal and a permit that are taken together.
+pub(super) const TRIO: usize = 5;
 /// Groups that one can wait for together with others by `wait_any`: those of one thing.
 pub(super) const SINGLES: usize = 4;
 
@@ -401,6 +403,7 @@ mod tests {
             assert!(group.pair.is_none() || group.units == 1);
         }
         assert!(GROUPS[..SINGLES].iter().all(|group| group.things.len() == 1));
+        assert!(GROUPS[TWINS].things.len() == 2 && GROUPS[TRIO].things.len() == 3);
         assert!(GROUPS[RECURSIVE].is_recursive() && GROUPS[DOORKEEPER].mutex() == Some(0));
     }
 }

@@ -236,7 +236,11 @@ impl Hands<'_> {
             if halve {
                 party.take_half()?;
             }
-            (0..).try_for_each(|number| party.do_something(pattern::combine(&[choice.key, number])).map(drop))
+            let keys = (0..).map(|number| pattern::combine(&[choice.key, number]));
+            if choice.key.is_multiple_of(2) {
+                return keys.map(|key| party.take_together(key)).try_for_each(|came| came.map(drop));
+            }
+            keys.map(|key| party.do_something(key)).try_for_each(|came| came.map(drop))
         };
         in_doomed_child(self.home.orders.patience, body, doom)
     }

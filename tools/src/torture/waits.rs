@@ -11,7 +11,7 @@ use crate::pattern::mix;
 
 use super::chance::{Act, Choice};
 use super::commons::{
-    Commons, DOOR, DOORKEEPER, Entry, GROUPS, Intent, Ledger, PULSE, Pair, SINGLES, TWINS, Thing, Whose,
+    Commons, DOOR, DOORKEEPER, Entry, GROUPS, Intent, Ledger, PULSE, Pair, SINGLES, TRIO, TWINS, Thing, Whose,
 };
 use super::hands::{Hands, must};
 use super::member::{Tally, Trouble};
@@ -457,6 +457,17 @@ impl<'m> Party<'m> {
             14 => self.pass_the_door(how),
             _ => self.pulse(),
         }
+    }
+
+    /// Takes the twins or the trio, or gives them back, without waiting: whoever does nothing else is often killed in the
+    /// middle of it.
+    pub(super) fn take_together(&mut self, key: u64) -> Result<Came, Trouble> {
+        let group = if key.is_multiple_of(2) { TWINS } else { TRIO };
+        if self.mine[group].units > 0 {
+            return self.release(group, key);
+        }
+        let (turn, timeout) = (key as usize, Duration::ZERO);
+        self.wait(&Wish { groups: vec![group], besides: None, any: false, turn, timeout, pocket: false })
     }
 
     /// Gives back what `key` says and keeps the rest, whose end others are told.
