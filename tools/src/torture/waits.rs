@@ -212,6 +212,11 @@ impl<'m> Party<'m> {
         if let Some(thing) = told.iter().find(|thing| !mutexes.contains(thing)) {
             return Err((Wrong::MixedUp, format!("thing {thing} is abandoned, but no mutex that was taken")));
         }
+        for thing in &told {
+            // Before the wait is said to be over, or an audit would miss it. Relaxed: told: only the mutex's owner
+            // writes it, and the director reads it when nobody waits.
+            self.ledger.told(*thing).fetch_add(1, Ordering::Relaxed);
+        }
         let mut again = Vec::new();
         for group in &got {
             let mine = &mut self.mine[*group];
@@ -237,10 +242,6 @@ impl<'m> Party<'m> {
     /// Looks at the pair of a group that we have just taken.
     fn enter(&mut self, group: usize, told: bool) -> Result<(), Trouble> {
         let what = GROUPS[group].name;
-        if told && let Some(mutex) = GROUPS[group].mutex() {
-            // Relaxed: told: only the mutex's owner writes it, and the director reads it when nobody waits.
-            self.ledger.told(mutex).fetch_add(1, Ordering::Relaxed);
-        }
         let Some(pair) = self.pair(group) else { return Ok(()) };
         // Relaxed, all: pair: it is the mutex, or the event, that publishes it to its next owner.
         let read = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
@@ -459,8 +460,8 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Takes the twins or the trio, or gives them back, without waiting: whoever does nothing else is often killed in the
-    /// middle of it.
+    /// Takes the twins or the trio, or gives them back, without waiting: whoever does nothing else is often killed in
+    /// the middle of it.
     pub(super) fn take_together(&mut self, key: u64) -> Result<Came, Trouble> {
         let group = if key.is_multiple_of(2) { TWINS } else { TRIO };
         if self.mine[group].units > 0 {
