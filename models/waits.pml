@@ -1,7 +1,7 @@
 /* One wait word as wait/ builds it: a mutex, an event or a semaphore, its sleepers in the kernel, and the recovery of
  * the dead that used it.
  *
- * Every shared access is one step; what is private to a process is folded into the access before it. A process is
+ * Every shared access is one step; what is private to a process is folded into the access beside it. A process is
  * killed or stopped for good between any two steps, its undertaker with it. Process p takes lease p in each of its
  * lives.
  */
@@ -81,7 +81,8 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #define TAKES_EFFECT skip
 #endif
 
-/* word.rs: Word::wake, Word::clear; futex.rs: one step of the kernel [A9] */
+/* word.rs: Word::wake, Word::clear; futex.rs: one step of the kernel [A9]. STEP: with the look that it follows from */
+#define STEP atomic
 #if defined(M_WAKE_ONE)             /* the kernel is asked for one sleeper, not for all */
 #define AWAKE sleepers = sleepers & (sleepers - 1)
 #else
@@ -90,8 +91,12 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #if defined(M_WAKE_IN_TWO_STEPS)    /* first the bit, then FUTEX_WAKE */
 #define wake() d_step { if :: OFFERS(value) -> TAKES_EFFECT :: else fi; asleep = 0; staged = 0 }; AWAKE
 #define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0 }; AWAKE
+#undef STEP
+#define STEP
 #elif defined(M_WAKE_BY_PLAIN_STORE)    /* load, store without the bit, FUTEX_WAKE in the same step */
 #define wake() w_v = value; d_step { value = w_v; asleep = 0; staged = 0; AWAKE; w_v = 0 }
+#undef STEP
+#define STEP
 #define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0; AWAKE }
 #else
 #define wake() d_step { if :: asleep && OFFERS(value) -> TAKES_EFFECT :: else fi; asleep = 0; staged = 0; AWAKE }
@@ -122,35 +127,32 @@ inline attempt() {
             fi
         };
         if
-        :: !OFFERS(a_v) && WAS_SIGNALLED -> taken = 1; break
-        :: !OFFERS(a_v) && !WAS_SIGNALLED -> break
 #ifdef M_ATTEMPT_WAITS_FOR_WAKER    /* fault wait.attempt.waits_for_the_waker */
         :: OFFERS(a_v) && a_m -> break
 #else
-        :: OFFERS(a_v) && a_m -> wake()
+        :: STEP { OFFERS(a_v) && a_m -> wake() }
 #endif
+        :: atomic {
+            !(OFFERS(a_v) && a_m) ->
+            if
+            :: !OFFERS(a_v) -> taken = WAS_SIGNALLED; break
 #if KIND == MANUAL
-        :: OFFERS(a_v) && !a_m -> taken = 1; break
+            :: OFFERS(a_v) -> taken = 1; break
 #else
-        :: OFFERS(a_v) && !a_m ->
-            d_step {                                                         /* exchange */
-                taken = (value == a_v && asleep == a_m);
-                if
-                :: taken ->
+            :: OFFERS(a_v) && value == a_v && !asleep ->                     /* exchange */
 #if KIND == MUTEX
-                    assert(owner == 0);
-                    assert(owed == (a_v == ABANDONED));
-                    owed = 0; owner = p + 1;
+                assert(owner == 0);
+                assert(owed == (a_v == ABANDONED));
+                owed = 0; owner = p + 1;
 #else
-                    assert(permits == (KIND == SEMAPHORE -> value : 1));
-                    permits--;
+                assert(permits == (KIND == SEMAPHORE -> value : 1));
+                permits--;
 #endif
-                    value = TAKEN(a_v)
-                :: else
-                fi
-            };
-            if :: taken -> break :: else fi
+                value = TAKEN(a_v); taken = 1; break
+            :: OFFERS(a_v) && !(value == a_v && !asleep)
 #endif
+            fi
+           }
         fi
     od
 }
@@ -168,34 +170,31 @@ inline wait_for() {
         attempt();
         if
         :: taken || last -> break
-        :: else ->
-            d_step {                                                         /* word.rs: mark: exchange */
+        :: d_step {
+            !(taken || last) ->                                              /* word.rs: mark: exchange */
 #if KIND == MANUAL
-                if :: since == NEVER -> since = a_v >> 1 :: else fi;
+            if :: since == NEVER -> since = a_v >> 1 :: else fi;
 #endif
-                ok = (a_m || (value == a_v && !asleep));
-                if :: ok && !a_m -> asleep = 1 :: else fi
-            };
+            ok = (a_m || (value == a_v && !asleep));
+            if :: ok && !a_m -> asleep = 1 :: else fi
+           };
             if
-            :: ok ->
-                d_step {                                                     /* futex.rs: sleep: one step */
 #ifdef M_SLEEP_WITHOUT_COMPARING
-                    ok = 1;
+            :: d_step { ok -> assert(!OFFERS(value)); sleepers = sleepers | (1 << p) };
 #else
-                    ok = (value == a_v && asleep);
+            :: d_step {                                                      /* futex.rs: sleep: one step */
+                ok && value == a_v && asleep -> assert(!OFFERS(value)); sleepers = sleepers | (1 << p)
+               };
 #endif
-                    assert(!(ok && OFFERS(value)));
-                    if :: ok -> sleepers = sleepers | (1 << p) :: else fi
-                };
-                if
-                :: ok ->
-end_asleep:         if
-                    :: d_step { !(sleepers & (1 << p)) -> skip }
-                    :: d_step { hurry && (sleepers & (1 << p)) -> sleepers = sleepers & ~(1 << p); last = 1 }
-                    fi
-                :: else
+end_asleep:     if
+                :: d_step { !(sleepers & (1 << p)) -> skip }
+                :: d_step { hurry && (sleepers & (1 << p)) -> sleepers = sleepers & ~(1 << p); last = 1 }
                 fi
-            :: else
+#ifdef M_SLEEP_WITHOUT_COMPARING
+            :: !ok
+#else
+            :: d_step { !(ok && value == a_v && asleep) -> skip }
+#endif
             fi
         fi
     od;
@@ -220,65 +219,53 @@ end_asleep:         if
 inline change(what) {
     do
     ::
-        d_step { c_v = value; c_m = asleep };                                /* load */
+        d_step { c_v = value; c_m = asleep; ok = 0 };                        /* load */
         if
 #ifndef M_CHANGE_OVER_STAGED        /* what others staged is not woken for first */
-        :: c_m && OFFERS(c_v) -> wake()
-        :: !(c_m && OFFERS(c_v)) ->
+        :: STEP { c_m && OFFERS(c_v) -> wake() }
+        :: atomic {
+            !(c_m && OFFERS(c_v)) ->
 #else
-        :: true ->
+        :: atomic {
 #endif
-            d_step {
-                c_does = NOTHING;
-                if
-                :: what == SET && !OFFERS(c_v) -> c_does = OFFER; c_to = c_v | SIGNALLED
-                :: what == RESET && OFFERS(c_v) -> c_does = QUIET; c_to = AFTER_RESET(c_v)
-                :: what == RELEASE && c_v < MAXIMUM -> c_does = OFFER; c_to = c_v + 1
-                :: else
-                fi
-            };
+            c_does = NOTHING;
+            if
+            :: what == SET && !OFFERS(c_v) -> c_does = OFFER; c_to = c_v | SIGNALLED
+            :: what == RESET && OFFERS(c_v) -> c_does = QUIET; c_to = AFTER_RESET(c_v)
+            :: what == RELEASE && c_v < MAXIMUM -> c_does = OFFER; c_to = c_v + 1
+            :: else
+            fi;
             if
             :: c_does == NOTHING -> break
 #ifdef M_WAKE_BEFORE_STAGE
-            :: c_does == OFFER && c_m ->
-                wake();
-                d_step {
-                    ok = (value == c_v);
-                    if :: ok -> value = c_to; permits++ :: else fi
-                };
-                if :: ok -> break :: else fi
-#endif
-            :: else ->
-                d_step {                                                     /* exchange */
-                    ok = (value == c_v && asleep == c_m);
-                    if
-                    :: ok ->
-                        value = c_to;
+            :: c_does != NOTHING -> wake()
+            fi
+           };
+           if :: value == c_v -> value = c_to; permits++; break :: else fi
+#else
+            :: c_does != NOTHING && !(value == c_v && asleep == c_m)
+            :: c_does != NOTHING && value == c_v && asleep == c_m ->         /* exchange */
+                value = c_to;
 #ifdef M_BIT_BEFORE_WAKE            /* fault wait.change.bit_before_wake */
-                        if :: c_does == OFFER -> asleep = 0 :: else fi;
+                if :: c_does == OFFER -> asleep = 0 :: else fi;
 #endif
-                        if
-                        :: c_does == OFFER -> permits++
-                        :: else ->
-#if KIND == MANUAL
-                            TAKES_EFFECT;
-#endif
-                            permits--
-                        fi;
-                        if
-                        :: c_does == OFFER && asleep -> staged = staged | (1 << p)
-                        :: c_does == OFFER && !asleep -> TAKES_EFFECT
-                        :: else
-                        fi
-                    :: else
-                    fi
-                };
                 if
-                :: ok && c_does == OFFER && c_m -> wake(); break
-                :: ok && !(c_does == OFFER && c_m) -> break
-                :: else
+                :: c_does == OFFER -> permits++
+                :: else ->
+#if KIND == MANUAL
+                    TAKES_EFFECT;
+#endif
+                    permits--
+                fi;
+                if
+                :: c_does == OFFER && !c_m -> TAKES_EFFECT; break
+                :: c_does == OFFER && c_m -> ok = 1; if :: asleep -> staged = staged | (1 << p) :: else fi
+                :: c_does == QUIET -> break
                 fi
             fi
+           };
+           if :: STEP { ok -> wake(); break } :: else fi
+#endif
         fi
     od;
     atomic { c_v = 0; c_m = 0; c_to = 0; c_does = 0; ok = 0 }
@@ -293,14 +280,9 @@ inline unlock() {
 #ifdef M_FREED_BEFORE_WOKEN         /* fault wait.unlock.freed_before_woken */
         :: c_m -> d_step { owner = 0; value = UNOWNED; asleep = 0 }; AWAKE; break
 #else
-        :: c_m -> clear(); break
+        :: STEP { c_m -> clear(); break }
 #endif
-        :: !c_m ->
-            d_step {                                                         /* exchange */
-                ok = !asleep;
-                if :: ok -> owner = 0; value = UNOWNED :: else fi
-            };
-            if :: ok -> break :: else fi
+        :: atomic { !c_m -> if :: !asleep -> owner = 0; value = UNOWNED; break :: else fi }     /* exchange */
         fi
     od;
     atomic { c_m = 0; ok = 0 }
@@ -311,30 +293,29 @@ inline settle(j, me) {
     do
     :: KIND == MUTEX ->
         d_step { s_v = value; s_m = asleep };                                /* load */
-        if
-        :: s_v == OWNED(j) ->
-            d_step {                                                         /* exchange */
-                ok = (value == s_v && asleep == s_m);
-                if
-                :: ok ->
-                    assert(owner == 0);
+        atomic {
+            if
+            :: s_v == OWNED(j) && value == s_v && asleep == s_m ->           /* exchange */
+                assert(owner == 0);
 #ifdef M_NOT_ABANDONED              /* fault wait.settle.not_abandoned */
-                    value = UNOWNED;
+                value = UNOWNED;
 #else
-                    value = ABANDONED;
+                value = ABANDONED;
 #endif
-                    if :: s_m -> staged = staged | me :: else fi
-                :: else
-                fi
-            };
-            if :: ok -> break :: else fi
-        :: else -> break
-        fi
+                if :: s_m -> staged = staged | me :: else fi;
+                break
+            :: s_v == OWNED(j) && !(value == s_v && asleep == s_m)
+            :: s_v != OWNED(j) -> break
+            fi
+        }
     :: KIND != MUTEX -> break
     od;
     atomic { s_v = 0; s_m = 0; ok = 0 };
 #ifndef M_NOBODY_WOKEN              /* fault wait.settle.nobody_woken */
-    if :: asleep -> wake() :: else fi
+    if
+    :: STEP { asleep -> wake() }
+    :: else
+    fi
 #endif
 }
 
@@ -367,31 +348,27 @@ end_join:       /* one whose slot a stopped undertaker keeps would take another 
         recover(p, (1 << p));
         dirty[p] = 1;
         do
-        :: ops < OPS ->
-            ops++;
+        :: atomic { ops < OPS -> ops++ };
 #if KIND == MUTEX
             wait_for();
             if
-            :: taken ->
-                if
-                :: unlock()
-                :: atomic { owner = 0; owed = 1 }; settle(p, (1 << p))       /* the last Mutex is closed */
-                fi
-            :: else
+            :: taken -> taken = 0; unlock()
+            :: atomic { taken -> taken = 0; owner = 0; owed = 1 }; settle(p, (1 << p))   /* its last close */
+            :: !taken
             fi
 #elif KIND == SEMAPHORE
             if
-            :: wait_for()
+            :: wait_for(); taken = 0
             :: change(RELEASE)
             fi
 #else
             if
-            :: wait_for()
+            :: wait_for(); taken = 0
             :: change(SET)
             :: change(RESET)
             fi
 #endif
-        :: else -> break
+        :: ops == OPS -> break
         od;
 end_done:
         false
