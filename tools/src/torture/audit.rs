@@ -164,7 +164,7 @@ impl Auditor {
         let victims = accounts.iter().filter(|account| !account.is_alive);
         for account in victims {
             self.figures.doubtful += u64::from(self.doubts(account) > 0);
-            ledger.hand_back(account.number);
+            ledger.reap(account.number, account.whose);
         }
         self.figures.done += 1;
         self.closed_at = None;

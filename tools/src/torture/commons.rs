@@ -155,6 +155,8 @@ const PAIRS: usize = 16;
 const PAIR_WORDS: usize = 8;
 const ACCOUNTS: usize = PAIRS + 4 * PAIR_WORDS;
 const ACCOUNT_WORDS: usize = 8;
+/// The owner of an account that is being reaped.
+const REAPED: u64 = u64::MAX;
 /// How many accounts there are: one for each thread of each membership, and those of the dead until the next audit.
 pub(super) const ACCOUNTS_MAX: usize = 256;
 const WORDS: usize = ACCOUNTS + ACCOUNTS_MAX * ACCOUNT_WORDS;
@@ -308,7 +310,17 @@ impl<'m> Ledger<'m> {
         self.account(account)[0].store(closed.word(), Ordering::Release);
     }
 
-    /// Makes the account nobody's. It has nothing, or its owner is dead and the director does this.
+    /// Makes the account of somebody dead nobody's, unless it is somebody else's by now: its owner may have handed it
+    /// back just before he left.
+    pub(super) fn reap(self, account: usize, whose: Whose) {
+        // Acquire: account: its entries are final; pairs with the Release in `abandon`. A claim fails meanwhile.
+        let owner = &self.account(account)[0];
+        if owner.compare_exchange(whose.word(), REAPED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            self.hand_back(account);
+        }
+    }
+
+    /// Makes the account nobody's, whose owner has nothing any more.
     pub(super) fn hand_back(self, account: usize) {
         let words = self.account(account);
         for word in &words[1..] {
