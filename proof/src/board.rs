@@ -58,6 +58,10 @@ pub(crate) struct Board {
     phase: AtomicU32,
     /// Points whose instruction was not the recorded one.
     pub(crate) drifted: AtomicU64,
+    /// Points of the stretch that were played.
+    pub(crate) played: AtomicU32,
+    /// Whether those before the last left something else than it.
+    pub(crate) owes: AtomicU32,
     mail: [AtomicU64; 8],
     text: Text,
 }
@@ -71,6 +75,8 @@ impl Board {
     pub(crate) fn clear(&self) {
         self.set_phase(Phase::Preparing);
         self.text.clear();
+        self.played.store(0, Ordering::Relaxed);
+        self.owes.store(0, Ordering::Relaxed);
         self.mail.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
@@ -89,6 +95,11 @@ impl Board {
 
     pub(crate) fn read(&self, slot: usize) -> u64 {
         self.mail[slot].load(Ordering::Acquire)
+    }
+
+    /// What was posted, all of it.
+    pub(crate) fn mail(&self) -> [u64; 8] {
+        std::array::from_fn(|slot| self.read(slot))
     }
 
     /// Keeps the first text only: what follows are consequences.

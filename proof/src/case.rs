@@ -124,6 +124,8 @@ pub(crate) struct Case {
     pub(crate) halves: Vec<Half>,
     /// Others may find everything used up while the traced process lives.
     pub(crate) uses_up: bool,
+    /// The operation is about another space than the survivor's, one with a name.
+    pub(crate) elsewhere: bool,
 }
 
 impl Case {
@@ -138,6 +140,7 @@ impl Case {
             after: |_| {},
             halves: Vec::new(),
             uses_up: false,
+            elsewhere: false,
         }
     }
 
@@ -168,6 +171,10 @@ impl Case {
     pub(crate) fn half(mut self, case: &'static str, steps: u32) -> Self {
         self.halves.push(Half { case, steps, late: false });
         self
+    }
+
+    pub(crate) fn elsewhere(self) -> Self {
+        Self { elsewhere: true, ..self }
     }
 
     pub(crate) fn uses_up(self) -> Self {

@@ -99,11 +99,13 @@ fn hunt(fault: &str, pool: &Pool, all: &[Case]) -> Outcome {
 /// Operations of fewer instructions are played at each of them.
 const SHORT: u32 = 1000;
 
-/// Near the shared steps, where faults show.
+/// Near the shared steps, where faults show. Kills are side by side, and share survivors as they do elsewhere.
 fn near_steps(rehearsed: &Rehearsed) -> Vec<(Fate, u32)> {
-    let points =
-        (1..=rehearsed.track.len()).filter(|n| rehearsed.track.len() < SHORT || rehearsed.is_near_a_step(*n));
-    points.flat_map(|n| [(Fate::Killed, n), (Fate::Stopped, n)]).collect()
+    let points = || {
+        (1..=rehearsed.track.len()).filter(|n| rehearsed.track.len() < SHORT || rehearsed.is_near_a_step(*n))
+    };
+    let of = |fate| points().map(move |n| (fate, n));
+    of(Fate::Killed).chain(of(Fate::Stopped)).collect()
 }
 
 fn describe(violation: &Violation) -> String {

@@ -6,6 +6,8 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod actor;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod apart;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod board;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod case;
@@ -20,6 +22,8 @@ mod pool;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod proof;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stretch;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod suite;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod survivor;
@@ -29,6 +33,8 @@ mod sys;
 mod target;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod things;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod track;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn main() -> std::process::ExitCode {

@@ -1,16 +1,21 @@
-//! One point: a fresh space, a survivor, an actor that is killed or stopped after exactly n instructions, and the checks.
+//! Points: a fresh space, a survivor, an actor that is killed or stopped after exactly n instructions, and the checks.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::actor::{Actor, Tape, Track};
+use crate::actor::Actor;
+use crate::apart::{apart, use_region};
 use crate::board::{Board, Phase, panic_to};
 use crate::case::Case;
+use crate::stretch;
 use crate::survivor::{Survivor, remove};
 use crate::sys::{self, Status};
+use crate::track::{Tape, Track};
 
 /// What happens to the actor at its n-th instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fate {
+    #[default]
     Killed,
     Stopped,
 }
@@ -25,7 +30,6 @@ impl Fate {
 }
 
 /// A case whose actors were rehearsed: the dead ones first, then the one that is stepped.
-#[derive(Clone)]
 pub(crate) struct Rehearsed {
     pub(crate) case: Case,
     pub(crate) halves: Vec<Track>,
@@ -51,9 +55,17 @@ pub(crate) struct Violation {
     pub(crate) what: String,
 }
 
+/// What was done of a stretch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) points: u64,
+    pub(crate) survivors: u64,
+    pub(crate) violation: Option<Violation>,
+}
+
 /// Seconds after which a survivor that is not done counts as one that waits; a point takes a few milliseconds. Faults make them
 /// wait, which is not to cost minutes.
-const FAIL_SAFE_SECONDS: u32 = if cfg!(feature = "faults") { 4 } else { 20 };
+pub(crate) const FAIL_SAFE_SECONDS: u32 = if cfg!(feature = "faults") { 4 } else { 20 };
 
 /// Runs `play` as a survivor's process; what went wrong, if anything did.
 fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) -> Result<(), String> {
@@ -61,6 +73,7 @@ fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) -> Result<(),
     let started = Instant::now();
     // SAFETY: the harness has one thread.
     let Some(pid) = (unsafe { sys::fork() }) else {
+        use_region(false);
         panic_to(board);
         sys::alarm(seconds);
         play();
@@ -84,8 +97,8 @@ pub(crate) fn name_of(pid: u64) -> String {
 }
 
 /// Everybody on stage: who will be dead stands where he dies, or waits for those who die before him.
-struct Scene {
-    survivor: Survivor,
+pub(crate) struct Scene {
+    pub(crate) survivor: Survivor,
     early: Vec<Actor>,
     late: Vec<(Actor, usize)>,
 }
@@ -107,10 +120,11 @@ impl Scene {
     }
 
     /// Everybody else comes; then those who are to be dead die, one after the other. The actor left is the case's own.
-    fn begin(&mut self, case: &Case, cast: &[Case], tracks: &[Track]) -> Actor {
+    pub(crate) fn begin(&mut self, case: &Case, cast: &[Case], tracks: &[Track]) -> Actor {
         for at in (0..cast.len()).filter(|at| case.halves[*at].late) {
             self.late.push((start(&cast[at], &mut self.survivor), at));
         }
+        self.survivor.has_met = false;
         let actor = start(case, &mut self.survivor);
         self.early.drain(..).for_each(Actor::kill);
         while let Some((half, at)) = (!self.late.is_empty()).then(|| self.late.remove(0)) {
@@ -125,12 +139,18 @@ impl Scene {
         self.survivor.board.set_phase(Phase::Begun);
         actor
     }
+
+    /// Whether what the actor does to the survivor and the dead can be undone: it is bytes.
+    pub(crate) fn is_repeatable(&self, case: &Case) -> bool {
+        case.halves.iter().all(|half| !half.late) && sys::thread_count() == 1
+    }
 }
 
-fn start(case: &Case, survivor: &mut Survivor) -> Actor {
+pub(crate) fn start(case: &Case, survivor: &mut Survivor) -> Actor {
     let actor = Actor::start(survivor.stage(), case.script);
     while actor.is(Phase::Meeting) {
         (case.assist)(survivor);
+        survivor.has_met = true;
         actor.go_on();
     }
     assert!(actor.is(Phase::Begun), "{}: the operation does not begin", case.name);
@@ -155,14 +175,16 @@ pub(crate) fn rehearse(
             } else {
                 start(&cast[number], &mut scene.survivor)
             };
-            actor.rehearse(tape, Some(half.steps), || scene.survivor.shared());
+            let mut seen = Vec::new();
+            apart(|| actor.rehearse(tape, Some(half.steps), || scene.survivor.has_changed(&mut seen)));
         })?;
         halves.push(tape.track());
     }
     stage(board, 10 * FAIL_SAFE_SECONDS, || {
         let mut scene = Scene::new(case, &cast, &halves, board);
         let actor = scene.begin(case, &cast, &halves);
-        actor.rehearse(tape, None, || scene.survivor.shared());
+        let mut seen = Vec::new();
+        apart(|| actor.rehearse(tape, None, || scene.survivor.has_changed(&mut seen)));
         actor.finish();
     })?;
     Ok(Rehearsed { case: case.clone(), halves, track: tape.track() })
@@ -173,38 +195,66 @@ fn cast_of(case: &Case, all: &[Case]) -> Result<Vec<Case>, String> {
     case.halves.iter().map(|half| find(half.case).ok_or_else(|| format!("no case {:?}", half.case))).collect()
 }
 
-/// Kills or stops the actor after `n` instructions and checks everything.
+/// Kills or stops an actor after each of these numbers of instructions, between which nothing shared happens, and checks everything;
+/// as far as the first violation.
 pub(crate) fn play(
     rehearsed: &Rehearsed,
     all: &[Case],
     board: &'static Board,
     fate: Fate,
-    n: u32,
-) -> Result<(), Violation> {
+    points: &[(Fate, u32)],
+) -> Played {
+    let mut done = Played::default();
+    let mut left = points;
+    while !left.is_empty() && done.violation.is_none() {
+        let mut result = play_some(rehearsed, all, board, fate, left);
+        let played = (board.played.load(Ordering::Acquire) as usize).clamp(1, left.len());
+        let mut n = left[played - 1].1;
+        done.points += played as u64;
+        done.survivors += 1;
+        let owes = board.owes.load(Ordering::Acquire) != 0 && played > 1;
+        if owes && result.is_ok() {
+            n = left[played - 2].1;
+            done.survivors += 1;
+            result = play_some(rehearsed, all, board, fate, &[(fate, n)]);
+        }
+        done.violation = result.err().map(|what| Violation {
+            case: crate::pool::title(&rehearsed.case),
+            fate,
+            n,
+            address: rehearsed.track.address(n),
+            what,
+        });
+        left = &left[played..];
+    }
+    done
+}
+
+/// Plays as many of the points as one survivor can see.
+fn play_some(
+    rehearsed: &Rehearsed,
+    all: &[Case],
+    board: &'static Board,
+    fate: Fate,
+    points: &[(Fate, u32)],
+) -> Result<(), String> {
     let Rehearsed { case, halves, track } = rehearsed;
-    let result = cast_of(case, all).and_then(|cast| {
-        stage(board, FAIL_SAFE_SECONDS, || {
-            let mut scene = Scene::new(case, &cast, halves, board);
-            let actor = scene.begin(case, &cast, halves);
-            let Scene { mut survivor, .. } = scene;
-            actor.run_to(track, n);
-            match fate {
-                Fate::Killed => {
-                    actor.kill();
-                    after_a_death(&mut survivor, case);
-                }
-                Fate::Stopped => while_stopped(&mut survivor, case, actor),
+    let cast = cast_of(case, all)?;
+    stage(board, FAIL_SAFE_SECONDS, || {
+        let mut scene = Scene::new(case, &cast, halves, board);
+        match fate {
+            Fate::Killed => {
+                stretch::kill_along(&mut scene, rehearsed, &cast, points);
+                after_a_death(&mut scene.survivor, case);
             }
-            survivor.settle();
-            survivor.end();
-        })
-    });
-    result.map_err(|what| Violation {
-        case: crate::pool::title(case),
-        fate,
-        n,
-        address: track.address(n),
-        what,
+            Fate::Stopped => {
+                let actor = scene.begin(case, &cast, halves);
+                actor.run_to(track, points[0].1);
+                while_stopped(&mut scene.survivor, case, actor);
+            }
+        }
+        scene.survivor.settle();
+        scene.survivor.end();
     })
 }
 

@@ -2,17 +2,20 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::actor::Tape;
+use crate::apart::{mark, reset};
 use crate::board::{Board, Text};
 use crate::case::Case;
-use crate::point::{Fate, Rehearsed, Violation, play, rehearse};
+use crate::point::{Fate, Played, Rehearsed, Violation, play, rehearse};
 use crate::sys::{self, Status};
+use crate::track::Tape;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) killed: u64,
     pub(crate) stopped: u64,
+    /// Survivors that went on from what was left.
+    pub(crate) survivors: u64,
     /// Points at another instruction than the rehearsal's n-th.
     pub(crate) drifted: u64,
     pub(crate) violations: u64,
@@ -22,6 +25,7 @@ impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.killed += other.killed;
         self.stopped += other.stopped;
+        self.survivors += other.survivors;
         self.drifted += other.drifted;
         self.violations += other.violations;
     }
@@ -32,6 +36,7 @@ impl std::ops::AddAssign for Tally {
 struct Desk {
     killed: AtomicU64,
     stopped: AtomicU64,
+    survivors: AtomicU64,
     violations: AtomicU64,
     /// Of the first violation.
     n: AtomicU32,
@@ -42,22 +47,28 @@ struct Desk {
 
 /// The harness's processes.
 pub(crate) struct Pool {
-    cpus: usize,
     desks: Vec<(&'static Desk, &'static Board)>,
+    /// What is to be done next.
+    next: &'static AtomicU64,
     tape: Tape,
+    /// Kills that may share a survivor.
+    stretch: usize,
 }
 
 /// After so many violations of one case the rest of it is left out.
 const ENOUGH: u64 = if cfg!(feature = "faults") { 1 } else { 3 };
 
 impl Pool {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(stretch: usize) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let desk = || {
             // SAFETY: zeroed pages, aligned, never unmapped, valid as a desk in every bit pattern.
             unsafe { &*sys::shared_pages(size_of::<Desk>()).cast::<Desk>() }
         };
-        Self { cpus, desks: (0..cpus).map(|_| (desk(), Board::new())).collect(), tape: Tape::new() }
+        let desks = (0..cpus).map(|_| (desk(), Board::new())).collect();
+        // SAFETY: a zeroed page, aligned, never unmapped.
+        let next = unsafe { &*sys::shared_pages(size_of::<AtomicU64>()).cast::<AtomicU64>() };
+        Self { desks, next, tape: Tape::new(), stretch }
     }
 
     /// Steps the actors of a case and writes down where they come by.
@@ -72,10 +83,14 @@ impl Pool {
         all: &[Case],
         points: &[(Fate, u32)],
     ) -> (Tally, Vec<Violation>) {
-        self.spread(points, |desk, board, mine| {
+        let stretches = self.stretches(rehearsed, points);
+        self.spread(&stretches, |desk, board, mine| {
             let mut left = ENOUGH;
-            for &(fate, n) in mine {
-                left -= u64::from(!desk.play(board, rehearsed, all, fate, n));
+            let mark = mark();
+            for (_, &(fate, from, to)) in mine {
+                left -= u64::from(!desk.play(board, rehearsed, all, fate, &points[from..to]));
+                // SAFETY: what was found is on the desk, in shared memory.
+                unsafe { reset(mark) };
                 if left == 0 {
                     break;
                 }
@@ -83,11 +98,28 @@ impl Pool {
         })
     }
 
+    /// Which points are played together: kills between which nothing shared happens.
+    fn stretches(&self, rehearsed: &Rehearsed, points: &[(Fate, u32)]) -> Vec<(Fate, usize, usize)> {
+        let key = |(fate, n): &(Fate, u32)| (*fate, rehearsed.track.steps_until(*n));
+        let mut stretches: Vec<(Fate, usize, usize)> = Vec::new();
+        for (at, point) in points.iter().enumerate() {
+            match stretches.last_mut() {
+                Some((Fate::Killed, from, to))
+                    if key(&points[*from]) == key(point) && at - *from < self.stretch =>
+                {
+                    *to = at + 1;
+                }
+                _ => stretches.push((point.0, at, at + 1)),
+            }
+        }
+        stretches
+    }
+
     /// Rehearses every case and plays it at its shared steps, every `stride`-th of them.
     pub(crate) fn play_steps(&self, cases: &[Case], all: &[Case], stride: usize) -> (Tally, Vec<Violation>) {
         self.spread(cases, |desk, board, mine| {
             let tape = Tape::new();
-            for (at, case) in mine.enumerate() {
+            for (at, case) in mine {
                 let rehearsed = match rehearse(case, all, board, &tape) {
                     Ok(rehearsed) => rehearsed,
                     Err(what) => {
@@ -106,7 +138,7 @@ impl Pool {
                     for fate in fates.into_iter().filter(|fate| {
                         (step + at + usize::from(*fate == Fate::Stopped)).is_multiple_of(stride)
                     }) {
-                        desk.play(board, &rehearsed, all, fate, n);
+                        desk.play(board, &rehearsed, all, fate, &[(fate, n)]);
                     }
                 }
                 if desk.violations.load(Ordering::Relaxed) >= ENOUGH {
@@ -119,9 +151,10 @@ impl Pool {
     fn spread<T>(
         &self,
         items: &[T],
-        work: impl Fn(&'static Desk, &'static Board, std::iter::StepBy<std::iter::Skip<std::slice::Iter<'_, T>>>),
+        work: impl Fn(&'static Desk, &'static Board, &mut dyn Iterator<Item = (usize, &T)>),
     ) -> (Tally, Vec<Violation>) {
         let mut workers = Vec::new();
+        self.next.store(0, Ordering::Relaxed);
         for (worker, &(desk, board)) in self.desks.iter().enumerate() {
             desk.clear();
             board.clear();
@@ -130,7 +163,11 @@ impl Pool {
             let pid = unsafe { sys::fork() };
             let Some(pid) = pid else {
                 sys::stay_on_cpu(worker);
-                work(desk, board, items.iter().skip(worker).step_by(self.cpus));
+                let mut mine = std::iter::from_fn(|| {
+                    let at = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+                    items.get(at).map(|item| (at, item))
+                });
+                work(desk, board, &mut mine);
                 sys::exit(0);
             };
             workers.push(pid);
@@ -155,20 +192,28 @@ pub(crate) fn title(case: &Case) -> String {
 
 impl Desk {
     fn clear(&self) {
-        for counter in [&self.killed, &self.stopped, &self.violations] {
+        for counter in [&self.killed, &self.stopped, &self.survivors, &self.violations] {
             counter.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Plays one point; whether all was well.
-    fn play(&self, board: &'static Board, rehearsed: &Rehearsed, all: &[Case], fate: Fate, n: u32) -> bool {
+    /// Plays the points of a stretch; whether all was well.
+    fn play(
+        &self,
+        board: &'static Board,
+        rehearsed: &Rehearsed,
+        all: &[Case],
+        fate: Fate,
+        points: &[(Fate, u32)],
+    ) -> bool {
+        let Played { points, survivors, violation } = play(rehearsed, all, board, fate, points);
         let counter = if fate == Fate::Killed { &self.killed } else { &self.stopped };
-        counter.fetch_add(1, Ordering::Relaxed);
-        let result = play(rehearsed, all, board, fate, n);
-        if let Err(violation) = &result {
+        counter.fetch_add(points, Ordering::Relaxed);
+        self.survivors.fetch_add(survivors, Ordering::Relaxed);
+        if let Some(violation) = &violation {
             self.note(violation);
         }
-        result.is_ok()
+        violation.is_none()
     }
 
     /// Counts a violation, and keeps it if it is the first.
@@ -186,6 +231,7 @@ impl Desk {
         Tally {
             killed: read(&self.killed),
             stopped: read(&self.stopped),
+            survivors: read(&self.survivors),
             drifted: read(&board.drifted),
             violations: read(&self.violations),
         }

@@ -7,9 +7,9 @@ use clap::Parser;
 
 use crate::case::Case;
 use crate::cases;
-use crate::point::{Fate, Rehearsed, Violation};
+use crate::point::{Fate, Violation};
 use crate::pool::{Pool, Tally};
-use crate::sys::{self, Status};
+use crate::sys::{self, SharedSlice, Status};
 
 /// Kill and stop a member after every instruction of every operation, and look at what is left; then everything else
 /// that is proven.
@@ -38,6 +38,9 @@ struct Options {
     /// Only this fate: killed or stopped.
     #[arg(long, value_parser = ["killed", "stopped"])]
     fate: Option<String>,
+    /// As many kills at most share a survivor, of those between which nothing happens that others see; with 1 each has its own.
+    #[arg(long, default_value_t = 32)]
+    stretch: usize,
 }
 
 /// Whether this process may trace its children.
@@ -49,19 +52,25 @@ fn may_trace() -> bool {
 
 pub(crate) fn main() -> ExitCode {
     let options = Options::parse();
+    crate::apart::use_region(true);
     if !may_trace() {
         println!("SKIPPED: this system does not permit ptrace");
         return ExitCode::SUCCESS;
     }
     let started = Instant::now();
-    let mut proof =
-        Proof { pool: Pool::new(), all: cases::all(), options, tally: Tally::default(), failed: 0 };
+    let mut proof = Proof {
+        pool: Pool::new(options.stretch),
+        all: cases::all(),
+        options,
+        tally: Tally::default(),
+        failed: 0,
+    };
     if proof.options.faults {
         return faults(&proof);
     }
     println!(
-        "{:<46} {:>14} {:>9} {:>9} {:>11}",
-        "operation", "instructions", "killed", "stopped", "violations"
+        "{:<46} {:>14} {:>9} {:>9} {:>9} {:>11} {:>6} {:>6}",
+        "operation", "instructions", "killed", "stopped", "survivors", "violations", "cpu s", "s"
     );
     let rehearsed = proof.operations();
     proof.recoveries(&rehearsed);
@@ -69,10 +78,12 @@ pub(crate) fn main() -> ExitCode {
     let faults_missed = whole && !negative_controls();
     let Proof { tally, failed, options: Options { points_only, quick, .. }, .. } = proof;
     println!(
-        "\n{} points killed, {} points stopped, {} violations, {:.0} s",
+        "\n{} points killed, {} points stopped, {} violations, {} survivors, {:.0} s of processors in {:.0} s",
         tally.killed,
         tally.stopped,
         tally.violations + failed,
+        tally.survivors,
+        sys::seconds_of_children(),
         started.elapsed().as_secs_f32()
     );
     if tally.drifted > 0 {
@@ -127,18 +138,28 @@ struct Proof {
     failed: u64,
 }
 
+/// When something began: by the clock, and in seconds of processors.
+struct Begun(Instant, f64);
+
+impl Begun {
+    fn now() -> Self {
+        Self(Instant::now(), sys::seconds_of_children())
+    }
+}
+
 impl Proof {
     fn is_wanted(&self, name: &str) -> bool {
         self.options.case.as_ref().is_none_or(|part| name.contains(part.as_str()))
     }
 
-    /// Every instruction of every operation; what was rehearsed.
-    fn operations(&mut self) -> Vec<Rehearsed> {
+    /// Every instruction of every operation; how many shared steps each has.
+    fn operations(&mut self) -> Vec<(Case, u32)> {
         let wanted: Vec<_> = self.all.iter().filter(|case| self.is_wanted(case.name)).cloned().collect();
         wanted.iter().filter_map(|case| self.operation(case)).collect()
     }
 
-    fn operation(&mut self, case: &Case) -> Option<Rehearsed> {
+    fn operation(&mut self, case: &Case) -> Option<(Case, u32)> {
+        let begun = Begun::now();
         let rehearsed = match self.pool.rehearse(case, &self.all) {
             Ok(rehearsed) => rehearsed,
             Err(what) => {
@@ -149,53 +170,70 @@ impl Proof {
         };
         let Options { at, every, quick, ref fate, .. } = self.options;
         let track = &rehearsed.track;
-        let all: Vec<_> = (1..=track.len()).filter(|n| !track.is_one_more_round(*n)).collect();
-        let mut points = Vec::new();
-        for one in [Fate::Killed, Fate::Stopped] {
-            if fate.as_ref().is_none_or(|only| only == one.verb()) {
-                points.extend(all.iter().map(|n| (one, *n)));
-            }
-        }
-        points.retain(|(_, n)| at.is_none_or(|only| only == *n) && n % every.max(1) == 0);
+        let all = || (1..=track.len()).filter(|n| !track.is_one_more_round(*n));
+        let count = all().count();
         // Between two shared steps, others see no difference. Without `--quick` all of it is played nevertheless.
-        let is_sampled = quick && at.is_none() && all.len() > SHORT;
-        points.retain(|(_, n)| {
-            !is_sampled || n.is_multiple_of(QUICK_ELSEWHERE) || rehearsed.is_near_a_step(*n)
-        });
+        let is_sampled = quick && at.is_none() && count > SHORT;
+        let is_wanted = |n: &u32| {
+            at.is_none_or(|only| only == *n)
+                && n.is_multiple_of(every.max(1))
+                && (!is_sampled || n.is_multiple_of(QUICK_ELSEWHERE) || rehearsed.is_near_a_step(*n))
+        };
+        let fates = || {
+            let is_asked = |one: &Fate| fate.as_ref().is_none_or(|only| only == one.verb());
+            [Fate::Killed, Fate::Stopped].into_iter().filter(is_asked)
+        };
+        let points =
+            SharedSlice::collect(|| fates().flat_map(|one| all().filter(is_wanted).map(move |n| (one, n))));
         let result = self.pool.play(&rehearsed, &self.all, &points);
         let mark = if is_sampled { "sampled " } else { "" };
-        self.row(case.name, &format!("{mark}{}", all.len()), result);
-        Some(rehearsed)
+        self.row(case.name, &format!("{mark}{count}"), &begun, result);
+        Some((case.clone(), rehearsed.track.steps.len() as u32))
     }
 
     /// Recovery of members that were killed between any two of their shared steps, in every operation.
-    fn recoveries(&mut self, rehearsed: &[Rehearsed]) {
+    fn recoveries(&mut self, rehearsed: &[(Case, u32)]) {
         if self.options.at.is_some() || self.options.fate.is_some() {
             return;
         }
         println!();
+        let begun = Begun::now();
         let mut cases = Vec::new();
-        for Rehearsed { case, track, .. } in rehearsed.iter().filter(|one| one.case.halves.is_empty()) {
-            cases.extend((1..=track.steps.len() as u32).map(|steps| cases::recover_after(case, steps)));
+        for (case, steps) in rehearsed.iter().filter(|(case, _)| case.halves.is_empty()) {
+            cases.extend((1..=*steps).map(|steps| cases::recover_after(case, steps)));
         }
         let (stride, sample) = if self.options.quick { (QUICK_STRIDE, QUICK_STATES) } else { (1, 1) };
         let states = cases.len();
         let cases: Vec<_> = cases.into_iter().step_by(sample).collect();
         let mark = if sample > 1 { format!("{} of ", cases.len()) } else { String::new() };
         let result = self.pool.play_steps(&cases, &self.all, stride);
-        self.row("recover, of one killed at any shared step", &format!("{mark}{states} states"), result);
-        if let Some(rich) = rehearsed.iter().find(|one| one.case.name == "recover, rich") {
-            let steps = 1..=rich.track.steps.len() as u32;
-            let cases: Vec<_> = steps.map(cases::recover_rich_after).step_by(sample).collect();
+        self.row(
+            "recover, of one killed at any shared step",
+            &format!("{mark}{states} states"),
+            &begun,
+            result,
+        );
+        if let Some((_, steps)) = rehearsed.iter().find(|(case, _)| case.name == "recover, rich") {
+            let begun = Begun::now();
+            let cases: Vec<_> = (1..=*steps).map(cases::recover_rich_after).step_by(sample).collect();
             let result = self.pool.play_steps(&cases, &self.all, stride);
-            self.row("recover, after a recoverer was killed", &format!("{} states", cases.len()), result);
+            self.row(
+                "recover, after a recoverer was killed",
+                &format!("{} states", cases.len()),
+                &begun,
+                result,
+            );
         }
     }
 
-    fn row(&mut self, name: &str, size: &str, (tally, violations): (Tally, Vec<Violation>)) {
+    fn row(&mut self, name: &str, size: &str, begun: &Begun, (tally, violations): (Tally, Vec<Violation>)) {
         self.tally += tally;
-        let Tally { killed, stopped, violations: count, .. } = tally;
-        println!("{name:<46} {size:>14} {killed:>9} {stopped:>9} {count:>11}");
+        let Tally { killed, stopped, survivors, violations: count, .. } = tally;
+        let (seconds, of_processors) =
+            (begun.0.elapsed().as_secs_f64(), sys::seconds_of_children() - begun.1);
+        println!(
+            "{name:<46} {size:>14} {killed:>9} {stopped:>9} {survivors:>9} {count:>11} {of_processors:>6.1} {seconds:>6.1}"
+        );
         violations.iter().for_each(report);
     }
 }

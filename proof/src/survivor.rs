@@ -1,6 +1,7 @@
 //! The member that lives: what it holds meanwhile, the full set of operations it must finish, and what must be true then.
 
 use std::alloc::Layout;
+use std::fs::File;
 
 use tenure::{
     Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, Local, Member, Named,
@@ -71,13 +72,17 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// A process that it has a handle of.
     pub(crate) target: Option<Target>,
+    /// The actor met it, and it has played a part.
+    pub(crate) has_met: bool,
     /// The actor, or somebody before it, was killed.
     pub(crate) actor_died: bool,
     pub(crate) dead_before: bool,
     /// Another member, that joins while somebody is stopped.
     guest: Option<(Member, Held, Vec<Scratch>)>,
-    pub(crate) bytes: *const u8,
-    pub(crate) byte_count: usize,
+    /// The shared bytes: mapped a second time, and opened a second time, which makes locks of its own possible.
+    bytes: *const u8,
+    byte_count: usize,
+    pub(crate) file: File,
 }
 
 impl Survivor {
@@ -102,11 +107,13 @@ impl Survivor {
             shares: Vec::new(),
             things: None,
             target: None,
+            has_met: false,
             actor_died: false,
             dead_before: false,
             guest: None,
             bytes: crate::sys::look_at(fd, byte_count),
             byte_count,
+            file: File::options().read(true).write(true).open(format!("/proc/self/fd/{fd}")).unwrap(),
         };
         for len in [8, 100, 32] {
             survivor.create(len);
@@ -121,13 +128,20 @@ impl Survivor {
         Stage { space: self.space, tokens: &self.tokens, board: self.board }
     }
 
-    /// A sum over all shared bytes.
-    pub(crate) fn shared(&self) -> u64 {
-        // SAFETY: mapped for good, as many bytes, a multiple of 8; the only other process that writes is stopped.
-        let words = unsafe { std::slice::from_raw_parts(self.bytes.cast::<u64>(), self.byte_count / 8) };
-        words
-            .iter()
-            .fold(0, |sum: u64, word| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    /// All shared bytes, while nobody else is at work.
+    pub(crate) fn shared(&self) -> &[u8] {
+        // SAFETY: mapped for good, as many bytes; whoever else could write is stopped or gone.
+        unsafe { std::slice::from_raw_parts(self.bytes, self.byte_count) }
+    }
+
+    /// Whether the shared bytes are others than those `seen`, which they are then.
+    pub(crate) fn has_changed(&self, seen: &mut Vec<u8>) -> bool {
+        let differs = seen.as_slice() != self.shared();
+        if differs {
+            seen.clear();
+            seen.extend_from_slice(self.shared());
+        }
+        differs
     }
 
     /// Creates a handle that must stay.

@@ -1,6 +1,7 @@
 //! Processes, tracing and shared pages: the few calls of the operating system that the harness needs.
 
 use std::ffi::c_void;
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 use libc::{c_long, pid_t};
@@ -28,6 +29,16 @@ pub(crate) unsafe fn fork() -> Option<pid_t> {
         return None;
     }
     Some(pid)
+}
+
+/// Does something in a process of its own, and waits for that.
+pub(crate) fn in_a_child(act: impl FnOnce()) {
+    // SAFETY: the harness has one thread.
+    let Some(pid) = (unsafe { fork() }) else {
+        act();
+        exit(0);
+    };
+    assert_eq!(wait(pid), Status::Exited(0));
 }
 
 /// Ends the process without any clean-up.
@@ -109,9 +120,124 @@ pub(crate) fn shared_pages(bytes: usize) -> *mut u8 {
     map(bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
 }
 
+/// Zeroed memory of this process's own, of which forked ones get a copy. It is never unmapped.
+pub(crate) fn private_pages(bytes: usize) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let base =
+        unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    assert!(base != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+    base.cast()
+}
+
 /// A look at the bytes of a file. It is never unmapped.
 pub(crate) fn look_at(fd: i32, bytes: usize) -> *const u8 {
     map(bytes, libc::PROT_READ, 0, fd)
+}
+
+/// Numbers in memory of their own that forked processes share instead of getting a copy.
+#[derive(Debug)]
+pub(crate) struct SharedSlice<T> {
+    base: *mut T,
+    len: usize,
+}
+
+impl<T: Copy + Default> SharedSlice<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        let mut slice = Self { base: shared_pages((len * size_of::<T>()).max(1)).cast(), len };
+        slice.fill(T::default());
+        slice
+    }
+
+    /// What an iterator gives, each time the same.
+    pub(crate) fn collect<I: Iterator<Item = T>>(items: impl Fn() -> I) -> Self {
+        let mut slice = Self::new(items().count());
+        slice.iter_mut().zip(items()).for_each(|(place, item)| *place = item);
+        slice
+    }
+}
+
+impl<T> std::ops::Deref for SharedSlice<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: page-aligned, mapped as long as `self`, filled when it was made, written only through `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.base, self.len) }
+    }
+}
+
+impl<T> std::ops::DerefMut for SharedSlice<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above; nobody else writes: forked processes only read.
+        unsafe { std::slice::from_raw_parts_mut(self.base, self.len) }
+    }
+}
+
+impl<T> Drop for SharedSlice<T> {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.base.cast(), (self.len * size_of::<T>()).max(1)) };
+    }
+}
+
+/// Which pages of a mapping of a file in memory the file has, a byte each, of which the lowest bit counts.
+pub(crate) fn resident(base: *const u8, pages: &mut [u8]) {
+    // SAFETY: a mapping of at least as many pages, and a byte of ours for each.
+    let done = unsafe { libc::mincore(base.cast_mut().cast(), pages.len() * PAGE, pages.as_mut_ptr()) };
+    assert!(done == 0, "mincore: {}", std::io::Error::last_os_error());
+    pages.iter_mut().for_each(|page| *page &= 1);
+}
+
+pub(crate) const PAGE: usize = 4096;
+
+/// Gives a file in memory pages, of zeroes unless they are there.
+pub(crate) fn commit(file: &std::fs::File, from: usize, pages: usize) {
+    // The first call reserves what is not there, the second one makes that zeroes, which `resident` counts.
+    for _ in 0..2 {
+        allocate(file, 0, from, pages);
+    }
+}
+
+/// Takes a page away.
+pub(crate) fn punch(file: &std::fs::File, page: usize) {
+    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, page, 1);
+}
+
+fn allocate(file: &std::fs::File, mode: i32, from: usize, pages: usize) {
+    let bytes = |pages: usize| (pages * PAGE) as i64;
+    // SAFETY: numbers only.
+    let done = unsafe { libc::fallocate(file.as_raw_fd(), mode, bytes(from), bytes(pages)) };
+    assert!(done == 0, "fallocate: {}", std::io::Error::last_os_error());
+}
+
+/// Takes the lock of a byte for an open file, or gives it up, as members do with those of their leases.
+pub(crate) fn lock(file: &std::fs::File, byte: u8, take: bool) {
+    // SAFETY: a zeroed structure is a valid one, and it is ours.
+    let done = unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = if take { libc::F_WRLCK } else { libc::F_UNLCK } as i16;
+        (lock.l_start, lock.l_len) = (i64::from(byte), 1);
+        libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock)
+    };
+    assert!(done == 0, "lock {byte}: {}", std::io::Error::last_os_error());
+}
+
+/// Seconds of processors that children and their children took, as far as they were waited for.
+pub(crate) fn seconds_of_children() -> f64 {
+    // SAFETY: a zeroed structure of ours, to be filled.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// How many threads this process has.
+pub(crate) fn thread_count() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/task").unwrap().nlink() - 2
 }
 
 fn map(bytes: usize, protection: i32, flags: i32, fd: i32) -> *mut u8 {

@@ -105,6 +105,11 @@ impl Things {
         self.sleeper = Some(pid);
     }
 
+    /// Whether somebody who was sent is awake: what he does then, he does only once.
+    pub(crate) fn is_sleeper_awake(&self) -> bool {
+        self.sleeper.is_some_and(|pid| !sys::sleeps_on_a_futex(pid))
+    }
+
     /// Whether somebody was sent and not seen again.
     pub(crate) fn has_sleeper(&self) -> bool {
         self.sleeper.is_some()

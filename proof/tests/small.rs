@@ -26,6 +26,24 @@ fn short_operations_survive_every_instruction() {
     }
 }
 
+/// Kills between which nothing happens that others see share a survivor, and only then.
+#[test]
+fn survivors_are_shared_only_if_asked_for() {
+    for (stretch, are_shared) in [("1", false), ("32", true)] {
+        let case = "create with a block";
+        let text = proof(&["--case", case, "--fate", "killed", "--every", "3", "--stretch", stretch]);
+        assert_clean(&text, 500);
+        let Some(last) = text.lines().rev().find(|line| line.contains("points killed")) else { return };
+        let number = |noun: &str| -> u64 {
+            let words: Vec<&str> = last.split_whitespace().map(|word| word.trim_end_matches(',')).collect();
+            words[words.iter().position(|word| *word == noun).unwrap() - 1].parse().unwrap()
+        };
+        let (killed, survivors) = (number("points"), number("survivors"));
+        assert_eq!(survivors < killed / 4, are_shared, "{text}");
+        assert!(are_shared || survivors == killed, "{text}");
+    }
+}
+
 #[test]
 fn one_point_can_be_played_again() {
     assert_clean(&proof(&["--case", "close, last, opened meanwhile", "--at", "100", "--fate", "stopped"]), 1);

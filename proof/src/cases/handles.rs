@@ -117,8 +117,11 @@ fn create_extending(stage: &Stage<'_>) {
     // Until everything committed is in use or in the survivor's cache.
     loop {
         let stats = stage.space.stats();
-        let is_all_claimed = stats.handles_live + stats.handles_claimed == 1024;
-        let more = if is_all_claimed { stats.handles_claimed - cached } else { 16 };
+        let left = 1024 - (stats.handles_live + stats.handles_claimed);
+        let is_all_claimed = left == 0;
+        // More than are created may be claimed, so the last ones come in small portions.
+        let more =
+            if is_all_claimed { stats.handles_claimed - cached } else { left.saturating_sub(64).max(16) };
         all.extend((0..more).map(|_| local.create(KIND, b"").unwrap()));
         if is_all_claimed {
             break;

@@ -8,8 +8,8 @@ use crate::survivor::{Survivor, everything, fill, is_intact, layout, payload};
 
 pub(super) fn all() -> Vec<Case> {
     vec![
-        Case::new("create a space", create_space).meanwhile(use_named),
-        Case::new("attach to a space", attach).before(use_named),
+        Case::new("create a space", create_space).meanwhile(use_named).elsewhere(),
+        Case::new("attach to a space", attach).before(use_named).elsewhere(),
         Case::new("join", join),
         Case::new("join, finding the dead", join)
             .half("create with a block, claiming", 30)
@@ -45,6 +45,7 @@ pub(crate) fn recover_after(case: &Case, steps: u32) -> Case {
         meanwhile: case.meanwhile,
         after: case.after,
         uses_up: case.uses_up,
+        elsewhere: case.elsewhere,
         ..Case::new("recover, of one killed in the middle", recover)
     }
 }
