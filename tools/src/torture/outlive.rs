@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
+};
 use tenure::{Exit, Member, Process, ProcessError};
 
 use super::chance::Choice;
@@ -20,11 +22,16 @@ struct Ward {
 impl Ward {
     fn fork(expected: Exit) -> Result<Self, Trouble> {
         let (mut hear, tell) = must("make a pipe", std::io::pipe())?;
+        let parent = std::process::id();
         // SAFETY: the child makes system calls only, and ends.
         match unsafe { libc::fork() } {
             0 => {
                 let _ = set_parent_process_death_signal(Some(Signal::KILL));
-                // Without a byte our parent is gone.
+                // Our parent may have been killed before that, and the pipe never ends: we have its other end, too.
+                if getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent) {
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(0) }
+                }
                 let _ = hear.read_exact(&mut [0]);
                 match expected.code() {
                     // SAFETY: ends the child without running anything that belongs to its parent.
