@@ -140,9 +140,15 @@ impl Scene {
         actor
     }
 
-    /// Whether what the actor does to the survivor and the dead can be undone: it is bytes.
+    /// Whether what the actor does can be undone: it is bytes, and nobody else is at work, such as a thread of one who sleeps that waits
+    /// for the end of somebody.
     pub(crate) fn is_repeatable(&self, case: &Case) -> bool {
-        case.halves.iter().all(|half| !half.late) && sys::thread_count() == 1
+        let sleeper = self.survivor.things.as_ref().and_then(|things| things.sleeper());
+        case.halves.iter().all(|half| !half.late)
+            && [Some(std::process::id() as libc::pid_t), sleeper]
+                .into_iter()
+                .flatten()
+                .all(sys::has_one_thread)
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn kill_along(scene: &mut Scene, rehearsed: &Rehearsed, cast: &[Case]
     for (at, &(_, n)) in points.iter().enumerate() {
         sys::alarm(FAIL_SAFE_SECONDS);
         let actor = match (&before, &first) {
-            (Some(before), Some((first, _))) => before.begin_again(first, case, &mut scene.survivor),
+            (Some(before), Some((first, _))) => before.begin_again(&first.held, case, &mut scene.survivor),
             _ => scene.begin(case, cast, halves),
         };
         let pid = actor.pid;
@@ -162,7 +162,9 @@ impl Before {
     /// Makes what was `left` what there was before; false if that cannot be.
     fn restore(&self, survivor: &Survivor, left: &Remains) -> bool {
         let is_new = |file: &&(PathBuf, Vec<u8>)| !self.was.files.contains(file);
-        if self.was.files.iter().any(|file| !left.files.contains(file)) {
+        if self.was.files.iter().any(|file| !left.files.contains(file))
+            || !self.lock_dead(survivor, &left.held)
+        {
             return false;
         }
         left.files.iter().filter(is_new).for_each(|(path, _)| std::fs::remove_file(path).unwrap());
@@ -181,15 +183,25 @@ impl Before {
         true
     }
 
+    /// The leases of those who were alive before there was an actor, and are not now.
+    fn dead<'a>(&'a self, held: &'a [Option<bool>]) -> impl Iterator<Item = u8> + 'a {
+        let dead = |(was, is): (&Option<bool>, &Option<bool>)| *was == Some(true) && *is != Some(true);
+        (0..).zip(self.was.held.iter().zip(held)).filter(move |(_, pair)| dead(*pair)).map(|(lease, _)| lease)
+    }
+
+    /// Takes the locks that say that they live; false, with none of them, if somebody else has one.
+    fn lock_dead(&self, survivor: &Survivor, held: &[Option<bool>]) -> bool {
+        let is_done = self.dead(held).all(|lease| sys::lock(&survivor.file, lease));
+        if !is_done {
+            self.dead(held).for_each(|lease| sys::unlock(&survivor.file, lease));
+        }
+        is_done
+    }
+
     /// Another actor comes. The dead are dead already, but the kernel says that they live until it begins, as it did the first time.
-    fn begin_again(&self, left: &Remains, case: &Case, survivor: &mut Survivor) -> Actor {
-        let dead = || {
-            let held = (0..).zip(self.was.held.iter().zip(&left.held));
-            held.filter(|(_, (was, is))| **was == Some(true) && **is != Some(true)).map(|(lease, _)| lease)
-        };
-        dead().for_each(|lease| sys::lock(&survivor.file, lease, true));
+    fn begin_again(&self, held: &[Option<bool>], case: &Case, survivor: &mut Survivor) -> Actor {
         let actor = start(case, survivor);
-        dead().for_each(|lease| sys::lock(&survivor.file, lease, false));
+        self.dead(held).for_each(|lease| sys::unlock(&survivor.file, lease));
         survivor.board.set_phase(Phase::Begun);
         actor
     }

@@ -210,16 +210,23 @@ fn allocate(file: &std::fs::File, mode: i32, from: usize, pages: usize) {
     assert!(done == 0, "fallocate: {}", std::io::Error::last_os_error());
 }
 
-/// Takes the lock of a byte for an open file, or gives it up, as members do with those of their leases.
-pub(crate) fn lock(file: &std::fs::File, byte: u8, take: bool) {
+/// Takes the lock of a byte for an open file, as members do with those of their leases; false if somebody else has it.
+pub(crate) fn lock(file: &std::fs::File, byte: u8) -> bool {
+    set_lock(file, byte, libc::F_WRLCK)
+}
+
+pub(crate) fn unlock(file: &std::fs::File, byte: u8) {
+    assert!(set_lock(file, byte, libc::F_UNLCK), "unlock {byte}: {}", std::io::Error::last_os_error());
+}
+
+fn set_lock(file: &std::fs::File, byte: u8, kind: i32) -> bool {
     // SAFETY: a zeroed structure is a valid one, and it is ours.
-    let done = unsafe {
+    unsafe {
         let mut lock: libc::flock = std::mem::zeroed();
-        lock.l_type = if take { libc::F_WRLCK } else { libc::F_UNLCK } as i16;
+        lock.l_type = kind as i16;
         (lock.l_start, lock.l_len) = (i64::from(byte), 1);
-        libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock)
-    };
-    assert!(done == 0, "lock {byte}: {}", std::io::Error::last_os_error());
+        libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) == 0
+    }
 }
 
 /// Seconds of processors that children and their children took, as far as they were waited for.
@@ -234,10 +241,10 @@ pub(crate) fn seconds_of_children() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// How many threads this process has.
-pub(crate) fn thread_count() -> u64 {
+/// Whether a process has one thread.
+pub(crate) fn has_one_thread(pid: pid_t) -> bool {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self/task").unwrap().nlink() - 2
+    std::fs::metadata(format!("/proc/{pid}/task")).is_ok_and(|task| task.nlink() == 3)
 }
 
 fn map(bytes: usize, protection: i32, flags: i32, fd: i32) -> *mut u8 {

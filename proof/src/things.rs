@@ -110,6 +110,10 @@ impl Things {
         self.sleeper.is_some_and(|pid| !sys::sleeps_on_a_futex(pid))
     }
 
+    pub(crate) fn sleeper(&self) -> Option<libc::pid_t> {
+        self.sleeper
+    }
+
     /// Whether somebody was sent and not seen again.
     pub(crate) fn has_sleeper(&self) -> bool {
         self.sleeper.is_some()
