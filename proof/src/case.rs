@@ -126,6 +126,9 @@ pub(crate) struct Case {
     pub(crate) uses_up: bool,
     /// The operation is about another space than the survivor's, one with a name.
     pub(crate) elsewhere: bool,
+    /// All slots are somebody's, of the living or of the dead: one who joins recovers in the dead's own name, and keeps others from
+    /// that until it has.
+    pub(crate) full_house: bool,
 }
 
 impl Case {
@@ -141,6 +144,7 @@ impl Case {
             halves: Vec::new(),
             uses_up: false,
             elsewhere: false,
+            full_house: false,
         }
     }
 
@@ -175,6 +179,10 @@ impl Case {
 
     pub(crate) fn elsewhere(self) -> Self {
         Self { elsewhere: true, ..self }
+    }
+
+    pub(crate) fn full_house(self) -> Self {
+        Self { full_house: true, ..self }
     }
 
     pub(crate) fn uses_up(self) -> Self {

@@ -288,6 +288,11 @@ fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor) {
     survivor.me.recover().unwrap();
     let recovered = survivor.me.reclaimed().leases - before;
     assert!(recovered <= dead as u64, "recovered {recovered} members, where only {dead} were dead");
+    let kept = survivor.space.leases().into_iter().find(|lease| lease.live && !sys::exists(lease.pid));
+    assert!(
+        kept.is_none() || case.full_house,
+        "the stopped one keeps the dead from being recovered: {kept:?}"
+    );
     survivor.welcome_guest(case.uses_up);
     survivor.verify("while somebody is stopped");
     let report = survivor.space.check();

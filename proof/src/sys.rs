@@ -47,6 +47,12 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Whether there is such a process, ended and not reaped ones included.
+pub(crate) fn exists(pid: u32) -> bool {
+    // SAFETY: signal 0 is none.
+    unsafe { libc::kill(pid as pid_t, 0) == 0 }
+}
+
 pub(crate) fn wait(pid: pid_t) -> Status {
     let mut status = 0;
     loop {

@@ -7,6 +7,7 @@ pub const ALL: &[&str] = &[
     "segment.create.initialised",
     "segment.create.linked",
     "segment.join.mapped",
+    "segment.join.read_locked",
     "segment.join.locked",
     "segment.join.unpinned",
     "segment.join.recovered",

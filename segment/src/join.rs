@@ -57,7 +57,11 @@ pub(crate) fn join(
     // nobody use the view later; until then the view does not leave this function except into a guardian that is
     // stopped first.
     let control: Control<'static> = unsafe { Control::over(footing.memory.base(), ground.header.plan) };
-    let index = claim(control, &fd)?.ok_or(JoinError::Full { members: ground.header.plan.members })?;
+    let index = match claim_free(control, &fd)? {
+        Some(index) => Some(index),
+        None => claim(control, &fd)?,
+    };
+    let index = index.ok_or(JoinError::Full { members: ground.header.plan.members })?;
     crash_point!("segment.join.locked");
     check_file(ground, file, &fd)?;
 
@@ -93,7 +97,10 @@ pub(crate) fn join(
     crash_point!("segment.join.guarded");
     announce(control);
     crash_point!("segment.join.announced");
-    core.sweep();
+    if core.sweep() > 0 {
+        // Who waits for something that the dead had, and heard no bell, looks again.
+        announce(control);
+    }
     // SAFETY: we made the lease LIVE and nobody else acts as it [I1].
     let acquire = unsafe { Acquire::assume(id) };
     Ok(Lease::new(acquire, core, control, flag, Some(footing), guardian, doorbell))
@@ -126,7 +133,30 @@ fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>)
     Err(JoinError::Full { members: ground.header.plan.members })
 }
 
-/// The lowest slot whose lock is granted. A slot at its last epoch (only scribbling gets there) is left alone.
+/// The lowest slot that is nobody's, dead or alive. `None`: there is none, or others were asking at the same time.
+///
+/// The lock of an owner keeps recoverers away, so it is taken of a slot that is FREE only: whoever stops here for an hour keeps
+/// nobody from what the dead had. A recoverer's lock comes first, under which the slot stays what it is; making it an owner's
+/// is one step of the kernel.
+fn claim_free(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
+    // Acquire: pairs with the Release of whoever freed the slot.
+    let word = |index| LeaseWord(control.lease(index).load(Ordering::Acquire));
+    let is_free = |index: &u8| !word(*index).is_dirty() && word(*index).epoch() < LeaseWord::EPOCH_MAX;
+    for index in control.slots().filter(is_free) {
+        if !lock::try_read(fd, index).map_err(os("lock a lease"))? {
+            continue;
+        }
+        crash_point!("segment.join.read_locked");
+        if is_free(&index) && lock::try_write(fd, index).map_err(os("lock a lease"))? {
+            return Ok(Some(index));
+        }
+        lock::unlock(fd, index).map_err(os("unlock a lease"))?;
+    }
+    Ok(None)
+}
+
+/// The lowest slot whose lock is granted, and whose former owner is to be recovered by us if nobody has: we have no other lease
+/// in whose name to do that. A slot at its last epoch (only scribbling gets there) is left alone.
 fn claim(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
     for index in control.slots() {
         if !lock::try_write(fd, index).map_err(os("lock a lease"))? {
@@ -178,7 +208,7 @@ fn store_pid(control: Control<'_>, index: u8) {
     control.pid(index).store(u64::from(std::process::id()), Ordering::Relaxed);
 }
 
-/// Tells every guardian to look at the bells again.
+/// Tells every guardian to look at the bells, and at the leases, again.
 fn announce(control: Control<'_>) {
     // Release: the bells armed before; pairs with the Acquire at the head of the guardian's loop.
     control.membership().fetch_add(1, Ordering::Release);

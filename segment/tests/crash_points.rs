@@ -70,10 +70,12 @@ fn dies_at(backend: Backend, point: &str, time: u32, dead: usize) {
     let segment = name.segment();
     assert!(is_marked(segment.body()), "{point}: complete or not there at all");
     assert!(before.is_none_or(|before| before.creation_id() == segment.creation_id()));
-    let epoch = segment.leases()[0].epoch;
+    // What is nobody's comes before what is the dead's.
+    let leases = segment.leases();
+    let next = leases.iter().find(|info| !info.live).unwrap_or(&leases[0]);
     let lease = join(&segment, GUARDED);
-    assert_eq!((lease.id().index, lease.id().epoch), (0, epoch + 1), "{point}");
-    for info in &segment.leases()[1..] {
+    assert_eq!((lease.id().index, lease.id().epoch), (next.index, next.epoch + 1), "{point}");
+    for info in segment.leases().iter().filter(|info| info.index != lease.id().index) {
         assert!(!info.live && info.held == Some(false), "{point}: {info:?}");
         assert!(!held(segment.body(), info.index), "{point}: {info:?}");
     }
@@ -84,10 +86,12 @@ fn dies_at(backend: Backend, point: &str, time: u32, dead: usize) {
 fn crash_at_every_point() {
     for point in crash::ALL {
         let recovers = point.starts_with("segment.recover.") || *point == "segment.join.recovered";
-        dies_at(Backend::Shm, point, 1, if recovers { 2 } else { 0 });
+        // Its own slot it recovers only where all are the dead's.
+        dies_at(Backend::Shm, point, 1, if recovers { MEMBERS.into() } else { 0 });
         if point.starts_with("segment.recover.") {
-            // The first time it recovers its own slot, the second time another one.
-            dies_at(Backend::Shm, point, 2, 2);
+            // The second time another one's.
+            dies_at(Backend::Shm, point, 2, MEMBERS.into());
+            dies_at(Backend::Shm, point, 1, 1);
         }
     }
 }
@@ -96,7 +100,7 @@ fn crash_at_every_point() {
 fn crash_at_every_point_of_the_other_named_backends() {
     for point in crash::ALL {
         let recovers = point.starts_with("segment.recover.") || *point == "segment.join.recovered";
-        let dead = if recovers { 2 } else { 0 };
+        let dead = if recovers { MEMBERS.into() } else { 0 };
         dies_at(Backend::File, point, 1, dead);
         // SysV memory is not a file that is sized and reserved.
         if !matches!(*point, "segment.create.sized" | "segment.create.reserved") {

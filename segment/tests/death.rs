@@ -180,11 +180,24 @@ fn without_a_guardian_the_next_join_recovers() {
     second.kill();
     assert!(lease_live(&segment, index) && !lease_held(&segment, index), "dead, and nobody has noticed");
     let lease = join(&segment, ALONE);
-    assert_eq!(lease.id().index, index, "the lowest slot, after recovering it");
-    assert_eq!(lease.id().epoch, 2);
-    assert_eq!(reclaimed_by(segment.body(), index), Some(index));
-    assert!(!lease_live(&segment, other) && !held(segment.body(), other), "and all others that are dead");
-    assert_eq!(reclaimed_by(segment.body(), other), Some(index));
+    let me = lease.id().index;
+    assert!(me != index && me != other, "a slot that is nobody's comes before one that is the dead's");
+    for dead in [index, other] {
+        assert!(!lease_live(&segment, dead) && !held(segment.body(), dead));
+        assert_eq!(reclaimed_by(segment.body(), dead), Some(me));
+    }
+}
+
+#[test]
+fn in_a_house_full_of_the_dead_the_next_join_takes_a_slot_of_theirs() {
+    let name = Name::shm("full-house");
+    let segment = name.segment();
+    let members: Vec<_> = (0..MEMBERS).map(|_| start(&name, "alone").0).collect();
+    members.into_iter().for_each(Process::kill);
+    let lease = join(&segment, ALONE);
+    assert_eq!(lease.id(), LeaseId { index: 0, epoch: 2 }, "the lowest slot, after recovering it");
+    assert!((0..MEMBERS).all(|dead| reclaimed_by(segment.body(), dead as u8) == Some(0)));
+    assert!(segment.leases()[1..].iter().all(|lease| !lease.live));
 }
 
 #[test]
@@ -218,9 +231,9 @@ fn after_everybody_was_killed_the_next_one_carries_on() {
     let leases = segment.leases();
     assert!(leases[..3].iter().all(|lease| lease.live && lease.held == Some(false)), "{leases:?}");
     let lease = join(&segment, GUARDED);
-    assert_eq!(lease.id(), LeaseId { index: 0, epoch: 2 });
-    assert!(segment.leases()[1..].iter().all(|lease| !lease.live));
-    assert!((1..3).all(|index| !held(segment.body(), index)));
+    assert_eq!(lease.id(), LeaseId { index: 3, epoch: 1 });
+    assert!(segment.leases().iter().all(|other| other.live == (other.index == 3)));
+    assert!((0..3).all(|index| !held(segment.body(), index)));
 }
 
 #[test]
@@ -514,9 +527,8 @@ fn an_end_without_a_bell_is_noticed_by_the_epoch() {
     // Heard in a scan that saw the silent one alive before.
     wait_for(LeaseId { index: second, epoch: 1 });
     silent.kill();
-    // The next owner recovers it, and makes the guardian look.
-    let next = join(&segment, ALONE);
-    assert_eq!(next.id(), LeaseId { index: first, epoch: 2 });
+    // The next one to join recovers it, and makes the guardian look.
+    let _next = join(&segment, ALONE);
     wait_for(LeaseId { index: first, epoch: 1 });
 }
 

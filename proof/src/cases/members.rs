@@ -15,6 +15,13 @@ pub(super) fn all() -> Vec<Case> {
             .half("create with a block, claiming", 30)
             .half("close, last", 3)
             .half("alloc, new span of several units", 4),
+        Case::new("join, a full house", join)
+            .half("create with a block, claiming", 30)
+            .half("close, last", 3)
+            .half("alloc, new span of several units", 4)
+            .half("lock", 1)
+            .half("leave, holding nothing", 1)
+            .full_house(),
         Case::new("leave, holding nothing", leave),
         Case::new("leave, holding everything", leave_holding),
         Case::new("recover, nobody", recover),
