@@ -302,7 +302,10 @@ fn blows(report: &Report, text: &mut String) {
         text,
         "A victim works as fast as it can and is hit at a random moment. What is left of it is looked at for half a"
     );
-    line!(text, "second; then a survivor that was there before works on; not done after a second or two, it hangs.\n");
+    line!(
+        text,
+        "second; then a survivor that was there before works on; not done after a second or two, it hangs.\n"
+    );
     line!(
         text,
         "| subject | hit | killed | survivor hung | got errors | left behind | contradicts itself | gone after, ms p50 (max) \
