@@ -131,18 +131,24 @@ fn every_survivor_hears_and_one_of_them_recovers() {
 fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
     use std::os::unix::fs::FileExt;
     let name = Name::shm("heard");
-    let segment = name.segment();
+    let segment = open_or_create(name.place(), &members(3));
     let (owner, owners) = start(&name, "guarded");
     let (watcher, watchers) = start(&name, "guarded");
-    let bells = HEADER_BYTES + LEASE_BYTES * u64::from(MEMBERS);
-    let bell = bells + 8 * (u64::from(owners) * u64::from(MEMBERS) + u64::from(watchers));
+    let bells = HEADER_BYTES + LEASE_BYTES * 3;
+    let bell = bells + 8 * (3 * u64::from(owners) + u64::from(watchers));
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     file.write_all_at(&0xC000_0000_u32.to_le_bytes(), bell).unwrap();
-    // Joining makes every guardian look at its bells.
-    drop(join(&segment, ALONE));
+    // Joining makes every guardian look at its bells. It also takes the last slot: the next to join gets the watcher's.
+    let _filler = join(&segment, ALONE);
     eventually("it sends an undertaker", || has_thread(watcher.pid(), "tenure-undertak"));
     watcher.kill();
-    let lease = join(&segment, GUARDED);
+    // Not while the owner's guardian recovers it.
+    let mut next = None;
+    eventually("the watcher's slot is free", || {
+        next = segment.join(GUARDED, Arc::new(Clear)).ok();
+        next.is_some()
+    });
+    let lease = next.unwrap();
     assert_eq!(lease.id().index, watchers);
     assert!(lease_live(&segment, owners), "not dead yet");
     owner.kill();
