@@ -77,18 +77,14 @@ impl Runs {
         Some(self.cut(best, units))
     }
 
-    /// Takes at most `units` that start exactly at `start`; returns how many.
-    fn take_at(&mut self, start: u32, units: u32) -> u32 {
-        let Some(at) = self.kept.iter().position(|run| run.start == start) else { return 0 };
-        let units = units.min(self.kept[at].units);
+    /// Takes up to `most` units that start exactly at `start`, or none if there are not `least`; returns how many.
+    fn take_at(&mut self, start: u32, least: u32, most: u32) -> u32 {
+        let Some(at) = self.kept.iter().position(|run| run.start == start && run.units >= least) else {
+            return 0;
+        };
+        let units = most.min(self.kept[at].units);
         self.cut(at, units);
         units
-    }
-
-    /// Takes all of `units` that start exactly at `start`, if they are there.
-    fn takes_at(&mut self, start: u32, units: u32) -> bool {
-        let at = self.kept.iter().position(|run| run.start == start && run.units >= units);
-        at.is_some_and(|at| self.cut(at, units) == start)
     }
 
     fn cut(&mut self, at: usize, units: u32) -> u32 {
@@ -161,17 +157,14 @@ impl Local<'_> {
         let at = best.or_else(|| {
             // The last one alone: to ask all would take longer than to begin anew.
             let last = large.parked.last()?;
-            large.runs.takes_at(last.start + last.units, units - last.units).then(|| large.parked.len() - 1)
+            let (end, missing) = (last.start + last.units, units - last.units);
+            (large.runs.take_at(end, missing, missing) > 0).then(|| large.parked.len() - 1)
         })?;
         let span = large.parked.swap_remove(at);
         large.parked_units -= span.units;
         if span.units != units {
             // As when a block is resized: what is beyond is HELD by us, and no part of the span.
-            self.scratch.resize_large(self.owner, span.start, units as u16);
-            self.large.spans[self.large.places[span.start as usize] as usize].units = units;
-            if span.units > units {
-                self.keep(span.start + units, span.units - units);
-            }
+            self.set_units(span, units);
         }
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
         self.scratch.word(self.scratch.block_at(span.start, LARGE, 0)).put(self.hot.mine, Ordering::Release);
@@ -342,6 +335,15 @@ impl Local<'_> {
             .is_ok_and(|found| found.owner == ours && self.resize_large(&found, bytes, backing))
     }
 
+    /// Makes a large span of ours as many units long, what it gains being HELD by us; keeps what it loses.
+    fn set_units(&mut self, span: Run, units: u32) {
+        self.scratch.resize_large(self.owner, span.start, units as u16);
+        self.large.spans[self.large.places[span.start as usize] as usize].units = units;
+        if units < span.units {
+            self.keep(span.start + units, span.units - units);
+        }
+    }
+
     /// Resizes a large block of this local in place, if that is possible.
     pub(crate) fn resize_large(&mut self, found: &Found, bytes: u64, backing: &dyn Backing) -> bool {
         let ours = found.shape.class == LARGE && self.is_large_head(u64::from(found.head));
@@ -354,18 +356,14 @@ impl Local<'_> {
             if self.large.parked.iter().any(|parked| parked.start == end) {
                 self.unpark();
             }
-            let kept = self.large.runs.take_at(end, wants - has);
+            let kept = self.large.runs.take_at(end, 1, wants - has);
             let missing = wants - has - kept;
             if missing > 0 && !self.scratch.claim_at(self.owner, end + kept, missing, backing) {
                 self.keep(end, kept);
                 return false;
             }
         }
-        self.scratch.resize_large(self.owner, found.head, wants as u16);
-        self.large.spans[self.large.places[found.head as usize] as usize].units = wants;
-        if wants < has {
-            self.keep(found.head + wants, has - wants);
-        }
+        self.set_units(Run { start: found.head, units: has }, wants);
         true
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tenure_segment::futex::{self, Deadline, Slept};
-use tenure_wait::{ASLEEP, Attempt, Taking, Word as _};
+use tenure_wait::{self as wait, ASLEEP, Attempt, Look, Taking, Word as _};
 
 use super::error::WaitError;
 use super::source::{Gained, Memory, Source, mark};
@@ -263,18 +263,16 @@ impl<'o> TakeAll<'o> {
                 Ok(before) => self.reserved.push((index, word, before)),
                 Err(seen) => return Ok(Some((index, seen))),
             },
-            WaitWord::Half(word) => loop {
-                let seen = word.load();
-                if object.take(seen & !ASLEEP).is_none() {
-                    return Ok(Some((index, seen)));
+            WaitWord::Half(word) => {
+                let look = |value| match object.take(value) {
+                    Some(to) => Look::Take { to, gained: value },
+                    None => Look::Blocked,
+                };
+                match wait::attempt(&word, look) {
+                    Attempt::Taken(seen) => self.looked_at.push((word, seen)),
+                    Attempt::Blocked(seen) => return Ok(Some((index, seen))),
                 }
-                if seen & ASLEEP == 0 {
-                    self.looked_at.push((word, seen));
-                    break;
-                }
-                // Staged: whoever did it may stand still for long.
-                word.wake();
-            },
+            }
         }
         Ok(None)
     }

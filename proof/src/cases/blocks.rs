@@ -11,21 +11,21 @@ const SEVERAL: usize = 380;
 
 pub(super) fn all() -> Vec<Case> {
     vec![
-        Case::new("alloc, cached", |stage| alloc(stage, 100, true)),
-        Case::new("alloc, new span", |stage| alloc(stage, 100, false)),
-        Case::new("alloc, new span of several units", |stage| alloc(stage, SEVERAL, false)),
-        Case::new("alloc, large", |stage| alloc(stage, 3 * UNIT, false)),
-        Case::new("alloc, large, kept", |stage| alloc(stage, 3 * UNIT, true)),
-        Case::new("alloc, large, of longer ones kept", alloc_of_longer),
+        Case::new("alloc, cached", |stage| alloc(stage, 100, &[100])),
+        Case::new("alloc, new span", |stage| alloc(stage, 100, &[])),
+        Case::new("alloc, new span of several units", |stage| alloc(stage, SEVERAL, &[])),
+        Case::new("alloc, large", |stage| alloc(stage, 3 * UNIT, &[])),
+        Case::new("alloc, large, kept", |stage| alloc(stage, 3 * UNIT, &[3 * UNIT])),
+        Case::new("alloc, large, of longer ones kept", |stage| alloc(stage, 3 * UNIT, &[2 * UNIT, 5 * UNIT])),
         Case::new("alloc, aligned", alloc_aligned),
-        Case::new("alloc, committing", |stage| alloc(stage, 100, false)).size(LAZY),
-        Case::new("alloc, large, committing", |stage| alloc(stage, 3 * LAZY.unit_bytes, false)).size(LAZY),
-        Case::new("alloc, extending the region", |stage| alloc(stage, 100, false)).size(LAZY),
+        Case::new("alloc, committing", |stage| alloc(stage, 100, &[])).size(LAZY),
+        Case::new("alloc, large, committing", |stage| alloc(stage, 3 * LAZY.unit_bytes, &[])).size(LAZY),
+        Case::new("alloc, extending the region", |stage| alloc(stage, 100, &[])).size(LAZY),
         Case::new("alloc, collecting", alloc_collecting),
         Case::new("alloc, exhausted", alloc_exhausted).uses_up(),
-        Case::new("alloc, adopting", |stage| alloc(stage, 500, false))
+        Case::new("alloc, adopting", |stage| alloc(stage, 500, &[]))
             .before(|survivor| abandon_a_span(survivor, 500)),
-        Case::new("alloc, adopting several units", |stage| alloc(stage, SEVERAL, false))
+        Case::new("alloc, adopting several units", |stage| alloc(stage, SEVERAL, &[]))
             .before(|survivor| abandon_a_span(survivor, SEVERAL)),
         Case::new("free, cached", |stage| free(stage, 100)),
         Case::new("free, large", |stage| free(stage, 3 * UNIT)),
@@ -53,28 +53,13 @@ fn check_and_free(local: &mut Local<'_>, block: Scratch) {
     local.free(block).unwrap();
 }
 
-fn alloc(stage: &Stage<'_>, len: usize, warm: bool) {
+/// After blocks of these lengths were allocated, and then freed.
+fn alloc(stage: &Stage<'_>, len: usize, before: &[usize]) {
     let me = stage.join();
     let mut local = me.local();
-    if warm {
-        let block = local.alloc(layout(len)).unwrap();
-        local.free(block).unwrap();
-    }
+    let freed: Vec<_> = before.iter().map(|len| local.alloc(layout(*len)).unwrap()).collect();
+    freed.into_iter().for_each(|block| local.free(block).unwrap());
     let wanted = layout(len);
-    stage.begin();
-    let block = local.alloc(wanted);
-    stage.end();
-    check_and_free(&mut local, block.unwrap());
-    drop(local);
-    me.leave().unwrap();
-}
-
-fn alloc_of_longer(stage: &Stage<'_>) {
-    let me = stage.join();
-    let mut local = me.local();
-    let longer = [2, 5].map(|units| local.alloc(layout(units * UNIT)).unwrap());
-    longer.into_iter().for_each(|block| local.free(block).unwrap());
-    let wanted = layout(3 * UNIT);
     stage.begin();
     let block = local.alloc(wanted);
     stage.end();
