@@ -7,6 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::SPACE;
+use common::loom::explore;
 use common::world::{World, token};
 use loom::thread;
 use tenure_segment::sync::Word;
@@ -50,21 +51,9 @@ impl Shared {
     }
 }
 
-fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
-    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = runs.clone();
-    model.check(move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
-}
-
 #[test]
 fn loom_one_of_two_creates_a_name() {
-    explore(5, || {
+    explore(Some(5), || {
         let shared = Shared::new(2);
         let theirs = shared.clone();
         let other = thread::spawn(move || theirs.get(1, 2));
@@ -79,7 +68,7 @@ fn loom_one_of_two_creates_a_name() {
 /// Two names through one intake, where a third is looked for that nobody has.
 #[test]
 fn loom_two_names_with_one_home() {
-    explore(5, || {
+    explore(Some(5), || {
         let shared = Shared::new(2);
         let theirs = shared.clone();
         let other = thread::spawn(move || {
@@ -96,7 +85,7 @@ fn loom_two_names_with_one_home() {
 /// Two names of two homes go for the last free slot of all.
 #[test]
 fn loom_two_homes_and_one_slot() {
-    explore(4, || {
+    explore(Some(4), || {
         let shared = Shared::new(5);
         for (handle, name) in [(0, 2), (1, 3), (2, 4)] {
             assert!(shared.get(handle, name).1);
@@ -122,7 +111,7 @@ fn loom_two_homes_and_one_slot() {
 /// The last holder goes while somebody creates or opens.
 #[test]
 fn loom_close_against_create_or_open() {
-    explore(5, || {
+    explore(Some(5), || {
         let shared = Shared::new(3);
         assert!(shared.get(0, 2).1);
         let theirs = shared.clone();
@@ -141,7 +130,7 @@ fn loom_close_against_create_or_open() {
 /// Two create or open while the last holder goes; who finds the slot free must not lose the other's.
 #[test]
 fn loom_two_create_or_open_after_a_close() {
-    explore(4, || {
+    explore(Some(4), || {
         let shared = Shared::new(4);
         assert!(shared.get(0, 2).1);
         let (theirs, third) = (shared.clone(), shared.clone());

@@ -3,8 +3,12 @@
 //! judges as they are.
 #![cfg(loom)]
 
+#[path = "common/loom.rs"]
+mod common;
+
 use std::sync::Arc;
 
+use common::explore;
 use loom::thread;
 use tenure_segment::LeaseId;
 use tenure_segment::sync::{AtomicU64, Ordering, Word};
@@ -13,18 +17,6 @@ use tenure_slab::{InTheWay, Modes, Shares};
 /// Denies what it does.
 const EXCLUSIVE: Modes = Modes { access: 2, denied: 2 };
 const READ: Modes = Modes { access: 1, denied: 0 };
-
-fn explore(preemptions: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = preemptions;
-    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = runs.clone();
-    model.check(move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
-}
 
 fn words(members: u16) -> Arc<Vec<Word>> {
     Arc::new((0..Shares::words(members)).map(|_| Word::new(0)).collect())

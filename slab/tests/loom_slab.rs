@@ -7,6 +7,7 @@ mod common;
 
 use std::sync::Arc;
 
+use common::loom::explore;
 use common::{SPACE, acquire, layout, words};
 use loom::thread;
 use tenure_segment::sync::Word;
@@ -54,18 +55,6 @@ fn look(slab: &Slab<'_>, held: Held, value: u64) {
 }
 
 /// Every interleaving with at most so many preemptions; all of them without a bound.
-fn explore(preemptions: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = preemptions;
-    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = runs.clone();
-    model.check(move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
-}
-
 #[test]
 fn loom_private_close_against_a_strangers_open() {
     explore(None, || {

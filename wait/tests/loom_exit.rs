@@ -3,8 +3,11 @@
 //! kernel's.
 #![cfg(loom)]
 
+mod common;
+
 use std::sync::Arc;
 
+use common::explore;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -67,21 +70,9 @@ impl Word for Futex {
     }
 }
 
-fn explore(test: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = runs.clone();
-    model.check(move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
-}
-
 #[test]
 fn loom_two_record_and_one_waits() {
-    explore(|| {
+    explore(Some(3), || {
         let futex = Futex::new(exit::RUNNING);
         let recorders: Vec<_> = [None, Some(9)]
             .into_iter()
@@ -99,7 +90,7 @@ fn loom_two_record_and_one_waits() {
 /// One who records is stopped, or killed, before he wakes anybody; another one records too.
 #[test]
 fn loom_one_who_stands_still_keeps_nobody_waiting() {
-    explore(|| {
+    explore(Some(3), || {
         let futex = Futex::new(exit::RUNNING);
         let waiter = {
             let futex = futex.clone();
@@ -124,7 +115,7 @@ fn loom_one_who_stands_still_keeps_nobody_waiting() {
 
 #[test]
 fn loom_what_is_announced_is_there() {
-    explore(|| {
+    explore(Some(3), || {
         let futex = Futex::new(exit::RUNNING);
         let code = Arc::new(AtomicU32::new(0));
         let announcer = {

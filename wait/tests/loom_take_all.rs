@@ -3,8 +3,11 @@
 //! after so many steps of a taking; the last look makes the words plain, as recovery does.
 #![cfg(loom)]
 
+mod common;
+
 use std::sync::Arc;
 
+use common::explore;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
@@ -114,21 +117,9 @@ fn finish(stage: &Stage, taking: &Taking<'_>, order: [usize; 2], all: bool, clea
     taken
 }
 
-fn explore(name: &str, test: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let count = Arc::clone(&runs);
-    model.check(move || {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{name}: {} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
-}
-
 #[test]
 fn two_take_both_in_opposite_orders() {
-    explore("two take both", || {
+    explore(Some(3), || {
         let stage = Stage::new([2, 2]);
         let other = {
             let stage = Arc::clone(&stage);
@@ -142,7 +133,7 @@ fn two_take_both_in_opposite_orders() {
 
 #[test]
 fn one_takes_both_and_another_one_of_them() {
-    explore("both and one", || {
+    explore(Some(3), || {
         let stage = Stage::new([1, 1]);
         let other = {
             let stage = Arc::clone(&stage);
@@ -159,7 +150,7 @@ fn one_takes_both_and_another_one_of_them() {
 #[test]
 fn one_is_killed_after_any_step_while_another_takes_one() {
     for steps in 0..4 {
-        explore("killed", move || {
+        explore(Some(3), move || {
             let stage = Stage::new([2, 2]);
             let killed = {
                 let stage = Arc::clone(&stage);
@@ -177,7 +168,7 @@ fn one_is_killed_after_any_step_while_another_takes_one() {
 /// A helper that comes late, when the lease is already somebody else's, who takes the same words.
 #[test]
 fn a_late_one_does_not_undo_what_the_next_owner_of_the_lease_takes() {
-    explore("late", || {
+    explore(Some(3), || {
         let stage = Stage::new([3, 3]);
         assert_eq!(take_both(&stage, 0, [0, 1], 2), None, "killed when both are reserved");
         let late = {
@@ -196,7 +187,7 @@ fn a_late_one_does_not_undo_what_the_next_owner_of_the_lease_takes() {
 
 #[test]
 fn a_mutex_that_is_taken_with_others_excludes_and_publishes() {
-    explore("mutex", || {
+    explore(Some(3), || {
         let stage = Stage::new([mutex::FREE, 1]);
         let other = {
             let stage = Arc::clone(&stage);

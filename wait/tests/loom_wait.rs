@@ -3,8 +3,11 @@
 //! stopped is a thread whose word does nothing from then on. A sleeper who is never woken is a deadlock, which loom reports.
 #![cfg(loom)]
 
+mod common;
+
 use std::sync::Arc;
 
+use common::explore;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
@@ -112,21 +115,9 @@ fn acquire(futex: &Futex) {
     wait_until(futex, |word| semaphore::try_acquire(word));
 }
 
-fn explore(name: &str, preemptions: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = preemptions;
-    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let count = Arc::clone(&runs);
-    model.check(move || {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{name}: {} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
-}
-
 #[test]
 fn a_release_reaches_one_of_two_who_wait() {
-    explore("release, two waiters", Some(2), || {
+    explore(Some(2), || {
         let futex = Futex::new(0);
         let waiters: Vec<_> = (0..2)
             .map(|_| {
@@ -143,7 +134,7 @@ fn a_release_reaches_one_of_two_who_wait() {
 
 #[test]
 fn a_releaser_is_killed_before_he_wakes_and_recovered() {
-    explore("release, killed", Some(2), || {
+    explore(Some(2), || {
         let futex = Futex::new(0);
         let waiter = {
             let futex = Arc::clone(&futex);
@@ -162,7 +153,7 @@ fn a_releaser_is_killed_before_he_wakes_and_recovered() {
 
 #[test]
 fn a_releaser_stops_before_he_wakes_and_keeps_nobody_else_waiting() {
-    explore("release, stopped", Some(2), || {
+    explore(Some(2), || {
         let futex = Futex::new(0);
         let stopped = {
             let futex = Arc::clone(&futex);
@@ -185,7 +176,7 @@ fn a_releaser_stops_before_he_wakes_and_keeps_nobody_else_waiting() {
 
 #[test]
 fn one_who_is_woken_and_killed_keeps_no_wake_up() {
-    explore("waiter, killed", Some(2), || {
+    explore(Some(2), || {
         let futex = Futex::new(0);
         // Marks, sleeps perhaps, and never looks again.
         let killed = {
@@ -213,7 +204,7 @@ fn one_who_is_woken_and_killed_keeps_no_wake_up() {
 
 #[test]
 fn a_manual_event_that_is_reset_at_once_lets_go_who_waited() {
-    explore("pulse", Some(2), || {
+    explore(Some(2), || {
         let futex = Futex::new(0);
         let marked = mark(&*futex, 0).unwrap();
         let waiter = {
@@ -250,7 +241,7 @@ fn lock(futex: &Futex, me: Owner) -> bool {
 
 #[test]
 fn a_mutex_excludes_and_publishes() {
-    explore("mutex", Some(2), || {
+    explore(Some(2), || {
         let (futex, value) = (Futex::new(0), Arc::new(Protected(UnsafeCell::new(0))));
         let work = |lease: u8| {
             let (futex, value) = (Arc::clone(&futex), Arc::clone(&value));
@@ -272,7 +263,7 @@ fn a_mutex_excludes_and_publishes() {
 
 #[test]
 fn the_mutex_of_the_dead_is_abandoned_to_one() {
-    explore("mutex, owner killed", Some(2), || {
+    explore(Some(2), || {
         let futex = Futex::new(owner(9).value());
         let locked = |lease: u8| {
             let futex = Arc::clone(&futex);
