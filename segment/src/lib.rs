@@ -52,6 +52,8 @@ mod name;
 #[cfg(not(loom))]
 pub mod passing;
 #[cfg(not(loom))]
+mod peek;
+#[cfg(not(loom))]
 pub mod process;
 #[cfg(not(loom))]
 mod segment;
@@ -76,5 +78,7 @@ pub use listing::Listed;
 pub use member::Reclaim;
 #[cfg(not(loom))]
 pub use name::{Backend, Place};
+#[cfg(not(loom))]
+pub use peek::peek;
 #[cfg(not(loom))]
 pub use segment::{LeaseInfo, Segment, Spec};

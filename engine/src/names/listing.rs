@@ -1,8 +1,9 @@
 //! Who has which name, to look at.
 
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 
 use tenure_scratch_alloc::Scratch;
+use tenure_segment::peek;
 use tenure_slab::{Names, Slab, Token};
 
 use crate::kind::Kind;
@@ -57,14 +58,11 @@ pub(super) fn name_of(slab: &Slab<'_>, scratch: &Scratch<'_>, token: Token) -> O
     if info.len + u64::from(len) > found.bytes {
         return None;
     }
-    let start = scratch.address(info.block?).wrapping_add(info.len as usize);
-    let read = |at: u8| {
-        // SAFETY: inside of a block, which is mapped; others may be writing there, if it is another's by now.
-        // Relaxed: it counts only if the handle is not over afterwards.
-        unsafe { AtomicU8::from_ptr(start.add(at.into())) }.load(Ordering::Relaxed)
-    };
-    let bytes = (0..len).map(read).collect();
+    let mut bytes = vec![0; len.into()];
+    // SAFETY: inside of a block of that space, whose mapping the caller has. It is another's by now, or nobody's, if the handle is
+    // over afterwards.
+    let read = unsafe { peek(scratch.address(info.block?).wrapping_add(info.len as usize), &mut bytes) };
     // Acquire: what was read above was read before this look; if the handle is not over, it was its name.
     fence(Ordering::Acquire);
-    (!slab.is_over(token)).then_some(bytes)
+    (read && !slab.is_over(token)).then_some(bytes)
 }

@@ -1,0 +1,63 @@
+//! Reading what somebody may be taking away.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Copies `into.len()` mapped bytes that the caller holds nothing to keep, as they are at that moment: others may be writing them. False:
+/// there is no memory behind them any more, where a load would be a SIGBUS. A peer may have cut the file off, or punched the page out
+/// of a file system that is full.
+///
+/// # Safety
+///
+/// `from` and the bytes after it are in a mapping that stays.
+pub unsafe fn peek(from: *const u8, into: &mut [u8]) -> bool {
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: into.len() };
+    // SAFETY: one buffer of ours is written, `into`; what cannot be read is an error and no fault, process_vm_readv(2).
+    let copied =
+        unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
+    match usize::try_from(copied) {
+        Ok(copied) => copied == into.len(),
+        // A sandbox denies it.
+        Err(_) if matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            for (at, byte) in into.iter_mut().enumerate() {
+                // SAFETY: mapped, says the caller; others change it, so it is atomic.
+                let word = unsafe { AtomicU8::from_ptr(from.add(at).cast_mut()) };
+                // Relaxed: what the bytes are worth the caller finds out.
+                *byte = word.load(Ordering::Relaxed);
+            }
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+    #[test]
+    fn what_is_gone_is_an_answer_and_no_signal() {
+        const PAGE: usize = 4096;
+        let file = memfd_create("peek", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, 2 * PAGE as u64).unwrap();
+        rustix::io::pwrite(&file, b"hello", PAGE as u64 - 5).unwrap();
+        // SAFETY: a new mapping, unmapped below.
+        let at = unsafe {
+            mmap(std::ptr::null_mut(), 2 * PAGE, ProtFlags::READ, MapFlags::SHARED, &file, 0).unwrap()
+        };
+        let mut bytes = [0; 6];
+        // SAFETY: inside of the mapping.
+        let start = unsafe { at.cast::<u8>().add(PAGE - 5) };
+        // SAFETY: as above.
+        assert!(unsafe { peek(start, &mut bytes) });
+        assert_eq!(&bytes, b"hello\0");
+        ftruncate(&file, PAGE as u64).unwrap();
+        // SAFETY: as above.
+        assert!(unsafe { peek(start, &mut bytes[..5]) } && !unsafe { peek(start, &mut bytes) });
+        // SAFETY: nobody uses it any more.
+        unsafe { munmap(at, 2 * PAGE).unwrap() };
+    }
+}
