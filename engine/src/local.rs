@@ -168,8 +168,17 @@ impl<'m> Local<'m> {
     #[inline]
     pub fn held(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         self.shared.lease.check()?;
-        let held = self.shared.slab.held(self.shared.holdings(), token)?;
         kind.to_open()?;
+        match self.shared.slab.held_inline(self.shared.holdings(), token, kind.number()) {
+            Some((held, data, len)) => Ok(Held { held, data, len }),
+            None => self.held_slow(kind, token),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn held_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+        let held = self.shared.slab.held(self.shared.holdings(), token)?;
         let found = Kind::from_word(self.shared.slab.kind(held).map_err(slab::OpenError::from)?);
         if found != kind {
             return Err(OpenHandleError::ForeignKind { expected: kind, found });

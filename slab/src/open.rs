@@ -99,6 +99,45 @@ impl Slab<'_> {
     ) -> Option<(Held, *const u8, usize)> {
         debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
         let (index, generation) = (token.index(), token.generation());
+        let (entry, len) = self.entry_held(holdings, token, kind)?;
+        let Bump::Counted = holdings.bump(index, generation) else { return None };
+        // Fact 2.
+        let seen = entry.word.load();
+        if !(seen.is_live(generation) && seen.shared()) {
+            self.open_counted(holdings, entry, index, generation).ok()?;
+        }
+        Some((Held::new(index, generation), entry.inline_ptr(), len))
+    }
+
+    /// [`Slab::held`] of one kind, where the payload lies in the entry, which is returned as address and length. `None` decides
+    /// nothing.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free.
+    ///
+    /// # Crash
+    ///
+    /// Nothing is written.
+    #[cfg(not(loom))]
+    #[inline]
+    #[must_use]
+    pub fn held_inline(
+        &self,
+        holdings: &Holdings,
+        token: Token,
+        kind: u64,
+    ) -> Option<(Held, *const u8, usize)> {
+        let (entry, len) = self.entry_held(holdings, token, kind)?;
+        Some((Held::new(token.index(), token.generation()), entry.inline_ptr(), len))
+    }
+
+    /// The entry of a handle of `kind` that this process holds, and the length of the payload in it; `None` also where that lies
+    /// elsewhere.
+    #[cfg(not(loom))]
+    #[inline]
+    fn entry_held(&self, holdings: &Holdings, token: Token, kind: u64) -> Option<(Entry<'_>, usize)> {
+        let (index, generation) = (token.index(), token.generation());
         if !holdings.local(index).holds(generation) {
             return None;
         }
@@ -106,20 +145,8 @@ impl Slab<'_> {
         // The word first, the count that matters second: see fact 1 of `open_held`. What holds of a LIVE generation stays so.
         let seen = entry.word.peek();
         let len = entry.len();
-        if token.space_tag() != self.space_tag()
-            || !seen.is_live(generation)
-            || entry.kind() != kind
-            || len.is_block()
-        {
-            return None;
-        }
-        let Bump::Counted = holdings.bump(index, generation) else { return None };
-        // Fact 2.
-        let seen = entry.word.load();
-        if !(seen.is_live(generation) && seen.shared()) {
-            self.open_counted(holdings, entry, index, generation).ok()?;
-        }
-        Some((Held::new(index, generation), entry.inline_ptr(), len.inline_bytes()))
+        let is_it = token.space_tag() == self.space_tag() && seen.is_live(generation) && entry.kind() == kind;
+        (is_it && !len.is_block()).then(|| (entry, len.inline_bytes()))
     }
 
     /// One more count of what the caller holds: no shared word is touched.
