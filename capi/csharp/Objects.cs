@@ -39,28 +39,56 @@ namespace Tenure
         [DllImport(Library)] public static extern int tenure_wait_all(
             IntPtr[] all, UIntPtr count, ulong timeout, out ulong abandoned);
         [DllImport(Library)] public static extern int tenure_process_of(
-            IntPtr member, byte[] name, uint pid, out IntPtr made);
+            IntPtr member, byte[] name, uint flags, uint pid, out IntPtr made);
+        [DllImport(Library)] public static extern int tenure_thread_of(
+            IntPtr member, byte[] name, uint flags, uint tid, out IntPtr made);
         [DllImport(Library)] public static extern int tenure_process_exit(IntPtr it, out Exit exit);
         [DllImport(Library)] public static extern int tenure_process_number(
             IntPtr it, out uint number, out ulong started);
+        [DllImport(Library)] public static extern int tenure_process_reaped(IntPtr it, int status);
         [DllImport(Library)] public static extern int tenure_process_exiting(IntPtr it, int code);
         [DllImport(Library)] public static extern int tenure_descriptor_create(
-            IntPtr member, byte[] name, int fd, out IntPtr made);
+            IntPtr member, byte[] name, uint flags, int fd, out IntPtr made);
         [DllImport(Library)] public static extern int tenure_descriptor_fd(IntPtr it, out int fd);
         [DllImport(Library)] public static extern int tenure_share_enter(
-            IntPtr member, int fd, uint access, uint sharing, out IntPtr made, IntPtr who);
+            IntPtr member, int fd, uint access, uint sharing, out IntPtr made, out FileUser who);
+        [DllImport(Library)] public static extern int tenure_share_everybody(
+            IntPtr it, [Out] FileUser[] all, UIntPtr capacity, out UIntPtr count);
         [DllImport(Library)] public static extern int tenure_create_named(
             IntPtr local, byte[] name, uint flags, uint kind, byte[] data, UIntPtr size, out Found handle);
         [DllImport(Library)] public static extern int tenure_open_named(
             IntPtr local, byte[] name, uint kind, out Found handle);
         [DllImport(Library)] public static extern int tenure_look_up(
             IntPtr member, byte[] name, out ulong token, out ulong kind);
+        [DllImport(Library)] public static extern int tenure_space_names(
+            IntPtr space, [Out] FoundName[] names, UIntPtr capacity, out UIntPtr count);
 
         /// <summary>In flags: what has the name is opened.</summary>
         public const uint OrOpen = 256;
 
         /// <summary>The other good answers: TENURE_ABANDONED, TENURE_OPENED.</summary>
         public const int Abandoned = 1, Opened = 2;
+
+        public delegate int Fill<T>(T[] all, UIntPtr room, out UIntPtr count);
+
+        /// <summary>A list whose length the library knows.</summary>
+        public static T[] List<T>(Fill<T> fill)
+        {
+            T[] all = new T[8];
+            for (;;)
+            {
+                UIntPtr count;
+                int status = fill(all, (UIntPtr)(uint)all.Length, out count);
+                if (status != (int)Status.Buffer)
+                {
+                    Check(status);
+                    Array.Resize(ref all, (int)count.ToUInt32());
+                    return all;
+                }
+                // Room for some more, which may come while we look.
+                all = new T[count.ToUInt32() + 8];
+            }
+        }
 
         /// <summary>Nanoseconds; null is for ever.</summary>
         public static ulong Timeout(TimeSpan? timeout)
@@ -244,7 +272,7 @@ namespace Tenure
         }
     }
 
-    /// <summary>How a process ended; enum tenure_how.</summary>
+    /// <summary>How a process or thread ended; enum tenure_how.</summary>
     public enum How : uint
     {
         Runs = 0,
@@ -253,7 +281,7 @@ namespace Tenure
         Ended = 3,
     }
 
-    /// <summary>How a process ended; tenure_exit.</summary>
+    /// <summary>How a process or thread ended; tenure_exit.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct Exit
     {
@@ -263,9 +291,9 @@ namespace Tenure
     }
 
     /// <summary>A process, or a thread, and no later one with its number.</summary>
-    public sealed class SharedProcess : SharedObject
+    public abstract class Mortal : SharedObject
     {
-        internal SharedProcess(IntPtr pointer) : base(pointer)
+        internal Mortal(IntPtr pointer) : base(pointer)
         {
         }
 
@@ -292,10 +320,33 @@ namespace Tenure
             }
         }
 
-        /// <summary>For the process itself: announces the code with which it is about to end.</summary>
+        /// <summary>For the process, or thread, itself: announces the code with which it is about to end. It can be
+        /// done once: Status.Announced.</summary>
         public void Exiting(int code)
         {
             Native.Check(Native.tenure_process_exiting(Pointer, code));
+        }
+    }
+
+    /// <summary>A process, and no later one with its number.</summary>
+    public sealed class SharedProcess : Mortal
+    {
+        internal SharedProcess(IntPtr pointer) : base(pointer)
+        {
+        }
+
+        /// <summary>For whoever reaped it, by waitpid: tells all holders how it ended. What is known stays.</summary>
+        public void Reaped(int status)
+        {
+            Native.Check(Native.tenure_process_reaped(Pointer, status));
+        }
+    }
+
+    /// <summary>A thread of the system, and no later one with its number; .NET's may run on any of them.</summary>
+    public sealed class SharedThread : Mortal
+    {
+        internal SharedThread(IntPtr pointer) : base(pointer)
+        {
         }
     }
 
@@ -323,6 +374,83 @@ namespace Tenure
     {
         internal FileShareEntry(IntPtr pointer) : base(pointer)
         {
+        }
+
+        /// <summary>All who have entries for the file, this member as well, each with the sum of its own.</summary>
+        public FileUser[] Everybody()
+        {
+            return Native.List<FileUser>((FileUser[] all, UIntPtr room, out UIntPtr count) =>
+                Native.tenure_share_everybody(Pointer, all, room, out count));
+        }
+    }
+
+    /// <summary>Somebody who uses a file, with what it does and lets others do; tenure_conflict.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct FileUser
+    {
+        public ulong Lease;
+        public uint Pid;
+        public Modes Access;
+        public Modes Sharing;
+        internal uint Reserved;
+    }
+
+    /// <summary>Somebody uses the file in a way that excludes this one: Who.</summary>
+    public sealed class SharingException : TenureException
+    {
+        /// <summary>The one who is in the way.</summary>
+        public FileUser Who { get; private set; }
+
+        internal SharingException(FileUser who, string message) : base(Status.Sharing, message)
+        {
+            Who = who;
+        }
+    }
+
+    /// <summary>A name in use.</summary>
+    public struct NameInUse
+    {
+        /// <summary>The name.</summary>
+        public string Name;
+        /// <summary>The token of what has it.</summary>
+        public ulong Token;
+        /// <summary>The application's number for it; of an object ObjectKind plus enum tenure_object_kind.</summary>
+        public ulong Kind;
+        /// <summary>How many members hold it.</summary>
+        public uint Holders;
+
+        /// <summary>TENURE_SYSTEM_KIND.</summary>
+        public const ulong ObjectKind = 1UL << 62;
+    }
+
+    /// <summary>tenure_name.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct FoundName
+    {
+        public ulong Token;
+        public ulong Kind;
+        public uint Holders;
+        [MarshalAs(UnmanagedType.ByValArray, SizeConst = 256)]
+        public byte[] Name;
+    }
+
+    public sealed partial class Space
+    {
+        /// <summary>The names in use, in the order of their bytes.</summary>
+        public NameInUse[] Names
+        {
+            get
+            {
+                FoundName[] found = Native.List<FoundName>((FoundName[] all, UIntPtr room, out UIntPtr count) =>
+                    Native.tenure_space_names(pointer, all, room, out count));
+                return Array.ConvertAll(found, it => new NameInUse
+                {
+                    Name = Encoding.UTF8.GetString(it.Name, 0, Array.IndexOf(it.Name, (byte)0)),
+                    Token = it.Token,
+                    Kind = it.Kind,
+                    Holders = it.Holders,
+                });
+            }
         }
     }
 
@@ -381,27 +509,47 @@ namespace Tenure
                 it => new SharedSemaphore(it));
         }
 
-        /// <summary>An object of the process that has that number now; 0 is this one.</summary>
-        public SharedProcess CreateProcess(uint number = 0, string name = null)
+        /// <summary>An object of the process that has that number now; 0 is this one. With orOpen the process that has
+        /// the name is opened if there is one, whichever it is.</summary>
+        public SharedProcess CreateProcess(uint number = 0, string name = null, bool orOpen = false)
         {
+            uint flags = Flags(orOpen, false);
             return Made(name, (byte[] bytes, out IntPtr made) =>
-                Native.tenure_process_of(pointer, bytes, number, out made), it => new SharedProcess(it));
+                Native.tenure_process_of(pointer, bytes, flags, number, out made), it => new SharedProcess(it));
         }
 
-        /// <summary>An object of a file descriptor, which stays the caller's.</summary>
-        public SharedDescriptor CreateDescriptor(int fd, string name = null)
+        /// <summary>An object of the thread that has that number (gettid) now; 0 is the calling one.</summary>
+        public SharedThread CreateThread(uint number = 0, string name = null, bool orOpen = false)
         {
+            uint flags = Flags(orOpen, false);
             return Made(name, (byte[] bytes, out IntPtr made) =>
-                Native.tenure_descriptor_create(pointer, bytes, fd, out made), it => new SharedDescriptor(it));
+                Native.tenure_thread_of(pointer, bytes, flags, number, out made), it => new SharedThread(it));
+        }
+
+        /// <summary>An object of a file descriptor, which stays the caller's. With orOpen the descriptor that has the
+        /// name is opened if there is one, whatever it leads to.</summary>
+        public SharedDescriptor CreateDescriptor(int fd, string name = null, bool orOpen = false)
+        {
+            uint flags = Flags(orOpen, false);
+            return Made(name, (byte[] bytes, out IntPtr made) =>
+                Native.tenure_descriptor_create(pointer, bytes, flags, fd, out made), it => new SharedDescriptor(it));
         }
 
         /// <summary>Enters what we do with a file and let others do, unless somebody excludes it:
-        /// Status.Sharing.</summary>
+        /// SharingException.</summary>
         public FileShareEntry Share(int fd, Modes access, Modes sharing)
         {
-            return Made(null, (byte[] bytes, out IntPtr made) =>
-                Native.tenure_share_enter(pointer, fd, (uint)access, (uint)sharing, out made, IntPtr.Zero),
-                it => new FileShareEntry(it));
+            FileUser who = default(FileUser);
+            try
+            {
+                return Made(null, (byte[] bytes, out IntPtr made) =>
+                    Native.tenure_share_enter(pointer, fd, (uint)access, (uint)sharing, out made, out who),
+                    it => new FileShareEntry(it));
+            }
+            catch (TenureException error) when (error.Status == Status.Sharing)
+            {
+                throw new SharingException(who, error.Message);
+            }
         }
 
         /// <summary>Opens the object that has a token: a SharedMutex, a SharedEvent, or whatever it is.</summary>
@@ -433,6 +581,8 @@ namespace Tenure
                     return new SharedEvent(found);
                 case 4:
                     return new SharedSemaphore(found);
+                case 6:
+                    return new SharedThread(found);
                 case 7:
                     return new SharedDescriptor(found);
                 default:

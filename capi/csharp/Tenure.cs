@@ -125,7 +125,7 @@ namespace Tenure
 
     internal static partial class Native
     {
-        public const uint AbiVersion = 1;
+        public const uint AbiVersion = 2;
         const string Library = "tenure";
 
         [DllImport(Library)] static extern IntPtr tenure_strerror(int status);
@@ -190,7 +190,7 @@ namespace Tenure
     }
 
     /// <summary>Memory that processes share. Attached, not joined: it holds nothing and writes nothing.</summary>
-    public sealed class Space : IDisposable
+    public sealed partial class Space : IDisposable
     {
         readonly IntPtr pointer;
 

@@ -52,7 +52,7 @@
 
 
 /** The version of this interface. A program is compiled with that of its header; the library refuses any other. */
-#define TENURE_ABI_VERSION 1
+#define TENURE_ABI_VERSION 2
 
 /**
  * In tenure_options.flags: members run no guardian thread. The dead are then recovered when somebody joins, runs out
@@ -1033,17 +1033,20 @@ int tenure_wait_all(struct tenure_object *const *objects,
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
  * stands for that process and for no later one with its number; it can be any that the caller can see, a member or
  * not.
- * `name` is NULL for none.
+ * `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
- * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
- * TENURE_ERR_NOT_FOUND when nobody has the number, TENURE_ERR_ARGUMENT when it is a thread's.
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a process had the name
+ * and TENURE_OR_OPEN was given: it may be another one than `pid`. Otherwise nothing was created and `*object` is NULL.
+ * TENURE_ERR_NOT_FOUND when nobody has the number, whatever has the name; TENURE_ERR_ARGUMENT when it is a thread's;
+ * TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
 int tenure_process_of(const struct tenure_member *member,
                       const char *name,
+                      uint32_t flags,
                       uint32_t pid,
                       struct tenure_object **object);
 
@@ -1052,7 +1055,11 @@ int tenure_process_of(const struct tenure_member *member,
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
-int tenure_thread_of(const struct tenure_member *member, const char *name, uint32_t tid, struct tenure_object **object);
+int tenure_thread_of(const struct tenure_member *member,
+                     const char *name,
+                     uint32_t flags,
+                     uint32_t tid,
+                     struct tenure_object **object);
 
 /**
  * How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds
@@ -1091,20 +1098,24 @@ int tenure_process_exiting(const struct tenure_object *object, int32_t code);
 
 /**
  * Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
- * opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none. A
- * duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+ * opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none;
+ * `flags` is 0 or TENURE_OR_OPEN. A duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
  *
  * Takes 16 bytes of scratch for every member that the space can have.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
- * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
- * TENURE_ERR_NOT_FOUND when `fd` is not open.
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a descriptor had the
+ * name and TENURE_OR_OPEN was given: it may lead to something else than `fd`. Otherwise nothing was created and
+ * `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, whatever has the name; TENURE_ERR_NAME_TAKEN;
+ * TENURE_ERR_FOREIGN_KIND when something else has the name; TENURE_ERR_REFUSED when a descriptor has it that nobody
+ * can give.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
 int tenure_descriptor_create(const struct tenure_member *member,
                              const char *name,
+                             uint32_t flags,
                              int fd,
                              struct tenure_object **object);
 

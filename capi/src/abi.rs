@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use tenure::{Backend, Geometry, Stats};
 
 /// The version of this interface. A program is compiled with that of its header; the library refuses any other.
-pub const TENURE_ABI_VERSION: u32 = 1;
+pub const TENURE_ABI_VERSION: u32 = 2;
 
 /// A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing.
 pub struct tenure_space {

@@ -1,7 +1,7 @@
 //! Descriptors that travel by token, and the tables of who uses a file for what.
 
 use std::ffi::{c_char, c_int};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 use tenure::{Access, Conflict, Descriptor, FileShare, ShareError, Sharing};
@@ -10,7 +10,7 @@ use crate::abi::{TENURE_DELETE, TENURE_READ, TENURE_WRITE, tenure_conflict, tenu
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, null, tell};
 use crate::member::lease_word;
-use crate::object::{Any, hand_out, joined, name_of, usable};
+use crate::object::{Any, Ways, create, hand_out, joined, usable};
 use crate::space::{argument, duplicate};
 
 const NOBODY: tenure_conflict = tenure_conflict { lease: 0, pid: 0, access: 0, sharing: 0, reserved: 0 };
@@ -49,15 +49,18 @@ impl From<Conflict> for tenure_conflict {
 }
 
 /// Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
-/// opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none. A
-/// duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+/// opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none;
+/// `flags` is 0 or TENURE_OR_OPEN. A duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
 ///
 /// Takes 16 bytes of scratch for every member that the space can have.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
-/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
-/// TENURE_ERR_NOT_FOUND when `fd` is not open.
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a descriptor had the
+/// name and TENURE_OR_OPEN was given: it may lead to something else than `fd`. Otherwise nothing was created and
+/// `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, whatever has the name; TENURE_ERR_NAME_TAKEN;
+/// TENURE_ERR_FOREIGN_KIND when something else has the name; TENURE_ERR_REFUSED when a descriptor has it that nobody
+/// can give.
 ///
 /// # Safety
 ///
@@ -66,22 +69,17 @@ impl From<Conflict> for tenure_conflict {
 pub unsafe extern "C" fn tenure_descriptor_create(
     member: *const tenure_member,
     name: *const c_char,
+    flags: u32,
     fd: c_int,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || {
-        let member = joined(member)?;
-        // SAFETY: the caller's promise.
-        let name = unsafe { name_of(name) }?;
-        let fd: OwnedFd = duplicate(fd)?;
-        let descriptor = match name {
-            None => Descriptor::create(&member.member, fd),
-            Some(name) => Descriptor::create_named(&member.member, name, fd),
-        };
-        hand_out(member, Any::Descriptor(descriptor?))
+    let ways = Ways::<_, Failure, Failure> {
+        create: &|member| Ok(Descriptor::create(member, duplicate(fd)?)?),
+        create_named: &|member, name| Ok(Descriptor::create_named(member, name, duplicate(fd)?)?),
+        create_or_open: &|member, name| Ok(Descriptor::create_or_open(member, name, duplicate(fd)?)?),
     };
     // SAFETY: the caller's promise.
-    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+    unsafe { create(member, name, (flags, 0), object, ways, Any::Descriptor) }
 }
 
 /// The file descriptor of this member. It stays the object's and is closed with the last one that this member has of

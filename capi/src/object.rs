@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use tenure::{
-    CreateError, Descriptor, DescriptorError, Event, FileShare, Kind, Mutex, Named, NamedError,
-    OpenHandleError, Process, ProcessError, Semaphore, Thread, Token, Waitable,
+    Descriptor, DescriptorError, Event, FileShare, Kind, Mutex, Named, OpenHandleError, Process,
+    ProcessError, Semaphore, Thread, Token, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -158,14 +158,17 @@ pub(crate) unsafe fn name_of<'a>(name: *const c_char) -> Result<Option<&'a str>,
 /// # Safety
 ///
 /// `name` is null or a string, `to` null or writable.
-pub(crate) unsafe fn create<T>(
+pub(crate) unsafe fn create<T, C, N>(
     member: *const tenure_member,
     name: *const c_char,
     (flags, known): (u32, u32),
     to: *mut *mut tenure_object,
-    ways: Ways<T>,
+    ways: Ways<T, C, N>,
     any: impl FnOnce(T) -> Any,
-) -> c_int {
+) -> c_int
+where
+    Failure: From<C> + From<N>,
+{
     let call = || {
         let member = joined(member)?;
         // SAFETY: the caller's promise.
@@ -182,13 +185,14 @@ pub(crate) unsafe fn create<T>(
     unsafe { guard_out_status(to, "object", ptr::null_mut(), call) }
 }
 
-type CreateOrOpen<'f, T> = &'f (dyn Fn(&tenure::Member, &str) -> Result<Named<T>, NamedError> + 'f);
+type CreateNamed<'f, T, C> = &'f (dyn Fn(&tenure::Member, &str) -> Result<T, C> + 'f);
+type CreateOrOpen<'f, T, N> = &'f (dyn Fn(&tenure::Member, &str) -> Result<Named<T>, N> + 'f);
 
-/// How objects of a kind come to be.
-pub(crate) struct Ways<'f, T> {
-    pub(crate) create: &'f dyn Fn(&tenure::Member) -> Result<T, CreateError>,
-    pub(crate) create_named: &'f dyn Fn(&tenure::Member, &str) -> Result<T, CreateError>,
-    pub(crate) create_or_open: CreateOrOpen<'f, T>,
+/// How objects of a kind come to be, and why they do not: `C` creating, `N` creating or opening.
+pub(crate) struct Ways<'f, T, C, N> {
+    pub(crate) create: &'f dyn Fn(&tenure::Member) -> Result<T, C>,
+    pub(crate) create_named: CreateNamed<'f, T, C>,
+    pub(crate) create_or_open: CreateOrOpen<'f, T, N>,
 }
 
 /// Whether the flags, of which `known` and TENURE_OR_OPEN may be set, ask for the latter.

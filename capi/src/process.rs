@@ -3,14 +3,13 @@
 use std::ffi::{c_char, c_int};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::ptr;
 
-use tenure::{Exit, Process, ProcessError, Thread};
+use tenure::{Exit, Member, Process, ProcessError, Thread};
 
 use crate::abi::{tenure_exit, tenure_how, tenure_member, tenure_object};
 use crate::error::Failure;
 use crate::guard::{guard, guard_out, tell};
-use crate::object::{Any, Thing, hand_out, joined, name_of, usable};
+use crate::object::{Any, Thing, Ways, create, usable};
 
 const RUNS: tenure_exit = tenure_exit { how: tenure_how::TENURE_RUNS as u32, code: 0, core_dumped: 0 };
 
@@ -49,12 +48,14 @@ impl Thing {
 /// Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
 /// stands for that process and for no later one with its number; it can be any that the caller can see, a member or
 /// not.
-/// `name` is NULL for none.
+/// `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
-/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
-/// TENURE_ERR_NOT_FOUND when nobody has the number, TENURE_ERR_ARGUMENT when it is a thread's.
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a process had the name
+/// and TENURE_OR_OPEN was given: it may be another one than `pid`. Otherwise nothing was created and `*object` is NULL.
+/// TENURE_ERR_NOT_FOUND when nobody has the number, whatever has the name; TENURE_ERR_ARGUMENT when it is a thread's;
+/// TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
 ///
 /// # Safety
 ///
@@ -63,21 +64,18 @@ impl Thing {
 pub unsafe extern "C" fn tenure_process_of(
     member: *const tenure_member,
     name: *const c_char,
+    flags: u32,
     pid: u32,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || {
-        let member = joined(member)?;
-        let pid = if pid == 0 { std::process::id() } else { pid };
-        // SAFETY: the caller's promise.
-        let process = match unsafe { name_of(name) }? {
-            None => Process::of_pid(&member.member, pid),
-            Some(name) => Process::create_named(&member.member, name, pid),
-        };
-        hand_out(member, Any::Process(process?))
+    let pid = if pid == 0 { std::process::id() } else { pid };
+    let ways = Ways {
+        create: &|member| Process::of_pid(member, pid),
+        create_named: &|member, name| Process::create_named(member, name, pid),
+        create_or_open: &|member, name| Process::create_or_open(member, name, pid),
     };
     // SAFETY: the caller's promise.
-    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+    unsafe { create(member, name, (flags, 0), object, ways, Any::Process) }
 }
 
 /// As tenure_process_of, for a thread: 0 is the calling one. TENURE_ERR_UNSUPPORTED before Linux 6.9.
@@ -89,24 +87,21 @@ pub unsafe extern "C" fn tenure_process_of(
 pub unsafe extern "C" fn tenure_thread_of(
     member: *const tenure_member,
     name: *const c_char,
+    flags: u32,
     tid: u32,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || {
-        let member = joined(member)?;
-        // SAFETY: the caller's promise.
-        let thread = match (unsafe { name_of(name) }?, tid) {
-            (None, 0) => Thread::current(&member.member),
-            (None, tid) => Thread::of_tid(&member.member, tid),
-            (Some(name), 0) => {
-                Thread::create_named(&member.member, name, Thread::current(&member.member)?.tid())
-            }
-            (Some(name), tid) => Thread::create_named(&member.member, name, tid),
-        };
-        hand_out(member, Any::Thread(thread?))
+    let number = |member: &Member| match tid {
+        0 => Thread::current(member).map(|thread| thread.tid()),
+        tid => Ok(tid),
+    };
+    let ways = Ways {
+        create: &|member| Thread::of_tid(member, number(member)?),
+        create_named: &|member, name| Thread::create_named(member, name, number(member)?),
+        create_or_open: &|member, name| Thread::create_or_open(member, name, number(member)?),
     };
     // SAFETY: the caller's promise.
-    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+    unsafe { create(member, name, (flags, 0), object, ways, Any::Thread) }
 }
 
 /// How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds

@@ -174,9 +174,12 @@ fn the_class_agrees_with_the_header() {
             .map(|line| plain(line.trim().trim_end_matches(';').rsplit([' ', '*']).next().unwrap()))
             .collect()
     };
-    for (theirs, ours) in
-        [("struct tenure_options {", "struct Options"), ("struct tenure_stats {", "struct Stats")]
-    {
+    for (theirs, ours) in [
+        ("struct tenure_options {", "struct Options"),
+        ("struct tenure_stats {", "struct Stats"),
+        ("struct tenure_exit {", "struct Exit"),
+        ("struct tenure_conflict {", "struct FileUser"),
+    ] {
         let (_, after) = class.split_once(ours).unwrap();
         assert_eq!(
             fields(&header, theirs),

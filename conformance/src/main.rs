@@ -29,12 +29,13 @@ struct Arguments {
 fn sabotage() -> ExitCode {
     let all = all();
     let mut missed = 0;
-    for (sabotage, topic) in Sabotage::ALL {
-        let scenarios: Vec<_> = all.iter().filter(|scenario| scenario.topic == topic).copied().collect();
+    for (sabotage, of) in Sabotage::ALL {
+        let scenarios: Vec<_> =
+            all.iter().filter(|scenario| scenario.topic == of || scenario.name == of).copied().collect();
         match sabotaged(&scenarios, sabotage) {
             Ok(Some(name)) => println!("{sabotage:?} is found: {name}"),
             Ok(None) => {
-                eprintln!("{sabotage:?} is not found by any scenario of {topic:?}");
+                eprintln!("{sabotage:?} is not found by {of:?}");
                 missed += 1;
             }
             Err(error) => {

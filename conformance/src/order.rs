@@ -47,6 +47,29 @@ pub enum New {
         /// The most.
         maximum: u32,
     },
+    /// A handle of the process with this number.
+    Process(u32),
+    /// A handle of the thread with this number.
+    Thread(u32),
+    /// A handle that carries this file descriptor, which becomes the handle's.
+    Descriptor(i32),
+}
+
+impl New {
+    /// What it is opened as.
+    #[must_use]
+    pub fn sort(&self) -> Sort {
+        match self {
+            Self::Raw { kind, .. } => Sort::Raw(*kind),
+            Self::Typed { .. } => Sort::Typed,
+            Self::Mutex { .. } => Sort::Mutex,
+            Self::Event { .. } => Sort::Event,
+            Self::Semaphore { .. } => Sort::Semaphore,
+            Self::Process(_) => Sort::Process,
+            Self::Thread(_) => Sort::Thread,
+            Self::Descriptor(_) => Sort::Descriptor,
+        }
+    }
 }
 
 /// What is opened, by token or by name.
@@ -64,6 +87,8 @@ pub enum Sort {
     Semaphore,
     /// A process.
     Process,
+    /// A thread.
+    Thread,
     /// A descriptor.
     Descriptor,
 }
@@ -214,19 +239,31 @@ pub enum Order {
     },
     /// The count of a semaphore.
     Count(Thing),
-    /// A handle of the process with this number.
-    ProcessOf(u32),
-    /// How a process ended, if it did.
+    /// How a process or thread ended, if it did.
     ExitOf(Thing),
-    /// Wait until a process ended; how did it?
+    /// Wait until a process or thread ended; how did it?
     WaitForExit {
-        /// The process.
+        /// Which.
         thing: Thing,
         /// As for `Take`.
         timeout: Option<u64>,
     },
-    /// A handle that carries this file descriptor, which becomes the handle's.
-    Carry(i32),
+    /// The number of a process or thread.
+    NumberOf(Thing),
+    /// Announce the code with which we are about to end.
+    Exiting {
+        /// This process, or this thread.
+        thing: Thing,
+        /// The code.
+        code: i32,
+    },
+    /// Say how a process ended that was reaped.
+    Reaped {
+        /// The process.
+        thing: Thing,
+        /// As waitpid has it.
+        status: i32,
+    },
     /// A file descriptor of our own of what a handle carries.
     Duplicate(Thing),
     /// Have the file of this descriptor open for this.
@@ -281,6 +318,10 @@ pub enum Order {
     },
     /// Fork, and have the child do all this.
     Fork(Vec<Order>),
+    /// Start one more thread of this program, which does nothing: its number.
+    StartThread,
+    /// Have it end.
+    EndThread(u64),
     /// A pipe: its end to read from and its end to write to.
     Pipe,
     /// Open a file to read and write.
@@ -303,7 +344,7 @@ pub enum Order {
     CloseFd(i32),
 }
 
-/// How a process ended.
+/// How a process or thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// With a code.
@@ -423,8 +464,10 @@ pub enum Fault {
     NoSuchName,
     /// Not a name.
     BadName,
-    /// No such process.
+    /// No such process or thread.
     Gone,
+    /// It has announced its code already.
+    Announced,
     /// Nobody is left who could hand the descriptor over.
     Nobody,
     /// Somebody else's open is in the way.

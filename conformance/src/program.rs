@@ -1,12 +1,16 @@
 //! A running program: a process (or, where the memory is private, a thread) that does what the scenario tells it.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,6 +78,8 @@ fn obey(driver: &mut dyn Driver, order: &Order) -> Result<Answer, Fault> {
             Ok(Answer::Bytes(unsafe { std::slice::from_raw_parts(address, *len) }.to_vec()))
         }
         Order::Fork(orders) => fork(driver, orders),
+        Order::StartThread => start_thread().map(Answer::Number),
+        Order::EndThread(thread) => end_thread(*thread).map(|()| Answer::Done),
         Order::Pipe => {
             let (reader, writer) = std::io::pipe()?;
             Ok(Answer::Pair(reader.into_raw_fd(), writer.into_raw_fd()))
@@ -127,6 +133,33 @@ fn count_under(driver: &mut dyn Driver, mutex: &Thing, block: u64, times: u32) -
         driver.obey(&Order::Unlock(*mutex))?;
     }
     Ok(Answer::Done)
+}
+
+/// A thread that does nothing, and ends when the sender is dropped.
+type Idle = (Sender<()>, JoinHandle<()>);
+
+thread_local! {
+    /// The threads that this program has started, by their numbers.
+    static STARTED: RefCell<HashMap<u64, Idle>> = RefCell::default();
+}
+
+fn start_thread() -> Result<u64, Fault> {
+    let (number, told) = channel();
+    let (end, until) = channel::<()>();
+    let thread = std::thread::Builder::new().spawn(move || {
+        // SAFETY: no memory is involved.
+        let _ = number.send(unsafe { libc::gettid() });
+        let _ = until.recv();
+    })?;
+    let number = told.recv().map_err(|error| Fault::Other(error.to_string()))? as u64;
+    STARTED.with_borrow_mut(|all| all.insert(number, (end, thread)));
+    Ok(number)
+}
+
+fn end_thread(number: u64) -> Result<(), Fault> {
+    let (end, thread) = STARTED.with_borrow_mut(|all| all.remove(&number)).ok_or(Fault::Gone)?;
+    drop(end);
+    thread.join().map_err(|_| Fault::Other(format!("thread {number} panicked")))
 }
 
 /// The child does it, and ends without leaving anything that its parent holds.
@@ -262,11 +295,8 @@ impl Program {
     /// As [`Self::begin`], and waits until it sleeps (or is done already).
     pub fn begin_and_sleep(&mut self, order: Order) {
         self.begin(order);
-        let path = format!("/proc/{}/stat", self.thread);
-        eventually("the program sleeps", || {
-            let stat = std::fs::read_to_string(&path).expect("the thread's state");
-            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
-        });
+        let path = PathBuf::from(format!("/proc/{}", self.thread));
+        eventually("the program sleeps", || state_in(&path) == Some('S'));
     }
 
     /// The number of its process.
@@ -278,6 +308,11 @@ impl Program {
         if let Life::Process(pid) = self.life { Ok(pid as u32) } else { Err(Fault::OneProcessOnly) }
     }
 
+    /// The number of the thread that obeys.
+    pub fn tid(&self) -> u64 {
+        self.thread as u64
+    }
+
     fn signal(&self, signal: i32) -> Result<(), Fault> {
         let Life::Process(pid) = self.life else { return Err(Fault::OneProcessOnly) };
         // SAFETY: no memory is involved; the child is ours and not reaped yet.
@@ -285,13 +320,19 @@ impl Program {
         Ok(())
     }
 
-    /// Stops it until [`Self::resume`].
+    /// Stops it until [`Self::resume`]; each of its threads stands still when this returns.
     ///
     /// # Errors
     ///
     /// [`Fault::OneProcessOnly`].
     pub fn stop(&self) -> Result<(), Fault> {
-        self.signal(libc::SIGSTOP)
+        self.signal(libc::SIGSTOP)?;
+        let threads = format!("/proc/{}/task", self.pid()?);
+        eventually("the program stands still", || {
+            let mut threads = std::fs::read_dir(&threads).expect("the program's threads").flatten();
+            threads.all(|thread| state_in(&thread.path()) == Some('T'))
+        });
+        Ok(())
     }
 
     /// Has it go on.
@@ -352,6 +393,12 @@ impl std::fmt::Debug for Program {
     }
 }
 
+/// What the kernel says of a thread: S sleeps, T is stopped. None: it is gone.
+fn state_in(folder: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Looks until it is so.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -362,16 +409,17 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Which of them answers first. Its answer is still to be read.
-pub(crate) fn first_to_answer(programs: &mut [&mut Program]) -> usize {
-    if let Some(index) = programs.iter().position(|program| !program.answers.buffer().is_empty()) {
-        return index;
-    }
-    let mut polled: Vec<_> = programs.iter().map(|program| readable(program)).collect();
-    // SAFETY: so many entries; no timeout.
-    let count = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
-    assert!(count > 0, "poll: {}", std::io::Error::last_os_error());
-    polled.iter().position(|one| one.revents != 0).expect("one that can be read")
+/// The one of them that answers first, which is none of them any more. Its answer is still to be read.
+pub(crate) fn next_to_answer(waiting: &mut Vec<(Program, Thing)>) -> (Program, Thing) {
+    let is_read = |(program, _): &(Program, Thing)| !program.answers.buffer().is_empty();
+    let index = waiting.iter().position(is_read).unwrap_or_else(|| {
+        let mut polled: Vec<_> = waiting.iter().map(|(program, _)| readable(program)).collect();
+        // SAFETY: so many entries; no timeout.
+        let count = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
+        assert!(count > 0, "poll: {}", std::io::Error::last_os_error());
+        polled.iter().position(|one| one.revents != 0).expect("one that can be read")
+    });
+    waiting.remove(index)
 }
 
 /// Whether it has answered by now.

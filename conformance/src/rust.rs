@@ -5,13 +5,15 @@ mod faults;
 use std::alloc::Layout;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
     Access, Block, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Member, Mutex, Named, Options,
-    Process, Raw, Reset, Scratch, Semaphore, Sharing, Space, Token, Waitable, wait_all, wait_any,
+    Process, Raw, Reset, Scratch, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, Ground, Place, Sizes};
@@ -32,6 +34,7 @@ enum Object {
     Event(Event),
     Semaphore(Semaphore),
     Process(Process),
+    Thread(Thread),
     Descriptor(Descriptor),
     Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
 }
@@ -46,6 +49,7 @@ impl Object {
             Self::Event(event) => event.token(),
             Self::Semaphore(semaphore) => semaphore.token(),
             Self::Process(process) => process.token(),
+            Self::Thread(thread) => thread.token(),
             Self::Descriptor(descriptor) => descriptor.token(),
             Self::Share(_) => return 0,
         };
@@ -60,6 +64,7 @@ impl Object {
             Self::Event(event) => Self::Event(event.try_clone()?),
             Self::Semaphore(semaphore) => Self::Semaphore(semaphore.try_clone()?),
             Self::Process(process) => Self::Process(process.try_clone()?),
+            Self::Thread(thread) => Self::Thread(thread.try_clone()?),
             Self::Descriptor(descriptor) => Self::Descriptor(descriptor.clone()),
             Self::Share(_) => return Err(Fault::Argument),
         })
@@ -71,6 +76,7 @@ impl Object {
             Self::Event(event) => event,
             Self::Semaphore(semaphore) => semaphore,
             Self::Process(process) => process,
+            Self::Thread(thread) => thread,
             _ => return Err(Fault::Argument),
         })
     }
@@ -157,6 +163,12 @@ fn timeout(timeout: Option<u64>) -> Option<Duration> {
     timeout.map(Duration::from_millis)
 }
 
+/// A descriptor that the program was told to give up.
+fn given_up(fd: RawFd) -> OwnedFd {
+    // SAFETY: one of its own, which it does not use any more.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// A block of somebody else's.
 fn theirs(offset: u64) -> Scratch {
     Scratch { offset, len: 0 }
@@ -191,6 +203,9 @@ impl Program {
                 *signalled,
             )?),
             New::Semaphore { count, maximum } => Object::Semaphore(Semaphore::create(me, *count, *maximum)?),
+            New::Process(pid) => Object::Process(Process::of_pid(me, *pid)?),
+            New::Thread(tid) => Object::Thread(Thread::of_tid(me, *tid)?),
+            New::Descriptor(fd) => Object::Descriptor(Descriptor::create(me, given_up(*fd))?),
         })
     }
 
@@ -208,6 +223,9 @@ impl Program {
             New::Semaphore { count, maximum } => {
                 Object::Semaphore(Semaphore::create_named(me, name, *count, *maximum)?)
             }
+            New::Process(pid) => Object::Process(Process::create_named(me, name, *pid)?),
+            New::Thread(tid) => Object::Thread(Thread::create_named(me, name, *tid)?),
+            New::Descriptor(fd) => Object::Descriptor(Descriptor::create_named(me, name, given_up(*fd))?),
         })
     }
 
@@ -231,6 +249,11 @@ impl Program {
             New::Semaphore { count, maximum } => {
                 both(Semaphore::create_or_open(me, name, *count, *maximum)?, Object::Semaphore)
             }
+            New::Process(pid) => both(Process::create_or_open(me, name, *pid)?, Object::Process),
+            New::Thread(tid) => both(Thread::create_or_open(me, name, *tid)?, Object::Thread),
+            New::Descriptor(fd) => {
+                both(Descriptor::create_or_open(me, name, given_up(*fd))?, Object::Descriptor)
+            }
         })
     }
 
@@ -243,6 +266,7 @@ impl Program {
             Sort::Event => Object::Event(Event::open(me, token)?),
             Sort::Semaphore => Object::Semaphore(Semaphore::open(me, token)?),
             Sort::Process => Object::Process(Process::open(me, token)?),
+            Sort::Thread => Object::Thread(Thread::open(me, token)?),
             Sort::Descriptor => Object::Descriptor(Descriptor::open(me, token)?),
         })
     }
@@ -256,6 +280,7 @@ impl Program {
             Sort::Event => Object::Event(Event::open_named(me, name)?),
             Sort::Semaphore => Object::Semaphore(Semaphore::open_named(me, name)?),
             Sort::Process => Object::Process(Process::open_named(me, name)?),
+            Sort::Thread => Object::Thread(Thread::open_named(me, name)?),
             Sort::Descriptor => Object::Descriptor(Descriptor::open_named(me, name)?),
         })
     }
@@ -284,16 +309,13 @@ impl Program {
         }
     }
 
-    fn process(&self, thing: &Thing) -> Result<&Process, Fault> {
-        if let Object::Process(process) = self.object(thing)? { Ok(process) } else { Err(Fault::ForeignKind) }
-    }
-
     fn take(&self, thing: &Thing, patience: Option<Duration>) -> Result<Answer, Fault> {
         let abandoned = match self.object(thing)? {
             Object::Mutex(mutex) => mutex.acquire(patience)?,
             Object::Event(event) => event.wait(patience).map(|()| false)?,
             Object::Semaphore(semaphore) => semaphore.acquire(patience).map(|()| false)?,
             Object::Process(process) => process.wait(patience).map(|_| false)?,
+            Object::Thread(thread) => thread.wait(patience).map(|_| false)?,
             _ => return Err(Fault::Argument),
         };
         Ok(Answer::Truth(abandoned))
@@ -389,20 +411,39 @@ impl Program {
     /// What concerns processes and files.
     fn system(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
-            Order::ProcessOf(pid) => {
-                let process = Process::of_pid(self.member()?, *pid)?;
-                self.thing(Object::Process(process))
+            Order::ExitOf(thing) => {
+                let exit = match self.object(thing)? {
+                    Object::Process(process) => process.exit()?,
+                    Object::Thread(thread) => thread.exit()?,
+                    _ => return Err(Fault::ForeignKind),
+                };
+                Ok(Answer::Exit(exit.map(End::from)))
             }
-            Order::ExitOf(thing) => Ok(Answer::Exit(self.process(thing)?.exit()?.map(End::from))),
             Order::WaitForExit { thing, timeout: patience } => {
-                let exit = self.process(thing)?.wait(timeout(*patience))?;
+                let exit = match self.object(thing)? {
+                    Object::Process(process) => process.wait(timeout(*patience))?,
+                    Object::Thread(thread) => thread.wait(timeout(*patience))?,
+                    _ => return Err(Fault::ForeignKind),
+                };
                 Ok(Answer::Exit(Some(exit.into())))
             }
-            Order::Carry(fd) => {
-                // SAFETY: the program was told to give up this descriptor of its own.
-                let fd = unsafe { OwnedFd::from_raw_fd(*fd) };
-                let descriptor = Descriptor::create(self.member()?, fd)?;
-                self.thing(Object::Descriptor(descriptor))
+            Order::NumberOf(thing) => match self.object(thing)? {
+                Object::Process(process) => Ok(Answer::Number(process.pid().into())),
+                Object::Thread(thread) => Ok(Answer::Number(thread.tid().into())),
+                _ => Err(Fault::ForeignKind),
+            },
+            Order::Exiting { thing, code } => {
+                match self.object(thing)? {
+                    Object::Process(process) => process.exiting(*code)?,
+                    Object::Thread(thread) => thread.exiting(*code)?,
+                    _ => return Err(Fault::ForeignKind),
+                }
+                Ok(Answer::Done)
+            }
+            Order::Reaped { thing, status } => {
+                let Object::Process(process) = self.object(thing)? else { return Err(Fault::ForeignKind) };
+                process.reaped(ExitStatus::from_raw(*status))?;
+                Ok(Answer::Done)
             }
             Order::Duplicate(thing) => {
                 let Object::Descriptor(descriptor) = self.object(thing)? else {

@@ -1,7 +1,7 @@
 //! Drivers that do one thing wrong, to see that the scenarios find it: a suite that cannot fail shows nothing.
 
 use crate::driver::Driver;
-use crate::order::{Answer, End, Fault, Order, Sort};
+use crate::order::{Answer, End, Fault, New, Order, Sort};
 
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,19 @@ pub enum Sabotage {
     FreeNothing,
     /// Pinned memory is not pinned.
     PinNothing,
+    /// No process and no thread has ended, ever.
+    NeverEnded,
+    /// A thread's number is taken for that of the one who asks.
+    AnotherThread,
+    /// Codes that are announced are forgotten.
+    AnnounceNothing,
+    /// What those say who reaped is forgotten.
+    ReapNothing,
 }
 
 impl Sabotage {
-    /// All of them, with the topic whose scenarios are to find it.
-    pub const ALL: [(Self, &str); 18] = [
+    /// All of them, with the topic of which a scenario is to find it, or with the scenario.
+    pub const ALL: [(Self, &str); 33] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -65,6 +73,30 @@ impl Sabotage {
         (Self::ShareAll, "File sharing"),
         (Self::FreeNothing, "Scratch memory"),
         (Self::PinNothing, "Scratch memory"),
+        (Self::AnnounceNothing, "the code that a process announced is told whole, all 32 bits of it"),
+        (Self::AnnounceNothing, "only the process itself announces its code, and once"),
+        (Self::EndedWell, "a process that announced a code and was killed was killed"),
+        (Self::ReapNothing, "who reaped a process tells those who were not told how it ended"),
+        (Self::NeverEnded, "a thread that ends is told to who waits for it, and its process goes on"),
+        (Self::AnotherThread, "the threads of one process are told apart"),
+        (Self::TimeoutIsDeadlock, "a thread that runs has not ended: waiting times out"),
+        (Self::EndedWell, "the threads of a process that is killed end with it"),
+        (
+            Self::AnnounceNothing,
+            "a thread announces its code, all 32 bits of it; only the thread itself, and once",
+        ),
+        (Self::AnotherThread, "there is no handle of a thread that is gone"),
+        (Self::AnotherIndex, "waiting for any with a thread ends when the thread ends"),
+        (Self::CloseNothing, "a thread is opened as a thread only, and its handle ends with its last holder"),
+        (Self::CreatedByAll, "processes, threads and descriptors have names"),
+        (
+            Self::CreatedByAll,
+            "of many who enter themselves under a name at once one does, and all know which",
+        ),
+        (
+            Self::CreatedByAll,
+            "of many who put their own file under a name at once one does, and all have that one",
+        ),
     ];
 }
 
@@ -82,10 +114,16 @@ impl Saboteur {
             (Sabotage::CloseNothing, Order::Close(_))
             | (Sabotage::StayMember, Order::Leave)
             | (Sabotage::FreeNothing, Order::Free(_) | Order::FreeOf { .. })
-            | (Sabotage::PinNothing, Order::Pin(_)) => return Err(Answer::Done),
+            | (Sabotage::PinNothing, Order::Pin(_))
+            | (Sabotage::AnnounceNothing, Order::Exiting { .. })
+            | (Sabotage::ReapNothing, Order::Reaped { .. }) => return Err(Answer::Done),
             (Sabotage::LockNothing, Order::Take { .. }) => return Err(Answer::Truth(false)),
             (Sabotage::LockNothing, Order::Unlock(_)) => return Err(Answer::Done),
             (Sabotage::AnyKind, Order::Open { sort: Sort::Raw(kind), .. }) => *kind = crate::wishes::KIND,
+            (Sabotage::AnotherThread, Order::Create(New::Thread(tid))) => {
+                // SAFETY: no memory is involved.
+                *tid = unsafe { libc::getpid() } as u32;
+            }
             (Sabotage::OneMore, Order::Release { more, .. }) => *more += 1,
             (Sabotage::IgnoreCase, Order::CreateNamed { name, .. } | Order::OpenNamed { name, .. }) => {
                 *name = name.to_lowercase();
@@ -111,6 +149,7 @@ impl Saboteur {
             (Sabotage::CreatedByAll, Answer::CreatedOrOpened(thing, _)) => {
                 Answer::CreatedOrOpened(thing, true)
             }
+            (Sabotage::NeverEnded, Answer::Exit(_)) => Answer::Exit(None),
             (Sabotage::EndedWell, Answer::Exit(Some(_))) => Answer::Exit(Some(End::Code(0))),
             (Sabotage::SetAgain, answer) => {
                 if let Order::Take { thing, .. } = order {

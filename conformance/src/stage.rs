@@ -1,13 +1,14 @@
 //! Where a scenario takes place: a space of its own, and programs over it; afterwards a look at what they left behind.
 
 use std::cell::{Cell, RefCell};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::driver::{Backend, Driver, Ground, Language, Place, Sizes};
-use crate::order::{Answer, Fault, InUse, Order};
+use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
 use crate::program::{Program, die_with_parent};
 use crate::sabotage::{Sabotage, Saboteur};
 
@@ -90,6 +91,40 @@ impl Stage {
     /// [`Fault`].
     pub fn two(&self) -> Result<(Program, Program), Fault> {
         Ok((self.program()?, self.program()?))
+    }
+
+    /// So many programs that are members and have the same thing; the first of them created it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub fn sharing<const N: usize>(&self, new: New) -> Result<[(Program, Thing); N], Fault> {
+        let sort = new.sort();
+        let mut creator = self.program()?;
+        let thing = creator.make(new)?;
+        let mut all = vec![(creator, thing)];
+        while all.len() < N {
+            let mut program = self.program()?;
+            let opened = program.open_as(sort, thing.token)?;
+            all.push((program, opened));
+        }
+        Ok(all.try_into().expect("so many programs"))
+    }
+
+    /// So many programs that have the thing open and wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub fn waiters(&self, number: usize, sort: Sort, token: u64) -> Result<Vec<(Program, Thing)>, Fault> {
+        let mut waiting = Vec::new();
+        for _ in 0..number {
+            let mut program = self.program()?;
+            let thing = program.open_as(sort, token)?;
+            program.begin_to_take(thing);
+            waiting.push((program, thing));
+        }
+        Ok(waiting)
     }
 
     /// A token of another space.
@@ -244,10 +279,10 @@ impl Target {
         drop(self.0.stdin.take());
     }
 
-    /// Reaps it.
-    pub fn reap(&mut self) {
+    /// Reaps it; how it ended, as waitpid has it.
+    pub fn reap(&mut self) -> i32 {
         self.end();
-        let _ = self.0.wait();
+        self.0.wait().expect("a child of ours").into_raw()
     }
 }
 

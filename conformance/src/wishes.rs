@@ -69,11 +69,14 @@ wishes! {
     is_set(event: Thing) -> bool = Order::IsSet(event) => Answer::Truth(is) => is;
     release(thing: Thing, more: u32) -> u64 = Order::Release { thing, more } => Answer::Number(before) => before;
     count(semaphore: Thing) -> u64 = Order::Count(semaphore) => Answer::Number(count) => count;
-    process_of(pid: u32) -> Thing = Order::ProcessOf(pid) => Answer::Thing(thing) => thing;
     exit_of(process: Thing) -> Option<End> = Order::ExitOf(process) => Answer::Exit(end) => end;
     wait_for_exit(thing: Thing, timeout: Option<u64>) -> Option<End> =
         Order::WaitForExit { thing, timeout } => Answer::Exit(end) => end;
-    carry(fd: i32) -> Thing = Order::Carry(fd) => Answer::Thing(thing) => thing;
+    number_of(thing: Thing) -> u64 = Order::NumberOf(thing) => Answer::Number(number) => number;
+    exiting(thing: Thing, code: i32) -> () = Order::Exiting { thing, code } => Answer::Done => ();
+    reaped(thing: Thing, status: i32) -> () = Order::Reaped { thing, status } => Answer::Done => ();
+    start_thread() -> u64 = Order::StartThread => Answer::Number(thread) => thread;
+    end_thread(thread: u64) -> () = Order::EndThread(thread) => Answer::Done => ();
     duplicate(descriptor: Thing) -> i32 = Order::Duplicate(descriptor) => Answer::Number(fd) => fd as i32;
     share(fd: i32, access: Modes, sharing: Modes) -> Thing =
         Order::Share { fd, access, sharing } => Answer::Thing(thing) => thing;
@@ -114,6 +117,21 @@ impl Program {
     /// A semaphore.
     pub(crate) fn semaphore(&mut self, count: u32, maximum: u32) -> Result<Thing, Fault> {
         self.make(New::Semaphore { count, maximum })
+    }
+
+    /// The process with this number.
+    pub(crate) fn process_of(&mut self, pid: u32) -> Result<Thing, Fault> {
+        self.make(New::Process(pid))
+    }
+
+    /// The thread with this number.
+    pub(crate) fn thread_of(&mut self, tid: u64) -> Result<Thing, Fault> {
+        self.make(New::Thread(tid as u32))
+    }
+
+    /// A handle that carries this descriptor.
+    pub(crate) fn carry(&mut self, fd: i32) -> Result<Thing, Fault> {
+        self.make(New::Descriptor(fd))
     }
 
     /// Begins to take it, and sleeps.

@@ -197,8 +197,19 @@ static class Check
             Holds(opened.Fd > 0 && opened.Fd != made.Fd, "a duplicate");
         using (me.Share(0, Modes.Read, Modes.Read))
         {
-            using (other.Share(0, Modes.Read, Modes.Read | Modes.Write))
+            using (FileShareEntry also = other.Share(0, Modes.Read, Modes.Read | Modes.Write))
+            {
                 Fails(Status.Sharing, () => other.Share(0, Modes.Write, Modes.Read));
+                try
+                {
+                    other.Share(0, Modes.Write, Modes.Read);
+                }
+                catch (SharingException error)
+                {
+                    Holds(error.Who.Lease == me.Lease && error.Who.Access == Modes.Read, "who is in the way");
+                }
+                Holds(also.Everybody().Length == 2, "both");
+            }
         }
         using (Handle named = me.Create(Kind, new byte[] { 1, 2 }, "raw"))
         {
@@ -206,6 +217,97 @@ static class Check
                 Holds(opened.Token == named.Token && opened.ToArray()[1] == 2, "opened by name");
             using (Handle opened = other.Create(Kind, new byte[9], "raw", orOpen: true))
                 Holds(opened.Size == 2 && other.LookUp("raw") == named.Token, "not created");
+        }
+    }
+
+    static void Names(Space space, Member me, Member other)
+    {
+        Holds(space.Names.Length == 0, "no names");
+        using (Handle raw = me.Create(Kind, new byte[1], "Schlo\u00df"))
+        using (SharedEvent stop = me.CreateEvent("event"))
+        using (other.OpenObject("event"))
+        {
+            NameInUse[] names = space.Names;
+            Holds(names.Length == 2 && names[0].Name == "Schlo\u00df" && names[1].Name == "event", "both, in order");
+            Holds(names[0].Kind == Kind && names[0].Token == raw.Token && names[0].Holders == 1, "the handle");
+            Holds(names[1].Kind == NameInUse.ObjectKind + 3 && names[1].Token == stop.Token, "the event");
+            Holds(names[1].Holders == 2, "two members");
+        }
+        var many = new SharedEvent[20];
+        for (int i = 0; i < many.Length; i++)
+            many[i] = me.CreateEvent("event " + i);
+        Holds(space.Names.Length == many.Length, "all of them");
+        foreach (SharedEvent one in many)
+            one.Dispose();
+    }
+
+    static void Ends(Space space, Member me, Member other)
+    {
+        using (SharedProcess self = me.CreateProcess(0, "process", orOpen: true))
+        using (SharedProcess theirs = other.CreateProcess(1, "process", orOpen: true))
+        {
+            Holds(!self.Opened && theirs.Opened && theirs.Token == self.Token, "whichever has the name");
+            Holds(theirs.Number == (uint)System.Diagnostics.Process.GetCurrentProcess().Id, "this one");
+            Fails(Status.NameTaken, () => other.CreateProcess(0, "process"));
+        }
+        using (SharedDescriptor made = me.CreateDescriptor(0, "input", orOpen: true))
+        using (SharedDescriptor opened = other.CreateDescriptor(2, "input", orOpen: true))
+            Holds(!made.Opened && opened.Opened && opened.Token == made.Token, "whatever has the name");
+
+        SharedThread mine = null;
+        Exception failed = null;
+        using (SharedEvent begun = me.CreateEvent(), go = me.CreateEvent())
+        {
+            var thread = new Thread(() =>
+            {
+                try
+                {
+                    using (SharedThread made = me.CreateThread(0, "thread", orOpen: true))
+                    {
+                        begun.Set();
+                        go.Wait();
+                        made.Exiting(-7);
+                        Fails(Status.Announced, () => made.Exiting(7));
+                    }
+                }
+                catch (TenureException error)
+                {
+                    failed = error;
+                    begun.Set();
+                }
+            });
+            thread.Start();
+            begun.Wait();
+            if (failed is TenureException && ((TenureException)failed).Status == Status.Unsupported)
+            {
+                Console.WriteLine("SKIPPED: threads: " + failed.Message);
+                return;
+            }
+            mine = other.CreateThread(0, "thread", orOpen: true);
+            Holds(mine.Opened && mine.Number != 0, "opened");
+            using (SharedObject again = other.OpenObject("thread"))
+                Holds(again is SharedThread && again.Token == mine.Token, "by name");
+            Holds(!mine.Wait(TimeSpan.Zero) && mine.Exit.How == How.Runs, "it runs");
+            Fails(Status.NotOwner, () => mine.Exiting(1));
+            go.Set();
+            thread.Join();
+        }
+        Holds(mine.Wait() && mine.Exit.How == How.Exited && mine.Exit.Code == -7, "it ended as it announced");
+        mine.Dispose();
+        if (failed != null)
+            throw failed;
+    }
+
+    // Who says that it reaped a process is believed.
+    static void Reaped(Member me, Member other)
+    {
+        using (SharedProcess self = me.CreateProcess())
+        using (var theirs = (SharedProcess)other.OpenObject(self.Token))
+        {
+            self.Reaped(5 << 8);
+            Holds(theirs.Wait(TimeSpan.Zero) && theirs.Exit.How == How.Exited && theirs.Exit.Code == 5, "told");
+            theirs.Reaped(9);
+            Holds(self.Exit.How == How.Exited, "what is known stays");
         }
     }
 
@@ -242,6 +344,10 @@ static class Check
                 Errors(space, me);
                 Threads(space, me);
                 Objects(space, me, other);
+                Names(space, me, other);
+                Ends(space, me, other);
+                Reaped(me, other);
+                Unharmed(space, 0, 0);
                 if (backend == Backend.Memfd)
                 {
                     using (Space again = Space.AttachFd(space.Fd))

@@ -343,18 +343,23 @@ class Member(_Opaque):
         flags = _OR_OPEN if or_open else 0
         return Semaphore._make(library.tenure_semaphore_create, self, _text(name), flags, count, maximum)
 
-    def process(self, number=0, name=None):
-        """Creates a Process of whoever has that number now; 0 is this one."""
-        return Process._make(library.tenure_process_of, self, _text(name), number)
+    def process(self, number=0, name=None, *, or_open=False):
+        """Creates a Process of whoever has that number now; 0 is this one. With `or_open` the one that has the name is
+        opened if there is one, whichever process that is."""
+        flags = _OR_OPEN if or_open else 0
+        return Process._make(library.tenure_process_of, self, _text(name), flags, number)
 
-    def thread(self, number=0, name=None):
+    def thread(self, number=0, name=None, *, or_open=False):
         """Creates a Thread of whoever has that number now (threading.get_native_id); 0 is the calling one."""
-        return Thread._make(library.tenure_thread_of, self, _text(name), number)
+        flags = _OR_OPEN if or_open else 0
+        return Thread._make(library.tenure_thread_of, self, _text(name), flags, number)
 
-    def descriptor(self, file, name=None):
-        """Creates a Descriptor of a file, or of the number of a descriptor, which stays the caller's."""
+    def descriptor(self, file, name=None, *, or_open=False):
+        """Creates a Descriptor of a file, or of the number of a descriptor, which stays the caller's. With `or_open` the
+        one that has the name is opened if there is one, whatever it leads to."""
         fd = file if isinstance(file, int) else file.fileno()
-        return Descriptor._make(library.tenure_descriptor_create, self, _text(name), fd)
+        flags = _OR_OPEN if or_open else 0
+        return Descriptor._make(library.tenure_descriptor_create, self, _text(name), flags, fd)
 
     def share(self, file, access, sharing):
         """Enters what we do with a file, and let others do meanwhile, into its table; both are sums of READ, WRITE and

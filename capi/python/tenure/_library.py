@@ -4,7 +4,7 @@ import ctypes
 import os
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 
 class Options(Structure):
@@ -160,13 +160,13 @@ FUNCTIONS = {
     "tenure_open_named": (*_local, c_char_p, c_uint32, POINTER(Handle)),
     "tenure_look_up": (c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64)),
     "tenure_space_names": (c_void_p, POINTER(Name), c_size_t, POINTER(c_size_t)),
-    "tenure_process_of": (c_void_p, c_char_p, c_uint32, _new),
-    "tenure_thread_of": (c_void_p, c_char_p, c_uint32, _new),
+    "tenure_process_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
+    "tenure_thread_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_process_exit": (c_void_p, POINTER(Exit)),
     "tenure_process_number": (c_void_p, POINTER(c_uint32), POINTER(c_uint64)),
     "tenure_process_reaped": (c_void_p, c_int),
     "tenure_process_exiting": (c_void_p, c_int32),
-    "tenure_descriptor_create": (c_void_p, c_char_p, c_int, _new),
+    "tenure_descriptor_create": (c_void_p, c_char_p, c_uint32, c_int, _new),
     "tenure_descriptor_fd": (c_void_p, POINTER(c_int)),
     "tenure_share_enter": (c_void_p, c_int, c_uint32, c_uint32, _new, POINTER(Conflict)),
     "tenure_share_everybody": (c_void_p, POINTER(Conflict), c_size_t, POINTER(c_size_t)),

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -309,6 +310,42 @@ class One(Case):
             self.unharmed(space)
 
     @on_every_backend
+    def test_threads_as_objects(self, space):
+        with space.join() as me, space.join() as other:
+            try:
+                with me.thread() as this:
+                    self.assertEqual(this.number, threading.get_native_id())
+                    self.assertIsNone(this.exit)
+            except tenure.Unsupported as error:
+                self.skipTest(str(error))
+            begun, go, again = me.event(), me.event(), []
+
+            def work():
+                with me.thread(name="worker", or_open=True) as worker:
+                    again.append(worker.opened)
+                    begun.set()
+                    go.wait(60)
+                    worker.exiting(-7)
+                    again.append(self.fails(lambda: worker.exiting(7)))
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            begun.wait(60)
+            with other.thread(name="worker", or_open=True) as worker:
+                self.assertEqual((worker.opened, worker.number), (True, thread.native_id))
+                self.assertIsInstance(worker, tenure.Thread)
+                self.assertEqual(self.fails(lambda: worker.exiting(7)), tenure.NotOwner)
+                with self.assertRaises(tenure.Timeout):
+                    worker.wait(0)
+                go.set()
+                self.assertEqual(worker.wait(60), tenure.Exit(-7, None, False))
+                thread.join()
+                self.assertEqual(again, [False, tenure.Announced])
+            begun.close()
+            go.close()
+            self.unharmed(space)
+
+    @on_every_backend
     def test_files(self, space):
         with space.join() as me, space.join() as other, tempfile.TemporaryFile() as file:
             with me.descriptor(file) as made, other.open_object(made.token) as opened:
@@ -316,6 +353,13 @@ class One(Case):
                 os.write(opened.fileno(), b"by token")
                 file.seek(0)
                 self.assertEqual(file.read(), b"by token")
+            with me.descriptor(file, "file", or_open=True) as made, tempfile.TemporaryFile() as another:
+                self.assertFalse(made.opened)
+                with other.descriptor(another, "file", or_open=True) as opened:
+                    self.assertEqual((opened.opened, opened.token), (True, made.token))
+                    self.assertTrue(os.path.sameopenfile(opened.fileno(), file.fileno()))
+                with self.assertRaises(tenure.NameTaken):
+                    other.descriptor(another, "file")
             with self.assertRaises(tenure.NotFound):
                 me.descriptor(987)
             reading = me.share(file, tenure.READ, tenure.READ)
@@ -385,6 +429,15 @@ def own(space_name, connection):
     with me.mutex("lock", or_open=True), me.open_object("event") as event:
         event.set()
         connection.recv()
+
+
+def enter(space_name, connection):
+    """Enters itself as the leader, unless somebody is."""
+    die_with_parent()
+    with tenure.Space.attach(space_name) as space, space.join() as me:
+        with me.process(name="leader", or_open=True) as leader:
+            connection.send((leader.opened, leader.number))
+            connection.recv()
 
 
 def hold(space_name, token, connection):
@@ -474,6 +527,49 @@ class Several(Case):
             del mutex, event
             while space.stats["members_live"] > 1:
                 me.recover()
+            self.unharmed(space)
+
+    def test_one_of_several_is_the_leader(self):
+        space = self.named("leader")
+        context = multiprocessing.get_context("spawn")
+        children = []
+        for _ in range(3):
+            ours, theirs = context.Pipe()
+            child = context.Process(target=enter, args=(name("leader"), theirs), daemon=True)
+            child.start()
+            theirs.close()
+            self.addCleanup(child.kill)
+            children.append((child, ours))
+        told = [pipe.recv() for _, pipe in children]
+        leaders = [child.pid for (child, _), (opened, _) in zip(children, told) if not opened]
+        self.assertEqual(len(leaders), 1)
+        self.assertEqual({number for _, number in told}, set(leaders))
+        self.assertEqual([name.name for name in space.names], ["leader"])
+        for child, pipe in children:
+            pipe.send(None)
+            child.join()
+            self.assertEqual(child.exitcode, 0)
+        self.unharmed(space)
+
+    def test_who_reaped_a_process_tells_the_others(self):
+        # Without guardians nobody watches: what ended and was reaped unseen ended nobody knows how.
+        space = self.named("reaped", guardian=False)
+        with space.join() as me, space.join() as other:
+            child = subprocess.Popen(["sh", "-c", "read line; exit 5"], stdin=subprocess.PIPE)
+            self.addCleanup(child.kill)
+            process = me.process(child.pid)
+            theirs = other.open_object(process.token)
+            child.stdin.close()
+            _, status = os.waitpid(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(theirs.exit, tenure.Exit(None, None, False))
+            process.reaped(status)
+            self.assertEqual(theirs.exit, tenure.Exit(5, None, False))
+            # What is known stays.
+            theirs.reaped(signal.SIGKILL)
+            self.assertEqual(process.exit.code, 5)
+            process.close()
+            theirs.close()
             self.unharmed(space)
 
     def test_a_forked_child_is_no_member(self):

@@ -108,12 +108,15 @@ static void nulls_of_objects(void)
     EXPECT(null, tenure_event_create(member, NULL, 0, NULL));
     EXPECT(null, tenure_semaphore_create(NULL, NULL, 0, 0, 1, &none));
     EXPECT(null, tenure_semaphore_create(member, NULL, 0, 0, 1, NULL));
-    EXPECT(null, tenure_process_of(NULL, NULL, 0, &none));
-    EXPECT(null, tenure_process_of(member, NULL, 0, NULL));
-    EXPECT(null, tenure_thread_of(NULL, NULL, 0, &none));
-    EXPECT(null, tenure_thread_of(member, NULL, 0, NULL));
-    EXPECT(null, tenure_descriptor_create(NULL, NULL, 0, &none));
-    EXPECT(null, tenure_descriptor_create(member, NULL, 0, NULL));
+    EXPECT(null, tenure_process_of(NULL, NULL, 0, 0, &none));
+    EXPECT(null, tenure_process_of(member, NULL, 0, 0, NULL));
+    EXPECT(null, tenure_thread_of(NULL, NULL, 0, 0, &none));
+    EXPECT(null, tenure_thread_of(member, NULL, 0, 0, NULL));
+    EXPECT(null, tenure_descriptor_create(NULL, NULL, 0, 0, &none));
+    EXPECT(null, tenure_descriptor_create(member, NULL, 0, 0, NULL));
+    EXPECT(null, tenure_process_of(member, NULL, TENURE_OR_OPEN, 0, &none));
+    EXPECT(null, tenure_thread_of(member, NULL, TENURE_OR_OPEN, 0, &none));
+    EXPECT(null, tenure_descriptor_create(member, NULL, TENURE_OR_OPEN, 0, &none));
     EXPECT(null, tenure_descriptor_fd(object, NULL));
     EXPECT(null, tenure_share_enter(NULL, 0, 0, 0, &none, NULL));
     EXPECT(null, tenure_share_enter(member, 0, 0, 0, NULL, NULL));
@@ -199,7 +202,7 @@ static void objects(void)
     OK(tenure_mutex_create(member, NULL, 0, &mutex));
     OK(tenure_event_create(member, NULL, 0, &event));
     OK(tenure_semaphore_create(member, NULL, 0, 0, 1, &semaphore));
-    OK(tenure_process_of(member, NULL, 0, &process));
+    OK(tenure_process_of(member, NULL, 0, 0, &process));
     tenure_object *const not_mutexes[] = { event, semaphore, process };
     tenure_object *const not_events[] = { mutex, semaphore, process };
     tenure_object *const not_semaphores[] = { mutex, event, process };
@@ -249,9 +252,12 @@ static void objects(void)
     EXPECT(TENURE_ERR_ARGUMENT, tenure_mutex_create(member, NULL, 2, &none));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_event_create(member, NULL, 4, &none));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_semaphore_create(member, NULL, 1, 0, 1, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_process_of(member, NULL, 1, 0, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_thread_of(member, "x", 2, 0, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_descriptor_create(member, "x", TENURE_OR_OPEN | 1, 0, &none));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_create_named(local, "x", 1, KIND, "x", 1, &handle));
     EXPECT(TENURE_ERR_NAME, tenure_create_named(local, "", 0, KIND, "x", 1, &handle));
-    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(member, NULL, UINT32_MAX, &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(member, NULL, 0, UINT32_MAX, &none));
     HOLDS(none == NULL);
 
     OK(tenure_object_token(mutex, &stale));
@@ -280,7 +286,7 @@ static void options(void)
     bad = good;
     bad.abi = TENURE_ABI_VERSION + 1;
     EXPECT(TENURE_ERR_ABI, tenure_space_open(&bad, NULL, &none));
-    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 1, found 2") != NULL);
+    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 2, found 3") != NULL);
     EXPECT(TENURE_ERR_ABI, tenure_space_attach(&bad, "name", &none));
     EXPECT(TENURE_ERR_ABI, tenure_space_attach_fd(&bad, 0, &none));
     /* What is not initialised is of ABI version 0. */
@@ -492,9 +498,9 @@ static void member_calls(void *wrong, int status)
     EXPECT(status, tenure_mutex_create(no_member, NULL, 0, &object));
     EXPECT(status, tenure_event_create(no_member, NULL, 0, &object));
     EXPECT(status, tenure_semaphore_create(no_member, NULL, 0, 0, 1, &object));
-    EXPECT(status, tenure_process_of(no_member, NULL, 0, &object));
-    EXPECT(status, tenure_thread_of(no_member, NULL, 0, &object));
-    EXPECT(status, tenure_descriptor_create(no_member, NULL, 0, &object));
+    EXPECT(status, tenure_process_of(no_member, NULL, 0, 0, &object));
+    EXPECT(status, tenure_thread_of(no_member, NULL, 0, 0, &object));
+    EXPECT(status, tenure_descriptor_create(no_member, NULL, 0, 0, &object));
     EXPECT(status, tenure_share_enter(no_member, 0, 0, 0, &object, NULL));
     EXPECT(status, tenure_object_open(no_member, 0, 1ull << 60, &object));
     EXPECT(status, tenure_object_open_named(no_member, 0, "x", &object));

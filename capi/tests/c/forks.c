@@ -59,8 +59,8 @@ static void inherited(void)
     HOLDS(none == NULL);
     EXPECT(forked, tenure_event_create(member, NULL, 0, &none));
     EXPECT(forked, tenure_semaphore_create(member, NULL, 0, 0, 1, &none));
-    EXPECT(forked, tenure_process_of(member, NULL, 0, &none));
-    EXPECT(forked, tenure_thread_of(member, NULL, 0, &none));
+    EXPECT(forked, tenure_process_of(member, NULL, 0, 0, &none));
+    EXPECT(forked, tenure_thread_of(member, NULL, 0, 0, &none));
     EXPECT(forked, tenure_object_open(member, TENURE_ANY, handle.token, &none));
     EXPECT(forked, tenure_object_open_named(member, TENURE_ANY, "mutex", &none));
     EXPECT(forked, tenure_mutex_lock(mutex, 0));
@@ -75,7 +75,7 @@ static void inherited(void)
     EXPECT(forked, tenure_process_number(process, &narrow, NULL));
     EXPECT(forked, tenure_process_reaped(process, 0));
     EXPECT(forked, tenure_process_exiting(process, 0));
-    EXPECT(forked, tenure_descriptor_create(member, NULL, 0, &none));
+    EXPECT(forked, tenure_descriptor_create(member, NULL, 0, 0, &none));
     EXPECT(forked, tenure_descriptor_fd(descriptor, &integer));
     EXPECT(forked, tenure_share_enter(member, 0, 0, 0, &none, NULL));
     EXPECT(forked, tenure_share_everybody(share, NULL, 0, &index));
@@ -202,8 +202,8 @@ int main(int argc, char **argv)
         OK(tenure_mutex_lock(mutex, 0));
         OK(tenure_event_create(member, NULL, 0, &event));
         OK(tenure_semaphore_create(member, NULL, 0, 0, 1, &semaphore));
-        OK(tenure_process_of(member, NULL, 0, &process));
-        OK(tenure_descriptor_create(member, NULL, 0, &descriptor));
+        OK(tenure_process_of(member, NULL, 0, 0, &process));
+        OK(tenure_descriptor_create(member, NULL, 0, 0, &descriptor));
         OK(tenure_share_enter(member, 0, TENURE_READ, TENURE_READ, &share, NULL));
         pid_t child = fork();
         if (child == 0) {

@@ -4,6 +4,7 @@
 #include "expect.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 
 enum { KIND = 7 };
 
@@ -287,8 +288,89 @@ static void names(void)
     expect_unharmed(space, 0, 0);
 }
 
+static void processes(void)
+{
+    tenure_object *made, *theirs, *none;
+    uint32_t number;
+    OK(tenure_process_of(me, "process", TENURE_OR_OPEN, 0, &made));
+    HOLDS(kind_of(made) == TENURE_PROCESS);
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_process_of(other, "process", 0, 0, &none));
+    /* Whichever it is. */
+    EXPECT(TENURE_OPENED, tenure_process_of(other, "process", TENURE_OR_OPEN, (uint32_t)getppid(), &theirs));
+    HOLDS(token_of(theirs) == token_of(made));
+    OK(tenure_process_number(theirs, &number, NULL));
+    HOLDS(number == (uint32_t)getpid());
+    OK(tenure_object_close(theirs));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(other, "process", TENURE_OR_OPEN, UINT32_MAX, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_mutex_create(other, "process", TENURE_OR_OPEN, &none));
+    HOLDS(none == NULL);
+    OK(tenure_object_close(made));
+    expect_unharmed(space, 0, 0);
+}
+
+/* What a thread is called, and how it says that it will end. */
+static uint32_t number_of_thread;
+
+static void *announces_and_ends(void *nothing)
+{
+    tenure_object *self;
+    (void)nothing;
+    OK(tenure_thread_of(me, "thread", TENURE_OR_OPEN, 0, &self));
+    OK(tenure_process_number(self, &number_of_thread, NULL));
+    OK(tenure_event_set(event));
+    OK(tenure_wait(semaphore, TENURE_FOREVER));
+    OK(tenure_process_exiting(self, -559038737));
+    EXPECT(TENURE_ERR_ANNOUNCED, tenure_process_exiting(self, 1));
+    OK(tenure_object_close(self));
+    return NULL;
+}
+
+static void threads(void)
+{
+    tenure_object *thread, *none;
+    tenure_exit exit;
+    pthread_t ends;
+    uint32_t number;
+    int status = tenure_thread_of(me, NULL, 0, 0, &thread);
+    if (status == TENURE_ERR_UNSUPPORTED) {
+        puts("SKIPPED: threads: this kernel has no pidfds of them");
+        return;
+    }
+    OK(status);
+    HOLDS(kind_of(thread) == TENURE_THREAD);
+    OK(tenure_process_exit(thread, &exit));
+    HOLDS(exit.how == TENURE_RUNS);
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(thread, SECOND / 1000));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_process_reaped(thread, 0));
+    OK(tenure_object_close(thread));
+
+    OK(tenure_event_create(me, NULL, 0, &event));
+    OK(tenure_semaphore_create(me, NULL, 0, 0, 1, &semaphore));
+    HOLDS(pthread_create(&ends, NULL, announces_and_ends, NULL) == 0);
+    OK(tenure_wait(event, TENURE_FOREVER));
+    /* Not the caller: the one that has the name. */
+    EXPECT(TENURE_OPENED, tenure_thread_of(other, "thread", TENURE_OR_OPEN, 0, &thread));
+    OK(tenure_process_number(thread, &number, NULL));
+    HOLDS(number == number_of_thread && number != 0);
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_thread_of(other, "thread", 0, 0, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_process_of(other, "thread", TENURE_OR_OPEN, 0, &none));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_process_exiting(thread, 1));
+    OK(tenure_process_exit(thread, &exit));
+    HOLDS(exit.how == TENURE_RUNS);
+    OK(tenure_semaphore_release(semaphore, 1, NULL));
+    OK(tenure_wait(thread, TENURE_FOREVER));
+    OK(tenure_process_exit(thread, &exit));
+    HOLDS(exit.how == TENURE_EXITED && exit.code == -559038737);
+    HOLDS(pthread_join(ends, NULL) == 0);
+    OK(tenure_object_close(thread));
+    OK(tenure_object_close(event));
+    OK(tenure_object_close(semaphore));
+    expect_unharmed(space, 0, 0);
+}
+
 static void files(const char *scratch)
 {
+    struct stat of_pipe, of_theirs;
     tenure_object *made, *theirs, *none, *reading, *also;
     tenure_conflict who, all[2];
     char text[6] = "";
@@ -296,7 +378,7 @@ static void files(const char *scratch)
     size_t count;
     uint64_t lease;
     HOLDS(pipe(pipe_of) == 0);
-    OK(tenure_descriptor_create(me, NULL, pipe_of[1], &made));
+    OK(tenure_descriptor_create(me, NULL, 0, pipe_of[1], &made));
     HOLDS(kind_of(made) == TENURE_DESCRIPTOR);
     OK(tenure_object_open(other, TENURE_ANY, token_of(made), &theirs));
     OK(tenure_descriptor_fd(made, &same));
@@ -308,11 +390,19 @@ static void files(const char *scratch)
     close(pipe_of[1]);
     /* Everybody has closed it: the end. */
     HOLDS(read(pipe_of[0], text, 6) == 5 && strcmp(text, "hello") == 0 && read(pipe_of[0], text, 6) == 0);
-    EXPECT(TENURE_ERR_NOT_FOUND, tenure_descriptor_create(me, NULL, 987, &none));
-    EXPECT(TENURE_ERR_ARGUMENT, tenure_descriptor_create(me, NULL, -1, &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_descriptor_create(me, NULL, 0, 987, &none));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_descriptor_create(me, NULL, 0, -1, &none));
     HOLDS(none == NULL);
-    OK(tenure_descriptor_create(me, "pipe", pipe_of[0], &made));
-    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_descriptor_create(other, "pipe", pipe_of[0], &none));
+    OK(tenure_descriptor_create(me, "pipe", TENURE_OR_OPEN, pipe_of[0], &made));
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_descriptor_create(other, "pipe", 0, pipe_of[0], &none));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_descriptor_create(other, "pipe", TENURE_OR_OPEN, 987, &none));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_process_of(other, "pipe", TENURE_OR_OPEN, 0, &none));
+    /* Whatever it leads to. */
+    EXPECT(TENURE_OPENED, tenure_descriptor_create(other, "pipe", TENURE_OR_OPEN, STDERR_FILENO, &theirs));
+    OK(tenure_descriptor_fd(theirs, &fd));
+    HOLDS(fstat(fd, &of_theirs) == 0 && fstat(pipe_of[0], &of_pipe) == 0);
+    HOLDS(of_theirs.st_ino == of_pipe.st_ino && of_theirs.st_dev == of_pipe.st_dev);
+    OK(tenure_object_close(theirs));
     OK(tenure_object_open_named(other, TENURE_DESCRIPTOR, "pipe", &theirs));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_wait(theirs, NOW));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_mutex_lock(theirs, NOW));
@@ -384,6 +474,8 @@ static void on(uint32_t backend, const char *name, const char *scratch)
     semaphores();
     many();
     names();
+    processes();
+    threads();
     files(scratch);
     a_thousand();
     /* What is open keeps the member. */
@@ -432,6 +524,29 @@ static void ends_with_seven(tenure_member *mine)
     exit(7);
 }
 
+/* One of all who are here at the same time is the leader, and everybody knows which. */
+static void enters_itself(tenure_member *mine)
+{
+    tenure_object *leader, *leaders, *arrived, *go;
+    uint32_t number;
+    OK(tenure_object_open_named(mine, TENURE_SEMAPHORE, "leaders", &leaders));
+    OK(tenure_object_open_named(mine, TENURE_SEMAPHORE, "arrived", &arrived));
+    OK(tenure_object_open_named(mine, TENURE_EVENT_MANUAL, "go", &go));
+    int entered = tenure_process_of(mine, "leader", TENURE_OR_OPEN, 0, &leader);
+    OK(tenure_process_number(leader, &number, NULL));
+    if (entered == TENURE_OK)
+        OK(tenure_semaphore_release(leaders, 1, NULL));
+    else
+        EXPECT(TENURE_OPENED, entered);
+    HOLDS((number == (uint32_t)getpid()) == (entered == TENURE_OK));
+    OK(tenure_semaphore_release(arrived, 1, NULL));
+    OK(tenure_wait(go, TENURE_FOREVER));
+    tenure_object *all[] = { leader, leaders, arrived, go };
+    for (int i = 0; i < 4; i++)
+        OK(tenure_object_close(all[i]));
+    OK(tenure_leave(mine));
+}
+
 static void waits_to_be_killed(tenure_member *mine)
 {
     (void)mine;
@@ -449,7 +564,7 @@ static void between_processes(uint32_t backend, const char *name)
     uint64_t started;
     size_t index;
     options.backend = backend;
-    options.members = 4;
+    options.members = 8;
     options.handles = 64;
     options.scratch_bytes = 1 << 20;
     OK(tenure_space_open(&options, name, &space));
@@ -462,7 +577,7 @@ static void between_processes(uint32_t backend, const char *name)
     for (int round = 0; round < 3; round++) {
         pid_t child = child_that(locks_and_waits_to_be_killed);
         OK(tenure_wait(ready, TENURE_FOREVER));
-        OK(tenure_process_of(me, NULL, (uint32_t)child, &process));
+        OK(tenure_process_of(me, NULL, 0, (uint32_t)child, &process));
         OK(tenure_process_number(process, &number, &started));
         HOLDS(number == (uint32_t)child && started != 0);
         tenure_object *both[] = { mutex, process };
@@ -494,7 +609,7 @@ static void between_processes(uint32_t backend, const char *name)
         OK(tenure_join(space, &mine));
         ends_with_seven(mine);
     }
-    OK(tenure_process_of(me, "child", (uint32_t)child, &process));
+    OK(tenure_process_of(me, "child", 0, (uint32_t)child, &process));
     HOLDS(write(released[1], "x", 1) == 1);
     OK(tenure_process_exit(process, &exit));
     HOLDS(exit.how == TENURE_RUNS);
@@ -511,34 +626,45 @@ static void between_processes(uint32_t backend, const char *name)
     OK(tenure_object_close(process));
     close(released[0]);
     close(released[1]);
-    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(me, NULL, (uint32_t)child, &process));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(me, NULL, 0, (uint32_t)child, &process));
     HOLDS(process == NULL);
 
     /* Ourselves. */
-    OK(tenure_process_of(me, NULL, 0, &process));
+    OK(tenure_process_of(me, NULL, 0, 0, &process));
     OK(tenure_process_number(process, &number, NULL));
     HOLDS(number == (uint32_t)getpid());
     EXPECT(TENURE_ERR_TIMEOUT, tenure_wait(process, SECOND / 1000));
     OK(tenure_object_close(process));
-    int threads = tenure_thread_of(me, NULL, 0, &process);
-    if (threads == TENURE_ERR_UNSUPPORTED) {
-        puts("SKIPPED: threads: this kernel has no pidfds of them");
-    } else {
-        OK(threads);
-        HOLDS(kind_of(process) == TENURE_THREAD);
-        OK(tenure_process_exit(process, &exit));
-        HOLDS(exit.how == TENURE_RUNS);
-        EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_process_reaped(process, 0));
-        OK(tenure_object_close(process));
-    }
     child = child_that(waits_to_be_killed);
-    OK(tenure_process_of(me, NULL, (uint32_t)child, &process));
+    OK(tenure_process_of(me, NULL, 0, (uint32_t)child, &process));
     kill(child, SIGTERM);
     OK(tenure_wait_any(&process, 1, TENURE_FOREVER, &index));
     OK(tenure_process_exit(process, &exit));
     HOLDS(exit.how == TENURE_KILLED && exit.code == SIGTERM);
     expect_end(child, SIGTERM);
     OK(tenure_object_close(process));
+
+    /* Several create or open at the same time. */
+    tenure_object *leaders, *arrived;
+    pid_t all[3];
+    OK(tenure_event_reset(go, NULL));
+    OK(tenure_semaphore_create(me, "leaders", 0, 0, 3, &leaders));
+    OK(tenure_semaphore_create(me, "arrived", 0, 0, 3, &arrived));
+    for (int i = 0; i < 3; i++)
+        all[i] = child_that(enters_itself);
+    for (int i = 0; i < 3; i++)
+        OK(tenure_wait(arrived, TENURE_FOREVER));
+    OK(tenure_semaphore_count(leaders, &number, NULL));
+    HOLDS(number == 1);
+    EXPECT(TENURE_OPENED, tenure_process_of(me, "leader", TENURE_OR_OPEN, 0, &process));
+    OK(tenure_process_number(process, &number, NULL));
+    HOLDS(number == (uint32_t)all[0] || number == (uint32_t)all[1] || number == (uint32_t)all[2]);
+    OK(tenure_event_set(go));
+    for (int i = 0; i < 3; i++)
+        expect_end(all[i], 0);
+    OK(tenure_object_close(process));
+    OK(tenure_object_close(leaders));
+    OK(tenure_object_close(arrived));
 
     OK(tenure_object_close(mutex));
     OK(tenure_object_close(ready));

@@ -37,6 +37,7 @@ const FAULTS: &[(tenure_status, Fault)] = &[
     (TENURE_ERR_DEADLOCK, Fault::Deadlock),
     (TENURE_ERR_NOT_OWNER, Fault::NotOwner),
     (TENURE_ERR_MAXIMUM, Fault::Maximum),
+    (TENURE_ERR_ANNOUNCED, Fault::Announced),
 ];
 
 /// What a function answered: one of the good answers, or why not.

@@ -8,9 +8,10 @@ use tenure_capi::{
     TENURE_WRITE, tenure_conflict, tenure_descriptor_create, tenure_descriptor_fd, tenure_event_create,
     tenure_event_is_set, tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_mutex_create,
     tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind, tenure_object_open,
-    tenure_object_open_named, tenure_object_token, tenure_process_exit, tenure_process_of,
-    tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter,
-    tenure_status, tenure_wait, tenure_wait_all, tenure_wait_any,
+    tenure_object_open_named, tenure_object_token, tenure_process_exit, tenure_process_exiting,
+    tenure_process_number, tenure_process_of, tenure_process_reaped, tenure_semaphore_count,
+    tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter, tenure_status, tenure_thread_of,
+    tenure_wait, tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};
@@ -40,6 +41,7 @@ fn kinds(sort: Sort) -> Result<&'static [tenure_object_kind], Fault> {
         Sort::Event => &[tenure_object_kind::TENURE_EVENT_MANUAL, tenure_object_kind::TENURE_EVENT_AUTOMATIC],
         Sort::Semaphore => &[tenure_object_kind::TENURE_SEMAPHORE],
         Sort::Process => &[tenure_object_kind::TENURE_PROCESS],
+        Sort::Thread => &[tenure_object_kind::TENURE_THREAD],
         Sort::Descriptor => &[tenure_object_kind::TENURE_DESCRIPTOR],
         Sort::Raw(_) => return Err(Fault::Argument),
         Sort::Typed => return missing("typed values"),
@@ -89,26 +91,36 @@ impl Program {
         let (member, result) = (self.member, &raw mut object);
         let flag = |is: bool, flag| if is { flag } else { 0 };
         // SAFETY: the name and the place for the result live until it returns.
-        let (status, sort) = unsafe {
+        let status = unsafe {
             match new {
                 New::Mutex { recursive } => {
                     let flags = flags | flag(*recursive, TENURE_RECURSIVE);
-                    (tenure_mutex_create(member, name, flags, result), Sort::Mutex)
+                    tenure_mutex_create(member, name, flags, result)
                 }
                 New::Event { manual, signalled } => {
                     let flags =
                         flags | flag(*manual, TENURE_MANUAL_RESET) | flag(*signalled, TENURE_SIGNALLED);
-                    (tenure_event_create(member, name, flags, result), Sort::Event)
+                    tenure_event_create(member, name, flags, result)
                 }
                 New::Semaphore { count, maximum } => {
-                    (tenure_semaphore_create(member, name, flags, *count, *maximum, result), Sort::Semaphore)
+                    tenure_semaphore_create(member, name, flags, *count, *maximum, result)
+                }
+                New::Process(pid) => tenure_process_of(member, name, flags, *pid, result),
+                New::Thread(tid) => tenure_thread_of(member, name, flags, *tid, result),
+                New::Descriptor(fd) => {
+                    let status = tenure_descriptor_create(member, name, flags, *fd, result);
+                    // The program was told to give up this descriptor of its own; the object has one of its own.
+                    libc::close(*fd);
+                    status
                 }
                 New::Raw { .. } => return Err(Fault::Argument),
                 New::Typed { .. } => return missing("typed values"),
             }
         };
-        let status = told(status)?;
-        Ok((self.keep_object(object, sort)?, status != tenure_status::TENURE_OPENED as i32))
+        // One status says that nothing has a name, and that nobody has a number.
+        let gone = |fault| if fault == Fault::NoSuchName { Fault::Gone } else { fault };
+        let status = told(status).map_err(gone)?;
+        Ok((self.keep_object(object, new.sort())?, status != tenure_status::TENURE_OPENED as i32))
     }
 
     pub(super) fn open_object(&mut self, sort: Sort, token: u64) -> Result<Thing, Fault> {
@@ -211,25 +223,22 @@ impl Program {
         let mut object = ptr::null_mut();
         let result = &raw mut object;
         match order {
-            Order::ProcessOf(pid) => {
-                // SAFETY: no name, and a place for the result.
-                let found = checked(unsafe { tenure_process_of(self.member, ptr::null(), *pid, result) });
-                // The status says for both that there is none.
-                found.map_err(|fault| if fault == Fault::NoSuchName { Fault::Gone } else { fault })?;
-                self.keep_object(object, Sort::Process).map(Answer::Thing)
-            }
             Order::ExitOf(thing) => self.exit_of(thing),
             Order::WaitForExit { thing, timeout } => {
                 self.take(thing, *timeout)?;
                 self.exit_of(thing)
             }
-            Order::Carry(fd) => {
-                // SAFETY: no name, and a place for the result.
-                let carried = unsafe { tenure_descriptor_create(self.member, ptr::null(), *fd, result) };
-                // SAFETY: the program was told to give up this descriptor of its own; the object has one of its own.
-                unsafe { libc::close(*fd) };
-                checked(carried)?;
-                self.keep_object(object, Sort::Descriptor).map(Answer::Thing)
+            Order::NumberOf(thing) => {
+                let (mut number, nothing) = (0, ptr::null_mut());
+                // SAFETY: a place for the result, and none for the time.
+                checked(unsafe { tenure_process_number(self.object(thing)?, &raw mut number, nothing) })?;
+                Ok(Answer::Number(number.into()))
+            }
+            Order::Exiting { thing, code } => {
+                checked(tenure_process_exiting(self.object(thing)?, *code)).map(|()| Answer::Done)
+            }
+            Order::Reaped { thing, status } => {
+                checked(tenure_process_reaped(self.object(thing)?, *status)).map(|()| Answer::Done)
             }
             Order::Duplicate(thing) => {
                 let mut fd = -1;

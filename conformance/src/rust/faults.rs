@@ -193,6 +193,8 @@ impl From<ProcessError> for Fault {
             ProcessError::Create(error) => error.into(),
             ProcessError::Open(error) => error.into(),
             ProcessError::Pid(error) => error.into(),
+            ProcessError::NotItself => Self::NotOwner,
+            ProcessError::AlreadyAnnounced => Self::Announced,
             error => other(error),
         }
     }

@@ -3,8 +3,10 @@
 use super::Row;
 use crate::driver::Sizes;
 use crate::order::{Fault, New, Sort, Thing};
-use crate::program::{Program, first_to_answer, has_answered};
+use crate::program::{Program, has_answered, next_to_answer};
 use crate::stage::Stage;
+
+const AUTOMATIC: New = New::Event { manual: false, signalled: false };
 
 pub(super) const EVENTS: &[Row] = &[
     ("a manual event releases everybody, and stays set", Sizes::USUAL, manual_releases_all),
@@ -29,29 +31,16 @@ pub(super) const SEMAPHORES: &[Row] = &[
     ("a waiter that is killed takes none of the count", Sizes::USUAL, semaphore_waiter_killed),
 ];
 
-/// Programs that wait for the thing.
-fn waiters(stage: &Stage, number: usize, sort: Sort, token: u64) -> Result<Vec<(Program, Thing)>, Fault> {
-    let mut waiting = Vec::new();
-    for _ in 0..number {
-        let mut program = stage.program()?;
-        let thing = program.open_as(sort, token)?;
-        program.begin_to_take(thing);
-        waiting.push((program, thing));
-    }
-    Ok(waiting)
-}
-
 /// The next one that is released.
 fn next(waiting: &mut Vec<(Program, Thing)>) -> Result<(), Fault> {
-    let index = first_to_answer(&mut waiting.iter_mut().map(|(program, _)| program).collect::<Vec<_>>());
-    assert!(!waiting.remove(index).0.taken()?, "only mutexes are abandoned");
+    assert!(!next_to_answer(waiting).0.taken()?, "only mutexes are abandoned");
     Ok(())
 }
 
 fn manual_releases_all(stage: &Stage) -> Result<(), Fault> {
     let mut a = stage.program()?;
     let event = a.event(true)?;
-    let mut waiting = waiters(stage, 4, Sort::Event, event.token)?;
+    let mut waiting = stage.waiters(4, Sort::Event, event.token)?;
     a.set(event)?;
     while !waiting.is_empty() {
         next(&mut waiting)?;
@@ -66,7 +55,7 @@ fn manual_releases_all(stage: &Stage) -> Result<(), Fault> {
 fn automatic_releases_one(stage: &Stage) -> Result<(), Fault> {
     let mut a = stage.program()?;
     let event = a.event(false)?;
-    let mut waiting = waiters(stage, 3, Sort::Event, event.token)?;
+    let mut waiting = stage.waiters(3, Sort::Event, event.token)?;
     while !waiting.is_empty() {
         a.set(event)?;
         next(&mut waiting)?;
@@ -77,9 +66,7 @@ fn automatic_releases_one(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn automatic_saturates(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.event(false)?;
-    let theirs = b.open_as(Sort::Event, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(AUTOMATIC)?;
     a.set(mine)?;
     a.set(mine)?;
     b.take(theirs, None)?;
@@ -90,7 +77,7 @@ fn automatic_saturates(stage: &Stage) -> Result<(), Fault> {
 fn set_then_reset(stage: &Stage) -> Result<(), Fault> {
     let mut a = stage.program()?;
     let event = a.event(true)?;
-    let mut waiting = waiters(stage, 3, Sort::Event, event.token)?;
+    let mut waiting = stage.waiters(3, Sort::Event, event.token)?;
     a.set(event)?;
     a.reset(event)?;
     while !waiting.is_empty() {
@@ -156,11 +143,9 @@ fn setter_killed(stage: &Stage) -> Result<(), Fault> {
 
 fn event_waiter_killed(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.event(false)?;
-    let theirs = b.open_as(Sort::Event, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(AUTOMATIC)?;
     b.begin_to_take(theirs);
-    let mut waiting = waiters(stage, 1, Sort::Event, mine.token)?;
+    let mut waiting = stage.waiters(1, Sort::Event, mine.token)?;
     b.kill()?;
     a.set(mine)?;
     next(&mut waiting)?;
@@ -170,11 +155,9 @@ fn event_waiter_killed(stage: &Stage) -> Result<(), Fault> {
 
 fn event_waiter_stopped(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.event(false)?;
-    let theirs = b.open_as(Sort::Event, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(AUTOMATIC)?;
     b.begin_to_take(theirs);
-    let mut waiting = waiters(stage, 1, Sort::Event, mine.token)?;
+    let mut waiting = stage.waiters(1, Sort::Event, mine.token)?;
     b.stop()?;
     a.set(mine)?;
     next(&mut waiting)?;
@@ -198,9 +181,7 @@ fn event_kinds(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn counts(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.semaphore(3, 5)?;
-    let theirs = b.open_as(Sort::Semaphore, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(New::Semaphore { count: 3, maximum: 5 })?;
     a.take(mine, None)?;
     b.take(theirs, None)?;
     b.take(theirs, Some(0))?;
@@ -215,9 +196,7 @@ fn counts(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn maximum(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.semaphore(1, 3)?;
-    let theirs = b.open_as(Sort::Semaphore, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(New::Semaphore { count: 1, maximum: 3 })?;
     assert_eq!(b.release(theirs, 2)?, 1);
     assert_eq!(a.release(mine, 1), Err(Fault::Maximum));
     assert_eq!(a.count(mine)?, 3);
@@ -241,7 +220,7 @@ fn impossible(stage: &Stage) -> Result<(), Fault> {
 fn releases_as_many(stage: &Stage) -> Result<(), Fault> {
     let mut a = stage.program()?;
     let mine = a.semaphore(0, 10)?;
-    let mut waiting = waiters(stage, 3, Sort::Semaphore, mine.token)?;
+    let mut waiting = stage.waiters(3, Sort::Semaphore, mine.token)?;
     a.release(mine, 2)?;
     next(&mut waiting)?;
     next(&mut waiting)?;
@@ -255,9 +234,7 @@ fn releases_as_many(stage: &Stage) -> Result<(), Fault> {
 
 fn taker_killed(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.semaphore(2, 2)?;
-    let theirs = b.open_as(Sort::Semaphore, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(New::Semaphore { count: 2, maximum: 2 })?;
     b.take(theirs, None)?;
     b.kill()?;
     a.recover()?;
@@ -269,9 +246,7 @@ fn taker_killed(stage: &Stage) -> Result<(), Fault> {
 
 fn semaphore_waiter_killed(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.semaphore(0, 2)?;
-    let theirs = b.open_as(Sort::Semaphore, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(New::Semaphore { count: 0, maximum: 2 })?;
     b.begin_to_take(theirs);
     b.kill()?;
     assert_eq!(a.release(mine, 1)?, 0);

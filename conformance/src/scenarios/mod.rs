@@ -9,6 +9,7 @@ mod mutexes;
 mod names;
 mod processes;
 mod scratch;
+mod threads;
 
 use crate::driver::Sizes;
 use crate::order::Fault;
@@ -32,7 +33,7 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 11] = [
+    let topics: [(&str, &[Row]); 12] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
@@ -42,6 +43,7 @@ pub fn all() -> Vec<&'static Scenario> {
         ("Waiting for several things", many::ROWS),
         ("Names", names::ROWS),
         ("Processes", processes::ROWS),
+        ("Threads", threads::ROWS),
         ("Descriptors", files::DESCRIPTORS),
         ("File sharing", files::SHARES),
     ];

@@ -2,9 +2,11 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::order::{Fault, New, Order, Sort};
-use crate::program::first_to_answer;
+use crate::order::{Fault, New, Order, Sort, Thing};
+use crate::program::{Program, next_to_answer};
 use crate::stage::Stage;
+
+const MUTEX: New = New::Mutex { recursive: false };
 
 pub(super) const ROWS: &[Row] = &[
     ("programs that count under a mutex lose no count", Sizes::USUAL, exclusion),
@@ -42,27 +44,21 @@ pub(super) const ROWS: &[Row] = &[
 
 fn exclusion(stage: &Stage) -> Result<(), Fault> {
     const TIMES: u32 = 500;
-    let (mut a, mut b) = stage.two()?;
-    let mut c = stage.program()?;
-    let mutex = a.mutex()?;
-    let block = a.alloc_zeroed(16)?;
-    let counters =
-        [(b.open_as(Sort::Mutex, mutex.token)?, &mut b), (c.open_as(Sort::Mutex, mutex.token)?, &mut c)];
-    a.begin(Order::CountUnder { mutex, block, times: TIMES });
-    let [(of_b, b), (of_c, c)] = counters;
-    b.begin(Order::CountUnder { mutex: of_b, block, times: TIMES });
-    c.begin(Order::CountUnder { mutex: of_c, block, times: TIMES });
-    for program in [&mut a, b, c] {
+    let mut programs: [(Program, Thing); 3] = stage.sharing(MUTEX)?;
+    let block = programs[0].0.alloc_zeroed(16)?;
+    for (program, mutex) in &mut programs {
+        program.begin(Order::CountUnder { mutex: *mutex, block, times: TIMES });
+    }
+    for (program, _) in &mut programs {
         program.answer()?;
     }
+    let [(mut a, _), ..] = programs;
     assert_eq!(a.peek(block, 8)?, u64::from(3 * TIMES).to_le_bytes());
     a.free(block)
 }
 
 fn timeout(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     assert!(!a.take(mine, None)?);
     assert_eq!(b.take(theirs, Some(0)), Err(Fault::TimedOut));
     assert_eq!(b.take(theirs, Some(5)), Err(Fault::TimedOut));
@@ -72,9 +68,7 @@ fn timeout(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn handed_over(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     for _ in 0..3 {
         a.take(mine, None)?;
         b.begin_to_take(theirs);
@@ -90,17 +84,10 @@ fn everybody_in_turn(stage: &Stage) -> Result<(), Fault> {
     let mut a = stage.program()?;
     let mine = a.mutex()?;
     a.take(mine, None)?;
-    let mut waiting = Vec::new();
-    for _ in 0..4 {
-        let mut program = stage.program()?;
-        let theirs = program.open_as(Sort::Mutex, mine.token)?;
-        program.begin_to_take(theirs);
-        waiting.push((program, theirs));
-    }
+    let mut waiting = stage.waiters(4, Sort::Mutex, mine.token)?;
     a.unlock(mine)?;
     while !waiting.is_empty() {
-        let index = first_to_answer(&mut waiting.iter_mut().map(|(program, _)| program).collect::<Vec<_>>());
-        let (mut program, theirs) = waiting.remove(index);
+        let (mut program, theirs) = next_to_answer(&mut waiting);
         assert!(!program.taken()?);
         assert_eq!(a.take(mine, Some(0)), Err(Fault::TimedOut));
         program.unlock(theirs)?;
@@ -109,9 +96,7 @@ fn everybody_in_turn(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn recursive(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.make(New::Mutex { recursive: true })?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(New::Mutex { recursive: true })?;
     for _ in 0..3 {
         a.take(mine, None)?;
     }
@@ -139,9 +124,7 @@ fn deadlock(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn not_owner(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     assert_eq!(a.unlock(mine), Err(Fault::NotOwner));
     a.take(mine, None)?;
     assert_eq!(b.unlock(theirs), Err(Fault::NotOwner));
@@ -151,9 +134,7 @@ fn not_owner(stage: &Stage) -> Result<(), Fault> {
 
 fn abandoned_to_waiter(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     b.begin_to_take(theirs);
     a.kill()?;
@@ -168,18 +149,11 @@ fn abandoned_once(stage: &Stage) -> Result<(), Fault> {
     let mut a = stage.program()?;
     let mine = a.mutex()?;
     a.take(mine, None)?;
-    let mut waiting = Vec::new();
-    for _ in 0..3 {
-        let mut program = stage.program()?;
-        let theirs = program.open_as(Sort::Mutex, mine.token)?;
-        program.begin_to_take(theirs);
-        waiting.push((program, theirs));
-    }
+    let mut waiting = stage.waiters(3, Sort::Mutex, mine.token)?;
     a.kill()?;
     let mut told = Vec::new();
     while !waiting.is_empty() {
-        let index = first_to_answer(&mut waiting.iter_mut().map(|(program, _)| program).collect::<Vec<_>>());
-        let (mut program, theirs) = waiting.remove(index);
+        let (mut program, theirs) = next_to_answer(&mut waiting);
         told.push(program.taken()?);
         program.unlock(theirs)?;
     }
@@ -189,11 +163,7 @@ fn abandoned_once(stage: &Stage) -> Result<(), Fault> {
 
 fn abandoned_later(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mut c = stage.program()?;
-    let mine = a.mutex()?;
-    let of_b = b.open_as(Sort::Mutex, mine.token)?;
-    let of_c = c.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, of_b), (mut c, of_c)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     a.kill()?;
     assert!(b.take(of_b, None)?);
@@ -204,9 +174,7 @@ fn abandoned_later(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn abandoned_on_leave(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     b.begin_to_take(theirs);
     a.leave()?;
@@ -215,9 +183,7 @@ fn abandoned_on_leave(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn abandoned_on_close(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     let again = a.try_clone(mine)?;
     a.close(mine)?;
@@ -230,9 +196,7 @@ fn abandoned_on_close(stage: &Stage) -> Result<(), Fault> {
 
 fn abandoned_recursive(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.make(New::Mutex { recursive: true })?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(New::Mutex { recursive: true })?;
     for _ in 0..5 {
         a.take(mine, None)?;
     }
@@ -246,9 +210,7 @@ fn abandoned_recursive(stage: &Stage) -> Result<(), Fault> {
 
 fn owner_stopped(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     a.stop()?;
     assert_eq!(b.take(theirs, Some(5)), Err(Fault::TimedOut));
@@ -263,11 +225,7 @@ fn owner_stopped(stage: &Stage) -> Result<(), Fault> {
 
 fn waiter_killed(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mut c = stage.program()?;
-    let mine = a.mutex()?;
-    let of_b = b.open_as(Sort::Mutex, mine.token)?;
-    let of_c = c.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, of_b), (mut c, of_c)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     b.begin_to_take(of_b);
     c.begin_to_take(of_c);
@@ -279,11 +237,7 @@ fn waiter_killed(stage: &Stage) -> Result<(), Fault> {
 
 fn waiter_stopped(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let mut c = stage.program()?;
-    let mine = a.mutex()?;
-    let of_b = b.open_as(Sort::Mutex, mine.token)?;
-    let of_c = c.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, of_b), (mut c, of_c)] = stage.sharing(MUTEX)?;
     a.take(mine, None)?;
     b.begin_to_take(of_b);
     c.begin_to_take(of_c);
@@ -310,9 +264,7 @@ fn wrong_kind(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn ends(stage: &Stage) -> Result<(), Fault> {
-    let (mut a, mut b) = stage.two()?;
-    let mine = a.mutex()?;
-    let theirs = b.open_as(Sort::Mutex, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = stage.sharing(MUTEX)?;
     a.close(mine)?;
     b.take(theirs, None)?;
     b.unlock(theirs)?;

@@ -2,9 +2,9 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::order::{Answer, Fault, New, Order, Sort};
-use crate::program::eventually;
-use crate::stage::Stage;
+use crate::order::{Answer, Fault, New, Order, Sort, Thing};
+use crate::program::{Program, eventually};
+use crate::stage::{Stage, Target};
 use crate::wishes::{KIND, raw};
 
 const MANY: Sizes = Sizes { handles: 1024, ..Sizes::USUAL };
@@ -32,6 +32,17 @@ pub(super) const ROWS: &[Row] = &[
     ("a handle with a name and many bytes keeps both", Sizes::USUAL, large),
     ("a value has a name", Sizes::USUAL, value),
     ("mutexes, events and semaphores have names", Sizes::USUAL, objects),
+    ("processes, threads and descriptors have names", Sizes::USUAL, processes),
+    (
+        "of many who enter themselves under a name at once one does, and all know which",
+        Sizes::USUAL,
+        one_entered,
+    ),
+    (
+        "of many who put their own file under a name at once one does, and all have that one",
+        Sizes::USUAL,
+        one_file,
+    ),
     ("a forked child finds no names until it joins", Sizes::USUAL, forked_child),
 ];
 
@@ -46,27 +57,82 @@ fn open_by_name(stage: &Stage) -> Result<(), Fault> {
     Ok(())
 }
 
+fn four(stage: &Stage) -> Result<[Program; 4], Fault> {
+    Ok([stage.program()?, stage.program()?, stage.program()?, stage.program()?])
+}
+
 fn one_creator(stage: &Stage) -> Result<(), Fault> {
-    let mut programs = [stage.program()?, stage.program()?, stage.program()?, stage.program()?];
+    let mut programs = four(stage)?;
     for round in 0..10 {
-        let name = format!("round {round}");
-        for (index, program) in programs.iter_mut().enumerate() {
-            program.begin(Order::CreateOrOpen { name: name.clone(), new: raw(&[index as u8]) });
+        let new = [0, 1, 2, 3].map(|index| raw(&[index]));
+        let (creator, things) = one_of(&mut programs, &format!("round {round}"), &new)?;
+        for (program, thing) in programs.iter_mut().zip(things) {
+            assert_eq!(program.get(thing)?, [creator as u8]);
         }
-        let mut found = Vec::new();
-        let mut creators = Vec::new();
-        for (index, program) in programs.iter_mut().enumerate() {
-            let Answer::CreatedOrOpened(thing, created) = program.answer()? else { panic!("no handle") };
-            found.push((thing.token, program.get(thing)?));
-            if created {
-                creators.push(index);
-            }
-        }
-        assert_eq!(creators.len(), 1, "creators: {creators:?}");
-        let expected = (found[0].0, vec![creators[0] as u8]);
-        assert!(found.iter().all(|one| *one == expected), "{found:?}");
     }
     Ok(())
+}
+
+fn one_entered(stage: &Stage) -> Result<(), Fault> {
+    let mut programs = four(stage)?;
+    for round in 0..10 {
+        let new = [0, 1, 2, 3].map(|index: usize| New::Thread(programs[index].tid() as u32));
+        let (creator, things) = one_of(&mut programs, &format!("thread {round}"), &new)?;
+        let expected = programs[creator].tid();
+        for (program, thing) in programs.iter_mut().zip(things) {
+            assert_eq!(program.number_of(thing)?, expected);
+        }
+    }
+    if stage.has_processes() {
+        let mut new = Vec::new();
+        for program in &programs {
+            new.push(New::Process(program.pid()?));
+        }
+        let (creator, things) = one_of(&mut programs, "process", &new)?;
+        let expected = u64::from(programs[creator].pid()?);
+        for (program, thing) in programs.iter_mut().zip(things) {
+            assert_eq!(program.number_of(thing)?, expected);
+        }
+    }
+    Ok(())
+}
+
+fn one_file(stage: &Stage) -> Result<(), Fault> {
+    let mut programs = four(stage)?;
+    for round in 0..5 {
+        let path = |index: usize| stage.path(&format!("file {round} {index}"));
+        let mut new = Vec::new();
+        for (index, program) in programs.iter_mut().enumerate() {
+            new.push(New::Descriptor(program.open_file(&path(index))?));
+        }
+        let (creator, things) = one_of(&mut programs, &format!("file {round}"), &new)?;
+        for (program, thing) in programs.iter_mut().zip(things) {
+            let fd = program.duplicate(thing)?;
+            program.write_to(fd, b"x")?;
+            program.close_fd(fd)?;
+        }
+        for index in 0..programs.len() {
+            let written = if index == creator { "xxxx" } else { "" };
+            assert_eq!(std::fs::read_to_string(path(index))?, written, "{index} of {creator}");
+        }
+    }
+    Ok(())
+}
+
+/// What all of them have, and which of them created it.
+fn one_of(programs: &mut [Program], name: &str, new: &[New]) -> Result<(usize, Vec<Thing>), Fault> {
+    for (program, new) in programs.iter_mut().zip(new) {
+        program.begin(Order::CreateOrOpen { name: name.into(), new: new.clone() });
+    }
+    let (mut things, mut creators) = (Vec::new(), Vec::new());
+    for (index, program) in programs.iter_mut().enumerate() {
+        let Answer::CreatedOrOpened(thing, created) = program.answer()? else { panic!("no handle") };
+        things.push(thing);
+        creators.extend(created.then_some(index));
+    }
+    assert_eq!(creators.len(), 1, "creators: {creators:?}");
+    assert!(things.iter().all(|thing| thing.token == things[0].token), "{things:?}");
+    Ok((creators[0], things))
 }
 
 fn taken(stage: &Stage) -> Result<(), Fault> {
@@ -268,6 +334,38 @@ fn objects(stage: &Stage) -> Result<(), Fault> {
     assert_eq!(a.take_any(&[mine[0], mine[2], mine[3]], Some(0)), Err(Fault::TimedOut));
     b.unlock(theirs[0])?;
     assert_eq!(a.names()?.len(), 4);
+    Ok(())
+}
+
+fn processes(stage: &Stage) -> Result<(), Fault> {
+    let (mut a, mut b) = stage.two()?;
+    let (target, another) = (Target::start("exit 0")?, Target::start("exit 0")?);
+    let files = [a.open_file(&stage.path("one"))?, b.open_file(&stage.path("another"))?];
+    let threads = [a.tid(), b.tid()].map(|tid| New::Thread(tid as u32));
+    let [of_a, of_b] = threads;
+    let kinds = [
+        ("process", New::Process(target.pid()), New::Process(another.pid()), Sort::Process),
+        ("thread", of_a, of_b, Sort::Thread),
+        ("file", New::Descriptor(files[0]), New::Descriptor(files[1]), Sort::Descriptor),
+    ];
+    for (name, new, theirs, sort) in kinds {
+        let (thing, created) = a.create_or_open(name, new)?;
+        assert!(created);
+        let wrong = if sort == Sort::Process { Sort::Thread } else { Sort::Process };
+        assert_eq!(b.open_named(name, wrong), Err(Fault::ForeignKind));
+        let opened = b.open_named(name, sort)?;
+        // Whatever it would have created.
+        let (other, created) = b.create_or_open(name, theirs)?;
+        assert!(!created);
+        assert_eq!((other.token, opened.token), (thing.token, thing.token));
+        assert_eq!(b.look_up(name)?, thing.token);
+    }
+    assert_eq!(b.create_named("process", New::Process(another.pid())), Err(Fault::NameTaken));
+    let own = New::Thread(b.tid() as u32);
+    assert_eq!(b.create_named("thread", own.clone()), Err(Fault::NameTaken));
+    assert_eq!(b.create_or_open("process", own), Err(Fault::ForeignKind));
+    let named = a.names()?.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(named, ["file", "process", "thread"]);
     Ok(())
 }
 

@@ -17,10 +17,14 @@ pub(super) const ROWS: &[Row] = &[
     ("the creator of the handle was killed: others are told all the same", Sizes::USUAL, creator_killed),
     ("a process that is stopped has not ended", Sizes::USUAL, stopped),
     ("the handle of a process ends with its last holder", Sizes::USUAL, ends),
+    ("the code that a process announced is told whole, all 32 bits of it", Sizes::USUAL, announced),
+    ("only the process itself announces its code, and once", Sizes::USUAL, announced_by_whom),
+    ("a process that announced a code and was killed was killed", Sizes::USUAL, announced_and_killed),
+    ("who reaped a process tells those who were not told how it ended", Sizes::USUAL, reaped),
 ];
 
 /// Kernels before 6.15 tell nobody but the parent.
-fn known(end: Option<End>) -> Result<End, Fault> {
+pub(super) fn known(end: Option<End>) -> Result<End, Fault> {
     match end.expect("it ended") {
         End::Unknown => Err(Fault::NotHere("this kernel tells only parents how a process ended".into())),
         end => Ok(end),
@@ -165,5 +169,68 @@ fn ends(stage: &Stage) -> Result<(), Fault> {
     assert_eq!(b.exit_of(theirs)?, None);
     b.close(theirs)?;
     assert_eq!(a.open_as(Sort::Process, mine.token), Err(Fault::Stale));
+    Ok(())
+}
+
+fn announced(stage: &Stage) -> Result<(), Fault> {
+    // The lowest 8 bits are those with which programs end.
+    const CODE: i32 = 0x1234_5600;
+    stage.needs_processes()?;
+    let (mut a, mut b) = stage.two()?;
+    let pid = a.pid()?;
+    let mine = a.process_of(pid)?;
+    let theirs = b.open_as(Sort::Process, mine.token)?;
+    a.exiting(mine, CODE)?;
+    assert_eq!(b.exit_of(theirs)?, None, "it has not ended yet");
+    b.begin_and_sleep(Order::WaitForExit { thing: theirs, timeout: None });
+    drop(a);
+    assert_eq!(b.answer()?, Answer::Exit(Some(End::Code(CODE))));
+    Ok(())
+}
+
+fn announced_by_whom(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let (mut a, mut b) = stage.two()?;
+    let pid = a.pid()?;
+    let mine = a.process_of(pid)?;
+    let theirs = b.open_as(Sort::Process, mine.token)?;
+    assert_eq!(b.exiting(theirs, 0x300), Err(Fault::NotOwner));
+    a.exiting(mine, 0x100)?;
+    assert_eq!(a.exiting(mine, 0x200), Err(Fault::Announced));
+    drop(a);
+    assert_eq!(b.wait_for_exit(theirs, None)?, Some(End::Code(0x100)));
+    Ok(())
+}
+
+fn announced_and_killed(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let (mut a, mut b) = stage.two()?;
+    let pid = a.pid()?;
+    let mine = a.process_of(pid)?;
+    let theirs = b.open_as(Sort::Process, mine.token)?;
+    a.exiting(mine, 0x100)?;
+    a.kill()?;
+    assert_eq!(known(b.wait_for_exit(theirs, None)?)?, End::Signal(9));
+    Ok(())
+}
+
+fn reaped(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let (mut a, mut b) = stage.two()?;
+    let mut target = Target::start("exit 7")?;
+    let mine = a.process_of(target.pid())?;
+    // Nobody who has the handle sees it end.
+    a.stop()?;
+    let status = target.reap();
+    let theirs = b.open_as(Sort::Process, mine.token)?;
+    assert_eq!(b.exit_of(theirs)?, Some(End::Unknown));
+    let mut c = stage.program()?;
+    let last = c.open_as(Sort::Process, mine.token)?;
+    b.reaped(theirs, status)?;
+    assert_eq!(c.exit_of(last)?, Some(End::Code(7)));
+    c.reaped(last, 9)?;
+    assert_eq!(b.exit_of(theirs)?, Some(End::Code(7)), "what is known stays");
+    a.resume()?;
+    assert_eq!(a.exit_of(mine)?, Some(End::Code(7)));
     Ok(())
 }
