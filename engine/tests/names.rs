@@ -442,7 +442,8 @@ fn names_end_with_killed_holders() {
     assert!(me.create_or_open("lost", &2u32).unwrap().is_created());
     assert_eq!((over.get().unwrap().to_native(), kept.get().unwrap().to_native()), (1, 0));
     drop((over, kept));
-    assert!(space.names().is_empty());
+    // The dead's hold on the one that was taken over may be the last that is recovered.
+    eventually("all names end", || space.names().is_empty());
     me.leave().unwrap();
     assert_clean(&space);
 }

@@ -366,7 +366,10 @@ fn threads_are_handles_too() {
     running.join().unwrap();
     assert_eq!(thread.wait(None).unwrap(), Exit::Code(77));
     assert_eq!(other.0.hear("exit").unwrap(), "exit code 77");
-    assert!(matches!(Thread::of_tid(&me, thread.tid()), Err(ProcessError::Pid(PidError::Gone))));
+    // Who waits is woken before the number is free.
+    eventually("its number is free", || {
+        matches!(Thread::of_tid(&me, thread.tid()), Err(ProcessError::Pid(PidError::Gone)))
+    });
     // A thread is no process, and a process no thread.
     assert!(matches!(Process::open(&me, thread.token()), Err(ProcessError::Open(_))));
 }
@@ -436,18 +439,21 @@ fn sleep_well() {
             std::fs::read_to_string(task.join("stat")).unwrap().rsplit(')').next().unwrap().starts_with(" S")
         };
         eventually("both sleep", || asleep(&waiter_task) && asleep(watcher));
-        std::thread::sleep(Duration::from_millis(20));
-        let before = [watcher.as_path(), &waiter_task].map(voluntary_switches);
-        std::thread::sleep(Duration::from_millis(600));
-        let after = [watcher.as_path(), &waiter_task].map(voluntary_switches);
+        // One of them may have been on its way to its last sleep; who polls never stays asleep for so long.
+        let switches = || [watcher.as_path(), &waiter_task].map(voluntary_switches);
+        let is_quiet = (0..20).any(|_| {
+            let before = switches();
+            std::thread::sleep(Duration::from_millis(600));
+            switches() == before
+        });
         target.end();
         assert_eq!(waiter.join().unwrap(), Exit::Code(6));
-        assert_eq!(after, before, "woken for nothing");
+        assert!(is_quiet, "woken for nothing");
     });
     drop(process);
     me.leave().unwrap();
-    // It is gone when leaving is over.
-    assert_eq!(watchers().len(), 0);
+    // Leaving waited for its end; the kernel lists it for a moment longer.
+    eventually("it is gone", || watchers().is_empty());
     say("done", "");
 }
 
