@@ -73,15 +73,15 @@ proptest! {
         let tokens: Vec<_> = kept.iter().map(tenure::Handle::token).chain([_typed.token()]).collect();
 
         scribbles.iter().for_each(|one| bytes.scribble(one));
-        everything(&space, &me, &tokens);
+        everything(&space, &me, &tokens, &[]);
         more.iter().for_each(|one| bytes.scribble(one));
-        everything(&space, &me, &tokens);
+        everything(&space, &me, &tokens, &[]);
         // Somebody new comes, if it may.
         let again = hostile::again(&space);
         if let Ok(again) = again
             && let Ok(late) = again.join()
         {
-            everything(&again, &late, &tokens);
+            everything(&again, &late, &tokens, &[]);
             let _ = late.leave();
         }
         drop((block, kept));

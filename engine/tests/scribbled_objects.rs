@@ -3,35 +3,14 @@
 //! Method: as in `scribbled.rs`; what is overwritten are mostly the entries of the objects. Then all is done with them that does
 //! not wait longer than a moment; whatever it answers is fine.
 
-#![cfg(feature = "waiting")]
+#![cfg(all(feature = "files", feature = "processes"))]
 
 mod hostile;
 
-use std::time::Duration;
-
+use hostile::objects::{MOMENT, use_all};
 use hostile::{Bytes, Scribble};
 use proptest::prelude::*;
-use tenure::{Event, Member, Mutex, Reset, Semaphore, Space, Token, Waitable, wait_all, wait_any};
-
-const MOMENT: Option<Duration> = Some(Duration::from_micros(50));
-
-/// Opens and uses everything that the tokens name.
-fn use_all(me: &Member, tokens: &[Token]) {
-    for &token in tokens {
-        if let Ok(mutex) = Mutex::open(me, token) {
-            let _ = (mutex.state(), mutex.acquire(MOMENT), mutex.acquire(MOMENT));
-            let _ = (mutex.unlock(), mutex.unlock(), mutex.unlock());
-            let _ = mutex.try_clone();
-        }
-        if let Ok(event) = Event::open(me, token) {
-            let _ = (event.wait(MOMENT), event.set(), event.is_set(), event.wait(MOMENT), event.reset());
-        }
-        if let Ok(semaphore) = Semaphore::open(me, token) {
-            let _ = (semaphore.acquire(MOMENT), semaphore.release(1), semaphore.release(u32::MAX));
-            let _ = (semaphore.count(), semaphore.acquire(MOMENT));
-        }
-    }
-}
+use tenure::{Event, Member, Mutex, Reset, Semaphore, Space, Waitable, wait_all, wait_any};
 
 fn wait_for_all(things: &[&dyn Waitable]) {
     let _ = (wait_any(things, MOMENT), wait_all(things, MOMENT));

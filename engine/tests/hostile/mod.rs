@@ -2,6 +2,9 @@
 //! on them; whatever it answers is fine, as long as it answers.
 #![allow(dead_code, reason = "each user takes a part")]
 
+#[cfg(all(feature = "files", feature = "processes"))]
+pub(crate) mod objects;
+
 use std::alloc::Layout;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -73,6 +76,10 @@ pub(crate) struct Belongings {
     _handles: Vec<Handle<Raw>>,
     _typed: Option<Handle<u64>>,
     _blocks: Vec<Block>,
+    #[cfg(all(feature = "files", feature = "processes"))]
+    _objects: objects::Objects,
+    /// Of the objects.
+    pub(crate) object_tokens: Vec<Token>,
 }
 
 impl Belongings {
@@ -94,13 +101,33 @@ impl Belongings {
             let _ = block.pin();
         }
         let tokens = handles.iter().map(Handle::token).chain(typed.iter().map(Handle::token)).collect();
-        Self { tokens, _handles: handles, _typed: typed, _blocks: blocks }
+        #[cfg(all(feature = "files", feature = "processes"))]
+        let objects = objects::Objects::of(me);
+        Self {
+            tokens,
+            _handles: handles,
+            _typed: typed,
+            _blocks: blocks,
+            #[cfg(all(feature = "files", feature = "processes"))]
+            object_tokens: objects.tokens(),
+            #[cfg(not(all(feature = "files", feature = "processes")))]
+            object_tokens: Vec::new(),
+            #[cfg(all(feature = "files", feature = "processes"))]
+            _objects: objects,
+        }
     }
 }
 
+/// What those who died left behind.
+pub(crate) struct Remains {
+    image: Vec<u8>,
+    tokens: Vec<Token>,
+    object_tokens: Vec<Token>,
+}
+
 /// The bytes of a segment whose two members died with all their belongings, and the tokens of those.
-pub(crate) fn remains() -> &'static (Vec<u8>, Vec<Token>) {
-    static REMAINS: OnceLock<(Vec<u8>, Vec<Token>)> = OnceLock::new();
+fn remains() -> &'static Remains {
+    static REMAINS: OnceLock<Remains> = OnceLock::new();
     REMAINS.get_or_init(|| {
         let space = options().memfd().unwrap();
         let (first, second) = (space.join().unwrap(), space.join().unwrap());
@@ -109,8 +136,9 @@ pub(crate) fn remains() -> &'static (Vec<u8>, Vec<Token>) {
         let mut image = vec![0; space.bytes() as usize];
         Bytes::of(&space).file.read_exact_at(&mut image, 0).unwrap();
         let tokens = ones.tokens.iter().chain(&others.tokens).copied().collect();
+        let object_tokens = ones.object_tokens.iter().chain(&others.object_tokens).copied().collect();
         drop((shared, ones, others));
-        (image, tokens)
+        Remains { image, tokens, object_tokens }
     })
 }
 
@@ -155,6 +183,15 @@ impl Script<'_> {
         }
     }
 
+    /// One of these, or noise, or none.
+    fn token(&mut self, tokens: &[Token]) -> Option<Token> {
+        match self.byte() {
+            0..64 => None,
+            64..72 => Token::try_from(self.number::<8>()).ok(),
+            which => (!tokens.is_empty()).then(|| tokens[usize::from(which) % tokens.len()]),
+        }
+    }
+
     fn scribble(&mut self) -> Scribble {
         let kind = self.byte() % 4;
         let at = self.at();
@@ -170,7 +207,7 @@ impl Script<'_> {
 /// Fuzz target: a segment whose members died is scribbled, then somebody attaches, looks, joins, and does what the
 /// script says. The first byte says how many changes come first.
 pub(crate) fn before_attaching(input: &[u8]) {
-    let (image, tokens) = remains();
+    let Remains { image, tokens, object_tokens } = remains();
     let fd = memfd(image);
     let bytes = Bytes { file: File::from(fd.try_clone().unwrap()), words: image.len() as u64 / 8 };
     let mut script = Script(input);
@@ -181,8 +218,8 @@ pub(crate) fn before_attaching(input: &[u8]) {
     look(&space);
     let Ok(me) = space.join() else { return };
     look(&space);
-    everything(&space, &me, tokens);
-    perform(&space, &bytes, &me, tokens.clone(), script);
+    everything(&space, &me, tokens, object_tokens);
+    perform(&space, &bytes, &me, (tokens.clone(), object_tokens), script);
     let _ = me.leave();
     look(&space);
 }
@@ -193,14 +230,15 @@ pub(crate) fn while_members_work(input: &[u8]) {
     let bytes = Bytes::of(&space);
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
     let belongings = Belongings::of(&other);
-    perform(&space, &bytes, &me, belongings.tokens.clone(), Script(input));
-    everything(&space, &me, &belongings.tokens);
+    let (tokens, objects) = (&belongings.tokens, &belongings.object_tokens);
+    perform(&space, &bytes, &me, (tokens.clone(), objects), Script(input));
+    everything(&space, &me, tokens, objects);
     // Somebody new comes, if it may.
     if let Ok(again) =
         Space::options().guardian(false).from_fd(space.fd().unwrap().try_clone_to_owned().unwrap())
         && let Ok(late) = again.join()
     {
-        everything(&again, &late, &belongings.tokens);
+        everything(&again, &late, tokens, objects);
         let _ = late.leave();
     }
     drop(belongings);
@@ -223,6 +261,8 @@ struct Things<'m> {
     blocks: Vec<Scratch>,
     owned: Vec<Block>,
     handles: Vec<Handle<Raw>>,
+    #[cfg(all(feature = "files", feature = "processes"))]
+    objects: objects::Objects,
 }
 
 fn pick<T>(things: &mut Vec<T>, which: u64) -> Option<T> {
@@ -233,10 +273,27 @@ fn sum(bytes: &[u8]) -> u64 {
     std::hint::black_box(bytes.iter().map(|byte| u64::from(*byte)).sum())
 }
 
-/// Steps until the script is used up: every other one changes bytes.
-fn perform(space: &Space, bytes: &Bytes, me: &Member, tokens: Vec<Token>, mut script: Script<'_>) {
-    let (held, blocks, owned, handles) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut things = Things { local: me.local(), tokens, held, blocks, owned, handles };
+/// What is done with handles and blocks.
+const OPERATIONS: u8 = 28;
+
+/// Steps until the script is used up: every other one changes bytes. The tokens are those of handles, and of objects.
+fn perform(
+    space: &Space,
+    bytes: &Bytes,
+    me: &Member,
+    (tokens, object_tokens): (Vec<Token>, &[Token]),
+    mut script: Script<'_>,
+) {
+    let mut things = Things {
+        local: me.local(),
+        tokens,
+        held: Vec::new(),
+        blocks: Vec::new(),
+        owned: Vec::new(),
+        handles: Vec::new(),
+        #[cfg(all(feature = "files", feature = "processes"))]
+        objects: objects::Objects::default(),
+    };
     for _ in 0..STEPS_MAX {
         if script.0.is_empty() {
             break;
@@ -245,8 +302,20 @@ fn perform(space: &Space, bytes: &Bytes, me: &Member, tokens: Vec<Token>, mut sc
         if step.is_multiple_of(2) {
             bytes.scribble(&script.scribble());
         } else {
-            operate(space, me, &mut things, step / 2 % 28, &mut script);
+            match (step / 2).checked_sub(OPERATIONS) {
+                None => operate(space, me, &mut things, step / 2, &mut script),
+                #[cfg(all(feature = "files", feature = "processes"))]
+                Some(operation) => {
+                    let token = script.token(object_tokens);
+                    let operation = operation % objects::OPERATIONS;
+                    objects::operate(me, &mut things.objects, operation, token, &mut script);
+                }
+                #[cfg(not(all(feature = "files", feature = "processes")))]
+                Some(_) => drop(script.token(object_tokens)),
+            }
         }
+        #[cfg(all(feature = "files", feature = "processes"))]
+        things.objects.truncate();
         things.held.truncate(HELD_MAX);
         things.blocks.truncate(HELD_MAX);
         things.owned.truncate(HELD_MAX);
@@ -262,7 +331,7 @@ fn perform(space: &Space, bytes: &Bytes, me: &Member, tokens: Vec<Token>, mut sc
 }
 
 fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, script: &mut Script<'_>) {
-    let Things { local, tokens, held, blocks, owned, handles } = things;
+    let Things { local, tokens, held, blocks, owned, handles, .. } = things;
     let which = script.number::<1>();
     let layout = |script: &mut Script<'_>| {
         let len = 1 + script.number::<2>() as usize % 20_000;
@@ -392,8 +461,8 @@ pub(crate) fn names(space: &Space, me: &Member) {
     let _ = (space.names(), space.check());
 }
 
-/// Every operation.
-pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token]) {
+/// Every operation. The tokens are those of handles, and of objects.
+pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token], object_tokens: &[Token]) {
     look(space);
     let mut local = me.local();
     for token in tokens {
@@ -425,6 +494,10 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token]) {
     drop(local);
     #[cfg(feature = "names")]
     names(space, me);
+    #[cfg(all(feature = "files", feature = "processes"))]
+    objects::use_all(me, object_tokens);
+    #[cfg(not(all(feature = "files", feature = "processes")))]
+    let _ = object_tokens;
     for block in space.blocks() {
         let _ = me.free_pinned(block.offset);
     }
