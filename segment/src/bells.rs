@@ -83,26 +83,37 @@ impl RobustList {
         unsafe {
             head.write(Head { first: node(0), word_offset: word_offset as c_long, pending: ptr::null_mut() })
         };
+        // The list first: a bell that is armed rings [I25].
         // SAFETY: head and nodes are complete and stay by the caller's contract.
         unsafe { set(head.cast(), size_of::<Head>())? };
-        let mine = WAITERS | thread_id();
-        for watcher in control.slots() {
-            // Release: whoever sees the bell armed sees the lease LIVE; pairs with the Acquire in the guardian's scan.
-            control.bell(me, watcher).store(mine, Ordering::Release);
-        }
+        arm(control, me);
         Ok(former)
     }
 
-    /// Gives the thread its former list back, and silences the row. The lease is FREE by then: nothing is to be rung.
+    /// Silences the row, and gives the thread its former list back. The lease is FREE by then: nothing is to be rung.
+    ///
+    /// # Crash
+    ///
+    /// Killed inside, the bells that are armed still ring, for nothing. The other way round they would stay armed and never
+    /// ring, and whoever looks for the end of the slot's next owner would rely on them [I25].
     pub(crate) fn withdraw(&self, former: &Former, control: Control<'_>, me: u8) {
-        // SAFETY: the list that libc gave this thread at its start; it lives as long as the thread.
-        let restored = unsafe { set(former.head, former.bytes) };
-        debug_assert!(restored.is_ok());
         let mine = WAITERS | thread_id();
         for watcher in control.slots() {
             // Relaxed: silence publishes nothing.
             let _ = control.bell(me, watcher).compare_exchange(mine, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
+        // SAFETY: the list that libc gave this thread at its start; it lives as long as the thread.
+        let restored = unsafe { set(former.head, former.bytes) };
+        debug_assert!(restored.is_ok());
+    }
+}
+
+/// Arms row `me` for the end of the calling thread, whose list it is.
+fn arm(control: Control<'_>, me: u8) {
+    let mine = WAITERS | thread_id();
+    for watcher in control.slots() {
+        // Release: whoever sees the bell armed sees the lease LIVE; pairs with the Acquire in the guardian's scan.
+        control.bell(me, watcher).store(mine, Ordering::Release);
     }
 }
 
