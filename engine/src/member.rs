@@ -60,6 +60,13 @@ impl Member {
         self.shared.lease.doorbell()
     }
 
+    /// One round of the guardian, for a member of [`Space::join_guarding_by_hand`](crate::Space::join_guarding_by_hand), by the
+    /// thread that joined.
+    #[doc(hidden)]
+    pub fn play_guardian(&self) {
+        self.shared.lease.play_guardian();
+    }
+
     /// A thread's fast access.
     #[must_use]
     pub fn local(&self) -> Local<'_> {

@@ -76,8 +76,21 @@ impl Space {
     ///
     /// Killed while joining, a process leaves a lease that holds nothing; the next one to join takes it.
     pub fn join(&self) -> Result<Member, JoinError> {
+        self.join_as(JoinOptions::guarded(self.guardian))
+    }
+
+    /// Becomes a member with a guardian that this thread plays: [`Member::play_guardian`]. For the proof.
+    ///
+    /// # Errors
+    ///
+    /// As [`Space::join`].
+    #[doc(hidden)]
+    pub fn join_guarding_by_hand(&self) -> Result<Member, JoinError> {
+        self.join_as(JoinOptions { guardian: true, by_hand: true })
+    }
+
+    fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
         let reclaimer = Arc::new(Reclaimer::new(Arc::clone(&self.plan), self.tag()));
-        let options = JoinOptions { guardian: self.guardian };
         let lease = self.segment.join(options, Arc::clone(&reclaimer) as Arc<dyn tenure_segment::Reclaim>)?;
         Ok(Member::new(Shared::new(lease, reclaimer)))
     }

@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use tenure::{Kind, Member, Options, Space, Token};
+use tenure::{JoinError, Kind, Member, Options, Space, Token};
 
 use crate::board::{Board, Phase};
 use crate::survivor::Survivor;
@@ -21,7 +21,12 @@ pub(crate) struct Stage<'a> {
     pub(crate) space: &'a Space,
     pub(crate) tokens: &'a [Token],
     pub(crate) board: &'static Board,
+    /// Whether those who join play their guardians by hand.
+    pub(crate) guarded: bool,
 }
+
+/// Where on the board a member that plays its guardian says which slot it has, plus one.
+pub(crate) const SLOT: usize = 7;
 
 /// A stop that the tracer sees.
 #[inline(always)]
@@ -32,7 +37,16 @@ fn stop() {
 
 impl Stage<'_> {
     pub(crate) fn join(&self) -> Member {
-        self.space.join().unwrap()
+        let me = self.try_join().unwrap();
+        if self.guarded {
+            self.board.post(SLOT, u64::from(me.lease().index) + 1);
+        }
+        me
+    }
+
+    #[inline(always)]
+    pub(crate) fn try_join(&self) -> Result<Member, JoinError> {
+        if self.guarded { self.space.join_guarding_by_hand() } else { self.space.join() }
     }
 
     /// Waits until the survivor has played its part.
@@ -129,6 +143,8 @@ pub(crate) struct Case {
     /// All slots are somebody's, of the living or of the dead: one who joins recovers in the dead's own name, and keeps others from
     /// that until it has.
     pub(crate) full_house: bool,
+    /// Everybody on stage plays a guardian by hand: the very steps that its threads make elsewhere.
+    pub(crate) guarded: bool,
 }
 
 impl Case {
@@ -145,6 +161,7 @@ impl Case {
             uses_up: false,
             elsewhere: false,
             full_house: false,
+            guarded: false,
         }
     }
 
@@ -183,6 +200,10 @@ impl Case {
 
     pub(crate) fn full_house(self) -> Self {
         Self { full_house: true, ..self }
+    }
+
+    pub(crate) fn guarded(self) -> Self {
+        Self { guarded: true, ..self }
     }
 
     pub(crate) fn uses_up(self) -> Self {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::actor::Actor;
 use crate::apart::{apart, use_region};
 use crate::board::{Board, Phase, panic_to};
-use crate::case::Case;
+use crate::case::{Case, Half, Stage};
 use crate::stretch;
 use crate::survivor::{Survivor, remove};
 use crate::sys::{self, Status};
@@ -153,7 +153,7 @@ impl Scene {
 }
 
 pub(crate) fn start(case: &Case, survivor: &mut Survivor) -> Actor {
-    let actor = Actor::start(survivor.stage(), case.script);
+    let actor = Actor::start(Stage { guarded: case.guarded, ..survivor.stage() }, case.script);
     while actor.is(Phase::Meeting) {
         (case.assist)(survivor);
         survivor.has_met = true;
@@ -198,7 +198,11 @@ pub(crate) fn rehearse(
 
 fn cast_of(case: &Case, all: &[Case]) -> Result<Vec<Case>, String> {
     let find = |name: &str| all.iter().find(|case| case.name == name).cloned();
-    case.halves.iter().map(|half| find(half.case).ok_or_else(|| format!("no case {:?}", half.case))).collect()
+    let of = |half: &Half| {
+        let found = find(half.case).ok_or_else(|| format!("no case {:?}", half.case))?;
+        Ok(Case { guarded: case.guarded, ..found })
+    };
+    case.halves.iter().map(of).collect()
 }
 
 /// Kills or stops an actor after each of these numbers of instructions, between which nothing shared happens, and checks everything;

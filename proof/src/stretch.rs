@@ -201,7 +201,10 @@ impl Before {
     /// Another actor comes. The dead are dead already, but the kernel says that they live until it begins, as it did the first time.
     fn begin_again(&self, held: &[Option<bool>], case: &Case, survivor: &mut Survivor) -> Actor {
         let actor = start(case, survivor);
-        self.dead(held).for_each(|lease| sys::unlock(&survivor.file, lease));
+        for lease in self.dead(held) {
+            survivor.ring(lease);
+            sys::unlock(&survivor.file, lease);
+        }
         survivor.board.set_phase(Phase::Begun);
         actor
     }

@@ -2,6 +2,8 @@
 
 use std::alloc::Layout;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
     Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, Local, Member, Named,
@@ -9,7 +11,8 @@ use tenure::{
 };
 
 use crate::board::Board;
-use crate::case::{KIND, Size, Stage};
+use crate::case::{KIND, MEMBERS, Size, Stage};
+use crate::peer::Peer;
 use crate::target::Target;
 use crate::things::Things;
 
@@ -51,7 +54,7 @@ pub(crate) struct Survivor {
     pub(crate) space: &'static Space,
     pub(crate) me: &'static Member,
     pub(crate) local: Local<'static>,
-    size: Size,
+    pub(crate) size: Size,
     pub(crate) board: &'static Board,
     /// Handles that must stay as they are.
     pub(crate) held: Vec<Held>,
@@ -72,6 +75,10 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// A process that it has a handle of.
     pub(crate) target: Option<Target>,
+    /// A member with a guardian, which has heard nothing yet: it is stopped.
+    pub(crate) witness: Option<Peer>,
+    /// A member whose bells have rung, and who is not dead yet.
+    pub(crate) dying: Option<Peer>,
     /// The actor met it, and it has played a part.
     pub(crate) has_met: bool,
     /// The actor, or somebody before it, was killed.
@@ -107,6 +114,8 @@ impl Survivor {
             shares: Vec::new(),
             things: None,
             target: None,
+            witness: None,
+            dying: None,
             has_met: false,
             actor_died: false,
             dead_before: false,
@@ -125,7 +134,7 @@ impl Survivor {
     }
 
     pub(crate) fn stage(&self) -> Stage<'_> {
-        Stage { space: self.space, tokens: &self.tokens, board: self.board }
+        Stage { space: self.space, tokens: &self.tokens, board: self.board, guarded: false }
     }
 
     /// All shared bytes, while nobody else is at work.
@@ -142,6 +151,24 @@ impl Survivor {
             seen.extend_from_slice(self.shared());
         }
         differs
+    }
+
+    /// What the bell says that the member in slot `owner` has towards the one in slot `watcher`. LAYOUT.md has where it is.
+    pub(crate) fn bell(&self, owner: u8, watcher: u8) -> u32 {
+        // SAFETY: aligned, inside the mapping, which stays for good; loads only, as it is for reading.
+        let bell = unsafe { &*self.bytes.add(bell_offset(owner, watcher)).cast::<AtomicU32>() };
+        bell.load(Ordering::Acquire)
+    }
+
+    /// Rings the bells of a slot as the kernel does when the thread ends that armed them.
+    pub(crate) fn ring(&self, owner: u8) {
+        for watcher in slots() {
+            let said = self.bell(owner, watcher);
+            if said & ARMED != 0 {
+                let rung = (said & !ARMED | RUNG).to_le_bytes();
+                self.file.write_all_at(&rung, bell_offset(owner, watcher) as u64).unwrap();
+            }
+        }
     }
 
     /// Creates a handle that must stay.
@@ -398,6 +425,20 @@ fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
     held.into_iter().for_each(|held| local.close(held).unwrap());
     blocks.into_iter().for_each(|block| local.free(block).unwrap());
     found
+}
+
+/// The thread id in a bell: its thread lives.
+pub(crate) const ARMED: u32 = 0x3FFF_FFFF;
+/// In a bell: the thread that armed it has ended.
+pub(crate) const RUNG: u32 = 0x4000_0000;
+
+fn bell_offset(owner: u8, watcher: u8) -> usize {
+    let members = usize::from(MEMBERS);
+    512 + 64 * members + 8 * (usize::from(owner) * members + usize::from(watcher))
+}
+
+pub(crate) fn slots() -> impl Iterator<Item = u8> {
+    (0..MEMBERS).map(|slot| slot as u8)
 }
 
 /// The lease that somebody posted.

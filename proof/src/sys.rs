@@ -105,6 +105,23 @@ pub(crate) fn kill(pid: pid_t) {
     while matches!(wait(pid), Status::Stopped(_)) {}
 }
 
+/// Stops a child of ours, with all its threads; it stands still when this returns.
+pub(crate) fn stop(pid: pid_t) {
+    let mut status = 0;
+    // SAFETY: a child that was not waited for yet, so the number is its own; `status` is ours.
+    unsafe {
+        libc::kill(pid, libc::SIGSTOP);
+        let found = libc::waitpid(pid, &raw mut status, libc::WUNTRACED);
+        assert!(found == pid && libc::WIFSTOPPED(status), "process {pid} did not stop: {status:#x}");
+    }
+}
+
+/// Lets it go on.
+pub(crate) fn go_on(pid: pid_t) {
+    // SAFETY: as in `stop`.
+    unsafe { libc::kill(pid, libc::SIGCONT) };
+}
+
 /// Has this process killed by SIGALRM after so many seconds: the fail-safe against waiting for ever.
 pub(crate) fn alarm(seconds: u32) {
     // SAFETY: no pointers.

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use rustix::mm::MapFlags;
 
 use crate::control::Control;
+use crate::fault;
 use crate::layout::BELL_BYTES;
 use crate::mapping::Mapping;
 
@@ -52,6 +53,9 @@ pub(crate) struct Former {
     bytes: usize,
 }
 
+// SAFETY: an address that only the kernel uses, for the thread that it came from.
+unsafe impl Send for Former {}
+
 impl RobustList {
     pub(crate) fn new(members: u16) -> io::Result<Self> {
         let bytes = NODES_OFFSET + usize::from(members) * size_of::<Node>();
@@ -83,6 +87,9 @@ impl RobustList {
         unsafe {
             head.write(Head { first: node(0), word_offset: word_offset as c_long, pending: ptr::null_mut() })
         };
+        if fault!("segment.enlist.bells_before_list") {
+            arm(control, me);
+        }
         // The list first: a bell that is armed rings [I25].
         // SAFETY: head and nodes are complete and stay by the caller's contract.
         unsafe { set(head.cast(), size_of::<Head>())? };
@@ -97,14 +104,20 @@ impl RobustList {
     /// Killed inside, the bells that are armed still ring, for nothing. The other way round they would stay armed and never
     /// ring, and whoever looks for the end of the slot's next owner would rely on them [I25].
     pub(crate) fn withdraw(&self, former: &Former, control: Control<'_>, me: u8) {
+        let restore = || {
+            // SAFETY: the list that libc gave this thread at its start; it lives as long as the thread.
+            let restored = unsafe { set(former.head, former.bytes) };
+            debug_assert!(restored.is_ok());
+        };
+        if fault!("segment.withdraw.list_before_bells") {
+            restore();
+        }
         let mine = WAITERS | thread_id();
         for watcher in control.slots() {
             // Relaxed: silence publishes nothing.
             let _ = control.bell(me, watcher).compare_exchange(mine, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
-        // SAFETY: the list that libc gave this thread at its start; it lives as long as the thread.
-        let restored = unsafe { set(former.head, former.bytes) };
-        debug_assert!(restored.is_ok());
+        restore();
     }
 }
 

@@ -5,6 +5,9 @@
 //!
 //! `futex_waitv` takes 128 words. A member of a segment with more slots has more than one such thread; the first owns
 //! the robust list.
+//!
+//! The proof steps through all this in a thread of its own: by hand there is one guardian, which is played by whoever joined,
+//! round by round, and so are its undertakers.
 
 use std::io;
 use std::ops::Range;
@@ -13,10 +16,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
 use rustix::io::Errno;
-use rustix::thread::futex::{self, Flags, Wait, WaitFlags, WaitPtr, WaitvFlags};
+use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
 
-use crate::bells::{OWNER_DIED, RobustList, TID_MASK};
+use crate::bells::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::control::{Control, LeaseWord};
+use crate::fault;
 use crate::id::LeaseId;
 use crate::member::Core;
 use crate::thread::Thread;
@@ -62,6 +66,8 @@ pub enum Absence {
 pub(crate) struct Guardian {
     stop: Arc<AtomicU32>,
     threads: Vec<Thread>,
+    /// In place of the threads.
+    by_hand: Option<Watcher>,
 }
 
 impl Guardian {
@@ -76,31 +82,33 @@ impl Guardian {
             Err(Errno::INVAL) | Ok(_) => {}
             Err(error) => return Err(Absence::FutexWaitv { errno: error.raw_os_error() }),
         }
-        let list =
-            RobustList::new(control.plan().members).map_err(|e| Absence::RobustList { errno: errno(&e) })?;
-        let mut list = Some(list);
-        let mut guardian = Self { stop: Arc::new(AtomicU32::new(0)), threads: Vec::new() };
-        let (ready, enlisted) = mpsc::channel();
+        let no_list = |error: io::Error| Absence::RobustList { errno: errno(&error) };
         let members = control.plan().members;
+        let list = RobustList::new(members).map_err(no_list)?;
+        let mut list = Some(list);
+        let mut guardian = Self { stop: Arc::new(AtomicU32::new(0)), threads: Vec::new(), by_hand: None };
+        let (ready, armed) = mpsc::channel();
         for first in (0..members).step_by(BELLS_PER_THREAD.into()) {
-            let watcher = Watcher {
-                core: Arc::clone(core),
-                control,
-                stop: Arc::clone(&guardian.stop),
-                slots: first..members.min(first + BELLS_PER_THREAD),
-            };
-            let (list, ready) = (list.take(), ready.clone());
-            let started = Thread::start(c"tenure-guardian", GUARDIAN_STACK, move || match list {
-                // SAFETY: the list moves into the closure, and `control` stays until the thread was joined.
-                Some(list) => match unsafe { list.enlist(watcher.control, watcher.core.id.index) } {
-                    Ok(former) => {
-                        let _ = ready.send(Ok(()));
-                        watcher.watch();
-                        list.withdraw(&former, watcher.control, watcher.core.id.index);
-                    }
-                    Err(error) => drop(ready.send(Err(error))),
-                },
-                None => watcher.watch(),
+            let slots = first..members.min(first + BELLS_PER_THREAD);
+            let mut watcher = Watcher::new(core, control, &guardian.stop, slots, list.take());
+            if core.by_hand {
+                // SAFETY: `control` stays until `stop`, which withdraws; the watcher owns the list.
+                unsafe { watcher.arm() }.map_err(no_list)?;
+                guardian.by_hand = Some(watcher);
+                return Ok(guardian);
+            }
+            let ready = ready.clone();
+            let started = Thread::start(c"tenure-guardian", GUARDIAN_STACK, move || {
+                // SAFETY: as above; `stop` waits for the thread, which withdraws before it ends.
+                let result = unsafe { watcher.arm() };
+                let is_armed = result.is_ok();
+                if first == 0 {
+                    let _ = ready.send(result);
+                }
+                if is_armed {
+                    watcher.watch();
+                    watcher.withdraw();
+                }
             });
             match started {
                 Ok(thread) => guardian.threads.push(thread),
@@ -111,16 +119,24 @@ impl Guardian {
             }
         }
         drop(ready);
-        match enlisted.recv() {
+        match armed.recv() {
             Ok(Ok(())) => Ok(guardian),
             Ok(Err(error)) => {
                 guardian.stop();
-                Err(Absence::RobustList { errno: errno(&error) })
+                Err(no_list(error))
             }
             Err(_) => {
                 guardian.stop();
                 Err(Absence::Thread { errno: 0 })
             }
+        }
+    }
+
+    /// Where the guardian is played by hand: hears what rang, and looks whether anything else did.
+    pub(crate) fn play_round(&mut self) {
+        if let Some(watcher) = &mut self.by_hand {
+            watcher
+                .round(&mut Vec::with_capacity(watcher.words()), Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         }
     }
 
@@ -132,6 +148,9 @@ impl Guardian {
         for thread in self.threads {
             thread.join();
         }
+        if let Some(mut watcher) = self.by_hand {
+            watcher.withdraw();
+        }
     }
 }
 
@@ -141,39 +160,86 @@ struct Watcher {
     control: Control<'static>,
     stop: Arc<AtomicU32>,
     slots: Range<u16>,
+    /// With which epoch each slot was last seen dirty; zero: never.
+    seen: Vec<u64>,
+    /// Of the first one: what makes our own end heard.
+    list: Option<RobustList>,
+    /// Which list its thread had before; there is one while the bells are armed.
+    former: Option<Former>,
 }
 
 impl Watcher {
-    fn watch(&self) {
-        let mut waits = Vec::with_capacity(usize::from(BELLS_PER_THREAD) + 2);
-        // The epoch with which each slot was last seen dirty; zero: never.
-        let mut seen = vec![0; self.slots.len()];
-        loop {
-            // Acquire: pairs with the Release in `join`; the bells armed before a join are seen below, and a join after
-            // this load changes the word, so that waiting for it fails at once.
-            let membership = self.control.membership();
-            let joins = membership.load(Ordering::Acquire);
-            // Acquire: pairs with the Release in `stop`.
-            if self.stop.load(Ordering::Acquire) != 0 {
-                return;
+    fn new(
+        core: &Arc<Core>,
+        control: Control<'static>,
+        stop: &Arc<AtomicU32>,
+        slots: Range<u16>,
+        list: Option<RobustList>,
+    ) -> Self {
+        let (core, stop, seen) = (Arc::clone(core), Arc::clone(stop), vec![0; slots.len()]);
+        Self { core, control, stop, slots, seen, list, former: None }
+    }
+
+    /// Arms our bells for the end of the calling thread, if we have the list.
+    ///
+    /// # Safety
+    ///
+    /// The watcher and the mapping of `control` outlive the thread, or `withdraw`.
+    unsafe fn arm(&mut self) -> io::Result<()> {
+        if let Some(list) = &self.list {
+            // SAFETY: passed on.
+            self.former = Some(unsafe { list.enlist(self.control, self.core.id.index)? });
+        }
+        Ok(())
+    }
+
+    /// Silences them again; by the thread that armed them.
+    fn withdraw(&mut self) {
+        if let (Some(list), Some(former)) = (&self.list, self.former.take()) {
+            list.withdraw(&former, self.control, self.core.id.index);
+        }
+    }
+
+    /// How many words it waits for at most.
+    fn words(&self) -> usize {
+        self.slots.len() + 2
+    }
+
+    fn watch(&mut self) {
+        let mut waits = Vec::with_capacity(self.words());
+        while self.round(&mut waits, None) {}
+    }
+
+    /// Hears what rang, then sleeps until something else does, somebody joins, it is time to stop, or it is late. False: it is
+    /// over.
+    fn round(&mut self, waits: &mut Vec<Wait>, until: Option<&Timespec>) -> bool {
+        // Acquire: pairs with the Release in `join`; the bells armed before a join are seen below, and a join after
+        // this load changes the word, so that waiting for it fails at once.
+        let membership = self.control.membership();
+        let joins = membership.load(Ordering::Acquire);
+        // Acquire: pairs with the Release in `stop`.
+        if self.stop.load(Ordering::Acquire) != 0 {
+            return false;
+        }
+        waits.clear();
+        waits.push(wait(&self.stop, 0, WaitFlags::PRIVATE));
+        waits.push(wait(membership, joins, WaitFlags::empty()));
+        for at in 0..self.slots.len() {
+            let j = (self.slots.start + at as u16) as u8;
+            if j == self.core.id.index {
+                continue;
             }
-            waits.clear();
-            waits.push(wait(&self.stop, 0, WaitFlags::PRIVATE));
-            waits.push(wait(membership, joins, WaitFlags::empty()));
-            for (slot, seen) in self.slots.clone().zip(&mut seen) {
-                let j = slot as u8;
-                if j == self.core.id.index {
-                    continue;
-                }
-                if let Some(armed) = self.hear(j) {
-                    waits.push(wait(self.control.bell(j, self.core.id.index), armed, WaitFlags::empty()));
-                }
-                self.compare_epoch(j, seen);
+            if let Some(armed) = self.hear(j) {
+                waits.push(wait(self.control.bell(j, self.core.id.index), armed, WaitFlags::empty()));
             }
-            match futex::waitv(&waits, WaitvFlags::empty(), None, rustix::thread::ClockId::Monotonic) {
-                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-                // The kernel cannot do it any more. Without a doorbell there is still every join and every `recover`.
-                Err(_) => return self.wait_for_stop(),
+            self.compare_epoch(j, at);
+        }
+        match futex::waitv(waits, WaitvFlags::empty(), until, rustix::thread::ClockId::Monotonic) {
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => true,
+            // The kernel cannot do it any more. Without a doorbell there is still every join and every `recover`.
+            Err(_) => {
+                self.wait_for_stop();
+                false
             }
         }
     }
@@ -187,16 +253,19 @@ impl Watcher {
             return (said & TID_MASK != 0).then_some(said);
         }
         // It stays rung until the dead is buried: should we end before that, the next owner of our slot hears it too.
+        if fault!("segment.hear.silenced_before_buried") {
+            bell.store(0, Ordering::Relaxed);
+        }
         send_undertaker(&self.core, j);
         None
     }
 
     /// A death whose bell was armed again by the next owner before we heard it: that owner has recovered it.
-    fn compare_epoch(&self, j: u8, seen: &mut u64) {
+    fn compare_epoch(&mut self, j: u8, at: usize) {
         // Acquire: pairs with the Release of the recoverer; what it freed is free in the eyes of those we wake.
         let word = LeaseWord(self.control.lease(j).load(Ordering::Acquire));
         let current = if word.is_dirty() { word.epoch() } else { 0 };
-        let before = std::mem::replace(seen, current);
+        let before = std::mem::replace(&mut self.seen[at], current);
         if before != 0 && before != current {
             self.core.reclaim.ended(LeaseId { index: j, epoch: before });
         }
@@ -224,6 +293,9 @@ fn send_undertaker(core: &Arc<Core>, j: u8) {
     // AcqRel: pairs with the undertaker's exchange to zero; either it sees this ring, or we see it gone.
     if core.rings[usize::from(j)].fetch_add(1, Ordering::AcqRel) != 0 {
         return;
+    }
+    if core.by_hand {
+        return undertake(core, j);
     }
     let twin = Arc::clone(core);
     if Thread::start(c"tenure-undertake", UNDERTAKER_STACK, move || undertake(&twin, j)).is_err() {

@@ -25,11 +25,22 @@ use crate::sync::Ordering;
 pub struct JoinOptions {
     /// Start a guardian: hear of the death of others at once, and be heard. Costs a thread that sleeps.
     pub guardian: bool,
+    /// The guardian has no thread: [`Lease::play_guardian`] is what it does. For the proof, which steps through it.
+    #[doc(hidden)]
+    pub by_hand: bool,
+}
+
+impl JoinOptions {
+    /// With a guardian, or without.
+    #[must_use]
+    pub const fn guarded(guardian: bool) -> Self {
+        Self { guardian, by_hand: false }
+    }
 }
 
 impl Default for JoinOptions {
     fn default() -> Self {
-        Self { guardian: true }
+        Self::guarded(true)
     }
 }
 
@@ -84,7 +95,7 @@ pub(crate) fn join(
     crash_point!("segment.join.live");
 
     // SAFETY: the mapping stays until `Lease::leave` or its drop closed the gate; the lease is LIVE until then [I1].
-    let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control) });
+    let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, options.by_hand) });
     let (guardian, doorbell) = if options.guardian {
         // SAFETY: the `Lease` stops the guardian before it lets go of the mapping.
         match unsafe { Guardian::start(&core, control) } {
@@ -124,7 +135,7 @@ fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>)
             let id = LeaseId { index, epoch: live.epoch() };
             store_pid(control, index);
             // SAFETY: as in `join`.
-            let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control) });
+            let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, false) });
             // SAFETY: as in `join`.
             let acquire = unsafe { Acquire::assume(id) };
             return Ok(Lease::new(acquire, core, control, flag, None::<Footing>, None, Doorbell::Off));

@@ -338,6 +338,14 @@ impl Lease {
         Ok(())
     }
 
+    /// One round of a guardian that is played by hand: what rang is heard, and the dead are buried. By the thread that joined.
+    #[doc(hidden)]
+    pub fn play_guardian(&self) {
+        if let (Ok(()), Some(guardian)) = (self.check(), &mut *sync::lock(&self.parts.guardian)) {
+            guardian.play_round();
+        }
+    }
+
     fn stop_guardian(&self) {
         let guardian = sync::lock(&self.parts.guardian).take();
         if let Some(guardian) = guardian {

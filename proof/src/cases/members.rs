@@ -53,6 +53,7 @@ pub(crate) fn recover_after(case: &Case, steps: u32) -> Case {
         after: case.after,
         uses_up: case.uses_up,
         elsewhere: case.elsewhere,
+        guarded: case.guarded,
         ..Case::new("recover, of one killed in the middle", recover)
     }
 }
@@ -101,9 +102,9 @@ fn attach(stage: &Stage<'_>) {
     work_in(&space.unwrap());
 }
 
-fn join(stage: &Stage<'_>) {
+pub(super) fn join(stage: &Stage<'_>) {
     stage.begin();
-    let me = stage.space.join();
+    let me = stage.try_join();
     stage.end();
     let me = me.unwrap();
     let mut local = me.local();
@@ -112,7 +113,7 @@ fn join(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn leave(stage: &Stage<'_>) {
+pub(super) fn leave(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     let left = me.leave();

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod files;
+mod guardians;
 mod handles;
 mod members;
 mod names;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> Vec<Case> {
         handles::all(),
         blocks::all(),
         members::all(),
+        guardians::all(),
         names::all(),
         files::all(),
         waiting::all(),

@@ -115,8 +115,8 @@ pub(crate) fn reclaimed_by(body: Body<'_>, index: u8) -> Option<u8> {
     body.words()[512 + usize::from(index)].load(Ordering::SeqCst).checked_sub(1).map(|by| by as u8)
 }
 
-pub(crate) const GUARDED: JoinOptions = JoinOptions { guardian: true };
-pub(crate) const ALONE: JoinOptions = JoinOptions { guardian: false };
+pub(crate) const GUARDED: JoinOptions = JoinOptions::guarded(true);
+pub(crate) const ALONE: JoinOptions = JoinOptions::guarded(false);
 
 pub(crate) fn join(segment: &Segment, options: JoinOptions) -> Lease {
     let lease = segment.join(options, Arc::new(Clear)).unwrap();

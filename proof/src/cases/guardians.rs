@@ -1,0 +1,137 @@
+//! What a guardian and an undertaker do, played by hand: bells are armed, heard and withdrawn, the dead are buried.
+//!
+//! A witness with a guardian of its own, which has threads, stands still until the actor is dead or stopped. Then it must hear every
+//! bell that rang, and bury who is dead, with nobody's help; and whoever has the actor's slot next must be heard as well.
+
+use super::members::{join, leave};
+use crate::case::{Case, SLOT, Stage};
+use crate::peer::{Manner, Order, Peer};
+use crate::survivor::{ARMED, RUNG, Survivor, slots};
+use crate::things;
+
+pub(super) fn all() -> Vec<Case> {
+    vec![
+        witnessed("join, arming bells", join_next).half("lock", 1),
+        witnessed("leave, withdrawing bells", leave),
+        witnessed("hear a bell, and bury the dead", hear).half("leave, holding everything", 0),
+        Case::new("hear a bell, of one who is dying", hear)
+            .guarded()
+            .before(|survivor| survivor.dying = Some(Peer::start(survivor, Manner::Dying, None)))
+            .meanwhile(|survivor| {
+                assert_bells(survivor);
+                assert_dying_lives(survivor);
+            })
+            .after(bury_the_dying),
+    ]
+}
+
+fn witnessed(name: &'static str, script: crate::case::Script) -> Case {
+    Case::new(name, script).guarded().before(bring_witness).meanwhile(witness_goes_on).after(see_next_owners)
+}
+
+fn join_next(stage: &Stage<'_>) {
+    let free = stage.space.leases().iter().position(|lease| !lease.live).unwrap();
+    stage.board.post(SLOT, free as u64 + 1);
+    join(stage);
+}
+
+fn hear(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    me.play_guardian();
+    stage.end();
+    me.leave().unwrap();
+}
+
+fn bring_witness(survivor: &mut Survivor) {
+    things::provide(survivor);
+    let witness = Peer::start(survivor, Manner::Guarded, None);
+    witness.stop();
+    survivor.witness = Some(witness);
+}
+
+/// Waits until something is so. The survivor's fail-safe counts the time.
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        std::thread::yield_now();
+    }
+}
+
+fn is_owned(survivor: &Survivor, slot: u8) -> bool {
+    survivor.space.leases()[usize::from(slot)].held != Some(false)
+}
+
+fn is_live(survivor: &Survivor, slot: u8) -> bool {
+    survivor.space.leases()[usize::from(slot)].live
+}
+
+/// A bell that nobody is there to ring is not armed: who relied on it would wait for ever.
+fn assert_bells(survivor: &Survivor) {
+    for owner in slots().filter(|slot| !is_owned(survivor, *slot)) {
+        let armed = slots().find(|watcher| survivor.bell(owner, *watcher) & ARMED != 0);
+        assert_eq!(armed, None, "a bell of slot {owner} is armed, and its thread is gone");
+    }
+}
+
+/// The witness hears what rang, and does everything.
+fn witness_goes_on(survivor: &mut Survivor) {
+    assert_bells(survivor);
+    let Some(mut witness) = survivor.witness.take() else { return };
+    let watcher = witness.slot;
+    let has_rung = |slot: &u8| survivor.bell(*slot, watcher) & RUNG != 0 && !is_owned(survivor, *slot);
+    let rung: Vec<_> = slots().filter(has_rung).collect();
+    witness.go_on();
+    eventually(|| rung.iter().all(|slot| !is_live(survivor, *slot) && !has_rung(slot)));
+    witness.obey(Order::Everything);
+    survivor.witness = Some(witness);
+}
+
+/// Whoever has the actor's slot next dies and is heard, with a guardian and without; the witness leaves.
+fn see_next_owners(survivor: &mut Survivor) {
+    assert_bells(survivor);
+    let Some(mut witness) = survivor.witness.take() else { return };
+    let mutex = &survivor.things.as_ref().unwrap().mutex;
+    // Somebody who is recovered may have had it.
+    mutex.acquire(things::NOT_NOW).unwrap();
+    mutex.unlock().unwrap();
+    let slot = next_slot(survivor);
+    let mut owner = Peer::start(survivor, Manner::Unguarded, slot);
+    assert_eq!(owner.obey(Order::Lock), 0, "a mutex that nobody had is abandoned");
+    witness.order(Order::Lock);
+    eventually(|| witness.is_asleep());
+    owner.kill();
+    assert_eq!(witness.answer(), 1, "the mutex of the dead is not abandoned");
+    witness.obey(Order::Unlock);
+
+    let owner = Peer::start(survivor, Manner::Guarded, slot);
+    let slot = owner.slot;
+    owner.kill();
+    let is_buried = || !is_live(survivor, slot) && survivor.bell(slot, witness.slot) == 0;
+    eventually(is_buried);
+    for watcher in slots().filter(|watcher| *watcher != witness.slot) {
+        assert_eq!(survivor.bell(slot, watcher) & RUNG, RUNG, "no ring for slot {watcher}");
+    }
+    witness.leave();
+}
+
+/// The slot that the actor had, once nobody has it; as far as it came to have one.
+fn next_slot(survivor: &Survivor) -> Option<u8> {
+    let posted = survivor.board.read(SLOT).checked_sub(1).map(|slot| slot as u8);
+    posted.filter(|slot| !is_owned(survivor, *slot))
+}
+
+fn assert_dying_lives(survivor: &Survivor) {
+    let slot = survivor.dying.as_ref().unwrap().slot;
+    assert!(is_live(survivor, slot) && is_owned(survivor, slot), "one whose bell rang was buried alive");
+}
+
+/// Whoever has the actor's slot next hears the bell that the actor heard, and buries the one who rang it once he is dead.
+fn bury_the_dying(survivor: &mut Survivor) {
+    assert_dying_lives(survivor);
+    let heir = Peer::start(survivor, Manner::Guarded, next_slot(survivor));
+    let dying = survivor.dying.take().unwrap();
+    let slot = dying.slot;
+    dying.kill();
+    eventually(|| !is_live(survivor, slot));
+    heir.leave();
+}
