@@ -34,6 +34,8 @@ pub enum Sabotage {
     IgnoreCase,
     /// Everybody has created it.
     CreatedByAll,
+    /// Nobody has created it.
+    NeverCreated,
     /// A process ended well, however it ended.
     EndedWell,
     /// Opens of files are in nobody's way.
@@ -54,7 +56,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them, with the topic of which a scenario is to find it, or with the scenario.
-    pub const ALL: [(Self, &str); 33] = [
+    pub const ALL: [(Self, &str); 34] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -89,6 +91,10 @@ impl Sabotage {
         (Self::AnotherIndex, "waiting for any with a thread ends when the thread ends"),
         (Self::CloseNothing, "a thread is opened as a thread only, and its handle ends with its last holder"),
         (Self::CreatedByAll, "processes, threads and descriptors have names"),
+        (
+            Self::NeverCreated,
+            "the only holder of a descriptor with a name was killed: who creates or opens it creates it",
+        ),
         (
             Self::CreatedByAll,
             "of many who enter themselves under a name at once one does, and all know which",
@@ -150,6 +156,9 @@ impl Saboteur {
                 Answer::CreatedOrOpened(thing, true)
             }
             (Sabotage::NeverEnded, Answer::Exit(_)) => Answer::Exit(None),
+            (Sabotage::NeverCreated, Answer::CreatedOrOpened(thing, _)) => {
+                Answer::CreatedOrOpened(thing, false)
+            }
             (Sabotage::EndedWell, Answer::Exit(Some(_))) => Answer::Exit(Some(End::Code(0))),
             (Sabotage::SetAgain, answer) => {
                 if let Order::Take { thing, .. } = order {

@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::order::{Answer, Fault, Modes, Order, Sort};
+use crate::order::{Answer, Fault, Modes, New, Order, Sort};
 use crate::program::eventually;
 use crate::stage::Stage;
 
@@ -16,6 +16,11 @@ pub(super) const DESCRIPTORS: &[Row] = &[
     ("a pipe that travelled ends when its last writer has closed it", Sizes::USUAL, pipe_ends),
     ("the creator was killed: who opens it gets it from another holder", Sizes::USUAL, creator_killed),
     ("the only holder was killed: the descriptor ends", Sizes::USUAL, only_holder_killed),
+    (
+        "the only holder of a descriptor with a name was killed: who creates or opens it creates it",
+        Sizes::USUAL,
+        named_holder_killed,
+    ),
     (
         "a descriptor is opened as a descriptor only, and ends with its last holder",
         Sizes::USUAL,
@@ -105,6 +110,22 @@ fn only_holder_killed(stage: &Stage) -> Result<(), Fault> {
     a.kill()?;
     b.recover()?;
     eventually("the descriptor ends", || b.open_as(Sort::Descriptor, mine.token) == Err(Fault::Stale));
+    Ok(())
+}
+
+fn named_holder_killed(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let (mut a, mut b) = stage.two()?;
+    let (_, writer) = a.pipe()?;
+    a.create_named("file", New::Descriptor(writer))?;
+    a.kill()?;
+    let fd = b.open_file(&stage.path("file"))?;
+    let (mine, created) = b.create_or_open("file", New::Descriptor(fd))?;
+    assert!(created);
+    let own = b.duplicate(mine)?;
+    b.write_to(own, b"new")?;
+    b.close_fd(own)?;
+    assert_eq!(std::fs::read_to_string(stage.path("file"))?, "new");
     Ok(())
 }
 

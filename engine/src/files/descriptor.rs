@@ -105,7 +105,8 @@ impl Descriptor {
     }
 
     /// Opens the descriptor that has a name, whatever it leads to, or makes a handle of this one with the name, in one step; see
-    /// [`Member::create_or_open`](crate::Member::create_or_open). If it opened, `fd` was closed.
+    /// [`Member::create_or_open`](crate::Member::create_or_open). If it opened, `fd` was closed. Where all who had it are dead,
+    /// it ended with them: they are recovered first.
     ///
     /// # Errors
     ///
@@ -117,7 +118,16 @@ impl Descriptor {
     ) -> Result<Named<Self>, DescriptorError> {
         let (fd, name) = (fd.into(), Name::new(name)?);
         let (state, rest) = words_of(member, &fd)?;
-        Ok(match Object::create_or_open(member, name, Kind::DESCRIPTOR, state, &rest)? {
+        let found = || Object::create_or_open(member, name, Kind::DESCRIPTOR, state, &rest);
+        let object = match found()? {
+            Named::Created(object) => return Ok(Named::Created(Self::publish(fd, object)?)),
+            Named::Opened(object) => object,
+        };
+        match Self::over(member, object, Way::Any) {
+            Err(DescriptorError::Nobody) => member.recover()?,
+            opened => return Ok(Named::Opened(opened?)),
+        };
+        Ok(match found()? {
             Named::Created(object) => Named::Created(Self::publish(fd, object)?),
             Named::Opened(object) => Named::Opened(Self::over(member, object, Way::Any)?),
         })

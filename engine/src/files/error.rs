@@ -40,11 +40,7 @@ pub enum DescriptorError {
 
 impl From<NamedError> for DescriptorError {
     fn from(error: NamedError) -> Self {
-        match error {
-            NamedError::NotMember(why) => why.into(),
-            NamedError::Create(why) => why.into(),
-            NamedError::Open(why) => why.into(),
-        }
+        error.into_cause()
     }
 }
 

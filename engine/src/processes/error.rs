@@ -36,10 +36,6 @@ pub enum ProcessError {
 #[cfg(feature = "names")]
 impl From<NamedError> for ProcessError {
     fn from(error: NamedError) -> Self {
-        match error {
-            NamedError::NotMember(why) => why.into(),
-            NamedError::Create(why) => why.into(),
-            NamedError::Open(why) => why.into(),
-        }
+        error.into_cause()
     }
 }
