@@ -327,6 +327,16 @@ typedef struct tenure_stats {
     uint64_t bytes_capacity;
 } tenure_stats;
 
+/** Who is a member of a space; tenure_space_members. */
+typedef struct tenure_membership {
+    /** Its lease, as tenure_lease. */
+    uint64_t lease;
+    /** Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's. */
+    uint32_t pid;
+    /** 1; 0 for a dead one from whom nobody has taken back yet what it held. */
+    uint32_t alive;
+} tenure_membership;
+
 /** A handle that this process holds once more than before. */
 typedef struct tenure_handle {
     /** The number to pass to other processes, and to tenure_close. It keeps nothing alive by itself. */
@@ -488,6 +498,19 @@ int tenure_space_path(const struct tenure_space *space, char *buffer, size_t siz
  * `stats` is NULL or writable.
  */
 int tenure_space_stats(const struct tenure_space *space, struct tenure_stats *stats);
+
+/**
+ * The members, in the order of their places: up to `capacity` of them into `all`. `*count` is how many there are; with
+ * a `capacity` of 0 only that is told. Holds and writes nothing; whether one is alive is what the kernel says.
+ *
+ * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+ *
+ * `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+ */
+int tenure_space_members(const struct tenure_space *space,
+                         struct tenure_membership *all,
+                         size_t capacity,
+                         size_t *count);
 
 /**
  * Looks at every word. `*violations` counts what can never be: 0 in a correct space. `*pending` counts what
@@ -883,8 +906,8 @@ int tenure_object_close(struct tenure_object *object);
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
- * and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked. Otherwise nothing was created and
- * `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+ * and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked; tenure_mutex_is_recursive tells.
+ * Otherwise nothing was created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
@@ -919,6 +942,14 @@ int tenure_mutex_unlock(const struct tenure_object *object);
  * `owned`, `lease` and `thread` are NULL or writable.
  */
 int tenure_mutex_owner(const struct tenure_object *object, int *owned, uint32_t *lease, uint32_t *thread);
+
+/**
+ * Whether a mutex is recursive: `*is` is 1 or 0. It is as it was created, whatever was asked for by who opened it.
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `is` is NULL or writable.
+ */
+int tenure_mutex_is_recursive(const struct tenure_object *object, int *is);
 
 /**
  * Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are
@@ -1162,6 +1193,14 @@ int tenure_share_everybody(const struct tenure_object *object,
                            struct tenure_conflict *all,
                            size_t capacity,
                            size_t *count);
+
+/**
+ * What this entry does, and what it lets others do, as they were asked for: unlike tenure_share_everybody, which tells
+ * the sum of a member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `access` and `sharing` are NULL or writable.
+ */
+int tenure_share_modes(const struct tenure_object *object, uint32_t *access, uint32_t *sharing);
 
 #ifdef __cplusplus
 }  // extern "C"

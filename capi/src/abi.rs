@@ -278,6 +278,18 @@ pub struct tenure_name {
     pub name: [c_char; 256],
 }
 
+/// Who is a member of a space; tenure_space_members.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct tenure_membership {
+    /// Its lease, as tenure_lease.
+    pub lease: u64,
+    /// Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's.
+    pub pid: u32,
+    /// 1; 0 for a dead one from whom nobody has taken back yet what it held.
+    pub alive: u32,
+}
+
 /// How a process or thread ended: tenure_exit.how.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,44 +7,57 @@ use std::ptr;
 use tenure::{Access, Conflict, Descriptor, FileShare, ShareError, Sharing};
 
 use crate::abi::{TENURE_DELETE, TENURE_READ, TENURE_WRITE, tenure_conflict, tenure_member, tenure_object};
-use crate::error::{Failure, fail, tenure_status};
-use crate::guard::{guard, guard_out, null, tell};
+use crate::error::Failure;
+use crate::guard::{Room, guard_list, guard_out, tell};
 use crate::member::lease_word;
-use crate::object::{Any, Ways, create, hand_out, joined, usable};
+use crate::object::{Any, Thing, Ways, create, hand_out, joined, usable};
 use crate::space::{argument, duplicate};
 
 const NOBODY: tenure_conflict = tenure_conflict { lease: 0, pid: 0, access: 0, sharing: 0, reserved: 0 };
 
 const BITS: u32 = TENURE_READ | TENURE_WRITE | TENURE_DELETE;
+const ACCESS: [(u32, Access); 3] =
+    [(TENURE_READ, Access::READ), (TENURE_WRITE, Access::WRITE), (TENURE_DELETE, Access::DELETE)];
+const SHARING: [(u32, Sharing); 3] =
+    [(TENURE_READ, Sharing::READ), (TENURE_WRITE, Sharing::WRITE), (TENURE_DELETE, Sharing::DELETE)];
 
 fn access(bits: u32) -> Result<Access, Failure> {
-    let all = [(TENURE_READ, Access::READ), (TENURE_WRITE, Access::WRITE), (TENURE_DELETE, Access::DELETE)];
     if bits & !BITS != 0 {
         return Err(argument("access", "0 to 7", bits.into()));
     }
-    Ok(all.iter().filter(|(bit, _)| bits & bit != 0).fold(Access::NONE, |sum, (_, one)| sum | *one))
+    Ok(ACCESS.iter().filter(|(bit, _)| bits & bit != 0).fold(Access::NONE, |sum, (_, one)| sum | *one))
 }
 
 fn sharing(bits: u32) -> Result<Sharing, Failure> {
-    let all =
-        [(TENURE_READ, Sharing::READ), (TENURE_WRITE, Sharing::WRITE), (TENURE_DELETE, Sharing::DELETE)];
     if bits & !BITS != 0 {
         return Err(argument("sharing", "0 to 7", bits.into()));
     }
-    Ok(all.iter().filter(|(bit, _)| bits & bit != 0).fold(Sharing::NONE, |sum, (_, one)| sum | *one))
+    Ok(SHARING.iter().filter(|(bit, _)| bits & bit != 0).fold(Sharing::NONE, |sum, (_, one)| sum | *one))
+}
+
+fn bits_of_access(access: Access) -> u32 {
+    ACCESS.iter().filter(|(_, one)| access.contains(*one)).map(|(bit, _)| bit).sum()
+}
+
+fn bits_of_sharing(sharing: Sharing) -> u32 {
+    SHARING.iter().filter(|(_, one)| sharing.contains(*one)).map(|(bit, _)| bit).sum()
 }
 
 impl From<Conflict> for tenure_conflict {
     fn from(conflict: Conflict) -> Self {
-        let bits = |has: &dyn Fn(usize) -> bool| (0..3).filter(|bit| has(*bit)).map(|bit| 1_u32 << bit).sum();
-        let (access, sharing) = (conflict.access, conflict.sharing);
         Self {
             lease: lease_word(conflict.lease),
             pid: conflict.pid,
-            access: bits(&|bit| access.contains([Access::READ, Access::WRITE, Access::DELETE][bit])),
-            sharing: bits(&|bit| sharing.contains([Sharing::READ, Sharing::WRITE, Sharing::DELETE][bit])),
+            access: bits_of_access(conflict.access),
+            sharing: bits_of_sharing(conflict.sharing),
             reserved: 0,
         }
+    }
+}
+
+impl Thing {
+    fn share(&self) -> Result<&FileShare, Failure> {
+        if let Any::Share(entry) = &self.any { Ok(entry) } else { Err(self.wrong("file share")) }
     }
 }
 
@@ -157,30 +170,33 @@ pub unsafe extern "C" fn tenure_share_everybody(
     capacity: usize,
     count: *mut usize,
 ) -> c_int {
-    guard(|| {
-        if count.is_null() {
-            return Err(null("count"));
-        }
-        // SAFETY: the caller's promise.
-        unsafe { count.write(0) };
-        if all.is_null() && capacity != 0 {
-            return Err(null("all"));
-        }
+    let call = || {
         let object = usable(object)?;
-        let Any::Share(entry) = &object.any else { return Err(object.wrong("file share")) };
-        let found = entry.everybody()?;
+        Ok(object.share()?.everybody()?.into_iter().map(tenure_conflict::from))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_list(Room { to: all, capacity, count }, "all", call) }
+}
+
+/// What this entry does, and what it lets others do, as they were asked for: unlike tenure_share_everybody, which tells
+/// the sum of a member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// # Safety
+///
+/// `access` and `sharing` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_share_modes(
+    object: *const tenure_object,
+    access: *mut u32,
+    sharing: *mut u32,
+) -> c_int {
+    let call = || {
+        let object = usable(object)?;
+        let entry = object.share()?;
         // SAFETY: the caller's promise.
-        unsafe { count.write(found.len()) };
-        for (at, conflict) in found.iter().take(capacity).enumerate() {
-            // SAFETY: `at < capacity`, the caller's promise.
-            unsafe { all.add(at).write((*conflict).into()) };
-        }
-        if capacity != 0 && found.len() > capacity {
-            return Err(fail(
-                tenure_status::TENURE_ERR_BUFFER,
-                format_args!("all: expected room for {}, found {capacity}", found.len()),
-            ));
-        }
-        Ok(())
-    })
+        unsafe { tell(sharing, bits_of_sharing(entry.sharing())) };
+        Ok(bits_of_access(entry.access()))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(access, "access", 0, call) }
 }

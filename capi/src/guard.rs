@@ -74,6 +74,51 @@ pub(crate) unsafe fn guard_out_status<T: Copy>(
     status
 }
 
+/// Where a list goes: as much of it as there is room for, and how long it is.
+pub(crate) struct Room<T> {
+    pub(crate) to: *mut T,
+    pub(crate) capacity: usize,
+    pub(crate) count: *mut usize,
+}
+
+/// Runs a call whose result is a list; `what` is the name of the list. Where there is no room for any of it, only its
+/// length is told.
+///
+/// # Safety
+///
+/// `to` is writable for `capacity` of them unless that is 0, `count` is null, which is refused, or writable.
+pub(crate) unsafe fn guard_list<T, I: Iterator<Item = T> + ExactSizeIterator>(
+    Room { to, capacity, count }: Room<T>,
+    what: &'static str,
+    call: impl FnOnce() -> Result<I, Failure>,
+) -> c_int {
+    guard(|| {
+        if count.is_null() {
+            return Err(null("count"));
+        }
+        // SAFETY: the caller's promise.
+        unsafe { count.write(0) };
+        if to.is_null() && capacity != 0 {
+            return Err(null(what));
+        }
+        let all = call()?;
+        let found = all.len();
+        // SAFETY: the caller's promise.
+        unsafe { count.write(found) };
+        for (at, one) in all.take(capacity).enumerate() {
+            // SAFETY: `at < capacity`, the caller's promise.
+            unsafe { to.add(at).write(one) };
+        }
+        if capacity != 0 && found > capacity {
+            return Err(fail(
+                tenure_status::TENURE_ERR_BUFFER,
+                format_args!("{what}: expected room for {found}, found {capacity}"),
+            ));
+        }
+        Ok(())
+    })
+}
+
 /// Bytes that C passes: null is fine for none.
 ///
 /// # Safety

@@ -3,8 +3,8 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use crate::abi::{tenure_handle, tenure_local, tenure_member, tenure_name, tenure_space};
-use crate::error::{fail, tenure_status};
-use crate::guard::{bytes, guard, guard_out, guard_out_status, null, tell};
+use crate::error::tenure_status;
+use crate::guard::{Room, bytes, guard_list, guard_out, guard_out_status, tell};
 use crate::handle::{NOTHING, describe};
 use crate::local::{kind, seat};
 use crate::object::{joined, opened, or_open};
@@ -114,39 +114,16 @@ pub unsafe extern "C" fn tenure_space_names(
     capacity: usize,
     count: *mut usize,
 ) -> c_int {
-    guard(|| {
-        if count.is_null() {
-            return Err(null("count"));
-        }
-        // SAFETY: the caller's promise.
-        unsafe { count.write(0) };
-        if names.is_null() && capacity != 0 {
-            return Err(null("names"));
-        }
-        let all = self::space(space)?.names();
-        // SAFETY: the caller's promise.
-        unsafe { count.write(all.len()) };
-        for (at, info) in all.iter().take(capacity).enumerate() {
+    let call = || {
+        Ok(self::space(space)?.names().into_iter().map(|info| {
             let mut name: [c_char; 256] = [0; 256];
             // At most 255, so that a zero stays.
             for (to, byte) in name[..255].iter_mut().zip(info.name.bytes()) {
                 *to = byte as c_char;
             }
-            let info = tenure_name {
-                token: info.token.into(),
-                kind: info.kind.number(),
-                holders: info.holders,
-                name,
-            };
-            // SAFETY: `at < capacity`, the caller's promise.
-            unsafe { names.add(at).write(info) };
-        }
-        if capacity != 0 && all.len() > capacity {
-            return Err(fail(
-                tenure_status::TENURE_ERR_BUFFER,
-                format_args!("names: expected room for {}, found {capacity}", all.len()),
-            ));
-        }
-        Ok(())
-    })
+            tenure_name { token: info.token.into(), kind: info.kind.number(), holders: info.holders, name }
+        }))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_list(Room { to: names, capacity, count }, "names", call) }
 }

@@ -5,14 +5,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-use tenure::{Backend, Options, Report, Space};
+use tenure::{Backend, LeaseId, Options, Report, Space};
 
 use crate::abi::{
-    TENURE_ABI_VERSION, TENURE_NO_GUARDIAN, TENURE_TINY, tenure_backend, tenure_info, tenure_options,
-    tenure_space, tenure_stats,
+    TENURE_ABI_VERSION, TENURE_NO_GUARDIAN, TENURE_TINY, tenure_backend, tenure_info, tenure_membership,
+    tenure_options, tenure_space, tenure_stats,
 };
 use crate::error::{Failure, fail, tenure_status};
-use crate::guard::{guard, guard_out, null};
+use crate::guard::{Room, guard, guard_list, guard_out, null};
+use crate::member::lease_word;
 use crate::registry::{self, Object, Pin};
 
 impl Object for Space {
@@ -380,6 +381,34 @@ pub unsafe extern "C" fn tenure_space_stats(space: *const tenure_space, stats: *
         unsafe { stats.write(found) };
         Ok(())
     })
+}
+
+/// The members, in the order of their places: up to `capacity` of them into `all`. `*count` is how many there are; with
+/// a `capacity` of 0 only that is told. Holds and writes nothing; whether one is alive is what the kernel says.
+///
+/// Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+///
+/// # Safety
+///
+/// `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_space_members(
+    space: *const tenure_space,
+    all: *mut tenure_membership,
+    capacity: usize,
+    count: *mut usize,
+) -> c_int {
+    let call = || {
+        let taken: Vec<_> = self::space(space)?.leases().into_iter().filter(|info| info.live).collect();
+        Ok(taken.into_iter().map(|info| tenure_membership {
+            lease: lease_word(LeaseId { index: info.index, epoch: info.epoch }),
+            pid: info.pid,
+            // Of private memory the kernel knows nothing: its members are this process.
+            alive: (info.held != Some(false)).into(),
+        }))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_list(Room { to: all, capacity, count }, "all", call) }
 }
 
 /// Looks at every word. `*violations` counts what can never be: 0 in a correct space. `*pending` counts what

@@ -42,8 +42,8 @@ impl Thing {
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
-/// and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked. Otherwise nothing was created and
-/// `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+/// and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked; tenure_mutex_is_recursive tells.
+/// Otherwise nothing was created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
 ///
 /// # Safety
 ///
@@ -114,6 +114,19 @@ pub unsafe extern "C" fn tenure_mutex_owner(
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(owned, "owned", 0, call) }
+}
+
+/// Whether a mutex is recursive: `*is` is 1 or 0. It is as it was created, whatever was asked for by who opened it.
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// # Safety
+///
+/// `is` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_mutex_is_recursive(object: *const tenure_object, is: *mut c_int) -> c_int {
+    let call = || Ok(usable(object)?.mutex()?.is_recursive().into());
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(is, "is", 0, call) }
 }
 
 /// Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are

@@ -280,6 +280,7 @@ static class Check
             begun.Wait();
             if (failed is TenureException && ((TenureException)failed).Status == Status.Unsupported)
             {
+                thread.Join();
                 Console.WriteLine("SKIPPED: threads: " + failed.Message);
                 return;
             }

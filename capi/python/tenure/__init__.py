@@ -51,7 +51,9 @@ from ._objects import (  # noqa: F401
     Thread,
     User,
     Waitable,
+    listed,
     open_object,
+    share,
     wait_all,
     wait_any,
 )
@@ -59,6 +61,9 @@ from ._objects import _name as _text
 
 Name = namedtuple("Name", "name kind token holders")
 Name.__doc__ = """A name in use: of an object, where `kind` is its class's name, or of a handle of that kind."""
+
+Membership = namedtuple("Membership", "lease pid alive")
+Membership.__doc__ = """A member: its lease, its process, and False if it died and nobody took back yet what it held."""
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
@@ -197,13 +202,6 @@ class Space(_Opaque):
     @property
     def names(self):
         """The names in use, as a list of Name."""
-        count, room = c_size_t(), 0
-        check(library.tenure_space_names(self._pointer, None, 0, byref(count)))
-        while count.value > room or room == 0:
-            # Room for some more, which may come while we look.
-            room = count.value + 10
-            found = (_library.Name * room)()
-            library.tenure_space_names(self._pointer, found, room, byref(count))
         return [
             Name(
                 name.name.decode(),
@@ -211,8 +209,14 @@ class Space(_Opaque):
                 name.token,
                 name.holders,
             )
-            for name in found[: count.value]
+            for name in listed(library.tenure_space_names, self._pointer, _library.Name)
         ]
+
+    @property
+    def members(self):
+        """Who is a member, as a list of Membership."""
+        found = listed(library.tenure_space_members, self._pointer, _library.Membership)
+        return [Membership(it.lease, it.pid, bool(it.alive)) for it in found]
 
     def join(self):
         """Becomes a member."""
@@ -363,11 +367,8 @@ class Member(_Opaque):
 
     def share(self, file, access, sharing):
         """Enters what we do with a file, and let others do meanwhile, into its table; both are sums of READ, WRITE and
-        DELETE. As Windows' share modes, among the members of a space. Raises Sharing, which says who is in the way."""
-        fd = file if isinstance(file, int) else file.fileno()
-        pointer = c_void_p()
-        check(library.tenure_share_enter(self._pointer, fd, access, sharing, byref(pointer), None))
-        return FileShare(self, pointer.value)
+        DELETE. As Windows' share modes, among the members of a space. Raises Sharing; its `who` is the User in the way."""
+        return share(self, file if isinstance(file, int) else file.fileno(), access, sharing)
 
     def open_object(self, what):
         """Opens an object by its token or its name: a Mutex, an Event, or whatever it is."""

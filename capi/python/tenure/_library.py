@@ -68,6 +68,12 @@ class Name(Structure):
     _fields_ = [("token", c_uint64), ("kind", c_uint64), ("holders", c_uint32), ("name", c_char * 256)]
 
 
+class Membership(Structure):
+    """tenure_membership."""
+
+    _fields_ = [("lease", c_uint64), ("pid", c_uint32), ("alive", c_uint32)]
+
+
 class Exit(Structure):
     """tenure_exit."""
 
@@ -93,6 +99,7 @@ STRUCTURES = {
     "tenure_handle": Handle,
     "tenure_block": Block,
     "tenure_name": Name,
+    "tenure_membership": Membership,
     "tenure_exit": Exit,
     "tenure_conflict": Conflict,
 }
@@ -110,6 +117,7 @@ FUNCTIONS = {
     "tenure_space_fd": (c_void_p, POINTER(c_int)),
     "tenure_space_path": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t)),
     "tenure_space_stats": (c_void_p, POINTER(Stats)),
+    "tenure_space_members": (c_void_p, POINTER(Membership), c_size_t, POINTER(c_size_t)),
     "tenure_space_check": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t), POINTER(c_size_t)),
     "tenure_space_remove": (c_uint32, c_char_p, c_int),
     "tenure_join": (c_void_p, POINTER(c_void_p)),
@@ -145,6 +153,7 @@ FUNCTIONS = {
     "tenure_mutex_create": (c_void_p, c_char_p, c_uint32, _new),
     "tenure_mutex_lock": (c_void_p, c_uint64),
     "tenure_mutex_unlock": (c_void_p,),
+    "tenure_mutex_is_recursive": (c_void_p, POINTER(c_int)),
     "tenure_mutex_owner": (c_void_p, POINTER(c_int), POINTER(c_uint32), POINTER(c_uint32)),
     "tenure_event_create": (c_void_p, c_char_p, c_uint32, _new),
     "tenure_event_set": (c_void_p,),
@@ -169,6 +178,7 @@ FUNCTIONS = {
     "tenure_descriptor_create": (c_void_p, c_char_p, c_uint32, c_int, _new),
     "tenure_descriptor_fd": (c_void_p, POINTER(c_int)),
     "tenure_share_enter": (c_void_p, c_int, c_uint32, c_uint32, _new, POINTER(Conflict)),
+    "tenure_share_modes": (c_void_p, POINTER(c_uint32), POINTER(c_uint32)),
     "tenure_share_everybody": (c_void_p, POINTER(Conflict), c_size_t, POINTER(c_size_t)),
 }
 TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version": ()}

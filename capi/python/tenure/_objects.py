@@ -4,10 +4,10 @@ from collections import namedtuple
 from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 from . import _library
-from ._errors import Closed, ForkedChild, check
+from ._errors import Closed, ForkedChild, Sharing, check
 from ._library import library
 
-_ABANDONED, _OPENED = 1, 2
+_ABANDONED, _OPENED, _BUFFER = 1, 2, -27
 _OR_OPEN = 1 << 8
 _FOREVER = 2**64 - 1
 
@@ -22,6 +22,17 @@ def _timeout(seconds):
 
 def _name(name):
     return None if name is None else name.encode()
+
+
+def listed(function, pointer, structure):
+    """What a function of the library lists; there may come some more while we look."""
+    count, room, status = c_size_t(), 8, _BUFFER
+    while status == _BUFFER:
+        found = (structure * room)()
+        status = function(pointer, found, room, byref(count))
+        room = count.value + 8
+    check(status)
+    return found[: count.value]
 
 
 class Object:
@@ -111,6 +122,13 @@ class Mutex(Waitable):
             self.release()
         except ForkedChild:
             pass
+
+    @property
+    def recursive(self):
+        """Whether its owner can lock it again: as it was created, whatever was asked for by who opened it."""
+        found = c_int()
+        check(library.tenure_mutex_is_recursive(self._pointer, byref(found)))
+        return bool(found.value)
 
     @property
     def owner(self):
@@ -234,14 +252,31 @@ User.__doc__ = """Somebody who uses a file, with what it does and lets others do
 class FileShare(_Closing, Object):
     """An entry in the table of a file: what this member does with it, and lets others do. It has no token."""
 
+    @property
+    def modes(self):
+        """What this entry does, and what it lets others do."""
+        access, sharing = c_uint32(), c_uint32()
+        check(library.tenure_share_modes(self._pointer, byref(access), byref(sharing)))
+        return access.value, sharing.value
+
     def everybody(self):
         """All who have entries for the file, this member as well, each with the sum of its own: a list of User."""
-        count, room = c_size_t(), 0
-        while count.value > room or room == 0:
-            room = count.value + 8
-            found = (_library.Conflict * room)()
-            library.tenure_share_everybody(self._pointer, found, room, byref(count))
-        return [User(it.pid, it.lease, it.access, it.sharing) for it in found[: count.value]]
+        return [_user(it) for it in listed(library.tenure_share_everybody, self._pointer, _library.Conflict)]
+
+
+def _user(found):
+    return User(found.pid, found.lease, found.access, found.sharing)
+
+
+def share(member, fd, access, sharing):
+    """An entry; Sharing has in `who` the User who is in the way."""
+    pointer, who = c_void_p(), _library.Conflict()
+    try:
+        check(library.tenure_share_enter(member._pointer, fd, access, sharing, byref(pointer), byref(who)))
+    except Sharing as error:
+        error.who = _user(who)
+        raise
+    return FileShare(member, pointer.value)
 
 
 _KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: Descriptor}

@@ -118,6 +118,14 @@ class One(Case):
         self.assertEqual(space.stats["members_live"], 0)
 
     @on_every_backend
+    def test_members(self, space):
+        self.assertEqual(space.members, [])
+        with space.join() as me, space.join() as other:
+            found = space.members
+            self.assertEqual({member.lease for member in found}, {me.lease, other.lease})
+            self.assertEqual({(member.pid, member.alive) for member in found}, {(os.getpid(), True)})
+
+    @on_every_backend
     def test_blocks(self, space):
         with space.join() as me, space.join() as other:
             with me.alloc(100) as block:
@@ -222,6 +230,7 @@ class One(Case):
             with mutex as abandoned:
                 self.assertIs(abandoned, False)
             recursive = me.mutex(recursive=True)
+            self.assertEqual((mutex.recursive, recursive.recursive), (False, True))
             with recursive, recursive:
                 refused = []
                 thread = threading.Thread(target=lambda: refused.append(self.fails(recursive.release)))
@@ -232,6 +241,11 @@ class One(Case):
                 theirs.acquire()
             del mutex, recursive
             self.unharmed(space)
+
+    def soon(self, call):
+        timer = threading.Timer(0.02, call)
+        timer.start()
+        return timer
 
     def fails(self, call):
         with self.assertRaises(tenure.Error) as raised:
@@ -248,8 +262,9 @@ class One(Case):
             self.assertEqual(tenure.wait_any([event, manual, semaphore, mutex], 0), (3, False))
             with self.assertRaises(tenure.Timeout):
                 tenure.wait_any([event, semaphore], 0.001)
-            threading.Timer(0.02, event.set).start()
+            setter = self.soon(event.set)
             self.assertEqual(tenure.wait_any([semaphore, event])[0], 1)
+            setter.join()
             mutex.release()
             theirs = other.open_object(mutex.token)
             theirs.acquire()
@@ -257,8 +272,10 @@ class One(Case):
             self.assertEqual(semaphore.release(2), 0)
             with self.assertRaises(tenure.Maximum):
                 semaphore.release()
-            threading.Timer(0.02, event.set).start()
+            setter = self.soon(event.set)
             self.assertEqual(tenure.wait_all([event, mutex, semaphore]), [1])
+            # It may be in its call still, which keeps us from leaving.
+            setter.join()
             mutex.release()
             self.assertEqual((semaphore.count, semaphore.maximum), (1, 2))
             with semaphore:
@@ -365,8 +382,10 @@ class One(Case):
             reading = me.share(file, tenure.READ, tenure.READ)
             with other.share(file, tenure.READ, tenure.READ | tenure.DELETE) as also:
                 self.assertEqual(len(also.everybody()), 2)
-            with self.assertRaisesRegex(tenure.Sharing, "in use by process"):
+                self.assertEqual(also.modes, (tenure.READ, tenure.READ | tenure.DELETE))
+            with self.assertRaisesRegex(tenure.Sharing, "in use by process") as refused:
                 other.share(file, tenure.WRITE, tenure.READ)
+            self.assertEqual((refused.exception.who.lease, refused.exception.who.access), (me.lease, tenure.READ))
             self.assertEqual(
                 reading.everybody(), [tenure.User(os.getpid(), me.lease, tenure.READ, tenure.READ)]
             )
@@ -438,6 +457,15 @@ def enter(space_name, connection):
         with me.process(name="leader", or_open=True) as leader:
             connection.send((leader.opened, leader.number))
             connection.recv()
+
+
+def lend(space_name, connection):
+    """Has a descriptor with a name until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name, guardian=False).join()
+    with tempfile.TemporaryFile() as file, me.descriptor(file, "file"):
+        connection.send(None)
+        connection.recv()
 
 
 def hold(space_name, token, connection):
@@ -550,6 +578,25 @@ class Several(Case):
             child.join()
             self.assertEqual(child.exitcode, 0)
         self.unharmed(space)
+
+    def test_a_descriptor_ends_with_its_only_holder(self):
+        # Without guardians nobody takes it back before it is asked for.
+        space = self.named("lent", guardian=False)
+        with space.join() as me, tempfile.TemporaryFile() as file:
+            ours, theirs = multiprocessing.Pipe()
+            child = multiprocessing.get_context("spawn").Process(target=lend, args=(name("lent"), theirs), daemon=True)
+            child.start()
+            theirs.close()
+            self.addCleanup(child.kill)
+            ours.recv()
+            self.assertEqual([member.alive for member in space.members], [True, True])
+            child.kill()
+            child.join()
+            self.assertEqual(sorted(member.alive for member in space.members), [False, True])
+            with me.descriptor(file, "file", or_open=True) as made:
+                self.assertFalse(made.opened)
+                self.assertTrue(os.path.sameopenfile(made.fileno(), file.fileno()))
+            self.unharmed(space)
 
     def test_who_reaped_a_process_tells_the_others(self):
         # Without guardians nobody watches: what ended and was reaped unseen ended nobody knows how.

@@ -122,6 +122,11 @@ static void nulls_of_objects(void)
     EXPECT(null, tenure_share_enter(member, 0, 0, 0, NULL, NULL));
     EXPECT(null, tenure_share_everybody(object, NULL, 1, &size));
     EXPECT(null, tenure_share_everybody(object, NULL, 0, NULL));
+    EXPECT(null, tenure_share_modes(object, NULL, NULL));
+    EXPECT(null, tenure_mutex_is_recursive(object, NULL));
+    EXPECT(null, tenure_space_members(space, NULL, 1, &size));
+    EXPECT(null, tenure_space_members(space, NULL, 0, NULL));
+    EXPECT(null, tenure_space_members(NULL, NULL, 0, &size));
     EXPECT(null, tenure_object_open(NULL, 0, 1, &none));
     EXPECT(null, tenure_object_open(member, 0, 1, NULL));
     EXPECT(null, tenure_object_open_named(NULL, 0, "x", &none));
@@ -222,6 +227,8 @@ static void objects(void)
         EXPECT(kind, tenure_process_exiting(not_processes[i], 0));
         EXPECT(kind, tenure_descriptor_fd(not_mutexes[i], &integer));
         EXPECT(kind, tenure_share_everybody(not_mutexes[i], NULL, 0, &size));
+        EXPECT(kind, tenure_share_modes(not_mutexes[i], &narrow, NULL));
+        EXPECT(kind, tenure_mutex_is_recursive(not_mutexes[i], &integer));
     }
     EXPECT(kind, tenure_mutex_unlock(semaphore));
     HOLDS(strstr(tenure_last_error(), "found a semaphore") != NULL);

@@ -79,6 +79,8 @@ static void inherited(void)
     EXPECT(forked, tenure_descriptor_fd(descriptor, &integer));
     EXPECT(forked, tenure_share_enter(member, 0, 0, 0, &none, NULL));
     EXPECT(forked, tenure_share_everybody(share, NULL, 0, &index));
+    EXPECT(forked, tenure_share_modes(share, &narrow, NULL));
+    EXPECT(forked, tenure_mutex_is_recursive(mutex, &integer));
     EXPECT(forked, tenure_object_close(descriptor));
     EXPECT(forked, tenure_object_close(share));
     tenure_object *all[] = { mutex, event, semaphore, process };

@@ -81,6 +81,8 @@ static void mutexes(void)
     OK(tenure_wait(mutex, NOW));
     OK(tenure_mutex_unlock(mutex));
     run(in_another_thread);
+    OK(tenure_mutex_is_recursive(mutex, &owned));
+    HOLDS(owned == 1);
     OK(tenure_mutex_unlock(mutex));
     EXPECT(TENURE_ERR_NOT_OWNER, tenure_mutex_unlock(mutex));
     OK(tenure_object_close(mutex));
@@ -208,6 +210,7 @@ static void names(void)
     tenure_handle handle, opened;
     tenure_name found[3];
     size_t count;
+    int recursive;
     uint64_t token, kind;
     char longest[257];
     memset(longest, 'n', sizeof longest);
@@ -232,7 +235,8 @@ static void names(void)
     EXPECT(TENURE_ERR_NOT_FOUND, tenure_object_open_named(other, TENURE_ANY, "Mutex", &none));
     HOLDS(none == NULL);
     EXPECT(TENURE_OPENED, tenure_mutex_create(other, "mutex", TENURE_OR_OPEN | TENURE_RECURSIVE, &theirs));
-    HOLDS(token_of(theirs) == token_of(made));
+    OK(tenure_mutex_is_recursive(theirs, &recursive));
+    HOLDS(token_of(theirs) == token_of(made) && recursive == 0);
     OK(tenure_object_close(theirs));
     OK(tenure_object_open_named(other, TENURE_ANY, "mutex", &theirs));
     HOLDS(token_of(theirs) == token_of(made) && kind_of(theirs) == TENURE_MUTEX);
@@ -375,6 +379,7 @@ static void files(const char *scratch)
     tenure_conflict who, all[2];
     char text[6] = "";
     int pipe_of[2], fd, same;
+    uint32_t access, sharing;
     size_t count;
     uint64_t lease;
     HOLDS(pipe(pipe_of) == 0);
@@ -424,6 +429,12 @@ static void files(const char *scratch)
     EXPECT(TENURE_ERR_ARGUMENT, tenure_share_enter(me, fd, 8, 0, &none, NULL));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_share_enter(me, fd, 0, 8, &none, NULL));
     EXPECT(TENURE_ERR_ARGUMENT, tenure_share_enter(me, -1, 0, 0, &none, NULL));
+    OK(tenure_mutex_create(me, NULL, 0, &mutex));
+    OK(tenure_share_modes(also, &access, &sharing));
+    HOLDS(access == TENURE_READ && sharing == (TENURE_READ | TENURE_WRITE));
+    OK(tenure_share_modes(reading, &access, NULL));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_share_modes(mutex, &access, &sharing));
+    OK(tenure_object_close(mutex));
     OK(tenure_share_everybody(reading, NULL, 0, &count));
     HOLDS(count == 2);
     EXPECT(TENURE_ERR_BUFFER, tenure_share_everybody(reading, all, 1, &count));
@@ -459,6 +470,25 @@ static void a_thousand(void)
     expect_unharmed(space, 0, 0);
 }
 
+static void members(void)
+{
+    tenure_membership all[4];
+    size_t count;
+    uint64_t mine, theirs;
+    OK(tenure_lease(me, &mine));
+    OK(tenure_lease(other, &theirs));
+    OK(tenure_space_members(space, NULL, 0, &count));
+    HOLDS(count == 2);
+    EXPECT(TENURE_ERR_BUFFER, tenure_space_members(space, all, 1, &count));
+    HOLDS(count == 2);
+    OK(tenure_space_members(space, all, 4, &count));
+    HOLDS(count == 2 && all[0].alive == 1 && all[1].alive == 1 && all[0].lease != all[1].lease);
+    for (int i = 0; i < 2; i++) {
+        HOLDS(all[i].lease == mine || all[i].lease == theirs);
+        HOLDS(all[i].pid == (uint32_t)getpid());
+    }
+}
+
 static void on(uint32_t backend, const char *name, const char *scratch)
 {
     tenure_options options = TENURE_OPTIONS_INIT;
@@ -469,6 +499,7 @@ static void on(uint32_t backend, const char *name, const char *scratch)
     OK(tenure_space_open(&options, name, &space));
     OK(tenure_join(space, &me));
     OK(tenure_join(space, &other));
+    members();
     mutexes();
     events();
     semaphores();
