@@ -112,7 +112,7 @@ fn python_runs_parts_of_its_own_tests() {
     if installed("python3", &["-c", "import test.test_dict, test.libregrtest"]) {
         let folder = tempfile::tempdir().unwrap();
         let mut python = preloaded("python3");
-        python.args(["-m", "test", "-q", "--timeout", "500"]).args(PARTS).current_dir(folder.path());
+        python.args(["-m", "test", "-q", "-w", "--timeout", "500"]).args(PARTS).current_dir(folder.path());
         let output = succeed(&mut python);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("SUCCESS"), "{text}");
@@ -244,7 +244,12 @@ fn redis(mut server: Command, folder: &Path) -> Redis {
     server.args(options).args(["--io-threads", "3", "--activedefrag", "no"]).current_dir(folder);
     let server = Redis(server.stdout(std::process::Stdio::null()).spawn().unwrap());
     let (socket, started) = (folder.join("socket"), Instant::now());
-    while !socket.exists() {
+    let listens = || {
+        let mut ping = command("redis-cli");
+        let answer = ping.args(["-s", "socket", "ping"]).current_dir(folder).output().unwrap();
+        answer.stdout.starts_with(b"PONG")
+    };
+    while !(socket.exists() && listens()) {
         assert!(started.elapsed() < Duration::from_secs(60), "the server does not start");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -279,6 +284,12 @@ fn redis_under_its_own_benchmark() {
         redis_cli(folder.path(), &["debug", "reload"]);
         redis_cli(folder.path(), &["bgsave"]);
         let after = redis_cli(folder.path(), &["debug", "digest"]);
+        // The child writes into the folder that goes.
+        let started = Instant::now();
+        while redis_cli(folder.path(), &["info", "persistence"]).contains("rdb_bgsave_in_progress:1") {
+            assert!(started.elapsed() < Duration::from_secs(60), "saving does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert!(before == after && before.trim().len() == 40, "{before} {after}");
         after
     });

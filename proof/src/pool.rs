@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     pub(crate) stopped: u64,
     /// Survivors that went on from what was left.
     pub(crate) survivors: u64,
+    /// Survivors that were not done in time, but had a successor that was.
+    pub(crate) slow: u64,
     /// Points at another instruction than the rehearsal's n-th.
     pub(crate) drifted: u64,
     pub(crate) violations: u64,
@@ -26,6 +28,7 @@ impl std::ops::AddAssign for Tally {
         self.killed += other.killed;
         self.stopped += other.stopped;
         self.survivors += other.survivors;
+        self.slow += other.slow;
         self.drifted += other.drifted;
         self.violations += other.violations;
     }
@@ -37,6 +40,7 @@ struct Desk {
     killed: AtomicU64,
     stopped: AtomicU64,
     survivors: AtomicU64,
+    slow: AtomicU64,
     violations: AtomicU64,
     /// Of the first violation.
     n: AtomicU32,
@@ -192,7 +196,7 @@ pub(crate) fn title(case: &Case) -> String {
 
 impl Desk {
     fn clear(&self) {
-        for counter in [&self.killed, &self.stopped, &self.survivors, &self.violations] {
+        for counter in [&self.killed, &self.stopped, &self.survivors, &self.slow, &self.violations] {
             counter.store(0, Ordering::Relaxed);
         }
     }
@@ -206,10 +210,11 @@ impl Desk {
         fate: Fate,
         points: &[(Fate, u32)],
     ) -> bool {
-        let Played { points, survivors, violation } = play(rehearsed, all, board, fate, points);
+        let Played { points, survivors, slow, violation } = play(rehearsed, all, board, fate, points);
         let counter = if fate == Fate::Killed { &self.killed } else { &self.stopped };
         counter.fetch_add(points, Ordering::Relaxed);
         self.survivors.fetch_add(survivors, Ordering::Relaxed);
+        self.slow.fetch_add(slow, Ordering::Relaxed);
         if let Some(violation) = &violation {
             self.note(violation);
         }
@@ -232,6 +237,7 @@ impl Desk {
             killed: read(&self.killed),
             stopped: read(&self.stopped),
             survivors: read(&self.survivors),
+            slow: read(&self.slow),
             drifted: read(&board.drifted),
             violations: read(&self.violations),
         }

@@ -86,6 +86,9 @@ pub(crate) fn main() -> ExitCode {
         sys::seconds_of_children(),
         started.elapsed().as_secs_f32()
     );
+    if tally.slow > 0 {
+        println!("{} survivors were not done in time, but were the second time", tally.slow);
+    }
     if tally.drifted > 0 {
         println!("{} of the points were at another instruction than the rehearsal's", tally.drifted);
     }

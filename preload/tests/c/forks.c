@@ -89,7 +89,7 @@ static void fork_once(int depth) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
             _exit(1);
-        alarm(120);
+        alarm(600);
         /* Everything the other threads had published is there and whole. */
         unsigned state = 3;
         for (int i = 0; i < SLOTS; i++) {
@@ -130,7 +130,7 @@ static void life(int depth) {
 }
 
 int main(void) {
-    alarm(300);
+    alarm(1800);
     at_first = resident();
     CHECK(!pthread_atfork(handler, handler, handler));
     life(0);
