@@ -7,7 +7,7 @@
 //!
 //! That scenarios can fail is shown by [`Sabotage`]: drivers that do one thing wrong, which is found.
 //!
-//! No scenario measures time. A wait for which nothing comes has a timeout, and any scenario a fail-safe of a minute.
+//! No scenario measures time. A wait for which nothing comes has a timeout, and any scenario a fail-safe of minutes.
 
 mod c;
 mod driver;
