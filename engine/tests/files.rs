@@ -181,7 +181,10 @@ fn child() {
         }
         "hold" => {
             let (passed, stayed) = make(&role[2]);
-            let mut held = Some(Descriptor::create(&me, passed).unwrap());
+            let mut held = Some(match role.get(3) {
+                None => Descriptor::create(&me, passed).unwrap(),
+                Some(called) => Descriptor::create_named(&me, called, passed).unwrap(),
+            });
             say("token", number(held.as_ref().unwrap().token()));
             loop {
                 match listen().as_str() {
@@ -388,6 +391,28 @@ fn nobody_alive_is_said() {
     me.recover().unwrap();
     let error = Descriptor::open(&me, token).unwrap_err();
     assert!(matches!(error, DescriptorError::Open(OpenHandleError::Stale { .. })), "{error}");
+}
+
+#[test]
+fn whoever_creates_or_opens_the_name_of_the_dead_creates() {
+    let name = Name::new("named");
+    let space = name.open(unattended());
+    let me = space.join().unwrap();
+    let mut creator = Process::start(&["hold", &name.0, "memfd", "log"]);
+    let theirs = token(&creator.hear("token").unwrap());
+    let opened = Descriptor::create_or_open(&me, "log", eventfd()).unwrap();
+    assert!(!opened.is_created() && opened.into_inner().token() == theirs);
+    creator.kill();
+    let (passed, mut stayed) = std::io::pipe().map(|(reader, writer)| (writer, reader)).unwrap();
+    let created = Descriptor::create_or_open(&me, "log", passed).unwrap();
+    assert!(created.is_created());
+    let made = created.into_inner();
+    File::from(made.duplicate().unwrap()).write_all(b"new").unwrap();
+    drop(made);
+    let mut text = String::new();
+    stayed.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "new");
+    assert_clean(&space);
 }
 
 #[test]
