@@ -47,7 +47,17 @@ impl Bytes {
 
     /// All words.
     pub(crate) fn image(&self) -> Vec<u64> {
-        (0..self.words).map(|at| self.read(at)).collect()
+        let mut bytes = vec![0; self.words as usize * 8];
+        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
+    }
+
+    /// The positions of the words that it changes.
+    fn changed_by(&self, act: impl FnOnce()) -> Vec<u64> {
+        let before = self.image();
+        act();
+        let words = before.into_iter().zip(self.image());
+        (0..).zip(words).filter(|(_, (one, other))| one != other).map(|(at, _)| at).collect()
     }
 
     fn read(&self, at: u64) -> u64 {
@@ -77,9 +87,8 @@ pub(crate) struct Belongings {
     _typed: Option<Handle<u64>>,
     _blocks: Vec<Block>,
     #[cfg(all(feature = "files", feature = "processes"))]
-    _objects: objects::Objects,
-    /// Of the objects.
-    pub(crate) object_tokens: Vec<Token>,
+    objects: objects::Objects,
+    object_tokens: Vec<Token>,
 }
 
 impl Belongings {
@@ -101,20 +110,27 @@ impl Belongings {
             let _ = block.pin();
         }
         let tokens = handles.iter().map(Handle::token).chain(typed.iter().map(Handle::token)).collect();
-        #[cfg(all(feature = "files", feature = "processes"))]
-        let objects = objects::Objects::of(me);
         Self {
             tokens,
             _handles: handles,
             _typed: typed,
             _blocks: blocks,
             #[cfg(all(feature = "files", feature = "processes"))]
-            object_tokens: objects.tokens(),
-            #[cfg(not(all(feature = "files", feature = "processes")))]
+            objects: objects::Objects::default(),
             object_tokens: Vec::new(),
-            #[cfg(all(feature = "files", feature = "processes"))]
-            _objects: objects,
         }
+    }
+
+    /// Objects as well; the answer is where their words are.
+    fn add_objects(&mut self, me: &Member, bytes: &Bytes) -> Vec<u64> {
+        bytes.changed_by(|| {
+            #[cfg(all(feature = "files", feature = "processes"))]
+            {
+                self.objects = objects::Objects::of(me);
+                self.object_tokens = self.objects.tokens();
+            }
+            let _ = me;
+        })
     }
 }
 
@@ -123,6 +139,7 @@ pub(crate) struct Remains {
     image: Vec<u8>,
     tokens: Vec<Token>,
     object_tokens: Vec<Token>,
+    object_words: Vec<u64>,
 }
 
 /// The bytes of a segment whose two members died with all their belongings, and the tokens of those.
@@ -131,14 +148,17 @@ fn remains() -> &'static Remains {
     REMAINS.get_or_init(|| {
         let space = options().memfd().unwrap();
         let (first, second) = (space.join().unwrap(), space.join().unwrap());
-        let (ones, others) = (Belongings::of(&first), Belongings::of(&second));
+        let bytes = Bytes::of(&space);
+        let (mut ones, mut others) = (Belongings::of(&first), Belongings::of(&second));
+        let mut object_words = ones.add_objects(&first, &bytes);
+        object_words.extend(others.add_objects(&second, &bytes));
         let shared = second.open_raw(KIND, ones.tokens[3]).unwrap();
         let mut image = vec![0; space.bytes() as usize];
-        Bytes::of(&space).file.read_exact_at(&mut image, 0).unwrap();
+        bytes.file.read_exact_at(&mut image, 0).unwrap();
         let tokens = ones.tokens.iter().chain(&others.tokens).copied().collect();
         let object_tokens = ones.object_tokens.iter().chain(&others.object_tokens).copied().collect();
         drop((shared, ones, others));
-        Remains { image, tokens, object_tokens }
+        Remains { image, tokens, object_tokens, object_words }
     })
 }
 
@@ -159,14 +179,18 @@ pub(crate) fn memfd(image: &[u8]) -> OwnedFd {
 }
 
 /// Reads numbers off the input of a fuzzer; zeroes when it is used up.
-struct Script<'s>(&'s [u8]);
+struct Script<'s> {
+    left: &'s [u8],
+    /// Where objects have their words.
+    object_words: &'s [u64],
+}
 
 impl Script<'_> {
     fn number<const N: usize>(&mut self) -> u64 {
         let mut bytes = [0; 8];
-        let (head, rest) = self.0.split_at(self.0.len().min(N));
+        let (head, rest) = self.left.split_at(self.left.len().min(N));
         bytes[..head.len()].copy_from_slice(head);
-        self.0 = rest;
+        self.left = rest;
         u64::from_le_bytes(bytes)
     }
 
@@ -174,9 +198,13 @@ impl Script<'_> {
         self.number::<1>() as u8
     }
 
-    /// A position in words: near the start, where the words of the protocol are, or anywhere.
+    /// A position in words: near the start, where the words of the protocol are, one that an object has, or anywhere.
     fn at(&mut self) -> u64 {
-        match self.byte() % 4 {
+        let kind = self.byte();
+        if kind >= 192 && !self.object_words.is_empty() {
+            return self.object_words[self.number::<2>() as usize % self.object_words.len()];
+        }
+        match kind % 4 {
             0 => self.number::<1>() % 64,
             1 | 2 => self.number::<2>() % 4096,
             _ => self.number::<4>(),
@@ -207,10 +235,10 @@ impl Script<'_> {
 /// Fuzz target: a segment whose members died is scribbled, then somebody attaches, looks, joins, and does what the
 /// script says. The first byte says how many changes come first.
 pub(crate) fn before_attaching(input: &[u8]) {
-    let Remains { image, tokens, object_tokens } = remains();
+    let Remains { image, tokens, object_tokens, object_words } = remains();
     let fd = memfd(image);
     let bytes = Bytes { file: File::from(fd.try_clone().unwrap()), words: image.len() as u64 / 8 };
-    let mut script = Script(input);
+    let mut script = Script { left: input, object_words };
     for _ in 0..script.byte() % 32 {
         bytes.scribble(&script.scribble());
     }
@@ -229,9 +257,11 @@ pub(crate) fn while_members_work(input: &[u8]) {
     let space = options().memfd().unwrap();
     let bytes = Bytes::of(&space);
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
-    let belongings = Belongings::of(&other);
+    let mut belongings = Belongings::of(&other);
+    let object_words = belongings.add_objects(&other, &bytes);
+    let script = Script { left: input, object_words: &object_words };
     let (tokens, objects) = (&belongings.tokens, &belongings.object_tokens);
-    perform(&space, &bytes, &me, (tokens.clone(), objects), Script(input));
+    perform(&space, &bytes, &me, (tokens.clone(), objects), script);
     everything(&space, &me, tokens, objects);
     // Somebody new comes, if it may.
     if let Ok(again) =
@@ -295,7 +325,7 @@ fn perform(
         objects: objects::Objects::default(),
     };
     for _ in 0..STEPS_MAX {
-        if script.0.is_empty() {
+        if script.left.is_empty() {
             break;
         }
         let step = script.byte();
