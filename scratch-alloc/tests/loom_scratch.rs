@@ -27,7 +27,7 @@ impl Backing for There {
 }
 
 #[repr(align(1024))]
-struct Unit([u8; UNIT]);
+struct Unit(#[allow(dead_code, reason = "it is memory")] [u8; UNIT]);
 
 /// A region of one unit that threads can share.
 #[derive(Clone)]
