@@ -4,10 +4,14 @@
 //! hint's sake is not judged here, and losing a hint costs time only.
 #![cfg(loom)]
 
+#[path = "../../models/explore.rs"]
+mod explore;
+
 use std::alloc::Layout as Request;
 use std::ops::Range;
 use std::sync::Arc;
 
+use explore::explore_in;
 use loom::thread;
 use tenure_scratch_alloc::{AllocError, Backing, Geometry, Layout, Local, OutOfMemory, Scratch};
 use tenure_segment::sync::{AtomicU64, Ordering, Word};
@@ -86,13 +90,7 @@ fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
     model.max_branches = 10_000;
-    let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = runs.clone();
-    model.check(move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        test();
-    });
-    println!("{} executions", runs.load(std::sync::atomic::Ordering::Relaxed));
+    explore_in(&model, test);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 #![cfg(loom)]
 
 mod common;
+#[path = "../../models/explore.rs"]
+mod explore;
 
 use std::sync::Arc;
 
 use common::SPACE;
-use common::loom::explore;
 use common::world::{World, token};
+use explore::explore;
 use loom::thread;
 use tenure_segment::sync::Word;
 use tenure_slab::{Entered, NameHash, Names, NamesLayout, Token};

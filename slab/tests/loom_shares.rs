@@ -3,12 +3,12 @@
 //! judges as they are.
 #![cfg(loom)]
 
-#[path = "common/loom.rs"]
-mod common;
+#[path = "../../models/explore.rs"]
+mod explore;
 
 use std::sync::Arc;
 
-use common::explore;
+use explore::explore;
 use loom::thread;
 use tenure_segment::LeaseId;
 use tenure_segment::sync::{AtomicU64, Ordering, Word};

@@ -4,11 +4,13 @@
 #![cfg(loom)]
 
 mod common;
+#[path = "../../models/explore.rs"]
+mod explore;
 
 use std::sync::Arc;
 
-use common::loom::explore;
 use common::{SPACE, acquire, layout, words};
+use explore::explore;
 use loom::thread;
 use tenure_segment::sync::Word;
 use tenure_slab::{Cache, Closed, Contents, Held, Holdings, Layout, OpenError, Payload, Slab, State};

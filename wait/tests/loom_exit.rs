@@ -3,11 +3,12 @@
 //! kernel's.
 #![cfg(loom)]
 
-mod common;
+#[path = "../../models/explore.rs"]
+mod explore;
 
 use std::sync::Arc;
 
-use common::explore;
+use explore::explore;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;

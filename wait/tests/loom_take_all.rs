@@ -3,11 +3,12 @@
 //! after so many steps of a taking; the last look makes the words plain, as recovery does.
 #![cfg(loom)]
 
-mod common;
+#[path = "../../models/explore.rs"]
+mod explore;
 
 use std::sync::Arc;
 
-use common::explore;
+use explore::explore;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;

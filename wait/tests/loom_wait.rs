@@ -3,11 +3,12 @@
 //! stopped is a thread whose word does nothing from then on. A sleeper who is never woken is a deadlock, which loom reports.
 #![cfg(loom)]
 
-mod common;
+#[path = "../../models/explore.rs"]
+mod explore;
 
 use std::sync::Arc;
 
-use common::explore;
+use explore::explore;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};

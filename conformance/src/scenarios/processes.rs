@@ -2,7 +2,8 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::order::{Answer, End, Fault, Order, Sort};
+use crate::order::{Answer, End, Fault, Order, Sort, Thing};
+use crate::program::Program;
 use crate::stage::{Stage, Target};
 
 pub(super) const ROWS: &[Row] = &[
@@ -172,14 +173,20 @@ fn ends(stage: &Stage) -> Result<(), Fault> {
     Ok(())
 }
 
-fn announced(stage: &Stage) -> Result<(), Fault> {
-    // The lowest 8 bits are those with which programs end.
-    const CODE: i32 = 0x1234_5600;
+/// A program with the handle of its own process, and another that has it open.
+fn with_its_own(stage: &Stage) -> Result<[(Program, Thing); 2], Fault> {
     stage.needs_processes()?;
     let (mut a, mut b) = stage.two()?;
     let pid = a.pid()?;
     let mine = a.process_of(pid)?;
     let theirs = b.open_as(Sort::Process, mine.token)?;
+    Ok([(a, mine), (b, theirs)])
+}
+
+fn announced(stage: &Stage) -> Result<(), Fault> {
+    // The lowest 8 bits are those with which programs end.
+    const CODE: i32 = 0x1234_5600;
+    let [(mut a, mine), (mut b, theirs)] = with_its_own(stage)?;
     a.exiting(mine, CODE)?;
     assert_eq!(b.exit_of(theirs)?, None, "it has not ended yet");
     b.begin_and_sleep(Order::WaitForExit { thing: theirs, timeout: None });
@@ -189,11 +196,7 @@ fn announced(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn announced_by_whom(stage: &Stage) -> Result<(), Fault> {
-    stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let pid = a.pid()?;
-    let mine = a.process_of(pid)?;
-    let theirs = b.open_as(Sort::Process, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = with_its_own(stage)?;
     assert_eq!(b.exiting(theirs, 0x300), Err(Fault::NotOwner));
     a.exiting(mine, 0x100)?;
     assert_eq!(a.exiting(mine, 0x200), Err(Fault::Announced));
@@ -203,11 +206,7 @@ fn announced_by_whom(stage: &Stage) -> Result<(), Fault> {
 }
 
 fn announced_and_killed(stage: &Stage) -> Result<(), Fault> {
-    stage.needs_processes()?;
-    let (mut a, mut b) = stage.two()?;
-    let pid = a.pid()?;
-    let mine = a.process_of(pid)?;
-    let theirs = b.open_as(Sort::Process, mine.token)?;
+    let [(mut a, mine), (mut b, theirs)] = with_its_own(stage)?;
     a.exiting(mine, 0x100)?;
     a.kill()?;
     assert_eq!(known(b.wait_for_exit(theirs, None)?)?, End::Signal(9));

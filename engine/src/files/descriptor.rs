@@ -118,19 +118,20 @@ impl Descriptor {
     ) -> Result<Named<Self>, DescriptorError> {
         let (fd, name) = (fd.into(), Name::new(name)?);
         let (state, rest) = words_of(member, &fd)?;
-        let found = || Object::create_or_open(member, name, Kind::DESCRIPTOR, state, &rest);
-        let object = match found()? {
-            Named::Created(object) => return Ok(Named::Created(Self::publish(fd, object)?)),
-            Named::Opened(object) => object,
-        };
-        match Self::over(member, object, Way::Any) {
-            Err(DescriptorError::Nobody) => member.recover()?,
-            opened => return Ok(Named::Opened(opened?)),
-        };
-        Ok(match found()? {
-            Named::Created(object) => Named::Created(Self::publish(fd, object)?),
-            Named::Opened(object) => Named::Opened(Self::over(member, object, Way::Any)?),
-        })
+        let mut has_recovered = false;
+        loop {
+            let object = match Object::create_or_open(member, name, Kind::DESCRIPTOR, state, &rest)? {
+                Named::Created(object) => return Ok(Named::Created(Self::publish(fd, object)?)),
+                Named::Opened(object) => object,
+            };
+            match Self::over(member, object, Way::Any) {
+                Err(DescriptorError::Nobody) if !has_recovered => {
+                    member.recover()?;
+                    has_recovered = true;
+                }
+                opened => return Ok(Named::Opened(opened?)),
+            }
+        }
     }
 
     fn create_called(member: &Member, called: Called<'_>, fd: OwnedFd) -> Result<Self, DescriptorError> {

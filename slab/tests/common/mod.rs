@@ -1,8 +1,6 @@
 //! Members of a slab in private memory.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its part")]
 
-#[cfg(loom)]
-pub mod loom;
 pub mod world;
 
 use tenure_segment::sync::Word;
