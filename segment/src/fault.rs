@@ -20,6 +20,7 @@ pub const ALL: &[&str] = &[
     "slab.release.same_generation",
     "slab.recover.no_init",
     "slab.recover.no_block",
+    "slab.recover.no_mark",
     "names.enter.no_second_look",
     "names.settle.done_before_slot",
     "names.slot.free_though_held",

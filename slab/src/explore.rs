@@ -421,3 +421,113 @@ fn crash_stopped_at_every_point_while_others_work() {
         assert!(cfg!(miri) || seen.borrow().contains_key(name), "{name} was never passed");
     }
 }
+
+/// What the victim does before it is killed at any of its points, for two recoverers at once.
+const LEFT_BEHIND: &[Script] = &[
+    ("claims and creates", |w| {
+        w.watched(|| w.create(VICTIM, Some(100)));
+    }),
+    ("closes last", |w| {
+        let Some(token) = w.create(VICTIM, Some(100)) else { return };
+        w.open(PEER, token);
+        w.close(PEER, false);
+        w.watched(|| w.close(VICTIM, true));
+    }),
+    ("holds what a peer held", |w| {
+        let Some(token) = w.create(PEER, None) else { return };
+        w.watched(|| w.open(VICTIM, token));
+        w.close(PEER, false);
+    }),
+];
+
+/// The victim is killed at its `k`-th point. A recoverer stands at its `i`-th point, while another one runs to its `j`-th point
+/// and is killed. Then the first goes on, and a third recovers the second: without a group mark of its own, nobody would look at
+/// the entry whose tag the second one had taken over.
+#[test]
+fn crash_of_one_of_two_recoverers_leaves_nothing() {
+    let seen = RefCell::default();
+    let mut kills = 0;
+    for (handles, members) in sizes() {
+        for script in LEFT_BEHIND {
+            'victim: for k in 1.. {
+                'first: for i in 1.. {
+                    for j in 1.. {
+                        let story = two_recoverers(*script, *handles, *members, &seen, [k, i, j]);
+                        kills += u32::from(story == Story::Told);
+                        match story {
+                            Story::Told => {}
+                            Story::VictimDone => break 'victim,
+                            Story::FirstDone => break 'first,
+                            Story::SecondDone => break,
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{kills} kills of one of two recoverers");
+    assert!(kills > 100 || cfg!(miri));
+}
+
+/// How far a story with two recoverers came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Story {
+    /// Everybody got to its point.
+    Told,
+    /// The victim has fewer points.
+    VictimDone,
+    /// The first recoverer has fewer points.
+    FirstDone,
+    /// The second recoverer has fewer points: nobody killed it.
+    SecondDone,
+}
+
+fn two_recoverers(
+    script: Script,
+    handles: u32,
+    members: u16,
+    seen: &RefCell<BTreeMap<&'static str, u32>>,
+    [k, i, j]: [i32; 3],
+) -> Story {
+    let (mut story, left, first) = (Story::VictimDone, Cell::new(k), Cell::new(false));
+    let second = Cell::new(None);
+    let at_point = |w: &World<'_>, _| {
+        left.set(left.get() - 1);
+        if left.get() != 0 {
+            return;
+        }
+        if !first.get() {
+            resume_unwind(Box::new(Killed));
+        }
+        // The first recoverer stands here. Hooks do not nest: the second one's is set while the first one's is out.
+        let left = Cell::new(j);
+        let dies = |_| {
+            left.set(left.get() - 1);
+            if left.get() == 0 {
+                resume_unwind(Box::new(Killed));
+            }
+        };
+        second.set(Some(survives(|| hook::with(dies, || w.recover(VICTIM, JANITOR)))));
+    };
+    fresh(handles, members, seen, &at_point, |w| {
+        if survives(|| script.1(w)) {
+            return w.end(&[]);
+        }
+        left.set(i);
+        first.set(true);
+        w.watched(|| w.recover(VICTIM, UNDERTAKER));
+        w.look(&[PEER, THIRD]);
+        story = match second.get() {
+            None => Story::FirstDone,
+            Some(true) => Story::SecondDone,
+            Some(false) => Story::Told,
+        };
+        if story == Story::Told {
+            w.recover(JANITOR, UNDERTAKER);
+            w.end(&[VICTIM, JANITOR]);
+        } else {
+            w.end(&[VICTIM]);
+        }
+    });
+    story
+}

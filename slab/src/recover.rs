@@ -39,7 +39,8 @@ impl Slab<'_> {
     ///
     /// # Crash
     ///
-    /// The group map is cleared last, word by word, so the next recoverer finds everything that is left.
+    /// The group map is cleared last, word by word, so the next recoverer finds everything that is left. An entry whose end the
+    /// recoverer was deciding is found through the recoverer's own map, also when other recoverers have freed the lease.
     pub fn recover(&self, holdings: &Holdings, recovery: &Recovery, free: impl FnMut(BlockRef)) -> Recovered {
         self.recover_settling(holdings, recovery, |_| false, |_, _| {}, free)
     }
@@ -154,6 +155,7 @@ impl Slab<'_> {
             || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
         // Without the bit too: a closer may have been killed between clearing it and `finish`.
         if has || unheld() {
+            self.take_responsibility(holdings, dead, index);
             let guard = holdings.lock(index);
             if has {
                 if dead == holdings.lease_index() {
@@ -183,6 +185,19 @@ impl Slab<'_> {
             free(block);
             recovered.blocks += 1;
             crash_point!("slab.recover.block_freed");
+        }
+    }
+
+    /// Sets the entry's group in the recoverer's own map, before `finish` `[I26]`.
+    ///
+    /// Our tag may replace the tag of another recoverer or of a closer. That one then forgets the entry, and a recoverer goes on to
+    /// clear the dead lease's map. If we are killed before our second CAS, only our own map leads to the entry.
+    ///
+    /// A member that recovers its own lease does not mark: its map has the group until this recovery clears it, and the mirror of
+    /// the map must not remember a group that is cleared afterwards.
+    fn take_responsibility(&self, holdings: &Holdings, dead: u8, index: u32) {
+        if dead != holdings.lease_index() && !fault!("slab.recover.no_mark") {
+            self.mark_group(holdings, index);
         }
     }
 
