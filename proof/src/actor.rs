@@ -11,13 +11,14 @@ use crate::track::{Tape, Track};
 pub(crate) struct Actor {
     pub(crate) pid: libc::pid_t,
     board: &'static Board,
+    seat: usize,
 }
 
 impl Actor {
     /// Starts one; it runs until it meets the survivor or begins.
     pub(crate) fn start(stage: Stage<'_>, script: Script) -> Self {
-        let board = stage.board;
-        board.set_phase(Phase::Preparing);
+        let Stage { board, seat, .. } = stage;
+        board.set_phase(seat, Phase::Preparing);
         // SAFETY: the survivor has one thread.
         let Some(pid) = (unsafe { sys::fork() }) else {
             sys::alarm(0);
@@ -25,7 +26,7 @@ impl Actor {
             script(&stage);
             sys::exit(0);
         };
-        let actor = Self { pid, board };
+        let actor = Self { pid, board, seat };
         actor.expect_stop(sys::wait(pid));
         sys::die_with_me(pid);
         actor
@@ -40,7 +41,7 @@ impl Actor {
     }
 
     pub(crate) fn is(&self, phase: Phase) -> bool {
-        self.board.is(phase)
+        self.board.is(self.seat, phase)
     }
 
     /// Lets it go on until its next stop.
@@ -55,16 +56,31 @@ impl Actor {
     /// Steps it through its operation, or to the `steps`-th of its shared steps, onto the tape.
     ///
     /// `has_changed` says whether the shared bytes are not those of the time before.
-    pub(crate) fn rehearse(&self, tape: &Tape, steps: Option<u32>, mut has_changed: impl FnMut() -> bool) {
+    pub(crate) fn rehearse(&self, tape: &Tape, steps: Option<u32>, has_changed: impl FnMut() -> bool) {
+        self.rehearse_noting(tape, steps, has_changed, |_| {});
+    }
+
+    /// As [`Self::rehearse`]; `note` is called with the number of shared steps made, at first and after each.
+    pub(crate) fn rehearse_noting(
+        &self,
+        tape: &Tape,
+        steps: Option<u32>,
+        mut has_changed: impl FnMut() -> bool,
+        mut note: impl FnMut(usize),
+    ) {
         has_changed();
+        note(0);
         let (mut n, mut seen) = (0, 0);
         let mut at = sys::instruction_pointer(self.pid);
         tape.put(0, at, false);
-        while !self.board.is(Phase::Ended) && steps.is_none_or(|steps| seen < steps) {
+        while !self.is(Phase::Ended) && steps.is_none_or(|steps| seen < steps) {
             self.step();
             n += 1;
             let is_step = has_changed() | is_system_call(at);
-            seen += u32::from(is_step);
+            if is_step {
+                seen += 1;
+                note(seen as usize);
+            }
             at = sys::instruction_pointer(self.pid);
             tape.put(n, at, is_step);
         }
@@ -77,7 +93,7 @@ impl Actor {
             let by_breakpoint =
                 leg.to > leg.from + 1 && sys::set_breakpoint(self.pid, Some(track.address(leg.to)));
             for _ in 0..if by_breakpoint { leg.hits } else { leg.to - leg.from } {
-                if self.board.is(Phase::Ended) {
+                if self.is(Phase::Ended) {
                     break;
                 }
                 if by_breakpoint { self.go_on() } else { self.step() }

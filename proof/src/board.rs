@@ -53,9 +53,13 @@ impl Text {
     }
 }
 
+/// Actors that are traced at once.
+pub(crate) const SEATS: usize = 2;
+
 #[repr(C)]
 pub(crate) struct Board {
-    phase: AtomicU32,
+    /// By the seat of an actor.
+    phases: [AtomicU32; SEATS],
     /// Points whose instruction was not the recorded one.
     pub(crate) drifted: AtomicU64,
     /// Points of the stretch that were played.
@@ -73,7 +77,7 @@ impl Board {
     }
 
     pub(crate) fn clear(&self) {
-        self.set_phase(Phase::Preparing);
+        (0..SEATS).for_each(|seat| self.set_phase(seat, Phase::Preparing));
         self.text.clear();
         self.played.store(0, Ordering::Relaxed);
         self.owes.store(0, Ordering::Relaxed);
@@ -81,12 +85,12 @@ impl Board {
     }
 
     #[inline]
-    pub(crate) fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u32, Ordering::Release);
+    pub(crate) fn set_phase(&self, seat: usize, phase: Phase) {
+        self.phases[seat].store(phase as u32, Ordering::Release);
     }
 
-    pub(crate) fn is(&self, phase: Phase) -> bool {
-        self.phase.load(Ordering::Acquire) == phase as u32
+    pub(crate) fn is(&self, seat: usize, phase: Phase) -> bool {
+        self.phases[seat].load(Ordering::Acquire) == phase as u32
     }
 
     pub(crate) fn post(&self, slot: usize, number: u64) {

@@ -23,6 +23,10 @@ pub(crate) struct Stage<'a> {
     pub(crate) board: &'static Board,
     /// Whether those who join play their guardians by hand.
     pub(crate) guarded: bool,
+    /// Which of the actors this one is.
+    pub(crate) seat: usize,
+    /// Another actor is at work meanwhile.
+    pub(crate) is_shared: bool,
 }
 
 /// Where on the board a member that plays its guardian says which slot it has, plus one.
@@ -51,13 +55,13 @@ impl Stage<'_> {
 
     /// Waits until the survivor has played its part.
     pub(crate) fn meet(&self) {
-        self.board.set_phase(Phase::Meeting);
+        self.board.set_phase(self.seat, Phase::Meeting);
         stop();
     }
 
     #[inline(always)]
     pub(crate) fn begin(&self) {
-        self.board.set_phase(Phase::Begun);
+        self.board.set_phase(self.seat, Phase::Begun);
         stop();
     }
 
@@ -65,7 +69,10 @@ impl Stage<'_> {
     /// would mend some of what an operation forgot.
     #[inline(always)]
     pub(crate) fn end(&self) {
-        self.board.set_phase(Phase::Ended);
+        if self.is_shared {
+            return self.end_among_others();
+        }
+        self.board.set_phase(self.seat, Phase::Ended);
         stop();
         let report = self.space.check_quiet();
         assert!(report.is_clean() && report.pending.is_empty(), "after the operation: {report:#?}");
@@ -74,7 +81,7 @@ impl Stage<'_> {
     /// As `end`, where somebody else may be at work: one who was woken.
     #[inline(always)]
     pub(crate) fn end_among_others(&self) {
-        self.board.set_phase(Phase::Ended);
+        self.board.set_phase(self.seat, Phase::Ended);
         stop();
         let report = self.space.check();
         assert!(report.is_clean(), "after the operation: {report:#?}");

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::case::Case;
 use crate::cases;
+use crate::pair::Choice;
 use crate::point::{Fate, Rehearsed, Violation};
 use crate::pool::{Pool, Tally, title};
 
@@ -49,6 +50,16 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.exit.announced_before_written", "announce a code"),
 ];
 
+/// The pairs that show a fault that no operation shows alone: `--without-pairs` does not find them.
+const LIKELY_PAIRS: &[(&str, &str)] = &[
+    ("slab.recover.no_mark", "recover | recover, of a holder"),
+    ("names.settle.done_by_store", "create or open | create a neighbour"),
+    ("names.settle.listed_by_store", "create or open | create a neighbour, reused meanwhile"),
+    ("scratch.adopt.by_store", "alloc | alloc, adopting"),
+    ("wait.take_all.cleaned_by_store", "wait all | lock"),
+    ("wait.take_all.reserved_by_store", "wait all | wait all"),
+];
+
 /// What became of one fault.
 struct Outcome {
     points: u64,
@@ -56,20 +67,38 @@ struct Outcome {
 }
 
 /// Switches on every fault in turn; how many there are, and how many were not caught.
-pub(crate) fn run(pool: &Pool, all: &[Case], is_wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+pub(crate) fn run(
+    pool: &Pool,
+    all: &[Case],
+    without_pairs: bool,
+    is_wanted: impl Fn(&str) -> bool,
+) -> (usize, usize) {
     println!("{:<42} {:>8} {:>6}  caught by", "fault", "points", "s");
     let faults: Vec<_> = tenure::fault::ALL.iter().filter(|fault| is_wanted(fault)).collect();
     let mut missed = 0;
     for &fault in &faults {
         let started = Instant::now();
         tenure::fault::choose(Some(fault));
-        let Outcome { points, caught } = hunt(fault, pool, all);
+        let in_pair = if without_pairs { None } else { hunt_in_pair(fault, pool, all) };
+        let Outcome { points, caught } = in_pair.unwrap_or_else(|| hunt(fault, pool, all));
         tenure::fault::choose(None);
         missed += usize::from(caught.is_none());
         let caught = caught.unwrap_or_else(|| "NOT CAUGHT".into());
         println!("{fault:<42} {points:>8} {:>6.1}  {caught}", started.elapsed().as_secs_f32());
     }
     (faults.len(), missed)
+}
+
+/// Looks for a fault that only two operations at once show.
+fn hunt_in_pair(fault: &str, pool: &Pool, all: &[Case]) -> Option<Outcome> {
+    let (_, likely) = LIKELY_PAIRS.iter().find(|(name, _)| *name == fault)?;
+    let pair = cases::pairs().into_iter().find(|pair| pair.name == *likely)?;
+    let (tally, violations) = match pool.rehearse_pair(&pair, all) {
+        Ok(rehearsed) => pool.play_pair(&rehearsed, Choice { every: 1, at_most: u64::MAX, only: None }),
+        Err(what) => (Tally::default(), vec![Violation::rehearsing(pair.name.into(), what)]),
+    };
+    let caught = violations.first().map(describe);
+    Some(Outcome { points: tally.killed + tally.stopped, caught })
 }
 
 fn hunt(fault: &str, pool: &Pool, all: &[Case]) -> Outcome {
@@ -80,10 +109,7 @@ fn hunt(fault: &str, pool: &Pool, all: &[Case]) -> Outcome {
         let (tally, violations) = match pool.rehearse(case, all) {
             Ok(rehearsed) => pool.play(&rehearsed, all, &near_steps(&rehearsed)),
             // Wrong without anybody being killed or stopped.
-            Err(what) => {
-                let what = Violation { case: title(case), fate: Fate::Stopped, n: 0, address: 0, what };
-                (Tally::default(), vec![what])
-            }
+            Err(what) => (Tally::default(), vec![Violation::rehearsing(title(case), what)]),
         };
         points += tally.killed + tally.stopped;
         if let Some(violation) = violations.first() {
@@ -113,13 +139,10 @@ fn near_steps(rehearsed: &Rehearsed) -> Vec<(Fate, u32)> {
 }
 
 fn describe(violation: &Violation) -> String {
-    let Violation { case, fate, n, what, .. } = violation;
+    let Violation { case, point, what, .. } = violation;
     // The first line of a panic says where it was, the first lines of a report what it is.
     let says = |line: &&str| !line.contains("panicked at") && !line.trim_end().ends_with(['{', '[']);
     let what = what.lines().find(says).unwrap_or_default().trim();
     let what: String = what.chars().take(100).collect();
-    match n {
-        0 => format!("{case}, left alone: {what}"),
-        n => format!("{case}, {} at {n}: {what}", fate.verb()),
-    }
+    format!("{case}, {point}: {what}")
 }

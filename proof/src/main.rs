@@ -16,6 +16,8 @@ mod cases;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "faults"))]
 mod faults;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod pair;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod peer;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod point;

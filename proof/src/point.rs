@@ -49,10 +49,20 @@ impl Rehearsed {
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) case: String,
-    pub(crate) fate: Fate,
-    pub(crate) n: u32,
+    /// Where, in words.
+    pub(crate) point: String,
+    /// Options of the command that plays it again.
+    pub(crate) again: String,
     pub(crate) address: u64,
     pub(crate) what: String,
+}
+
+impl Violation {
+    /// Of a case that went wrong before anybody was killed or stopped.
+    pub(crate) fn rehearsing(case: String, what: String) -> Self {
+        let again = format!("--case {case:?}");
+        Self { case, point: "left alone".into(), again, address: 0, what }
+    }
 }
 
 /// What was done of a stretch.
@@ -70,21 +80,21 @@ pub(crate) struct Played {
 pub(crate) const FAIL_SAFE_SECONDS: u32 = if cfg!(feature = "faults") { 4 } else { 20 };
 
 /// What went wrong with a survivor.
-enum Wrong {
+pub(crate) enum Wrong {
     /// It was not done in time.
     Late(String),
     Else(String),
 }
 
 impl Wrong {
-    fn what(self) -> String {
+    pub(crate) fn what(self) -> String {
         let (Self::Late(what) | Self::Else(what)) = self;
         what
     }
 }
 
 /// Runs `play` as a survivor's process; what went wrong, if anything did.
-fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) -> Result<(), Wrong> {
+pub(crate) fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) -> Result<(), Wrong> {
     board.clear();
     let started = Instant::now();
     // SAFETY: the harness has one thread.
@@ -122,7 +132,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// The first of the cast, as many as there are tracks for; of `late` ones all.
-    fn new(case: &Case, cast: &[Case], tracks: &[Track], board: &'static Board) -> Self {
+    pub(crate) fn new(case: &Case, cast: &[Case], tracks: &[Track], board: &'static Board) -> Self {
         let mut survivor = Survivor::new(case.size, board);
         (case.before)(&mut survivor);
         cast.iter().for_each(|half| (half.before)(&mut survivor));
@@ -149,12 +159,22 @@ impl Scene {
                 self.late.insert(0, (half, at));
                 break;
             };
-            self.survivor.board.set_phase(Phase::Begun);
+            self.survivor.board.set_phase(0, Phase::Begun);
             half.run_to(track, track.len());
             half.kill();
         }
-        self.survivor.board.set_phase(Phase::Begun);
+        self.survivor.board.set_phase(0, Phase::Begun);
+        self.survivor.note_dead();
         actor
+    }
+
+    /// Two actors stand where their operations begin; then those who are to be dead die.
+    pub(crate) fn begin_both(&mut self, first: &Case, second: &Case) -> [Actor; 2] {
+        let first = seat(first, &mut self.survivor, 0, true);
+        let second = seat(second, &mut self.survivor, 1, true);
+        self.early.drain(..).for_each(Actor::kill);
+        self.survivor.note_dead();
+        [first, second]
     }
 
     /// Whether what the actor does can be undone: it is bytes, and nobody else is at work, such as a thread of one who sleeps that waits
@@ -170,7 +190,13 @@ impl Scene {
 }
 
 pub(crate) fn start(case: &Case, survivor: &mut Survivor) -> Actor {
-    let actor = Actor::start(Stage { guarded: case.guarded, ..survivor.stage() }, case.script);
+    seat(case, survivor, 0, false)
+}
+
+/// Starts an actor at one of the seats; it stands where its operation begins.
+pub(crate) fn seat(case: &Case, survivor: &mut Survivor, seat: usize, is_shared: bool) -> Actor {
+    let stage = Stage { guarded: case.guarded, seat, is_shared, ..survivor.stage() };
+    let actor = Actor::start(stage, case.script);
     while actor.is(Phase::Meeting) {
         (case.assist)(survivor);
         survivor.has_met = true;
@@ -188,22 +214,7 @@ pub(crate) fn rehearse(
     tape: &Tape,
 ) -> Result<Rehearsed, String> {
     let cast = cast_of(case, all)?;
-    let mut halves: Vec<Track> = Vec::new();
-    for (number, half) in case.halves.iter().enumerate() {
-        stage(board, 10 * FAIL_SAFE_SECONDS, || {
-            let mut scene = Scene::new(case, &cast, &halves, board);
-            let actor = if half.late {
-                let _own = scene.begin(case, &cast, &halves);
-                scene.late.remove(0).0
-            } else {
-                start(&cast[number], &mut scene.survivor)
-            };
-            let mut seen = Vec::new();
-            apart(|| actor.rehearse(tape, Some(half.steps), || scene.survivor.has_changed(&mut seen)));
-        })
-        .map_err(Wrong::what)?;
-        halves.push(tape.track());
-    }
+    let halves = rehearse_halves(case, &cast, board, tape)?;
     stage(board, 10 * FAIL_SAFE_SECONDS, || {
         let mut scene = Scene::new(case, &cast, &halves, board);
         let actor = scene.begin(case, &cast, &halves);
@@ -215,7 +226,33 @@ pub(crate) fn rehearse(
     Ok(Rehearsed { case: case.clone(), halves, track: tape.track() })
 }
 
-fn cast_of(case: &Case, all: &[Case]) -> Result<Vec<Case>, String> {
+/// Steps those who will be dead when the operation of a case begins.
+pub(crate) fn rehearse_halves(
+    case: &Case,
+    cast: &[Case],
+    board: &'static Board,
+    tape: &Tape,
+) -> Result<Vec<Track>, String> {
+    let mut halves: Vec<Track> = Vec::new();
+    for (number, half) in case.halves.iter().enumerate() {
+        stage(board, 10 * FAIL_SAFE_SECONDS, || {
+            let mut scene = Scene::new(case, cast, &halves, board);
+            let actor = if half.late {
+                let _own = scene.begin(case, cast, &halves);
+                scene.late.remove(0).0
+            } else {
+                start(&cast[number], &mut scene.survivor)
+            };
+            let mut seen = Vec::new();
+            apart(|| actor.rehearse(tape, Some(half.steps), || scene.survivor.has_changed(&mut seen)));
+        })
+        .map_err(Wrong::what)?;
+        halves.push(tape.track());
+    }
+    Ok(halves)
+}
+
+pub(crate) fn cast_of(case: &Case, all: &[Case]) -> Result<Vec<Case>, String> {
     let find = |name: &str| all.iter().find(|case| case.name == name).cloned();
     let of = |half: &Half| {
         let found = find(half.case).ok_or_else(|| format!("no case {:?}", half.case))?;
@@ -237,15 +274,8 @@ pub(crate) fn play(
     let mut left = points;
     while !left.is_empty() && done.violation.is_none() {
         let slow = &mut done.slow;
-        let mut in_time = |points| match play_some(rehearsed, all, board, fate, points) {
-            Err(Wrong::Late(_)) if !cfg!(feature = "faults") => {
-                let again = play_some(rehearsed, all, board, fate, points);
-                *slow += u64::from(again.is_ok());
-                again
-            }
-            result => result,
-        };
-        let mut result = in_time(left);
+        let mut play = |points| in_time(slow, || play_some(rehearsed, all, board, fate, points));
+        let mut result = play(left);
         let played = (board.played.load(Ordering::Acquire) as usize).clamp(1, left.len());
         let mut n = left[played - 1].1;
         done.points += played as u64;
@@ -254,18 +284,30 @@ pub(crate) fn play(
         if owes && result.is_ok() {
             n = left[played - 2].1;
             done.survivors += 1;
-            result = in_time(&[(fate, n)]);
+            result = play(&[(fate, n)]);
         }
         done.violation = result.err().map(|wrong| Violation {
             case: crate::pool::title(&rehearsed.case),
-            fate,
-            n,
+            point: format!("{} at {n}", fate.verb()),
+            again: format!("--case {:?} --at {n} --fate {}", rehearsed.case.name, fate.verb()),
             address: rehearsed.track.address(n),
             what: wrong.what(),
         });
         left = &left[played..];
     }
     done
+}
+
+/// Plays a point, and once more if its survivor was not done in time: it may have been the machine that stood still.
+pub(crate) fn in_time(slow: &mut u64, play: impl Fn() -> Result<(), Wrong>) -> Result<(), Wrong> {
+    match play() {
+        Err(Wrong::Late(_)) if !cfg!(feature = "faults") => {
+            let again = play();
+            *slow += u64::from(again.is_ok());
+            again
+        }
+        result => result,
+    }
 }
 
 /// Plays as many of the points as one survivor can see.
@@ -288,7 +330,7 @@ fn play_some(
             Fate::Stopped => {
                 let actor = scene.begin(case, &cast, halves);
                 actor.run_to(track, points[0].1);
-                while_stopped(&mut scene.survivor, case, actor);
+                while_stopped(&mut scene.survivor, case, actor, 0);
             }
         }
         scene.survivor.settle();
@@ -297,12 +339,13 @@ fn play_some(
 }
 
 /// The survivor goes on before anything is recovered, recovers, and a newcomer finds room.
-fn after_a_death(survivor: &mut Survivor, case: &Case) {
+pub(crate) fn after_a_death(survivor: &mut Survivor, case: &Case) {
     survivor.actor_died = true;
     survivor.dead_before = !case.halves.is_empty();
     survivor.everything(case.uses_up);
     (case.meanwhile)(survivor);
     survivor.me.recover().unwrap();
+    survivor.assert_nothing_is_left();
     (case.after)(survivor);
     survivor.assert_recovered(0);
     survivor.welcome_guest(false);
@@ -310,9 +353,10 @@ fn after_a_death(survivor: &mut Survivor, case: &Case) {
     survivor.everything(false);
 }
 
-/// The survivor does everything while the actor stands still; then the actor goes on to a good end.
-fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor) {
-    let dead = case.halves.len();
+/// The survivor does everything while the actor stands still; then the actor goes on to a good end. So many others were killed.
+pub(crate) fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor, killed: usize) {
+    let dead = case.halves.len() + killed;
+    survivor.actor_died = killed > 0;
     survivor.dead_before = dead > 0;
     survivor.everything(case.uses_up);
     (case.meanwhile)(survivor);
@@ -320,7 +364,7 @@ fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor) {
     survivor.me.recover().unwrap();
     let recovered = survivor.me.reclaimed().leases - before;
     assert!(recovered <= dead as u64, "recovered {recovered} members, where only {dead} were dead");
-    let kept = survivor.space.leases().into_iter().find(|lease| lease.live && !sys::exists(lease.pid));
+    let kept = survivor.space.leases().into_iter().find(|lease| survivor.is_of_the_dead(lease));
     assert!(
         kept.is_none() || case.full_house,
         "the stopped one keeps the dead from being recovered: {kept:?}"

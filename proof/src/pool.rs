@@ -1,10 +1,11 @@
 //! The points of a case, spread over the processors.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::apart::{mark, reset};
 use crate::board::{Board, Text};
 use crate::case::Case;
+use crate::pair::{Choice, Pair, PlayedPairs, RehearsedPair, States};
 use crate::point::{Fate, Played, Rehearsed, Violation, play, rehearse};
 use crate::sys::{self, Status};
 use crate::track::Tape;
@@ -20,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) slow: u64,
     /// Points at another instruction than the rehearsal's n-th.
     pub(crate) drifted: u64,
+    /// Points of pairs that were left out, because one that agrees was played.
+    pub(crate) agreeing: u64,
     pub(crate) violations: u64,
 }
 
@@ -30,6 +33,7 @@ impl std::ops::AddAssign for Tally {
         self.survivors += other.survivors;
         self.slow += other.slow;
         self.drifted += other.drifted;
+        self.agreeing += other.agreeing;
         self.violations += other.violations;
     }
 }
@@ -41,10 +45,9 @@ struct Desk {
     stopped: AtomicU64,
     survivors: AtomicU64,
     slow: AtomicU64,
+    agreeing: AtomicU64,
     violations: AtomicU64,
     /// Of the first violation.
-    n: AtomicU32,
-    fate: AtomicU32,
     address: AtomicU64,
     text: Text,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Pool {
     /// What is to be done next.
     next: &'static AtomicU64,
     tape: Tape,
+    /// What was played of a pair.
+    states: States,
     /// Kills that may share a survivor.
     stretch: usize,
 }
@@ -72,7 +77,7 @@ impl Pool {
         let desks = (0..cpus).map(|_| (desk(), Board::new())).collect();
         // SAFETY: a zeroed page, aligned, never unmapped.
         let next = unsafe { &*sys::shared_pages(size_of::<AtomicU64>()).cast::<AtomicU64>() };
-        Self { desks, next, tape: Tape::new(), stretch }
+        Self { desks, next, tape: Tape::new(), states: States::new(), stretch }
     }
 
     /// Steps the actors of a case and writes down where they come by.
@@ -127,13 +132,7 @@ impl Pool {
                 let rehearsed = match rehearse(case, all, board, &tape) {
                     Ok(rehearsed) => rehearsed,
                     Err(what) => {
-                        desk.note(&Violation {
-                            case: title(case),
-                            fate: Fate::Killed,
-                            n: 0,
-                            address: 0,
-                            what,
-                        });
+                        desk.note(&Violation::rehearsing(title(case), what));
                         break;
                     }
                 };
@@ -145,6 +144,26 @@ impl Pool {
                         desk.play(board, &rehearsed, all, fate, &[(fate, n)]);
                     }
                 }
+                if desk.violations.load(Ordering::Relaxed) >= ENOUGH {
+                    break;
+                }
+            }
+        })
+    }
+
+    /// Steps the first actor of a pair.
+    pub(crate) fn rehearse_pair(&self, pair: &Pair, all: &[Case]) -> Result<RehearsedPair, String> {
+        crate::pair::rehearse(pair, all, self.desks[0].1, &self.tape)
+    }
+
+    /// Plays the chosen points of a pair; its workers take the places of the first actor in turn.
+    pub(crate) fn play_pair(&self, rehearsed: &RehearsedPair, choice: Choice) -> (Tally, Vec<Violation>) {
+        self.states.clear();
+        let places: Vec<u32> = (1..=rehearsed.places()).collect();
+        self.spread(&places, |desk, board, mine| {
+            let tape = Tape::new();
+            for (_, &first) in mine {
+                desk.add(rehearsed.play(first, choice, board, &tape, &self.states));
                 if desk.violations.load(Ordering::Relaxed) >= ENOUGH {
                     break;
                 }
@@ -196,8 +215,23 @@ pub(crate) fn title(case: &Case) -> String {
 
 impl Desk {
     fn clear(&self) {
-        for counter in [&self.killed, &self.stopped, &self.survivors, &self.slow, &self.violations] {
+        for counter in
+            [&self.killed, &self.stopped, &self.survivors, &self.slow, &self.agreeing, &self.violations]
+        {
             counter.store(0, Ordering::Relaxed);
+        }
+        self.text.clear();
+    }
+
+    fn add(&self, played: PlayedPairs) {
+        let PlayedPairs { killed, stopped, agreeing, slow, violation } = played;
+        self.killed.fetch_add(killed, Ordering::Relaxed);
+        self.stopped.fetch_add(stopped, Ordering::Relaxed);
+        self.survivors.fetch_add(killed + stopped, Ordering::Relaxed);
+        self.agreeing.fetch_add(agreeing, Ordering::Relaxed);
+        self.slow.fetch_add(slow, Ordering::Relaxed);
+        if let Some(violation) = &violation {
+            self.note(violation);
         }
     }
 
@@ -224,10 +258,9 @@ impl Desk {
     /// Counts a violation, and keeps it if it is the first.
     fn note(&self, violation: &Violation) {
         if self.violations.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.n.store(violation.n, Ordering::Relaxed);
-            self.fate.store(u32::from(violation.fate == Fate::Stopped), Ordering::Relaxed);
-            self.address.store(violation.address, Ordering::Relaxed);
-            self.text.write(&format!("{}\n{}", violation.case, violation.what));
+            let Violation { case, point, again, address, what } = violation;
+            self.address.store(*address, Ordering::Relaxed);
+            self.text.write(&format!("{case}\n{point}\n{again}\n{what}"));
         }
     }
 
@@ -239,19 +272,23 @@ impl Desk {
             survivors: read(&self.survivors),
             slow: read(&self.slow),
             drifted: read(&board.drifted),
+            agreeing: read(&self.agreeing),
             violations: read(&self.violations),
         }
     }
 
     fn first(&self) -> Option<Violation> {
         let text = self.text.read();
-        let (case, what) = text.split_once('\n')?;
-        (self.violations.load(Ordering::Acquire) > 0).then(|| Violation {
-            case: case.into(),
-            fate: if self.fate.load(Ordering::Acquire) == 0 { Fate::Killed } else { Fate::Stopped },
-            n: self.n.load(Ordering::Acquire),
-            address: self.address.load(Ordering::Acquire),
-            what: what.into(),
+        let mut parts = text.splitn(4, '\n').map(String::from);
+        let mut next = || parts.next();
+        let (case, point, again, what) = (next()?, next()?, next()?, next()?);
+        let address = self.address.load(Ordering::Acquire);
+        (self.violations.load(Ordering::Acquire) > 0).then_some(Violation {
+            case,
+            point,
+            again,
+            address,
+            what,
         })
     }
 }

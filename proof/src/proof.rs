@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::case::Case;
 use crate::cases;
+use crate::pair::{Choice, Standing};
 use crate::point::{Fate, Violation};
 use crate::pool::{Pool, Tally};
 use crate::sys::{self, SharedSlice, Status};
@@ -23,9 +24,18 @@ struct Options {
     /// Only the cases, or faults, whose name contains this.
     #[arg(long)]
     case: Option<String>,
-    /// Only after this many instructions.
+    /// Only after this many instructions; of pairs, in this place of the first.
     #[arg(long)]
     at: Option<u32>,
+    /// Only the pairs: two operations at once.
+    #[arg(long)]
+    pairs: bool,
+    /// Of pairs, only in this place of the second, with `--at`.
+    #[arg(long, requires = "at")]
+    and: Option<u32>,
+    /// The negative controls without the pairs: which of them do operations one at a time show?
+    #[arg(long)]
+    without_pairs: bool,
     /// The negative controls instead, in a build with the feature `faults`; without either option they come last.
     #[arg(long)]
     faults: bool,
@@ -72,8 +82,13 @@ pub(crate) fn main() -> ExitCode {
         "{:<46} {:>14} {:>9} {:>9} {:>9} {:>11} {:>6} {:>6}",
         "operation", "instructions", "killed", "stopped", "survivors", "violations", "cpu s", "s"
     );
-    let rehearsed = proof.operations();
-    proof.recoveries(&rehearsed);
+    if !proof.options.pairs {
+        let rehearsed = proof.operations();
+        proof.recoveries(&rehearsed);
+    }
+    if proof.options.pairs || !proof.options.is_partial() {
+        proof.pairs();
+    }
     let whole = !proof.options.is_partial();
     let faults_missed = whole && !negative_controls();
     let Proof { tally, failed, options: Options { points_only, quick, .. }, .. } = proof;
@@ -86,6 +101,9 @@ pub(crate) fn main() -> ExitCode {
         sys::seconds_of_children(),
         started.elapsed().as_secs_f32()
     );
+    if tally.agreeing > 0 {
+        println!("{} points of pairs agreed with one that was played", tally.agreeing);
+    }
     if tally.slow > 0 {
         println!("{} survivors were not done in time, but were the second time", tally.slow);
     }
@@ -103,13 +121,15 @@ pub(crate) fn main() -> ExitCode {
 impl Options {
     /// Whether only some points were asked for.
     fn is_partial(&self) -> bool {
-        self.case.is_some() || self.at.is_some() || self.fate.is_some() || self.every > 1
+        self.pairs || self.case.is_some() || self.at.is_some() || self.fate.is_some() || self.every > 1
     }
 }
 
 #[cfg(feature = "faults")]
 fn faults(proof: &Proof) -> ExitCode {
-    let (faults, missed) = crate::faults::run(&proof.pool, &proof.all, |name| proof.is_wanted(name));
+    let (faults, missed) = crate::faults::run(&proof.pool, &proof.all, proof.options.without_pairs, |name| {
+        proof.is_wanted(name)
+    });
     println!("{} of {faults} faults caught", faults - missed);
     if missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -229,6 +249,29 @@ impl Proof {
         }
     }
 
+    /// Two operations at once, at all pairs of their shared steps.
+    fn pairs(&mut self) {
+        println!("\n{:<46} {:>14}", "two at once", "places");
+        let Options { at, and, every, quick, .. } = self.options;
+        let only = at.zip(and).map(|(first, second)| Standing { first, second });
+        let at_most = if quick { QUICK_PAIRS } else { u64::MAX };
+        let choice = Choice { every: every.max(1).into(), at_most, only };
+        let wanted: Vec<_> = cases::pairs().into_iter().filter(|pair| self.is_wanted(pair.name)).collect();
+        for pair in wanted {
+            let begun = Begun::now();
+            match self.pool.rehearse_pair(&pair, &self.all) {
+                Ok(rehearsed) => {
+                    let result = self.pool.play_pair(&rehearsed, choice);
+                    self.row(pair.name, &rehearsed.places().to_string(), &begun, result);
+                }
+                Err(what) => {
+                    self.failed += 1;
+                    println!("{:<46} FAILED while rehearsed: {what}", pair.name);
+                }
+            }
+        }
+    }
+
     fn row(&mut self, name: &str, size: &str, begun: &Begun, (tally, violations): (Tally, Vec<Violation>)) {
         self.tally += tally;
         let Tally { killed, stopped, survivors, violations: count, .. } = tally;
@@ -247,15 +290,17 @@ const SHORT: usize = 400;
 const QUICK_ELSEWHERE: u32 = 128;
 /// Of the shared steps of recoverers of the many, one in so many with `--quick`.
 const QUICK_STRIDE: usize = 8;
+/// With `--quick`, so many points of a pair, or all if there are no more.
+const QUICK_PAIRS: u64 = 300;
 /// Of the states that they find, one in so many.
 const QUICK_STATES: usize = 16;
 
 fn report(violation: &Violation) {
-    let Violation { case, fate, n, address, what } = violation;
-    println!("  VIOLATION: {case}: {} after {n} instructions", fate.verb());
+    let Violation { case, point, again, address, what } = violation;
+    println!("  VIOLATION: {case}: {point}");
     println!("    at {address:#x} {}", symbol(*address).unwrap_or_default());
     what.lines().for_each(|line| println!("    {line}"));
-    println!("    again: cargo proof --case {case:?} --at {n} --fate {}", fate.verb());
+    println!("    again: cargo proof {again}");
 }
 
 /// The function at an address, where `addr2line` is installed.

@@ -205,7 +205,7 @@ impl Before {
             survivor.ring(lease);
             sys::unlock(&survivor.file, lease);
         }
-        survivor.board.set_phase(Phase::Begun);
+        survivor.board.set_phase(0, Phase::Begun);
         actor
     }
 }

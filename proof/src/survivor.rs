@@ -2,17 +2,20 @@
 
 use std::alloc::Layout;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
-    Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, Local, Member, Named,
-    OpenHandleError, Raw, Scratch, Space, Token,
+    Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, LeaseInfo, Local, Member,
+    Named, OpenHandleError, Raw, Scratch, Space, Token,
 };
 
+use crate::apart::apart;
 use crate::board::Board;
 use crate::case::{KIND, MEMBERS, Size, Stage};
 use crate::peer::Peer;
+use crate::sys;
 use crate::target::Target;
 use crate::things::Things;
 
@@ -84,6 +87,8 @@ pub(crate) struct Survivor {
     /// The actor, or somebody before it, was killed.
     pub(crate) actor_died: bool,
     pub(crate) dead_before: bool,
+    /// The leases of those who were dead when the actor began.
+    dead: Vec<LeaseId>,
     /// Another member, that joins while somebody is stopped.
     guest: Option<(Member, Held, Vec<Scratch>)>,
     /// The shared bytes: mapped a second time, and opened a second time, which makes locks of its own possible.
@@ -119,8 +124,9 @@ impl Survivor {
             has_met: false,
             actor_died: false,
             dead_before: false,
+            dead: Vec::new(),
             guest: None,
-            bytes: crate::sys::look_at(fd, byte_count),
+            bytes: sys::look_at(fd, byte_count),
             byte_count,
             file: File::options().read(true).write(true).open(format!("/proc/self/fd/{fd}")).unwrap(),
         };
@@ -134,13 +140,36 @@ impl Survivor {
     }
 
     pub(crate) fn stage(&self) -> Stage<'_> {
-        Stage { space: self.space, tokens: &self.tokens, board: self.board, guarded: false }
+        Stage {
+            space: self.space,
+            tokens: &self.tokens,
+            board: self.board,
+            guarded: false,
+            seat: 0,
+            is_shared: false,
+        }
     }
 
     /// All shared bytes, while nobody else is at work.
     pub(crate) fn shared(&self) -> &[u8] {
         // SAFETY: mapped for good, as many bytes; whoever else could write is stopped or gone.
         unsafe { std::slice::from_raw_parts(self.bytes, self.byte_count) }
+    }
+
+    /// A number for the shared bytes and the locks that are held, the same for equal ones: without what differs from one space to the
+    /// next, such as the numbers of processes in the lease table.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let members = usize::from(MEMBERS);
+        let (bytes, mut hasher) = (self.shared(), DefaultHasher::new());
+        bytes[..BOOT_ID].hash(&mut hasher);
+        bytes[UID..LEASES].hash(&mut hasher);
+        for slot in 0..members {
+            let lease = &bytes[LEASES + LEASE_BYTES * slot..][..LEASE_BYTES];
+            (&lease[..8], &lease[16..]).hash(&mut hasher);
+        }
+        bytes[bell_offset(members as u8, 0)..].hash(&mut hasher);
+        self.space.leases().iter().for_each(|lease| lease.held.hash(&mut hasher));
+        hasher.finish()
     }
 
     /// Whether the shared bytes are others than those `seen`, which they are then.
@@ -271,6 +300,32 @@ impl Survivor {
         local.close(held).unwrap();
         drop(local);
         guest.leave().unwrap();
+    }
+
+    /// Remembers whose leases are there though they are dead.
+    pub(crate) fn note_dead(&mut self) {
+        let leases = apart(|| self.space.leases());
+        let is_dead = |lease: &&LeaseInfo| lease.live && !sys::exists(lease.pid);
+        let ids = leases.iter().filter(is_dead).map(LeaseInfo::id);
+        self.dead = apart(|| ids.collect());
+    }
+
+    /// Whether a lease is still that of one who was dead when the actor began. (Who joins has a number of its own only after its
+    /// lease is LIVE.)
+    pub(crate) fn is_of_the_dead(&self, lease: &LeaseInfo) -> bool {
+        lease.live && self.dead.contains(&lease.id())
+    }
+
+    /// Recovery has left nothing of the dead to others. Looked at before anybody else joins, works and leaves: an entry to which no
+    /// group map leads is found again by the next member that leaves after work in its group.
+    pub(crate) fn assert_nothing_is_left(&self) {
+        let is_alone = self.witness.is_none()
+            && self.dying.is_none()
+            && self.things.as_ref().is_none_or(|things| !things.has_sleeper());
+        if is_alone {
+            let violations = self.space.check_quiet().violations;
+            assert!(violations.is_empty(), "after the recovery: {violations:#?}");
+        }
     }
 
     /// Nobody who is dead has a lease any more; `others` are alive besides the survivor.
@@ -432,9 +487,15 @@ pub(crate) const ARMED: u32 = 0x3FFF_FFFF;
 /// In a bell: the thread that armed it has ended.
 pub(crate) const RUNG: u32 = 0x4000_0000;
 
+/// Where LAYOUT.md has what differs between spaces, and what comes after it.
+const BOOT_ID: usize = 128;
+const UID: usize = 152;
+const LEASES: usize = 512;
+const LEASE_BYTES: usize = 64;
+
 fn bell_offset(owner: u8, watcher: u8) -> usize {
     let members = usize::from(MEMBERS);
-    512 + 64 * members + 8 * (usize::from(owner) * members + usize::from(watcher))
+    LEASES + LEASE_BYTES * members + 8 * (usize::from(owner) * members + usize::from(watcher))
 }
 
 pub(crate) fn slots() -> impl Iterator<Item = u8> {

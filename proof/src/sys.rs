@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 use libc::{c_long, pid_t};
 
@@ -141,6 +142,13 @@ pub(crate) fn stay_on_cpu(number: usize) {
 /// Zeroed memory that this process shares with the children it forks from now on. It is never unmapped.
 pub(crate) fn shared_pages(bytes: usize) -> *mut u8 {
     map(bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+}
+
+/// The same, as words.
+pub(crate) fn shared_words(count: usize) -> &'static [AtomicU64] {
+    let base = shared_pages(count * size_of::<AtomicU64>());
+    // SAFETY: as many zeroed words, aligned, never unmapped.
+    unsafe { std::slice::from_raw_parts(base.cast(), count) }
 }
 
 /// Zeroed memory of this process's own, of which forked ones get a copy. It is never unmapped.

@@ -74,6 +74,15 @@ impl Track {
         self.steps.partition_point(|step| *step <= n)
     }
 
+    /// Where one of two actors stands: right before and right after each shared step. Before it everything that it will rely on was
+    /// read, after it nothing was.
+    pub(crate) fn stands(&self) -> sys::SharedSlice<u32> {
+        let mut stands: Vec<u32> =
+            self.steps.iter().flat_map(|step| [step - 1, *step]).filter(|n| *n > 0).collect();
+        stands.dedup();
+        sys::SharedSlice::collect(|| stands.iter().copied())
+    }
+
     /// Steps of the operation.
     pub(crate) fn len(&self) -> u32 {
         self.instructions.len().saturating_sub(1) as u32
@@ -127,16 +136,27 @@ fn find_ways(instructions: &mut [Instruction]) {
 /// Where a rehearsal writes what it sees, in memory shared with whoever asked for it.
 pub(crate) struct Tape {
     words: &'static [AtomicU64],
+    /// A number for the state after each shared step, where somebody asked for that.
+    states: &'static [AtomicU64],
 }
+
+const STATES: usize = 1 << 16;
 
 const TAPE_WORDS: usize = 1 << 23;
 const CHANGED: u64 = 1 << 63;
 
 impl Tape {
     pub(crate) fn new() -> Self {
-        let base = sys::shared_pages(TAPE_WORDS * 8);
-        // SAFETY: as many zeroed words, aligned, never unmapped.
-        Self { words: unsafe { std::slice::from_raw_parts(base.cast(), TAPE_WORDS) } }
+        Self { words: sys::shared_words(TAPE_WORDS), states: sys::shared_words(STATES) }
+    }
+
+    /// The state after so many shared steps.
+    pub(crate) fn put_state(&self, steps: usize, state: u64) {
+        self.states[steps].store(state, Ordering::Relaxed);
+    }
+
+    pub(crate) fn state(&self, steps: usize) -> u64 {
+        self.states[steps].load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_len(&self, len: usize) {

@@ -130,9 +130,12 @@ impl Scratch<'_> {
     /// Takes over an abandoned span, whose blocks may be anything by then.
     pub(crate) fn adopt(&self, me: Owner, head: u32, shape: Shape) -> bool {
         // Of a span that was scribbled over, nothing is taken that may be somebody's.
-        if !self.tails_stand(head, shape)
-            || !self.unit_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape))
-        {
+        if !self.tails_stand(head, shape) {
+            return false;
+        }
+        if fault!("scratch.adopt.by_store") {
+            self.unit_store(head, Unit::Span(me, shape));
+        } else if !self.unit_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape)) {
             return false;
         }
         crash_point!("scratch.adopt.head_taken");

@@ -17,6 +17,7 @@ use crate::header::Header;
 use crate::host::{self, BootId};
 use crate::join::{self, JoinOptions};
 use crate::layout::{Plan, mixed_hash};
+use crate::id::LeaseId;
 use crate::lease::Lease;
 use crate::listing::{self, Listed};
 use crate::lock;
@@ -53,6 +54,14 @@ pub struct LeaseInfo {
     /// Whether the kernel says that the owner is alive. `None` for private memory and when our descriptor is lost.
     /// `live` but not `held` is a dead member that nobody has recovered yet.
     pub held: Option<bool>,
+}
+
+impl LeaseInfo {
+    /// The lease itself: slot and epoch.
+    #[must_use]
+    pub const fn id(&self) -> LeaseId {
+        LeaseId { index: self.index, epoch: self.epoch }
+    }
 }
 
 /// A segment, mapped for looking. It is nobody: [`join`](Self::join) makes a member.

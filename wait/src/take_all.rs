@@ -170,6 +170,9 @@ impl<'a> Records<'a> {
                         Ordering::Acquire,
                     );
                 }
+                Verdict::Decided(value) if fault!("wait.take_all.cleaned_by_store") => {
+                    whole.store(value.into(), Ordering::Release);
+                }
                 // AcqRel, both: as in `exchange`. Exact: no other taking has the same reservation. Failure: somebody was faster.
                 Verdict::Decided(value) => {
                     let _ = whole.compare_exchange(seen, value.into(), Ordering::AcqRel, Ordering::Acquire);
@@ -255,6 +258,11 @@ impl Taking<'_> {
             // Release: pairs with the Acquire in `verdict`; nobody looks at it before the word is reserved.
             let said = u64::from(after) << 32 | u64::from(value);
             entry.store(said, Ordering::Release);
+            if fault!("wait.take_all.reserved_by_store") {
+                word.whole().store(reserved, Ordering::Release);
+                self.next.entry += 1;
+                return Ok(value);
+            }
             // AcqRel: publishes status and entry to whoever meets the reservation; obtains what the one before did.
             let reserving = word.whole().compare_exchange(
                 seen.into(),

@@ -68,6 +68,68 @@ fn alloc(stage: &Stage<'_>, len: usize, before: &[usize]) {
     me.leave().unwrap();
 }
 
+pub(super) fn alloc_several(stage: &Stage<'_>) {
+    alloc(stage, SEVERAL, &[]);
+}
+
+/// As [`alloc_several`], while somebody may have all that is free.
+pub(super) fn alloc_if_any(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let wanted = layout(SEVERAL);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    if let Ok(block) = block {
+        check_and_free(&mut local, block);
+    }
+    drop(local);
+    me.leave().unwrap();
+}
+
+pub(super) fn alloc_large(stage: &Stage<'_>) {
+    alloc(stage, 3 * UNIT, &[]);
+}
+
+/// One is of the class that [`alloc_several`] takes from.
+pub(super) fn abandon_spans(survivor: &mut Survivor) {
+    abandon_a_span(survivor, SEVERAL);
+    abandon_a_span(survivor, 500);
+}
+
+/// Its own blocks are freed by itself but for one, which is posted.
+pub(super) fn alloc_collecting_posted(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let per_span = UNIT / 128;
+    let mut blocks: Vec<_> = (0..per_span).map(|_| local.alloc(layout(128)).unwrap()).collect();
+    stage.board.post(0, blocks.pop().unwrap().offset);
+    stage.board.post(1, me.lease().index.into());
+    stage.board.post(2, me.lease().epoch);
+    let wanted = layout(128);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    check_and_free(&mut local, block.unwrap());
+    blocks.into_iter().for_each(|block| check_and_free(&mut local, block));
+    drop(local);
+    me.leave().unwrap();
+}
+
+/// Frees what [`alloc_collecting_posted`] has posted, unless its owner has left and it is gone.
+pub(super) fn free_posted(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let block = Scratch { offset: stage.board.read(0), len: 128 };
+    let owner = posted_lease(stage.board, 1);
+    stage.begin();
+    let freed = local.free_of(block, owner);
+    stage.end();
+    let _ = freed;
+    drop(local);
+    me.leave().unwrap();
+}
+
 fn alloc_aligned(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
@@ -235,7 +297,7 @@ fn free_pinned(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn trim(stage: &Stage<'_>) {
+pub(super) fn trim(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     let blocks: Vec<_> = [100, SEVERAL, 3 * UNIT].map(|len| local.alloc(layout(len)).unwrap()).into();

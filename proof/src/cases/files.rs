@@ -87,7 +87,7 @@ fn create(stage: &Stage<'_>) {
 }
 
 /// The survivor has an epoll set, and posts its token.
-fn have_one(survivor: &mut Survivor) {
+pub(super) fn have_one(survivor: &mut Survivor) {
     let held = Descriptor::create(survivor.me, epoll(true)).unwrap();
     survivor.board.post(0, held.token().into());
     survivor.descriptors.push(held);
@@ -97,7 +97,7 @@ fn posted(stage: &Stage<'_>) -> Token {
     Token::try_from(stage.board.read(0)).unwrap()
 }
 
-fn open(stage: &Stage<'_>) {
+pub(super) fn open(stage: &Stage<'_>) {
     let me = warmed(stage);
     let token = posted(stage);
     stage.begin();
@@ -114,7 +114,7 @@ fn open(stage: &Stage<'_>) {
 }
 
 /// The survivor closes it, and something else gets its number.
-fn close_and_reuse(survivor: &mut Survivor) {
+pub(super) fn close_and_reuse(survivor: &mut Survivor) {
     let held = survivor.descriptors.pop().unwrap();
     let number = held.as_raw_fd();
     drop(held);
@@ -127,7 +127,7 @@ fn close_and_reuse(survivor: &mut Survivor) {
     std::mem::forget(other);
 }
 
-fn close(stage: &Stage<'_>) {
+pub(super) fn close(stage: &Stage<'_>) {
     let me = warmed(stage);
     let held = Descriptor::create(&me, epoll(true)).unwrap();
     stage.board.post(0, held.token().into());
@@ -151,7 +151,7 @@ fn open_posted(survivor: &mut Survivor) {
 }
 
 /// A file that the survivor and the actors, its children, have under one number.
-fn have_a_file(survivor: &mut Survivor) {
+pub(super) fn have_a_file(survivor: &mut Survivor) {
     let file = memfd();
     survivor.board.post(3, file.as_raw_fd() as u64);
     std::mem::forget(file);
@@ -182,7 +182,11 @@ fn enter(stage: &Stage<'_>, access: Access, sharing: Sharing) {
     me.leave().unwrap();
 }
 
-fn leave(stage: &Stage<'_>) {
+pub(super) fn enter_alone(stage: &Stage<'_>) {
+    enter(stage, Access::WRITE, Sharing::NONE);
+}
+
+pub(super) fn leave(stage: &Stage<'_>) {
     let me = stage.join();
     let entered = enter_as(&me, stage.board.read(3), Access::WRITE, Sharing::NONE).unwrap();
     stage.begin();
@@ -210,7 +214,7 @@ fn try_to_exclude(me: &Member, survivor: &Survivor) -> Option<FileShare> {
     }
 }
 
-fn exclude(survivor: &mut Survivor) {
+pub(super) fn exclude(survivor: &mut Survivor) {
     survivor.shares.extend(try_to_exclude(survivor.me, survivor));
 }
 

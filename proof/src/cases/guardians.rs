@@ -35,7 +35,7 @@ fn join_next(stage: &Stage<'_>) {
     join(stage);
 }
 
-fn hear(stage: &Stage<'_>) {
+pub(super) fn hear(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     me.play_guardian();
@@ -43,7 +43,7 @@ fn hear(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn bring_witness(survivor: &mut Survivor) {
+pub(super) fn bring_witness(survivor: &mut Survivor) {
     things::provide(survivor);
     let witness = Peer::start(survivor, Manner::Guarded, None);
     witness.stop();
@@ -74,7 +74,7 @@ fn assert_bells(survivor: &Survivor) {
 }
 
 /// The witness hears what rang, and does everything.
-fn witness_goes_on(survivor: &mut Survivor) {
+pub(super) fn witness_goes_on(survivor: &mut Survivor) {
     assert_bells(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
     let watcher = witness.slot;
@@ -87,7 +87,7 @@ fn witness_goes_on(survivor: &mut Survivor) {
 }
 
 /// Whoever has the actor's slot next dies and is heard, with a guardian and without; the witness leaves.
-fn see_next_owners(survivor: &mut Survivor) {
+pub(super) fn see_next_owners(survivor: &mut Survivor) {
     assert_bells(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
     let mutex = &survivor.things.as_ref().unwrap().mutex;

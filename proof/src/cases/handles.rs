@@ -72,6 +72,14 @@ fn create(stage: &Stage<'_>, warm: bool, len: usize) {
     me.leave().unwrap();
 }
 
+pub(super) fn create_claiming(stage: &Stage<'_>) {
+    create(stage, false, 8);
+}
+
+pub(super) fn create_block_claiming(stage: &Stage<'_>) {
+    create(stage, false, 100);
+}
+
 fn check_and_close(local: &mut Local<'_>, held: Held, len: usize) {
     let bytes = local.get(&held).unwrap();
     assert!(bytes.len() == len && is_intact(bytes), "the actor's own handle changed");
@@ -176,7 +184,7 @@ fn open_stale(stage: &Stage<'_>) {
 }
 
 /// Others than the actor do not hear of it, so that it stays private.
-fn create_to_give_up(survivor: &mut Survivor) {
+pub(super) fn create_to_give_up(survivor: &mut Survivor) {
     let token = survivor.create(100);
     survivor.tokens.pop();
     survivor.board.post(0, token.into());
@@ -205,7 +213,7 @@ fn give_up(survivor: &mut Survivor) {
     }
 }
 
-fn open_given_up(stage: &Stage<'_>) {
+pub(super) fn open_given_up(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     let token = posted(stage);
@@ -253,7 +261,7 @@ fn posted(stage: &Stage<'_>) -> Token {
     Token::try_from(stage.board.read(0)).unwrap()
 }
 
-fn close_private_posted(stage: &Stage<'_>) {
+pub(super) fn close_private_posted(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     let held = local.create(KIND, &payload(100)).unwrap();
@@ -302,7 +310,7 @@ fn close_not_last(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn close_anothers(stage: &Stage<'_>) {
+pub(super) fn close_anothers(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     let held = local.open(KIND, posted(stage)).unwrap();

@@ -121,7 +121,7 @@ pub(super) fn leave(stage: &Stage<'_>) {
     left.unwrap();
 }
 
-fn leave_holding(stage: &Stage<'_>) {
+pub(super) fn leave_holding(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     for len in [8, 100] {
@@ -140,7 +140,17 @@ fn leave_holding(stage: &Stage<'_>) {
     left.unwrap();
 }
 
-fn recover(stage: &Stage<'_>) {
+/// Recovers, and does nothing else: whoever works and leaves finds more than recovery does.
+pub(super) fn only_recover(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    let recovered = me.recover();
+    stage.end();
+    recovered.unwrap();
+    me.leave().unwrap();
+}
+
+pub(super) fn recover(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     let recovered = me.recover();

@@ -6,10 +6,12 @@ mod guardians;
 mod handles;
 mod members;
 mod names;
+mod pairs;
 mod processes;
 mod waiting;
 
 pub(crate) use members::{recover_after, recover_rich_after};
+pub(crate) use pairs::all as pairs;
 
 use crate::case::Case;
 

@@ -31,13 +31,24 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 /// Has the memory for the table committed.
-fn warm(survivor: &mut Survivor) {
+pub(super) fn warm(survivor: &mut Survivor) {
     take(survivor);
     give_up(survivor);
 }
 
 fn take(survivor: &mut Survivor) {
     survivor.take_name(QUEUE);
+}
+
+pub(super) fn take_only_neighbour(survivor: &mut Survivor) {
+    survivor.take_name(NEIGHBOUR);
+}
+
+/// Takes the name, unless somebody has it.
+pub(super) fn take_if_free(survivor: &mut Survivor) {
+    if survivor.me.look_up(QUEUE).is_err() {
+        take(survivor);
+    }
 }
 
 fn take_neighbour(survivor: &mut Survivor) {
@@ -77,9 +88,26 @@ fn join(stage: &Stage<'_>) -> Member {
     me
 }
 
-fn create(stage: &Stage<'_>) {
+pub(super) fn create(stage: &Stage<'_>) {
     let me = join(stage);
     create_by(stage, &me);
+    me.leave().unwrap();
+}
+
+/// A name that enters through the same intake.
+pub(super) fn create_neighbour(stage: &Stage<'_>) {
+    let me = join(stage);
+    stage.begin();
+    let created = me.create_raw_named(NEIGHBOUR, KIND, &payload(40));
+    stage.end();
+    match created {
+        Ok(handle) => {
+            let found = me.look_up(NEIGHBOUR).unwrap();
+            assert_eq!(found, (KIND, handle.token()), "another handle has the name that was just created");
+        }
+        Err(CreateError::NameTaken { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
     me.leave().unwrap();
 }
 
@@ -94,7 +122,7 @@ fn create_by(stage: &Stage<'_>, me: &Member) {
     }
 }
 
-fn create_or_open(stage: &Stage<'_>) {
+pub(super) fn create_or_open(stage: &Stage<'_>) {
     let me = join(stage);
     stage.begin();
     let named = me.create_or_open_raw(QUEUE, KIND, &payload(40));
@@ -118,7 +146,7 @@ fn open(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn close(stage: &Stage<'_>) {
+pub(super) fn close(stage: &Stage<'_>) {
     let me = stage.join();
     let handle = me.create_raw_named(QUEUE, KIND, &payload(40)).unwrap();
     stage.begin();

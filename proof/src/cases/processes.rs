@@ -43,7 +43,7 @@ fn running(survivor: &mut Survivor) {
     survivor.target = Some(Target::start(survivor.me, survivor.board));
 }
 
-fn ended_with_mark(survivor: &mut Survivor) {
+pub(super) fn ended_with_mark(survivor: &mut Survivor) {
     running(survivor);
     leave_a_mark(survivor);
     target(survivor).end();
@@ -54,7 +54,7 @@ fn gone(survivor: &mut Survivor) {
     target(survivor).reap();
 }
 
-fn gone_with_mark(survivor: &mut Survivor) {
+pub(super) fn gone_with_mark(survivor: &mut Survivor) {
     running(survivor);
     leave_a_mark(survivor);
     target(survivor).reap();
@@ -83,7 +83,7 @@ fn say_how(survivor: &mut Survivor) {
 }
 
 /// Whatever was written down and by whom: it ended as it did, and nobody can change that.
-fn all_is_told(survivor: &mut Survivor) {
+pub(super) fn all_is_told(survivor: &mut Survivor) {
     let target = target(survivor);
     target.end();
     if target.process.exit().unwrap() == Some(Exit::Unknown) {
@@ -154,7 +154,7 @@ fn close(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-fn look(stage: &Stage<'_>) {
+pub(super) fn look(stage: &Stage<'_>) {
     with_process(stage, |process| {
         stage.begin();
         let exit = process.exit();
@@ -164,7 +164,7 @@ fn look(stage: &Stage<'_>) {
     });
 }
 
-fn reaped(stage: &Stage<'_>) {
+pub(super) fn reaped(stage: &Stage<'_>) {
     with_process(stage, |process| {
         stage.begin();
         let said = process.reaped(ExitStatus::from_raw(libc::SIGKILL));

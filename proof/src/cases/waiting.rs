@@ -9,10 +9,11 @@ use tenure::{MutexState, WaitError, Waitable, wait_all, wait_any};
 
 use crate::case::{Case, Stage};
 use crate::survivor::Survivor;
-use crate::things::{AT_ONCE, NOT_NOW, Things, What, open, provide};
+pub(super) use crate::things::provide;
+use crate::things::{AT_ONCE, NOT_NOW, Things, What, open};
 
 /// Shared steps of `wait_all` over five things after which it has reserved some, and not decided.
-const RESERVED: u32 = 6;
+pub(super) const RESERVED: u32 = 6;
 
 /// A case with the things.
 fn case(name: &'static str, script: crate::case::Script) -> Case {
@@ -123,7 +124,7 @@ fn send(survivor: &mut Survivor, what: What) {
     things(survivor).send_sleeper(space, board, what);
 }
 
-fn all_is_well(survivor: &mut Survivor) {
+pub(super) fn all_is_well(survivor: &mut Survivor) {
     things(survivor).use_all();
 }
 
@@ -137,17 +138,17 @@ fn disown(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-fn manual_sleeper(survivor: &mut Survivor) {
+pub(super) fn manual_sleeper(survivor: &mut Survivor) {
     provide(survivor);
     send(survivor, What::Manual);
 }
 
-fn auto_sleeper(survivor: &mut Survivor) {
+pub(super) fn auto_sleeper(survivor: &mut Survivor) {
     provide(survivor);
     send(survivor, What::Auto);
 }
 
-fn semaphore_sleeper(survivor: &mut Survivor) {
+pub(super) fn semaphore_sleeper(survivor: &mut Survivor) {
     provide(survivor);
     send(survivor, What::Semaphore);
 }
@@ -186,7 +187,7 @@ fn told_if_owned(survivor: &mut Survivor) {
 }
 
 /// The one who slept has it; whether he was told is between him and the dead. Nobody else is.
-fn see_one_told(survivor: &mut Survivor) {
+pub(super) fn see_one_told(survivor: &mut Survivor) {
     let told = things(survivor).see_sleeper();
     assert!(survivor.actor_died || !told || survivor.dead_before, "abandoned, but nobody died");
     assert!(!things(survivor).mutex.acquire(NOT_NOW).unwrap(), "told twice");
@@ -201,7 +202,7 @@ fn told_at_most_once(survivor: &mut Survivor) {
 }
 
 /// Nobody is at work any more: whoever sleeps, sleeps because it is not signalled.
-fn see_manual(survivor: &mut Survivor) {
+pub(super) fn see_manual(survivor: &mut Survivor) {
     let things = things(survivor);
     if !things.manual.is_set().unwrap() {
         things.manual.set().unwrap();
@@ -210,7 +211,7 @@ fn see_manual(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-fn see_auto(survivor: &mut Survivor) {
+pub(super) fn see_auto(survivor: &mut Survivor) {
     let things = things(survivor);
     if things.has_sleeper() && !things.auto.is_set().unwrap() {
         // If he was let go meanwhile, it is one signal too many, which `use_all` takes away.
@@ -220,7 +221,7 @@ fn see_auto(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-fn see_semaphore(survivor: &mut Survivor) {
+pub(super) fn see_semaphore(survivor: &mut Survivor) {
     let things = things(survivor);
     if things.has_sleeper() && things.semaphore.count().unwrap() == 0 {
         things.semaphore.release(1).unwrap();
@@ -362,6 +363,47 @@ fn set(stage: &Stage<'_>, with_waiter: bool) {
     });
 }
 
+pub(super) fn set_with_waiter(stage: &Stage<'_>) {
+    set(stage, true);
+}
+
+pub(super) fn release_with_waiter(stage: &Stage<'_>) {
+    release(stage, true);
+}
+
+/// Takes all at once, if all can be had, and gives it back.
+pub(super) fn all_or_none(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        let objects: [&dyn Waitable; 5] =
+            [&things.semaphore, &things.mutex, &things.auto, &things.twice, &things.manual];
+        stage.begin();
+        let taken = wait_all(&objects, NOT_NOW);
+        stage.end_among_others();
+        match taken {
+            Ok(_) => {
+                things.mutex.unlock().unwrap();
+                things.twice.unlock().unwrap();
+                things.auto.set().unwrap();
+                things.semaphore.release(1).unwrap();
+            }
+            Err(error) => assert!(matches!(error, WaitError::TimedOut), "{error}"),
+        }
+    });
+}
+
+/// Locks one of those that others take together, if it can be had.
+pub(super) fn try_lock(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        stage.begin();
+        let locked = things.mutex.acquire(NOT_NOW);
+        stage.end_among_others();
+        match locked {
+            Ok(_) => things.mutex.unlock().unwrap(),
+            Err(error) => assert!(matches!(error, WaitError::TimedOut), "{error}"),
+        }
+    });
+}
+
 fn reset(stage: &Stage<'_>) {
     with_things(stage, |things| {
         things.manual.set().unwrap();
@@ -373,7 +415,7 @@ fn reset(stage: &Stage<'_>) {
     });
 }
 
-fn set_auto(stage: &Stage<'_>) {
+pub(super) fn set_auto(stage: &Stage<'_>) {
     with_things(stage, |things| {
         stage.begin();
         let set = things.auto.set();
@@ -470,7 +512,7 @@ fn all_timing_out(stage: &Stage<'_>) {
 }
 
 /// Everything that `wait_all` takes can be had.
-fn signal_all(survivor: &mut Survivor) {
+pub(super) fn signal_all(survivor: &mut Survivor) {
     provide(survivor);
     let things = things(survivor);
     things.auto.set().unwrap();

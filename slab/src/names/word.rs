@@ -11,8 +11,8 @@
 //! | intake | DONE | slot | the handle is in its slot | whoever enters a handle |
 //! | either | anything else | - | scribbled | as if it were free |
 
-use tenure_segment::ordering;
 use tenure_segment::sync::{Ordering, Word};
+use tenure_segment::{fault, ordering};
 
 use crate::token::Token;
 
@@ -92,6 +92,10 @@ impl Slot<'_> {
     pub(super) fn list(self, seen: Seen, handle: Seen) -> bool {
         // Release: slot: passes on what the intake published of the handle. Relaxed on failure: it is read again.
         let released = ordering!("names.slot.list", Release, Relaxed);
+        if fault!("names.settle.listed_by_store") {
+            self.0.store(handle.0, Ordering::Release);
+            return true;
+        }
         self.0.compare_exchange(seen.0, handle.0, released, Ordering::Relaxed).is_ok()
     }
 }
@@ -112,6 +116,10 @@ impl Intake<'_> {
         // Release: intake: publishes the handle that enters, or its slot. Acquire on both outcomes: as in `load`.
         let released = ordering!("names.intake.change", AcqRel, Acquire);
         let obtained = ordering!("names.intake.load", Acquire, Relaxed);
+        if fault!("names.settle.done_by_store") && next == seen.done() {
+            self.0.store(next.0, Ordering::Release);
+            return Ok(());
+        }
         self.0.compare_exchange(seen.0, next.0, released, obtained).map(drop).map_err(Seen)
     }
 }
