@@ -5,7 +5,7 @@ use std::arch::asm;
 use tenure::{JoinError, Kind, Member, Options, Space, Token};
 
 use crate::board::{Board, Phase};
-use crate::survivor::Survivor;
+use crate::survivor::{Leeway, Survivor};
 
 /// The kind of every handle.
 pub(crate) const KIND: Kind = Kind::raw(3);
@@ -51,6 +51,11 @@ impl Stage<'_> {
     #[inline(always)]
     pub(crate) fn try_join(&self) -> Result<Member, JoinError> {
         if self.guarded { self.space.join_guarding_by_hand() } else { self.space.join() }
+    }
+
+    /// What this actor must put up with when it does everything.
+    pub(crate) fn leeway(&self) -> Leeway {
+        Leeway { exhausted: false, delayed: self.is_shared }
     }
 
     /// Waits until the survivor has played its part.

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use tenure::{Doorbell, JoinError, Member, Space};
 
 use crate::case::KIND;
-use crate::survivor::{Survivor, everything, layout, payload};
+use crate::survivor::{Leeway, Survivor, everything, layout, payload};
 use crate::sys::{self, Status};
 use crate::things;
 
@@ -120,7 +120,7 @@ fn live(survivor: &Survivor, manner: Manner, slot: Option<u8>, mut stream: UnixS
     while stream.read_exact(&mut order).is_ok() {
         let answer = match order[0] {
             order if order == Order::Everything as u8 => {
-                everything(&me, &mut local, survivor.size, false);
+                everything(&me, &mut local, survivor.size, Leeway::default());
                 0
             }
             order if order == Order::Lock as u8 => u8::from(mutex().acquire(None).unwrap()),

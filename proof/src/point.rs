@@ -172,6 +172,7 @@ impl Scene {
     pub(crate) fn begin_both(&mut self, first: &Case, second: &Case) -> [Actor; 2] {
         let first = seat(first, &mut self.survivor, 0, true);
         let second = seat(second, &mut self.survivor, 1, true);
+        self.survivor.is_delayed = true;
         self.early.drain(..).for_each(Actor::kill);
         self.survivor.note_dead();
         [first, second]
@@ -345,6 +346,7 @@ pub(crate) fn after_a_death(survivor: &mut Survivor, case: &Case) {
     survivor.everything(case.uses_up);
     (case.meanwhile)(survivor);
     survivor.me.recover().unwrap();
+    survivor.is_delayed = false;
     survivor.assert_nothing_is_left();
     (case.after)(survivor);
     survivor.assert_recovered(0);
@@ -374,6 +376,7 @@ pub(crate) fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor, 
     let report = survivor.space.check();
     assert!(report.is_clean(), "while somebody is stopped: {report:#?}");
     actor.finish();
+    survivor.is_delayed = false;
     survivor.verify("after the stopped one went on");
     survivor.me.recover().unwrap();
     (case.after)(survivor);

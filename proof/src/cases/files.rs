@@ -46,20 +46,27 @@ fn memfd() -> OwnedFd {
 
 /// An epoll set that says so or does not: nothing else tells two of them apart.
 fn epoll(is_ready: bool) -> OwnedFd {
+    if is_ready { epoll_with(ready()) } else { new_epoll() }
+}
+
+fn new_epoll() -> OwnedFd {
     // SAFETY: numbers.
-    let set = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
-    if is_ready {
-        // SAFETY: numbers.
-        let ready = owned(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC) });
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-        // SAFETY: descriptors of ours, and an event that outlives the call.
-        let added = unsafe {
-            libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, ready.as_raw_fd(), &raw mut event)
-        };
-        assert_eq!(added, 0);
-        // It stays in the set as long as it is open, and is never closed.
-        std::mem::forget(ready);
-    }
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// A descriptor that is ready as long as anybody has it open; it is never closed.
+fn ready() -> i32 {
+    // SAFETY: numbers.
+    let ready = owned(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC) });
+    std::os::fd::IntoRawFd::into_raw_fd(ready)
+}
+
+fn epoll_with(ready: i32) -> OwnedFd {
+    let set = new_epoll();
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: descriptors of ours, and an event that outlives the call.
+    let added = unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, ready, &raw mut event) };
+    assert_eq!(added, 0);
     set
 }
 
@@ -113,6 +120,16 @@ pub(super) fn open(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
+/// The survivor keeps ready what an actor's epoll set has, also when the actor is dead.
+pub(super) fn keep_ready(survivor: &mut Survivor) {
+    survivor.board.post(3, ready() as u64);
+}
+
+/// As [`close`], after [`keep_ready`].
+pub(super) fn close_kept(stage: &Stage<'_>) {
+    close_set(stage, epoll_with(stage.board.read(3) as i32));
+}
+
 /// The survivor closes it, and something else gets its number.
 pub(super) fn close_and_reuse(survivor: &mut Survivor) {
     let held = survivor.descriptors.pop().unwrap();
@@ -127,9 +144,13 @@ pub(super) fn close_and_reuse(survivor: &mut Survivor) {
     std::mem::forget(other);
 }
 
-pub(super) fn close(stage: &Stage<'_>) {
+fn close(stage: &Stage<'_>) {
+    close_set(stage, epoll(true));
+}
+
+fn close_set(stage: &Stage<'_>, set: OwnedFd) {
     let me = warmed(stage);
-    let held = Descriptor::create(&me, epoll(true)).unwrap();
+    let held = Descriptor::create(&me, set).unwrap();
     stage.board.post(0, held.token().into());
     stage.begin();
     drop(held);

@@ -4,7 +4,7 @@ use tenure::Space;
 
 use crate::case::{Case, Half, KIND, LAZY, SMALL, Stage};
 use crate::point::name_of;
-use crate::survivor::{Survivor, everything, fill, is_intact, layout, payload};
+use crate::survivor::{Leeway, Survivor, everything, fill, is_intact, layout, payload};
 
 pub(super) fn all() -> Vec<Case> {
     vec![
@@ -89,7 +89,7 @@ fn use_named(survivor: &mut Survivor) {
 fn work_in(space: &Space) {
     let me = space.join().unwrap();
     let mut local = me.local();
-    everything(&me, &mut local, SMALL, false);
+    everything(&me, &mut local, SMALL, Leeway::default());
     drop(local);
     me.leave().unwrap();
 }
@@ -108,7 +108,7 @@ pub(super) fn join(stage: &Stage<'_>) {
     stage.end();
     let me = me.unwrap();
     let mut local = me.local();
-    everything(&me, &mut local, SMALL, false);
+    everything(&me, &mut local, SMALL, stage.leeway());
     drop(local);
     me.leave().unwrap();
 }
@@ -157,7 +157,7 @@ pub(super) fn recover(stage: &Stage<'_>) {
     stage.end();
     recovered.unwrap();
     let mut local = me.local();
-    everything(&me, &mut local, SMALL, false);
+    everything(&me, &mut local, SMALL, stage.leeway());
     drop(local);
     me.leave().unwrap();
 }

@@ -151,7 +151,7 @@ fn of_files() -> Vec<Pair> {
         file("file share, recover | enter", recover, files::enter_alone).half("file share, leave", 0),
         file("file share, enter | enter, beside the dead's", files::enter_alone, files::enter_alone)
             .half("file share, leave", 0),
-        Pair::new("descriptor, close | open", files::close, files::open),
+        Pair::new("descriptor, close | open", files::close_kept, files::open).before(files::keep_ready),
         Pair::new("descriptor, open | open", files::open, files::open)
             .before(files::have_one)
             .meanwhile(files::close_and_reuse),
