@@ -4,6 +4,10 @@
 //! taken again while any recoverer holds the lock on it `[A4]`, so no word comes back to what the recoverer read once it
 //! was changed. Only a block that was a handle's carries another name; it is garbage for good `[I13]`, and goes to
 //! REMOTE, because its span may have found a new owner by then, who collects such blocks.
+//!
+//! Two recoverers at once, one of them killed: nothing is handed over. A recoverer that loses an exchange reads the word again and
+//! goes on from what it finds, so when its pass is over no unit names the dead except under a head, whatever the others did. It
+//! frees the lease on the strength of its own pass alone.
 
 use tenure_segment::sync::Ordering;
 use tenure_segment::{Recovery, fault};

@@ -6,6 +6,9 @@
 //! `futex_waitv` takes 128 words. A member of a segment with more slots has more than one such thread; the first owns
 //! the robust list.
 //!
+//! Two that hear one death, one of them killed: nothing is handed over. Each watcher has a bell of its own, silences only that, after
+//! the dead is buried, and the next owner of its slot hears again what it had not silenced.
+//!
 //! The proof steps through all this in a thread of its own: by hand there is one guardian, which is played by whoever joined,
 //! round by round, and so are its undertakers.
 

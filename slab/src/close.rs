@@ -197,6 +197,12 @@ impl Slab<'_> {
     /// decision: an opener that slips in between takes the tag back, a newer closer overwrites it, and our CAS fails.
     /// The stripe is locked, because two threads of one process would share a tag.
     ///
+    /// # Two at once
+    ///
+    /// A lost CAS means that a newer tag decides. The lease of that tag has the entry's group in its own group map `[I26]`: an opener
+    /// or closer had its bit there `[I8]`, a recoverer has marked the group first. So if it dies before its second CAS, its own
+    /// recovery comes by and decides.
+    ///
     /// # Progress
     ///
     /// Wait-free: two CASes, none repeated.

@@ -18,6 +18,9 @@
 //! of two scans one sees the other's word; and what it sees it decides, in that word, by an exact exchange. The ticket makes it
 //! exact: no PENDING ever looks like another one of the same lease. Who scans, the owner or a helper, makes no difference.
 //!
+//! Two helpers at once, one of them killed: nothing is handed over. A request stays PENDING until an exchange decides it, and its
+//! owner goes on helping itself; if the owner is dead the request counts no more, or is decided by the next one that it excludes.
+//!
 //! The words of the dead do not have to be cleared: next to each is the epoch of the lease that wrote it, and it counts only
 //! while the lease has that epoch.
 

@@ -121,6 +121,9 @@ pub const fn offers(value: u32) -> bool {
 /// # Crash
 ///
 /// Between the two steps the mark stays set, and whoever settles or tries next wakes.
+///
+/// Two recoverers at once, one of them killed between its steps: the other one wakes as well, since it finds the mark; or it is
+/// past this object, and the killed one held the object by its own bit, so that its own recovery settles it again.
 pub fn settle<W: Word>(word: &W, lease: u8) {
     loop {
         let seen = word.load();

@@ -27,6 +27,9 @@
 //!
 //! # Crash
 //!
+//! Two helpers at once, one of them killed: nothing is handed over. A reserved word stays reserved until an exchange makes it plain,
+//! and each helper that loses one looks at the word again before it returns.
+//!
 //! Killed before `decide` nothing was taken, after it everything was. Recovery meets every word that the dead had reserved, since
 //! the dead held the objects; so none is left when the lease is free, and its next owner goes on with the next ticket.
 

@@ -2,7 +2,8 @@
 //!
 //! Two words a lease: `{epoch:32 | number + 1:32}`, zero in the lower half for none, and `{pid namespace:32 | pid:32}`. Both
 //! are written by the owner of the lease only, the second one first. The epoch, its lower 32 bits, tells the words of the
-//! living from those that a dead owner left behind: nobody has to clear them.
+//! living from those that a dead owner left behind: nobody has to clear them. For the same reason two recoverers at once have
+//! nothing to hand over to each other here.
 
 use tenure_segment::passing::{Holder, Identity, pid_namespace};
 use tenure_segment::sync::{Ordering, Word};

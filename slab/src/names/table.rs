@@ -260,6 +260,9 @@ impl<'a> Names<'a> {
     /// Puts the handle that is entering through an intake into a slot, on behalf of whomever, and says what the intake is
     /// then. `None`: it is not over, and no slot of its is free.
     ///
+    /// Two helpers at once, one of them killed: nothing is handed over. The intake names the entering handle until a slot does, and
+    /// each helper that loses an exchange goes on from the value that it finds; the next one that enters or looks up helps again.
+    ///
     /// # Progress
     ///
     /// Lock-free.
