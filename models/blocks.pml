@@ -2,7 +2,7 @@
  * unit (block u starts in unit u), one local a process, one handle that blocks are attached to.
  *
  * Every shared access is one step. A process is killed or stopped for good between any two steps; process p takes lease
- * p in each of its lives, so a lease is used again under the next epoch.
+ * p in each of its lives, so a lease is used again under the next incarnation.
  */
 #ifndef NP
 #define NP 2
@@ -24,7 +24,7 @@
 #define LAST 1          /* the last generation of the handle */
 #endif
 
-/* word.rs: Unit; the owner is lease + epoch * 4, the shape is the number of units, the tail's distance always 1 */
+/* word.rs: Unit; the owner is lease + incarnation * 4, the shape is the number of units, the tail's distance always 1 */
 #define FREE 0
 #define UNBACKED 1
 #define HELD 2
@@ -44,7 +44,7 @@ byte bst[NU], bof[NU];
 bit hint[NU];
 /* lease words, and the kernel's locks */
 bit dirty[NP], writer[NP];
-byte epoch[NP], readers[NP];
+byte incarnation[NP], readers[NP];
 /* the handle: its generation; every generation below is over, and the one at hand is attached at most once */
 byte gen;
 bit attached;
@@ -57,7 +57,7 @@ byte user[NU];
 byte given[NU];             /* a block that its owner gave to somebody else to free: the owner word + 1 */
 byte order[NP], kills = KILLS, stops = STOPS, ended, stopped;
 
-#define OWNER(p) (p + epoch[p] * 4)
+#define OWNER(p) (p + incarnation[p] * 4)
 #define LEASE_OF(o) (o & 3)
 #define IS_OVER(g) (g < gen)                /* !slab.is_current */
 #define UNUSED(u) (user[u] == 0 || (user[u] >= 60 && IS_OVER(user[u] - 60)))
@@ -266,7 +266,7 @@ join:
     {
         d_step { !writer[p] && NO_READERS -> writer[p] = 1 };
         recover(p);
-        d_step { epoch[p]++; dirty[p] = 1 };
+        d_step { incarnation[p]++; dirty[p] = 1 };
         do
         :: ops < OPS ->
             ops++;

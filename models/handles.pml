@@ -1,7 +1,7 @@
 /* The handle protocol as slab/ builds it: one entry, its holder bits, the block that it names, the leases that hold it.
  *
  * Every shared access is one step; what is private to a process is folded into the access before it. Steps are named
- * after the functions and crash points of the code. A process is killed or stopped for good between any two steps.
+ * after the functions and failpoints of the code. A process is killed or stopped for good between any two steps.
  * Sizes and mutants are set by -D; models/run knows them.
  */
 #ifndef NP
@@ -28,7 +28,7 @@
 #endif
 #define NOBODY 9
 
-/* word.rs: State; the tag of lease l is l + 1 (local.rs: Holdings::tag) */
+/* word.rs: State; the tag of lease l is l + 1 (local.rs: RefCounts::tag) */
 #define FREE 0
 #define INIT 1
 #define LIVE 2
@@ -85,7 +85,7 @@ byte kills = KILLS, stops = STOPS, ended, stopped;
 #else
 #define MY_TAG(l) (tag == TAG(l))
 #endif
-#ifdef M_NO_SECOND_LOOK     /* fault slab.finish.no_second_look */
+#ifdef M_NO_SECOND_LOOK     /* fault slab.free_if_unheld.no_second_look */
 #define SECOND_LOOK 0
 #else
 #define SECOND_LOOK bits
@@ -134,8 +134,8 @@ inline free_orphan(b, g) {
     fi
 }
 
-/* close.rs: finish(tag of lease l); f_ended says whether it ended the generation */
-inline finish(l) {
+/* close.rs: free_if_unheld(tag of lease l); f_ended says whether it ended the generation */
+inline free_if_unheld(l) {
     f_ended = 0;
     if
     :: bits != 0                            /* somebody's; its owner decides when it clears it */
@@ -147,13 +147,13 @@ inline finish(l) {
             d_step {                                                         /* word.reserve */
                 f_ok = (st == f_st && gen == f_g && tag == f_t && sh == f_s);
                 if :: f_ok -> tag = TAG(l) :: else fi
-            };                                                               /* slab.finish.tagged */
+            };                                                               /* slab.free_if_unheld.tagged */
             if
             :: !f_ok
             :: else ->
                 if
                 :: SECOND_LOOK != 0 -> REVERT
-                :: else ->                                                   /* slab.finish.empty */
+                :: else ->                                                   /* slab.free_if_unheld.empty */
                     f_b = named;
                     d_step {                                                 /* word.release */
                         f_ok = (st == f_st && gen == f_g && sh == f_s && MY_TAG(l));
@@ -167,7 +167,7 @@ inline finish(l) {
                             fi
                         :: else
                         fi
-                    };                                                       /* slab.finish.freed */
+                    };                                                       /* slab.free_if_unheld.freed */
                     if :: f_ok -> free_orphan(f_b, f_g) :: else fi
                 fi
             fi
@@ -200,7 +200,7 @@ inline recover(j, l) {
             :: f_has == 1 -> bits = bits & ~(1 << j)                         /* slab.recover.bit_cleared */
             :: else
             fi;
-            finish(l)
+            free_if_unheld(l)
         :: else
         fi;
         f_has = 0;
@@ -296,7 +296,7 @@ join:
                     if
                     :: !f_ok ->
                         bits = bits & ~(1 << me);                            /* slab.claim.lost */
-                        finish(me)
+                        free_if_unheld(me)
                     :: else ->                                               /* slab.claim.claimed */
 #ifdef M_GROUP_AFTER_BIT
                         mark_group();
@@ -350,7 +350,7 @@ join:
                 /* create.rs: drain */
                 owned[p] = 0;
                 bits = bits & ~(1 << me);                                    /* slab.drain.bit_cleared */
-                finish(me)
+                free_if_unheld(me)
             :: !owned[p] && token != 0 ->
                 /* open.rs: open_first; the token may be over by then */
                 want = token - 1;
@@ -371,7 +371,7 @@ join:
                         :: !f_ok && f_st != LIVE ->
                             bits = bits & ~(1 << me);                        /* slab.open.refused */
 #ifndef M_OPEN_NO_FINISH    /* fault slab.open.no_finish */
-                            finish(me);
+                            free_if_unheld(me);
 #endif
                             break
                         :: !f_ok && f_st == LIVE ->
@@ -421,7 +421,7 @@ join:
                 d_step { held[p] = 0; owned[p] = 0 };
                 bits = bits & ~(1 << me);                                    /* slab.close.bit_cleared */
 #ifndef M_CLOSE_NO_FINISH   /* fault slab.close.no_finish */
-                finish(me)
+                free_if_unheld(me)
 #else
                 skip
 #endif

@@ -1,9 +1,9 @@
 /* Leases, the kernel's locks on them, the doorbell: as segment/ builds it. What leases hold is one word.
  *
- * A process has a main thread, a guardian and one undertaker a slot. Death has two moments: first the guardian's thread
+ * A process has a main thread, a monitor and one reaper a slot. Death has two moments: first the monitor's thread
  * ends and the kernel rings its bells (bells.rs, A5), while a sibling still works; later the last user of the memory is
  * gone and the kernel drops the locks (A3). A process is killed or stopped for good between any two steps. Process p
- * takes slot p in each of its lives: a slot is used again by the next life, under the next epoch.
+ * takes slot p in each of its lives: a slot is used again by the next life, under the next incarnation.
  */
 #ifndef NP
 #define NP 2            /* processes, and lease slots */
@@ -25,17 +25,17 @@
 #define ARMED 1
 #define RUNG 2
 
-/* lease words: state and epoch */
+/* lease words: state and incarnation */
 bit dirty[NP];
-byte epoch[NP];
+byte incarnation[NP];
 /* the kernel's locks: whether the owner has the write lock, and whose read locks there are: 1 << p for a main thread,
- * 16 << p for an undertaker, which has a description of its own */
+ * 16 << p for a reaper, which has a description of its own */
 bit writer[NP];
 byte readers[NP];
-/* bells, owner by watcher; and whether membership changed since a guardian last read it */
+/* bells, owner by watcher; and whether membership changed since a monitor last read it */
 byte bell[NP * NP];
 bit joined[NP];
-/* what leases hold: one word, 0 or epoch * 16 + lease + 1 */
+/* what leases hold: one word, 0 or incarnation * 16 + lease + 1 */
 byte res;
 
 /* private memory */
@@ -54,7 +54,7 @@ byte kills = KILLS, stops = STOPS;
 #define NAMES(j) (res != 0 && (res - 1) % 16 == j)
 
 #define NO_READERS(j) (readers[j] == 0)
-#ifdef M_RING_IS_PROOF          /* the undertaker does not wait for the lock */
+#ifdef M_RING_IS_PROOF          /* the reaper does not wait for the lock */
 #define PROVED(j) true
 #else
 #define PROVED(j) (!writer[j])
@@ -62,7 +62,7 @@ byte kills = KILLS, stops = STOPS;
 
 /* member.rs: recover(slot j): look; reclaim each resource by an exact CAS; FREE by an exact CAS */
 inline recover(j) {
-    d_step { r_dirty = dirty[j]; r_epoch = (r_dirty -> epoch[j] : 0) };
+    d_step { r_dirty = dirty[j]; r_incarnation = (r_dirty -> incarnation[j] : 0) };
     if
     :: !r_dirty
     :: else ->                                                               /* segment.recover.locked */
@@ -79,8 +79,8 @@ inline recover(j) {
         :: else -> r_was = 0
         fi;                                                                  /* segment.recover.reclaimed */
         d_step {
-            if :: dirty[j] && epoch[j] == r_epoch -> dirty[j] = 0 :: else fi;
-            r_epoch = 0
+            if :: dirty[j] && incarnation[j] == r_incarnation -> dirty[j] = 0 :: else fi;
+            r_incarnation = 0
         };                                                                   /* segment.recover.freed */
     fi;
     r_dirty = 0
@@ -103,7 +103,7 @@ inline sweep() {
 }
 
 proctype Main(byte p) {
-    byte lives, ops, born, j, r_epoch, r_was;
+    byte lives, ops, born, j, r_incarnation, r_was;
     bit ok, r_dirty;
 join:
     born = life[p];
@@ -111,8 +111,8 @@ join:
         /* join.rs: claim */
         d_step { !writer[p] && NO_READERS(p) -> writer[p] = 1 };             /* segment.join.locked */
         recover(p);                                                      /* segment.join.recovered */
-        d_step { epoch[p]++; dirty[p] = 1 };                         /* segment.join.live */
-        /* guardian.rs: start; bells.rs: enlist */
+        d_step { incarnation[p]++; dirty[p] = 1 };                         /* segment.join.live */
+        /* monitor.rs: start; bells.rs: enlist */
         d_step {
             listed[p] = 1;
             do
@@ -132,7 +132,7 @@ join:
         :: ops < OPS ->
             ops++;
             if
-            :: d_step { res == 0 -> res = epoch[p] * 16 + p + 1; user = p + 1 }
+            :: d_step { res == 0 -> res = incarnation[p] * 16 + p + 1; user = p + 1 }
             :: d_step { user == p + 1 -> user = 0 };
                 d_step { assert(NAMES(p)); res = 0 }
 #ifdef SWEEPS
@@ -146,7 +146,7 @@ join:
         if
 #ifdef LEAVES
         :: 
-            /* lease.rs: leave: the gate, reclaim, FREE, stop the guardian, and last of all the lock */
+            /* lease.rs: leave: the gate, reclaim, FREE, stop the monitor, and last of all the lock */
             atomic { gate[p] == 0 -> gate[p] = 1; if :: user == p + 1 -> user = 0 :: else fi };
 #ifdef M_LEAVE_BEFORE_RELEASE   /* fault segment.leave.freed_before_reclaimed */
             dirty[p] = 0;
@@ -174,7 +174,7 @@ end_done:
             life[p] != born || still[p];
             if :: still[p] -> goto end_still :: else fi;
             lives++; ops = 0; j = 0; ok = 0;
-            r_dirty = 0; r_epoch = 0; r_was = 0;
+            r_dirty = 0; r_incarnation = 0; r_was = 0;
             if :: lives < INC -> goto join :: else fi
         }
     };
@@ -185,8 +185,8 @@ end_over:
     skip
 }
 
-/* guardian.rs: watch */
-proctype Guardian(byte p) {
+/* monitor.rs: watch */
+proctype Monitor(byte p) {
     byte born, j, waits;
 end_top:
     atomic { guarded[p] && !still[p] -> born = watch_life[p]; waits = 0 };
@@ -201,10 +201,10 @@ end_top:
                     :: BELL(j, p) == SILENT
                     :: BELL(j, p) == ARMED -> waits = waits | (1 << j)
                     :: BELL(j, p) == RUNG ->
-#ifdef M_RING_CONSUMED          /* silenced when it is heard, not when the dead is buried */
+#ifdef M_RING_CONSUMED          /* silenced when it is heard, not when the dead is recovered */
                         BELL(j, p) = SILENT;
 #endif
-                        if :: RINGS(p, j) < 2 -> RINGS(p, j)++ :: else fi    /* send_undertaker */
+                        if :: RINGS(p, j) < 2 -> RINGS(p, j)++ :: else fi    /* send_reaper */
                     fi;
                     j++;
                     if :: j == p -> j++ :: else fi
@@ -224,9 +224,9 @@ end_wait:   (joined[p]
     goto end_top
 }
 
-/* guardian.rs: undertake; member.rs: bury */
-proctype Undertaker(byte p, j) {
-    byte born, before, r_epoch, r_was;
+/* monitor.rs: reap_one; member.rs: recover */
+proctype Reaper(byte p, j) {
+    byte born, before, r_incarnation, r_was;
     bit r_dirty;
 end_top:
     atomic { RINGS(p, j) != 0 && !still[p] -> born = life[p] };
@@ -254,7 +254,7 @@ end_read:   d_step { PROVED(j) -> readers[j] = readers[j] | (16 << p) };
             };
             if :: RINGS(p, j) == 0 -> break :: else fi
         od
-    } unless { atomic { life[p] != born || still[p]; before = 0; r_epoch = 0; r_was = 0; r_dirty = 0 } };
+    } unless { atomic { life[p] != born || still[p]; before = 0; r_incarnation = 0; r_was = 0; r_dirty = 0 } };
     before = 0;
     goto end_top
 }
@@ -270,7 +270,7 @@ inline ends(p) {                                    /* a thread of p ends: the r
         od
     }
 }
-inline is_gone(p) {    /* or it had no guardian yet; the address space of p is gone: the locks are dropped */
+inline is_gone(p) {    /* or it had no monitor yet; the address space of p is gone: the locks are dropped */
     atomic {
         !still[p] && (dying[p] || (kills > 0 && !listed[p] && writer[p])) ->
         if :: dying[p] -> dying[p] = 0 :: else -> kills-- fi;
@@ -324,11 +324,11 @@ end_check:
 init {
     atomic {
 #if NP > 2
-        run Main(2); run Guardian(2); run Undertaker(2, 0); run Undertaker(2, 1);
-        run Undertaker(0, 2); run Undertaker(1, 2);
+        run Main(2); run Monitor(2); run Reaper(2, 0); run Reaper(2, 1);
+        run Reaper(0, 2); run Reaper(1, 2);
 #endif
-        run Main(0); run Guardian(0); run Undertaker(0, 1);
-        run Main(1); run Guardian(1); run Undertaker(1, 0);
+        run Main(0); run Monitor(0); run Reaper(0, 1);
+        run Main(1); run Monitor(1); run Reaper(1, 0);
         run Kernel(); run Check()
     }
 }

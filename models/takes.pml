@@ -398,7 +398,7 @@ end_over:
     skip
 }
 
-/* member.rs: bury */
+/* member.rs: recover */
 #define ME NP
 #define IS_DEAD(l) (!alive[l] && dirty[l])
 proctype Recoverer() {

@@ -2,7 +2,7 @@
  * the dead that used it.
  *
  * Every shared access is one step; what is private to a process is folded into the access beside it. A process is
- * killed or stopped for good between any two steps, its undertaker with it. Process p takes lease p in each of its
+ * killed or stopped for good between any two steps, its reaper with it. Process p takes lease p in each of its
  * lives.
  */
 #ifndef NP
@@ -68,7 +68,7 @@ byte readers[NP];
 byte owner;                 /* who is between lock and unlock, + 1 */
 bit owed;                   /* the next owner has to be told */
 byte permits = FIRST;       /* counts or signals that were offered and not taken */
-byte staged;                /* who staged the value that the word has: 1 << p, 16 << p for an undertaker */
+byte staged;                /* who staged the value that the word has: 1 << p, 16 << p for a reaper */
 byte waits, passed;         /* who waits; for whom of them a manual event was signalled meanwhile */
 byte life[NP];
 bit still[NP];              /* stopped for good */
@@ -338,7 +338,7 @@ proctype Main(byte p) {
 #ifdef M_WAKE_BY_PLAIN_STORE
     byte w_v;
 #endif
-end_join:       /* one whose slot a stopped undertaker keeps would take another slot */
+end_join:       /* one whose slot a stopped reaper keeps would take another slot */
 #ifdef M_REUSE_WITHOUT_LOCK         /* fault segment.recover.without_lock */
     atomic { !alive[p] -> alive[p] = 1; born = life[p] };
 #else
@@ -388,9 +388,9 @@ end_over:
     skip
 }
 
-/* member.rs: bury: every member has one who recovers whoever is dead */
+/* member.rs: recover: every member has one who recovers whoever is dead */
 #define IS_DEAD(j) (j != p && !alive[j] && dirty[j])
-proctype Undertaker(byte p) {
+proctype Reaper(byte p) {
     byte born, j, s_v;
     bit s_m, ok;
 #ifdef M_WAKE_BY_PLAIN_STORE
@@ -484,10 +484,10 @@ end_check:
 init {
     atomic {
 #if NP > 2
-        run Main(2); run Undertaker(2);
+        run Main(2); run Reaper(2);
 #endif
-        run Main(0); run Undertaker(0);
-        run Main(1); run Undertaker(1);
+        run Main(0); run Reaper(0);
+        run Main(1); run Reaper(1);
         run Kernel(); run Check()
     }
 }

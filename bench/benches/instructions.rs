@@ -23,7 +23,7 @@ struct Pair {
 
 /// Made outside of what is counted, and warm.
 fn pair() -> Pair {
-    let space = Space::options().scratch(64 << 20).guardian(false).memfd().expect("a space");
+    let space = Space::options().scratch(64 << 20).monitor(false).memfd().expect("a space");
     let join = || &*Box::leak(Box::new(space.join().expect("a member")));
     let mut pair = Pair { me: join().local(), other: join().local() };
     for layout in [SMALL, LARGE] {
@@ -185,7 +185,7 @@ struct Waits {
 
 /// Made outside of what is counted, and warm.
 fn waits() -> Waits {
-    let space = Space::options().scratch(1 << 20).guardian(false).memfd().expect("a space");
+    let space = Space::options().scratch(1 << 20).monitor(false).memfd().expect("a space");
     let member = space.join().expect("a member");
     let mutex = Mutex::create(&member).expect("a mutex");
     drop(mutex.lock().expect("free"));

@@ -76,7 +76,7 @@ fn comings(times: usize) -> Outcome<Vec<Lives>> {
     let what = "join and leave";
     Ok(vec![
         Lives::new("tenure", what, tenure),
-        Lives::new("tenure, no guardian", what, unguarded),
+        Lives::new("tenure, no monitor", what, unguarded),
         Lives::new("daemon", what, daemon),
     ])
 }
@@ -221,7 +221,7 @@ fn large_deaths(times: usize) -> Outcome<Vec<Lives>> {
     Ok(vec![
         Lives::new("tenure", what, tenure),
         Lives::new(
-            "tenure, no guardian",
+            "tenure, no monitor",
             "recover() after the death of a member with 1,000,000 blocks",
             recover,
         ),

@@ -47,7 +47,7 @@ static class OnTenure
                     Console.WriteLine("the partner holds blocks: " + (before.BlocksLeased > 0 ? "yes" : "no"));
                     partner.Kill();
                     partner.WaitForExit();
-                    // The guardian does it as well, a moment later.
+                    // The monitor does it as well, a moment later.
                     while (space.Stats.MembersLive > 1)
                         me.Recover();
                     Console.WriteLine("killed; what only it held: " + space.Stats.BlocksLeased);

@@ -90,8 +90,8 @@ namespace Tenure
         public uint UnitBytes;
         internal uint Reserved;
 
-        /// <summary>In Flags: no guardian thread.</summary>
-        public const uint NoGuardian = 1;
+        /// <summary>In Flags: no monitor thread.</summary>
+        public const uint NoMonitor = 1;
 
         /// <summary>In Flags: small defaults.</summary>
         public const uint Tiny = 2;

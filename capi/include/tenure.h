@@ -55,10 +55,10 @@
 #define TENURE_ABI_VERSION 2
 
 /**
- * In tenure_options.flags: members run no guardian thread. The dead are then recovered when somebody joins, runs out
+ * In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
  * of something, or calls tenure_recover.
  */
-#define TENURE_NO_GUARDIAN 1
+#define TENURE_NO_MONITOR 1
 
 /** In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all. */
 #define TENURE_TINY 2
@@ -263,7 +263,7 @@ typedef struct tenure_options {
     uint32_t abi;
     /** One of enum tenure_backend; 0 is TENURE_SHM. */
     uint32_t backend;
-    /** TENURE_NO_GUARDIAN, TENURE_TINY, or both. */
+    /** TENURE_NO_MONITOR, TENURE_TINY, or both. */
     uint32_t flags;
     /** The most members at a time, 1 to 256; 64 by default. */
     uint32_t members;
@@ -534,7 +534,7 @@ int tenure_space_check(const struct tenure_space *space, char *text, size_t size
 int tenure_space_remove(uint32_t backend, const char *name, int force);
 
 /**
- * Becomes a member of the space: recovers what the dead left behind, and starts the guardian thread unless the
+ * Becomes a member of the space: recovers what the dead left behind, and starts the monitor thread unless the
  * options said not to. A process may join more than once.
  *
  * Threads: any. Fork: a child is no member until it joins by itself, which it may do through the space that it
@@ -567,7 +567,7 @@ int tenure_leave(struct tenure_member *member);
 int tenure_lease(const struct tenure_member *member, uint64_t *lease);
 
 /**
- * Takes back what dead members held, without waiting for a guardian. `*recovered`, unless it is NULL, is how many
+ * Takes back what dead members held, without waiting for a monitor. `*recovered`, unless it is NULL, is how many
  * were recovered.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
@@ -587,12 +587,12 @@ int tenure_recover(const struct tenure_member *member, size_t *recovered);
 int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
 
 /**
- * How the member hears of deaths: `*guardian` is 1 if its guardian thread runs, 0 if none was asked for (or the space
+ * How the member hears of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
  * is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
  *
- * `guardian` is NULL or writable.
+ * `monitor` is NULL or writable.
  */
-int tenure_guardian(const struct tenure_member *member, int *guardian);
+int tenure_monitor(const struct tenure_member *member, int *monitor);
 
 /**
  * Opens a local of the member for the calling thread. One a thread is what is meant: it caches free handles and

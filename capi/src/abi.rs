@@ -96,9 +96,9 @@ impl tenure_backend {
     }
 }
 
-/// In tenure_options.flags: members run no guardian thread. The dead are then recovered when somebody joins, runs out
+/// In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
 /// of something, or calls tenure_recover.
-pub const TENURE_NO_GUARDIAN: u32 = 1;
+pub const TENURE_NO_MONITOR: u32 = 1;
 /// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
 pub const TENURE_TINY: u32 = 2;
 
@@ -135,7 +135,7 @@ pub struct tenure_options {
     pub abi: u32,
     /// One of enum tenure_backend; 0 is TENURE_SHM.
     pub backend: u32,
-    /// TENURE_NO_GUARDIAN, TENURE_TINY, or both.
+    /// TENURE_NO_MONITOR, TENURE_TINY, or both.
     pub flags: u32,
     /// The most members at a time, 1 to 256; 64 by default.
     pub members: u32,

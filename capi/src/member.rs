@@ -25,16 +25,16 @@ pub(crate) fn member(pointer: *const tenure_member) -> Result<Pin<Membership>, F
     registry::pin(pointer.addr() as u64)
 }
 
-/// A lease as C passes it: `{epoch:56 | index:8}`.
+/// A lease as C passes it: `{incarnation:56 | index:8}`.
 pub(crate) const fn lease_word(lease: LeaseId) -> u64 {
-    lease.epoch << 8 | lease.index as u64
+    lease.incarnation << 8 | lease.index as u64
 }
 
 pub(crate) const fn lease_of(word: u64) -> LeaseId {
-    LeaseId { index: word as u8, epoch: word >> 8 }
+    LeaseId { index: word as u8, incarnation: word >> 8 }
 }
 
-/// Becomes a member of the space: recovers what the dead left behind, and starts the guardian thread unless the
+/// Becomes a member of the space: recovers what the dead left behind, and starts the monitor thread unless the
 /// options said not to. A process may join more than once.
 ///
 /// Threads: any. Fork: a child is no member until it joins by itself, which it may do through the space that it
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn tenure_lease(member: *const tenure_member, lease: *mut 
     unsafe { guard_out(lease, "lease", 0, call) }
 }
 
-/// Takes back what dead members held, without waiting for a guardian. `*recovered`, unless it is NULL, is how many
+/// Takes back what dead members held, without waiting for a monitor. `*recovered`, unless it is NULL, is how many
 /// were recovered.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
@@ -127,24 +127,24 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
     })
 }
 
-/// How the member hears of deaths: `*guardian` is 1 if its guardian thread runs, 0 if none was asked for (or the space
+/// How the member hears of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
 /// is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
 ///
 /// # Safety
 ///
-/// `guardian` is NULL or writable.
+/// `monitor` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tenure_guardian(member: *const tenure_member, guardian: *mut c_int) -> c_int {
+pub unsafe extern "C" fn tenure_monitor(member: *const tenure_member, monitor: *mut c_int) -> c_int {
     let call = || {
         Ok(match self::member(member)?.member.doorbell() {
-            tenure::Doorbell::Guardian => 1,
+            tenure::Doorbell::Monitor => 1,
             tenure::Doorbell::Absent(why) => {
-                fail(tenure_status::TENURE_OK, format_args!("no guardian: {why:?}"));
+                fail(tenure_status::TENURE_OK, format_args!("no monitor: {why:?}"));
                 -1
             }
             tenure::Doorbell::Off => 0,
         })
     };
     // SAFETY: the caller's promise.
-    unsafe { guard_out(guardian, "guardian", 0, call) }
+    unsafe { guard_out(monitor, "monitor", 0, call) }
 }

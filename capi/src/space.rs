@@ -8,7 +8,7 @@ use std::ptr;
 use tenure::{Backend, LeaseId, Options, Report, Space};
 
 use crate::abi::{
-    TENURE_ABI_VERSION, TENURE_NO_GUARDIAN, TENURE_TINY, tenure_backend, tenure_info, tenure_membership,
+    TENURE_ABI_VERSION, TENURE_NO_MONITOR, TENURE_TINY, tenure_backend, tenure_info, tenure_membership,
     tenure_options, tenure_space, tenure_stats,
 };
 use crate::error::{Failure, fail, tenure_status};
@@ -67,11 +67,11 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     let asked = unsafe { pointer.read() };
     let backend = tenure_backend::of(asked.backend)
         .ok_or_else(|| argument("backend", "0 to 6", asked.backend.into()))?;
-    if asked.flags & !(TENURE_NO_GUARDIAN | TENURE_TINY) != 0 || asked.reserved != 0 {
+    if asked.flags & !(TENURE_NO_MONITOR | TENURE_TINY) != 0 || asked.reserved != 0 {
         let found = if asked.reserved == 0 { asked.flags } else { asked.reserved };
         return Err(argument("flags", "flags of this version only", found.into()));
     }
-    let mut options = Space::options().guardian(asked.flags & TENURE_NO_GUARDIAN == 0);
+    let mut options = Space::options().monitor(asked.flags & TENURE_NO_MONITOR == 0);
     if asked.flags & TENURE_TINY != 0 {
         options = options.tiny();
     }
@@ -401,7 +401,7 @@ pub unsafe extern "C" fn tenure_space_members(
     let call = || {
         let taken: Vec<_> = self::space(space)?.leases().into_iter().filter(|info| info.live).collect();
         Ok(taken.into_iter().map(|info| tenure_membership {
-            lease: lease_word(LeaseId { index: info.index, epoch: info.epoch }),
+            lease: lease_word(LeaseId { index: info.index, incarnation: info.incarnation }),
             pid: info.pid,
             // Of private memory the kernel knows nothing: its members are this process.
             alive: (info.held != Some(false)).into(),

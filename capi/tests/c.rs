@@ -85,7 +85,7 @@ fn run(source: &str, said: &str) {
         let name = Name::new(variant.name);
         let mut program = Command::new(program);
         if source == "tests/c/forks.c" {
-            // What the guardian's thread had on its stack is lost in a child, where that thread is not.
+            // What the monitor's thread had on its stack is lost in a child, where that thread is not.
             program.env("ASAN_OPTIONS", "detect_leaks=0");
         }
         let output = succeed(program.arg(&name.0));

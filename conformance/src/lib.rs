@@ -5,27 +5,27 @@
 //! [`Stage`] looks whether `check()` is clean and nothing is left behind. What works where becomes a table,
 //! `docs/conformance.md`.
 //!
-//! That scenarios can fail is shown by [`Sabotage`]: drivers that do one thing wrong, which is found.
+//! That scenarios can fail is shown by [`NegativeControl`]: drivers that do one thing wrong, which is found.
 //!
 //! No scenario measures time. A wait for which nothing comes has a timeout, and any scenario a fail-safe of minutes.
 
 mod c;
 mod driver;
+mod negative_control;
 mod order;
 mod program;
 mod run;
 mod rust;
-mod sabotage;
 mod scenarios;
 mod stage;
 mod table;
 mod wishes;
 
 pub use driver::{Backend, Driver, Ground, Language, Place, Sizes};
+pub use negative_control::NegativeControl;
 pub use order::{Answer, End, Fault, InUse, Modes, New, Order, Sort, Thing};
 pub use program::Program;
-pub use run::{Outcome, Run, run, sabotaged};
-pub use sabotage::Sabotage;
+pub use run::{Outcome, Run, negative_controld, run};
 pub use scenarios::{Scenario, all};
 pub use stage::{Stage, Target};
 pub use table::{failures, skipped, table};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tenure_conformance::{Sabotage, all, failures, run, sabotaged, skipped, table};
+use tenure_conformance::{NegativeControl, all, failures, negative_controld, run, skipped, table};
 
 /// Runs every scenario in every backend, through Rust and through C, and prints what works where.
 #[derive(Parser)]
@@ -19,23 +19,23 @@ struct Arguments {
     compare: bool,
     /// Do one thing after the other wrong, and fail unless a scenario finds it.
     #[arg(long)]
-    sabotage: bool,
+    negative_control: bool,
     /// How many scenarios at a time.
     #[arg(long, default_value_t = 2)]
     workers: usize,
 }
 
 /// Whether every mistake is found.
-fn sabotage() -> ExitCode {
+fn negative_control() -> ExitCode {
     let all = all();
     let mut missed = 0;
-    for (sabotage, of) in Sabotage::ALL {
+    for (negative_control, of) in NegativeControl::ALL {
         let scenarios: Vec<_> =
             all.iter().filter(|scenario| scenario.topic == of || scenario.name == of).copied().collect();
-        match sabotaged(&scenarios, sabotage) {
-            Ok(Some(name)) => println!("{sabotage:?} is found: {name}"),
+        match negative_controld(&scenarios, negative_control) {
+            Ok(Some(name)) => println!("{negative_control:?} is found: {name}"),
             Ok(None) => {
-                eprintln!("{sabotage:?} is not found by {of:?}");
+                eprintln!("{negative_control:?} is not found by {of:?}");
                 missed += 1;
             }
             Err(error) => {
@@ -49,8 +49,8 @@ fn sabotage() -> ExitCode {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.sabotage {
-        return sabotage();
+    if arguments.negative_control {
+        return negative_control();
     }
     let scenarios: Vec<_> = all()
         .into_iter()

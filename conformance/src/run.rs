@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::{Backend, Language};
+use crate::negative_control::NegativeControl;
 use crate::order::Fault;
 use crate::program::die_with_parent;
-use crate::sabotage::Sabotage;
 use crate::scenarios::Scenario;
 use crate::stage::{Stage, name_of};
 
@@ -102,13 +102,13 @@ const HANGS: u32 = 240;
 /// # Errors
 ///
 /// When the system refuses a folder.
-pub fn sabotaged(
+pub fn negative_controld(
     scenarios: &[&'static Scenario],
-    sabotage: Sabotage,
+    negative_control: NegativeControl,
 ) -> std::io::Result<Option<&'static str>> {
     let folder = tempfile::tempdir()?;
     let finds = |scenario: &&&Scenario| {
-        let outcome = play(scenario, Backend::Shm, Language::Rust, folder.path(), Some(sabotage));
+        let outcome = play(scenario, Backend::Shm, Language::Rust, folder.path(), Some(negative_control));
         matches!(outcome, Outcome::Failed(_))
     };
     Ok(scenarios.iter().find(finds).map(|scenario| scenario.name))
@@ -119,7 +119,7 @@ fn play(
     backend: Backend,
     language: Language,
     folder: &Path,
-    sabotage: Option<Sabotage>,
+    negative_control: Option<NegativeControl>,
 ) -> Outcome {
     let pipes = || std::io::Result::Ok((std::io::pipe()?, std::io::pipe()?));
     let ((mut result, result_writer), (mut errors, errors_writer)) = match pipes() {
@@ -130,7 +130,7 @@ fn play(
     let stage = unsafe { libc::fork() };
     if stage == 0 {
         drop((result, errors));
-        let stage = || Stage::new(backend, language, scenario.sizes, folder, sabotage);
+        let stage = || Stage::new(backend, language, scenario.sizes, folder, negative_control);
         in_stage(scenario, stage, result_writer, &errors_writer);
     }
     drop((result_writer, errors_writer));

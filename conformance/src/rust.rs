@@ -335,8 +335,8 @@ impl Program {
                 Ok(Answer::Done)
             }
             Order::Lease => {
-                let LeaseId { index, epoch } = self.member()?.lease();
-                Ok(Answer::Number(epoch << 8 | u64::from(index)))
+                let LeaseId { index, incarnation } = self.member()?.lease();
+                Ok(Answer::Number(incarnation << 8 | u64::from(index)))
             }
             Order::Recover => Ok(Answer::Number(self.member()?.recover()? as u64)),
             Order::Check => {
@@ -390,7 +390,7 @@ impl Program {
                 None => Ok(self.member()?.local().free(theirs(*block)).map(|()| Answer::Done)?),
             },
             Order::FreeOf { block, lease } => {
-                let owner = LeaseId { index: *lease as u8, epoch: lease >> 8 };
+                let owner = LeaseId { index: *lease as u8, incarnation: lease >> 8 };
                 Ok(self.member()?.local().free_of(theirs(*block), owner).map(|()| Answer::Done)?)
             }
             Order::Pin(block) => {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::driver::{Backend, Driver, Ground, Language, Place, Sizes};
+use crate::negative_control::{NegativeControl, Saboteur};
 use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
 use crate::program::{Program, die_with_parent};
-use crate::sabotage::{Sabotage, Saboteur};
 
 /// The name of the space of the stage with this process number; none begins with another.
 pub(crate) fn name_of(stage: u32) -> String {
@@ -25,13 +25,13 @@ pub struct Stage {
     ground: Arc<dyn Ground>,
     look: RefCell<Box<dyn Driver>>,
     killed: Arc<AtomicBool>,
-    sabotage: Option<Sabotage>,
+    negative_control: Option<NegativeControl>,
     spaces: Cell<u32>,
     folder: PathBuf,
 }
 
 impl Stage {
-    /// Creates the space. Files lie in `folder`. Programs are sabotaged, if that is said.
+    /// Creates the space. Files lie in `folder`. Programs are negative_controld, if that is said.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Stage {
         language: Language,
         sizes: Sizes,
         folder: &Path,
-        sabotage: Option<Sabotage>,
+        negative_control: Option<NegativeControl>,
     ) -> Result<Self, Fault> {
         // What forked children of programs leave behind comes to us.
         // SAFETY: plain numbers.
@@ -53,7 +53,7 @@ impl Stage {
         let ground = language.create(&place, &sizes)?;
         let look = RefCell::new(Arc::clone(&ground).driver());
         let (killed, spaces) = (Arc::default(), Cell::new(0));
-        Ok(Self { language, place, sizes, ground, look, killed, sabotage, spaces, folder })
+        Ok(Self { language, place, sizes, ground, look, killed, negative_control, spaces, folder })
     }
 
     /// A program that is no member yet.
@@ -62,13 +62,15 @@ impl Stage {
     pub fn stranger(&self) -> Program {
         let (language, place, fd) = (self.language, self.place.clone(), self.ground.fd());
         let ground = Arc::clone(&self.ground);
-        let sabotage = self.sabotage;
+        let negative_control = self.negative_control;
         let driver = move || {
             let driver = match place.backend {
                 Backend::Anonymous | Backend::Private => ground.driver(),
                 _ => language.attach(&place, fd).expect("a space to attach to").driver(),
             };
-            sabotage.into_iter().fold(driver, |driver, sabotage| Box::new(Saboteur { driver, sabotage }))
+            negative_control
+                .into_iter()
+                .fold(driver, |driver, negative_control| Box::new(Saboteur { driver, negative_control }))
         };
         Program::start(self.has_processes(), driver, Arc::clone(&self.killed))
     }

@@ -123,7 +123,7 @@ impl Drop for Block {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
             let freed: Result<(), BlockError> = self.shared.common().blocks.free(self.offset);
-            // Ours by construction; a scribbled word leaves nothing to free.
+            // Ours by construction; a corrupted word leaves nothing to free.
             let _ = freed;
         }
     }

@@ -40,7 +40,7 @@ pub enum OpenError {
         /// The one found.
         found: u64,
     },
-    /// The header was scribbled on.
+    /// The header was corrupted on.
     #[error("the space's {what} makes no sense: found {found:?}")]
     Corrupt {
         /// Which part.
@@ -163,7 +163,7 @@ pub enum OpenHandleError {
         /// The limit.
         limit: u64,
     },
-    /// The value's bytes are not valid for the type, or the handle's words are scribbled.
+    /// The value's bytes are not valid for the type, or the handle's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
 }
@@ -192,7 +192,7 @@ pub enum UseError {
     /// Not a member (any more).
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Closed already, or scribbled.
+    /// Closed already, or corrupted.
     #[error("handle {index} in generation {generation} is not held")]
     Stale {
         /// Its index.

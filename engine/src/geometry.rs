@@ -89,9 +89,9 @@ const COMMIT_GROUPS: u32 = 16;
 pub const FILES_LAYOUT: &str = "\
 descriptors and file shares: the payload of a handle of that kind, in words of 8 bytes, always in a block
 descriptor  device, inode, tag, zero; then 2 words a lease: claim, place
-claim       { epoch:32 | number + 1:32 }, lower half zero for none; counts while the lease has the epoch, lower 32 bits of it
+claim       { incarnation:32 | number + 1:32 }, lower half zero for none; counts while the lease has the incarnation, lower 32 bits of it
 place       { pid namespace:32 | pid:32 }; the namespace as the inode of /proc/self/ns/pid, zero for unknown
-file share  device, inode, zero, zero; then 2 words a lease: modes, epoch; the modes count while the lease has the epoch
+file share  device, inode, zero, zero; then 2 words a lease: modes, incarnation; the modes count while the lease has the incarnation
 modes       { ticket:42 | by:8 | state:2 | asked:6 | entered:6 }  0 SETTLED, 1 PENDING, 2 REFUSED, 3 KICKED
             when REFUSED, asked is what lease by had entered
 entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete

@@ -51,7 +51,7 @@ impl<T> Handle<T> {
     /// [`OpenHandleError`] when this process is no member any more, or holds it too often.
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
-        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.holdings(), self.held.held)?;
+        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
         Ok(Self { shared: Arc::clone(&self.shared), held: self.held, kind: self.kind, value: PhantomData })
     }
 }
@@ -84,7 +84,7 @@ impl<T: Value> Handle<T> {
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
-            // Held by construction; a scribbled word leaves nothing to close.
+            // Held by construction; a corrupted word leaves nothing to close.
             let _ = self.shared.close(&mut self.shared.common(), self.held);
         }
     }

@@ -169,7 +169,7 @@ impl<'m> Local<'m> {
     pub fn held(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         self.shared.lease.check()?;
         kind.to_open()?;
-        match self.shared.slab.held_inline(self.shared.holdings(), token, kind.number()) {
+        match self.shared.slab.held_inline(self.shared.ref_counts(), token, kind.number()) {
             Some((held, data, len)) => Ok(Held { held, data, len }),
             None => self.held_slow(kind, token),
         }
@@ -178,7 +178,7 @@ impl<'m> Local<'m> {
     #[cold]
     #[inline(never)]
     fn held_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
-        let held = self.shared.slab.held(self.shared.holdings(), token)?;
+        let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
         let found = Kind::from_word(self.shared.slab.kind(held).map_err(slab::OpenError::from)?);
         if found != kind {
             return Err(OpenHandleError::ForeignKind { expected: kind, found });
@@ -194,7 +194,7 @@ impl<'m> Local<'m> {
     #[inline(always)]
     pub fn close_token(&mut self, token: Token) -> Result<(), OpenHandleError> {
         self.shared.lease.check()?;
-        let held = self.shared.slab.held(self.shared.holdings(), token)?;
+        let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
         // The address is not looked at.
         let held = Held { held, data: std::ptr::null(), len: 0 };
         self.shared.close(&mut self.caches, held).map_err(|error| match error {
@@ -319,7 +319,7 @@ impl Shared {
     pub(crate) fn create(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         self.lease.check()?;
         let (acquire, cache) = (self.lease.acquire(), &mut caches.handles);
-        match self.slab.create_cached(acquire, self.holdings(), cache, kind.number(), bytes) {
+        match self.slab.create_cached(acquire, self.ref_counts(), cache, kind.number(), bytes) {
             Some((held, data)) => Ok(Held { held, data, len: bytes.len() }),
             None => self.create_slow(caches, kind, bytes),
         }
@@ -376,9 +376,17 @@ impl Shared {
         };
         let held = self
             .slab
-            .create(acquire, self.holdings(), &mut caches.handles, kind.number(), payload, attach, |block| {
-                crate::shared::free_orphan(&self.scratch, block);
-            })
+            .create(
+                acquire,
+                self.ref_counts(),
+                &mut caches.handles,
+                kind.number(),
+                payload,
+                attach,
+                |block| {
+                    crate::shared::free_orphan(&self.scratch, block);
+                },
+            )
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
         Ok(match payload {
             Payload::Inline(bytes) => {
@@ -401,7 +409,7 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn open(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         self.lease.check()?;
-        match self.slab.open_again(self.lease.acquire(), self.holdings(), token, kind.number()) {
+        match self.slab.open_again(self.lease.acquire(), self.ref_counts(), token, kind.number()) {
             Some((held, data, len)) => Ok(Held { held, data, len }),
             None => self.open_first(kind, token),
         }
@@ -410,7 +418,7 @@ impl Shared {
     #[inline]
     fn open_first(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
         let free = |block| self.free_block(block);
-        match self.slab.open_unheld(self.lease.acquire(), self.holdings(), token, kind.number(), free) {
+        match self.slab.open_unheld(self.lease.acquire(), self.ref_counts(), token, kind.number(), free) {
             Some((held, data, len)) => Ok(Held { held, data, len }),
             None => self.open_slow(kind, token),
         }
@@ -419,11 +427,11 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn open_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
-        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         let free = |block| self.free_block(block);
-        let held = self.slab.open_kind(acquire, holdings, token, kind.number(), free)?;
+        let held = self.slab.open_kind(acquire, ref_counts, token, kind.number(), free)?;
         self.place(held).inspect_err(|_| {
-            let _ = self.slab.close(acquire, holdings, None, held, free);
+            let _ = self.slab.close(acquire, ref_counts, None, held, free);
         })
     }
 
@@ -440,9 +448,9 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn close(&self, caches: &mut Caches, held: Held) -> Result<(), UseError> {
         let Caches { handles, blocks } = caches;
-        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         self.slab
-            .close(acquire, holdings, Some(handles), held.held, |block| self.free_ended(blocks, block))
+            .close(acquire, ref_counts, Some(handles), held.held, |block| self.free_ended(blocks, block))
             .map(drop)
             .map_err(|_| stale(held.held))
     }

@@ -54,17 +54,17 @@ impl Member {
         self.shared.lease.check()
     }
 
-    /// Whether the guardian runs, and if not, why.
+    /// Whether the monitor runs, and if not, why.
     #[must_use]
     pub fn doorbell(&self) -> Doorbell {
         self.shared.lease.doorbell()
     }
 
-    /// One round of the guardian, for a member of [`Space::join_guarding_by_hand`](crate::Space::join_guarding_by_hand), by the
+    /// One round of the monitor, for a member of [`Space::join_monitoring_by_hand`](crate::Space::join_monitoring_by_hand), by the
     /// thread that joined.
     #[doc(hidden)]
-    pub fn play_guardian(&self) {
-        self.shared.lease.play_guardian();
+    pub fn play_monitor(&self) {
+        self.shared.lease.play_monitor();
     }
 
     /// A thread's fast access.
@@ -192,7 +192,7 @@ impl Member {
         self.shared.books.no_waitv.store(yes, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Takes back what dead members held, without waiting for the guardian; returns how many leases were recovered.
+    /// Takes back what dead members held, without waiting for the monitor; returns how many leases were recovered.
     ///
     /// # Errors
     ///

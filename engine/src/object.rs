@@ -171,7 +171,7 @@ impl Object {
     /// [`OpenHandleError`] when this process is no member any more, or holds it too often.
     pub(crate) fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
-        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.holdings(), self.held.held)?;
+        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
         Ok(Self { shared: Arc::clone(&self.shared), held: self.held, kind: self.kind })
     }
 
@@ -272,7 +272,7 @@ pub(crate) type Within<'a> = PhantomData<&'a ()>;
 ///
 /// The next recoverer starts over.
 pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, within: Within<'_>) {
-    // Too short: somebody scribbled; there is nothing to settle.
+    // Too short: somebody corrupted; there is nothing to settle.
     let Some(state) = state_of(held) else { return };
     #[cfg(feature = "waiting")]
     crate::waiting::settle::settle(kind, state, within, dead.index);
@@ -282,7 +282,7 @@ pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, within: Within<'_>)
 impl Drop for Object {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
-            // Held by construction; a scribbled word leaves nothing to close.
+            // Held by construction; a corrupted word leaves nothing to close.
             let _ = self.shared.close(&mut self.shared.common(), self.held);
         }
     }

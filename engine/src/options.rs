@@ -21,7 +21,7 @@ pub struct Options {
     unit_bytes: Option<u32>,
     base: Geometry,
     sysv: bool,
-    pub(crate) guardian: bool,
+    pub(crate) monitor: bool,
 }
 
 impl Options {
@@ -34,7 +34,7 @@ impl Options {
             unit_bytes: None,
             base: Geometry::default(),
             sysv: false,
-            guardian: true,
+            monitor: true,
         }
     }
 
@@ -74,10 +74,10 @@ impl Options {
         self
     }
 
-    /// Whether members run a guardian thread, which recovers the dead at once; on by default. Without it recovery happens
+    /// Whether members run a monitor thread, which recovers the dead at once; on by default. Without it recovery happens
     /// when somebody joins, runs out of something, or calls [`Member::recover`](crate::Member::recover).
-    pub fn guardian(mut self, on: bool) -> Self {
-        self.guardian = on;
+    pub fn monitor(mut self, on: bool) -> Self {
+        self.monitor = on;
         self
     }
 

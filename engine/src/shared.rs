@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
 use tenure_segment::{Body, CommitError, Lease, Recovery};
-use tenure_slab::{BlockRef, Cache, Exhausted, Holdings, Slab};
+use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
 use crate::geometry::Plan;
@@ -45,7 +45,7 @@ pub(crate) struct Reclaimer {
     pub(crate) plan: Arc<Plan>,
     pub(crate) space_tag: u8,
     /// Made by the first who needs it: a recovery while joining, or the member itself.
-    holdings: OnceLock<Holdings>,
+    ref_counts: OnceLock<RefCounts>,
     leases: AtomicU64,
     handles: AtomicU64,
     blocks: AtomicU64,
@@ -54,12 +54,12 @@ pub(crate) struct Reclaimer {
 impl Reclaimer {
     pub(crate) fn new(plan: Arc<Plan>, space_tag: u8) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { plan, space_tag, holdings: OnceLock::new(), leases: zero(), handles: zero(), blocks: zero() }
+        Self { plan, space_tag, ref_counts: OnceLock::new(), leases: zero(), handles: zero(), blocks: zero() }
     }
 
     /// The private books of lease `me`; a reclaimer serves one lease only.
-    pub(crate) fn holdings(&self, me: u8) -> &Holdings {
-        self.holdings.get_or_init(|| Holdings::new(&self.plan.slab, me).expect("a lease of this geometry"))
+    pub(crate) fn ref_counts(&self, me: u8) -> &RefCounts {
+        self.ref_counts.get_or_init(|| RefCounts::new(&self.plan.slab, me).expect("a lease of this geometry"))
     }
 
     pub(crate) fn reclaimed(&self) -> Reclaimed {
@@ -72,14 +72,14 @@ impl Reclaimer {
 impl tenure_segment::Reclaim for Reclaimer {
     fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
         let (slab, scratch) = views(body, &self.plan, self.space_tag);
-        let holdings = self.holdings(recovery.by());
+        let ref_counts = self.ref_counts(recovery.by());
         #[cfg(feature = "waiting")]
         let within = &crate::waiting::records(body, &self.plan);
         #[cfg(not(feature = "waiting"))]
         let within = std::marker::PhantomData;
         let mut blocks = 0;
         let handles = slab.recover_settling(
-            holdings,
+            ref_counts,
             recovery,
             |kind| Kind::from_word(kind).is_system(),
             |kind, held| {
@@ -114,7 +114,7 @@ pub(crate) struct Shared {
     pub(crate) scratch: Scratch<'static>,
     #[cfg(feature = "names")]
     pub(crate) names: tenure_slab::Names<'static>,
-    holdings: &'static Holdings,
+    ref_counts: &'static RefCounts,
     #[cfg(feature = "waiting")]
     pub(crate) records: tenure_wait::Records<'static>,
     #[cfg(feature = "waiting")]
@@ -146,14 +146,14 @@ impl Drop for Shared {
 impl Shared {
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
         let (slab, scratch) = views(lease.body(), &reclaimer.plan, reclaimer.space_tag);
-        let holdings = reclaimer.holdings(lease.id().index);
-        // SAFETY: the mapping lives as long as `lease`; the plan and the holdings lie in `reclaimer`'s allocation. Neither is
+        let ref_counts = reclaimer.ref_counts(lease.id().index);
+        // SAFETY: the mapping lives as long as `lease`; the plan and the ref_counts lie in `reclaimer`'s allocation. Neither is
         // ever replaced, both are dropped with `Shared`, and the 'static references never leave it.
-        let (slab, scratch, holdings) = unsafe {
+        let (slab, scratch, ref_counts) = unsafe {
             (
                 std::mem::transmute::<Slab<'_>, Slab<'static>>(slab),
                 std::mem::transmute::<Scratch<'_>, Scratch<'static>>(scratch),
-                std::mem::transmute::<&Holdings, &'static Holdings>(holdings),
+                std::mem::transmute::<&RefCounts, &'static RefCounts>(ref_counts),
             )
         };
         #[cfg(feature = "names")]
@@ -174,7 +174,7 @@ impl Shared {
             scratch,
             #[cfg(feature = "names")]
             names,
-            holdings,
+            ref_counts,
             #[cfg(feature = "waiting")]
             records,
             #[cfg(feature = "waiting")]
@@ -195,8 +195,8 @@ impl Shared {
     }
 
     #[inline]
-    pub(crate) fn holdings(&self) -> &Holdings {
-        self.holdings
+    pub(crate) fn ref_counts(&self) -> &RefCounts {
+        self.ref_counts
     }
 
     pub(crate) fn common(&self) -> MutexGuard<'_, Caches> {
@@ -218,17 +218,17 @@ impl Shared {
     }
 
     /// Something ran out: takes back what is due before anybody is refused. Whether that found anything says nothing about
-    /// another try: a guardian, or another member, may have taken it back a moment earlier.
+    /// another try: a monitor, or another member, may have taken it back a moment earlier.
     fn scavenge(&self) {
         self.lease.recover();
         for caches in lock(&self.idle).iter_mut() {
             caches.blocks.release_idle();
             // A dropped local's claimed handles serve nobody.
-            self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
+            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
         }
         // Nor do those that calls without a local have claimed ahead; unless this is one of them, which looked there first.
         if let Ok(mut caches) = self.common.try_lock() {
-            self.slab.drain(self.lease.acquire(), self.holdings(), &mut caches.handles);
+            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
         }
     }
 
@@ -253,12 +253,12 @@ impl Shared {
     /// Fills an empty handle cache.
     #[cold]
     pub(crate) fn refill(&self, cache: &mut Cache) -> Result<(), CreateError> {
-        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         let free = |block| self.free_block(block);
         let plan = &self.reclaimer.plan;
         loop {
             let committed = self.slab.committed_groups();
-            if self.slab.claim_likely(acquire, holdings, cache, free).is_ok() {
+            if self.slab.claim_likely(acquire, ref_counts, cache, free).is_ok() {
                 return Ok(());
             }
             let next = plan.next_groups(committed);
@@ -272,12 +272,12 @@ impl Shared {
             self.slab.extend(next);
         }
         // Entries whose hints were lost with somebody, then what others need no more.
-        if self.slab.claim(acquire, holdings, cache, free).is_ok() {
+        if self.slab.claim(acquire, ref_counts, cache, free).is_ok() {
             return Ok(());
         }
         self.scavenge();
         self.slab
-            .claim(acquire, holdings, cache, free)
+            .claim(acquire, ref_counts, cache, free)
             .map_err(|Exhausted { .. }| CreateError::Exhausted { capacity: plan.geometry.handles })
     }
 
@@ -320,7 +320,7 @@ mod tests {
     use super::*;
     use crate::Space;
 
-    /// A guardian may have recovered the dead between the refusal and the caller's own look.
+    /// A monitor may have recovered the dead between the refusal and the caller's own look.
     #[test]
     fn what_was_refused_is_tried_again_also_when_nothing_was_due() {
         let me = Space::options().handles(64).scratch(1 << 20).private().unwrap().join().unwrap();

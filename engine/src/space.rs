@@ -20,7 +20,7 @@ use crate::shared::{Reclaimer, Shared, views};
 pub struct Space {
     segment: Segment,
     plan: Arc<Plan>,
-    guardian: bool,
+    monitor: bool,
 }
 
 impl Space {
@@ -54,7 +54,7 @@ impl Space {
         options.accept(plan.geometry)?;
         let (slab, _) = views(segment.body(), &plan, 1);
         slab.verify()?;
-        Ok(Self { segment, plan: Arc::new(plan), guardian: options.guardian })
+        Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor })
     }
 
     /// The tag of this space's tokens: 1 to 255, from the identity of its creation.
@@ -62,7 +62,7 @@ impl Space {
         (self.segment.creation_id() % 255) as u8 + 1
     }
 
-    /// Becomes a member: takes a lease, recovers what the dead left behind, starts the guardian.
+    /// Becomes a member: takes a lease, recovers what the dead left behind, starts the monitor.
     ///
     /// # Errors
     ///
@@ -76,17 +76,17 @@ impl Space {
     ///
     /// Killed while joining, a process leaves a lease that holds nothing; the next one to join takes it.
     pub fn join(&self) -> Result<Member, JoinError> {
-        self.join_as(JoinOptions::guarded(self.guardian))
+        self.join_as(JoinOptions::guarded(self.monitor))
     }
 
-    /// Becomes a member with a guardian that this thread plays: [`Member::play_guardian`]. For the proof.
+    /// Becomes a member with a monitor that this thread plays: [`Member::play_monitor`]. For the proof.
     ///
     /// # Errors
     ///
     /// As [`Space::join`].
     #[doc(hidden)]
-    pub fn join_guarding_by_hand(&self) -> Result<Member, JoinError> {
-        self.join_as(JoinOptions { guardian: true, by_hand: true })
+    pub fn join_monitoring_by_hand(&self) -> Result<Member, JoinError> {
+        self.join_as(JoinOptions { monitor: true, by_hand: true })
     }
 
     fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {

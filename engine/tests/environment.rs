@@ -125,7 +125,7 @@ fn shares_and_dies(arguments: &[&str], space: &Space, needs: &str) {
     assert_eq!(handle.get().unwrap(), b"a member's");
     assert_eq!((space.stats().members_live, space.stats().handles_live), (2, 2));
     process.kill();
-    // Its guardian is heard, or not, across the namespace; who asks gets an answer in any case.
+    // Its monitor is heard, or not, across the namespace; who asks gets an answer in any case.
     eventually("the dead member is recovered", || {
         me.recover().unwrap();
         space.stats().members_live == 1
@@ -565,7 +565,7 @@ fn a_member_that_dumps_core_is_recovered_when_the_dump_is_done() {
     assert_eq!(process.hear("joined").as_deref(), Some(""));
     let status = process.wait();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT));
-    // The guardian does it, unasked.
+    // The monitor does it, unasked.
     eventually("the dead member is recovered", || space.stats().members_live == 1);
     assert_eq!(space.stats().handles_live, 0);
     let pinned: Vec<_> = space.blocks().iter().map(|block| block.offset).collect();

@@ -44,7 +44,7 @@ fn conflict(result: Result<FileShare, ShareError>) -> Conflict {
 #[test]
 fn child() {
     let Some(role) = role() else { return };
-    let space = Space::options().guardian(false).attach(&role[1]).unwrap();
+    let space = Space::options().monitor(false).attach(&role[1]).unwrap();
     let me = space.join().unwrap();
     let file = File::open(&role[2]).unwrap();
     match role[0].as_str() {
@@ -212,9 +212,9 @@ fn of_those_that_exclude_each_other_one_is_inside() {
 }
 
 #[test]
-fn the_dead_are_in_nobodys_way_without_guardians() {
+fn the_dead_are_in_nobodys_way_without_monitors() {
     let name = Name::new("dead");
-    let space = name.open(options().guardian(false));
+    let space = name.open(options().monitor(false));
     let me = space.join().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     for _ in 0..3 {

@@ -17,7 +17,7 @@ fn options() -> Options {
 }
 
 fn unattended() -> Options {
-    options().guardian(false)
+    options().monitor(false)
 }
 
 // ---- what is passed ----
@@ -154,7 +154,7 @@ fn number(token: Token) -> u64 {
 #[test]
 fn child() {
     let Some(role) = role() else { return };
-    let space = Space::options().guardian(false).attach(&role[1]).unwrap();
+    let space = Space::options().monitor(false).attach(&role[1]).unwrap();
     let me = space.join().unwrap();
     match role[0].as_str() {
         "open" => {

@@ -465,7 +465,7 @@ fn a_member_without_threads_has_none_until_it_waits() {
 }
 
 fn wait_without_threads() {
-    let space = options().guardian(false).memfd().unwrap();
+    let space = options().monitor(false).memfd().unwrap();
     let me = space.join().unwrap();
     let mut target = Target::start("exit 6");
     let process = Process::of_child(&me, &target.0).unwrap();
@@ -640,7 +640,7 @@ fn kill_and_reap(pid: u32) {
 /// Gives the number of one who is gone to somebody else.
 fn reuse() {
     let code = in_namespace(|| {
-        let space = options().guardian(false).memfd().unwrap();
+        let space = options().monitor(false).memfd().unwrap();
         let (watching, blind) = (options().memfd().unwrap(), space);
         let (watching, blind) = (watching.join().unwrap(), blind.join().unwrap());
         for older in [false, true] {
@@ -705,7 +705,7 @@ fn a_number_that_is_given_again_is_another_process() {
 }
 
 /// A handle of ourselves in a memfd space, whose state words can be overwritten.
-struct Scribbled {
+struct Corrupted {
     space: Space,
     me: Member,
     process: Process,
@@ -714,7 +714,7 @@ struct Scribbled {
     at: u64,
 }
 
-impl Scribbled {
+impl Corrupted {
     fn new() -> Self {
         use std::os::fd::AsRawFd;
         use std::os::unix::fs::FileExt;
@@ -739,10 +739,10 @@ impl Scribbled {
     }
 }
 
-/// What is scribbled over a handle's state is an error, or a process that is gone.
+/// What is corrupted a handle's state is an error, or a process that is gone.
 #[test]
-fn scribbled_identities_are_errors() {
-    let it = Scribbled::new();
+fn corrupted_identities_are_errors() {
+    let it = Corrupted::new();
     for number in [0, u64::MAX, 1 << 31] {
         it.write(1, number);
         let opened = Process::open(&it.me, it.process.token());
@@ -762,11 +762,11 @@ fn scribbled_identities_are_errors() {
     }
 }
 
-/// Whatever is scribbled, every operation answers.
+/// Whatever is corrupted, every operation answers.
 #[test]
-fn scribbled_states_harm_nobody() {
+fn corrupted_states_harm_nobody() {
     use proptest::prelude::*;
-    let it = Scribbled::new();
+    let it = Corrupted::new();
     let word = prop_oneof![any::<u64>(), (0..64_u32).prop_map(|bit| 1 << bit), 0..70_000_u64];
     let words = proptest::collection::vec((0..4_u64, word), 1..8);
     let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };

@@ -1,5 +1,5 @@
 //! The workspace keeps to its map: crate edges against `cargo metadata`, layout texts against LAYOUT.md, unsafe
-//! arguments.
+//! arguments, and the words that it has given up.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ fn invariants_and_axioms_that_are_cited_exist() {
 #[test]
 fn product_crates_keep_no_globals_and_read_no_environment() {
     for (path, text) in sources() {
-        // Tools may; crash points, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
+        // Tools may; failpoints, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
         // back concerns the whole process; which thread asks, a thread.
         let exempt = [
             "thread_id.rs",
@@ -136,4 +136,59 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
             assert!(!global && !line.contains("env::var"), "{}: {line}", path.display());
         }
     }
+}
+
+/// Words that were replaced by the standard terms of the field, in lower case, each with its replacement; and what contains them but
+/// is something else.
+const RETIRED: &[(&str, &str, &[&str])] = &[
+    ("epoch", "incarnation", &["unix_epoch", "crossbeam-epoch", "epoch-based"]),
+    ("guardian", "monitor", &[]),
+    ("undertaker", "reaper", &[]),
+    ("bury", "recover", &[]),
+    ("buried", "recovered", &[]),
+    ("scribbl", "corrupted", &[]),
+    ("crash point", "failpoint", &[]),
+    ("crash_point", "failpoint", &[]),
+    ("sabotage", "negative control", &[]),
+    ("holdings", "reference counts", &[]),
+];
+
+#[test]
+fn retired_words_stay_retired() {
+    let mut found = Vec::new();
+    let mut files = 0;
+    for (path, text) in texts() {
+        files += 1;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            for (word, instead, others) in RETIRED {
+                let rest = others.iter().fold(line.clone(), |line, other| line.replace(other, ""));
+                if rest.contains(word) {
+                    found.push(format!("{}:{}: say {instead}, not {word}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(files > 300, "only {files} files were read");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every file of the repository that people write, but this one, the changelog, which tells users what was renamed, and old reports.
+fn texts() -> impl Iterator<Item = (PathBuf, String)> {
+    let apart =
+        ["target", ".git", "perf-reports", "traces", "CHANGELOG.md", "tidy.rs"].map(|name| name.to_owned());
+    let mut folders = vec![root()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if apart.contains(&name) || name.ends_with(".lock") {
+            } else if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.into_iter().filter_map(|path| std::fs::read_to_string(&path).ok().map(|text| (path, text)))
 }

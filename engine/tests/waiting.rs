@@ -27,8 +27,8 @@ const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 #[test]
 fn child() {
     let Some(role) = role() else { return };
-    let [name, guardian, what, tokens @ ..] = &role[..] else { panic!("{role:?}") };
-    let space = Space::options().guardian(guardian == "guarded").attach(name).unwrap();
+    let [name, monitor, what, tokens @ ..] = &role[..] else { panic!("{role:?}") };
+    let space = Space::options().monitor(monitor == "guarded").attach(name).unwrap();
     let me = space.join().unwrap();
     let tokens: Vec<Token> = tokens.iter().map(|token| token.parse().unwrap()).collect();
     match what.as_str() {
@@ -83,7 +83,7 @@ fn child() {
                 _ => drop(wait_any(&[&other, &event], None).unwrap()),
             }
             let after = switches();
-            // Of threads that were there all the time: a guardian may have sent another for a moment.
+            // Of threads that were there all the time: a monitor may have sent another for a moment.
             let more = before.iter().filter_map(|(task, count)| Some(after.get(task)? - count)).sum::<u64>();
             say("switched", more);
             linger();
@@ -119,8 +119,8 @@ fn any(me: &Member, token: Token) -> Box<dyn Waitable> {
 
 fn start(name: &Name, guarded: bool, what: &str, tokens: &[Token]) -> Process {
     let tokens: Vec<_> = tokens.iter().map(ToString::to_string).collect();
-    let guardian = if guarded { "guarded" } else { "alone" };
-    let mut arguments = vec![name.0.as_str(), guardian, what];
+    let monitor = if guarded { "guarded" } else { "alone" };
+    let mut arguments = vec![name.0.as_str(), monitor, what];
     arguments.extend(tokens.iter().map(String::as_str));
     Process::start(&arguments)
 }
@@ -268,10 +268,10 @@ fn semaphores_count_and_keep_their_maximum() {
     clean(&space);
 }
 
-/// The next one is told, and only he; by the doorbell, or by an undertaker where there is none.
+/// The next one is told, and only he; by the doorbell, or by a reaper where there is none.
 fn owner_is_killed(guarded: bool) {
     let name = Name::new("abandoned");
-    let space = name.open(options().guardian(guarded));
+    let space = name.open(options().monitor(guarded));
     let me = space.join().unwrap();
     let mutex = Mutex::create(&me).unwrap();
     let token = [mutex.token()];
@@ -298,12 +298,12 @@ fn an_owner_is_killed_and_one_waiter_is_told() {
 }
 
 #[test]
-fn an_owner_is_killed_where_nobody_has_a_guardian() {
+fn an_owner_is_killed_where_nobody_has_a_monitor() {
     owner_is_killed(false);
 }
 
 #[test]
-fn an_owner_without_a_guardian_is_killed_while_others_have_one() {
+fn an_owner_without_a_monitor_is_killed_while_others_have_one() {
     let name = Name::new("deaf");
     let space = name.open(options());
     let me = space.join().unwrap();

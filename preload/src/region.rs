@@ -16,7 +16,7 @@ const LEAST: u64 = 4 << 20;
 pub(crate) const UNIT: usize = 64 << 10;
 
 /// The only owner there is: nobody else sees this memory.
-const OWNER: LeaseId = LeaseId { index: 0, epoch: 1 };
+const OWNER: LeaseId = LeaseId { index: 0, incarnation: 1 };
 
 /// The view of the region, and the right to work in it.
 pub(crate) struct Region {

@@ -21,7 +21,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) space: &'a Space,
     pub(crate) tokens: &'a [Token],
     pub(crate) board: &'static Board,
-    /// Whether those who join play their guardians by hand.
+    /// Whether those who join play their monitors by hand.
     pub(crate) guarded: bool,
     /// Which of the actors this one is.
     pub(crate) seat: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) is_shared: bool,
 }
 
-/// Where on the board a member that plays its guardian says which slot it has, plus one.
+/// Where on the board a member that plays its monitor says which slot it has, plus one.
 pub(crate) const SLOT: usize = 7;
 
 /// A stop that the tracer sees.
@@ -50,7 +50,7 @@ impl Stage<'_> {
 
     #[inline(always)]
     pub(crate) fn try_join(&self) -> Result<Member, JoinError> {
-        if self.guarded { self.space.join_guarding_by_hand() } else { self.space.join() }
+        if self.guarded { self.space.join_monitoring_by_hand() } else { self.space.join() }
     }
 
     /// What this actor must put up with when it does everything.
@@ -122,7 +122,7 @@ impl Size {
             .generation_bits(self.generation_bits)
             .scratch(u64::from(self.units) * self.unit_bytes as u64)
             .unit(self.unit_bytes as u32)
-            .guardian(false)
+            .monitor(false)
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) struct Case {
     /// All slots are somebody's, of the living or of the dead: one who joins recovers in the dead's own name, and keeps others from
     /// that until it has.
     pub(crate) full_house: bool,
-    /// Everybody on stage plays a guardian by hand: the very steps that its threads make elsewhere.
+    /// Everybody on stage plays a monitor by hand: the very steps that its threads make elsewhere.
     pub(crate) guarded: bool,
 }
 

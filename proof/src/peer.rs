@@ -1,4 +1,4 @@
-//! Other members, in processes of their own, with guardians that have threads: what nobody but they can say is whether a bell is
+//! Other members, in processes of their own, with monitors that have threads: what nobody but they can say is whether a bell is
 //! heard.
 
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::things;
 /// How somebody is a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// With a guardian.
+    /// With a monitor.
     Guarded,
     /// Without one.
     Unguarded,
@@ -142,16 +142,16 @@ fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, 
         Manner::Unguarded => survivor.space.join(),
         Manner::Guarded => {
             let me = guarded.join()?;
-            assert_eq!(me.doorbell(), Doorbell::Guardian);
+            assert_eq!(me.doorbell(), Doorbell::Monitor);
             Ok(me)
         }
         Manner::Dying => {
-            std::thread::scope(|scope| scope.spawn(|| guarded.join_guarding_by_hand()).join().unwrap())
+            std::thread::scope(|scope| scope.spawn(|| guarded.join_monitoring_by_hand()).join().unwrap())
         }
     }
 }
 
-/// Joins until that comes to the slot, which is free, or soon will be: whoever buries its owner has it for a moment.
+/// Joins until that comes to the slot, which is free, or soon will be: whoever recovers its owner has it for a moment.
 fn join_in(slot: Option<u8>, join: impl Fn() -> Result<Member, JoinError>) -> Member {
     let mut others = Vec::new();
     loop {

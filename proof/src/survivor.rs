@@ -78,7 +78,7 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// A process that it has a handle of.
     pub(crate) target: Option<Target>,
-    /// A member with a guardian, which has heard nothing yet: it is stopped.
+    /// A member with a monitor, which has heard nothing yet: it is stopped.
     pub(crate) witness: Option<Peer>,
     /// A member whose bells have rung, and who is not dead yet.
     pub(crate) dying: Option<Peer>,
@@ -530,7 +530,7 @@ pub(crate) fn slots() -> impl Iterator<Item = u8> {
 
 /// The lease that somebody posted.
 pub(crate) fn posted_lease(board: &Board, slot: usize) -> LeaseId {
-    LeaseId { index: board.read(slot) as u8, epoch: board.read(slot + 1) }
+    LeaseId { index: board.read(slot) as u8, incarnation: board.read(slot + 1) }
 }
 
 /// Removes a named space, if it is there.

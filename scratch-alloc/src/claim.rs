@@ -6,7 +6,7 @@ use tenure_segment::fault;
 use tenure_segment::sync::Ordering;
 
 use crate::access::Access;
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::scratch::{Backing, READY, Scratch};
 use crate::word::{Owner, Unit};
 
@@ -78,7 +78,7 @@ impl Scratch<'_> {
             backing.commit(range).map_err(|_| Refused::NoMemory)?;
         }
         self.hint_run(self.layout.cold, ready..next, true);
-        crash_point!("scratch.extend.committed");
+        failpoint!("scratch.extend.committed");
         // Publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not take back
         // what a faster one published.
         self.control(READY).raise(u64::from(next));
@@ -161,7 +161,7 @@ impl Scratch<'_> {
                 self.give_up(start..unit);
                 return Err(unit);
             }
-            crash_point!("scratch.claim.marked");
+            failpoint!("scratch.claim.marked");
         }
         self.unhint(start..start + length);
         Ok(())
@@ -176,7 +176,7 @@ impl Scratch<'_> {
             } else {
                 self.free_units(unit..unit + 1);
             }
-            crash_point!("scratch.claim.returned");
+            failpoint!("scratch.claim.returned");
         }
     }
 
@@ -184,7 +184,7 @@ impl Scratch<'_> {
     pub(crate) fn free_units(&self, units: Range<u32>) {
         for unit in units.clone() {
             self.unit_store(unit, Unit::Free);
-            crash_point!("scratch.free_units.freed");
+            failpoint!("scratch.free_units.freed");
         }
         self.hint_run(self.layout.warm, units, true);
     }
@@ -236,7 +236,7 @@ impl Scratch<'_> {
             if run > 0 && backing.commit(self.layout.data_range(unit, run)).is_err() {
                 return false;
             }
-            crash_point!("scratch.back.committed");
+            failpoint!("scratch.back.committed");
             for cold in unit..unit + run {
                 self.unit_store(cold, Unit::Held(me));
             }
@@ -260,7 +260,7 @@ impl Scratch<'_> {
                 && self.unit_state(unit) == Unit::Free
                 && self.unit_exchange(unit, Unit::Free, Unit::Backing(me))
             {
-                crash_point!("scratch.trim.marked");
+                failpoint!("scratch.trim.marked");
                 unit += 1;
             }
             if unit == start {
@@ -271,7 +271,7 @@ impl Scratch<'_> {
             let data = self.layout.data_range(start, unit - start);
             punched += data.end - data.start;
             backing.punch(data);
-            crash_point!("scratch.trim.punched");
+            failpoint!("scratch.trim.punched");
             for punched in start..unit {
                 self.unit_store(punched, Unit::Unbacked);
             }

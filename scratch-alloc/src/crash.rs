@@ -1,19 +1,19 @@
 //! The places where a member may die or be stopped, for the tests that make it do so.
 
 /// Names a point between two shared stores. It expands to nothing unless the kill tests or the unit tests are built.
-macro_rules! crash_point {
+macro_rules! failpoint {
     ($name:literal) => {{
         // The name is checked where it is used: a point that is not in the list does not compile.
-        const _: () = assert!($crate::crash::listed($name), "add the point to CRASH_POINTS");
+        const _: () = assert!($crate::crash::listed($name), "add the point to FAILPOINTS");
         #[cfg(all(test, not(loom)))]
         $crate::explore::hooks::passed($name);
-        tenure_segment::crash_point!($name);
+        tenure_segment::failpoint!($name);
     }};
 }
-pub(crate) use crash_point;
+pub(crate) use failpoint;
 
-/// The crash points of this crate, in the order of the source.
-pub const CRASH_POINTS: &[&str] = &[
+/// The failpoints of this crate, in the order of the source.
+pub const FAILPOINTS: &[&str] = &[
     "scratch.free.remote_stored",
     "scratch.free.hinted",
     "scratch.free.orphan_stored",
@@ -53,11 +53,11 @@ pub(crate) fn step() {
     crate::explore::hooks::step();
 }
 
-/// Whether a name is in [`CRASH_POINTS`].
+/// Whether a name is in [`FAILPOINTS`].
 pub(crate) const fn listed(name: &str) -> bool {
     let mut at = 0;
-    while at < CRASH_POINTS.len() {
-        if same(CRASH_POINTS[at].as_bytes(), name.as_bytes()) {
+    while at < FAILPOINTS.len() {
+        if same(FAILPOINTS[at].as_bytes(), name.as_bytes()) {
             return true;
         }
         at += 1;

@@ -10,12 +10,12 @@ scratch region, at the first unit-aligned (at least 4096) byte after the slab re
   control   64 B       [0] units ready (their control is committed) [1] how often a span without owner got room [2..8] zero
   warm      8 B/64 u   bit = unit probably FREE
   cold      8 B/64 u   bit = unit probably UNBACKED
-  units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:8 epoch:30
+  units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:8 incarnation:30
                        UNBACKED 0, FREE 1, HELD 2, BACKING 3, SPAN 4, TAIL 5, ABANDONED 6; class 63 = large
   lines     64 B/unit  [0] blocks of this span were freed by others [1] committed words of its table
                        [2] block word of the large span that starts in the unit [3..8] zero
   tables    unit/2     one block word per block of the small span that starts in the unit; never punched
-                       LEASE: state:8 lease:8 epoch:48; ATTACHED: state:8 index:20 generation:36; PINNED: state:8 lease:8
+                       LEASE: state:8 lease:8 incarnation:48; ATTACHED: state:8 index:20 generation:36; PINNED: state:8 lease:8
                        FREE 0, LEASE 1, ATTACHED 2, PINNED 3, REMOTE 4
   data      units      payloads; a block's offset counts from here
 each part starts at a multiple of 4096 B when the region has more than 64 units, of 64 B otherwise

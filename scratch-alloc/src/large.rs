@@ -9,7 +9,7 @@ use tenure_segment::sync::Ordering;
 use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::LARGE;
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::error::AllocError;
 use crate::local::Local;
 use crate::scratch::{Backing, Found};
@@ -168,7 +168,7 @@ impl Local<'_> {
         }
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
         self.scratch.word(self.scratch.block_at(span.start, LARGE, 0)).put(self.hot.mine, Ordering::Release);
-        crash_point!("scratch.large.unparked");
+        failpoint!("scratch.large.unparked");
         Some(span.start)
     }
 
@@ -263,11 +263,11 @@ impl Local<'_> {
         large.parked.push(span);
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
         word.put(Block::Free.raw(), Ordering::Release);
-        crash_point!("scratch.large.parked");
+        failpoint!("scratch.large.parked");
         true
     }
 
-    /// Ends a large span of ours; false where its head was scribbled over.
+    /// Ends a large span of ours; false where its head was corrupted.
     fn put_large(&mut self, head: u32) -> bool {
         let Some(shape) = self.large_shape(head) else { return false };
         let place = self.large.places[head as usize] as usize;

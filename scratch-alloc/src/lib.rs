@@ -34,7 +34,7 @@ mod word;
 
 pub use check::Report;
 pub use class::{CLASSES_MAX, GRANULE, LARGE, class_bytes, class_count, class_of, span_units};
-pub use crash::CRASH_POINTS;
+pub use crash::FAILPOINTS;
 pub use error::{AllocError, BlockError, OutOfMemory};
 pub use geometry::{ALIGN_MAX, Geometry, GeometryError, LAYOUT, Layout, SPAN_UNITS_MAX, UNITS_MAX};
 pub use local::Local;

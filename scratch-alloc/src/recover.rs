@@ -13,7 +13,7 @@ use tenure_segment::sync::Ordering;
 use tenure_segment::{Recovery, fault};
 
 use crate::access::Access;
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::scratch::{ABANDONINGS, Scratch};
 use crate::word::{Block, Owner, Shape, Unit};
 
@@ -87,7 +87,7 @@ impl Scratch<'_> {
         done: &mut Recovered,
     ) {
         let span = Unit::Span(dead, shape);
-        // A scribbled length: the head alone is freed, and whatever still names the dead.
+        // A corrupted length: the head alone is freed, and whatever still names the dead.
         let mut releasable = true;
         let mut garbage = 0;
         if self.plausible(head, shape) {
@@ -110,7 +110,7 @@ impl Scratch<'_> {
             // Nothing comes to life in a dead lease's span: what was seen free or garbage is. The words may stay as they are:
             // no head names them any more, and the next one clears them.
             done.blocks += garbage;
-            crash_point!("scratch.recover.head_held");
+            failpoint!("scratch.recover.head_held");
         }
     }
 
@@ -121,7 +121,7 @@ impl Scratch<'_> {
             Block::Lease { lease, .. } if lease == dead => Fate::Garbage(state),
             Block::Attached { index, generation } if !is_current(index, generation) => Fate::Garbage(state),
             Block::Lease { .. } | Block::Attached { .. } | Block::Pinned { .. } => Fate::Kept,
-            // Scribbled: nobody can own it.
+            // Corrupted: nobody can own it.
             Block::Unknown(_) => Fate::Garbage(state),
         }
     }
@@ -140,14 +140,14 @@ impl Scratch<'_> {
                 && self.block_exchange(at, state, Block::Remote)
             {
                 done.blocks += 1;
-                crash_point!("scratch.recover.block_freed");
+                failpoint!("scratch.recover.block_freed");
             }
         }
         // Relaxed: a hint. Also set where no block is free yet: it costs an adopter one scan.
         self.remote(head).put(1, Ordering::Relaxed);
         if self.unit_exchange(head, span, Unit::Abandoned(shape)) {
             done.abandoned += 1;
-            crash_point!("scratch.recover.abandoned");
+            failpoint!("scratch.recover.abandoned");
             // Publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
             self.control(ABANDONINGS).count();
         }
@@ -162,7 +162,7 @@ impl Scratch<'_> {
             self.unit_store(unit, to);
         }
         if unproved || self.unit_exchange(unit, from, to) {
-            crash_point!("scratch.recover.unit_freed");
+            failpoint!("scratch.recover.unit_freed");
             let bitmap = if to == Unit::Free { self.layout.warm } else { self.layout.cold };
             self.hint_run(bitmap, unit..unit + 1, true);
             done.units += 1;

@@ -7,7 +7,7 @@ use tenure_segment::{Acquire, LeaseId, ordering};
 
 use crate::access::Access;
 use crate::class::LARGE;
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::error::{BlockError, OutOfMemory};
 use crate::geometry::Layout;
 use crate::word::{self, Block, Shape, Unit};
@@ -280,7 +280,7 @@ impl<'a> Scratch<'a> {
             Some(head) => head,
             None => self.transfer(offset, expected, Block::Remote)?.head,
         };
-        crash_point!("scratch.free.remote_stored");
+        failpoint!("scratch.free.remote_stored");
         self.tell_owner(head);
         Ok(())
     }
@@ -323,7 +323,7 @@ impl<'a> Scratch<'a> {
             return;
         }
         hint.put(1, Ordering::Relaxed);
-        crash_point!("scratch.free.hinted");
+        failpoint!("scratch.free.hinted");
         if matches!(self.unit_state(head), Unit::Abandoned(_)) {
             self.control(ABANDONINGS).count();
         }
@@ -382,7 +382,7 @@ impl<'a> Scratch<'a> {
             {
                 let freed = self.block_exchange(found.at, owner, Block::Remote);
                 if freed {
-                    crash_point!("scratch.free.orphan_stored");
+                    failpoint!("scratch.free.orphan_stored");
                     self.tell_owner(found.head);
                 }
                 freed

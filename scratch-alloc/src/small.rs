@@ -8,7 +8,7 @@ use tenure_segment::sync::Ordering;
 use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::{CLASSES_MAX, Divisor, class_bytes};
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::error::AllocError;
 use crate::geometry::Layout;
 use crate::local::{Hot, Local};
@@ -156,7 +156,7 @@ impl Stacks {
     }
 
     /// Keeps a block that was freed; whether there was room. `enter` reserves it for all blocks, so there is none only if
-    /// somebody has scribbled over words.
+    /// somebody has corrupted words.
     #[inline]
     pub(crate) fn push(&mut self, free: Free) -> bool {
         let len = self.freed.len();
@@ -260,7 +260,7 @@ impl Class {
     ) -> usize {
         // SeqCst: before the scan; pairs with `Scratch::tell_owner`.
         scratch.remote(head).put(0, ordering!("scratch.gather.hint", SeqCst, Relaxed));
-        crash_point!("scratch.gather.hint_cleared");
+        failpoint!("scratch.gather.hint_cleared");
         let before = stacks.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
@@ -268,7 +268,7 @@ impl Class {
             // SeqCst: after the hint; also an Acquire: the freer's payload accesses come before ours.
             if is_free(word.see(ordering!("scratch.gather.scan", SeqCst, Relaxed))) {
                 word.put(Block::Free.raw(), Ordering::Release);
-                crash_point!("scratch.gather.block_taken");
+                failpoint!("scratch.gather.block_taken");
                 stacks.free.push(free);
             }
         }

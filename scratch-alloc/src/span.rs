@@ -13,7 +13,7 @@ use tenure_segment::sync::Ordering;
 use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::LARGE;
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
 use crate::word::{Block, Owner, Shape, Unit};
 
@@ -52,16 +52,16 @@ impl Scratch<'_> {
             self.word(at).put(Block::Free.raw(), Ordering::Relaxed);
         }
         self.remote(head).put(0, Ordering::Relaxed);
-        crash_point!("scratch.small.blocks_stored");
+        failpoint!("scratch.small.blocks_stored");
         if fault!("scratch.small.head_before_tails") {
             self.unit_store(head, Unit::Span(me, shape));
         }
         for unit in tails(head, shape) {
             self.unit_store(unit, tail(me, shape.class, unit - head));
-            crash_point!("scratch.small.tail_stored");
+            failpoint!("scratch.small.tail_stored");
         }
         self.unit_store(head, Unit::Span(me, shape));
-        crash_point!("scratch.small.head_stored");
+        failpoint!("scratch.small.head_stored");
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl Scratch<'_> {
         }
         let done = backing.commit(self.layout.table_range(head, words)).is_ok();
         if done {
-            crash_point!("scratch.table.committed");
+            failpoint!("scratch.table.committed");
             committed.put(u64::from(words), Ordering::Relaxed);
         }
         done
@@ -84,23 +84,23 @@ impl Scratch<'_> {
     pub(crate) fn make_large(&self, me: Owner, head: u32, units: u16, block: u64) {
         // Relaxed: published by the Release store of the head below.
         self.word(self.block_at(head, LARGE, 0)).put(block, Ordering::Relaxed);
-        crash_point!("scratch.large.block_stored");
+        failpoint!("scratch.large.block_stored");
         self.resize_large(me, head, units);
     }
 
     /// Says how many of the units from `head`, all of them HELD by the caller, are a large span.
     pub(crate) fn resize_large(&self, me: Owner, head: u32, units: u16) {
         self.unit_store(head, Unit::Span(me, Shape { class: LARGE, units }));
-        crash_point!("scratch.large.head_stored");
+        failpoint!("scratch.large.head_stored");
     }
 
     /// Frees the block of a large span of the caller, all of whose units are HELD afterwards.
     pub(crate) fn unmake_large(&self, me: Owner, head: u32) {
         // Relaxed: the head stops naming it in the next line.
         self.word(self.block_at(head, LARGE, 0)).put(Block::Free.raw(), Ordering::Relaxed);
-        crash_point!("scratch.large.block_freed");
+        failpoint!("scratch.large.block_freed");
         self.unit_store(head, Unit::Held(me));
-        crash_point!("scratch.large.head_held");
+        failpoint!("scratch.large.head_held");
     }
 
     /// Gives back a span of the caller whose blocks are all free and whose tails name the caller.
@@ -108,7 +108,7 @@ impl Scratch<'_> {
         if shape.units > 1 {
             // First: from here on nobody can take the units for a span, some of which may soon belong to others.
             self.unit_store(head, Unit::Held(me));
-            crash_point!("scratch.release.head_held");
+            failpoint!("scratch.release.head_held");
         }
         self.free_units(head..head + u32::from(shape.units));
     }
@@ -129,7 +129,7 @@ impl Scratch<'_> {
 
     /// Takes over an abandoned span, whose blocks may be anything by then.
     pub(crate) fn adopt(&self, me: Owner, head: u32, shape: Shape) -> bool {
-        // Of a span that was scribbled over, nothing is taken that may be somebody's.
+        // Of a span that was corrupted, nothing is taken that may be somebody's.
         if !self.tails_stand(head, shape) {
             return false;
         }
@@ -138,10 +138,10 @@ impl Scratch<'_> {
         } else if !self.unit_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape)) {
             return false;
         }
-        crash_point!("scratch.adopt.head_taken");
+        failpoint!("scratch.adopt.head_taken");
         for unit in tails(head, shape) {
             self.unit_store(unit, tail(me, shape.class, unit - head));
-            crash_point!("scratch.adopt.tail_named");
+            failpoint!("scratch.adopt.tail_named");
         }
         true
     }
@@ -171,7 +171,7 @@ impl Scratch<'_> {
         // Relaxed: a hint.
         self.remote(head).put(1, Ordering::Relaxed);
         self.unit_store(head, Unit::Abandoned(shape));
-        crash_point!("scratch.abandon.head_stored");
+        failpoint!("scratch.abandon.head_stored");
         self.control(ABANDONINGS).count();
     }
 }

@@ -5,8 +5,8 @@ use tenure_segment::LeaseId;
 /// States of unit words that hot paths ask for.
 const SPAN: u64 = 4;
 const TAIL: u64 = 5;
-const EPOCH_IN_UNIT: u64 = (1 << 30) - 1;
-const EPOCH_IN_BLOCK: u64 = (1 << tenure_segment::id::EPOCH_BITS_IN_BLOCK) - 1;
+const INCARNATION_IN_UNIT: u64 = (1 << 30) - 1;
+const INCARNATION_IN_BLOCK: u64 = (1 << tenure_segment::id::INCARNATION_BITS_IN_BLOCK) - 1;
 
 /// What a unit word says. The table of who may leave which state is in ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,16 @@ pub enum Unit {
     Tail(Owner, u16),
     /// Head of a span without owner.
     Abandoned(Shape),
-    /// No state we know: scribbled.
+    /// No state we know: corrupted.
     Unknown(u64),
 }
 
-/// The lease in a unit word: its index and the low 30 bits of its epoch.
+/// The lease in a unit word: its index and the low 30 bits of its incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Lease index.
     pub lease: u8,
-    epoch: u32,
+    incarnation: u32,
 }
 
 /// Size class and length of a span.
@@ -48,13 +48,13 @@ pub struct Shape {
 
 impl From<LeaseId> for Owner {
     fn from(id: LeaseId) -> Self {
-        Self { lease: id.index, epoch: (id.epoch & EPOCH_IN_UNIT) as u32 }
+        Self { lease: id.index, incarnation: (id.incarnation & INCARNATION_IN_UNIT) as u32 }
     }
 }
 
 impl Unit {
-    const fn pack(state: u64, class: u8, units: u16, lease: u8, epoch: u32) -> u64 {
-        state | (class as u64) << 4 | (units as u64) << 10 | (lease as u64) << 26 | (epoch as u64) << 34
+    const fn pack(state: u64, class: u8, units: u16, lease: u8, incarnation: u32) -> u64 {
+        state | (class as u64) << 4 | (units as u64) << 10 | (lease as u64) << 26 | (incarnation as u64) << 34
     }
 
     const fn shape(raw: u64) -> Shape {
@@ -67,10 +67,10 @@ impl Unit {
         match self {
             Self::Unbacked => 0,
             Self::Free => 1,
-            Self::Held(o) => Self::pack(2, 0, 0, o.lease, o.epoch),
-            Self::Backing(o) => Self::pack(3, 0, 0, o.lease, o.epoch),
-            Self::Span(o, s) => Self::pack(SPAN, s.class, s.units, o.lease, o.epoch),
-            Self::Tail(o, distance) => Self::pack(TAIL, 0, distance, o.lease, o.epoch),
+            Self::Held(o) => Self::pack(2, 0, 0, o.lease, o.incarnation),
+            Self::Backing(o) => Self::pack(3, 0, 0, o.lease, o.incarnation),
+            Self::Span(o, s) => Self::pack(SPAN, s.class, s.units, o.lease, o.incarnation),
+            Self::Tail(o, distance) => Self::pack(TAIL, 0, distance, o.lease, o.incarnation),
             Self::Abandoned(s) => Self::pack(6, s.class, s.units, 0, 0),
             Self::Unknown(raw) => raw,
         }
@@ -79,7 +79,7 @@ impl Unit {
     /// What `raw` says.
     #[must_use]
     pub const fn from_raw(raw: u64) -> Self {
-        let owner = Owner { lease: (raw >> 26) as u8, epoch: (raw >> 34) as u32 };
+        let owner = Owner { lease: (raw >> 26) as u8, incarnation: (raw >> 34) as u32 };
         let shape = Self::shape(raw);
         let said = match raw & 15 {
             0 => Self::Unbacked,
@@ -114,12 +114,12 @@ pub(crate) const fn span_shape(raw: u64) -> Option<Shape> {
 pub enum Block {
     /// Nobody's; on the private stack of the span's owner, if it has one.
     Free,
-    /// A lease's: dies with it. The epoch's low 48 bits.
+    /// A lease's: dies with it. The incarnation's low 48 bits.
     Lease {
         /// Lease index.
         lease: u8,
-        /// Low 48 bits of the lease's epoch.
-        epoch: u64,
+        /// Low 48 bits of the lease's incarnation.
+        incarnation: u64,
     },
     /// A handle's: dies with it.
     Attached {
@@ -135,7 +135,7 @@ pub enum Block {
     },
     /// Freed by somebody else than the span's owner, who has not collected it yet.
     Remote,
-    /// No state we know: scribbled.
+    /// No state we know: corrupted.
     Unknown(u64),
 }
 
@@ -143,7 +143,7 @@ impl Block {
     /// The word of a block that `id` owns.
     #[must_use]
     pub const fn lease(id: LeaseId) -> Self {
-        Self::Lease { lease: id.index, epoch: id.epoch & EPOCH_IN_BLOCK }
+        Self::Lease { lease: id.index, incarnation: id.incarnation & INCARNATION_IN_BLOCK }
     }
 
     /// The word.
@@ -151,7 +151,7 @@ impl Block {
     pub const fn raw(self) -> u64 {
         match self {
             Self::Free => 0,
-            Self::Lease { lease, epoch } => 1 | (lease as u64) << 8 | epoch << 16,
+            Self::Lease { lease, incarnation } => 1 | (lease as u64) << 8 | incarnation << 16,
             Self::Attached { index, generation } => 2 | (index as u64) << 8 | generation << 28,
             Self::Pinned { lease } => 3 | (lease as u64) << 8,
             Self::Remote => 4,
@@ -164,7 +164,7 @@ impl Block {
     pub const fn from_raw(raw: u64) -> Self {
         let said = match raw & 255 {
             0 => Self::Free,
-            1 => Self::Lease { lease: (raw >> 8) as u8, epoch: raw >> 16 },
+            1 => Self::Lease { lease: (raw >> 8) as u8, incarnation: raw >> 16 },
             2 => Self::Attached { index: (raw >> 8) as u32 & 0xf_ffff, generation: raw >> 28 },
             3 => Self::Pinned { lease: (raw >> 8) as u8 },
             4 => Self::Remote,
@@ -183,8 +183,8 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn unit_words_round_trip(index in 0u8.., epoch in 0u64.., class in 0u8..64, units in 0u16..) {
-            let owner = Owner::from(LeaseId { index, epoch });
+        fn unit_words_round_trip(index in 0u8.., incarnation in 0u64.., class in 0u8..64, units in 0u16..) {
+            let owner = Owner::from(LeaseId { index, incarnation });
             let shape = Shape { class, units };
             for unit in [Unit::Unbacked, Unit::Free, Unit::Held(owner), Unit::Backing(owner), Unit::Span(owner, shape),
                          Unit::Tail(owner, units), Unit::Abandoned(shape)] {
@@ -196,8 +196,8 @@ mod tests {
         }
 
         #[test]
-        fn block_words_round_trip(index in 0u8.., epoch in 0u64.., handle in 0u32..1 << 20, generation in 0u64..1 << 36) {
-            for block in [Block::Free, Block::lease(LeaseId { index, epoch }), Block::Pinned { lease: index },
+        fn block_words_round_trip(index in 0u8.., incarnation in 0u64.., handle in 0u32..1 << 20, generation in 0u64..1 << 36) {
+            for block in [Block::Free, Block::lease(LeaseId { index, incarnation }), Block::Pinned { lease: index },
                           Block::Attached { index: handle, generation }, Block::Remote] {
                 prop_assert_eq!(Block::from_raw(block.raw()), block);
             }

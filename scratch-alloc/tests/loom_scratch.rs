@@ -68,7 +68,7 @@ impl Shared {
 }
 
 fn id(lease: u8) -> LeaseId {
-    LeaseId { index: lease, epoch: 1 }
+    LeaseId { index: lease, incarnation: 1 }
 }
 
 fn acquire(lease: u8) -> Acquire {

@@ -1,6 +1,6 @@
 //! A robust futex list over one row of bells: the kernel rings them when the thread that owns the list ends [A5].
 //!
-//! Documentation/locking/robust-futex-ABI.rst. The list belongs to a thread, so only the guardian may enlist. The head
+//! Documentation/locking/robust-futex-ABI.rst. The list belongs to a thread, so only the monitor may enlist. The head
 //! and the nodes are private to the process (no peer can redirect the kernel) but in a shared anonymous mapping, which
 //! the OOM reaper leaves alone.
 
@@ -125,7 +125,7 @@ impl RobustList {
 fn arm(control: Control<'_>, me: u8) {
     let mine = WAITERS | thread_id();
     for watcher in control.slots() {
-        // Release: whoever sees the bell armed sees the lease LIVE; pairs with the Acquire in the guardian's scan.
+        // Release: whoever sees the bell armed sees the lease LIVE; pairs with the Acquire in the monitor's scan.
         control.bell(me, watcher).store(mine, Ordering::Release);
     }
 }

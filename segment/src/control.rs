@@ -14,23 +14,23 @@ pub(crate) struct LeaseWord(pub(crate) u64);
 impl LeaseWord {
     const FREE: u64 = 0;
     const LIVE: u64 = 1;
-    /// The last epoch a slot can have; a slot that got there (only scribbling can do it) is not taken again.
-    pub(crate) const EPOCH_MAX: u64 = (1 << 56) - 1;
+    /// The last incarnation a slot can have; a slot that got there (only corrupting can do it) is not taken again.
+    pub(crate) const INCARNATION_MAX: u64 = (1 << 56) - 1;
 
-    pub(crate) const fn live(epoch: u64) -> Self {
-        Self(epoch << 8 | Self::LIVE)
+    pub(crate) const fn live(incarnation: u64) -> Self {
+        Self(incarnation << 8 | Self::LIVE)
     }
 
-    /// The same epoch, nobody's.
+    /// The same incarnation, nobody's.
     pub(crate) const fn freed(self) -> Self {
         Self(self.0 & !0xFF | Self::FREE)
     }
 
-    pub(crate) const fn epoch(self) -> u64 {
+    pub(crate) const fn incarnation(self) -> u64 {
         self.0 >> 8
     }
 
-    /// Anything but FREE has, or had, an owner: a scribbled state is cleaned up like a dead one.
+    /// Anything but FREE has, or had, an owner: a corrupted state is cleaned up like a dead one.
     pub(crate) const fn is_dirty(self) -> bool {
         self.0 & 0xFF != Self::FREE
     }
@@ -112,12 +112,12 @@ mod tests {
 
     #[test]
     fn lease_words_round_trip() {
-        for epoch in [0, 1, 77, LeaseWord::EPOCH_MAX] {
-            let live = LeaseWord::live(epoch);
+        for incarnation in [0, 1, 77, LeaseWord::INCARNATION_MAX] {
+            let live = LeaseWord::live(incarnation);
             assert!(live.is_dirty());
-            assert_eq!(live.epoch(), epoch);
+            assert_eq!(live.incarnation(), incarnation);
             assert!(!live.freed().is_dirty());
-            assert_eq!(live.freed().epoch(), epoch);
+            assert_eq!(live.freed().incarnation(), incarnation);
         }
         assert!(LeaseWord(0xFF).is_dirty(), "an unknown state is dirty");
     }

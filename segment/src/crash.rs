@@ -1,4 +1,4 @@
-//! Named points at which a test can have the process killed. Without the feature `crash-points` they are nothing.
+//! Named points at which a test can have the process killed. Without the feature `failpoints` they are nothing.
 
 /// Every point of this crate, in the order of the protocol.
 pub const ALL: &[&str] = &[
@@ -23,26 +23,26 @@ pub const ALL: &[&str] = &[
     "segment.leave.unguarded",
 ];
 
-/// Names a point at which a test can have the process killed: `crash_point!("crate.operation.moment")`.
-#[cfg(feature = "crash-points")]
+/// Names a point at which a test can have the process killed: `failpoint!("crate.operation.moment")`.
+#[cfg(feature = "failpoints")]
 #[macro_export]
-macro_rules! crash_point {
+macro_rules! failpoint {
     ($name:expr) => {
         $crate::crash::hit($name)
     };
 }
 
 /// Names a point at which a test can have the process killed; in this build it is nothing.
-#[cfg(not(feature = "crash-points"))]
+#[cfg(not(feature = "failpoints"))]
 #[macro_export]
-macro_rules! crash_point {
+macro_rules! failpoint {
     ($name:expr) => {};
 }
 
-#[cfg(feature = "crash-points")]
+#[cfg(feature = "failpoints")]
 pub use armed::{arm_from, hit};
 
-#[cfg(feature = "crash-points")]
+#[cfg(feature = "failpoints")]
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};

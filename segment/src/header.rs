@@ -130,7 +130,7 @@ impl Header {
         let mut words = [0; WORDS];
         for (i, word) in words.iter_mut().enumerate() {
             // SAFETY: within the mapping by the caller's contract. Volatile, because the creator may be hostile to the
-            // optimizer: another process can scribble here. Nothing is concluded from two reads of one word.
+            // optimizer: another process can corrupt here. Nothing is concluded from two reads of one word.
             *word = unsafe { base.cast::<u64>().add(i).read_volatile() };
         }
         Self::judge(&words, HEADER_BYTES, None, place, layout_hash)

@@ -5,8 +5,8 @@ use std::fmt;
 /// The most members a geometry can have.
 pub const MEMBERS_MAX: u16 = 256;
 
-/// The epoch bits that travel in block words.
-pub const EPOCH_BITS_IN_BLOCK: u32 = 48;
+/// The incarnation bits that travel in block words.
+pub const INCARNATION_BITS_IN_BLOCK: u32 = 48;
 
 /// A lease of one life of a slot: the slot's index and how often the slot was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,12 +14,12 @@ pub struct LeaseId {
     /// The slot in the lease table, below the geometry's `members`.
     pub index: u8,
     /// How often this slot was taken, this time included. 56 bits are kept: at a million joins a second, 2283 years.
-    pub epoch: u64,
+    pub incarnation: u64,
 }
 
 impl fmt::Debug for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lease {}#{}", self.index, self.epoch)
+        write!(f, "lease {}#{}", self.index, self.incarnation)
     }
 }
 
@@ -36,7 +36,7 @@ impl Acquire {
     ///
     /// # Safety
     ///
-    /// - `lease[id.index]` is LIVE with `id.epoch` for as long as the value is used `[I1]`;
+    /// - `lease[id.index]` is LIVE with `id.incarnation` for as long as the value is used `[I1]`;
     /// - no other process acts as `id` meanwhile.
     ///
     /// Tests over private memory may assert it freely, one value per simulated member.

@@ -7,34 +7,34 @@ use std::sync::Arc;
 use rustix::thread::futex;
 
 use crate::control::{Control, LeaseWord};
-use crate::crash_point;
 use crate::error::JoinError;
+use crate::failpoint;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
 use crate::ground::{FileId, Footing, Ground, LockFile};
-use crate::guardian::{Doorbell, Guardian};
 use crate::id::{Acquire, LeaseId};
 use crate::lease::Lease;
 use crate::lock;
 use crate::member::{self, Core, Reclaim};
+use crate::monitor::{Doorbell, Monitor};
 use crate::name::Backend;
 use crate::sync::Ordering;
 
 /// How to join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinOptions {
-    /// Start a guardian: hear of the death of others at once, and be heard. Costs a thread that sleeps.
-    pub guardian: bool,
-    /// The guardian has no thread: [`Lease::play_guardian`] is what it does. For the proof, which steps through it.
+    /// Start a monitor: hear of the death of others at once, and be heard. Costs a thread that sleeps.
+    pub monitor: bool,
+    /// The monitor has no thread: [`Lease::play_monitor`] is what it does. For the proof, which steps through it.
     #[doc(hidden)]
     pub by_hand: bool,
 }
 
 impl JoinOptions {
-    /// With a guardian, or without.
+    /// With a monitor, or without.
     #[must_use]
-    pub const fn guarded(guardian: bool) -> Self {
-        Self { guardian, by_hand: false }
+    pub const fn guarded(monitor: bool) -> Self {
+        Self { monitor, by_hand: false }
     }
 }
 
@@ -63,9 +63,9 @@ pub(crate) fn join(
     let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
     check_length(ground, &fd)?;
     let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
-    crash_point!("segment.join.mapped");
+    failpoint!("segment.join.mapped");
     // SAFETY: the mapping has the plan's length. It lives as long as the footing, and the `Lease` that gets both lets
-    // nobody use the view later; until then the view does not leave this function except into a guardian that is
+    // nobody use the view later; until then the view does not leave this function except into a monitor that is
     // stopped first.
     let control: Control<'static> = unsafe { Control::over(footing.memory.base(), ground.header.plan) };
     let index = match claim_free(control, &fd)? {
@@ -73,7 +73,7 @@ pub(crate) fn join(
         None => claim(control, &fd)?,
     };
     let index = index.ok_or(JoinError::Full { members: ground.header.plan.members })?;
-    crash_point!("segment.join.locked");
+    failpoint!("segment.join.locked");
     check_file(ground, file, &fd)?;
 
     // From here on the mapping alone keeps the lock, if the file system is one where it does.
@@ -86,35 +86,35 @@ pub(crate) fn join(
     if !owned.map_err(os("ask for our own lock"))? {
         return Err(JoinError::LockNotPinned { place: ground.place() });
     }
-    crash_point!("segment.join.unpinned");
+    failpoint!("segment.join.unpinned");
 
     // SAFETY: we hold the write lock on byte `index`, and recover for the slot that we are taking.
     unsafe { member::recover(control, index, index, &*reclaim) };
-    crash_point!("segment.join.recovered");
+    failpoint!("segment.join.recovered");
     let id = go_live(control, index);
-    crash_point!("segment.join.live");
+    failpoint!("segment.join.live");
 
     // SAFETY: the mapping stays until `Lease::leave` or its drop closed the gate; the lease is LIVE until then [I1].
     let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, options.by_hand) });
-    let (guardian, doorbell) = if options.guardian {
-        // SAFETY: the `Lease` stops the guardian before it lets go of the mapping.
-        match unsafe { Guardian::start(&core, control) } {
-            Ok(guardian) => (Some(guardian), Doorbell::Guardian),
+    let (monitor, doorbell) = if options.monitor {
+        // SAFETY: the `Lease` stops the monitor before it lets go of the mapping.
+        match unsafe { Monitor::start(&core, control) } {
+            Ok(monitor) => (Some(monitor), Doorbell::Monitor),
             Err(absence) => (None, Doorbell::Absent(absence)),
         }
     } else {
         (None, Doorbell::Off)
     };
-    crash_point!("segment.join.guarded");
+    failpoint!("segment.join.guarded");
     announce(control);
-    crash_point!("segment.join.announced");
+    failpoint!("segment.join.announced");
     if core.sweep() > 0 {
         // Who waits for something that the dead had, and heard no bell, looks again.
         announce(control);
     }
     // SAFETY: we made the lease LIVE and nobody else acts as it [I1].
     let acquire = unsafe { Acquire::assume(id) };
-    Ok(Lease::new(acquire, core, control, flag, Some(footing), guardian, doorbell))
+    Ok(Lease::new(acquire, core, control, flag, Some(footing), monitor, doorbell))
 }
 
 /// Claims a slot of memory that only this process has. There is nobody to fear, nothing to prove, nothing to recover.
@@ -126,13 +126,13 @@ fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>)
         let word = control.lease(index);
         // Acquire: pairs with the Release of the former owner's FREE.
         let found = LeaseWord(word.load(Ordering::Acquire));
-        let live = LeaseWord::live(found.epoch() + 1);
-        if found.is_dirty() || found.epoch() == LeaseWord::EPOCH_MAX {
+        let live = LeaseWord::live(found.incarnation() + 1);
+        if found.is_dirty() || found.incarnation() == LeaseWord::INCARNATION_MAX {
             continue;
         }
         // Acquire: as above. Losing to another thread means the next slot.
         if word.compare_exchange(found.0, live.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            let id = LeaseId { index, epoch: live.epoch() };
+            let id = LeaseId { index, incarnation: live.incarnation() };
             store_pid(control, index);
             // SAFETY: as in `join`.
             let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, false) });
@@ -152,12 +152,13 @@ fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>)
 fn claim_free(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
     // Acquire: pairs with the Release of whoever freed the slot.
     let word = |index| LeaseWord(control.lease(index).load(Ordering::Acquire));
-    let is_free = |index: &u8| !word(*index).is_dirty() && word(*index).epoch() < LeaseWord::EPOCH_MAX;
+    let is_free =
+        |index: &u8| !word(*index).is_dirty() && word(*index).incarnation() < LeaseWord::INCARNATION_MAX;
     for index in control.slots().filter(is_free) {
         if !lock::try_read(fd, index).map_err(os("lock a lease"))? {
             continue;
         }
-        crash_point!("segment.join.read_locked");
+        failpoint!("segment.join.read_locked");
         if is_free(&index) && lock::try_write(fd, index).map_err(os("lock a lease"))? {
             return Ok(Some(index));
         }
@@ -167,14 +168,15 @@ fn claim_free(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinErro
 }
 
 /// The lowest slot whose lock is granted, and whose former owner is to be recovered by us if nobody has: we have no other lease
-/// in whose name to do that. A slot at its last epoch (only scribbling gets there) is left alone.
+/// in whose name to do that. A slot at its last incarnation (only corrupting gets there) is left alone.
 fn claim(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
     for index in control.slots() {
         if !lock::try_write(fd, index).map_err(os("lock a lease"))? {
             continue;
         }
         // Acquire: pairs with the Release of whoever freed the slot.
-        if LeaseWord(control.lease(index).load(Ordering::Acquire)).epoch() < LeaseWord::EPOCH_MAX {
+        if LeaseWord(control.lease(index).load(Ordering::Acquire)).incarnation() < LeaseWord::INCARNATION_MAX
+        {
             return Ok(Some(index));
         }
         lock::unlock(fd, index).map_err(os("unlock a lease"))?;
@@ -207,11 +209,11 @@ fn check_length(ground: &Ground, fd: &OwnedFd) -> Result<(), JoinError> {
 fn go_live(control: Control<'_>, index: u8) -> LeaseId {
     let word = control.lease(index);
     // Relaxed: the write lock is ours, so nobody changes the word; `claim` or `recover` acquired it.
-    let epoch = LeaseWord(word.load(Ordering::Relaxed)).epoch() + 1;
+    let incarnation = LeaseWord(word.load(Ordering::Relaxed)).incarnation() + 1;
     // Release: the recovery of the former owner comes before; pairs with the Acquire of recoverers and watchers.
-    word.store(LeaseWord::live(epoch).0, Ordering::Release);
+    word.store(LeaseWord::live(incarnation).0, Ordering::Release);
     store_pid(control, index);
-    LeaseId { index, epoch }
+    LeaseId { index, incarnation }
 }
 
 fn store_pid(control: Control<'_>, index: u8) {
@@ -219,9 +221,9 @@ fn store_pid(control: Control<'_>, index: u8) {
     control.pid(index).store(u64::from(std::process::id()), Ordering::Relaxed);
 }
 
-/// Tells every guardian to look at the bells, and at the leases, again.
+/// Tells every monitor to look at the bells, and at the leases, again.
 fn announce(control: Control<'_>) {
-    // Release: the bells armed before; pairs with the Acquire at the head of the guardian's loop.
+    // Release: the bells armed before; pairs with the Acquire at the head of the monitor's loop.
     control.membership().fetch_add(1, Ordering::Release);
     let _ = futex::wake(control.membership(), futex::Flags::empty(), i32::MAX as u32);
 }

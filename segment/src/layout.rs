@@ -29,7 +29,7 @@ offset  field            meaning
    456  zero             up to 512
 
 lease table, 64 bytes a member
-     0  lease            {epoch:56 | state:8}; state 0 FREE, 1 LIVE, anything else counts as a dirty LIVE
+     0  lease            {incarnation:56 | state:8}; state 0 FREE, 1 LIVE, anything else counts as a dirty LIVE
      8  pid              of the last owner, in its own namespace; information only
     16  zero             up to 64
 

@@ -10,19 +10,19 @@ use rustix::mm::Advice;
 
 use crate::body::Body;
 use crate::control::{Control, LeaseWord};
-use crate::crash_point;
 use crate::error::{CommitError, NotMember, PunchError};
+use crate::failpoint;
 use crate::fault;
 use crate::fork_flag::ForkFlag;
 use crate::ground::Footing;
-use crate::guardian::{self, Doorbell, Guardian};
 use crate::id::{Acquire, LeaseId, Recovery};
 use crate::lock;
 use crate::member::Core;
+use crate::monitor::{self, Doorbell, Monitor};
 use crate::name::Backend;
 use crate::sync::{self, Mutex, Ordering};
 
-/// A member: a lease, its own mapping (which is what pins the kernel lock that proves us alive), its own guardian.
+/// A member: a lease, its own mapping (which is what pins the kernel lock that proves us alive), its own monitor.
 ///
 /// Dropping it leaves. In a forked child dropping it does nothing at all: the child has neither the mapping nor the
 /// lock, and every call says [`NotMember::ForkedChild`]. Closing all file descriptors of the process, even all at
@@ -35,7 +35,7 @@ pub struct Lease {
 
 // In the order in which they may be dropped.
 struct Parts {
-    guardian: Mutex<Option<Guardian>>,
+    monitor: Mutex<Option<Monitor>>,
     doorbell: Doorbell,
     control: Control<'static>,
     /// `None` for private memory, which is the segment's own mapping.
@@ -51,11 +51,11 @@ impl Lease {
         control: Control<'static>,
         flag: ForkFlag,
         footing: Option<Footing>,
-        guardian: Option<Guardian>,
+        monitor: Option<Monitor>,
         doorbell: Doorbell,
     ) -> Self {
-        let guardian = Mutex::new(guardian);
-        Self { acquire, parts: ManuallyDrop::new(Parts { guardian, doorbell, control, footing, flag, core }) }
+        let monitor = Mutex::new(monitor);
+        Self { acquire, parts: ManuallyDrop::new(Parts { monitor, doorbell, control, footing, flag, core }) }
     }
 
     /// Which lease, and which life of it.
@@ -95,13 +95,13 @@ impl Lease {
         self.parts.flag.check()
     }
 
-    /// The epoch of the member in slot `index`, as its lease word has it: LIVE, dead or not. `None`: nobody's, or no slot.
+    /// The incarnation of the member in slot `index`, as its lease word has it: LIVE, dead or not. `None`: nobody's, or no slot.
     ///
     /// # Progress
     ///
     /// Wait-free. The member's own mapping is read: see [`body`](Self::body).
     #[must_use]
-    pub fn epoch_of(&self, index: u8) -> Option<u64> {
+    pub fn incarnation_of(&self, index: u8) -> Option<u64> {
         let control = self.parts.control;
         if u16::from(index) >= control.plan().members {
             return None;
@@ -109,7 +109,7 @@ impl Lease {
         // Acquire: pairs with the Release that made the word dirty or free [I1], [I2]: what a recoverer cleaned up before
         // it freed the word is clean in the eyes of whoever reads it free here.
         let word = LeaseWord(control.lease(index).load(Ordering::Acquire));
-        word.is_dirty().then(|| word.epoch())
+        word.is_dirty().then(|| word.incarnation())
     }
 
     /// Whether `id` has not ended, by its lease word and the kernel's lock. `None` when the kernel cannot be asked: private
@@ -120,19 +120,19 @@ impl Lease {
     /// Waits for nobody; a system call.
     #[must_use]
     pub fn is_alive(&self, id: LeaseId) -> Option<bool> {
-        if self.epoch_of(id.index) != Some(id.epoch) {
+        if self.incarnation_of(id.index) != Some(id.incarnation) {
             return Some(false);
         }
         let probe = self.parts.core.ground.lock.as_ref().and_then(|lock| lock.probe())?;
         // Held after the word said LIVE: a new owner would have needed the lock, and changed the word.
         let held = lock::is_owned(probe, id.index).ok()?;
-        Some(held && self.epoch_of(id.index) == Some(id.epoch))
+        Some(held && self.incarnation_of(id.index) == Some(id.incarnation))
     }
 
     /// The process of a member, in its own namespace; `None` when that has ended. Information only.
     #[must_use]
     pub fn pid_of(&self, id: LeaseId) -> Option<u32> {
-        let is_it = || self.epoch_of(id.index) == Some(id.epoch);
+        let is_it = || self.incarnation_of(id.index) == Some(id.incarnation);
         // Relaxed: information only; it is that member's if it is the same one afterwards.
         let pid = is_it().then(|| self.parts.control.pid(id.index).load(Ordering::Relaxed) as u32)?;
         is_it().then_some(pid)
@@ -277,8 +277,8 @@ impl Lease {
         }
         // Relaxed: a look; an owner arms its bells before it acquires anything, and silence leads to the thread.
         let bell = control.bell(of, self.id().index).load(Ordering::Relaxed);
-        if *doorbell != Doorbell::Guardian || bell == 0 {
-            guardian::attend(core, of);
+        if *doorbell != Doorbell::Monitor || bell == 0 {
+            monitor::attend(core, of);
         }
     }
 
@@ -294,8 +294,8 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for recoveries that this member has begun, and for its guardian, neither of which waits for another
-    /// process. An undertaker that is waiting for somebody's death stays behind and ends with it; it keeps a thread
+    /// Waits for recoveries that this member has begun, and for its monitor, neither of which waits for another
+    /// process. A reaper that is waiting for somebody's death stays behind and ends with it; it keeps a thread
     /// and a file descriptor, no lock.
     ///
     /// # Crash
@@ -307,49 +307,49 @@ impl Lease {
         let id = self.id();
         let left = parts.core.close_gate(|control| {
             parts.flag.mark_left();
-            crash_point!("segment.leave.left");
+            failpoint!("segment.leave.left");
             // SAFETY: the owner itself, which holds the write lock by its mapping and acts as itself.
             let recovery = unsafe { Recovery::assume(id, id.index) };
-            let live = LeaseWord::live(id.epoch);
+            let live = LeaseWord::live(id.incarnation);
             if fault!("segment.leave.freed_before_reclaimed") {
                 control.lease(id.index).store(live.freed().0, Ordering::Release);
             }
             parts.core.reclaim.reclaim(control.body(), &recovery);
-            crash_point!("segment.leave.reclaimed");
+            failpoint!("segment.leave.reclaimed");
             // Release: everything released comes before [I1]; pairs with the Acquire of whoever takes the slot.
-            // Failure: somebody scribbled on the word, and the next owner cleans up.
+            // Failure: somebody corrupted on the word, and the next owner cleans up.
             let _ = control.lease(id.index).compare_exchange(
                 live.0,
                 live.freed().0,
                 Ordering::Release,
                 Ordering::Relaxed,
             );
-            crash_point!("segment.leave.freed");
+            failpoint!("segment.leave.freed");
         });
         // Another thread was leaving at the same time.
         left.ok_or(NotMember::Left)?;
-        self.stop_guardian();
-        crash_point!("segment.leave.unguarded");
+        self.stop_monitor();
+        failpoint!("segment.leave.unguarded");
         if let Some(footing) = &parts.footing {
-            // SAFETY: the gate is closed and the guardian stopped; the caller promises the rest. Failure keeps the
+            // SAFETY: the gate is closed and the monitor stopped; the caller promises the rest. Failure keeps the
             // lock until the lease is dropped.
             let _ = unsafe { footing.close_off() };
         }
         Ok(())
     }
 
-    /// One round of a guardian that is played by hand: what rang is heard, and the dead are buried. By the thread that joined.
+    /// One round of a monitor that is played by hand: what rang is heard, and the dead are recovered. By the thread that joined.
     #[doc(hidden)]
-    pub fn play_guardian(&self) {
-        if let (Ok(()), Some(guardian)) = (self.check(), &mut *sync::lock(&self.parts.guardian)) {
-            guardian.play_round();
+    pub fn play_monitor(&self) {
+        if let (Ok(()), Some(monitor)) = (self.check(), &mut *sync::lock(&self.parts.monitor)) {
+            monitor.play_round();
         }
     }
 
-    fn stop_guardian(&self) {
-        let guardian = sync::lock(&self.parts.guardian).take();
-        if let Some(guardian) = guardian {
-            guardian.stop();
+    fn stop_monitor(&self) {
+        let monitor = sync::lock(&self.parts.monitor).take();
+        if let Some(monitor) = monitor {
+            monitor.stop();
         }
     }
 
@@ -368,7 +368,7 @@ impl Drop for Lease {
         let _ = self.leave();
         // After a panic in `reclaim` the lease stays dirty, and others recover it once the mapping is gone.
         self.parts.core.close_gate(|_| ());
-        self.stop_guardian();
+        self.stop_monitor();
         // SAFETY: dropped once; no thread of ours uses the mapping any more.
         unsafe { ManuallyDrop::drop(&mut self.parts) };
     }

@@ -1,7 +1,7 @@
 //! The shared segment under tenure: one run of bytes that several processes map, and the proof of who is alive.
 //!
 //! A [`Segment`] is for looking: it maps the bytes for reading and is nobody. [`Segment::join`] makes a member: a
-//! [`Lease`] has its own mapping, which pins the kernel lock that proves its owner alive, and usually a guardian that
+//! [`Lease`] has its own mapping, which pins the kernel lock that proves its owner alive, and usually a monitor that
 //! hears of the death of others within microseconds, without polling. What a dead member held is given back through
 //! the [`Reclaim`] of whoever owns the body. ARCHITECTURE.md has the glossary, the axioms `[A#]` and the invariants
 //! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
@@ -28,8 +28,6 @@ mod futex_threads;
 #[cfg(not(loom))]
 mod ground;
 #[cfg(not(loom))]
-mod guardian;
-#[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
 mod host;
@@ -48,6 +46,8 @@ mod mapping;
 #[cfg(not(loom))]
 mod member;
 #[cfg(not(loom))]
+mod monitor;
+#[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
 pub mod passing;
@@ -65,8 +65,6 @@ pub mod weak;
 pub use body::Body;
 #[cfg(not(loom))]
 pub use error::{CommitError, JoinError, ListError, NotMember, OpenError, PunchError, RemoveError};
-#[cfg(not(loom))]
-pub use guardian::{Absence, Doorbell};
 pub use id::{Acquire, LeaseId, MEMBERS_MAX, Recovery};
 #[cfg(not(loom))]
 pub use join::JoinOptions;
@@ -76,6 +74,8 @@ pub use lease::Lease;
 pub use listing::Listed;
 #[cfg(not(loom))]
 pub use member::Reclaim;
+#[cfg(not(loom))]
+pub use monitor::{Absence, Doorbell};
 #[cfg(not(loom))]
 pub use name::{Backend, Place};
 #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! What a member shares with its guardian and its undertakers: who it is, whom to ask to reclaim, and the gate that
+//! What a member shares with its monitor and its reapers: who it is, whom to ask to reclaim, and the gate that
 //! keeps recovery and leaving apart.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 use crate::bells::OWNER_DIED;
 use crate::body::Body;
 use crate::control::{Control, LeaseWord};
-use crate::crash_point;
+use crate::failpoint;
 use crate::fault;
 use crate::ground::{FileId, Ground};
 use crate::id::{LeaseId, Recovery};
@@ -26,11 +26,11 @@ pub trait Reclaim: Send + Sync {
     /// when it leaves, and for the former owner of a slot before a new one takes it (then `by == dead().index`).
     ///
     /// It may run on a thread with 256 KiB of stack. It must not call back into the [`Lease`](crate::Lease), whose gate
-    /// it is behind, nor own it: a guardian keeps its `Reclaim` alive.
+    /// it is behind, nor own it: a monitor keeps its `Reclaim` alive.
     fn reclaim(&self, body: Body<'_>, recovery: &Recovery);
 
     /// `dead` was found to have ended and nothing of it is left, whoever reclaimed it: the moment to wake threads of
-    /// this process that wait for something it may have held. Called by the guardian or its undertakers only; may
+    /// this process that wait for something it may have held. Called by the monitor or its reapers only; may
     /// name a lease twice.
     fn ended(&self, dead: LeaseId) {
         let _ = dead;
@@ -52,7 +52,7 @@ impl Pinned {
     }
 }
 
-/// The part of a member that may outlive it in a parked undertaker. It owns no mapping of the segment.
+/// The part of a member that may outlive it in a parked reaper. It owns no mapping of the segment.
 pub(crate) struct Core {
     pub(crate) id: LeaseId,
     pub(crate) ground: Arc<Ground>,
@@ -60,9 +60,9 @@ pub(crate) struct Core {
     /// The member's own mapping, while it is a member. Whoever holds the gate may use it and act as the member;
     /// leaving takes it away under the gate. It also makes reclaiming one at a time: one closer tag, one actor.
     gate: Mutex<Option<Control<'static>>>,
-    /// Per slot: how often it rang since its undertaker last looked; zero means that it has no undertaker.
+    /// Per slot: how often it rang since its reaper last looked; zero means that it has no reaper.
     pub(crate) rings: Box<[AtomicU32]>,
-    /// Guardian and undertakers are played by the thread that joined; see [`crate::guardian`].
+    /// Monitor and reapers are played by the thread that joined; see [`crate::monitor`].
     pub(crate) by_hand: bool,
 }
 
@@ -121,9 +121,9 @@ impl Core {
     /// Waits, in the kernel, until the owner of slot `j` is gone, then recovers its lease if nobody did.
     ///
     /// While it waits it holds nothing of the member, which may leave meanwhile.
-    pub(crate) fn bury(&self, j: u8) -> io::Result<()> {
+    pub(crate) fn reap(&self, j: u8) -> io::Result<()> {
         let Some((pinned, id)) = Pinned::of(&self.ground)? else { return Ok(()) };
-        if !lock::try_read(&pinned.fd, j)? && !fault!("segment.bury.bell_is_proof") {
+        if !lock::try_read(&pinned.fd, j)? && !fault!("segment.recover.bell_is_proof") {
             if self.by_hand {
                 // A thread sleeps here, and holds nothing of the member.
                 return Ok(());
@@ -185,18 +185,18 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
     if !found.is_dirty() {
         return None;
     }
-    crash_point!("segment.recover.locked");
-    let dead = LeaseId { index: j, epoch: found.epoch() };
+    failpoint!("segment.recover.locked");
+    let dead = LeaseId { index: j, incarnation: found.incarnation() };
     // SAFETY: the lock proves the owner gone [A3] and keeps the next one away [A4]; `by` as the caller promises.
     let recovery = unsafe { Recovery::assume(dead, by) };
     if fault!("segment.recover.freed_before_reclaimed") {
         word.store(found.freed().0, Ordering::Release);
     }
     reclaim.reclaim(control.body(), &recovery);
-    crash_point!("segment.recover.reclaimed");
+    failpoint!("segment.recover.reclaimed");
     // Release: everything reclaimed comes before the slot is free; pairs with the Acquire of whoever takes or looks at
     // it. Failure means that another recoverer was first, which is as good.
     let freed = word.compare_exchange(found.0, found.freed().0, Ordering::Release, Ordering::Relaxed);
-    crash_point!("segment.recover.freed");
+    failpoint!("segment.recover.freed");
     freed.is_ok().then_some(dead)
 }

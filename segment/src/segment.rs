@@ -48,7 +48,7 @@ pub struct LeaseInfo {
     /// The lease word says that it has, or had, an owner.
     pub live: bool,
     /// How often the slot was taken.
-    pub epoch: u64,
+    pub incarnation: u64,
     /// Of the last owner, in its own pid namespace. Information only: nothing is decided by it.
     pub pid: u32,
     /// Whether the kernel says that the owner is alive. `None` for private memory and when our descriptor is lost.
@@ -57,10 +57,10 @@ pub struct LeaseInfo {
 }
 
 impl LeaseInfo {
-    /// The lease itself: slot and epoch.
+    /// The lease itself: slot and incarnation.
     #[must_use]
     pub const fn id(&self) -> LeaseId {
-        LeaseId { index: self.index, epoch: self.epoch }
+        LeaseId { index: self.index, incarnation: self.incarnation }
     }
 }
 
@@ -178,14 +178,14 @@ impl Segment {
         listing::list()
     }
 
-    /// Becomes a member. May be called any number of times; each lease has a lock, a mapping and a guardian of its own.
+    /// Becomes a member. May be called any number of times; each lease has a lock, a mapping and a monitor of its own.
     ///
     /// What dead members held is reclaimed before this returns: that of the former owner of our slot, and that of all
     /// others that have no owner by now.
     ///
     /// # Errors
     ///
-    /// [`JoinError::Full`] when no slot is free. That a guardian could not be had is no error: see
+    /// [`JoinError::Full`] when no slot is free. That a monitor could not be had is no error: see
     /// [`Lease::doorbell`].
     ///
     /// # Progress
@@ -284,7 +284,7 @@ impl Segment {
             // Relaxed: information only.
             let pid = control.pid(index).load(Ordering::Relaxed) as u32;
             let held = probe.and_then(|probe| lock::is_owned(probe, index).ok());
-            LeaseInfo { index, live: word.is_dirty(), epoch: word.epoch(), pid, held }
+            LeaseInfo { index, live: word.is_dirty(), incarnation: word.incarnation(), pid, held }
         };
         control.slots().map(info).collect()
     }

@@ -1,7 +1,7 @@
-//! Threads for guardians and undertakers, started by `pthread_create` itself.
+//! Threads for monitors and reapers, started by `pthread_create` itself.
 //!
 //! The standard library's threads take a process-wide lock when they start. In a forked child that lock may be held by
-//! a thread that is not there, and a child that joins would wait for its guardian for ever.
+//! a thread that is not there, and a child that joins would wait for its monitor for ever.
 
 use std::ffi::{CStr, c_void};
 use std::io;

@@ -28,7 +28,7 @@ fn check_fresh(segment: &Segment, backend: Backend) {
     assert_eq!(segment.layout_hash(), mixed_hash(HASH));
     assert!(is_marked(segment.body()));
     assert_eq!(segment.leases().len(), 8);
-    assert!(segment.leases().iter().all(|lease| !lease.live && lease.epoch == 0));
+    assert!(segment.leases().iter().all(|lease| !lease.live && lease.incarnation == 0));
 }
 
 #[test]

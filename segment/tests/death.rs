@@ -117,23 +117,23 @@ fn join_as(segment: &Segment, index: u8) -> Lease {
 }
 
 #[test]
-fn a_killed_member_is_recovered_by_the_guardian_of_another() {
+fn a_killed_member_is_recovered_by_the_monitor_of_another() {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, "killed");
         let segment = name.segment();
         let lease = join(&segment, GUARDED);
-        assert_eq!(lease.doorbell(), Doorbell::Guardian);
+        assert_eq!(lease.doorbell(), Doorbell::Monitor);
         for _ in 0..3 {
             let (child, index) = start(&name, "guarded");
             assert!(
                 held(segment.body(), index) && lease_live(&segment, index) && lease_held(&segment, index)
             );
             child.kill();
-            eventually("the guardian recovers", || is_vacant(&segment, index));
+            eventually("the monitor recovers", || is_vacant(&segment, index));
             assert!(!held(segment.body(), index));
             assert_eq!(reclaimed_by(segment.body(), index), Some(lease.id().index));
         }
-        assert_eq!(segment.leases()[1].epoch, 3, "the slot was taken again each time");
+        assert_eq!(segment.leases()[1].incarnation, 3, "the slot was taken again each time");
     }
 }
 
@@ -165,11 +165,11 @@ fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
     let bell = bells + 8 * (3 * u64::from(owners) + u64::from(watchers));
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     file.write_all_at(&0xC000_0000_u32.to_le_bytes(), bell).unwrap();
-    // Joining makes every guardian look at its bells. It also takes the last slot: the next to join gets the watcher's.
+    // Joining makes every monitor look at its bells. It also takes the last slot: the next to join gets the watcher's.
     let _filler = join(&segment, ALONE);
-    eventually("it sends an undertaker", || has_thread(watcher.pid(), "tenure-undertak"));
+    eventually("it sends a reaper", || has_thread(watcher.pid(), "tenure-undertak"));
     watcher.kill();
-    // Not while the owner's guardian recovers it.
+    // Not while the owner's monitor recovers it.
     let mut next = None;
     eventually("the watcher's slot is free", || {
         next = segment.join(GUARDED, Arc::new(Clear)).ok();
@@ -190,7 +190,7 @@ fn has_thread(pid: i32, name: &str) -> bool {
 }
 
 #[test]
-fn a_kill_while_many_guardians_of_256_slots_listen() {
+fn a_kill_while_many_monitors_of_256_slots_listen() {
     let name = Name::shm("far");
     let segment = open_or_create(name.place(), &members(256));
     // More bells are armed than one thread can wait for, and the victim's is heard by another thread than the first.
@@ -198,13 +198,13 @@ fn a_kill_while_many_guardians_of_256_slots_listen() {
     let (child, index) = start(&name, "guarded");
     assert_eq!(index, 200);
     child.kill();
-    eventually("a guardian recovers", || !lease_live(&segment, index));
+    eventually("a monitor recovers", || !lease_live(&segment, index));
     assert!(!held(segment.body(), index));
     drop(fillers);
 }
 
 #[test]
-fn without_a_guardian_the_next_join_recovers() {
+fn without_a_monitor_the_next_join_recovers() {
     let name = Name::shm("next-join");
     let segment = name.segment();
     let (first, index) = start(&name, "alone");
@@ -228,13 +228,13 @@ fn in_a_house_full_of_the_dead_the_next_join_takes_a_slot_of_theirs() {
     let members: Vec<_> = (0..MEMBERS).map(|_| start(&name, "alone").0).collect();
     members.into_iter().for_each(Process::kill);
     let lease = join(&segment, ALONE);
-    assert_eq!(lease.id(), LeaseId { index: 0, epoch: 2 }, "the lowest slot, after recovering it");
+    assert_eq!(lease.id(), LeaseId { index: 0, incarnation: 2 }, "the lowest slot, after recovering it");
     assert!((0..MEMBERS).all(|dead| reclaimed_by(segment.body(), dead as u8) == Some(0)));
     assert!(segment.leases()[1..].iter().all(|lease| !lease.live));
 }
 
 #[test]
-fn without_a_guardian_recover_recovers() {
+fn without_a_monitor_recover_recovers() {
     let name = Name::shm("recover");
     let segment = name.segment();
     let lease = join(&segment, ALONE);
@@ -264,7 +264,7 @@ fn after_everybody_was_killed_the_next_one_carries_on() {
     let leases = segment.leases();
     assert!(leases[..3].iter().all(|lease| lease.live && lease.held == Some(false)), "{leases:?}");
     let lease = join(&segment, GUARDED);
-    assert_eq!(lease.id(), LeaseId { index: 3, epoch: 1 });
+    assert_eq!(lease.id(), LeaseId { index: 3, incarnation: 1 });
     assert!(segment.leases().iter().all(|other| other.live == (other.index == 3)));
     assert!((0..3).all(|index| !held(segment.body(), index)));
 }
@@ -378,7 +378,7 @@ fn forker(stage: &Stage) {
         let own = join(&segment, GUARDED);
         assert_ne!(own.id().index, id.index);
         own.check().unwrap();
-        assert_eq!(own.doorbell(), Doorbell::Guardian);
+        assert_eq!(own.doorbell(), Doorbell::Monitor);
         own.leave().unwrap();
         let again = join(&segment, GUARDED);
         again.check().unwrap();
@@ -390,7 +390,7 @@ fn forker(stage: &Stage) {
     let lease = lease.into_inner().unwrap().unwrap();
     assert_eq!((lease.check(), lease.id()), (Ok(()), id));
     assert!(held(lease.body(), id.index) && lease_held(&segment, id.index));
-    eventually("the child is recovered by our guardian", || !lease_live(&segment, 1 - id.index));
+    eventually("the child is recovered by our monitor", || !lease_live(&segment, 1 - id.index));
     lease.leave().unwrap();
     stage.say("ok");
 }
@@ -411,17 +411,17 @@ fn a_forked_child_is_no_member_and_may_join() {
 fn inherited(stage: &Stage, place: Place) {
     let segment = open_or_create(place, &spec());
     let lease = join(&segment, GUARDED);
-    for epoch in 1..4 {
+    for incarnation in 1..4 {
         let code = in_fork(|| {
             assert_eq!(lease.check(), Err(NotMember::ForkedChild));
             let own = join_as(&segment, 1);
-            assert_eq!(own.id(), LeaseId { index: 1, epoch });
+            assert_eq!(own.id(), LeaseId { index: 1, incarnation });
             assert!(held(segment.body(), 1) && held(segment.body(), 0), "one memory");
             // SAFETY: the end of this process.
             unsafe { libc::raise(libc::SIGKILL) }
         });
         assert_eq!(code, 1000 + libc::SIGKILL);
-        eventually("our guardian recovers", || !lease_live(&segment, 1));
+        eventually("our monitor recovers", || !lease_live(&segment, 1));
         assert!(!held(segment.body(), 1) && held(segment.body(), 0));
     }
     lease.leave().unwrap();
@@ -470,7 +470,7 @@ fn a_daemon_that_forked_after_joining_is_no_member_until_it_joins() {
     child.tell("join");
     child.expect("1");
     assert!(lease_held(&segment, 1));
-    assert_eq!(segment.leases()[1].epoch, 2);
+    assert_eq!(segment.leases()[1].incarnation, 2);
     // Ends when its input does.
     drop(child);
     eventually("the daemon has left", || !lease_live(&segment, 1));
@@ -545,12 +545,12 @@ fn the_end_of_a_member_is_told_to_the_others() {
     let (_lease, ended) = join_listening(&segment);
     let (child, index) = start(&name, "guarded");
     child.kill();
-    assert_eq!(ended.recv_timeout(FAIL_SAFE).unwrap(), LeaseId { index, epoch: 1 });
+    assert_eq!(ended.recv_timeout(FAIL_SAFE).unwrap(), LeaseId { index, incarnation: 1 });
 }
 
 #[test]
-fn an_end_without_a_bell_is_noticed_by_the_epoch() {
-    let name = Name::shm("epoch");
+fn an_end_without_a_bell_is_noticed_by_the_incarnation() {
+    let name = Name::shm("incarnation");
     let segment = name.segment();
     let (_lease, ended) = join_listening(&segment);
     let wait_for = |id| while ended.recv_timeout(FAIL_SAFE).unwrap() != id {};
@@ -558,27 +558,27 @@ fn an_end_without_a_bell_is_noticed_by_the_epoch() {
     let (loud, second) = start(&name, "guarded");
     loud.kill();
     // Heard in a scan that saw the silent one alive before.
-    wait_for(LeaseId { index: second, epoch: 1 });
+    wait_for(LeaseId { index: second, incarnation: 1 });
     silent.kill();
-    // The next one to join recovers it, and makes the guardian look.
+    // The next one to join recovers it, and makes the monitor look.
     let _next = join(&segment, ALONE);
-    wait_for(LeaseId { index: first, epoch: 1 });
+    wait_for(LeaseId { index: first, incarnation: 1 });
 }
 
 #[test]
-fn an_undertaker_that_waits_does_not_keep_a_leaver() {
+fn an_reaper_that_waits_does_not_keep_a_leaver() {
     let name = Name::shm("parked");
     let segment = name.segment();
     let leaver = join(&segment, GUARDED);
     let (victim, index) = start(&name, "guarded");
     let witness = join(&segment, ALONE);
-    // A bell that rings although its owner lives parks an undertaker on the owner's lock.
+    // A bell that rings although its owner lives parks a reaper on the owner's lock.
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     let bell = HEADER_BYTES + 8 * LEASE_BYTES + 64 * u64::from(index);
     file.write_all_at(&0xC000_0000_u32.to_le_bytes(), bell).unwrap();
     drop(join(&segment, ALONE));
-    eventually("the undertaker is waiting", || {
+    eventually("the reaper is waiting", || {
         let locks = std::fs::read_to_string("/proc/locks").unwrap();
         let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap()).to_string();
         locks.lines().any(|line| line.contains("->") && line.contains(&inode))
@@ -586,7 +586,7 @@ fn an_undertaker_that_waits_does_not_keep_a_leaver() {
     leaver.leave().unwrap();
     assert!(!lease_held(&segment, 0), "its lock is free at once");
     victim.kill();
-    assert_eq!(witness.recover(), 1, "the undertaker of a member that left recovers nothing");
+    assert_eq!(witness.recover(), 1, "the reaper of a member that left recovers nothing");
     assert_eq!(reclaimed_by(segment.body(), index), Some(witness.id().index));
     assert_eq!(join(&segment, ALONE).id().index, 0);
 }
@@ -605,7 +605,7 @@ fn worker(stage: &Stage) {
         hold(lease.body(), id);
         lease.recover();
         let word = lease.body().words()[usize::from(id.index)].load(Ordering::SeqCst);
-        if word != id.epoch {
+        if word != id.incarnation {
             stage.say(format!("{id:?} was reclaimed while it lived: {word}"));
             std::thread::park();
         }

@@ -1,4 +1,4 @@
-//! Leases within living processes: join, leave, epochs, full tables, scribbled words, commit and punch.
+//! Leases within living processes: join, leave, incarnations, full tables, corrupted words, commit and punch.
 
 mod common;
 
@@ -29,14 +29,14 @@ fn each_backend(tag: &str, spec: &Spec, mut body: impl FnMut(Segment)) {
 }
 
 #[test]
-fn leaving_frees_the_slot_and_epochs_grow() {
-    each_backend("epochs", &spec(), |segment| {
-        for epoch in 1..=3 {
+fn leaving_frees_the_slot_and_incarnations_grow() {
+    each_backend("incarnations", &spec(), |segment| {
+        for incarnation in 1..=3 {
             let lease = join(&segment, GUARDED);
-            assert_eq!((lease.id().index, lease.id().epoch), (0, epoch), "{}", segment.backend());
+            assert_eq!((lease.id().index, lease.id().incarnation), (0, incarnation), "{}", segment.backend());
             assert_eq!(lease.acquire().id(), lease.id());
             let info = segment.leases()[0];
-            assert!(info.live && info.epoch == epoch && info.pid == std::process::id());
+            assert!(info.live && info.incarnation == incarnation && info.pid == std::process::id());
             assert_eq!(info.held, (segment.backend() != Backend::Private).then_some(true));
             lease.check().unwrap();
             lease.leave().unwrap();
@@ -47,7 +47,7 @@ fn leaving_frees_the_slot_and_epochs_grow() {
             assert!(matches!(lease.punch(0..1), Err(PunchError::NotMember(NotMember::Left))));
             // The lock is gone although the value is still there.
             let info = segment.leases()[0];
-            assert!(!info.live && info.epoch == epoch && info.held != Some(true), "{info:?}");
+            assert!(!info.live && info.incarnation == incarnation && info.held != Some(true), "{info:?}");
             assert!(!held(segment.body(), 0), "leaving reclaims");
             assert_eq!(reclaimed_by(segment.body(), 0), Some(0));
         }
@@ -82,11 +82,11 @@ fn many_members_are_as_good_as_few() {
     for count in [64, 256_u16] {
         let name = Name::shm("many");
         let segment = open_or_create(name.place(), &members(count));
-        // Two of them with a guardian: at 256 that is three threads each.
+        // Two of them with a monitor: at 256 that is three threads each.
         let guarded = [join(&segment, GUARDED), join(&segment, GUARDED)];
         let others: Vec<_> = (2..count).map(|_| join(&segment, ALONE)).collect();
         assert!(segment.join(ALONE, Arc::new(Clear)).is_err());
-        assert!(guarded.iter().all(|lease| lease.doorbell() == Doorbell::Guardian));
+        assert!(guarded.iter().all(|lease| lease.doorbell() == Doorbell::Monitor));
         assert!(segment.leases().iter().all(|lease| lease.held == Some(true)));
         assert_eq!(others.last().unwrap().id().index, (count - 1) as u8);
         drop(others);
@@ -95,29 +95,29 @@ fn many_members_are_as_good_as_few() {
 }
 
 #[test]
-fn sixty_four_guardians_in_one_process() {
-    let name = Name::shm("guardians");
+fn sixty_four_monitors_in_one_process() {
+    let name = Name::shm("monitors");
     let segment = open_or_create(name.place(), &members(64));
     let leases: Vec<_> = (0..64).map(|_| join(&segment, GUARDED)).collect();
-    assert!(leases.iter().all(|lease| lease.doorbell() == Doorbell::Guardian));
+    assert!(leases.iter().all(|lease| lease.doorbell() == Doorbell::Monitor));
     drop(leases);
     assert!(segment.leases().iter().all(|lease| !lease.live && lease.held == Some(false)));
 }
 
 /// Another mapping of the file, for writing what no member would.
-fn scribble(segment: &Segment, index: u8, word: u64) {
+fn corrupt(segment: &Segment, index: u8, word: u64) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     file.write_all_at(&word.to_le_bytes(), HEADER_BYTES + LEASE_BYTES * u64::from(index)).unwrap();
 }
 
 #[test]
-fn scribbled_lease_words_are_cleaned_up_and_never_panic() {
-    let name = Name::shm("scribble");
+fn corrupted_lease_words_are_cleaned_up_and_never_panic() {
+    let name = Name::shm("corrupt");
     let segment = name.segment();
-    scribble(&segment, 0, 5 << 8 | 0xEE);
-    scribble(&segment, 1, u64::MAX);
-    scribble(&segment, 2, 9 << 8 | 1);
+    corrupt(&segment, 0, 5 << 8 | 0xEE);
+    corrupt(&segment, 1, u64::MAX);
+    corrupt(&segment, 2, 9 << 8 | 1);
     let lease = join(&segment, GUARDED);
     assert_eq!(lease.id().index, 3, "an unknown state is a dirty one");
     let leases = segment.leases();
@@ -127,10 +127,14 @@ fn scribbled_lease_words_are_cleaned_up_and_never_panic() {
     );
     assert_eq!(reclaimed_by(segment.body(), 1), Some(3));
     let (next, other) = (join(&segment, ALONE), join(&segment, ALONE));
-    assert_eq!((next.id().index, next.id().epoch), (0, 6));
-    assert_eq!((other.id().index, other.id().epoch), (2, 10), "a slot at the last epoch is left alone");
+    assert_eq!((next.id().index, next.id().incarnation), (0, 6));
+    assert_eq!(
+        (other.id().index, other.id().incarnation),
+        (2, 10),
+        "a slot at the last incarnation is left alone"
+    );
     // Our own word, under our feet.
-    scribble(&segment, 3, 0x1234_5678_9ABC_DEF0);
+    corrupt(&segment, 3, 0x1234_5678_9ABC_DEF0);
     lease.check().unwrap();
     drop(lease);
     assert_eq!(next.recover(), 1, "what the leaver could not free is dirty");
@@ -138,7 +142,7 @@ fn scribbled_lease_words_are_cleaned_up_and_never_panic() {
 }
 
 #[test]
-fn scribbled_bells_wake_nobody_to_do_harm() {
+fn corrupted_bells_wake_nobody_to_do_harm() {
     let name = Name::shm("bells");
     let segment = name.segment();
     let lease = join(&segment, GUARDED);
@@ -150,7 +154,7 @@ fn scribbled_bells_wake_nobody_to_do_harm() {
     for (row, value) in [(1, 0xC000_0000_u32), (2, 0xFFFF_FFFF), (3, 0x4000_0001), (4, 0x1234)] {
         file.write_all_at(&value.to_le_bytes(), bells + row * 64).unwrap();
     }
-    // A join makes the guardians look.
+    // A join makes the monitors look.
     let third = join(&segment, GUARDED);
     // The one of row 1 goes on ringing while its owner lives; row 3 has no owner.
     eventually("the false bell is answered", || {
@@ -229,8 +233,8 @@ fn threads_join_and_leave_at_once() {
     });
     let leases = segment.leases();
     assert!(leases.iter().all(|lease| !lease.live && lease.held == Some(false)), "{leases:?}");
-    let epochs: u64 = leases.iter().map(|lease| lease.epoch).sum();
-    assert_eq!(epochs, joined.into_inner());
+    let incarnations: u64 = leases.iter().map(|lease| lease.incarnation).sum();
+    assert_eq!(incarnations, joined.into_inner());
 }
 
 /// A member whose `reclaim` panics.
@@ -312,18 +316,18 @@ fn mappings_stay_out_of_children_and_dumps_and_lookers_cannot_write() {
 }
 
 #[test]
-fn the_guardian_takes_no_signals() {
+fn the_monitor_takes_no_signals() {
     let name = Name::shm("signals");
     let segment = name.segment();
     let _lease = join(&segment, GUARDED);
-    let guardians = || {
-        let mut guardians = 0;
+    let monitors = || {
+        let mut monitors = 0;
         for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
             // Threads of other tests come and go, and of one that goes no signals are told: two looks.
             let look = || std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
             let (status, later) = (look(), look());
-            if status.starts_with("Name:\ttenure-guardian") && later.contains("State:\tS") {
-                guardians += 1;
+            if status.starts_with("Name:\ttenure-monitor") && later.contains("State:\tS") {
+                monitors += 1;
                 let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
                 let blocked = u64::from_str_radix(blocked, 16).unwrap();
                 for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGALRM, libc::SIGCHLD] {
@@ -331,9 +335,9 @@ fn the_guardian_takes_no_signals() {
                 }
             }
         }
-        guardians
+        monitors
     };
-    eventually("a guardian sleeps", || guardians() > 0);
+    eventually("a monitor sleeps", || monitors() > 0);
 }
 
 /// Denies futex_waitv as container runtimes did.
@@ -362,7 +366,7 @@ fn denied(stage: &Stage) {
 }
 
 #[test]
-fn a_sandbox_without_futex_waitv_means_no_guardian() {
+fn a_sandbox_without_futex_waitv_means_no_monitor() {
     let name = Name::shm("denied");
     let segment = name.segment();
     let child = Process::start("denied", &["shm", &name.text]);

@@ -4,10 +4,10 @@ use tenure_segment::sync::MutexGuard;
 use tenure_segment::{Acquire, fault};
 
 use crate::cache::Cache;
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry};
 use crate::error::Stale;
-use crate::local::{Drop, Holdings, Local};
+use crate::local::{Drop, Local, RefCounts};
 use crate::slab::{Held, Slab};
 use crate::word::{Release, Renew, State};
 
@@ -22,17 +22,17 @@ pub enum Closed {
     Ended,
 }
 
-/// What `finish` did.
+/// What `free_if_unheld` did.
 #[must_use]
 #[derive(Clone, Copy)]
-pub(crate) struct Finish {
+pub(crate) struct Decision {
     /// It ended the generation.
     pub(crate) ended: bool,
     /// A block to be freed, after the stripe is unlocked.
     pub(crate) block: Option<BlockRef>,
 }
 
-impl Finish {
+impl Decision {
     const NOTHING: Self = Self { ended: false, block: None };
 }
 
@@ -61,63 +61,67 @@ impl Slab<'_> {
     pub fn close(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         cache: Option<&mut Cache>,
         held: Held,
         mut free: impl FnMut(BlockRef),
     ) -> Result<Closed, Stale> {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
         let (index, generation) = (held.index(), held.generation());
-        let local = holdings.local(index);
+        let local = ref_counts.local(index);
         if local == Local::new(generation, true, 1)
             && let Some(entry) = self.entry(index)
         {
             // Once shared, always shared: the exchange would fail, and have the line to itself for that.
             let Some(cache) = cache.filter(|cache| cache.room() > 0 && !entry.word.peek().shared()) else {
-                return match self.close_last(holdings, entry, index, generation, &mut free) {
+                return match self.close_last(ref_counts, entry, index, generation, &mut free) {
                     Some(closed) => Ok(closed),
-                    None => self.close_counted(holdings, held, free),
+                    None => self.close_counted(ref_counts, held, free),
                 };
             };
             // A sibling may open between the look above and the CAS: see `open_held`, fact 2.
             match entry.word.renew(generation, self.layout().generation_bits()) {
                 Renew::Renewed { next } => {
-                    crash_point!("slab.close.renewed");
+                    failpoint!("slab.close.renewed");
                     // Whatever a sibling counted in the meantime is void: its look at the word says so.
-                    holdings.set_local(index, Local::new(next, true, 0));
+                    ref_counts.set_local(index, Local::new(next, true, 0));
                     if entry.len().is_block() {
                         free(BlockRef { offset: entry.block_offset(), index, generation });
-                        crash_point!("slab.close.block_freed");
+                        failpoint!("slab.close.block_freed");
                         // The entry is INIT and ours, so the mark is ours to clear.
                         entry.forget_block();
-                        crash_point!("slab.close.block_forgotten");
+                        failpoint!("slab.close.block_forgotten");
                     }
                     let _ = cache.push(index);
                     return Ok(Closed::Ended);
                 }
-                Renew::Retired => return Ok(self.retire(holdings, held, free)),
+                Renew::Retired => return Ok(self.retire(ref_counts, held, free)),
                 Renew::Refused => {}
             }
-        } else if holdings.give_one_of_several(index, generation, local) {
+        } else if ref_counts.give_one_of_several(index, generation, local) {
             return Ok(Closed::Counted);
         }
-        self.close_counted(holdings, held, free)
+        self.close_counted(ref_counts, held, free)
     }
 
     /// The private close found the last generation: RETIRED, and our bit still there.
     #[cold]
-    fn retire(&self, holdings: &Holdings, held: Held, mut free: impl FnMut(BlockRef)) -> Closed {
+    fn retire(&self, ref_counts: &RefCounts, held: Held, mut free: impl FnMut(BlockRef)) -> Closed {
         let (index, generation) = (held.index(), held.generation());
-        crash_point!("slab.close.retired");
+        failpoint!("slab.close.retired");
         let Some(entry) = self.entry(index) else { return Closed::Ended };
         // Nobody ever writes a RETIRED entry again, so the block stays named; freeing it twice is harmless.
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
         {
-            let _guard = holdings.lock(index);
-            holdings.set_local(index, Local::new(generation, false, 0));
-            entry.bits().clear(holdings.lease_index());
-            // No `finish` [I5]: it would find RETIRED.
+            let _guard = ref_counts.lock(index);
+            ref_counts.set_local(index, Local::new(generation, false, 0));
+            entry.bits().clear(ref_counts.lease_index());
+            // No `free_if_unheld` [I5]: it would find RETIRED.
         }
         block.into_iter().for_each(&mut free);
         Closed::Ended
@@ -128,35 +132,35 @@ impl Slab<'_> {
     #[inline(never)]
     fn close_last(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         entry: Entry<'_>,
         index: u32,
         generation: u64,
         free: &mut impl FnMut(BlockRef),
     ) -> Option<Closed> {
-        let guard = holdings.lock(index);
-        if !holdings.give_last(index, generation) {
+        let guard = ref_counts.lock(index);
+        if !ref_counts.give_last(index, generation) {
             return None;
         }
-        Some(self.leave(holdings, guard, entry, index, free))
+        Some(self.leave(ref_counts, guard, entry, index, free))
     }
 
     /// Takes the process's bit away; its last count was given back.
     #[inline(always)]
     fn leave(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         guard: MutexGuard<'_, ()>,
         entry: Entry<'_>,
         index: u32,
         free: &mut impl FnMut(BlockRef),
     ) -> Closed {
-        entry.bits().clear(holdings.lease_index());
-        crash_point!("slab.close.bit_cleared");
+        entry.bits().clear(ref_counts.lease_index());
+        failpoint!("slab.close.bit_cleared");
         if fault!("slab.close.no_finish") {
             return Closed::Left;
         }
-        let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
+        let Decision { ended, block } = self.free_if_unheld(ref_counts, &guard, index, entry);
         drop(guard);
         block.into_iter().for_each(free);
         if ended { Closed::Ended } else { Closed::Left }
@@ -167,28 +171,28 @@ impl Slab<'_> {
     #[inline(never)]
     pub(crate) fn close_counted(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         held: Held,
         mut free: impl FnMut(BlockRef),
     ) -> Result<Closed, Stale> {
         let (index, generation) = (held.index(), held.generation());
-        let not_held = || Err(self.not_held(holdings, held));
-        match holdings.give(index, generation) {
+        let not_held = || Err(self.not_held(ref_counts, held));
+        match ref_counts.give(index, generation) {
             Drop::Counted => return Ok(Closed::Counted),
             Drop::NotHeld => return not_held(),
             Drop::Last => {}
         }
         let Some(entry) = self.entry(index) else { return not_held() };
-        let guard = holdings.lock(index);
-        while !holdings.give_last(index, generation) {
+        let guard = ref_counts.lock(index);
+        while !ref_counts.give_last(index, generation) {
             // A sibling counted meanwhile (and may have given it back again).
-            match holdings.give(index, generation) {
+            match ref_counts.give(index, generation) {
                 Drop::Counted => return Ok(Closed::Counted),
                 Drop::NotHeld => return not_held(),
                 Drop::Last => {}
             }
         }
-        Ok(self.leave(holdings, guard, entry, index, &mut free))
+        Ok(self.leave(ref_counts, guard, entry, index, &mut free))
     }
 
     /// Decides whether nobody holds a handle, and if so ends its generation.
@@ -211,42 +215,42 @@ impl Slab<'_> {
     ///
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
     /// claimer or our recovery frees: the entry is no longer ours, so nobody but a claimer may take the name away.
-    pub(crate) fn finish(
+    pub(crate) fn free_if_unheld(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         _stripe: &MutexGuard<'_, ()>,
         index: u32,
         entry: Entry<'_>,
-    ) -> Finish {
+    ) -> Decision {
         // Not needed for safety, and it spares a CAS on every close that is not the last: whoever's bit this is will
         // clear it later and decide then, or its recovery does.
         if entry.bits().any() {
-            return Finish::NOTHING;
+            return Decision::NOTHING;
         }
         let seen = entry.word.load();
         if !matches!(seen.state(), Some(State::Init | State::Live)) {
-            return Finish::NOTHING;
+            return Decision::NOTHING;
         }
-        let Some(reserved) = entry.word.reserve(seen, holdings.tag()) else { return Finish::NOTHING };
-        crash_point!("slab.finish.tagged");
-        if entry.bits().any() && !fault!("slab.finish.no_second_look") {
-            return Finish::NOTHING;
+        let Some(reserved) = entry.word.reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
+        failpoint!("slab.free_if_unheld.tagged");
+        if entry.bits().any() && !fault!("slab.free_if_unheld.no_second_look") {
+            return Decision::NOTHING;
         }
-        crash_point!("slab.finish.empty");
+        failpoint!("slab.free_if_unheld.empty");
         // Read before the generation ends: afterwards a claimer may write here. If they are not of this generation, the
         // CAS below fails.
         let generation = reserved.generation();
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
         match entry.word.release(reserved, self.layout().generation_bits()) {
-            Release::Overtaken => return Finish::NOTHING,
+            Release::Overtaken => return Decision::NOTHING,
             Release::Retired => {}
             Release::Freed => {
-                crash_point!("slab.finish.freed");
+                failpoint!("slab.free_if_unheld.freed");
                 self.hint_free(index);
-                crash_point!("slab.finish.hint_cleared");
+                failpoint!("slab.free_if_unheld.hint_cleared");
             }
         }
-        Finish { ended: true, block }
+        Decision { ended: true, block }
     }
 }

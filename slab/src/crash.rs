@@ -1,19 +1,19 @@
 //! Where a process may be killed on purpose: one point between any two stores to shared words.
 
 /// Names a point between two shared stores. It is nothing unless the kill tests or the unit tests are built.
-macro_rules! crash_point {
+macro_rules! failpoint {
     ($name:literal) => {{
         // The name is checked where it is used: a point that is not in the list does not compile.
-        const _: () = assert!($crate::crash::listed($name), "add the point to CRASH_POINTS");
+        const _: () = assert!($crate::crash::listed($name), "add the point to FAILPOINTS");
         #[cfg(all(test, not(loom)))]
         $crate::crash::hook::passed($name);
-        tenure_segment::crash_point!($name);
+        tenure_segment::failpoint!($name);
     }};
 }
-pub(crate) use crash_point;
+pub(crate) use failpoint;
 
-/// The crash points of this crate, in the order of the source.
-pub const CRASH_POINTS: &[&str] = &[
+/// The failpoints of this crate, in the order of the source.
+pub const FAILPOINTS: &[&str] = &[
     "slab.group.set",
     "slab.claim.hint_set",
     "slab.claim.bit_set",
@@ -33,10 +33,10 @@ pub const CRASH_POINTS: &[&str] = &[
     "slab.close.retired",
     "slab.close.bit_cleared",
     "slab.drain.bit_cleared",
-    "slab.finish.tagged",
-    "slab.finish.empty",
-    "slab.finish.freed",
-    "slab.finish.hint_cleared",
+    "slab.free_if_unheld.tagged",
+    "slab.free_if_unheld.empty",
+    "slab.free_if_unheld.freed",
+    "slab.free_if_unheld.hint_cleared",
     "slab.recover.unsettled",
     "slab.recover.settled",
     "slab.recover.bit_cleared",
@@ -51,11 +51,11 @@ pub const CRASH_POINTS: &[&str] = &[
     "names.settle.done",
 ];
 
-/// Whether a name is in [`CRASH_POINTS`].
+/// Whether a name is in [`FAILPOINTS`].
 pub(crate) const fn listed(name: &str) -> bool {
     let mut i = 0;
-    while i < CRASH_POINTS.len() {
-        if same(CRASH_POINTS[i].as_bytes(), name.as_bytes()) {
+    while i < FAILPOINTS.len() {
+        if same(FAILPOINTS[i].as_bytes(), name.as_bytes()) {
             return true;
         }
         i += 1;
@@ -77,7 +77,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
-/// What the unit tests do at a crash point of the current thread.
+/// What the unit tests do at a failpoint of the current thread.
 #[cfg(all(test, not(loom)))]
 pub(crate) mod hook {
     use std::cell::RefCell;

@@ -4,12 +4,12 @@ use tenure_segment::sync::Ordering;
 use tenure_segment::{Acquire, fault};
 
 use crate::cache::Cache;
-use crate::close::Finish;
-use crate::crash::crash_point;
+use crate::close::Decision;
+use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry, Payload};
 use crate::error::Exhausted;
 use crate::geometry::INLINE_BYTES;
-use crate::local::{Holdings, Local};
+use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
 use crate::word::{Claim, State};
 
@@ -37,12 +37,12 @@ impl Slab<'_> {
     pub fn claim(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         cache: &mut Cache,
         mut free: impl FnMut(BlockRef),
     ) -> Result<(), Exhausted> {
-        self.claim_likely(acquire, holdings, cache, &mut free).or_else(|exhausted| {
-            self.claim_any(holdings, cache, &mut free);
+        self.claim_likely(acquire, ref_counts, cache, &mut free).or_else(|exhausted| {
+            self.claim_any(ref_counts, cache, &mut free);
             if cache.is_empty() { Err(exhausted) } else { Ok(()) }
         })
     }
@@ -56,21 +56,25 @@ impl Slab<'_> {
     pub fn claim_likely(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         cache: &mut Cache,
         mut free: impl FnMut(BlockRef),
     ) -> Result<(), Exhausted> {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
         let goal = cache.len() + cache.room().min(BATCH);
         if cache.room() == 0 {
             return Ok(());
         }
         let groups = self.committed_groups();
-        let start = holdings.claim_start(groups, self.layout().members());
+        let start = ref_counts.claim_start(groups, self.layout().members());
         for group in (0..groups).map(|step| (start + step) % groups) {
-            self.claim_hinted(holdings, cache, goal, group, &mut free);
+            self.claim_hinted(ref_counts, cache, goal, group, &mut free);
             if cache.len() >= goal {
-                holdings.claimed_in(group);
+                ref_counts.claimed_in(group);
                 return Ok(());
             }
         }
@@ -83,7 +87,7 @@ impl Slab<'_> {
     /// Claims entries of a group that the hints call free.
     fn claim_hinted(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         cache: &mut Cache,
         goal: usize,
         group: u32,
@@ -97,11 +101,11 @@ impl Slab<'_> {
             left &= !wanted;
             // Taken before the words are looked at, so that two claimers work on different entries.
             let mut won = wanted & !hint.fetch_or(wanted, Ordering::Relaxed);
-            crash_point!("slab.claim.hint_set");
+            failpoint!("slab.claim.hint_set");
             while won != 0 {
                 let index = group * 64 + won.trailing_zeros();
                 won &= won - 1;
-                if self.claim_one(holdings, index, free) {
+                if self.claim_one(ref_counts, index, free) {
                     let _ = cache.push(index);
                 }
             }
@@ -110,11 +114,11 @@ impl Slab<'_> {
 
     /// Claims one entry, wherever it is: hints can be lost.
     #[cold]
-    fn claim_any(&self, holdings: &Holdings, cache: &mut Cache, free: &mut impl FnMut(BlockRef)) {
+    fn claim_any(&self, ref_counts: &RefCounts, cache: &mut Cache, free: &mut impl FnMut(BlockRef)) {
         for index in 0..self.committed_handles() {
             let free_word =
                 self.entry(index).is_some_and(|entry| entry.word.peek().state() == Some(State::Free));
-            if free_word && self.claim_one(holdings, index, free) {
+            if free_word && self.claim_one(ref_counts, index, free) {
                 // Relaxed: hint.
                 self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);
                 let _ = cache.push(index);
@@ -124,43 +128,43 @@ impl Slab<'_> {
     }
 
     /// Claims one entry: bit first, word second.
-    fn claim_one(&self, holdings: &Holdings, index: u32, free: &mut impl FnMut(BlockRef)) -> bool {
+    fn claim_one(&self, ref_counts: &RefCounts, index: u32, free: &mut impl FnMut(BlockRef)) -> bool {
         let Some(entry) = self.entry(index) else { return false };
-        let me = holdings.lease_index();
-        let guard = holdings.lock(index);
+        let me = ref_counts.lease_index();
+        let guard = ref_counts.lock(index);
         let seen = entry.word.peek();
         let usable =
             seen.state() == Some(State::Free) && seen.generation() >> self.layout().generation_bits() == 0;
         // Owned: a sibling has it by now, so the word that we saw is old; its bit must stay.
-        if !usable || holdings.local(index).owned() {
+        if !usable || ref_counts.local(index).owned() {
             return false;
         }
         if !fault!("slab.claim.group_after_bit") {
-            self.mark_group(holdings, index);
+            self.mark_group(ref_counts, index);
         }
         entry.bits().set(me);
-        crash_point!("slab.claim.bit_set");
+        failpoint!("slab.claim.bit_set");
         if entry.word.claim(seen) == Claim::Lost {
             entry.bits().clear(me);
-            crash_point!("slab.claim.lost");
-            let Finish { block, .. } = self.finish(holdings, &guard, index, entry);
+            failpoint!("slab.claim.lost");
+            let Decision { block, .. } = self.free_if_unheld(ref_counts, &guard, index, entry);
             drop(guard);
             block.into_iter().for_each(free);
             return false;
         }
-        crash_point!("slab.claim.claimed");
+        failpoint!("slab.claim.claimed");
         if fault!("slab.claim.group_after_bit") {
-            self.mark_group(holdings, index);
+            self.mark_group(ref_counts, index);
         }
         let generation = seen.generation();
-        holdings.set_local(index, Local::new(generation, true, 0));
+        ref_counts.set_local(index, Local::new(generation, true, 0));
         drop(guard);
         // Whoever ended the last generation named its block here and may not have lived to free it. It could not take
         // the name away either, because a claimer writes here. We can: the entry is INIT and ours.
         if entry.len().is_block() {
             if let Some(generation) = generation.checked_sub(1) {
                 free(BlockRef { offset: entry.block_offset(), index, generation });
-                crash_point!("slab.claim.block_freed");
+                failpoint!("slab.claim.block_freed");
             }
             entry.forget_block();
         }
@@ -198,7 +202,7 @@ impl Slab<'_> {
     pub fn create(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         cache: &mut Cache,
         kind: u64,
         payload: Payload<'_>,
@@ -213,16 +217,16 @@ impl Slab<'_> {
             );
         }
         loop {
-            let Some((index, generation, entry)) = self.take(holdings, cache) else {
-                self.claim(acquire, holdings, cache, &mut free)?;
+            let Some((index, generation, entry)) = self.take(ref_counts, cache) else {
+                self.claim(acquire, ref_counts, cache, &mut free)?;
                 continue;
             };
             entry.set_kind(kind);
             entry.fill(payload);
-            crash_point!("slab.create.entry_named");
+            failpoint!("slab.create.entry_named");
             attach(index, generation);
-            crash_point!("slab.create.attached");
-            return Ok(publish(holdings, index, generation, entry));
+            failpoint!("slab.create.attached");
+            return Ok(publish(ref_counts, index, generation, entry));
         }
     }
 
@@ -241,29 +245,33 @@ impl Slab<'_> {
     pub fn create_cached(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         cache: &mut Cache,
         kind: u64,
         bytes: &[u8],
     ) -> Option<(Held, *const u8)> {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
         if bytes.len() > INLINE_BYTES {
             return None;
         }
-        let (index, generation, entry) = self.take(holdings, cache)?;
+        let (index, generation, entry) = self.take(ref_counts, cache)?;
         entry.set_kind(kind);
         entry.fill(Payload::Inline(bytes));
-        crash_point!("slab.create.filled");
-        Some((publish(holdings, index, generation, entry), entry.inline_ptr()))
+        failpoint!("slab.create.filled");
+        Some((publish(ref_counts, index, generation, entry), entry.inline_ptr()))
     }
 
     /// The warmest entry of a cache, and the generation it will issue.
     #[inline]
-    fn take(&self, holdings: &Holdings, cache: &mut Cache) -> Option<(u32, u64, Entry<'_>)> {
+    fn take(&self, ref_counts: &RefCounts, cache: &mut Cache) -> Option<(u32, u64, Entry<'_>)> {
         while let Some(index) = cache.pop() {
-            let local = holdings.local(index);
+            let local = ref_counts.local(index);
             // Otherwise the cache outlived a leave, or is another member's. The generation is taken from private memory, where
-            // nobody scribbles; it is the word's.
+            // nobody corrupts; it is the word's.
             if let Some(entry) = self.entry(index)
                 && local == Local::new(local.generation(), true, 0)
             {
@@ -282,17 +290,21 @@ impl Slab<'_> {
     /// # Crash
     ///
     /// As a close.
-    pub fn drain(&self, acquire: &Acquire, holdings: &Holdings, cache: &mut Cache) {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+    pub fn drain(&self, acquire: &Acquire, ref_counts: &RefCounts, cache: &mut Cache) {
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
         while let Some(index) = cache.pop() {
-            let guard = holdings.lock(index);
-            let local = holdings.local(index);
+            let guard = ref_counts.lock(index);
+            let local = ref_counts.local(index);
             let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
-            holdings.set_local(index, Local::new(local.generation(), false, 0));
-            entry.bits().clear(holdings.lease_index());
-            crash_point!("slab.drain.bit_cleared");
+            ref_counts.set_local(index, Local::new(local.generation(), false, 0));
+            entry.bits().clear(ref_counts.lease_index());
+            failpoint!("slab.drain.bit_cleared");
             // An entry in a cache names no block: claim and the private close see to that.
-            let _ = self.finish(holdings, &guard, index, entry);
+            let _ = self.free_if_unheld(ref_counts, &guard, index, entry);
             // If a stray bit kept us from it, its owner does it.
         }
     }
@@ -300,11 +312,11 @@ impl Slab<'_> {
 
 /// INIT -> LIVE, with one count.
 #[inline]
-fn publish(holdings: &Holdings, index: u32, generation: u64, entry: Entry<'_>) -> Held {
+fn publish(ref_counts: &RefCounts, index: u32, generation: u64, entry: Entry<'_>) -> Held {
     // The count first: who sees LIVE sees the count [open.rs, fact 1].
-    holdings.set_local(index, Local::new(generation, true, 1));
+    ref_counts.set_local(index, Local::new(generation, true, 1));
     entry.word.publish(generation);
-    crash_point!("slab.create.published");
+    failpoint!("slab.create.published");
     Held::new(index, generation)
 }
 

@@ -78,7 +78,7 @@ impl Len {
         (self.0 >> NAME_SHIFT) as u8
     }
 
-    /// Bytes inline; never more than fit, whatever a scribbler left.
+    /// Bytes inline; never more than fit, whatever a corrupted segment left.
     pub(crate) fn inline_bytes(self) -> usize {
         (self.0 & !BLOCK).min(INLINE_BYTES as u64) as usize
     }
@@ -241,7 +241,7 @@ impl Bits<'_> {
         }
     }
 
-    /// Clears a lease's bit; whoever calls it runs `finish` afterwards `[I5]`.
+    /// Clears a lease's bit; whoever calls it runs `free_if_unheld` afterwards `[I5]`.
     pub(crate) fn clear(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in whoever frees the entry.

@@ -61,7 +61,7 @@ pub enum OpenError {
         /// Index of the handle.
         index: u32,
     },
-    /// The handle word is nothing that the protocol writes: somebody scribbled.
+    /// The handle word is nothing that the protocol writes: somebody corrupted.
     #[error("the word of handle {index} is corrupt: {found:016x}")]
     Corrupt {
         /// Index of the handle.

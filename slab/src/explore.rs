@@ -1,5 +1,5 @@
 //! Goal: a member may end, or be stopped for an hour, between any two shared stores.
-//! Method: each script is run once per crash point that its victim passes. There the victim ends for good and is recovered,
+//! Method: each script is run once per failpoint that its victim passes. There the victim ends for good and is recovered,
 //! by a recoverer that itself ends at each of its points; or others do something complete, and the victim goes on.
 //! Unwinding stands in for death: nothing here has a destructor but the private lock guard, which dies with its process.
 
@@ -10,20 +10,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tenure_segment::sync::Word;
 use tenure_segment::{Acquire, LeaseId, Recovery};
 
-use crate::crash::{CRASH_POINTS, hook};
-use crate::{BlockRef, Cache, Closed, Geometry, Held, Holdings, OpenError, Payload, Slab, State, Token};
+use crate::crash::{FAILPOINTS, hook};
+use crate::{BlockRef, Cache, Closed, Geometry, Held, OpenError, Payload, RefCounts, Slab, State, Token};
 
 /// The members: who is watched, a peer, a second peer, and two recoverers.
 const VICTIM: usize = 0;
 const PEER: usize = 1;
 const THIRD: usize = 2;
-const UNDERTAKER: usize = 3;
+const REAPER: usize = 3;
 const JANITOR: usize = 4;
 
 struct Actor {
     lease: u8,
     acquire: Acquire,
-    holdings: Holdings,
+    ref_counts: RefCounts,
     cache: RefCell<Cache>,
     held: RefCell<Vec<Held>>,
 }
@@ -77,7 +77,9 @@ impl<'a> World<'a> {
         let mut cache = a.cache.borrow_mut();
         // As the engine does: the short way first.
         let short = match payload {
-            Payload::Inline(bytes) => self.slab.create_cached(&a.acquire, &a.holdings, &mut cache, 5, bytes),
+            Payload::Inline(bytes) => {
+                self.slab.create_cached(&a.acquire, &a.ref_counts, &mut cache, 5, bytes)
+            }
             Payload::Block { .. } => None,
         };
         if let Some((held, _)) = short {
@@ -86,7 +88,7 @@ impl<'a> World<'a> {
         }
         let held = self
             .slab
-            .create(&a.acquire, &a.holdings, &mut cache, 5, payload, attach, |b| self.free(b))
+            .create(&a.acquire, &a.ref_counts, &mut cache, 5, payload, attach, |b| self.free(b))
             .ok()?;
         a.held.borrow_mut().push(held);
         Some(held.token(&self.slab))
@@ -94,7 +96,7 @@ impl<'a> World<'a> {
 
     fn open(&self, who: usize, token: Token) -> bool {
         let a = self.actor(who);
-        match self.slab.open(&a.acquire, &a.holdings, token, |b| self.free(b)) {
+        match self.slab.open(&a.acquire, &a.ref_counts, token, |b| self.free(b)) {
             Ok(held) => {
                 a.held.borrow_mut().push(held);
                 true
@@ -109,20 +111,20 @@ impl<'a> World<'a> {
         let held = a.held.borrow_mut().pop()?;
         let mut cache = a.cache.borrow_mut();
         let cache = cached.then_some(&mut *cache);
-        Some(self.slab.close(&a.acquire, &a.holdings, cache, held, |b| self.free(b)).unwrap())
+        Some(self.slab.close(&a.acquire, &a.ref_counts, cache, held, |b| self.free(b)).unwrap())
     }
 
     fn drain(&self, who: usize) {
         let a = self.actor(who);
-        self.slab.drain(&a.acquire, &a.holdings, &mut a.cache.borrow_mut());
+        self.slab.drain(&a.acquire, &a.ref_counts, &mut a.cache.borrow_mut());
     }
 
     fn recover(&self, dead: usize, by: usize) {
-        let dead = LeaseId { index: self.actor(dead).lease, epoch: 1 };
+        let dead = LeaseId { index: self.actor(dead).lease, incarnation: 1 };
         let by = self.actor(by);
         // SAFETY: private memory; the dead does nothing any more.
         let right = unsafe { Recovery::assume(dead, by.lease) };
-        let _ = self.slab.recover_settling(&by.holdings, &right, |_| true, |_, _| {}, |b| self.free(b));
+        let _ = self.slab.recover_settling(&by.ref_counts, &right, |_| true, |_, _| {}, |b| self.free(b));
     }
 
     /// What others hold is live, whatever happened.
@@ -295,15 +297,15 @@ fn fresh(
     let actors = leases.into_iter().map(|lease| Actor {
         lease,
         // SAFETY: private memory, one actor per lease.
-        acquire: unsafe { Acquire::assume(LeaseId { index: lease, epoch: 1 }) },
-        holdings: Holdings::new(&layout, lease).unwrap(),
+        acquire: unsafe { Acquire::assume(LeaseId { index: lease, incarnation: 1 }) },
+        ref_counts: RefCounts::new(&layout, lease).unwrap(),
         cache: RefCell::new(Cache::with_capacity(1)),
         held: RefCell::new(Vec::new()),
     });
     story(&World { slab, actors: actors.collect(), blocks: RefCell::default(), seen, at_point });
 }
 
-/// The victim ends at its `k`-th point, the undertaker at the `r`-th of its recovery; the janitor does the rest.
+/// The victim ends at its `k`-th point, the reaper at the `r`-th of its recovery; the janitor does the rest.
 fn kill(script: Script, handles: u32, members: u16, seen: &RefCell<BTreeMap<&'static str, u32>>) -> u32 {
     let mut kills = 0;
     for k in 1.. {
@@ -325,12 +327,12 @@ fn kill(script: Script, handles: u32, members: u16, seen: &RefCell<BTreeMap<&'st
                 kills += 1;
                 w.look(&[PEER, THIRD]);
                 left.set(r);
-                undertaken = survives(|| w.watched(|| w.recover(VICTIM, UNDERTAKER)));
+                undertaken = survives(|| w.watched(|| w.recover(VICTIM, REAPER)));
                 w.look(&[PEER, THIRD]);
                 if !undertaken {
                     w.recover(VICTIM, JANITOR);
-                    w.recover(UNDERTAKER, JANITOR);
-                    w.end(&[VICTIM, UNDERTAKER]);
+                    w.recover(REAPER, JANITOR);
+                    w.end(&[VICTIM, REAPER]);
                 } else {
                     w.end(&[VICTIM]);
                 }
@@ -399,7 +401,7 @@ fn crash_at_every_point_then_recover_crashing_too() {
     println!("{kills} kills");
     if !cfg!(miri) {
         // The first two are passed only when somebody interferes: see the other test. The last one is of `extend`.
-        let ours = CRASH_POINTS.iter().filter(|name| name.starts_with("slab."));
+        let ours = FAILPOINTS.iter().filter(|name| name.starts_with("slab."));
         let unseen: Vec<_> = ours.filter(|name| !seen.borrow().contains_key(*name)).collect();
         assert_eq!(unseen, [&"slab.claim.lost", &"slab.open.refused", &"slab.extend.published"]);
     }
@@ -515,7 +517,7 @@ fn two_recoverers(
         }
         left.set(i);
         first.set(true);
-        w.watched(|| w.recover(VICTIM, UNDERTAKER));
+        w.watched(|| w.recover(VICTIM, REAPER));
         w.look(&[PEER, THIRD]);
         story = match second.get() {
             None => Story::FirstDone,
@@ -523,7 +525,7 @@ fn two_recoverers(
             Some(false) => Story::Told,
         };
         if story == Story::Told {
-            w.recover(JANITOR, UNDERTAKER);
+            w.recover(JANITOR, REAPER);
             w.end(&[VICTIM, JANITOR]);
         } else {
             w.end(&[VICTIM]);

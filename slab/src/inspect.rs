@@ -104,7 +104,7 @@ pub enum Problem {
         /// Index of the handle.
         index: u32,
     },
-    /// INIT or LIVE without a holder: `finish` is missing `[I5]`.
+    /// INIT or LIVE without a holder: `free_if_unheld` is missing `[I5]`.
     #[error("handle {index}: in use, but held by nobody")]
     Unheld {
         /// Index of the handle.

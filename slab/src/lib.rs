@@ -5,7 +5,7 @@
 //! lease say what it held, and anybody takes that back with [`Slab::recover`].
 //!
 //! This crate is pure protocol: it borrows words ([`Slab`]), is told who may act (`Acquire`, `Recovery`), keeps the private
-//! side of a member in a value ([`Holdings`]) and a thread's claimed entries in another ([`Cache`]). ARCHITECTURE.md
+//! side of a member in a value ([`RefCounts`]) and a thread's claimed entries in another ([`Cache`]). ARCHITECTURE.md
 //! has the words, the transitions and the invariants `[I4]` to `[I8]` that comments cite; `[D]` marks the accesses of the
 //! Dekker pair of holder bits and word, which are SeqCst.
 //!
@@ -45,20 +45,20 @@ mod word;
 
 pub use cache::{CACHE_MAX, Cache};
 pub use close::Closed;
-pub use crash::CRASH_POINTS;
+pub use crash::FAILPOINTS;
 pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
 pub use geometry::{
     GENERATION_BITS_MIN, GROUP_HANDLES, Geometry, GeometryError, HANDLES_MAX, INLINE_BYTES, LAYOUT, Layout,
 };
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
-pub use local::{COUNT_MAX, Holdings};
+pub use local::{COUNT_MAX, RefCounts};
 pub use names::{
     Entered, Full, Handles, NAME_MAX, NAMES_LAYOUT, NameHash, Names, NamesLayout, NamesProblem, NamesReport,
 };
 pub use read::Contents;
 pub use recover::Recovered;
-pub use shares::{Epochs, InTheWay, Modes, Share, Shares};
+pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};
 pub use token::{Token, TokenError};
 pub use word::{GENERATION_BITS, State};

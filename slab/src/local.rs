@@ -68,7 +68,7 @@ impl Local {
 
 /// What became of taking one more count.
 #[must_use]
-pub(crate) enum Bump {
+pub(crate) enum Increment {
     /// One count more.
     Counted,
     /// This process has no count of that generation.
@@ -95,7 +95,7 @@ pub(crate) enum Drop {
 /// All threads of the member share one value. It is nothing that others need: when the process dies, the holder bits
 /// in shared memory say what it held.
 #[derive(Debug)]
-pub struct Holdings {
+pub struct RefCounts {
     me: u8,
     counts: Box<[AtomicU64]>,
     stripes: Box<[Stripe]>,
@@ -108,7 +108,7 @@ pub struct Holdings {
 #[repr(align(64))]
 struct Stripe(Mutex<()>);
 
-impl Holdings {
+impl RefCounts {
     /// Of the member that owns lease `lease_index`, holding nothing.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Holdings {
         u16::from(self.me) + 1
     }
 
-    /// The stripe of a handle: serialises, within this process, every change of its holder bit and every `finish` of it.
+    /// The stripe of a handle: serialises, within this process, every change of its holder bit and every `free_if_unheld` of it.
     pub(crate) fn lock(&self, index: u32) -> MutexGuard<'_, ()> {
         lock(&self.stripes[index as usize % STRIPES].0)
     }
@@ -158,11 +158,11 @@ impl Holdings {
     pub(crate) fn set_local(&self, index: u32, local: Local) {
         if let Some(word) = self.counts.get(index as usize) {
             // Release: local word: publishes the transition of the shared word that came before it to siblings; pairs with
-            // the Acquire in `local`. That it comes after a sibling's `bump` from the value it replaces follows from the
-            // bump being an RMW: nothing fits between what it read and what it wrote.
+            // the Acquire in `local`. That it comes after a sibling's `increment` from the value it replaces follows from the
+            // increment being an RMW: nothing fits between what it read and what it wrote.
             #[cfg(not(loom))]
             word.store(local.0, ordering!("slab.local.set", Release, Relaxed));
-            // loom keeps modification orders partial and would let a later load see that bump instead.
+            // loom keeps modification orders partial and would let a later load see that increment instead.
             #[cfg(loom)]
             word.swap(local.0, ordering!("slab.local.set", AcqRel, Relaxed));
         }
@@ -170,25 +170,25 @@ impl Holdings {
 
     /// n -> n+1 for n >= 1.
     #[inline]
-    pub(crate) fn bump(&self, index: u32, generation: u64) -> Bump {
-        let Some(word) = self.counts.get(index as usize) else { return Bump::NotHeld };
+    pub(crate) fn increment(&self, index: u32, generation: u64) -> Increment {
+        let Some(word) = self.counts.get(index as usize) else { return Increment::NotHeld };
         // Relaxed: local word: only the expected value of the CAS below.
         let mut seen = Local(word.load(Ordering::Relaxed));
         loop {
             if !seen.holds(generation) {
-                return Bump::NotHeld;
+                return Increment::NotHeld;
             }
             if seen.count() == COUNT_MAX {
-                return Bump::Full;
+                return Increment::Full;
             }
             // Acquire: local word: as `local`. Failure: expected value only.
             match word.compare_exchange_weak(
                 seen.0,
                 seen.more().0,
-                ordering!("slab.local.bump", Acquire, Relaxed),
+                ordering!("slab.local.increment", Acquire, Relaxed),
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Bump::Counted,
+                Ok(_) => return Increment::Counted,
                 Err(now) => seen = Local(now),
             }
         }
@@ -337,17 +337,17 @@ mod tests {
     #[test]
     fn counts_stop_at_the_limit_and_at_one() {
         let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
-        let holdings = Holdings::new(&layout, 1).unwrap();
-        holdings.set_local(2, Local::new(7, true, COUNT_MAX - 1));
-        assert!(matches!(holdings.bump(2, 7), Bump::Counted));
-        assert!(matches!(holdings.bump(2, 7), Bump::Full));
-        assert!(matches!(holdings.bump(2, 8), Bump::NotHeld));
-        assert!(matches!(holdings.bump(9, 7), Bump::NotHeld));
-        holdings.set_local(2, Local::new(7, true, 2));
-        assert_eq!(holdings.give(2, 7), Drop::Counted);
-        assert_eq!(holdings.give(2, 7), Drop::Last);
-        assert!(holdings.give_last(2, 7));
-        assert_eq!(holdings.give(2, 7), Drop::NotHeld);
-        assert!(matches!(Holdings::new(&layout, 2), Err(GeometryError::Lease { expected: 2, found: 2 })));
+        let ref_counts = RefCounts::new(&layout, 1).unwrap();
+        ref_counts.set_local(2, Local::new(7, true, COUNT_MAX - 1));
+        assert!(matches!(ref_counts.increment(2, 7), Increment::Counted));
+        assert!(matches!(ref_counts.increment(2, 7), Increment::Full));
+        assert!(matches!(ref_counts.increment(2, 8), Increment::NotHeld));
+        assert!(matches!(ref_counts.increment(9, 7), Increment::NotHeld));
+        ref_counts.set_local(2, Local::new(7, true, 2));
+        assert_eq!(ref_counts.give(2, 7), Drop::Counted);
+        assert_eq!(ref_counts.give(2, 7), Drop::Last);
+        assert!(ref_counts.give_last(2, 7));
+        assert_eq!(ref_counts.give(2, 7), Drop::NotHeld);
+        assert!(matches!(RefCounts::new(&layout, 2), Err(GeometryError::Lease { expected: 2, found: 2 })));
     }
 }

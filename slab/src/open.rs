@@ -6,11 +6,11 @@ use std::ptr::NonNull;
 use tenure_segment::sync::{MutexGuard, Ordering};
 use tenure_segment::{Acquire, fault};
 
-use crate::close::Finish;
-use crate::crash::crash_point;
+use crate::close::Decision;
+use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry};
 use crate::error::{OpenError, Stale};
-use crate::local::{Bump, Holdings, Local};
+use crate::local::{Increment, Local, RefCounts};
 use crate::slab::{Held, Slab};
 use crate::token::Token;
 use crate::word::{Share, Snapshot};
@@ -55,11 +55,11 @@ impl Slab<'_> {
     pub fn open(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        self.open_checked(acquire, holdings, token, None, free)
+        self.open_checked(acquire, ref_counts, token, None, free)
     }
 
     /// Opens a handle of one kind.
@@ -70,12 +70,12 @@ impl Slab<'_> {
     pub fn open_kind(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         kind: u64,
         free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        self.open_checked(acquire, holdings, token, Some(kind), free)
+        self.open_checked(acquire, ref_counts, token, Some(kind), free)
     }
 
     /// [`Slab::open_kind`], where it is a matter of counting: the process holds the handle already, others were told of
@@ -93,18 +93,22 @@ impl Slab<'_> {
     pub fn open_again(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         kind: u64,
     ) -> Option<(Held, *const u8, usize)> {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
         let (index, generation) = (token.index(), token.generation());
-        let (entry, len) = self.entry_held(holdings, token, kind)?;
-        let Bump::Counted = holdings.bump(index, generation) else { return None };
+        let (entry, len) = self.entry_held(ref_counts, token, kind)?;
+        let Increment::Counted = ref_counts.increment(index, generation) else { return None };
         // Fact 2.
         let seen = entry.word.load();
         if !(seen.is_live(generation) && seen.shared()) {
-            self.open_counted(holdings, entry, index, generation).ok()?;
+            self.open_counted(ref_counts, entry, index, generation).ok()?;
         }
         Some((Held::new(index, generation), entry.inline_ptr(), len))
     }
@@ -124,11 +128,11 @@ impl Slab<'_> {
     #[must_use]
     pub fn held_inline(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         kind: u64,
     ) -> Option<(Held, *const u8, usize)> {
-        let (entry, len) = self.entry_held(holdings, token, kind)?;
+        let (entry, len) = self.entry_held(ref_counts, token, kind)?;
         Some((Held::new(token.index(), token.generation()), entry.inline_ptr(), len))
     }
 
@@ -136,9 +140,9 @@ impl Slab<'_> {
     /// elsewhere.
     #[cfg(not(loom))]
     #[inline]
-    fn entry_held(&self, holdings: &Holdings, token: Token, kind: u64) -> Option<(Entry<'_>, usize)> {
+    fn entry_held(&self, ref_counts: &RefCounts, token: Token, kind: u64) -> Option<(Entry<'_>, usize)> {
         let (index, generation) = (token.index(), token.generation());
-        if !holdings.local(index).holds(generation) {
+        if !ref_counts.local(index).holds(generation) {
             return None;
         }
         let entry = self.entry(index)?;
@@ -162,13 +166,13 @@ impl Slab<'_> {
     /// # Crash
     ///
     /// Private memory only.
-    pub fn reopen(&self, _: &Acquire, holdings: &Holdings, held: Held) -> Result<Held, OpenError> {
+    pub fn reopen(&self, _: &Acquire, ref_counts: &RefCounts, held: Held) -> Result<Held, OpenError> {
         // It does not set the shared flag, and need not: the caller's own count stays, so a private close cannot begin
         // before both are given back, and the last one to be is a process's only count again.
-        match holdings.bump(held.index(), held.generation()) {
-            Bump::Counted => Ok(held),
-            Bump::Full => Err(OpenError::CountFull { index: held.index() }),
-            Bump::NotHeld => Err(self.not_held(holdings, held).into()),
+        match ref_counts.increment(held.index(), held.generation()) {
+            Increment::Counted => Ok(held),
+            Increment::Full => Err(OpenError::CountFull { index: held.index() }),
+            Increment::NotHeld => Err(self.not_held(ref_counts, held).into()),
         }
     }
 
@@ -184,13 +188,13 @@ impl Slab<'_> {
     ///
     /// Wait-free: one load of a private word.
     #[inline]
-    pub fn held(&self, holdings: &Holdings, token: Token) -> Result<Held, OpenError> {
+    pub fn held(&self, ref_counts: &RefCounts, token: Token) -> Result<Held, OpenError> {
         let held = Held::new(token.index(), token.generation());
         if token.space_tag() != self.space_tag() {
             return Err(OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() });
         }
-        if !holdings.local(held.index()).holds(held.generation()) {
-            return Err(self.not_held(holdings, held).into());
+        if !ref_counts.local(held.index()).holds(held.generation()) {
+            return Err(self.not_held(ref_counts, held).into());
         }
         Ok(held)
     }
@@ -198,12 +202,16 @@ impl Slab<'_> {
     fn open_checked(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         kind: Option<u64>,
         free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
         let (index, generation) = (token.index(), token.generation());
         if token.space_tag() != self.space_tag() {
             return Err(OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() });
@@ -229,10 +237,10 @@ impl Slab<'_> {
                 });
             }
         }
-        if let Some(result) = self.open_held(holdings, entry, index, generation) {
+        if let Some(result) = self.open_held(ref_counts, entry, index, generation) {
             return result;
         }
-        self.open_first(holdings, entry, index, generation, free)
+        self.open_first(ref_counts, entry, index, generation, free)
     }
 
     /// The process may hold it already: one more count. `None`: it does not.
@@ -246,18 +254,18 @@ impl Slab<'_> {
     ///    shared. We look at the word after counting: if it is shared, that CAS fails, and its thread finds our count;
     ///    if it is not, our CAS sets `shared`, and one of the two CASes fails. If ours does, the word has left g for good.
     /// 3. A count that is left over in that case is overwritten by the private closer with {g+1, owned, 0}, which
-    ///    it stores whatever it finds. Taking it back, here, is for scribbled words.
+    ///    it stores whatever it finds. Taking it back, here, is for corrupted words.
     pub(crate) fn open_held(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         entry: Entry<'_>,
         index: u32,
         generation: u64,
     ) -> Option<Result<Held, OpenError>> {
-        match holdings.bump(index, generation) {
-            Bump::NotHeld => None,
-            Bump::Full => Some(Err(OpenError::CountFull { index })),
-            Bump::Counted => Some(self.open_counted(holdings, entry, index, generation)),
+        match ref_counts.increment(index, generation) {
+            Increment::NotHeld => None,
+            Increment::Full => Some(Err(OpenError::CountFull { index })),
+            Increment::Counted => Some(self.open_counted(ref_counts, entry, index, generation)),
         }
     }
 
@@ -265,7 +273,7 @@ impl Slab<'_> {
     #[inline(never)]
     fn open_counted(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         entry: Entry<'_>,
         index: u32,
         generation: u64,
@@ -281,7 +289,7 @@ impl Slab<'_> {
                 Share::Lost(now) => seen = now,
             }
         }
-        let _ = holdings.give(index, generation);
+        let _ = ref_counts.give(index, generation);
         Err(self.refuted(index, generation, seen))
     }
 
@@ -300,13 +308,17 @@ impl Slab<'_> {
     pub fn open_unheld(
         &self,
         acquire: &Acquire,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         kind: u64,
         free: impl FnMut(BlockRef),
     ) -> Option<(Held, *const u8, usize)> {
-        debug_assert_eq!(acquire.id().index, holdings.lease_index(), "these holdings are another member's");
-        let (data, len) = self.open_unheld_at(holdings, token, kind, free)?;
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
+        let (data, len) = self.open_unheld_at(ref_counts, token, kind, free)?;
         Some((Held::new(token.index(), token.generation()), data.as_ptr().cast_const(), len))
     }
 
@@ -315,7 +327,7 @@ impl Slab<'_> {
     #[inline(never)]
     fn open_unheld_at(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         token: Token,
         kind: u64,
         mut free: impl FnMut(BlockRef),
@@ -330,8 +342,8 @@ impl Slab<'_> {
         if !seen.is_live(generation) || entry.kind() != kind || len.is_block() {
             return None;
         }
-        let guard = holdings.lock(index);
-        match self.take_first(holdings, &guard, entry, index, generation) {
+        let guard = ref_counts.lock(index);
+        match self.take_first(ref_counts, &guard, entry, index, generation) {
             First::Held => NonNull::new(entry.inline_ptr().cast_mut()).map(|data| (data, len.inline_bytes())),
             First::Owned => None,
             First::Over { block, .. } => {
@@ -346,19 +358,19 @@ impl Slab<'_> {
     #[cold]
     pub(crate) fn open_first(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         entry: Entry<'_>,
         index: u32,
         generation: u64,
         mut free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        let guard = holdings.lock(index);
-        match self.take_first(holdings, &guard, entry, index, generation) {
+        let guard = ref_counts.lock(index);
+        match self.take_first(ref_counts, &guard, entry, index, generation) {
             First::Held => Ok(Held::new(index, generation)),
             // Either a sibling thread opened it meanwhile, or it holds another generation, or has it in a cache: then ours is
             // over. The stripe is still locked, so it cannot be closed in between.
             First::Owned => self
-                .open_held(holdings, entry, index, generation)
+                .open_held(ref_counts, entry, index, generation)
                 .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek()))),
             First::Over { seen, block } => {
                 drop(guard);
@@ -372,39 +384,39 @@ impl Slab<'_> {
     #[inline(always)]
     fn take_first(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         guard: &MutexGuard<'_, ()>,
         entry: Entry<'_>,
         index: u32,
         generation: u64,
     ) -> First {
-        let me = holdings.lease_index();
+        let me = ref_counts.lease_index();
         let seen = entry.word.peek();
         if !seen.is_live(generation) {
             return First::Over { seen, block: None };
         }
         // The word first, the count second: see fact 1 of `open_held`.
-        if holdings.local(index).owned() {
+        if ref_counts.local(index).owned() {
             // The bit is ours already, so it must not be set, nor ever cleared here.
             return First::Owned;
         }
         // Not owned, and nobody in this process can come to own it while we have the stripe.
-        self.mark_group(holdings, index);
+        self.mark_group(ref_counts, index);
         entry.bits().set(me);
-        crash_point!("slab.open.bit_set");
+        failpoint!("slab.open.bit_set");
         let mut seen = entry.word.load();
         while seen.is_live(generation) {
             let held = if seen.tag() == 0 && seen.shared() { Share::Shared } else { entry.word.share(seen) };
             match held {
                 Share::Shared => {
-                    crash_point!("slab.open.shared");
-                    holdings.set_local(index, Local::new(generation, true, 1));
+                    failpoint!("slab.open.shared");
+                    ref_counts.set_local(index, Local::new(generation, true, 1));
                     return First::Held;
                 }
                 Share::Lost(now) => seen = now,
             }
         }
-        self.undo_first(holdings, guard, entry, index, seen)
+        self.undo_first(ref_counts, guard, entry, index, seen)
     }
 
     /// Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves `[I5]`.
@@ -412,30 +424,30 @@ impl Slab<'_> {
     #[inline(never)]
     fn undo_first(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         guard: &MutexGuard<'_, ()>,
         entry: Entry<'_>,
         index: u32,
         seen: Snapshot,
     ) -> First {
-        entry.bits().clear(holdings.lease_index());
-        crash_point!("slab.open.refused");
+        entry.bits().clear(ref_counts.lease_index());
+        failpoint!("slab.open.refused");
         if fault!("slab.open.no_finish") {
             return First::Over { seen, block: None };
         }
-        let Finish { block, .. } = self.finish(holdings, guard, index, entry);
+        let Decision { block, .. } = self.free_if_unheld(ref_counts, guard, index, entry);
         First::Over { seen, block }
     }
 
     /// Sets the group's bit in the member's map before any holder bit of the group `[I8]`.
     #[inline]
-    pub(crate) fn mark_group(&self, holdings: &Holdings, index: u32) {
+    pub(crate) fn mark_group(&self, ref_counts: &RefCounts, index: u32) {
         let group = index / 64;
-        if !holdings.knows_group(group) {
+        if !ref_counts.knows_group(group) {
             // SeqCst: group map: ordered before the holder bit that follows; pairs with the load in `recover`.
-            self.map_word(holdings.lease_index(), group).fetch_or(1 << (group % 64), Ordering::SeqCst);
-            crash_point!("slab.group.set");
-            holdings.learn_group(group);
+            self.map_word(ref_counts.lease_index(), group).fetch_or(1 << (group % 64), Ordering::SeqCst);
+            failpoint!("slab.group.set");
+            ref_counts.learn_group(group);
         }
     }
 
@@ -443,8 +455,8 @@ impl Slab<'_> {
         OpenError::refuted(index, generation, seen, self.layout().generation_bits())
     }
 
-    pub(crate) fn not_held(&self, holdings: &Holdings, held: Held) -> Stale {
-        let found = holdings.local(held.index()).generation();
+    pub(crate) fn not_held(&self, ref_counts: &RefCounts, held: Held) -> Stale {
+        let found = ref_counts.local(held.index()).generation();
         Stale { index: held.index(), expected: held.generation(), found }
     }
 }

@@ -3,10 +3,10 @@
 use tenure_segment::sync::Ordering;
 use tenure_segment::{Recovery, fault};
 
-use crate::close::Finish;
-use crate::crash::crash_point;
+use crate::close::Decision;
+use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry};
-use crate::local::{Holdings, Local};
+use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
 use crate::word::State;
 
@@ -24,7 +24,7 @@ pub struct Recovered {
 impl Slab<'_> {
     /// Takes back every holder bit of a dead lease, and ends the handles that nobody else holds.
     ///
-    /// `holdings` are those of the recoverer, `recovery.by()`: their locks keep two threads of one process from deciding
+    /// `ref_counts` are those of the recoverer, `recovery.by()`: their locks keep two threads of one process from deciding
     /// about one handle with the same tag. For a recovery on joining, or on leaving, where the dead is the recoverer itself,
     /// they are the member's own; fresh ones will do on joining. After leaving, every [`Held`](crate::Held) and every
     /// [`Cache`](crate::Cache) of the member is void.
@@ -41,8 +41,13 @@ impl Slab<'_> {
     ///
     /// The group map is cleared last, word by word, so the next recoverer finds everything that is left. An entry whose end the
     /// recoverer was deciding is found through the recoverer's own map, also when other recoverers have freed the lease.
-    pub fn recover(&self, holdings: &Holdings, recovery: &Recovery, free: impl FnMut(BlockRef)) -> Recovered {
-        self.recover_settling(holdings, recovery, |_| false, |_, _| {}, free)
+    pub fn recover(
+        &self,
+        ref_counts: &RefCounts,
+        recovery: &Recovery,
+        free: impl FnMut(BlockRef),
+    ) -> Recovered {
+        self.recover_settling(ref_counts, recovery, |_| false, |_, _| {}, free)
     }
 
     /// As [`Slab::recover`], for payloads that say more about a holder than that he is one: a mutex that he owns.
@@ -61,20 +66,20 @@ impl Slab<'_> {
     /// Killed while settling, the recoverer has a bit on the handle like any holder.
     pub fn recover_settling(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         recovery: &Recovery,
         wants: impl Fn(u64) -> bool,
         mut settle: impl FnMut(u64, Held),
         mut free: impl FnMut(BlockRef),
     ) -> Recovered {
-        debug_assert_eq!(recovery.by(), holdings.lease_index(), "these holdings are another member's");
+        debug_assert_eq!(recovery.by(), ref_counts.lease_index(), "these ref_counts are another member's");
         let dead = recovery.dead().index;
         let mut recovered = Recovered::default();
         if u16::from(dead) >= self.layout().members() {
             return recovered;
         }
-        if dead == holdings.lease_index() {
-            holdings.forget_groups();
+        if dead == ref_counts.lease_index() {
+            ref_counts.forget_groups();
         }
         let committed = self.committed_groups();
         for first in (0..self.layout().groups()).step_by(64) {
@@ -87,25 +92,25 @@ impl Slab<'_> {
             while groups != 0 {
                 let group = first + groups.trailing_zeros();
                 groups &= groups - 1;
-                // Beyond the watermark only a scribbler sets bits.
+                // Beyond the watermark only a corrupted segment sets bits.
                 if group < committed {
                     for index in self.layout().group_handles(group) {
-                        self.settle_entry(holdings, dead, index, &wants, &mut settle, &mut free);
-                        self.recover_entry(holdings, dead, index, &mut recovered, &mut free);
+                        self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
+                        self.recover_entry(ref_counts, dead, index, &mut recovered, &mut free);
                     }
                 }
             }
             // SeqCst: group map: after all that it stood for is done. No new owner of the lease can have set a bit
             // yet: the lock on the lease is ours or our peers' until all of us are done [I3].
             map.store(0, Ordering::SeqCst);
-            crash_point!("slab.recover.map_cleared");
+            failpoint!("slab.recover.map_cleared");
         }
         recovered
     }
 
     fn settle_entry(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         dead: u8,
         index: u32,
         wants: &impl Fn(u64) -> bool,
@@ -121,26 +126,26 @@ impl Slab<'_> {
         if !seen.is_live(generation) || !wants(entry.kind()) {
             return;
         }
-        crash_point!("slab.recover.unsettled");
-        if dead == holdings.lease_index() {
+        failpoint!("slab.recover.unsettled");
+        if dead == ref_counts.lease_index() {
             // Its bit is ours to clear: nobody else may, by the write lock of a join, or because we are leaving. So what was LIVE
             // when the bit had been seen stays LIVE.
             return settle(entry.kind(), Held::new(index, generation));
         }
-        let held = match self.open_held(holdings, entry, index, generation) {
+        let held = match self.open_held(ref_counts, entry, index, generation) {
             Some(held) => held,
-            None => self.open_first(holdings, entry, index, generation, &mut *free),
+            None => self.open_first(ref_counts, entry, index, generation, &mut *free),
         };
         // Otherwise it is over, and somebody else who recovers was faster.
         let Ok(held) = held else { return };
         settle(entry.kind(), held);
-        crash_point!("slab.recover.settled");
-        let _ = self.close_counted(holdings, held, free);
+        failpoint!("slab.recover.settled");
+        let _ = self.close_counted(ref_counts, held, free);
     }
 
     fn recover_entry(
         &self,
-        holdings: &Holdings,
+        ref_counts: &RefCounts,
         dead: u8,
         index: u32,
         recovered: &mut Recovered,
@@ -153,27 +158,27 @@ impl Slab<'_> {
         let has = entry.bits().has(dead);
         let unheld =
             || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
-        // Without the bit too: a closer may have been killed between clearing it and `finish`.
+        // Without the bit too: a closer may have been killed between clearing it and `free_if_unheld`.
         if has || unheld() {
-            self.take_responsibility(holdings, dead, index);
-            let guard = holdings.lock(index);
+            self.take_responsibility(ref_counts, dead, index);
+            let guard = ref_counts.lock(index);
             if has {
-                if dead == holdings.lease_index() {
+                if dead == ref_counts.lease_index() {
                     // Leaving: what this process counted is void.
-                    let generation = holdings.local(index).generation();
-                    holdings.set_local(index, Local::new(generation, false, 0));
+                    let generation = ref_counts.local(index).generation();
+                    ref_counts.set_local(index, Local::new(generation, false, 0));
                 }
                 entry.bits().clear(dead);
-                crash_point!("slab.recover.bit_cleared");
+                failpoint!("slab.recover.bit_cleared");
                 recovered.handles += 1;
             }
-            let Finish { ended, block } = self.finish(holdings, &guard, index, entry);
+            let Decision { ended, block } = self.free_if_unheld(ref_counts, &guard, index, entry);
             drop(guard);
             recovered.ended += u32::from(ended);
             if let Some(block) = block {
                 free(block);
                 recovered.blocks += 1;
-                crash_point!("slab.recover.block_freed");
+                failpoint!("slab.recover.block_freed");
             }
             if ended {
                 return;
@@ -184,20 +189,20 @@ impl Slab<'_> {
         {
             free(block);
             recovered.blocks += 1;
-            crash_point!("slab.recover.block_freed");
+            failpoint!("slab.recover.block_freed");
         }
     }
 
-    /// Sets the entry's group in the recoverer's own map, before `finish` `[I26]`.
+    /// Sets the entry's group in the recoverer's own map, before `free_if_unheld` `[I26]`.
     ///
     /// Our tag may replace the tag of another recoverer or of a closer. That one then forgets the entry, and a recoverer goes on to
     /// clear the dead lease's map. If we are killed before our second CAS, only our own map leads to the entry.
     ///
     /// A member that recovers its own lease does not mark: its map has the group until this recovery clears it, and the mirror of
     /// the map must not remember a group that is cleared afterwards.
-    fn take_responsibility(&self, holdings: &Holdings, dead: u8, index: u32) {
-        if dead != holdings.lease_index() && !fault!("slab.recover.no_mark") {
-            self.mark_group(holdings, index);
+    fn take_responsibility(&self, ref_counts: &RefCounts, dead: u8, index: u32) {
+        if dead != ref_counts.lease_index() && !fault!("slab.recover.no_mark") {
+            self.mark_group(ref_counts, index);
         }
     }
 

@@ -21,8 +21,8 @@
 //! Two helpers at once, one of them killed: nothing is handed over. A request stays PENDING until an exchange decides it, and its
 //! owner goes on helping itself; if the owner is dead the request counts no more, or is decided by the next one that it excludes.
 //!
-//! The words of the dead do not have to be cleared: next to each is the epoch of the lease that wrote it, and it counts only
-//! while the lease has that epoch.
+//! The words of the dead do not have to be cleared: next to each is the incarnation of the lease that wrote it, and it counts only
+//! while the lease has that incarnation.
 
 use tenure_segment::sync::{Ordering, Word, fence};
 use tenure_segment::{LeaseId, fault, ordering};
@@ -158,10 +158,10 @@ pub struct Share {
     pub pending: Option<Modes>,
 }
 
-/// Which epoch a lease has; `None` when it is nobody's.
-pub type Epochs<'a> = &'a dyn Fn(u8) -> Option<u64>;
+/// Which incarnation a lease has; `None` when it is nobody's.
+pub type Incarnations<'a> = &'a dyn Fn(u8) -> Option<u64>;
 
-/// The words of a file: two a lease, `{ entry, epoch }`, all of them zero at first.
+/// The words of a file: two a lease, `{ entry, incarnation }`, all of them zero at first.
 #[derive(Clone, Copy)]
 pub struct Shares<'a> {
     words: &'a [Word],
@@ -188,12 +188,12 @@ impl<'a> Shares<'a> {
         &self.words[2 * usize::from(lease)]
     }
 
-    fn epoch(self, lease: u8) -> &'a Word {
+    fn incarnation(self, lease: u8) -> &'a Word {
         &self.words[2 * usize::from(lease) + 1]
     }
 
     fn load(self, lease: u8) -> Entry {
-        // Acquire: pairs with the Release of the exchange that wrote it: the epoch beside it is at least as new.
+        // Acquire: pairs with the Release of the exchange that wrote it: the incarnation beside it is at least as new.
         Entry(self.word(lease).load(Ordering::Acquire))
     }
 
@@ -217,11 +217,11 @@ impl<'a> Shares<'a> {
     /// Makes the word ours, if it is still a former owner's.
     fn claim(self, me: LeaseId) {
         // Relaxed: written by the owners of the lease only; a former one's was seen when the lease was taken.
-        if self.epoch(me.index).load(Ordering::Relaxed) != me.epoch {
-            // The word first: with our epoch beside it what the former owner had entered would be ours.
+        if self.incarnation(me.index).load(Ordering::Relaxed) != me.incarnation {
+            // The word first: with our incarnation beside it what the former owner had entered would be ours.
             self.change(me.index, |seen| seen.next_ticket().holding(Modes::NONE));
             // Release: pairs with the Acquire in `valid`.
-            self.epoch(me.index).store(me.epoch, Ordering::Release);
+            self.incarnation(me.index).store(me.incarnation, Ordering::Release);
         }
     }
 
@@ -239,8 +239,8 @@ impl<'a> Shares<'a> {
     ///
     /// # Crash
     ///
-    /// What is PENDING is decided by whoever finds it in the way; the word ends with the epoch of the lease.
-    pub fn enter(self, me: LeaseId, asked: Modes, epochs: Epochs<'_>) -> Result<(), InTheWay> {
+    /// What is PENDING is decided by whoever finds it in the way; the word ends with the incarnation of the lease.
+    pub fn enter(self, me: LeaseId, asked: Modes, incarnations: Incarnations<'_>) -> Result<(), InTheWay> {
         self.claim(me);
         let mine = self.load(me.index).entered();
         if mine.conflicts(asked) {
@@ -248,19 +248,19 @@ impl<'a> Shares<'a> {
         }
         loop {
             let posted = self.change(me.index, |seen| seen.posted(asked));
-            self.decide(me.index, posted, epochs);
+            self.decide(me.index, posted, incarnations);
             let decided = self.load(me.index);
             match decided.state() {
                 SETTLED => return Ok(()),
                 REFUSED => {
                     let by = decided.by();
-                    let epoch = if self.leases().any(|lease| lease == by) {
+                    let incarnation = if self.leases().any(|lease| lease == by) {
                         // Relaxed: information.
-                        self.epoch(by).load(Ordering::Relaxed)
+                        self.incarnation(by).load(Ordering::Relaxed)
                     } else {
                         0
                     };
-                    let lease = LeaseId { index: by, epoch };
+                    let lease = LeaseId { index: by, incarnation };
                     return Err(InTheWay { lease, modes: decided.asked() });
                 }
                 _ => {}
@@ -275,30 +275,30 @@ impl<'a> Shares<'a> {
     /// Wait-free, but for a helper that decides in between.
     pub fn leave(self, me: LeaseId, left: Modes) {
         // Relaxed: as in `claim`.
-        if self.epoch(me.index).load(Ordering::Relaxed) == me.epoch {
+        if self.incarnation(me.index).load(Ordering::Relaxed) == me.incarnation {
             self.change(me.index, |seen| seen.holding(left));
         }
     }
 
     /// Sees to it that what `posted` of `lease` asks for is decided.
-    fn decide(self, lease: u8, posted: Entry, epochs: Epochs<'_>) {
+    fn decide(self, lease: u8, posted: Entry, incarnations: Incarnations<'_>) {
         // Ends: every round decides this or one of a lower lease, of which there is a lowest.
         while self.load(lease) == posted {
             let mut one = (lease, posted);
-            while let Some(first) = self.try_decide(one.0, one.1, epochs) {
+            while let Some(first) = self.try_decide(one.0, one.1, incarnations) {
                 one = first;
             }
         }
     }
 
     /// Decides, unless that of a lower lease has to be decided first.
-    fn try_decide(self, lease: u8, posted: Entry, epochs: Epochs<'_>) -> Option<(u8, Entry)> {
+    fn try_decide(self, lease: u8, posted: Entry, incarnations: Incarnations<'_>) -> Option<(u8, Entry)> {
         // SeqCst: between having seen PENDING (or having said it) and the look at the others; pairs with the same fence of
         // whoever scans for one of those. Of two that ask, one is seen by the other's scan.
         fence(ordering!("slab.shares.fence", SeqCst, AcqRel));
         let asked = posted.asked();
         for other in self.leases().filter(|other| *other != lease) {
-            while let Some(theirs) = self.in_the_way(other, asked, epochs) {
+            while let Some(theirs) = self.in_the_way(other, asked, incarnations) {
                 if theirs.entered().conflicts(asked) {
                     self.exchange(lease, posted, posted.refused(other, theirs.entered()));
                     return None;
@@ -321,7 +321,7 @@ impl<'a> Shares<'a> {
     }
 
     /// The word of `other`, if it counts and is in the way of `asked`.
-    fn in_the_way(self, other: u8, asked: Modes, epochs: Epochs<'_>) -> Option<Entry> {
+    fn in_the_way(self, other: u8, asked: Modes, incarnations: Incarnations<'_>) -> Option<Entry> {
         loop {
             let seen = self.load(other);
             let pending =
@@ -329,7 +329,7 @@ impl<'a> Shares<'a> {
             if !pending && !seen.entered().conflicts(asked) {
                 return None;
             }
-            match self.is_valid(other, seen, epochs) {
+            match self.is_valid(other, seen, incarnations) {
                 Some(true) => return Some(seen),
                 Some(false) => return None,
                 None => {}
@@ -338,33 +338,33 @@ impl<'a> Shares<'a> {
     }
 
     /// Whether the word is that of a living lease; `None`: it has changed.
-    fn is_valid(self, lease: u8, seen: Entry, epochs: Epochs<'_>) -> Option<bool> {
+    fn is_valid(self, lease: u8, seen: Entry, incarnations: Incarnations<'_>) -> Option<bool> {
         // Acquire: pairs with the Release in `claim`, and keeps the look at the word behind this.
-        let epoch = self.epoch(lease).load(Ordering::Acquire);
-        if epochs(lease) != Some(epoch) && !fault!("slab.shares.dead_count") {
+        let incarnation = self.incarnation(lease).load(Ordering::Acquire);
+        if incarnations(lease) != Some(incarnation) && !fault!("slab.shares.dead_count") {
             return Some(false);
         }
-        // A new owner clears the word before it writes its epoch: both belong together if the word is the same afterwards.
+        // A new owner clears the word before it writes its incarnation: both belong together if the word is the same afterwards.
         (self.load(lease) == seen).then_some(true)
     }
 
     /// What lease `index` has entered and asks for, if it is somebody's and anything. For one who may only look, relaxed
     /// loads; in a table at work the two parts need not belong together.
     #[must_use]
-    pub fn look(self, index: u8, epochs: Epochs<'_>) -> Option<Share> {
+    pub fn look(self, index: u8, incarnations: Incarnations<'_>) -> Option<Share> {
         // Relaxed: a look.
         let seen = Entry(self.word(index).load(Ordering::Relaxed));
-        let epoch = self.epoch(index).load(Ordering::Relaxed);
+        let incarnation = self.incarnation(index).load(Ordering::Relaxed);
         let pending = seen.is_pending().then(|| seen.asked());
-        if epochs(index) != Some(epoch) || (seen.entered() == Modes::NONE && pending.is_none()) {
+        if incarnations(index) != Some(incarnation) || (seen.entered() == Modes::NONE && pending.is_none()) {
             return None;
         }
-        Some(Share { lease: LeaseId { index, epoch }, entered: seen.entered(), pending })
+        Some(Share { lease: LeaseId { index, incarnation }, entered: seen.entered(), pending })
     }
 
     /// All of them.
-    pub fn iter(self, epochs: Epochs<'_>) -> impl Iterator<Item = Share> {
-        self.leases().filter_map(move |lease| self.look(lease, epochs))
+    pub fn iter(self, incarnations: Incarnations<'_>) -> impl Iterator<Item = Share> {
+        self.leases().filter_map(move |lease| self.look(lease, incarnations))
     }
 }
 
@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     fn id(index: u8) -> LeaseId {
-        LeaseId { index, epoch: 1 }
+        LeaseId { index, incarnation: 1 }
     }
 
     fn words(members: u16) -> Vec<Word> {
@@ -438,7 +438,7 @@ mod tests {
             words.iter().for_each(|word| word.store(pattern, Ordering::Relaxed));
             let shares = Shares::over(&words, 3).unwrap();
             for lease in 0..3 {
-                let me = LeaseId { index: lease, epoch: pattern };
+                let me = LeaseId { index: lease, incarnation: pattern };
                 let _ = shares.enter(me, READ, &|_| Some(pattern));
                 shares.leave(me, Modes::NONE);
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use tenure_segment::sync::{Ordering, Word};
 
 use crate::cache::{CACHE_MAX, Cache};
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::entry::{Entry, LINE};
 use crate::geometry::{GeometryError, Layout};
 use crate::token::Token;
@@ -164,7 +164,7 @@ impl<'a> Slab<'a> {
         let groups = groups.min(self.layout.groups());
         // Release: watermark: publishes the commitment; pairs with the Acquire in `committed_groups`.
         self.words[COMMITTED].fetch_max(groups.into(), Ordering::Release);
-        crash_point!("slab.extend.published");
+        failpoint!("slab.extend.published");
         self.committed_groups()
     }
 

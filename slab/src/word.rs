@@ -5,11 +5,11 @@
 //! | state | meaning | generation | who may leave it |
 //! |---|---|---|---|
 //! | FREE | nobody's | the next to be issued | a claimer whose bit is set, to INIT |
-//! | INIT | claimed: in a cache, or being filled | the next to be issued | its claimer, to LIVE; `finish`, to FREE |
+//! | INIT | claimed: in a cache, or being filled | the next to be issued | its claimer, to LIVE; `free_if_unheld`, to FREE |
 //! | LIVE, shared 0 | only the creator's process ever opened it | issued | as below; the creator, to INIT, by one CAS |
-//! | LIVE, shared 1 | opened at least once since creation | issued | `finish`, to FREE |
+//! | LIVE, shared 1 | opened at least once since creation | issued | `free_if_unheld`, to FREE |
 //! | RETIRED | its last generation is over | the last issued | nobody |
-//! | anything else | scribbled | - | nobody; every operation refuses it |
+//! | anything else | corrupted | - | nobody; every operation refuses it |
 //!
 //! A tag other than 0 never changes who holds the handle: it marks who is about to decide that nobody does.
 
@@ -197,7 +197,7 @@ impl<'a> HandleWord<'a> {
     pub(crate) fn claim(self, seen: Snapshot) -> Claim {
         let init = Snapshot::new(seen.generation(), 0, false, State::Init);
         debug_assert_eq!(seen.state(), Some(State::Free));
-        // SeqCst [D]: word: publishes the claimer's bit to any `finish` that tags INIT; obtains, from the CAS that freed
+        // SeqCst [D]: word: publishes the claimer's bit to any `free_if_unheld` that tags INIT; obtains, from the CAS that freed
         // the entry, everything earlier holders did with the payload. Failure decides nothing: Relaxed.
         match self.0.compare_exchange(
             seen.0,
@@ -212,7 +212,7 @@ impl<'a> HandleWord<'a> {
 
     /// INIT g, any tag -> LIVE g, tag 0, shared 0, by a plain store.
     ///
-    /// Only the claimer calls it. Others may at most exchange the tag of INIT meanwhile: a `finish` that does finds the
+    /// Only the claimer calls it. Others may at most exchange the tag of INIT meanwhile: a `free_if_unheld` that does finds the
     /// claimer's bit, which is set since before the word became INIT, and gives up; its CAS to FREE never comes.
     #[inline]
     pub(crate) fn publish(self, generation: u64) {

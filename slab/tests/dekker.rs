@@ -19,7 +19,7 @@ fn rounds() -> u64 {
 
 fn create(slab: &Slab<'_>, m: &mut Member, kind: u64) -> Held {
     let payload = kind.to_le_bytes();
-    slab.create(&m.acquire, &m.holdings, &mut m.cache, kind, Payload::Inline(&payload), |_, _| {}, no_block)
+    slab.create(&m.acquire, &m.ref_counts, &mut m.cache, kind, Payload::Inline(&payload), |_, _| {}, no_block)
         .unwrap()
 }
 
@@ -30,13 +30,13 @@ fn look(slab: &Slab<'_>, held: Held, kind: u64) {
 }
 
 fn open_look_close(slab: &Slab<'_>, m: &Member, token: Token, kind: u64) {
-    match slab.open(&m.acquire, &m.holdings, token, no_block) {
+    match slab.open(&m.acquire, &m.ref_counts, token, no_block) {
         Ok(held) => {
             for _ in 0..2 {
                 look(slab, held, kind);
                 thread::yield_now();
             }
-            slab.close(&m.acquire, &m.holdings, None, held, no_block).unwrap();
+            slab.close(&m.acquire, &m.ref_counts, None, held, no_block).unwrap();
         }
         Err(OpenError::Stale(_)) => {}
         Err(other) => panic!("{other}"),
@@ -55,14 +55,15 @@ fn closer_against_opener(members: u16, third: u8) {
         let held = create(&slab, &mut owner, kind);
         let token = held.token(&slab);
         // Shared from the start, so that opening again writes nothing to the word: the pure Dekker case.
-        let again = slab.open(&opener.acquire, &opener.holdings, token, no_block).unwrap();
-        slab.close(&opener.acquire, &opener.holdings, None, again, no_block).unwrap();
+        let again = slab.open(&opener.acquire, &opener.ref_counts, token, no_block).unwrap();
+        slab.close(&opener.acquire, &opener.ref_counts, None, again, no_block).unwrap();
         let barrier = Barrier::new(3);
         thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
                 look(&slab, held, kind);
-                slab.close(&owner.acquire, &owner.holdings, Some(&mut owner.cache), held, no_block).unwrap();
+                slab.close(&owner.acquire, &owner.ref_counts, Some(&mut owner.cache), held, no_block)
+                    .unwrap();
             });
             for m in [&opener, &third_member] {
                 let (slab, barrier) = (&slab, &barrier);
@@ -93,8 +94,8 @@ fn dekker_closer_against_one_opener() {
     for kind in 0..if cfg!(miri) { 40 } else { 3000 } {
         let held = create(&slab, &mut owner, kind);
         let token = held.token(&slab);
-        let again = slab.open(&opener.acquire, &opener.holdings, token, no_block).unwrap();
-        slab.close(&opener.acquire, &opener.holdings, None, again, no_block).unwrap();
+        let again = slab.open(&opener.acquire, &opener.ref_counts, token, no_block).unwrap();
+        slab.close(&opener.acquire, &opener.ref_counts, None, again, no_block).unwrap();
         // Relaxed: they shall begin together, and nothing else.
         let begun = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -105,7 +106,7 @@ fn dekker_closer_against_one_opener() {
                 for step in 0..kind % 40 {
                     std::hint::black_box(step);
                 }
-                slab.close(&owner.acquire, &owner.holdings, None, held, no_block).unwrap();
+                slab.close(&owner.acquire, &owner.ref_counts, None, held, no_block).unwrap();
             });
             while !begun.load(Ordering::Relaxed) {
                 thread::yield_now();
@@ -139,18 +140,18 @@ fn dekker_private_close_against_openers() {
         let held = create(&slab, &mut owner, kind);
         let token = held.token(&slab);
         let barrier = Barrier::new(3);
-        let Member { acquire, holdings, cache } = &mut owner;
-        let (acquire, holdings) = (&*acquire, &*holdings);
+        let Member { acquire, ref_counts, cache } = &mut owner;
+        let (acquire, ref_counts) = (&*acquire, &*ref_counts);
         thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
-                slab.close(acquire, holdings, Some(cache), held, no_block).unwrap();
+                slab.close(acquire, ref_counts, Some(cache), held, no_block).unwrap();
             });
             scope.spawn(|| {
                 barrier.wait();
-                if let Ok(held) = slab.open(acquire, holdings, token, no_block) {
+                if let Ok(held) = slab.open(acquire, ref_counts, token, no_block) {
                     look(&slab, held, kind);
-                    slab.close(acquire, holdings, None, held, no_block).unwrap();
+                    slab.close(acquire, ref_counts, None, held, no_block).unwrap();
                 }
             });
             scope.spawn(|| {
@@ -160,7 +161,7 @@ fn dekker_private_close_against_openers() {
         });
         let info = slab.inspect(0).unwrap();
         assert_ne!(info.state, Some(State::Live), "round {kind}: left behind: {info:?}");
-        slab.drain(acquire, holdings, cache);
+        slab.drain(acquire, ref_counts, cache);
         assert_eq!(slab.inspect(0).unwrap().state, Some(State::Free), "round {kind}");
         assert!(slab.check(&|_| false).is_clean());
     }
@@ -181,7 +182,7 @@ fn dekker_everybody_at_once() {
                 for round in 0..if cfg!(miri) { 25 } else { 20_000 } {
                     let token = Token::try_from(latest.load(Ordering::Acquire)).unwrap();
                     // Kind and payload follow from the token, so anybody can tell whether they were rewritten.
-                    let held = match slab.open(&m.acquire, &m.holdings, token, no_block) {
+                    let held = match slab.open(&m.acquire, &m.ref_counts, token, no_block) {
                         Ok(held) => held,
                         // Before the first creation the token is forged.
                         Err(OpenError::Stale(_) | OpenError::Forged { .. }) => {
@@ -189,7 +190,7 @@ fn dekker_everybody_at_once() {
                             let payload = Payload::Inline(&kind.to_le_bytes()[..8]);
                             let created = slab.create(
                                 &m.acquire,
-                                &m.holdings,
+                                &m.ref_counts,
                                 &mut m.cache,
                                 kind,
                                 payload,
@@ -207,12 +208,12 @@ fn dekker_everybody_at_once() {
                     look(slab, held, kind);
                     // Mostly the long way, which is the one under test.
                     let cache = if round % 4 == 0 { Some(&mut m.cache) } else { None };
-                    slab.close(&m.acquire, &m.holdings, cache, held, no_block).unwrap();
+                    slab.close(&m.acquire, &m.ref_counts, cache, held, no_block).unwrap();
                     if round % 8 == 0 {
-                        slab.drain(&m.acquire, &m.holdings, &mut m.cache);
+                        slab.drain(&m.acquire, &m.ref_counts, &mut m.cache);
                     }
                 }
-                slab.drain(&m.acquire, &m.holdings, &mut m.cache);
+                slab.drain(&m.acquire, &m.ref_counts, &mut m.cache);
             });
         }
     });

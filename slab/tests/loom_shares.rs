@@ -24,12 +24,12 @@ fn words(members: u16) -> Arc<Vec<Word>> {
 
 fn enter(words: &[Word], lease: u8, modes: Modes) -> Result<(), InTheWay> {
     let shares = Shares::over(words, (words.len() / 2) as u16).unwrap();
-    shares.enter(LeaseId { index: lease, epoch: 1 }, modes, &|_| Some(1))
+    shares.enter(LeaseId { index: lease, incarnation: 1 }, modes, &|_| Some(1))
 }
 
 fn leave(words: &[Word], lease: u8) {
     let shares = Shares::over(words, (words.len() / 2) as u16).unwrap();
-    shares.leave(LeaseId { index: lease, epoch: 1 }, Modes::NONE);
+    shares.leave(LeaseId { index: lease, incarnation: 1 }, Modes::NONE);
 }
 
 fn entered_of(all: &[Modes], preemptions: Option<usize>, expected: u64) {
@@ -94,7 +94,7 @@ fn loom_inside_one_is_alone() {
 fn loom_a_stopped_one_is_decided() {
     explore(Some(3), || {
         let words = words(3);
-        // PENDING, asked: EXCLUSIVE, first ticket; the epoch beside it.
+        // PENDING, asked: EXCLUSIVE, first ticket; the incarnation beside it.
         let asked = 0b010_010 << 6 | 1 << 12 | 1 << 22;
         words[0].store(asked, Ordering::Relaxed);
         words[1].store(1, Ordering::Relaxed);

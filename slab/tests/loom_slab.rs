@@ -13,7 +13,7 @@ use common::{SPACE, acquire, layout, words};
 use explore::explore;
 use loom::thread;
 use tenure_segment::sync::Word;
-use tenure_slab::{Cache, Closed, Contents, Held, Holdings, Layout, OpenError, Payload, Slab, State};
+use tenure_slab::{Cache, Closed, Contents, Held, Layout, OpenError, Payload, RefCounts, Slab, State};
 
 /// Words that threads can share.
 #[derive(Clone)]
@@ -35,8 +35,8 @@ impl Shared {
         Slab::new(&self.words, self.layout, SPACE).unwrap()
     }
 
-    fn holdings(&self, lease: u8) -> Holdings {
-        Holdings::new(&self.layout, lease).unwrap()
+    fn ref_counts(&self, lease: u8) -> RefCounts {
+        RefCounts::new(&self.layout, lease).unwrap()
     }
 }
 
@@ -44,9 +44,9 @@ fn no_block(block: tenure_slab::BlockRef) {
     panic!("unexpected {block:?}");
 }
 
-fn create(slab: &Slab<'_>, lease: u8, holdings: &Holdings, cache: &mut Cache, value: u64) -> Held {
+fn create(slab: &Slab<'_>, lease: u8, ref_counts: &RefCounts, cache: &mut Cache, value: u64) -> Held {
     let bytes = value.to_le_bytes();
-    slab.create(&acquire(lease), holdings, cache, value, Payload::Inline(&bytes), |_, _| {}, no_block)
+    slab.create(&acquire(lease), ref_counts, cache, value, Payload::Inline(&bytes), |_, _| {}, no_block)
         .unwrap()
 }
 
@@ -61,17 +61,17 @@ fn look(slab: &Slab<'_>, held: Held, value: u64) {
 fn loom_private_close_against_a_strangers_open() {
     explore(None, || {
         let shared = Shared::new(1);
-        let (slab, mine) = (shared.slab(), shared.holdings(0));
+        let (slab, mine) = (shared.slab(), shared.ref_counts(0));
         let mut cache = Cache::with_capacity(1);
         let held = create(&slab, 0, &mine, &mut cache, 7);
         let token = held.token(&slab);
         let theirs = shared.clone();
         let opener = thread::spawn(move || {
-            let (slab, holdings) = (theirs.slab(), theirs.holdings(1));
-            match slab.open(&acquire(1), &holdings, token, no_block) {
+            let (slab, ref_counts) = (theirs.slab(), theirs.ref_counts(1));
+            match slab.open(&acquire(1), &ref_counts, token, no_block) {
                 Ok(held) => {
                     look(&slab, held, 7);
-                    slab.close(&acquire(1), &holdings, None, held, no_block).unwrap();
+                    slab.close(&acquire(1), &ref_counts, None, held, no_block).unwrap();
                 }
                 Err(OpenError::Stale(_)) => {}
                 Err(other) => panic!("{other}"),
@@ -95,7 +95,7 @@ fn loom_private_close_against_a_strangers_open() {
 fn loom_private_close_against_a_siblings_open() {
     explore(None, || {
         let shared = Shared::new(1);
-        let (slab, mine) = (shared.slab(), Arc::new(shared.holdings(0)));
+        let (slab, mine) = (shared.slab(), Arc::new(shared.ref_counts(0)));
         let mut cache = Cache::with_capacity(1);
         let held = create(&slab, 0, &mine, &mut cache, 7);
         let token = held.token(&slab);
@@ -132,7 +132,7 @@ fn loom_private_close_against_a_siblings_open() {
 fn loom_two_counts_of_one_process_close_at_once() {
     explore(None, || {
         let shared = Shared::new(1);
-        let (slab, mine) = (shared.slab(), Arc::new(shared.holdings(0)));
+        let (slab, mine) = (shared.slab(), Arc::new(shared.ref_counts(0)));
         let mut cache = Cache::with_capacity(1);
         let held = create(&slab, 0, &mine, &mut cache, 7);
         let again = slab.reopen(&acquire(0), &mine, held).unwrap();
@@ -161,9 +161,9 @@ fn loom_two_claimers_of_one_entry() {
         let claimer = |lease: u8| {
             let shared = shared.clone();
             move || {
-                let (slab, holdings) = (shared.slab(), shared.holdings(lease));
+                let (slab, ref_counts) = (shared.slab(), shared.ref_counts(lease));
                 let mut cache = Cache::with_capacity(1);
-                let claimed = slab.claim(&acquire(lease), &holdings, &mut cache, no_block).is_ok();
+                let claimed = slab.claim(&acquire(lease), &ref_counts, &mut cache, no_block).is_ok();
                 assert_eq!(claimed, cache.len() == 1);
                 claimed
             }
@@ -182,16 +182,16 @@ fn loom_two_claimers_of_one_entry() {
 fn loom_claim_against_release_loses_no_entry() {
     explore(None, || {
         let shared = Shared::new(1);
-        let (slab, mine) = (shared.slab(), shared.holdings(0));
+        let (slab, mine) = (shared.slab(), shared.ref_counts(0));
         let mut cache = Cache::with_capacity(1);
         let held = create(&slab, 0, &mine, &mut cache, 7);
         let theirs = shared.clone();
         let claimer = thread::spawn(move || {
-            let (slab, holdings) = (theirs.slab(), theirs.holdings(1));
+            let (slab, ref_counts) = (theirs.slab(), theirs.ref_counts(1));
             let mut cache = Cache::with_capacity(1);
-            let claimed = slab.claim(&acquire(1), &holdings, &mut cache, no_block).is_ok();
+            let claimed = slab.claim(&acquire(1), &ref_counts, &mut cache, no_block).is_ok();
             if claimed {
-                slab.drain(&acquire(1), &holdings, &mut cache);
+                slab.drain(&acquire(1), &ref_counts, &mut cache);
             }
         });
         slab.close(&acquire(0), &mine, None, held, no_block).unwrap();
@@ -210,14 +210,14 @@ fn loom_the_word_publishes_the_payload() {
         let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
         let theirs = shared.clone();
         let opener = thread::spawn(move || {
-            let (slab, holdings) = (theirs.slab(), theirs.holdings(1));
-            match slab.open_kind(&acquire(1), &holdings, token, 7, no_block) {
+            let (slab, ref_counts) = (theirs.slab(), theirs.ref_counts(1));
+            match slab.open_kind(&acquire(1), &ref_counts, token, 7, no_block) {
                 Ok(held) => look(&slab, held, 7),
                 Err(OpenError::Forged { .. }) => {}
                 Err(other) => panic!("{other}"),
             }
         });
-        let (slab, mine) = (shared.slab(), shared.holdings(0));
+        let (slab, mine) = (shared.slab(), shared.ref_counts(0));
         let mut cache = Cache::with_capacity(1);
         create(&slab, 0, &mine, &mut cache, 7);
         opener.join().unwrap();
@@ -228,22 +228,22 @@ fn loom_the_word_publishes_the_payload() {
 fn loom_private_close_against_a_sibling_and_a_stranger() {
     explore(Some(2), || {
         let shared = Shared::new(1);
-        let (slab, mine) = (shared.slab(), Arc::new(shared.holdings(0)));
+        let (slab, mine) = (shared.slab(), Arc::new(shared.ref_counts(0)));
         let mut cache = Cache::with_capacity(1);
         let held = create(&slab, 0, &mine, &mut cache, 7);
         let token = held.token(&slab);
-        let opener = |lease: u8, holdings: Arc<Holdings>| {
+        let opener = |lease: u8, ref_counts: Arc<RefCounts>| {
             let shared = shared.clone();
             move || {
                 let slab = shared.slab();
-                if let Ok(held) = slab.open(&acquire(lease), &holdings, token, no_block) {
+                if let Ok(held) = slab.open(&acquire(lease), &ref_counts, token, no_block) {
                     look(&slab, held, 7);
-                    slab.close(&acquire(lease), &holdings, None, held, no_block).unwrap();
+                    slab.close(&acquire(lease), &ref_counts, None, held, no_block).unwrap();
                 }
             }
         };
         let sibling = thread::spawn(opener(0, mine.clone()));
-        let stranger = thread::spawn(opener(1, Arc::new(shared.holdings(1))));
+        let stranger = thread::spawn(opener(1, Arc::new(shared.ref_counts(1))));
         slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
         sibling.join().unwrap();
         stranger.join().unwrap();

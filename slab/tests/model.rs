@@ -11,8 +11,8 @@ use common::{Member, member, recovery};
 use proptest::prelude::*;
 use tenure_segment::sync::Word;
 use tenure_slab::{
-    BlockRef, Cache, Closed, Contents, Held, Holdings, INLINE_BYTES, Layout, OpenError, Payload, Slab, State,
-    Token,
+    BlockRef, Cache, Closed, Contents, Held, INLINE_BYTES, Layout, OpenError, Payload, RefCounts, Slab,
+    State, Token,
 };
 
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ impl<'a> World<'a> {
             Op::Close { who, which, cached } => self.close(who % places, which, cached),
             Op::Drain { who } => {
                 if let Some(m) = &mut self.places[who % places].member {
-                    self.slab.drain(&m.acquire, &m.holdings, &mut m.cache);
+                    self.slab.drain(&m.acquire, &m.ref_counts, &mut m.cache);
                     assert!(m.cache.is_empty());
                 }
             }
@@ -155,7 +155,7 @@ impl<'a> World<'a> {
             return;
         }
         if place.dirty {
-            let fresh = Holdings::new(self.slab.layout(), place.lease).unwrap();
+            let fresh = RefCounts::new(self.slab.layout(), place.lease).unwrap();
             self.slab.recover(&fresh, &recovery(place.lease, place.lease), freer(&mut self.blocks));
             self.forget(who);
         }
@@ -193,7 +193,7 @@ impl<'a> World<'a> {
         let mut attached = None;
         let result = self.slab.create(
             &m.acquire,
-            &m.holdings,
+            &m.ref_counts,
             &mut m.cache,
             kind,
             payload,
@@ -233,7 +233,7 @@ impl<'a> World<'a> {
         match kind {
             Some(false) => {
                 let wrong = known.kind + 1;
-                let refused = self.slab.open_kind(&m.acquire, &m.holdings, token, wrong, common::no_block);
+                let refused = self.slab.open_kind(&m.acquire, &m.ref_counts, token, wrong, common::no_block);
                 assert_eq!(refused, Err(OpenError::ForeignKind { expected: wrong, found: known.kind }));
                 assert_eq!(self.slab.inspect(*index).unwrap(), before);
                 return;
@@ -241,11 +241,11 @@ impl<'a> World<'a> {
             Some(true) => {
                 let kind = known.kind;
                 place.held.push(
-                    self.slab.open_kind(&m.acquire, &m.holdings, token, kind, common::no_block).unwrap(),
+                    self.slab.open_kind(&m.acquire, &m.ref_counts, token, kind, common::no_block).unwrap(),
                 );
             }
             None => {
-                place.held.push(self.slab.open(&m.acquire, &m.holdings, token, common::no_block).unwrap());
+                place.held.push(self.slab.open(&m.acquire, &m.ref_counts, token, common::no_block).unwrap());
             }
         }
         assert!(self.slab.inspect(*index).unwrap().shared);
@@ -261,7 +261,7 @@ impl<'a> World<'a> {
         let token = self.ended[which % self.ended.len()];
         let before = self.slab.inspect(token.index());
         let m = self.places[who].member.as_ref().unwrap();
-        let refused = self.slab.open(&m.acquire, &m.holdings, token, common::no_block);
+        let refused = self.slab.open(&m.acquire, &m.ref_counts, token, common::no_block);
         assert!(matches!(refused, Err(OpenError::Stale(_))), "{refused:?}");
         assert_eq!(self.slab.inspect(token.index()), before, "a stale token disturbed the entry");
     }
@@ -274,7 +274,7 @@ impl<'a> World<'a> {
         let before = self.slab.inspect(index);
         let m = self.places[who].member.as_ref().unwrap();
         let token = Token::new(tag, generation, index).unwrap();
-        let refused = self.slab.open(&m.acquire, &m.holdings, token, common::no_block);
+        let refused = self.slab.open(&m.acquire, &m.ref_counts, token, common::no_block);
         let was_issued = before.is_some_and(|info| {
             generation < info.generation
                 || generation == info.generation && info.state == Some(State::Retired)
@@ -295,7 +295,7 @@ impl<'a> World<'a> {
         let place = &mut self.places[who];
         let (Some(m), false) = (&place.member, place.held.is_empty()) else { return };
         let held = place.held[which % place.held.len()];
-        let again = self.slab.reopen(&m.acquire, &m.holdings, held).unwrap();
+        let again = self.slab.reopen(&m.acquire, &m.ref_counts, held).unwrap();
         assert_eq!(again, held);
         place.held.push(again);
         *self.known.get_mut(&(held.index(), held.generation())).unwrap().holders.get_mut(&who).unwrap() += 1;
@@ -308,7 +308,8 @@ impl<'a> World<'a> {
         let held = place.held.swap_remove(which);
         let key = (held.index(), held.generation());
         let cache: Option<&mut Cache> = if cached { Some(&mut m.cache) } else { None };
-        let closed = self.slab.close(&m.acquire, &m.holdings, cache, held, freer(&mut self.blocks)).unwrap();
+        let closed =
+            self.slab.close(&m.acquire, &m.ref_counts, cache, held, freer(&mut self.blocks)).unwrap();
         let known = self.known.get_mut(&key).unwrap();
         let count = known.holders.get_mut(&who).unwrap();
         *count -= 1;
@@ -324,8 +325,8 @@ impl<'a> World<'a> {
         self.ended.push(held.token(&self.slab));
         let m = self.places[who].member.as_ref().unwrap();
         assert!(self.slab.read(held).is_err());
-        assert!(self.slab.reopen(&m.acquire, &m.holdings, held).is_err());
-        assert!(self.slab.close(&m.acquire, &m.holdings, None, held, common::no_block).is_err());
+        assert!(self.slab.reopen(&m.acquire, &m.ref_counts, held).is_err());
+        assert!(self.slab.close(&m.acquire, &m.ref_counts, None, held, common::no_block).is_err());
     }
 
     fn recover(&mut self, dead: usize, by: usize) {
@@ -336,9 +337,9 @@ impl<'a> World<'a> {
         let bits = self.bits_of(self.places[dead].lease);
         let m = self.places[by].member.as_ref().unwrap();
         let right = recovery(self.places[dead].lease, self.places[by].lease);
-        let recovered = self.slab.recover(&m.holdings, &right, freer(&mut self.blocks));
+        let recovered = self.slab.recover(&m.ref_counts, &right, freer(&mut self.blocks));
         assert_eq!(recovered.handles, bits);
-        let again = self.slab.recover(&m.holdings, &right, freer(&mut self.blocks));
+        let again = self.slab.recover(&m.ref_counts, &right, freer(&mut self.blocks));
         assert_eq!((again.handles, again.ended), (0, 0), "recovery is not idempotent");
         self.forget(dead);
     }
@@ -346,7 +347,7 @@ impl<'a> World<'a> {
     fn leave(&mut self, who: usize) {
         let lease = self.places[who].lease;
         if let Some(m) = self.places[who].member.take() {
-            self.slab.recover(&m.holdings, &recovery(lease, lease), freer(&mut self.blocks));
+            self.slab.recover(&m.ref_counts, &recovery(lease, lease), freer(&mut self.blocks));
             assert_eq!(self.bits_of(lease), 0);
             self.forget(who);
         }

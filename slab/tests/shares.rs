@@ -34,7 +34,7 @@ fn every_pair_of_modes() {
             for (one, other) in [(0, 3), (3, 0), (2, 2)] {
                 let words = words();
                 let shares = Shares::over(&words, MEMBERS).unwrap();
-                let id = |index| LeaseId { index, epoch: 9 };
+                let id = |index| LeaseId { index, incarnation: 9 };
                 shares.enter(id(one), first, &|_| Some(9)).unwrap();
                 let entered = shares.enter(id(other), second, &|_| Some(9));
                 assert_eq!(entered.is_ok(), are_compatible(first, second), "{first:?} {second:?}");
@@ -99,15 +99,15 @@ proptest! {
     fn as_a_list_under_a_lock(steps in proptest::collection::vec(step(), 0..80)) {
         let words = words();
         let shares = Shares::over(&words, MEMBERS).unwrap();
-        let epochs: Vec<_> = (0..MEMBERS).map(|_| AtomicU64::new(1)).collect();
-        let id = |index: u8| LeaseId { index, epoch: epochs[usize::from(index)].load(Ordering::Relaxed) };
-        let epoch_of = |index: u8| Some(id(index).epoch);
+        let incarnations: Vec<_> = (0..MEMBERS).map(|_| AtomicU64::new(1)).collect();
+        let id = |index: u8| LeaseId { index, incarnation: incarnations[usize::from(index)].load(Ordering::Relaxed) };
+        let incarnation_of = |index: u8| Some(id(index).incarnation);
         let mut model = Model::default();
         for step in steps {
             match step {
                 Step::Enter { lease, modes } if !model.dead.contains(&lease) => {
                     let expected = model.entries.iter().all(|(_, other)| are_compatible(*other, modes));
-                    let entered = shares.enter(id(lease), modes, &epoch_of);
+                    let entered = shares.enter(id(lease), modes, &incarnation_of);
                     prop_assert_eq!(entered.is_ok(), expected);
                     match entered {
                         Ok(()) => model.entries.push((lease, modes)),
@@ -131,12 +131,12 @@ proptest! {
                 Step::Recover { lease } if model.dead.contains(&lease) => {
                     model.dead.retain(|dead| *dead != lease);
                     model.entries.retain(|(by, _)| *by != lease);
-                    epochs[usize::from(lease)].fetch_add(1, Ordering::Relaxed);
+                    incarnations[usize::from(lease)].fetch_add(1, Ordering::Relaxed);
                 }
                 _ => {}
             }
             for lease in 0..MEMBERS as u8 {
-                let look = shares.look(lease, &epoch_of);
+                let look = shares.look(lease, &incarnation_of);
                 prop_assert_eq!(look.map_or(Modes::NONE, |share| share.entered), model.of(lease));
                 prop_assert!(look.is_none_or(|share| share.pending.is_none()));
             }
@@ -154,7 +154,7 @@ fn threads_that_exclude_each_other() {
         for lease in 0..MEMBERS as u8 {
             let inside = &inside;
             scope.spawn(move || {
-                let me = LeaseId { index: lease, epoch: 4 };
+                let me = LeaseId { index: lease, incarnation: 4 };
                 // Readers deny writing, writers deny everything.
                 let is_writer = lease % 2 == 0;
                 let modes =

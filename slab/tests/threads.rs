@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use common::{acquire, layout, recovery, slab, words};
-use tenure_slab::{BlockRef, Cache, Closed, Contents, Held, Holdings, OpenError, Payload, Slab, Token};
+use tenure_slab::{BlockRef, Cache, Closed, Contents, Held, OpenError, Payload, RefCounts, Slab, Token};
 
 /// A generator good enough to mix operations.
 struct Rng(u64);
@@ -66,7 +66,7 @@ fn pattern(kind: u64) -> [u8; 32] {
 }
 
 impl World<'_> {
-    fn create(&self, lease: u8, holdings: &Holdings, cache: &mut Cache, rng: &mut Rng) -> Option<Held> {
+    fn create(&self, lease: u8, ref_counts: &RefCounts, cache: &mut Cache, rng: &mut Rng) -> Option<Held> {
         let kind = rng.below(u64::MAX);
         let bytes = pattern(kind);
         let free = |found| self.blocks.free(found);
@@ -81,7 +81,7 @@ impl World<'_> {
                 self.blocks.0[offset as usize].store(attached(index, generation), Ordering::Release);
             }
         };
-        let result = self.slab.create(&acquire(lease), holdings, cache, kind, payload, attach, free);
+        let result = self.slab.create(&acquire(lease), ref_counts, cache, kind, payload, attach, free);
         if result.is_err()
             && let Some(offset) = block
         {
@@ -108,7 +108,7 @@ impl World<'_> {
     }
 
     /// One thread of one life of a member; ends by dropping everything where it is.
-    fn work(&self, lease: u8, holdings: &Holdings, seed: u64, steps: u32) {
+    fn work(&self, lease: u8, ref_counts: &RefCounts, seed: u64, steps: u32) {
         let mut rng = Rng(seed | 1);
         let mut cache = self.slab.cache();
         let mut mine: Vec<Held> = Vec::new();
@@ -118,14 +118,14 @@ impl World<'_> {
             let slot = &self.tokens[rng.below(self.tokens.len() as u64) as usize];
             match rng.below(12) {
                 0..3 => {
-                    if let Some(held) = self.create(lease, holdings, &mut cache, &mut rng) {
+                    if let Some(held) = self.create(lease, ref_counts, &mut cache, &mut rng) {
                         slot.store(held.token(&self.slab).into(), Ordering::Release);
                         mine.push(held);
                     }
                 }
                 3..7 => {
                     let Ok(token) = Token::try_from(slot.load(Ordering::Acquire)) else { continue };
-                    match self.slab.open(&acquire, holdings, token, free) {
+                    match self.slab.open(&acquire, ref_counts, token, free) {
                         Ok(held) => mine.push(held),
                         Err(OpenError::Stale(_)) => {}
                         Err(other) => panic!("{token:?}: {other}"),
@@ -133,10 +133,10 @@ impl World<'_> {
                 }
                 7 => {
                     if let Some(held) = mine.last() {
-                        mine.push(self.slab.reopen(&acquire, holdings, *held).expect("held"));
+                        mine.push(self.slab.reopen(&acquire, ref_counts, *held).expect("held"));
                     }
                 }
-                8 if rng.below(40) == 0 => self.slab.drain(&acquire, holdings, &mut cache),
+                8 if rng.below(40) == 0 => self.slab.drain(&acquire, ref_counts, &mut cache),
                 _ => {}
             }
             for held in &mine {
@@ -145,7 +145,7 @@ impl World<'_> {
             while mine.len() > 6 || (!mine.is_empty() && rng.below(3) == 0) {
                 let held = mine.swap_remove(rng.below(mine.len() as u64) as usize);
                 let cache = if rng.below(4) == 0 { None } else { Some(&mut cache) };
-                let closed = self.slab.close(&acquire, holdings, cache, held, free).expect("held");
+                let closed = self.slab.close(&acquire, ref_counts, cache, held, free).expect("held");
                 assert!(matches!(closed, Closed::Counted | Closed::Left | Closed::Ended));
             }
         }
@@ -164,20 +164,20 @@ fn stress(members: u16, generation_bits: u8, lives: u64, steps: u32) {
         blocks: Blocks((0..64).map(|_| AtomicU64::new(0)).collect()),
     };
     let janitor = (members - 1) as u8;
-    let janitors = Holdings::new(&layout, janitor).unwrap();
+    let janitors = RefCounts::new(&layout, janitor).unwrap();
     thread::scope(|scope| {
         for member in 0..3u8 {
             let (world, janitors) = (&world, &janitors);
             scope.spawn(move || {
                 let lease = member * (members / 4) as u8;
                 for life in 0..lives {
-                    let holdings = Holdings::new(&layout, lease).unwrap();
+                    let ref_counts = RefCounts::new(&layout, lease).unwrap();
                     thread::scope(|threads| {
                         for sibling in 0..2 {
                             let seed = (life * 6 + u64::from(member) * 2 + sibling + 1)
                                 .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                            let holdings = &holdings;
-                            threads.spawn(move || world.work(lease, holdings, seed, steps));
+                            let ref_counts = &ref_counts;
+                            threads.spawn(move || world.work(lease, ref_counts, seed, steps));
                         }
                     });
                     // Dead. Two threads of the janitor recover it at once, while other members work.

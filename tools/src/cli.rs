@@ -9,7 +9,7 @@ use tenure::Backend;
 use crate::demo::Plan;
 use crate::torture;
 use crate::trace::Source;
-use crate::worker::{Orders, Sabotage};
+use crate::worker::{NegativeControl, Orders};
 
 /// Inspect, check and clean segments of handles and scratch memory; replay recordings on one; see it survive.
 #[derive(Debug, Parser)]
@@ -115,7 +115,7 @@ pub struct Run {
     pub patience: f64,
     /// Make the workers do something wrong.
     #[arg(long, hide = true)]
-    pub sabotage: Option<Sabotage>,
+    pub negative_control: Option<NegativeControl>,
 }
 
 /// Arguments of `demo`.
@@ -175,7 +175,7 @@ pub struct Torture {
     pub patience: f64,
     /// Make the members do something wrong.
     #[arg(long, hide = true)]
-    pub sabotage: Option<torture::Sabotage>,
+    pub negative_control: Option<torture::NegativeControl>,
 }
 
 /// The most seconds a run may be told to last.
@@ -201,7 +201,7 @@ impl Torture {
             operations: self.operations,
             seed: self.seed.unwrap_or_else(rand::random),
             patience: duration("--patience", self.patience)?,
-            sabotage: self.sabotage,
+            negative_control: self.negative_control,
             quiet: self.json,
         })
     }
@@ -220,7 +220,7 @@ impl Run {
             gifts: false,
             timing: false,
             patience: duration("--patience", self.patience)?,
-            sabotage: self.sabotage,
+            negative_control: self.negative_control,
             quiet: self.json,
         })
     }

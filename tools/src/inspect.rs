@@ -81,7 +81,7 @@ pub fn stat(name: &Name, json: bool) -> Answer {
             .map(|lease| {
                 json!({
                     "index": lease.index,
-                    "epoch": lease.epoch,
+                    "incarnation": lease.incarnation,
                     "pid": lease.pid,
                     "alive": lease.held,
                     "handles": held_by(lease.index),
@@ -148,7 +148,7 @@ pub fn stat(name: &Name, json: bool) -> Answer {
         format!("{} owned by members, {} committed", bytes(stats.bytes_owned), bytes(stats.bytes_committed)),
     ]);
     write!(text, "{table}")?;
-    let mut table = Table::new(["lease", "epoch", "pid", "handles", "owner"]);
+    let mut table = Table::new(["lease", "incarnation", "pid", "handles", "owner"]);
     for lease in &leases {
         let owner = match lease.held {
             Some(true) => "alive",
@@ -157,7 +157,7 @@ pub fn stat(name: &Name, json: bool) -> Answer {
         };
         table.row([
             lease.index.to_string(),
-            lease.epoch.to_string(),
+            lease.incarnation.to_string(),
             lease.pid.to_string(),
             held_by(lease.index).to_string(),
             owner.to_owned(),

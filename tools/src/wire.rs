@@ -64,8 +64,8 @@ pub enum Report {
     Joined {
         /// Index of its lease.
         lease_index: u8,
-        /// Epoch of its lease.
-        lease_epoch: u64,
+        /// Incarnation of its lease.
+        lease_incarnation: u64,
     },
     /// The answer to [`Command::Work`], one outcome per task.
     Done {

@@ -97,17 +97,18 @@ fn malformed_recordings_are_refused_by_line() {
 }
 
 /// Who hangs for good is not waited for as long as one who is slow.
-fn patience(sabotage: &str) -> &'static [&'static str] {
-    if sabotage == "hang" { &["--patience", "3"] } else { &[] }
+fn patience(negative_control: &str) -> &'static [&'static str] {
+    if negative_control == "hang" { &["--patience", "3"] } else { &[] }
 }
 
-/// Does a run with this sabotage fail, for the reason it should?
+/// Does a run with this negative control fail, for the reason it should?
 #[track_caller]
-fn is_noticed(sabotage: &str, field: &str) {
-    let arguments = ["demo", "--seconds", "2", "--kills", "0", "--json", "--sabotage", sabotage];
-    let (out, _) = expect(1, &[&arguments[..], patience(sabotage)].concat());
+fn is_noticed(negative_control: &str, field: &str) {
+    let arguments =
+        ["demo", "--seconds", "2", "--kills", "0", "--json", "--negative_control", negative_control];
+    let (out, _) = expect(1, &[&arguments[..], patience(negative_control)].concat());
     let summary: Value = serde_json::from_str(&out).unwrap();
-    assert!(summary["verdict"][field].as_u64() > Some(0), "{sabotage}: {out}");
+    assert!(summary["verdict"][field].as_u64() > Some(0), "{negative_control}: {out}");
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn control_wrong_payloads_are_noticed() {
 
 #[test]
 fn control_overwritten_blocks_are_noticed() {
-    is_noticed("scribble", "mixed_up");
+    is_noticed("corrupt", "mixed_up");
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn control_forgotten_blocks_are_noticed() {
 #[test]
 fn a_failure_says_what_was_lost_and_how_to_repeat_it() {
     let (out, _) =
-        expect(1, &["demo", "--seconds", "2", "--kills", "0", "--sabotage", "lose", "--seed", "99"]);
+        expect(1, &["demo", "--seconds", "2", "--kills", "0", "--negative_control", "lose", "--seed", "99"]);
     assert!(out.contains("FAILED (seed 99): lost ") && out.contains("  lost: handle "), "{out}");
     assert!(last_line(&out).starts_with("lost ") && !last_line(&out).starts_with("lost 0"), "{out}");
 }
@@ -223,14 +224,14 @@ fn torture_on_one_backend_says_what_it_did() {
     assert!(err.contains("expected a backend that other programs can attach"), "{err}");
 }
 
-/// Does a torture with this sabotage fail, for the reason it should?
+/// Does a torture with this negative control fail, for the reason it should?
 #[track_caller]
-fn torture_notices(sabotage: &str, field: &str) {
+fn torture_notices(negative_control: &str, field: &str) {
     let size = ["--operations", "6000", "--members", "3", "--seed", "4", "--backend", "shm"];
-    let more = ["--json", "--sabotage", sabotage];
-    let (out, _) = expect(1, &[&["torture"][..], &size, &more, patience(sabotage)].concat());
+    let more = ["--json", "--negative_control", negative_control];
+    let (out, _) = expect(1, &[&["torture"][..], &size, &more, patience(negative_control)].concat());
     let summary: Value = serde_json::from_str(&out).unwrap();
-    assert!(summary["verdict"][field].as_u64() > Some(0), "{sabotage}: {out}");
+    assert!(summary["verdict"][field].as_u64() > Some(0), "{negative_control}: {out}");
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn control_torture_notices_wrong_payloads() {
 
 #[test]
 fn control_torture_notices_overwritten_blocks() {
-    torture_notices("scribble", "mixed_up");
+    torture_notices("corrupt", "mixed_up");
 }
 
 #[test]

@@ -188,10 +188,10 @@ proptest! {
     }
 
     #[test]
-    fn scribbles_end_in_a_value(scribble: u64, record: [u64; 4], value in 0..4_u32) {
+    fn corrupts_end_in_a_value(corrupt: u64, record: [u64; 4], value in 0..4_u32) {
         let all: Vec<Whole> = (0..RECORD_WORDS).map(|at| Whole::new(record[at % 4])).collect();
         let records = Records::over(&all);
-        let whole = Whole::new(scribble);
+        let whole = Whole::new(corrupt);
         let word = Wide { whole: &whole, records };
         prop_assert_eq!(u64::from(word.load()), whole.load(Ordering::Relaxed));
         let mut taking = records.begin(0).unwrap();

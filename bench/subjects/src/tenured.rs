@@ -27,12 +27,12 @@ impl Tenure {
         Self::over(options().memfd(), None)
     }
 
-    /// As [`Tenure::processes`], without guardian threads: what a member does not recover, nobody does.
+    /// As [`Tenure::processes`], without monitor threads: what a member does not recover, nobody does.
     ///
     /// # Errors
     /// What the engine says.
     pub fn unguarded() -> Outcome<Self> {
-        Self::over(options().guardian(false).memfd(), None)
+        Self::over(options().monitor(false).memfd(), None)
     }
 
     /// Members are threads of one process, and share one lease.
@@ -194,13 +194,13 @@ impl Heap for Seat {
     }
 
     fn owner(&self) -> [u64; 2] {
-        let LeaseId { index, epoch } = self.local.owner();
-        [index.into(), epoch]
+        let LeaseId { index, incarnation } = self.local.owner();
+        [index.into(), incarnation]
     }
 
     #[inline(always)]
-    fn free_passed(&mut self, block: Scratch, _: Layout, [index, epoch]: [u64; 2]) -> Outcome<()> {
-        let owner = LeaseId { index: index as u8, epoch };
+    fn free_passed(&mut self, block: Scratch, _: Layout, [index, incarnation]: [u64; 2]) -> Outcome<()> {
+        let owner = LeaseId { index: index as u8, incarnation };
         if owner == self.local.owner() {
             return self.local.free(block).map_err(|error| Failed::of("free", error));
         }

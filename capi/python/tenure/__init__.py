@@ -75,8 +75,8 @@ SHM, FILE, MEMFD, ANONYMOUS, SYSV, PRIVATE = range(1, 7)
 __version__ = library.tenure_version().decode()
 
 
-def _options(backend, members, handles, scratch, unit, generation_bits, guardian, tiny):
-    flags = (0 if guardian else 1) | (2 if tiny else 0)
+def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny):
+    flags = (0 if monitor else 1) | (2 if tiny else 0)
     return _library.Options(
         _library.ABI_VERSION, backend, flags, members, handles, generation_bits, scratch, unit, 0
     )
@@ -112,30 +112,30 @@ class Space(_Opaque):
         scratch=0,
         unit=0,
         generation_bits=0,
-        guardian=True,
+        monitor=True,
         tiny=False,
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
         A number left out is the default when the space is created, and whatever is found when it exists.
         """
-        options = _options(backend, members, handles, scratch, unit, generation_bits, guardian, tiny)
+        options = _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny)
         pointer = c_void_p()
         check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
         return cls(pointer.value)
 
     @classmethod
-    def attach(cls, name, *, backend=SHM, guardian=True):
+    def attach(cls, name, *, backend=SHM, monitor=True):
         """Attaches to the space of that name (or path), which must exist."""
-        options = _options(backend, 0, 0, 0, 0, 0, guardian, False)
+        options = _options(backend, 0, 0, 0, 0, 0, monitor, False)
         pointer = c_void_p()
         check(library.tenure_space_attach(byref(options), _name(name), byref(pointer)))
         return cls(pointer.value)
 
     @classmethod
-    def attach_fd(cls, fd, *, guardian=True):
+    def attach_fd(cls, fd, *, monitor=True):
         """Attaches to a MEMFD space by a file descriptor, which stays the caller's."""
-        options = _options(MEMFD, 0, 0, 0, 0, 0, guardian, False)
+        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False)
         pointer = c_void_p()
         check(library.tenure_space_attach_fd(byref(options), fd, byref(pointer)))
         return cls(pointer.value)

@@ -125,7 +125,7 @@ FUNCTIONS = {
     "tenure_lease": (c_void_p, POINTER(c_uint64)),
     "tenure_recover": (c_void_p, POINTER(c_size_t)),
     "tenure_trim": (c_void_p, POINTER(c_uint64)),
-    "tenure_guardian": (c_void_p, POINTER(c_int)),
+    "tenure_monitor": (c_void_p, POINTER(c_int)),
     "tenure_local_open": (c_void_p, POINTER(c_void_p)),
     "tenure_local_close": _local,
     "tenure_create": (*_local, c_uint32, c_void_p, c_size_t, POINTER(Handle)),

@@ -462,7 +462,7 @@ def enter(space_name, connection):
 def lend(space_name, connection):
     """Has a descriptor with a name until it is killed."""
     die_with_parent()
-    me = tenure.Space.attach(space_name, guardian=False).join()
+    me = tenure.Space.attach(space_name, monitor=False).join()
     with tempfile.TemporaryFile() as file, me.descriptor(file, "file"):
         connection.send(None)
         connection.recv()
@@ -580,8 +580,8 @@ class Several(Case):
         self.unharmed(space)
 
     def test_a_descriptor_ends_with_its_only_holder(self):
-        # Without guardians nobody takes it back before it is asked for.
-        space = self.named("lent", guardian=False)
+        # Without monitors nobody takes it back before it is asked for.
+        space = self.named("lent", monitor=False)
         with space.join() as me, tempfile.TemporaryFile() as file:
             ours, theirs = multiprocessing.Pipe()
             child = multiprocessing.get_context("spawn").Process(target=lend, args=(name("lent"), theirs), daemon=True)
@@ -599,8 +599,8 @@ class Several(Case):
             self.unharmed(space)
 
     def test_who_reaped_a_process_tells_the_others(self):
-        # Without guardians nobody watches: what ended and was reaped unseen ended nobody knows how.
-        space = self.named("reaped", guardian=False)
+        # Without monitors nobody watches: what ended and was reaped unseen ended nobody knows how.
+        space = self.named("reaped", monitor=False)
         with space.join() as me, space.join() as other:
             child = subprocess.Popen(["sh", "-c", "read line; exit 5"], stdin=subprocess.PIPE)
             self.addCleanup(child.kill)

@@ -55,8 +55,8 @@ static void nulls(void)
     OK(tenure_recover(member, NULL));
     EXPECT(null, tenure_trim(NULL, NULL));
     OK(tenure_trim(member, NULL));
-    EXPECT(null, tenure_guardian(NULL, &integer));
-    EXPECT(null, tenure_guardian(member, NULL));
+    EXPECT(null, tenure_monitor(NULL, &integer));
+    EXPECT(null, tenure_monitor(member, NULL));
     EXPECT(null, tenure_local_open(NULL, &no_local));
     EXPECT(null, tenure_local_open(member, NULL));
     EXPECT(null, tenure_local_close(NULL));
@@ -515,7 +515,7 @@ static void member_calls(void *wrong, int status)
     EXPECT(status, tenure_lease(no_member, &number));
     EXPECT(status, tenure_recover(no_member, NULL));
     EXPECT(status, tenure_trim(no_member, NULL));
-    EXPECT(status, tenure_guardian(no_member, &integer));
+    EXPECT(status, tenure_monitor(no_member, &integer));
     EXPECT(status, tenure_local_open(no_member, &opened));
     EXPECT(status, tenure_leave(no_member));
 }

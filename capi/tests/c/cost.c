@@ -20,7 +20,7 @@ int main(int argc, char **argv)
     const char *what = argv[1];
     const long rounds = atol(argv[2]);
     options.backend = TENURE_MEMFD;
-    options.flags = TENURE_NO_GUARDIAN;
+    options.flags = TENURE_NO_MONITOR;
     options.scratch_bytes = 64 << 20;
     failed |= tenure_space_open(&options, NULL, &space);
     failed |= tenure_join(space, &member);

@@ -8,7 +8,7 @@ enum { KIND = 7 };
 
 /* The locks of AddressSanitizer's allocator stay locked in a child that is forked while another thread holds them. */
 #ifdef __SANITIZE_ADDRESS__
-#define FLAGS TENURE_NO_GUARDIAN
+#define FLAGS TENURE_NO_MONITOR
 #else
 #define FLAGS 0
 #endif

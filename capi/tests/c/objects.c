@@ -721,7 +721,7 @@ int main(int argc, char **argv)
     OK(tenure_space_remove(TENURE_SYSV, argv[1], 0));
     OK(tenure_space_remove(TENURE_SHM, argv[1], 0));
 #ifdef __SANITIZE_ADDRESS__
-    /* The locks of its allocator stay locked in a child that is forked while another thread, the guardian, has them. */
+    /* The locks of its allocator stay locked in a child that is forked while another thread, the monitor, has them. */
     (void)between_processes;
 #else
     between_processes(TENURE_SHM, argv[1]);

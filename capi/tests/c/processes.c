@@ -143,7 +143,7 @@ int main(int argc, char **argv)
         HOLDS(stats.members_live == 2 && stats.handles_live >= 201 && stats.blocks_leased >= 200);
         kill(victim, SIGKILL);
         expect_end(victim, SIGKILL);
-        /* A guardian may be faster, or in the middle of it. */
+        /* A monitor may be faster, or in the middle of it. */
         do {
             OK(tenure_recover(member, NULL));
             OK(tenure_space_stats(space, &stats));

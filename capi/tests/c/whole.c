@@ -114,14 +114,14 @@ static void whole(tenure_space *space, uint32_t backend)
     tenure_info info;
     tenure_stats stats;
     size_t recovered = 99;
-    int guardian = 99;
+    int monitor = 99;
     OK(tenure_space_info(space, &info));
     HOLDS(info.backend == backend && info.created == 1 && info.members == 8);
     HOLDS(info.handles == 1000 && info.scratch_bytes >= 4 << 20 && info.bytes > 4 << 20);
     OK(tenure_join(space, &first));
     OK(tenure_join(space, &second));
-    OK(tenure_guardian(first, &guardian));
-    HOLDS(guardian == (backend == TENURE_PRIVATE ? 0 : 1) || guardian == -1);
+    OK(tenure_monitor(first, &monitor));
+    HOLDS(monitor == (backend == TENURE_PRIVATE ? 0 : 1) || monitor == -1);
     OK(tenure_local_open(first, &one));
     OK(tenure_local_open(second, &two));
     handles(space, one, two);

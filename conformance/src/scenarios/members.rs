@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     ("a forked child is no member; its calls are refused", Sizes::USUAL, forked_child),
     ("what a forked child lets go of stays its parent's", Sizes::USUAL, forked_child_lets_go),
     ("a forked child may join by itself", Sizes::USUAL, forked_child_joins),
-    ("a member that was killed is taken back without anybody asking", Sizes::USUAL, guardian),
+    ("a member that was killed is taken back without anybody asking", Sizes::USUAL, monitor),
     ("all members were killed: the next one finds nothing of theirs", Sizes::USUAL, all_killed),
 ];
 
@@ -88,7 +88,7 @@ fn place_of_the_dead(stage: &Stage) -> Result<(), Fault> {
     let c = stage.program()?;
     b.kill()?;
     c.kill()?;
-    // A guardian that is just recovering one of them has its place locked for a moment.
+    // A monitor that is just recovering one of them has its place locked for a moment.
     let moved_in = || {
         let mut program = stage.stranger();
         let mut joined = program.join();
@@ -159,7 +159,7 @@ fn forked_child_joins(stage: &Stage) -> Result<(), Fault> {
     Ok(())
 }
 
-fn guardian(stage: &Stage) -> Result<(), Fault> {
+fn monitor(stage: &Stage) -> Result<(), Fault> {
     stage.needs_processes()?;
     let (a, mut b) = stage.two()?;
     let mut c = stage.program()?;

@@ -20,9 +20,9 @@ pub(crate) fn check(
     report: &mut Report,
 ) {
     let members = slab.layout().geometry().members;
-    let epoch_of = |lease: u8| {
+    let incarnation_of = |lease: u8| {
         let lease = leases.get(usize::from(lease))?;
-        lease.live.then_some(lease.epoch)
+        lease.live.then_some(lease.incarnation)
     };
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
         let (words, sort) = match Kind::from_word(handle.kind) {
@@ -34,9 +34,9 @@ pub(crate) fn check(
         match payload(scratch, &handle) {
             Some(payload) if payload.len() >= words => {
                 if sort == "descriptor" {
-                    check_slots(payload, members, &handle, &epoch_of, &mut found);
+                    check_slots(payload, members, &handle, &incarnation_of, &mut found);
                 } else {
-                    check_shares(&payload[STATE_WORDS..], members, &handle, &epoch_of, &mut found);
+                    check_shares(&payload[STATE_WORDS..], members, &handle, &incarnation_of, &mut found);
                 }
             }
             _ => found.push(format!("the payload is too short for {members} members")),
@@ -64,18 +64,18 @@ fn payload<'a>(scratch: &Scratch<'a>, handle: &HandleInfo) -> Option<&'a [Word]>
     at.is_aligned().then(|| unsafe { std::slice::from_raw_parts(at, handle.len as usize / 8) })
 }
 
-type Epochs<'a> = &'a dyn Fn(u8) -> Option<u64>;
+type Incarnations<'a> = &'a dyn Fn(u8) -> Option<u64>;
 
 fn check_slots(
     payload: &[Word],
     members: u16,
     handle: &HandleInfo,
-    epoch_of: Epochs<'_>,
+    incarnation_of: Incarnations<'_>,
     found: &mut Vec<String>,
 ) {
     let Some(slots) = Slots::over(payload, members) else { return };
     for lease in (0..members).map(|lease| lease as u8) {
-        let number = epoch_of(lease).and_then(|epoch| slots.number(lease, epoch));
+        let number = incarnation_of(lease).and_then(|incarnation| slots.number(lease, incarnation));
         if number.is_some() && !handle.holders.contains(lease) {
             found.push(format!("lease {lease} has it open and does not hold it"));
         }
@@ -86,11 +86,11 @@ fn check_shares(
     words: &[Word],
     members: u16,
     handle: &HandleInfo,
-    epoch_of: Epochs<'_>,
+    incarnation_of: Incarnations<'_>,
     found: &mut Vec<String>,
 ) {
     let Some(shares) = Shares::over(words, members) else { return };
-    let all: Vec<_> = shares.iter(epoch_of).collect();
+    let all: Vec<_> = shares.iter(incarnation_of).collect();
     for (at, share) in all.iter().enumerate() {
         let lease = share.lease.index;
         if !handle.holders.contains(lease) {

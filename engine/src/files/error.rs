@@ -82,7 +82,7 @@ pub enum ShareError {
     /// No table for the file.
     #[error(transparent)]
     Named(#[from] NamedError),
-    /// The table was scribbled on.
+    /// The table was corrupted on.
     #[error(transparent)]
     Open(#[from] OpenHandleError),
     /// Not a member (any more).

@@ -151,8 +151,8 @@ impl FileShare {
     /// [`ShareError::NotMember`].
     pub fn everybody(&self) -> Result<Vec<Conflict>, ShareError> {
         let lease = &self.object.shared().lease;
-        let epochs = |index| lease.epoch_of(index);
-        let all = shares(&self.object)?.iter(&epochs);
+        let incarnations = |index| lease.incarnation_of(index);
+        let all = shares(&self.object)?.iter(&incarnations);
         Ok(all
             .filter(|share| share.entered != Modes::NONE)
             .map(|share| told(lease, share.lease, share.entered))
@@ -214,16 +214,16 @@ fn shares(object: &Object) -> Result<Shares<'_>, OpenHandleError> {
 
 /// Enters, after recovering whoever is in the way and dead.
 fn enter_table(lease: &Lease, shares: Shares<'_>, asked: Modes) -> Result<(), ShareError> {
-    let epochs = |index| lease.epoch_of(index);
+    let incarnations = |index| lease.incarnation_of(index);
     let mut ended = None;
     loop {
-        let Err(InTheWay { lease: other, modes }) = shares.enter(lease.id(), asked, &epochs) else {
+        let Err(InTheWay { lease: other, modes }) = shares.enter(lease.id(), asked, &incarnations) else {
             return Ok(());
         };
         if other != lease.id() && lease.is_alive(other) == Some(false) {
             lease.recover();
             // Another round for every lease that ended. One that could not be recovered is in the way.
-            if lease.epoch_of(other.index) != Some(other.epoch) && ended != Some(other) {
+            if lease.incarnation_of(other.index) != Some(other.incarnation) && ended != Some(other) {
                 ended = Some(other);
                 continue;
             }

@@ -1,7 +1,7 @@
 //! The payload of a descriptor: what it leads to, and for each lease where that member has it open.
 //!
-//! Two words a lease: `{epoch:32 | number + 1:32}`, zero in the lower half for none, and `{pid namespace:32 | pid:32}`. Both
-//! are written by the owner of the lease only, the second one first. The epoch, its lower 32 bits, tells the words of the
+//! Two words a lease: `{incarnation:32 | number + 1:32}`, zero in the lower half for none, and `{pid namespace:32 | pid:32}`. Both
+//! are written by the owner of the lease only, the second one first. The incarnation, its lower 32 bits, tells the words of the
 //! living from those that a dead owner left behind: nobody has to clear them. For the same reason two recoverers at once have
 //! nothing to hand over to each other here.
 
@@ -32,7 +32,7 @@ pub(super) struct Claim {
 /// What `number` in the hands of `lease` looks like.
 fn words_for(lease: LeaseId, number: i32) -> [u64; SLOT_WORDS] {
     let place = u64::from(pid_namespace()) << 32 | u64::from(std::process::id());
-    [lease.epoch << 32 | u64::from(number as u32 + 1), place]
+    [lease.incarnation << 32 | u64::from(number as u32 + 1), place]
 }
 
 /// The payload of a descriptor that its creator alone has open.
@@ -65,7 +65,7 @@ impl<'a> Slots<'a> {
     /// Says that the caller, `lease`, has it open as `number`.
     pub(super) fn put(self, lease: LeaseId, number: i32) {
         let ([word, place], slot) = (words_for(lease, number), self.slot(lease.index));
-        // Relaxed: published by the store below. Until then the word has another epoch, or this place already.
+        // Relaxed: published by the store below. Until then the word has another incarnation, or this place already.
         slot[1].store(place, Ordering::Relaxed);
         // Release: pairs with the Acquire of whoever looks for holders; the place comes with it.
         slot[0].store(word, Ordering::Release);
@@ -75,26 +75,26 @@ impl<'a> Slots<'a> {
     pub(super) fn clear(self, lease: LeaseId) {
         // SeqCst, with the load of `still`: whoever duplicates the number and then finds the word unchanged has duplicated it
         // before it was closed, because closing comes after this. The system calls between order them as well.
-        self.slot(lease.index)[0].store(lease.epoch << 32, Ordering::SeqCst);
+        self.slot(lease.index)[0].store(lease.incarnation << 32, Ordering::SeqCst);
     }
 
-    /// The number in the word of `lease` of this epoch, if it has one.
-    pub(super) fn number(self, lease: u8, epoch: u64) -> Option<(i32, u64)> {
+    /// The number in the word of `lease` of this incarnation, if it has one.
+    pub(super) fn number(self, lease: u8, incarnation: u64) -> Option<(i32, u64)> {
         // Acquire: as in `put`.
         let word = self.slot(lease)[0].load(Ordering::Acquire);
         let number = i32::try_from((word as u32).checked_sub(1)?).ok()?;
-        (word >> 32 == epoch & 0xFFFF_FFFF).then_some((number, word))
+        (word >> 32 == incarnation & 0xFFFF_FFFF).then_some((number, word))
     }
 
     /// Everybody who says to have it, and is a member.
     pub(super) fn claims(self, lease: &Lease) -> Vec<Claim> {
         let slots = (self.0.len() - STATE_WORDS) / SLOT_WORDS;
         let claim = |index: u8| {
-            let epoch = lease.epoch_of(index)?;
-            let (number, word) = self.number(index, epoch)?;
+            let incarnation = lease.incarnation_of(index)?;
+            let (number, word) = self.number(index, incarnation)?;
             // Relaxed: comes with the word above.
             let place = self.slot(index)[1].load(Ordering::Relaxed);
-            let lease = LeaseId { index, epoch };
+            let lease = LeaseId { index, incarnation };
             let holder = Holder { lease, pid: place as u32, pid_namespace: (place >> 32) as u32, number };
             Some(Claim { holder, word })
         };

@@ -39,8 +39,8 @@ impl Handles for Seeker<'_, '_> {
         if label.hash != name.hash || usize::from(label.len.get()) != name.bytes.len() {
             return None;
         }
-        let (acquire, holdings) = (shared.lease.acquire(), shared.holdings());
-        match shared.slab.open(acquire, holdings, token, |block| shared.free_block(block)) {
+        let (acquire, ref_counts) = (shared.lease.acquire(), shared.ref_counts());
+        match shared.slab.open(acquire, ref_counts, token, |block| shared.free_block(block)) {
             Ok(held) if shared.name_of(held) == Some(name.bytes) => Some((token, Ok(held))),
             Ok(held) => {
                 shared.give_back(held);
@@ -66,9 +66,9 @@ impl Shared {
 
     /// Closes what was opened or created in the course of something else.
     fn give_back(&self, held: slab::Held) {
-        let (acquire, holdings) = (self.lease.acquire(), self.holdings());
-        // Held; a scribbled word leaves nothing to close.
-        let _ = self.slab.close(acquire, holdings, None, held, |block| self.free_block(block));
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
+        // Held; a corrupted word leaves nothing to close.
+        let _ = self.slab.close(acquire, ref_counts, None, held, |block| self.free_block(block));
     }
 
     fn seek(&self, name: Name<'_>) -> Result<Option<Found>, NotMember> {

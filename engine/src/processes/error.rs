@@ -28,7 +28,7 @@ pub enum ProcessError {
     /// It has announced another code already, or ended.
     #[error("it has announced its code already, or ended")]
     AlreadyAnnounced,
-    /// The state was scribbled on.
+    /// The state was corrupted on.
     #[error("corrupt: {0}")]
     Corrupt(String),
 }

@@ -27,7 +27,7 @@ use crate::waiting::WaitError;
 /// holder's watcher writes down what it is told. Beyond that a process can [announce](Process::exiting) its code, and whoever
 /// reaps it can [say](Process::reaped) how it ended. If nobody knows, that is what is said: [`Exit::Unknown`].
 ///
-/// A member that asked for [no guardian](crate::Options::guardian) has no watcher either until it waits for a process: then
+/// A member that asked for [no monitor](crate::Options::monitor) has no watcher either until it waits for a process: then
 /// ends are written down when somebody looks.
 ///
 /// # Fork

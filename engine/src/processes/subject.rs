@@ -236,7 +236,7 @@ impl Subject {
             wait_for(self, timeout)?;
             match self.exit() {
                 Ok(Some(exit)) => return Ok(exit),
-                // Scribbled on: an end is never taken back.
+                // Corrupted on: an end is never taken back.
                 Ok(None) => {}
                 Err(error) => return Err(to_wait_error(error)),
             }

@@ -62,7 +62,7 @@ pub enum WaitError {
     #[cfg(feature = "processes")]
     #[error(transparent)]
     Unwatched(#[from] tenure_segment::process::PidError),
-    /// The object's words are scribbled.
+    /// The object's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
     /// The system does not let us sleep.

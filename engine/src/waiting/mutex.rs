@@ -37,7 +37,7 @@ const DEPTH_MAX: u64 = 1 << 30;
 /// # Progress
 ///
 /// Lock and unlock are one CAS each and no system call while nobody waits. Who waits sleeps in the kernel, and is woken by
-/// unlocking, or by the recovery of a dead owner: at once where there are guardians; otherwise by a thread of the
+/// unlocking, or by the recovery of a dead owner: at once where there are monitors; otherwise by a thread of the
 /// waiting process that sleeps until the owner is gone. No order among waiters is promised.
 ///
 /// # Crash

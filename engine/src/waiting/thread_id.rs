@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use tenure_segment::{Lease, futex};
 
-/// A lease, as no other has ever been: its space, its slot and epoch.
+/// A lease, as no other has ever been: its space, its slot and incarnation.
 type Identity = (u64, u8, u64);
 
 thread_local! {
@@ -17,7 +17,7 @@ thread_local! {
 #[inline]
 pub(crate) fn thread_id(lease: &Lease) -> u32 {
     let id = lease.id();
-    let identity = (lease.creation_id(), id.index, id.epoch);
+    let identity = (lease.creation_id(), id.index, id.incarnation);
     let (known, thread) = KNOWN.get();
     if known == identity { thread } else { ask(identity) }
 }

@@ -61,7 +61,7 @@ impl Word for HalfWord<'_> {
 pub struct WholeWord<'a> {
     whole: &'a Whole,
     records: &'a Records<'a>,
-    /// What it becomes if somebody has scribbled on it.
+    /// What it becomes if somebody has corrupted on it.
     ruined: u32,
 }
 

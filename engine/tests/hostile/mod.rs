@@ -1,4 +1,4 @@
-//! Hostile bytes: what the tests and the fuzz targets have in common. Segments that are scribbled, and every operation
+//! Hostile bytes: what the tests and the fuzz targets have in common. Segments that are corrupted, and every operation
 //! on them; whatever it answers is fine, as long as it answers.
 #![allow(dead_code, reason = "each user takes a part")]
 
@@ -20,12 +20,12 @@ const STEPS_MAX: usize = 200;
 const HELD_MAX: usize = 64;
 
 fn options() -> Options {
-    Space::options().members(4).handles(128).unit(4 << 10).scratch(200 << 10).guardian(false)
+    Space::options().members(4).handles(128).unit(4 << 10).scratch(200 << 10).monitor(false)
 }
 
 /// One change of the bytes, in words.
 #[derive(Clone, Debug)]
-pub(crate) enum Scribble {
+pub(crate) enum Corrupt {
     Noise { at: u64, word: u64 },
     Copy { from: u64, to: u64 },
     Flip { at: u64, bit: u8 },
@@ -70,12 +70,12 @@ impl Bytes {
         self.file.write_all_at(&word.to_le_bytes(), at % self.words * 8).unwrap();
     }
 
-    pub(crate) fn scribble(&self, scribble: &Scribble) {
-        match *scribble {
-            Scribble::Noise { at, word } => self.write(at, word),
-            Scribble::Copy { from, to } => self.write(to, self.read(from)),
-            Scribble::Flip { at, bit } => self.write(at, self.read(at) ^ 1 << (bit % 64)),
-            Scribble::Small { at, value } => self.write(at, value.into()),
+    pub(crate) fn corrupt(&self, corrupt: &Corrupt) {
+        match *corrupt {
+            Corrupt::Noise { at, word } => self.write(at, word),
+            Corrupt::Copy { from, to } => self.write(to, self.read(from)),
+            Corrupt::Flip { at, bit } => self.write(at, self.read(at) ^ 1 << (bit % 64)),
+            Corrupt::Small { at, value } => self.write(at, value.into()),
         }
     }
 }
@@ -220,19 +220,19 @@ impl Script<'_> {
         }
     }
 
-    fn scribble(&mut self) -> Scribble {
+    fn corrupt(&mut self) -> Corrupt {
         let kind = self.byte() % 4;
         let at = self.at();
         match kind {
-            0 => Scribble::Noise { at, word: self.number::<8>() },
-            1 => Scribble::Copy { from: at, to: self.at() },
-            2 => Scribble::Flip { at, bit: self.byte() },
-            _ => Scribble::Small { at, value: self.byte() },
+            0 => Corrupt::Noise { at, word: self.number::<8>() },
+            1 => Corrupt::Copy { from: at, to: self.at() },
+            2 => Corrupt::Flip { at, bit: self.byte() },
+            _ => Corrupt::Small { at, value: self.byte() },
         }
     }
 }
 
-/// Fuzz target: a segment whose members died is scribbled, then somebody attaches, looks, joins, and does what the
+/// Fuzz target: a segment whose members died is corrupted, then somebody attaches, looks, joins, and does what the
 /// script says. The first byte says how many changes come first.
 pub(crate) fn before_attaching(input: &[u8]) {
     let Remains { image, tokens, object_tokens, object_words } = remains();
@@ -240,9 +240,9 @@ pub(crate) fn before_attaching(input: &[u8]) {
     let bytes = Bytes { file: File::from(fd.try_clone().unwrap()), words: image.len() as u64 / 8 };
     let mut script = Script { left: input, object_words };
     for _ in 0..script.byte() % 32 {
-        bytes.scribble(&script.scribble());
+        bytes.corrupt(&script.corrupt());
     }
-    let Ok(space) = Space::options().guardian(false).from_fd(fd) else { return };
+    let Ok(space) = Space::options().monitor(false).from_fd(fd) else { return };
     look(&space);
     let Ok(me) = space.join() else { return };
     look(&space);
@@ -265,7 +265,7 @@ pub(crate) fn while_members_work(input: &[u8]) {
     everything(&space, &me, tokens, objects);
     // Somebody new comes, if it may.
     if let Ok(again) =
-        Space::options().guardian(false).from_fd(space.fd().unwrap().try_clone_to_owned().unwrap())
+        Space::options().monitor(false).from_fd(space.fd().unwrap().try_clone_to_owned().unwrap())
         && let Ok(late) = again.join()
     {
         everything(&again, &late, tokens, objects);
@@ -330,7 +330,7 @@ fn perform(
         }
         let step = script.byte();
         if step.is_multiple_of(2) {
-            bytes.scribble(&script.scribble());
+            bytes.corrupt(&script.corrupt());
         } else {
             match (step / 2).checked_sub(OPERATIONS) {
                 None => operate(space, me, &mut things, step / 2, &mut script),
@@ -442,7 +442,7 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
             let _ = block(script, blocks).map(|one| (local.usable(one), local.free(one)));
         }
         20 => {
-            let owner = LeaseId { index: script.byte(), epoch: script.number::<2>() };
+            let owner = LeaseId { index: script.byte(), incarnation: script.number::<2>() };
             let _ = block(script, blocks).map(|one| local.free_of(one, owner));
         }
         21 => held.extend(block(script, blocks).and_then(|one| local.create_with(KIND, one).ok())),

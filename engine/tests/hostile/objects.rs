@@ -1,4 +1,4 @@
-//! Objects in scribbled segments: mutexes, events, semaphores, processes, threads, descriptors and entries in tables of files, by
+//! Objects in corrupted segments: mutexes, events, semaphores, processes, threads, descriptors and entries in tables of files, by
 //! token and by name, waited for one by one and together. No wait is longer than a moment.
 
 use std::fs::File;

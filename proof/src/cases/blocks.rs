@@ -105,7 +105,7 @@ pub(super) fn alloc_collecting_posted(stage: &Stage<'_>) {
     let mut blocks: Vec<_> = (0..per_span).map(|_| local.alloc(layout(128)).unwrap()).collect();
     stage.board.post(0, blocks.pop().unwrap().offset);
     stage.board.post(1, me.lease().index.into());
-    stage.board.post(2, me.lease().epoch);
+    stage.board.post(2, me.lease().incarnation);
     let wanted = layout(128);
     stage.begin();
     let block = local.alloc(wanted);
@@ -224,7 +224,7 @@ fn give_a_block(survivor: &mut Survivor) {
     survivor.board.post(0, block.offset);
     let lease = survivor.me.lease();
     survivor.board.post(1, lease.index.into());
-    survivor.board.post(2, lease.epoch);
+    survivor.board.post(2, lease.incarnation);
 }
 
 /// Takes blocks of the size of the given one for good, and with luck that one, if it is free.

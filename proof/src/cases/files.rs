@@ -227,7 +227,7 @@ fn try_to_exclude(me: &Member, survivor: &Survivor) -> Option<FileShare> {
         Ok(entered) => Some(entered),
         Err(ShareError::Conflict(who)) => {
             let lease = survivor.space.leases()[usize::from(who.lease.index)];
-            assert!(lease.held == Some(true) && lease.epoch == who.lease.epoch, "{who} is dead");
+            assert!(lease.held == Some(true) && lease.incarnation == who.lease.incarnation, "{who} is dead");
             assert_eq!((who.access, who.sharing, who.pid), (Access::WRITE, Sharing::NONE, lease.pid));
             None
         }

@@ -2,9 +2,9 @@
 
 mod blocks;
 mod files;
-mod guardians;
 mod handles;
 mod members;
+mod monitors;
 mod names;
 mod pairs;
 mod processes;
@@ -21,7 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
         handles::all(),
         blocks::all(),
         members::all(),
-        guardians::all(),
+        monitors::all(),
         names::all(),
         files::all(),
         waiting::all(),

@@ -1,14 +1,14 @@
 //! Two operations at once, over the same things. What the survivor does before, and who is dead, belongs to both.
 
 use super::members::{join, leave, leave_holding, only_recover, recover};
-use super::{blocks, files, guardians, handles, names, processes, waiting};
+use super::{blocks, files, handles, monitors, names, processes, waiting};
 use crate::case::Script;
 use crate::pair::Pair;
 use crate::survivor::Survivor;
 
 /// Every pair.
 pub(crate) fn all() -> Vec<Pair> {
-    [recoveries(), of_handles(), of_names(), of_blocks(), of_objects(), of_files(), of_guardians()].concat()
+    [recoveries(), of_handles(), of_names(), of_blocks(), of_objects(), of_files(), of_monitors()].concat()
 }
 
 /// Two dead: one in the middle of a creation, with an entry that is INIT and a block; one in the middle of a last close.
@@ -158,17 +158,17 @@ fn of_files() -> Vec<Pair> {
     ]
 }
 
-fn of_guardians() -> Vec<Pair> {
+fn of_monitors() -> Vec<Pair> {
     let witnessed = |name, first, second| {
         Pair::new(name, first, second)
             .guarded()
-            .before(guardians::bring_witness)
-            .meanwhile(guardians::witness_goes_on)
-            .after(guardians::see_next_owners)
+            .before(monitors::bring_witness)
+            .meanwhile(monitors::witness_goes_on)
+            .after(monitors::see_next_owners)
     };
     vec![
-        witnessed("hear | hear, and bury the dead", guardians::hear, guardians::hear)
+        witnessed("hear | hear, and recover the dead", monitors::hear, monitors::hear)
             .half("leave, holding everything", 0),
-        witnessed("hear | leave, withdrawing bells", guardians::hear, leave).half("lock", 1),
+        witnessed("hear | leave, withdrawing bells", monitors::hear, leave).half("lock", 1),
     ]
 }

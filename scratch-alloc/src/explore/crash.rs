@@ -2,7 +2,7 @@
 
 use super::hooks::{Outcome, died_at, run};
 use super::{LAZY, Player, TINY, TWO_UNITS, World};
-use crate::crash::CRASH_POINTS;
+use crate::crash::FAILPOINTS;
 use crate::geometry::Geometry;
 
 /// Who is on stage: `a` dies, `b` stands by.
@@ -294,7 +294,7 @@ const SCENES: &[Scene] = &[
             let mut dead = c.b.world.join(20);
             let blocks = [512, 512, TWO_UNITS, 2048].map(|bytes| dead.alloc(bytes).unwrap());
             dead.attach(blocks[0], 1, 1);
-            c.b.world.bury(20);
+            c.b.world.reap(20);
         },
         |c| {
             c.a.world.recover(20, 0);
@@ -311,7 +311,7 @@ const SCENES: &[Scene] = &[
             dead.pin(blocks[3]);
             c.b.world.end_handle(2, 1);
             c.b.world.orphans.take();
-            c.b.world.bury(20);
+            c.b.world.reap(20);
         },
         |c| {
             c.a.world.recover(20, 0);
@@ -368,7 +368,7 @@ fn play(world: &World, scene: &Scene, dies: Option<u64>, then: impl FnOnce(&mut 
     let outcome = run(|| (scene.act)(&mut cast), None, dies);
     // Private memory is gone, without a last word.
     std::mem::forget(cast.a);
-    world.bury(0);
+    world.reap(0);
     world.memory.refuse_after.set(None);
     world.memory.longest.set(0);
     then(&mut cast.b, outcome);
@@ -402,10 +402,10 @@ fn crash_everywhere() {
         assert!(steps.is_some_and(|steps| steps > 0), "{} did nothing", scene.name);
     }
     let died_at = died_at();
-    let unhit: Vec<_> = CRASH_POINTS.iter().filter(|point| !died_at.contains(*point)).collect();
-    eprintln!("{deaths} deaths, {} of {} points", died_at.len(), CRASH_POINTS.len());
+    let unhit: Vec<_> = FAILPOINTS.iter().filter(|point| !died_at.contains(*point)).collect();
+    eprintln!("{deaths} deaths, {} of {} points", died_at.len(), FAILPOINTS.len());
     // The only point that needs a race: `preempt` dies there.
-    assert_eq!(unhit, [&"scratch.abandon.head_stored"], "crash points at which nobody died");
+    assert_eq!(unhit, [&"scratch.abandon.head_stored"], "failpoints at which nobody died");
 }
 
 /// The recoverer dies at every step, for some of the places where the first one died.
@@ -434,7 +434,7 @@ fn crash_the_recoverer_everywhere() {
                     recovered = matches!(outcome, Outcome::Finished(_));
                     std::mem::forget(c);
                     for dead in [0, 2, 20] {
-                        world.bury_and_recover(dead, 1);
+                        world.recover_and_recover(dead, 1);
                     }
                     world.exhaust(b);
                     world.end();

@@ -46,7 +46,7 @@ pub(crate) fn step() {
     }
 }
 
-/// The running member passed a crash point.
+/// The running member passed a failpoint.
 pub(crate) fn passed(name: &'static str) {
     if STEPS.get().is_some() {
         PASSED.with_borrow_mut(|passed| passed.push(name));
@@ -57,7 +57,7 @@ fn died() {
     PASSED.with_borrow_mut(|passed| DIED_AT.with_borrow_mut(|died| died.extend(passed.drain(..))));
 }
 
-/// The crash points at which a member died in this thread so far.
+/// The failpoints at which a member died in this thread so far.
 pub(super) fn died_at() -> BTreeSet<&'static str> {
     DIED_AT.with_borrow(Clone::clone)
 }

@@ -120,7 +120,7 @@ impl World {
         assert!(!self.is_live(index), "two live members {index}");
         self.live.set(self.live.get() | 1 << index);
         // SAFETY: one simulated member at a time acts as `index`.
-        let me = unsafe { Acquire::assume(LeaseId { index, epoch: 1 }) };
+        let me = unsafe { Acquire::assume(LeaseId { index, incarnation: 1 }) };
         Player { local: Local::new(self.scratch(), &me), me, world: self }
     }
 
@@ -135,7 +135,7 @@ impl World {
     /// One pass of a recovery of `dead`, whom the caller has proved dead.
     pub(super) fn recover(&self, dead: u8, by: u8) -> Recovered {
         // SAFETY: the simulated owner of `dead` does nothing any more, and nobody takes its lease.
-        let recovery = unsafe { Recovery::assume(LeaseId { index: dead, epoch: 1 }, by) };
+        let recovery = unsafe { Recovery::assume(LeaseId { index: dead, incarnation: 1 }, by) };
         self.scratch().recover(&recovery, &|index, generation| self.is_current(index, generation))
     }
 
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Strikes what dies with `dead` from the books; its recovery may only begin.
-    pub(super) fn bury(&self, dead: u8) {
+    pub(super) fn reap(&self, dead: u8) {
         if let Some((by, offset, entry)) = self.doubtful.get()
             && by == dead
         {
@@ -179,8 +179,8 @@ impl World {
     }
 
     /// Recovers until the lease is free.
-    pub(super) fn bury_and_recover(&self, dead: u8, by: u8) {
-        self.bury(dead);
+    pub(super) fn recover_and_recover(&self, dead: u8, by: u8) {
+        self.reap(dead);
         self.recover(dead, by);
         self.rest(dead);
     }
@@ -297,7 +297,7 @@ impl World {
         self.verify(true);
         for index in 0..64 {
             if self.is_live(index) {
-                self.bury_and_recover(index, index);
+                self.recover_and_recover(index, index);
             }
         }
         self.verify(true);
@@ -327,7 +327,7 @@ impl World {
         assert_eq!(all, 0);
         last.local.free(all).unwrap();
         self.books.borrow_mut().clear();
-        self.bury_and_recover(63, 63);
+        self.recover_and_recover(63, 63);
         self.verify(true);
     }
 }
@@ -371,7 +371,7 @@ impl Player<'_> {
     /// Frees a block that `owner` gave us.
     pub(super) fn free_of(&mut self, offset: u64, owner: u8) {
         self.world.doubt(self.index(), offset);
-        self.world.scratch().free_of(&self.me, offset, LeaseId { index: owner, epoch: 1 }).unwrap();
+        self.world.scratch().free_of(&self.me, offset, LeaseId { index: owner, incarnation: 1 }).unwrap();
         self.world.doubtful.set(None);
     }
 
@@ -413,6 +413,6 @@ impl Player<'_> {
 
     /// Dies idle and is recovered.
     pub(super) fn die(self, by: u8) {
-        self.world.bury_and_recover(self.index(), by);
+        self.world.recover_and_recover(self.index(), by);
     }
 }

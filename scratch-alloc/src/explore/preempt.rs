@@ -37,7 +37,7 @@ fn leave_a_corpse(world: &World) -> Vec<u64> {
     dead.attach(blocks[2], 2, 1);
     let pinned = dead.alloc(TWO_UNITS).unwrap();
     dead.pin(pinned);
-    world.bury(DEAD);
+    world.reap(DEAD);
     blocks
 }
 
@@ -103,7 +103,7 @@ const SCENES: &[Scene] = &[
                     && !adopted(w)
                 {
                     std::mem::forget(dead);
-                    w.bury(DEAD);
+                    w.reap(DEAD);
                     w.recover(DEAD, a.index());
                     w.rest(DEAD);
                     dead = w.join(DEAD);
@@ -113,7 +113,7 @@ const SCENES: &[Scene] = &[
                 break;
             }
             std::mem::forget(dead);
-            w.bury(DEAD);
+            w.reap(DEAD);
             end_abandoned(w, &blocks);
             blocks
         },
@@ -394,10 +394,10 @@ fn play(scene: &Scene, intrusion: &Intrusion, at: u64, dies: Option<u64>) -> Out
     };
     let outcome = run(|| (scene.act)(&world, &mut a, &mut for_a), Some((at, &mut intrude)), dies);
     if outcome == Outcome::Died {
-        world.bury_and_recover(0, 1);
+        world.recover_and_recover(0, 1);
     }
     recover_corpse(&world, 1);
-    world.bury(DEAD);
+    world.reap(DEAD);
     world.verify(true);
     world.exhaust(&mut b);
     world.end();

@@ -14,8 +14,8 @@ use rustix::fs::FallocateFlags;
 
 use crate::body::Body;
 use crate::control::Control;
-use crate::crash_point;
 use crate::error::OpenError;
+use crate::failpoint;
 use crate::header::Header;
 use crate::mapping::Mapping;
 use crate::segment::Spec;
@@ -32,12 +32,12 @@ impl Creation<'_> {
     pub(crate) fn reserve(&self, fd: impl AsFd, place: &str) -> Result<(), OpenError> {
         let total = self.header.plan.total_bytes();
         rustix::fs::ftruncate(&fd, total).map_err(|e| refusal(e.into(), "size the segment", total, place))?;
-        crash_point!("segment.create.sized");
+        failpoint!("segment.create.sized");
         for (offset, bytes) in self.ranges() {
             rustix::fs::fallocate(&fd, FallocateFlags::empty(), offset, bytes)
                 .map_err(|e| refusal(e.into(), "reserve memory", self.wanted(), place))?;
         }
-        crash_point!("segment.create.reserved");
+        failpoint!("segment.create.reserved");
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Creation<'_> {
         // SAFETY: as above; the view ends with this call.
         let control = unsafe { Control::over(memory.base(), self.header.plan) };
         (self.init)(control.body());
-        crash_point!("segment.create.initialised");
+        failpoint!("segment.create.initialised");
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::crash_point;
 use crate::error::OpenError;
+use crate::failpoint;
 use crate::ground::FileId;
 use crate::header::MAGIC;
 use crate::host;
@@ -116,7 +116,7 @@ fn create_with(
         }
         Err(error) => return Err(os("name the segment", &name.path())(error)),
     }
-    crash_point!("segment.create.linked");
+    failpoint!("segment.create.linked");
     Ok(Some(fd))
 }
 

@@ -175,8 +175,8 @@ impl Lease {
 
 /// The address at which a member hands over; nobody without access to the segment can guess it.
 fn address(creation_id: u64, lease: LeaseId) -> rustix::io::Result<rustix::net::SocketAddrUnix> {
-    let LeaseId { index, epoch } = lease;
-    let name = format!("tenure-{creation_id:016x}-{index}-{epoch:x}");
+    let LeaseId { index, incarnation } = lease;
+    let name = format!("tenure-{creation_id:016x}-{index}-{incarnation:x}");
     rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes())
 }
 

@@ -23,7 +23,7 @@ use crate::ground::FileId;
 use crate::sync::lock;
 use crate::thread::Thread;
 
-/// As the guardian's, and the buffers for what `/proc` says.
+/// As the monitor's, and the buffers for what `/proc` says.
 const STACK: usize = 64 << 10;
 
 /// The key of the door.

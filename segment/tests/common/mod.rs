@@ -104,7 +104,7 @@ impl Reclaim for Clear {
 }
 
 pub(crate) fn hold(body: Body<'_>, id: LeaseId) {
-    body.words()[usize::from(id.index)].store(id.epoch, Ordering::SeqCst);
+    body.words()[usize::from(id.index)].store(id.incarnation, Ordering::SeqCst);
 }
 
 pub(crate) fn held(body: Body<'_>, index: u8) -> bool {

@@ -5,7 +5,7 @@ use tenure_segment::sync::{Ordering, Word};
 
 use super::layout::{NameHash, NamesLayout, Place, SLOTS};
 use super::word::{Intake, Seen, Slot};
-use crate::crash::crash_point;
+use crate::crash::failpoint;
 use crate::geometry::GeometryError;
 use crate::token::Token;
 
@@ -132,7 +132,7 @@ impl<'a> Names<'a> {
         if chunk < self.layout.chunks() {
             // Release: chunk: publishes the commitment; pairs with the Acquire in `is_committed`.
             self.words[chunk as usize / 64].fetch_or(1 << (chunk % 64), Ordering::Release);
-            crash_point!("names.extend.published");
+            failpoint!("names.extend.published");
         }
     }
 
@@ -225,10 +225,10 @@ impl<'a> Names<'a> {
             looked = true;
             let slot = self.free_slot(buckets, handles).ok_or(Full)?;
             let entering = Seen::entering(slot, mine);
-            crash_point!("names.enter.looked");
+            failpoint!("names.enter.looked");
             match buckets.intake().change(seen, entering) {
                 Ok(()) => {
-                    crash_point!("names.enter.entered");
+                    failpoint!("names.enter.entered");
                     // If its slot is taken and no other is free, it stays where it is, and is found there.
                     let _ = self.settle(buckets, entering, mine, handles);
                     return Ok(Entered::New);
@@ -279,7 +279,7 @@ impl<'a> Names<'a> {
         let buckets = self.buckets(hash).filter(|its| std::ptr::eq(its.home, through.home));
         loop {
             let Some(buckets) = buckets else {
-                // Over, or scribbled: it cannot be helped.
+                // Over, or corrupted: it cannot be helped.
                 return Some(intake.change(seen, seen.done()).map_or_else(|other| other, |()| seen.done()));
             };
             let done = seen.done();
@@ -290,7 +290,7 @@ impl<'a> Names<'a> {
                     // Whoever was stopped before this for an hour may put it into a slot that is free again: then it is over,
                     // and the slot still free; or it is in two slots, which does no harm and ends with it.
                     if slot.list(now, Seen::listed(hash.mark(), token)) {
-                        crash_point!("names.settle.listed");
+                        failpoint!("names.settle.listed");
                     }
                     continue;
                 }
@@ -298,14 +298,14 @@ impl<'a> Names<'a> {
             };
             match intake.change(seen, next) {
                 Ok(()) if next == done => {
-                    crash_point!("names.settle.done");
+                    failpoint!("names.settle.done");
                     if let Some(slot) = slot.filter(|_| fault!("names.settle.done_before_slot")) {
                         slot.list(slot.load(), Seen::listed(hash.mark(), token));
                     }
                     return Some(next);
                 }
                 Ok(()) => {
-                    crash_point!("names.settle.moved");
+                    failpoint!("names.settle.moved");
                     seen = next;
                 }
                 // Somebody sent it to another slot.

@@ -9,7 +9,7 @@
 //! | intake | 0 | - | never used | whoever enters a handle |
 //! | intake | ENTERING | slot | the handle is in the table, and goes to this slot | anybody: to another slot, to DONE |
 //! | intake | DONE | slot | the handle is in its slot | whoever enters a handle |
-//! | either | anything else | - | scribbled | as if it were free |
+//! | either | anything else | - | corrupted | as if it were free |
 
 use tenure_segment::sync::{Ordering, Word};
 use tenure_segment::{fault, ordering};

@@ -5,7 +5,7 @@ pub mod world;
 
 use tenure_segment::sync::Word;
 use tenure_segment::{Acquire, LeaseId, Recovery};
-use tenure_slab::{Cache, Geometry, Holdings, Layout, Slab};
+use tenure_slab::{Cache, Geometry, Layout, RefCounts, Slab};
 
 pub const SPACE: u8 = 9;
 
@@ -28,25 +28,25 @@ pub fn slab(words: &[Word], layout: Layout) -> Slab<'_> {
 
 pub fn acquire(lease: u8) -> Acquire {
     // SAFETY: private memory; every test makes one simulated member per lease.
-    unsafe { Acquire::assume(LeaseId { index: lease, epoch: 1 }) }
+    unsafe { Acquire::assume(LeaseId { index: lease, incarnation: 1 }) }
 }
 
 pub fn recovery(dead: u8, by: u8) -> Recovery {
     // SAFETY: private memory; the tests stop using a member before they recover it.
-    unsafe { Recovery::assume(LeaseId { index: dead, epoch: 1 }, by) }
+    unsafe { Recovery::assume(LeaseId { index: dead, incarnation: 1 }, by) }
 }
 
 /// One member and one thread of it.
 pub struct Member {
     pub acquire: Acquire,
-    pub holdings: Holdings,
+    pub ref_counts: RefCounts,
     pub cache: Cache,
 }
 
 pub fn member(slab: &Slab<'_>, lease: u8) -> Member {
     Member {
         acquire: acquire(lease),
-        holdings: Holdings::new(slab.layout(), lease).unwrap(),
+        ref_counts: RefCounts::new(slab.layout(), lease).unwrap(),
         cache: slab.cache(),
     }
 }

@@ -6,7 +6,7 @@ use tenure::Backend;
 
 use crate::trace::{AllocationTrace, HandleTrace};
 use crate::trace::{Recording, Source, TraceError};
-use crate::worker::{JobName, Sabotage};
+use crate::worker::{JobName, NegativeControl};
 
 /// The whole order for a run.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Plan {
     /// How long nothing may happen before the run is called stuck.
     pub patience: Duration,
     /// What the workers are to do wrong.
-    pub sabotage: Option<Sabotage>,
+    pub negative_control: Option<NegativeControl>,
     /// No progress on standard error.
     pub quiet: bool,
 }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::meeting::Meeting;
 use crate::wire::{self, Counters, Heard, Report, Task};
-use crate::worker::{JobName, Sabotage};
+use crate::worker::{JobName, NegativeControl};
 
 use super::book::Incarnation;
 use super::script::Step;
@@ -65,7 +65,7 @@ pub(super) struct Errand {
 pub(super) struct Crew {
     pub(super) meeting: Meeting,
     pub(super) jobs: Vec<JobName>,
-    pub(super) sabotage: Option<Sabotage>,
+    pub(super) negative_control: Option<NegativeControl>,
 }
 
 /// A place for one worker.
@@ -121,8 +121,10 @@ impl Seat {
         for job in &crew.jobs {
             command.arg("--job").arg(job.to_string());
         }
-        if let Some(name) = crew.sabotage.and_then(|sabotage| sabotage.to_possible_value()) {
-            command.args(["--sabotage", name.get_name()]);
+        if let Some(name) =
+            crew.negative_control.and_then(|negative_control| negative_control.to_possible_value())
+        {
+            command.args(["--negative_control", name.get_name()]);
         }
         let (seat, events) = (self.index, events.clone());
         let hear = move |heard| {

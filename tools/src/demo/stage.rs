@@ -20,7 +20,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Makes the segment and joins it, without a guardian: reclaiming is up to the workers.
+    /// Makes the segment and joins it, without a monitor: reclaiming is up to the workers.
     pub(super) fn build(plan: &Plan, material: &Material) -> Result<Self, StageError> {
         sweep(plan.backend);
         let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
@@ -30,7 +30,7 @@ impl Stage {
             .members(members)
             .handles(handle_count)
             .scratch(material.scratch_bytes(plan.workers, handle_count))
-            .guardian(false);
+            .monitor(false);
         let (meeting, space) = Meeting::create(plan.backend, &name, options)?;
         let mut stage = Self { meeting, space: Arc::new(space), member: None };
         stage.member = Some(stage.space.join()?);

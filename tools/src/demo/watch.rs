@@ -18,7 +18,7 @@ use super::seat::Event;
 pub(super) struct Dying {
     pub(super) incarnation: Incarnation,
     pub(super) lease_index: u8,
-    pub(super) lease_epoch: u64,
+    pub(super) lease_incarnation: u64,
     pub(super) killed_at: Instant,
 }
 
@@ -43,7 +43,7 @@ fn watch(space: &Space, killed: &Receiver<Dying>, events: &Sender<Event>) {
         let now = Instant::now();
         let reclaimed = dying.extract_if(.., |one| {
             let lease = leases.iter().find(|lease| lease.index == one.lease_index);
-            lease.is_none_or(|lease| !lease.live || lease.epoch != one.lease_epoch)
+            lease.is_none_or(|lease| !lease.live || lease.incarnation != one.lease_incarnation)
         });
         for one in reclaimed {
             let elapsed_ns = now.duration_since(one.killed_at).as_nanos() as u64;

@@ -41,7 +41,7 @@ impl Audits {
 /// How far an audit is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Not all are quiet yet, or not all of the dead are buried: for this reason.
+    /// Not all are quiet yet, or not all of the dead are recovered: for this reason.
     Busy(String),
     Done,
 }
@@ -417,7 +417,8 @@ impl Auditor {
 }
 
 fn is_alive(whose: Whose, leases: &[LeaseInfo]) -> bool {
-    let is_its =
-        |lease: &LeaseInfo| whose.is_of(lease.index, lease.epoch) && lease.live && lease.held != Some(false);
+    let is_its = |lease: &LeaseInfo| {
+        whose.is_of(lease.index, lease.incarnation) && lease.live && lease.held != Some(false)
+    };
     !whose.is_closed && leases.iter().any(is_its)
 }

@@ -10,8 +10,8 @@ use crate::pattern;
 use super::chance::{Act, Choice};
 use super::hands::{Hands, must};
 use super::member::Trouble;
+use super::negative_control::NegativeControl;
 use super::pinned::{self, Label};
-use super::sabotage::Sabotage;
 use super::talk::{Gift, Outcome, Wrong};
 
 /// Blocks that a thread has at most.
@@ -162,7 +162,7 @@ impl Hands<'_> {
         let Some(at) = self.pick_chunk(choice.which) else { return self.idle() };
         let chunk = &self.chunks[at];
         let (local, scratch) = (self.member(chunk.space).local(), chunk.scratch());
-        if self.sabotage(Sabotage::Scribble) {
+        if self.negative_control(NegativeControl::Corrupt) {
             // SAFETY: the block is ours and not empty.
             unsafe { *local.address(scratch) ^= 1 };
         }
@@ -202,7 +202,7 @@ impl Hands<'_> {
             offset: scratch.offset,
             len: scratch.len,
             owner_index: owner.index,
-            owner_epoch: owner.epoch,
+            owner_incarnation: owner.incarnation,
             key: chunk.key,
         };
         let space = chunk.space;
@@ -228,7 +228,7 @@ impl Hands<'_> {
 
     /// Frees what another member gave us.
     pub(super) fn free_for_another(&self, space: usize, gift: Gift) -> Result<Outcome, Trouble> {
-        let Gift::Block { offset, len, owner_index, owner_epoch, key } = gift else {
+        let Gift::Block { offset, len, owner_index, owner_incarnation, key } = gift else {
             return Ok(Outcome::Declined);
         };
         let mut local = self.member(space).local();
@@ -236,7 +236,7 @@ impl Hands<'_> {
         if let Err((_, text)) = verify(&local, scratch, len, key) {
             return Ok(Outcome::Doubtful(format!("given: {text}")));
         }
-        Ok(match local.free_of(scratch, LeaseId { index: owner_index, epoch: owner_epoch }) {
+        Ok(match local.free_of(scratch, LeaseId { index: owner_index, incarnation: owner_incarnation }) {
             Ok(()) => Outcome::Taken,
             Err(error) => Outcome::Doubtful(format!("a given block cannot be freed: {error}")),
         })
@@ -251,7 +251,7 @@ impl Hands<'_> {
         let len = pinned::LABEL_BYTES + bytes(choice.how) % (8 << 10);
         let layout = must("lay out", Layout::from_size_align(len, 8))?;
         let Some(mut block) = self.room("alloc", member.alloc(layout))? else { return Ok(()) };
-        let leak = self.sabotage(Sabotage::Leak);
+        let leak = self.negative_control(NegativeControl::Leak);
         let (seat, incarnation) = (self.home.orders.seat as u64, self.home.orders.incarnation);
         let label = Label { seat, incarnation: if leak { u64::MAX } else { incarnation }, key: choice.key };
         label.write(&mut block);

@@ -228,22 +228,23 @@ pub(super) struct Whose {
 }
 
 impl Whose {
-    const EPOCH_BITS: u32 = 54;
+    const INCARNATION_BITS: u32 = 54;
 
     pub(super) fn word(self) -> u64 {
-        let lease = (self.lease.epoch << 9) | (u64::from(self.lease.index) + 1);
+        let lease = (self.lease.incarnation << 9) | (u64::from(self.lease.index) + 1);
         lease << 1 | u64::from(self.is_closed)
     }
 
     fn of(word: u64) -> Option<Self> {
         let index = ((word >> 1) & 0x1ff).checked_sub(1)?;
-        let lease = LeaseId { index: index as u8, epoch: word >> 10 };
+        let lease = LeaseId { index: index as u8, incarnation: word >> 10 };
         Some(Self { lease, is_closed: word & 1 != 0 })
     }
 
     /// Whether it is an account of this lease.
-    pub(super) fn is_of(self, index: u8, epoch: u64) -> bool {
-        self.lease.index == index && self.lease.epoch == epoch & ((1 << Self::EPOCH_BITS) - 1)
+    pub(super) fn is_of(self, index: u8, incarnation: u64) -> bool {
+        self.lease.index == index
+            && self.lease.incarnation == incarnation & ((1 << Self::INCARNATION_BITS) - 1)
     }
 }
 
@@ -396,7 +397,7 @@ mod tests {
         }
         assert_eq!(Entry::of(0), Entry { units: 0, intent: Intent::Nothing });
         for (index, is_closed) in [(0, false), (255, true)] {
-            let whose = Whose { lease: LeaseId { index, epoch: 77 }, is_closed };
+            let whose = Whose { lease: LeaseId { index, incarnation: 77 }, is_closed };
             assert_eq!(Whose::of(whose.word()), Some(whose));
             assert!(whose.is_of(index, 77) && !whose.is_of(index, 78));
         }

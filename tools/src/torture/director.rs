@@ -69,8 +69,10 @@ impl<'a> Director<'a> {
         ] {
             arguments.extend([name.to_owned(), value.to_string()]);
         }
-        if let Some(name) = plan.sabotage.and_then(|sabotage| sabotage.to_possible_value()) {
-            arguments.extend(["--sabotage".to_owned(), name.get_name().to_owned()]);
+        if let Some(name) =
+            plan.negative_control.and_then(|negative_control| negative_control.to_possible_value())
+        {
+            arguments.extend(["--negative_control".to_owned(), name.get_name().to_owned()]);
         }
         let now = Instant::now();
         Self {

@@ -16,7 +16,7 @@ use crate::pattern;
 use super::chance::Choice;
 use super::hands::{Hands, KIND, Room, must};
 use super::member::{Tally, Trouble};
-use super::sabotage::Sabotage;
+use super::negative_control::NegativeControl;
 use super::talk::Wrong;
 use super::waits::Party;
 
@@ -219,7 +219,7 @@ impl Hands<'_> {
         let space = &self.home.spaces[self.space(choice.space)];
         Tally::count(&self.home.tally.forks);
         Tally::count(&self.home.tally.joins);
-        let halve = self.sabotage(Sabotage::Halve);
+        let halve = self.negative_control(NegativeControl::Halve);
         let nap = |us: u64| std::thread::sleep(Duration::from_micros(us));
         let doom = |child: Pid| {
             nap(choice.how % 6_000);

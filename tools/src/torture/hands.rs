@@ -16,7 +16,7 @@ use super::blocks::Chunk;
 use super::chance::{Act, Choice};
 use super::files;
 use super::member::{Home, Tally, Trouble};
-use super::sabotage::Sabotage;
+use super::negative_control::NegativeControl;
 use super::talk::{Gift, Outcome, Parcel, Report, Sort, Wrong};
 use super::waits::Party;
 
@@ -171,8 +171,9 @@ impl<'h> Hands<'h> {
         &self.home.members[number % self.home.members.len()]
     }
 
-    pub(super) fn sabotage(&self, which: Sabotage) -> bool {
-        self.home.orders.sabotage == Some(which) && self.operations > Sabotage::PATIENCE_OPERATIONS
+    pub(super) fn negative_control(&self, which: NegativeControl) -> bool {
+        self.home.orders.negative_control == Some(which)
+            && self.operations > NegativeControl::PATIENCE_OPERATIONS
     }
 
     /// Nothing to do.
@@ -227,7 +228,7 @@ impl<'h> Hands<'h> {
         let (space, identity) = (self.space(choice.space), choice.key);
         let member = self.member(space);
         let mut local = member.local();
-        pattern::payload(identity + u64::from(self.sabotage(Sabotage::Mix)), &mut self.buffer);
+        pattern::payload(identity + u64::from(self.negative_control(NegativeControl::Mix)), &mut self.buffer);
         let grip = match choice.act {
             Act::CreateOwned => member.create_raw(KIND, &self.buffer).map(Grip::Owned),
             Act::CreateTyped => member.create(&words(identity)).map(Grip::Typed),
@@ -394,7 +395,7 @@ impl<'h> Hands<'h> {
         hold.known = true;
         let (sort, space) = (hold.grip.sort(), hold.space);
         let gift = Gift::Handle { token: self.token(&hold).into(), identity: hold.identity, sort };
-        if self.sabotage(Sabotage::Lose) {
+        if self.negative_control(NegativeControl::Lose) {
             self.close(hold)?;
             return self.post(choice.how, space, gift).map(drop);
         }

@@ -19,7 +19,7 @@ use crate::worker::WorkerError;
 
 use super::chance::{self, Act, Choice, End, Fate};
 use super::hands::Hands;
-use super::sabotage::Sabotage;
+use super::negative_control::NegativeControl;
 use super::talk::{Command, Counts, Outcome, Parcel, Report, Wrong};
 
 /// How often a member reports, in operations of its first thread.
@@ -51,7 +51,7 @@ pub struct Orders {
     pub patience: u32,
     /// What to do wrong, to see it found.
     #[arg(long)]
-    pub sabotage: Option<Sabotage>,
+    pub negative_control: Option<NegativeControl>,
 }
 
 /// Something that must never be.
@@ -213,8 +213,8 @@ impl Home {
             if let Err(trouble) = hands.perform(choice) {
                 self.say_wrong(trouble)?;
             }
-            if number > Sabotage::PATIENCE_OPERATIONS {
-                self.sabotage_process();
+            if number > NegativeControl::PATIENCE_OPERATIONS {
+                self.negative_control_process();
             }
             if thread == 0 && self.is_the_end(number)? {
                 break;
@@ -268,12 +268,12 @@ impl Home {
         std::process::Command::new("/proc/self/exe").args(arguments).exec()
     }
 
-    fn sabotage_process(&self) {
-        match self.orders.sabotage {
-            Some(Sabotage::Hang) => loop {
+    fn negative_control_process(&self) {
+        match self.orders.negative_control {
+            Some(NegativeControl::Hang) => loop {
                 thread::park();
             },
-            Some(Sabotage::Crash) => std::process::abort(),
+            Some(NegativeControl::Crash) => std::process::abort(),
             _ => {}
         }
     }

@@ -22,7 +22,7 @@
 //! | `seat`, `director` | the processes, kills and stops; gifts; what is reported |
 //! | `stage` | the spaces: look, sweep, last look |
 //! | `audit` | compares the ledger with the things, and puts back what the dead had |
-//! | `sabotage` | what members can be told to do wrong |
+//! | `negative control` | what members can be told to do wrong |
 //! | `summary` | the figures |
 
 mod audit;
@@ -34,9 +34,9 @@ mod files;
 mod guests;
 mod hands;
 mod member;
+mod negative_control;
 mod outlive;
 mod pinned;
-mod sabotage;
 mod seat;
 mod stage;
 mod summary;
@@ -49,7 +49,7 @@ use std::time::Duration;
 use tenure::Backend;
 
 pub use member::{Orders, run as run_member};
-pub use sabotage::Sabotage;
+pub use negative_control::NegativeControl;
 pub use summary::Summary;
 
 use crate::worker::WorkerError;
@@ -74,7 +74,7 @@ pub struct Plan {
     /// How long somebody may be silent before the run is called stuck.
     pub patience: Duration,
     /// What the members are to do wrong.
-    pub sabotage: Option<Sabotage>,
+    pub negative_control: Option<NegativeControl>,
     /// No word on standard error.
     pub quiet: bool,
 }

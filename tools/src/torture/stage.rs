@@ -57,7 +57,7 @@ impl Stage {
         // A seat has a member, who may be dead and not yet recovered when the next one joins, and two threads with
         // guests.
         let members = (8 * seats + 16).min(256) as u16;
-        let options = Space::options().members(members).guardian(false);
+        let options = Space::options().members(members).monitor(false);
         let options = if index % 2 == 1 {
             options
                 .handles(12 * seats as u32 + COMMON)

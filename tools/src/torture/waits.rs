@@ -15,7 +15,7 @@ use super::commons::{
 };
 use super::hands::{Hands, must};
 use super::member::{Tally, Trouble};
-use super::sabotage::Sabotage;
+use super::negative_control::NegativeControl;
 use super::talk::Wrong;
 
 /// What came of an operation.
@@ -48,7 +48,7 @@ struct Wish {
     /// Where the list starts, and by which call one is waited for.
     turn: usize,
     timeout: Duration,
-    /// Sabotage: what is taken is not booked.
+    /// NegativeControl: what is taken is not booked.
     pocket: bool,
 }
 
@@ -433,7 +433,7 @@ impl<'m> Party<'m> {
         Ok(Came::Done)
     }
 
-    /// Sabotage: takes the first of the twins as if both, and is killed.
+    /// NegativeControl: takes the first of the twins as if both, and is killed.
     pub(super) fn take_half(&mut self) -> Result<(), Trouble> {
         self.set(TWINS, Intent::TakingAll);
         let Thing::Semaphore(first) = self.thing(GROUPS[TWINS].things[0]) else { return Ok(()) };
@@ -528,8 +528,9 @@ impl<'h> Hands<'h> {
     /// Does what was chosen with what all wait for.
     pub(super) fn wait_act(&mut self, choice: Choice) -> Result<(), Trouble> {
         let Choice { which, how, key, .. } = choice;
-        let pocket = self.sabotage(Sabotage::Pocket) && which % GROUPS.len() as u64 == 3;
-        let (trespass, forge) = (self.sabotage(Sabotage::Trespass), self.sabotage(Sabotage::Forge));
+        let pocket = self.negative_control(NegativeControl::Pocket) && which % GROUPS.len() as u64 == 3;
+        let (trespass, forge) =
+            (self.negative_control(NegativeControl::Trespass), self.negative_control(NegativeControl::Forge));
         let patience = Duration::from_secs(self.home.orders.patience.into()) / 4;
         let at = match choice.act {
             // Where there is something to be given back, if anywhere.

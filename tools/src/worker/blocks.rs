@@ -13,7 +13,7 @@ use crate::trace::{After, AllocationProcess, AllocationStep, Verb};
 use crate::wire::{Counters, Fault};
 
 use super::jobs::{Job, JobName, Jobs};
-use super::sabotage::Sabotage;
+use super::negative_control::NegativeControl;
 use super::{WorkerError, thread_cpu_ns};
 
 /// How many steps are done between two looks at the commands.
@@ -69,8 +69,13 @@ pub(super) struct Replayer {
 }
 
 impl Replayer {
-    pub(super) fn new(names: Vec<JobName>, first: usize, key: u64, sabotage: Option<Sabotage>) -> Self {
-        let hand = Hand { key, blocks_live: 0, operations: 0, sabotage };
+    pub(super) fn new(
+        names: Vec<JobName>,
+        first: usize,
+        key: u64,
+        negative_control: Option<NegativeControl>,
+    ) -> Self {
+        let hand = Hand { key, blocks_live: 0, operations: 0, negative_control };
         Self { jobs: Jobs::new(names, first), running: None, hand }
     }
 
@@ -139,7 +144,7 @@ struct Hand {
     /// Negative in a thread that frees more than it allocates.
     blocks_live: i64,
     operations: u64,
-    sabotage: Option<Sabotage>,
+    negative_control: Option<NegativeControl>,
 }
 
 impl Hand {
@@ -198,7 +203,7 @@ impl Hand {
         }
         // SAFETY: the block was just allocated with that size, and it is ours alone.
         unsafe { pattern::fill(start, bytes, key) };
-        if self.sabotage == Some(Sabotage::Scribble) && key.is_multiple_of(1 << 14) {
+        if self.negative_control == Some(NegativeControl::Corrupt) && key.is_multiple_of(1 << 14) {
             // SAFETY: as above; a block has at least one byte.
             unsafe { *start ^= 1 };
         }
@@ -272,7 +277,8 @@ fn together(
             .enumerate()
             .map(|(thread, steps)| {
                 let key = pattern::combine(&[hand.key, thread as u64]);
-                let mut hand = Hand { key, blocks_live: 0, operations: 0, sabotage: hand.sabotage };
+                let mut hand =
+                    Hand { key, blocks_live: 0, operations: 0, negative_control: hand.negative_control };
                 let (slots, pace) = (&slots[..], &pace);
                 scope.spawn(move || {
                     let started_ns = thread_cpu_ns();

@@ -9,7 +9,7 @@ use tenure::{Held, Kind, Local, OpenHandleError, Token};
 use crate::pattern;
 use crate::wire::{Counters, Fault, Outcome, Task};
 
-use super::sabotage::Sabotage;
+use super::negative_control::NegativeControl;
 
 /// The kind of handles whose payload is a block that their creator allocated itself.
 pub(crate) const GIFT_KIND: Kind = Kind::raw(1 << 16);
@@ -27,23 +27,23 @@ struct Hold {
 pub(super) struct Hands {
     holds: HashMap<u64, Vec<Hold>>,
     payload: Vec<u8>,
-    sabotage: Option<Sabotage>,
+    negative_control: Option<NegativeControl>,
     tasks: u64,
 }
 
 impl Hands {
-    pub(super) fn new(sabotage: Option<Sabotage>) -> Self {
-        Self { holds: HashMap::new(), payload: Vec::new(), sabotage, tasks: 0 }
+    pub(super) fn new(negative_control: Option<NegativeControl>) -> Self {
+        Self { holds: HashMap::new(), payload: Vec::new(), negative_control, tasks: 0 }
     }
 
     /// Does one task. Whatever goes wrong is the answer.
     pub(super) fn perform(&mut self, local: &mut Local<'_>, task: &Task, counters: &mut Counters) -> Outcome {
         self.tasks += 1;
-        match self.sabotage() {
-            Some(Sabotage::Hang) => loop {
+        match self.negative_control() {
+            Some(NegativeControl::Hang) => loop {
                 std::thread::park();
             },
-            Some(Sabotage::Crash) => std::process::abort(),
+            Some(NegativeControl::Crash) => std::process::abort(),
             _ => {}
         }
         let result = match *task {
@@ -78,7 +78,7 @@ impl Hands {
         kind: Kind,
         identity: u64,
     ) -> Result<Outcome, Fault> {
-        let mixed = u64::from(self.sabotage() == Some(Sabotage::Mix));
+        let mixed = u64::from(self.negative_control() == Some(NegativeControl::Mix));
         pattern::payload(identity + mixed, &mut self.payload);
         let held = if kind == GIFT_KIND {
             self.create_around_block(local, handle, kind)?
@@ -87,7 +87,7 @@ impl Hands {
         };
         counters.handle_operations += 1;
         let token = local.token(&held).into();
-        if self.sabotage() == Some(Sabotage::Lose) {
+        if self.negative_control() == Some(NegativeControl::Lose) {
             local.close(held).map_err(|error| refused("close", handle, error))?;
             return Ok(Outcome::Created { token });
         }
@@ -145,8 +145,8 @@ impl Hands {
         probe: bool,
     ) -> Result<Outcome, Fault> {
         let Some(hold) = self.holds.get_mut(&handle).and_then(Vec::pop) else {
-            return match self.sabotage {
-                Some(Sabotage::Lose) => Ok(Outcome::Closed { leaked: false }),
+            return match self.negative_control {
+                Some(NegativeControl::Lose) => Ok(Outcome::Closed { leaked: false }),
                 _ => Err(Fault::Refused(format!("handle {handle}: told to close it, but it is not held"))),
             };
         };
@@ -155,7 +155,7 @@ impl Hands {
         }
         read(local, counters, handle, hold)?;
         let token = local.token(&hold.held);
-        if self.sabotage() != Some(Sabotage::Leak) {
+        if self.negative_control() != Some(NegativeControl::Leak) {
             local.close(hold.held).map_err(|error| refused("close", handle, error))?;
         }
         counters.handle_operations += 1;
@@ -173,8 +173,8 @@ impl Hands {
         }
     }
 
-    fn sabotage(&self) -> Option<Sabotage> {
-        self.sabotage.filter(|_| self.tasks > Sabotage::PATIENCE_TASKS)
+    fn negative_control(&self) -> Option<NegativeControl> {
+        self.negative_control.filter(|_| self.tasks > NegativeControl::PATIENCE_TASKS)
     }
 }
 

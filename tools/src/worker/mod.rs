@@ -6,7 +6,7 @@
 mod blocks;
 mod hands;
 mod jobs;
-mod sabotage;
+mod negative_control;
 
 use std::alloc::Layout;
 use std::fs::File;
@@ -24,7 +24,7 @@ use crate::wire::{Command, Counters, Outcome, Report, receive, send};
 
 pub(crate) use hands::GIFT_KIND;
 pub use jobs::JobName;
-pub use sabotage::Sabotage;
+pub use negative_control::NegativeControl;
 
 use blocks::Replayer;
 use hands::Hands;
@@ -52,7 +52,7 @@ pub struct Orders {
     pub first_job: usize,
     /// What to do wrong, to see it found.
     #[arg(long)]
-    pub sabotage: Option<Sabotage>,
+    pub negative_control: Option<NegativeControl>,
 }
 
 /// Why a worker gave up. It says so on standard error; the coordinator sees it die.
@@ -74,12 +74,12 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
     let space = meeting.attach(Space::options())?;
     let member = space.join()?;
     let lease = member.lease();
-    send(&mut output, &Report::Joined { lease_index: lease.index, lease_epoch: lease.epoch })?;
+    send(&mut output, &Report::Joined { lease_index: lease.index, lease_incarnation: lease.incarnation })?;
 
     let mut counters = Counters { jobs_done: vec![0; orders.jobs.len()], ..Counters::default() };
     let mut local = member.local();
-    let mut hands = Hands::new(orders.sabotage);
-    let mut replayer = Replayer::new(orders.jobs, orders.first_job, orders.key, orders.sabotage);
+    let mut hands = Hands::new(orders.negative_control);
+    let mut replayer = Replayer::new(orders.jobs, orders.first_job, orders.key, orders.negative_control);
     while let Some(command) = next(&commands, replayer.is_idle()) {
         match command {
             Next::Idle => {
@@ -107,7 +107,7 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
         send(&mut output, &Report::Fault(fault))?;
     }
     drop(local);
-    if orders.sabotage == Some(Sabotage::Forget) {
+    if orders.negative_control == Some(NegativeControl::Forget) {
         member.alloc(Layout::new::<u64>())?.pin().map_err(|(error, _)| error)?;
     }
     account(&member, &replayer, &mut counters);

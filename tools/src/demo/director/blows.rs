@@ -44,8 +44,8 @@ impl Director<'_> {
         let incarnation = self.seats[victim].incarnation;
         self.deaths.insert(incarnation, Death { seat: victim, killed_at });
         self.totals.kills += 1;
-        if let Some((lease_index, lease_epoch)) = self.seats[victim].lease {
-            let dying = Dying { incarnation, lease_index, lease_epoch, killed_at };
+        if let Some((lease_index, lease_incarnation)) = self.seats[victim].lease {
+            let dying = Dying { incarnation, lease_index, lease_incarnation, killed_at };
             if self.watch.send(dying).is_err() {
                 self.verdict.stuck("the thread that watches the leases has ended");
             }

@@ -44,12 +44,12 @@ impl Director<'_> {
 
     fn report(&mut self, seat: usize, report: Report) {
         match report {
-            Report::Joined { lease_index, lease_epoch } => {
-                self.seats[seat].lease = Some((lease_index, lease_epoch));
+            Report::Joined { lease_index, lease_incarnation } => {
+                self.seats[seat].lease = Some((lease_index, lease_incarnation));
                 match self.seats[seat].state {
                     State::Starting => self.seats[seat].state = State::Ready,
                     // Killed before we knew that it had joined.
-                    _ => self.watch_late(seat, lease_index, lease_epoch),
+                    _ => self.watch_late(seat, lease_index, lease_incarnation),
                 }
             }
             Report::Done { outcomes, counters } => {
@@ -114,10 +114,10 @@ impl Director<'_> {
         }
     }
 
-    fn watch_late(&mut self, seat: usize, lease_index: u8, lease_epoch: u64) {
+    fn watch_late(&mut self, seat: usize, lease_index: u8, lease_incarnation: u64) {
         let incarnation = self.seats[seat].incarnation;
         let Some(death) = self.deaths.get(&incarnation) else { return };
-        let dying = Dying { incarnation, lease_index, lease_epoch, killed_at: death.killed_at };
+        let dying = Dying { incarnation, lease_index, lease_incarnation, killed_at: death.killed_at };
         if self.watch.send(dying).is_err() {
             self.verdict.stuck("the thread that watches the leases has ended");
         }

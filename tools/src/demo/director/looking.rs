@@ -134,8 +134,8 @@ impl Director<'_> {
         for lease in self.stage.space.leases().iter().filter(|lease| lease.live) {
             let _ = write!(
                 text,
-                "\n  lease {}: epoch {}, pid {}, held {:?}",
-                lease.index, lease.epoch, lease.pid, lease.held
+                "\n  lease {}: incarnation {}, pid {}, held {:?}",
+                lease.index, lease.incarnation, lease.pid, lease.held
             );
         }
         text

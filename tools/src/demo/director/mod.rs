@@ -133,7 +133,11 @@ impl<'a> Director<'a> {
         let kills = plan.kills - u32::from(last_kill);
         let stops = if plan.workers > 1 { plan.stops } else { 0 };
         let job_count = material.jobs.len();
-        let crew = Crew { meeting: stage.meeting.clone(), jobs: material.jobs, sabotage: plan.sabotage };
+        let crew = Crew {
+            meeting: stage.meeting.clone(),
+            jobs: material.jobs,
+            negative_control: plan.negative_control,
+        };
         let histogram =
             Histogram::new_with_bounds(1, 3600 * 1_000_000_000, 3).map_err(std::io::Error::other)?;
         let counters = Counters { jobs_done: vec![0; job_count], ..Counters::default() };

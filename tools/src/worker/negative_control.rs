@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 /// What to do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sabotage {
+pub enum NegativeControl {
     /// Let go of handles that it was told to hold.
     Lose,
     /// Keep handles that it was told to let go of.
@@ -13,7 +13,7 @@ pub enum Sabotage {
     /// Give handles the payload of others.
     Mix,
     /// Write into a block that is in use.
-    Scribble,
+    Corrupt,
     /// Stop answering.
     Hang,
     /// Crash.
@@ -22,7 +22,7 @@ pub enum Sabotage {
     Forget,
 }
 
-impl Sabotage {
+impl NegativeControl {
     /// How many tasks go well before it starts.
     pub(super) const PATIENCE_TASKS: u64 = 200;
 }

@@ -1,4 +1,4 @@
-//! Goal: words that somebody scribbled on, and hints that got lost, cost handles or time, never a crash or a hang [A8].
+//! Goal: words that somebody corrupted on, and hints that got lost, cost handles or time, never a crash or a hang [A8].
 //! Method: random operations with random words overwritten in between; every answer is fine, as long as there is one.
 #![cfg(not(loom))]
 
@@ -25,9 +25,9 @@ fn regress_lost_hints_are_found() {
         for _ in 0..handles {
             let payload = Payload::Inline(b"");
             let nothing = common::no_block;
-            slab.create(&m.acquire, &m.holdings, &mut m.cache, 1, payload, |_, _| {}, nothing).unwrap();
+            slab.create(&m.acquire, &m.ref_counts, &mut m.cache, 1, payload, |_, _| {}, nothing).unwrap();
         }
-        assert!(slab.claim(&m.acquire, &m.holdings, &mut m.cache, common::no_block).is_err());
+        assert!(slab.claim(&m.acquire, &m.ref_counts, &mut m.cache, common::no_block).is_err());
     }
 }
 
@@ -37,7 +37,7 @@ proptest! {
     })]
 
     #[test]
-    fn scribbled_words_neither_crash_nor_hang(
+    fn corrupted_words_neither_crash_nor_hang(
         members in prop_oneof![Just(3u16), Just(200)],
         steps in prop::collection::vec(
             (0..9u8, 0..2u8, any::<usize>(), prop_oneof![any::<u64>(), 0..5u64, Just(u64::MAX)]),
@@ -59,12 +59,12 @@ proptest! {
                     let payload =
                         if pick % 2 == 0 { Payload::Inline(b"12345") } else { Payload::Block { offset: 3, len: 4, label: None } };
                     let made =
-                        slab.create(&m.acquire, &m.holdings, &mut m.cache, value, payload, |_, _| {}, nothing);
+                        slab.create(&m.acquire, &m.ref_counts, &mut m.cache, value, payload, |_, _| {}, nothing);
                     held.extend(made);
                 }
                 3 => {
                     let token = Token::new(slab.space_tag(), value % 256, pick as u32 % 20).unwrap();
-                    held.extend(slab.open(&m.acquire, &m.holdings, token, nothing));
+                    held.extend(slab.open(&m.acquire, &m.ref_counts, token, nothing));
                 }
                 4 => {
                     if let Some(h) = held.get(pick % held.len().max(1)) {
@@ -78,15 +78,15 @@ proptest! {
                     if !held.is_empty() {
                         let h = held.swap_remove(pick % held.len());
                         let cache = (value % 2 == 0).then_some(&mut m.cache);
-                        let _ = slab.close(&m.acquire, &m.holdings, cache, h, nothing);
+                        let _ = slab.close(&m.acquire, &m.ref_counts, cache, h, nothing);
                     }
                 }
                 6 if value % 8 == 0 => {
-                    slab.recover(&janitor.holdings, &recovery(who, 2), nothing);
+                    slab.recover(&janitor.ref_counts, &recovery(who, 2), nothing);
                     *m = member(&slab, who);
                     held.clear();
                 }
-                7 => slab.drain(&m.acquire, &m.holdings, &mut m.cache),
+                7 => slab.drain(&m.acquire, &m.ref_counts, &mut m.cache),
                 _ => words[pick % words.len()].store(value, Ordering::Relaxed),
             }
             let _ = slab.check(&|_| true);

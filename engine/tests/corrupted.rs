@@ -1,4 +1,4 @@
-//! A scribbled segment is an error or a finding of `check`, never a crash, a hang or an access outside of it.
+//! A corrupted segment is an error or a finding of `check`, never a crash, a hang or an access outside of it.
 //!
 //! Method: members work in a memfd space while random words of it, header included, are overwritten through the file:
 //! with noise, with words copied from elsewhere in the segment (which look right), and with single bits flipped. Then every
@@ -10,18 +10,18 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-use hostile::{Bytes, KIND, Scribble, everything};
+use hostile::{Bytes, Corrupt, KIND, everything};
 use proptest::prelude::*;
 use tenure::Space;
 
 /// Positions in words; squeezed into the segment, and towards its start, where the words of the protocol are.
-fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
+fn corrupts() -> impl Strategy<Value = Vec<Corrupt>> {
     let at = || prop_oneof![0..64u64, 0..1024u64, 0..(1u64 << 20)];
     let one = prop_oneof![
-        (at(), any::<u64>()).prop_map(|(at, word)| Scribble::Noise { at, word }),
-        (at(), at()).prop_map(|(from, to)| Scribble::Copy { from, to }),
-        (at(), 0..64u8).prop_map(|(at, bit)| Scribble::Flip { at, bit }),
-        (at(), any::<u8>()).prop_map(|(at, value)| Scribble::Small { at, value }),
+        (at(), any::<u64>()).prop_map(|(at, word)| Corrupt::Noise { at, word }),
+        (at(), at()).prop_map(|(from, to)| Corrupt::Copy { from, to }),
+        (at(), 0..64u8).prop_map(|(at, bit)| Corrupt::Flip { at, bit }),
+        (at(), any::<u8>()).prop_map(|(at, value)| Corrupt::Small { at, value }),
     ];
     proptest::collection::vec(one, 1..60)
 }
@@ -33,7 +33,7 @@ fn strange_word() -> impl Strategy<Value = u64> {
         any::<u64>(),
         0..9u64,
         (0..1u64 << 24).prop_map(|word| word | 1 << 22),
-        (0..3u64, 0..64u64).prop_map(|(epoch, number)| epoch << 32 | number),
+        (0..3u64, 0..64u64).prop_map(|(incarnation, number)| incarnation << 32 | number),
     ]
 }
 
@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn scribbled_while_members_work(scribbles in scribbles(), more in scribbles(), large: bool) {
+    fn corrupted_while_members_work(corrupts in corrupts(), more in corrupts(), large: bool) {
         let options = Space::options().members(4).handles(128).unit(4 << 10);
         let space = options.scratch(if large { 8 << 20 } else { 200 << 10 }).memfd().unwrap();
         let bytes = Bytes::of(&space);
@@ -72,9 +72,9 @@ proptest! {
         let _pinned = other.alloc(std::alloc::Layout::new::<[u8; 50]>()).unwrap().pin().unwrap();
         let tokens: Vec<_> = kept.iter().map(tenure::Handle::token).chain([_typed.token()]).collect();
 
-        scribbles.iter().for_each(|one| bytes.scribble(one));
+        corrupts.iter().for_each(|one| bytes.corrupt(one));
         everything(&space, &me, &tokens, &[]);
-        more.iter().for_each(|one| bytes.scribble(one));
+        more.iter().for_each(|one| bytes.corrupt(one));
         everything(&space, &me, &tokens, &[]);
         // Somebody new comes, if it may.
         let again = hostile::again(&space);
@@ -92,7 +92,7 @@ proptest! {
     /// The words of a descriptor and of the table of a file, which their holders change: whatever is in them.
     #[cfg(feature = "files")]
     #[test]
-    fn words_of_files(scribbles in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
+    fn words_of_files(corrupts in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
         use tenure::{Access, Descriptor, FileShare, Sharing, Way};
 
         let space = Space::options().members(4).handles(64).unit(4 << 10).scratch(200 << 10).memfd().unwrap();
@@ -106,7 +106,7 @@ proptest! {
         let places = [payload_of(&space, &passed), payload_of(&space, &file)];
 
         let bytes = raw(&space);
-        for (is_table, word, value) in scribbles {
+        for (is_table, word, value) in corrupts {
             bytes.write_all_at(&value.to_le_bytes(), places[usize::from(is_table)] + 8 * word as u64).unwrap();
             let _ = Descriptor::open_by(&me, held.token(), Way::Direct);
             let _ = (enter(&me, Access::READ, Sharing::READ), enter(&other, Access::WRITE, Sharing::NONE));
@@ -146,7 +146,7 @@ fn regress_inputs_of_the_fuzz_targets() {
     assert!(ran > 0, "expected inputs in {directory}");
 }
 
-/// Whatever word of a name is scribbled, wherever it lies, everybody goes on; what is in the table's words is found.
+/// Whatever word of a name is corrupted, wherever it lies, everybody goes on; what is in the table's words is found.
 #[cfg(feature = "names")]
 #[test]
 fn every_word_of_a_name() {
@@ -155,7 +155,7 @@ fn every_word_of_a_name() {
         .handles(128)
         .unit(4 << 10)
         .scratch(200 << 10)
-        .guardian(false)
+        .monitor(false)
         .memfd()
         .unwrap();
     let bytes = Bytes::of(&space);
@@ -177,11 +177,11 @@ fn every_word_of_a_name() {
         let word = bytes.image()[at as usize];
         let flipped = (0..64).map(|bit| word ^ 1 << bit);
         for noise in [0, u64::MAX, 0x5555_5555_5555_5555].into_iter().chain(flipped) {
-            bytes.scribble(&Scribble::Noise { at, word: noise });
+            bytes.corrupt(&Corrupt::Noise { at, word: noise });
             found += u32::from(!space.check_quiet().is_clean());
             hostile::names(&space, &me);
             hostile::names(&space, &other);
-            bytes.scribble(&Scribble::Noise { at, word });
+            bytes.corrupt(&Corrupt::Noise { at, word });
             tried += 1;
         }
     }

@@ -5,7 +5,7 @@ use crate::order::{Answer, End, Fault, New, Order, Sort};
 
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
+pub enum NegativeControl {
     /// Closing closes nothing.
     CloseNothing,
     /// Another byte comes back.
@@ -54,7 +54,7 @@ pub enum Sabotage {
     ReapNothing,
 }
 
-impl Sabotage {
+impl NegativeControl {
     /// All of them, with the topic of which a scenario is to find it, or with the scenario.
     pub const ALL: [(Self, &str); 34] = [
         (Self::CloseNothing, "Handles"),
@@ -109,32 +109,37 @@ impl Sabotage {
 /// A driver that does what its own does, except for one thing.
 pub(crate) struct Saboteur {
     pub(crate) driver: Box<dyn Driver>,
-    pub(crate) sabotage: Sabotage,
+    pub(crate) negative_control: NegativeControl,
 }
 
 impl Saboteur {
     /// What is asked for instead; an answer, if nothing is.
     fn instead(&self, order: &Order) -> Result<Order, Answer> {
         let mut order = order.clone();
-        match (self.sabotage, &mut order) {
-            (Sabotage::CloseNothing, Order::Close(_))
-            | (Sabotage::StayMember, Order::Leave)
-            | (Sabotage::FreeNothing, Order::Free(_) | Order::FreeOf { .. })
-            | (Sabotage::PinNothing, Order::Pin(_))
-            | (Sabotage::AnnounceNothing, Order::Exiting { .. })
-            | (Sabotage::ReapNothing, Order::Reaped { .. }) => return Err(Answer::Done),
-            (Sabotage::LockNothing, Order::Take { .. }) => return Err(Answer::Truth(false)),
-            (Sabotage::LockNothing, Order::Unlock(_)) => return Err(Answer::Done),
-            (Sabotage::AnyKind, Order::Open { sort: Sort::Raw(kind), .. }) => *kind = crate::wishes::KIND,
-            (Sabotage::AnotherThread, Order::Create(New::Thread(tid))) => {
+        match (self.negative_control, &mut order) {
+            (NegativeControl::CloseNothing, Order::Close(_))
+            | (NegativeControl::StayMember, Order::Leave)
+            | (NegativeControl::FreeNothing, Order::Free(_) | Order::FreeOf { .. })
+            | (NegativeControl::PinNothing, Order::Pin(_))
+            | (NegativeControl::AnnounceNothing, Order::Exiting { .. })
+            | (NegativeControl::ReapNothing, Order::Reaped { .. }) => return Err(Answer::Done),
+            (NegativeControl::LockNothing, Order::Take { .. }) => return Err(Answer::Truth(false)),
+            (NegativeControl::LockNothing, Order::Unlock(_)) => return Err(Answer::Done),
+            (NegativeControl::AnyKind, Order::Open { sort: Sort::Raw(kind), .. }) => {
+                *kind = crate::wishes::KIND
+            }
+            (NegativeControl::AnotherThread, Order::Create(New::Thread(tid))) => {
                 // SAFETY: no memory is involved.
                 *tid = unsafe { libc::getpid() } as u32;
             }
-            (Sabotage::OneMore, Order::Release { more, .. }) => *more += 1,
-            (Sabotage::IgnoreCase, Order::CreateNamed { name, .. } | Order::OpenNamed { name, .. }) => {
+            (NegativeControl::OneMore, Order::Release { more, .. }) => *more += 1,
+            (
+                NegativeControl::IgnoreCase,
+                Order::CreateNamed { name, .. } | Order::OpenNamed { name, .. },
+            ) => {
                 *name = name.to_lowercase();
             }
-            (Sabotage::ShareAll, Order::Share { sharing, access, .. }) => {
+            (NegativeControl::ShareAll, Order::Share { sharing, access, .. }) => {
                 (sharing.read, sharing.write, sharing.delete) = (true, true, true);
                 (access.write, access.delete) = (false, false);
             }
@@ -144,23 +149,25 @@ impl Saboteur {
     }
 
     fn falsify(&mut self, order: &Order, answer: Answer) -> Answer {
-        match (self.sabotage, answer) {
-            (Sabotage::AnotherByte, Answer::Bytes(mut bytes)) => {
+        match (self.negative_control, answer) {
+            (NegativeControl::AnotherByte, Answer::Bytes(mut bytes)) => {
                 bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
                 Answer::Bytes(bytes)
             }
-            (Sabotage::NeverAbandoned, Answer::Truth(_)) => Answer::Truth(false),
-            (Sabotage::AlwaysAbandoned, Answer::Truth(_)) => Answer::Truth(true),
-            (Sabotage::AnotherIndex, Answer::Woken(index, abandoned)) => Answer::Woken(index + 1, abandoned),
-            (Sabotage::CreatedByAll, Answer::CreatedOrOpened(thing, _)) => {
+            (NegativeControl::NeverAbandoned, Answer::Truth(_)) => Answer::Truth(false),
+            (NegativeControl::AlwaysAbandoned, Answer::Truth(_)) => Answer::Truth(true),
+            (NegativeControl::AnotherIndex, Answer::Woken(index, abandoned)) => {
+                Answer::Woken(index + 1, abandoned)
+            }
+            (NegativeControl::CreatedByAll, Answer::CreatedOrOpened(thing, _)) => {
                 Answer::CreatedOrOpened(thing, true)
             }
-            (Sabotage::NeverEnded, Answer::Exit(_)) => Answer::Exit(None),
-            (Sabotage::NeverCreated, Answer::CreatedOrOpened(thing, _)) => {
+            (NegativeControl::NeverEnded, Answer::Exit(_)) => Answer::Exit(None),
+            (NegativeControl::NeverCreated, Answer::CreatedOrOpened(thing, _)) => {
                 Answer::CreatedOrOpened(thing, false)
             }
-            (Sabotage::EndedWell, Answer::Exit(Some(_))) => Answer::Exit(Some(End::Code(0))),
-            (Sabotage::SetAgain, answer) => {
+            (NegativeControl::EndedWell, Answer::Exit(Some(_))) => Answer::Exit(Some(End::Code(0))),
+            (NegativeControl::SetAgain, answer) => {
                 if let Order::Take { thing, .. } = order {
                     let _ = self.driver.obey(&Order::Set(*thing));
                 }
@@ -177,9 +184,9 @@ impl Driver for Saboteur {
             Ok(order) => order,
             Err(answer) => return Ok(answer),
         };
-        match (self.sabotage, self.driver.obey(&instead)) {
-            (Sabotage::StaleIsForged, Err(Fault::Stale)) => Err(Fault::Forged),
-            (Sabotage::TimeoutIsDeadlock, Err(Fault::TimedOut)) => Err(Fault::Deadlock),
+        match (self.negative_control, self.driver.obey(&instead)) {
+            (NegativeControl::StaleIsForged, Err(Fault::Stale)) => Err(Fault::Forged),
+            (NegativeControl::TimeoutIsDeadlock, Err(Fault::TimedOut)) => Err(Fault::Deadlock),
             (_, Ok(answer)) => Ok(self.falsify(order, answer)),
             (_, Err(fault)) => Err(fault),
         }

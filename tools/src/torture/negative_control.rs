@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 /// What to do wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sabotage {
+pub enum NegativeControl {
     /// Let go of a handle that was sent to somebody and has not arrived.
     Lose,
     /// Pin a block in the name of somebody who will never be.
@@ -13,7 +13,7 @@ pub enum Sabotage {
     /// Give a handle the payload of another.
     Mix,
     /// Write into a block that is in use.
-    Scribble,
+    Corrupt,
     /// Write one word of a pair that belongs to the owner of a mutex.
     Trespass,
     /// Take a permit of a semaphore and not say so.
@@ -28,7 +28,7 @@ pub enum Sabotage {
     Crash,
 }
 
-impl Sabotage {
+impl NegativeControl {
     /// How many operations of a thread go well before it starts.
     pub(super) const PATIENCE_OPERATIONS: u64 = 100;
 }

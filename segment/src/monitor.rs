@@ -1,16 +1,16 @@
 //! The doorbell: a thread per member that hears of the death of others, and is heard when its own process dies.
 //!
 //! It waits for the bells that the others own towards it, for joins (which arm bells), and for its own end; it polls
-//! nothing and knows no clock. A bell proves nothing [A5]: the undertaker that it sends waits for the lock.
+//! nothing and knows no clock. A bell proves nothing [A5]: the reaper that it sends waits for the lock.
 //!
 //! `futex_waitv` takes 128 words. A member of a segment with more slots has more than one such thread; the first owns
 //! the robust list.
 //!
 //! Two that hear one death, one of them killed: nothing is handed over. Each watcher has a bell of its own, silences only that, after
-//! the dead is buried, and the next owner of its slot hears again what it had not silenced.
+//! the dead is recovered, and the next owner of its slot hears again what it had not silenced.
 //!
-//! The proof steps through all this in a thread of its own: by hand there is one guardian, which is played by whoever joined,
-//! round by round, and so are its undertakers.
+//! The proof steps through all this in a thread of its own: by hand there is one monitor, which is played by whoever joined,
+//! round by round, and so are its reapers.
 
 use std::io;
 use std::ops::Range;
@@ -30,22 +30,22 @@ use crate::thread::Thread;
 
 /// Bells that one thread waits for: 128 words less the stop word and the membership.
 const BELLS_PER_THREAD: u16 = 126;
-const GUARDIAN_STACK: usize = 64 << 10;
-const UNDERTAKER_STACK: usize = 256 << 10;
+const MONITOR_STACK: usize = 64 << 10;
+const REAPER_STACK: usize = 256 << 10;
 
 /// How a member learns of the death of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doorbell {
-    /// A guardian listens, and makes our own death heard.
-    Guardian,
-    /// A guardian was asked for and could not be had: the dead are recovered by joins and by
+    /// A monitor listens, and makes our own death heard.
+    Monitor,
+    /// A monitor was asked for and could not be had: the dead are recovered by joins and by
     /// [`Lease::recover`](crate::Lease::recover).
     Absent(Absence),
-    /// No guardian was asked for, or the segment is private.
+    /// No monitor was asked for, or the segment is private.
     Off,
 }
 
-/// Why there is no guardian.
+/// Why there is no monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// The kernel is older than 5.16, or a sandbox denies `futex_waitv`.
@@ -66,14 +66,14 @@ pub enum Absence {
 }
 
 /// The running threads.
-pub(crate) struct Guardian {
+pub(crate) struct Monitor {
     stop: Arc<AtomicU32>,
     threads: Vec<Thread>,
     /// In place of the threads.
     by_hand: Option<Watcher>,
 }
 
-impl Guardian {
+impl Monitor {
     /// Starts the threads; our own bells are armed when this returns.
     ///
     /// # Safety
@@ -89,19 +89,19 @@ impl Guardian {
         let members = control.plan().members;
         let list = RobustList::new(members).map_err(no_list)?;
         let mut list = Some(list);
-        let mut guardian = Self { stop: Arc::new(AtomicU32::new(0)), threads: Vec::new(), by_hand: None };
+        let mut monitor = Self { stop: Arc::new(AtomicU32::new(0)), threads: Vec::new(), by_hand: None };
         let (ready, armed) = mpsc::channel();
         for first in (0..members).step_by(BELLS_PER_THREAD.into()) {
             let slots = first..members.min(first + BELLS_PER_THREAD);
-            let mut watcher = Watcher::new(core, control, &guardian.stop, slots, list.take());
+            let mut watcher = Watcher::new(core, control, &monitor.stop, slots, list.take());
             if core.by_hand {
                 // SAFETY: `control` stays until `stop`, which withdraws; the watcher owns the list.
                 unsafe { watcher.arm() }.map_err(no_list)?;
-                guardian.by_hand = Some(watcher);
-                return Ok(guardian);
+                monitor.by_hand = Some(watcher);
+                return Ok(monitor);
             }
             let ready = ready.clone();
-            let started = Thread::start(c"tenure-guardian", GUARDIAN_STACK, move || {
+            let started = Thread::start(c"tenure-monitor", MONITOR_STACK, move || {
                 // SAFETY: as above; `stop` waits for the thread, which withdraws before it ends.
                 let result = unsafe { watcher.arm() };
                 let is_armed = result.is_ok();
@@ -114,28 +114,28 @@ impl Guardian {
                 }
             });
             match started {
-                Ok(thread) => guardian.threads.push(thread),
+                Ok(thread) => monitor.threads.push(thread),
                 Err(error) => {
-                    guardian.stop();
+                    monitor.stop();
                     return Err(Absence::Thread { errno: errno(&error) });
                 }
             }
         }
         drop(ready);
         match armed.recv() {
-            Ok(Ok(())) => Ok(guardian),
+            Ok(Ok(())) => Ok(monitor),
             Ok(Err(error)) => {
-                guardian.stop();
+                monitor.stop();
                 Err(no_list(error))
             }
             Err(_) => {
-                guardian.stop();
+                monitor.stop();
                 Err(Absence::Thread { errno: 0 })
             }
         }
     }
 
-    /// Where the guardian is played by hand: hears what rang, and looks whether anything else did.
+    /// Where the monitor is played by hand: hears what rang, and looks whether anything else did.
     pub(crate) fn play_round(&mut self) {
         if let Some(watcher) = &mut self.by_hand {
             watcher
@@ -143,7 +143,7 @@ impl Guardian {
         }
     }
 
-    /// Ends the threads and waits for them. Undertakers that are parked stay parked: they hold nothing of the member.
+    /// Ends the threads and waits for them. Reapers that are parked stay parked: they hold nothing of the member.
     pub(crate) fn stop(self) {
         // Release: pairs with the Acquire in `watch`; what the caller did before is seen by the thread that ends.
         self.stop.store(1, Ordering::Release);
@@ -157,13 +157,13 @@ impl Guardian {
     }
 }
 
-/// One guardian thread: the bells of some slots.
+/// One monitor thread: the bells of some slots.
 struct Watcher {
     core: Arc<Core>,
     control: Control<'static>,
     stop: Arc<AtomicU32>,
     slots: Range<u16>,
-    /// With which epoch each slot was last seen dirty; zero: never.
+    /// With which incarnation each slot was last seen dirty; zero: never.
     seen: Vec<u64>,
     /// Of the first one: what makes our own end heard.
     list: Option<RobustList>,
@@ -235,7 +235,7 @@ impl Watcher {
             if let Some(armed) = self.hear(j) {
                 waits.push(wait(self.control.bell(j, self.core.id.index), armed, WaitFlags::empty()));
             }
-            self.compare_epoch(j, at);
+            self.compare_incarnation(j, at);
         }
         match futex::waitv(waits, WaitvFlags::empty(), until, rustix::thread::ClockId::Monotonic) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => true,
@@ -255,22 +255,22 @@ impl Watcher {
         if said & OWNER_DIED == 0 {
             return (said & TID_MASK != 0).then_some(said);
         }
-        // It stays rung until the dead is buried: should we end before that, the next owner of our slot hears it too.
-        if fault!("segment.hear.silenced_before_buried") {
+        // It stays rung until the dead is recovered: should we end before that, the next owner of our slot hears it too.
+        if fault!("segment.hear.silenced_before_recovered") {
             bell.store(0, Ordering::Relaxed);
         }
-        send_undertaker(&self.core, j);
+        send_reaper(&self.core, j);
         None
     }
 
     /// A death whose bell was armed again by the next owner before we heard it: that owner has recovered it.
-    fn compare_epoch(&mut self, j: u8, at: usize) {
+    fn compare_incarnation(&mut self, j: u8, at: usize) {
         // Acquire: pairs with the Release of the recoverer; what it freed is free in the eyes of those we wake.
         let word = LeaseWord(self.control.lease(j).load(Ordering::Acquire));
-        let current = if word.is_dirty() { word.epoch() } else { 0 };
+        let current = if word.is_dirty() { word.incarnation() } else { 0 };
         let before = std::mem::replace(&mut self.seen[at], current);
         if before != 0 && before != current {
-            self.core.reclaim.ended(LeaseId { index: j, epoch: before });
+            self.core.reclaim.ended(LeaseId { index: j, incarnation: before });
         }
     }
 
@@ -290,48 +290,48 @@ fn wait(word: &AtomicU32, value: u32, flags: WaitFlags) -> Wait {
     wait
 }
 
-/// At most one undertaker per slot: a new owner may have the lock before the undertaker asks for it, which parks it
+/// At most one reaper per slot: a new owner may have the lock before the reaper asks for it, which parks it
 /// until that owner is gone; one parked thread per slot is harmless, one per death is not.
-fn send_undertaker(core: &Arc<Core>, j: u8) {
-    // AcqRel: pairs with the undertaker's exchange to zero; either it sees this ring, or we see it gone.
+fn send_reaper(core: &Arc<Core>, j: u8) {
+    // AcqRel: pairs with the reaper's exchange to zero; either it sees this ring, or we see it gone.
     if core.rings[usize::from(j)].fetch_add(1, Ordering::AcqRel) != 0 {
         return;
     }
     if core.by_hand {
-        return undertake(core, j);
+        return reap_one(core, j);
     }
     let twin = Arc::clone(core);
-    if Thread::start(c"tenure-undertake", UNDERTAKER_STACK, move || undertake(&twin, j)).is_err() {
+    if Thread::start(c"tenure-reap_one", REAPER_STACK, move || reap_one(&twin, j)).is_err() {
         // Relaxed: nobody else takes the slot from nonzero to zero now. The dead wait for the next join or `recover`.
         core.rings[usize::from(j)].store(0, Ordering::Relaxed);
         core.sweep();
     }
 }
 
-/// One undertaker for slot `j`, unless it has one: he waits for its owner's end, whether or not somebody rings.
+/// One reaper for slot `j`, unless it has one: he waits for its owner's end, whether or not somebody rings.
 pub(crate) fn attend(core: &Arc<Core>, j: u8) {
     // Relaxed: a look; whoever is there waits for the same lock.
     if core.rings[usize::from(j)].load(Ordering::Relaxed) == 0 {
-        send_undertaker(core, j);
+        send_reaper(core, j);
     }
 }
 
-fn undertake(core: &Core, j: u8) {
-    /// A panic in the caller's `reclaim` must not leave the slot without undertakers for ever.
+fn reap_one(core: &Core, j: u8) {
+    /// A panic in the caller's `reclaim` must not leave the slot without reapers for ever.
     struct Retire<'a>(&'a AtomicU32);
     impl Drop for Retire<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                // Relaxed: as in `send_undertaker`.
+                // Relaxed: as in `send_reaper`.
                 self.0.store(0, Ordering::Relaxed);
             }
         }
     }
     let rings = Retire(&core.rings[usize::from(j)]);
     loop {
-        // Acquire: pairs with the AcqRel in `send_undertaker`.
+        // Acquire: pairs with the AcqRel in `send_reaper`.
         let before = rings.0.load(Ordering::Acquire);
-        let _ = core.bury(j);
+        let _ = core.reap(j);
         // AcqRel: as above.
         if rings.0.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;

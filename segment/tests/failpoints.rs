@@ -1,5 +1,5 @@
 //! Killed at every named point of this crate, a process leaves nothing that the next one cannot use. Method: a child
-//! arms one point and does everything once; it must die of it. Run with `--features crash-points`.
+//! arms one point and does everything once; it must die of it. Run with `--features failpoints`.
 
 mod common;
 
@@ -74,7 +74,7 @@ fn dies_at(backend: Backend, point: &str, time: u32, dead: usize) {
     let leases = segment.leases();
     let next = leases.iter().find(|info| !info.live).unwrap_or(&leases[0]);
     let lease = join(&segment, GUARDED);
-    assert_eq!((lease.id().index, lease.id().epoch), (next.index, next.epoch + 1), "{point}");
+    assert_eq!((lease.id().index, lease.id().incarnation), (next.index, next.incarnation + 1), "{point}");
     for info in segment.leases().iter().filter(|info| info.index != lease.id().index) {
         assert!(!info.live && info.held == Some(false), "{point}: {info:?}");
         assert!(!held(segment.body(), info.index), "{point}: {info:?}");
@@ -110,7 +110,7 @@ fn crash_at_every_point_of_the_other_named_backends() {
 }
 
 #[test]
-fn crash_points_in_the_source_are_the_registered_ones() {
+fn failpoints_in_the_source_are_the_registered_ones() {
     let mut found = Vec::new();
     let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {
@@ -122,7 +122,7 @@ fn crash_points_in_the_source_are_the_registered_ones() {
             }
             let text = std::fs::read_to_string(path).unwrap();
             let names =
-                text.split("crash_point!(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+                text.split("failpoint!(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
             found.extend(names.filter(|name| name.starts_with("segment.")));
         }
     }

@@ -1,6 +1,6 @@
-//! Scribbled mutexes, events and semaphores are an error or a finding of `check`, never a crash or a hang.
+//! Corrupted mutexes, events and semaphores are an error or a finding of `check`, never a crash or a hang.
 //!
-//! Method: as in `scribbled.rs`; what is overwritten are mostly the entries of the objects. Then all is done with them that does
+//! Method: as in `corrupted.rs`; what is overwritten are mostly the entries of the objects. Then all is done with them that does
 //! not wait longer than a moment; whatever it answers is fine.
 
 #![cfg(all(feature = "files", feature = "processes"))]
@@ -8,7 +8,7 @@
 mod hostile;
 
 use hostile::objects::{MOMENT, use_all};
-use hostile::{Bytes, Scribble};
+use hostile::{Bytes, Corrupt};
 use proptest::prelude::*;
 use tenure::{Event, Member, Mutex, Reset, Semaphore, Space, Waitable, wait_all, wait_any};
 
@@ -20,19 +20,19 @@ fn wait_for_all(things: &[&dyn Waitable]) {
 const WORDS: u64 = 8 * 14;
 
 /// Positions are counted from where the entries begin.
-fn scribbles() -> impl Strategy<Value = Vec<Scribble>> {
+fn corrupts() -> impl Strategy<Value = Vec<Corrupt>> {
     let at = || 0..WORDS;
     let one = prop_oneof![
-        (at(), any::<u64>()).prop_map(|(at, word)| Scribble::Noise { at, word }),
-        (at(), at()).prop_map(|(from, to)| Scribble::Copy { from, to }),
-        (at(), 0..64u8).prop_map(|(at, bit)| Scribble::Flip { at, bit }),
-        (at(), any::<u8>()).prop_map(|(at, value)| Scribble::Small { at, value }),
+        (at(), any::<u64>()).prop_map(|(at, word)| Corrupt::Noise { at, word }),
+        (at(), at()).prop_map(|(from, to)| Corrupt::Copy { from, to }),
+        (at(), 0..64u8).prop_map(|(at, bit)| Corrupt::Flip { at, bit }),
+        (at(), any::<u8>()).prop_map(|(at, value)| Corrupt::Small { at, value }),
     ];
     proptest::collection::vec(one, 1..12)
 }
 
 fn space() -> Space {
-    Space::options().members(4).handles(64).unit(1 << 10).scratch(16 << 10).guardian(false).memfd().unwrap()
+    Space::options().members(4).handles(64).unit(1 << 10).scratch(16 << 10).monitor(false).memfd().unwrap()
 }
 
 /// Where the entries are, in words: found by what a handle's payload leaves there.
@@ -47,12 +47,12 @@ fn entries(space: &Space, me: &Member) -> u64 {
     at - 12
 }
 
-fn moved(one: Scribble, by: u64) -> Scribble {
+fn moved(one: Corrupt, by: u64) -> Corrupt {
     match one {
-        Scribble::Noise { at, word } => Scribble::Noise { at: at + by, word },
-        Scribble::Copy { from, to } => Scribble::Copy { from: from + by, to: to + by },
-        Scribble::Flip { at, bit } => Scribble::Flip { at: at + by, bit },
-        Scribble::Small { at, value } => Scribble::Small { at: at + by, value },
+        Corrupt::Noise { at, word } => Corrupt::Noise { at: at + by, word },
+        Corrupt::Copy { from, to } => Corrupt::Copy { from: from + by, to: to + by },
+        Corrupt::Flip { at, bit } => Corrupt::Flip { at: at + by, bit },
+        Corrupt::Small { at, value } => Corrupt::Small { at: at + by, value },
     }
 }
 
@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn scribbled_while_members_use_them(rounds in proptest::collection::vec(scribbles(), 1..5)) {
+    fn corrupted_while_members_use_them(rounds in proptest::collection::vec(corrupts(), 1..5)) {
         let space = space();
         let bytes = Bytes::of(&space);
         let (me, other) = (space.join().unwrap(), space.join().unwrap());
@@ -76,7 +76,7 @@ proptest! {
         let _ = theirs.acquire(MOMENT);
         for round in rounds {
             for one in round {
-                bytes.scribble(&moved(one, base));
+                bytes.corrupt(&moved(one, base));
             }
             use_all(&me, &tokens);
             use_all(&other, &tokens);

@@ -1,7 +1,7 @@
-//! What a guardian and an undertaker do, played by hand: bells are armed, heard and withdrawn, the dead are buried.
+//! What a monitor and a reaper do, played by hand: bells are armed, heard and withdrawn, the dead are recovered.
 //!
-//! A witness with a guardian of its own, which has threads, stands still until the actor is dead or stopped. Then it must hear every
-//! bell that rang, and bury who is dead, with nobody's help; and whoever has the actor's slot next must be heard as well.
+//! A witness with a monitor of its own, which has threads, stands still until the actor is dead or stopped. Then it must hear every
+//! bell that rang, and recover who is dead, with nobody's help; and whoever has the actor's slot next must be heard as well.
 
 use super::members::{join, leave};
 use crate::case::{Case, SLOT, Stage};
@@ -13,7 +13,7 @@ pub(super) fn all() -> Vec<Case> {
     vec![
         witnessed("join, arming bells", join_next).half("lock", 1),
         witnessed("leave, withdrawing bells", leave),
-        witnessed("hear a bell, and bury the dead", hear).half("leave, holding everything", 0),
+        witnessed("hear a bell, and recover the dead", hear).half("leave, holding everything", 0),
         Case::new("hear a bell, of one who is dying", hear)
             .guarded()
             .before(|survivor| survivor.dying = Some(Peer::start(survivor, Manner::Dying, None)))
@@ -21,7 +21,7 @@ pub(super) fn all() -> Vec<Case> {
                 assert_bells(survivor);
                 assert_dying_lives(survivor);
             })
-            .after(bury_the_dying),
+            .after(recover_the_dying),
     ]
 }
 
@@ -38,7 +38,7 @@ fn join_next(stage: &Stage<'_>) {
 pub(super) fn hear(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
-    me.play_guardian();
+    me.play_monitor();
     stage.end();
     me.leave().unwrap();
 }
@@ -86,7 +86,7 @@ pub(super) fn witness_goes_on(survivor: &mut Survivor) {
     survivor.witness = Some(witness);
 }
 
-/// Whoever has the actor's slot next dies and is heard, with a guardian and without; the witness leaves.
+/// Whoever has the actor's slot next dies and is heard, with a monitor and without; the witness leaves.
 pub(super) fn see_next_owners(survivor: &mut Survivor) {
     assert_bells(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
@@ -106,8 +106,8 @@ pub(super) fn see_next_owners(survivor: &mut Survivor) {
     let owner = Peer::start(survivor, Manner::Guarded, slot);
     let slot = owner.slot;
     owner.kill();
-    let is_buried = || !is_live(survivor, slot) && survivor.bell(slot, witness.slot) == 0;
-    eventually(is_buried);
+    let is_recovered = || !is_live(survivor, slot) && survivor.bell(slot, witness.slot) == 0;
+    eventually(is_recovered);
     for watcher in slots().filter(|watcher| *watcher != witness.slot) {
         assert_eq!(survivor.bell(slot, watcher) & RUNG, RUNG, "no ring for slot {watcher}");
     }
@@ -122,11 +122,11 @@ fn next_slot(survivor: &Survivor) -> Option<u8> {
 
 fn assert_dying_lives(survivor: &Survivor) {
     let slot = survivor.dying.as_ref().unwrap().slot;
-    assert!(is_live(survivor, slot) && is_owned(survivor, slot), "one whose bell rang was buried alive");
+    assert!(is_live(survivor, slot) && is_owned(survivor, slot), "one whose bell rang was recovered alive");
 }
 
-/// Whoever has the actor's slot next hears the bell that the actor heard, and buries the one who rang it once he is dead.
-fn bury_the_dying(survivor: &mut Survivor) {
+/// Whoever has the actor's slot next hears the bell that the actor heard, and recovers the one who rang it once he is dead.
+fn recover_the_dying(survivor: &mut Survivor) {
     assert_dying_lives(survivor);
     let heir = Peer::start(survivor, Manner::Guarded, next_slot(survivor));
     let dying = survivor.dying.take().unwrap();

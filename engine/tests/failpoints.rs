@@ -19,7 +19,7 @@ const LEFT: usize = 1500;
 
 /// Small, so that everything runs out; lazily committed, so that everything grows; nobody recovers but on request.
 fn options() -> Options {
-    Space::options().members(4).handles(2048).scratch(1100 * UNIT as u64).unit(UNIT as u32).guardian(false)
+    Space::options().members(4).handles(2048).scratch(1100 * UNIT as u64).unit(UNIT as u32).monitor(false)
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn child() {
     let [name, what, point, time, tokens @ ..] = &role[..] else { panic!("{role:?}") };
     let tokens: Vec<Token> = tokens.iter().map(|token| token.parse().unwrap()).collect();
     if what == "victim" {
-        let space = Space::options().guardian(false).attach(name).unwrap();
+        let space = Space::options().monitor(false).attach(name).unwrap();
         let me = space.join().unwrap();
         let kept = leave_a_mess(&me, &tokens);
         say("ready", me.local().token(kept.last().unwrap()));
@@ -37,7 +37,7 @@ fn child() {
         return;
     }
     tenure_segment::crash::arm_from(point, time.parse().unwrap());
-    let space = Space::options().guardian(false).attach(name).unwrap();
+    let space = Space::options().monitor(false).attach(name).unwrap();
     let me = space.join().unwrap();
     everything(&me, &tokens);
     me.leave().unwrap();
@@ -243,7 +243,7 @@ fn dies_at(options: Options, point: &str, time: u32, after_a_death: bool) -> boo
     died
 }
 
-/// Points that `everything` does not reach: creation and guardians, whose kill tests are the segment's, and the losing side
+/// Points that `everything` does not reach: creation and monitors, whose kill tests are the segment's, and the losing side
 /// of races, which the threads of the slab's and the steps of the allocator's own tests reach.
 const ELSEWHERE: &[&str] = &[
     "segment.create.",
@@ -260,7 +260,7 @@ const WORN: &[&str] = &["slab.close.retired"];
 
 #[test]
 fn crash_everywhere_and_every_point_is_hit() {
-    let all = [tenure_segment::crash::ALL, tenure_slab::CRASH_POINTS, tenure_scratch_alloc::CRASH_POINTS];
+    let all = [tenure_segment::crash::ALL, tenure_slab::FAILPOINTS, tenure_scratch_alloc::FAILPOINTS];
     let all = all.into_iter().flatten().copied();
     let mut missed = BTreeSet::new();
     for point in all.filter(|point| !ELSEWHERE.iter().any(|prefix| point.starts_with(prefix))) {
