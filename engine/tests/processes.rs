@@ -1,8 +1,8 @@
 //! Processes and threads as handles: who learns how one ended, whoever is stopped, killed, not its parent or too late.
 //!
 //! Method: targets are shells or roles of this binary, which end as they are told. Holders are roles too, in processes of their
-//! own. What needs an older kernel is played by a switch, in a process of its own; what needs a pid namespace makes one, or says
-//! that it cannot.
+//! own. What needs an older kernel is played by a switch, in a process of its own, and only with the feature `faults`, which `.ci/run`
+//! builds in a folder of its own; what needs a pid namespace makes one, or says that it cannot.
 #![cfg(feature = "processes")]
 
 mod common;
@@ -15,7 +15,16 @@ use tenure::{
     Event, Exit, Kind, Member, Mutex, Options, PidError, Process, ProcessError, Reset, Space, Thread, Token,
     WaitError, wait_all, wait_any,
 };
+#[cfg(feature = "faults")]
 use tenure_segment::process::pretend_older_kernel;
+
+/// Kernels that are played: ours, and an older one where there is a switch for that.
+const OLDER: &[bool] = if cfg!(feature = "faults") { &[false, true] } else { &[false] };
+
+#[cfg(not(feature = "faults"))]
+fn pretend_older_kernel(yes: bool) {
+    assert!(!yes, "built without the switch");
+}
 
 const KILLED: Exit = Exit::Signal { number: 9, core_dumped: false };
 
@@ -213,6 +222,7 @@ fn stopped_and_killed_holders_keep_nothing_from_others() {
     }
 }
 
+#[cfg(feature = "faults")]
 #[test]
 fn what_nobody_knows_is_said_and_completed_by_who_reaped_it() {
     let name = Name::new("unknown");
@@ -277,7 +287,7 @@ fn announced_codes_are_whole_unless_the_kernel_says_otherwise() {
     for (how, expected, when_nobody_knows) in
         [("exit", whole, whole), ("lie", Exit::Code(8), Exit::Code(7)), ("killed", KILLED, Exit::Code(7))]
     {
-        for older in [false, true] {
+        for &older in OLDER {
             let mut target = Role::start(&[&name.0, "announcer"]);
             let token = token(&target.hear("token").unwrap());
             let mut holder = Holder::opening(&name, if older { "older" } else { "" }, token);
@@ -374,6 +384,7 @@ fn threads_are_handles_too() {
     assert!(matches!(Process::open(&me, thread.token()), Err(ProcessError::Open(_))));
 }
 
+#[cfg(feature = "faults")]
 #[test]
 fn threads_need_a_kernel_that_knows_them() {
     let name = Name::new("older");
@@ -643,7 +654,7 @@ fn reuse() {
         let space = options().monitor(false).memfd().unwrap();
         let (watching, blind) = (options().memfd().unwrap(), space);
         let (watching, blind) = (watching.join().unwrap(), blind.join().unwrap());
-        for older in [false, true] {
+        for &older in OLDER {
             let pid = fork_sleeper();
             // One is watched; the others are looked at only when somebody else has the number.
             pretend_older_kernel(false);

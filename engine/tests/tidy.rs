@@ -46,6 +46,54 @@ fn crates_depend_only_on_whom_the_map_allows() {
     }
 }
 
+/// What is released, by the packages that make it up.
+const PRODUCT: &[&str] = &[
+    "tenure-segment",
+    "tenure-slab",
+    "tenure-scratch-alloc",
+    "tenure-wait",
+    "tenure",
+    "tenure-capi",
+    "tenure-malloc",
+];
+
+/// Cargo unifies features over all that it builds: a feature of the product that a test or another package asks for is in
+/// every release build of the whole workspace. So nobody asks for any: neither beside a dependency nor by default. What needs
+/// one is built by a command line that names it, in a target folder of its own.
+#[test]
+fn nobody_switches_on_a_feature_of_the_product() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let is_product = |name: &str| PRODUCT.contains(&name);
+    assert!(
+        PRODUCT.iter().all(|name| metadata.packages.iter().any(|package| package.name.as_str() == *name))
+    );
+    for package in &metadata.packages {
+        for dependency in package.dependencies.iter().filter(|dependency| is_product(&dependency.name)) {
+            assert!(
+                dependency.features.is_empty(),
+                "{} switches on {:?} of {} ({:?})",
+                package.name,
+                dependency.features,
+                dependency.name,
+                dependency.kind
+            );
+        }
+        // What the default features lead to.
+        let mut reached = vec!["default".to_owned()];
+        let mut at = 0;
+        while let Some(feature) = reached.get(at).cloned() {
+            at += 1;
+            if let Some((of, what)) = feature.split_once('/') {
+                assert!(!is_product(of.trim_end_matches('?')), "{} switches on {what} of {of}", package.name);
+            }
+            let next = package.features.get(&feature).into_iter().flatten().cloned();
+            let new: Vec<_> = next.filter(|feature| !reached.contains(feature)).collect();
+            reached.extend(new);
+        }
+    }
+}
+
 /// `cargo run` without a name asks for the demo only as long as no other package has a program to run by default.
 #[test]
 fn one_program_runs_by_default() {
@@ -113,7 +161,7 @@ fn invariants_and_axioms_that_are_cited_exist() {
 #[test]
 fn product_crates_keep_no_globals_and_read_no_environment() {
     for (path, text) in sources() {
-        // Tools may; failpoints, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
+        // Tools may; points of the unit tests, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
         // back concerns the whole process; which thread asks, a thread.
         let exempt = [
             "thread_id.rs",

@@ -106,6 +106,8 @@ pub(crate) struct Size {
 pub(crate) const SMALL: Size = Size { handles: 72, generation_bits: 36, units: 40, unit_bytes: 1 << 10 };
 /// Scratch memory is committed as it is used.
 pub(crate) const LAZY: Size = Size { handles: 72, generation_bits: 36, units: 66, unit_bytes: 4 << 10 };
+/// More units than are there from the start.
+pub(crate) const LONG: Size = Size { handles: 72, generation_bits: 36, units: 1100, unit_bytes: 4 << 10 };
 /// More handles than are committed at creation.
 pub(crate) const WIDE: Size = Size { handles: 1030, generation_bits: 36, units: 40, unit_bytes: 1 << 10 };
 /// Handles wear out after 16 uses.
@@ -152,6 +154,9 @@ pub(crate) struct Case {
     pub(crate) uses_up: bool,
     /// The operation is about another space than the survivor's, one with a name.
     pub(crate) elsewhere: bool,
+    /// What it changes is neither in the survivor's space nor in a file: every kill has a survivor of its own. Played around its
+    /// system calls, and elsewhere at one instruction in so many.
+    pub(crate) sampled: bool,
     /// All slots are somebody's, of the living or of the dead: one who joins recovers in the dead's own name, and keeps others from
     /// that until it has.
     pub(crate) full_house: bool,
@@ -172,6 +177,7 @@ impl Case {
             halves: Vec::new(),
             uses_up: false,
             elsewhere: false,
+            sampled: false,
             full_house: false,
             guarded: false,
         }
@@ -208,6 +214,10 @@ impl Case {
 
     pub(crate) fn elsewhere(self) -> Self {
         Self { elsewhere: true, ..self }
+    }
+
+    pub(crate) fn sampled(self) -> Self {
+        Self { sampled: true, ..self }
     }
 
     pub(crate) fn full_house(self) -> Self {

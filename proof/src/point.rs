@@ -182,7 +182,8 @@ impl Scene {
     /// for the end of somebody.
     pub(crate) fn is_repeatable(&self, case: &Case) -> bool {
         let sleeper = self.survivor.things.as_ref().and_then(|things| things.sleeper());
-        case.halves.iter().all(|half| !half.late)
+        !case.sampled
+            && case.halves.iter().all(|half| !half.late)
             && [Some(std::process::id() as libc::pid_t), sleeper]
                 .into_iter()
                 .flatten()

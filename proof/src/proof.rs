@@ -196,11 +196,12 @@ impl Proof {
         let all = || (1..=track.len()).filter(|n| !track.is_one_more_round(*n));
         let count = all().count();
         // Between two shared steps, others see no difference. Without `--quick` all of it is played nevertheless.
-        let is_sampled = quick && at.is_none() && count > SHORT;
+        let stride = if case.sampled { (count / SAMPLED) as u32 + 1 } else { QUICK_ELSEWHERE };
+        let is_sampled = at.is_none() && (case.sampled || quick && count > SHORT);
         let is_wanted = |n: &u32| {
             at.is_none_or(|only| only == *n)
                 && n.is_multiple_of(every.max(1))
-                && (!is_sampled || n.is_multiple_of(QUICK_ELSEWHERE) || rehearsed.is_near_a_step(*n))
+                && (!is_sampled || n.is_multiple_of(stride) || rehearsed.is_near_a_step(*n))
         };
         let fates = || {
             let is_asked = |one: &Fate| fate.as_ref().is_none_or(|only| only == one.verb());
@@ -222,7 +223,7 @@ impl Proof {
         println!();
         let begun = Begun::now();
         let mut cases = Vec::new();
-        for (case, steps) in rehearsed.iter().filter(|(case, _)| case.halves.is_empty()) {
+        for (case, steps) in rehearsed.iter().filter(|(case, _)| case.halves.is_empty() && !case.sampled) {
             cases.extend((1..=*steps).map(|steps| cases::recover_after(case, steps)));
         }
         let (stride, sample) = if self.options.quick { (QUICK_STRIDE, QUICK_STATES) } else { (1, 1) };
@@ -288,6 +289,8 @@ impl Proof {
 /// in so many.
 const SHORT: usize = 400;
 const QUICK_ELSEWHERE: u32 = 128;
+/// Of cases that are always sampled, so many instructions are played that are not near a shared step.
+const SAMPLED: usize = 1000;
 /// Of the shared steps of recoverers of the many, one in so many with `--quick`.
 const QUICK_STRIDE: usize = 8;
 /// With `--quick`, so many points of a pair, or all if there are no more.

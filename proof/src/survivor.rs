@@ -533,7 +533,9 @@ pub(crate) fn posted_lease(board: &Board, slot: usize) -> LeaseId {
     LeaseId { index: board.read(slot) as u8, incarnation: board.read(slot + 1) }
 }
 
-/// Removes a named space, if it is there.
+/// Removes a named space, if it is there, in whichever backend.
 pub(crate) fn remove(name: &str) {
     let _ = Space::remove(Backend::Shm, name, true);
+    let _ = Space::remove(Backend::SysV, name, true);
+    let _ = Space::remove(Backend::File, &format!("/dev/shm/{name}"), true);
 }

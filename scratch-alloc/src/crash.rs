@@ -1,19 +1,18 @@
 //! The places where a member may die or be stopped, for the tests that make it do so.
 
-/// Names a point between two shared stores. It expands to nothing unless the kill tests or the unit tests are built.
+/// Names a point between two shared stores. It is nothing unless the unit tests are built.
 macro_rules! failpoint {
     ($name:literal) => {{
         // The name is checked where it is used: a point that is not in the list does not compile.
         const _: () = assert!($crate::crash::listed($name), "add the point to FAILPOINTS");
         #[cfg(all(test, not(loom)))]
         $crate::explore::hooks::passed($name);
-        tenure_segment::failpoint!($name);
     }};
 }
 pub(crate) use failpoint;
 
 /// The failpoints of this crate, in the order of the source.
-pub const FAILPOINTS: &[&str] = &[
+pub(crate) const FAILPOINTS: &[&str] = &[
     "scratch.free.remote_stored",
     "scratch.free.hinted",
     "scratch.free.orphan_stored",

@@ -34,7 +34,6 @@ mod word;
 
 pub use check::Report;
 pub use class::{CLASSES_MAX, GRANULE, LARGE, class_bytes, class_count, class_of, span_units};
-pub use crash::FAILPOINTS;
 pub use error::{AllocError, BlockError, OutOfMemory};
 pub use geometry::{ALIGN_MAX, Geometry, GeometryError, LAYOUT, Layout, SPAN_UNITS_MAX, UNITS_MAX};
 pub use local::Local;

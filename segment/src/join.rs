@@ -8,7 +8,6 @@ use rustix::thread::futex;
 
 use crate::control::{Control, LeaseWord};
 use crate::error::JoinError;
-use crate::failpoint;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
 use crate::ground::{FileId, Footing, Ground, LockFile};
@@ -63,7 +62,6 @@ pub(crate) fn join(
     let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
     check_length(ground, &fd)?;
     let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
-    failpoint!("segment.join.mapped");
     // SAFETY: the mapping has the plan's length. It lives as long as the footing, and the `Lease` that gets both lets
     // nobody use the view later; until then the view does not leave this function except into a monitor that is
     // stopped first.
@@ -73,7 +71,6 @@ pub(crate) fn join(
         None => claim(control, &fd)?,
     };
     let index = index.ok_or(JoinError::Full { members: ground.header.plan.members })?;
-    failpoint!("segment.join.locked");
     check_file(ground, file, &fd)?;
 
     // From here on the mapping alone keeps the lock, if the file system is one where it does.
@@ -86,13 +83,10 @@ pub(crate) fn join(
     if !owned.map_err(os("ask for our own lock"))? {
         return Err(JoinError::LockNotPinned { place: ground.place() });
     }
-    failpoint!("segment.join.unpinned");
 
     // SAFETY: we hold the write lock on byte `index`, and recover for the slot that we are taking.
     unsafe { member::recover(control, index, index, &*reclaim) };
-    failpoint!("segment.join.recovered");
     let id = go_live(control, index);
-    failpoint!("segment.join.live");
 
     // SAFETY: the mapping stays until `Lease::leave` or its drop closed the gate; the lease is LIVE until then [I1].
     let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, options.by_hand) });
@@ -105,9 +99,7 @@ pub(crate) fn join(
     } else {
         (None, Doorbell::Off)
     };
-    failpoint!("segment.join.guarded");
     announce(control);
-    failpoint!("segment.join.announced");
     if core.sweep() > 0 {
         // Who waits for something that the dead had, and heard no bell, looks again.
         announce(control);
@@ -158,7 +150,6 @@ fn claim_free(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinErro
         if !lock::try_read(fd, index).map_err(os("lock a lease"))? {
             continue;
         }
-        failpoint!("segment.join.read_locked");
         if is_free(&index) && lock::try_write(fd, index).map_err(os("lock a lease"))? {
             return Ok(Some(index));
         }

@@ -11,7 +11,6 @@ use rustix::mm::Advice;
 use crate::body::Body;
 use crate::control::{Control, LeaseWord};
 use crate::error::{CommitError, NotMember, PunchError};
-use crate::failpoint;
 use crate::fault;
 use crate::fork_flag::ForkFlag;
 use crate::ground::Footing;
@@ -307,7 +306,6 @@ impl Lease {
         let id = self.id();
         let left = parts.core.close_gate(|control| {
             parts.flag.mark_left();
-            failpoint!("segment.leave.left");
             // SAFETY: the owner itself, which holds the write lock by its mapping and acts as itself.
             let recovery = unsafe { Recovery::assume(id, id.index) };
             let live = LeaseWord::live(id.incarnation);
@@ -315,7 +313,6 @@ impl Lease {
                 control.lease(id.index).store(live.freed().0, Ordering::Release);
             }
             parts.core.reclaim.reclaim(control.body(), &recovery);
-            failpoint!("segment.leave.reclaimed");
             // Release: everything released comes before [I1]; pairs with the Acquire of whoever takes the slot.
             // Failure: somebody corrupted on the word, and the next owner cleans up.
             let _ = control.lease(id.index).compare_exchange(
@@ -324,12 +321,10 @@ impl Lease {
                 Ordering::Release,
                 Ordering::Relaxed,
             );
-            failpoint!("segment.leave.freed");
         });
         // Another thread was leaving at the same time.
         left.ok_or(NotMember::Left)?;
         self.stop_monitor();
-        failpoint!("segment.leave.unguarded");
         if let Some(footing) = &parts.footing {
             // SAFETY: the gate is closed and the monitor stopped; the caller promises the rest. Failure keeps the
             // lock until the lease is dropped.

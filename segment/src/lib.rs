@@ -13,7 +13,6 @@ mod bells;
 mod body;
 #[cfg(not(loom))]
 mod control;
-pub mod crash;
 #[cfg(not(loom))]
 mod error;
 pub mod fault;

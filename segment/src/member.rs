@@ -9,7 +9,6 @@ use std::sync::atomic::AtomicU32;
 use crate::bells::OWNER_DIED;
 use crate::body::Body;
 use crate::control::{Control, LeaseWord};
-use crate::failpoint;
 use crate::fault;
 use crate::ground::{FileId, Ground};
 use crate::id::{LeaseId, Recovery};
@@ -185,7 +184,6 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
     if !found.is_dirty() {
         return None;
     }
-    failpoint!("segment.recover.locked");
     let dead = LeaseId { index: j, incarnation: found.incarnation() };
     // SAFETY: the lock proves the owner gone [A3] and keeps the next one away [A4]; `by` as the caller promises.
     let recovery = unsafe { Recovery::assume(dead, by) };
@@ -193,10 +191,8 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
         word.store(found.freed().0, Ordering::Release);
     }
     reclaim.reclaim(control.body(), &recovery);
-    failpoint!("segment.recover.reclaimed");
     // Release: everything reclaimed comes before the slot is free; pairs with the Acquire of whoever takes or looks at
     // it. Failure means that another recoverer was first, which is as good.
     let freed = word.compare_exchange(found.0, found.freed().0, Ordering::Release, Ordering::Relaxed);
-    failpoint!("segment.recover.freed");
     freed.is_ok().then_some(dead)
 }

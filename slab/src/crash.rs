@@ -1,19 +1,18 @@
 //! Where a process may be killed on purpose: one point between any two stores to shared words.
 
-/// Names a point between two shared stores. It is nothing unless the kill tests or the unit tests are built.
+/// Names a point between two shared stores. It is nothing unless the unit tests are built.
 macro_rules! failpoint {
     ($name:literal) => {{
         // The name is checked where it is used: a point that is not in the list does not compile.
         const _: () = assert!($crate::crash::listed($name), "add the point to FAILPOINTS");
         #[cfg(all(test, not(loom)))]
         $crate::crash::hook::passed($name);
-        tenure_segment::failpoint!($name);
     }};
 }
 pub(crate) use failpoint;
 
 /// The failpoints of this crate, in the order of the source.
-pub const FAILPOINTS: &[&str] = &[
+pub(crate) const FAILPOINTS: &[&str] = &[
     "slab.group.set",
     "slab.claim.hint_set",
     "slab.claim.bit_set",

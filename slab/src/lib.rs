@@ -45,7 +45,6 @@ mod word;
 
 pub use cache::{CACHE_MAX, Cache};
 pub use close::Closed;
-pub use crash::FAILPOINTS;
 pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
 pub use geometry::{

@@ -2,7 +2,7 @@
 
 use tenure::{FreeError, Local, Scratch};
 
-use crate::case::{Case, KIND, LAZY, SMALL, Stage};
+use crate::case::{Case, KIND, LAZY, LONG, SMALL, Stage};
 use crate::survivor::{Survivor, fill, is_block_intact, layout, payload, posted_lease};
 
 const UNIT: usize = SMALL.unit_bytes;
@@ -20,7 +20,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("alloc, aligned", alloc_aligned),
         Case::new("alloc, committing", |stage| alloc(stage, 100, &[])).size(LAZY),
         Case::new("alloc, large, committing", |stage| alloc(stage, 3 * LAZY.unit_bytes, &[])).size(LAZY),
-        Case::new("alloc, extending the region", |stage| alloc(stage, 100, &[])).size(LAZY),
+        Case::new("alloc, extending the region", alloc_extending).size(LONG).uses_up(),
         Case::new("alloc, collecting", alloc_collecting),
         Case::new("alloc, exhausted", alloc_exhausted).uses_up(),
         Case::new("alloc, adopting", |stage| alloc(stage, 500, &[]))
@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<Case> {
         // A trimmer holds the free units that it is giving back, in a space this small all of them.
         Case::new("trim", trim).uses_up(),
         Case::new("trim, punching", trim).size(LAZY).uses_up(),
+        Case::new("trim, handles claimed ahead", trim_claimed).uses_up(),
     ]
 }
 
@@ -140,6 +141,24 @@ fn alloc_aligned(stage: &Stage<'_>) {
     let block = block.unwrap();
     assert_eq!(block.offset % 64, 0);
     check_and_free(&mut local, block);
+    drop(local);
+    me.leave().unwrap();
+}
+
+fn alloc_extending(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    // Of the units that are there from the start there are fewer left.
+    let most = local.alloc(layout(1000 * LONG.unit_bytes)).unwrap();
+    let wanted = layout(50 * LONG.unit_bytes);
+    stage.begin();
+    let block = local.alloc(wanted);
+    stage.end();
+    // Unless somebody else has taken them meanwhile.
+    if let Ok(block) = block {
+        check_and_free(&mut local, block);
+    }
+    local.free(most).unwrap();
     drop(local);
     me.leave().unwrap();
 }
@@ -311,5 +330,16 @@ pub(super) fn trim(stage: &Stage<'_>) {
     let block = local.alloc(layout(100)).unwrap();
     check_and_free(&mut local, block);
     drop(local);
+    me.leave().unwrap();
+}
+
+/// What calls without a local have claimed ahead goes back to everybody.
+fn trim_claimed(stage: &Stage<'_>) {
+    let me = stage.join();
+    drop(me.create_raw(KIND, &payload(8)).unwrap());
+    stage.begin();
+    let trimmed = me.trim();
+    stage.end();
+    trimmed.unwrap();
     me.leave().unwrap();
 }

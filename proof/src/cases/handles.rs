@@ -9,6 +9,7 @@ pub(super) fn all() -> Vec<Case> {
     vec![
         Case::new("create, cached", |stage| create(stage, true, 8)),
         Case::new("create, claiming", |stage| create(stage, false, 8)),
+        Case::new("create, claiming what a killed closer left", create_after_a_closer).half("close, last", 8),
         Case::new("create with a block", |stage| create(stage, true, 100)),
         Case::new("create with a block, claiming", |stage| create(stage, false, 100)),
         Case::new("create of a block", create_of_a_block),
@@ -78,6 +79,19 @@ pub(super) fn create_claiming(stage: &Stage<'_>) {
 
 pub(super) fn create_block_claiming(stage: &Stage<'_>) {
     create(stage, false, 100);
+}
+
+/// The closer's handle is over, and its entry names the block still; nobody has recovered it.
+fn create_after_a_closer(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let bytes = payload(8);
+    stage.begin();
+    let held = local.create(KIND, &bytes);
+    stage.end_among_others();
+    check_and_close(&mut local, held.unwrap(), 8);
+    drop(local);
+    me.leave().unwrap();
 }
 
 fn check_and_close(local: &mut Local<'_>, held: Held, len: usize) {

@@ -24,9 +24,12 @@ pub(super) fn all() -> Vec<Case> {
             .full_house(),
         Case::new("leave, holding nothing", leave),
         Case::new("leave, holding everything", leave_holding),
+        Case::new("leave, where others hold a block", leave_shared)
+            .assist(|survivor| survivor.open_posted(0)),
         Case::new("recover, nobody", recover),
         rich("recover, rich"),
         Case::new("recover, everything of somebody", recover).half("leave, holding everything", 0),
+        Case::new("recover, where others hold a block", recover).half("leave, where others hold a block", 0),
         Case::new("recover, uncommitted", recover)
             .size(LAZY)
             .half("alloc, large, committing", 3)
@@ -86,7 +89,7 @@ fn use_named(survivor: &mut Survivor) {
     work_in(&SMALL.options().open(&name_of(pid.into())).unwrap());
 }
 
-fn work_in(space: &Space) {
+pub(super) fn work_in(space: &Space) {
     let me = space.join().unwrap();
     let mut local = me.local();
     everything(&me, &mut local, SMALL, Leeway::default());
@@ -148,6 +151,22 @@ pub(super) fn only_recover(stage: &Stage<'_>) {
     stage.end();
     recovered.unwrap();
     me.leave().unwrap();
+}
+
+/// Beside a block that is its own there is one in the same span that belongs to a handle, which the survivor holds.
+fn leave_shared(stage: &Stage<'_>) {
+    let me = stage.join();
+    let mut local = me.local();
+    let held = local.create(KIND, &payload(100)).unwrap();
+    let block = local.alloc(layout(100)).unwrap();
+    fill(&local, block);
+    stage.board.post(0, local.token(&held).into());
+    stage.meet();
+    drop(local);
+    stage.begin();
+    let left = me.leave();
+    stage.end();
+    left.unwrap();
 }
 
 pub(super) fn recover(stage: &Stage<'_>) {

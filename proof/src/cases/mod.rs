@@ -1,5 +1,6 @@
 //! The operations, each with what comes before it and what must be true after it.
 
+mod backends;
 mod blocks;
 mod files;
 mod handles;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         handles::all(),
         blocks::all(),
         members::all(),
+        backends::all(),
         monitors::all(),
         names::all(),
         files::all(),

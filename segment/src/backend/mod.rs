@@ -15,7 +15,6 @@ use rustix::fs::FallocateFlags;
 use crate::body::Body;
 use crate::control::Control;
 use crate::error::OpenError;
-use crate::failpoint;
 use crate::header::Header;
 use crate::mapping::Mapping;
 use crate::segment::Spec;
@@ -32,12 +31,10 @@ impl Creation<'_> {
     pub(crate) fn reserve(&self, fd: impl AsFd, place: &str) -> Result<(), OpenError> {
         let total = self.header.plan.total_bytes();
         rustix::fs::ftruncate(&fd, total).map_err(|e| refusal(e.into(), "size the segment", total, place))?;
-        failpoint!("segment.create.sized");
         for (offset, bytes) in self.ranges() {
             rustix::fs::fallocate(&fd, FallocateFlags::empty(), offset, bytes)
                 .map_err(|e| refusal(e.into(), "reserve memory", self.wanted(), place))?;
         }
-        failpoint!("segment.create.reserved");
         Ok(())
     }
 
@@ -65,7 +62,6 @@ impl Creation<'_> {
         // SAFETY: as above; the view ends with this call.
         let control = unsafe { Control::over(memory.base(), self.header.plan) };
         (self.init)(control.body());
-        failpoint!("segment.create.initialised");
         Ok(())
     }
 

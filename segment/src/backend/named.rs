@@ -8,7 +8,6 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::OpenError;
-use crate::failpoint;
 use crate::ground::FileId;
 use crate::header::MAGIC;
 use crate::host;
@@ -116,7 +115,6 @@ fn create_with(
         }
         Err(error) => return Err(os("name the segment", &name.path())(error)),
     }
-    failpoint!("segment.create.linked");
     Ok(Some(fd))
 }
 

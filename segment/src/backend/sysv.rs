@@ -2,7 +2,8 @@
 //!
 //! The memory is marked for removal as soon as its creator is attached. Linux lets others attach by its identifier
 //! for as long as anybody is, and frees it with the last: so neither a creator killed before the lock file has its
-//! name, nor the death of everybody, leaves memory that somebody would have to remove by hand. The price is that the
+//! name, nor the death of everybody, leaves memory that somebody would have to remove by hand. (Killed between the call that creates
+//! and the one that marks, it leaves an identifier without memory behind it: there is no call that does both.) The price is that the
 //! contents go with the last process that has the segment open. A lock file whose memory is gone belongs to nobody;
 //! the next creator replaces it, unless a lease of it is still held: then the memory merely is out of reach from
 //! here (another IPC namespace), which is an error.

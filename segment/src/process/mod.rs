@@ -9,7 +9,7 @@ mod pidfd;
 mod watcher;
 
 pub use identity::{Identity, Scope, own_namespace, own_thread};
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use older::pretend_older_kernel;
 pub use pidfd::{Look, PidFd, Status};

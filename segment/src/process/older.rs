@@ -1,6 +1,6 @@
 //! For tests: a kernel of before Linux 6.9, whose `/proc` tells no status either. In other builds there is no such thing.
 
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "faults")]
 mod switch {
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,12 +18,12 @@ mod switch {
     }
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "faults")]
 pub(super) use switch::is_older;
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "faults")]
 pub use switch::pretend_older_kernel;
 
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(feature = "faults"))]
 pub(super) const fn is_older() -> bool {
     false
 }
