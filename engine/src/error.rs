@@ -86,21 +86,18 @@ pub enum CreateError {
         kind: Kind,
     },
     /// Another handle has the name.
-    #[cfg(feature = "names")]
     #[error("name taken: it is that of {token}")]
     NameTaken {
         /// The one that has it.
         token: slab::Token,
     },
     /// Not something that can be a name.
-    #[cfg(feature = "names")]
     #[error("a name has 1 to {} bytes, this one {found}", slab::NAME_MAX)]
     BadName {
         /// Its bytes.
         found: usize,
     },
     /// Among the names there is no room for this one; others may fit.
-    #[cfg(feature = "names")]
     #[error(transparent)]
     NamesFull(#[from] slab::Full),
     /// The value could not be serialised.
@@ -124,7 +121,6 @@ pub enum OpenHandleError {
         generation: u64,
     },
     /// No handle has this name.
-    #[cfg(feature = "names")]
     #[error("nothing has this name")]
     NoSuchName,
     /// Never issued by this space.

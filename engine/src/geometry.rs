@@ -76,12 +76,27 @@ pub(crate) struct Plan {
 }
 
 const PAGE: u64 = 4096;
-/// Words of a lease for taking several objects at once, whether or not this build has them; see [`crate::object::LAYOUT`].
+/// Words of a lease for taking several objects at once, whether or not this build has them; see [`OBJECTS_LAYOUT`].
 const RECORD_WORDS: u64 = 65;
-#[cfg(feature = "waiting")]
+#[cfg(feature = "objects")]
 const _: () = assert!(RECORD_WORDS == tenure_wait::RECORD_WORDS as u64);
 /// Handles committed at creation, and at each later step.
 const COMMIT_GROUPS: u32 = 16;
+
+/// The bytes of a system object's payload; part of the layout hash, whether or not this build has them.
+#[doc(hidden)]
+pub const OBJECTS_LAYOUT: &str = "\
+handles of the system's own kinds have bit 62 of the kind set, and bit 63 not
+kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share
+state       first 4 words of the payload; of kinds 1 to 6 the low half of word 0 is a wait word, bit 31 = somebody may be asleep
+reserved    word 0 of kinds 1, 3 and 4: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero
+record      65 words a lease, after the names: { ticket:48 | 0:14 | state:2 }, 1 OPEN, 2 TAKEN, 3 WITHDRAWN; 64 entries { after:32 | before:32 }
+mutex       { lease + 1:9 | thread:22 }, 0 free, 1 abandoned; word 1 how often locked again; word 2 bit 0 recursive
+events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
+semaphore   { count:31 }; word 1 maximum
+process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid
+            word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same
+";
 
 /// The layout of the payloads of descriptors and file shares, whether or not this build has them. LAYOUT.md carries the same
 /// text and a test holds the two equal.
@@ -101,7 +116,7 @@ entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete
 /// The hash of everything that this crate and those below say about the bytes of a body.
 pub(crate) const LAYOUT_HASH: u64 = {
     let handles = fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
-    let objects = fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), crate::object::LAYOUT.as_bytes());
+    let objects = fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), OBJECTS_LAYOUT.as_bytes());
     fnv1a(objects, FILES_LAYOUT.as_bytes())
 };
 

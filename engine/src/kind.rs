@@ -13,10 +13,7 @@ const TYPED: u64 = 1 << 63;
 const SYSTEM: u64 = 1 << 62;
 
 /// The kinds of the system's own objects. The numbers are part of the layout.
-#[cfg_attr(
-    not(all(feature = "waiting", feature = "names", feature = "processes", feature = "files")),
-    allow(dead_code, reason = "each feature uses a part")
-)]
+#[cfg_attr(not(feature = "objects"), allow(dead_code, reason = "without them some are only printed"))]
 impl Kind {
     pub(crate) const MUTEX: Self = Self::system(1);
     pub(crate) const EVENT_MANUAL: Self = Self::system(2);

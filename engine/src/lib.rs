@@ -35,24 +35,25 @@
 
 mod block;
 mod error;
-#[cfg(feature = "files")]
+#[cfg(feature = "objects")]
 mod files;
 mod geometry;
 mod handle;
 mod kind;
 mod local;
 mod member;
-#[cfg(feature = "names")]
+#[cfg(feature = "objects")]
 mod names;
+#[cfg(feature = "objects")]
 mod object;
 mod options;
-#[cfg(feature = "processes")]
+#[cfg(feature = "objects")]
 mod processes;
 mod report;
 mod shared;
 mod space;
 mod typed;
-#[cfg(feature = "waiting")]
+#[cfg(feature = "objects")]
 mod waiting;
 
 pub use block::Block;
@@ -60,43 +61,35 @@ pub use error::{
     AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
     OpenHandleError, RemoveError, ScratchError, UseError,
 };
-#[cfg(feature = "files")]
-pub use files::{
-    Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing, Way,
-};
-#[doc(hidden)]
-pub use geometry::FILES_LAYOUT;
 pub use geometry::Geometry;
+#[doc(hidden)]
+pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::{Held, Local, Scratch};
 pub use member::Member;
-#[cfg(feature = "names")]
-pub use names::{NameInfo, Named, NamedError};
-#[doc(hidden)]
-pub use object::LAYOUT as OBJECTS_LAYOUT;
 pub use options::Options;
-#[cfg(feature = "processes")]
-pub use processes::{Exit, Process, ProcessError, Thread};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
 pub use space::Space;
 pub use typed::Value;
-#[cfg(feature = "waiting")]
-pub use waiting::{
-    Event, Mutex, MutexGuard, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, Waitable, Woken, wait_all,
-    wait_any,
+
+#[cfg(feature = "objects")]
+pub use {
+    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing, Way},
+    names::{NameInfo, Named, NamedError},
+    processes::{Exit, Process, ProcessError, Thread},
+    tenure_segment::{passing::Refusal, process::PidError},
+    tenure_slab::NAME_MAX,
+    waiting::{
+        Event, Mutex, MutexGuard, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, Waitable, Woken,
+        wait_all, wait_any,
+    },
 };
 
 pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_segment::fault;
-#[cfg(feature = "files")]
-pub use tenure_segment::passing::Refusal;
-#[cfg(feature = "processes")]
-pub use tenure_segment::process::PidError;
 pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
-#[cfg(feature = "names")]
-pub use tenure_slab::NAME_MAX;
 pub use tenure_slab::{HandleInfo, Token, TokenError};

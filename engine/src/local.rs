@@ -96,7 +96,7 @@ impl<'m> Local<'m> {
         Self { shared, caches: ManuallyDrop::new(shared.take_caches()) }
     }
 
-    #[cfg(feature = "names")]
+    #[cfg(feature = "objects")]
     pub(crate) fn shared(&self) -> &'m Shared {
         self.shared
     }

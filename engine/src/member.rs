@@ -33,7 +33,7 @@ impl Member {
         Self { shared: Arc::new(shared) }
     }
 
-    #[cfg_attr(not(any(feature = "waiting", feature = "names")), allow(dead_code, reason = "for objects"))]
+    #[cfg(any(test, feature = "objects"))]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -185,11 +185,11 @@ impl Member {
     }
 
     /// For tests: has [`wait_any`](crate::wait_any) do as if the kernel had no `futex_waitv`, or no longer.
-    #[cfg(feature = "waiting")]
+    #[cfg(feature = "objects")]
     #[doc(hidden)]
     pub fn pretend_no_waitv(&self, yes: bool) {
         // Relaxed: set before one waits.
-        self.shared.books.no_waitv.store(yes, std::sync::atomic::Ordering::Relaxed);
+        self.shared.objects.books.no_waitv.store(yes, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Takes back what dead members held, without waiting for the monitor; returns how many leases were recovered.

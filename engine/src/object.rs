@@ -5,26 +5,24 @@
 //! Whoever touches them holds the handle, so they are never another handle's meanwhile. What may follow them is immutable,
 //! except where a kind says otherwise.
 
-#![cfg_attr(
-    not(all(feature = "waiting", feature = "names", feature = "processes", feature = "files")),
-    allow(dead_code, reason = "each feature uses a part")
-)]
-
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tenure_segment::LeaseId;
 use tenure_segment::sync::Word;
-use tenure_slab::Token;
+use tenure_segment::{Body, LeaseId};
+use tenure_slab::{Names, Token};
+use tenure_wait::Records;
 
 use crate::error::{CreateError, NotMember, OpenHandleError};
+use crate::files::Files;
+use crate::geometry::Plan;
 use crate::kind::Kind;
 use crate::local::Held;
 use crate::member::Member;
-#[cfg(feature = "names")]
 use crate::names::{Name, Named, NamedError};
+use crate::processes::WatcherSlot;
 use crate::shared::Shared;
+use crate::waiting::books::Books;
 
 /// Words at the start of a system object's payload that its holders change.
 pub(crate) const STATE_WORDS: usize = 4;
@@ -33,39 +31,28 @@ const STATE_BYTES: usize = STATE_WORDS * 8;
 /// The state words of an object.
 pub(crate) type State = [Word; STATE_WORDS];
 
-/// The bytes of a system object's payload; part of the layout hash, whatever features are on.
-pub const LAYOUT: &str = "\
-handles of the system's own kinds have bit 62 of the kind set, and bit 63 not
-kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share
-state       first 4 words of the payload; of kinds 1 to 6 the low half of word 0 is a wait word, bit 31 = somebody may be asleep
-reserved    word 0 of kinds 1, 3 and 4: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero
-record      65 words a lease, after the names: { ticket:48 | 0:14 | state:2 }, 1 OPEN, 2 TAKEN, 3 WITHDRAWN; 64 entries { after:32 | before:32 }
-mutex       { lease + 1:9 | thread:22 }, 0 free, 1 abandoned; word 1 how often locked again; word 2 bit 0 recursive
-events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
-semaphore   { count:31 }; word 1 maximum
-process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid
-            word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same
-";
-
-/// What an object is called when it is created.
-#[derive(Clone, Copy)]
-pub(crate) enum Called<'n> {
-    /// It is known by its token only.
-    Nothing(PhantomData<&'n ()>),
-    /// A name that nothing has.
-    #[cfg(feature = "names")]
-    By(Name<'n>),
+/// What a member has for its objects: the views through its mapping, and what its process knows privately.
+pub(crate) struct Objects<'a> {
+    pub(crate) names: Names<'a>,
+    pub(crate) records: Records<'a>,
+    pub(crate) books: Books,
+    pub(crate) watcher: WatcherSlot,
+    pub(crate) files: Files,
 }
 
-impl Called<'_> {
-    pub(crate) const NOTHING: Self = Self::Nothing(PhantomData);
+impl<'a> Objects<'a> {
+    pub(crate) fn new(body: Body<'a>, plan: &Plan, space_tag: u8) -> Self {
+        Self {
+            names: crate::names::view(body, plan, space_tag),
+            records: crate::waiting::records(body, plan),
+            books: Books::default(),
+            watcher: WatcherSlot::default(),
+            files: Files::default(),
+        }
+    }
 }
 
 /// One count of a system object; dropping it gives the count back.
-#[cfg_attr(
-    not(feature = "waiting"),
-    allow(unreachable_pub, reason = "named by a trait that only waiting has")
-)]
 pub struct Object {
     shared: Arc<Shared>,
     held: Held,
@@ -73,48 +60,30 @@ pub struct Object {
 }
 
 impl Object {
-    /// Creates an object with these state words, followed by bytes that never change. Without any it lies in the handle's
-    /// own entry.
+    /// Creates an object, with a name that nothing has or without one, with these state words, followed by bytes that never
+    /// change. Without a name and without any such bytes it lies in the handle's own entry.
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing was created.
+    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
     ///
     /// # Crash
     ///
     /// As a handle's creation: recovery ends what nobody was told of.
     pub(crate) fn create(
         member: &Member,
+        name: Option<Name<'_>>,
         kind: Kind,
         state: [u64; STATE_WORDS],
         rest: &[u8],
     ) -> Result<Self, CreateError> {
         member.check()?;
-        let shared = member.shared();
-        let held = shared.create(&mut shared.common(), kind, &payload(state, rest))?;
+        let (shared, payload) = (member.shared(), payload(state, rest));
+        let held = match name {
+            None => shared.create(&mut shared.common(), kind, &payload)?,
+            Some(name) => shared.create_named(name, kind, &payload)?,
+        };
         Ok(Self { shared: Arc::clone(shared), held, kind })
-    }
-
-    /// As [`Object::create`], with a name or without.
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError::NameTaken`], or any other.
-    pub(crate) fn create_called(
-        member: &Member,
-        called: Called<'_>,
-        kind: Kind,
-        state: [u64; STATE_WORDS],
-        rest: &[u8],
-    ) -> Result<Self, CreateError> {
-        match called {
-            Called::Nothing(_) => Self::create(member, kind, state, rest),
-            #[cfg(feature = "names")]
-            Called::By(name) => {
-                let held = member.shared().create_named(name, kind, &payload(state, rest))?;
-                Ok(Self { shared: Arc::clone(member.shared()), held, kind })
-            }
-        }
     }
 
     /// Opens what has a name as an object of `kind`.
@@ -122,7 +91,6 @@ impl Object {
     /// # Errors
     ///
     /// As [`Object::open`], and [`OpenHandleError::NoSuchName`].
-    #[cfg(feature = "names")]
     pub(crate) fn open_named(member: &Member, name: Name<'_>, kind: Kind) -> Result<Self, OpenHandleError> {
         Self::checked(member, member.shared().open_named(name, kind)?, kind)
     }
@@ -132,7 +100,6 @@ impl Object {
     /// # Errors
     ///
     /// [`NamedError`]; nothing is held.
-    #[cfg(feature = "names")]
     pub(crate) fn create_or_open(
         member: &Member,
         name: Name<'_>,
@@ -246,7 +213,6 @@ pub(crate) fn state_of(held: &Held) -> Option<&State> {
 /// # Safety
 ///
 /// As many bytes as a state has are mapped there.
-#[cfg(feature = "waiting")]
 pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -258,12 +224,6 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
     Some(std::array::from_fn(|i| half(2 * i) | half(2 * i + 1) << 32))
 }
 
-/// What settling needs of the space.
-#[cfg(feature = "waiting")]
-pub(crate) type Within<'a> = &'a tenure_wait::Records<'a>;
-#[cfg(not(feature = "waiting"))]
-pub(crate) type Within<'a> = PhantomData<&'a ()>;
-
 /// Puts an object in order that a dead lease held, before its bit goes: what it owned is abandoned, what it began is finished.
 ///
 /// Whoever calls it holds the handle, or nobody else may end it. Every recoverer calls it, at any time, until the bit is gone.
@@ -271,12 +231,10 @@ pub(crate) type Within<'a> = PhantomData<&'a ()>;
 /// # Crash
 ///
 /// The next recoverer starts over.
-pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, within: Within<'_>) {
+pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, records: &Records<'_>) {
     // Too short: somebody corrupted; there is nothing to settle.
     let Some(state) = state_of(held) else { return };
-    #[cfg(feature = "waiting")]
-    crate::waiting::settle::settle(kind, state, within, dead.index);
-    let _ = (kind, state, dead, within);
+    crate::waiting::settle::settle(kind, state, records, dead.index);
 }
 
 impl Drop for Object {

@@ -70,7 +70,7 @@ fn is_transient(problem: &Problem) -> bool {
 }
 
 /// The state words of the system's objects.
-#[cfg(feature = "waiting")]
+#[cfg(feature = "objects")]
 fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
     use crate::kind::Kind;
     use crate::object::{self, STATE_WORDS};
@@ -145,10 +145,11 @@ pub(crate) fn look(
             if stable { &mut report.violations } else { &mut report.pending }.push(what);
         }
     }
-    #[cfg(feature = "waiting")]
-    look_at_states(slab, scratch, &mut report);
-    #[cfg(feature = "files")]
-    crate::files::check(slab, scratch, leases, stable, &mut report);
+    #[cfg(feature = "objects")]
+    {
+        look_at_states(slab, scratch, &mut report);
+        crate::files::check(slab, scratch, leases, stable, &mut report);
+    }
     for lease in leases.iter().filter(|lease| lease.live && lease.held == Some(false)) {
         report.pending.push(format!("lease {} of a dead process is not recovered yet", lease.index));
     }

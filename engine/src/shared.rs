@@ -11,8 +11,8 @@ use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 use crate::error::{BlockError, CreateError, ScratchError};
 use crate::geometry::Plan;
 use crate::kind::Kind;
-use crate::local::place;
-use crate::object;
+#[cfg(feature = "objects")]
+use crate::object::Objects;
 
 /// The two views of a body.
 pub(crate) fn views<'a>(body: Body<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
@@ -73,20 +73,21 @@ impl tenure_segment::Reclaim for Reclaimer {
     fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
         let (slab, scratch) = views(body, &self.plan, self.space_tag);
         let ref_counts = self.ref_counts(recovery.by());
-        #[cfg(feature = "waiting")]
-        let within = &crate::waiting::records(body, &self.plan);
-        #[cfg(not(feature = "waiting"))]
-        let within = std::marker::PhantomData;
+        #[cfg(feature = "objects")]
+        let records = crate::waiting::records(body, &self.plan);
+        let settle = |kind, held| {
+            #[cfg(feature = "objects")]
+            if let Ok(held) = crate::local::place(&slab, &scratch, held) {
+                crate::object::settle(Kind::from_word(kind), &held, recovery.dead(), &records);
+            }
+            let _: (u64, tenure_slab::Held) = (kind, held);
+        };
         let mut blocks = 0;
         let handles = slab.recover_settling(
             ref_counts,
             recovery,
             |kind| Kind::from_word(kind).is_system(),
-            |kind, held| {
-                if let Ok(held) = place(&slab, &scratch, held) {
-                    object::settle(Kind::from_word(kind), &held, recovery.dead(), within);
-                }
-            },
+            settle,
             |block| blocks += u64::from(free_orphan(&scratch, block)),
         );
         let spans = scratch.recover(recovery, &|index, generation| slab.is_current(index, generation));
@@ -112,21 +113,13 @@ pub(crate) struct Shared {
     // These borrow from `lease` and `reclaimer`; they have no destructor and are not handed out for 'static.
     pub(crate) slab: Slab<'static>,
     pub(crate) scratch: Scratch<'static>,
-    #[cfg(feature = "names")]
-    pub(crate) names: tenure_slab::Names<'static>,
     ref_counts: &'static RefCounts,
-    #[cfg(feature = "waiting")]
-    pub(crate) records: tenure_wait::Records<'static>,
-    #[cfg(feature = "waiting")]
-    pub(crate) books: crate::waiting::books::Books,
-    #[cfg(feature = "processes")]
-    pub(crate) watcher: crate::processes::WatcherSlot,
+    #[cfg(feature = "objects")]
+    pub(crate) objects: Objects<'static>,
     /// For calls without a `Local`, and for drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
     idle: Mutex<Vec<Caches>>,
-    #[cfg(feature = "files")]
-    pub(crate) files: crate::files::Files,
     pub(crate) lease: Lease,
     pub(crate) reclaimer: Arc<Reclaimer>,
 }
@@ -136,10 +129,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(feature = "processes")]
+#[cfg(feature = "objects")]
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.watcher.close(self.lease.check() == Err(crate::error::NotMember::ForkedChild));
+        self.objects.watcher.close(self.lease.check() == Err(crate::error::NotMember::ForkedChild));
     }
 }
 
@@ -156,35 +149,21 @@ impl Shared {
                 std::mem::transmute::<&RefCounts, &'static RefCounts>(ref_counts),
             )
         };
-        #[cfg(feature = "names")]
-        let names = {
-            let names = crate::names::view(lease.body(), &reclaimer.plan, reclaimer.space_tag);
-            // SAFETY: as above.
-            unsafe { std::mem::transmute::<tenure_slab::Names<'_>, tenure_slab::Names<'static>>(names) }
-        };
-        #[cfg(feature = "waiting")]
-        let records = {
-            let records = crate::waiting::records(lease.body(), &reclaimer.plan);
-            // SAFETY: as above.
-            unsafe { std::mem::transmute::<tenure_wait::Records<'_>, tenure_wait::Records<'static>>(records) }
+        #[cfg(feature = "objects")]
+        // SAFETY: as above.
+        let objects = unsafe {
+            let objects = Objects::new(lease.body(), &reclaimer.plan, reclaimer.space_tag);
+            std::mem::transmute::<Objects<'_>, Objects<'static>>(objects)
         };
         let common = Mutex::new(Self::caches(&slab, scratch, &lease));
         Self {
             slab,
             scratch,
-            #[cfg(feature = "names")]
-            names,
             ref_counts,
-            #[cfg(feature = "waiting")]
-            records,
-            #[cfg(feature = "waiting")]
-            books: crate::waiting::books::Books::default(),
-            #[cfg(feature = "processes")]
-            watcher: crate::processes::WatcherSlot::default(),
+            #[cfg(feature = "objects")]
+            objects,
             common,
             idle: Mutex::default(),
-            #[cfg(feature = "files")]
-            files: crate::files::Files::default(),
             lease,
             reclaimer,
         }

@@ -191,19 +191,19 @@ impl Space {
 
     fn look(&self, stable: bool) -> Report {
         let (views, leases) = (views(self.segment.body(), &self.plan, self.tag()), self.leases());
-        #[cfg_attr(not(feature = "names"), expect(unused_mut, reason = "names add to it"))]
+        #[cfg_attr(not(feature = "objects"), expect(unused_mut, reason = "names add to it"))]
         let mut report = look(&views, &leases, self.segment.committed_bytes(), stable);
-        #[cfg(feature = "names")]
+        #[cfg(feature = "objects")]
         crate::names::check(&views, &self.directory(), &leases, stable, &mut report);
         report
     }
 
-    #[cfg(feature = "names")]
+    #[cfg(feature = "objects")]
     pub(crate) fn directory(&self) -> tenure_slab::Names<'_> {
         crate::names::view(self.segment.body(), &self.plan, self.tag())
     }
 
-    #[cfg(feature = "names")]
+    #[cfg(feature = "objects")]
     pub(crate) fn views(&self) -> (tenure_slab::Slab<'_>, tenure_scratch_alloc::Scratch<'_>) {
         views(self.segment.body(), &self.plan, self.tag())
     }

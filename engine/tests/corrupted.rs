@@ -3,6 +3,7 @@
 //! Method: members work in a memfd space while random words of it, header included, are overwritten through the file:
 //! with noise, with words copied from elsewhere in the segment (which look right), and with single bits flipped. Then every
 //! operation is called; whatever it answers is fine, as long as it answers.
+#![cfg(feature = "objects")]
 
 mod hostile;
 
@@ -27,7 +28,6 @@ fn corrupts() -> impl Strategy<Value = Vec<Corrupt>> {
 }
 
 /// Noise, small numbers, and words that look like those of files: requests, refusals, claims.
-#[cfg(feature = "files")]
 fn strange_word() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
@@ -37,14 +37,12 @@ fn strange_word() -> impl Strategy<Value = u64> {
     ]
 }
 
-#[cfg(feature = "files")]
 fn raw(space: &Space) -> File {
     let path = format!("/proc/self/fd/{}", space.fd().unwrap().as_raw_fd());
     File::options().read(true).write(true).open(path).unwrap()
 }
 
 /// Where the payload is that begins with the device and inode of `file`.
-#[cfg(feature = "files")]
 fn payload_of(space: &Space, file: &File) -> u64 {
     use std::os::unix::fs::MetadataExt;
 
@@ -90,7 +88,6 @@ proptest! {
     }
 
     /// The words of a descriptor and of the table of a file, which their holders change: whatever is in them.
-    #[cfg(feature = "files")]
     #[test]
     fn words_of_files(corrupts in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
         use tenure::{Access, Descriptor, FileShare, Sharing, Way};
@@ -147,7 +144,6 @@ fn regress_inputs_of_the_fuzz_targets() {
 }
 
 /// Whatever word of a name is corrupted, wherever it lies, everybody goes on; what is in the table's words is found.
-#[cfg(feature = "names")]
 #[test]
 fn every_word_of_a_name() {
     let space = Space::options()

@@ -3,7 +3,7 @@
 //! Method: as in `corrupted.rs`; what is overwritten are mostly the entries of the objects. Then all is done with them that does
 //! not wait longer than a moment; whatever it answers is fine.
 
-#![cfg(all(feature = "files", feature = "processes"))]
+#![cfg(feature = "objects")]
 
 mod hostile;
 

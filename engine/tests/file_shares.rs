@@ -1,6 +1,6 @@
 //! The table of who has a file open for what, between real processes: all combinations against a list under one lock, deaths,
 //! stops, and what is said about who is in the way.
-#![cfg(feature = "files")]
+#![cfg(feature = "objects")]
 
 mod common;
 

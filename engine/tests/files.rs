@@ -1,5 +1,5 @@
 //! Descriptors that travel by token, between real processes: every kind, both ways, and what is said when none leads there.
-#![cfg(feature = "files")]
+#![cfg(feature = "objects")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Names across processes and in every backend: who creates, who opens, when a name ends.
-#![cfg(feature = "names")]
+#![cfg(feature = "objects")]
 
 mod common;
 
@@ -285,7 +285,6 @@ fn names_are_taken_and_left_at_the_same_time() {
     assert_clean(&space);
 }
 
-#[cfg(feature = "waiting")]
 #[test]
 fn mutexes_events_and_semaphores_by_name() {
     use tenure::{Event, Mutex, Reset, Semaphore};
@@ -336,7 +335,6 @@ fn mutexes_events_and_semaphores_by_name() {
     });
 }
 
-#[cfg(feature = "waiting")]
 #[test]
 fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
     let name = Name::new("abandoned");
@@ -354,7 +352,6 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
     eventually("the name ends", || space.names().is_empty());
 }
 
-#[cfg(feature = "processes")]
 #[test]
 fn processes_by_name() {
     let space = small().private().unwrap();
@@ -380,7 +377,6 @@ fn processes_by_name() {
     assert_clean(&space);
 }
 
-#[cfg(feature = "files")]
 #[test]
 fn descriptors_by_name() {
     use std::io::{Read, Write};
@@ -411,7 +407,6 @@ fn child() {
     let Some(role) = role() else { return };
     let space = small().attach(&role[0]).unwrap();
     let me = space.join().unwrap();
-    #[cfg(feature = "waiting")]
     if role[1] == "mutex!" {
         let mutex = tenure::Mutex::create_or_open(&me, &role[2], false).unwrap().into_inner();
         let guard = mutex.lock().unwrap();

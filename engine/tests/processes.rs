@@ -3,7 +3,7 @@
 //! Method: targets are shells or roles of this binary, which end as they are told. Holders are roles too, in processes of their
 //! own. What needs an older kernel is played by a switch, in a process of its own, and only with the feature `faults`, which `.ci/run`
 //! builds in a folder of its own; what needs a pid namespace makes one, or says that it cannot.
-#![cfg(feature = "processes")]
+#![cfg(feature = "objects")]
 
 mod common;
 

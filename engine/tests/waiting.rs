@@ -2,7 +2,7 @@
 //!
 //! No test asserts on time: one that waits for what never comes hangs until the runner ends it. Waits that must end have no timeout.
 
-#![cfg(feature = "waiting")]
+#![cfg(feature = "objects")]
 
 mod common;
 

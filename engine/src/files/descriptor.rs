@@ -15,7 +15,7 @@ use crate::error::{NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named};
-use crate::object::{Called, Object, STATE_WORDS};
+use crate::object::{Object, STATE_WORDS};
 
 /// How long those who must be asked may take. It decides nothing about anybody's life: who does not answer now, may answer
 /// the next time.
@@ -88,7 +88,7 @@ impl Descriptor {
     ///
     /// The kernel closes what a dead process had open, and recovery ends a handle that nobody else holds.
     pub fn create(member: &Member, fd: impl Into<OwnedFd>) -> Result<Self, DescriptorError> {
-        Self::create_called(member, Called::NOTHING, fd.into())
+        Self::create_as(member, None, fd.into())
     }
 
     /// As [`Descriptor::create`], with a name that nothing has.
@@ -101,7 +101,7 @@ impl Descriptor {
         name: &str,
         fd: impl Into<OwnedFd>,
     ) -> Result<Self, DescriptorError> {
-        Self::create_called(member, Called::By(Name::new(name)?), fd.into())
+        Self::create_as(member, Some(Name::new(name)?), fd.into())
     }
 
     /// Opens the descriptor that has a name, whatever it leads to, or makes a handle of this one with the name, in one step; see
@@ -134,9 +134,9 @@ impl Descriptor {
         }
     }
 
-    fn create_called(member: &Member, called: Called<'_>, fd: OwnedFd) -> Result<Self, DescriptorError> {
+    fn create_as(member: &Member, name: Option<Name<'_>>, fd: OwnedFd) -> Result<Self, DescriptorError> {
         let (state, rest) = words_of(member, &fd)?;
-        let object = Object::create_called(member, called, Kind::DESCRIPTOR, state, &rest)?;
+        let object = Object::create(member, name, Kind::DESCRIPTOR, state, &rest)?;
         Self::publish(fd, object)
     }
 
@@ -177,7 +177,7 @@ impl Descriptor {
 
     fn over(member: &Member, object: Object, way: Way) -> Result<Self, DescriptorError> {
         let (shared, token) = (member.shared(), object.token());
-        if let Some(open) = shared.files.find(token.into()) {
+        if let Some(open) = shared.objects.files.find(token.into()) {
             return Ok(Self { open });
         }
         let slots = slots(&object)?;
@@ -188,10 +188,10 @@ impl Descriptor {
     /// Makes it known to others that this member has it, unless another thread has been faster.
     fn publish(fd: OwnedFd, object: Object) -> Result<Self, DescriptorError> {
         let (shared, token) = (Arc::clone(object.shared()), u64::from(object.token()));
-        let offers = shared.files.offers(&shared.lease);
+        let offers = shared.objects.files.offers(&shared.lease);
         // Before there is anything whose end needs the lock below.
         slots(&object)?;
-        let mut all = sync::lock(&shared.files.open);
+        let mut all = sync::lock(&shared.objects.files.open);
         if let Some(open) = all.get(&token).and_then(std::sync::Weak::upgrade) {
             drop(all);
             return Ok(Self { open });
@@ -261,7 +261,7 @@ impl Drop for Open {
             return;
         }
         let token = self.object.token().into();
-        let mut all = sync::lock(&shared.files.open);
+        let mut all = sync::lock(&shared.objects.files.open);
         // Unless another thread opened it anew since our last reference went: then the words are about that.
         if all.get(&token).is_some_and(|known| known.strong_count() == 0) {
             all.remove(&token);
@@ -270,7 +270,7 @@ impl Drop for Open {
             {
                 slots.clear(shared.lease.id());
             }
-            if let Some(offers) = shared.files.offers(&shared.lease) {
+            if let Some(offers) = shared.objects.files.offers(&shared.lease) {
                 offers.remove(token);
             }
         }

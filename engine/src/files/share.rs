@@ -115,7 +115,7 @@ impl FileShare {
         let shared = member.shared();
         let token = u64::from(object.token());
         let entries = {
-            let mut tables = sync::lock(&shared.files.tables);
+            let mut tables = sync::lock(&shared.objects.files.tables);
             let known = tables.get(&token).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
                 let entries = Arc::default();
@@ -184,7 +184,7 @@ impl Drop for FileShare {
                 shares.leave(shared.lease.id(), entries.all());
             }
         }
-        let mut tables = sync::lock(&shared.files.tables);
+        let mut tables = sync::lock(&shared.objects.files.tables);
         // References are taken under this lock only.
         if Arc::strong_count(&self.entries) == 1 {
             tables.remove(&self.object.token().into());

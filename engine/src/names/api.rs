@@ -59,7 +59,6 @@ pub enum NamedError {
 
 impl NamedError {
     /// As an error that has each of the causes itself.
-    #[cfg_attr(not(feature = "processes"), allow(dead_code, reason = "errors of processes and files use it"))]
     pub(crate) fn into_cause<E: From<NotMember> + From<CreateError> + From<OpenHandleError>>(self) -> E {
         match self {
             Self::NotMember(why) => why.into(),

@@ -73,7 +73,7 @@ impl Shared {
 
     fn seek(&self, name: Name<'_>) -> Result<Option<Found>, NotMember> {
         self.lease.check()?;
-        Ok(self.names.find(name.hash, &mut Seeker { shared: self, name }))
+        Ok(self.objects.names.find(name.hash, &mut Seeker { shared: self, name }))
     }
 
     /// Kind and token of what has the name.
@@ -146,7 +146,7 @@ impl Shared {
         self.make_room(name)?;
         let held = self.create_labelled(name, kind, bytes)?;
         let token = held.held.token(&self.slab);
-        match self.names.enter(name.hash, token, &mut Seeker { shared: self, name }) {
+        match self.objects.names.enter(name.hash, token, &mut Seeker { shared: self, name }) {
             Ok(Entered::New) => Ok(Ok(held)),
             Ok(Entered::Found(found)) => {
                 self.give_back(held.held);
@@ -162,13 +162,13 @@ impl Shared {
     /// Commits the part of the table that the name needs.
     fn make_room(&self, name: Name<'_>) -> Result<(), CreateError> {
         let plan = &self.reclaimer.plan;
-        for chunk in self.names.missing(name.hash) {
+        for chunk in self.objects.names.missing(name.hash) {
             let words = plan.names.chunk_range(chunk);
             let at = plan.slab.words();
             self.lease
                 .commit((at + words.start) * 8..(at + words.end) * 8)
                 .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
-            self.names.extend(chunk);
+            self.objects.names.extend(chunk);
         }
         Ok(())
     }

@@ -8,8 +8,6 @@ mod api;
 mod check;
 mod directory;
 mod listing;
-#[cfg(feature = "waiting")]
-mod objects;
 
 pub use api::{Named, NamedError};
 pub use listing::NameInfo;
@@ -46,7 +44,6 @@ impl<'n> Name<'n> {
     }
 
     /// A name for something of the system's own, which no user's name can be; `bytes` are at most [`NAME_MAX`] - 1.
-    #[cfg_attr(not(feature = "files"), allow(dead_code, reason = "the table of open files uses it"))]
     pub(crate) fn internal(bytes: &[u8], buffer: &'n mut Vec<u8>) -> Result<Self, CreateError> {
         buffer.clear();
         buffer.push(INTERNAL);

@@ -3,7 +3,6 @@
 use tenure_segment::process::PidError;
 
 use crate::error::{CreateError, NotMember, OpenHandleError};
-#[cfg(feature = "names")]
 use crate::names::NamedError;
 
 /// What can go wrong with a handle of a process or thread.
@@ -33,7 +32,6 @@ pub enum ProcessError {
     Corrupt(String),
 }
 
-#[cfg(feature = "names")]
 impl From<NamedError> for ProcessError {
     fn from(error: NamedError) -> Self {
         error.into_cause()

@@ -10,9 +10,7 @@ use super::error::ProcessError;
 use super::exit::{Exit, status_of};
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
-#[cfg(feature = "names")]
 use crate::names::{Name, Named};
-use crate::object::Called;
 use crate::waiting::WaitError;
 
 /// A process, and no other one that has its number earlier or later. Dropping it closes it.
@@ -55,7 +53,7 @@ impl Process {
     ///
     /// As [`Member::create`](crate::Member::create): recovery takes it back.
     pub fn of_pid(member: &Member, pid: u32) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::create(member, Called::NOTHING, pid, Scope::Process)? })
+        Ok(Self { subject: Subject::create(member, None, pid, Scope::Process)? })
     }
 
     /// As [`Process::of_pid`], with a name that nothing has.
@@ -63,10 +61,9 @@ impl Process {
     /// # Errors
     ///
     /// As [`Process::of_pid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
-    #[cfg(feature = "names")]
     pub fn create_named(member: &Member, name: &str, pid: u32) -> Result<Self, ProcessError> {
-        let called = Called::By(Name::new(name)?);
-        Ok(Self { subject: Subject::create(member, called, pid, Scope::Process)? })
+        let name = Some(Name::new(name)?);
+        Ok(Self { subject: Subject::create(member, name, pid, Scope::Process)? })
     }
 
     /// Opens the process that has a name, whichever it is, or gives the name to this one, in one step; see
@@ -75,7 +72,6 @@ impl Process {
     /// # Errors
     ///
     /// As [`Process::create_named`] and [`Process::open_named`]; nothing is held.
-    #[cfg(feature = "names")]
     pub fn create_or_open(member: &Member, name: &str, pid: u32) -> Result<Named<Self>, ProcessError> {
         let named = Subject::create_or_open(member, Name::new(name)?, pid, Scope::Process)?;
         named.try_map(|subject| Ok(Self { subject }))
@@ -86,7 +82,6 @@ impl Process {
     /// # Errors
     ///
     /// As [`Process::open`]; [`OpenHandleError::NoSuchName`](crate::OpenHandleError::NoSuchName).
-    #[cfg(feature = "names")]
     pub fn open_named(member: &Member, name: &str) -> Result<Self, ProcessError> {
         Ok(Self { subject: Subject::open_named(member, Name::known(name)?, Scope::Process)? })
     }

@@ -16,9 +16,8 @@ use super::exit::Exit;
 use crate::error::NotMember;
 use crate::kind::Kind;
 use crate::member::Member;
-#[cfg(feature = "names")]
 use crate::names::{Name, Named};
-use crate::object::{Called, Object, STATE_WORDS, State};
+use crate::object::{Object, STATE_WORDS, State};
 use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
 use crate::waiting::word::{HalfWord, WaitWord, halves};
@@ -75,17 +74,16 @@ impl Sight {
 impl Subject {
     pub(super) fn create(
         member: &Member,
-        called: Called<'_>,
+        name: Option<Name<'_>>,
         number: u32,
         scope: Scope,
     ) -> Result<Self, ProcessError> {
         let sight = Sight::of(member, number, scope)?;
-        let object = Object::create_called(member, called, kind_of(scope), sight.words(), &[])?;
+        let object = Object::create(member, name, kind_of(scope), sight.words(), &[])?;
         Self::created(object, &sight)
     }
 
     /// Opens what has a name, or creates it.
-    #[cfg(feature = "names")]
     pub(super) fn create_or_open(
         member: &Member,
         name: Name<'_>,
@@ -116,7 +114,6 @@ impl Subject {
     }
 
     /// Opens what has a name.
-    #[cfg(feature = "names")]
     pub(super) fn open_named(member: &Member, name: Name<'_>, scope: Scope) -> Result<Self, ProcessError> {
         Self::over(Object::open_named(member, name, kind_of(scope))?, scope)
     }
@@ -196,7 +193,7 @@ impl Subject {
             let state = unsafe { &*at.0 };
             exit::record(&HalfWord::of(state), status.map(|status| status.0));
         });
-        *watch = Some(self.0.object.shared().watcher.watch(self.0.identity, ended)?);
+        *watch = Some(self.0.object.shared().objects.watcher.watch(self.0.identity, ended)?);
         Ok(())
     }
 
@@ -254,7 +251,7 @@ impl Subject {
                 // Our watcher has known it for longer.
                 let watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(watch) = &*watch {
-                    self.0.object.shared().watcher.look(watch);
+                    self.0.object.shared().objects.watcher.look(watch);
                 }
                 drop(watch);
                 self.record(None)
@@ -355,7 +352,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let watch = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(watch), Ok(_)) = (watch, self.object.state()) {
-            self.object.shared().watcher.end(watch);
+            self.object.shared().objects.watcher.end(watch);
         }
     }
 }

@@ -9,9 +9,7 @@ use super::error::ProcessError;
 use super::exit::Exit;
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
-#[cfg(feature = "names")]
 use crate::names::{Name, Named};
-use crate::object::Called;
 use crate::waiting::WaitError;
 
 /// A thread of whichever process, and no other one that has its number earlier or later. Dropping it closes it.
@@ -39,7 +37,7 @@ impl Thread {
     ///
     /// As [`Process::of_pid`](crate::Process::of_pid).
     pub fn of_tid(member: &Member, tid: u32) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::create(member, Called::NOTHING, tid, Scope::Thread)? })
+        Ok(Self { subject: Subject::create(member, None, tid, Scope::Thread)? })
     }
 
     /// As [`Thread::of_tid`], with a name that nothing has.
@@ -47,10 +45,9 @@ impl Thread {
     /// # Errors
     ///
     /// As [`Thread::of_tid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
-    #[cfg(feature = "names")]
     pub fn create_named(member: &Member, name: &str, tid: u32) -> Result<Self, ProcessError> {
-        let called = Called::By(Name::new(name)?);
-        Ok(Self { subject: Subject::create(member, called, tid, Scope::Thread)? })
+        let name = Some(Name::new(name)?);
+        Ok(Self { subject: Subject::create(member, name, tid, Scope::Thread)? })
     }
 
     /// Opens the thread that has a name, whichever it is, or gives the name to this one, in one step; see
@@ -59,7 +56,6 @@ impl Thread {
     /// # Errors
     ///
     /// As [`Thread::create_named`] and [`Thread::open_named`]; nothing is held.
-    #[cfg(feature = "names")]
     pub fn create_or_open(member: &Member, name: &str, tid: u32) -> Result<Named<Self>, ProcessError> {
         let named = Subject::create_or_open(member, Name::new(name)?, tid, Scope::Thread)?;
         named.try_map(|subject| Ok(Self { subject }))
@@ -70,7 +66,6 @@ impl Thread {
     /// # Errors
     ///
     /// As [`Process::open_named`](crate::Process::open_named).
-    #[cfg(feature = "names")]
     pub fn open_named(member: &Member, name: &str) -> Result<Self, ProcessError> {
         Ok(Self { subject: Subject::open_named(member, Name::known(name)?, Scope::Thread)? })
     }

@@ -59,7 +59,6 @@ pub enum WaitError {
         index: usize,
     },
     /// A process or thread that has not ended, as far as anybody has written down, and that we cannot watch.
-    #[cfg(feature = "processes")]
     #[error(transparent)]
     Unwatched(#[from] tenure_segment::process::PidError),
     /// The object's words are corrupted.

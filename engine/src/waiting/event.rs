@@ -13,6 +13,7 @@ use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
+use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
 /// Who takes the signal of an event away.
@@ -49,12 +50,67 @@ impl Event {
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, reset: Reset, signalled: bool) -> Result<Self, CreateError> {
-        let object = Object::create(member, Self::kind_of(reset), Self::initial(signalled), &[])?;
+        Self::create_as(member, None, reset, signalled)
+    }
+
+    /// Creates one with a name that nothing has; see [`Member::create_named`].
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
+    pub fn create_named(
+        member: &Member,
+        name: &str,
+        reset: Reset,
+        signalled: bool,
+    ) -> Result<Self, CreateError> {
+        Self::create_as(member, Some(Name::new(name)?), reset, signalled)
+    }
+
+    /// Opens the event that has a name, of either sort.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
+        let name = Name::known(name)?;
+        match Object::open_named(member, name, Kind::EVENT_MANUAL) {
+            Err(OpenHandleError::ForeignKind { found: Kind::EVENT_AUTO, .. }) => {
+                Object::open_named(member, name, Kind::EVENT_AUTO).map(Self::of)
+            }
+            opened => opened.map(Self::of),
+        }
+    }
+
+    /// Opens the event that has a name, or creates it, in one step; see [`Member::create_or_open`]. One that exists is
+    /// signalled or not as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`], for instance when the event that exists is of the other sort; nothing is held.
+    pub fn create_or_open(
+        member: &Member,
+        name: &str,
+        reset: Reset,
+        signalled: bool,
+    ) -> Result<Named<Self>, NamedError> {
+        let (initial, kind) = (Self::initial(signalled), Self::kind_of(reset));
+        let named = Object::create_or_open(member, Name::new(name)?, kind, initial, &[])?;
+        named.try_map(|object| Ok(Self::of(object)))
+    }
+
+    fn create_as(
+        member: &Member,
+        name: Option<Name<'_>>,
+        reset: Reset,
+        signalled: bool,
+    ) -> Result<Self, CreateError> {
+        let object = Object::create(member, name, Self::kind_of(reset), Self::initial(signalled), &[])?;
         Ok(Self { object, reset })
     }
 
     /// The kind of its handles.
-    pub(crate) const fn kind_of(reset: Reset) -> Kind {
+    const fn kind_of(reset: Reset) -> Kind {
         match reset {
             Reset::Manual => Kind::EVENT_MANUAL,
             Reset::Automatic => Kind::EVENT_AUTO,
@@ -62,7 +118,7 @@ impl Event {
     }
 
     /// The state words of a new one.
-    pub(crate) fn initial(signalled: bool) -> [u64; 4] {
+    fn initial(signalled: bool) -> [u64; 4] {
         [if signalled { SIGNALLED.into() } else { 0 }, 0, 0, 0]
     }
 
@@ -85,7 +141,7 @@ impl Event {
         Ok(Self::of(object))
     }
 
-    pub(crate) fn of(object: Object) -> Self {
+    fn of(object: Object) -> Self {
         let reset = if object.kind() == Kind::EVENT_MANUAL { Reset::Manual } else { Reset::Automatic };
         Self { object, reset }
     }

@@ -93,7 +93,7 @@ fn sleep_on(
         [(word, marked)] => futex::sleep(word, *marked, deadline)?,
         words => {
             // Relaxed: a switch for tests.
-            let by_threads = objects[0].object().shared().books.no_waitv.load(Ordering::Relaxed);
+            let by_threads = objects[0].object().shared().objects.books.no_waitv.load(Ordering::Relaxed);
             futex::sleep_any(words, deadline, by_threads)?
         }
     })
@@ -202,16 +202,16 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     let shared = objects[0].object().shared();
     shared.lease.check()?;
     // One record a member.
-    let _one_at_a_time = shared.books.take_several();
-    let mut attempt = TakeAll {
-        taking: shared
-            .records
-            .begin(shared.lease.id().index)
-            .ok_or_else(|| WaitError::Corrupt(format!("no record for lease {}", shared.lease.id().index)))?,
-        reserved: Vec::with_capacity(order.len()),
-        looked_at: Vec::new(),
-        owned: Vec::new(),
-    };
+    let _one_at_a_time = shared.objects.books.take_several();
+    let mut attempt =
+        TakeAll {
+            taking: shared.objects.records.begin(shared.lease.id().index).ok_or_else(|| {
+                WaitError::Corrupt(format!("no record for lease {}", shared.lease.id().index))
+            })?,
+            reserved: Vec::with_capacity(order.len()),
+            looked_at: Vec::new(),
+            owned: Vec::new(),
+        };
     let mut blocked = Ok(None);
     for &index in order {
         blocked = attempt.add(objects[index], index);

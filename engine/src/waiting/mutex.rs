@@ -17,6 +17,7 @@ use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
+use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
 /// State words: how often the owner has locked it again; flags.
@@ -71,7 +72,7 @@ impl Mutex {
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member) -> Result<Self, CreateError> {
-        Self::with(member, 0)
+        Self::create_as(member, None, false)
     }
 
     /// Creates one that its owner can lock again, and has to unlock as often.
@@ -80,16 +81,46 @@ impl Mutex {
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create_recursive(member: &Member) -> Result<Self, CreateError> {
-        Self::with(member, RECURSIVE)
+        Self::create_as(member, None, true)
     }
 
-    fn with(member: &Member, flags: u64) -> Result<Self, CreateError> {
-        let object = Object::create(member, Kind::MUTEX, Self::initial(flags == RECURSIVE), &[])?;
-        Ok(Self::entered(object, flags == RECURSIVE))
+    /// Creates one with a name that nothing has; see [`Member::create_named`].
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
+    pub fn create_named(member: &Member, name: &str, recursive: bool) -> Result<Self, CreateError> {
+        Self::create_as(member, Some(Name::new(name)?), recursive)
+    }
+
+    /// Opens the mutex that has a name.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open_named(member, Name::known(name)?, Kind::MUTEX)?)
+    }
+
+    /// Opens the mutex that has a name, or creates it, in one step; see [`Member::create_or_open`]. One that exists is
+    /// recursive or not as it was created.
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    pub fn create_or_open(member: &Member, name: &str, recursive: bool) -> Result<Named<Self>, NamedError> {
+        let initial = Self::initial(recursive);
+        let named = Object::create_or_open(member, Name::new(name)?, Kind::MUTEX, initial, &[])?;
+        Ok(named.try_map(Self::over)?)
+    }
+
+    fn create_as(member: &Member, name: Option<Name<'_>>, recursive: bool) -> Result<Self, CreateError> {
+        let object = Object::create(member, name, Kind::MUTEX, Self::initial(recursive), &[])?;
+        Ok(Self::entered(object, recursive))
     }
 
     /// The state words of a new one.
-    pub(crate) fn initial(recursive: bool) -> [u64; 4] {
+    fn initial(recursive: bool) -> [u64; 4] {
         [mutex::FREE.into(), 0, if recursive { RECURSIVE } else { 0 }, 0]
     }
 
@@ -103,7 +134,7 @@ impl Mutex {
     }
 
     /// Over an object of its kind.
-    pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
+    fn over(object: Object) -> Result<Self, OpenHandleError> {
         // Relaxed: written before the handle was published.
         let flags = object.state()?[FLAGS].load(Ordering::Relaxed);
         if flags & !RECURSIVE != 0 {
@@ -112,8 +143,8 @@ impl Mutex {
         Ok(Self::entered(object, flags == RECURSIVE))
     }
 
-    pub(crate) fn entered(object: Object, recursive: bool) -> Self {
-        object.shared().books.enter(object.identity().0);
+    fn entered(object: Object, recursive: bool) -> Self {
+        object.shared().objects.books.enter(object.identity().0);
         Self { object, recursive }
     }
 
@@ -349,7 +380,7 @@ impl Drop for Mutex {
             let shared = self.object.shared();
             // Who owns it without holding it would never be noticed when he is gone. A guard borrows the mutex, so only what
             // was locked without one can be ours here.
-            if shared.books.leave(self.object.identity().0) {
+            if shared.objects.books.leave(self.object.identity().0) {
                 let mine = shared.lease.id().index;
                 if matches!(State::of(word.load()), State::Owned(owner) if owner.lease == mine) {
                     mutex::settle(&word, mine);

@@ -14,6 +14,7 @@ use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
+use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
 /// State word: the maximum, which never changes.
@@ -45,12 +46,56 @@ impl Semaphore {
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, count: u32, maximum: u32) -> Result<Self, CreateError> {
-        let object = Object::create(member, Kind::SEMAPHORE, Self::initial(count, maximum)?, &[])?;
-        Ok(Self::of(object, maximum))
+        Self::create_as(member, None, count, maximum)
+    }
+
+    /// Creates one with a name that nothing has; see [`Member::create_named`].
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
+    pub fn create_named(member: &Member, name: &str, count: u32, maximum: u32) -> Result<Self, CreateError> {
+        Self::create_as(member, Some(Name::new(name)?), count, maximum)
+    }
+
+    /// Opens the semaphore that has a name.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open_named(member, Name::known(name)?, Kind::SEMAPHORE)?)
+    }
+
+    /// Opens the semaphore that has a name, or creates it, in one step; see [`Member::create_or_open`]. One that exists has
+    /// its own count and maximum.
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    pub fn create_or_open(
+        member: &Member,
+        name: &str,
+        count: u32,
+        maximum: u32,
+    ) -> Result<Named<Self>, NamedError> {
+        let initial = Self::initial(count, maximum)?;
+        let named = Object::create_or_open(member, Name::new(name)?, Kind::SEMAPHORE, initial, &[])?;
+        Ok(named.try_map(Self::over)?)
+    }
+
+    fn create_as(
+        member: &Member,
+        name: Option<Name<'_>>,
+        count: u32,
+        maximum: u32,
+    ) -> Result<Self, CreateError> {
+        let object = Object::create(member, name, Kind::SEMAPHORE, Self::initial(count, maximum)?, &[])?;
+        Ok(Self { object, maximum })
     }
 
     /// The state words of a new one.
-    pub(crate) fn initial(count: u32, maximum: u32) -> Result<[u64; 4], CreateError> {
+    fn initial(count: u32, maximum: u32) -> Result<[u64; 4], CreateError> {
         if maximum == 0 || maximum > MAXIMUM || count > maximum {
             return Err(CreateError::Semaphore { count, maximum });
         }
@@ -66,12 +111,8 @@ impl Semaphore {
         Self::over(Object::open(member, Kind::SEMAPHORE, token)?)
     }
 
-    pub(crate) fn of(object: Object, maximum: u32) -> Self {
-        Self { object, maximum }
-    }
-
     /// Over an object of its kind.
-    pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
+    fn over(object: Object) -> Result<Self, OpenHandleError> {
         // Relaxed: written before the handle was published.
         let found = object.state()?[LIMIT].load(Ordering::Relaxed);
         match u32::try_from(found) {

@@ -1,7 +1,6 @@
 //! After the death of a holder, and for `check`.
 
 use tenure_slab::HolderSet;
-#[cfg(feature = "processes")]
 use tenure_wait::exit;
 use tenure_wait::{self as wait, ASLEEP, Records, Reservation, event, mutex, semaphore};
 
@@ -73,7 +72,6 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             wrong(u64::from(value) > maximum, format!("a count of {value}, but a maximum of {maximum}"));
             semaphore::offers(value)
         }
-        #[cfg(feature = "processes")]
         Kind::PROCESS | Kind::THREAD => {
             if let Some(problem) = crate::processes::problem(state) {
                 wrong(true, problem);

@@ -2,7 +2,6 @@
 //! on them; whatever it answers is fine, as long as it answers.
 #![allow(dead_code, reason = "each user takes a part")]
 
-#[cfg(all(feature = "files", feature = "processes"))]
 pub(crate) mod objects;
 
 use std::alloc::Layout;
@@ -86,7 +85,6 @@ pub(crate) struct Belongings {
     _handles: Vec<Handle<Raw>>,
     _typed: Option<Handle<u64>>,
     _blocks: Vec<Block>,
-    #[cfg(all(feature = "files", feature = "processes"))]
     objects: objects::Objects,
     object_tokens: Vec<Token>,
 }
@@ -94,11 +92,8 @@ pub(crate) struct Belongings {
 impl Belongings {
     pub(crate) fn of(me: &Member) -> Self {
         let sizes = [8, 32, 33, 900, 9000];
-        let handles: Vec<_> =
-            sizes.iter().filter_map(|len| me.create_raw(KIND, &vec![1; *len]).ok()).collect();
-        #[cfg(feature = "names")]
+        let handles = sizes.iter().filter_map(|len| me.create_raw(KIND, &vec![1; *len]).ok());
         let handles: Vec<_> = handles
-            .into_iter()
             .chain(NAMES[..2].iter().filter_map(|name| me.create_raw_named(name, KIND, &[2; 40]).ok()))
             .collect();
         let typed = me.create(&7u64).ok();
@@ -115,7 +110,6 @@ impl Belongings {
             _handles: handles,
             _typed: typed,
             _blocks: blocks,
-            #[cfg(all(feature = "files", feature = "processes"))]
             objects: objects::Objects::default(),
             object_tokens: Vec::new(),
         }
@@ -124,11 +118,8 @@ impl Belongings {
     /// Objects as well; the answer is where their words are.
     fn add_objects(&mut self, me: &Member, bytes: &Bytes) -> Vec<u64> {
         bytes.changed_by(|| {
-            #[cfg(all(feature = "files", feature = "processes"))]
-            {
-                self.objects = objects::Objects::of(me);
-                self.object_tokens = self.objects.tokens();
-            }
+            self.objects = objects::Objects::of(me);
+            self.object_tokens = self.objects.tokens();
             let _ = me;
         })
     }
@@ -279,7 +270,6 @@ pub(crate) fn while_members_work(input: &[u8]) {
 pub(crate) fn look(space: &Space) {
     let _ = (space.stats(), space.check(), space.check_quiet());
     let _ = (space.leases(), space.handles(), space.blocks());
-    #[cfg(feature = "names")]
     let _ = space.names();
 }
 
@@ -291,7 +281,6 @@ struct Things<'m> {
     blocks: Vec<Scratch>,
     owned: Vec<Block>,
     handles: Vec<Handle<Raw>>,
-    #[cfg(all(feature = "files", feature = "processes"))]
     objects: objects::Objects,
 }
 
@@ -321,7 +310,6 @@ fn perform(
         blocks: Vec::new(),
         owned: Vec::new(),
         handles: Vec::new(),
-        #[cfg(all(feature = "files", feature = "processes"))]
         objects: objects::Objects::default(),
     };
     for _ in 0..STEPS_MAX {
@@ -334,17 +322,13 @@ fn perform(
         } else {
             match (step / 2).checked_sub(OPERATIONS) {
                 None => operate(space, me, &mut things, step / 2, &mut script),
-                #[cfg(all(feature = "files", feature = "processes"))]
                 Some(operation) => {
                     let token = script.token(object_tokens);
                     let operation = operation % objects::OPERATIONS;
                     objects::operate(me, &mut things.objects, operation, token, &mut script);
                 }
-                #[cfg(not(all(feature = "files", feature = "processes")))]
-                Some(_) => drop(script.token(object_tokens)),
             }
         }
-        #[cfg(all(feature = "files", feature = "processes"))]
         things.objects.truncate();
         things.held.truncate(HELD_MAX);
         things.blocks.truncate(HELD_MAX);
@@ -386,7 +370,6 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
         }
         3 => {
             handles.extend(me.create_raw(KIND, &vec![3; which as usize]).ok());
-            #[cfg(feature = "names")]
             handles.extend(me.create_raw_named(NAMES[which as usize % 4], KIND, &[4; 30]).ok());
         }
         4 => {
@@ -395,7 +378,6 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
         5 | 6 => held.extend(token(script, tokens).and_then(|token| local.open(KIND, token).ok())),
         7 => {
             handles.extend(token(script, tokens).and_then(|token| me.open_raw(KIND, token).ok()));
-            #[cfg(feature = "names")]
             handles.extend(
                 me.create_or_open_raw(NAMES[which as usize % 4], KIND, &[5; 3])
                     .ok()
@@ -475,7 +457,6 @@ pub(crate) const NAMES: [&str; 4] =
     ["queue", "other-17", "x", "a longer name, of more bytes than a line has: it lies in the block"];
 
 /// Every operation on names.
-#[cfg(feature = "names")]
 pub(crate) fn names(space: &Space, me: &Member) {
     let mut held = Vec::new();
     for name in NAMES {
@@ -522,12 +503,8 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token], object_to
         let _ = local.close(held);
     }
     drop(local);
-    #[cfg(feature = "names")]
     names(space, me);
-    #[cfg(all(feature = "files", feature = "processes"))]
     objects::use_all(me, object_tokens);
-    #[cfg(not(all(feature = "files", feature = "processes")))]
-    let _ = object_tokens;
     for block in space.blocks() {
         let _ = me.free_pinned(block.offset);
     }
