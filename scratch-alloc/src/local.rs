@@ -208,18 +208,6 @@ impl<'a> Local<'a> {
         self.alloc_large(bytes, backing)
     }
 
-    /// As [`Local::alloc`], with the first `layout.size()` bytes zeroed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Local::alloc`].
-    pub fn alloc_zeroed(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
-        let offset = self.alloc(layout, backing)?;
-        // SAFETY: the block is ours and holds at least `layout.size()` bytes.
-        unsafe { self.scratch.address(offset).write_bytes(0, layout.size()) };
-        Ok(offset)
-    }
-
     /// Frees a block of this lease.
     ///
     /// # Errors

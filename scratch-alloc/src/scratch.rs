@@ -355,15 +355,6 @@ impl<'a> Scratch<'a> {
         self.transfer(offset, Block::lease(me.id()), Block::Attached { index, generation }).map(drop)
     }
 
-    /// Takes a block back from a handle that was never published.
-    ///
-    /// # Errors
-    ///
-    /// [`BlockError`]: nothing was changed.
-    pub fn detach(&self, me: &Acquire, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
-        self.transfer(offset, Block::Attached { index, generation }, Block::lease(me.id())).map(drop)
-    }
-
     /// Frees the block at `offset` if it is attached to handle `index` in a generation that is not current `[I13]`; anything
     /// else there is left alone, because whoever died may have left any offset behind.
     ///

@@ -27,13 +27,6 @@ pub trait Reclaim: Send + Sync {
     /// It may run on a thread with 256 KiB of stack. It must not call back into the [`Lease`](crate::Lease), whose gate
     /// it is behind, nor own it: a monitor keeps its `Reclaim` alive.
     fn reclaim(&self, body: Body<'_>, recovery: &Recovery);
-
-    /// `dead` was found to have ended and nothing of it is left, whoever reclaimed it: the moment to wake threads of
-    /// this process that wait for something it may have held. Called by the monitor or its reapers only; may
-    /// name a lease twice.
-    fn ended(&self, dead: LeaseId) {
-        let _ = dead;
-    }
 }
 
 /// An open file description of our own that outlives the closing of its descriptor by anybody else in the process.
@@ -129,22 +122,16 @@ impl Core {
             }
             lock::read(&pinned.fd, j)?;
         }
-        let ended = {
-            let gate = sync::lock(&self.gate);
-            match *gate {
-                Some(control) if FileId::of(&pinned.fd)? == id => {
-                    // SAFETY: as in `sweep`.
-                    let ended = unsafe { self.recover_locked(control, j) };
-                    self.silence(control, j);
-                    ended
-                }
-                _ => None,
-            }
-        };
-        let _ = lock::unlock(&pinned.fd, j);
-        if let Some(dead) = ended {
-            self.reclaim.ended(dead);
+        let gate = sync::lock(&self.gate);
+        if let Some(control) = *gate
+            && FileId::of(&pinned.fd)? == id
+        {
+            // SAFETY: as in `sweep`.
+            unsafe { self.recover_locked(control, j) };
+            self.silence(control, j);
         }
+        drop(gate);
+        let _ = lock::unlock(&pinned.fd, j);
         Ok(())
     }
 

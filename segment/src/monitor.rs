@@ -22,9 +22,8 @@ use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
 
 use crate::bells::{Former, OWNER_DIED, RobustList, TID_MASK};
-use crate::control::{Control, LeaseWord};
+use crate::control::Control;
 use crate::fault;
-use crate::id::LeaseId;
 use crate::member::Core;
 use crate::thread::Thread;
 
@@ -163,8 +162,6 @@ struct Watcher {
     control: Control<'static>,
     stop: Arc<AtomicU32>,
     slots: Range<u16>,
-    /// With which incarnation each slot was last seen dirty; zero: never.
-    seen: Vec<u64>,
     /// Of the first one: what makes our own end heard.
     list: Option<RobustList>,
     /// Which list its thread had before; there is one while the bells are armed.
@@ -179,8 +176,8 @@ impl Watcher {
         slots: Range<u16>,
         list: Option<RobustList>,
     ) -> Self {
-        let (core, stop, seen) = (Arc::clone(core), Arc::clone(stop), vec![0; slots.len()]);
-        Self { core, control, stop, slots, seen, list, former: None }
+        let (core, stop) = (Arc::clone(core), Arc::clone(stop));
+        Self { core, control, stop, slots, list, former: None }
     }
 
     /// Arms our bells for the end of the calling thread, if we have the list.
@@ -227,15 +224,10 @@ impl Watcher {
         waits.clear();
         waits.push(wait(&self.stop, 0, WaitFlags::PRIVATE));
         waits.push(wait(membership, joins, WaitFlags::empty()));
-        for at in 0..self.slots.len() {
-            let j = (self.slots.start + at as u16) as u8;
-            if j == self.core.id.index {
-                continue;
-            }
+        for j in self.slots.clone().map(|j| j as u8).filter(|j| *j != self.core.id.index) {
             if let Some(armed) = self.hear(j) {
                 waits.push(wait(self.control.bell(j, self.core.id.index), armed, WaitFlags::empty()));
             }
-            self.compare_incarnation(j, at);
         }
         match futex::waitv(waits, WaitvFlags::empty(), until, rustix::thread::ClockId::Monotonic) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => true,
@@ -261,17 +253,6 @@ impl Watcher {
         }
         send_reaper(&self.core, j);
         None
-    }
-
-    /// A death whose bell was armed again by the next owner before we heard it: that owner has recovered it.
-    fn compare_incarnation(&mut self, j: u8, at: usize) {
-        // Acquire: pairs with the Release of the recoverer; what it freed is free in the eyes of those we wake.
-        let word = LeaseWord(self.control.lease(j).load(Ordering::Acquire));
-        let current = if word.is_dirty() { word.incarnation() } else { 0 };
-        let before = std::mem::replace(&mut self.seen[at], current);
-        if before != 0 && before != current {
-            self.core.reclaim.ended(LeaseId { index: j, incarnation: before });
-        }
     }
 
     fn wait_for_stop(&self) {

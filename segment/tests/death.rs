@@ -5,7 +5,7 @@ mod common;
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
@@ -518,51 +518,6 @@ fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
     slow.kill();
     assert_eq!(lease.recover(), 1, "the recoverer itself");
     assert_eq!(join(&segment, ALONE).id().index, 0);
-}
-
-/// Says who ended.
-struct Ended(Mutex<mpsc::Sender<LeaseId>>);
-
-impl Reclaim for Ended {
-    fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
-        Clear.reclaim(body, recovery);
-    }
-
-    fn ended(&self, dead: LeaseId) {
-        let _ = self.0.lock().unwrap().send(dead);
-    }
-}
-
-fn join_listening(segment: &Segment) -> (Lease, mpsc::Receiver<LeaseId>) {
-    let (send, ended) = mpsc::channel();
-    (segment.join(GUARDED, Arc::new(Ended(Mutex::new(send)))).unwrap(), ended)
-}
-
-#[test]
-fn the_end_of_a_member_is_told_to_the_others() {
-    let name = Name::shm("ended");
-    let segment = name.segment();
-    let (_lease, ended) = join_listening(&segment);
-    let (child, index) = start(&name, "guarded");
-    child.kill();
-    assert_eq!(ended.recv_timeout(FAIL_SAFE).unwrap(), LeaseId { index, incarnation: 1 });
-}
-
-#[test]
-fn an_end_without_a_bell_is_noticed_by_the_incarnation() {
-    let name = Name::shm("incarnation");
-    let segment = name.segment();
-    let (_lease, ended) = join_listening(&segment);
-    let wait_for = |id| while ended.recv_timeout(FAIL_SAFE).unwrap() != id {};
-    let (silent, first) = start(&name, "alone");
-    let (loud, second) = start(&name, "guarded");
-    loud.kill();
-    // Heard in a scan that saw the silent one alive before.
-    wait_for(LeaseId { index: second, incarnation: 1 });
-    silent.kill();
-    // The next one to join recovers it, and makes the monitor look.
-    let _next = join(&segment, ALONE);
-    wait_for(LeaseId { index: first, incarnation: 1 });
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tenure_segment::sync::Word;
 use tenure_segment::{Acquire, LeaseId, Recovery};
 
 use crate::crash::{FAILPOINTS, hook};
+use crate::testing::Read as _;
 use crate::{BlockRef, Cache, Closed, Geometry, Held, OpenError, Payload, RefCounts, Slab, State, Token};
 
 /// The members: who is watched, a peer, a second peer, and two recoverers.

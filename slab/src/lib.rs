@@ -40,6 +40,8 @@ mod read;
 mod recover;
 mod shares;
 mod slab;
+#[doc(hidden)]
+pub mod testing;
 mod token;
 mod word;
 
@@ -55,7 +57,6 @@ pub use local::{COUNT_MAX, RefCounts};
 pub use names::{
     Entered, Full, Handles, NAME_MAX, NAMES_LAYOUT, NameHash, Names, NamesLayout, NamesProblem, NamesReport,
 };
-pub use read::Contents;
 pub use recover::Recovered;
 pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};

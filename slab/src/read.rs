@@ -2,33 +2,10 @@
 
 use tenure_segment::sync::{Ordering, fence};
 
-use crate::entry::{Entry, Label, PAYLOAD_WORDS};
+use crate::entry::{Entry, Label};
 use crate::error::Stale;
-use crate::geometry::INLINE_BYTES;
 use crate::slab::{Held, Slab};
 use crate::token::Token;
-
-#[cfg(not(loom))]
-use crate::entry::Payload;
-
-/// What a handle carries, copied out of its entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Contents {
-    /// Bytes in the entry; the first `len` count.
-    Inline {
-        /// The bytes, zero or old ones after `len`.
-        bytes: [u8; INLINE_BYTES],
-        /// How many count; at most [`INLINE_BYTES`].
-        len: usize,
-    },
-    /// A block of scratch memory.
-    Block {
-        /// Where it is, as given to create.
-        offset: u64,
-        /// Bytes used of it.
-        len: u64,
-    },
-}
 
 impl<'a> Slab<'a> {
     /// Whether a generation of a handle is issued and not over, or is being created: INIT or LIVE.
@@ -83,36 +60,6 @@ impl<'a> Slab<'a> {
         Ok(self.live_entry(held)?.kind())
     }
 
-    /// The kind, and the payload in place.
-    ///
-    /// # Errors
-    ///
-    /// The handle is over: `held` was closed.
-    ///
-    /// # Safety
-    ///
-    /// The count that `held` stands for is not closed before the last use of the result, and the lease it belongs to is
-    /// not recovered. Then the entry stays LIVE `[I6]` and nobody writes its payload.
-    #[cfg(not(loom))]
-    #[inline]
-    pub unsafe fn get<'h>(&self, held: Held) -> Result<(u64, Payload<'h>), Stale>
-    where
-        'a: 'h,
-    {
-        let entry = self.live_entry(held)?;
-        let len = entry.len();
-        let payload = if len.is_block() {
-            Payload::Block { offset: entry.block_offset(), len: len.bytes(), label: entry.label() }
-        } else {
-            // SAFETY:
-            // - the pointer is to 32 bytes of the entry, inside `words`, which live for 'a, and `inline_bytes` is at most 32;
-            // - `AtomicU64` has the layout of `u64`: all its bytes are initialised;
-            // - nobody writes them during 'h: the caller holds, so the word stays LIVE and only claimers write [I6].
-            Payload::Inline(unsafe { std::slice::from_raw_parts(entry.inline_ptr(), len.inline_bytes()) })
-        };
-        Ok((entry.kind(), payload))
-    }
-
     /// How long the payload is, and the offset of its block, if it lies in one. No reference to it is made.
     ///
     /// # Errors
@@ -138,30 +85,8 @@ impl<'a> Slab<'a> {
         self.entry(held.index()).map(Entry::inline_ptr)
     }
 
-    /// The kind, and the payload copied. After a mistaken close it may be a mixture, but nothing worse.
-    ///
-    /// # Errors
-    ///
-    /// The handle is over: `held` was closed.
     #[inline]
-    pub fn read(&self, held: Held) -> Result<(u64, Contents), Stale> {
-        let entry = self.live_entry(held)?;
-        let len = entry.len();
-        let contents = if len.is_block() {
-            Contents::Block { offset: entry.block_offset(), len: len.bytes() }
-        } else {
-            let mut bytes = [0; INLINE_BYTES];
-            let words: [u64; PAYLOAD_WORDS] = entry.words();
-            for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-                to.copy_from_slice(&word.to_le_bytes());
-            }
-            Contents::Inline { bytes, len: len.inline_bytes() }
-        };
-        Ok((entry.kind(), contents))
-    }
-
-    #[inline]
-    fn live_entry(&self, held: Held) -> Result<Entry<'a>, Stale> {
+    pub(crate) fn live_entry(&self, held: Held) -> Result<Entry<'a>, Stale> {
         let (index, expected) = (held.index(), held.generation());
         let Some(entry) = self.entry(index) else { return Err(Stale { index, expected, found: 0 }) };
         let seen = entry.word.peek();

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use common::{layout, member, recovery, slab, words};
 use proptest::prelude::*;
-use tenure_slab::{Contents, INLINE_BYTES, Payload, Token};
+use tenure_slab::testing::{Contents, Read as _};
+use tenure_slab::{INLINE_BYTES, Payload, Token};
 
 #[test]
 fn regress_lost_hints_are_found() {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use common::{Member, layout, member, no_block, slab, words};
-use tenure_slab::{Contents, Held, OpenError, Payload, Slab, State, Token};
+use tenure_slab::testing::{Contents, Read as _};
+use tenure_slab::{Held, OpenError, Payload, Slab, State, Token};
 
 fn rounds() -> u64 {
     if cfg!(miri) { 3 } else { 3000 }

@@ -13,7 +13,8 @@ use common::{SPACE, acquire, layout, words};
 use explore::explore;
 use loom::thread;
 use tenure_segment::sync::Word;
-use tenure_slab::{Cache, Closed, Contents, Held, Layout, OpenError, Payload, RefCounts, Slab, State};
+use tenure_slab::testing::{Contents, Read as _};
+use tenure_slab::{Cache, Closed, Held, Layout, OpenError, Payload, RefCounts, Slab, State};
 
 /// Words that threads can share.
 #[derive(Clone)]
