@@ -1,5 +1,6 @@
 //! The process-private side of one member: which handles its process holds, and how often.
 
+use crossbeam_utils::CachePadded;
 use tenure_segment::ordering;
 use tenure_segment::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
@@ -98,15 +99,11 @@ pub(crate) enum Drop {
 pub struct RefCounts {
     me: u8,
     counts: Box<[AtomicU64]>,
-    stripes: Box<[Stripe]>,
+    stripes: Box<[CachePadded<Mutex<()>>]>,
     groups: Box<[AtomicU64]>,
     /// The group in which the last claim succeeded, and how many groups it moved since it started at home.
     cursor: AtomicU64,
 }
-
-#[derive(Debug)]
-#[repr(align(64))]
-struct Stripe(Mutex<()>);
 
 impl RefCounts {
     /// Of the member that owns lease `lease_index`, holding nothing.
@@ -121,7 +118,7 @@ impl RefCounts {
         Ok(Self {
             me: lease_index,
             counts: zeroed(layout.handles() as usize),
-            stripes: (0..STRIPES).map(|_| Stripe(Mutex::new(()))).collect(),
+            stripes: (0..STRIPES).map(|_| CachePadded::new(Mutex::new(()))).collect(),
             groups: zeroed(layout.map_used_words() as usize),
             cursor: AtomicU64::new(pack_cursor(0, WALK)),
         })
@@ -140,7 +137,7 @@ impl RefCounts {
 
     /// The stripe of a handle: serialises, within this process, every change of its holder bit and every `free_if_unheld` of it.
     pub(crate) fn lock(&self, index: u32) -> MutexGuard<'_, ()> {
-        lock(&self.stripes[index as usize % STRIPES].0)
+        lock(&self.stripes[index as usize % STRIPES])
     }
 
     /// What this process has of a handle; nothing, of a handle that the layout does not have.
