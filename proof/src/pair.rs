@@ -131,7 +131,7 @@ impl Ends {
     }
 }
 
-/// Where both stand: the how manieth of their places, from one on.
+/// Where both are held: the ordinal of each one's place, from one on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Standing {
     pub(crate) first: u32,
@@ -208,7 +208,7 @@ pub(crate) fn rehearse(
     })
     .map_err(Wrong::what)?;
     rehearsed.track = tape.track();
-    rehearsed.places = rehearsed.track.stands();
+    rehearsed.places = rehearsed.track.places();
     Ok(rehearsed)
 }
 
@@ -245,7 +245,7 @@ impl RehearsedPair {
                 return done;
             }
         };
-        let places = second.stands();
+        let places = second.places();
         let count = places.len() as u32;
         let points = u64::from(self.places()) * u64::from(count) * Ends::ALL.len() as u64;
         let stride = choice.stride(points);

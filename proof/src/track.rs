@@ -74,13 +74,13 @@ impl Track {
         self.steps.partition_point(|step| *step <= n)
     }
 
-    /// Where one of two actors stands: right before and right after each shared step. Before it everything that it will rely on was
-    /// read, after it nothing was.
-    pub(crate) fn stands(&self) -> sys::SharedSlice<u32> {
-        let mut stands: Vec<u32> =
+    /// The places in which one of two actors is held: right before each shared step, when everything that the step relies on has been
+    /// read, and right after it, when nothing of what comes next has been.
+    pub(crate) fn places(&self) -> sys::SharedSlice<u32> {
+        let mut places: Vec<u32> =
             self.steps.iter().flat_map(|step| [step - 1, *step]).filter(|n| *n > 0).collect();
-        stands.dedup();
-        sys::SharedSlice::collect(|| stands.iter().copied())
+        places.dedup();
+        sys::SharedSlice::collect(|| places.iter().copied())
     }
 
     /// Steps of the operation.
