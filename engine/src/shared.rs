@@ -288,9 +288,10 @@ impl Backing for Shared {
         self.lease.commit(self.in_body(bytes)).map_err(|_: CommitError| OutOfMemory)
     }
 
-    fn punch(&self, bytes: Range<u64>) {
-        // A hint: memory that cannot be given back stays reserved.
-        let _ = self.lease.punch(self.in_body(bytes));
+    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        let scratch_at = self.reclaimer.plan.scratch_at;
+        let gone = self.lease.punch(self.in_body(bytes)).ok()?;
+        Some(gone.start.saturating_sub(scratch_at)..gone.end.saturating_sub(scratch_at))
     }
 }
 

@@ -284,6 +284,44 @@ fn full() -> i32 {
     0
 }
 
+/// What is said to have gone has gone, and what stays is said to be there.
+#[test]
+fn trim_counts_what_goes_back_of_locked_memory() {
+    let name = Name::new("trim-locked");
+    let directory = tempfile::tempdir().unwrap();
+    let options = || options().scratch(8 << 20);
+    let spaces = [
+        name.open(options()),
+        options().open_file(directory.path().join("space")).unwrap(),
+        options().memfd().unwrap(),
+        options().anonymous().unwrap(),
+        options().private().unwrap(),
+    ];
+    for space in spaces {
+        let me = space.join().unwrap();
+        let mut blocks: Vec<_> = (0..4).map(|_| me.alloc(bytes(1 << 20)).unwrap()).collect();
+        blocks.iter_mut().for_each(|block| block.fill(7));
+        let locked = blocks[1].as_ptr();
+        // SAFETY: a page of ours.
+        if unsafe { libc::mlock(locked.cast(), 4096) } != 0 {
+            return println!("SKIPPED: trim: no memory to be locked here");
+        }
+        drop(blocks);
+        let before = space.stats();
+        let trimmed = me.trim().unwrap();
+        let after = space.stats();
+        assert!(trimmed >= 3 << 20, "{}: the rest goes: {trimmed}", space.backend());
+        assert_eq!(before.bytes_committed - after.bytes_committed, trimmed, "{}", space.backend());
+        let shrunk = before.bytes_resident.zip(after.bytes_resident).map(|(before, after)| before - after);
+        assert!(shrunk.is_none_or(|shrunk| shrunk == trimmed), "{}: {trimmed}, {shrunk:?}", space.backend());
+        assert_eq!(me.trim().unwrap(), 0, "{}: nothing is counted twice", space.backend());
+        // SAFETY: as above; the address is of our mapping as long as we are a member.
+        assert_eq!(unsafe { libc::munlock(locked.cast(), 4096) }, 0);
+        assert_eq!(me.trim().unwrap(), after.bytes_committed, "{}: tried again", space.backend());
+        assert!(me.alloc_zeroed(bytes(4 << 20)).unwrap().iter().all(|byte| *byte == 0));
+    }
+}
+
 #[test]
 fn a_file_system_that_is_full_while_growing_is_an_error_and_nothing_is_lost() {
     run(&["full"], "no mount namespace to be had here");

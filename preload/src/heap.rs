@@ -185,7 +185,7 @@ pub(crate) fn after_fork() {
             .filter(|heap| !ptr::eq(**heap, heir))
             .map(|heap| unsafe { &(**heap).local })
             .collect();
-        heir.local.inherit(&others);
+        heir.local.inherit(&others, &heir.pages);
     });
     for heap in lost {
         // SAFETY: nobody uses it; what it says is not dropped, because it may be half changed.

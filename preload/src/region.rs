@@ -88,7 +88,8 @@ fn place(start: *mut u8, layout: Layout) -> Region {
 /// Memory behind the region: there is as soon as it is touched.
 #[derive(Default)]
 pub(crate) struct Pages {
-    /// The payload bytes that were last asked for, which are zero still.
+    /// The payload bytes that were last asked for, which are zero still: in private memory the allocator asks for what was
+    /// never used, for what went back, and for what did not go back, but that only to give it to everybody at once.
     fresh: std::cell::Cell<(u64, u64)>,
 }
 
@@ -114,10 +115,12 @@ impl Backing for Pages {
         Ok(())
     }
 
-    fn punch(&self, bytes: Range<u64>) {
-        let Some(region) = get() else { return };
+    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        let region = get()?;
         let offset = bytes.start - region.scratch.layout().data_at();
+        let length = (bytes.end - bytes.start) as usize;
         // SAFETY: free units, which the allocator holds meanwhile; units are whole pages.
-        unsafe { system::forget(region.scratch.address(offset), (bytes.end - bytes.start) as usize) };
+        let gone = unsafe { system::forget(region.scratch.address(offset), length) };
+        gone.then_some(bytes)
     }
 }

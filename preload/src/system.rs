@@ -23,7 +23,12 @@ pub(crate) fn map(bytes: usize) -> *mut u8 {
 /// The pages that hold these bytes are mapped by [`map`] and nobody uses them any more.
 pub(crate) unsafe fn unmap(at: *mut u8, bytes: usize) {
     // SAFETY: as the caller promises.
-    unsafe { libc::munmap(at.cast(), bytes) };
+    if unsafe { libc::munmap(at.cast(), bytes) } != 0 {
+        // A hole in a larger mapping makes two, and there may be no more of them. Then the addresses stay, the memory goes;
+        // if that is refused as well, both stay.
+        // SAFETY: as the caller promises.
+        unsafe { forget(at, bytes) };
+    }
 }
 
 /// Resizes a mapping, which may move; null if the system refuses, and then it is as it was.
@@ -37,14 +42,15 @@ pub(crate) unsafe fn remap(at: *mut u8, from: usize, to: usize) -> *mut u8 {
     if at == libc::MAP_FAILED { ptr::null_mut() } else { at.cast() }
 }
 
-/// Gives the pages of the range back; they are zero when they are touched again.
+/// Gives the pages of the range back; they are zero when they are touched again. False if the system refuses, because some
+/// are locked for instance: then each of them is either zero or as it was.
 ///
 /// # Safety
 ///
 /// Whole pages mapped by [`map`], in which nobody keeps anything.
-pub(crate) unsafe fn forget(at: *mut u8, bytes: usize) {
+pub(crate) unsafe fn forget(at: *mut u8, bytes: usize) -> bool {
     // SAFETY: as the caller promises.
-    unsafe { libc::madvise(at.cast(), bytes, libc::MADV_DONTNEED) };
+    unsafe { libc::madvise(at.cast(), bytes, libc::MADV_DONTNEED) == 0 }
 }
 
 /// Runs `body` and leaves the thread's error number as it was: who frees wants to hear of no error.

@@ -18,6 +18,11 @@ fn every_function_and_its_edge_cases() {
 }
 
 #[test]
+fn memory_that_was_locked_when_it_was_given_back() {
+    run("locked.c");
+}
+
+#[test]
 fn threads_come_and_go_and_free_for_each_other() {
     run("threads.c");
 }

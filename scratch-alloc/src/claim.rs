@@ -245,7 +245,7 @@ impl Scratch<'_> {
         true
     }
 
-    /// Gives the memory of free units back to the system; returns its bytes.
+    /// Gives the memory of free units back to the system; returns the bytes that went back.
     ///
     /// Tables stay committed: somebody who was stopped while looking at a span may look at its table much later, and a
     /// page that was given back can fail to return.
@@ -268,16 +268,46 @@ impl Scratch<'_> {
                 continue;
             }
             self.unhint(start..unit);
-            let data = self.layout.data_range(start, unit - start);
-            punched += data.end - data.start;
-            backing.punch(data);
-            failpoint!("scratch.trim.punched");
-            for punched in start..unit {
-                self.unit_store(punched, Unit::Unbacked);
-            }
-            self.hint_run(self.layout.cold, start..unit, true);
+            punched += self.punch_run(start..unit, backing);
         }
         punched
+    }
+
+    /// Punches units that are BACKING of the caller; returns the bytes that went back. Afterwards the units are nobody's:
+    /// UNBACKED where memory went back, FREE where it did not, to be tried again by the next one.
+    pub(crate) fn punch_run(&self, units: Range<u32>, backing: &dyn Backing) -> u64 {
+        let (start, length) = (units.start, units.end - units.start);
+        let data = self.layout.data_range(start, length);
+        if let Some(gone) = backing.punch(data.clone()) {
+            failpoint!("scratch.trim.punched");
+            // Of units smaller than a page, those at the ends of the run may stay.
+            let stays = |unit: &u32| {
+                let bytes = self.layout.data_range(*unit, 1);
+                gone.is_empty() || bytes.end <= gone.start || gone.end <= bytes.start
+            };
+            let first = start + units.clone().take_while(stays).count() as u32;
+            let end = (first..units.end).find(stays).unwrap_or(units.end);
+            for unit in first..end {
+                self.unit_store(unit, Unit::Unbacked);
+            }
+            self.hint_run(self.layout.cold, first..end, true);
+            self.free_units(start..first);
+            self.free_units(end..units.end);
+            return gone.end.saturating_sub(gone.start);
+        }
+        if length > 1 {
+            // One page that cannot go must not keep the others.
+            let middle = start + length / 2;
+            return self.punch_run(start..middle, backing) + self.punch_run(middle..units.end, backing);
+        }
+        // Some pages may have gone, and touching a FREE unit is safe.
+        if backing.commit(data).is_ok() {
+            self.free_units(units);
+        } else {
+            self.unit_store(start, Unit::Unbacked);
+            self.hint_run(self.layout.cold, units, true);
+        }
+        0
     }
 
     /// Clears both hints of units that are not to be had.
@@ -305,5 +335,150 @@ impl Scratch<'_> {
     fn hints(&self, bitmap: usize, at: u32) -> u64 {
         // Relaxed: a hint.
         self.word(bitmap + at as usize / 64).see(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::alloc::Layout as Request;
+    use std::cell::{Cell, RefCell};
+    use std::ops::Range;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use tenure_segment::sync::Word;
+    use tenure_segment::{Acquire, LeaseId};
+
+    use super::*;
+    use crate::error::OutOfMemory;
+    use crate::geometry::{Geometry, Layout};
+    use crate::local::Local;
+
+    const KIB: u64 = 1024;
+
+    /// Memory of which some pages are locked, and of which it is known which were used since they were given.
+    struct Memory {
+        layout: Layout,
+        words: Box<[Word]>,
+        data: Box<[u64]>,
+        page: u64,
+        /// By KiB of payload.
+        locked: RefCell<Vec<bool>>,
+        used: RefCell<Vec<bool>>,
+        /// Whether the thread that punches is not there any more when it would.
+        gone: Cell<bool>,
+    }
+
+    impl Memory {
+        fn new(kib: u64, unit_bytes: u32, page: u64) -> Self {
+            let layout = Geometry { bytes: kib * KIB, unit_bytes }.layout().unwrap();
+            let memory = Self {
+                words: (0..layout.data_at() / 8).map(|_| Word::new(0)).collect(),
+                data: vec![0; layout.capacity() as usize / 8].into(),
+                page,
+                locked: RefCell::new(vec![false; kib as usize]),
+                used: RefCell::new(vec![false; kib as usize]),
+                gone: Cell::new(false),
+                layout,
+            };
+            memory.scratch().init();
+            memory
+        }
+
+        fn scratch(&self) -> Scratch<'_> {
+            // SAFETY: as long as the capacity, and nobody asks for aligned blocks or touches them.
+            unsafe { Scratch::new(&self.words, self.data.as_ptr().cast_mut().cast(), &self.layout) }
+        }
+
+        fn local(&self) -> Local<'_> {
+            // SAFETY: private memory, one simulated member.
+            Local::new(self.scratch(), &unsafe { Acquire::assume(LeaseId { index: 0, incarnation: 1 }) })
+        }
+
+        /// Has every byte used, and freed again.
+        fn use_all(&self, local: &mut Local<'_>) {
+            let all = Request::from_size_align(self.layout.capacity() as usize, 1).unwrap();
+            let block = local.alloc(all, self).unwrap();
+            self.used.borrow_mut().fill(true);
+            local.free(block).unwrap();
+        }
+
+        /// The units that are UNBACKED, and whether each is as the system gave it.
+        fn unbacked(&self) -> Vec<(u32, bool)> {
+            let used = self.used.borrow();
+            (0..self.layout.units)
+                .filter(|unit| self.scratch().unit_state(*unit) == Unit::Unbacked)
+                .map(|unit| (unit, !self.kib(&self.layout.data_range(unit, 1)).any(|kib| used[kib])))
+                .collect()
+        }
+
+        fn kib(&self, bytes: &Range<u64>) -> Range<usize> {
+            let at = |byte: u64| ((byte - self.layout.data_at()) / KIB) as usize;
+            at(bytes.start)..at(bytes.end)
+        }
+    }
+
+    impl Backing for Memory {
+        fn commit(&self, _: Range<u64>) -> Result<(), OutOfMemory> {
+            Ok(())
+        }
+
+        fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+            assert!(!self.gone.get(), "the thread ends here");
+            let pages = bytes.start.next_multiple_of(self.page)..bytes.end / self.page * self.page;
+            let kib = self.kib(&pages);
+            if self.locked.borrow()[kib.clone()].contains(&true) {
+                return None;
+            }
+            self.used.borrow_mut()[kib].fill(false);
+            Some(pages)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_given_back_stays_and_is_tried_again() {
+        let memory = Memory::new(80, 2048, KIB);
+        let mut local = memory.local();
+        memory.use_all(&mut local);
+        memory.locked.borrow_mut()[21] = true;
+        assert_eq!(local.trim(&memory), 78 * KIB, "all but the unit of the page that is locked");
+        let unbacked = memory.unbacked();
+        assert_eq!(unbacked.len(), 39);
+        assert!(unbacked.iter().all(|(unit, zero)| *unit != 10 && *zero), "{unbacked:?}");
+        assert_eq!(memory.scratch().unit_state(10), Unit::Free);
+        assert_eq!(local.trim(&memory), 0);
+        memory.locked.borrow_mut().fill(false);
+        assert_eq!(local.trim(&memory), 2 * KIB);
+        assert_eq!(memory.unbacked().len(), 40);
+        memory.use_all(&mut local);
+    }
+
+    #[test]
+    fn of_units_smaller_than_a_page_only_whole_pages_count() {
+        let memory = Memory::new(80, 1024, 4 * KIB);
+        let mut local = memory.local();
+        memory.use_all(&mut local);
+        let kept = local.alloc(Request::from_size_align(1024, 1).unwrap(), &memory).unwrap();
+        assert_eq!(kept, 0);
+        assert_eq!(local.trim(&memory), 76 * KIB, "the page of the block stays");
+        let unbacked = memory.unbacked();
+        assert_eq!(unbacked.len(), 76);
+        assert!(unbacked.iter().all(|(_, zero)| *zero), "{unbacked:?}");
+    }
+
+    #[test]
+    fn what_a_thread_was_giving_back_when_it_went_is_zero_when_it_is_said_to_be() {
+        let memory = Memory::new(80, 2048, KIB);
+        let mut local = memory.local();
+        memory.use_all(&mut local);
+        memory.gone.set(true);
+        catch_unwind(AssertUnwindSafe(|| local.trim(&memory))).unwrap_err();
+        memory.gone.set(false);
+        memory.locked.borrow_mut()[21] = true;
+        let mut heir = memory.local();
+        assert_eq!(heir.inherit(&[], &memory).units, 40);
+        let unbacked = memory.unbacked();
+        assert_eq!(unbacked.len(), 39);
+        assert!(unbacked.iter().all(|(unit, zero)| *unit != 10 && *zero), "{unbacked:?}");
+        memory.use_all(&mut heir);
     }
 }

@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::class::LARGE;
 use crate::local::Local;
 use crate::recover::Recovered;
-use crate::scratch::ABANDONINGS;
+use crate::scratch::{ABANDONINGS, Backing};
 use crate::word::{Shape, Unit};
 
 impl<'a> Local<'a> {
@@ -18,8 +18,8 @@ impl<'a> Local<'a> {
     ///
     /// # Progress
     ///
-    /// One pass over the unit words in use.
-    pub fn inherit(&mut self, others: &[&Local<'a>]) -> Recovered {
+    /// One pass over the unit words in use; a system call for each unit that was being committed or punched.
+    pub fn inherit(&mut self, others: &[&Local<'a>], backing: &dyn Backing) -> Recovered {
         let scratch = self.scratch;
         let mut done = Recovered::default();
         let known =
@@ -47,8 +47,8 @@ impl<'a> Local<'a> {
                     done.units += 1;
                 }
                 Unit::Backing(owner) if owner == self.owner => {
-                    scratch.unit_store(unit, Unit::Unbacked);
-                    scratch.hint_run(scratch.layout.cold, unit..unit + 1, true);
+                    // Whether its memory had gone is not known, and UNBACKED is what `Backing::commit` may take for zero.
+                    scratch.punch_run(unit..unit + 1, backing);
                     done.units += 1;
                 }
                 _ => {}

@@ -365,15 +365,16 @@ impl<'a> Local<'a> {
         self.release_small();
     }
 
-    /// Gives what is idle back to everybody and the memory of all free units back to the system; returns its bytes.
+    /// Gives what is idle back to everybody and the memory of all free units back to the system; returns the bytes that went
+    /// back. What the system refuses to take, locked memory for instance, stays free memory, and the next call tries again.
     ///
     /// # Progress
     ///
-    /// Lock-free; a system call per run of free units.
+    /// Lock-free; a system call per run of free units, some more where one is refused.
     ///
     /// # Crash
     ///
-    /// A unit being punched is BACKING of this lease; recovery makes it UNBACKED.
+    /// A unit being punched is BACKING of this lease; recovery makes it UNBACKED, whether its memory had gone or not.
     pub fn trim(&mut self, backing: &dyn Backing) -> u64 {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);

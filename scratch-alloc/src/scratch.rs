@@ -24,13 +24,17 @@ const LINE_LARGE: usize = 2;
 pub trait Backing {
     /// Makes touching `bytes` safe for good.
     ///
+    /// For payloads it is asked for before a unit is used first, after the unit went back, where a unit did not go back, and
+    /// where a process died in between: only the implementor can know in which of these cases they are zero.
+    ///
     /// # Errors
     ///
     /// [`OutOfMemory`]; then nothing may be assumed about the range.
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory>;
 
-    /// Gives the whole pages inside `bytes`, which are payloads, back; a hint.
-    fn punch(&self, bytes: Range<u64>);
+    /// Gives the whole pages inside `bytes`, which are payloads, back. The answer is the bytes of those pages, an empty range
+    /// where there are none, and `None` where the system refused: then some of the pages may have gone.
+    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>>;
 }
 
 /// A scratch region: a borrowed view, cheap to copy.

@@ -27,7 +27,9 @@ impl Backing for There {
         Ok(())
     }
 
-    fn punch(&self, _: Range<u64>) {}
+    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        Some(bytes)
+    }
 }
 
 #[repr(align(1024))]

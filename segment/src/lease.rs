@@ -3,6 +3,7 @@
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
@@ -185,12 +186,8 @@ impl Lease {
             }
             _ => CommitError::Os { what: "reserve memory", source },
         };
-        let fd = match &ground.lock {
-            // Without a descriptor (somebody closed ours, and it has no path) touching the pages does as well.
-            Some(file) if ground.is_file_memory() => file.fresh().ok().flatten(),
-            _ => None,
-        };
-        let Some(fd) = fd else {
+        // Without a descriptor touching the pages does as well.
+        let Some(fd) = self.file_memory() else {
             return footing
                 .memory
                 .advise(start as usize, wanted as usize, Advice::LinuxPopulateWrite)
@@ -205,13 +202,14 @@ impl Lease {
         rustix::fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, start, wanted).map_err(|e| refused(e.into()))
     }
 
-    /// Gives memory back: the whole pages inside the range, which read zero from now on and are no longer reserved.
+    /// Gives memory back: the whole pages inside the range, which read zero from now on and are no longer reserved. The
+    /// answer is the bytes of these pages; an empty range if there are none.
     ///
     /// The caller must be the exclusive owner of the bytes, by the protocol of whoever owns the body.
     ///
     /// # Errors
     ///
-    /// [`PunchError`]; nothing is lost then but the memory.
+    /// [`PunchError`]; some of the pages may have gone then. Memory without a file that this process has locked stays.
     ///
     /// # Progress
     ///
@@ -220,7 +218,7 @@ impl Lease {
     /// # Crash
     ///
     /// Killed inside, some of the pages may have gone.
-    pub fn punch(&self, range: Range<u64>) -> Result<(), PunchError> {
+    pub fn punch(&self, range: Range<u64>) -> Result<Range<u64>, PunchError> {
         self.check()?;
         let Parts { core, footing, .. } = &*self.parts;
         let plan = core.ground.header.plan;
@@ -232,13 +230,26 @@ impl Lease {
         let start = (plan.body_offset + range.start).next_multiple_of(page);
         let end = (plan.body_offset + range.end) / page * page;
         if start >= end {
-            return Ok(());
+            return Ok(range.start..range.start);
         }
         let (memory, advice) = match footing {
             Some(footing) => (&footing.memory, Advice::LinuxRemove),
             None => (&core.ground.looker, Advice::LinuxDontNeed),
         };
-        memory.advise(start as usize, (end - start) as usize, advice).map_err(PunchError::Os)
+        if let Err(refused) = memory.advise(start as usize, (end - start) as usize, advice) {
+            // Of locked memory, among others; a file can be asked itself.
+            let fd = self.file_memory().ok_or(PunchError::Os(refused))?;
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(&fd, flags, start, end - start).map_err(|e| PunchError::Os(e.into()))?;
+        }
+        Ok(start - plan.body_offset..end - plan.body_offset)
+    }
+
+    /// A descriptor of the file that the memory is. None if it is none, or if somebody closed ours and it has no path.
+    fn file_memory(&self) -> Option<OwnedFd> {
+        let ground = &self.parts.core.ground;
+        let file = ground.lock.as_ref().filter(|_| ground.is_file_memory())?;
+        file.fresh().ok().flatten()
     }
 
     /// Recovers every lease whose owner is gone. The answer is how many this call freed.

@@ -183,16 +183,41 @@ fn commit_and_punch_move_memory() {
         word(131064).store(2, Ordering::Relaxed);
         let grown = segment.committed_bytes().zip(before).map(|(after, before)| after - before);
         assert!(grown.is_none_or(|grown| grown == 65536), "{}: {grown:?}", segment.backend());
-        lease.punch(65536..131072 - 1).unwrap();
+        assert_eq!(lease.punch(65536..131072 - 1).unwrap(), 65536..131072 - 4096);
         assert_eq!(word(65536).load(Ordering::Relaxed), 0, "{}", segment.backend());
         assert_eq!(word(131064).load(Ordering::Relaxed), 2, "only whole pages inside the range");
-        lease.punch(1..4095).unwrap();
+        assert!(lease.punch(1..4095).unwrap().is_empty());
         assert!(matches!(lease.commit(0..(1 << 20) + 1), Err(CommitError::OutOfBody { .. })));
         assert!(matches!(lease.punch(0..u64::MAX), Err(PunchError::OutOfBody { .. })));
         #[allow(clippy::reversed_empty_ranges, reason = "that is the point")]
         let backwards = 5..4;
         assert!(matches!(lease.commit(backwards), Err(CommitError::OutOfBody { .. })));
         lease.commit(7..7).unwrap();
+    });
+}
+
+/// A file is asked itself. What has none keeps it, and says so.
+#[test]
+fn locked_memory_goes_back_or_is_said_to_stay() {
+    each_backend("locked", &Spec { body_bytes: 1 << 20, ..spec() }, |segment| {
+        let lease = join(&segment, ALONE);
+        lease.commit(65536..131072).unwrap();
+        let word = &lease.body().words()[65536 / 8];
+        word.store(1, Ordering::Relaxed);
+        let before = segment.committed_bytes();
+        // SAFETY: pages of ours, which stay mapped until the lease ends.
+        if unsafe { libc::mlock((&raw const *word).cast(), 65536) } != 0 {
+            return println!("SKIPPED: locked: no memory to be locked here");
+        }
+        let punched = lease.punch(65536..131072);
+        // First: to look at the word may bring its page back.
+        let shrunk = before.zip(segment.committed_bytes()).map(|(before, after)| before - after);
+        let gone = word.load(Ordering::Relaxed) == 0;
+        assert_eq!(punched.is_ok(), gone, "{}: {punched:?}", segment.backend());
+        let expected = if gone { 65536 } else { 0 };
+        assert!(shrunk.is_none_or(|shrunk| shrunk == expected), "{}: {shrunk:?}", segment.backend());
+        let is_file = matches!(segment.backend(), Backend::Shm | Backend::File | Backend::Memfd);
+        assert!(gone || !is_file, "{}: {punched:?}", segment.backend());
     });
 }
 

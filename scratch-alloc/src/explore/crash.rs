@@ -121,6 +121,14 @@ const SCENES: &[Scene] = &[
         },
     ),
     scene(
+        "trim what stays",
+        |c| c.a.world.memory.keep.set(true),
+        |c| {
+            assert_eq!(c.a.local.trim(&c.a.world.memory), 0);
+            c.a.alloc(4096).unwrap();
+        },
+    ),
+    scene(
         "trim and again",
         |c| {
             c.b.alloc(512).unwrap();

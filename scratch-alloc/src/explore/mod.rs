@@ -39,6 +39,8 @@ pub(super) struct Memory {
     pub(super) refuse_after: Cell<Option<u32>>,
     /// The longest commit that is not refused, in bytes; 0 for any.
     pub(super) longest: Cell<u64>,
+    /// Whether nothing can be given back.
+    pub(super) keep: Cell<bool>,
 }
 
 impl Backing for Memory {
@@ -56,7 +58,9 @@ impl Backing for Memory {
         }
     }
 
-    fn punch(&self, _: Range<u64>) {}
+    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        (!self.keep.get()).then_some(bytes)
+    }
 }
 
 /// Who frees a block in the end.
@@ -316,6 +320,7 @@ impl World {
                 Holder::Pin => self.scratch().free_pinned(&last.me, offset).unwrap(),
             }
         }
+        self.memory.keep.set(false);
         last.local.trim(&self.memory);
         for unit in 0..self.scratch().ready() {
             let state = self.scratch().unit_state(unit);
