@@ -1,5 +1,6 @@
 //! Owned scratch blocks: freed when they are dropped, or when their owner dies.
 
+use std::alloc::Layout;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -16,16 +17,17 @@ use crate::shared::Shared;
 pub struct Block {
     shared: Arc<Shared>,
     offset: u64,
-    len: usize,
+    /// What was asked for.
+    layout: Layout,
 }
 
 impl Block {
-    pub(crate) fn new(shared: Arc<Shared>, offset: u64, len: usize) -> Self {
-        Self { shared, offset, len }
+    pub(crate) fn new(shared: Arc<Shared>, offset: u64, layout: Layout) -> Self {
+        Self { shared, offset, layout }
     }
 
     pub(crate) fn scratch(&self) -> Scratch {
-        Scratch { offset: self.offset, len: self.len }
+        Scratch { offset: self.offset, len: self.layout.size() }
     }
 
     /// Gives up ownership without freeing.
@@ -54,18 +56,19 @@ impl Block {
         self.as_ptr()
     }
 
-    /// Resizes it, in place where possible; the first bytes, as many as both lengths have, are kept.
+    /// Resizes it, in place where possible; the first bytes, as many as both lengths have, are kept, and so is the alignment
+    /// that it was allocated with.
     ///
     /// # Errors
     ///
     /// [`AllocError`]; the block is as it was.
     pub fn resize(&mut self, len: usize) -> Result<(), AllocError> {
         self.shared.lease.check()?;
-        let layout = std::alloc::Layout::from_size_align(len, 16).map_err(|_| {
+        let layout = Layout::from_size_align(len, self.layout.align()).map_err(|_| {
             tenure_scratch_alloc::AllocError::TooLarge { bytes: len as u64, max: isize::MAX as u64 }
         })?;
         self.offset = self.shared.realloc(&mut self.shared.common(), self.offset, layout)?;
-        self.len = len;
+        self.layout = layout;
         Ok(())
     }
 
@@ -108,14 +111,14 @@ impl Deref for Block {
     fn deref(&self) -> &[u8] {
         // SAFETY: the block is ours and at least that long; shared memory is always initialised, and nobody else accesses a
         // block that is not theirs [A8].
-        unsafe { std::slice::from_raw_parts(self.address(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.address(), self.layout.size()) }
     }
 }
 
 impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `deref`, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.address(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.address(), self.layout.size()) }
     }
 }
 
@@ -131,6 +134,6 @@ impl Drop for Block {
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("offset", &self.offset).field("len", &self.len).finish()
+        f.debug_struct("Block").field("offset", &self.offset).field("len", &self.layout.size()).finish()
     }
 }

@@ -249,7 +249,8 @@ impl<'m> Local<'m> {
         Ok(block)
     }
 
-    /// Resizes a block of ours, in place where that is possible; the first bytes, as many as both have, are kept.
+    /// Resizes a block of ours, in place where that is possible; the first bytes, as many as both have, are kept. Afterwards it
+    /// is aligned as `layout` says, however it was allocated.
     ///
     /// # Errors
     ///

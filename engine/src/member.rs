@@ -160,7 +160,7 @@ impl Member {
     pub fn alloc(&self, layout: Layout) -> Result<Block, AllocError> {
         self.shared.lease.check()?;
         let offset = self.shared.alloc(&mut self.shared.common(), layout)?;
-        Ok(Block::new(Arc::clone(&self.shared), offset, layout.size()))
+        Ok(Block::new(Arc::clone(&self.shared), offset, layout))
     }
 
     /// As [`Member::alloc`], zeroed.

@@ -95,6 +95,25 @@ fn everything_can_be_used_up_and_comes_back() {
 }
 
 #[test]
+fn resize_keeps_the_alignment() {
+    let space = Space::options().scratch(8 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    for align in [1, 16, 64, 512, 4096] {
+        let mut blocks = Vec::new();
+        for more in 0..50 {
+            let mut block = me.alloc(Layout::from_size_align(64, align).unwrap()).unwrap();
+            block.fill(more);
+            for bytes in [200 + usize::from(more), 5000, 150_000, 40_000, 100] {
+                block.resize(bytes).unwrap();
+                assert!(block.as_ptr().addr().is_multiple_of(align), "{align}, then {bytes}: {block:?}");
+                assert!(block[..64].iter().all(|byte| *byte == more), "{block:?}");
+            }
+            blocks.push(block);
+        }
+    }
+}
+
+#[test]
 fn locals_are_fast_and_lose_nothing() {
     let space = Space::options().anonymous().unwrap();
     let me = space.join().unwrap();
