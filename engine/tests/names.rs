@@ -86,6 +86,39 @@ fn a_name_lives_as_long_as_somebody_holds_what_has_it() {
     });
 }
 
+/// The second one finds no room for another value while the first one has not entered the name yet.
+#[test]
+fn who_loses_a_race_for_the_last_memory_opens_what_the_winner_made() {
+    const BYTES: usize = 24 << 20;
+    let space = Space::options().handles(64).scratch(32 << 20).anonymous().unwrap();
+    let (a, b) = (space.join().unwrap(), space.join().unwrap());
+    let value = vec![7; BYTES];
+    for round in 0..5 {
+        let barrier = Barrier::new(2);
+        let race = |me: &Member| {
+            barrier.wait();
+            me.create_or_open_raw("large", KIND, &value).map(|named| (named.is_created(), named.into_inner()))
+        };
+        let [one, other] = std::thread::scope(|scope| {
+            [&a, &b].map(|me| scope.spawn(|| race(me))).map(|racer| racer.join().unwrap().unwrap())
+        });
+        assert!(one.0 != other.0, "round {round}: exactly one creates");
+        assert_eq!(one.1.token(), other.1.token());
+    }
+    assert_clean(&space);
+}
+
+/// Nobody is creating what has the name: the error comes.
+#[test]
+fn create_or_open_without_room_says_so() {
+    let space = Space::options().handles(64).scratch(4 << 20).anonymous().unwrap();
+    let (a, b) = (space.join().unwrap(), space.join().unwrap());
+    let _held = a.create_raw(KIND, &vec![7; 3 << 20]).unwrap();
+    let error = b.create_or_open_raw("large", KIND, &vec![7; 3 << 20]).unwrap_err();
+    assert!(matches!(error, NamedError::Create(CreateError::Scratch(_))), "{error}");
+    assert_clean(&space);
+}
+
 #[test]
 fn create_or_open_says_which_it_did() {
     spaces(|space| {

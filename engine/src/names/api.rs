@@ -171,11 +171,12 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`NamedError`]; nothing is held.
+    /// [`NamedError`]; nothing is held. An error that handles or memory ran out means that nothing had the name afterwards
+    /// either: another process that is creating it may have taken the last of them, and is given the time to copy its value.
     ///
     /// # Progress
     ///
-    /// As [`Member::create_named`].
+    /// As [`Member::create_named`]. When something ran out it waits before it fails, ten milliseconds or more for large values.
     ///
     /// # Crash
     ///

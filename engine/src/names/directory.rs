@@ -2,6 +2,7 @@
 
 use std::alloc::Layout;
 use std::num::NonZeroU8;
+use std::time::Duration;
 
 use tenure_slab::{self as slab, Entered, Handles, Label, NameHash, Payload, Token};
 
@@ -50,6 +51,21 @@ impl Handles for Seeker<'_, '_> {
             Err(_) => None,
         }
     }
+}
+
+/// Whether somebody else may have what there was not enough of.
+fn has_run_out(error: &CreateError) -> bool {
+    matches!(
+        error,
+        CreateError::Exhausted { .. }
+            | CreateError::NamesFull(_)
+            | CreateError::Scratch(ScratchError::Exhausted { .. } | ScratchError::NoMemory { .. })
+    )
+}
+
+/// Milliseconds that another one may need to copy a payload of so many bytes before it can enter the name, generously.
+fn patience(bytes: usize) -> usize {
+    10 + bytes / (32 << 10)
 }
 
 impl Shared {
@@ -108,7 +124,7 @@ impl Shared {
     pub(crate) fn create_named(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         let (token, found) = match self.seek(name)? {
             Some(found) => found,
-            None => match self.create_or_find(name, kind, bytes)? {
+            None => match self.create_or_find(name, kind, bytes, 0)? {
                 Ok(held) => return Ok(held),
                 Err(found) => found,
             },
@@ -128,7 +144,7 @@ impl Shared {
     ) -> Result<Named<Held>, NamedError> {
         let (_, found) = match self.seek(name)? {
             Some(found) => found,
-            None => match self.create_or_find(name, kind, bytes)? {
+            None => match self.create_or_find(name, kind, bytes, patience(bytes.len()))? {
                 Ok(held) => return Ok(Named::Created(held)),
                 Err(found) => found,
             },
@@ -137,7 +153,34 @@ impl Shared {
     }
 
     /// Creates a handle and enters it into the table; if something has the name by now, that.
+    ///
+    /// When something has run out, another process that creates the same name may have it, and its handle gets the name soon.
+    /// So the name is looked for again, and `patience` more times, one millisecond apart.
     fn create_or_find(
+        &self,
+        name: Name<'_>,
+        kind: Kind,
+        bytes: &[u8],
+        mut patience: usize,
+    ) -> Result<Result<Held, Found>, CreateError> {
+        loop {
+            let error = match self.try_create(name, kind, bytes) {
+                Err(error) if has_run_out(&error) => error,
+                result => return result,
+            };
+            if let Some(found) = self.seek(name)? {
+                return Ok(Err(found));
+            }
+            if patience == 0 {
+                return Err(error);
+            }
+            patience -= 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// As [`Shared::create_or_find`], once.
+    fn try_create(
         &self,
         name: Name<'_>,
         kind: Kind,
