@@ -154,6 +154,25 @@ fn number(token: Token) -> u64 {
 #[test]
 fn child() {
     let Some(role) = role() else { return };
+    if role[0] != "elsewhere" {
+        return act(&role);
+    }
+    let code = in_fork(|| {
+        // SAFETY: no memory is involved.
+        if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+            return 100;
+        }
+        in_fork(|| {
+            act(&role[1..]);
+            0
+        })
+    });
+    if code != 0 {
+        say(if code == 100 { "skipped" } else { "failed" }, "");
+    }
+}
+
+fn act(role: &[String]) {
     let space = Space::options().monitor(false).attach(&role[1]).unwrap();
     let me = space.join().unwrap();
     match role[0].as_str() {
@@ -470,6 +489,29 @@ fn the_holder_is_asked_where_tracing_is_denied() {
     let said = refused(&name, token, "direct", &["capabilities"]);
     assert!(said.contains("pidfd_getfd: Operation not permitted"), "{said}");
     opened(&name, token, "any", &["capabilities"]);
+}
+
+/// The socket tells whose the other end is, and no process id, as there is none.
+#[test]
+fn between_pid_namespaces_the_holder_is_asked() {
+    let name = Name::new("pidns");
+    let space = name.open(options());
+    let mut holder = Process::start(&["elsewhere", "hold", &name.0, "pipe"]);
+    let said = holder.hear("").unwrap();
+    let Some(number) = said.strip_prefix("token ") else {
+        assert_eq!(said, "skipped");
+        return println!("SKIPPED: namespaces: no pid namespace to be had here");
+    };
+    let direct = refused(&name, token(number), "direct", &[]);
+    assert!(direct.contains("its process is not visible from here"), "{direct}");
+    opened(&name, token(number), "any", &[]);
+    let mut opener = Process::start(&["elsewhere", "open", &name.0, number, "any", "-"]);
+    assert_eq!(answer(&mut opener), "opened");
+    opener.wait();
+    holder.kill();
+    eventually("both are gone", || {
+        space.join().unwrap().recover().is_ok() && space.stats().members_live == 0
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod identity;
 mod offers;
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
@@ -196,8 +196,20 @@ fn socket() -> rustix::io::Result<OwnedFd> {
 
 /// The user of the other end, unless it is ours, or root, who may do as it likes anyway.
 fn foreign_user(socket: &OwnedFd) -> rustix::io::Result<Option<u32>> {
-    let peer = rustix::net::sockopt::socket_peercred(socket)?.uid;
-    Ok((peer != rustix::process::geteuid() && !peer.is_root()).then(|| peer.as_raw()))
+    // Not rustix's `socket_peercred`, whose type has no room for the process id 0: that of a process that has none here,
+    // because it is in another namespace.
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: room for the answer, and how much that is.
+    let answer = unsafe {
+        let room = (&raw mut peer).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, room, &raw mut bytes)
+    };
+    if answer != 0 {
+        let error = io::Error::last_os_error();
+        return Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO));
+    }
+    Ok((peer.uid != rustix::process::geteuid().as_raw() && peer.uid != 0).then_some(peer.uid))
 }
 
 /// What is offered, by key.
