@@ -608,11 +608,24 @@ int tenure_monitor(const struct tenure_member *member, int *monitor);
 int tenure_local_open(const struct tenure_member *member, struct tenure_local **local);
 
 /**
+ * As tenure_local_open, but the local belongs to no thread: any may use it and close it, one at a time, and it is not
+ * closed when one ends. For bindings whose threads come and go, or do nothing for long: they keep some of these, and
+ * take one for each call. Nothing tells when two threads use one at once, which is undefined behaviour.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*local`, to be closed by tenure_local_close; otherwise `*local` is NULL.
+ *
+ * `local` is NULL or writable.
+ */
+int tenure_local_open_unbound(const struct tenure_member *member, struct tenure_local **local);
+
+/**
  * Closes a local. What was created and allocated through it stays the member's: other locals may use it and give it
  * back.
  *
- * Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD. Fork: TENURE_ERR_FORKED in a child of
- * the member's process, where nothing is done.
+ * Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+ * tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
  */
 int tenure_local_close(struct tenure_local *local);
 
@@ -703,7 +716,7 @@ int tenure_alloc_zeroed(struct tenure_local *local, size_t size, size_t align, s
 
 /**
  * Resizes the block at `offset`, in place where that is possible; the first bytes, as many as both sizes have, are
- * kept.
+ * kept. Afterwards it is aligned to `align`, as tenure_alloc has it; how it was aligned before does not count.
  *
  * Threads, fork: as tenure_alloc; any local of the member will do.
  *
@@ -730,14 +743,27 @@ int tenure_free(struct tenure_local *local, uint64_t offset);
 int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 
 /**
- * Where a block lies in this process and how many bytes it has: for offsets that others passed, who must keep the
- * block.
+ * Where a block lies in this process and how many bytes it has, whoever's it is: for offsets that others passed, who
+ * must live and keep the block. If the one who passed it may be killed meanwhile, ask tenure_block_of.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
  *
  * As tenure_alloc.
  */
 int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_block *block);
+
+/**
+ * As tenure_block_at, for a block of the member that has `lease`, which passed it; of a pinned block if `lease` is 0.
+ *
+ * When that member ends its blocks end, and others get the memory. To be sure of what was read, ask again afterwards:
+ * TENURE_OK says that the block was that member's all the time.
+ *
+ * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
+ * not that member's block, or not any more.
+ *
+ * As tenure_alloc.
+ */
+int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease, struct tenure_block *block);
 
 /**
  * Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.

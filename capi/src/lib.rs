@@ -31,7 +31,7 @@ pub use abi::*;
 pub use descriptor::*;
 pub use error::{tenure_last_error, tenure_status, tenure_strerror};
 pub use handle::*;
-pub use local::{tenure_local_close, tenure_local_open};
+pub use local::{tenure_local_close, tenure_local_open, tenure_local_open_unbound};
 pub use member::*;
 pub use names::*;
 pub use object::{

@@ -107,11 +107,38 @@ pub unsafe extern "C" fn tenure_local_open(
     unsafe { guard_out(local, "local", ptr::null_mut(), call) }
 }
 
+/// As tenure_local_open, but the local belongs to no thread: any may use it and close it, one at a time, and it is not
+/// closed when one ends. For bindings whose threads come and go, or do nothing for long: they keep some of these, and
+/// take one for each call. Nothing tells when two threads use one at once, which is undefined behaviour.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK and `*local`, to be closed by tenure_local_close; otherwise `*local` is NULL.
+///
+/// # Safety
+///
+/// `local` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_local_open_unbound(
+    member: *const tenure_member,
+    local: *mut *mut tenure_local,
+) -> c_int {
+    let call = || {
+        let member = self::member(member)?;
+        member.member.check()?;
+        let pointer =
+            registry::insert(Box::new(Seat::new(member)), thread::ANY).map_err(|(failure, _)| failure)?;
+        Ok(ptr::without_provenance_mut(pointer as usize))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(local, "local", ptr::null_mut(), call) }
+}
+
 /// Closes a local. What was created and allocated through it stays the member's: other locals may use it and give it
 /// back.
 ///
-/// Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD. Fork: TENURE_ERR_FORKED in a child of
-/// the member's process, where nothing is done.
+/// Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+/// tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_local_close(local: *mut tenure_local) -> c_int {
     guard(|| {

@@ -232,6 +232,23 @@ pub(crate) fn seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
         // call: none calls back, and signal handlers must not call (the header says so).
         return Ok(unsafe { &mut *slot.object.load(Ordering::Relaxed).cast::<Seat>() });
     }
+    other_seat(pointer)
+}
+
+/// A local that belongs to no thread, for whoever uses it at the moment.
+#[cold]
+#[inline(never)]
+fn other_seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
+    let slot = &SLOTS[index_of(pointer)];
+    // Acquire: obtains the object; pairs with the Release in `insert`. What threads did with it before, and that they
+    // handed the pointer on, is ordered by the callers, who use it one at a time.
+    if is_of::<Seat>(pointer)
+        && slot.word.load(Ordering::Acquire) == word(pointer, 1)
+        && slot.thread.load(Ordering::Relaxed) == thread::ANY
+    {
+        // SAFETY: a box of a `Seat` from `insert`. Nobody else uses it or takes it out meanwhile, as the callers promise.
+        return Ok(unsafe { &mut *slot.object.load(Ordering::Relaxed).cast::<Seat>() });
+    }
     Err(refuse_seat(pointer))
 }
 

@@ -137,7 +137,7 @@ pub unsafe extern "C" fn tenure_alloc_zeroed(
 }
 
 /// Resizes the block at `offset`, in place where that is possible; the first bytes, as many as both sizes have, are
-/// kept.
+/// kept. Afterwards it is aligned to `align`, as tenure_alloc has it; how it was aligned before does not count.
 ///
 /// Threads, fork: as tenure_alloc; any local of the member will do.
 ///
@@ -181,8 +181,8 @@ pub extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u
     guard(|| Ok(seat(local)?.local().free_of(Scratch { offset, len: 0 }, lease_of(lease))?))
 }
 
-/// Where a block lies in this process and how many bytes it has: for offsets that others passed, who must keep the
-/// block.
+/// Where a block lies in this process and how many bytes it has, whoever's it is: for offsets that others passed, who
+/// must live and keep the block. If the one who passed it may be killed meanwhile, ask tenure_block_of.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
 ///
@@ -198,6 +198,34 @@ pub unsafe extern "C" fn tenure_block_at(
     let call = || {
         let local = seat(local)?.local();
         let usable = fits(local, Scratch { offset, len: 0 })?;
+        Ok(describe(local, Scratch { offset, len: usable as usize }))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(block, "block", NOTHING, call) }
+}
+
+/// As tenure_block_at, for a block of the member that has `lease`, which passed it; of a pinned block if `lease` is 0.
+///
+/// When that member ends its blocks end, and others get the memory. To be sure of what was read, ask again afterwards:
+/// TENURE_OK says that the block was that member's all the time.
+///
+/// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
+/// not that member's block, or not any more.
+///
+/// # Safety
+///
+/// As tenure_alloc.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_block_of(
+    local: *mut tenure_local,
+    offset: u64,
+    lease: u64,
+    block: *mut tenure_block,
+) -> c_int {
+    let call = || {
+        let local = seat(local)?.local();
+        let owner = (lease != 0).then(|| lease_of(lease));
+        let usable = local.usable_of(Scratch { offset, len: 0 }, owner)?;
         Ok(describe(local, Scratch { offset, len: usable as usize }))
     };
     // SAFETY: the caller's promise.

@@ -1,5 +1,8 @@
 //! Which thread this is, in an instruction.
 
+/// Instead of a thread's number: any thread. No address of a control block.
+pub(crate) const ANY: usize = 1;
+
 /// A number that no other thread of this process has while this one lives; never 0. A forked child's only thread keeps
 /// its own.
 #[inline(always)]

@@ -313,6 +313,19 @@ impl<'m> Local<'m> {
         self.shared.lease.check()?;
         Ok(self.caches.blocks.usable(block.offset)?)
     }
+
+    /// Bytes of payload of a block that the member with the lease `owner` passed; without an owner, of a pinned block.
+    ///
+    /// The owner may die at any moment, and the block may then become another one's. What was read of it before this says once
+    /// more that it is the owner's was the owner's.
+    ///
+    /// # Errors
+    ///
+    /// [`FreeError`] when the block is not `owner`'s (any more).
+    pub fn usable_of(&self, block: Scratch, owner: Option<LeaseId>) -> Result<u64, FreeError> {
+        self.shared.lease.check()?;
+        Ok(self.shared.scratch.usable_of(block.offset, owner)?)
+    }
 }
 
 impl Shared {

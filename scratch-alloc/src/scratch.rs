@@ -266,6 +266,28 @@ impl<'a> Scratch<'a> {
         Ok(Found { offset, bytes, owner: self.block_state(at), at, head, shape })
     }
 
+    /// Bytes of payload of the block at `offset` if it is the lease `owner`'s; without an owner, if it is pinned.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`] when no block starts there, or one of another owner.
+    ///
+    /// # Progress
+    ///
+    /// As [`Scratch::find`].
+    pub fn usable_of(&self, offset: u64, owner: Option<LeaseId>) -> Result<u64, BlockError> {
+        let found = self.find(offset)?;
+        match (found.owner, owner) {
+            (Block::Free | Block::Remote, _) => Err(BlockError::AlreadyFree { offset }),
+            (Block::Pinned { .. }, None) => Ok(found.bytes),
+            (of, Some(id)) if of == Block::lease(id) => Ok(found.bytes),
+            (of, _) => {
+                let expected = owner.map_or(Block::Pinned { lease: 0 }, Block::lease);
+                Err(BlockError::WrongOwner { offset, expected, found: of })
+            }
+        }
+    }
+
     /// One transition of somebody's block, from exactly `expected` to `to`.
     pub(crate) fn transfer(&self, offset: u64, expected: Block, to: Block) -> Result<Found, BlockError> {
         let found = self.find(offset)?;

@@ -59,6 +59,8 @@ static void nulls(void)
     EXPECT(null, tenure_monitor(member, NULL));
     EXPECT(null, tenure_local_open(NULL, &no_local));
     EXPECT(null, tenure_local_open(member, NULL));
+    EXPECT(null, tenure_local_open_unbound(NULL, &no_local));
+    EXPECT(null, tenure_local_open_unbound(member, NULL));
     EXPECT(null, tenure_local_close(NULL));
     EXPECT(null, tenure_create(NULL, KIND, "x", 1, &handle));
     EXPECT(null, tenure_create(local, KIND, NULL, 1, &handle));
@@ -80,6 +82,8 @@ static void nulls(void)
     EXPECT(null, tenure_free_of(NULL, 0, 0));
     EXPECT(null, tenure_block_at(NULL, 0, &block));
     EXPECT(null, tenure_block_at(local, 0, NULL));
+    EXPECT(null, tenure_block_of(NULL, 0, 256, &block));
+    EXPECT(null, tenure_block_of(local, 0, 256, NULL));
     EXPECT(null, tenure_pin(NULL, 0));
     EXPECT(null, tenure_free_pinned(NULL, 0));
     EXPECT(null, tenure_word_load(NULL, KIND, 1, 0, &number));
@@ -444,12 +448,14 @@ static void blocks(void)
         EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_free_of(local, at, 256));
         EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_realloc(local, at, 5, 0, &none));
         EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_block_at(local, at, &none));
+        EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_block_of(local, at, 256, &none));
         EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_pin(local, at));
         EXPECT(TENURE_ERR_NOT_A_BLOCK, tenure_free_pinned(local, at));
     }
     OK(tenure_free(local, block.offset));
     EXPECT(TENURE_ERR_ALREADY_FREE, tenure_free(local, block.offset));
     EXPECT(TENURE_ERR_ALREADY_FREE, tenure_block_at(local, block.offset, &none));
+    EXPECT(TENURE_ERR_ALREADY_FREE, tenure_block_of(local, block.offset, 256, &none));
     EXPECT(TENURE_ERR_ALREADY_FREE, tenure_realloc(local, block.offset, 5, 0, &none));
     EXPECT(TENURE_ERR_ALREADY_FREE, tenure_pin(local, block.offset));
     HOLDS(tenure_create_with(local, KIND, block.offset, 5, &handle) < 0);
@@ -517,6 +523,7 @@ static void member_calls(void *wrong, int status)
     EXPECT(status, tenure_trim(no_member, NULL));
     EXPECT(status, tenure_monitor(no_member, &integer));
     EXPECT(status, tenure_local_open(no_member, &opened));
+    EXPECT(status, tenure_local_open_unbound(no_member, &opened));
     EXPECT(status, tenure_leave(no_member));
 }
 
@@ -542,6 +549,7 @@ static void local_calls(void *wrong, int status)
     EXPECT(status, tenure_free(no_local, 0));
     EXPECT(status, tenure_free_of(no_local, 0, 0));
     EXPECT(status, tenure_block_at(no_local, 0, &block));
+    EXPECT(status, tenure_block_of(no_local, 0, 256, &block));
     EXPECT(status, tenure_pin(no_local, 0));
     EXPECT(status, tenure_free_pinned(no_local, 0));
     EXPECT(status, tenure_word_load(no_local, KIND, token, 0, &number));
@@ -619,6 +627,36 @@ static void threads(void)
     expect_unharmed(space, 0, 0);
 }
 
+/* One that belongs to no thread: used and closed by any, and not closed with the thread that opened it. */
+static void *opens_unbound(void *mine)
+{
+    tenure_block block;
+    OK(tenure_local_open_unbound(member, (tenure_local **)mine));
+    OK(tenure_alloc(*(tenure_local **)mine, 64, 0, &block));
+    OK(tenure_free(*(tenure_local **)mine, block.offset));
+    return NULL;
+}
+
+static void *closes_unbound(void *mine)
+{
+    OK(tenure_local_close(*(tenure_local **)mine));
+    return NULL;
+}
+
+static void unbound(void)
+{
+    pthread_t thread;
+    tenure_local *mine;
+    tenure_block block;
+    HOLDS(pthread_create(&thread, NULL, opens_unbound, &mine) == 0 && pthread_join(thread, NULL) == 0);
+    OK(tenure_alloc(mine, 64, 0, &block));
+    OK(tenure_free(local, block.offset));
+    EXPECT(TENURE_ERR_IN_USE, tenure_leave(member));
+    HOLDS(pthread_create(&thread, NULL, closes_unbound, &mine) == 0 && pthread_join(thread, NULL) == 0);
+    calls_with(mine);
+    expect_unharmed(space, 0, 0);
+}
+
 int main(int argc, char **argv)
 {
     tenure_options tiny = TENURE_OPTIONS_INIT;
@@ -643,6 +681,7 @@ int main(int argc, char **argv)
     objects();
     closed();
     threads();
+    unbound();
     expect_unharmed(space, 0, 0);
     EXPECT(TENURE_ERR_IN_USE, tenure_space_remove(TENURE_SHM, argv[1], 0));
     EXPECT(TENURE_ERR_IN_USE, tenure_leave(member));

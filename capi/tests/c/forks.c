@@ -31,6 +31,7 @@ static void inherited(void)
     EXPECT(forked, tenure_recover(member, NULL));
     EXPECT(forked, tenure_trim(member, NULL));
     EXPECT(forked, tenure_local_open(member, &other));
+    EXPECT(forked, tenure_local_open_unbound(member, &other));
     EXPECT(forked, tenure_create(local, KIND, "x", 1, &no_handle));
     EXPECT(forked, tenure_create_with(local, KIND, block.offset, 1, &no_handle));
     EXPECT(forked, tenure_open(local, KIND, handle.token, &no_handle));
@@ -46,6 +47,7 @@ static void inherited(void)
     EXPECT(forked, tenure_free(local, block.offset));
     EXPECT(forked, tenure_free_of(local, block.offset, 256));
     EXPECT(forked, tenure_block_at(local, block.offset, &no_block));
+    EXPECT(forked, tenure_block_of(local, block.offset, 256, &no_block));
     EXPECT(forked, tenure_pin(local, block.offset));
     EXPECT(forked, tenure_free_pinned(local, block.offset));
     tenure_object *none = (tenure_object *)1;

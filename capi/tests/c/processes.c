@@ -27,7 +27,7 @@ static void child(const char *name, const char *what, int in, int out)
     OK(tenure_open(local, COUNTER, message.token, &counter));
     HOLDS(counter.size == 16);
     if (strcmp(what, "work") == 0) {
-        OK(tenure_block_at(local, message.offset, &block));
+        OK(tenure_block_of(local, message.offset, message.lease, &block));
         HOLDS(strcmp((char *)block.data, "from the parent") == 0);
         OK(tenure_free_of(local, message.offset, message.lease));
         for (int i = 0; i < ROUNDS; i++)
@@ -122,7 +122,7 @@ int main(int argc, char **argv)
     HOLDS(read(from, &message, sizeof message) == sizeof message);
     OK(tenure_open(local, KIND, message.token, &handle));
     HOLDS(handle.size == 15 && strcmp((char *)handle.data, "from the child") == 0);
-    OK(tenure_block_at(local, message.offset, &block));
+    OK(tenure_block_of(local, message.offset, message.lease, &block));
     HOLDS(strcmp((char *)block.data, "also from the child") == 0);
     OK(tenure_free_of(local, message.offset, message.lease));
     HOLDS(write(to, &message, sizeof message) == sizeof message);

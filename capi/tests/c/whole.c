@@ -90,6 +90,12 @@ static void scratch(tenure_space *space, tenure_member *member, tenure_local *on
         /* The other member sees the same bytes at another address. */
         OK(tenure_block_at(two, moved.offset, &looked));
         HOLDS(looked.size >= 3000 && looked.offset == moved.offset && ((char *)looked.data)[99] == 'x');
+        OK(tenure_lease(member, &lease));
+        OK(tenure_block_of(two, moved.offset, lease, &looked));
+        HOLDS(looked.size >= 3000 && looked.offset == moved.offset && ((char *)looked.data)[99] == 'x');
+        EXPECT(TENURE_ERR_WRONG_OWNER, tenure_block_of(two, moved.offset, lease + 256, &looked));
+        EXPECT(TENURE_ERR_WRONG_OWNER, tenure_block_of(two, moved.offset, 0, &looked));
+        HOLDS(looked.data == NULL && looked.size == 0);
         OK(tenure_free(one, moved.offset));
         EXPECT(TENURE_ERR_ALREADY_FREE, tenure_free(one, moved.offset));
     }
@@ -102,6 +108,8 @@ static void scratch(tenure_space *space, tenure_member *member, tenure_local *on
     EXPECT(TENURE_ERR_WRONG_OWNER, tenure_free_pinned(two, block.offset));
     OK(tenure_pin(one, block.offset));
     EXPECT(TENURE_ERR_WRONG_OWNER, tenure_free(one, block.offset));
+    EXPECT(TENURE_ERR_WRONG_OWNER, tenure_block_of(two, block.offset, lease, &looked));
+    OK(tenure_block_of(two, block.offset, 0, &looked));
     OK(tenure_free_pinned(two, block.offset));
     OK(tenure_trim(member, &bytes));
     expect_unharmed(space, 0, 0);
