@@ -95,7 +95,9 @@ namespace Tenure
         {
             if (timeout == null)
                 return ulong.MaxValue;
-            return timeout.Value.Ticks <= 0 ? 0 : (ulong)timeout.Value.Ticks * 100;
+            const ulong most = ulong.MaxValue - 1;
+            ulong ticks = timeout.Value.Ticks <= 0 ? 0 : (ulong)timeout.Value.Ticks;
+            return ticks > most / 100 ? most : ticks * 100;
         }
     }
 
@@ -593,17 +595,20 @@ namespace Tenure
         /// <summary>Creates a handle with a name; with orOpen the one of this kind that has it is opened.</summary>
         public Handle Create(uint kind, byte[] data, string name, bool orOpen = false)
         {
-            Found found;
-            Native.Check(Native.tenure_create_named(
-                Local, Native.Name(name), Flags(orOpen, false), kind, data, (UIntPtr)(uint)data.Length, out found));
+            Found found = default(Found);
+            byte[] bytes = Native.Name(name);
+            uint flags = Flags(orOpen, false);
+            Call(local => Native.tenure_create_named(
+                local, bytes, flags, kind, data, (UIntPtr)(uint)data.Length, out found));
             return new Handle(this, found);
         }
 
         /// <summary>Opens the handle that has a name.</summary>
         public Handle Open(uint kind, string name)
         {
-            Found found;
-            Native.Check(Native.tenure_open_named(Local, Native.Name(name), kind, out found));
+            Found found = default(Found);
+            byte[] bytes = Native.Name(name);
+            Call(local => Native.tenure_open_named(local, bytes, kind, out found));
             return new Handle(this, found);
         }
 

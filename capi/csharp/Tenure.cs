@@ -1,13 +1,12 @@
 // tenure from C#: tenure.h by P/Invoke. For Mono and .NET on 64-bit Linux; compile with -unsafe, and with Objects.cs.
 //
-// Threads share a member: each has a cache of its own, made with its first call and closed when it ends. Nothing is
-// given back by a finalizer, as those run on a thread of their own: what is not disposed of is the member's until it
-// leaves or dies.
+// Threads share a member: calls that run at the same time have a cache of their own each. Nothing is given back by a
+// finalizer, as those run on a thread of their own: what is not disposed of is the member's until it leaves or dies.
 
 using System;
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using System.Text;
-using System.Threading;
 
 namespace Tenure
 {
@@ -147,7 +146,7 @@ namespace Tenure
         [DllImport(Library)] public static extern int tenure_lease(IntPtr member, out ulong lease);
         [DllImport(Library)] public static extern int tenure_recover(IntPtr member, out UIntPtr recovered);
         [DllImport(Library)] public static extern int tenure_trim(IntPtr member, out ulong bytes);
-        [DllImport(Library)] public static extern int tenure_local_open(IntPtr member, out IntPtr local);
+        [DllImport(Library)] public static extern int tenure_local_open_unbound(IntPtr member, out IntPtr local);
         [DllImport(Library)] public static extern int tenure_local_close(IntPtr local);
         [DllImport(Library)] public static extern int tenure_create(
             IntPtr local, uint kind, byte[] data, UIntPtr size, out Found handle);
@@ -160,7 +159,8 @@ namespace Tenure
             IntPtr local, UIntPtr size, UIntPtr align, out Found block);
         [DllImport(Library)] public static extern int tenure_free(IntPtr local, ulong offset);
         [DllImport(Library)] public static extern int tenure_free_of(IntPtr local, ulong offset, ulong lease);
-        [DllImport(Library)] public static extern int tenure_block_at(IntPtr local, ulong offset, out Found block);
+        [DllImport(Library)] public static extern int tenure_block_of(
+            IntPtr local, ulong offset, ulong lease, out Found block);
 
         /// <summary>Throws what a status means.</summary>
         public static void Check(int status)
@@ -182,10 +182,15 @@ namespace Tenure
             return Encoding.UTF8.GetString(bytes);
         }
 
-        /// <summary>A name as C has it.</summary>
+        // Throws where a surrogate has no other half, for which it would otherwise put something else.
+        static readonly Encoding strict = new UTF8Encoding(false, true);
+
+        /// <summary>A name as C has it, where it ends at the first zero byte.</summary>
         public static byte[] Name(string name)
         {
-            return name == null ? null : Encoding.UTF8.GetBytes(name + "\0");
+            if (name != null && name.IndexOf('\0') >= 0)
+                throw new ArgumentException("a name has no zero character", "name");
+            return name == null ? null : strict.GetBytes(name + "\0");
         }
     }
 
@@ -283,25 +288,30 @@ namespace Tenure
     public sealed partial class Member : IDisposable
     {
         readonly IntPtr pointer;
-        // The library closes a thread's when the thread ends.
-        readonly ThreadLocal<IntPtr> locals = new ThreadLocal<IntPtr>();
+        // Locals that no call uses at the moment; they belong to no thread.
+        readonly ConcurrentStack<IntPtr> idle = new ConcurrentStack<IntPtr>();
+
+        /// <summary>Whether it left: what it held is not mapped any more.</summary>
+        internal bool Left { get; private set; }
 
         internal Member(IntPtr pointer)
         {
             this.pointer = pointer;
         }
 
-        internal IntPtr Local
+        /// <summary>Makes a call that needs a local, and throws what its status means.</summary>
+        internal void Call(Func<IntPtr, int> call)
         {
-            get
+            IntPtr local;
+            if (!idle.TryPop(out local))
+                Native.Check(Native.tenure_local_open_unbound(pointer, out local));
+            try
             {
-                IntPtr local = locals.Value;
-                if (local == IntPtr.Zero)
-                {
-                    Native.Check(Native.tenure_local_open(pointer, out local));
-                    locals.Value = local;
-                }
-                return local;
+                Native.Check(call(local));
+            }
+            finally
+            {
+                idle.Push(local);
             }
         }
 
@@ -319,17 +329,17 @@ namespace Tenure
         /// <summary>Creates a handle of a kind, a number of the application's, with a copy of the bytes.</summary>
         public Handle Create(uint kind, byte[] data)
         {
-            Found found;
-            Native.Check(Native.tenure_create(Local, kind, data, (UIntPtr)(uint)data.Length, out found));
+            Found found = default(Found);
+            Call(local => Native.tenure_create(local, kind, data, (UIntPtr)(uint)data.Length, out found));
             return new Handle(this, found);
         }
 
         /// <summary>Creates a handle whose payload is the block, which belongs to it from now on.</summary>
         public Handle CreateWith(uint kind, Block block)
         {
-            Found found;
+            Found found = default(Found);
             block.MustBeOpen();
-            Native.Check(Native.tenure_create_with(Local, kind, block.Offset, (UIntPtr)(ulong)block.Size, out found));
+            Call(local => Native.tenure_create_with(local, kind, block.Offset, (UIntPtr)(ulong)block.Size, out found));
             block.Forget();
             return new Handle(this, found);
         }
@@ -337,31 +347,34 @@ namespace Tenure
         /// <summary>Opens a handle by its token: afterwards this process holds it once more.</summary>
         public Handle Open(uint kind, ulong token)
         {
-            Found found;
-            Native.Check(Native.tenure_open(Local, kind, token, out found));
+            Found found = default(Found);
+            Call(local => Native.tenure_open(local, kind, token, out found));
             return new Handle(this, found);
         }
 
         /// <summary>Allocates zeroed memory.</summary>
         public Block Alloc(long size, int align = 0)
         {
-            Found found;
-            Native.Check(Native.tenure_alloc_zeroed(Local, (UIntPtr)(ulong)size, (UIntPtr)(uint)align, out found));
+            Found found = default(Found);
+            UIntPtr bytes = checked((UIntPtr)(ulong)size), multiple = checked((UIntPtr)(uint)align);
+            Call(local => Native.tenure_alloc_zeroed(local, bytes, multiple, out found));
             return new Block(this, found, true);
         }
 
-        /// <summary>A block that somebody else passed, and keeps meanwhile. Disposing of it frees nothing.</summary>
-        public Block BlockAt(ulong offset)
+        /// <summary>A block of the member that has that lease, which passed it and keeps it meanwhile; with 0 for the
+        /// lease, a pinned one. Disposing of it frees nothing. If that member may be killed, ask again after reading:
+        /// WrongOwner, NotABlock or AlreadyFree say that others may have had the memory.</summary>
+        public Block BlockAt(ulong offset, ulong lease)
         {
-            Found found;
-            Native.Check(Native.tenure_block_at(Local, offset, out found));
+            Found found = default(Found);
+            Call(local => Native.tenure_block_of(local, offset, lease, out found));
             return new Block(this, found, false);
         }
 
         /// <summary>Frees a block of the member that has that lease, which passed it to us.</summary>
         public void FreeOf(ulong offset, ulong lease)
         {
-            Native.Check(Native.tenure_free_of(Local, offset, lease));
+            Call(local => Native.tenure_free_of(local, offset, lease));
         }
 
         /// <summary>Takes back what dead members held; how many were recovered.</summary>
@@ -380,17 +393,16 @@ namespace Tenure
             return bytes;
         }
 
-        /// <summary>Leaves, and gives back what is still held. InUse while other threads that used it live.</summary>
+        /// <summary>Leaves, and gives back what is still held. InUse while other threads are in calls of it.</summary>
         public void Dispose()
         {
-            if (locals.Value != IntPtr.Zero)
-            {
-                Native.tenure_local_close(locals.Value);
-                locals.Value = IntPtr.Zero;
-            }
+            IntPtr local;
+            while (idle.TryPop(out local))
+                Native.tenure_local_close(local);
             int status = Native.tenure_leave(pointer);
             if (status != (int)Status.Closed)
                 Native.Check(status);
+            Left = true;
         }
     }
 
@@ -440,7 +452,7 @@ namespace Tenure
 
         internal void MustBeOpen()
         {
-            if (!open)
+            if (!open || Member.Left)
                 throw new ObjectDisposedException(GetType().Name);
         }
 
@@ -474,7 +486,7 @@ namespace Tenure
 
         internal override void Release()
         {
-            Native.Check(Native.tenure_close(Member.Local, Token));
+            Member.Call(local => Native.tenure_close(local, Token));
         }
     }
 
@@ -511,7 +523,7 @@ namespace Tenure
         internal override void Release()
         {
             if (ours)
-                Native.Check(Native.tenure_free(Member.Local, Offset));
+                Member.Call(local => Native.tenure_free(local, Offset));
         }
     }
 }

@@ -72,7 +72,9 @@ static class Check
     {
         Block block = me.Alloc(1000);
         block.Write(Encoding.ASCII.GetBytes("hello"), 3);
-        using (Block seen = other.BlockAt(block.Offset))
+        Fails(Status.WrongOwner, () => other.BlockAt(block.Offset, me.Lease + 256));
+        Fails(Status.WrongOwner, () => other.BlockAt(block.Offset, 0));
+        using (Block seen = other.BlockAt(block.Offset, me.Lease))
             Holds(Encoding.ASCII.GetString(seen.ToArray(), 3, 5) == "hello", "the other sees it");
         Unharmed(space, 0, 1);
         Handle handle = me.CreateWith(Kind, block);
@@ -83,9 +85,87 @@ static class Check
         ulong offset = me.Alloc(64).Give();
         Fails(Status.WrongOwner, () => other.FreeOf(offset, me.Lease + 256));
         other.FreeOf(offset, me.Lease);
-        Fails(Status.AlreadyFree, () => other.BlockAt(offset));
+        Fails(Status.AlreadyFree, () => other.BlockAt(offset, me.Lease));
         Fails(Status.TooLarge, () => me.Alloc(1L << 40));
         Fails(Status.Argument, () => me.Alloc(0));
+        Throws<OverflowException>(() => me.Alloc(-1));
+        Throws<OverflowException>(() => me.Alloc(100, -64));
+        Unharmed(space, 0, 0);
+    }
+
+    static void Throws<T>(Action call) where T : Exception
+    {
+        try
+        {
+            call();
+        }
+        catch (T)
+        {
+            return;
+        }
+        throw new Exception("expected " + typeof(T).Name + ", found no error");
+    }
+
+    static void CutNames(Space space, Member me)
+    {
+        const string cut = "a\0b", half = "a\ud800";
+        using (SharedMutex kept = me.CreateMutex("a"))
+        foreach (string wrong in new[] { cut, half })
+        {
+            Throws<ArgumentException>(() => me.CreateMutex(wrong, orOpen: true));
+            Throws<ArgumentException>(() => me.CreateEvent(wrong));
+            Throws<ArgumentException>(() => me.CreateSemaphore(0, 1, wrong));
+            Throws<ArgumentException>(() => me.CreateProcess(0, wrong));
+            Throws<ArgumentException>(() => me.CreateThread(0, wrong));
+            Throws<ArgumentException>(() => me.CreateDescriptor(0, wrong));
+            Throws<ArgumentException>(() => me.Create(Kind, new byte[1], wrong));
+            Throws<ArgumentException>(() => me.Open(Kind, wrong));
+            Throws<ArgumentException>(() => me.OpenObject(wrong));
+            Throws<ArgumentException>(() => me.LookUp(wrong));
+            Throws<ArgumentException>(() => Space.Open(wrong));
+            Throws<ArgumentException>(() => Space.Attach(wrong));
+            Throws<ArgumentException>(() => Space.Remove(wrong));
+            Holds(space.Names.Length == 1, "one name");
+        }
+    }
+
+    // Threads that used a member and live on do not keep it, and what it held is not touched when it has left.
+    static void Leaving(Space space, Member other)
+    {
+        using (Block passed = other.Alloc(100))
+        using (var used = new CountdownEvent(3))
+        using (var end = new ManualResetEvent(false))
+        {
+            Member me = space.Join();
+            var threads = new Thread[3];
+            for (int i = 0; i < threads.Length; i++)
+            {
+                threads[i] = new Thread(() =>
+                {
+                    me.Alloc(100).Dispose();
+                    used.Signal();
+                    end.WaitOne();
+                });
+                threads[i].Start();
+            }
+            used.Wait();
+            Handle handle = me.Create(Kind, new byte[100]);
+            Block block = me.Alloc(1 << 20), view = me.BlockAt(passed.Offset, other.Lease);
+            try
+            {
+                me.Dispose();
+                foreach (Held held in new Held[] { handle, block, view })
+                    Throws<ObjectDisposedException>(() => held.ToArray());
+                Throws<ObjectDisposedException>(() => block.Write(new byte[1]));
+                Throws<ObjectDisposedException>(() => block.Word(0)++);
+            }
+            finally
+            {
+                end.Set();
+                foreach (Thread thread in threads)
+                    thread.Join();
+            }
+        }
         Unharmed(space, 0, 0);
     }
 
@@ -343,6 +423,8 @@ static class Check
                 Handles(space, me, other);
                 Blocks(space, me, other);
                 Errors(space, me);
+                CutNames(space, me);
+                Leaving(space, other);
                 Threads(space, me);
                 Objects(space, me, other);
                 Names(space, me, other);

@@ -18,8 +18,9 @@
 Mutexes, events, semaphores, processes and threads are objects: of a token or a name, `me.open_object` makes the same
 object in another process; `tenure.wait_any` and `tenure.wait_all` wait for several.
 
-Threads share a member; each gets a cache of its own with its first call. Views of a handle or block cannot be used once
-it is closed: closing it raises BufferError while slices or arrays made of its `data` exist.
+Threads share a member; calls that run at the same time have a cache of their own each. A member that is dropped leaves.
+Views of a handle or block cannot be used once it is closed: closing it raises BufferError while slices or arrays made of
+its `data` exist.
 
 A forked child (os.fork, or multiprocessing's "fork") is not the member that its parent is: calls with what it inherited
 raise ForkedChild and its `data` are released. Slices of them, which Python cannot find, must not be touched there. The
@@ -29,7 +30,6 @@ by a file descriptor passed to them.
 
 import os
 import sys
-import threading
 import weakref
 from collections import namedtuple
 from ctypes import byref, c_char, c_int, c_size_t, c_uint64, c_void_p, create_string_buffer
@@ -174,7 +174,7 @@ class Space(_Opaque):
         needed = c_size_t()
         check(library.tenure_space_path(self._pointer, None, 0, byref(needed)))
         buffer = create_string_buffer(needed.value)
-        check(library.tenure_space_path(self._pointer, buffer, needed, None))
+        check(library.tenure_space_path(self._pointer, buffer, needed.value, None))
         return os.fsdecode(buffer.value)
 
     @property
@@ -225,51 +225,74 @@ class Space(_Opaque):
         return Member(pointer.value)
 
 
-class _Local:
-    """A thread's access to a member; goes with the thread, on which Python drops what is the thread's own."""
-
-    def __init__(self, member):
-        local = c_void_p()
-        check(library.tenure_local_open(member, byref(local)))
-        self.pointer = local.value
-
-    def __del__(self):
-        if hasattr(self, "pointer"):
-            library.tenure_local_close(self.pointer)
+def _mapped(member, data, size):
+    """Memory of the space. It keeps the member, which has it mapped, as long as views of it exist."""
+    if not size:
+        return bytearray()
+    memory = (c_char * size).from_address(data)
+    memory.member = member
+    return memory
 
 
 class Member(_Opaque):
-    """This process, with the right to hold handles and blocks. Threads may share it."""
+    """This process, with the right to hold handles and blocks. Threads may share it.
+
+    It leaves when it is dropped: when nothing refers to it, to what it holds, or to views of that.
+    """
 
     def __init__(self, pointer):
         self._pointer = pointer
-        self._locals = threading.local()
+        # Locals that no call uses at the moment; each call takes one, and they belong to no thread.
+        self._idle = []
         self._held = weakref.WeakSet()
         self._objects = weakref.WeakSet()
+        # Views of blocks of others: weak references to the memory and to the first view, by the former's id.
+        self._passed = {}
         _members.add(self)
 
-    def _local(self):
+    def _call(self, function, *arguments):
+        """Calls a function whose first argument is a local."""
         try:
-            return self._locals.local.pointer
-        except AttributeError:
-            self._locals.local = local = _Local(self._pointer)
-            return local.pointer
+            local = self._idle.pop()
+        except IndexError:
+            opened = c_void_p()
+            check(library.tenure_local_open_unbound(self._pointer, byref(opened)))
+            local = opened.value
+        try:
+            return check(function(local, *arguments))
+        finally:
+            self._idle.append(local)
+
+    def _end(self):
+        """Leaves; the status. In a forked child, and after leaving, the library refuses."""
+        while self._idle:
+            library.tenure_local_close(self._idle.pop())
+        return library.tenure_leave(self._pointer)
 
     def leave(self):
         """Gives back everything that is held, and the lease.
 
-        Raises BufferError while slices or arrays made of what it holds exist, InUse while other threads use it.
+        Raises BufferError while slices or arrays made of what it holds, or of blocks that others passed, exist, InUse while
+        other threads are in calls of it.
         """
         for held in list(self._held):
             held._release()
+        for memory, view in list(self._passed.values()):
+            view = view()
+            if view is not None:
+                view.release()
+            if memory() is not None:
+                raise BufferError("views of a block that was passed exist; release them first")
         for it in list(self._objects):
             # In use, perhaps: then so is the member.
             library.tenure_object_close(it._pointer)
-        # In a forked child, and after leaving, the library refuses.
-        self._locals.__dict__.pop("local", None)
-        check(library.tenure_leave(self._pointer))
+        check(self._end())
         for held in list(self._held):
             held._member = None
+
+    def __del__(self):
+        if hasattr(self, "_idle"):
+            self._end()
 
     def __enter__(self):
         return self
@@ -307,11 +330,11 @@ class Member(_Opaque):
         found = _library.Handle()
         data = bytes(data)
         if name is None:
-            check(library.tenure_create(self._local(), kind, data, len(data), byref(found)))
+            self._call(library.tenure_create, kind, data, len(data), byref(found))
         else:
             flags = _OR_OPEN if or_open else 0
-            place = (self._local(), _text(name), flags, kind)
-            check(library.tenure_create_named(*place, data, len(data), byref(found)))
+            content = (kind, data, len(data))
+            self._call(library.tenure_create_named, _text(name), flags, *content, byref(found))
         return Handle(self, kind, found)
 
     def create_with(self, kind, block, size=None):
@@ -319,7 +342,7 @@ class Member(_Opaque):
         found = _library.Handle()
         block._release()
         size = block.size if size is None else size
-        check(library.tenure_create_with(self._local(), kind, block.offset, size, byref(found)))
+        self._call(library.tenure_create_with, kind, block.offset, size, byref(found))
         block._member = None
         return Handle(self, kind, found)
 
@@ -327,9 +350,9 @@ class Member(_Opaque):
         """Opens a handle of `kind` by its token, or by its name: afterwards this process holds it once more."""
         found = _library.Handle()
         if isinstance(token, str):
-            check(library.tenure_open_named(self._local(), _text(token), kind, byref(found)))
+            self._call(library.tenure_open_named, _text(token), kind, byref(found))
         else:
-            check(library.tenure_open(self._local(), kind, token, byref(found)))
+            self._call(library.tenure_open, kind, token, byref(found))
         return Handle(self, kind, found)
 
     def mutex(self, name=None, *, recursive=False, or_open=False):
@@ -377,24 +400,32 @@ class Member(_Opaque):
     def alloc(self, size, align=0):
         """Allocates zeroed memory."""
         found = _library.Block()
-        check(library.tenure_alloc_zeroed(self._local(), size, align, byref(found)))
-        return Block(self, found)
+        self._call(library.tenure_alloc_zeroed, size, align, byref(found))
+        return Block(self, found, align)
 
-    def block_at(self, offset):
-        """A view of a block that somebody else passed, and keeps meanwhile: a memoryview of all its bytes.
+    def block_at(self, offset, lease):
+        """A view of a block of the member that has that lease, which passed it and keeps it meanwhile: a memoryview of all
+        its bytes. With None for the lease, of a pinned block. Raises WrongOwner, NotABlock or AlreadyFree if it is not that
+        member's, or not any more.
 
-        Nothing tells when the other one frees it."""
+        Nothing tells when that member frees it, or is killed, and another one gets the memory. If it may be, ask again after
+        reading: what was read before a call that raises nothing was that member's.
+        """
         found = _library.Block()
-        check(library.tenure_block_at(self._local(), offset, byref(found)))
-        return memoryview((c_char * found.size).from_address(found.data)).cast("B")
+        self._call(library.tenure_block_of, offset, 0 if lease is None else lease, byref(found))
+        memory = _mapped(self, found.data, found.size)
+        view = memoryview(memory).cast("B")
+        key, passed = id(memory), self._passed
+        passed[key] = (weakref.ref(memory, lambda _: passed.pop(key, None)), weakref.ref(view))
+        return view
 
     def free_of(self, offset, lease):
         """Frees a block of the member that has that lease, which passed it to us."""
-        check(library.tenure_free_of(self._local(), offset, lease))
+        self._call(library.tenure_free_of, offset, lease)
 
     def free_pinned(self, offset):
         """Frees a pinned block, whoever pinned it."""
-        check(library.tenure_free_pinned(self._local(), offset))
+        self._call(library.tenure_free_pinned, offset)
 
 
 class _Held(_Opaque):
@@ -403,7 +434,7 @@ class _Held(_Opaque):
     def __init__(self, member, data, size):
         self._member = member
         self.size = size
-        self._memory = (c_char * size).from_address(data or 0) if size else bytearray()
+        self._memory = _mapped(member, data, size)
         self._view = None
         member._held.add(self)
 
@@ -424,11 +455,11 @@ class _Held(_Opaque):
             raise BufferError(f"views of the {type(self).__name__.lower()} exist; release them first")
 
     def _end(self):
-        """Closed for good; returns the member's local."""
+        """Closed for good; returns the member."""
         if self._member is None:
             raise Closed(f"the {type(self).__name__.lower()} was closed")
         self._release()
-        return self._member._local()
+        return self._member
 
     def __enter__(self):
         return self
@@ -467,7 +498,7 @@ class Handle(_Held):
 
     def close(self):
         """Gives it back."""
-        check(library.tenure_close(self._end(), self.token))
+        self._end()._call(library.tenure_close, self.token)
         self._member = None
 
     def word(self, position=0):
@@ -482,62 +513,67 @@ class Word:
         self._handle = handle
         self._position = position
 
-    def _place(self):
+    def _call(self, function, *arguments):
         handle = self._handle
         if handle._member is None:
             raise Closed("the handle was closed")
-        return handle._member._local(), handle.kind, handle.token, self._position
+        handle._member._call(function, handle.kind, handle.token, self._position, *arguments)
 
     def load(self):
         """What it is."""
         value = c_uint64()
-        check(library.tenure_word_load(*self._place(), byref(value)))
+        self._call(library.tenure_word_load, byref(value))
         return value.value
 
     def store(self, value):
         """Makes it `value`."""
-        check(library.tenure_word_store(*self._place(), value % 2**64))
+        self._call(library.tenure_word_store, value % 2**64)
 
     def add(self, summand):
         """Adds; what it was before."""
         before = c_uint64()
-        check(library.tenure_word_add(*self._place(), summand % 2**64, byref(before)))
+        self._call(library.tenure_word_add, summand % 2**64, byref(before))
         return before.value
 
     def compare_exchange(self, expected, value):
         """Makes it `value` if it is `expected`: whether it was, and what it was."""
         found, exchanged = c_uint64(expected % 2**64), c_int()
-        check(library.tenure_word_exchange(*self._place(), byref(found), value % 2**64, byref(exchanged)))
+        self._call(library.tenure_word_exchange, byref(found), value % 2**64, byref(exchanged))
         return bool(exchanged.value), found.value
 
 
 class Block(_Held):
     """Scratch memory of this member; freed when it is closed, or with the member."""
 
-    def __init__(self, member, found):
+    def __init__(self, member, found, align):
         super().__init__(member, found.data, found.size)
         self.offset = found.offset
+        self._align = align
 
     @property
     def data(self):
         """Its bytes, in place, as a memoryview for reading and writing."""
         return self._whole()
 
-    def resize(self, size, align=0):
-        """Makes it longer or shorter; the first bytes are kept, more are whatever was there."""
+    def resize(self, size, align=None):
+        """Makes it longer or shorter; the first bytes are kept, more are whatever was there.
+
+        Its alignment is kept as well, unless another one is asked for.
+        """
         found = _library.Block()
-        check(library.tenure_realloc(self._end(), self.offset, size, align, byref(found)))
-        self.offset, self.size = found.offset, found.size
-        self._memory = (c_char * found.size).from_address(found.data)
+        align = self._align if align is None else align
+        self._end()._call(library.tenure_realloc, self.offset, size, align, byref(found))
+        self.offset, self.size, self._align = found.offset, found.size, align
+        self._memory = _mapped(self._member, found.data, found.size)
 
     def close(self):
         """Frees it."""
-        check(library.tenure_free(self._end(), self.offset))
+        self._end()._call(library.tenure_free, self.offset)
         self._member = None
 
     def pin(self):
         """Gives it up to nobody: it outlives everybody, until somebody calls free_pinned. Returns its offset."""
-        check(library.tenure_pin(self._end(), self.offset))
+        self._end()._call(library.tenure_pin, self.offset)
         self._member = None
         return self.offset
 
@@ -562,6 +598,10 @@ def _in_child():
                 held._view = None
             # Not mapped here; asking for `data` raises Closed.
             held._memory = None
+        for _, view in list(member._passed.values()):
+            view = view()
+            if view is not None:
+                view.release()
 
 
 os.register_at_fork(after_in_child=_in_child)

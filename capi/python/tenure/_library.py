@@ -2,9 +2,35 @@
 
 import ctypes
 import os
+from operator import index
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
 ABI_VERSION = 2
+
+
+def _range(kind):
+    bits = 8 * ctypes.sizeof(kind)
+    signed = kind(-1).value < 0
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+_RANGES = {kind: _range(kind) for kind in (c_int, c_int32, c_size_t, c_uint32, c_uint64)}
+
+
+def number(kind, value):
+    """A number for C, which ctypes would cut to the bits that there are."""
+    value = index(value)
+    least, most = _RANGES[kind]
+    if not least <= value <= most:
+        raise OverflowError(f"expected {least} to {most}, found {value}")
+    return value
+
+
+def text(value):
+    """A string for C, which would end at the first zero byte. Buffers and None are left alone."""
+    if isinstance(value, bytes) and 0 in value:
+        raise ValueError(f"a string for C has no zero byte, this one does: {value!r}")
+    return value
 
 
 class Options(Structure):
@@ -21,6 +47,10 @@ class Options(Structure):
         ("unit_bytes", c_uint32),
         ("reserved", c_uint32),
     ]
+
+    def __init__(self, *values):
+        kinds = (kind for _, kind in self._fields_)
+        super().__init__(*(number(kind, value) for kind, value in zip(kinds, values)))
 
 
 class Info(Structure):
@@ -127,6 +157,7 @@ FUNCTIONS = {
     "tenure_trim": (c_void_p, POINTER(c_uint64)),
     "tenure_monitor": (c_void_p, POINTER(c_int)),
     "tenure_local_open": (c_void_p, POINTER(c_void_p)),
+    "tenure_local_open_unbound": (c_void_p, POINTER(c_void_p)),
     "tenure_local_close": _local,
     "tenure_create": (*_local, c_uint32, c_void_p, c_size_t, POINTER(Handle)),
     "tenure_create_with": (*_local, c_uint32, c_uint64, c_size_t, POINTER(Handle)),
@@ -139,6 +170,7 @@ FUNCTIONS = {
     "tenure_free": (*_local, c_uint64),
     "tenure_free_of": (*_local, c_uint64, c_uint64),
     "tenure_block_at": (*_local, c_uint64, POINTER(Block)),
+    "tenure_block_of": (*_local, c_uint64, c_uint64, POINTER(Block)),
     "tenure_pin": (*_local, c_uint64),
     "tenure_free_pinned": (*_local, c_uint64),
     "tenure_word_load": (*_word, POINTER(c_uint64)),
@@ -184,26 +216,47 @@ FUNCTIONS = {
 TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version": ()}
 
 
+def _checked(function, arguments):
+    """The function with what C would cut refused: numbers by OverflowError, strings by ValueError."""
+    checks = [
+        (at, (lambda value, kind=kind: number(kind, value)) if kind in _RANGES else text)
+        for at, kind in enumerate(arguments)
+        if kind in _RANGES or kind is c_char_p
+    ]
+
+    def call(*values):
+        values = list(values)
+        for at, check in checks:
+            values[at] = check(values[at])
+        return function(*values)
+
+    return call if checks else function
+
+
+class _Functions:
+    """The functions of the library, as attributes."""
+
+
 def _load():
-    name = os.environ.get("TENURE_LIBRARY", f"libtenure.so.{ABI_VERSION}")
+    file = os.environ.get("TENURE_LIBRARY", f"libtenure.so.{ABI_VERSION}")
     try:
-        library = ctypes.CDLL(name)
+        library = ctypes.CDLL(file)
     except OSError as error:
         raise ImportError(
             f"{error}; install it with capi/install, and set TENURE_LIBRARY to the file if the linker does not find it"
         ) from None
-    for function, arguments in FUNCTIONS.items():
-        getattr(library, function).argtypes = arguments
-        getattr(library, function).restype = c_int
-    for function, arguments in TEXTS.items():
-        getattr(library, function).argtypes = arguments
-        getattr(library, function).restype = c_char_p
+    functions = _Functions()
+    for name, arguments in {**FUNCTIONS, **TEXTS}.items():
+        function = getattr(library, name)
+        function.argtypes = arguments
+        function.restype = c_int if name in FUNCTIONS else c_char_p
+        setattr(functions, name, _checked(function, arguments))
     library.tenure_abi_version.argtypes = ()
     library.tenure_abi_version.restype = c_uint32
     found = library.tenure_abi_version()
     if found != ABI_VERSION:
-        raise ImportError(f"{name}: expected ABI version {ABI_VERSION}, found {found}")
-    return library
+        raise ImportError(f"{file}: expected ABI version {ABI_VERSION}, found {found}")
+    return functions
 
 
 library = _load()

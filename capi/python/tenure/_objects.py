@@ -21,6 +21,8 @@ def _timeout(seconds):
 
 
 def _name(name):
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"a name is a str, not a {type(name).__name__}")
     return None if name is None else name.encode()
 
 

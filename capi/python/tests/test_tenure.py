@@ -1,5 +1,6 @@
 """The Python package: whatever it offers, on several backends, by several processes, one of which is killed."""
 
+import concurrent.futures
 import ctypes
 import multiprocessing
 import os
@@ -80,6 +81,97 @@ class Header(unittest.TestCase):
             )
 
 
+class Border(Case):
+    """What C would cut is refused."""
+
+    def test_every_number_and_string_of_every_function(self):
+        tried = 0
+        for function, arguments in _library.FUNCTIONS.items():
+            call = getattr(_library.library, function)
+            for at, kind in enumerate(arguments):
+                wrong = []
+                if kind is ctypes.c_char_p:
+                    wrong = [(ValueError, b"a\0b")]
+                elif issubclass(kind, ctypes._SimpleCData) and kind is not ctypes.c_void_p:
+                    bits, signed = 8 * ctypes.sizeof(kind), kind(-1).value < 0
+                    least, most = (-1 << bits - 1, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+                    wrong = [(OverflowError, least - 1), (OverflowError, most + 1), (TypeError, 1.5)]
+                for error, value in wrong:
+                    values = [0 if kind in _library._RANGES else None for kind in arguments]
+                    values[at] = value
+                    with self.assertRaises(error, msg=f"{function} {at} {value!r}"):
+                        call(*values)
+                    tried += 1
+        self.assertGreater(tried, 150)
+
+    def test_numbers(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me:
+            handle, block, semaphore = me.create(KIND, b"abc"), me.alloc(100), me.semaphore(0, 10)
+            with tempfile.TemporaryFile() as file:
+                for call in (
+                    lambda: me.alloc(2**64 + 100),
+                    lambda: me.alloc(-1),
+                    lambda: me.alloc(100, 2**64 + 64),
+                    lambda: block.resize(2**64 + 100),
+                    lambda: me.create(2**32 + KIND, b""),
+                    lambda: me.create(-1, b""),
+                    lambda: me.create(2**32 + KIND, b"", "name"),
+                    lambda: me.create_with(KIND, me.alloc(10), 2**64 + 1),
+                    lambda: me.open(KIND, handle.token + 2**64),
+                    lambda: me.open(2**32 + KIND, handle.token),
+                    lambda: me.open_object(semaphore.token + 2**64),
+                    lambda: me.semaphore(2**32 + 2, 10),
+                    lambda: me.semaphore(1, 2**32 + 7),
+                    lambda: me.semaphore(-1, 10),
+                    lambda: semaphore.release(2**32 + 1),
+                    lambda: semaphore.release(-1),
+                    lambda: me.process(2**32),
+                    lambda: me.process(2**32 + os.getpid()),
+                    lambda: me.thread(2**32),
+                    lambda: me.descriptor(2**32 + file.fileno()),
+                    lambda: me.share(file, 2**32 + tenure.READ, 0),
+                    lambda: me.block_at(block.offset + 2**64, me.lease),
+                    lambda: me.free_of(block.offset, me.lease + 2**64),
+                    lambda: me.free_pinned(2**64),
+                    lambda: handle.word(2**64).load(),
+                    lambda: tenure.Space.open(backend=tenure.PRIVATE, handles=2**32),
+                    lambda: tenure.Space.open(backend=tenure.PRIVATE, members=2**32 + 3),
+                    lambda: tenure.Space.open(backend=tenure.PRIVATE, scratch=2**64 + 2**20),
+                    lambda: tenure.Space.open(backend=2**32 + tenure.PRIVATE),
+                ):
+                    self.assertRaises(OverflowError, call)
+            self.assertEqual(semaphore.count, 0)
+            self.assertRaises(TypeError, me.alloc, 2.5)
+            # A word counts modulo 2**64, and says so.
+            with me.create(COUNTER, bytes(8)) as counter:
+                counter.word().store(2**64 + 5)
+                self.assertEqual(counter.word().load(), 5)
+
+    def test_names(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me:
+            kept = me.mutex("a"), me.create(KIND, b"", "b")
+            with tempfile.TemporaryFile() as file:
+                for call in (
+                    lambda: me.mutex("a\0b"),
+                    lambda: me.mutex("a\0b", or_open=True),
+                    lambda: me.event("a\0b"),
+                    lambda: me.semaphore(0, 1, "a\0b"),
+                    lambda: me.process(name="a\0b"),
+                    lambda: me.thread(name="a\0b"),
+                    lambda: me.descriptor(file, "a\0b"),
+                    lambda: me.create(KIND, b"", "b\0c"),
+                    lambda: me.open(KIND, "b\0c"),
+                    lambda: me.open_object("a\0b"),
+                    lambda: tenure.Space.open(name("cut") + "\0more"),
+                    lambda: tenure.Space.attach(name("cut") + "\0more"),
+                    lambda: tenure.Space.remove(name("cut") + "\0more"),
+                ):
+                    self.assertRaises(ValueError, call)
+            self.assertRaises(TypeError, me.mutex, 5)
+            self.assertEqual([it.name for it in space.names], ["a", "b"])
+            del kept
+
+
 def on_every_backend(test):
     def run(self):
         for backend in (tenure.SHM, tenure.MEMFD, tenure.ANONYMOUS, tenure.PRIVATE):
@@ -138,7 +230,7 @@ class One(Case):
                 part.release()
                 block.resize(5000)
                 self.assertEqual(bytes(block.data[:5]), b"hello")
-                self.assertEqual(bytes(other.block_at(block.offset)[:5]), b"hello")
+                self.assertEqual(bytes(other.block_at(block.offset, me.lease)[:5]), b"hello")
             self.unharmed(space)
             block = me.alloc(64)
             block.data[:3] = b"big"
@@ -152,10 +244,100 @@ class One(Case):
                 other.free_of(offset, lease + 256)
             other.free_of(offset, lease)
             offset = me.alloc(64).pin()
+            with self.assertRaises(tenure.WrongOwner):
+                other.block_at(offset, me.lease)
+            self.assertEqual(bytes(other.block_at(offset, None)[:64]), bytes(64))
             other.free_pinned(offset)
+            with self.assertRaises(tenure.AlreadyFree):
+                other.block_at(offset, None)
             with self.assertRaises(tenure.AlreadyFree):
                 me.free_pinned(offset)
             self.unharmed(space)
+
+    @on_every_backend
+    def test_resize_keeps_the_alignment(self, space):
+        with space.join() as me:
+            blocks = [me.alloc(64, 4096) for _ in range(50)]
+            for more, block in enumerate(blocks):
+                for size in (200 + more, 5000, 100_000, 100):
+                    block.resize(size)
+                    self.assertEqual(block.offset % 4096, 0, size)
+            blocks[0].resize(300, 64)
+            blocks[0].resize(3000)
+            self.assertEqual(blocks[0].offset % 64, 0)
+
+    @on_every_backend
+    def test_blocks_of_the_dead(self, space):
+        with space.join() as me:
+            owner = space.join()
+            block = owner.alloc(4096)
+            block.data[:4] = b"take"
+            offset, lease = block.give()
+            self.assertEqual(bytes(me.block_at(offset, lease)[:4]), b"take")
+            # As good as dead: what was passed ends with it.
+            owner.leave()
+            with space.join() as third:
+                with self.assertRaises((tenure.NotABlock, tenure.AlreadyFree)):
+                    me.block_at(offset, lease)
+                blocks = [third.alloc(4096) for _ in range(16)]
+                self.assertIn(offset, [block.offset for block in blocks])
+                with self.assertRaises(tenure.WrongOwner):
+                    me.block_at(offset, lease)
+                self.assertEqual(bytes(me.block_at(offset, third.lease)[:4]), bytes(4))
+
+    @on_every_backend
+    def test_views_of_passed_blocks(self, space):
+        with space.join() as owner, owner.alloc(1 << 20) as block:
+            block.data[:4] = b"take"
+            me = space.join()
+            view = me.block_at(block.offset, owner.lease)
+            part = view[1:4]
+            with self.assertRaises(BufferError):
+                me.leave()
+            self.assertEqual(bytes(part), b"ake")
+            part.release()
+            view = me.block_at(block.offset, owner.lease)
+            me.leave()
+            with self.assertRaises(ValueError):
+                view[0]
+            # Of a member that is only dropped, it has what it needs.
+            view = space.join().block_at(block.offset, owner.lease)[1:]
+            self.assertEqual(space.stats["members_live"], 2)
+            self.assertEqual(bytes(view[:3]), b"ake")
+            del view
+            self.assertEqual(space.stats["members_live"], 1)
+
+    @on_every_backend
+    def test_members_that_are_dropped_leave(self, space):
+        for _ in range(200):
+            me = space.join()
+            me.create(KIND, b"x" * 100)
+            me.mutex("lock", or_open=True)
+        self.assertEqual(space.stats["members_live"], 1)
+        block = space.join().alloc(100)
+        data = block.data[:50]
+        del block
+        self.assertEqual((bytes(data), space.stats["members_live"]), (bytes(50), 2))
+        del me, data
+        self.assertEqual(space.stats["members_live"], 0)
+        self.unharmed(space)
+
+    @on_every_backend
+    def test_a_member_leaves_although_threads_that_used_it_live(self, space):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                started = threading.Barrier(4)
+
+                def use(me, started=started):
+                    started.wait()
+                    me.alloc(100).close()
+
+                with space.join() as me:
+                    for used in [pool.submit(use, me) for _ in range(4)]:
+                        used.result()
+                self.assertEqual(space.stats["members_live"], 0)
+                with self.assertRaises(tenure.Closed):
+                    pool.submit(me.alloc, 100).result()
 
     @on_every_backend
     def test_words(self, space):
@@ -432,7 +614,7 @@ def work(space_name, token, connection):
     die_with_parent()
     with tenure.Space.attach(space_name) as space, space.join() as me, me.open(COUNTER, token) as counter:
         offset, lease = connection.recv()
-        assert bytes(me.block_at(offset)[:4]) == b"take"
+        assert bytes(me.block_at(offset, lease)[:4]) == b"take"
         me.free_of(offset, lease)
         for _ in range(ROUNDS):
             counter.word().add(1)
