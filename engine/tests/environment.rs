@@ -12,7 +12,9 @@ use std::ffi::CString;
 use std::path::Path;
 
 use common::{Name, Process, die_with_parent, eventually, in_fork, linger, listen, role, say};
-use tenure::{AllocError, Backend, CreateError, Doorbell, Kind, Member, Options, ScratchError, Space, Token};
+use tenure::{
+    AllocError, Backend, CreateError, Doorbell, JoinError, Kind, Member, Options, ScratchError, Space, Token,
+};
 
 const KIND: Kind = Kind::raw(2);
 /// What a role answers with when the machine does not allow what it needs.
@@ -135,6 +137,23 @@ fn shares_and_dies(arguments: &[&str], space: &Space, needs: &str) {
     drop(handle);
     me.leave().unwrap();
     is_quiet(space);
+}
+
+/// The slot of the dead is taken at once, although everybody else is just recovering it.
+#[test]
+fn who_follows_a_dead_member_in_a_full_space_gets_its_slot() {
+    let name = Name::new("respawn");
+    let space = name.open(Space::options().members(6).handles(256).scratch(8 << 20));
+    let others: Vec<_> = (0..5).map(|_| space.join().unwrap()).collect();
+    for round in 0..150 {
+        let mut process = Process::start(&["member", &name.0]);
+        process.hear("joined").unwrap();
+        assert!(matches!(space.join(), Err(JoinError::Full { .. })), "round {round}");
+        process.kill();
+        space.join().unwrap_or_else(|error| panic!("round {round}: {error}")).leave().unwrap();
+    }
+    drop(others);
+    is_quiet(&space);
 }
 
 fn in_pid_namespace(name: &str) -> i32 {

@@ -17,6 +17,7 @@ use crate::lock;
 use crate::member::{self, Core, Reclaim};
 use crate::monitor::{Doorbell, Monitor};
 use crate::name::Backend;
+use crate::process;
 use crate::sync::Ordering;
 
 /// How to join.
@@ -57,20 +58,31 @@ pub(crate) fn join(
     let Some(file) = &ground.lock else { return join_private(ground, flag, reclaim) };
     let lost = || JoinError::LostDescriptor { place: ground.place() };
 
-    // A child forked from here on until the descriptor is closed would keep the lock.
-    let no_forks = NoForks::begin();
-    let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
-    check_length(ground, &fd)?;
-    let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
-    // SAFETY: the mapping has the plan's length. It lives as long as the footing, and the `Lease` that gets both lets
-    // nobody use the view later; until then the view does not leave this function except into a monitor that is
-    // stopped first.
-    let control: Control<'static> = unsafe { Control::over(footing.memory.base(), ground.header.plan) };
-    let index = match claim_free(control, &fd)? {
-        Some(index) => Some(index),
-        None => claim(control, &fd)?,
+    let mut tries = 0;
+    let (no_forks, fd, footing, control, index) = loop {
+        // A child forked from here on until the descriptor is closed would keep the lock.
+        let no_forks = NoForks::begin();
+        let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
+        check_length(ground, &fd)?;
+        let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
+        // SAFETY: the mapping has the plan's length. It lives as long as the footing, and the `Lease` that gets both lets
+        // nobody use the view later; until then the view does not leave this function except into a monitor that is
+        // stopped first.
+        let control: Control<'static> = unsafe { Control::over(footing.memory.base(), ground.header.plan) };
+        let index = match claim_free(control, &fd)? {
+            Some(index) => Some(index),
+            None => claim(control, &fd)?,
+        };
+        if let Some(index) = index {
+            break (no_forks, fd, footing, control, index);
+        }
+        if tries == TRIES || !is_any_ending(control, &fd) {
+            return Err(JoinError::Full { members: ground.header.plan.members });
+        }
+        drop((footing, fd, no_forks));
+        pause(tries);
+        tries += 1;
     };
-    let index = index.ok_or(JoinError::Full { members: ground.header.plan.members })?;
     check_file(ground, file, &fd)?;
 
     // From here on the mapping alone keeps the lock, if the file system is one where it does.
@@ -173,6 +185,31 @@ fn claim(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
         lock::unlock(fd, index).map_err(os("unlock a lease"))?;
     }
     Ok(None)
+}
+
+/// Looks for a slot, while the space is full and one of its members is ending, before that is an error.
+const TRIES: u32 = 216;
+
+/// Processor time first, for whoever is in the middle of a recovery; then milliseconds, in which a process is gone.
+fn pause(tries: u32) {
+    if tries < 16 {
+        std::thread::yield_now();
+    } else {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Whether a slot is nobody's although its lock was not granted: members that recover its former owner, or processes that
+/// look for a slot as well, have it for a moment. Or its owner's process has ended, and the kernel still keeps its memory,
+/// for somebody who reads about it in /proc for instance.
+fn is_any_ending(control: Control<'_>, fd: &OwnedFd) -> bool {
+    control.slots().any(|index| {
+        // Relaxed, both: looked at again.
+        let incarnation = LeaseWord(control.lease(index).load(Ordering::Relaxed)).incarnation();
+        let pid = control.pid(index).load(Ordering::Relaxed);
+        let is_over = |owned: bool| !owned || process::has_ended(pid as u32);
+        incarnation < LeaseWord::INCARNATION_MAX && lock::is_owned(fd, index).is_ok_and(is_over)
+    })
 }
 
 /// The descriptor is still what we opened, and others can find it.

@@ -190,7 +190,8 @@ impl Segment {
     ///
     /// # Progress
     ///
-    /// Waits for no other process.
+    /// Waits for no other process as long as a slot is free. Otherwise, if some member has ended and others are recovering it,
+    /// or the kernel still has its memory, it waits for its slot: some tenths of a second at most, then it is `Full`.
     ///
     /// # Crash
     ///

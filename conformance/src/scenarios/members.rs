@@ -88,17 +88,10 @@ fn place_of_the_dead(stage: &Stage) -> Result<(), Fault> {
     let c = stage.program()?;
     b.kill()?;
     c.kill()?;
-    // A monitor that is just recovering one of them has its place locked for a moment.
+    // At once, although a monitor that is just recovering one of them has its place locked for a moment.
     let moved_in = || {
         let mut program = stage.stranger();
-        let mut joined = program.join();
-        eventually("a place is free", || {
-            if joined == Err(Fault::Full) {
-                joined = program.join();
-            }
-            joined != Err(Fault::Full)
-        });
-        joined.map(|_| program)
+        program.join().map(|_| program)
     };
     let mut d = moved_in()?;
     let _e = moved_in()?;
