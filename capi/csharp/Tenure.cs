@@ -361,9 +361,9 @@ namespace Tenure
             return new Block(this, found, true);
         }
 
-        /// <summary>A block of the member that has that lease, which passed it and keeps it meanwhile; with 0 for the
-        /// lease, a pinned one. Disposing of it frees nothing. If that member may be killed, ask again after reading:
-        /// WrongOwner, NotABlock or AlreadyFree say that others may have had the memory.</summary>
+        /// <summary>A block that the member with that lease owns and passed to us; a pinned one if the lease is 0.
+        /// Disposing of it frees nothing. If that member may be killed, call this again to verify what was read:
+        /// WrongOwner, NotABlock or AlreadyFree mean that others may have had the memory.</summary>
         public Block BlockAt(ulong offset, ulong lease)
         {
             Found found = default(Found);

@@ -608,9 +608,9 @@ int tenure_monitor(const struct tenure_member *member, int *monitor);
 int tenure_local_open(const struct tenure_member *member, struct tenure_local **local);
 
 /**
- * As tenure_local_open, but the local belongs to no thread: any may use it and close it, one at a time, and it is not
- * closed when one ends. For bindings whose threads come and go, or do nothing for long: they keep some of these, and
- * take one for each call. Nothing tells when two threads use one at once, which is undefined behaviour.
+ * As tenure_local_open, but the local is bound to no thread: any thread may use and close it, one at a time, and the
+ * end of a thread does not close it. For bindings with pools of threads: they keep a stack of such locals and take one
+ * for each call. Concurrent use by two threads is undefined behaviour and is not detected.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -743,8 +743,8 @@ int tenure_free(struct tenure_local *local, uint64_t offset);
 int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 
 /**
- * Where a block lies in this process and how many bytes it has, whoever's it is: for offsets that others passed, who
- * must live and keep the block. If the one who passed it may be killed meanwhile, ask tenure_block_of.
+ * Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
+ * the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
  *
@@ -753,10 +753,11 @@ int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_block *block);
 
 /**
- * As tenure_block_at, for a block of the member that has `lease`, which passed it; of a pinned block if `lease` is 0.
+ * As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
+ * is 0.
  *
- * When that member ends its blocks end, and others get the memory. To be sure of what was read, ask again afterwards:
- * TENURE_OK says that the block was that member's all the time.
+ * The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
+ * TENURE_OK means that the block had the same owner all the time.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
  * not that member's block, or not any more.

@@ -107,9 +107,9 @@ pub unsafe extern "C" fn tenure_local_open(
     unsafe { guard_out(local, "local", ptr::null_mut(), call) }
 }
 
-/// As tenure_local_open, but the local belongs to no thread: any may use it and close it, one at a time, and it is not
-/// closed when one ends. For bindings whose threads come and go, or do nothing for long: they keep some of these, and
-/// take one for each call. Nothing tells when two threads use one at once, which is undefined behaviour.
+/// As tenure_local_open, but the local is bound to no thread: any thread may use and close it, one at a time, and the
+/// end of a thread does not close it. For bindings with pools of threads: they keep a stack of such locals and take one
+/// for each call. Concurrent use by two threads is undefined behaviour and is not detected.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///

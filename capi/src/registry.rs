@@ -235,13 +235,13 @@ pub(crate) fn seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
     other_seat(pointer)
 }
 
-/// A local that belongs to no thread, for whoever uses it at the moment.
+/// A local that is bound to no thread.
 #[cold]
 #[inline(never)]
 fn other_seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
     let slot = &SLOTS[index_of(pointer)];
-    // Acquire: obtains the object; pairs with the Release in `insert`. What threads did with it before, and that they
-    // handed the pointer on, is ordered by the callers, who use it one at a time.
+    // Acquire: obtains the object; pairs with the Release in `insert`. The callers use it one at a time, and their own
+    // synchronization orders the use by one thread before the use by the next.
     if is_of::<Seat>(pointer)
         && slot.word.load(Ordering::Acquire) == word(pointer, 1)
         && slot.thread.load(Ordering::Relaxed) == thread::ANY

@@ -181,8 +181,8 @@ pub extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u
     guard(|| Ok(seat(local)?.local().free_of(Scratch { offset, len: 0 }, lease_of(lease))?))
 }
 
-/// Where a block lies in this process and how many bytes it has, whoever's it is: for offsets that others passed, who
-/// must live and keep the block. If the one who passed it may be killed meanwhile, ask tenure_block_of.
+/// Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
+/// the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
 ///
@@ -204,10 +204,11 @@ pub unsafe extern "C" fn tenure_block_at(
     unsafe { guard_out(block, "block", NOTHING, call) }
 }
 
-/// As tenure_block_at, for a block of the member that has `lease`, which passed it; of a pinned block if `lease` is 0.
+/// As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
+/// is 0.
 ///
-/// When that member ends its blocks end, and others get the memory. To be sure of what was read, ask again afterwards:
-/// TENURE_OK says that the block was that member's all the time.
+/// The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
+/// TENURE_OK means that the block had the same owner all the time.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
 /// not that member's block, or not any more.

@@ -314,10 +314,10 @@ impl<'m> Local<'m> {
         Ok(self.caches.blocks.usable(block.offset)?)
     }
 
-    /// Bytes of payload of a block that the member with the lease `owner` passed; without an owner, of a pinned block.
+    /// Bytes of payload of a block that the lease `owner` owns; without an owner, of a pinned block.
     ///
-    /// The owner may die at any moment, and the block may then become another one's. What was read of it before this says once
-    /// more that it is the owner's was the owner's.
+    /// The owner may die at any moment, and other members then get the memory. To verify data that was read from the block,
+    /// call this again: success means that the block had the same owner all the time.
     ///
     /// # Errors
     ///

@@ -303,7 +303,7 @@ fn full() -> i32 {
     0
 }
 
-/// What is said to have gone has gone, and what stays is said to be there.
+/// The answer, the stats and the file agree about what went back.
 #[test]
 fn trim_counts_what_goes_back_of_locked_memory() {
     let name = Name::new("trim-locked");

@@ -88,8 +88,9 @@ fn place(start: *mut u8, layout: Layout) -> Region {
 /// Memory behind the region: there is as soon as it is touched.
 #[derive(Default)]
 pub(crate) struct Pages {
-    /// The payload bytes that were last asked for, which are zero still: in private memory the allocator asks for what was
-    /// never used, for what went back, and for what did not go back, but that only to give it to everybody at once.
+    /// The payload bytes that were last committed, which are still zero. The allocator commits a unit before its first use and
+    /// after it went back. It also commits a unit that could not go back, but makes it FREE then: no allocation takes that
+    /// for fresh.
     fresh: std::cell::Cell<(u64, u64)>,
 }
 

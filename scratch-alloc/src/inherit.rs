@@ -47,7 +47,7 @@ impl<'a> Local<'a> {
                     done.units += 1;
                 }
                 Unit::Backing(owner) if owner == self.owner => {
-                    // Whether its memory had gone is not known, and UNBACKED is what `Backing::commit` may take for zero.
+                    // Its memory may or may not have gone, and `Backing::commit` may take an UNBACKED unit for zero.
                     scratch.punch_run(unit..unit + 1, backing);
                     done.units += 1;
                 }

@@ -24,8 +24,8 @@ const LINE_LARGE: usize = 2;
 pub trait Backing {
     /// Makes touching `bytes` safe for good.
     ///
-    /// For payloads it is asked for before a unit is used first, after the unit went back, where a unit did not go back, and
-    /// where a process died in between: only the implementor can know in which of these cases they are zero.
+    /// Payloads are committed before the first use of a unit, after the unit went back, after [`Backing::punch`] failed, and
+    /// after a process died in between. Only the implementor can know in which of these cases they are zero.
     ///
     /// # Errors
     ///

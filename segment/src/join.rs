@@ -187,10 +187,10 @@ fn claim(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
     Ok(None)
 }
 
-/// Looks for a slot, while the space is full and one of its members is ending, before that is an error.
+/// How often a join looks again for a slot while the space is full and one of its members is ending.
 const TRIES: u32 = 216;
 
-/// Processor time first, for whoever is in the middle of a recovery; then milliseconds, in which a process is gone.
+/// A recovery in progress needs processor time, the kernel some milliseconds to take a process apart.
 fn pause(tries: u32) {
     if tries < 16 {
         std::thread::yield_now();
@@ -199,9 +199,9 @@ fn pause(tries: u32) {
     }
 }
 
-/// Whether a slot is nobody's although its lock was not granted: members that recover its former owner, or processes that
-/// look for a slot as well, have it for a moment. Or its owner's process has ended, and the kernel still keeps its memory,
-/// for somebody who reads about it in /proc for instance.
+/// Whether a slot will be free in a moment although its lock was not granted. Either it has no owner, and members that
+/// recover the former one, or other joins, hold read locks on it; or the process of its owner has ended, and the kernel still
+/// keeps the memory, for a reader of its files in /proc for instance.
 fn is_any_ending(control: Control<'_>, fd: &OwnedFd) -> bool {
     control.slots().any(|index| {
         // Relaxed, both: looked at again.

@@ -237,7 +237,7 @@ def _mapped(member, data, size):
 class Member(_Opaque):
     """This process, with the right to hold handles and blocks. Threads may share it.
 
-    It leaves when it is dropped: when nothing refers to it, to what it holds, or to views of that.
+    It leaves when it is dropped: when nothing refers to it, to its handles, blocks and objects, or to views of these.
     """
 
     def __init__(self, pointer):
@@ -404,12 +404,11 @@ class Member(_Opaque):
         return Block(self, found, align)
 
     def block_at(self, offset, lease):
-        """A view of a block of the member that has that lease, which passed it and keeps it meanwhile: a memoryview of all
-        its bytes. With None for the lease, of a pinned block. Raises WrongOwner, NotABlock or AlreadyFree if it is not that
-        member's, or not any more.
+        """A memoryview of all bytes of a block that the member with that lease owns and passed to us; of a pinned block if
+        the lease is None. Raises WrongOwner, NotABlock or AlreadyFree if the block is not that member's any more.
 
-        Nothing tells when that member frees it, or is killed, and another one gets the memory. If it may be, ask again after
-        reading: what was read before a call that raises nothing was that member's.
+        The view does not tell when that member is killed, or frees the block, and another one gets the memory. To verify
+        what was read, call this again: if it raises nothing, the block had the same owner all the time.
         """
         found = _library.Block()
         self._call(library.tenure_block_of, offset, 0 if lease is None else lease, byref(found))

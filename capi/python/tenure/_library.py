@@ -2,8 +2,8 @@
 
 import ctypes
 import os
-from operator import index
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from operator import index
 
 ABI_VERSION = 2
 
@@ -217,7 +217,7 @@ TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version":
 
 
 def _checked(function, arguments):
-    """The function with what C would cut refused: numbers by OverflowError, strings by ValueError."""
+    """The function, refusing numbers (OverflowError) and strings (ValueError) that ctypes or C would cut."""
     checks = [
         (at, (lambda value, kind=kind: number(kind, value)) if kind in _RANGES else text)
         for at, kind in enumerate(arguments)

@@ -53,7 +53,7 @@ impl Handles for Seeker<'_, '_> {
     }
 }
 
-/// Whether somebody else may have what there was not enough of.
+/// Whether a resource ran out that another process may hold for a moment.
 fn has_run_out(error: &CreateError) -> bool {
     matches!(
         error,
@@ -63,7 +63,7 @@ fn has_run_out(error: &CreateError) -> bool {
     )
 }
 
-/// Milliseconds that another one may need to copy a payload of so many bytes before it can enter the name, generously.
+/// Milliseconds to wait for another process to copy a payload of this size and to enter its name.
 fn patience(bytes: usize) -> usize {
     10 + bytes / (32 << 10)
 }

@@ -196,8 +196,8 @@ fn socket() -> rustix::io::Result<OwnedFd> {
 
 /// The user of the other end, unless it is ours, or root, who may do as it likes anyway.
 fn foreign_user(socket: &OwnedFd) -> rustix::io::Result<Option<u32>> {
-    // Not rustix's `socket_peercred`, whose type has no room for the process id 0: that of a process that has none here,
-    // because it is in another namespace.
+    // Not rustix's `socket_peercred`: its type cannot hold the process id 0, which the kernel gives for a process that has
+    // no number in this pid namespace.
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: room for the answer, and how much that is.

@@ -15,7 +15,7 @@ pub use older::pretend_older_kernel;
 pub use pidfd::{Look, PidFd, Status};
 pub use watcher::{Ended, Watch, Watcher};
 
-/// Whether the process with this number has ended, or nobody has the number. What cannot be told has not.
+/// Whether the process with this number has ended or does not exist; false if that cannot be determined.
 pub(crate) fn has_ended(number: u32) -> bool {
     match PidFd::open(i32::try_from(number).unwrap_or(0), Scope::Process) {
         Ok(process) => matches!(process.look(), Look::Ended(_)),
