@@ -28,6 +28,7 @@ child may join by itself, through the space that it inherited. Children that are
 by a file descriptor passed to them.
 """
 
+import gc
 import os
 import sys
 import weakref
@@ -291,7 +292,12 @@ class Member(_Opaque):
             held._member = None
 
     def __del__(self):
-        if hasattr(self, "_idle"):
+        if not hasattr(self, "_idle"):
+            return
+        if sys.getrefcount(self) > _References.dropped:
+            # Part of a cycle, whose other parts may still look at memory: when they are gone, see `_leave_late`.
+            _late.append(self)
+        else:
             self._end()
 
     def __enter__(self):
@@ -585,6 +591,33 @@ class Block(_Held):
         self._member = None
         return self.offset, lease
 
+
+class _References:
+    """How many references to an object its __del__ counts when nothing refers to it."""
+
+    dropped = 0
+
+    def __del__(self):
+        _References.dropped = sys.getrefcount(self)
+
+
+_References()
+
+# Members whose cycle is being collected.
+_late = []
+
+
+def _leave_late(phase, _):
+    for _ in range(len(_late) if phase == "stop" else 0):
+        member = _late.pop(0)
+        # Ours, and that of the call to getrefcount: a third is that of something that is not gone yet.
+        if sys.getrefcount(member) > 2:
+            _late.append(member)
+        else:
+            member._end()
+
+
+gc.callbacks.append(_leave_late)
 
 _members = weakref.WeakSet()
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import ctypes
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -319,6 +320,31 @@ class One(Case):
         del block
         self.assertEqual((bytes(data), space.stats["members_live"]), (bytes(50), 2))
         del me, data
+        self.assertEqual(space.stats["members_live"], 0)
+        self.unharmed(space)
+
+    @on_every_backend
+    def test_members_in_cycles_leave(self, space):
+        said = []
+
+        class Holder:
+            def __init__(self, me):
+                self.me, self.itself = me, self
+                self.handle, self.block = me.create(KIND, b"x" * 1000), me.alloc(1 << 20)
+
+            def __del__(self):
+                # In which order they go is not known.
+                for held in (self.handle, self.block):
+                    try:
+                        said.append(bytes(held.data)[:1])
+                    except tenure.Closed:
+                        said.append(None)
+
+        for _ in range(5):
+            Holder(space.join())
+        gc.collect()
+        self.assertEqual(len(said), 10)
+        self.assertLessEqual(set(said), {None, b"x", b"\0"})
         self.assertEqual(space.stats["members_live"], 0)
         self.unharmed(space)
 
