@@ -218,19 +218,23 @@ TEXTS = {"tenure_strerror": (c_int,), "tenure_last_error": (), "tenure_version":
 
 def _checked(function, arguments):
     """The function, refusing numbers (OverflowError) and strings (ValueError) that ctypes or C would cut."""
-    checks = [
-        (at, (lambda value, kind=kind: number(kind, value)) if kind in _RANGES else text)
-        for at, kind in enumerate(arguments)
-        if kind in _RANGES or kind is c_char_p
-    ]
-
-    def call(*values):
-        values = list(values)
-        for at, check in checks:
-            values[at] = check(values[at])
-        return function(*values)
-
-    return call if checks else function
+    names = [f"a{at}" for at in range(len(arguments))]
+    lines = []
+    for name, kind in zip(names, arguments):
+        if kind in _RANGES:
+            least, most = _RANGES[kind]
+            # Most numbers are plain ones, and the checks are a part of what a call costs.
+            lines.append(f" if {name}.__class__ is not int or not {least} <= {name} <= {most}:")
+            lines.append(f"  {name} = number({kind.__name__}, {name})")
+        elif kind is c_char_p:
+            lines.append(f" if {name} is not None: text({name})")
+    if not lines:
+        return function
+    parameters = ", ".join(names)
+    source = "\n".join([f"def call({parameters}):", *lines, f" return function({parameters})"])
+    scope = {"function": function, "number": number, "text": text, **{kind.__name__: kind for kind in _RANGES}}
+    exec(source, scope)
+    return scope["call"]
 
 
 class _Functions:
