@@ -398,6 +398,10 @@ fn processes_by_name() {
     let found = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(!found.is_created());
     assert_eq!(found.into_inner().token(), process.token());
+    // That of a process that is gone, too.
+    let found = tenure::Process::create_or_open(&b, "us", u32::MAX).unwrap();
+    assert!(!found.is_created());
+    assert_eq!(found.into_inner().token(), process.token());
     assert!(tenure::Thread::create_or_open(&b, "us", std::process::id()).is_err());
     drop((process, same));
     assert!(tenure::Process::open_named(&b, "us").is_err());

@@ -256,6 +256,8 @@ class Member(_Opaque):
         try:
             local = self._idle.pop()
         except IndexError:
+            local = None
+        if local is None:
             opened = c_void_p()
             check(library.tenure_local_open_unbound(self._pointer, byref(opened)))
             local = opened.value

@@ -83,14 +83,23 @@ impl Subject {
         Self::created(object, &sight)
     }
 
-    /// Opens what has a name, or creates it.
+    /// Opens the process or thread that has a name, or creates it. The number counts only for the latter: it may be that of a
+    /// process that is gone.
     pub(super) fn create_or_open(
         member: &Member,
         name: Name<'_>,
         number: u32,
         scope: Scope,
     ) -> Result<Named<Self>, ProcessError> {
-        let sight = Sight::of(member, number, scope)?;
+        let sight = match Sight::of(member, number, scope) {
+            Ok(sight) => sight,
+            Err(error) => {
+                return match Self::open_named(member, name, scope) {
+                    Err(ProcessError::Open(crate::error::OpenHandleError::NoSuchName)) => Err(error),
+                    opened => opened.map(Named::Opened),
+                };
+            }
+        };
         Ok(match Object::create_or_open(member, name, kind_of(scope), sight.words(), &[])? {
             Named::Created(object) => Named::Created(Self::created(object, &sight)?),
             Named::Opened(object) => Named::Opened(Self::over(object, scope)?),
