@@ -33,6 +33,15 @@
 //!
 //! The map of the whole, the protocol and its invariants are in ARCHITECTURE.md, the bytes in LAYOUT.md.
 
+/// The README and the guide, whose Rust blocks are tests.
+#[cfg(all(doctest, feature = "objects"))]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}
+
 mod block;
 mod error;
 #[cfg(feature = "objects")]
