@@ -60,6 +60,9 @@ pub enum Command {
     /// A member of a torture; started by it.
     #[command(hide = true)]
     Tortured(torture::Orders),
+    /// The crowd of a torture; started by it.
+    #[command(hide = true)]
+    Crowd(torture::CrowdOrders),
     /// The comparison at the end of the demo; started by it, because it forks.
     #[command(hide = true)]
     Compare,
@@ -167,6 +170,10 @@ pub struct Torture {
     /// A segment in this backend: shm, file, memfd or sysv; can be given several times. Every other segment is tight.
     #[arg(long, default_values = ["shm", "memfd", "file", "sysv", "memfd", "shm"])]
     pub backend: Vec<Backend>,
+    /// Crowds only: many recoverers of the same dead at once, twice as many as members at most, and exact books. Otherwise
+    /// they have the last tenth of the time.
+    #[arg(long)]
+    pub crowd: bool,
     /// For scripts.
     #[arg(long)]
     pub json: bool,
@@ -203,6 +210,7 @@ impl Torture {
             patience: duration("--patience", self.patience)?,
             negative_control: self.negative_control,
             quiet: self.json,
+            crowd: self.crowd,
         })
     }
 }

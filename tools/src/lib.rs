@@ -4,7 +4,7 @@
 //! tenure ls | stat NAME | check NAME | recover NAME | rm NAME [--force]
 //! tenure replay FILE… [--workers N] [--kills N] [--backend B] [--seed S]
 //! tenure demo [--seconds S] [--workers N] [--kills N] [--seed S] [--json]      (also without arguments)
-//! tenure torture [--seconds S | --operations N] [--members N] [--seed S] [--backend B]… [--json]
+//! tenure torture [--seconds S | --operations N] [--members N] [--seed S] [--backend B]… [--crowd] [--json]
 //! ```
 //!
 //! Whatever only looks attaches without joining. Exit status: 0 all is well, 1 something is wrong, 2 refused and nothing
@@ -45,6 +45,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Demo(demo) => demo.plan().map_err(Into::into).and_then(|plan| play(&plan)),
         Command::Torture(torture) => torture.plan().map_err(Into::into).and_then(|plan| torment(&plan)),
         Command::Tortured(orders) => torture::run_member(orders).map(|()| (String::new(), Exit::Well)),
+        Command::Crowd(orders) => torture::run_crowd(&orders).map(|()| (String::new(), Exit::Well)),
         Command::Compare => timing::compare().map(|text| (text, Exit::Well)),
         Command::Mutex(orders) => demo::owners::play(&orders).map(|()| (String::new(), Exit::Well)),
         Command::Worker(orders) => worker::run(orders).map(|()| (String::new(), Exit::Well)),

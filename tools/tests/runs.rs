@@ -224,6 +224,69 @@ fn torture_on_one_backend_says_what_it_did() {
     assert!(err.contains("expected a backend that other programs can attach"), "{err}");
 }
 
+#[test]
+fn crowds_leave_the_books_exact() {
+    let size = ["--operations", "30000", "--seed", "6", "--backend", "shm"];
+    let arguments = [&["torture", "--crowd", "--json"][..], &size].concat();
+    let (out, err) = expect(0, &arguments);
+    assert_eq!(err, "");
+    let summary: Value = serde_json::from_str(&out).unwrap();
+    let crowd = summary["crowd"].as_object().unwrap();
+    for (what, count) in crowd {
+        assert!(count.as_u64() > Some(0), "{what}: {out}");
+    }
+    // The director's own are counted in every round.
+    assert!(crowd["handles"].as_u64() > crowd["rounds"].as_u64().map(|rounds| 8 * rounds), "{out}");
+    assert_eq!(summary["operations"], 0, "{out}");
+}
+
+#[test]
+fn crowds_by_rounds_in_every_backend() {
+    let arguments =
+        ["torture", "--crowd", "--operations", "14000", "--members", "2", "--seed", "7", "--json"];
+    let (out, _) = expect(0, &arguments);
+    let summary: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(summary["crowd"]["rounds"], 70, "{out}");
+    assert_eq!(summary["crowd"]["spaces"], 2, "{out}");
+}
+
+/// Does a crowd with this negative control fail, for the reason it should, with the words that lead to it?
+#[track_caller]
+fn crowd_notices(negative_control: &str, field: &str, words: &str) {
+    let size = ["--seconds", "20", "--seed", "4", "--backend", "shm", "--json"];
+    let (out, _) =
+        expect(1, &[&["torture", "--crowd"][..], &size, &["--negative_control", negative_control]].concat());
+    let summary: Value = serde_json::from_str(&out).unwrap();
+    assert!(summary["verdict"][field].as_u64() > Some(0), "{negative_control}: {out}");
+    let notes = summary["verdict"]["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().contains(words)), "{negative_control}: {out}");
+}
+
+#[test]
+fn control_crowds_notice_a_handle_in_no_books() {
+    crowd_notices("keep", "leaked", "is in no books: Entry");
+}
+
+#[test]
+fn control_crowds_notice_a_block_in_no_books() {
+    crowd_notices("hoard", "leaked", "is in no books: Lease");
+}
+
+#[test]
+fn control_crowds_notice_a_pinned_block_of_nobody() {
+    crowd_notices("leak", "leaked", "is in no books: Nobody");
+}
+
+#[test]
+fn control_crowds_notice_a_handle_that_its_holder_lost() {
+    crowd_notices("lose", "lost", "is free, but in the books");
+}
+
+#[test]
+fn control_crowds_notice_members_that_crash() {
+    crowd_notices("crash", "died", "slot ");
+}
+
 /// Does a torture with this negative control fail, for the reason it should?
 #[track_caller]
 fn torture_notices(negative_control: &str, field: &str) {

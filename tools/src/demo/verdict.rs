@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many descriptions are kept; more are only counted.
 const NOTES_MAX: usize = 40;
 
 /// Everything that must be zero at the end.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Handles that somebody held and that were gone.
     pub lost: u64,
@@ -51,6 +51,24 @@ impl Verdict {
              died {died}, violations {violations}"
         )?;
         notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
+    }
+
+    /// Adds what another process found.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes, interrupted } = other;
+        let sums = [
+            (&mut self.lost, lost),
+            (&mut self.leaked, leaked),
+            (&mut self.mixed_up, mixed_up),
+            (&mut self.refused, refused),
+            (&mut self.stuck, stuck),
+            (&mut self.died, died),
+            (&mut self.violations, violations),
+        ];
+        sums.into_iter().for_each(|(sum, more)| *sum += more);
+        self.notes.extend(notes);
+        self.notes.truncate(NOTES_MAX);
+        self.interrupted |= interrupted;
     }
 
     pub(crate) fn lost(&mut self, text: impl Into<String>) {

@@ -187,6 +187,8 @@ impl<'a> Director<'a> {
                     self.seats[at].say(Command::MayEnd);
                 }
             }
+            // No member says this.
+            Report::Crowd(..) => {}
             Report::Left => {
                 if self.seats[at].state == State::Ending {
                     self.seats[at].state = State::Left;

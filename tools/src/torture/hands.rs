@@ -25,7 +25,7 @@ pub(super) const KIND: Kind = Kind::raw(0x7047);
 /// Handles that a thread holds at most.
 const HOLDS_MAX: usize = 64;
 /// Names that there are; few, so that many want the same one.
-const NAMES: u64 = 12;
+pub(super) const NAMES: u64 = 12;
 /// Gifts that a thread has on their way at most.
 const SENT_MAX: usize = 16;
 

@@ -132,7 +132,7 @@ impl Tally {
 pub(super) struct Home {
     pub(super) orders: Orders,
     pub(super) fate: Fate,
-    pub(super) spaces: Vec<Space>,
+    pub(super) spaces: Vec<Arc<Space>>,
     pub(super) members: Vec<Member>,
     pub(super) tally: Tally,
     mail: Arc<Mail>,
@@ -154,7 +154,7 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
     let spaces = orders
         .spaces
         .iter()
-        .map(|text| Ok(text.parse::<Meeting>()?.attach(Space::options())?))
+        .map(|text| Ok(Arc::new(text.parse::<Meeting>()?.attach(Space::options())?)))
         .collect::<Result<Vec<_>, WorkerError>>()?;
     let fate = Fate::of(orders.seed, orders.seat as u64, orders.incarnation);
     let over = AtomicBool::new(false);
@@ -199,6 +199,21 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
 }
 
 impl Home {
+    /// The home of a process that was forked: one space, no director who sends it anything, one thread.
+    pub(super) fn forked(orders: Orders, space: Arc<Space>) -> io::Result<Self> {
+        let fate = Fate { end: End::Killed, operations: u64::MAX, threads: 1, early_us: 0 };
+        Ok(Self {
+            orders,
+            fate,
+            spaces: vec![space],
+            members: Vec::new(),
+            tally: Tally::new(),
+            mail: Arc::default(),
+            output: Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+            over: AtomicBool::new(false),
+        })
+    }
+
     /// One thread's work. Its hands come back full.
     fn work(&self, thread: u64) -> Result<Hands<'_>, WorkerError> {
         let Orders { seed, seat, incarnation, .. } = self.orders;
@@ -286,7 +301,7 @@ impl Home {
         Ok(send(&mut *lock(&self.output), report)?)
     }
 
-    fn say_wrong(&self, (what, text): Trouble) -> Result<(), WorkerError> {
+    pub(super) fn say_wrong(&self, (what, text): Trouble) -> Result<(), WorkerError> {
         self.say(&Report::Wrong { what, text })
     }
 

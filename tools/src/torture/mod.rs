@@ -23,12 +23,14 @@
 //! | `stage` | the spaces: look, sweep, last look |
 //! | `audit` | compares the ledger with the things, and puts back what the dead had |
 //! | `negative control` | what members can be told to do wrong |
+//! | `crowd` | many recoverers of the same dead at once, and exact books |
 //! | `summary` | the figures |
 
 mod audit;
 mod blocks;
 mod chance;
 mod commons;
+mod crowd;
 mod director;
 mod files;
 mod guests;
@@ -43,20 +45,23 @@ mod summary;
 mod talk;
 mod waits;
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use tenure::Backend;
 
+pub use crowd::{Figures as CrowdFigures, Orders as CrowdOrders, run as run_crowd};
 pub use member::{Orders, run as run_member};
 pub use negative_control::NegativeControl;
 pub use summary::Summary;
 
+use crate::demo::Verdict;
 use crate::worker::WorkerError;
 use audit::Audits;
 use director::Director;
 use seat::Event;
 use stage::Stage;
+use talk::Counts;
 
 /// The whole order for a run.
 #[derive(Debug, Clone)]
@@ -77,6 +82,32 @@ pub struct Plan {
     pub negative_control: Option<NegativeControl>,
     /// No word on standard error.
     pub quiet: bool,
+    /// Crowds only, no members.
+    pub crowd: bool,
+}
+
+/// How long a crowd goes on.
+#[derive(Debug, Clone, Copy)]
+enum Share {
+    Time(Duration),
+    Rounds(u64),
+}
+
+/// One part of the time in so many is the crowd's.
+const CROWD_PARTS: u32 = 10;
+/// Operations of a place for a member, in runs that count them, for one round of the crowd.
+const ROUND_OPERATIONS: u64 = 200;
+
+impl Plan {
+    /// The members' part of a run, and the crowd's.
+    fn parts(&self) -> (Duration, Share) {
+        let crowd = if self.crowd { self.duration } else { self.duration / CROWD_PARTS };
+        let share = match self.operations {
+            Some(operations) => Share::Rounds(operations.div_ceil(ROUND_OPERATIONS)),
+            None => Share::Time(crowd),
+        };
+        (self.duration - crowd, share)
+    }
 }
 
 /// What the director counts.
@@ -102,16 +133,37 @@ struct Figures {
 pub fn run(plan: &Plan) -> Result<Summary, WorkerError> {
     crate::demo::sweep_abandoned(&plan.backends);
     let (tell, events) = mpsc::channel();
-    let interrupted = tell.clone();
+    let (tell_of_crowd, crowd_events) = mpsc::channel();
+    let interrupted = [tell.clone(), tell_of_crowd.clone()];
     ctrlc::set_handler(move || {
         // Nobody listens any more when the run is over.
-        let _ = interrupted.send(Event::Interrupted);
+        interrupted.iter().for_each(|tell| drop(tell.send(Event::Interrupted)));
     })?;
+    let (duration, share) = plan.parts();
+    let (mut counts, mut figures, mut verdict) = Default::default();
+    if !plan.crowd {
+        let plan = &Plan { duration, ..plan.clone() };
+        (counts, figures, verdict) = run_members(plan, (tell, events))?;
+    }
+    let mut crowd = CrowdFigures::default();
+    if verdict.is_clean() {
+        let started = Instant::now();
+        crowd = crowd::host(plan, share, (tell_of_crowd, &crowd_events), &mut verdict)?;
+        figures.seconds += started.elapsed().as_secs_f64();
+    }
+    Ok(Summary::new(plan, (&counts, &figures, crowd), verdict))
+}
+
+/// The members' part of a run.
+fn run_members(
+    plan: &Plan,
+    channel: (Sender<Event>, Receiver<Event>),
+) -> Result<(Counts, Figures, Verdict), WorkerError> {
     let build = |(index, backend): (usize, &Backend)| Stage::build(*backend, index, plan.members, plan.seed);
     let mut stages = plan.backends.iter().enumerate().map(build).collect::<Result<Vec<_>, _>>()?;
-    let (counts, mut figures, mut verdict) = Director::new(plan, &mut stages, (tell, events)).run()?;
+    let (counts, mut figures, mut verdict) = Director::new(plan, &mut stages, channel).run()?;
     for stage in &mut stages {
         figures.audits.add(&stage.finish(plan.patience, &mut verdict));
     }
-    Ok(Summary::new(plan, &counts, &figures, verdict))
+    Ok((counts, figures, verdict))
 }

@@ -20,6 +20,10 @@ pub enum NegativeControl {
     Pocket,
     /// Signal an automatic event without having taken its signal.
     Forge,
+    /// Keep a handle that is in no books.
+    Keep,
+    /// Keep a block that is in no books.
+    Hoard,
     /// Take one of two things that are to be taken together, and be killed.
     Halve,
     /// Stop answering.

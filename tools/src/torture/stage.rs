@@ -2,10 +2,12 @@
 //! few handles from beginning to end, and measures at the beginning and at the end how much fits in.
 
 use std::alloc::Layout;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenure::{
-    Backend, BlockInfo, BlockOwner, Handle, Kind, LeaseInfo, Member, Raw, Scratch, ScratchError, Space,
+    Backend, BlockInfo, BlockOwner, Handle, Kind, LeaseInfo, Member, Options, Raw, Scratch, ScratchError,
+    Space,
 };
 
 use crate::demo::Verdict;
@@ -30,15 +32,15 @@ const ANCHOR_KIND: Kind = Kind::raw(0x7049);
 
 /// How much fits into a space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Room {
-    handles: u64,
-    units: u64,
+pub(super) struct Room {
+    pub(super) handles: u64,
+    pub(super) units: u64,
 }
 
 /// One space.
 pub(super) struct Stage {
     pub(super) meeting: Meeting,
-    space: Space,
+    pub(super) space: Arc<Space>,
     member: Option<Member>,
     anchors: Vec<(Handle<Raw>, u64)>,
     auditor: Option<Auditor>,
@@ -53,7 +55,6 @@ impl Stage {
         seats: usize,
         seed: u64,
     ) -> Result<Self, WorkerError> {
-        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
         // A seat has a member, who may be dead and not yet recovered when the next one joins, and two threads with
         // guests.
         let members = (8 * seats + 16).min(256) as u16;
@@ -66,7 +67,14 @@ impl Stage {
         } else {
             options.handles(1024 * seats as u32).scratch((24 << 20) * seats as u64)
         };
+        Self::with(backend, options, pattern::combine(&[seed, index as u64]))
+    }
+
+    /// Makes one as `options` say.
+    pub(super) fn with(backend: Backend, options: Options, key: u64) -> Result<Self, WorkerError> {
+        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
         let (meeting, space) = Meeting::create(backend, &name, options)?;
+        let space = Arc::new(space);
         // Made first, so that whatever fails from here on removes the segment.
         let room = Room { handles: 0, units: 0 };
         let mut stage = Self { meeting, space, member: None, anchors: Vec::new(), auditor: None, room };
@@ -74,7 +82,7 @@ impl Stage {
         stage.room = measure(&member, stage.space.geometry().unit_bytes)?;
         let mut payload = Vec::new();
         for anchor in 0..ANCHORS {
-            let identity = pattern::combine(&[seed, index as u64, anchor]);
+            let identity = pattern::combine(&[key, anchor]);
             pattern::payload(identity, &mut payload);
             stage.anchors.push((member.create_raw(ANCHOR_KIND, &payload)?, identity));
         }
@@ -83,7 +91,12 @@ impl Stage {
         Ok(stage)
     }
 
-    fn name(&self) -> String {
+    /// The director's membership, until the last look.
+    pub(super) fn member(&self) -> Option<&Member> {
+        self.member.as_ref()
+    }
+
+    pub(super) fn name(&self) -> String {
         format!("{} {}", self.meeting.backend, self.meeting.name)
     }
 
@@ -92,6 +105,11 @@ impl Stage {
         for violation in self.space.check().violations {
             verdict.violation(format!("{}: {violation}", self.name()));
         }
+        self.look_at_anchors(verdict);
+    }
+
+    /// Verifies the handles that we hold.
+    pub(super) fn look_at_anchors(&self, verdict: &mut Verdict) {
         for (anchor, identity) in &self.anchors {
             match anchor.get() {
                 Ok(payload) => {
@@ -168,7 +186,7 @@ impl Stage {
     }
 
     /// Reads the label of a block that was pinned when we looked.
-    fn label(&self, found: &BlockInfo) -> Result<Label, String> {
+    pub(super) fn label(&self, found: &BlockInfo) -> Result<Label, String> {
         let mut copy = vec![0; found.bytes as usize];
         if let Some(member) = &self.member {
             let start = member.local().address(Scratch { offset: found.offset, len: copy.len() });
@@ -183,7 +201,7 @@ impl Stage {
         self.label(found) == label && self.pinned().contains(found)
     }
 
-    fn pinned(&self) -> Vec<BlockInfo> {
+    pub(super) fn pinned(&self) -> Vec<BlockInfo> {
         let mut blocks = self.space.blocks();
         blocks.retain(|block| matches!(block.owner, BlockOwner::Pinned { .. }));
         blocks
@@ -262,32 +280,41 @@ impl Drop for Stage {
 }
 
 /// Takes everything there is and gives it back.
-fn measure(member: &Member, unit_bytes: u32) -> Result<Room, WorkerError> {
-    let mut room = Room { handles: 0, units: 0 };
-    {
-        let mut local = member.local();
-        let mut held = Vec::new();
-        loop {
-            match local.create(ANCHOR_KIND, &[]) {
-                Ok(one) => held.push(one),
-                Err(tenure::CreateError::Exhausted { .. }) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        room.handles = held.len() as u64;
-        held.into_iter().try_for_each(|one| local.close(one))?;
-        let layout = Layout::from_size_align(unit_bytes as usize, 1)?;
-        let mut blocks = Vec::new();
-        loop {
-            match local.alloc(layout) {
-                Ok(one) => blocks.push(one),
-                Err(tenure::AllocError::Scratch(ScratchError::Exhausted { .. })) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        room.units = blocks.len() as u64;
-        blocks.into_iter().try_for_each(|one| local.free(one))?;
-    }
+pub(super) fn measure(member: &Member, unit_bytes: u32) -> Result<Room, WorkerError> {
+    let room = Room { handles: measure_handles(member)?, units: measure_units(member, unit_bytes)? };
     member.trim()?;
     Ok(room)
+}
+
+/// Creates handles until there are no more, closes them, and says how many there were.
+pub(super) fn measure_handles(member: &Member) -> Result<u64, WorkerError> {
+    let mut local = member.local();
+    let mut held = Vec::new();
+    loop {
+        match local.create(ANCHOR_KIND, &[]) {
+            Ok(one) => held.push(one),
+            Err(tenure::CreateError::Exhausted { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let handles = held.len() as u64;
+    held.into_iter().try_for_each(|one| local.close(one))?;
+    Ok(handles)
+}
+
+/// Allocates units until there are no more, frees them, and says how many there were.
+fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, WorkerError> {
+    let mut local = member.local();
+    let layout = Layout::from_size_align(unit_bytes as usize, 1)?;
+    let mut blocks = Vec::new();
+    loop {
+        match local.alloc(layout) {
+            Ok(one) => blocks.push(one),
+            Err(tenure::AllocError::Scratch(ScratchError::Exhausted { .. })) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let units = blocks.len() as u64;
+    blocks.into_iter().try_for_each(|one| local.free(one))?;
+    Ok(units)
 }

@@ -10,7 +10,7 @@ use crate::table::{Table, count};
 
 use super::chance::Act;
 use super::talk::Counts;
-use super::{Figures, Plan};
+use super::{CrowdFigures, Figures, Plan};
 
 /// Everything a run has to say.
 #[derive(Debug, Serialize)]
@@ -73,12 +73,18 @@ pub struct Summary {
     pub units_restored: u64,
     /// Threads that were killed while they waited, took or gave back.
     pub killed_waiting: u64,
+    /// What the crowds did and counted.
+    pub crowd: CrowdFigures,
     /// What must be zero.
     pub verdict: Verdict,
 }
 
 impl Summary {
-    pub(super) fn new(plan: &Plan, counts: &Counts, figures: &Figures, verdict: Verdict) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        (counts, figures, crowd): (&Counts, &Figures, CrowdFigures),
+        verdict: Verdict,
+    ) -> Self {
         Self {
             seed: plan.seed,
             segments: plan.backends.iter().map(ToString::to_string).collect(),
@@ -109,6 +115,7 @@ impl Summary {
             audits_given_up: figures.audits.given_up,
             units_restored: figures.audits.restored,
             killed_waiting: figures.audits.doubtful,
+            crowd,
             verdict,
         }
     }
@@ -156,6 +163,27 @@ impl fmt::Display for Summary {
             format!("mutexes passed on, {restored} permits and signals of the dead restored"),
         );
         row("audits", self.audits, format!("and {} given up", self.audits_given_up));
+        let crowd = &self.crowd;
+        row(
+            "crowds",
+            crowd.rounds,
+            format!(
+                "rounds: {} recoverers, {} killed and {} stopped while they recovered",
+                count(crowd.recoverers as f64),
+                count(crowd.killed_recovering as f64),
+                count(crowd.stopped as f64)
+            ),
+        );
+        row(
+            "counted",
+            crowd.handles + crowd.blocks,
+            format!(
+                "{} handles and {} blocks of the living; {} handles could be had besides",
+                count(crowd.handles as f64),
+                count(crowd.blocks as f64),
+                count(crowd.had as f64)
+            ),
+        );
         write!(f, "{table}")?;
         let kinds: Vec<String> =
             self.by_kind.iter().map(|(name, times)| format!("{name} {}", count(*times as f64))).collect();

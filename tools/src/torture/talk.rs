@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::demo::Verdict;
+
 use super::chance::{Act, End};
+use super::crowd;
 
 /// Something that one member passes to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +85,8 @@ pub(super) enum Report {
     Ending(End, Counts),
     /// It has left all spaces.
     Left,
+    /// From the director of a crowd: what happened so far.
+    Crowd(crowd::Figures, Verdict),
 }
 
 /// Sorts of wrong.

@@ -1,0 +1,194 @@
+//! The books of a space at the end of a round, when nobody works in it: every handle and every block is in the books of
+//! somebody who lives, and everything in the books is there, held by exactly those.
+
+use std::collections::BTreeMap;
+
+use tenure::{BlockInfo, BlockOwner, HandleInfo, Space, Token};
+
+use crate::demo::Verdict;
+
+/// The state of a handle that somebody holds.
+const LIVE: &str = "Live";
+
+/// A handle as it is, or as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) generation: u64,
+    /// In words; in the books there are only those that are [`LIVE`].
+    pub(super) state: String,
+    /// Indices of the leases that hold it, in order.
+    pub(super) holders: Vec<u8>,
+    /// Offset of its block.
+    pub(super) block: Option<u64>,
+}
+
+impl Entry {
+    fn of(info: &HandleInfo) -> Self {
+        Self {
+            generation: info.generation,
+            state: info.state.map_or_else(|| "Corrupt".into(), |state| format!("{state:?}")),
+            holders: info.holders.iter().collect(),
+            block: info.block,
+        }
+    }
+}
+
+/// A block as it is, or as it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Lease(u8),
+    Handle(u32, u64),
+    Nobody,
+}
+
+impl Owner {
+    fn of(block: &BlockInfo) -> Self {
+        match block.owner {
+            BlockOwner::Lease { lease, .. } => Self::Lease(lease),
+            BlockOwner::Attached { index, generation } => Self::Handle(index, generation),
+            _ => Self::Nobody,
+        }
+    }
+}
+
+/// All handles by index, and all blocks by offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Books {
+    handles: BTreeMap<u32, Entry>,
+    blocks: BTreeMap<u64, Owner>,
+}
+
+impl Books {
+    /// What the words of the space say.
+    pub(super) fn of(space: &Space) -> Self {
+        let handles = space.handles().iter().map(|info| (info.index, Entry::of(info))).collect();
+        let blocks = space.blocks().iter().map(|block| (block.offset, Owner::of(block))).collect();
+        Self { handles, blocks }
+    }
+
+    pub(super) fn handles(&self) -> u64 {
+        self.handles.len() as u64
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks.len() as u64
+    }
+
+    /// Whether somebody holds the handle.
+    pub(super) fn is_live(&self, token: Token) -> bool {
+        let is_it = |entry: &Entry| entry.generation == token.generation() && entry.state == LIVE;
+        self.handles.get(&token.index()).is_some_and(is_it)
+    }
+
+    /// Enters that `lease` holds the handle. What block it has only the space knows, which `found` is a look at.
+    pub(super) fn enter_handle(&mut self, lease: u8, token: Token, found: &Self) {
+        let block = found.handles.get(&token.index()).and_then(|entry| entry.block);
+        let generation = token.generation();
+        let new = || Entry { generation, state: LIVE.into(), holders: Vec::new(), block };
+        let entry = self.handles.entry(token.index()).or_insert_with(new);
+        if !entry.holders.contains(&lease) {
+            entry.holders.push(lease);
+            entry.holders.sort_unstable();
+        }
+        if let Some(offset) = block {
+            self.blocks.insert(offset, Owner::Handle(token.index(), generation));
+        }
+    }
+
+    /// Enters that `lease` has the block.
+    pub(super) fn enter_block(&mut self, lease: u8, offset: u64) {
+        self.blocks.insert(offset, Owner::Lease(lease));
+    }
+
+    /// Compares the books with what was found.
+    pub(super) fn compare(&self, found: &Self, about: &str, verdict: &mut Verdict) {
+        for (index, entry) in &found.handles {
+            match self.handles.get(index) {
+                Some(expected) if expected == entry => {}
+                Some(expected) => {
+                    verdict
+                        .mixed_up(format!("{about}: handle {index}: expected {expected:?}, found {entry:?}"));
+                }
+                None => verdict.leaked(1, format!("{about}: handle {index} is in no books: {entry:?}")),
+            }
+        }
+        for (index, entry) in self.handles.iter().filter(|(index, _)| !found.handles.contains_key(index)) {
+            verdict.lost(format!("{about}: handle {index} is free, but in the books: {entry:?}"));
+        }
+        for (offset, owner) in &found.blocks {
+            match self.blocks.get(offset) {
+                Some(expected) if expected == owner => {}
+                Some(expected) => {
+                    let text = format!("block at {offset}: expected {expected:?}, found {owner:?}");
+                    verdict.mixed_up(format!("{about}: {text}"));
+                }
+                None => verdict.leaked(1, format!("{about}: block at {offset} is in no books: {owner:?}")),
+            }
+        }
+        for (offset, owner) in self.blocks.iter().filter(|(offset, _)| !found.blocks.contains_key(offset)) {
+            verdict.lost(format!("{about}: block at {offset} is free, but in the books: {owner:?}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books() -> Books {
+        let entry = Entry { generation: 3, state: LIVE.into(), holders: vec![0, 4], block: Some(64) };
+        Books {
+            handles: [(5, entry)].into(),
+            blocks: [(64, Owner::Handle(5, 3)), (128, Owner::Lease(0))].into(),
+        }
+    }
+
+    fn verdict(found: &Books) -> Verdict {
+        let mut verdict = Verdict::default();
+        books().compare(found, "space", &mut verdict);
+        verdict
+    }
+
+    #[test]
+    fn equal_books_are_clean() {
+        assert!(verdict(&books()).is_clean());
+    }
+
+    #[test]
+    fn control_a_handle_that_nobody_holds_is_a_leak_with_its_index() {
+        for state in [LIVE, "Init"] {
+            let mut found = books();
+            let entry = Entry { generation: 9, state: state.into(), holders: Vec::new(), block: None };
+            found.handles.insert(17, entry);
+            let verdict = verdict(&found);
+            assert_eq!(verdict.leaked, 1);
+            assert!(verdict.notes[0].contains("handle 17 is in no books"), "{:?}", verdict.notes);
+        }
+    }
+
+    #[test]
+    fn control_a_block_that_nobody_has_is_a_leak_with_its_offset() {
+        for owner in [Owner::Lease(3), Owner::Handle(5, 2), Owner::Nobody] {
+            let mut found = books();
+            found.blocks.insert(4096, owner);
+            let verdict = verdict(&found);
+            assert_eq!(verdict.leaked, 1);
+            assert!(verdict.notes[0].contains("block at 4096"), "{:?}", verdict.notes);
+        }
+    }
+
+    #[test]
+    fn control_missing_handles_and_blocks_are_lost_and_other_holders_are_mixed_up() {
+        let mut found = books();
+        found.handles.clear();
+        assert_eq!(verdict(&found).lost, 1);
+        found.blocks.clear();
+        assert_eq!(verdict(&found).lost, 3);
+        for change in [|entry: &mut Entry| entry.holders = vec![0], |entry: &mut Entry| entry.generation = 4]
+        {
+            let mut found = books();
+            found.handles.values_mut().for_each(change);
+            assert_eq!(verdict(&found).mixed_up, 1);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The crowd as the process that started it sees it.
+
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::demo::Verdict;
+use crate::wire::{self, Heard};
+use crate::worker::WorkerError;
+
+use super::super::seat::Event;
+use super::super::talk::{Report, Wrong};
+use super::super::{Plan, Share};
+use super::Figures;
+
+/// The seat of a crowd in events; no member has it.
+const SEAT: usize = usize::MAX;
+
+/// Has a crowd play `share`, and adds what it finds to `verdict`.
+///
+/// # Errors
+/// It cannot be started.
+pub(in super::super) fn host(
+    plan: &Plan,
+    share: Share,
+    (tell, events): (Sender<Event>, &Receiver<Event>),
+    verdict: &mut Verdict,
+) -> Result<Figures, WorkerError> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("crowd").args(arguments(plan, share));
+    let hear = move |heard| {
+        let event = match heard {
+            Heard::Message(report) => Event::Report(SEAT, 0, report),
+            Heard::End(why) => Event::Gone(SEAT, 0, why),
+        };
+        tell.send(event).is_ok()
+    };
+    let (mut process, input) = wire::start(&mut command, "crowd".into(), hear)?;
+    let mut listener = Listener { input: Some(input), ..Listener::default() };
+    while !listener.is_gone {
+        let heard_at = Instant::now();
+        match events.recv_timeout(plan.patience) {
+            Ok(event) => listener.hear(event, verdict),
+            Err(RecvTimeoutError::Timeout) => {
+                verdict.stuck(format!("a crowd is silent for {:.1?}", heard_at.elapsed()));
+                break;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if !listener.is_gone {
+        // It fails only for a process that is gone.
+        let _ = process.kill();
+    }
+    let status = process.wait()?;
+    if !(status.success() && listener.has_left) && verdict.stuck == 0 {
+        verdict.died(format!("a crowd ended with {status}"));
+    }
+    Ok(listener.figures)
+}
+
+fn arguments(plan: &Plan, share: Share) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+    for backend in &plan.backends {
+        option("--backend", backend.to_string());
+    }
+    let (duration, rounds) = match share {
+        Share::Time(duration) => (duration, None),
+        Share::Rounds(rounds) => (Duration::ZERO, Some(rounds)),
+    };
+    option("--director", std::process::id().to_string());
+    option("--seed", plan.seed.to_string());
+    option("--crowd", (2 * plan.members).to_string());
+    option("--milliseconds", duration.as_millis().to_string());
+    option("--patience", (plan.patience.as_secs_f64().ceil() as u64).max(1).to_string());
+    if let Some(rounds) = rounds {
+        option("--rounds", rounds.to_string());
+    }
+    if let Some(name) =
+        plan.negative_control.and_then(|negative_control| negative_control.to_possible_value())
+    {
+        option("--negative_control", name.get_name().to_owned());
+    }
+    arguments
+}
+
+/// What a crowd has said so far.
+#[derive(Default)]
+struct Listener {
+    /// Closing it tells the crowd to end.
+    input: Option<std::process::ChildStdin>,
+    figures: Figures,
+    has_left: bool,
+    is_gone: bool,
+}
+
+impl Listener {
+    fn hear(&mut self, event: Event, verdict: &mut Verdict) {
+        match event {
+            Event::Interrupted => {
+                verdict.interrupted = true;
+                self.input = None;
+            }
+            Event::Report(SEAT, _, Report::Crowd(figures, found)) => {
+                self.figures = figures;
+                verdict.add(found);
+            }
+            Event::Report(SEAT, _, Report::Wrong { what, text }) => match what {
+                Wrong::Lost => verdict.lost(text),
+                Wrong::Leaked => verdict.leaked(1, text),
+                Wrong::MixedUp => verdict.mixed_up(text),
+                Wrong::Refused => verdict.refused(text),
+            },
+            Event::Report(SEAT, _, Report::Left) => self.has_left = true,
+            Event::Gone(SEAT, _, why) => {
+                self.is_gone = true;
+                if let Some(why) = why {
+                    verdict.mixed_up(format!("a crowd said something meaningless: {why}"));
+                }
+            }
+            Event::Report(..) | Event::Gone(..) => {}
+        }
+    }
+}
