@@ -83,6 +83,7 @@ fn torment(plan: &torture::Plan) -> inspect::Answer {
     if !plan.quiet {
         let until = match plan.operations {
             Some(operations) => format!("{operations} operations each"),
+            None if plan.crowd => format!("crowds only, {:.0} s", plan.duration.as_secs_f64()),
             None => format!("{:.0} s", plan.duration.as_secs_f64()),
         };
         let backends: Vec<String> = plan.backends.iter().map(ToString::to_string).collect();

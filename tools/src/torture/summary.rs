@@ -127,11 +127,15 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new(["", "", ""]);
-        let mut row =
-            |what: &str, value: u64, more: String| table.row([what.into(), count(value as f64), more]);
+/// Enters a row: what, how often, and what belongs to it.
+fn row(table: &mut Table<3>, what: &str, value: u64, more: String) {
+    table.row([what.into(), count(value as f64), more]);
+}
+
+impl Summary {
+    /// The rows of the members.
+    fn describe_members(&self, table: &mut Table<3>) {
+        let mut row = |what: &str, value: u64, more: String| row(table, what, value, more);
         let rate = self.operations as f64 / self.seconds.max(1e-9);
         row("operations", self.operations, format!("{} /s, by {} members", count(rate), self.members));
         row(
@@ -163,7 +167,12 @@ impl fmt::Display for Summary {
             format!("mutexes passed on, {restored} permits and signals of the dead restored"),
         );
         row("audits", self.audits, format!("and {} given up", self.audits_given_up));
+    }
+
+    /// The rows of the crowds.
+    fn describe_crowds(&self, table: &mut Table<3>) {
         let crowd = &self.crowd;
+        let mut row = |what: &str, value: u64, more: String| row(table, what, value, more);
         row(
             "crowds",
             crowd.rounds,
@@ -184,10 +193,27 @@ impl fmt::Display for Summary {
                 count(crowd.had as f64)
             ),
         );
-        write!(f, "{table}")?;
+    }
+
+    fn describe_kinds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds: Vec<String> =
             self.by_kind.iter().map(|(name, times)| format!("{name} {}", count(*times as f64))).collect();
-        writeln!(f, "by kind: {}", kinds.join(", "))?;
+        writeln!(f, "by kind: {}", kinds.join(", "))
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["", "", ""]);
+        let had_members = self.processes > 0;
+        if had_members {
+            self.describe_members(&mut table);
+        }
+        self.describe_crowds(&mut table);
+        write!(f, "{table}")?;
+        if had_members {
+            self.describe_kinds(f)?;
+        }
         writeln!(
             f,
             "in {:.1} s on {} segments ({})",

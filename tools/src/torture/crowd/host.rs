@@ -108,12 +108,16 @@ impl Listener {
                 self.figures = figures;
                 verdict.add(found);
             }
-            Event::Report(SEAT, _, Report::Wrong { what, text }) => match what {
-                Wrong::Lost => verdict.lost(text),
-                Wrong::Leaked => verdict.leaked(1, text),
-                Wrong::MixedUp => verdict.mixed_up(text),
-                Wrong::Refused => verdict.refused(text),
-            },
+            Event::Report(SEAT, _, Report::Wrong { what, text }) => {
+                match what {
+                    Wrong::Lost => verdict.lost(text),
+                    Wrong::Leaked => verdict.leaked(1, text),
+                    Wrong::MixedUp => verdict.mixed_up(text),
+                    Wrong::Refused => verdict.refused(text),
+                }
+                // From a child, about which the crowd itself knows nothing.
+                self.input = None;
+            }
             Event::Report(SEAT, _, Report::Left) => self.has_left = true,
             Event::Gone(SEAT, _, why) => {
                 self.is_gone = true;

@@ -2,10 +2,13 @@
 //!
 //! A crowd is a process of its own with one thread, so that it may fork. Round after round it starts victims, which do
 //! random operations (those of [`super::hands`]) until they are killed, and recoverers, which have joined and wait for one
-//! signal in memory outside of the space (`board`). At the signal all of them recover at the same time. Some are killed
-//! by a timer of their own, whose interrupt strikes at any instruction of the recovery, some by the director, some are
-//! stopped and go on after the others; those killed are the dead of the next wave, together with those before them. There
-//! are no monitors, so that nothing is recovered but by them.
+//! signal in memory outside of the space (`board`). At the signal all of them recover at the same time; a few join, which
+//! recovers, or open the victims' handles meanwhile. Some are killed by a timer of their own, whose interrupt strikes at any
+//! instruction, some by the director; some are stopped and go on after the others. The next wave recovers those that were
+//! killed. There are no monitors, so nobody else recovers.
+//!
+//! In one round of eight a few recoverers without ref_counts of their own meet in slow motion (`steps`): they run through
+//! the same instructions side by side for milliseconds, and one of them is killed.
 //!
 //! When all are done, nobody works in the space. The director recovers once more and compares every handle and block
 //! with the books of those who live (`books`): what is in no books is a leak, with its index, round and seed. Some
@@ -104,9 +107,9 @@ pub struct Figures {
     pub recoverers: u64,
     /// Recoverers killed while they recovered.
     pub killed_recovering: u64,
-    /// Recoverers killed before or after.
+    /// Recoverers killed before or after, or while they opened handles.
     pub killed_else: u64,
-    /// Recoverers stopped while they recovered, and continued when others were done.
+    /// Recoverers stopped in the middle, and continued when others were done.
     pub stopped: u64,
     /// Handles that were compared with the books.
     pub handles: u64,

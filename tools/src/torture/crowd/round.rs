@@ -10,12 +10,14 @@ use crate::worker::WorkerError;
 
 use super::super::stage::Stage;
 use super::board::{Board, SLOTS, Stand};
-use super::clock::spin_until;
-use super::script::{Blow, Finish, Recoverer, Round, Victim, WAVES_MAX};
+use super::clock::{now_ns, spin_until};
+use super::script::{Blow, Deed, Finish, Recoverer, Round, Victim, WAVES_MAX};
 use super::{Figures, Orders, child};
 
 /// How often the director looks for children that ended or stopped.
 const NAP: Duration = Duration::from_micros(50);
+/// How long the director waits for a wave to begin before it kills members of it.
+const NOBODY: Duration = Duration::from_millis(100);
 /// Signals of a round: one for the victims, and one for each wave.
 const SIGNALS: u32 = WAVES_MAX + 1;
 
@@ -157,34 +159,39 @@ impl<'a> Crowd<'a> {
         stayed.for_each(|child| child.signal(Signal::KILL));
     }
 
-    /// Gives the signal of a wave, and strikes those of it who are to be struck from outside.
+    /// Gives the signal of a wave, and kills those of it that are to be killed from outside.
     fn send(&self, wave: u32, signal: u32) {
         self.board.give_signal(signal.wrapping_add(wave));
+        let delay_ns = |part: Recoverer| part.permille * self.figures.recovery_ns / 1000;
         let mut struck: Vec<(u64, &Child)> = Vec::new();
-        for child in &self.children {
+        for child in self.children.iter().filter(|child| child.wave() == Some(wave)) {
             if let Part::Recoverer(part) = child.part
-                && part.wave == wave
                 && part.blow == Blow::KillFromOutside
             {
-                struck.push((part.permille * self.figures.recovery_ns / 1000, child));
+                struck.push((delay_ns(part), child));
             }
         }
-        if struck.is_empty() {
-            return;
-        }
-        let begin_ns = loop {
-            if let Some(begin_ns) = self.board.begin_ns() {
-                break begin_ns;
-            }
-            if !self.children.iter().any(|child| child.wave() == Some(wave)) {
-                return;
-            }
-            std::thread::yield_now();
-        };
         struck.sort_by_key(|(delay_ns, _)| *delay_ns);
+        let mut begin_ns = None;
         for (delay_ns, child) in struck {
+            let begin_ns = *begin_ns.get_or_insert_with(|| self.await_begin());
             spin_until(begin_ns + delay_ns);
             child.signal(Signal::KILL);
+        }
+    }
+
+    /// Waits until a wave begins; says when.
+    fn await_begin(&self) -> u64 {
+        let started = Instant::now();
+        loop {
+            if let Some(begin_ns) = self.board.begin_ns() {
+                return begin_ns;
+            }
+            // Nobody of the wave runs: its members wait for a processor, or are dead.
+            if started.elapsed() > NOBODY {
+                return now_ns();
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -273,7 +280,9 @@ impl<'a> Crowd<'a> {
         let slot = self.board.slot(child.slot);
         self.figures.operations += slot.operations();
         match (status.terminating_signal(), child.part, slot.stand()) {
-            (Some(libc::SIGKILL), Part::Recoverer(_), Stand::AtIt) => self.figures.killed_recovering += 1,
+            (Some(libc::SIGKILL), Part::Recoverer(part), Stand::AtIt) if part.deed != Deed::Open => {
+                self.figures.killed_recovering += 1;
+            }
             (Some(libc::SIGKILL), Part::Recoverer(_), _) => self.figures.killed_else += 1,
             (Some(libc::SIGKILL), ..) => {}
             (None, Part::Recoverer(_), _) if status.exit_status() == Some(0) => {

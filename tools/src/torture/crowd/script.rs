@@ -1,6 +1,6 @@
 //! What happens in a round of a crowd: a pure function of the seed and the number of the round.
 
-use tenure::Options;
+use tenure::{Options, Space};
 
 use crate::pattern::combine;
 
@@ -76,8 +76,6 @@ pub(super) fn options(seed: u64, number: u64) -> Options {
         .scratch(2 << 20)
         .monitor(false)
 }
-
-use tenure::Space;
 
 /// One victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +155,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Round `number`, with 2 to `crowd` recoverers.
+    /// Round `number`. It has at most `crowd` recoverers, or 3 in a duel.
     pub(super) fn of(seed: u64, number: u64, crowd: u64) -> Self {
         let mut draw = Draw::of(&[seed, number, 0x70d]);
         let flavour = Flavour::draw(&mut draw);
@@ -247,7 +245,7 @@ impl Recoverer {
             _ => Finish::Stay,
         };
         Self {
-            // The first wave is the largest: those after it have mostly its members to recover.
+            // The first wave is the largest: later ones recover its members.
             wave: 1 + draw.below(u64::from(waves) + 1).saturating_sub(1) as u32,
             deed,
             blow,
