@@ -62,6 +62,10 @@ bit issued[LAST + 2];       /* generations that were published */
 byte mine[NP];              /* the block that a process allocated and has not attached, for use until it is */
 byte order[NP];             /* 1: be killed, 2: be stopped */
 byte kills = KILLS, stops = STOPS, ended, stopped;
+/* Processes are alike until they join, so they join for the first time in the order of their numbers, and are killed and
+ * stopped after that. */
+byte turn;
+#define JOINED if :: turn == p -> turn++ :: else fi
 
 #define HOLDS(p, g) (held[p] && lgen[p] == g)
 #if NP > 2
@@ -104,6 +108,16 @@ byte kills = KILLS, stops = STOPS, ended, stopped;
 #define OLD(b, g) true
 #else
 #define OLD(b, g) (bof[b] <= g)
+#endif
+/* A process that runs finish has the entry's group in its own map, also while it recovers another: if it is killed after
+ * its tag overtook the tag of a second recoverer, its own recovery finds the entry. The map of its own lease is set until
+ * that lease is recovered. The last look (lease NL) has no map, and nobody kills it. */
+#ifdef M_RECOVER_NO_MARK
+#define MARK_RECOVERER(j, l) skip
+#elif defined(M_NO_FORGET)  /* a joiner marks the dead owner's map, clears it, and believes that it is set */
+#define MARK_RECOVERER(j, l) if :: l != NL && !knows[p] -> gmap[l] = 1; knows[p] = 1 :: else fi
+#else
+#define MARK_RECOVERER(j, l) if :: l != j && l != NL && !knows[p] -> gmap[l] = 1; knows[p] = 1 :: else fi
 #endif
 #ifdef M_REUSE_WITHOUT_LOCK /* fault segment.recover.without_lock */
 #define READ_LOCK(j) skip
@@ -196,6 +210,7 @@ inline recover(j, l) {
         f_ended = 0;
         if
         :: f_has != 0 ->
+            MARK_RECOVERER(j, l);
             if
             :: f_has == 1 -> bits = bits & ~(1 << j)                         /* slab.recover.bit_cleared */
             :: else
@@ -256,19 +271,19 @@ join:
     {
         /* join.rs: claim: a slot whose lock is granted; the lowest, unless -DANY_SLOT */
         if
-        :: d_step { writer[0] == 0 && readers[0] == 0 -> writer[0] = p + 1; me = 0 }
+        :: d_step { turn >= p && writer[0] == 0 && readers[0] == 0 -> writer[0] = p + 1; me = 0; JOINED }
 #ifdef ANY_SLOT
-        :: d_step { writer[1] == 0 && readers[1] == 0 -> writer[1] = p + 1; me = 1 }
+        :: d_step { turn >= p && writer[1] == 0 && readers[1] == 0 -> writer[1] = p + 1; me = 1; JOINED }
 #else
-        :: d_step { !(writer[0] == 0 && readers[0] == 0) && writer[1] == 0 && readers[1] == 0 ->
-                    writer[1] = p + 1; me = 1 }
+        :: d_step { turn >= p && !(writer[0] == 0 && readers[0] == 0) && writer[1] == 0 && readers[1] == 0 ->
+                    writer[1] = p + 1; me = 1; JOINED }
 #endif
 #if NP > 2
-        :: d_step {
+        :: d_step { turn >= p &&
 #ifndef ANY_SLOT
                     !(writer[0] == 0 && readers[0] == 0) && !(writer[1] == 0 && readers[1] == 0) &&
 #endif
-                    writer[2] == 0 && readers[2] == 0 -> writer[2] = p + 1; me = 2 }
+                    writer[2] == 0 && readers[2] == 0 -> writer[2] = p + 1; me = 2; JOINED }
 #endif
         fi;                                                                  /* segment.join.locked */
         if :: dirty[me] -> recover(me, me) :: else fi;                       /* segment.join.recovered */
@@ -462,7 +477,7 @@ join:
         fi
     } unless {
         atomic {
-            order[p] != 0;
+            order[p] != 0 && turn > p;
             if
             :: order[p] == 2 -> order[p] = 0; stopped++; ended++; goto end_stopped
             :: else
@@ -493,13 +508,21 @@ end_done:
 proctype Fate() {
     do
     :: atomic { kills > 0 -> kills--;
-        if :: order[0] = 1 :: order[1] = 1
+        if
+#ifndef DEAD_START
+           :: order[0] = 1
+#endif
+           :: order[1] = 1
 #if NP > 2
            :: order[2] = 1
 #endif
         fi }
     :: atomic { stops > 0 -> stops--;
-        if :: order[0] = 2 :: order[1] = 2
+        if
+#ifndef DEAD_START
+           :: order[0] = 2
+#endif
+           :: order[1] = 2
 #if NP > 2
            :: order[2] = 2
 #endif
@@ -537,7 +560,16 @@ proctype Check() {
 
 init {
     atomic {
-        run Process(0); run Process(1);
+#ifdef DEAD_START       /* process 0 died before: its lease 0 has the entry claimed, or published and passed on */
+        dirty[0] = 1; gmap[0] = 1; bits = 1; ended = 1; turn = 1;
+        if
+        :: st = INIT
+        :: st = LIVE; issued[0] = 1; token = 1; if :: NB > 0 -> named = 1; bst[1] = BATT; bof[1] = 0 :: else fi
+        fi;
+#else
+        run Process(0);
+#endif
+        run Process(1);
 #if NP > 2
         run Process(2);
 #endif
