@@ -56,6 +56,12 @@ byte head[NP], units[NP], stack[NP];
 byte user[NU];
 byte given[NU];             /* a block that its owner gave to somebody else to free: the owner word + 1 */
 byte order[NP], kills = KILLS, stops = STOPS, ended, stopped;
+/* -DDEAD_START: lease 0 was left by a process that died, see init; with one life each nobody takes it again */
+#if defined(DEAD_START) && INC == 1
+#define FIRST_RUNS false
+#else
+#define FIRST_RUNS true
+#endif
 
 #define OWNER(p) (p + incarnation[p] * 4)
 #define LEASE_OF(o) (o & 3)
@@ -260,7 +266,7 @@ inline recover(j) {
 }
 
 proctype Process(byte p) {
-    byte lives, ops, u, g, x_s, x_o, x_f, x_i, r_u, r_s, r_o, r_n, r_i, r_cov;
+    byte lives, ops, u, g, j, x_s, x_o, x_f, x_i, r_u, r_s, r_o, r_n, r_i, r_cov;
     bit x_ok, r_k;
 join:
     {
@@ -413,13 +419,19 @@ free_it:        /* free: Hot::put, a look and a plain store */
                 fi;
                 atomic { u = 0; x_ok = 0 }
             :: 
-                /* sweep: the other lease */
-                d_step {
-                    x_ok = (dirty[1 - p] && !writer[1 - p]);
-                    if :: x_ok -> readers[1 - p] = readers[1 - p] | (1 << p) :: else fi
+                /* sweep: another lease */
+                atomic {
+                    if
+                    :: j = (p + 1) % NP
+#if NP > 2
+                    :: j = (p + 2) % NP
+#endif
+                    fi;
+                    x_ok = (dirty[j] && !writer[j]);
+                    if :: x_ok -> readers[j] = readers[j] | (1 << p) :: else -> j = 0 fi
                 };
                 if
-                :: x_ok -> x_ok = 0; recover(1 - p); readers[1 - p] = readers[1 - p] & ~(1 << p)
+                :: x_ok -> x_ok = 0; recover(j); atomic { readers[j] = readers[j] & ~(1 << p); j = 0 }
                 :: else
                 fi
             fi
@@ -455,12 +467,16 @@ free_it:        /* free: Hot::put, a look and a plain store */
             order[p] != 0;
             if :: order[p] == 2 -> order[p] = 0; stopped++; ended++; goto end_stopped :: else fi;
             order[p] = 0;
-            ops = 0; u = 0; g = 0; x_s = 0; x_o = 0; x_f = 0; x_i = 0; r_u = 0; r_s = 0; r_o = 0; r_n = 0; r_i = 0;
+            ops = 0; u = 0; g = 0; j = 0; x_s = 0; x_o = 0; x_f = 0; x_i = 0; r_u = 0; r_s = 0; r_o = 0; r_n = 0; r_i = 0;
             r_cov = 0; x_ok = 0; r_k = 0;
             head[p] = 0; units[p] = 0; stack[p] = 0;
             if :: user[0] == p + 1 -> user[0] = 0 :: else fi;
             if :: user[1] == p + 1 -> user[1] = 0 :: else fi;
-            writer[p] = 0; readers[1 - p] = readers[1 - p] & ~(1 << p);
+            writer[p] = 0;
+            readers[0] = readers[0] & ~(1 << p); readers[1] = readers[1] & ~(1 << p);
+#if NP > 2
+            readers[2] = readers[2] & ~(1 << p);
+#endif
             lives++;
             if :: lives < INC -> goto join :: else fi
         }
@@ -475,8 +491,18 @@ end_done:
 
 proctype Fate() {
     do
-    :: atomic { kills > 0 -> kills--; if :: order[0] = 1 :: order[1] = 1 fi }
-    :: atomic { stops > 0 -> stops--; if :: order[0] = 2 :: order[1] = 2 fi }
+    :: atomic { kills > 0 -> kills--;
+        if :: FIRST_RUNS -> order[0] = 1 :: order[1] = 1
+#if NP > 2
+           :: order[2] = 1
+#endif
+        fi }
+    :: atomic { stops > 0 -> stops--;
+        if :: FIRST_RUNS -> order[0] = 2 :: order[1] = 2
+#if NP > 2
+           :: order[2] = 2
+#endif
+        fi }
     :: break
     od
 }
@@ -525,5 +551,37 @@ proctype Check() {
 }
 
 init {
-    atomic { run Process(0); run Process(1); run Fate(); run Check() }
+    atomic {
+#ifdef DEAD_START       /* what lease 0 had when it died: units on their way, a span of one, or a span of two */
+        dirty[0] = 1; incarnation[0] = 1;
+        if
+        :: ust[0] = HELD :: ust[0] = BACKING :: ust[0] = SPAN; ulen[0] = 1 :: ust[0] = SPAN; ulen[0] = 2
+        fi;
+        uow[0] = OWNER(0);
+        if
+        :: ulen[0] != 2 -> if :: skip :: ust[1] = HELD :: ust[1] = BACKING :: ust[1] = TAIL fi
+        :: ulen[0] == 2 -> ust[1] = TAIL
+        fi;
+        if :: ust[1] != FREE -> uow[1] = OWNER(0) :: else fi;
+        if
+        :: ust[0] == SPAN ->
+            if
+            :: skip :: bst[0] = BLEASE; bof[0] = OWNER(0) :: bst[0] = BREMOTE
+            :: bst[0] = BATT; user[0] = 60; attached = 1
+            fi
+        :: else
+        fi;
+        if
+        :: ulen[0] == 2 ->
+            if :: skip :: bst[1] = BLEASE; bof[1] = OWNER(0) :: bst[1] = BPINNED; user[1] = 50 fi
+        :: else
+        fi;
+#endif
+        if :: FIRST_RUNS -> run Process(0) :: else -> ended = 1 fi;
+        run Process(1);
+#if NP > 2
+        run Process(2);
+#endif
+        run Fate(); run Check()
+    }
 }

@@ -65,6 +65,12 @@ byte kills = KILLS, stops = STOPS, ended, stopped;
 /* Processes are alike until they join, so they join for the first time in the order of their numbers, and are killed and
  * stopped after that. */
 byte turn;
+/* -DDEAD_START: lease 0 was left by a process that died, see init; with one life each there is one process less */
+#if defined(DEAD_START) && INC == 1
+#define FIRST_RUNS false
+#else
+#define FIRST_RUNS true
+#endif
 #define JOINED if :: turn == p -> turn++ :: else fi
 
 #define HOLDS(p, g) (held[p] && lgen[p] == g)
@@ -508,21 +514,13 @@ end_done:
 proctype Fate() {
     do
     :: atomic { kills > 0 -> kills--;
-        if
-#ifndef DEAD_START
-           :: order[0] = 1
-#endif
-           :: order[1] = 1
+        if :: FIRST_RUNS -> order[0] = 1 :: order[1] = 1
 #if NP > 2
            :: order[2] = 1
 #endif
         fi }
     :: atomic { stops > 0 -> stops--;
-        if
-#ifndef DEAD_START
-           :: order[0] = 2
-#endif
-           :: order[1] = 2
+        if :: FIRST_RUNS -> order[0] = 2 :: order[1] = 2
 #if NP > 2
            :: order[2] = 2
 #endif
@@ -560,15 +558,14 @@ proctype Check() {
 
 init {
     atomic {
-#ifdef DEAD_START       /* process 0 died before: its lease 0 has the entry claimed, or published and passed on */
-        dirty[0] = 1; gmap[0] = 1; bits = 1; ended = 1; turn = 1;
+#ifdef DEAD_START       /* what lease 0 had when it died: the entry, claimed, or published and passed on */
+        dirty[0] = 1; gmap[0] = 1; bits = 1;
         if
         :: st = INIT
         :: st = LIVE; issued[0] = 1; token = 1; if :: NB > 0 -> named = 1; bst[1] = BATT; bof[1] = 0 :: else fi
         fi;
-#else
-        run Process(0);
 #endif
+        if :: FIRST_RUNS -> run Process(0) :: else -> ended = 1; turn = 1 fi;
         run Process(1);
 #if NP > 2
         run Process(2);

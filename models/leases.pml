@@ -20,6 +20,9 @@
 #ifndef STOPS
 #define STOPS 0
 #endif
+#ifndef OWNERS
+#define OWNERS NP       /* the first processes, which use the resource; the others join, recover and wait */
+#endif
 /* bells: what a cell says */
 #define SILENT 0
 #define ARMED 1
@@ -129,7 +132,7 @@ join:
         sweep();
         begun[p] = 1;
         do
-        :: ops < OPS ->
+        :: ops < OPS && p < OWNERS ->
             ops++;
             if
             :: d_step { res == 0 -> res = incarnation[p] * 16 + p + 1; user = p + 1 }
