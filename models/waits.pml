@@ -23,6 +23,9 @@
 #ifndef HURRIES
 #define HURRIES 1       /* waits that may end before they got what they waited for */
 #endif
+#ifndef USERS
+#define USERS NP        /* the first processes, which use the word; the others join and recover */
+#endif
 /* what the word is */
 #define MUTEX 0
 #define AUTOMATIC 1
@@ -348,7 +351,7 @@ end_join:       /* one whose slot a stopped reaper keeps would take another slot
         recover(p, (1 << p));
         dirty[p] = 1;
         do
-        :: atomic { ops < OPS -> ops++ };
+        :: atomic { ops < OPS && p < USERS -> ops++ };
 #if KIND == MUTEX
             wait_for();
             if
@@ -368,7 +371,7 @@ end_join:       /* one whose slot a stopped reaper keeps would take another slot
             :: change(RESET)
             fi
 #endif
-        :: ops == OPS -> break
+        :: ops == OPS || p >= USERS -> break
         od;
 end_done:
         false
