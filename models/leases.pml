@@ -324,13 +324,30 @@ end_check:
     fi
 }
 
+/* -DDEAD_START: the monitor's thread of process 0 has ended, its bells have rung, and a sibling still uses the resource; with
+ * one life each nobody takes the slot again */
+#if defined(DEAD_START) && INC == 1
+#define FIRST_RUNS false
+#else
+#define FIRST_RUNS true
+#endif
 init {
     atomic {
+#ifdef DEAD_START
+        d_step {
+            dirty[0] = 1; incarnation[0] = 1; writer[0] = 1; listed[0] = 1; member[0] = 1; dying[0] = 1; res = 17; user = 1;
+            BELL(0, 0) = RUNG; BELL(0, 1) = RUNG;
+#if NP > 2
+            BELL(0, 2) = RUNG
+#endif
+        };
+#endif
 #if NP > 2
         run Main(2); run Monitor(2); run Reaper(2, 0); run Reaper(2, 1);
-        run Reaper(0, 2); run Reaper(1, 2);
+        if :: FIRST_RUNS -> run Reaper(0, 2) :: else fi;
+        run Reaper(1, 2);
 #endif
-        run Main(0); run Monitor(0); run Reaper(0, 1);
+        if :: FIRST_RUNS -> run Main(0); run Monitor(0); run Reaper(0, 1) :: else fi;
         run Main(1); run Monitor(1); run Reaper(1, 0);
         run Kernel(); run Check()
     }
