@@ -11,7 +11,7 @@ use std::alloc::Layout;
 use std::ffi::CString;
 use std::path::Path;
 
-use common::{Name, Process, die_with_parent, eventually, in_fork, linger, listen, role, say};
+use common::{Name, Process, die_with_parent, eventually, in_fork, linger, listen, returns, role, say};
 use tenure::{
     AllocError, Backend, CreateError, Doorbell, JoinError, Kind, Member, Options, ScratchError, Space, Token,
 };
@@ -711,8 +711,12 @@ fn a_member_under_a_debugger_hinders_nobody() {
         return println!("SKIPPED: traced: no ptrace to be had here");
     }
     let mut status = 0;
-    // SAFETY: our own child, and a place for its status.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }, pid);
+    eventually("the traced child is stopped", || {
+        // SAFETY: our own child, and a place for its status.
+        let found = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL | libc::WNOHANG) };
+        assert!(found == 0 || found == pid);
+        found == pid
+    });
     assert!(libc::WIFSTOPPED(status));
     goes_on(&me, token);
     // It lives, whatever it looks like.
@@ -733,10 +737,12 @@ fn a_member_killed_under_a_debugger_is_recovered() {
     let me = space.join().unwrap();
     let mut process = Process::start(&["member", &name.0]);
     process.hear("joined").unwrap();
-    let gdb = std::process::Command::new("gdb")
-        .args(["-nx", "-batch", "-p", &process.pid().to_string(), "-ex", "kill"])
-        .stdin(std::process::Stdio::null())
-        .output();
+    let gdb = returns("gdb ends", || {
+        std::process::Command::new("gdb")
+            .args(["-nx", "-batch", "-p", &process.pid().to_string(), "-ex", "kill"])
+            .stdin(std::process::Stdio::null())
+            .output()
+    });
     if gdb.is_err() {
         println!("SKIPPED: gdb: not installed");
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 
-use common::{Name, Process, eventually, in_fork, linger, listen, role, say};
+use common::{Name, Process, eventually, in_fork, linger, listen, reap, role, say, scope};
 use tenure::{Backend, Descriptor, DescriptorError, NotMember, OpenHandleError, Options, Space, Token, Way};
 
 fn options() -> Options {
@@ -465,10 +465,8 @@ fn the_process_id_of_the_dead_in_other_hands_is_not_asked() {
     assert_eq!(child, libc::c_long::from(pid));
     let error = Descriptor::open(&me, token).unwrap_err();
     // SAFETY: a child of ours.
-    unsafe {
-        libc::kill(pid, libc::SIGKILL);
-        libc::waitpid(pid, std::ptr::null_mut(), 0);
-    }
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    reap(pid);
     assert!(matches!(error, DescriptorError::Nobody), "{error}");
 }
 
@@ -625,7 +623,7 @@ fn threads_open_and_close_one_token_at_once() {
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
     let held = Descriptor::create(&me, memfd()).unwrap();
     let token = held.token();
-    std::thread::scope(|scope| {
+    scope("all threads open and close", |scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..200 {

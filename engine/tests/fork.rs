@@ -7,7 +7,7 @@ mod common;
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Name, Process, role, say};
+use common::{Name, Process, die_with_parent, reap, role, say};
 use tenure::{
     AllocError, CreateError, Kind, LeaveError, Member, NotMember, OpenHandleError, Space, UseError,
 };
@@ -50,10 +50,7 @@ fn child() {
         // SAFETY: ends the child without running what belongs to the parent.
         unsafe { libc::_exit(0) };
     }
-    let mut status = 0;
-    // SAFETY: our own child, and a place for its status.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-    assert_eq!(status, 0);
+    assert_eq!(reap(pid), 0);
     assert_eq!(handle.get().unwrap(), b"parent's");
     assert!(block.iter().all(|byte| *byte == 3));
     drop((handle, block));
@@ -84,15 +81,12 @@ fn fork_again_and_again(times: u32, over: &AtomicBool, child: impl Fn() -> bool)
         // SAFETY: the child runs `child`, whose callers say why it may, and ends.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            // SAFETY: a clock that ends this process if it waits for a thread that is not there.
-            unsafe { libc::alarm(20) };
+            die_with_parent();
             let well = child();
             // SAFETY: ends the child without running what belongs to the parent.
             unsafe { libc::_exit(i32::from(!well)) };
         }
-        let mut status = 0;
-        // SAFETY: our own child, and a place for its status.
-        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        let status = reap(pid);
         if status != 0 {
             over.store(true, Ordering::Relaxed);
             panic!("the child of round {round} ended with {status:#x}");

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Name, Process, eventually, in_fork, linger, role, say};
+use common::{Name, Process, eventually, in_fork, linger, role, say, scope};
 use tenure::{
     Backend, CreateError, Kind, Member, NAME_MAX, Named, NamedError, OpenHandleError, Options, Space,
 };
@@ -237,7 +237,7 @@ impl Race {
 fn of_racing_processes_exactly_one_creates() {
     shared(|space| {
         let race = Race::new();
-        std::thread::scope(|scope| {
+        scope("all processes of the race end", |scope| {
             for _ in 0..PROCESSES {
                 scope.spawn(|| {
                     let code = in_fork(|| {
@@ -260,7 +260,7 @@ fn of_racing_processes_exactly_one_creates() {
 fn of_racing_members_exactly_one_creates() {
     let space = small().private().unwrap();
     let race = Race::new();
-    std::thread::scope(|scope| {
+    scope("all members of the race are done", |scope| {
         (0..PROCESSES).for_each(|_| drop(scope.spawn(|| race.run(&space.join().unwrap()))));
     });
     race.assert_one_each();
@@ -271,7 +271,9 @@ fn of_racing_members_exactly_one_creates() {
 fn of_racing_threads_of_a_member_exactly_one_creates() {
     let space = small().private().unwrap();
     let (me, race) = (space.join().unwrap(), Race::new());
-    std::thread::scope(|scope| (0..PROCESSES).for_each(|_| drop(scope.spawn(|| race.run(&me)))));
+    scope("all threads of the race are done", |scope| {
+        (0..PROCESSES).for_each(|_| drop(scope.spawn(|| race.run(&me))))
+    });
     race.assert_one_each();
     drop(me);
     assert_clean(&space);
@@ -281,7 +283,7 @@ fn of_racing_threads_of_a_member_exactly_one_creates() {
 fn names_are_taken_and_left_at_the_same_time() {
     let space = small().private().unwrap();
     let barrier = Barrier::new(4);
-    std::thread::scope(|scope| {
+    scope("all threads take and leave names", |scope| {
         for thread in 0..4u64 {
             let (space, barrier) = (&space, &barrier);
             scope.spawn(move || {

@@ -238,7 +238,7 @@ fn threads_join_and_leave_at_once() {
     let name = Name::shm("threads");
     let segment = open_or_create(name.place(), &members(4));
     let joined = AtomicU64::new(0);
-    std::thread::scope(|scope| {
+    scope("all threads join and leave", |scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for round in 0..50 {
@@ -416,8 +416,8 @@ fn forking(stage: &Stage) {
         // SAFETY: a child of ours that was not waited for.
         unsafe {
             libc::kill(child, libc::SIGKILL);
-            libc::waitpid(child, std::ptr::null_mut(), 0);
         }
+        reap(child);
     };
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -435,7 +435,6 @@ fn forking(stage: &Stage) {
                 // SAFETY: plain numbers.
                 unsafe {
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                    libc::alarm(60);
                     loop {
                         libc::pause();
                     }

@@ -1,12 +1,20 @@
 //! Real processes for tests: the test binary starts itself again in a role; what it leaves behind is removed.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::{Backend, Options, Space};
+
+#[path = "../../../segment/tests/common/fail_safe.rs"]
+pub(crate) mod fail_safe;
+#[path = "../../../segment/tests/common/threads.rs"]
+pub(crate) mod threads;
+
+use fail_safe::Lines;
+pub(crate) use fail_safe::{end_of, eventually, reap, returns, scope};
 
 const ROLE: &str = "TENURE_TEST_ROLE";
 
@@ -32,7 +40,7 @@ impl Drop for Name {
 }
 
 /// A child in a role of this test binary: the test named `child`, which runs a role if it finds one.
-pub(crate) struct Process(Child, BufReader<ChildStdout>);
+pub(crate) struct Process(Child, Lines);
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
@@ -44,15 +52,15 @@ impl Process {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self(child, output)
+        let lines = Lines::of(child.stdout.take().unwrap());
+        Self(child, lines)
     }
 
     /// Reads the child's lines until one starts with `word`; returns the rest of it. `None` when the child ends first.
     pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
-        self.1.by_ref().lines().find_map(|line| {
-            line.ok()?.split_once(&format!("@{word}")).map(|(_, rest)| rest.trim().to_owned())
-        })
+        let word = format!("@{word}");
+        std::iter::from_fn(|| self.1.next(&word))
+            .find_map(|line| line.split_once(&word).map(|(_, rest)| rest.trim().to_owned()))
     }
 
     /// Says something to the child, which [`listen`]s.
@@ -64,6 +72,10 @@ impl Process {
         self.0.id() as i32
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: no memory is involved; the child is ours and not reaped yet.
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
@@ -71,12 +83,11 @@ impl Process {
 
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        end_of(&mut self.0);
     }
 
     pub(crate) fn wait(mut self) -> ExitStatus {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap()
+        end_of(&mut self.0)
     }
 
     /// Whether it died of SIGKILL rather than ending by itself; ending in any other way fails the test.
@@ -119,21 +130,9 @@ pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
         }
         child => {
             assert!(child > 0);
-            let mut status = 0;
-            // SAFETY: waits for the child just made.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            let status = reap(child);
             if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + libc::WTERMSIG(status) }
         }
-    }
-}
-
-/// Looks until it is so.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !is_so() {
-        // A fail-safe, not an expectation: what takes longer hangs.
-        assert!(start.elapsed() < std::time::Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

@@ -1,20 +1,22 @@
 //! Real processes for tests: the test binary starts itself again in a role, talks to it over pipes, and kills it.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::ops::Range;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
 
 use tenure_segment::{
     Backend, Body, JoinOptions, Lease, LeaseId, OpenError, Place, Reclaim, Recovery, Segment, Spec,
 };
 
-/// A fail-safe, not an expectation: what takes longer hangs.
-pub(crate) const FAIL_SAFE: Duration = Duration::from_secs(120);
+pub(crate) mod fail_safe;
+pub(crate) mod threads;
+
+use fail_safe::Lines;
+pub(crate) use fail_safe::{end_of, eventually, reap, scope};
 
 pub(crate) const HASH: u64 = 77;
 pub(crate) const MEMBERS: u16 = 8;
@@ -124,20 +126,11 @@ pub(crate) fn join(segment: &Segment, options: JoinOptions) -> Lease {
     lease
 }
 
-/// Looks until it is so.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < FAIL_SAFE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// A process in a role. It dies with the value.
 pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
-    lines: mpsc::Receiver<String>,
+    lines: Lines,
 }
 
 const ROLE: &str = "TENURE_SEGMENT_TEST_ROLE";
@@ -164,31 +157,29 @@ impl Process {
             .spawn()
             .unwrap();
         let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (send, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                // libtest writes "test child_entry ... " before our first line.
-                if let Some((_, said)) = line.split_once('@') {
-                    let _ = send.send(said.to_owned());
-                }
-            }
-        });
+        let lines = Lines::of(child.stdout.take().unwrap());
         Self { child, input, lines }
     }
 
     /// What it said next.
     pub(crate) fn hear(&self) -> String {
-        self.lines.recv_timeout(FAIL_SAFE).expect("the child says something")
+        self.hear_of("something")
+    }
+
+    fn hear_of(&self, what: &str) -> String {
+        let mut lines = std::iter::from_fn(|| self.lines.next(what));
+        lines
+            .find_map(|line| word_in(&line))
+            .unwrap_or_else(|| panic!("the child ended and did not say {what}"))
     }
 
     /// What it said, if it said anything.
     pub(crate) fn said(&self) -> Option<String> {
-        self.lines.try_recv().ok()
+        std::iter::from_fn(|| self.lines.arrived()).find_map(|line| word_in(&line))
     }
 
     pub(crate) fn expect(&self, word: &str) {
-        assert_eq!(self.hear(), word);
+        assert_eq!(self.hear_of(word), word);
     }
 
     pub(crate) fn tell(&mut self, word: &str) {
@@ -199,27 +190,25 @@ impl Process {
         self.child.id() as i32
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: a child of ours that was not waited for.
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
-    /// Stops it, and waits until all of its threads stand still: the signal reaches one of them first.
+    /// Stops it, and waits until all of its threads are stopped.
     pub(crate) fn stop(&self) {
         self.signal(libc::SIGSTOP);
-        eventually("stopped", || {
-            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-            tasks.flatten().all(|task| {
-                let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-                status.lines().any(|line| line.starts_with("State:\tT"))
-            })
-        });
+        threads::wait_until_stopped(self.child.id());
     }
 
     /// Kills it and waits until it is gone.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        end_of(&mut self.child);
     }
 
     /// Kills it without waiting: it stays a zombie until dropped.
@@ -229,7 +218,7 @@ impl Process {
 
     pub(crate) fn wait(mut self) -> std::process::ExitStatus {
         self.input = None;
-        self.child.wait().unwrap()
+        end_of(&mut self.child)
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -242,6 +231,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a line of a child says: libtest writes "test child_entry ... " before the first one.
+fn word_in(line: &str) -> Option<String> {
+    line.split_once('@').map(|(_, word)| word.to_owned())
 }
 
 /// The child's side.
@@ -300,9 +294,7 @@ pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
         }
         child => {
             assert!(child > 0);
-            let mut status = 0;
-            // SAFETY: waits for the child just made.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            let status = reap(child);
             if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1000 + libc::WTERMSIG(status) }
         }
     }

@@ -1,0 +1,112 @@
+//! The one limit of all waits in the tests of `segment` and `engine`.
+//!
+//! No test expects anything to happen within some time. A wait that takes longer than [`FAIL_SAFE`] never ends; it fails and says what it
+//! waited for. Children have no limit of their own: they die with the test that waits for them.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// Far longer than any wait takes on a loaded machine.
+pub(crate) const FAIL_SAFE: Duration = Duration::from_secs(120);
+
+/// Looks until `is_so`.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        if start.elapsed() > FAIL_SAFE {
+            report(what);
+            panic!("never: {what}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs a call that blocks. If it never returns, ends the process: nothing else ends a thread that is blocked.
+pub(crate) fn returns<T>(what: &str, call: impl FnOnce() -> T) -> T {
+    let (returned, watch) = mpsc::channel::<()>();
+    std::thread::scope(move |scope| {
+        // Dropped when `call` returns or panics, which ends the watch.
+        let _returned = returned;
+        scope.spawn(move || {
+            if watch.recv_timeout(FAIL_SAFE) == Err(RecvTimeoutError::Timeout) {
+                report(what);
+                std::process::abort();
+            }
+        });
+        call()
+    })
+}
+
+/// As [`returns`], for threads that wait for each other.
+pub(crate) fn scope<'env, T>(
+    what: &str,
+    threads: impl for<'scope> FnOnce(&'scope std::thread::Scope<'scope, 'env>) -> T,
+) -> T {
+    returns(what, || std::thread::scope(threads))
+}
+
+/// Says what never happened where the test runner captures nothing: a test that panics while its threads are blocked shows no output.
+fn report(what: &str) {
+    let _ = writeln!(std::io::stderr(), "never: {what}");
+}
+
+/// Reaps a forked child when it ends; its status as `waitpid` has it.
+pub(crate) fn reap(pid: libc::pid_t) -> i32 {
+    let mut status = 0;
+    eventually("the forked child ends", || {
+        // SAFETY: waits for a child of the caller's, which nobody else reaps. `__WALL`: also one that is traced.
+        let found = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
+        assert!(found == 0 || found == pid, "waitpid: {}", std::io::Error::last_os_error());
+        found == pid
+    });
+    status
+}
+
+/// Reaps a child when it ends. Its input is closed first, as by [`Child::wait`].
+pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
+    drop(child.stdin.take());
+    let mut status = None;
+    eventually("the child ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// The lines that a child writes.
+pub(crate) struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    pub(crate) fn of(output: impl Read + Send + 'static) -> Self {
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(lines)
+    }
+
+    /// Waits for the next one, which should say `what`. `None`: the child ended.
+    pub(crate) fn next(&self, what: &str) -> Option<String> {
+        match self.0.recv_timeout(FAIL_SAFE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                let what = format!("the child says {what}");
+                report(&what);
+                panic!("never: {what}");
+            }
+        }
+    }
+
+    /// The next one, if it is there.
+    pub(crate) fn arrived(&self) -> Option<String> {
+        self.0.try_recv().ok()
+    }
+}
