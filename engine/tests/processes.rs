@@ -10,7 +10,11 @@ mod common;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Name, Process as Role, die_with_parent, eventually, in_fork, listen, role, say};
+use common::threads::sleeps;
+use common::{
+    Name, Process as Role, die_with_parent, end_of, eventually, in_fork, listen, reap, returns, role, say,
+    scope,
+};
 use tenure::{
     Event, Exit, Kind, Member, Mutex, Options, PidError, Process, ProcessError, Reset, Space, Thread, Token,
     WaitError, wait_all, wait_any,
@@ -47,8 +51,7 @@ impl Target {
     }
 
     fn reap(&mut self) -> std::process::ExitStatus {
-        self.end();
-        self.0.wait().unwrap()
+        end_of(&mut self.0)
     }
 }
 
@@ -65,6 +68,11 @@ fn options() -> Options {
 
 fn token(text: &str) -> Token {
     Token::try_from(text.parse::<u64>().unwrap()).unwrap()
+}
+
+/// What a wait of this process's own is told.
+fn told_end(wait: impl FnOnce() -> Result<Exit, WaitError>) -> Exit {
+    returns("the end is told", wait).unwrap()
 }
 
 fn in_words(exit: Option<Exit>) -> String {
@@ -162,7 +170,7 @@ fn others_than_the_parent_learn_the_code_also_when_it_is_gone() {
         target.end();
         assert_eq!(waiter.0.hear("exit").unwrap(), expected.to_string());
         assert_eq!(other.ask("wait", "exit"), expected.to_string());
-        assert_eq!(mine.wait(None).unwrap(), expected);
+        assert_eq!(told_end(|| mine.wait(None)), expected);
         target.reap();
         assert_eq!(mine.exit().unwrap(), Some(expected));
         // Who comes when nobody has its number any more is told as well.
@@ -184,7 +192,7 @@ fn handles_of_what_was_not_reaped_know_how_it_ended() {
         let mut target = Target::start(then);
         let first = Process::of_child(&me, &target.0).unwrap();
         target.end();
-        assert_eq!(first.wait(None).unwrap(), expected);
+        assert_eq!(told_end(|| first.wait(None)), expected);
         // By somebody who is not its parent, and has nothing from those who are.
         let mut other = Holder::start(&name, "");
         other.ask(&format!("create {}", target.pid()), "token");
@@ -211,7 +219,7 @@ fn stopped_and_killed_holders_keep_nothing_from_others() {
         sleeper.0.signal(signal);
         target.end();
         assert_eq!(other.0.hear("exit").unwrap(), "exit code 3");
-        assert_eq!(mine.wait(None).unwrap(), Exit::Code(3));
+        assert_eq!(told_end(|| mine.wait(None)), Exit::Code(3));
         target.reap();
         if signal == libc::SIGSTOP {
             creator.0.signal(libc::SIGCONT);
@@ -235,12 +243,12 @@ fn what_nobody_knows_is_said_and_completed_by_who_reaped_it() {
     second.ask("wait", "waiting");
     assert_eq!(first.ask("look", "exit"), "running");
     target.0.kill().unwrap();
-    let status = target.0.wait().unwrap();
+    let status = target.reap();
     assert_eq!(second.0.hear("exit").unwrap(), "ended, unknown how");
     assert_eq!(first.ask("look", "exit"), "ended, unknown how");
     let me = space.join().unwrap();
     let late = Process::open(&me, token).unwrap();
-    assert_eq!(late.wait(None).unwrap(), Exit::Unknown);
+    assert_eq!(told_end(|| late.wait(None)), Exit::Unknown);
     late.reaped(status).unwrap();
     assert_eq!(late.exit().unwrap(), Some(KILLED));
     for holder in [&mut first, &mut second] {
@@ -299,7 +307,7 @@ fn announced_codes_are_whole_unless_the_kernel_says_otherwise() {
             let expected = if older { when_nobody_knows } else { expected };
             assert_eq!(holder.ask("wait", "exit"), expected.to_string(), "{how}");
             if let Some(mine) = mine {
-                assert_eq!(mine.wait(None).unwrap(), expected, "{how}");
+                assert_eq!(told_end(|| mine.wait(None)), expected, "{how}");
             }
         }
     }
@@ -319,7 +327,7 @@ fn waits_end_when_they_should() {
         let mutex = Mutex::create(&me).unwrap();
         let event = Event::create(&me, Reset::Automatic, false).unwrap();
         let held = mutex.lock().unwrap();
-        std::thread::scope(|scope| {
+        scope("both waiters are done", |scope| {
             let any = scope.spawn(|| {
                 let first = wait_any(&[&mutex, &event, &process], None).unwrap().index;
                 let second = wait_any(&[&mutex, &event, &process], None).unwrap().index;
@@ -360,7 +368,7 @@ fn threads_are_handles_too() {
         }
         Err(error) => tell.send(Err(error)).unwrap(),
     });
-    let thread = match told.recv().unwrap() {
+    let thread = match returns("the thread says who it is", || told.recv()).unwrap() {
         Ok(thread) => thread,
         Err(ProcessError::Pid(PidError::Unsupported { what, .. })) => {
             return println!("SKIPPED: handles of threads are not supported here: {what}");
@@ -373,8 +381,8 @@ fn threads_are_handles_too() {
     other.ask(&format!("open-thread {}", u64::from(thread.token())), "opened");
     other.ask("wait-thread", "waiting");
     go.send(()).unwrap();
-    running.join().unwrap();
-    assert_eq!(thread.wait(None).unwrap(), Exit::Code(77));
+    returns("the thread ends", || running.join()).unwrap();
+    assert_eq!(told_end(|| thread.wait(None)), Exit::Code(77));
     assert_eq!(other.0.hear("exit").unwrap(), "exit code 77");
     // Who waits is woken before the number is free.
     eventually("its number is free", || {
@@ -416,12 +424,6 @@ fn watchers() -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-fn voluntary_switches(task: &std::path::Path) -> u64 {
-    let status = std::fs::read_to_string(task.join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-    line.trim().parse().unwrap()
-}
-
 #[test]
 fn nobody_wakes_up_for_nothing() {
     let mut role = Role::start(&["", "sleeper"]);
@@ -435,31 +437,17 @@ fn sleep_well() {
     let me = space.join().unwrap();
     let mut target = Target::start("exit 6");
     let process = Process::of_child(&me, &target.0).unwrap();
-    let watchers_now = watchers();
-    let [watcher] = &watchers_now[..] else { panic!("{watchers_now:?}") };
+    assert_eq!(watchers().len(), 1);
+    // The parent of this process has the fail-safe: here its thread would be taken for one that polls.
     std::thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel();
-        let process = &process;
-        let waiter = scope.spawn(move || {
-            // SAFETY: no memory is involved.
-            tell.send(unsafe { libc::gettid() }).unwrap();
-            process.wait(None).unwrap()
-        });
-        let waiter_task = std::path::PathBuf::from(format!("/proc/self/task/{}", told.recv().unwrap()));
-        let asleep = |task: &std::path::Path| {
-            std::fs::read_to_string(task.join("stat")).unwrap().rsplit(')').next().unwrap().starts_with(" S")
-        };
-        eventually("both sleep", || asleep(&waiter_task) && asleep(watcher));
-        // One of them may have been on its way to its last sleep; who polls never stays asleep for so long.
-        let switches = || [watcher.as_path(), &waiter_task].map(voluntary_switches);
-        let is_quiet = (0..20).any(|_| {
-            let before = switches();
-            std::thread::sleep(Duration::from_millis(600));
-            switches() == before
-        });
+        let waiter = scope.spawn(|| process.wait(None).unwrap());
+        let before = sleeps(std::process::id());
+        // Not an expectation on time: what wakes from elsewhere, such as a timer, shows more the longer this takes.
+        std::thread::sleep(Duration::from_millis(200));
+        let after = sleeps(std::process::id());
         target.end();
         assert_eq!(waiter.join().unwrap(), Exit::Code(6));
-        assert!(is_quiet, "woken for nothing");
+        assert_eq!(before, after, "woken for nothing");
     });
     drop(process);
     me.leave().unwrap();
@@ -518,8 +506,6 @@ fn forked_children_have_no_watcher_and_do_not_wait_for_one() {
     let mut target = Target::start("exit 4");
     let mut process = Some(Process::of_child(&me, &target.0).unwrap());
     let code = in_fork(|| {
-        // SAFETY: a clock that ends this process if it waits for a thread that is not there.
-        unsafe { libc::alarm(20) };
         let inherited = process.take().unwrap();
         assert!(matches!(inherited.exit(), Err(ProcessError::NotMember(_))));
         assert!(matches!(inherited.wait(None), Err(WaitError::NotMember(_))));
@@ -535,7 +521,7 @@ fn forked_children_have_no_watcher_and_do_not_wait_for_one() {
     });
     assert_eq!(code, 0);
     target.end();
-    assert_eq!(process.unwrap().wait(None).unwrap(), Exit::Code(4));
+    assert_eq!(told_end(|| process.unwrap().wait(None)), Exit::Code(4));
 }
 
 /// A program that closes every descriptor it does not know.
@@ -620,7 +606,7 @@ fn other_namespaces_read_what_is_written_down() {
         return println!("{NO_NAMESPACE}");
     }
     target.end();
-    assert_eq!(process.wait(None).unwrap(), Exit::Code(9));
+    assert_eq!(told_end(|| process.wait(None)), Exit::Code(9));
     other.tell("look");
     assert_eq!(other.hear("refused").as_deref(), Some("over"));
 }
@@ -642,10 +628,20 @@ fn fork_sleeper() -> u32 {
 
 fn kill_and_reap(pid: u32) {
     // SAFETY: our own child, which was not reaped yet.
-    unsafe {
-        libc::kill(pid as i32, libc::SIGKILL);
-        assert_eq!(libc::waitpid(pid as i32, std::ptr::null_mut(), 0), pid as i32);
-    }
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    reap(pid as i32);
+}
+
+/// The clock from which the kernel takes when a process starts, in the unit of `/proc/PID/stat`.
+fn ticks_since_boot() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the time, and a number.
+    let (result, ticks_per_second) = unsafe {
+        (libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now), libc::sysconf(libc::_SC_CLK_TCK))
+    };
+    assert!(result == 0 && ticks_per_second > 0);
+    let ticks_per_second = ticks_per_second as u64;
+    now.tv_sec as u64 * ticks_per_second + now.tv_nsec as u64 / (1_000_000_000 / ticks_per_second)
 }
 
 /// Gives the number of one who is gone to somebody else.
@@ -664,9 +660,9 @@ fn reuse() {
             let opened = Process::of_pid(&blind, pid).unwrap();
             assert_eq!((watched.exit().unwrap(), looked_at.exit().unwrap()), (None, None));
             kill_and_reap(pid);
-            // Starts are told apart by the tick.
-            let another_tick = Duration::from_millis(30);
-            std::thread::sleep(another_tick);
+            // Starts are told apart by the tick: the next process must not start in the same one.
+            let start = looked_at.started_at().unwrap_or(0);
+            eventually("the clock ticks", || ticks_since_boot() > start);
             if std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).is_err() {
                 return 201;
             }
