@@ -10,7 +10,7 @@ mod common;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::threads::sleeps;
+use common::threads::{Threads, wait_until_quiet};
 use common::{
     Name, Process as Role, die_with_parent, end_of, eventually, in_fork, listen, reap, returns, role, say,
     scope,
@@ -441,12 +441,13 @@ fn sleep_well() {
     // The parent of this process has the fail-safe: here its thread would be taken for one that polls.
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| process.wait(None).unwrap());
-        let before = sleeps(std::process::id());
+        let before = wait_until_quiet(std::process::id());
         // Not an expectation on time: what wakes from elsewhere, such as a timer, shows more the longer this takes.
         std::thread::sleep(Duration::from_millis(200));
-        let after = sleeps(std::process::id());
+        let after = wait_until_quiet(std::process::id());
         target.end();
         assert_eq!(waiter.join().unwrap(), Exit::Code(6));
+        assert!(matches!(before, Threads::Asleep(_)), "{before:?}");
         assert_eq!(before, after, "woken for nothing");
     });
     drop(process);

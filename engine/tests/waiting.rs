@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -340,6 +340,7 @@ fn any_of_mixed_kinds() {
         let objects: [&dyn Waitable; 4] = [&auto, &semaphore, &manual, &mutex];
         assert_eq!(wait_any(&objects, None).unwrap().index, 3, "the mutex was free");
         drop(mutex.adopt().unwrap());
+        let is_over = AtomicBool::new(false);
         scope("each object is taken", |scope| {
             let owner = scope.spawn(|| {
                 let guard = mutex.lock().unwrap();
@@ -352,6 +353,8 @@ fn any_of_mixed_kinds() {
                     }
                     eventually("taken", || !auto.is_set().unwrap() && semaphore.count().unwrap() == 0);
                 }
+                // Not before the last one was taken: a waiter that has looked at the event already would find the mutex.
+                eventually("the last one is taken", || is_over.load(Ordering::Relaxed));
                 drop(guard);
             });
             eventually("locked", || mutex.state().unwrap() != MutexState::Free || owner.is_finished());
@@ -359,6 +362,7 @@ fn any_of_mixed_kinds() {
             while seen.last() != Some(&2) {
                 seen.push(wait_any(&objects, None).unwrap().index);
             }
+            is_over.store(true, Ordering::Relaxed);
             assert_eq!(seen, [0, 1, 2]);
         });
         let short = Some(Duration::from_millis(2));
