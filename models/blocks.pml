@@ -407,7 +407,7 @@ free_it:        /* free: Hot::put, a look and a plain store */
                 atomic { g = 0; x_ok = 0 }
             :: head[p] != 0 && stack[p] == 0 && hint[head[p] - 1] -> gather(head[p] - 1, units[p], false)
             :: head[p] == 0 ->
-                /* trim: punch a free unit */
+                /* trim: decommit a free unit */
                 if :: u = 0 :: u = 1 fi;
                 d_step {
                     x_ok = (ust[u] == FREE);

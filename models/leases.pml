@@ -1,7 +1,7 @@
-/* Leases, the kernel's locks on them, the doorbell: as segment/ builds it. What leases hold is one word.
+/* Leases, the kernel's locks on them, the death notifications: as segment/ builds it. What leases hold is one word.
  *
  * A process has a main thread, a monitor and one reaper a slot. Death has two moments: first the monitor's thread
- * ends and the kernel rings its bells (bells.rs, A5), while a sibling still works; later the last user of the memory is
+ * ends and the kernel rings its notifications (notifications.rs, A5), while a sibling still works; later the last user of the memory is
  * gone and the kernel drops the locks (A3). A process is killed or stopped for good between any two steps. Process p
  * takes slot p in each of its lives: a slot is used again by the next life, under the next incarnation.
  */
@@ -26,10 +26,10 @@
 #ifndef GUARDED
 #define GUARDED NP      /* the first processes, which have monitors; nobody hears the end of the others, which sweep on joining */
 #endif
-/* bells: what a cell says */
-#define SILENT 0
+/* notifications: what a cell says */
+#define CLEAR 0
 #define ARMED 1
-#define RUNG 2
+#define SIGNALLED 2
 
 /* lease words: state and incarnation */
 bit dirty[NP];
@@ -38,14 +38,14 @@ byte incarnation[NP];
  * 16 << p for a reaper, which has a description of its own */
 bit writer[NP];
 byte readers[NP];
-/* bells, owner by watcher; and whether membership changed since a monitor last read it */
-byte bell[NP * NP];
+/* notifications, owner by watcher; and whether membership changed since a monitor last read it */
+byte notification[NP * NP];
 bit joined[NP];
 /* what leases hold: one word, 0 or incarnation * 16 + lease + 1 */
 byte res;
 
 /* private memory */
-byte rings[NP * NP];
+byte signals[NP * NP];
 bit gate[NP], member[NP], guarded[NP], listed[NP];
 /* what only the model knows */
 byte user;                  /* the process that may use it, + 1 */
@@ -55,12 +55,12 @@ bit still[NP];              /* stopped for good */
 bit begun[NP];              /* its join is complete */
 byte kills = KILLS, stops = STOPS;
 
-#define BELL(j, w) bell[(j) * NP + (w)]
-#define RINGS(p, j) rings[(p) * NP + (j)]
+#define NOTIFICATION(j, w) notification[(j) * NP + (w)]
+#define SIGNALS(p, j) signals[(p) * NP + (j)]
 #define NAMES(j) (res != 0 && (res - 1) % 16 == j)
 
 #define NO_READERS(j) (readers[j] == 0)
-#ifdef M_RING_IS_PROOF          /* the reaper does not wait for the lock */
+#ifdef M_SIGNAL_IS_PROOF          /* the reaper does not wait for the lock */
 #define PROVED(j) true
 #else
 #define PROVED(j) (!writer[j])
@@ -118,13 +118,13 @@ join:
         d_step { !writer[p] && NO_READERS(p) -> writer[p] = 1 };             /* segment.join.locked */
         recover(p);                                                      /* segment.join.recovered */
         d_step { incarnation[p]++; dirty[p] = 1 };                         /* segment.join.live */
-        /* monitor.rs: start; bells.rs: enlist */
+        /* monitor.rs: start; notifications.rs: enlist */
         d_step {
             if
             :: p < GUARDED ->
                 listed[p] = 1;
                 do
-                :: j < NP -> BELL(p, j) = ARMED; j++
+                :: j < NP -> NOTIFICATION(p, j) = ARMED; j++
                 :: else -> j = 0; break
                 od;
                 guarded[p] = 1
@@ -167,9 +167,9 @@ join:
 #endif
             atomic { member[p] = 0; gate[p] = 0 };
             atomic { guarded[p] = 0; watch_life[p]++ };
-            d_step {                                                         /* bells.rs: withdraw */
+            d_step {                                                         /* notifications.rs: withdraw */
                 do
-                :: j < NP -> if :: BELL(p, j) == ARMED -> BELL(p, j) = SILENT :: else fi; j++
+                :: j < NP -> if :: NOTIFICATION(p, j) == ARMED -> NOTIFICATION(p, j) = CLEAR :: else fi; j++
                 :: else -> j = 0; break
                 od;
                 listed[p] = 0
@@ -207,15 +207,15 @@ end_top:
             atomic { joined[p] = 0; waits = 0; j = (p == 0 -> 1 : 0) };
             do
             :: j < NP ->
-                d_step {                                                     /* hear */
+                d_step {                                                     /* observe */
                     if
-                    :: BELL(j, p) == SILENT
-                    :: BELL(j, p) == ARMED -> waits = waits | (1 << j)
-                    :: BELL(j, p) == RUNG ->
-#ifdef M_RING_CONSUMED          /* silenced when it is heard, not when the dead is recovered */
-                        BELL(j, p) = SILENT;
+                    :: NOTIFICATION(j, p) == CLEAR
+                    :: NOTIFICATION(j, p) == ARMED -> waits = waits | (1 << j)
+                    :: NOTIFICATION(j, p) == SIGNALLED ->
+#ifdef M_SIGNAL_CONSUMED          /* cleared when it is observed, not when the dead is recovered */
+                        NOTIFICATION(j, p) = CLEAR;
 #endif
-                        if :: RINGS(p, j) < 2 -> RINGS(p, j)++ :: else fi    /* send_reaper */
+                        if :: SIGNALS(p, j) < 2 -> SIGNALS(p, j)++ :: else fi    /* send_reaper */
                     fi;
                     j++;
                     if :: j == p -> j++ :: else fi
@@ -224,10 +224,10 @@ end_top:
             od;
             j = 0;
 end_wait:   (joined[p]
-                || ((waits & 1) && BELL(0, p) != ARMED)
-                || ((waits & 2) && BELL(1, p) != ARMED)
+                || ((waits & 1) && NOTIFICATION(0, p) != ARMED)
+                || ((waits & 2) && NOTIFICATION(1, p) != ARMED)
 #if NP > 2
-                || ((waits & 4) && BELL(2, p) != ARMED)
+                || ((waits & 4) && NOTIFICATION(2, p) != ARMED)
 #endif
             )
         od
@@ -240,18 +240,18 @@ proctype Reaper(byte p, j) {
     byte born, before, r_incarnation, r_was;
     bit r_dirty;
 end_top:
-    atomic { RINGS(p, j) != 0 && !still[p] -> born = life[p] };
+    atomic { SIGNALS(p, j) != 0 && !still[p] -> born = life[p] };
     {
         do
         ::
-            before = RINGS(p, j);
+            before = SIGNALS(p, j);
 end_read:   d_step { PROVED(j) -> readers[j] = readers[j] | (16 << p) };
             atomic { gate[p] == 0 -> gate[p] = 1 };
             if
             :: member[p] ->
                 recover(j);
-#ifndef M_RING_CONSUMED
-                d_step { if :: BELL(j, p) == RUNG -> BELL(j, p) = SILENT :: else fi }
+#ifndef M_SIGNAL_CONSUMED
+                d_step { if :: NOTIFICATION(j, p) == SIGNALLED -> NOTIFICATION(j, p) = CLEAR :: else fi }
 #endif
             :: else
             fi;
@@ -259,11 +259,11 @@ end_read:   d_step { PROVED(j) -> readers[j] = readers[j] | (16 << p) };
             readers[j] = readers[j] & ~(16 << p);
             d_step {
                 if
-                :: RINGS(p, j) == before -> RINGS(p, j) = 0
+                :: SIGNALS(p, j) == before -> SIGNALS(p, j) = 0
                 :: else
                 fi
             };
-            if :: RINGS(p, j) == 0 -> break :: else fi
+            if :: SIGNALS(p, j) == 0 -> break :: else fi
         od
     } unless { atomic { life[p] != born || still[p]; before = 0; r_incarnation = 0; r_was = 0; r_dirty = 0 } };
     before = 0;
@@ -276,7 +276,7 @@ inline ends(p) {                                    /* a thread of p ends: the r
         kills > 0 && !dying[p] && !still[p] && listed[p] -> kills--; dying[p] = 1; watch_life[p]++;
         guarded[p] = 0;
         do
-        :: k < NP -> if :: BELL(p, k) == ARMED -> BELL(p, k) = RUNG :: else fi; k++
+        :: k < NP -> if :: NOTIFICATION(p, k) == ARMED -> NOTIFICATION(p, k) = SIGNALLED :: else fi; k++
         :: else -> k = 0; break
         od
     }
@@ -290,7 +290,7 @@ inline is_gone(p) {    /* or it had no monitor yet; the address space of p is go
         do
         :: k < NP ->
             readers[k] = readers[k] & ~(17 << p);
-            RINGS(p, k) = 0; k++
+            SIGNALS(p, k) = 0; k++
         :: else -> k = 0; break
         od;
         if :: user == p + 1 -> user = 0 :: else fi;
@@ -332,7 +332,7 @@ end_check:
     fi
 }
 
-/* -DDEAD_START: the monitor's thread of process 0 has ended, its bells have rung, and a sibling still uses the resource; with
+/* -DDEAD_START: the monitor's thread of process 0 has ended, its notifications have been signalled, and a sibling still uses the resource; with
  * one life each nobody takes the slot again */
 #if defined(DEAD_START) && INC == 1
 #define FIRST_RUNS false
@@ -344,9 +344,9 @@ init {
 #ifdef DEAD_START
         d_step {
             dirty[0] = 1; incarnation[0] = 1; writer[0] = 1; listed[0] = 1; member[0] = 1; dying[0] = 1; res = 17; user = 1;
-            BELL(0, 0) = RUNG; BELL(0, 1) = RUNG;
+            NOTIFICATION(0, 0) = SIGNALLED; NOTIFICATION(0, 1) = SIGNALLED;
 #if NP > 2
-            BELL(0, 2) = RUNG
+            NOTIFICATION(0, 2) = SIGNALLED
 #endif
         };
 #endif

@@ -136,13 +136,13 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_monitor(member: *const tenure_member, monitor: *mut c_int) -> c_int {
     let call = || {
-        Ok(match self::member(member)?.member.doorbell() {
-            tenure::Doorbell::Monitor => 1,
-            tenure::Doorbell::Absent(why) => {
+        Ok(match self::member(member)?.member.monitor_state() {
+            tenure::MonitorState::Running => 1,
+            tenure::MonitorState::Unavailable(why) => {
                 fail(tenure_status::TENURE_OK, format_args!("no monitor: {why:?}"));
                 -1
             }
-            tenure::Doorbell::Off => 0,
+            tenure::MonitorState::Off => 0,
         })
     };
     // SAFETY: the caller's promise.

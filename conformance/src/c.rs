@@ -20,7 +20,7 @@ use tenure_capi::{
     tenure_space_remove, tenure_space_stats, tenure_stats, tenure_status,
 };
 
-use crate::driver::{Backend, Driver, Ground, Place, Sizes};
+use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
 use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
 use faults::{checked, told};
 
@@ -77,7 +77,7 @@ fn pointer(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
-pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fault> {
+pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
     let options = tenure_options {
         members: sizes.members.into(),
         handles: sizes.handles,
@@ -91,7 +91,7 @@ pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fa
     Ok(Arc::new(Attached(space)))
 }
 
-pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn Ground>, Fault> {
+pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn OpenSpace>, Fault> {
     let (options, name, mut space) = (options(place), name(place)?, ptr::null_mut());
     let options = &raw const options;
     // SAFETY: as for `create`.
@@ -112,7 +112,7 @@ pub(crate) fn remove(place: &Place) -> Result<(), Fault> {
     checked(unsafe { tenure_space_remove(backend(place), name.as_ptr(), 0) })
 }
 
-impl Ground for Attached {
+impl OpenSpace for Attached {
     fn fd(&self) -> Option<RawFd> {
         let mut fd = -1;
         // SAFETY: a place for the result.

@@ -74,7 +74,7 @@ impl Sizes {
 }
 
 /// A space as one language has it open. Programs of the same process, or forked from it, make drivers from it.
-pub trait Ground: Send + Sync {
+pub trait OpenSpace: Send + Sync {
     /// The descriptor to attach by, for memfds.
     fn fd(&self) -> Option<RawFd>;
     /// A program's access, which is no member yet.
@@ -109,7 +109,7 @@ impl Language {
     /// # Errors
     ///
     /// [`Fault`].
-    pub fn create(self, place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fault> {
+    pub fn create(self, place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
         match self {
             Self::Rust => rust::create(place, sizes),
             Self::C => c::create(place, sizes),
@@ -121,7 +121,7 @@ impl Language {
     /// # Errors
     ///
     /// [`Fault`].
-    pub fn attach(self, place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn Ground>, Fault> {
+    pub fn attach(self, place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn OpenSpace>, Fault> {
         match self {
             Self::Rust => rust::attach(place, fd),
             Self::C => c::attach(place, fd),

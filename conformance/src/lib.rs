@@ -21,7 +21,7 @@ mod stage;
 mod table;
 mod wishes;
 
-pub use driver::{Backend, Driver, Ground, Language, Place, Sizes};
+pub use driver::{Backend, Driver, Language, OpenSpace, Place, Sizes};
 pub use negative_control::NegativeControl;
 pub use order::{Answer, End, Fault, InUse, Modes, New, Order, Sort, Thing};
 pub use program::Program;

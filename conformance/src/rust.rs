@@ -16,7 +16,7 @@ use tenure::{
     Process, Raw, Reset, Scratch, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
 };
 
-use crate::driver::{Backend, Driver, Ground, Place, Sizes};
+use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
 use crate::order::{Answer, End, Fault, InUse, Modes, New, Order, Sort, Thing};
 
 /// The value of typed handles.
@@ -94,7 +94,7 @@ fn by_name(options: Options, place: &Place) -> Options {
     if place.backend == Backend::SysV { options.backend(tenure::Backend::SysV) } else { options }
 }
 
-pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fault> {
+pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
     let options = options(sizes);
     let space = match place.backend {
         Backend::Shm | Backend::SysV => by_name(options, place).open(&place.name),
@@ -106,7 +106,7 @@ pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn Ground>, Fa
     Ok(Arc::new(space?))
 }
 
-pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn Ground>, Fault> {
+pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn OpenSpace>, Fault> {
     let options = Space::options();
     let space = match place.backend {
         Backend::Shm | Backend::SysV => by_name(options, place).attach(&place.name),
@@ -131,7 +131,7 @@ pub(crate) fn remove(place: &Place) -> Result<(), Fault> {
     Ok(Space::remove(backend, name, false)?)
 }
 
-impl Ground for Space {
+impl OpenSpace for Space {
     fn fd(&self) -> Option<RawFd> {
         Space::fd(self).map(|fd| fd.as_raw_fd())
     }

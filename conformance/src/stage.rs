@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::driver::{Backend, Driver, Ground, Language, Place, Sizes};
+use crate::driver::{Backend, Driver, Language, OpenSpace, Place, Sizes};
 use crate::negative_control::{NegativeControl, Saboteur};
 use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
 use crate::program::{Program, die_with_parent};
@@ -22,7 +22,7 @@ pub struct Stage {
     language: Language,
     place: Place,
     sizes: Sizes,
-    ground: Arc<dyn Ground>,
+    open_space: Arc<dyn OpenSpace>,
     look: RefCell<Box<dyn Driver>>,
     killed: Arc<AtomicBool>,
     negative_control: Option<NegativeControl>,
@@ -50,22 +50,22 @@ impl Stage {
         let folder = folder.join(&name);
         std::fs::create_dir(&folder)?;
         let place = Place { backend, path: folder.join("space"), name };
-        let ground = language.create(&place, &sizes)?;
-        let look = RefCell::new(Arc::clone(&ground).driver());
+        let open_space = language.create(&place, &sizes)?;
+        let look = RefCell::new(Arc::clone(&open_space).driver());
         let (killed, spaces) = (Arc::default(), Cell::new(0));
-        Ok(Self { language, place, sizes, ground, look, killed, negative_control, spaces, folder })
+        Ok(Self { language, place, sizes, open_space, look, killed, negative_control, spaces, folder })
     }
 
     /// A program that is no member yet.
     ///
     /// Where a space has a name, a path or a descriptor, the program attaches by it; otherwise it inherits the space.
     pub fn stranger(&self) -> Program {
-        let (language, place, fd) = (self.language, self.place.clone(), self.ground.fd());
-        let ground = Arc::clone(&self.ground);
+        let (language, place, fd) = (self.language, self.place.clone(), self.open_space.fd());
+        let open_space = Arc::clone(&self.open_space);
         let negative_control = self.negative_control;
         let driver = move || {
             let driver = match place.backend {
-                Backend::Anonymous | Backend::Private => ground.driver(),
+                Backend::Anonymous | Backend::Private => open_space.driver(),
                 _ => language.attach(&place, fd).expect("a space to attach to").driver(),
             };
             negative_control
@@ -233,8 +233,8 @@ impl Stage {
         // SAFETY: no memory is involved.
         let child = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
         assert_eq!(child, -1, "a process is left behind");
-        let Self { language, place, ground, look, folder, .. } = self;
-        drop((look, ground));
+        let Self { language, place, open_space, look, folder, .. } = self;
+        drop((look, open_space));
         language.remove(&place)?;
         if matches!(place.backend, Backend::Shm | Backend::File | Backend::SysV) {
             assert!(language.attach(&place, None).is_err(), "the space is there after it was removed");

@@ -1,4 +1,4 @@
-//! The numbers chosen at creation, and where they put things in the body.
+//! The numbers chosen at creation, and where they put things in the data area.
 
 use std::ops::Range;
 
@@ -68,11 +68,11 @@ pub(crate) struct Plan {
     /// Right after the slab region.
     pub(crate) names: slab::NamesLayout,
     pub(crate) scratch: scratch::Layout,
-    /// One for each lease, right after the names; words from the body's start.
+    /// One for each lease, right after the names; words from the data area's start.
     pub(crate) records: Range<u64>,
-    /// Bytes from the body's start; the slab region is at 0.
+    /// Bytes from the data area's start; the slab region is at 0.
     pub(crate) scratch_at: u64,
-    pub(crate) body_bytes: u64,
+    pub(crate) data_area_bytes: u64,
 }
 
 const PAGE: u64 = 4096;
@@ -113,7 +113,7 @@ entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete
             the name of a file share: 0xff, \"file\", device, inode, 8 bytes each, little endian
 ";
 
-/// The hash of everything that this crate and those below say about the bytes of a body.
+/// The hash of everything that this crate and those below say about the bytes of a data area.
 pub(crate) const LAYOUT_HASH: u64 = {
     let handles = fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
     let objects = fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), OBJECTS_LAYOUT.as_bytes());
@@ -149,16 +149,19 @@ impl Plan {
         let records_at = slab.words() + names.words();
         let records = records_at..records_at + RECORD_WORDS * u64::from(members);
         let scratch_at = (records.end * 8).next_multiple_of(align);
-        let body_bytes = (scratch_at + scratch.bytes()).next_multiple_of(PAGE);
-        Ok(Self { geometry, slab, names, records, scratch, scratch_at, body_bytes })
+        let data_area_bytes = (scratch_at + scratch.bytes()).next_multiple_of(PAGE);
+        Ok(Self { geometry, slab, names, records, scratch, scratch_at, data_area_bytes })
     }
 
     /// The plan of a segment that exists.
-    pub(crate) fn of(words: [u64; 8], body_bytes: u64) -> Result<Self, OpenError> {
+    pub(crate) fn of(words: [u64; 8], data_area_bytes: u64) -> Result<Self, OpenError> {
         let corrupt = || OpenError::Corrupt { what: "geometry", found: words.to_vec() };
         let plan = Self::new(Geometry::from_words(words).ok_or_else(corrupt)?)?;
-        if plan.body_bytes != body_bytes {
-            return Err(OpenError::Corrupt { what: "body length", found: vec![plan.body_bytes, body_bytes] });
+        if plan.data_area_bytes != data_area_bytes {
+            return Err(OpenError::Corrupt {
+                what: "data area length",
+                found: vec![plan.data_area_bytes, data_area_bytes],
+            });
         }
         Ok(plan)
     }
@@ -177,7 +180,7 @@ impl Plan {
         ];
         Spec {
             members: self.geometry.members,
-            body_bytes: self.body_bytes,
+            data_area_bytes: self.data_area_bytes,
             geometry: self.geometry.to_words(),
             layout_hash: LAYOUT_HASH,
             commit,
@@ -203,9 +206,9 @@ mod tests {
     fn plans_survive_the_header() {
         for geometry in [Geometry::default(), Geometry::tiny()] {
             let plan = Plan::new(geometry).unwrap();
-            let again = Plan::of(geometry.to_words(), plan.body_bytes).unwrap();
+            let again = Plan::of(geometry.to_words(), plan.data_area_bytes).unwrap();
             assert_eq!(again.geometry, geometry);
-            assert!(plan.spec().commit.iter().all(|range| range.end <= plan.body_bytes));
+            assert!(plan.spec().commit.iter().all(|range| range.end <= plan.data_area_bytes));
         }
     }
 
@@ -224,6 +227,6 @@ mod tests {
         assert!(bad(|g| g.scratch_bytes = 0).contains("found 0"));
         assert!(bad(|g| g.unit_bytes = 5000).contains("5000"));
         let words = Geometry::default().to_words();
-        assert!(matches!(Plan::of(words, 4096), Err(OpenError::Corrupt { what: "body length", .. })));
+        assert!(matches!(Plan::of(words, 4096), Err(OpenError::Corrupt { what: "data area length", .. })));
     }
 }

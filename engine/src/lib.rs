@@ -100,5 +100,5 @@ pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_segment::fault;
-pub use tenure_segment::{Backend, Doorbell, LeaseId, LeaseInfo, Listed, OpenError as SegmentError};
+pub use tenure_segment::{Backend, LeaseId, LeaseInfo, Listed, MonitorState, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tenure_segment::{Doorbell, LeaseId};
+use tenure_segment::{LeaseId, MonitorState};
 use tenure_slab::Token;
 
 use crate::block::Block;
@@ -56,8 +56,8 @@ impl Member {
 
     /// Whether the monitor runs, and if not, why.
     #[must_use]
-    pub fn doorbell(&self) -> Doorbell {
-        self.shared.lease.doorbell()
+    pub fn monitor_state(&self) -> MonitorState {
+        self.shared.lease.monitor_state()
     }
 
     /// One round of the monitor, for a member of [`Space::join_monitoring_by_hand`](crate::Space::join_monitoring_by_hand), by the

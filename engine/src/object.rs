@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tenure_segment::sync::Word;
-use tenure_segment::{Body, LeaseId};
+use tenure_segment::{DataArea, LeaseId};
 use tenure_slab::{Names, Token};
 use tenure_wait::Records;
 
@@ -41,10 +41,10 @@ pub(crate) struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    pub(crate) fn new(body: Body<'a>, plan: &Plan, space_tag: u8) -> Self {
+    pub(crate) fn new(data_area: DataArea<'a>, plan: &Plan, space_tag: u8) -> Self {
         Self {
-            names: crate::names::view(body, plan, space_tag),
-            records: crate::waiting::records(body, plan),
+            names: crate::names::view(data_area, plan, space_tag),
+            records: crate::waiting::records(data_area, plan),
             books: Books::default(),
             watcher: WatcherSlot::default(),
             files: Files::default(),

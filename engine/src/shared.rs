@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{Body, CommitError, Lease, Recovery};
+use tenure_segment::{CommitError, DataArea, Lease, Recovery};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
@@ -14,15 +14,15 @@ use crate::kind::Kind;
 #[cfg(feature = "objects")]
 use crate::object::Objects;
 
-/// The two views of a body.
-pub(crate) fn views<'a>(body: Body<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
-    let words = body.words();
+/// The two views of a data area.
+pub(crate) fn views<'a>(data_area: DataArea<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
+    let words = data_area.words();
     let slab_words = plan.slab.words() as usize;
     let scratch_words =
         (plan.scratch_at / 8) as usize..((plan.scratch_at + plan.scratch.data_at()) / 8) as usize;
-    // `Plan::of` and the segment's checks made sure that both regions lie inside of the body.
-    let data = body.base().wrapping_add((plan.scratch_at + plan.scratch.data_at()) as usize);
-    // SAFETY: `data` is the rest of the body, of which the plan says that it holds the payloads; the body is page aligned
+    // `Plan::of` and the segment's checks made sure that both regions lie inside of the data area.
+    let data = data_area.base().wrapping_add((plan.scratch_at + plan.scratch.data_at()) as usize);
+    // SAFETY: `data` is the rest of the data area, of which the plan says that it holds the payloads; the data area is page aligned
     // and `scratch_at` a multiple of the smaller of a unit and a page. Payload bytes are handed out block by block.
     let scratch = unsafe { Scratch::new(&words[scratch_words], data, &plan.scratch) };
     let slab = Slab::new(&words[..slab_words], plan.slab, space_tag).expect("the plan's own layout");
@@ -70,11 +70,11 @@ impl Reclaimer {
 }
 
 impl tenure_segment::Reclaim for Reclaimer {
-    fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
-        let (slab, scratch) = views(body, &self.plan, self.space_tag);
+    fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery) {
+        let (slab, scratch) = views(data_area, &self.plan, self.space_tag);
         let ref_counts = self.ref_counts(recovery.by());
         #[cfg(feature = "objects")]
-        let records = crate::waiting::records(body, &self.plan);
+        let records = crate::waiting::records(data_area, &self.plan);
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
             if let Ok(held) = crate::local::place(&slab, &scratch, held) {
@@ -138,7 +138,7 @@ impl Drop for Shared {
 
 impl Shared {
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
-        let (slab, scratch) = views(lease.body(), &reclaimer.plan, reclaimer.space_tag);
+        let (slab, scratch) = views(lease.data_area(), &reclaimer.plan, reclaimer.space_tag);
         let ref_counts = reclaimer.ref_counts(lease.id().index);
         // SAFETY: the mapping lives as long as `lease`; the plan and the ref_counts lie in `reclaimer`'s allocation. Neither is
         // ever replaced, both are dropped with `Shared`, and the 'static references never leave it.
@@ -152,7 +152,7 @@ impl Shared {
         #[cfg(feature = "objects")]
         // SAFETY: as above.
         let objects = unsafe {
-            let objects = Objects::new(lease.body(), &reclaimer.plan, reclaimer.space_tag);
+            let objects = Objects::new(lease.data_area(), &reclaimer.plan, reclaimer.space_tag);
             std::mem::transmute::<Objects<'_>, Objects<'static>>(objects)
         };
         let common = Mutex::new(Self::caches(&slab, scratch, &lease));
@@ -277,7 +277,7 @@ impl Shared {
 }
 
 impl Shared {
-    fn in_body(&self, bytes: Range<u64>) -> Range<u64> {
+    fn in_data_area(&self, bytes: Range<u64>) -> Range<u64> {
         let scratch_at = self.reclaimer.plan.scratch_at;
         scratch_at + bytes.start..scratch_at + bytes.end
     }
@@ -285,12 +285,12 @@ impl Shared {
 
 impl Backing for Shared {
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
-        self.lease.commit(self.in_body(bytes)).map_err(|_: CommitError| OutOfMemory)
+        self.lease.commit(self.in_data_area(bytes)).map_err(|_: CommitError| OutOfMemory)
     }
 
-    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+    fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
         let scratch_at = self.reclaimer.plan.scratch_at;
-        let gone = self.lease.punch(self.in_body(bytes)).ok()?;
+        let gone = self.lease.decommit(self.in_data_area(bytes)).ok()?;
         Some(gone.start.saturating_sub(scratch_at)..gone.end.saturating_sub(scratch_at))
     }
 }

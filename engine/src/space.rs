@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tenure_scratch_alloc::Found as BlockInfo;
-use tenure_segment::{Backend, Body, JoinOptions, LeaseInfo, ListError, Listed, Place, Segment};
+use tenure_segment::{Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, Place, Segment};
 use tenure_slab::HandleInfo;
 
 use crate::error::{JoinError, OpenError, RemoveError};
@@ -30,9 +30,9 @@ impl Space {
     }
 
     pub(crate) fn create(place: Place, plan: &Plan, options: Options) -> Result<Self, OpenError> {
-        let mut init = |body: Body<'_>| {
+        let mut init = |data_area: DataArea<'_>| {
             // The tag goes into tokens only; any will do here.
-            let (slab, scratch) = views(body, plan, 1);
+            let (slab, scratch) = views(data_area, plan, 1);
             slab.init();
             slab.extend(plan.first_groups());
             scratch.init();
@@ -46,13 +46,13 @@ impl Space {
     }
 
     fn over(segment: Segment, options: &Options) -> Result<Self, OpenError> {
-        let plan = Plan::of(segment.geometry(), segment.body_bytes())?;
+        let plan = Plan::of(segment.geometry(), segment.data_area_bytes())?;
         if plan.geometry.members != segment.members() {
             let found = vec![plan.geometry.members.into(), segment.members().into()];
             return Err(OpenError::Corrupt { what: "number of members", found });
         }
         options.accept(plan.geometry)?;
-        let (slab, _) = views(segment.body(), &plan, 1);
+        let (slab, _) = views(segment.data_area(), &plan, 1);
         slab.verify()?;
         Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor })
     }
@@ -146,14 +146,14 @@ impl Space {
     /// The handles in use, as they are while one looks.
     #[must_use]
     pub fn handles(&self) -> Vec<HandleInfo> {
-        let (slab, _) = views(self.segment.body(), &self.plan, self.tag());
+        let (slab, _) = views(self.segment.data_area(), &self.plan, self.tag());
         slab.iter().collect()
     }
 
     /// The scratch blocks in use, pinned ones among them, as they are while one looks.
     #[must_use]
     pub fn blocks(&self) -> Vec<BlockInfo> {
-        let (_, scratch) = views(self.segment.body(), &self.plan, self.tag());
+        let (_, scratch) = views(self.segment.data_area(), &self.plan, self.tag());
         scratch.iter().collect()
     }
 
@@ -190,7 +190,7 @@ impl Space {
     }
 
     fn look(&self, stable: bool) -> Report {
-        let (views, leases) = (views(self.segment.body(), &self.plan, self.tag()), self.leases());
+        let (views, leases) = (views(self.segment.data_area(), &self.plan, self.tag()), self.leases());
         #[cfg_attr(not(feature = "objects"), expect(unused_mut, reason = "names add to it"))]
         let mut report = look(&views, &leases, self.segment.committed_bytes(), stable);
         #[cfg(feature = "objects")]
@@ -200,12 +200,12 @@ impl Space {
 
     #[cfg(feature = "objects")]
     pub(crate) fn directory(&self) -> tenure_slab::Names<'_> {
-        crate::names::view(self.segment.body(), &self.plan, self.tag())
+        crate::names::view(self.segment.data_area(), &self.plan, self.tag())
     }
 
     #[cfg(feature = "objects")]
     pub(crate) fn views(&self) -> (tenure_slab::Slab<'_>, tenure_scratch_alloc::Scratch<'_>) {
-        views(self.segment.body(), &self.plan, self.tag())
+        views(self.segment.data_area(), &self.plan, self.tag())
     }
 
     /// The named spaces of this user.

@@ -13,7 +13,8 @@ use std::path::Path;
 
 use common::{Name, Process, die_with_parent, eventually, in_fork, linger, listen, returns, role, say};
 use tenure::{
-    AllocError, Backend, CreateError, Doorbell, JoinError, Kind, Member, Options, ScratchError, Space, Token,
+    AllocError, Backend, CreateError, JoinError, Kind, Member, MonitorState, Options, ScratchError, Space,
+    Token,
 };
 
 const KIND: Kind = Kind::raw(2);
@@ -54,7 +55,7 @@ fn child() {
 /// What a role that ends by itself said. A skipped one says why it is.
 fn run(arguments: &[&str], needs: &str) {
     let mut process = Process::start(arguments);
-    let code = process.hear("").unwrap_or_default();
+    let code = process.receive("").unwrap_or_default();
     if code.starts_with("skipped") {
         println!("SKIPPED: {}: {needs}", arguments[0]);
     } else {
@@ -117,7 +118,7 @@ fn is_quiet(space: &Space) {
 fn shares_and_dies(arguments: &[&str], space: &Space, needs: &str) {
     let me = space.join().unwrap();
     let mut process = Process::start(arguments);
-    let said = process.hear("").unwrap_or_default();
+    let said = process.receive("").unwrap_or_default();
     let Some(token) = said.strip_prefix("joined ") else {
         assert!(said.starts_with("skipped"), "{said}");
         return println!("SKIPPED: {}: {needs}", arguments[0]);
@@ -147,7 +148,7 @@ fn who_follows_a_dead_member_in_a_full_space_gets_its_slot() {
     let others: Vec<_> = (0..5).map(|_| space.join().unwrap()).collect();
     for round in 0..150 {
         let mut process = Process::start(&["member", &name.0]);
-        process.hear("joined").unwrap();
+        process.receive("joined").unwrap();
         assert!(matches!(space.join(), Err(JoinError::Full { .. })), "round {round}");
         process.kill();
         space.join().unwrap_or_else(|error| panic!("round {round}: {error}")).leave().unwrap();
@@ -195,7 +196,7 @@ fn members_in_other_user_namespaces_are_members_or_told_why_not() {
     let name = Name::new("userns");
     let space = name.open(options());
     let mut process = Process::start(&["user namespace", &name.0]);
-    let said = process.hear("").unwrap_or_default();
+    let said = process.receive("").unwrap_or_default();
     if said.starts_with("skipped") {
         return println!("SKIPPED: user namespace: none to be had here");
     }
@@ -248,7 +249,7 @@ fn sysv_memory_of_another_ipc_namespace_is_refused() {
     let space = options().backend(Backend::SysV).open(&text.0).unwrap();
     let me = space.join().unwrap();
     let mut process = Process::start(&["ipc namespace", &text.0]);
-    let said = process.hear("").unwrap_or_default();
+    let said = process.receive("").unwrap_or_default();
     if said.starts_with("skipped") {
         println!("SKIPPED: ipc namespace: none to be had here");
     } else {
@@ -407,11 +408,11 @@ fn a_file_truncated_under_a_member_is_sigbus_for_it_and_an_error_for_others() {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
     let path = directory.path().join("x");
     let mut process = Process::start(&["truncated", path.to_str().unwrap()]);
-    assert_eq!(process.hear("refused").as_deref(), Some(""));
-    let said = process.hear("").unwrap_or_default();
+    assert_eq!(process.receive("refused").as_deref(), Some(""));
+    let said = process.receive("").unwrap_or_default();
     // Whoever opens it is told, and removes it by hand: the file may be somebody else's.
     assert!(said.starts_with("afterwards") && said.contains("Truncated"), "{said}");
-    assert_eq!(process.hear("code").as_deref(), Some("0"));
+    assert_eq!(process.receive("code").as_deref(), Some("0"));
     Space::remove(Backend::File, path.to_str().unwrap(), true).unwrap();
     assert!(options().open_file(&path).unwrap().created());
     Space::remove(Backend::File, path.to_str().unwrap(), true).unwrap();
@@ -436,7 +437,8 @@ fn deaf(name: &str, errno: i32) -> i32 {
         return SKIPPED;
     }
     let me = Space::options().attach(name).unwrap().join().unwrap();
-    let Doorbell::Absent(tenure_segment::Absence::FutexWaitv { errno: found }) = me.doorbell() else {
+    let MonitorState::Unavailable(tenure_segment::Absence::FutexWaitv { errno: found }) = me.monitor_state()
+    else {
         return 1;
     };
     assert_eq!(found, errno);
@@ -461,7 +463,7 @@ fn deaf(name: &str, errno: i32) -> i32 {
 /// A member that takes most handles, to be killed.
 fn greedy(name: &str) -> Process {
     let mut process = Process::start(&["member", name]);
-    process.hear("joined").unwrap();
+    process.receive("joined").unwrap();
     process
 }
 
@@ -472,7 +474,7 @@ fn without_futex_waitv_recovery_comes_with_a_call_a_need_or_a_join() {
         // So many that two members cannot have 200 each.
         let space = name.open(Space::options().members(4).handles(201).scratch(8 << 20));
         let mut process = Process::start(&["deaf", &name.0, &errno.to_string()]);
-        let said = process.hear("").unwrap_or_default();
+        let said = process.receive("").unwrap_or_default();
         if said.starts_with("skipped") {
             return println!("SKIPPED: deaf: no seccomp to be had here");
         }
@@ -480,17 +482,17 @@ fn without_futex_waitv_recovery_comes_with_a_call_a_need_or_a_join() {
         greedy(&name.0).kill();
         assert_eq!(space.stats().members_live, 2, "nobody has heard of it");
         process.tell("recover");
-        assert_eq!(process.hear("recovered").as_deref(), Some("1"));
+        assert_eq!(process.receive("recovered").as_deref(), Some("1"));
         assert_eq!((space.stats().members_live, space.stats().handles_live), (1, 0));
         greedy(&name.0).kill();
         drop(space.join().unwrap());
         assert_eq!((space.stats().members_live, space.stats().handles_live), (1, 0), "a join recovers");
         greedy(&name.0).kill();
         process.tell("create");
-        assert_eq!(process.hear("created").as_deref(), Some("200"), "want makes it recover");
+        assert_eq!(process.receive("created").as_deref(), Some("200"), "want makes it recover");
         assert_eq!((space.stats().members_live, space.stats().handles_live), (1, 200));
         process.tell("leave");
-        assert_eq!(process.hear("code").as_deref(), Some("0"));
+        assert_eq!(process.receive("code").as_deref(), Some("0"));
         is_quiet(&space);
     }
 }
@@ -619,7 +621,7 @@ fn a_member_that_dumps_core_is_recovered_when_the_dump_is_done() {
     let me = space.join().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut process = Process::start(&["dumps", &name.0, directory.path().to_str().unwrap()]);
-    assert_eq!(process.hear("joined").as_deref(), Some(""));
+    assert_eq!(process.receive("joined").as_deref(), Some(""));
     let status = process.wait();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT));
     // The monitor does it, unasked.
@@ -703,7 +705,7 @@ fn a_member_under_a_debugger_hinders_nobody() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let mut process = Process::start(&["member", &name.0]);
-    let token = Token::try_from(process.hear("joined").unwrap().parse::<u64>().unwrap()).unwrap();
+    let token = Token::try_from(process.receive("joined").unwrap().parse::<u64>().unwrap()).unwrap();
     let pid = process.pid();
     let null = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: attaching to a child of ours stops it and nothing else.
@@ -736,7 +738,7 @@ fn a_member_killed_under_a_debugger_is_recovered() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let mut process = Process::start(&["member", &name.0]);
-    process.hear("joined").unwrap();
+    process.receive("joined").unwrap();
     let gdb = returns("gdb ends", || {
         std::process::Command::new("gdb")
             .args(["-nx", "-batch", "-p", &process.pid().to_string(), "-ex", "kill"])

@@ -92,20 +92,20 @@ struct Other(Process);
 impl Other {
     fn new(name: &Name, path: &Path) -> Self {
         let mut process = Process::start(&["obey", &name.0, path.to_str().unwrap()]);
-        process.hear("ready").unwrap();
+        process.receive("ready").unwrap();
         Self(process)
     }
 
     fn enter(&mut self, (access, sharing): (u8, u8)) -> Result<(), String> {
         self.0.tell(&format!("enter {access} {sharing}"));
         // Both answers start with a mark.
-        let said = self.0.hear("").unwrap();
+        let said = self.0.receive("").unwrap();
         said.strip_prefix("refused ").map_or(Ok(()), |error| Err(error.to_owned()))
     }
 
     fn leave(&mut self, which: usize) {
         self.0.tell(&format!("leave {which}"));
-        self.0.hear("left").unwrap();
+        self.0.receive("left").unwrap();
     }
 }
 
@@ -205,7 +205,7 @@ fn of_those_that_exclude_each_other_one_is_inside() {
     };
     let mut all: Vec<_> = (0..3).map(|_| start()).collect();
     for process in &mut all {
-        assert!(process.hear("done").is_some());
+        assert!(process.receive("done").is_some());
     }
     all.into_iter().for_each(|process| assert!(process.wait().success()));
     assert_clean(&space);

@@ -290,7 +290,7 @@ fn opener(name: &Name, token: Token, way: &str, kind: &str, denied: &[&str]) -> 
 
 /// What an opener says first: `opened`, or `refused` and why.
 fn answer(opener: &mut Process) -> String {
-    opener.hear("").expect("an answer")
+    opener.receive("").expect("an answer")
 }
 
 /// What an opener says that must not get it.
@@ -309,13 +309,13 @@ fn opened(name: &Name, token: Token, way: &str, denied: &[&str]) {
 
 fn holder(name: &Name, kind: &str) -> (Process, Token) {
     let mut holder = Process::start(&["hold", &name.0, kind]);
-    let said = holder.hear("token").unwrap();
+    let said = holder.receive("token").unwrap();
     (holder, token(&said))
 }
 
 fn order(holder: &mut Process, word: &str) {
     holder.tell(word);
-    holder.hear("done").unwrap();
+    holder.receive("done").unwrap();
 }
 
 fn assert_clean(space: &Space) {
@@ -418,7 +418,7 @@ fn whoever_creates_or_opens_the_name_of_the_dead_creates() {
     let space = name.open(unattended());
     let me = space.join().unwrap();
     let mut creator = Process::start(&["hold", &name.0, "memfd", "log"]);
-    let theirs = token(&creator.hear("token").unwrap());
+    let theirs = token(&creator.receive("token").unwrap());
     let opened = Descriptor::create_or_open(&me, "log", eventfd()).unwrap();
     assert!(!opened.is_created() && opened.into_inner().token() == theirs);
     creator.kill();
@@ -495,7 +495,7 @@ fn between_pid_namespaces_the_holder_is_asked() {
     let name = Name::new("pidns");
     let space = name.open(options());
     let mut holder = Process::start(&["elsewhere", "hold", &name.0, "pipe"]);
-    let said = holder.hear("").unwrap();
+    let said = holder.receive("").unwrap();
     let Some(number) = said.strip_prefix("token ") else {
         assert_eq!(said, "skipped");
         return println!("SKIPPED: namespaces: no pid namespace to be had here");
@@ -601,7 +601,7 @@ fn forked_children_inherit_it_and_harm_nobody() {
     let name = Name::new("forks");
     let _space = name.open(options());
     let mut parent = Process::start(&["fork", &name.0]);
-    let token = token(&parent.hear("token").unwrap());
+    let token = token(&parent.receive("token").unwrap());
     for way in ["direct", "socket"] {
         opened(&name, token, way, &[]);
     }
@@ -613,7 +613,7 @@ fn leaving_ends_the_thread_and_closes_everything() {
     let name = Name::new("leave");
     let _space = name.open(options());
     let mut process = Process::start(&["leave", &name.0]);
-    assert!(process.hear("left").is_some());
+    assert!(process.receive("left").is_some());
     assert!(process.wait().success());
 }
 

@@ -63,8 +63,8 @@ fn forked_children_harm_nobody() {
     let name = Name::new("fork");
     let space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
     let mut process = Process::start(&[&name.0]);
-    assert_eq!(process.hear("forked").as_deref(), Some("1"));
-    assert_eq!(process.hear("done").as_deref(), Some(""));
+    assert_eq!(process.receive("forked").as_deref(), Some("1"));
+    assert_eq!(process.receive("done").as_deref(), Some(""));
     assert!(!process.was_killed());
     // The child ended without leaving: whoever comes next takes back what it held.
     let me = space.join().unwrap();
@@ -123,7 +123,7 @@ fn regress_a_child_does_not_wait_for_threads_that_are_not_there() {
     let name = Name::new("busy");
     let _space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
     let mut process = Process::start(&[&name.0, "busy"]);
-    assert_eq!(process.hear("done").as_deref(), Some(""));
+    assert_eq!(process.receive("done").as_deref(), Some(""));
     assert!(!process.was_killed());
 }
 
@@ -153,7 +153,7 @@ fn regress_a_child_joins_while_threads_start() {
     let name = Name::new("spawning");
     let _space = name.open(Space::options().members(4).handles(64).scratch(1 << 20));
     let mut process = Process::start(&[&name.0, "spawning"]);
-    assert_eq!(process.hear("done").as_deref(), Some(""));
+    assert_eq!(process.receive("done").as_deref(), Some(""));
     assert!(!process.was_killed());
 }
 

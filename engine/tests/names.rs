@@ -376,7 +376,7 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
     let space = name.open(small());
     let me = space.join().unwrap();
     let mut child = Process::start(&[&name.0, "mutex!", "mutex"]);
-    child.hear("ready").unwrap();
+    child.receive("ready").unwrap();
     let mutex = tenure::Mutex::open_named(&me, "mutex").unwrap();
     assert!(mutex.try_lock().is_err());
     child.kill();
@@ -466,7 +466,7 @@ fn names_end_with_killed_holders() {
     let me = space.join().unwrap();
     let kept = me.create_named("kept", &0u32).unwrap();
     let mut child = Process::start(&[&name.0, "kept", "lost", "taken over"]);
-    child.hear("ready").unwrap();
+    child.receive("ready").unwrap();
     assert_eq!(names(&space), ["kept", "lost", "taken over"]);
     let over = me.open_named::<u32>("taken over").unwrap();
     child.kill();

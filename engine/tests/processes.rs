@@ -144,7 +144,7 @@ impl Holder {
 
     fn ask(&mut self, order: &str, answer: &str) -> String {
         self.0.tell(order);
-        self.0.hear(answer).unwrap_or_else(|| panic!("no answer to {order}"))
+        self.0.receive(answer).unwrap_or_else(|| panic!("no answer to {order}"))
     }
 
     fn opening(name: &Name, how: &str, token: Token) -> Self {
@@ -168,7 +168,7 @@ fn others_than_the_parent_learn_the_code_also_when_it_is_gone() {
         waiter.ask("wait", "waiting");
         assert_eq!(other.ask("look", "exit"), "running");
         target.end();
-        assert_eq!(waiter.0.hear("exit").unwrap(), expected.to_string());
+        assert_eq!(waiter.0.receive("exit").unwrap(), expected.to_string());
         assert_eq!(other.ask("wait", "exit"), expected.to_string());
         assert_eq!(told_end(|| mine.wait(None)), expected);
         target.reap();
@@ -218,13 +218,13 @@ fn stopped_and_killed_holders_keep_nothing_from_others() {
         creator.0.signal(signal);
         sleeper.0.signal(signal);
         target.end();
-        assert_eq!(other.0.hear("exit").unwrap(), "exit code 3");
+        assert_eq!(other.0.receive("exit").unwrap(), "exit code 3");
         assert_eq!(told_end(|| mine.wait(None)), Exit::Code(3));
         target.reap();
         if signal == libc::SIGSTOP {
             creator.0.signal(libc::SIGCONT);
             sleeper.0.signal(libc::SIGCONT);
-            assert_eq!(sleeper.0.hear("exit").unwrap(), "exit code 3");
+            assert_eq!(sleeper.0.receive("exit").unwrap(), "exit code 3");
             assert_eq!(creator.ask("look", "exit"), "exit code 3");
         }
     }
@@ -244,7 +244,7 @@ fn what_nobody_knows_is_said_and_completed_by_who_reaped_it() {
     assert_eq!(first.ask("look", "exit"), "running");
     target.0.kill().unwrap();
     let status = target.reap();
-    assert_eq!(second.0.hear("exit").unwrap(), "ended, unknown how");
+    assert_eq!(second.0.receive("exit").unwrap(), "ended, unknown how");
     assert_eq!(first.ask("look", "exit"), "ended, unknown how");
     let me = space.join().unwrap();
     let late = Process::open(&me, token).unwrap();
@@ -297,7 +297,7 @@ fn announced_codes_are_whole_unless_the_kernel_says_otherwise() {
     {
         for &older in OLDER {
             let mut target = Role::start(&[&name.0, "announcer"]);
-            let token = token(&target.hear("token").unwrap());
+            let token = token(&target.receive("token").unwrap());
             let mut holder = Holder::opening(&name, if older { "older" } else { "" }, token);
             let mine = (!older).then(|| Process::open(&me, token).unwrap());
             if let Some(mine) = &mine {
@@ -383,7 +383,7 @@ fn threads_are_handles_too() {
     go.send(()).unwrap();
     returns("the thread ends", || running.join()).unwrap();
     assert_eq!(told_end(|| thread.wait(None)), Exit::Code(77));
-    assert_eq!(other.0.hear("exit").unwrap(), "exit code 77");
+    assert_eq!(other.0.receive("exit").unwrap(), "exit code 77");
     // Who waits is woken before the number is free.
     eventually("its number is free", || {
         matches!(Thread::of_tid(&me, thread.tid()), Err(ProcessError::Pid(PidError::Gone)))
@@ -427,7 +427,7 @@ fn watchers() -> Vec<std::path::PathBuf> {
 #[test]
 fn nobody_wakes_up_for_nothing() {
     let mut role = Role::start(&["", "sleeper"]);
-    assert_eq!(role.hear("done").as_deref(), Some(""));
+    assert_eq!(role.receive("done").as_deref(), Some(""));
     assert!(!role.was_killed());
 }
 
@@ -460,7 +460,7 @@ fn sleep_well() {
 #[test]
 fn a_member_without_threads_has_none_until_it_waits() {
     let mut role = Role::start(&["", "threadless"]);
-    assert_eq!(role.hear("done").as_deref(), Some(""));
+    assert_eq!(role.receive("done").as_deref(), Some(""));
     assert!(!role.was_killed());
 }
 
@@ -549,7 +549,7 @@ fn closing_all_descriptors_ends_no_watch() {
     let name = Name::new("closer");
     let _space = name.open(options());
     let mut closer = Role::start(&[&name.0, "closer"]);
-    assert_eq!(closer.hear("done").as_deref(), Some(""));
+    assert_eq!(closer.receive("done").as_deref(), Some(""));
     assert!(!closer.was_killed());
 }
 
@@ -603,13 +603,13 @@ fn other_namespaces_read_what_is_written_down() {
     let mut target = Target::start("exit 9");
     let process = Process::of_child(&me, &target.0).unwrap();
     let mut other = Role::start(&[&name.0, "namespace", &u64::from(process.token()).to_string()]);
-    if other.hear("refused").as_deref() == Some("not permitted") {
+    if other.receive("refused").as_deref() == Some("not permitted") {
         return println!("{NO_NAMESPACE}");
     }
     target.end();
     assert_eq!(told_end(|| process.wait(None)), Exit::Code(9));
     other.tell("look");
-    assert_eq!(other.hear("refused").as_deref(), Some("over"));
+    assert_eq!(other.receive("refused").as_deref(), Some("over"));
 }
 
 /// Forks a child that waits to be killed.
@@ -705,7 +705,7 @@ fn reuse() {
 #[test]
 fn a_number_that_is_given_again_is_another_process() {
     let mut role = Role::start(&["", "reuse"]);
-    let answer = role.hear("reused").unwrap();
+    let answer = role.receive("reused").unwrap();
     if answer.starts_with("SKIPPED") {
         return println!("{answer}");
     }

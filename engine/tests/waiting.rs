@@ -217,7 +217,7 @@ fn semaphores_count_and_keep_their_maximum() {
     clean(&space);
 }
 
-/// The next one is told, and only he; by the doorbell, or by a reaper where there is none.
+/// The next one is told, and only he; by the monitor, or by a reaper where there is none.
 fn owner_is_killed(guarded: bool) {
     let name = Name::new("abandoned");
     let space = name.open(options().monitor(guarded));
@@ -226,14 +226,14 @@ fn owner_is_killed(guarded: bool) {
     let token = [mutex.token()];
     for round in 0..3 {
         let mut owner = start(&name, guarded, "own", &token);
-        assert_eq!(owner.hear("owned").as_deref(), Some("false"), "round {round}");
+        assert_eq!(owner.receive("owned").as_deref(), Some("false"), "round {round}");
         let mut waiters: Vec<_> = (0..2).map(|_| start(&name, guarded, "lock", &token)).collect();
         for waiter in &mut waiters {
-            waiter.hear("waiting").unwrap();
+            waiter.receive("waiting").unwrap();
             wait_until_asleep(waiter.id());
         }
         owner.kill();
-        let told: Vec<_> = waiters.iter_mut().map(|waiter| waiter.hear("locked").unwrap()).collect();
+        let told: Vec<_> = waiters.iter_mut().map(|waiter| waiter.receive("locked").unwrap()).collect();
         assert_eq!(told.iter().filter(|told| *told == "true").count(), 1, "round {round}: {told:?}");
         waiters.into_iter().for_each(|waiter| assert!(waiter.wait().success()));
         assert!(!returns("the waiters unlock", || mutex.lock().unwrap().abandoned()));
@@ -258,12 +258,12 @@ fn an_owner_without_a_monitor_is_killed_while_others_have_one() {
     let me = space.join().unwrap();
     let mutex = Mutex::create(&me).unwrap();
     let mut owner = start(&name, false, "own", &[mutex.token()]);
-    owner.hear("owned").unwrap();
+    owner.receive("owned").unwrap();
     let mut waiter = start(&name, true, "lock", &[mutex.token()]);
-    waiter.hear("waiting").unwrap();
+    waiter.receive("waiting").unwrap();
     wait_until_asleep(waiter.id());
     owner.kill();
-    assert_eq!(waiter.hear("locked").as_deref(), Some("true"));
+    assert_eq!(waiter.receive("locked").as_deref(), Some("true"));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
             }
             let mut waiters: Vec<_> = (0..3).map(|_| start(&name, true, what, &[*token])).collect();
             for waiter in &mut waiters {
-                waiter.hear("waiting").unwrap();
+                waiter.receive("waiting").unwrap();
                 wait_until_asleep(waiter.id());
             }
             // Those who slept first are woken first, if anybody is.
@@ -318,7 +318,7 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
                 }
             }
             wake();
-            assert!(waiters[2].hear(said).is_some(), "{what}");
+            assert!(waiters[2].receive(said).is_some(), "{what}");
             drop(waiters);
             // Who was stopped may have been on his way.
             let _ = me.recover();
@@ -500,7 +500,7 @@ fn who_waits_is_not_woken_for_nothing() {
     let other = Event::create(&me, Reset::Manual, false).unwrap();
     for (what, tokens) in [("wait", &[event.token()][..]), ("any", &[other.token(), event.token()])] {
         let mut waiter = start(&name, true, what, tokens);
-        waiter.hear("waiting").unwrap();
+        waiter.receive("waiting").unwrap();
         wait_until_asleep(waiter.id());
         let before = sleeps(waiter.id());
         // A wake-up is issued before the call that causes it returns; the pause is for what wakes from elsewhere, such as a timer.
@@ -511,7 +511,7 @@ fn who_waits_is_not_woken_for_nothing() {
         thread::sleep(Duration::from_millis(200));
         assert_eq!(sleeps(waiter.id()), before, "{what}: woken for nothing");
         event.set().unwrap();
-        waiter.hear("woken").unwrap();
+        waiter.receive("woken").unwrap();
         assert!(event.reset().unwrap());
         // Its monitor and reapers at work must not be mistaken for what happens to the next one.
         waiter.kill();
@@ -527,7 +527,7 @@ fn who_polls_is_seen() {
     let me = space.join().unwrap();
     let event = Event::create(&me, Reset::Manual, false).unwrap();
     let mut waiter = start(&name, true, "poll", &[event.token()]);
-    waiter.hear("waiting").unwrap();
+    waiter.receive("waiting").unwrap();
     let seen = wait_until_quiet(waiter.id());
     assert!(matches!(seen, Threads::Polls(_)), "{seen:?}");
 }
@@ -543,23 +543,23 @@ fn any_across_processes_with_and_without_waitv() {
     let tokens = [auto.token(), semaphore.token(), mutex.token()];
     for what in ["any", "any without waitv"] {
         let mut owner = start(&name, true, "own", &tokens[2..]);
-        owner.hear("owned").unwrap();
+        owner.receive("owned").unwrap();
         for (index, wake) in [(0, 0), (1, 1)] {
             let mut waiter = start(&name, true, what, &tokens);
-            waiter.hear("waiting").unwrap();
+            waiter.receive("waiting").unwrap();
             wait_until_asleep(waiter.id());
             if wake == 0 {
                 auto.set().unwrap()
             } else {
                 let _ = semaphore.release(1).unwrap();
             }
-            assert_eq!(waiter.hear("woken").unwrap(), index.to_string(), "{what}");
+            assert_eq!(waiter.receive("woken").unwrap(), index.to_string(), "{what}");
         }
         let mut waiter = start(&name, true, what, &tokens);
-        waiter.hear("waiting").unwrap();
+        waiter.receive("waiting").unwrap();
         wait_until_asleep(waiter.id());
         owner.kill();
-        assert_eq!(waiter.hear("woken").unwrap(), "2", "{what}: the mutex of the dead");
+        assert_eq!(waiter.receive("woken").unwrap(), "2", "{what}: the mutex of the dead");
         // It dies with the mutex, or unlocks by leaving: abandoned either way.
         drop(waiter);
         let abandoned = returns("the mutex of the dead is free", || mutex.lock().unwrap().abandoned());

@@ -116,7 +116,7 @@ impl Backing for Pages {
         Ok(())
     }
 
-    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+    fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
         let region = get()?;
         let offset = bytes.start - region.scratch.layout().data_at();
         let length = (bytes.end - bytes.start) as usize;

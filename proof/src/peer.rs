@@ -1,10 +1,10 @@
-//! Other members, in processes of their own, with monitors that have threads: what nobody but they can say is whether a bell is
+//! Other members, in processes of their own, with monitors that have threads: what nobody but they can say is whether a notification is
 //! heard.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use tenure::{Doorbell, JoinError, Member, Space};
+use tenure::{JoinError, Member, MonitorState, Space};
 
 use crate::case::KIND;
 use crate::survivor::{Leeway, Survivor, everything, layout, payload};
@@ -18,7 +18,7 @@ pub(crate) enum Manner {
     Guarded,
     /// Without one.
     Unguarded,
-    /// With bells that have rung: the thread that armed them is gone, as in a process that is about to be.
+    /// With notifications that have been signalled: the thread that armed them is gone, as in a process that is about to be.
     Dying,
 }
 
@@ -142,7 +142,7 @@ fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, 
         Manner::Unguarded => survivor.space.join(),
         Manner::Guarded => {
             let me = guarded.join()?;
-            assert_eq!(me.doorbell(), Doorbell::Monitor);
+            assert_eq!(me.monitor_state(), MonitorState::Running);
             Ok(me)
         }
         Manner::Dying => {

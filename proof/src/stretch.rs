@@ -140,7 +140,7 @@ fn touch_reserved(survivor: &Survivor) {
     sys::resident(survivor.shared().as_ptr(), &mut pages);
     for page in (0..pages.len()).filter(|page| pages[*page] == 0) {
         let before = blocks();
-        sys::punch(&survivor.file, page);
+        sys::punch_hole(&survivor.file, page);
         if blocks() < before {
             sys::commit(&survivor.file, page, 1);
         }
@@ -171,7 +171,7 @@ impl Before {
         for (page, was) in self.was.pages.iter().enumerate() {
             match (was, left.pages[page]) {
                 // It may have been reserved as well.
-                (0, is) if is != 0 || self.was.blocks != left.blocks => sys::punch(&survivor.file, page),
+                (0, is) if is != 0 || self.was.blocks != left.blocks => sys::punch_hole(&survivor.file, page),
                 (1, 0) => sys::commit(&survivor.file, page, 1),
                 _ => {}
             }
@@ -202,7 +202,7 @@ impl Before {
     fn begin_again(&self, held: &[Option<bool>], case: &Case, survivor: &mut Survivor) -> Actor {
         let actor = start(case, survivor);
         for lease in self.dead(held) {
-            survivor.ring(lease);
+            survivor.signal(lease);
             sys::unlock(&survivor.file, lease);
         }
         survivor.board.set_phase(0, Phase::Begun);

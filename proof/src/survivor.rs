@@ -80,7 +80,7 @@ pub(crate) struct Survivor {
     pub(crate) target: Option<Target>,
     /// A member with a monitor, which has heard nothing yet: it is stopped.
     pub(crate) witness: Option<Peer>,
-    /// A member whose bells have rung, and who is not dead yet.
+    /// A member whose notifications have been signalled, and who is not dead yet.
     pub(crate) dying: Option<Peer>,
     /// The actor met it, and it has played a part.
     pub(crate) has_met: bool,
@@ -170,7 +170,7 @@ impl Survivor {
             let lease = &bytes[LEASES + LEASE_BYTES * slot..][..LEASE_BYTES];
             (&lease[..8], &lease[16..]).hash(&mut hasher);
         }
-        bytes[bell_offset(members as u8, 0)..].hash(&mut hasher);
+        bytes[notification_offset(members as u8, 0)..].hash(&mut hasher);
         self.space.leases().iter().for_each(|lease| lease.held.hash(&mut hasher));
         hasher.finish()
     }
@@ -185,20 +185,21 @@ impl Survivor {
         differs
     }
 
-    /// What the bell says that the member in slot `owner` has towards the one in slot `watcher`. LAYOUT.md has where it is.
-    pub(crate) fn bell(&self, owner: u8, watcher: u8) -> u32 {
+    /// What the notification says that the member in slot `owner` has towards the one in slot `watcher`. LAYOUT.md has where it is.
+    pub(crate) fn notification(&self, owner: u8, watcher: u8) -> u32 {
         // SAFETY: aligned, inside the mapping, which stays for good; loads only, as it is for reading.
-        let bell = unsafe { &*self.bytes.add(bell_offset(owner, watcher)).cast::<AtomicU32>() };
-        bell.load(Ordering::Acquire)
+        let notification =
+            unsafe { &*self.bytes.add(notification_offset(owner, watcher)).cast::<AtomicU32>() };
+        notification.load(Ordering::Acquire)
     }
 
-    /// Rings the bells of a slot as the kernel does when the thread ends that armed them.
-    pub(crate) fn ring(&self, owner: u8) {
+    /// Rings the notifications of a slot as the kernel does when the thread ends that armed them.
+    pub(crate) fn signal(&self, owner: u8) {
         for watcher in slots() {
-            let said = self.bell(owner, watcher);
+            let said = self.notification(owner, watcher);
             if said & ARMED != 0 {
-                let rung = (said & !ARMED | RUNG).to_le_bytes();
-                self.file.write_all_at(&rung, bell_offset(owner, watcher) as u64).unwrap();
+                let signalled = (said & !ARMED | SIGNALLED).to_le_bytes();
+                self.file.write_all_at(&signalled, notification_offset(owner, watcher) as u64).unwrap();
             }
         }
     }
@@ -508,10 +509,10 @@ fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
     found
 }
 
-/// The thread id in a bell: its thread lives.
+/// The thread id in a notification: its thread lives.
 pub(crate) const ARMED: u32 = 0x3FFF_FFFF;
-/// In a bell: the thread that armed it has ended.
-pub(crate) const RUNG: u32 = 0x4000_0000;
+/// In a notification: the thread that armed it has ended.
+pub(crate) const SIGNALLED: u32 = 0x4000_0000;
 
 /// Where LAYOUT.md has what differs between spaces, and what comes after it.
 const BOOT_ID: usize = 128;
@@ -519,7 +520,7 @@ const UID: usize = 152;
 const LEASES: usize = 512;
 const LEASE_BYTES: usize = 64;
 
-fn bell_offset(owner: u8, watcher: u8) -> usize {
+fn notification_offset(owner: u8, watcher: u8) -> usize {
     let members = usize::from(MEMBERS);
     LEASES + LEASE_BYTES * members + 8 * (usize::from(owner) * members + usize::from(watcher))
 }

@@ -230,7 +230,7 @@ pub(crate) fn commit(file: &std::fs::File, from: usize, pages: usize) {
 }
 
 /// Takes a page away.
-pub(crate) fn punch(file: &std::fs::File, page: usize) {
+pub(crate) fn punch_hole(file: &std::fs::File, page: usize) {
     allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, page, 1);
 }
 

@@ -1,4 +1,4 @@
-//! Units nobody owns: finding runs of them, claiming, committing and punching.
+//! Units nobody owns: finding runs of them, claiming, committing and decommitting.
 
 use std::ops::Range;
 
@@ -21,13 +21,13 @@ pub(crate) enum Refused {
 
 /// Units that are committed by one system call when only some of them are needed.
 const COMMIT_AHEAD: u32 = 4;
-/// Units that are punched by one system call at most: nobody can have them meanwhile.
-const PUNCH_MAX: u32 = 256;
+/// Units that are decommitted by one system call at most: nobody can have them meanwhile.
+const DECOMMIT_MAX: u32 = 256;
 
 impl Scratch<'_> {
     /// Claims `length` adjacent units with memory behind them; afterwards they are HELD by `me`.
     ///
-    /// Lowest address first, warm units before cold ones (the fit that keeps the footprint small).
+    /// Lowest address first, dirty units before clean ones (the fit that keeps the footprint small).
     pub(crate) fn claim(&self, me: Owner, length: u32, backing: &dyn Backing) -> Result<u32, Refused> {
         loop {
             let ready = self.ready();
@@ -51,9 +51,9 @@ impl Scratch<'_> {
         ready: u32,
         backing: &dyn Backing,
     ) -> Option<Result<u32, Refused>> {
-        for cold_too in [false, true] {
+        for clean_too in [false, true] {
             let mut from = 0;
-            while let Some(start) = self.find_run(from, length, ready, cold_too) {
+            while let Some(start) = self.find_run(from, length, ready, clean_too) {
                 match self.claim_run(me, start, length) {
                     Ok(()) => return Some(self.back(me, start, length, ready, backing).map(|()| start)),
                     Err(at) => from = at + 1,
@@ -77,7 +77,7 @@ impl Scratch<'_> {
         for range in ranges {
             backing.commit(range).map_err(|_| Refused::NoMemory)?;
         }
-        self.hint_run(self.layout.cold, ready..next, true);
+        self.hint_run(self.layout.clean, ready..next, true);
         failpoint!("scratch.extend.committed");
         // Publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not take back
         // what a faster one published.
@@ -93,8 +93,8 @@ impl Scratch<'_> {
 
     fn mend_hint(&self, unit: u32) -> bool {
         let bitmap = match self.unit_state(unit) {
-            Unit::Free => self.layout.warm,
-            Unit::Unbacked => self.layout.cold,
+            Unit::Free => self.layout.dirty,
+            Unit::Unbacked => self.layout.clean,
             _ => return false,
         };
         let lost = self.hints(bitmap, unit) >> (unit % 64) & 1 == 0;
@@ -105,13 +105,13 @@ impl Scratch<'_> {
     }
 
     /// The first run of `length` hinted units at or after `from`.
-    fn find_run(&self, from: u32, length: u32, ready: u32, cold_too: bool) -> Option<u32> {
+    fn find_run(&self, from: u32, length: u32, ready: u32, clean_too: bool) -> Option<u32> {
         let (mut start, mut run) = (from, 0);
         let mut unit = from;
         while unit < ready {
-            let mut bits = self.hints(self.layout.warm, unit);
-            if cold_too {
-                bits |= self.hints(self.layout.cold, unit);
+            let mut bits = self.hints(self.layout.dirty, unit);
+            if clean_too {
+                bits |= self.hints(self.layout.clean, unit);
             }
             let (first, end) = (unit % 64, ready.min((unit | 63) + 1));
             bits &= u64::MAX << first;
@@ -172,7 +172,7 @@ impl Scratch<'_> {
         for unit in units {
             if matches!(self.unit_state(unit), Unit::Backing(_)) {
                 self.unit_store(unit, Unit::Unbacked);
-                self.hint_run(self.layout.cold, unit..unit + 1, true);
+                self.hint_run(self.layout.clean, unit..unit + 1, true);
             } else {
                 self.free_units(unit..unit + 1);
             }
@@ -186,14 +186,14 @@ impl Scratch<'_> {
             self.unit_store(unit, Unit::Free);
             failpoint!("scratch.free_units.freed");
         }
-        self.hint_run(self.layout.warm, units, true);
+        self.hint_run(self.layout.dirty, units, true);
     }
 
-    fn is_cold(&self, unit: u32) -> bool {
+    fn is_clean(&self, unit: u32) -> bool {
         matches!(self.unit_state(unit), Unit::Backing(_))
     }
 
-    /// Puts memory behind the cold units of a claimed run, and behind some cold neighbours, for the next claim.
+    /// Puts memory behind the clean units of a claimed run, and behind some clean neighbours, for the next claim.
     fn back(
         &self,
         me: Owner,
@@ -203,23 +203,23 @@ impl Scratch<'_> {
         backing: &dyn Backing,
     ) -> Result<(), Refused> {
         let end = start + length;
-        if !(start..end).any(|unit| self.is_cold(unit)) {
+        if !(start..end).any(|unit| self.is_clean(unit)) {
             return Ok(());
         }
         let mut ahead = end;
-        while self.is_cold(ahead - 1)
+        while self.is_clean(ahead - 1)
             && ahead < ready
             && ahead - start < COMMIT_AHEAD
             && self.claim_run(me, ahead, 1).is_ok()
         {
             ahead += 1;
         }
-        let mut backed = self.commit_cold(me, start..ahead, backing);
+        let mut backed = self.commit_clean(me, start..ahead, backing);
         if !backed && ahead > end {
             // Little is left: what is not needed must not be what fails.
             self.give_up(end..ahead);
             ahead = end;
-            backed = self.commit_cold(me, start..end, backing);
+            backed = self.commit_clean(me, start..end, backing);
         }
         if !backed {
             self.give_up(start..ahead);
@@ -229,16 +229,16 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    fn commit_cold(&self, me: Owner, units: Range<u32>, backing: &dyn Backing) -> bool {
+    fn commit_clean(&self, me: Owner, units: Range<u32>, backing: &dyn Backing) -> bool {
         let mut unit = units.start;
         while unit < units.end {
-            let run = (unit..units.end).take_while(|unit| self.is_cold(*unit)).count() as u32;
+            let run = (unit..units.end).take_while(|unit| self.is_clean(*unit)).count() as u32;
             if run > 0 && backing.commit(self.layout.data_range(unit, run)).is_err() {
                 return false;
             }
             failpoint!("scratch.back.committed");
-            for cold in unit..unit + run {
-                self.unit_store(cold, Unit::Held(me));
+            for clean in unit..unit + run {
+                self.unit_store(clean, Unit::Held(me));
             }
             unit += run.max(1);
         }
@@ -249,14 +249,14 @@ impl Scratch<'_> {
     ///
     /// Tables stay committed: somebody who was stopped while looking at a span may look at its table much later, and a
     /// page that was given back can fail to return.
-    pub(crate) fn punch_free(&self, me: Owner, backing: &dyn Backing) -> u64 {
-        let mut punched = 0;
+    pub(crate) fn decommit_free(&self, me: Owner, backing: &dyn Backing) -> u64 {
+        let mut decommitted = 0;
         let ready = self.ready();
         let mut unit = 0;
         while unit < ready {
             let start = unit;
             while unit < ready
-                && unit - start < PUNCH_MAX
+                && unit - start < DECOMMIT_MAX
                 && self.unit_state(unit) == Unit::Free
                 && self.unit_exchange(unit, Unit::Free, Unit::Backing(me))
             {
@@ -268,9 +268,9 @@ impl Scratch<'_> {
                 continue;
             }
             self.unhint(start..unit);
-            punched += self.punch_run(start..unit, backing);
+            decommitted += self.punch_run(start..unit, backing);
         }
-        punched
+        decommitted
     }
 
     /// Punches units that are BACKING of the caller; returns the bytes that went back. Afterwards the units are nobody's:
@@ -278,8 +278,8 @@ impl Scratch<'_> {
     pub(crate) fn punch_run(&self, units: Range<u32>, backing: &dyn Backing) -> u64 {
         let (start, length) = (units.start, units.end - units.start);
         let data = self.layout.data_range(start, length);
-        if let Some(gone) = backing.punch(data.clone()) {
-            failpoint!("scratch.trim.punched");
+        if let Some(gone) = backing.decommit(data.clone()) {
+            failpoint!("scratch.trim.decommitted");
             // Of units smaller than a page, those at the ends of the run may stay.
             let stays = |unit: &u32| {
                 let bytes = self.layout.data_range(*unit, 1);
@@ -290,7 +290,7 @@ impl Scratch<'_> {
             for unit in first..end {
                 self.unit_store(unit, Unit::Unbacked);
             }
-            self.hint_run(self.layout.cold, first..end, true);
+            self.hint_run(self.layout.clean, first..end, true);
             self.free_units(start..first);
             self.free_units(end..units.end);
             return gone.end.saturating_sub(gone.start);
@@ -305,15 +305,15 @@ impl Scratch<'_> {
             self.free_units(units);
         } else {
             self.unit_store(start, Unit::Unbacked);
-            self.hint_run(self.layout.cold, units, true);
+            self.hint_run(self.layout.clean, units, true);
         }
         0
     }
 
     /// Clears both hints of units that are not to be had.
     fn unhint(&self, units: Range<u32>) {
-        self.hint_run(self.layout.warm, units.clone(), false);
-        self.hint_run(self.layout.cold, units, false);
+        self.hint_run(self.layout.dirty, units.clone(), false);
+        self.hint_run(self.layout.clean, units, false);
     }
 
     /// Sets or clears the hint bits of a run. The unit word is read before anything is done about a hint.
@@ -364,7 +364,7 @@ mod tests {
         /// By KiB of payload.
         locked: RefCell<Vec<bool>>,
         used: RefCell<Vec<bool>>,
-        /// Whether the thread that punches is not there any more when it would.
+        /// Whether the thread that decommits is not there any more when it would.
         gone: Cell<bool>,
     }
 
@@ -422,7 +422,7 @@ mod tests {
             Ok(())
         }
 
-        fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
             assert!(!self.gone.get(), "the thread ends here");
             let pages = bytes.start.next_multiple_of(self.page)..bytes.end / self.page * self.page;
             let kib = self.kib(&pages);

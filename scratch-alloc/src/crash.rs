@@ -22,7 +22,7 @@ pub(crate) const FAILPOINTS: &[&str] = &[
     "scratch.free_units.freed",
     "scratch.back.committed",
     "scratch.trim.marked",
-    "scratch.trim.punched",
+    "scratch.trim.decommitted",
     "scratch.small.blocks_stored",
     "scratch.small.tail_stored",
     "scratch.small.head_stored",

@@ -8,13 +8,13 @@ use crate::class::{CLASSES_MAX, Divisor, GRANULE, LARGE, class_bytes, class_coun
 pub const LAYOUT: &str = "\
 scratch region, at the first unit-aligned (at least 4096) byte after the slab region
   control   64 B       [0] units ready (their control is committed) [1] how often a span without owner got room [2..8] zero
-  warm      8 B/64 u   bit = unit probably FREE
-  cold      8 B/64 u   bit = unit probably UNBACKED
+  dirty     8 B/64 u   bit = unit probably FREE
+  clean     8 B/64 u   bit = unit probably UNBACKED
   units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:8 incarnation:30
                        UNBACKED 0, FREE 1, HELD 2, BACKING 3, SPAN 4, TAIL 5, ABANDONED 6; class 63 = large
   lines     64 B/unit  [0] blocks of this span were freed by others [1] committed words of its table
                        [2] block word of the large span that starts in the unit [3..8] zero
-  tables    unit/2     one block word per block of the small span that starts in the unit; never punched
+  tables    unit/2     one block word per block of the small span that starts in the unit; never decommitted
                        LEASE: state:8 lease:8 incarnation:48; ATTACHED: state:8 index:20 generation:36; PINNED: state:8 lease:8
                        FREE 0, LEASE 1, ATTACHED 2, PINNED 3, REMOTE 4
   data      units      payloads; a block's offset counts from here
@@ -72,8 +72,8 @@ pub struct Layout {
     pub(crate) unit_shift: u32,
     pub(crate) table_shift: u32,
     pub(crate) classes: u8,
-    pub(crate) warm: usize,
-    pub(crate) cold: usize,
+    pub(crate) dirty: usize,
+    pub(crate) clean: usize,
     pub(crate) words: usize,
     pub(crate) lines: usize,
     pub(crate) tables: usize,
@@ -106,8 +106,8 @@ impl Geometry {
             (here / 8) as usize
         };
         let mut at = LINE.next_multiple_of(align);
-        let warm = place(&mut at, units.div_ceil(64) * 8);
-        let cold = place(&mut at, units.div_ceil(64) * 8);
+        let dirty = place(&mut at, units.div_ceil(64) * 8);
+        let clean = place(&mut at, units.div_ceil(64) * 8);
         let words = place(&mut at, units * 8);
         let lines = place(&mut at, units * LINE);
         let tables = place(&mut at, units * unit / 2);
@@ -126,8 +126,8 @@ impl Geometry {
             unit_shift: self.unit_bytes.trailing_zeros(),
             table_shift: (self.unit_bytes / GRANULE).trailing_zeros(),
             classes,
-            warm,
-            cold,
+            dirty,
+            clean,
             words,
             lines,
             tables,
@@ -258,8 +258,8 @@ mod tests {
         {
             let l = Geometry { bytes, unit_bytes }.layout().unwrap();
             let units = l.units as usize;
-            assert!(l.warm >= 8 && l.cold >= l.warm + units.div_ceil(64));
-            assert!(l.words >= l.cold + units.div_ceil(64) && l.lines >= l.words + units);
+            assert!(l.dirty >= 8 && l.clean >= l.dirty + units.div_ceil(64));
+            assert!(l.words >= l.clean + units.div_ceil(64) && l.lines >= l.words + units);
             assert!(l.tables >= l.lines + units * 8);
             assert!(l.data_bytes_at >= l.tables as u64 * 8 + u64::from(l.units) * u64::from(unit_bytes) / 2);
             assert!(l.capacity() >= bytes && l.block_bytes(LARGE, 3) == 3 * u64::from(unit_bytes));

@@ -18,7 +18,7 @@ impl<'a> Local<'a> {
     ///
     /// # Progress
     ///
-    /// One pass over the unit words in use; a system call for each unit that was being committed or punched.
+    /// One pass over the unit words in use; a system call for each unit that was being committed or decommitted.
     pub fn inherit(&mut self, others: &[&Local<'a>], backing: &dyn Backing) -> Recovered {
         let scratch = self.scratch;
         let mut done = Recovered::default();

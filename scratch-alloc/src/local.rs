@@ -374,10 +374,10 @@ impl<'a> Local<'a> {
     ///
     /// # Crash
     ///
-    /// A unit being punched is BACKING of this lease; recovery makes it UNBACKED, whether its memory had gone or not.
+    /// A unit being decommitted is BACKING of this lease; recovery makes it UNBACKED, whether its memory had gone or not.
     pub fn trim(&mut self, backing: &dyn Backing) -> u64 {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
-        self.scratch.punch_free(self.owner, backing)
+        self.scratch.decommit_free(self.owner, backing)
     }
 }

@@ -163,7 +163,7 @@ impl Scratch<'_> {
         }
         if unproved || self.unit_exchange(unit, from, to) {
             failpoint!("scratch.recover.unit_freed");
-            let bitmap = if to == Unit::Free { self.layout.warm } else { self.layout.cold };
+            let bitmap = if to == Unit::Free { self.layout.dirty } else { self.layout.clean };
             self.hint_run(bitmap, unit..unit + 1, true);
             done.units += 1;
         }

@@ -24,7 +24,7 @@ const LINE_LARGE: usize = 2;
 pub trait Backing {
     /// Makes touching `bytes` safe for good.
     ///
-    /// Payloads are committed before the first use of a unit, after the unit went back, after [`Backing::punch`] failed, and
+    /// Payloads are committed before the first use of a unit, after the unit went back, after [`Backing::decommit`] failed, and
     /// after a process died in between. Only the implementor can know in which of these cases they are zero.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ pub trait Backing {
 
     /// Gives the whole pages inside `bytes`, which are payloads, back. The answer is the bytes of those pages, an empty range
     /// where there are none, and `None` where the system refused: then some of the pages may have gone.
-    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>>;
+    fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>>;
 }
 
 /// A scratch region: a borrowed view, cheap to copy.
@@ -95,7 +95,7 @@ impl<'a> Scratch<'a> {
             self.unit(unit).put(Unit::Free.raw(), Ordering::Relaxed);
             self.table_committed(unit).put(u64::from(self.layout.table_words()), Ordering::Relaxed);
         }
-        self.hint_run(self.layout.warm, 0..self.layout.units, true);
+        self.hint_run(self.layout.dirty, 0..self.layout.units, true);
         self.control(READY).put(u64::from(self.layout.units), Ordering::Relaxed);
     }
 

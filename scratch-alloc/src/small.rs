@@ -16,13 +16,13 @@ use crate::scratch::{ABANDONINGS, Backing, Scratch};
 use crate::word::{Block, Shape, Unit};
 
 /// Free blocks moved from a new span to the stack at a time.
-const CARVE: u32 = 32;
+const EXTEND: u32 = 32;
 /// Freed blocks that are worth a turn of the stacks while there are never used blocks.
 const TURN: usize = 8;
 /// Freed blocks that turn at a time.
 const TURN_MOST: usize = 64;
 
-/// Bytes from where one span is carved to where the next one is, in a page that all of them share.
+/// Bytes from where one span starts to where the next one is, in a page that all of them share.
 const COLOUR: u32 = 7 * 64;
 const PAGE: u32 = 4096;
 
@@ -189,10 +189,10 @@ pub(crate) struct Class {
     pub(crate) bytes: u32,
     /// Blocks per span.
     blocks: u32,
-    /// Blocks of the newest span that are free and not on the stack yet, counted from `carve_first` on and round again.
-    carve: Range<u32>,
-    carve_head: u32,
-    carve_first: u32,
+    /// Blocks of the newest span that are free and not on the stack yet, counted from `extend_first` on and round again.
+    extend: Range<u32>,
+    extend_head: u32,
+    extend_first: u32,
     /// Units per span.
     units: u8,
     /// Heads of this local's spans.
@@ -211,9 +211,9 @@ impl Class {
         Self {
             bytes: class_bytes(class),
             blocks,
-            carve: 0..0,
-            carve_head: 0,
-            carve_first: 0,
+            extend: 0..0,
+            extend_head: 0,
+            extend_first: 0,
             units,
             spans: Vec::new(),
             cursor: 0,
@@ -227,26 +227,26 @@ impl Class {
         Free::new(scratch.slot_of(head, index), offset + u64::from(index) * u64::from(self.bytes))
     }
 
-    /// Starts carving the span at `head`, which is new.
+    /// Starts to extend the span at `head`, which is new.
     ///
     /// Spans begin at multiples of a unit, so their first blocks, which are used most, would all share few sets of the
     /// processor's cache. So each begins elsewhere in its first page, or at another block where those are large.
     fn begin(&mut self, head: u32) {
-        self.carve = 0..self.blocks;
-        self.carve_head = head;
+        self.extend = 0..self.blocks;
+        self.extend_head = head;
         let elsewhere = if self.bytes > 1024 { head } else { head * COLOUR % PAGE / self.bytes };
-        self.carve_first = elsewhere % self.blocks;
+        self.extend_first = elsewhere % self.blocks;
     }
 
     /// Moves some never used blocks to the stack, lowest on top.
-    fn carve(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
-        let end = self.carve.end.min(self.carve.start.saturating_add(CARVE));
-        stacks.free.extend((self.carve.start..end).rev().map(|turned| {
-            let index = self.carve_first + turned;
+    fn extend(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
+        let end = self.extend.end.min(self.extend.start.saturating_add(EXTEND));
+        stacks.free.extend((self.extend.start..end).rev().map(|turned| {
+            let index = self.extend_first + turned;
             let index = if index < self.blocks { index } else { index - self.blocks };
-            self.free_of(scratch, self.carve_head, index)
+            self.free_of(scratch, self.extend_head, index)
         }));
-        self.carve.start = end;
+        self.extend.start = end;
         !stacks.free.is_empty()
     }
 
@@ -295,7 +295,7 @@ impl Local<'_> {
             return Ok(offset);
         }
         let (books, stacks) = self.class(class);
-        let found = books.carve(stacks, &scratch)
+        let found = books.extend(stacks, &scratch)
             || stacks.turn(1)
             || (books.owed == 0 && self.collect(class, false))
             || self.adopt(class, false)
@@ -305,7 +305,7 @@ impl Local<'_> {
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.scrape(class, backing) };
         let (books, stacks) = self.class(class);
-        books.carve(stacks, &scratch);
+        books.extend(stacks, &scratch);
         let units = books.units;
         match (self.hot.take(which), refused) {
             (Some(offset), _) => Ok(offset),
@@ -410,8 +410,8 @@ impl Local<'_> {
             let Hot { map, stacks, .. } = &mut self.hot;
             let (which, stacks) =
                 (&mut self.classes[usize::from(class)], &mut stacks[usize::from(class) + 1]);
-            while which.carve.start < which.carve.end {
-                which.carve(stacks, &scratch);
+            while which.extend.start < which.extend.end {
+                which.extend(stacks, &scratch);
             }
             stacks.free.append(&mut stacks.freed);
             stacks.free.sort_unstable_by_key(|free| std::cmp::Reverse(free.offset()));

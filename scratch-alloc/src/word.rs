@@ -17,7 +17,7 @@ pub enum Unit {
     Free,
     /// Claimed by a lease: for a span in the making, kept for the next large one, or a later unit of a large span.
     Held(Owner),
-    /// Being committed or punched by a lease.
+    /// Being committed or decommitted by a lease.
     Backing(Owner),
     /// Head of a span.
     Span(Owner, Shape),

@@ -27,7 +27,7 @@ impl Backing for There {
         Ok(())
     }
 
-    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+    fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
         Some(bytes)
     }
 }

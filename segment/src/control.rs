@@ -1,9 +1,9 @@
-//! The shared words of the segment itself, as a view over a mapping: leases, bells, membership.
+//! The shared words of the segment itself, as a view over a mapping: leases, notifications, membership.
 
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU32;
 
-use crate::body::Body;
+use crate::data_area::DataArea;
 use crate::layout::{MEMBERSHIP_OFFSET, Plan};
 use crate::sync::{Ordering, Word, fence};
 
@@ -92,17 +92,22 @@ impl<'a> Control<'a> {
         self.word(self.plan.lease_offset(index) + 8)
     }
 
-    pub(crate) fn bell(self, owner: u8, watcher: u8) -> &'a AtomicU32 {
-        self.futex(self.plan.bell_offset(owner, watcher))
+    pub(crate) fn notification(self, owner: u8, watcher: u8) -> &'a AtomicU32 {
+        self.futex(self.plan.notification_offset(owner, watcher))
     }
 
     pub(crate) fn membership(self) -> &'a AtomicU32 {
         self.futex(MEMBERSHIP_OFFSET)
     }
 
-    pub(crate) fn body(self) -> Body<'a> {
-        // SAFETY: the plan keeps the body inside the mapping and aligned to 4096; it stays for `'a`.
-        unsafe { Body::assume(self.base.add(self.plan.body_offset as usize), self.plan.body_bytes as usize) }
+    pub(crate) fn data_area(self) -> DataArea<'a> {
+        // SAFETY: the plan keeps the data area inside the mapping and aligned to 4096; it stays for `'a`.
+        unsafe {
+            DataArea::assume(
+                self.base.add(self.plan.data_area_offset as usize),
+                self.plan.data_area_bytes as usize,
+            )
+        }
     }
 }
 

@@ -250,22 +250,22 @@ pub enum NotMember {
     Left,
 }
 
-/// Why bytes of the body could not be reserved.
+/// Why bytes of the data area could not be reserved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
     /// Not a member.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// The range ends behind the body.
-    #[error("bytes {start}..{end} are not within the body of {body_bytes}")]
-    OutOfBody {
+    /// The range ends behind the data area.
+    #[error("bytes {start}..{end} are not within the data area of {data_area_bytes}")]
+    OutOfDataArea {
         /// First byte asked for.
         start: u64,
         /// First byte not asked for.
         end: u64,
-        /// The length of the body.
-        body_bytes: u64,
+        /// The length of the data area.
+        data_area_bytes: u64,
     },
     /// The file system (or the machine) has no room. Nothing was reserved.
     #[error("no space for {wanted} bytes")]
@@ -292,22 +292,22 @@ pub enum CommitError {
     },
 }
 
-/// Why bytes of the body could not be given back.
+/// Why bytes of the data area could not be given back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PunchError {
+pub enum DecommitError {
     /// Not a member.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// The range ends behind the body.
-    #[error("bytes {start}..{end} are not within the body of {body_bytes}")]
-    OutOfBody {
+    /// The range ends behind the data area.
+    #[error("bytes {start}..{end} are not within the data area of {data_area_bytes}")]
+    OutOfDataArea {
         /// First byte named.
         start: u64,
         /// First byte not named.
         end: u64,
-        /// The length of the body.
-        body_bytes: u64,
+        /// The length of the data area.
+        data_area_bytes: u64,
     },
     /// The system refused.
     #[error("cannot give memory back")]

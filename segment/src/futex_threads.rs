@@ -18,7 +18,7 @@ const STACK: usize = 64 << 10;
 /// What the caller and its threads share.
 struct Post {
     /// Anything but 0: one of them is done.
-    rung: AtomicU32,
+    woken: AtomicU32,
     /// They need not begin to sleep any more.
     over: AtomicBool,
 }
@@ -35,7 +35,7 @@ unsafe impl Send for Sleep {}
 
 /// As [`sleep_any`](crate::futex::sleep_any).
 pub(crate) fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline) -> io::Result<Slept> {
-    let post = Arc::new(Post { rung: AtomicU32::new(0), over: AtomicBool::new(false) });
+    let post = Arc::new(Post { woken: AtomicU32::new(0), over: AtomicBool::new(false) });
     let mut sleepers = Vec::with_capacity(words.len());
     let mut failed = None;
     for (at, (word, expected)) in words.iter().enumerate() {
@@ -53,7 +53,7 @@ pub(crate) fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline) -> io:
     }
     let slept = match failed {
         Some(error) => Err(error),
-        None => wait(&post.rung, deadline),
+        None => wait(&post.woken, deadline),
     };
     // Release: pairs with the Acquire in `run`.
     post.over.store(true, Ordering::Release);
@@ -69,13 +69,13 @@ pub(crate) fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline) -> io:
     slept
 }
 
-fn wait(rung: &AtomicU32, deadline: &Deadline) -> io::Result<Slept> {
+fn wait(woken: &AtomicU32, deadline: &Deadline) -> io::Result<Slept> {
     loop {
         // Acquire: pairs with the Release in `run`.
-        if rung.load(Ordering::Acquire) != 0 {
+        if woken.load(Ordering::Acquire) != 0 {
             return Ok(Slept::Woken);
         }
-        if crate::futex::sleep(rung, 0, deadline)? == Slept::TimedOut {
+        if crate::futex::sleep(woken, 0, deadline)? == Slept::TimedOut {
             return Ok(Slept::TimedOut);
         }
     }
@@ -91,8 +91,8 @@ impl Sleep {
             let _ = sleep_for(word, self.expected, &Deadline::NEVER, self.bit);
         }
         // Release, both: pair with the Acquires of the caller.
-        post.rung.store(1, Ordering::Release);
-        let _ = futex::wake(&post.rung, Flags::empty(), 1);
+        post.woken.store(1, Ordering::Release);
+        let _ = futex::wake(&post.woken, Flags::empty(), 1);
         ended.store(true, Ordering::Release);
     }
 }

@@ -19,8 +19,8 @@ mod at {
     pub(super) const LAYOUT_HASH: usize = 2;
     pub(super) const HEADER_BYTES: usize = 3;
     pub(super) const MEMBERS: usize = 4;
-    pub(super) const BODY_OFFSET: usize = 5;
-    pub(super) const BODY_BYTES: usize = 6;
+    pub(super) const DATA_AREA_OFFSET: usize = 5;
+    pub(super) const DATA_AREA_BYTES: usize = 6;
     pub(super) const TOTAL_BYTES: usize = 7;
     pub(super) const GEOMETRY: usize = 8;
     pub(super) const BOOT: usize = 16;
@@ -37,7 +37,7 @@ mod at {
 pub(crate) struct Header {
     pub(crate) plan: Plan,
     pub(crate) geometry: [u64; 8],
-    /// The hash of the owner of the body, already mixed with ours.
+    /// The hash of the owner of the data area, already mixed with ours.
     pub(crate) layout_hash: u64,
     pub(crate) creation_id: u64,
     pub(crate) backend: u64,
@@ -53,8 +53,8 @@ impl Header {
         words[at::LAYOUT_HASH] = self.layout_hash;
         words[at::HEADER_BYTES] = HEADER_BYTES;
         words[at::MEMBERS] = u64::from(self.plan.members);
-        words[at::BODY_OFFSET] = self.plan.body_offset;
-        words[at::BODY_BYTES] = self.plan.body_bytes;
+        words[at::DATA_AREA_OFFSET] = self.plan.data_area_offset;
+        words[at::DATA_AREA_BYTES] = self.plan.data_area_bytes;
         words[at::TOTAL_BYTES] = self.plan.total_bytes();
         words[at::GEOMETRY..at::GEOMETRY + 8].copy_from_slice(&self.geometry);
         words[at::BOOT..at::BOOT + 2].copy_from_slice(&BootId::current()?.0);
@@ -141,7 +141,7 @@ impl Header {
         filled: u64,
         size: Option<u64>,
         place: &str,
-        body_hash: u64,
+        data_area_hash: u64,
     ) -> Result<Self, OpenError> {
         let place = || place.to_owned();
         let expect =
@@ -179,7 +179,7 @@ impl Header {
                 found: boot.to_string(),
             });
         }
-        if let Some((expected, found)) = expect(at::LAYOUT_HASH, mixed_hash(body_hash)) {
+        if let Some((expected, found)) = expect(at::LAYOUT_HASH, mixed_hash(data_area_hash)) {
             return Err(OpenError::LayoutHash { place: place(), expected, found });
         }
         if let Some((expected, found)) = expect(at::PAGE_BYTES, host::page_bytes()) {
@@ -188,15 +188,12 @@ impl Header {
         if let Some((expected, found)) = expect(at::UID, host::effective_uid()) {
             return Err(OpenError::Owner { place: place(), expected, found, by: "header" });
         }
-        let plan = Plan::new(words[at::MEMBERS], words[at::BODY_BYTES]).map_err(|n| OpenError::Geometry {
-            what: n.what,
-            found: n.found,
-            limit: n.limit,
-        })?;
+        let plan = Plan::new(words[at::MEMBERS], words[at::DATA_AREA_BYTES])
+            .map_err(|n| OpenError::Geometry { what: n.what, found: n.found, limit: n.limit })?;
         let fixed = [
             (at::HEADER_BYTES, "header length", HEADER_BYTES),
-            (at::BODY_OFFSET, "body offset", plan.body_offset),
-            (at::BODY_BYTES, "body bytes", plan.body_bytes),
+            (at::DATA_AREA_OFFSET, "data area offset", plan.data_area_offset),
+            (at::DATA_AREA_BYTES, "data area bytes", plan.data_area_bytes),
             (at::TOTAL_BYTES, "total bytes", plan.total_bytes()),
         ];
         for (index, what, expected) in fixed {
@@ -259,10 +256,19 @@ mod tests {
         assert!(matches!(judge(|w| w[at::UID] += 1), E::Owner { by: "header", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 0), E::Geometry { what: "members", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 257), E::Geometry { what: "members", .. }));
-        assert!(matches!(judge(|w| w[at::MEMBERS] = 100), E::Geometry { what: "body offset", .. }));
-        assert!(matches!(judge(|w| w[at::BODY_BYTES] = u64::MAX), E::Geometry { what: "body bytes", .. }));
-        assert!(matches!(judge(|w| w[at::BODY_BYTES] = 8191), E::Geometry { what: "body bytes", .. }));
-        assert!(matches!(judge(|w| w[at::BODY_BYTES] = 1 << 40), E::Geometry { what: "total bytes", .. }));
+        assert!(matches!(judge(|w| w[at::MEMBERS] = 100), E::Geometry { what: "data area offset", .. }));
+        assert!(matches!(
+            judge(|w| w[at::DATA_AREA_BYTES] = u64::MAX),
+            E::Geometry { what: "data area bytes", .. }
+        ));
+        assert!(matches!(
+            judge(|w| w[at::DATA_AREA_BYTES] = 8191),
+            E::Geometry { what: "data area bytes", .. }
+        ));
+        assert!(matches!(
+            judge(|w| w[at::DATA_AREA_BYTES] = 1 << 40),
+            E::Geometry { what: "total bytes", .. }
+        ));
         assert!(matches!(judge(|w| w[at::HEADER_BYTES] = 8), E::Geometry { what: "header length", .. }));
     }
 

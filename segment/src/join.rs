@@ -1,4 +1,4 @@
-//! Becoming a member. The order of the steps is the protocol: lock, pin, verify, recover, LIVE, bells, announce.
+//! Becoming a member. The order of the steps is the protocol: lock, pin, verify, recover, LIVE, notifications, announce.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use rustix::thread::futex;
 
+use crate::attachment::{Attachment, FileId, LockFile, MemberMapping};
 use crate::control::{Control, LeaseWord};
 use crate::error::JoinError;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
-use crate::ground::{FileId, Footing, Ground, LockFile};
 use crate::id::{Acquire, LeaseId};
 use crate::lease::Lease;
 use crate::lock;
 use crate::member::{self, Core, Reclaim};
-use crate::monitor::{Doorbell, Monitor};
+use crate::monitor::{Monitor, MonitorState};
 use crate::name::Backend;
 use crate::process;
 use crate::sync::Ordering;
@@ -48,42 +48,43 @@ fn os(what: &'static str) -> impl FnOnce(io::Error) -> JoinError {
     move |source| JoinError::Os { what, source }
 }
 
-/// Takes the lowest free slot of `ground`.
+/// Takes the lowest free slot of `attachment`.
 pub(crate) fn join(
-    ground: &Arc<Ground>,
+    attachment: &Arc<Attachment>,
     options: JoinOptions,
     reclaim: Arc<dyn Reclaim>,
 ) -> Result<Lease, JoinError> {
     let flag = ForkFlag::new().map_err(os("map the fork flag"))?;
-    let Some(file) = &ground.lock else { return join_private(ground, flag, reclaim) };
-    let lost = || JoinError::LostDescriptor { place: ground.place() };
+    let Some(file) = &attachment.lock else { return join_private(attachment, flag, reclaim) };
+    let lost = || JoinError::LostDescriptor { place: attachment.place() };
 
     let mut tries = 0;
-    let (no_forks, fd, footing, control, index) = loop {
+    let (no_forks, fd, mapping, control, index) = loop {
         // A child forked from here on until the descriptor is closed would keep the lock.
         let no_forks = NoForks::begin();
         let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
-        check_length(ground, &fd)?;
-        let footing = ground.stand(&fd).map_err(os("map the segment for working"))?;
-        // SAFETY: the mapping has the plan's length. It lives as long as the footing, and the `Lease` that gets both lets
+        check_length(attachment, &fd)?;
+        let mapping = attachment.map_for_member(&fd).map_err(os("map the segment for working"))?;
+        // SAFETY: the mapping has the plan's length. It lives as long as the mapping, and the `Lease` that gets both lets
         // nobody use the view later; until then the view does not leave this function except into a monitor that is
         // stopped first.
-        let control: Control<'static> = unsafe { Control::over(footing.memory.base(), ground.header.plan) };
+        let control: Control<'static> =
+            unsafe { Control::over(mapping.memory.base(), attachment.header.plan) };
         let index = match claim_free(control, &fd)? {
             Some(index) => Some(index),
             None => claim(control, &fd)?,
         };
         if let Some(index) = index {
-            break (no_forks, fd, footing, control, index);
+            break (no_forks, fd, mapping, control, index);
         }
         if tries == TRIES || !is_any_ending(control, &fd) {
-            return Err(JoinError::Full { members: ground.header.plan.members });
+            return Err(JoinError::Full { members: attachment.header.plan.members });
         }
-        drop((footing, fd, no_forks));
+        drop((mapping, fd, no_forks));
         pause(tries);
         tries += 1;
     };
-    check_file(ground, file, &fd)?;
+    check_file(attachment, file, &fd)?;
 
     // From here on the mapping alone keeps the lock, if the file system is one where it does.
     drop(fd);
@@ -93,7 +94,7 @@ pub(crate) fn join(
         None => lock::is_owned(file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?, index),
     };
     if !owned.map_err(os("ask for our own lock"))? {
-        return Err(JoinError::LockNotPinned { place: ground.place() });
+        return Err(JoinError::LockNotPinned { place: attachment.place() });
     }
 
     // SAFETY: we hold the write lock on byte `index`, and recover for the slot that we are taking.
@@ -101,31 +102,36 @@ pub(crate) fn join(
     let id = go_live(control, index);
 
     // SAFETY: the mapping stays until `Lease::leave` or its drop closed the gate; the lease is LIVE until then [I1].
-    let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, options.by_hand) });
-    let (monitor, doorbell) = if options.monitor {
+    let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, options.by_hand) });
+    let (monitor, monitor_state) = if options.monitor {
         // SAFETY: the `Lease` stops the monitor before it lets go of the mapping.
         match unsafe { Monitor::start(&core, control) } {
-            Ok(monitor) => (Some(monitor), Doorbell::Monitor),
-            Err(absence) => (None, Doorbell::Absent(absence)),
+            Ok(monitor) => (Some(monitor), MonitorState::Running),
+            Err(absence) => (None, MonitorState::Unavailable(absence)),
         }
     } else {
-        (None, Doorbell::Off)
+        (None, MonitorState::Off)
     };
     announce(control);
     if core.sweep() > 0 {
-        // Who waits for something that the dead had, and heard no bell, looks again.
+        // Who waits for something that the dead had, and heard no notification, looks again.
         announce(control);
     }
     // SAFETY: we made the lease LIVE and nobody else acts as it [I1].
     let acquire = unsafe { Acquire::assume(id) };
-    Ok(Lease::new(acquire, core, control, flag, Some(footing), monitor, doorbell))
+    Ok(Lease::new(acquire, core, control, flag, Some(mapping), monitor, monitor_state))
 }
 
 /// Claims a slot of memory that only this process has. There is nobody to fear, nothing to prove, nothing to recover.
-fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>) -> Result<Lease, JoinError> {
-    debug_assert_eq!(ground.backend, Backend::Private);
-    // SAFETY: the ground's only mapping is for working; the `Core` below keeps the ground.
-    let control: Control<'static> = unsafe { Control::over(ground.looker.base(), ground.header.plan) };
+fn join_private(
+    attachment: &Arc<Attachment>,
+    flag: ForkFlag,
+    reclaim: Arc<dyn Reclaim>,
+) -> Result<Lease, JoinError> {
+    debug_assert_eq!(attachment.backend, Backend::Private);
+    // SAFETY: the attachment's only mapping is for working; the `Core` below keeps the attachment.
+    let control: Control<'static> =
+        unsafe { Control::over(attachment.read_only.base(), attachment.header.plan) };
     for index in control.slots() {
         let word = control.lease(index);
         // Acquire: pairs with the Release of the former owner's FREE.
@@ -139,13 +145,21 @@ fn join_private(ground: &Arc<Ground>, flag: ForkFlag, reclaim: Arc<dyn Reclaim>)
             let id = LeaseId { index, incarnation: live.incarnation() };
             store_pid(control, index);
             // SAFETY: as in `join`.
-            let core = Arc::new(unsafe { Core::new(id, Arc::clone(ground), reclaim, control, false) });
+            let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, false) });
             // SAFETY: as in `join`.
             let acquire = unsafe { Acquire::assume(id) };
-            return Ok(Lease::new(acquire, core, control, flag, None::<Footing>, None, Doorbell::Off));
+            return Ok(Lease::new(
+                acquire,
+                core,
+                control,
+                flag,
+                None::<MemberMapping>,
+                None,
+                MonitorState::Off,
+            ));
         }
     }
-    Err(JoinError::Full { members: ground.header.plan.members })
+    Err(JoinError::Full { members: attachment.header.plan.members })
 }
 
 /// The lowest slot that is nobody's, dead or alive. `None`: there is none, or others were asking at the same time.
@@ -213,22 +227,22 @@ fn is_any_ending(control: Control<'_>, fd: &OwnedFd) -> bool {
 }
 
 /// The descriptor is still what we opened, and others can find it.
-fn check_file(ground: &Ground, file: &LockFile, fd: &OwnedFd) -> Result<(), JoinError> {
+fn check_file(attachment: &Attachment, file: &LockFile, fd: &OwnedFd) -> Result<(), JoinError> {
     if FileId::of(fd).map_err(os("stat the segment"))? != file.id {
-        return Err(JoinError::LostDescriptor { place: ground.place() });
+        return Err(JoinError::LostDescriptor { place: attachment.place() });
     }
     let links = rustix::fs::fstat(fd).map_err(|e| os("stat the segment")(e.into()))?.st_nlink;
     if file.path.is_some() && links == 0 {
-        return Err(JoinError::Removed { place: ground.place() });
+        return Err(JoinError::Removed { place: attachment.place() });
     }
     Ok(())
 }
 
-fn check_length(ground: &Ground, fd: &OwnedFd) -> Result<(), JoinError> {
-    let expected = ground.header.plan.total_bytes();
-    match ground.file_bytes(fd).map_err(os("stat the segment"))? {
+fn check_length(attachment: &Attachment, fd: &OwnedFd) -> Result<(), JoinError> {
+    let expected = attachment.header.plan.total_bytes();
+    match attachment.file_bytes(fd).map_err(os("stat the segment"))? {
         Some(found) if found < expected => {
-            Err(JoinError::Truncated { place: ground.place(), expected, found })
+            Err(JoinError::Truncated { place: attachment.place(), expected, found })
         }
         _ => Ok(()),
     }
@@ -249,9 +263,9 @@ fn store_pid(control: Control<'_>, index: u8) {
     control.pid(index).store(u64::from(std::process::id()), Ordering::Relaxed);
 }
 
-/// Tells every monitor to look at the bells, and at the leases, again.
+/// Tells every monitor to look at the notifications, and at the leases, again.
 fn announce(control: Control<'_>) {
-    // Release: the bells armed before; pairs with the Acquire at the head of the monitor's loop.
+    // Release: the notifications armed before; pairs with the Acquire at the head of the monitor's loop.
     control.membership().fetch_add(1, Ordering::Release);
     let _ = futex::wake(control.membership(), futex::Flags::empty(), i32::MAX as u32);
 }

@@ -1,22 +1,22 @@
-//! Where everything of a segment lies that is not the body: the text that is the contract, and the same as numbers.
+//! Where everything of a segment lies that is not the data area: the text that is the contract, and the same as numbers.
 
 use crate::id::MEMBERS_MAX;
 
 /// The layout of the segment's own bytes. LAYOUT.md carries the same text and a test holds the two equal.
 pub const LAYOUT: &str = "\
-segment (version 1): [header | lease table | bells | zeroes up to a multiple of 4096 | body]
+segment (version 1): [header | lease table | notifications | zeroes up to a multiple of 4096 | data area]
 
 header, 512 bytes
 offset  field            meaning
      0  magic            the bytes TENURESG
      8  version          1
-    16  layout hash      FNV-1a of this text, continued over the hash of whoever owns the body
+    16  layout hash      FNV-1a of this text, continued over the hash of whoever owns the data area
     24  header length    512
     32  members          slots in the lease table, 1 to 256
-    40  body offset      512 + 64*members + 8*members*members, rounded up to a multiple of 4096
-    48  body bytes       a multiple of 4096
-    56  total bytes      body offset + body bytes; no file of this segment is ever shorter
-    64  geometry         8 words that belong to whoever owns the body
+    40  data area offset 512 + 64*members + 8*members*members, rounded up to a multiple of 4096
+    48  data area bytes  a multiple of 4096
+    56  total bytes      data area offset + data area bytes; no file of this segment is ever shorter
+    64  geometry         8 words that belong to whoever owns the data area
    128  boot id          2 words; unique for one boot of one kernel, so it names the host as well
    144  creation id      random, never zero
    152  uid              effective user id of the creator
@@ -33,8 +33,8 @@ lease table, 64 bytes a member
      8  pid              of the last owner, in its own namespace; information only
     16  zero             up to 64
 
-bells, 8 bytes a cell, members x members; row = owner, column = watcher
-     0  bell             u32 futex: 0, or thread id | 0x80000000; the kernel sets 0x40000000 when the owner's thread ends
+notifications, 8 bytes a cell, members x members; row = owner, column = watcher
+     0  notification     u32 futex: 0, or thread id | 0x80000000; the kernel sets 0x40000000 when the owner's thread ends
      4  zero             u32
 
 sysv: the memory is as above, and a lock file of 4096 bytes repeats the header
@@ -50,11 +50,11 @@ pub const HEADER_BYTES: u64 = 512;
 /// The bytes of one line of the lease table.
 pub const LEASE_BYTES: u64 = 64;
 
-/// The bytes of one bell.
-pub const BELL_BYTES: u64 = 8;
+/// The bytes of one notification.
+pub const NOTIFICATION_BYTES: u64 = 8;
 
-/// The alignment of the body and of its length.
-pub const BODY_ALIGN: u64 = 4096;
+/// The alignment of the data area and of its length.
+pub const DATA_AREA_ALIGN: u64 = 4096;
 
 /// The offset of the membership futex.
 pub const MEMBERSHIP_OFFSET: u64 = 448;
@@ -76,49 +76,50 @@ pub const fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
-/// The hash that a header carries when the owner of the body states `body_hash`.
+/// The hash that a header carries when the owner of the data area states `data_area_hash`.
 #[must_use]
-pub const fn mixed_hash(body_hash: u64) -> u64 {
-    fnv1a(LAYOUT_HASH, &body_hash.to_le_bytes())
+pub const fn mixed_hash(data_area_hash: u64) -> u64 {
+    fnv1a(LAYOUT_HASH, &data_area_hash.to_le_bytes())
 }
 
 /// The offsets of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) members: u16,
-    pub(crate) body_offset: u64,
-    pub(crate) body_bytes: u64,
+    pub(crate) data_area_offset: u64,
+    pub(crate) data_area_bytes: u64,
 }
 
 #[cfg_attr(loom, allow(dead_code, reason = "loom builds no mapping"))]
 impl Plan {
-    /// The plan for `members` and a body of at least `body_bytes`; `Err` says which number cannot be, and its limit.
-    pub(crate) const fn new(members: u64, body_bytes: u64) -> Result<Self, Nonsense> {
+    /// The plan for `members` and a data area of at least `data_area_bytes`; `Err` says which number cannot be, and its limit.
+    pub(crate) const fn new(members: u64, data_area_bytes: u64) -> Result<Self, Nonsense> {
         if members == 0 || members > MEMBERS_MAX as u64 {
             return Err(Nonsense { what: "members", found: members, limit: MEMBERS_MAX as u64 });
         }
-        let body_offset = (HEADER_BYTES + LEASE_BYTES * members + BELL_BYTES * members * members)
-            .next_multiple_of(BODY_ALIGN);
-        let limit = (i64::MAX as u64) - body_offset - BODY_ALIGN;
-        if body_bytes == 0 || body_bytes > limit {
-            return Err(Nonsense { what: "body bytes", found: body_bytes, limit });
+        let data_area_offset =
+            (HEADER_BYTES + LEASE_BYTES * members + NOTIFICATION_BYTES * members * members)
+                .next_multiple_of(DATA_AREA_ALIGN);
+        let limit = (i64::MAX as u64) - data_area_offset - DATA_AREA_ALIGN;
+        if data_area_bytes == 0 || data_area_bytes > limit {
+            return Err(Nonsense { what: "data area bytes", found: data_area_bytes, limit });
         }
-        let body_bytes = body_bytes.next_multiple_of(BODY_ALIGN);
-        Ok(Self { members: members as u16, body_offset, body_bytes })
+        let data_area_bytes = data_area_bytes.next_multiple_of(DATA_AREA_ALIGN);
+        Ok(Self { members: members as u16, data_area_offset, data_area_bytes })
     }
 
     pub(crate) const fn total_bytes(&self) -> u64 {
-        self.body_offset + self.body_bytes
+        self.data_area_offset + self.data_area_bytes
     }
 
     pub(crate) const fn lease_offset(&self, index: u8) -> u64 {
         HEADER_BYTES + LEASE_BYTES * index as u64
     }
 
-    pub(crate) const fn bell_offset(&self, owner: u8, watcher: u8) -> u64 {
+    pub(crate) const fn notification_offset(&self, owner: u8, watcher: u8) -> u64 {
         HEADER_BYTES
             + LEASE_BYTES * self.members as u64
-            + BELL_BYTES * (owner as u64 * self.members as u64 + watcher as u64)
+            + NOTIFICATION_BYTES * (owner as u64 * self.members as u64 + watcher as u64)
     }
 }
 
@@ -132,7 +133,7 @@ pub(crate) struct Nonsense {
 
 const _: () = assert!(MEMBERSHIP_OFFSET + 8 <= HEADER_BYTES);
 const _: () = assert!(MEMBERS_MAX as usize - 1 <= u8::MAX as usize);
-// Eight members and a body of 24 KiB stay below 32 KiB.
+// Eight members and a data area of 24 KiB stay below 32 KiB.
 const _: () = assert!(matches!(Plan::new(8, 24 << 10), Ok(plan) if plan.total_bytes() < 32 << 10));
 
 #[cfg(test)]
@@ -154,9 +155,9 @@ mod tests {
             let plan = Plan::new(members, 1).unwrap();
             let last = (members - 1) as u8;
             assert_eq!(plan.lease_offset(0), HEADER_BYTES);
-            assert_eq!(plan.lease_offset(last) + LEASE_BYTES, plan.bell_offset(0, 0));
-            assert!(plan.bell_offset(last, last) + BELL_BYTES <= plan.body_offset);
-            assert_eq!(plan.body_offset % BODY_ALIGN, 0);
+            assert_eq!(plan.lease_offset(last) + LEASE_BYTES, plan.notification_offset(0, 0));
+            assert!(plan.notification_offset(last, last) + NOTIFICATION_BYTES <= plan.data_area_offset);
+            assert_eq!(plan.data_area_offset % DATA_AREA_ALIGN, 0);
         }
     }
 

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
 
-use crate::body::Body;
+use crate::attachment::MemberMapping;
 use crate::control::{Control, LeaseWord};
-use crate::error::{CommitError, NotMember, PunchError};
+use crate::data_area::DataArea;
+use crate::error::{CommitError, DecommitError, NotMember};
 use crate::fault;
 use crate::fork_flag::ForkFlag;
-use crate::ground::Footing;
 use crate::id::{Acquire, LeaseId, Recovery};
 use crate::lock;
 use crate::member::Core;
-use crate::monitor::{self, Doorbell, Monitor};
+use crate::monitor::{self, Monitor, MonitorState};
 use crate::name::Backend;
 use crate::sync::{self, Mutex, Ordering};
 
@@ -36,10 +36,10 @@ pub struct Lease {
 // In the order in which they may be dropped.
 struct Parts {
     monitor: Mutex<Option<Monitor>>,
-    doorbell: Doorbell,
+    monitor_state: MonitorState,
     control: Control<'static>,
     /// `None` for private memory, which is the segment's own mapping.
-    footing: Option<Footing>,
+    mapping: Option<MemberMapping>,
     flag: ForkFlag,
     core: Arc<Core>,
 }
@@ -50,12 +50,15 @@ impl Lease {
         core: Arc<Core>,
         control: Control<'static>,
         flag: ForkFlag,
-        footing: Option<Footing>,
+        mapping: Option<MemberMapping>,
         monitor: Option<Monitor>,
-        doorbell: Doorbell,
+        monitor_state: MonitorState,
     ) -> Self {
         let monitor = Mutex::new(monitor);
-        Self { acquire, parts: ManuallyDrop::new(Parts { monitor, doorbell, control, footing, flag, core }) }
+        Self {
+            acquire,
+            parts: ManuallyDrop::new(Parts { monitor, monitor_state, control, mapping, flag, core }),
+        }
     }
 
     /// Which lease, and which life of it.
@@ -64,21 +67,21 @@ impl Lease {
         self.acquire.id()
     }
 
-    /// The right to hold things in the body. It must not be used once [`check`](Self::check) fails.
+    /// The right to hold things in the data area. It must not be used once [`check`](Self::check) fails.
     #[inline]
     #[must_use]
     pub fn acquire(&self) -> &Acquire {
         &self.acquire
     }
 
-    /// The body, through the member's own mapping.
+    /// The data area, through the member's own mapping.
     ///
     /// The mapping does not exist in a forked child and is inaccessible after leaving: look at
     /// [`check`](Self::check) before touching it.
     #[inline]
     #[must_use]
-    pub fn body(&self) -> Body<'_> {
-        self.parts.control.body()
+    pub fn data_area(&self) -> DataArea<'_> {
+        self.parts.control.data_area()
     }
 
     /// Whether this process is the member. About a nanosecond: one load of a private word.
@@ -99,7 +102,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Wait-free. The member's own mapping is read: see [`body`](Self::body).
+    /// Wait-free. The member's own mapping is read: see [`data_area`](Self::data_area).
     #[must_use]
     pub fn incarnation_of(&self, index: u8) -> Option<u64> {
         let control = self.parts.control;
@@ -123,7 +126,7 @@ impl Lease {
         if self.incarnation_of(id.index) != Some(id.incarnation) {
             return Some(false);
         }
-        let probe = self.parts.core.ground.lock.as_ref().and_then(|lock| lock.probe())?;
+        let probe = self.parts.core.attachment.lock.as_ref().and_then(|lock| lock.probe())?;
         // Held after the word said LIVE: a new owner would have needed the lock, and changed the word.
         let held = lock::is_owned(probe, id.index).ok()?;
         Some(held && self.incarnation_of(id.index) == Some(id.incarnation))
@@ -142,16 +145,16 @@ impl Lease {
     #[inline]
     #[must_use]
     pub fn creation_id(&self) -> u64 {
-        self.parts.core.ground.header.creation_id
+        self.parts.core.attachment.header.creation_id
     }
 
     /// Whether the death of others is heard at once.
     #[must_use]
-    pub fn doorbell(&self) -> Doorbell {
-        self.parts.doorbell
+    pub fn monitor_state(&self) -> MonitorState {
+        self.parts.monitor_state
     }
 
-    /// Reserves bytes of the body, so that touching them cannot fault. The range is rounded out to whole pages.
+    /// Reserves bytes of the data area, so that touching them cannot fault. The range is rounded out to whole pages.
     /// Reserving what is reserved costs a system call and changes nothing. Private memory has nothing to reserve.
     ///
     /// # Errors
@@ -168,17 +171,17 @@ impl Lease {
     /// Killed inside, some pages may be reserved that nobody has recorded; committing them again is harmless.
     pub fn commit(&self, range: Range<u64>) -> Result<(), CommitError> {
         self.check()?;
-        let Parts { core, footing, .. } = &*self.parts;
-        let ground = &core.ground;
-        let plan = ground.header.plan;
-        if range.start > range.end || range.end > plan.body_bytes {
+        let Parts { core, mapping, .. } = &*self.parts;
+        let attachment = &core.attachment;
+        let plan = attachment.header.plan;
+        if range.start > range.end || range.end > plan.data_area_bytes {
             let Range { start, end } = range;
-            return Err(CommitError::OutOfBody { start, end, body_bytes: plan.body_bytes });
+            return Err(CommitError::OutOfDataArea { start, end, data_area_bytes: plan.data_area_bytes });
         }
-        let Some(footing) = footing.as_ref().filter(|_| range.start < range.end) else { return Ok(()) };
+        let Some(mapping) = mapping.as_ref().filter(|_| range.start < range.end) else { return Ok(()) };
         let page = rustix::param::page_size() as u64;
-        let start = (plan.body_offset + range.start) / page * page;
-        let end = (plan.body_offset + range.end).next_multiple_of(page).min(plan.total_bytes());
+        let start = (plan.data_area_offset + range.start) / page * page;
+        let end = (plan.data_area_offset + range.end).next_multiple_of(page).min(plan.total_bytes());
         let wanted = end - start;
         let refused = |source: std::io::Error| match source.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EFAULT) => {
@@ -188,7 +191,7 @@ impl Lease {
         };
         // Without a descriptor touching the pages does as well.
         let Some(fd) = self.file_memory() else {
-            return footing
+            return mapping
                 .memory
                 .advise(start as usize, wanted as usize, Advice::LinuxPopulateWrite)
                 .map_err(refused);
@@ -205,11 +208,11 @@ impl Lease {
     /// Gives memory back: the whole pages inside the range, which read zero from now on and are no longer reserved. The
     /// answer is the bytes of these pages; an empty range if there are none.
     ///
-    /// The caller must be the exclusive owner of the bytes, by the protocol of whoever owns the body.
+    /// The caller must be the exclusive owner of the bytes, by the protocol of whoever owns the data area.
     ///
     /// # Errors
     ///
-    /// [`PunchError`]; some of the pages may have gone then. Memory without a file that this process has locked stays.
+    /// [`DecommitError`]; some of the pages may have gone then. Memory without a file that this process has locked stays.
     ///
     /// # Progress
     ///
@@ -218,37 +221,37 @@ impl Lease {
     /// # Crash
     ///
     /// Killed inside, some of the pages may have gone.
-    pub fn punch(&self, range: Range<u64>) -> Result<Range<u64>, PunchError> {
+    pub fn decommit(&self, range: Range<u64>) -> Result<Range<u64>, DecommitError> {
         self.check()?;
-        let Parts { core, footing, .. } = &*self.parts;
-        let plan = core.ground.header.plan;
-        if range.start > range.end || range.end > plan.body_bytes {
+        let Parts { core, mapping, .. } = &*self.parts;
+        let plan = core.attachment.header.plan;
+        if range.start > range.end || range.end > plan.data_area_bytes {
             let Range { start, end } = range;
-            return Err(PunchError::OutOfBody { start, end, body_bytes: plan.body_bytes });
+            return Err(DecommitError::OutOfDataArea { start, end, data_area_bytes: plan.data_area_bytes });
         }
         let page = rustix::param::page_size() as u64;
-        let start = (plan.body_offset + range.start).next_multiple_of(page);
-        let end = (plan.body_offset + range.end) / page * page;
+        let start = (plan.data_area_offset + range.start).next_multiple_of(page);
+        let end = (plan.data_area_offset + range.end) / page * page;
         if start >= end {
             return Ok(range.start..range.start);
         }
-        let (memory, advice) = match footing {
-            Some(footing) => (&footing.memory, Advice::LinuxRemove),
-            None => (&core.ground.looker, Advice::LinuxDontNeed),
+        let (memory, advice) = match mapping {
+            Some(mapping) => (&mapping.memory, Advice::LinuxRemove),
+            None => (&core.attachment.read_only, Advice::LinuxDontNeed),
         };
         if let Err(refused) = memory.advise(start as usize, (end - start) as usize, advice) {
             // Of locked memory, among others; a file can be asked itself.
-            let fd = self.file_memory().ok_or(PunchError::Os(refused))?;
+            let fd = self.file_memory().ok_or(DecommitError::Os(refused))?;
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            rustix::fs::fallocate(&fd, flags, start, end - start).map_err(|e| PunchError::Os(e.into()))?;
+            rustix::fs::fallocate(&fd, flags, start, end - start).map_err(|e| DecommitError::Os(e.into()))?;
         }
-        Ok(start - plan.body_offset..end - plan.body_offset)
+        Ok(start - plan.data_area_offset..end - plan.data_area_offset)
     }
 
     /// A descriptor of the file that the memory is. None if it is none, or if somebody closed ours and it has no path.
     fn file_memory(&self) -> Option<OwnedFd> {
-        let ground = &self.parts.core.ground;
-        let file = ground.lock.as_ref().filter(|_| ground.is_file_memory())?;
+        let attachment = &self.parts.core.attachment;
+        let file = attachment.lock.as_ref().filter(|_| attachment.is_file_memory())?;
         file.fresh().ok().flatten()
     }
 
@@ -273,21 +276,21 @@ impl Lease {
     }
 
     /// Makes sure that the end of the member in slot `of` is noticed here: for one who is going to wait for something that
-    /// this member has. Where the doorbell hears of it nothing is done; otherwise a thread waits in the kernel for the lock
+    /// this member has. Where the monitor hears of it nothing is done; otherwise a thread waits in the kernel for the lock
     /// of the slot, at most one a slot, and recovers the lease when its owner is gone.
     ///
     /// # Progress
     ///
     /// Waits for nobody.
     pub fn attend(&self, of: u8) {
-        let Parts { core, control, footing, doorbell, .. } = &*self.parts;
+        let Parts { core, control, mapping, monitor_state, .. } = &*self.parts;
         let others = u16::from(of) < control.plan().members && of != self.id().index;
-        if self.check().is_err() || footing.is_none() || !others {
+        if self.check().is_err() || mapping.is_none() || !others {
             return;
         }
-        // Relaxed: a look; an owner arms its bells before it acquires anything, and silence leads to the thread.
-        let bell = control.bell(of, self.id().index).load(Ordering::Relaxed);
-        if *doorbell != Doorbell::Monitor || bell == 0 {
+        // Relaxed: a look; an owner arms its notifications before it acquires anything, and silence leads to the thread.
+        let notification = control.notification(of, self.id().index).load(Ordering::Relaxed);
+        if *monitor_state != MonitorState::Running || notification == 0 {
             monitor::attend(core, of);
         }
     }
@@ -296,7 +299,7 @@ impl Lease {
     /// the kernel lock goes. The memory becomes inaccessible in place: a late access faults rather than reaching
     /// memory that is somebody else's by then.
     ///
-    /// No thread may use the body, or a reference into it, once this is called; that is for the caller to see to.
+    /// No thread may use the data area, or a reference into it, once this is called; that is for the caller to see to.
     ///
     /// # Errors
     ///
@@ -323,7 +326,7 @@ impl Lease {
             if fault!("segment.leave.freed_before_reclaimed") {
                 control.lease(id.index).store(live.freed().0, Ordering::Release);
             }
-            parts.core.reclaim.reclaim(control.body(), &recovery);
+            parts.core.reclaim.reclaim(control.data_area(), &recovery);
             // Release: everything released comes before [I1]; pairs with the Acquire of whoever takes the slot.
             // Failure: somebody corrupted on the word, and the next owner cleans up.
             let _ = control.lease(id.index).compare_exchange(
@@ -336,10 +339,10 @@ impl Lease {
         // Another thread was leaving at the same time.
         left.ok_or(NotMember::Left)?;
         self.stop_monitor();
-        if let Some(footing) = &parts.footing {
+        if let Some(mapping) = &parts.mapping {
             // SAFETY: the gate is closed and the monitor stopped; the caller promises the rest. Failure keeps the
             // lock until the lease is dropped.
-            let _ = unsafe { footing.close_off() };
+            let _ = unsafe { mapping.close_off() };
         }
         Ok(())
     }
@@ -362,7 +365,7 @@ impl Lease {
     /// The backend of the segment.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        self.parts.core.ground.backend
+        self.parts.core.attachment.backend
     }
 }
 
@@ -384,7 +387,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("id", &self.id())
-            .field("doorbell", &self.doorbell())
+            .field("monitor_state", &self.monitor_state())
             .finish_non_exhaustive()
     }
 }

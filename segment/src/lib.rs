@@ -3,16 +3,16 @@
 //! A [`Segment`] is for looking: it maps the bytes for reading and is nobody. [`Segment::join`] makes a member: a
 //! [`Lease`] has its own mapping, which pins the kernel lock that proves its owner alive, and usually a monitor that
 //! hears of the death of others within microseconds, without polling. What a dead member held is given back through
-//! the [`Reclaim`] of whoever owns the body. ARCHITECTURE.md has the glossary, the axioms `[A#]` and the invariants
+//! the [`Reclaim`] of whoever owns the data area. ARCHITECTURE.md has the glossary, the axioms `[A#]` and the invariants
 //! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
 
 #[cfg(not(loom))]
+mod attachment;
+#[cfg(not(loom))]
 mod backend;
 #[cfg(not(loom))]
-mod bells;
-mod body;
-#[cfg(not(loom))]
 mod control;
+mod data_area;
 #[cfg(not(loom))]
 mod error;
 pub mod fault;
@@ -24,8 +24,6 @@ mod fork_lock;
 pub mod futex;
 #[cfg(not(loom))]
 mod futex_threads;
-#[cfg(not(loom))]
-mod ground;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
@@ -49,6 +47,8 @@ mod monitor;
 #[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
+mod notifications;
+#[cfg(not(loom))]
 pub mod passing;
 #[cfg(not(loom))]
 mod peek;
@@ -61,9 +61,9 @@ pub mod sync;
 mod thread;
 pub mod weak;
 
-pub use body::Body;
+pub use data_area::DataArea;
 #[cfg(not(loom))]
-pub use error::{CommitError, JoinError, ListError, NotMember, OpenError, PunchError, RemoveError};
+pub use error::{CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RemoveError};
 pub use id::{Acquire, LeaseId, MEMBERS_MAX, Recovery};
 #[cfg(not(loom))]
 pub use join::JoinOptions;
@@ -74,7 +74,7 @@ pub use listing::Listed;
 #[cfg(not(loom))]
 pub use member::Reclaim;
 #[cfg(not(loom))]
-pub use monitor::{Absence, Doorbell};
+pub use monitor::{Absence, MonitorState};
 #[cfg(not(loom))]
 pub use name::{Backend, Place};
 #[cfg(not(loom))]

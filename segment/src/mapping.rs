@@ -10,15 +10,15 @@ use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 /// What a mapping is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    Look,
-    Work,
+    ReadOnly,
+    ReadWrite,
 }
 
 impl Access {
     fn protection(self) -> ProtFlags {
         match self {
-            Self::Look => ProtFlags::READ,
-            Self::Work => ProtFlags::READ | ProtFlags::WRITE,
+            Self::ReadOnly => ProtFlags::READ,
+            Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
         }
     }
 }
@@ -57,14 +57,15 @@ impl Mapping {
         let bytes = length(bytes)?;
         let flags = flags | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe { mm::mmap_anonymous(ptr::null_mut(), bytes, Access::Work.protection(), flags)? };
+        let base =
+            unsafe { mm::mmap_anonymous(ptr::null_mut(), bytes, Access::ReadWrite.protection(), flags)? };
         Ok(Self { base: base.cast(), bytes })
     }
 
     /// SysV memory by its identifier; attaching works after removal too, as long as somebody is attached.
     pub(crate) fn sysv(shmid: i32, bytes: u64, access: Access) -> io::Result<Self> {
         let bytes = length(bytes)?;
-        let flags = if access == Access::Look { libc::SHM_RDONLY } else { 0 };
+        let flags = if access == Access::ReadOnly { libc::SHM_RDONLY } else { 0 };
         // SAFETY: a new mapping at an address of the kernel's choice. `munmap` detaches it as `shmdt` would.
         let base = unsafe { libc::shmat(shmid, ptr::null(), flags) };
         if base as isize == -1 {
@@ -104,7 +105,7 @@ impl Mapping {
         self.advise(0, self.bytes, Advice::LinuxWipeOnFork)
     }
 
-    /// A dying process with a huge core dump rings the doorbell late: leave the segment out of it.
+    /// A dying process with a huge core dump notifies the monitors late: leave the segment out of it.
     pub(crate) fn keep_from_dumps(&self) -> io::Result<()> {
         self.advise(0, self.bytes, Advice::LinuxDontDump)
     }

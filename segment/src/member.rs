@@ -6,17 +6,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use crate::bells::OWNER_DIED;
-use crate::body::Body;
+use crate::attachment::{Attachment, FileId};
 use crate::control::{Control, LeaseWord};
+use crate::data_area::DataArea;
 use crate::fault;
-use crate::ground::{FileId, Ground};
 use crate::id::{LeaseId, Recovery};
 use crate::lock;
 use crate::mapping::Mapping;
+use crate::notifications::OWNER_DIED;
 use crate::sync::{self, Mutex, Ordering};
 
-/// Takes back what a dead lease held in the body. Implemented by whoever owns the body.
+/// Takes back what a dead lease held in the data area. Implemented by whoever owns the data area.
 pub trait Reclaim: Send + Sync {
     /// Takes back everything that `recovery.dead()` holds.
     ///
@@ -26,7 +26,7 @@ pub trait Reclaim: Send + Sync {
     ///
     /// It may run on a thread with 256 KiB of stack. It must not call back into the [`Lease`](crate::Lease), whose gate
     /// it is behind, nor own it: a monitor keeps its `Reclaim` alive.
-    fn reclaim(&self, body: Body<'_>, recovery: &Recovery);
+    fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery);
 }
 
 /// An open file description of our own that outlives the closing of its descriptor by anybody else in the process.
@@ -36,8 +36,8 @@ struct Pinned {
 }
 
 impl Pinned {
-    fn of(ground: &Ground) -> io::Result<Option<(Self, FileId)>> {
-        let Some(file) = &ground.lock else { return Ok(None) };
+    fn of(attachment: &Attachment) -> io::Result<Option<(Self, FileId)>> {
+        let Some(file) = &attachment.lock else { return Ok(None) };
         let Some(fd) = file.fresh()? else { return Ok(None) };
         let pin = Mapping::pin(&fd)?;
         Ok(Some((Self { fd, _pin: pin }, file.id)))
@@ -47,13 +47,13 @@ impl Pinned {
 /// The part of a member that may outlive it in a parked reaper. It owns no mapping of the segment.
 pub(crate) struct Core {
     pub(crate) id: LeaseId,
-    pub(crate) ground: Arc<Ground>,
+    pub(crate) attachment: Arc<Attachment>,
     pub(crate) reclaim: Arc<dyn Reclaim>,
     /// The member's own mapping, while it is a member. Whoever holds the gate may use it and act as the member;
     /// leaving takes it away under the gate. It also makes reclaiming one at a time: one closer tag, one actor.
     gate: Mutex<Option<Control<'static>>>,
     /// Per slot: how often it rang since its reaper last looked; zero means that it has no reaper.
-    pub(crate) rings: Box<[AtomicU32]>,
+    pub(crate) signals: Box<[AtomicU32]>,
     /// Monitor and reapers are played by the thread that joined; see [`crate::monitor`].
     pub(crate) by_hand: bool,
 }
@@ -64,13 +64,13 @@ impl Core {
     /// `control` stays mapped until it is taken out by `close_gate`; `id` is the caller's LIVE lease until then.
     pub(crate) unsafe fn new(
         id: LeaseId,
-        ground: Arc<Ground>,
+        attachment: Arc<Attachment>,
         reclaim: Arc<dyn Reclaim>,
         control: Control<'static>,
         by_hand: bool,
     ) -> Self {
-        let rings = control.slots().map(|_| AtomicU32::new(0)).collect();
-        Self { id, ground, reclaim, gate: Mutex::new(Some(control)), rings, by_hand }
+        let signals = control.slots().map(|_| AtomicU32::new(0)).collect();
+        Self { id, attachment, reclaim, gate: Mutex::new(Some(control)), signals, by_hand }
     }
 
     /// Ends the right to act as the member, after whoever has it now; `last` still has it. `None`: ended before.
@@ -89,7 +89,7 @@ impl Core {
         if !others().any(|j| dirty(&j)) {
             return 0;
         }
-        let Ok(Some((pinned, id))) = Pinned::of(&self.ground) else { return 0 };
+        let Ok(Some((pinned, id))) = Pinned::of(&self.attachment) else { return 0 };
         let mut recovered = 0;
         for j in others().filter(dirty) {
             let proved = matches!(lock::try_read(&pinned.fd, j), Ok(true));
@@ -114,8 +114,8 @@ impl Core {
     ///
     /// While it waits it holds nothing of the member, which may leave meanwhile.
     pub(crate) fn reap(&self, j: u8) -> io::Result<()> {
-        let Some((pinned, id)) = Pinned::of(&self.ground)? else { return Ok(()) };
-        if !lock::try_read(&pinned.fd, j)? && !fault!("segment.recover.bell_is_proof") {
+        let Some((pinned, id)) = Pinned::of(&self.attachment)? else { return Ok(()) };
+        if !lock::try_read(&pinned.fd, j)? && !fault!("segment.recover.notification_is_proof") {
             if self.by_hand {
                 // A thread sleeps here, and holds nothing of the member.
                 return Ok(());
@@ -128,21 +128,21 @@ impl Core {
         {
             // SAFETY: as in `sweep`.
             unsafe { self.recover_locked(control, j) };
-            self.silence(control, j);
+            self.clear(control, j);
         }
         drop(gate);
         let _ = lock::unlock(&pinned.fd, j);
         Ok(())
     }
 
-    /// Silences the bell that slot `j` rang for us. The read lock on byte `j` is held: an owner to arm it again would need
+    /// Silences the notification that slot `j` rang for us. The read lock on byte `j` is held: an owner to arm it again would need
     /// the write lock, so what rang is the death that is over.
-    fn silence(&self, control: Control<'_>, j: u8) {
-        let bell = control.bell(j, self.id.index);
-        // Relaxed, all: silence publishes nothing; a lost exchange leaves a bell that rings for a slot that is FREE.
-        let said = bell.load(Ordering::Relaxed);
+    fn clear(&self, control: Control<'_>, j: u8) {
+        let notification = control.notification(j, self.id.index);
+        // Relaxed, all: silence publishes nothing; a lost exchange leaves a notification that rings for a slot that is FREE.
+        let said = notification.load(Ordering::Relaxed);
         if said & OWNER_DIED != 0 {
-            let _ = bell.compare_exchange(said, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = notification.compare_exchange(said, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -177,7 +177,7 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
     if fault!("segment.recover.freed_before_reclaimed") {
         word.store(found.freed().0, Ordering::Release);
     }
-    reclaim.reclaim(control.body(), &recovery);
+    reclaim.reclaim(control.data_area(), &recovery);
     // Release: everything reclaimed comes before the slot is free; pairs with the Acquire of whoever takes or looks at
     // it. Failure means that another recoverer was first, which is as good.
     let freed = word.compare_exchange(found.0, found.freed().0, Ordering::Release, Ordering::Relaxed);

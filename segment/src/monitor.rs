@@ -1,12 +1,12 @@
-//! The doorbell: a thread per member that hears of the death of others, and is heard when its own process dies.
+//! The monitor: a thread per member that hears of the death of others, and is heard when its own process dies.
 //!
-//! It waits for the bells that the others own towards it, for joins (which arm bells), and for its own end; it polls
-//! nothing and knows no clock. A bell proves nothing [A5]: the reaper that it sends waits for the lock.
+//! It waits for the notifications that the others own towards it, for joins (which arm notifications), and for its own end; it polls
+//! nothing and knows no clock. A notification proves nothing [A5]: the reaper that it sends waits for the lock.
 //!
 //! `futex_waitv` takes 128 words. A member of a segment with more slots has more than one such thread; the first owns
 //! the robust list.
 //!
-//! Two that hear one death, one of them killed: nothing is handed over. Each watcher has a bell of its own, silences only that, after
+//! Two that hear one death, one of them killed: nothing is handed over. Each watcher has a notification of its own, silences only that, after
 //! the dead is recovered, and the next owner of its slot hears again what it had not silenced.
 //!
 //! The proof steps through all this in a thread of its own: by hand there is one monitor, which is played by whoever joined,
@@ -21,25 +21,25 @@ use std::sync::mpsc;
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
 
-use crate::bells::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::control::Control;
 use crate::fault;
 use crate::member::Core;
+use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::thread::Thread;
 
-/// Bells that one thread waits for: 128 words less the stop word and the membership.
-const BELLS_PER_THREAD: u16 = 126;
+/// Notifications that one thread waits for: 128 words less the stop word and the membership.
+const NOTIFICATIONS_PER_THREAD: u16 = 126;
 const MONITOR_STACK: usize = 64 << 10;
 const REAPER_STACK: usize = 256 << 10;
 
 /// How a member learns of the death of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doorbell {
+pub enum MonitorState {
     /// A monitor listens, and makes our own death heard.
-    Monitor,
+    Running,
     /// A monitor was asked for and could not be had: the dead are recovered by joins and by
     /// [`Lease::recover`](crate::Lease::recover).
-    Absent(Absence),
+    Unavailable(Absence),
     /// No monitor was asked for, or the segment is private.
     Off,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Starts the threads; our own bells are armed when this returns.
+    /// Starts the threads; our own notifications are armed when this returns.
     ///
     /// # Safety
     ///
@@ -90,8 +90,8 @@ impl Monitor {
         let mut list = Some(list);
         let mut monitor = Self { stop: Arc::new(AtomicU32::new(0)), threads: Vec::new(), by_hand: None };
         let (ready, armed) = mpsc::channel();
-        for first in (0..members).step_by(BELLS_PER_THREAD.into()) {
-            let slots = first..members.min(first + BELLS_PER_THREAD);
+        for first in (0..members).step_by(NOTIFICATIONS_PER_THREAD.into()) {
+            let slots = first..members.min(first + NOTIFICATIONS_PER_THREAD);
             let mut watcher = Watcher::new(core, control, &monitor.stop, slots, list.take());
             if core.by_hand {
                 // SAFETY: `control` stays until `stop`, which withdraws; the watcher owns the list.
@@ -156,7 +156,7 @@ impl Monitor {
     }
 }
 
-/// One monitor thread: the bells of some slots.
+/// One monitor thread: the notifications of some slots.
 struct Watcher {
     core: Arc<Core>,
     control: Control<'static>,
@@ -164,7 +164,7 @@ struct Watcher {
     slots: Range<u16>,
     /// Of the first one: what makes our own end heard.
     list: Option<RobustList>,
-    /// Which list its thread had before; there is one while the bells are armed.
+    /// Which list its thread had before; there is one while the notifications are armed.
     former: Option<Former>,
 }
 
@@ -180,7 +180,7 @@ impl Watcher {
         Self { core, control, stop, slots, list, former: None }
     }
 
-    /// Arms our bells for the end of the calling thread, if we have the list.
+    /// Arms our notifications for the end of the calling thread, if we have the list.
     ///
     /// # Safety
     ///
@@ -213,7 +213,7 @@ impl Watcher {
     /// Hears what rang, then sleeps until something else does, somebody joins, it is time to stop, or it is late. False: it is
     /// over.
     fn round(&mut self, waits: &mut Vec<Wait>, until: Option<&Timespec>) -> bool {
-        // Acquire: pairs with the Release in `join`; the bells armed before a join are seen below, and a join after
+        // Acquire: pairs with the Release in `join`; the notifications armed before a join are seen below, and a join after
         // this load changes the word, so that waiting for it fails at once.
         let membership = self.control.membership();
         let joins = membership.load(Ordering::Acquire);
@@ -225,13 +225,13 @@ impl Watcher {
         waits.push(wait(&self.stop, 0, WaitFlags::PRIVATE));
         waits.push(wait(membership, joins, WaitFlags::empty()));
         for j in self.slots.clone().map(|j| j as u8).filter(|j| *j != self.core.id.index) {
-            if let Some(armed) = self.hear(j) {
-                waits.push(wait(self.control.bell(j, self.core.id.index), armed, WaitFlags::empty()));
+            if let Some(armed) = self.observe(j) {
+                waits.push(wait(self.control.notification(j, self.core.id.index), armed, WaitFlags::empty()));
             }
         }
         match futex::waitv(waits, WaitvFlags::empty(), until, rustix::thread::ClockId::Monotonic) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => true,
-            // The kernel cannot do it any more. Without a doorbell there is still every join and every `recover`.
+            // The kernel cannot do it any more. Without a monitor there is still every join and every `recover`.
             Err(_) => {
                 self.wait_for_stop();
                 false
@@ -239,17 +239,17 @@ impl Watcher {
         }
     }
 
-    /// Answers the bell of slot `j` if it rang. The value is what an armed bell says.
-    fn hear(&self, j: u8) -> Option<u32> {
-        let bell = self.control.bell(j, self.core.id.index);
+    /// Answers the notification of slot `j` if it rang. The value is what an armed notification says.
+    fn observe(&self, j: u8) -> Option<u32> {
+        let notification = self.control.notification(j, self.core.id.index);
         // Acquire: pairs with the Release of the owner that armed it; its lease is LIVE in our eyes as well.
-        let said = bell.load(Ordering::Acquire);
+        let said = notification.load(Ordering::Acquire);
         if said & OWNER_DIED == 0 {
             return (said & TID_MASK != 0).then_some(said);
         }
         // It stays rung until the dead is recovered: should we end before that, the next owner of our slot hears it too.
-        if fault!("segment.hear.silenced_before_recovered") {
-            bell.store(0, Ordering::Relaxed);
+        if fault!("segment.observe.cleared_before_recovered") {
+            notification.store(0, Ordering::Relaxed);
         }
         send_reaper(&self.core, j);
         None
@@ -275,16 +275,16 @@ fn wait(word: &AtomicU32, value: u32, flags: WaitFlags) -> Wait {
 /// until that owner is gone; one parked thread per slot is harmless, one per death is not.
 fn send_reaper(core: &Arc<Core>, j: u8) {
     // AcqRel: pairs with the reaper's exchange to zero; either it sees this ring, or we see it gone.
-    if core.rings[usize::from(j)].fetch_add(1, Ordering::AcqRel) != 0 {
+    if core.signals[usize::from(j)].fetch_add(1, Ordering::AcqRel) != 0 {
         return;
     }
     if core.by_hand {
         return reap_one(core, j);
     }
     let twin = Arc::clone(core);
-    if Thread::start(c"tenure-reap_one", REAPER_STACK, move || reap_one(&twin, j)).is_err() {
+    if Thread::start(c"tenure-reaper", REAPER_STACK, move || reap_one(&twin, j)).is_err() {
         // Relaxed: nobody else takes the slot from nonzero to zero now. The dead wait for the next join or `recover`.
-        core.rings[usize::from(j)].store(0, Ordering::Relaxed);
+        core.signals[usize::from(j)].store(0, Ordering::Relaxed);
         core.sweep();
     }
 }
@@ -292,7 +292,7 @@ fn send_reaper(core: &Arc<Core>, j: u8) {
 /// One reaper for slot `j`, unless it has one: he waits for its owner's end, whether or not somebody rings.
 pub(crate) fn attend(core: &Arc<Core>, j: u8) {
     // Relaxed: a look; whoever is there waits for the same lock.
-    if core.rings[usize::from(j)].load(Ordering::Relaxed) == 0 {
+    if core.signals[usize::from(j)].load(Ordering::Relaxed) == 0 {
         send_reaper(core, j);
     }
 }
@@ -308,13 +308,13 @@ fn reap_one(core: &Core, j: u8) {
             }
         }
     }
-    let rings = Retire(&core.rings[usize::from(j)]);
+    let signals = Retire(&core.signals[usize::from(j)]);
     loop {
         // Acquire: pairs with the AcqRel in `send_reaper`.
-        let before = rings.0.load(Ordering::Acquire);
+        let before = signals.0.load(Ordering::Acquire);
         let _ = core.reap(j);
         // AcqRel: as above.
-        if rings.0.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if signals.0.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;
         }
     }

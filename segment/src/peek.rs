@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Copies `into.len()` mapped bytes that the caller holds nothing to keep, as they are at that moment: others may be writing them. False:
-/// there is no memory behind them any more, where a load would be a SIGBUS. A peer may have cut the file off, or punched the page out
+/// there is no memory behind them any more, where a load would be a SIGBUS. A peer may have cut the file off, or punched a hole into the page
 /// of a file system that is full.
 ///
 /// # Safety

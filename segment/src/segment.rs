@@ -8,11 +8,11 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::attachment::Attachment;
 use crate::backend::named::{self, Unlinked};
 use crate::backend::{Creation, anonymous, file, memfd, private, sysv};
-use crate::body::Body;
+use crate::data_area::DataArea;
 use crate::error::{JoinError, ListError, OpenError, RemoveError};
-use crate::ground::Ground;
 use crate::header::Header;
 use crate::host::{self, BootId};
 use crate::id::LeaseId;
@@ -30,13 +30,13 @@ use crate::sync::Ordering;
 pub struct Spec {
     /// Slots in the lease table, 1 to 256.
     pub members: u16,
-    /// The length of the body; rounded up to a multiple of 4096.
-    pub body_bytes: u64,
-    /// Belongs to whoever owns the body: stored, never read here.
+    /// The length of the data area; rounded up to a multiple of 4096.
+    pub data_area_bytes: u64,
+    /// Belongs to whoever owns the data area: stored, never read here.
     pub geometry: [u64; 8],
-    /// The hash of the layout of the body. An attacher with another one is refused.
+    /// The hash of the layout of the data area. An attacher with another one is refused.
     pub layout_hash: u64,
-    /// Ranges of the body that are committed at creation.
+    /// Ranges of the data area that are committed at creation.
     pub commit: Vec<Range<u64>>,
 }
 
@@ -66,15 +66,15 @@ impl LeaseInfo {
 
 /// A segment, mapped for looking. It is nobody: [`join`](Self::join) makes a member.
 ///
-/// A forked child inherits it and may join on its own. A looker must not write: except for private memory the mapping
+/// A forked child inherits it and may join on its own. A reader must not write: except for private memory the mapping
 /// is for reading.
 #[derive(Debug)]
 pub struct Segment {
-    ground: Arc<Ground>,
+    attachment: Arc<Attachment>,
 }
 
 impl Segment {
-    /// Attaches what is at `place`, or creates it. `init` fills the body of a creation, whose committed ranges read
+    /// Attaches what is at `place`, or creates it. `init` fills the data area of a creation, whose committed ranges read
     /// zero before, and runs again in the rare case that a name vanishes while we look; nobody sees the segment until
     /// it has returned. [`created`](Self::created) tells which it was.
     ///
@@ -92,11 +92,11 @@ impl Segment {
     pub fn open_or_create(
         place: Place,
         spec: &Spec,
-        init: &mut dyn FnMut(Body<'_>),
+        init: &mut dyn FnMut(DataArea<'_>),
     ) -> Result<Self, OpenError> {
         let header = header_for(&place, spec)?;
         let mut creation = Creation { header, spec, init };
-        let ground = match place {
+        let attachment = match place {
             Place::Shm(name) => {
                 file::open_or_create(&FileName::shm(&name, boot()?)?, Backend::Shm, &mut creation)?
             }
@@ -109,7 +109,7 @@ impl Segment {
             Place::SysV(name) => sysv::open_or_create(&FileName::sysv(&name, boot()?)?, &mut creation)?,
             Place::Private => private::create(&mut creation)?,
         };
-        Ok(Self { ground: Arc::new(ground) })
+        Ok(Self { attachment: Arc::new(attachment) })
     }
 
     /// Attaches what is at `place`.
@@ -120,7 +120,7 @@ impl Segment {
     pub fn open(place: Place, layout_hash: u64) -> Result<Self, OpenError> {
         let not_found = |name: &FileName| OpenError::NotFound { place: name.path().display().to_string() };
         let backend = place.backend();
-        let ground = match place {
+        let attachment = match place {
             Place::Shm(name) => {
                 let name = FileName::shm(&name, boot()?)?;
                 file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
@@ -138,7 +138,7 @@ impl Segment {
                 return Err(OpenError::Nameless { backend });
             }
         };
-        Ok(Self { ground: Arc::new(ground) })
+        Ok(Self { attachment: Arc::new(attachment) })
     }
 
     /// Removes a named segment, whatever its contents, and what the name was on other boots.
@@ -186,7 +186,7 @@ impl Segment {
     /// # Errors
     ///
     /// [`JoinError::Full`] when no slot is free. That a monitor could not be had is no error: see
-    /// [`Lease::doorbell`].
+    /// [`Lease::monitor_state`].
     ///
     /// # Progress
     ///
@@ -199,87 +199,87 @@ impl Segment {
     /// thread during the few system calls between open and close inherits the descriptor: should we die before it
     /// execs or exits, we seem alive until then.
     pub fn join(&self, options: JoinOptions, reclaim: Arc<dyn Reclaim>) -> Result<Lease, JoinError> {
-        join::join(&self.ground, options, reclaim)
+        join::join(&self.attachment, options, reclaim)
     }
 
     /// How the bytes came to be.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        self.ground.backend
+        self.attachment.backend
     }
 
     /// The slots in the lease table.
     #[must_use]
     pub fn members(&self) -> u16 {
-        self.ground.header.plan.members
+        self.attachment.header.plan.members
     }
 
     /// The creator's [`Spec::geometry`].
     #[must_use]
     pub fn geometry(&self) -> [u64; 8] {
-        self.ground.header.geometry
+        self.attachment.header.geometry
     }
 
-    /// The length of the body.
+    /// The length of the data area.
     #[must_use]
-    pub fn body_bytes(&self) -> u64 {
-        self.ground.header.plan.body_bytes
+    pub fn data_area_bytes(&self) -> u64 {
+        self.attachment.header.plan.data_area_bytes
     }
 
     /// The length of everything.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.ground.header.plan.total_bytes()
+        self.attachment.header.plan.total_bytes()
     }
 
     /// Random, chosen at creation.
     #[must_use]
     pub fn creation_id(&self) -> u64 {
-        self.ground.header.creation_id
+        self.attachment.header.creation_id
     }
 
-    /// The layout hash as the header carries it: the segment's own, continued over the body's.
+    /// The layout hash as the header carries it: the segment's own, continued over the data area's.
     #[must_use]
     pub fn layout_hash(&self) -> u64 {
-        self.ground.header.layout_hash
+        self.attachment.header.layout_hash
     }
 
     /// Whether this call made it.
     #[must_use]
     pub fn created(&self) -> bool {
-        self.ground.created
+        self.attachment.created
     }
 
     /// The name or path that it was opened by.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.ground.name.as_deref()
+        self.attachment.name.as_deref()
     }
 
     /// The file on disk.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.ground.lock.as_ref()?.path.as_deref()
+        self.attachment.lock.as_ref()?.path.as_deref()
     }
 
     /// The descriptor, to be passed to others (only a memfd has to be). It is for reading and closes on exec;
     /// attaching reopens it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.ground.lock.as_ref().filter(|_| self.ground.is_file_memory()).map(|lock| lock.fd.as_fd())
+        self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).map(|lock| lock.fd.as_fd())
     }
 
-    /// The body, for looking.
+    /// The data area, for looking.
     #[must_use]
-    pub fn body(&self) -> Body<'_> {
-        self.ground.look().body()
+    pub fn data_area(&self) -> DataArea<'_> {
+        self.attachment.read_only_control().data_area()
     }
 
     /// The lease table as it is at this moment.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseInfo> {
-        let control = self.ground.look();
-        let probe = self.ground.lock.as_ref().and_then(|lock| lock.probe());
+        let control = self.attachment.read_only_control();
+        let probe = self.attachment.lock.as_ref().and_then(|lock| lock.probe());
         let info = |index| {
             let word = control.look(index);
             // Relaxed: information only.
@@ -294,7 +294,7 @@ impl Segment {
     /// SysV and private memory).
     #[must_use]
     pub fn committed_bytes(&self) -> Option<u64> {
-        self.ground.committed_bytes()
+        self.attachment.committed_bytes()
     }
 }
 
@@ -316,10 +316,10 @@ fn removal_boot() -> Result<BootId, RemoveError> {
 
 fn header_for(place: &Place, spec: &Spec) -> Result<Header, OpenError> {
     let geometry = |what, found, limit| OpenError::Geometry { what, found, limit };
-    let plan =
-        Plan::new(spec.members.into(), spec.body_bytes).map_err(|n| geometry(n.what, n.found, n.limit))?;
-    if let Some(range) = spec.commit.iter().find(|range| range.end > plan.body_bytes) {
-        return Err(geometry("end of a committed range", range.end, plan.body_bytes));
+    let plan = Plan::new(spec.members.into(), spec.data_area_bytes)
+        .map_err(|n| geometry(n.what, n.found, n.limit))?;
+    if let Some(range) = spec.commit.iter().find(|range| range.end > plan.data_area_bytes) {
+        return Err(geometry("end of a committed range", range.end, plan.data_area_bytes));
     }
     let creation_id = host::random_word().map_err(|source| OpenError::Os {
         what: "get randomness",

@@ -22,11 +22,11 @@ fn check_fresh(segment: &Segment, backend: Backend) {
     assert_eq!(segment.backend(), backend);
     assert_eq!(segment.members(), MEMBERS);
     assert_eq!(segment.geometry(), spec().geometry);
-    assert_eq!(segment.body_bytes(), 16384);
-    assert_eq!(segment.body().len(), 16384);
-    assert_eq!(segment.body().base() as usize % 4096, 0);
+    assert_eq!(segment.data_area_bytes(), 16384);
+    assert_eq!(segment.data_area().len(), 16384);
+    assert_eq!(segment.data_area().base() as usize % 4096, 0);
     assert_eq!(segment.layout_hash(), mixed_hash(HASH));
-    assert!(is_marked(segment.body()));
+    assert!(is_marked(segment.data_area()));
     assert_eq!(segment.leases().len(), 8);
     assert!(segment.leases().iter().all(|lease| !lease.live && lease.incarnation == 0));
 }
@@ -39,15 +39,15 @@ fn named_segments_are_created_once_and_found_by_others() {
         let first = name.segment();
         check_fresh(&first, backend);
         let second = name.segment();
-        let looker = Segment::open(name.place(), HASH).unwrap();
-        for other in [&second, &looker] {
+        let reader = Segment::open(name.place(), HASH).unwrap();
+        for other in [&second, &reader] {
             assert!(!other.created());
             assert_eq!(other.creation_id(), first.creation_id());
             assert_eq!(other.geometry(), first.geometry());
-            assert!(is_marked(other.body()));
+            assert!(is_marked(other.data_area()));
         }
         let lease = join(&second, ALONE);
-        assert!(held(first.body(), lease.id().index), "{backend}: one memory, two mappings");
+        assert!(held(first.data_area(), lease.id().index), "{backend}: one memory, two mappings");
         let metadata = std::fs::metadata(first.path().unwrap()).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         drop(lease);
@@ -75,7 +75,7 @@ fn memfd_is_sealed_and_travels_as_a_descriptor() {
     assert!(!other.created());
     assert_eq!(other.creation_id(), segment.creation_id());
     let lease = join(&other, ALONE);
-    assert!(held(segment.body(), lease.id().index));
+    assert!(held(segment.data_area(), lease.id().index));
     assert_eq!(segment.leases()[0].held, Some(true));
 
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&segment.fd().unwrap()));
@@ -101,7 +101,7 @@ fn anonymous_and_private_have_no_name() {
         assert_eq!((segment.name(), segment.path()), (None, None));
         assert!(segment.fd().is_none());
         let lease = join(&segment, GUARDED);
-        assert!(held(segment.body(), lease.id().index));
+        assert!(held(segment.data_area(), lease.id().index));
     }
     for place in [Place::Anonymous, Place::Private, Place::Memfd(None)] {
         assert!(matches!(Segment::remove(&place, true), Err(RemoveError::Nameless { .. })));
@@ -124,7 +124,7 @@ fn racer(stage: &Stage) {
     stage.say("ready");
     stage.listen();
     let segment = Segment::open_or_create(stage.place(0), &spec(), &mut mark).unwrap();
-    assert!(is_marked(segment.body()));
+    assert!(is_marked(segment.data_area()));
     stage.say(format!("{} {}", segment.created(), segment.creation_id()));
     stage.listen();
 }
@@ -137,7 +137,7 @@ fn eight_racing_creators_share_the_winners_segment() {
         let mut racers: Vec<_> = (0..8).map(|_| Process::start("racer", &[&backend, &name.text])).collect();
         racers.iter().for_each(|racer| racer.expect("ready"));
         racers.iter_mut().for_each(|racer| racer.tell("go"));
-        let said: Vec<_> = racers.iter().map(Process::hear).collect();
+        let said: Vec<_> = racers.iter().map(Process::receive).collect();
         let winners = said.iter().filter(|said| said.starts_with("true")).count();
         assert_eq!(winners, 1, "{said:?}");
         let ids: HashSet<_> = said.iter().map(|said| said.split_once(' ').unwrap().1).collect();
@@ -177,8 +177,8 @@ fn foreign_segments_are_refused_by_name() {
     assert!(matches!(error, E::LayoutHash { found: 1, .. }), "{error}");
     let error = with_word("members", 32, 0);
     assert!(matches!(error, E::Geometry { what: "members", .. }), "{error}");
-    let error = with_word("body", 48, u64::MAX - 100);
-    assert!(matches!(error, E::Geometry { what: "body bytes", .. }), "{error}");
+    let error = with_word("data area", 48, u64::MAX - 100);
+    assert!(matches!(error, E::Geometry { what: "data area bytes", .. }), "{error}");
     let error = with_word("boot", 128, 1);
     assert!(matches!(error, E::Boot { .. }), "{error}");
     let error = with_word("uid", 152, 12345);
@@ -218,7 +218,7 @@ fn a_stranger_is_told_whose_it_is() {
 }
 
 #[test]
-fn another_body_layout_is_refused() {
+fn another_data_area_layout_is_refused() {
     let name = Name::shm("other-hash");
     let _segment = name.segment();
     let other = Segment::open(name.place(), HASH + 1).unwrap_err();
@@ -252,8 +252,8 @@ fn impossible_wishes_are_refused_before_anything_is_made() {
     for wish in [
         members(0),
         members(257),
-        Spec { body_bytes: 0, ..spec() },
-        Spec { body_bytes: u64::MAX, ..spec() },
+        Spec { data_area_bytes: 0, ..spec() },
+        Spec { data_area_bytes: u64::MAX, ..spec() },
         Spec { commit: whole, ..spec() },
     ] {
         let error = Segment::open_or_create(name.place(), &wish, &mut mark).unwrap_err();
@@ -269,7 +269,7 @@ fn impossible_wishes_are_refused_before_anything_is_made() {
 #[test]
 fn a_tiny_segment_takes_less_than_32_kib() {
     let name = Name::shm("tiny");
-    let tiny = Spec { body_bytes: 24 << 10, commit: Vec::new(), ..spec() };
+    let tiny = Spec { data_area_bytes: 24 << 10, commit: Vec::new(), ..spec() };
     let segment = Segment::open_or_create(name.place(), &tiny, &mut |_| ()).unwrap();
     assert!(segment.total_bytes() < 32 << 10);
     assert_eq!(std::fs::metadata(segment.path().unwrap()).unwrap().size(), segment.total_bytes());
@@ -282,7 +282,7 @@ fn a_tiny_segment_takes_less_than_32_kib() {
 #[test]
 fn a_huge_segment_costs_what_is_committed() {
     let name = Name::shm("huge");
-    let huge = Spec { body_bytes: 64 << 30, ..spec() };
+    let huge = Spec { data_area_bytes: 64 << 30, ..spec() };
     let segment = open_or_create(name.place(), &huge);
     assert_eq!(segment.committed_bytes(), Some(4096 + 16384));
     join(&segment, ALONE);
@@ -374,7 +374,7 @@ fn small_tmpfs(stage: &Stage) {
             return 77;
         }
         let file = directory.join("x");
-        let big = Spec { body_bytes: 1 << 20, commit: std::iter::once(0..1 << 20).collect(), ..spec() };
+        let big = Spec { data_area_bytes: 1 << 20, commit: std::iter::once(0..1 << 20).collect(), ..spec() };
         let error = Segment::open_or_create(Place::File(file.clone()), &big, &mut mark).unwrap_err();
         assert!(matches!(error, OpenError::NoSpace { wanted, .. } if wanted == (1 << 20) + 4096), "{error}");
         let entries = || std::fs::read_dir(&directory).unwrap().count();
@@ -391,7 +391,7 @@ fn small_tmpfs(stage: &Stage) {
         );
         assert_eq!(segment.committed_bytes(), before, "nothing is reserved by a failure");
         lease.commit(0..32 << 10).unwrap();
-        lease.punch(0..32 << 10).unwrap();
+        lease.decommit(0..32 << 10).unwrap();
         assert_eq!(segment.committed_bytes(), before);
         assert_eq!(entries(), 1);
         0
@@ -403,7 +403,7 @@ fn small_tmpfs(stage: &Stage) {
 fn a_full_tmpfs_is_no_space_and_nothing_is_left() {
     let directory = tempfile::tempdir().unwrap();
     let child = Process::start("small", &[directory.path().to_str().unwrap()]);
-    if child.hear() == "skipped" {
+    if child.receive() == "skipped" {
         println!("SKIPPED: no mount namespace to be had here");
     }
     assert!(child.wait().success());
@@ -440,7 +440,7 @@ fn an_unwelcome_file_system_is_refused_by_name() {
     assert!(matches!(&error, OpenError::FileSystem { found, .. } if found.contains("0x9fa0")), "{error}");
     let directory = tempfile::tempdir().unwrap();
     let child = Process::start("overlay", &[directory.path().to_str().unwrap()]);
-    if child.hear() == "skipped" {
+    if child.receive() == "skipped" {
         println!("SKIPPED: no overlayfs to be had here");
     }
     assert!(child.wait().success());

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
-    Backend, Body, CommitError, Doorbell, JoinError, Lease, LeaseId, NotMember, Place, Reclaim, Recovery,
-    Segment,
+    Backend, CommitError, DataArea, JoinError, Lease, LeaseId, MonitorState, NotMember, Place, Reclaim,
+    Recovery, Segment,
 };
 
 #[test]
@@ -37,7 +37,7 @@ fn member(stage: &Stage) {
             "check" => stage.say(format!("{:?}", lease.check())),
             "recover" => stage.say(lease.recover()),
             "touch" => {
-                let word = &lease.body().words()[1000];
+                let word = &lease.data_area().words()[1000];
                 stage.say(word.fetch_add(1, Ordering::SeqCst));
             }
             "close" => {
@@ -72,7 +72,7 @@ fn member(stage: &Stage) {
 
 fn start(name: &Name, how: &str) -> (Process, u8) {
     let child = Process::start("member", &[&name.backend.to_string(), &name.text, how]);
-    let said = child.hear();
+    let said = child.receive();
     let index = said.strip_prefix("joined ").expect(&said).parse().unwrap();
     (child, index)
 }
@@ -122,16 +122,18 @@ fn a_killed_member_is_recovered_by_the_monitor_of_another() {
         let name = Name::new(backend, "killed");
         let segment = name.segment();
         let lease = join(&segment, GUARDED);
-        assert_eq!(lease.doorbell(), Doorbell::Monitor);
+        assert_eq!(lease.monitor_state(), MonitorState::Running);
         for _ in 0..3 {
             let (child, index) = start(&name, "guarded");
             assert!(
-                held(segment.body(), index) && lease_live(&segment, index) && lease_held(&segment, index)
+                held(segment.data_area(), index)
+                    && lease_live(&segment, index)
+                    && lease_held(&segment, index)
             );
             child.kill();
             eventually("the monitor recovers", || is_vacant(&segment, index));
-            assert!(!held(segment.body(), index));
-            assert_eq!(reclaimed_by(segment.body(), index), Some(lease.id().index));
+            assert!(!held(segment.data_area(), index));
+            assert_eq!(reclaimed_by(segment.data_area(), index), Some(lease.id().index));
         }
         assert_eq!(segment.leases()[1].incarnation, 3, "the slot was taken again each time");
     }
@@ -145,7 +147,7 @@ fn every_survivor_hears_and_one_of_them_recovers() {
     let (child, index) = start(&name, "guarded");
     child.kill();
     eventually("somebody recovers", || !lease_live(&segment, index));
-    assert!(reclaimed_by(segment.body(), index).unwrap() < 3);
+    assert!(reclaimed_by(segment.data_area(), index).unwrap() < 3);
     for survivor in &mut survivors {
         survivor.tell("check");
         survivor.expect("Ok(())");
@@ -153,7 +155,7 @@ fn every_survivor_hears_and_one_of_them_recovers() {
 }
 
 /// The thread that rings ends before the process does, and whoever heard the ring may end in between. Played by ringing
-/// by hand: the bell then looks to the kernel as it does when the ring came first, and it will not ring again.
+/// by hand: the notification then looks to the kernel as it does when the ring came first, and it will not ring again.
 #[test]
 fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
     use std::os::unix::fs::FileExt;
@@ -161,11 +163,11 @@ fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
     let segment = open_or_create(name.place(), &members(3));
     let (owner, owners) = start(&name, "guarded");
     let (watcher, watchers) = start(&name, "guarded");
-    let bells = HEADER_BYTES + LEASE_BYTES * 3;
-    let bell = bells + 8 * (3 * u64::from(owners) + u64::from(watchers));
+    let notifications = HEADER_BYTES + LEASE_BYTES * 3;
+    let notification = notifications + 8 * (3 * u64::from(owners) + u64::from(watchers));
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
-    file.write_all_at(&0xC000_0000_u32.to_le_bytes(), bell).unwrap();
-    // Joining makes every monitor look at its bells. It also takes the last slot: the next to join gets the watcher's.
+    file.write_all_at(&0xC000_0000_u32.to_le_bytes(), notification).unwrap();
+    // Joining makes every monitor look at its notifications. It also takes the last slot: the next to join gets the watcher's.
     let _filler = join(&segment, ALONE);
     eventually("it sends a reaper", || threads::has_thread(watcher.id(), "tenure-reap"));
     watcher.kill();
@@ -180,20 +182,20 @@ fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
     assert!(lease_live(&segment, owners), "not dead yet");
     owner.kill();
     eventually("the next owner of the slot recovers", || !lease_live(&segment, owners));
-    assert!(!held(segment.body(), owners));
+    assert!(!held(segment.data_area(), owners));
 }
 
 #[test]
 fn a_kill_while_many_monitors_of_256_slots_listen() {
     let name = Name::shm("far");
     let segment = open_or_create(name.place(), &members(256));
-    // More bells are armed than one thread can wait for, and the victim's is heard by another thread than the first.
+    // More notifications are armed than one thread can wait for, and the victim's is heard by another thread than the first.
     let fillers: Vec<_> = (0..200).map(|i| join(&segment, if i < 135 { GUARDED } else { ALONE })).collect();
     let (child, index) = start(&name, "guarded");
     assert_eq!(index, 200);
     child.kill();
     eventually("a monitor recovers", || !lease_live(&segment, index));
-    assert!(!held(segment.body(), index));
+    assert!(!held(segment.data_area(), index));
     drop(fillers);
 }
 
@@ -210,8 +212,8 @@ fn without_a_monitor_the_next_join_recovers() {
     let me = lease.id().index;
     assert!(me != index && me != other, "a slot that is nobody's comes before one that is the dead's");
     for dead in [index, other] {
-        assert!(!lease_live(&segment, dead) && !held(segment.body(), dead));
-        assert_eq!(reclaimed_by(segment.body(), dead), Some(me));
+        assert!(!lease_live(&segment, dead) && !held(segment.data_area(), dead));
+        assert_eq!(reclaimed_by(segment.data_area(), dead), Some(me));
     }
 }
 
@@ -223,7 +225,7 @@ fn in_a_house_full_of_the_dead_the_next_join_takes_a_slot_of_theirs() {
     members.into_iter().for_each(Process::kill);
     let lease = join(&segment, ALONE);
     assert_eq!(lease.id(), LeaseId { index: 0, incarnation: 2 }, "the lowest slot, after recovering it");
-    assert!((0..MEMBERS).all(|dead| reclaimed_by(segment.body(), dead as u8) == Some(0)));
+    assert!((0..MEMBERS).all(|dead| reclaimed_by(segment.data_area(), dead as u8) == Some(0)));
     assert!(segment.leases()[1..].iter().all(|lease| !lease.live));
 }
 
@@ -236,13 +238,13 @@ fn without_a_monitor_recover_recovers() {
     let (dead, index) = start(&name, "alone");
     assert_eq!(lease.recover(), 0);
     dead.kill();
-    assert!(held(segment.body(), index));
+    assert!(held(segment.data_area(), index));
     assert_eq!(lease.recover(), 1);
-    assert!(!held(segment.body(), index) && !lease_live(&segment, index));
+    assert!(!held(segment.data_area(), index) && !lease_live(&segment, index));
     assert_eq!(lease.recover(), 0);
     living.tell("recover");
     living.expect("0");
-    assert!(held(segment.body(), 1), "the living keeps what it holds");
+    assert!(held(segment.data_area(), 1), "the living keeps what it holds");
 }
 
 #[test]
@@ -260,7 +262,7 @@ fn after_everybody_was_killed_the_next_one_carries_on() {
     let lease = join(&segment, GUARDED);
     assert_eq!(lease.id(), LeaseId { index: 3, incarnation: 1 });
     assert!(segment.leases().iter().all(|other| other.live == (other.index == 3)));
-    assert!((0..3).all(|index| !held(segment.body(), index)));
+    assert!((0..3).all(|index| !held(segment.data_area(), index)));
 }
 
 #[test]
@@ -272,7 +274,7 @@ fn a_stopped_member_keeps_its_lease() {
     child.stop();
     assert_eq!(lease.recover(), 0);
     assert_ne!(join(&segment, ALONE).id().index, index);
-    assert!(lease_held(&segment, index) && held(segment.body(), index));
+    assert!(lease_held(&segment, index) && held(segment.data_area(), index));
     child.signal(libc::SIGCONT);
     child.tell("check");
     child.expect("Ok(())");
@@ -292,7 +294,7 @@ fn a_zombie_is_dead() {
 }
 
 #[test]
-fn closing_every_descriptor_keeps_the_lease_and_the_doorbell() {
+fn closing_every_descriptor_keeps_the_lease_and_the_monitor() {
     let name = Name::shm("close");
     let segment = name.segment();
     let lease = join(&segment, ALONE);
@@ -307,7 +309,7 @@ fn closing_every_descriptor_keeps_the_lease_and_the_doorbell() {
     let (victim, dead) = start(&name, "guarded");
     victim.kill();
     eventually("recovered by the one without descriptors", || !lease_live(&segment, dead));
-    assert_eq!(reclaimed_by(segment.body(), dead), Some(index));
+    assert_eq!(reclaimed_by(segment.data_area(), dead), Some(index));
     closer.kill();
     assert!(!lease_held(&segment, index));
     assert_eq!(lease.recover(), 1);
@@ -333,7 +335,7 @@ fn a_forked_child_does_not_keep_the_lease_alive() {
         let _lease = join(&segment, GUARDED);
         let (mut child, index) = start(&name, "guarded");
         child.tell("fork");
-        let grandchild = child.hear();
+        let grandchild = child.receive();
         child.kill_only();
         eventually("the member is dead", || !lease_live(&segment, index));
         assert!(is_alive(&grandchild), "its child is not");
@@ -348,7 +350,7 @@ fn a_spawned_process_does_not_keep_the_lease_alive() {
     let (mut child, index) = start(&name, "guarded");
     // posix_spawn: vfork and exec.
     child.tell("spawn");
-    let grandchild = child.hear();
+    let grandchild = child.receive();
     assert!(lease_held(&segment, index), "vfork and exec of a child change nothing for the member");
     child.kill_only();
     eventually("the member is dead", || !lease_live(&segment, index));
@@ -372,7 +374,7 @@ fn forker(stage: &Stage) {
         let own = join(&segment, GUARDED);
         assert_ne!(own.id().index, id.index);
         own.check().unwrap();
-        assert_eq!(own.doorbell(), Doorbell::Monitor);
+        assert_eq!(own.monitor_state(), MonitorState::Running);
         own.leave().unwrap();
         let again = join(&segment, GUARDED);
         again.check().unwrap();
@@ -383,7 +385,7 @@ fn forker(stage: &Stage) {
     assert_eq!(code, 0);
     let lease = lease.into_inner().unwrap().unwrap();
     assert_eq!((lease.check(), lease.id()), (Ok(()), id));
-    assert!(held(lease.body(), id.index) && lease_held(&segment, id.index));
+    assert!(held(lease.data_area(), id.index) && lease_held(&segment, id.index));
     eventually("the child is recovered by our monitor", || !lease_live(&segment, 1 - id.index));
     lease.leave().unwrap();
     stage.say("ok");
@@ -410,13 +412,13 @@ fn inherited(stage: &Stage, place: Place) {
             assert_eq!(lease.check(), Err(NotMember::ForkedChild));
             let own = join_as(&segment, 1);
             assert_eq!(own.id(), LeaseId { index: 1, incarnation });
-            assert!(held(segment.body(), 1) && held(segment.body(), 0), "one memory");
+            assert!(held(segment.data_area(), 1) && held(segment.data_area(), 0), "one memory");
             // SAFETY: the end of this process.
             unsafe { libc::raise(libc::SIGKILL) }
         });
         assert_eq!(code, 1000 + libc::SIGKILL);
         eventually("our monitor recovers", || !lease_live(&segment, 1));
-        assert!(!held(segment.body(), 1) && held(segment.body(), 0));
+        assert!(!held(segment.data_area(), 1) && held(segment.data_area(), 0));
     }
     lease.leave().unwrap();
     assert!(!lease_held(&segment, 0));
@@ -474,12 +476,12 @@ fn a_daemon_that_forked_after_joining_is_no_member_until_it_joins() {
 fn slow(stage: &Stage) {
     struct Slow(Stage);
     impl Reclaim for Slow {
-        fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
+        fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery) {
             if recovery.dead().index != recovery.by() {
                 self.0.say("reclaiming");
                 self.0.listen();
             }
-            Clear.reclaim(body, recovery);
+            Clear.reclaim(data_area, recovery);
         }
     }
     let segment = stage.attach().unwrap();
@@ -505,8 +507,8 @@ fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
     let lease = join(&segment, ALONE);
     assert_eq!(lease.id().index, 2);
     // Joining recovered the victim: nobody waits for the one that is stopped.
-    assert!(!lease_live(&segment, 1) && !held(segment.body(), 1));
-    assert_eq!(reclaimed_by(segment.body(), 1), Some(2));
+    assert!(!lease_live(&segment, 1) && !held(segment.data_area(), 1));
+    assert_eq!(reclaimed_by(segment.data_area(), 1), Some(2));
     let refused = segment.join(ALONE, Arc::new(Clear)).unwrap_err();
     assert!(matches!(refused, JoinError::Full { members: 3 }), "{refused}");
     slow.kill();
@@ -515,17 +517,17 @@ fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
 }
 
 #[test]
-fn an_reaper_that_waits_does_not_keep_a_leaver() {
+fn a_reaper_that_waits_does_not_keep_a_leaver() {
     let name = Name::shm("parked");
     let segment = name.segment();
     let leaver = join(&segment, GUARDED);
     let (victim, index) = start(&name, "guarded");
     let witness = join(&segment, ALONE);
-    // A bell that rings although its owner lives parks a reaper on the owner's lock.
+    // A notification that rings although its owner lives parks a reaper on the owner's lock.
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
-    let bell = HEADER_BYTES + 8 * LEASE_BYTES + 64 * u64::from(index);
-    file.write_all_at(&0xC000_0000_u32.to_le_bytes(), bell).unwrap();
+    let notification = HEADER_BYTES + 8 * LEASE_BYTES + 64 * u64::from(index);
+    file.write_all_at(&0xC000_0000_u32.to_le_bytes(), notification).unwrap();
     drop(join(&segment, ALONE));
     eventually("the reaper is waiting", || {
         let locks = std::fs::read_to_string("/proc/locks").unwrap();
@@ -536,7 +538,7 @@ fn an_reaper_that_waits_does_not_keep_a_leaver() {
     assert!(!lease_held(&segment, 0), "its lock is free at once");
     victim.kill();
     assert_eq!(witness.recover(), 1, "the reaper of a member that left recovers nothing");
-    assert_eq!(reclaimed_by(segment.body(), index), Some(witness.id().index));
+    assert_eq!(reclaimed_by(segment.data_area(), index), Some(witness.id().index));
     assert_eq!(join(&segment, ALONE).id().index, 0);
 }
 
@@ -551,9 +553,9 @@ fn worker(stage: &Stage) {
             Err(error) => panic!("{error}"),
         };
         let id = lease.id();
-        hold(lease.body(), id);
+        hold(lease.data_area(), id);
         lease.recover();
-        let word = lease.body().words()[usize::from(id.index)].load(Ordering::SeqCst);
+        let word = lease.data_area().words()[usize::from(id.index)].load(Ordering::SeqCst);
         if word != id.incarnation {
             stage.say(format!("{id:?} was reclaimed while it lived: {word}"));
             std::thread::park();
@@ -604,6 +606,9 @@ fn crash_at_random_moments_among_six_workers() {
     lease.recover();
     let others = segment.leases().into_iter().filter(|other| other.index != lease.id().index);
     for other in others {
-        assert!(!other.live && other.held == Some(false) && !held(segment.body(), other.index), "{other:?}");
+        assert!(
+            !other.live && other.held == Some(false) && !held(segment.data_area(), other.index),
+            "{other:?}"
+        );
     }
 }

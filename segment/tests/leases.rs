@@ -1,4 +1,4 @@
-//! Leases within living processes: join, leave, incarnations, full tables, corrupted words, commit and punch.
+//! Leases within living processes: join, leave, incarnations, full tables, corrupted words, commit and decommit.
 
 mod common;
 
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
-    Absence, Backend, Body, CommitError, Doorbell, JoinError, NotMember, Place, PunchError, Reclaim,
-    Recovery, Segment, Spec,
+    Absence, Backend, CommitError, DataArea, DecommitError, JoinError, MonitorState, NotMember, Place,
+    Reclaim, Recovery, Segment, Spec,
 };
 
 #[test]
@@ -44,12 +44,12 @@ fn leaving_frees_the_slot_and_incarnations_grow() {
             assert_eq!(lease.check(), Err(NotMember::Left));
             assert_eq!(lease.recover(), 0);
             assert!(matches!(lease.commit(0..1), Err(CommitError::NotMember(NotMember::Left))));
-            assert!(matches!(lease.punch(0..1), Err(PunchError::NotMember(NotMember::Left))));
+            assert!(matches!(lease.decommit(0..1), Err(DecommitError::NotMember(NotMember::Left))));
             // The lock is gone although the value is still there.
             let info = segment.leases()[0];
             assert!(!info.live && info.incarnation == incarnation && info.held != Some(true), "{info:?}");
-            assert!(!held(segment.body(), 0), "leaving reclaims");
-            assert_eq!(reclaimed_by(segment.body(), 0), Some(0));
+            assert!(!held(segment.data_area(), 0), "leaving reclaims");
+            assert_eq!(reclaimed_by(segment.data_area(), 0), Some(0));
         }
     });
 }
@@ -86,7 +86,7 @@ fn many_members_are_as_good_as_few() {
         let guarded = [join(&segment, GUARDED), join(&segment, GUARDED)];
         let others: Vec<_> = (2..count).map(|_| join(&segment, ALONE)).collect();
         assert!(segment.join(ALONE, Arc::new(Clear)).is_err());
-        assert!(guarded.iter().all(|lease| lease.doorbell() == Doorbell::Monitor));
+        assert!(guarded.iter().all(|lease| lease.monitor_state() == MonitorState::Running));
         assert!(segment.leases().iter().all(|lease| lease.held == Some(true)));
         assert_eq!(others.last().unwrap().id().index, (count - 1) as u8);
         drop(others);
@@ -99,7 +99,7 @@ fn sixty_four_monitors_in_one_process() {
     let name = Name::shm("monitors");
     let segment = open_or_create(name.place(), &members(64));
     let leases: Vec<_> = (0..64).map(|_| join(&segment, GUARDED)).collect();
-    assert!(leases.iter().all(|lease| lease.doorbell() == Doorbell::Monitor));
+    assert!(leases.iter().all(|lease| lease.monitor_state() == MonitorState::Running));
     drop(leases);
     assert!(segment.leases().iter().all(|lease| !lease.live && lease.held == Some(false)));
 }
@@ -125,7 +125,7 @@ fn corrupted_lease_words_are_cleaned_up_and_never_panic() {
         leases.iter().all(|lease| lease.live == (lease.index == 3)),
         "joining recovers all that nobody holds: {leases:?}"
     );
-    assert_eq!(reclaimed_by(segment.body(), 1), Some(3));
+    assert_eq!(reclaimed_by(segment.data_area(), 1), Some(3));
     let (next, other) = (join(&segment, ALONE), join(&segment, ALONE));
     assert_eq!((next.id().index, next.id().incarnation), (0, 6));
     assert_eq!(
@@ -142,40 +142,40 @@ fn corrupted_lease_words_are_cleaned_up_and_never_panic() {
 }
 
 #[test]
-fn corrupted_bells_wake_nobody_to_do_harm() {
-    let name = Name::shm("bells");
+fn corrupted_notifications_wake_nobody_to_do_harm() {
+    let name = Name::shm("notifications");
     let segment = name.segment();
     let lease = join(&segment, GUARDED);
     let other = join(&segment, GUARDED);
     // Row 1, column 0: what a death would leave there; and garbage in the others.
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
-    let bells = HEADER_BYTES + 8 * LEASE_BYTES;
+    let notifications = HEADER_BYTES + 8 * LEASE_BYTES;
     for (row, value) in [(1, 0xC000_0000_u32), (2, 0xFFFF_FFFF), (3, 0x4000_0001), (4, 0x1234)] {
-        file.write_all_at(&value.to_le_bytes(), bells + row * 64).unwrap();
+        file.write_all_at(&value.to_le_bytes(), notifications + row * 64).unwrap();
     }
     // A join makes the monitors look.
     let third = join(&segment, GUARDED);
     // The one of row 1 goes on ringing while its owner lives; row 3 has no owner.
-    eventually("the false bell is answered", || {
-        let mut bell = [0; 4];
+    eventually("the false notification is answered", || {
+        let mut notification = [0; 4];
         std::fs::File::open(segment.path().unwrap())
             .unwrap()
-            .read_exact_at(&mut bell, bells + 3 * 64)
+            .read_exact_at(&mut notification, notifications + 3 * 64)
             .unwrap();
-        u32::from_le_bytes(bell) == 0
+        u32::from_le_bytes(notification) == 0
     });
     for member in [&lease, &other, &third] {
         member.check().unwrap();
-        assert!(held(segment.body(), member.id().index), "a false bell reclaims nothing");
+        assert!(held(segment.data_area(), member.id().index), "a false notification reclaims nothing");
     }
 }
 
 #[test]
-fn commit_and_punch_move_memory() {
-    each_backend("commit", &Spec { body_bytes: 1 << 20, ..spec() }, |segment| {
+fn commit_and_decommit_move_memory() {
+    each_backend("commit", &Spec { data_area_bytes: 1 << 20, ..spec() }, |segment| {
         let lease = join(&segment, ALONE);
-        let word = |offset: usize| &lease.body().words()[offset / 8];
+        let word = |offset: usize| &lease.data_area().words()[offset / 8];
         let before = segment.committed_bytes();
         lease.commit(65536..131072).unwrap();
         lease.commit(65536..131072).unwrap();
@@ -183,15 +183,15 @@ fn commit_and_punch_move_memory() {
         word(131064).store(2, Ordering::Relaxed);
         let grown = segment.committed_bytes().zip(before).map(|(after, before)| after - before);
         assert!(grown.is_none_or(|grown| grown == 65536), "{}: {grown:?}", segment.backend());
-        assert_eq!(lease.punch(65536..131072 - 1).unwrap(), 65536..131072 - 4096);
+        assert_eq!(lease.decommit(65536..131072 - 1).unwrap(), 65536..131072 - 4096);
         assert_eq!(word(65536).load(Ordering::Relaxed), 0, "{}", segment.backend());
         assert_eq!(word(131064).load(Ordering::Relaxed), 2, "only whole pages inside the range");
-        assert!(lease.punch(1..4095).unwrap().is_empty());
-        assert!(matches!(lease.commit(0..(1 << 20) + 1), Err(CommitError::OutOfBody { .. })));
-        assert!(matches!(lease.punch(0..u64::MAX), Err(PunchError::OutOfBody { .. })));
+        assert!(lease.decommit(1..4095).unwrap().is_empty());
+        assert!(matches!(lease.commit(0..(1 << 20) + 1), Err(CommitError::OutOfDataArea { .. })));
+        assert!(matches!(lease.decommit(0..u64::MAX), Err(DecommitError::OutOfDataArea { .. })));
         #[allow(clippy::reversed_empty_ranges, reason = "that is the point")]
         let backwards = 5..4;
-        assert!(matches!(lease.commit(backwards), Err(CommitError::OutOfBody { .. })));
+        assert!(matches!(lease.commit(backwards), Err(CommitError::OutOfDataArea { .. })));
         lease.commit(7..7).unwrap();
     });
 }
@@ -199,25 +199,25 @@ fn commit_and_punch_move_memory() {
 /// A file is asked itself. What has none keeps it, and says so.
 #[test]
 fn locked_memory_goes_back_or_is_said_to_stay() {
-    each_backend("locked", &Spec { body_bytes: 1 << 20, ..spec() }, |segment| {
+    each_backend("locked", &Spec { data_area_bytes: 1 << 20, ..spec() }, |segment| {
         let lease = join(&segment, ALONE);
         lease.commit(65536..131072).unwrap();
-        let word = &lease.body().words()[65536 / 8];
+        let word = &lease.data_area().words()[65536 / 8];
         word.store(1, Ordering::Relaxed);
         let before = segment.committed_bytes();
         // SAFETY: pages of ours, which stay mapped until the lease ends.
         if unsafe { libc::mlock((&raw const *word).cast(), 65536) } != 0 {
             return println!("SKIPPED: locked: no memory to be locked here");
         }
-        let punched = lease.punch(65536..131072);
+        let decommitted = lease.decommit(65536..131072);
         // First: to look at the word may bring its page back.
         let shrunk = before.zip(segment.committed_bytes()).map(|(before, after)| before - after);
         let gone = word.load(Ordering::Relaxed) == 0;
-        assert_eq!(punched.is_ok(), gone, "{}: {punched:?}", segment.backend());
+        assert_eq!(decommitted.is_ok(), gone, "{}: {decommitted:?}", segment.backend());
         let expected = if gone { 65536 } else { 0 };
         assert!(shrunk.is_none_or(|shrunk| shrunk == expected), "{}: {shrunk:?}", segment.backend());
         let is_file = matches!(segment.backend(), Backend::Shm | Backend::File | Backend::Memfd);
-        assert!(gone || !is_file, "{}: {punched:?}", segment.backend());
+        assert!(gone || !is_file, "{}: {decommitted:?}", segment.backend());
     });
 }
 
@@ -245,7 +245,7 @@ fn threads_join_and_leave_at_once() {
                     let options = if round % 2 == 0 { GUARDED } else { ALONE };
                     match segment.join(options, Arc::new(Clear)) {
                         Ok(lease) => {
-                            hold(lease.body(), lease.id());
+                            hold(lease.data_area(), lease.id());
                             lease.recover();
                             joined.fetch_add(1, Ordering::Relaxed);
                         }
@@ -266,7 +266,7 @@ fn threads_join_and_leave_at_once() {
 struct Panics;
 
 impl Reclaim for Panics {
-    fn reclaim(&self, _: Body<'_>, _: &Recovery) {
+    fn reclaim(&self, _: DataArea<'_>, _: &Recovery) {
         panic!("on purpose");
     }
 }
@@ -277,15 +277,15 @@ fn a_panic_while_leaving_leaves_a_dirty_lease_for_others() {
     let segment = name.segment();
     let other = join(&segment, ALONE);
     let lease = segment.join(GUARDED, Arc::new(Panics)).unwrap();
-    hold(lease.body(), lease.id());
+    hold(lease.data_area(), lease.id());
     let index = lease.id().index;
     let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lease.leave()));
     assert!(left.is_err());
     assert_eq!(segment.leases()[usize::from(index)].held, Some(true));
     drop(lease);
-    assert!(segment.leases()[usize::from(index)].live && held(segment.body(), index));
+    assert!(segment.leases()[usize::from(index)].live && held(segment.data_area(), index));
     assert_eq!(other.recover(), 1);
-    assert!(!held(segment.body(), index));
+    assert!(!held(segment.data_area(), index));
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_lease_outlives_its_segment_value() {
         lease.check().unwrap();
         assert_eq!(lease.recover(), 0);
         lease.commit(0..4096).unwrap();
-        assert!(held(lease.body(), 0), "{backend}");
+        assert!(held(lease.data_area(), 0), "{backend}");
         lease.leave().unwrap();
     });
 }
@@ -319,18 +319,18 @@ fn vm_flags(address: usize) -> Vec<String> {
 }
 
 #[test]
-fn mappings_stay_out_of_children_and_dumps_and_lookers_cannot_write() {
+fn mappings_stay_out_of_children_and_dumps_and_readers_cannot_write() {
     each_backend("flags", &spec(), |segment| {
         if segment.backend() == Backend::Private {
             return;
         }
         let lease = join(&segment, ALONE);
         let has = |flags: &[String], flag: &str| flags.iter().any(|f| f == flag);
-        let working = vm_flags(lease.body().base() as usize);
+        let working = vm_flags(lease.data_area().base() as usize);
         assert!(has(&working, "wr") && has(&working, "dc") && has(&working, "dd"), "{working:?}");
-        let looking = vm_flags(segment.body().base() as usize);
+        let looking = vm_flags(segment.data_area().base() as usize);
         assert!(!has(&looking, "wr") && !has(&looking, "dc") && has(&looking, "dd"), "{looking:?}");
-        let base = lease.body().base() as usize;
+        let base = lease.data_area().base() as usize;
         lease.leave().unwrap();
         let left = vm_flags(base);
         assert!(
@@ -384,7 +384,7 @@ fn denied(stage: &Stage) {
         return stage.say("skipped");
     }
     let lease = join(&stage.attach().unwrap(), GUARDED);
-    assert_eq!(lease.doorbell(), Doorbell::Absent(Absence::FutexWaitv { errno: libc::EPERM }));
+    assert_eq!(lease.monitor_state(), MonitorState::Unavailable(Absence::FutexWaitv { errno: libc::EPERM }));
     lease.check().unwrap();
     stage.say("joined");
     stage.listen();
@@ -395,13 +395,13 @@ fn a_sandbox_without_futex_waitv_means_no_monitor() {
     let name = Name::shm("denied");
     let segment = name.segment();
     let child = Process::start("denied", &["shm", &name.text]);
-    if child.hear() == "skipped" {
+    if child.receive() == "skipped" {
         println!("SKIPPED: no seccomp to be had here");
         return;
     }
     child.kill();
     let lease = join(&segment, ALONE);
-    assert_eq!(lease.doorbell(), Doorbell::Off);
+    assert_eq!(lease.monitor_state(), MonitorState::Off);
     assert!(!segment.leases()[0].live);
 }
 

@@ -107,7 +107,7 @@ impl<'a> Slab<'a> {
     /// No group is committed by it; see [`Slab::extend`].
     pub fn init(&self) {
         for (word, value) in self.words[ECHO..].iter().zip(self.echo()) {
-            // Relaxed: control: the segment publishes the whole body when it is complete.
+            // Relaxed: control: the segment publishes the whole data area when it is complete.
             word.store(value, Ordering::Relaxed);
         }
     }

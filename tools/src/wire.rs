@@ -178,14 +178,14 @@ pub fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<
 
 /// What comes through a process's pipe.
 #[derive(Debug)]
-pub enum Heard<M> {
+pub enum Incoming<M> {
     /// A message.
     Message(M),
     /// Nothing any more: it is gone, or the pipe says why.
     End(Option<String>),
 }
 
-/// Starts a process that reads and writes frames. A thread of that name passes on what it sends, until `hear` answers
+/// Starts a process that reads and writes frames. A thread of that name passes on what it sends, until `handle` answers
 /// false: nobody listens any more.
 ///
 /// # Errors
@@ -193,7 +193,7 @@ pub enum Heard<M> {
 pub fn start<M: DeserializeOwned>(
     command: &mut process::Command,
     name: String,
-    hear: impl Fn(Heard<M>) -> bool + Send + 'static,
+    handle: impl Fn(Incoming<M>) -> bool + Send + 'static,
 ) -> io::Result<(Child, ChildStdin)> {
     // A group of its own: an interrupt from the terminal is for us alone.
     let mut child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -202,13 +202,13 @@ pub fn start<M: DeserializeOwned>(
     };
     thread::Builder::new().name(name).spawn(move || {
         loop {
-            let heard = match receive(&mut output) {
-                Ok(Some(message)) => Heard::Message(message),
-                Ok(None) => Heard::End(None),
-                Err(error) => Heard::End(Some(error.to_string())),
+            let incoming = match receive(&mut output) {
+                Ok(Some(message)) => Incoming::Message(message),
+                Ok(None) => Incoming::End(None),
+                Err(error) => Incoming::End(Some(error.to_string())),
             };
-            let is_end = matches!(heard, Heard::End(_));
-            if !hear(heard) || is_end {
+            let is_end = matches!(incoming, Incoming::End(_));
+            if !handle(incoming) || is_end {
                 break;
             }
         }

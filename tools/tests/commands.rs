@@ -59,7 +59,7 @@ fn a_live_segment_is_listed_looked_at_and_not_removed() {
 }
 
 #[test]
-fn lookers_do_not_join() {
+fn readers_do_not_join() {
     let segment = Segment::new("look");
     expect(0, &["stat", &segment.name]);
     expect(0, &["check", &segment.name]);

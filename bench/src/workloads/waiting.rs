@@ -1,7 +1,7 @@
-//! Locks and bells: alone, against another process, and from one process to another and back.
+//! Locks and events: alone, against another process, and from one process to another and back.
 
 use tenure_subjects::team::Work;
-use tenure_subjects::waits::{Bells, Daemonic, EventFds, Locks, Pthread, Semaphores, Tenured};
+use tenure_subjects::waits::{Daemonic, EventFds, Events, Locks, Pthread, Semaphores, Tenured};
 use tenure_subjects::{Outcome, Subject};
 
 use crate::case::{Seat, Workload, processes};
@@ -31,7 +31,11 @@ pub(super) fn all() -> Vec<Workload> {
             "two processes lock and unlock one mutex",
             everyone!(2, lock),
         ),
-        Workload::new("wait/set+wait", "ring a bell and hear it, in one process", everyone!(1, ring)),
+        Workload::new(
+            "wait/set+wait",
+            "signal an event and wait for it, in one process",
+            everyone!(1, signal_and_wait),
+        ),
         Workload::new(
             "wait/wake-up, processes",
             "one process wakes another and waits to be woken by it; half of the way there and back",
@@ -50,17 +54,17 @@ fn lock<S: Subject<Member: Locks + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work
     }))
 }
 
-fn ring<S: Subject<Member: Bells + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
+fn signal_and_wait<S: Subject<Member: Events + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
     let mut member = seat.join()?;
     Ok(Box::new(move |lap| {
         lap.each(|_| {
-            member.ring(0)?;
-            member.listen(0)
+            member.signal(0)?;
+            member.wait(0)
         })
     }))
 }
 
-fn there_and_back<S: Subject<Member: Bells + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
+fn there_and_back<S: Subject<Member: Events + 'static>>(seat: &Seat<'_, S>) -> Outcome<Work> {
     let mut member = seat.join()?;
     let begins = seat.rank == 0;
     Ok(Box::new(move |lap| {
@@ -69,11 +73,11 @@ fn there_and_back<S: Subject<Member: Bells + 'static>>(seat: &Seat<'_, S>) -> Ou
         lap.whole(u64::from(rounds) * 2, || {
             for _ in 0..rounds {
                 if begins {
-                    member.ring(0)?;
-                    member.listen(1)?;
+                    member.signal(0)?;
+                    member.wait(1)?;
                 } else {
-                    member.listen(0)?;
-                    member.ring(1)?;
+                    member.wait(0)?;
+                    member.signal(1)?;
                 }
             }
             Ok(())

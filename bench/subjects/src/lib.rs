@@ -8,7 +8,7 @@
 //! | [`heaps`] | allocators that are private to a process: the bound |
 //! | [`bounds`] | the shared words of tenure's handles and blocks alone: what cannot be had for less |
 //! | `through_c` | tenure through its C interface (feature `c`) |
-//! | [`waits`] | mutexes and bells: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
+//! | [`waits`] | mutexes and events: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
 //! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
 //! | `iceoryx` | iceoryx2's pool (feature `rivals`) |
 //! | `pools`, `slabs` | published crates (feature `published`) |

@@ -1,4 +1,4 @@
-//! Locks and bells: a mutex, and two bells that one rings and another waits for. Tenure's, those of pthread and POSIX in
+//! Locks and events: a mutex, and two events that one signals and another waits for. Tenure's, those of pthread and POSIX in
 //! shared memory, eventfds, and the daemon's, where each lock, unlock, wait and signal began with a reference taken at
 //! the daemon and given back.
 
@@ -13,8 +13,8 @@ use crate::daemon::{Client, Cpu, Daemon, Way};
 use crate::shared::Pages;
 use crate::subject::{Failed, Handles, Outcome, Subject};
 
-/// Bells of a subject.
-pub const BELLS: usize = 2;
+/// Events of a subject.
+pub const EVENTS: usize = 2;
 
 /// One mutex that all members share.
 pub trait Locks {
@@ -31,19 +31,19 @@ pub trait Locks {
     fn unlock(&mut self) -> Outcome<()>;
 }
 
-/// [`BELLS`] bells that all members share. A bell that was rung lets one through.
-pub trait Bells {
-    /// Rings a bell.
+/// [`EVENTS`] events that all members share. An event that was signalled lets one through.
+pub trait Events {
+    /// Signals an event.
     ///
     /// # Errors
     /// [`Failed`].
-    fn ring(&mut self, bell: usize) -> Outcome<()>;
+    fn signal(&mut self, event: usize) -> Outcome<()>;
 
-    /// Waits until it was rung.
+    /// Waits until it was signalled.
     ///
     /// # Errors
     /// [`Failed`].
-    fn listen(&mut self, bell: usize) -> Outcome<()>;
+    fn wait(&mut self, event: usize) -> Outcome<()>;
 }
 
 /// A space in memory without a name, and where the first member says the tokens.
@@ -55,14 +55,14 @@ pub struct Tenured {
 /// A member with its objects.
 pub struct TenuredMember {
     mutex: Mutex,
-    bells: [Event; BELLS],
+    events: [Event; EVENTS],
 }
 
 /// Zero: nobody; one: somebody makes the objects; two: made.
 #[repr(C)]
 struct Said {
     state: AtomicU32,
-    tokens: [AtomicU64; 1 + BELLS],
+    tokens: [AtomicU64; 1 + EVENTS],
 }
 
 impl Tenured {
@@ -92,16 +92,16 @@ impl Subject for Tenured {
         // Acquire: pairs with the Release below.
         if said.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Acquire).is_ok() {
             let mutex = Mutex::create(&member).map_err(|error| refused(&error))?;
-            let bell = || Event::create(&member, Reset::Automatic, false).map_err(|error| refused(&error));
-            let bells = [bell()?, bell()?];
-            let tokens = [mutex.token(), bells[0].token(), bells[1].token()];
+            let event = || Event::create(&member, Reset::Automatic, false).map_err(|error| refused(&error));
+            let events = [event()?, event()?];
+            let tokens = [mutex.token(), events[0].token(), events[1].token()];
             for (word, token) in said.tokens.iter().zip(tokens) {
                 // Relaxed: published by the state.
                 word.store(token.into(), Ordering::Relaxed);
             }
             // Release: publishes the tokens.
             said.state.store(2, Ordering::Release);
-            return Ok(TenuredMember { mutex, bells });
+            return Ok(TenuredMember { mutex, events });
         }
         // Acquire: pairs with the Release above.
         while said.state.load(Ordering::Acquire) != 2 {
@@ -111,9 +111,9 @@ impl Subject for Tenured {
         let token = |at: usize| -> Outcome<Token> {
             said.tokens[at].load(Ordering::Relaxed).try_into().map_err(|error| Failed::of("token", error))
         };
-        let bell = |at| Event::open(&member, token(at)?).map_err(|error| refused(&error));
+        let event = |at| Event::open(&member, token(at)?).map_err(|error| refused(&error));
         let mutex = Mutex::open(&member, token(0)?).map_err(|error| refused(&error))?;
-        Ok(TenuredMember { mutex, bells: [bell(1)?, bell(2)?] })
+        Ok(TenuredMember { mutex, events: [event(1)?, event(2)?] })
     }
 }
 
@@ -129,15 +129,15 @@ impl Locks for TenuredMember {
     }
 }
 
-impl Bells for TenuredMember {
+impl Events for TenuredMember {
     #[inline]
-    fn ring(&mut self, bell: usize) -> Outcome<()> {
-        self.bells[bell].set().map_err(|error| Failed::of("set", error))
+    fn signal(&mut self, event: usize) -> Outcome<()> {
+        self.events[event].set().map_err(|error| Failed::of("set", error))
     }
 
     #[inline]
-    fn listen(&mut self, bell: usize) -> Outcome<()> {
-        self.bells[bell].wait(None).map_err(|error| Failed::of("wait", error))
+    fn wait(&mut self, event: usize) -> Outcome<()> {
+        self.events[event].wait(None).map_err(|error| Failed::of("wait", error))
     }
 }
 
@@ -145,15 +145,15 @@ impl Bells for TenuredMember {
 #[repr(C)]
 struct Threads {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
-    bells: [Bell; BELLS],
+    events: [CondEvent; EVENTS],
 }
 
 /// A flag behind a mutex, and the condition that it is set.
 #[repr(C)]
-struct Bell {
+struct CondEvent {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
     condition: UnsafeCell<libc::pthread_cond_t>,
-    rung: UnsafeCell<bool>,
+    is_set: UnsafeCell<bool>,
 }
 
 /// Mutexes and conditions of pthread, shared between processes; the mutex is robust if asked for.
@@ -208,9 +208,9 @@ impl Pthread {
                 "pshared",
                 libc::pthread_condattr_setpshared(&raw mut of_condition, libc::PTHREAD_PROCESS_SHARED),
             )?;
-            for bell in &threads.bells {
-                ok("mutex", libc::pthread_mutex_init(bell.mutex.get(), &raw const of_mutex))?;
-                ok("cond", libc::pthread_cond_init(bell.condition.get(), &raw const of_condition))?;
+            for event in &threads.events {
+                ok("mutex", libc::pthread_mutex_init(event.mutex.get(), &raw const of_mutex))?;
+                ok("cond", libc::pthread_cond_init(event.condition.get(), &raw const of_condition))?;
             }
             if robust {
                 ok(
@@ -254,33 +254,33 @@ impl Locks for PthreadMember {
     }
 }
 
-impl Bells for PthreadMember {
-    fn ring(&mut self, bell: usize) -> Outcome<()> {
-        let bell = &self.threads().bells[bell];
+impl Events for PthreadMember {
+    fn signal(&mut self, event: usize) -> Outcome<()> {
+        let event = &self.threads().events[event];
         // SAFETY: initialised; the flag is touched under the mutex.
         unsafe {
-            ok("lock", libc::pthread_mutex_lock(bell.mutex.get()))?;
-            *bell.rung.get() = true;
-            ok("signal", libc::pthread_cond_signal(bell.condition.get()))?;
-            ok("unlock", libc::pthread_mutex_unlock(bell.mutex.get()))
+            ok("lock", libc::pthread_mutex_lock(event.mutex.get()))?;
+            *event.is_set.get() = true;
+            ok("signal", libc::pthread_cond_signal(event.condition.get()))?;
+            ok("unlock", libc::pthread_mutex_unlock(event.mutex.get()))
         }
     }
 
-    fn listen(&mut self, bell: usize) -> Outcome<()> {
-        let bell = &self.threads().bells[bell];
+    fn wait(&mut self, event: usize) -> Outcome<()> {
+        let event = &self.threads().events[event];
         // SAFETY: as in `ring`.
         unsafe {
-            ok("lock", libc::pthread_mutex_lock(bell.mutex.get()))?;
-            while !*bell.rung.get() {
-                ok("wait", libc::pthread_cond_wait(bell.condition.get(), bell.mutex.get()))?;
+            ok("lock", libc::pthread_mutex_lock(event.mutex.get()))?;
+            while !*event.is_set.get() {
+                ok("wait", libc::pthread_cond_wait(event.condition.get(), event.mutex.get()))?;
             }
-            *bell.rung.get() = false;
-            ok("unlock", libc::pthread_mutex_unlock(bell.mutex.get()))
+            *event.is_set.get() = false;
+            ok("unlock", libc::pthread_mutex_unlock(event.mutex.get()))
         }
     }
 }
 
-/// Counters that one waits for until they are above zero: the first is a mutex, the others are bells.
+/// Counters that one waits for until they are above zero: the first is a mutex, the others are events.
 trait Counters {
     fn take(&self, at: usize) -> Outcome<()>;
     fn give(&self, at: usize) -> Outcome<()>;
@@ -298,13 +298,13 @@ impl<C: Counters> Locks for C {
     }
 }
 
-impl<C: Counters> Bells for C {
-    fn ring(&mut self, bell: usize) -> Outcome<()> {
-        self.give(1 + bell)
+impl<C: Counters> Events for C {
+    fn signal(&mut self, event: usize) -> Outcome<()> {
+        self.give(1 + event)
     }
 
-    fn listen(&mut self, bell: usize) -> Outcome<()> {
-        self.take(1 + bell)
+    fn wait(&mut self, event: usize) -> Outcome<()> {
+        self.take(1 + event)
     }
 }
 
@@ -314,14 +314,14 @@ pub struct Semaphores {
 }
 
 impl Semaphores {
-    /// One that is free and [`BELLS`] that were not rung.
+    /// One that is free and [`EVENTS`] that were not signalled.
     ///
     /// # Errors
     /// What `sem_init` says.
     pub fn new() -> Outcome<Self> {
         let pages = Arc::new(Pages::new(4096)?);
         let new = SemaphoresMember { pages: Arc::clone(&pages) };
-        for at in 0..=BELLS {
+        for at in 0..=EVENTS {
             // SAFETY: zeroed memory of ours that nobody else knows yet.
             last("sem_init", unsafe { libc::sem_init(new.semaphore(at), 1, u32::from(at == 0)) })?;
         }
@@ -368,7 +368,7 @@ pub struct EventFds {
 }
 
 impl EventFds {
-    /// One that is free and [`BELLS`] that were not rung.
+    /// One that is free and [`EVENTS`] that were not signalled.
     ///
     /// # Errors
     /// What `eventfd` says.
@@ -380,7 +380,7 @@ impl EventFds {
             // SAFETY: new, and nobody else's.
             Ok(unsafe { OwnedFd::from_raw_fd(fd) })
         };
-        Ok(Self { fds: (0..=BELLS).map(make).collect::<Outcome<_>>()? })
+        Ok(Self { fds: (0..=EVENTS).map(make).collect::<Outcome<_>>()? })
     }
 }
 
@@ -473,13 +473,13 @@ impl Locks for DaemonicMember {
     }
 }
 
-impl Bells for DaemonicMember {
-    fn ring(&mut self, bell: usize) -> Outcome<()> {
-        self.referenced(|pthread| pthread.ring(bell))
+impl Events for DaemonicMember {
+    fn signal(&mut self, event: usize) -> Outcome<()> {
+        self.referenced(|pthread| pthread.signal(event))
     }
 
-    fn listen(&mut self, bell: usize) -> Outcome<()> {
-        self.referenced(|pthread| pthread.listen(bell))
+    fn wait(&mut self, event: usize) -> Outcome<()> {
+        self.referenced(|pthread| pthread.wait(event))
     }
 }
 
@@ -487,17 +487,17 @@ impl Bells for DaemonicMember {
 mod tests {
     use super::*;
 
-    fn both_ways<S: Subject<Member: Locks + Bells>>(subject: Outcome<S>) {
+    fn both_ways<S: Subject<Member: Locks + Events>>(subject: Outcome<S>) {
         let subject = subject.unwrap();
         let (mut a, mut b) = (subject.join().unwrap(), subject.join().unwrap());
         a.lock().unwrap();
         a.unlock().unwrap();
         b.lock().unwrap();
         b.unlock().unwrap();
-        a.ring(0).unwrap();
-        b.listen(0).unwrap();
-        b.ring(1).unwrap();
-        a.listen(1).unwrap();
+        a.signal(0).unwrap();
+        b.wait(0).unwrap();
+        b.signal(1).unwrap();
+        a.wait(1).unwrap();
     }
 
     #[test]

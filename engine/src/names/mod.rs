@@ -14,16 +14,16 @@ pub use listing::NameInfo;
 
 pub(crate) use check::check;
 
-use tenure_segment::Body;
+use tenure_segment::DataArea;
 use tenure_slab::{NAME_MAX, NameHash, Names};
 
 use crate::error::{CreateError, OpenHandleError};
 use crate::geometry::Plan;
 
-/// The directory in a body.
-pub(crate) fn view<'a>(body: Body<'a>, plan: &Plan, space_tag: u8) -> Names<'a> {
+/// The directory in a data area.
+pub(crate) fn view<'a>(data_area: DataArea<'a>, plan: &Plan, space_tag: u8) -> Names<'a> {
     let start = plan.slab.words() as usize;
-    let words = &body.words()[start..start + plan.names.words() as usize];
+    let words = &data_area.words()[start..start + plan.names.words() as usize];
     Names::new(words, plan.names, space_tag).expect("the plan's own layout")
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tenure_segment::process::{Ended, Identity, Look, PidError, PidFd, Scope, Status, Watch};
-use tenure_segment::{Backend, Doorbell};
+use tenure_segment::{Backend, MonitorState};
 use tenure_slab::Token;
 use tenure_wait::exit;
 use tenure_wait::{Attempt, Word as _};
@@ -169,7 +169,7 @@ impl Subject {
     /// A member that wants no threads of its own has a watcher once it waits, and not before.
     fn is_watched_from_the_start(&self) -> bool {
         let lease = &self.0.object.shared().lease;
-        lease.doorbell() != Doorbell::Off || lease.backend() == Backend::Private
+        lease.monitor_state() != MonitorState::Off || lease.backend() == Backend::Private
     }
 
     /// The exit word.

@@ -11,7 +11,7 @@ pub(crate) mod source;
 mod thread_id;
 pub(crate) mod word;
 
-use tenure_segment::Body;
+use tenure_segment::DataArea;
 use tenure_wait::Records;
 
 use crate::geometry::Plan;
@@ -22,7 +22,7 @@ pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexState};
 pub use semaphore::Semaphore;
 
-/// The records of a body, for those who take several at once.
-pub(crate) fn records<'a>(body: Body<'a>, plan: &Plan) -> Records<'a> {
-    Records::over(&body.words()[plan.records.start as usize..plan.records.end as usize])
+/// The records of a data area, for those who take several at once.
+pub(crate) fn records<'a>(data_area: DataArea<'a>, plan: &Plan) -> Records<'a> {
+    Records::over(&data_area.words()[plan.records.start as usize..plan.records.end as usize])
 }

@@ -57,7 +57,7 @@ impl Process {
     }
 
     /// Reads the child's lines until one starts with `word`; returns the rest of it. `None` when the child ends first.
-    pub(crate) fn hear(&mut self, word: &str) -> Option<String> {
+    pub(crate) fn receive(&mut self, word: &str) -> Option<String> {
         let word = format!("@{word}");
         std::iter::from_fn(|| self.1.next(&word))
             .find_map(|line| line.split_once(&word).map(|(_, rest)| rest.trim().to_owned()))

@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("free pinned", free_pinned),
         // A trimmer holds the free units that it is giving back, in a space this small all of them.
         Case::new("trim", trim).uses_up(),
-        Case::new("trim, punching", trim).size(LAZY).uses_up(),
+        Case::new("trim, decommitting", trim).size(LAZY).uses_up(),
         Case::new("trim, handles claimed ahead", trim_claimed).uses_up(),
     ]
 }

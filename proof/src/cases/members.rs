@@ -33,7 +33,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("recover, uncommitted", recover)
             .size(LAZY)
             .half("alloc, large, committing", 3)
-            .half("trim, punching", 6),
+            .half("trim, decommitting", 6),
     ]
 }
 

@@ -1,24 +1,25 @@
-//! What a monitor and a reaper do, played by hand: bells are armed, heard and withdrawn, the dead are recovered.
+//! What a monitor and a reaper do, played by hand: notifications are armed, heard and withdrawn, the dead are recovered.
 //!
 //! A witness with a monitor of its own, which has threads, stands still until the actor is dead or stopped. Then it must hear every
-//! bell that rang, and recover who is dead, with nobody's help; and whoever has the actor's slot next must be heard as well.
+//! notification that was signalled, and recover who is dead, with nobody's help; and whoever has the actor's slot next must be heard as well.
 
 use super::members::{join, leave};
 use crate::case::{Case, SLOT, Stage};
 use crate::peer::{Manner, Order, Peer};
-use crate::survivor::{ARMED, RUNG, Survivor, slots};
+use crate::survivor::{ARMED, SIGNALLED, Survivor, slots};
 use crate::things;
 
 pub(super) fn all() -> Vec<Case> {
     vec![
-        witnessed("join, arming bells", join_next).half("lock", 1),
-        witnessed("leave, withdrawing bells", leave),
-        witnessed("hear a bell, and recover the dead", hear).half("leave, holding everything", 0),
-        Case::new("hear a bell, of one who is dying", hear)
+        witnessed("join, arming notifications", join_next).half("lock", 1),
+        witnessed("leave, withdrawing notifications", leave),
+        witnessed("observe a notification, and recover the dead", observe)
+            .half("leave, holding everything", 0),
+        Case::new("observe a notification, of one who is dying", observe)
             .guarded()
             .before(|survivor| survivor.dying = Some(Peer::start(survivor, Manner::Dying, None)))
             .meanwhile(|survivor| {
-                assert_bells(survivor);
+                assert_notifications(survivor);
                 assert_dying_lives(survivor);
             })
             .after(recover_the_dying),
@@ -35,7 +36,7 @@ fn join_next(stage: &Stage<'_>) {
     join(stage);
 }
 
-pub(super) fn hear(stage: &Stage<'_>) {
+pub(super) fn observe(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     me.play_monitor();
@@ -65,30 +66,31 @@ fn is_live(survivor: &Survivor, slot: u8) -> bool {
     survivor.space.leases()[usize::from(slot)].live
 }
 
-/// A bell that nobody is there to ring is not armed: who relied on it would wait for ever.
-fn assert_bells(survivor: &Survivor) {
+/// A notification that nobody is there to ring is not armed: who relied on it would wait for ever.
+fn assert_notifications(survivor: &Survivor) {
     for owner in slots().filter(|slot| !is_owned(survivor, *slot)) {
-        let armed = slots().find(|watcher| survivor.bell(owner, *watcher) & ARMED != 0);
-        assert_eq!(armed, None, "a bell of slot {owner} is armed, and its thread is gone");
+        let armed = slots().find(|watcher| survivor.notification(owner, *watcher) & ARMED != 0);
+        assert_eq!(armed, None, "a notification of slot {owner} is armed, and its thread is gone");
     }
 }
 
 /// The witness hears what rang, and does everything.
 pub(super) fn witness_goes_on(survivor: &mut Survivor) {
-    assert_bells(survivor);
+    assert_notifications(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
     let watcher = witness.slot;
-    let has_rung = |slot: &u8| survivor.bell(*slot, watcher) & RUNG != 0 && !is_owned(survivor, *slot);
-    let rung: Vec<_> = slots().filter(has_rung).collect();
+    let is_signalled =
+        |slot: &u8| survivor.notification(*slot, watcher) & SIGNALLED != 0 && !is_owned(survivor, *slot);
+    let signalled: Vec<_> = slots().filter(is_signalled).collect();
     witness.go_on();
-    eventually(|| rung.iter().all(|slot| !is_live(survivor, *slot) && !has_rung(slot)));
+    eventually(|| signalled.iter().all(|slot| !is_live(survivor, *slot) && !is_signalled(slot)));
     witness.obey(Order::Everything);
     survivor.witness = Some(witness);
 }
 
 /// Whoever has the actor's slot next dies and is heard, with a monitor and without; the witness leaves.
 pub(super) fn see_next_owners(survivor: &mut Survivor) {
-    assert_bells(survivor);
+    assert_notifications(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
     let mutex = &survivor.things.as_ref().unwrap().mutex;
     // Somebody who is recovered may have had it.
@@ -106,10 +108,10 @@ pub(super) fn see_next_owners(survivor: &mut Survivor) {
     let owner = Peer::start(survivor, Manner::Guarded, slot);
     let slot = owner.slot;
     owner.kill();
-    let is_recovered = || !is_live(survivor, slot) && survivor.bell(slot, witness.slot) == 0;
+    let is_recovered = || !is_live(survivor, slot) && survivor.notification(slot, witness.slot) == 0;
     eventually(is_recovered);
     for watcher in slots().filter(|watcher| *watcher != witness.slot) {
-        assert_eq!(survivor.bell(slot, watcher) & RUNG, RUNG, "no ring for slot {watcher}");
+        assert_eq!(survivor.notification(slot, watcher) & SIGNALLED, SIGNALLED, "no ring for slot {watcher}");
     }
     witness.leave();
 }
@@ -122,10 +124,13 @@ fn next_slot(survivor: &Survivor) -> Option<u8> {
 
 fn assert_dying_lives(survivor: &Survivor) {
     let slot = survivor.dying.as_ref().unwrap().slot;
-    assert!(is_live(survivor, slot) && is_owned(survivor, slot), "one whose bell rang was recovered alive");
+    assert!(
+        is_live(survivor, slot) && is_owned(survivor, slot),
+        "one whose notification was signalled was recovered alive"
+    );
 }
 
-/// Whoever has the actor's slot next hears the bell that the actor heard, and recovers the one who rang it once he is dead.
+/// Whoever has the actor's slot next hears the notification that the actor heard, and recovers the one who rang it once he is dead.
 fn recover_the_dying(survivor: &mut Survivor) {
     assert_dying_lives(survivor);
     let heir = Peer::start(survivor, Manner::Guarded, next_slot(survivor));

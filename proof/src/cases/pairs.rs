@@ -167,8 +167,8 @@ fn of_monitors() -> Vec<Pair> {
             .after(monitors::see_next_owners)
     };
     vec![
-        witnessed("hear | hear, and recover the dead", monitors::hear, monitors::hear)
+        witnessed("observe | observe, and recover the dead", monitors::observe, monitors::observe)
             .half("leave, holding everything", 0),
-        witnessed("hear | leave, withdrawing bells", monitors::hear, leave).half("lock", 1),
+        witnessed("observe | leave, withdrawing notifications", monitors::observe, leave).half("lock", 1),
     ]
 }

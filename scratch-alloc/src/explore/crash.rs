@@ -290,7 +290,7 @@ const SCENES: &[Scene] = &[
             c.b.local.release_idle();
             c.b.alloc(256).unwrap();
             let scratch = c.a.world.scratch();
-            scratch.hint_run(scratch.layout.warm, 0..8, true);
+            scratch.hint_run(scratch.layout.dirty, 0..8, true);
         },
         |c| {
             c.a.alloc(3072).unwrap();

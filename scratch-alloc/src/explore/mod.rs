@@ -58,7 +58,7 @@ impl Backing for Memory {
         }
     }
 
-    fn punch(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+    fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
         (!self.keep.get()).then_some(bytes)
     }
 }

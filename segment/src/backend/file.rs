@@ -5,51 +5,55 @@ use std::os::fd::OwnedFd;
 use rustix::fs::OFlags;
 
 use super::{Creation, named};
+use crate::attachment::{Attachment, LockFile};
 use crate::error::OpenError;
-use crate::ground::{Ground, LockFile};
 use crate::header::Header;
 use crate::mapping::{Access, Mapping};
 use crate::name::{Backend, FileName};
 
-pub(crate) fn open(name: &FileName, backend: Backend, layout_hash: u64) -> Result<Option<Ground>, OpenError> {
+pub(crate) fn open(
+    name: &FileName,
+    backend: Backend,
+    layout_hash: u64,
+) -> Result<Option<Attachment>, OpenError> {
     let path = name.path();
     let Some(fd) = named::open_existing(&path, OFlags::RDONLY)? else { return Ok(None) };
     let header = Header::read_file(&fd, &path.display().to_string(), layout_hash, true)?;
-    ground(name, backend, header, &fd, false).map(Some)
+    attachment(name, backend, header, &fd, false).map(Some)
 }
 
 pub(crate) fn open_or_create(
     name: &FileName,
     backend: Backend,
     creation: &mut Creation<'_>,
-) -> Result<Ground, OpenError> {
+) -> Result<Attachment, OpenError> {
     let place = name.path().display().to_string();
     for _ in 0..named::ATTEMPTS {
-        if let Some(ground) = open(name, backend, creation.spec.layout_hash)? {
-            return Ok(ground);
+        if let Some(attachment) = open(name, backend, creation.spec.layout_hash)? {
+            return Ok(attachment);
         }
         let created = named::create(name, &mut |fd| {
             creation.reserve(fd, &place)?;
             let memory =
-                Mapping::file(fd, creation.header.plan.total_bytes(), Access::Work).map_err(|e| {
+                Mapping::file(fd, creation.header.plan.total_bytes(), Access::ReadWrite).map_err(|e| {
                     super::refusal(e, "map the segment", creation.header.plan.total_bytes(), &place)
                 })?;
             creation.fill(&memory, &place)
         })?;
         if let Some(fd) = created {
-            return ground(name, backend, creation.header, &fd, true);
+            return attachment(name, backend, creation.header, &fd, true);
         }
     }
     Err(OpenError::Contended { place, attempts: named::ATTEMPTS })
 }
 
-fn ground(
+fn attachment(
     name: &FileName,
     backend: Backend,
     header: Header,
     fd: &OwnedFd,
     created: bool,
-) -> Result<Ground, OpenError> {
+) -> Result<Attachment, OpenError> {
     let path = name.path();
     let place = path.display().to_string();
     if header.backend != backend.code() {
@@ -60,8 +64,8 @@ fn ground(
         move |source| OpenError::Os { what, place, source }
     };
     let total = header.plan.total_bytes();
-    let looker = Mapping::file(fd, total, Access::Look).map_err(os("map the segment"))?;
-    looker.keep_from_dumps().map_err(os("keep the segment out of core dumps"))?;
+    let read_only = Mapping::file(fd, total, Access::ReadOnly).map_err(os("map the segment"))?;
+    read_only.keep_from_dumps().map_err(os("keep the segment out of core dumps"))?;
     let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the segment"))?;
-    Ok(Ground { backend, header, created, name: Some(name.name.clone()), lock: Some(lock), looker })
+    Ok(Attachment { backend, header, created, name: Some(name.name.clone()), lock: Some(lock), read_only })
 }

@@ -7,8 +7,8 @@ use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::{Creation, named, refusal};
+use crate::attachment::{Attachment, LockFile, reopen};
 use crate::error::OpenError;
-use crate::ground::{Ground, LockFile, reopen};
 use crate::header::Header;
 use crate::mapping::{Access, Mapping};
 use crate::name::Backend;
@@ -26,20 +26,20 @@ pub(crate) fn memfd(name: &str) -> Result<OwnedFd, OpenError> {
     .map_err(os("create a memfd"))
 }
 
-pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Ground, OpenError> {
+pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Attachment, OpenError> {
     let fd = memfd("tenure")?;
     creation.reserve(&fd, PLACE)?;
     let total = creation.header.plan.total_bytes();
-    let memory =
-        Mapping::file(&fd, total, Access::Work).map_err(|e| refusal(e, "map the memfd", total, PLACE))?;
+    let memory = Mapping::file(&fd, total, Access::ReadWrite)
+        .map_err(|e| refusal(e, "map the memfd", total, PLACE))?;
     creation.fill(&memory, PLACE)?;
     drop(memory);
     rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(os("seal the memfd"))?;
-    ground(creation.header, &fd, true)
+    attachment(creation.header, &fd, true)
 }
 
 /// Attaches by a description of our own: the one that was passed on is shared with whoever passed it.
-pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Ground, OpenError> {
+pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Attachment, OpenError> {
     use std::os::fd::AsFd;
     let fd = reopen(passed.as_fd(), OFlags::RDONLY).map_err(|source| OpenError::Os {
         what: "reopen the memfd",
@@ -52,10 +52,10 @@ pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Ground, OpenErro
         return Err(OpenError::NotSealed { expected: SEALS.bits(), found: found.bits() });
     }
     let header = Header::read_file(&fd, PLACE, layout_hash, true)?;
-    ground(header, &fd, false)
+    attachment(header, &fd, false)
 }
 
-fn ground(header: Header, fd: &OwnedFd, created: bool) -> Result<Ground, OpenError> {
+fn attachment(header: Header, fd: &OwnedFd, created: bool) -> Result<Attachment, OpenError> {
     let backend = Backend::Memfd;
     if header.backend != backend.code() {
         return Err(OpenError::OtherBackend {
@@ -65,10 +65,11 @@ fn ground(header: Header, fd: &OwnedFd, created: bool) -> Result<Ground, OpenErr
         });
     }
     let os = |what| move |source| OpenError::Os { what, place: PLACE.into(), source };
-    let looker = Mapping::file(fd, header.plan.total_bytes(), Access::Look).map_err(os("map the memfd"))?;
-    looker.keep_from_dumps().map_err(os("keep the memfd out of core dumps"))?;
+    let read_only =
+        Mapping::file(fd, header.plan.total_bytes(), Access::ReadOnly).map_err(os("map the memfd"))?;
+    read_only.keep_from_dumps().map_err(os("keep the memfd out of core dumps"))?;
     let lock = LockFile::of(fd, None).map_err(os("reopen the memfd"))?;
-    Ok(Ground { backend, header, created, name: None, lock: Some(lock), looker })
+    Ok(Attachment { backend, header, created, name: None, lock: Some(lock), read_only })
 }
 
 fn os(what: &'static str) -> impl FnOnce(Errno) -> OpenError {

@@ -1,4 +1,4 @@
-//! The backends: how the bytes come to be. Each makes a [`Ground`] and is never swapped for another silently.
+//! The backends: how the bytes come to be. Each makes an [`Attachment`] and is never swapped for another silently.
 
 pub(crate) mod anonymous;
 pub(crate) mod file;
@@ -12,18 +12,18 @@ use std::os::fd::AsFd;
 
 use rustix::fs::FallocateFlags;
 
-use crate::body::Body;
 use crate::control::Control;
+use crate::data_area::DataArea;
 use crate::error::OpenError;
 use crate::header::Header;
 use crate::mapping::Mapping;
 use crate::segment::Spec;
 
-/// What a creator brings: the header to be, the ranges to reserve, and the one who fills the body.
+/// What a creator brings: the header to be, the ranges to reserve, and the one who fills the data area.
 pub(crate) struct Creation<'a> {
     pub(crate) header: Header,
     pub(crate) spec: &'a Spec,
-    pub(crate) init: &'a mut dyn FnMut(Body<'_>),
+    pub(crate) init: &'a mut dyn FnMut(DataArea<'_>),
 }
 
 impl Creation<'_> {
@@ -51,7 +51,7 @@ impl Creation<'_> {
         Ok(())
     }
 
-    /// Writes the header, and has the body filled.
+    /// Writes the header, and has the data area filled.
     pub(crate) fn fill(&mut self, memory: &Mapping, place: &str) -> Result<(), OpenError> {
         // SAFETY: the mapping is page aligned, has the plan's length, and nobody else knows of it yet.
         unsafe { self.header.write(memory.base()) }.map_err(|source| OpenError::Os {
@@ -61,16 +61,16 @@ impl Creation<'_> {
         })?;
         // SAFETY: as above; the view ends with this call.
         let control = unsafe { Control::over(memory.base(), self.header.plan) };
-        (self.init)(control.body());
+        (self.init)(control.data_area());
         Ok(())
     }
 
-    /// The bytes before the body, then what the owner of the body asks for, as offset and length in the segment.
+    /// The bytes before the data area, then what the owner of the data area asks for, as offset and length in the segment.
     fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
-        let body = self.header.plan.body_offset;
+        let data_area = self.header.plan.data_area_offset;
         let wanted = self.spec.commit.iter().filter(|range| range.start < range.end);
-        std::iter::once((0, body))
-            .chain(wanted.map(move |range| (body + range.start, range.end - range.start)))
+        std::iter::once((0, data_area))
+            .chain(wanted.map(move |range| (data_area + range.start, range.end - range.start)))
     }
 
     fn wanted(&self) -> u64 {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::attachment::FileId;
 use crate::error::OpenError;
-use crate::ground::FileId;
 use crate::header::MAGIC;
 use crate::host;
 use crate::lock;

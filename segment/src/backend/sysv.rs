@@ -15,8 +15,8 @@ use rustix::fs::OFlags;
 
 use super::named::{self, Unlinked};
 use super::{Creation, refusal};
+use crate::attachment::{Attachment, LockFile};
 use crate::error::OpenError;
-use crate::ground::{Ground, LockFile};
 use crate::header::Header;
 use crate::lock;
 use crate::mapping::{Access, Mapping};
@@ -27,19 +27,19 @@ const LOCK_FILE_BYTES: u64 = 4096;
 /// What a look at the name found.
 enum Found {
     Nothing,
-    Ground(Box<Ground>),
+    Attachment(Box<Attachment>),
     /// A lock file whose memory is gone.
     Husk(OwnedFd),
 }
 
-pub(crate) fn open(name: &FileName, layout_hash: u64) -> Result<Option<Ground>, OpenError> {
+pub(crate) fn open(name: &FileName, layout_hash: u64) -> Result<Option<Attachment>, OpenError> {
     match look(name, layout_hash)? {
-        Found::Ground(ground) => Ok(Some(*ground)),
+        Found::Attachment(attachment) => Ok(Some(*attachment)),
         Found::Nothing | Found::Husk(_) => Ok(None),
     }
 }
 
-pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Result<Ground, OpenError> {
+pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Result<Attachment, OpenError> {
     let path = name.path();
     let place = path.display().to_string();
     let os = |what| {
@@ -48,7 +48,7 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
     };
     for _ in 0..named::ATTEMPTS {
         match look(name, creation.spec.layout_hash)? {
-            Found::Ground(ground) => return Ok(*ground),
+            Found::Attachment(attachment) => return Ok(*attachment),
             Found::Nothing => {}
             Found::Husk(fd) => {
                 // Nobody can join it without its memory, so this lock need only keep other replacers out.
@@ -77,7 +77,7 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
         })?;
         // Dropping the memory of a lost race detaches it, and so frees it.
         if let Some(fd) = created {
-            return ground(name, header, memory, &fd, true);
+            return attachment(name, header, memory, &fd, true);
         }
     }
     Err(OpenError::Contended { place, attempts: named::ATTEMPTS })
@@ -92,7 +92,7 @@ fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, Op
     if shmid < 0 {
         return Err(refusal(io::Error::last_os_error(), "create SysV memory", total, place));
     }
-    let attached = Mapping::sysv(shmid, total, Access::Work);
+    let attached = Mapping::sysv(shmid, total, Access::ReadWrite);
     // SAFETY: IPC_RMID takes no buffer. Whether or not we are attached, nobody shall have to remove it by hand.
     unsafe { libc::shmctl(shmid, libc::IPC_RMID, std::ptr::null_mut()) };
     let memory = attached.map_err(|e| refusal(e, "attach SysV memory", total, place))?;
@@ -120,7 +120,8 @@ fn look(name: &FileName, layout_hash: u64) -> Result<Found, OpenError> {
         let inside = unsafe { Header::read_mapping(memory.base(), &place, layout_hash) };
         // An identifier that was used again names memory with another creation id, or no segment at all.
         if inside.is_ok_and(|inside| inside == header) {
-            return ground(name, header, memory, &fd, false).map(|ground| Found::Ground(Box::new(ground)));
+            return attachment(name, header, memory, &fd, false)
+                .map(|attachment| Found::Attachment(Box::new(attachment)));
         }
     }
     match lock::first_held(&fd) {
@@ -142,24 +143,24 @@ fn attach(header: &Header) -> io::Result<Mapping> {
     if stat.shm_segsz as u64 != total || u64::from(stat.shm_perm.cuid) != crate::host::effective_uid() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    Mapping::sysv(header.shmid, total, Access::Look)
+    Mapping::sysv(header.shmid, total, Access::ReadOnly)
 }
 
-fn ground(
+fn attachment(
     name: &FileName,
     header: Header,
-    looker: Mapping,
+    read_only: Mapping,
     fd: &OwnedFd,
     created: bool,
-) -> Result<Ground, OpenError> {
+) -> Result<Attachment, OpenError> {
     let path = name.path();
     let place = path.display().to_string();
     let os = |what| {
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
-    looker.keep_from_dumps().map_err(os("keep SysV memory out of core dumps"))?;
+    read_only.keep_from_dumps().map_err(os("keep SysV memory out of core dumps"))?;
     let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the lock file"))?;
     let (backend, name) = (Backend::SysV, Some(name.name.clone()));
-    Ok(Ground { backend, header, created, name, lock: Some(lock), looker })
+    Ok(Attachment { backend, header, created, name, lock: Some(lock), read_only })
 }

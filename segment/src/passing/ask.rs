@@ -50,7 +50,7 @@ pub(super) fn ask(
                 continue;
             }
             // It may have answered before it died.
-            match hear(&one.socket) {
+            match receive_answer(&one.socket) {
                 Ok(fd) => return Ok((one.at, fd)),
                 Err(Refusal::Silent) if one.process.as_ref().is_some_and(has_ended) => {
                     refusals[one.at] = Refusal::Gone;
@@ -120,7 +120,7 @@ fn has_ended(process: &OwnedFd) -> bool {
 }
 
 /// The answer, if it has come.
-fn hear(socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
+fn receive_answer(socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
     let mut answer = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

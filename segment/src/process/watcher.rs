@@ -3,7 +3,7 @@
 //!
 //! It has a table of descriptors of its own, where the kernel permits (`close_range` of Linux 5.9): what it watches counts
 //! against no limit of the program, is not inherited by forked children, and survives a program that closes every descriptor it
-//! finds. One descriptor is in the program's table, the door at which the owner rings; without it a new watcher is needed.
+//! finds. One descriptor is in the program's table, through which the owner wakes the thread; without it a new watcher is needed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,15 +19,15 @@ use rustix::io::Errno;
 use super::PidError;
 use super::identity::Identity;
 use super::pidfd::{Look, PidFd, Status};
-use crate::ground::FileId;
+use crate::attachment::FileId;
 use crate::sync::lock;
 use crate::thread::Thread;
 
 /// As the monitor's, and the buffers for what `/proc` says.
 const STACK: usize = 64 << 10;
 
-/// The key of the door.
-const DOOR: u64 = 0;
+/// The key of the waker.
+const WAKER: u64 = 0;
 
 /// What is called when a process has ended: with its status, or without one. In the latter case it is called a second time if
 /// the status becomes known, which is when somebody reaps it. It must neither wait nor call the watcher.
@@ -62,8 +62,8 @@ enum Order {
 pub struct Watcher {
     desk: Arc<Desk>,
     /// `None` only while it is dropped.
-    door: Option<OwnedFd>,
-    door_id: FileId,
+    waker: Option<OwnedFd>,
+    waker_id: FileId,
     thread: Option<Thread>,
 }
 
@@ -99,7 +99,7 @@ impl Watch {
             state.orders.push(Order::Forget { key: self.key });
         }
         if let Some(watcher) = watcher.filter(|watcher| Arc::ptr_eq(&watcher.desk, &self.desk)) {
-            watcher.ring();
+            watcher.wake();
         }
     }
 }
@@ -111,18 +111,18 @@ impl Watcher {
     ///
     /// Out of descriptors, memory or threads.
     pub fn start() -> io::Result<Self> {
-        let (door, bell) = UnixStream::pair()?;
-        let (door, bell) = (OwnedFd::from(door), OwnedFd::from(bell));
-        let door_id = FileId::of(&door)?;
+        let (waker, wakeups) = UnixStream::pair()?;
+        let (waker, wakeups) = (OwnedFd::from(waker), OwnedFd::from(wakeups));
+        let waker_id = FileId::of(&waker)?;
         let desk = Arc::new(Desk::default());
         let (ready, started) = mpsc::channel();
-        let (twin, number) = (Arc::clone(&desk), bell.as_raw_fd());
+        let (twin, number) = (Arc::clone(&desk), wakeups.as_raw_fd());
         let thread = Thread::start(c"tenure-watcher", STACK, move || {
             let twin = Closing(twin);
             let is_own_table = take_own_table(number);
             // SAFETY: in a table of our own it is our copy, which nobody else closes; otherwise the owner gives it up to us.
-            let bell = unsafe { OwnedFd::from_raw_fd(number) };
-            let set = Set::new(bell);
+            let wakeups = unsafe { OwnedFd::from_raw_fd(number) };
+            let set = Set::new(wakeups);
             let failed = set.as_ref().err().map(|error| error.raw_os_error());
             let _ = ready.send((is_own_table, failed));
             if let Ok(set) = set {
@@ -132,10 +132,10 @@ impl Watcher {
         match started.recv() {
             Ok((is_own_table, failed)) => {
                 if !is_own_table {
-                    let _ = bell.into_raw_fd();
+                    let _ = wakeups.into_raw_fd();
                 }
                 match failed {
-                    None => Ok(Self { desk, door: Some(door), door_id, thread: Some(thread) }),
+                    None => Ok(Self { desk, waker: Some(waker), waker_id, thread: Some(thread) }),
                     Some(errno) => {
                         thread.join();
                         Err(io::Error::from_raw_os_error(errno))
@@ -182,13 +182,13 @@ impl Watcher {
     /// Gives an order about `key` and waits for the answer; one order about a key at a time.
     fn ask(&self, key: u64, order: Order) -> Result<(), PidError> {
         lock(&self.desk.state).orders.push(order);
-        let heard = self.ring();
+        let is_awake = self.wake();
         let mut state = lock(&self.desk.state);
         loop {
             if let Some(answer) = state.answers.remove(&key) {
                 return answer;
             }
-            if !heard || state.closed {
+            if !is_awake || state.closed {
                 let source = io::Error::other("somebody closed a descriptor of the watcher");
                 return Err(PidError::Os { what: "reach the watcher", source });
             }
@@ -199,23 +199,23 @@ impl Watcher {
     /// Whether it still can be told anything; otherwise another one is to be started. What this one watches it goes on watching.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        self.door().is_some() && !lock(&self.desk.state).closed
+        self.waker().is_some() && !lock(&self.desk.state).closed
     }
 
-    /// The door, unless somebody in this process has closed or replaced it.
-    fn door(&self) -> Option<BorrowedFd<'_>> {
-        let door = self.door.as_ref()?;
-        (FileId::of(door).ok()? == self.door_id).then(|| door.as_fd())
+    /// The waker, unless somebody in this process has closed or replaced it.
+    fn waker(&self) -> Option<BorrowedFd<'_>> {
+        let waker = self.waker.as_ref()?;
+        (FileId::of(waker).ok()? == self.waker_id).then(|| waker.as_fd())
     }
 
-    /// Has the thread look for orders. The answer is whether it heard.
-    fn ring(&self) -> bool {
-        let Some(door) = self.door() else { return false };
+    /// Has the thread look for orders. The answer is whether it could be told.
+    fn wake(&self) -> bool {
+        let Some(waker) = self.waker() else { return false };
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         // SAFETY: one byte of ours; a descriptor of ours or, if it was closed just now, of somebody else, who would get a
         // byte or, not being a socket, an error.
-        let sent = unsafe { libc::send(door.as_raw_fd(), [1_u8].as_ptr().cast(), 1, flags) };
-        // Full of rings that were not heard yet: they will be.
+        let sent = unsafe { libc::send(waker.as_raw_fd(), [1_u8].as_ptr().cast(), 1, flags) };
+        // Full of bytes that the thread has not read yet: it will.
         sent == 1 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 }
@@ -223,17 +223,17 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         lock(&self.desk.state).stop = true;
-        let heard = self.ring();
+        let is_awake = self.wake();
         match self.thread.take() {
-            Some(thread) if heard => thread.join(),
+            Some(thread) if is_awake => thread.join(),
             // It ends with the last process that it watches, or with ours.
             thread => drop(thread),
         }
-        if self.door().is_none()
-            && let Some(door) = self.door.take()
+        if self.waker().is_none()
+            && let Some(waker) = self.waker.take()
         {
             // The number is somebody else's by now.
-            let _ = door.into_raw_fd();
+            let _ = waker.into_raw_fd();
         }
     }
 }
@@ -268,21 +268,21 @@ fn take_own_table(keep: RawFd) -> bool {
 /// What the thread watches: descriptors that are in its table.
 struct Set {
     epoll: OwnedFd,
-    bell: OwnedFd,
+    wakeups: OwnedFd,
     open: HashMap<u64, PidFd>,
-    has_door: bool,
+    has_waker: bool,
 }
 
 impl Set {
-    fn new(bell: OwnedFd) -> Result<Self, Errno> {
+    fn new(wakeups: OwnedFd) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &bell, EventData::new_u64(DOOR), EventFlags::IN)?;
-        Ok(Self { epoll, bell, open: HashMap::new(), has_door: true })
+        epoll::add(&epoll, &wakeups, EventData::new_u64(WAKER), EventFlags::IN)?;
+        Ok(Self { epoll, wakeups, open: HashMap::new(), has_waker: true })
     }
 
     fn watch(mut self, desk: &Desk) {
         let mut events = Vec::with_capacity(16);
-        while self.has_door || !self.open.is_empty() {
+        while self.has_waker || !self.open.is_empty() {
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -291,9 +291,9 @@ impl Set {
             }
             for event in &events {
                 let (key, flags) = (event.data.u64(), event.flags);
-                if key != DOOR {
+                if key != WAKER {
                     self.has_ended(desk, key, flags.contains(EventFlags::HUP));
-                } else if !self.answer_the_door(desk) {
+                } else if !self.take_orders(desk) {
                     return;
                 }
             }
@@ -301,12 +301,12 @@ impl Set {
     }
 
     /// Takes orders. False: the owner wants us to end.
-    fn answer_the_door(&mut self, desk: &Desk) -> bool {
-        let mut rings = [0; 64];
-        if let Ok(0) = rustix::io::read(&self.bell, &mut rings) {
-            // Somebody closed the door; nobody will ring any more.
-            let _ = epoll::delete(&self.epoll, &self.bell);
-            self.has_door = false;
+    fn take_orders(&mut self, desk: &Desk) -> bool {
+        let mut bytes = [0; 64];
+        if let Ok(0) = rustix::io::read(&self.wakeups, &mut bytes) {
+            // Somebody closed the waker; nobody will wake us any more.
+            let _ = epoll::delete(&self.epoll, &self.wakeups);
+            self.has_waker = false;
         }
         let orders = {
             let mut state = lock(&desk.state);
@@ -331,7 +331,7 @@ impl Set {
             };
             lock(&desk.state).answers.insert(key, answer);
         }
-        if !self.has_door {
+        if !self.has_waker {
             lock(&desk.state).closed = true;
         }
         desk.answered.notify_all();
@@ -451,13 +451,13 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_door_is_noticed_and_what_is_watched_stays_watched() {
+    fn a_closed_waker_is_noticed_and_what_is_watched_stays_watched() {
         let watcher = Watcher::start().unwrap();
         let mut child = start("read x; exit 5");
         let (_watch, told) = told(&watcher, identity(&child));
         // As a program does that closes what it does not know.
         // SAFETY: the watcher is written for that; nothing else has the number until we put /dev/null there.
-        let number = watcher.door.as_ref().unwrap().as_raw_fd();
+        let number = watcher.waker.as_ref().unwrap().as_raw_fd();
         let null = std::fs::File::open("/dev/null").unwrap();
         // SAFETY: as above.
         assert_eq!(unsafe { libc::dup2(null.as_raw_fd(), number) }, number);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure_segment::{
-    Backend, Body, JoinOptions, Lease, LeaseId, OpenError, Place, Reclaim, Recovery, Segment, Spec,
+    Backend, DataArea, JoinOptions, Lease, LeaseId, OpenError, Place, Reclaim, Recovery, Segment, Spec,
 };
 
 pub(crate) mod fail_safe;
@@ -67,7 +67,7 @@ pub(crate) fn spec() -> Spec {
     let all: Range<u64> = 0..16384;
     Spec {
         members: MEMBERS,
-        body_bytes: 16384,
+        data_area_bytes: 16384,
         geometry: [1, 2, 3, 4, 5, 6, 7, 8],
         layout_hash: HASH,
         commit: vec![all],
@@ -83,38 +83,38 @@ pub(crate) fn open_or_create(place: Place, spec: &Spec) -> Segment {
 }
 
 /// The initialisation that tests look for.
-pub(crate) fn mark(body: Body<'_>) {
-    body.words()[2047].store(4711, Ordering::Relaxed);
+pub(crate) fn mark(data_area: DataArea<'_>) {
+    data_area.words()[2047].store(4711, Ordering::Relaxed);
 }
 
-pub(crate) fn is_marked(body: Body<'_>) -> bool {
-    body.words()[2047].load(Ordering::Relaxed) == 4711
+pub(crate) fn is_marked(data_area: DataArea<'_>) -> bool {
+    data_area.words()[2047].load(Ordering::Relaxed) == 4711
 }
 
-/// What a test body contains: word i says that lease i holds something, word 256 + i counts its reclamations, word
+/// What a test data area contains: word i says that lease i holds something, word 256 + i counts its reclamations, word
 /// 512 + i names the recoverer plus one.
 pub(crate) struct Clear;
 
 impl Reclaim for Clear {
-    fn reclaim(&self, body: Body<'_>, recovery: &Recovery) {
+    fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery) {
         let dead = usize::from(recovery.dead().index);
-        let words = body.words();
+        let words = data_area.words();
         words[dead].store(0, Ordering::SeqCst);
         words[512 + dead].store(u64::from(recovery.by()) + 1, Ordering::SeqCst);
         words[256 + dead].fetch_add(1, Ordering::SeqCst);
     }
 }
 
-pub(crate) fn hold(body: Body<'_>, id: LeaseId) {
-    body.words()[usize::from(id.index)].store(id.incarnation, Ordering::SeqCst);
+pub(crate) fn hold(data_area: DataArea<'_>, id: LeaseId) {
+    data_area.words()[usize::from(id.index)].store(id.incarnation, Ordering::SeqCst);
 }
 
-pub(crate) fn held(body: Body<'_>, index: u8) -> bool {
-    body.words()[usize::from(index)].load(Ordering::SeqCst) != 0
+pub(crate) fn held(data_area: DataArea<'_>, index: u8) -> bool {
+    data_area.words()[usize::from(index)].load(Ordering::SeqCst) != 0
 }
 
-pub(crate) fn reclaimed_by(body: Body<'_>, index: u8) -> Option<u8> {
-    body.words()[512 + usize::from(index)].load(Ordering::SeqCst).checked_sub(1).map(|by| by as u8)
+pub(crate) fn reclaimed_by(data_area: DataArea<'_>, index: u8) -> Option<u8> {
+    data_area.words()[512 + usize::from(index)].load(Ordering::SeqCst).checked_sub(1).map(|by| by as u8)
 }
 
 pub(crate) const GUARDED: JoinOptions = JoinOptions::guarded(true);
@@ -122,7 +122,7 @@ pub(crate) const ALONE: JoinOptions = JoinOptions::guarded(false);
 
 pub(crate) fn join(segment: &Segment, options: JoinOptions) -> Lease {
     let lease = segment.join(options, Arc::new(Clear)).unwrap();
-    hold(lease.body(), lease.id());
+    hold(lease.data_area(), lease.id());
     lease
 }
 
@@ -162,7 +162,7 @@ impl Process {
     }
 
     /// What it said next.
-    pub(crate) fn hear(&self) -> String {
+    pub(crate) fn receive(&self) -> String {
         self.hear_of("something")
     }
 

@@ -110,7 +110,7 @@ impl Player {
         Ok(Self(child, BufReader::new(output)))
     }
 
-    fn hear(&mut self) -> Result<String, Failed> {
+    fn receive(&mut self) -> Result<String, Failed> {
         let mut line = String::new();
         self.1.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
@@ -134,14 +134,14 @@ pub(super) fn run(meeting: &Meeting, me: &Member, verdict: &mut Verdict) -> Resu
     let mut took_ns = Vec::new();
     for _ in 0..ROUNDS {
         let mut owner = Player::start(meeting, mutex.token(), "owner")?;
-        expect(&owner.hear()?, "owned", verdict);
+        expect(&owner.receive()?, "owned", verdict);
         let mut next = Player::start(meeting, mutex.token(), "next")?;
-        expect(&next.hear()?, "waiting", verdict);
+        expect(&next.receive()?, "waiting", verdict);
         std::thread::sleep(TO_SLEEP);
         let killed_at = now_ns();
         drop(owner);
         owners.killed += 1;
-        let answer = next.hear()?;
+        let answer = next.receive()?;
         match answer.split_whitespace().collect::<Vec<_>>()[..] {
             ["locked", "true", at] => {
                 owners.told += 1;

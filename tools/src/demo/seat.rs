@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::meeting::Meeting;
-use crate::wire::{self, Counters, Heard, Report, Task};
+use crate::wire::{self, Counters, Incoming, Report, Task};
 use crate::worker::{JobName, NegativeControl};
 
 use super::book::Incarnation;
@@ -82,7 +82,7 @@ pub(super) struct Seat {
     pub(super) sent: VecDeque<Errand>,
     /// Of the present worker.
     pub(super) counters: Counters,
-    pub(super) heard_at: Instant,
+    pub(super) received_at: Instant,
     outbox: Vec<Task>,
     process: Option<(Child, ChildStdin)>,
 }
@@ -99,7 +99,7 @@ impl Seat {
             todo: VecDeque::new(),
             sent: VecDeque::new(),
             counters: Counters::default(),
-            heard_at: Instant::now(),
+            received_at: Instant::now(),
             outbox: Vec::new(),
             process: None,
         }
@@ -127,20 +127,20 @@ impl Seat {
             command.args(["--negative_control", name.get_name()]);
         }
         let (seat, events) = (self.index, events.clone());
-        let hear = move |heard| {
-            let event = match heard {
-                Heard::Message(report) => Event::Report(seat, incarnation, report),
-                Heard::End(why) => Event::Gone(seat, incarnation, why),
+        let handle = move |incoming| {
+            let event = match incoming {
+                Incoming::Message(report) => Event::Report(seat, incarnation, report),
+                Incoming::End(why) => Event::Gone(seat, incarnation, why),
             };
             events.send(event).is_ok()
         };
-        self.process = Some(wire::start(&mut command, format!("seat {seat}"), hear)?);
+        self.process = Some(wire::start(&mut command, format!("seat {seat}"), handle)?);
         self.incarnation = incarnation;
         self.state = State::Starting;
         self.stopped = false;
         self.lease = None;
         self.counters = Counters::default();
-        self.heard_at = Instant::now();
+        self.received_at = Instant::now();
         Ok(())
     }
 
@@ -167,7 +167,7 @@ impl Seat {
     /// Puts a task on its way; [`Seat::flush`] lets it go.
     pub(super) fn push(&mut self, errand: Errand, task: Task) {
         if self.sent.is_empty() {
-            self.heard_at = Instant::now();
+            self.received_at = Instant::now();
         }
         self.sent.push_back(errand);
         self.outbox.push(task);
@@ -187,7 +187,7 @@ impl Seat {
     /// Tells the worker to leave.
     pub(super) fn dismiss(&mut self) {
         self.state = State::Leaving;
-        self.heard_at = Instant::now();
+        self.received_at = Instant::now();
         self.say(&wire::Command::Leave);
     }
 

@@ -104,7 +104,7 @@ impl<'a> Director<'a> {
         }
         while self.seats.iter().any(|seat| seat.state != State::Empty) {
             match self.events.recv_timeout(if self.auditing.is_some() { AUDIT_TICK } else { TICK }) {
-                Ok(event) => self.hear(event)?,
+                Ok(event) => self.handle(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err("expected events, found no sender".into()),
             }
@@ -127,7 +127,7 @@ impl<'a> Director<'a> {
         Ok(self.seats[seat].fill(&self.arguments, &self.tell)?)
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), WorkerError> {
+    fn handle(&mut self, event: Event) -> Result<(), WorkerError> {
         match event {
             Event::Interrupted => self.verdict.interrupted = true,
             Event::Report(seat, number, report) if number == self.seats[seat].process_number => {
@@ -144,7 +144,7 @@ impl<'a> Director<'a> {
 
     /// A sign of life, which those that are stopped have been waiting for.
     fn heard_of(&mut self, seat: usize) {
-        self.seats[seat].heard_at = Instant::now();
+        self.seats[seat].received_at = Instant::now();
         for pause in self.seats.iter_mut().filter_map(|other| other.pause.as_mut()) {
             pause.awaited.remove(&seat);
         }
@@ -372,7 +372,7 @@ impl<'a> Director<'a> {
     fn find_stuck(&mut self, now: Instant) {
         let patience = self.plan.patience;
         for seat in &self.seats {
-            let silent = now - seat.heard_at.min(now);
+            let silent = now - seat.received_at.min(now);
             if seat.state == State::Empty || silent <= patience {
                 continue;
             }

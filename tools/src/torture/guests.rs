@@ -123,7 +123,7 @@ fn in_doomed_child(
     doom: impl FnOnce(Pid),
 ) -> Result<(), Trouble> {
     let parent = std::process::id();
-    let (mut hear, mut say) = must("make a pipe", std::io::pipe())?;
+    let (mut reader, mut say) = must("make a pipe", std::io::pipe())?;
     // SAFETY: the child runs `body`, which takes no lock that another thread of ours may hold, and ends by `_exit`;
     // glibc makes allocation usable in it.
     match unsafe { libc::fork() } {
@@ -169,7 +169,7 @@ fn in_doomed_child(
                     let kind = kinds.into_iter().find(|kind| 100 + *kind as i32 == code);
                     let mut text = String::new();
                     drop(say);
-                    let _ = hear.read_to_string(&mut text);
+                    let _ = reader.read_to_string(&mut text);
                     Err((kind.unwrap_or(Wrong::Refused), format!("a forked child ended with {code}: {text}")))
                 }
                 (None, signal) => Err((Wrong::Refused, format!("a forked child died of signal {signal:?}"))),

@@ -21,7 +21,7 @@ struct Ward {
 
 impl Ward {
     fn fork(expected: Exit) -> Result<Self, Trouble> {
-        let (mut hear, tell) = must("make a pipe", std::io::pipe())?;
+        let (mut reader, tell) = must("make a pipe", std::io::pipe())?;
         let parent = std::process::id();
         // SAFETY: the child makes system calls only, and ends.
         match unsafe { libc::fork() } {
@@ -32,7 +32,7 @@ impl Ward {
                     // SAFETY: ends the child.
                     unsafe { libc::_exit(0) }
                 }
-                let _ = hear.read_exact(&mut [0]);
+                let _ = reader.read_exact(&mut [0]);
                 match expected.code() {
                     // SAFETY: ends the child without running anything that belongs to its parent.
                     Some(code) => unsafe { libc::_exit(code) },

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wire::{self, Heard};
+use crate::wire::{self, Incoming};
 
 use super::chance::Fate;
 use super::talk::{self, Counts, Report};
@@ -58,7 +58,7 @@ pub(super) struct Seat {
     pub(super) state: State,
     pub(super) fate: Fate,
     pub(super) pause: Option<Pause>,
-    pub(super) heard_at: Instant,
+    pub(super) received_at: Instant,
     pub(super) started_at: Instant,
     /// Of the present incarnation.
     pub(super) counts: Counts,
@@ -83,7 +83,7 @@ impl Seat {
             state: State::Empty,
             fate: Fate::of(seed, index as u64, 0),
             pause: None,
-            heard_at: now,
+            received_at: now,
             started_at: now,
             counts: Counts::default(),
             reports: 0,
@@ -101,19 +101,19 @@ impl Seat {
         command.args(["--seat", &self.index.to_string(), "--incarnation", &self.incarnation.to_string()]);
         self.process_number += 1;
         let (seat, number, events) = (self.index, self.process_number, events.clone());
-        let hear = move |heard| {
-            let event = match heard {
-                Heard::Message(report) => Event::Report(seat, number, report),
-                Heard::End(why) => Event::Gone(seat, number, why),
+        let handle = move |incoming| {
+            let event = match incoming {
+                Incoming::Message(report) => Event::Report(seat, number, report),
+                Incoming::End(why) => Event::Gone(seat, number, why),
             };
             events.send(event).is_ok()
         };
-        self.process = Some(wire::start(&mut command, format!("seat {seat}"), hear)?);
+        self.process = Some(wire::start(&mut command, format!("seat {seat}"), handle)?);
         self.state = State::Starting;
         self.pause = None;
         self.dismissed = false;
-        self.heard_at = Instant::now();
-        self.started_at = self.heard_at;
+        self.received_at = Instant::now();
+        self.started_at = self.received_at;
         self.outbox.clear();
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Seat {
     pub(super) fn go_on(&mut self) {
         self.signal(Signal::CONT);
         self.pause = None;
-        self.heard_at = Instant::now();
+        self.received_at = Instant::now();
         for command in std::mem::take(&mut self.outbox) {
             self.say(command);
         }

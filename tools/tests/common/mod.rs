@@ -86,17 +86,17 @@ impl Worker {
             .unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut worker = Self { child, input, output };
-        assert!(matches!(worker.hear(), Report::Joined { .. }));
+        assert!(matches!(worker.receive(), Report::Joined { .. }));
         worker
     }
 
-    pub(crate) fn hear(&mut self) -> Report {
+    pub(crate) fn receive(&mut self) -> Report {
         wire::receive(&mut self.output).unwrap().expect("the worker ended")
     }
 
     pub(crate) fn work(&mut self, tasks: Vec<Task>) -> Vec<Outcome> {
         wire::send(&mut self.input, &wire::Command::Work(tasks)).unwrap();
-        match self.hear() {
+        match self.receive() {
             Report::Done { outcomes, .. } => outcomes,
             other => panic!("{other:?}"),
         }

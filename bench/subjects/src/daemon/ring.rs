@@ -26,10 +26,10 @@ struct Slot {
     words: [AtomicU64; 4],
 }
 
-/// All slots, and the bell of the daemon.
+/// All slots, and the word that the daemon sleeps on.
 #[repr(C)]
 pub(super) struct Rings {
-    bell: AtomicU32,
+    wakeups: AtomicU32,
     sleeping: AtomicU32,
     slots: [Slot; CLIENTS],
 }
@@ -44,8 +44,8 @@ impl Rings {
         // the daemon's look at the slots after it has said that it sleeps.
         slot.state.store(ASKED, Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) != 0 {
-            self.bell.fetch_add(1, Ordering::SeqCst);
-            futex_wake(&self.bell, 1);
+            self.wakeups.fetch_add(1, Ordering::SeqCst);
+            futex_wake(&self.wakeups, 1);
         }
         let mut looks = 0;
         // Acquire: pairs with the daemon's store of ANSWERED, which publishes the answer.
@@ -73,7 +73,7 @@ impl Rings {
         let mut looks = 0;
         loop {
             // SeqCst: read before the slots are looked at, so that whoever asks afterwards changes it.
-            let bell = self.bell.load(Ordering::SeqCst);
+            let wakeups = self.wakeups.load(Ordering::SeqCst);
             let mut busy = false;
             for (client, slot) in self.slots.iter().enumerate() {
                 busy |= slot.serve(|request| answer(client, request));
@@ -83,7 +83,7 @@ impl Rings {
                 // SeqCst: ordered before another look at the slots; pairs with `ask`.
                 self.sleeping.store(1, Ordering::SeqCst);
                 if self.slots.iter().all(|slot| slot.state.load(Ordering::SeqCst) != ASKED) {
-                    futex_wait(&self.bell, bell, NAP);
+                    futex_wait(&self.wakeups, wakeups, NAP);
                 }
                 self.sleeping.store(0, Ordering::SeqCst);
                 looks = 0;

@@ -103,7 +103,7 @@ impl Director<'_> {
         if pause.awaited.is_empty() && Instant::now() >= pause.until {
             let seat = &mut self.seats[pause.seat];
             seat.signal(Signal::CONT);
-            seat.heard_at = Instant::now();
+            seat.received_at = Instant::now();
             self.pause = None;
         }
     }

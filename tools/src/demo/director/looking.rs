@@ -73,7 +73,7 @@ impl Director<'_> {
         let patience = self.plan.patience;
         let mut stuck = Vec::new();
         for seat in &self.seats {
-            let silent = seat.heard_at.elapsed();
+            let silent = seat.received_at.elapsed();
             let owes = match seat.state {
                 State::Starting => Some("join"),
                 State::Ready if !seat.stopped && !seat.sent.is_empty() => Some("answer"),
@@ -100,7 +100,7 @@ impl Director<'_> {
                 pause.seat, pause.awaited
             ));
         }
-        if self.heard_at.elapsed() > patience {
+        if self.received_at.elapsed() > patience {
             stuck.push("nobody said anything".into());
         }
         if stuck.is_empty() {

@@ -3,7 +3,7 @@
 
 mod blows;
 mod ending;
-mod hearing;
+mod handling;
 mod looking;
 
 use std::collections::HashMap;
@@ -104,7 +104,7 @@ pub(super) struct Director<'a> {
     phase: Phase,
     started: Instant,
     ticked: Instant,
-    heard_at: Instant,
+    received_at: Instant,
     incarnations: Incarnation,
     pause: Option<Pause>,
     deaths: HashMap<Incarnation, Death>,
@@ -154,7 +154,7 @@ impl<'a> Director<'a> {
             phase: Phase::Running,
             started: now,
             ticked: now,
-            heard_at: now,
+            received_at: now,
             incarnations: 0,
             pause: None,
             deaths: HashMap::new(),
@@ -257,9 +257,9 @@ impl<'a> Director<'a> {
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        self.hear(first)?;
+        self.handle(first)?;
         while let Ok(event) = self.events.try_recv() {
-            self.hear(event)?;
+            self.handle(event)?;
         }
         Ok(())
     }

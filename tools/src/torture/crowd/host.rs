@@ -40,11 +40,11 @@ pub(in super::super) fn host(
     let (mut process, input) = wire::start(&mut command, "crowd".into(), hear)?;
     let mut listener = Listener { input: Some(input), ..Listener::default() };
     while !listener.is_gone {
-        let heard_at = Instant::now();
+        let received_at = Instant::now();
         match events.recv_timeout(plan.patience) {
             Ok(event) => listener.hear(event, verdict),
             Err(RecvTimeoutError::Timeout) => {
-                verdict.stuck(format!("a crowd is silent for {:.1?}", heard_at.elapsed()));
+                verdict.stuck(format!("a crowd is silent for {:.1?}", received_at.elapsed()));
                 break;
             }
             Err(RecvTimeoutError::Disconnected) => break,

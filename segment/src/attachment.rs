@@ -73,7 +73,7 @@ pub(crate) fn reopen(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> 
 
 /// Everything that a segment and its members share within the process.
 #[derive(Debug)]
-pub(crate) struct Ground {
+pub(crate) struct Attachment {
     pub(crate) backend: Backend,
     pub(crate) header: Header,
     pub(crate) created: bool,
@@ -81,17 +81,17 @@ pub(crate) struct Ground {
     /// `None` only for private memory.
     pub(crate) lock: Option<LockFile>,
     /// For looking, inherited by forked children; private memory has no other mapping.
-    pub(crate) looker: Mapping,
+    pub(crate) read_only: Mapping,
 }
 
 /// What a member stands on: memory for working, and the pin of the lock if the memory is not itself the pin.
 #[derive(Debug)]
-pub(crate) struct Footing {
+pub(crate) struct MemberMapping {
     pub(crate) memory: Mapping,
     pin: Option<Mapping>,
 }
 
-impl Footing {
+impl MemberMapping {
     /// Lets go of the memory and then of the lock, keeping the addresses.
     ///
     /// # Safety
@@ -105,11 +105,11 @@ impl Footing {
     }
 }
 
-impl Ground {
+impl Attachment {
     /// The words, for looking.
-    pub(crate) fn look(&self) -> Control<'_> {
-        // SAFETY: the looker's mapping has the plan's length and lives as long as `self`.
-        unsafe { Control::over(self.looker.base(), self.header.plan) }
+    pub(crate) fn read_only_control(&self) -> Control<'_> {
+        // SAFETY: the read-only mapping has the plan's length and lives as long as `self`.
+        unsafe { Control::over(self.read_only.base(), self.header.plan) }
     }
 
     /// How errors call it.
@@ -124,18 +124,20 @@ impl Ground {
     }
 
     /// Maps the memory for working so that the locks of `fd` last exactly as long. Forked children get nothing of it.
-    pub(crate) fn stand(&self, fd: &OwnedFd) -> io::Result<Footing> {
+    pub(crate) fn map_for_member(&self, fd: &OwnedFd) -> io::Result<MemberMapping> {
         let bytes = self.header.plan.total_bytes();
         let (memory, pin) = match self.backend {
-            Backend::Shm | Backend::File | Backend::Memfd => (Mapping::file(fd, bytes, Access::Work)?, None),
-            Backend::SysV => {
-                (Mapping::sysv(self.header.shmid, bytes, Access::Work)?, Some(Mapping::pin(fd)?))
+            Backend::Shm | Backend::File | Backend::Memfd => {
+                (Mapping::file(fd, bytes, Access::ReadWrite)?, None)
             }
-            Backend::Anonymous | Backend::Private => (self.looker.duplicate()?, Some(Mapping::pin(fd)?)),
+            Backend::SysV => {
+                (Mapping::sysv(self.header.shmid, bytes, Access::ReadWrite)?, Some(Mapping::pin(fd)?))
+            }
+            Backend::Anonymous | Backend::Private => (self.read_only.duplicate()?, Some(Mapping::pin(fd)?)),
         };
         memory.keep_from_children()?;
         memory.keep_from_dumps()?;
-        Ok(Footing { memory, pin })
+        Ok(MemberMapping { memory, pin })
     }
 
     /// The bytes that the file system gave to the segment, where it keeps count of them.

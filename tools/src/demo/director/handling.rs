@@ -12,15 +12,15 @@ use super::super::watch::Dying;
 use super::{Director, Phase, add};
 
 impl Director<'_> {
-    pub(super) fn hear(&mut self, event: Event) -> io::Result<()> {
-        self.heard_at = Instant::now();
+    pub(super) fn handle(&mut self, event: Event) -> io::Result<()> {
+        self.received_at = Instant::now();
         match event {
             Event::Report(seat, incarnation, report) => {
                 debug_assert_eq!(
                     self.seats[seat].incarnation, incarnation,
                     "a seat is filled when it is empty"
                 );
-                self.seats[seat].heard_at = self.heard_at;
+                self.seats[seat].received_at = self.received_at;
                 self.report(seat, report);
                 Ok(())
             }

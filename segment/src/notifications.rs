@@ -1,4 +1,4 @@
-//! A robust futex list over one row of bells: the kernel rings them when the thread that owns the list ends [A5].
+//! A robust futex list over one row of notifications: the kernel rings them when the thread that owns the list ends [A5].
 //!
 //! Documentation/locking/robust-futex-ABI.rst. The list belongs to a thread, so only the monitor may enlist. The head
 //! and the nodes are private to the process (no peer can redirect the kernel) but in a shared anonymous mapping, which
@@ -13,7 +13,7 @@ use rustix::mm::MapFlags;
 
 use crate::control::Control;
 use crate::fault;
-use crate::layout::BELL_BYTES;
+use crate::layout::NOTIFICATION_BYTES;
 use crate::mapping::Mapping;
 
 /// The kernel rang: the thread whose id was here has ended.
@@ -31,17 +31,17 @@ struct Head {
     pending: *mut Node,
 }
 
-/// `struct robust_list`: as long as a bell, so that one offset leads from every node to its bell.
+/// `struct robust_list`: as long as a notification, so that one offset leads from every node to its notification.
 #[repr(C)]
 struct Node {
     next: *mut Node,
 }
 
 const NODES_OFFSET: usize = 64;
-const _: () = assert!(size_of::<Node>() as u64 == BELL_BYTES);
+const _: () = assert!(size_of::<Node>() as u64 == NOTIFICATION_BYTES);
 const _: () = assert!(size_of::<Head>() <= NODES_OFFSET);
 
-/// The memory of a list for `members` bells.
+/// The memory of a list for `members` notifications.
 pub(crate) struct RobustList {
     memory: Mapping,
     members: u16,
@@ -75,22 +75,22 @@ impl RobustList {
     pub(crate) unsafe fn enlist(&self, control: Control<'_>, me: u8) -> io::Result<Former> {
         let former = former()?;
         let head = self.memory.base().cast::<Head>();
-        // SAFETY: the nodes lie in the mapping, as many as there are bells in the row.
+        // SAFETY: the nodes lie in the mapping, as many as there are notifications in the row.
         let node = |i: u16| unsafe { self.memory.base().add(NODES_OFFSET).cast::<Node>().add(i.into()) };
         for i in 0..self.members {
             let next = if i + 1 == self.members { head.cast::<Node>() } else { node(i + 1) };
             // SAFETY: the mapping is ours and the kernel does not know it yet.
             unsafe { node(i).write(Node { next }) };
         }
-        let word_offset = control.bell(me, 0).as_ptr() as isize - node(0) as isize;
+        let word_offset = control.notification(me, 0).as_ptr() as isize - node(0) as isize;
         // SAFETY: as above.
         unsafe {
             head.write(Head { first: node(0), word_offset: word_offset as c_long, pending: ptr::null_mut() })
         };
-        if fault!("segment.enlist.bells_before_list") {
+        if fault!("segment.enlist.notifications_before_list") {
             arm(control, me);
         }
-        // The list first: a bell that is armed rings [I25].
+        // The list first: a notification that is armed rings [I25].
         // SAFETY: head and nodes are complete and stay by the caller's contract.
         unsafe { set(head.cast(), size_of::<Head>())? };
         arm(control, me);
@@ -101,7 +101,7 @@ impl RobustList {
     ///
     /// # Crash
     ///
-    /// Killed inside, the bells that are armed still ring, for nothing. The other way round they would stay armed and never
+    /// Killed inside, the notifications that are armed still ring, for nothing. The other way round they would stay armed and never
     /// ring, and whoever looks for the end of the slot's next owner would rely on them [I25].
     pub(crate) fn withdraw(&self, former: &Former, control: Control<'_>, me: u8) {
         let restore = || {
@@ -109,13 +109,18 @@ impl RobustList {
             let restored = unsafe { set(former.head, former.bytes) };
             debug_assert!(restored.is_ok());
         };
-        if fault!("segment.withdraw.list_before_bells") {
+        if fault!("segment.withdraw.list_before_notifications") {
             restore();
         }
         let mine = WAITERS | thread_id();
         for watcher in control.slots() {
             // Relaxed: silence publishes nothing.
-            let _ = control.bell(me, watcher).compare_exchange(mine, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = control.notification(me, watcher).compare_exchange(
+                mine,
+                0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
         restore();
     }
@@ -125,8 +130,8 @@ impl RobustList {
 fn arm(control: Control<'_>, me: u8) {
     let mine = WAITERS | thread_id();
     for watcher in control.slots() {
-        // Release: whoever sees the bell armed sees the lease LIVE; pairs with the Acquire in the monitor's scan.
-        control.bell(me, watcher).store(mine, Ordering::Release);
+        // Release: whoever sees the notification armed sees the lease LIVE; pairs with the Acquire in the monitor's scan.
+        control.notification(me, watcher).store(mine, Ordering::Release);
     }
 }
 

@@ -4,24 +4,24 @@ use std::marker::PhantomData;
 
 use crate::sync::Word;
 
-/// The body of a segment, borrowed from a mapping: page aligned memory that other processes change meanwhile.
+/// The data area of a segment, borrowed from a mapping: page aligned memory that other processes change meanwhile.
 ///
-/// Only atomic accesses and raw copies may touch it. A body borrowed from a [`Segment`](crate::Segment) is mapped for
+/// Only atomic accesses and raw copies may touch it. A data area borrowed from a [`Segment`](crate::Segment) is mapped for
 /// reading: storing to it faults. Bytes that were never committed must not be touched, not even to be read.
 #[derive(Clone, Copy, Debug)]
-pub struct Body<'a> {
+pub struct DataArea<'a> {
     base: *mut u8,
     bytes: usize,
     borrow: PhantomData<&'a Word>,
 }
 
-// SAFETY: a `Body` hands out `&[Word]` and a raw pointer; words are atomics and the pointer is the reader's business.
-unsafe impl Send for Body<'_> {}
+// SAFETY: a `DataArea` hands out `&[Word]` and a raw pointer; words are atomics and the pointer is the reader's business.
+unsafe impl Send for DataArea<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Body<'_> {}
+unsafe impl Sync for DataArea<'_> {}
 
-impl<'a> Body<'a> {
-    /// Asserts that `bytes` bytes at `base` are a body.
+impl<'a> DataArea<'a> {
+    /// Asserts that `bytes` bytes at `base` are a data area.
     ///
     /// # Safety
     ///
@@ -43,12 +43,12 @@ impl<'a> Body<'a> {
     /// The length in bytes, a multiple of 4096.
     #[inline]
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "a body is never empty")]
+    #[allow(clippy::len_without_is_empty, reason = "a data area is never empty")]
     pub const fn len(self) -> usize {
         self.bytes
     }
 
-    /// The whole body as words.
+    /// The whole data area as words.
     #[inline]
     #[must_use]
     pub const fn words(self) -> &'a [Word] {
