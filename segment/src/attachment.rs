@@ -1,4 +1,5 @@
-//! What a segment stands on: the memory, the file whose bytes are the locks, and the way to a fresh description of it.
+//! The attachment: what backs an open segment in this process. That is the memory, the file whose bytes are the locks, and a way to
+//! open a new file description of it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,7 @@ use crate::header::Header;
 use crate::mapping::{Access, Mapping};
 use crate::name::Backend;
 
-/// Which file a descriptor must refer to.
+/// Identifies the file that a descriptor must refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -34,19 +35,19 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Keeps a description of its own, for reading: it never locks and so never pins.
+    /// Opens a file description of its own, read-only. It never locks, so no mapping of it keeps a lock.
     pub(crate) fn of(fd: impl AsFd, path: Option<PathBuf>) -> io::Result<Self> {
         let id = FileId::of(&fd)?;
         let own = reopen(fd.as_fd(), OFlags::RDONLY)?;
         Ok(Self { fd: own, id, path })
     }
 
-    /// Our descriptor, unless somebody in this process closed or replaced it.
+    /// Our descriptor, unless other code of this process closed or replaced it.
     pub(crate) fn probe(&self) -> Option<BorrowedFd<'_>> {
         (FileId::of(&self.fd).ok()? == self.id).then(|| self.fd.as_fd())
     }
 
-    /// A new open file description, which locks for itself. `None`: nothing leads back to the file any more.
+    /// Opens a new file description, with locks of its own. `None` if neither the descriptor nor the path leads to the file.
     pub(crate) fn fresh(&self) -> io::Result<Option<OwnedFd>> {
         let by_number = self.probe().map(|fd| reopen(fd, OFlags::RDWR));
         let fresh = match (by_number, &self.path) {
@@ -71,7 +72,7 @@ pub(crate) fn reopen(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> 
     Ok(rustix::fs::openat(CWD, link, access | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Everything that a segment and its members share within the process.
+/// An attached segment: everything that a `Segment` and its members share within the process.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) backend: Backend,
@@ -80,11 +81,11 @@ pub(crate) struct Attachment {
     pub(crate) name: Option<String>,
     /// `None` only for private memory.
     pub(crate) lock: Option<LockFile>,
-    /// For looking, inherited by forked children; private memory has no other mapping.
+    /// Mapped read-only and inherited by forked children. Exception: private memory has only this mapping, and it is writable.
     pub(crate) read_only: Mapping,
 }
 
-/// What a member stands on: memory for working, and the pin of the lock if the memory is not itself the pin.
+/// A member's mapping: the writable memory and, where the memory does not pin the lock itself, a second mapping that does.
 #[derive(Debug)]
 pub(crate) struct MemberMapping {
     pub(crate) memory: Mapping,
@@ -92,27 +93,27 @@ pub(crate) struct MemberMapping {
 }
 
 impl MemberMapping {
-    /// Lets go of the memory and then of the lock, keeping the addresses.
+    /// Releases the memory and then the lock; the addresses stay reserved.
     ///
     /// # Safety
     ///
     /// Nobody accesses the memory from now on.
     pub(crate) unsafe fn close_off(&self) -> io::Result<()> {
-        // SAFETY: passed on.
+        // SAFETY: the caller's contract.
         unsafe { self.memory.close_off()? };
-        // SAFETY: nobody can access the pin at all.
+        // SAFETY: the pin is inaccessible memory, which no code accesses.
         self.pin.as_ref().map_or(Ok(()), |pin| unsafe { pin.close_off() })
     }
 }
 
 impl Attachment {
-    /// The words, for looking.
+    /// The control words, through the read-only mapping.
     pub(crate) fn read_only_control(&self) -> Control<'_> {
         // SAFETY: the read-only mapping has the plan's length and lives as long as `self`.
         unsafe { Control::over(self.read_only.base(), self.header.plan) }
     }
 
-    /// How errors call it.
+    /// The name of the segment in error messages.
     pub(crate) fn place(&self) -> String {
         let path = self.lock.as_ref().and_then(|lock| lock.path.as_ref());
         path.map_or_else(|| self.backend.to_string(), |path| path.display().to_string())
@@ -123,7 +124,7 @@ impl Attachment {
         matches!(self.backend, Backend::Shm | Backend::File | Backend::Memfd)
     }
 
-    /// Maps the memory for working so that the locks of `fd` last exactly as long. Forked children get nothing of it.
+    /// Maps the memory writable, so that the locks of `fd` last exactly as long as the mapping. Forked children do not inherit it.
     pub(crate) fn map_for_member(&self, fd: &OwnedFd) -> io::Result<MemberMapping> {
         let bytes = self.header.plan.total_bytes();
         let (memory, pin) = match self.backend {
@@ -140,13 +141,13 @@ impl Attachment {
         Ok(MemberMapping { memory, pin })
     }
 
-    /// The bytes that the file system gave to the segment, where it keeps count of them.
+    /// The bytes that the file system has allocated to the segment, if it counts them.
     pub(crate) fn committed_bytes(&self) -> Option<u64> {
         let probe = self.lock.as_ref().filter(|_| self.is_file_memory())?.probe()?;
         rustix::fs::fstat(probe).ok().map(|stat| stat.st_blocks as u64 * 512)
     }
 
-    /// The length of the file that is the memory; `None` where the kernel keeps the length itself.
+    /// The length of the file that holds the memory; `None` for memory that cannot be truncated.
     pub(crate) fn file_bytes(&self, fd: impl AsFd) -> io::Result<Option<u64>> {
         if !self.is_file_memory() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The shared words of the segment itself, as a view over a mapping: leases, notifications, membership.
+//! A view of the segment's own shared words in a mapping: leases, death notifications, membership.
 
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU32;
@@ -7,21 +7,21 @@ use crate::data_area::DataArea;
 use crate::layout::{MEMBERSHIP_OFFSET, Plan};
 use crate::sync::{Ordering, Word, fence};
 
-/// What a lease word says.
+/// The value of a lease word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseWord(pub(crate) u64);
 
 impl LeaseWord {
     const FREE: u64 = 0;
     const LIVE: u64 = 1;
-    /// The last incarnation a slot can have; a slot that got there (only corrupting can do it) is not taken again.
+    /// The last incarnation that a slot can have. A slot with it, which only corruption produces, is not taken again.
     pub(crate) const INCARNATION_MAX: u64 = (1 << 56) - 1;
 
     pub(crate) const fn live(incarnation: u64) -> Self {
         Self(incarnation << 8 | Self::LIVE)
     }
 
-    /// The same incarnation, nobody's.
+    /// The same incarnation, FREE.
     pub(crate) const fn freed(self) -> Self {
         Self(self.0 & !0xFF | Self::FREE)
     }
@@ -30,13 +30,13 @@ impl LeaseWord {
         self.0 >> 8
     }
 
-    /// Anything but FREE has, or had, an owner: a corrupted state is cleaned up like a dead one.
+    /// Whether the state is anything but FREE. A corrupted state counts as LIVE, so that recovery frees it.
     pub(crate) const fn is_dirty(self) -> bool {
         self.0 & 0xFF != Self::FREE
     }
 }
 
-/// The view. `Copy`, because it borrows.
+/// The view; cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Control<'a> {
     base: *mut u8,
@@ -52,7 +52,7 @@ unsafe impl Sync for Control<'_> {}
 impl<'a> Control<'a> {
     /// # Safety
     ///
-    /// `base` starts a mapping of `plan.total_bytes()` bytes that stays for `'a`.
+    /// `base` starts a mapping of `plan.total_bytes()` bytes that stays mapped for `'a`.
     pub(crate) const unsafe fn over(base: *mut u8, plan: Plan) -> Self {
         Self { base, plan, borrow: PhantomData }
     }
@@ -80,10 +80,10 @@ impl<'a> Control<'a> {
         self.word(self.plan.lease_offset(index))
     }
 
-    /// The lease word, for one who may only look: mappings for reading allow relaxed loads only.
+    /// The lease word, through a read-only mapping, which permits only relaxed loads.
     pub(crate) fn look(self, index: u8) -> LeaseWord {
         let word = LeaseWord(self.lease(index).load(Ordering::Relaxed));
-        // Acquire: pairs with the Release of whoever changed the word, so that `pid` is at least as new.
+        // Acquire: pairs with the Release of the store that is read, so that `pid` is at least as new.
         fence(Ordering::Acquire);
         word
     }
@@ -101,7 +101,7 @@ impl<'a> Control<'a> {
     }
 
     pub(crate) fn data_area(self) -> DataArea<'a> {
-        // SAFETY: the plan keeps the data area inside the mapping and aligned to 4096; it stays for `'a`.
+        // SAFETY: the plan keeps the data area inside the mapping and aligned to 4096; it stays mapped for `'a`.
         unsafe {
             DataArea::assume(
                 self.base.add(self.plan.data_area_offset as usize),

@@ -1,4 +1,4 @@
-//! The part of a segment that belongs to whoever asked for it.
+//! The data area: the part of a segment that belongs to the crates above.
 
 use std::marker::PhantomData;
 
@@ -6,8 +6,8 @@ use crate::sync::Word;
 
 /// The data area of a segment, borrowed from a mapping: page aligned memory that other processes change meanwhile.
 ///
-/// Only atomic accesses and raw copies may touch it. A data area borrowed from a [`Segment`](crate::Segment) is mapped for
-/// reading: storing to it faults. Bytes that were never committed must not be touched, not even to be read.
+/// Access it only by atomics and raw copies. If it is borrowed from a [`Segment`](crate::Segment), it is mapped read-only: a store
+/// faults. Bytes that were never committed must not be accessed, not even by loads.
 #[derive(Clone, Copy, Debug)]
 pub struct DataArea<'a> {
     base: *mut u8,
@@ -15,7 +15,7 @@ pub struct DataArea<'a> {
     borrow: PhantomData<&'a Word>,
 }
 
-// SAFETY: a `DataArea` hands out `&[Word]` and a raw pointer; words are atomics and the pointer is the reader's business.
+// SAFETY: a `DataArea` hands out `&[Word]` and a raw pointer; words are atomics, and dereferencing the pointer is unsafe.
 unsafe impl Send for DataArea<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for DataArea<'_> {}
@@ -26,8 +26,8 @@ impl<'a> DataArea<'a> {
     /// # Safety
     ///
     /// - `base` is aligned to 4096, `bytes` is a multiple of 8;
-    /// - the range stays mapped for `'a`, and whoever accesses it meanwhile does so atomically or as the exclusive
-    ///   owner that the protocols of the upper crates make it.
+    /// - the range stays mapped for `'a`, and all code that accesses it meanwhile does so atomically or as an exclusive owner by the
+    ///   protocols of the upper crates.
     #[must_use]
     pub const unsafe fn assume(base: *mut u8, bytes: usize) -> Self {
         Self { base, bytes, borrow: PhantomData }

@@ -192,7 +192,7 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// Every slot has an owner, or a dead owner that somebody is still cleaning up after.
+    /// Every slot has an owner, or a dead owner that is still being recovered.
     #[error("all {members} leases are taken")]
     Full {
         /// The size of the lease table.
@@ -206,13 +206,13 @@ pub enum JoinError {
         /// Which file.
         place: String,
     },
-    /// The segment was removed after it was opened: nobody else would ever find it.
+    /// The segment was removed after it was opened, so that no other process would find it.
     #[error("{place} was removed; open it again")]
     Removed {
         /// Which file.
         place: String,
     },
-    /// Somebody truncated the file after it was opened.
+    /// The file was truncated after it was opened.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]
     Truncated {
         /// Which file.
@@ -222,7 +222,7 @@ pub enum JoinError {
         /// The bytes found.
         found: u64,
     },
-    /// Our file descriptor was closed or replaced by somebody else in this process, and no path leads back.
+    /// Other code of this process closed or replaced our file descriptor, and no path leads to the file.
     #[error("the descriptor of {place} was closed or replaced by somebody in this process")]
     LostDescriptor {
         /// Which file.
@@ -239,13 +239,13 @@ pub enum JoinError {
     },
 }
 
-/// Why this process is not, or no longer, the member that it takes itself for.
+/// Why this process is not, or no longer, the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotMember {
     /// This is a forked child of the member. It may join on its own.
     #[error("a forked child is not a member until it joins")]
     ForkedChild,
-    /// The lease was given back.
+    /// The member has left.
     #[error("the member has left")]
     Left,
 }
@@ -273,7 +273,7 @@ pub enum CommitError {
         /// The bytes that were to be reserved.
         wanted: u64,
     },
-    /// Somebody truncated the file: touching the segment beyond that faults.
+    /// The file was truncated: touching the segment beyond its end faults.
     #[error("the segment is truncated: {found} bytes, expected {expected}")]
     Truncated {
         /// The bytes promised.
@@ -292,7 +292,7 @@ pub enum CommitError {
     },
 }
 
-/// Why bytes of the data area could not be given back.
+/// Why bytes of the data area could not be decommitted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecommitError {
@@ -332,7 +332,7 @@ pub enum RemoveError {
         /// Where it was looked for.
         place: String,
     },
-    /// Somebody is a member, or is cleaning up after one.
+    /// The segment has a member, or one that is being recovered.
     #[error("{place} has members (lease {lease} is held)")]
     Held {
         /// Which file.

@@ -1,4 +1,4 @@
-//! The page that tells a member from its forked child, and from one that has left.
+//! A page by which a member is told from its forked child, and from a member that has left.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ impl ForkFlag {
         let page = Mapping::anonymous(rustix::param::page_size() as u64, MapFlags::PRIVATE)?;
         page.wipe_in_children()?;
         let flag = Self { page };
-        // Relaxed: the value is handed to other threads by whatever publishes the lease.
+        // Relaxed: publishing the lease to another thread publishes this value as well.
         flag.word().store(MEMBER, Ordering::Relaxed);
         Ok(flag)
     }
@@ -34,10 +34,10 @@ impl ForkFlag {
         unsafe { AtomicU32::from_ptr(self.page.base().cast()) }
     }
 
-    /// About a nanosecond.
+    /// Whether this process is the member. Takes about a nanosecond.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), NotMember> {
-        // Relaxed: an answer, not an edge; leaving while other threads work is excluded by the caller.
+        // Relaxed: the answer orders nothing; the caller excludes that other threads work while it leaves.
         match self.word().load(Ordering::Relaxed) {
             MEMBER => Ok(()),
             value => Err(refusal(value)),

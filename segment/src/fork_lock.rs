@@ -1,17 +1,16 @@
-//! Keeps this process from forking while a join holds what a child must not inherit: for some microseconds a
-//! descriptor, or a mapping not yet kept from children, would make the child keep the lease alive after its parent's
-//! death.
+//! Keeps this process from forking while a join holds resources that a child must not inherit. For some microseconds these are a
+//! descriptor, or a mapping without `MADV_DONTFORK`; with either the child would keep the lease alive after its parent's death.
 //!
-//! This is the one global of the crate: forks concern the whole process. Children made by `vfork`, by spawning a
-//! program, or by the bare system call do not ask; the former two lose the lease when they execute the program.
+//! This is the crate's only global, since a fork concerns the whole process. `vfork`, spawning a program and the bare system call do
+//! not take the lock; after the former two the child loses the inherited lock when it executes the program.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A lock of the C library: one that the handlers of a fork may unlock, in the parent and in the child.
+/// A lock of the C library, because fork handlers may unlock it in the parent and in the child.
 struct Lock(UnsafeCell<libc::pthread_mutex_t>);
 
-// SAFETY: only ever passed to the library's own functions, which are made for several threads.
+// SAFETY: only passed to the library's functions, which are thread-safe.
 unsafe impl Sync for Lock {}
 
 static LOCK: Lock = Lock(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
@@ -20,7 +19,7 @@ const UNASKED: u32 = 0;
 const ASKING: u32 = 1;
 const ASKED: u32 = 2;
 
-/// Whether forks ask for the lock.
+/// Whether the fork handlers that take the lock are registered.
 static FORKS: AtomicU32 = AtomicU32::new(UNASKED);
 
 extern "C" fn lock() {
@@ -29,22 +28,22 @@ extern "C" fn lock() {
 }
 
 extern "C" fn unlock() {
-    // SAFETY: locked by this thread, or, in a child, by the thread whose copy it is.
+    // SAFETY: locked by this thread or, in a child, by the thread that this one is a copy of.
     unsafe { libc::pthread_mutex_unlock(LOCK.0.get()) };
 }
 
-/// While it lives, no other thread forks.
+/// No other thread forks while this value lives.
 pub(crate) struct NoForks(());
 
 impl NoForks {
-    /// `None` while another thread is still asking for the first time, or if the system has no room for the question:
-    /// then a fork in the middle of the join may keep the lease, as long as the child lives and executes nothing.
+    /// `None` while another thread registers the handlers, or if they cannot be registered. Then the child of a fork during the join
+    /// may keep the lease until it exits or executes a program.
     pub(crate) fn begin() -> Option<Self> {
-        // Acquire: pairs with the Release below; whoever sees ASKED has every later fork ask. Whoever loses does not
-        // wait: in a forked child the winner may be a thread that is not there.
+        // Acquire: pairs with the Release below; a thread that sees ASKED knows that every later fork takes the lock. The loser of
+        // the race does not wait: in a forked child the winner may be a thread that does not exist.
         match FORKS.compare_exchange(UNASKED, ASKING, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => {
-                // SAFETY: three functions that stay as long as the process.
+                // SAFETY: the three functions exist as long as the process.
                 let asked = unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) } == 0;
                 // Release: as above.
                 FORKS.store(if asked { ASKED } else { UNASKED }, Ordering::Release);

@@ -1,7 +1,7 @@
-//! Sleeping on words of shared memory, and waking those who do.
+//! Sleeping on words of shared memory, and waking sleepers.
 //!
 //! The words are shared between processes, so the kernel's futexes are too: never `FUTEX_PRIVATE_FLAG`. Timeouts are moments of
-//! CLOCK_MONOTONIC that the kernel waits for; nobody here looks at a clock twice.
+//! CLOCK_MONOTONIC that the kernel waits for; no code here reads a clock twice.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -42,10 +42,10 @@ impl Deadline {
     }
 }
 
-/// Why somebody who slept does not any more.
+/// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slept {
-    /// The word changed, or somebody woke us, or a signal did: look again.
+    /// The word changed, or a wake or a signal ended the sleep. The caller must load the word again.
     Woken,
     /// The deadline came.
     TimedOut,
@@ -93,7 +93,7 @@ pub fn wake_clearing(word: &AtomicU32, bit: u32) {
     debug_assert!(bit < 32);
     if wake_op(word, WakeOp::AndNShift, bit as u16).is_err() {
         // A kernel or sandbox without FUTEX_WAKE_OP: two steps are better than none.
-        // Release: what came before is seen by those who wake; pairs with the Acquire of whoever looks.
+        // Release: woken threads see everything before; pairs with the Acquire with which they load the word.
         word.fetch_and(!(1 << bit), Ordering::Release);
         let _ = futex::wake(word, Flags::empty(), EVERYBODY);
     }

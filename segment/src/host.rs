@@ -1,4 +1,4 @@
-//! What the machine says about itself: boot, pages, users, randomness, file systems.
+//! Facts about the machine: boot, pages, users, randomness, file systems.
 
 use std::fmt;
 use std::io;
@@ -63,7 +63,7 @@ pub(crate) fn random_word() -> io::Result<u64> {
 /// The file systems on which the pinned lock was measured or is known to be the kernel's own.
 const WELCOME: [u64; 4] = [0x0102_1994, 0xEF53, 0x5846_5342, 0x9123_683E];
 
-/// Those that users meet and that cannot be used, by name.
+/// Common file systems that cannot be used, by name.
 const KNOWN: [(u64, &str); 10] = [
     (0x6969, "NFS"),
     (0xFF53_4D42, "CIFS"),
@@ -77,7 +77,7 @@ const KNOWN: [(u64, &str); 10] = [
     (0x8584_58F6, "ramfs"),
 ];
 
-/// `Err` names a file system that is not welcome.
+/// `Err` names a file system that cannot be used.
 pub(crate) fn file_system_of(fd: impl AsFd) -> io::Result<Result<(), String>> {
     let magic = rustix::fs::fstatfs(fd)?.f_type as u64 & 0xFFFF_FFFF;
     if WELCOME.contains(&magic) {

@@ -1,4 +1,4 @@
-//! Who is who: the identity of a lease, and the two rights derived from it.
+//! The identity of a lease, and the two rights derived from it.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ pub const MEMBERS_MAX: u16 = 256;
 /// The incarnation bits that travel in block words.
 pub const INCARNATION_BITS_IN_BLOCK: u32 = 48;
 
-/// A lease of one life of a slot: the slot's index and how often the slot was taken.
+/// The identity of a lease: the slot's index, and its incarnation, which is how often the slot was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId {
     /// The slot in the lease table, below the geometry's `members`.
@@ -23,9 +23,9 @@ impl fmt::Debug for LeaseId {
     }
 }
 
-/// The right to hold handles and blocks: whoever has one is a member.
+/// The right of a member to hold handles and blocks. A LIVE lease gives it.
 ///
-/// Mutating calls of the slab and the allocator take `&Acquire`. It is handed out by a lease that is LIVE.
+/// Mutating calls of the slab and the allocator take `&Acquire`.
 #[derive(Debug)]
 pub struct Acquire {
     id: LeaseId,
@@ -45,14 +45,14 @@ impl Acquire {
         Self { id }
     }
 
-    /// Whose right it is.
+    /// The lease that has the right.
     #[must_use]
     pub const fn id(&self) -> LeaseId {
         self.id
     }
 }
 
-/// The right to take back what a dead lease held; `by` is the recoverer's own lease index, whose closer tag it uses.
+/// The right to take back everything that a dead lease held. `by` is the recoverer's lease index, whose closer tag it uses.
 ///
 /// An owner that leaves recovers itself with `dead == by`.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Becoming a member. The order of the steps is the protocol: lock, pin, verify, recover, LIVE, notifications, announce.
+//! Joining. The order of the steps is the protocol: lock, pin, verify, recover, store LIVE, arm notifications, announce.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,12 +20,12 @@ use crate::name::Backend;
 use crate::process;
 use crate::sync::Ordering;
 
-/// How to join.
+/// Options of a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinOptions {
-    /// Start a monitor: hear of the death of others at once, and be heard. Costs a thread that sleeps.
+    /// Start a monitor, which notifies this member of the death of others at once, and them of its death. It is a sleeping thread.
     pub monitor: bool,
-    /// The monitor has no thread: [`Lease::play_monitor`] is what it does. For the proof, which steps through it.
+    /// Start no monitor thread: [`Lease::play_monitor`] does its work. For the proof, which single-steps it.
     #[doc(hidden)]
     pub by_hand: bool,
 }
@@ -60,14 +60,13 @@ pub(crate) fn join(
 
     let mut tries = 0;
     let (no_forks, fd, mapping, control, index) = loop {
-        // A child forked from here on until the descriptor is closed would keep the lock.
+        // A child forked before the descriptor is closed below would inherit it and keep the lock.
         let no_forks = NoForks::begin();
         let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
         check_length(attachment, &fd)?;
         let mapping = attachment.map_for_member(&fd).map_err(os("map the segment for working"))?;
-        // SAFETY: the mapping has the plan's length. It lives as long as the mapping, and the `Lease` that gets both lets
-        // nobody use the view later; until then the view does not leave this function except into a monitor that is
-        // stopped first.
+        // SAFETY: the mapping has the plan's length. The `Lease` owns both the view and the mapping, and does not use the view
+        // after the mapping. Besides the `Lease`, only the monitor gets the view, and it is stopped before the mapping goes.
         let control: Control<'static> =
             unsafe { Control::over(mapping.memory.base(), attachment.header.plan) };
         let index = match claim_free(control, &fd)? {
@@ -86,7 +85,7 @@ pub(crate) fn join(
     };
     check_file(attachment, file, &fd)?;
 
-    // From here on the mapping alone keeps the lock, if the file system is one where it does.
+    // From here on the mapping alone keeps the lock. File systems on which it does not are detected below.
     drop(fd);
     drop(no_forks);
     let owned = match file.probe() {
@@ -97,14 +96,14 @@ pub(crate) fn join(
         return Err(JoinError::LockNotPinned { place: attachment.place() });
     }
 
-    // SAFETY: we hold the write lock on byte `index`, and recover for the slot that we are taking.
+    // SAFETY: we hold the write lock on byte `index`, and recover as the slot that we are taking.
     unsafe { member::recover(control, index, index, &*reclaim) };
     let id = go_live(control, index);
 
-    // SAFETY: the mapping stays until `Lease::leave` or its drop closed the gate; the lease is LIVE until then [I1].
+    // SAFETY: the mapping stays, and the lease is LIVE, until `Lease::leave` or its drop has closed the gate [I1].
     let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, options.by_hand) });
     let (monitor, monitor_state) = if options.monitor {
-        // SAFETY: the `Lease` stops the monitor before it lets go of the mapping.
+        // SAFETY: the `Lease` stops the monitor before it unmaps.
         match unsafe { Monitor::start(&core, control) } {
             Ok(monitor) => (Some(monitor), MonitorState::Running),
             Err(absence) => (None, MonitorState::Unavailable(absence)),
@@ -114,33 +113,33 @@ pub(crate) fn join(
     };
     announce(control);
     if core.sweep() > 0 {
-        // Who waits for something that the dead had, and heard no notification, looks again.
+        // Wakes all monitors again after the recovery, for members that were not notified of it.
         announce(control);
     }
-    // SAFETY: we made the lease LIVE and nobody else acts as it [I1].
+    // SAFETY: we made the lease LIVE, and no other process acts as it [I1].
     let acquire = unsafe { Acquire::assume(id) };
     Ok(Lease::new(acquire, core, control, flag, Some(mapping), monitor, monitor_state))
 }
 
-/// Claims a slot of memory that only this process has. There is nobody to fear, nothing to prove, nothing to recover.
+/// Claims a slot in private memory. All members are in this process and end with it: no lock, no proof and no recovery is needed.
 fn join_private(
     attachment: &Arc<Attachment>,
     flag: ForkFlag,
     reclaim: Arc<dyn Reclaim>,
 ) -> Result<Lease, JoinError> {
     debug_assert_eq!(attachment.backend, Backend::Private);
-    // SAFETY: the attachment's only mapping is for working; the `Core` below keeps the attachment.
+    // SAFETY: the mapping of private memory is writable, and the `Core` below keeps the attachment alive.
     let control: Control<'static> =
         unsafe { Control::over(attachment.read_only.base(), attachment.header.plan) };
     for index in control.slots() {
         let word = control.lease(index);
-        // Acquire: pairs with the Release of the former owner's FREE.
+        // Acquire: pairs with the Release of the former owner that stored FREE.
         let found = LeaseWord(word.load(Ordering::Acquire));
         let live = LeaseWord::live(found.incarnation() + 1);
         if found.is_dirty() || found.incarnation() == LeaseWord::INCARNATION_MAX {
             continue;
         }
-        // Acquire: as above. Losing to another thread means the next slot.
+        // Acquire: as above. If another thread took the slot, try the next.
         if word.compare_exchange(found.0, live.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             let id = LeaseId { index, incarnation: live.incarnation() };
             store_pid(control, index);
@@ -162,13 +161,13 @@ fn join_private(
     Err(JoinError::Full { members: attachment.header.plan.members })
 }
 
-/// The lowest slot that is nobody's, dead or alive. `None`: there is none, or others were asking at the same time.
+/// Locks the lowest FREE slot and returns it. `None` if there is none, or if other processes were locking the same slots.
 ///
-/// The lock of an owner keeps recoverers away, so it is taken of a slot that is FREE only: whoever stops here for an hour keeps
-/// nobody from what the dead had. A recoverer's lock comes first, under which the slot stays what it is; making it an owner's
-/// is one step of the kernel.
+/// A write lock excludes recoverers, so this takes it only on a slot that is FREE: a process that is stopped here does not delay
+/// the recovery of a dead member. It first takes the read lock, under which the slot stays FREE, and the kernel then upgrades it
+/// to the write lock in one step.
 fn claim_free(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
-    // Acquire: pairs with the Release of whoever freed the slot.
+    // Acquire: pairs with the Release of the owner or recoverer that freed the slot.
     let word = |index| LeaseWord(control.lease(index).load(Ordering::Acquire));
     let is_free =
         |index: &u8| !word(*index).is_dirty() && word(*index).incarnation() < LeaseWord::INCARNATION_MAX;
@@ -184,14 +183,14 @@ fn claim_free(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinErro
     Ok(None)
 }
 
-/// The lowest slot whose lock is granted, and whose former owner is to be recovered by us if nobody has: we have no other lease
-/// in whose name to do that. A slot at its last incarnation (only corrupting gets there) is left alone.
+/// Locks the lowest slot whose write lock the kernel grants, and returns it. If its former owner is still to be recovered, the
+/// caller does that as the new owner of this slot. A slot at its last incarnation, reached only by corruption, is skipped.
 fn claim(control: Control<'_>, fd: &OwnedFd) -> Result<Option<u8>, JoinError> {
     for index in control.slots() {
         if !lock::try_write(fd, index).map_err(os("lock a lease"))? {
             continue;
         }
-        // Acquire: pairs with the Release of whoever freed the slot.
+        // Acquire: pairs with the Release of the owner or recoverer that freed the slot.
         if LeaseWord(control.lease(index).load(Ordering::Acquire)).incarnation() < LeaseWord::INCARNATION_MAX
         {
             return Ok(Some(index));
@@ -226,7 +225,7 @@ fn is_any_ending(control: Control<'_>, fd: &OwnedFd) -> bool {
     })
 }
 
-/// The descriptor is still what we opened, and others can find it.
+/// Checks that the descriptor still refers to the file that we opened, and that the file still has a name if it had one.
 fn check_file(attachment: &Attachment, file: &LockFile, fd: &OwnedFd) -> Result<(), JoinError> {
     if FileId::of(fd).map_err(os("stat the segment"))? != file.id {
         return Err(JoinError::LostDescriptor { place: attachment.place() });
@@ -250,9 +249,9 @@ fn check_length(attachment: &Attachment, fd: &OwnedFd) -> Result<(), JoinError> 
 
 fn go_live(control: Control<'_>, index: u8) -> LeaseId {
     let word = control.lease(index);
-    // Relaxed: the write lock is ours, so nobody changes the word; `claim` or `recover` acquired it.
+    // Relaxed: we hold the write lock, so no other process changes the word; `claim` or `recover` has acquired it.
     let incarnation = LeaseWord(word.load(Ordering::Relaxed)).incarnation() + 1;
-    // Release: the recovery of the former owner comes before; pairs with the Acquire of recoverers and watchers.
+    // Release: the former owner is recovered before; pairs with the Acquires of recoverers and watchers.
     word.store(LeaseWord::live(incarnation).0, Ordering::Release);
     store_pid(control, index);
     LeaseId { index, incarnation }
@@ -263,9 +262,9 @@ fn store_pid(control: Control<'_>, index: u8) {
     control.pid(index).store(u64::from(std::process::id()), Ordering::Relaxed);
 }
 
-/// Tells every monitor to look at the notifications, and at the leases, again.
+/// Wakes every monitor, so that it scans its notification words again.
 fn announce(control: Control<'_>) {
-    // Release: the notifications armed before; pairs with the Acquire at the head of the monitor's loop.
+    // Release: our notifications are armed before; pairs with the Acquire at the head of `Watcher::round`.
     control.membership().fetch_add(1, Ordering::Release);
     let _ = futex::wake(control.membership(), futex::Flags::empty(), i32::MAX as u32);
 }

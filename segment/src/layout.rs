@@ -1,4 +1,4 @@
-//! Where everything of a segment lies that is not the data area: the text that is the contract, and the same as numbers.
+//! The layout of a segment outside of its data area: the text that is the contract, and the same as numbers.
 
 use crate::id::MEMBERS_MAX;
 
@@ -50,7 +50,7 @@ pub const HEADER_BYTES: u64 = 512;
 /// The bytes of one line of the lease table.
 pub const LEASE_BYTES: u64 = 64;
 
-/// The bytes of one notification.
+/// The bytes of one death notification.
 pub const NOTIFICATION_BYTES: u64 = 8;
 
 /// The alignment of the data area and of its length.

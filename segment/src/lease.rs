@@ -1,4 +1,4 @@
-//! A member's own end of the segment.
+//! The lease: a member's access to the segment.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -22,23 +22,23 @@ use crate::monitor::{self, Monitor, MonitorState};
 use crate::name::Backend;
 use crate::sync::{self, Mutex, Ordering};
 
-/// A member: a lease, its own mapping (which is what pins the kernel lock that proves us alive), its own monitor.
+/// A member: a slot in the member table whose owner's life the kernel vouches for (not a lease in time), with its own mapping and
+/// its own monitor. The mapping pins the kernel lock that proves the owner alive.
 ///
-/// Dropping it leaves. In a forked child dropping it does nothing at all: the child has neither the mapping nor the
-/// lock, and every call says [`NotMember::ForkedChild`]. Closing all file descriptors of the process, even all at
-/// once, does not end the lease; `exec` and death do.
+/// Dropping it leaves. In a forked child dropping it does nothing: the child has neither the mapping nor the lock, and every call
+/// returns [`NotMember::ForkedChild`]. Closing all file descriptors of the process does not end the lease; `exec` and death do.
 pub struct Lease {
     acquire: Acquire,
-    // Leaked in a forked child: unmapping or joining there would hit what the child has put in the same places.
+    // Leaked in a forked child, where unmapping or joining threads could hit other mappings and threads of the child.
     parts: ManuallyDrop<Parts>,
 }
 
-// In the order in which they may be dropped.
+// In the order in which they must be dropped.
 struct Parts {
     monitor: Mutex<Option<Monitor>>,
     monitor_state: MonitorState,
     control: Control<'static>,
-    /// `None` for private memory, which is the segment's own mapping.
+    /// `None` for private memory, where all members use the segment's mapping.
     mapping: Option<MemberMapping>,
     flag: ForkFlag,
     core: Arc<Core>,
@@ -61,13 +61,13 @@ impl Lease {
         }
     }
 
-    /// Which lease, and which life of it.
+    /// The slot and the incarnation.
     #[must_use]
     pub fn id(&self) -> LeaseId {
         self.acquire.id()
     }
 
-    /// The right to hold things in the data area. It must not be used once [`check`](Self::check) fails.
+    /// The right to hold objects in the data area. It must not be used once [`check`](Self::check) fails.
     #[inline]
     #[must_use]
     pub fn acquire(&self) -> &Acquire {
@@ -76,8 +76,8 @@ impl Lease {
 
     /// The data area, through the member's own mapping.
     ///
-    /// The mapping does not exist in a forked child and is inaccessible after leaving: look at
-    /// [`check`](Self::check) before touching it.
+    /// The mapping does not exist in a forked child and is inaccessible after leaving: call [`check`](Self::check) before
+    /// accessing it.
     #[inline]
     #[must_use]
     pub fn data_area(&self) -> DataArea<'_> {
@@ -88,7 +88,7 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// [`NotMember`] says why not.
+    /// [`NotMember`], with the reason.
     ///
     /// # Progress
     ///
@@ -98,25 +98,26 @@ impl Lease {
         self.parts.flag.check()
     }
 
-    /// The incarnation of the member in slot `index`, as its lease word has it: LIVE, dead or not. `None`: nobody's, or no slot.
+    /// The incarnation in the lease word of slot `index` if that is LIVE; its owner may be dead already. `None` if the slot is free
+    /// or does not exist.
     ///
     /// # Progress
     ///
-    /// Wait-free. The member's own mapping is read: see [`data_area`](Self::data_area).
+    /// Wait-free. It reads the member's own mapping: see [`data_area`](Self::data_area).
     #[must_use]
     pub fn incarnation_of(&self, index: u8) -> Option<u64> {
         let control = self.parts.control;
         if u16::from(index) >= control.plan().members {
             return None;
         }
-        // Acquire: pairs with the Release that made the word dirty or free [I1], [I2]: what a recoverer cleaned up before
-        // it freed the word is clean in the eyes of whoever reads it free here.
+        // Acquire: pairs with the Release that made the word LIVE or FREE [I1], [I2]; if the word is FREE, everything that the
+        // recoverer reclaimed before is visible.
         let word = LeaseWord(control.lease(index).load(Ordering::Acquire));
         word.is_dirty().then(|| word.incarnation())
     }
 
-    /// Whether `id` has not ended, by its lease word and the kernel's lock. `None` when the kernel cannot be asked: private
-    /// memory, or a lost descriptor.
+    /// Whether `id` is alive, by its lease word and the kernel's lock. `None` if the kernel cannot be asked: in private memory, or
+    /// if the descriptor is lost.
     ///
     /// # Progress
     ///
@@ -127,40 +128,40 @@ impl Lease {
             return Some(false);
         }
         let probe = self.parts.core.attachment.lock.as_ref().and_then(|lock| lock.probe())?;
-        // Held after the word said LIVE: a new owner would have needed the lock, and changed the word.
+        // The lock was held after the word was LIVE, and the word is unchanged below: a new owner would have changed it.
         let held = lock::is_owned(probe, id.index).ok()?;
         Some(held && self.incarnation_of(id.index) == Some(id.incarnation))
     }
 
-    /// The process of a member, in its own namespace; `None` when that has ended. Information only.
+    /// The process id of a member, in the member's own namespace; `None` if the lease has ended. Information only.
     #[must_use]
     pub fn pid_of(&self, id: LeaseId) -> Option<u32> {
         let is_it = || self.incarnation_of(id.index) == Some(id.incarnation);
-        // Relaxed: information only; it is that member's if it is the same one afterwards.
+        // Relaxed: information only. It belongs to `id` if the incarnation is the same before and after.
         let pid = is_it().then(|| self.parts.control.pid(id.index).load(Ordering::Relaxed) as u32)?;
         is_it().then_some(pid)
     }
 
-    /// The identity of the segment's creation; never 0.
+    /// The random number that identifies the creation of the segment; never 0.
     #[inline]
     #[must_use]
     pub fn creation_id(&self) -> u64 {
         self.parts.core.attachment.header.creation_id
     }
 
-    /// Whether the death of others is heard at once.
+    /// Whether the monitor runs, so that this member is notified of the death of others at once.
     #[must_use]
     pub fn monitor_state(&self) -> MonitorState {
         self.parts.monitor_state
     }
 
-    /// Reserves bytes of the data area, so that touching them cannot fault. The range is rounded out to whole pages.
-    /// Reserving what is reserved costs a system call and changes nothing. Private memory has nothing to reserve.
+    /// Reserves bytes of the data area, so that touching them cannot fault. The range is rounded out to whole pages. Bytes may be
+    /// reserved already; private memory needs no reservation.
     ///
     /// # Errors
     ///
-    /// [`CommitError::NoSpace`] when the file system is full; nothing was reserved then. A memory limit of a container
-    /// has no error: the kernel kills a process instead.
+    /// [`CommitError::NoSpace`] if the file system is full; nothing was reserved then. The memory limit of a container produces no
+    /// error: the kernel kills a process instead.
     ///
     /// # Progress
     ///
@@ -168,7 +169,7 @@ impl Lease {
     ///
     /// # Crash
     ///
-    /// Killed inside, some pages may be reserved that nobody has recorded; committing them again is harmless.
+    /// Killed inside, some pages may be reserved without a record of it; committing them again is harmless.
     pub fn commit(&self, range: Range<u64>) -> Result<(), CommitError> {
         self.check()?;
         let Parts { core, mapping, .. } = &*self.parts;
@@ -189,7 +190,7 @@ impl Lease {
             }
             _ => CommitError::Os { what: "reserve memory", source },
         };
-        // Without a descriptor touching the pages does as well.
+        // If our descriptor was closed and there is no path, populating the pages reserves them as well.
         let Some(fd) = self.file_memory() else {
             return mapping
                 .memory
@@ -205,10 +206,10 @@ impl Lease {
         rustix::fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, start, wanted).map_err(|e| refused(e.into()))
     }
 
-    /// Gives memory back: the whole pages inside the range, which read zero from now on and are no longer reserved. The
+    /// Returns the whole pages inside the range to the system. They read zero from now on and are no longer reserved. The
     /// answer is the bytes of these pages; an empty range if there are none.
     ///
-    /// The caller must be the exclusive owner of the bytes, by the protocol of whoever owns the data area.
+    /// The caller must own the bytes exclusively, by the protocol of the crate that owns the data area.
     ///
     /// # Errors
     ///
@@ -220,7 +221,7 @@ impl Lease {
     ///
     /// # Crash
     ///
-    /// Killed inside, some of the pages may have gone.
+    /// Killed inside, some of the pages may have been returned.
     pub fn decommit(&self, range: Range<u64>) -> Result<Range<u64>, DecommitError> {
         self.check()?;
         let Parts { core, mapping, .. } = &*self.parts;
@@ -255,19 +256,20 @@ impl Lease {
         file.fresh().ok().flatten()
     }
 
-    /// Recovers every lease whose owner is gone. The answer is how many this call freed.
+    /// Recovers every lease whose owner is gone, and returns how many this call freed.
     ///
-    /// Zero in a forked child, after leaving, and for private memory, where nobody dies. Also zero when the segment is
-    /// a memfd (or anonymous) and somebody in this process has closed its descriptor: no other path leads to the locks.
+    /// Returns zero in a forked child, after leaving, and for private memory, where no member dies alone. It also returns zero if the
+    /// segment is a memfd (or anonymous) and its descriptor was closed by other code of this process: without it the locks cannot be
+    /// reached.
     ///
     /// # Progress
     ///
-    /// Waits for no other process; waits for a recovery by another thread of this member. Two system calls for each
-    /// lease that is LIVE, as the kernel alone knows whether its owner is.
+    /// Waits for no other process; waits for a recovery by another thread of this member. Makes two system calls for each lease that
+    /// is LIVE, since only the kernel knows whether its owner lives.
     ///
     /// # Crash
     ///
-    /// Killed anywhere inside, the rest is left to the next recoverer.
+    /// Killed anywhere inside, the next recoverer does the rest.
     pub fn recover(&self) -> usize {
         if self.check().is_err() {
             return 0;
@@ -275,9 +277,10 @@ impl Lease {
         self.parts.core.sweep()
     }
 
-    /// Makes sure that the end of the member in slot `of` is noticed here: for one who is going to wait for something that
-    /// this member has. Where the monitor hears of it nothing is done; otherwise a thread waits in the kernel for the lock
-    /// of the slot, at most one a slot, and recovers the lease when its owner is gone.
+    /// Ensures that this process learns when the owner of slot `of` dies. Call it before blocking on something it owns.
+    ///
+    /// If the monitor is going to be notified, this does nothing. Otherwise it starts a reaper, at most one per slot: a thread that
+    /// waits in the kernel for the lock of the slot and recovers the lease when its owner is gone.
     ///
     /// # Progress
     ///
@@ -288,18 +291,17 @@ impl Lease {
         if self.check().is_err() || mapping.is_none() || !others {
             return;
         }
-        // Relaxed: a look; an owner arms its notifications before it acquires anything, and silence leads to the thread.
+        // Relaxed: a hint. An owner arms its notifications before it acquires anything; a cleared word only starts a reaper.
         let notification = control.notification(of, self.id().index).load(Ordering::Relaxed);
         if *monitor_state != MonitorState::Running || notification == 0 {
             monitor::attend(core, of);
         }
     }
 
-    /// Ends the membership: everything that the lease holds is reclaimed, the slot is free for others, and last of all
-    /// the kernel lock goes. The memory becomes inaccessible in place: a late access faults rather than reaching
-    /// memory that is somebody else's by then.
+    /// Ends the membership: reclaims everything that the lease holds, frees the slot, and releases the kernel lock last. The member's
+    /// mapping becomes inaccessible but stays reserved: a late access faults and cannot reach other memory.
     ///
-    /// No thread may use the data area, or a reference into it, once this is called; that is for the caller to see to.
+    /// The caller must ensure that no thread uses the data area, or a reference into it, once this is called.
     ///
     /// # Errors
     ///
@@ -307,28 +309,27 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for recoveries that this member has begun, and for its monitor, neither of which waits for another
-    /// process. A reaper that is waiting for somebody's death stays behind and ends with it; it keeps a thread
-    /// and a file descriptor, no lock.
+    /// Waits for recoveries that this member has begun, and for its monitor; neither waits for another process. A reaper that waits
+    /// for a member's death continues until that death; it keeps a thread and a file descriptor, and no lock.
     ///
     /// # Crash
     ///
-    /// Killed inside, the lease is dirty until everything was released, and somebody else recovers the rest.
+    /// Killed inside, the lease stays dirty until everything is released, and another member recovers the rest.
     pub fn leave(&self) -> Result<(), NotMember> {
         self.check()?;
         let parts = &*self.parts;
         let id = self.id();
         let left = parts.core.close_gate(|control| {
             parts.flag.mark_left();
-            // SAFETY: the owner itself, which holds the write lock by its mapping and acts as itself.
+            // SAFETY: we are the owner of `id`, hold the write lock by our mapping, and act as `id`.
             let recovery = unsafe { Recovery::assume(id, id.index) };
             let live = LeaseWord::live(id.incarnation);
             if fault!("segment.leave.freed_before_reclaimed") {
                 control.lease(id.index).store(live.freed().0, Ordering::Release);
             }
             parts.core.reclaim.reclaim(control.data_area(), &recovery);
-            // Release: everything released comes before [I1]; pairs with the Acquire of whoever takes the slot.
-            // Failure: somebody corrupted on the word, and the next owner cleans up.
+            // Release: everything is released before [I1]; pairs with the Acquire of the slot's next owner. Failure: the word was
+            // corrupted, and the next owner recovers the lease.
             let _ = control.lease(id.index).compare_exchange(
                 live.0,
                 live.freed().0,
@@ -340,14 +341,15 @@ impl Lease {
         left.ok_or(NotMember::Left)?;
         self.stop_monitor();
         if let Some(mapping) = &parts.mapping {
-            // SAFETY: the gate is closed and the monitor stopped; the caller promises the rest. Failure keeps the
-            // lock until the lease is dropped.
+            // SAFETY: the gate is closed, the monitor is stopped, and the caller promises that no other thread uses the mapping. On
+            // failure the lock is kept until the lease is dropped.
             let _ = unsafe { mapping.close_off() };
         }
         Ok(())
     }
 
-    /// One round of a monitor that is played by hand: what rang is heard, and the dead are recovered. By the thread that joined.
+    /// One round of a monitor that is played by hand: observes signalled notifications and recovers the dead. Called by the thread
+    /// that joined.
     #[doc(hidden)]
     pub fn play_monitor(&self) {
         if let (Ok(()), Some(monitor)) = (self.check(), &mut *sync::lock(&self.parts.monitor)) {
@@ -375,10 +377,10 @@ impl Drop for Lease {
             return;
         }
         let _ = self.leave();
-        // After a panic in `reclaim` the lease stays dirty, and others recover it once the mapping is gone.
+        // After a panic in `reclaim` the lease stays dirty; other members recover it once the mapping is gone.
         self.parts.core.close_gate(|_| ());
         self.stop_monitor();
-        // SAFETY: dropped once; no thread of ours uses the mapping any more.
+        // SAFETY: dropped only here; no thread of ours uses the mapping any more.
         unsafe { ManuallyDrop::drop(&mut self.parts) };
     }
 }

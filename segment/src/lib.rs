@@ -1,9 +1,9 @@
-//! The shared segment under tenure: one run of bytes that several processes map, and the proof of who is alive.
+//! The shared segment under tenure: one run of bytes that several processes map, and a table of members that the kernel vouches for.
 //!
-//! A [`Segment`] is for looking: it maps the bytes for reading and is nobody. [`Segment::join`] makes a member: a
-//! [`Lease`] has its own mapping, which pins the kernel lock that proves its owner alive, and usually a monitor that
-//! hears of the death of others within microseconds, without polling. What a dead member held is given back through
-//! the [`Reclaim`] of whoever owns the data area. ARCHITECTURE.md has the glossary, the axioms `[A#]` and the invariants
+//! A [`Segment`] maps the bytes read-only and is not a member. [`Segment::join`] makes a member: a [`Lease`], with its own mapping,
+//! which pins the kernel lock that proves its owner alive. Usually it also has a monitor, which is notified of the death of others
+//! within microseconds, without polling. The crate that owns the data area implements [`Reclaim`], by which recovery takes back
+//! everything that a dead member held. ARCHITECTURE.md has the glossary, the axioms `[A#]` and the invariants
 //! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
 
 #[cfg(not(loom))]

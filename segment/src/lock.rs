@@ -1,6 +1,6 @@
-//! Open-file-description locks on single bytes: the kernel's own opinion of who is alive.
+//! Open-file-description locks on single bytes, by which the kernel vouches for the lives of members.
 //!
-//! rustix has no OFD locks, so this is `fcntl` itself.
+//! rustix has no OFD locks, so this calls `fcntl` directly.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -24,7 +24,7 @@ fn set(fd: impl AsFd, command: libc::c_int, mut flock: libc::flock) -> io::Resul
     Err(io::Error::last_os_error())
 }
 
-/// Whether it was granted; `Err` for anything that is not simply "somebody else has it".
+/// Whether the lock was granted. `Err` for every failure other than a conflicting lock.
 fn attempt(fd: impl AsFd, flock: libc::flock) -> io::Result<bool> {
     match set(fd, libc::F_OFD_SETLK, flock) {
         Ok(()) => Ok(true),
@@ -33,27 +33,27 @@ fn attempt(fd: impl AsFd, flock: libc::flock) -> io::Result<bool> {
     }
 }
 
-/// The lock of an owner. Never waits.
+/// Takes an owner's lock. Never waits.
 pub(crate) fn try_write(fd: impl AsFd, index: u8) -> io::Result<bool> {
     attempt(fd, request(libc::F_WRLCK, index.into(), 1))
 }
 
-/// The locks of all owners at once. Never waits.
+/// Takes the locks of all owners at once. Never waits.
 pub(crate) fn try_write_all(fd: impl AsFd) -> io::Result<bool> {
     attempt(fd, request(libc::F_WRLCK, 0, crate::id::MEMBERS_MAX))
 }
 
-/// The lock of whoever replaces a file that is nobody's, behind those of the leases. Never waits.
+/// Takes the lock for replacing a file without members; its byte follows those of the leases. Never waits.
 pub(crate) fn try_replace(fd: impl AsFd) -> io::Result<bool> {
     attempt(fd, request(libc::F_WRLCK, crate::id::MEMBERS_MAX, 1))
 }
 
-/// The lock of a recoverer. Never waits.
+/// Takes a recoverer's lock. Never waits.
 pub(crate) fn try_read(fd: impl AsFd, index: u8) -> io::Result<bool> {
     attempt(fd, request(libc::F_RDLCK, index.into(), 1))
 }
 
-/// The lock of a recoverer. Sleeps in the kernel until the owner is gone.
+/// Takes a recoverer's lock. Sleeps in the kernel until the owner is gone.
 pub(crate) fn read(fd: impl AsFd, index: u8) -> io::Result<()> {
     loop {
         match set(fd.as_fd(), libc::F_OFD_SETLKW, request(libc::F_RDLCK, index.into(), 1)) {
@@ -63,12 +63,12 @@ pub(crate) fn read(fd: impl AsFd, index: u8) -> io::Result<()> {
     }
 }
 
-/// Gives a recoverer's lock back.
+/// Releases a recoverer's lock.
 pub(crate) fn unlock(fd: impl AsFd, index: u8) -> io::Result<()> {
     set(fd, libc::F_OFD_SETLK, request(libc::F_UNLCK, index.into(), 1))
 }
 
-/// Whether somebody other than this open file description owns the lease.
+/// Whether another open file description has the owner's lock of the lease.
 pub(crate) fn is_owned(fd: impl AsFd, index: u8) -> io::Result<bool> {
     // A read lock conflicts with an owner's write lock and with nothing else.
     conflict(fd, request(libc::F_RDLCK, index.into(), 1)).map(|found| found.is_some())

@@ -1,4 +1,4 @@
-//! One mapping, unmapped when dropped.
+//! A mapping that is unmapped when dropped.
 
 use std::ffi::c_void;
 use std::io;
@@ -7,7 +7,7 @@ use std::ptr;
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 
-/// What a mapping is for.
+/// The access that a mapping permits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadOnly,
@@ -30,9 +30,9 @@ pub(crate) struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: the value owns a range of addresses; all accesses through it are the business of whoever makes them.
+// SAFETY: the value owns a range of addresses; accesses through its pointer are unsafe code elsewhere.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; no method changes the value itself.
+// SAFETY: as above; no method mutates the value.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -43,7 +43,7 @@ impl Mapping {
         Ok(Self { base: base.cast(), bytes })
     }
 
-    /// One inaccessible page that does nothing but keep an open file description, and so its locks, alive.
+    /// One inaccessible page, whose only purpose is to keep an open file description, and so its locks, alive.
     pub(crate) fn pin(fd: impl AsFd) -> io::Result<Self> {
         let bytes = rustix::param::page_size();
         // SAFETY: a new mapping at an address of the kernel's choice.
@@ -62,7 +62,7 @@ impl Mapping {
         Ok(Self { base: base.cast(), bytes })
     }
 
-    /// SysV memory by its identifier; attaching works after removal too, as long as somebody is attached.
+    /// Attaches SysV memory by its identifier. This also works after its removal, as long as a process is attached.
     pub(crate) fn sysv(shmid: i32, bytes: u64, access: Access) -> io::Result<Self> {
         let bytes = length(bytes)?;
         let flags = if access == Access::ReadOnly { libc::SHM_RDONLY } else { 0 };
@@ -74,12 +74,12 @@ impl Mapping {
         Ok(Self { base: base.cast(), bytes })
     }
 
-    /// A second mapping of the same shared memory, for working.
+    /// A second mapping of the same shared memory, writable.
     pub(crate) fn duplicate(&self) -> io::Result<Self> {
         // SAFETY: an old size of zero leaves the old mapping alone and maps the same shared pages elsewhere.
         let base = unsafe { mm::mremap(self.base.cast(), 0, self.bytes, MremapFlags::MAYMOVE)? };
         let twin = Self { base: base.cast(), bytes: self.bytes };
-        // SAFETY: a mapping that nobody else knows yet.
+        // SAFETY: a new mapping that no other code uses yet.
         unsafe { mm::mprotect(base, self.bytes, MprotectFlags::READ | MprotectFlags::WRITE)? };
         Ok(twin)
     }
@@ -88,7 +88,7 @@ impl Mapping {
         self.base
     }
 
-    /// Takes the right to write.
+    /// Makes the mapping read-only.
     pub(crate) fn make_readable_only(&self) -> io::Result<()> {
         // SAFETY: the range is ours; later writes fault instead of reaching shared memory.
         unsafe { mm::mprotect(self.base.cast(), self.bytes, MprotectFlags::READ)? };
@@ -105,7 +105,7 @@ impl Mapping {
         self.advise(0, self.bytes, Advice::LinuxWipeOnFork)
     }
 
-    /// A dying process with a huge core dump notifies the monitors late: leave the segment out of it.
+    /// Leaves the mapping out of core dumps. A dying process writes its dump first and notifies the monitors afterwards.
     pub(crate) fn keep_from_dumps(&self) -> io::Result<()> {
         self.advise(0, self.bytes, Advice::LinuxDontDump)
     }
@@ -113,20 +113,20 @@ impl Mapping {
     /// `offset` and `bytes` must be multiples of the page size within the mapping.
     pub(crate) fn advise(&self, offset: usize, bytes: usize, advice: Advice) -> io::Result<()> {
         assert!(offset <= self.bytes && bytes <= self.bytes - offset, "advice beyond the mapping");
-        // SAFETY: within a range that is ours; the advices in use either reserve memory or zero what the caller owns.
+        // SAFETY: within a range that is ours; the advices in use either reserve memory or zero bytes that the caller owns.
         unsafe { mm::madvise(self.base.add(offset).cast::<c_void>(), bytes, advice)? };
         Ok(())
     }
 
-    /// Replaces the mapping, in place, by nothing: it lets go of what it pinned, and the addresses stay reserved, so
-    /// that a late pointer faults rather than reads somebody else's memory.
+    /// Replaces the mapping in place by inaccessible memory. This releases what it pinned; the addresses stay reserved, so that an
+    /// access through a late pointer faults and cannot reach another mapping.
     ///
     /// # Safety
     ///
-    /// Nobody accesses the range from now on.
+    /// No code accesses the range from now on.
     pub(crate) unsafe fn close_off(&self) -> io::Result<()> {
         let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
-        // SAFETY: exactly the range that is ours, and nobody uses it by the caller's contract.
+        // SAFETY: exactly the range that is ours; by the caller's contract no code accesses it.
         unsafe { mm::mmap_anonymous(self.base.cast(), self.bytes, ProtFlags::empty(), flags)? };
         Ok(())
     }
@@ -134,12 +134,12 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly the range that is ours. It can only fail for want of a range descriptor; then it stays.
+        // SAFETY: exactly the range that is ours. It fails only if the kernel cannot split a mapping; then the range stays mapped.
         let _ = unsafe { mm::munmap(self.base.cast(), self.bytes) };
     }
 }
 
-/// A length the kernel would round up to pages is left to it.
+/// The length as `usize`. The kernel rounds it up to whole pages.
 fn length(bytes: u64) -> io::Result<usize> {
     usize::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))
 }

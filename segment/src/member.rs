@@ -1,5 +1,5 @@
-//! What a member shares with its monitor and its reapers: who it is, whom to ask to reclaim, and the gate that
-//! keeps recovery and leaving apart.
+//! The state that a member shares with its monitor and its reapers: its lease, its `Reclaim`, and the gate that makes recovery and
+//! leaving mutually exclusive.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,20 +16,20 @@ use crate::mapping::Mapping;
 use crate::notifications::OWNER_DIED;
 use crate::sync::{self, Mutex, Ordering};
 
-/// Takes back what a dead lease held in the data area. Implemented by whoever owns the data area.
+/// Takes back everything that a dead lease held in the data area. The crate that owns the data area implements it.
 pub trait Reclaim: Send + Sync {
     /// Takes back everything that `recovery.dead()` holds.
     ///
-    /// One call at a time is made for one member, but members in several processes may recover the same lease at the
-    /// same time, and any of them may die doing it: it has to be idempotent. It also runs for a member's own lease
-    /// when it leaves, and for the former owner of a slot before a new one takes it (then `by == dead().index`).
+    /// Calls of one member do not overlap. Members of several processes may recover the same lease at the same time, and any of
+    /// them may be killed meanwhile, so the implementation must be idempotent. It is also called for a member's own lease when
+    /// that leaves, and for the former owner of a slot before a new owner takes it; in both cases `by == dead().index`.
     ///
-    /// It may run on a thread with 256 KiB of stack. It must not call back into the [`Lease`](crate::Lease), whose gate
-    /// it is behind, nor own it: a monitor keeps its `Reclaim` alive.
+    /// It may run on a thread with 256 KiB of stack. It must not call the [`Lease`](crate::Lease), whose gate is locked meanwhile,
+    /// and must not own it: the monitor keeps the `Reclaim` alive.
     fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery);
 }
 
-/// An open file description of our own that outlives the closing of its descriptor by anybody else in the process.
+/// A private open file description. A mapping pins it, so that its locks survive if other code of the process closes `fd`.
 struct Pinned {
     fd: OwnedFd,
     _pin: Mapping,
@@ -44,24 +44,24 @@ impl Pinned {
     }
 }
 
-/// The part of a member that may outlive it in a parked reaper. It owns no mapping of the segment.
+/// The part of a member that a waiting reaper may keep alive after the member has left. It owns no mapping of the segment.
 pub(crate) struct Core {
     pub(crate) id: LeaseId,
     pub(crate) attachment: Arc<Attachment>,
     pub(crate) reclaim: Arc<dyn Reclaim>,
-    /// The member's own mapping, while it is a member. Whoever holds the gate may use it and act as the member;
-    /// leaving takes it away under the gate. It also makes reclaiming one at a time: one closer tag, one actor.
+    /// The member's own mapping; `None` once the member has left. A thread that holds the gate may use the mapping and act as the
+    /// member. The gate also serializes calls of `reclaim`: a closer tag must have one user at a time.
     gate: Mutex<Option<Control<'static>>>,
-    /// Per slot: how often it rang since its reaper last looked; zero means that it has no reaper.
+    /// Per slot: signals that its reaper has not answered yet; zero if the slot has no reaper.
     pub(crate) signals: Box<[AtomicU32]>,
-    /// Monitor and reapers are played by the thread that joined; see [`crate::monitor`].
+    /// The thread that joined runs the monitor and the reapers itself; see [`crate::monitor`].
     pub(crate) by_hand: bool,
 }
 
 impl Core {
     /// # Safety
     ///
-    /// `control` stays mapped until it is taken out by `close_gate`; `id` is the caller's LIVE lease until then.
+    /// Until `close_gate`, `control` stays mapped and `id` is the caller's LIVE lease.
     pub(crate) unsafe fn new(
         id: LeaseId,
         attachment: Arc<Attachment>,
@@ -73,18 +73,19 @@ impl Core {
         Self { id, attachment, reclaim, gate: Mutex::new(Some(control)), signals, by_hand }
     }
 
-    /// Ends the right to act as the member, after whoever has it now; `last` still has it. `None`: ended before.
+    /// Closes the gate: waits until no other thread holds it, calls `last` as the final holder, and admits none afterwards. `None` if
+    /// it was closed already.
     pub(crate) fn close_gate<R>(&self, last: impl FnOnce(Control<'static>) -> R) -> Option<R> {
         let mut gate = sync::lock(&self.gate);
         gate.take().map(last)
     }
 
-    /// Recovers every lease but our own whose owner is gone. Never waits for another process.
+    /// Recovers every lease whose owner is gone, except our own, and returns how many. Never waits for another process.
     pub(crate) fn sweep(&self) -> usize {
         let gate = sync::lock(&self.gate);
         let Some(control) = *gate else { return 0 };
         let others = || control.slots().filter(|j| *j != self.id.index);
-        // Acquire: here and below, pairs with the Release that made the word dirty or free [I1], [I2].
+        // Acquire, here and below: pairs with the Release that made the word LIVE or FREE [I1], [I2].
         let dirty = |j: &u8| LeaseWord(control.lease(*j).load(Ordering::Acquire)).is_dirty();
         if !others().any(|j| dirty(&j)) {
             return 0;
@@ -99,25 +100,25 @@ impl Core {
             if !proved && !fault!("segment.recover.without_proof") {
                 continue;
             }
-            // The descriptor was ours when we locked: otherwise the lock proves nothing.
+            // If other code replaced the descriptor, the lock may be on another file and proves nothing.
             if !FileId::of(&pinned.fd).is_ok_and(|now| now == id) {
                 break;
             }
-            // SAFETY: the read lock on byte j is ours until `unlock`; the gate is open, so we act as our own lease.
+            // SAFETY: we hold the read lock on byte j until `unlock`; we hold the gate, so we act as our own lease.
             recovered += usize::from(unsafe { self.recover_locked(control, j) }.is_some());
             let _ = lock::unlock(&pinned.fd, j);
         }
         recovered
     }
 
-    /// Waits, in the kernel, until the owner of slot `j` is gone, then recovers its lease if nobody did.
+    /// Waits in the kernel until the owner of slot `j` is gone, then recovers its lease unless another member did.
     ///
-    /// While it waits it holds nothing of the member, which may leave meanwhile.
+    /// While waiting it holds nothing of its own member, which may leave meanwhile.
     pub(crate) fn reap(&self, j: u8) -> io::Result<()> {
         let Some((pinned, id)) = Pinned::of(&self.attachment)? else { return Ok(()) };
         if !lock::try_read(&pinned.fd, j)? && !fault!("segment.recover.notification_is_proof") {
             if self.by_hand {
-                // A thread sleeps here, and holds nothing of the member.
+                // A reaper thread would sleep here.
                 return Ok(());
             }
             lock::read(&pinned.fd, j)?;
@@ -135,11 +136,12 @@ impl Core {
         Ok(())
     }
 
-    /// Silences the notification that slot `j` rang for us. The read lock on byte `j` is held: an owner to arm it again would need
-    /// the write lock, so what rang is the death that is over.
+    /// Clears our notification word of slot `j` if it is signalled. The caller holds the read lock on byte `j`. A new owner needs the
+    /// write lock before it arms the word, so a signal seen here belongs to the death that was just recovered.
     fn clear(&self, control: Control<'_>, j: u8) {
         let notification = control.notification(j, self.id.index);
-        // Relaxed, all: silence publishes nothing; a lost exchange leaves a notification that rings for a slot that is FREE.
+        // Relaxed, all: clearing publishes nothing. If the CAS fails, the word stays signalled for a slot that is FREE, which is
+        // harmless.
         let said = notification.load(Ordering::Relaxed);
         if said & OWNER_DIED != 0 {
             let _ = notification.compare_exchange(said, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -150,36 +152,36 @@ impl Core {
     ///
     /// A read lock on byte `j` is held, and the gate with `control` in it.
     unsafe fn recover_locked(&self, control: Control<'_>, j: u8) -> Option<LeaseId> {
-        // SAFETY: passed on; the gate makes our own lease the recoverer.
+        // SAFETY: the caller's contract; the caller holds the gate, so our own lease is the recoverer.
         unsafe { recover(control, j, self.id.index, &*self.reclaim) }
     }
 }
 
-/// Recovers the lease in slot `j`, if it is dirty, and frees it. The answer names it.
+/// If the lease in slot `j` is dirty, reclaims what it held, frees it and returns its id.
 ///
 /// # Crash
 ///
-/// Killed anywhere inside, the lease stays dirty or is free; the next recoverer starts over.
+/// Killed anywhere inside, the lease is still dirty, and the next recoverer starts over, or it is free.
 ///
 /// # Safety
 ///
 /// A lock on byte `j` is held by the caller, and `by` is its own lease or, under the write lock, `j`.
 pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn Reclaim) -> Option<LeaseId> {
     let word = control.lease(j);
-    // Acquire: pairs with the Release of the owner's LIVE or of another recoverer's FREE.
+    // Acquire: pairs with the Release of the owner that stored LIVE, or of a recoverer that stored FREE.
     let found = LeaseWord(word.load(Ordering::Acquire));
     if !found.is_dirty() {
         return None;
     }
     let dead = LeaseId { index: j, incarnation: found.incarnation() };
-    // SAFETY: the lock proves the owner gone [A3] and keeps the next one away [A4]; `by` as the caller promises.
+    // SAFETY: the lock proves the owner gone [A3] and excludes a new one [A4]; `by` is valid by the caller's contract.
     let recovery = unsafe { Recovery::assume(dead, by) };
     if fault!("segment.recover.freed_before_reclaimed") {
         word.store(found.freed().0, Ordering::Release);
     }
     reclaim.reclaim(control.data_area(), &recovery);
-    // Release: everything reclaimed comes before the slot is free; pairs with the Acquire of whoever takes or looks at
-    // it. Failure means that another recoverer was first, which is as good.
+    // Release: everything is reclaimed before the slot is free; pairs with the Acquires of members that take the slot or read the
+    // word. Failure means that another recoverer freed the slot first.
     let freed = word.compare_exchange(found.0, found.freed().0, Ordering::Release, Ordering::Relaxed);
     freed.is_ok().then_some(dead)
 }

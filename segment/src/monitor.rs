@@ -1,16 +1,17 @@
-//! The monitor: a thread per member that hears of the death of others, and is heard when its own process dies.
+//! The monitor: one thread per member. It observes the death notifications of the other members, and its own end notifies them.
 //!
-//! It waits for the notifications that the others own towards it, for joins (which arm notifications), and for its own end; it polls
-//! nothing and knows no clock. A notification proves nothing [A5]: the reaper that it sends waits for the lock.
+//! The thread sleeps in the kernel on the notification words of all owners towards this member, on the count of joins (a join arms
+//! new words) and on its own stop word. It never polls and uses no timeout. A notification proves nothing [A5]: the monitor starts
+//! a reaper, which waits for the owner's lock.
 //!
-//! `futex_waitv` takes 128 words. A member of a segment with more slots has more than one such thread; the first owns
-//! the robust list.
+//! `futex_waitv` accepts 128 words. In a segment with more slots a member has several such threads; the first owns the robust
+//! list.
 //!
-//! Two that hear one death, one of them killed: nothing is handed over. Each watcher has a notification of its own, silences only that, after
-//! the dead is recovered, and the next owner of its slot hears again what it had not silenced.
+//! Several watchers observe the same death independently: each has its own notification word and clears only that, after the dead
+//! member is recovered. If a watcher is killed before it clears its word, the next owner of its slot observes the word again.
 //!
-//! The proof steps through all this in a thread of its own: by hand there is one monitor, which is played by whoever joined,
-//! round by round, and so are its reapers.
+//! The proof single-steps this code: with `by_hand` no thread is started, and the thread that joined calls the monitor's rounds and
+//! its reapers itself.
 
 use std::io;
 use std::ops::Range;
@@ -27,39 +28,39 @@ use crate::member::Core;
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::thread::Thread;
 
-/// Notifications that one thread waits for: 128 words less the stop word and the membership.
+/// Notification words that one thread waits for: 128 less the stop word and the membership word.
 const NOTIFICATIONS_PER_THREAD: u16 = 126;
 const MONITOR_STACK: usize = 64 << 10;
 const REAPER_STACK: usize = 256 << 10;
 
-/// How a member learns of the death of others.
+/// Whether a member's monitor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MonitorState {
-    /// A monitor listens, and makes our own death heard.
+    /// The monitor runs: this member is notified of the death of others, and they of its death.
     Running,
-    /// A monitor was asked for and could not be had: the dead are recovered by joins and by
-    /// [`Lease::recover`](crate::Lease::recover).
+    /// The monitor was requested and could not be started. Joins and [`Lease::recover`](crate::Lease::recover) recover dead
+    /// members.
     Unavailable(Absence),
-    /// No monitor was asked for, or the segment is private.
+    /// No monitor was requested, or the segment is private.
     Off,
 }
 
-/// Why there is no monitor.
+/// Why the monitor could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// The kernel is older than 5.16, or a sandbox denies `futex_waitv`.
     FutexWaitv {
-        /// The answer.
+        /// The kernel's error.
         errno: i32,
     },
     /// The robust list could not be set up.
     RobustList {
-        /// The answer.
+        /// The kernel's error.
         errno: i32,
     },
     /// No thread could be started.
     Thread {
-        /// The answer.
+        /// The error.
         errno: i32,
     },
 }
@@ -68,12 +69,12 @@ pub enum Absence {
 pub(crate) struct Monitor {
     stop: Arc<AtomicU32>,
     threads: Vec<Thread>,
-    /// In place of the threads.
+    /// Used instead of the threads when the proof plays the monitor.
     by_hand: Option<Watcher>,
 }
 
 impl Monitor {
-    /// Starts the threads; our own notifications are armed when this returns.
+    /// Starts the threads. When this returns, our own notification words are armed.
     ///
     /// # Safety
     ///
@@ -94,14 +95,14 @@ impl Monitor {
             let slots = first..members.min(first + NOTIFICATIONS_PER_THREAD);
             let mut watcher = Watcher::new(core, control, &monitor.stop, slots, list.take());
             if core.by_hand {
-                // SAFETY: `control` stays until `stop`, which withdraws; the watcher owns the list.
+                // SAFETY: `control` stays mapped until `stop`, which withdraws the list; the watcher owns the list.
                 unsafe { watcher.arm() }.map_err(no_list)?;
                 monitor.by_hand = Some(watcher);
                 return Ok(monitor);
             }
             let ready = ready.clone();
             let started = Thread::start(c"tenure-monitor", MONITOR_STACK, move || {
-                // SAFETY: as above; `stop` waits for the thread, which withdraws before it ends.
+                // SAFETY: as above; `stop` joins the thread, which withdraws the list before it ends.
                 let result = unsafe { watcher.arm() };
                 let is_armed = result.is_ok();
                 if first == 0 {
@@ -134,7 +135,7 @@ impl Monitor {
         }
     }
 
-    /// Where the monitor is played by hand: hears what rang, and looks whether anything else did.
+    /// One round of a monitor that is played by hand: observes signalled notifications, without sleeping.
     pub(crate) fn play_round(&mut self) {
         if let Some(watcher) = &mut self.by_hand {
             watcher
@@ -142,9 +143,9 @@ impl Monitor {
         }
     }
 
-    /// Ends the threads and waits for them. Reapers that are parked stay parked: they hold nothing of the member.
+    /// Stops the threads and joins them. Reapers that wait for a lock go on waiting: they hold nothing of the member.
     pub(crate) fn stop(self) {
-        // Release: pairs with the Acquire in `watch`; what the caller did before is seen by the thread that ends.
+        // Release: the thread sees everything that the caller did before; pairs with the Acquires in `round` and `wait_for_stop`.
         self.stop.store(1, Ordering::Release);
         let _ = futex::wake(&self.stop, Flags::PRIVATE, i32::MAX as u32);
         for thread in self.threads {
@@ -156,15 +157,15 @@ impl Monitor {
     }
 }
 
-/// One monitor thread: the notifications of some slots.
+/// One monitor thread and the slots whose notifications it waits for.
 struct Watcher {
     core: Arc<Core>,
     control: Control<'static>,
     stop: Arc<AtomicU32>,
     slots: Range<u16>,
-    /// Of the first one: what makes our own end heard.
+    /// Notifies the others of our own end. Only the first thread has it.
     list: Option<RobustList>,
-    /// Which list its thread had before; there is one while the notifications are armed.
+    /// The list that the thread had before; `Some` while our notifications are armed.
     former: Option<Former>,
 }
 
@@ -180,27 +181,27 @@ impl Watcher {
         Self { core, control, stop, slots, list, former: None }
     }
 
-    /// Arms our notifications for the end of the calling thread, if we have the list.
+    /// If this is the first thread: arms our notifications, which the kernel signals when the calling thread ends.
     ///
     /// # Safety
     ///
-    /// The watcher and the mapping of `control` outlive the thread, or `withdraw`.
+    /// The watcher and the mapping of `control` live until the thread has ended or called `withdraw`.
     unsafe fn arm(&mut self) -> io::Result<()> {
         if let Some(list) = &self.list {
-            // SAFETY: passed on.
+            // SAFETY: the caller's contract.
             self.former = Some(unsafe { list.enlist(self.control, self.core.id.index)? });
         }
         Ok(())
     }
 
-    /// Silences them again; by the thread that armed them.
+    /// Disarms our notifications. Called by the thread that armed them.
     fn withdraw(&mut self) {
         if let (Some(list), Some(former)) = (&self.list, self.former.take()) {
             list.withdraw(&former, self.control, self.core.id.index);
         }
     }
 
-    /// How many words it waits for at most.
+    /// The most words that the thread waits for at once.
     fn words(&self) -> usize {
         self.slots.len() + 2
     }
@@ -210,11 +211,11 @@ impl Watcher {
         while self.round(&mut waits, None) {}
     }
 
-    /// Hears what rang, then sleeps until something else does, somebody joins, it is time to stop, or it is late. False: it is
-    /// over.
+    /// Observes signalled notifications, then sleeps until another one is signalled, a member joins, the monitor is stopped, or
+    /// `until` has passed. Returns false once the monitor is stopped.
     fn round(&mut self, waits: &mut Vec<Wait>, until: Option<&Timespec>) -> bool {
-        // Acquire: pairs with the Release in `join`; the notifications armed before a join are seen below, and a join after
-        // this load changes the word, so that waiting for it fails at once.
+        // Acquire: pairs with the Release in `announce`; words armed before that join are seen armed below. A later join changes the
+        // count, and the wait below returns at once.
         let membership = self.control.membership();
         let joins = membership.load(Ordering::Acquire);
         // Acquire: pairs with the Release in `stop`.
@@ -231,7 +232,7 @@ impl Watcher {
         }
         match futex::waitv(waits, WaitvFlags::empty(), until, rustix::thread::ClockId::Monotonic) {
             Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => true,
-            // The kernel cannot do it any more. Without a monitor there is still every join and every `recover`.
+            // `futex_waitv` stopped working (a new sandbox). Joins and `recover` still recover the dead.
             Err(_) => {
                 self.wait_for_stop();
                 false
@@ -239,15 +240,15 @@ impl Watcher {
         }
     }
 
-    /// Answers the notification of slot `j` if it rang. The value is what an armed notification says.
+    /// Starts a reaper if the notification of slot `j` is signalled. If it is armed, returns the value to wait on.
     fn observe(&self, j: u8) -> Option<u32> {
         let notification = self.control.notification(j, self.core.id.index);
-        // Acquire: pairs with the Release of the owner that armed it; its lease is LIVE in our eyes as well.
+        // Acquire: pairs with the Release in `arm`; once the word is seen armed, the owner's lease is seen LIVE.
         let said = notification.load(Ordering::Acquire);
         if said & OWNER_DIED == 0 {
             return (said & TID_MASK != 0).then_some(said);
         }
-        // It stays rung until the dead is recovered: should we end before that, the next owner of our slot hears it too.
+        // The word stays signalled until the dead member is recovered. If we die before that, the next owner of our slot observes it.
         if fault!("segment.observe.cleared_before_recovered") {
             notification.store(0, Ordering::Relaxed);
         }
@@ -271,10 +272,10 @@ fn wait(word: &AtomicU32, value: u32, flags: WaitFlags) -> Wait {
     wait
 }
 
-/// At most one reaper per slot: a new owner may have the lock before the reaper asks for it, which parks it
-/// until that owner is gone; one parked thread per slot is harmless, one per death is not.
+/// Starts a reaper for slot `j`, unless it has one. The slot's next owner may get the lock before the reaper requests it; the
+/// reaper then blocks until that owner is gone. One blocked thread per slot is harmless, one per death would not be.
 fn send_reaper(core: &Arc<Core>, j: u8) {
-    // AcqRel: pairs with the reaper's exchange to zero; either it sees this ring, or we see it gone.
+    // AcqRel: pairs with the CAS to zero in `reap_one`: either the reaper sees this signal, or we see that it has ended.
     if core.signals[usize::from(j)].fetch_add(1, Ordering::AcqRel) != 0 {
         return;
     }
@@ -283,22 +284,23 @@ fn send_reaper(core: &Arc<Core>, j: u8) {
     }
     let twin = Arc::clone(core);
     if Thread::start(c"tenure-reaper", REAPER_STACK, move || reap_one(&twin, j)).is_err() {
-        // Relaxed: nobody else takes the slot from nonzero to zero now. The dead wait for the next join or `recover`.
+        // Relaxed: the count is nonzero and has no reaper, so that no other thread resets it. `sweep` recovers what is proved dead
+        // now; the rest is left to the next join or `recover`.
         core.signals[usize::from(j)].store(0, Ordering::Relaxed);
         core.sweep();
     }
 }
 
-/// One reaper for slot `j`, unless it has one: he waits for its owner's end, whether or not somebody rings.
+/// Starts a reaper for slot `j`, unless it has one. The reaper waits for the owner's end even if no notification comes.
 pub(crate) fn attend(core: &Arc<Core>, j: u8) {
-    // Relaxed: a look; whoever is there waits for the same lock.
+    // Relaxed: a hint. An existing reaper waits for the same lock.
     if core.signals[usize::from(j)].load(Ordering::Relaxed) == 0 {
         send_reaper(core, j);
     }
 }
 
 fn reap_one(core: &Core, j: u8) {
-    /// A panic in the caller's `reclaim` must not leave the slot without reapers for ever.
+    /// Resets the count on a panic in the caller's `reclaim`; otherwise the slot would never get a reaper again.
     struct Retire<'a>(&'a AtomicU32);
     impl Drop for Retire<'_> {
         fn drop(&mut self) {

@@ -1,8 +1,12 @@
-//! A robust futex list over one row of notifications: the kernel rings them when the thread that owns the list ends [A5].
+//! Death notifications: a robust futex list over one row of notification words. The kernel signals these words when the thread
+//! that owns the list ends [A5].
 //!
-//! Documentation/locking/robust-futex-ABI.rst. The list belongs to a thread, so only the monitor may enlist. The head
-//! and the nodes are private to the process (no peer can redirect the kernel) but in a shared anonymous mapping, which
-//! the OOM reaper leaves alone.
+//! A word is 0 (cleared), *armed* (thread id and [`WAITERS`]) or *signalled* ([`OWNER_DIED`] set by the kernel). The watcher's
+//! monitor *observes* a signalled word, and its reaper clears it once the dead member is recovered.
+//!
+//! Documentation/locking/robust-futex-ABI.rst. The list belongs to a thread, so only the monitor's thread may enlist. The head and
+//! the nodes are private to the process, so that no peer can redirect the kernel; they lie in a shared anonymous mapping because
+//! the OOM reaper leaves such mappings alone.
 
 use std::ffi::{c_long, c_void};
 use std::io;
@@ -16,9 +20,9 @@ use crate::fault;
 use crate::layout::NOTIFICATION_BYTES;
 use crate::mapping::Mapping;
 
-/// The kernel rang: the thread whose id was here has ended.
+/// Set by the kernel: the thread whose id the word has is dead.
 pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
-/// Tells the kernel to wake somebody; always set, since a waiter has no moment to set it.
+/// Tells the kernel to wake a waiter. Always set: `futex_waitv` gives a waiter no opportunity to set it.
 pub(crate) const WAITERS: u32 = 0x8000_0000;
 /// The thread id.
 pub(crate) const TID_MASK: u32 = 0x3FFF_FFFF;
@@ -31,7 +35,7 @@ struct Head {
     pending: *mut Node,
 }
 
-/// `struct robust_list`: as long as a notification, so that one offset leads from every node to its notification.
+/// `struct robust_list`. A node is as long as a notification word, so that the same offset leads from each node to its word.
 #[repr(C)]
 struct Node {
     next: *mut Node,
@@ -41,19 +45,19 @@ const NODES_OFFSET: usize = 64;
 const _: () = assert!(size_of::<Node>() as u64 == NOTIFICATION_BYTES);
 const _: () = assert!(size_of::<Head>() <= NODES_OFFSET);
 
-/// The memory of a list for `members` notifications.
+/// The memory of a list of `members` notification words.
 pub(crate) struct RobustList {
     memory: Mapping,
     members: u16,
 }
 
-/// A thread's former list, to be restored.
+/// The robust list that a thread had before, to be restored.
 pub(crate) struct Former {
     head: *mut c_void,
     bytes: usize,
 }
 
-// SAFETY: an address that only the kernel uses, for the thread that it came from.
+// SAFETY: only the kernel dereferences the address, on behalf of the thread it came from.
 unsafe impl Send for Former {}
 
 impl RobustList {
@@ -64,10 +68,10 @@ impl RobustList {
         Ok(Self { memory, members })
     }
 
-    /// Makes row `me` the list of the calling thread, and writes the thread's id into it.
+    /// Makes row `me` the robust list of the calling thread and arms it with the thread's id.
     ///
-    /// `list_op_pending` stays null for ever: nothing is ever added or removed, and the kernel's use of that field
-    /// after the memory went to somebody else (glibc bug 14485) has nothing to work on.
+    /// `list_op_pending` always stays null, since no node is ever added or removed. Therefore glibc bug 14485 (the kernel writes
+    /// through that field after the memory was reused) cannot occur.
     ///
     /// # Safety
     ///
@@ -75,11 +79,11 @@ impl RobustList {
     pub(crate) unsafe fn enlist(&self, control: Control<'_>, me: u8) -> io::Result<Former> {
         let former = former()?;
         let head = self.memory.base().cast::<Head>();
-        // SAFETY: the nodes lie in the mapping, as many as there are notifications in the row.
+        // SAFETY: the mapping has a node for each notification word of the row.
         let node = |i: u16| unsafe { self.memory.base().add(NODES_OFFSET).cast::<Node>().add(i.into()) };
         for i in 0..self.members {
             let next = if i + 1 == self.members { head.cast::<Node>() } else { node(i + 1) };
-            // SAFETY: the mapping is ours and the kernel does not know it yet.
+            // SAFETY: the mapping is ours, and the kernel does not use it yet.
             unsafe { node(i).write(Node { next }) };
         }
         let word_offset = control.notification(me, 0).as_ptr() as isize - node(0) as isize;
@@ -90,22 +94,22 @@ impl RobustList {
         if fault!("segment.enlist.notifications_before_list") {
             arm(control, me);
         }
-        // The list first: a notification that is armed rings [I25].
-        // SAFETY: head and nodes are complete and stay by the caller's contract.
+        // The list comes first: an armed word must be on a list [I25].
+        // SAFETY: head and nodes are complete, and the caller keeps them alive.
         unsafe { set(head.cast(), size_of::<Head>())? };
         arm(control, me);
         Ok(former)
     }
 
-    /// Silences the row, and gives the thread its former list back. The lease is FREE by then: nothing is to be rung.
+    /// Disarms the row, then restores the thread's former list. The lease is FREE already, so no notification is lost.
     ///
     /// # Crash
     ///
-    /// Killed inside, the notifications that are armed still ring, for nothing. The other way round they would stay armed and never
-    /// ring, and whoever looks for the end of the slot's next owner would rely on them [I25].
+    /// Killed inside, the words that are still armed are signalled, which is harmless. In the opposite order they would stay armed
+    /// and never be signalled, and a member that blocks on the slot's next owner would rely on them [I25].
     pub(crate) fn withdraw(&self, former: &Former, control: Control<'_>, me: u8) {
         let restore = || {
-            // SAFETY: the list that libc gave this thread at its start; it lives as long as the thread.
+            // SAFETY: libc set this list when the thread started; it lives as long as the thread.
             let restored = unsafe { set(former.head, former.bytes) };
             debug_assert!(restored.is_ok());
         };
@@ -114,7 +118,7 @@ impl RobustList {
         }
         let mine = WAITERS | thread_id();
         for watcher in control.slots() {
-            // Relaxed: silence publishes nothing.
+            // Relaxed: disarming publishes nothing.
             let _ = control.notification(me, watcher).compare_exchange(
                 mine,
                 0,
@@ -126,11 +130,11 @@ impl RobustList {
     }
 }
 
-/// Arms row `me` for the end of the calling thread, whose list it is.
+/// Arms row `me` with the id of the calling thread, which owns the list.
 fn arm(control: Control<'_>, me: u8) {
     let mine = WAITERS | thread_id();
     for watcher in control.slots() {
-        // Release: whoever sees the notification armed sees the lease LIVE; pairs with the Acquire in the monitor's scan.
+        // Release: a watcher that sees the word armed also sees the lease LIVE; pairs with the Acquire in `observe`.
         control.notification(me, watcher).store(mine, Ordering::Release);
     }
 }
@@ -142,20 +146,20 @@ fn thread_id() -> u32 {
 fn former() -> io::Result<Former> {
     let mut head = ptr::null_mut::<c_void>();
     let mut bytes = 0_usize;
-    // SAFETY: thread 0 is the caller; two out-pointers of ours.
+    // SAFETY: thread 0 is the caller; both out-pointers are ours.
     let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut bytes) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // A thread without a list (another libc) gets "none" back, with the length that the kernel insists on.
+    // Under a libc that sets no list, "no list" is restored: a null head with the length that the kernel requires.
     Ok(Former { head, bytes: if bytes == 0 { size_of::<Head>() } else { bytes } })
 }
 
 /// # Safety
 ///
-/// `head` is null or a complete list that stays until the thread ends or sets another.
+/// `head` is null, or a complete list that stays valid until the thread ends or sets another list.
 unsafe fn set(head: *mut c_void, bytes: usize) -> io::Result<()> {
-    // SAFETY: passed on.
+    // SAFETY: the caller's contract.
     if unsafe { libc::syscall(libc::SYS_set_robust_list, head, bytes) } != 0 {
         return Err(io::Error::last_os_error());
     }

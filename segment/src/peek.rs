@@ -1,11 +1,11 @@
-//! Reading what somebody may be taking away.
+//! Reading memory that a peer may truncate meanwhile.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Copies `into.len()` mapped bytes that the caller holds nothing to keep, as they are at that moment: others may be writing them. False:
-/// there is no memory behind them any more, where a load would be a SIGBUS. A peer may have cut the file off, or punched a hole into the page
-/// of a file system that is full.
+/// Copies `into.len()` mapped bytes that the caller neither owns nor holds; other processes may write them meanwhile. Returns false if
+/// no memory backs them any more, so that a load would raise SIGBUS: a peer may have truncated the file, or punched a hole into it on a
+/// file system that is full.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! The public shell: create, attach, look, remove.
+//! The public interface: create, attach, inspect, remove.
 
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,34 +25,34 @@ use crate::member::Reclaim;
 use crate::name::{Backend, FileName, Place};
 use crate::sync::Ordering;
 
-/// What a creator wants. Whoever finds the segment existing compares what it cares about.
+/// The parameters of a new segment. An attacher compares those that it depends on with the existing segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Slots in the lease table, 1 to 256.
     pub members: u16,
     /// The length of the data area; rounded up to a multiple of 4096.
     pub data_area_bytes: u64,
-    /// Belongs to whoever owns the data area: stored, never read here.
+    /// For the owner of the data area: stored in the header, not interpreted here.
     pub geometry: [u64; 8],
-    /// The hash of the layout of the data area. An attacher with another one is refused.
+    /// The hash of the layout of the data area. An attacher with another hash is refused.
     pub layout_hash: u64,
     /// Ranges of the data area that are committed at creation.
     pub commit: Vec<Range<u64>>,
 }
 
-/// A slot of the lease table, as far as looking tells.
+/// A slot of the lease table, as a reader sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseInfo {
     /// The slot.
     pub index: u8,
-    /// The lease word says that it has, or had, an owner.
+    /// Whether the lease word is LIVE: the slot has an owner, or its dead owner is not recovered yet.
     pub live: bool,
     /// How often the slot was taken.
     pub incarnation: u64,
-    /// Of the last owner, in its own pid namespace. Information only: nothing is decided by it.
+    /// The process id of the last owner, in its own pid namespace. Information only: no decision depends on it.
     pub pid: u32,
     /// Whether the kernel says that the owner is alive. `None` for private memory and when our descriptor is lost.
-    /// `live` but not `held` is a dead member that nobody has recovered yet.
+    /// `live` but not `held` is a dead member that is not recovered yet.
     pub held: Option<bool>,
 }
 
@@ -64,19 +64,19 @@ impl LeaseInfo {
     }
 }
 
-/// A segment, mapped for looking. It is nobody: [`join`](Self::join) makes a member.
+/// An attached segment, mapped read-only (private memory: writable). It is not a member; [`join`](Self::join) makes one.
 ///
-/// A forked child inherits it and may join on its own. A reader must not write: except for private memory the mapping
-/// is for reading.
+/// A forked child inherits it and may join on its own. A reader must not write.
 #[derive(Debug)]
 pub struct Segment {
     attachment: Arc<Attachment>,
 }
 
 impl Segment {
-    /// Attaches what is at `place`, or creates it. `init` fills the data area of a creation, whose committed ranges read
-    /// zero before, and runs again in the rare case that a name vanishes while we look; nobody sees the segment until
-    /// it has returned. [`created`](Self::created) tells which it was.
+    /// Attaches the segment at `place`, or creates it; [`created`](Self::created) tells which.
+    ///
+    /// `init` fills the data area of a new segment, whose committed ranges read zero before. No other process sees the segment until
+    /// `init` has returned. It runs again in the rare case that an existing name vanishes meanwhile.
     ///
     /// # Errors
     ///
@@ -112,11 +112,11 @@ impl Segment {
         Ok(Self { attachment: Arc::new(attachment) })
     }
 
-    /// Attaches what is at `place`.
+    /// Attaches the segment at `place`.
     ///
     /// # Errors
     ///
-    /// [`OpenError::NotFound`] if nothing is; [`OpenError::Nameless`] for what can only be inherited.
+    /// [`OpenError::NotFound`] if there is none; [`OpenError::Nameless`] for a backend whose segments can only be inherited.
     pub fn open(place: Place, layout_hash: u64) -> Result<Self, OpenError> {
         let not_found = |name: &FileName| OpenError::NotFound { place: name.path().display().to_string() };
         let backend = place.backend();
@@ -141,17 +141,17 @@ impl Segment {
         Ok(Self { attachment: Arc::new(attachment) })
     }
 
-    /// Removes a named segment, whatever its contents, and what the name was on other boots.
+    /// Removes a named segment, whatever its contents, and segments that had the name on other boots.
     ///
-    /// With `force` also one that has members: they go on undisturbed among themselves, and nobody else finds them.
+    /// With `force` it also removes a segment that has members: they continue undisturbed, and no other process can attach.
     ///
     /// # Errors
     ///
-    /// [`RemoveError::Held`] while anybody is a member.
+    /// [`RemoveError::Held`] while the segment has members.
     ///
     /// # Progress
     ///
-    /// Waits for nobody. A join at the same moment may answer `Full`, or `Removed` afterwards.
+    /// Waits for no other process. A concurrent join may return `Full` or, afterwards, `Removed`.
     pub fn remove(place: &Place, force: bool) -> Result<(), RemoveError> {
         let name = match place {
             Place::Shm(name) => FileName::shm(name, removal_boot()?),
@@ -178,15 +178,13 @@ impl Segment {
         listing::list()
     }
 
-    /// Becomes a member. May be called any number of times; each lease has a lock, a mapping and a monitor of its own.
+    /// Becomes a member. May be called any number of times; each lease has its own lock, mapping and monitor.
     ///
-    /// What dead members held is reclaimed before this returns: that of the former owner of our slot, and that of all
-    /// others that have no owner by now.
+    /// Before this returns, it recovers the former owner of its slot and every other member that is dead by then.
     ///
     /// # Errors
     ///
-    /// [`JoinError::Full`] when no slot is free. That a monitor could not be had is no error: see
-    /// [`Lease::monitor_state`].
+    /// [`JoinError::Full`] if no slot is free. A monitor that cannot be started is no error: see [`Lease::monitor_state`].
     ///
     /// # Progress
     ///
@@ -195,14 +193,14 @@ impl Segment {
     ///
     /// # Crash
     ///
-    /// Killed inside, the slot is as it was, or dirty and empty; the next recoverer frees it. A child forked by another
-    /// thread during the few system calls between open and close inherits the descriptor: should we die before it
-    /// execs or exits, we seem alive until then.
+    /// Killed inside, the slot is unchanged, or dirty and empty; the next recoverer frees it. If another thread forks during the few
+    /// system calls between open and close, the child inherits the descriptor: should we die before the child execs or exits, we
+    /// appear alive until then.
     pub fn join(&self, options: JoinOptions, reclaim: Arc<dyn Reclaim>) -> Result<Lease, JoinError> {
         join::join(&self.attachment, options, reclaim)
     }
 
-    /// How the bytes came to be.
+    /// The backend.
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.attachment.backend
@@ -226,7 +224,7 @@ impl Segment {
         self.attachment.header.plan.data_area_bytes
     }
 
-    /// The length of everything.
+    /// The length of the whole segment.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.attachment.header.plan.total_bytes()
@@ -244,7 +242,7 @@ impl Segment {
         self.attachment.header.layout_hash
     }
 
-    /// Whether this call made it.
+    /// Whether this call created it.
     #[must_use]
     pub fn created(&self) -> bool {
         self.attachment.created
@@ -269,13 +267,13 @@ impl Segment {
         self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).map(|lock| lock.fd.as_fd())
     }
 
-    /// The data area, for looking.
+    /// The data area, read-only.
     #[must_use]
     pub fn data_area(&self) -> DataArea<'_> {
         self.attachment.read_only_control().data_area()
     }
 
-    /// The lease table as it is at this moment.
+    /// A snapshot of the lease table.
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseInfo> {
         let control = self.attachment.read_only_control();
@@ -290,8 +288,8 @@ impl Segment {
         control.slots().map(info).collect()
     }
 
-    /// The bytes of memory that the file system has given to the segment. `None` where nobody counts them (anonymous,
-    /// SysV and private memory).
+    /// The bytes that the file system has allocated to the segment. `None` if they are not counted (anonymous, SysV and private
+    /// memory).
     #[must_use]
     pub fn committed_bytes(&self) -> Option<u64> {
         self.attachment.committed_bytes()

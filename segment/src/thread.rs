@@ -1,7 +1,7 @@
 //! Threads for monitors and reapers, started by `pthread_create` itself.
 //!
-//! The standard library's threads take a process-wide lock when they start. In a forked child that lock may be held by
-//! a thread that is not there, and a child that joins would wait for its monitor for ever.
+//! The standard library's threads take a process-wide lock when they start. In a forked child a thread that does not
+//! exist may hold that lock, and a child that joins would wait for its monitor for ever.
 
 use std::ffi::{CStr, c_void};
 use std::io;
@@ -15,8 +15,8 @@ type Body = Box<dyn FnOnce() + Send>;
 pub(crate) struct Thread(libc::pthread_t);
 
 impl Thread {
-    /// Starts a thread on which no signal handler of the program ever runs. A panic in `body` ends the thread and no
-    /// more.
+    /// Starts a thread that runs `body` with all signals blocked, so that no signal handler of the program runs on it. A panic in
+    /// `body` ends only the thread.
     pub(crate) fn start(
         name: &'static CStr,
         stack_bytes: usize,
@@ -28,7 +28,7 @@ impl Thread {
             body();
         });
         let body = Box::into_raw(Box::new(body));
-        // What the system needs for itself, thread-local variables among it, comes on top.
+        // libc needs stack in addition, for thread-local variables among others.
         // SAFETY: a number.
         let system_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) }).unwrap_or(0);
         let page_bytes = rustix::param::page_size();
@@ -60,7 +60,7 @@ impl Thread {
         Ok(Self(id))
     }
 
-    /// Waits for its end.
+    /// Waits until the thread has ended.
     pub(crate) fn join(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: a thread that was neither joined nor detached; `self` is not used again.
@@ -78,7 +78,7 @@ impl Drop for Thread {
 extern "C" fn run(body: *mut c_void) -> *mut c_void {
     // SAFETY: made by `start` from a box of this type, for this thread alone.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
-    // The panic has been reported by its hook, and whoever waits for us waits for our end only.
+    // The panic hook has reported the panic, and a joiner waits only for the end of the thread.
     let _ = catch_unwind(AssertUnwindSafe(body));
     std::ptr::null_mut()
 }

@@ -1,4 +1,4 @@
-//! The backends: how the bytes come to be. Each makes an [`Attachment`] and is never swapped for another silently.
+//! The backends: how the memory is created and opened. Each makes an `Attachment`; none is silently replaced by another.
 
 pub(crate) mod anonymous;
 pub(crate) mod file;
@@ -19,7 +19,7 @@ use crate::header::Header;
 use crate::mapping::Mapping;
 use crate::segment::Spec;
 
-/// What a creator brings: the header to be, the ranges to reserve, and the one who fills the data area.
+/// A creation: the header, the ranges to reserve, and the function that fills the data area.
 pub(crate) struct Creation<'a> {
     pub(crate) header: Header,
     pub(crate) spec: &'a Spec,
@@ -51,7 +51,7 @@ impl Creation<'_> {
         Ok(())
     }
 
-    /// Writes the header, and has the data area filled.
+    /// Writes the header and fills the data area.
     pub(crate) fn fill(&mut self, memory: &Mapping, place: &str) -> Result<(), OpenError> {
         // SAFETY: the mapping is page aligned, has the plan's length, and nobody else knows of it yet.
         unsafe { self.header.write(memory.base()) }.map_err(|source| OpenError::Os {
@@ -65,7 +65,7 @@ impl Creation<'_> {
         Ok(())
     }
 
-    /// The bytes before the data area, then what the owner of the data area asks for, as offset and length in the segment.
+    /// The ranges to reserve: the bytes before the data area, then those that its owner requests. Offset and length in the segment.
     fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
         let data_area = self.header.plan.data_area_offset;
         let wanted = self.spec.commit.iter().filter(|range| range.start < range.end);

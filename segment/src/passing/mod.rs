@@ -61,7 +61,7 @@ pub enum Refusal {
         /// That user.
         uid: u32,
     },
-    /// Nothing was heard: it may be stopped.
+    /// It did not answer: it may be stopped.
     #[error("its socket does not answer")]
     Silent,
     /// It answered that it has closed it.

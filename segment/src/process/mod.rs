@@ -1,7 +1,7 @@
 //! Processes and threads of the machine: who one is, whether it has ended, and with which status.
 //!
 //! A number names whoever has it at the moment. What is meant by it is an [`Identity`], taken through a file descriptor
-//! that refers to one process for good ([`PidFd`]). A [`Watcher`] is a thread that hears of the ends of many.
+//! that refers to one process for good ([`PidFd`]). A [`Watcher`] is a thread that is notified of the end of many.
 
 mod identity;
 mod older;

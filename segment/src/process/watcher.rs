@@ -1,9 +1,9 @@
-//! A thread that hears of the ends of processes. It sleeps in the kernel until one of them ends, is reaped, or its owner
-//! wants something of it; it knows no clock.
+//! A thread that watches processes. It sleeps in the kernel until one of them ends or is reaped, or until its owner sends an order.
+//! It uses no timeout.
 //!
-//! It has a table of descriptors of its own, where the kernel permits (`close_range` of Linux 5.9): what it watches counts
-//! against no limit of the program, is not inherited by forked children, and survives a program that closes every descriptor it
-//! finds. One descriptor is in the program's table, through which the owner wakes the thread; without it a new watcher is needed.
+//! Where the kernel permits (`close_range` of Linux 5.9) the thread has its own descriptor table: its pidfds count against no limit
+//! of the program, are not inherited by forked children, and survive a program that closes all descriptors. Only the waker, through
+//! which the owner wakes the thread, is in the program's table. If it is closed, the owner has to start a new watcher.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +26,7 @@ use crate::thread::Thread;
 /// As the monitor's, and the buffers for what `/proc` says.
 const STACK: usize = 64 << 10;
 
-/// The key of the waker.
+/// The key of the wake-up socket in the epoll set.
 const WAKER: u64 = 0;
 
 /// What is called when a process has ended: with its status, or without one. In the latter case it is called a second time if
@@ -202,20 +202,20 @@ impl Watcher {
         self.waker().is_some() && !lock(&self.desk.state).closed
     }
 
-    /// The waker, unless somebody in this process has closed or replaced it.
+    /// The waker, unless other code of this process has closed or replaced it.
     fn waker(&self) -> Option<BorrowedFd<'_>> {
         let waker = self.waker.as_ref()?;
         (FileId::of(waker).ok()? == self.waker_id).then(|| waker.as_fd())
     }
 
-    /// Has the thread look for orders. The answer is whether it could be told.
+    /// Wakes the thread, which then takes its orders. Returns whether that was possible.
     fn wake(&self) -> bool {
         let Some(waker) = self.waker() else { return false };
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         // SAFETY: one byte of ours; a descriptor of ours or, if it was closed just now, of somebody else, who would get a
         // byte or, not being a socket, an error.
         let sent = unsafe { libc::send(waker.as_raw_fd(), [1_u8].as_ptr().cast(), 1, flags) };
-        // Full of bytes that the thread has not read yet: it will.
+        // A full socket has wake-ups that the thread has not read yet.
         sent == 1 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 }
@@ -304,7 +304,7 @@ impl Set {
     fn take_orders(&mut self, desk: &Desk) -> bool {
         let mut bytes = [0; 64];
         if let Ok(0) = rustix::io::read(&self.wakeups, &mut bytes) {
-            // Somebody closed the waker; nobody will wake us any more.
+            // The waker was closed: no more orders will come.
             let _ = epoll::delete(&self.epoll, &self.wakeups);
             self.has_waker = false;
         }
