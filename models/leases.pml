@@ -1,7 +1,7 @@
 /* Leases, the kernel's locks on them, the death notifications: as segment/ builds it. What leases hold is one word.
  *
  * A process has a main thread, a monitor and one reaper a slot. Death has two moments: first the monitor's thread
- * ends and the kernel rings its notifications (notifications.rs, A5), while a sibling still works; later the last user of the memory is
+ * ends and the kernel signals its notifications (notifications.rs, A5), while a sibling still works; later the last user of the memory is
  * gone and the kernel drops the locks (A3). A process is killed or stopped for good between any two steps. Process p
  * takes slot p in each of its lives: a slot is used again by the next life, under the next incarnation.
  */
@@ -26,7 +26,7 @@
 #ifndef GUARDED
 #define GUARDED NP      /* the first processes, which have monitors; nobody hears the end of the others, which sweep on joining */
 #endif
-/* notifications: what a cell says */
+/* notifications: the states of a word */
 #define CLEAR 0
 #define ARMED 1
 #define SIGNALLED 2

@@ -587,7 +587,7 @@ int tenure_recover(const struct tenure_member *member, size_t *recovered);
 int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
 
 /**
- * How the member hears of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
+ * Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
  * is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
  *
  * `monitor` is NULL or writable.

@@ -127,7 +127,7 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
     })
 }
 
-/// How the member hears of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
+/// Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
 /// is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
 ///
 /// # Safety

@@ -470,7 +470,7 @@ fn names_end_with_killed_holders() {
     assert_eq!(names(&space), ["kept", "lost", "taken over"]);
     let over = me.open_named::<u32>("taken over").unwrap();
     child.kill();
-    // By the monitor, which hears of it.
+    // By the monitor, which is notified of it.
     eventually("a dead holder's name ends", || names(&space) == ["kept", "taken over"]);
     assert!(matches!(me.open_named::<u32>("lost"), Err(OpenHandleError::NoSuchName)));
     assert!(me.create_or_open("lost", &2u32).unwrap().is_created());

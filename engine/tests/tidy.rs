@@ -199,6 +199,12 @@ const RETIRED: &[(&str, &str, &[&str])] = &[
     ("crash_point", "failpoint", &[]),
     ("sabotage", "negative control", &[]),
     ("holdings", "reference counts", &[]),
+    ("doorbell", "monitor or death notification", &[]),
+    (" bells", "notifications", &["locks and bells"]),
+    ("footing", "member mapping", &[]),
+    ("looker", "reader", &[]),
+    ("carve", "extend", &[]),
+    ("punch", "decommit", &["punch_hole", "punch a hole", "punches a hole", "punched a hole"]),
 ];
 
 #[test]

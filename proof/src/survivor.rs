@@ -78,7 +78,7 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// A process that it has a handle of.
     pub(crate) target: Option<Target>,
-    /// A member with a monitor, which has heard nothing yet: it is stopped.
+    /// A member with a monitor, which has observed nothing yet: it is stopped.
     pub(crate) witness: Option<Peer>,
     /// A member whose notifications have been signalled, and who is not dead yet.
     pub(crate) dying: Option<Peer>,
@@ -185,7 +185,7 @@ impl Survivor {
         differs
     }
 
-    /// What the notification says that the member in slot `owner` has towards the one in slot `watcher`. LAYOUT.md has where it is.
+    /// The notification word of slot `owner` towards slot `watcher`. LAYOUT.md has its place.
     pub(crate) fn notification(&self, owner: u8, watcher: u8) -> u32 {
         // SAFETY: aligned, inside the mapping, which stays for good; loads only, as it is for reading.
         let notification =
@@ -193,7 +193,7 @@ impl Survivor {
         notification.load(Ordering::Acquire)
     }
 
-    /// Rings the notifications of a slot as the kernel does when the thread ends that armed them.
+    /// Signals the notifications of a slot as the kernel does when the thread that armed them ends.
     pub(crate) fn signal(&self, owner: u8) {
         for watcher in slots() {
             let said = self.notification(owner, watcher);

@@ -154,12 +154,12 @@ fn every_survivor_hears_and_one_of_them_recovers() {
     }
 }
 
-/// The thread that rings ends before the process does, and whoever heard the ring may end in between. Played by ringing
-/// by hand: the notification then looks to the kernel as it does when the ring came first, and it will not ring again.
+/// The kernel signals the notification before the process is gone, and a watcher that has observed it may die in between. The test
+/// signals the word itself: it then has the value that the kernel gives it, and the kernel does not signal it again.
 #[test]
-fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
+fn a_notification_observed_by_a_watcher_that_dies_is_observed_by_the_next_owner_of_its_slot() {
     use std::os::unix::fs::FileExt;
-    let name = Name::shm("heard");
+    let name = Name::shm("observed");
     let segment = open_or_create(name.place(), &members(3));
     let (owner, owners) = start(&name, "guarded");
     let (watcher, watchers) = start(&name, "guarded");
@@ -189,7 +189,7 @@ fn a_ring_that_was_heard_by_somebody_who_died_is_heard_by_the_next_one() {
 fn a_kill_while_many_monitors_of_256_slots_listen() {
     let name = Name::shm("far");
     let segment = open_or_create(name.place(), &members(256));
-    // More notifications are armed than one thread can wait for, and the victim's is heard by another thread than the first.
+    // More notifications are armed than one thread can wait for, and another thread than the first observes the victim's.
     let fillers: Vec<_> = (0..200).map(|i| join(&segment, if i < 135 { GUARDED } else { ALONE })).collect();
     let (child, index) = start(&name, "guarded");
     assert_eq!(index, 200);
@@ -305,7 +305,7 @@ fn closing_every_descriptor_keeps_the_lease_and_the_monitor() {
     assert_eq!(lease.recover(), 0);
     closer.tell("touch");
     closer.expect("0");
-    // It still hears, and finds its way back to the locks by the path.
+    // It is still notified, and reaches the locks by the path.
     let (victim, dead) = start(&name, "guarded");
     victim.kill();
     eventually("recovered by the one without descriptors", || !lease_live(&segment, dead));
@@ -523,7 +523,7 @@ fn a_reaper_that_waits_does_not_keep_a_leaver() {
     let leaver = join(&segment, GUARDED);
     let (victim, index) = start(&name, "guarded");
     let witness = join(&segment, ALONE);
-    // A notification that rings although its owner lives parks a reaper on the owner's lock.
+    // A notification that is signalled although its owner lives makes a reaper wait for the owner's lock.
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     let notification = HEADER_BYTES + 8 * LEASE_BYTES + 64 * u64::from(index);

@@ -1,7 +1,7 @@
-//! What a monitor and a reaper do, played by hand: notifications are armed, heard and withdrawn, the dead are recovered.
+//! Monitors and reapers, played by hand: notifications are armed, observed and withdrawn, dead members are recovered.
 //!
-//! A witness with a monitor of its own, which has threads, stands still until the actor is dead or stopped. Then it must hear every
-//! notification that was signalled, and recover who is dead, with nobody's help; and whoever has the actor's slot next must be heard as well.
+//! A witness, whose monitor has threads, is stopped until the actor is dead or stopped. Then it must observe every signalled
+//! notification and recover the dead without help; and it must be notified of the death of the next owner of the actor's slot.
 
 use super::members::{join, leave};
 use crate::case::{Case, SLOT, Stage};
@@ -66,7 +66,7 @@ fn is_live(survivor: &Survivor, slot: u8) -> bool {
     survivor.space.leases()[usize::from(slot)].live
 }
 
-/// A notification that nobody is there to ring is not armed: who relied on it would wait for ever.
+/// No notification of a slot without an owner is armed: a member that relied on it would wait for ever.
 fn assert_notifications(survivor: &Survivor) {
     for owner in slots().filter(|slot| !is_owned(survivor, *slot)) {
         let armed = slots().find(|watcher| survivor.notification(owner, *watcher) & ARMED != 0);
@@ -74,7 +74,7 @@ fn assert_notifications(survivor: &Survivor) {
     }
 }
 
-/// The witness hears what rang, and does everything.
+/// The witness observes the signalled notifications, and does everything.
 pub(super) fn witness_goes_on(survivor: &mut Survivor) {
     assert_notifications(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
@@ -88,7 +88,7 @@ pub(super) fn witness_goes_on(survivor: &mut Survivor) {
     survivor.witness = Some(witness);
 }
 
-/// Whoever has the actor's slot next dies and is heard, with a monitor and without; the witness leaves.
+/// The next owner of the actor's slot is killed, with a monitor and without, and the witness is notified; then the witness leaves.
 pub(super) fn see_next_owners(survivor: &mut Survivor) {
     assert_notifications(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
@@ -111,7 +111,11 @@ pub(super) fn see_next_owners(survivor: &mut Survivor) {
     let is_recovered = || !is_live(survivor, slot) && survivor.notification(slot, witness.slot) == 0;
     eventually(is_recovered);
     for watcher in slots().filter(|watcher| *watcher != witness.slot) {
-        assert_eq!(survivor.notification(slot, watcher) & SIGNALLED, SIGNALLED, "no ring for slot {watcher}");
+        assert_eq!(
+            survivor.notification(slot, watcher) & SIGNALLED,
+            SIGNALLED,
+            "no notification for slot {watcher}"
+        );
     }
     witness.leave();
 }
@@ -130,7 +134,7 @@ fn assert_dying_lives(survivor: &Survivor) {
     );
 }
 
-/// Whoever has the actor's slot next hears the notification that the actor heard, and recovers the one who rang it once he is dead.
+/// The next owner of the actor's slot observes the notification that the actor observed, and recovers its owner once that is dead.
 fn recover_the_dying(survivor: &mut Survivor) {
     assert_dying_lives(survivor);
     let heir = Peer::start(survivor, Manner::Guarded, next_slot(survivor));

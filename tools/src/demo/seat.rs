@@ -21,7 +21,7 @@ const WINDOW_TASKS: usize = 512;
 /// How many tasks go into one frame at most.
 const BATCH_TASKS: usize = 128;
 
-/// What the director hears.
+/// An event for the director.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A worker said something.

@@ -13,7 +13,7 @@ use crate::wire::{self, Incoming};
 use super::chance::Fate;
 use super::talk::{self, Counts, Report};
 
-/// What the director hears.
+/// An event for the director.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A member said something. Processes are counted, since one of them may be several incarnations.

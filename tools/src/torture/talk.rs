@@ -10,7 +10,7 @@ use super::crowd;
 /// Something that one member passes to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Gift {
-    /// A handle, which the sender holds until it hears what became of it.
+    /// A handle, which the sender holds until it is told what became of it.
     Handle { token: u64, identity: u64, sort: Sort },
     /// A block of the sender's, to be freed by the other.
     Block { offset: u64, len: usize, owner_index: u8, owner_incarnation: u64, key: u64 },
