@@ -97,7 +97,7 @@ impl MemberMapping {
     ///
     /// # Safety
     ///
-    /// Nobody accesses the memory from now on.
+    /// No code accesses the memory from now on.
     pub(crate) unsafe fn close_off(&self) -> io::Result<()> {
         // SAFETY: the caller's contract.
         unsafe { self.memory.close_off()? };

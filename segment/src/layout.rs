@@ -10,13 +10,13 @@ header, 512 bytes
 offset  field            meaning
      0  magic            the bytes TENURESG
      8  version          1
-    16  layout hash      FNV-1a of this text, continued over the hash of whoever owns the data area
+    16  layout hash      FNV-1a of this text, continued over the hash that the owner of the data area gives
     24  header length    512
     32  members          slots in the lease table, 1 to 256
     40  data area offset 512 + 64*members + 8*members*members, rounded up to a multiple of 4096
     48  data area bytes  a multiple of 4096
     56  total bytes      data area offset + data area bytes; no file of this segment is ever shorter
-    64  geometry         8 words that belong to whoever owns the data area
+    64  geometry         8 words that belong to the owner of the data area
    128  boot id          2 words; unique for one boot of one kernel, so it names the host as well
    144  creation id      random, never zero
    152  uid              effective user id of the creator

@@ -121,7 +121,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for nobody; a system call.
+    /// Never waits; makes a system call.
     #[must_use]
     pub fn is_alive(&self, id: LeaseId) -> Option<bool> {
         if self.incarnation_of(id.index) != Some(id.incarnation) {
@@ -165,7 +165,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for nobody but the kernel.
+    /// Waits for no other process; makes system calls.
     ///
     /// # Crash
     ///
@@ -217,7 +217,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for nobody but the kernel.
+    /// Waits for no other process; makes system calls.
     ///
     /// # Crash
     ///
@@ -284,7 +284,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for nobody.
+    /// Never waits.
     pub fn attend(&self, of: u8) {
         let Parts { core, control, mapping, monitor_state, .. } = &*self.parts;
         let others = u16::from(of) < control.plan().members && of != self.id().index;

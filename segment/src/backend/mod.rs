@@ -53,7 +53,7 @@ impl Creation<'_> {
 
     /// Writes the header and fills the data area.
     pub(crate) fn fill(&mut self, memory: &Mapping, place: &str) -> Result<(), OpenError> {
-        // SAFETY: the mapping is page aligned, has the plan's length, and nobody else knows of it yet.
+        // SAFETY: the mapping is page aligned, has the plan's length, and no other code uses it yet.
         unsafe { self.header.write(memory.base()) }.map_err(|source| OpenError::Os {
             what: "write the header",
             place: place.to_owned(),

@@ -29,11 +29,11 @@ const STACK: usize = 64 << 10;
 /// The key of the wake-up socket in the epoll set.
 const WAKER: u64 = 0;
 
-/// What is called when a process has ended: with its status, or without one. In the latter case it is called a second time if
-/// the status becomes known, which is when somebody reaps it. It must neither wait nor call the watcher.
+/// The function that is called when a process has ended, with its status if that is known. Otherwise it is called a second time if
+/// the status becomes known, which is when the process is reaped. It must neither wait nor call the watcher.
 pub type Ended = Box<dyn Fn(Option<Status>) + Send>;
 
-/// What the owner's threads and the watching thread share.
+/// The state that the owner's threads and the watching thread share.
 #[derive(Default)]
 struct Desk {
     state: Mutex<State>,
@@ -58,7 +58,7 @@ enum Order {
     Look { key: u64 },
 }
 
-/// A running watcher; see the module. To be dropped by the process that started it only: a forked child must forget it.
+/// A running watcher; see the module. Only the process that started it may drop it: a forked child must forget it.
 pub struct Watcher {
     desk: Arc<Desk>,
     /// `None` only while it is dropped.
@@ -75,7 +75,7 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// What is watched, until [`Watch::end`].
+/// A watched process, until [`Watch::end`].
 pub struct Watch {
     desk: Arc<Desk>,
     key: u64,
@@ -88,12 +88,12 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Ends it: when this returns, `ended` does not run and will not. The watcher is told, so that it lets go of the process.
+    /// Ends the watch: when this returns, `ended` does not run and will not run. The watcher then closes its pidfd.
     pub fn end(self, watcher: Option<&Watcher>) {
         {
             let mut state = lock(&self.desk.state);
             if state.watched.remove(&self.key).is_none() {
-                // It was over anyhow, and the thread has let go of it.
+                // The process has ended, and the thread has closed its pidfd already.
                 return;
             }
             state.orders.push(Order::Forget { key: self.key });
@@ -105,7 +105,7 @@ impl Watch {
 }
 
 impl Watcher {
-    /// Starts one, which watches nobody yet.
+    /// Starts a watcher without processes to watch.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Watcher {
         let thread = Thread::start(c"tenure-watcher", STACK, move || {
             let twin = Closing(twin);
             let is_own_table = take_own_table(number);
-            // SAFETY: in a table of our own it is our copy, which nobody else closes; otherwise the owner gives it up to us.
+            // SAFETY: in our own table it is our copy, which no other code closes; otherwise the owner passes it to us.
             let wakeups = unsafe { OwnedFd::from_raw_fd(number) };
             let set = Set::new(wakeups);
             let failed = set.as_ref().err().map(|error| error.raw_os_error());
@@ -146,7 +146,7 @@ impl Watcher {
         }
     }
 
-    /// Watches a process until it ends; it may have ended already. Waits for the thread, which waits for nobody.
+    /// Watches a process until it ends; it may have ended already. Waits for the thread, which never waits while it has orders.
     ///
     /// `ended` is called by the thread. A status that only a parent is told, or that is told before the process is reaped
     /// only, is told to us if this returns before that happens.
@@ -171,10 +171,11 @@ impl Watcher {
         }
     }
 
-    /// Has the thread look at once. When this returns it has told what there is to tell, if it watches that and can be reached.
+    /// Has the thread check the process at once. When this returns, `ended` has been called if the process has ended, provided that
+    /// the thread watches it and can be reached.
     pub fn look(&self, watch: &Watch) {
         if Arc::ptr_eq(&self.desk, &watch.desk) {
-            // Otherwise it goes on with what it has, and nothing can be asked.
+            // On failure the thread continues to watch, and only this request is lost.
             let _ = self.ask(watch.key, Order::Look { key: watch.key });
         }
     }
@@ -196,7 +197,7 @@ impl Watcher {
         }
     }
 
-    /// Whether it still can be told anything; otherwise another one is to be started. What this one watches it goes on watching.
+    /// Whether it can still take orders; otherwise the owner has to start another watcher. It continues to watch its processes.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         self.waker().is_some() && !lock(&self.desk.state).closed
@@ -212,8 +213,8 @@ impl Watcher {
     fn wake(&self) -> bool {
         let Some(waker) = self.waker() else { return false };
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-        // SAFETY: one byte of ours; a descriptor of ours or, if it was closed just now, of somebody else, who would get a
-        // byte or, not being a socket, an error.
+        // SAFETY: one byte of ours. The descriptor is ours or, if it was closed just now, another file of the process: that is sent
+        // a byte or, if it is no socket, `send` fails.
         let sent = unsafe { libc::send(waker.as_raw_fd(), [1_u8].as_ptr().cast(), 1, flags) };
         // A full socket has wake-ups that the thread has not read yet.
         sent == 1 || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
@@ -232,13 +233,13 @@ impl Drop for Watcher {
         if self.waker().is_none()
             && let Some(waker) = self.waker.take()
         {
-            // The number is somebody else's by now.
+            // The number refers to another file by now.
             let _ = waker.into_raw_fd();
         }
     }
 }
 
-/// Whoever waits for an answer is told when there will be none, also when the thread panics.
+/// Tells threads that wait for an answer when none will come, also if the watching thread panics.
 struct Closing(Arc<Desk>);
 
 impl Drop for Closing {
@@ -248,14 +249,14 @@ impl Drop for Closing {
     }
 }
 
-/// Gives the calling thread a table of descriptors with nothing in it but `keep`. False: it has none of its own.
+/// Gives the calling thread its own descriptor table, with only `keep` in it. Returns false if the kernel refuses.
 fn take_own_table(keep: RawFd) -> bool {
     let keep = keep as libc::c_uint;
     let close = |first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint| {
-        // SAFETY: no pointers; with the flag, this thread's table is another one afterwards, and nobody relies on what was in it.
+        // SAFETY: no pointers; with the flag this thread gets its own table, and no code of it relies on other descriptors.
         first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0
     };
-    // The first call copies what is not in its range, which is as little as possible.
+    // The first call copies the descriptors outside of its range: as few as possible.
     if !close(keep + 1, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) {
         return false;
     }
@@ -265,7 +266,7 @@ fn take_own_table(keep: RawFd) -> bool {
     true
 }
 
-/// What the thread watches: descriptors that are in its table.
+/// The processes that the thread watches, as descriptors in its table.
 struct Set {
     epoll: OwnedFd,
     wakeups: OwnedFd,
@@ -286,7 +287,7 @@ impl Set {
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
                 Ok(_) | Err(Errno::INTR) => {}
-                // The kernel cannot do it any more, or somebody who shares the table has closed it.
+                // The kernel refuses by now, or other code that shares the table has closed the epoll descriptor.
                 Err(_) => return,
             }
             for event in &events {
@@ -300,7 +301,7 @@ impl Set {
         }
     }
 
-    /// Takes orders. False: the owner wants us to end.
+    /// Takes orders. Returns false if the owner wants the thread to end.
     fn take_orders(&mut self, desk: &Desk) -> bool {
         let mut bytes = [0; 64];
         if let Ok(0) = rustix::io::read(&self.wakeups, &mut bytes) {
@@ -356,7 +357,7 @@ impl Set {
         let Some(pidfd) = self.open.get(&key) else { return };
         let status = pidfd.status();
         {
-            // The lock is what `Watch::end` waits for.
+            // `Watch::end` waits for this lock.
             let mut state = lock(&desk.state);
             match state.watched.get(&key) {
                 Some(ended) => ended(status),
@@ -367,7 +368,7 @@ impl Set {
                 return self.remove(key);
             }
         }
-        // That it was reaped is reported whatever one waits for, and not before.
+        // The kernel reports reaping (EPOLLHUP) whatever events are requested: request no others.
         let _ = epoll::modify(&self.epoll, pidfd, EventData::new_u64(key), EventFlags::empty());
     }
 }
@@ -440,7 +441,7 @@ mod tests {
         child.wait().unwrap();
         let refused = watcher.watch(identity, Box::new(|_| panic!("told")));
         assert!(matches!(refused, Err(PidError::Gone)), "{refused:?}");
-        // Told to whoever had a descriptor before, from Linux 6.15 on.
+        // From Linux 6.15 on, a descriptor opened before still yields the status.
         if let Look::Ended(Some(status)) = pidfd.look() {
             assert_eq!(status, Status::exited(3));
         } else {

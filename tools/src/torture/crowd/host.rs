@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::demo::Verdict;
-use crate::wire::{self, Heard};
+use crate::wire::{self, Incoming};
 use crate::worker::WorkerError;
 
 use super::super::seat::Event;
@@ -32,8 +32,8 @@ pub(in super::super) fn host(
     command.arg("crowd").args(arguments(plan, share));
     let hear = move |heard| {
         let event = match heard {
-            Heard::Message(report) => Event::Report(SEAT, 0, report),
-            Heard::End(why) => Event::Gone(SEAT, 0, why),
+            Incoming::Message(report) => Event::Report(SEAT, 0, report),
+            Incoming::End(why) => Event::Gone(SEAT, 0, why),
         };
         tell.send(event).is_ok()
     };
