@@ -268,14 +268,14 @@ impl Scratch<'_> {
                 continue;
             }
             self.unhint(start..unit);
-            decommitted += self.punch_run(start..unit, backing);
+            decommitted += self.decommit_run(start..unit, backing);
         }
         decommitted
     }
 
-    /// Punches units that are BACKING of the caller; returns the bytes that went back. Afterwards the units are nobody's:
+    /// Decommits units that are BACKING of the caller; returns the bytes that went back. Afterwards the units are nobody's:
     /// UNBACKED where memory went back, FREE where it did not, to be tried again by the next one.
-    pub(crate) fn punch_run(&self, units: Range<u32>, backing: &dyn Backing) -> u64 {
+    pub(crate) fn decommit_run(&self, units: Range<u32>, backing: &dyn Backing) -> u64 {
         let (start, length) = (units.start, units.end - units.start);
         let data = self.layout.data_range(start, length);
         if let Some(gone) = backing.decommit(data.clone()) {
@@ -298,7 +298,7 @@ impl Scratch<'_> {
         if length > 1 {
             // One page that cannot go must not keep the others.
             let middle = start + length / 2;
-            return self.punch_run(start..middle, backing) + self.punch_run(middle..units.end, backing);
+            return self.decommit_run(start..middle, backing) + self.decommit_run(middle..units.end, backing);
         }
         // Some pages may have gone, and touching a FREE unit is safe.
         if backing.commit(data).is_ok() {

@@ -48,7 +48,7 @@ impl<'a> Local<'a> {
                 }
                 Unit::Backing(owner) if owner == self.owner => {
                     // Its memory may or may not have gone, and `Backing::commit` may take an UNBACKED unit for zero.
-                    scratch.punch_run(unit..unit + 1, backing);
+                    scratch.decommit_run(unit..unit + 1, backing);
                     done.units += 1;
                 }
                 _ => {}
