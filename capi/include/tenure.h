@@ -592,7 +592,8 @@ int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
  *
  * `monitor` is NULL or writable.
  */
-int tenure_monitor(const struct tenure_member *member, int *monitor);
+int tenure_monitor(const struct tenure_member *member,
+                   int *monitor);
 
 /**
  * Opens a local of the member for the calling thread. One a thread is what is meant: it caches free handles and

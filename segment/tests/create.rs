@@ -177,7 +177,7 @@ fn foreign_segments_are_refused_by_name() {
     assert!(matches!(error, E::LayoutHash { found: 1, .. }), "{error}");
     let error = with_word("members", 32, 0);
     assert!(matches!(error, E::Geometry { what: "members", .. }), "{error}");
-    let error = with_word("data area", 48, u64::MAX - 100);
+    let error = with_word("data-area", 48, u64::MAX - 100);
     assert!(matches!(error, E::Geometry { what: "data area bytes", .. }), "{error}");
     let error = with_word("boot", 128, 1);
     assert!(matches!(error, E::Boot { .. }), "{error}");
