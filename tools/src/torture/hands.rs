@@ -295,6 +295,7 @@ impl<'h> Hands<'h> {
             Err(error) => {
                 Err((Wrong::Refused, format!("expected stale from the closed {token:?}, found {error}")))
             }
+            Ok(()) if self.home.is_among_openers => Ok(()),
             Ok(()) => Err((Wrong::Leaked, format!("{token:?} opens, but nobody holds it any more"))),
         }
     }

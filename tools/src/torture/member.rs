@@ -138,6 +138,9 @@ pub(super) struct Home {
     mail: Arc<Mail>,
     output: Mutex<File>,
     over: AtomicBool,
+    /// Others open handles that may be over. The bit of such an opener delays the end of the handle that has the entry by then, so
+    /// that a handle may open for a moment after its last close. Exact books tell that from a leak.
+    pub(super) is_among_openers: bool,
 }
 
 /// Works until its fate is fulfilled, it is told to leave, or the director is gone.
@@ -158,8 +161,17 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
         .collect::<Result<Vec<_>, WorkerError>>()?;
     let fate = Fate::of(orders.seed, orders.seat as u64, orders.incarnation);
     let over = AtomicBool::new(false);
-    let mut home =
-        Home { orders, fate, spaces, members: Vec::new(), tally: Tally::new(), mail, output, over };
+    let mut home = Home {
+        orders,
+        fate,
+        spaces,
+        members: Vec::new(),
+        tally: Tally::new(),
+        mail,
+        output,
+        over,
+        is_among_openers: false,
+    };
     for space in &home.spaces {
         match space.join() {
             Ok(member) => home.members.push(member),
@@ -211,6 +223,7 @@ impl Home {
             mail: Arc::default(),
             output: Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             over: AtomicBool::new(false),
+            is_among_openers: true,
         })
     }
 

@@ -7,7 +7,7 @@
 //! instruction, some by the director; some are stopped and go on after the others. The next wave recovers those that were
 //! killed. There are no monitors, so nobody else recovers.
 //!
-//! In one round of eight a few recoverers without ref_counts of their own meet in slow motion (`steps`): they run through
+//! In one round of eight a few recoverers that hold nothing themselves meet in slow motion (`steps`): they run through
 //! the same instructions side by side for milliseconds, and one of them is killed.
 //!
 //! When all are done, nobody works in the space. The director recovers once more and compares every handle and block
