@@ -1098,7 +1098,7 @@ int tenure_wait_all(struct tenure_object *const *objects,
  *
  * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a process had the name
  * and TENURE_OR_OPEN was given: it may be another one than `pid`. Otherwise nothing was created and `*object` is NULL.
- * TENURE_ERR_NOT_FOUND when nobody has the number, whatever has the name; TENURE_ERR_ARGUMENT when it is a thread's;
+ * TENURE_ERR_NOT_FOUND when nobody has the number and nothing was opened; TENURE_ERR_ARGUMENT when it is a thread's;
  * TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
  *
  * `name` is NULL or a string, `object` is NULL or writable.

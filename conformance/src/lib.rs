@@ -25,7 +25,7 @@ pub use driver::{Backend, Driver, Language, OpenSpace, Place, Sizes};
 pub use negative_control::NegativeControl;
 pub use order::{Answer, End, Fault, InUse, Modes, New, Order, Sort, Thing};
 pub use program::Program;
-pub use run::{Outcome, Run, negative_controld, run};
+pub use run::{Outcome, Run, play_negative_control, run};
 pub use scenarios::{Scenario, all};
 pub use stage::{Stage, Target};
 pub use table::{failures, skipped, table};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tenure_conformance::{NegativeControl, all, failures, negative_controld, run, skipped, table};
+use tenure_conformance::{NegativeControl, all, failures, play_negative_control, run, skipped, table};
 
 /// Runs every scenario in every backend, through Rust and through C, and prints what works where.
 #[derive(Parser)]
@@ -32,7 +32,7 @@ fn negative_control() -> ExitCode {
     for (negative_control, of) in NegativeControl::ALL {
         let scenarios: Vec<_> =
             all.iter().filter(|scenario| scenario.topic == of || scenario.name == of).copied().collect();
-        match negative_controld(&scenarios, negative_control) {
+        match play_negative_control(&scenarios, negative_control) {
             Ok(Some(name)) => println!("{negative_control:?} is found: {name}"),
             Ok(None) => {
                 eprintln!("{negative_control:?} is not found by {of:?}");

@@ -102,7 +102,7 @@ const HANGS: u32 = 240;
 /// # Errors
 ///
 /// When the system refuses a folder.
-pub fn negative_controld(
+pub fn play_negative_control(
     scenarios: &[&'static Scenario],
     negative_control: NegativeControl,
 ) -> std::io::Result<Option<&'static str>> {

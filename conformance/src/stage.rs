@@ -31,7 +31,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Creates the space. Files lie in `folder`. Programs are negative_controld, if that is said.
+    /// Creates the space. Files lie in `folder`. Programs make the mistake of the negative control, if one is given.
     ///
     /// # Errors
     ///

@@ -16,5 +16,5 @@ fn everything_is_as_the_table_says() {
 
 #[test]
 fn every_mistake_is_found() {
-    suite("--negative_control");
+    suite("--negative-control");
 }

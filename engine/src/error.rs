@@ -40,7 +40,7 @@ pub enum OpenError {
         /// The one found.
         found: u64,
     },
-    /// The header was corrupted on.
+    /// The header is corrupted.
     #[error("the space's {what} makes no sense: found {found:?}")]
     Corrupt {
         /// Which part.

@@ -232,7 +232,7 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
 ///
 /// The next recoverer starts over.
 pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, records: &Records<'_>) {
-    // Too short: somebody corrupted; there is nothing to settle.
+    // Too short: it is corrupted, and there is nothing to settle.
     let Some(state) = state_of(held) else { return };
     crate::waiting::settle::settle(kind, state, records, dead.index);
 }

@@ -140,7 +140,7 @@ impl Shared {
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
         let (slab, scratch) = views(lease.data_area(), &reclaimer.plan, reclaimer.space_tag);
         let ref_counts = reclaimer.ref_counts(lease.id().index);
-        // SAFETY: the mapping lives as long as `lease`; the plan and the ref_counts lie in `reclaimer`'s allocation. Neither is
+        // SAFETY: the mapping lives as long as `lease`; the plan and the reference counts lie in `reclaimer`'s allocation. Neither is
         // ever replaced, both are dropped with `Shared`, and the 'static references never leave it.
         let (slab, scratch, ref_counts) = unsafe {
             (

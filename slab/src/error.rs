@@ -61,7 +61,7 @@ pub enum OpenError {
         /// Index of the handle.
         index: u32,
     },
-    /// The handle word is nothing that the protocol writes: somebody corrupted.
+    /// The handle word is nothing that the protocol writes: somebody corrupted it.
     #[error("the word of handle {index} is corrupt: {found:016x}")]
     Corrupt {
         /// Index of the handle.

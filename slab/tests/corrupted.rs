@@ -1,4 +1,4 @@
-//! Goal: words that somebody corrupted on, and hints that got lost, cost handles or time, never a crash or a hang [A8].
+//! Goal: words that somebody corrupted, and hints that got lost, cost handles or time, never a crash or a hang [A8].
 //! Method: random operations with random words overwritten in between; every answer is fine, as long as there is one.
 #![cfg(not(loom))]
 

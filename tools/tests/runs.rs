@@ -105,7 +105,7 @@ fn patience(negative_control: &str) -> &'static [&'static str] {
 #[track_caller]
 fn is_noticed(negative_control: &str, field: &str) {
     let arguments =
-        ["demo", "--seconds", "2", "--kills", "0", "--json", "--negative_control", negative_control];
+        ["demo", "--seconds", "2", "--kills", "0", "--json", "--negative-control", negative_control];
     let (out, _) = expect(1, &[&arguments[..], patience(negative_control)].concat());
     let summary: Value = serde_json::from_str(&out).unwrap();
     assert!(summary["verdict"][field].as_u64() > Some(0), "{negative_control}: {out}");
@@ -149,7 +149,7 @@ fn control_forgotten_blocks_are_noticed() {
 #[test]
 fn a_failure_says_what_was_lost_and_how_to_repeat_it() {
     let (out, _) =
-        expect(1, &["demo", "--seconds", "2", "--kills", "0", "--negative_control", "lose", "--seed", "99"]);
+        expect(1, &["demo", "--seconds", "2", "--kills", "0", "--negative-control", "lose", "--seed", "99"]);
     assert!(out.contains("FAILED (seed 99): lost ") && out.contains("  lost: handle "), "{out}");
     assert!(last_line(&out).starts_with("lost ") && !last_line(&out).starts_with("lost 0"), "{out}");
 }
@@ -255,7 +255,7 @@ fn crowds_by_rounds_in_every_backend() {
 fn crowd_notices(negative_control: &str, field: &str, words: &str) {
     let size = ["--seconds", "20", "--seed", "4", "--backend", "shm", "--json"];
     let (out, _) =
-        expect(1, &[&["torture", "--crowd"][..], &size, &["--negative_control", negative_control]].concat());
+        expect(1, &[&["torture", "--crowd"][..], &size, &["--negative-control", negative_control]].concat());
     let summary: Value = serde_json::from_str(&out).unwrap();
     assert!(summary["verdict"][field].as_u64() > Some(0), "{negative_control}: {out}");
     let notes = summary["verdict"]["notes"].as_array().unwrap();
@@ -291,7 +291,7 @@ fn control_crowds_notice_members_that_crash() {
 #[track_caller]
 fn torture_notices(negative_control: &str, field: &str) {
     let size = ["--operations", "6000", "--members", "3", "--seed", "4", "--backend", "shm"];
-    let more = ["--json", "--negative_control", negative_control];
+    let more = ["--json", "--negative-control", negative_control];
     let (out, _) = expect(1, &[&["torture"][..], &size, &more, patience(negative_control)].concat());
     let summary: Value = serde_json::from_str(&out).unwrap();
     assert!(summary["verdict"][field].as_u64() > Some(0), "{negative_control}: {out}");

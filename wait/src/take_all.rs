@@ -118,7 +118,7 @@ enum Verdict<'a> {
     /// The status, and what it says.
     Open(&'a Whole, u64),
     Decided(u32),
-    /// It is not there any more; if it is, somebody corrupted.
+    /// It is not there any more; if it is, somebody corrupted it.
     Over,
 }
 

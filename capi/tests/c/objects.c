@@ -305,7 +305,10 @@ static void processes(void)
     OK(tenure_process_number(theirs, &number, NULL));
     HOLDS(number == (uint32_t)getpid());
     OK(tenure_object_close(theirs));
-    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(other, "process", TENURE_OR_OPEN, UINT32_MAX, &none));
+    /* The number counts only when a handle is created. */
+    EXPECT(TENURE_OPENED, tenure_process_of(other, "process", TENURE_OR_OPEN, UINT32_MAX, &theirs));
+    OK(tenure_object_close(theirs));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_process_of(other, "another", TENURE_OR_OPEN, UINT32_MAX, &none));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_mutex_create(other, "process", TENURE_OR_OPEN, &none));
     HOLDS(none == NULL);
     OK(tenure_object_close(made));

@@ -82,7 +82,7 @@ pub enum ShareError {
     /// No table for the file.
     #[error(transparent)]
     Named(#[from] NamedError),
-    /// The table was corrupted on.
+    /// The table is corrupted.
     #[error(transparent)]
     Open(#[from] OpenHandleError),
     /// Not a member (any more).

@@ -27,7 +27,7 @@ pub enum ProcessError {
     /// It has announced another code already, or ended.
     #[error("it has announced its code already, or ended")]
     AlreadyAnnounced,
-    /// The state was corrupted on.
+    /// The state is corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
 }

@@ -61,7 +61,7 @@ impl Word for HalfWord<'_> {
 pub struct WholeWord<'a> {
     whole: &'a Whole,
     records: &'a Records<'a>,
-    /// What it becomes if somebody has corrupted on it.
+    /// What it becomes if somebody has corrupted it.
     ruined: u32,
 }
 

@@ -124,7 +124,7 @@ impl Seat {
         if let Some(name) =
             crew.negative_control.and_then(|negative_control| negative_control.to_possible_value())
         {
-            command.args(["--negative_control", name.get_name()]);
+            command.args(["--negative-control", name.get_name()]);
         }
         let (seat, events) = (self.index, events.clone());
         let handle = move |incoming| {

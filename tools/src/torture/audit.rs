@@ -59,6 +59,7 @@ pub(super) struct Auditor {
 }
 
 /// One account in an audit.
+#[derive(Debug)]
 struct Account {
     number: usize,
     whose: Whose,
@@ -67,7 +68,7 @@ struct Account {
 }
 
 /// A group in an audit.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, Debug)]
 struct Sum {
     /// Units of the living.
     alive: i64,
@@ -81,6 +82,10 @@ struct Sum {
     doubtful: [i64; 3],
     /// For each thing: units that are gone besides.
     gone: [i64; 3],
+    /// Of the mutex: how often somebody was told, and whether it was abandoned. An owner who dies after it was counted among the
+    /// living is the next audit's business.
+    told: u64,
+    abandoned: bool,
 }
 
 impl Auditor {
@@ -153,7 +158,16 @@ impl Auditor {
         if accounts.iter().any(|account| account.is_alive && !is_alive(account.whose, &leases)) {
             return Progress::Busy("somebody died meanwhile".into());
         }
-        for problem in self.compare(&sums, &accounts) {
+        let problems = self.compare(&sums, &accounts);
+        if !problems.is_empty() {
+            verdict.note("audit", format!("{name}: {sums:?}"));
+            verdict.note("audit", format!("{name}: abandoned before {:?}", self.abandoned_before));
+            for account in &accounts {
+                verdict.note("audit", format!("{name}: {account:?}"));
+            }
+            verdict.note("audit", format!("{name}: {leases:?}"));
+        }
+        for problem in problems {
             verdict.lost(format!("{name}: {problem}"));
         }
         for (group, sum) in GROUPS.iter().zip(&sums) {
@@ -261,7 +275,8 @@ impl Auditor {
                     };
                     // Owned, and its owner gone, as often as somebody was told or would be.
                     // Relaxed: nobody waits.
-                    let told = ledger.told(*thing).load(Ordering::Relaxed) - self.told_before[*thing];
+                    (sum.told, sum.abandoned) = (ledger.told(*thing).load(Ordering::Relaxed), abandoned);
+                    let told = sum.told - self.told_before[*thing];
                     let before = i64::from(self.abandoned_before[*thing]);
                     sum.gone[place] = told as i64 + i64::from(abandoned) - before - sum.dead[place];
                     continue;
@@ -338,15 +353,12 @@ impl Auditor {
 
     /// Puts back what nobody has, and the pair in order.
     fn settle(&mut self, group: &Group, sum: &Sum, ledger: Ledger<'_>) -> Result<(), String> {
-        let mut is_abandoned = false;
         let no_victims = sum.dead == [0; 3] && sum.taking == 0 && sum.releasing == 0;
         for thing in group.things {
-            if let Thing::Mutex(mutex) = &self.founded.commons.things[*thing] {
-                let told = ledger.told(*thing).load(Ordering::Relaxed);
-                self.figures.told += told - self.told_before[*thing];
-                self.told_before[*thing] = told;
-                is_abandoned = mutex.state().is_ok_and(|state| state == MutexState::Abandoned);
-                self.abandoned_before[*thing] = is_abandoned;
+            if matches!(self.founded.commons.things[*thing], Thing::Mutex(_)) {
+                self.figures.told += sum.told - self.told_before[*thing];
+                self.told_before[*thing] = sum.told;
+                self.abandoned_before[*thing] = sum.abandoned;
             }
         }
         let mut found = Ok(());
@@ -357,11 +369,11 @@ impl Auditor {
             let words = [pair.owner, pair.first, pair.second].map(|word| word.load(Ordering::Relaxed));
             let is_well = words[0] == 0 && words[1] == words[2];
             let is_told = group.mutex().is_some();
-            if !is_well && (if is_told { !is_abandoned } else { no_victims }) {
+            if !is_well && (if is_told { !sum.abandoned } else { no_victims }) {
                 found = Err(format!("nobody has it, but its owner and words are {words:x?}"));
             }
             // The next owner of an abandoned mutex is told, and does it himself.
-            if !is_abandoned {
+            if !sum.abandoned {
                 pair.owner.store(0, Ordering::Relaxed);
                 pair.second.store(words[1], Ordering::Relaxed);
             }

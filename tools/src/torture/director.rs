@@ -72,7 +72,7 @@ impl<'a> Director<'a> {
         if let Some(name) =
             plan.negative_control.and_then(|negative_control| negative_control.to_possible_value())
         {
-            arguments.extend(["--negative_control".to_owned(), name.get_name().to_owned()]);
+            arguments.extend(["--negative-control".to_owned(), name.get_name().to_owned()]);
         }
         let now = Instant::now();
         Self {

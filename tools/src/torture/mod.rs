@@ -22,7 +22,7 @@
 //! | `seat`, `director` | the processes, kills and stops; gifts; what is reported |
 //! | `stage` | the spaces: look, sweep, last look |
 //! | `audit` | compares the ledger with the things, and puts back what the dead had |
-//! | `negative control` | what members can be told to do wrong |
+//! | `negative_control` | what members can be told to do wrong |
 //! | `crowd` | many recoverers of the same dead at once, and exact books |
 //! | `summary` | the figures |
 

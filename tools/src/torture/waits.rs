@@ -48,7 +48,7 @@ struct Wish {
     /// Where the list starts, and by which call one is waited for.
     turn: usize,
     timeout: Duration,
-    /// NegativeControl: what is taken is not booked.
+    /// As a negative control: what is taken is not booked.
     pocket: bool,
 }
 
@@ -433,7 +433,7 @@ impl<'m> Party<'m> {
         Ok(Came::Done)
     }
 
-    /// NegativeControl: takes the first of the twins as if both, and is killed.
+    /// As a negative control: takes the first of the twins as if both, and is killed.
     pub(super) fn take_half(&mut self) -> Result<(), Trouble> {
         self.set(TWINS, Intent::TakingAll);
         let Thing::Semaphore(first) = self.thing(GROUPS[TWINS].things[0]) else { return Ok(()) };

@@ -82,7 +82,7 @@ fn arguments(plan: &Plan, share: Share) -> Vec<String> {
     if let Some(name) =
         plan.negative_control.and_then(|negative_control| negative_control.to_possible_value())
     {
-        option("--negative_control", name.get_name().to_owned());
+        option("--negative-control", name.get_name().to_owned());
     }
     arguments
 }
