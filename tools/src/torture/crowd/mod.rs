@@ -60,6 +60,8 @@ use super::talk::{Report, Wrong};
 
 pub(super) use host::host;
 
+/// The exit status of a child that has said what is wrong.
+const HAS_SAID: i32 = 4;
 /// How often a crowd reports.
 const REPORT: Duration = Duration::from_millis(250);
 
@@ -226,10 +228,10 @@ fn in_child(parent: u32, patience: u32, body: impl FnOnce() -> Result<(), Troubl
         unsafe { libc::alarm(patience) };
         body()
     });
-    let report = |(what, text): Trouble| say(&Report::Wrong { what, text });
-    match catch_unwind(body) {
-        Ok(Ok(())) => 0,
-        Ok(Err(trouble)) => i32::from(report(trouble).is_err()),
-        Err(_) => i32::from(report((Wrong::Refused, "a child panicked".into())).is_err()),
-    }
+    let (what, text) = match catch_unwind(body) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(trouble)) => trouble,
+        Err(_) => (Wrong::Refused, "a child panicked".into()),
+    };
+    say(&Report::Wrong { what, text }).map_or(1, |()| HAS_SAID)
 }

@@ -285,6 +285,7 @@ impl<'a> Crowd<'a> {
             }
             (Some(libc::SIGKILL), Part::Recoverer(_), _) => self.figures.killed_else += 1,
             (Some(libc::SIGKILL), ..) => {}
+            (None, ..) if status.exit_status() == Some(super::HAS_SAID) => {}
             (None, Part::Recoverer(_), _) if status.exit_status() == Some(0) => {
                 // One that was stopped, or waited for a processor, would spoil it.
                 if let Some(took_ns) =
