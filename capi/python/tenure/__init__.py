@@ -422,9 +422,13 @@ class Member(_Opaque):
         self._call(library.tenure_block_of, offset, 0 if lease is None else lease, byref(found))
         memory = _mapped(self, found.data, found.size)
         view = memoryview(memory).cast("B")
-        key, passed = id(memory), self._passed
-        passed[key] = (weakref.ref(memory, lambda _: passed.pop(key, None)), weakref.ref(view))
+        self._pass(memory, weakref.ref(view))
         return view
+
+    def _pass(self, memory, view):
+        """Remembers memory of which others may have views, for `leave`, until nobody has any."""
+        key, passed = id(memory), self._passed
+        passed[key] = (weakref.ref(memory, lambda _: passed.pop(key, None)), view)
 
     def free_of(self, offset, lease):
         """Frees a block of the member that has that lease, which passed it to us."""
@@ -482,7 +486,10 @@ class _Held(_Opaque):
         if getattr(self, "_member", None) is not None:
             try:
                 self.close()
-            except (Error, BufferError, TypeError):
+            except BufferError:
+                # Slices live on without us: the member must not leave under them.
+                self._member._pass(self._memory, lambda: None)
+            except (Error, TypeError):
                 pass
 
 

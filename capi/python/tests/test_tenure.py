@@ -287,6 +287,20 @@ class One(Case):
                 self.assertEqual(bytes(me.block_at(offset, third.lease)[:4]), bytes(4))
 
     @on_every_backend
+    def test_slices_of_what_was_dropped(self, space):
+        with space.join() as owner, owner.create(KIND, b"payload") as handle:
+            me = space.join()
+            opened = me.open(KIND, handle.token)
+            part = opened.data[1:4]
+            del opened
+            gc.collect()
+            with self.assertRaises(BufferError):
+                me.leave()
+            self.assertEqual(bytes(part), b"ayl")
+            part.release()
+            me.leave()
+
+    @on_every_backend
     def test_views_of_passed_blocks(self, space):
         with space.join() as owner, owner.alloc(1 << 20) as block:
             block.data[:4] = b"take"
