@@ -539,4 +539,12 @@ pub(crate) fn remove(name: &str) {
     let _ = Space::remove(Backend::Shm, name, true);
     let _ = Space::remove(Backend::SysV, name, true);
     let _ = Space::remove(Backend::File, &format!("/dev/shm/{name}"), true);
+    // What creators that were killed had not given the name yet: only the next creator of the name would find it.
+    let prefixes = [format!("tenure-{name}."), format!("{name}.")];
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        if prefixes.iter().any(|prefix| file.to_string_lossy().starts_with(prefix.as_str())) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
