@@ -6,6 +6,9 @@ use crate::case::Script;
 use crate::pair::Pair;
 use crate::survivor::Survivor;
 
+/// Shared steps of creating with a name after which the handle is entering, and no slot names it yet.
+const ENTERED: u32 = 11;
+
 /// Every pair.
 pub(crate) fn all() -> Vec<Pair> {
     [recoveries(), of_handles(), of_names(), of_blocks(), of_objects(), of_files(), of_monitors()].concat()
@@ -75,13 +78,13 @@ fn of_names() -> Vec<Pair> {
         )
         .meanwhile(names::take_if_free),
         warm("close, of a name | create or open", names::close, names::create_or_open),
-        warm("recover | create or open", recover, names::create_or_open).half("create named", 12),
+        warm("recover | create or open", recover, names::create_or_open).half("create named", ENTERED),
         warm(
-            "create or open | create or open, of what the dead entered",
-            names::create_or_open,
+            "create a neighbour | create or open, of what the dead entered",
+            names::create_neighbour,
             names::create_or_open,
         )
-        .half("create named", 12),
+        .half("create named", ENTERED),
     ]
 }
 
