@@ -279,7 +279,7 @@ fn control_crowds_notice_a_pinned_block_of_nobody() {
 
 #[test]
 fn control_crowds_notice_a_handle_that_its_holder_lost() {
-    crowd_notices("lose", "lost", "is free, but in the books");
+    crowd_notices("lose", "lost", "is gone, but in the books");
 }
 
 #[test]

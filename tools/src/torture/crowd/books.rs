@@ -13,7 +13,6 @@ const LIVE: &str = "Live";
 /// A handle as it is, or as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) generation: u64,
     /// In words; in the books there are only those that are [`LIVE`].
     pub(super) state: String,
     /// Indices of the leases that hold it, in order.
@@ -25,7 +24,6 @@ pub(super) struct Entry {
 impl Entry {
     fn of(info: &HandleInfo) -> Self {
         Self {
-            generation: info.generation,
             state: info.state.map_or_else(|| "Corrupt".into(), |state| format!("{state:?}")),
             holders: info.holders.iter().collect(),
             block: info.block,
@@ -51,17 +49,18 @@ impl Owner {
     }
 }
 
-/// All handles by index, and all blocks by offset.
+/// All handles by index and generation, and all blocks by offset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Books {
-    handles: BTreeMap<u32, Entry>,
+    handles: BTreeMap<(u32, u64), Entry>,
     blocks: BTreeMap<u64, Owner>,
 }
 
 impl Books {
     /// What the words of the space say.
     pub(super) fn of(space: &Space) -> Self {
-        let handles = space.handles().iter().map(|info| (info.index, Entry::of(info))).collect();
+        let handles =
+            space.handles().iter().map(|info| ((info.index, info.generation), Entry::of(info))).collect();
         let blocks = space.blocks().iter().map(|block| (block.offset, Owner::of(block))).collect();
         Self { handles, blocks }
     }
@@ -76,22 +75,21 @@ impl Books {
 
     /// Whether somebody holds the handle.
     pub(super) fn is_live(&self, token: Token) -> bool {
-        let is_it = |entry: &Entry| entry.generation == token.generation() && entry.state == LIVE;
-        self.handles.get(&token.index()).is_some_and(is_it)
+        self.handles.get(&(token.index(), token.generation())).is_some_and(|entry| entry.state == LIVE)
     }
 
     /// Enters that `lease` holds the handle. What block it has only the space knows, which `found` is a look at.
     pub(super) fn enter_handle(&mut self, lease: u8, token: Token, found: &Self) {
-        let block = found.handles.get(&token.index()).and_then(|entry| entry.block);
-        let generation = token.generation();
-        let new = || Entry { generation, state: LIVE.into(), holders: Vec::new(), block };
-        let entry = self.handles.entry(token.index()).or_insert_with(new);
+        let key = (token.index(), token.generation());
+        let block = found.handles.get(&key).and_then(|entry| entry.block);
+        let new = || Entry { state: LIVE.into(), holders: Vec::new(), block };
+        let entry = self.handles.entry(key).or_insert_with(new);
         if !entry.holders.contains(&lease) {
             entry.holders.push(lease);
             entry.holders.sort_unstable();
         }
         if let Some(offset) = block {
-            self.blocks.insert(offset, Owner::Handle(token.index(), generation));
+            self.blocks.insert(offset, Owner::Handle(key.0, key.1));
         }
     }
 
@@ -102,18 +100,21 @@ impl Books {
 
     /// Compares the books with what was found.
     pub(super) fn compare(&self, found: &Self, about: &str, verdict: &mut Verdict) {
-        for (index, entry) in &found.handles {
-            match self.handles.get(index) {
+        for (key @ (index, generation), entry) in &found.handles {
+            let handle = format!("{about}: handle {index} of generation {generation}");
+            match self.handles.get(key) {
                 Some(expected) if expected == entry => {}
                 Some(expected) => {
-                    verdict
-                        .mixed_up(format!("{about}: handle {index}: expected {expected:?}, found {entry:?}"));
+                    verdict.mixed_up(format!("{handle}: expected {expected:?}, found {entry:?}"));
                 }
-                None => verdict.leaked(1, format!("{about}: handle {index} is in no books: {entry:?}")),
+                None => verdict.leaked(1, format!("{handle} is in no books: {entry:?}")),
             }
         }
-        for (index, entry) in self.handles.iter().filter(|(index, _)| !found.handles.contains_key(index)) {
-            verdict.lost(format!("{about}: handle {index} is free, but in the books: {entry:?}"));
+        for ((index, generation), entry) in
+            self.handles.iter().filter(|(key, _)| !found.handles.contains_key(key))
+        {
+            let handle = format!("handle {index} of generation {generation}");
+            verdict.lost(format!("{about}: {handle} is gone, but in the books: {entry:?}"));
         }
         for (offset, owner) in &found.blocks {
             match self.blocks.get(offset) {
@@ -136,9 +137,9 @@ mod tests {
     use super::*;
 
     fn books() -> Books {
-        let entry = Entry { generation: 3, state: LIVE.into(), holders: vec![0, 4], block: Some(64) };
+        let entry = Entry { state: LIVE.into(), holders: vec![0, 4], block: Some(64) };
         Books {
-            handles: [(5, entry)].into(),
+            handles: [((5, 3), entry)].into(),
             blocks: [(64, Owner::Handle(5, 3)), (128, Owner::Lease(0))].into(),
         }
     }
@@ -158,11 +159,15 @@ mod tests {
     fn control_a_handle_that_nobody_holds_is_a_leak_with_its_index() {
         for state in [LIVE, "Init"] {
             let mut found = books();
-            let entry = Entry { generation: 9, state: state.into(), holders: Vec::new(), block: None };
-            found.handles.insert(17, entry);
+            let entry = Entry { state: state.into(), holders: Vec::new(), block: None };
+            found.handles.insert((17, 9), entry);
             let verdict = verdict(&found);
             assert_eq!(verdict.leaked, 1);
-            assert!(verdict.notes[0].contains("handle 17 is in no books"), "{:?}", verdict.notes);
+            assert!(
+                verdict.notes[0].contains("handle 17 of generation 9 is in no books"),
+                "{:?}",
+                verdict.notes
+            );
         }
     }
 
@@ -184,11 +189,17 @@ mod tests {
         assert_eq!(verdict(&found).lost, 1);
         found.blocks.clear();
         assert_eq!(verdict(&found).lost, 3);
-        for change in [|entry: &mut Entry| entry.holders = vec![0], |entry: &mut Entry| entry.generation = 4]
-        {
-            let mut found = books();
-            found.handles.values_mut().for_each(change);
-            assert_eq!(verdict(&found).mixed_up, 1);
-        }
+        let mut found = books();
+        found.handles.values_mut().for_each(|entry| entry.holders = vec![0]);
+        assert_eq!(verdict(&found).mixed_up, 1);
+    }
+
+    #[test]
+    fn control_a_handle_whose_index_is_used_again_is_lost_and_the_new_one_in_no_books() {
+        let mut found = books();
+        let entry = found.handles.remove(&(5, 3)).unwrap();
+        found.handles.insert((5, 4), entry);
+        let verdict = verdict(&found);
+        assert_eq!((verdict.lost, verdict.leaked, verdict.mixed_up), (1, 1, 0), "{:?}", verdict.notes);
     }
 }
