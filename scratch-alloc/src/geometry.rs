@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::class::{CLASSES_MAX, Divisor, GRANULE, LARGE, class_bytes, class_count, span_units};
 
-/// The scratch region's part of the layout text; [LAYOUT.md](https://docs.rs/tenure) holds the same lines.
+/// The scratch region's part of the layout text; [docs/layout.md](https://docs.rs/tenure) holds the same lines.
 pub const LAYOUT: &str = "\
 scratch region, at the first unit-aligned (at least 4096) byte after the slab region
   control   64 B       [0] units ready (their control is committed) [1] how often a span without owner got room [2..8] zero
@@ -269,8 +269,8 @@ mod tests {
     #[test]
     fn layout_text_is_the_documented_one() {
         assert!(
-            include_str!("../../LAYOUT.md").contains(LAYOUT),
-            "LAYOUT.md differs from scratch-alloc's LAYOUT"
+            include_str!("../../docs/layout.md").contains(LAYOUT),
+            "docs/layout.md differs from scratch-alloc's LAYOUT"
         );
     }
 }

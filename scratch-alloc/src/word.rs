@@ -8,7 +8,7 @@ const TAIL: u64 = 5;
 const INCARNATION_IN_UNIT: u64 = (1 << 30) - 1;
 const INCARNATION_IN_BLOCK: u64 = (1 << tenure_segment::id::INCARNATION_BITS_IN_BLOCK) - 1;
 
-/// What a unit word says. The table of who may leave which state is in ARCHITECTURE.md.
+/// What a unit word says. The table of who may leave which state is in docs/architecture.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// No memory behind it.

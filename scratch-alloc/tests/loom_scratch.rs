@@ -4,7 +4,7 @@
 //! hint's sake is not judged here, and losing a hint costs time only.
 #![cfg(loom)]
 
-#[path = "../../models/explore.rs"]
+#[path = "../../verify/models/explore.rs"]
 mod explore;
 
 use std::alloc::Layout as Request;

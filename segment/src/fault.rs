@@ -45,8 +45,8 @@ pub const ALL: &[&str] = &[
     "wait.take_all.reserved_by_store",
     "wait.exit.last_one_counts",
     "wait.exit.announced_before_written",
-    "engine.files.kept_in_its_slot",
-    "engine.files.no_second_look",
+    "files.kept_in_its_slot",
+    "files.no_second_look",
 ];
 
 /// Whether a deliberate fault is switched on: `if fault!("crate.operation.what") { … }`.

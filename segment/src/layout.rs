@@ -2,7 +2,7 @@
 
 use crate::id::MEMBERS_MAX;
 
-/// The layout of the segment's own bytes. LAYOUT.md carries the same text and a test holds the two equal.
+/// The layout of the segment's own bytes. docs/layout.md carries the same text and a test holds the two equal.
 pub const LAYOUT: &str = "\
 segment (version 1): [header | lease table | notifications | zeroes up to a multiple of 4096 | data area]
 
@@ -142,10 +142,10 @@ mod tests {
 
     #[test]
     fn layout_md_carries_the_same_text() {
-        let file = include_str!("../../LAYOUT.md");
+        let file = include_str!("../../docs/layout.md");
         assert!(
             file.contains(&format!("```text\n{LAYOUT}```\n")),
-            "LAYOUT.md and segment/src/layout.rs differ"
+            "docs/layout.md and segment/src/layout.rs differ"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Weakened orderings, one of which `models/orderings` chooses to see loom or Miri fail. Elsewhere
+//! Weakened orderings, one of which `verify/models/orderings` chooses to see loom or Miri fail. Elsewhere
 //! [`ordering!`](crate::ordering!) is the ordering that it names.
 
 /// The ordering of an access: `ordering!("crate.what", Strong, Weak)` is `Ordering::Strong`, unless under loom or Miri

@@ -195,10 +195,7 @@ impl Slab<'_> {
     /// Before the word is LIVE: an INIT entry with a dead bit. After: a LIVE one. In both cases recovery ends the
     /// generation and frees the block, if it was attached; a block not yet attached belongs to the dead lease. A panic in
     /// `attach` leaves the entry INIT until the member leaves.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call of the engine; a struct would only name them twice"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "one call of tenure; a struct would only name them twice")]
     pub fn create(
         &self,
         acquire: &Acquire,

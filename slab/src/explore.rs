@@ -76,7 +76,7 @@ impl<'a> World<'a> {
             }
         };
         let mut cache = a.cache.borrow_mut();
-        // As the engine does: the short way first.
+        // As tenure does: the short way first.
         let short = match payload {
             Payload::Inline(bytes) => {
                 self.slab.create_cached(&a.acquire, &a.ref_counts, &mut cache, 5, bytes)

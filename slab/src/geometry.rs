@@ -237,7 +237,10 @@ mod tests {
 
     #[test]
     fn the_layout_text_is_the_one_in_the_layout_file() {
-        assert!(include_str!("../../LAYOUT.md").contains(LAYOUT), "LAYOUT.md and slab::LAYOUT differ");
+        assert!(
+            include_str!("../../docs/layout.md").contains(LAYOUT),
+            "docs/layout.md and slab::LAYOUT differ"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! lease say what it held, and anybody takes that back with [`Slab::recover`].
 //!
 //! This crate is pure protocol: it borrows words ([`Slab`]), is told who may act (`Acquire`, `Recovery`), keeps the private
-//! side of a member in a value ([`RefCounts`]) and a thread's claimed entries in another ([`Cache`]). ARCHITECTURE.md
+//! side of a member in a value ([`RefCounts`]) and a thread's claimed entries in another ([`Cache`]). docs/architecture.md
 //! has the words, the transitions and the invariants `[I4]` to `[I8]` that comments cite; `[D]` marks the accesses of the
 //! Dekker pair of holder bits and word, which are SeqCst.
 //!

@@ -34,7 +34,7 @@ pub struct Slab<'a> {
 /// One count that this process has on a handle: a proof by convention.
 ///
 /// It is `Copy`, so nothing keeps one from closing it twice: the second time answers stale, unless other counts of the
-/// process are about, one of which is then taken away. The engine wraps it in a type that is not `Copy`.
+/// process are about, one of which is then taken away. Tenure wraps it in a type that is not `Copy`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held {
     index: u32,

@@ -1,7 +1,7 @@
 //! Goal: the store-then-load pairs of holder bits and word hold: no handle ends under a holder, and none is left behind.
 //! Method: closers, openers and a stale opener of one handle, each its own member, meet once per round. Miri with many
 //! seeds (`MIRIFLAGS="-Zmiri-many-seeds=0..64 -Zmiri-preemption-rate=0.2"`) lets loads see old values where an ordering
-//! permits it; loom treats SeqCst as AcqRel and cannot judge these pairs. `models/orderings` weakens them one by one.
+//! permits it; loom treats SeqCst as AcqRel and cannot judge these pairs. `verify/models/orderings` weakens them one by one.
 #![cfg(not(loom))]
 
 mod common;

@@ -3,7 +3,7 @@
 #![cfg(loom)]
 
 mod common;
-#[path = "../../models/explore.rs"]
+#[path = "../../verify/models/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! judges as they are.
 #![cfg(loom)]
 
-#[path = "../../models/explore.rs"]
+#[path = "../../verify/models/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 #![cfg(loom)]
 
 mod common;
-#[path = "../../models/explore.rs"]
+#[path = "../../verify/models/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

@@ -80,7 +80,7 @@ struct World<'a> {
     next_offset: u64,
 }
 
-/// The engine's part: frees a block if it is attached to what the slab says.
+/// Tenure's part: frees a block if it is attached to what the slab says.
 fn freer(blocks: &mut BTreeMap<u64, (u32, u64)>) -> impl FnMut(BlockRef) {
     |found| {
         if let Some((index, generation)) = blocks.get(&found.offset)

@@ -37,7 +37,7 @@ impl Blocks {
         self.0[at].compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| at as u64)
     }
 
-    /// What the engine does: by exact CAS, only what is over.
+    /// What tenure does: by exact CAS, only what is over.
     fn free(&self, found: BlockRef) {
         let Some(word) = self.0.get(found.offset as usize) else { return };
         let seen = word.load(Ordering::Acquire);

@@ -38,7 +38,7 @@ pub enum MeetingError {
     /// Only relatives or nobody could share it.
     #[error("expected a backend that other programs can attach (shm, file, memfd or sysv), found {0}")]
     NotShareable(Backend),
-    /// The engine refused.
+    /// Tenure refused.
     #[error("{name}: {}", in_full(error))]
     Refused {
         /// What was to be opened.
@@ -60,7 +60,7 @@ impl Meeting {
     /// Creates the segment under `name`; the answer's name is the one to attach to.
     ///
     /// # Errors
-    /// A backend that cannot be shared, or what the engine says.
+    /// A backend that cannot be shared, or what tenure says.
     pub fn create(backend: Backend, name: &str, options: Options) -> Result<(Self, Space), MeetingError> {
         let refused = |error| MeetingError::Refused { name: name.to_owned(), error };
         let mut meeting = Self { backend, name: name.to_owned() };
@@ -86,7 +86,7 @@ impl Meeting {
     /// Attaches to a segment that exists. Looks only, until somebody joins through it.
     ///
     /// # Errors
-    /// A backend that cannot be shared, or what the engine says.
+    /// A backend that cannot be shared, or what tenure says.
     pub fn attach(&self, options: Options) -> Result<Space, MeetingError> {
         let refused = |error| MeetingError::Refused { name: self.name.clone(), error };
         match self.backend {

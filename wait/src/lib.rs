@@ -15,7 +15,7 @@
 //! several at once ([`Records`]): nobody sleeps on those, and whoever meets them decides.
 //!
 //! This crate is pure protocol: it is told how to change a word and how to wake ([`Word`]), and never sleeps itself.
-//! ARCHITECTURE.md has the words and transitions.
+//! docs/architecture.md has the words and transitions.
 //!
 //! # Progress
 //!

@@ -3,7 +3,7 @@
 //! after so many steps of a taking; the last look makes the words plain, as recovery does.
 #![cfg(loom)]
 
-#[path = "../../models/explore.rs"]
+#[path = "../../verify/models/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

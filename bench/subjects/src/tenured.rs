@@ -22,7 +22,7 @@ impl Tenure {
     /// Members are processes.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What tenure says.
     pub fn processes() -> Outcome<Self> {
         Self::over(options().memfd(), None)
     }
@@ -30,7 +30,7 @@ impl Tenure {
     /// As [`Tenure::processes`], without monitor threads: what a member does not recover, nobody does.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What tenure says.
     pub fn unguarded() -> Outcome<Self> {
         Self::over(options().monitor(false).memfd(), None)
     }
@@ -38,7 +38,7 @@ impl Tenure {
     /// Members are threads of one process, and share one lease.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What tenure says.
     pub fn threads() -> Outcome<Self> {
         Self::over(options().memfd(), Some(Mutex::new(None)))
     }
@@ -46,7 +46,7 @@ impl Tenure {
     /// In a backend; names are made up from the process id and removed at the end.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What tenure says.
     pub fn in_backend(backend: Backend) -> Outcome<Self> {
         let name = format!("bench-{}", std::process::id());
         let path = std::env::temp_dir().join(format!("tenure-{name}"));
@@ -79,7 +79,7 @@ impl Tenure {
     /// A member, for as long as the process lives.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What tenure says.
     pub fn member(&self) -> Outcome<&'static Member> {
         let join = || {
             let member = self.space.join().map_err(|error| Failed::of("join", error))?;
@@ -104,7 +104,7 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// The engine's own.
+    /// Tenure's own.
     #[must_use]
     pub fn local(&self) -> &Local<'static> {
         &self.local

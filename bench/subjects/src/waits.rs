@@ -69,7 +69,7 @@ impl Tenured {
     /// Members are processes.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What tenure says.
     pub fn new() -> Outcome<Self> {
         let space = Space::options().handles(1 << 10).scratch(1 << 20).memfd();
         let space = space.map_err(|error| Failed::of("tenure", error))?;

@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn the_layout_text_is_the_one_in_the_layout_file() {
         assert!(
-            include_str!("../../../LAYOUT.md").contains(NAMES_LAYOUT),
-            "LAYOUT.md and NAMES_LAYOUT differ"
+            include_str!("../../../docs/layout.md").contains(NAMES_LAYOUT),
+            "docs/layout.md and NAMES_LAYOUT differ"
         );
     }
 

@@ -8,7 +8,7 @@
 //! come in, the *intake*, and seven slots. A handle enters the table by one CAS of the intake of its name's home, from the
 //! value that was there before the caller looked through all slots: if it succeeds, nobody else has entered a handle with this
 //! name meanwhile. That CAS is the decision; the word says which slot the handle goes to, and whoever comes next puts it
-//! there before entering another, so whoever is stopped keeps nobody waiting. ARCHITECTURE.md has the protocol and the
+//! there before entering another, so whoever is stopped keeps nobody waiting. docs/architecture.md has the protocol and the
 //! invariants `[I15]` to `[I17]`.
 
 mod inspect;

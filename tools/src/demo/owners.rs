@@ -57,7 +57,7 @@ type Failed = Box<dyn Error + Send + Sync>;
 /// One of the two processes.
 ///
 /// # Errors
-/// Whatever the engine answers; none should.
+/// Whatever tenure answers; none should.
 pub fn play(orders: &Orders) -> Result<(), Failed> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let meeting = Meeting { backend: orders.backend, name: orders.space.clone() };

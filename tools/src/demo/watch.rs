@@ -1,7 +1,7 @@
 //! Measuring how long after a kill everything the worker held is reclaimed.
 //!
 //! A thread looks at the lease words again and again while somebody is dying. That is the price of measuring from
-//! outside; the engine itself waits without looking.
+//! outside; tenure itself waits without looking.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};

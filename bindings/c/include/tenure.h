@@ -1,0 +1,1237 @@
+/*
+ * tenure: handles and scratch memory shared by the processes of one machine, with no daemon and no lock that anybody
+ * can die holding. Made by cbindgen from the sources in bindings/c/src; do not edit.
+ *
+ * Link with -ltenure, or ask pkg-config for tenure. In short:
+ *
+ *     tenure_options options = TENURE_OPTIONS_INIT;
+ *     tenure_space_open(&options, "myapp", &space);           create or attach
+ *     tenure_join(space, &member);                            a process becomes a member
+ *     tenure_local_open(member, &local);                      one for each of its threads
+ *     tenure_create(local, kind, data, size, &handle);        an object; handle.token is a number to pass by any means
+ *     tenure_open(local, kind, token, &handle);               ... in another process
+ *     tenure_close(local, token);                             the last one to let go frees it
+ *     tenure_alloc(local, size, 0, &block);                   memory, freed by tenure_free, or when the process dies
+ *     tenure_mutex_create(member, "lock", TENURE_OR_OPEN, &mutex);       objects: to be locked, signalled, waited for,
+ *     if (tenure_mutex_lock(mutex, TENURE_FOREVER) == TENURE_ABANDONED)  by a name or by tokens; of a dead owner's
+ *         repair();                                                      mutex exactly one is told
+ *     tenure_mutex_unlock(mutex); tenure_object_close(mutex);
+ *     tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
+ *
+ * ERRORS. Every function that can fail answers TENURE_OK (0) or a negative enum tenure_status; some that lock, wait or
+ * create by name have another good answer, which is positive: TENURE_ABANDONED, TENURE_OPENED. What failed changed
+ * nothing, and results are then zero or NULL. tenure_strerror names the status, tenure_last_error says what was
+ * expected and what was found. A pointer to a space, member, local or object is a number that the library checks, not an
+ * address: passing NULL, one that was closed, or one of another type is TENURE_ERR_NULL or TENURE_ERR_CLOSED, at any
+ * time. Pointers to memory of the caller's cannot be checked beyond NULL. Tokens, offsets and leases are numbers and
+ * may come from anywhere; wrong ones are errors.
+ *
+ * THREADS. Spaces, members and objects serve any thread; a mutex belongs to the thread that locked it. A local serves
+ * the thread that opened it: any other is told TENURE_ERR_WRONG_THREAD. It is closed when its thread ends. Handles and
+ * blocks belong to the member: any of its locals may use them and give them back, and it is for the program to see that
+ * no thread uses what another one gives back. No function may be called from a signal handler.
+ *
+ * FORK. A forked child may use the spaces it inherited. It is not the member that its parent is: with members, locals
+ * and objects that it inherited every call answers TENURE_ERR_FORKED and does nothing, and pointers into the space that
+ * came from them are not mapped. The child becomes a member by calling tenure_join itself. A child of vfork calls
+ * nothing but exec. Nothing survives exec but the descriptor of a TENURE_MEMFD space, once its flag FD_CLOEXEC is
+ * cleared.
+ *
+ * DEATH. What a process held when it died, by whatever cause, is taken back by the others; no process waits for
+ * another one.
+ */
+
+
+#ifndef TENURE_H
+#define TENURE_H
+
+#include <stddef.h>
+#include <stdint.h>
+/* The options that everything else is compared with: defaults for whatever is created, no demands on what exists. */
+#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+
+/** The version of this interface. A program is compiled with that of its header; the library refuses any other. */
+#define TENURE_ABI_VERSION 2
+
+/**
+ * In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
+ * of something, or calls tenure_recover.
+ */
+#define TENURE_NO_MONITOR 1
+
+/** In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all. */
+#define TENURE_TINY 2
+
+/**
+ * In the flags of what creates something with a name: if something has the name, it is opened. One step: of any number
+ * who do so at the same time exactly one creates.
+ */
+#define TENURE_OR_OPEN (1 << 8)
+
+/** In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often. */
+#define TENURE_RECURSIVE 1
+
+/** In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it. */
+#define TENURE_MANUAL_RESET 1
+
+/** In the flags of tenure_event_create: signalled from the start. */
+#define TENURE_SIGNALLED 2
+
+/** For timeouts, which are in nanoseconds: as long as it takes. 0 is for not waiting at all. */
+#define TENURE_FOREVER 18446744073709551615ull
+
+/** The most objects that can be waited for at once. */
+#define TENURE_WAIT_MAX 64
+
+/**
+ * tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63
+ * and more.)
+ */
+#define TENURE_SYSTEM_KIND 4611686018427387904
+
+/** What one does with a file, or lets others do: reading. */
+#define TENURE_READ 1
+
+/** What one does with a file, or lets others do: writing. */
+#define TENURE_WRITE 2
+
+/** What one does with a file, or lets others do: deleting and renaming. */
+#define TENURE_DELETE 4
+
+/**
+ * What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two
+ * good answers: the other one is positive.
+ */
+typedef enum tenure_status {
+    /** Done. */
+    TENURE_OK = 0,
+    /**
+     * Done, and the mutex is the caller's: its last owner died, or went without unlocking it, so that what it protects
+     * may be half done. Nobody else is told.
+     */
+    TENURE_ABANDONED = 1,
+    /** Done: something had the name already and was opened. */
+    TENURE_OPENED = 2,
+    /** A pointer that must not be null is. */
+    TENURE_ERR_NULL = -1,
+    /** An argument has a value that it cannot have. */
+    TENURE_ERR_ARGUMENT = -2,
+    /** The caller was compiled with the header of another ABI version. */
+    TENURE_ERR_ABI = -3,
+    /** Not an open space, member, local or object: closed already, of another type, or never one. */
+    TENURE_ERR_CLOSED = -4,
+    /** A local that another thread opened. */
+    TENURE_ERR_WRONG_THREAD = -5,
+    /** A forked child is not the member that its parent is. It may join by itself. */
+    TENURE_ERR_FORKED = -6,
+    /** The member has left. */
+    TENURE_ERR_LEFT = -7,
+    /** It is being used: locals of the member are open, a call is in progress, or a space has living members. */
+    TENURE_ERR_IN_USE = -8,
+    /**
+     * There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
+     * process.
+     */
+    TENURE_ERR_NOT_FOUND = -9,
+    /** A name that no space, or nothing in a space, can have. */
+    TENURE_ERR_NAME = -10,
+    /** Impossible numbers in the options, or others than those of the existing space. */
+    TENURE_ERR_GEOMETRY = -11,
+    /** Made by another version, on another boot or kernel, by another backend, or for another user. */
+    TENURE_ERR_INCOMPATIBLE = -12,
+    /** A file system, memfd, kind of space, kernel or process with which this cannot be done. */
+    TENURE_ERR_UNSUPPORTED = -13,
+    /** The space, or a handle, contains what no program of ours writes. */
+    TENURE_ERR_CORRUPT = -14,
+    /** The system has no memory (for shared memory: the file system is full). */
+    TENURE_ERR_NO_MEMORY = -15,
+    /** As many members as the space can have are alive. */
+    TENURE_ERR_FULL = -16,
+    /** No handle, or no scratch memory, is free; everything is as it was. */
+    TENURE_ERR_EXHAUSTED = -17,
+    /** Everybody let go of the handle; or, where it must be held by this process, it is not. */
+    TENURE_ERR_STALE = -18,
+    /** A token that was never issued. */
+    TENURE_ERR_FORGED = -19,
+    /** A token of another space. */
+    TENURE_ERR_FOREIGN_SPACE = -20,
+    /** A handle, or an object, of another kind. */
+    TENURE_ERR_FOREIGN_KIND = -21,
+    /** This process holds the handle as often as can be counted. */
+    TENURE_ERR_TOO_MANY = -22,
+    /** No block starts at that offset. */
+    TENURE_ERR_NOT_A_BLOCK = -23,
+    /** The block is free already. */
+    TENURE_ERR_ALREADY_FREE = -24,
+    /** The block is somebody else's: another member's, a handle's, or pinned. */
+    TENURE_ERR_WRONG_OWNER = -25,
+    /** More bytes than any block, or this payload, can have. */
+    TENURE_ERR_TOO_LARGE = -26,
+    /** The buffer is too short; the size that is needed was stored. */
+    TENURE_ERR_BUFFER = -27,
+    /** The system refused; the text says what and why. */
+    TENURE_ERR_OS = -28,
+    /** A defect of the library, caught at its border. */
+    TENURE_ERR_PANIC = -29,
+    /** What was waited for did not come in time; nothing was taken. */
+    TENURE_ERR_TIMEOUT = -30,
+    /** This thread owns the mutex already, and it is not recursive. */
+    TENURE_ERR_DEADLOCK = -31,
+    /** This thread does not own the mutex, or is not the process or thread that the object names. */
+    TENURE_ERR_NOT_OWNER = -32,
+    /** More than the semaphore's maximum, or a mutex locked more often than is counted; nothing was changed. */
+    TENURE_ERR_MAXIMUM = -33,
+    /** Something has the name. */
+    TENURE_ERR_NAME_TAKEN = -34,
+    /** The process has announced its code already, or has ended. */
+    TENURE_ERR_ANNOUNCED = -35,
+    /** Nobody who has the descriptor can give it to this process; the text says who, and why. */
+    TENURE_ERR_REFUSED = -36,
+    /** Somebody uses the file in a way that excludes this one; the text says who. */
+    TENURE_ERR_SHARING = -37,
+} tenure_status;
+
+/** How the memory of a space comes to be: tenure_options.backend. */
+typedef enum tenure_backend {
+    /** A file in /dev/shm, by name; 0 means the same. */
+    TENURE_SHM = 1,
+    /** A file, by path, on tmpfs, ext4, xfs or btrfs. The file is called PATH.BOOT: a reboot starts afresh. */
+    TENURE_FILE = 2,
+    /** A sealed memfd without a name, passed on as a file descriptor: tenure_space_fd, tenure_space_attach_fd. */
+    TENURE_MEMFD = 3,
+    /** Anonymous shared memory without a name, inherited by forked children. */
+    TENURE_ANONYMOUS = 4,
+    /** System V shared memory, by name. */
+    TENURE_SYSV = 5,
+    /** Private memory without a name: sharing switched off, same calls. */
+    TENURE_PRIVATE = 6,
+} tenure_backend;
+
+/** What a tenure_object is. */
+typedef enum tenure_object_kind {
+    /** Where something is opened: whichever it is. */
+    TENURE_ANY = 0,
+    /** tenure_mutex_create. */
+    TENURE_MUTEX = 1,
+    /** tenure_event_create, with TENURE_MANUAL_RESET. */
+    TENURE_EVENT_MANUAL = 2,
+    /** tenure_event_create, without. */
+    TENURE_EVENT_AUTOMATIC = 3,
+    /** tenure_semaphore_create. */
+    TENURE_SEMAPHORE = 4,
+    /** tenure_process_of. */
+    TENURE_PROCESS = 5,
+    /** tenure_thread_of. */
+    TENURE_THREAD = 6,
+    /** tenure_descriptor_create. */
+    TENURE_DESCRIPTOR = 7,
+    /** tenure_share_enter. */
+    TENURE_FILE_SHARE = 8,
+} tenure_object_kind;
+
+/** How a process or thread ended: tenure_exit.how. */
+typedef enum tenure_how {
+    /** It runs, or is stopped. */
+    TENURE_RUNS = 0,
+    /** By itself, with an exit code. */
+    TENURE_EXITED = 1,
+    /** By a signal. */
+    TENURE_KILLED = 2,
+    /** It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped. */
+    TENURE_ENDED = 3,
+} tenure_how;
+
+/** One thread's access to a member. Handles and blocks are made, used and given back through it. */
+typedef struct tenure_local tenure_local;
+
+/** A member of a space: this process, with the right to hold handles and blocks. */
+typedef struct tenure_member tenure_member;
+
+/** A mutex, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table. */
+typedef struct tenure_object tenure_object;
+
+/** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
+typedef struct tenure_space tenure_space;
+
+/**
+ * How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
+ * whatever is found when it exists; any other number must match an existing space.
+ */
+typedef struct tenure_options {
+    /** TENURE_ABI_VERSION of the caller. */
+    uint32_t abi;
+    /** One of enum tenure_backend; 0 is TENURE_SHM. */
+    uint32_t backend;
+    /** TENURE_NO_MONITOR, TENURE_TINY, or both. */
+    uint32_t flags;
+    /** The most members at a time, 1 to 256; 64 by default. */
+    uint32_t members;
+    /** Handles, 1 to 1048576; 65536 by default. */
+    uint32_t handles;
+    /** Bits of a handle's generation, 4 to 36; 36 by default. */
+    uint32_t generation_bits;
+    /** Bytes of scratch memory; 1 GiB by default, of which only what is used costs memory. */
+    uint64_t scratch_bytes;
+    /** Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default. */
+    uint32_t unit_bytes;
+    /** 0. */
+    uint32_t reserved;
+} tenure_options;
+
+/** What a space is; tenure_space_info. */
+typedef struct tenure_info {
+    /** One of enum tenure_backend. */
+    uint32_t backend;
+    /** 1 if the call that opened it created it, otherwise 0. */
+    uint32_t created;
+    /** The most members at a time. */
+    uint32_t members;
+    /** Handles. */
+    uint32_t handles;
+    /** Bits of a handle's generation. */
+    uint32_t generation_bits;
+    /** Bytes of a unit of scratch. */
+    uint32_t unit_bytes;
+    /** Bytes of scratch memory. */
+    uint64_t scratch_bytes;
+    /** Bytes of the whole segment, most of them without memory behind them. */
+    uint64_t bytes;
+} tenure_info;
+
+/** What is in use; tenure_space_stats. */
+typedef struct tenure_stats {
+    /** Members; one that died and is not recovered yet counts. */
+    uint64_t members_live;
+    /** Handles that somebody holds. */
+    uint64_t handles_live;
+    /** Handles claimed ahead by members and not created yet. */
+    uint64_t handles_claimed;
+    /** Handles used up. */
+    uint64_t handles_retired;
+    /** Handles there are. */
+    uint64_t handles_capacity;
+    /** Blocks owned by members. */
+    uint64_t blocks_leased;
+    /** Blocks that belong to handles. */
+    uint64_t blocks_attached;
+    /** Blocks that only tenure_free_pinned ends. */
+    uint64_t blocks_pinned;
+    /** Bytes of those blocks. */
+    uint64_t bytes_live;
+    /** Bytes of scratch owned by members, used or not. */
+    uint64_t bytes_owned;
+    /** Bytes of scratch with memory behind them. */
+    uint64_t bytes_committed;
+    /** Bytes of scratch there are. */
+    uint64_t bytes_capacity;
+} tenure_stats;
+
+/** Who is a member of a space; tenure_space_members. */
+typedef struct tenure_membership {
+    /** Its lease, as tenure_lease. */
+    uint64_t lease;
+    /** Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's. */
+    uint32_t pid;
+    /** 1; 0 for a dead one from whom nobody has taken back yet what it held. */
+    uint32_t alive;
+} tenure_membership;
+
+/** A handle that this process holds once more than before. */
+typedef struct tenure_handle {
+    /** The number to pass to other processes, and to tenure_close. It keeps nothing alive by itself. */
+    uint64_t token;
+    /**
+     * The payload, in place, aligned to 16 bytes (to 8 up to 32 bytes of payload). It is immutable, except for kinds
+     * whose users all agree to change it by atomic operations only. Valid until this process closes the handle for
+     * the last time.
+     */
+    void *data;
+    /** Bytes of payload. */
+    size_t size;
+} tenure_handle;
+
+/** A block of scratch memory of this member. */
+typedef struct tenure_block {
+    /** Its name: the same number in every process of the space. */
+    uint64_t offset;
+    /** Where it lies in this process. Valid until the block is freed, resized or attached, or the member leaves. */
+    void *data;
+    /** Bytes that were asked for; from tenure_block_at: bytes that there are. */
+    size_t size;
+} tenure_block;
+
+/** Something that has a name; tenure_space_names. */
+typedef struct tenure_name {
+    /** Its token. */
+    uint64_t token;
+    /** The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind. */
+    uint64_t kind;
+    /** How many members hold it. */
+    uint32_t holders;
+    /** The name: at most 255 bytes of UTF-8, and a zero byte. */
+    char name[256];
+} tenure_name;
+
+/** How a process or thread ended; tenure_process_exit. */
+typedef struct tenure_exit {
+    /** One of enum tenure_how. */
+    uint32_t how;
+    /** The exit code, or the signal's number. */
+    int32_t code;
+    /** 1 if the kernel wrote a core dump, otherwise 0. */
+    uint32_t core_dumped;
+} tenure_exit;
+
+/** Somebody who uses a file, with what it does and lets others do; tenure_share_enter. */
+typedef struct tenure_conflict {
+    /** Its lease, as tenure_lease. */
+    uint64_t lease;
+    /** Its process, in its own pid namespace; 0 when it has left by now. */
+    uint32_t pid;
+    /** What it does: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE. */
+    uint32_t access;
+    /** What it lets others do. */
+    uint32_t sharing;
+    /** 0. */
+    uint32_t reserved;
+} tenure_conflict;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/** The ABI version of the library. Any thread, any time. */
+uint32_t tenure_abi_version(void);
+
+/** The version of the library as text, which lives as long as the process. Any thread, any time. */
+const char *tenure_version(void);
+
+/** What a status means, in English: a text that lives as long as the process. Any thread, any time. */
+const char *tenure_strerror(int status);
+
+/**
+ * What was expected and what was found when a call of this thread failed last: a text of at most 511 bytes of UTF-8,
+ * empty if none failed. It is the thread's own and is overwritten when another call of the thread fails.
+ */
+const char *tenure_last_error(void);
+
+/**
+ * Creates the space of that name, or attaches to it if it exists; for backends without names (`name` is NULL) creates
+ * one.
+ *
+ * A space is never half made: of several creators one wins, and the others attach to its space. It outlives its
+ * members. After a reboot it starts afresh.
+ *
+ * Threads: any. Fork: a child may use the spaces that it inherits.
+ *
+ * Returns TENURE_OK and `*space`, to be closed by tenure_space_close; otherwise `*space` is NULL.
+ *
+ * Pointers are NULL or valid: `options` readable, `name` a string, `space` writable.
+ */
+int tenure_space_open(const struct tenure_options *options, const char *name, struct tenure_space **space);
+
+/**
+ * Attaches to the space of that name (or path), which must exist: TENURE_SHM, TENURE_FILE, TENURE_SYSV. Nothing is
+ * written.
+ *
+ * Threads: any. Fork: as tenure_space_open.
+ *
+ * Returns TENURE_OK and `*space`; otherwise `*space` is NULL.
+ *
+ * As tenure_space_open.
+ */
+int tenure_space_attach(const struct tenure_options *options, const char *name, struct tenure_space **space);
+
+/**
+ * Attaches to a TENURE_MEMFD space by a file descriptor that was inherited or received, which stays the caller's.
+ *
+ * Threads: any. Fork: as tenure_space_open.
+ *
+ * Returns TENURE_OK and `*space`; otherwise `*space` is NULL.
+ *
+ * As tenure_space_open.
+ */
+int tenure_space_attach_fd(const struct tenure_options *options, int fd, struct tenure_space **space);
+
+/**
+ * Detaches. Members that joined through it stay members.
+ *
+ * Threads: any. Fork: a child may close what it inherits, which closes nothing of its parent's.
+ *
+ * Returns TENURE_ERR_IN_USE while another thread is in a call with this space, TENURE_ERR_CLOSED if it is not open.
+ */
+int tenure_space_close(struct tenure_space *space);
+
+/**
+ * Tells what the space is. Threads: any.
+ *
+ * `info` is NULL or writable.
+ */
+int tenure_space_info(const struct tenure_space *space, struct tenure_info *info);
+
+/**
+ * The file descriptor to pass to other processes, for tenure_space_attach_fd; it stays the space's, and closes on
+ * exec.
+ *
+ * Threads: any. Returns TENURE_ERR_UNSUPPORTED for spaces that have none.
+ *
+ * `fd` is NULL or writable.
+ */
+int tenure_space_fd(const struct tenure_space *space, int *fd);
+
+/**
+ * The file behind the space, for those that have one, as a string in `buffer` of `size` bytes.
+ *
+ * `*needed`, unless `needed` is NULL, is the bytes that it takes, the zero at its end included; with a `size` of 0
+ * only that is told. Threads: any.
+ *
+ * Returns TENURE_ERR_BUFFER if it does not fit, with as much of it as does; TENURE_ERR_UNSUPPORTED without a file.
+ *
+ * `buffer` is writable for `size` bytes, `needed` is NULL or writable.
+ */
+int tenure_space_path(const struct tenure_space *space, char *buffer, size_t size, size_t *needed);
+
+/**
+ * Counts what is in use, in one pass over the words in use. Threads: any. Writes nothing shared.
+ *
+ * `stats` is NULL or writable.
+ */
+int tenure_space_stats(const struct tenure_space *space, struct tenure_stats *stats);
+
+/**
+ * The members, in the order of their places: up to `capacity` of them into `all`. `*count` is how many there are; with
+ * a `capacity` of 0 only that is told. Holds and writes nothing; whether one is alive is what the kernel says.
+ *
+ * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+ *
+ * `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+ */
+int tenure_space_members(const struct tenure_space *space,
+                         struct tenure_membership *all,
+                         size_t capacity,
+                         size_t *count);
+
+/**
+ * Looks at every word. `*violations` counts what can never be: 0 in a correct space. `*pending` counts what
+ * operations in progress, or a recovery that is due, explain. Either may be NULL. What was found is told in `text`, a
+ * line each, violations first, as much as fits in `size` bytes; it may be NULL.
+ *
+ * Threads: any. Writes nothing shared. Returns TENURE_OK also when something is wrong with the space.
+ *
+ * `text` is NULL or writable for `size` bytes, the others are NULL or writable.
+ */
+int tenure_space_check(const struct tenure_space *space, char *text, size_t size, size_t *violations, size_t *pending);
+
+/**
+ * Removes a TENURE_SHM or TENURE_SYSV space by name, or a TENURE_FILE space by path: nobody can attach to it any
+ * more, and its memory goes with its last member. Threads: any.
+ *
+ * Returns TENURE_ERR_IN_USE while members live, unless `force` is not 0; TENURE_ERR_NOT_FOUND.
+ *
+ * `name` is NULL or a string.
+ */
+int tenure_space_remove(uint32_t backend, const char *name, int force);
+
+/**
+ * Becomes a member of the space: recovers what the dead left behind, and starts the monitor thread unless the
+ * options said not to. A process may join more than once.
+ *
+ * Threads: any. Fork: a child is no member until it joins by itself, which it may do through the space that it
+ * inherited.
+ *
+ * Returns TENURE_OK and `*member`, to be ended by tenure_leave; otherwise `*member` is NULL. TENURE_ERR_FULL when as
+ * many members as the space has leases are alive.
+ *
+ * `member` is NULL or writable.
+ */
+int tenure_join(const struct tenure_space *space, struct tenure_member **member);
+
+/**
+ * Leaves: gives back every handle and block that the member still holds, and its lease. Pointers into the space that
+ * were obtained through it are invalid afterwards: what they point to is no longer mapped.
+ *
+ * Threads: any. Fork: in a child of the member's process nothing is done.
+ *
+ * Returns TENURE_ERR_IN_USE while locals or objects of it are open or another thread is in a call with it,
+ * TENURE_ERR_FORKED in a forked child, TENURE_ERR_CLOSED if it left already.
+ */
+int tenure_leave(struct tenure_member *member);
+
+/**
+ * The member's lease: a number that tells this membership from any other of the space; for tenure_free_of. Threads:
+ * any.
+ *
+ * `lease` is NULL or writable.
+ */
+int tenure_lease(const struct tenure_member *member, uint64_t *lease);
+
+/**
+ * Takes back what dead members held, without waiting for a monitor. `*recovered`, unless it is NULL, is how many
+ * were recovered.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `recovered` is NULL or writable.
+ */
+int tenure_recover(const struct tenure_member *member, size_t *recovered);
+
+/**
+ * Gives what is idle in this member's caches to everybody, and the memory behind all free scratch to the system;
+ * `*bytes`, unless it is NULL, is how much that was. Locals that are open keep what they have.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `bytes` is NULL or writable.
+ */
+int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
+
+/**
+ * Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
+ * is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
+ *
+ * `monitor` is NULL or writable.
+ */
+int tenure_monitor(const struct tenure_member *member,
+                   int *monitor);
+
+/**
+ * Opens a local of the member for the calling thread. One a thread is what is meant: it caches free handles and
+ * blocks.
+ *
+ * Threads: any; the local then belongs to the thread that opened it, and is closed when that thread ends.
+ * Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*local`, to be closed by tenure_local_close; otherwise `*local` is NULL.
+ *
+ * `local` is NULL or writable.
+ */
+int tenure_local_open(const struct tenure_member *member, struct tenure_local **local);
+
+/**
+ * As tenure_local_open, but the local is bound to no thread: any thread may use and close it, one at a time, and the
+ * end of a thread does not close it. For bindings with pools of threads: they keep a stack of such locals and take one
+ * for each call. Concurrent use by two threads is undefined behaviour and is not detected.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*local`, to be closed by tenure_local_close; otherwise `*local` is NULL.
+ *
+ * `local` is NULL or writable.
+ */
+int tenure_local_open_unbound(const struct tenure_member *member, struct tenure_local **local);
+
+/**
+ * Closes a local. What was created and allocated through it stays the member's: other locals may use it and give it
+ * back.
+ *
+ * Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+ * tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
+ */
+int tenure_local_close(struct tenure_local *local);
+
+/**
+ * Creates a handle of `kind`, a number that the application chooses, with a copy of `size` bytes at `data` (NULL for
+ * none) as its payload. It is held once by this process.
+ *
+ * Up to 32 bytes lie with the handle; more take a block of scratch.
+ *
+ * Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*handle`, to be given back by tenure_close; otherwise nothing was created and `*handle` is
+ * all zero.
+ *
+ * `data` is readable for `size` bytes, `handle` is NULL or writable.
+ */
+int tenure_create(struct tenure_local *local,
+                  uint32_t kind,
+                  const void *data,
+                  size_t size,
+                  struct tenure_handle *handle);
+
+/**
+ * As tenure_create, with a block of this member as its payload, of which `size` bytes count; no copy is made. The
+ * block belongs to the handle from now on: it is freed when nobody holds the handle any more.
+ *
+ * Threads, fork: as tenure_create. If it fails the block is still the caller's.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_create_with(struct tenure_local *local,
+                       uint32_t kind,
+                       uint64_t offset,
+                       size_t size,
+                       struct tenure_handle *handle);
+
+/**
+ * Opens a handle of `kind` by its token, wherever that came from: afterwards this process holds it once more. What
+ * passed the token must order memory, as pipes, sockets, locks and atomics do.
+ *
+ * Threads, fork: as tenure_create.
+ *
+ * Returns TENURE_OK and `*handle`, to be given back by tenure_close; otherwise nothing is held and `*handle` is all
+ * zero. TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong
+ * with the token.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_open(struct tenure_local *local, uint32_t kind, uint64_t token, struct tenure_handle *handle);
+
+/**
+ * The payload of a handle of `kind` that this process holds already. It is not held once more.
+ *
+ * Threads, fork: as tenure_create. TENURE_ERR_STALE when this process does not hold it.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_get(struct tenure_local *local, uint32_t kind, uint64_t token, struct tenure_handle *handle);
+
+/**
+ * Gives back one of the times that this process holds the handle. With the last of all processes the handle and its
+ * payload go.
+ *
+ * Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
+ * it.
+ */
+int tenure_close(struct tenure_local *local, uint64_t token);
+
+/**
+ * Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are whatever was
+ * there.
+ *
+ * Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*block`, to be given back by tenure_free, by attaching it to a handle, or with the member;
+ * otherwise `*block` is all zero. TENURE_ERR_ARGUMENT for 0 bytes.
+ *
+ * `block` is NULL or writable.
+ */
+int tenure_alloc(struct tenure_local *local, size_t size, size_t align, struct tenure_block *block);
+
+/**
+ * As tenure_alloc, zeroed.
+ *
+ * As tenure_alloc.
+ */
+int tenure_alloc_zeroed(struct tenure_local *local, size_t size, size_t align, struct tenure_block *block);
+
+/**
+ * Resizes the block at `offset`, in place where that is possible; the first bytes, as many as both sizes have, are
+ * kept. Afterwards it is aligned to `align`, as tenure_alloc has it; how it was aligned before does not count.
+ *
+ * Threads, fork: as tenure_alloc; any local of the member will do.
+ *
+ * Returns TENURE_OK and `*block`, which takes the old one's place; otherwise the old one is as it was and `*block` is
+ * all zero.
+ *
+ * As tenure_alloc.
+ */
+int tenure_realloc(struct tenure_local *local, uint64_t offset, size_t size, size_t align, struct tenure_block *block);
+
+/**
+ * Frees a block of this member.
+ *
+ * Threads, fork: as tenure_alloc; any local of the member will do. TENURE_ERR_ALREADY_FREE, TENURE_ERR_NOT_A_BLOCK and
+ * TENURE_ERR_WRONG_OWNER say that nothing was freed, and why.
+ */
+int tenure_free(struct tenure_local *local, uint64_t offset);
+
+/**
+ * Frees a block of the member that has (or had) `lease`, which passed it to us and does not touch it any more.
+ *
+ * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not that member's.
+ */
+int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
+
+/**
+ * Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
+ * the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
+ *
+ * Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
+ *
+ * As tenure_alloc.
+ */
+int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_block *block);
+
+/**
+ * As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
+ * is 0.
+ *
+ * The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
+ * TENURE_OK means that the block had the same owner all the time.
+ *
+ * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
+ * not that member's block, or not any more.
+ *
+ * As tenure_alloc.
+ */
+int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease, struct tenure_block *block);
+
+/**
+ * Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
+ *
+ * Threads, fork: as tenure_alloc.
+ */
+int tenure_pin(struct tenure_local *local, uint64_t offset);
+
+/**
+ * Frees a pinned block, whoever pinned it.
+ *
+ * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
+ */
+int tenure_free_pinned(struct tenure_local *local, uint64_t offset);
+
+/**
+ * Reads the 64-bit word at `position`, in bytes and a multiple of 8, of the payload of a handle that this process
+ * holds.
+ *
+ * This and the next three are for payloads whose users agree to change them by such operations only; they order
+ * memory as memory_order_seq_cst. C has its own, on tenure_handle.data.
+ *
+ * Threads: the one that opened the local; the handle must not be closed meanwhile. Fork: TENURE_ERR_FORKED in a child
+ * of the member's process. TENURE_ERR_TOO_LARGE when the word does not lie within the payload.
+ *
+ * `value` is NULL or writable.
+ */
+int tenure_word_load(struct tenure_local *local, uint32_t kind, uint64_t token, size_t position, uint64_t *value);
+
+/** Stores a word; see tenure_word_load. */
+int tenure_word_store(struct tenure_local *local, uint32_t kind, uint64_t token, size_t position, uint64_t value);
+
+/**
+ * Adds to a word, modulo 2^64; `*before`, unless it is NULL, is what it was; see tenure_word_load.
+ *
+ * `before` is NULL or writable.
+ */
+int tenure_word_add(struct tenure_local *local,
+                    uint32_t kind,
+                    uint64_t token,
+                    size_t position,
+                    uint64_t summand,
+                    uint64_t *before);
+
+/**
+ * Stores `value` if the word is `*expected`. `*exchanged` says whether it was: 1 or 0; if not, `*expected` is what it
+ * is. See tenure_word_load.
+ *
+ * `expected` and `exchanged` are NULL or writable.
+ */
+int tenure_word_exchange(struct tenure_local *local,
+                         uint32_t kind,
+                         uint64_t token,
+                         size_t position,
+                         uint64_t *expected,
+                         uint64_t value,
+                         int *exchanged);
+
+/**
+ * As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then something of this
+ * kind that has the name is opened, and `data` is not looked at.
+ *
+ * A handle with a name takes a block of scratch, whatever its size.
+ *
+ * Threads, fork: as tenure_create.
+ *
+ * Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created
+ * and
+ * `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something of another kind has the name.
+ *
+ * `name` is NULL or a string, `data` is readable for `size` bytes, `handle` is NULL or writable.
+ */
+int tenure_create_named(struct tenure_local *local,
+                        const char *name,
+                        uint32_t flags,
+                        uint32_t kind,
+                        const void *data,
+                        size_t size,
+                        struct tenure_handle *handle);
+
+/**
+ * As tenure_open, by name: TENURE_ERR_NOT_FOUND when nothing has it. Threads, fork: as tenure_create.
+ *
+ * `name` is NULL or a string, `handle` is NULL or writable.
+ */
+int tenure_open_named(struct tenure_local *local, const char *name, uint32_t kind, struct tenure_handle *handle);
+
+/**
+ * The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment
+ * and is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of
+ * the member's process.
+ *
+ * `name` is NULL or a string, `token` and `kind` are NULL or writable.
+ */
+int tenure_look_up(const struct tenure_member *member, const char *name, uint64_t *token, uint64_t *kind);
+
+/**
+ * The names in use, in the order of their bytes, as they are while one looks: up to `capacity` of them into `names`.
+ * `*count` is how many there are; with a `capacity` of 0 only that is told. Holds and writes nothing.
+ *
+ * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+ *
+ * `names` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+ */
+int tenure_space_names(const struct tenure_space *space, struct tenure_name *names, size_t capacity, size_t *count);
+
+/**
+ * Opens an object by its token, wherever that came from: afterwards this member holds it once more. `kind` is one of
+ * enum tenure_object_kind; TENURE_ANY for whichever it is.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+ * TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong with the
+ * token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that
+ * nobody can give.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_object_open(const struct tenure_member *member,
+                       uint32_t kind,
+                       uint64_t token,
+                       struct tenure_object **object);
+
+/**
+ * Opens the object that has a name, as tenure_object_open. TENURE_ERR_NOT_FOUND when nothing has it.
+ *
+ * A name is 1 to 255 bytes of UTF-8, compared byte by byte: upper and lower case are different. All kinds of objects
+ * and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has
+ * it, also when that one is killed.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_object_open_named(const struct tenure_member *member,
+                             uint32_t kind,
+                             const char *name,
+                             struct tenure_object **object);
+
+/**
+ * The number to pass to other processes, for tenure_object_open. It keeps nothing alive by itself. Threads: any.
+ *
+ * `token` is NULL or writable.
+ */
+int tenure_object_token(const struct tenure_object *object, uint64_t *token);
+
+/**
+ * What the object is: one of enum tenure_object_kind. Threads: any.
+ *
+ * `kind` is NULL or writable.
+ */
+int tenure_object_kind_of(const struct tenure_object *object, uint32_t *kind);
+
+/**
+ * Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is
+ * abandoned when the member closes its last object of it.
+ *
+ * Threads: any. TENURE_ERR_IN_USE while another thread is in a call with it, waiting for instance. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
+ */
+int tenure_object_close(struct tenure_object *object);
+
+/**
+ * Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it.
+ * `name` is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
+ * and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked; tenure_mutex_is_recursive tells.
+ * Otherwise nothing was created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_mutex_create(const struct tenure_member *member,
+                        const char *name,
+                        uint32_t flags,
+                        struct tenure_object **object);
+
+/**
+ * Locks a mutex: without a system call when nobody has it. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
+ * waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that
+ * ends without keeps it until its process leaves, dies, or closes the mutex.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED: locked as well. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread
+ * owns it and it is not recursive.
+ */
+int tenure_mutex_lock(const struct tenure_object *object, uint64_t timeout);
+
+/**
+ * Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_mutex_unlock(const struct tenure_object *object);
+
+/**
+ * Who has the mutex at the moment: `*owned` is 1 for somebody, 0 for nobody, -1 for nobody after its last owner went
+ * without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits
+ * of its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
+ *
+ * `owned`, `lease` and `thread` are NULL or writable.
+ */
+int tenure_mutex_owner(const struct tenure_object *object, int *owned, uint32_t *lease, uint32_t *thread);
+
+/**
+ * Whether a mutex is recursive: `*is` is 1 or 0. It is as it was created, whatever was asked for by who opened it.
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `is` is NULL or writable.
+ */
+int tenure_mutex_is_recursive(const struct tenure_object *object, int *is);
+
+/**
+ * Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are
+ * TENURE_MANUAL_RESET, TENURE_SIGNALLED and TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create; an event of the other sort that has the name is
+ * TENURE_ERR_FOREIGN_KIND.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_event_create(const struct tenure_member *member,
+                        const char *name,
+                        uint32_t flags,
+                        struct tenure_object **object);
+
+/**
+ * Signals an event; one that is signalled stays so. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+ * process.
+ */
+int tenure_event_set(const struct tenure_object *object);
+
+/**
+ * Takes the signal of an event away; `*was`, unless it is NULL, is 1 if there was one, otherwise 0. Threads, fork: as
+ * tenure_event_set.
+ *
+ * `was` is NULL or writable.
+ */
+int tenure_event_reset(const struct tenure_object *object, int *was);
+
+/**
+ * Whether an event is signalled at the moment: `*is` is 1 or 0. Takes nothing. Threads, fork: as tenure_event_set.
+ *
+ * `is` is NULL or writable.
+ */
+int tenure_event_is_set(const struct tenure_object *object, int *is);
+
+/**
+ * Creates a semaphore with a count and a maximum, which is from 1 to 2^30-1. `name` is NULL for none; `flags` is 0 or
+ * TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create; TENURE_ERR_ARGUMENT for an impossible count or maximum.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_semaphore_create(const struct tenure_member *member,
+                            const char *name,
+                            uint32_t flags,
+                            uint32_t count,
+                            uint32_t maximum,
+                            struct tenure_object **object);
+
+/**
+ * Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would
+ * exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `before` is NULL or writable.
+ */
+int tenure_semaphore_release(const struct tenure_object *object, uint32_t more, uint32_t *before);
+
+/**
+ * The count of a semaphore at the moment, and its maximum, unless `maximum` is NULL. Threads, fork: as
+ * tenure_semaphore_release.
+ *
+ * `count` and `maximum` are NULL or writable.
+ */
+int tenure_semaphore_count(const struct tenure_object *object, uint32_t *count, uint32_t *maximum);
+
+/**
+ * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
+ * takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
+ * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes what tenure_mutex_lock returns;
+ * TENURE_ERR_UNSUPPORTED for a process whose end this one cannot notice.
+ */
+int tenure_wait(const struct tenure_object *object, uint64_t timeout);
+
+/**
+ * Waits until one of up to TENURE_WAIT_MAX objects can be had, and takes it, as tenure_wait: the first in the list of
+ * those that can. `*index` is which.
+ *
+ * Threads, fork: as tenure_wait.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED if it is a mutex whose last owner did not unlock it. Otherwise nothing was
+ * taken and `*index` is 0: TENURE_ERR_TIMEOUT; TENURE_ERR_ARGUMENT for no objects, or too many.
+ *
+ * `objects` is NULL or readable for `count` pointers, `index` is NULL or writable.
+ */
+int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t timeout, size_t *index);
+
+/**
+ * Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them
+ * cannot be had it takes none; killed or stopped anywhere, it has taken all or none. They are different objects, opened by
+ * one member. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
+ * not unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
+ *
+ * Threads, fork: as tenure_wait.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_TIMEOUT;
+ * TENURE_ERR_ARGUMENT for no objects, too many, one of them twice, or those of several members.
+ *
+ * `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
+ */
+int tenure_wait_all(struct tenure_object *const *objects,
+                    size_t count,
+                    uint64_t timeout,
+                    uint64_t *abandoned);
+
+/**
+ * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
+ * stands for that process and for no later one with its number; it can be any that the caller can see, a member or
+ * not.
+ * `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a process had the name
+ * and TENURE_OR_OPEN was given: it may be another one than `pid`. Otherwise nothing was created and `*object` is NULL.
+ * TENURE_ERR_NOT_FOUND when nobody has the number and nothing was opened; TENURE_ERR_ARGUMENT when it is a thread's;
+ * TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_process_of(const struct tenure_member *member,
+                      const char *name,
+                      uint32_t flags,
+                      uint32_t pid,
+                      struct tenure_object **object);
+
+/**
+ * As tenure_process_of, for a thread: 0 is the calling one. TENURE_ERR_UNSUPPORTED before Linux 6.9.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_thread_of(const struct tenure_member *member,
+                     const char *name,
+                     uint32_t flags,
+                     uint32_t tid,
+                     struct tenure_object **object);
+
+/**
+ * How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds
+ * the object, also long after the end.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has
+ * told, and this process cannot look.
+ *
+ * `exit` is NULL or writable.
+ */
+int tenure_process_exit(const struct tenure_object *object, struct tenure_exit *exit);
+
+/**
+ * The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody
+ * else may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0
+ * where that is not known, and for threads. Threads: any.
+ *
+ * `number` and `started` are NULL or writable.
+ */
+int tenure_process_number(const struct tenure_object *object, uint32_t *number, uint64_t *started);
+
+/**
+ * For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known
+ * already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_process_reaped(const struct tenure_object *object, int status);
+
+/**
+ * For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which
+ * the kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
+ *
+ * Threads: any of the process; for a thread's object that thread. Fork: TENURE_ERR_FORKED in a child of the member's
+ * process. TENURE_ERR_NOT_OWNER when the object is another's; TENURE_ERR_ANNOUNCED.
+ */
+int tenure_process_exiting(const struct tenure_object *object, int32_t code);
+
+/**
+ * Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
+ * opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none;
+ * `flags` is 0 or TENURE_OR_OPEN. A duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+ *
+ * Takes 16 bytes of scratch for every member that the space can have.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a descriptor had the
+ * name and TENURE_OR_OPEN was given: it may lead to something else than `fd`. Otherwise nothing was created and
+ * `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, whatever has the name; TENURE_ERR_NAME_TAKEN;
+ * TENURE_ERR_FOREIGN_KIND when something else has the name; TENURE_ERR_REFUSED when a descriptor has it that nobody
+ * can give.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_descriptor_create(const struct tenure_member *member,
+                             const char *name,
+                             uint32_t flags,
+                             int fd,
+                             struct tenure_object **object);
+
+/**
+ * The file descriptor of this member. It stays the object's and is closed with the last one that this member has of
+ * it: duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `fd` is NULL or writable.
+ */
+int tenure_descriptor_fd(const struct tenure_object *object, int *fd);
+
+/**
+ * Asks for `access` to the file that `fd` leads to while letting others do `sharing`, and enters that into the file's
+ * table, unless somebody is in the way: one step, so that of two who exclude each other exactly one enters. Both are
+ * sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share modes, among the members of a space:
+ * the kernel does not know of it. A file is told by device and inode, whatever path led to it.
+ *
+ * Closing the object gives the entry back, and so does dying. `fd` stays the caller's.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
+ * TENURE_ERR_SHARING when somebody is in the way: `*who`, unless it is NULL, says who; it is all zero otherwise.
+ *
+ * `object` and `who` are NULL or writable.
+ */
+int tenure_share_enter(const struct tenure_member *member,
+                       int fd,
+                       uint32_t access,
+                       uint32_t sharing,
+                       struct tenure_object **object,
+                       struct tenure_conflict *who);
+
+/**
+ * Everybody who has entries for the file of an entry, this member as well, with the sum of them: up to `capacity` into
+ * `all`. `*count` is how many there are; with a `capacity` of 0 only that is told.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_BUFFER if they do not fit, with
+ * as many as do.
+ *
+ * `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
+ */
+int tenure_share_everybody(const struct tenure_object *object,
+                           struct tenure_conflict *all,
+                           size_t capacity,
+                           size_t *count);
+
+/**
+ * What this entry does, and what it lets others do, as they were asked for: unlike tenure_share_everybody, which tells
+ * the sum of a member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `access` and `sharing` are NULL or writable.
+ */
+int tenure_share_modes(const struct tenure_object *object, uint32_t *access, uint32_t *sharing);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TENURE_H */

@@ -1,0 +1,524 @@
+//! Error codes, and the text of what was expected and found.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::ffi::{c_char, c_int};
+use std::fmt::{self, Write};
+
+use tenure::{
+    AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError, SegmentError,
+    ShareError, TokenError, UseError, WaitError,
+};
+
+/// What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two
+/// good answers: the other one is positive.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_status {
+    /// Done.
+    TENURE_OK = 0,
+    /// Done, and the mutex is the caller's: its last owner died, or went without unlocking it, so that what it protects
+    /// may be half done. Nobody else is told.
+    TENURE_ABANDONED = 1,
+    /// Done: something had the name already and was opened.
+    TENURE_OPENED = 2,
+    /// A pointer that must not be null is.
+    TENURE_ERR_NULL = -1,
+    /// An argument has a value that it cannot have.
+    TENURE_ERR_ARGUMENT = -2,
+    /// The caller was compiled with the header of another ABI version.
+    TENURE_ERR_ABI = -3,
+    /// Not an open space, member, local or object: closed already, of another type, or never one.
+    TENURE_ERR_CLOSED = -4,
+    /// A local that another thread opened.
+    TENURE_ERR_WRONG_THREAD = -5,
+    /// A forked child is not the member that its parent is. It may join by itself.
+    TENURE_ERR_FORKED = -6,
+    /// The member has left.
+    TENURE_ERR_LEFT = -7,
+    /// It is being used: locals of the member are open, a call is in progress, or a space has living members.
+    TENURE_ERR_IN_USE = -8,
+    /// There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
+    /// process.
+    TENURE_ERR_NOT_FOUND = -9,
+    /// A name that no space, or nothing in a space, can have.
+    TENURE_ERR_NAME = -10,
+    /// Impossible numbers in the options, or others than those of the existing space.
+    TENURE_ERR_GEOMETRY = -11,
+    /// Made by another version, on another boot or kernel, by another backend, or for another user.
+    TENURE_ERR_INCOMPATIBLE = -12,
+    /// A file system, memfd, kind of space, kernel or process with which this cannot be done.
+    TENURE_ERR_UNSUPPORTED = -13,
+    /// The space, or a handle, contains what no program of ours writes.
+    TENURE_ERR_CORRUPT = -14,
+    /// The system has no memory (for shared memory: the file system is full).
+    TENURE_ERR_NO_MEMORY = -15,
+    /// As many members as the space can have are alive.
+    TENURE_ERR_FULL = -16,
+    /// No handle, or no scratch memory, is free; everything is as it was.
+    TENURE_ERR_EXHAUSTED = -17,
+    /// Everybody let go of the handle; or, where it must be held by this process, it is not.
+    TENURE_ERR_STALE = -18,
+    /// A token that was never issued.
+    TENURE_ERR_FORGED = -19,
+    /// A token of another space.
+    TENURE_ERR_FOREIGN_SPACE = -20,
+    /// A handle, or an object, of another kind.
+    TENURE_ERR_FOREIGN_KIND = -21,
+    /// This process holds the handle as often as can be counted.
+    TENURE_ERR_TOO_MANY = -22,
+    /// No block starts at that offset.
+    TENURE_ERR_NOT_A_BLOCK = -23,
+    /// The block is free already.
+    TENURE_ERR_ALREADY_FREE = -24,
+    /// The block is somebody else's: another member's, a handle's, or pinned.
+    TENURE_ERR_WRONG_OWNER = -25,
+    /// More bytes than any block, or this payload, can have.
+    TENURE_ERR_TOO_LARGE = -26,
+    /// The buffer is too short; the size that is needed was stored.
+    TENURE_ERR_BUFFER = -27,
+    /// The system refused; the text says what and why.
+    TENURE_ERR_OS = -28,
+    /// A defect of the library, caught at its border.
+    TENURE_ERR_PANIC = -29,
+    /// What was waited for did not come in time; nothing was taken.
+    TENURE_ERR_TIMEOUT = -30,
+    /// This thread owns the mutex already, and it is not recursive.
+    TENURE_ERR_DEADLOCK = -31,
+    /// This thread does not own the mutex, or is not the process or thread that the object names.
+    TENURE_ERR_NOT_OWNER = -32,
+    /// More than the semaphore's maximum, or a mutex locked more often than is counted; nothing was changed.
+    TENURE_ERR_MAXIMUM = -33,
+    /// Something has the name.
+    TENURE_ERR_NAME_TAKEN = -34,
+    /// The process has announced its code already, or has ended.
+    TENURE_ERR_ANNOUNCED = -35,
+    /// Nobody who has the descriptor can give it to this process; the text says who, and why.
+    TENURE_ERR_REFUSED = -36,
+    /// Somebody uses the file in a way that excludes this one; the text says who.
+    TENURE_ERR_SHARING = -37,
+}
+
+use tenure_status::*;
+
+const TEXTS: &[(tenure_status, &str)] = &[
+    (TENURE_OK, "ok\0"),
+    (TENURE_ERR_NULL, "a pointer is null that must not be\0"),
+    (TENURE_ERR_ARGUMENT, "an argument has a value that it cannot have\0"),
+    (TENURE_ERR_ABI, "compiled with the header of another ABI version\0"),
+    (TENURE_ERR_CLOSED, "not an open space, member, local or object\0"),
+    (TENURE_ERR_WRONG_THREAD, "the local was opened by another thread\0"),
+    (TENURE_ERR_FORKED, "a forked child is not a member until it joins\0"),
+    (TENURE_ERR_LEFT, "the member has left\0"),
+    (TENURE_ERR_IN_USE, "in use\0"),
+    (TENURE_ERR_NOT_FOUND, "not found\0"),
+    (TENURE_ERR_NAME, "not a name that this can have\0"),
+    (TENURE_ERR_GEOMETRY, "impossible numbers, or not those of the existing space\0"),
+    (TENURE_ERR_INCOMPATIBLE, "made by another version, boot, kernel, backend or user\0"),
+    (TENURE_ERR_UNSUPPORTED, "not possible with this file system, kind of space, kernel or process\0"),
+    (TENURE_ERR_CORRUPT, "corrupt\0"),
+    (TENURE_ERR_NO_MEMORY, "no memory\0"),
+    (TENURE_ERR_FULL, "all leases are taken\0"),
+    (TENURE_ERR_EXHAUSTED, "exhausted\0"),
+    (TENURE_ERR_STALE, "stale: nobody, or not this process, holds the handle\0"),
+    (TENURE_ERR_FORGED, "forged: the token was never issued\0"),
+    (TENURE_ERR_FOREIGN_SPACE, "a token of another space\0"),
+    (TENURE_ERR_FOREIGN_KIND, "a handle or object of another kind\0"),
+    (TENURE_ERR_TOO_MANY, "held as often as can be counted\0"),
+    (TENURE_ERR_NOT_A_BLOCK, "no block starts there\0"),
+    (TENURE_ERR_ALREADY_FREE, "the block is free already\0"),
+    (TENURE_ERR_WRONG_OWNER, "the block is somebody else's\0"),
+    (TENURE_ERR_TOO_LARGE, "too large\0"),
+    (TENURE_ERR_BUFFER, "the buffer is too short\0"),
+    (TENURE_ERR_OS, "refused by the system\0"),
+    (TENURE_ERR_PANIC, "a defect of the library\0"),
+    (TENURE_ERR_TIMEOUT, "timed out\0"),
+    (TENURE_ERR_DEADLOCK, "this thread owns the mutex already\0"),
+    (TENURE_ERR_NOT_OWNER, "the caller is not the owner\0"),
+    (TENURE_ERR_MAXIMUM, "more than the maximum\0"),
+    (TENURE_ERR_NAME_TAKEN, "something has the name\0"),
+    (TENURE_ERR_ANNOUNCED, "its code was announced already, or it has ended\0"),
+    (TENURE_ERR_REFUSED, "nobody who has the descriptor can give it\0"),
+    (TENURE_ERR_SHARING, "somebody uses the file in a way that excludes this one\0"),
+    (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
+    (TENURE_OPENED, "ok: something had the name and was opened\0"),
+];
+
+/// A status that is not TENURE_OK and whose text was kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure(pub(crate) c_int);
+
+const TEXT_BYTES: usize = 512;
+
+/// A text that ends with a zero byte and is cut at a character's border.
+struct Text {
+    bytes: [u8; TEXT_BYTES],
+    len: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = text.floor_char_boundary(TEXT_BYTES - 1 - self.len);
+        self.bytes[self.len..self.len + end].copy_from_slice(&text.as_bytes()[..end]);
+        self.len += end;
+        self.bytes[self.len] = 0;
+        // The rest is cut off.
+        if end < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+thread_local! {
+    // Without a destructor, so that it serves as long as its thread does.
+    static LAST: RefCell<Text> = const { RefCell::new(Text { bytes: [0; TEXT_BYTES], len: 0 }) };
+}
+
+/// Keeps the text and makes a failure of it.
+#[cold]
+#[inline(never)]
+pub(crate) fn fail(status: tenure_status, text: impl fmt::Display) -> Failure {
+    LAST.with(|last| {
+        // Borrowed already: by the formatting of another failure, which does not happen.
+        if let Ok(mut last) = last.try_borrow_mut() {
+            last.len = 0;
+            last.bytes[0] = 0;
+            // An error means that it was cut off.
+            let _ = write!(last, "{text}");
+        }
+    });
+    Failure(status as c_int)
+}
+
+#[cfg(test)]
+pub(crate) fn last() -> String {
+    LAST.with(|last| {
+        let last = last.borrow();
+        String::from_utf8(last.bytes[..last.len].to_vec()).unwrap()
+    })
+}
+
+/// What a status means, in English: a text that lives as long as the process. Any thread, any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_strerror(status: c_int) -> *const c_char {
+    let found = TEXTS.iter().find(|(of, _)| *of as c_int == status);
+    found.map_or("unknown status\0", |(_, text)| text).as_ptr().cast()
+}
+
+/// What was expected and what was found when a call of this thread failed last: a text of at most 511 bytes of UTF-8,
+/// empty if none failed. It is the thread's own and is overwritten when another call of the thread fails.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_last_error() -> *const c_char {
+    // SAFETY: only the address of a part of the thread's own text is taken.
+    LAST.with(|last| unsafe { (&raw const (*last.as_ptr()).bytes).cast() })
+}
+
+/// An error with everything that caused it.
+struct Chain<'a>(&'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// An error of tenure as one of ours.
+pub(crate) trait Coded: Error + Sized {
+    fn status(&self) -> tenure_status;
+}
+
+impl<E: Coded> From<E> for Failure {
+    #[cold]
+    #[inline(never)]
+    fn from(error: E) -> Self {
+        fail(error.status(), Chain(&error))
+    }
+}
+
+fn of_system(error: &std::io::Error) -> tenure_status {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => TENURE_ERR_NOT_FOUND,
+        std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::StorageFull => TENURE_ERR_NO_MEMORY,
+        _ => TENURE_ERR_OS,
+    }
+}
+
+impl Coded for NotMember {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::ForkedChild => TENURE_ERR_FORKED,
+            Self::Left => TENURE_ERR_LEFT,
+        }
+    }
+}
+
+impl Coded for SegmentError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::InvalidName { .. } => TENURE_ERR_NAME,
+            Self::Geometry { .. } => TENURE_ERR_GEOMETRY,
+            Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
+            Self::NotASegment { .. }
+            | Self::Version { .. }
+            | Self::LayoutHash { .. }
+            | Self::ByteOrder { .. }
+            | Self::PageBytes { .. }
+            | Self::Boot { .. }
+            | Self::Owner { .. }
+            | Self::OtherBackend { .. } => TENURE_ERR_INCOMPATIBLE,
+            Self::Truncated { .. } => TENURE_ERR_CORRUPT,
+            Self::Nameless { .. }
+            | Self::NotSealed { .. }
+            | Self::FileSystem { .. }
+            | Self::Unreachable { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::NoSpace { .. } => TENURE_ERR_NO_MEMORY,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for OpenError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Segment(error) => error.status(),
+            Self::Corrupt { .. } => TENURE_ERR_CORRUPT,
+            _ => TENURE_ERR_GEOMETRY,
+        }
+    }
+}
+
+impl Coded for JoinError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Full { .. } => TENURE_ERR_FULL,
+            Self::LockNotPinned { .. } | Self::LostDescriptor { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::Removed { .. } => TENURE_ERR_NOT_FOUND,
+            Self::Truncated { .. } => TENURE_ERR_CORRUPT,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for RemoveError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::InvalidName { .. } => TENURE_ERR_NAME,
+            Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
+            Self::Held { .. } => TENURE_ERR_IN_USE,
+            Self::Nameless { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for LeaveError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            _ => TENURE_ERR_IN_USE,
+        }
+    }
+}
+
+impl Coded for TokenError {
+    fn status(&self) -> tenure_status {
+        TENURE_ERR_FOREIGN_SPACE
+    }
+}
+
+impl Coded for ScratchError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::TooLarge { .. } => TENURE_ERR_TOO_LARGE,
+            Self::Empty | Self::Align { .. } => TENURE_ERR_ARGUMENT,
+            Self::Exhausted { .. } => TENURE_ERR_EXHAUSTED,
+            Self::NoMemory { .. } => TENURE_ERR_NO_MEMORY,
+        }
+    }
+}
+
+impl Coded for BlockError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::OutOfRange { .. } | Self::NotABlock { .. } => TENURE_ERR_NOT_A_BLOCK,
+            Self::AlreadyFree { .. } => TENURE_ERR_ALREADY_FREE,
+            Self::WrongOwner { .. } => TENURE_ERR_WRONG_OWNER,
+        }
+    }
+}
+
+impl Coded for AllocError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Scratch(error) => error.status(),
+            Self::Block(error) => error.status(),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for FreeError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Block(error) => error.status(),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for CreateError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Exhausted { .. } => TENURE_ERR_EXHAUSTED,
+            Self::Scratch(error) => error.status(),
+            Self::Block(error) => error.status(),
+            Self::Semaphore { .. } => TENURE_ERR_ARGUMENT,
+            Self::SystemKind { .. } => TENURE_ERR_FOREIGN_KIND,
+            Self::NameTaken { .. } => TENURE_ERR_NAME_TAKEN,
+            Self::BadName { .. } => TENURE_ERR_NAME,
+            Self::NamesFull(_) => TENURE_ERR_EXHAUSTED,
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for OpenHandleError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::NoSuchName => TENURE_ERR_NOT_FOUND,
+            Self::SystemKind { .. } => TENURE_ERR_FOREIGN_KIND,
+            Self::Stale { .. } => TENURE_ERR_STALE,
+            Self::Forged { .. } => TENURE_ERR_FORGED,
+            Self::ForeignSpace { .. } => TENURE_ERR_FOREIGN_SPACE,
+            Self::ForeignKind { .. } => TENURE_ERR_FOREIGN_KIND,
+            Self::TooMany { .. } => TENURE_ERR_TOO_MANY,
+            _ => TENURE_ERR_CORRUPT,
+        }
+    }
+}
+
+impl Coded for UseError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            _ => TENURE_ERR_STALE,
+        }
+    }
+}
+
+impl Coded for NamedError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Create(error) => error.status(),
+            Self::Open(error) => error.status(),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for PidError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Gone => TENURE_ERR_NOT_FOUND,
+            Self::NotAProcess { .. } => TENURE_ERR_ARGUMENT,
+            Self::ForeignNamespace { .. } | Self::Unsupported { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for ProcessError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Create(error) => error.status(),
+            Self::Open(error) => error.status(),
+            Self::Pid(error) => error.status(),
+            Self::NotItself => TENURE_ERR_NOT_OWNER,
+            Self::AlreadyAnnounced => TENURE_ERR_ANNOUNCED,
+            _ => TENURE_ERR_CORRUPT,
+        }
+    }
+}
+
+impl Coded for DescriptorError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Create(error) => error.status(),
+            Self::Open(error) => error.status(),
+            Self::NotMember(error) => error.status(),
+            // It is over as soon as their deaths are known.
+            Self::Nobody => TENURE_ERR_STALE,
+            Self::Refused(_) => TENURE_ERR_REFUSED,
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for ShareError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::Conflict(_) => TENURE_ERR_SHARING,
+            Self::Named(error) => error.status(),
+            Self::Open(error) => error.status(),
+            Self::NotMember(error) => error.status(),
+            Self::Os { source, .. } => of_system(source),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for WaitError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::TimedOut => TENURE_ERR_TIMEOUT,
+            Self::Deadlock => TENURE_ERR_DEADLOCK,
+            Self::NotOwner => TENURE_ERR_NOT_OWNER,
+            Self::TooDeep { .. } | Self::Maximum { .. } => TENURE_ERR_MAXIMUM,
+            Self::Number { .. } | Self::Twice { .. } | Self::SeveralMembers { .. } => TENURE_ERR_ARGUMENT,
+            Self::Unwatched(error) => error.status(),
+            Self::Corrupt(_) => TENURE_ERR_CORRUPT,
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_a_text() {
+        let (negative, positive) = TEXTS.split_at(TEXTS.len() - 2);
+        for (at, (status, text)) in negative.iter().enumerate() {
+            assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
+            assert!(text.ends_with('\0') && text.len() > 1);
+        }
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_SHARING));
+        assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        fail(TENURE_ERR_OS, "x".repeat(510) + "é");
+        assert_eq!(last(), "x".repeat(510));
+        fail(TENURE_ERR_OS, "short");
+        assert_eq!(last(), "short");
+    }
+}

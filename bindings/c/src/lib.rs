@@ -1,0 +1,45 @@
+//! The C interface of tenure. `include/tenure.h` is its documentation: it is made of the comments here.
+//!
+//! Every function catches panics, checks its pointers, and answers 0 or a negative [`tenure_status`]. What C sees as
+//! pointers to objects are numbers that `registry.rs` checks; none is ever dereferenced.
+//!
+//! The library is called `tenure_capi` in cargo's folders; `bindings/c/install` installs it as `libtenure`.
+
+#![allow(
+    non_camel_case_types,
+    reason = "names as C spells them, so that both sides can be searched for them"
+)]
+
+mod abi;
+mod descriptor;
+mod error;
+mod guard;
+mod handle;
+mod local;
+mod member;
+mod names;
+mod object;
+mod process;
+mod registry;
+mod scratch;
+mod space;
+mod thread;
+mod waiting;
+mod word;
+
+pub use abi::*;
+pub use descriptor::*;
+pub use error::{tenure_last_error, tenure_status, tenure_strerror};
+pub use handle::*;
+pub use local::{tenure_local_close, tenure_local_open, tenure_local_open_unbound};
+pub use member::*;
+pub use names::*;
+pub use object::{
+    tenure_object_close, tenure_object_kind_of, tenure_object_open, tenure_object_open_named,
+    tenure_object_token,
+};
+pub use process::*;
+pub use scratch::*;
+pub use space::*;
+pub use waiting::*;
+pub use word::*;

@@ -1,0 +1,907 @@
+"""The Python package: whatever it offers, on several backends, by several processes, one of which is killed."""
+
+import concurrent.futures
+import ctypes
+import gc
+import multiprocessing
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import tenure
+from tenure import _errors, _library
+
+KIND, COUNTER = 7, 8
+ROUNDS = 2000
+HEADER = pathlib.Path(__file__).parents[2] / "c" / "include" / "tenure.h"
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    signal.alarm(120)
+
+
+def name(tag):
+    return f"test-{os.getpid()}-python-{tag}"
+
+
+class Case(unittest.TestCase):
+    def unharmed(self, space, handles=0, blocks=0):
+        violations, _ = space.check()
+        self.assertEqual(violations, [])
+        stats = space.stats
+        used = stats["blocks_leased"] + stats["blocks_attached"] + stats["blocks_pinned"]
+        self.assertEqual((stats["handles_live"], used), (handles, blocks))
+
+    def named(self, tag, **options):
+        space = tenure.Space.open(name(tag), **options)
+        self.addCleanup(tenure.Space.remove, name(tag), force=True)
+        self.addCleanup(space.close)
+        return space
+
+
+class Header(unittest.TestCase):
+    """What the package says of the library is what the header says."""
+
+    def setUp(self):
+        self.text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S)
+
+    def test_statuses(self):
+        found = {name: int(number) for name, number in re.findall(r"(TENURE_ERR_\w+) = (-\d+)", self.text)}
+        self.assertGreater(len(found), 20)
+        self.assertEqual(set(found.values()), set(_errors.BY_STATUS))
+        plainly = {name.replace("TENURE_ERR_", "").replace("_", ""): number for name, number in found.items()}
+        odd = {"BADNAME": "NAME", "FORKEDCHILD": "FORKED", "SYSTEM": "OS"}
+        for status, kind in _errors.BY_STATUS.items():
+            plain = odd.get(kind.__name__.upper(), kind.__name__.upper())
+            self.assertEqual(plainly[plain], status)
+            self.assertNotEqual(_library.library.tenure_strerror(status), b"unknown status")
+
+    def test_functions(self):
+        found = dict(re.findall(r"\b(tenure_\w+)\(([^)]*)\);", self.text))
+        known = {**_library.FUNCTIONS, **_library.TEXTS, "tenure_abi_version": ()}
+        self.assertEqual(set(found), set(known))
+        for function, arguments in found.items():
+            count = 0 if arguments.strip() == "void" else arguments.count(",") + 1
+            self.assertEqual(count, len(known[function]), function)
+
+    def test_structures(self):
+        widths = {"int32_t": 4, "uint32_t": 4, "uint64_t": 8, "size_t": 8, "void *": 8, "char": 1}
+        for structure, ours in _library.STRUCTURES.items():
+            body = re.search(rf"struct {structure} {{(.*?)}}", self.text, flags=re.S).group(1)
+            fields = re.findall(r"(u?int32_t|uint64_t|size_t|void \*|char) ?(\w+)(?:\[(\d+)\])?;", body)
+            self.assertEqual([field for _, field, _ in fields], [field for field, _ in ours._fields_])
+            self.assertEqual(
+                [widths[kind] * int(length or 1) for kind, _, length in fields],
+                [ctypes.sizeof(kind) for _, kind in ours._fields_],
+            )
+
+
+class Border(Case):
+    """What C would cut is refused."""
+
+    def test_every_number_and_string_of_every_function(self):
+        tried = 0
+        for function, arguments in _library.FUNCTIONS.items():
+            call = getattr(_library.library, function)
+            for at, kind in enumerate(arguments):
+                wrong = []
+                if kind is ctypes.c_char_p:
+                    wrong = [(ValueError, b"a\0b")]
+                elif issubclass(kind, ctypes._SimpleCData) and kind is not ctypes.c_void_p:
+                    bits, signed = 8 * ctypes.sizeof(kind), kind(-1).value < 0
+                    least, most = (-1 << bits - 1, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+                    wrong = [(OverflowError, least - 1), (OverflowError, most + 1), (TypeError, 1.5)]
+                for error, value in wrong:
+                    values = [0 if kind in _library._RANGES else None for kind in arguments]
+                    values[at] = value
+                    with self.assertRaises(error, msg=f"{function} {at} {value!r}"):
+                        call(*values)
+                    tried += 1
+        self.assertGreater(tried, 150)
+
+    def test_numbers(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me:
+            handle, block, semaphore = me.create(KIND, b"abc"), me.alloc(100), me.semaphore(0, 10)
+            with tempfile.TemporaryFile() as file:
+                for call in (
+                    lambda: me.alloc(2**64 + 100),
+                    lambda: me.alloc(-1),
+                    lambda: me.alloc(100, 2**64 + 64),
+                    lambda: block.resize(2**64 + 100),
+                    lambda: me.create(2**32 + KIND, b""),
+                    lambda: me.create(-1, b""),
+                    lambda: me.create(2**32 + KIND, b"", "name"),
+                    lambda: me.create_with(KIND, me.alloc(10), 2**64 + 1),
+                    lambda: me.open(KIND, handle.token + 2**64),
+                    lambda: me.open(2**32 + KIND, handle.token),
+                    lambda: me.open_object(semaphore.token + 2**64),
+                    lambda: me.semaphore(2**32 + 2, 10),
+                    lambda: me.semaphore(1, 2**32 + 7),
+                    lambda: me.semaphore(-1, 10),
+                    lambda: semaphore.release(2**32 + 1),
+                    lambda: semaphore.release(-1),
+                    lambda: me.process(2**32),
+                    lambda: me.process(2**32 + os.getpid()),
+                    lambda: me.thread(2**32),
+                    lambda: me.descriptor(2**32 + file.fileno()),
+                    lambda: me.share(file, 2**32 + tenure.READ, 0),
+                    lambda: me.block_at(block.offset + 2**64, me.lease),
+                    lambda: me.free_of(block.offset, me.lease + 2**64),
+                    lambda: me.free_pinned(2**64),
+                    lambda: handle.word(2**64).load(),
+                    lambda: tenure.Space.open(backend=tenure.PRIVATE, handles=2**32),
+                    lambda: tenure.Space.open(backend=tenure.PRIVATE, members=2**32 + 3),
+                    lambda: tenure.Space.open(backend=tenure.PRIVATE, scratch=2**64 + 2**20),
+                    lambda: tenure.Space.open(backend=2**32 + tenure.PRIVATE),
+                ):
+                    self.assertRaises(OverflowError, call)
+            self.assertEqual(semaphore.count, 0)
+            self.assertRaises(TypeError, me.alloc, 2.5)
+            # A word counts modulo 2**64, and says so.
+            with me.create(COUNTER, bytes(8)) as counter:
+                counter.word().store(2**64 + 5)
+                self.assertEqual(counter.word().load(), 5)
+
+    def test_names(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me:
+            kept = me.mutex("a"), me.create(KIND, b"", "b")
+            with tempfile.TemporaryFile() as file:
+                for call in (
+                    lambda: me.mutex("a\0b"),
+                    lambda: me.mutex("a\0b", or_open=True),
+                    lambda: me.event("a\0b"),
+                    lambda: me.semaphore(0, 1, "a\0b"),
+                    lambda: me.process(name="a\0b"),
+                    lambda: me.thread(name="a\0b"),
+                    lambda: me.descriptor(file, "a\0b"),
+                    lambda: me.create(KIND, b"", "b\0c"),
+                    lambda: me.open(KIND, "b\0c"),
+                    lambda: me.open_object("a\0b"),
+                    lambda: tenure.Space.open(name("cut") + "\0more"),
+                    lambda: tenure.Space.attach(name("cut") + "\0more"),
+                    lambda: tenure.Space.remove(name("cut") + "\0more"),
+                ):
+                    self.assertRaises(ValueError, call)
+            self.assertRaises(TypeError, me.mutex, 5)
+            self.assertEqual([it.name for it in space.names], ["a", "b"])
+            del kept
+
+
+def on_every_backend(test):
+    def run(self):
+        for backend in (tenure.SHM, tenure.MEMFD, tenure.ANONYMOUS, tenure.PRIVATE):
+            named = name("one") if backend == tenure.SHM else None
+            with self.subTest(backend=backend):
+                try:
+                    with tenure.Space.open(named, backend=backend, scratch=8 << 20) as space:
+                        test(self, space)
+                finally:
+                    if named:
+                        tenure.Space.remove(named, force=True)
+
+    return run
+
+
+class One(Case):
+    @on_every_backend
+    def test_handles(self, space):
+        with space.join() as me, space.join() as other:
+            for payload in (b"", b"short", b"x" * 5000):
+                with me.create(KIND, payload) as handle:
+                    self.assertEqual(bytes(handle.data), payload)
+                    self.assertTrue(handle.data.readonly)
+                    opened = other.open(KIND, handle.token)
+                self.assertEqual(bytes(opened.data), payload)
+                kept = opened.data
+                opened.close()
+                if payload:
+                    with self.assertRaises(ValueError):
+                        kept[0]
+                with self.assertRaises(tenure.Closed):
+                    opened.data
+                with self.assertRaises(tenure.Stale):
+                    me.open(KIND, handle.token)
+            self.unharmed(space)
+        self.assertEqual(space.stats["members_live"], 0)
+
+    @on_every_backend
+    def test_members(self, space):
+        self.assertEqual(space.members, [])
+        with space.join() as me, space.join() as other:
+            found = space.members
+            self.assertEqual({member.lease for member in found}, {me.lease, other.lease})
+            self.assertEqual({(member.pid, member.alive) for member in found}, {(os.getpid(), True)})
+
+    @on_every_backend
+    def test_blocks(self, space):
+        with space.join() as me, space.join() as other:
+            with me.alloc(100) as block:
+                self.assertEqual(bytes(block.data), bytes(100))
+                block.data[:5] = b"hello"
+                part = block.data[1:3]
+                with self.assertRaises(BufferError):
+                    block.close()
+                self.assertEqual(bytes(part), b"el")
+                part.release()
+                block.resize(5000)
+                self.assertEqual(bytes(block.data[:5]), b"hello")
+                self.assertEqual(bytes(other.block_at(block.offset, me.lease)[:5]), b"hello")
+            self.unharmed(space)
+            block = me.alloc(64)
+            block.data[:3] = b"big"
+            handle = me.create_with(KIND, block, 3)
+            self.assertEqual(bytes(handle.data), b"big")
+            with self.assertRaises(tenure.Closed):
+                block.close()
+            handle.close()
+            offset, lease = me.alloc(64).give()
+            with self.assertRaises(tenure.WrongOwner):
+                other.free_of(offset, lease + 256)
+            other.free_of(offset, lease)
+            offset = me.alloc(64).pin()
+            with self.assertRaises(tenure.WrongOwner):
+                other.block_at(offset, me.lease)
+            self.assertEqual(bytes(other.block_at(offset, None)[:64]), bytes(64))
+            other.free_pinned(offset)
+            with self.assertRaises(tenure.AlreadyFree):
+                other.block_at(offset, None)
+            with self.assertRaises(tenure.AlreadyFree):
+                me.free_pinned(offset)
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_resize_keeps_the_alignment(self, space):
+        with space.join() as me:
+            blocks = [me.alloc(64, 4096) for _ in range(50)]
+            for more, block in enumerate(blocks):
+                for size in (200 + more, 5000, 100_000, 100):
+                    block.resize(size)
+                    self.assertEqual(block.offset % 4096, 0, size)
+            blocks[0].resize(300, 64)
+            blocks[0].resize(3000)
+            self.assertEqual(blocks[0].offset % 64, 0)
+
+    @on_every_backend
+    def test_blocks_of_the_dead(self, space):
+        with space.join() as me:
+            owner = space.join()
+            block = owner.alloc(4096)
+            block.data[:4] = b"take"
+            offset, lease = block.give()
+            self.assertEqual(bytes(me.block_at(offset, lease)[:4]), b"take")
+            # As good as dead: what was passed ends with it.
+            owner.leave()
+            with space.join() as third:
+                with self.assertRaises((tenure.NotABlock, tenure.AlreadyFree)):
+                    me.block_at(offset, lease)
+                blocks = [third.alloc(4096) for _ in range(16)]
+                self.assertIn(offset, [block.offset for block in blocks])
+                with self.assertRaises(tenure.WrongOwner):
+                    me.block_at(offset, lease)
+                self.assertEqual(bytes(me.block_at(offset, third.lease)[:4]), bytes(4))
+
+    @on_every_backend
+    def test_slices_of_what_was_dropped(self, space):
+        with space.join() as owner, owner.create(KIND, b"payload") as handle:
+            me = space.join()
+            opened = me.open(KIND, handle.token)
+            part = opened.data[1:4]
+            del opened
+            gc.collect()
+            with self.assertRaises(BufferError):
+                me.leave()
+            self.assertEqual(bytes(part), b"ayl")
+            part.release()
+            me.leave()
+
+    @on_every_backend
+    def test_views_of_passed_blocks(self, space):
+        with space.join() as owner, owner.alloc(1 << 20) as block:
+            block.data[:4] = b"take"
+            me = space.join()
+            view = me.block_at(block.offset, owner.lease)
+            part = view[1:4]
+            with self.assertRaises(BufferError):
+                me.leave()
+            self.assertEqual(bytes(part), b"ake")
+            part.release()
+            view = me.block_at(block.offset, owner.lease)
+            me.leave()
+            with self.assertRaises(ValueError):
+                view[0]
+            # Of a member that is only dropped, it has what it needs.
+            view = space.join().block_at(block.offset, owner.lease)[1:]
+            self.assertEqual(space.stats["members_live"], 2)
+            self.assertEqual(bytes(view[:3]), b"ake")
+            del view
+            self.assertEqual(space.stats["members_live"], 1)
+
+    @on_every_backend
+    def test_members_that_are_dropped_leave(self, space):
+        for _ in range(200):
+            me = space.join()
+            me.create(KIND, b"x" * 100)
+            me.mutex("lock", or_open=True)
+        self.assertEqual(space.stats["members_live"], 1)
+        block = space.join().alloc(100)
+        data = block.data[:50]
+        del block
+        self.assertEqual((bytes(data), space.stats["members_live"]), (bytes(50), 2))
+        del me, data
+        self.assertEqual(space.stats["members_live"], 0)
+        self.unharmed(space)
+
+    @on_every_backend
+    def test_members_in_cycles_leave(self, space):
+        said = []
+
+        class Holder:
+            def __init__(self, me):
+                self.me, self.itself = me, self
+                self.handle, self.block = me.create(KIND, b"x" * 1000), me.alloc(1 << 20)
+
+            def __del__(self):
+                # In which order they go is not known.
+                for held in (self.handle, self.block):
+                    try:
+                        said.append(bytes(held.data)[:1])
+                    except tenure.Closed:
+                        said.append(None)
+
+        for _ in range(5):
+            Holder(space.join())
+        gc.collect()
+        self.assertEqual(len(said), 10)
+        self.assertLessEqual(set(said), {None, b"x", b"\0"})
+        self.assertEqual(space.stats["members_live"], 0)
+        self.unharmed(space)
+
+    @on_every_backend
+    def test_a_member_leaves_although_threads_that_used_it_live(self, space):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                started = threading.Barrier(4)
+
+                def use(me, started=started):
+                    started.wait()
+                    me.alloc(100).close()
+
+                with space.join() as me:
+                    for used in [pool.submit(use, me) for _ in range(4)]:
+                        used.result()
+                self.assertEqual(space.stats["members_live"], 0)
+                with self.assertRaises(tenure.Closed):
+                    pool.submit(me.alloc, 100).result()
+
+    @on_every_backend
+    def test_words(self, space):
+        with space.join() as me, me.create(COUNTER, bytes(16)) as counter:
+            word = counter.word(8)
+            self.assertEqual(word.add(5), 0)
+            self.assertEqual(word.compare_exchange(4, 1), (False, 5))
+            self.assertEqual(word.compare_exchange(5, -1), (True, 5))
+            self.assertEqual(word.load(), 2**64 - 1)
+            word.store(3)
+            self.assertEqual(bytes(counter.data), bytes(8) + b"\3" + bytes(7))
+            with self.assertRaises(tenure.TooLarge):
+                counter.word(16).load()
+            with self.assertRaises(tenure.Argument):
+                counter.word(4).load()
+
+    @on_every_backend
+    def test_what_is_forgotten_is_given_back(self, space):
+        with space.join() as me:
+            me.create(KIND, b"nobody keeps this")
+            me.alloc(100)
+            self.unharmed(space)
+            kept = me.create(KIND, b"kept"), me.alloc(100)
+            self.unharmed(space, 1, 1)
+        self.unharmed(space)
+        for held in kept:
+            with self.assertRaises(tenure.Closed):
+                held.data
+        with self.assertRaises(tenure.Closed):
+            me.create(KIND, b"")
+
+    @on_every_backend
+    def test_threads(self, space):
+        with space.join() as me, me.create(COUNTER, bytes(8)) as counter:
+
+            def work():
+                for i in range(ROUNDS):
+                    with me.create(KIND, b"x" * (i % 50)), me.alloc(1 + i % 300):
+                        counter.word().add(1)
+
+            threads = [threading.Thread(target=work) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(counter.word().load(), 3 * ROUNDS)
+            self.unharmed(space, 1)
+
+    @on_every_backend
+    def test_mutexes(self, space):
+        with space.join() as me, space.join() as other:
+            mutex = me.mutex()
+            theirs = other.open_object(mutex.token)
+            self.assertIsInstance(theirs, tenure.Mutex)
+            with mutex as abandoned:
+                self.assertIs(abandoned, False)
+                self.assertEqual(mutex.owner[0], me.lease & 255)
+                with self.assertRaises(tenure.Timeout):
+                    theirs.acquire(0)
+                with self.assertRaises(tenure.Timeout):
+                    theirs.acquire(0.001)
+                with self.assertRaises(tenure.NotOwner):
+                    theirs.release()
+                with self.assertRaises(tenure.Deadlock):
+                    mutex.acquire()
+            self.assertIsNone(mutex.owner)
+            theirs.acquire()
+            theirs.close()
+            self.assertIs(mutex.owner, False)
+            with mutex as abandoned:
+                self.assertIs(abandoned, True)
+            with mutex as abandoned:
+                self.assertIs(abandoned, False)
+            recursive = me.mutex(recursive=True)
+            self.assertEqual((mutex.recursive, recursive.recursive), (False, True))
+            with recursive, recursive:
+                refused = []
+                thread = threading.Thread(target=lambda: refused.append(self.fails(recursive.release)))
+                thread.start()
+                thread.join()
+                self.assertEqual(refused, [tenure.NotOwner])
+            with self.assertRaises(tenure.Closed):
+                theirs.acquire()
+            del mutex, recursive
+            self.unharmed(space)
+
+    def soon(self, call):
+        timer = threading.Timer(0.02, call)
+        timer.start()
+        return timer
+
+    def fails(self, call):
+        with self.assertRaises(tenure.Error) as raised:
+            call()
+        return type(raised.exception)
+
+    @on_every_backend
+    def test_waiting(self, space):
+        with space.join() as me, space.join() as other:
+            event, manual = me.event(), me.event(manual=True, signalled=True)
+            semaphore, mutex = me.semaphore(1, 2), me.mutex()
+            self.assertEqual((event.is_set(), manual.reset(), manual.reset()), (False, True, False))
+            self.assertEqual(tenure.wait_any([event, manual, semaphore, mutex], 0), (2, False))
+            self.assertEqual(tenure.wait_any([event, manual, semaphore, mutex], 0), (3, False))
+            with self.assertRaises(tenure.Timeout):
+                tenure.wait_any([event, semaphore], 0.001)
+            setter = self.soon(event.set)
+            self.assertEqual(tenure.wait_any([semaphore, event])[0], 1)
+            setter.join()
+            mutex.release()
+            theirs = other.open_object(mutex.token)
+            theirs.acquire()
+            theirs.close()
+            self.assertEqual(semaphore.release(2), 0)
+            with self.assertRaises(tenure.Maximum):
+                semaphore.release()
+            setter = self.soon(event.set)
+            self.assertEqual(tenure.wait_all([event, mutex, semaphore]), [1])
+            # It may be in its call still, which keeps us from leaving.
+            setter.join()
+            mutex.release()
+            self.assertEqual((semaphore.count, semaphore.maximum), (1, 2))
+            with semaphore:
+                self.assertEqual(semaphore.count, 0)
+            self.assertEqual(semaphore.count, 1)
+            manual.set()
+            self.assertEqual(tenure.wait_all([manual], 0), [])
+            with self.assertRaises(tenure.Argument):
+                tenure.wait_all([manual, manual], 0)
+            with self.assertRaises(tenure.Argument):
+                tenure.wait_any([])
+            with self.assertRaises(tenure.Argument):
+                tenure.wait_all([event] * 65)
+        # What is forgotten is closed when the member leaves.
+        self.unharmed(space)
+        with self.assertRaises(tenure.Closed):
+            event.set()
+
+    @on_every_backend
+    def test_names(self, space):
+        with space.join() as me, space.join() as other:
+            mutex = me.mutex("Schloß", or_open=True)
+            again = other.mutex("Schloß", or_open=True)
+            self.assertEqual((mutex.opened, again.opened, again.token), (False, True, mutex.token))
+            with self.assertRaises(tenure.NameTaken):
+                other.event("Schloß")
+            with self.assertRaises(tenure.ForeignKind):
+                other.event("Schloß", or_open=True)
+            with self.assertRaises(tenure.NotFound):
+                me.open_object("schloß")
+            with self.assertRaises(tenure.BadName):
+                me.mutex("n" * 256)
+            event = other.event("event", manual=True)
+            raw = me.create(KIND, b"raw bytes", "raw")
+            with other.open(KIND, "raw") as opened, other.create(KIND, b"", "raw", or_open=True) as same:
+                self.assertEqual((opened.token, same.token), (raw.token, raw.token))
+                self.assertEqual(bytes(same.data), b"raw bytes")
+            with me.open_object("event") as opened:
+                self.assertIsInstance(opened, tenure.Event)
+                opened.set()
+            self.assertTrue(event.is_set())
+            self.assertEqual(
+                [tuple(name) for name in space.names],
+                [("Schloß", "Mutex", mutex.token, 2), ("event", "Event", event.token, 1), ("raw", KIND, raw.token, 1)],
+            )
+            for it in (mutex, again, event, raw):
+                it.close()
+            self.assertEqual(space.names, [])
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_threads_as_objects(self, space):
+        with space.join() as me, space.join() as other:
+            try:
+                with me.thread() as this:
+                    self.assertEqual(this.number, threading.get_native_id())
+                    self.assertIsNone(this.exit)
+            except tenure.Unsupported as error:
+                self.skipTest(str(error))
+            begun, go, again = me.event(), me.event(), []
+
+            def work():
+                with me.thread(name="worker", or_open=True) as worker:
+                    again.append(worker.opened)
+                    begun.set()
+                    go.wait(60)
+                    worker.exiting(-7)
+                    again.append(self.fails(lambda: worker.exiting(7)))
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            begun.wait(60)
+            with other.thread(name="worker", or_open=True) as worker:
+                self.assertEqual((worker.opened, worker.number), (True, thread.native_id))
+                self.assertIsInstance(worker, tenure.Thread)
+                self.assertEqual(self.fails(lambda: worker.exiting(7)), tenure.NotOwner)
+                with self.assertRaises(tenure.Timeout):
+                    worker.wait(0)
+                go.set()
+                self.assertEqual(worker.wait(60), tenure.Exit(-7, None, False))
+                thread.join()
+                self.assertEqual(again, [False, tenure.Announced])
+            begun.close()
+            go.close()
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_files(self, space):
+        with space.join() as me, space.join() as other, tempfile.TemporaryFile() as file:
+            with me.descriptor(file) as made, other.open_object(made.token) as opened:
+                self.assertNotEqual(opened.fileno(), made.fileno())
+                os.write(opened.fileno(), b"by token")
+                file.seek(0)
+                self.assertEqual(file.read(), b"by token")
+            with me.descriptor(file, "file", or_open=True) as made, tempfile.TemporaryFile() as another:
+                self.assertFalse(made.opened)
+                with other.descriptor(another, "file", or_open=True) as opened:
+                    self.assertEqual((opened.opened, opened.token), (True, made.token))
+                    self.assertTrue(os.path.sameopenfile(opened.fileno(), file.fileno()))
+                with self.assertRaises(tenure.NameTaken):
+                    other.descriptor(another, "file")
+            with self.assertRaises(tenure.NotFound):
+                me.descriptor(987)
+            reading = me.share(file, tenure.READ, tenure.READ)
+            with other.share(file, tenure.READ, tenure.READ | tenure.DELETE) as also:
+                self.assertEqual(len(also.everybody()), 2)
+                self.assertEqual(also.modes, (tenure.READ, tenure.READ | tenure.DELETE))
+            with self.assertRaisesRegex(tenure.Sharing, "in use by process") as refused:
+                other.share(file, tenure.WRITE, tenure.READ)
+            self.assertEqual((refused.exception.who.lease, refused.exception.who.access), (me.lease, tenure.READ))
+            self.assertEqual(
+                reading.everybody(), [tenure.User(os.getpid(), me.lease, tenure.READ, tenure.READ)]
+            )
+            reading.close()
+            with other.share(file, tenure.WRITE, 0):
+                pass
+            with self.assertRaises(tenure.Argument):
+                me.share(file, 8, 0)
+            self.unharmed(space)
+
+    @on_every_backend
+    def test_errors(self, space):
+        with self.assertRaisesRegex(tenure.Geometry, "members"):
+            tenure.Space.open(backend=tenure.PRIVATE, members=300)
+        with self.assertRaises(tenure.BadName):
+            tenure.Space.open("../up")
+        with self.assertRaises(tenure.NotFound):
+            tenure.Space.attach(name("nobody-made-this"))
+        with space.join() as me, me.create(KIND, b"mine") as handle:
+            for token, error in (
+                (handle.token, tenure.ForeignKind),
+                (handle.token ^ 1 << 56, tenure.ForeignSpace),
+                (handle.token + (1 << 24), tenure.Forged),
+                (0, tenure.ForeignSpace),
+            ):
+                with self.assertRaises(error):
+                    me.open(KIND + 1, token)
+            with self.assertRaises(TypeError):
+                multiprocessing.get_context("spawn").reducer.ForkingPickler.dumps(handle)
+            with self.assertRaises(tenure.TooLarge):
+                me.alloc(1 << 40)
+            self.unharmed(space, 1)
+        for closed in (me.recover, me.leave, me.trim, lambda: me.lease):
+            with self.assertRaises(tenure.Closed):
+                closed()
+        space.close()
+        for closed in (space.join, space.close, space.fileno, lambda: space.stats):
+            with self.assertRaises(tenure.Closed):
+                closed()
+
+
+def work(space_name, token, connection):
+    """In a process of its own."""
+    die_with_parent()
+    with tenure.Space.attach(space_name) as space, space.join() as me, me.open(COUNTER, token) as counter:
+        offset, lease = connection.recv()
+        assert bytes(me.block_at(offset, lease)[:4]) == b"take"
+        me.free_of(offset, lease)
+        for _ in range(ROUNDS):
+            counter.word().add(1)
+        with me.create(KIND, b"from the child" * 10) as handle:
+            connection.send(handle.token)
+            connection.recv()
+
+
+def own(space_name, connection):
+    """Until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    with me.mutex("lock", or_open=True), me.open_object("event") as event:
+        event.set()
+        connection.recv()
+
+
+def enter(space_name, connection):
+    """Enters itself as the leader, unless somebody is."""
+    die_with_parent()
+    with tenure.Space.attach(space_name) as space, space.join() as me:
+        with me.process(name="leader", or_open=True) as leader:
+            connection.send((leader.opened, leader.number))
+            connection.recv()
+
+
+def lend(space_name, connection):
+    """Has a descriptor with a name until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name, monitor=False).join()
+    with tempfile.TemporaryFile() as file, me.descriptor(file, "file"):
+        connection.send(None)
+        connection.recv()
+
+
+def hold(space_name, token, connection):
+    """Until it is killed."""
+    die_with_parent()
+    me = tenure.Space.attach(space_name).join()
+    counter = me.open(COUNTER, token)
+    kept = [(me.create(KIND, b"x" * i), me.alloc(1 + i)) for i in range(100)]
+    connection.send(len(kept))
+    while True:
+        with me.create(KIND, b"x" * 100), me.alloc(1000):
+            counter.word(8).add(1)
+
+
+class Several(Case):
+    def run_in(self, context, space_name, target, token):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=target, args=(space_name, token, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self.addCleanup(process.kill)
+        return process, ours
+
+    def several(self, method):
+        context = multiprocessing.get_context(method)
+        space = self.named(method)
+        with space.join() as me, me.create(COUNTER, bytes(16)) as counter:
+            process, pipe = self.run_in(context, name(method), work, counter.token)
+            block = me.alloc(100)
+            block.data[:4] = b"take"
+            pipe.send(block.give())
+            for _ in range(ROUNDS):
+                counter.word().add(1)
+            with me.open(KIND, pipe.recv()) as handle:
+                pipe.send(None)
+                process.join()
+                self.assertEqual(process.exitcode, 0)
+                self.assertEqual(bytes(handle.data), b"from the child" * 10)
+            self.assertEqual(counter.word().load(), 2 * ROUNDS)
+            self.unharmed(space, 1)
+
+            process, pipe = self.run_in(context, name(method), hold, counter.token)
+            self.assertEqual(pipe.recv(), 100)
+            self.assertGreaterEqual(space.stats["handles_live"], 101)
+            process.kill()
+            process.join()
+            self.assertEqual(process.exitcode, -signal.SIGKILL)
+            while space.stats["members_live"] > 1:
+                me.recover()
+            self.unharmed(space, 1)
+
+    def test_spawn(self):
+        self.several("spawn")
+
+    def test_fork(self):
+        # Children join by themselves; what they inherited of their parent's they neither use nor harm.
+        self.several("fork")
+
+    def test_a_dead_owner_and_how_it_ended(self):
+        space = self.named("owner")
+        with space.join() as me:
+            mutex, event = me.mutex("lock", or_open=True), me.event("event")
+            for _ in range(2):
+                context = multiprocessing.get_context("spawn")
+                ours, theirs = context.Pipe()
+                child = context.Process(target=own, args=(name("owner"), theirs), daemon=True)
+                child.start()
+                theirs.close()
+                self.addCleanup(child.kill)
+                process = me.process(child.pid)
+                self.assertEqual(tenure.wait_any([event, process])[0], 0)
+                self.assertIsNone(process.exit)
+                with self.assertRaises(tenure.Timeout):
+                    mutex.acquire(0)
+                child.kill()
+                with mutex as abandoned:
+                    self.assertIs(abandoned, True)
+                with mutex as abandoned:
+                    self.assertIs(abandoned, False)
+                self.assertEqual(process.wait(), tenure.Exit(None, signal.SIGKILL, False))
+                child.join()
+                self.assertEqual(process.exit.signal, signal.SIGKILL)
+                process.close()
+            with me.process() as this:
+                self.assertEqual(this.number, os.getpid())
+                self.assertIsNone(this.exit)
+            del mutex, event
+            while space.stats["members_live"] > 1:
+                me.recover()
+            self.unharmed(space)
+
+    def test_one_of_several_is_the_leader(self):
+        space = self.named("leader")
+        context = multiprocessing.get_context("spawn")
+        children = []
+        for _ in range(3):
+            ours, theirs = context.Pipe()
+            child = context.Process(target=enter, args=(name("leader"), theirs), daemon=True)
+            child.start()
+            theirs.close()
+            self.addCleanup(child.kill)
+            children.append((child, ours))
+        told = [pipe.recv() for _, pipe in children]
+        leaders = [child.pid for (child, _), (opened, _) in zip(children, told) if not opened]
+        self.assertEqual(len(leaders), 1)
+        self.assertEqual({number for _, number in told}, set(leaders))
+        self.assertEqual([name.name for name in space.names], ["leader"])
+        for child, pipe in children:
+            pipe.send(None)
+            child.join()
+            self.assertEqual(child.exitcode, 0)
+        self.unharmed(space)
+
+    def test_a_descriptor_ends_with_its_only_holder(self):
+        # Without monitors nobody takes it back before it is asked for.
+        space = self.named("lent", monitor=False)
+        with space.join() as me, tempfile.TemporaryFile() as file:
+            ours, theirs = multiprocessing.Pipe()
+            child = multiprocessing.get_context("spawn").Process(target=lend, args=(name("lent"), theirs), daemon=True)
+            child.start()
+            theirs.close()
+            self.addCleanup(child.kill)
+            ours.recv()
+            self.assertEqual([member.alive for member in space.members], [True, True])
+            child.kill()
+            child.join()
+            self.assertEqual(sorted(member.alive for member in space.members), [False, True])
+            with me.descriptor(file, "file", or_open=True) as made:
+                self.assertFalse(made.opened)
+                self.assertTrue(os.path.sameopenfile(made.fileno(), file.fileno()))
+            self.unharmed(space)
+
+    def test_who_reaped_a_process_tells_the_others(self):
+        # Without monitors nobody watches: what ended and was reaped unseen ended nobody knows how.
+        space = self.named("reaped", monitor=False)
+        with space.join() as me, space.join() as other:
+            child = subprocess.Popen(["sh", "-c", "read line; exit 5"], stdin=subprocess.PIPE)
+            self.addCleanup(child.kill)
+            process = me.process(child.pid)
+            theirs = other.open_object(process.token)
+            child.stdin.close()
+            _, status = os.waitpid(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(theirs.exit, tenure.Exit(None, None, False))
+            process.reaped(status)
+            self.assertEqual(theirs.exit, tenure.Exit(5, None, False))
+            # What is known stays.
+            theirs.reaped(signal.SIGKILL)
+            self.assertEqual(process.exit.code, 5)
+            process.close()
+            theirs.close()
+            self.unharmed(space)
+
+    def test_a_forked_child_is_no_member(self):
+        space = self.named("forked")
+        with space.join() as me:
+            handle, block = me.create(KIND, b"parent's"), me.alloc(100)
+            mutex, event = me.mutex(), me.event()
+            mutex.acquire()
+            block.data[:4] = b"mine"
+            self.assertEqual(bytes(handle.data), b"parent's")
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    die_with_parent()
+                    for call in (
+                        lambda: me.create(KIND, b""),
+                        lambda: me.open(KIND, handle.token),
+                        lambda: me.alloc(5),
+                        me.recover,
+                        me.trim,
+                        me.leave,
+                        handle.close,
+                        block.close,
+                        handle.word().load,
+                        me.mutex,
+                        lambda: me.open_object("x"),
+                        lambda: mutex.acquire(0),
+                        mutex.release,
+                        mutex.close,
+                        event.set,
+                        lambda: tenure.wait_any([event], 0),
+                    ):
+                        with self.assertRaises(tenure.ForkedChild):
+                            call()
+                    for held in (handle, block):
+                        with self.assertRaises(tenure.Closed):
+                            held.data
+                    with handle, block, event:
+                        pass
+                    with space.join() as child, child.open(KIND, handle.token) as opened:
+                        self.assertEqual(bytes(opened.data), b"parent's")
+                    status = 0
+                finally:
+                    os._exit(status)
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.assertEqual((bytes(handle.data), bytes(block.data[:4])), (b"parent's", b"mine"))
+            handle.close()
+            block.close()
+            mutex.release()
+            self.assertFalse(event.reset())
+            mutex.close()
+            event.close()
+            self.unharmed(space)
+
+    def test_a_descriptor_is_enough(self):
+        with tenure.Space.open(backend=tenure.MEMFD) as space, space.join() as me, me.create(KIND, b"by fd") as handle:
+            fd = os.dup(space.fileno())
+            self.addCleanup(os.close, fd)
+            with tenure.Space.attach_fd(fd) as again, again.join() as other:
+                with other.open(KIND, handle.token) as opened:
+                    self.assertEqual(bytes(opened.data), b"by fd")
+
+
+if __name__ == "__main__":
+    unittest.main()

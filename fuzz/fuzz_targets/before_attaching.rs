@@ -1,7 +1,0 @@
-//! See `hostile::before_attaching`.
-#![no_main]
-
-#[path = "../../engine/tests/hostile/mod.rs"]
-mod hostile;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| hostile::before_attaching(input));

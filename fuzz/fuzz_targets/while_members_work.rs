@@ -1,7 +1,0 @@
-//! See `hostile::while_members_work`.
-#![no_main]
-
-#[path = "../../engine/tests/hostile/mod.rs"]
-mod hostile;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| hostile::while_members_work(input));

@@ -1,0 +1,104 @@
+//! Handles and scratch memory shared by the processes of one machine, with no daemon and no lock.
+//!
+//! A [`Space`] is a segment that several processes map. Whoever wants to hold something in it joins and becomes a
+//! [`Member`]. A [`Handle`] is an object that lives as long as some member holds it; its [`Token`] is a number that any
+//! process can pass to any other. A [`Block`] is malloc-like memory. When a process dies, whatever it held is taken back
+//! by whoever comes by.
+//!
+//! ```
+//! # use rkyv::{Archive, Serialize};
+//! #[derive(Archive, Serialize)]
+//! struct Order {
+//!     id: u64,
+//!     lines: Vec<String>,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let space = tenure::Space::options().handles(1024).scratch(16 << 20).anonymous()?;
+//! let me = space.join()?;
+//! let handle = me.create(&Order { id: 7, lines: vec!["tea".into()] })?;
+//! let token = handle.token(); // 64 bits, to be passed by any means
+//!
+//! // Usually in another process:
+//! let other = space.join()?;
+//! let opened = other.open::<Order>(token)?;
+//! assert_eq!((opened.get()?.id, opened.get()?.lines[0].as_str()), (7.into(), "tea"));
+//!
+//! drop(handle);
+//! assert_eq!(opened.get()?.lines.len(), 1); // still held by the other
+//! drop(opened);
+//! assert!(other.open::<Order>(token).is_err()); // stale
+//! # Ok(()) }
+//! ```
+//!
+//! The map of the whole, the protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
+
+/// The README and the guide, whose Rust blocks are tests.
+#[cfg(all(doctest, feature = "objects"))]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}
+
+mod block;
+mod error;
+#[cfg(feature = "objects")]
+mod files;
+mod geometry;
+mod handle;
+mod kind;
+mod local;
+mod member;
+#[cfg(feature = "objects")]
+mod names;
+#[cfg(feature = "objects")]
+mod object;
+mod options;
+#[cfg(feature = "objects")]
+mod processes;
+mod report;
+mod shared;
+mod space;
+mod typed;
+#[cfg(feature = "objects")]
+mod waiting;
+
+pub use block::Block;
+pub use error::{
+    AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
+    OpenHandleError, RemoveError, ScratchError, UseError,
+};
+pub use geometry::Geometry;
+#[doc(hidden)]
+pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
+pub use handle::{Handle, Raw};
+pub use kind::Kind;
+pub use local::{Held, Local, Scratch};
+pub use member::Member;
+pub use options::Options;
+pub use report::{Report, Stats};
+pub use shared::Reclaimed;
+pub use space::Space;
+pub use typed::Value;
+
+#[cfg(feature = "objects")]
+pub use {
+    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing, Way},
+    names::{NameInfo, Named, NamedError},
+    processes::{Exit, Process, ProcessError, Thread},
+    tenure_segment::{passing::Refusal, process::PidError},
+    tenure_slab::NAME_MAX,
+    waiting::{
+        Event, Mutex, MutexGuard, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, Waitable, Woken,
+        wait_all, wait_any,
+    },
+};
+
+pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
+#[cfg(feature = "faults")]
+#[doc(hidden)]
+pub use tenure_segment::fault;
+pub use tenure_segment::{Backend, LeaseId, LeaseInfo, Listed, MonitorState, OpenError as SegmentError};
+pub use tenure_slab::{HandleInfo, Token, TokenError};

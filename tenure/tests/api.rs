@@ -1,0 +1,176 @@
+//! Tenure through its public interface, in one process: every backend, every refusal.
+
+use std::alloc::Layout;
+
+use tenure::{Geometry, Kind, OpenHandleError, Space, Token};
+
+const KIND: Kind = Kind::raw(7);
+
+fn spaces() -> Vec<Space> {
+    vec![
+        Space::options().tiny().private().unwrap(),
+        Space::options().tiny().anonymous().unwrap(),
+        Space::options().memfd().unwrap(),
+        Space::options().handles(100).scratch(8 << 20).anonymous().unwrap(),
+    ]
+}
+
+#[test]
+fn a_handle_lives_as_long_as_somebody_holds_it() {
+    for space in spaces() {
+        let (a, b) = (space.join().unwrap(), space.join().unwrap());
+        for payload in [&b""[..], b"short", &[7; 32], &[8; 33], &[9; 500]] {
+            let handle = a.create_raw(KIND, payload).unwrap();
+            let token = handle.token();
+            let other = b.open_raw(KIND, token).unwrap();
+            assert_eq!(other.get().unwrap(), payload);
+            drop(handle);
+            assert_eq!(other.get().unwrap(), payload);
+            let third = b.open_raw(KIND, token).unwrap();
+            drop(other);
+            assert_eq!(third.get().unwrap(), payload);
+            drop(third);
+            assert!(matches!(a.open_raw(KIND, token), Err(OpenHandleError::Stale { .. })));
+            let report = space.check();
+            assert!(report.is_clean(), "{report:?}");
+            assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
+        }
+        a.leave().unwrap();
+        b.leave().unwrap();
+        let report = space.check();
+        assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
+        assert_eq!((report.stats.members_live, report.stats.handles_claimed), (0, 0));
+    }
+}
+
+#[test]
+fn blocks_are_memory_that_grows_and_shrinks() {
+    for space in spaces() {
+        let me = space.join().unwrap();
+        let mut block = me.alloc_zeroed(Layout::new::<[u8; 100]>()).unwrap();
+        assert_eq!(&block[..], [0; 100]);
+        block.copy_from_slice(&[5; 100]);
+        for len in [120, 700, 90, 1000] {
+            block.resize(len).unwrap();
+            assert_eq!(&block[..90], [5; 90]);
+        }
+        assert!(me.alloc(Layout::new::<[u8; 0]>()).is_err());
+        let handle = me.create_with(KIND, block).unwrap();
+        assert_eq!(handle.get().unwrap().len(), 1000);
+        drop(handle);
+        let pinned = me.alloc(Layout::new::<u64>()).unwrap().pin().unwrap();
+        assert_eq!(space.stats().blocks_pinned, 1);
+        me.free_pinned(pinned).unwrap();
+        assert!(me.free_pinned(pinned).is_err());
+        assert_eq!(space.stats().blocks_live(), 0);
+    }
+}
+
+#[test]
+fn everything_can_be_used_up_and_comes_back() {
+    for space in spaces() {
+        let me = space.join().unwrap();
+        let Geometry { handles, .. } = space.geometry();
+        if handles > 1000 {
+            continue;
+        }
+        for _ in 0..3 {
+            let all: Vec<_> = (0..handles).map(|i| me.create_raw(KIND, &i.to_le_bytes()).unwrap()).collect();
+            assert!(me.create_raw(KIND, b"").is_err());
+            for (i, handle) in (0u32..).zip(&all) {
+                assert_eq!(handle.get().unwrap(), i.to_le_bytes());
+            }
+        }
+        let mut blocks = Vec::new();
+        while let Ok(block) = me.alloc(Layout::new::<[u8; 300]>()) {
+            blocks.push(block);
+        }
+        assert!(blocks.len() * 300 > space.geometry().scratch_bytes as usize / 2);
+        drop(blocks);
+        me.trim().unwrap();
+        assert_eq!(space.stats().bytes_owned, 0);
+        let report = space.check();
+        assert!(report.is_clean(), "{report:?}");
+    }
+}
+
+#[test]
+fn resize_keeps_the_alignment() {
+    let space = Space::options().scratch(8 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    for align in [1, 16, 64, 512, 4096] {
+        let mut blocks = Vec::new();
+        for more in 0..50 {
+            let mut block = me.alloc(Layout::from_size_align(64, align).unwrap()).unwrap();
+            block.fill(more);
+            for bytes in [200 + usize::from(more), 5000, 150_000, 40_000, 100] {
+                block.resize(bytes).unwrap();
+                assert!(block.as_ptr().addr().is_multiple_of(align), "{align}, then {bytes}: {block:?}");
+                assert!(block[..64].iter().all(|byte| *byte == more), "{block:?}");
+            }
+            blocks.push(block);
+        }
+    }
+}
+
+#[test]
+fn locals_are_fast_and_lose_nothing() {
+    let space = Space::options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    let mut local = me.local();
+    for round in 0..10_000u64 {
+        let held = local.create(KIND, &round.to_le_bytes()).unwrap();
+        assert_eq!(local.get(&held).unwrap(), round.to_le_bytes());
+        let block = local.alloc(Layout::new::<[u8; 64]>()).unwrap();
+        local.free(block).unwrap();
+        assert!(local.free(block).is_err());
+        local.close(held).unwrap();
+        assert!(local.close(held).is_err());
+        assert!(local.get(&held).is_err());
+    }
+    drop(local);
+    me.leave().unwrap();
+    let report = space.check();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
+    assert_eq!(report.stats.handles_claimed + report.stats.blocks_live(), 0);
+}
+
+#[test]
+fn tokens_do_for_what_is_held() {
+    let space = Space::options().anonymous().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    let (mut local, others) = (me.local(), other.local());
+    for payload in [&b"in the entry"[..], &[7; 400]] {
+        let token = {
+            let held = local.create(KIND, payload).unwrap();
+            local.token(&held)
+        };
+        let held = local.held(KIND, token).unwrap();
+        assert_eq!(local.get(&held).unwrap(), payload);
+        let memory = held.payload();
+        assert_eq!((memory.cast::<u8>().as_ptr().cast_const(), memory.len()), {
+            let bytes = local.get(&held).unwrap();
+            (bytes.as_ptr(), payload.len())
+        });
+        let foreign = local.held(Kind::raw(8), token);
+        assert!(matches!(foreign, Err(OpenHandleError::ForeignKind { .. })), "{foreign:?}");
+        // What somebody else holds is not held by us.
+        assert!(matches!(others.held(KIND, token), Err(OpenHandleError::Stale { .. })));
+        let elsewhere = Token::new(token.space_tag() % 255 + 1, token.generation(), token.index()).unwrap();
+        assert!(matches!(local.held(KIND, elsewhere), Err(OpenHandleError::ForeignSpace { .. })));
+        assert!(matches!(local.close_token(elsewhere), Err(OpenHandleError::ForeignSpace { .. })));
+        let nowhere = Token::new(token.space_tag(), token.generation(), (1 << 20) - 1).unwrap();
+        assert!(matches!(local.close_token(nowhere), Err(OpenHandleError::Stale { .. })));
+        local.open(KIND, token).unwrap();
+        local.close_token(token).unwrap();
+        assert_eq!(local.get(&held).unwrap(), payload);
+        local.close_token(token).unwrap();
+        assert!(matches!(local.close_token(token), Err(OpenHandleError::Stale { .. })));
+        assert!(local.held(KIND, token).is_err());
+    }
+    let block = local.alloc(Layout::new::<u64>()).unwrap();
+    local.pin(block).unwrap();
+    assert!(local.pin(block).is_err() && local.free(block).is_err());
+    me.free_pinned(block.offset).unwrap();
+    assert_eq!(space.stats().blocks_live() + space.stats().handles_live, 0);
+}

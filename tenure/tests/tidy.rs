@@ -1,0 +1,267 @@
+//! The workspace keeps to its map: crate edges against `cargo metadata`, layout texts against docs/layout.md, unsafe
+//! arguments, and the words that it has given up.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// docs/architecture.md, "Map": who may depend on whom. Whoever is not listed is a leaf and may use the crate `tenure` only.
+const EDGES: &[(&str, &[&str])] = &[
+    ("tenure-segment", &[]),
+    ("tenure-slab", &["tenure-segment"]),
+    ("tenure-scratch-alloc", &["tenure-segment"]),
+    ("tenure-wait", &["tenure-segment"]),
+    ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc", "tenure-wait"]),
+    ("tenure-malloc", &["tenure-segment", "tenure-scratch-alloc"]),
+    ("tenure-subjects", &["tenure", "tenure-capi"]),
+    ("tenure-conformance", &["tenure", "tenure-capi"]),
+    ("tenure-tools", &["tenure", "tenure-subjects"]),
+    ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-tools"]),
+];
+const LEAF: &[&str] = &["tenure"];
+
+/// Only the segment talks to the operating system.
+const OS: &[&str] = &["libc", "rustix", "nix"];
+
+#[test]
+fn crates_depend_only_on_whom_the_map_allows() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let ours: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    assert!(ours.contains("tenure") && ours.contains("tenure-tools"), "{ours:?}");
+    for package in &metadata.packages {
+        let name = package.name.as_str();
+        let allowed = EDGES.iter().find(|(from, _)| *from == name).map_or(LEAF, |(_, to)| *to);
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let to = dependency.name.as_str();
+            assert!(!ours.contains(to) || allowed.contains(&to), "{name} must not depend on {to}");
+            let pure = ["tenure-slab", "tenure-scratch-alloc", "tenure"].contains(&name);
+            assert!(!pure || !OS.contains(&to), "{name} must not talk to the OS through {to}");
+        }
+    }
+}
+
+/// What is released, by the packages that make it up.
+const PRODUCT: &[&str] = &[
+    "tenure-segment",
+    "tenure-slab",
+    "tenure-scratch-alloc",
+    "tenure-wait",
+    "tenure",
+    "tenure-capi",
+    "tenure-malloc",
+];
+
+/// Cargo unifies features over all that it builds: a feature of the product that a test or another package asks for is in
+/// every release build of the whole workspace. So nobody asks for any: neither beside a dependency nor by default. What needs
+/// one is built by a command line that names it, in a target folder of its own.
+#[test]
+fn nobody_switches_on_a_feature_of_the_product() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let is_product = |name: &str| PRODUCT.contains(&name);
+    assert!(
+        PRODUCT.iter().all(|name| metadata.packages.iter().any(|package| package.name.as_str() == *name))
+    );
+    for package in &metadata.packages {
+        for dependency in package.dependencies.iter().filter(|dependency| is_product(&dependency.name)) {
+            assert!(
+                dependency.features.is_empty(),
+                "{} switches on {:?} of {} ({:?})",
+                package.name,
+                dependency.features,
+                dependency.name,
+                dependency.kind
+            );
+        }
+        // What the default features lead to.
+        let mut reached = vec!["default".to_owned()];
+        let mut at = 0;
+        while let Some(feature) = reached.get(at).cloned() {
+            at += 1;
+            if let Some((of, what)) = feature.split_once('/') {
+                assert!(!is_product(of.trim_end_matches('?')), "{} switches on {what} of {of}", package.name);
+            }
+            let next = package.features.get(&feature).into_iter().flatten().cloned();
+            let new: Vec<_> = next.filter(|feature| !reached.contains(feature)).collect();
+            reached.extend(new);
+        }
+    }
+}
+
+/// `cargo run` without a name asks for the demo only as long as no other package has a program to run by default.
+#[test]
+fn one_program_runs_by_default() {
+    let manifest = root().join("Cargo.toml");
+    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let defaults: Vec<_> =
+        metadata.packages.iter().filter_map(|package| package.default_run.as_deref()).collect();
+    assert_eq!(defaults, ["tenure"]);
+}
+
+#[test]
+fn layout_texts_are_documented_verbatim() {
+    let text = std::fs::read_to_string(root().join("docs/layout.md")).unwrap();
+    for layout in [
+        tenure_segment::layout::LAYOUT,
+        tenure_slab::LAYOUT,
+        tenure_slab::NAMES_LAYOUT,
+        tenure_scratch_alloc::LAYOUT,
+        tenure::FILES_LAYOUT,
+        tenure::OBJECTS_LAYOUT,
+    ] {
+        assert!(text.contains(layout), "docs/layout.md lacks:\n{layout}");
+    }
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut folders: Vec<_> = ["segment", "slab", "scratch-alloc", "wait", "tenure", "tools"]
+        .map(|name| root().join(name).join("src"))
+        .into();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 40);
+    found
+}
+
+#[test]
+fn invariants_and_axioms_that_are_cited_exist() {
+    let map = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (path, text) in sources() {
+        for (at, _) in text.match_indices(['[']) {
+            let Some(citation) = text[at..].split_inclusive(']').next() else { continue };
+            let label = &citation[1..citation.len().saturating_sub(1)];
+            let numbered = label.len() >= 2 && label[1..].bytes().all(|byte| byte.is_ascii_digit());
+            if numbered && label.starts_with(['I', 'A']) {
+                assert!(
+                    map.contains(&format!("**{citation}**")),
+                    "{}: {citation} is not defined",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn product_crates_keep_no_globals_and_read_no_environment() {
+    for (path, text) in sources() {
+        // Tools may; points of the unit tests, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
+        // back concerns the whole process; which thread asks, a thread.
+        let exempt = [
+            "thread_id.rs",
+            "fork_lock.rs",
+            "tools",
+            "explore",
+            "explore.rs",
+            "crash.rs",
+            "fault.rs",
+            "older.rs",
+            "weak.rs",
+        ];
+        if path.iter().any(|part| exempt.iter().any(|exempt| part == *exempt)) {
+            continue;
+        }
+        for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
+            let global = line.starts_with("static ")
+                || line.starts_with("pub static ")
+                || line.contains("thread_local!");
+            assert!(!global && !line.contains("env::var"), "{}: {line}", path.display());
+        }
+    }
+}
+
+/// Words that were replaced by the standard terms of the field, in lower case, each with its replacement; and what contains them but
+/// is something else.
+const RETIRED: &[(&str, &str, &[&str])] = &[
+    ("epoch", "incarnation", &["unix_epoch", "crossbeam-epoch", "epoch-based"]),
+    ("guardian", "monitor", &[]),
+    ("undertaker", "reaper", &[]),
+    ("bury", "recover", &[]),
+    ("buried", "recovered", &[]),
+    ("scribbl", "corrupted", &[]),
+    ("crash point", "failpoint", &[]),
+    ("crash_point", "failpoint", &[]),
+    ("sabotage", "negative control", &[]),
+    ("holdings", "reference counts", &[]),
+    ("doorbell", "monitor or death notification", &[]),
+    (" bells", "notifications", &["locks and bells"]),
+    ("footing", "member mapping", &[]),
+    ("looker", "reader", &[]),
+    ("carve", "extend", &[]),
+    ("punch", "decommit", &["punch_hole", "punch a hole", "punches a hole", "punched a hole"]),
+];
+
+#[test]
+fn retired_words_stay_retired() {
+    let mut found = Vec::new();
+    let mut files = 0;
+    for (path, text) in texts() {
+        files += 1;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            for (word, instead, others) in RETIRED {
+                let rest = others.iter().fold(line.clone(), |line, other| line.replace(other, ""));
+                if rest.contains(word) {
+                    found.push(format!("{}:{}: say {instead}, not {word}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(files > 300, "only {files} files were read");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Links between files of the repository; those to other hosts and within a page are not looked at.
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let mut seen = 0;
+    for (path, text) in
+        texts().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "md"))
+    {
+        for (at, _) in text.match_indices("](") {
+            let link = text[at + 2..].split([')', '#']).next().unwrap_or_default();
+            if link.is_empty() || link.contains("://") || link.contains(['\n', ' ', '`']) {
+                continue;
+            }
+            seen += 1;
+            assert!(path.with_file_name(link).exists(), "{}: no file {link}", path.display());
+        }
+    }
+    assert!(seen > 20, "only {seen} links were read");
+}
+
+/// Every file of the repository that people write, but this one, the changelog, which tells users what was renamed, and old reports.
+fn texts() -> impl Iterator<Item = (PathBuf, String)> {
+    let apart =
+        ["target", ".git", "perf-reports", "traces", "CHANGELOG.md", "tidy.rs"].map(|name| name.to_owned());
+    let mut folders = vec![root()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if apart.contains(&name) || name.ends_with(".lock") {
+            } else if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.into_iter().filter_map(|path| std::fs::read_to_string(&path).ok().map(|text| (path, text)))
+}

@@ -1,0 +1,550 @@
+//! The member that lives: what it holds meanwhile, the full set of operations it must finish, and what must be true then.
+
+use std::alloc::Layout;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tenure::{
+    Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, LeaseInfo, Local, Member,
+    Named, OpenHandleError, Raw, Scratch, Space, Token,
+};
+
+use crate::apart::apart;
+use crate::board::Board;
+use crate::case::{KIND, MEMBERS, Size, Stage};
+use crate::peer::Peer;
+use crate::sys;
+use crate::target::Target;
+use crate::things::Things;
+
+/// The contents of a handle or block of so many bytes.
+pub(crate) fn payload(len: usize) -> Vec<u8> {
+    vec![len as u8 | 1; len]
+}
+
+pub(crate) fn layout(len: usize) -> Layout {
+    Layout::from_size_align(len, 16).unwrap()
+}
+
+/// Whether every byte is as [`payload`] has it.
+pub(crate) fn is_intact(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == bytes.len() as u8 | 1)
+}
+
+pub(crate) fn fill(local: &Local<'_>, block: Scratch) {
+    // SAFETY: the caller's own block, at least that long.
+    unsafe { local.address(block).write_bytes(block.len as u8 | 1, block.len) };
+}
+
+pub(crate) fn is_block_intact(local: &Local<'_>, block: Scratch) -> bool {
+    // SAFETY: as above.
+    is_intact(unsafe { std::slice::from_raw_parts(local.address(block), block.len) })
+}
+
+/// What was taken: a result, or nothing because others have it all, where that may be.
+fn taken<T, E: std::fmt::Display>(result: Result<T, E>, may_fail: bool) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if may_fail && error.to_string().contains("exhausted") => None,
+        Err(error) => panic!("the survivor was refused: {error}"),
+    }
+}
+
+/// The survivor. It never leaves memory: its process ends without clean-up.
+pub(crate) struct Survivor {
+    pub(crate) space: &'static Space,
+    pub(crate) me: &'static Member,
+    pub(crate) local: Local<'static>,
+    pub(crate) size: Size,
+    pub(crate) board: &'static Board,
+    /// Handles that must stay as they are.
+    pub(crate) held: Vec<Held>,
+    /// Their tokens, and others that scripts want to know.
+    pub(crate) tokens: Vec<Token>,
+    /// Handles with names that must stay as they are.
+    pub(crate) named: Vec<Handle<Raw>>,
+    /// Blocks that must stay as they are.
+    pub(crate) blocks: Vec<Scratch>,
+    /// Blocks that somebody else may have freed or not.
+    pub(crate) given: Vec<Scratch>,
+    /// A handle of another local, which a case gives up.
+    pub(crate) spare: Option<(Local<'static>, Held)>,
+    /// Descriptors and entries in tables of files, until everything is counted.
+    pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) shares: Vec<FileShare>,
+    /// What one can wait for.
+    pub(crate) things: Option<Things>,
+    /// A process that it has a handle of.
+    pub(crate) target: Option<Target>,
+    /// A member with a monitor, which has observed nothing yet: it is stopped.
+    pub(crate) witness: Option<Peer>,
+    /// A member whose notifications have been signalled, and who is not dead yet.
+    pub(crate) dying: Option<Peer>,
+    /// The actor met it, and it has played a part.
+    pub(crate) has_met: bool,
+    /// The actor, or somebody before it, was killed.
+    pub(crate) actor_died: bool,
+    pub(crate) dead_before: bool,
+    /// Somebody who opened may keep handles from ending.
+    pub(crate) is_delayed: bool,
+    /// The leases of those who were dead when the actor began.
+    dead: Vec<LeaseId>,
+    /// Another member, that joins while somebody is stopped.
+    guest: Option<(Member, Held, Vec<Scratch>)>,
+    /// The shared bytes: mapped a second time, and opened a second time, which makes locks of its own possible.
+    bytes: *const u8,
+    byte_count: usize,
+    pub(crate) file: File,
+}
+
+impl Survivor {
+    pub(crate) fn new(size: Size, board: &'static Board) -> Self {
+        let space: &'static Space = Box::leak(Box::new(size.options().memfd().unwrap()));
+        let me: &'static Member = Box::leak(Box::new(space.join().unwrap()));
+        let byte_count = space.bytes() as usize;
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&space.fd().unwrap());
+        let mut survivor = Self {
+            space,
+            me,
+            local: me.local(),
+            size,
+            board,
+            held: Vec::new(),
+            tokens: Vec::new(),
+            named: Vec::new(),
+            blocks: Vec::new(),
+            given: Vec::new(),
+            spare: None,
+            descriptors: Vec::new(),
+            shares: Vec::new(),
+            things: None,
+            target: None,
+            witness: None,
+            dying: None,
+            has_met: false,
+            actor_died: false,
+            dead_before: false,
+            is_delayed: false,
+            dead: Vec::new(),
+            guest: None,
+            bytes: sys::look_at(fd, byte_count),
+            byte_count,
+            file: File::options().read(true).write(true).open(format!("/proc/self/fd/{fd}")).unwrap(),
+        };
+        for len in [8, 100, 32] {
+            survivor.create(len);
+        }
+        let block = survivor.local.alloc(layout(200)).unwrap();
+        fill(&survivor.local, block);
+        survivor.blocks.push(block);
+        survivor
+    }
+
+    pub(crate) fn stage(&self) -> Stage<'_> {
+        Stage {
+            space: self.space,
+            tokens: &self.tokens,
+            board: self.board,
+            guarded: false,
+            seat: 0,
+            is_shared: false,
+        }
+    }
+
+    /// All shared bytes, while nobody else is at work.
+    pub(crate) fn shared(&self) -> &[u8] {
+        // SAFETY: mapped for good, as many bytes; whoever else could write is stopped or gone.
+        unsafe { std::slice::from_raw_parts(self.bytes, self.byte_count) }
+    }
+
+    /// A number for the shared bytes and the locks that are held, the same for equal ones: without what differs from one space to the
+    /// next, such as the numbers of processes in the lease table.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let members = usize::from(MEMBERS);
+        let (bytes, mut hasher) = (self.shared(), DefaultHasher::new());
+        bytes[..BOOT_ID].hash(&mut hasher);
+        bytes[UID..LEASES].hash(&mut hasher);
+        for slot in 0..members {
+            let lease = &bytes[LEASES + LEASE_BYTES * slot..][..LEASE_BYTES];
+            (&lease[..8], &lease[16..]).hash(&mut hasher);
+        }
+        bytes[notification_offset(members as u8, 0)..].hash(&mut hasher);
+        self.space.leases().iter().for_each(|lease| lease.held.hash(&mut hasher));
+        hasher.finish()
+    }
+
+    /// Whether the shared bytes are others than those `seen`, which they are then.
+    pub(crate) fn has_changed(&self, seen: &mut Vec<u8>) -> bool {
+        let differs = seen.as_slice() != self.shared();
+        if differs {
+            seen.clear();
+            seen.extend_from_slice(self.shared());
+        }
+        differs
+    }
+
+    /// The notification word of slot `owner` towards slot `watcher`. docs/layout.md has its place.
+    pub(crate) fn notification(&self, owner: u8, watcher: u8) -> u32 {
+        // SAFETY: aligned, inside the mapping, which stays for good; loads only, as it is for reading.
+        let notification =
+            unsafe { &*self.bytes.add(notification_offset(owner, watcher)).cast::<AtomicU32>() };
+        notification.load(Ordering::Acquire)
+    }
+
+    /// Signals the notifications of a slot as the kernel does when the thread that armed them ends.
+    pub(crate) fn signal(&self, owner: u8) {
+        for watcher in slots() {
+            let said = self.notification(owner, watcher);
+            if said & ARMED != 0 {
+                let signalled = (said & !ARMED | SIGNALLED).to_le_bytes();
+                self.file.write_all_at(&signalled, notification_offset(owner, watcher) as u64).unwrap();
+            }
+        }
+    }
+
+    /// Creates a handle that must stay.
+    pub(crate) fn create(&mut self, len: usize) -> Token {
+        let held = self.local.create(KIND, &payload(len)).unwrap();
+        self.held.push(held);
+        let token = self.local.token(&held);
+        self.tokens.push(token);
+        token
+    }
+
+    /// Holds what has the name from now on, which nobody else is to have then.
+    pub(crate) fn take_name(&mut self, name: &str) {
+        let named = self.me.create_or_open_raw(name, KIND, &payload(40)).unwrap();
+        self.named.push(named.into_inner());
+        self.verify("a name just taken");
+    }
+
+    /// Opens the handle that somebody passed; if it is over, that is as well.
+    pub(crate) fn open_posted(&mut self, slot: usize) {
+        let Some(token) = self.posted(slot) else { return };
+        match self.local.open(KIND, token) {
+            Ok(held) => self.held.push(held),
+            Err(OpenHandleError::Stale { .. }) => {}
+            Err(error) => panic!("{token}: {error}"),
+        }
+    }
+
+    /// The token somebody passed.
+    pub(crate) fn posted(&self, slot: usize) -> Option<Token> {
+        Token::try_from(self.board.read(slot)).ok()
+    }
+
+    /// Lets go of the handle that it held last.
+    pub(crate) fn close_last(&mut self) {
+        let held = self.held.pop().unwrap();
+        self.local.close(held).unwrap();
+    }
+
+    fn leeway(&self, exhausted: bool) -> Leeway {
+        Leeway { exhausted, delayed: self.is_delayed }
+    }
+
+    /// Everything a member can do, on every size; whatever it takes it gives back.
+    pub(crate) fn everything(&mut self, may_fail: bool) {
+        for at in 0..self.tokens.len() {
+            // Some are over by now.
+            if let Ok(held) = self.local.open(KIND, self.tokens[at]) {
+                assert!(is_intact(self.local.get(&held).unwrap()), "a shared handle changed");
+                self.local.close(held).unwrap();
+            }
+        }
+        let leeway = self.leeway(may_fail);
+        everything(self.me, &mut self.local, self.size, leeway);
+        self.verify("meanwhile");
+    }
+
+    /// Everything that is held is as it was.
+    pub(crate) fn verify(&self, when: &str) {
+        for held in &self.held {
+            let bytes = self.local.get(held).unwrap_or_else(|error| panic!("{when}: lost: {error}"));
+            assert!(is_intact(bytes), "{when}: a handle's payload changed");
+        }
+        for handle in &self.named {
+            assert!(is_intact(handle.get().unwrap()), "{when}: the payload of a name changed");
+            let name = handle.name().unwrap().unwrap();
+            let found = self.me.look_up(name).unwrap_or_else(|error| panic!("{when}: {name} lost: {error}"));
+            assert_eq!(found, (KIND, handle.token()), "{when}: somebody else has the name");
+        }
+        for block in &self.blocks {
+            assert!(is_block_intact(&self.local, *block), "{when}: a block changed");
+        }
+    }
+
+    /// A new member comes, works and stays.
+    pub(crate) fn welcome_guest(&mut self, may_fail: bool) {
+        let guest = self.space.join().unwrap();
+        let mut local = guest.local();
+        everything(&guest, &mut local, self.size, self.leeway(may_fail));
+        if let Some(held) = taken(local.create(KIND, &payload(100)), may_fail) {
+            let sizes = [16, 60, self.size.unit_bytes / 2, self.size.unit_bytes];
+            let blocks: Vec<_> =
+                sizes.iter().filter_map(|len| taken(local.alloc(layout(*len)), may_fail)).collect();
+            blocks.iter().for_each(|block| fill(&local, *block));
+            drop(local);
+            self.guest = Some((guest, held, blocks));
+        }
+    }
+
+    /// What the guest held is as it was; it leaves.
+    pub(crate) fn see_off_guest(&mut self) {
+        let Some((guest, held, blocks)) = self.guest.take() else { return };
+        let mut local = guest.local();
+        let bytes = local.get(&held).unwrap_or_else(|error| panic!("the guest lost a handle: {error}"));
+        assert!(is_intact(bytes), "the guest's handle changed");
+        let found = self.space.blocks();
+        let (owner, mut kept) = (BlockOwner::lease(guest.lease()), blocks.iter());
+        let is_listed =
+            |block: &Scratch| found.iter().any(|one| (one.offset, one.owner) == (block.offset, owner));
+        assert!(kept.all(is_listed), "the guest's blocks are {blocks:?}, but there are {found:?}");
+        for block in blocks {
+            assert!(is_block_intact(&local, block), "the guest's block changed");
+            local.free(block).unwrap();
+        }
+        local.close(held).unwrap();
+        drop(local);
+        guest.leave().unwrap();
+    }
+
+    /// Remembers whose leases are there though they are dead.
+    pub(crate) fn note_dead(&mut self) {
+        let leases = apart(|| self.space.leases());
+        let is_dead = |lease: &&LeaseInfo| lease.live && !sys::exists(lease.pid);
+        let ids = leases.iter().filter(is_dead).map(LeaseInfo::id);
+        self.dead = apart(|| ids.collect());
+    }
+
+    /// Whether a lease is still that of one who was dead when the actor began. (Who joins has a number of its own only after its
+    /// lease is LIVE.)
+    pub(crate) fn is_of_the_dead(&self, lease: &LeaseInfo) -> bool {
+        lease.live && self.dead.contains(&lease.id())
+    }
+
+    /// Recovery has left nothing of the dead to others. Looked at before anybody else joins, works and leaves: an entry to which no
+    /// group map leads is found again by the next member that leaves after work in its group.
+    pub(crate) fn assert_nothing_is_left(&self) {
+        let is_alone = self.witness.is_none()
+            && self.dying.is_none()
+            && self.things.as_ref().is_none_or(|things| !things.has_sleeper());
+        if is_alone {
+            let violations = self.space.check_quiet().violations;
+            assert!(violations.is_empty(), "after the recovery: {violations:#?}");
+        }
+    }
+
+    /// Nobody who is dead has a lease any more; `others` are alive besides the survivor.
+    pub(crate) fn assert_recovered(&self, others: usize) {
+        let live = self.space.leases().iter().filter(|lease| lease.live && lease.held != Some(true)).count();
+        assert_eq!(live, 0, "a dead member was not recovered");
+        let live = self.space.leases().iter().filter(|lease| lease.live).count();
+        assert!(live <= 1 + others, "{live} members");
+    }
+
+    /// Alone and quiet: there is exactly what the survivor holds.
+    pub(crate) fn settle(&mut self) {
+        self.descriptors.clear();
+        self.shares.clear();
+        if let Some(things) = self.things.take() {
+            assert!(!things.has_sleeper(), "somebody still sleeps");
+        }
+        self.target = None;
+        for block in self.space.blocks() {
+            if matches!(block.owner, BlockOwner::Pinned { .. }) {
+                self.me.free_pinned(block.offset).unwrap();
+            }
+        }
+        for block in std::mem::take(&mut self.given) {
+            // Or somebody had freed it.
+            let _ = self.local.free(block);
+        }
+        self.verify("afterwards");
+        let report = self.space.check_quiet();
+        assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
+        let stats = &report.stats;
+        let me = self.me.lease();
+        let attached = self.held.iter().filter(|held| self.local.get(held).unwrap().len() > 32).count();
+        let found = (stats.members_live, stats.handles_live, stats.blocks_leased, stats.blocks_attached);
+        let (held, attached) = (self.held.len() + self.named.len(), attached + self.named.len());
+        let expected = (1, held as u64, self.blocks.len() as u64, attached as u64);
+        assert_eq!(found, expected, "members, handles, blocks and attached blocks: lost or leaked");
+        assert_eq!(stats.blocks_pinned, 0, "a pinned block is left");
+        assert_eq!(stats.handles_by_lease[usize::from(me.index)], expected.1, "handles held by the survivor");
+        for handle in self.space.handles() {
+            let others = handle.holders.len() - u32::from(handle.holders.contains(me.index));
+            assert!(others == 0, "{handle:?} is held by somebody who is not there");
+        }
+    }
+
+    /// Gives up everything; then all there is can be had, and after leaving nothing is in use.
+    pub(crate) fn end(mut self) {
+        self.named.clear();
+        assert_eq!(self.space.names(), [], "names without a holder");
+        self.held.drain(..).for_each(|held| self.local.close(held).unwrap());
+        self.blocks.drain(..).for_each(|block| self.local.free(block).unwrap());
+        let (space, me, size) = (self.space, self.me, self.size);
+        drop(self);
+        let retired = space.stats().handles_retired;
+        me.trim().unwrap();
+        let mut local = me.local();
+        let (handles, units) = use_up(me, &mut local, size);
+        assert_eq!(handles + retired, u64::from(size.handles), "handles that could be created");
+        assert_eq!(units, u64::from(size.units), "units that could be allocated");
+        drop(local);
+        // SAFETY: it came from a box, and nothing borrows from it any more.
+        let me = unsafe { Box::from_raw(std::ptr::from_ref(me).cast_mut()) };
+        me.leave().unwrap();
+        let report = space.check();
+        assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
+        let stats = report.stats;
+        let left = stats.handles_live + stats.handles_claimed + stats.blocks_live() + stats.bytes_owned;
+        assert_eq!(left, 0, "after everybody left: {stats:?}");
+        let leases = space.leases();
+        assert!(leases.iter().all(|lease| !lease.live && lease.held == Some(false)), "{leases:?}");
+    }
+}
+
+/// What one who does everything must put up with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Leeway {
+    /// Others may have everything there is.
+    pub(crate) exhausted: bool,
+    /// An opener that stands still, or is dead and not recovered, may have its bit on an entry that is another handle's by now: that
+    /// handle ends only when the opener goes on or is recovered.
+    pub(crate) delayed: bool,
+}
+
+/// Every operation of a member, on every size.
+pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, leeway: Leeway) {
+    let (unit, may_fail) = (size.unit_bytes, leeway.exhausted);
+    for len in [8, 100, 300] {
+        let Some(held) = taken(local.create(KIND, &payload(len)), may_fail) else { continue };
+        let token = local.token(&held);
+        let again = local.open(KIND, token).unwrap();
+        assert!(is_intact(local.get(&again).unwrap()), "a new handle's payload changed");
+        local.close(held).unwrap();
+        local.close(again).unwrap();
+        match local.open(KIND, token) {
+            Err(OpenHandleError::Stale { .. }) => {}
+            Ok(again) if leeway.delayed => {
+                assert!(is_intact(local.get(&again).unwrap()), "the payload changed before the end");
+                local.close(again).unwrap();
+            }
+            other => panic!("{token} is not stale: {other:?}"),
+        }
+    }
+    names(me, leeway);
+    let mut other = me.local();
+    for len in [16, 100, unit / 2, unit + 1] {
+        let Some(block) = taken(local.alloc(layout(len)), may_fail) else { continue };
+        fill(local, block);
+        let Some(grown) = taken(local.realloc(block, layout(2 * len)), may_fail) else {
+            local.free(block).unwrap();
+            continue;
+        };
+        fill(local, grown);
+        let Some(shrunk) = taken(local.realloc(grown, layout(len)), may_fail) else {
+            local.free(grown).unwrap();
+            continue;
+        };
+        other.free(shrunk).unwrap();
+    }
+    if let Some(block) = taken(local.alloc(layout(100)), may_fail) {
+        fill(local, block);
+        match taken(local.create_with(KIND, block), may_fail) {
+            Some(held) => local.close(held).unwrap(),
+            None => local.free(block).unwrap(),
+        }
+    }
+    if let Some(block) = taken(me.alloc(layout(48)), may_fail) {
+        let pinned = block.pin().map_err(|(error, _)| error).unwrap();
+        me.free_pinned(pinned).unwrap();
+    }
+}
+
+/// Names that nobody else uses: created, taken, found, opened, given up.
+fn names(me: &Member, Leeway { exhausted: may_fail, delayed }: Leeway) {
+    for name in ["survivor", "guest"] {
+        let Some(named) = taken(me.create_or_open_raw(name, KIND, &payload(40)), may_fail) else { continue };
+        let Named::Created(handle) = named else { panic!("{name} is not used by others") };
+        let again = me.create_raw_named(name, KIND, &[]);
+        assert!(
+            matches!(again, Err(CreateError::NameTaken { token }) if token == handle.token()),
+            "{again:?}"
+        );
+        let opened = me.open_raw_named(name, KIND).unwrap();
+        drop(handle);
+        assert!(is_intact(opened.get().unwrap()), "the payload of a name changed");
+        drop(opened);
+        let found = me.look_up(name);
+        assert!(
+            matches!(found, Err(OpenHandleError::NoSuchName)) || delayed,
+            "{name} has no holder: {found:?}"
+        );
+    }
+}
+
+/// Takes all handles and all units, and gives them back; how many there were.
+fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
+    let mut held = Vec::with_capacity(size.handles as usize);
+    while let Ok(one) = local.create(KIND, b"x") {
+        held.push(one);
+    }
+    // What the member has claimed ahead for calls without a local.
+    let mut others = Vec::with_capacity(size.handles as usize);
+    while let Ok(one) = me.create_raw(KIND, b"x") {
+        others.push(one);
+    }
+    let mut blocks = Vec::with_capacity(size.units as usize);
+    while let Ok(block) = local.alloc(layout(size.unit_bytes)) {
+        blocks.push(block);
+    }
+    let found = ((held.len() + others.len()) as u64, blocks.len() as u64);
+    held.into_iter().for_each(|held| local.close(held).unwrap());
+    blocks.into_iter().for_each(|block| local.free(block).unwrap());
+    found
+}
+
+/// The thread id in a notification: its thread lives.
+pub(crate) const ARMED: u32 = 0x3FFF_FFFF;
+/// In a notification: the thread that armed it has ended.
+pub(crate) const SIGNALLED: u32 = 0x4000_0000;
+
+/// Where docs/layout.md has what differs between spaces, and what comes after it.
+const BOOT_ID: usize = 128;
+const UID: usize = 152;
+const LEASES: usize = 512;
+const LEASE_BYTES: usize = 64;
+
+fn notification_offset(owner: u8, watcher: u8) -> usize {
+    let members = usize::from(MEMBERS);
+    LEASES + LEASE_BYTES * members + 8 * (usize::from(owner) * members + usize::from(watcher))
+}
+
+pub(crate) fn slots() -> impl Iterator<Item = u8> {
+    (0..MEMBERS).map(|slot| slot as u8)
+}
+
+/// The lease that somebody posted.
+pub(crate) fn posted_lease(board: &Board, slot: usize) -> LeaseId {
+    LeaseId { index: board.read(slot) as u8, incarnation: board.read(slot + 1) }
+}
+
+/// Removes a named space, if it is there, in whichever backend.
+pub(crate) fn remove(name: &str) {
+    let _ = Space::remove(Backend::Shm, name, true);
+    let _ = Space::remove(Backend::SysV, name, true);
+    let _ = Space::remove(Backend::File, &format!("/dev/shm/{name}"), true);
+    // What creators that were killed had not given the name yet: only the next creator of the name would find it.
+    let prefixes = [format!("tenure-{name}."), format!("{name}.")];
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        if prefixes.iter().any(|prefix| file.to_string_lossy().starts_with(prefix.as_str())) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
