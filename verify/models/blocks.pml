@@ -11,6 +11,14 @@
 #ifndef INC
 #define INC 1
 #endif
+/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first */
+#if defined(FIRST_AGAIN) && defined(DEAD_START)
+#define LIVES(p) (p == 0 -> INC - 1 : 1)
+#elif defined(FIRST_AGAIN)
+#define LIVES(p) (p == 0 -> INC : 1)
+#else
+#define LIVES(p) INC
+#endif
 #ifndef OPS
 #define OPS 3
 #endif
@@ -478,7 +486,7 @@ free_it:        /* free: Hot::put, a look and a plain store */
             readers[2] = readers[2] & ~(1 << p);
 #endif
             lives++;
-            if :: lives < INC -> goto join :: else fi
+            if :: lives < LIVES(p) -> goto join :: else fi
         }
     };
     ended++;

@@ -11,6 +11,14 @@
 #ifndef INC
 #define INC 2           /* lives of a process */
 #endif
+/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first */
+#if defined(FIRST_AGAIN) && defined(DEAD_START)
+#define LIVES(p) (p == 0 -> INC - 1 : 1)
+#elif defined(FIRST_AGAIN)
+#define LIVES(p) (p == 0 -> INC : 1)
+#else
+#define LIVES(p) INC
+#endif
 #ifndef OPS
 #define OPS 3           /* operations of one life */
 #endif
@@ -500,7 +508,7 @@ join:
             :: else -> i = 0; break
             od;
             lives++;
-            if :: lives < INC -> goto join :: else fi
+            if :: lives < LIVES(p) -> goto join :: else fi
         }
     };
     ended++;

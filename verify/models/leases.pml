@@ -11,6 +11,14 @@
 #ifndef INC
 #define INC 2           /* lives of a process */
 #endif
+/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first */
+#if defined(FIRST_AGAIN) && defined(DEAD_START)
+#define LIVES(p) (p == 0 -> INC - 1 : 1)
+#elif defined(FIRST_AGAIN)
+#define LIVES(p) (p == 0 -> INC : 1)
+#else
+#define LIVES(p) INC
+#endif
 #ifndef OPS
 #define OPS 2           /* operations of one life */
 #endif
@@ -186,7 +194,7 @@ end_done:
             if :: still[p] -> goto end_still :: else fi;
             lives++; ops = 0; j = 0; ok = 0;
             r_dirty = 0; r_incarnation = 0; r_was = 0;
-            if :: lives < INC -> goto join :: else fi
+            if :: lives < LIVES(p) -> goto join :: else fi
         }
     };
     goto end_over;

@@ -13,6 +13,12 @@
 #ifndef INC
 #define INC 1           /* lives of a process */
 #endif
+/* -DFIRST_AGAIN: only process 0 has more than one life */
+#ifdef FIRST_AGAIN
+#define LIVES(p) (p == 0 -> INC : 1)
+#else
+#define LIVES(p) INC
+#endif
 #ifndef NAMES
 #define NAMES 1         /* names; a process that creates or opens takes any of them */
 #endif
@@ -305,7 +311,7 @@ end_done:
 #ifdef M_NO_SECOND_LOOK
             looked = 0;
 #endif
-            if :: lives < INC -> goto again :: else fi
+            if :: lives < LIVES(p) -> goto again :: else fi
         }
     };
     goto end_over;

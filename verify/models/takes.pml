@@ -15,6 +15,12 @@
 #ifndef INC
 #define INC 1           /* lives of a process */
 #endif
+/* -DFIRST_AGAIN: only process 0 has more than one life */
+#ifdef FIRST_AGAIN
+#define LIVES(p) (p == 0 -> INC : 1)
+#else
+#define LIVES(p) INC
+#endif
 #ifndef OPS
 #define OPS 1           /* operations of one life */
 #endif
@@ -388,7 +394,7 @@ end_done:
 #ifdef M_TICKETS_BEGIN_AGAIN
             first_ticket = 1;
 #endif
-            if :: lives < INC -> goto end_join :: else fi
+            if :: lives < LIVES(p) -> goto end_join :: else fi
         }
     };
     goto end_over;

@@ -11,6 +11,12 @@
 #ifndef INC
 #define INC 2           /* lives of a process */
 #endif
+/* -DFIRST_AGAIN: only process 0 has more than one life */
+#ifdef FIRST_AGAIN
+#define LIVES(p) (p == 0 -> INC : 1)
+#else
+#define LIVES(p) INC
+#endif
 #ifndef OPS
 #define OPS 1           /* operations of one life; of a mutex, times that it is locked */
 #endif
@@ -381,7 +387,7 @@ end_done:
             if :: still[p] -> goto end_still :: else fi;
             lives++; ops = 0; a_v = 0; a_m = 0; c_v = 0; c_m = 0; c_to = 0; c_does = 0; s_v = 0; s_m = 0;
             ok = 0; taken = 0; hurry = 0; last = 0; since = NEVER;
-            if :: lives < INC -> goto end_join :: else fi
+            if :: lives < LIVES(p) -> goto end_join :: else fi
         }
     };
     goto end_over;
