@@ -109,6 +109,7 @@ extern "C" fn ended(heap: *mut libc::c_void) {
 /// A heap for this thread, from now on; null if it has had its own, or without memory.
 #[cold]
 pub(crate) fn attach() -> *mut Heap {
+    crate::begin();
     let heap = if tls::ended() { ptr::null_mut() } else { take() };
     if !heap.is_null() {
         // First: the C library may allocate to remember it.

@@ -1,7 +1,7 @@
 //! `libtenure_malloc.so`: the scratch allocator as the malloc of unmodified programs.
 //!
 //! ```console
-//! $ LD_PRELOAD=target/release/libtenure_malloc.so sqlite3 my.db
+//! $ LD_PRELOAD=$PWD/target/release/libtenure_malloc.so sqlite3 my.db
 //! ```
 //!
 //! The memory is private to the process: one region of address space, at most 64 GiB, of which the system backs what is
@@ -24,16 +24,28 @@ mod tls;
 
 pub use family::*;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 #[cfg(not(test))]
 #[global_allocator]
 static BOOKS: arena::Books = arena::Books;
 
-/// Before the program's own code. Earlier calls, of the loader or of libraries that come first, work as well.
-extern "C" fn begin() {
-    heap::watch_threads();
-    fork::watch();
+/// Has the C library say when threads end and when the process forks: once, before the first thread gets a heap. Libraries whose
+/// constructors run before this one's may fork and start threads.
+fn begin() {
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    // Relaxed: what comes after needs nothing that came before. The thread that is first may be here again, from the two calls.
+    if !BEGUN.swap(true, Ordering::Relaxed) {
+        heap::watch_threads();
+        fork::watch();
+    }
+}
+
+/// Before the program's own code, if no library has allocated earlier.
+extern "C" fn first() {
+    begin();
 }
 
 #[cfg_attr(not(test), used, unsafe(link_section = ".init_array"))]
 #[cfg_attr(test, allow(dead_code))]
-static BEGIN: extern "C" fn() = begin;
+static FIRST: extern "C" fn() = first;

@@ -29,6 +29,33 @@ static REGION: OnceLock<Option<Region>> = OnceLock::new();
 static DATA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
+/// How much of a part of the region core dumps have, from its start: everything that was ever committed, and less than a step more.
+/// Address space that was never used would make a dump of 96 GiB, even if it is a sparse file.
+struct Dumped(AtomicUsize);
+
+/// Bytes by which it grows.
+const DUMPED_STEP: usize = 4 << 20;
+static WORDS_DUMPED: Dumped = Dumped(AtomicUsize::new(0));
+static DATA_DUMPED: Dumped = Dumped(AtomicUsize::new(0));
+
+impl Dumped {
+    /// Makes it at least `end` bytes of the part of `bytes` bytes at `start`.
+    ///
+    /// # Safety
+    ///
+    /// Whole pages mapped by [`system::map`].
+    unsafe fn grow(&self, start: *mut u8, bytes: usize, end: usize) {
+        // Relaxed, both: threads that grow it at once only say the same to the system twice.
+        let before = self.0.load(Ordering::Relaxed);
+        if end > before {
+            let end = end.next_multiple_of(DUMPED_STEP).min(bytes);
+            // SAFETY: within the part, as the caller promises.
+            unsafe { system::dump(start.add(before), end.saturating_sub(before), true) };
+            self.0.fetch_max(end, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The region; none if not even a small one was to be had.
 pub(crate) fn get() -> Option<&'static Region> {
     REGION.get_or_init(reserve).as_ref()
@@ -76,6 +103,10 @@ fn place(start: *mut u8, layout: Layout) -> Region {
         let words = std::slice::from_raw_parts(first as *const Word, layout.data_at() as usize / 8);
         Scratch::new(words, data as *mut u8, layout)
     };
+    // SAFETY: mapped; both parts are whole pages.
+    unsafe { system::dump(first as *mut u8, layout.bytes() as usize, false) };
+    // SAFETY: as above. What `init` touches is at the start.
+    unsafe { WORDS_DUMPED.grow(first as *mut u8, layout.data_at() as usize, DUMPED_STEP) };
     scratch.init();
     // Relaxed, both: see `offset`.
     DATA.store(data as *mut u8, Ordering::Relaxed);
@@ -109,9 +140,18 @@ impl Pages {
 
 impl Backing for Pages {
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
-        let data_at = get().ok_or(OutOfMemory)?.scratch.layout().data_at();
+        let scratch = &get().ok_or(OutOfMemory)?.scratch;
+        let data_at = scratch.layout().data_at();
+        let data = scratch.address(0);
         if bytes.start >= data_at {
             self.fresh.set((bytes.start - data_at, bytes.end - data_at));
+            let capacity = scratch.layout().capacity() as usize;
+            // SAFETY: the payloads are mapped, and whole pages.
+            unsafe { DATA_DUMPED.grow(data, capacity, (bytes.end - data_at) as usize) };
+        } else {
+            let words = data.wrapping_sub(data_at as usize);
+            // SAFETY: the words lie before the payloads, and are whole pages.
+            unsafe { WORDS_DUMPED.grow(words, data_at as usize, bytes.end as usize) };
         }
         Ok(())
     }

@@ -53,6 +53,17 @@ pub(crate) unsafe fn forget(at: *mut u8, bytes: usize) -> bool {
     unsafe { libc::madvise(at.cast(), bytes, libc::MADV_DONTNEED) == 0 }
 }
 
+/// Says whether core dumps have the pages of the range. A system that refuses dumps more than it needs to, or less.
+///
+/// # Safety
+///
+/// Whole pages mapped by [`map`].
+pub(crate) unsafe fn dump(at: *mut u8, bytes: usize, yes: bool) {
+    let advice = if yes { libc::MADV_DODUMP } else { libc::MADV_DONTDUMP };
+    // SAFETY: as the caller promises; the advice changes no memory.
+    unsafe { libc::madvise(at.cast(), bytes, advice) };
+}
+
 /// Runs `body` and leaves the thread's error number as it was: who frees wants to hear of no error.
 pub(crate) fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: the thread's own variable.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{compile, preloaded, succeed};
+use common::{command, compile, compile_with, library, preloaded, succeed};
 
 fn run(source: &str) {
     let folder = tempfile::tempdir().unwrap();
@@ -35,4 +35,29 @@ fn forks_of_programs_with_threads() {
 #[test]
 fn cpp_new_and_delete() {
     run("news.cc");
+}
+
+#[test]
+fn core_dumps_have_what_was_used() {
+    run("dumps.c");
+}
+
+#[test]
+fn constructors_that_run_first_may_have_threads_and_fork() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, program) = (folder.path().join("libearly.so"), folder.path().join("program"));
+    if compile_with("early.c", &library, &["-shared".as_ref(), "-fPIC".as_ref()])
+        && compile_with("early_main.c", &program, &[library.as_os_str()])
+    {
+        assert_eq!(succeed(&mut preloaded(&program)).stdout, b"ok\n");
+    }
+}
+
+#[test]
+fn closing_the_library_leaves_it_to_those_who_use_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    if compile_with("late.c", &program, &["-ldl".as_ref()]) {
+        assert_eq!(succeed(command(&program).arg(library())).stdout, b"ok\n");
+    }
 }

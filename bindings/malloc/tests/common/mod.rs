@@ -47,6 +47,11 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 
 /// Compiles one of the programs in `c/`; false, and a line that says so, without a compiler.
 pub(crate) fn compile(source: &str, to: &Path) -> bool {
+    compile_with(source, to, &[])
+}
+
+/// As `compile`, with more for the compiler to do.
+pub(crate) fn compile_with(source: &str, to: &Path, more: &[&OsStr]) -> bool {
     let (compiler, standard) =
         if source.ends_with(".cc") { ("g++", "-std=c++17") } else { ("gcc", "-std=gnu11") };
     if Command::new(compiler).arg("--version").output().is_err() {
@@ -57,6 +62,6 @@ pub(crate) fn compile(source: &str, to: &Path) -> bool {
     // Without optimisation, which would leave out blocks that nobody reads.
     let mut command = command(compiler);
     command.args([standard, "-g", "-O0", "-fno-builtin", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]);
-    succeed(command.arg(to).arg(source));
+    succeed(command.arg(to).arg(source).args(more));
     true
 }
