@@ -137,7 +137,7 @@ impl Attachment {
             Backend::Anonymous | Backend::Private => (self.read_only.duplicate()?, Some(Mapping::pin(fd)?)),
         };
         memory.keep_from_children()?;
-        memory.keep_from_dumps()?;
+        memory.keep_from_dumps();
         Ok(MemberMapping { memory, pin })
     }
 

@@ -105,9 +105,10 @@ impl Mapping {
         self.advise(0, self.bytes, Advice::LinuxWipeOnFork)
     }
 
-    /// Leaves the mapping out of core dumps. A dying process writes its dump first and notifies the monitors afterwards.
-    pub(crate) fn keep_from_dumps(&self) -> io::Result<()> {
-        self.advise(0, self.bytes, Advice::LinuxDontDump)
+    /// Leaves the mapping out of core dumps. A dying process writes its dump first and notifies the monitors afterwards: a kernel
+    /// or sandbox that refuses the advice makes dumps larger and such notifications later, and nothing else.
+    pub(crate) fn keep_from_dumps(&self) {
+        let _ = self.advise(0, self.bytes, Advice::LinuxDontDump);
     }
 
     /// `offset` and `bytes` must be multiples of the page size within the mapping.

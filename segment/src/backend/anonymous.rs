@@ -18,7 +18,7 @@ pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Attachment, OpenErro
     creation.fill(&read_only, PLACE)?;
     let os = |what| move |source| OpenError::Os { what, place: PLACE.into(), source };
     read_only.make_readable_only().map_err(os("protect shared memory"))?;
-    read_only.keep_from_dumps().map_err(os("keep shared memory out of core dumps"))?;
+    read_only.keep_from_dumps();
     let companion = memfd::memfd("tenure-locks")?;
     let lock = LockFile::of(&companion, None).map_err(os("reopen the companion"))?;
     let backend = Backend::Anonymous;

@@ -65,7 +65,7 @@ fn attachment(
     };
     let total = header.plan.total_bytes();
     let read_only = Mapping::file(fd, total, Access::ReadOnly).map_err(os("map the segment"))?;
-    read_only.keep_from_dumps().map_err(os("keep the segment out of core dumps"))?;
+    read_only.keep_from_dumps();
     let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the segment"))?;
     Ok(Attachment { backend, header, created, name: Some(name.name.clone()), lock: Some(lock), read_only })
 }

@@ -67,7 +67,7 @@ fn attachment(header: Header, fd: &OwnedFd, created: bool) -> Result<Attachment,
     let os = |what| move |source| OpenError::Os { what, place: PLACE.into(), source };
     let read_only =
         Mapping::file(fd, header.plan.total_bytes(), Access::ReadOnly).map_err(os("map the memfd"))?;
-    read_only.keep_from_dumps().map_err(os("keep the memfd out of core dumps"))?;
+    read_only.keep_from_dumps();
     let lock = LockFile::of(fd, None).map_err(os("reopen the memfd"))?;
     Ok(Attachment { backend, header, created, name: None, lock: Some(lock), read_only })
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::FallocateFlags;
+use rustix::process::Resource;
 
 use crate::control::Control;
 use crate::data_area::DataArea;
@@ -30,6 +31,13 @@ impl Creation<'_> {
     /// Sizes `fd` and reserves what is to be committed from the start, so that nothing faults later [A7].
     pub(crate) fn reserve(&self, fd: impl AsFd, place: &str) -> Result<(), OpenError> {
         let total = self.header.plan.total_bytes();
+        // Beyond this limit the system does not only refuse: it sends a signal that ends the process.
+        if let Some(limit) =
+            rustix::process::getrlimit(Resource::Fsize).current.filter(|limit| *limit < total)
+        {
+            let what = "the segment's size in bytes, under this process's RLIMIT_FSIZE,";
+            return Err(OpenError::Geometry { what, found: total, limit });
+        }
         rustix::fs::ftruncate(&fd, total).map_err(|e| refusal(e.into(), "size the segment", total, place))?;
         for (offset, bytes) in self.ranges() {
             rustix::fs::fallocate(&fd, FallocateFlags::empty(), offset, bytes)

@@ -159,7 +159,7 @@ fn attachment(
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
-    read_only.keep_from_dumps().map_err(os("keep SysV memory out of core dumps"))?;
+    read_only.keep_from_dumps();
     let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the lock file"))?;
     let (backend, name) = (Backend::SysV, Some(name.name.clone()));
     Ok(Attachment { backend, header, created, name, lock: Some(lock), read_only })
