@@ -22,6 +22,7 @@ struct Variant {
 const VARIANTS: &[Variant] = &[
     Variant { name: "c11", compiler: "cc", arguments: &["-std=c11"], shared: true },
     Variant { name: "static", compiler: "cc", arguments: &["-std=c11"], shared: false },
+    Variant { name: "all-static", compiler: "cc", arguments: &["-std=c11", "-static"], shared: false },
     Variant { name: "cxx", compiler: "c++", arguments: &["-x", "c++", "-std=c++17"], shared: true },
     Variant { name: "asan", compiler: "cc", arguments: &["-std=c11", "-fsanitize=address"], shared: true },
 ];
@@ -32,7 +33,7 @@ fn link_arguments(installed: &Installed, shared: bool) -> Vec<String> {
     let include = format!("-I{}", installed.path("include").display());
     if !shared {
         let archive = installed.path("lib/libtenure.a").display().to_string();
-        return [include.as_str(), &archive, "-lgcc_s", "-lpthread", "-ldl", "-lm", "-lrt"]
+        return [include.as_str(), &archive, "-Wl,-z,nodelete", "-lpthread", "-ldl", "-lm", "-lrt"]
             .map(str::to_owned)
             .to_vec();
     }
@@ -149,4 +150,64 @@ fn the_example_says_hello() {
     // Nobody holds it any more.
     let late = hello().arg(token.trim()).output().unwrap();
     assert!(String::from_utf8_lossy(&late.stderr).contains("stale"), "{late:?}");
+}
+
+/// A folder with a blank and an ampersand, others for the library and the header, and nothing left by `--uninstall`.
+#[test]
+fn it_is_installed_anywhere_and_removed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path().join("a & b");
+    let install = |more: &[&str]| {
+        let mut install = Command::new(common::folder().join("install"));
+        install.arg("--prefix").arg(&prefix).arg(format!("--libdir={}/lib/multi arch", prefix.display()));
+        install.arg("--includedir").arg(prefix.join("include/tenure"));
+        succeed(install.args(more).arg("--from").arg(common::built()));
+    };
+    install(&[]);
+    if has("pkg-config") && has("cc") {
+        let source = folder.path().join("program.c");
+        std::fs::write(&source, "#include <tenure.h>\nint main(void) { return tenure_strerror(0) == 0; }\n")
+            .unwrap();
+        for how in ["", "--static"] {
+            // `eval`, as make and configure do: what pkg-config says is quoted for a shell.
+            let line = format!(r#"eval "cc \"\$1\" -o \"\$2\" $(pkg-config --cflags --libs {how} tenure)""#);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &line, "sh"]).arg(&source).arg(folder.path().join("program"));
+            succeed(shell.env("PKG_CONFIG_PATH", prefix.join("lib/multi arch/pkgconfig")));
+            let library = prefix.join("lib/multi arch");
+            succeed(Command::new(folder.path().join("program")).env("LD_LIBRARY_PATH", library));
+        }
+    }
+    install(&["--uninstall"]);
+    let mut left = vec![prefix];
+    while let Some(path) = left.pop() {
+        assert!(path.is_dir(), "{} is left", path.display());
+        left.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+    }
+}
+
+/// Two static libraries in Rust, each with a standard library of its own, in one program.
+#[test]
+fn the_static_library_goes_beside_another_one_in_rust() {
+    if !has("cc") || !has("rustc") {
+        println!("SKIPPED: no C compiler (cc) or no rustc");
+        return;
+    }
+    let installed = Installed::new();
+    let (other, archive) = (installed.path("other.rs"), installed.path("libother.a"));
+    let text = "#[unsafe(no_mangle)] pub extern \"C\" fn other() -> usize { format!(\"{}\", 4).len() }";
+    std::fs::write(&other, text).unwrap();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "--crate-type", "staticlib", "-o"]).arg(&archive).arg(&other);
+    succeed(&mut rustc);
+    let (source, program) = (installed.path("both.c"), installed.path("both"));
+    let text = "#include <tenure.h>\nunsigned long other(void);\n\
+                int main(void) { return !(tenure_strerror(0) && other() == 1); }\n";
+    std::fs::write(&source, text).unwrap();
+    let mut compiler = Command::new("cc");
+    // Whole: nobody's members are left out, so that nothing is defined twice by luck.
+    compiler.arg(&source).arg("-Wl,--whole-archive").arg(&archive).arg("-Wl,--no-whole-archive");
+    compiler.args(link_arguments(&installed, false)).arg("-o").arg(&program);
+    succeed(&mut compiler);
+    succeed(&mut Command::new(program));
 }
