@@ -27,11 +27,11 @@ pub struct tenure_object {
     _opaque: [u8; 0],
 }
 
-/// What a tenure_object is.
+/// The kind of a tenure_object.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum tenure_object_kind {
-    /// Where something is opened: whichever it is.
+    /// In calls that open an object: any kind.
     TENURE_ANY = 0,
     /// tenure_mutex_create.
     TENURE_MUTEX = 1,
@@ -102,8 +102,8 @@ pub const TENURE_NO_MONITOR: u32 = 1;
 /// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
 pub const TENURE_TINY: u32 = 2;
 
-/// In the flags of what creates something with a name: if something has the name, it is opened. One step: of any number
-/// who do so at the same time exactly one creates.
+/// In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
+/// step: of any number of concurrent calls with one name, exactly one creates.
 pub const TENURE_OR_OPEN: u32 = 1 << 8;
 /// In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often.
 pub const TENURE_RECURSIVE: u32 = 1;
@@ -119,15 +119,15 @@ pub const TENURE_WAIT_MAX: usize = 64;
 /// and more.)
 pub const TENURE_SYSTEM_KIND: u64 = 0x4000_0000_0000_0000;
 
-/// What one does with a file, or lets others do: reading.
+/// A mode of using a file, or of letting others use it: reading.
 pub const TENURE_READ: u32 = 1;
-/// What one does with a file, or lets others do: writing.
+/// A mode of using a file, or of letting others use it: writing.
 pub const TENURE_WRITE: u32 = 2;
-/// What one does with a file, or lets others do: deleting and renaming.
+/// A mode of using a file, or of letting others use it: deleting and renaming.
 pub const TENURE_DELETE: u32 = 4;
 
-/// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
-/// whatever is found when it exists; any other number must match an existing space.
+/// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created,
+/// and is ignored when it exists; any other number must match an existing space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_options {
@@ -143,7 +143,7 @@ pub struct tenure_options {
     pub handles: u32,
     /// Bits of a handle's generation, 4 to 36; 36 by default.
     pub generation_bits: u32,
-    /// Bytes of scratch memory; 1 GiB by default, of which only what is used costs memory.
+    /// Bytes of scratch memory; 1 GiB by default. Only the part in use costs memory.
     pub scratch_bytes: u64,
     /// Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
     pub unit_bytes: u32,
@@ -151,7 +151,7 @@ pub struct tenure_options {
     pub reserved: u32,
 }
 
-/// What a space is; tenure_space_info.
+/// The properties of a space; tenure_space_info.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_info {
@@ -189,7 +189,7 @@ impl tenure_info {
     }
 }
 
-/// What is in use; tenure_space_stats.
+/// The counts of objects and bytes in use; tenure_space_stats.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_stats {
@@ -278,7 +278,7 @@ pub struct tenure_name {
     pub name: [c_char; 256],
 }
 
-/// Who is a member of a space; tenure_space_members.
+/// A member of a space; tenure_space_members.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_membership {
@@ -286,7 +286,7 @@ pub struct tenure_membership {
     pub lease: u64,
     /// Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's.
     pub pid: u32,
-    /// 1; 0 for a dead one from whom nobody has taken back yet what it held.
+    /// 1 if the member lives; 0 if it is dead and not recovered yet.
     pub alive: u32,
 }
 
@@ -316,7 +316,7 @@ pub struct tenure_exit {
     pub core_dumped: u32,
 }
 
-/// Somebody who uses a file, with what it does and lets others do; tenure_share_enter.
+/// A member that uses a file, with its modes of use; tenure_share_enter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_conflict {
@@ -324,9 +324,9 @@ pub struct tenure_conflict {
     pub lease: u64,
     /// Its process, in its own pid namespace; 0 when it has left by now.
     pub pid: u32,
-    /// What it does: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE.
+    /// How the member uses the file: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE.
     pub access: u32,
-    /// What it lets others do.
+    /// How the member lets others use the file: a sum of the same.
     pub sharing: u32,
     /// 0.
     pub reserved: u32,
