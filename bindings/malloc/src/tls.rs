@@ -89,7 +89,7 @@ pub(crate) fn ended() -> bool {
     unsafe { words().as_ref()[1] != 0 }
 }
 
-/// Says so.
+/// Marks the thread so.
 pub(crate) fn end() {
     // SAFETY: as above.
     unsafe { words().as_mut()[1] = 1 };
