@@ -1,4 +1,4 @@
-//! The command: which points are played, and what is printed.
+//! The command: the choice of points, and the output.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
