@@ -1,4 +1,4 @@
-//! What a language has to bring along to take part.
+//! The interface that a language implements to take part.
 
 use std::fmt;
 use std::os::fd::RawFd;
@@ -81,13 +81,13 @@ pub trait OpenSpace: Send + Sync {
     fn driver(self: Arc<Self>) -> Box<dyn Driver>;
 }
 
-/// One program: it does what it is told, in its language.
+/// One program: it obeys orders, in its language.
 pub trait Driver {
-    /// Does it.
+    /// Obeys one order.
     ///
     /// # Errors
     ///
-    /// [`Fault`]; [`Fault::NotInThisLanguage`] for what the language does not offer.
+    /// [`Fault`]; [`Fault::NotInThisLanguage`] for a call that the language does not offer.
     fn obey(&mut self, order: &Order) -> Result<Answer, Fault>;
 }
 
