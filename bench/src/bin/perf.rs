@@ -97,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes what depends on the newest report anew: the README's table, and the index.
+/// Makes the files that depend on the newest report anew: the README's table, and the index.
 fn publish() -> Result<(), Box<dyn Error>> {
     let reports = Report::read_all(&folder())?;
     let newest = reports.first().ok_or("there is no report")?;
