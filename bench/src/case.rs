@@ -27,7 +27,7 @@ impl Workload {
 pub struct Case {
     /// Its name.
     pub subject: &'static str,
-    /// How many members work at once.
+    /// The number of members that work at once.
     pub members: usize,
     /// Whether the subject works in one process only.
     pub private: bool,

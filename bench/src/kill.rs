@@ -34,25 +34,25 @@ pub struct Blows {
     pub subject: String,
     /// The process that gets the signal.
     pub victim: String,
-    /// How often it was killed.
+    /// The number of kills.
     pub kills: u32,
-    /// How often the survivor did not finish afterwards.
+    /// The number of kills after which the survivor did not finish.
     pub kills_hung: u32,
-    /// How often the survivor got an error afterwards.
+    /// The number of kills after which the survivor got an error.
     pub kills_failed: u32,
     /// The error that the survivor got, if it got one.
     pub error: Option<String>,
-    /// How often remains of the dead were still there after half a second.
+    /// The number of kills after which remains of the dead were still there after half a second.
     pub kills_leaked: u32,
     /// The remains, in the subject's own terms; of the last kill that left some.
     pub left: Option<String>,
-    /// How often the shared state contradicted itself.
+    /// The number of kills after which the shared state contradicted itself.
     pub kills_torn: u32,
     /// Milliseconds from the kill until there were no remains of the dead, for each kill after which that happened.
     pub reclaimed_ms: Vec<f64>,
-    /// How often it was stopped.
+    /// The number of stops.
     pub stops: u32,
-    /// How often the survivor did not finish while it was stopped.
+    /// The number of stops during which the survivor did not finish.
     pub stops_hung: u32,
 }
 

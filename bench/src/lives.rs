@@ -28,7 +28,7 @@ pub struct Lives {
     pub what: String,
     /// Milliseconds, each time.
     pub ms: Vec<f64>,
-    /// How often a second, where one follows the other.
+    /// Operations a second, where one follows the other.
     pub per_second: Option<f64>,
 }
 

@@ -57,7 +57,7 @@ pub struct Measured {
 pub struct Figures {
     /// Its name.
     pub subject: String,
-    /// How many members worked at once.
+    /// The number of members that worked at once.
     pub members: usize,
     /// Whether that is more than there are processors.
     pub oversubscribed: bool,
@@ -67,13 +67,13 @@ pub struct Figures {
     pub operations: u32,
     /// Nanoseconds of an operation in each round: first begin to last end, divided by one member's operations.
     pub rounds_ns: Vec<f64>,
-    /// Of operations that were timed one by one, the clock included; empty where that makes no sense.
+    /// The figures of operations that were timed one by one, the clock included; empty where that makes no sense.
     pub tail_ns: Option<Tail>,
     /// Why there are no figures.
     pub failed: Option<String>,
 }
 
-/// Of single operations.
+/// The figures of single operations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Tail {
     /// Median.

@@ -15,7 +15,7 @@ pub struct Machine {
     pub commit: String,
     /// Name of the processor.
     pub cpu: String,
-    /// How many of them.
+    /// The number of processors.
     pub cpus: usize,
     /// Bytes of memory.
     pub memory_bytes: u64,

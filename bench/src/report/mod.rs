@@ -23,7 +23,7 @@ use crate::programs::Program;
 /// All measurements of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Where and when.
+    /// The machine, the time and the build.
     pub machine: Machine,
     /// Times of operations.
     pub measured: Vec<Measured>,

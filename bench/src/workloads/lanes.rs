@@ -89,7 +89,7 @@ impl<T: Copy> Lane<T> {
         self.ring().tail.0.load(Ordering::Acquire)
     }
 
-    /// How many items were sent.
+    /// The number of items sent.
     pub(super) fn sent(&self) -> u64 {
         self.own
     }

@@ -20,7 +20,7 @@ use crate::case::{Seat, Workload, processes, threads};
 
 use super::scratch::private;
 
-/// How many members the processes of a handle recording are dealt to.
+/// The number of members to which the processes of a handle recording are dealt.
 const PLAYERS: usize = 8;
 
 /// The built-in recordings.

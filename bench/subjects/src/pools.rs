@@ -17,7 +17,7 @@ pub struct Rts {
     file: File,
     /// The one that created it; a worker as well.
     _first: rts_alloc::Allocator,
-    /// How many could join at first.
+    /// The number of workers that could join at first.
     capacity: usize,
 }
 
@@ -62,7 +62,7 @@ impl Rts {
         std::iter::from_fn(join).collect::<Vec<_>>().len()
     }
 
-    /// How many workers there are, besides the one that created it.
+    /// The number of workers, without the creator.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.capacity - self.joinable()

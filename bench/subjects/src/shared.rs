@@ -88,7 +88,7 @@ pub fn pin_to_cpu(cpu: usize) {
     }
 }
 
-/// How many processors there are.
+/// The number of processors.
 #[must_use]
 pub fn cpu_count() -> usize {
     // SAFETY: asks for a number.

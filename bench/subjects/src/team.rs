@@ -118,7 +118,7 @@ pub fn now_ns() -> u64 {
 struct Board {
     /// Number of the current turn; futex of the members.
     turn: AtomicU32,
-    /// How many members have finished, of all turns; futex of the measuring process.
+    /// The number of members that have finished, over all turns; futex of the measuring process.
     done: AtomicU32,
     arrived: AtomicU32,
     operations: AtomicU32,
@@ -292,7 +292,7 @@ impl Team {
         Ok(team)
     }
 
-    /// How long a turn may take; a minute unless this says otherwise.
+    /// The time limit of a turn; a minute unless set here.
     pub fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }
@@ -323,7 +323,7 @@ impl Team {
         Ok(())
     }
 
-    /// How many operations make a turn of about `turn_ns`, found by doing some.
+    /// The number of operations for a turn of about `turn_ns`, found by running some.
     ///
     /// The first operations touch memory for the first time, or reserve it, and take a thousand times as long as later ones:
     /// the answer is only believed when turns of that many operations take that long again and again.

@@ -30,7 +30,7 @@ use crate::team::Child;
 /// The processors of the daemon and its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cpu {
-    /// Where the kernel puts them.
+    /// The kernel places them.
     Any,
     /// All on the last processor: the best case of one client that asks and waits.
     Same,
@@ -54,7 +54,7 @@ impl Cpu {
     }
 }
 
-/// How clients ask.
+/// The way in which clients ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// A request and its reply.

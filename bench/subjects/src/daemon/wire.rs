@@ -19,7 +19,7 @@ pub enum Verb {
     Scratch = 4,
     /// Free it.
     ScratchFree = 5,
-    /// How many holds and blocks there are.
+    /// The numbers of holds and of blocks.
     InUse = 6,
     /// Requests come through the client's ring from now on.
     Ring = 7,
