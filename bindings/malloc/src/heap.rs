@@ -1,6 +1,6 @@
 //! Heaps: one local of the allocator per thread, taken when the thread first allocates and given back when it ends.
 //!
-//! A heap is never destroyed. The next thread goes on with it, and with what is free in its spans.
+//! A heap is never destroyed. The next thread goes on with it, and with the free memory in its spans.
 
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,7 +14,7 @@ use crate::tls;
 /// The allocator of one thread.
 pub(crate) struct Heap {
     pub(crate) local: Local<'static>,
-    /// Where the payloads start.
+    /// The start of the payloads.
     pub(crate) base: *mut u8,
     pub(crate) pages: Pages,
     /// The next one in the list of all.

@@ -22,7 +22,7 @@ global_asm!(
     ".popsection",
 );
 
-/// Where the two words of this thread are. The same in a forked child.
+/// The address of the two words of this thread. The same in a forked child.
 #[inline(always)]
 pub(crate) fn words() -> NonNull<[usize; 2]> {
     let at: *mut [usize; 2];

@@ -81,7 +81,7 @@ print(subprocess.run([sys.executable, "-c", "print(sum(range(100000)))"], captur
 print(len(re.findall("a+b", "aaab" * 100000)), len(bytearray(100 << 20)), sum(map(len, ["x" * i for i in range(5000)])))
 "#;
     if installed("python3", &["--version"]) {
-        // Of itself, it takes arenas from the system and asks malloc for larger objects only.
+        // By default it takes arenas from the system and asks malloc for larger objects only.
         let arguments = [
             "-c",
             "import os, sys; os.environ['PYTHONMALLOC'] = 'malloc'; os.execv(sys.executable, \

@@ -125,8 +125,8 @@ int main(void) {
         if (i == SHORT_LIVES / 3 / HANDS * HANDS)
             after_some = resident();
     }
-    /* Threads that came and went leave nothing that grows with their number, of which there are three times as many now. (It settles
-       after twenty times as many, at thrice this, whatever their number; how soon depends on who runs beside whom.) */
+    /* Threads that came and went leave nothing that grows with their number; there are three times as many now. (The size settles
+       after twenty times as many, at thrice this, for any number of threads; the time until then depends on how they overlap.) */
     CHECK(resident() < after_some * 2 + (16 << 20));
     for (int j = 0; j < HANDS; j++)
         CHECK(!pthread_create(&threads[j], NULL, hand, (void *)(uintptr_t)(j * 7 + 1)));
