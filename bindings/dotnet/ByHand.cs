@@ -108,7 +108,8 @@ static class ByHand
         finally
         {
             munmap(memory, (UIntPtr)Length);
-            // Nobody does it for us: killed before this line, the memory stays until somebody removes it from /dev/shm.
+            // No other process does it: killed before this line, the memory stays until a user removes it from
+            // /dev/shm.
             shm_unlink(name);
         }
     }
