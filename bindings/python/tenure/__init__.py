@@ -22,8 +22,8 @@ Threads share a member; calls that run at the same time have a cache of their ow
 Views of a handle or block cannot be used once it is closed: closing it raises BufferError while slices or arrays made
 of its `data` exist.
 
-A forked child (os.fork, or multiprocessing's "fork") is not the member that its parent is: calls with what it inherited
-raise ForkedChild and its `data` are released. Slices of them, which Python cannot find, must not be touched there. The
+A forked child (os.fork, or multiprocessing's "fork") is not the member that its parent is: calls with inherited objects
+raise ForkedChild and their `data` are released. Slices of them, which Python cannot find, must not be touched there. The
 child may join by itself, through the space that it inherited. Children that are spawned attach to the space by name, or
 by a file descriptor passed to them.
 """
