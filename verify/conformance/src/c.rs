@@ -262,7 +262,7 @@ impl Program {
                 // SAFETY: as above.
                 checked(unsafe { tenure_local_open(member, &raw mut local) })?;
                 (self.member, self.local) = (member, local);
-                // Of a parent that we are not.
+                // Handles of the parent's member, after a fork.
                 self.held.clear();
                 Ok(Answer::Done)
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::order::{Answer, Fault, Order};
 use crate::{c, rust};
 
-/// How the bytes of a space come to be.
+/// The kind of memory of a space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// A file in /dev/shm, by name.
@@ -44,7 +44,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Where a space is.
+/// The place of a space.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its backend.
@@ -55,7 +55,7 @@ pub struct Place {
     pub path: PathBuf,
 }
 
-/// How large a space is.
+/// The size of a space.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// The most members.

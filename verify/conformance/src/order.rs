@@ -234,7 +234,7 @@ pub enum Order {
     Release {
         /// The semaphore.
         thing: Thing,
-        /// How many.
+        /// The number to give back.
         more: u32,
     },
     /// The count of a semaphore.
@@ -281,14 +281,14 @@ pub enum Order {
     CreateMany {
         /// The object to create.
         new: New,
-        /// How often at most.
+        /// The maximum.
         most: usize,
     },
     /// Allocate until it fails, or this often.
     AllocMany {
         /// Bytes of each.
         bytes: usize,
-        /// How often at most.
+        /// The maximum.
         most: usize,
     },
     /// Let go of all of them.
@@ -299,7 +299,7 @@ pub enum Order {
         mutex: Thing,
         /// The block.
         block: u64,
-        /// How often.
+        /// The number of rounds.
         times: u32,
     },
     /// Store bytes at the beginning of a block.
@@ -313,7 +313,7 @@ pub enum Order {
     Peek {
         /// The block.
         block: u64,
-        /// How many.
+        /// The number of bytes.
         len: usize,
     },
     /// Fork, and have the child obey these orders.
@@ -337,7 +337,7 @@ pub enum Order {
     ReadFrom {
         /// Which.
         fd: i32,
-        /// How many bytes at most.
+        /// The maximum number of bytes.
         most: usize,
     },
     /// Close a descriptor.
