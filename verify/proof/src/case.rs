@@ -53,7 +53,7 @@ impl Stage<'_> {
         if self.guarded { self.space.join_monitoring_by_hand() } else { self.space.join() }
     }
 
-    /// What `everything` must tolerate when this actor runs it.
+    /// The tolerances of `everything` when this actor runs it.
     pub(crate) fn leeway(&self) -> Leeway {
         Leeway { exhausted: false, delayed: self.is_shared }
     }

@@ -1,7 +1,7 @@
 //! Pairs: two operations at once.
 //!
 //! The first actor stands right before or right after one of its shared steps. From there the second one runs to right before or right
-//! after each of *its* shared steps. Then one of them, or both, is killed, or one stands still; the other one goes on to a good end,
+//! after each of *its* shared steps. Then one of them, or both, is killed, or one is stopped; the other one goes on to a success,
 //! at once or when the survivor has recovered and done everything. Points whose shared bytes, locks and program counters agree with
 //! those of a point that was played are left out.
 
@@ -88,7 +88,7 @@ pub(crate) enum Ends {
     SecondKilled,
     FirstKilled,
     BothKilled,
-    /// One is killed. The other one stands still until everything is recovered, and goes on then.
+    /// One is killed. The other one is stopped until everything is recovered, and goes on then.
     SecondKilledFirstStopped,
     FirstKilledSecondStopped,
     /// One is stopped until the other one is done and the survivor has done everything.
@@ -131,14 +131,14 @@ impl Ends {
     }
 }
 
-/// Where both are held: the ordinal of each one's place, from one on.
+/// The places of both: the ordinal of each one's place, from one on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Standing {
     pub(crate) first: u32,
     pub(crate) second: u32,
 }
 
-/// Which points are played.
+/// The choice of points to play.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
     /// One in so many.

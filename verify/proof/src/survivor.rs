@@ -409,7 +409,7 @@ impl Survivor {
     }
 }
 
-/// What `everything` must tolerate.
+/// The tolerances of `everything`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Leeway {
     /// Others may have all handles and memory.

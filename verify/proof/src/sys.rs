@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use libc::{c_long, pid_t};
 
-/// How a child's state changed.
+/// The change of a child's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Stopped(i32),
@@ -106,7 +106,7 @@ pub(crate) fn kill(pid: pid_t) {
     while matches!(wait(pid), Status::Stopped(_)) {}
 }
 
-/// Stops a child of ours, with all its threads; it stands still when this returns.
+/// Stops a child of ours, with all its threads; they are stopped when this returns.
 pub(crate) fn stop(pid: pid_t) {
     let mut status = 0;
     // SAFETY: a child that was not waited for yet, so the number is its own; `status` is ours.
@@ -320,7 +320,7 @@ const INSTRUCTION_POINTER: usize = std::mem::offset_of!(libc::user_regs_struct, 
 /// The address of the next instruction.
 pub(crate) fn instruction_pointer(pid: pid_t) -> u64 {
     let mut word: c_long = 0;
-    // The C library's wrapper returns the word itself; a pointer to it is what the system call takes.
+    // The C library's wrapper returns the word itself; the system call takes a pointer to it.
     // SAFETY: `word` is ours.
     unsafe {
         libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKUSER, pid, INSTRUCTION_POINTER, &raw mut word);

@@ -105,7 +105,7 @@ impl Things {
         self.sleeper = Some(pid);
     }
 
-    /// Whether the sleeper is awake: what it does then, it does only once.
+    /// Whether the sleeper is awake: its next actions cannot be repeated.
     pub(crate) fn is_sleeper_awake(&self) -> bool {
         self.sleeper.is_some_and(|pid| !sys::sleeps_on_a_futex(pid))
     }

@@ -11,7 +11,7 @@ struct Instruction {
     address: u64,
     /// The instruction at which the breakpoint is set.
     from: u32,
-    /// How often the address is reached from there on, this time included.
+    /// The number of times that the address is reached from there on, this time included.
     hits: u32,
 }
 

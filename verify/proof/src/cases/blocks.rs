@@ -117,7 +117,7 @@ pub(super) fn alloc_collecting_posted(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// Frees what [`alloc_collecting_posted`] has posted, unless its owner has left and it is gone.
+/// Frees the block that [`alloc_collecting_posted`] has posted, unless its owner has left and it is gone.
 pub(super) fn free_posted(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
@@ -148,7 +148,7 @@ fn alloc_aligned(stage: &Stage<'_>) {
 fn alloc_extending(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
-    // Of the units that are there from the start there are fewer left.
+    // Fewer of the initial units are left than the operation allocates.
     let most = local.alloc(layout(1000 * LONG.unit_bytes)).unwrap();
     let wanted = layout(50 * LONG.unit_bytes);
     stage.begin();
