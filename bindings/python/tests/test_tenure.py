@@ -83,7 +83,7 @@ class Header(unittest.TestCase):
 
 
 class Border(Case):
-    """What C would cut is refused."""
+    """Arguments that C would cut are refused."""
 
     def test_every_number_and_string_of_every_function(self):
         tried = 0
@@ -650,7 +650,7 @@ class One(Case):
 
 
 def work(space_name, token, connection):
-    """In a process of its own."""
+    """Runs in a process of its own."""
     die_with_parent()
     with tenure.Space.attach(space_name) as space, space.join() as me, me.open(COUNTER, token) as counter:
         offset, lease = connection.recv()
@@ -664,7 +664,7 @@ def work(space_name, token, connection):
 
 
 def own(space_name, connection):
-    """Until it is killed."""
+    """Runs until it is killed."""
     die_with_parent()
     me = tenure.Space.attach(space_name).join()
     with me.mutex("lock", or_open=True), me.open_object("event") as event:
@@ -673,7 +673,7 @@ def own(space_name, connection):
 
 
 def enter(space_name, connection):
-    """Enters itself as the leader, unless somebody is."""
+    """Enters itself as the leader, unless there is one."""
     die_with_parent()
     with tenure.Space.attach(space_name) as space, space.join() as me:
         with me.process(name="leader", or_open=True) as leader:
@@ -691,7 +691,7 @@ def lend(space_name, connection):
 
 
 def hold(space_name, token, connection):
-    """Until it is killed."""
+    """Runs until it is killed."""
     die_with_parent()
     me = tenure.Space.attach(space_name).join()
     counter = me.open(COUNTER, token)
