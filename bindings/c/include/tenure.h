@@ -54,8 +54,8 @@
 #define TENURE_ABI_VERSION 2
 
 /**
- * In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
- * of something, or calls tenure_recover.
+ * In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
+ * out of something, or calls tenure_recover.
  */
 #define TENURE_NO_MONITOR 1
 
@@ -71,7 +71,7 @@
 /** In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often. */
 #define TENURE_RECURSIVE 1
 
-/** In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it. */
+/** In the flags of tenure_event_create: signalled until a reset; otherwise until one waiter has taken the signal. */
 #define TENURE_MANUAL_RESET 1
 
 /** In the flags of tenure_event_create: signalled from the start. */
@@ -145,7 +145,7 @@ typedef enum tenure_status {
     TENURE_ERR_CORRUPT = -14,
     /** The system has no memory (for shared memory: the file system is full). */
     TENURE_ERR_NO_MEMORY = -15,
-    /** As many members as the space can have are alive. */
+    /** Living members have all leases of the space. */
     TENURE_ERR_FULL = -16,
     /** No handle, or no scratch memory, is free; nothing was changed. */
     TENURE_ERR_EXHAUSTED = -17,
@@ -163,7 +163,7 @@ typedef enum tenure_status {
     TENURE_ERR_NOT_A_BLOCK = -23,
     /** The block is free already. */
     TENURE_ERR_ALREADY_FREE = -24,
-    /** The block is somebody else's: another member's, a handle's, or pinned. */
+    /** The block has another owner: another member, a handle, or none because it is pinned. */
     TENURE_ERR_WRONG_OWNER = -25,
     /** More bytes than any block, or this payload, can have. */
     TENURE_ERR_TOO_LARGE = -26,
@@ -237,7 +237,7 @@ typedef enum tenure_how {
     TENURE_EXITED = 1,
     /** By a signal. */
     TENURE_KILLED = 2,
-    /** It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped. */
+    /** It has ended, and no holder of the object knows how. That may become known: tenure_process_reaped. */
     TENURE_ENDED = 3,
 } tenure_how;
 
@@ -302,7 +302,7 @@ typedef struct tenure_info {
 typedef struct tenure_stats {
     /** Members; one that died and is not recovered yet counts. */
     uint64_t members_live;
-    /** Handles that somebody holds. */
+    /** Handles that a member holds. */
     uint64_t handles_live;
     /** Handles claimed ahead by members and not created yet. */
     uint64_t handles_claimed;
@@ -330,7 +330,10 @@ typedef struct tenure_stats {
 typedef struct tenure_membership {
     /** Its lease, as tenure_lease. */
     uint64_t lease;
-    /** Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's. */
+    /**
+     * Its process, in its own pid namespace; information only, the number of a dead process may have been given to
+     * another one.
+     */
     uint32_t pid;
     /** 1 if the member lives; 0 if it is dead and not recovered yet. */
     uint32_t alive;
@@ -354,7 +357,7 @@ typedef struct tenure_handle {
 typedef struct tenure_block {
     /** Its name: the same number in every process of the space. */
     uint64_t offset;
-    /** Where it lies in this process. Valid until the block is freed, resized or attached, or the member leaves. */
+    /** The address in this process. Valid until the block is freed, resized or attached, or the member leaves. */
     void *data;
     /** Bytes that were asked for; from tenure_block_at: bytes that there are. */
     size_t size;
@@ -366,7 +369,7 @@ typedef struct tenure_name {
     uint64_t token;
     /** The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind. */
     uint64_t kind;
-    /** How many members hold it. */
+    /** The number of members that hold it. */
     uint32_t holders;
     /** The name: at most 255 bytes of UTF-8, and a zero byte. */
     char name[256];
@@ -622,7 +625,7 @@ int tenure_local_open_unbound(const struct tenure_member *member, struct tenure_
  * Closes a local. Handles and blocks that were made through it stay the member's: other locals may use them and give
  * them back.
  *
- * Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+ * Threads: the one that opened it; any other gets TENURE_ERR_WRONG_THREAD, unless it was opened by
  * tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
  */
 int tenure_local_close(struct tenure_local *local);
@@ -740,8 +743,8 @@ int tenure_free(struct tenure_local *local, uint64_t offset);
 int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 
 /**
- * Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
- * the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
+ * The address of a block in this process, and its bytes. The owner is not checked: the process that passed the offset
+ * must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
  *
@@ -764,7 +767,7 @@ int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_b
 int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease, struct tenure_block *block);
 
 /**
- * Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
+ * Leaves a block of this member without an owner: it outlives all members, until a call of tenure_free_pinned.
  *
  * Threads, fork: as tenure_alloc.
  */
@@ -824,7 +827,7 @@ int tenure_word_exchange(struct tenure_local *local,
  * As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then a handle of this
  * kind with that name is opened, and `data` is not read.
  *
- * A handle with a name takes a block of scratch, whatever its size.
+ * A handle with a name takes a block of scratch, with a payload of any size.
  *
  * Threads, fork: as tenure_create.
  *

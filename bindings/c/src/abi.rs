@@ -96,8 +96,8 @@ impl tenure_backend {
     }
 }
 
-/// In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
-/// of something, or calls tenure_recover.
+/// In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
+/// out of something, or calls tenure_recover.
 pub const TENURE_NO_MONITOR: u32 = 1;
 /// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
 pub const TENURE_TINY: u32 = 2;
@@ -107,7 +107,7 @@ pub const TENURE_TINY: u32 = 2;
 pub const TENURE_OR_OPEN: u32 = 1 << 8;
 /// In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often.
 pub const TENURE_RECURSIVE: u32 = 1;
-/// In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it.
+/// In the flags of tenure_event_create: signalled until a reset; otherwise until one waiter has taken the signal.
 pub const TENURE_MANUAL_RESET: u32 = 1;
 /// In the flags of tenure_event_create: signalled from the start.
 pub const TENURE_SIGNALLED: u32 = 2;
@@ -195,7 +195,7 @@ impl tenure_info {
 pub struct tenure_stats {
     /// Members; one that died and is not recovered yet counts.
     pub members_live: u64,
-    /// Handles that somebody holds.
+    /// Handles that a member holds.
     pub handles_live: u64,
     /// Handles claimed ahead by members and not created yet.
     pub handles_claimed: u64,
@@ -258,7 +258,7 @@ pub struct tenure_handle {
 pub struct tenure_block {
     /// Its name: the same number in every process of the space.
     pub offset: u64,
-    /// Where it lies in this process. Valid until the block is freed, resized or attached, or the member leaves.
+    /// The address in this process. Valid until the block is freed, resized or attached, or the member leaves.
     pub data: *mut c_void,
     /// Bytes that were asked for; from tenure_block_at: bytes that there are.
     pub size: usize,
@@ -272,7 +272,7 @@ pub struct tenure_name {
     pub token: u64,
     /// The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind.
     pub kind: u64,
-    /// How many members hold it.
+    /// The number of members that hold it.
     pub holders: u32,
     /// The name: at most 255 bytes of UTF-8, and a zero byte.
     pub name: [c_char; 256],
@@ -284,7 +284,8 @@ pub struct tenure_name {
 pub struct tenure_membership {
     /// Its lease, as tenure_lease.
     pub lease: u64,
-    /// Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's.
+    /// Its process, in its own pid namespace; information only, the number of a dead process may have been given to
+    /// another one.
     pub pid: u32,
     /// 1 if the member lives; 0 if it is dead and not recovered yet.
     pub alive: u32,
@@ -300,7 +301,7 @@ pub enum tenure_how {
     TENURE_EXITED = 1,
     /// By a signal.
     TENURE_KILLED = 2,
-    /// It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped.
+    /// It has ended, and no holder of the object knows how. That may become known: tenure_process_reaped.
     TENURE_ENDED = 3,
 }
 

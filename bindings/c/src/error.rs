@@ -54,7 +54,7 @@ pub enum tenure_status {
     TENURE_ERR_CORRUPT = -14,
     /// The system has no memory (for shared memory: the file system is full).
     TENURE_ERR_NO_MEMORY = -15,
-    /// As many members as the space can have are alive.
+    /// Living members have all leases of the space.
     TENURE_ERR_FULL = -16,
     /// No handle, or no scratch memory, is free; nothing was changed.
     TENURE_ERR_EXHAUSTED = -17,
@@ -72,7 +72,7 @@ pub enum tenure_status {
     TENURE_ERR_NOT_A_BLOCK = -23,
     /// The block is free already.
     TENURE_ERR_ALREADY_FREE = -24,
-    /// The block is somebody else's: another member's, a handle's, or pinned.
+    /// The block has another owner: another member, a handle, or none because it is pinned.
     TENURE_ERR_WRONG_OWNER = -25,
     /// More bytes than any block, or this payload, can have.
     TENURE_ERR_TOO_LARGE = -26,

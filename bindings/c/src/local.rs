@@ -98,7 +98,7 @@ pub unsafe extern "C" fn tenure_local_open(
         member.member.check()?;
         let pointer = registry::insert(Box::new(Seat::new(member)), thread::current())
             .map_err(|(failure, _)| failure)?;
-        // A thread that is ending keeps no list any more; the caller that opened the local closes it, or nobody does.
+        // A thread that is ending keeps no list any more; only the caller that opened the local can close it.
         let _ = OPEN.try_with(|open| open.0.borrow_mut().push(pointer));
         Ok(ptr::without_provenance_mut(pointer as usize))
     };
@@ -136,7 +136,7 @@ pub unsafe extern "C" fn tenure_local_open_unbound(
 /// Closes a local. Handles and blocks that were made through it stay the member's: other locals may use them and give
 /// them back.
 ///
-/// Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+/// Threads: the one that opened it; any other gets TENURE_ERR_WRONG_THREAD, unless it was opened by
 /// tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_local_close(local: *mut tenure_local) -> c_int {

@@ -13,7 +13,7 @@ use crate::space::{space, text_of};
 /// As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then a handle of this
 /// kind with that name is opened, and `data` is not read.
 ///
-/// A handle with a name takes a block of scratch, whatever its size.
+/// A handle with a name takes a block of scratch, with a payload of any size.
 ///
 /// Threads, fork: as tenure_create.
 ///

@@ -211,7 +211,7 @@ pub(crate) fn opened<T>(named: Named<T>) -> (T, tenure_status) {
     (named.into_inner(), status)
 }
 
-/// Where an object is opened from.
+/// The source of an object to open: its token or its name.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Token(Token),

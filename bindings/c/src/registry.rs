@@ -64,7 +64,7 @@ static SLOTS: [Slot; COUNT] = [const {
     }
 }; COUNT];
 
-/// Where a free slot may be found: low ones first, so that slots never used stay without memory.
+/// The slot at which a search begins: low ones first, so that slots never used stay without memory.
 static HINT: AtomicUsize = AtomicUsize::new(0);
 
 const fn index_of(pointer: u64) -> usize {
@@ -284,7 +284,7 @@ mod tests {
         const NAME: &'static str = "thing";
     }
 
-    /// Of one test only: its pointer with a bit changed names nothing.
+    /// Of this test only: no other test uses its pointer with a bit changed.
     struct Rubbish;
 
     impl Object for Rubbish {

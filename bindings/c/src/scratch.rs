@@ -180,8 +180,8 @@ pub extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u
     guard(|| Ok(seat(local)?.local().free_of(Scratch { offset, len: 0 }, lease_of(lease))?))
 }
 
-/// Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
-/// the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
+/// The address of a block in this process, and its bytes. The owner is not checked: the process that passed the offset
+/// must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
 ///
@@ -232,7 +232,7 @@ pub unsafe extern "C" fn tenure_block_of(
     unsafe { guard_out(block, "block", NOTHING, call) }
 }
 
-/// Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
+/// Leaves a block of this member without an owner: it outlives all members, until a call of tenure_free_pinned.
 ///
 /// Threads, fork: as tenure_alloc.
 #[unsafe(no_mangle)]
