@@ -21,7 +21,7 @@ struct Pair {
     other: Local<'static>,
 }
 
-/// Made outside of what is counted, and warm.
+/// Two warm members; making them is not counted.
 fn pair() -> Pair {
     let space = Space::options().scratch(64 << 20).monitor(false).memfd().expect("a space");
     let join = || &*Box::leak(Box::new(space.join().expect("a member")));
@@ -40,7 +40,7 @@ fn pair() -> Pair {
 const SMALL: Layout = Layout::new::<[u64; 8]>();
 const LARGE: Layout = Layout::new::<[u64; 1 << 17]>();
 
-/// What an operation may cost, for all operations of a run.
+/// The budget of an operation, for all operations of a run.
 fn budget(name: &str) -> LibraryBenchmarkConfig {
     let budgets: BTreeMap<String, f64> = toml::from_str(include_str!("../budgets.toml")).expect("budgets");
     let each = budgets.get(name).unwrap_or_else(|| panic!("budgets.toml lacks {name}"));
@@ -177,13 +177,13 @@ fn alloc_free_of_other(mut pair: Pair) -> Pair {
     pair
 }
 
-/// A mutex and an event that nobody else wants.
+/// A mutex and an event without contention.
 struct Waits {
     mutex: Mutex,
     event: Event,
 }
 
-/// Made outside of what is counted, and warm.
+/// Warm objects; making them is not counted.
 fn waits() -> Waits {
     let space = Space::options().scratch(1 << 20).monitor(false).memfd().expect("a space");
     let member = space.join().expect("a member");

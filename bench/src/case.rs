@@ -6,13 +6,13 @@ use tenure_subjects::shared::{Pages, cpu_count};
 use tenure_subjects::team::{Kind, Team, Work};
 use tenure_subjects::{Outcome, Subject};
 
-/// What is done, and by whom.
+/// The work, and the subjects that do it.
 pub struct Workload {
-    /// `group/what`.
+    /// `group/name`.
     pub id: String,
     /// In words, for people.
     pub title: String,
-    /// Those that take turns.
+    /// The cases that take turns.
     pub cases: Vec<Case>,
 }
 
@@ -27,22 +27,22 @@ impl Workload {
 pub struct Case {
     /// Its name.
     pub subject: &'static str,
-    /// How many members work at once.
+    /// The number of members that work at once.
     pub members: usize,
-    /// Whether what it does is good for one process only.
+    /// Whether the subject works in one process only.
     pub private: bool,
     /// Forks the members.
     pub fork: Box<dyn Fn() -> Outcome<Team>>,
 }
 
 impl Case {
-    /// More members than processors.
+    /// Whether it has more members than processors.
     #[must_use]
     pub fn is_oversubscribed(&self) -> bool {
         self.members > cpu_count()
     }
 
-    /// Only good for one process: a bound, not a rival.
+    /// Whether it works in one process only: a bound, not a rival.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
@@ -50,13 +50,13 @@ impl Case {
     }
 }
 
-/// Where a member sits.
+/// The place of one member in a team.
 pub struct Seat<'s, S> {
-    /// What it is a member of; `join` may be called more than once.
+    /// The subject; `join` may be called more than once.
     pub subject: &'s S,
     /// Its number, from 0.
     pub rank: usize,
-    /// How many there are.
+    /// The number of members.
     pub members: usize,
     /// Zeroed memory that all members of the team share.
     pub exchange: Arc<Pages>,
@@ -66,7 +66,7 @@ impl<S: Subject> Seat<'_, S> {
     /// A member of the subject.
     ///
     /// # Errors
-    /// Those of the subject.
+    /// The errors of the subject.
     pub fn join(&self) -> Outcome<S::Member> {
         self.subject.join()
     }
@@ -94,7 +94,7 @@ pub fn threads<S: Subject + 'static>(
     case(Kind::Threads, subject, members, found, work)
 }
 
-/// A case of either kind, of whatever makes subjects and work.
+/// A case of either kind, from functions that make the subject and the work.
 pub fn case<S: Subject + 'static>(
     kind: Kind,
     name: &'static str,

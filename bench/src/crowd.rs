@@ -1,4 +1,4 @@
-//! A crowd: a thousand threads that wait for one thing, and how long it takes until the last of them is awake.
+//! A crowd: a thousand threads that wait for one object, and the time until the last of them is awake.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -106,7 +106,7 @@ fn of_crowd(hear: impl Fn() -> Outcome<()> + Sync, tell: impl Fn() -> Outcome<()
         while asleep.load(Ordering::Relaxed) < CROWD {
             thread::yield_now();
         }
-        // Those who were counted last are on their way into the kernel.
+        // The threads that were counted last are still on their way into the kernel.
         thread::sleep(Duration::from_millis(20));
         let told = Instant::now();
         tell()?;

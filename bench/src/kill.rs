@@ -1,7 +1,7 @@
-//! What a SIGKILL, and a SIGSTOP, at a bad moment does to each subject: by doing it, many times.
+//! The effect of a SIGKILL, and of a SIGSTOP, at a bad moment on each subject: by doing it, many times.
 //!
-//! A victim creates, opens, closes, allocates and frees as fast as it can, and is hit at a random moment. Then a survivor
-//! that was there before tries to do the same. Nobody but this harness has a timeout.
+//! A victim creates, opens, closes, allocates and frees as fast as it can, and gets the signal at a random moment. Then
+//! a survivor that was there before tries to do the same. Only this harness has a timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,45 +18,45 @@ use tenure_subjects::team::{Child, Kind, Lap, Team, Work};
 use tenure_subjects::tenured::Tenure;
 use tenure_subjects::{Failed, Handles, Heap, Outcome, Subject};
 
-/// How long a survivor may take for what takes milliseconds.
+/// The time limit for a survivor's work, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a victim may take to begin.
+/// The time limit for a victim to begin.
 const START: Duration = Duration::from_secs(30);
-/// How long what the victim held may take to come back.
+/// The time limit until the victim's handles and blocks must be recovered.
 const GRACE: Duration = Duration::from_millis(500);
-/// What the victim holds all the time.
+/// The number of handles, and of blocks, that the victim holds all the time.
 const HELD: usize = 100;
 
-/// What was seen of one subject.
+/// The results of one subject.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Blows {
     /// Its name.
     pub subject: String,
-    /// Who was hit.
+    /// The process that gets the signal.
     pub victim: String,
-    /// How often it was killed.
+    /// The number of kills.
     pub kills: u32,
-    /// How often the survivor did not finish afterwards.
+    /// The number of kills after which the survivor did not finish.
     pub kills_hung: u32,
-    /// How often the survivor got an error afterwards.
+    /// The number of kills after which the survivor got an error.
     pub kills_failed: u32,
-    /// What the survivor was told, when it was told something.
+    /// The error that the survivor got, if it got one.
     pub error: Option<String>,
-    /// How often something of the dead was still there after half a second.
+    /// The number of kills after which remains of the dead were still there after half a second.
     pub kills_leaked: u32,
-    /// What was left, in the subject's own terms; of the last time that something was.
+    /// The remains, in the subject's own terms; of the last kill that left some.
     pub left: Option<String>,
-    /// How often what everybody relies on contradicted itself.
+    /// The number of kills after which the shared state contradicted itself.
     pub kills_torn: u32,
-    /// Milliseconds from the kill until nothing of the dead was left, each time that it came to that.
+    /// Milliseconds from the kill until there were no remains of the dead, for each kill after which that happened.
     pub reclaimed_ms: Vec<f64>,
-    /// How often it was stopped.
+    /// The number of stops.
     pub stops: u32,
-    /// How often the survivor did not finish while it was stopped.
+    /// The number of stops during which the survivor did not finish.
     pub stops_hung: u32,
 }
 
-/// What is left of the dead, by looking from outside.
+/// The remains of the dead, seen from outside.
 enum Left {
     Nothing,
     Something(String),
@@ -82,7 +82,7 @@ pub fn measure(times: u32) -> Outcome<Vec<Blows>> {
     Ok(all)
 }
 
-/// What a member does: some of everything, holding [`HELD`] of each; never ends by itself.
+/// The work of a member: some of every operation, holding [`HELD`] of each; never ends by itself.
 type Labour<M> = fn(&mut M, u32) -> Outcome<()>;
 
 fn layout() -> std::alloc::Layout {
@@ -167,7 +167,7 @@ where
         Ok(Self { subject, survivor, victim, progress: progress_pages })
     }
 
-    /// Lets the victim get into its stride.
+    /// Lets the victim reach its steady state.
     fn stride(&self, rng: &mut StdRng) {
         let _ = &self.progress;
         std::thread::sleep(Duration::from_micros(rng.random_range(2_000..5_000)));

@@ -1,4 +1,4 @@
-//! Joining, leaving, dying: what it costs to come and go, and how long the dead are remembered.
+//! Joining, leaving, dying: the costs, and the time until a death is forgotten.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,22 +13,22 @@ use tenure_subjects::{Failed, Handles, Heap, Outcome, Subject};
 
 use crate::stats::quantile;
 
-/// What a victim holds when it is killed.
+/// The number of handles, and of blocks, that a victim holds when it is killed.
 const HELD: usize = 100;
 /// Blocks of the member whose death is the large one.
 const MILLION: usize = 1_000_000;
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Something that was timed a number of times.
+/// An operation that was timed a number of times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lives {
-    /// Who.
+    /// The subject's name.
     pub subject: String,
-    /// What.
+    /// The operation.
     pub what: String,
     /// Milliseconds, each time.
     pub ms: Vec<f64>,
-    /// How often a second, where one follows the other.
+    /// Operations a second, where one follows the other.
     pub per_second: Option<f64>,
 }
 
@@ -141,7 +141,7 @@ fn until_gone(mut victim: Child, is_gone: impl Fn() -> bool) -> Outcome<f64> {
         if killed.elapsed() > LIMIT {
             return Err(Failed::of("the dead", "still there"));
         }
-        // Whoever reclaims needs the processor more than we do.
+        // A recoverer needs the processor more than we do.
         std::thread::sleep(Duration::from_micros(10));
     }
     let ms = killed.elapsed().as_secs_f64() * 1e3;
@@ -149,7 +149,7 @@ fn until_gone(mut victim: Child, is_gone: impl Fn() -> bool) -> Outcome<f64> {
     Ok(ms)
 }
 
-/// Nobody is a member but those that live.
+/// Whether only the `living` are members.
 fn nobody_dead(subject: &Tenure, living: usize) -> bool {
     subject.space().leases().iter().filter(|lease| lease.live).count() <= living
 }

@@ -8,14 +8,14 @@ use tenure_subjects::team::Team;
 use crate::case::{Case, Workload};
 use crate::stats::{Ratio, Verdict, median};
 
-/// How much is measured.
+/// The amount of measuring.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// Rounds that count.
     pub rounds: usize,
     /// Rounds before those.
     pub warm_rounds: usize,
-    /// How long a turn should take.
+    /// The time that a turn should take.
     pub turn_ns: u64,
 }
 
@@ -26,14 +26,14 @@ impl Effort {
     pub const QUICK: Self = Self { rounds: 9, warm_rounds: 3, turn_ns: 500_000 };
 }
 
-/// What is no contender but a bound: the transport that others need as well.
+/// The name of a bound, not a contender: the transport that other subjects need as well.
 pub const ALONE: &str = "the lane alone";
-/// What is no contender but a bound: the shared words of handles, and nothing around them.
+/// The name of a bound, not a contender: the shared words of handles, and nothing around them.
 pub const WORDS_ALONE: &str = "its words alone";
-/// What is no contender but a bound: the lane, and a word a block that whoever frees exchanges.
+/// The name of a bound, not a contender: the lane, and a word for each block that the freeing member exchanges.
 pub const LANE_AND_WORD: &str = "the lane and a word a block";
 
-/// Whether a subject is a bound, which loses and wins against nobody.
+/// Whether a subject is a bound, which takes no part in the comparison.
 fn is_bound(subject: &str) -> bool {
     [ALONE, WORDS_ALONE, LANE_AND_WORD].contains(&subject)
 }
@@ -41,10 +41,10 @@ fn is_bound(subject: &str) -> bool {
 /// Every how many rounds operations are timed one by one as well.
 const SAMPLED_EVERY: usize = 4;
 
-/// What was measured of one workload.
+/// The results of one workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
-    /// `group/what`.
+    /// `group/name`.
     pub id: String,
     /// In words.
     pub title: String,
@@ -52,28 +52,28 @@ pub struct Measured {
     pub subjects: Vec<Figures>,
 }
 
-/// What was measured of one subject.
+/// The results of one subject.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figures {
     /// Its name.
     pub subject: String,
-    /// How many members worked at once.
+    /// The number of members that worked at once.
     pub members: usize,
     /// Whether that is more than there are processors.
     pub oversubscribed: bool,
-    /// Whether it is good for one process only.
+    /// Whether it works in one process only.
     pub private: bool,
     /// Operations of one turn.
     pub operations: u32,
     /// Nanoseconds of an operation in each round: first begin to last end, divided by one member's operations.
     pub rounds_ns: Vec<f64>,
-    /// Of operations that were timed one by one, the clock included; empty where that makes no sense.
+    /// The figures of operations that were timed one by one, the clock included; empty where that makes no sense.
     pub tail_ns: Option<Tail>,
     /// Why there are no figures.
     pub failed: Option<String>,
 }
 
-/// Of single operations.
+/// The figures of single operations, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Tail {
     /// Median.
@@ -82,7 +82,7 @@ pub struct Tail {
     pub p99: u64,
     /// 999 of 1000 took less.
     pub p999: u64,
-    /// How many were timed.
+    /// The number of operations timed.
     pub count: u64,
 }
 
@@ -106,7 +106,7 @@ pub struct Comparison<'m> {
 }
 
 impl Comparison<'_> {
-    /// What can be said.
+    /// The verdict that the interval supports.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         self.ratio.verdict()
@@ -149,7 +149,7 @@ struct Runner {
 pub fn measure(workload: &Workload, effort: Effort) -> Measured {
     let mut runners: Vec<Runner> = workload.cases.iter().map(|case| Runner::begin(case, effort)).collect();
     for round in 0..effort.warm_rounds + effort.rounds {
-        // Nobody always follows the same one.
+        // So that no case always follows the same one.
         let first = round % runners.len().max(1);
         let order = (0..runners.len()).map(|place| (place + first) % runners.len());
         for index in order.collect::<Vec<_>>() {

@@ -1,4 +1,4 @@
-//! How much memory a subject takes for what lives in it.
+//! The memory that a subject takes for its live blocks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +16,9 @@ use crate::workloads::{Recorded, replay};
 /// Bytes at the peak.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Memory {
-    /// Who.
+    /// The subject's name.
     pub subject: String,
-    /// What was replayed.
+    /// The recording that was replayed.
     pub recording: String,
     /// The most bytes that were asked for at once.
     pub live_bytes: u64,
@@ -87,10 +87,10 @@ fn own_bytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
-/// How often one looks during a replay.
+/// The number of samples during a replay.
 const LOOKS: usize = 64;
 
-/// What it takes at most while the process is replayed, looked at some times and once where most is alive.
+/// The peak of its memory while the process is replayed, sampled some times and once where most bytes are alive.
 fn peak<S: Subject<Member: Heap> + 'static>(
     process: &AllocationProcess,
     found: fn() -> Outcome<S>,
@@ -103,7 +103,7 @@ fn peak<S: Subject<Member: Heap> + 'static>(
             let subject = found()?;
             let mut heap = subject.join()?;
             let mut slots = vec![None; process.slot_count as usize];
-            // Touched before we look the first time: it is not the subject's.
+            // Touched before the first sample: it is not the subject's.
             slots.iter_mut().for_each(|slot| *std::hint::black_box(slot) = None);
             let before = used(&subject);
             let every = process.step_count() / LOOKS + 1;

@@ -12,7 +12,7 @@ use tenure_subjects::{Failed, Outcome};
 
 use crate::stats::{Ratio, median};
 
-/// What is preloaded: a name and where its library may be.
+/// The preloaded libraries: a name and where the library may be.
 const RIVALS: &[(&str, &[&str])] = &[
     ("mimalloc", &["libmimalloc.so.2", "libmimalloc.so.3", "libmimalloc.so"]),
     ("jemalloc", &["libjemalloc.so.2"]),
@@ -24,9 +24,9 @@ const OURS: &str = "tenure";
 /// One program over one allocator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Program {
-    /// What ran.
+    /// The program.
     pub program: String,
-    /// Whose malloc.
+    /// The allocator.
     pub subject: String,
     /// Seconds from begin to end, each round.
     pub seconds: Vec<f64>,
@@ -36,15 +36,15 @@ pub struct Program {
     pub peak_kib: Vec<f64>,
 }
 
-/// One program over ours beside another.
+/// One program over our allocator beside another.
 pub struct Beside<'a> {
-    /// The other one.
+    /// The other allocator.
     pub theirs: &'a Program,
     /// Ours divided by theirs: time, time of processors, memory. None for ours itself.
     pub ratios: Option<[Ratio; 3]>,
 }
 
-/// What there is to run, by `sh` in a folder that has been prepared. Lines that start a server name its library.
+/// The programs, run by `sh` in a folder that has been prepared. Lines that start a server name its library.
 const SCRIPTS: &[(&str, &str, &str)] = &[
     ("sqlite", "sqlite3", "exec sqlite3 :memory: '.read queries'"),
     ("python", "python3", "PYTHONMALLOC=malloc exec python3 program.py"),
@@ -63,7 +63,8 @@ const REDIS: &str = "library=$LD_PRELOAD; unset LD_PRELOAD; rm -f socket
     redis-benchmark -s socket -q -n 30000 -r 20000 -P 16 -d 100 -t set,get,lpush,lrange_100,sadd,hset,zadd,mset
     redis-cli -s socket shutdown nosave; wait $server";
 
-/// Runs every program over every allocator, `rounds` times in turn. What is not installed is named on standard error.
+/// Runs every program over every allocator, `rounds` times in turn. Programs that are not installed are named on
+/// standard error.
 ///
 /// To be called early: a child's memory is counted from the fork, when it still has this process's.
 ///
@@ -72,8 +73,7 @@ const REDIS: &str = "library=$LD_PRELOAD; unset LD_PRELOAD; rm -f socket
 pub fn measure(rounds: usize) -> Outcome<Vec<Program>> {
     let subjects = subjects()?;
     let folder = std::env::temp_dir().join(format!("tenure-programs-{}", std::process::id()));
-    // By a child: what it allocates would count for every program.
-    // By a child: what it allocates would count for every program.
+    // By a child: in this process its allocations would count for every program.
     let prepared = Child::fork(|| drop(prepare(&folder)));
     let measured = prepared.map_err(|error| Failed::of("programs", error)).and_then(|mut child| {
         child.wait();
@@ -213,7 +213,7 @@ fn prepare(folder: &Path) -> Outcome<()> {
     });
     fs::write(folder.join("lines"), lines).map_err(io)?;
     fs::write(folder.join("history"), history()).map_err(io)?;
-    // Without git, whatever needs it is skipped.
+    // Without git, the programs that need it are skipped.
     let import =
         "cd repository && git init -q && git fast-import --quiet <../history && git reset -q --hard main";
     let _ = Command::new("sh").args(["-c", import]).current_dir(folder).output();

@@ -1,4 +1,4 @@
-//! Medians, and how sure one can be of a ratio of two.
+//! Medians, and the confidence in a ratio of two.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -33,8 +33,8 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Ours divided by theirs, round by round: what disturbs a round disturbs both. The interval is a percentile bootstrap
-    /// of the median over the rounds.
+    /// Ours divided by theirs, round by round: a disturbance of a round disturbs both. The interval is a percentile
+    /// bootstrap of the median over the rounds.
     #[must_use]
     pub fn of(ours: &[f64], theirs: &[f64]) -> Self {
         let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
@@ -52,7 +52,7 @@ impl Ratio {
         Self { median: median(&ratios), low: quantile(&medians, 0.025), high: quantile(&medians, 0.975) }
     }
 
-    /// What can be said.
+    /// The verdict that the interval supports.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -63,7 +63,7 @@ impl Ratio {
     }
 }
 
-/// How tenure does beside another.
+/// tenure beside another subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The whole interval is below 1.

@@ -1,4 +1,4 @@
-//! What is published is what was measured: README and index against the newest report, pictures against their data.
+//! The published texts match the measurements: README and index against the newest report, pictures against their data.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn a_report_is_made_of_its_data_alone() {
         let scratch = std::env::temp_dir().join(format!("tenure-report-{}", std::process::id()));
         let again = report.write(&scratch).unwrap();
         let compared = fs::read_dir(&again).unwrap().flatten().map(|entry| entry.file_name());
-        // The data themselves are what the rest is made of.
+        // The data themselves are the source of the rest.
         let differing: Vec<_> = compared
             .filter(|name| name != "raw.json")
             .filter(|name| fs::read(again.join(name)).ok() != fs::read(committed.join(name)).ok())

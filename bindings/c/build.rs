@@ -1,4 +1,4 @@
-//! How the shared library is linked: its name for programs that link with it, and that it stays once it is loaded.
+//! Linking of the shared library: its soname, and a flag that keeps it loaded once it is loaded.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

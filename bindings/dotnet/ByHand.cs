@@ -27,7 +27,7 @@ static class ByHand
 
     const int Length = 4096;
     const int Rounds = 100000;
-    // What lies where; both processes must agree, and nothing checks that they do.
+    // The layout; both processes must agree, and nothing checks that they do.
     const int Counter = 0, AnswerLength = 8, TextLength = 16, Text = 24, Answer = 2048;
 
     static Exception Failed(string what)
@@ -56,7 +56,7 @@ static class ByHand
         }
     }
 
-    // The real writing: bytes first, then their number, so that whoever sees the number sees the bytes.
+    // Bytes first, then their number, so that a process that reads the number also reads the bytes.
     static unsafe void Write(IntPtr memory, int at, int lengthAt, string text)
     {
         byte[] bytes = Encoding.UTF8.GetBytes(text);
@@ -108,7 +108,8 @@ static class ByHand
         finally
         {
             munmap(memory, (UIntPtr)Length);
-            // Nobody does it for us: killed before this line, the memory stays until somebody removes it from /dev/shm.
+            // No other process does it: killed before this line, the memory stays until a user removes it from
+            // /dev/shm.
             shm_unlink(name);
         }
     }

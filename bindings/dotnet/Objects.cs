@@ -1,7 +1,7 @@
 // tenure from C#, continued: things to wait for and things with names. Compile together with Tenure.cs.
 //
-// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. What is not disposed
-// of keeps the member from leaving.
+// They belong to the member, and every thread may use them; a locked mutex belongs to its thread. An object that is not
+// disposed of keeps the member from leaving.
 
 using System;
 using System.Collections.Generic;
@@ -63,10 +63,10 @@ namespace Tenure
         [DllImport(Library)] public static extern int tenure_space_names(
             IntPtr space, [Out] FoundName[] names, UIntPtr capacity, out UIntPtr count);
 
-        /// <summary>In flags: what has the name is opened.</summary>
+        /// <summary>In flags: if the name is in use, its object is opened.</summary>
         public const uint OrOpen = 256;
 
-        /// <summary>The other good answers: TENURE_ABANDONED, TENURE_OPENED.</summary>
+        /// <summary>The positive results, which are no errors: TENURE_ABANDONED, TENURE_OPENED.</summary>
         public const int Abandoned = 1, Opened = 2;
 
         public delegate int Fill<T>(T[] all, UIntPtr room, out UIntPtr count);
@@ -90,7 +90,7 @@ namespace Tenure
             }
         }
 
-        /// <summary>Nanoseconds; null is for ever.</summary>
+        /// <summary>Nanoseconds; null waits for ever.</summary>
         public static ulong Timeout(TimeSpan? timeout)
         {
             if (timeout == null)
@@ -101,12 +101,12 @@ namespace Tenure
         }
     }
 
-    /// <summary>What a member has open, and others find by token or name.</summary>
+    /// <summary>An open object of a member; others find it by token or name.</summary>
     public abstract class SharedObject : IDisposable
     {
         internal readonly IntPtr Pointer;
 
-        /// <summary>Whether something had the name, and was opened instead of created.</summary>
+        /// <summary>Whether an object had the name, and was opened instead of created.</summary>
         public bool Opened { get; internal set; }
 
         internal SharedObject(IntPtr pointer)
@@ -125,14 +125,14 @@ namespace Tenure
             }
         }
 
-        /// <summary>Waits for it and takes it; null is as long as it takes. False if it did not come in time.</summary>
+        /// <summary>Waits for it and takes it; null waits as long as it takes. False after a timeout.</summary>
         public bool Wait(TimeSpan? timeout = null)
         {
             bool abandoned;
             return Wait(timeout, out abandoned);
         }
 
-        /// <summary>As Wait; of a mutex whose last owner did not unlock it, that is said to one.</summary>
+        /// <summary>As Wait; tells if it is a mutex whose last owner did not unlock it.</summary>
         public bool Wait(TimeSpan? timeout, out bool abandoned)
         {
             int status = Native.tenure_wait(Pointer, Native.Timeout(timeout));
@@ -148,7 +148,8 @@ namespace Tenure
             return true;
         }
 
-        /// <summary>Waits until one of up to 64 can be had and takes it: which. -1 if none came in time.</summary>
+        /// <summary>Waits until one of up to 64 is available and takes it; returns its index, or -1 after a
+        /// timeout.</summary>
         public static int WaitAny(IList<SharedObject> all, TimeSpan? timeout, out bool abandoned)
         {
             UIntPtr index;
@@ -158,7 +159,8 @@ namespace Tenure
             return Taken(status, out abandoned) ? (int)index.ToUInt32() : -1;
         }
 
-        /// <summary>Waits until all can be had and takes them; `abandoned` has a bit for each such mutex.</summary>
+        /// <summary>Waits until all are available and takes them; `abandoned` has a bit for each abandoned
+        /// mutex.</summary>
         public static bool WaitAll(IList<SharedObject> all, TimeSpan? timeout, out ulong abandoned)
         {
             bool any;
@@ -185,15 +187,14 @@ namespace Tenure
         }
     }
 
-    /// <summary>Mutual exclusion between threads of any processes, which survives the death of whoever has
-    /// it.</summary>
+    /// <summary>Mutual exclusion between threads of any processes, which survives the death of its owner.</summary>
     public sealed class SharedMutex : SharedObject
     {
         internal SharedMutex(IntPtr pointer) : base(pointer)
         {
         }
 
-        /// <summary>Locks it. True if its last owner died, or went without unlocking: said to one.</summary>
+        /// <summary>Locks it. True if its last owner died, or left without unlocking; one process is told.</summary>
         public bool Lock()
         {
             bool abandoned;
@@ -201,7 +202,7 @@ namespace Tenure
             return abandoned;
         }
 
-        /// <summary>Locks it, or gives up: false.</summary>
+        /// <summary>Locks it; false after a timeout.</summary>
         public bool TryLock(TimeSpan? timeout, out bool abandoned)
         {
             return Taken(Native.tenure_mutex_lock(Pointer, Native.Timeout(timeout)), out abandoned);
@@ -214,7 +215,7 @@ namespace Tenure
         }
     }
 
-    /// <summary>Something that one signals and others wait for.</summary>
+    /// <summary>One thread signals an event, others wait for it.</summary>
     public sealed class SharedEvent : SharedObject
     {
         internal SharedEvent(IntPtr pointer) : base(pointer)
@@ -227,7 +228,7 @@ namespace Tenure
             Native.Check(Native.tenure_event_set(Pointer));
         }
 
-        /// <summary>Takes the signal away; whether there was one.</summary>
+        /// <summary>Takes the signal away; returns whether the event was signalled.</summary>
         public bool Reset()
         {
             int was;
@@ -254,7 +255,7 @@ namespace Tenure
         {
         }
 
-        /// <summary>Adds to the count; what it was. More than the maximum is Status.Maximum.</summary>
+        /// <summary>Adds to the count; returns the count before. More than the maximum is Status.Maximum.</summary>
         public uint Release(uint more = 1)
         {
             uint before;
@@ -299,7 +300,7 @@ namespace Tenure
         {
         }
 
-        /// <summary>Its number, as whoever created the object has it.</summary>
+        /// <summary>Its number, in the pid namespace of the process that created the object.</summary>
         public uint Number
         {
             get
@@ -322,8 +323,8 @@ namespace Tenure
             }
         }
 
-        /// <summary>For the process, or thread, itself: announces the code with which it is about to end. It can be
-        /// done once: Status.Announced.</summary>
+        /// <summary>Called by the process, or thread, itself: announces the code with which it is about to end. Works
+        /// once: Status.Announced.</summary>
         public void Exiting(int code)
         {
             Native.Check(Native.tenure_process_exiting(Pointer, code));
@@ -337,7 +338,8 @@ namespace Tenure
         {
         }
 
-        /// <summary>For whoever reaped it, by waitpid: tells all holders how it ended. What is known stays.</summary>
+        /// <summary>Tells all holders how the process ended; call it after waitpid reaped it. A status that is known
+        /// stays.</summary>
         public void Reaped(int status)
         {
             Native.Check(Native.tenure_process_reaped(Pointer, status));
@@ -352,14 +354,15 @@ namespace Tenure
         }
     }
 
-    /// <summary>A file descriptor that travels by token: whoever opens it has a duplicate.</summary>
+    /// <summary>A file descriptor that travels by token: a process that opens it gets a duplicate.</summary>
     public sealed class SharedDescriptor : SharedObject
     {
         internal SharedDescriptor(IntPtr pointer) : base(pointer)
         {
         }
 
-        /// <summary>This member's; it is closed with the object. For SafeFileHandle with ownsHandle false.</summary>
+        /// <summary>This member's descriptor; it is closed with the object. For SafeFileHandle with ownsHandle
+        /// false.</summary>
         public int Fd
         {
             get
@@ -371,14 +374,15 @@ namespace Tenure
         }
     }
 
-    /// <summary>An entry in the table of a file: what we do with it, and let others do. It has no token.</summary>
+    /// <summary>An entry in the table of a file: how we use it, and let others use it. It has no token.</summary>
     public sealed class FileShareEntry : SharedObject
     {
         internal FileShareEntry(IntPtr pointer) : base(pointer)
         {
         }
 
-        /// <summary>All who have entries for the file, this member as well, each with the sum of its own.</summary>
+        /// <summary>The members that have entries for the file, this one as well, each with the sum of its
+        /// modes.</summary>
         public FileUser[] Everybody()
         {
             return Native.List<FileUser>((FileUser[] all, UIntPtr room, out UIntPtr count) =>
@@ -386,7 +390,7 @@ namespace Tenure
         }
     }
 
-    /// <summary>Somebody who uses a file, with what it does and lets others do; tenure_conflict.</summary>
+    /// <summary>A member that uses a file, with its modes of use; tenure_conflict.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct FileUser
     {
@@ -397,10 +401,10 @@ namespace Tenure
         internal uint Reserved;
     }
 
-    /// <summary>Somebody uses the file in a way that excludes this one: Who.</summary>
+    /// <summary>Another member, Who, uses the file in a way that excludes this one.</summary>
     public sealed class SharingException : TenureException
     {
-        /// <summary>The one who is in the way.</summary>
+        /// <summary>The member that excludes this one.</summary>
         public FileUser Who { get; private set; }
 
         internal SharingException(FileUser who, string message) : base(Status.Sharing, message)
@@ -414,11 +418,11 @@ namespace Tenure
     {
         /// <summary>The name.</summary>
         public string Name;
-        /// <summary>The token of what has it.</summary>
+        /// <summary>The token of the object or handle with that name.</summary>
         public ulong Token;
         /// <summary>The application's number for it; of an object ObjectKind plus enum tenure_object_kind.</summary>
         public ulong Kind;
-        /// <summary>How many members hold it.</summary>
+        /// <summary>The number of members that hold it.</summary>
         public uint Holders;
 
         /// <summary>TENURE_SYSTEM_KIND.</summary>
@@ -456,7 +460,7 @@ namespace Tenure
         }
     }
 
-    /// <summary>What one does with a file, and lets others do.</summary>
+    /// <summary>The modes of using a file, and of letting others use it.</summary>
     [Flags]
     public enum Modes : uint
     {
@@ -485,7 +489,7 @@ namespace Tenure
             return (one ? 1u : 0) | (two ? 2u : 0) | (orOpen ? Native.OrOpen : 0);
         }
 
-        /// <summary>Creates a mutex; with orOpen the one that has the name is opened if there is one.</summary>
+        /// <summary>Creates a mutex; with orOpen opens the mutex of that name, if there is one.</summary>
         public SharedMutex CreateMutex(string name = null, bool recursive = false, bool orOpen = false)
         {
             uint flags = Flags(orOpen, recursive);
@@ -511,8 +515,8 @@ namespace Tenure
                 it => new SharedSemaphore(it));
         }
 
-        /// <summary>An object of the process that has that number now; 0 is this one. With orOpen the process that has
-        /// the name is opened if there is one, whichever it is.</summary>
+        /// <summary>An object of the process that has that number now; 0 is this one. With orOpen a process of that
+        /// name is opened instead, even if it has another number.</summary>
         public SharedProcess CreateProcess(uint number = 0, string name = null, bool orOpen = false)
         {
             uint flags = Flags(orOpen, false);
@@ -528,8 +532,8 @@ namespace Tenure
                 Native.tenure_thread_of(pointer, bytes, flags, number, out made), it => new SharedThread(it));
         }
 
-        /// <summary>An object of a file descriptor, which stays the caller's. With orOpen the descriptor that has the
-        /// name is opened if there is one, whatever it leads to.</summary>
+        /// <summary>An object of a file descriptor, which stays the caller's. With orOpen a descriptor that has the
+        /// name is opened instead, even if it leads to another file.</summary>
         public SharedDescriptor CreateDescriptor(int fd, string name = null, bool orOpen = false)
         {
             uint flags = Flags(orOpen, false);
@@ -537,7 +541,7 @@ namespace Tenure
                 Native.tenure_descriptor_create(pointer, bytes, flags, fd, out made), it => new SharedDescriptor(it));
         }
 
-        /// <summary>Enters what we do with a file and let others do, unless somebody excludes it:
+        /// <summary>Enters how we use a file and let others use it, unless an entry excludes that:
         /// SharingException.</summary>
         public FileShareEntry Share(int fd, Modes access, Modes sharing)
         {
@@ -554,7 +558,7 @@ namespace Tenure
             }
         }
 
-        /// <summary>Opens the object that has a token: a SharedMutex, a SharedEvent, or whatever it is.</summary>
+        /// <summary>Opens the object of a token: a SharedMutex, a SharedEvent, or another kind.</summary>
         public SharedObject OpenObject(ulong token)
         {
             IntPtr found;
@@ -592,7 +596,7 @@ namespace Tenure
             }
         }
 
-        /// <summary>Creates a handle with a name; with orOpen the one of this kind that has it is opened.</summary>
+        /// <summary>Creates a handle with a name; with orOpen opens the handle of this kind with that name.</summary>
         public Handle Create(uint kind, byte[] data, string name, bool orOpen = false)
         {
             Found found = default(Found);
@@ -612,7 +616,7 @@ namespace Tenure
             return new Handle(this, found);
         }
 
-        /// <summary>The token of what has a name.</summary>
+        /// <summary>The token of the object or handle with that name.</summary>
         public ulong LookUp(string name)
         {
             ulong token, kind;

@@ -1,4 +1,4 @@
-// The same on tenure, with a partner in Rust (or any language), who is killed in the end.
+// The same on tenure, with a partner in Rust (or any language), which is killed in the end.
 //
 //     mcs -unsafe OnTenure.cs Tenure.cs Objects.cs && mono OnTenure.exe PARTNER [NAME]
 //
@@ -14,7 +14,7 @@ using Tenure;
 
 static class OnTenure
 {
-    // What the payloads are: numbers that all programs of the space agree on.
+    // The kinds of the payloads: numbers that all programs of the space agree on.
     const uint Counter = 1, Greeting = 2;
     const int Rounds = 100000;
 

@@ -1,7 +1,8 @@
 // tenure from C#: tenure.h by P/Invoke. For Mono and .NET on 64-bit Linux; compile with -unsafe, and with Objects.cs.
 //
-// Threads share a member: calls that run at the same time have a cache of their own each. Nothing is given back by a
-// finalizer, as those run on a thread of their own: what is not disposed of is the member's until it leaves or dies.
+// Threads share a member: calls that run at the same time have a cache of their own each. No finalizer gives anything
+// back, because finalizers run on a thread of their own: an object that is not disposed of is the member's until it
+// leaves or dies.
 
 using System;
 using System.Collections.Concurrent;
@@ -64,7 +65,7 @@ namespace Tenure
         Sharing = -37,
     }
 
-    /// <summary>A call failed and changed nothing; the message says what was expected and what was found.</summary>
+    /// <summary>A call failed and changed nothing; the message names the expected and the found value.</summary>
     public class TenureException : Exception
     {
         public Status Status { get; private set; }
@@ -75,7 +76,8 @@ namespace Tenure
         }
     }
 
-    /// <summary>How a space is created or found; 0 means the default, or whatever is found.</summary>
+    /// <summary>How a space is created or found; 0 means the default when creating and is ignored when
+    /// attaching.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct Options
     {
@@ -96,7 +98,7 @@ namespace Tenure
         public const uint Tiny = 2;
     }
 
-    /// <summary>What is in use; tenure_stats.</summary>
+    /// <summary>The counts of objects and bytes in use; tenure_stats.</summary>
     [StructLayout(LayoutKind.Sequential)]
     public struct Stats
     {
@@ -162,10 +164,10 @@ namespace Tenure
         [DllImport(Library)] public static extern int tenure_block_of(
             IntPtr local, ulong offset, ulong lease, out Found block);
 
-        /// <summary>Throws what a status means.</summary>
+        /// <summary>Throws the exception of a status.</summary>
         public static void Check(int status)
         {
-            // Two good answers are positive.
+            // Two results that are no errors are positive.
             if (status >= 0)
                 return;
             string text = Text(tenure_last_error());
@@ -256,7 +258,7 @@ namespace Tenure
             }
         }
 
-        /// <summary>Counts what is in use.</summary>
+        /// <summary>The counts of objects and bytes in use.</summary>
         public Stats Stats
         {
             get
@@ -267,7 +269,7 @@ namespace Tenure
             }
         }
 
-        /// <summary>Looks at every word; how much can never be, which is 0 in a correct space.</summary>
+        /// <summary>Checks every word; returns the number of impossible states, 0 in a correct space.</summary>
         public ulong Check()
         {
             UIntPtr violations, pending;
@@ -291,7 +293,7 @@ namespace Tenure
         // Locals that no call uses at the moment; they belong to no thread.
         readonly ConcurrentStack<IntPtr> idle = new ConcurrentStack<IntPtr>();
 
-        /// <summary>Whether it left: what it held is not mapped any more.</summary>
+        /// <summary>Whether the member left: its handles and blocks are not mapped any more.</summary>
         internal bool Left { get; private set; }
 
         internal Member(IntPtr pointer)
@@ -299,7 +301,7 @@ namespace Tenure
             this.pointer = pointer;
         }
 
-        /// <summary>Makes a call that needs a local, and throws what its status means.</summary>
+        /// <summary>Makes a call that needs a local, and throws the exception of its status.</summary>
         internal void Call(Func<IntPtr, int> call)
         {
             IntPtr local;
@@ -362,8 +364,8 @@ namespace Tenure
         }
 
         /// <summary>A block that the member with that lease owns and passed to us; a pinned one if the lease is 0.
-        /// Disposing of it frees nothing. If that member may be killed, call this again to verify what was read:
-        /// WrongOwner, NotABlock or AlreadyFree mean that others may have had the memory.</summary>
+        /// Disposing of it frees nothing. If that member may be killed, call this again to verify the bytes that were
+        /// read: WrongOwner, NotABlock or AlreadyFree mean that others may have had the memory.</summary>
         public Block BlockAt(ulong offset, ulong lease)
         {
             Found found = default(Found);
@@ -377,7 +379,7 @@ namespace Tenure
             Call(local => Native.tenure_free_of(local, offset, lease));
         }
 
-        /// <summary>Takes back what dead members held; how many were recovered.</summary>
+        /// <summary>Recovers dead members; returns their number.</summary>
         public ulong Recover()
         {
             UIntPtr recovered;
@@ -385,7 +387,7 @@ namespace Tenure
             return recovered.ToUInt64();
         }
 
-        /// <summary>Gives memory that is idle back to the system; how many bytes.</summary>
+        /// <summary>Gives idle memory back to the system; returns the bytes.</summary>
         public ulong Trim()
         {
             ulong bytes;
@@ -393,7 +395,8 @@ namespace Tenure
             return bytes;
         }
 
-        /// <summary>Leaves, and gives back what is still held. InUse while other threads are in calls of it.</summary>
+        /// <summary>Leaves, and gives back everything still held. InUse while other threads are in calls of
+        /// it.</summary>
         public void Dispose()
         {
             IntPtr local;
@@ -423,7 +426,7 @@ namespace Tenure
             Size = (long)found.Size.ToUInt64();
         }
 
-        /// <summary>Where it lies; nothing may be read or written there once it is disposed of.</summary>
+        /// <summary>Its address; nothing may be read or written there once it is disposed of.</summary>
         public IntPtr Data
         {
             get
@@ -495,7 +498,7 @@ namespace Tenure
     {
         readonly bool ours;
 
-        /// <summary>Its name, the same in every process.</summary>
+        /// <summary>Its offset, the same in every process.</summary>
         public ulong Offset { get; private set; }
 
         internal Block(Member member, Found found, bool ours) : base(member, found)

@@ -22,19 +22,19 @@ struct Arguments {
     /// Only workloads whose name contains this, and no report.
     #[arg(long)]
     only: Option<String>,
-    /// Only what a SIGKILL does, and no report.
+    /// Only the effects of a SIGKILL, and no report.
     #[arg(long)]
     kills: bool,
     /// Only whole programs over our malloc and others, and no report.
     #[arg(long)]
     programs: bool,
-    /// Where the report's folder goes.
+    /// The report's folder.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Nothing is measured: README and index are made anew from the newest report.
     #[arg(long)]
     readme: bool,
-    /// How often each subject is hit with each signal.
+    /// The number of hits of each subject with each signal.
     #[arg(long)]
     blows: Option<u32>,
 }
@@ -97,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes what depends on the newest report anew: the README's table, and the index.
+/// Makes the files that depend on the newest report anew: the README's table, and the index.
 fn publish() -> Result<(), Box<dyn Error>> {
     let reports = Report::read_all(&folder())?;
     let newest = reports.first().ok_or("there is no report")?;

@@ -1,4 +1,4 @@
-//! What the bench `instructions` talks to: gungraun's runner, or one line where there is no valgrind.
+//! The runner of the bench `instructions`: gungraun's, or one line where there is no valgrind.
 
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let found =
         Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
-        // Whoever started us writes the benchmarks to us and expects them to be read.
+        // The parent process writes the benchmarks to us and expects them to be read.
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         println!("instructions: SKIPPED, valgrind is not installed");
         return ExitCode::SUCCESS;

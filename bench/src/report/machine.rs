@@ -1,21 +1,21 @@
-//! Where and when something was measured.
+//! The place and time of a measurement.
 
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// Where, when and of what.
+/// The machine, the time and the build.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// Day, UTC.
     pub date: String,
     /// The same, to the second.
     pub unix_seconds: u64,
-    /// Short hash of what was built; `+` when the working tree had changes.
+    /// Short hash of the commit that was built; `+` when the working tree had changes.
     pub commit: String,
     /// Name of the processor.
     pub cpu: String,
-    /// How many of them.
+    /// The number of processors.
     pub cpus: usize,
     /// Bytes of memory.
     pub memory_bytes: u64,
@@ -33,9 +33,9 @@ pub struct Machine {
     pub rounds: usize,
     /// Load average of a minute, before.
     pub load_before: f64,
-    /// And afterwards; what was measured counts.
+    /// Load average of a minute, after; it includes the measurement.
     pub load_after: f64,
-    /// How long it took.
+    /// Duration, in seconds.
     pub seconds: u64,
 }
 
@@ -93,7 +93,7 @@ impl Machine {
         }
     }
 
-    /// Puts down that it is over.
+    /// Records the end of the run.
     pub fn finish(&mut self, seconds: u64) {
         self.load_after = load();
         self.seconds = seconds;

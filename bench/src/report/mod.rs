@@ -1,4 +1,4 @@
-//! A report: what was measured, as data, as text and as pictures.
+//! A report: the measurements, as data, as text and as pictures.
 
 mod machine;
 mod plot;
@@ -20,10 +20,10 @@ use crate::measure::Measured;
 use crate::memory::Memory;
 use crate::programs::Program;
 
-/// Everything that was measured in one run.
+/// All measurements of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Where and when.
+    /// The machine, the time and the build.
     pub machine: Machine,
     /// Times of operations.
     pub measured: Vec<Measured>,
@@ -34,7 +34,7 @@ pub struct Report {
     /// Whole programs over our malloc and others; none in reports from before there was ours.
     #[serde(default)]
     pub programs: Vec<Program>,
-    /// What a SIGKILL does.
+    /// The effects of a SIGKILL.
     pub blows: Vec<Blows>,
 }
 
@@ -59,10 +59,10 @@ impl Report {
         format!("{}-{}-{}", self.machine.date, self.machine.commit, self.machine.slug())
     }
 
-    /// Writes the report's folder and answers its path.
+    /// Writes the report's folder and returns its path.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The errors of the file system.
     pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         let folder = folder.join(self.name());
         fs::create_dir_all(&folder)?;
@@ -79,7 +79,7 @@ impl Report {
     /// Reads a report back.
     ///
     /// # Errors
-    /// What the file system says, and data that is not a report.
+    /// The errors of the file system, and data that is not a report.
     pub fn read(folder: &Path) -> io::Result<Self> {
         Ok(serde_json::from_str(&fs::read_to_string(folder.join(RAW))?)?)
     }
@@ -99,14 +99,14 @@ impl Report {
         Ok(all)
     }
 
-    /// What was measured under this name.
+    /// The workload of this name.
     #[must_use]
     pub fn workload(&self, id: &str) -> Option<&Measured> {
         self.measured.iter().find(|measured| measured.id == id)
     }
 }
 
-/// A number of nanoseconds, with as many digits as mean something.
+/// A number of nanoseconds, with its significant digits.
 #[must_use]
 pub fn nanoseconds(ns: f64) -> String {
     match ns {

@@ -1,4 +1,4 @@
-//! Pictures that say what they show: a dot and a bar for every row, on a logarithmic axis, with the numbers beside them.
+//! Self-explanatory pictures: a dot and a bar for every row, on a logarithmic axis, with the numbers beside them.
 
 use svg::Document;
 use svg::node::element::{Circle, Line, Rectangle, Text};

@@ -6,7 +6,7 @@ use crate::stats::Verdict;
 
 use super::{Report, nanoseconds, ratio};
 
-/// The rows of the README's table: what, members, and beside whom.
+/// The rows of the README's table: workload, text, members, and the other subject.
 const ROWS: &[(&str, &str, usize, &str)] = &[
     ("handle create, close", "handle/new+close", 1, "daemon, same processor"),
     ("handle create, close", "handle/new+close", 1, "daemon, batches of 64"),
@@ -90,7 +90,7 @@ pub fn index(reports: &[Report]) -> String {
     text
 }
 
-/// Replaces what is between `<!-- NAME -->` and `<!-- end of NAME -->`; nothing when they are not there.
+/// Replaces the text between `<!-- NAME -->` and `<!-- end of NAME -->`; nothing when they are not there.
 #[must_use]
 pub fn update_between(text: &str, name: &str, with: &str) -> Option<String> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));

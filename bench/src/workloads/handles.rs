@@ -145,7 +145,7 @@ fn batches() -> Outcome<Daemon> {
     Daemon::new(Way::Batches, Cpu::Same)
 }
 
-/// Two clients and the daemon spin on whatever processors there are.
+/// Two clients and the daemon spin on any processors.
 fn ring_anywhere() -> Outcome<Daemon> {
     Daemon::new(Way::Ring, Cpu::Any)
 }
@@ -154,7 +154,7 @@ fn ring() -> Outcome<Daemon> {
     Daemon::new(Way::Ring, Cpu::Apart)
 }
 
-/// For what is measured without any subject.
+/// The subject of workloads that need none.
 pub(super) struct Nothing;
 
 impl Subject for Nothing {
@@ -201,7 +201,7 @@ fn open_others<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Out
     let held = other.create(7)?;
     let token = other.token(&held);
     Ok(Box::new(move |lap| {
-        // Leaving would close it.
+        // Dropping `other` would close the handle.
         let _kept = &other;
         lap.each(|_| {
             let held = member.open(black_box(token))?;
@@ -255,7 +255,7 @@ fn passed<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<
                 let held = member.create(u64::from(number))?;
                 lane.send(member.token(&held));
                 sent.push_back(held);
-                // Ours can go once the other has opened it.
+                // Our hold can go once the other has opened the handle.
                 if sent.len() >= 64 {
                     let open = (lane.sent() - lane.taken()) as usize;
                     for held in sent.drain(..sent.len() - open) {

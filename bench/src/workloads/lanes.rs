@@ -24,14 +24,14 @@ struct Line(AtomicU64);
 /// One end of the lane; there is one sender and one receiver.
 pub(super) struct Lane<T> {
     pages: Arc<Pages>,
-    /// What this end knows of its own counter.
+    /// This end's own counter.
     own: u64,
-    /// What it last saw of the other's.
+    /// The other end's counter, as last read.
     seen: u64,
     item: std::marker::PhantomData<T>,
 }
 
-/// Where the ring starts; the first page is for whatever else members tell each other.
+/// The offset of the ring; the first page is for other messages of members.
 const RING_AT: usize = 4096;
 
 impl<T: Copy> Lane<T> {
@@ -53,7 +53,8 @@ impl<T: Copy> Lane<T> {
             std::hint::spin_loop();
         }
         let slot = self.ring().slots[self.own as usize % SLOTS].get();
-        // SAFETY: the receiver has taken what was here, as `seen` says, and does not look before `head` says so.
+        // SAFETY: the receiver has taken the slot's item, as `seen` says, and does not read the slot before `head` says
+        // so.
         unsafe { (*slot).write(item) };
         self.own += 1;
         // Release: publishes the slot; pairs with the Acquire in `receive`.
@@ -73,38 +74,38 @@ impl<T: Copy> Lane<T> {
         unsafe { (*slot).assume_init_read() }
     }
 
-    /// Says that what was received is done with.
+    /// Frees the slot of the item that was received last.
     #[inline]
     pub(super) fn done(&mut self) {
         self.own += 1;
-        // Release: whatever was done with the item happened before; pairs with the Acquire in `taken`.
+        // Release: all uses of the item come before; pairs with the Acquire in `taken`.
         self.ring().tail.0.store(self.own, Ordering::Release);
     }
 
-    /// How many items the receiver is done with.
+    /// The number of items that the receiver is done with.
     #[inline]
     pub(super) fn taken(&self) -> u64 {
         // Acquire: pairs with the Release in `done`.
         self.ring().tail.0.load(Ordering::Acquire)
     }
 
-    /// How many items were sent.
+    /// The number of items sent.
     pub(super) fn sent(&self) -> u64 {
         self.own
     }
 }
 
-/// A word in the first page, that one member tells the others.
+/// A word in the first page, by which one member tells the others a number.
 pub(super) fn told(pages: &Pages, index: usize) -> &AtomicU64 {
     assert!(index < RING_AT / 8);
     // SAFETY: inside of the first page, aligned, and changed by atomics only.
     unsafe { &*pages.start().cast::<AtomicU64>().add(index) }
 }
 
-/// Waits until it was told.
+/// Waits until the number was told, and returns it.
 pub(super) fn hear(pages: &Pages, index: usize) -> u64 {
     loop {
-        // Acquire: pairs with the Release of whoever tells.
+        // Acquire: pairs with the Release of the member that tells.
         match told(pages, index).load(Ordering::Acquire) {
             0 => std::thread::yield_now(),
             word => return word,

@@ -20,7 +20,7 @@ use crate::case::{Seat, Workload, processes, threads};
 
 use super::scratch::private;
 
-/// How many members the processes of a handle recording are dealt to.
+/// The number of members to which the processes of a handle recording are dealt.
 const PLAYERS: usize = 8;
 
 /// The built-in recordings.
@@ -100,7 +100,7 @@ fn build<S: Subject<Member: Handles + 'static>>(seat: &Seat<'_, S>) -> Outcome<W
     let trace = &Recorded::get()?.build;
     let mut players = (0..PLAYERS).map(|_| seat.join()).collect::<Outcome<Vec<_>>>()?;
     let mut tokens = vec![0; trace.handle_count as usize];
-    // What each player holds of each handle, most recent last.
+    // The holds of each player on each handle, most recent last.
     let mut held: Vec<Vec<(u8, <S::Member as Handles>::Held)>> =
         vec![Vec::new(); trace.handle_count as usize];
     Ok(Box::new(move |lap| {
@@ -157,10 +157,10 @@ fn layout_of(bytes: u64, verb: Verb) -> Layout {
     Layout::from_size_align(bytes.max(1) as usize, align).unwrap_or(Layout::new::<u128>())
 }
 
-/// What a slot names.
+/// The block in a slot, and its layout.
 pub(crate) type Slot<B> = Option<(B, Layout)>;
 
-/// Replays a process by one thread and frees what is left; `at` is called after every step.
+/// Replays a process by one thread and frees the remaining blocks; `at` is called after every step.
 pub(crate) fn replay<H: Heap>(
     heap: &mut H,
     process: &AllocationProcess,
@@ -221,7 +221,7 @@ struct Passed {
     bytes: AtomicU64,
 }
 
-/// What the threads of one process share.
+/// The data that the threads of one process share.
 struct Stage {
     slots: Vec<Passed>,
     /// Steps done by each thread in the current turn.

@@ -1,4 +1,4 @@
-//! Memory: pairs, batches, random lives, large blocks, growth, and blocks that somebody else frees.
+//! Memory: pairs, batches, random lives, large blocks, growth, and blocks that another member frees.
 
 use std::alloc::Layout;
 use std::hint::black_box;
@@ -33,7 +33,7 @@ const LARSON_SLOTS: usize = 1000;
 /// Bytes that growth starts and ends with.
 const GROWTH: (usize, usize) = (16, 256 << 10);
 
-/// Those that are private to a process, as threads.
+/// The subjects that are private to a process, as threads.
 macro_rules! private {
     ($members:expr, $work:ident) => {{
         #[allow(unused_mut)]
@@ -51,7 +51,7 @@ macro_rules! private {
 }
 pub(super) use private;
 
-/// Those that processes share and that can do whatever malloc can.
+/// The subjects that processes share and that can do all that malloc can.
 macro_rules! shared {
     ($members:expr, $work:ident) => {
         vec![
@@ -71,12 +71,12 @@ macro_rules! both {
     }};
 }
 
-/// Those that allocate small blocks only.
+/// The subjects that allocate small blocks only.
 fn small_only<const MEMBERS: usize>(work: fn(&Seat<'_, Rts>) -> Outcome<Work>) -> Case {
     processes("rts-alloc", MEMBERS, Rts::new, work)
 }
 
-/// Tenure less what recovery needs.
+/// tenure without the data that recovery needs.
 fn without_recovery(work: fn(&Seat<'_, Unrecoverable>) -> Outcome<Work>) -> Case {
     threads("tenure without block words", 1, || Ok(Unrecoverable), work).private()
 }

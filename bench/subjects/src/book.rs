@@ -1,7 +1,7 @@
-//! What a daemon knows of all handles and blocks: counts per client, and who owns which block.
+//! The state of a daemon: all handles and blocks, counts per client, and the owner of each block.
 //!
 //! Plain data without pointers, so that the daemon can keep it in memory that its clients can read, and the mutexes can
-//! keep the very same thing in shared memory. Whoever calls has made sure to be alone.
+//! keep the very same data in shared memory. Callers have exclusive access.
 //!
 //! Unlike the daemons of 2002 and 2005 it finds free entries and blocks in lists instead of scanning; it must not be slower
 //! than they were.
@@ -80,7 +80,7 @@ impl Book {
     /// Bytes of a book with its scratch.
     pub const BYTES: usize = size_of::<Self>().next_multiple_of(4096) + SCRATCH;
 
-    /// What may be done once nobody else does anything.
+    /// The state, for a caller with exclusive access.
     #[expect(clippy::mut_from_ref, reason = "the caller is alone")]
     unsafe fn alone(&self) -> &mut State {
         // SAFETY: the caller of every public method promises to be alone.
@@ -160,7 +160,7 @@ impl Book {
         Ok(entry.payload)
     }
 
-    /// One hold of `client`'s less.
+    /// Removes one hold of `client`'s.
     ///
     /// # Errors
     /// When the client does not hold it.
@@ -189,7 +189,7 @@ impl Book {
     /// The payload of a handle that the caller's client holds: it does not change meanwhile.
     ///
     /// # Safety
-    /// The caller's client holds it.
+    /// The caller's client holds the handle.
     #[must_use]
     pub unsafe fn payload(&self, token: u64) -> u64 {
         let state = self.state.get();
@@ -234,13 +234,13 @@ impl Book {
         Ok(offset)
     }
 
-    /// Frees a block, whoever allocated it.
+    /// Frees a block; any client may have allocated it.
     ///
     /// # Errors
     /// When it is free already.
     ///
     /// # Safety
-    /// The caller is alone, and the offset is one that `alloc` answered.
+    /// The caller is alone, and `alloc` returned the offset.
     pub unsafe fn free(&self, offset: u64) -> Outcome<()> {
         // SAFETY: the caller's promise.
         let state = unsafe { self.alone() };
@@ -261,20 +261,20 @@ impl Book {
         unsafe { self.scratch().add(offset as usize - HEADER).cast() }
     }
 
-    /// Where a block is.
+    /// The address of a block.
     #[must_use]
     pub fn address(&self, offset: u64) -> *mut u8 {
         // SAFETY: offsets are below SCRATCH.
         unsafe { self.scratch().add(offset as usize % SCRATCH) }
     }
 
-    /// Takes back whatever `client` held; answers how many holds and blocks that were.
+    /// Takes back all holds and blocks of `client`; returns their numbers.
     ///
     /// # Safety
     /// The caller is alone, and the client does nothing any more.
     pub unsafe fn forget(&self, client: usize) -> (u64, u64) {
         let (holds, blocks) = self.in_use();
-        // SAFETY: the caller's promise; so for each of the short looks below.
+        // SAFETY: the caller's promise; so for each of the short borrows below.
         let (entries_used, scratch_used) = unsafe {
             let state = self.alone();
             (state.entries_used as usize, state.scratch_used)
@@ -314,7 +314,7 @@ impl Book {
     #[must_use]
     pub fn in_use(&self) -> (u64, u64) {
         let state = self.state.get();
-        // SAFETY: counters that may be torn by nobody; volatile because somebody else may change them.
+        // SAFETY: word-sized counters, which no read tears; volatile because another process may change them.
         unsafe { ((&raw const (*state).holds).read_volatile(), (&raw const (*state).blocks).read_volatile()) }
     }
 

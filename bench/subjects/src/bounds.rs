@@ -1,6 +1,6 @@
-//! Bounds: the shared words that tenure changes, with the same instructions, and nothing around them. No lease is looked at, no
-//! number is checked beyond its generation, no thread of the process may come along, nothing grows, nothing can be
-//! recovered. What tenure takes longer is its own; what these take cannot be had for less with these words.
+//! Bounds: the shared words that tenure changes, with the same instructions, and nothing around them. No lease is
+//! checked, no number is checked beyond its generation, a member is one thread, nothing grows, nothing can be
+//! recovered. The time that tenure takes beyond this is its own cost; with these words no subject can be faster.
 
 use std::alloc::Layout;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ struct Entry {
     payload: [AtomicU64; 4],
 }
 
-/// Handles made of their stores and one exchange; holders are bits.
+/// Handles made of these stores and one exchange; holders are bits.
 pub struct Words {
     pages: Arc<Pages>,
 }
@@ -60,7 +60,7 @@ impl Subject for Words {
 
     fn join(&self) -> Outcome<WordsMember> {
         let mut member = WordsMember { pages: Arc::clone(&self.pages), bit: 0, free: Vec::new() };
-        // Relaxed: a number of one's own; the last line counts the members.
+        // Relaxed: a unique number only; the last line counts the members.
         let rank = member.entry(ENTRIES as u32).word.fetch_add(1, Ordering::Relaxed) as usize;
         if (rank + 1) * SHARE > ENTRIES {
             return Err(Failed::of("join", "too many members"));
@@ -132,7 +132,7 @@ impl Handles for WordsMember {
     fn close(&mut self, held: WordsHeld) -> Outcome<()> {
         let entry = self.entry(held.index);
         if held.opened {
-            // SeqCst, both: whoever clears the last bit would decide that nobody holds it.
+            // SeqCst, both: the member that clears the last bit would decide that nobody holds it.
             entry.holders.fetch_and(!self.bit, Ordering::SeqCst);
             if entry.holders.load(Ordering::SeqCst) == 0 {
                 return Err(Failed::of("close", "the creator has left"));
@@ -155,7 +155,8 @@ const REMOTE: u64 = 2;
 const BLOCK: usize = 64;
 const BLOCKS: usize = 1 << 12;
 
-/// Blocks of 64 bytes with a word each, that whoever frees exchanges and whose owner looks at them in the order it gave them.
+/// Blocks of 64 bytes with a word each. The freeing member exchanges the word; the owner checks the words in the order
+/// in which it gave the blocks.
 pub struct Exchanged {
     pages: Arc<Pages>,
 }
@@ -203,7 +204,7 @@ impl Heap for ExchangedMember {
             self.collect();
         }
         let Some(block) = self.free.pop() else { return Err(Failed::of("alloc", "no block")) };
-        // Relaxed: nobody else changes a free block's word; whatever passes the block on publishes it.
+        // Relaxed: nobody else changes a free block's word; the transport that passes the block on publishes it.
         self.word_of(block).store(LEASED, Ordering::Relaxed);
         self.given.push_back(block);
         Ok(block)

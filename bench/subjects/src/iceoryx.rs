@@ -1,8 +1,8 @@
 //! iceoryx2's pool: blocks of one size behind a lock-free set of indices, in memory that forked members share.
 //!
-//! It knows neither who has a block nor whether a block is in use: what a dead process had is lost.
+//! It knows neither the owner of a block nor whether a block is in use: the blocks of a dead process are lost.
 
-// The crate's log wants somebody to log to, by name.
+// The crate's log needs a backend, by name.
 extern crate iceoryx2_bb_loggers as _;
 
 use std::alloc::Layout;
@@ -28,7 +28,7 @@ pub struct Pool {
     pages: Arc<Pages>,
 }
 
-/// Who uses it.
+/// One user of the pool.
 pub struct PoolMember {
     pages: Arc<Pages>,
 }

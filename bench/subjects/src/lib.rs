@@ -1,15 +1,15 @@
-//! What tenure is compared with, behind one trait, and teams of processes that take turns being measured.
+//! The subjects that tenure is compared with, behind one trait, and teams of processes that take turns being measured.
 //!
-//! | subject | what it is |
+//! | subject | description |
 //! |---|---|
 //! | [`tenured`] | tenure, in any backend |
 //! | [`daemon`] | a process that owns all handles, asked over a Unix socket, in batches, or through a ring with futexes |
 //! | [`mutex`] | the daemon's book in shared memory, behind a mutex of `raw_sync` or a robust one of pthread |
 //! | [`heaps`] | allocators that are private to a process: the bound |
-//! | [`bounds`] | the shared words of tenure's handles and blocks alone: what cannot be had for less |
+//! | [`bounds`] | the shared words of tenure's handles and blocks alone: a lower bound |
 //! | `through_c` | tenure through its C interface (feature `c`) |
 //! | [`waits`] | mutexes and events: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
-//! | [`unrecoverable`] | tenure's allocator less what recovery needs: what that costs |
+//! | [`unrecoverable`] | tenure's allocator without the data that recovery needs: shows the cost of recovery |
 //! | `iceoryx` | iceoryx2's pool (feature `rivals`) |
 //! | `pools`, `slabs` | published crates (feature `published`) |
 //!

@@ -1,5 +1,5 @@
-//! The daemon's book in shared memory, behind a mutex: without a daemon, but whoever dies holding it stops everybody
-//! (`raw_sync`), or leaves a book that nobody can vouch for (a robust one).
+//! The daemon's book in shared memory, behind a mutex. There is no daemon, but a process that dies while it holds the
+//! mutex stops all others (`raw_sync`), or leaves a book that may be inconsistent (a robust one).
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ const BOOK_AT: usize = 4096;
 
 /// A lock in shared memory.
 pub trait Lock: Sized {
-    /// Where its bytes come from, already initialised.
+    /// Makes its memory, with an initialised lock.
     type Memory: Send + Sync;
 
     /// New memory of `bytes`, of which the first page has the lock.
@@ -37,7 +37,7 @@ pub trait Lock: Sized {
     /// Runs `critical` alone.
     ///
     /// # Errors
-    /// Those of `critical`, and when the lock refuses.
+    /// The errors of `critical`, and those of the lock.
     fn locked<T>(&self, critical: impl FnOnce() -> Outcome<T>) -> Outcome<T>;
 }
 
@@ -58,7 +58,8 @@ impl Lock for Plain {
     fn memory(bytes: usize) -> Outcome<Unnamed> {
         let mut memory =
             ShmemConf::new().size(bytes).create().map_err(|error| Failed::of("shared_memory", error))?;
-        // The members inherit the mapping; a name would outlive us when we are killed. It is not the crate's to remove then.
+        // The members inherit the mapping; if we are killed, a name would outlive us. The crate must not remove it
+        // then.
         memory.set_owner(false);
         let name = std::ffi::CString::new(memory.get_os_id()).map_err(|error| Failed::of("name", error))?;
         // SAFETY: a terminated string.
@@ -148,7 +149,7 @@ impl<L: Lock> Locked<L> {
         Ok(Self { memory: Arc::new(L::memory(BOOK_AT + Book::BYTES)?), lock: PhantomData })
     }
 
-    /// The book, for whoever makes sure to be alone.
+    /// The book, for a caller that ensures exclusive access.
     #[must_use]
     pub fn book(&self) -> &Book {
         book_of::<L>(&self.memory)

@@ -17,7 +17,7 @@ pub struct Rts {
     file: File,
     /// The one that created it; a worker as well.
     _first: rts_alloc::Allocator,
-    /// How many could join at first.
+    /// The number of workers that could join at first.
     capacity: usize,
 }
 
@@ -28,7 +28,7 @@ impl Rts {
     /// With workers enough for a team.
     ///
     /// # Errors
-    /// What it says.
+    /// The crate's errors.
     pub fn new() -> Outcome<Self> {
         Self::of(BYTES, 1 << 20)
     }
@@ -36,7 +36,7 @@ impl Rts {
     /// A small one, of which [`Rts::workers`] can be asked: it makes as many worker slots as there is room for.
     ///
     /// # Errors
-    /// What it says.
+    /// The crate's errors.
     pub fn countable() -> Outcome<Self> {
         let mut subject = Self::of(16 << 20, 1 << 16)?;
         subject.capacity = subject.joinable();
@@ -62,7 +62,7 @@ impl Rts {
         std::iter::from_fn(join).collect::<Vec<_>>().len()
     }
 
-    /// How many workers there are, besides the one that created it.
+    /// The number of workers, without the creator.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.capacity - self.joinable()
@@ -125,7 +125,7 @@ impl Rarena {
     /// In a file of /dev/shm, whose name is gone before this returns.
     ///
     /// # Errors
-    /// What it says.
+    /// The crate's errors.
     pub fn new() -> Outcome<Self> {
         let path = format!("/dev/shm/tenure-bench-{}-rarena", std::process::id());
         let options =

@@ -4,14 +4,14 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// Zeroed anonymous memory, shared with whoever is forked afterwards.
+/// Zeroed anonymous memory, shared with processes that are forked afterwards.
 #[derive(Debug)]
 pub struct Pages {
     start: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: plain memory; whoever puts something into it says how it may be used.
+// SAFETY: plain memory; the code that stores a type into it says how it may be used.
 unsafe impl Send for Pages {}
 // SAFETY: as above.
 unsafe impl Sync for Pages {}
@@ -20,7 +20,7 @@ impl Pages {
     /// `len` zero bytes, none of which costs memory before it is touched.
     ///
     /// # Errors
-    /// What mmap says.
+    /// The errors of mmap.
     pub fn new(len: usize) -> std::io::Result<Self> {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping anywhere touches nothing that exists.
@@ -88,7 +88,7 @@ pub fn pin_to_cpu(cpu: usize) {
     }
 }
 
-/// How many processors there are.
+/// The number of processors.
 #[must_use]
 pub fn cpu_count() -> usize {
     // SAFETY: asks for a number.

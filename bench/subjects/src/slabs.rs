@@ -1,4 +1,4 @@
-//! Slabs that are private to a process: what a handle costs where nothing is shared and nothing survives.
+//! Slabs that are private to a process: the cost of a handle where nothing is shared and nothing survives.
 
 use std::sync::{Arc, Mutex};
 

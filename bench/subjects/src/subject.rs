@@ -1,14 +1,14 @@
-//! The one trait that all subjects implement, and what their members can do.
+//! The one trait that all subjects implement, and the operations of their members.
 
 use std::alloc::Layout;
 use std::fmt;
 
-/// Why a subject cannot go on. It names the operation; subjects are measured where none should fail.
+/// The reason why a subject cannot go on: the name of the operation. No measured operation should fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed(pub String);
 
 impl Failed {
-    /// Says what failed, away from the measured path.
+    /// Makes the error, away from the measured path.
     #[cold]
     #[inline(never)]
     pub fn of(what: &'static str, why: impl fmt::Display) -> Self {
@@ -30,12 +30,12 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-/// What an operation answers.
+/// The result of an operation.
 pub type Outcome<T> = Result<T, Failed>;
 
 /// One contender. It is founded in the process that forks the members, before they are forked.
 pub trait Subject: Sized {
-    /// What one process, or one thread of it, works with.
+    /// The access of one process, or of one thread of it.
     type Member;
 
     /// The right to work: called in the member's own process, and in the member's own thread where members are threads.
@@ -48,7 +48,7 @@ pub trait Subject: Sized {
     fn settle(&self) {}
 }
 
-/// Handles: numbers that name something which lives as long as anybody holds it. The payload is 8 bytes.
+/// Handles: numbers of objects that live as long as a member holds them. The payload is 8 bytes.
 pub trait Handles {
     /// One hold.
     type Held: Copy;
@@ -59,7 +59,7 @@ pub trait Handles {
     /// [`Failed`].
     fn create(&mut self, payload: u64) -> Outcome<Self::Held>;
 
-    /// The payload of what we hold.
+    /// The payload of a held handle.
     ///
     /// # Errors
     /// [`Failed`].
@@ -68,7 +68,7 @@ pub trait Handles {
     /// The number to pass to others.
     fn token(&mut self, held: &Self::Held) -> u64;
 
-    /// Holds once more what somebody holds.
+    /// Holds once more a handle that a member holds.
     ///
     /// # Errors
     /// [`Failed`], also when nobody holds it.
@@ -80,7 +80,7 @@ pub trait Handles {
     /// [`Failed`].
     fn close(&mut self, held: Self::Held) -> Outcome<()>;
 
-    /// Creates and closes `count` handles, in whatever way is quickest.
+    /// Creates and closes `count` handles, in the subject's quickest way.
     ///
     /// # Errors
     /// [`Failed`].
@@ -111,7 +111,7 @@ pub trait Heap {
     /// [`Failed`].
     fn free(&mut self, block: Self::Block, layout: Layout) -> Outcome<()>;
 
-    /// Where it is, in this process.
+    /// Its address, in this process.
     fn address(&self, block: Self::Block) -> *mut u8;
 
     /// Resizes, moving the contents where it must.
@@ -134,12 +134,12 @@ pub trait Heap {
     /// The block of such a number.
     fn of_word(&self, word: u64, layout: Layout) -> Self::Block;
 
-    /// Whatever others must know of us to free what we allocated.
+    /// The data about us that others need to free our blocks.
     fn owner(&self) -> [u64; 2] {
         [0; 2]
     }
 
-    /// Frees a block of another member, who passed it to us.
+    /// Frees a block of another member, which passed it to us.
     ///
     /// # Errors
     /// [`Failed`].

@@ -1,4 +1,4 @@
-//! Processes that are forked once, sleep, and take turns being measured, so that all subjects see the same weather.
+//! Processes that are forked once, sleep, and take turns being measured, so that a disturbance hits all subjects alike.
 //!
 //! Fork only from a process without other threads. Children die with their parent.
 
@@ -17,7 +17,7 @@ pub const MEMBERS_MAX: usize = 8;
 /// The most operations of one turn that are timed one by one, for each member.
 pub const SAMPLES_MAX: usize = 1 << 14;
 
-/// A process of ours: killed and reaped when dropped, and killed by the kernel when we die.
+/// A process of ours: killed and reaped when dropped, and killed by the kernel when its parent dies.
 #[derive(Debug)]
 pub struct Child {
     pid: i32,
@@ -28,11 +28,11 @@ impl Child {
     /// Runs `work` in a new process, which ends afterwards. Call it from a process without other threads.
     ///
     /// # Errors
-    /// What fork says.
+    /// The errors of fork.
     pub fn fork(work: impl FnOnce()) -> io::Result<Self> {
         // SAFETY: asks for a number.
         let parent = unsafe { libc::getpid() };
-        // SAFETY: the caller has no other threads, so the child may do whatever we may.
+        // SAFETY: the caller has no other threads, so the child may do all that its parent may.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
@@ -44,14 +44,14 @@ impl Child {
                     }
                 }
                 let status = i32::from(catch_unwind(AssertUnwindSafe(work)).is_err());
-                // SAFETY: ends the process without running what belongs to the parent.
+                // SAFETY: ends the process without running the parent's exit handlers.
                 unsafe { libc::_exit(status) }
             }
             pid => Ok(Self { pid, reaped: false }),
         }
     }
 
-    /// Its number.
+    /// The process number.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid
@@ -65,13 +65,13 @@ impl Child {
         }
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits until it is gone.
     pub fn kill(&mut self) {
         self.signal(libc::SIGKILL);
         self.wait();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub fn wait(&mut self) {
         if !self.reaped {
             // SAFETY: our own child; the status is not asked for.
@@ -80,7 +80,7 @@ impl Child {
         }
     }
 
-    /// Whether it has ended; in words when it has.
+    /// Whether the process has ended; if so, its end in words.
     pub fn ended(&mut self) -> Option<String> {
         if self.reaped {
             return Some("ended".into());
@@ -118,7 +118,7 @@ pub fn now_ns() -> u64 {
 struct Board {
     /// Number of the current turn; futex of the members.
     turn: AtomicU32,
-    /// How many members have finished, of all turns; futex of whoever measures.
+    /// The number of members that have finished, over all turns; futex of the measuring process.
     done: AtomicU32,
     arrived: AtomicU32,
     operations: AtomicU32,
@@ -139,17 +139,17 @@ struct Slot {
 
 /// One turn, as a member sees it.
 pub struct Lap<'b> {
-    /// How many operations are wanted.
+    /// The number of operations to do.
     pub wanted: u32,
     slot: &'b Slot,
     sampled: bool,
 }
 
 impl Lap<'_> {
-    /// Times as many operations as are wanted.
+    /// Times that number of operations.
     ///
     /// # Errors
-    /// The first that an operation answers.
+    /// The first error of an operation.
     #[inline(always)]
     pub fn each(&mut self, mut operation: impl FnMut(u32) -> Outcome<()>) -> Outcome<()> {
         if self.sampled { self.one_by_one(&mut operation) } else { self.all(&mut operation) }
@@ -164,7 +164,7 @@ impl Lap<'_> {
     /// Times one piece of work that consists of `operations`.
     ///
     /// # Errors
-    /// What the work answers.
+    /// The error of the work.
     #[inline(always)]
     pub fn whole(&mut self, operations: u64, work: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
         let begun = now_ns();
@@ -173,7 +173,7 @@ impl Lap<'_> {
         Ok(())
     }
 
-    /// Puts down what was timed elsewhere: one sample for each.
+    /// Records samples that were timed elsewhere, in nanoseconds.
     pub fn note(&mut self, samples_ns: impl Iterator<Item = u64>) {
         let (mut sum, mut count) = (0, 0);
         for ns in samples_ns.take(SAMPLES_MAX) {
@@ -220,7 +220,7 @@ impl Lap<'_> {
     }
 }
 
-/// What a member does in a turn.
+/// The work of a member in a turn.
 pub type Work = Box<dyn FnMut(&mut Lap<'_>) -> Outcome<()>>;
 
 /// Whether the members of a team are processes or threads.
@@ -232,7 +232,7 @@ pub enum Kind {
     Threads,
 }
 
-/// What one turn showed.
+/// The result of one turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
     /// From the first member's beginning to the last one's end, divided by one member's operations.
@@ -292,7 +292,7 @@ impl Team {
         Ok(team)
     }
 
-    /// How long a turn may take; a minute unless this says otherwise.
+    /// The time limit of a turn; a minute unless set here.
     pub fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;
     }
@@ -305,7 +305,7 @@ impl Team {
     /// Lets all members do `operations` at once.
     ///
     /// # Errors
-    /// What a member answers; that it died; that it did not answer.
+    /// A member's error; that it died; that it did not answer.
     pub fn turn(&mut self, operations: u32) -> Outcome<Turn> {
         self.begin(operations, false)
     }
@@ -323,7 +323,7 @@ impl Team {
         Ok(())
     }
 
-    /// How many operations make a turn of about `turn_ns`, found by doing some.
+    /// The number of operations for a turn of about `turn_ns`, found by running some.
     ///
     /// The first operations touch memory for the first time, or reserve it, and take a thousand times as long as later ones:
     /// the answer is only believed when turns of that many operations take that long again and again.
@@ -376,7 +376,7 @@ impl Team {
         let expected = (turn + 1) * self.members as u32;
         let started = Instant::now();
         loop {
-            // Acquire: pairs with the Release in `member`, which publishes what the member put down.
+            // Acquire: pairs with the Release in `member`, which publishes the member's records.
             let done = board.done.load(Ordering::Acquire);
             if done >= expected {
                 break;
@@ -434,7 +434,7 @@ impl Slot {
 fn member(board: &Board, members: usize, rank: usize, make: &dyn Fn(usize) -> Outcome<Work>) {
     let slot = &board.slots[rank];
     let finish = || {
-        // Release: publishes what this member put down; pairs with the Acquire in `Team::wait`.
+        // Release: publishes this member's records; pairs with the Acquire in `Team::wait`.
         board.done.fetch_add(1, Ordering::Release);
         futex_wake(&board.done, 1);
     };

@@ -22,15 +22,15 @@ impl Tenure {
     /// Members are processes.
     ///
     /// # Errors
-    /// What tenure says.
+    /// The errors of tenure.
     pub fn processes() -> Outcome<Self> {
         Self::over(options().memfd(), None)
     }
 
-    /// As [`Tenure::processes`], without monitor threads: what a member does not recover, nobody does.
+    /// As [`Tenure::processes`], without monitor threads: a dead member is recovered only by another member's call.
     ///
     /// # Errors
-    /// What tenure says.
+    /// The errors of tenure.
     pub fn unguarded() -> Outcome<Self> {
         Self::over(options().monitor(false).memfd(), None)
     }
@@ -38,7 +38,7 @@ impl Tenure {
     /// Members are threads of one process, and share one lease.
     ///
     /// # Errors
-    /// What tenure says.
+    /// The errors of tenure.
     pub fn threads() -> Outcome<Self> {
         Self::over(options().memfd(), Some(Mutex::new(None)))
     }
@@ -46,7 +46,7 @@ impl Tenure {
     /// In a backend; names are made up from the process id and removed at the end.
     ///
     /// # Errors
-    /// What tenure says.
+    /// The errors of tenure.
     pub fn in_backend(backend: Backend) -> Outcome<Self> {
         let name = format!("bench-{}", std::process::id());
         let path = std::env::temp_dir().join(format!("tenure-{name}"));
@@ -79,7 +79,7 @@ impl Tenure {
     /// A member, for as long as the process lives.
     ///
     /// # Errors
-    /// What tenure says.
+    /// The errors of tenure.
     pub fn member(&self) -> Outcome<&'static Member> {
         let join = || {
             let member = self.space.join().map_err(|error| Failed::of("join", error))?;
@@ -118,7 +118,7 @@ impl Subject for Tenure {
         Ok(Seat { local: self.member()?.local() })
     }
 
-    /// Removes what would outlive its processes: the name, the file.
+    /// Removes the name or the file, which would outlive the subject's processes.
     fn settle(&self) {
         if let (Some(name), backend) = (self.space.name(), self.space.backend()) {
             let _ = Space::remove(backend, name, true);

@@ -25,14 +25,14 @@ pub struct Seat {
     local: *mut tenure_local,
 }
 
-/// What `tenure_handle` says that callers keep.
+/// The part of `tenure_handle` that callers keep.
 #[derive(Clone, Copy)]
 pub struct Held {
     token: u64,
     data: *const u64,
 }
 
-/// What `tenure_block` says that callers keep.
+/// The part of `tenure_block` that callers keep.
 #[derive(Clone, Copy)]
 pub struct Block {
     offset: u64,
@@ -46,7 +46,7 @@ fn failed(what: &'static str, status: c_int) -> Failed {
     Failed::of(what, text.to_string_lossy())
 }
 
-/// Calls what writes a `T` where it is told to.
+/// Runs a call that writes a `T` to the pointer it gets.
 #[inline(always)]
 fn made<T>(what: &'static str, call: impl FnOnce(*mut T) -> c_int) -> Outcome<T> {
     let mut out = MaybeUninit::uninit();
@@ -61,7 +61,7 @@ impl ThroughC {
     /// Members are processes.
     ///
     /// # Errors
-    /// What the library says.
+    /// The errors of the library.
     pub fn new() -> Outcome<Self> {
         let options = tenure_options {
             abi: TENURE_ABI_VERSION,

@@ -1,6 +1,6 @@
-//! What is left of tenure's allocator without recovery: spans, two private stacks a class and offsets, over private
-//! memory, and no block words. Nobody could tell which blocks a dead process held, and a double free goes unnoticed.
-//! What tenure costs more than this is the price of exact recovery.
+//! tenure's allocator without recovery: spans, two private stacks a class and offsets, over private memory, and no
+//! block words. Nobody could tell which blocks a dead process held, and a double free goes unnoticed. The difference to
+//! tenure is the price of exact recovery.
 
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
@@ -38,7 +38,7 @@ impl Subject for Unrecoverable {
     type Member = Stack;
 
     fn join(&self) -> Outcome<Stack> {
-        // SAFETY: bytes in cells, for which zero is a value; the system backs what is never written with nothing.
+        // SAFETY: bytes in cells, for which zero is a value; the system backs only pages that are written.
         let data = unsafe { Box::<[UnsafeCell<u8>]>::new_zeroed_slice(UNITS * UNIT).assume_init() };
         let stacks = (0..CLASSES).map(|_| Stacks::default()).collect();
         Ok(Stack { stacks, map: vec![0; UNITS], units_used: 0, data })

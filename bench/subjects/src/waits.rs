@@ -1,6 +1,6 @@
-//! Locks and events: a mutex, and two events that one signals and another waits for. Tenure's, those of pthread and POSIX in
-//! shared memory, eventfds, and the daemon's, where each lock, unlock, wait and signal began with a reference taken at
-//! the daemon and given back.
+//! Locks and events: a mutex, and two events that one member signals and another waits for. Tenure's, those of pthread
+//! and POSIX in shared memory, eventfds, and the daemon's, where each lock, unlock, wait and signal begins with a
+//! reference taken at the daemon and given back.
 
 use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -46,7 +46,7 @@ pub trait Events {
     fn wait(&mut self, event: usize) -> Outcome<()>;
 }
 
-/// A space in memory without a name, and where the first member says the tokens.
+/// A space in memory without a name, and the page in which the first member posts the tokens.
 pub struct Tenured {
     space: Space,
     said: Arc<Pages>,
@@ -58,7 +58,7 @@ pub struct TenuredMember {
     events: [Event; EVENTS],
 }
 
-/// Zero: nobody; one: somebody makes the objects; two: made.
+/// Zero: no objects; one: a member makes them; two: made.
 #[repr(C)]
 struct Said {
     state: AtomicU32,
@@ -69,7 +69,7 @@ impl Tenured {
     /// Members are processes.
     ///
     /// # Errors
-    /// What tenure says.
+    /// The errors of tenure.
     pub fn new() -> Outcome<Self> {
         let space = Space::options().handles(1 << 10).scratch(1 << 20).memfd();
         let space = space.map_err(|error| Failed::of("tenure", error))?;
@@ -141,7 +141,7 @@ impl Events for TenuredMember {
     }
 }
 
-/// What pthread has, in one page.
+/// The pthread objects, in one page.
 #[repr(C)]
 struct Threads {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
@@ -178,7 +178,7 @@ impl Pthread {
     /// Ordinary ones.
     ///
     /// # Errors
-    /// What pthread says.
+    /// The errors of pthread.
     pub fn plain() -> Outcome<Self> {
         Self::new(false)
     }
@@ -186,7 +186,7 @@ impl Pthread {
     /// A robust mutex.
     ///
     /// # Errors
-    /// What pthread says.
+    /// The errors of pthread.
     pub fn robust() -> Outcome<Self> {
         Self::new(true)
     }
@@ -235,7 +235,7 @@ impl Subject for Pthread {
 impl PthreadMember {
     #[inline]
     fn threads(&self) -> &Threads {
-        // SAFETY: initialised by `Pthread::new`; what is in it is touched through pthread, or under its mutex.
+        // SAFETY: initialised by `Pthread::new`; its contents are accessed through pthread, or under its mutex.
         unsafe { self.pages.view() }
     }
 }
@@ -317,7 +317,7 @@ impl Semaphores {
     /// One that is free and [`EVENTS`] that were not signalled.
     ///
     /// # Errors
-    /// What `sem_init` says.
+    /// The error of `sem_init`.
     pub fn new() -> Outcome<Self> {
         let pages = Arc::new(Pages::new(4096)?);
         let new = SemaphoresMember { pages: Arc::clone(&pages) };
@@ -371,7 +371,7 @@ impl EventFds {
     /// One that is free and [`EVENTS`] that were not signalled.
     ///
     /// # Errors
-    /// What `eventfd` says.
+    /// The error of `eventfd`.
     pub fn new() -> Outcome<Self> {
         let make = |at| -> Outcome<OwnedFd> {
             // SAFETY: makes a descriptor.
@@ -413,8 +413,8 @@ impl Counters for EventFdsMember {
     }
 }
 
-/// The daemon's model: what is waited for lies in shared memory, behind pthread; every call takes a reference to the handle
-/// and gives it back, two round trips.
+/// The daemon's model: the objects lie in shared memory, behind pthread; every call takes a reference to the handle and
+/// gives it back, two round trips.
 pub struct Daemonic {
     daemon: Daemon,
     pthread: Pthread,
@@ -443,7 +443,7 @@ impl Subject for Daemonic {
 
     fn join(&self) -> Outcome<DaemonicMember> {
         let mut client = self.daemon.join()?;
-        // Each member's own handle will do: what is measured is the round trip.
+        // Any handle will do, so each member has its own: the round trip is measured.
         let held = client.create(7)?;
         let token = client.token(&held);
         Ok(DaemonicMember { client, pthread: self.pthread.join()?, token })

@@ -1,4 +1,4 @@
-//! The work that is measured in more than one place: by the comparison, and at the end of the demo.
+//! The work that is measured in two places: by the comparison, and at the end of the demo.
 
 use std::alloc::Layout;
 use std::hint::black_box;
@@ -22,7 +22,7 @@ pub fn layout(bytes: usize) -> Layout {
 /// Allocates, and writes the first byte.
 ///
 /// # Errors
-/// That of the heap.
+/// The error of the heap.
 #[inline]
 pub fn touched<H: Heap>(heap: &mut H, layout: Layout) -> Outcome<H::Block> {
     let block = heap.alloc(layout)?;
@@ -34,7 +34,7 @@ pub fn touched<H: Heap>(heap: &mut H, layout: Layout) -> Outcome<H::Block> {
 /// Frees the oldest of eight blocks of 64 B and allocates another.
 ///
 /// # Errors
-/// That of the heap.
+/// The error of the heap.
 pub fn pair_held<H: Heap + 'static>(mut heap: H) -> Outcome<Work> {
     let small = layout(64);
     let mut held = [touched(&mut heap, small)?; HELD];
@@ -54,7 +54,7 @@ pub fn pair_held<H: Heap + 'static>(mut heap: H) -> Outcome<Work> {
 /// Allocates 1000 blocks of 16 to 1024 B and frees them in random order.
 ///
 /// # Errors
-/// That of the heap.
+/// The error of the heap.
 pub fn batch<H: Heap + 'static>(mut heap: H) -> Outcome<Work> {
     let mut rng = SmallRng::seed_from_u64(1);
     let layouts: Vec<Layout> = (0..BATCH).map(|_| layout(rng.random_range(16..=1024))).collect();
@@ -81,7 +81,7 @@ pub fn batch<H: Heap + 'static>(mut heap: H) -> Outcome<Work> {
 /// Allocates, touches and frees a block of 64 KiB to 4 MiB.
 ///
 /// # Errors
-/// That of the heap.
+/// The error of the heap.
 pub fn large<H: Heap + 'static>(mut heap: H) -> Outcome<Work> {
     let mut rng = SmallRng::seed_from_u64(1);
     let layouts: Vec<Layout> = (0..64).map(|_| layout(rng.random_range(64 << 10..=4 << 20))).collect();
@@ -97,7 +97,7 @@ pub fn large<H: Heap + 'static>(mut heap: H) -> Outcome<Work> {
 /// Creates a handle, reads it once, closes it.
 ///
 /// # Errors
-/// That of the subject.
+/// The error of the subject.
 pub fn create_get_close<M: Handles + 'static>(mut member: M) -> Outcome<Work> {
     Ok(Box::new(move |lap| {
         lap.each(|number| {
@@ -111,7 +111,7 @@ pub fn create_get_close<M: Handles + 'static>(mut member: M) -> Outcome<Work> {
 /// Opens and closes a handle that this member holds already.
 ///
 /// # Errors
-/// That of the subject.
+/// The error of the subject.
 pub fn open_own<M: Handles + 'static>(mut member: M) -> Outcome<Work> {
     let held = member.create(7)?;
     let token = member.token(&held);

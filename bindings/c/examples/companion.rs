@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).ok_or("expected the name of a space")?;
     let space = Space::options().attach(&name)?;
     let me = space.join()?;
-    // Whoever comes first makes it.
+    // The first process creates it.
     let mutex = Mutex::create_or_open(&me, "lock", false)?.into_inner();
     let answer = Event::create_or_open(&me, "answer", Reset::Automatic, false)?.into_inner();
     let question = Event::open_named(&me, "question")?;

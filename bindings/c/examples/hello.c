@@ -12,7 +12,7 @@
 
 #include <tenure.h>
 
-/* What the payloads of this program are: a number of our choice tells them from those of others. */
+/* The kind of this program's payloads: a number of our choice, which tells them from those of others. */
 enum { GREETING = 1 };
 
 struct greeting {

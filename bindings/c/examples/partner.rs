@@ -1,7 +1,7 @@
 //! The partner of `bindings/dotnet/OnTenure.cs`: opens what a C# program made, counts with it, and answers by a token.
 //!
-//! Started with the name of a space and the token of a counter; reads the token of a text from its input, writes that of its
-//! answer to its output, and then waits until its input ends, or until it is killed.
+//! Started with the name of a space and the token of a counter. It reads the token of a text from its input and writes
+//! the token of its answer to its output. Then it waits until its input ends, or until it is killed.
 
 use std::alloc::Layout;
 use std::error::Error;

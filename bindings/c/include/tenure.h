@@ -13,32 +13,31 @@
  *     tenure_close(local, token);                             the last one to let go frees it
  *     tenure_alloc(local, size, 0, &block);                   memory, freed by tenure_free, or when the process dies
  *     tenure_mutex_create(member, "lock", TENURE_OR_OPEN, &mutex);       objects: to be locked, signalled, waited for,
- *     if (tenure_mutex_lock(mutex, TENURE_FOREVER) == TENURE_ABANDONED)  by a name or by tokens; of a dead owner's
- *         repair();                                                      mutex exactly one is told
+ *     if (tenure_mutex_lock(mutex, TENURE_FOREVER) == TENURE_ABANDONED)  by a name or by tokens; after an
+ *         repair();                                                      owner's death exactly one process is told
  *     tenure_mutex_unlock(mutex); tenure_object_close(mutex);
  *     tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
  *
- * ERRORS. Every function that can fail answers TENURE_OK (0) or a negative enum tenure_status; some that lock, wait or
- * create by name have another good answer, which is positive: TENURE_ABANDONED, TENURE_OPENED. What failed changed
- * nothing, and results are then zero or NULL. tenure_strerror names the status, tenure_last_error says what was
- * expected and what was found. A pointer to a space, member, local or object is a number that the library checks, not an
- * address: passing NULL, one that was closed, or one of another type is TENURE_ERR_NULL or TENURE_ERR_CLOSED, at any
- * time. Pointers to memory of the caller's cannot be checked beyond NULL. Tokens, offsets and leases are numbers and
+ * ERRORS. Every function that can fail returns TENURE_OK (0) or a negative enum tenure_status; some that lock, wait or
+ * create by name have a second result that is no error and is positive: TENURE_ABANDONED, TENURE_OPENED. A call that
+ * failed changed nothing, and its results are zero or NULL. tenure_strerror names the status, tenure_last_error names
+ * the expected and the found value. A pointer to a space, member, local or object is a number that the library checks,
+ * not an address: passing NULL, a closed one, or one of another type is TENURE_ERR_NULL or TENURE_ERR_CLOSED, at any
+ * time. Pointers to the caller's memory cannot be checked beyond NULL. Tokens, offsets and leases are numbers and
  * may come from anywhere; wrong ones are errors.
  *
  * THREADS. Spaces, members and objects serve any thread; a mutex belongs to the thread that locked it. A local serves
- * the thread that opened it: any other is told TENURE_ERR_WRONG_THREAD. It is closed when its thread ends. Handles and
- * blocks belong to the member: any of its locals may use them and give them back, and it is for the program to see that
- * no thread uses what another one gives back. No function may be called from a signal handler.
+ * the thread that opened it: any other gets TENURE_ERR_WRONG_THREAD. It is closed when its thread ends. Handles and
+ * blocks belong to the member: any of its locals may use them and give them back, and the program must ensure that
+ * no thread uses one after another thread gave it back. No function may be called from a signal handler.
  *
  * FORK. A forked child may use the spaces it inherited. It is not the member that its parent is: with members, locals
- * and objects that it inherited every call answers TENURE_ERR_FORKED and does nothing, and pointers into the space that
+ * and objects that it inherited every call returns TENURE_ERR_FORKED and does nothing, and pointers into the space that
  * came from them are not mapped. The child becomes a member by calling tenure_join itself. A child of vfork calls
- * nothing but exec. Nothing survives exec but the descriptor of a TENURE_MEMFD space, once its flag FD_CLOEXEC is
- * cleared.
+ * nothing but exec. Only the descriptor of a TENURE_MEMFD space survives exec, once its flag FD_CLOEXEC is cleared.
  *
- * DEATH. What a process held when it died, by whatever cause, is taken back by the others; no process waits for
- * another one.
+ * DEATH. When a process dies, by any cause, the other processes recover its handles, blocks and objects; no process
+ * waits for another one.
  */
 
 
@@ -47,7 +46,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-/* The options that everything else is compared with: defaults for whatever is created, no demands on what exists. */
+/* The default options: defaults when a space is created, no demands on an existing one. */
 #define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
@@ -55,8 +54,8 @@
 #define TENURE_ABI_VERSION 2
 
 /**
- * In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
- * of something, or calls tenure_recover.
+ * In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
+ * out of something, or calls tenure_recover.
  */
 #define TENURE_NO_MONITOR 1
 
@@ -64,15 +63,15 @@
 #define TENURE_TINY 2
 
 /**
- * In the flags of what creates something with a name: if something has the name, it is opened. One step: of any number
- * who do so at the same time exactly one creates.
+ * In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
+ * step: of any number of concurrent calls with one name, exactly one creates.
  */
 #define TENURE_OR_OPEN (1 << 8)
 
 /** In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often. */
 #define TENURE_RECURSIVE 1
 
-/** In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it. */
+/** In the flags of tenure_event_create: signalled until a reset; otherwise until one waiter has taken the signal. */
 #define TENURE_MANUAL_RESET 1
 
 /** In the flags of tenure_event_create: signalled from the start. */
@@ -90,36 +89,36 @@
  */
 #define TENURE_SYSTEM_KIND 4611686018427387904
 
-/** What one does with a file, or lets others do: reading. */
+/** A mode of using a file, or of letting others use it: reading. */
 #define TENURE_READ 1
 
-/** What one does with a file, or lets others do: writing. */
+/** A mode of using a file, or of letting others use it: writing. */
 #define TENURE_WRITE 2
 
-/** What one does with a file, or lets others do: deleting and renaming. */
+/** A mode of using a file, or of letting others use it: deleting and renaming. */
 #define TENURE_DELETE 4
 
 /**
- * What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two
- * good answers: the other one is positive.
+ * The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
+ * that are no errors: the second one is positive.
  */
 typedef enum tenure_status {
     /** Done. */
     TENURE_OK = 0,
     /**
-     * Done, and the mutex is the caller's: its last owner died, or went without unlocking it, so that what it protects
-     * may be half done. Nobody else is told.
+     * Done, and the mutex is the caller's: its last owner died, or left without unlocking it, so that the data it
+     * protects may be inconsistent. No other process gets this result.
      */
     TENURE_ABANDONED = 1,
     /** Done: something had the name already and was opened. */
     TENURE_OPENED = 2,
-    /** A pointer that must not be null is. */
+    /** A pointer is null that must not be. */
     TENURE_ERR_NULL = -1,
     /** An argument has a value that it cannot have. */
     TENURE_ERR_ARGUMENT = -2,
     /** The caller was compiled with the header of another ABI version. */
     TENURE_ERR_ABI = -3,
-    /** Not an open space, member, local or object: closed already, of another type, or never one. */
+    /** Not an open space, member, local or object: a closed one, one of another type, or garbage. */
     TENURE_ERR_CLOSED = -4,
     /** A local that another thread opened. */
     TENURE_ERR_WRONG_THREAD = -5,
@@ -127,30 +126,30 @@ typedef enum tenure_status {
     TENURE_ERR_FORKED = -6,
     /** The member has left. */
     TENURE_ERR_LEFT = -7,
-    /** It is being used: locals of the member are open, a call is in progress, or a space has living members. */
+    /** The object is in use: locals of the member are open, a call is in progress, or a space has living members. */
     TENURE_ERR_IN_USE = -8,
     /**
      * There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
      * process.
      */
     TENURE_ERR_NOT_FOUND = -9,
-    /** A name that no space, or nothing in a space, can have. */
+    /** The name is not valid for a space, or for an object in a space. */
     TENURE_ERR_NAME = -10,
-    /** Impossible numbers in the options, or others than those of the existing space. */
+    /** Impossible numbers in the options, or numbers that differ from those of the existing space. */
     TENURE_ERR_GEOMETRY = -11,
     /** Made by another version, on another boot or kernel, by another backend, or for another user. */
     TENURE_ERR_INCOMPATIBLE = -12,
-    /** A file system, memfd, kind of space, kernel or process with which this cannot be done. */
+    /** The file system, memfd, kind of space, kernel or process does not support this. */
     TENURE_ERR_UNSUPPORTED = -13,
-    /** The space, or a handle, contains what no program of ours writes. */
+    /** The space, or a handle, contains bytes that no program of ours writes. */
     TENURE_ERR_CORRUPT = -14,
     /** The system has no memory (for shared memory: the file system is full). */
     TENURE_ERR_NO_MEMORY = -15,
-    /** As many members as the space can have are alive. */
+    /** Living members have all leases of the space. */
     TENURE_ERR_FULL = -16,
-    /** No handle, or no scratch memory, is free; everything is as it was. */
+    /** No handle, or no scratch memory, is free; nothing was changed. */
     TENURE_ERR_EXHAUSTED = -17,
-    /** Everybody let go of the handle; or, where it must be held by this process, it is not. */
+    /** No member holds the handle any more; or this process does not hold it, although the call requires that. */
     TENURE_ERR_STALE = -18,
     /** A token that was never issued. */
     TENURE_ERR_FORGED = -19,
@@ -164,17 +163,17 @@ typedef enum tenure_status {
     TENURE_ERR_NOT_A_BLOCK = -23,
     /** The block is free already. */
     TENURE_ERR_ALREADY_FREE = -24,
-    /** The block is somebody else's: another member's, a handle's, or pinned. */
+    /** The block has another owner: another member, a handle, or none because it is pinned. */
     TENURE_ERR_WRONG_OWNER = -25,
     /** More bytes than any block, or this payload, can have. */
     TENURE_ERR_TOO_LARGE = -26,
     /** The buffer is too short; the size that is needed was stored. */
     TENURE_ERR_BUFFER = -27,
-    /** The system refused; the text says what and why. */
+    /** The system refused the call; the text has the call and the reason. */
     TENURE_ERR_OS = -28,
     /** A defect of the library, caught at its border. */
     TENURE_ERR_PANIC = -29,
-    /** What was waited for did not come in time; nothing was taken. */
+    /** The wait timed out; nothing was taken. */
     TENURE_ERR_TIMEOUT = -30,
     /** This thread owns the mutex already, and it is not recursive. */
     TENURE_ERR_DEADLOCK = -31,
@@ -186,9 +185,9 @@ typedef enum tenure_status {
     TENURE_ERR_NAME_TAKEN = -34,
     /** The process has announced its code already, or has ended. */
     TENURE_ERR_ANNOUNCED = -35,
-    /** Nobody who has the descriptor can give it to this process; the text says who, and why. */
+    /** No process that has the descriptor can give it to this one; the text says which has it, and why. */
     TENURE_ERR_REFUSED = -36,
-    /** Somebody uses the file in a way that excludes this one; the text says who. */
+    /** Another member uses the file in a way that excludes this one; the text says which. */
     TENURE_ERR_SHARING = -37,
 } tenure_status;
 
@@ -208,9 +207,9 @@ typedef enum tenure_backend {
     TENURE_PRIVATE = 6,
 } tenure_backend;
 
-/** What a tenure_object is. */
+/** The kind of a tenure_object. */
 typedef enum tenure_object_kind {
-    /** Where something is opened: whichever it is. */
+    /** In calls that open an object: any kind. */
     TENURE_ANY = 0,
     /** tenure_mutex_create. */
     TENURE_MUTEX = 1,
@@ -238,7 +237,7 @@ typedef enum tenure_how {
     TENURE_EXITED = 1,
     /** By a signal. */
     TENURE_KILLED = 2,
-    /** It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped. */
+    /** It has ended, and no holder of the object knows how. That may become known: tenure_process_reaped. */
     TENURE_ENDED = 3,
 } tenure_how;
 
@@ -255,8 +254,8 @@ typedef struct tenure_object tenure_object;
 typedef struct tenure_space tenure_space;
 
 /**
- * How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
- * whatever is found when it exists; any other number must match an existing space.
+ * How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created,
+ * and is ignored when it exists; any other number must match an existing space.
  */
 typedef struct tenure_options {
     /** TENURE_ABI_VERSION of the caller. */
@@ -271,7 +270,7 @@ typedef struct tenure_options {
     uint32_t handles;
     /** Bits of a handle's generation, 4 to 36; 36 by default. */
     uint32_t generation_bits;
-    /** Bytes of scratch memory; 1 GiB by default, of which only what is used costs memory. */
+    /** Bytes of scratch memory; 1 GiB by default. Only the part in use costs memory. */
     uint64_t scratch_bytes;
     /** Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default. */
     uint32_t unit_bytes;
@@ -279,7 +278,7 @@ typedef struct tenure_options {
     uint32_t reserved;
 } tenure_options;
 
-/** What a space is; tenure_space_info. */
+/** The properties of a space; tenure_space_info. */
 typedef struct tenure_info {
     /** One of enum tenure_backend. */
     uint32_t backend;
@@ -299,11 +298,11 @@ typedef struct tenure_info {
     uint64_t bytes;
 } tenure_info;
 
-/** What is in use; tenure_space_stats. */
+/** The counts of objects and bytes in use; tenure_space_stats. */
 typedef struct tenure_stats {
     /** Members; one that died and is not recovered yet counts. */
     uint64_t members_live;
-    /** Handles that somebody holds. */
+    /** Handles that a member holds. */
     uint64_t handles_live;
     /** Handles claimed ahead by members and not created yet. */
     uint64_t handles_claimed;
@@ -327,13 +326,16 @@ typedef struct tenure_stats {
     uint64_t bytes_capacity;
 } tenure_stats;
 
-/** Who is a member of a space; tenure_space_members. */
+/** A member of a space; tenure_space_members. */
 typedef struct tenure_membership {
     /** Its lease, as tenure_lease. */
     uint64_t lease;
-    /** Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's. */
+    /**
+     * Its process, in its own pid namespace; information only, the number of a dead process may have been given to
+     * another one.
+     */
     uint32_t pid;
-    /** 1; 0 for a dead one from whom nobody has taken back yet what it held. */
+    /** 1 if the member lives; 0 if it is dead and not recovered yet. */
     uint32_t alive;
 } tenure_membership;
 
@@ -355,7 +357,7 @@ typedef struct tenure_handle {
 typedef struct tenure_block {
     /** Its name: the same number in every process of the space. */
     uint64_t offset;
-    /** Where it lies in this process. Valid until the block is freed, resized or attached, or the member leaves. */
+    /** The address in this process. Valid until the block is freed, resized or attached, or the member leaves. */
     void *data;
     /** Bytes that were asked for; from tenure_block_at: bytes that there are. */
     size_t size;
@@ -367,7 +369,7 @@ typedef struct tenure_name {
     uint64_t token;
     /** The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind. */
     uint64_t kind;
-    /** How many members hold it. */
+    /** The number of members that hold it. */
     uint32_t holders;
     /** The name: at most 255 bytes of UTF-8, and a zero byte. */
     char name[256];
@@ -383,15 +385,15 @@ typedef struct tenure_exit {
     uint32_t core_dumped;
 } tenure_exit;
 
-/** Somebody who uses a file, with what it does and lets others do; tenure_share_enter. */
+/** A member that uses a file, with its modes of use; tenure_share_enter. */
 typedef struct tenure_conflict {
     /** Its lease, as tenure_lease. */
     uint64_t lease;
     /** Its process, in its own pid namespace; 0 when it has left by now. */
     uint32_t pid;
-    /** What it does: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE. */
+    /** How the member uses the file: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE. */
     uint32_t access;
-    /** What it lets others do. */
+    /** How the member lets others use the file: a sum of the same. */
     uint32_t sharing;
     /** 0. */
     uint32_t reserved;
@@ -407,12 +409,12 @@ uint32_t tenure_abi_version(void);
 /** The version of the library as text, which lives as long as the process. Any thread, any time. */
 const char *tenure_version(void);
 
-/** What a status means, in English: a text that lives as long as the process. Any thread, any time. */
+/** The meaning of a status, in English: a text that lives as long as the process. Any thread, any time. */
 const char *tenure_strerror(int status);
 
 /**
- * What was expected and what was found when a call of this thread failed last: a text of at most 511 bytes of UTF-8,
- * empty if none failed. It is the thread's own and is overwritten when another call of the thread fails.
+ * The text of the calling thread's last failed call, with the expected and the found value: at most 511 bytes of
+ * UTF-8, empty if no call failed. It belongs to the thread; the thread's next failed call overwrites it.
  */
 const char *tenure_last_error(void);
 
@@ -455,16 +457,16 @@ int tenure_space_attach(const struct tenure_options *options, const char *name, 
 int tenure_space_attach_fd(const struct tenure_options *options, int fd, struct tenure_space **space);
 
 /**
- * Detaches. Members that joined through it stay members.
+ * Detaches. Members that joined through this space stay members.
  *
- * Threads: any. Fork: a child may close what it inherits, which closes nothing of its parent's.
+ * Threads: any. Fork: a child may close spaces that it inherited, which closes nothing of its parent's.
  *
  * Returns TENURE_ERR_IN_USE while another thread is in a call with this space, TENURE_ERR_CLOSED if it is not open.
  */
 int tenure_space_close(struct tenure_space *space);
 
 /**
- * Tells what the space is. Threads: any.
+ * The properties of the space. Threads: any.
  *
  * `info` is NULL or writable.
  */
@@ -481,29 +483,29 @@ int tenure_space_info(const struct tenure_space *space, struct tenure_info *info
 int tenure_space_fd(const struct tenure_space *space, int *fd);
 
 /**
- * The file behind the space, for those that have one, as a string in `buffer` of `size` bytes.
+ * The path of the file behind the space, for backends with a file, as a string in `buffer` of `size` bytes.
  *
- * `*needed`, unless `needed` is NULL, is the bytes that it takes, the zero at its end included; with a `size` of 0
- * only that is told. Threads: any.
+ * `*needed`, unless `needed` is NULL, is the size of the string in bytes, with the zero at its end; with a `size` of 0
+ * only that is stored. Threads: any.
  *
- * Returns TENURE_ERR_BUFFER if it does not fit, with as much of it as does; TENURE_ERR_UNSUPPORTED without a file.
+ * Returns TENURE_ERR_BUFFER if it does not fit, with as much of it as fits; TENURE_ERR_UNSUPPORTED without a file.
  *
  * `buffer` is writable for `size` bytes, `needed` is NULL or writable.
  */
 int tenure_space_path(const struct tenure_space *space, char *buffer, size_t size, size_t *needed);
 
 /**
- * Counts what is in use, in one pass over the words in use. Threads: any. Writes nothing shared.
+ * Counts the objects and bytes in use, in one pass over their words. Threads: any. Writes nothing shared.
  *
  * `stats` is NULL or writable.
  */
 int tenure_space_stats(const struct tenure_space *space, struct tenure_stats *stats);
 
 /**
- * The members, in the order of their places: up to `capacity` of them into `all`. `*count` is how many there are; with
- * a `capacity` of 0 only that is told. Holds and writes nothing; whether one is alive is what the kernel says.
+ * The members, in the order of their places: up to `capacity` of them into `all`. `*count` is their number; with a
+ * `capacity` of 0 only that is stored. Holds and writes nothing; the kernel tells whether a member is alive.
  *
- * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+ * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as fit.
  *
  * `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
  */
@@ -513,11 +515,11 @@ int tenure_space_members(const struct tenure_space *space,
                          size_t *count);
 
 /**
- * Looks at every word. `*violations` counts what can never be: 0 in a correct space. `*pending` counts what
- * operations in progress, or a recovery that is due, explain. Either may be NULL. What was found is told in `text`, a
- * line each, violations first, as much as fits in `size` bytes; it may be NULL.
+ * Checks every word. `*violations` counts the impossible states: 0 in a correct space. `*pending` counts the states
+ * that an operation in progress, or a recovery that is due, can produce. Either may be NULL. `text` gets the findings,
+ * a line each, violations first, as much as fits in `size` bytes; it may be NULL.
  *
- * Threads: any. Writes nothing shared. Returns TENURE_OK also when something is wrong with the space.
+ * Threads: any. Writes nothing shared. Returns TENURE_OK also when it found violations.
  *
  * `text` is NULL or writable for `size` bytes, the others are NULL or writable.
  */
@@ -534,8 +536,8 @@ int tenure_space_check(const struct tenure_space *space, char *text, size_t size
 int tenure_space_remove(uint32_t backend, const char *name, int force);
 
 /**
- * Becomes a member of the space: recovers what the dead left behind, and starts the monitor thread unless the
- * options said not to. A process may join more than once.
+ * Becomes a member of the space: recovers dead members, and starts the monitor thread unless the options forbid it. A
+ * process may join more than once.
  *
  * Threads: any. Fork: a child is no member until it joins by itself, which it may do through the space that it
  * inherited.
@@ -549,7 +551,7 @@ int tenure_join(const struct tenure_space *space, struct tenure_member **member)
 
 /**
  * Leaves: gives back every handle and block that the member still holds, and its lease. Pointers into the space that
- * were obtained through it are invalid afterwards: what they point to is no longer mapped.
+ * were obtained through the member are invalid afterwards: their memory is no longer mapped.
  *
  * Threads: any. Fork: in a child of the member's process nothing is done.
  *
@@ -567,8 +569,8 @@ int tenure_leave(struct tenure_member *member);
 int tenure_lease(const struct tenure_member *member, uint64_t *lease);
 
 /**
- * Takes back what dead members held, without waiting for a monitor. `*recovered`, unless it is NULL, is how many
- * were recovered.
+ * Recovers dead members without waiting for a monitor. `*recovered`, unless it is NULL, is the number of members
+ * recovered.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -577,8 +579,8 @@ int tenure_lease(const struct tenure_member *member, uint64_t *lease);
 int tenure_recover(const struct tenure_member *member, size_t *recovered);
 
 /**
- * Gives what is idle in this member's caches to everybody, and the memory behind all free scratch to the system;
- * `*bytes`, unless it is NULL, is how much that was. Locals that are open keep what they have.
+ * Returns idle handles and memory in this member's caches to the space, and the memory behind all free scratch to the
+ * system; `*bytes`, unless it is NULL, is the bytes returned to the system. Open locals keep their caches.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -587,17 +589,15 @@ int tenure_recover(const struct tenure_member *member, size_t *recovered);
 int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
 
 /**
- * Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
- * is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
+ * Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs; 0 if none was asked for, or
+ * the space is private; -1 if the kernel or a sandbox lacks a system call that it needs. Threads: any.
  *
  * `monitor` is NULL or writable.
  */
-int tenure_monitor(const struct tenure_member *member,
-                   int *monitor);
+int tenure_monitor(const struct tenure_member *member, int *monitor);
 
 /**
- * Opens a local of the member for the calling thread. One a thread is what is meant: it caches free handles and
- * blocks.
+ * Opens a local of the member for the calling thread: a cache of free handles and blocks. Open one per thread.
  *
  * Threads: any; the local then belongs to the thread that opened it, and is closed when that thread ends.
  * Fork: TENURE_ERR_FORKED in a child of the member's process.
@@ -622,10 +622,10 @@ int tenure_local_open(const struct tenure_member *member, struct tenure_local **
 int tenure_local_open_unbound(const struct tenure_member *member, struct tenure_local **local);
 
 /**
- * Closes a local. What was created and allocated through it stays the member's: other locals may use it and give it
- * back.
+ * Closes a local. Handles and blocks that were made through it stay the member's: other locals may use them and give
+ * them back.
  *
- * Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+ * Threads: the one that opened it; any other gets TENURE_ERR_WRONG_THREAD, unless it was opened by
  * tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
  */
 int tenure_local_close(struct tenure_local *local);
@@ -664,14 +664,14 @@ int tenure_create_with(struct tenure_local *local,
                        struct tenure_handle *handle);
 
 /**
- * Opens a handle of `kind` by its token, wherever that came from: afterwards this process holds it once more. What
- * passed the token must order memory, as pipes, sockets, locks and atomics do.
+ * Opens a handle of `kind` by its token: afterwards this process holds it once more. The token may come by any means
+ * that orders memory, as pipes, sockets, locks and atomics do.
  *
  * Threads, fork: as tenure_create.
  *
  * Returns TENURE_OK and `*handle`, to be given back by tenure_close; otherwise nothing is held and `*handle` is all
- * zero. TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong
- * with the token.
+ * zero. TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND: the fault of the
+ * token.
  *
  * `handle` is NULL or writable.
  */
@@ -687,17 +687,16 @@ int tenure_open(struct tenure_local *local, uint32_t kind, uint64_t token, struc
 int tenure_get(struct tenure_local *local, uint32_t kind, uint64_t token, struct tenure_handle *handle);
 
 /**
- * Gives back one of the times that this process holds the handle. With the last of all processes the handle and its
- * payload go.
+ * Gives back one of the times that this process holds the handle. When the last process gives the last one back, the
+ * handle and its payload are freed.
  *
- * Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
- * it.
+ * Threads, fork: as tenure_create; any local of the member may be used. TENURE_ERR_STALE when this process does not
+ * hold it.
  */
 int tenure_close(struct tenure_local *local, uint64_t token);
 
 /**
- * Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are whatever was
- * there.
+ * Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are undefined.
  *
  * Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -744,8 +743,8 @@ int tenure_free(struct tenure_local *local, uint64_t offset);
 int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 
 /**
- * Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
- * the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
+ * The address of a block in this process, and its bytes. The owner is not checked: the process that passed the offset
+ * must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
  *
@@ -757,8 +756,8 @@ int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_b
  * As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
  * is 0.
  *
- * The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
- * TENURE_OK means that the block had the same owner all the time.
+ * The blocks of a member end with it, and other members get the memory. To verify the bytes that were read, call this
+ * again: TENURE_OK means that the block had the same owner all the time.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
  * not that member's block, or not any more.
@@ -768,14 +767,14 @@ int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_b
 int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease, struct tenure_block *block);
 
 /**
- * Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
+ * Leaves a block of this member without an owner: it outlives all members, until a call of tenure_free_pinned.
  *
  * Threads, fork: as tenure_alloc.
  */
 int tenure_pin(struct tenure_local *local, uint64_t offset);
 
 /**
- * Frees a pinned block, whoever pinned it.
+ * Frees a pinned block; any member may have pinned it.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
  */
@@ -799,7 +798,7 @@ int tenure_word_load(struct tenure_local *local, uint32_t kind, uint64_t token, 
 int tenure_word_store(struct tenure_local *local, uint32_t kind, uint64_t token, size_t position, uint64_t value);
 
 /**
- * Adds to a word, modulo 2^64; `*before`, unless it is NULL, is what it was; see tenure_word_load.
+ * Adds to a word, modulo 2^64; `*before`, unless it is NULL, is the value before; see tenure_word_load.
  *
  * `before` is NULL or writable.
  */
@@ -811,8 +810,8 @@ int tenure_word_add(struct tenure_local *local,
                     uint64_t *before);
 
 /**
- * Stores `value` if the word is `*expected`. `*exchanged` says whether it was: 1 or 0; if not, `*expected` is what it
- * is. See tenure_word_load.
+ * Stores `value` if the word is `*expected`. `*exchanged` is 1 if it was stored, otherwise 0; then `*expected` becomes
+ * the word's value. See tenure_word_load.
  *
  * `expected` and `exchanged` are NULL or writable.
  */
@@ -825,16 +824,16 @@ int tenure_word_exchange(struct tenure_local *local,
                          int *exchanged);
 
 /**
- * As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then something of this
- * kind that has the name is opened, and `data` is not looked at.
+ * As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then a handle of this
+ * kind with that name is opened, and `data` is not read.
  *
- * A handle with a name takes a block of scratch, whatever its size.
+ * A handle with a name takes a block of scratch, with a payload of any size.
  *
  * Threads, fork: as tenure_create.
  *
  * Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created
- * and
- * `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something of another kind has the name.
+ * and `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind has the
+ * name.
  *
  * `name` is NULL or a string, `data` is readable for `size` bytes, `handle` is NULL or writable.
  */
@@ -854,34 +853,34 @@ int tenure_create_named(struct tenure_local *local,
 int tenure_open_named(struct tenure_local *local, const char *name, uint32_t kind, struct tenure_handle *handle);
 
 /**
- * The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment
- * and is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of
- * the member's process.
+ * The token of the object or handle with that name, and its kind, as in tenure_name.kind, unless `kind` is NULL. The
+ * call holds it only while it runs. TENURE_ERR_NOT_FOUND when the name is not in use. Threads: any. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process.
  *
  * `name` is NULL or a string, `token` and `kind` are NULL or writable.
  */
 int tenure_look_up(const struct tenure_member *member, const char *name, uint64_t *token, uint64_t *kind);
 
 /**
- * The names in use, in the order of their bytes, as they are while one looks: up to `capacity` of them into `names`.
- * `*count` is how many there are; with a `capacity` of 0 only that is told. Holds and writes nothing.
+ * The names in use, in the order of their bytes: up to `capacity` of them into `names`. Other members may change them
+ * during the call. `*count` is their number; with a `capacity` of 0 only that is stored. Holds and writes nothing.
  *
- * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+ * Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as fit.
  *
  * `names` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
  */
 int tenure_space_names(const struct tenure_space *space, struct tenure_name *names, size_t capacity, size_t *count);
 
 /**
- * Opens an object by its token, wherever that came from: afterwards this member holds it once more. `kind` is one of
- * enum tenure_object_kind; TENURE_ANY for whichever it is.
+ * Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
+ * of enum tenure_object_kind; TENURE_ANY accepts every kind.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
- * TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong with the
- * token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that
- * nobody can give.
+ * TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND: the fault of the token.
+ * TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that no member
+ * can give.
  *
  * `object` is NULL or writable.
  */
@@ -891,11 +890,11 @@ int tenure_object_open(const struct tenure_member *member,
                        struct tenure_object **object);
 
 /**
- * Opens the object that has a name, as tenure_object_open. TENURE_ERR_NOT_FOUND when nothing has it.
+ * Opens the object with that name, as tenure_object_open. TENURE_ERR_NOT_FOUND when the name is not in use.
  *
  * A name is 1 to 255 bytes of UTF-8, compared byte by byte: upper and lower case are different. All kinds of objects
- * and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has
- * it, also when that one is killed.
+ * and handles of a space share one directory. A name is given at creation, and ends with the object's last holder,
+ * also when that holder is killed.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
@@ -912,15 +911,15 @@ int tenure_object_open_named(const struct tenure_member *member,
 int tenure_object_token(const struct tenure_object *object, uint64_t *token);
 
 /**
- * What the object is: one of enum tenure_object_kind. Threads: any.
+ * The kind of the object: one of enum tenure_object_kind. Threads: any.
  *
  * `kind` is NULL or writable.
  */
 int tenure_object_kind_of(const struct tenure_object *object, uint32_t *kind);
 
 /**
- * Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is
- * abandoned when the member closes its last object of it.
+ * Closes an object. The object ends with the last holder of all processes. A mutex that a thread of this member owns
+ * is abandoned when the member closes its last object of it.
  *
  * Threads: any. TENURE_ERR_IN_USE while another thread is in a call with it, waiting for instance. Fork:
  * TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
@@ -928,14 +927,15 @@ int tenure_object_kind_of(const struct tenure_object *object, uint32_t *kind);
 int tenure_object_close(struct tenure_object *object);
 
 /**
- * Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it.
- * `name` is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
+ * Creates a mutex: mutual exclusion between threads of any processes, which survives the death of its owner. `name` is
+ * NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
- * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
- * and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked; tenure_mutex_is_recursive tells.
- * Otherwise nothing was created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+ * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a mutex had the name
+ * and TENURE_OR_OPEN was given: tenure_mutex_is_recursive tells whether that mutex is recursive. Otherwise nothing was
+ * created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind has the
+ * name.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
@@ -945,9 +945,9 @@ int tenure_mutex_create(const struct tenure_member *member,
                         struct tenure_object **object);
 
 /**
- * Locks a mutex: without a system call when nobody has it. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
- * waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that
- * ends without keeps it until its process leaves, dies, or closes the mutex.
+ * Locks a mutex: without a system call when it is free. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
+ * waits as long as it takes. The calling thread is the owner and must call tenure_mutex_unlock; if it ends without
+ * doing so, the mutex stays locked until its process leaves, dies, or closes the mutex.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -957,34 +957,33 @@ int tenure_mutex_create(const struct tenure_member *member,
 int tenure_mutex_lock(const struct tenure_object *object, uint64_t timeout);
 
 /**
- * Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork:
+ * Unlocks a mutex once. Threads: the owner; any other thread gets TENURE_ERR_NOT_OWNER. Fork:
  * TENURE_ERR_FORKED in a child of the member's process.
  */
 int tenure_mutex_unlock(const struct tenure_object *object);
 
 /**
- * Who has the mutex at the moment: `*owned` is 1 for somebody, 0 for nobody, -1 for nobody after its last owner went
- * without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits
- * of its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
+ * The owner of the mutex at the moment: `*owned` is 1 if there is one, 0 if there is none, -1 if there is none because
+ * the last owner left without unlocking it. `*lease`, unless it is NULL, is the place of the owner's lease, that is
+ * the lowest 8 bits of its tenure_lease; `*thread`, unless it is NULL, is the owner thread's number. Threads: any.
  *
  * `owned`, `lease` and `thread` are NULL or writable.
  */
 int tenure_mutex_owner(const struct tenure_object *object, int *owned, uint32_t *lease, uint32_t *thread);
 
 /**
- * Whether a mutex is recursive: `*is` is 1 or 0. It is as it was created, whatever was asked for by who opened it.
- * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ * Whether a mutex is recursive: `*is` is 1 or 0. Its creator decided that; the flags of calls that open it do not
+ * change it. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * `is` is NULL or writable.
  */
 int tenure_mutex_is_recursive(const struct tenure_object *object, int *is);
 
 /**
- * Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are
+ * Creates an event: one thread signals it and others wait for it. `name` is NULL for none; `flags` are
  * TENURE_MANUAL_RESET, TENURE_SIGNALLED and TENURE_OR_OPEN.
  *
- * Threads, fork, results: as tenure_mutex_create; an event of the other sort that has the name is
- * TENURE_ERR_FOREIGN_KIND.
+ * Threads, fork, results: as tenure_mutex_create; TENURE_ERR_FOREIGN_KIND also for an event of the other sort.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
@@ -1000,8 +999,8 @@ int tenure_event_create(const struct tenure_member *member,
 int tenure_event_set(const struct tenure_object *object);
 
 /**
- * Takes the signal of an event away; `*was`, unless it is NULL, is 1 if there was one, otherwise 0. Threads, fork: as
- * tenure_event_set.
+ * Takes the signal of an event away; `*was`, unless it is NULL, is 1 if the event was signalled, otherwise 0. Threads,
+ * fork: as tenure_event_set.
  *
  * `was` is NULL or writable.
  */
@@ -1030,8 +1029,9 @@ int tenure_semaphore_create(const struct tenure_member *member,
                             struct tenure_object **object);
 
 /**
- * Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would
- * exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ * Adds to the count of a semaphore; `*before`, unless it is NULL, is the count before. TENURE_ERR_MAXIMUM if that
+ * would exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+ * process.
  *
  * `before` is NULL or writable.
  */
@@ -1048,18 +1048,18 @@ int tenure_semaphore_count(const struct tenure_object *object, uint32_t *count, 
 /**
  * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
  * takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
- * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
+ * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
- * Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes what tenure_mutex_lock returns;
- * TENURE_ERR_UNSUPPORTED for a process whose end this one cannot notice.
+ * Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes the errors of tenure_mutex_lock;
+ * TENURE_ERR_UNSUPPORTED for a process whose end cannot be observed from here.
  */
 int tenure_wait(const struct tenure_object *object, uint64_t timeout);
 
 /**
- * Waits until one of up to TENURE_WAIT_MAX objects can be had, and takes it, as tenure_wait: the first in the list of
- * those that can. `*index` is which.
+ * Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one
+ * in the list. `*index` is its place.
  *
  * Threads, fork: as tenure_wait.
  *
@@ -1071,10 +1071,10 @@ int tenure_wait(const struct tenure_object *object, uint64_t timeout);
 int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t timeout, size_t *index);
 
 /**
- * Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them
- * cannot be had it takes none; killed or stopped anywhere, it has taken all or none. They are different objects, opened by
- * one member. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
- * not unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
+ * Waits until all of up to TENURE_WAIT_MAX objects are available, and takes them, as tenure_wait. While one of them is
+ * not available it takes none; killed or stopped at any instruction, it has taken all or none. They are different
+ * objects, opened by one member. `*abandoned`, unless it is NULL, has a bit for each mutex whose last owner did not
+ * unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
  *
  * Threads, fork: as tenure_wait.
  *
@@ -1083,23 +1083,19 @@ int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t
  *
  * `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
  */
-int tenure_wait_all(struct tenure_object *const *objects,
-                    size_t count,
-                    uint64_t timeout,
-                    uint64_t *abandoned);
+int tenure_wait_all(struct tenure_object *const *objects, size_t count, uint64_t timeout, uint64_t *abandoned);
 
 /**
- * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
- * stands for that process and for no later one with its number; it can be any that the caller can see, a member or
- * not.
- * `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
+ * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The
+ * object stands for that process and for no later one with its number. The process need not be a member, but the
+ * caller must see it. `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a process had the name
  * and TENURE_OR_OPEN was given: it may be another one than `pid`. Otherwise nothing was created and `*object` is NULL.
- * TENURE_ERR_NOT_FOUND when nobody has the number and nothing was opened; TENURE_ERR_ARGUMENT when it is a thread's;
- * TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+ * TENURE_ERR_NOT_FOUND when no process has the number and nothing was opened; TENURE_ERR_ARGUMENT when it is a
+ * thread's; TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind has the name.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
@@ -1121,34 +1117,35 @@ int tenure_thread_of(const struct tenure_member *member,
                      struct tenure_object **object);
 
 /**
- * How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds
- * the object, also long after the end.
+ * How a process or thread ended, if it did. Does not wait; tenure_wait does. Every process that holds the object can
+ * read it, also long after the end.
  *
- * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has
- * told, and this process cannot look.
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when no process has
+ * reported the end, and this one cannot observe it.
  *
  * `exit` is NULL or writable.
  */
 int tenure_process_exit(const struct tenure_object *object, struct tenure_exit *exit);
 
 /**
- * The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody
- * else may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0
- * where that is not known, and for threads. Threads: any.
+ * The number of a process or thread, in the pid namespace of the process that created the object. Once it was reaped,
+ * another may have the number. `*started`, unless it is NULL, is the start time of a process, in clock ticks since the
+ * machine booted; 0 if unknown, and for threads. Threads: any.
  *
  * `number` and `started` are NULL or writable.
  */
 int tenure_process_number(const struct tenure_object *object, uint32_t *number, uint64_t *started);
 
 /**
- * For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known
- * already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ * Tells all holders how the process ended; call it in the process that reaped it. `status` is the number that waitpid
+ * stored. A status that is known already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+ * process.
  */
 int tenure_process_reaped(const struct tenure_object *object, int status);
 
 /**
- * For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which
- * the kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
+ * Called by the process, or thread, itself: announces the code with which it is about to end, with all 32 bits; the
+ * kernel keeps 8. The code counts once it has ended, unless the kernel reports another end; it can be announced once.
  *
  * Threads: any of the process; for a thread's object that thread. Fork: TENURE_ERR_FORKED in a child of the member's
  * process. TENURE_ERR_NOT_OWNER when the object is another's; TENURE_ERR_ANNOUNCED.
@@ -1156,19 +1153,19 @@ int tenure_process_reaped(const struct tenure_object *object, int status);
 int tenure_process_exiting(const struct tenure_object *object, int32_t code);
 
 /**
- * Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
- * opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none;
- * `flags` is 0 or TENURE_OR_OPEN. A duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+ * Creates an object of a file descriptor of any kind: a file, pipe, socket, memfd or eventfd. A process that opens its
+ * token, or its name, gets a duplicate of it from any member that has it open. `name` is NULL for none; `flags` is 0
+ * or TENURE_OR_OPEN. The object has a duplicate of `fd`, which closes on exec; `fd` itself stays the caller's.
  *
  * Takes 16 bytes of scratch for every member that the space can have.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a descriptor had the
- * name and TENURE_OR_OPEN was given: it may lead to something else than `fd`. Otherwise nothing was created and
- * `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, whatever has the name; TENURE_ERR_NAME_TAKEN;
- * TENURE_ERR_FOREIGN_KIND when something else has the name; TENURE_ERR_REFUSED when a descriptor has it that nobody
- * can give.
+ * name and TENURE_OR_OPEN was given: it may lead to another file than `fd`. Otherwise nothing was created and
+ * `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, even if the name is in use; TENURE_ERR_NAME_TAKEN;
+ * TENURE_ERR_FOREIGN_KIND when an object of another kind has the name; TENURE_ERR_REFUSED when no member can give the
+ * descriptor that has the name.
  *
  * `name` is NULL or a string, `object` is NULL or writable.
  */
@@ -1179,25 +1176,27 @@ int tenure_descriptor_create(const struct tenure_member *member,
                              struct tenure_object **object);
 
 /**
- * The file descriptor of this member. It stays the object's and is closed with the last one that this member has of
- * it: duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ * The file descriptor of this member. It belongs to the object and is closed with this member's last object of it:
+ * duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * `fd` is NULL or writable.
  */
 int tenure_descriptor_fd(const struct tenure_object *object, int *fd);
 
 /**
- * Asks for `access` to the file that `fd` leads to while letting others do `sharing`, and enters that into the file's
- * table, unless somebody is in the way: one step, so that of two who exclude each other exactly one enters. Both are
- * sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share modes, among the members of a space:
- * the kernel does not know of it. A file is told by device and inode, whatever path led to it.
+ * Asks to use the file behind `fd` in the modes `access` while letting others use it in the modes `sharing`. Enters
+ * both into the file's table, unless an entry there excludes them: one step, so that of two calls that exclude each
+ * other exactly one enters. Both are sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share
+ * modes, among the members of a space: the kernel does not know of it. A file is identified by device and inode, not
+ * by path.
  *
  * Closing the object gives the entry back, and so does dying. `fd` stays the caller's.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
- * TENURE_ERR_SHARING when somebody is in the way: `*who`, unless it is NULL, says who; it is all zero otherwise.
+ * TENURE_ERR_SHARING when an entry excludes this one: `*who`, unless it is NULL, has that entry; otherwise it is all
+ * zero.
  *
  * `object` and `who` are NULL or writable.
  */
@@ -1209,11 +1208,11 @@ int tenure_share_enter(const struct tenure_member *member,
                        struct tenure_conflict *who);
 
 /**
- * Everybody who has entries for the file of an entry, this member as well, with the sum of them: up to `capacity` into
- * `all`. `*count` is how many there are; with a `capacity` of 0 only that is told.
+ * The members that have entries for the file of an entry, this member as well, each with the sum of its modes: up to
+ * `capacity` into `all`. `*count` is their number; with a `capacity` of 0 only that is stored.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_BUFFER if they do not fit, with
- * as many as do.
+ * as many as fit.
  *
  * `all` is writable for `capacity` of them unless that is 0, `count` is NULL or writable.
  */
@@ -1223,8 +1222,8 @@ int tenure_share_everybody(const struct tenure_object *object,
                            size_t *count);
 
 /**
- * What this entry does, and what it lets others do, as they were asked for: unlike tenure_share_everybody, which tells
- * the sum of a member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ * The modes of this entry, `*access` and `*sharing`, as they were asked for; tenure_share_everybody has the sum of a
+ * member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
  * `access` and `sharing` are NULL or writable.
  */

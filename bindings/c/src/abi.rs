@@ -27,11 +27,11 @@ pub struct tenure_object {
     _opaque: [u8; 0],
 }
 
-/// What a tenure_object is.
+/// The kind of a tenure_object.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum tenure_object_kind {
-    /// Where something is opened: whichever it is.
+    /// In calls that open an object: any kind.
     TENURE_ANY = 0,
     /// tenure_mutex_create.
     TENURE_MUTEX = 1,
@@ -96,18 +96,18 @@ impl tenure_backend {
     }
 }
 
-/// In tenure_options.flags: members run no monitor thread. The dead are then recovered when somebody joins, runs out
-/// of something, or calls tenure_recover.
+/// In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
+/// out of something, or calls tenure_recover.
 pub const TENURE_NO_MONITOR: u32 = 1;
 /// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
 pub const TENURE_TINY: u32 = 2;
 
-/// In the flags of what creates something with a name: if something has the name, it is opened. One step: of any number
-/// who do so at the same time exactly one creates.
+/// In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
+/// step: of any number of concurrent calls with one name, exactly one creates.
 pub const TENURE_OR_OPEN: u32 = 1 << 8;
 /// In the flags of tenure_mutex_create: its owner can lock it again, and unlocks it as often.
 pub const TENURE_RECURSIVE: u32 = 1;
-/// In the flags of tenure_event_create: signalled until somebody resets it; otherwise until one waiter has taken it.
+/// In the flags of tenure_event_create: signalled until a reset; otherwise until one waiter has taken the signal.
 pub const TENURE_MANUAL_RESET: u32 = 1;
 /// In the flags of tenure_event_create: signalled from the start.
 pub const TENURE_SIGNALLED: u32 = 2;
@@ -119,15 +119,15 @@ pub const TENURE_WAIT_MAX: usize = 64;
 /// and more.)
 pub const TENURE_SYSTEM_KIND: u64 = 0x4000_0000_0000_0000;
 
-/// What one does with a file, or lets others do: reading.
+/// A mode of using a file, or of letting others use it: reading.
 pub const TENURE_READ: u32 = 1;
-/// What one does with a file, or lets others do: writing.
+/// A mode of using a file, or of letting others use it: writing.
 pub const TENURE_WRITE: u32 = 2;
-/// What one does with a file, or lets others do: deleting and renaming.
+/// A mode of using a file, or of letting others use it: deleting and renaming.
 pub const TENURE_DELETE: u32 = 4;
 
-/// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created and
-/// whatever is found when it exists; any other number must match an existing space.
+/// How a space is created or found. Begin with TENURE_OPTIONS_INIT. A 0 means the default when the space is created,
+/// and is ignored when it exists; any other number must match an existing space.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_options {
@@ -143,7 +143,7 @@ pub struct tenure_options {
     pub handles: u32,
     /// Bits of a handle's generation, 4 to 36; 36 by default.
     pub generation_bits: u32,
-    /// Bytes of scratch memory; 1 GiB by default, of which only what is used costs memory.
+    /// Bytes of scratch memory; 1 GiB by default. Only the part in use costs memory.
     pub scratch_bytes: u64,
     /// Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
     pub unit_bytes: u32,
@@ -151,7 +151,7 @@ pub struct tenure_options {
     pub reserved: u32,
 }
 
-/// What a space is; tenure_space_info.
+/// The properties of a space; tenure_space_info.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_info {
@@ -189,13 +189,13 @@ impl tenure_info {
     }
 }
 
-/// What is in use; tenure_space_stats.
+/// The counts of objects and bytes in use; tenure_space_stats.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_stats {
     /// Members; one that died and is not recovered yet counts.
     pub members_live: u64,
-    /// Handles that somebody holds.
+    /// Handles that a member holds.
     pub handles_live: u64,
     /// Handles claimed ahead by members and not created yet.
     pub handles_claimed: u64,
@@ -258,7 +258,7 @@ pub struct tenure_handle {
 pub struct tenure_block {
     /// Its name: the same number in every process of the space.
     pub offset: u64,
-    /// Where it lies in this process. Valid until the block is freed, resized or attached, or the member leaves.
+    /// The address in this process. Valid until the block is freed, resized or attached, or the member leaves.
     pub data: *mut c_void,
     /// Bytes that were asked for; from tenure_block_at: bytes that there are.
     pub size: usize,
@@ -272,21 +272,22 @@ pub struct tenure_name {
     pub token: u64,
     /// The application's number for it; for objects TENURE_SYSTEM_KIND plus one of enum tenure_object_kind.
     pub kind: u64,
-    /// How many members hold it.
+    /// The number of members that hold it.
     pub holders: u32,
     /// The name: at most 255 bytes of UTF-8, and a zero byte.
     pub name: [c_char; 256],
 }
 
-/// Who is a member of a space; tenure_space_members.
+/// A member of a space; tenure_space_members.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_membership {
     /// Its lease, as tenure_lease.
     pub lease: u64,
-    /// Its process, in its own pid namespace; information only, the number of a dead one may be somebody else's.
+    /// Its process, in its own pid namespace; information only, the number of a dead process may have been given to
+    /// another one.
     pub pid: u32,
-    /// 1; 0 for a dead one from whom nobody has taken back yet what it held.
+    /// 1 if the member lives; 0 if it is dead and not recovered yet.
     pub alive: u32,
 }
 
@@ -300,7 +301,7 @@ pub enum tenure_how {
     TENURE_EXITED = 1,
     /// By a signal.
     TENURE_KILLED = 2,
-    /// It has ended, and nobody who holds the object was told how. That may become known: tenure_process_reaped.
+    /// It has ended, and no holder of the object knows how. That may become known: tenure_process_reaped.
     TENURE_ENDED = 3,
 }
 
@@ -316,7 +317,7 @@ pub struct tenure_exit {
     pub core_dumped: u32,
 }
 
-/// Somebody who uses a file, with what it does and lets others do; tenure_share_enter.
+/// A member that uses a file, with its modes of use; tenure_share_enter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct tenure_conflict {
@@ -324,9 +325,9 @@ pub struct tenure_conflict {
     pub lease: u64,
     /// Its process, in its own pid namespace; 0 when it has left by now.
     pub pid: u32,
-    /// What it does: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE.
+    /// How the member uses the file: a sum of TENURE_READ, TENURE_WRITE and TENURE_DELETE.
     pub access: u32,
-    /// What it lets others do.
+    /// How the member lets others use the file: a sum of the same.
     pub sharing: u32,
     /// 0.
     pub reserved: u32,

@@ -1,4 +1,4 @@
-//! Descriptors that travel by token, and the tables of who uses a file for what.
+//! Descriptors that travel by token, and the tables of a file's users and their modes.
 
 use std::ffi::{c_char, c_int};
 use std::os::fd::AsRawFd;
@@ -61,19 +61,19 @@ impl Thing {
     }
 }
 
-/// Creates an object of a file descriptor, whatever that leads to: a file, pipe, socket, memfd or eventfd. Whoever
-/// opens its token, or its name, has a duplicate of it, from any member that has it open. `name` is NULL for none;
-/// `flags` is 0 or TENURE_OR_OPEN. A duplicate of `fd` is made, which closes on exec; `fd` itself stays the caller's.
+/// Creates an object of a file descriptor of any kind: a file, pipe, socket, memfd or eventfd. A process that opens its
+/// token, or its name, gets a duplicate of it from any member that has it open. `name` is NULL for none; `flags` is 0
+/// or TENURE_OR_OPEN. The object has a duplicate of `fd`, which closes on exec; `fd` itself stays the caller's.
 ///
 /// Takes 16 bytes of scratch for every member that the space can have.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a descriptor had the
-/// name and TENURE_OR_OPEN was given: it may lead to something else than `fd`. Otherwise nothing was created and
-/// `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, whatever has the name; TENURE_ERR_NAME_TAKEN;
-/// TENURE_ERR_FOREIGN_KIND when something else has the name; TENURE_ERR_REFUSED when a descriptor has it that nobody
-/// can give.
+/// name and TENURE_OR_OPEN was given: it may lead to another file than `fd`. Otherwise nothing was created and
+/// `*object` is NULL. TENURE_ERR_NOT_FOUND when `fd` is not open, even if the name is in use; TENURE_ERR_NAME_TAKEN;
+/// TENURE_ERR_FOREIGN_KIND when an object of another kind has the name; TENURE_ERR_REFUSED when no member can give the
+/// descriptor that has the name.
 ///
 /// # Safety
 ///
@@ -95,8 +95,8 @@ pub unsafe extern "C" fn tenure_descriptor_create(
     unsafe { create(member, name, (flags, 0), object, ways, Any::Descriptor) }
 }
 
-/// The file descriptor of this member. It stays the object's and is closed with the last one that this member has of
-/// it: duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// The file descriptor of this member. It belongs to the object and is closed with this member's last object of it:
+/// duplicate it to keep it longer. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// # Safety
 ///
@@ -112,17 +112,19 @@ pub unsafe extern "C" fn tenure_descriptor_fd(object: *const tenure_object, fd: 
     unsafe { guard_out(fd, "fd", -1, call) }
 }
 
-/// Asks for `access` to the file that `fd` leads to while letting others do `sharing`, and enters that into the file's
-/// table, unless somebody is in the way: one step, so that of two who exclude each other exactly one enters. Both are
-/// sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share modes, among the members of a space:
-/// the kernel does not know of it. A file is told by device and inode, whatever path led to it.
+/// Asks to use the file behind `fd` in the modes `access` while letting others use it in the modes `sharing`. Enters
+/// both into the file's table, unless an entry there excludes them: one step, so that of two calls that exclude each
+/// other exactly one enters. Both are sums of TENURE_READ, TENURE_WRITE and TENURE_DELETE. As Windows' open and share
+/// modes, among the members of a space: the kernel does not know of it. A file is identified by device and inode, not
+/// by path.
 ///
 /// Closing the object gives the entry back, and so does dying. `fd` stays the caller's.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
-/// TENURE_ERR_SHARING when somebody is in the way: `*who`, unless it is NULL, says who; it is all zero otherwise.
+/// TENURE_ERR_SHARING when an entry excludes this one: `*who`, unless it is NULL, has that entry; otherwise it is all
+/// zero.
 ///
 /// # Safety
 ///
@@ -154,11 +156,11 @@ pub unsafe extern "C" fn tenure_share_enter(
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
 
-/// Everybody who has entries for the file of an entry, this member as well, with the sum of them: up to `capacity` into
-/// `all`. `*count` is how many there are; with a `capacity` of 0 only that is told.
+/// The members that have entries for the file of an entry, this member as well, each with the sum of its modes: up to
+/// `capacity` into `all`. `*count` is their number; with a `capacity` of 0 only that is stored.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_BUFFER if they do not fit, with
-/// as many as do.
+/// as many as fit.
 ///
 /// # Safety
 ///
@@ -178,8 +180,8 @@ pub unsafe extern "C" fn tenure_share_everybody(
     unsafe { guard_list(Room { to: all, capacity, count }, "all", call) }
 }
 
-/// What this entry does, and what it lets others do, as they were asked for: unlike tenure_share_everybody, which tells
-/// the sum of a member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// The modes of this entry, `*access` and `*sharing`, as they were asked for; tenure_share_everybody has the sum of a
+/// member's entries. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// # Safety
 ///

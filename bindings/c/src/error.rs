@@ -1,4 +1,4 @@
-//! Error codes, and the text of what was expected and found.
+//! Error codes, and texts that name the expected and the found value.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -11,25 +11,25 @@ use tenure::{
     ShareError, TokenError, UseError, WaitError,
 };
 
-/// What functions answer: TENURE_OK, or what went wrong, which is negative. A few functions, which say so, have two
-/// good answers: the other one is positive.
+/// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
+/// that are no errors: the second one is positive.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum tenure_status {
     /// Done.
     TENURE_OK = 0,
-    /// Done, and the mutex is the caller's: its last owner died, or went without unlocking it, so that what it protects
-    /// may be half done. Nobody else is told.
+    /// Done, and the mutex is the caller's: its last owner died, or left without unlocking it, so that the data it
+    /// protects may be inconsistent. No other process gets this result.
     TENURE_ABANDONED = 1,
     /// Done: something had the name already and was opened.
     TENURE_OPENED = 2,
-    /// A pointer that must not be null is.
+    /// A pointer is null that must not be.
     TENURE_ERR_NULL = -1,
     /// An argument has a value that it cannot have.
     TENURE_ERR_ARGUMENT = -2,
     /// The caller was compiled with the header of another ABI version.
     TENURE_ERR_ABI = -3,
-    /// Not an open space, member, local or object: closed already, of another type, or never one.
+    /// Not an open space, member, local or object: a closed one, one of another type, or garbage.
     TENURE_ERR_CLOSED = -4,
     /// A local that another thread opened.
     TENURE_ERR_WRONG_THREAD = -5,
@@ -37,28 +37,28 @@ pub enum tenure_status {
     TENURE_ERR_FORKED = -6,
     /// The member has left.
     TENURE_ERR_LEFT = -7,
-    /// It is being used: locals of the member are open, a call is in progress, or a space has living members.
+    /// The object is in use: locals of the member are open, a call is in progress, or a space has living members.
     TENURE_ERR_IN_USE = -8,
     /// There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
     /// process.
     TENURE_ERR_NOT_FOUND = -9,
-    /// A name that no space, or nothing in a space, can have.
+    /// The name is not valid for a space, or for an object in a space.
     TENURE_ERR_NAME = -10,
-    /// Impossible numbers in the options, or others than those of the existing space.
+    /// Impossible numbers in the options, or numbers that differ from those of the existing space.
     TENURE_ERR_GEOMETRY = -11,
     /// Made by another version, on another boot or kernel, by another backend, or for another user.
     TENURE_ERR_INCOMPATIBLE = -12,
-    /// A file system, memfd, kind of space, kernel or process with which this cannot be done.
+    /// The file system, memfd, kind of space, kernel or process does not support this.
     TENURE_ERR_UNSUPPORTED = -13,
-    /// The space, or a handle, contains what no program of ours writes.
+    /// The space, or a handle, contains bytes that no program of ours writes.
     TENURE_ERR_CORRUPT = -14,
     /// The system has no memory (for shared memory: the file system is full).
     TENURE_ERR_NO_MEMORY = -15,
-    /// As many members as the space can have are alive.
+    /// Living members have all leases of the space.
     TENURE_ERR_FULL = -16,
-    /// No handle, or no scratch memory, is free; everything is as it was.
+    /// No handle, or no scratch memory, is free; nothing was changed.
     TENURE_ERR_EXHAUSTED = -17,
-    /// Everybody let go of the handle; or, where it must be held by this process, it is not.
+    /// No member holds the handle any more; or this process does not hold it, although the call requires that.
     TENURE_ERR_STALE = -18,
     /// A token that was never issued.
     TENURE_ERR_FORGED = -19,
@@ -72,17 +72,17 @@ pub enum tenure_status {
     TENURE_ERR_NOT_A_BLOCK = -23,
     /// The block is free already.
     TENURE_ERR_ALREADY_FREE = -24,
-    /// The block is somebody else's: another member's, a handle's, or pinned.
+    /// The block has another owner: another member, a handle, or none because it is pinned.
     TENURE_ERR_WRONG_OWNER = -25,
     /// More bytes than any block, or this payload, can have.
     TENURE_ERR_TOO_LARGE = -26,
     /// The buffer is too short; the size that is needed was stored.
     TENURE_ERR_BUFFER = -27,
-    /// The system refused; the text says what and why.
+    /// The system refused the call; the text has the call and the reason.
     TENURE_ERR_OS = -28,
     /// A defect of the library, caught at its border.
     TENURE_ERR_PANIC = -29,
-    /// What was waited for did not come in time; nothing was taken.
+    /// The wait timed out; nothing was taken.
     TENURE_ERR_TIMEOUT = -30,
     /// This thread owns the mutex already, and it is not recursive.
     TENURE_ERR_DEADLOCK = -31,
@@ -94,9 +94,9 @@ pub enum tenure_status {
     TENURE_ERR_NAME_TAKEN = -34,
     /// The process has announced its code already, or has ended.
     TENURE_ERR_ANNOUNCED = -35,
-    /// Nobody who has the descriptor can give it to this process; the text says who, and why.
+    /// No process that has the descriptor can give it to this one; the text says which has it, and why.
     TENURE_ERR_REFUSED = -36,
-    /// Somebody uses the file in a way that excludes this one; the text says who.
+    /// Another member uses the file in a way that excludes this one; the text says which.
     TENURE_ERR_SHARING = -37,
 }
 
@@ -197,15 +197,15 @@ pub(crate) fn last() -> String {
     })
 }
 
-/// What a status means, in English: a text that lives as long as the process. Any thread, any time.
+/// The meaning of a status, in English: a text that lives as long as the process. Any thread, any time.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_strerror(status: c_int) -> *const c_char {
     let found = TEXTS.iter().find(|(of, _)| *of as c_int == status);
     found.map_or("unknown status\0", |(_, text)| text).as_ptr().cast()
 }
 
-/// What was expected and what was found when a call of this thread failed last: a text of at most 511 bytes of UTF-8,
-/// empty if none failed. It is the thread's own and is overwritten when another call of the thread fails.
+/// The text of the calling thread's last failed call, with the expected and the found value: at most 511 bytes of
+/// UTF-8, empty if no call failed. It belongs to the thread; the thread's next failed call overwrites it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_last_error() -> *const c_char {
     // SAFETY: only the address of a part of the thread's own text is taken.

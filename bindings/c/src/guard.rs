@@ -1,11 +1,11 @@
-//! What every call goes through.
+//! The steps that every call shares: catching panics, checking pointers, storing results.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Failure, fail, tenure_status};
 
-/// Runs a call: no panic crosses the border.
+/// Runs a call and catches panics.
 #[inline(always)]
 pub(crate) fn guard(call: impl FnOnce() -> Result<(), Failure>) -> c_int {
     match catch_unwind(AssertUnwindSafe(call)) {
@@ -15,7 +15,7 @@ pub(crate) fn guard(call: impl FnOnce() -> Result<(), Failure>) -> c_int {
     }
 }
 
-/// As [`guard`], for calls with more than one good answer.
+/// As [`guard`], for calls with several results that are no errors.
 #[inline(always)]
 pub(crate) fn guard_status(call: impl FnOnce() -> Result<tenure_status, Failure>) -> c_int {
     match catch_unwind(AssertUnwindSafe(call)) {
@@ -33,7 +33,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> c_int {
     fail(tenure_status::TENURE_ERR_PANIC, format_args!("a defect of the library: {text}")).0
 }
 
-/// Runs a call whose result goes where C wants it; `nothing` goes there when the call fails.
+/// Runs a call and stores its result where C wants it; stores `nothing` when the call fails.
 ///
 /// # Safety
 ///
@@ -49,7 +49,7 @@ pub(crate) unsafe fn guard_out<T: Copy>(
     unsafe { guard_out_status(to, what, nothing, || Ok((call()?, tenure_status::TENURE_OK))) }
 }
 
-/// As [`guard_out`], for calls with more than one good answer.
+/// As [`guard_out`], for calls with several results that are no errors.
 ///
 /// # Safety
 ///
@@ -74,15 +74,15 @@ pub(crate) unsafe fn guard_out_status<T: Copy>(
     status
 }
 
-/// Where a list goes: as much of it as there is room for, and how long it is.
+/// The destination of a list: as much of it as fits, and its length.
 pub(crate) struct Room<T> {
     pub(crate) to: *mut T,
     pub(crate) capacity: usize,
     pub(crate) count: *mut usize,
 }
 
-/// Runs a call whose result is a list; `what` is the name of the list. Where there is no room for any of it, only its
-/// length is told.
+/// Runs a call whose result is a list; `what` is the name of the list. With a `capacity` of 0 only the length is
+/// stored.
 ///
 /// # Safety
 ///
@@ -119,7 +119,7 @@ pub(crate) unsafe fn guard_list<T, I: Iterator<Item = T> + ExactSizeIterator>(
     })
 }
 
-/// Bytes that C passes: null is fine for none.
+/// Bytes that C passes: null stands for none.
 ///
 /// # Safety
 ///
@@ -146,7 +146,7 @@ pub(crate) unsafe fn bytes<'a>(
     Ok(unsafe { std::slice::from_raw_parts(data, size) })
 }
 
-/// Writes a result that the caller may not want.
+/// Writes a result unless the caller passes null for it.
 ///
 /// # Safety
 ///

@@ -82,14 +82,14 @@ pub unsafe extern "C" fn tenure_create_with(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
-/// Opens a handle of `kind` by its token, wherever that came from: afterwards this process holds it once more. What
-/// passed the token must order memory, as pipes, sockets, locks and atomics do.
+/// Opens a handle of `kind` by its token: afterwards this process holds it once more. The token may come by any means
+/// that orders memory, as pipes, sockets, locks and atomics do.
 ///
 /// Threads, fork: as tenure_create.
 ///
 /// Returns TENURE_OK and `*handle`, to be given back by tenure_close; otherwise nothing is held and `*handle` is all
-/// zero. TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong
-/// with the token.
+/// zero. TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND: the fault of the
+/// token.
 ///
 /// # Safety
 ///
@@ -133,11 +133,11 @@ pub unsafe extern "C" fn tenure_get(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
-/// Gives back one of the times that this process holds the handle. With the last of all processes the handle and its
-/// payload go.
+/// Gives back one of the times that this process holds the handle. When the last process gives the last one back, the
+/// handle and its payload are freed.
 ///
-/// Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
-/// it.
+/// Threads, fork: as tenure_create; any local of the member may be used. TENURE_ERR_STALE when this process does not
+/// hold it.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_close(local: *mut tenure_local, token: u64) -> c_int {
     guard(|| Ok(seat(local)?.local().close_token(self::token(token)?)?))

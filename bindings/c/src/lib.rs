@@ -1,7 +1,7 @@
 //! The C interface of tenure. `include/tenure.h` is its documentation: it is made of the comments here.
 //!
-//! Every function catches panics, checks its pointers, and answers 0 or a negative [`tenure_status`]. What C sees as
-//! pointers to objects are numbers that `registry.rs` checks; none is ever dereferenced.
+//! Every function catches panics, checks its pointers, and returns 0 or a negative [`tenure_status`]. The pointers to
+//! objects that C gets are numbers that `registry.rs` checks; none is ever dereferenced.
 //!
 //! The library is called `tenure_capi` in cargo's folders; `bindings/c/install` installs it as `libtenure`.
 

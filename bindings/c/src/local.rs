@@ -78,8 +78,7 @@ pub(crate) const fn kind(number: u32) -> Kind {
     Kind::raw(number)
 }
 
-/// Opens a local of the member for the calling thread. One a thread is what is meant: it caches free handles and
-/// blocks.
+/// Opens a local of the member for the calling thread: a cache of free handles and blocks. Open one per thread.
 ///
 /// Threads: any; the local then belongs to the thread that opened it, and is closed when that thread ends.
 /// Fork: TENURE_ERR_FORKED in a child of the member's process.
@@ -99,7 +98,7 @@ pub unsafe extern "C" fn tenure_local_open(
         member.member.check()?;
         let pointer = registry::insert(Box::new(Seat::new(member)), thread::current())
             .map_err(|(failure, _)| failure)?;
-        // A thread that is ending keeps no books any more; its local is closed by whoever opened it, or never.
+        // A thread that is ending keeps no list any more; only the caller that opened the local can close it.
         let _ = OPEN.try_with(|open| open.0.borrow_mut().push(pointer));
         Ok(ptr::without_provenance_mut(pointer as usize))
     };
@@ -134,10 +133,10 @@ pub unsafe extern "C" fn tenure_local_open_unbound(
     unsafe { guard_out(local, "local", ptr::null_mut(), call) }
 }
 
-/// Closes a local. What was created and allocated through it stays the member's: other locals may use it and give it
-/// back.
+/// Closes a local. Handles and blocks that were made through it stay the member's: other locals may use them and give
+/// them back.
 ///
-/// Threads: the one that opened it; any other is told TENURE_ERR_WRONG_THREAD, unless it was opened by
+/// Threads: the one that opened it; any other gets TENURE_ERR_WRONG_THREAD, unless it was opened by
 /// tenure_local_open_unbound. Fork: TENURE_ERR_FORKED in a child of the member's process, where nothing is done.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_local_close(local: *mut tenure_local) -> c_int {

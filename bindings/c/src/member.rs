@@ -11,7 +11,7 @@ use crate::guard::{guard, guard_out};
 use crate::registry::{self, Object, Pin};
 use crate::space::space;
 
-/// A member and what its locals need to know.
+/// A member and the data that its locals need.
 pub(crate) struct Membership {
     pub(crate) member: Member,
 }
@@ -34,8 +34,8 @@ pub(crate) const fn lease_of(word: u64) -> LeaseId {
     LeaseId { index: word as u8, incarnation: word >> 8 }
 }
 
-/// Becomes a member of the space: recovers what the dead left behind, and starts the monitor thread unless the
-/// options said not to. A process may join more than once.
+/// Becomes a member of the space: recovers dead members, and starts the monitor thread unless the options forbid it. A
+/// process may join more than once.
 ///
 /// Threads: any. Fork: a child is no member until it joins by itself, which it may do through the space that it
 /// inherited.
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn tenure_join(space: *const tenure_space, member: *mut *m
 }
 
 /// Leaves: gives back every handle and block that the member still holds, and its lease. Pointers into the space that
-/// were obtained through it are invalid afterwards: what they point to is no longer mapped.
+/// were obtained through the member are invalid afterwards: their memory is no longer mapped.
 ///
 /// Threads: any. Fork: in a child of the member's process nothing is done.
 ///
@@ -87,8 +87,8 @@ pub unsafe extern "C" fn tenure_lease(member: *const tenure_member, lease: *mut 
     unsafe { guard_out(lease, "lease", 0, call) }
 }
 
-/// Takes back what dead members held, without waiting for a monitor. `*recovered`, unless it is NULL, is how many
-/// were recovered.
+/// Recovers dead members without waiting for a monitor. `*recovered`, unless it is NULL, is the number of members
+/// recovered.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -107,8 +107,8 @@ pub unsafe extern "C" fn tenure_recover(member: *const tenure_member, recovered:
     })
 }
 
-/// Gives what is idle in this member's caches to everybody, and the memory behind all free scratch to the system;
-/// `*bytes`, unless it is NULL, is how much that was. Locals that are open keep what they have.
+/// Returns idle handles and memory in this member's caches to the space, and the memory behind all free scratch to the
+/// system; `*bytes`, unless it is NULL, is the bytes returned to the system. Open locals keep their caches.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -127,8 +127,8 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
     })
 }
 
-/// Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs, 0 if none was asked for (or the space
-/// is private), -1 if there is none because the kernel or a sandbox lacks what it needs. Threads: any.
+/// Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs; 0 if none was asked for, or
+/// the space is private; -1 if the kernel or a sandbox lacks a system call that it needs. Threads: any.
 ///
 /// # Safety
 ///

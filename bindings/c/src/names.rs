@@ -10,16 +10,16 @@ use crate::local::{kind, seat};
 use crate::object::{joined, opened, or_open};
 use crate::space::{space, text_of};
 
-/// As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then something of this
-/// kind that has the name is opened, and `data` is not looked at.
+/// As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then a handle of this
+/// kind with that name is opened, and `data` is not read.
 ///
-/// A handle with a name takes a block of scratch, whatever its size.
+/// A handle with a name takes a block of scratch, with a payload of any size.
 ///
 /// Threads, fork: as tenure_create.
 ///
 /// Returns TENURE_OK, or TENURE_OPENED, and `*handle`, to be given back by tenure_close; otherwise nothing was created
-/// and
-/// `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something of another kind has the name.
+/// and `*handle` is all zero. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind has the
+/// name.
 ///
 /// # Safety
 ///
@@ -73,9 +73,9 @@ pub unsafe extern "C" fn tenure_open_named(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
-/// The token of what has a name, and its kind, as in tenure_name.kind, unless `kind` is NULL. It was held for a moment
-/// and is not any more. TENURE_ERR_NOT_FOUND when nothing has it. Threads: any. Fork: TENURE_ERR_FORKED in a child of
-/// the member's process.
+/// The token of the object or handle with that name, and its kind, as in tenure_name.kind, unless `kind` is NULL. The
+/// call holds it only while it runs. TENURE_ERR_NOT_FOUND when the name is not in use. Threads: any. Fork:
+/// TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// # Safety
 ///
@@ -99,10 +99,10 @@ pub unsafe extern "C" fn tenure_look_up(
     unsafe { guard_out(token, "token", 0, call) }
 }
 
-/// The names in use, in the order of their bytes, as they are while one looks: up to `capacity` of them into `names`.
-/// `*count` is how many there are; with a `capacity` of 0 only that is told. Holds and writes nothing.
+/// The names in use, in the order of their bytes: up to `capacity` of them into `names`. Other members may change them
+/// during the call. `*count` is their number; with a `capacity` of 0 only that is stored. Holds and writes nothing.
 ///
-/// Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+/// Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as fit.
 ///
 /// # Safety
 ///

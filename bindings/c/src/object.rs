@@ -1,4 +1,4 @@
-//! Objects: what mutexes, events, semaphores, processes, threads and descriptors have in common.
+//! Objects: the calls that mutexes, events, semaphores, processes, threads and descriptors share.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
@@ -21,7 +21,7 @@ use tenure_object_kind::{
     TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_THREAD,
 };
 
-/// What an object is.
+/// An object of any kind.
 pub(crate) enum Any {
     Mutex(Mutex),
     Event(Event),
@@ -34,7 +34,7 @@ pub(crate) enum Any {
 
 /// An object, and the member that it keeps from leaving.
 pub(crate) struct Thing {
-    // Before the member: dropped before it.
+    // Before the member, so that it is dropped first.
     pub(crate) any: Any,
     member: Pin<Membership>,
 }
@@ -44,13 +44,13 @@ impl Object for Thing {
     const NAME: &'static str = "object";
 }
 
-/// An object, whichever; in a forked child as well.
+/// An object of any kind; in a forked child as well.
 #[inline(always)]
 pub(crate) fn object(pointer: *const tenure_object) -> Result<Pin<Thing>, Failure> {
     registry::pin(pointer.addr() as u64)
 }
 
-/// An object of a process that is the member.
+/// An object, if this process is its member: not in a forked child.
 pub(crate) fn usable(pointer: *const tenure_object) -> Result<Pin<Thing>, Failure> {
     let object = self::object(pointer)?;
     object.check()?;
@@ -88,7 +88,7 @@ impl Thing {
         })
     }
 
-    /// As something that one can wait for.
+    /// The object as a wait source.
     pub(crate) fn waitable(&self) -> Result<&dyn Waitable, Failure> {
         Ok(match &self.any {
             Any::Mutex(mutex) => mutex,
@@ -127,7 +127,7 @@ fn kind_of(number: u32) -> &'static str {
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
 
-/// A member that is one: not in a forked child.
+/// A member, if this process is that member: not in a forked child.
 pub(crate) fn joined(pointer: *const tenure_member) -> Result<Pin<Membership>, Failure> {
     let member = self::member(pointer)?;
     member.member.check()?;
@@ -153,7 +153,7 @@ pub(crate) unsafe fn name_of<'a>(name: *const c_char) -> Result<Option<&'a str>,
     unsafe { text_of(name) }.map(Some)
 }
 
-/// Creates an object in the way that name and flags ask for, and hands it out.
+/// Creates an object as name and flags ask, and hands it out.
 ///
 /// # Safety
 ///
@@ -188,14 +188,14 @@ where
 type CreateNamed<'f, T, C> = &'f (dyn Fn(&tenure::Member, &str) -> Result<T, C> + 'f);
 type CreateOrOpen<'f, T, N> = &'f (dyn Fn(&tenure::Member, &str) -> Result<Named<T>, N> + 'f);
 
-/// How objects of a kind come to be, and why they do not: `C` creating, `N` creating or opening.
+/// How objects of a kind are created, and the errors: `C` creating, `N` creating or opening.
 pub(crate) struct Ways<'f, T, C, N> {
     pub(crate) create: &'f dyn Fn(&tenure::Member) -> Result<T, C>,
     pub(crate) create_named: CreateNamed<'f, T, C>,
     pub(crate) create_or_open: CreateOrOpen<'f, T, N>,
 }
 
-/// Whether the flags, of which `known` and TENURE_OR_OPEN may be set, ask for the latter.
+/// Whether the flags ask to create or open. They may have `known` and TENURE_OR_OPEN.
 pub(crate) fn or_open(name: Option<&str>, flags: u32, known: u32) -> Result<bool, Failure> {
     if flags & !(known | TENURE_OR_OPEN) != 0 {
         return Err(argument("flags", "flags of this version and of this function only", flags.into()));
@@ -211,7 +211,7 @@ pub(crate) fn opened<T>(named: Named<T>) -> (T, tenure_status) {
     (named.into_inner(), status)
 }
 
-/// Where an object is opened from.
+/// The source of an object to open: its token or its name.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Token(Token),
@@ -273,7 +273,7 @@ impl Source<'_> {
     }
 }
 
-/// Why an object was not opened.
+/// Why opening an object failed.
 enum NotOpened {
     /// It is of another kind.
     Foreign {
@@ -337,15 +337,15 @@ fn open<'a>(
     hand_out(member, any)
 }
 
-/// Opens an object by its token, wherever that came from: afterwards this member holds it once more. `kind` is one of
-/// enum tenure_object_kind; TENURE_ANY for whichever it is.
+/// Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
+/// of enum tenure_object_kind; TENURE_ANY accepts every kind.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; otherwise `*object` is NULL.
-/// TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND tell what is wrong with the
-/// token. TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that
-/// nobody can give.
+/// TENURE_ERR_STALE, TENURE_ERR_FORGED, TENURE_ERR_FOREIGN_SPACE, TENURE_ERR_FOREIGN_KIND: the fault of the token.
+/// TENURE_ERR_UNSUPPORTED for a process that this one cannot see. TENURE_ERR_REFUSED for a descriptor that no member
+/// can give.
 ///
 /// # Safety
 ///
@@ -362,11 +362,11 @@ pub unsafe extern "C" fn tenure_object_open(
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
 
-/// Opens the object that has a name, as tenure_object_open. TENURE_ERR_NOT_FOUND when nothing has it.
+/// Opens the object with that name, as tenure_object_open. TENURE_ERR_NOT_FOUND when the name is not in use.
 ///
 /// A name is 1 to 255 bytes of UTF-8, compared byte by byte: upper and lower case are different. All kinds of objects
-/// and handles of a space share one directory. A name is given at creation, and ends with the last holder of what has
-/// it, also when that one is killed.
+/// and handles of a space share one directory. A name is given at creation, and ends with the object's last holder,
+/// also when that holder is killed.
 ///
 /// # Safety
 ///
@@ -396,7 +396,7 @@ pub unsafe extern "C" fn tenure_object_token(object: *const tenure_object, token
     unsafe { guard_out(token, "token", 0, call) }
 }
 
-/// What the object is: one of enum tenure_object_kind. Threads: any.
+/// The kind of the object: one of enum tenure_object_kind. Threads: any.
 ///
 /// # Safety
 ///
@@ -408,8 +408,8 @@ pub unsafe extern "C" fn tenure_object_kind_of(object: *const tenure_object, kin
     unsafe { guard_out(kind, "kind", 0, call) }
 }
 
-/// Closes an object. It is over with the last one of all processes. A mutex that a thread of this member owns is
-/// abandoned when the member closes its last object of it.
+/// Closes an object. The object ends with the last holder of all processes. A mutex that a thread of this member owns
+/// is abandoned when the member closes its last object of it.
 ///
 /// Threads: any. TENURE_ERR_IN_USE while another thread is in a call with it, waiting for instance. Fork:
 /// TENURE_ERR_FORKED in a child of the member's process, where nothing is done.

@@ -31,7 +31,7 @@ impl Thing {
         if let Any::Process(process) = &self.any { Ok(process) } else { Err(self.wrong("process")) }
     }
 
-    /// Whichever it is.
+    /// A process or a thread.
     fn of_either<T>(
         &self,
         process: impl FnOnce(&Process) -> Result<T, ProcessError>,
@@ -45,17 +45,16 @@ impl Thing {
     }
 }
 
-/// Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. It
-/// stands for that process and for no later one with its number; it can be any that the caller can see, a member or
-/// not.
-/// `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
+/// Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The
+/// object stands for that process and for no later one with its number. The process need not be a member, but the
+/// caller must see it. `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a process had the name
 /// and TENURE_OR_OPEN was given: it may be another one than `pid`. Otherwise nothing was created and `*object` is NULL.
-/// TENURE_ERR_NOT_FOUND when nobody has the number and nothing was opened; TENURE_ERR_ARGUMENT when it is a thread's;
-/// TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+/// TENURE_ERR_NOT_FOUND when no process has the number and nothing was opened; TENURE_ERR_ARGUMENT when it is a
+/// thread's; TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind has the name.
 ///
 /// # Safety
 ///
@@ -104,11 +103,11 @@ pub unsafe extern "C" fn tenure_thread_of(
     unsafe { create(member, name, (flags, 0), object, ways, Any::Thread) }
 }
 
-/// How a process or thread ended, if it did; never waits: tenure_wait does. It can be read by every process that holds
-/// the object, also long after the end.
+/// How a process or thread ended, if it did. Does not wait; tenure_wait does. Every process that holds the object can
+/// read it, also long after the end.
 ///
-/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when nobody has
-/// told, and this process cannot look.
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_UNSUPPORTED when no process has
+/// reported the end, and this one cannot observe it.
 ///
 /// # Safety
 ///
@@ -120,9 +119,9 @@ pub unsafe extern "C" fn tenure_process_exit(object: *const tenure_object, exit:
     unsafe { guard_out(exit, "exit", RUNS, call) }
 }
 
-/// The number of a process or thread, in the pid namespace of whoever created the object. Once it was reaped somebody
-/// else may have it. `*started`, unless it is NULL, is when a process started, in clock ticks since the machine did; 0
-/// where that is not known, and for threads. Threads: any.
+/// The number of a process or thread, in the pid namespace of the process that created the object. Once it was reaped,
+/// another may have the number. `*started`, unless it is NULL, is the start time of a process, in clock ticks since the
+/// machine booted; 0 if unknown, and for threads. Threads: any.
 ///
 /// # Safety
 ///
@@ -146,15 +145,16 @@ pub unsafe extern "C" fn tenure_process_number(
     unsafe { guard_out(number, "number", 0, call) }
 }
 
-/// For whoever reaped the process: tells all holders how it ended. `status` is what waitpid stored. What is known
-/// already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// Tells all holders how the process ended; call it in the process that reaped it. `status` is the number that waitpid
+/// stored. A status that is known already stays. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+/// process.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_process_reaped(object: *const tenure_object, status: c_int) -> c_int {
     guard(|| Ok(usable(object)?.process()?.reaped(ExitStatus::from_raw(status))?))
 }
 
-/// For the process, or thread, itself: announces the code with which it is about to end, all 32 bits of it, of which
-/// the kernel keeps 8. It counts once it has ended, unless the kernel says otherwise; it can be done once.
+/// Called by the process, or thread, itself: announces the code with which it is about to end, with all 32 bits; the
+/// kernel keeps 8. The code counts once it has ended, unless the kernel reports another end; it can be announced once.
 ///
 /// Threads: any of the process; for a thread's object that thread. Fork: TENURE_ERR_FORKED in a child of the member's
 /// process. TENURE_ERR_NOT_OWNER when the object is another's; TENURE_ERR_ANNOUNCED.

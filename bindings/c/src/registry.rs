@@ -2,8 +2,8 @@
 //!
 //! Such a pointer is no address but `{1:2 | generation:42 | kind:4 | index:16}`, which no processor accepts as one.
 //! The index names a slot of a static table, whose word says which object lives there and how many calls are using it.
-//! So whatever a caller passes, a pointer that was closed, one of another type, or garbage, is told from a live one
-//! without touching memory that may be gone. A slot whose generations are used up is not used again.
+//! So an invalid pointer, be it closed, of another type, or garbage, is told from a live one without touching memory
+//! that may be gone. A slot whose generations are used up is not used again.
 //!
 //! No lock: a child forked while other threads are in the middle of a call finds every slot usable, but for those
 //! objects that these threads were using, which can no longer be closed there.
@@ -28,7 +28,7 @@ const MARK: u64 = 1 << 62;
 /// The kind of a slot that is being filled.
 const FILLING: u64 = 15;
 
-/// What C may hold a pointer to.
+/// A type that C may hold a pointer to.
 pub(crate) trait Object: Sized {
     /// 1 to 14, different for each.
     const KIND: u64;
@@ -41,20 +41,20 @@ pub(crate) trait Object: Sized {
 /// | word | meaning |
 /// |---|---|
 /// | generation, kind 0, users 0 | free |
-/// | generation, FILLING, users 0 | somebody is filling it |
+/// | generation, FILLING, users 0 | a call is filling it |
 /// | the pointer with users n >= 1 in place of the index | open; n - 1 calls (or locals of a member) are using it |
-/// | the pointer with users 0 | somebody is closing it |
+/// | the pointer with users 0 | a call is closing it |
 #[repr(align(32))]
 struct Slot {
     word: AtomicU64,
     /// For locals: the pointer, while it is open. Zero otherwise.
     local: AtomicU64,
-    /// For locals: whose.
+    /// For locals: the thread that may use it.
     thread: AtomicUsize,
     object: AtomicPtr<()>,
 }
 
-// All zeroes, so that only what is used costs memory.
+// All zeroes, so that only used slots cost memory.
 static SLOTS: [Slot; COUNT] = [const {
     Slot {
         word: AtomicU64::new(0),
@@ -64,7 +64,7 @@ static SLOTS: [Slot; COUNT] = [const {
     }
 }; COUNT];
 
-/// Where a free slot may be found: low ones first, so that what was never used stays without memory.
+/// The slot at which a search begins: low ones first, so that slots never used stay without memory.
 static HINT: AtomicUsize = AtomicUsize::new(0);
 
 const fn index_of(pointer: u64) -> usize {
@@ -77,7 +77,7 @@ const fn word(pointer: u64, users: u64) -> u64 {
 
 /// Puts an object in and returns its pointer. `owner` is the only thread that may use it; 0 if any may.
 pub(crate) fn insert<T: Object>(object: Box<T>, owner: usize) -> Result<u64, (Failure, Box<T>)> {
-    // Relaxed: a hint; whatever it says, every slot is looked at.
+    // Relaxed: a hint; with any value, every slot is looked at.
     let first = HINT.load(Ordering::Relaxed);
     for index in (first..COUNT).chain(0..first) {
         let slot = &SLOTS[index];
@@ -88,7 +88,7 @@ pub(crate) fn insert<T: Object>(object: Box<T>, owner: usize) -> Result<u64, (Fa
             continue;
         }
         let filling = seen | FILLING << KIND_SHIFT;
-        // Acquire: whoever emptied the slot is done with it; pairs with the Release in `Taken::free`.
+        // Acquire: the call that emptied the slot is done with it; pairs with the Release in `Taken::free`.
         if slot.word.compare_exchange(seen, filling, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             let pointer = MARK | seen | T::KIND << KIND_SHIFT | index as u64;
             // Relaxed, all: published by the word.
@@ -115,7 +115,7 @@ impl<T: Object> Deref for Pin<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // Relaxed: `pin` obtained it with the word, which has not left the pointer since.
+        // Relaxed: `pin` obtained it with the word, which has held the pointer since.
         let object = SLOTS[index_of(self.pointer)].object.load(Ordering::Relaxed).cast::<T>();
         // SAFETY: the slot's word names an object of this kind, put there by `insert` from a box, and while users are
         // above one nobody takes it out. Objects of kinds that are pinned are only ever borrowed shared.
@@ -125,7 +125,7 @@ impl<T: Object> Deref for Pin<T> {
 
 impl<T: Object> Drop for Pin<T> {
     fn drop(&mut self) {
-        // Release: what this call did with the object comes before it is taken out; pairs with the Acquire in `take`.
+        // Release: this call's accesses to the object come before its removal; pairs with the Acquire in `take`.
         SLOTS[index_of(self.pointer)].word.fetch_sub(1, Ordering::Release);
     }
 }
@@ -202,11 +202,11 @@ pub(crate) fn take<T: Object>(pointer: u64) -> Result<Taken<T>, Failure> {
     }
     let slot = &SLOTS[index_of(pointer)];
     let (open, closing) = (word(pointer, 1), word(pointer, 0));
-    // Acquire: the object, and whatever its users did; pairs with the Releases in `insert` and `Pin`.
+    // Acquire: the object, and all accesses of its users; pairs with the Releases in `insert` and `Pin`.
     match slot.word.compare_exchange(open, closing, Ordering::Acquire, Ordering::Relaxed) {
         Ok(_) => {
             let object = slot.object.load(Ordering::Relaxed).cast::<T>();
-            // SAFETY: put there by `insert` from a box of this kind; the CAS made us the only one who has it.
+            // SAFETY: put there by `insert` from a box of this kind; the CAS made us its only owner.
             let object = ManuallyDrop::new(unsafe { Box::from_raw(object) });
             Ok(Taken { pointer, object })
         }
@@ -224,7 +224,7 @@ pub(crate) fn take<T: Object>(pointer: u64) -> Result<Taken<T>, Failure> {
 #[inline(always)]
 pub(crate) fn seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
     let slot = &SLOTS[index_of(pointer)];
-    // Relaxed, all: if they say so it was this thread that put the object there.
+    // Relaxed, all: if they match, this thread put the object there.
     if slot.local.load(Ordering::Relaxed) == pointer
         && slot.thread.load(Ordering::Relaxed) == thread::current()
     {
@@ -246,7 +246,8 @@ fn other_seat<'a>(pointer: u64) -> Result<&'a mut Seat, Failure> {
         && slot.word.load(Ordering::Acquire) == word(pointer, 1)
         && slot.thread.load(Ordering::Relaxed) == thread::ANY
     {
-        // SAFETY: a box of a `Seat` from `insert`. Nobody else uses it or takes it out meanwhile, as the callers promise.
+        // SAFETY: a box of a `Seat` from `insert`. No other call uses it or takes it out meanwhile, as the callers
+        // promise.
         return Ok(unsafe { &mut *slot.object.load(Ordering::Relaxed).cast::<Seat>() });
     }
     Err(refuse_seat(pointer))
@@ -283,7 +284,7 @@ mod tests {
         const NAME: &'static str = "thing";
     }
 
-    /// Of one test only: its pointer with a bit changed names nothing.
+    /// Of this test only: no other test uses its pointer with a bit changed.
     struct Rubbish;
 
     impl Object for Rubbish {
@@ -298,7 +299,7 @@ mod tests {
         const NAME: &'static str = "other";
     }
 
-    /// Who fills the table up leaves no place to another test.
+    /// A test that fills the table up leaves no slot to another test.
     static ALONE: Mutex<()> = Mutex::new(());
 
     fn put(number: u32) -> u64 {

@@ -14,7 +14,7 @@ use crate::member::lease_of;
 
 const NOTHING: tenure_block = tenure_block { offset: 0, data: ptr::null_mut(), size: 0 };
 
-/// What 0 means: as malloc's.
+/// The alignment that 0 stands for: as malloc's.
 const ALIGN_DEFAULT: usize = 16;
 
 /// Every block is aligned to as much, and one alignment for all of these is quicker than each its own.
@@ -64,8 +64,7 @@ pub(crate) fn fits(local: &Local<'_>, block: Scratch) -> Result<u64, Failure> {
     Ok(usable)
 }
 
-/// Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are whatever was
-/// there.
+/// Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are undefined.
 ///
 /// Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -181,8 +180,8 @@ pub extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u
     guard(|| Ok(seat(local)?.local().free_of(Scratch { offset, len: 0 }, lease_of(lease))?))
 }
 
-/// Where a block lies in this process and how many bytes it has. The owner is not looked at: the process that passed
-/// the offset must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
+/// The address of a block in this process, and its bytes. The owner is not checked: the process that passed the offset
+/// must live and keep the block. If it may be killed meanwhile, use tenure_block_of.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when no block in use starts there.
 ///
@@ -207,8 +206,8 @@ pub unsafe extern "C" fn tenure_block_at(
 /// As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
 /// is 0.
 ///
-/// The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
-/// TENURE_OK means that the block had the same owner all the time.
+/// The blocks of a member end with it, and other members get the memory. To verify the bytes that were read, call this
+/// again: TENURE_OK means that the block had the same owner all the time.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
 /// not that member's block, or not any more.
@@ -233,7 +232,7 @@ pub unsafe extern "C" fn tenure_block_of(
     unsafe { guard_out(block, "block", NOTHING, call) }
 }
 
-/// Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
+/// Leaves a block of this member without an owner: it outlives all members, until a call of tenure_free_pinned.
 ///
 /// Threads, fork: as tenure_alloc.
 #[unsafe(no_mangle)]
@@ -241,7 +240,7 @@ pub extern "C" fn tenure_pin(local: *mut tenure_local, offset: u64) -> c_int {
     guard(|| Ok(seat(local)?.local().pin(Scratch { offset, len: 0 })?))
 }
 
-/// Frees a pinned block, whoever pinned it.
+/// Frees a pinned block; any member may have pinned it.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
 #[unsafe(no_mangle)]

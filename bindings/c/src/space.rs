@@ -46,7 +46,7 @@ pub(crate) fn duplicate(fd: c_int) -> Result<OwnedFd, Failure> {
     })
 }
 
-/// The options and the backend.
+/// The options and the backend, checked.
 ///
 /// # Safety
 ///
@@ -244,9 +244,9 @@ pub unsafe extern "C" fn tenure_space_attach_fd(
     unsafe { guard_out(space, "space", ptr::null_mut(), call) }
 }
 
-/// Detaches. Members that joined through it stay members.
+/// Detaches. Members that joined through this space stay members.
 ///
-/// Threads: any. Fork: a child may close what it inherits, which closes nothing of its parent's.
+/// Threads: any. Fork: a child may close spaces that it inherited, which closes nothing of its parent's.
 ///
 /// Returns TENURE_ERR_IN_USE while another thread is in a call with this space, TENURE_ERR_CLOSED if it is not open.
 #[unsafe(no_mangle)]
@@ -257,7 +257,7 @@ pub extern "C" fn tenure_space_close(space: *mut tenure_space) -> c_int {
     })
 }
 
-/// Tells what the space is. Threads: any.
+/// The properties of the space. Threads: any.
 ///
 /// # Safety
 ///
@@ -334,12 +334,12 @@ unsafe fn copy_out(text: &[u8], buffer: *mut c_char, size: usize, needed: *mut u
     Ok(())
 }
 
-/// The file behind the space, for those that have one, as a string in `buffer` of `size` bytes.
+/// The path of the file behind the space, for backends with a file, as a string in `buffer` of `size` bytes.
 ///
-/// `*needed`, unless `needed` is NULL, is the bytes that it takes, the zero at its end included; with a `size` of 0
-/// only that is told. Threads: any.
+/// `*needed`, unless `needed` is NULL, is the size of the string in bytes, with the zero at its end; with a `size` of 0
+/// only that is stored. Threads: any.
 ///
-/// Returns TENURE_ERR_BUFFER if it does not fit, with as much of it as does; TENURE_ERR_UNSUPPORTED without a file.
+/// Returns TENURE_ERR_BUFFER if it does not fit, with as much of it as fits; TENURE_ERR_UNSUPPORTED without a file.
 ///
 /// # Safety
 ///
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn tenure_space_path(
     })
 }
 
-/// Counts what is in use, in one pass over the words in use. Threads: any. Writes nothing shared.
+/// Counts the objects and bytes in use, in one pass over their words. Threads: any. Writes nothing shared.
 ///
 /// # Safety
 ///
@@ -383,10 +383,10 @@ pub unsafe extern "C" fn tenure_space_stats(space: *const tenure_space, stats: *
     })
 }
 
-/// The members, in the order of their places: up to `capacity` of them into `all`. `*count` is how many there are; with
-/// a `capacity` of 0 only that is told. Holds and writes nothing; whether one is alive is what the kernel says.
+/// The members, in the order of their places: up to `capacity` of them into `all`. `*count` is their number; with a
+/// `capacity` of 0 only that is stored. Holds and writes nothing; the kernel tells whether a member is alive.
 ///
-/// Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as do.
+/// Threads: any. TENURE_ERR_BUFFER if they do not fit, with as many as fit.
 ///
 /// # Safety
 ///
@@ -411,11 +411,11 @@ pub unsafe extern "C" fn tenure_space_members(
     unsafe { guard_list(Room { to: all, capacity, count }, "all", call) }
 }
 
-/// Looks at every word. `*violations` counts what can never be: 0 in a correct space. `*pending` counts what
-/// operations in progress, or a recovery that is due, explain. Either may be NULL. What was found is told in `text`, a
-/// line each, violations first, as much as fits in `size` bytes; it may be NULL.
+/// Checks every word. `*violations` counts the impossible states: 0 in a correct space. `*pending` counts the states
+/// that an operation in progress, or a recovery that is due, can produce. Either may be NULL. `text` gets the findings,
+/// a line each, violations first, as much as fits in `size` bytes; it may be NULL.
 ///
-/// Threads: any. Writes nothing shared. Returns TENURE_OK also when something is wrong with the space.
+/// Threads: any. Writes nothing shared. Returns TENURE_OK also when it found violations.
 ///
 /// # Safety
 ///
@@ -438,7 +438,7 @@ pub unsafe extern "C" fn tenure_space_check(
         }
         if !text.is_null() && size > 0 {
             let lines: Vec<_> = report.violations.iter().chain(&report.pending).map(String::as_str).collect();
-            // SAFETY: the caller's promise. What does not fit is left out.
+            // SAFETY: the caller's promise. Text that does not fit is left out.
             let _ = unsafe { copy_out(lines.join("\n").as_bytes(), text, size, ptr::null_mut()) };
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Which thread this is, in an instruction.
+//! The identity of the calling thread, in one instruction.
 
 /// Instead of a thread's number: any thread. No address of a control block.
 pub(crate) const ANY: usize = 1;

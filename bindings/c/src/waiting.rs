@@ -36,14 +36,15 @@ impl Thing {
     }
 }
 
-/// Creates a mutex: mutual exclusion between threads of any processes, which survives the death of whoever has it.
-/// `name` is NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
+/// Creates a mutex: mutual exclusion between threads of any processes, which survives the death of its owner. `name` is
+/// NULL for none; `flags` are TENURE_RECURSIVE and TENURE_OR_OPEN.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
-/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when something had the name
-/// and TENURE_OR_OPEN was given: it may be recursive or not, whatever was asked; tenure_mutex_is_recursive tells.
-/// Otherwise nothing was created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when something else has the name.
+/// Returns TENURE_OK and `*object`, to be given back by tenure_object_close; TENURE_OPENED when a mutex had the name
+/// and TENURE_OR_OPEN was given: tenure_mutex_is_recursive tells whether that mutex is recursive. Otherwise nothing was
+/// created and `*object` is NULL. TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind has the
+/// name.
 ///
 /// # Safety
 ///
@@ -65,9 +66,9 @@ pub unsafe extern "C" fn tenure_mutex_create(
     unsafe { create(member, name, (flags, TENURE_RECURSIVE), object, ways, Any::Mutex) }
 }
 
-/// Locks a mutex: without a system call when nobody has it. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
-/// waits as long as it takes. The calling thread is the owner, and is the one to call tenure_mutex_unlock; one that
-/// ends without keeps it until its process leaves, dies, or closes the mutex.
+/// Locks a mutex: without a system call when it is free. `timeout` is in nanoseconds: 0 only tries, TENURE_FOREVER
+/// waits as long as it takes. The calling thread is the owner and must call tenure_mutex_unlock; if it ends without
+/// doing so, the mutex stays locked until its process leaves, dies, or closes the mutex.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -78,16 +79,16 @@ pub extern "C" fn tenure_mutex_lock(object: *const tenure_object, timeout: u64) 
     guard_status(|| Ok(taken(self::object(object)?.mutex()?.acquire(time(timeout))?)))
 }
 
-/// Unlocks a mutex once. Threads: the one that locked it; any other is told TENURE_ERR_NOT_OWNER. Fork:
+/// Unlocks a mutex once. Threads: the owner; any other thread gets TENURE_ERR_NOT_OWNER. Fork:
 /// TENURE_ERR_FORKED in a child of the member's process.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_mutex_unlock(object: *const tenure_object) -> c_int {
     guard(|| Ok(self::object(object)?.mutex()?.unlock()?))
 }
 
-/// Who has the mutex at the moment: `*owned` is 1 for somebody, 0 for nobody, -1 for nobody after its last owner went
-/// without unlocking it. Of an owner `*lease`, unless it is NULL, is the place of its lease, that is the lowest 8 bits
-/// of its tenure_lease, and `*thread`, unless it is NULL, the thread's number. Threads: any.
+/// The owner of the mutex at the moment: `*owned` is 1 if there is one, 0 if there is none, -1 if there is none because
+/// the last owner left without unlocking it. `*lease`, unless it is NULL, is the place of the owner's lease, that is
+/// the lowest 8 bits of its tenure_lease; `*thread`, unless it is NULL, is the owner thread's number. Threads: any.
 ///
 /// # Safety
 ///
@@ -116,8 +117,8 @@ pub unsafe extern "C" fn tenure_mutex_owner(
     unsafe { guard_out(owned, "owned", 0, call) }
 }
 
-/// Whether a mutex is recursive: `*is` is 1 or 0. It is as it was created, whatever was asked for by who opened it.
-/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// Whether a mutex is recursive: `*is` is 1 or 0. Its creator decided that; the flags of calls that open it do not
+/// change it. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
 /// # Safety
 ///
@@ -129,11 +130,10 @@ pub unsafe extern "C" fn tenure_mutex_is_recursive(object: *const tenure_object,
     unsafe { guard_out(is, "is", 0, call) }
 }
 
-/// Creates an event: something that one signals and others wait for. `name` is NULL for none; `flags` are
+/// Creates an event: one thread signals it and others wait for it. `name` is NULL for none; `flags` are
 /// TENURE_MANUAL_RESET, TENURE_SIGNALLED and TENURE_OR_OPEN.
 ///
-/// Threads, fork, results: as tenure_mutex_create; an event of the other sort that has the name is
-/// TENURE_ERR_FOREIGN_KIND.
+/// Threads, fork, results: as tenure_mutex_create; TENURE_ERR_FOREIGN_KIND also for an event of the other sort.
 ///
 /// # Safety
 ///
@@ -163,8 +163,8 @@ pub extern "C" fn tenure_event_set(object: *const tenure_object) -> c_int {
     guard(|| Ok(self::object(object)?.event()?.set()?))
 }
 
-/// Takes the signal of an event away; `*was`, unless it is NULL, is 1 if there was one, otherwise 0. Threads, fork: as
-/// tenure_event_set.
+/// Takes the signal of an event away; `*was`, unless it is NULL, is 1 if the event was signalled, otherwise 0. Threads,
+/// fork: as tenure_event_set.
 ///
 /// # Safety
 ///
@@ -217,8 +217,9 @@ pub unsafe extern "C" fn tenure_semaphore_create(
     unsafe { create(member, name, (flags, 0), object, ways, Any::Semaphore) }
 }
 
-/// Adds to the count of a semaphore; `*before`, unless it is NULL, is what it was. TENURE_ERR_MAXIMUM if that would
-/// exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+/// Adds to the count of a semaphore; `*before`, unless it is NULL, is the count before. TENURE_ERR_MAXIMUM if that
+/// would exceed the maximum: nothing is added then. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's
+/// process.
 ///
 /// # Safety
 ///
@@ -263,12 +264,12 @@ pub unsafe extern "C" fn tenure_semaphore_count(
 
 /// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
 /// takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
-/// nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. Whoever waits sleeps in the kernel.
+/// nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
-/// Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes what tenure_mutex_lock returns;
-/// TENURE_ERR_UNSUPPORTED for a process whose end this one cannot notice.
+/// Returns TENURE_OK, or for a mutex TENURE_ABANDONED; TENURE_ERR_TIMEOUT; for mutexes the errors of tenure_mutex_lock;
+/// TENURE_ERR_UNSUPPORTED for a process whose end cannot be observed from here.
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_wait(object: *const tenure_object, timeout: u64) -> c_int {
     guard_status(|| {
@@ -286,7 +287,7 @@ pub extern "C" fn tenure_wait(object: *const tenure_object, timeout: u64) -> c_i
     })
 }
 
-/// Calls with all objects of a list.
+/// Runs a call with all objects of a list.
 ///
 /// # Safety
 ///
@@ -309,8 +310,8 @@ unsafe fn with_all<T>(
     Ok(call(&all)?)
 }
 
-/// Waits until one of up to TENURE_WAIT_MAX objects can be had, and takes it, as tenure_wait: the first in the list of
-/// those that can. `*index` is which.
+/// Waits until one of up to TENURE_WAIT_MAX objects is available, and takes it, as tenure_wait: the first available one
+/// in the list. `*index` is its place.
 ///
 /// Threads, fork: as tenure_wait.
 ///
@@ -336,10 +337,10 @@ pub unsafe extern "C" fn tenure_wait_any(
     unsafe { guard_out_status(index, "index", 0, call) }
 }
 
-/// Waits until all of up to TENURE_WAIT_MAX objects can be had, and takes them, as tenure_wait. While one of them
-/// cannot be had it takes none; killed or stopped anywhere, it has taken all or none. They are different objects, opened by
-/// one member. `*abandoned`, unless it is NULL, has a bit for each of the mutexes whose last owner did
-/// not unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
+/// Waits until all of up to TENURE_WAIT_MAX objects are available, and takes them, as tenure_wait. While one of them is
+/// not available it takes none; killed or stopped at any instruction, it has taken all or none. They are different
+/// objects, opened by one member. `*abandoned`, unless it is NULL, has a bit for each mutex whose last owner did not
+/// unlock it: 1 for the first of the list, 2 for the second, 4 for the third and so on.
 ///
 /// Threads, fork: as tenure_wait.
 ///

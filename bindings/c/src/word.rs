@@ -32,8 +32,7 @@ fn word<'a>(
         ));
     }
     // SAFETY: inside of the payload, which is aligned to 8 at least and mapped while this process holds the handle;
-    // the caller's other threads do not close it meanwhile. That all users of the kind keep to atomic operations is
-    // theirs to agree on.
+    // the caller's other threads do not close it meanwhile. All users of the kind agree to use atomic operations only.
     Ok(unsafe { AtomicU64::from_ptr(payload.as_ptr().cast::<u8>().add(position).cast()) })
 }
 
@@ -58,7 +57,7 @@ pub unsafe extern "C" fn tenure_word_load(
     value: *mut u64,
 ) -> c_int {
     let call = || {
-        // SeqCst: as promised to the caller; pairs with the other operations of whoever uses the payload.
+        // SeqCst: as promised to the caller; pairs with the other operations on the payload, in any process.
         Ok(word(local, kind, token, position)?.load(Ordering::SeqCst))
     };
     // SAFETY: the caller's promise.
@@ -81,7 +80,7 @@ pub extern "C" fn tenure_word_store(
     })
 }
 
-/// Adds to a word, modulo 2^64; `*before`, unless it is NULL, is what it was; see tenure_word_load.
+/// Adds to a word, modulo 2^64; `*before`, unless it is NULL, is the value before; see tenure_word_load.
 ///
 /// # Safety
 ///
@@ -106,8 +105,8 @@ pub unsafe extern "C" fn tenure_word_add(
     })
 }
 
-/// Stores `value` if the word is `*expected`. `*exchanged` says whether it was: 1 or 0; if not, `*expected` is what it
-/// is. See tenure_word_load.
+/// Stores `value` if the word is `*expected`. `*exchanged` is 1 if it was stored, otherwise 0; then `*expected` becomes
+/// the word's value. See tenure_word_load.
 ///
 /// # Safety
 ///

@@ -27,7 +27,7 @@ const VARIANTS: &[Variant] = &[
     Variant { name: "asan", compiler: "cc", arguments: &["-std=c11", "-fsanitize=address"], shared: true },
 ];
 
-/// What the linker needs beside the source: what pkg-config says where it exists, which is the same.
+/// The linker's arguments after the source: those of pkg-config; without pkg-config the same ones.
 fn link_arguments(installed: &Installed, shared: bool) -> Vec<String> {
     let library = installed.path("lib").display().to_string();
     let include = format!("-I{}", installed.path("include").display());
@@ -53,7 +53,7 @@ fn compile(variant: &Variant, source: &Path, installed: &Installed) -> PathBuf {
     let program = installed.path(&format!("{}-{}", source.file_stem().unwrap().display(), variant.name));
     let mut compiler = Command::new(variant.compiler);
     compiler.args(variant.arguments).args(WARNINGS).arg("-pthread").arg(source).arg("-o").arg(&program);
-    // What follows is no source.
+    // Language detection by file name again.
     compiler.args(["-x", "none"]).args(link_arguments(installed, variant.shared));
     succeed(&mut compiler);
     program
@@ -86,7 +86,7 @@ fn run(source: &str, said: &str) {
         let name = Name::new(variant.name);
         let mut program = Command::new(program);
         if source == "tests/c/forks.c" {
-            // What the monitor's thread had on its stack is lost in a child, where that thread is not.
+            // In a child the monitor's thread is missing, and allocations that only its stack refers to are lost.
             program.env("ASAN_OPTIONS", "detect_leaks=0");
         }
         let output = succeed(program.arg(&name.0));

@@ -61,7 +61,7 @@ fn the_walk_through_by_hand() {
     let program = compile(&installed, &["ByHand.cs"]);
     let said = succeed(&mut mono(&installed, &program));
     assert_eq!(said, "the second process read: written from C#\ncounted by both: 200000\n");
-    // What the configuration is for: where this fails, the file beside the program is what makes it work.
+    // The configuration is needed: where this fails, only the file beside the program makes it work.
     std::fs::remove_file(installed.path("ByHand.exe.config")).unwrap();
     let without = mono(&installed, &program).output().unwrap();
     if without.status.success() {
@@ -127,7 +127,7 @@ fn the_walk_through_on_tenure() {
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }
 
-/// What the class says of the library is what the header says.
+/// The class declares the same as the header.
 #[test]
 fn the_class_agrees_with_the_header() {
     let header = std::fs::read_to_string(folder().join("include/tenure.h")).unwrap();

@@ -129,7 +129,7 @@ static class Check
         }
     }
 
-    // Threads that used a member and live on do not keep it, and what it held is not touched when it has left.
+    // Threads that used a member and live on do not keep it, and its memory is not touched after it has left.
     static void Leaving(Space space, Member other)
     {
         using (Block passed = other.Alloc(100))
@@ -240,7 +240,7 @@ static class Check
             Holds(!theirs.Wait(TimeSpan.Zero), "not yet");
             mutex.Unlock();
             Holds(theirs.TryLock(TimeSpan.Zero, out abandoned) && !abandoned, "theirs");
-            // Its owner goes.
+            // Its owner leaves.
             theirs.Dispose();
             theirs.Dispose();
             Fails(Status.Closed, () => theirs.Unlock());
@@ -379,7 +379,7 @@ static class Check
             throw failed;
     }
 
-    // Who says that it reaped a process is believed.
+    // A caller that says that it reaped a process is believed.
     static void Reaped(Member me, Member other)
     {
         using (SharedProcess self = me.CreateProcess())
@@ -436,7 +436,7 @@ static class Check
                     using (Space again = Space.AttachFd(space.Fd))
                         Holds(again.Stats.MembersLive == 2, "the same space");
                 }
-                // What is not disposed of goes with the member.
+                // A handle that is not disposed of goes with the member.
                 me.Create(Kind, new byte[100]);
                 Holds(me.Recover() == 0, "nobody died");
                 me.Trim();

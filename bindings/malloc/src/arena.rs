@@ -1,7 +1,7 @@
-//! What the allocator's own books are made of: Rust's allocator in this library, which must not be malloc.
+//! The allocator's own memory: Rust's global allocator in this library, which must not be malloc.
 //!
-//! Powers of two from a chunk that grows, one list of free pieces for each; mappings of their own above that, which grow
-//! without copying, so that room which is reserved is not touched.
+//! Powers of two from a chunk that grows, one list of free pieces for each; larger ones are mappings of their own,
+//! which grow without copying, so that reserved room is not touched.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
@@ -16,11 +16,11 @@ const LARGEST: u32 = 13;
 /// Bytes of address space that are mapped at a time; pages that are never touched cost nothing.
 const CHUNK: usize = 1 << 20;
 
-/// Pieces from this size on, and mappings, begin that much later in their page than the one before. They are stacks, whose
-/// first lines are used most, and would otherwise share few sets of the processor's cache.
+/// Bytes. Pieces from this size on, and mappings, each begin `COLOUR` bytes later in their page than the one before.
+/// They are stacks: their first lines are used most, and would otherwise share few sets of the processor's cache.
 const COLOURED: usize = 1024;
 const COLOUR: usize = 7 * 64;
-/// What pieces are aligned to.
+/// The alignment of pieces, in bytes.
 const ALIGN: usize = 1 << SMALLEST;
 
 struct Arena {
@@ -44,10 +44,10 @@ pub(crate) fn hold() -> Guard {
     ARENA.hold()
 }
 
-/// The allocator of the books.
+/// The global allocator.
 pub(crate) struct Books;
 
-/// Log2 of the piece that holds `layout`, if one does.
+/// Log2 of the piece that holds `layout`, if a piece does.
 fn order(layout: Layout) -> Option<u32> {
     let order = layout.size().max(1 << SMALLEST).next_power_of_two().trailing_zeros();
     (order <= LARGEST && layout.align() <= ALIGN).then_some(order)
@@ -76,7 +76,7 @@ fn map(bytes: usize) -> *mut u8 {
     if start.is_null() {
         return start;
     }
-    // Relaxed: any number will do.
+    // Relaxed: a counter that orders nothing; any number is right.
     start.wrapping_add(MAPPINGS.fetch_add(1, Ordering::Relaxed) * COLOUR % PAGE)
 }
 

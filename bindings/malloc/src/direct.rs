@@ -99,7 +99,7 @@ impl Table {
         true
     }
 
-    /// Empties a slot and moves back what would not be found behind it any more.
+    /// Empties a slot and moves back the entries that a search would not find behind it any more.
     fn remove(&mut self, slot: usize) -> Slot {
         let (mut hole, last) = (slot, self.capacity - 1);
         let removed = self.slots()[slot];
@@ -156,7 +156,7 @@ fn map(bytes: usize, align: usize) -> *mut u8 {
     }
 }
 
-/// Frees a block; how many bytes it had, if one started there.
+/// Frees a block; returns its bytes, if one started there.
 pub(crate) fn free(at: *mut u8) -> Option<usize> {
     let removed = TABLE.with(|table| table.find(at as usize).map(|slot| table.remove(slot)));
     let Slot { bytes, .. } = removed?;

@@ -1,7 +1,7 @@
 //! The malloc family, as the C library declares it.
 //!
-//! What the standards leave open is done as the GNU C library does it, except that a pointer which is no block in use is
-//! left alone: freeing it does nothing, its size is 0, and it cannot be resized.
+//! Where the standards leave a choice, this does as the GNU C library, with one exception: a pointer to no block in use
+//! is left alone. Freeing it does nothing, its size is 0, and it cannot be resized.
 
 use std::alloc::Layout;
 use std::ptr;
@@ -17,8 +17,8 @@ const ALIGN: usize = 16;
 const QUICK: usize = 1024;
 /// Blocks from here on are mappings of their own, which the system resizes without copying and takes back at once.
 const DIRECT: usize = 32 << 20;
-/// Blocks that grow to as much become mappings as well. Where such a block is freed, the next ones of its size are likely to
-/// come and go too, and not to be worth a mapping: it learns, as the GNU C library's does.
+/// Blocks that grow to as much become mappings as well. Where such a block is freed, the next ones of its size are
+/// likely to come and go too, and not to be worth a mapping: the limit rises, as the GNU C library's does.
 static GROWN: AtomicUsize = AtomicUsize::new(128 << 10);
 /// The most bytes an object may have.
 const MOST: usize = isize::MAX as usize;
@@ -28,7 +28,7 @@ fn no_memory() -> *mut u8 {
     ptr::null_mut()
 }
 
-/// How much is asked of the allocator for a block of `bytes`; `None` where it is to be a mapping.
+/// The bytes to ask of the allocator for a block of `bytes`; `None` where the block is to be a mapping.
 fn request(bytes: usize, align: usize) -> Option<Layout> {
     let bytes = bytes.max(1);
     match align {
@@ -39,9 +39,10 @@ fn request(bytes: usize, align: usize) -> Option<Layout> {
     }
 }
 
-/// A block, from wherever one is to be had.
+/// A block, from the heap or as a mapping.
 ///
-/// As of C, it never unwinds: so that who calls it last needs no frame of its own. The same goes for `free_unusual`.
+/// As of C, it never unwinds: so that a caller that calls it last needs no frame of its own. The same goes for
+/// `free_unusual`.
 #[inline(never)]
 extern "C" fn allocate(bytes: usize, align: usize) -> *mut u8 {
     if let Some(layout) = request(bytes, align) {
@@ -52,7 +53,7 @@ extern "C" fn allocate(bytes: usize, align: usize) -> *mut u8 {
         if let Some(Some(block)) = found {
             return block;
         }
-        // What is small would waste most of a mapping; and there is no memory for one either.
+        // A small block would waste most of a mapping; and there is no memory for one either.
         if bytes < region::UNIT && align <= region::UNIT {
             return no_memory();
         }
@@ -81,7 +82,7 @@ extern "C" fn free_unusual(block: *mut u8) {
         }
         return;
     };
-    // What is no block in use is left alone.
+    // A pointer to no block in use is left alone.
     // SAFETY: this thread's own heap, to which no reference is kept.
     let _ = match unsafe { tls::heap().as_mut() } {
         Some(heap) => heap.local.free(offset),
@@ -101,7 +102,7 @@ fn usable(block: *mut u8) -> usize {
 
 /// Resizes by moving; `has` bytes are usable now.
 fn move_to(block: *mut u8, has: usize, bytes: usize) -> *mut u8 {
-    // What grows is likely to grow again.
+    // A block that grows is likely to grow again.
     let to = if bytes > has && bytes >= grown() { map(bytes, ALIGN) } else { allocate(bytes, ALIGN) };
     if !to.is_null() {
         // SAFETY: two different blocks, each at least that long; the caller of `realloc` gives up the old one.
@@ -170,7 +171,7 @@ fn allocate_zeroed(bytes: usize) -> *mut u8 {
 ///
 /// # Safety
 ///
-/// None: it is unsafe to be of one kind with the others.
+/// No preconditions; unsafe only for a uniform signature.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub unsafe extern "C" fn malloc(bytes: usize) -> *mut u8 {
     // SAFETY: this thread's own heap, to which no reference is kept.
@@ -199,7 +200,7 @@ pub unsafe extern "C" fn free(block: *mut u8) {
     free_unusual(block);
 }
 
-/// Allocates an array of zeroes; null and ENOMEM also where its size is no number.
+/// Allocates an array of zeroes; null and ENOMEM also where its size overflows.
 ///
 /// # Safety
 ///
@@ -233,7 +234,7 @@ pub unsafe extern "C" fn realloc(block: *mut u8, bytes: usize) -> *mut u8 {
     resize(block, bytes)
 }
 
-/// As [`realloc`], for an array; null and ENOMEM also where its size is no number.
+/// As [`realloc`], for an array; null and ENOMEM also where its size overflows.
 ///
 /// # Safety
 ///
@@ -258,7 +259,7 @@ pub unsafe extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut u8 {
     allocate(bytes, align.max(ALIGN))
 }
 
-/// As [`aligned_alloc`], but the answer is the error number and `to` gets the block.
+/// As [`aligned_alloc`], but the result is the error number and `to` gets the block.
 ///
 /// # Safety
 ///
@@ -308,7 +309,7 @@ pub unsafe extern "C" fn pvalloc(bytes: usize) -> *mut u8 {
     system::pages(bytes.max(1)).map_or_else(no_memory, |bytes| allocate(bytes, PAGE))
 }
 
-/// Bytes that a block really has; 0 for what is none.
+/// The usable bytes of a block; 0 for a pointer to no block.
 ///
 /// # Safety
 ///
@@ -340,7 +341,7 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut u8, _align: usize, _byte
     unsafe { free(block) };
 }
 
-/// As [`free`]; its name of old.
+/// As [`free`]; an old name.
 ///
 /// # Safety
 ///
@@ -351,8 +352,8 @@ pub unsafe extern "C" fn cfree(block: *mut u8) {
     unsafe { free(block) };
 }
 
-/// Gives back to the system what is free in this thread's heap and in those of threads that have ended; whether it was
-/// anything.
+/// Gives the free memory of this thread's heap, and of the heaps of threads that have ended, back to the system;
+/// returns whether it was any.
 ///
 /// # Safety
 ///

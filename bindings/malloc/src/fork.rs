@@ -1,5 +1,5 @@
-//! A fork leaves the child a copy of everything and one thread: locks are held across it, and what the other threads
-//! had is taken over.
+//! A fork leaves the child a copy of everything and one thread: locks are held across it, and the child takes over the
+//! heaps of the other threads.
 
 use std::cell::UnsafeCell;
 
@@ -13,14 +13,14 @@ unsafe impl Sync for Held {}
 
 static HELD: Held = Held(UnsafeCell::new(None));
 
-/// Has forks ask.
+/// Registers the fork handlers.
 pub(crate) fn watch() {
     // SAFETY: three functions that stay as long as the process.
     unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
 }
 
 extern "C" fn before() {
-    // In the order in which they are nested anywhere.
+    // In the order in which code nests them.
     let [common, pool] = heap::hold();
     let held = [common, pool, direct::hold(), arena::hold()];
     lock::begin_fork();

@@ -1,6 +1,6 @@
 //! Heaps: one local of the allocator per thread, taken when the thread first allocates and given back when it ends.
 //!
-//! A heap is never destroyed. The next thread goes on with it, and with what is free in its spans.
+//! A heap is never destroyed. The next thread goes on with it, and with the free memory in its spans.
 
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,15 +11,15 @@ use crate::lock::{Guard, Lock};
 use crate::region::{self, Pages, Region};
 use crate::tls;
 
-/// What one thread allocates with.
+/// The allocator of one thread.
 pub(crate) struct Heap {
     pub(crate) local: Local<'static>,
-    /// Where the payloads start.
+    /// The start of the payloads.
     pub(crate) base: *mut u8,
     pub(crate) pages: Pages,
     /// The next one in the list of all.
     next: *mut Heap,
-    /// The next one in the list of those that no thread has.
+    /// The next one in the list of heaps that no thread has.
     next_idle: *mut Heap,
     idle: bool,
 }
@@ -31,7 +31,7 @@ struct Pool {
 
 static POOL: Lock<Pool> = Lock::new(Pool { all: ptr::null_mut(), idle: ptr::null_mut() });
 
-/// For threads that have ended, as far as they have given their heap back, but still run destructors of others.
+/// For threads that have given their heap back at their end, but still run destructors of others.
 static COMMON: Lock<*mut Heap> = Lock::new(ptr::null_mut());
 
 /// The key whose destructor gives a heap back, or -1.
@@ -55,7 +55,7 @@ impl Heap {
     }
 }
 
-/// Has heaps given back when threads end. Before that, a thread that ends keeps its heap for ever.
+/// Makes threads give their heaps back when they end. Before that, a thread that ends keeps its heap for ever.
 pub(crate) fn watch_threads() {
     let mut key = 0;
     // SAFETY: a variable for the key, and a function that stays as long as the process.
@@ -138,12 +138,12 @@ pub(crate) fn with<R>(body: impl FnOnce(&mut Heap) -> R) -> Option<R> {
         if common.is_null() {
             *common = take();
         }
-        // SAFETY: whoever holds the lock has it.
+        // SAFETY: the thread that holds the lock has exclusive access.
         unsafe { common.as_mut() }.map(body)
     })
 }
 
-/// Gives back to the system what this thread's heap and those that no thread has can spare; how many bytes.
+/// Gives back to the system the free memory of this thread's heap and of heaps that no thread has; returns the bytes.
 pub(crate) fn trim() -> u64 {
     POOL.with(|pool| {
         let mut heap = pool.idle;
@@ -156,7 +156,8 @@ pub(crate) fn trim() -> u64 {
     with(|heap| heap.local.trim(&heap.pages)).unwrap_or(0)
 }
 
-/// In a forked child: what the threads that are not there owned goes to those who are, and their heaps to the pool.
+/// In a forked child: gives the spans of threads that the child lacks to the remaining heaps, and their heaps to the
+/// pool.
 pub(crate) fn after_fork() {
     let mine = tls::heap();
     let common = COMMON.with(|common| *common);
@@ -189,7 +190,7 @@ pub(crate) fn after_fork() {
         heir.local.inherit(&others, &heir.pages);
     });
     for heap in lost {
-        // SAFETY: nobody uses it; what it says is not dropped, because it may be half changed.
+        // SAFETY: nobody uses it; its value is not dropped, because it may be half changed.
         unsafe {
             let (next, local) = ((*heap).next, Local::new(region.scratch, &region.me));
             heap.write(Heap { local, next, ..Heap::new(region) });

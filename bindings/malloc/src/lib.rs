@@ -4,13 +4,14 @@
 //! $ LD_PRELOAD=$PWD/target/release/libtenure_malloc.so sqlite3 my.db
 //! ```
 //!
-//! The memory is private to the process: one region of address space, at most 64 GiB, of which the system backs what is
-//! touched; blocks of 32 MiB and more are mappings of their own. Every thread has a [`Local`](tenure_scratch_alloc::Local)
-//! of the allocator, all in the name of one lease, and gives it to the next thread when it ends. A forked child goes on
-//! with its copy and takes over what the threads that it lacks had: they look to it like members that were killed.
+//! The memory is private to the process: one region of address space, at most 64 GiB, of which the system backs the
+//! pages that are touched; blocks of 32 MiB and more are mappings of their own. Every thread has a
+//! [`Local`](tenure_scratch_alloc::Local) of the allocator, all in the name of one lease, and gives it to the next
+//! thread when it ends. A forked child goes on with its copy and takes over the memory of the threads that it lacks: it
+//! treats them like members that were killed.
 //!
-//! What it does not do: share anything with other processes, report errors (what is no block in use is left alone), or
-//! replace the allocator of a program that brings its own.
+//! Not provided: sharing with other processes, error reports (a pointer to no block in use is left alone), and
+//! replacing the allocator of a program that brings its own.
 
 mod arena;
 mod direct;

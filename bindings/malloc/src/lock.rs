@@ -9,7 +9,7 @@ use crate::tls;
 /// Names the thread that is forking and holds every lock, or 0.
 static FORKER: AtomicUsize = AtomicUsize::new(0);
 
-/// Something that one thread uses at a time.
+/// A value that one thread uses at a time.
 pub(crate) struct Lock<T> {
     mutex: Mutex<()>,
     inside: UnsafeCell<T>,
@@ -34,7 +34,7 @@ impl<T> Lock<T> {
     pub(crate) fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
         // Relaxed: only this thread could have stored its own name.
         let forking = FORKER.load(Ordering::Relaxed) == me();
-        // What other libraries do around a fork may allocate, while this thread holds the lock already.
+        // The fork handlers of other libraries may allocate while this thread holds the lock already.
         let _guard = (!forking).then(|| self.mutex.lock().unwrap_or_else(PoisonError::into_inner));
         // SAFETY: this thread holds the lock and no reference from another `with`.
         body(unsafe { &mut *self.inside.get() })

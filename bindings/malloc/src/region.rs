@@ -25,7 +25,7 @@ pub(crate) struct Region {
 }
 
 static REGION: OnceLock<Option<Region>> = OnceLock::new();
-/// For who frees: where the payloads start and how many bytes they have. Nothing at first.
+/// For threads that free: where the payloads start and how many bytes they have. Zero at first.
 static DATA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -56,7 +56,7 @@ impl Dumped {
     }
 }
 
-/// The region; none if not even a small one was to be had.
+/// The region; none if the system refused even a small one.
 pub(crate) fn get() -> Option<&'static Region> {
     REGION.get_or_init(reserve).as_ref()
 }
@@ -64,7 +64,7 @@ pub(crate) fn get() -> Option<&'static Region> {
 /// The offset of an address in the region.
 #[inline]
 pub(crate) fn offset(at: *const u8) -> Option<u64> {
-    // Relaxed: whoever has an address of the region got it from somebody who saw both.
+    // Relaxed: a thread with an address of the region got it from one that saw both.
     let offset = (at as usize).wrapping_sub(DATA.load(Ordering::Relaxed) as usize);
     (offset < BYTES.load(Ordering::Relaxed)).then_some(offset as u64)
 }
@@ -97,8 +97,8 @@ fn place(start: *mut u8, layout: Layout) -> Region {
     let layout: &'static Layout = Box::leak(Box::new(layout));
     let data = (start as usize + layout.data_at() as usize).next_multiple_of(UNIT);
     let first = data - layout.data_at() as usize;
-    // SAFETY: mapped, zeroed, for good; the words come before the payloads, which start at a multiple of a page. Words are
-    // atomics, and whoever accesses payloads owns the block.
+    // SAFETY: mapped, zeroed, for good; the words come before the payloads, which start at a multiple of a page. Words
+    // are atomics, and only the owner of a block accesses its payload.
     let scratch = unsafe {
         let words = std::slice::from_raw_parts(first as *const Word, layout.data_at() as usize / 8);
         Scratch::new(words, data as *mut u8, layout)
@@ -126,7 +126,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Forgets what is fresh.
+    /// Forgets all fresh memory.
     pub(crate) fn nothing_fresh(&self) {
         self.fresh.set((0, 0));
     }

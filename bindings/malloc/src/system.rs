@@ -1,4 +1,4 @@
-//! What the system is asked for: pages of this process alone.
+//! The calls to the system: pages of this process alone.
 
 use std::ptr;
 
@@ -24,8 +24,8 @@ pub(crate) fn map(bytes: usize) -> *mut u8 {
 pub(crate) unsafe fn unmap(at: *mut u8, bytes: usize) {
     // SAFETY: as the caller promises.
     if unsafe { libc::munmap(at.cast(), bytes) } != 0 {
-        // A hole in a larger mapping makes two, and there may be no more of them. Then the addresses stay, the memory goes;
-        // if that is refused as well, both stay.
+        // A hole in a larger mapping makes two mappings, and the system may refuse another one. Then the addresses stay
+        // and the memory goes; if that is refused as well, both stay.
         // SAFETY: as the caller promises.
         unsafe { forget(at, bytes) };
     }
@@ -64,7 +64,7 @@ pub(crate) unsafe fn dump(at: *mut u8, bytes: usize, yes: bool) {
     unsafe { libc::madvise(at.cast(), bytes, advice) };
 }
 
-/// Runs `body` and leaves the thread's error number as it was: who frees wants to hear of no error.
+/// Runs `body` and restores the thread's error number: free must not change it.
 pub(crate) fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: the thread's own variable.
     let before = unsafe { *libc::__errno_location() };

@@ -22,7 +22,7 @@ global_asm!(
     ".popsection",
 );
 
-/// Where the two words of this thread are. The same in a forked child.
+/// The address of the two words of this thread. The same in a forked child.
 #[inline(always)]
 pub(crate) fn words() -> NonNull<[usize; 2]> {
     let at: *mut [usize; 2];
@@ -89,7 +89,7 @@ pub(crate) fn ended() -> bool {
     unsafe { words().as_ref()[1] != 0 }
 }
 
-/// Says so.
+/// Marks the thread so.
 pub(crate) fn end() {
     // SAFETY: as above.
     unsafe { words().as_mut()[1] = 1 };

@@ -1,5 +1,5 @@
-//! Programs as they are, with the library and without: they must say the same. One that is not installed is named in one
-//! line.
+//! Unmodified programs, with the library and without: both outputs must be the same. A program that is not installed is
+//! named in one line.
 
 mod common;
 
@@ -22,8 +22,8 @@ fn installed(program: &str, arguments: &[&str]) -> bool {
     found
 }
 
-/// Runs a program with the library and without, in fresh folders that `prepare` fills; compares what it writes, and the files
-/// named in `files`.
+/// Runs a program with the library and without, in fresh folders that `prepare` fills; compares its output, and the
+/// files named in `files`.
 fn compare(program: &str, arguments: &[&str], files: &[&str], prepare: impl Fn(&Path)) {
     let [with, without] = [true, false].map(|with| {
         let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ print(subprocess.run([sys.executable, "-c", "print(sum(range(100000)))"], captur
 print(len(re.findall("a+b", "aaab" * 100000)), len(bytearray(100 << 20)), sum(map(len, ["x" * i for i in range(5000)])))
 "#;
     if installed("python3", &["--version"]) {
-        // Of itself, it takes arenas from the system and asks malloc for larger objects only.
+        // By default it takes arenas from the system and asks malloc for larger objects only.
         let arguments = [
             "-c",
             "import os, sys; os.environ['PYTHONMALLOC'] = 'malloc'; os.execv(sys.executable, \
@@ -274,13 +274,13 @@ fn redis_under_its_own_benchmark() {
         let _server = redis(if with { preloaded(program) } else { command(program) }, folder.path());
         let benchmark = ["-s", "socket", "-q", "-n", "5000", "-r", "1000", "-P", "8", "-t", TESTS];
         succeed(command("redis-benchmark").args(benchmark).current_dir(folder.path()));
-        // What the benchmark leaves is random; what is compared is not.
+        // The benchmark leaves random data; only data that is not random is compared.
         redis_cli(folder.path(), &["flushall"]);
         let script = "for i = 1, 20000 do redis.call('hset', 'h' .. i % 100, 'k' .. i, string.rep('v', i % 500)) \
                       redis.call('zadd', 'z' .. i % 10, i, 'm' .. i) redis.call('append', 's' .. i % 1000, i) end";
         redis_cli(folder.path(), &["eval", script, "0"]);
         let before = redis_cli(folder.path(), &["debug", "digest"]);
-        // Forks, and reads back what the child wrote.
+        // Forks, and reads back the data that the child wrote.
         redis_cli(folder.path(), &["debug", "reload"]);
         redis_cli(folder.path(), &["bgsave"]);
         let after = redis_cli(folder.path(), &["debug", "digest"]);

@@ -19,11 +19,11 @@ Mutexes, events, semaphores, processes and threads are objects: of a token or a 
 object in another process; `tenure.wait_any` and `tenure.wait_all` wait for several.
 
 Threads share a member; calls that run at the same time have a cache of their own each. A member that is dropped leaves.
-Views of a handle or block cannot be used once it is closed: closing it raises BufferError while slices or arrays made of
-its `data` exist.
+Views of a handle or block cannot be used once it is closed: closing it raises BufferError while slices or arrays made
+of its `data` exist.
 
-A forked child (os.fork, or multiprocessing's "fork") is not the member that its parent is: calls with what it inherited
-raise ForkedChild and its `data` are released. Slices of them, which Python cannot find, must not be touched there. The
+A forked child (os.fork, or multiprocessing's "fork") is not the member that its parent is: calls with inherited objects
+raise ForkedChild and their `data` are released. Slices of them, which Python cannot find, must not be touched there. The
 child may join by itself, through the space that it inherited. Children that are spawned attach to the space by name, or
 by a file descriptor passed to them.
 """
@@ -64,7 +64,7 @@ Name = namedtuple("Name", "name kind token holders")
 Name.__doc__ = """A name in use: of an object, where `kind` is its class's name, or of a handle of that kind."""
 
 Membership = namedtuple("Membership", "lease pid alive")
-Membership.__doc__ = """A member: its lease, its process, and False if it died and nobody took back yet what it held."""
+Membership.__doc__ = """A member: its lease, its process, and False if it is dead and not recovered yet."""
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
@@ -88,7 +88,7 @@ def _name(name):
 
 
 class _Opaque:
-    """What cannot be copied to another process."""
+    """An object that cannot be copied to another process."""
 
     def __reduce__(self):
         raise TypeError(
@@ -118,7 +118,7 @@ class Space(_Opaque):
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
-        A number left out is the default when the space is created, and whatever is found when it exists.
+        A number left out is the default when the space is created, and is ignored when it exists.
         """
         options = _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny)
         pointer = c_void_p()
@@ -180,20 +180,20 @@ class Space(_Opaque):
 
     @property
     def info(self):
-        """What the space is, as a dictionary."""
+        """The properties of the space, as a dictionary."""
         info = _library.Info()
         check(library.tenure_space_info(self._pointer, byref(info)))
         return {name: getattr(info, name) for name, _ in info._fields_}
 
     @property
     def stats(self):
-        """What is in use, as a dictionary."""
+        """The counts of objects and bytes in use, as a dictionary."""
         stats = _library.Stats()
         check(library.tenure_space_stats(self._pointer, byref(stats)))
         return {name: getattr(stats, name) for name, _ in stats._fields_}
 
     def check(self):
-        """Looks at every word: a list of what can never be, and one of what work in progress explains."""
+        """Checks every word: a list of impossible states, and a list of states that work in progress can produce."""
         text = create_string_buffer(1 << 16)
         violations, pending = c_size_t(), c_size_t()
         check(library.tenure_space_check(self._pointer, text, len(text), byref(violations), byref(pending)))
@@ -215,7 +215,7 @@ class Space(_Opaque):
 
     @property
     def members(self):
-        """Who is a member, as a list of Membership."""
+        """The members, as a list of Membership."""
         found = listed(library.tenure_space_members, self._pointer, _library.Membership)
         return [Membership(it.lease, it.pid, bool(it.alive)) for it in found]
 
@@ -273,10 +273,10 @@ class Member(_Opaque):
         return library.tenure_leave(self._pointer)
 
     def leave(self):
-        """Gives back everything that is held, and the lease.
+        """Gives back every handle, block and object that is held, and the lease.
 
-        Raises BufferError while slices or arrays made of what it holds, or of blocks that others passed, exist, InUse while
-        other threads are in calls of it.
+        Raises BufferError while slices or arrays of held memory, or of blocks that others passed, exist; InUse while
+        other threads are in calls of the member.
         """
         for held in list(self._held):
             held._release()
@@ -287,7 +287,7 @@ class Member(_Opaque):
             if memory() is not None:
                 raise BufferError("views of a block that was passed exist; release them first")
         for it in list(self._objects):
-            # In use, perhaps: then so is the member.
+            # Perhaps in use: then the member is in use as well.
             library.tenure_object_close(it._pointer)
         check(self._end())
         for held in list(self._held):
@@ -297,7 +297,7 @@ class Member(_Opaque):
         if not hasattr(self, "_idle"):
             return
         if sys.getrefcount(self) > _References.dropped:
-            # Part of a cycle, whose other parts may still look at memory: when they are gone, see `_leave_late`.
+            # Part of a cycle, whose other parts may still use the memory: when they are gone, see `_leave_late`.
             _late.append(self)
         else:
             self._end()
@@ -319,13 +319,13 @@ class Member(_Opaque):
         return lease.value
 
     def recover(self):
-        """Takes back what dead members held; how many were recovered."""
+        """Recovers dead members; returns their number."""
         recovered = c_size_t()
         check(library.tenure_recover(self._pointer, byref(recovered)))
         return recovered.value
 
     def trim(self):
-        """Gives memory that is idle back to the system; how many bytes."""
+        """Gives idle memory back to the system; returns the bytes."""
         given = c_uint64()
         check(library.tenure_trim(self._pointer, byref(given)))
         return given.value
@@ -364,7 +364,7 @@ class Member(_Opaque):
         return Handle(self, kind, found)
 
     def mutex(self, name=None, *, recursive=False, or_open=False):
-        """Creates a Mutex; with `or_open` the one that has the name is opened if there is one."""
+        """Creates a Mutex; with `or_open` opens the mutex of that name, if there is one."""
         flags = int(recursive) | (_OR_OPEN if or_open else 0)
         return Mutex._make(library.tenure_mutex_create, self, _text(name), flags)
 
@@ -379,30 +379,30 @@ class Member(_Opaque):
         return Semaphore._make(library.tenure_semaphore_create, self, _text(name), flags, count, maximum)
 
     def process(self, number=0, name=None, *, or_open=False):
-        """Creates a Process of whoever has that number now; 0 is this one. With `or_open` the one that has the name is
-        opened if there is one, whichever process that is."""
+        """Creates a Process of the process that has that number now; 0 is this one. With `or_open` a process of that name
+        is opened instead, even if it has another number."""
         flags = _OR_OPEN if or_open else 0
         return Process._make(library.tenure_process_of, self, _text(name), flags, number)
 
     def thread(self, number=0, name=None, *, or_open=False):
-        """Creates a Thread of whoever has that number now (threading.get_native_id); 0 is the calling one."""
+        """Creates a Thread of the thread that has that number now (threading.get_native_id); 0 is the calling one."""
         flags = _OR_OPEN if or_open else 0
         return Thread._make(library.tenure_thread_of, self, _text(name), flags, number)
 
     def descriptor(self, file, name=None, *, or_open=False):
-        """Creates a Descriptor of a file, or of the number of a descriptor, which stays the caller's. With `or_open` the
-        one that has the name is opened if there is one, whatever it leads to."""
+        """Creates a Descriptor of a file, or of the number of a descriptor, which stays the caller's. With `or_open` a
+        descriptor of that name is opened instead, even if it leads to another file."""
         fd = file if isinstance(file, int) else file.fileno()
         flags = _OR_OPEN if or_open else 0
         return Descriptor._make(library.tenure_descriptor_create, self, _text(name), flags, fd)
 
     def share(self, file, access, sharing):
-        """Enters what we do with a file, and let others do meanwhile, into its table; both are sums of READ, WRITE and
+        """Enters how we use a file, and let others use it meanwhile, into its table; both are sums of READ, WRITE and
         DELETE. As Windows' share modes, among the members of a space. Raises Sharing; its `who` is the User in the way."""
         return share(self, file if isinstance(file, int) else file.fileno(), access, sharing)
 
     def open_object(self, what):
-        """Opens an object by its token or its name: a Mutex, an Event, or whatever it is."""
+        """Opens an object of any kind by its token or its name: a Mutex, an Event, and so on."""
         return open_object(self, what)
 
     def alloc(self, size, align=0):
@@ -416,7 +416,7 @@ class Member(_Opaque):
         the lease is None. Raises WrongOwner, NotABlock or AlreadyFree if the block is not that member's any more.
 
         The view does not tell when that member is killed, or frees the block, and another one gets the memory. To verify
-        what was read, call this again: if it raises nothing, the block had the same owner all the time.
+        the bytes that were read, call this again: if it raises nothing, the block had the same owner all the time.
         """
         found = _library.Block()
         self._call(library.tenure_block_of, offset, 0 if lease is None else lease, byref(found))
@@ -435,7 +435,7 @@ class Member(_Opaque):
         self._call(library.tenure_free_of, offset, lease)
 
     def free_pinned(self, offset):
-        """Frees a pinned block, whoever pinned it."""
+        """Frees a pinned block; any member may have pinned it."""
         self._call(library.tenure_free_pinned, offset)
 
 
@@ -466,7 +466,7 @@ class _Held(_Opaque):
             raise BufferError(f"views of the {type(self).__name__.lower()} exist; release them first")
 
     def _end(self):
-        """Closed for good; returns the member."""
+        """Marks this closed for good; returns the member."""
         if self._member is None:
             raise Closed(f"the {type(self).__name__.lower()} was closed")
         self._release()
@@ -534,23 +534,23 @@ class Word:
         handle._member._call(function, handle.kind, handle.token, self._position, *arguments)
 
     def load(self):
-        """What it is."""
+        """The value."""
         value = c_uint64()
         self._call(library.tenure_word_load, byref(value))
         return value.value
 
     def store(self, value):
-        """Makes it `value`."""
+        """Sets the word to `value`."""
         self._call(library.tenure_word_store, value % 2**64)
 
     def add(self, summand):
-        """Adds; what it was before."""
+        """Adds; returns the value before."""
         before = c_uint64()
         self._call(library.tenure_word_add, summand % 2**64, byref(before))
         return before.value
 
     def compare_exchange(self, expected, value):
-        """Makes it `value` if it is `expected`: whether it was, and what it was."""
+        """Stores `value` if the word is `expected`; returns whether it was, and the value before."""
         found, exchanged = c_uint64(expected % 2**64), c_int()
         self._call(library.tenure_word_exchange, byref(found), value % 2**64, byref(exchanged))
         return bool(exchanged.value), found.value
@@ -570,7 +570,7 @@ class Block(_Held):
         return self._whole()
 
     def resize(self, size, align=None):
-        """Makes it longer or shorter; the first bytes are kept, more are whatever was there.
+        """Makes the block longer or shorter; the first bytes are kept, added bytes are undefined.
 
         Its alignment is kept as well, unless another one is asked for.
         """
@@ -586,13 +586,13 @@ class Block(_Held):
         self._member = None
 
     def pin(self):
-        """Gives it up to nobody: it outlives everybody, until somebody calls free_pinned. Returns its offset."""
+        """Leaves the block without an owner: it outlives all members, until one calls free_pinned. Returns its offset."""
         self._end()._call(library.tenure_pin, self.offset)
         self._member = None
         return self.offset
 
     def give(self):
-        """Gives it to another process, which frees it: its offset and our lease, for free_of."""
+        """Gives the block to another process, which frees it; returns its offset and our lease, for free_of."""
         if self._member is None:
             raise Closed("the block was closed")
         self._release()
@@ -602,7 +602,7 @@ class Block(_Held):
 
 
 class _References:
-    """How many references to an object its __del__ counts when nothing refers to it."""
+    """The references to an object that its __del__ counts when nothing else refers to it."""
 
     dropped = 0
 
@@ -619,7 +619,7 @@ _late = []
 def _leave_late(phase, _):
     for _ in range(len(_late) if phase == "stop" else 0):
         member = _late.pop(0)
-        # Ours, and that of the call to getrefcount: a third is that of something that is not gone yet.
+        # Ours, and that of the call to getrefcount: a third is that of an object that is not gone yet.
         if sys.getrefcount(member) > 2:
             _late.append(member)
         else:

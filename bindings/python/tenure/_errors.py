@@ -4,7 +4,7 @@ from ._library import library
 
 
 class Error(Exception):
-    """A call failed and changed nothing. `status` is the number; the text says what was expected and found."""
+    """A call failed and changed nothing. `status` is the number; the text names the expected and the found value."""
 
     status = 0
 
@@ -55,7 +55,7 @@ BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 
 
 def check(status):
-    """Raises what a status means, or returns it when it is one of the good ones."""
+    """Raises the exception of a status, or returns a status that is no error."""
     if status < 0:
         text = library.tenure_last_error().decode(errors="replace")
         raise BY_STATUS.get(status, Error)(text or library.tenure_strerror(status).decode())

@@ -223,7 +223,7 @@ def _checked(function, arguments):
     for name, kind in zip(names, arguments):
         if kind in _RANGES:
             least, most = _RANGES[kind]
-            # Most numbers are plain ones, and the checks are a part of what a call costs.
+            # Most numbers are plain ones, and the checks add to the cost of a call.
             lines.append(f" if {name}.__class__ is not int or not {least} <= {name} <= {most}:")
             lines.append(f"  {name} = number({kind.__name__}, {name})")
         elif kind is c_char_p:

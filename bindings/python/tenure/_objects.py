@@ -1,4 +1,4 @@
-"""Mutexes, events, semaphores, processes, threads, descriptors: what has a token, and most of it can be waited for."""
+"""Mutexes, events, semaphores, processes, threads, descriptors: objects with a token; most can be waited for."""
 
 from collections import namedtuple
 from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p
@@ -12,7 +12,7 @@ _OR_OPEN = 1 << 8
 _FOREVER = 2**64 - 1
 
 Exit = namedtuple("Exit", "code signal core_dumped")
-Exit.__doc__ = """How a process or thread ended: with a code, by a signal, or, if both are None, nobody told how."""
+Exit.__doc__ = """How a process or thread ended: with a code, by a signal, or, if both are None, in an unknown way."""
 
 
 def _timeout(seconds):
@@ -27,7 +27,7 @@ def _name(name):
 
 
 def listed(function, pointer, structure):
-    """What a function of the library lists; there may come some more while we look."""
+    """The list that a function of the library returns; it may grow meanwhile."""
     count, room, status = c_size_t(), 8, _BUFFER
     while status == _BUFFER:
         found = (structure * room)()
@@ -38,14 +38,14 @@ def listed(function, pointer, structure):
 
 
 class Object:
-    """What a member has open. Closing it gives it back; so does dropping the last reference to it."""
+    """An open object of a member. Closing it gives it back; so does dropping the last reference to it."""
 
     def __init__(self, member, pointer, opened=False):
         self._pointer = pointer
-        # Keeps it from leaving.
+        # Keeps the member from leaving.
         self._member = member
         self.opened = opened
-        """Whether something had the name, and was opened instead of created."""
+        """Whether an object had the name, and was opened instead of created."""
         member._objects.add(self)
 
     @classmethod
@@ -77,7 +77,7 @@ class Object:
 
 
 class _Closing:
-    """For with statements that close."""
+    """With statements that close the object."""
 
     def __enter__(self):
         return self
@@ -90,10 +90,10 @@ class _Closing:
 
 
 class Waitable(Object):
-    """What one can wait for. A wait sleeps in the kernel; signals for Python are handled when it is over."""
+    """An object that can be waited for. A wait sleeps in the kernel; Python handles signals when the wait is over."""
 
     def wait(self, timeout=None):
-        """Waits for it and takes it, for at most so many seconds; None is as long as it takes, 0 does not wait.
+        """Waits for it and takes it, for at most so many seconds; None waits as long as it takes, 0 does not wait.
 
         True, for mutexes only, if the last owner went without unlocking. Raises Timeout.
         """
@@ -101,10 +101,10 @@ class Waitable(Object):
 
 
 class Mutex(Waitable):
-    """Mutual exclusion between threads of any processes, which survives the death of whoever has it.
+    """Mutual exclusion between threads of any processes, which survives the death of its owner.
 
         with mutex as abandoned:
-            if abandoned:           # its last owner died: said to one only
+            if abandoned:           # its last owner died: one process is told
                 repair()
     """
 
@@ -127,28 +127,28 @@ class Mutex(Waitable):
 
     @property
     def recursive(self):
-        """Whether its owner can lock it again: as it was created, whatever was asked for by who opened it."""
+        """Whether its owner can lock it again. Its creator decided that, not a call that opens it."""
         found = c_int()
         check(library.tenure_mutex_is_recursive(self._pointer, byref(found)))
         return bool(found.value)
 
     @property
     def owner(self):
-        """The lease index and thread that have it; None if nobody does, False if its last owner did not unlock it."""
+        """The lease index and thread of the owner; None without an owner, False if the last one did not unlock it."""
         owned, lease, thread = c_int(), c_uint32(), c_uint32()
         check(library.tenure_mutex_owner(self._pointer, byref(owned), byref(lease), byref(thread)))
         return {0: None, -1: False}.get(owned.value, (lease.value, thread.value))
 
 
 class Event(_Closing, Waitable):
-    """Something that one signals and others wait for."""
+    """One thread signals an event, others wait for it."""
 
     def set(self):
         """Signals it."""
         check(library.tenure_event_set(self._pointer))
 
     def reset(self):
-        """Takes the signal away; whether there was one."""
+        """Takes the signal away; returns whether the event was signalled."""
         was = c_int()
         check(library.tenure_event_reset(self._pointer, byref(was)))
         return bool(was.value)
@@ -168,7 +168,7 @@ class Semaphore(Waitable):
         self.wait(timeout)
 
     def release(self, more=1):
-        """Adds to the count; what it was. Raises Maximum, and adds nothing then."""
+        """Adds to the count; returns the count before. Raises Maximum, and adds nothing then."""
         before = c_uint32()
         check(library.tenure_semaphore_release(self._pointer, more, byref(before)))
         return before.value
@@ -195,7 +195,7 @@ class Semaphore(Waitable):
 
     @property
     def maximum(self):
-        """The most that it counts."""
+        """The maximum of the count."""
         return self._counts()[1]
 
 
@@ -204,7 +204,7 @@ class Process(_Closing, Waitable):
 
     @property
     def number(self):
-        """Its number, in the pid namespace of whoever created the object."""
+        """Its number, in the pid namespace of the process that created the object."""
         number = c_uint32()
         check(library.tenure_process_number(self._pointer, byref(number), None))
         return number.value
@@ -220,12 +220,12 @@ class Process(_Closing, Waitable):
         return Exit(code, signal, bool(found.core_dumped))
 
     def wait(self, timeout=None):
-        """Waits for its end: how it ended. Raises Timeout."""
+        """Waits for its end; returns how it ended. Raises Timeout."""
         super().wait(timeout)
         return self.exit
 
     def reaped(self, status):
-        """For whoever reaped it: tells all holders how it ended. `status` is as os.waitpid has it."""
+        """Tells all holders how it ended; call it after reaping it. `status` is as os.waitpid has it."""
         check(library.tenure_process_reaped(self._pointer, status))
 
     def exiting(self, code):
@@ -238,31 +238,31 @@ class Thread(Process):
 
 
 class Descriptor(_Closing, Object):
-    """A file descriptor that travels by token: whoever opens it has a duplicate."""
+    """A file descriptor that travels by token: a process that opens it gets a duplicate."""
 
     def fileno(self):
-        """This member's; it is closed with the object. os.dup makes one to keep."""
+        """This member's descriptor; it is closed with the object. os.dup makes one to keep."""
         fd = c_int()
         check(library.tenure_descriptor_fd(self._pointer, byref(fd)))
         return fd.value
 
 
 User = namedtuple("User", "pid lease access sharing")
-User.__doc__ = """Somebody who uses a file, with what it does and lets others do: sums of READ, WRITE and DELETE."""
+User.__doc__ = """A member that uses a file, and its modes (used, and left to others): sums of READ, WRITE and DELETE."""
 
 
 class FileShare(_Closing, Object):
-    """An entry in the table of a file: what this member does with it, and lets others do. It has no token."""
+    """An entry in the table of a file: how this member uses it, and lets others use it. It has no token."""
 
     @property
     def modes(self):
-        """What this entry does, and what it lets others do."""
+        """The modes of this entry: of use, and of letting others use the file."""
         access, sharing = c_uint32(), c_uint32()
         check(library.tenure_share_modes(self._pointer, byref(access), byref(sharing)))
         return access.value, sharing.value
 
     def everybody(self):
-        """All who have entries for the file, this member as well, each with the sum of its own: a list of User."""
+        """The members that have entries for the file, this one as well, each with the sum of its modes: a list of User."""
         return [_user(it) for it in listed(library.tenure_share_everybody, self._pointer, _library.Conflict)]
 
 
@@ -271,7 +271,7 @@ def _user(found):
 
 
 def share(member, fd, access, sharing):
-    """An entry; Sharing has in `who` the User who is in the way."""
+    """An entry; the `who` of Sharing is the User in the way."""
     pointer, who = c_void_p(), _library.Conflict()
     try:
         check(library.tenure_share_enter(member._pointer, fd, access, sharing, byref(pointer), byref(who)))
@@ -285,7 +285,7 @@ _KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: 
 
 
 def open_object(member, what):
-    """The object that has a token, or a name."""
+    """The object of a token or a name."""
     pointer, kind = c_void_p(), c_uint32()
     if isinstance(what, str):
         check(library.tenure_object_open_named(member._pointer, 0, _name(what), byref(pointer)))
@@ -301,8 +301,8 @@ def _pointers(objects):
 
 
 def wait_any(objects, timeout=None):
-    """Waits until one of up to 64 objects can be had and takes it: its index, and whether it is a mutex whose last
-    owner went without unlocking. Raises Timeout."""
+    """Waits until one of up to 64 objects is available and takes it; returns its index, and whether it is a mutex whose
+    last owner did not unlock it. Raises Timeout."""
     pointers, count = _pointers(objects)
     index = c_size_t()
     status = check(library.tenure_wait_any(pointers, count, _timeout(timeout), byref(index)))
@@ -310,8 +310,8 @@ def wait_any(objects, timeout=None):
 
 
 def wait_all(objects, timeout=None):
-    """Waits until all of up to 64 objects can be had and takes them: the indices of those that are mutexes whose last
-    owner went without unlocking. Raises Timeout, and took nothing then."""
+    """Waits until all of up to 64 objects are available and takes them; returns the indices of the mutexes whose last
+    owner did not unlock them. Raises Timeout, and took nothing then."""
     pointers, count = _pointers(objects)
     bits = c_uint64()
     check(library.tenure_wait_all(pointers, count, _timeout(timeout), byref(bits)))

@@ -1,4 +1,4 @@
-"""The Python package: whatever it offers, on several backends, by several processes, one of which is killed."""
+"""The whole Python package, on several backends, by several processes, one of which is killed."""
 
 import concurrent.futures
 import ctypes
@@ -46,7 +46,7 @@ class Case(unittest.TestCase):
 
 
 class Header(unittest.TestCase):
-    """What the package says of the library is what the header says."""
+    """The package declares the same as the header."""
 
     def setUp(self):
         self.text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S)
@@ -83,7 +83,7 @@ class Header(unittest.TestCase):
 
 
 class Border(Case):
-    """What C would cut is refused."""
+    """Arguments that C would cut are refused."""
 
     def test_every_number_and_string_of_every_function(self):
         tried = 0
@@ -275,7 +275,7 @@ class One(Case):
             block.data[:4] = b"take"
             offset, lease = block.give()
             self.assertEqual(bytes(me.block_at(offset, lease)[:4]), b"take")
-            # As good as dead: what was passed ends with it.
+            # Like a death: blocks that were passed end with their owner.
             owner.leave()
             with space.join() as third:
                 with self.assertRaises((tenure.NotABlock, tenure.AlreadyFree)):
@@ -315,7 +315,7 @@ class One(Case):
             me.leave()
             with self.assertRaises(ValueError):
                 view[0]
-            # Of a member that is only dropped, it has what it needs.
+            # Of a member that is only dropped: the view keeps the member's memory.
             view = space.join().block_at(block.offset, owner.lease)[1:]
             self.assertEqual(space.stats["members_live"], 2)
             self.assertEqual(bytes(view[:3]), b"ake")
@@ -511,7 +511,7 @@ class One(Case):
                 tenure.wait_any([])
             with self.assertRaises(tenure.Argument):
                 tenure.wait_all([event] * 65)
-        # What is forgotten is closed when the member leaves.
+        # A forgotten object is closed when the member leaves.
         self.unharmed(space)
         with self.assertRaises(tenure.Closed):
             event.set()
@@ -650,7 +650,7 @@ class One(Case):
 
 
 def work(space_name, token, connection):
-    """In a process of its own."""
+    """Runs in a process of its own."""
     die_with_parent()
     with tenure.Space.attach(space_name) as space, space.join() as me, me.open(COUNTER, token) as counter:
         offset, lease = connection.recv()
@@ -664,7 +664,7 @@ def work(space_name, token, connection):
 
 
 def own(space_name, connection):
-    """Until it is killed."""
+    """Runs until it is killed."""
     die_with_parent()
     me = tenure.Space.attach(space_name).join()
     with me.mutex("lock", or_open=True), me.open_object("event") as event:
@@ -673,7 +673,7 @@ def own(space_name, connection):
 
 
 def enter(space_name, connection):
-    """Enters itself as the leader, unless somebody is."""
+    """Enters itself as the leader, unless there is one."""
     die_with_parent()
     with tenure.Space.attach(space_name) as space, space.join() as me:
         with me.process(name="leader", or_open=True) as leader:
@@ -691,7 +691,7 @@ def lend(space_name, connection):
 
 
 def hold(space_name, token, connection):
-    """Until it is killed."""
+    """Runs until it is killed."""
     die_with_parent()
     me = tenure.Space.attach(space_name).join()
     counter = me.open(COUNTER, token)
@@ -743,7 +743,7 @@ class Several(Case):
         self.several("spawn")
 
     def test_fork(self):
-        # Children join by themselves; what they inherited of their parent's they neither use nor harm.
+        # Children join by themselves; they neither use nor harm objects that they inherited.
         self.several("fork")
 
     def test_a_dead_owner_and_how_it_ended(self):
@@ -821,7 +821,7 @@ class Several(Case):
             self.unharmed(space)
 
     def test_who_reaped_a_process_tells_the_others(self):
-        # Without monitors nobody watches: what ended and was reaped unseen ended nobody knows how.
+        # Without monitors nobody watches: the end of a process that was reaped unseen stays unknown.
         space = self.named("reaped", monitor=False)
         with space.join() as me, space.join() as other:
             child = subprocess.Popen(["sh", "-c", "read line; exit 5"], stdin=subprocess.PIPE)
@@ -834,7 +834,7 @@ class Several(Case):
             self.assertEqual(theirs.exit, tenure.Exit(None, None, False))
             process.reaped(status)
             self.assertEqual(theirs.exit, tenure.Exit(5, None, False))
-            # What is known stays.
+            # A status that is known stays.
             theirs.reaped(signal.SIGKILL)
             self.assertEqual(process.exit.code, 5)
             process.close()

@@ -63,7 +63,7 @@ fn options(place: &Place) -> tenure_options {
     }
 }
 
-/// What the space is found by.
+/// The name by which the space is found.
 fn name(place: &Place) -> Result<Option<CString>, Fault> {
     let text = match place.backend {
         Backend::Shm | Backend::SysV => place.name.clone(),
@@ -133,7 +133,7 @@ impl OpenSpace for Attached {
 const NO_HANDLE: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
 const NO_BLOCK: tenure_block = tenure_block { offset: 0, data: ptr::null_mut(), size: 0 };
 
-/// What is held under a number.
+/// An object held under a number.
 #[derive(Clone, Copy)]
 enum Held {
     /// A handle of bytes.
@@ -152,7 +152,7 @@ struct Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // What is wrong here is found by the stage: a member that has not left.
+        // The stage finds an error here: a member that has not left.
         let _ = self.leave();
     }
 }
@@ -251,7 +251,7 @@ impl Program {
         Ok(Answer::Names(names.collect()))
     }
 
-    /// What concerns the space and the membership.
+    /// Orders about the space and the membership.
     fn membership(&mut self, order: &Order) -> Result<Answer, Fault> {
         let mut number = 0;
         match order {
@@ -262,7 +262,7 @@ impl Program {
                 // SAFETY: as above.
                 checked(unsafe { tenure_local_open(member, &raw mut local) })?;
                 (self.member, self.local) = (member, local);
-                // Of a parent that we are not.
+                // Handles of the parent's member, after a fork.
                 self.held.clear();
                 Ok(Answer::Done)
             }
@@ -317,7 +317,7 @@ impl Program {
         }
     }
 
-    /// What concerns scratch memory.
+    /// Orders about scratch memory.
     fn scratch(&mut self, order: &Order) -> Result<Answer, Fault> {
         let mut block = NO_BLOCK;
         let result = &raw mut block;
@@ -398,7 +398,7 @@ impl Driver for Program {
             Order::Close(thing) => {
                 checked(match self.held.get(&thing.id) {
                     Some(Held::Object { object, .. }) => tenure_object_close(*object),
-                    // Whether it is held or not: the library is to say so.
+                    // Held or not: the library checks it.
                     _ => tenure_close(self.local, thing.token),
                 })?;
                 self.held.remove(&thing.id);

@@ -1,4 +1,4 @@
-//! What a language has to bring along to take part.
+//! The interface that a language implements to take part.
 
 use std::fmt;
 use std::os::fd::RawFd;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::order::{Answer, Fault, Order};
 use crate::{c, rust};
 
-/// How the bytes of a space come to be.
+/// The kind of memory of a space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// A file in /dev/shm, by name.
@@ -44,7 +44,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Where a space is.
+/// The place of a space.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Its backend.
@@ -55,7 +55,7 @@ pub struct Place {
     pub path: PathBuf,
 }
 
-/// How large a space is.
+/// The size of a space.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// The most members.
@@ -81,13 +81,13 @@ pub trait OpenSpace: Send + Sync {
     fn driver(self: Arc<Self>) -> Box<dyn Driver>;
 }
 
-/// One program: it does what it is told, in its language.
+/// One program: it obeys orders, in its language.
 pub trait Driver {
-    /// Does it.
+    /// Obeys one order.
     ///
     /// # Errors
     ///
-    /// [`Fault`]; [`Fault::NotInThisLanguage`] for what the language does not offer.
+    /// [`Fault`]; [`Fault::NotInThisLanguage`] for a call that the language does not offer.
     fn obey(&mut self, order: &Order) -> Result<Answer, Fault>;
 }
 

@@ -1,13 +1,13 @@
-//! What a user may expect of handles: one list of scenarios, which runs in every backend, through Rust and through C.
+//! The promises to a user of handles: one list of scenarios, which runs in every backend, through Rust and through C.
 //!
-//! A [`Scenario`] tells [`Program`]s what to do and looks at what they answer. A program is a process of its own (a thread,
-//! where the memory is private) that obeys through a [`Driver`], of which there is one for each [`Language`]. Afterwards the
-//! [`Stage`] looks whether `check()` is clean and nothing is left behind. What works where becomes a table,
+//! A [`Scenario`] gives orders to [`Program`]s and checks their answers. A program is a process of its own (a thread,
+//! where the memory is private) that obeys through a [`Driver`], of which there is one for each [`Language`].
+//! Afterwards the [`Stage`] checks that `check()` is clean and nothing is left behind. The results become a table,
 //! `docs/conformance.md`.
 //!
-//! That scenarios can fail is shown by [`NegativeControl`]: drivers that do one thing wrong, which is found.
+//! [`NegativeControl`] shows that scenarios can fail: drivers that do one thing wrong, which must be found.
 //!
-//! No scenario measures time. A wait for which nothing comes has a timeout, and any scenario a fail-safe of minutes.
+//! No scenario measures time. A wait that must not end has a timeout, and any scenario a fail-safe of minutes.
 
 mod c;
 mod driver;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tenure_conformance::{NegativeControl, all, failures, play_negative_control, run, skipped, table};
 
-/// Runs every scenario in every backend, through Rust and through C, and prints what works where.
+/// Runs every scenario in every backend, through Rust and through C, and prints a table of the results.
 #[derive(Parser)]
 struct Arguments {
     /// Only scenarios with this in their names, or of this topic.
@@ -17,10 +17,10 @@ struct Arguments {
     /// Fail unless docs/conformance.md says the same.
     #[arg(long)]
     compare: bool,
-    /// Do one thing after the other wrong, and fail unless a scenario finds it.
+    /// Make one mistake after the other, and fail unless a scenario finds it.
     #[arg(long)]
     negative_control: bool,
-    /// How many scenarios at a time.
+    /// The number of scenarios at a time.
     #[arg(long, default_value_t = 2)]
     workers: usize,
 }

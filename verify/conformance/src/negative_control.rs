@@ -3,7 +3,7 @@
 use crate::driver::Driver;
 use crate::order::{Answer, End, Fault, New, Order, Sort};
 
-/// What is done wrong.
+/// The one mistake of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NegativeControl {
     /// Closing closes nothing.
@@ -12,33 +12,33 @@ pub enum NegativeControl {
     AnotherByte,
     /// Stale tokens are called forged.
     StaleIsForged,
-    /// What is opened as another kind is opened.
+    /// An object is opened although it is of another kind.
     AnyKind,
     /// Leaving leaves nothing.
     StayMember,
     /// Nobody is told that a mutex was abandoned.
     NeverAbandoned,
-    /// Everybody is told so.
+    /// Everybody is told that a mutex was abandoned.
     AlwaysAbandoned,
-    /// Mutexes are had by everybody.
+    /// Every member gets a mutex, locked or not.
     LockNothing,
-    /// What is not had in time is called waiting for oneself.
+    /// A timeout is reported as a deadlock.
     TimeoutIsDeadlock,
-    /// The wrong one of several things is said to have come.
+    /// The wrong one of several objects is reported.
     AnotherIndex,
     /// An event is set again when it was taken.
     SetAgain,
     /// A semaphore gets one more than it was given.
     OneMore,
-    /// Names are the same whatever their case.
+    /// Names that differ in case only are the same.
     IgnoreCase,
-    /// Everybody has created it.
+    /// Every member is reported as the creator.
     CreatedByAll,
-    /// Nobody has created it.
+    /// No member is reported as the creator.
     NeverCreated,
     /// A process ended well, however it ended.
     EndedWell,
-    /// Opens of files are in nobody's way.
+    /// Opens of files conflict with nothing.
     ShareAll,
     /// Freed memory is not freed.
     FreeNothing,
@@ -46,16 +46,16 @@ pub enum NegativeControl {
     PinNothing,
     /// No process and no thread has ended, ever.
     NeverEnded,
-    /// A thread's number is taken for that of the one who asks.
+    /// The calling thread's number is used in place of the given one.
     AnotherThread,
     /// Codes that are announced are forgotten.
     AnnounceNothing,
-    /// What those say who reaped is forgotten.
+    /// The status of a reaped process is forgotten.
     ReapNothing,
 }
 
 impl NegativeControl {
-    /// All of them, with the topic of which a scenario is to find it, or with the scenario.
+    /// All of them, each with the topic of a scenario that must find it, or with that scenario.
     pub const ALL: [(Self, &str); 34] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
@@ -106,14 +106,14 @@ impl NegativeControl {
     ];
 }
 
-/// A driver that does what its own does, except for one thing.
+/// A driver that obeys as its inner one, except for one mistake.
 pub(crate) struct Saboteur {
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) negative_control: NegativeControl,
 }
 
 impl Saboteur {
-    /// What is asked for instead; an answer, if nothing is.
+    /// The order to give instead; or an answer, if none is to be given.
     fn instead(&self, order: &Order) -> Result<Order, Answer> {
         let mut order = order.clone();
         match (self.negative_control, &mut order) {

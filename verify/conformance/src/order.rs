@@ -1,8 +1,8 @@
-//! What a program can be asked to do, what it answers, and what can go wrong: the words that all languages share.
+//! The orders to a program, its answers and its faults: the words that all languages share.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that a program holds: its own number for it, and the token that others open it by.
+/// An object that a program holds: its own number for it, and the token by which others open it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thing {
     /// The program's own number; another one for each time that it holds the same handle.
@@ -11,7 +11,7 @@ pub struct Thing {
     pub token: u64,
 }
 
-/// What can be created.
+/// An object to create.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum New {
     /// A handle with bytes.
@@ -42,9 +42,9 @@ pub enum New {
     },
     /// A semaphore.
     Semaphore {
-        /// What it begins with.
+        /// The initial count.
         count: u32,
-        /// The most.
+        /// The maximum.
         maximum: u32,
     },
     /// A handle of the process with this number.
@@ -56,7 +56,7 @@ pub enum New {
 }
 
 impl New {
-    /// What it is opened as.
+    /// The sort as which it is opened.
     #[must_use]
     pub fn sort(&self) -> Sort {
         match self {
@@ -72,7 +72,7 @@ impl New {
     }
 }
 
-/// What is opened, by token or by name.
+/// The sort as which an object is opened, by token or by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sort {
     /// Bytes of this kind.
@@ -93,7 +93,7 @@ pub enum Sort {
     Descriptor,
 }
 
-/// Read, write or delete: what somebody does with a file, or lets others do.
+/// Modes of using a file, or of letting others use it: read, write or delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modes {
     /// Reading.
@@ -104,20 +104,20 @@ pub struct Modes {
     pub delete: bool,
 }
 
-/// One thing that a program is asked to do. Blocks are named by their offset, which is the same for everybody.
+/// One order to a program. A block is named by its offset, which is the same in every process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Become a member.
     Join,
-    /// Stop being one.
+    /// Leave.
     Leave,
     /// The number of our lease.
     Lease,
-    /// Take back what the dead held.
+    /// Recover dead members.
     Recover,
-    /// Look at every word: what is wrong, and what operations in progress explain.
+    /// Check every word: violations, and pending states.
     Check,
-    /// Count what is in use.
+    /// Count the objects and bytes in use.
     Stats,
     /// Create a handle.
     Create(New),
@@ -132,7 +132,7 @@ pub enum Order {
     },
     /// Open a token.
     Open {
-        /// What it is expected to be.
+        /// The expected sort.
         sort: Sort,
         /// The token.
         token: u64,
@@ -141,32 +141,32 @@ pub enum Order {
     Get(Thing),
     /// The typed value.
     GetTyped(Thing),
-    /// Hold it once more.
+    /// Hold a handle once more.
     Clone(Thing),
-    /// Let go of it.
+    /// Close a handle.
     Close(Thing),
     /// Create a handle with a name.
     CreateNamed {
         /// The name.
         name: String,
-        /// What to create.
+        /// The object to create.
         new: New,
     },
-    /// Open what has the name, or create it.
+    /// Open the object of that name, or create it.
     CreateOrOpen {
         /// The name.
         name: String,
-        /// What to create.
+        /// The object to create.
         new: New,
     },
-    /// Open what has the name.
+    /// Open the object of that name.
     OpenNamed {
         /// The name.
         name: String,
-        /// What it is expected to be.
+        /// The expected sort.
         sort: Sort,
     },
-    /// The token of what has the name.
+    /// The token of the object of that name.
     LookUp(String),
     /// All names.
     Names,
@@ -188,34 +188,34 @@ pub enum Order {
     },
     /// Free a block of ours.
     Free(u64),
-    /// Free a block that somebody gave us.
+    /// Free a block that another member gave us.
     FreeOf {
         /// The block.
         block: u64,
-        /// Whose it was.
+        /// The lease of its owner.
         lease: u64,
     },
-    /// Give it up to nobody.
+    /// Pin a block.
     Pin(u64),
-    /// Free a pinned one.
+    /// Free a pinned block.
     FreePinned(u64),
-    /// Where a block lies in this process, whoever's it is.
+    /// The address of a block in this process; any member may own the block.
     Address(u64),
-    /// Take it, as soon as it can be had: lock the mutex, take the signal, take one of the count.
+    /// Wait for an object and take it: lock the mutex, take the signal, take one of the count.
     Take {
-        /// What.
+        /// The object.
         thing: Thing,
-        /// For how many milliseconds; none: as long as it takes.
+        /// The timeout in milliseconds; none waits as long as it takes.
         timeout: Option<u64>,
     },
-    /// Take the first that can be had.
+    /// Take the first available object.
     TakeAny {
         /// In the order of preference.
         things: Vec<Thing>,
         /// As for `Take`.
         timeout: Option<u64>,
     },
-    /// Take all as soon as all can be had.
+    /// Take all objects as soon as all are available.
     TakeAll {
         /// Which.
         things: Vec<Thing>,
@@ -230,11 +230,11 @@ pub enum Order {
     Reset(Thing),
     /// Is the event set?
     IsSet(Thing),
-    /// Give back to a semaphore; what was the count before?
+    /// Give back to a semaphore; answers the count before.
     Release {
         /// The semaphore.
         thing: Thing,
-        /// How many.
+        /// The number to give back.
         more: u32,
     },
     /// The count of a semaphore.
@@ -257,38 +257,38 @@ pub enum Order {
         /// The code.
         code: i32,
     },
-    /// Say how a process ended that was reaped.
+    /// Report how a process ended that was reaped.
     Reaped {
         /// The process.
         thing: Thing,
         /// As waitpid has it.
         status: i32,
     },
-    /// A file descriptor of our own of what a handle carries.
+    /// A duplicate of the file descriptor in a handle, for our own use.
     Duplicate(Thing),
     /// Have the file of this descriptor open for this.
     Share {
         /// The descriptor, which stays ours.
         fd: i32,
-        /// What we do.
+        /// How we use the file.
         access: Modes,
-        /// What others may do.
+        /// How we let others use the file.
         sharing: Modes,
     },
 
-    // What follows is the same in every language; see `program.rs`.
-    /// Create until it fails, or this often.
+    // The orders below are the same in every language; see `program.rs`.
+    /// Create until it fails, or this number of times.
     CreateMany {
-        /// What to create.
+        /// The object to create.
         new: New,
-        /// How often at most.
+        /// The maximum.
         most: usize,
     },
     /// Allocate until it fails, or this often.
     AllocMany {
         /// Bytes of each.
         bytes: usize,
-        /// How often at most.
+        /// The maximum.
         most: usize,
     },
     /// Let go of all of them.
@@ -299,7 +299,7 @@ pub enum Order {
         mutex: Thing,
         /// The block.
         block: u64,
-        /// How often.
+        /// The number of rounds.
         times: u32,
     },
     /// Store bytes at the beginning of a block.
@@ -313,10 +313,10 @@ pub enum Order {
     Peek {
         /// The block.
         block: u64,
-        /// How many.
+        /// The number of bytes.
         len: usize,
     },
-    /// Fork, and have the child do all this.
+    /// Fork, and have the child obey these orders.
     Fork(Vec<Order>),
     /// Start one more thread of this program, which does nothing: its number.
     StartThread,
@@ -330,14 +330,14 @@ pub enum Order {
     WriteTo {
         /// Which.
         fd: i32,
-        /// What.
+        /// The bytes to write.
         bytes: Vec<u8>,
     },
     /// Read from a descriptor.
     ReadFrom {
         /// Which.
         fd: i32,
-        /// How many bytes at most.
+        /// The maximum number of bytes.
         most: usize,
     },
     /// Close a descriptor.
@@ -351,16 +351,16 @@ pub enum End {
     Code(i32),
     /// By a signal.
     Signal(i32),
-    /// Nobody was told.
+    /// In an unknown way.
     Unknown,
 }
 
-/// What is in use.
+/// The counts of objects in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InUse {
     /// Members.
     pub members: u64,
-    /// Handles that somebody holds.
+    /// Handles that a member holds.
     pub handles: u64,
     /// Handles claimed ahead.
     pub claimed: u64,
@@ -368,22 +368,22 @@ pub struct InUse {
     pub leased: u64,
     /// Blocks of handles.
     pub attached: u64,
-    /// Blocks of nobody.
+    /// Pinned blocks.
     pub pinned: u64,
 }
 
-/// What a program answers.
+/// The answer of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// It did it.
+    /// The order was obeyed.
     Done,
-    /// It holds this.
+    /// The object that it holds.
     Thing(Thing),
-    /// It holds this; true: it created it.
+    /// The object that it holds, and whether it created it.
     CreatedOrOpened(Thing, bool),
-    /// Those that were created, and why not more.
+    /// The objects that were created, and the fault that ended the order.
     Many(Vec<Thing>, Option<Fault>),
-    /// Blocks that were allocated, and why not more.
+    /// The blocks that were allocated, and the fault that ended the order.
     Blocks(Vec<u64>, Option<Fault>),
     /// A number: an offset, a count, a descriptor.
     Number(u64),
@@ -393,32 +393,32 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// A typed value.
     Typed(u64, Vec<String>),
-    /// The first that could be had, and whether it was abandoned.
+    /// The index of the first available object, and whether it was abandoned.
     Woken(usize, bool),
-    /// The abandoned ones.
+    /// The indices of the abandoned ones.
     Indices(Vec<usize>),
     /// Names and tokens.
     Names(Vec<(String, u64)>),
-    /// How it ended, if it did.
+    /// How a process ended, if it did.
     Exit(Option<End>),
-    /// What is wrong, and what is in progress.
+    /// Violations, and pending states.
     Report(Vec<String>, Vec<String>),
-    /// What is in use.
+    /// The counts of objects in use.
     InUse(InUse),
     /// Two descriptors.
     Pair(i32, i32),
-    /// What a forked child answered.
+    /// The answers of a forked child.
     Answers(Vec<Result<Answer, Fault>>),
 }
 
-/// Why a program did not do what it was asked to, coarsely enough for every language.
+/// The reason why a program did not obey, coarse enough for every language.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// Not possible in this language.
     NotInThisLanguage(String),
     /// The scenario needs a second process, and this backend has one only.
     OneProcessOnly,
-    /// The kernel or the machine lacks what is needed.
+    /// The kernel or the machine lacks something that is needed.
     NotHere(String),
     /// A forked child is not the member that its parent is.
     Forked,
@@ -430,7 +430,7 @@ pub enum Fault {
     Full,
     /// No handle or no scratch is left.
     Exhausted,
-    /// Everybody let go of it.
+    /// No member holds the handle any more.
     Stale,
     /// Never issued.
     Forged,
@@ -448,13 +448,13 @@ pub enum Fault {
     NotABlock,
     /// The block is free already.
     AlreadyFree,
-    /// Somebody else's block.
+    /// The block has another owner.
     WrongOwner,
-    /// Not in time.
+    /// The wait timed out.
     TimedOut,
-    /// Waiting for oneself.
+    /// The wait is for a mutex that the caller owns.
     Deadlock,
-    /// Somebody else's mutex.
+    /// The mutex has another owner.
     NotOwner,
     /// More than the semaphore's maximum.
     Maximum,
@@ -468,15 +468,15 @@ pub enum Fault {
     Gone,
     /// It has announced its code already.
     Announced,
-    /// Nobody is left who could hand the descriptor over.
+    /// No process is left that could hand the descriptor over.
     Nobody,
-    /// Somebody else's open is in the way.
+    /// Another member's open excludes this one.
     Conflict {
-        /// Whose.
+        /// The process that uses the file.
         pid: u32,
-        /// What it does.
+        /// How it uses the file.
         access: Modes,
-        /// What it lets others do.
+        /// How it lets others use the file.
         sharing: Modes,
     },
     /// Anything else.

@@ -1,4 +1,4 @@
-//! A running program: a process (or, where the memory is private, a thread) that does what the scenario tells it.
+//! A running program: a process (or, where the memory is private, a thread) that obeys the scenario's orders.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::driver::Driver;
 use crate::order::{Answer, Fault, Order, Thing};
 
-/// The side of the program: obeys until nobody is left to tell it anything; then it leaves.
+/// The side of the program: obeys until the scenario's side is gone; then it leaves.
 pub(crate) fn act(mut driver: Box<dyn Driver>, mut stream: UnixStream) {
     // SAFETY: no memory is involved.
     let thread = unsafe { libc::gettid() };
@@ -35,7 +35,7 @@ pub(crate) fn act(mut driver: Box<dyn Driver>, mut stream: UnixStream) {
     }
 }
 
-/// What is the same in every language, and the language's own.
+/// Obeys an order: here if it is the same in every language, otherwise in the language's driver.
 fn obey(driver: &mut dyn Driver, order: &Order) -> Result<Answer, Fault> {
     match order {
         Order::CreateMany { new, most } => {
@@ -162,10 +162,10 @@ fn end_thread(number: u64) -> Result<(), Fault> {
     thread.join().map_err(|_| Fault::Other(format!("thread {number} panicked")))
 }
 
-/// The child does it, and ends without leaving anything that its parent holds.
+/// The child obeys the orders, and ends without leaving anything that its parent holds.
 fn fork(driver: &mut dyn Driver, orders: &[Order]) -> Result<Answer, Fault> {
     let (mut mine, mut its) = UnixStream::pair()?;
-    // SAFETY: the child does what it is told and leaves by `_exit`; glibc makes allocation usable in it.
+    // SAFETY: the child only obeys orders and leaves by `_exit`; glibc makes allocation usable in it.
     let child = unsafe { libc::fork() };
     if child == 0 {
         die_with_parent();
@@ -184,7 +184,7 @@ fn fork(driver: &mut dyn Driver, orders: &[Order]) -> Result<Answer, Fault> {
     Ok(Answer::Answers(answers))
 }
 
-/// Whoever ends the suite ends its processes too, and theirs.
+/// Makes this process die with its parent: killing the suite ends its processes too, and theirs.
 pub(crate) fn die_with_parent() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -210,12 +210,12 @@ enum Life {
     Over,
 }
 
-/// The side of the scenario. Dropping it has the program leave and end, and looks whether it ended well.
+/// The side of the scenario. Dropping it makes the program leave and end, and checks that it succeeded.
 pub struct Program {
     stream: UnixStream,
     answers: BufReader<UnixStream>,
     life: Life,
-    /// What it was told and has not answered.
+    /// The number of orders without an answer.
     unanswered: usize,
     thread: i32,
     killed: Arc<AtomicBool>,
@@ -256,7 +256,7 @@ impl Program {
         Self { stream: mine, answers, life, unanswered: 0, thread, killed }
     }
 
-    /// Tells it to do something, without waiting for the answer.
+    /// Gives an order without waiting for the answer.
     pub fn begin(&mut self, order: Order) {
         let mut text = serde_json::to_vec(&order).expect("an order has a text");
         text.push(b'\n');
@@ -264,7 +264,7 @@ impl Program {
         self.unanswered += 1;
     }
 
-    /// Its answer to what it was told first of what is not answered yet.
+    /// The answer to the oldest order without one.
     ///
     /// # Errors
     ///
@@ -276,13 +276,13 @@ impl Program {
         self.unanswered -= 1;
         let answer: Result<Answer, Fault> = serde_json::from_str(&line).expect("an answer");
         if let Err(Fault::NotInThisLanguage(_) | Fault::NotHere(_)) = &answer {
-            // Whatever the scenario makes of it, there is nothing to be learned from it.
+            // The scenario cannot run here: it ends, even if it expects a fault.
             std::panic::resume_unwind(Box::new(answer.err()));
         }
         answer
     }
 
-    /// Tells it to do something and waits for the answer.
+    /// Gives an order and waits for the answer.
     ///
     /// # Errors
     ///
@@ -292,14 +292,14 @@ impl Program {
         self.answer()
     }
 
-    /// As [`Self::begin`], and waits until it sleeps (or is done already).
+    /// As [`Self::begin`], and waits until the program sleeps (or is done already).
     pub fn begin_and_sleep(&mut self, order: Order) {
         self.begin(order);
         let path = PathBuf::from(format!("/proc/{}", self.thread));
         eventually("the program sleeps", || state_in(&path) == Some('S'));
     }
 
-    /// The number of its process.
+    /// The process number of the program.
     ///
     /// # Errors
     ///
@@ -320,7 +320,7 @@ impl Program {
         Ok(())
     }
 
-    /// Stops it until [`Self::resume`]; each of its threads stands still when this returns.
+    /// Stops the program until [`Self::resume`]; all its threads are stopped when this returns.
     ///
     /// # Errors
     ///
@@ -335,7 +335,7 @@ impl Program {
         Ok(())
     }
 
-    /// Has it go on.
+    /// Resumes the program.
     ///
     /// # Errors
     ///
@@ -344,7 +344,7 @@ impl Program {
         self.signal(libc::SIGCONT)
     }
 
-    /// Kills it; it is gone when this returns.
+    /// Kills the program; it is gone when this returns.
     ///
     /// # Errors
     ///
@@ -367,7 +367,7 @@ impl Drop for Program {
         if std::thread::panicking() {
             return;
         }
-        // The scenario ended in the middle; the program may wait for what never comes.
+        // The scenario ended in the middle; the program may wait for an event that never comes.
         if self.unanswered > 0 {
             let _ = self.signal(libc::SIGKILL);
             return;
@@ -393,23 +393,23 @@ impl std::fmt::Debug for Program {
     }
 }
 
-/// What the kernel says of a thread: S sleeps, T is stopped. None: it is gone.
+/// The state of a thread as the kernel has it: S sleeps, T is stopped. None: it is gone.
 fn state_in(folder: &Path) -> Option<char> {
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Looks until it is so.
+/// Polls until a condition holds.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        // A fail-safe, not an expectation: what takes longer hangs.
+        // A fail-safe, not an expectation: a wait this long is a hang.
         assert!(start.elapsed() < Duration::from_secs(180), "never: {what}");
         std::thread::sleep(Duration::from_micros(200));
     }
 }
 
-/// The one of them that answers first, which is none of them any more. Its answer is still to be read.
+/// The program that answers first; removed from the list. Its answer is still to be read.
 pub(crate) fn next_to_answer(waiting: &mut Vec<(Program, Thing)>) -> (Program, Thing) {
     let is_read = |(program, _): &(Program, Thing)| !program.answers.buffer().is_empty();
     let index = waiting.iter().position(is_read).unwrap_or_else(|| {

@@ -14,22 +14,22 @@ use crate::program::die_with_parent;
 use crate::scenarios::Scenario;
 use crate::stage::{Stage, name_of};
 
-/// What became of a scenario in one backend and language.
+/// The outcome of a scenario in one backend and language.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It is as the scenario says.
+    /// The expectation holds.
     Works,
-    /// It needs a second process.
+    /// The scenario needs a second process.
     OneProcessOnly,
-    /// The language does not offer it: what.
+    /// The missing feature of the language.
     NotInThisLanguage(String),
-    /// This machine does not offer it: what.
+    /// The missing feature of this machine.
     NotHere(String),
-    /// It is otherwise: how.
+    /// The expectation does not hold: how.
     Failed(String),
 }
 
-/// A scenario in one backend and language, and what became of it.
+/// A scenario in one backend and language, and its outcome.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its name.
@@ -38,7 +38,7 @@ pub struct Run {
     pub backend: Backend,
     /// The language.
     pub language: Language,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
@@ -91,11 +91,12 @@ pub fn run(scenarios: &[&'static Scenario], workers: usize) -> std::io::Result<V
     Ok(runs)
 }
 
-/// Beyond this many seconds a scenario hangs: a fail-safe, not an expectation. On a virtual machine with ten times as much to do as
-/// it had processors scenarios of milliseconds were seen to take more than a minute, once, and never again in 500 runs.
+/// The time limit of a scenario, in seconds: a fail-safe, not an expectation. On a virtual machine with ten times as
+/// much to do as it had processors, scenarios of milliseconds once took more than a minute, and never again in 500
+/// runs.
 const HANGS: u32 = 240;
 
-/// The first of the scenarios that finds that something is done wrong, and what it found.
+/// The first of the scenarios that finds the mistake, and its finding.
 ///
 /// The caller has one thread only.
 ///

@@ -26,7 +26,7 @@ struct Note {
     lines: Vec<String>,
 }
 
-/// What is held under a number.
+/// An object held under a number.
 enum Object {
     Raw(Handle<Raw>),
     Typed(Handle<Note>),
@@ -112,7 +112,7 @@ pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn OpenSpa
         Backend::Shm | Backend::SysV => by_name(options, place).attach(&place.name),
         Backend::File => options.attach_file(&place.path),
         Backend::Memfd => {
-            // SAFETY: whoever gives the number keeps it open meanwhile.
+            // SAFETY: the program that gives the number keeps it open meanwhile.
             let fd = unsafe { BorrowedFd::borrow_raw(fd.ok_or(Fault::Argument)?) };
             options.from_fd(fd.try_clone_to_owned()?)
         }
@@ -143,7 +143,7 @@ impl OpenSpace for Space {
 }
 
 struct Program {
-    // Dropped in this order: a member leaves with the last of what it holds.
+    // Dropped in this order: a member leaves with the last object that it holds.
     objects: HashMap<u32, Object>,
     blocks: HashMap<u64, Block>,
     member: Option<Member>,
@@ -321,7 +321,7 @@ impl Program {
         Ok(Answer::Truth(abandoned))
     }
 
-    /// What concerns the space and the membership.
+    /// Orders about the space and the membership.
     fn membership(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
             Order::Join => {
@@ -362,7 +362,7 @@ impl Program {
         }
     }
 
-    /// What concerns scratch memory.
+    /// Orders about scratch memory.
     fn scratch(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
             Order::Alloc { bytes, align, zeroed } => {
@@ -408,7 +408,7 @@ impl Program {
         }
     }
 
-    /// What concerns processes and files.
+    /// Orders about processes and files.
     fn system(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
             Order::ExitOf(thing) => {

@@ -1,4 +1,4 @@
-//! Where a scenario takes place: a space of its own, and programs over it; afterwards a look at what they left behind.
+//! The stage of a scenario: a space of its own, and programs over it; afterwards a check that nothing is left behind.
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt;
@@ -43,7 +43,7 @@ impl Stage {
         folder: &Path,
         negative_control: Option<NegativeControl>,
     ) -> Result<Self, Fault> {
-        // What forked children of programs leave behind comes to us.
+        // Orphaned children of forked programs become ours.
         // SAFETY: plain numbers.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
         let name = name_of(std::process::id());
@@ -95,7 +95,7 @@ impl Stage {
         Ok((self.program()?, self.program()?))
     }
 
-    /// So many programs that are members and have the same thing; the first of them created it.
+    /// So many programs that are members and hold the same object; the first of them created it.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Stage {
         Ok(all.try_into().expect("so many programs"))
     }
 
-    /// So many programs that have the thing open and wait for it.
+    /// So many programs that have the object open and wait for it.
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl Stage {
         self.folder.join(name).to_str().expect("a path of UTF-8").to_owned()
     }
 
-    /// What is in use.
+    /// The counts of objects in use.
     pub fn in_use(&self) -> InUse {
         match self.look.borrow_mut().obey(&Order::Stats) {
             Ok(Answer::InUse(stats)) => stats,
@@ -200,7 +200,7 @@ impl Stage {
         }
     }
 
-    /// Whether anything is wrong, or in progress, with the space; empty if not.
+    /// The violations and pending states of the space, as text; empty if there are none.
     pub fn findings(&self) -> Vec<String> {
         match self.look.borrow_mut().obey(&Order::Check) {
             Ok(Answer::Report(mut violations, pending)) => {
@@ -211,7 +211,8 @@ impl Stage {
         }
     }
 
-    /// Nobody may be left in the space, nothing wrong, and no trace of it afterwards.
+    /// Checks that no member is left in the space, that there are no violations, and that it is removed without a
+    /// trace.
     ///
     /// # Errors
     ///
@@ -257,7 +258,7 @@ impl Stage {
     }
 }
 
-/// A process that is nobody's member: it does nothing until it is told to, and then ends by a shell's command.
+/// A process that is no member: it does nothing until it is told to end, by a shell's command.
 pub struct Target(Child);
 
 impl Target {
@@ -276,12 +277,12 @@ impl Target {
         self.0.id()
     }
 
-    /// Has it end, without being reaped.
+    /// Makes the process end, without reaping it.
     pub fn end(&mut self) {
         drop(self.0.stdin.take());
     }
 
-    /// Reaps it; how it ended, as waitpid has it.
+    /// Reaps the process; returns its end, as waitpid has it.
     pub fn reap(&mut self) -> i32 {
         self.end();
         self.0.wait().expect("a child of ours").into_raw()

@@ -6,7 +6,7 @@ use crate::driver::{Backend, Language};
 use crate::run::{Outcome, Run};
 use crate::scenarios::Scenario;
 
-/// What failed, with what was said.
+/// The failures, with their texts.
 #[must_use]
 pub fn failures(runs: &[Run]) -> Vec<String> {
     let failed = runs.iter().filter_map(|run| match &run.outcome {
@@ -16,7 +16,7 @@ pub fn failures(runs: &[Run]) -> Vec<String> {
     failed.map(|(run, why)| format!("{} ({}, {}): {why}", run.name, run.backend, run.language)).collect()
 }
 
-/// What this machine does not offer.
+/// The features that this machine does not offer.
 #[must_use]
 pub fn skipped(runs: &[Run]) -> Vec<String> {
     let skipped = runs.iter().filter_map(|run| match &run.outcome {
@@ -28,7 +28,7 @@ pub fn skipped(runs: &[Run]) -> Vec<String> {
     skipped.collect()
 }
 
-/// What a cell says: the languages in which it works.
+/// The text of a cell: the languages in which the scenario passes.
 fn cell(rust: &Outcome, c: &Outcome) -> &'static str {
     match (rust, c) {
         (Outcome::Works, Outcome::Works) => "Rust, C",

@@ -1,4 +1,4 @@
-//! What scenarios tell programs, in few words: an order and the one answer that fits it.
+//! Orders of scenarios to programs, in few words: an order and the one answer that fits it.
 
 use crate::order::{Answer, End, Fault, Modes, New, Order, Sort, Thing};
 use crate::program::Program;
@@ -139,7 +139,7 @@ impl Program {
         self.begin_and_sleep(Order::Take { thing, timeout: None });
     }
 
-    /// What it answers to `begin_to_take`: whether it was abandoned.
+    /// The answer to `begin_to_take`: whether the mutex was abandoned.
     pub(crate) fn taken(&mut self) -> Result<bool, Fault> {
         match self.answer()? {
             Answer::Truth(abandoned) => Ok(abandoned),
@@ -148,7 +148,7 @@ impl Program {
     }
 }
 
-/// What `Program::create` creates.
+/// The object that `Program::create` creates.
 pub(crate) fn raw(bytes: &[u8]) -> New {
     New::Raw { kind: KIND, bytes: bytes.into() }
 }

@@ -1,4 +1,4 @@
-//! A traced process that plays a script, and the way to have it stand at exactly the n-th instruction of its operation.
+//! A traced process that plays a script, and stopping it at exactly the n-th instruction of its operation.
 
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// Starts one; it runs until it meets the survivor or begins.
+    /// Starts an actor; it runs until it meets the survivor or begins.
     pub(crate) fn start(stage: Stage<'_>, script: Script) -> Self {
         let Stage { board, seat, .. } = stage;
         board.set_phase(seat, Phase::Preparing);
@@ -34,7 +34,7 @@ impl Actor {
 
     fn expect_stop(&self, status: Status) {
         if status == Status::Exited(101) {
-            // Its complaint is on the board.
+            // Its error text is on the board.
             sys::exit(101);
         }
         assert_eq!(status, Status::Stopped(libc::SIGTRAP), "the traced process did not get there");
@@ -44,7 +44,7 @@ impl Actor {
         self.board.is(self.seat, phase)
     }
 
-    /// Lets it go on until its next stop.
+    /// Resumes the actor until its next stop.
     pub(crate) fn go_on(&self) {
         self.expect_stop(sys::resume(self.pid));
     }
@@ -53,9 +53,10 @@ impl Actor {
         self.expect_stop(sys::step(self.pid));
     }
 
-    /// Steps it through its operation, or to the `steps`-th of its shared steps, onto the tape.
+    /// Single-steps the actor through its operation, or to the `steps`-th of its shared steps, and records it on the
+    /// tape.
     ///
-    /// `has_changed` says whether the shared bytes are not those of the time before.
+    /// `has_changed` returns whether the shared bytes have changed since its last call.
     pub(crate) fn rehearse(&self, tape: &Tape, steps: Option<u32>, has_changed: impl FnMut() -> bool) {
         self.rehearse_noting(tape, steps, has_changed, |_| {});
     }
@@ -87,7 +88,8 @@ impl Actor {
         tape.set_len(n + 1);
     }
 
-    /// Has it run the first `n` instructions of its operation; whether it stands where the rehearsal did.
+    /// Runs the first `n` instructions of the actor's operation; returns whether the actor then is where the rehearsal
+    /// was.
     pub(crate) fn run_to(&self, track: &Track, n: u32) -> bool {
         for leg in track.way_to(n) {
             let by_breakpoint =
@@ -107,12 +109,12 @@ impl Actor {
         is_there
     }
 
-    /// Kills it where it stands; it is gone when this returns.
+    /// Kills the actor at its place; it is gone when this returns.
     pub(crate) fn kill(self) {
         sys::kill(self.pid);
     }
 
-    /// Lets it go on to its end, which must be a good one.
+    /// Lets the actor run to its end, which must be a success.
     pub(crate) fn finish(self) {
         loop {
             match sys::resume(self.pid) {

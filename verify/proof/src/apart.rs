@@ -1,5 +1,5 @@
-//! A heap for the harness itself, so that every survivor and actor finds the heap of the C library as the process began with it: what is
-//! free there decides over the path of malloc, and with it over the number of an instruction.
+//! A heap for the harness itself, so that every survivor and actor finds the heap of the C library in its initial
+//! state: the free memory there decides which path malloc takes, and so the number of each instruction.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ struct Heaps;
 #[global_allocator]
 static HEAPS: Heaps = Heaps;
 
-/// Whether what is allocated now comes from the region.
+/// Whether new allocations come from the region.
 static APART: AtomicBool = AtomicBool::new(false);
 static BASE: AtomicUsize = AtomicUsize::new(0);
 static USED: AtomicUsize = AtomicUsize::new(0);
@@ -17,7 +17,7 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 /// Memory is touched as it is used.
 const REGION: usize = 1 << 30;
 
-/// From here on, and in processes forked from here on.
+/// Switches the region on, for this process and for processes forked from here on.
 pub(crate) fn use_region(is_apart: bool) {
     if BASE.load(Ordering::Relaxed) == 0 {
         BASE.store(crate::sys::private_pages(REGION) as usize, Ordering::Relaxed);
@@ -25,7 +25,7 @@ pub(crate) fn use_region(is_apart: bool) {
     APART.store(is_apart, Ordering::Relaxed);
 }
 
-/// Does something with the heap of the harness, whichever is in use.
+/// Runs code with the harness's heap, region or not.
 pub(crate) fn apart<T>(act: impl FnOnce() -> T) -> T {
     let was = APART.swap(true, Ordering::Relaxed);
     let result = act();
@@ -33,16 +33,16 @@ pub(crate) fn apart<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// How much of the region is used, for [`reset`].
+/// Bytes of the region in use, for [`reset`].
 pub(crate) fn mark() -> usize {
     USED.load(Ordering::Relaxed)
 }
 
-/// Gives back what was allocated apart since the mark.
+/// Frees all memory that was allocated apart since the mark.
 ///
 /// # Safety
 ///
-/// None of that is used any more.
+/// That memory is not used any more.
 pub(crate) unsafe fn reset(mark: usize) {
     USED.store(mark, Ordering::Relaxed);
 }
@@ -51,8 +51,8 @@ fn is_in_region(block: *mut u8) -> bool {
     (block as usize).wrapping_sub(BASE.load(Ordering::Relaxed)) < REGION && BASE.load(Ordering::Relaxed) != 0
 }
 
-// SAFETY: blocks of the region are aligned, do not overlap, and stay until `reset`, whose caller answers for that; all others are the
-// system's. Only processes of one thread allocate apart.
+// SAFETY: blocks of the region are aligned, do not overlap, and stay until `reset`, whose caller guarantees that they
+// are unused; all others are the system's. Only processes of one thread allocate apart.
 unsafe impl GlobalAlloc for Heaps {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -1,11 +1,11 @@
-//! The page through which the processes of one point talk: where an actor is, numbers it passes on, what went wrong.
+//! The page through which the processes of one point communicate: the phase of each actor, numbers, error texts.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sys;
 
-/// Where an actor is in its script.
+/// The phase of an actor's script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Phase {
@@ -27,7 +27,7 @@ pub(crate) struct Text {
     bytes: UnsafeCell<[u8; TEXT]>,
 }
 
-// SAFETY: as the type says.
+// SAFETY: the type's comment.
 unsafe impl Sync for Text {}
 
 impl Text {
@@ -64,7 +64,7 @@ pub(crate) struct Board {
     pub(crate) drifted: AtomicU64,
     /// Points of the stretch that were played.
     pub(crate) played: AtomicU32,
-    /// Whether those before the last left something else than it.
+    /// Whether an earlier kill left another state than the last.
     pub(crate) owes: AtomicU32,
     mail: [AtomicU64; 8],
     text: Text,
@@ -101,12 +101,12 @@ impl Board {
         self.mail[slot].load(Ordering::Acquire)
     }
 
-    /// What was posted, all of it.
+    /// All posted numbers.
     pub(crate) fn mail(&self) -> [u64; 8] {
         std::array::from_fn(|slot| self.read(slot))
     }
 
-    /// Keeps the first text only: what follows are consequences.
+    /// Keeps the first text only: later ones are consequences.
     pub(crate) fn complain(&self, text: &str) {
         if self.text.is_empty() {
             self.text.write(text);

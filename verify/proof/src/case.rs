@@ -1,4 +1,4 @@
-//! A case: one operation, what comes before it, and what the survivor does meanwhile.
+//! A case: one operation, its preparation, and the survivor's part meanwhile.
 
 use std::arch::asm;
 
@@ -10,26 +10,26 @@ use crate::survivor::{Leeway, Survivor};
 /// The kind of every handle.
 pub(crate) const KIND: Kind = Kind::raw(3);
 
-/// What a traced process does: prepares, `begin`s, does one thing, `end`s, looks whether it was done right, cleans up.
+/// The script of a traced process: it prepares, `begin`s, does one operation, `end`s, checks the result, cleans up.
 pub(crate) type Script = fn(&Stage<'_>);
 /// The survivor's part.
 pub(crate) type Part = fn(&mut Survivor);
 
-/// What a script works with.
+/// The arguments of a script.
 #[derive(Clone, Copy)]
 pub(crate) struct Stage<'a> {
     pub(crate) space: &'a Space,
     pub(crate) tokens: &'a [Token],
     pub(crate) board: &'static Board,
-    /// Whether those who join play their monitors by hand.
+    /// Whether new members play their monitors by hand.
     pub(crate) guarded: bool,
-    /// Which of the actors this one is.
+    /// The index of this actor.
     pub(crate) seat: usize,
-    /// Another actor is at work meanwhile.
+    /// Whether another actor is at work meanwhile.
     pub(crate) is_shared: bool,
 }
 
-/// Where on the board a member that plays its monitor says which slot it has, plus one.
+/// The board word in which a member that plays its monitor posts its slot, plus one.
 pub(crate) const SLOT: usize = 7;
 
 /// A stop that the tracer sees.
@@ -53,7 +53,7 @@ impl Stage<'_> {
         if self.guarded { self.space.join_monitoring_by_hand() } else { self.space.join() }
     }
 
-    /// What this actor must put up with when it does everything.
+    /// The tolerances of `everything` when this actor runs it.
     pub(crate) fn leeway(&self) -> Leeway {
         Leeway { exhausted: false, delayed: self.is_shared }
     }
@@ -70,8 +70,8 @@ impl Stage<'_> {
         stop();
     }
 
-    /// The operation is over. When the actor goes on, nobody else is at work, and everything must be in order: leaving
-    /// would mend some of what an operation forgot.
+    /// Ends the operation. When the actor goes on, nobody else is at work, and everything must be in order: leaving
+    /// would repair a part of the operation's omissions.
     #[inline(always)]
     pub(crate) fn end(&self) {
         if self.is_shared {
@@ -83,7 +83,7 @@ impl Stage<'_> {
         assert!(report.is_clean() && report.pending.is_empty(), "after the operation: {report:#?}");
     }
 
-    /// As `end`, where somebody else may be at work: one who was woken.
+    /// As `end`, where others may be at work: a sleeper that was woken.
     #[inline(always)]
     pub(crate) fn end_among_others(&self) {
         self.board.set_phase(self.seat, Phase::Ended);
@@ -128,13 +128,14 @@ impl Size {
     }
 }
 
-/// Somebody who was killed in the middle of another case, when the traced process begins.
+/// A process that was killed in the middle of another case, before the traced process begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Half {
     pub(crate) case: &'static str,
-    /// After so many of its shared steps: stores that others see, and system calls. More than it has: after the last.
+    /// The number of its shared steps (stores that others see, and system calls) before the kill. A larger number than
+    /// it has: after the last.
     pub(crate) steps: u32,
-    /// It runs only when those before it are dead: a recoverer who dies.
+    /// Whether it runs only when those before it are dead: a recoverer that dies.
     pub(crate) late: bool,
 }
 
@@ -147,20 +148,20 @@ pub(crate) struct Case {
     pub(crate) before: Part,
     pub(crate) assist: Part,
     pub(crate) meanwhile: Part,
-    /// After the dead was recovered, or the stopped one is done.
+    /// The survivor's part after the dead was recovered, or the stopped one is done.
     pub(crate) after: Part,
     pub(crate) halves: Vec<Half>,
-    /// Others may find everything used up while the traced process lives.
+    /// Whether others may find everything used up while the traced process lives.
     pub(crate) uses_up: bool,
-    /// The operation is about another space than the survivor's, one with a name.
+    /// Whether the operation is about another space than the survivor's, one with a name.
     pub(crate) elsewhere: bool,
-    /// What it changes is neither in the survivor's space nor in a file: every kill has a survivor of its own. Played around its
-    /// system calls, and elsewhere at one instruction in so many.
+    /// Whether the operation changes neither the survivor's space nor a file: every kill has a survivor of its own.
+    /// Played around its system calls, and elsewhere at one instruction in so many.
     pub(crate) sampled: bool,
-    /// All slots are somebody's, of the living or of the dead: one who joins recovers in the dead's own name, and keeps others from
-    /// that until it has.
+    /// Whether all slots have an owner, living or dead: a joining process takes over a dead owner's slot, and nobody
+    /// else can recover that owner until the join is done.
     pub(crate) full_house: bool,
-    /// Everybody on stage plays a monitor by hand: the very steps that its threads make elsewhere.
+    /// Whether all processes play their monitors by hand: the same steps that monitor threads make elsewhere.
     pub(crate) guarded: bool,
 }
 
@@ -187,22 +188,22 @@ impl Case {
         Self { size, ..self }
     }
 
-    /// What the survivor does before the traced process exists.
+    /// The survivor's part before the traced process exists.
     pub(crate) fn before(self, before: Part) -> Self {
         Self { before, ..self }
     }
 
-    /// What the survivor does when the traced process meets it.
+    /// The survivor's part when the traced process meets it.
     pub(crate) fn assist(self, assist: Part) -> Self {
         Self { assist, ..self }
     }
 
-    /// What the survivor does, besides everything, while the traced process is stopped or after it died.
+    /// The survivor's part, besides `everything`, while the traced process is stopped or after it died.
     pub(crate) fn meanwhile(self, meanwhile: Part) -> Self {
         Self { meanwhile, ..self }
     }
 
-    /// What the survivor does when nobody is at work any more: the dead was recovered, or the stopped one is done.
+    /// The survivor's part when nobody is at work any more: the dead was recovered, or the stopped one is done.
     pub(crate) fn after(self, after: Part) -> Self {
         Self { after, ..self }
     }

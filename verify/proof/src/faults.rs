@@ -60,13 +60,13 @@ const LIKELY_PAIRS: &[(&str, &str)] = &[
     ("wait.take_all.reserved_by_store", "wait all | wait all"),
 ];
 
-/// What became of one fault.
+/// The result of one fault.
 struct Outcome {
     points: u64,
     caught: Option<String>,
 }
 
-/// Switches on every fault in turn; how many there are, and how many were not caught.
+/// Switches on every fault in turn; returns the number of faults, and the number not caught.
 pub(crate) fn run(
     pool: &Pool,
     all: &[Case],
@@ -108,7 +108,7 @@ fn hunt(fault: &str, pool: &Pool, all: &[Case]) -> Outcome {
     for case in first.into_iter().chain(rest) {
         let (tally, violations) = match pool.rehearse(case, all) {
             Ok(rehearsed) => pool.play(&rehearsed, all, &near_steps(&rehearsed)),
-            // Wrong without anybody being killed or stopped.
+            // Wrong without any kill or stop.
             Err(what) => (Tally::default(), vec![Violation::rehearsing(title(case), what)]),
         };
         points += tally.killed + tally.stopped;
@@ -140,7 +140,7 @@ fn near_steps(rehearsed: &Rehearsed) -> Vec<(Fate, u32)> {
 
 fn describe(violation: &Violation) -> String {
     let Violation { case, point, what, .. } = violation;
-    // The first line of a panic says where it was, the first lines of a report what it is.
+    // The first line of a panic has the place, the first lines of a report the finding.
     let says = |line: &&str| !line.contains("panicked at") && !line.trim_end().ends_with(['{', '[']);
     let what = what.lines().find(says).unwrap_or_default().trim();
     let what: String = what.chars().take(100).collect();

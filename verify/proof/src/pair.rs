@@ -1,7 +1,7 @@
 //! Pairs: two operations at once.
 //!
 //! The first actor stands right before or right after one of its shared steps. From there the second one runs to right before or right
-//! after each of *its* shared steps. Then one of them, or both, is killed, or one stands still; the other one goes on to a good end,
+//! after each of *its* shared steps. Then one of them, or both, is killed, or one is stopped; the other one goes on to a success,
 //! at once or when the survivor has recovered and done everything. Points whose shared bytes, locks and program counters agree with
 //! those of a point that was played are left out.
 
@@ -19,11 +19,11 @@ use crate::point::{
 use crate::sys;
 use crate::track::{Tape, Track};
 
-/// Two operations at once, and what comes before and after.
+/// Two operations at once, and the parts before and after.
 #[derive(Clone)]
 pub(crate) struct Pair {
     pub(crate) name: &'static str,
-    /// The first operation; what the survivor does, and who is dead.
+    /// The first operation, with the survivor's parts and the dead.
     pub(crate) first: Case,
     /// The second operation.
     pub(crate) second: Case,
@@ -34,37 +34,37 @@ impl Pair {
         Self { name, first: Case::new(name, first), second: Case::new(name, second) }
     }
 
-    /// What the survivor does before anybody else is there.
+    /// The survivor's part before any other process exists.
     pub(crate) fn before(mut self, part: Part) -> Self {
         self.first.before = part;
         self
     }
 
-    /// What the survivor does when the first actor meets it.
+    /// The survivor's part when the first actor meets it.
     pub(crate) fn assist_first(mut self, part: Part) -> Self {
         self.first.assist = part;
         self
     }
 
-    /// What the survivor does when the second actor meets it.
+    /// The survivor's part when the second actor meets it.
     pub(crate) fn assist_second(mut self, part: Part) -> Self {
         self.second.assist = part;
         self
     }
 
-    /// What the survivor does while somebody stands still or is dead and not recovered.
+    /// The survivor's part while a process is stopped, or dead and not recovered.
     pub(crate) fn meanwhile(mut self, part: Part) -> Self {
         self.first.meanwhile = part;
         self
     }
 
-    /// What the survivor does when nobody is at work any more.
+    /// The survivor's part when nobody is at work any more.
     pub(crate) fn after(mut self, part: Part) -> Self {
         self.first.after = part;
         self
     }
 
-    /// Somebody who was killed in another case after so many of its shared steps.
+    /// A process that was killed in another case after so many of its shared steps.
     pub(crate) fn half(mut self, case: &'static str, steps: u32) -> Self {
         self.first = self.first.half(case, steps);
         self
@@ -81,17 +81,17 @@ impl Pair {
     }
 }
 
-/// What happens to the two, where they stand.
+/// The fate of the two at their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ends {
     /// One is killed, and the other one goes on.
     SecondKilled,
     FirstKilled,
     BothKilled,
-    /// One is killed. The other one stands still until everything is recovered, and goes on then.
+    /// One is killed. The other one is stopped until everything is recovered, and goes on then.
     SecondKilledFirstStopped,
     FirstKilledSecondStopped,
-    /// One stands still until the other one is done and the survivor has done everything.
+    /// One is stopped until the other one is done and the survivor has done everything.
     SecondStopped,
     /// Played once for each place of the first: the second one runs to its end.
     FirstStopped,
@@ -120,7 +120,7 @@ impl Ends {
         }
     }
 
-    /// Which of the two live on, whose program counters matter.
+    /// The survivors of the two; their program counters matter.
     fn survive(self) -> [bool; 2] {
         match self {
             Self::SecondKilled | Self::SecondKilledFirstStopped => [true, false],
@@ -131,14 +131,14 @@ impl Ends {
     }
 }
 
-/// Where both are held: the ordinal of each one's place, from one on.
+/// The places of both: the ordinal of each one's place, from one on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Standing {
     pub(crate) first: u32,
     pub(crate) second: u32,
 }
 
-/// Which points are played.
+/// The choice of points to play.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
     /// One in so many.
@@ -154,7 +154,7 @@ impl Choice {
         self.only.is_none_or(|only| only.first == first)
     }
 
-    /// One in how many points of a pair is played, if it has so many.
+    /// The number of points of a pair of which one is played, if it has so many.
     fn stride(&self, points: u64) -> u64 {
         self.every.max(points.div_ceil(self.at_most))
     }
@@ -166,7 +166,7 @@ impl Choice {
     }
 }
 
-/// What was done at one step of the first actor.
+/// The points played at one step of the first actor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlayedPairs {
     pub(crate) killed: u64,
@@ -177,13 +177,13 @@ pub(crate) struct PlayedPairs {
     pub(crate) violation: Option<Violation>,
 }
 
-/// A pair whose first actor was stepped, and those who are dead.
+/// A pair whose first actor was stepped, and its dead.
 pub(crate) struct RehearsedPair {
     pub(crate) pair: Pair,
     cast: Vec<Case>,
     halves: Vec<Track>,
     track: Track,
-    /// Where the first actor stands.
+    /// The place of the first actor.
     places: sys::SharedSlice<u32>,
 }
 
@@ -219,12 +219,12 @@ impl RehearsedPair {
         (scene, actors)
     }
 
-    /// In how many places the first actor stands.
+    /// The number of places of the first actor.
     pub(crate) fn places(&self) -> u32 {
         self.places.len() as u32
     }
 
-    /// Plays what is chosen of the points at which the first actor stands in one of its places.
+    /// Plays the chosen points at which the first actor is in one of its places.
     pub(crate) fn play(
         &self,
         first: u32,
@@ -286,12 +286,12 @@ impl RehearsedPair {
         Ok(tape.track())
     }
 
-    /// How many instructions the first actor has run in one of its places.
+    /// The number of instructions that the first actor has run in one of its places.
     fn instructions(&self, first: u32) -> u32 {
         self.places[first as usize - 1]
     }
 
-    /// A number for everything that what follows depends on. The second actor has run `n` instructions.
+    /// A number for all state that the rest of the point depends on. The second actor has run `n` instructions.
     fn state(&self, at: Standing, ends: Ends, second: &Track, n: u32, tape: &Tape) -> u64 {
         let [first_lives, second_lives] = ends.survive();
         let first_at = first_lives.then(|| self.track.address(self.instructions(at.first)));
@@ -368,7 +368,7 @@ impl RehearsedPair {
     }
 }
 
-/// Which states were played, in memory that the harness's processes share.
+/// The states that were played, in memory that the harness's processes share.
 pub(crate) struct States {
     /// An open table of numbers, zero where there is none.
     table: &'static [AtomicU64],
@@ -385,7 +385,7 @@ impl States {
         self.table.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
-    /// Remembers a state; whether it was not there. If the table is full everything is new.
+    /// Adds a state; returns whether it is new. If the table is full every state is new.
     fn is_new(&self, state: u64) -> bool {
         let state = state.max(1);
         for at in (0..64).map(|step| (state as usize).wrapping_add(step) % TABLE) {

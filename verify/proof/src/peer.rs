@@ -1,5 +1,5 @@
-//! Other members, in processes of their own, with monitors that have threads: what nobody but they can say is whether a notification is
-//! heard.
+//! Other members, in processes of their own, with monitors that have threads: only they can tell whether a notification
+//! is observed.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,24 +11,25 @@ use crate::survivor::{Leeway, Survivor, everything, layout, payload};
 use crate::sys::{self, Status};
 use crate::things;
 
-/// How somebody is a member.
+/// How a process is a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// With a monitor.
     Guarded,
     /// Without one.
     Unguarded,
-    /// With notifications that have been signalled: the thread that armed them is gone, as in a process that is about to be.
+    /// With notifications that have been signalled: the thread that armed them is gone, as in a process that is about
+    /// to die.
     Dying,
 }
 
-/// What one asks of it.
+/// A request to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
-    /// Everything that a member can do.
+    /// Every operation of a member.
     Everything = 1,
-    /// Locks the mutex, however long it takes. It answers 1 if the mutex was abandoned.
+    /// Locks the mutex, however long it takes. The answer is 1 if the mutex was abandoned.
     Lock = 2,
     Unlock = 3,
     Leave = 4,
@@ -43,7 +44,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts one, in a certain slot if need be; it is a member when this returns.
+    /// Starts a peer, in a certain slot if one is given; it is a member when this returns.
     pub(crate) fn start(survivor: &Survivor, manner: Manner, slot: Option<u8>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         // SAFETY: the survivor has one thread.
@@ -59,7 +60,7 @@ impl Peer {
         peer
     }
 
-    /// Asks without waiting for the answer.
+    /// Sends a request without waiting for the answer.
     pub(crate) fn order(&mut self, order: Order) {
         self.stream.write_all(&[order as u8]).unwrap();
     }
@@ -67,7 +68,7 @@ impl Peer {
     pub(crate) fn answer(&mut self) -> u8 {
         let mut answer = [0];
         if self.stream.read_exact(&mut answer).is_err() {
-            // Its complaint is on the board.
+            // Its error text is on the board.
             assert_eq!(sys::wait(self.pid), Status::Exited(101));
             sys::exit(101);
         }
@@ -151,7 +152,8 @@ fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, 
     }
 }
 
-/// Joins until that comes to the slot, which is free, or soon will be: whoever recovers its owner has it for a moment.
+/// Joins until the new member gets the slot, which is free, or soon will be: a recoverer of its owner has it for a
+/// moment.
 fn join_in(slot: Option<u8>, join: impl Fn() -> Result<Member, JoinError>) -> Member {
     let mut others = Vec::new();
     loop {

@@ -12,7 +12,7 @@ use crate::survivor::{Survivor, remove};
 use crate::sys::{self, Status};
 use crate::track::{Tape, Track};
 
-/// What happens to the actor at its n-th instruction.
+/// The fate of the actor at its n-th instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fate {
     #[default]
@@ -49,39 +49,40 @@ impl Rehearsed {
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) case: String,
-    /// Where, in words.
+    /// The place, in words.
     pub(crate) point: String,
-    /// Options of the command that plays it again.
+    /// Options of the command that repeats it.
     pub(crate) again: String,
     pub(crate) address: u64,
     pub(crate) what: String,
 }
 
 impl Violation {
-    /// Of a case that went wrong before anybody was killed or stopped.
+    /// A failure of a case before any kill or stop.
     pub(crate) fn rehearsing(case: String, what: String) -> Self {
         let again = format!("--case {case:?}");
         Self { case, point: "left alone".into(), again, address: 0, what }
     }
 }
 
-/// What was done of a stretch.
+/// The result of playing a stretch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Played {
     pub(crate) points: u64,
     pub(crate) survivors: u64,
-    /// Survivors that were not done in time, once.
+    /// Survivors that timed out, once.
     pub(crate) slow: u64,
     pub(crate) violation: Option<Violation>,
 }
 
-/// Seconds after which a survivor that is not done counts as one that waits, if the next one at the same point is not done either: it may
-/// have been the machine that stood still. A point takes a few milliseconds. Faults make survivors wait, which is not to cost minutes.
+/// The time limit of a survivor, in seconds. A survivor that exceeds it counts as one that waits, if the next one at
+/// the same point exceeds it too: the machine itself may have stopped. A point takes a few milliseconds. Faults make
+/// survivors wait, which must not cost minutes.
 pub(crate) const FAIL_SAFE_SECONDS: u32 = if cfg!(feature = "faults") { 4 } else { 20 };
 
-/// What went wrong with a survivor.
+/// The failure of a survivor.
 pub(crate) enum Wrong {
-    /// It was not done in time.
+    /// It exceeded the time limit.
     Late(String),
     Else(String),
 }
@@ -93,7 +94,7 @@ impl Wrong {
     }
 }
 
-/// Runs `play` as a survivor's process; what went wrong, if anything did.
+/// Runs `play` as a survivor's process; returns the failure, if there is one.
 pub(crate) fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) -> Result<(), Wrong> {
     board.clear();
     let started = Instant::now();
@@ -123,7 +124,8 @@ pub(crate) fn name_of(pid: u64) -> String {
     format!("proof-{pid}")
 }
 
-/// Everybody on stage: who will be dead stands where he dies, or waits for those who die before him.
+/// All processes of a point: an actor that is to be dead is stopped where it dies, or waits for the earlier ones to
+/// die.
 pub(crate) struct Scene {
     pub(crate) survivor: Survivor,
     early: Vec<Actor>,
@@ -131,7 +133,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// The first of the cast, as many as there are tracks for; of `late` ones all.
+    /// Starts the first actors of the cast, as many as there are tracks; of `late` ones all.
     pub(crate) fn new(case: &Case, cast: &[Case], tracks: &[Track], board: &'static Board) -> Self {
         let mut survivor = Survivor::new(case.size, board);
         (case.before)(&mut survivor);
@@ -146,7 +148,7 @@ impl Scene {
         scene
     }
 
-    /// Everybody else comes; then those who are to be dead die, one after the other. The actor left is the case's own.
+    /// Starts all other actors; then those to be dead die, one after the other. The actor left is the case's own.
     pub(crate) fn begin(&mut self, case: &Case, cast: &[Case], tracks: &[Track]) -> Actor {
         for at in (0..cast.len()).filter(|at| case.halves[*at].late) {
             self.late.push((start(&cast[at], &mut self.survivor), at));
@@ -168,7 +170,7 @@ impl Scene {
         actor
     }
 
-    /// Two actors stand where their operations begin; then those who are to be dead die.
+    /// Two actors are stopped where their operations begin; then those to be dead die.
     pub(crate) fn begin_both(&mut self, first: &Case, second: &Case) -> [Actor; 2] {
         let first = seat(first, &mut self.survivor, 0, true);
         let second = seat(second, &mut self.survivor, 1, true);
@@ -178,8 +180,8 @@ impl Scene {
         [first, second]
     }
 
-    /// Whether what the actor does can be undone: it is bytes, and nobody else is at work, such as a thread of one who sleeps that waits
-    /// for the end of somebody.
+    /// Whether the actor's work can be undone: it changes bytes only, and nobody else is at work, such as a sleeper's
+    /// thread that waits for the end of a process.
     pub(crate) fn is_repeatable(&self, case: &Case) -> bool {
         let sleeper = self.survivor.things.as_ref().and_then(|things| things.sleeper());
         !case.sampled
@@ -195,7 +197,7 @@ pub(crate) fn start(case: &Case, survivor: &mut Survivor) -> Actor {
     seat(case, survivor, 0, false)
 }
 
-/// Starts an actor at one of the seats; it stands where its operation begins.
+/// Starts an actor at one of the seats; it is stopped where its operation begins.
 pub(crate) fn seat(case: &Case, survivor: &mut Survivor, seat: usize, is_shared: bool) -> Actor {
     let stage = Stage { guarded: case.guarded, seat, is_shared, ..survivor.stage() };
     let actor = Actor::start(stage, case.script);
@@ -208,7 +210,7 @@ pub(crate) fn seat(case: &Case, survivor: &mut Survivor, seat: usize, is_shared:
     actor
 }
 
-/// Steps all actors of a case once and writes down where they come by.
+/// Steps all actors of a case once and records their tracks.
 pub(crate) fn rehearse(
     case: &Case,
     all: &[Case],
@@ -228,7 +230,7 @@ pub(crate) fn rehearse(
     Ok(Rehearsed { case: case.clone(), halves, track: tape.track() })
 }
 
-/// Steps those who will be dead when the operation of a case begins.
+/// Steps the actors that will be dead when the operation of a case begins.
 pub(crate) fn rehearse_halves(
     case: &Case,
     cast: &[Case],
@@ -300,7 +302,7 @@ pub(crate) fn play(
     done
 }
 
-/// Plays a point, and once more if its survivor was not done in time: it may have been the machine that stood still.
+/// Plays a point, and once more if its survivor timed out: the machine itself may have stopped.
 pub(crate) fn in_time(slow: &mut u64, play: impl Fn() -> Result<(), Wrong>) -> Result<(), Wrong> {
     match play() {
         Err(Wrong::Late(_)) if !cfg!(feature = "faults") => {
@@ -356,7 +358,8 @@ pub(crate) fn after_a_death(survivor: &mut Survivor, case: &Case) {
     survivor.everything(false);
 }
 
-/// The survivor does everything while the actor stands still; then the actor goes on to a good end. So many others were killed.
+/// The survivor does everything while the actor is stopped; then the actor goes on to a success. So many others were
+/// killed.
 pub(crate) fn while_stopped(survivor: &mut Survivor, case: &Case, actor: Actor, killed: usize) {
     let dead = case.halves.len() + killed;
     survivor.actor_died = killed > 0;

@@ -10,14 +10,14 @@ use crate::point::{Fate, Played, Rehearsed, Violation, play, rehearse};
 use crate::sys::{self, Status};
 use crate::track::Tape;
 
-/// What was done.
+/// The counts of points played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) killed: u64,
     pub(crate) stopped: u64,
-    /// Survivors that went on from what was left.
+    /// Survivors that went on from the state after a stretch.
     pub(crate) survivors: u64,
-    /// Survivors that were not done in time, but had a successor that was.
+    /// Survivors that timed out, but had a successor that did not.
     pub(crate) slow: u64,
     /// Points at another instruction than the rehearsal's n-th.
     pub(crate) drifted: u64,
@@ -55,10 +55,10 @@ struct Desk {
 /// The harness's processes.
 pub(crate) struct Pool {
     desks: Vec<(&'static Desk, &'static Board)>,
-    /// What is to be done next.
+    /// The next task.
     next: &'static AtomicU64,
     tape: Tape,
-    /// What was played of a pair.
+    /// The results of a pair.
     states: States,
     /// Kills that may share a survivor.
     stretch: usize,
@@ -80,7 +80,7 @@ impl Pool {
         Self { desks, next, tape: Tape::new(), states: States::new(), stretch }
     }
 
-    /// Steps the actors of a case and writes down where they come by.
+    /// Steps the actors of a case and records their tracks.
     pub(crate) fn rehearse(&self, case: &Case, all: &[Case]) -> Result<Rehearsed, String> {
         rehearse(case, all, self.desks[0].1, &self.tape)
     }
@@ -98,7 +98,7 @@ impl Pool {
             let mark = mark();
             for (_, &(fate, from, to)) in mine {
                 left -= u64::from(!desk.play(board, rehearsed, all, fate, &points[from..to]));
-                // SAFETY: what was found is on the desk, in shared memory.
+                // SAFETY: the worker's results are on the desk, in shared memory.
                 unsafe { reset(mark) };
                 if left == 0 {
                     break;
@@ -107,7 +107,7 @@ impl Pool {
         })
     }
 
-    /// Which points are played together: kills between which nothing shared happens.
+    /// The points that are played together: kills between which nothing shared happens.
     fn stretches(&self, rehearsed: &Rehearsed, points: &[(Fate, u32)]) -> Vec<(Fate, usize, usize)> {
         let key = |(fate, n): &(Fate, u32)| (*fate, rehearsed.track.steps_until(*n));
         let mut stretches: Vec<(Fate, usize, usize)> = Vec::new();
@@ -207,7 +207,7 @@ impl Pool {
     }
 }
 
-/// The case, and who is dead in it.
+/// The case, and its dead.
 pub(crate) fn title(case: &Case) -> String {
     let dead: Vec<_> = case.halves.iter().map(|half| format!("{}@{}", half.case, half.steps)).collect();
     if dead.is_empty() { case.name.into() } else { format!("{} [{}]", case.name, dead.join("; ")) }
@@ -235,7 +235,7 @@ impl Desk {
         }
     }
 
-    /// Plays the points of a stretch; whether all was well.
+    /// Plays the points of a stretch; returns whether all passed.
     fn play(
         &self,
         board: &'static Board,

@@ -1,4 +1,4 @@
-//! The command: which points are played, and what is printed.
+//! The command: the choice of points, and the output.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -12,13 +12,13 @@ use crate::point::{Fate, Violation};
 use crate::pool::{Pool, Tally};
 use crate::sys::{self, SharedSlice, Status};
 
-/// Kill and stop a member after every instruction of every operation, and look at what is left; then everything else
-/// that is proven.
+/// Kill and stop a member after every instruction of every operation, and check the state; then run the rest of the
+/// proof.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// What fits into ten minutes on two processors: every instruction of the short operations, and of the long ones those
-    /// around the steps that others see.
+    /// A selection for ten minutes on two processors: every instruction of the short operations, and of the long ones
+    /// those around the steps that others see.
     #[arg(long)]
     quick: bool,
     /// Only the cases, or faults, whose name contains this.
@@ -48,7 +48,7 @@ struct Options {
     /// Only this fate: killed or stopped.
     #[arg(long, value_parser = ["killed", "stopped"])]
     fate: Option<String>,
-    /// As many kills at most share a survivor, of those between which nothing happens that others see; with 1 each has its own.
+    /// The most kills that share a survivor, of those between which others see no change; with 1 each has its own.
     #[arg(long, default_value_t = 32)]
     stretch: usize,
 }
@@ -289,13 +289,13 @@ impl Proof {
 /// in so many.
 const SHORT: usize = 400;
 const QUICK_ELSEWHERE: u32 = 128;
-/// Of cases that are always sampled, so many instructions are played that are not near a shared step.
+/// The number of instructions that are played of a case that is always sampled, besides those near a shared step.
 const SAMPLED: usize = 1000;
-/// Of the shared steps of recoverers of the many, one in so many with `--quick`.
+/// With `--quick`, one in so many of a recoverer's shared steps is played, where it recovers many states.
 const QUICK_STRIDE: usize = 8;
 /// With `--quick`, so many points of a pair, or all if there are no more.
 const QUICK_PAIRS: u64 = 300;
-/// Of the states that they find, one in so many.
+/// With `--quick`, one in so many of the states is recovered.
 const QUICK_STATES: usize = 16;
 
 fn report(violation: &Violation) {

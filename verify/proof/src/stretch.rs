@@ -1,6 +1,6 @@
-//! Kills along a stretch of instructions between two shared steps. All of them leave the same behind, so that one survivor goes on
-//! from there; but nothing is taken for granted: at every instruction an actor is killed, each on the very same shared bytes, and what
-//! it leaves is compared with what the others left.
+//! Kills along a stretch of instructions between two shared steps. All of them should leave the same state, so that one
+//! survivor goes on from it. That is checked, not assumed: at every instruction an actor is killed, each on the very
+//! same shared bytes, and its remains are compared with those of the others.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::point::{FAIL_SAFE_SECONDS, Fate, Rehearsed, Scene, name_of, start};
 use crate::survivor::Survivor;
 use crate::sys::{self, PAGE};
 
-/// Kills one actor after the other, each after one of `points` instructions. From what the last of them leaves the survivor goes on:
-/// the board says how many there were, and whether those before left something else than the last.
+/// Kills one actor after the other, each after one of `points` instructions. The survivor goes on from the remains of
+/// the last: the board says how many there were, and whether an earlier one left other remains than the last.
 ///
-/// Everything but the actors' own doing is apart from the heap, which each of them finds as the one before did.
+/// Everything but the actors' own work is apart from the heap, so that every actor finds the same heap.
 pub(crate) fn kill_along(scene: &mut Scene, rehearsed: &Rehearsed, cast: &[Case], points: &[(Fate, u32)]) {
     let Rehearsed { case, halves, track } = rehearsed;
     let board = scene.survivor.board;
@@ -51,14 +51,14 @@ pub(crate) fn kill_along(scene: &mut Scene, rehearsed: &Rehearsed, cast: &[Case]
             first = Some((left, pid));
         } else {
             drop(left);
-            // SAFETY: `left` was the only thing allocated apart since, beside what was gone before it.
+            // SAFETY: since the mark only `left` was allocated apart, and memory that was freed before it.
             unsafe { reset(mark) };
         }
     }
 }
 
-/// All that somebody who died can leave: shared bytes and which pages have memory, leases that are still held, files of another
-/// space. (Pages that are reserved but were never touched count as blocks only.)
+/// All possible remains of a dead process: shared bytes and the pages with memory, leases that are still held, files of
+/// another space. (Pages that are reserved but were never touched count as blocks only.)
 struct Remains {
     bytes: Vec<u8>,
     pages: Vec<u8>,
@@ -70,7 +70,7 @@ struct Remains {
 impl Remains {
     fn of(survivor: &Survivor, case: &Case) -> Self {
         let mut bytes = vec![0; survivor.shared().len()];
-        // Not by the mapping: looking there would give memory to pages that have none.
+        // Not by the mapping: reading there would give memory to pages that have none.
         survivor.file.read_exact_at(&mut bytes, 0).unwrap();
         let mut pages = vec![0; bytes.len() / PAGE];
         sys::resident(survivor.shared().as_ptr(), &mut pages);
@@ -79,7 +79,7 @@ impl Remains {
         Self { bytes, pages, blocks, held, files: if case.elsewhere { files() } else { Vec::new() } }
     }
 
-    /// The same but for the number of the process that left it.
+    /// Whether the remains are the same, but for the number of the process that left them.
     fn is_same(&self, other: &Self, mine: libc::pid_t, theirs: libc::pid_t) -> bool {
         self.pages == other.pages
             && self.blocks == other.blocks
@@ -95,7 +95,7 @@ impl Remains {
     }
 }
 
-/// Whether two words are equal, or one has a number of a process, or of its only thread, where the other has the other's.
+/// Whether two words are equal, or differ only in the number of a process, or of its only thread.
 fn is_same_word(one: u64, other: u64, mine: libc::pid_t, theirs: libc::pid_t) -> bool {
     const THREAD: u64 = (1 << 22) - 1;
     let has_numbers =
@@ -111,7 +111,7 @@ fn at(bytes: &[u8], page: usize) -> &[u8] {
     &bytes[page * PAGE..][..PAGE]
 }
 
-/// Where the header has what is random.
+/// The header's random bytes.
 const CREATION_ID: std::ops::Range<usize> = 144..152;
 
 /// The files of the space that the actor of this survivor creates, or attaches to.
@@ -129,7 +129,7 @@ fn files() -> Vec<(PathBuf, Vec<u8>)> {
     .collect()
 }
 
-/// Touches every page that is reserved: those that were never touched cannot be told from those that are not there.
+/// Touches every reserved page: pages that were never touched look like missing ones.
 fn touch_reserved(survivor: &Survivor) {
     const BLOCKS: u64 = (PAGE / 512) as u64;
     let blocks = || survivor.file.metadata().unwrap().blocks();
@@ -147,7 +147,7 @@ fn touch_reserved(survivor: &Survivor) {
     }
 }
 
-/// How everything was before there was an actor, and how to have it so again.
+/// The state before there was an actor, and how to restore it.
 struct Before {
     was: Remains,
     mail: [u64; 8],
@@ -159,7 +159,7 @@ impl Before {
         Self { was: Remains::of(survivor, case), mail: survivor.board.mail() }
     }
 
-    /// Makes what was `left` what there was before; false if that cannot be.
+    /// Restores the state before from the state `left`; false if that is impossible.
     fn restore(&self, survivor: &Survivor, left: &Remains) -> bool {
         let is_new = |file: &&(PathBuf, Vec<u8>)| !self.was.files.contains(file);
         if self.was.files.iter().any(|file| !left.files.contains(file))
@@ -183,13 +183,13 @@ impl Before {
         true
     }
 
-    /// The leases of those who were alive before there was an actor, and are not now.
+    /// The leases of processes that were alive before there was an actor, and are dead now.
     fn dead<'a>(&'a self, held: &'a [Option<bool>]) -> impl Iterator<Item = u8> + 'a {
         let dead = |(was, is): (&Option<bool>, &Option<bool>)| *was == Some(true) && *is != Some(true);
         (0..).zip(self.was.held.iter().zip(held)).filter(move |(_, pair)| dead(*pair)).map(|(lease, _)| lease)
     }
 
-    /// Takes the locks that say that they live; false, with none of them, if somebody else has one.
+    /// Takes the locks that prove them alive; false, with none of them taken, if another process has one.
     fn lock_dead(&self, survivor: &Survivor, held: &[Option<bool>]) -> bool {
         let is_done = self.dead(held).all(|lease| sys::lock(&survivor.file, lease));
         if !is_done {
@@ -198,7 +198,8 @@ impl Before {
         is_done
     }
 
-    /// Another actor comes. The dead are dead already, but the kernel says that they live until it begins, as it did the first time.
+    /// Starts another actor. The dead are dead already, but the kernel's locks say that they live until it begins, as
+    /// in the first run.
     fn begin_again(&self, held: &[Option<bool>], case: &Case, survivor: &mut Survivor) -> Actor {
         let actor = start(case, survivor);
         for lease in self.dead(held) {

@@ -1,11 +1,11 @@
-//! The rest of the proof: what other programs of the workspace explore, and the figures that they print.
+//! The rest of the proof: other programs of the workspace, and the figures that they print.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-/// A program of the workspace that proves something else.
+/// A program of the workspace that is a part of the proof.
 struct Part {
     name: &'static str,
     /// Run by bash in the root of the workspace.
@@ -40,7 +40,8 @@ const PARTS: &[Part] = &[
     },
 ];
 
-/// What the figures are of: every `N noun` in a line is one, unless something else of the kind came before it in the line.
+/// The units of the figures: every `N noun` in a line is one, unless another figure of the kind came before it in the
+/// line.
 const NOUNS: &[&str] = &[
     "states",
     "executions",
@@ -55,7 +56,7 @@ const NOUNS: &[&str] = &[
     "runs",
 ];
 
-/// What became of a part.
+/// The result of a part.
 struct Outcome {
     name: &'static str,
     figures: Vec<(&'static str, u64)>,
@@ -64,7 +65,7 @@ struct Outcome {
     failed: bool,
 }
 
-/// Runs every part; whether all of them ended well.
+/// Runs every part; returns whether all of them succeeded.
 pub(crate) fn run(quick: bool) -> bool {
     let outcomes: Vec<_> = PARTS.iter().map(|part| part.run(quick)).collect();
     println!("\n{:<36} {:>6}  figures", "the rest", "s");
@@ -94,7 +95,7 @@ impl Part {
     }
 }
 
-/// Runs a command and passes on what it prints, line by line.
+/// Runs a command and passes its output on, line by line.
 fn show(command: &str, mut see: impl FnMut(&str)) -> std::io::Result<ExitStatus> {
     let mut child = Command::new("bash")
         .args(["-c", &format!("exec 2>&1; {command}")])
@@ -118,7 +119,7 @@ fn count(line: &str, figures: &mut Vec<(&'static str, u64)>) {
     for pair in words.windows(2) {
         let (noun, number) = match (pair[0].replace(['_', ','], "").parse(), pair[1].parse::<u64>()) {
             (Ok(number), _) => (pair[1], number),
-            // As tables have it.
+            // The format of tables.
             (_, Ok(number)) if pair[0] == words[0] => (pair[0], number),
             _ => continue,
         };

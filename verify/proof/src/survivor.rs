@@ -1,4 +1,5 @@
-//! The member that lives: what it holds meanwhile, the full set of operations it must finish, and what must be true then.
+//! The member that lives: its handles and blocks, the full set of operations it must finish, and the conditions that
+//! must hold then.
 
 use std::alloc::Layout;
 use std::fs::File;
@@ -43,7 +44,7 @@ pub(crate) fn is_block_intact(local: &Local<'_>, block: Scratch) -> bool {
     is_intact(unsafe { std::slice::from_raw_parts(local.address(block), block.len) })
 }
 
-/// What was taken: a result, or nothing because others have it all, where that may be.
+/// The taken resource, or none if others have all and `may_fail` allows that.
 fn taken<T, E: std::fmt::Display>(result: Result<T, E>, may_fail: bool) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -61,39 +62,39 @@ pub(crate) struct Survivor {
     pub(crate) board: &'static Board,
     /// Handles that must stay as they are.
     pub(crate) held: Vec<Held>,
-    /// Their tokens, and others that scripts want to know.
+    /// Their tokens, and others that scripts need.
     pub(crate) tokens: Vec<Token>,
     /// Handles with names that must stay as they are.
     pub(crate) named: Vec<Handle<Raw>>,
     /// Blocks that must stay as they are.
     pub(crate) blocks: Vec<Scratch>,
-    /// Blocks that somebody else may have freed or not.
+    /// Blocks that another process may have freed or not.
     pub(crate) given: Vec<Scratch>,
     /// A handle of another local, which a case gives up.
     pub(crate) spare: Option<(Local<'static>, Held)>,
     /// Descriptors and entries in tables of files, until everything is counted.
     pub(crate) descriptors: Vec<Descriptor>,
     pub(crate) shares: Vec<FileShare>,
-    /// What one can wait for.
+    /// The objects to wait for.
     pub(crate) things: Option<Things>,
-    /// A process that it has a handle of.
+    /// A process of which it has a handle.
     pub(crate) target: Option<Target>,
     /// A member with a monitor, which has observed nothing yet: it is stopped.
     pub(crate) witness: Option<Peer>,
-    /// A member whose notifications have been signalled, and who is not dead yet.
+    /// A member whose notifications have been signalled, and which is not dead yet.
     pub(crate) dying: Option<Peer>,
-    /// The actor met it, and it has played a part.
+    /// Whether the actor met it, and it has played its part.
     pub(crate) has_met: bool,
-    /// The actor, or somebody before it, was killed.
+    /// Whether the actor, or an earlier process, was killed.
     pub(crate) actor_died: bool,
     pub(crate) dead_before: bool,
-    /// Somebody who opened may keep handles from ending.
+    /// Whether an opener may keep handles from ending.
     pub(crate) is_delayed: bool,
-    /// The leases of those who were dead when the actor began.
+    /// The leases of members that were dead when the actor began.
     dead: Vec<LeaseId>,
-    /// Another member, that joins while somebody is stopped.
+    /// Another member, which joins while a process is stopped.
     guest: Option<(Member, Held, Vec<Scratch>)>,
-    /// The shared bytes: mapped a second time, and opened a second time, which makes locks of its own possible.
+    /// The shared bytes: mapped a second time, and opened a second time, so that it has file locks of its own.
     bytes: *const u8,
     byte_count: usize,
     pub(crate) file: File,
@@ -155,12 +156,12 @@ impl Survivor {
 
     /// All shared bytes, while nobody else is at work.
     pub(crate) fn shared(&self) -> &[u8] {
-        // SAFETY: mapped for good, as many bytes; whoever else could write is stopped or gone.
+        // SAFETY: mapped for good, as many bytes; every other process that could write is stopped or gone.
         unsafe { std::slice::from_raw_parts(self.bytes, self.byte_count) }
     }
 
-    /// A number for the shared bytes and the locks that are held, the same for equal ones: without what differs from one space to the
-    /// next, such as the numbers of processes in the lease table.
+    /// A number for the shared bytes and the held locks, the same for equal ones: without bytes that differ from one
+    /// space to the next, such as the numbers of processes in the lease table.
     pub(crate) fn fingerprint(&self) -> u64 {
         let members = usize::from(MEMBERS);
         let (bytes, mut hasher) = (self.shared(), DefaultHasher::new());
@@ -175,7 +176,7 @@ impl Survivor {
         hasher.finish()
     }
 
-    /// Whether the shared bytes are others than those `seen`, which they are then.
+    /// Whether the shared bytes differ from `seen`; copies them there.
     pub(crate) fn has_changed(&self, seen: &mut Vec<u8>) -> bool {
         let differs = seen.as_slice() != self.shared();
         if differs {
@@ -213,14 +214,14 @@ impl Survivor {
         token
     }
 
-    /// Holds what has the name from now on, which nobody else is to have then.
+    /// Holds the handle of that name from now on; no other process may use the name then.
     pub(crate) fn take_name(&mut self, name: &str) {
         let named = self.me.create_or_open_raw(name, KIND, &payload(40)).unwrap();
         self.named.push(named.into_inner());
         self.verify("a name just taken");
     }
 
-    /// Opens the handle that somebody passed; if it is over, that is as well.
+    /// Opens the handle of a posted token; a handle that is over is also right.
     pub(crate) fn open_posted(&mut self, slot: usize) {
         let Some(token) = self.posted(slot) else { return };
         match self.local.open(KIND, token) {
@@ -230,12 +231,12 @@ impl Survivor {
         }
     }
 
-    /// The token somebody passed.
+    /// The posted token.
     pub(crate) fn posted(&self, slot: usize) -> Option<Token> {
         Token::try_from(self.board.read(slot)).ok()
     }
 
-    /// Lets go of the handle that it held last.
+    /// Closes the last handle that it holds.
     pub(crate) fn close_last(&mut self) {
         let held = self.held.pop().unwrap();
         self.local.close(held).unwrap();
@@ -245,7 +246,7 @@ impl Survivor {
         Leeway { exhausted, delayed: self.is_delayed }
     }
 
-    /// Everything a member can do, on every size; whatever it takes it gives back.
+    /// Every operation of a member, on every size; gives everything back.
     pub(crate) fn everything(&mut self, may_fail: bool) {
         for at in 0..self.tokens.len() {
             // Some are over by now.
@@ -259,7 +260,7 @@ impl Survivor {
         self.verify("meanwhile");
     }
 
-    /// Everything that is held is as it was.
+    /// All held handles and blocks are unchanged.
     pub(crate) fn verify(&self, when: &str) {
         for held in &self.held {
             let bytes = self.local.get(held).unwrap_or_else(|error| panic!("{when}: lost: {error}"));
@@ -291,7 +292,7 @@ impl Survivor {
         }
     }
 
-    /// What the guest held is as it was; it leaves.
+    /// The guest's handles and blocks are unchanged; it leaves.
     pub(crate) fn see_off_guest(&mut self) {
         let Some((guest, held, blocks)) = self.guest.take() else { return };
         let mut local = guest.local();
@@ -311,7 +312,7 @@ impl Survivor {
         guest.leave().unwrap();
     }
 
-    /// Remembers whose leases are there though they are dead.
+    /// Records the leases of dead members that are not recovered.
     pub(crate) fn note_dead(&mut self) {
         let leases = apart(|| self.space.leases());
         let is_dead = |lease: &&LeaseInfo| lease.live && !sys::exists(lease.pid);
@@ -319,14 +320,14 @@ impl Survivor {
         self.dead = apart(|| ids.collect());
     }
 
-    /// Whether a lease is still that of one who was dead when the actor began. (Who joins has a number of its own only after its
-    /// lease is LIVE.)
+    /// Whether a lease still belongs to a member that was dead when the actor began. (A joining process has a number of
+    /// its own only after its lease is LIVE.)
     pub(crate) fn is_of_the_dead(&self, lease: &LeaseInfo) -> bool {
         lease.live && self.dead.contains(&lease.id())
     }
 
-    /// Recovery has left nothing of the dead to others. Looked at before anybody else joins, works and leaves: an entry to which no
-    /// group map leads is found again by the next member that leaves after work in its group.
+    /// Recovery has left nothing of the dead to others. Checked before another process joins, works and leaves: an
+    /// entry to which no group map leads is found again by the next member that leaves after work in its group.
     pub(crate) fn assert_nothing_is_left(&self) {
         let is_alone = self.witness.is_none()
             && self.dying.is_none()
@@ -337,7 +338,7 @@ impl Survivor {
         }
     }
 
-    /// Nobody who is dead has a lease any more; `others` are alive besides the survivor.
+    /// No dead member has a lease any more; `others` are alive besides the survivor.
     pub(crate) fn assert_recovered(&self, others: usize) {
         let live = self.space.leases().iter().filter(|lease| lease.live && lease.held != Some(true)).count();
         assert_eq!(live, 0, "a dead member was not recovered");
@@ -345,7 +346,7 @@ impl Survivor {
         assert!(live <= 1 + others, "{live} members");
     }
 
-    /// Alone and quiet: there is exactly what the survivor holds.
+    /// Alone and quiet: exactly the survivor's handles and blocks are in use.
     pub(crate) fn settle(&mut self) {
         self.descriptors.clear();
         self.shares.clear();
@@ -359,7 +360,7 @@ impl Survivor {
             }
         }
         for block in std::mem::take(&mut self.given) {
-            // Or somebody had freed it.
+            // Or another process has freed it.
             let _ = self.local.free(block);
         }
         self.verify("afterwards");
@@ -380,7 +381,7 @@ impl Survivor {
         }
     }
 
-    /// Gives up everything; then all there is can be had, and after leaving nothing is in use.
+    /// Gives everything up; then all resources can be taken, and after leaving nothing is in use.
     pub(crate) fn end(mut self) {
         self.named.clear();
         assert_eq!(self.space.names(), [], "names without a holder");
@@ -408,13 +409,13 @@ impl Survivor {
     }
 }
 
-/// What one who does everything must put up with.
+/// The tolerances of `everything`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Leeway {
-    /// Others may have everything there is.
+    /// Others may have all handles and memory.
     pub(crate) exhausted: bool,
-    /// An opener that stands still, or is dead and not recovered, may have its bit on an entry that is another handle's by now: that
-    /// handle ends only when the opener goes on or is recovered.
+    /// A stopped opener, or a dead one that is not recovered, may have its bit on an entry that is another handle's by
+    /// now: that handle ends only when the opener goes on or is recovered.
     pub(crate) delayed: bool,
 }
 
@@ -488,13 +489,13 @@ fn names(me: &Member, Leeway { exhausted: may_fail, delayed }: Leeway) {
     }
 }
 
-/// Takes all handles and all units, and gives them back; how many there were.
+/// Takes all handles and all units, and gives them back; returns their numbers.
 fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
     let mut held = Vec::with_capacity(size.handles as usize);
     while let Ok(one) = local.create(KIND, b"x") {
         held.push(one);
     }
-    // What the member has claimed ahead for calls without a local.
+    // Handles that the member has claimed ahead for calls without a local.
     let mut others = Vec::with_capacity(size.handles as usize);
     while let Ok(one) = me.create_raw(KIND, b"x") {
         others.push(one);
@@ -509,12 +510,12 @@ fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
     found
 }
 
-/// The thread id in a notification: its thread lives.
+/// The thread id in a notification: the thread lives.
 pub(crate) const ARMED: u32 = 0x3FFF_FFFF;
 /// In a notification: the thread that armed it has ended.
 pub(crate) const SIGNALLED: u32 = 0x4000_0000;
 
-/// Where docs/layout.md has what differs between spaces, and what comes after it.
+/// The bytes that differ between spaces, and the end of them, as in docs/layout.md.
 const BOOT_ID: usize = 128;
 const UID: usize = 152;
 const LEASES: usize = 512;
@@ -529,17 +530,17 @@ pub(crate) fn slots() -> impl Iterator<Item = u8> {
     (0..MEMBERS).map(|slot| slot as u8)
 }
 
-/// The lease that somebody posted.
+/// The posted lease.
 pub(crate) fn posted_lease(board: &Board, slot: usize) -> LeaseId {
     LeaseId { index: board.read(slot) as u8, incarnation: board.read(slot + 1) }
 }
 
-/// Removes a named space, if it is there, in whichever backend.
+/// Removes a named space, if it exists, in its backend.
 pub(crate) fn remove(name: &str) {
     let _ = Space::remove(Backend::Shm, name, true);
     let _ = Space::remove(Backend::SysV, name, true);
     let _ = Space::remove(Backend::File, &format!("/dev/shm/{name}"), true);
-    // What creators that were killed had not given the name yet: only the next creator of the name would find it.
+    // Unnamed remains of killed creators: only the next creator of the name would find them.
     let prefixes = [format!("tenure-{name}."), format!("{name}.")];
     for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
         let file = entry.file_name();

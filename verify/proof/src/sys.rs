@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use libc::{c_long, pid_t};
 
-/// How a child's state changed.
+/// The change of a child's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Stopped(i32),
@@ -32,7 +32,7 @@ pub(crate) unsafe fn fork() -> Option<pid_t> {
     Some(pid)
 }
 
-/// Does something in a process of its own, and waits for that.
+/// Runs code in a process of its own, and waits for its end.
 pub(crate) fn in_a_child(act: impl FnOnce()) {
     // SAFETY: the harness has one thread.
     let Some(pid) = (unsafe { fork() }) else {
@@ -74,7 +74,7 @@ pub(crate) fn wait(pid: pid_t) -> Status {
     }
 }
 
-/// Whether a process of one thread that matters is asleep in a futex call.
+/// Whether a process sleeps in a futex call; only one of its threads matters.
 pub(crate) fn sleeps_on_a_futex(pid: pid_t) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let number = call.split_whitespace().next().and_then(|number| number.parse::<c_long>().ok());
@@ -106,7 +106,7 @@ pub(crate) fn kill(pid: pid_t) {
     while matches!(wait(pid), Status::Stopped(_)) {}
 }
 
-/// Stops a child of ours, with all its threads; it stands still when this returns.
+/// Stops a child of ours, with all its threads; they are stopped when this returns.
 pub(crate) fn stop(pid: pid_t) {
     let mut status = 0;
     // SAFETY: a child that was not waited for yet, so the number is its own; `status` is ours.
@@ -117,13 +117,13 @@ pub(crate) fn stop(pid: pid_t) {
     }
 }
 
-/// Lets it go on.
+/// Resumes it.
 pub(crate) fn go_on(pid: pid_t) {
     // SAFETY: as in `stop`.
     unsafe { libc::kill(pid, libc::SIGCONT) };
 }
 
-/// Has this process killed by SIGALRM after so many seconds: the fail-safe against waiting for ever.
+/// Has SIGALRM kill this process after so many seconds: the fail-safe against waiting for ever.
 pub(crate) fn alarm(seconds: u32) {
     // SAFETY: no pointers.
     unsafe { libc::alarm(seconds) };
@@ -139,7 +139,7 @@ pub(crate) fn stay_on_cpu(number: usize) {
     }
 }
 
-/// Zeroed memory that this process shares with the children it forks from now on. It is never unmapped.
+/// Zeroed memory that this process shares with children forked from now on. It is never unmapped.
 pub(crate) fn shared_pages(bytes: usize) -> *mut u8 {
     map(bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
 }
@@ -151,7 +151,7 @@ pub(crate) fn shared_words(count: usize) -> &'static [AtomicU64] {
     unsafe { std::slice::from_raw_parts(base.cast(), count) }
 }
 
-/// Zeroed memory of this process's own, of which forked ones get a copy. It is never unmapped.
+/// Zeroed memory of this process's own, of which forked processes get a copy. It is never unmapped.
 pub(crate) fn private_pages(bytes: usize) -> *mut u8 {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice.
@@ -161,7 +161,7 @@ pub(crate) fn private_pages(bytes: usize) -> *mut u8 {
     base.cast()
 }
 
-/// A look at the bytes of a file. It is never unmapped.
+/// A read-only mapping of a file. It is never unmapped.
 pub(crate) fn look_at(fd: i32, bytes: usize) -> *const u8 {
     map(bytes, libc::PROT_READ, 0, fd)
 }
@@ -180,7 +180,7 @@ impl<T: Copy + Default> SharedSlice<T> {
         slice
     }
 
-    /// What an iterator gives, each time the same.
+    /// The items of an iterator, which must be the same each time.
     pub(crate) fn collect<I: Iterator<Item = T>>(items: impl Fn() -> I) -> Self {
         let mut slice = Self::new(items().count());
         slice.iter_mut().zip(items()).for_each(|(place, item)| *place = item);
@@ -211,7 +211,7 @@ impl<T> Drop for SharedSlice<T> {
     }
 }
 
-/// Which pages of a mapping of a file in memory the file has, a byte each, of which the lowest bit counts.
+/// The pages of a mapped file that have memory, a byte each, of which the lowest bit counts.
 pub(crate) fn resident(base: *const u8, pages: &mut [u8]) {
     // SAFETY: a mapping of at least as many pages, and a byte of ours for each.
     let done = unsafe { libc::mincore(base.cast_mut().cast(), pages.len() * PAGE, pages.as_mut_ptr()) };
@@ -223,7 +223,7 @@ pub(crate) const PAGE: usize = 4096;
 
 /// Gives a file in memory pages, of zeroes unless they are there.
 pub(crate) fn commit(file: &std::fs::File, from: usize, pages: usize) {
-    // The first call reserves what is not there, the second one makes that zeroes, which `resident` counts.
+    // The first call reserves missing pages, the second one makes them zeroes, which `resident` counts.
     for _ in 0..2 {
         allocate(file, 0, from, pages);
     }
@@ -241,7 +241,8 @@ fn allocate(file: &std::fs::File, mode: i32, from: usize, pages: usize) {
     assert!(done == 0, "fallocate: {}", std::io::Error::last_os_error());
 }
 
-/// Takes the lock of a byte for an open file, as members do with those of their leases; false if somebody else has it.
+/// Takes the lock of a byte for an open file, as members do with those of their leases; false if another process has
+/// it.
 pub(crate) fn lock(file: &std::fs::File, byte: u8) -> bool {
     set_lock(file, byte, libc::F_WRLCK)
 }
@@ -260,7 +261,7 @@ fn set_lock(file: &std::fs::File, byte: u8, kind: i32) -> bool {
     }
 }
 
-/// Seconds of processors that children and their children took, as far as they were waited for.
+/// Processor time of children and their children that were waited for, in seconds.
 pub(crate) fn seconds_of_children() -> f64 {
     // SAFETY: a zeroed structure of ours, to be filled.
     let usage = unsafe {
@@ -319,7 +320,7 @@ const INSTRUCTION_POINTER: usize = std::mem::offset_of!(libc::user_regs_struct, 
 /// The address of the next instruction.
 pub(crate) fn instruction_pointer(pid: pid_t) -> u64 {
     let mut word: c_long = 0;
-    // The C library's wrapper returns the word itself; a pointer to it is what the system call takes.
+    // The C library's wrapper returns the word itself; the system call takes a pointer to it.
     // SAFETY: `word` is ours.
     unsafe {
         libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKUSER, pid, INSTRUCTION_POINTER, &raw mut word);

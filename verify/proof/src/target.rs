@@ -1,11 +1,11 @@
-//! The process that handles of processes are about: it does nothing until the survivor ends it.
+//! The process that the handles of processes refer to: it does nothing until the survivor ends it.
 
 use tenure::{Exit, Member, Process, Space, Token};
 
 use crate::board::Board;
 use crate::sys::{self, Status};
 
-/// Where the board has its token and its number.
+/// The board words with its token and its number.
 const TOKEN: usize = 5;
 const NUMBER: usize = 6;
 
@@ -17,7 +17,7 @@ enum Life {
     /// It has ended, and was not reaped.
     Ended,
     Gone,
-    /// It is the actor, whose life is somebody else's business.
+    /// It is the actor; other code ends it.
     Actor,
 }
 
@@ -49,7 +49,7 @@ impl Target {
         Self { number: process.pid() as libc::pid_t, process, life: Life::Actor }
     }
 
-    /// Somebody waits for it and gives up: the word says ever after that somebody may be asleep.
+    /// A process waits for it and gives up: the waiters bit then stays set.
     pub(crate) fn leave_a_mark(&self, space: &Space) {
         let token = self.process.token();
         // SAFETY: the survivor has one thread.

@@ -1,4 +1,4 @@
-//! What the survivor has to wait for, and processes that wait for it.
+//! The survivor's wait objects, and processes that wait for them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const AUTO: usize = 5;
 const SEMAPHORE: usize = 6;
 
 pub(crate) const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
-/// So short that one who waits goes to sleep and gives up.
+/// A timeout so short that a waiter goes to sleep and gives up.
 pub(crate) const AT_ONCE: Option<Duration> = Some(Duration::from_nanos(1));
 
 /// One of each, held by the survivor.
@@ -30,7 +30,7 @@ pub(crate) struct Things {
     sleeper: Option<libc::pid_t>,
 }
 
-/// What one waits for.
+/// The kind of object to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Mutex,
@@ -39,7 +39,7 @@ pub(crate) enum What {
     Semaphore,
 }
 
-/// The survivor gets them, unless it has.
+/// Gives the survivor the objects, unless it has them.
 pub(crate) fn provide(survivor: &mut Survivor) {
     if survivor.things.is_some() {
         return;
@@ -62,7 +62,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
     survivor.things = Some(things);
 }
 
-/// The same, opened by somebody else.
+/// The same objects, opened by another member.
 pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
     let token = |slot| Token::try_from(board.read(slot)).unwrap();
     Things {
@@ -76,7 +76,7 @@ pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
 }
 
 impl Things {
-    /// Sends a process to wait; it sleeps when this returns.
+    /// Starts a process that waits; it sleeps when this returns.
     pub(crate) fn send_sleeper(&mut self, space: &Space, board: &Board, what: What) {
         if self.sleeper.is_some() {
             return;
@@ -105,7 +105,7 @@ impl Things {
         self.sleeper = Some(pid);
     }
 
-    /// Whether somebody who was sent is awake: what he does then, he does only once.
+    /// Whether the sleeper is awake: its next actions cannot be repeated.
     pub(crate) fn is_sleeper_awake(&self) -> bool {
         self.sleeper.is_some_and(|pid| !sys::sleeps_on_a_futex(pid))
     }
@@ -114,12 +114,13 @@ impl Things {
         self.sleeper
     }
 
-    /// Whether somebody was sent and not seen again.
+    /// Whether there is a sleeper that was not waited for.
     pub(crate) fn has_sleeper(&self) -> bool {
         self.sleeper.is_some()
     }
 
-    /// Waits until the one who slept has what it waited for; whether it was told that it was abandoned. There may be none.
+    /// Waits until the sleeper has got its object, if there is a sleeper; returns whether it was told of an abandoned
+    /// mutex.
     pub(crate) fn see_sleeper(&mut self) -> bool {
         let Some(pid) = self.sleeper.take() else { return false };
         match sys::wait(pid) {
@@ -128,10 +129,10 @@ impl Things {
         }
     }
 
-    /// All can be had now, and were not lost.
+    /// All objects are available now, and none was lost.
     pub(crate) fn use_all(&self) {
         for mutex in [&self.mutex, &self.twice] {
-            // Whoever owned it is gone, and if he died somebody was told.
+            // The owner is gone; if it died, one process was told.
             mutex.acquire(NOT_NOW).unwrap_or_else(|error| panic!("{mutex:?}: {error}"));
             mutex.unlock().unwrap();
             assert!(!mutex.acquire(NOT_NOW).unwrap(), "abandoned twice");

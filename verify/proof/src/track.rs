@@ -1,4 +1,4 @@
-//! What a rehearsal found out about an operation: its instructions, which of them others see, and how to get to each quickly.
+//! The record of a rehearsed operation: its instructions, those that others see, and how to get to each quickly.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use crate::sys;
 #[derive(Clone, Copy, Debug, Default)]
 struct Instruction {
     address: u64,
-    /// Where one stands when the breakpoint is set.
+    /// The instruction at which the breakpoint is set.
     from: u32,
-    /// How often the address comes up from there on, this time included.
+    /// The number of times that the address is reached from there on, this time included.
     hits: u32,
 }
 
@@ -27,11 +27,11 @@ pub(crate) struct Leg {
 pub(crate) struct Track {
     /// The n-th is about to run after n instructions. Shared, so that forking does not copy it.
     instructions: sys::SharedSlice<Instruction>,
-    /// Numbers of instructions after which the shared bytes differ from before, or that are system calls.
+    /// Numbers of instructions after which the shared bytes have changed, or that are system calls.
     pub(crate) steps: sys::SharedSlice<u32>,
 }
 
-/// What a stop costs, and what it costs to set a breakpoint and take it away.
+/// The costs of a stop, and of setting and removing a breakpoint.
 const STOP: u32 = 6;
 const SETTING: u32 = 1;
 
@@ -69,13 +69,13 @@ impl Track {
             && self.steps.binary_search(&n).is_err()
     }
 
-    /// How many shared steps have been made after n instructions.
+    /// The number of shared steps after n instructions.
     pub(crate) fn steps_until(&self, n: u32) -> usize {
         self.steps.partition_point(|step| *step <= n)
     }
 
-    /// The places in which one of two actors is held: right before each shared step, when everything that the step relies on has been
-    /// read, and right after it, when nothing of what comes next has been.
+    /// The places in which one of two actors is stopped: right before each shared step, when the step's inputs have
+    /// been read, and right after it, before the next step's inputs are read.
     pub(crate) fn places(&self) -> sys::SharedSlice<u32> {
         let mut places: Vec<u32> =
             self.steps.iter().flat_map(|step| [step - 1, *step]).filter(|n| *n > 0).collect();
@@ -83,7 +83,7 @@ impl Track {
         sys::SharedSlice::collect(|| places.iter().copied())
     }
 
-    /// Steps of the operation.
+    /// The number of instructions of the operation.
     pub(crate) fn len(&self) -> u32 {
         self.instructions.len().saturating_sub(1) as u32
     }
@@ -99,7 +99,7 @@ fn find_ways(instructions: &mut [Instruction]) {
     // An instruction that repeats itself stops a breakpoint once and a step each time.
     let repeated: HashSet<u64> =
         addresses.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    // Of each address, where it came up last, and the cheapest way there by its own breakpoint.
+    // For each address, its last occurrence, and the cheapest way there by its own breakpoint.
     let mut last: HashMap<u64, (u32, Leg, u32)> = HashMap::new();
     // Instructions that are cheaper than every later one so far: the cheapest after any is the next of them.
     let mut cheapest = vec![(0, 0)];
@@ -110,7 +110,7 @@ fn find_ways(instructions: &mut [Instruction]) {
         cost += if n == 0 { 0 } else { STOP };
         if n > 0 && address != addresses[0] && !repeated.contains(&address) {
             let before = last.get(&address).copied();
-            // Not where the address came up: a breakpoint does not stop where one stands.
+            // Not at the address itself: a breakpoint does not stop at the current instruction.
             let first = before.map_or(0, |(at, ..)| at + 1);
             let set_at = cheapest.get(cheapest.partition_point(|(at, _)| *at < first));
             let fresh =
@@ -133,10 +133,10 @@ fn find_ways(instructions: &mut [Instruction]) {
     }
 }
 
-/// Where a rehearsal writes what it sees, in memory shared with whoever asked for it.
+/// The memory to which a rehearsal writes its record, shared with the process that asked for it.
 pub(crate) struct Tape {
     words: &'static [AtomicU64],
-    /// A number for the state after each shared step, where somebody asked for that.
+    /// A number for the state after each shared step, if asked for.
     states: &'static [AtomicU64],
 }
 
@@ -168,7 +168,7 @@ impl Tape {
         self.words[n + 1].store(address | if changed { CHANGED } else { 0 }, Ordering::Relaxed);
     }
 
-    /// What was recorded.
+    /// The recorded track.
     pub(crate) fn track(&self) -> Track {
         let len = self.words[0].load(Ordering::Acquire) as usize;
         Track::new(&self.words[1..=len])
@@ -179,7 +179,7 @@ impl Tape {
 mod tests {
     use super::*;
 
-    /// Where one stands who starts at the beginning and goes every leg.
+    /// The instruction at which a walk over all legs ends.
     fn walk(addresses: &[u64], legs: &[Leg]) -> usize {
         legs.iter().fold(0, |at, leg| {
             assert_eq!(at, leg.from as usize);

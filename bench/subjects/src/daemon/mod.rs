@@ -1,7 +1,8 @@
-//! What tenure replaces: a process that owns all handles and all scratch memory, and is asked for each of them.
+//! The daemon that tenure replaces: a process that owns all handles and all scratch memory, and is asked for each of
+//! them.
 //!
 //! A Unix socket per client, a thread and one mutex in the daemon; counts per client, cleaned up when it hangs up. The
-//! payloads lie in memory that the clients map, so reading costs them nothing. Two variants that its friends would ask for:
+//! payloads lie in memory that the clients map, so reading costs them nothing. Two faster variants, to be fair to it:
 //! requests in batches, and a ring with futexes instead of the socket.
 
 mod ring;
@@ -26,10 +27,10 @@ use crate::shared::{Pages, cpu_count, pin_to_cpu};
 use crate::subject::{Failed, Handles, Heap, Outcome, Subject};
 use crate::team::Child;
 
-/// Where the daemon and its clients run.
+/// The processors of the daemon and its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cpu {
-    /// Where the kernel puts them.
+    /// The kernel places them.
     Any,
     /// All on the last processor: the best case of one client that asks and waits.
     Same,
@@ -53,12 +54,12 @@ impl Cpu {
     }
 }
 
-/// How clients ask.
+/// The way in which clients ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// A request and its reply.
     Socket,
-    /// As many requests at once as the caller has at once.
+    /// As many requests in one message as the caller has.
     Batches,
     /// Through shared memory.
     Ring,
@@ -83,7 +84,7 @@ impl Daemon {
     /// When there is no socket, memory or process for it.
     pub fn new(way: Way, cpu: Cpu) -> Outcome<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Relaxed: a number that nobody else has; it publishes nothing.
+        // Relaxed: a unique number; it publishes nothing.
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tenure-bench-{}-{number}", std::process::id());
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
@@ -91,7 +92,7 @@ impl Daemon {
         let of_child = Arc::clone(&pages);
         let child = Child::fork(move || {
             cpu.pin_daemon();
-            // They live as long as the process.
+            // The threads live as long as the process.
             let pages: &'static Pages = Box::leak(Box::new(of_child));
             let server = Server::new(book(pages), rings(pages));
             Box::leak(Box::new(server)).run(&listener);
@@ -104,7 +105,7 @@ impl Daemon {
         self.child.signal(signal);
     }
 
-    /// The daemon's book, to be read by guesses only.
+    /// The daemon's book, whose counters are guesses to a reader.
     #[must_use]
     pub fn book(&self) -> &Book {
         book(&self.pages)

@@ -1,6 +1,6 @@
-//! The daemon without its socket: a slot of shared memory per client, and futexes for whoever has nothing to do.
+//! The daemon without its socket: a slot of shared memory per client, and futexes for idle sides.
 //!
-//! Both sides look for a while before they sleep, which is the best case for the daemon and costs a processor.
+//! Both sides spin for a while before they sleep, which is the best case for the daemon and costs a processor.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use super::wire::{Reply, Request, Verb};
 const IDLE: u32 = 0;
 const ASKED: u32 = 1;
 const ANSWERED: u32 = 2;
-/// How often one looks before one sleeps: some tens of microseconds.
+/// The number of spins before sleeping: some tens of microseconds.
 const LOOKS: u32 = 2_000;
-/// Whoever sleeps looks again after this time, in case a wake-up was lost with a process.
+/// The longest sleep, in case a wake-up was lost with a process.
 const NAP: Duration = Duration::from_millis(50);
 
 /// One client's slot, alone in its lines.
@@ -68,11 +68,11 @@ impl Rings {
         Reply { failed: failed != 0, value, more }
     }
 
-    /// Answers whatever is asked, for ever.
+    /// Answers all requests, for ever.
     pub(super) fn serve(&self, answer: impl Fn(usize, Request) -> Reply) -> ! {
         let mut looks = 0;
         loop {
-            // SeqCst: read before the slots are looked at, so that whoever asks afterwards changes it.
+            // SeqCst: read before the slots are looked at, so that a later request changes it.
             let wakeups = self.wakeups.load(Ordering::SeqCst);
             let mut busy = false;
             for (client, slot) in self.slots.iter().enumerate() {

@@ -9,7 +9,7 @@ use crate::book::Book;
 use super::ring::Rings;
 use super::wire::{REPLY, REQUEST, Reply, Request, Verb};
 
-/// What all threads of the daemon share.
+/// The data that all threads of the daemon share.
 pub(super) struct Server {
     book: &'static Book,
     rings: &'static Rings,
@@ -21,7 +21,7 @@ impl Server {
         Self { book, rings, alone: Mutex::new(()) }
     }
 
-    /// Serves whoever connects, until the process is killed.
+    /// Serves all clients that connect, until the process is killed.
     pub(super) fn run(&'static self, listener: &UnixListener) -> ! {
         std::thread::spawn(|| self.rings.serve(|client, request| self.answer(client, request)));
         loop {
@@ -41,7 +41,7 @@ impl Server {
         if told.is_ok() {
             self.talk(client, &mut stream);
         }
-        // Hung up, or killed: whatever it held comes back.
+        // Hung up, or killed: the client's holds and blocks come back.
         let Ok(_guard) = self.alone.lock() else { return };
         // SAFETY: the mutex is held, and the client is gone.
         unsafe { self.book.forget(client) };

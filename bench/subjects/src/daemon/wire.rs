@@ -5,7 +5,7 @@ pub(super) const REQUEST: usize = 40;
 /// Bytes of a reply.
 pub(super) const REPLY: usize = 20;
 
-/// What can be asked.
+/// The kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Verb {
@@ -19,7 +19,7 @@ pub enum Verb {
     Scratch = 4,
     /// Free it.
     ScratchFree = 5,
-    /// How many holds and blocks there are.
+    /// The numbers of holds and of blocks.
     InUse = 6,
     /// Requests come through the client's ring from now on.
     Ring = 7,
@@ -36,7 +36,7 @@ impl Verb {
 /// A request: a verb and its argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked.
+    /// The kind of the request.
     pub verb: Verb,
     /// Payload, token, bytes or offset.
     pub argument: u64,

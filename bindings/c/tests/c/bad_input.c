@@ -1,4 +1,4 @@
-/* Whatever is passed: an error that says what was expected and found, and an unharmed space. */
+/* Every bad input gives an error that names the expected and the found value, and leaves the space unharmed. */
 #define _GNU_SOURCE 1
 #include "expect.h"
 
@@ -300,7 +300,7 @@ static void options(void)
     HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 2, found 3") != NULL);
     EXPECT(TENURE_ERR_ABI, tenure_space_attach(&bad, "name", &none));
     EXPECT(TENURE_ERR_ABI, tenure_space_attach_fd(&bad, 0, &none));
-    /* What is not initialised is of ABI version 0. */
+    /* Options that are not initialised are of ABI version 0. */
     memset(&bad, 0, sizeof bad);
     EXPECT(TENURE_ERR_ABI, tenure_space_open(&bad, NULL, &none));
     struct {
@@ -378,7 +378,7 @@ static void tokens(void)
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_get(local, KIND + 1, handle.token, &none));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_word_load(local, KIND + 1, handle.token, 0, &value));
     EXPECT(TENURE_ERR_FOREIGN_SPACE, tenure_open(local, KIND, 0, &none));
-    /* A generation and an index that nobody was given. */
+    /* A generation and an index that no process was given. */
     EXPECT(TENURE_ERR_FORGED, tenure_open(local, KIND, handle.token + (1 << 24), &none));
     EXPECT(TENURE_ERR_FORGED, tenure_open(local, KIND, handle.token | 0xfffff, &none));
     EXPECT(TENURE_ERR_STALE, tenure_close(local, handle.token + (1 << 24)));
@@ -530,7 +530,7 @@ static void member_calls(void *wrong, int status)
 static void local_calls(void *wrong, int status)
 {
     tenure_local *no_local = (tenure_local *)wrong;
-    /* Looked at only after the local. */
+    /* Checked only after the local. */
     const uint64_t token = 1ull << 60;
     tenure_handle handle;
     tenure_block block;
@@ -627,7 +627,7 @@ static void threads(void)
     expect_unharmed(space, 0, 0);
 }
 
-/* One that belongs to no thread: used and closed by any, and not closed with the thread that opened it. */
+/* A local that belongs to no thread: any thread uses and closes it, and the end of its opener does not close it. */
 static void *opens_unbound(void *mine)
 {
     tenure_block block;

@@ -1,4 +1,4 @@
-/* What the C tests have in common. They compile as C11 and as C++. */
+/* Shared by the C tests. They compile as C11 and as C++. */
 #ifndef EXPECT_H
 #define EXPECT_H
 
@@ -13,7 +13,7 @@
 
 #include "tenure.h"
 
-/* A status; anything else ends the test with what the library says. */
+/* A status; any other one ends the test with the library's text. */
 #define EXPECT(status, call) expect(__FILE__, __LINE__, #call, (status), (call))
 #define OK(call) EXPECT(TENURE_OK, call)
 /* A condition. */
@@ -36,7 +36,7 @@ static inline void holds(const char *file, int line, const char *what, int is)
     exit(1);
 }
 
-/* Whoever kills the test kills this process too, and what hangs ends. */
+/* Ends this process when its parent dies, or after two minutes. */
 static inline void die_with_parent(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -54,7 +54,7 @@ static inline void expect_end(pid_t child, int signal)
         HOLDS(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* Nothing is wrong with the space, nothing is pending, and nothing but what is named is in use. */
+/* The space has no violations and nothing pending, and only the named handles and blocks are in use. */
 static inline void expect_unharmed(const tenure_space *space, uint64_t handles, uint64_t blocks)
 {
     char text[1000] = "";

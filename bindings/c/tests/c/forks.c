@@ -214,7 +214,7 @@ int main(int argc, char **argv)
             die_with_parent();
             inherited();
             by_itself();
-            /* By exit, so that what runs at the end of a thread and of a process runs here. */
+            /* By exit, so that the destructors of the thread and of the process run here. */
             exit(0);
         }
         expect_end(child, 0);

@@ -66,7 +66,7 @@ static void mutexes(void)
     EXPECT(TENURE_ERR_NOT_OWNER, tenure_mutex_unlock(theirs));
     OK(tenure_mutex_unlock(mutex));
     OK(tenure_wait(theirs, NOW));
-    /* Its owner closes it: said to one. */
+    /* Its owner closes it: one process is told. */
     OK(tenure_object_close(theirs));
     OK(tenure_mutex_owner(mutex, &owned, NULL, NULL));
     HOLDS(owned == -1);
@@ -143,7 +143,7 @@ static void *sets_the_event(void *nothing)
 {
     (void)nothing;
     usleep(20000);
-    /* In use by the one who waits, or not yet. */
+    /* In use by the waiting thread, or not yet. */
     OK(tenure_event_set(event));
     return NULL;
 }
@@ -299,7 +299,7 @@ static void processes(void)
     OK(tenure_process_of(me, "process", TENURE_OR_OPEN, 0, &made));
     HOLDS(kind_of(made) == TENURE_PROCESS);
     EXPECT(TENURE_ERR_NAME_TAKEN, tenure_process_of(other, "process", 0, 0, &none));
-    /* Whichever it is. */
+    /* Any kind. */
     EXPECT(TENURE_OPENED, tenure_process_of(other, "process", TENURE_OR_OPEN, (uint32_t)getppid(), &theirs));
     HOLDS(token_of(theirs) == token_of(made));
     OK(tenure_process_number(theirs, &number, NULL));
@@ -315,7 +315,7 @@ static void processes(void)
     expect_unharmed(space, 0, 0);
 }
 
-/* What a thread is called, and how it says that it will end. */
+/* The name of a thread, and its announcement of its end. */
 static uint32_t number_of_thread;
 
 static void *announces_and_ends(void *nothing)
@@ -355,7 +355,7 @@ static void threads(void)
     OK(tenure_semaphore_create(me, NULL, 0, 0, 1, &semaphore));
     HOLDS(pthread_create(&ends, NULL, announces_and_ends, NULL) == 0);
     OK(tenure_wait(event, TENURE_FOREVER));
-    /* Not the caller: the one that has the name. */
+    /* Not the caller: the process that has the name. */
     EXPECT(TENURE_OPENED, tenure_thread_of(other, "thread", TENURE_OR_OPEN, 0, &thread));
     OK(tenure_process_number(thread, &number, NULL));
     HOLDS(number == number_of_thread && number != 0);
@@ -405,7 +405,7 @@ static void files(const char *scratch)
     EXPECT(TENURE_ERR_NAME_TAKEN, tenure_descriptor_create(other, "pipe", 0, pipe_of[0], &none));
     EXPECT(TENURE_ERR_NOT_FOUND, tenure_descriptor_create(other, "pipe", TENURE_OR_OPEN, 987, &none));
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_process_of(other, "pipe", TENURE_OR_OPEN, 0, &none));
-    /* Whatever it leads to. */
+    /* The flags accept a descriptor of another file. */
     EXPECT(TENURE_OPENED, tenure_descriptor_create(other, "pipe", TENURE_OR_OPEN, STDERR_FILENO, &theirs));
     OK(tenure_descriptor_fd(theirs, &fd));
     HOLDS(fstat(fd, &of_theirs) == 0 && fstat(pipe_of[0], &of_pipe) == 0);
@@ -512,7 +512,7 @@ static void on(uint32_t backend, const char *name, const char *scratch)
     threads();
     files(scratch);
     a_thousand();
-    /* What is open keeps the member. */
+    /* An open object keeps the member. */
     OK(tenure_mutex_create(me, NULL, 0, &mutex));
     EXPECT(TENURE_ERR_IN_USE, tenure_leave(me));
     OK(tenure_object_close(mutex));
@@ -521,7 +521,7 @@ static void on(uint32_t backend, const char *name, const char *scratch)
     OK(tenure_space_close(space));
 }
 
-/* The child of a fork joins by itself, does its part and then sleeps or ends; what it has is in `mutex` and so on. */
+/* The child of a fork joins by itself, does its part and then sleeps or ends; its objects are in `mutex` and so on. */
 static pid_t child_that(void (*part)(tenure_member *mine))
 {
     pid_t child = fork();
@@ -558,7 +558,7 @@ static void ends_with_seven(tenure_member *mine)
     exit(7);
 }
 
-/* One of all who are here at the same time is the leader, and everybody knows which. */
+/* One of all the processes that are here at the same time is the leader, and everybody knows which. */
 static void enters_itself(tenure_member *mine)
 {
     tenure_object *leader, *leaders, *arrived, *go;
@@ -729,7 +729,7 @@ int main(int argc, char **argv)
 #else
     between_processes(TENURE_SHM, argv[1]);
     between_processes(TENURE_ANONYMOUS, NULL);
-    /* A thread of ours that waited for the dead may hold the lock of their lease for another moment. */
+    /* A thread of ours that waited for the dead process may hold the lock of its lease for another moment. */
     OK(tenure_space_remove(TENURE_SHM, argv[1], 1));
 #endif
     puts("objects: ok");

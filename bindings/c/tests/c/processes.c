@@ -1,11 +1,11 @@
-/* Two programs (this one, executed anew) share a space: they pass handles and blocks, count together, and one of them is
- * killed in the middle of its work; the other takes back what it held. */
+/* Two programs (this one, executed anew) share a space: they pass handles and blocks, count together, and one of them
+ * is killed in the middle of its work; the other recovers the handles and blocks that it held. */
 #define _GNU_SOURCE 1
 #include "expect.h"
 
 enum { KIND = 7, COUNTER = 8, ROUNDS = 20000 };
 
-/* What goes through the pipe. */
+/* The message in the pipe. */
 struct message {
     uint64_t token, offset, lease;
 };
@@ -48,7 +48,7 @@ static void child(const char *name, const char *what, int in, int out)
         OK(tenure_space_close(space));
         exit(0);
     }
-    /* Works until it is killed, holding this and that. */
+    /* Works until it is killed, holding handles and blocks. */
     const char payload[100] = "in the entry, or in a block";
     for (uint64_t i = 0;; i++) {
         OK(tenure_create(local, KIND, payload, i % 3 ? 8 : sizeof payload, &handle));
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
     OK(tenure_local_close(local));
     OK(tenure_leave(member));
     expect_unharmed(space, 0, 0);
-    /* A thread of ours that waited for the dead may hold the lock of their lease for another moment. */
+    /* A thread of ours that waited for the dead process may hold the lock of its lease for another moment. */
     int removed;
     while ((removed = tenure_space_remove(TENURE_SHM, argv[1], 0)) == TENURE_ERR_IN_USE)
         usleep(1000);

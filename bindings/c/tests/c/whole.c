@@ -141,7 +141,7 @@ static void whole(tenure_space *space, uint32_t backend)
     EXPECT(TENURE_ERR_IN_USE, tenure_leave(first));
     OK(tenure_local_close(one));
     OK(tenure_leave(first));
-    /* What is not given back goes with the member. */
+    /* A handle or block that is not given back goes with the member. */
     tenure_handle kept;
     tenure_block block;
     OK(tenure_create(two, KIND, "kept", 4, &kept));

@@ -1,4 +1,4 @@
-//! What the tests of other languages have in common: where things are, and running programs that end with the test.
+//! Shared by the tests of other languages: paths, and running programs that end with the test.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Where cargo put the libraries of this build: beside this test's program.
+/// The folder with the libraries of this build: that of this test's program.
 pub(crate) fn built() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_owned()
 }
@@ -39,7 +39,7 @@ pub(crate) fn has(program: &str) -> bool {
     version.is_ok_and(|status| status.success())
 }
 
-/// Runs a program and expects that it ends well; what it says is part of the failure.
+/// Runs a program and expects that it succeeds; a failure shows its output.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -48,7 +48,7 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     text
 }
 
-/// A name that nobody else uses. Whatever space has it at the end is removed, also when the test fails.
+/// A name that nobody else uses. A space of that name is removed at the end, also when the test fails.
 pub(crate) struct Name(pub(crate) String);
 
 impl Name {

@@ -21,7 +21,7 @@ void cfree(void *) __attribute__((weak));
         } \
     } while (0)
 
-/* Hides a size from the compiler, which otherwise warns of what is the point here. */
+/* Hides a size from the compiler, which would warn of the very size that is tested. */
 static volatile size_t much = SIZE_MAX;
 
 static int filled(const unsigned char *at, int with, size_t bytes) {
@@ -81,7 +81,7 @@ static void too_much(void) {
 }
 
 static void zeroes(void) {
-    /* Twice: what was dirty before as well. */
+    /* Twice: memory that was dirty before as well. */
     for (int round = 0; round < 2; round++)
         for (size_t bytes = 1; bytes < (size_t)64 << 20; bytes += bytes / 3 + 1) {
             unsigned char *a = calloc(1, bytes), *b = calloc(bytes, 1);
@@ -149,7 +149,7 @@ static void alignment(void) {
     void *page = valloc(10), *pages = pvalloc(5000);
     CHECK(page && (uintptr_t)page % 4096 == 0);
     CHECK(pages && (uintptr_t)pages % 4096 == 0 && malloc_usable_size(pages) >= 8192);
-    /* What was aligned can be resized and freed as anything else. */
+    /* An aligned block can be resized and freed as any other one. */
     page = realloc(page, 100000);
     CHECK(page);
     free(page);
@@ -172,7 +172,7 @@ static void freeing(void) {
     CHECK(malloc_usable_size(NULL) == 0);
 }
 
-/* What is no block is left alone. */
+/* A pointer to no block is left alone. */
 static void strangers(void) {
     static char here[4096];
     char there[64];

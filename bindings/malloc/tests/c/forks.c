@@ -100,7 +100,7 @@ static void fork_once(int depth) {
         }
         if (depth < DEPTH)
             life(depth + 1);
-        /* What the lost threads had is free now, and comes together with the rest. */
+        /* The memory of the lost threads is free now, and comes together with the rest. */
         for (int i = 0; i < SLOTS; i++) {
             if (slots[i])
                 end(slots[i]);

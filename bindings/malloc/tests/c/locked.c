@@ -45,7 +45,7 @@ int main(void) {
     CHECK(block);
     free(block);
     malloc_trim(0);
-    /* Whatever it says, it says the same again: nothing is counted that stayed. */
+    /* A second call gives nothing back: memory that could not be given back is not counted. */
     CHECK(!malloc_trim(0));
     puts("ok");
     return 0;

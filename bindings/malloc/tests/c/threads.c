@@ -1,4 +1,4 @@
-/* Threads that come and go, hand blocks to each other, and free what others allocated; run with the library preloaded. */
+/* Threads that come and go, hand blocks to each other, and free blocks of others; run with the library preloaded. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -43,7 +43,7 @@ static void end(unsigned char *block) {
     free(block);
 }
 
-/* Allocates and frees when the thread ends, and does so again in later rounds, whatever has been torn down by then. */
+/* Allocates and frees when the thread ends, and again in later rounds, even after other destructors have run. */
 static void destroy(void *value) {
     uintptr_t rounds = (uintptr_t)value;
     free(malloc(rounds * 100));
@@ -76,7 +76,7 @@ static void *hand(void *seed) {
     return NULL;
 }
 
-/* One makes, one frees. */
+/* One thread allocates, one frees. */
 enum { RING = 1024, PASSED = 400000 };
 static _Atomic(unsigned char *) ring[RING];
 
@@ -125,8 +125,8 @@ int main(void) {
         if (i == SHORT_LIVES / 3 / HANDS * HANDS)
             after_some = resident();
     }
-    /* Threads that came and went leave nothing that grows with their number, of which there are three times as many now. (It settles
-       after twenty times as many, at thrice this, whatever their number; how soon depends on who runs beside whom.) */
+    /* Threads that came and went leave nothing that grows with their number; there are three times as many now. (The size settles
+       after twenty times as many, at thrice this, for any number of threads; the time until then depends on how they overlap.) */
     CHECK(resident() < after_some * 2 + (16 << 20));
     for (int j = 0; j < HANDS; j++)
         CHECK(!pthread_create(&threads[j], NULL, hand, (void *)(uintptr_t)(j * 7 + 1)));

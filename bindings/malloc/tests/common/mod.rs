@@ -1,4 +1,4 @@
-//! What the tests share: where the library is, and running programs with it.
+//! Shared by the tests: the path of the library, and running programs with it.
 
 #![allow(dead_code, reason = "each test uses a part")]
 

@@ -40,7 +40,7 @@ const FAULTS: &[(tenure_status, Fault)] = &[
     (TENURE_ERR_ANNOUNCED, Fault::Announced),
 ];
 
-/// What a function answered: one of the good answers, or why not.
+/// The result of a function: a status that is no error, or the fault.
 pub(super) fn told(status: c_int) -> Result<c_int, Fault> {
     if status >= 0 {
         return Ok(status);
@@ -52,7 +52,7 @@ pub(super) fn told(status: c_int) -> Result<c_int, Fault> {
     Err(known.map_or_else(|| Fault::Other(text(status)), |(_, fault)| fault.clone()))
 }
 
-/// What a function answered that has one good answer.
+/// The result of a function with one status that is no error.
 pub(super) fn checked(status: c_int) -> Result<(), Fault> {
     match told(status)? {
         0 => Ok(()),

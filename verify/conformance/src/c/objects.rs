@@ -1,4 +1,4 @@
-//! Mutexes, events, semaphores, processes, descriptors and opens of files: what C holds as objects.
+//! The objects of the C interface: mutexes, events, semaphores, processes, descriptors and opens of files.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -166,7 +166,7 @@ impl Program {
         }))
     }
 
-    /// What concerns objects; whatever is left is about the membership.
+    /// Orders about objects; all others are about the membership.
     pub(super) fn objects(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
             Order::Take { thing, timeout } => self.take(thing, *timeout),
@@ -218,7 +218,7 @@ impl Program {
         }
     }
 
-    /// What concerns processes and files.
+    /// Orders about processes and files.
     fn system(&mut self, order: &Order) -> Result<Answer, Fault> {
         let mut object = ptr::null_mut();
         let result = &raw mut object;

@@ -1,4 +1,4 @@
-//! Descriptors that travel, and the table of who has a file open for what.
+//! Descriptors that travel, and the tables of a file's users and their modes.
 
 use super::Row;
 use crate::driver::Sizes;
@@ -147,7 +147,7 @@ fn modes(text: &str) -> Modes {
     Modes { read: text.contains('r'), write: text.contains('w'), delete: text.contains('d') }
 }
 
-/// Whether somebody does what another one does not share.
+/// Whether a use is excluded by another member's sharing.
 fn excludes(access: &str, sharing: &str) -> bool {
     access.chars().any(|one| !sharing.contains(one))
 }

@@ -251,7 +251,7 @@ fn handles_exhausted_elsewhere(stage: &Stage) -> Result<(), Fault> {
     let (handles, _) = a.create_many(raw(b"many"), 1000)?;
     assert_eq!(b.create(b"mine"), Err(Fault::Exhausted));
     a.close_many(&handles)?;
-    // What was closed may still be claimed ahead by who closed it, unless it leaves.
+    // A closed handle's entry may still be claimed ahead by the member that closed it, until that member leaves.
     a.leave()?;
     let (again, fault) = b.create_many(raw(b"again"), 32)?;
     assert_eq!((again.len(), fault), (32, None));

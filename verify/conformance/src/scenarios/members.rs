@@ -128,7 +128,7 @@ fn forked_child_lets_go(stage: &Stage) -> Result<(), Fault> {
     let handle = a.create(b"parent's")?;
     let block = a.alloc(64, 16)?;
     a.poke(block, b"too")?;
-    // Whether the child is told or not: nothing happens.
+    // The child may get an error or not; nothing happens.
     a.fork(&[Order::Close(handle), Order::Free(block), Order::Leave])?;
     assert_eq!(a.get(handle)?, b"parent's");
     assert_eq!(a.peek(block, 3)?, b"too");

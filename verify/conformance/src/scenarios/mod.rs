@@ -15,16 +15,16 @@ use crate::driver::Sizes;
 use crate::order::Fault;
 use crate::stage::Stage;
 
-/// Something that a user may expect.
+/// A promise to users.
 #[derive(Debug)]
 pub struct Scenario {
-    /// The heading that it belongs under.
+    /// The heading of its group.
     pub topic: &'static str,
-    /// What is expected, as a sentence.
+    /// The expectation, as a sentence.
     pub name: &'static str,
-    /// How large its space is.
+    /// The size of its space.
     pub sizes: Sizes,
-    /// Shows that it is so. It panics if it is not.
+    /// Checks the promise; panics if it does not hold.
     pub play: fn(&Stage) -> Result<(), Fault>,
 }
 

@@ -105,7 +105,7 @@ fn recursive(stage: &Stage) -> Result<(), Fault> {
         a.unlock(mine)?;
     }
     assert_eq!(a.unlock(mine), Err(Fault::NotOwner));
-    // Who opened it may as well: it is the mutex that is recursive.
+    // A member that opened it may as well: recursion is a property of the mutex.
     b.take(theirs, None)?;
     b.take(theirs, None)?;
     b.unlock(theirs)?;

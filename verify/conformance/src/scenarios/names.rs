@@ -119,7 +119,7 @@ fn one_file(stage: &Stage) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What all of them have, and which of them created it.
+/// The object that all of them have, and the index of its creator.
 fn one_of(programs: &mut [Program], name: &str, new: &[New]) -> Result<(usize, Vec<Thing>), Fault> {
     for (program, new) in programs.iter_mut().zip(new) {
         program.begin(Order::CreateOrOpen { name: name.into(), new: new.clone() });
@@ -354,7 +354,7 @@ fn processes(stage: &Stage) -> Result<(), Fault> {
         let wrong = if sort == Sort::Process { Sort::Thread } else { Sort::Process };
         assert_eq!(b.open_named(name, wrong), Err(Fault::ForeignKind));
         let opened = b.open_named(name, sort)?;
-        // Whatever it would have created.
+        // Opens the same object; the arguments for creation are ignored.
         let (other, created) = b.create_or_open(name, theirs)?;
         assert!(!created);
         assert_eq!((other.token, opened.token), (thing.token, thing.token));

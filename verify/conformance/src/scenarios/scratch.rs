@@ -179,7 +179,7 @@ fn memory_of_the_dead(stage: &Stage) -> Result<(), Fault> {
     let (blocks, fault) = a.alloc_many(50_000, 1000)?;
     assert_eq!(fault, Some(Fault::Exhausted));
     a.kill()?;
-    // Whoever runs out of memory looks for the dead by itself.
+    // A member that runs out of memory recovers dead members by itself.
     let (again, fault) = b.alloc_many(50_000, blocks.len())?;
     assert_eq!((again.len(), fault), (blocks.len(), None));
     for block in again {

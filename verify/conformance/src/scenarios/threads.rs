@@ -38,7 +38,7 @@ fn ends(stage: &Stage) -> Result<(), Fault> {
     let own = a.thread_of(own)?;
     assert_eq!(a.exit_of(own)?, None);
     assert_eq!(known(a.wait_for_exit(mine, None)?)?, End::Code(0));
-    // Also to who comes later.
+    // A later opener is told as well.
     let mut c = stage.program()?;
     let later = c.open_as(Sort::Thread, mine.token)?;
     assert_eq!(known(c.exit_of(later)?)?, End::Code(0));
@@ -100,7 +100,7 @@ fn gone(stage: &Stage) -> Result<(), Fault> {
     let (mut a, mut b) = stage.two()?;
     let number = a.start_thread()?;
     a.end_thread(number)?;
-    // Who joined it was told a moment before the kernel is done with it.
+    // Join returns a moment before the kernel removes the thread.
     let folder = PathBuf::from(format!("/proc/{number}"));
     eventually("the thread is gone", || !folder.exists());
     assert_eq!(b.thread_of(number), Err(Fault::Gone));

@@ -1,6 +1,6 @@
 //! Creating, joining and leaving in the backends that the other cases do not use: a file, and SysV memory.
 //!
-//! What differs from backend to backend is what is asked of the kernel: the words are changed by the same instructions. So these are
+//! Backends differ in their system calls only: the words are changed by the same instructions. So these cases are
 //! played around their system calls, and elsewhere at a thousand instructions, evenly spread.
 
 use tenure::{Backend, OpenError, Options, Space};
@@ -12,9 +12,9 @@ use crate::sys;
 
 use super::members::work_in;
 
-/// Where on the board an actor says which process it is.
+/// The board word with the actor's process number.
 const ACTOR: usize = 6;
-/// Where on the board the survivor says which process it is.
+/// The board word with the survivor's process number.
 const HOST: usize = 7;
 
 pub(super) fn all() -> Vec<Case> {
@@ -95,7 +95,7 @@ fn leave(stage: &Stage<'_>, backend: Backend) {
     work_in(&space);
 }
 
-/// SysV memory goes with the last who has it open: the survivor has.
+/// SysV memory goes with its last attached process: the survivor stays attached.
 fn keep_open(survivor: &mut Survivor, backend: Backend) {
     survivor.board.post(HOST, std::process::id().into());
     std::mem::forget(host(backend));
@@ -110,7 +110,8 @@ fn have_a_dead_member(survivor: &mut Survivor, backend: Backend) {
     });
 }
 
-/// The survivor uses the space in this backend as well. Nothing of one who was killed stays there, and no memory of its own.
+/// The survivor uses the space in this backend as well. Nothing of a killed process stays there, and no memory of its
+/// own.
 fn use_it(survivor: &mut Survivor, backend: Backend) {
     let space = host(backend);
     work_in(&space);
@@ -125,8 +126,8 @@ fn use_it(survivor: &mut Survivor, backend: Backend) {
     }
 }
 
-/// The kernel has no call that creates SysV memory and has it removed with its last user: who is killed between the two calls that it
-/// takes leaves an identifier, but no memory behind it.
+/// The kernel has no call that creates SysV memory and marks it to be removed with its last user: a process killed
+/// between the two calls that this takes leaves an identifier, but no memory behind it.
 fn forget_memory_of(actor: u64) {
     let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     for row in table.lines().skip(1) {
@@ -134,7 +135,7 @@ fn forget_memory_of(actor: u64) {
         let (identifier, creator, bytes) = (row[1], row[4], row[14] + row[15]);
         if creator as u64 == actor {
             assert_eq!(bytes, 0, "memory of a dead creator stays: {row:?}");
-            // SAFETY: IPC_RMID takes no buffer; nobody else knows of what a dead creator had for itself.
+            // SAFETY: IPC_RMID takes no buffer; nobody else knows the private identifier of a dead creator.
             unsafe { libc::shmctl(identifier as i32, libc::IPC_RMID, std::ptr::null_mut()) };
         }
     }

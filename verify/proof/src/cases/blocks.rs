@@ -41,7 +41,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("realloc, large to small", |stage| realloc(stage, 3 * UNIT, 40)),
         Case::new("pin", pin),
         Case::new("free pinned", free_pinned),
-        // A trimmer holds the free units that it is giving back, in a space this small all of them.
+        // A trimmer holds the free units that it gives back; in a space this small that is all of them.
         Case::new("trim", trim).uses_up(),
         Case::new("trim, decommitting", trim).size(LAZY).uses_up(),
         Case::new("trim, handles claimed ahead", trim_claimed).uses_up(),
@@ -73,7 +73,7 @@ pub(super) fn alloc_several(stage: &Stage<'_>) {
     alloc(stage, SEVERAL, &[]);
 }
 
-/// As [`alloc_several`], while somebody may have all that is free.
+/// As [`alloc_several`], while another process may have all free memory.
 pub(super) fn alloc_if_any(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
@@ -117,7 +117,7 @@ pub(super) fn alloc_collecting_posted(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// Frees what [`alloc_collecting_posted`] has posted, unless its owner has left and it is gone.
+/// Frees the block that [`alloc_collecting_posted`] has posted, unless its owner has left and it is gone.
 pub(super) fn free_posted(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
@@ -148,7 +148,7 @@ fn alloc_aligned(stage: &Stage<'_>) {
 fn alloc_extending(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
-    // Of the units that are there from the start there are fewer left.
+    // Fewer of the initial units are left than the operation allocates.
     let most = local.alloc(layout(1000 * LONG.unit_bytes)).unwrap();
     let wanted = layout(50 * LONG.unit_bytes);
     stage.begin();
@@ -189,7 +189,7 @@ fn alloc_exhausted(stage: &Stage<'_>) {
     stage.begin();
     let one_more = local.alloc(wanted);
     stage.end();
-    // Unless somebody gave one up.
+    // Unless another process gave one up.
     all.extend(one_more);
     assert!(all.len() > 10);
     all.into_iter().for_each(|block| local.free(block).unwrap());
@@ -197,7 +197,7 @@ fn alloc_exhausted(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// Somebody creates a handle with a block and dies, and the survivor holds the handle.
+/// A process creates a handle with a block and dies, and the survivor holds the handle.
 fn abandon_a_span(survivor: &mut Survivor, len: usize) {
     let doomed = survivor.space.join().unwrap();
     let mut local = doomed.local();
@@ -206,7 +206,7 @@ fn abandon_a_span(survivor: &mut Survivor, len: usize) {
     let held = survivor.local.open(KIND, token).unwrap();
     survivor.held.push(held);
     drop(local);
-    // Leaving takes the same way as recovery.
+    // Leaving takes the same path as recovery.
     doomed.leave().unwrap();
 }
 
@@ -333,7 +333,7 @@ pub(super) fn trim(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// What calls without a local have claimed ahead goes back to everybody.
+/// Resources that calls without a local have claimed ahead are returned.
 fn trim_claimed(stage: &Stage<'_>) {
     let me = stage.join();
     drop(me.create_raw(KIND, &payload(8)).unwrap());

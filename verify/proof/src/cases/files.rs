@@ -1,4 +1,4 @@
-//! Descriptors that travel by token, and the table of who has a file open for what.
+//! Descriptors that travel by token, and the tables of a file's users and their modes.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -44,7 +44,7 @@ fn memfd() -> OwnedFd {
     owned(unsafe { libc::memfd_create(c"proof".as_ptr(), libc::MFD_CLOEXEC) })
 }
 
-/// An epoll set that says so or does not: nothing else tells two of them apart.
+/// An epoll set that is ready or not: nothing else tells two epoll sets apart.
 fn epoll(is_ready: bool) -> OwnedFd {
     if is_ready { epoll_with(ready()) } else { new_epoll() }
 }
@@ -54,7 +54,7 @@ fn new_epoll() -> OwnedFd {
     owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
 }
 
-/// A descriptor that is ready as long as anybody has it open; it is never closed.
+/// A descriptor that is ready as long as it is open anywhere; it is never closed.
 fn ready() -> i32 {
     // SAFETY: numbers.
     let ready = owned(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC) });
@@ -76,7 +76,7 @@ fn says_ready(set: &Descriptor) -> bool {
     unsafe { libc::epoll_wait(set.as_raw_fd(), &raw mut event, 1, 0) == 1 }
 }
 
-/// What is done for the first time only, is done: the thread that hands descriptors over runs.
+/// Does first-time work in advance: the thread that hands descriptors over runs.
 fn warmed(stage: &Stage<'_>) -> Member {
     let me = stage.join();
     drop(Descriptor::create(&me, memfd()).unwrap());
@@ -120,7 +120,7 @@ pub(super) fn open(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// The survivor keeps ready what an actor's epoll set has, also when the actor is dead.
+/// The survivor makes an actor's epoll set ready for good, also when the actor is dead.
 pub(super) fn keep_ready(survivor: &mut Survivor) {
     survivor.board.post(3, ready() as u64);
 }
@@ -130,7 +130,7 @@ pub(super) fn close_kept(stage: &Stage<'_>) {
     close_set(stage, epoll_with(stage.board.read(3) as i32));
 }
 
-/// The survivor closes it, and something else gets its number.
+/// The survivor closes its descriptor, and another file gets its number.
 pub(super) fn close_and_reuse(survivor: &mut Survivor) {
     let held = survivor.descriptors.pop().unwrap();
     let number = held.as_raw_fd();
@@ -158,7 +158,7 @@ fn close_set(stage: &Stage<'_>, set: OwnedFd) {
     me.leave().unwrap();
 }
 
-/// The survivor opens what the actor is about to close, or was: it gets that or nothing.
+/// The survivor opens the descriptor that the actor closes: it gets that or nothing.
 fn open_posted(survivor: &mut Survivor) {
     let Some(token) = survivor.posted(0) else { return };
     match Descriptor::open_by(survivor.me, token, Way::Direct) {
@@ -216,12 +216,12 @@ pub(super) fn leave(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// Reading that shares everything goes together with reading that does.
+/// Reading that shares everything is compatible with the same.
 fn share(survivor: &mut Survivor) {
     drop(enter_as(survivor.me, file(survivor), Access::READ, Sharing::ALL).unwrap());
 }
 
-/// Only somebody alive is in the way of what excludes everybody.
+/// An exclusive entry conflicts only with entries of living members.
 fn try_to_exclude(me: &Member, survivor: &Survivor) -> Option<FileShare> {
     match enter_as(me, file(survivor), Access::WRITE, Sharing::NONE) {
         Ok(entered) => Some(entered),

@@ -81,7 +81,7 @@ pub(super) fn create_block_claiming(stage: &Stage<'_>) {
     create(stage, false, 100);
 }
 
-/// The closer's handle is over, and its entry names the block still; nobody has recovered it.
+/// The closer's handle is over, and its entry still names the block; it is not recovered yet.
 fn create_after_a_closer(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
@@ -123,7 +123,7 @@ fn create_exhausted(stage: &Stage<'_>) {
     stage.begin();
     let one_more = local.create(KIND, b"");
     stage.end();
-    // Unless somebody gave one up.
+    // Unless another process gave one up.
     all.extend(one_more);
     assert!(all.len() > 40);
     all.into_iter().for_each(|held| local.close(held).unwrap());
@@ -197,7 +197,7 @@ fn open_stale(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// Others than the actor do not hear of it, so that it stays private.
+/// Other processes do not learn of it, so that it stays private.
 pub(super) fn create_to_give_up(survivor: &mut Survivor) {
     let token = survivor.create(100);
     survivor.tokens.pop();
@@ -284,7 +284,7 @@ pub(super) fn close_private_posted(stage: &Stage<'_>) {
     let closed = local.close(held);
     stage.end();
     closed.unwrap();
-    // Whatever is created now must not be where the other one still is.
+    // A handle that is created now must not take the other one's entry or block.
     let others: Vec<_> = [90, 91, 100].map(|len| local.create(KIND, &payload(len)).unwrap()).into();
     others.into_iter().for_each(|held| local.close(held).unwrap());
     drop(local);

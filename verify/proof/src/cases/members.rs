@@ -1,4 +1,4 @@
-//! Create and attach spaces, join, leave and recover, from whatever the dead left behind.
+//! Create and attach spaces, join, leave and recover, with every remainder of dead members.
 
 use tenure::Space;
 
@@ -47,7 +47,7 @@ fn rich(name: &'static str) -> Case {
         .half("alloc, new span of several units", 2)
 }
 
-/// Recovery of one who was killed after `steps` of its shared steps in `case`.
+/// Recovery of a member that was killed after `steps` of its shared steps in `case`.
 pub(crate) fn recover_after(case: &Case, steps: u32) -> Case {
     Case {
         halves: vec![Half { case: case.name, steps, late: false }],
@@ -61,7 +61,7 @@ pub(crate) fn recover_after(case: &Case, steps: u32) -> Case {
     }
 }
 
-/// Recovery of the dead of `recover, rich` and of one who was killed recovering them.
+/// Recovery of the dead of `recover, rich` and of a member that was killed recovering them.
 pub(crate) fn recover_rich_after(steps: u32) -> Case {
     let mut case = rich("recover, after a recoverer was killed");
     case.halves.push(Half { case: "recover, nobody", steps, late: true });
@@ -143,7 +143,7 @@ pub(super) fn leave_holding(stage: &Stage<'_>) {
     left.unwrap();
 }
 
-/// Recovers, and does nothing else: whoever works and leaves finds more than recovery does.
+/// Recovers, and does nothing else: working and leaving would find more than recovery does.
 pub(super) fn only_recover(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();

@@ -1,4 +1,4 @@
-//! The operations, each with what comes before it and what must be true after it.
+//! The operations, each with its preparation and the conditions that must hold after it.
 
 mod backends;
 mod blocks;

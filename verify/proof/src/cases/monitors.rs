@@ -51,7 +51,7 @@ pub(super) fn bring_witness(survivor: &mut Survivor) {
     survivor.witness = Some(witness);
 }
 
-/// Waits until something is so. The survivor's fail-safe counts the time.
+/// Waits until a condition holds. The survivor's fail-safe limits the time.
 fn eventually(mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         std::thread::yield_now();
@@ -93,7 +93,7 @@ pub(super) fn see_next_owners(survivor: &mut Survivor) {
     assert_notifications(survivor);
     let Some(mut witness) = survivor.witness.take() else { return };
     let mutex = &survivor.things.as_ref().unwrap().mutex;
-    // Somebody who is recovered may have had it.
+    // A process that is being recovered may have had the slot.
     mutex.acquire(things::NOT_NOW).unwrap();
     mutex.unlock().unwrap();
     let slot = next_slot(survivor);
@@ -120,7 +120,7 @@ pub(super) fn see_next_owners(survivor: &mut Survivor) {
     witness.leave();
 }
 
-/// The slot that the actor had, once nobody has it; as far as it came to have one.
+/// The slot that the actor had, once it is free; none if the actor never got one.
 fn next_slot(survivor: &Survivor) -> Option<u8> {
     let posted = survivor.board.read(SLOT).checked_sub(1).map(|slot| slot as u8);
     posted.filter(|slot| !is_owned(survivor, *slot))
@@ -134,7 +134,8 @@ fn assert_dying_lives(survivor: &Survivor) {
     );
 }
 
-/// The next owner of the actor's slot observes the notification that the actor observed, and recovers its owner once that is dead.
+/// The next owner of the actor's slot observes the notification that the actor observed, and recovers its owner after
+/// that owner's death.
 fn recover_the_dying(survivor: &mut Survivor) {
     assert_dying_lives(survivor);
     let heir = Peer::start(survivor, Manner::Guarded, next_slot(survivor));

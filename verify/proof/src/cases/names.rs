@@ -5,7 +5,7 @@ use tenure::{CreateError, Handle, Member, Named, OpenHandleError, Raw};
 use crate::case::{Case, KIND, Stage};
 use crate::survivor::{Survivor, is_intact, payload};
 
-/// The name that everybody wants.
+/// The name that all processes want.
 const QUEUE: &str = "queue";
 /// A name that enters the table through the same intake: the home of both is the same of 64 buckets.
 const NEIGHBOUR: &str = "other-17";
@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
-/// Has the memory for the table committed.
+/// Commits the memory of the table.
 pub(super) fn warm(survivor: &mut Survivor) {
     take(survivor);
     give_up(survivor);
@@ -44,7 +44,7 @@ pub(super) fn take_only_neighbour(survivor: &mut Survivor) {
     survivor.take_name(NEIGHBOUR);
 }
 
-/// Takes the name, unless somebody has it.
+/// Takes the name, unless it is taken.
 pub(super) fn take_if_free(survivor: &mut Survivor) {
     if survivor.me.look_up(QUEUE).is_err() {
         take(survivor);
@@ -81,7 +81,7 @@ fn create_first(stage: &Stage<'_>) {
     create_by(stage, &stage.join());
 }
 
-/// With a handle and a block in the caches: how they come there is the business of other cases.
+/// With a handle and a block in the caches: other cases cover how they get there.
 fn join(stage: &Stage<'_>) -> Member {
     let me = stage.join();
     drop(me.create_raw(KIND, &payload(45)).unwrap());

@@ -1,4 +1,4 @@
-//! Two operations at once, over the same things. What the survivor does before, and who is dead, belongs to both.
+//! Two operations at once, over the same objects. The survivor's preparation, and the dead members, belong to both.
 
 use super::members::{join, leave, leave_holding, only_recover, recover};
 use super::{blocks, files, handles, monitors, names, processes, waiting};
@@ -22,7 +22,7 @@ fn dead(name: &'static str, first: Script, second: Script) -> Pair {
         .half("close, last", 1)
 }
 
-/// Somebody else than the survivor held the posted handle alone, and is dead.
+/// Another process than the survivor was the only holder of the posted handle, and is dead.
 fn dead_holder(name: &'static str, first: Script, second: Script) -> Pair {
     Pair::new(name, first, second)
         .before(handles::create_to_give_up)

@@ -1,4 +1,5 @@
-//! Handles of processes: create, open, look, wait, close; the end of a process is written down, by whoever notices it.
+//! Handles of processes: create, open, look, wait, close; the end of a process is written down by the first member that
+//! observes it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -72,7 +73,7 @@ fn see_it_killed(survivor: &mut Survivor) {
 fn see_it_ended(survivor: &mut Survivor) {
     let exit = target(survivor).process.exit().unwrap();
     assert!([Some(Exit::Unknown), Some(KILLED)].contains(&exit), "{exit:?}");
-    // Nobody waits for one who stands still.
+    // Nobody waits for a stopped process.
     assert!(target(survivor).process.wait(Some(Duration::ZERO)).is_ok());
 }
 
@@ -82,7 +83,7 @@ fn say_how(survivor: &mut Survivor) {
     assert_eq!(process.exit().unwrap(), Some(KILLED));
 }
 
-/// Whatever was written down and by whom: it ended as it did, and nobody can change that.
+/// The recorded end is the right one and final, no matter which member recorded it.
 pub(super) fn all_is_told(survivor: &mut Survivor) {
     let target = target(survivor);
     target.end();
@@ -100,7 +101,7 @@ fn meet_actor(survivor: &mut Survivor) {
     survivor.target = Some(Target::actor(survivor.me, survivor.board));
 }
 
-/// What it has announced, or nothing.
+/// The announced code, or none.
 fn see_actor(survivor: &mut Survivor) {
     let (died, exit) = (survivor.actor_died, target(survivor).process.exit().unwrap());
     let expected = if died { &[Some(Exit::Unknown), Some(Exit::Code(CODE))][..] } else { &[None] };

@@ -1,6 +1,6 @@
-//! Lock and unlock, set, reset and release, and waiting for one, any or all; with and without somebody asleep.
+//! Lock and unlock, set, reset and release, and waiting for one, any or all; with and without a sleeper.
 //!
-//! Those who sleep must be woken although whoever wakes them is killed or stopped, by others who do the same (`meanwhile`), or once
+//! A sleeper must be woken although its waker is killed or stopped: by others that do the same (`meanwhile`), or once
 //! the dead is recovered or the stopped one went on (`after`).
 
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::survivor::Survivor;
 pub(super) use crate::things::provide;
 use crate::things::{AT_ONCE, NOT_NOW, Things, What, open};
 
-/// Shared steps of `wait_all` over five things after which it has reserved some, and not decided.
+/// Shared steps of `wait_all` over five objects after which it has reserved some, and not decided.
 pub(super) const RESERVED: u32 = 6;
 
-/// A case with the things.
+/// A case with the wait objects.
 fn case(name: &'static str, script: crate::case::Script) -> Case {
     Case::new(name, script).before(provide).after(all_is_well)
 }
@@ -95,7 +95,7 @@ pub(super) fn all() -> Vec<Case> {
             .meanwhile(all_or_timed_out)
             .after(all_or_nothing),
         case("wait all, timing out", all_timing_out).before(own).after(disown),
-        // Those who were killed before: owning, and between staging and waking.
+        // Members that were killed before: one owning, one between staging and waking.
         case("set what the dead has staged", |stage| set(stage, true))
             .before(manual_sleeper)
             .after(see_manual)
@@ -153,7 +153,7 @@ pub(super) fn semaphore_sleeper(survivor: &mut Survivor) {
     send(survivor, What::Semaphore);
 }
 
-/// Who owns the mutexes, or has let go of them for good, while the actor is dead, or stands still.
+/// Records which mutexes are owned, or abandoned, while the actor is dead or stopped.
 fn note_owner(survivor: &mut Survivor) {
     let mine = survivor.me.lease().index;
     let is_owned = |mutex: &tenure::Mutex| match mutex.state().unwrap() {
@@ -170,10 +170,10 @@ fn note_owner(survivor: &mut Survivor) {
     survivor.board.post(0, owned);
 }
 
-/// Whatever the dead owned is abandoned, and nothing else; who was only stopped has unlocked.
+/// Exactly the mutexes that the dead actor owned are abandoned; an actor that was only stopped has unlocked.
 fn told_if_owned(survivor: &mut Survivor) {
     if survivor.dead_before {
-        // Those who recover may have been at it.
+        // Recoverers may have been told already.
         return all_is_well(survivor);
     }
     let (owned, died) = (survivor.board.read(0), survivor.actor_died);
@@ -186,7 +186,7 @@ fn told_if_owned(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-/// The one who slept has it; whether he was told is between him and the dead. Nobody else is.
+/// The sleeper got it; it may or may not be told of the dead owner. Nobody else is told.
 pub(super) fn see_one_told(survivor: &mut Survivor) {
     let told = things(survivor).see_sleeper();
     assert!(survivor.actor_died || !told || survivor.dead_before, "abandoned, but nobody died");
@@ -201,7 +201,7 @@ fn told_at_most_once(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-/// Nobody is at work any more: whoever sleeps, sleeps because it is not signalled.
+/// Nobody is at work any more: a sleeper sleeps only because the event is not signalled.
 pub(super) fn see_manual(survivor: &mut Survivor) {
     let things = things(survivor);
     if !things.manual.is_set().unwrap() {
@@ -214,7 +214,7 @@ pub(super) fn see_manual(survivor: &mut Survivor) {
 pub(super) fn see_auto(survivor: &mut Survivor) {
     let things = things(survivor);
     if things.has_sleeper() && !things.auto.is_set().unwrap() {
-        // If he was let go meanwhile, it is one signal too many, which `use_all` takes away.
+        // If the sleeper was woken meanwhile, it is one signal too many, which `use_all` takes away.
         things.auto.set().unwrap();
     }
     things.see_sleeper();
@@ -230,7 +230,7 @@ pub(super) fn see_semaphore(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-/// What is signalled, or about to be, lets everybody go, whoever stands still.
+/// An event that is signalled, or about to be, wakes every waiter, no matter which process is stopped.
 fn wait_if_set(survivor: &mut Survivor) {
     let things = things(survivor);
     if things.manual.is_set().unwrap() {
@@ -339,7 +339,7 @@ fn close_owner(stage: &Stage<'_>) {
     stage.begin();
     drop(mutex);
     stage.end();
-    // Nobody else may have been told: the survivor counts on it only when the actor died.
+    // Nobody else may have been told: the survivor expects to be told only when the actor died.
     let mutex = open(&me, stage.board).mutex;
     assert!(mutex.acquire(NOT_NOW).unwrap(), "let go of while owned, but nobody is told");
     mutex.unlock().unwrap();
@@ -391,7 +391,7 @@ pub(super) fn all_or_none(stage: &Stage<'_>) {
     });
 }
 
-/// Locks one of those that others take together, if it can be had.
+/// Locks one of the mutexes that others take together, if it is available.
 pub(super) fn try_lock(stage: &Stage<'_>) {
     with_things(stage, |things| {
         stage.begin();
@@ -511,7 +511,7 @@ fn all_timing_out(stage: &Stage<'_>) {
     });
 }
 
-/// Everything that `wait_all` takes can be had.
+/// Makes all objects that `wait_all` takes available.
 pub(super) fn signal_all(survivor: &mut Survivor) {
     provide(survivor);
     let things = things(survivor);
@@ -520,10 +520,10 @@ pub(super) fn signal_all(survivor: &mut Survivor) {
     things.semaphore.release(2).unwrap();
 }
 
-/// The dead has taken everything, or nothing. One who was only stopped has taken everything, and unlocked.
+/// The dead actor has taken everything, or nothing. An actor that was only stopped has taken everything, and unlocked.
 fn all_or_nothing(survivor: &mut Survivor) {
     if survivor.dead_before {
-        // Those who recover may have been at it.
+        // Recoverers may have taken and given back some.
         return all_is_well(survivor);
     }
     let died = survivor.actor_died;
@@ -540,10 +540,10 @@ fn all_or_nothing(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
-/// Each by itself, and given back: all that the other one takes, or nothing of it.
+/// Takes each by itself, and gives it back: all objects that the other one takes, or none.
 fn one_by_one(survivor: &mut Survivor) {
     if survivor.dead_before {
-        // Those who recover may be in the middle of it.
+        // Recoverers may be in the middle of it.
         return;
     }
     let things = things(survivor);
@@ -567,7 +567,7 @@ fn one_by_one(survivor: &mut Survivor) {
     }
 }
 
-/// All of it at once, and given back, or nothing.
+/// Takes all at once, and gives them back, or none.
 fn all_or_timed_out(survivor: &mut Survivor) {
     if survivor.dead_before {
         return;
