@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tenure::Backend;
 
-use crate::trace::{AllocationTrace, HandleTrace};
-use crate::trace::{Recording, Source, TraceError};
 use crate::worker::{JobName, NegativeControl};
+use tenure_traces::{AllocationTrace, HandleTrace};
+use tenure_traces::{Recording, Source, TraceError};
 
 /// The whole order for a run.
 #[derive(Debug, Clone)]

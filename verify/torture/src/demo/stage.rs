@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tenure::{Backend, Member, Space};
 
-use crate::meeting::{Meeting, MeetingError};
+use crate::meeting::Meeting;
 
 use super::director::LOOKAHEAD_STEPS;
 use super::plan::{Material, Plan};
@@ -76,8 +76,8 @@ pub(crate) fn sweep(backend: Backend) {
 pub(super) enum StageError {
     /// The segment cannot be made.
     #[error(transparent)]
-    Meeting(#[from] MeetingError),
+    Meeting(#[from] tenure_tools::attach::AttachError),
     /// The coordinator cannot join it.
-    #[error("cannot join the new segment: {}", crate::meeting::in_full(.0))]
+    #[error("cannot join the new segment: {}", tenure_tools::exit::in_full(.0))]
     Join(#[from] tenure::JoinError),
 }

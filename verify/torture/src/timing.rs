@@ -15,7 +15,7 @@ use tenure_subjects::team::{Kind, Team, Work};
 use tenure_subjects::tenured::Tenure;
 use tenure_subjects::{Outcome, Subject, work};
 
-use crate::table::{Table, count};
+use tenure_tools::table::{Table, count};
 
 const ROUNDS: usize = 31;
 const WARM_ROUNDS: usize = 3;

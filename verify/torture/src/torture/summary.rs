@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::demo::Verdict;
-use crate::table::{Table, count};
+use tenure_tools::table::{Table, count};
 
 use super::chance::Act;
 use super::talk::Counts;

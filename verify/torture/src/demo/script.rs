@@ -6,8 +6,8 @@ use std::collections::BinaryHeap;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use crate::trace::{HandleTrace, HandleVerb};
 use crate::worker::GIFT_KIND;
+use tenure_traces::{HandleTrace, HandleVerb};
 
 /// Kinds of the recording's handles start here.
 const RECORDED_KIND: u32 = 1;
@@ -146,7 +146,7 @@ mod tests {
 
     use rand::SeedableRng;
 
-    use crate::trace::{Recording, Source};
+    use tenure_traces::{Recording, Source};
 
     use super::*;
 

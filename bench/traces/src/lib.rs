@@ -53,10 +53,10 @@ pub enum Source {
 
 /// The recordings that travel inside the program, in the order the demo lists them.
 pub const BUILTIN: [(&str, &[u8]); 4] = [
-    ("build-handles", include_bytes!("../../../bench/traces/build-handles.trace.gz")),
-    ("sqlite", include_bytes!("../../../bench/traces/sqlite.trace.gz")),
-    ("gcc", include_bytes!("../../../bench/traces/gcc.trace.gz")),
-    ("two-threads", include_bytes!("../../../bench/traces/two-threads.trace.gz")),
+    ("build-handles", include_bytes!("../build-handles.trace.gz")),
+    ("sqlite", include_bytes!("../sqlite.trace.gz")),
+    ("gcc", include_bytes!("../gcc.trace.gz")),
+    ("two-threads", include_bytes!("../two-threads.trace.gz")),
 ];
 
 const BUILTIN_PREFIX: &str = "builtin:";

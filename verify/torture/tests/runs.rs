@@ -1,15 +1,27 @@
 //! Whole runs with real processes: they end with nothing lost and nothing leaked, they notice whatever a worker
 //! does wrong, and they leave nothing behind, however they end.
 
-mod common;
+#[path = "../../../segment/tests/common/fail_safe.rs"]
+mod fail_safe;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{TENURE, expect, unique};
+use fail_safe::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tenure::Space;
+
+const TORTURE: &str = env!("CARGO_BIN_EXE_torture");
+
+/// Runs the program, expects the exit status, and returns standard output and standard error.
+#[track_caller]
+fn expect(status: i32, arguments: &[&str]) -> (String, String) {
+    let output = Command::new(TORTURE).args(arguments).output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{out}\n{err}");
+    (out, err)
+}
 
 fn last_line(out: &str) -> &str {
     out.lines().last().unwrap()
@@ -17,14 +29,12 @@ fn last_line(out: &str) -> &str {
 
 /// Segments of the run of process `pid`.
 fn segments_of(pid: u32) -> usize {
-    let (out, _) = expect(0, &["ls", "--json"]);
-    let listed: Value = serde_json::from_str(&out).unwrap();
     let prefix = format!("run-{pid}-");
-    listed.as_array().unwrap().iter().filter(|one| one["name"].as_str().unwrap().starts_with(&prefix)).count()
+    Space::list().unwrap().iter().filter(|listed| listed.name.starts_with(&prefix)).count()
 }
 
-fn recording(what: &str, text: &str) -> tempfile::NamedTempFile {
-    let mut file = tempfile::Builder::new().prefix(&unique(what)).suffix(".trace").tempfile().unwrap();
+fn recording(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new().prefix("recording").suffix(".trace").tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file
 }
@@ -69,11 +79,9 @@ fn one_worker_alone_is_reclaimed_by_its_successor() {
 #[test]
 fn recordings_of_both_formats_are_replayed_in_every_backend_that_can_be_shared() {
     let handles = recording(
-        "h",
         "# handle trace v1\nstart 0\nnew 0 0 file\nfork 0 1\nopen 1 0\nclose 0 0\nnew 1 1 pipe\nexit 1\n",
     );
     let blocks = recording(
-        "b",
         "# allocation trace v1\np 0\nt 0\na 0 100\nl 1 4000 4096\nt 1\nr 0 70000\nf 1\na 2 0\nt 0\nf 0\n",
     );
     let files = [handles.path().to_str().unwrap(), blocks.path().to_str().unwrap()];
@@ -87,7 +95,7 @@ fn recordings_of_both_formats_are_replayed_in_every_backend_that_can_be_shared()
 
 #[test]
 fn malformed_recordings_are_refused_by_line() {
-    let bad = recording("bad", "# handle trace v1\nstart 0\nopen 0 3\n");
+    let bad = recording("# handle trace v1\nstart 0\nopen 0 3\n");
     let path = bad.path().to_str().unwrap();
     let (out, err) = expect(2, &["replay", path]);
     let expected = format!("{path}:3: expected a handle that somebody holds, found \"open 0 3\"");
@@ -154,20 +162,12 @@ fn a_failure_says_what_was_lost_and_how_to_repeat_it() {
     assert!(last_line(&out).starts_with("lost ") && !last_line(&out).starts_with("lost 0"), "{out}");
 }
 
-fn wait_for(what: &str, mut happens: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !happens() {
-        assert!(started.elapsed() < Duration::from_secs(30), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn an_interrupted_run_leaves_nothing_behind() {
     let arguments = ["demo", "--seconds", "60", "--json"];
-    let mut run = Command::new(TENURE).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut run = Command::new(TORTURE).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let pid = run.id();
-    wait_for("a segment", || segments_of(pid) == 1);
+    eventually("a segment", || segments_of(pid) == 1);
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(130));
     assert_eq!(segments_of(pid), 0);
@@ -176,16 +176,16 @@ fn an_interrupted_run_leaves_nothing_behind() {
 #[test]
 fn what_a_killed_run_leaves_behind_is_swept_by_the_next() {
     let arguments = ["demo", "--seconds", "60", "--json"];
-    let mut run = Command::new(TENURE).args(arguments).stdout(Stdio::null()).spawn().unwrap();
+    let mut run = Command::new(TORTURE).args(arguments).stdout(Stdio::null()).spawn().unwrap();
     let pid = run.id();
-    wait_for("a segment", || segments_of(pid) == 1);
+    eventually("a segment", || segments_of(pid) == 1);
     run.kill().unwrap();
     run.wait().unwrap();
     // Another test's run may have swept it already.
     assert!(segments_of(pid) <= 1);
-    let blocks = recording("s", "# allocation trace v1\na 0 100\nf 0\n");
+    let blocks = recording("# allocation trace v1\na 0 100\nf 0\n");
     // The workers die with their coordinator; until then they are members and nobody may remove the segment.
-    wait_for("nothing left", || {
+    eventually("nothing left", || {
         expect(0, &["replay", blocks.path().to_str().unwrap(), "--seconds", "0"]);
         segments_of(pid) == 0
     });
@@ -345,4 +345,23 @@ fn control_torture_notices_silence() {
 #[test]
 fn control_torture_notices_crashes() {
     torture_notices("crash", "died");
+}
+
+#[test]
+fn usage_errors_are_refusals() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["replay"],
+        &["demo", "--workers", "0"],
+        &["demo", "--seconds", "-1"],
+        &["demo", "--seconds", "1e300"],
+        &["demo", "--backend", "floppy"],
+        &["demo", "--backend", "private"],
+        &["replay", "--backend", "anonymous", "x"],
+    ] {
+        let (out, err) = expect(2, arguments);
+        assert!(out.is_empty() && !err.is_empty(), "{arguments:?}");
+    }
+    let (out, _) = expect(0, &["--help"]);
+    assert!(out.contains("Exit status") && !out.contains("worker "), "{out}");
 }

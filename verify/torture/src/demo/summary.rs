@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::table::{Table, count};
 use crate::timing::Timing;
+use tenure_tools::table::{Table, count};
 
 use super::director::Totals;
 use super::owners::Owners;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use crate::trace::{AllocationProcess, AllocationTrace, Recording, Source};
+use tenure_traces::{AllocationProcess, AllocationTrace, Recording, Source};
 
 use super::WorkerError;
 

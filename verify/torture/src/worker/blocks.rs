@@ -9,8 +9,8 @@ use std::thread;
 use tenure::{Local, Member, Scratch};
 
 use crate::pattern;
-use crate::trace::{After, AllocationProcess, AllocationStep, Verb};
 use crate::wire::{Counters, Fault};
+use tenure_traces::{After, AllocationProcess, AllocationStep, Verb};
 
 use super::jobs::{Job, JobName, Jobs};
 use super::negative_control::NegativeControl;
