@@ -9,7 +9,7 @@ use tenure_subjects::shared::Pages;
 use tenure_subjects::team::Child;
 use tenure_subjects::tenured::Tenure;
 use tenure_subjects::{Failed, Heap, Outcome, Subject};
-use tenure_tools::trace::{After, AllocationProcess, AllocationStep, Verb};
+use tenure_traces::{After, AllocationProcess, AllocationStep, Verb};
 
 use crate::workloads::{Recorded, replay};
 
@@ -42,7 +42,7 @@ pub fn measure() -> Outcome<Vec<Memory>> {
     let recorded = Recorded::get()?;
     let million = a_million();
     let mut all = Vec::new();
-    let longest = |trace: &'static tenure_tools::trace::AllocationTrace| {
+    let longest = |trace: &'static tenure_traces::AllocationTrace| {
         trace.processes.iter().max_by_key(|process| process.peak_bytes)
     };
     let of = |name: &str, process: Option<&AllocationProcess>, all: &mut Vec<Memory>| {

@@ -4,7 +4,7 @@
 //! hint's sake is not judged here, and losing a hint costs time only.
 #![cfg(loom)]
 
-#[path = "../../verify/models/explore.rs"]
+#[path = "../../segment/tests/common/explore.rs"]
 mod explore;
 
 use std::alloc::Layout as Request;

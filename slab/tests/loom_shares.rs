@@ -3,7 +3,7 @@
 //! judges as they are.
 #![cfg(loom)]
 
-#[path = "../../verify/models/explore.rs"]
+#[path = "../../segment/tests/common/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 #![cfg(loom)]
 
 mod common;
-#[path = "../../verify/models/explore.rs"]
+#[path = "../../segment/tests/common/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

@@ -4,46 +4,99 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// docs/architecture.md, "Map": who may depend on whom. Whoever is not listed is a leaf and may use the crate `tenure` only.
+/// Every package that we write, the ones of the workspace and the fuzz targets.
+fn packages() -> Vec<Package> {
+    let of = |manifest: &str| {
+        let manifest = root().join(manifest);
+        MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap().packages
+    };
+    [of("Cargo.toml"), of("verify/fuzz/Cargo.toml")].concat()
+}
+
+/// docs/architecture.md, "Map": the packages of ours that each package depends on, in whatever way: its tests and its build script
+/// included.
 const EDGES: &[(&str, &[&str])] = &[
     ("tenure-segment", &[]),
     ("tenure-slab", &["tenure-segment"]),
     ("tenure-scratch-alloc", &["tenure-segment"]),
     ("tenure-wait", &["tenure-segment"]),
     ("tenure", &["tenure-segment", "tenure-slab", "tenure-scratch-alloc", "tenure-wait"]),
+    ("tenure-capi", &["tenure"]),
     ("tenure-malloc", &["tenure-segment", "tenure-scratch-alloc"]),
+    ("tenure-tools", &["tenure"]),
+    ("tenure-traces", &[]),
     ("tenure-subjects", &["tenure", "tenure-capi"]),
+    ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-traces"]),
     ("tenure-conformance", &["tenure", "tenure-capi"]),
-    ("tenure-tools", &["tenure", "tenure-subjects"]),
-    ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-tools"]),
+    ("tenure-fuzz", &["tenure"]),
+    ("tenure-proof", &["tenure"]),
+    ("tenure-torture", &["tenure", "tenure-subjects", "tenure-tools", "tenure-traces"]),
 ];
-const LEAF: &[&str] = &["tenure"];
 
 /// Only the segment talks to the operating system.
 const OS: &[&str] = &["libc", "rustix", "nix"];
 
 #[test]
-fn crates_depend_only_on_whom_the_map_allows() {
-    let manifest = root().join("Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
-    let ours: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
-    assert!(ours.contains("tenure") && ours.contains("tenure-tools"), "{ours:?}");
-    for package in &metadata.packages {
+fn packages_depend_on_whom_the_map_says() {
+    let packages = packages();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    assert_eq!(ours, EDGES.iter().map(|(from, _)| *from).collect());
+    for package in &packages {
         let name = package.name.as_str();
-        let allowed = EDGES.iter().find(|(from, _)| *from == name).map_or(LEAF, |(_, to)| *to);
-        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+        let to = package.dependencies.iter().map(|dependency| dependency.name.as_str());
+        let to: BTreeSet<&str> = to.filter(|to| ours.contains(to)).collect();
+        let (_, allowed) = EDGES.iter().find(|(from, _)| *from == name).unwrap();
+        assert_eq!(
+            to,
+            allowed.iter().copied().collect(),
+            "{name} depends on the left, the map says the right"
+        );
+        let pure = ["tenure-slab", "tenure-scratch-alloc", "tenure"].contains(&name);
+        for dependency in package.dependencies.iter().filter(|it| pure && it.kind == DependencyKind::Normal) {
             let to = dependency.name.as_str();
-            assert!(!ours.contains(to) || allowed.contains(&to), "{name} must not depend on {to}");
-            let pure = ["tenure-slab", "tenure-scratch-alloc", "tenure"].contains(&name);
-            assert!(!pure || !OS.contains(&to), "{name} must not talk to the OS through {to}");
+            assert!(!OS.contains(&to), "{name} must not talk to the OS through {to}");
         }
     }
+}
+
+/// A folder uses another one if a package in it depends on a package there, or takes a module from a file there.
+#[test]
+fn no_folders_use_each_other_in_a_circle() {
+    let folder = |path: &Path| {
+        let first = path.strip_prefix(root()).unwrap().components().next().unwrap();
+        first.as_os_str().to_str().unwrap().to_owned()
+    };
+    let mut edges = BTreeSet::new();
+    for package in packages() {
+        let from = folder(package.manifest_path.as_std_path());
+        let to = package.dependencies.iter().filter_map(|dependency| dependency.path.as_ref());
+        edges.extend(to.map(|to| (from.clone(), folder(to.as_std_path()))));
+    }
+    for (file, text) in texts() {
+        let modules = text.lines().filter_map(|line| line.trim_start().strip_prefix("#[path = \""));
+        for module in modules.filter_map(|rest| rest.split('"').next()) {
+            let module = file.parent().unwrap().join(module).canonicalize().unwrap();
+            edges.insert((folder(&file), folder(&module)));
+        }
+    }
+    edges.retain(|(from, to)| from != to);
+    let mut folders: BTreeSet<String> =
+        edges.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
+    assert_eq!(folders.len(), 9, "{folders:?}");
+    // A folder that uses nobody is in no circle; nor is one that uses only such folders.
+    while let Some(free) =
+        folders.iter().find(|folder| edges.iter().all(|(from, _)| from != *folder)).cloned()
+    {
+        folders.remove(&free);
+        edges.retain(|(_, to)| *to != free);
+    }
+    assert!(folders.is_empty(), "a circle is among {edges:?}");
 }
 
 /// What is released, by the packages that make it up.
@@ -62,13 +115,10 @@ const PRODUCT: &[&str] = &[
 /// one is built by a command line that names it, in a target folder of its own.
 #[test]
 fn nobody_switches_on_a_feature_of_the_product() {
-    let manifest = root().join("Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
+    let packages = packages();
     let is_product = |name: &str| PRODUCT.contains(&name);
-    assert!(
-        PRODUCT.iter().all(|name| metadata.packages.iter().any(|package| package.name.as_str() == *name))
-    );
-    for package in &metadata.packages {
+    assert!(PRODUCT.iter().all(|name| packages.iter().any(|package| package.name.as_str() == *name)));
+    for package in &packages {
         for dependency in package.dependencies.iter().filter(|dependency| is_product(&dependency.name)) {
             assert!(
                 dependency.features.is_empty(),
@@ -97,11 +147,8 @@ fn nobody_switches_on_a_feature_of_the_product() {
 /// `cargo run` without a name asks for the demo only as long as no other package has a program to run by default.
 #[test]
 fn one_program_runs_by_default() {
-    let manifest = root().join("Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap();
-    let defaults: Vec<_> =
-        metadata.packages.iter().filter_map(|package| package.default_run.as_deref()).collect();
-    assert_eq!(defaults, ["tenure"]);
+    let defaults: Vec<_> = packages().into_iter().filter_map(|package| package.default_run).collect();
+    assert_eq!(defaults, ["torture"]);
 }
 
 #[test]
@@ -120,9 +167,10 @@ fn layout_texts_are_documented_verbatim() {
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let mut folders: Vec<_> = ["segment", "slab", "scratch-alloc", "wait", "tenure", "tools"]
-        .map(|name| root().join(name).join("src"))
-        .into();
+    let mut folders: Vec<_> =
+        ["segment", "slab", "scratch-alloc", "wait", "tenure", "tools", "verify/torture", "bench/traces"]
+            .map(|name| root().join(name).join("src"))
+            .into();
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -166,7 +214,7 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
         let exempt = [
             "thread_id.rs",
             "fork_lock.rs",
-            "tools",
+            "torture",
             "explore",
             "explore.rs",
             "crash.rs",
@@ -248,8 +296,7 @@ fn links_in_documents_lead_somewhere() {
 
 /// Every file of the repository that people write, but this one, the changelog, which tells users what was renamed, and old reports.
 fn texts() -> impl Iterator<Item = (PathBuf, String)> {
-    let apart =
-        ["target", ".git", "perf-reports", "traces", "CHANGELOG.md", "tidy.rs"].map(|name| name.to_owned());
+    let apart = ["target", ".git", "perf-reports", "CHANGELOG.md", "tidy.rs"].map(|name| name.to_owned());
     let mut folders = vec![root()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {

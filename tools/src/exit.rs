@@ -1,6 +1,11 @@
-//! How the command ends.
+//! How a program ends.
 
+use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
+
+/// Text for standard output, and how to end.
+pub type Answer = Result<(String, Exit), Box<dyn Error + Send + Sync>>;
 
 /// What the exit status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +20,23 @@ pub enum Exit {
     Interrupted,
 }
 
+impl Exit {
+    /// Prints the answer of `program`, and says how to end.
+    pub fn of(program: &str, answer: Answer) -> Self {
+        match answer {
+            Ok((text, exit)) => {
+                // The reader of our output may have closed it.
+                let _ = std::io::stdout().write_all(text.as_bytes());
+                exit
+            }
+            Err(error) => {
+                eprintln!("{program}: {}", in_full(&*error));
+                Self::Refused
+            }
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(match exit {
@@ -24,4 +46,18 @@ impl From<Exit> for ExitCode {
             Exit::Interrupted => 130,
         })
     }
+}
+
+/// An error with everything that led to it.
+pub fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -1,18 +1,14 @@
 //! Commands about a segment that exists: they look, and two of them clean up.
 
-use std::error::Error;
 use std::fmt::Write as _;
 
 use serde_json::json;
 use tenure::{Listed, Space};
 
+use crate::attach::attach;
 use crate::cli::Name;
-use crate::exit::Exit;
-use crate::meeting::{Meeting, MeetingError};
+use crate::exit::{Answer, Exit};
 use crate::table::{Table, bytes};
-
-/// Text for standard output, and how to end.
-pub type Answer = Result<(String, Exit), Box<dyn Error + Send + Sync>>;
 
 /// The named segments of this user.
 ///
@@ -58,8 +54,7 @@ fn found(one: &Listed) -> Result<(usize, usize), String> {
     if let Some(error) = &one.error {
         return Err(error.clone());
     }
-    let meeting = Meeting { backend: one.backend, name: one.name.clone() };
-    let space = meeting.attach(Space::options()).map_err(|error| error.to_string())?;
+    let space = attach(one.backend, &one.name, Space::options()).map_err(|error| error.to_string())?;
     let leases = space.leases();
     let live = leases.iter().filter(|lease| lease.live);
     let dead = live.clone().filter(|lease| lease.held == Some(false)).count();
@@ -71,7 +66,7 @@ fn found(one: &Listed) -> Result<(usize, usize), String> {
 /// # Errors
 /// When the segment cannot be attached.
 pub fn stat(name: &Name, json: bool) -> Answer {
-    let space = attach(name)?;
+    let space = name.attach()?;
     let (stats, geometry) = (space.stats(), space.geometry());
     let leases: Vec<_> = space.leases().into_iter().filter(|lease| lease.live).collect();
     let held_by = |index: u8| stats.handles_by_lease.get(usize::from(index)).copied().unwrap_or(0);
@@ -174,7 +169,7 @@ pub fn stat(name: &Name, json: bool) -> Answer {
 /// # Errors
 /// When the segment cannot be attached.
 pub fn names(name: &Name, json: bool) -> Answer {
-    let all = attach(name)?.names();
+    let all = name.attach()?.names();
     if json {
         let row = |info: &tenure::NameInfo| {
             json!({
@@ -201,7 +196,7 @@ pub fn names(name: &Name, json: bool) -> Answer {
 /// # Errors
 /// When the segment cannot be attached.
 pub fn check(name: &Name, json: bool) -> Answer {
-    let report = attach(name)?.check();
+    let report = name.attach()?.check();
     let exit = if report.is_clean() { Exit::Well } else { Exit::Wrong };
     let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
     if json {
@@ -232,7 +227,7 @@ pub fn check(name: &Name, json: bool) -> Answer {
 /// # Errors
 /// When the segment cannot be attached or joined.
 pub fn recover(name: &Name) -> Answer {
-    let space = attach(name)?;
+    let space = name.attach()?;
     let member = space.join()?;
     member.recover()?;
     let taken = member.reclaimed();
@@ -256,10 +251,6 @@ pub fn rm(name: &Name, force: bool) -> Answer {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-fn attach(name: &Name) -> Result<Space, MeetingError> {
-    Meeting { backend: name.backend, name: name.name.clone() }.attach(Space::options())
 }
 
 fn pretty(value: &serde_json::Value) -> String {

@@ -1,23 +1,76 @@
 //! The commands about segments, against real segments with living and dead members in other processes; and what
 //! they refuse, with what was expected and what was found.
 
+#[path = "../../tenure/tests/common/mod.rs"]
 mod common;
 
-use common::{Segment, Worker, expect, unique};
-use serde_json::Value;
-use tenure_tools::wire::{Outcome, Task};
+use std::path::PathBuf;
+use std::process::Command;
 
-fn create(handle: u64) -> Task {
-    Task::Create { handle, kind: 1, identity: handle }
+use common::{Name, Process, listen, role, say};
+use serde_json::Value;
+use tenure::{Kind, Space};
+
+/// Runs the command, expects the exit status, and returns standard output and standard error.
+#[track_caller]
+fn expect(status: i32, arguments: &[&str]) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tenure")).args(arguments).output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{out}\n{err}");
+    (out, err)
+}
+
+/// A named segment that goes with the test.
+struct Segment {
+    name: Name,
+    path: PathBuf,
+}
+
+impl Segment {
+    fn new(what: &str) -> Self {
+        let name = Name::new(what);
+        let space = name.open(Space::options().members(8).handles(1024).scratch(32 << 20));
+        let path = space.path().unwrap().to_owned();
+        Self { name, path }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // Where it is no segment any more, nobody else removes it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A process that is a member of the segment and holds so many handles.
+fn member_with(segment: &Segment, handles: usize) -> Process {
+    let mut process = Process::start(&[&segment.name.0, &handles.to_string()]);
+    process.receive("holds").unwrap();
+    process
+}
+
+/// Holds handles; closes one when it is told anything, and says whether its token is stale then.
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let space = Space::options().attach(&role[0]).unwrap();
+    let me = space.join().unwrap();
+    let create = |_| me.create_raw(Kind::raw(1), b"held").unwrap();
+    let mut handles: Vec<_> = (0..role[1].parse().unwrap()).map(create).collect();
+    say("holds", handles.len());
+    listen();
+    let closed = handles.pop().unwrap();
+    let token = closed.token();
+    drop(closed);
+    say("stale", me.open_raw(Kind::raw(1), token).is_err());
+    listen();
 }
 
 #[test]
 fn a_live_segment_is_listed_looked_at_and_not_removed() {
     let segment = Segment::new("live");
-    let mut worker = Worker::join(&segment.name);
-    let created = worker.work(vec![create(1), create(2)]);
-    assert!(created.iter().all(|outcome| matches!(outcome, Outcome::Created { .. })), "{created:?}");
-    let name = segment.name.as_str();
+    let mut member = member_with(&segment, 2);
+    let name = segment.name.0.as_str();
 
     let (out, _) = expect(0, &["ls"]);
     let line = out.lines().find(|line| line.starts_with(name)).unwrap();
@@ -35,7 +88,7 @@ fn a_live_segment_is_listed_looked_at_and_not_removed() {
     let (out, _) = expect(0, &["stat", name, "--json"]);
     let stat: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&stat["members_live"], &stat["handles_live"]), (&1.into(), &2.into()));
-    assert_eq!(stat["leases"][0]["pid"], worker.child.id());
+    assert_eq!(stat["leases"][0]["pid"], member.id());
     assert_eq!(stat["leases"][0]["handles"], 2);
     assert_eq!(stat["geometry"]["handles"], 1024);
 
@@ -52,38 +105,36 @@ fn a_live_segment_is_listed_looked_at_and_not_removed() {
     let (_, err) = expect(2, &["stat", name]);
     assert!(err.contains(name), "{err}");
     // The member keeps what it has.
-    assert_eq!(
-        worker.work(vec![Task::Close { handle: 1, probe: true }]),
-        [Outcome::Closed { leaked: false }]
-    );
+    member.tell("close");
+    assert_eq!(member.receive("stale").as_deref(), Some("true"));
 }
 
 #[test]
 fn readers_do_not_join() {
     let segment = Segment::new("look");
-    expect(0, &["stat", &segment.name]);
-    expect(0, &["check", &segment.name]);
-    let (out, _) = expect(0, &["stat", &segment.name, "--json"]);
+    expect(0, &["stat", &segment.name.0]);
+    expect(0, &["check", &segment.name.0]);
+    let (out, _) = expect(0, &["stat", &segment.name.0, "--json"]);
     let stat: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&stat["members_live"], stat["leases"].as_array().unwrap().len()), (&0.into(), 0));
-    expect(0, &["rm", &segment.name]);
+    expect(0, &["rm", &segment.name.0]);
 }
 
 #[test]
 fn names_are_listed_with_what_has_them() {
     let segment = Segment::new("names");
-    let (out, _) = expect(0, &["names", &segment.name]);
+    let (out, _) = expect(0, &["names", &segment.name.0]);
     assert_eq!(out, "no names\n");
-    let space = tenure::Space::options().attach(&segment.name).unwrap();
+    let space = Space::options().attach(&segment.name.0).unwrap();
     let me = space.join().unwrap();
-    let handle = me.create_raw_named("two\nlines", tenure::Kind::raw(3), b"").unwrap();
-    let other = me.create_raw_named("jobs", tenure::Kind::raw(4), b"").unwrap();
-    let (out, _) = expect(0, &["names", &segment.name]);
+    let handle = me.create_raw_named("two\nlines", Kind::raw(3), b"").unwrap();
+    let other = me.create_raw_named("jobs", Kind::raw(4), b"").unwrap();
+    let (out, _) = expect(0, &["names", &segment.name.0]);
     let lines: Vec<_> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     let (first, second) = (other.token().to_string(), handle.token().to_string());
     assert_eq!(lines[1], ["jobs", "kind", "4", &first, "1"], "{out}");
     assert_eq!(lines[2], ["two\\nlines", "kind", "3", &second, "1"], "{out}");
-    let (out, _) = expect(0, &["names", &segment.name, "--json"]);
+    let (out, _) = expect(0, &["names", &segment.name.0, "--json"]);
     let names: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&names[1]["name"], &names[1]["token"]), (&"two\nlines".into(), &second.into()));
 }
@@ -91,11 +142,8 @@ fn names_are_listed_with_what_has_them() {
 #[test]
 fn what_a_killed_member_held_is_recovered() {
     let segment = Segment::new("dead");
-    let name = segment.name.as_str();
-    let mut worker = Worker::join(name);
-    let created = worker.work((1..=300).map(create).collect());
-    assert!(created.iter().all(|outcome| matches!(outcome, Outcome::Created { .. })), "{created:?}");
-    worker.kill();
+    let name = segment.name.0.as_str();
+    member_with(&segment, 300).kill();
     let (out, _) = expect(0, &["ls"]);
     assert!(
         out.lines().any(|line| line.starts_with(name) && line.contains("1 dead, to be recovered")),
@@ -138,13 +186,13 @@ fn names_that_cannot_be_are_refused() {
 
 #[test]
 fn a_missing_segment_is_refused_and_not_created() {
-    let name = unique("missing");
+    let Name(name) = &Name::new("missing");
     for command in ["stat", "check", "recover", "rm"] {
-        let (out, err) = expect(2, &[command, &name]);
-        assert!(out.is_empty() && err.starts_with("tenure: ") && err.contains(&name), "{command}: {err}");
+        let (out, err) = expect(2, &[command, name]);
+        assert!(out.is_empty() && err.starts_with("tenure: ") && err.contains(name), "{command}: {err}");
     }
     let (out, _) = expect(0, &["ls"]);
-    assert!(!out.contains(&name));
+    assert!(!out.contains(name));
 }
 
 #[test]
@@ -152,12 +200,12 @@ fn a_file_that_is_no_segment_is_refused_and_left_alone() {
     let segment = Segment::new("garbage");
     std::fs::write(&segment.path, [b'x'; 5000]).unwrap();
     for command in ["stat", "check", "recover"] {
-        let (_, err) = expect(2, &[command, &segment.name]);
-        assert!(err.contains(&segment.name) && err.len() > 40, "{command}: {err}");
+        let (_, err) = expect(2, &[command, &segment.name.0]);
+        assert!(err.contains(&segment.name.0) && err.len() > 40, "{command}: {err}");
     }
     let (out, _) = expect(0, &["ls"]);
     assert!(
-        out.lines().any(|line| line.starts_with(&segment.name) && line.contains("not a segment")),
+        out.lines().any(|line| line.starts_with(&segment.name.0) && line.contains("not a segment")),
         "{out}"
     );
     assert_eq!(std::fs::read(&segment.path).unwrap(), [b'x'; 5000]);
@@ -168,17 +216,13 @@ fn usage_errors_are_refusals() {
     for arguments in [
         &["frobnicate"][..],
         &["stat"],
-        &["replay"],
-        &["demo", "--workers", "0"],
-        &["demo", "--seconds", "-1"],
-        &["demo", "--seconds", "1e300"],
-        &["demo", "--backend", "floppy"],
-        &["demo", "--backend", "private"],
-        &["replay", "--backend", "anonymous", "x"],
+        &["stat", "--backend", "floppy", "x"],
+        &["stat", "--backend", "private", "x"],
+        &[],
     ] {
         let (out, err) = expect(2, arguments);
         assert!(out.is_empty() && !err.is_empty(), "{arguments:?}");
     }
     let (out, _) = expect(0, &["--help"]);
-    assert!(out.contains("Exit status") && !out.contains("worker "), "{out}");
+    assert!(out.contains("Exit status"), "{out}");
 }

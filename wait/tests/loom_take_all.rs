@@ -3,7 +3,7 @@
 //! after so many steps of a taking; the last look makes the words plain, as recovery does.
 #![cfg(loom)]
 
-#[path = "../../verify/models/explore.rs"]
+#[path = "../../segment/tests/common/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! stopped is a thread whose word does nothing from then on. A sleeper who is never woken is a deadlock, which loom reports.
 #![cfg(loom)]
 
-#[path = "../../verify/models/explore.rs"]
+#[path = "../../segment/tests/common/explore.rs"]
 mod explore;
 
 use std::sync::Arc;

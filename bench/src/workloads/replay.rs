@@ -12,9 +12,7 @@ use tenure_subjects::mutex::{Locked, Plain, Robust};
 use tenure_subjects::team::Work;
 use tenure_subjects::tenured::Tenure;
 use tenure_subjects::{Failed, Handles, Heap, Outcome, Subject};
-use tenure_tools::trace::{
-    AllocationProcess, AllocationTrace, HandleTrace, HandleVerb, Recording, Source, Verb,
-};
+use tenure_traces::{AllocationProcess, AllocationTrace, HandleTrace, HandleVerb, Recording, Source, Verb};
 
 use crate::case::{Seat, Workload, processes, threads};
 

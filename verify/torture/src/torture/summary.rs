@@ -1,0 +1,227 @@
+//! The end of a run: its figures, and last of all how many violations there were.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::demo::Verdict;
+use tenure_tools::table::{Table, count};
+
+use super::chance::Act;
+use super::talk::Counts;
+use super::{CrowdFigures, Figures, Plan};
+
+/// Everything a run has to say.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// Repeats what was chosen.
+    pub seed: u64,
+    /// Backend of each segment.
+    pub segments: Vec<String>,
+    /// Members at any time.
+    pub members: usize,
+    /// From the first member's start to the last one's end.
+    pub seconds: f64,
+    /// Operations of all members, as far as they reported them before they ended.
+    pub operations: u64,
+    /// The same by kind.
+    pub by_kind: BTreeMap<&'static str, u64>,
+    /// Operations that found nothing to do.
+    pub idle: u64,
+    /// Operations refused for want of handles or memory.
+    pub exhausted: u64,
+    /// Processes started, without forked children.
+    pub processes: u64,
+    /// Lives of members: a process that executes itself has several.
+    pub incarnations: u64,
+    /// Memberships begun.
+    pub joins: u64,
+    /// Memberships ended by leaving.
+    pub leaves: u64,
+    /// Members killed.
+    pub kills: u64,
+    /// Members stopped and continued.
+    pub stops: u64,
+    /// Children forked.
+    pub forks: u64,
+    /// Members that became another program.
+    pub execs: u64,
+    /// Members that ended without leaving.
+    pub exits: u64,
+    /// Handles and blocks passed from member to member.
+    pub gifts: u64,
+    /// Dead leases recovered, by whoever did it.
+    pub recoveries: u64,
+    /// Taken back from the dead.
+    pub handles_reclaimed: u64,
+    /// Taken back from the dead.
+    pub blocks_reclaimed: u64,
+    /// Pinned blocks of the dead that the director verified and freed.
+    pub pinned_swept: u64,
+    /// Checks of every word of a segment while members worked.
+    pub checks: u64,
+    /// Waits that ended with nothing.
+    pub timeouts: u64,
+    /// How often the next owner of a mutex was told that it was abandoned.
+    pub abandoned: u64,
+    /// Comparisons of the ledger with what all wait for.
+    pub audits: u64,
+    /// Audits given up because somebody was stopped in the middle of a wait.
+    pub audits_given_up: u64,
+    /// Permits and signals of the dead that were put back.
+    pub units_restored: u64,
+    /// Threads that were killed while they waited, took or gave back.
+    pub killed_waiting: u64,
+    /// What the crowds did and counted.
+    pub crowd: CrowdFigures,
+    /// What must be zero.
+    pub verdict: Verdict,
+}
+
+impl Summary {
+    pub(super) fn new(
+        plan: &Plan,
+        (counts, figures, crowd): (&Counts, &Figures, CrowdFigures),
+        verdict: Verdict,
+    ) -> Self {
+        Self {
+            seed: plan.seed,
+            segments: plan.backends.iter().map(ToString::to_string).collect(),
+            members: plan.members,
+            seconds: figures.seconds,
+            operations: counts.operations(),
+            by_kind: Act::ALL.iter().map(|(_, _, name)| *name).zip(counts.acts.iter().copied()).collect(),
+            idle: counts.idle,
+            exhausted: counts.exhausted,
+            processes: figures.processes,
+            incarnations: figures.incarnations,
+            joins: counts.joins,
+            leaves: counts.leaves,
+            kills: figures.kills,
+            stops: figures.stops,
+            forks: counts.forks,
+            execs: figures.execs,
+            exits: figures.exits,
+            gifts: figures.gifts,
+            recoveries: counts.reclaimed[0],
+            handles_reclaimed: counts.reclaimed[1],
+            blocks_reclaimed: counts.reclaimed[2],
+            pinned_swept: figures.swept,
+            checks: figures.looks,
+            timeouts: counts.timeouts,
+            abandoned: figures.audits.told,
+            audits: figures.audits.done,
+            audits_given_up: figures.audits.given_up,
+            units_restored: figures.audits.restored,
+            killed_waiting: figures.audits.doubtful,
+            crowd,
+            verdict,
+        }
+    }
+
+    /// Everything that went wrong, whatever its kind.
+    pub fn violations(&self) -> u64 {
+        let Verdict { lost, leaked, mixed_up, refused, stuck, died, violations, .. } = &self.verdict;
+        [lost, leaked, mixed_up, refused, stuck, died, violations].into_iter().sum()
+    }
+}
+
+/// Enters a row: what, how often, and what belongs to it.
+fn row(table: &mut Table<3>, what: &str, value: u64, more: String) {
+    table.row([what.into(), count(value as f64), more]);
+}
+
+impl Summary {
+    /// The rows of the members.
+    fn describe_members(&self, table: &mut Table<3>) {
+        let mut row = |what: &str, value: u64, more: String| row(table, what, value, more);
+        let rate = self.operations as f64 / self.seconds.max(1e-9);
+        row("operations", self.operations, format!("{} /s, by {} members", count(rate), self.members));
+        row(
+            "nothing to do",
+            self.idle,
+            format!("and {} refused for want of room", count(self.exhausted as f64)),
+        );
+        row("incarnations", self.incarnations, format!("in {} processes", self.processes));
+        row("kills", self.kills, format!("and {} stops", self.stops));
+        row("forks", self.forks, format!("and {} execs, {} ends without leaving", self.execs, self.exits));
+        row("joins", self.joins, format!("and {} leaves", self.leaves));
+        row("passed on", self.gifts, "handles and blocks, from member to member".into());
+        let blocks = count(self.blocks_reclaimed as f64);
+        row(
+            "recoveries",
+            self.recoveries,
+            format!("{} handles, {blocks} blocks", count(self.handles_reclaimed as f64)),
+        );
+        row(
+            "checks",
+            self.checks,
+            format!("while members worked; {} pinned blocks swept up", self.pinned_swept),
+        );
+        row("timed out", self.timeouts, format!("waits, and {} killed in the middle", self.killed_waiting));
+        let restored = count(self.units_restored as f64);
+        row(
+            "abandoned",
+            self.abandoned,
+            format!("mutexes passed on, {restored} permits and signals of the dead restored"),
+        );
+        row("audits", self.audits, format!("and {} given up", self.audits_given_up));
+    }
+
+    /// The rows of the crowds.
+    fn describe_crowds(&self, table: &mut Table<3>) {
+        let crowd = &self.crowd;
+        let mut row = |what: &str, value: u64, more: String| row(table, what, value, more);
+        row(
+            "crowds",
+            crowd.rounds,
+            format!(
+                "rounds: {} recoverers, {} killed and {} stopped while they recovered",
+                count(crowd.recoverers as f64),
+                count(crowd.killed_recovering as f64),
+                count(crowd.stopped as f64)
+            ),
+        );
+        row(
+            "counted",
+            crowd.handles + crowd.blocks,
+            format!(
+                "{} handles and {} blocks of the living; {} handles could be had besides",
+                count(crowd.handles as f64),
+                count(crowd.blocks as f64),
+                count(crowd.had as f64)
+            ),
+        );
+    }
+
+    fn describe_kinds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<String> =
+            self.by_kind.iter().map(|(name, times)| format!("{name} {}", count(*times as f64))).collect();
+        writeln!(f, "by kind: {}", kinds.join(", "))
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["", "", ""]);
+        let had_members = self.processes > 0;
+        if had_members {
+            self.describe_members(&mut table);
+        }
+        self.describe_crowds(&mut table);
+        write!(f, "{table}")?;
+        if had_members {
+            self.describe_kinds(f)?;
+        }
+        writeln!(
+            f,
+            "in {:.1} s on {} segments ({})",
+            self.seconds,
+            self.segments.len(),
+            self.segments.join(", ")
+        )?;
+        self.verdict.describe(f, self.seed)?;
+        writeln!(f, "violations {}", self.violations())
+    }
+}
