@@ -20,8 +20,8 @@
 //!
 //! Each decision is an exact CAS: the ticket makes every PENDING of a lease a value of its own.
 //!
-//! Two helpers at once, one of them killed: neither hands anything to the other. A request stays PENDING until a CAS decides it, and its owner
-//! continues by itself. The request of a dead owner does not count any more, or the next request that conflicts decides it.
+//! Two helpers at once, one of them killed: neither hands anything to the other. A request stays PENDING until a CAS decides it, and its
+//! owner continues by itself. The request of a dead owner does not count any more, or the next request that conflicts decides it.
 //!
 //! The words of the dead are never cleared: next to each word is the incarnation of the lease that wrote it, and the word counts only while
 //! the lease has that incarnation.
@@ -35,12 +35,12 @@ use tenure_segment::{LeaseId, fault, ordering};
 const MODE_BITS: u32 = 3;
 const MODE_MASK: u64 = (1 << MODE_BITS) - 1;
 
-/// What a lease does with a file, and what it denies others meanwhile. Bits: 1 read, 2 write, 4 delete.
+/// A lease's access to a file, and the access that it denies others. Bits: 1 read, 2 write, 4 delete.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Modes {
-    /// What it does with the file.
+    /// The access of the lease.
     pub access: u8,
-    /// What it denies others.
+    /// The access that it denies others.
     pub denied: u8,
 }
 

@@ -26,7 +26,7 @@ fn words(layout: &NamesLayout) -> Vec<Word> {
     (0..layout.words()).map(|_| Word::new(0)).collect()
 }
 
-/// What the table names and is held, each once.
+/// The held handles in the table, each once.
 fn listed(world: &World, names: &Names<'_>) -> BTreeMap<u64, Token> {
     let report = names.look();
     assert!(report.problems.is_empty(), "{report:?}");

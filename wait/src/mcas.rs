@@ -15,7 +15,8 @@
 //! commit   CAS(status: UNDECIDED -> SUCCEEDED); it fails if another operation has made it FAILED
 //! release  for each word: CAS(word: reference -> SUCCEEDED ? after : before); it fails if a helper has done it
 //! resolve  of a reference: e = entry; s = status.  another ticket: the word has changed, load it again
-//!          UNDECIDED: CAS(status: UNDECIDED -> FAILED)   SUCCEEDED: CAS(word: reference -> e.after)   FAILED: CAS(word: reference -> e.before)
+//!          UNDECIDED: CAS(status: UNDECIDED -> FAILED), again
+//!          SUCCEEDED: CAS(word: reference -> e.after)   FAILED: CAS(word: reference -> e.before)
 //! ```
 //!
 //! Only the lease itself installs references, one ticket at a time, and it releases all of them before the next ticket. So a reference

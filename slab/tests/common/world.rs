@@ -12,7 +12,7 @@ pub struct World {
     hash: fn(u64) -> NameHash,
 }
 
-/// What one looks for.
+/// The name that is looked for.
 pub struct Wanted<'w> {
     world: &'w World,
     name: u64,

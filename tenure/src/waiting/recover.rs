@@ -1,4 +1,4 @@
-//! What recovery and `check` do with the wait words of objects.
+//! Recovery of the wait words of objects, and their inspection for `check`.
 
 use tenure_slab::HolderSet;
 use tenure_wait::exit;
@@ -21,7 +21,7 @@ pub(crate) fn recover(kind: Kind, state: &State, mcas: &McasDescriptors<'_>, dea
     }
 }
 
-/// What `check` finds in an object's state.
+/// The findings of `check` in an object's state.
 pub(crate) struct Findings {
     pub(crate) violations: Vec<String>,
     /// States that an operation in progress or a recovery that is due can produce.

@@ -67,8 +67,8 @@ impl Semaphore {
         Self::over(Object::open_named(member, Name::known(name)?, Kind::SEMAPHORE)?)
     }
 
-    /// Opens the semaphore that has the name, or creates it, in one step; see [`Member::create_or_open`]. `count` and `maximum` are ignored if
-    /// it exists.
+    /// Opens the semaphore that has the name, or creates it, in one step; see [`Member::create_or_open`]. `count` and `maximum` are ignored
+    /// if it exists.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ pub struct Gained {
     pub abandoned: bool,
 }
 
-/// What a waiter remembers of one object while it waits: the generation of a manual-reset event at its first look.
+/// A waiter's memory of one object while it waits: the generation of a manual-reset event at its first look.
 pub(crate) type Memory = Option<u32>;
 
 /// An object that can be waited for.
