@@ -189,7 +189,7 @@ fn waits() -> Waits {
     let member = space.join().expect("a member");
     let mutex = Mutex::create(&member).expect("a mutex");
     drop(mutex.lock().expect("free"));
-    let event = Event::create(&member, Reset::Automatic, true).expect("an event");
+    let event = Event::create(&member, Reset::Auto, true).expect("an event");
     event.wait(None).expect("set");
     // The mapping stays with the objects.
     Waits { mutex, event }

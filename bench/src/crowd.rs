@@ -48,7 +48,7 @@ pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
         if time % 10 != 0 {
             continue;
         }
-        let event = Event::create(&member, Reset::Automatic, false).map_err(|error| failed(&error))?;
+        let event = Event::create(&member, Reset::Auto, false).map_err(|error| failed(&error))?;
         let pass_on =
             || -> Outcome<()> { event.wait(None).and_then(|()| event.set()).map_err(|error| failed(&error)) };
         automatic.push(of_crowd(pass_on, || event.set().map_err(|error| failed(&error)))?);
@@ -81,9 +81,9 @@ pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
     let all = "1000 threads wait for one thing: until all of them are awake";
     let one_by_one = "1000 threads wait, each lets the next one through: until all have been";
     Ok(vec![
-        Lives::new("tenure, manual event", all, manual),
+        Lives::new("tenure, manual-reset event", all, manual),
         Lives::new("condition variable (private)", all, condition),
-        Lives::new("tenure, automatic event", one_by_one, automatic),
+        Lives::new("tenure, auto-reset event", one_by_one, automatic),
         Lives::new("eventfd", one_by_one, counted),
     ])
 }

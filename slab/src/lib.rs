@@ -55,7 +55,7 @@ pub use geometry::{
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
 pub use local::{COUNT_MAX, RefCounts};
 pub use names::{
-    Entered, Full, Handles, NAME_MAX, NAMES_LAYOUT, NameHash, Names, NamesLayout, NamesProblem, NamesReport,
+    Full, Handles, Inserted, NAME_MAX, NAMES_LAYOUT, NameHash, Names, NamesLayout, NamesProblem, NamesReport,
 };
 pub use recover::Recovered;
 pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};

@@ -1,28 +1,32 @@
-//! Who has a file open, for what, and what it denies others: asked and entered in one atomic step, without a lock.
+//! The share modes of a file: what each lease does with it and denies others; requested and granted in one atomic step, without a lock.
 //!
-//! After Purcell and Harris, Non-blocking Hashtables with Open Addressing (2005), where insertions of one key come to an
-//! agreement in the same way. Each lease has a word. Whoever asks says so in its own word (PENDING), looks at all others, and
-//! enters if nobody is in the way. Of two that ask at once and are in each other's way the lower lease comes first: the higher
-//! one decides for it before it goes on, and the lower one kicks the higher one back to its start. So there is never anybody to
-//! wait for: one that was stopped in the middle is decided by the others, on what its word says.
+//! After Purcell and Harris, Non-blocking Hashtables with Open Addressing (2005), where insertions of one key come to an agreement in the
+//! same way. Each lease has a word. A lease writes its request to its own word (PENDING), scans all other words, and enters if none of
+//! them conflicts. Of two pending requests that conflict the lower lease has priority: the higher one helps it first, and the lower one
+//! aborts the higher one. So a lease never waits: a request whose owner is stopped is decided by the others, from its word alone.
 //!
 //! ```text
 //! enter   word = {ticket + 1, entered, asked, PENDING}; fence
-//!         for every other lease: entered and in the way: CAS PENDING -> REFUSED(by it), done
-//!                                PENDING, in the way, lower: decide that first, look again
-//!                                PENDING, in the way, higher: CAS it -> KICKED, look again
-//!         CAS PENDING -> {entered + asked}; whatever the word says now was decided: KICKED: start over
+//!         for every other lease: entered and conflicts: CAS PENDING -> REFUSED(by it), done
+//!                                PENDING, conflicts, lower: help it first, look again
+//!                                PENDING, conflicts, higher: CAS it -> ABORTED, look again
+//!         CAS PENDING -> {entered + asked}; then the word says what was decided; ABORTED: begin again
 //! ```
 //!
-//! Two that are in each other's way never both enter: each scan begins after PENDING was said and a fence was passed, so that
-//! of two scans one sees the other's word; and what it sees it decides, in that word, by an exact exchange. The ticket makes it
-//! exact: no PENDING ever looks like another one of the same lease. Who scans, the owner or a helper, makes no difference.
+//! Two requests that conflict never both succeed. Each scan begins after PENDING was stored and a fence was passed, by the owner or by a
+//! helper (Dekker):
+//! - either A's PENDING is seen by the scan for B: then that scan helps A first, or aborts A;
+//! - or it is not: then B's PENDING is seen by the scan for A, which helps B first, or aborts B.
 //!
-//! Two helpers at once, one of them killed: nothing is handed over. A request stays PENDING until an exchange decides it, and its
-//! owner goes on helping itself; if the owner is dead the request counts no more, or is decided by the next one that it excludes.
+//! Each decision is an exact CAS: the ticket makes every PENDING of a lease a value of its own.
 //!
-//! The words of the dead do not have to be cleared: next to each is the incarnation of the lease that wrote it, and it counts only
-//! while the lease has that incarnation.
+//! Two helpers at once, one of them killed: neither hands anything to the other. A request stays PENDING until a CAS decides it, and its
+//! owner continues by itself. The request of a dead owner does not count any more, or the next request that conflicts decides it.
+//!
+//! The words of the dead are never cleared: next to each word is the incarnation of the lease that wrote it, and the word counts only while
+//! the lease has that incarnation.
+//!
+//! The layout text, which is hashed, calls IDLE SETTLED, and ABORTED KICKED.
 
 use tenure_segment::sync::{Ordering, Word, fence};
 use tenure_segment::{LeaseId, fault, ordering};
@@ -31,12 +35,12 @@ use tenure_segment::{LeaseId, fault, ordering};
 const MODE_BITS: u32 = 3;
 const MODE_MASK: u64 = (1 << MODE_BITS) - 1;
 
-/// What somebody does with a file, and what it denies others meanwhile. Bits: 1 read, 2 write, 4 delete.
+/// A lease's access to a file, and the access that it denies others. Bits: 1 read, 2 write, 4 delete.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Modes {
-    /// What it does.
+    /// The access of the lease.
     pub access: u8,
-    /// What nobody else may do.
+    /// The access that it denies others.
     pub denied: u8,
 }
 
@@ -44,13 +48,13 @@ impl Modes {
     /// Nothing done, nothing denied.
     pub const NONE: Self = Self { access: 0, denied: 0 };
 
-    /// Whether the two cannot be at once: one does what the other denies.
+    /// Whether the two exclude each other: one does what the other denies.
     #[must_use]
     pub const fn conflicts(self, other: Self) -> bool {
         self.access & other.denied != 0 || other.access & self.denied != 0
     }
 
-    /// Both.
+    /// The union of both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self { access: self.access | other.access, denied: self.denied | other.denied }
@@ -68,7 +72,7 @@ impl Modes {
 
 /// The word of a lease: `{ ticket:42 | by:8 | state:2 | asked:6 | entered:6 }`.
 ///
-/// `asked` is what is asked for while PENDING, and what the one in the way has entered when REFUSED.
+/// `asked` is the request while PENDING; when REFUSED it is what the conflicting lease has entered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry(u64);
 
@@ -77,14 +81,14 @@ const STATE: u32 = 2 * MODES;
 const BY: u32 = STATE + 2;
 const TICKET: u32 = BY + 8;
 
-/// Nothing is asked.
-const SETTLED: u64 = 0;
-/// Something is asked, and not decided.
+/// No request.
+const IDLE: u64 = 0;
+/// A request is not decided.
 const PENDING: u64 = 1;
-/// What was asked last was refused, because of lease `by`.
+/// The last request was refused, because of lease `by`.
 const REFUSED: u64 = 2;
-/// What was asked last has to be asked again: a lower lease came first.
-const KICKED: u64 = 3;
+/// The last request was aborted by a lower lease, and begins again.
+const ABORTED: u64 = 3;
 
 impl Entry {
     const fn entered(self) -> Modes {
@@ -116,49 +120,49 @@ impl Entry {
         Self(self.0.wrapping_add(1 << TICKET))
     }
 
-    /// Asking for something, as nobody has before.
+    /// A new request, with a ticket of its own.
     const fn posted(self, asked: Modes) -> Self {
         self.next_ticket().make(PENDING, 0, asked, self.entered())
     }
 
     const fn accepted(self) -> Self {
-        self.make(SETTLED, 0, Modes::NONE, self.entered().and(self.asked()))
+        self.make(IDLE, 0, Modes::NONE, self.entered().and(self.asked()))
     }
 
     const fn refused(self, by: u8, its: Modes) -> Self {
         self.make(REFUSED, by, its, self.entered())
     }
 
-    const fn kicked(self) -> Self {
-        self.make(KICKED, 0, self.asked(), self.entered())
+    const fn aborted(self) -> Self {
+        self.make(ABORTED, 0, self.asked(), self.entered())
     }
 
     const fn holding(self, entered: Modes) -> Self {
-        self.make(SETTLED, 0, Modes::NONE, entered)
+        self.make(IDLE, 0, Modes::NONE, entered)
     }
 }
 
-/// Who is in the way, and with what.
+/// The lease that conflicts with a request, and its modes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InTheWay {
-    /// Its lease; the asker's own when it is another of its own entries.
+    /// The lease; the caller's own if another entry of its own conflicts.
     pub lease: LeaseId,
-    /// All that it does, and all that it denies.
+    /// All that the lease does and denies.
     pub modes: Modes,
 }
 
-/// The word of a lease, as it is while one looks.
+/// The word of a lease at the moment of a look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
     /// The lease.
     pub lease: LeaseId,
-    /// What it has entered.
+    /// The modes that it has entered.
     pub entered: Modes,
-    /// What it asks for and was not decided.
+    /// Its request, if it is not decided.
     pub pending: Option<Modes>,
 }
 
-/// Which incarnation a lease has; `None` when it is nobody's.
+/// The incarnation of a lease; `None` if the lease is free.
 pub type Incarnations<'a> = &'a dyn Fn(u8) -> Option<u64>;
 
 /// The words of a file: two a lease, `{ entry, incarnation }`, all of them zero at first.
@@ -168,13 +172,13 @@ pub struct Shares<'a> {
 }
 
 impl<'a> Shares<'a> {
-    /// Words for so many members.
+    /// The number of words for so many members.
     #[must_use]
     pub const fn words(members: u16) -> usize {
         2 * members as usize
     }
 
-    /// The view; `None` when there are too few words.
+    /// A view of `words`; `None` if they are too few.
     #[must_use]
     pub fn over(words: &'a [Word], members: u16) -> Option<Self> {
         Some(Self { words: words.get(..Self::words(members))? })
@@ -193,53 +197,54 @@ impl<'a> Shares<'a> {
     }
 
     fn load(self, lease: u8) -> Entry {
-        // Acquire: pairs with the Release of the exchange that wrote it: the incarnation beside it is at least as new.
+        // Acquire: modes word: the incarnation loaded after it is at least as new; pairs with the AcqRel in `compare_exchange`.
         Entry(self.word(lease).load(Ordering::Acquire))
     }
 
-    /// Whether the word was as expected, and was changed.
-    fn exchange(self, lease: u8, from: Entry, to: Entry) -> bool {
-        // AcqRel: Release as in `load`; Acquire: what a helper decided comes with the word.
+    /// Changes the word of a lease from `from` to `to`; false if it is not `from`.
+    fn compare_exchange(self, lease: u8, from: Entry, to: Entry) -> bool {
+        // AcqRel: modes word: publishes a request or a decision, obtains what a helper decided; pairs with the Acquire in `load`. Acquire on
+        // failure: the same.
         self.word(lease).compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Changes our own word, whatever it is: others change it while it is PENDING only, so that this does not go on.
+    /// Changes the caller's own word. Bounded: others change it only while it is PENDING.
     fn change(self, me: u8, to: impl Fn(Entry) -> Entry) -> Entry {
         loop {
             let seen = self.load(me);
             let changed = to(seen);
-            if self.exchange(me, seen, changed) {
+            if self.compare_exchange(me, seen, changed) {
                 return changed;
             }
         }
     }
 
-    /// Makes the word ours, if it is still a former owner's.
+    /// Takes the word over from a former owner of the lease.
     fn claim(self, me: LeaseId) {
-        // Relaxed: written by the owners of the lease only; a former one's was seen when the lease was taken.
+        // Relaxed: incarnation: only owners of the lease write it; a former owner's was obtained when the lease was taken.
         if self.incarnation(me.index).load(Ordering::Relaxed) != me.incarnation {
-            // The word first: with our incarnation beside it what the former owner had entered would be ours.
+            // The word first: our incarnation beside the former owner's modes would make them ours.
             self.change(me.index, |seen| seen.next_ticket().holding(Modes::NONE));
-            // Release: pairs with the Acquire in `valid`.
+            // Release: incarnation: published after the word; pairs with the Acquire in `is_valid`.
             self.incarnation(me.index).store(me.incarnation, Ordering::Release);
         }
     }
 
-    /// Asks for `asked`, on top of what `me` has entered already, and enters if nobody is in the way.
+    /// Requests `asked` in addition to the modes that `me` has entered, and enters them if no other lease conflicts.
     ///
-    /// For one lease one call at a time, of this or of [`Shares::leave`].
+    /// One call at a time for one lease, of this or of [`Shares::leave`].
     ///
     /// # Errors
     ///
-    /// [`InTheWay`]: somebody, at some moment of this call. Nothing was entered.
+    /// [`InTheWay`]: a lease conflicted at some moment of this call. Nothing was entered.
     ///
     /// # Progress
     ///
-    /// Lock-free: starts over only when somebody else's request was decided. Waits for nobody.
+    /// Lock-free: begins again only when another lease's request was decided. Waits for nobody.
     ///
     /// # Crash
     ///
-    /// What is PENDING is decided by whoever finds it in the way; the word ends with the incarnation of the lease.
+    /// A PENDING request is decided by the next request that conflicts. The word stops counting with the incarnation of the lease.
     pub fn enter(self, me: LeaseId, asked: Modes, incarnations: Incarnations<'_>) -> Result<(), InTheWay> {
         self.claim(me);
         let mine = self.load(me.index).entered();
@@ -248,14 +253,14 @@ impl<'a> Shares<'a> {
         }
         loop {
             let posted = self.change(me.index, |seen| seen.posted(asked));
-            self.decide(me.index, posted, incarnations);
+            self.help(me.index, posted, incarnations);
             let decided = self.load(me.index);
             match decided.state() {
-                SETTLED => return Ok(()),
+                IDLE => return Ok(()),
                 REFUSED => {
                     let by = decided.by();
                     let incarnation = if self.leases().any(|lease| lease == by) {
-                        // Relaxed: information.
+                        // Relaxed: incarnation: information only.
                         self.incarnation(by).load(Ordering::Relaxed)
                     } else {
                         0
@@ -268,59 +273,64 @@ impl<'a> Shares<'a> {
         }
     }
 
-    /// What `me` has entered is `left` from now on: a part of what it was.
+    /// Replaces the modes that `me` has entered by `left`, a part of them.
     ///
     /// # Progress
     ///
-    /// Wait-free, but for a helper that decides in between.
+    /// Wait-free, except that a helper may decide in between.
     pub fn leave(self, me: LeaseId, left: Modes) {
-        // Relaxed: as in `claim`.
+        // Relaxed: incarnation: as in `claim`.
         if self.incarnation(me.index).load(Ordering::Relaxed) == me.incarnation {
             self.change(me.index, |seen| seen.holding(left));
         }
     }
 
-    /// Sees to it that what `posted` of `lease` asks for is decided.
-    fn decide(self, lease: u8, posted: Entry, incarnations: Incarnations<'_>) {
-        // Ends: every round decides this or one of a lower lease, of which there is a lowest.
+    /// Helps a request, `posted` of `lease`, until it is decided.
+    fn help(self, lease: u8, posted: Entry, incarnations: Incarnations<'_>) {
+        // Bounded: each round decides this request or one of a lower lease.
         while self.load(lease) == posted {
             let mut one = (lease, posted);
-            while let Some(first) = self.try_decide(one.0, one.1, incarnations) {
+            while let Some(first) = self.try_help(one.0, one.1, incarnations) {
                 one = first;
             }
         }
     }
 
-    /// Decides, unless that of a lower lease has to be decided first.
-    fn try_decide(self, lease: u8, posted: Entry, incarnations: Incarnations<'_>) -> Option<(u8, Entry)> {
-        // SeqCst: between having seen PENDING (or having said it) and the look at the others; pairs with the same fence of
-        // whoever scans for one of those. Of two that ask, one is seen by the other's scan.
+    /// Decides the request, or returns the request of a lower lease that must be decided first.
+    fn try_help(self, lease: u8, posted: Entry, incarnations: Incarnations<'_>) -> Option<(u8, Entry)> {
+        // SeqCst: modes words: between the store or load of PENDING and the scan; pairs with the same fence before the scan for another
+        // request:
+        // - either that request is seen by this scan;
+        // - or this request is seen by that scan.
         fence(ordering!("slab.shares.fence", SeqCst, AcqRel));
         let asked = posted.asked();
         for other in self.leases().filter(|other| *other != lease) {
             while let Some(theirs) = self.in_the_way(other, asked, incarnations) {
+                // Entered: refuse.
                 if theirs.entered().conflicts(asked) {
-                    self.exchange(lease, posted, posted.refused(other, theirs.entered()));
+                    self.compare_exchange(lease, posted, posted.refused(other, theirs.entered()));
                     return None;
                 }
+                // Pending, of a lower lease: help that first.
                 if other < lease {
                     return Some((other, theirs));
                 }
-                // Nobody is kicked for what is decided already.
+                // Decided meanwhile: abort nobody for it.
                 if self.load(lease) != posted {
                     return None;
                 }
-                self.exchange(other, theirs, theirs.kicked());
+                // Pending, of a higher lease: abort it.
+                self.compare_exchange(other, theirs, theirs.aborted());
             }
         }
         if fault!("slab.shares.enter_by_store") {
             self.word(lease).store(posted.accepted().0, Ordering::Release);
         }
-        self.exchange(lease, posted, posted.accepted());
+        self.compare_exchange(lease, posted, posted.accepted());
         None
     }
 
-    /// The word of `other`, if it counts and is in the way of `asked`.
+    /// The word of `other`, if it counts and conflicts with `asked`.
     fn in_the_way(self, other: u8, asked: Modes, incarnations: Incarnations<'_>) -> Option<Entry> {
         loop {
             let seen = self.load(other);
@@ -337,22 +347,24 @@ impl<'a> Shares<'a> {
         }
     }
 
-    /// Whether the word is that of a living lease; `None`: it has changed.
+    /// Whether the word belongs to the current incarnation of the lease; `None` if the word has changed.
     fn is_valid(self, lease: u8, seen: Entry, incarnations: Incarnations<'_>) -> Option<bool> {
-        // Acquire: pairs with the Release in `claim`, and keeps the look at the word behind this.
+        // Acquire: incarnation: pairs with the Release in `claim`; keeps the load of the word below behind it.
         let incarnation = self.incarnation(lease).load(Ordering::Acquire);
         if incarnations(lease) != Some(incarnation) && !fault!("slab.shares.dead_count") {
             return Some(false);
         }
-        // A new owner clears the word before it writes its incarnation: both belong together if the word is the same afterwards.
+        // A new owner clears the word first, and stores its incarnation afterwards:
+        // - either the incarnation loaded above is the former one, and so is the word that was `seen`;
+        // - or it is the new one, and then the word, loaded after it, is not the former owner's.
         (self.load(lease) == seen).then_some(true)
     }
 
-    /// What lease `index` has entered and asks for, if it is somebody's and anything. For one who may only look, relaxed
-    /// loads; in a table at work the two parts need not belong together.
+    /// The modes and the request of lease `index`, if the lease is taken and has any. For readers: loads only, and while the table is in
+    /// use the two parts need not belong together.
     #[must_use]
     pub fn look(self, index: u8, incarnations: Incarnations<'_>) -> Option<Share> {
-        // Relaxed: a look.
+        // Relaxed, both: information only.
         let seen = Entry(self.word(index).load(Ordering::Relaxed));
         let incarnation = self.incarnation(index).load(Ordering::Relaxed);
         let pending = seen.is_pending().then(|| seen.asked());
@@ -362,7 +374,7 @@ impl<'a> Shares<'a> {
         Some(Share { lease: LeaseId { index, incarnation }, entered: seen.entered(), pending })
     }
 
-    /// All of them.
+    /// The shares of all leases.
     pub fn iter(self, incarnations: Incarnations<'_>) -> impl Iterator<Item = Share> {
         self.leases().filter_map(move |lease| self.look(lease, incarnations))
     }
@@ -384,19 +396,19 @@ mod tests {
     const WRITE: Modes = Modes { access: 2, denied: 0 };
 
     #[test]
-    fn one_stopped_while_pending_is_decided_by_whoever_it_is_in_the_way_of() {
+    fn a_pending_request_of_a_stopped_owner_is_decided_by_the_next_that_conflicts() {
         for (stopped, asker) in [(0, 1), (1, 0)] {
             let words = words(2);
             let shares = Shares::over(&words, 2).unwrap();
             shares.claim(id(stopped));
             let posted = shares.change(stopped, |seen| seen.posted(READ));
             let entered = shares.enter(id(asker), WRITE, &|_| Some(1));
-            // The lower one comes first; the higher one finds itself kicked.
+            // The lower one has priority; the higher one is aborted.
             assert_eq!(entered.is_ok(), asker < stopped);
             assert!(shares.load(stopped) != posted);
-            shares.decide(stopped, posted, &|_| Some(1));
+            shares.help(stopped, posted, &|_| Some(1));
             let state = shares.load(stopped).state();
-            assert_eq!(state, if asker < stopped { KICKED } else { SETTLED });
+            assert_eq!(state, if asker < stopped { ABORTED } else { IDLE });
         }
     }
 
@@ -406,12 +418,12 @@ mod tests {
         let shares = Shares::over(&words, 5).unwrap();
         for stopped in 0..4 {
             shares.claim(id(stopped));
-            // Each in the way of the next one: readers that deny writing, and writers.
+            // Each conflicts with the next one: readers that deny writing, and writers.
             shares.change(stopped, |seen| seen.posted(if stopped % 2 == 0 { READ } else { WRITE }));
         }
         assert!(shares.enter(id(4), WRITE, &|_| Some(1)).is_err());
         let states: Vec<_> = (0..5).map(|lease| shares.load(lease).state()).collect();
-        assert_eq!(states[0], SETTLED);
+        assert_eq!(states[0], IDLE);
         assert_eq!(states[4], REFUSED);
     }
 
@@ -421,12 +433,12 @@ mod tests {
         let shares = Shares::over(&words, 2).unwrap();
         shares.claim(id(0));
         let posted = shares.change(0, |seen| seen.posted(READ));
-        shares.decide(0, posted, &|_| Some(1));
+        shares.help(0, posted, &|_| Some(1));
         shares.leave(id(0), Modes::NONE);
-        // The same again, as somebody who was stopped in between remembers it.
+        // The same request again, as a helper that was stopped in between remembers it.
         let again = shares.change(0, |seen| seen.posted(READ));
         assert!(again != posted);
-        assert!(!shares.exchange(0, posted, posted.accepted()));
+        assert!(!shares.compare_exchange(0, posted, posted.accepted()));
         assert!(shares.load(0) == again);
     }
 

@@ -13,7 +13,7 @@ use common::world::{World, token};
 use explore::explore;
 use loom::thread;
 use tenure_segment::sync::Word;
-use tenure_slab::{Entered, NameHash, Names, NamesLayout, Token};
+use tenure_slab::{Inserted, NameHash, Names, NamesLayout, Token};
 
 struct Shared {
     words: Vec<Word>,
@@ -41,9 +41,9 @@ impl Shared {
 
     /// Enters a handle, or finds the one that is there.
     fn get(&self, handle: u32, name: u64) -> (Token, bool) {
-        match self.world.enter(&self.names(), handle, name).unwrap() {
-            Entered::New => (token(handle), true),
-            Entered::Found(found) => (found, false),
+        match self.world.insert(&self.names(), handle, name).unwrap() {
+            Inserted::New => (token(handle), true),
+            Inserted::Found(found) => (found, false),
         }
     }
 
@@ -67,9 +67,9 @@ fn loom_one_of_two_creates_a_name() {
     });
 }
 
-/// Two names through one intake, where a third is looked for that nobody has.
+/// Two names through one pending slot, while a third one, which no handle has, is looked up.
 #[test]
-fn loom_two_names_with_one_home() {
+fn loom_two_names_with_one_first_bucket() {
     explore(Some(5), || {
         let shared = Shared::new(2);
         let theirs = shared.clone();
@@ -84,25 +84,25 @@ fn loom_two_names_with_one_home() {
     });
 }
 
-/// Two names of two homes go for the last free slot of all.
+/// Two names with two first buckets compete for the last free slot of all.
 #[test]
-fn loom_two_homes_and_one_slot() {
+fn loom_two_first_buckets_and_one_slot() {
     explore(Some(4), || {
         let shared = Shared::new(5);
         for (handle, name) in [(0, 2), (1, 3), (2, 4)] {
             assert!(shared.get(handle, name).1);
         }
         let theirs = shared.clone();
-        let enter = |shared: &Shared, handle, name| shared.world.enter(&shared.names(), handle, name);
-        let other = thread::spawn(move || enter(&theirs, 4, 7));
-        let mine = enter(&shared, 3, 8);
+        let insert = |shared: &Shared, handle, name| shared.world.insert(&shared.names(), handle, name);
+        let other = thread::spawn(move || insert(&theirs, 4, 7));
+        let mine = insert(&shared, 3, 8);
         let their = other.join().unwrap();
-        // There is room for one; a second one may have come in while the slot still looked free: then it waits in its intake.
+        // There is room for one; a second one may be inserted while the slot still looks free: then it stays in its pending slot.
         assert!(mine.is_ok() || their.is_ok());
         assert_eq!(shared.find(8), mine.ok().map(|_| token(3)));
         assert_eq!(shared.find(7), their.ok().map(|_| token(4)));
         assert_eq!([2, 3, 4].map(|name| shared.find(name)), [0, 1, 2].map(|handle| Some(token(handle))));
-        // When somebody goes, whoever waited gets in, and one more comes after it.
+        // When a handle is over, the one in the pending slot gets its slot, and another one can be inserted.
         shared.world.close(token(0));
         if mine.is_ok() {
             assert_eq!(shared.find(8), Some(token(3)));

@@ -11,9 +11,9 @@ use common::SPACE;
 use common::world::{World, token};
 use proptest::prelude::*;
 use tenure_segment::sync::Word;
-use tenure_slab::{Entered, Full, NameHash, Names, NamesLayout, Token};
+use tenure_slab::{Full, Inserted, NameHash, Names, NamesLayout, Token};
 
-/// Names of one table of two buckets: half of them have either as their home.
+/// Names of one table of two buckets: each is the first bucket of half of them.
 fn crowded(name: u64) -> NameHash {
     NameHash::from_bits(name & 1 | name << 58)
 }
@@ -26,7 +26,7 @@ fn words(layout: &NamesLayout) -> Vec<Word> {
     (0..layout.words()).map(|_| Word::new(0)).collect()
 }
 
-/// What the table names and is held, each once.
+/// The held handles in the table, each once.
 fn listed(world: &World, names: &Names<'_>) -> BTreeMap<u64, Token> {
     let report = names.look();
     assert!(report.problems.is_empty(), "{report:?}");
@@ -73,12 +73,12 @@ proptest! {
             let map: BTreeMap<u64, Token> = held.iter().map(|token| (world.name(*token), *token)).collect();
             prop_assert_eq!(&listed(&world, &names), &map);
             match step {
-                Step::Enter(name) => match world.enter(&names, handle, name) {
-                    Ok(Entered::New) => {
+                Step::Enter(name) => match world.insert(&names, handle, name) {
+                    Ok(Inserted::New) => {
                         prop_assert!(!map.contains_key(&name));
                         held.push(token(handle));
                     }
-                    Ok(Entered::Found(found)) => {
+                    Ok(Inserted::Found(found)) => {
                         prop_assert_eq!(map.get(&name), Some(&found));
                         held.push(found);
                     }
@@ -106,7 +106,7 @@ fn one_of_many_threads_creates_a_name() {
     let words = words(&layout);
     let names = Names::new(&words, layout, SPACE).unwrap();
     let world = World::new(rounds * 8 + 8, crowded);
-    // Others come and go through the same intake meanwhile.
+    // Others come and go through the same pending slot meanwhile.
     let next = AtomicU32::new(0);
     for round in 0..rounds {
         let created = AtomicU32::new(0);
@@ -119,12 +119,12 @@ fn one_of_many_threads_creates_a_name() {
                     let name = |step: u64| if step == 0 { 2 } else { 4 + 2 * thread };
                     let tokens = [0, 1].map(|step| {
                         let handle = next.fetch_add(1, Ordering::Relaxed);
-                        match world.enter(names, handle, name(step)).unwrap() {
-                            Entered::New => {
+                        match world.insert(names, handle, name(step)).unwrap() {
+                            Inserted::New => {
                                 created.fetch_add(u32::from(step == 0), Ordering::Relaxed);
                                 token(handle)
                             }
-                            Entered::Found(found) => found,
+                            Inserted::Found(found) => found,
                         }
                     });
                     assert_eq!(world.find(names, name(0)), Some(tokens[0]));
@@ -152,12 +152,12 @@ fn every_handle_can_have_a_name() {
     let names = Names::new(&words, layout, SPACE).unwrap();
     let world = World::new(handles * 2, spread);
     for handle in 0..handles {
-        assert_eq!(world.enter(&names, handle, handle.into()), Ok(Entered::New));
+        assert_eq!(world.insert(&names, handle, handle.into()), Ok(Inserted::New));
     }
     for handle in 0..handles {
         world.close(token(handle));
         let later = handles + handle;
-        assert_eq!(world.enter(&names, later, later.into()), Ok(Entered::New));
+        assert_eq!(world.insert(&names, later, later.into()), Ok(Inserted::New));
     }
     assert!((handles..2 * handles).all(|later| world.find(&names, later.into()) == Some(token(later))));
     assert!((0..handles).all(|gone| world.find(&names, gone.into()).is_none()));

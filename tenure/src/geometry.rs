@@ -69,7 +69,7 @@ pub(crate) struct Plan {
     pub(crate) names: slab::NamesLayout,
     pub(crate) scratch: scratch::Layout,
     /// One for each lease, right after the names; words from the data area's start.
-    pub(crate) records: Range<u64>,
+    pub(crate) mcas_descriptors: Range<u64>,
     /// Bytes from the data area's start; the slab region is at 0.
     pub(crate) scratch_at: u64,
     pub(crate) data_area_bytes: u64,
@@ -77,9 +77,9 @@ pub(crate) struct Plan {
 
 const PAGE: u64 = 4096;
 /// Words of a lease for taking several objects at once, whether or not this build has them; see [`OBJECTS_LAYOUT`].
-const RECORD_WORDS: u64 = 65;
+const MCAS_DESCRIPTOR_WORDS: u64 = 65;
 #[cfg(feature = "objects")]
-const _: () = assert!(RECORD_WORDS == tenure_wait::RECORD_WORDS as u64);
+const _: () = assert!(MCAS_DESCRIPTOR_WORDS == tenure_wait::MCAS_DESCRIPTOR_WORDS as u64);
 /// Handles committed at creation, and at each later step.
 const COMMIT_GROUPS: u32 = 16;
 
@@ -146,11 +146,12 @@ impl Plan {
         let scratch = scratch::Geometry { bytes: scratch_bytes, unit_bytes }.layout()?;
         let names = slab::NamesLayout::for_handles(handles);
         let align = u64::from(unit_bytes).min(PAGE);
-        let records_at = slab.words() + names.words();
-        let records = records_at..records_at + RECORD_WORDS * u64::from(members);
-        let scratch_at = (records.end * 8).next_multiple_of(align);
+        let mcas_descriptors_at = slab.words() + names.words();
+        let mcas_descriptors =
+            mcas_descriptors_at..mcas_descriptors_at + MCAS_DESCRIPTOR_WORDS * u64::from(members);
+        let scratch_at = (mcas_descriptors.end * 8).next_multiple_of(align);
         let data_area_bytes = (scratch_at + scratch.bytes()).next_multiple_of(PAGE);
-        Ok(Self { geometry, slab, names, records, scratch, scratch_at, data_area_bytes })
+        Ok(Self { geometry, slab, names, mcas_descriptors, scratch, scratch_at, data_area_bytes })
     }
 
     /// The plan of a segment that exists.
@@ -175,7 +176,7 @@ impl Plan {
             control,
             entries.start * 8..entries.end * 8,
             names.start * 8..names.end * 8,
-            self.records.start * 8..self.records.end * 8,
+            self.mcas_descriptors.start * 8..self.mcas_descriptors.end * 8,
             self.scratch_at + scratch.start..self.scratch_at + scratch.end,
         ];
         Spec {

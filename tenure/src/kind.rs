@@ -83,8 +83,8 @@ impl fmt::Display for Kind {
         if self.is_system() {
             let name = match *self {
                 Self::MUTEX => "mutex",
-                Self::EVENT_MANUAL => "manual event",
-                Self::EVENT_AUTO => "automatic event",
+                Self::EVENT_MANUAL => "manual-reset event",
+                Self::EVENT_AUTO => "auto-reset event",
                 Self::SEMAPHORE => "semaphore",
                 Self::PROCESS => "process",
                 Self::THREAD => "thread",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tenure_segment::sync::Word;
 use tenure_segment::{DataArea, LeaseId};
 use tenure_slab::{Names, Token};
-use tenure_wait::Records;
+use tenure_wait::McasDescriptors;
 
 use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::files::Files;
@@ -34,7 +34,7 @@ pub(crate) type State = [Word; STATE_WORDS];
 /// What a member has for its objects: the views through its mapping, and what its process knows privately.
 pub(crate) struct Objects<'a> {
     pub(crate) names: Names<'a>,
-    pub(crate) records: Records<'a>,
+    pub(crate) mcas_descriptors: McasDescriptors<'a>,
     pub(crate) books: Books,
     pub(crate) watcher: WatcherSlot,
     pub(crate) files: Files,
@@ -44,7 +44,7 @@ impl<'a> Objects<'a> {
     pub(crate) fn new(data_area: DataArea<'a>, plan: &Plan, space_tag: u8) -> Self {
         Self {
             names: crate::names::view(data_area, plan, space_tag),
-            records: crate::waiting::records(data_area, plan),
+            mcas_descriptors: crate::waiting::mcas_descriptors(data_area, plan),
             books: Books::default(),
             watcher: WatcherSlot::default(),
             files: Files::default(),
@@ -231,10 +231,10 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
 /// # Crash
 ///
 /// The next recoverer starts over.
-pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, records: &Records<'_>) {
+pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, mcas_descriptors: &McasDescriptors<'_>) {
     // Too short: it is corrupted, and there is nothing to settle.
     let Some(state) = state_of(held) else { return };
-    crate::waiting::settle::settle(kind, state, records, dead.index);
+    crate::waiting::recover::recover(kind, state, mcas_descriptors, dead.index);
 }
 
 impl Drop for Object {

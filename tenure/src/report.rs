@@ -92,8 +92,8 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
             words.and_then(|words| unsafe { object::copy_state(words.as_ptr().cast_mut().cast()) })
         };
         let found = match state {
-            Some(state) => crate::waiting::settle::inspect(kind, state, &handle.holders),
-            None => crate::waiting::settle::Findings {
+            Some(state) => crate::waiting::recover::inspect(kind, state, &handle.holders),
+            None => crate::waiting::recover::Findings {
                 violations: vec!["its payload is too short for its state".into()],
                 pending: Vec::new(),
             },

@@ -74,11 +74,11 @@ impl tenure_segment::Reclaim for Reclaimer {
         let (slab, scratch) = views(data_area, &self.plan, self.space_tag);
         let ref_counts = self.ref_counts(recovery.by());
         #[cfg(feature = "objects")]
-        let records = crate::waiting::records(data_area, &self.plan);
+        let mcas_descriptors = crate::waiting::mcas_descriptors(data_area, &self.plan);
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
             if let Ok(held) = crate::local::place(&slab, &scratch, held) {
-                crate::object::settle(Kind::from_word(kind), &held, recovery.dead(), &records);
+                crate::object::settle(Kind::from_word(kind), &held, recovery.dead(), &mcas_descriptors);
             }
             let _: (u64, tenure_slab::Held) = (kind, held);
         };

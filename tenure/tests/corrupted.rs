@@ -166,7 +166,7 @@ fn every_word_of_a_name() {
         .filter(|(_, (a, b))| a != b)
         .map(|(at, _)| at as u64)
         .collect();
-    // Handle, block, unit, chunk, slot, intake, the name itself.
+    // Handle, block, unit, chunk, slot, pending slot, the name itself.
     assert!(changed.len() >= 12, "{changed:?}");
     let (mut tried, mut found) = (0, 0);
     for at in changed {

@@ -68,7 +68,7 @@ proptest! {
         let (mutex, twice) = (Mutex::create(&me).unwrap(), Mutex::create_recursive(&me).unwrap());
         let (manual, auto) = (
             Event::create(&me, Reset::Manual, false).unwrap(),
-            Event::create(&me, Reset::Automatic, true).unwrap(),
+            Event::create(&me, Reset::Auto, true).unwrap(),
         );
         let semaphore = Semaphore::create(&me, 1, 3).unwrap();
         let tokens = [mutex.token(), twice.token(), manual.token(), auto.token(), semaphore.token()];

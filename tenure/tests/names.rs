@@ -337,13 +337,13 @@ fn mutexes_events_and_semaphores_by_name() {
         assert!(!same.try_lock().unwrap().abandoned());
         drop(same);
 
-        for (name, reset) in [("manual", Reset::Manual), ("automatic", Reset::Automatic)] {
+        for (name, reset) in [("manual", Reset::Manual), ("automatic", Reset::Auto)] {
             let event = Event::create_named(&a, name, reset, false).unwrap();
             let same = Event::open_named(&b, name).unwrap();
             event.set().unwrap();
             same.wait(None).unwrap();
             assert_eq!((same.resets(), same.is_set().unwrap()), (reset, reset == Reset::Manual));
-            let other = if reset == Reset::Manual { Reset::Automatic } else { Reset::Manual };
+            let other = if reset == Reset::Manual { Reset::Auto } else { Reset::Manual };
             assert!(!Event::create_or_open(&b, name, reset, false).unwrap().is_created());
             let error = Event::create_or_open(&b, name, other, false).unwrap_err();
             assert!(matches!(error, NamedError::Open(OpenHandleError::ForeignKind { .. })), "{error}");

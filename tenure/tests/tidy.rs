@@ -252,6 +252,21 @@ const RETIRED: &[(&str, &str, &[&str])] = &[
     ("footing", "member mapping", &[]),
     ("looker", "reader", &[]),
     ("carve", "extend", &[]),
+    (
+        "intake",
+        "pending slot",
+        &["`intake`", "slot the intake", "words each: intake, 7", "intake      { state"],
+    ),
+    ("kick", "abort", &["3 kicked", "aborted kicked", "settled, kicked"]),
+    (
+        "withdrawn",
+        "FAILED or made to fail",
+        &["3 withdrawn", "taken, withdrawn", "taken and withdrawn", "armed, observed and withdrawn"],
+    ),
+    ("staged", "pending", &[]),
+    ("automatic event", "auto-reset event", &["3 automatic event", "manual, automatic event"]),
+    ("manual event", "manual-reset event", &["2 manual event"]),
+    ("reset::automatic", "Reset::Auto", &[]),
     ("punch", "decommit", &["punch_hole", "punch a hole", "punches a hole", "punched a hole"]),
 ];
 

@@ -175,8 +175,8 @@ fn events_let_all_go_or_one() {
     assert!(manual.reset().unwrap() && !manual.reset().unwrap());
     assert!(matches!(manual.wait(NOT_NOW), Err(WaitError::TimedOut)));
 
-    let auto = Event::create(&me, Reset::Automatic, true).unwrap();
-    assert_eq!(Event::open(&me, auto.token()).unwrap().resets(), Reset::Automatic);
+    let auto = Event::create(&me, Reset::Auto, true).unwrap();
+    assert_eq!(Event::open(&me, auto.token()).unwrap().resets(), Reset::Auto);
     auto.set().unwrap();
     auto.wait(NOT_NOW).unwrap();
     assert!(matches!(auto.wait(NOT_NOW), Err(WaitError::TimedOut)));
@@ -291,7 +291,7 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let (auto, semaphore) =
-        (Event::create(&me, Reset::Automatic, false).unwrap(), Semaphore::create(&me, 0, 10).unwrap());
+        (Event::create(&me, Reset::Auto, false).unwrap(), Semaphore::create(&me, 0, 10).unwrap());
     let mutex = Mutex::create(&me).unwrap();
     type Wake<'a> = Box<dyn Fn() + 'a>;
     let wake_mutex = || drop(mutex.adopt().unwrap());
@@ -334,7 +334,7 @@ fn any_of_mixed_kinds() {
     for pretend in [false, true] {
         me.pretend_no_waitv(pretend);
         let mutex = Mutex::create(&me).unwrap();
-        let auto = Event::create(&me, Reset::Automatic, false).unwrap();
+        let auto = Event::create(&me, Reset::Auto, false).unwrap();
         let manual = Event::create(&me, Reset::Manual, false).unwrap();
         let semaphore = Semaphore::create(&me, 0, 5).unwrap();
         let objects: [&dyn Waitable; 4] = [&auto, &semaphore, &manual, &mutex];
@@ -380,7 +380,7 @@ fn all_or_none() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     let mutex = Mutex::create(&me).unwrap();
-    let auto = Event::create(&me, Reset::Automatic, true).unwrap();
+    let auto = Event::create(&me, Reset::Auto, true).unwrap();
     let semaphore = Semaphore::create(&me, 0, 5).unwrap();
     let objects: [&dyn Waitable; 3] = [&semaphore, &auto, &mutex];
     assert!(matches!(wait_all(&objects, NOT_NOW), Err(WaitError::TimedOut)));
@@ -435,7 +435,7 @@ fn many_take_all_and_one_by_one() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     let (permits, mutex) = (Semaphore::create(&me, 2, 3).unwrap(), Mutex::create(&me).unwrap());
-    let signal = Event::create(&me, Reset::Automatic, true).unwrap();
+    let signal = Event::create(&me, Reset::Auto, true).unwrap();
     let open = Event::create(&me, Reset::Manual, true).unwrap();
     let pair = [AtomicU64::new(0), AtomicU64::new(0)];
     scope("all threads take what they want", |scope| {
@@ -537,7 +537,7 @@ fn any_across_processes_with_and_without_waitv() {
     let name = Name::new("any");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let auto = Event::create(&me, Reset::Automatic, false).unwrap();
+    let auto = Event::create(&me, Reset::Auto, false).unwrap();
     let semaphore = Semaphore::create(&me, 0, 4).unwrap();
     let mutex = Mutex::create(&me).unwrap();
     let tokens = [auto.token(), semaphore.token(), mutex.token()];

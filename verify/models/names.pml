@@ -1,8 +1,8 @@
-/* The table of names as slab/src/names builds it: one intake and the slots of its bucket, names that all enter there.
+/* The table of names as slab/src/names implements it: one pending slot, the slots of its bucket, and names that all use it.
  *
- * Every shared access is one step; what is private to a process is folded into the access beside it. A process is
- * killed or stopped for good between any two steps. Handles are those of handles.pml, with a number for each that was
- * ever created, in place of index and generation: one is over when nobody holds it, the dead until they are recovered.
+ * Each shared access is one step; private computation belongs to the access before it. A process is killed or stopped for
+ * good between any two steps. Handles are those of handles.pml; each that is ever created has a number, in place of index
+ * and generation. A handle is over when no process holds it; the dead hold theirs until they are recovered.
  */
 #ifndef NP
 #define NP 3            /* processes */
@@ -20,7 +20,7 @@
 #define LIVES(p) INC
 #endif
 #ifndef NAMES
-#define NAMES 1         /* names; a process that creates or opens takes any of them */
+#define NAMES 1         /* names; each operation uses any of them */
 #endif
 #ifndef SLOTS
 #define SLOTS 2
@@ -34,52 +34,52 @@
 #ifndef FINDERS
 #define FINDERS 0       /* so many of the processes only look the name up */
 #endif
-#define MAX 8           /* handles that are ever created, and 1 */
+#define MAX 8           /* handles that are ever created, plus 1 */
 
-/* shared memory: an intake is state and slot and handle, always as a whole; a slot is LISTED with a handle, or 0 */
+/* shared memory: the pending slot has state, slot and handle, always as a whole; a slot is LISTED with a handle, or 0 */
 #define NEVER 0
-#define ENTERING 64
+#define INSERTING 64
 #define DONE 128
 #define WORD(state, s, h) (state | (s << 4) | h)
 #define STATE(w) (w & 192)
 #define SLOT(w) ((w >> 4) & 3)
 #define HANDLE(w) (w & 15)
-byte intake;
+byte pending;
 byte slot[SLOTS];
-/* who holds a handle, a set of processes; its name + 1 */
+/* the holders of a handle, a set of processes; its name + 1 */
 byte holders[MAX];
 byte name[MAX];
 
-/* what only the model knows */
+/* known to the model only */
 byte created = 1;
-byte entered;               /* handles that entered the table: 1 << handle */
-byte there[NP];             /* those with the name that one looks for which were in the table when he began, and are */
+byte inserted;               /* handles in the table: 1 << handle */
+byte there[NP];             /* handles with the wanted name that were in the table when the find began, and still are */
 byte life[NP];
 bit still[NP];              /* stopped for good */
 bit dead[NP];               /* killed, and not recovered */
 byte kills = KILLS, stops = STOPS;
 
 #define IS_OVER(h) (holders[h] == 0)
-#define IS_IN(h) (((entered >> h) & 1) && !IS_OVER(h))
+#define IS_IN(h) (((inserted >> h) & 1) && !IS_OVER(h))
 #ifdef M_FREE_THOUGH_HELD           /* fault names.slot.free_though_held */
 #define IS_FREE(h) true
 #else
 #define IS_FREE(h) (h == 0 || IS_OVER(h))
 #endif
 
-/* Handles::open: of one that has the name. got: it is held */
+/* Handles::open, of a handle that has the name. got: it is held */
 inline open(h) {
     d_step {
         if
         :: name[h] == wanted + 1 && !IS_OVER(h) ->
             holders[h] = holders[h] | (1 << p); got = h;
-            assert((entered >> h) & 1)
+            assert((inserted >> h) & 1)
         :: else
         fi
     }
 }
 
-/* one who held it does so no more */
+/* process `who` closes its handle */
 inline close(h, who) {
     d_step {
         holders[h] = holders[h] & ~(1 << who);
@@ -124,23 +124,23 @@ inline find() {
         od;
         k = 0
     };
-#ifdef M_SLOTS_BEFORE_INTAKE
+#ifdef M_SLOTS_BEFORE_PENDING
     find_listed();
 #endif
-#ifndef M_FIND_NO_INTAKE            /* fault names.find.no_intake */
-    atomic { seen = intake; w = (got == 0 && STATE(seen) == ENTERING -> HANDLE(seen) : 0) };
+#ifndef M_FIND_NO_PENDING 
+    atomic { seen = pending; w = (got == 0 && STATE(seen) == INSERTING -> HANDLE(seen) : 0) };
     if
     :: w != 0 -> atomic { open(w); w = 0 }
     :: else
     fi;
 #endif
-#ifndef M_SLOTS_BEFORE_INTAKE
+#ifndef M_SLOTS_BEFORE_PENDING
     if :: got == 0 -> find_listed() :: else fi;
 #endif
     d_step { assert(got != 0 || there[p] == 0); there[p] = 0; seen = 0 }
 }
 
-/* free_slot: a hint that is looked at again, so one step: at, or SLOTS: none */
+/* free_slot: a hint that is checked again, so one step: at, or SLOTS: none */
 inline free_slot() {
     at = 0;
     do
@@ -149,16 +149,16 @@ inline free_slot() {
     od
 }
 
-/* settle: what seen says, of handle h; seen is the intake then, or refused is set */
-inline settle(h) {
+/* help: the insert of handle h, as seen; afterwards seen is the pending slot, or refused is set */
+inline help(h) {
     do
     ::
         atomic {
             if
-            :: IS_OVER(h) ->                                                 /* its name may be any by now */
+            :: IS_OVER(h) ->                                                 /* its hash may be any by now */
                 if
-                :: intake == seen -> intake = WORD(DONE, SLOT(seen), h); seen = intake
-                :: else -> seen = intake
+                :: pending == seen -> pending = WORD(DONE, SLOT(seen), h); seen = pending
+                :: else -> seen = pending
                 fi;
                 break
             :: true -> w = slot[SLOT(seen)]                                  /* slot.load */
@@ -166,7 +166,7 @@ inline settle(h) {
         };
         atomic {
             if
-#ifdef M_DONE_BEFORE_SLOT           /* fault names.settle.done_before_slot */
+#ifdef M_DONE_BEFORE_SLOT           /* fault names.help.done_before_slot */
             :: true -> next = WORD(DONE, SLOT(seen), h)
 #else
             :: w == h -> next = WORD(DONE, SLOT(seen), h)
@@ -179,7 +179,7 @@ inline settle(h) {
                 next = 0
             :: w != h && !IS_FREE(w) ->
                 free_slot();
-                if :: at == SLOTS -> refused = 1; w = 0; break :: else -> next = WORD(ENTERING, at, h) fi
+                if :: at == SLOTS -> refused = 1; w = 0; break :: else -> next = WORD(INSERTING, at, h) fi
 #endif
             fi;
             w = 0
@@ -187,12 +187,12 @@ inline settle(h) {
         atomic {
             if
             :: next == 0
-            :: next != 0 && intake == seen ->                                /* intake.change */
-                intake = next; seen = next; next = 0;
+            :: next != 0 && pending == seen ->                                /* pending_slot.compare_exchange */
+                pending = next; seen = next; next = 0;
                 if :: STATE(seen) == DONE -> break :: else fi
-            :: next != 0 && intake != seen ->
-                seen = intake; next = 0;
-                if :: !(STATE(seen) == ENTERING && HANDLE(seen) == h) -> break :: else fi
+            :: next != 0 && pending != seen ->
+                seen = pending; next = 0;
+                if :: !(STATE(seen) == INSERTING && HANDLE(seen) == h) -> break :: else fi
             fi
         }
     od;
@@ -204,27 +204,27 @@ inline settle(h) {
     }
 }
 
-/* enter: got: another has the name; refused; or mine entered */
-inline enter() {
+/* insert: got: another has the name; refused; or mine is inserted */
+inline insert() {
 #ifdef M_LOADED_AFTER_LOOKING
     find_listed();
 #endif
-    seen = intake;
+    seen = pending;
     do
     ::
         if
-#ifndef M_ENTERED_OVER_OTHERS       /* what is entering is not settled first */
-        :: atomic { STATE(seen) == ENTERING && !IS_OVER(HANDLE(seen)) -> k = HANDLE(seen) };
+#ifndef M_INSERTED_OVER_OTHERS       /* an insert that is not complete is not helped first */
+        :: atomic { STATE(seen) == INSERTING && !IS_OVER(HANDLE(seen)) -> k = HANDLE(seen) };
             open(k);
             if
             :: got != 0 -> break
-            :: else -> settle(k); if :: refused -> break :: else fi
+            :: else -> help(k); if :: refused -> break :: else fi
             fi
-        :: !(STATE(seen) == ENTERING && !IS_OVER(HANDLE(seen))) ->
+        :: !(STATE(seen) == INSERTING && !IS_OVER(HANDLE(seen))) ->
 #else
         :: true ->
 #endif
-#ifdef M_NO_SECOND_LOOK             /* fault names.enter.no_second_look */
+#ifdef M_NO_SECOND_LOOK             /* fault names.insert.no_second_look */
             if :: !looked -> looked = 1; find_listed() :: else fi;
 #elif !defined(M_LOADED_AFTER_LOOKING)
             find_listed();
@@ -233,10 +233,10 @@ inline enter() {
             atomic { free_slot(); if :: at == SLOTS -> refused = 1; break :: else fi };
             atomic {                                                         /* names.enter.looked */
                 if
-#ifdef M_INTAKE_BY_STORE
+#ifdef M_PENDING_BY_STORE
                 :: true ->
 #else
-                :: intake == seen ->
+                :: pending == seen ->
 #endif
                     k = 1;
                     do
@@ -244,16 +244,16 @@ inline enter() {
                     :: else -> break
                     od;
                     k = 0;
-                    entered = entered | (1 << mine);
-                    intake = WORD(ENTERING, at, mine); seen = intake         /* names.enter.entered */
-#ifndef M_INTAKE_BY_STORE
-                :: else -> seen = intake
+                    inserted = inserted | (1 << mine);
+                    pending = WORD(INSERTING, at, mine); seen = pending         /* names.enter.entered */
+#ifndef M_PENDING_BY_STORE
+                :: else -> seen = pending
 #endif
                 fi;
                 at = 0
             };
             if
-            :: STATE(seen) == ENTERING && HANDLE(seen) == mine -> settle(mine); refused = 0; break
+            :: STATE(seen) == INSERTING && HANDLE(seen) == mine -> help(mine); refused = 0; break
             :: else
             fi
         fi
@@ -289,7 +289,7 @@ again:
                     mine = created; created++; assert(created <= MAX);
                     name[mine] = wanted + 1; holders[mine] = 1 << p
                 };
-                enter();
+                insert();
                 if
                 :: got != 0 || refused -> close(mine, p)
                 :: else -> got = mine
@@ -321,7 +321,7 @@ end_over:
     skip
 }
 
-/* whoever kills, stops and recovers */
+/* the kernel kills and stops; the dead are recovered */
 inline kill(p) { atomic { kills > 0 && !dead[p] && !still[p] -> kills--; life[p]++; dead[p] = 1; there[p] = 0 } }
 inline stop(p) { atomic { stops > 0 && !dead[p] && !still[p] -> stops--; still[p] = 1 } }
 inline recover(p) {
@@ -353,8 +353,8 @@ end_idle:
     od
 }
 
-/* Nobody has anything left to do: whatever is in the table is found there [I16], once a name [I15]. */
-#define IS_SEEN(h) (STATE(intake) == ENTERING && HANDLE(intake) == h || slot[0] == h || slot[SLOTS - 1] == h \
+/* Checked when no process can make a step: each handle in the table is found there [I16], one for each name [I15]. */
+#define IS_SEEN(h) (STATE(pending) == INSERTING && HANDLE(pending) == h || slot[0] == h || slot[SLOTS - 1] == h \
     || slot[SLOTS / 2] == h)
 proctype Check() {
     byte h, other;

@@ -1,9 +1,8 @@
-/* Taking two objects at once, all or nothing, as wait/src/take_all.rs builds it: a mutex and a semaphore, or two
- * mutexes.
+/* MCAS over two objects, all or nothing, as wait/src/mcas.rs implements it: a mutex and a semaphore, or two mutexes.
  *
- * Every shared access is one step; what is private to a process is folded into the access beside it. A process is
- * killed or stopped for good between any two steps. Process p takes lease p in each of its lives: a lease is used
- * again, and its record too. A member of its own recovers the dead; it is killed, stopped and replaced as others are.
+ * Each shared access is one step; private computation belongs to the access before it. A process is killed or stopped for
+ * good between any two steps. Process p takes lease p in each of its lives: a lease is used again, and its MCAS descriptor
+ * too. A member of its own recovers the dead; it is killed, stopped and replaced like the others.
  */
 #ifndef TAKERS
 #define TAKERS 2        /* processes that take both objects, and then give them back */
@@ -25,7 +24,7 @@
 #define OPS 1           /* operations of one life */
 #endif
 #ifndef TRIES
-#define TRIES 2         /* how often one operation may be withdrawn before it gives up */
+#define TRIES 2         /* how often an MCAS may fail before the operation gives up */
 #endif
 #ifndef KILLS
 #define KILLS 1
@@ -34,35 +33,35 @@
 #define STOPS 0
 #endif
 #ifndef VICTIMS
-#define VICTIMS NP      /* the first processes; these, or the recoverer, are killed and stopped */
+#define VICTIMS NP      /* the first processes: only these and the recoverer are killed and stopped */
 #endif
 #ifndef COUNT
 #define COUNT 1         /* of the semaphore; 0: there are two mutexes */
 #endif
 #define NO 2            /* objects */
-#define NL 4            /* leases that have records; the last is the recoverer's */
+#define NL 4            /* leases that have descriptors; the last is the recoverer's */
 
-/* One word of an object: { 0 | asleep:1 | value:4 }, or reserved { 1 | ticket:3 | entry:2 | lease:2 }. A step of the
- * kernel that clears asleep leaves a reserved word as it is. */
-#define ASLEEP 16
+/* The word of an object: { 0 | waiters:1 | value:4 }, or a reference { 1 | ticket:3 | entry:2 | lease:2 }. The kernel's step
+ * that clears the waiters bit leaves a reference as it is. */
+#define WAITERS 16
 #define VALUE(w) (w & 15)
-#define RESERVED 128
-#ifdef M_RESERVATION_WITHOUT_TICKET
-#define RESERVATION(l, t, i) (RESERVED | (i << 2) | l)
+#define REFERENCE 128
+#ifdef M_REFERENCE_WITHOUT_TICKET
+#define REF_TO(l, t, i) (REFERENCE | (i << 2) | l)
 #else
-#define RESERVATION(l, t, i) (RESERVED | (t << 4) | (i << 2) | l)
+#define REF_TO(l, t, i) (REFERENCE | (t << 4) | (i << 2) | l)
 #endif
 #define LEASE(w) (w & 3)
 #define ENTRY(w) ((w >> 2) & 3)
-#ifdef M_RESERVATION_WITHOUT_TICKET
+#ifdef M_REFERENCE_WITHOUT_TICKET
 #define IS_OF(s, w) true
 #else
 #define IS_OF(s, w) (TICKET(s) == ((w >> 4) & 7))
 #endif
-/* The status of a record: { ticket:3 | state:2 }; an entry: { after:4 | before:4 }. */
-#define OPEN 1
-#define TAKEN 2
-#define WITHDRAWN 3
+/* The status of a descriptor: { ticket:3 | state:2 }; an entry: { after:4 | before:4 }. */
+#define UNDECIDED 1
+#define SUCCEEDED 2
+#define FAILED 3
 #define TICKET(s) (s >> 2)
 #define STATE(s) (s & 3)
 #define STATUS(t, s) ((t << 2) | s)
@@ -74,26 +73,26 @@
 #define ABANDONED 1
 #define OWNED(p) (p + 2)
 #define IS_MUTEX(o) (COUNT == 0 || o == 0)
-#define OFFERS(o, v) (IS_MUTEX(o) -> v == FREE || v == ABANDONED : v > 0)
+#define AVAILABLE(o, v) (IS_MUTEX(o) -> v == FREE || v == ABANDONED : v > 0)
 #define TAKE(o, v) (IS_MUTEX(o) -> OWNED(p) : v - 1)
 
 /* shared memory, and the kernel's queues: sets of processes */
 byte word[NO];
 byte status[NL], entry[NL * NO];
 byte sleepers[NO];
-#define RECORDED(l, i) entry[(l) * NO + (i)]
+#define ENTRY_OF(l, i) entry[(l) * NO + (i)]
 bit dirty[NP], alive[NP];
 bit reading[NP];            /* the recoverer has the lock on it */
 
-/* what only the model knows: the value of each object in everybody's eyes */
+/* known to the model only: the value of each object as every process reads it */
 byte value[NO];
-byte staged[NO];            /* who staged the value that it has: a set of processes */
+byte pending[NO];            /* the processes that stored a pending value */
 byte life[NP + 1];
 bit still[NP + 1];          /* stopped for good */
 byte kills = KILLS, stops = STOPS;
 
-/* tenure/src/waiting/word.rs: exchange, wake, clear */
-inline exchange(o, from, to) {
+/* tenure/src/waiting/word.rs: compare_exchange, wake, clear */
+inline compare_exchange(o, from, to) {
     d_step {
         ok = (word[o] == from);
         if
@@ -104,33 +103,33 @@ inline exchange(o, from, to) {
 }
 inline wake(o) {
     d_step {
-        if :: word[o] < RESERVED -> word[o] = word[o] & ~ASLEEP :: else fi;
-        sleepers[o] = 0; staged[o] = 0
+        if :: word[o] < REFERENCE -> word[o] = word[o] & ~WAITERS :: else fi;
+        sleepers[o] = 0; pending[o] = 0
     }
 }
 
-/* Records::plain: w is the word, which is not reserved */
-inline plain(o) {
+/* McasDescriptors::resolve: w is the word, without a reference */
+inline resolve(o) {
     do
     ::
-        atomic { w = word[o]; if :: w < RESERVED -> break :: else fi };      /* whole.load */
-        e = RECORDED(LEASE(w), ENTRY(w));                                    /* verdict: entry */
-        s = status[LEASE(w)];                                                /* verdict: status */
+        atomic { w = word[o]; if :: w < REFERENCE -> break :: else fi };      /* whole.load */
+        e = ENTRY_OF(LEASE(w), ENTRY(w));                                    /* referent: entry */
+        s = status[LEASE(w)];                                                /* referent: status */
         d_step {
             if
-            :: !IS_OF(s, w) -> assert(word[o] != w)                          /* Over: nothing is ruined */
-            :: IS_OF(s, w) && STATE(s) == OPEN ->
+            :: !IS_OF(s, w) -> assert(word[o] != w)                          /* Over: nothing is corrupted */
+            :: IS_OF(s, w) && STATE(s) == UNDECIDED ->
                 if
-                :: status[LEASE(w)] == s -> status[LEASE(w)] = STATUS(TICKET(s), WITHDRAWN)
+                :: status[LEASE(w)] == s -> status[LEASE(w)] = STATUS(TICKET(s), FAILED)
                 :: else
                 fi
-            :: IS_OF(s, w) && STATE(s) != OPEN ->
-#ifdef M_WITHDRAWN_AS_TAKEN
+            :: IS_OF(s, w) && STATE(s) != UNDECIDED ->
+#ifdef M_FAILED_AS_SUCCEEDED
                 e = AFTER(e);
-#elif defined(M_TAKEN_AS_WITHDRAWN)     /* fault wait.take_all.taken_is_withdrawn */
+#elif defined(M_SUCCEEDED_AS_FAILED)     /* fault wait.take_all.succeeded_is_failed */
                 e = BEFORE(e);
 #else
-                e = (STATE(s) == TAKEN -> AFTER(e) : BEFORE(e));
+                e = (STATE(s) == SUCCEEDED -> AFTER(e) : BEFORE(e));
 #endif
                 if
                 :: word[o] == w -> assert(value[o] == e); word[o] = e
@@ -142,12 +141,12 @@ inline plain(o) {
     od
 }
 
-/* source.rs: mark, futex::sleep: on object o, which was w; again when it has changed */
+/* source.rs: set_waiters, futex::sleep: on object o, which was w; not if it has changed */
 inline sleep(o) {
-    d_step {                                                                 /* mark */
+    d_step {                                                                 /* set_waiters */
         if
-        :: w & ASLEEP -> ok = 1
-        :: else -> ok = (word[o] == w); w = w | ASLEEP; if :: ok -> word[o] = w :: else fi
+        :: w & WAITERS -> ok = 1
+        :: else -> ok = (word[o] == w); w = w | WAITERS; if :: ok -> word[o] = w :: else fi
         fi
     };
     if
@@ -160,22 +159,22 @@ end_asleep:
 
 #define NONE 255
 #define NOTHING 9
-/* Taking::reserve, of entry i: w is NONE, or what is in the way */
-inline reserve(i) {
+/* Mcas::install, of entry i: w is NONE, or the word if it is not available */
+inline install(i) {
     do
     ::
-        plain(i);
+        resolve(i);
         atomic {
             if
-            :: !OFFERS(i, VALUE(w)) -> got = i; break
-#ifndef M_RESERVE_ASLEEP
-            :: OFFERS(i, VALUE(w)) && (w & ASLEEP) -> wake(i); w = NONE
-            :: OFFERS(i, VALUE(w)) && !(w & ASLEEP) ->
+            :: !AVAILABLE(i, VALUE(w)) -> got = i; break
+#ifndef M_INSTALL_OVER_WAITERS
+            :: AVAILABLE(i, VALUE(w)) && (w & WAITERS) -> wake(i); w = NONE
+            :: AVAILABLE(i, VALUE(w)) && !(w & WAITERS) ->
 #else
-            :: OFFERS(i, VALUE(w)) ->
+            :: AVAILABLE(i, VALUE(w)) ->
 #endif
-#ifndef M_ENTRY_AFTER_RESERVATION
-                RECORDED(p, i) = (TAKE(i, VALUE(w)) << 4) | VALUE(w);
+#ifndef M_ENTRY_AFTER_INSTALL
+                ENTRY_OF(p, i) = (TAKE(i, VALUE(w)) << 4) | VALUE(w);
 #endif
                 skip
             fi
@@ -184,8 +183,8 @@ inline reserve(i) {
             if
             :: word[i] == w ->
                 assert(sleepers[i] == 0);
-                word[i] = RESERVATION(p, ticket, i);
-#ifndef M_ENTRY_AFTER_RESERVATION
+                word[i] = REF_TO(p, ticket, i);
+#ifndef M_ENTRY_AFTER_INSTALL
                 w = NONE;
 #endif
                 break
@@ -193,68 +192,68 @@ inline reserve(i) {
             fi
         }
     od;
-#ifdef M_ENTRY_AFTER_RESERVATION
-    if :: got != i -> RECORDED(p, i) = (TAKE(i, VALUE(w)) << 4) | VALUE(w); w = NONE :: else fi
+#ifdef M_ENTRY_AFTER_INSTALL
+    if :: got != i -> ENTRY_OF(p, i) = (TAKE(i, VALUE(w)) << 4) | VALUE(w); w = NONE :: else fi
 #endif
 }
 
-/* Taking::clean, of entry i */
-inline clean(i) {
+/* Mcas::release, of entry i */
+inline release(i) {
     if
-    :: word[i] == RESERVATION(p, ticket, i) ->
-#ifdef M_CLEAN_UNDECIDED                /* what the owner cleans is taken, whatever was decided */
+    :: word[i] == REF_TO(p, ticket, i) ->
+#ifdef M_RELEASE_UNDECIDED                /* the owner releases as if committed, whatever was decided */
         d_step {
-            e = RECORDED(p, i);
+            e = ENTRY_OF(p, i);
             if
-            :: word[i] == RESERVATION(p, ticket, i) ->
+            :: word[i] == REF_TO(p, ticket, i) ->
                 e = (got == NOTHING -> AFTER(e) : BEFORE(e)); assert(value[i] == e); word[i] = e
             :: else
             fi;
             e = 0
         }
 #else
-        plain(i); w = 0
+        resolve(i); w = 0
 #endif
     :: else
     fi
 }
 
-/* many.rs: take_all. taken: both are; else got is in the way, whose word was w, or NOTHING: it was withdrawn */
+/* many.rs: take_all. taken: both are; else got is not available, its word was w; or got is NOTHING: the MCAS failed */
 inline take_all() {
-    d_step {                                                                 /* Records::begin */
+    d_step {                                                                 /* McasDescriptors::begin */
         got = NOTHING;
-#ifdef M_TICKETS_BEGIN_AGAIN            /* a new member does not go on with the tickets of the one before */
+#ifdef M_TICKETS_BEGIN_AGAIN            /* a new owner of the lease does not continue with the tickets of the last one */
         if :: first_ticket -> ticket = 1; first_ticket = 0 :: else -> ticket = TICKET(status[p]) + 1 fi;
 #else
         ticket = TICKET(status[p]) + 1;
 #endif
         assert(ticket < 8);
-        status[p] = STATUS(ticket, OPEN)
+        status[p] = STATUS(ticket, UNDECIDED)
     };
-    reserve(0);
-    if :: got == NOTHING -> reserve(1) :: else fi;
-    atomic {                                                                 /* Taking::decide */
+    install(0);
+    if :: got == NOTHING -> install(1) :: else fi;
+    atomic {                                                                 /* Mcas::commit */
         blocked = (got == NOTHING -> 0 : w);
         w = 0;
         if
-#ifdef M_DECIDE_BY_STORE
+#ifdef M_COMMIT_BY_STORE
         :: got == NOTHING && TICKET(status[p]) == ticket ->
 #else
-        :: got == NOTHING && status[p] == STATUS(ticket, OPEN) ->
+        :: got == NOTHING && status[p] == STATUS(ticket, UNDECIDED) ->
 #endif
-            /* everything is taken, in everybody's eyes */
-            assert(OFFERS(0, value[0]) && OFFERS(1, value[1]));
-            assert(word[0] == RESERVATION(p, ticket, 0) && word[1] == RESERVATION(p, ticket, 1));
+            /* both are taken, for every process */
+            assert(AVAILABLE(0, value[0]) && AVAILABLE(1, value[1]));
+            assert(word[0] == REF_TO(p, ticket, 0) && word[1] == REF_TO(p, ticket, 1));
             value[0] = TAKE(0, value[0]); value[1] = TAKE(1, value[1]);
-            status[p] = STATUS(ticket, TAKEN);
+            status[p] = STATUS(ticket, SUCCEEDED);
             taken = 1
-        :: got != NOTHING && status[p] == STATUS(ticket, OPEN) -> status[p] = STATUS(ticket, WITHDRAWN)
+        :: got != NOTHING && status[p] == STATUS(ticket, UNDECIDED) -> status[p] = STATUS(ticket, FAILED)
         :: else
         fi
     };
-#ifndef M_NEXT_BEFORE_CLEAN             /* the next ticket begins before the reservations of this one are gone */
-    if :: got != 0 -> clean(0) :: else fi;
-    if :: got == NOTHING -> clean(1) :: else fi;
+#ifndef M_NEXT_BEFORE_RELEASE             /* the next ticket begins before the references of this one are gone */
+    if :: got != 0 -> release(0) :: else fi;
+    if :: got == NOTHING -> release(1) :: else fi;
 #endif
     atomic { w = blocked; blocked = 0; ticket = 0; ok = 0 }
 }
@@ -263,26 +262,26 @@ inline take_all() {
 inline give(o) {
     do
     ::
-        plain(o);
+        resolve(o);
         atomic {
             if
-            :: IS_MUTEX(o) && (w & ASLEEP) ->
+            :: IS_MUTEX(o) && (w & WAITERS) ->
                 assert(VALUE(word[o]) == OWNED(p) && value[o] == OWNED(p));
                 word[o] = FREE; value[o] = FREE; sleepers[o] = 0; w = 0;
                 break
-            :: IS_MUTEX(o) && !(w & ASLEEP) ->
+            :: IS_MUTEX(o) && !(w & WAITERS) ->
                 assert(VALUE(w) == OWNED(p));
-                exchange(o, w, FREE);
+                compare_exchange(o, w, FREE);
                 w = 0;
                 if :: ok -> ok = 0; break :: else fi
-            :: !IS_MUTEX(o) && (w & ASLEEP) && OFFERS(o, VALUE(w)) -> wake(o); w = 0
-            :: !IS_MUTEX(o) && !((w & ASLEEP) && OFFERS(o, VALUE(w))) ->
+            :: !IS_MUTEX(o) && (w & WAITERS) && AVAILABLE(o, VALUE(w)) -> wake(o); w = 0
+            :: !IS_MUTEX(o) && !((w & WAITERS) && AVAILABLE(o, VALUE(w))) ->
                 e = w + 1;
-                exchange(o, w, e);
+                compare_exchange(o, w, e);
                 e = 0;
                 if
-                :: ok && !(w & ASLEEP) -> ok = 0; w = 0; break
-                :: ok && (w & ASLEEP) -> staged[o] = staged[o] | (1 << p)
+                :: ok && !(w & WAITERS) -> ok = 0; w = 0; break
+                :: ok && (w & WAITERS) -> pending[o] = pending[o] | (1 << p)
                 :: else
                 fi
             fi
@@ -291,38 +290,38 @@ inline give(o) {
     od
 }
 
-/* settle.rs: settle, by process me */
-inline settle(o, l, me) {
+/* recover.rs: recover, by process me */
+inline recover_word(o, l, me) {
     do
     ::
-        plain(o);
+        resolve(o);
         atomic {
             if
             :: IS_MUTEX(o) && VALUE(w) == OWNED(l) ->
-                e = ABANDONED | (w & ASLEEP);
-                exchange(o, w, e);
+                e = ABANDONED | (w & WAITERS);
+                compare_exchange(o, w, e);
                 e = 0;
                 if
-                :: ok -> ok = 0; if :: w & ASLEEP -> staged[o] = staged[o] | (1 << me) :: else fi; w = 0; break
+                :: ok -> ok = 0; if :: w & WAITERS -> pending[o] = pending[o] | (1 << me) :: else fi; w = 0; break
                 :: else -> w = 0
                 fi
             :: else -> w = 0; break
             fi
         }
     od;
-    plain(o);
-    atomic { if :: w & ASLEEP -> wake(o) :: else fi; w = 0 }
+    resolve(o);
+    atomic { if :: w & WAITERS -> wake(o) :: else fi; w = 0 }
 }
 
 /* segment: recover(lease l, by process me) */
 inline recover(l, me) {
     if
     :: dirty[l] ->
-#ifdef M_FREE_BEFORE_SETTLED            /* the lease is free before what it reserved is plain */
+#ifdef M_FREE_BEFORE_RECOVERED            /* the lease is free before its references are resolved */
         dirty[l] = 0; reading[l] = 0;
 #endif
-        settle(0, l, me);
-        settle(1, l, me);
+        recover_word(0, l, me);
+        recover_word(1, l, me);
         dirty[l] = 0
     :: else
     fi
@@ -367,13 +366,13 @@ end_join:
                 /* source.rs: wait_for; word.rs: attempt */
                 do
                 ::
-                    plain(which);
+                    resolve(which);
                     if
-                    :: !OFFERS(which, VALUE(w)) -> sleep(which)
-                    :: atomic { OFFERS(which, VALUE(w)) && (w & ASLEEP) -> wake(which); w = 0 }
+                    :: !AVAILABLE(which, VALUE(w)) -> sleep(which)
+                    :: atomic { AVAILABLE(which, VALUE(w)) && (w & WAITERS) -> wake(which); w = 0 }
                     :: atomic {
-                        OFFERS(which, VALUE(w)) && !(w & ASLEEP) ->
-                        e = TAKE(which, VALUE(w)); exchange(which, w, e); e = 0; w = 0;
+                        AVAILABLE(which, VALUE(w)) && !(w & WAITERS) ->
+                        e = TAKE(which, VALUE(w)); compare_exchange(which, w, e); e = 0; w = 0;
                         if :: ok -> ok = 0; break :: else fi
                        }
                     fi
@@ -433,7 +432,7 @@ end_idle:
     goto end_top
 }
 
-/* whoever kills and stops */
+/* the kernel kills and stops */
 inline kill(p) {
     atomic {
         kills > 0 && p < VICTIMS && alive[p] && !still[p] ->
@@ -471,7 +470,7 @@ end_idle:
     od
 }
 
-/* Nobody has anything left to do. */
+/* Checked when no process can make a step. */
 #if NP > 2
 #define THOSE_STOPPED (still[0] | (still[1] << 1) | (still[2] << 2) | (still[ME] << ME))
 #else
@@ -483,16 +482,16 @@ end_check:
     timeout;
     do
     :: o < NO ->
-        /* nobody sleeps on a reserved word, or on one that he could have, unless it is staged by one who stands still
-         * or whom nobody recovers */
-        assert(sleepers[o] == 0 || (word[o] & ASLEEP) && word[o] < RESERVED);
-        assert(sleepers[o] == 0 || !OFFERS(o, VALUE(word[o])) || (staged[o] & THOSE_STOPPED)
-            || staged[o] && still[ME]);
-        /* what is reserved is reserved for one who stands still, or is dead, and who would recover it stands still */
-        assert(word[o] < RESERVED || still[LEASE(word[o])] || still[ME]);
-        /* a plain word is what everybody takes it for */
-        assert(word[o] >= RESERVED || VALUE(word[o]) == value[o]);
-        /* nobody is dead and owns it */
+        /* nobody sleeps on a reference, or on an available value, unless it is pending: stored by a process that is stopped, or that
+         * nobody recovers */
+        assert(sleepers[o] == 0 || (word[o] & WAITERS) && word[o] < REFERENCE);
+        assert(sleepers[o] == 0 || !AVAILABLE(o, VALUE(word[o])) || (pending[o] & THOSE_STOPPED)
+            || pending[o] && still[ME]);
+        /* a reference is left only by a process that is stopped, or dead while the recoverer is stopped */
+        assert(word[o] < REFERENCE || still[LEASE(word[o])] || still[ME]);
+        /* a value is the one that every process reads */
+        assert(word[o] >= REFERENCE || VALUE(word[o]) == value[o]);
+        /* no dead process owns it */
         assert(!IS_MUTEX(o) || value[o] < 2 || alive[value[o] - 2] && dirty[value[o] - 2]
             || still[value[o] - 2] || still[ME]);
         o++

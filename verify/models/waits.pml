@@ -1,9 +1,8 @@
-/* One wait word as wait/ builds it: a mutex, an event or a semaphore, its sleepers in the kernel, and the recovery of
- * the dead that used it.
+/* One wait word as wait/ implements it: a mutex, an event or a semaphore; its sleepers in the kernel, and the recovery of its
+ * dead users.
  *
- * Every shared access is one step; what is private to a process is folded into the access beside it. A process is
- * killed or stopped for good between any two steps, its reaper with it. Process p takes lease p in each of its
- * lives.
+ * Each shared access is one step; private computation belongs to the access before it. A process is killed or stopped for
+ * good between any two steps, its reaper with it. Process p takes lease p in each of its lives.
  */
 #ifndef NP
 #define NP 2            /* processes, and leases */
@@ -27,14 +26,14 @@
 #define STOPS 1
 #endif
 #ifndef HURRIES
-#define HURRIES 1       /* waits that may end before they got what they waited for */
+#define HURRIES 1       /* waits that may time out */
 #endif
 #ifndef USERS
 #define USERS NP        /* the first processes, which use the word; the others join and recover */
 #endif
-/* what the word is */
+/* the kind of the word; AUTO and MANUAL: auto-reset and manual-reset event */
 #define MUTEX 0
-#define AUTOMATIC 1
+#define AUTO 1
 #define MANUAL 2
 #define SEMAPHORE 3
 #ifndef KIND
@@ -53,37 +52,37 @@
 #define MAXIMUM 2           /* of a semaphore */
 
 #if KIND == MUTEX
-#define OFFERS(v) (v == UNOWNED || v == ABANDONED)
+#define AVAILABLE(v) (v == UNOWNED || v == ABANDONED)
 #define TAKEN(v) OWNED(p)
 #elif KIND == SEMAPHORE
-#define OFFERS(v) (v > 0)
+#define AVAILABLE(v) (v > 0)
 #define TAKEN(v) (v - 1)
-#elif KIND == AUTOMATIC
-#define OFFERS(v) (v & SIGNALLED)
+#elif KIND == AUTO
+#define AVAILABLE(v) (v & SIGNALLED)
 #define TAKEN(v) (v & ~SIGNALLED)
 #else
-#define OFFERS(v) (v & SIGNALLED)
+#define AVAILABLE(v) (v & SIGNALLED)
 #endif
 
-/* the word, and the kernel's queue of it: a set of processes */
-bit asleep;
+/* the word: waiters bit and value; the kernel's queue of it: a set of processes */
+bit waiters;
 byte value = FIRST;
 byte sleepers;
 /* per lease: LIVE, and what goes with it, the holder's bit; the kernel's locks: the owner's, and a set of readers */
 bit dirty[NP], alive[NP];
 byte readers[NP];
 
-/* what only the model knows */
-byte owner;                 /* who is between lock and unlock, + 1 */
-bit owed;                   /* the next owner has to be told */
-byte permits = FIRST;       /* counts or signals that were offered and not taken */
-byte staged;                /* who staged the value that the word has: 1 << p, 16 << p for a reaper */
-byte waits, passed;         /* who waits; for whom of them a manual event was signalled meanwhile */
+/* known to the model only */
+byte owner;                 /* the process between lock and unlock, + 1 */
+bit owed;                   /* the next owner must be told */
+byte permits = FIRST;       /* counts or signals that were given and not taken */
+byte pending;                /* the processes that stored a pending value: 1 << p, 16 << p for a reaper */
+byte waits, passed;         /* the waiters; those for which a manual-reset event was signalled meanwhile */
 byte life[NP];
 bit still[NP];              /* stopped for good */
 byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 
-/* the value was offered, or is now that nobody sleeps any more */
+/* the value is published: stored without waiters, or by the wake */
 #if KIND == MANUAL
 #define TAKES_EFFECT passed = passed | waits
 #else
@@ -98,57 +97,57 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #define AWAKE sleepers = 0
 #endif
 #if defined(M_WAKE_IN_TWO_STEPS)    /* first the bit, then FUTEX_WAKE */
-#define wake() d_step { if :: OFFERS(value) -> TAKES_EFFECT :: else fi; asleep = 0; staged = 0 }; AWAKE
-#define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0 }; AWAKE
+#define wake() d_step { if :: AVAILABLE(value) -> TAKES_EFFECT :: else fi; waiters = 0; pending = 0 }; AWAKE
+#define clear() d_step { owner = 0; value = 0; waiters = 0; pending = 0 }; AWAKE
 #undef STEP
 #define STEP
 #elif defined(M_WAKE_BY_PLAIN_STORE)    /* load, store without the bit, FUTEX_WAKE in the same step */
-#define wake() w_v = value; d_step { value = w_v; asleep = 0; staged = 0; AWAKE; w_v = 0 }
+#define wake() w_v = value; d_step { value = w_v; waiters = 0; pending = 0; AWAKE; w_v = 0 }
 #undef STEP
 #define STEP
-#define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0; AWAKE }
+#define clear() d_step { owner = 0; value = 0; waiters = 0; pending = 0; AWAKE }
 #else
-#define wake() d_step { if :: asleep && OFFERS(value) -> TAKES_EFFECT :: else fi; asleep = 0; staged = 0; AWAKE }
-#define clear() d_step { owner = 0; value = 0; asleep = 0; staged = 0; AWAKE }
+#define wake() d_step { if :: waiters && AVAILABLE(value) -> TAKES_EFFECT :: else fi; waiters = 0; pending = 0; AWAKE }
+#define clear() d_step { owner = 0; value = 0; waiters = 0; pending = 0; AWAKE }
 #endif
 
-/* a manual event: signalled since the waiter first looked and found that it was not */
+/* a manual-reset event: signalled since the waiter's first look, which found it reset */
 #if KIND == MANUAL
 #define WAS_SIGNALLED (since != NEVER && since != (a_v >> 1))
 #else
 #define WAS_SIGNALLED false
 #endif
 
-/* word.rs: attempt; taken, or a_v and a_m say what was seen. `last`: a wait that gives up if this fails */
+/* word.rs: attempt; taken, or a_v and a_m are the word that was seen. `last`: the last try before the wait times out */
 inline attempt() {
     taken = 0;
     do
     ::
         d_step {                                                             /* load */
-            a_v = value; a_m = asleep;
+            a_v = value; a_m = waiters;
             if
-            :: !OFFERS(a_v) && !WAS_SIGNALLED -> waits = waits | (1 << p)
+            :: !AVAILABLE(a_v) && !WAS_SIGNALLED -> waits = waits | (1 << p)
             :: else
             fi;
             if
-            :: last && !OFFERS(a_v) && !WAS_SIGNALLED -> assert(!(passed & (1 << p)))
+            :: last && !AVAILABLE(a_v) && !WAS_SIGNALLED -> assert(!(passed & (1 << p)))
             :: else
             fi
         };
         if
 #ifdef M_ATTEMPT_WAITS_FOR_WAKER    /* fault wait.attempt.waits_for_the_waker */
-        :: OFFERS(a_v) && a_m -> break
+        :: AVAILABLE(a_v) && a_m -> break
 #else
-        :: STEP { OFFERS(a_v) && a_m -> wake() }
+        :: STEP { AVAILABLE(a_v) && a_m -> wake() }
 #endif
         :: atomic {
-            !(OFFERS(a_v) && a_m) ->
+            !(AVAILABLE(a_v) && a_m) ->
             if
-            :: !OFFERS(a_v) -> taken = WAS_SIGNALLED; break
+            :: !AVAILABLE(a_v) -> taken = WAS_SIGNALLED; break
 #if KIND == MANUAL
-            :: OFFERS(a_v) -> taken = 1; break
+            :: AVAILABLE(a_v) -> taken = 1; break
 #else
-            :: OFFERS(a_v) && value == a_v && !asleep ->                     /* exchange */
+            :: AVAILABLE(a_v) && value == a_v && !waiters ->                     /* compare_exchange */
 #if KIND == MUTEX
                 assert(owner == 0);
                 assert(owed == (a_v == ABANDONED));
@@ -158,7 +157,7 @@ inline attempt() {
                 permits--;
 #endif
                 value = TAKEN(a_v); taken = 1; break
-            :: OFFERS(a_v) && !(value == a_v && !asleep)
+            :: AVAILABLE(a_v) && !(value == a_v && !waiters)
 #endif
             fi
            }
@@ -180,19 +179,19 @@ inline wait_for() {
         if
         :: taken || last -> break
         :: d_step {
-            !(taken || last) ->                                              /* word.rs: mark: exchange */
+            !(taken || last) ->                                              /* word.rs: set_waiters: compare_exchange */
 #if KIND == MANUAL
             if :: since == NEVER -> since = a_v >> 1 :: else fi;
 #endif
-            ok = (a_m || (value == a_v && !asleep));
-            if :: ok && !a_m -> asleep = 1 :: else fi
+            ok = (a_m || (value == a_v && !waiters));
+            if :: ok && !a_m -> waiters = 1 :: else fi
            };
             if
 #ifdef M_SLEEP_WITHOUT_COMPARING
-            :: d_step { ok -> assert(!OFFERS(value)); sleepers = sleepers | (1 << p) };
+            :: d_step { ok -> assert(!AVAILABLE(value)); sleepers = sleepers | (1 << p) };
 #else
             :: d_step {                                                      /* futex.rs: sleep: one step */
-                ok && value == a_v && asleep -> assert(!OFFERS(value)); sleepers = sleepers | (1 << p)
+                ok && value == a_v && waiters -> assert(!AVAILABLE(value)); sleepers = sleepers | (1 << p)
                };
 #endif
 end_asleep:     if
@@ -202,7 +201,7 @@ end_asleep:     if
 #ifdef M_SLEEP_WITHOUT_COMPARING
             :: !ok
 #else
-            :: d_step { !(ok && value == a_v && asleep) -> skip }
+            :: d_step { !(ok && value == a_v && waiters) -> skip }
 #endif
             fi
         fi
@@ -228,35 +227,35 @@ end_asleep:     if
 inline change(what) {
     do
     ::
-        d_step { c_v = value; c_m = asleep; ok = 0 };                        /* load */
+        d_step { c_v = value; c_m = waiters; ok = 0 };                        /* load */
         if
-#ifndef M_CHANGE_OVER_STAGED        /* what others staged is not woken for first */
-        :: STEP { c_m && OFFERS(c_v) -> wake() }
+#ifndef M_CHANGE_OVER_PENDING        /* a pending value of others is not published first */
+        :: STEP { c_m && AVAILABLE(c_v) -> wake() }
         :: atomic {
-            !(c_m && OFFERS(c_v)) ->
+            !(c_m && AVAILABLE(c_v)) ->
 #else
         :: atomic {
 #endif
             c_does = NOTHING;
             if
-            :: what == SET && !OFFERS(c_v) -> c_does = OFFER; c_to = c_v | SIGNALLED
-            :: what == RESET && OFFERS(c_v) -> c_does = QUIET; c_to = AFTER_RESET(c_v)
+            :: what == SET && !AVAILABLE(c_v) -> c_does = OFFER; c_to = c_v | SIGNALLED
+            :: what == RESET && AVAILABLE(c_v) -> c_does = QUIET; c_to = AFTER_RESET(c_v)
             :: what == RELEASE && c_v < MAXIMUM -> c_does = OFFER; c_to = c_v + 1
             :: else
             fi;
             if
             :: c_does == NOTHING -> break
-#ifdef M_WAKE_BEFORE_STAGE
+#ifdef M_WAKE_BEFORE_STORE
             :: c_does != NOTHING -> wake()
             fi
            };
            if :: value == c_v -> value = c_to; permits++; break :: else fi
 #else
-            :: c_does != NOTHING && !(value == c_v && asleep == c_m)
-            :: c_does != NOTHING && value == c_v && asleep == c_m ->         /* exchange */
+            :: c_does != NOTHING && !(value == c_v && waiters == c_m)
+            :: c_does != NOTHING && value == c_v && waiters == c_m ->         /* compare_exchange */
                 value = c_to;
 #ifdef M_BIT_BEFORE_WAKE            /* fault wait.change.bit_before_wake */
-                if :: c_does == OFFER -> asleep = 0 :: else fi;
+                if :: c_does == OFFER -> waiters = 0 :: else fi;
 #endif
                 if
                 :: c_does == OFFER -> permits++
@@ -268,7 +267,7 @@ inline change(what) {
                 fi;
                 if
                 :: c_does == OFFER && !c_m -> TAKES_EFFECT; break
-                :: c_does == OFFER && c_m -> ok = 1; if :: asleep -> staged = staged | (1 << p) :: else fi
+                :: c_does == OFFER && c_m -> ok = 1; if :: waiters -> pending = pending | (1 << p) :: else fi
                 :: c_does == QUIET -> break
                 fi
             fi
@@ -284,58 +283,58 @@ inline change(what) {
 inline unlock() {
     do
     ::
-        d_step { c_m = asleep; assert(value == OWNED(p)) };                  /* load */
+        d_step { c_m = waiters; assert(value == OWNED(p)) };                  /* load */
         if
 #ifdef M_FREED_BEFORE_WOKEN         /* fault wait.unlock.freed_before_woken */
-        :: c_m -> d_step { owner = 0; value = UNOWNED; asleep = 0 }; AWAKE; break
+        :: c_m -> d_step { owner = 0; value = UNOWNED; waiters = 0 }; AWAKE; break
 #else
         :: STEP { c_m -> clear(); break }
 #endif
-        :: atomic { !c_m -> if :: !asleep -> owner = 0; value = UNOWNED; break :: else fi }     /* exchange */
+        :: atomic { !c_m -> if :: !waiters -> owner = 0; value = UNOWNED; break :: else fi }     /* compare_exchange */
         fi
     od;
     atomic { c_m = 0; ok = 0 }
 }
 
-/* mutex.rs: settle; word.rs: settle: by process p, of what lease j owns, the dead's or his own. `me`: who stages */
-inline settle(j, me) {
+/* mutex.rs: abandon; word.rs: wake_waiters: by process p, for lease j, a dead one or its own. `me`: its bit in `pending` */
+inline recover_word(j, me) {
     do
     :: KIND == MUTEX ->
-        d_step { s_v = value; s_m = asleep };                                /* load */
+        d_step { s_v = value; s_m = waiters };                                /* load */
         atomic {
             if
-            :: s_v == OWNED(j) && value == s_v && asleep == s_m ->           /* exchange */
+            :: s_v == OWNED(j) && value == s_v && waiters == s_m ->           /* compare_exchange */
                 assert(owner == 0);
-#ifdef M_NOT_ABANDONED              /* fault wait.settle.not_abandoned */
+#ifdef M_NOT_ABANDONED              /* fault wait.recover.not_abandoned */
                 value = UNOWNED;
 #else
                 value = ABANDONED;
 #endif
-                if :: s_m -> staged = staged | me :: else fi;
+                if :: s_m -> pending = pending | me :: else fi;
                 break
-            :: s_v == OWNED(j) && !(value == s_v && asleep == s_m)
+            :: s_v == OWNED(j) && !(value == s_v && waiters == s_m)
             :: s_v != OWNED(j) -> break
             fi
         }
     :: KIND != MUTEX -> break
     od;
     atomic { s_v = 0; s_m = 0; ok = 0 };
-#ifndef M_NOBODY_WOKEN              /* fault wait.settle.nobody_woken */
+#ifndef M_NOBODY_WOKEN              /* fault wait.recover.nobody_woken */
     if
-    :: STEP { asleep -> wake() }
+    :: STEP { waiters -> wake() }
     :: else
     fi
 #endif
 }
 
-/* segment: recover(lease j): under its lock; what it held, then its word */
+/* segment: recover(lease j), under its lock: the words that it held, then its lease word */
 inline recover(j, me) {
     if
     :: dirty[j] ->
-#ifdef M_LEASE_BEFORE_WORD        /* the holder's bit and the lease go before the word is settled */
+#ifdef M_LEASE_BEFORE_WORD        /* the holder bit and the lease are cleared before the word is recovered */
         dirty[j] = 0;
 #endif
-        settle(j, me);
+        recover_word(j, me);
         dirty[j] = 0
     :: else
     fi
@@ -347,7 +346,7 @@ proctype Main(byte p) {
 #ifdef M_WAKE_BY_PLAIN_STORE
     byte w_v;
 #endif
-end_join:       /* one whose slot a stopped reaper keeps would take another slot */
+end_join:       /* a process whose slot a stopped reaper keeps would take another slot */
 #ifdef M_REUSE_WITHOUT_LOCK         /* fault segment.recover.without_lock */
     atomic { !alive[p] -> alive[p] = 1; born = life[p] };
 #else
@@ -362,7 +361,7 @@ end_join:       /* one whose slot a stopped reaper keeps would take another slot
             wait_for();
             if
             :: taken -> taken = 0; unlock()
-            :: atomic { taken -> taken = 0; owner = 0; owed = 1 }; settle(p, (1 << p))   /* its last close */
+            :: atomic { taken -> taken = 0; owner = 0; owed = 1 }; recover_word(p, (1 << p))   /* its last close */
             :: !taken
             fi
 #elif KIND == SEMAPHORE
@@ -397,7 +396,7 @@ end_over:
     skip
 }
 
-/* member.rs: recover: every member has one who recovers whoever is dead */
+/* member.rs: recover: every member has a reaper */
 #define IS_DEAD(j) (j != p && !alive[j] && dirty[j])
 proctype Reaper(byte p) {
     byte born, j, s_v;
@@ -430,7 +429,7 @@ end_idle:
     goto end_top
 }
 
-/* whoever kills and stops */
+/* the kernel kills and stops */
 inline kill(p) {
     atomic {
         kills > 0 && alive[p] && !still[p] ->
@@ -461,7 +460,7 @@ end_idle:
     od
 }
 
-/* Nobody has anything left to do. */
+/* Checked when no process can make a step. */
 #define RUNS(p) (alive[p] && dirty[p] && !still[p])
 #define SLEEPS(p) (RUNS(p) && (sleepers & (1 << p)))
 #if NP > 2
@@ -475,18 +474,18 @@ proctype Check() {
 end_check:
     timeout;
     /* [I22] */
-    assert(sleepers == 0 || asleep);
-    /* what somebody staged was offered, unless he stands still, and nobody has come by since */
-    assert(!(asleep && OFFERS(value) && SOMEBODY_RUNS) || (staged & THOSE_STOPPED));
-    /* nobody sleeps though he could go on */
-    assert(!(SLEEPS(0) && (!asleep && OFFERS(value) || (passed & 1))));
-    assert(!(SLEEPS(1) && (!asleep && OFFERS(value) || (passed & 2))));
+    assert(sleepers == 0 || waiters);
+    /* a pending value is left only by a process that is stopped, if no other operation came since */
+    assert(!(waiters && AVAILABLE(value) && SOMEBODY_RUNS) || (pending & THOSE_STOPPED));
+    /* no process sleeps though it could go on */
+    assert(!(SLEEPS(0) && (!waiters && AVAILABLE(value) || (passed & 1))));
+    assert(!(SLEEPS(1) && (!waiters && AVAILABLE(value) || (passed & 2))));
 #if NP > 2
-    assert(!(SLEEPS(2) && (!asleep && OFFERS(value) || (passed & 4))));
+    assert(!(SLEEPS(2) && (!waiters && AVAILABLE(value) || (passed & 4))));
 #endif
 #if KIND == MUTEX
-    /* nobody is dead and owns it, unless somebody who takes his slot stands still before he has recovered it */
-    assert(OFFERS(value) || owner != 0 || !SOMEBODY_RUNS || still[value - 2]);
+    /* no dead process owns it, unless a process that takes its slot is stopped before it has recovered it */
+    assert(AVAILABLE(value) || owner != 0 || !SOMEBODY_RUNS || still[value - 2]);
 #endif
 }
 

@@ -1,7 +1,16 @@
-//! Events: signalled until somebody resets them, or until somebody takes the signal.
+//! Events: a manual-reset event stays signalled until it is reset; a waiter of an auto-reset event takes the signal.
 //!
-//! `{asleep:1 | signalled:1 | generation:30}`. The generation counts the resets of a signalled manual event, so that one who was
-//! woken, and finds it reset already, knows that it was signalled meanwhile. Automatic events leave it 0.
+//! `{waiters:1 | signalled:1 | generation:30}`
+//!
+//! | signalled | waiters bit | meaning | who stores it |
+//! |---|---|---|---|
+//! | 0 | 0 | not signalled, no waiters | a process that resets; a waiter of an auto-reset event, taking the signal |
+//! | 0 | 1 | not signalled, waiters may be asleep | a waiter |
+//! | 1 | 0 | signalled | a process that sets; a wake |
+//! | 1 | 1 | pending: set, and the waiters are not woken yet | a process that sets |
+//!
+//! The generation counts the resets of a signalled manual-reset event. A waiter that wakes and finds the event reset compares the
+//! generation, and so learns that the event was signalled meanwhile. It stays 0 in auto-reset events.
 
 use crate::word::{self, Attempt, Change, Look, Word};
 
@@ -15,34 +24,38 @@ pub const fn generation(word: u32) -> u32 {
     word & GENERATION
 }
 
-/// Whether one who waits could go on.
+/// Whether a waiter could go on with this value: the event is signalled.
 #[must_use]
-pub const fn offers(value: u32) -> bool {
+pub const fn is_available(value: u32) -> bool {
     value & SIGNALLED != 0
 }
 
-/// Signals it.
+/// Signals the event.
 pub fn set<W: Word>(word: &W) {
-    word::change(word, offers, |value| {
-        if offers(value) { Change::Nothing(()) } else { Change::Offer { to: value | SIGNALLED, answer: () } }
+    word::change(word, is_available, |value| {
+        if is_available(value) {
+            Change::Nothing(())
+        } else {
+            Change::Offer { to: value | SIGNALLED, answer: () }
+        }
     });
 }
 
-/// Takes the signal away; whether there was one.
-pub fn reset<W: Word>(word: &W, manual: bool) -> bool {
-    word::change(word, offers, |value| {
-        if !offers(value) {
+/// Resets the event; whether it was signalled. `is_manual` for a manual-reset event, which counts the reset.
+pub fn reset<W: Word>(word: &W, is_manual: bool) -> bool {
+    word::change(word, is_available, |value| {
+        if !is_available(value) {
             return Change::Nothing(false);
         }
-        let next = generation(value).wrapping_add(u32::from(manual)) & GENERATION;
+        let next = generation(value).wrapping_add(u32::from(is_manual)) & GENERATION;
         Change::Quiet { to: next, answer: true }
     })
 }
 
-/// Whether a manual event is signalled, or was since its generation was `since`.
+/// Whether a manual-reset event is signalled, or was signalled since its generation was `since`.
 pub fn try_manual<W: Word>(word: &W, since: Option<u32>) -> Attempt<()> {
     word::attempt(word, |value| {
-        if offers(value) {
+        if is_available(value) {
             Look::Take { to: value, gained: () }
         } else if since.is_some_and(|since| since != generation(value)) {
             Look::Has(())
@@ -52,9 +65,9 @@ pub fn try_manual<W: Word>(word: &W, since: Option<u32>) -> Attempt<()> {
     })
 }
 
-/// Takes the signal of an automatic event, if there is one.
+/// Takes the signal of an auto-reset event, if it is signalled.
 pub fn try_auto<W: Word>(word: &W) -> Attempt<()> {
     word::attempt(word, |value| {
-        if offers(value) { Look::Take { to: value & !SIGNALLED, gained: () } } else { Look::Blocked }
+        if is_available(value) { Look::Take { to: value & !SIGNALLED, gained: () } } else { Look::Blocked }
     })
 }

@@ -1,8 +1,14 @@
-//! The end of a process or thread: once it is written nothing takes it back, and later words only make it more precise.
+//! The exit word: the end of a process or thread. It is monotonic: an end is never taken back, later changes only add the status.
 //!
-//! `{asleep:1 | ended:1 | known:1 | announced:2 | zero:11 | status:16}`. The status, as `wait` has it, counts once `known` is
-//! set, which only goes with `ended`. `announced` is what the process says itself before it ends: 1, a thread of it is writing
-//! the code elsewhere; 2, the code is there to be read.
+//! `{waiters:1 | ended:1 | known:1 | announced:2 | zero:11 | status:16}`
+//!
+//! | field | meaning | who sets it |
+//! |---|---|---|
+//! | `waiters` | a waiter may be asleep; together with `ended`: pending, the waiters are not woken yet | a waiter; a wake clears it |
+//! | `ended` | the process or thread has ended | any process that learns of it |
+//! | `known` | `status` is valid; only together with `ended` | any process that learns the status |
+//! | `announced` | 0 nothing; 1 a thread of the process is writing its exit code elsewhere; 2 the code is valid | the process itself |
+//! | `status` | the status as `waitpid` gives it | with `known` |
 
 use tenure_segment::fault;
 
@@ -15,10 +21,10 @@ const ANNOUNCING_NOW: u32 = 1 << 27;
 const ANNOUNCED_READY: u32 = 2 << 27;
 const STATUS: u32 = 0xFFFF;
 
-/// The word of one that runs.
+/// The value of a running process or thread.
 pub const RUNNING: u32 = 0;
 
-/// The word of one that has ended, with a status if it is known.
+/// The value after the end, with the status if it is known.
 #[must_use]
 pub const fn ended(status: Option<u16>) -> u32 {
     match status {
@@ -27,12 +33,12 @@ pub const fn ended(status: Option<u16>) -> u32 {
     }
 }
 
-/// How it ended, as far as this word says.
+/// How it ended, as far as the word tells.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
-    /// What the kernel said.
+    /// The status from the kernel.
     pub status: Option<u16>,
-    /// It had announced a code before.
+    /// It announced an exit code before it ended.
     pub announced: bool,
 }
 
@@ -43,17 +49,17 @@ impl End {
     }
 }
 
-/// Whether one who waits could go on.
+/// Whether a waiter could go on with this value: it has ended.
 #[must_use]
-pub const fn offers(value: u32) -> bool {
+pub const fn is_available(value: u32) -> bool {
     value & ENDED != 0
 }
 
-/// Whether there can be such a word, the mark aside.
+/// Whether the protocol writes such a word.
 #[must_use]
 pub const fn is_valid(value: u32) -> bool {
     let known = value & KNOWN != 0;
-    let rest = value & !(word::ASLEEP | ENDED | KNOWN | ANNOUNCED | STATUS);
+    let rest = value & !(word::WAITERS | ENDED | KNOWN | ANNOUNCED | STATUS);
     rest == 0
         && value & ANNOUNCED != ANNOUNCED
         && (known || value & STATUS == 0)
@@ -63,18 +69,18 @@ pub const fn is_valid(value: u32) -> bool {
 /// How it ended, if it has.
 pub fn try_ended<W: Word>(word: &W) -> Attempt<End> {
     word::attempt(word, |value| {
-        if offers(value) { Look::Take { to: value, gained: End::of(value) } } else { Look::Blocked }
+        if is_available(value) { Look::Take { to: value, gained: End::of(value) } } else { Look::Blocked }
     })
 }
 
-/// Writes down that it has ended `[I21]`, and how, if that is known; the first who knows is believed `[I20]`. Whoever comes later makes sure
-/// that everybody has heard, since those who came before may stand still.
+/// Records that it has ended `[I21]`, and the status if it is known; the first status stays `[I20]`. Every call publishes a pending end,
+/// because the process that stored it may be stopped.
 ///
 /// # Crash
 ///
-/// Killed between the two steps, it leaves a staged end, which whoever records, looks or recovers next offers.
+/// A process that is killed before it wakes leaves a pending end. The next process that records, looks or recovers publishes it.
 pub fn record<W: Word>(word: &W, status: Option<u16>) {
-    word::change(word, offers, |value| match (offers(value), value & KNOWN != 0, status) {
+    word::change(word, is_available, |value| match (is_available(value), value & KNOWN != 0, status) {
         (true, true, _) if !fault!("wait.exit.last_one_counts") => Change::Nothing(()),
         (true, _, None) => Change::Nothing(()),
         (true, _, Some(status)) => Change::Quiet { to: value & ANNOUNCED | ended(Some(status)), answer: () },
@@ -82,14 +88,14 @@ pub fn record<W: Word>(word: &W, status: Option<u16>) {
     });
 }
 
-/// Announces the code that `store` writes elsewhere; false if somebody has done so, or it has ended.
+/// Announces the exit code that `store` writes elsewhere; false if one is announced already, or it has ended.
 ///
 /// # Crash
 ///
-/// Killed before the last step it has announced nothing.
+/// Before the last step nothing is announced.
 pub fn announce<W: Word>(word: &W, store: impl FnOnce()) -> bool {
-    let is_ours = word::change(word, offers, |value| {
-        if value & ANNOUNCED == 0 && !offers(value) {
+    let is_ours = word::change(word, is_available, |value| {
+        if value & ANNOUNCED == 0 && !is_available(value) {
             Change::Quiet { to: value | ANNOUNCING_NOW, answer: true }
         } else {
             Change::Nothing(false)
@@ -106,7 +112,7 @@ pub fn announce<W: Word>(word: &W, store: impl FnOnce()) -> bool {
 }
 
 fn publish<W: Word>(word: &W) {
-    word::change(word, offers, |value| {
+    word::change(word, is_available, |value| {
         if value & ANNOUNCED == ANNOUNCING_NOW {
             Change::Quiet { to: value & !ANNOUNCED | ANNOUNCED_READY, answer: () }
         } else {

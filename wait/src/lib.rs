@@ -1,38 +1,39 @@
-//! Wait words: what a mutex, an event and a semaphore are, in 32 bits that several processes share.
+//! Wait words: a mutex, an event, a semaphore or the end of a process, in 32 bits that several processes share.
 //!
-//! A process may be stopped or killed between any two instructions, so "store the new value, then wake who sleeps" does
-//! not do: between the two, others wait for somebody who stands still. The rule here is:
+//! A process may be stopped or killed between any two instructions. "Store the new value, then wake the waiters" is therefore not
+//! enough: a process that stops between the two steps keeps all others waiting. The rule here is:
 //!
-//! > While [`ASLEEP`] is set somebody may be asleep, and then the value of the word is not offered to anybody.
+//! > While the waiters bit ([`WAITERS`]) is set, a waiter may be asleep, and the value of the word is available to nobody.
 //!
-//! The only thing that clears `ASLEEP` is one step of the kernel, [`Word::wake`], which changes the word and wakes all who
-//! sleep under one lock `[A9]`. Whoever changes a word with the bit set *stages* the new value first, then wakes; the change takes
-//! effect with the wake, whoever makes it. Anybody who meets a staged value makes it himself. It is safe for anybody at any
-//! time, an hour late as well: at worst somebody looks again and goes back to sleep. All sleepers are woken each time, since one
-//! who is woken may be stopped, or dead, and must not keep the wake-up to himself.
+//! Only one step of the kernel clears the bit: [`Word::wake`] changes the word and wakes all waiters under one lock `[A9]`. To change
+//! a word whose waiters bit is set, a process stores the new value first and wakes afterwards. Between the two steps the value is
+//! *pending*. The wake publishes it, and any process may wake: an operation that finds a pending value wakes before it goes on. A
+//! late wake is harmless, because waiters look again and sleep again. Each wake wakes all waiters, since a single one may be stopped
+//! or dead and would keep the wake-up from the others.
 //!
-//! Words of which those who wait take something have 32 bits more, which are zero unless the word is reserved for one who takes
-//! several at once ([`Records`]): nobody sleeps on those, and whoever meets them decides.
+//! The words of mutexes, auto-reset events and semaphores have 32 more bits. These are zero unless the word holds a reference to an
+//! MCAS descriptor ([`McasDescriptors`]), that is, while a process takes several objects at once. Nobody sleeps on such a word: every
+//! operation that loads a reference resolves it.
 //!
-//! This crate is pure protocol: it is told how to change a word and how to wake ([`Word`]), and never sleeps itself.
+//! This crate is pure protocol: callers provide the word and the wake ([`Word`]), and the crate never sleeps.
 //! docs/architecture.md has the words and transitions.
 //!
 //! # Progress
 //!
-//! Lock-free: a round is repeated only when somebody else changed the word. Taking several at once is obstruction-free among
-//! those who do.
+//! Lock-free: a round is repeated only when another operation changed the word. Taking several objects at once is obstruction-free
+//! among the operations that do so.
 //!
 //! # Crash
 //!
-//! Killed between staging and waking, a process leaves a staged value, which the next one to come by, or its recovery,
-//! offers ([`settle`], [`mutex::settle`]).
+//! A process that is killed before it wakes leaves a pending value. The next operation on the word, or the recovery of the dead
+//! process, publishes it ([`wake_waiters`], [`mutex::abandon`]).
 
 pub mod event;
 pub mod exit;
+mod mcas;
 pub mod mutex;
 pub mod semaphore;
-mod take_all;
 mod word;
 
-pub use take_all::{RECORD_WORDS, Records, Reservable, Reservation, TAKE_MAX, Taking, exchange};
-pub use word::{ASLEEP, Attempt, Change, Look, Word, attempt, change, mark, settle};
+pub use mcas::{MCAS_DESCRIPTOR_WORDS, MCAS_MAX, Mcas, McasDescriptors, McasRef, McasWord, compare_exchange};
+pub use word::{Attempt, Change, Look, WAITERS, Word, attempt, change, set_waiters, wake_waiters};

@@ -1,18 +1,29 @@
-//! A mutex that says who owns it, so that it can be taken from the dead.
+//! A mutex whose word names its owner, so that recovery can take it from a dead process.
 //!
-//! `{asleep:1 | lease + 1: 9 | thread: 22}`; [`FREE`] is 0, [`ABANDONED`] names no lease and thread 1. The word of a mutex that
-//! somebody owns is changed by waiters, who set the mark, by whoever wakes, who clears it, and by the owner.
+//! `{waiters:1 | lease + 1: 9 | thread: 22}`
+//!
+//! | value | waiters bit | meaning | who stores it |
+//! |---|---|---|---|
+//! | [`FREE`], 0 | 0 | unlocked | the owner, unlocking |
+//! | [`ABANDONED`], lease 0 and thread 1 | 0 | unlocked; the next owner is told that it was abandoned | a wake, after recovery |
+//! | [`ABANDONED`] | 1 | the same, pending: waiters are not woken yet | recovery of the owner, or the close of its last `Mutex` |
+//! | lease + 1, thread | 0 | locked, no waiters | a thread that locks |
+//! | lease + 1, thread | 1 | locked, waiters may be asleep | a waiter |
+//!
+//! While a thread owns the mutex only three others write the word: waiters set the waiters bit, a wake clears it, and the recovery of
+//! the dead owner abandons it.
 
 use tenure_segment::fault;
+use tenure_segment::sync::Ordering::{AcqRel, Acquire};
 
-use crate::word::{self, ASLEEP, Attempt, Look, Word};
+use crate::word::{self, Attempt, Look, WAITERS, Word};
 
 const THREAD_BITS: u32 = 22;
 const THREAD_MASK: u32 = (1 << THREAD_BITS) - 1;
 
-/// Nobody's.
+/// Unlocked.
 pub const FREE: u32 = 0;
-/// Its owner died or let go of it for good; the next owner is told.
+/// The last owner died or closed the mutex without unlocking it; the next owner is told.
 pub const ABANDONED: u32 = 1;
 
 /// A thread of a member.
@@ -20,19 +31,19 @@ pub const ABANDONED: u32 = 1;
 pub struct Owner {
     /// The lease index of the member.
     pub lease: u8,
-    /// The kernel's number of the thread, as its own process sees it; 22 bits.
+    /// The kernel's id of the thread, in its own pid namespace; 22 bits.
     pub thread: u32,
 }
 
 impl Owner {
-    /// The word of a mutex that it owns.
+    /// The value of a mutex that this thread owns.
     #[must_use]
     pub const fn value(self) -> u32 {
         (self.lease as u32 + 1) << THREAD_BITS | self.thread & THREAD_MASK
     }
 }
 
-/// What a word says, the mark aside.
+/// The state of a mutex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// Nobody owns it.
@@ -41,15 +52,15 @@ pub enum State {
     Abandoned,
     /// Somebody owns it.
     Owned(Owner),
-    /// No mutex has such a word.
+    /// Corrupted: no mutex has such a word.
     Nonsense,
 }
 
 impl State {
-    /// Of a word, with or without [`ASLEEP`].
+    /// Decodes a word, with or without [`WAITERS`].
     #[must_use]
     pub const fn of(word: u32) -> Self {
-        let value = word & !ASLEEP;
+        let value = word & !WAITERS;
         match (value >> THREAD_BITS, value & THREAD_MASK) {
             (0, 0) => Self::Free,
             (0, 1) => Self::Abandoned,
@@ -60,19 +71,19 @@ impl State {
     }
 }
 
-/// What locking came to.
+/// The result of [`try_lock`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Locked {
-    /// It is ours.
+    /// The caller owns it now.
     Now {
-        /// Its last owner did not unlock it; nobody else is told.
+        /// Its last owner did not unlock it. Only one owner is told.
         abandoned: bool,
     },
-    /// It was ours before.
+    /// The caller owned it before.
     Already,
 }
 
-/// Locks it, if it can be.
+/// Locks the mutex if it is free or abandoned.
 pub fn try_lock<W: Word>(word: &W, me: Owner) -> Attempt<Locked> {
     word::attempt(word, |value| match value {
         FREE => Look::Take { to: me.value(), gained: Locked::Now { abandoned: false } },
@@ -82,61 +93,69 @@ pub fn try_lock<W: Word>(word: &W, me: Owner) -> Attempt<Locked> {
     })
 }
 
-/// Unlocks it; false if it is not `me` who owns it.
+/// Unlocks the mutex; false if `me` does not own it.
 ///
 /// # Crash
 ///
-/// Freeing and waking are one step: it is ours or it is free, and nobody sleeps.
+/// Unlocking and waking are one step. Before it the dead process owns the mutex; after it the mutex is free, and nobody sleeps.
 #[must_use]
 pub fn unlock<W: Word>(word: &W, me: Owner) -> bool {
     loop {
         let seen = word.load();
-        if seen & !ASLEEP != me.value() {
+        if seen & !WAITERS != me.value() {
             return false;
         }
-        if seen & ASLEEP != 0 {
+        if seen & WAITERS != 0 {
             if fault!("wait.unlock.freed_before_woken") {
-                let _ = word.exchange(seen, FREE);
+                let _ = word.compare_exchange(seen, FREE, AcqRel, Acquire);
                 word.wake();
                 return true;
             }
-            // Between the look and this only the mark can have changed.
+            // Waiters: unlock and wake in one step of the kernel. Since the load only the waiters bit can have changed.
             word.clear();
             return true;
         }
-        if word.exchange(seen, FREE).is_ok() {
+        // No waiters: unlock, or look again if one came.
+        // AcqRel: wait word: publishes what the owner did under the mutex; pairs with the AcqRel in `attempt`. Failure, Acquire:
+        // the loop loads again.
+        if word.compare_exchange(seen, FREE, AcqRel, Acquire).is_ok() {
             return true;
         }
     }
 }
 
-/// Whether one who waits could have it.
+/// Whether a waiter could lock a mutex of this value.
 #[must_use]
-pub const fn offers(value: u32) -> bool {
+pub const fn is_available(value: u32) -> bool {
     value == FREE || value == ABANDONED
 }
 
-/// After the death of `lease`: abandons what it owned, and lets everybody look again.
+/// Abandons the mutex if `lease` owns it, and wakes the waiters. Recovery calls this for each mutex that the dead lease held; the close of
+/// a process's last `Mutex` calls it for its own lease.
 ///
 /// # Crash
 ///
-/// Between the two steps the mark stays set, and whoever settles or tries next wakes.
+/// A recoverer that is killed between the two steps leaves [`ABANDONED`] pending; the next recoverer, or the next to lock, wakes.
 ///
-/// Two recoverers at once, one of them killed between its steps: the other one wakes as well, since it finds the mark; or it is
-/// past this object, and the killed one held the object by its own bit, so that its own recovery settles it again.
-pub fn settle<W: Word>(word: &W, lease: u8) {
+/// Two recoverers at once, one of them killed between its steps: if the other one comes later, it finds the waiters bit and wakes as
+/// well; if it is past this object already, the killed one still held the object by its own bit, so its own recovery wakes.
+pub fn abandon<W: Word>(word: &W, lease: u8) {
     loop {
         let seen = word.load();
         match State::of(seen) {
+            // Owned by the dead: abandon it, or look again if a waiter came.
             State::Owned(owner) if owner.lease == lease => {
-                // The fault: it is freed without a word.
-                let left = if fault!("wait.settle.not_abandoned") { FREE } else { ABANDONED };
-                if word.exchange(seen, left | seen & ASLEEP).is_ok() {
+                // The fault: the next owner is not told.
+                let left = if fault!("wait.recover.not_abandoned") { FREE } else { ABANDONED };
+                // AcqRel: wait word: publishes that the owner is over, obtains the owner's last change; pairs with the AcqRel in
+                // `attempt`. Failure, Acquire: the loop loads again.
+                if word.compare_exchange(seen, left | seen & WAITERS, AcqRel, Acquire).is_ok() {
                     break;
                 }
             }
+            // Not owned by the dead, or abandoned by another recoverer: only wake.
             _ => break,
         }
     }
-    word::settle(word);
+    word::wake_waiters(word);
 }

@@ -1,94 +1,108 @@
-//! What all wait words have in common.
+//! The protocol that all wait words share.
 
 use tenure_segment::fault;
+use tenure_segment::sync::Ordering::{self, AcqRel, Acquire};
 
-/// Set while somebody may be asleep on the word. A waiter that gives up, or dies, leaves it; the next change clears it.
-pub const ASLEEP: u32 = 1 << 31;
+/// The waiters bit.
+///
+/// | waiters bit | value | meaning | who sets it | who clears it |
+/// |---|---|---|---|---|
+/// | 0 | not available | nobody sleeps | - | - |
+/// | 0 | available | nobody sleeps; any operation may take it | a process that unlocks, sets or releases | the taker |
+/// | 1 | not available | waiters may be asleep | a waiter, just before it sleeps ([`set_waiters`]) | a wake |
+/// | 1 | available | pending: stored, and the waiters are not woken yet | a process that sets, releases or recovers | a wake |
+///
+/// Only the kernel clears the bit, together with the wake ([`Word::wake`], [`Word::clear`]). A waiter that gives up, or dies, leaves it
+/// set; this costs the next change one system call.
+pub const WAITERS: u32 = 1 << 31;
 
-/// A 32-bit word that one can sleep on.
+/// A 32-bit word to sleep on.
 pub trait Word {
-    /// Acquire.
+    /// Loads the word, Acquire. If the word holds a reference to an MCAS descriptor, resolves that first.
     fn load(&self) -> u32;
 
-    /// Changes it if it is `from`: AcqRel, or Acquire if it is something else.
+    /// Stores `to` if the word is `from`.
     ///
     /// # Errors
     ///
-    /// What it is.
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32>;
+    /// The value found.
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32>;
 
-    /// In one step clears [`ASLEEP`] and wakes everybody who sleeps on it. Release.
+    /// Clears [`WAITERS`] and wakes all waiters, in one step. Release.
     fn wake(&self);
 
-    /// In one step makes it 0 and wakes everybody who sleeps on it. Release.
+    /// Stores 0 and wakes all waiters, in one step. Release.
     fn clear(&self);
 }
 
-/// What one who waits makes of a value. Values come without [`ASLEEP`].
+/// A waiter's decision about a value; the value comes without [`WAITERS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Look<T> {
-    /// He can go on if he makes it `to`; the same value, if there is nothing to take.
+    /// Available: the waiter goes on once it has stored `to`. `to` equals the value if nothing is taken.
     Take {
         /// The next value.
         to: u32,
-        /// What he has then.
+        /// The result.
         gained: T,
     },
-    /// He can go on, whatever else the word says.
+    /// The waiter goes on, and changes nothing.
     Has(T),
-    /// He has to wait.
+    /// Not available: the waiter sleeps.
     Blocked,
 }
 
-/// What became of looking.
+/// The result of [`attempt`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attempt<T> {
     /// Taken.
     Taken(T),
-    /// The word, [`ASLEEP`] included, that has to change first.
+    /// Not available; the word as it was seen, [`WAITERS`] included.
     Blocked(u32),
 }
 
-/// What one who offers makes of a value.
+/// The decision of a process that changes a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change<T> {
-    /// Those who wait may be able to go on with `to`.
+    /// Store `to`, which may be available, and wake the waiters.
     Offer {
         /// The next value.
         to: u32,
         /// The answer.
         answer: T,
     },
-    /// Nobody who waits cares about the change.
+    /// Store `to`, without a wake: no waiter can go on because of it.
     Quiet {
         /// The next value.
         to: u32,
         /// The answer.
         answer: T,
     },
-    /// Nothing to change.
+    /// Store nothing.
     Nothing(T),
 }
 
-/// Takes what the word offers, if it does.
+/// Takes the value of the word if it is available.
 ///
 /// # Crash
 ///
-/// Before the exchange nothing happened; after it the dead has it, and his recovery sees to that.
+/// Before the compare-exchange nothing happened. After it the dead process owns the value, and its recovery handles that.
 pub fn attempt<W: Word, T>(word: &W, mut look: impl FnMut(u32) -> Look<T>) -> Attempt<T> {
     loop {
         let seen = word.load();
-        let value = seen & !ASLEEP;
+        let value = seen & !WAITERS;
         match look(value) {
             Look::Has(gained) => return Attempt::Taken(gained),
             Look::Blocked => return Attempt::Blocked(seen),
-            // Staged: whoever did it may stand still for long.
-            Look::Take { .. } if seen & ASLEEP != 0 && !fault!("wait.attempt.waits_for_the_waker") => {
+            // Pending: publish it, because the process that stored it may be stopped.
+            Look::Take { .. } if seen & WAITERS != 0 && !fault!("wait.attempt.waits_for_the_waker") => {
                 word.wake()
             }
-            Look::Take { .. } if seen & ASLEEP != 0 => return Attempt::Blocked(seen),
+            Look::Take { .. } if seen & WAITERS != 0 => return Attempt::Blocked(seen),
+            // Available: take it, or look again if it changed.
             Look::Take { to, gained } => {
-                if to == value || word.exchange(seen, to).is_ok() {
+                // AcqRel: wait word: obtains what the last owner or releaser did, and passes it on to the next taker; pairs with the
+                // AcqRel in `change` and `unlock` and with the kernel's step. Failure, Acquire: the loop loads again.
+                if to == value || word.compare_exchange(seen, to, AcqRel, Acquire).is_ok() {
                     return Attempt::Taken(gained);
                 }
             }
@@ -96,49 +110,57 @@ pub fn attempt<W: Word, T>(word: &W, mut look: impl FnMut(u32) -> Look<T>) -> At
     }
 }
 
-/// Announces one who is going to sleep because the word was `seen`. The answer is what to sleep on; `None`: it has changed.
+/// Sets the waiters bit before a sleep on a word that was `seen`. Returns the value to sleep on; `None` if the word has changed.
+///
+/// The store and load of a waiter and of a waker are on one word, and the kernel compares the word again before it sleeps:
+/// - either the waker's compare-exchange comes first: then this one fails, or the kernel finds another value, and nobody sleeps;
+/// - or this one comes first: then the waker finds the waiters bit, and wakes.
 ///
 /// # Crash
 ///
-/// The mark stays, and costs the next one to offer a system call.
-pub fn mark<W: Word>(word: &W, seen: u32) -> Option<u32> {
-    let marked = seen | ASLEEP;
+/// The bit stays set, and costs the next change a system call.
+pub fn set_waiters<W: Word>(word: &W, seen: u32) -> Option<u32> {
+    let marked = seen | WAITERS;
     if marked != seen {
-        word.exchange(seen, marked).ok()?;
+        // AcqRel: wait word: as in `attempt`; the bit itself publishes nothing. Failure, Acquire: the caller loads again.
+        word.compare_exchange(seen, marked, AcqRel, Acquire).ok()?;
     }
     Some(marked)
 }
 
-/// Changes the word. `offers` says with which values one who waits could go on.
+/// Changes the word. `is_available` tells with which values a waiter could go on.
 ///
 /// # Crash
 ///
-/// Killed between staging and waking: see [`settle`].
+/// A process that is killed before it wakes leaves a pending value: see [`wake_waiters`].
 pub fn change<W: Word, T>(
     word: &W,
-    offers: impl Fn(u32) -> bool,
+    is_available: impl Fn(u32) -> bool,
     mut next: impl FnMut(u32) -> Change<T>,
 ) -> T {
     loop {
         let seen = word.load();
-        let (value, asleep) = (seen & !ASLEEP, seen & ASLEEP);
-        if asleep != 0 && offers(value) {
-            // Somebody's change has not taken effect yet, and ours comes after it.
+        let (value, waiters) = (seen & !WAITERS, seen & WAITERS);
+        if waiters != 0 && is_available(value) {
+            // Pending: another process's change comes before ours, so publish it first.
             word.wake();
             continue;
         }
         match next(value) {
             Change::Nothing(answer) => return answer,
             Change::Quiet { to, answer } => {
-                if word.exchange(seen, to | asleep).is_ok() {
+                // AcqRel: wait word: publishes what the caller did before, obtains what the last change published; pairs with the
+                // Acquire of the next load. Failure, Acquire: the loop loads again.
+                if word.compare_exchange(seen, to | waiters, AcqRel, Acquire).is_ok() {
                     return answer;
                 }
             }
             Change::Offer { to, answer } => {
-                // The fault: the bit goes first, so that one who is killed here takes the wake-up with him.
-                let staged = if fault!("wait.change.bit_before_wake") { to } else { to | asleep };
-                if word.exchange(seen, staged).is_ok() {
-                    if asleep != 0 {
+                // The fault: the bit is cleared first, so a process that is killed here takes the wake-up with it.
+                let pending = if fault!("wait.change.bit_before_wake") { to } else { to | waiters };
+                // AcqRel: as above. Without waiters this publishes the value; with waiters it is pending until the wake.
+                if word.compare_exchange(seen, pending, AcqRel, Acquire).is_ok() {
+                    if waiters != 0 {
                         word.wake();
                     }
                     return answer;
@@ -148,13 +170,13 @@ pub fn change<W: Word, T>(
     }
 }
 
-/// Makes sure that nothing staged stays so, and that whoever sleeps looks again: for those who come after one who died.
+/// Wakes all waiters if the waiters bit is set, and so publishes a pending value. Recovery calls this for every word of the dead.
 ///
 /// # Progress
 ///
 /// Wait-free.
-pub fn settle<W: Word>(word: &W) {
-    if word.load() & ASLEEP != 0 && !fault!("wait.settle.nobody_woken") {
+pub fn wake_waiters<W: Word>(word: &W) {
+    if word.load() & WAITERS != 0 && !fault!("wait.recover.nobody_woken") {
         word.wake();
     }
 }

@@ -1,11 +1,12 @@
-//! Goal: the exit word is what a plain record of the same operations is. Method: proptest, one thread.
+//! Goal: the exit word agrees with a model of the same operations. Method: proptest, one thread.
 #![cfg(not(loom))]
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use tenure_wait::exit::{self, End};
-use tenure_wait::{ASLEEP, Attempt, Word, mark, settle};
+use tenure_wait::{Attempt, WAITERS, Word, set_waiters, wake_waiters};
 
 #[derive(Default)]
 struct Plain {
@@ -18,16 +19,16 @@ impl Word for Plain {
         self.word.get()
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
+    fn compare_exchange(&self, from: u32, to: u32, _: Ordering, _: Ordering) -> Result<u32, u32> {
         if self.word.get() != from {
             return Err(self.word.get());
         }
         self.word.set(to);
-        Ok(())
+        Ok(from)
     }
 
     fn wake(&self) {
-        self.word.set(self.word.get() & !ASLEEP);
+        self.word.set(self.word.get() & !WAITERS);
         self.wakes.set(self.wakes.get() + 1);
     }
 
@@ -40,10 +41,10 @@ impl Word for Plain {
 enum Step {
     Record(Option<u16>),
     Announce(u32),
-    /// Somebody is going to sleep.
-    Mark,
-    /// Somebody recovers.
-    Settle,
+    /// A waiter sets the waiters bit.
+    Wait,
+    /// A recoverer wakes.
+    Wake,
     Look,
 }
 
@@ -51,8 +52,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         proptest::option::of(any::<u16>()).prop_map(Step::Record),
         any::<u32>().prop_map(Step::Announce),
-        Just(Step::Mark),
-        Just(Step::Settle),
+        Just(Step::Wait),
+        Just(Step::Wake),
         Just(Step::Look),
     ];
     proptest::collection::vec(step, 0..30)
@@ -68,14 +69,14 @@ proptest! {
         for step in steps {
             match step {
                 Step::Record(status) => {
-                    let asleep = word.load() & ASLEEP != 0;
+                    let waiters = word.load() & WAITERS != 0;
                     let wakes = word.wakes.get();
                     exit::record(&word, status);
-                    if ended.is_none() || asleep {
-                        prop_assert_eq!(word.wakes.get() - wakes, u32::from(asleep));
+                    if ended.is_none() || waiters {
+                        prop_assert_eq!(word.wakes.get() - wakes, u32::from(waiters));
                     }
                     ended = Some(ended.flatten().or(status));
-                    prop_assert_eq!(word.load() & ASLEEP, 0);
+                    prop_assert_eq!(word.load() & WAITERS, 0);
                 }
                 Step::Announce(new) => {
                     let expected = announced.is_none() && ended.is_none();
@@ -84,9 +85,9 @@ proptest! {
                         announced = Some(new);
                     }
                 }
-                Step::Mark if ended.is_none() => prop_assert!(mark(&word, word.load()).is_some()),
-                Step::Mark => {}
-                Step::Settle => settle(&word),
+                Step::Wait if ended.is_none() => prop_assert!(set_waiters(&word, word.load()).is_some()),
+                Step::Wait => {}
+                Step::Wake => wake_waiters(&word),
                 Step::Look => {}
             }
             let expected = ended.map(|status| End { status, announced: announced.is_some() });
@@ -108,22 +109,22 @@ proptest! {
     }
 }
 
-/// Stopped or killed between its two steps, whoever records leaves what anybody offers.
+/// A process that is stopped or killed before it wakes leaves a pending end, and each later operation publishes it.
 #[test]
-fn what_was_staged_is_offered_by_anybody() {
-    let staged = ASLEEP | exit::ended(Some(9));
-    let offers: [fn(&Plain); 4] = [
+fn each_operation_publishes_a_pending_end() {
+    let pending = WAITERS | exit::ended(Some(9));
+    let operations: [fn(&Plain); 4] = [
         |word| exit::record(word, None),
         |word| exit::record(word, Some(1)),
         |word| {
             let _ = exit::try_ended(word);
         },
-        |word| settle(word),
+        |word| wake_waiters(word),
     ];
-    for offer in offers {
+    for operation in operations {
         let word = Plain::default();
-        word.word.set(staged);
-        offer(&word);
+        word.word.set(pending);
+        operation(&word);
         assert_eq!((word.load(), word.wakes.get()), (exit::ended(Some(9)), 1));
     }
 }

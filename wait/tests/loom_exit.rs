@@ -1,6 +1,5 @@
-//! Goal: whoever waits for an end learns of it, whoever records it stands still or comes last, and what is known stays; in every
-//! interleaving. Method: loom, two or three threads; sleepers of a futex are those of a condition variable, whose lock is the
-//! kernel's.
+//! Goal: a waiter learns of the end, also if a process that records it is stopped or comes last, and a known status stays; in every
+//! interleaving. Method: loom, two or three threads; a condition variable is the futex, and its lock is the kernel's.
 #![cfg(loom)]
 
 #[path = "../../segment/tests/common/explore.rs"]
@@ -9,11 +8,12 @@ mod explore;
 use std::sync::Arc;
 
 use explore::explore;
+use loom::sync::atomic::Ordering::{AcqRel, Acquire};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use tenure_wait::exit::{self, End};
-use tenure_wait::{ASLEEP, Attempt, Word, mark};
+use tenure_wait::{Attempt, WAITERS, Word, set_waiters};
 
 struct Futex {
     word: AtomicU32,
@@ -39,7 +39,7 @@ impl Futex {
             match exit::try_ended(self) {
                 Attempt::Taken(end) => return end,
                 Attempt::Blocked(seen) => {
-                    if let Some(marked) = mark(self, seen) {
+                    if let Some(marked) = set_waiters(self, seen) {
                         self.sleep(marked);
                     }
                 }
@@ -54,15 +54,14 @@ impl Word for Futex {
         self.word.load(Ordering::Acquire)
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
-        // AcqRel and Acquire: as the trait asks.
-        self.word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        self.word.compare_exchange(from, to, success, failure)
     }
 
     fn wake(&self) {
         let _queue = self.queue.lock().unwrap();
         // Release: as the trait asks.
-        self.word.fetch_and(!ASLEEP, Ordering::Release);
+        self.word.fetch_and(!WAITERS, Ordering::Release);
         self.woken.notify_all();
     }
 
@@ -88,9 +87,9 @@ fn loom_two_record_and_one_waits() {
     });
 }
 
-/// One who records is stopped, or killed, before he wakes anybody; another one records too.
+/// One process is stopped or killed before it wakes; another one records too.
 #[test]
-fn loom_one_who_stands_still_keeps_nobody_waiting() {
+fn loom_a_stopped_recorder_keeps_nobody_waiting() {
     explore(Some(3), || {
         let futex = Futex::new(exit::RUNNING);
         let waiter = {
@@ -101,8 +100,13 @@ fn loom_one_who_stands_still_keeps_nobody_waiting() {
             let futex = futex.clone();
             thread::spawn(move || {
                 let seen = futex.load();
-                if futex.exchange(seen, seen | exit::ended(None)).is_err() {
-                    let _ = futex.exchange(seen | ASLEEP, seen | ASLEEP | exit::ended(None));
+                if futex.compare_exchange(seen, seen | exit::ended(None), AcqRel, Acquire).is_err() {
+                    let _ = futex.compare_exchange(
+                        seen | WAITERS,
+                        seen | WAITERS | exit::ended(None),
+                        AcqRel,
+                        Acquire,
+                    );
                 }
             })
         };
@@ -115,17 +119,17 @@ fn loom_one_who_stands_still_keeps_nobody_waiting() {
 }
 
 #[test]
-fn loom_what_is_announced_is_there() {
+fn loom_an_announced_code_is_valid() {
     explore(Some(3), || {
         let futex = Futex::new(exit::RUNNING);
         let code = Arc::new(AtomicU32::new(0));
         let announcer = {
             let (futex, code) = (futex.clone(), code.clone());
-            // Release: the word says that it is there.
+            // Release: code: published by the word.
             thread::spawn(move || {
                 assert!(
                     exit::announce(&*futex, || code.store(7, Ordering::Release))
-                        || exit::offers(futex.load())
+                        || exit::is_available(futex.load())
                 )
             })
         };

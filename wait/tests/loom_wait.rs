@@ -1,6 +1,6 @@
-//! Goal: nobody sleeps on what is offered, whoever is killed or stops for good between two steps; a mutex excludes and publishes.
-//! Method: loom, up to four threads on one word. The kernel's step is a lock around the word and its queue. One who is killed or
-//! stopped is a thread whose word does nothing from then on. A sleeper who is never woken is a deadlock, which loom reports.
+//! Goal: nobody sleeps on an available value, also if a process is killed or stopped for good between two steps; a mutex excludes and
+//! publishes. Method: loom, up to four threads on one word. The kernel's step is a lock around the word and its queue. A killed or
+//! stopped process is a thread whose word does nothing from then on. A waiter that is never woken is a deadlock, which loom reports.
 #![cfg(loom)]
 
 #[path = "../../segment/tests/common/explore.rs"]
@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use explore::explore;
 use loom::cell::UnsafeCell;
+use loom::sync::atomic::Ordering::{AcqRel, Acquire};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use tenure_wait::mutex::{self, Locked, Owner};
-use tenure_wait::{ASLEEP, Attempt, Word, event, mark, semaphore, settle};
+use tenure_wait::{Attempt, WAITERS, Word, event, semaphore, set_waiters, wake_waiters};
 
-/// A word and the queue of those who sleep on it.
+/// A word and the queue of its waiters.
 struct Futex {
     word: AtomicU32,
     /// How often it was woken.
@@ -54,13 +55,13 @@ impl Word for Futex {
         self.word.load(Ordering::Acquire)
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
-        self.word.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        self.word.compare_exchange(from, to, success, failure)
     }
 
     fn wake(&self) {
         self.change(|word| {
-            word.fetch_and(!ASLEEP, Ordering::Release);
+            word.fetch_and(!WAITERS, Ordering::Release);
         });
     }
 
@@ -71,18 +72,18 @@ impl Word for Futex {
     }
 }
 
-/// Releases one, and ends, or stands still for good, before he wakes anybody.
+/// Releases one, and ends, or is stopped for good, before it wakes.
 fn release_and_end(futex: &Futex) {
     loop {
         let seen = futex.load();
-        let staged = seen & ASLEEP != 0 && semaphore::offers(seen & !ASLEEP);
-        if staged || futex.exchange(seen, seen + 1).is_ok() {
+        let pending = seen & WAITERS != 0 && semaphore::is_available(seen & !WAITERS);
+        if pending || futex.compare_exchange(seen, seen + 1, AcqRel, Acquire).is_ok() {
             return;
         }
     }
 }
 
-/// The word of one who ends before he wakes anybody.
+/// The word of a process that ends before it wakes.
 struct EndsBeforeWaking<'a>(&'a Futex);
 
 impl Word for EndsBeforeWaking<'_> {
@@ -90,8 +91,8 @@ impl Word for EndsBeforeWaking<'_> {
         self.0.load()
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
-        self.0.exchange(from, to)
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        self.0.compare_exchange(from, to, success, failure)
     }
 
     fn wake(&self) {}
@@ -104,7 +105,7 @@ fn wait_until<T>(futex: &Futex, mut attempt: impl FnMut(&Futex) -> Attempt<T>) -
         match attempt(futex) {
             Attempt::Taken(gained) => return gained,
             Attempt::Blocked(seen) => {
-                if let Some(marked) = mark(futex, seen) {
+                if let Some(marked) = set_waiters(futex, seen) {
                     futex.sleep(marked);
                 }
             }
@@ -117,7 +118,7 @@ fn acquire(futex: &Futex) {
 }
 
 #[test]
-fn a_release_reaches_one_of_two_who_wait() {
+fn two_releases_reach_two_waiters() {
     explore(Some(2), || {
         let futex = Futex::new(0);
         let waiters: Vec<_> = (0..2)
@@ -129,12 +130,12 @@ fn a_release_reaches_one_of_two_who_wait() {
         semaphore::release(&*futex, 1, 5).unwrap();
         semaphore::release(&*futex, 1, 5).unwrap();
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
-        assert_eq!(futex.load() & !ASLEEP, 0);
+        assert_eq!(futex.load() & !WAITERS, 0);
     });
 }
 
 #[test]
-fn a_releaser_is_killed_before_he_wakes_and_recovered() {
+fn a_releaser_is_killed_before_it_wakes_and_recovered() {
     explore(Some(2), || {
         let futex = Futex::new(0);
         let waiter = {
@@ -146,14 +147,14 @@ fn a_releaser_is_killed_before_he_wakes_and_recovered() {
             thread::spawn(move || release_and_end(&futex))
         };
         killed.join().unwrap();
-        settle(&*futex);
+        wake_waiters(&*futex);
         waiter.join().unwrap();
-        assert_eq!(futex.load() & !ASLEEP, 0);
+        assert_eq!(futex.load() & !WAITERS, 0);
     });
 }
 
 #[test]
-fn a_releaser_stops_before_he_wakes_and_keeps_nobody_else_waiting() {
+fn a_releaser_stops_before_it_wakes_and_keeps_nobody_waiting() {
     explore(Some(2), || {
         let futex = Futex::new(0);
         let stopped = {
@@ -164,28 +165,28 @@ fn a_releaser_stops_before_he_wakes_and_keeps_nobody_else_waiting() {
             let futex = Arc::clone(&futex);
             thread::spawn(move || acquire(&futex))
         };
-        // Takes effect, whatever the other one has staged.
+        // Takes effect, also over a pending value.
         semaphore::release(&*futex, 1, 5).unwrap();
         waiter.join().unwrap();
         stopped.join().unwrap();
-        // What is left, if he got that far, can be had by one who comes.
-        if semaphore::offers(futex.load() & !ASLEEP) {
+        // A count that is left, if the stopped one got that far, is available.
+        if semaphore::is_available(futex.load() & !WAITERS) {
             acquire(&futex);
         }
     });
 }
 
 #[test]
-fn one_who_is_woken_and_killed_keeps_no_wake_up() {
+fn a_waiter_that_is_killed_keeps_no_wake_up() {
     explore(Some(2), || {
         let futex = Futex::new(0);
-        // Marks, sleeps perhaps, and never looks again.
+        // Sets the waiters bit, sleeps perhaps, and never looks again.
         let killed = {
             let futex = Arc::clone(&futex);
             thread::spawn(move || {
                 let seen = futex.load();
-                if !event::offers(seen & !ASLEEP)
-                    && let Some(marked) = mark(&*futex, seen)
+                if !event::is_available(seen & !WAITERS)
+                    && let Some(marked) = set_waiters(&*futex, seen)
                 {
                     futex.sleep(marked);
                 }
@@ -204,10 +205,10 @@ fn one_who_is_woken_and_killed_keeps_no_wake_up() {
 }
 
 #[test]
-fn a_manual_event_that_is_reset_at_once_lets_go_who_waited() {
+fn a_manual_reset_event_that_is_reset_at_once_lets_its_waiters_go() {
     explore(Some(2), || {
         let futex = Futex::new(0);
-        let marked = mark(&*futex, 0).unwrap();
+        let marked = set_waiters(&*futex, 0).unwrap();
         let waiter = {
             let futex = Arc::clone(&futex);
             thread::spawn(move || {
@@ -248,7 +249,7 @@ fn a_mutex_excludes_and_publishes() {
             let (futex, value) = (Arc::clone(&futex), Arc::clone(&value));
             move || {
                 assert!(!lock(&futex, owner(lease)));
-                // SAFETY: the mutex is ours.
+                // SAFETY: this thread owns the mutex.
                 value.0.with_mut(|value| unsafe { *value += 1 });
                 assert!(mutex::unlock(&*futex, owner(lease)));
             }
@@ -256,9 +257,9 @@ fn a_mutex_excludes_and_publishes() {
         let others = [thread::spawn(work(0)), thread::spawn(work(1))];
         work(2)();
         others.into_iter().for_each(|other| other.join().unwrap());
-        // SAFETY: nobody else is there.
+        // SAFETY: the other threads have ended.
         value.0.with(|value| assert_eq!(unsafe { *value }, 3));
-        assert_eq!(futex.load() & !ASLEEP, 0);
+        assert_eq!(futex.load() & !WAITERS, 0);
     });
 }
 
@@ -275,13 +276,13 @@ fn the_mutex_of_the_dead_is_abandoned_to_one() {
             }
         };
         let waiter = thread::spawn(locked(0));
-        // One who recovers is killed between his two steps, and another one begins at the same time.
+        // A recoverer is killed between its two steps, and another one begins at the same time.
         let killed = {
             let futex = Arc::clone(&futex);
-            thread::spawn(move || mutex::settle(&EndsBeforeWaking(&futex), 9))
+            thread::spawn(move || mutex::abandon(&EndsBeforeWaking(&futex), 9))
         };
         killed.join().unwrap();
-        mutex::settle(&*futex, 9);
+        mutex::abandon(&*futex, 9);
         let told = [locked(1)(), waiter.join().unwrap()];
         assert!(told[0] != told[1], "{told:?}");
     });

@@ -1,19 +1,20 @@
-//! Goal: mutexes, events and semaphores are what a plain record of the same operations is, also when whoever changes them is killed
-//! before he wakes. Method: proptest, one thread; sleepers are counted.
+//! Goal: mutexes, events and semaphores agree with a model of the same operations, also if a process is killed before it wakes. Method:
+//! proptest, one thread; waiters are counted.
 #![cfg(not(loom))]
 
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use tenure_wait::mutex::{self, Locked, Owner};
-use tenure_wait::{ASLEEP, Attempt, Word, event, mark, semaphore, settle};
+use tenure_wait::{Attempt, WAITERS, Word, event, semaphore, set_waiters, wake_waiters};
 
-/// A word, and how many sleep on it.
+/// A word, and the number of its waiters.
 #[derive(Default)]
 struct Plain {
     word: Cell<u32>,
-    asleep: Cell<u32>,
-    /// Who works is killed before his next wake.
+    waiters: Cell<u32>,
+    /// The process that works is killed before its next wake.
     dies: Cell<bool>,
 }
 
@@ -22,53 +23,57 @@ impl Word for Plain {
         self.word.get()
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
+    fn compare_exchange(&self, from: u32, to: u32, _: Ordering, _: Ordering) -> Result<u32, u32> {
         if self.word.get() != from {
             return Err(self.word.get());
         }
         self.word.set(to);
-        Ok(())
+        Ok(from)
     }
 
     fn wake(&self) {
         if !self.dies.take() {
-            self.word.set(self.word.get() & !ASLEEP);
-            self.asleep.set(0);
+            self.word.set(self.word.get() & !WAITERS);
+            self.waiters.set(0);
         }
     }
 
     fn clear(&self) {
-        // One step: dead before it, one has not unlocked.
+        // One step: a process that dies before it has not unlocked.
         if !self.dies.take() {
             self.word.set(0);
-            self.asleep.set(0);
+            self.waiters.set(0);
         }
     }
 }
 
 impl Plain {
-    /// What one does who has to wait.
+    /// Sleeps as a waiter does.
     fn sleep(&self, seen: u32) {
-        if mark(self, seen) == Some(self.word.get()) {
-            self.asleep.set(self.asleep.get() + 1);
+        if set_waiters(self, seen) == Some(self.word.get()) {
+            self.waiters.set(self.waiters.get() + 1);
         }
     }
 
-    /// Nobody sleeps without the mark, and nobody sleeps on what is offered, unless it is staged by one who died.
-    fn check(&self, offers: impl Fn(u32) -> bool, one_died: bool) {
-        let (marked, value) = (self.word.get() & ASLEEP != 0, self.word.get() & !ASLEEP);
-        assert!(marked || self.asleep.get() == 0, "{} sleep unmarked", self.asleep.get());
-        assert!(one_died || !(marked && offers(value)), "staged, and nobody died");
+    /// Nobody sleeps without the waiters bit, and nobody sleeps on an available value, unless it is pending because a process died.
+    fn check(&self, is_available: impl Fn(u32) -> bool, one_died: bool) {
+        let (has_waiters, value) = (self.word.get() & WAITERS != 0, self.word.get() & !WAITERS);
+        assert!(
+            has_waiters || self.waiters.get() == 0,
+            "{} sleep without the waiters bit",
+            self.waiters.get()
+        );
+        assert!(one_died || !(has_waiters && is_available(value)), "pending, and nobody died");
     }
 }
 
-/// One who dies may have done it or not; the rest is done.
+/// The steps of some processes.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Take(u8),
     Give(u8),
     Reset,
-    Settle,
+    Wake,
     /// The next to wake is killed before it.
     Die,
 }
@@ -78,7 +83,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..3u8).prop_map(Step::Take),
         4 => (0..3u8).prop_map(Step::Give),
         1 => Just(Step::Reset),
-        2 => Just(Step::Settle),
+        2 => Just(Step::Wake),
         1 => Just(Step::Die),
     ];
     proptest::collection::vec(one, 1..60)
@@ -98,7 +103,7 @@ proptest! {
         let (word, mut count, mut one_died) = (Plain::default(), 0_u32, false);
         for step in steps {
             match step {
-                // Whoever helps is not the one who dies.
+                // The process that dies is another one.
                 Step::Take(_) => {
                     word.dies.set(false);
                     match semaphore::try_acquire(&word) {
@@ -110,18 +115,18 @@ proptest! {
                     }
                 }
                 Step::Give(more) => {
-                    let staged = word.load() & ASLEEP != 0 && semaphore::offers(word.load() & !ASLEEP);
-                    if staged {
+                    let pending = word.load() & WAITERS != 0 && semaphore::is_available(word.load() & !WAITERS);
+                    if pending {
                         word.dies.set(false);
                     }
                     let expected = if count + u32::from(more) <= 4 { Ok(count) } else { Err(count) };
                     prop_assert_eq!(semaphore::release(&word, more.into(), 4), expected);
                     count += if expected.is_ok() { u32::from(more) } else { 0 };
                 }
-                Step::Settle => {
+                Step::Wake => {
                     word.dies.set(false);
-                    settle(&word);
-                    prop_assert_eq!(word.asleep.get(), 0);
+                    wake_waiters(&word);
+                    prop_assert_eq!(word.waiters.get(), 0);
                 }
                 Step::Reset => {}
                 Step::Die => {
@@ -129,23 +134,23 @@ proptest! {
                     one_died = true;
                 }
             }
-            prop_assert_eq!(word.load() & !ASLEEP, count);
-            word.check(semaphore::offers, one_died);
+            prop_assert_eq!(word.load() & !WAITERS, count);
+            word.check(semaphore::is_available, one_died);
         }
     }
 
     #[test]
-    fn events(steps in steps(), manual: bool) {
+    fn events(steps in steps(), is_manual: bool) {
         let (word, mut set, mut since) = (Plain::default(), false, None);
         for step in steps {
             match step {
                 Step::Take(_) => {
                     let attempt =
-                        if manual { event::try_manual(&word, since) } else { event::try_auto(&word) };
+                        if is_manual { event::try_manual(&word, since) } else { event::try_auto(&word) };
                     match attempt {
                         Attempt::Taken(()) => {
-                            prop_assert!(set || manual && since.is_some());
-                            set &= manual;
+                            prop_assert!(set || is_manual && since.is_some());
+                            set &= is_manual;
                             since = None;
                         }
                         Attempt::Blocked(seen) => {
@@ -158,14 +163,14 @@ proptest! {
                 Step::Give(_) => {
                     event::set(&word);
                     set = true;
-                    prop_assert_eq!(word.asleep.get(), 0);
+                    prop_assert_eq!(word.waiters.get(), 0);
                 }
-                Step::Reset => prop_assert_eq!(event::reset(&word, manual), std::mem::take(&mut set)),
-                Step::Settle => settle(&word),
+                Step::Reset => prop_assert_eq!(event::reset(&word, is_manual), std::mem::take(&mut set)),
+                Step::Wake => wake_waiters(&word),
                 Step::Die => {}
             }
-            prop_assert_eq!(event::offers(word.load() & !ASLEEP), set);
-            word.check(event::offers, false);
+            prop_assert_eq!(event::is_available(word.load() & !WAITERS), set);
+            word.check(event::is_available, false);
         }
     }
 
@@ -190,25 +195,25 @@ proptest! {
                     prop_assert_eq!(mutex::unlock(&word, owner(who)), expected);
                     if expected {
                         owned = None;
-                        prop_assert_eq!(word.asleep.get(), 0);
+                        prop_assert_eq!(word.waiters.get(), 0);
                     }
                 }
-                // The owner dies, and is recovered by one who dies in the middle, and by another.
+                // The owner dies; a recoverer that dies in the middle recovers it, and another one.
                 Step::Reset => if let Some(who) = owned.take() {
                     word.dies.set(true);
-                    mutex::settle(&word, who);
+                    mutex::abandon(&word, who);
                     word.dies.set(false);
-                    mutex::settle(&word, who);
+                    mutex::abandon(&word, who);
                     abandoned = true;
-                    prop_assert_eq!(word.asleep.get(), 0);
+                    prop_assert_eq!(word.waiters.get(), 0);
                 },
-                // Of somebody else nothing changes.
-                Step::Settle => mutex::settle(&word, 77),
+                // Recovery of a lease that does not own it changes nothing.
+                Step::Wake => mutex::abandon(&word, 77),
                 Step::Die => {}
             }
             let expected = owned.map_or(if abandoned { mutex::ABANDONED } else { mutex::FREE }, |who| owner(who).value());
-            prop_assert_eq!(word.load() & !ASLEEP, expected);
-            word.check(mutex::offers, false);
+            prop_assert_eq!(word.load() & !WAITERS, expected);
+            word.check(mutex::is_available, false);
         }
     }
 }

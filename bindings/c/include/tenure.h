@@ -1046,8 +1046,8 @@ int tenure_semaphore_release(const struct tenure_object *object, uint32_t more, 
 int tenure_semaphore_count(const struct tenure_object *object, uint32_t *count, uint32_t *maximum);
 
 /**
- * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
- * takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
+ * Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an auto-reset event,
+ * takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. `timeout` is in
  * nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.

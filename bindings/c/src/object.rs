@@ -116,8 +116,8 @@ fn kind_of(number: u32) -> &'static str {
     const NAMES: [&str; 9] = [
         "thing",
         "mutex",
-        "manual event",
-        "automatic event",
+        "manual-reset event",
+        "auto-reset event",
         "semaphore",
         "process",
         "thread",

@@ -145,7 +145,7 @@ pub unsafe extern "C" fn tenure_event_create(
     flags: u32,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let reset = if flags & TENURE_MANUAL_RESET != 0 { Reset::Manual } else { Reset::Automatic };
+    let reset = if flags & TENURE_MANUAL_RESET != 0 { Reset::Manual } else { Reset::Auto };
     let signalled = flags & TENURE_SIGNALLED != 0;
     let ways = Ways {
         create: &|member| Event::create(member, reset, signalled),
@@ -262,8 +262,8 @@ pub unsafe extern "C" fn tenure_semaphore_count(
     unsafe { guard_out(count, "count", 0, call) }
 }
 
-/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an automatic event,
-/// takes one from the semaphore's count. Manual events stay signalled, and processes ended. `timeout` is in
+/// Waits for a mutex, event, semaphore, process or thread, and takes it: locks the mutex, resets an auto-reset event,
+/// takes one from the semaphore's count. Manual-reset events stay signalled, and processes ended. `timeout` is in
 /// nanoseconds: 0 does not wait, TENURE_FOREVER waits as long as it takes. A waiting thread sleeps in the kernel.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.

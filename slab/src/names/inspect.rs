@@ -1,21 +1,21 @@
-//! Looking at the table without taking part: what it names, and whether its words are as they must be.
+//! Inspects the table without taking part: the handles that it names, and corrupted words.
 
 use super::layout::{BUCKET_WORDS, SLOTS};
 use super::table::Names;
-use super::word::{Intake, Slot};
+use super::word::{PendingSlot, Slot};
 use crate::token::Token;
 
-/// Something that must not be in the table.
+/// A word of the table that the protocol does not write.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamesProblem {
-    /// An intake that the protocol does not write.
-    #[error("names, bucket {bucket}: the intake is corrupt")]
-    Intake {
+    /// A pending slot.
+    #[error("names, bucket {bucket}: the pending slot is corrupt")]
+    Pending {
         /// The bucket.
         bucket: u32,
     },
-    /// A slot that the protocol does not write.
+    /// A slot.
     #[error("names, bucket {bucket}: slot {slot} is corrupt")]
     Slot {
         /// The bucket.
@@ -23,18 +23,18 @@ pub enum NamesProblem {
         /// The slot in the bucket.
         slot: u32,
     },
-    /// The control words call a chunk committed that the layout does not have.
+    /// A control bit of a chunk that the layout does not have.
     #[error("names: a chunk is committed that is not there")]
     Chunk,
 }
 
-/// What a look at the table finds.
+/// The result of [`Names::look`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct NamesReport {
-    /// What the table names, whether over or not; a handle may be there twice.
+    /// The handles in the table, also those that are over; a handle may be there twice.
     pub named: Vec<Token>,
-    /// What is wrong; the first 100.
+    /// The problems; the first 100.
     pub problems: Vec<NamesProblem>,
 }
 
@@ -55,12 +55,12 @@ impl Names<'_> {
             let first = self.first_bucket(chunk);
             let lines = self.words[words.start as usize..words.end as usize].chunks_exact(BUCKET_WORDS);
             for (bucket, line) in (first..).zip(lines) {
-                // The intake first, the slots after: handles go from the former to the latter.
-                let intake = Intake(&line[0]).load();
-                if !intake.is_known(true) || usize::from(intake.detail()) >= 2 * SLOTS {
-                    problems.push(NamesProblem::Intake { bucket });
+                // The pending slot first, the slots afterwards, as in `find`: helpers move handles from the former to the latter.
+                let pending = PendingSlot(&line[0]).load();
+                if !pending.is_known(true) || usize::from(pending.detail()) >= 2 * SLOTS {
+                    problems.push(NamesProblem::Pending { bucket });
                 }
-                report.named.extend(intake.token(self.space_tag));
+                report.named.extend(pending.token(self.space_tag));
                 for (slot, word) in (0..).zip(&line[1..]) {
                     let seen = Slot(word).load();
                     if !seen.is_known(false) {

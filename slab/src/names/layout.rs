@@ -1,13 +1,13 @@
-//! Where the table's parts lie, and which of them are a name's.
+//! Where the parts of the table lie, and the two buckets of a name.
 
 use std::ops::Range;
 
 use crate::geometry::GeometryError;
 
-/// The most bytes of a name; the fewest are 1.
+/// The most bytes of a name; it has at least 1.
 pub const NAME_MAX: usize = 255;
 
-/// The names block of the layout file, word for word.
+/// The text about the names region in docs/layout.md.
 pub const NAMES_LAYOUT: &str = "\
 names region, in words of 8 bytes, right after the slab region
 control     1 bit a chunk of 64 buckets: bit set = the chunk is committed; padded to a line of 64 bytes
@@ -18,15 +18,15 @@ name        1 to 255 bytes, after the payload in the handle's block; its hash is
             home = low bits of the hash; other = home ^ (1 + (hash >> 32) % (buckets - 1)); mark = hash >> 58
 ";
 
-/// Words of a bucket: the intake and the slots.
+/// Words of a bucket: the pending slot and the slots.
 pub(super) const BUCKET_WORDS: usize = SLOTS + 1;
 /// Slots of a bucket.
 pub(super) const SLOTS: usize = if cfg!(loom) { 2 } else { 7 };
 
-/// Buckets that are committed together: a page of them.
+/// Buckets that are committed together: one page.
 const CHUNK_BUCKETS: u32 = 64;
 
-/// The hash of a name: where it is looked for.
+/// The hash of a name, which chooses its buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NameHash(u64);
 
@@ -46,67 +46,67 @@ impl NameHash {
         Self(hash ^ hash >> 33)
     }
 
-    /// A hash that was stored.
+    /// A hash that was stored with a handle.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The hash as stored with the handle.
+    /// The hash as it is stored with the handle.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
     }
 
-    /// The six bits of it that a slot has.
+    /// The six bits of the hash that a slot has.
     pub(super) const fn mark(self) -> u8 {
         (self.0 >> 58) as u8
     }
 }
 
-/// Where everything lies in the names region, in words from its start.
+/// The layout of the names region, in words from its start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NamesLayout {
     buckets: u32,
 }
 
-/// The two buckets of a name.
+/// The two buckets of a name. All handles of the name are inserted through the pending slot of the first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
-    pub(super) home: u32,
-    pub(super) other: u32,
+pub(super) struct Choices {
+    pub(super) first: u32,
+    pub(super) second: u32,
 }
 
 impl NamesLayout {
-    /// The table for so many handles: every one of them can have a name.
+    /// The table for so many handles, each of which can have a name.
     ///
-    /// With a bucket for every two handles two choices are enough; a table as full as that has been seen to refuse nobody in
-    /// ten million random names, where one with half the buckets refused one in a hundred thousand.
+    /// Two choices suffice with a bucket for every two handles: such a table, full, refused none of ten million random names; one with
+    /// half the buckets refused one in a hundred thousand.
     #[must_use]
     pub const fn for_handles(handles: u32) -> Self {
         let buckets = handles.div_ceil(2).next_power_of_two();
         Self { buckets: if buckets < 2 { 2 } else { buckets } }
     }
 
-    /// Buckets.
+    /// The number of buckets.
     #[must_use]
     pub const fn buckets(&self) -> u32 {
         self.buckets
     }
 
-    /// Words of the whole region.
+    /// The words of the whole region.
     #[must_use]
     pub const fn words(&self) -> u64 {
         self.control_words() + self.buckets as u64 * BUCKET_WORDS as u64
     }
 
-    /// Words at its start that must be committed at creation.
+    /// The words at the start of the region that must be committed at creation.
     #[must_use]
     pub const fn control_words(&self) -> u64 {
         (self.chunks().div_ceil(64) as u64).next_multiple_of(8)
     }
 
-    /// Words of the region that hold a chunk: what to commit before [`Names::extend`](super::Names::extend).
+    /// The words of a chunk, to be committed before [`Names::extend`](super::Names::extend).
     #[must_use]
     pub fn chunk_range(&self, chunk: u32) -> Range<u64> {
         let at = |chunk: u32| {
@@ -128,10 +128,10 @@ impl NamesLayout {
         self.control_words() as usize + bucket as usize * BUCKET_WORDS
     }
 
-    /// The buckets of a name; never the same one twice.
-    pub(super) const fn place(&self, hash: NameHash) -> Place {
-        let home = hash.0 as u32 & (self.buckets - 1);
-        Place { home, other: home ^ (1 + (hash.0 >> 32) as u32 % (self.buckets - 1)) }
+    /// The two buckets of a name, which always differ.
+    pub(super) const fn choices(&self, hash: NameHash) -> Choices {
+        let first = hash.0 as u32 & (self.buckets - 1);
+        Choices { first, second: first ^ (1 + (hash.0 >> 32) as u32 % (self.buckets - 1)) }
     }
 
     pub(super) fn check(&self, words: u64) -> Result<(), GeometryError> {
@@ -168,8 +168,8 @@ mod tests {
                 (0..layout.chunks()).map(|c| layout.chunk_range(c)).map(|r| r.end - r.start).sum();
             assert_eq!(layout.control_words() + chunks, layout.words());
             for name in 0..1000u32 {
-                let Place { home, other } = layout.place(NameHash::of(&name.to_le_bytes()));
-                assert!(home < layout.buckets() && other < layout.buckets() && home != other);
+                let Choices { first, second } = layout.choices(NameHash::of(&name.to_le_bytes()));
+                assert!(first < layout.buckets() && second < layout.buckets() && first != second);
             }
         }
         assert_eq!(NamesLayout::for_handles(32).words() * 8, 64 + 16 * 64);
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn hashes_are_part_of_the_layout() {
         assert_eq!(NameHash::of(b"").bits(), 0xefd0_1f60_ba99_2926);
-        // The proof takes these for names that enter through one intake.
-        let home = |name| NamesLayout::for_handles(72).place(NameHash::of(name)).home;
-        assert_eq!((home(b"queue"), home(b"other-17")), (27, 27));
+        // The proof relies on these two names having the same first bucket.
+        let first = |name| NamesLayout::for_handles(72).choices(NameHash::of(name)).first;
+        assert_eq!((first(b"queue"), first(b"other-17")), (27, 27));
         assert_eq!(NameHash::of(b"queue").bits(), 0x01e4_c1ed_2abc_29db);
     }
 }

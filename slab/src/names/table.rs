@@ -1,29 +1,28 @@
-//! The table: look a name up, enter a handle.
+//! The table: find the handle of a name, insert a handle.
 
 use tenure_segment::fault;
 use tenure_segment::sync::{Ordering, Word};
 
-use super::layout::{NameHash, NamesLayout, Place, SLOTS};
-use super::word::{Intake, Seen, Slot};
+use super::layout::{Choices, NameHash, NamesLayout, SLOTS};
+use super::word::{PendingSlot, Seen, Slot};
 use crate::crash::failpoint;
 use crate::geometry::GeometryError;
 use crate::token::Token;
 
-/// What the table has to know of handles, and does not know itself.
+/// The table's access to handles: their lifetimes and names.
 pub trait Handles {
-    /// What comes of a handle with the right name; an error, for instance.
+    /// The result of opening a handle that has the name; for instance an error.
     type Found;
 
     /// Whether a handle is over: neither LIVE in the token's generation now, nor ever again.
     ///
-    /// The handle was seen in the table by an Acquire load.
+    /// The table has loaded the handle with Acquire.
     fn is_over(&self, token: Token) -> bool;
 
-    /// The hash of the name of a handle; if it is over, anything.
+    /// The hash of a handle's name; any value if the handle is over.
     fn hash(&self, token: Token) -> NameHash;
 
-    /// What the caller looks for, if the handle is not over and has the name that the caller has in mind. `None` goes on
-    /// looking.
+    /// Opens the handle if it is not over and has the name that the caller looks for. After `None` the table looks further.
     fn open(&mut self, token: Token) -> Option<Self::Found>;
 }
 
@@ -32,16 +31,16 @@ pub trait Handles {
 #[error("no room among the names: both buckets of this one are full")]
 pub struct Full;
 
-/// How [`Names::enter`] ended.
+/// The result of [`Names::insert`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entered<F> {
+pub enum Inserted<F> {
     /// The caller's handle has the name.
     New,
-    /// Another has it already.
+    /// Another handle has the name.
     Found(F),
 }
 
-/// The directory of names over borrowed words; copied freely, owns nothing.
+/// The table of names over borrowed words; copied freely, owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
     pub(super) words: &'a [Word],
@@ -49,32 +48,34 @@ pub struct Names<'a> {
     pub(super) space_tag: u8,
 }
 
-/// The slots of a name: those of its home, then those of the other bucket.
+/// The two buckets of a name.
 #[derive(Clone, Copy)]
 struct Buckets<'a> {
-    home: &'a [Word],
-    other: &'a [Word],
+    first: &'a [Word],
+    second: &'a [Word],
 }
 
 impl<'a> Buckets<'a> {
-    fn intake(self) -> Intake<'a> {
-        Intake(&self.home[0])
+    /// The pending slot of all handles of the name.
+    fn pending_slot(self) -> PendingSlot<'a> {
+        PendingSlot(&self.first[0])
     }
 
+    /// A slot by its number: those of the first bucket, then those of the second.
     fn slot(self, at: u8) -> Option<Slot<'a>> {
         let at = usize::from(at);
-        let bucket = if at < SLOTS { self.home } else { self.other };
+        let bucket = if at < SLOTS { self.first } else { self.second };
         if at < 2 * SLOTS { Some(Slot(&bucket[1 + at % SLOTS])) } else { None }
     }
 
     fn slots(self) -> impl Iterator<Item = (u8, Seen)> + use<'a> {
-        let words = self.home[1..].iter().chain(&self.other[1..]);
+        let words = self.first[1..].iter().chain(&self.second[1..]);
         words.enumerate().map(|(at, word)| (at as u8, Slot(word).load()))
     }
 }
 
 impl<'a> Names<'a> {
-    /// A view of `words` as laid out by `layout`. Zeroed words are an empty table of which nothing is committed.
+    /// A view of `words` as laid out by `layout`. Zeroed words are an empty table without a committed chunk.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ impl<'a> Names<'a> {
         Ok(Self { words, layout, space_tag })
     }
 
-    /// The tag of the tokens it deals with.
+    /// The space tag of the tokens in the table.
     #[must_use]
     pub fn space_tag(&self) -> u8 {
         self.space_tag
@@ -109,11 +110,11 @@ impl<'a> Names<'a> {
         &self.words[at..=at + SLOTS]
     }
 
-    /// The chunks that must be committed before a handle with a name of this hash can enter: at most two, once each.
+    /// The chunks that must be committed before a handle with a name of this hash can be inserted: two at most, without duplicates.
     #[must_use]
     pub fn missing(&self, hash: NameHash) -> Vec<u32> {
-        let Place { home, other } = self.layout.place(hash);
-        let mut chunks = vec![NamesLayout::chunk_of(home), NamesLayout::chunk_of(other)];
+        let Choices { first, second } = self.layout.choices(hash);
+        let mut chunks = vec![NamesLayout::chunk_of(first), NamesLayout::chunk_of(second)];
         chunks.dedup();
         chunks.retain(|chunk| !self.is_committed(*chunk));
         chunks
@@ -127,7 +128,7 @@ impl<'a> Names<'a> {
     ///
     /// # Crash
     ///
-    /// Memory that was committed but not published is committed again by the next one.
+    /// Memory that was committed but not published is committed again by the next caller.
     pub fn extend(&self, chunk: u32) {
         if chunk < self.layout.chunks() {
             // Release: chunk: publishes the commitment; pairs with the Acquire in `is_committed`.
@@ -136,30 +137,31 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// `None`: some of it is not committed, so no handle of this name is in the table.
+    /// The buckets of a name; `None` if one of them is not committed, so that no handle of the name is in the table.
     fn buckets(&self, hash: NameHash) -> Option<Buckets<'a>> {
-        let Place { home, other } = self.layout.place(hash);
-        let committed = [home, other].iter().all(|bucket| self.is_committed(NamesLayout::chunk_of(*bucket)));
-        committed.then(|| Buckets { home: self.bucket(home), other: self.bucket(other) })
+        let Choices { first, second } = self.layout.choices(hash);
+        let committed =
+            [first, second].iter().all(|bucket| self.is_committed(NamesLayout::chunk_of(*bucket)));
+        committed.then(|| Buckets { first: self.bucket(first), second: self.bucket(second) })
     }
 
-    /// Looks a name up: whatever `handles` makes of the handle that has it.
+    /// Finds the handle that has the name, and returns what [`Handles::open`] returns for it.
     ///
-    /// `None` is true at some moment between call and return. Nothing is written, but by `handles`.
+    /// `None` if at some moment between call and return no handle had the name. Writes nothing itself.
     ///
     /// # Progress
     ///
-    /// Wait-free, if `handles` is: one pass over two lines, and [`Handles::open`] only for handles whose name has the same
-    /// six bits of hash.
+    /// Wait-free if `handles` is: one pass over two lines, and [`Handles::open`] only for handles whose mark is the same.
     ///
     /// # Crash
     ///
     /// Nothing is written.
     pub fn find<H: Handles>(&self, hash: NameHash, handles: &mut H) -> Option<H::Found> {
         let buckets = self.buckets(hash)?;
-        // The intake first, the slots after: handles go from the former to the latter.
-        if let Some(token) = buckets.intake().load().token(self.space_tag)
-            && !fault!("names.find.no_intake")
+        // A helper stores the slot first, and DONE in the pending slot afterwards; here the loads are the other way round:
+        // - either the pending slot still names the handle here;
+        // - or it is DONE or names a later handle, and then the slot, loaded after it, names this one.
+        if let Some(token) = buckets.pending_slot().load().token(self.space_tag)
             && let Some(found) = handles.open(token)
         {
             return Some(found);
@@ -180,65 +182,71 @@ impl<'a> Names<'a> {
             .find_map(|token| handles.open(token))
     }
 
-    /// Enters a handle under the name that it carries, unless another has the name: whatever `handles` makes of that one.
+    /// Inserts a handle under its name, unless another handle has the name; then returns what [`Handles::open`] returns for that one.
     ///
-    /// The handle is LIVE and the caller's own. It enters at most once; if another has the name, the caller closes it. It
-    /// leaves the table by being over, and is not taken out.
+    /// The handle is LIVE and the caller's own, and is inserted at most once. If another handle has the name, the caller closes its own.
+    /// A handle is never removed: its slot is free when the handle is over.
     ///
     /// # Errors
     ///
-    /// [`Full`]: the handle did not enter. Also when a chunk of [`Names::missing`] is not committed.
+    /// [`Full`]: both buckets are full, or a chunk of [`Names::missing`] is not committed. The handle is not inserted.
     ///
     /// # Progress
     ///
-    /// Lock-free: it starts again only when another handle has entered through the same intake, after putting that one into
-    /// its slot, whoever it belongs to.
+    /// Lock-free: it begins again only when another handle was inserted through the same pending slot, after it has helped that one to its
+    /// slot.
     ///
     /// # Crash
     ///
-    /// The CAS of the intake decides: before it the handle is not in the table, from then on it is.
-    pub fn enter<H: Handles>(
+    /// The CAS of the pending slot decides: before it the handle is not in the table, after it the handle is.
+    pub fn insert<H: Handles>(
         &self,
         hash: NameHash,
         mine: Token,
         handles: &mut H,
-    ) -> Result<Entered<H::Found>, Full> {
+    ) -> Result<Inserted<H::Found>, Full> {
         let buckets = self.buckets(hash).ok_or(Full)?;
         let mut looked = false;
-        let mut seen = buckets.intake().load();
+        // Of two inserts of one name, the one whose CAS of the pending slot comes second has loaded it before or after the first CAS:
+        // - either before: then its CAS fails, and it begins again;
+        // - or after: then it finds the first handle here, or in its slot below.
+        let mut seen = buckets.pending_slot().load();
         loop {
+            // Another insert is not complete: it has the name, or is helped.
             if let Some(token) = seen.token(self.space_tag)
                 && !handles.is_over(token)
             {
                 if let Some(found) = handles.open(token) {
-                    return Ok(Entered::Found(found));
+                    return Ok(Inserted::Found(found));
                 }
-                seen = self.settle(buckets, seen, token, handles).ok_or(Full)?;
+                seen = self.help(buckets, seen, token, handles).ok_or(Full)?;
                 continue;
             }
-            // All that entered before what we saw are in their slots by now, or over.
-            if !(looked && fault!("names.enter.no_second_look"))
+            // Each handle inserted before `seen` is in its slot, or over.
+            if !(looked && fault!("names.insert.no_second_look"))
                 && let Some(found) = self.find_listed(buckets, hash, handles)
             {
-                return Ok(Entered::Found(found));
+                return Ok(Inserted::Found(found));
             }
             looked = true;
             let slot = self.free_slot(buckets, handles).ok_or(Full)?;
-            let entering = Seen::entering(slot, mine);
+            let inserting = Seen::inserting(slot, mine);
             failpoint!("names.enter.looked");
-            match buckets.intake().change(seen, entering) {
+            match buckets.pending_slot().compare_exchange(seen, inserting) {
+                // Inserted: no handle was inserted through the pending slot since `seen`.
                 Ok(()) => {
                     failpoint!("names.enter.entered");
-                    // If its slot is taken and no other is free, it stays where it is, and is found there.
-                    let _ = self.settle(buckets, entering, mine, handles);
-                    return Ok(Entered::New);
+                    // If its slot is taken and no other is free, the handle stays in the pending slot, and is found there.
+                    let _ = self.help(buckets, inserting, mine, handles);
+                    return Ok(Inserted::New);
                 }
+                // Another insert or a helper was first: begin again.
                 Err(other) => seen = other,
             }
         }
     }
 
-    /// A free slot, of the bucket that has more of them.
+    /// A free slot, in the bucket that has more of them.
     fn free_slot<H: Handles>(&self, buckets: Buckets<'_>, handles: &H) -> Option<u8> {
         let mut first = [None; 2];
         let mut free = [0; 2];
@@ -257,59 +265,64 @@ impl<'a> Names<'a> {
             || fault!("names.slot.free_though_held")
     }
 
-    /// Puts the handle that is entering through an intake into a slot, on behalf of whomever, and says what the intake is
-    /// then. `None`: it is not over, and no slot of its is free.
+    /// Helps an insert: moves the handle that the pending slot names, `token`, to a slot of its name. Returns the value of the pending slot
+    /// then; `None` if the handle is not over and none of its slots is free.
     ///
-    /// Two helpers at once, one of them killed: nothing is handed over. The intake names the entering handle until a slot does, and
-    /// each helper that loses an exchange goes on from the value that it finds; the next one that enters or looks up helps again.
+    /// Two helpers at once, one of them killed: neither hands anything to the other. The pending slot names the handle until a slot does.
+    /// A helper whose compare-exchange fails continues with the value found, and the next insert helps again.
     ///
     /// # Progress
     ///
     /// Lock-free.
-    fn settle<H: Handles>(
+    fn help<H: Handles>(
         &self,
         through: Buckets<'_>,
         mut seen: Seen,
         token: Token,
         handles: &H,
     ) -> Option<Seen> {
-        let intake = through.intake();
-        // Another name, so its other bucket is another one. If the handle is over by now this may be any hash.
+        let pending_slot = through.pending_slot();
+        // The handle may have another name, and another second bucket. If it is over, the hash may be any.
         let hash = handles.hash(token);
-        let buckets = self.buckets(hash).filter(|its| std::ptr::eq(its.home, through.home));
+        let buckets = self.buckets(hash).filter(|its| std::ptr::eq(its.first, through.first));
         loop {
-            let Some(buckets) = buckets else {
-                // Over, or corrupted: it cannot be helped.
-                return Some(intake.change(seen, seen.done()).map_or_else(|other| other, |()| seen.done()));
-            };
             let done = seen.done();
+            // The handle is over, or the word corrupted: free the pending slot.
+            let Some(buckets) = buckets else {
+                return Some(pending_slot.compare_exchange(seen, done).err().unwrap_or(done));
+            };
             let slot = buckets.slot(seen.detail());
             let next = match slot.map(|slot| (slot, slot.load())) {
-                Some((_, now)) if now.names(token) || fault!("names.settle.done_before_slot") => done,
+                // The handle is in its slot: DONE.
+                Some((_, now)) if now.names(token) || fault!("names.help.done_before_slot") => done,
+                // Its slot is free: store it there, and look again. A helper that was stopped before this, for an hour, finds the slot taken,
+                // or free again; then the handle is over, and so the slot stays free, or it is in two slots, which is harmless.
                 Some((slot, now)) if self.is_free(now, handles) => {
-                    // Whoever was stopped before this for an hour may put it into a slot that is free again: then it is over,
-                    // and the slot still free; or it is in two slots, which does no harm and ends with it.
                     if slot.list(now, Seen::listed(hash.mark(), token)) {
                         failpoint!("names.settle.listed");
                     }
                     continue;
                 }
-                _ => Seen::entering(self.free_slot(buckets, handles)?, token),
+                // Its slot is taken by another handle: send it to a free one.
+                _ => Seen::inserting(self.free_slot(buckets, handles)?, token),
             };
-            match intake.change(seen, next) {
+            match pending_slot.compare_exchange(seen, next) {
+                // Done.
                 Ok(()) if next == done => {
                     failpoint!("names.settle.done");
-                    if let Some(slot) = slot.filter(|_| fault!("names.settle.done_before_slot")) {
+                    if let Some(slot) = slot.filter(|_| fault!("names.help.done_before_slot")) {
                         slot.list(slot.load(), Seen::listed(hash.mark(), token));
                     }
                     return Some(next);
                 }
+                // Sent to another slot: go on with that one.
                 Ok(()) => {
                     failpoint!("names.settle.moved");
                     seen = next;
                 }
-                // Somebody sent it to another slot.
+                // Another helper sent it to another slot: go on with that one.
                 Err(other) if other.names(token) => seen = other,
+                // Another helper is done.
                 Err(other) => return Some(other),
             }
         }

@@ -1,14 +1,14 @@
-//! The table's two sorts of words: the only file that packs them, and the only one that touches them.
+//! The two kinds of words in the table: pending slots and slots. Only this file packs and accesses them.
 //!
 //! Both are `{state:2 | detail:6 | generation:36 | index:20}`.
 //!
 //! | word | state | detail | meaning | who may change it |
 //! |---|---|---|---|---|
-//! | slot | 0 | - | never used | whoever puts an entering handle here |
-//! | slot | LISTED | mark of the name | the handle is in the table; if it is over, the slot is free | as above, when it is over |
-//! | intake | 0 | - | never used | whoever enters a handle |
-//! | intake | ENTERING | slot | the handle is in the table, and goes to this slot | anybody: to another slot, to DONE |
-//! | intake | DONE | slot | the handle is in its slot | whoever enters a handle |
+//! | slot | 0 | - | never used | a helper, to LISTED |
+//! | slot | LISTED | mark of the name | the handle is in the table; if it is over, the slot is free | a helper, once the handle is over |
+//! | pending slot | 0 | - | never used | an insert, to INSERTING |
+//! | pending slot | INSERTING | slot | the handle is in the table, and goes to this slot | a helper: to another slot, or to DONE |
+//! | pending slot | DONE | slot | the handle is in its slot | an insert, to INSERTING |
 //! | either | anything else | - | corrupted | as if it were free |
 
 use tenure_segment::sync::{Ordering, Word};
@@ -24,7 +24,7 @@ const DETAIL_MASK: u64 = 0x3f;
 const DONE: u64 = 1;
 const TAKEN: u64 = 2;
 
-/// One value of a slot or an intake.
+/// A value of a slot or a pending slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seen(u64);
 
@@ -37,62 +37,63 @@ impl Seen {
         Self::new(TAKEN, mark, token)
     }
 
-    pub(super) const fn entering(slot: u8, token: Token) -> Self {
+    pub(super) const fn inserting(slot: u8, token: Token) -> Self {
         Self::new(TAKEN, slot, token)
     }
 
-    /// What an intake becomes when its handle is in its slot.
+    /// The value of a pending slot whose handle is in its slot.
     pub(super) const fn done(self) -> Self {
         Self(self.0 & !(3 << STATE_SHIFT) | DONE << STATE_SHIFT)
     }
 
-    /// LISTED in a slot, ENTERING in an intake.
+    /// LISTED in a slot, INSERTING in a pending slot.
     pub(super) const fn is_taken(self) -> bool {
         self.0 >> STATE_SHIFT == TAKEN
     }
 
-    /// Whether it is a value that the protocol writes to an intake or a slot.
-    pub(super) const fn is_known(self, is_intake: bool) -> bool {
+    /// Whether the protocol writes such a value to a slot or, if `is_pending`, to a pending slot.
+    pub(super) const fn is_known(self, is_pending: bool) -> bool {
         match self.0 >> STATE_SHIFT {
             0 => self.0 == 0,
-            DONE => is_intake,
+            DONE => is_pending,
             TAKEN => true,
             _ => false,
         }
     }
 
-    /// The mark of a slot, the slot of an intake.
+    /// The mark in a slot, the slot in a pending slot.
     pub(super) const fn detail(self) -> u8 {
         (self.0 >> DETAIL_SHIFT & DETAIL_MASK) as u8
     }
 
-    /// The handle, if there is one.
+    /// The handle, if the value names one.
     pub(super) const fn token(self, space_tag: u8) -> Option<Token> {
         if self.is_taken() { Token::from_handle_bits(space_tag, self.0 & HANDLE_MASK) } else { None }
     }
 
-    /// Whether it is this handle.
+    /// Whether the value names this handle.
     pub(super) const fn names(self, token: Token) -> bool {
         self.is_taken() && self.0 & HANDLE_MASK == token.handle_bits()
     }
 }
 
-/// A slot in place.
+/// A slot in shared memory.
 #[derive(Clone, Copy)]
 pub(super) struct Slot<'a>(pub(super) &'a Word);
 
 impl Slot<'_> {
     pub(super) fn load(self) -> Seen {
-        // Acquire: slot: obtains the handle's own words, so that a handle just created does not look as if it were over;
-        // pairs with the Release in `list`.
+        // Acquire: slot: obtains the handle's own words, so that a new handle is not taken for one that is over; pairs with the Release
+        // in `list`.
         Seen(self.0.load(ordering!("names.slot.load", Acquire, Relaxed)))
     }
 
-    /// Puts a handle into a slot that was seen free.
+    /// Stores a handle in a slot that was seen free; false if the slot has changed.
     pub(super) fn list(self, seen: Seen, handle: Seen) -> bool {
-        // Release: slot: passes on what the intake published of the handle. Relaxed on failure: it is read again.
+        // Release: slot: passes on the handle's own words, which the pending slot published; pairs with the Acquire in `load`. Failure,
+        // Relaxed: the slot is loaded again.
         let released = ordering!("names.slot.list", Release, Relaxed);
-        if fault!("names.settle.listed_by_store") {
+        if fault!("names.help.listed_by_store") {
             self.0.store(handle.0, Ordering::Release);
             return true;
         }
@@ -100,23 +101,24 @@ impl Slot<'_> {
     }
 }
 
-/// An intake in place.
+/// A pending slot in shared memory.
 #[derive(Clone, Copy)]
-pub(super) struct Intake<'a>(pub(super) &'a Word);
+pub(super) struct PendingSlot<'a>(pub(super) &'a Word);
 
-impl Intake<'_> {
+impl PendingSlot<'_> {
     pub(super) fn load(self) -> Seen {
-        // Acquire: intake: obtains the words of the handle that is entering, and the slots of all that have entered before;
-        // pairs with the Release in `change`.
-        Seen(self.0.load(ordering!("names.intake.load", Acquire, Relaxed)))
+        // Acquire: pending slot: obtains the words of the handle that is inserted, and the slots of all handles inserted before; pairs with
+        // the Release in `compare_exchange`.
+        Seen(self.0.load(ordering!("names.pending.load", Acquire, Relaxed)))
     }
 
-    /// One step of the intake; the value found if somebody else was first.
-    pub(super) fn change(self, seen: Seen, next: Seen) -> Result<(), Seen> {
-        // Release: intake: publishes the handle that enters, or its slot. Acquire on both outcomes: as in `load`.
-        let released = ordering!("names.intake.change", AcqRel, Acquire);
-        let obtained = ordering!("names.intake.load", Acquire, Relaxed);
-        if fault!("names.settle.done_by_store") && next == seen.done() {
+    /// Stores `next` if the pending slot is `seen`; else returns the value found.
+    pub(super) fn compare_exchange(self, seen: Seen, next: Seen) -> Result<(), Seen> {
+        // AcqRel: pending slot: publishes the inserted handle, or the slot that it is in now; pairs with the Acquire in `load`. Acquire on
+        // both outcomes: as in `load`.
+        let released = ordering!("names.pending.compare_exchange", AcqRel, Acquire);
+        let obtained = ordering!("names.pending.load", Acquire, Relaxed);
+        if fault!("names.help.done_by_store") && next == seen.done() {
             self.0.store(next.0, Ordering::Release);
             return Ok(());
         }
@@ -133,11 +135,11 @@ mod tests {
         let token = Token::new(9, (1 << 36) - 2, 0xf_fffe).unwrap();
         let listed = Seen::listed(0x3e, token);
         assert_eq!((listed.token(9), listed.detail(), listed.names(token)), (Some(token), 0x3e, true));
-        let entering = Seen::entering(13, token);
-        assert_eq!((entering.token(9), entering.detail()), (Some(token), 13));
-        assert_eq!((entering.done().token(9), entering.done().detail()), (None, 13));
+        let inserting = Seen::inserting(13, token);
+        assert_eq!((inserting.token(9), inserting.detail()), (Some(token), 13));
+        assert_eq!((inserting.done().token(9), inserting.done().detail()), (None, 13));
         assert!(
-            entering.is_known(true) && entering.done().is_known(true) && !entering.done().is_known(false)
+            inserting.is_known(true) && inserting.done().is_known(true) && !inserting.done().is_known(false)
         );
         assert!(Seen(0).is_known(true) && Seen(0).token(9).is_none() && !Seen(7).is_known(true));
         assert!(!Seen(u64::MAX).is_known(true) && Seen(u64::MAX).token(9).is_none());

@@ -1,7 +1,7 @@
 //! Handles for tests of the table of names: each with a name and a count, and used once.
 
 use tenure_segment::sync::{Ordering, Word};
-use tenure_slab::{Entered, Full, Handles, NameHash, Names, Token};
+use tenure_slab::{Full, Handles, Inserted, NameHash, Names, Token};
 
 use super::SPACE;
 
@@ -12,7 +12,7 @@ pub struct World {
     hash: fn(u64) -> NameHash,
 }
 
-/// What one looks for.
+/// The name that is looked for.
 pub struct Wanted<'w> {
     world: &'w World,
     name: u64,
@@ -58,11 +58,11 @@ impl World {
     }
 
     /// Creates the handle and enters it; if another has the name, that one is held instead.
-    pub fn enter(&self, names: &Names<'_>, handle: u32, name: u64) -> Result<Entered<Token>, Full> {
+    pub fn insert(&self, names: &Names<'_>, handle: u32, name: u64) -> Result<Inserted<Token>, Full> {
         let mine = self.create(handle, name);
         names.missing((self.hash)(name)).into_iter().for_each(|chunk| names.extend(chunk));
-        let entered = names.enter((self.hash)(name), mine, &mut Wanted { world: self, name });
-        if entered != Ok(Entered::New) {
+        let entered = names.insert((self.hash)(name), mine, &mut Wanted { world: self, name });
+        if entered != Ok(Inserted::New) {
             self.close(mine);
         }
         entered

@@ -1,4 +1,4 @@
-//! What members do with names.
+//! Names: the calls of members.
 
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
@@ -9,12 +9,12 @@ use crate::names::Name;
 use crate::typed::{self, Value};
 use tenure_slab::Token;
 
-/// What create-or-open did.
+/// The result of create-or-open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named<H> {
-    /// Nothing had the name; now this has.
+    /// The name was not in use; this handle was created with it.
     Created(H),
-    /// This had the name.
+    /// This handle had the name, and was opened.
     Opened(H),
 }
 
@@ -25,7 +25,7 @@ impl<H> Named<H> {
         matches!(self, Self::Created(_))
     }
 
-    /// It, whether created or opened.
+    /// The handle, created or opened.
     #[must_use]
     pub fn into_inner(self) -> H {
         match self {
@@ -33,7 +33,7 @@ impl<H> Named<H> {
         }
     }
 
-    /// The same about something made of it.
+    /// Maps the handle.
     pub(crate) fn try_map<I, E>(self, map: impl FnOnce(H) -> Result<I, E>) -> Result<Named<I>, E> {
         Ok(match self {
             Self::Created(inner) => Named::Created(map(inner)?),
@@ -42,23 +42,23 @@ impl<H> Named<H> {
     }
 }
 
-/// Why something was neither created nor opened by its name. Nothing is held.
+/// Why create-or-open neither created nor opened. Nothing is held.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamedError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Nothing had the name, and nothing was created.
+    /// The name was not in use, and nothing was created.
     #[error(transparent)]
     Create(CreateError),
-    /// Something has the name and was not opened: it is of another kind, for instance.
+    /// The handle that has the name was not opened; for instance because it is of another kind.
     #[error(transparent)]
     Open(OpenHandleError),
 }
 
 impl NamedError {
-    /// As an error that has each of the causes itself.
+    /// Converts into an error that has each of the causes as a variant.
     pub(crate) fn into_cause<E: From<NotMember> + From<CreateError> + From<OpenHandleError>>(self) -> E {
         match self {
             Self::NotMember(why) => why.into(),
@@ -86,25 +86,25 @@ impl From<OpenHandleError> for NamedError {
     }
 }
 
-/// Names. All kinds of objects share one directory, which is a part of the space: a name is 1 to [`NAME_MAX`](crate::NAME_MAX)
-/// bytes of UTF-8, compared byte by byte, so that `Queue` and `queue` are two names. It is given at creation and ends with
-/// the last holder of what has it, at once, also when that one is killed.
+/// Names. All kinds of objects share one directory in the space. A name is 1 to [`NAME_MAX`](crate::NAME_MAX) bytes of UTF-8, compared byte
+/// by byte: `Queue` and `queue` are two names. A handle gets its name at creation. The name ends with the last holder of the handle, at
+/// once, also if that holder is killed.
 impl Member {
     /// Creates a handle with a name and a typed value.
     ///
     /// # Errors
     ///
-    /// [`CreateError::NameTaken`], which tells who has the name; any other [`CreateError`]. Nothing was created.
+    /// [`CreateError::NameTaken`], with the token of the handle that has the name; any other [`CreateError`]. Nothing was created.
     ///
     /// # Progress
     ///
-    /// Lock-free between processes: it is repeated only when another name has come in through the same bucket. Within one it
-    /// may wait for calls on this member without a [`Local`](crate::Local), and for first opens and last closes of handles
-    /// of the same stripe.
+    /// Lock-free between processes: a round is repeated only when another name was inserted through the same bucket. Within one process it
+    /// may wait for calls on this member without a [`Local`](crate::Local), and for first opens and last closes of handles of the same
+    /// stripe.
     ///
     /// # Crash
     ///
-    /// At any point: either the handle has the name and is recovered with it, or nothing has.
+    /// At any instruction: either the handle has the name and is recovered with it, or no handle has it.
     pub fn create_named<T: Value>(&self, name: &str, value: &T) -> Result<Handle<T>, CreateError> {
         let bytes = typed::to_bytes(value)?;
         let held = self.shared().create_named(Name::new(name)?, Kind::of::<T>(), &bytes)?;
@@ -122,16 +122,16 @@ impl Member {
         Ok(self.hand_out(held, kind))
     }
 
-    /// Opens what has a name, as a typed value.
+    /// Opens the handle that has a name, as a typed value.
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError::NoSuchName`]; [`OpenHandleError::ForeignKind`] when something of another kind has the name;
+    /// [`OpenHandleError::NoSuchName`]; [`OpenHandleError::ForeignKind`] if a handle of another kind has the name;
     /// any other [`OpenHandleError`]. Nothing is held.
     ///
     /// # Progress
     ///
-    /// Wait-free between processes but for the opening of the handle found, which is that of [`Member::open`].
+    /// Wait-free between processes, except for opening the handle found, as [`Member::open`].
     ///
     /// # Crash
     ///
@@ -152,8 +152,8 @@ impl Member {
         Ok(self.hand_out(held, kind))
     }
 
-    /// Opens what has a name, or creates a handle with the name and this value, in one step: of any number of processes that
-    /// do this at the same time exactly one creates, and all hold the same handle.
+    /// Opens the handle that has a name, or creates one with this value, in one step: of any number of processes that do so at the same time
+    /// exactly one creates, and all hold the same handle.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -164,19 +164,20 @@ impl Member {
     /// assert!(first.is_created() && !second.is_created());
     /// assert_eq!(second.into_inner().get()?.to_native(), 7);
     ///
-    /// drop(first); // the last one has let go of it: the name is free again
+    /// drop(first); // the last holder has closed it: the name is free again
     /// assert!(other.open_named::<u64>("limit").is_err());
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`NamedError`]; nothing is held. An error that handles or memory ran out means that nothing had the name afterwards
-    /// either: another process that is creating it may have taken the last of them, and is given the time to copy its value.
+    /// [`NamedError`]; nothing is held. If handles or memory ran out, another process that is creating the same name may have taken the last
+    /// of them: this call gives it time to copy its value, and returns the error only if the name is not in use afterwards either.
     ///
     /// # Progress
     ///
-    /// As [`Member::create_named`]. When something ran out it waits before it fails, ten milliseconds or more for large values.
+    /// As [`Member::create_named`]. If a resource ran out it waits before it fails: 10 ms and 1 ms for each MiB of the value, one second at
+    /// most.
     ///
     /// # Crash
     ///
@@ -205,7 +206,7 @@ impl Member {
         named.try_map(|held| Ok(self.hand_out(held, kind)))
     }
 
-    /// Kind and token of what has a name. It was held for a moment and is not any more.
+    /// Kind and token of the handle that has a name. It is held only during the call.
     ///
     /// # Errors
     ///
@@ -221,9 +222,9 @@ impl Member {
     }
 }
 
-/// Names, for callers that close by hand. These wait for the member's calls without a local, as [`Member`]'s do.
+/// Names, for callers that close by hand. These calls wait for the member's calls without a local, as those of [`Member`] do.
 impl Local<'_> {
-    /// As [`Member::create_raw_named`]; held once by this process.
+    /// As [`Member::create_raw_named`]; this process holds the handle once.
     ///
     /// # Errors
     ///
@@ -233,7 +234,7 @@ impl Local<'_> {
         self.shared().create_named(Name::new(name)?, kind, bytes)
     }
 
-    /// As [`Member::open_raw_named`]; afterwards this process holds it once more.
+    /// As [`Member::open_raw_named`]; this process holds the handle once more.
     ///
     /// # Errors
     ///
@@ -243,7 +244,7 @@ impl Local<'_> {
         self.shared().open_named(Name::known(name)?, kind)
     }
 
-    /// As [`Member::create_or_open_raw`]; afterwards this process holds it once, or once more.
+    /// As [`Member::create_or_open_raw`]; this process holds the handle once, or once more.
     ///
     /// # Errors
     ///
@@ -264,7 +265,7 @@ impl<T> Handle<T> {
     ///
     /// # Errors
     ///
-    /// [`UseError`] after the member left, or in a forked child.
+    /// [`UseError`] after the member has left, or in a forked child.
     pub fn name(&self) -> Result<Option<&str>, UseError> {
         self.shared.lease.check()?;
         let bytes = self.shared.name_of(self.held.held);

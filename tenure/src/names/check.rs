@@ -1,4 +1,4 @@
-//! The definition of correct, for names.
+//! The invariants of names, for `check`.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use tenure_slab::{HandleInfo, Names, Slab, State, Token};
 use super::listing::{name_of, tokens};
 use crate::report::Report;
 
-/// Adds to a report what is wrong with the names `[I15]` `[I16]` `[I17]`.
+/// Adds violations of the invariants of names to a report `[I15]` `[I16]` `[I17]`.
 pub(crate) fn check(
     (slab, scratch): &(Slab<'_>, Scratch<'_>),
     names: &Names<'_>,
@@ -17,7 +17,7 @@ pub(crate) fn check(
     stable: bool,
     report: &mut Report,
 ) {
-    // Before the table: what has entered by then is there.
+    // Before the table: each of these that is inserted by now is found there.
     let labelled: Vec<HandleInfo> =
         slab.iter().filter(|info| info.state == Some(State::Live) && info.label.is_some()).collect();
     report.violations.extend(names.look().problems.iter().map(ToString::to_string));
@@ -43,7 +43,7 @@ pub(crate) fn check(
         if listed.binary_search(&token).is_ok() || slab.is_over(token) {
             continue;
         }
-        // Its creator is about to enter it, or to close it because another has the name.
+        // Its creator is about to insert it, or to close it because another handle has the name.
         let is_in_progress = !stable || info.holders.iter().any(|lease| is_dead(leases, lease));
         let list = if is_in_progress { &mut report.pending } else { &mut report.violations };
         list.push(format!("{token} has a name, but is not among the names"));

@@ -1,10 +1,10 @@
-//! Create with a name, open by name, create or open: for handles of every kind.
+//! Creates with a name, opens by name, creates or opens: for handles of all kinds.
 
 use std::alloc::Layout;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use tenure_slab::{self as slab, Entered, Handles, Label, NameHash, Payload, Token};
+use tenure_slab::{self as slab, Handles, Inserted, Label, NameHash, Payload, Token};
 
 use super::Name;
 use super::api::{Named, NamedError};
@@ -13,13 +13,13 @@ use crate::kind::Kind;
 use crate::local::{Held, Scratch};
 use crate::shared::Shared;
 
-/// Looks for the handle with one name; holds it when it is found.
+/// Finds the handle that has one name, and opens it.
 struct Seeker<'s, 'n> {
     shared: &'s Shared,
     name: Name<'n>,
 }
 
-/// What has the name, and the count that was taken of it, unless that is impossible.
+/// The handle that has the name, and the opened handle, or why it was not opened.
 type Found = (Token, Result<slab::Held, OpenHandleError>);
 
 impl Handles for Seeker<'_, '_> {
@@ -35,7 +35,7 @@ impl Handles for Seeker<'_, '_> {
 
     fn open(&mut self, token: Token) -> Option<Found> {
         let Self { shared, name } = self;
-        // Whatever has another hash is not even held for a moment: who is stopped then would keep it.
+        // A handle with another hash is not opened, because a process that is stopped while it holds the handle keeps it.
         let label = shared.slab.label(token)?;
         if label.hash != name.hash || usize::from(label.len.get()) != name.bytes.len() {
             return None;
@@ -53,7 +53,7 @@ impl Handles for Seeker<'_, '_> {
     }
 }
 
-/// Whether a resource ran out that another process may hold for a moment.
+/// Whether a resource ran out that another process may hold only for a moment.
 fn has_run_out(error: &CreateError) -> bool {
     matches!(
         error,
@@ -63,9 +63,10 @@ fn has_run_out(error: &CreateError) -> bool {
     )
 }
 
-/// Milliseconds to wait for another process to copy a payload of this size and to enter its name.
+/// How often to look again, a millisecond apart, while another process copies a value of this size and inserts its name: at least ten
+/// times, and once more for each MiB, which takes about that long to copy; a second at most.
 fn patience(bytes: usize) -> usize {
-    10 + bytes / (32 << 10)
+    (10 + (bytes >> 20)).min(1000)
 }
 
 impl Shared {
@@ -76,14 +77,14 @@ impl Shared {
         let bytes = usize::from(label.len.get());
         self.scratch.find(offset).ok().filter(|found| len + bytes as u64 <= found.bytes)?;
         let name = self.scratch.address(offset).wrapping_add(len as usize);
-        // SAFETY: inside of the handle's own block, which is mapped and immutable while it is held [I4].
+        // SAFETY: inside the handle's own block, which is mapped, and immutable while the handle is held [I4].
         Some(unsafe { std::slice::from_raw_parts(name, bytes) })
     }
 
-    /// Closes what was opened or created in the course of something else.
+    /// Closes a handle that was opened or created on the way.
     fn give_back(&self, held: slab::Held) {
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        // Held; a corrupted word leaves nothing to close.
+        // The handle is held; a corrupted word leaves nothing to close.
         let _ = self.slab.close(acquire, ref_counts, None, held, |block| self.free_block(block));
     }
 
@@ -92,7 +93,7 @@ impl Shared {
         Ok(self.objects.names.find(name.hash, &mut Seeker { shared: self, name }))
     }
 
-    /// Kind and token of what has the name.
+    /// Kind and token of the handle that has the name.
     pub(crate) fn look_up(&self, name: Name<'_>) -> Result<(Kind, Token), OpenHandleError> {
         let (token, held) = self.seek(name)?.ok_or(OpenHandleError::NoSuchName)?;
         let held = held?;
@@ -107,7 +108,7 @@ impl Shared {
         self.take(held?, kind)
     }
 
-    /// Takes what was found, if it is of the kind looked for.
+    /// Keeps the opened handle if it is of the expected kind.
     fn take(&self, held: slab::Held, kind: Kind) -> Result<Held, OpenHandleError> {
         let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
         let taken = taken.map(Kind::from_word).and_then(|found| {
@@ -120,7 +121,7 @@ impl Shared {
         taken.inspect_err(|_| self.give_back(held))
     }
 
-    /// Creates with a name that nothing has.
+    /// Creates a handle with a name that is not in use.
     pub(crate) fn create_named(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         let (token, found) = match self.seek(name)? {
             Some(found) => found,
@@ -135,7 +136,7 @@ impl Shared {
         Err(CreateError::NameTaken { token })
     }
 
-    /// Opens by name, or creates with the name, in one step: of any number that do it at once, exactly one creates.
+    /// Opens by name, or creates with the name, in one step: of any number of processes that do so at once exactly one creates.
     pub(crate) fn create_or_open(
         &self,
         name: Name<'_>,
@@ -152,10 +153,10 @@ impl Shared {
         Ok(Named::Opened(self.take(found?, kind)?))
     }
 
-    /// Creates a handle and enters it into the table; if something has the name by now, that.
+    /// Creates a handle and inserts it into the table; returns the other handle if one has the name by now.
     ///
-    /// When something has run out, another process that creates the same name may have it, and its handle gets the name soon.
-    /// So the name is looked for again, and `patience` more times, one millisecond apart.
+    /// If a resource has run out, another process that creates the same name may hold the last of it, and its handle gets the name soon. So
+    /// this looks the name up again, and tries up to `patience` more times, a millisecond apart.
     fn create_or_find(
         &self,
         name: Name<'_>,
@@ -179,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// As [`Shared::create_or_find`], once.
+    /// One try of [`Shared::create_or_find`].
     fn try_create(
         &self,
         name: Name<'_>,
@@ -189,9 +190,9 @@ impl Shared {
         self.make_room(name)?;
         let held = self.create_labelled(name, kind, bytes)?;
         let token = held.held.token(&self.slab);
-        match self.objects.names.enter(name.hash, token, &mut Seeker { shared: self, name }) {
-            Ok(Entered::New) => Ok(Ok(held)),
-            Ok(Entered::Found(found)) => {
+        match self.objects.names.insert(name.hash, token, &mut Seeker { shared: self, name }) {
+            Ok(Inserted::New) => Ok(Ok(held)),
+            Ok(Inserted::Found(found)) => {
                 self.give_back(held.held);
                 Ok(Err(found))
             }
@@ -202,7 +203,7 @@ impl Shared {
         }
     }
 
-    /// Commits the part of the table that the name needs.
+    /// Commits the chunks of the table that the name needs.
     fn make_room(&self, name: Name<'_>) -> Result<(), CreateError> {
         let plan = &self.reclaimer.plan;
         for chunk in self.objects.names.missing(name.hash) {
@@ -216,7 +217,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Creates a handle whose block ends with its name; it is not in the table yet.
+    /// Creates a handle whose block ends with its name; the handle is not in the table yet.
     fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
         let caches = &mut *self.common();
         let size = bytes.len() + name.bytes.len();
@@ -224,17 +225,17 @@ impl Shared {
             .map_err(|_| ScratchError::TooLarge { bytes: size as u64, max: isize::MAX as u64 })?;
         let block = Scratch { offset: self.alloc(caches, layout)?, len: size };
         let address = self.scratch.address(block.offset);
-        // SAFETY: the block is ours, at least that long, and nobody else knows it yet.
+        // SAFETY: the block was allocated just now, is at least that long, and nobody else knows it.
         unsafe {
             address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             address.add(bytes.len()).copy_from_nonoverlapping(name.bytes.as_ptr(), name.bytes.len());
         }
-        // At most 255, and not empty: see `Name::of`.
+        // 1 to 255 bytes: see `Name::of`.
         let len = NonZeroU8::new(name.bytes.len() as u8).unwrap_or(NonZeroU8::MIN);
         let label = Some(Label { len, hash: name.hash });
         let payload = Payload::Block { offset: block.offset, len: bytes.len() as u64, label };
         self.publish(caches, kind, payload).inspect_err(|_| {
-            // It was ours when we allocated it.
+            // Allocated above, by these caches.
             let _ = caches.blocks.free(block.offset);
         })
     }

@@ -1,4 +1,4 @@
-//! Who has which name, to look at.
+//! Lists the names in use.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -9,21 +9,21 @@ use tenure_slab::{Names, Slab, Token};
 use crate::kind::Kind;
 use crate::space::Space;
 
-/// A name and what has it.
+/// A name and the handle that has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NameInfo {
     /// The name.
     pub name: String,
-    /// The kind of what has it.
+    /// The kind of the handle.
     pub kind: Kind,
-    /// Its token.
+    /// The token of the handle.
     pub token: Token,
-    /// How many members hold it.
+    /// The number of members that hold the handle.
     pub holders: u32,
 }
 
 impl Space {
-    /// The names in use, in their order, as they are while one looks. Nothing is held.
+    /// The names in use at the moment, sorted. Holds nothing.
     #[must_use]
     pub fn names(&self) -> Vec<NameInfo> {
         let ((slab, scratch), names) = (self.views(), self.directory());
@@ -42,7 +42,7 @@ impl Space {
     }
 }
 
-/// What the table names, each once, whether over or not.
+/// The handles in the table, each once, also those that are over.
 pub(super) fn tokens(names: &Names<'_>) -> Vec<Token> {
     let mut named = names.look().named;
     named.sort_unstable();
@@ -50,7 +50,7 @@ pub(super) fn tokens(names: &Names<'_>) -> Vec<Token> {
     named
 }
 
-/// The name of a handle that the caller need not hold. `None`: it is over, or has none.
+/// The name of a handle, which the caller need not hold; `None` if the handle is over or has no name.
 pub(super) fn name_of(slab: &Slab<'_>, scratch: &Scratch<'_>, token: Token) -> Option<Vec<u8>> {
     let info = slab.inspect(token.index())?;
     let len = info.label?.len.get();
@@ -59,10 +59,12 @@ pub(super) fn name_of(slab: &Slab<'_>, scratch: &Scratch<'_>, token: Token) -> O
         return None;
     }
     let mut bytes = vec![0; len.into()];
-    // SAFETY: inside of a block of that space, whose mapping the caller has. It is another's by now, or nobody's, if the handle is
-    // over afterwards.
+    // SAFETY: inside a block of the caller's mapping. If the handle is over meanwhile, the block may belong to another handle or be free:
+    // `peek` copies whatever is there, and the bytes are dropped below.
     let read = unsafe { peek(scratch.address(info.block?).wrapping_add(info.len as usize), &mut bytes) };
-    // Acquire: what was read above was read before this look; if the handle is not over, it was its name.
+    // Acquire: name: keeps the copy above before the load of the handle word below:
+    // - either the handle is not over here: then the bytes are its name;
+    // - or it is over: then the bytes may be anything, and are dropped.
     fence(Ordering::Acquire);
     (read && !slab.is_over(token)).then_some(bytes)
 }

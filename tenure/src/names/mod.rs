@@ -1,8 +1,8 @@
 //! Names: a directory in the segment, from a name to the handle that has it.
 //!
-//! A name is given when a handle is created and ends with the handle, that is, with its last holder. Names are 1 to
-//! [`NAME_MAX`] bytes of UTF-8, compared byte by byte: `Queue` and `queue` are two names. All kinds of objects share one
-//! directory. The table of slots and its protocol are the slab crate's; here it meets handles, blocks and members.
+//! A handle gets its name at creation, and the name ends with the handle, that is, with its last holder. Names are 1 to [`NAME_MAX`] bytes
+//! of UTF-8, compared byte by byte: `Queue` and `queue` are two names. All kinds of objects share one directory. The crate `slab` has the
+//! table and its protocol; this module connects it with handles, blocks and members.
 
 mod api;
 mod check;
@@ -34,7 +34,7 @@ pub(crate) struct Name<'n> {
     hash: NameHash,
 }
 
-/// The first byte of names that users do not see. It never occurs in UTF-8.
+/// The first byte of internal names. It never occurs in UTF-8.
 const INTERNAL: u8 = 0xff;
 
 impl<'n> Name<'n> {
@@ -43,7 +43,7 @@ impl<'n> Name<'n> {
         Self::of(name.as_bytes())
     }
 
-    /// A name for something of the system's own, which no user's name can be; `bytes` are at most [`NAME_MAX`] - 1.
+    /// An internal name, which no user's name can equal; `bytes` are at most [`NAME_MAX`] - 1.
     pub(crate) fn internal(bytes: &[u8], buffer: &'n mut Vec<u8>) -> Result<Self, CreateError> {
         buffer.clear();
         buffer.push(INTERNAL);
@@ -51,7 +51,7 @@ impl<'n> Name<'n> {
         Self::of(buffer)
     }
 
-    /// A name to look for: what cannot be one, nothing has.
+    /// A name to look up; no handle has an invalid one.
     pub(crate) fn known(name: &'n str) -> Result<Self, OpenHandleError> {
         Self::new(name).map_err(|_| OpenHandleError::NoSuchName)
     }

@@ -302,7 +302,7 @@ impl Source for Subject {
     }
 
     fn take(&self, value: u32) -> Option<u32> {
-        exit::offers(value).then_some(value)
+        exit::is_available(value).then_some(value)
     }
 
     /// Somebody has to notice its end: this process, whoever else does.

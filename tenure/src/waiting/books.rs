@@ -1,4 +1,4 @@
-//! What a member's process knows privately about what it waits for.
+//! The private bookkeeping of one member about mutexes and MCAS operations.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -7,26 +7,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// One for each member.
 #[derive(Default)]
 pub(crate) struct Books {
-    /// By handle index: how many `Mutex` values there are. Not the slab's count, which a recoverer may hold up.
+    /// By handle index: how many `Mutex` values this member has. The slab's local count does not serve, since a recoverer may raise it.
     mutexes: Mutex<HashMap<u32, u64>>,
-    /// The record of the lease is one thread's at a time.
-    taking: Mutex<()>,
-    /// For tests: do as if the kernel had no `futex_waitv`.
+    /// Held by the thread that uses the MCAS descriptor of the lease.
+    mcas: Mutex<()>,
+    /// For tests: behave as without `futex_waitv`.
     pub(crate) no_waitv: AtomicBool,
 }
 
 impl Books {
-    /// One `Mutex` more over a handle.
+    /// Counts one more `Mutex` over a handle.
     pub(crate) fn enter(&self, index: u32) {
         *self.mutexes.lock().unwrap_or_else(PoisonError::into_inner).entry(index).or_default() += 1;
     }
 
-    /// For one who takes several at once. Held for a bounded number of steps.
-    pub(crate) fn take_several(&self) -> MutexGuard<'_, ()> {
-        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the MCAS descriptor of the lease. The lock is held for a bounded number of steps.
+    pub(crate) fn lock_mcas(&self) -> MutexGuard<'_, ()> {
+        self.mcas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One less; whether it was the last.
+    /// Counts one `Mutex` less; true if it was the last.
     pub(crate) fn leave(&self, index: u32) -> bool {
         let mut mutexes = self.mutexes.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = mutexes.get_mut(&index) else { return true };

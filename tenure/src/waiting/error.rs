@@ -1,26 +1,26 @@
-//! What can go wrong with waiting.
+//! Errors of waiting and of changing what others wait for.
 
 use std::io;
 
 use tenure_segment::NotMember;
 
-/// Why a wait did not end as it was meant to, or something that others wait for was not changed.
+/// Why a wait failed, or an object that others wait for was not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// It did not come in time; nothing was taken.
+    /// The timeout expired; nothing was taken.
     #[error("timed out")]
     TimedOut,
-    /// The thread waits for itself.
+    /// The thread owns the mutex already, and would wait for itself.
     #[error("this thread owns the mutex already, and it is not recursive")]
     Deadlock,
     /// Only its owner unlocks a mutex.
     #[error("this thread does not own the mutex")]
     NotOwner,
-    /// It is locked again as often as can be counted.
+    /// The recursive mutex is locked as often as can be counted.
     #[error("the mutex is locked {limit} times by this thread, the most that is counted")]
     TooDeep {
         /// The limit.
@@ -36,7 +36,7 @@ pub enum WaitError {
         /// The maximum.
         maximum: u32,
     },
-    /// One waits for 1 to 64 objects at once.
+    /// The number of objects is not 1 to 64.
     #[error("objects to wait for: expected 1 to {max}, found {found}")]
     Number {
         /// How many were asked for.
@@ -44,27 +44,27 @@ pub enum WaitError {
         /// The most.
         max: usize,
     },
-    /// One takes all of several objects, not one of them twice.
+    /// Two of the objects to take at once are the same.
     #[error("objects to take at once: {first} and {second} are the same object")]
     Twice {
-        /// The place of one.
+        /// The place of the first of the two.
         first: usize,
-        /// The place of the other.
+        /// The place of the second.
         second: usize,
     },
-    /// One takes all of several objects of one member.
+    /// The objects to take at once were opened by several members.
     #[error("objects to take at once: {index} was opened by another member than 0")]
     SeveralMembers {
-        /// The place of the first that was opened by another.
+        /// The place of the first object that another member opened.
         index: usize,
     },
-    /// A process or thread that has not ended, as far as anybody has written down, and that we cannot watch.
+    /// The end of a process or thread is not recorded, and this process cannot watch it.
     #[error(transparent)]
     Unwatched(#[from] tenure_segment::process::PidError),
     /// The object's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
-    /// The system does not let us sleep.
+    /// The system refuses the sleep.
     #[error("the system does not let us wait: {0}")]
     Os(#[from] io::Error),
 }

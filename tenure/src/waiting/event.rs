@@ -1,4 +1,4 @@
-//! Something that has happened, for those who wait for it.
+//! Events.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,35 +16,36 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
-/// Who takes the signal of an event away.
+/// How an event is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reset {
-    /// Whoever calls [`Event::reset`]; until then everybody goes on who waits or comes.
+    /// Manual-reset: by [`Event::reset`]. Until then all waiters go on, also those that come later.
     Manual,
-    /// The one who goes on: each signal lets one waiter go.
-    Automatic,
+    /// Auto-reset: by the waiter that goes on. Each signal lets one waiter go on.
+    Auto,
 }
 
-/// Something that one signals and others wait for.
+/// An event: manual-reset or auto-reset, as in Win32.
 ///
-/// A manual event remembers resets: one who waited when it was signalled goes on, even if it was reset before he was awake.
+/// A manual-reset event counts its resets: a waiter that waited when the event was signalled goes on, even if the event was reset before
+/// the waiter was awake.
 ///
 /// # Progress
 ///
-/// Without waiters setting, resetting and waiting for what is signalled are a CAS or less. Who waits sleeps in the kernel.
+/// Without waiters, to set, to reset and to wait for a signalled event take one CAS or less. A waiter sleeps in the kernel.
 ///
 /// # Crash
 ///
-/// Killed while setting, it is signalled or not; if the dead had not woken the waiters yet, his recovery, or whoever looks
-/// at the event next, does. A waiter that is killed or stopped takes no wake-up from others. One that was killed after taking an
-/// automatic event's signal has taken it.
+/// If a process is killed while it sets the event, the event is signalled or not; if the waiters are not woken yet, the recovery of the
+/// dead process, or the next operation on the event, wakes them. A waiter that is killed or stopped takes no wake-up from others. The
+/// signal of an auto-reset event is lost with a waiter that is killed after it took the signal.
 pub struct Event {
     object: Object,
     reset: Reset,
 }
 
 impl Event {
-    /// Creates one.
+    /// Creates an event.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl Event {
         Self::create_as(member, None, reset, signalled)
     }
 
-    /// Creates one with a name that nothing has; see [`Member::create_named`].
+    /// Creates an event with a name that is not in use; see [`Member::create_named`].
     ///
     /// # Errors
     ///
@@ -67,7 +68,7 @@ impl Event {
         Self::create_as(member, Some(Name::new(name)?), reset, signalled)
     }
 
-    /// Opens the event that has a name, of either sort.
+    /// Opens the event that has the name, manual-reset or auto-reset.
     ///
     /// # Errors
     ///
@@ -82,12 +83,12 @@ impl Event {
         }
     }
 
-    /// Opens the event that has a name, or creates it, in one step; see [`Member::create_or_open`]. One that exists is
-    /// signalled or not as it is.
+    /// Opens the event that has the name, or creates it, in one step; see [`Member::create_or_open`]. `signalled` is ignored if the event
+    /// exists.
     ///
     /// # Errors
     ///
-    /// [`NamedError`], for instance when the event that exists is of the other sort; nothing is held.
+    /// [`NamedError`], for instance if the existing event is reset the other way; nothing is held.
     pub fn create_or_open(
         member: &Member,
         name: &str,
@@ -109,20 +110,20 @@ impl Event {
         Ok(Self { object, reset })
     }
 
-    /// The kind of its handles.
+    /// The kind of the handles of such events.
     const fn kind_of(reset: Reset) -> Kind {
         match reset {
             Reset::Manual => Kind::EVENT_MANUAL,
-            Reset::Automatic => Kind::EVENT_AUTO,
+            Reset::Auto => Kind::EVENT_AUTO,
         }
     }
 
-    /// The state words of a new one.
+    /// The state words of a new event.
     fn initial(signalled: bool) -> [u64; 4] {
         [if signalled { SIGNALLED.into() } else { 0 }, 0, 0, 0]
     }
 
-    /// Opens a token, of either sort.
+    /// Opens a token, of a manual-reset or auto-reset event.
     ///
     /// # Errors
     ///
@@ -136,17 +137,17 @@ impl Event {
         }
     }
 
-    /// Over an object of its kind.
+    /// Wraps an object of one of the two kinds.
     pub(crate) fn over(object: Object) -> Result<Self, OpenHandleError> {
         Ok(Self::of(object))
     }
 
     fn of(object: Object) -> Self {
-        let reset = if object.kind() == Kind::EVENT_MANUAL { Reset::Manual } else { Reset::Automatic };
+        let reset = if object.kind() == Kind::EVENT_MANUAL { Reset::Manual } else { Reset::Auto };
         Self { object, reset }
     }
 
-    /// Holds it once more.
+    /// Opens the same handle once more.
     ///
     /// # Errors
     ///
@@ -155,19 +156,19 @@ impl Event {
         Ok(Self { object: self.object.try_clone()?, reset: self.reset })
     }
 
-    /// The 64 bits to pass to others.
+    /// The token: 64 bits to pass to other processes.
     #[must_use]
     pub fn token(&self) -> Token {
         self.object.token()
     }
 
-    /// Who resets it.
+    /// How it is reset.
     #[must_use]
     pub fn resets(&self) -> Reset {
         self.reset
     }
 
-    /// Signals it. Setting what is signalled changes nothing.
+    /// Signals the event. If it is signalled already nothing changes.
     ///
     /// # Errors
     ///
@@ -180,14 +181,14 @@ impl Event {
         Ok(())
     }
 
-    // By itself: together with the other sort each would save registers for both.
+    // A function of its own: in one function with the other kind of event, each would save registers for both.
     #[inline(never)]
     fn set_manual(&self) -> Result<(), WaitError> {
         event::set(&half_word(&self.object)?);
         Ok(())
     }
 
-    /// Takes the signal away; whether there was one.
+    /// Resets the event; true if it was signalled.
     ///
     /// # Errors
     ///
@@ -195,21 +196,21 @@ impl Event {
     pub fn reset(&self) -> Result<bool, WaitError> {
         Ok(match self.reset {
             Reset::Manual => event::reset(&half_word(&self.object)?, true),
-            Reset::Automatic => event::reset(&whole_word(&self.object, Kind::EVENT_AUTO)?, false),
+            Reset::Auto => event::reset(&whole_word(&self.object, Kind::EVENT_AUTO)?, false),
         })
     }
 
-    /// Whether it is signalled; an automatic one may not be any more when this is answered.
+    /// Whether it is signalled. The signal of an auto-reset event may be taken by the time this returns.
     ///
     /// # Errors
     ///
     /// [`WaitError::NotMember`].
     pub fn is_set(&self) -> Result<bool, WaitError> {
-        Ok(event::offers(self.word()?.load() & !tenure_wait::ASLEEP))
+        Ok(event::is_available(self.word()?.load() & !tenure_wait::WAITERS))
     }
 
-    /// Waits until it is signalled, and takes the signal of an automatic event. `None` waits as long as it takes, zero not at
-    /// all.
+    /// Waits until it is signalled, and takes the signal of an auto-reset event. A timeout of `None` waits without limit, zero does not
+    /// wait.
     ///
     /// # Errors
     ///
@@ -220,7 +221,7 @@ impl Event {
 }
 
 impl Event {
-    // By itself, as `set_manual`.
+    // A function of its own, as `set_manual`.
     #[inline(never)]
     fn attempt_manual(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
         Ok(match event::try_manual(&half_word(&self.object)?, *memory) {
@@ -241,7 +242,7 @@ impl Source for Event {
     fn word(&self) -> Result<WaitWord<'_>, WaitError> {
         Ok(match self.reset {
             Reset::Manual => WaitWord::Half(half_word(&self.object)?),
-            Reset::Automatic => WaitWord::Whole(whole_word(&self.object, Kind::EVENT_AUTO)?),
+            Reset::Auto => WaitWord::Whole(whole_word(&self.object, Kind::EVENT_AUTO)?),
         })
     }
 
@@ -259,9 +260,9 @@ impl Source for Event {
     fn take(&self, value: u32) -> Option<u32> {
         let left = match self.reset {
             Reset::Manual => value,
-            Reset::Automatic => value & !SIGNALLED,
+            Reset::Auto => value & !SIGNALLED,
         };
-        event::offers(value).then_some(left)
+        event::is_available(value).then_some(left)
     }
 }
 

@@ -5,26 +5,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tenure_segment::futex::{self, Deadline, Slept};
-use tenure_wait::{self as wait, ASLEEP, Attempt, Look, Taking, Word as _};
+use tenure_wait::{self as wait, Attempt, Look, Mcas, WAITERS, Word as _};
 
 use super::error::WaitError;
-use super::source::{Gained, Memory, Source, mark};
+use super::source::{Gained, Memory, Source, set_waiters};
 use super::word::{HalfWord, WaitWord, WholeWord};
 
 /// The most objects that one can wait for at once.
 pub const WAIT_MAX: usize = 64;
 
-/// What one can wait for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore) and so on.
+/// An object that can be waited for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore) and so on.
 pub trait Waitable: Source + Send + Sync {}
 
 impl<T: Source + Send + Sync> Waitable for T {}
 
-/// What [`wait_any`] came to.
+/// The result of [`wait_any`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Woken {
-    /// Which of the objects it was.
+    /// The index of the object that was taken.
     pub index: usize,
-    /// It is a mutex whose last owner died or went without unlocking it.
+    /// The object is a mutex whose last owner died or left without unlocking it.
     pub abandoned: bool,
 }
 
@@ -37,30 +37,30 @@ fn is_zero(timeout: Option<Duration>) -> bool {
     timeout.is_some_and(|timeout| timeout.is_zero())
 }
 
-/// Waits until one of up to [`WAIT_MAX`] objects of any kinds can be had, and takes it: the first in the list of those that can.
-/// `None` waits as long as it takes, zero not at all.
+/// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it: the first available one in the list. A timeout
+/// of `None` waits without limit, zero does not wait.
 ///
-/// A mutex that it takes is owned by this thread, to be unlocked by [`Mutex::unlock`](crate::Mutex::unlock) or
+/// This thread owns a mutex that it takes, and unlocks it by [`Mutex::unlock`](crate::Mutex::unlock) or
 /// [`Mutex::adopt`](crate::Mutex::adopt). The objects may belong to different spaces.
 ///
 /// # Errors
 ///
-/// [`WaitError::TimedOut`], and whatever waiting for one of them answers; nothing is taken then.
+/// [`WaitError::TimedOut`], and the errors of a wait for one of them; nothing is taken then.
 ///
 /// # Progress
 ///
-/// Sleeps in the kernel on all of them at once (`futex_waitv`, Linux 5.16). Where that is missing or denied, helper threads, one for
-/// each object and ended before this returns, sleep in its place. Nobody polls.
+/// Sleeps in the kernel on all of them at once (`futex_waitv`, Linux 5.16). If that is missing or denied, one helper thread for each
+/// object sleeps in its place, and ends before this returns. Nobody polls.
 ///
 /// # Crash
 ///
-/// Killed or stopped anywhere, it has taken one object or none, and took no wake-up from anybody.
+/// A process that is killed or stopped at any instruction has taken one object or none, and keeps no wake-up from others.
 pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Woken, WaitError> {
     check_number(objects)?;
     let mut memories: [Memory; WAIT_MAX] = [None; WAIT_MAX];
     let mut seen = [0; WAIT_MAX];
     let mut deadline = None;
-    let mut last_look = is_zero(timeout);
+    let mut is_last_look = is_zero(timeout);
     loop {
         for (index, object) in objects.iter().enumerate() {
             match object.attempt(&mut memories[index])? {
@@ -68,15 +68,15 @@ pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
                 Attempt::Blocked(word) => seen[index] = word,
             }
         }
-        if last_look {
+        if is_last_look {
             return Err(WaitError::TimedOut);
         }
         let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout));
-        last_look = sleep_on(objects, &mut seen, deadline)? == Slept::TimedOut;
+        is_last_look = sleep_on(objects, &mut seen, deadline)? == Slept::TimedOut;
     }
 }
 
-/// Sleeps while the words are as they were seen.
+/// Sleeps until one of the words differs from what was seen, or is woken.
 fn sleep_on(
     objects: &[&dyn Waitable],
     seen: &mut [u32; WAIT_MAX],
@@ -84,8 +84,8 @@ fn sleep_on(
 ) -> Result<Slept, WaitError> {
     let mut words: Vec<(&AtomicU32, u32)> = Vec::with_capacity(objects.len());
     for (object, seen) in objects.iter().zip(seen) {
-        match mark(*object, *seen)? {
-            Some(marked) => words.push((object.word()?.sleepers(), marked)),
+        match set_waiters(*object, *seen)? {
+            Some(marked) => words.push((object.word()?.futex(), marked)),
             None => return Ok(Slept::Woken),
         }
     }
@@ -99,61 +99,61 @@ fn sleep_on(
     })
 }
 
-/// Waits until all of up to [`WAIT_MAX`] objects can be had, and takes them, all in one step. The answer has the indices of those that
-/// are mutexes whose last owner died or went without unlocking them. `None` waits as long as it takes, zero not at all.
+/// Waits until all of up to [`WAIT_MAX`] objects are available, and takes them, all in one step. Returns the indices of the mutexes whose
+/// last owner died or left without unlocking them. A timeout of `None` waits without limit, zero does not wait.
 ///
-/// While one of them cannot be had it takes none and disturbs nobody. They are different objects, opened by one member: a recursive
-/// mutex that this thread owns is locked again. A manual event has to be signalled when the others can be had; to have been is not
-/// enough.
+/// While one of them is not available it takes none and disturbs nobody. The objects must be distinct, and opened by one member. A
+/// recursive mutex that this thread owns is locked again. A manual-reset event must be signalled at the moment when all others are
+/// available; an earlier signal does not count.
 ///
 /// # Errors
 ///
-/// [`WaitError::TimedOut`], [`WaitError::Twice`], [`WaitError::SeveralMembers`], and whatever waiting for one of them answers; nothing is
-/// taken then.
+/// [`WaitError::TimedOut`], [`WaitError::Twice`], [`WaitError::SeveralMembers`], and the errors of a wait for one of them; nothing is taken
+/// then.
 ///
 /// # Progress
 ///
-/// Sleeps in the kernel, on the first that cannot be had. Waits for nobody who is taking others at the moment, stopped or not: whoever
-/// meets an object that is being taken together with others decides, after a bounded number of looks, that those come later.
-/// Several who want some of the same objects can make each other begin again, but each time one of them got further: obstruction-free.
-/// Threads of one process take one after the other.
+/// Sleeps in the kernel, on the first object that is not available. It never waits for another `wait_all`, stopped or not: an operation
+/// that finds an object in the middle of another MCAS makes that MCAS fail, after a bounded number of loads. Several `wait_all` over some
+/// of the same objects can make each other begin again, but each time one of them got further: obstruction-free. Threads of one member
+/// take one after the other.
 ///
 /// # Crash
 ///
-/// Killed or stopped anywhere, it has taken all of them or none.
+/// A process that is killed or stopped at any instruction has taken all of them or none.
 ///
 /// After Harris, Fraser and Pratt, A Practical Multi-Word Compare-and-Swap Operation (2002); see docs/architecture.md.
 pub fn wait_all(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>, WaitError> {
     check_number(objects)?;
     let order = order_of(objects)?;
     let mut deadline = None;
-    let mut last_look = is_zero(timeout);
-    let mut withdrawn = 0;
+    let mut is_last_look = is_zero(timeout);
+    let mut failures = 0;
     loop {
         let (index, seen) = match first_blocked(objects, &order)? {
             Some(blocked) => blocked,
             None => match take_all(objects, &order)? {
                 Outcome::Taken(abandoned) => return Ok(abandoned),
                 Outcome::Blocked(index, seen) => (index, seen),
-                Outcome::Withdrawn => {
-                    withdrawn += 1;
-                    stand_back(objects, withdrawn);
+                Outcome::Failed => {
+                    failures += 1;
+                    back_off(objects, failures);
                     continue;
                 }
             },
         };
-        if last_look {
+        if is_last_look {
             return Err(WaitError::TimedOut);
         }
         let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout));
-        if let Some(marked) = mark(objects[index], seen)? {
-            let word = objects[index].word()?.sleepers();
-            last_look = futex::sleep(word, marked, deadline)? == Slept::TimedOut;
+        if let Some(marked) = set_waiters(objects[index], seen)? {
+            let word = objects[index].word()?.futex();
+            is_last_look = futex::sleep(word, marked, deadline)? == Slept::TimedOut;
         }
     }
 }
 
-/// The order of their tokens: so those who want the same ones meet at the first, and not in the middle of each other.
+/// Sorts the objects by token: so two `wait_all` over the same objects meet at the first one, and not in the middle of each other.
 fn order_of(objects: &[&dyn Waitable]) -> Result<Vec<usize>, WaitError> {
     let member = objects[0].object().shared();
     if let Some(other) = objects.iter().position(|object| !Arc::ptr_eq(object.object().shared(), member)) {
@@ -168,20 +168,20 @@ fn order_of(objects: &[&dyn Waitable]) -> Result<Vec<usize>, WaitError> {
     }
 }
 
-/// Leaves the field for a moment to the one who was in the way; longer each time, and not the same for all. Bounded.
-fn stand_back(objects: &[&dyn Waitable], withdrawn: u32) {
+/// Backs off after an MCAS that another operation made fail: longer each time, and by different numbers for different leases. Bounded.
+fn back_off(objects: &[&dyn Waitable], failures: u32) {
     let me = u32::from(objects[0].object().shared().lease.id().index);
-    for _ in 0..(withdrawn * (me % 7 + 1) * 16).min(1024) {
+    for _ in 0..(failures * (me % 7 + 1) * 16).min(1024) {
         std::hint::spin_loop();
     }
 }
 
-/// The first object that cannot be had, and its word.
+/// The first object that is not available, and its word.
 fn first_blocked(objects: &[&dyn Waitable], order: &[usize]) -> Result<Option<(usize, u32)>, WaitError> {
     for &index in order {
         let object = objects[index];
         let seen = object.word()?.load();
-        if object.take(seen & !ASLEEP).is_none() && !object.is_owned()? {
+        if object.take(seen & !WAITERS).is_none() && !object.is_owned()? {
             return Ok(Some((index, seen)));
         }
     }
@@ -189,29 +189,29 @@ fn first_blocked(objects: &[&dyn Waitable], order: &[usize]) -> Result<Option<(u
 }
 
 enum Outcome {
-    /// All; the indices of those that were abandoned.
+    /// All are taken; the indices of the abandoned mutexes.
     Taken(Vec<usize>),
-    /// One cannot be had: which, and its word.
+    /// One is not available: its index and its word.
     Blocked(usize, u32),
-    /// Somebody was in the way.
-    Withdrawn,
+    /// Another operation made the MCAS fail, or an object that is only read has changed.
+    Failed,
 }
 
-/// Takes all, or none.
+/// Takes all objects, or none.
 fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitError> {
     let shared = objects[0].object().shared();
     shared.lease.check()?;
-    // One record a member.
-    let _one_at_a_time = shared.objects.books.take_several();
-    let mut attempt =
-        TakeAll {
-            taking: shared.objects.records.begin(shared.lease.id().index).ok_or_else(|| {
-                WaitError::Corrupt(format!("no record for lease {}", shared.lease.id().index))
-            })?,
-            reserved: Vec::with_capacity(order.len()),
-            looked_at: Vec::new(),
-            owned: Vec::new(),
-        };
+    // The lease has one descriptor, so one thread at a time.
+    let _one_at_a_time = shared.objects.books.lock_mcas();
+    let mut attempt = TakeAll {
+        mcas: shared.objects.mcas_descriptors.begin(shared.lease.id().index).ok_or_else(|| {
+            WaitError::Corrupt(format!("no MCAS descriptor for lease {}", shared.lease.id().index))
+        })?,
+        installed: Vec::with_capacity(order.len()),
+        read: Vec::new(),
+        owned: Vec::new(),
+    };
+    // Install a reference in each word, up to the first that is not available.
     let mut blocked = Ok(None);
     for &index in order {
         blocked = attempt.add(objects[index], index);
@@ -219,19 +219,24 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
             break;
         }
     }
+    // Commit if all are installed; else make the MCAS fail.
     let all = matches!(blocked, Ok(None)) && attempt.is_unchanged();
-    let taken = attempt.taking.decide(all);
-    for (entry, (_, word, _)) in attempt.reserved.iter().enumerate() {
-        attempt.taking.clean(entry, word);
+    let taken = attempt.mcas.commit(all);
+    // Release phase: each word gets its next value, or its former one.
+    for (entry, (_, word, _)) in attempt.installed.iter().enumerate() {
+        attempt.mcas.release(entry, word);
     }
+    // One is not available: the caller sleeps on it.
     if let Some(seen) = blocked? {
         return Ok(Outcome::Blocked(seen.0, seen.1));
     }
+    // Made to fail: the caller backs off.
     if !taken {
-        return Ok(Outcome::Withdrawn);
+        return Ok(Outcome::Failed);
     }
+    // Taken: finish what each kind does after a lock.
     let mut abandoned = Vec::new();
-    for (index, _, before) in attempt.reserved {
+    for (index, _, before) in attempt.installed {
         if objects[index].taken(before)?.abandoned {
             abandoned.push(index);
         }
@@ -243,33 +248,36 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     Ok(Outcome::Taken(abandoned))
 }
 
-/// One attempt to take all.
+/// One attempt of [`take_all`].
 struct TakeAll<'o> {
-    taking: Taking<'o>,
-    /// In order: which, its word, and its value before.
-    reserved: Vec<(usize, WholeWord<'o>, u32)>,
-    /// Those of which nothing is taken: their words as they have to be still when the rest is reserved.
-    looked_at: Vec<(HalfWord<'o>, u32)>,
+    mcas: Mcas<'o>,
+    /// The words with references, by entry: index, word, value before.
+    installed: Vec<(usize, WholeWord<'o>, u32)>,
+    /// The words from which nothing is taken, and their values, which must be unchanged when all references are installed.
+    read: Vec<(HalfWord<'o>, u32)>,
     /// Mutexes that this thread owns already.
     owned: Vec<usize>,
 }
 
 impl<'o> TakeAll<'o> {
-    /// One more; the answer is that and why it cannot be had.
+    /// Adds one object; returns its index and word if it is not available.
     fn add(&mut self, object: &'o dyn Waitable, index: usize) -> Result<Option<(usize, u32)>, WaitError> {
         match object.word()? {
+            // A mutex that this thread owns: it is locked again after the commit.
             WaitWord::Whole(_) if object.is_owned()? => self.owned.push(index),
-            WaitWord::Whole(word) => match self.taking.reserve(&word, |value| object.take(value)) {
-                Ok(before) => self.reserved.push((index, word, before)),
+            // Waiters take from it: install a reference.
+            WaitWord::Whole(word) => match self.mcas.install(&word, |value| object.take(value)) {
+                Ok(before) => self.installed.push((index, word, before)),
                 Err(seen) => return Ok(Some((index, seen))),
             },
+            // Waiters only read it: read it now, and again before the commit.
             WaitWord::Half(word) => {
                 let look = |value| match object.take(value) {
                     Some(to) => Look::Take { to, gained: value },
                     None => Look::Blocked,
                 };
                 match wait::attempt(&word, look) {
-                    Attempt::Taken(seen) => self.looked_at.push((word, seen)),
+                    Attempt::Taken(seen) => self.read.push((word, seen)),
                     Attempt::Blocked(seen) => return Ok(Some((index, seen))),
                 }
             }
@@ -277,8 +285,9 @@ impl<'o> TakeAll<'o> {
         Ok(None)
     }
 
-    /// Everything that was looked at is as it was: so it all was at once, when everything else was reserved already.
+    /// Whether the words that are only read are unchanged. Then all objects were available at one moment: when the last reference was
+    /// installed.
     fn is_unchanged(&self) -> bool {
-        self.looked_at.iter().all(|(word, seen)| word.load() == *seen)
+        self.read.iter().all(|(word, seen)| word.load() == *seen)
     }
 }

@@ -1,18 +1,18 @@
-//! Mutexes, events and semaphores: handles whose payload starts with a wait word. The protocol of the word is in `wait`.
+//! Mutexes, events and semaphores: handles whose payload starts with a wait word. The crate `wait` has the protocol of the word.
 
 pub(crate) mod books;
 mod error;
 mod event;
 mod many;
 mod mutex;
+pub(crate) mod recover;
 mod semaphore;
-pub(crate) mod settle;
 pub(crate) mod source;
 mod thread_id;
 pub(crate) mod word;
 
 use tenure_segment::DataArea;
-use tenure_wait::Records;
+use tenure_wait::McasDescriptors;
 
 use crate::geometry::Plan;
 
@@ -22,7 +22,9 @@ pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexState};
 pub use semaphore::Semaphore;
 
-/// The records of a data area, for those who take several at once.
-pub(crate) fn records<'a>(data_area: DataArea<'a>, plan: &Plan) -> Records<'a> {
-    Records::over(&data_area.words()[plan.records.start as usize..plan.records.end as usize])
+/// The MCAS descriptors of a data area.
+pub(crate) fn mcas_descriptors<'a>(data_area: DataArea<'a>, plan: &Plan) -> McasDescriptors<'a> {
+    McasDescriptors::over(
+        &data_area.words()[plan.mcas_descriptors.start as usize..plan.mcas_descriptors.end as usize],
+    )
 }

@@ -1,4 +1,4 @@
-//! A mutex whose owner may die.
+//! Mutexes whose owner may die.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tenure_segment::sync::Word;
 use tenure_slab::Token;
 use tenure_wait::mutex::{self, Locked, Owner, State};
-use tenure_wait::{ASLEEP, Attempt, Word as _};
+use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
 use super::source::{Gained, Memory, Source, wait_for, whole_word};
@@ -20,36 +20,36 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
-/// State words: how often the owner has locked it again; flags.
+/// State words: how often the owner has locked it again, and flags.
 const DEPTH: usize = 1;
 const FLAGS: usize = 2;
 const RECURSIVE: u64 = 1;
-/// The most that is counted.
+/// The largest depth.
 const DEPTH_MAX: u64 = 1 << 30;
 
-/// Mutual exclusion between threads of any processes, which survives the death of whoever has it.
+/// A mutex between threads of all processes, which survives the death of its owner.
 ///
-/// It is owned by a thread of a member. When that member dies, or leaves, or closes its last `Mutex` over the handle, the next
-/// one to lock it is told that it was abandoned, and nobody else is. A *thread* that ends without unlocking keeps it, like
-/// a guard that is forgotten, until its process does one of these.
+/// The owner is a thread of a member. When that member dies, leaves, or closes its last `Mutex` over the handle, the mutex is abandoned:
+/// the next owner is told so, and only that one. A *thread* that ends without unlocking keeps the mutex, like a forgotten guard, until
+/// its process does one of these.
 ///
-/// Two members in one process are two owners: a thread that waits as one for what it owns as the other waits for ever.
+/// Members of one process are distinct owners: locking through one a mutex that is held through the other deadlocks.
 ///
 /// # Progress
 ///
-/// Lock and unlock are one CAS each and no system call while nobody waits. Who waits sleeps in the kernel, and is woken by
-/// unlocking, or by the recovery of a dead owner: at once where there are monitors; otherwise by a thread of the
-/// waiting process that sleeps until the owner is gone. No order among waiters is promised.
+/// Without waiters, lock and unlock take one CAS each and no system call. A waiter sleeps in the kernel; the unlock, or the recovery of a
+/// dead owner, wakes it. With monitors recovery is immediate; without them a thread of the waiting process sleeps until the owner is
+/// gone, and recovers it. No order among waiters is promised.
 ///
 /// # Crash
 ///
-/// Killed anywhere: either it was not owned yet, or not any more, or it is abandoned.
+/// If the owner is killed, at any instruction, the mutex is abandoned, or it was not locked yet or unlocked already.
 pub struct Mutex {
     object: Object,
     recursive: bool,
 }
 
-/// What a mutex is.
+/// The state of a mutex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MutexState {
     /// Nobody owns it.
@@ -66,7 +66,7 @@ pub enum MutexState {
 }
 
 impl Mutex {
-    /// Creates one that its owner can lock once.
+    /// Creates a mutex that its owner can lock once.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Mutex {
         Self::create_as(member, None, false)
     }
 
-    /// Creates one that its owner can lock again, and has to unlock as often.
+    /// Creates a recursive mutex: its owner can lock it again, and must unlock it as often.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Mutex {
         Self::create_as(member, None, true)
     }
 
-    /// Creates one with a name that nothing has; see [`Member::create_named`].
+    /// Creates a mutex with a name that is not in use; see [`Member::create_named`].
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Mutex {
         Self::create_as(member, Some(Name::new(name)?), recursive)
     }
 
-    /// Opens the mutex that has a name.
+    /// Opens the mutex that has the name.
     ///
     /// # Errors
     ///
@@ -102,8 +102,7 @@ impl Mutex {
         Self::over(Object::open_named(member, Name::known(name)?, Kind::MUTEX)?)
     }
 
-    /// Opens the mutex that has a name, or creates it, in one step; see [`Member::create_or_open`]. One that exists is
-    /// recursive or not as it was created.
+    /// Opens the mutex that has the name, or creates it, in one step; see [`Member::create_or_open`]. `recursive` is ignored if it exists.
     ///
     /// # Errors
     ///
@@ -116,10 +115,10 @@ impl Mutex {
 
     fn create_as(member: &Member, name: Option<Name<'_>>, recursive: bool) -> Result<Self, CreateError> {
         let object = Object::create(member, name, Kind::MUTEX, Self::initial(recursive), &[])?;
-        Ok(Self::entered(object, recursive))
+        Ok(Self::counted(object, recursive))
     }
 
-    /// The state words of a new one.
+    /// The state words of a new mutex.
     fn initial(recursive: bool) -> [u64; 4] {
         [mutex::FREE.into(), 0, if recursive { RECURSIVE } else { 0 }, 0]
     }
@@ -133,31 +132,31 @@ impl Mutex {
         Self::over(Object::open(member, Kind::MUTEX, token)?)
     }
 
-    /// Over an object of its kind.
+    /// Wraps an object of this kind.
     fn over(object: Object) -> Result<Self, OpenHandleError> {
-        // Relaxed: written before the handle was published.
+        // Relaxed: flags: written before the handle was published, never changed.
         let flags = object.state()?[FLAGS].load(Ordering::Relaxed);
         if flags & !RECURSIVE != 0 {
             return Err(OpenHandleError::Corrupt(format!("a mutex with flags {flags:#x}")));
         }
-        Ok(Self::entered(object, flags == RECURSIVE))
+        Ok(Self::counted(object, flags == RECURSIVE))
     }
 
-    fn entered(object: Object, recursive: bool) -> Self {
+    fn counted(object: Object, recursive: bool) -> Self {
         object.shared().objects.books.enter(object.identity().0);
         Self { object, recursive }
     }
 
-    /// Holds it once more.
+    /// Opens the same handle once more.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        Ok(Self::entered(self.object.try_clone()?, self.recursive))
+        Ok(Self::counted(self.object.try_clone()?, self.recursive))
     }
 
-    /// The 64 bits to pass to others.
+    /// The token: 64 bits to pass to other processes.
     #[must_use]
     pub fn token(&self) -> Token {
         self.object.token()
@@ -169,7 +168,7 @@ impl Mutex {
         self.recursive
     }
 
-    /// Locks it, however long that takes.
+    /// Locks it; waits without limit.
     ///
     /// # Errors
     ///
@@ -178,7 +177,7 @@ impl Mutex {
         self.guarded(None)
     }
 
-    /// Locks it, or gives up.
+    /// Locks it, or gives up after `timeout`.
     ///
     /// # Errors
     ///
@@ -187,7 +186,7 @@ impl Mutex {
         self.guarded(Some(timeout))
     }
 
-    /// Locks it, if that is possible without waiting.
+    /// Locks it if that needs no wait.
     ///
     /// # Errors
     ///
@@ -202,8 +201,8 @@ impl Mutex {
         Ok(MutexGuard { mutex: self, abandoned, of_this_thread: PhantomData })
     }
 
-    /// Locks it without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. `None` waits as long
-    /// as it takes, zero not at all.
+    /// Locks it without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. A timeout of `None` waits without
+    /// limit, zero does not wait.
     ///
     /// # Errors
     ///
@@ -213,13 +212,13 @@ impl Mutex {
         Ok(wait_for(self, timeout)?.abandoned)
     }
 
-    /// A guard over what this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
+    /// A guard over a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
     ///
     /// # Errors
     ///
     /// [`WaitError::NotOwner`].
     pub fn adopt(&self) -> Result<MutexGuard<'_>, WaitError> {
-        let owned = whole_word(&self.object, Kind::MUTEX)?.load() & !ASLEEP == self.me().value();
+        let owned = whole_word(&self.object, Kind::MUTEX)?.load() & !WAITERS == self.me().value();
         if !owned {
             return Err(WaitError::NotOwner);
         }
@@ -240,11 +239,11 @@ impl Mutex {
         let word = whole_word(&self.object, Kind::MUTEX)?;
         let me = self.me();
         if self.recursive {
-            if word.load() & !ASLEEP != me.value() {
+            if word.load() & !WAITERS != me.value() {
                 return Err(WaitError::NotOwner);
             }
             let depth = self.depth()?;
-            // Relaxed, both: depth: only the owner's.
+            // Relaxed, both: depth: only the owner accesses it.
             match depth.load(Ordering::Relaxed) {
                 0 => {}
                 again => {
@@ -256,11 +255,11 @@ impl Mutex {
         if mutex::unlock(&word, me) { Ok(()) } else { Err(WaitError::NotOwner) }
     }
 
-    /// What it is at the moment.
+    /// Its state at the moment.
     ///
     /// # Errors
     ///
-    /// [`WaitError::NotMember`]; [`WaitError::Corrupt`] for a word that no mutex has.
+    /// [`WaitError::NotMember`]; [`WaitError::Corrupt`] if no mutex has such a word.
     pub fn state(&self) -> Result<MutexState, WaitError> {
         let seen = whole_word(&self.object, Kind::MUTEX)?.load();
         match State::of(seen) {
@@ -282,21 +281,21 @@ impl Mutex {
         Ok(&self.object.state()?[DEPTH])
     }
 
-    /// How often it was locked again, if it may be once more.
+    /// The depth, if the owner may lock it once more.
     fn depth_before_again(&self) -> Result<u64, WaitError> {
         if !self.recursive {
             return Err(WaitError::Deadlock);
         }
-        // Relaxed: depth: only the owner's.
+        // Relaxed: depth: only the owner accesses it.
         let depth = self.depth()?.load(Ordering::Relaxed);
         if depth < DEPTH_MAX { Ok(depth) } else { Err(WaitError::TooDeep { limit: DEPTH_MAX }) }
     }
 
-    /// The thread has just come to own it.
+    /// Resets the depth; called by a thread that has just become the owner.
     #[inline]
     fn begin(&self) -> Result<(), WaitError> {
         if self.recursive {
-            // Relaxed: depth: only the owner's. Whoever died before this left it to the next owner.
+            // Relaxed: depth: only the owner accesses it. A dead owner's depth is left to the next owner, here.
             self.depth()?.store(0, Ordering::Relaxed);
         }
         Ok(())
@@ -332,7 +331,7 @@ impl Source for Mutex {
     }
 
     fn take(&self, value: u32) -> Option<u32> {
-        mutex::offers(value).then(|| self.me().value())
+        mutex::is_available(value).then(|| self.me().value())
     }
 
     fn taken(&self, before: u32) -> Result<Gained, WaitError> {
@@ -341,7 +340,7 @@ impl Source for Mutex {
     }
 
     fn is_owned(&self) -> Result<bool, WaitError> {
-        let is_owned = whole_word(&self.object, Kind::MUTEX)?.load() & !ASLEEP == self.me().value();
+        let is_owned = whole_word(&self.object, Kind::MUTEX)?.load() & !WAITERS == self.me().value();
         if is_owned {
             self.depth_before_again()?;
         }
@@ -350,12 +349,13 @@ impl Source for Mutex {
 
     fn lock_again(&self) -> Result<(), WaitError> {
         let depth = self.depth_before_again()?;
-        // Relaxed: depth: only the owner's.
+        // Relaxed: depth: only the owner accesses it.
         self.depth()?.store(depth + 1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Whoever owns it must hold the handle, since that is how his end is noticed; and somebody has to notice.
+    /// Checks that the owner holds the handle `[I23]`, since recovery finds what it owned by its holder bits; and ensures that this
+    /// process learns when the owner dies.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         let owner = match State::of(seen) {
             State::Owned(owner) => owner,
@@ -363,7 +363,9 @@ impl Source for Mutex {
             State::Free | State::Abandoned => return Ok(()),
         };
         let (shared, word) = (self.object.shared(), whole_word(&self.object, Kind::MUTEX)?);
-        // A dead owner's bit goes after the word was settled.
+        // Recovery abandons the mutex first, and clears the dead owner's bit afterwards:
+        // - either the bit is still set here;
+        // - or it is cleared, and then the word, loaded after it, is not `seen` any more.
         if !shared.slab.is_held_by(self.object.held(), owner.lease) && word.load() == seen {
             return Err(WaitError::Corrupt(format!(
                 "the mutex is owned by {owner:?}, which does not hold it"
@@ -378,12 +380,12 @@ impl Drop for Mutex {
     fn drop(&mut self) {
         if let Ok(word) = whole_word(&self.object, Kind::MUTEX) {
             let shared = self.object.shared();
-            // Who owns it without holding it would never be noticed when he is gone. A guard borrows the mutex, so only what
-            // was locked without one can be ours here.
+            // The last `Mutex`: abandon it if this member owns it, because recovery would not find an owner without a holder bit. A guard
+            // borrows the mutex, so this happens only after `acquire` without `unlock`.
             if shared.objects.books.leave(self.object.identity().0) {
                 let mine = shared.lease.id().index;
                 if matches!(State::of(word.load()), State::Owned(owner) if owner.lease == mine) {
-                    mutex::settle(&word, mine);
+                    mutex::abandon(&word, mine);
                 }
             }
         }
@@ -414,7 +416,7 @@ impl MutexGuard<'_> {
 
 impl Drop for MutexGuard<'_> {
     fn drop(&mut self) {
-        // Ours by construction. In a forked child it is the parent's.
+        // Owned by construction; in a forked child the parent owns it, and this fails.
         let _ = self.mutex.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! A number of something, to be taken one by one.
+//! Semaphores.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tenure_slab::Token;
 use tenure_wait::semaphore::{self, MAXIMUM};
-use tenure_wait::{ASLEEP, Attempt, Word as _};
+use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
 use super::source::{Gained, Memory, Source, wait_for, whole_word};
@@ -20,9 +20,9 @@ use crate::object::Object;
 /// State word: the maximum, which never changes.
 const LIMIT: usize = 1;
 
-/// A count that is taken one by one, and never exceeds a maximum by being released.
+/// A counting semaphore with a maximum.
 ///
-/// Nobody owns what was taken: when a process dies that took some, they are gone, unless somebody else releases them.
+/// Nobody owns what was acquired: if a process dies without a release, its permits are gone until another process releases them.
 ///
 /// # Progress
 ///
@@ -30,17 +30,17 @@ const LIMIT: usize = 1;
 ///
 /// # Crash
 ///
-/// Killed while releasing, all of it is released or nothing is.
+/// If a process is killed while it releases, all of it is released or nothing is.
 pub struct Semaphore {
     object: Object,
     maximum: u32,
 }
 
 impl Semaphore {
-    /// The largest maximum.
+    /// The largest maximum that a semaphore can have.
     pub const MAXIMUM: u32 = MAXIMUM;
 
-    /// Creates one with a count from 0 to the maximum, which is from 1 to [`Semaphore::MAXIMUM`].
+    /// Creates a semaphore with a count from 0 to the maximum, which is from 1 to [`Semaphore::MAXIMUM`].
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Semaphore {
         Self::create_as(member, None, count, maximum)
     }
 
-    /// Creates one with a name that nothing has; see [`Member::create_named`].
+    /// Creates a semaphore with a name that is not in use; see [`Member::create_named`].
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Semaphore {
         Self::create_as(member, Some(Name::new(name)?), count, maximum)
     }
 
-    /// Opens the semaphore that has a name.
+    /// Opens the semaphore that has the name.
     ///
     /// # Errors
     ///
@@ -67,8 +67,8 @@ impl Semaphore {
         Self::over(Object::open_named(member, Name::known(name)?, Kind::SEMAPHORE)?)
     }
 
-    /// Opens the semaphore that has a name, or creates it, in one step; see [`Member::create_or_open`]. One that exists has
-    /// its own count and maximum.
+    /// Opens the semaphore that has the name, or creates it, in one step; see [`Member::create_or_open`]. `count` and `maximum` are ignored
+    /// if it exists.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Semaphore {
         Ok(Self { object, maximum })
     }
 
-    /// The state words of a new one.
+    /// The state words of a new semaphore.
     fn initial(count: u32, maximum: u32) -> Result<[u64; 4], CreateError> {
         if maximum == 0 || maximum > MAXIMUM || count > maximum {
             return Err(CreateError::Semaphore { count, maximum });
@@ -111,9 +111,9 @@ impl Semaphore {
         Self::over(Object::open(member, Kind::SEMAPHORE, token)?)
     }
 
-    /// Over an object of its kind.
+    /// Wraps an object of this kind.
     fn over(object: Object) -> Result<Self, OpenHandleError> {
-        // Relaxed: written before the handle was published.
+        // Relaxed: maximum: written before the handle was published, never changed.
         let found = object.state()?[LIMIT].load(Ordering::Relaxed);
         match u32::try_from(found) {
             Ok(maximum @ 1..=MAXIMUM) => Ok(Self { object, maximum }),
@@ -121,7 +121,7 @@ impl Semaphore {
         }
     }
 
-    /// Holds it once more.
+    /// Opens the same handle once more.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Semaphore {
         Ok(Self { object: self.object.try_clone()?, maximum: self.maximum })
     }
 
-    /// The 64 bits to pass to others.
+    /// The token: 64 bits to pass to other processes.
     #[must_use]
     pub fn token(&self) -> Token {
         self.object.token()
@@ -142,16 +142,16 @@ impl Semaphore {
         self.maximum
     }
 
-    /// How many could be taken at the moment.
+    /// The count at the moment.
     ///
     /// # Errors
     ///
     /// [`WaitError::NotMember`].
     pub fn count(&self) -> Result<u32, WaitError> {
-        Ok(whole_word(&self.object, Kind::SEMAPHORE)?.load() & !ASLEEP)
+        Ok(whole_word(&self.object, Kind::SEMAPHORE)?.load() & !WAITERS)
     }
 
-    /// Takes one. `None` waits as long as it takes, zero not at all.
+    /// Waits until the count is not zero, and subtracts one. A timeout of `None` waits without limit, zero does not wait.
     ///
     /// # Errors
     ///
@@ -160,11 +160,11 @@ impl Semaphore {
         wait_for(self, timeout).map(drop)
     }
 
-    /// Adds `more`, and says how many there were.
+    /// Adds `more` to the count; returns the count before.
     ///
     /// # Errors
     ///
-    /// [`WaitError::Maximum`]: that would be too many, and nothing was added.
+    /// [`WaitError::Maximum`] if the count would exceed the maximum; nothing was added.
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
         let maximum = self.maximum;
         semaphore::release(&whole_word(&self.object, Kind::SEMAPHORE)?, more, maximum)

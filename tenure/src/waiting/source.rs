@@ -1,4 +1,4 @@
-//! What everything that one can wait for has in common, and waiting for one of them.
+//! The interface of all objects that can be waited for, and the wait for one of them.
 
 use std::time::Duration;
 
@@ -10,75 +10,75 @@ use super::word::{HalfWord, WaitWord, WholeWord};
 use crate::kind::Kind;
 use crate::object::Object;
 
-/// What a waiter has when it goes on.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gained {
-    /// A mutex whose last owner did not unlock it.
+    /// The object is a mutex whose last owner did not unlock it.
     pub abandoned: bool,
 }
 
-/// What one waiter remembers of one object while it waits: of a manual event, the generation when it came.
+/// A waiter's memory of one object while it waits: the generation of a manual-reset event at its first look.
 pub(crate) type Memory = Option<u32>;
 
-/// Everything that one can wait for.
+/// An object that can be waited for.
 pub trait Source {
     /// The object, which holds the handle.
     fn object(&self) -> &Object;
 
-    /// Its wait word: the whole of it, where those who wait take something.
+    /// Its wait word: the whole word if waiters take from the object, else the low half.
     fn word(&self) -> Result<WaitWord<'_>, WaitError>;
 
-    /// Takes it, if that is possible now.
+    /// Takes it if it is available.
     fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError>;
 
-    /// What taking it makes of a value of its word, mark aside; `None`: it cannot be had.
+    /// The next value of the word if a waiter takes from `value`, which comes without the waiters bit; `None` if it is not available.
     fn take(&self, value: u32) -> Option<u32>;
 
-    /// It was taken together with others, and this was its value before.
+    /// Called after an MCAS has taken it; `before` was its value.
     fn taken(&self, before: u32) -> Result<Gained, WaitError> {
         let _ = before;
         Ok(Gained::default())
     }
 
-    /// A mutex that this thread owns, and may lock again by `lock_again`.
+    /// Whether it is a mutex that this thread owns and may lock again, by `lock_again`.
     ///
     /// # Errors
     ///
-    /// It may not.
+    /// The thread owns it and must not lock it again.
     fn is_owned(&self) -> Result<bool, WaitError> {
         Ok(false)
     }
 
-    /// Locks what this thread owns.
+    /// Locks a mutex that this thread owns once more.
     fn lock_again(&self) -> Result<(), WaitError> {
         Ok(())
     }
 
-    /// The caller is going to sleep because the word is `seen`.
+    /// Called before the caller sleeps on the word, which was `seen`.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         let _ = seen;
         Ok(())
     }
 }
 
-/// The wait word of an object of which nothing is taken.
+/// The wait word of an object from which waiters take nothing.
 pub(crate) fn half_word(object: &Object) -> Result<HalfWord<'_>, WaitError> {
     Ok(HalfWord::of(object.state()?))
 }
 
-/// The wait word of an object that is taken, and of which the caller knows the kind.
+/// The wait word of an object from which waiters take; the caller knows its kind.
 #[inline]
 pub(crate) fn whole_word(object: &Object, kind: Kind) -> Result<WholeWord<'_>, WaitError> {
-    Ok(WholeWord::of(object.state()?, &object.shared().objects.records, kind))
+    Ok(WholeWord::of(object.state()?, &object.shared().objects.mcas_descriptors, kind))
 }
 
-/// What to sleep on after the word was `seen`; `None`: it is another by now.
-pub(crate) fn mark(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
+/// Prepares a sleep on a word that was `seen`; returns the value to sleep on, or `None` if the word has changed.
+pub(crate) fn set_waiters(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
     source.prepare(seen)?;
-    Ok(wait::mark(&source.word()?, seen))
+    Ok(wait::set_waiters(&source.word()?, seen))
 }
 
-/// Waits for one.
+/// Waits for one object.
 #[inline]
 pub(crate) fn wait_for(source: &impl Source, timeout: Option<Duration>) -> Result<Gained, WaitError> {
     let mut memory = None;
@@ -97,8 +97,8 @@ fn sleep_for(
     deadline: Deadline,
 ) -> Result<Gained, WaitError> {
     loop {
-        let slept = match mark(source, seen)? {
-            Some(marked) => futex::sleep(source.word()?.sleepers(), marked, &deadline)?,
+        let slept = match set_waiters(source, seen)? {
+            Some(marked) => futex::sleep(source.word()?.futex(), marked, &deadline)?,
             None => Slept::Woken,
         };
         match source.attempt(&mut memory)? {

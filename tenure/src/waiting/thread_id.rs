@@ -1,19 +1,19 @@
-//! Which thread asks: the kernel tells only by a system call, which an uncontended lock must not make.
+//! The id of the calling thread, cached: the kernel tells it only by a system call, which an uncontended lock must avoid.
 
 use std::cell::Cell;
 
 use tenure_segment::{Lease, futex};
 
-/// A lease, as no other has ever been: its space, its slot and incarnation.
+/// The identity of a lease, never used twice: creation id of the space, slot, incarnation.
 type Identity = (u64, u8, u64);
 
 thread_local! {
-    /// The number of this thread, asked for when it first used the lease. A forked child is another thread, but needs another
-    /// lease, too.
+    /// The id of this thread, and the lease for which it was asked. A forked child is another thread, and needs another lease, so it
+    /// asks again.
     static KNOWN: Cell<(Identity, u32)> = const { Cell::new(((0, 0, 0), 0)) };
 }
 
-/// The kernel's number of the calling thread, for one who acts by `lease`.
+/// The kernel's id of the calling thread, which acts for `lease`.
 #[inline]
 pub(crate) fn thread_id(lease: &Lease) -> u32 {
     let id = lease.id();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure_segment::futex;
 use tenure_segment::sync::Word as Whole;
-use tenure_wait::{ASLEEP, Records, Reservable, Word, exchange};
+use tenure_wait::{McasDescriptors, McasWord, WAITERS, Word, compare_exchange};
 
 use crate::kind::Kind;
 use crate::object::State;
@@ -12,8 +12,8 @@ use crate::object::State;
 // The low half comes first.
 const _: () = assert!(cfg!(target_endian = "little"));
 
-/// A wait word of an object of which nothing is taken by those who wait: a manual event, a process, a thread. Its first state
-/// word is accessed by halves.
+/// The wait word of an object from which waiters take nothing: a manual-reset event, a process, a thread. Its first state word is accessed
+/// by halves.
 #[derive(Clone, Copy)]
 pub struct HalfWord<'a>(&'a AtomicU32);
 
@@ -24,29 +24,29 @@ impl<'a> HalfWord<'a> {
     }
 }
 
-/// A word as two of 32 bits, low half first. Whoever shares it uses one width only.
+/// A word as two of 32 bits, low half first. All processes use one width for one word.
 pub(crate) fn halves(word: &Whole) -> &[AtomicU32; 2] {
-    // SAFETY: as long, aligned stricter, and atomic; the first state word is written as a whole only before anybody else can
-    // see it, and accessed by halves ever after.
+    // SAFETY: as long, aligned stricter, and atomic; the first state word is written as a whole only before the handle is published,
+    // and accessed by halves ever after.
     unsafe { &*std::ptr::from_ref(word).cast() }
 }
 
 impl Word for HalfWord<'_> {
     #[inline]
     fn load(&self) -> u32 {
-        // Acquire: wait word: obtains what whoever offered did before; pairs with the AcqRel in `exchange` and the kernel's step.
+        // Acquire: wait word: obtains what the process did before that set the event or recorded the end; pairs with the AcqRel of each
+        // `compare_exchange` on the word and with the kernel's step.
         self.0.load(Ordering::Acquire)
     }
 
     #[inline]
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
-        // AcqRel: wait word: publishes what an owner or offerer did, obtains what the one before did. Acquire as in `load`.
-        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        self.0.compare_exchange(from, to, success, failure)
     }
 
     #[cold]
     fn wake(&self) {
-        futex::wake_clearing(self.0, ASLEEP.trailing_zeros());
+        futex::wake_clearing(self.0, WAITERS.trailing_zeros());
     }
 
     #[cold]
@@ -55,27 +55,26 @@ impl Word for HalfWord<'_> {
     }
 }
 
-/// A wait word of an object that those who wait take: a mutex, an automatic event, a semaphore. Its first state word is accessed
-/// as a whole, by the kernel alone as a half, since it may be reserved for one who takes several.
+/// The wait word of an object from which waiters take: a mutex, an auto-reset event, a semaphore. Its first state word is accessed as a
+/// whole, since it may hold a reference to an MCAS descriptor; only the kernel accesses the low half alone.
 #[derive(Clone, Copy)]
 pub struct WholeWord<'a> {
     whole: &'a Whole,
-    records: &'a Records<'a>,
-    /// What it becomes if somebody has corrupted it.
-    ruined: u32,
+    mcas: &'a McasDescriptors<'a>,
+    /// The value that the word gets if it is corrupted.
+    corrupted: u32,
 }
 
 impl<'a> WholeWord<'a> {
     #[inline]
-    pub(crate) fn of(state: &'a State, records: &'a Records<'a>, kind: Kind) -> Self {
-        // A mutex of which everybody is told that it is none; an event that is not signalled; a semaphore that has nothing.
-        Self { whole: &state[0], records, ruined: if kind == Kind::MUTEX { 2 } else { 0 } }
+    pub(crate) fn of(state: &'a State, mcas: &'a McasDescriptors<'a>, kind: Kind) -> Self {
+        // A corrupted mutex gets a value that no mutex has, and each use reports it. An event is not signalled, a semaphore empty.
+        Self { whole: &state[0], mcas, corrupted: if kind == Kind::MUTEX { 2 } else { 0 } }
     }
 
-    /// What the kernel is given.
+    /// The half that the kernel accesses.
     fn low(&self) -> &'a AtomicU32 {
-        // SAFETY: half as long and atomic. Only the kernel accesses it, whose steps are steps on the whole that leave the other
-        // half as it is.
+        // SAFETY: half as long and atomic. Only the kernel accesses it, and its steps on the half leave the other half as it is.
         unsafe { &*std::ptr::from_ref(self.whole).cast() }
     }
 }
@@ -83,33 +82,33 @@ impl<'a> WholeWord<'a> {
 impl Word for WholeWord<'_> {
     #[inline]
     fn load(&self) -> u32 {
-        self.records.plain(self.whole, self.ruined)
+        self.mcas.resolve(self.whole, self.corrupted)
     }
 
     #[inline]
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
-        exchange(self.whole, from, to)
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        compare_exchange(self.whole, from, to, success, failure)
     }
 
     #[cold]
     fn wake(&self) {
-        futex::wake_clearing(self.low(), ASLEEP.trailing_zeros());
+        futex::wake_clearing(self.low(), WAITERS.trailing_zeros());
     }
 
-    /// Only its owner clears a mutex, and nobody reserves what is owned: the upper half is zero.
+    /// The upper half is zero: only the owner clears a mutex, and no MCAS installs a reference in an owned one.
     #[cold]
     fn clear(&self) {
         futex::wake_zeroing(self.low());
     }
 }
 
-impl Reservable for WholeWord<'_> {
+impl McasWord for WholeWord<'_> {
     fn whole(&self) -> &Whole {
         self.whole
     }
 }
 
-/// Either.
+/// A wait word of either width.
 #[derive(Clone, Copy)]
 pub enum WaitWord<'a> {
     Half(HalfWord<'a>),
@@ -117,8 +116,8 @@ pub enum WaitWord<'a> {
 }
 
 impl<'a> WaitWord<'a> {
-    /// What one sleeps on.
-    pub(crate) fn sleepers(&self) -> &'a AtomicU32 {
+    /// The futex: the 32 bits to sleep on.
+    pub(crate) fn futex(&self) -> &'a AtomicU32 {
         match self {
             Self::Half(word) => word.0,
             Self::Whole(word) => word.low(),
@@ -134,10 +133,10 @@ impl Word for WaitWord<'_> {
         }
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
         match self {
-            Self::Half(word) => word.exchange(from, to),
-            Self::Whole(word) => word.exchange(from, to),
+            Self::Half(word) => word.compare_exchange(from, to, success, failure),
+            Self::Whole(word) => word.compare_exchange(from, to, success, failure),
         }
     }
 

@@ -52,7 +52,7 @@ impl Objects {
         objects.mutexes.extend(Mutex::create(me));
         objects.mutexes.extend(Mutex::create_named(me, NAMES[2], true));
         objects.events.extend(Event::create(me, Reset::Manual, true));
-        objects.events.extend(Event::create_named(me, NAMES[3], Reset::Automatic, true));
+        objects.events.extend(Event::create_named(me, NAMES[3], Reset::Auto, true));
         objects.semaphores.extend(Semaphore::create(me, 1, 3));
         objects.processes.extend(Process::current(me));
         objects.processes.extend(Process::of_pid(me, ended()));
@@ -105,7 +105,7 @@ fn chosen<T>(things: &[T], which: u64) -> Option<&T> {
 }
 
 fn reset(which: u64) -> Reset {
-    if which.is_multiple_of(2) { Reset::Manual } else { Reset::Automatic }
+    if which.is_multiple_of(2) { Reset::Manual } else { Reset::Auto }
 }
 
 /// One step of a script; the token is one that somebody had, or noise.

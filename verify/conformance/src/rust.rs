@@ -156,7 +156,7 @@ fn token(token: u64) -> Result<Token, Fault> {
 }
 
 fn reset(manual: bool) -> Reset {
-    if manual { Reset::Manual } else { Reset::Automatic }
+    if manual { Reset::Manual } else { Reset::Auto }
 }
 
 fn timeout(timeout: Option<u64>) -> Option<Duration> {
@@ -199,7 +199,7 @@ impl Program {
             New::Mutex { recursive: true } => Object::Mutex(Mutex::create_recursive(me)?),
             New::Event { manual, signalled } => Object::Event(Event::create(
                 me,
-                if *manual { Reset::Manual } else { Reset::Automatic },
+                if *manual { Reset::Manual } else { Reset::Auto },
                 *signalled,
             )?),
             New::Semaphore { count, maximum } => Object::Semaphore(Semaphore::create(me, *count, *maximum)?),

@@ -27,8 +27,8 @@ const LIKELY: &[(&str, &str)] = &[
     ("slab.release.same_generation", "close, last"),
     ("slab.recover.no_init", "create, claiming"),
     ("slab.recover.no_block", "close, last, of another's block"),
-    ("names.enter.no_second_look", "create or open, created meanwhile"),
-    ("names.settle.done_before_slot", "create named, taken meanwhile"),
+    ("names.insert.no_second_look", "create or open, created meanwhile"),
+    ("names.help.done_before_slot", "create named, taken meanwhile"),
     ("names.slot.free_though_held", "create named, a neighbour meanwhile"),
     ("scratch.claim.no_exchange", "alloc, new span"),
     ("scratch.small.head_before_tails", "alloc, new span of several units"),
@@ -42,10 +42,10 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.attempt.waits_for_the_waker", "set, with a waiter, waited for meanwhile"),
     ("wait.change.bit_before_wake", "set, with a waiter"),
     ("wait.unlock.freed_before_woken", "unlock, with a waiter"),
-    ("wait.settle.nobody_woken", "set, with a waiter"),
-    ("wait.settle.not_abandoned", "lock"),
+    ("wait.recover.nobody_woken", "set, with a waiter"),
+    ("wait.recover.not_abandoned", "lock"),
     ("wait.take_all.by_and_by", "wait all, taken one by one meanwhile"),
-    ("wait.take_all.taken_is_withdrawn", "wait all, taken one by one meanwhile"),
+    ("wait.take_all.succeeded_is_failed", "wait all, taken one by one meanwhile"),
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
 ];
@@ -53,11 +53,11 @@ const LIKELY: &[(&str, &str)] = &[
 /// The pairs that show a fault that no operation shows alone: `--without-pairs` does not find them.
 const LIKELY_PAIRS: &[(&str, &str)] = &[
     ("slab.recover.no_mark", "recover | recover, of a holder"),
-    ("names.settle.done_by_store", "create or open | create a neighbour"),
-    ("names.settle.listed_by_store", "create or open | create a neighbour, reused meanwhile"),
+    ("names.help.done_by_store", "create or open | create a neighbour"),
+    ("names.help.listed_by_store", "create or open | create a neighbour, reused meanwhile"),
     ("scratch.adopt.by_store", "alloc | alloc, adopting"),
-    ("wait.take_all.cleaned_by_store", "wait all | lock"),
-    ("wait.take_all.reserved_by_store", "wait all | wait all"),
+    ("wait.take_all.released_by_store", "wait all | lock"),
+    ("wait.take_all.installed_by_store", "wait all | wait all"),
 ];
 
 /// The result of one fault.

@@ -49,7 +49,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
         mutex: Mutex::create(me).unwrap(),
         twice: Mutex::create_recursive(me).unwrap(),
         manual: Event::create(me, Reset::Manual, false).unwrap(),
-        auto: Event::create(me, Reset::Automatic, false).unwrap(),
+        auto: Event::create(me, Reset::Auto, false).unwrap(),
         semaphore: Semaphore::create(me, 0, 5).unwrap(),
         sleeper: None,
     };

@@ -9,15 +9,19 @@ use crate::stage::Stage;
 const AUTOMATIC: New = New::Event { manual: false, signalled: false };
 
 pub(super) const EVENTS: &[Row] = &[
-    ("a manual event releases everybody, and stays set", Sizes::USUAL, manual_releases_all),
-    ("an automatic event releases one, and is reset", Sizes::USUAL, automatic_releases_one),
-    ("an automatic event that is set twice is set once", Sizes::USUAL, automatic_saturates),
-    ("a manual event that is set and reset at once releases those who waited", Sizes::USUAL, set_then_reset),
+    ("a manual-reset event releases everybody, and stays set", Sizes::USUAL, manual_releases_all),
+    ("an auto-reset event releases one, and is reset", Sizes::USUAL, automatic_releases_one),
+    ("an auto-reset event that is set twice is set once", Sizes::USUAL, automatic_saturates),
+    (
+        "a manual-reset event that is set and reset at once releases those who waited",
+        Sizes::USUAL,
+        set_then_reset,
+    ),
     ("who waits for an event that is not set times out", Sizes::USUAL, event_times_out),
     ("an event may be set when it is created", Sizes::USUAL, set_at_creation),
     ("resetting says whether it was set", Sizes::USUAL, reset_tells),
     ("who set an event was killed: it stays set", Sizes::USUAL, setter_killed),
-    ("a waiter that is killed swallows no signal of an automatic event", Sizes::USUAL, event_waiter_killed),
+    ("a waiter that is killed swallows no signal of an auto-reset event", Sizes::USUAL, event_waiter_killed),
     ("a waiter that is stopped keeps no signal from others", Sizes::USUAL, event_waiter_stopped),
     ("an event is opened whichever sort it is, and as an event only", Sizes::USUAL, event_kinds),
 ];

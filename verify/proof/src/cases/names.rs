@@ -7,7 +7,7 @@ use crate::survivor::{Survivor, is_intact, payload};
 
 /// The name that all processes want.
 const QUEUE: &str = "queue";
-/// A name that enters the table through the same intake: the home of both is the same of 64 buckets.
+/// A name that is inserted through the same pending slot: both names have the same first bucket, of 64.
 const NEIGHBOUR: &str = "other-17";
 
 pub(super) fn all() -> Vec<Case> {
@@ -94,7 +94,7 @@ pub(super) fn create(stage: &Stage<'_>) {
     me.leave().unwrap();
 }
 
-/// A name that enters through the same intake.
+/// A name that is inserted through the same pending slot.
 pub(super) fn create_neighbour(stage: &Stage<'_>) {
     let me = join(stage);
     stage.begin();

@@ -6,7 +6,7 @@ use crate::case::Script;
 use crate::pair::Pair;
 use crate::survivor::Survivor;
 
-/// Shared steps of creating with a name after which the handle is entering, and no slot names it yet.
+/// Shared steps of creating with a name after which the handle is in the pending slot, and no slot names it yet.
 const ENTERED: u32 = 11;
 
 /// Every pair.
@@ -125,7 +125,7 @@ fn of_objects() -> Vec<Pair> {
         pair("recover | recover, of an owner with a waiter", only_recover, only_recover)
             .after(waiting::see_one_told)
             .half("unlock, with a waiter", 0),
-        pair("recover | recover, of one who has staged", only_recover, only_recover)
+        pair("recover | recover, of a pending value", only_recover, only_recover)
             .after(waiting::see_manual)
             .half("set, with a waiter", 1),
         pair("set | set, with a waiter", waiting::set_with_waiter, waiting::set_with_waiter)

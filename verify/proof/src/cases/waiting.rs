@@ -43,8 +43,8 @@ pub(super) fn all() -> Vec<Case> {
             .before(manual_sleeper)
             .meanwhile(set_and_see)
             .after(see_manual),
-        case("set an automatic event, with a waiter", set_auto).before(auto_sleeper).after(see_auto),
-        case("set an automatic event, with a waiter, set by others", set_auto)
+        case("set an auto-reset event, with a waiter", set_auto).before(auto_sleeper).after(see_auto),
+        case("set an auto-reset event, with a waiter, set by others", set_auto)
             .before(auto_sleeper)
             .meanwhile(|survivor| {
                 things(survivor).auto.set().unwrap();
@@ -95,8 +95,8 @@ pub(super) fn all() -> Vec<Case> {
             .meanwhile(all_or_timed_out)
             .after(all_or_nothing),
         case("wait all, timing out", all_timing_out).before(own).after(disown),
-        // Members that were killed before: one owning, one between staging and waking.
-        case("set what the dead has staged", |stage| set(stage, true))
+        // Those who were killed before: owning, and between staging and waking.
+        case("set what the dead left pending", |stage| set(stage, true))
             .before(manual_sleeper)
             .after(see_manual)
             .half("set, with a waiter", 1),
@@ -104,7 +104,7 @@ pub(super) fn all() -> Vec<Case> {
             .before(provide)
             .after(see_one_told)
             .half("unlock, with a waiter", 0),
-        case("recover, of one who has staged", recover).after(see_manual).half("set, with a waiter", 1),
+        case("recover, of a pending value", recover).after(see_manual).half("set, with a waiter", 1),
         case("wait all, over what the dead has reserved", |stage| all_taking(stage, true))
             .before(signal_all)
             .half("wait all, taking", RESERVED),

@@ -28,11 +28,11 @@ const KIND: Kind = Kind::raw(0x704a);
 enum Make {
     Mutex,
     Recursive,
-    /// An automatic event.
+    /// An auto-reset event.
     Signal,
     /// So many permits.
     Permits(u32),
-    /// A manual event.
+    /// A manual-reset event.
     Manual,
 }
 
@@ -52,9 +52,9 @@ const MAKES: [Make; 11] = [
 ];
 /// How many things belong to groups.
 pub(super) const GROUPED: usize = 9;
-/// The manual event that is set and reset by the owner of the first mutex only, who writes down which.
+/// The manual-reset event that is set and reset by the owner of the first mutex only, who writes down which.
 pub(super) const DOOR: usize = 9;
-/// The manual event that is set and at once reset by anybody, and by the director again and again.
+/// The manual-reset event that is set and at once reset by anybody, and by the director again and again.
 pub(super) const PULSE: usize = 10;
 
 /// Things that are taken together.
@@ -110,7 +110,7 @@ impl Thing {
         Ok(match make {
             Make::Mutex => Self::Mutex(Mutex::create(member)?),
             Make::Recursive => Self::Mutex(Mutex::create_recursive(member)?),
-            Make::Signal => Self::Event(Event::create(member, Reset::Automatic, true)?),
+            Make::Signal => Self::Event(Event::create(member, Reset::Auto, true)?),
             Make::Permits(units) => Self::Semaphore(Semaphore::create(member, *units, *units)?),
             Make::Manual => Self::Event(Event::create(member, Reset::Manual, false)?),
         })

@@ -18,7 +18,7 @@ pub enum NegativeControl {
     Trespass,
     /// Take a permit of a semaphore and not say so.
     Pocket,
-    /// Signal an automatic event without having taken its signal.
+    /// Signal an auto-reset event without having taken its signal.
     Forge,
     /// Keep a handle that is in no books.
     Keep,

@@ -42,7 +42,7 @@ struct Mine {
 /// What to wait for.
 struct Wish {
     groups: Vec<usize>,
-    /// A manual event besides.
+    /// A manual-reset event besides.
     besides: Option<usize>,
     any: bool,
     /// Where the list starts, and by which call one is waited for.
@@ -56,7 +56,7 @@ struct Wish {
 /// were abandoned.
 type Answer = Result<(Option<usize>, Vec<usize>), WaitError>;
 
-/// The manual event of the doorkeeper, in a word: `{ how often changed | state:2 }`.
+/// The manual-reset event of the doorkeeper, in a word: `{ how often changed | state:2 }`.
 const SHUT: u64 = 0;
 const OPEN: u64 = 1;
 const CHANGING: u64 = 2;
@@ -124,7 +124,7 @@ impl<'m> Party<'m> {
         self.wait(&Wish { groups: vec![group], besides: None, any: false, turn, timeout, pocket })
     }
 
-    /// Waits for any or for all of some groups, and sometimes for a manual event besides.
+    /// Waits for any or for all of some groups, and sometimes for a manual-reset event besides.
     fn wait_for_several(&mut self, any: bool, which: u64, how: u64) -> Result<Came, Trouble> {
         let limit = if any { SINGLES } else { GROUPS.len() };
         let is_chosen = |group: &usize| which >> group & 1 != 0 && !self.is_locked_out(*group);
@@ -338,12 +338,14 @@ impl<'m> Party<'m> {
         };
         let unchanged = door.load(Ordering::Acquire) == before;
         match (before & 3, came) {
-            (OPEN, Came::TimedOut) if unchanged => {
-                Err((Wrong::Lost, "a manual event is set, and one who waits for it is not let go".into()))
-            }
-            (SHUT, Came::Done) if unchanged => {
-                Err((Wrong::MixedUp, "a manual event is not set, and one who waits for it is let go".into()))
-            }
+            (OPEN, Came::TimedOut) if unchanged => Err((
+                Wrong::Lost,
+                "a manual-reset event is set, and one who waits for it is not let go".into(),
+            )),
+            (SHUT, Came::Done) if unchanged => Err((
+                Wrong::MixedUp,
+                "a manual-reset event is not set, and one who waits for it is let go".into(),
+            )),
             _ => Ok(came),
         }
     }
@@ -363,7 +365,7 @@ impl<'m> Party<'m> {
             Ok(()) => Ok(Came::Done),
             Err(WaitError::TimedOut) => Err((
                 Wrong::Lost,
-                format!("waited {patience:?} for a manual event that is set again and again"),
+                format!("waited {patience:?} for a manual-reset event that is set again and again"),
             )),
             Err(error) => Err((Wrong::Refused, format!("cannot wait for an event: {error}"))),
         }
@@ -502,7 +504,7 @@ fn give_back(thing: &Thing, units: u32, how: u64) -> Result<(), Trouble> {
         Thing::Event(event) => {
             let was_set = must("look at an event", event.is_set())?;
             must("set an event", event.set())?;
-            let text = "an automatic event is set again, but we have its signal";
+            let text = "an auto-reset event is set again, but we have its signal";
             (!was_set).then_some(()).ok_or((Wrong::MixedUp, text.into()))
         }
         Thing::Semaphore(semaphore) => {

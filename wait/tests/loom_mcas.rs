@@ -1,6 +1,6 @@
-//! Goal: several words are taken all at once or not at all, whoever is killed, stands still, or comes late, and one who takes one
-//! of them waits for nobody. Method: loom, two or three threads on two words; one who is killed or stopped is a thread that ends
-//! after so many steps of a taking; the last look makes the words plain, as recovery does.
+//! Goal: an MCAS takes all of its words or none, also if a process is killed, stopped or late, and an operation on one of the words waits for
+//! nobody. Method: loom, two or three threads on two words; a killed or stopped process is a thread that ends after so many steps of an
+//! MCAS; the last look resolves the words, as recovery does.
 #![cfg(loom)]
 
 #[path = "../../segment/tests/common/explore.rs"]
@@ -14,15 +14,16 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use tenure_wait::mutex::{self, Locked, Owner};
 use tenure_wait::{
-    ASLEEP, Attempt, RECORD_WORDS, Records, Reservable, Reservation, Taking, Word, exchange, semaphore,
+    Attempt, MCAS_DESCRIPTOR_WORDS, Mcas, McasDescriptors, McasRef, McasWord, WAITERS, Word,
+    compare_exchange, semaphore,
 };
 
 const LEASES: usize = 2;
 
-/// Two words, the records, and what the first word protects where it is a mutex.
+/// Two words, the descriptors, and a value that the first word protects if it is a mutex.
 struct Stage {
     words: [AtomicU64; 2],
-    records: Vec<AtomicU64>,
+    descriptors: Vec<AtomicU64>,
     protected: UnsafeCell<u32>,
 }
 
@@ -35,21 +36,21 @@ impl Stage {
     fn new(words: [u32; 2]) -> Arc<Self> {
         Arc::new(Self {
             words: words.map(|word| AtomicU64::new(word.into())),
-            // Only those that are used: loom counts them all.
-            records: (0..LEASES * RECORD_WORDS).map(|_| AtomicU64::new(0)).collect(),
+            // Only the leases that are used: loom counts all words.
+            descriptors: (0..LEASES * MCAS_DESCRIPTOR_WORDS).map(|_| AtomicU64::new(0)).collect(),
             protected: UnsafeCell::new(0),
         })
     }
 
-    fn records(&self) -> Records<'_> {
-        Records::over(&self.records)
+    fn descriptors(&self) -> McasDescriptors<'_> {
+        McasDescriptors::over(&self.descriptors)
     }
 
     fn word(&self, which: usize) -> Wide<'_> {
-        Wide { whole: &self.words[which], records: self.records() }
+        Wide { whole: &self.words[which], descriptors: self.descriptors() }
     }
 
-    /// What everybody finds when all are done.
+    /// The values after all threads are done.
     fn values(&self) -> [u32; 2] {
         [0, 1].map(|which| self.word(which).load())
     }
@@ -57,22 +58,22 @@ impl Stage {
 
 struct Wide<'a> {
     whole: &'a AtomicU64,
-    records: Records<'a>,
+    descriptors: McasDescriptors<'a>,
 }
 
 impl Word for Wide<'_> {
     fn load(&self) -> u32 {
-        let plain = self.records.plain(self.whole, RUINED);
-        assert_ne!(plain, RUINED, "a reservation that its record knows nothing of");
-        plain
+        let value = self.descriptors.resolve(self.whole, CORRUPTED);
+        assert_ne!(value, CORRUPTED, "a reference to another ticket than the descriptor's");
+        value
     }
 
-    fn exchange(&self, from: u32, to: u32) -> Result<(), u32> {
-        exchange(self.whole, from, to)
+    fn compare_exchange(&self, from: u32, to: u32, success: Ordering, failure: Ordering) -> Result<u32, u32> {
+        compare_exchange(self.whole, from, to, success, failure)
     }
 
     fn wake(&self) {
-        self.whole.fetch_and(!u64::from(ASLEEP), Ordering::Release);
+        self.whole.fetch_and(!u64::from(WAITERS), Ordering::Release);
     }
 
     fn clear(&self) {
@@ -80,39 +81,39 @@ impl Word for Wide<'_> {
     }
 }
 
-impl Reservable for Wide<'_> {
+impl McasWord for Wide<'_> {
     fn whole(&self) -> &AtomicU64 {
         self.whole
     }
 }
 
-const RUINED: u32 = 0x7777;
+const CORRUPTED: u32 = 0x7777;
 
 fn one_less(value: u32) -> Option<u32> {
     value.checked_sub(1)
 }
 
-/// Takes one of both, in this order, and ends after so many of its four steps; whether it has them.
+/// Takes one of both, in this order, and ends after so many of its four steps; whether it succeeded.
 fn take_both(stage: &Stage, me: u8, order: [usize; 2], steps: usize) -> Option<bool> {
-    let mut taking = stage.records().begin(me).unwrap();
+    let mut mcas = stage.descriptors().begin(me).unwrap();
     let mut all = true;
     for (step, which) in order.into_iter().enumerate() {
         if step >= steps {
             return None;
         }
-        all = taking.reserve(&stage.word(which), one_less).is_ok();
+        all = mcas.install(&stage.word(which), one_less).is_ok();
         if !all {
             break;
         }
     }
-    (steps > 2).then(|| finish(stage, &taking, order, all, steps > 3))
+    (steps > 2).then(|| finish(stage, &mcas, order, all, steps > 3))
 }
 
-fn finish(stage: &Stage, taking: &Taking<'_>, order: [usize; 2], all: bool, cleans: bool) -> bool {
-    let taken = taking.decide(all);
-    if cleans {
+fn finish(stage: &Stage, mcas: &Mcas<'_>, order: [usize; 2], all: bool, releases: bool) -> bool {
+    let taken = mcas.commit(all);
+    if releases {
         for (entry, which) in order.into_iter().enumerate() {
-            taking.clean(entry, &stage.word(which));
+            mcas.release(entry, &stage.word(which));
         }
     }
     taken
@@ -138,7 +139,7 @@ fn one_takes_both_and_another_one_of_them() {
         let stage = Stage::new([1, 1]);
         let other = {
             let stage = Arc::clone(&stage);
-            // It is never kept waiting: it takes it or finds it taken.
+            // Never waits: takes it or finds it taken.
             thread::spawn(move || matches!(semaphore::try_acquire(&stage.word(1)), Attempt::Taken(())))
         };
         let both = take_both(&stage, 0, [0, 1], 9) == Some(true);
@@ -158,20 +159,20 @@ fn one_is_killed_after_any_step_while_another_takes_one() {
                 thread::spawn(move || take_both(&stage, 0, [0, 1], steps))
             };
             semaphore::try_acquire(&stage.word(1));
-            let decided = killed.join().unwrap();
+            let committed = killed.join().unwrap();
             let [left, right] = stage.values();
             assert!(left == right + 1, "{left} and {right}: taken by halves");
-            assert!(decided.is_none_or(|taken| left == 2 - u32::from(taken)));
+            assert!(committed.is_none_or(|taken| left == 2 - u32::from(taken)));
         });
     }
 }
 
-/// A helper that comes late, when the lease is already somebody else's, who takes the same words.
+/// A helper that comes late, when the lease has another owner, which takes the same words.
 #[test]
-fn a_late_one_does_not_undo_what_the_next_owner_of_the_lease_takes() {
+fn a_late_helper_does_not_undo_the_mcas_of_the_next_owner_of_the_lease() {
     explore(Some(3), || {
         let stage = Stage::new([3, 3]);
-        assert_eq!(take_both(&stage, 0, [0, 1], 2), None, "killed when both are reserved");
+        assert_eq!(take_both(&stage, 0, [0, 1], 2), None, "killed when both are installed");
         let late = {
             let stage = Arc::clone(&stage);
             thread::spawn(move || {
@@ -187,7 +188,7 @@ fn a_late_one_does_not_undo_what_the_next_owner_of_the_lease_takes() {
 }
 
 #[test]
-fn a_mutex_that_is_taken_with_others_excludes_and_publishes() {
+fn a_mutex_in_an_mcas_excludes_and_publishes() {
     explore(Some(3), || {
         let stage = Stage::new([mutex::FREE, 1]);
         let other = {
@@ -195,24 +196,24 @@ fn a_mutex_that_is_taken_with_others_excludes_and_publishes() {
             thread::spawn(move || {
                 let me = Owner { lease: 1, thread: 7 };
                 if let Attempt::Taken(Locked::Now { .. }) = mutex::try_lock(&stage.word(0), me) {
-                    // SAFETY: the mutex is ours.
+                    // SAFETY: this thread owns the mutex.
                     stage.protected.with_mut(|value| unsafe { *value += 1 });
                     assert!(mutex::unlock(&stage.word(0), me));
                 }
             })
         };
         let me = Owner { lease: 0, thread: 7 };
-        let mut taking = stage.records().begin(0).unwrap();
-        let lock = |value| mutex::offers(value).then(|| me.value());
+        let mut mcas = stage.descriptors().begin(0).unwrap();
+        let lock = |value| mutex::is_available(value).then(|| me.value());
         let all =
-            taking.reserve(&stage.word(0), lock).is_ok() && taking.reserve(&stage.word(1), one_less).is_ok();
-        if finish(&stage, &taking, [0, 1], all, true) {
-            // SAFETY: the mutex is ours.
+            mcas.install(&stage.word(0), lock).is_ok() && mcas.install(&stage.word(1), one_less).is_ok();
+        if finish(&stage, &mcas, [0, 1], all, true) {
+            // SAFETY: this thread owns the mutex.
             stage.protected.with_mut(|value| unsafe { *value += 1 });
             assert!(mutex::unlock(&stage.word(0), me));
         }
         other.join().unwrap();
         assert_eq!(stage.values()[0], mutex::FREE);
-        assert!(Reservation::of(stage.words[1].load(Ordering::Acquire)).is_none());
+        assert!(McasRef::of(stage.words[1].load(Ordering::Acquire)).is_none());
     });
 }

@@ -1,51 +1,55 @@
-//! After the death of a holder, and for `check`.
+//! Recovery of the wait words of objects, and their inspection for `check`.
 
 use tenure_slab::HolderSet;
 use tenure_wait::exit;
-use tenure_wait::{self as wait, ASLEEP, Records, Reservation, event, mutex, semaphore};
+use tenure_wait::{self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, semaphore};
 
 use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
 use crate::object::State;
 
-/// Puts an object in order that the dead lease `dead` held; see [`crate::object::settle`].
+/// Recovers the wait word of an object that the dead lease `dead` held: abandons a mutex that it owned, and wakes the waiters. See
+/// [`crate::object::settle`].
 ///
-/// Looking at a word makes it plain: what the dead had reserved is taken, or is not.
-pub(crate) fn settle(kind: Kind, state: &State, records: &Records<'_>, dead: u8) {
+/// Each call loads the word, and thereby resolves a reference of the dead: its MCAS succeeded or failed.
+pub(crate) fn recover(kind: Kind, state: &State, mcas: &McasDescriptors<'_>, dead: u8) {
     match kind {
-        Kind::MUTEX => mutex::settle(&WholeWord::of(state, records, kind), dead),
-        Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::settle(&WholeWord::of(state, records, kind)),
-        Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::settle(&HalfWord::of(state)),
+        Kind::MUTEX => mutex::abandon(&WholeWord::of(state, mcas, kind), dead),
+        Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::wake_waiters(&WholeWord::of(state, mcas, kind)),
+        Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::wake_waiters(&HalfWord::of(state)),
         _ => {}
     }
 }
 
-/// What is wrong with an object's state.
+/// The findings of `check` in an object's state.
 pub(crate) struct Findings {
     pub(crate) violations: Vec<String>,
+    /// States that an operation in progress or a recovery that is due can produce.
     pub(crate) pending: Vec<String>,
 }
 
-/// Looks at a copy of an object's state; of no other kinds.
+/// Inspects a copy of an object's state; finds nothing in other kinds.
 pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findings {
     let mut found = Findings { violations: Vec::new(), pending: Vec::new() };
-    let is_taken = matches!(kind, Kind::MUTEX | Kind::EVENT_AUTO | Kind::SEMAPHORE);
-    if let Some(Reservation { lease, .. }) = Reservation::of(state[0]).filter(|_| is_taken) {
+    let is_mcas_word = matches!(kind, Kind::MUTEX | Kind::EVENT_AUTO | Kind::SEMAPHORE);
+    if let Some(McasRef { lease, .. }) = McasRef::of(state[0]).filter(|_| is_mcas_word) {
         if holders.contains(lease) {
             found.pending.push(format!("{kind}: lease {lease} is taking it, together with others"));
         } else {
-            found.violations.push(format!("reserved for lease {lease}, which does not hold it"));
+            found
+                .violations
+                .push(format!("reference to the MCAS descriptor of lease {lease}, which does not hold it"));
         }
         return found;
     }
     let (word, high) = (state[0] as u32, state[0] >> 32);
-    let value = word & !ASLEEP;
+    let value = word & !WAITERS;
     let mut wrong = |is: bool, what: String| {
         if is {
             found.violations.push(what);
         }
     };
-    let offers = match kind {
+    let is_available = match kind {
         Kind::MUTEX => {
             match mutex::State::of(word) {
                 mutex::State::Nonsense => wrong(true, format!("{word:#x} is not the word of a mutex")),
@@ -58,33 +62,33 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
                 mutex::State::Free | mutex::State::Abandoned => {}
             }
             wrong(state[2] > 1, format!("a mutex with flags {:#x}", state[2]));
-            mutex::offers(value)
+            mutex::is_available(value)
         }
-        Kind::EVENT_MANUAL => event::offers(value),
+        Kind::EVENT_MANUAL => event::is_available(value),
         Kind::EVENT_AUTO => {
-            wrong(event::generation(value) != 0, format!("{word:#x} is not the word of an automatic event"));
-            event::offers(value)
+            wrong(event::generation(value) != 0, format!("{word:#x} is not the word of an auto-reset event"));
+            event::is_available(value)
         }
         Kind::SEMAPHORE => {
             let maximum = state[1];
             let fits = (1..=u64::from(semaphore::MAXIMUM)).contains(&maximum);
             wrong(!fits, format!("a semaphore with a maximum of {maximum}"));
             wrong(u64::from(value) > maximum, format!("a count of {value}, but a maximum of {maximum}"));
-            semaphore::offers(value)
+            semaphore::is_available(value)
         }
         Kind::PROCESS | Kind::THREAD => {
             if let Some(problem) = crate::processes::problem(state) {
                 wrong(true, problem);
             }
-            exit::offers(value)
+            exit::is_available(value)
         }
         _ => return found,
     };
-    // Of a process or thread, the code that it announced.
+    // The upper half of an exit word is the announced code; of any other wait word it is zero.
     let high = if matches!(kind, Kind::PROCESS | Kind::THREAD) { 0 } else { high };
     wrong(high != 0, format!("{high:#x} beside the wait word"));
-    if word & ASLEEP != 0 && offers {
-        found.pending.push(format!("{kind}: changed, and those who wait are not woken yet"));
+    if word & WAITERS != 0 && is_available {
+        found.pending.push(format!("{kind}: changed, and its waiters are not woken yet"));
     }
     found
 }
