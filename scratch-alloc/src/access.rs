@@ -1,7 +1,7 @@
 //! Every access to a shared word goes through here, so that tests can stop a member at each of them.
 
-use tenure_segment::ordering;
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::ordering;
+use tenure_core::sync::{Ordering, Word};
 
 use crate::crash::step;
 

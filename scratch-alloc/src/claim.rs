@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use tenure_segment::fault;
-use tenure_segment::sync::Ordering;
+use tenure_core::fault;
+use tenure_core::sync::Ordering;
 
 use crate::access::Access;
 use crate::crash::failpoint;
@@ -345,8 +345,8 @@ mod tests {
     use std::ops::Range;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use tenure_segment::sync::Word;
-    use tenure_segment::{Acquire, LeaseId};
+    use tenure_core::sync::Word;
+    use tenure_core::{Acquire, LeaseId};
 
     use super::*;
     use crate::error::OutOfMemory;

@@ -1,6 +1,6 @@
 //! Going on without the other locals of the same lease: after a fork, whose child has one thread.
 
-use tenure_segment::sync::Ordering;
+use tenure_core::sync::Ordering;
 
 use crate::access::Access;
 use crate::class::LARGE;

@@ -4,7 +4,7 @@
 //! block word, as a small one does. What is not asked for again becomes a kept run: just units HELD by the lease, nothing else is
 //! written about it, so splitting and joining runs touches private memory only.
 
-use tenure_segment::sync::Ordering;
+use tenure_core::sync::Ordering;
 
 use crate::access::Access;
 use crate::claim::Refused;

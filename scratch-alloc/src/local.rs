@@ -5,8 +5,8 @@
 use std::alloc::Layout as Request;
 use std::fmt;
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{Acquire, LeaseId};
+use tenure_core::sync::{Ordering, Word};
+use tenure_core::{Acquire, LeaseId};
 
 use crate::access::Access;
 use crate::claim::Refused;

@@ -9,8 +9,8 @@
 //! goes on from what it finds, so when its pass is over no unit names the dead except under a head, whatever the others did. It
 //! frees the lease on the strength of its own pass alone.
 
-use tenure_segment::sync::Ordering;
-use tenure_segment::{Recovery, fault};
+use tenure_core::sync::Ordering;
+use tenure_core::{Recovery, fault};
 
 use crate::access::Access;
 use crate::crash::failpoint;

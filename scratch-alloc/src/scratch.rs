@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{Acquire, LeaseId, ordering};
+use tenure_core::sync::{Ordering, Word};
+use tenure_core::{Acquire, LeaseId, ordering};
 
 use crate::access::Access;
 use crate::class::LARGE;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use tenure_segment::ordering;
-use tenure_segment::sync::Ordering;
+use tenure_core::ordering;
+use tenure_core::sync::Ordering;
 
 use crate::access::Access;
 use crate::claim::Refused;

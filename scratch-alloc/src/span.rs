@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use tenure_segment::fault;
-use tenure_segment::sync::Ordering;
+use tenure_core::fault;
+use tenure_core::sync::Ordering;
 
 use crate::access::Access;
 use crate::claim::Refused;

@@ -16,9 +16,9 @@ use std::sync::atomic::Ordering;
 use rustix::mm::MapFlags;
 
 use crate::control::Control;
-use crate::fault;
 use crate::layout::NOTIFICATION_BYTES;
 use crate::mapping::Mapping;
+use tenure_core::fault;
 
 /// Set by the kernel: the thread whose id the word has is dead.
 pub(crate) const OWNER_DIED: u32 = 0x4000_0000;

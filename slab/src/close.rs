@@ -1,7 +1,7 @@
 //! From a count to nothing: close, and the decision that nobody holds.
 
-use tenure_segment::sync::MutexGuard;
-use tenure_segment::{Acquire, fault};
+use tenure_core::sync::MutexGuard;
+use tenure_core::{Acquire, fault};
 
 use crate::cache::Cache;
 use crate::crash::failpoint;

@@ -1,7 +1,7 @@
 //! From a free entry to a handle: claim, create, and giving claimed entries back.
 
-use tenure_segment::sync::Ordering;
-use tenure_segment::{Acquire, fault};
+use tenure_core::sync::Ordering;
+use tenure_core::{Acquire, fault};
 
 use crate::cache::Cache;
 use crate::close::Decision;

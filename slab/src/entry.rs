@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU8;
 
-use tenure_segment::ordering;
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::ordering;
+use tenure_core::sync::{Ordering, Word};
 
 use crate::geometry::INLINE_BYTES;
 use crate::names::NameHash;

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use tenure_segment::sync::Word;
-use tenure_segment::{Acquire, LeaseId, Recovery};
+use tenure_core::sync::Word;
+use tenure_core::{Acquire, LeaseId, Recovery};
 
 use crate::crash::{FAILPOINTS, hook};
 use crate::testing::Read as _;

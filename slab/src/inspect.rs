@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tenure_segment::sync::Ordering;
+use tenure_core::sync::Ordering;
 
 use crate::entry::Label;
 use crate::geometry::INLINE_BYTES;
@@ -198,7 +198,7 @@ impl Slab<'_> {
 
     /// The words in a handle's entry that are its payload, if it lies there: for a look by atomic operations.
     #[must_use]
-    pub fn inline_words(&self, index: u32) -> Option<&[tenure_segment::sync::Word]> {
+    pub fn inline_words(&self, index: u32) -> Option<&[tenure_core::sync::Word]> {
         (index < self.committed_handles()).then(|| self.entry(index))?.map(crate::entry::Entry::payload)
     }
 

@@ -1,8 +1,8 @@
 //! The process-private side of one member: which handles its process holds, and how often.
 
 use crossbeam_utils::CachePadded;
-use tenure_segment::ordering;
-use tenure_segment::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use tenure_core::ordering;
+use tenure_core::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 use crate::geometry::{GeometryError, Layout};
 use crate::word::GENERATION_BITS;

@@ -3,8 +3,8 @@
 #[cfg(not(loom))]
 use std::ptr::NonNull;
 
-use tenure_segment::sync::{MutexGuard, Ordering};
-use tenure_segment::{Acquire, fault};
+use tenure_core::sync::{MutexGuard, Ordering};
+use tenure_core::{Acquire, fault};
 
 use crate::close::Decision;
 use crate::crash::failpoint;

@@ -1,6 +1,6 @@
 //! What a holder reads: one load and one compare, no store.
 
-use tenure_segment::sync::{Ordering, fence};
+use tenure_core::sync::{Ordering, fence};
 
 use crate::entry::{Entry, Label};
 use crate::error::Stale;

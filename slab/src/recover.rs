@@ -1,7 +1,7 @@
 //! Taking back what a dead lease held.
 
-use tenure_segment::sync::Ordering;
-use tenure_segment::{Recovery, fault};
+use tenure_core::sync::Ordering;
+use tenure_core::{Recovery, fault};
 
 use crate::close::Decision;
 use crate::crash::failpoint;

@@ -24,8 +24,8 @@
 //! The words of the dead do not have to be cleared: next to each is the incarnation of the lease that wrote it, and it counts only
 //! while the lease has that incarnation.
 
-use tenure_segment::sync::{Ordering, Word, fence};
-use tenure_segment::{LeaseId, fault, ordering};
+use tenure_core::sync::{Ordering, Word, fence};
+use tenure_core::{LeaseId, fault, ordering};
 
 /// Three bits: read, write, delete.
 const MODE_BITS: u32 = 3;

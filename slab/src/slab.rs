@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::sync::{Ordering, Word};
 
 use crate::cache::{CACHE_MAX, Cache};
 use crate::crash::failpoint;

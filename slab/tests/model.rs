@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Member, member, recovery};
 use proptest::prelude::*;
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{
     BlockRef, Cache, Closed, Held, INLINE_BYTES, Layout, OpenError, Payload, RefCounts, Slab, State, Token,

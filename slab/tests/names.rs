@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::SPACE;
 use common::world::{World, token};
 use proptest::prelude::*;
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::{Entered, Full, NameHash, Names, NamesLayout, Token};
 
 /// Names of one table of two buckets: half of them have either as their home.

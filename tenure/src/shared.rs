@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{CommitError, DataArea, Lease, Recovery};
+use tenure_segment::{CommitError, DataArea, Lease};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};

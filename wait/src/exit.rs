@@ -4,7 +4,7 @@
 //! set, which only goes with `ended`. `announced` is what the process says itself before it ends: 1, a thread of it is writing
 //! the code elsewhere; 2, the code is there to be read.
 
-use tenure_segment::fault;
+use tenure_core::fault;
 
 use crate::word::{self, Attempt, Change, Look, Word};
 

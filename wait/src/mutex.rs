@@ -3,7 +3,7 @@
 //! `{asleep:1 | lease + 1: 9 | thread: 22}`; [`FREE`] is 0, [`ABANDONED`] names no lease and thread 1. The word of a mutex that
 //! somebody owns is changed by waiters, who set the mark, by whoever wakes, who clears it, and by the owner.
 
-use tenure_segment::fault;
+use tenure_core::fault;
 
 use crate::word::{self, ASLEEP, Attempt, Look, Word};
 

@@ -33,8 +33,8 @@
 //! Killed before `decide` nothing was taken, after it everything was. Recovery meets every word that the dead had reserved, since
 //! the dead held the objects; so none is left when the lease is free, and its next owner goes on with the next ticket.
 
-use tenure_segment::sync::{Ordering, Word as Whole};
-use tenure_segment::{fault, ordering};
+use tenure_core::sync::{Ordering, Word as Whole};
+use tenure_core::{fault, ordering};
 
 use crate::word::{ASLEEP, Word};
 

@@ -1,6 +1,6 @@
 //! What all wait words have in common.
 
-use tenure_segment::fault;
+use tenure_core::fault;
 
 /// Set while somebody may be asleep on the word. A waiter that gives up, or dies, leaves it; the next change clears it.
 pub const ASLEEP: u32 = 1 << 31;

@@ -3,7 +3,7 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
-use tenure_segment::sync::{Ordering, Word as Whole};
+use tenure_core::sync::{Ordering, Word as Whole};
 use tenure_wait::{
     ASLEEP, Attempt, RECORD_WORDS, Records, Reservable, Reservation, TAKE_MAX, Taking, Word, exchange,
     semaphore,

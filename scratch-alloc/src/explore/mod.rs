@@ -14,8 +14,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use tenure_segment::sync::Word;
-use tenure_segment::{Acquire, LeaseId, Recovery};
+use tenure_core::sync::Word;
+use tenure_core::{Acquire, LeaseId, Recovery};
 
 use crate::class::class_bytes;
 use crate::error::{AllocError, OutOfMemory};

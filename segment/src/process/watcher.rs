@@ -20,8 +20,8 @@ use super::PidError;
 use super::identity::Identity;
 use super::pidfd::{Look, PidFd, Status};
 use crate::attachment::FileId;
-use crate::sync::lock;
 use crate::thread::Thread;
+use tenure_core::sync::lock;
 
 /// As the monitor's, and the buffers for what `/proc` says.
 const STACK: usize = 64 << 10;

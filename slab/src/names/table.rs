@@ -1,7 +1,7 @@
 //! The table: look a name up, enter a handle.
 
-use tenure_segment::fault;
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::fault;
+use tenure_core::sync::{Ordering, Word};
 
 use super::layout::{NameHash, NamesLayout, Place, SLOTS};
 use super::word::{Intake, Seen, Slot};

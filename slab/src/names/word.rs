@@ -11,8 +11,8 @@
 //! | intake | DONE | slot | the handle is in its slot | whoever enters a handle |
 //! | either | anything else | - | corrupted | as if it were free |
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{fault, ordering};
+use tenure_core::sync::{Ordering, Word};
+use tenure_core::{fault, ordering};
 
 use crate::token::Token;
 
