@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::thread::futex;
+use tenure_core::sync::Ordering;
+use tenure_core::{Acquire, LeaseId};
 
 use crate::attachment::{Attachment, FileId, LockFile, MemberMapping};
 use crate::control::{Control, LeaseWord};
@@ -17,8 +19,6 @@ use crate::member::{self, Core, Reclaim};
 use crate::monitor::{Monitor, MonitorState};
 use crate::name::Backend;
 use crate::process;
-use tenure_core::sync::Ordering;
-use tenure_core::{Acquire, LeaseId};
 
 /// Options of a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,12 +21,12 @@ use std::sync::mpsc;
 
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
+use tenure_core::fault;
 
 use crate::control::Control;
 use crate::member::Core;
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::thread::Thread;
-use tenure_core::fault;
 
 /// Notification words that one thread waits for: 128 less the stop word and the membership word.
 const NOTIFICATIONS_PER_THREAD: u16 = 126;

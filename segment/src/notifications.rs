@@ -14,11 +14,11 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use rustix::mm::MapFlags;
+use tenure_core::fault;
 
 use crate::control::Control;
 use crate::layout::NOTIFICATION_BYTES;
 use crate::mapping::Mapping;
-use tenure_core::fault;
 
 /// Set by the kernel: the thread whose id the word has is dead.
 pub(crate) const OWNER_DIED: u32 = 0x4000_0000;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use tenure_core::LeaseId;
+use tenure_core::sync::Ordering;
 
 use crate::attachment::Attachment;
 use crate::backend::named::{self, Unlinked};
@@ -22,8 +24,6 @@ use crate::listing::{self, Listed};
 use crate::lock;
 use crate::member::Reclaim;
 use crate::name::{Backend, FileName, Place};
-use tenure_core::LeaseId;
-use tenure_core::sync::Ordering;
 
 /// The parameters of a new segment. An attacher compares those that it depends on with the existing segment.
 #[derive(Clone, Debug, PartialEq, Eq)]

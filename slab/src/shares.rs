@@ -24,8 +24,9 @@
 //! The words of the dead do not have to be cleared: next to each is the incarnation of the lease that wrote it, and it counts only
 //! while the lease has that incarnation.
 
-use tenure_core::sync::{Ordering, Word, fence};
 use tenure_core::{LeaseId, fault, ordering};
+
+use crate::sync::{Ordering, Word, fence};
 
 /// Three bits: read, write, delete.
 const MODE_BITS: u32 = 3;
@@ -193,12 +194,12 @@ impl<'a> Shares<'a> {
     }
 
     fn load(self, lease: u8) -> Entry {
-        // Acquire: pairs with the Release of the exchange that wrote it: the incarnation beside it is at least as new.
+        // Acquire: pairs with the Release of the compare_exchange that wrote it: the incarnation beside it is at least as new.
         Entry(self.word(lease).load(Ordering::Acquire))
     }
 
     /// Whether the word was as expected, and was changed.
-    fn exchange(self, lease: u8, from: Entry, to: Entry) -> bool {
+    fn compare_exchange(self, lease: u8, from: Entry, to: Entry) -> bool {
         // AcqRel: Release as in `load`; Acquire: what a helper decided comes with the word.
         self.word(lease).compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -208,7 +209,7 @@ impl<'a> Shares<'a> {
         loop {
             let seen = self.load(me);
             let changed = to(seen);
-            if self.exchange(me, seen, changed) {
+            if self.compare_exchange(me, seen, changed) {
                 return changed;
             }
         }
@@ -300,7 +301,7 @@ impl<'a> Shares<'a> {
         for other in self.leases().filter(|other| *other != lease) {
             while let Some(theirs) = self.in_the_way(other, asked, incarnations) {
                 if theirs.entered().conflicts(asked) {
-                    self.exchange(lease, posted, posted.refused(other, theirs.entered()));
+                    self.compare_exchange(lease, posted, posted.refused(other, theirs.entered()));
                     return None;
                 }
                 if other < lease {
@@ -310,13 +311,13 @@ impl<'a> Shares<'a> {
                 if self.load(lease) != posted {
                     return None;
                 }
-                self.exchange(other, theirs, theirs.kicked());
+                self.compare_exchange(other, theirs, theirs.kicked());
             }
         }
         if fault!("slab.shares.enter_by_store") {
             self.word(lease).store(posted.accepted().0, Ordering::Release);
         }
-        self.exchange(lease, posted, posted.accepted());
+        self.compare_exchange(lease, posted, posted.accepted());
         None
     }
 
@@ -426,7 +427,7 @@ mod tests {
         // The same again, as somebody who was stopped in between remembers it.
         let again = shares.change(0, |seen| seen.posted(READ));
         assert!(again != posted);
-        assert!(!shares.exchange(0, posted, posted.accepted()));
+        assert!(!shares.compare_exchange(0, posted, posted.accepted()));
         assert!(shares.load(0) == again);
     }
 

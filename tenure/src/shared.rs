@@ -12,6 +12,7 @@ use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 use crate::error::{BlockError, CreateError, ScratchError};
 use crate::geometry::Plan;
 use crate::kind::Kind;
+
 #[cfg(feature = "objects")]
 use crate::object::Objects;
 
@@ -84,7 +85,7 @@ impl tenure_segment::Reclaim for Reclaimer {
             let _: (u64, tenure_slab::Held) = (kind, held);
         };
         let mut blocks = 0;
-        let handles = slab.recover_settling(
+        let handles = slab.recover(
             ref_counts,
             recovery,
             |kind| Kind::from_word(kind).is_system(),

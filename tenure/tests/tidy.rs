@@ -164,7 +164,7 @@ fn invariants_and_axioms_that_are_cited_exist() {
 #[test]
 fn product_crates_keep_no_globals_and_read_no_environment() {
     for (path, text) in sources() {
-        // Tools may; points of the unit tests, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
+        // Tools may; hooks of the unit tests, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
         // back concerns the whole process; which thread asks, a thread.
         let exempt = [
             "thread_id.rs",
@@ -172,7 +172,6 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
             "tools",
             "explore",
             "explore.rs",
-            "crash.rs",
             "fault.rs",
             "older.rs",
             "weak.rs",

@@ -11,13 +11,13 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, bind, listen,
     recv, send, sendmsg,
 };
+use tenure_core::LeaseId;
+use tenure_core::sync;
 
 use super::{GIVEN, MAGIC, NOT_MINE, REQUEST_BYTES, Table, address, foreign_user, socket};
 use crate::error::NotMember;
 use crate::fork_flag::ForkFlag;
 use crate::thread::Thread;
-use tenure_core::LeaseId;
-use tenure_core::sync;
 
 const STACK: usize = 64 << 10;
 /// Those who have connected and not yet said what they want. More are not kept: whoever asks does it at once.

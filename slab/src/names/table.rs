@@ -1,12 +1,11 @@
 //! The table: look a name up, enter a handle.
 
 use tenure_core::fault;
-use tenure_core::sync::{Ordering, Word};
 
 use super::layout::{NameHash, NamesLayout, Place, SLOTS};
 use super::word::{Intake, Seen, Slot};
-use crate::crash::failpoint;
 use crate::geometry::GeometryError;
+use crate::sync::{Ordering, Word};
 use crate::token::Token;
 
 /// What the table has to know of handles, and does not know itself.
@@ -132,7 +131,6 @@ impl<'a> Names<'a> {
         if chunk < self.layout.chunks() {
             // Release: chunk: publishes the commitment; pairs with the Acquire in `is_committed`.
             self.words[chunk as usize / 64].fetch_or(1 << (chunk % 64), Ordering::Release);
-            failpoint!("names.extend.published");
         }
     }
 
@@ -225,10 +223,8 @@ impl<'a> Names<'a> {
             looked = true;
             let slot = self.free_slot(buckets, handles).ok_or(Full)?;
             let entering = Seen::entering(slot, mine);
-            failpoint!("names.enter.looked");
             match buckets.intake().change(seen, entering) {
                 Ok(()) => {
-                    failpoint!("names.enter.entered");
                     // If its slot is taken and no other is free, it stays where it is, and is found there.
                     let _ = self.settle(buckets, entering, mine, handles);
                     return Ok(Entered::New);
@@ -289,25 +285,19 @@ impl<'a> Names<'a> {
                 Some((slot, now)) if self.is_free(now, handles) => {
                     // Whoever was stopped before this for an hour may put it into a slot that is free again: then it is over,
                     // and the slot still free; or it is in two slots, which does no harm and ends with it.
-                    if slot.list(now, Seen::listed(hash.mark(), token)) {
-                        failpoint!("names.settle.listed");
-                    }
+                    let _ = slot.list(now, Seen::listed(hash.mark(), token));
                     continue;
                 }
                 _ => Seen::entering(self.free_slot(buckets, handles)?, token),
             };
             match intake.change(seen, next) {
                 Ok(()) if next == done => {
-                    failpoint!("names.settle.done");
                     if let Some(slot) = slot.filter(|_| fault!("names.settle.done_before_slot")) {
                         slot.list(slot.load(), Seen::listed(hash.mark(), token));
                     }
                     return Some(next);
                 }
-                Ok(()) => {
-                    failpoint!("names.settle.moved");
-                    seen = next;
-                }
+                Ok(()) => seen = next,
                 // Somebody sent it to another slot.
                 Err(other) if other.names(token) => seen = other,
                 Err(other) => return Some(other),

@@ -11,9 +11,9 @@
 //! | intake | DONE | slot | the handle is in its slot | whoever enters a handle |
 //! | either | anything else | - | corrupted | as if it were free |
 
-use tenure_core::sync::{Ordering, Word};
 use tenure_core::{fault, ordering};
 
+use crate::sync::{Ordering, Word};
 use crate::token::Token;
 
 const DETAIL_SHIFT: u32 = 56;
