@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use tenure_segment::fault;
-use tenure_segment::sync::Ordering;
+use tenure_core::fault;
 
-use crate::access::Access;
-use crate::crash::failpoint;
 use crate::scratch::{Backing, READY, Scratch};
+use crate::sync::Ordering;
 use crate::word::{Owner, Unit};
 
 /// Why no run of units was claimed.
@@ -78,10 +76,9 @@ impl Scratch<'_> {
             backing.commit(range).map_err(|_| Refused::NoMemory)?;
         }
         self.hint_run(self.layout.clean, ready..next, true);
-        failpoint!("scratch.extend.committed");
-        // Publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not take back
+        // AcqRel: publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not take back
         // what a faster one published.
-        self.control(READY).raise(u64::from(next));
+        self.control(READY).fetch_max(u64::from(next), Ordering::AcqRel);
         Ok(())
     }
 
@@ -148,8 +145,8 @@ impl Scratch<'_> {
                     self.unit_store(unit, Unit::Held(me));
                     true
                 }
-                Unit::Free => self.unit_exchange(unit, Unit::Free, Unit::Held(me)),
-                Unit::Unbacked => self.unit_exchange(unit, Unit::Unbacked, Unit::Backing(me)),
+                Unit::Free => self.unit_compare_exchange(unit, Unit::Free, Unit::Held(me)),
+                Unit::Unbacked => self.unit_compare_exchange(unit, Unit::Unbacked, Unit::Backing(me)),
                 _ => {
                     self.unhint(unit..unit + 1);
                     // It may have been freed meanwhile, and its hint set before it was cleared here.
@@ -161,7 +158,6 @@ impl Scratch<'_> {
                 self.give_up(start..unit);
                 return Err(unit);
             }
-            failpoint!("scratch.claim.marked");
         }
         self.unhint(start..start + length);
         Ok(())
@@ -176,7 +172,6 @@ impl Scratch<'_> {
             } else {
                 self.free_units(unit..unit + 1);
             }
-            failpoint!("scratch.claim.returned");
         }
     }
 
@@ -184,7 +179,6 @@ impl Scratch<'_> {
     pub(crate) fn free_units(&self, units: Range<u32>) {
         for unit in units.clone() {
             self.unit_store(unit, Unit::Free);
-            failpoint!("scratch.free_units.freed");
         }
         self.hint_run(self.layout.dirty, units, true);
     }
@@ -236,7 +230,6 @@ impl Scratch<'_> {
             if run > 0 && backing.commit(self.layout.data_range(unit, run)).is_err() {
                 return false;
             }
-            failpoint!("scratch.back.committed");
             for clean in unit..unit + run {
                 self.unit_store(clean, Unit::Held(me));
             }
@@ -258,9 +251,8 @@ impl Scratch<'_> {
             while unit < ready
                 && unit - start < DECOMMIT_MAX
                 && self.unit_state(unit) == Unit::Free
-                && self.unit_exchange(unit, Unit::Free, Unit::Backing(me))
+                && self.unit_compare_exchange(unit, Unit::Free, Unit::Backing(me))
             {
-                failpoint!("scratch.trim.marked");
                 unit += 1;
             }
             if unit == start {
@@ -279,7 +271,6 @@ impl Scratch<'_> {
         let (start, length) = (units.start, units.end - units.start);
         let data = self.layout.data_range(start, length);
         if let Some(gone) = backing.decommit(data.clone()) {
-            failpoint!("scratch.trim.decommitted");
             // Of units smaller than a page, those at the ends of the run may stay.
             let stays = |unit: &u32| {
                 let bytes = self.layout.data_range(*unit, 1);
@@ -317,16 +308,19 @@ impl Scratch<'_> {
     }
 
     /// Sets or clears the hint bits of a run. The unit word is read before anything is done about a hint.
+    #[cfg_attr(test, track_caller)]
     pub(crate) fn hint_run(&self, bitmap: usize, units: Range<u32>, set: bool) {
         let mut unit = units.start;
         while unit < units.end {
             let end = units.end.min((unit | 63) + 1);
             let bits = u64::MAX >> (64 - (end - unit)) << (unit % 64);
             let word = self.word(bitmap + unit as usize / 64);
-            if set {
-                word.set(bits);
-            } else {
-                word.clear(bits);
+            // Relaxed, all: hints publish nothing. Not written where they say so already: the line is everybody's.
+            let seen = word.load(Ordering::Relaxed);
+            if set && seen & bits != bits {
+                word.fetch_or(bits, Ordering::Relaxed);
+            } else if !set && seen & bits != 0 {
+                word.fetch_and(!bits, Ordering::Relaxed);
             }
             unit = end;
         }
@@ -334,7 +328,7 @@ impl Scratch<'_> {
 
     fn hints(&self, bitmap: usize, at: u32) -> u64 {
         // Relaxed: a hint.
-        self.word(bitmap + at as usize / 64).see(Ordering::Relaxed)
+        self.word(bitmap + at as usize / 64).load(Ordering::Relaxed)
     }
 }
 
@@ -345,8 +339,8 @@ mod tests {
     use std::ops::Range;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use tenure_segment::sync::Word;
-    use tenure_segment::{Acquire, LeaseId};
+    use crate::sync::Word;
+    use tenure_core::{Acquire, LeaseId};
 
     use super::*;
     use crate::error::OutOfMemory;

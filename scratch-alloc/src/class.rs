@@ -6,10 +6,10 @@
 pub const GRANULE: u32 = 16;
 
 /// The class of blocks that are whole runs of units.
-pub const LARGE: u8 = 63;
+pub(crate) const LARGE: u8 = 63;
 
 /// The most small classes any geometry has (units of 1 MiB).
-pub const CLASSES_MAX: usize = 56;
+pub(crate) const CLASSES_MAX: usize = 56;
 
 /// Blocks up to this size are spaced by [`GRANULE`].
 const STEPPED_MAX: u32 = 128;
@@ -17,7 +17,7 @@ const STEPPED: u32 = STEPPED_MAX / GRANULE;
 
 /// Bytes of a block of small class `class`.
 #[must_use]
-pub const fn class_bytes(class: u8) -> u32 {
+pub(crate) const fn class_bytes(class: u8) -> u32 {
     let class = class as u32;
     if class < STEPPED {
         return (class + 1) * GRANULE;
@@ -50,7 +50,7 @@ pub(crate) const fn class_looked_up(last: usize) -> Option<u8> {
 
 /// The smallest class whose blocks hold `bytes`; the caller has checked that some small class does.
 #[must_use]
-pub const fn class_of(bytes: u32) -> u8 {
+pub(crate) const fn class_of(bytes: u32) -> u8 {
     if bytes <= STEPPED_MAX {
         // Zero bytes take the smallest class too.
         return (bytes.saturating_sub(1) / GRANULE) as u8;
@@ -63,13 +63,13 @@ pub const fn class_of(bytes: u32) -> u8 {
 
 /// Number of small classes when units have `unit_bytes`: the largest small block is half a unit.
 #[must_use]
-pub const fn class_count(unit_bytes: u32) -> u8 {
+pub(crate) const fn class_count(unit_bytes: u32) -> u8 {
     class_of(unit_bytes / 2) + 1
 }
 
 /// Units in a span of small class `class`: the fewest of 1, 2, 4, 8 that leave at most an eighth of the span unused.
 #[must_use]
-pub const fn span_units(class: u8, unit_bytes: u32) -> u32 {
+pub(crate) const fn span_units(class: u8, unit_bytes: u32) -> u32 {
     let block = class_bytes(class);
     let mut units = 1;
     while units < 8 {

@@ -163,12 +163,6 @@ impl Layout {
         1 << self.unit_shift
     }
 
-    /// Number of units.
-    #[must_use]
-    pub fn units(&self) -> u32 {
-        self.units
-    }
-
     /// Byte ranges that must be committed before [`Scratch::init`](crate::Scratch::init): everything for a region of at
     /// most 64 units, else the control and hint words.
     #[must_use]

@@ -1,12 +1,10 @@
 //! Going on without the other locals of the same lease: after a fork, whose child has one thread.
 
-use tenure_segment::sync::Ordering;
-
-use crate::access::Access;
 use crate::class::LARGE;
 use crate::local::Local;
 use crate::recover::Recovered;
 use crate::scratch::{ABANDONINGS, Backing};
+use crate::sync::Ordering;
 use crate::word::{Shape, Unit};
 
 impl<'a> Local<'a> {
@@ -64,9 +62,9 @@ impl<'a> Local<'a> {
             return;
         }
         // Relaxed: a hint. Some of its blocks may be free, which its owner's books said.
-        scratch.remote(head).put(1, Ordering::Relaxed);
+        scratch.remote(head).store(1, Ordering::Relaxed);
         scratch.unit_store(head, Unit::Abandoned(shape));
-        // Publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
-        scratch.control(ABANDONINGS).count();
+        // AcqRel: publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
+        scratch.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);
     }
 }

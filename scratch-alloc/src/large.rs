@@ -4,16 +4,13 @@
 //! block word, as a small one does. What is not asked for again becomes a kept run: just units HELD by the lease, nothing else is
 //! written about it, so splitting and joining runs touches private memory only.
 
-use tenure_segment::sync::Ordering;
-
-use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::LARGE;
-use crate::crash::failpoint;
 use crate::error::AllocError;
 use crate::local::Local;
 use crate::scratch::{Backing, Found};
 use crate::small::Cover;
+use crate::sync::Ordering;
 use crate::word::{Block, Shape, Unit};
 
 /// Spans parked; searched from the last to the first.
@@ -167,8 +164,9 @@ impl Local<'_> {
             self.set_units(span, units);
         }
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        self.scratch.word(self.scratch.block_at(span.start, LARGE, 0)).put(self.hot.mine, Ordering::Release);
-        failpoint!("scratch.large.unparked");
+        self.scratch
+            .word(self.scratch.block_at(span.start, LARGE, 0))
+            .store(self.hot.mine, Ordering::Release);
         Some(span.start)
     }
 
@@ -250,7 +248,7 @@ impl Local<'_> {
         let head = unit as u32;
         let word = self.scratch.word(self.scratch.block_at(head, LARGE, 0));
         // Relaxed: what we stored or were told about.
-        if word.see(Ordering::Relaxed) != expected.raw() {
+        if word.load(Ordering::Relaxed) != expected.raw() {
             return false;
         }
         let large = &mut self.large;
@@ -262,8 +260,7 @@ impl Local<'_> {
         large.parked_units += span.units;
         large.parked.push(span);
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.put(Block::Free.raw(), Ordering::Release);
-        failpoint!("scratch.large.parked");
+        word.store(Block::Free.raw(), Ordering::Release);
         true
     }
 

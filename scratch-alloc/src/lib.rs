@@ -14,11 +14,9 @@
 //! Limits: alignment up to a page, blocks up to 65535 units, 2^20 units. What it does not do: it never merges small
 //! spans of different classes behind the owner's back, and gives memory back to the system only on [`Local::trim`].
 
-mod access;
 mod check;
 mod claim;
 mod class;
-mod crash;
 mod error;
 #[cfg(all(test, not(loom)))]
 mod explore;
@@ -32,8 +30,15 @@ mod small;
 mod span;
 mod word;
 
+// Unit tests stop and kill members at each access to a word.
+#[cfg(not(all(test, not(loom))))]
+use tenure_core::sync;
+
+#[cfg(all(test, not(loom)))]
+use tenure_core::testing as sync;
+
 pub use check::Report;
-pub use class::{CLASSES_MAX, GRANULE, LARGE, class_bytes, class_count, class_of, span_units};
+pub use class::GRANULE;
 pub use error::{AllocError, BlockError, OutOfMemory};
 pub use geometry::{ALIGN_MAX, Geometry, GeometryError, LAYOUT, Layout, SPAN_UNITS_MAX, UNITS_MAX};
 pub use local::Local;

@@ -5,10 +5,8 @@
 use std::alloc::Layout as Request;
 use std::fmt;
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{Acquire, LeaseId};
+use tenure_core::{Acquire, LeaseId};
 
-use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::{CLASSES_MAX, GRANULE, class_bytes, class_looked_up, class_of};
 use crate::error::{AllocError, BlockError};
@@ -16,6 +14,7 @@ use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
 use crate::small::{Class, Cover, Free, Stacks};
+use crate::sync::{Ordering, Word};
 use crate::word::{Block, Owner};
 
 /// One thread's allocator. Made for one lease; must not outlive it.
@@ -69,7 +68,7 @@ impl<'a> Hot<'a> {
     #[inline]
     fn allot(&mut self, free: Free) -> u64 {
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        self.word(free.slot()).put(self.mine, Ordering::Release);
+        self.word(free.slot()).store(self.mine, Ordering::Release);
         free.offset()
     }
 
@@ -80,7 +79,7 @@ impl<'a> Hot<'a> {
         let which = cover.which();
         let word = self.word(slot);
         // Relaxed: what we stored or were told about.
-        if word.see(Ordering::Relaxed) != expected {
+        if word.load(Ordering::Relaxed) != expected {
             return false;
         }
         // All loads come before the store to the word: processors that let no load pass a store whose address is not known
@@ -89,7 +88,7 @@ impl<'a> Hot<'a> {
             return false;
         };
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.put(Block::Free.raw(), Ordering::Release);
+        word.store(Block::Free.raw(), Ordering::Release);
         true
     }
 
@@ -270,11 +269,11 @@ impl<'a> Local<'a> {
         generation: u64,
     ) -> Result<(), BlockError> {
         if let Some((_, slot)) = self.hot.small(offset)
-            && self.hot.word(slot).see(Ordering::Relaxed) == self.hot.mine
+            && self.hot.word(slot).load(Ordering::Relaxed) == self.hot.mine
         {
             let attached = Block::Attached { index, generation };
             // Release: the payload comes before; pairs with the Acquire in `Scratch::block_state`.
-            self.hot.word(slot).put(attached.raw(), Ordering::Release);
+            self.hot.word(slot).store(attached.raw(), Ordering::Release);
             return Ok(());
         }
         self.scratch.attach(me, offset, index, generation)
@@ -287,7 +286,7 @@ impl<'a> Local<'a> {
     /// [`BlockError`] when no block in use starts there.
     pub fn usable(&self, offset: u64) -> Result<u64, BlockError> {
         if let Some((cover, slot)) = self.hot.small(offset)
-            && self.hot.word(slot).see(Ordering::Relaxed) == self.hot.mine
+            && self.hot.word(slot).load(Ordering::Relaxed) == self.hot.mine
         {
             return Ok(u64::from(class_bytes(cover.which() as u8 - 1)));
         }

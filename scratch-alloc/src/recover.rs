@@ -9,12 +9,10 @@
 //! goes on from what it finds, so when its pass is over no unit names the dead except under a head, whatever the others did. It
 //! frees the lease on the strength of its own pass alone.
 
-use tenure_segment::sync::Ordering;
-use tenure_segment::{Recovery, fault};
+use tenure_core::{Recovery, fault};
 
-use crate::access::Access;
-use crate::crash::failpoint;
 use crate::scratch::{ABANDONINGS, Scratch};
+use crate::sync::Ordering;
 use crate::word::{Block, Owner, Shape, Unit};
 
 /// What one recovery took back. Concurrent recoverers share the work, so each reports its part.
@@ -106,11 +104,10 @@ impl Scratch<'_> {
         }
         if !releasable {
             self.abandon_span(head, span, shape, dead.lease, is_current, done);
-        } else if self.unit_exchange(head, span, Unit::Held(dead)) {
+        } else if self.unit_compare_exchange(head, span, Unit::Held(dead)) {
             // Nothing comes to life in a dead lease's span: what was seen free or garbage is. The words may stay as they are:
             // no head names them any more, and the next one clears them.
             done.blocks += garbage;
-            failpoint!("scratch.recover.head_held");
         }
     }
 
@@ -137,19 +134,17 @@ impl Scratch<'_> {
     ) {
         for at in self.blocks_at(head, shape) {
             if let Fate::Garbage(state) = self.fate(at, dead, is_current)
-                && self.block_exchange(at, state, Block::Remote)
+                && self.block_compare_exchange(at, state, Block::Remote)
             {
                 done.blocks += 1;
-                failpoint!("scratch.recover.block_freed");
             }
         }
         // Relaxed: a hint. Also set where no block is free yet: it costs an adopter one scan.
-        self.remote(head).put(1, Ordering::Relaxed);
-        if self.unit_exchange(head, span, Unit::Abandoned(shape)) {
+        self.remote(head).store(1, Ordering::Relaxed);
+        if self.unit_compare_exchange(head, span, Unit::Abandoned(shape)) {
             done.abandoned += 1;
-            failpoint!("scratch.recover.abandoned");
-            // Publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
-            self.control(ABANDONINGS).count();
+            // AcqRel: publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
+            self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -161,8 +156,7 @@ impl Scratch<'_> {
         if unproved {
             self.unit_store(unit, to);
         }
-        if unproved || self.unit_exchange(unit, from, to) {
-            failpoint!("scratch.recover.unit_freed");
+        if unproved || self.unit_compare_exchange(unit, from, to) {
             let bitmap = if to == Unit::Free { self.layout.dirty } else { self.layout.clean };
             self.hint_run(bitmap, unit..unit + 1, true);
             done.units += 1;

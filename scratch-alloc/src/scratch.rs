@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{Acquire, LeaseId, ordering};
+use tenure_core::{Acquire, LeaseId, ordering};
 
-use crate::access::Access;
 use crate::class::LARGE;
-use crate::crash::failpoint;
 use crate::error::{BlockError, OutOfMemory};
 use crate::geometry::Layout;
+use crate::sync::{Ordering, Word};
 use crate::word::{self, Block, Shape, Unit};
 
 /// Control words.
@@ -92,11 +90,11 @@ impl<'a> Scratch<'a> {
         }
         for unit in 0..self.layout.units {
             // Relaxed: the creator publishes the whole segment afterwards, by linking its name.
-            self.unit(unit).put(Unit::Free.raw(), Ordering::Relaxed);
-            self.table_committed(unit).put(u64::from(self.layout.table_words()), Ordering::Relaxed);
+            self.unit(unit).store(Unit::Free.raw(), Ordering::Relaxed);
+            self.table_committed(unit).store(u64::from(self.layout.table_words()), Ordering::Relaxed);
         }
         self.hint_run(self.layout.dirty, 0..self.layout.units, true);
-        self.control(READY).put(u64::from(self.layout.units), Ordering::Relaxed);
+        self.control(READY).store(u64::from(self.layout.units), Ordering::Relaxed);
     }
 
     /// The geometry's numbers.
@@ -142,7 +140,7 @@ impl<'a> Scratch<'a> {
     /// Units whose control words may be touched.
     pub(crate) fn ready(&self) -> u32 {
         // Acquire: pairs with `Scratch::extend`; the control of these units was committed before.
-        self.control(READY).see(Ordering::Acquire).min(u64::from(self.layout.units)) as u32
+        self.control(READY).load(Ordering::Acquire).min(u64::from(self.layout.units)) as u32
     }
 
     #[inline]
@@ -153,18 +151,23 @@ impl<'a> Scratch<'a> {
 
     /// Acquire: pairs with the Release of whoever stored the state; what it did to the unit before is visible.
     pub(crate) fn unit_state(&self, unit: u32) -> Unit {
-        Unit::from_raw(self.unit(unit).see(ordering!("scratch.unit.load", Acquire, Relaxed)))
+        Unit::from_raw(self.unit(unit).load(ordering!("scratch.unit.load", Acquire, Relaxed)))
     }
 
     /// One exact transition of a unit word.
-    pub(crate) fn unit_exchange(&self, unit: u32, from: Unit, to: Unit) -> bool {
-        self.unit(unit).exchange(from.raw(), to.raw())
+    #[cfg_attr(test, track_caller)]
+    pub(crate) fn unit_compare_exchange(&self, unit: u32, from: Unit, to: Unit) -> bool {
+        // SeqCst: publishes what came before, obtains what the last writer published; pairs with the Acquire in `unit_state`. On
+        // x86-64 it costs what AcqRel costs. Failure decides nothing: Relaxed.
+        let success = ordering!("scratch.exchange", SeqCst, Relaxed);
+        self.unit(unit).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()
     }
 
     /// For a unit that the caller owns: nobody else may leave its state.
+    #[cfg_attr(test, track_caller)]
     pub(crate) fn unit_store(&self, unit: u32, to: Unit) {
         // Release: publishes what was done to the unit; pairs with the Acquire in `unit_state`.
-        self.unit(unit).put(to.raw(), ordering!("scratch.unit.store", Release, Relaxed));
+        self.unit(unit).store(to.raw(), ordering!("scratch.unit.store", Release, Relaxed));
     }
 
     #[inline]
@@ -189,14 +192,17 @@ impl<'a> Scratch<'a> {
 
     /// Acquire: pairs with the Release of the last transition of the block.
     pub(crate) fn block_state(&self, at: usize) -> Block {
-        Block::from_raw(self.word(at).see(Ordering::Acquire))
+        Block::from_raw(self.word(at).load(Ordering::Acquire))
     }
 
     /// One exact transition of a block word by somebody who need not own the span.
     ///
     /// The payload accesses of the last owner come before; pairs with the Acquire of the collector and the adopter.
-    pub(crate) fn block_exchange(&self, at: usize, from: Block, to: Block) -> bool {
-        self.word(at).exchange(from.raw(), to.raw())
+    #[cfg_attr(test, track_caller)]
+    pub(crate) fn block_compare_exchange(&self, at: usize, from: Block, to: Block) -> bool {
+        // SeqCst: also comes before the look at the hint in `tell_owner`. Failure decides nothing: Relaxed.
+        let success = ordering!("scratch.exchange", SeqCst, Relaxed);
+        self.word(at).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()
     }
 
     fn line(&self, unit: u32, word: usize) -> &'a Word {
@@ -274,9 +280,16 @@ impl<'a> Scratch<'a> {
     ///
     /// # Progress
     ///
-    /// As [`Scratch::find`].
+    /// Lock-free: as [`Scratch::find`], again when the span changed meanwhile.
     pub fn usable_of(&self, offset: u64, owner: Option<LeaseId>) -> Result<u64, BlockError> {
-        let found = self.find(offset)?;
+        let found = loop {
+            let found = self.find(offset)?;
+            // `find` read the shape before the block word. The word's Acquire brings the shape that the span had when the owner got the
+            // block, so the shape is read again after it; if it differs, the first one was a former span's.
+            if self.span_of((offset >> self.layout.unit_shift) as u32) == Some((found.head, found.shape)) {
+                break found;
+            }
+        };
         match (found.owner, owner) {
             (Block::Free | Block::Remote, _) => Err(BlockError::AlreadyFree { offset }),
             (Block::Pinned { .. }, None) => Ok(found.bytes),
@@ -291,7 +304,7 @@ impl<'a> Scratch<'a> {
     /// One transition of somebody's block, from exactly `expected` to `to`.
     pub(crate) fn transfer(&self, offset: u64, expected: Block, to: Block) -> Result<Found, BlockError> {
         let found = self.find(offset)?;
-        if found.owner == expected && self.block_exchange(found.at, expected, to) {
+        if found.owner == expected && self.block_compare_exchange(found.at, expected, to) {
             return Ok(found);
         }
         Err(match self.block_state(found.at) {
@@ -306,7 +319,6 @@ impl<'a> Scratch<'a> {
             Some(head) => head,
             None => self.transfer(offset, expected, Block::Remote)?.head,
         };
-        failpoint!("scratch.free.remote_stored");
         self.tell_owner(head);
         Ok(())
     }
@@ -323,7 +335,7 @@ impl<'a> Scratch<'a> {
             return None;
         }
         // Acquire, both: as `unit_state`.
-        let load = |unit| self.unit(unit).see(ordering!("scratch.unit.load", Acquire, Relaxed));
+        let load = |unit| self.unit(unit).load(ordering!("scratch.unit.load", Acquire, Relaxed));
         let unit = unit as u32;
         let (mut head, mut seen) = (unit, load(unit));
         if let Some(distance) = word::tail_distance(seen) {
@@ -337,7 +349,7 @@ impl<'a> Scratch<'a> {
         let from_span = offset - (u64::from(head) << self.layout.unit_shift);
         let index = self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)?;
         let at = self.block_at(head, shape.class, index);
-        self.block_exchange(at, expected, Block::Remote).then_some(head)
+        self.block_compare_exchange(at, expected, Block::Remote).then_some(head)
     }
 
     /// Sets the hint that a block of the span at `head` became REMOTE.
@@ -345,13 +357,14 @@ impl<'a> Scratch<'a> {
         // SeqCst, as is the exchange of the block word before it, against the collector's clearing of the hint and its scan:
         // either the scan sees REMOTE, or this load sees 0 and the hint is set again. Losing it costs time only.
         let hint = self.remote(head);
-        if hint.see(ordering!("scratch.tell.hint", SeqCst, Relaxed)) != 0 {
+        if hint.load(ordering!("scratch.tell.hint", SeqCst, Relaxed)) != 0 {
             return;
         }
-        hint.put(1, Ordering::Relaxed);
-        failpoint!("scratch.free.hinted");
+        // Relaxed: a hint.
+        hint.store(1, Ordering::Relaxed);
         if matches!(self.unit_state(head), Unit::Abandoned(_)) {
-            self.control(ABANDONINGS).count();
+            // AcqRel: publishes the freed block; pairs with the Acquire in `Local::adopt`.
+            self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -397,9 +410,8 @@ impl<'a> Scratch<'a> {
             owner @ Block::Attached { index: of, generation }
                 if of == index && !is_current(of, generation) =>
             {
-                let freed = self.block_exchange(found.at, owner, Block::Remote);
+                let freed = self.block_compare_exchange(found.at, owner, Block::Remote);
                 if freed {
-                    failpoint!("scratch.free.orphan_stored");
                     self.tell_owner(found.head);
                 }
                 freed

@@ -2,17 +2,15 @@
 
 use std::ops::Range;
 
-use tenure_segment::ordering;
-use tenure_segment::sync::Ordering;
+use tenure_core::ordering;
 
-use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::{CLASSES_MAX, Divisor, class_bytes};
-use crate::crash::failpoint;
 use crate::error::AllocError;
 use crate::geometry::Layout;
 use crate::local::{Hot, Local};
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
+use crate::sync::Ordering;
 use crate::word::{Block, Shape, Unit};
 
 /// Free blocks moved from a new span to the stack at a time.
@@ -259,16 +257,14 @@ impl Class {
         is_free: impl Fn(u64) -> bool,
     ) -> usize {
         // SeqCst: before the scan; pairs with `Scratch::tell_owner`.
-        scratch.remote(head).put(0, ordering!("scratch.gather.hint", SeqCst, Relaxed));
-        failpoint!("scratch.gather.hint_cleared");
+        scratch.remote(head).store(0, ordering!("scratch.gather.hint", SeqCst, Relaxed));
         let before = stacks.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
             let word = &scratch.table()[free.slot() as usize];
             // SeqCst: after the hint; also an Acquire: the freer's payload accesses come before ours.
-            if is_free(word.see(ordering!("scratch.gather.scan", SeqCst, Relaxed))) {
-                word.put(Block::Free.raw(), Ordering::Release);
-                failpoint!("scratch.gather.block_taken");
+            if is_free(word.load(ordering!("scratch.gather.scan", SeqCst, Relaxed))) {
+                word.store(Block::Free.raw(), Ordering::Release);
                 stacks.free.push(free);
             }
         }
@@ -334,7 +330,7 @@ impl Local<'_> {
             class.cursor = if class.cursor + 1 < class.spans.len() { class.cursor + 1 } else { 0 };
             let head = class.spans[class.cursor];
             // Relaxed: a hint.
-            if all || scratch.remote(head).see(Ordering::Relaxed) != 0 {
+            if all || scratch.remote(head).load(Ordering::Relaxed) != 0 {
                 looked_at += class.blocks as usize;
                 found += class.gather(stacks, &scratch, head, |word| word == Block::Remote.raw());
                 if !all && found * 4 >= class.blocks as usize {
@@ -353,7 +349,7 @@ impl Local<'_> {
         let scratch = self.scratch;
         let is_free = |word: u64| [Block::Free.raw(), Block::Remote.raw()].contains(&word);
         // Acquire: pairs with the counting in `recover`; the spans abandoned before are visible.
-        let abandonings = scratch.control(ABANDONINGS).see(Ordering::Acquire);
+        let abandonings = scratch.control(ABANDONINGS).load(Ordering::Acquire);
         if !any && abandonings == self.class(class).0.seen {
             return false;
         }
@@ -362,8 +358,8 @@ impl Local<'_> {
                 && shape.class == class
                 && scratch.plausible(head, shape)
                 // Relaxed: a hint.
-                && (any || scratch.remote(head).see(Ordering::Relaxed) != 0)
-                && scratch.blocks_at(head, shape).any(|at| is_free(scratch.word(at).see(Ordering::Relaxed)))
+                && (any || scratch.remote(head).load(Ordering::Relaxed) != 0)
+                && scratch.blocks_at(head, shape).any(|at| is_free(scratch.word(at).load(Ordering::Relaxed)))
                 && scratch.adopt(self.owner, head, shape)
             {
                 self.enter(head, shape);

@@ -7,14 +7,12 @@
 
 use std::ops::Range;
 
-use tenure_segment::fault;
-use tenure_segment::sync::Ordering;
+use tenure_core::fault;
 
-use crate::access::Access;
 use crate::claim::Refused;
 use crate::class::LARGE;
-use crate::crash::failpoint;
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
+use crate::sync::Ordering;
 use crate::word::{Block, Owner, Shape, Unit};
 
 /// What a tail of a span says when `owner` has named it.
@@ -40,7 +38,7 @@ impl Scratch<'_> {
         backing: &dyn Backing,
     ) -> Result<(), Refused> {
         // Relaxed: only the unit's owner stores it.
-        let used = self.table_committed(head).see(Ordering::Relaxed);
+        let used = self.table_committed(head).load(Ordering::Relaxed);
         if !self.commit_table(head, self.layout.blocks(shape.class), backing) {
             self.free_units(head..head + u32::from(shape.units));
             return Err(Refused::NoMemory);
@@ -49,19 +47,16 @@ impl Scratch<'_> {
         // Words that were committed just now are FREE as they are, and may never be touched.
         for at in self.blocks_at(head, shape).take(used as usize) {
             // Relaxed: published by the Release store of the head below.
-            self.word(at).put(Block::Free.raw(), Ordering::Relaxed);
+            self.word(at).store(Block::Free.raw(), Ordering::Relaxed);
         }
-        self.remote(head).put(0, Ordering::Relaxed);
-        failpoint!("scratch.small.blocks_stored");
+        self.remote(head).store(0, Ordering::Relaxed);
         if fault!("scratch.small.head_before_tails") {
             self.unit_store(head, Unit::Span(me, shape));
         }
         for unit in tails(head, shape) {
             self.unit_store(unit, tail(me, shape.class, unit - head));
-            failpoint!("scratch.small.tail_stored");
         }
         self.unit_store(head, Unit::Span(me, shape));
-        failpoint!("scratch.small.head_stored");
         Ok(())
     }
 
@@ -69,13 +64,12 @@ impl Scratch<'_> {
     fn commit_table(&self, head: u32, words: u32, backing: &dyn Backing) -> bool {
         let committed = self.table_committed(head);
         // Relaxed: only the unit's owner stores it; ownership came with the Acquire of the claim.
-        if committed.see(Ordering::Relaxed) >= u64::from(words) {
+        if committed.load(Ordering::Relaxed) >= u64::from(words) {
             return true;
         }
         let done = backing.commit(self.layout.table_range(head, words)).is_ok();
         if done {
-            failpoint!("scratch.table.committed");
-            committed.put(u64::from(words), Ordering::Relaxed);
+            committed.store(u64::from(words), Ordering::Relaxed);
         }
         done
     }
@@ -83,24 +77,20 @@ impl Scratch<'_> {
     /// Turns a claimed run into a large span whose block belongs to `block`; its later units stay HELD.
     pub(crate) fn make_large(&self, me: Owner, head: u32, units: u16, block: u64) {
         // Relaxed: published by the Release store of the head below.
-        self.word(self.block_at(head, LARGE, 0)).put(block, Ordering::Relaxed);
-        failpoint!("scratch.large.block_stored");
+        self.word(self.block_at(head, LARGE, 0)).store(block, Ordering::Relaxed);
         self.resize_large(me, head, units);
     }
 
     /// Says how many of the units from `head`, all of them HELD by the caller, are a large span.
     pub(crate) fn resize_large(&self, me: Owner, head: u32, units: u16) {
         self.unit_store(head, Unit::Span(me, Shape { class: LARGE, units }));
-        failpoint!("scratch.large.head_stored");
     }
 
     /// Frees the block of a large span of the caller, all of whose units are HELD afterwards.
     pub(crate) fn unmake_large(&self, me: Owner, head: u32) {
         // Relaxed: the head stops naming it in the next line.
-        self.word(self.block_at(head, LARGE, 0)).put(Block::Free.raw(), Ordering::Relaxed);
-        failpoint!("scratch.large.block_freed");
+        self.word(self.block_at(head, LARGE, 0)).store(Block::Free.raw(), Ordering::Relaxed);
         self.unit_store(head, Unit::Held(me));
-        failpoint!("scratch.large.head_held");
     }
 
     /// Gives back a span of the caller whose blocks are all free and whose tails name the caller.
@@ -108,7 +98,6 @@ impl Scratch<'_> {
         if shape.units > 1 {
             // First: from here on nobody can take the units for a span, some of which may soon belong to others.
             self.unit_store(head, Unit::Held(me));
-            failpoint!("scratch.release.head_held");
         }
         self.free_units(head..head + u32::from(shape.units));
     }
@@ -135,13 +124,11 @@ impl Scratch<'_> {
         }
         if fault!("scratch.adopt.by_store") {
             self.unit_store(head, Unit::Span(me, shape));
-        } else if !self.unit_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape)) {
+        } else if !self.unit_compare_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape)) {
             return false;
         }
-        failpoint!("scratch.adopt.head_taken");
         for unit in tails(head, shape) {
             self.unit_store(unit, tail(me, shape.class, unit - head));
-            failpoint!("scratch.adopt.tail_named");
         }
         true
     }
@@ -169,9 +156,9 @@ impl Scratch<'_> {
     /// Leaves a span of the caller, in which the caller owns no block, to whoever wants it.
     fn abandon(&self, head: u32, shape: Shape) {
         // Relaxed: a hint.
-        self.remote(head).put(1, Ordering::Relaxed);
+        self.remote(head).store(1, Ordering::Relaxed);
         self.unit_store(head, Unit::Abandoned(shape));
-        failpoint!("scratch.abandon.head_stored");
-        self.control(ABANDONINGS).count();
+        // AcqRel: publishes the abandoned head; pairs with the Acquire in `Local::adopt`.
+        self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -1,12 +1,12 @@
 //! The two words that tell the truth: who owns a unit, who owns a block. Only this file packs and unpacks them.
 
-use tenure_segment::LeaseId;
+use tenure_core::LeaseId;
 
 /// States of unit words that hot paths ask for.
 const SPAN: u64 = 4;
 const TAIL: u64 = 5;
 const INCARNATION_IN_UNIT: u64 = (1 << 30) - 1;
-const INCARNATION_IN_BLOCK: u64 = (1 << tenure_segment::id::INCARNATION_BITS_IN_BLOCK) - 1;
+const INCARNATION_IN_BLOCK: u64 = (1 << tenure_core::INCARNATION_BITS_IN_BLOCK) - 1;
 
 /// What a unit word says. The table of who may leave which state is in docs/architecture.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use explore::explore_in;
 use loom::thread;
+use tenure_core::sync::{AtomicU64, Ordering, Word};
+use tenure_core::{Acquire, LeaseId, Recovery};
 use tenure_scratch_alloc::{AllocError, Backing, Geometry, Layout, Local, OutOfMemory, Scratch};
-use tenure_segment::sync::{AtomicU64, Ordering, Word};
-use tenure_segment::{Acquire, LeaseId, Recovery};
 
 const UNIT: usize = 1024;
 

@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU32;
 
+use tenure_core::sync::{Ordering, Word, fence};
+
 use crate::data_area::DataArea;
 use crate::layout::{MEMBERSHIP_OFFSET, Plan};
-use crate::sync::{Ordering, Word, fence};
 
 /// The value of a lease word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use crate::sync::Word;
+use tenure_core::sync::Word;
 
 /// The data area of a segment, borrowed from a mapping: page aligned memory that other processes change meanwhile.
 ///

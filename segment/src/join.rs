@@ -5,20 +5,20 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::thread::futex;
+use tenure_core::sync::Ordering;
+use tenure_core::{Acquire, LeaseId};
 
 use crate::attachment::{Attachment, FileId, LockFile, MemberMapping};
 use crate::control::{Control, LeaseWord};
 use crate::error::JoinError;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
-use crate::id::{Acquire, LeaseId};
 use crate::lease::Lease;
 use crate::lock;
 use crate::member::{self, Core, Reclaim};
 use crate::monitor::{Monitor, MonitorState};
 use crate::name::Backend;
 use crate::process;
-use crate::sync::Ordering;
 
 /// Options of a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The layout of a segment outside of its data area: the text that is the contract, and the same as numbers.
 
-use crate::id::MEMBERS_MAX;
+use tenure_core::MEMBERS_MAX;
 
 /// The layout of the segment's own bytes. docs/layout.md carries the same text and a test holds the two equal.
 pub const LAYOUT: &str = "\
@@ -90,7 +90,6 @@ pub(crate) struct Plan {
     pub(crate) data_area_bytes: u64,
 }
 
-#[cfg_attr(loom, allow(dead_code, reason = "loom builds no mapping"))]
 impl Plan {
     /// The plan for `members` and a data area of at least `data_area_bytes`; `Err` says which number cannot be, and its limit.
     pub(crate) const fn new(members: u64, data_area_bytes: u64) -> Result<Self, Nonsense> {

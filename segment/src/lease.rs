@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
+use tenure_core::fault;
+use tenure_core::sync::{self, Mutex, Ordering};
+use tenure_core::{Acquire, LeaseId, Recovery};
 
 use crate::attachment::MemberMapping;
 use crate::control::{Control, LeaseWord};
 use crate::data_area::DataArea;
 use crate::error::{CommitError, DecommitError, NotMember};
-use crate::fault;
 use crate::fork_flag::ForkFlag;
-use crate::id::{Acquire, LeaseId, Recovery};
 use crate::lock;
 use crate::member::Core;
 use crate::monitor::{self, Monitor, MonitorState};
 use crate::name::Backend;
-use crate::sync::{self, Mutex, Ordering};
 
 /// A member: a slot in the member table whose owner's life the kernel vouches for (not a lease in time), with its own mapping and
 /// its own monitor. The mapping pins the kernel lock that proves the owner alive.

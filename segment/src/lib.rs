@@ -6,78 +6,40 @@
 //! everything that a dead member held. docs/architecture.md has the glossary, the axioms `[A#]` and the invariants
 //! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
 
-#[cfg(not(loom))]
 mod attachment;
-#[cfg(not(loom))]
 mod backend;
-#[cfg(not(loom))]
 mod control;
 mod data_area;
-#[cfg(not(loom))]
 mod error;
-pub mod fault;
-#[cfg(not(loom))]
 mod fork_flag;
-#[cfg(not(loom))]
 mod fork_lock;
-#[cfg(not(loom))]
 pub mod futex;
-#[cfg(not(loom))]
 mod futex_threads;
-#[cfg(not(loom))]
 mod header;
-#[cfg(not(loom))]
 mod host;
-pub mod id;
-#[cfg(not(loom))]
 mod join;
 pub mod layout;
-#[cfg(not(loom))]
 mod lease;
-#[cfg(not(loom))]
 mod listing;
-#[cfg(not(loom))]
 mod lock;
-#[cfg(not(loom))]
 mod mapping;
-#[cfg(not(loom))]
 mod member;
-#[cfg(not(loom))]
 mod monitor;
-#[cfg(not(loom))]
 mod name;
-#[cfg(not(loom))]
 mod notifications;
-#[cfg(not(loom))]
 pub mod passing;
-#[cfg(not(loom))]
 mod peek;
-#[cfg(not(loom))]
 pub mod process;
-#[cfg(not(loom))]
 mod segment;
-pub mod sync;
-#[cfg(not(loom))]
 mod thread;
-pub mod weak;
 
 pub use data_area::DataArea;
-#[cfg(not(loom))]
 pub use error::{CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RemoveError};
-pub use id::{Acquire, LeaseId, MEMBERS_MAX, Recovery};
-#[cfg(not(loom))]
 pub use join::JoinOptions;
-#[cfg(not(loom))]
 pub use lease::Lease;
-#[cfg(not(loom))]
 pub use listing::Listed;
-#[cfg(not(loom))]
 pub use member::Reclaim;
-#[cfg(not(loom))]
 pub use monitor::{Absence, MonitorState};
-#[cfg(not(loom))]
 pub use name::{Backend, Place};
-#[cfg(not(loom))]
 pub use peek::peek;
-#[cfg(not(loom))]
 pub use segment::{LeaseInfo, Segment, Spec};

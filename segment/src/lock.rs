@@ -40,12 +40,12 @@ pub(crate) fn try_write(fd: impl AsFd, index: u8) -> io::Result<bool> {
 
 /// Takes the locks of all owners at once. Never waits.
 pub(crate) fn try_write_all(fd: impl AsFd) -> io::Result<bool> {
-    attempt(fd, request(libc::F_WRLCK, 0, crate::id::MEMBERS_MAX))
+    attempt(fd, request(libc::F_WRLCK, 0, tenure_core::MEMBERS_MAX))
 }
 
 /// Takes the lock for replacing a file without members; its byte follows those of the leases. Never waits.
 pub(crate) fn try_replace(fd: impl AsFd) -> io::Result<bool> {
-    attempt(fd, request(libc::F_WRLCK, crate::id::MEMBERS_MAX, 1))
+    attempt(fd, request(libc::F_WRLCK, tenure_core::MEMBERS_MAX, 1))
 }
 
 /// Takes a recoverer's lock. Never waits.
@@ -76,7 +76,7 @@ pub(crate) fn is_owned(fd: impl AsFd, index: u8) -> io::Result<bool> {
 
 /// The first byte on which any other description has a lock.
 pub(crate) fn first_held(fd: impl AsFd) -> io::Result<Option<u8>> {
-    conflict(fd, request(libc::F_WRLCK, 0, crate::id::MEMBERS_MAX))
+    conflict(fd, request(libc::F_WRLCK, 0, tenure_core::MEMBERS_MAX))
 }
 
 fn conflict(fd: impl AsFd, mut flock: libc::flock) -> io::Result<Option<u8>> {

@@ -6,15 +6,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use tenure_core::fault;
+use tenure_core::sync::{self, Mutex, Ordering};
+use tenure_core::{LeaseId, Recovery};
+
 use crate::attachment::{Attachment, FileId};
 use crate::control::{Control, LeaseWord};
 use crate::data_area::DataArea;
-use crate::fault;
-use crate::id::{LeaseId, Recovery};
 use crate::lock;
 use crate::mapping::Mapping;
 use crate::notifications::OWNER_DIED;
-use crate::sync::{self, Mutex, Ordering};
 
 /// Takes back everything that a dead lease held in the data area. The crate that owns the data area implements it.
 pub trait Reclaim: Send + Sync {

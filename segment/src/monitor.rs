@@ -21,9 +21,9 @@ use std::sync::mpsc;
 
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
+use tenure_core::fault;
 
 use crate::control::Control;
-use crate::fault;
 use crate::member::Core;
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::thread::Thread;

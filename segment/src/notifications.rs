@@ -14,9 +14,9 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use rustix::mm::MapFlags;
+use tenure_core::fault;
 
 use crate::control::Control;
-use crate::fault;
 use crate::layout::NOTIFICATION_BYTES;
 use crate::mapping::Mapping;
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use tenure_core::LeaseId;
+use tenure_core::sync::Ordering;
 
 use crate::attachment::Attachment;
 use crate::backend::named::{self, Unlinked};
@@ -15,7 +17,6 @@ use crate::data_area::DataArea;
 use crate::error::{JoinError, ListError, OpenError, RemoveError};
 use crate::header::Header;
 use crate::host::{self, BootId};
-use crate::id::LeaseId;
 use crate::join::{self, JoinOptions};
 use crate::layout::{Plan, mixed_hash};
 use crate::lease::Lease;
@@ -23,7 +24,6 @@ use crate::listing::{self, Listed};
 use crate::lock;
 use crate::member::Reclaim;
 use crate::name::{Backend, FileName, Place};
-use crate::sync::Ordering;
 
 /// The parameters of a new segment. An attacher compares those that it depends on with the existing segment.
 #[derive(Clone, Debug, PartialEq, Eq)]

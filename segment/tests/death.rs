@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use common::*;
+use tenure_core::{LeaseId, Recovery};
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
-    Backend, CommitError, DataArea, JoinError, Lease, LeaseId, MonitorState, NotMember, Place, Reclaim,
-    Recovery, Segment,
+    Backend, CommitError, DataArea, JoinError, Lease, MonitorState, NotMember, Place, Reclaim, Segment,
 };
 
 #[test]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
+use tenure_core::Recovery;
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
     Absence, Backend, CommitError, DataArea, DecommitError, JoinError, MonitorState, NotMember, Place,
-    Reclaim, Recovery, Segment, Spec,
+    Reclaim, Segment, Spec,
 };
 
 #[test]

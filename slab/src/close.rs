@@ -1,14 +1,13 @@
 //! From a count to nothing: close, and the decision that nobody holds.
 
-use tenure_segment::sync::MutexGuard;
-use tenure_segment::{Acquire, fault};
+use tenure_core::{Acquire, fault};
 
 use crate::cache::Cache;
-use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry};
 use crate::error::Stale;
 use crate::local::{Drop, Local, RefCounts};
 use crate::slab::{Held, Slab};
+use crate::sync::MutexGuard;
 use crate::word::{Release, Renew, State};
 
 /// What a close did.
@@ -86,15 +85,12 @@ impl Slab<'_> {
             // A sibling may open between the look above and the CAS: see `open_held`, fact 2.
             match entry.word.renew(generation, self.layout().generation_bits()) {
                 Renew::Renewed { next } => {
-                    failpoint!("slab.close.renewed");
                     // Whatever a sibling counted in the meantime is void: its look at the word says so.
                     ref_counts.set_local(index, Local::new(next, true, 0));
                     if entry.len().is_block() {
                         free(BlockRef { offset: entry.block_offset(), index, generation });
-                        failpoint!("slab.close.block_freed");
                         // The entry is INIT and ours, so the mark is ours to clear.
                         entry.forget_block();
-                        failpoint!("slab.close.block_forgotten");
                     }
                     let _ = cache.push(index);
                     return Ok(Closed::Ended);
@@ -112,7 +108,6 @@ impl Slab<'_> {
     #[cold]
     fn retire(&self, ref_counts: &RefCounts, held: Held, mut free: impl FnMut(BlockRef)) -> Closed {
         let (index, generation) = (held.index(), held.generation());
-        failpoint!("slab.close.retired");
         let Some(entry) = self.entry(index) else { return Closed::Ended };
         // Nobody ever writes a RETIRED entry again, so the block stays named; freeing it twice is harmless.
         let block =
@@ -156,7 +151,6 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) -> Closed {
         entry.bits().clear(ref_counts.lease_index());
-        failpoint!("slab.close.bit_cleared");
         if fault!("slab.close.no_finish") {
             return Closed::Left;
         }
@@ -232,11 +226,9 @@ impl Slab<'_> {
             return Decision::NOTHING;
         }
         let Some(reserved) = entry.word.reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
-        failpoint!("slab.free_if_unheld.tagged");
         if entry.bits().any() && !fault!("slab.free_if_unheld.no_second_look") {
             return Decision::NOTHING;
         }
-        failpoint!("slab.free_if_unheld.empty");
         // Read before the generation ends: afterwards a claimer may write here. If they are not of this generation, the
         // CAS below fails.
         let generation = reserved.generation();
@@ -246,9 +238,7 @@ impl Slab<'_> {
             Release::Overtaken => return Decision::NOTHING,
             Release::Retired => {}
             Release::Freed => {
-                failpoint!("slab.free_if_unheld.freed");
                 self.hint_free(index);
-                failpoint!("slab.free_if_unheld.hint_cleared");
             }
         }
         Decision { ended: true, block }

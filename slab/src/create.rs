@@ -1,16 +1,15 @@
 //! From a free entry to a handle: claim, create, and giving claimed entries back.
 
-use tenure_segment::sync::Ordering;
-use tenure_segment::{Acquire, fault};
+use tenure_core::{Acquire, fault};
 
 use crate::cache::Cache;
 use crate::close::Decision;
-use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry, Payload};
 use crate::error::Exhausted;
 use crate::geometry::INLINE_BYTES;
 use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
+use crate::sync::Ordering;
 use crate::word::{Claim, State};
 
 /// The most entries claimed at once.
@@ -101,7 +100,6 @@ impl Slab<'_> {
             left &= !wanted;
             // Taken before the words are looked at, so that two claimers work on different entries.
             let mut won = wanted & !hint.fetch_or(wanted, Ordering::Relaxed);
-            failpoint!("slab.claim.hint_set");
             while won != 0 {
                 let index = group * 64 + won.trailing_zeros();
                 won &= won - 1;
@@ -143,16 +141,13 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         entry.bits().set(me);
-        failpoint!("slab.claim.bit_set");
         if entry.word.claim(seen) == Claim::Lost {
             entry.bits().clear(me);
-            failpoint!("slab.claim.lost");
             let Decision { block, .. } = self.free_if_unheld(ref_counts, &guard, index, entry);
             drop(guard);
             block.into_iter().for_each(free);
             return false;
         }
-        failpoint!("slab.claim.claimed");
         if fault!("slab.claim.group_after_bit") {
             self.mark_group(ref_counts, index);
         }
@@ -164,7 +159,6 @@ impl Slab<'_> {
         if entry.len().is_block() {
             if let Some(generation) = generation.checked_sub(1) {
                 free(BlockRef { offset: entry.block_offset(), index, generation });
-                failpoint!("slab.claim.block_freed");
             }
             entry.forget_block();
         }
@@ -220,9 +214,7 @@ impl Slab<'_> {
             };
             entry.set_kind(kind);
             entry.fill(payload);
-            failpoint!("slab.create.entry_named");
             attach(index, generation);
-            failpoint!("slab.create.attached");
             return Ok(publish(ref_counts, index, generation, entry));
         }
     }
@@ -258,7 +250,6 @@ impl Slab<'_> {
         let (index, generation, entry) = self.take(ref_counts, cache)?;
         entry.set_kind(kind);
         entry.fill(Payload::Inline(bytes));
-        failpoint!("slab.create.filled");
         Some((publish(ref_counts, index, generation, entry), entry.inline_ptr()))
     }
 
@@ -299,7 +290,6 @@ impl Slab<'_> {
             let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
             ref_counts.set_local(index, Local::new(local.generation(), false, 0));
             entry.bits().clear(ref_counts.lease_index());
-            failpoint!("slab.drain.bit_cleared");
             // An entry in a cache names no block: claim and the private close see to that.
             let _ = self.free_if_unheld(ref_counts, &guard, index, entry);
             // If a stray bit kept us from it, its owner does it.
@@ -313,7 +303,6 @@ fn publish(ref_counts: &RefCounts, index: u32, generation: u64, entry: Entry<'_>
     // The count first: who sees LIVE sees the count [open.rs, fact 1].
     ref_counts.set_local(index, Local::new(generation, true, 1));
     entry.word.publish(generation);
-    failpoint!("slab.create.published");
     Held::new(index, generation)
 }
 

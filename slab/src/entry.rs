@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU8;
 
-use tenure_segment::ordering;
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::ordering;
 
 use crate::geometry::INLINE_BYTES;
 use crate::names::NameHash;
+use crate::sync::{Ordering, Word};
 use crate::word::HandleWord;
 
 /// Words of payload in an entry.
@@ -234,6 +234,7 @@ impl Bits<'_> {
     }
 
     /// Sets a lease's bit.
+    #[cfg_attr(test, track_caller)]
     pub(crate) fn set(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: announces a holder before it reads the word; pairs with `any` after a tag.
@@ -242,6 +243,7 @@ impl Bits<'_> {
     }
 
     /// Clears a lease's bit; whoever calls it runs `free_if_unheld` afterwards `[I5]`.
+    #[cfg_attr(test, track_caller)]
     pub(crate) fn clear(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
             // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in whoever frees the entry.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tenure_segment::MEMBERS_MAX;
+use tenure_core::MEMBERS_MAX;
 
 use crate::word::GENERATION_BITS;
 

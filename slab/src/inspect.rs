@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use tenure_segment::sync::Ordering;
-
 use crate::entry::Label;
 use crate::geometry::INLINE_BYTES;
 use crate::slab::Slab;
+use crate::sync::Ordering;
 use crate::word::State;
 
 /// A set of lease indices.
@@ -198,7 +197,7 @@ impl Slab<'_> {
 
     /// The words in a handle's entry that are its payload, if it lies there: for a look by atomic operations.
     #[must_use]
-    pub fn inline_words(&self, index: u32) -> Option<&[tenure_segment::sync::Word]> {
+    pub fn inline_words(&self, index: u32) -> Option<&[crate::sync::Word]> {
         (index < self.committed_handles()).then(|| self.entry(index))?.map(crate::entry::Entry::payload)
     }
 
@@ -207,12 +206,6 @@ impl Slab<'_> {
         (0..self.committed_handles())
             .filter_map(|index| self.inspect(index))
             .filter(|info| info.state != Some(State::Free))
-    }
-
-    /// How many handles there are, by reading every committed word.
-    #[must_use]
-    pub fn live(&self) -> u32 {
-        self.counts().live
     }
 
     /// How many entries are in which state, by reading every committed word.

@@ -21,11 +21,10 @@
 //! # Limits
 //!
 //! 2^20 handles, 256 members, 2^36 generations of a handle (at a handle created and closed every 10 ns, 11 minutes until
-//! its entry is used up; the others take over), 2^27 counts of a process on a handle.
+//! its entry is used up; the others take over), nearly 2^27 counts of a process on a handle.
 
 mod cache;
 mod close;
-mod crash;
 mod create;
 mod entry;
 mod error;
@@ -44,6 +43,13 @@ mod slab;
 pub mod testing;
 mod token;
 mod word;
+
+// Unit tests stop and kill members at each access to a word.
+#[cfg(not(all(test, not(loom))))]
+use tenure_core::sync;
+
+#[cfg(all(test, not(loom)))]
+use tenure_core::testing as sync;
 
 pub use cache::{CACHE_MAX, Cache};
 pub use close::Closed;

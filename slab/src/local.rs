@@ -1,10 +1,10 @@
 //! The process-private side of one member: which handles its process holds, and how often.
 
 use crossbeam_utils::CachePadded;
-use tenure_segment::ordering;
-use tenure_segment::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use tenure_core::ordering;
 
 use crate::geometry::{GeometryError, Layout};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::word::GENERATION_BITS;
 
 /// Private mutexes per member; handle `h` belongs to stripe `h % STRIPES`.
@@ -16,8 +16,14 @@ pub(crate) const STRIPES: usize = 2;
 const COUNT_BITS: u32 = 27;
 const OWNED: u64 = 1 << COUNT_BITS;
 
-/// The most counts one process can have on one handle.
-pub const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+
+/// The most counts one process can open on one handle.
+pub const COUNT_MAX: u64 = COUNT_MASK - (1 << 16);
+
+/// The most that a recovery counts to: it must be able to hold a handle on which the program has every count that it can have. The
+/// difference is more than the threads of one process that recover at once.
+pub(crate) const COUNT_MAX_RECOVERING: u64 = COUNT_MASK;
 
 const _: () = assert!(GENERATION_BITS + 1 + COUNT_BITS == 64);
 
@@ -33,12 +39,13 @@ const _: () = assert!(GENERATION_BITS + 1 + COUNT_BITS == 64);
 /// `owned` changes only under the stripe's lock, and so does the holder bit. The transitions without the lock are:
 /// count n -> n+1 and n+1 -> n for n >= 1, by exact CAS; {g, 1, 0} -> {g, 1, 1} by whoever has the entry in its cache
 /// (`create`); {g, 1, n} -> {g+1, 1, 0} by whoever has just made the word INIT g+1 (the private close).
+#[cfg_attr(test, derive(Debug))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Local(u64);
 
 impl Local {
     pub(crate) const fn new(generation: u64, owned: bool, count: u64) -> Self {
-        Self(generation << (COUNT_BITS + 1) | if owned { OWNED } else { 0 } | count & COUNT_MAX)
+        Self(generation << (COUNT_BITS + 1) | if owned { OWNED } else { 0 } | count & COUNT_MASK)
     }
 
     pub(crate) const fn generation(self) -> u64 {
@@ -50,7 +57,7 @@ impl Local {
     }
 
     pub(crate) const fn count(self) -> u64 {
-        self.0 & COUNT_MAX
+        self.0 & COUNT_MASK
     }
 
     /// Whether at least one `Held` of `generation` is about.
@@ -74,7 +81,7 @@ pub(crate) enum Increment {
     Counted,
     /// This process has no count of that generation.
     NotHeld,
-    /// [`COUNT_MAX`] is reached.
+    /// There are as many as the caller may count to.
     Full,
 }
 
@@ -165,9 +172,9 @@ impl RefCounts {
         }
     }
 
-    /// n -> n+1 for n >= 1.
+    /// n -> n+1 for n >= 1, up to `most`.
     #[inline]
-    pub(crate) fn increment(&self, index: u32, generation: u64) -> Increment {
+    pub(crate) fn increment(&self, index: u32, generation: u64, most: u64) -> Increment {
         let Some(word) = self.counts.get(index as usize) else { return Increment::NotHeld };
         // Relaxed: local word: only the expected value of the CAS below.
         let mut seen = Local(word.load(Ordering::Relaxed));
@@ -175,7 +182,7 @@ impl RefCounts {
             if !seen.holds(generation) {
                 return Increment::NotHeld;
             }
-            if seen.count() == COUNT_MAX {
+            if seen.count() >= most {
                 return Increment::Full;
             }
             // Acquire: local word: as `local`. Failure: expected value only.
@@ -324,7 +331,7 @@ mod tests {
         })]
 
         #[test]
-        fn locals_round_trip(generation in 0..1u64 << GENERATION_BITS, owned: bool, count in 0..=COUNT_MAX) {
+        fn locals_round_trip(generation in 0..1u64 << GENERATION_BITS, owned: bool, count in 0..=COUNT_MASK) {
             let local = Local::new(generation, owned, count);
             prop_assert_eq!((local.generation(), local.owned(), local.count()), (generation, owned, count));
             prop_assert_eq!(local.holds(generation), count > 0);
@@ -336,10 +343,14 @@ mod tests {
         let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
         ref_counts.set_local(2, Local::new(7, true, COUNT_MAX - 1));
-        assert!(matches!(ref_counts.increment(2, 7), Increment::Counted));
-        assert!(matches!(ref_counts.increment(2, 7), Increment::Full));
-        assert!(matches!(ref_counts.increment(2, 8), Increment::NotHeld));
-        assert!(matches!(ref_counts.increment(9, 7), Increment::NotHeld));
+        assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX), Increment::Counted));
+        assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX), Increment::Full));
+        assert!(matches!(ref_counts.increment(2, 8, COUNT_MAX), Increment::NotHeld));
+        assert!(matches!(ref_counts.increment(9, 7, COUNT_MAX), Increment::NotHeld));
+        // A recovery can hold it all the same.
+        assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX_RECOVERING), Increment::Counted));
+        assert_eq!(ref_counts.local(2), Local::new(7, true, COUNT_MAX + 1));
+        assert_eq!(ref_counts.give(2, 7), Drop::Counted);
         ref_counts.set_local(2, Local::new(7, true, 2));
         assert_eq!(ref_counts.give(2, 7), Drop::Counted);
         assert_eq!(ref_counts.give(2, 7), Drop::Last);

@@ -3,15 +3,14 @@
 #[cfg(not(loom))]
 use std::ptr::NonNull;
 
-use tenure_segment::sync::{MutexGuard, Ordering};
-use tenure_segment::{Acquire, fault};
+use tenure_core::{Acquire, fault};
 
 use crate::close::Decision;
-use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry};
 use crate::error::{OpenError, Stale};
-use crate::local::{Increment, Local, RefCounts};
+use crate::local::{COUNT_MAX, Increment, Local, RefCounts};
 use crate::slab::{Held, Slab};
+use crate::sync::{MutexGuard, Ordering};
 use crate::token::Token;
 use crate::word::{Share, Snapshot};
 
@@ -104,7 +103,7 @@ impl Slab<'_> {
         );
         let (index, generation) = (token.index(), token.generation());
         let (entry, len) = self.entry_held(ref_counts, token, kind)?;
-        let Increment::Counted = ref_counts.increment(index, generation) else { return None };
+        let Increment::Counted = ref_counts.increment(index, generation, COUNT_MAX) else { return None };
         // Fact 2.
         let seen = entry.word.load();
         if !(seen.is_live(generation) && seen.shared()) {
@@ -169,7 +168,7 @@ impl Slab<'_> {
     pub fn reopen(&self, _: &Acquire, ref_counts: &RefCounts, held: Held) -> Result<Held, OpenError> {
         // It does not set the shared flag, and need not: the caller's own count stays, so a private close cannot begin
         // before both are given back, and the last one to be is a process's only count again.
-        match ref_counts.increment(held.index(), held.generation()) {
+        match ref_counts.increment(held.index(), held.generation(), COUNT_MAX) {
             Increment::Counted => Ok(held),
             Increment::Full => Err(OpenError::CountFull { index: held.index() }),
             Increment::NotHeld => Err(self.not_held(ref_counts, held).into()),
@@ -237,13 +236,13 @@ impl Slab<'_> {
                 });
             }
         }
-        if let Some(result) = self.open_held(ref_counts, entry, index, generation) {
+        if let Some(result) = self.open_held(ref_counts, entry, index, generation, COUNT_MAX) {
             return result;
         }
         self.open_first(ref_counts, entry, index, generation, free)
     }
 
-    /// The process may hold it already: one more count. `None`: it does not.
+    /// The process may hold it already: one more count, up to `most`. `None`: it does not.
     ///
     /// No lock is taken, so another thread may be closing. Three facts make it sound.
     ///
@@ -261,8 +260,9 @@ impl Slab<'_> {
         entry: Entry<'_>,
         index: u32,
         generation: u64,
+        most: u64,
     ) -> Option<Result<Held, OpenError>> {
-        match ref_counts.increment(index, generation) {
+        match ref_counts.increment(index, generation, most) {
             Increment::NotHeld => None,
             Increment::Full => Some(Err(OpenError::CountFull { index })),
             Increment::Counted => Some(self.open_counted(ref_counts, entry, index, generation)),
@@ -370,7 +370,7 @@ impl Slab<'_> {
             // Either a sibling thread opened it meanwhile, or it holds another generation, or has it in a cache: then ours is
             // over. The stripe is still locked, so it cannot be closed in between.
             First::Owned => self
-                .open_held(ref_counts, entry, index, generation)
+                .open_held(ref_counts, entry, index, generation, COUNT_MAX)
                 .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek()))),
             First::Over { seen, block } => {
                 drop(guard);
@@ -403,13 +403,11 @@ impl Slab<'_> {
         // Not owned, and nobody in this process can come to own it while we have the stripe.
         self.mark_group(ref_counts, index);
         entry.bits().set(me);
-        failpoint!("slab.open.bit_set");
         let mut seen = entry.word.load();
         while seen.is_live(generation) {
             let held = if seen.tag() == 0 && seen.shared() { Share::Shared } else { entry.word.share(seen) };
             match held {
                 Share::Shared => {
-                    failpoint!("slab.open.shared");
                     ref_counts.set_local(index, Local::new(generation, true, 1));
                     return First::Held;
                 }
@@ -431,7 +429,6 @@ impl Slab<'_> {
         seen: Snapshot,
     ) -> First {
         entry.bits().clear(ref_counts.lease_index());
-        failpoint!("slab.open.refused");
         if fault!("slab.open.no_finish") {
             return First::Over { seen, block: None };
         }
@@ -446,7 +443,6 @@ impl Slab<'_> {
         if !ref_counts.knows_group(group) {
             // SeqCst: group map: ordered before the holder bit that follows; pairs with the load in `recover`.
             self.map_word(ref_counts.lease_index(), group).fetch_or(1 << (group % 64), Ordering::SeqCst);
-            failpoint!("slab.group.set");
             ref_counts.learn_group(group);
         }
     }

@@ -1,10 +1,9 @@
 //! What a holder reads: one load and one compare, no store.
 
-use tenure_segment::sync::{Ordering, fence};
-
 use crate::entry::{Entry, Label};
 use crate::error::Stale;
 use crate::slab::{Held, Slab};
+use crate::sync::{Ordering, fence};
 use crate::token::Token;
 
 impl<'a> Slab<'a> {

@@ -1,13 +1,13 @@
 //! Taking back what a dead lease held.
 
-use tenure_segment::sync::Ordering;
-use tenure_segment::{Recovery, fault};
+use tenure_core::{Recovery, fault};
 
 use crate::close::Decision;
-use crate::crash::failpoint;
 use crate::entry::{BlockRef, Entry};
-use crate::local::{Local, RefCounts};
+use crate::error::OpenError;
+use crate::local::{COUNT_MAX_RECOVERING, Local, RefCounts};
 use crate::slab::{Held, Slab};
+use crate::sync::Ordering;
 use crate::word::State;
 
 /// What a recovery found to do; others may have done the rest.
@@ -32,39 +32,22 @@ impl Slab<'_> {
     /// `free` receives the blocks of handles that ended, and those that killed closers left behind; it runs without
     /// private locks.
     ///
+    /// `wants` and `settle` are for payloads that say more about a holder than that it is one: a mutex that it owns. `settle` is
+    /// called with every handle on which the dead lease has its bit, if `wants` its kind, before the bit is cleared: so every
+    /// recoverer calls it again until all is done, and it has to be idempotent. The recoverer holds the handle meanwhile: if it is
+    /// stopped in `settle` for an hour, it does not go on in another handle's payload. `settle` runs without private locks.
+    ///
     /// # Progress
     ///
-    /// Wait-free between processes: one pass over the groups that the dead lease touched. Any number of recoverers may be at
-    /// it, and any of them may stop for an hour.
+    /// Wait-free between processes: one pass over the groups that the dead lease touched, and an open and a close of each handle that
+    /// is settled. Any number of recoverers may be at it, and any of them may stop for an hour.
     ///
     /// # Crash
     ///
     /// The group map is cleared last, word by word, so the next recoverer finds everything that is left. An entry whose end the
-    /// recoverer was deciding is found through the recoverer's own map, also when other recoverers have freed the lease.
+    /// recoverer was deciding is found through the recoverer's own map, also when other recoverers have freed the lease. Killed while
+    /// settling, the recoverer has a bit on the handle like any holder.
     pub fn recover(
-        &self,
-        ref_counts: &RefCounts,
-        recovery: &Recovery,
-        free: impl FnMut(BlockRef),
-    ) -> Recovered {
-        self.recover_settling(ref_counts, recovery, |_| false, |_, _| {}, free)
-    }
-
-    /// As [`Slab::recover`], for payloads that say more about a holder than that he is one: a mutex that he owns.
-    ///
-    /// `settle` is called with every handle on which the dead lease has its bit, if `wants` its kind, before the bit goes: so
-    /// every recoverer calls it again until all is done, and it has to be idempotent. The recoverer holds the handle
-    /// meanwhile, which keeps one who is stopped in `settle` for an hour from working on another handle's payload. It runs
-    /// without private locks.
-    ///
-    /// # Progress
-    ///
-    /// As [`Slab::recover`], and an open and a close of each such handle.
-    ///
-    /// # Crash
-    ///
-    /// Killed while settling, the recoverer has a bit on the handle like any holder.
-    pub fn recover_settling(
         &self,
         ref_counts: &RefCounts,
         recovery: &Recovery,
@@ -103,7 +86,6 @@ impl Slab<'_> {
             // SeqCst: group map: after all that it stood for is done. No new owner of the lease can have set a bit
             // yet: the lock on the lease is ours or our peers' until all of us are done [I3].
             map.store(0, Ordering::SeqCst);
-            failpoint!("slab.recover.map_cleared");
         }
         recovered
     }
@@ -126,20 +108,25 @@ impl Slab<'_> {
         if !seen.is_live(generation) || !wants(entry.kind()) {
             return;
         }
-        failpoint!("slab.recover.unsettled");
         if dead == ref_counts.lease_index() {
             // Its bit is ours to clear: nobody else may, by the write lock of a join, or because we are leaving. So what was LIVE
             // when the bit had been seen stays LIVE.
             return settle(entry.kind(), Held::new(index, generation));
         }
-        let held = match self.open_held(ref_counts, entry, index, generation) {
-            Some(held) => held,
-            None => self.open_first(ref_counts, entry, index, generation, &mut *free),
+        // The program's own counts must not keep us from settling: nobody would do it later. Hence the higher limit.
+        let held = loop {
+            if let Some(held) = self.open_held(ref_counts, entry, index, generation, COUNT_MAX_RECOVERING) {
+                break held;
+            }
+            match self.open_first(ref_counts, entry, index, generation, &mut *free) {
+                // Siblings opened it meanwhile, as often as they can.
+                Err(OpenError::CountFull { .. }) => {}
+                held => break held,
+            }
         };
         // Otherwise it is over, and somebody else who recovers was faster.
         let Ok(held) = held else { return };
         settle(entry.kind(), held);
-        failpoint!("slab.recover.settled");
         let _ = self.close_counted(ref_counts, held, free);
     }
 
@@ -169,7 +156,6 @@ impl Slab<'_> {
                     ref_counts.set_local(index, Local::new(generation, false, 0));
                 }
                 entry.bits().clear(dead);
-                failpoint!("slab.recover.bit_cleared");
                 recovered.handles += 1;
             }
             let Decision { ended, block } = self.free_if_unheld(ref_counts, &guard, index, entry);
@@ -178,7 +164,6 @@ impl Slab<'_> {
             if let Some(block) = block {
                 free(block);
                 recovered.blocks += 1;
-                failpoint!("slab.recover.block_freed");
             }
             if ended {
                 return;
@@ -189,7 +174,6 @@ impl Slab<'_> {
         {
             free(block);
             recovered.blocks += 1;
-            failpoint!("slab.recover.block_freed");
         }
     }
 

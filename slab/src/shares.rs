@@ -28,8 +28,9 @@
 //!
 //! The layout text, which is hashed, calls IDLE SETTLED, and ABORTED KICKED.
 
-use tenure_segment::sync::{Ordering, Word, fence};
-use tenure_segment::{LeaseId, fault, ordering};
+use tenure_core::{LeaseId, fault, ordering};
+
+use crate::sync::{Ordering, Word, fence};
 
 /// Three bits: read, write, delete.
 const MODE_BITS: u32 = 3;

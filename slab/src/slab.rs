@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use tenure_segment::sync::{Ordering, Word};
-
 use crate::cache::{CACHE_MAX, Cache};
-use crate::crash::failpoint;
 use crate::entry::{Entry, LINE};
 use crate::geometry::{GeometryError, Layout};
+use crate::sync::{Ordering, Word};
 use crate::token::Token;
 
 /// Control words, by position.
@@ -164,7 +162,6 @@ impl<'a> Slab<'a> {
         let groups = groups.min(self.layout.groups());
         // Release: watermark: publishes the commitment; pairs with the Acquire in `committed_groups`.
         self.words[COMMITTED].fetch_max(groups.into(), Ordering::Release);
-        failpoint!("slab.extend.published");
         self.committed_groups()
     }
 

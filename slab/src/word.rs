@@ -13,8 +13,9 @@
 //!
 //! A tag other than 0 never changes who holds the handle: it marks who is about to decide that nobody does.
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{fault, ordering};
+use tenure_core::{fault, ordering};
+
+use crate::sync::{Ordering, Word};
 
 /// The width of a generation in the word and in a token.
 pub const GENERATION_BITS: u32 = 36;

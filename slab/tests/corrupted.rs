@@ -83,7 +83,7 @@ proptest! {
                     }
                 }
                 6 if value % 8 == 0 => {
-                    slab.recover(&janitor.ref_counts, &recovery(who, 2), nothing);
+                    slab.recover(&janitor.ref_counts, &recovery(who, 2), |_| false, |_, _| {}, nothing);
                     *m = member(&slab, who);
                     held.clear();
                 }

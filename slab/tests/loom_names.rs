@@ -12,7 +12,7 @@ use common::SPACE;
 use common::world::{World, token};
 use explore::explore;
 use loom::thread;
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::{Inserted, NameHash, Names, NamesLayout, Token};
 
 struct Shared {

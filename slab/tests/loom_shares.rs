@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use explore::explore;
 use loom::thread;
-use tenure_segment::LeaseId;
-use tenure_segment::sync::{AtomicU64, Ordering, Word};
+use tenure_core::LeaseId;
+use tenure_core::sync::{AtomicU64, Ordering, Word};
 use tenure_slab::{InTheWay, Modes, Shares};
 
 /// Denies what it does.

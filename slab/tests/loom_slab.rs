@@ -12,7 +12,7 @@ use std::sync::Arc;
 use common::{SPACE, acquire, layout, words};
 use explore::explore;
 use loom::thread;
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{Cache, Closed, Held, Layout, OpenError, Payload, RefCounts, Slab, State};
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Member, member, recovery};
 use proptest::prelude::*;
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{
     BlockRef, Cache, Closed, Held, INLINE_BYTES, Layout, OpenError, Payload, RefCounts, Slab, State, Token,
@@ -156,7 +156,13 @@ impl<'a> World<'a> {
         }
         if place.dirty {
             let fresh = RefCounts::new(self.slab.layout(), place.lease).unwrap();
-            self.slab.recover(&fresh, &recovery(place.lease, place.lease), freer(&mut self.blocks));
+            self.slab.recover(
+                &fresh,
+                &recovery(place.lease, place.lease),
+                |_| false,
+                |_, _| {},
+                freer(&mut self.blocks),
+            );
             self.forget(who);
         }
         self.places[who].member = Some(member(&self.slab, self.places[who].lease));
@@ -337,9 +343,10 @@ impl<'a> World<'a> {
         let bits = self.bits_of(self.places[dead].lease);
         let m = self.places[by].member.as_ref().unwrap();
         let right = recovery(self.places[dead].lease, self.places[by].lease);
-        let recovered = self.slab.recover(&m.ref_counts, &right, freer(&mut self.blocks));
+        let recovered =
+            self.slab.recover(&m.ref_counts, &right, |_| false, |_, _| {}, freer(&mut self.blocks));
         assert_eq!(recovered.handles, bits);
-        let again = self.slab.recover(&m.ref_counts, &right, freer(&mut self.blocks));
+        let again = self.slab.recover(&m.ref_counts, &right, |_| false, |_, _| {}, freer(&mut self.blocks));
         assert_eq!((again.handles, again.ended), (0, 0), "recovery is not idempotent");
         self.forget(dead);
     }
@@ -347,7 +354,13 @@ impl<'a> World<'a> {
     fn leave(&mut self, who: usize) {
         let lease = self.places[who].lease;
         if let Some(m) = self.places[who].member.take() {
-            self.slab.recover(&m.ref_counts, &recovery(lease, lease), freer(&mut self.blocks));
+            self.slab.recover(
+                &m.ref_counts,
+                &recovery(lease, lease),
+                |_| false,
+                |_, _| {},
+                freer(&mut self.blocks),
+            );
             assert_eq!(self.bits_of(lease), 0);
             self.forget(who);
         }

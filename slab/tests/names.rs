@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use common::SPACE;
 use common::world::{World, token};
 use proptest::prelude::*;
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::{Full, Inserted, NameHash, Names, NamesLayout, Token};
 
 /// Names of one table of two buckets: each is the first bucket of half of them.

@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use tenure_segment::LeaseId;
-use tenure_segment::sync::Word;
+use tenure_core::LeaseId;
+use tenure_core::sync::Word;
 use tenure_slab::{InTheWay, Modes, Shares};
 
 const MEMBERS: u16 = 5;

@@ -182,9 +182,13 @@ fn stress(members: u16, generation_bits: u8, lives: u64, steps: u32) {
                     thread::scope(|threads| {
                         for _ in 0..2 {
                             threads.spawn(|| {
-                                world
-                                    .slab
-                                    .recover(janitors, &recovery(lease, janitor), |b| world.blocks.free(b))
+                                world.slab.recover(
+                                    janitors,
+                                    &recovery(lease, janitor),
+                                    |_| false,
+                                    |_, _| {},
+                                    |b| world.blocks.free(b),
+                                )
                             });
                         }
                     });

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use tenure_core::MEMBERS_MAX;
 use tenure_scratch_alloc as scratch;
-use tenure_segment::{MEMBERS_MAX, Spec};
+use tenure_segment::Spec;
 use tenure_slab as slab;
 
 use crate::error::OpenError;

@@ -96,9 +96,10 @@ pub use {
     },
 };
 
-pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
+pub use tenure_core::LeaseId;
 #[cfg(feature = "faults")]
 #[doc(hidden)]
-pub use tenure_segment::fault;
-pub use tenure_segment::{Backend, LeaseId, LeaseInfo, Listed, MonitorState, OpenError as SegmentError};
+pub use tenure_core::fault;
+pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
+pub use tenure_segment::{Backend, LeaseInfo, Listed, MonitorState, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use tenure_core::LeaseId;
 use tenure_scratch_alloc::GRANULE;
-use tenure_segment::LeaseId;
 use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
 
 use crate::error::{AllocError, BlockError, CreateError, FreeError, NotMember, OpenHandleError, UseError};

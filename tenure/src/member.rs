@@ -4,7 +4,8 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tenure_segment::{LeaseId, MonitorState};
+use tenure_core::LeaseId;
+use tenure_segment::MonitorState;
 use tenure_slab::Token;
 
 use crate::block::Block;

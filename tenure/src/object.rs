@@ -8,8 +8,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tenure_segment::sync::Word;
-use tenure_segment::{DataArea, LeaseId};
+use tenure_core::LeaseId;
+use tenure_core::sync::Word;
+use tenure_segment::DataArea;
 use tenure_slab::{Names, Token};
 use tenure_wait::McasDescriptors;
 

@@ -4,13 +4,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{CommitError, DataArea, Lease, Recovery};
+use tenure_segment::{CommitError, DataArea, Lease};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
 use crate::geometry::Plan;
 use crate::kind::Kind;
+
 #[cfg(feature = "objects")]
 use crate::object::Objects;
 
@@ -83,7 +85,7 @@ impl tenure_segment::Reclaim for Reclaimer {
             let _: (u64, tenure_slab::Held) = (kind, held);
         };
         let mut blocks = 0;
-        let handles = slab.recover_settling(
+        let handles = slab.recover(
             ref_counts,
             recovery,
             |kind| Kind::from_word(kind).is_system(),

@@ -1,7 +1,7 @@
 /* The handle protocol as slab/ builds it: one entry, its holder bits, the block that it names, the leases that hold it.
  *
  * Every shared access is one step; what is private to a process is folded into the access before it. Steps are named
- * after the functions and failpoints of the code. A process is killed or stopped for good between any two steps.
+ * after the functions of the code and what they have just written. A process is killed or stopped for good between any two steps.
  * Sizes and mutants are set by -D; verify/models/run knows them.
  */
 #ifndef NP

@@ -10,7 +10,7 @@
 //! | `announced` | 0 nothing; 1 a thread of the process is writing its exit code elsewhere; 2 the code is valid | the process itself |
 //! | `status` | the status as `waitpid` gives it | with `known` |
 
-use tenure_segment::fault;
+use tenure_core::fault;
 
 use crate::word::{self, Attempt, Change, Look, Word};
 

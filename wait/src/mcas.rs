@@ -38,8 +38,8 @@
 //! Two helpers at once, one of them killed: neither hands anything to the other. The word keeps the reference until a compare-exchange
 //! resolves it, and a helper that loses this compare-exchange loads the word again before it returns.
 
-use tenure_segment::sync::{Ordering, Word as Whole};
-use tenure_segment::{fault, ordering};
+use tenure_core::sync::{Ordering, Word as Whole};
+use tenure_core::{fault, ordering};
 
 use crate::word::{WAITERS, Word};
 

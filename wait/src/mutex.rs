@@ -13,8 +13,8 @@
 //! While a thread owns the mutex only three others write the word: waiters set the waiters bit, a wake clears it, and the recovery of
 //! the dead owner abandons it.
 
-use tenure_segment::fault;
-use tenure_segment::sync::Ordering::{AcqRel, Acquire};
+use tenure_core::fault;
+use tenure_core::sync::Ordering::{AcqRel, Acquire};
 
 use crate::word::{self, Attempt, Look, WAITERS, Word};
 

@@ -1,7 +1,7 @@
 //! The protocol that all wait words share.
 
-use tenure_segment::fault;
-use tenure_segment::sync::Ordering::{self, AcqRel, Acquire};
+use tenure_core::fault;
+use tenure_core::sync::Ordering::{self, AcqRel, Acquire};
 
 /// The waiters bit.
 ///

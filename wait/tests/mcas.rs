@@ -3,7 +3,7 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
-use tenure_segment::sync::{Ordering, Word as Whole};
+use tenure_core::sync::{Ordering, Word as Whole};
 use tenure_wait::{
     Attempt, MCAS_DESCRIPTOR_WORDS, MCAS_MAX, Mcas, McasDescriptors, McasRef, McasWord, WAITERS, Word,
     compare_exchange, semaphore,

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+use tenure_core::sync::Word;
+use tenure_core::{Acquire, LeaseId};
 use tenure_scratch_alloc::{Backing, Geometry, Layout, OutOfMemory, Scratch};
-use tenure_segment::sync::Word;
-use tenure_segment::{Acquire, LeaseId};
 
 use crate::system;
 

@@ -1,64 +1,21 @@
-//! What happens at each access to a shared word: usually nothing; where a test says so, another member works or this
-//! one dies.
+//! What happens at each step of a member, which is an access to a shared word: usually nothing; where a test says so, another member
+//! works or this one dies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-thread_local! {
-    static STEPS: Cell<Option<u64>> = const { Cell::new(None) };
-    static PLAN: RefCell<Vec<(u64, Act)>> = const { RefCell::new(Vec::new()) };
-    /// Points passed since the last step.
-    static PASSED: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
-    /// Points right after which somebody died.
-    static DIED_AT: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
-}
+use tenure_core::testing::{Site, Step, with};
 
-enum Act {
-    Die,
-    /// Lives at least as long as the call to `run` that has it.
-    Work(*mut (dyn FnMut() + 'static)),
+thread_local! {
+    /// Writes right after which somebody died.
+    static DIED_AT: RefCell<BTreeSet<Site>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 struct Killed;
 
-/// The running member is about to access a shared word.
-pub(crate) fn step() {
-    let Some(now) = STEPS.get() else { return };
-    STEPS.set(Some(now + 1));
-    let due = PLAN.with_borrow_mut(|plan| {
-        let at = plan.iter().position(|(step, _)| *step == now)?;
-        Some(plan.remove(at).1)
-    });
-    match due {
-        None => PASSED.with_borrow_mut(Vec::clear),
-        Some(Act::Die) => {
-            died();
-            resume_unwind(Box::new(Killed));
-        }
-        Some(Act::Work(work)) => {
-            // What the others do is not counted.
-            STEPS.set(None);
-            // SAFETY: `run` is on the stack below us and keeps it borrowed; it was removed from the plan: nobody else has it.
-            unsafe { (*work)() };
-            STEPS.set(Some(now + 1));
-        }
-    }
-}
-
-/// The running member passed a failpoint.
-pub(crate) fn passed(name: &'static str) {
-    if STEPS.get().is_some() {
-        PASSED.with_borrow_mut(|passed| passed.push(name));
-    }
-}
-
-fn died() {
-    PASSED.with_borrow_mut(|passed| DIED_AT.with_borrow_mut(|died| died.extend(passed.drain(..))));
-}
-
-/// The failpoints at which a member died in this thread so far.
-pub(super) fn died_at() -> BTreeSet<&'static str> {
+/// The writes of the source right after which a member died in this thread so far.
+pub(super) fn died_at() -> BTreeSet<Site> {
     DIED_AT.with_borrow(Clone::clone)
 }
 
@@ -74,30 +31,31 @@ pub(super) enum Outcome {
 /// Has `member` work; before its step `at`, another one does `work`; before its step `dies`, it dies.
 pub(super) fn run(
     member: impl FnOnce(),
-    work: Option<(u64, &mut dyn FnMut())>,
+    mut work: Option<(u64, &mut dyn FnMut())>,
     dies: Option<u64>,
 ) -> Outcome {
-    let mut plan = Vec::new();
-    if let Some((at, work)) = work {
-        let work: *mut (dyn FnMut() + '_) = work;
-        // SAFETY: only the lifetime changes; the plan is emptied before this call returns.
-        plan.push((
-            at,
-            Act::Work(unsafe { std::mem::transmute::<*mut (dyn FnMut() + '_), *mut dyn FnMut()>(work) }),
-        ));
-    }
-    plan.extend(dies.map(|at| (at, Act::Die)));
-    PLAN.set(plan);
-    PASSED.with_borrow_mut(Vec::clear);
-    STEPS.set(Some(0));
-    let ended = catch_unwind(AssertUnwindSafe(member));
-    let steps = STEPS.replace(None).unwrap_or(0);
-    PLAN.with_borrow_mut(Vec::clear);
-    match ended {
+    let (steps, written) = (Cell::new(0), Cell::new(None));
+    let died = || DIED_AT.with_borrow_mut(|died| died.extend(written.get()));
+    let hook = |step: Step| {
+        let now = steps.replace(steps.get() + 1);
+        if dies == Some(now) {
+            died();
+            resume_unwind(Box::new(Killed));
+        }
+        if let Some((at, work)) = &mut work
+            && *at == now
+        {
+            work();
+        }
+        if step.writes {
+            written.set(Some(step.site));
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| with(hook, member))) {
         Ok(()) => {
             // Dying after the last step is dying idle.
             died();
-            Outcome::Finished(steps)
+            Outcome::Finished(steps.get())
         }
         Err(killed) if killed.is::<Killed>() => Outcome::Died,
         Err(failure) => resume_unwind(failure),

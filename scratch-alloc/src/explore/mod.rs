@@ -6,7 +6,7 @@
 //! their contents, and in the end the whole region can be had as one block.
 
 mod crash;
-pub(crate) mod hooks;
+mod hooks;
 mod preempt;
 
 use std::alloc::Layout as Request;
@@ -14,8 +14,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use tenure_segment::sync::Word;
-use tenure_segment::{Acquire, LeaseId, Recovery};
+use tenure_core::testing::step;
+use tenure_core::{Acquire, LeaseId, Recovery};
 
 use crate::class::class_bytes;
 use crate::error::{AllocError, OutOfMemory};
@@ -23,6 +23,7 @@ use crate::geometry::{Geometry, Layout};
 use crate::local::Local;
 use crate::recover::Recovered;
 use crate::scratch::{Backing, Found, Scratch};
+use crate::sync::Word;
 use crate::word::{Block, Unit};
 
 /// Units of 1 KiB, all committed.
@@ -45,6 +46,7 @@ pub(super) struct Memory {
 
 impl Backing for Memory {
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
+        step();
         if self.longest.get() != 0 && bytes.end - bytes.start > self.longest.get() {
             return Err(OutOfMemory);
         }
@@ -59,6 +61,7 @@ impl Backing for Memory {
     }
 
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        step();
         (!self.keep.get()).then_some(bytes)
     }
 }

@@ -20,9 +20,9 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 pub use identity::Identity;
 pub use offers::Offers;
 
-use crate::id::LeaseId;
 use crate::lease::Lease;
 use crate::name::Backend;
+use tenure_core::LeaseId;
 
 /// Where a member says that it has something open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,4 +213,4 @@ fn foreign_user(socket: &OwnedFd) -> rustix::io::Result<Option<u32>> {
 }
 
 /// What is offered, by key.
-type Table = Arc<crate::sync::Mutex<std::collections::BTreeMap<u64, Arc<OwnedFd>>>>;
+type Table = Arc<tenure_core::sync::Mutex<std::collections::BTreeMap<u64, Arc<OwnedFd>>>>;

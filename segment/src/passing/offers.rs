@@ -11,12 +11,12 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, bind, listen,
     recv, send, sendmsg,
 };
+use tenure_core::LeaseId;
+use tenure_core::sync;
 
 use super::{GIVEN, MAGIC, NOT_MINE, REQUEST_BYTES, Table, address, foreign_user, socket};
 use crate::error::NotMember;
 use crate::fork_flag::ForkFlag;
-use crate::id::LeaseId;
-use crate::sync;
 use crate::thread::Thread;
 
 const STACK: usize = 64 << 10;

@@ -15,12 +15,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
+use tenure_core::sync::lock;
 
 use super::PidError;
 use super::identity::Identity;
 use super::pidfd::{Look, PidFd, Status};
 use crate::attachment::FileId;
-use crate::sync::lock;
 use crate::thread::Thread;
 
 /// As the monitor's, and the buffers for what `/proc` says.

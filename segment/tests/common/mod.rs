@@ -8,9 +8,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure_segment::{
-    Backend, DataArea, JoinOptions, Lease, LeaseId, OpenError, Place, Reclaim, Recovery, Segment, Spec,
-};
+use tenure_core::{LeaseId, Recovery};
+use tenure_segment::{Backend, DataArea, JoinOptions, Lease, OpenError, Place, Reclaim, Segment, Spec};
 
 pub(crate) mod fail_safe;
 pub(crate) mod threads;

@@ -88,12 +88,6 @@ impl NamesLayout {
         Self { buckets: if buckets < 2 { 2 } else { buckets } }
     }
 
-    /// The number of buckets.
-    #[must_use]
-    pub const fn buckets(&self) -> u32 {
-        self.buckets
-    }
-
     /// The words of the whole region.
     #[must_use]
     pub const fn words(&self) -> u64 {
@@ -159,8 +153,8 @@ mod tests {
     fn parts_follow_each_other() {
         for handles in [1, 2, 5, 32, 64, 129, 4096, 65_536, HANDLES_MAX] {
             let layout = NamesLayout::for_handles(handles);
-            assert!(layout.buckets() >= 2 && layout.buckets().is_power_of_two());
-            assert!(layout.buckets() * 2 >= handles);
+            assert!(layout.buckets >= 2 && layout.buckets.is_power_of_two());
+            assert!(layout.buckets * 2 >= handles);
             assert_eq!(layout.control_words() % 8, 0);
             assert_eq!(layout.chunk_range(0).start, layout.control_words());
             assert_eq!(layout.chunk_range(layout.chunks() - 1).end, layout.words());
@@ -169,7 +163,7 @@ mod tests {
             assert_eq!(layout.control_words() + chunks, layout.words());
             for name in 0..1000u32 {
                 let Choices { first, second } = layout.choices(NameHash::of(&name.to_le_bytes()));
-                assert!(first < layout.buckets() && second < layout.buckets() && first != second);
+                assert!(first < layout.buckets && second < layout.buckets && first != second);
             }
         }
         assert_eq!(NamesLayout::for_handles(32).words() * 8, 64 + 16 * 64);

@@ -1,12 +1,11 @@
 //! The table: find the handle of a name, insert a handle.
 
-use tenure_segment::fault;
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::fault;
 
 use super::layout::{Choices, NameHash, NamesLayout, SLOTS};
 use super::word::{PendingSlot, Seen, Slot};
-use crate::crash::failpoint;
 use crate::geometry::GeometryError;
+use crate::sync::{Ordering, Word};
 use crate::token::Token;
 
 /// The table's access to handles: their lifetimes and names.
@@ -133,7 +132,6 @@ impl<'a> Names<'a> {
         if chunk < self.layout.chunks() {
             // Release: chunk: publishes the commitment; pairs with the Acquire in `is_committed`.
             self.words[chunk as usize / 64].fetch_or(1 << (chunk % 64), Ordering::Release);
-            failpoint!("names.extend.published");
         }
     }
 
@@ -231,11 +229,9 @@ impl<'a> Names<'a> {
             looked = true;
             let slot = self.free_slot(buckets, handles).ok_or(Full)?;
             let inserting = Seen::inserting(slot, mine);
-            failpoint!("names.enter.looked");
             match buckets.pending_slot().compare_exchange(seen, inserting) {
                 // Inserted: no handle was inserted through the pending slot since `seen`.
                 Ok(()) => {
-                    failpoint!("names.enter.entered");
                     // If its slot is taken and no other is free, the handle stays in the pending slot, and is found there.
                     let _ = self.help(buckets, inserting, mine, handles);
                     return Ok(Inserted::New);
@@ -298,9 +294,7 @@ impl<'a> Names<'a> {
                 // Its slot is free: store it there, and look again. A helper that was stopped before this, for an hour, finds the slot taken,
                 // or free again; then the handle is over, and so the slot stays free, or it is in two slots, which is harmless.
                 Some((slot, now)) if self.is_free(now, handles) => {
-                    if slot.list(now, Seen::listed(hash.mark(), token)) {
-                        failpoint!("names.settle.listed");
-                    }
+                    let _ = slot.list(now, Seen::listed(hash.mark(), token));
                     continue;
                 }
                 // Its slot is taken by another handle: send it to a free one.
@@ -309,7 +303,6 @@ impl<'a> Names<'a> {
             match pending_slot.compare_exchange(seen, next) {
                 // Done.
                 Ok(()) if next == done => {
-                    failpoint!("names.settle.done");
                     if let Some(slot) = slot.filter(|_| fault!("names.help.done_before_slot")) {
                         slot.list(slot.load(), Seen::listed(hash.mark(), token));
                     }
@@ -317,7 +310,6 @@ impl<'a> Names<'a> {
                 }
                 // Sent to another slot: go on with that one.
                 Ok(()) => {
-                    failpoint!("names.settle.moved");
                     seen = next;
                 }
                 // Another helper sent it to another slot: go on with that one.

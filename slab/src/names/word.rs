@@ -11,9 +11,9 @@
 //! | pending slot | DONE | slot | the handle is in its slot | an insert, to INSERTING |
 //! | either | anything else | - | corrupted | as if it were free |
 
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{fault, ordering};
+use tenure_core::{fault, ordering};
 
+use crate::sync::{Ordering, Word};
 use crate::token::Token;
 
 const DETAIL_SHIFT: u32 = 56;

@@ -3,8 +3,8 @@
 
 pub mod world;
 
-use tenure_segment::sync::Word;
-use tenure_segment::{Acquire, LeaseId, Recovery};
+use tenure_core::sync::Word;
+use tenure_core::{Acquire, LeaseId, Recovery};
 use tenure_slab::{Cache, Geometry, Layout, RefCounts, Slab};
 
 pub const SPACE: u8 = 9;

@@ -1,6 +1,6 @@
 //! Handles for tests of the table of names: each with a name and a count, and used once.
 
-use tenure_segment::sync::{Ordering, Word};
+use tenure_core::sync::{Ordering, Word};
 use tenure_slab::{Full, Handles, Inserted, NameHash, Names, Token};
 
 use super::SPACE;

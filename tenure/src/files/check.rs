@@ -1,8 +1,8 @@
 //! The definition of correct, for descriptors and the tables of files.
 
+use tenure_core::sync::Word;
 use tenure_scratch_alloc::Scratch;
 use tenure_segment::LeaseInfo;
-use tenure_segment::sync::Word;
 use tenure_slab::{HandleInfo, Shares, Slab, State};
 
 use super::share::table_words;

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenure_core::{fault, sync};
 use tenure_segment::passing::{Holder, Identity, Refusal};
-use tenure_segment::{fault, sync};
 use tenure_slab::Token;
 
 use super::error::{DescriptorError, Refused};

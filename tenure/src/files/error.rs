@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tenure_segment::LeaseId;
+use tenure_core::LeaseId;
 use tenure_segment::passing::Refusal;
 
 use super::modes::{Access, Sharing};

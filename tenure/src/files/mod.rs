@@ -41,6 +41,6 @@ impl Files {
 
     /// The descriptor of this token, if this member has it open.
     fn find(&self, token: u64) -> Option<Arc<Open>> {
-        tenure_segment::sync::lock(&self.open).get(&token)?.upgrade()
+        tenure_core::sync::lock(&self.open).get(&token)?.upgrade()
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, Weak};
 
-use tenure_segment::sync;
-use tenure_segment::{Lease, LeaseId};
+use tenure_core::LeaseId;
+use tenure_core::sync;
+use tenure_segment::Lease;
 use tenure_slab::{InTheWay, Modes, Shares};
 
 use super::error::{Conflict, ShareError};

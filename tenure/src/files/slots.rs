@@ -5,9 +5,10 @@
 //! living from those that a dead owner left behind: nobody has to clear them. For the same reason two recoverers at once have
 //! nothing to hand over to each other here.
 
+use tenure_core::LeaseId;
+use tenure_core::sync::{Ordering, Word};
+use tenure_segment::Lease;
 use tenure_segment::passing::{Holder, Identity, pid_namespace};
-use tenure_segment::sync::{Ordering, Word};
-use tenure_segment::{Lease, LeaseId};
 
 use crate::object::STATE_WORDS;
 

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tenure_segment::sync::Word;
+use tenure_core::sync::Word;
 use tenure_slab::Token;
 use tenure_wait::mutex::{self, Locked, Owner, State};
 use tenure_wait::{Attempt, WAITERS, Word as _};

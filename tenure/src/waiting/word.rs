@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tenure_core::sync::Word as Whole;
 use tenure_segment::futex;
-use tenure_segment::sync::Word as Whole;
 use tenure_wait::{McasDescriptors, McasWord, WAITERS, Word, compare_exchange};
 
 use crate::kind::Kind;

@@ -1,0 +1,12 @@
+//! What the protocols of tenure share: atomic words, the identity of a lease and the two rights that derive from it, and the
+//! switches of tests. No OS.
+
+pub mod fault;
+mod id;
+pub mod sync;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod testing;
+pub mod weak;
+
+pub use id::{Acquire, INCARNATION_BITS_IN_BLOCK, LeaseId, MEMBERS_MAX, Recovery};
