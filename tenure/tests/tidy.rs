@@ -89,7 +89,7 @@ fn no_folders_use_each_other_in_a_circle() {
     edges.retain(|(from, to)| from != to);
     let mut folders: BTreeSet<String> =
         edges.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
-    assert_eq!(folders.len(), 9, "{folders:?}");
+    assert_eq!(folders.len(), 10, "{folders:?}");
     // A folder that uses nobody is in no circle; nor is one that uses only such folders.
     while let Some(free) =
         folders.iter().find(|folder| edges.iter().all(|(from, _)| from != *folder)).cloned()
