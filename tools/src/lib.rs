@@ -4,8 +4,8 @@
 //! tenure ls | stat NAME | names NAME | check NAME | recover NAME | rm NAME [--force]
 //! ```
 //!
-//! Whatever only looks attaches without joining. Exit status: 0 all is well, 1 something is wrong, 2 refused and nothing
-//! done.
+//! `ls`, `stat`, `names` and `check` attach without joining. Exit status: 0 all is well, 1 a check is not clean, 2 refused
+//! and nothing done. `tenure-torture` uses the tables, the exit status, and the way to attach.
 
 pub mod attach;
 pub mod cli;

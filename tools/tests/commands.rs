@@ -49,13 +49,13 @@ fn member_with(segment: &Segment, handles: usize) -> Process {
     process
 }
 
-/// Holds handles; closes one when it is told anything, and says whether its token is stale then.
+/// Holds handles with a block each; closes one when it is told anything, and says whether its token is stale then.
 #[test]
 fn child() {
     let Some(role) = role() else { return };
     let space = Space::options().attach(&role[0]).unwrap();
     let me = space.join().unwrap();
-    let create = |_| me.create_raw(Kind::raw(1), b"held").unwrap();
+    let create = |_| me.create_raw(Kind::raw(1), &[1; 500]).unwrap();
     let mut handles: Vec<_> = (0..role[1].parse().unwrap()).map(create).collect();
     say("holds", handles.len());
     listen();

@@ -1,4 +1,4 @@
-//! The one limit of all waits in the tests of `segment` and `tenure`.
+//! The one limit of all waits in the tests of `segment`, `tenure`, `tools`, `verify/conformance` and `verify/torture`.
 //!
 //! No test expects anything to happen within some time. A wait that takes longer than [`FAIL_SAFE`] never ends; it fails and says what it
 //! waited for. Children have no limit of their own: they die with the test that waits for them.

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crate::driver::Driver;
+use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, Order, Thing};
 
 /// The side of the program: obeys until the scenario's side is gone; then it leaves.
@@ -397,16 +397,6 @@ impl std::fmt::Debug for Program {
 fn state_in(folder: &Path) -> Option<char> {
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// Polls until a condition holds.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        // A fail-safe, not an expectation: a wait this long is a hang.
-        assert!(start.elapsed() < Duration::from_secs(180), "never: {what}");
-        std::thread::sleep(Duration::from_micros(200));
-    }
 }
 
 /// The program that answers first; removed from the list. Its answer is still to be read.

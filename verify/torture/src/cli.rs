@@ -8,8 +8,9 @@ use tenure::Backend;
 use tenure_traces::Source;
 
 use crate::demo::Plan;
+use crate::negative_control::NegativeControl;
 use crate::torture;
-use crate::worker::{NegativeControl, Orders};
+use crate::worker::Orders;
 
 /// Processes that share segments are killed and stopped, and lose nothing: the demo, recordings to replay, and torture.
 #[derive(Debug, Parser)]
@@ -138,7 +139,7 @@ pub struct Torture {
     pub patience: f64,
     /// Make the members do something wrong.
     #[arg(long, hide = true)]
-    pub negative_control: Option<torture::NegativeControl>,
+    pub negative_control: Option<NegativeControl>,
 }
 
 /// The most seconds a run may be told to last.

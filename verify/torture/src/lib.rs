@@ -11,18 +11,24 @@
 pub mod cli;
 pub mod demo;
 pub mod meeting;
+pub mod negative_control;
 pub mod pattern;
 pub mod timing;
 pub mod torture;
+pub mod verdict;
 pub mod wire;
 pub mod worker;
 
 use std::fmt::Display;
 
 use cli::{Cli, Command, Demo};
-use demo::{Plan, Verdict};
+use demo::Plan;
 use serde::Serialize;
 use tenure_tools::exit::{Answer, Exit};
+use verdict::Verdict;
+
+/// Why a run did not begin, or a process of it gave up; it says so on standard error.
+pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Exit {

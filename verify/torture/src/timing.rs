@@ -17,13 +17,12 @@ use tenure_subjects::{Outcome, Subject, work};
 
 use tenure_tools::table::{Table, count};
 
+use crate::Failed;
+
 const ROUNDS: usize = 31;
 const WARM_ROUNDS: usize = 3;
 /// How long a turn should take.
 const TURN_NS: u64 = 500_000;
-
-/// Why there are no figures.
-pub type TimingError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One operation, in nanoseconds: medians over the rounds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,7 +75,7 @@ impl Timing {
 ///
 /// # Errors
 /// Whatever an operation answers; none should.
-pub fn measure() -> Result<Vec<Timing>, TimingError> {
+pub fn measure() -> Result<Vec<Timing>, Failed> {
     let output = Command::new(std::env::current_exe()?)
         .arg("compare")
         .stdin(Stdio::null())
@@ -92,7 +91,7 @@ pub fn measure() -> Result<Vec<Timing>, TimingError> {
 ///
 /// # Errors
 /// Whatever an operation answers; none should.
-pub fn compare() -> Result<String, TimingError> {
+pub fn compare() -> Result<String, Failed> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let daemon = || Daemon::new(Way::Socket, Cpu::Same);
     macro_rules! handles {

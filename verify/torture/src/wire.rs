@@ -5,11 +5,14 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{self, Child, ChildStdin, Stdio};
+use std::process::{self, Child, ExitStatus, Stdio};
 use std::thread;
 
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::verdict::Trouble;
 
 /// The longest frame that is accepted.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
@@ -75,7 +78,7 @@ pub enum Report {
         counters: Counters,
     },
     /// Something is wrong that no task asked about, for example a block whose bytes changed.
-    Fault(Fault),
+    Wrong(Trouble),
     /// It has left the space and is about to exit.
     Left {
         /// Since it joined.
@@ -103,16 +106,7 @@ pub enum Outcome {
     /// The pulse is done.
     Alive,
     /// It did not go as it has to.
-    Wrong(Fault),
-}
-
-/// Something that must never be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fault {
-    /// Bytes are not what was written.
-    MixedUp(String),
-    /// An operation answered with an error that it should not answer.
-    Refused(String),
+    Wrong(Trouble),
 }
 
 /// What a worker did since it joined.
@@ -185,35 +179,92 @@ pub enum Incoming<M> {
     End(Option<String>),
 }
 
-/// Starts a process that reads and writes frames. A thread of that name passes on what it sends, until `handle` answers
-/// false: nobody listens any more.
+/// A process that reads and writes frames. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts one. A thread of that name passes on what it sends, until `handle` answers false: nobody listens any more.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start<M: DeserializeOwned>(
+        command: &mut process::Command,
+        name: String,
+        handle: impl Fn(Incoming<M>) -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        // A group of its own: an interrupt from the terminal is for us alone.
+        let child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut process = Self(child);
+        let Some(mut output) = process.0.stdout.take() else {
+            return Err(io::Error::other("expected pipes to the process, found none"));
+        };
+        thread::Builder::new().name(name).spawn(move || {
+            loop {
+                let incoming = match receive(&mut output) {
+                    Ok(Some(message)) => Incoming::Message(message),
+                    Ok(None) => Incoming::End(None),
+                    Err(error) => Incoming::End(Some(error.to_string())),
+                };
+                let is_end = matches!(incoming, Incoming::End(_));
+                if !handle(incoming) || is_end {
+                    break;
+                }
+            }
+        })?;
+        Ok(process)
+    }
+
+    /// Sends it a message.
+    pub fn say(&mut self, message: &impl Serialize) {
+        if let Some(input) = &mut self.0.stdin {
+            // A broken pipe: the process died, and its end of output says so too.
+            let _ = send(input, message);
+        }
+    }
+
+    /// Ends its input.
+    pub fn close_input(&mut self) {
+        self.0.stdin = None;
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        // It fails only for a process that is gone; ours stays a zombie until it is reaped.
+        let _ = kill_process(Pid::from_child(&self.0), signal);
+    }
+
+    /// Ends its input, and waits for its end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn reap(mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both do nothing after `reap`, and fail only when the process is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Ends this process when `parent` ends.
 ///
 /// # Errors
-/// It cannot be started.
-pub fn start<M: DeserializeOwned>(
-    command: &mut process::Command,
-    name: String,
-    handle: impl Fn(Incoming<M>) -> bool + Send + 'static,
-) -> io::Result<(Child, ChildStdin)> {
-    // A group of its own: an interrupt from the terminal is for us alone.
-    let mut child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let (Some(input), Some(mut output)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(io::Error::other("expected pipes to the process, found none"));
-    };
-    thread::Builder::new().name(name).spawn(move || {
-        loop {
-            let incoming = match receive(&mut output) {
-                Ok(Some(message)) => Incoming::Message(message),
-                Ok(None) => Incoming::End(None),
-                Err(error) => Incoming::End(Some(error.to_string())),
-            };
-            let is_end = matches!(incoming, Incoming::End(_));
-            if !handle(incoming) || is_end {
-                break;
-            }
-        }
-    })?;
-    Ok((child, input))
+/// It has ended already.
+pub fn die_with(parent: u32) -> Result<(), &'static str> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|_| "no signal comes when the parent ends")?;
+    let is_parent = |pid: Pid| pid.as_raw_nonzero().get() as u32 == parent;
+    if getppid().is_some_and(is_parent) { Ok(()) } else { Err("the parent is gone") }
 }
 
 fn read_or_end(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {

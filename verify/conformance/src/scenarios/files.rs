@@ -2,8 +2,8 @@
 
 use super::Row;
 use crate::driver::Sizes;
+use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, Modes, New, Order, Sort};
-use crate::program::eventually;
 use crate::stage::Stage;
 
 pub(super) const DESCRIPTORS: &[Row] = &[

@@ -2,8 +2,9 @@
 
 use super::Row;
 use crate::driver::Sizes;
+use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, New, Order, Sort, Thing};
-use crate::program::{Program, eventually};
+use crate::program::Program;
 use crate::stage::{Stage, Target};
 use crate::wishes::{KIND, raw};
 

@@ -2,8 +2,8 @@
 
 use super::Row;
 use crate::driver::Sizes;
+use crate::fail_safe::eventually;
 use crate::order::Fault;
-use crate::program::eventually;
 use crate::stage::Stage;
 
 pub(super) const ROWS: &[Row] = &[

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::Row;
 use super::processes::known;
 use crate::driver::Sizes;
+use crate::fail_safe::eventually;
 use crate::order::{Answer, End, Fault, Order, Sort};
-use crate::program::eventually;
 use crate::stage::{Stage, Target};
 
 pub(super) const ROWS: &[Row] = &[

@@ -14,8 +14,8 @@
 //! | `watch` | measuring the time from a kill to the end of the reclaim |
 //! | `director` | the loop that brings them together |
 //! | `owners` | a mutex whose owners are killed |
-//! | `stage` | the segment, removed whatever happens |
-//! | `verdict`, `summary` | what went wrong, and the table at the end |
+//! | `stage` | the segment, and the coordinator's membership |
+//! | `summary` | the table at the end |
 
 mod book;
 mod chaos;
@@ -27,32 +27,25 @@ mod script;
 mod seat;
 mod stage;
 mod summary;
-mod verdict;
 mod watch;
 
 use std::sync::mpsc;
 
 pub use plan::{Material, Plan};
 pub use summary::{Replayed, Summary};
-pub use verdict::Verdict;
 
+use crate::Failed;
+use crate::meeting::Segment;
+use crate::verdict::Verdict;
 use director::Director;
 use seat::Event;
 use stage::Stage;
-
-/// Why a run did not even begin.
-pub type RunError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Removes the segments of runs that were killed before they could do it themselves.
-pub(crate) fn sweep_abandoned(backends: &[tenure::Backend]) {
-    backends.iter().for_each(|backend| stage::sweep(*backend));
-}
 
 /// Does what the plan says. Whatever goes wrong with the space is in the summary.
 ///
 /// # Errors
 /// A malformed recording, a segment that cannot be made, a worker that cannot be started.
-pub fn run(plan: &Plan) -> Result<Summary, RunError> {
+pub fn run(plan: &Plan) -> Result<Summary, Failed> {
     let material = Material::read(&plan.sources)?;
     let job_titles = material.job_titles.clone();
     let (tell, events) = mpsc::channel();
@@ -62,10 +55,13 @@ pub fn run(plan: &Plan) -> Result<Summary, RunError> {
         // Nobody listens any more when the run is over.
         let _ = interrupted.send(Event::Interrupted);
     })?;
+    Segment::sweep(plan.backend);
     let mut stage = Stage::build(plan, &material)?;
     let (totals, mut verdict) = Director::new(plan, material, &stage, (tell, events))?.run()?;
     let owners = match stage.member() {
-        Some(me) if plan.kills > 0 && verdict.is_clean() => owners::run(&stage.meeting, me, &mut verdict)?,
+        Some(me) if plan.kills > 0 && verdict.is_clean() => {
+            owners::run(&stage.segment.meeting, me, &mut verdict)?
+        }
         _ => owners::Owners::default(),
     };
     inspect(&mut stage, &mut verdict);
@@ -87,14 +83,8 @@ fn inspect(stage: &mut Stage, verdict: &mut Verdict) {
         verdict.refused(format!("the coordinator cannot recover: {error}"));
     }
     stage.leave();
-    let report = stage.space.check();
-    for violation in report.violations {
-        verdict.violation(violation);
-    }
-    for pending in report.pending {
-        verdict.violation(format!("pending although nobody is left: {pending}"));
-    }
-    let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
+    let stats = verdict.last_look(&stage.segment.meeting.to_string(), &stage.segment.space);
+    let (handles, blocks) = (stats.handles_live, stats.blocks_live());
     if handles > 0 || blocks > 0 {
         let when = if was_clean { "at the end" } else { "after everybody was killed" };
         verdict.leaked(

@@ -1,6 +1,5 @@
 //! A mutex whose owner is killed: the next in line gets it, is told so, and nobody else is.
 
-use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -10,9 +9,10 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 use tenure::{Backend, Member, Mutex, Space, Token, WaitError};
 
+use crate::Failed;
 use crate::meeting::Meeting;
 
-use super::verdict::Verdict;
+use crate::verdict::Verdict;
 
 /// How often it is done.
 const ROUNDS: u32 = 5;
@@ -51,8 +51,6 @@ enum Part {
     Owner,
     Next,
 }
-
-type Failed = Box<dyn Error + Send + Sync>;
 
 /// One of the two processes.
 ///

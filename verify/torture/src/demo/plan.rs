@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tenure::Backend;
 
-use crate::worker::{JobName, NegativeControl};
+use crate::negative_control::NegativeControl;
+use crate::worker::JobName;
 use tenure_traces::{AllocationTrace, HandleTrace};
 use tenure_traces::{Recording, Source, TraceError};
 

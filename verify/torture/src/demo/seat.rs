@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use clap::ValueEnum;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::meeting::Meeting;
-use crate::wire::{self, Counters, Incoming, Report, Task};
-use crate::worker::{JobName, NegativeControl};
+use crate::negative_control::NegativeControl;
+use crate::wire::{self, Counters, Incoming, Process, Report, Task};
+use crate::worker::JobName;
 
 use super::book::Incarnation;
 use super::script::Step;
@@ -84,7 +84,7 @@ pub(super) struct Seat {
     pub(super) counters: Counters,
     pub(super) received_at: Instant,
     outbox: Vec<Task>,
-    process: Option<(Child, ChildStdin)>,
+    process: Option<Process>,
 }
 
 impl Seat {
@@ -121,11 +121,7 @@ impl Seat {
         for job in &crew.jobs {
             command.arg("--job").arg(job.to_string());
         }
-        if let Some(name) =
-            crew.negative_control.and_then(|negative_control| negative_control.to_possible_value())
-        {
-            command.args(["--negative-control", name.get_name()]);
-        }
+        command.args(NegativeControl::arguments(crew.negative_control));
         let (seat, events) = (self.index, events.clone());
         let handle = move |incoming| {
             let event = match incoming {
@@ -134,7 +130,7 @@ impl Seat {
             };
             events.send(event).is_ok()
         };
-        self.process = Some(wire::start(&mut command, format!("seat {seat}"), handle)?);
+        self.process = Some(Process::start(&mut command, format!("seat {seat}"), handle)?);
         self.incarnation = incarnation;
         self.state = State::Starting;
         self.stopped = false;
@@ -192,19 +188,15 @@ impl Seat {
     }
 
     fn say(&mut self, command: &wire::Command) {
-        if let Some((_, input)) = &mut self.process {
-            // A broken pipe: the worker died, and its end of output says so too.
-            let _ = wire::send(input, command);
+        if let Some(process) = &mut self.process {
+            process.say(command);
         }
     }
 
     /// Sends a signal to the worker.
     pub(super) fn signal(&mut self, signal: Signal) {
-        let Some((child, _)) = &self.process else { return };
-        if let Some(pid) = Pid::from_raw(child.id() as i32) {
-            // It fails only for a process that is gone; ours stays a zombie until `empty`.
-            let _ = kill_process(pid, signal);
-        }
+        let Some(process) = &self.process else { return };
+        process.signal(signal);
         match signal {
             Signal::STOP => self.stopped = true,
             Signal::CONT => self.stopped = false,
@@ -215,7 +207,7 @@ impl Seat {
 
     /// The process id of the worker.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|(child, _)| child.id())
+        self.process.as_ref().map(Process::pid)
     }
 
     /// Reaps the process after its output has ended.
@@ -223,22 +215,6 @@ impl Seat {
         self.outbox.clear();
         self.state = State::Empty;
         self.stopped = false;
-        match self.process.take() {
-            Some((mut child, input)) => {
-                drop(input);
-                child.wait().map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if let Some((mut child, _)) = self.process.take() {
-            // Both fail only when the process is gone already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process.take().map(Process::reap).transpose()
     }
 }

@@ -1,29 +1,23 @@
-//! The segment of a run: made under a name of its own, gone when the run is over, however it ends.
+//! The segment of a run, and the coordinator's membership.
 
-use std::sync::Arc;
+use tenure::{Member, Space};
 
-use tenure::{Backend, Member, Space};
-
-use crate::meeting::Meeting;
+use crate::Failed;
+use crate::meeting::Segment;
 
 use super::director::LOOKAHEAD_STEPS;
 use super::plan::{Material, Plan};
 
-/// What the segments of runs are called: this, a process id, and something random.
-const PREFIX: &str = "run-";
-
 /// The segment, and the coordinator's membership.
 pub(super) struct Stage {
-    pub(super) meeting: Meeting,
-    pub(super) space: Arc<Space>,
+    /// Dropped first: the coordinator leaves before the segment is removed.
     member: Option<Member>,
+    pub(super) segment: Segment,
 }
 
 impl Stage {
     /// Makes the segment and joins it, without a monitor: reclaiming is up to the workers.
-    pub(super) fn build(plan: &Plan, material: &Material) -> Result<Self, StageError> {
-        sweep(plan.backend);
-        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
+    pub(super) fn build(plan: &Plan, material: &Material) -> Result<Self, Failed> {
         let members = (2 * plan.workers + 2).clamp(64, 256) as u16;
         let handle_count = material.handle_count(2 * LOOKAHEAD_STEPS);
         let options = Space::options()
@@ -31,10 +25,8 @@ impl Stage {
             .handles(handle_count)
             .scratch(material.scratch_bytes(plan.workers, handle_count))
             .monitor(false);
-        let (meeting, space) = Meeting::create(plan.backend, &name, options)?;
-        let mut stage = Self { meeting, space: Arc::new(space), member: None };
-        stage.member = Some(stage.space.join()?);
-        Ok(stage)
+        let segment = Segment::create(plan.backend, options)?;
+        Ok(Self { member: Some(segment.space.join()?), segment })
     }
 
     /// The coordinator's membership, until it leaves.
@@ -49,35 +41,4 @@ impl Stage {
             let _ = member.leave();
         }
     }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.leave();
-        // A memfd goes by itself, and about a segment that cannot be removed nothing is left to be done.
-        let _ = Space::remove(self.meeting.backend, &self.meeting.name, true);
-    }
-}
-
-/// Removes the segments of runs that were killed before they could do it themselves.
-pub(crate) fn sweep(backend: Backend) {
-    for listed in Space::list().unwrap_or_default().iter().filter(|listed| listed.backend == backend) {
-        let process = listed.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
-        let Some((process, _)) = process else { continue };
-        if !std::path::Path::new("/proc").join(process).exists() {
-            // Refused while somebody is a member, and right so.
-            let _ = Space::remove(listed.backend, &listed.name, false);
-        }
-    }
-}
-
-/// Why there is no stage.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StageError {
-    /// The segment cannot be made.
-    #[error(transparent)]
-    Meeting(#[from] tenure_tools::attach::AttachError),
-    /// The coordinator cannot join it.
-    #[error("cannot join the new segment: {}", tenure_tools::exit::in_full(.0))]
-    Join(#[from] tenure::JoinError),
 }

@@ -10,7 +10,7 @@ use tenure_tools::table::{Table, count};
 use super::director::Totals;
 use super::owners::Owners;
 use super::plan::Plan;
-use super::verdict::Verdict;
+use crate::verdict::Verdict;
 
 /// Everything a run has to say.
 #[derive(Debug, Serialize)]

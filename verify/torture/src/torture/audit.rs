@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tenure::{LeaseInfo, Member, MutexState, Space};
 
-use crate::demo::Verdict;
+use crate::verdict::Verdict;
 
 use super::commons::{
     ACCOUNTS_MAX, Entry, Founded, GROUPED, GROUPS, Group, Intent, Ledger, PULSE, Thing, Whose,

@@ -9,10 +9,10 @@ use crate::pattern;
 
 use super::chance::{Act, Choice};
 use super::hands::{Hands, must};
-use super::member::Trouble;
-use super::negative_control::NegativeControl;
 use super::pinned::{self, Label};
-use super::talk::{Gift, Outcome, Wrong};
+use super::talk::{Gift, Outcome};
+use crate::negative_control::NegativeControl;
+use crate::verdict::{Trouble, Wrong};
 
 /// Blocks that a thread has at most.
 const CHUNKS_MAX: usize = 96;

@@ -15,10 +15,11 @@ use tenure::{
     Block, Event, Handle, Kind, LeaseId, Member, Mutex, Raw, Reset, Scratch, Semaphore, Token, Waitable,
 };
 
-use crate::worker::WorkerError;
+use crate::Failed;
+
+use crate::verdict::Trouble;
 
 use super::hands::must;
-use super::member::Trouble;
 
 /// The name of the handle that says where everything is.
 const NAME: &str = "commons";
@@ -373,7 +374,7 @@ pub(super) struct Founded {
 }
 
 impl Founded {
-    pub(super) fn make(member: &Member) -> Result<Self, WorkerError> {
+    pub(super) fn make(member: &Member) -> Result<Self, Failed> {
         let ledger = member.alloc_zeroed(Layout::from_size_align(WORDS * 8, 64)?)?;
         let things = MAKES.iter().map(|make| Thing::make(member, make)).collect::<Result<Vec<Thing>, _>>()?;
         let tokens = things.iter().map(|thing| u64::from(thing.token()));

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
+use crate::negative_control::NegativeControl;
 
-use crate::demo::Verdict;
-use crate::worker::WorkerError;
+use crate::Failed;
+use crate::verdict::Verdict;
 
 use super::chance::{self, End, Fate};
 use super::seat::{Event, Pause, Seat, State};
 use super::stage::Stage;
-use super::talk::{Command, Counts, Outcome, Parcel, Report, Wrong};
+use super::talk::{Command, Counts, Outcome, Parcel, Report};
 use super::{Figures, Plan};
 
 /// How often the director looks at what nobody reports.
@@ -58,7 +58,7 @@ impl<'a> Director<'a> {
     ) -> Self {
         let mut arguments = Vec::new();
         for stage in stages.iter() {
-            arguments.extend(["--space".to_owned(), stage.meeting.to_string()]);
+            arguments.extend(["--space".to_owned(), stage.segment.meeting.to_string()]);
         }
         let patience = (plan.patience.as_secs_f64().ceil() as u64).max(1);
         for (name, value) in [
@@ -69,11 +69,7 @@ impl<'a> Director<'a> {
         ] {
             arguments.extend([name.to_owned(), value.to_string()]);
         }
-        if let Some(name) =
-            plan.negative_control.and_then(|negative_control| negative_control.to_possible_value())
-        {
-            arguments.extend(["--negative-control".to_owned(), name.get_name().to_owned()]);
-        }
+        arguments.extend(NegativeControl::arguments(plan.negative_control));
         let now = Instant::now();
         Self {
             plan,
@@ -98,7 +94,7 @@ impl<'a> Director<'a> {
     }
 
     /// Runs until every seat has done enough and everybody has left.
-    pub(super) fn run(mut self) -> Result<(Counts, Figures, Verdict), WorkerError> {
+    pub(super) fn run(mut self) -> Result<(Counts, Figures, Verdict), Failed> {
         for seat in 0..self.seats.len() {
             self.fill(seat)?;
         }
@@ -122,12 +118,12 @@ impl<'a> Director<'a> {
         Ok((self.counts, self.figures, self.verdict))
     }
 
-    fn fill(&mut self, seat: usize) -> Result<(), WorkerError> {
+    fn fill(&mut self, seat: usize) -> Result<(), Failed> {
         self.figures.processes += 1;
         Ok(self.seats[seat].fill(&self.arguments, &self.tell)?)
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), WorkerError> {
+    fn handle(&mut self, event: Event) -> Result<(), Failed> {
         match event {
             Event::Interrupted => self.verdict.interrupted = true,
             Event::Report(seat, number, report) if number == self.seats[seat].process_number => {
@@ -178,7 +174,7 @@ impl<'a> Director<'a> {
             }
             Report::Sent(parcel) => self.pass_on(parcel),
             Report::Took(parcel, outcome) => self.settle(&parcel, outcome),
-            Report::Wrong { what, text } => self.wrong(what, format!("member {at}: {text}")),
+            Report::Wrong { what, text } => self.verdict.wrong(what, format!("member {at}: {text}")),
             Report::Ending(end, counts) => {
                 self.seats[at].counts = counts;
                 if self.seats[at].state == State::Working {
@@ -194,15 +190,6 @@ impl<'a> Director<'a> {
                     self.seats[at].state = State::Left;
                 }
             }
-        }
-    }
-
-    fn wrong(&mut self, what: Wrong, text: String) {
-        match what {
-            Wrong::Lost => self.verdict.lost(text),
-            Wrong::Leaked => self.verdict.leaked(1, text),
-            Wrong::MixedUp => self.verdict.mixed_up(text),
-            Wrong::Refused => self.verdict.refused(text),
         }
     }
 
@@ -278,7 +265,7 @@ impl<'a> Director<'a> {
         self.figures.incarnations += 1;
     }
 
-    fn gone(&mut self, at: usize, why: Option<String>) -> Result<(), WorkerError> {
+    fn gone(&mut self, at: usize, why: Option<String>) -> Result<(), Failed> {
         let (state, end) = (self.seats[at].state, self.seats[at].fate.end);
         let status = self.seats[at].empty()?;
         if let Some(why) = why {

@@ -11,8 +11,7 @@ use tenure::{
 
 use super::chance::Choice;
 use super::hands::{Hands, must};
-use super::member::Trouble;
-use super::talk::Wrong;
+use crate::verdict::{Trouble, Wrong};
 
 /// Entries that a thread has at most.
 const SHARES_MAX: usize = 4;

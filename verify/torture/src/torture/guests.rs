@@ -6,19 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tenure::{AllocError, CreateError, Member, NotMember, OpenHandleError, Space, Token};
 
 use crate::pattern;
 
 use super::chance::Choice;
 use super::hands::{Hands, KIND, Room, must};
-use super::member::{Tally, Trouble};
-use super::negative_control::NegativeControl;
-use super::talk::Wrong;
+use super::member::Tally;
 use super::waits::Party;
+use crate::negative_control::NegativeControl;
+use crate::verdict::{Trouble, Wrong};
+use crate::wire::die_with;
 
 /// Blocks and handles of a guest.
 const THINGS: u64 = 12;
@@ -129,8 +128,7 @@ fn in_doomed_child(
     match unsafe { libc::fork() } {
         0 => {
             let body = AssertUnwindSafe(|| {
-                let _ = set_parent_process_death_signal(Some(Signal::KILL));
-                if getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent) {
+                if die_with(parent).is_err() {
                     return Ok(());
                 }
                 // SAFETY: a clock for this process alone; its signal ends it.

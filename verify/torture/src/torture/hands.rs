@@ -15,10 +15,11 @@ use crate::pattern::{self, mix};
 use super::blocks::Chunk;
 use super::chance::{Act, Choice};
 use super::files;
-use super::member::{Home, Tally, Trouble};
-use super::negative_control::NegativeControl;
-use super::talk::{Gift, Outcome, Parcel, Report, Sort, Wrong};
+use super::member::{Home, Tally};
+use super::talk::{Gift, Outcome, Parcel, Report, Sort};
 use super::waits::Party;
+use crate::negative_control::NegativeControl;
+use crate::verdict::{Trouble, Wrong};
 
 /// The kind of all handles that are not typed.
 pub(super) const KIND: Kind = Kind::raw(0x7047);
@@ -172,8 +173,7 @@ impl<'h> Hands<'h> {
     }
 
     pub(super) fn negative_control(&self, which: NegativeControl) -> bool {
-        self.home.orders.negative_control == Some(which)
-            && self.operations > NegativeControl::PATIENCE_OPERATIONS
+        self.home.orders.negative_control == Some(which) && self.operations > NegativeControl::PATIENCE
     }
 
     /// Nothing to do.

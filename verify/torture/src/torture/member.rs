@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use tenure::{Member, Space};
 
+use crate::Failed;
 use crate::meeting::Meeting;
-use crate::wire::{receive, send};
-use crate::worker::WorkerError;
+use crate::wire::{die_with, receive, send};
 
 use super::chance::{self, Act, Choice, End, Fate};
 use super::hands::Hands;
-use super::negative_control::NegativeControl;
-use super::talk::{Command, Counts, Outcome, Parcel, Report, Wrong};
+use super::talk::{Command, Counts, Outcome, Parcel, Report};
+use crate::negative_control::NegativeControl;
+use crate::verdict::{Trouble, Wrong};
 
 /// How often a member reports, in operations of its first thread.
 const REPORT_OPERATIONS: u64 = 256;
@@ -53,9 +53,6 @@ pub struct Orders {
     #[arg(long)]
     pub negative_control: Option<NegativeControl>,
 }
-
-/// Something that must never be.
-pub(super) type Trouble = (Wrong, String);
 
 /// What arrived, until a thread fetches it.
 #[derive(Default)]
@@ -147,18 +144,15 @@ pub(super) struct Home {
 ///
 /// # Errors
 /// Whatever makes work impossible. Wrong answers of a space are not errors here but reports.
-pub fn run(orders: Orders) -> Result<(), WorkerError> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(orders.director) {
-        return Err("the director is gone".into());
-    }
+pub fn run(orders: Orders) -> Result<(), Failed> {
+    die_with(orders.director)?;
     let output = Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?));
     let mail = listen()?;
     let spaces = orders
         .spaces
         .iter()
         .map(|text| Ok(Arc::new(text.parse::<Meeting>()?.attach(Space::options())?)))
-        .collect::<Result<Vec<_>, WorkerError>>()?;
+        .collect::<Result<Vec<_>, Failed>>()?;
     let fate = Fate::of(orders.seed, orders.seat as u64, orders.incarnation);
     let over = AtomicBool::new(false);
     let mut home = Home {
@@ -182,7 +176,7 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
     home.say(&Report::Joined { incarnation: home.orders.incarnation })?;
 
     let mut all_hands = Vec::new();
-    thread::scope(|scope| -> Result<(), WorkerError> {
+    thread::scope(|scope| -> Result<(), Failed> {
         let home = &home;
         let others: Vec<_> =
             (1..home.fate.threads).map(|thread| scope.spawn(move || home.work(thread))).collect();
@@ -228,7 +222,7 @@ impl Home {
     }
 
     /// One thread's work. Its hands come back full.
-    fn work(&self, thread: u64) -> Result<Hands<'_>, WorkerError> {
+    fn work(&self, thread: u64) -> Result<Hands<'_>, Failed> {
         let Orders { seed, seat, incarnation, .. } = self.orders;
         let stream = chance::stream(seed, seat as u64, incarnation, thread);
         let mut hands = Hands::new(self, thread);
@@ -241,7 +235,7 @@ impl Home {
             if let Err(trouble) = hands.perform(choice) {
                 self.say_wrong(trouble)?;
             }
-            if number > NegativeControl::PATIENCE_OPERATIONS {
+            if number > NegativeControl::PATIENCE {
                 self.negative_control_process();
             }
             if thread == 0 && self.is_the_end(number)? {
@@ -254,7 +248,7 @@ impl Home {
     }
 
     /// After each operation of the first thread: reports, and ends as fate will have it.
-    fn is_the_end(&self, number: u64) -> Result<bool, WorkerError> {
+    fn is_the_end(&self, number: u64) -> Result<bool, Failed> {
         if number % REPORT_OPERATIONS == REPORT_OPERATIONS - 1 {
             self.say(&Report::Progress(self.counts()))?;
         }
@@ -310,11 +304,11 @@ impl Home {
         self.tally.counts(&self.members)
     }
 
-    pub(super) fn say(&self, report: &Report) -> Result<(), WorkerError> {
+    pub(super) fn say(&self, report: &Report) -> Result<(), Failed> {
         Ok(send(&mut *lock(&self.output), report)?)
     }
 
-    pub(super) fn say_wrong(&self, (what, text): Trouble) -> Result<(), WorkerError> {
+    pub(super) fn say_wrong(&self, (what, text): Trouble) -> Result<(), Failed> {
         self.say(&Report::Wrong { what, text })
     }
 

@@ -22,7 +22,6 @@
 //! | `seat`, `director` | the processes, kills and stops; gifts; what is reported |
 //! | `stage` | the spaces: look, sweep, last look |
 //! | `audit` | compares the ledger with the things, and puts back what the dead had |
-//! | `negative_control` | what members can be told to do wrong |
 //! | `crowd` | many recoverers of the same dead at once, and exact books |
 //! | `summary` | the figures |
 
@@ -36,7 +35,6 @@ mod files;
 mod guests;
 mod hands;
 mod member;
-mod negative_control;
 mod outlive;
 mod pinned;
 mod seat;
@@ -52,11 +50,12 @@ use tenure::Backend;
 
 pub use crowd::{Figures as CrowdFigures, Orders as CrowdOrders, run as run_crowd};
 pub use member::{Orders, run as run_member};
-pub use negative_control::NegativeControl;
 pub use summary::Summary;
 
-use crate::demo::Verdict;
-use crate::worker::WorkerError;
+use crate::Failed;
+use crate::meeting::Segment;
+use crate::negative_control::NegativeControl;
+use crate::verdict::Verdict;
 use audit::Audits;
 use director::Director;
 use seat::Event;
@@ -130,8 +129,8 @@ struct Figures {
 ///
 /// # Errors
 /// A segment that cannot be made, a member that cannot be started.
-pub fn run(plan: &Plan) -> Result<Summary, WorkerError> {
-    crate::demo::sweep_abandoned(&plan.backends);
+pub fn run(plan: &Plan) -> Result<Summary, Failed> {
+    plan.backends.iter().for_each(|backend| Segment::sweep(*backend));
     let (tell, events) = mpsc::channel();
     let (tell_of_crowd, crowd_events) = mpsc::channel();
     let interrupted = [tell.clone(), tell_of_crowd.clone()];
@@ -158,7 +157,7 @@ pub fn run(plan: &Plan) -> Result<Summary, WorkerError> {
 fn run_members(
     plan: &Plan,
     channel: (Sender<Event>, Receiver<Event>),
-) -> Result<(Counts, Figures, Verdict), WorkerError> {
+) -> Result<(Counts, Figures, Verdict), Failed> {
     let build = |(index, backend): (usize, &Backend)| Stage::build(*backend, index, plan.members, plan.seed);
     let mut stages = plan.backends.iter().enumerate().map(build).collect::<Result<Vec<_>, _>>()?;
     let (counts, mut figures, mut verdict) = Director::new(plan, &mut stages, channel).run()?;

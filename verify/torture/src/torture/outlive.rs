@@ -3,15 +3,14 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tenure::{Exit, Member, Process, ProcessError};
 
 use super::chance::Choice;
 use super::hands::{Hands, Room, must};
-use super::member::{Tally, Trouble};
-use super::talk::Wrong;
+use super::member::Tally;
+use crate::verdict::{Trouble, Wrong};
+use crate::wire::die_with;
 
 /// A forked child that waits for a byte and then ends as it is to. Dropping it ends it.
 struct Ward {
@@ -26,9 +25,8 @@ impl Ward {
         // SAFETY: the child makes system calls only, and ends.
         match unsafe { libc::fork() } {
             0 => {
-                let _ = set_parent_process_death_signal(Some(Signal::KILL));
                 // Our parent may have been killed before that, and the pipe never ends: we have its other end, too.
-                if getppid().is_none_or(|pid| pid.as_raw_nonzero().get() as u32 != parent) {
+                if die_with(parent).is_err() {
                     // SAFETY: ends the child.
                     unsafe { libc::_exit(0) }
                 }

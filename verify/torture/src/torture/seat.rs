@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::wire::{self, Incoming};
+use crate::wire::{Incoming, Process};
 
 use super::chance::Fate;
 use super::talk::{self, Counts, Report};
@@ -70,7 +70,7 @@ pub(super) struct Seat {
     pub(super) dismissed: bool,
     /// Commands for when it goes on.
     outbox: Vec<talk::Command>,
-    process: Option<(Child, ChildStdin)>,
+    process: Option<Process>,
 }
 
 impl Seat {
@@ -108,7 +108,7 @@ impl Seat {
             };
             events.send(event).is_ok()
         };
-        self.process = Some(wire::start(&mut command, format!("seat {seat}"), handle)?);
+        self.process = Some(Process::start(&mut command, format!("seat {seat}"), handle)?);
         self.state = State::Starting;
         self.pause = None;
         self.dismissed = false;
@@ -138,9 +138,8 @@ impl Seat {
             self.outbox.push(command);
             return;
         }
-        if let Some((_, input)) = &mut self.process {
-            // A broken pipe: the member died, and its end of output says so too.
-            let _ = wire::send(input, &command);
+        if let Some(process) = &mut self.process {
+            process.say(&command);
         }
     }
 
@@ -167,17 +166,14 @@ impl Seat {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some((child, _)) = &self.process
-            && let Some(pid) = Pid::from_raw(child.id() as i32)
-        {
-            // It fails only for a process that is gone; ours stays a zombie until `empty`.
-            let _ = kill_process(pid, signal);
+        if let Some(process) = &self.process {
+            process.signal(signal);
         }
     }
 
     /// The process id of the member.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|(child, _)| child.id())
+        self.process.as_ref().map(Process::pid)
     }
 
     /// Reaps the process after its output has ended.
@@ -185,22 +181,6 @@ impl Seat {
         self.state = State::Empty;
         self.pause = None;
         self.outbox.clear();
-        match self.process.take() {
-            Some((mut child, input)) => {
-                drop(input);
-                child.wait().map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if let Some((mut child, _)) = self.process.take() {
-            // Both fail only when the process is gone already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process.take().map(Process::reap).transpose()
     }
 }

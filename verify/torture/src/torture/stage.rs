@@ -2,7 +2,6 @@
 //! few handles from beginning to end, and measures at the beginning and at the end how much fits in.
 
 use std::alloc::Layout;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenure::{
@@ -10,18 +9,15 @@ use tenure::{
     Space,
 };
 
-use crate::demo::Verdict;
-use crate::meeting::Meeting;
+use crate::Failed;
+use crate::meeting::Segment;
 use crate::pattern;
-use crate::worker::WorkerError;
+use crate::verdict::Verdict;
 
 use super::audit::{Auditor, Audits, Progress};
 use super::commons::Founded;
 use super::pinned::Label;
 
-/// What the segments of runs are called: this, a process id, and something random. As in the demo, whose next run
-/// sweeps up what a killed run left behind.
-const PREFIX: &str = "run-";
 /// Handles of what all wait for, beyond those that make a space tight.
 const COMMON: u32 = 12;
 /// Handles that the director holds in each space.
@@ -39,22 +35,17 @@ pub(super) struct Room {
 
 /// One space.
 pub(super) struct Stage {
-    pub(super) meeting: Meeting,
-    pub(super) space: Arc<Space>,
-    member: Option<Member>,
+    /// Dropped first, in this order: what the member holds, the member, and the segment last.
     anchors: Vec<(Handle<Raw>, u64)>,
     auditor: Option<Auditor>,
+    member: Option<Member>,
     room: Room,
+    pub(super) segment: Segment,
 }
 
 impl Stage {
     /// Makes one: every other one is so tight that it is exhausted most of the time.
-    pub(super) fn build(
-        backend: Backend,
-        index: usize,
-        seats: usize,
-        seed: u64,
-    ) -> Result<Self, WorkerError> {
+    pub(super) fn build(backend: Backend, index: usize, seats: usize, seed: u64) -> Result<Self, Failed> {
         // A seat has a member, who may be dead and not yet recovered when the next one joins, and two threads with
         // guests.
         let members = (8 * seats + 16).min(256) as u16;
@@ -71,24 +62,18 @@ impl Stage {
     }
 
     /// Makes one as `options` say.
-    pub(super) fn with(backend: Backend, options: Options, key: u64) -> Result<Self, WorkerError> {
-        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
-        let (meeting, space) = Meeting::create(backend, &name, options)?;
-        let space = Arc::new(space);
-        // Made first, so that whatever fails from here on removes the segment.
-        let room = Room { handles: 0, units: 0 };
-        let mut stage = Self { meeting, space, member: None, anchors: Vec::new(), auditor: None, room };
-        let member = stage.space.join()?;
-        stage.room = measure(&member, stage.space.geometry().unit_bytes)?;
-        let mut payload = Vec::new();
+    pub(super) fn with(backend: Backend, options: Options, key: u64) -> Result<Self, Failed> {
+        let segment = Segment::create(backend, options)?;
+        let member = segment.space.join()?;
+        let room = measure(&member, segment.space.geometry().unit_bytes)?;
+        let (mut anchors, mut payload) = (Vec::new(), Vec::new());
         for anchor in 0..ANCHORS {
             let identity = pattern::combine(&[key, anchor]);
             pattern::payload(identity, &mut payload);
-            stage.anchors.push((member.create_raw(ANCHOR_KIND, &payload)?, identity));
+            anchors.push((member.create_raw(ANCHOR_KIND, &payload)?, identity));
         }
-        stage.auditor = Some(Auditor::new(Founded::make(&member)?));
-        stage.member = Some(member);
-        Ok(stage)
+        let auditor = Some(Auditor::new(Founded::make(&member)?));
+        Ok(Self { anchors, auditor, member: Some(member), room, segment })
     }
 
     /// The director's membership, until the last look.
@@ -97,12 +82,12 @@ impl Stage {
     }
 
     pub(super) fn name(&self) -> String {
-        format!("{} {}", self.meeting.backend, self.meeting.name)
+        format!("{} {}", self.segment.meeting.backend, self.segment.meeting.name)
     }
 
     /// Looks at the space while members work: every word, and the handles that we hold.
     pub(super) fn look(&self, verdict: &mut Verdict) {
-        for violation in self.space.check().violations {
+        for violation in self.segment.space.check().violations {
             verdict.violation(format!("{}: {violation}", self.name()));
         }
         self.look_at_anchors(verdict);
@@ -141,7 +126,7 @@ impl Stage {
             }
             Some(_) => {}
         }
-        auditor.go_on(&name, &self.space, member, verdict) == Progress::Done
+        auditor.go_on(&name, &self.segment.space, member, verdict) == Progress::Done
     }
 
     /// The last audit, when everybody else is gone.
@@ -152,7 +137,7 @@ impl Stage {
         };
         let started = Instant::now();
         auditor.begin(member);
-        while let Progress::Busy(why) = auditor.go_on(&name, &self.space, member, verdict) {
+        while let Progress::Busy(why) = auditor.go_on(&name, &self.segment.space, member, verdict) {
             if started.elapsed() > patience {
                 verdict.stuck(format!("{name}: nobody is left, but {why}"));
                 break;
@@ -202,7 +187,7 @@ impl Stage {
     }
 
     pub(super) fn pinned(&self) -> Vec<BlockInfo> {
-        let mut blocks = self.space.blocks();
+        let mut blocks = self.segment.space.blocks();
         blocks.retain(|block| matches!(block.owner, BlockOwner::Pinned { .. }));
         blocks
     }
@@ -214,9 +199,10 @@ impl Stage {
         let started = Instant::now();
         // A forked child of somebody who was killed dies soon after, and nobody waits for it.
         let others = |lease: &LeaseInfo| lease.held == Some(true) && lease.pid != std::process::id();
-        while self.space.leases().iter().any(others) {
+        while self.segment.space.leases().iter().any(others) {
             if started.elapsed() > patience {
-                verdict.stuck(format!("{name}: somebody is still a member: {:?}", self.space.leases()));
+                verdict
+                    .stuck(format!("{name}: somebody is still a member: {:?}", self.segment.space.leases()));
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -232,9 +218,9 @@ impl Stage {
             verdict.refused(format!("{name}: the director cannot leave: {error}"));
         }
         // As somebody who holds nothing, not even in caches.
-        let again = self.space.join().map_err(WorkerError::from);
+        let again = self.segment.space.join().map_err(Failed::from);
         let room = again.and_then(|member| {
-            let room = measure(&member, self.space.geometry().unit_bytes)?;
+            let room = measure(&member, self.segment.space.geometry().unit_bytes)?;
             member.leave()?;
             Ok(room)
         });
@@ -246,17 +232,10 @@ impl Stage {
             }
             Err(error) => verdict.refused(format!("{name}: {error}")),
         }
-        let report = self.space.check();
-        for violation in report.violations {
-            verdict.violation(format!("{name}: {violation}"));
-        }
-        for pending in report.pending {
-            verdict.violation(format!("{name}: pending although nobody is left: {pending}"));
-        }
-        let (handles, blocks) = (report.stats.handles_live, report.stats.blocks_live());
-        let members = u64::from(report.stats.members_live);
-        if handles + blocks + members > 0 || report.stats.bytes_owned > 0 {
-            let stats = &report.stats;
+        let stats = verdict.last_look(&name, &self.segment.space);
+        let (handles, blocks) = (stats.handles_live, stats.blocks_live());
+        let members = u64::from(stats.members_live);
+        if handles + blocks + members > 0 || stats.bytes_owned > 0 {
             verdict.leaked(
                 handles + blocks + members,
                 format!(
@@ -269,25 +248,15 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.anchors.clear();
-        self.auditor = None;
-        drop(self.member.take());
-        // A memfd goes by itself, and about a segment that cannot be removed nothing is left to be done.
-        let _ = Space::remove(self.meeting.backend, &self.meeting.name, true);
-    }
-}
-
 /// Takes everything there is and gives it back.
-pub(super) fn measure(member: &Member, unit_bytes: u32) -> Result<Room, WorkerError> {
+pub(super) fn measure(member: &Member, unit_bytes: u32) -> Result<Room, Failed> {
     let room = Room { handles: measure_handles(member)?, units: measure_units(member, unit_bytes)? };
     member.trim()?;
     Ok(room)
 }
 
 /// Creates handles until there are no more, closes them, and says how many there were.
-pub(super) fn measure_handles(member: &Member) -> Result<u64, WorkerError> {
+pub(super) fn measure_handles(member: &Member) -> Result<u64, Failed> {
     let mut local = member.local();
     let mut held = Vec::new();
     loop {
@@ -303,7 +272,7 @@ pub(super) fn measure_handles(member: &Member) -> Result<u64, WorkerError> {
 }
 
 /// Allocates units until there are no more, frees them, and says how many there were.
-fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, WorkerError> {
+fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, Failed> {
     let mut local = member.local();
     let layout = Layout::from_size_align(unit_bytes as usize, 1)?;
     let mut blocks = Vec::new();

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::demo::Verdict;
+use crate::verdict::Verdict;
 use tenure_tools::table::{Table, count};
 
 use super::chance::Act;
@@ -119,12 +119,6 @@ impl Summary {
             verdict,
         }
     }
-
-    /// Everything that went wrong, whatever its kind.
-    pub fn violations(&self) -> u64 {
-        let Verdict { lost, leaked, mixed_up, refused, stuck, died, violations, .. } = &self.verdict;
-        [lost, leaked, mixed_up, refused, stuck, died, violations].into_iter().sum()
-    }
 }
 
 /// Enters a row: what, how often, and what belongs to it.
@@ -222,6 +216,6 @@ impl fmt::Display for Summary {
             self.segments.join(", ")
         )?;
         self.verdict.describe(f, self.seed)?;
-        writeln!(f, "violations {}", self.violations())
+        writeln!(f, "violations {}", self.verdict.total())
     }
 }

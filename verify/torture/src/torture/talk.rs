@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::demo::Verdict;
+use crate::verdict::{Verdict, Wrong};
 
 use super::chance::{Act, End};
 use super::crowd;
@@ -87,19 +87,6 @@ pub(super) enum Report {
     Left,
     /// From the director of a crowd: what happened so far.
     Crowd(crowd::Figures, Verdict),
-}
-
-/// Sorts of wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Wrong {
-    /// Something that was held is gone.
-    Lost,
-    /// Something that nobody held is still there.
-    Leaked,
-    /// Bytes or answers are somebody else's.
-    MixedUp,
-    /// An error where there must be none.
-    Refused,
 }
 
 /// What an incarnation did so far.

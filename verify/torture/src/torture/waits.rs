@@ -14,9 +14,9 @@ use super::commons::{
     Commons, DOOR, DOORKEEPER, Entry, GROUPS, Intent, Ledger, PULSE, Pair, SINGLES, TRIO, TWINS, Thing, Whose,
 };
 use super::hands::{Hands, must};
-use super::member::{Tally, Trouble};
-use super::negative_control::NegativeControl;
-use super::talk::Wrong;
+use super::member::Tally;
+use crate::negative_control::NegativeControl;
+use crate::verdict::{Trouble, Wrong};
 
 /// What came of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,14 @@ use std::thread;
 use tenure::{Local, Member, Scratch};
 
 use crate::pattern;
-use crate::wire::{Counters, Fault};
+use crate::verdict::{Trouble, Wrong};
+use crate::wire::Counters;
 use tenure_traces::{After, AllocationProcess, AllocationStep, Verb};
 
 use super::jobs::{Job, JobName, Jobs};
-use super::negative_control::NegativeControl;
-use super::{WorkerError, thread_cpu_ns};
+use super::thread_cpu_ns;
+use crate::Failed;
+use crate::negative_control::NegativeControl;
 
 /// How many steps are done between two looks at the commands.
 const SLICE_STEPS: usize = 1000;
@@ -95,7 +97,7 @@ impl Replayer {
         member: &Member,
         local: &mut Local<'_>,
         counters: &mut Counters,
-    ) -> Result<Result<(), Fault>, WorkerError> {
+    ) -> Result<Result<(), Trouble>, Failed> {
         let mut running = match self.running.take() {
             Some(running) => running,
             None => {
@@ -130,7 +132,7 @@ impl Replayer {
     }
 
     /// Frees what the job in progress has.
-    pub(super) fn finish(&mut self, local: &mut Local<'_>, counters: &mut Counters) -> Result<(), Fault> {
+    pub(super) fn finish(&mut self, local: &mut Local<'_>, counters: &mut Counters) -> Result<(), Trouble> {
         let Some(running) = self.running.take() else { return Ok(()) };
         let result = self.hand.free_all(local, running.slots);
         counters.block_operations += std::mem::take(&mut self.hand.operations);
@@ -153,7 +155,7 @@ impl Hand {
         local: &mut Local<'_>,
         slots: &mut impl Slots,
         step: &AllocationStep,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Trouble> {
         self.operations += 1;
         let bytes = (step.bytes as usize).max(1);
         match step.verb {
@@ -178,27 +180,29 @@ impl Hand {
         Ok(())
     }
 
-    fn alloc(&mut self, local: &mut Local<'_>, bytes: usize, align: usize) -> Result<Live, Fault> {
+    fn alloc(&mut self, local: &mut Local<'_>, bytes: usize, align: usize) -> Result<Live, Trouble> {
         self.key = pattern::mix(self.key);
         let key = self.key;
         let layout = layout_of(bytes, align)?;
         let zeroed = key.is_multiple_of(16);
         let scratch = if zeroed { local.alloc_zeroed(layout) } else { local.alloc(layout) };
         let scratch = scratch
-            .map_err(|error| Fault::Refused(format!("cannot alloc {bytes} bytes at {align}: {error}")))?;
+            .map_err(|error| (Wrong::Refused, format!("cannot alloc {bytes} bytes at {align}: {error}")))?;
         self.blocks_live += 1;
         let start = local.address(scratch);
         if !start.addr().is_multiple_of(align) {
-            return Err(Fault::MixedUp(format!(
-                "block of {bytes} bytes: expected alignment {align}, found {start:p}"
-            )));
+            return Err((
+                Wrong::MixedUp,
+                format!("block of {bytes} bytes: expected alignment {align}, found {start:p}"),
+            ));
         }
         if zeroed {
             // SAFETY: the block was just allocated with that size, and it is ours alone.
             unsafe { pattern::verify_zero(start, bytes) }.map_err(|position| {
-                Fault::MixedUp(format!(
-                    "block of {bytes} bytes: expected zeroes, found others at byte {position}"
-                ))
+                (
+                    Wrong::MixedUp,
+                    format!("block of {bytes} bytes: expected zeroes, found others at byte {position}"),
+                )
             })?;
         }
         // SAFETY: the block was just allocated with that size, and it is ours alone.
@@ -210,12 +214,12 @@ impl Hand {
         Ok(Live { scratch, layout, key })
     }
 
-    fn realloc(&mut self, local: &mut Local<'_>, live: Live, bytes: usize) -> Result<Live, Fault> {
+    fn realloc(&mut self, local: &mut Local<'_>, live: Live, bytes: usize) -> Result<Live, Trouble> {
         let before = live.layout.size();
         verify(local, &live, before)?;
         let layout = layout_of(bytes, live.layout.align())?;
         let scratch = local.realloc(live.scratch, layout).map_err(|error| {
-            Fault::Refused(format!("cannot resize a block from {before} to {bytes} bytes: {error}"))
+            (Wrong::Refused, format!("cannot resize a block from {before} to {bytes} bytes: {error}"))
         })?;
         verify(local, &Live { scratch, ..live }, bytes.min(before))?;
         // SAFETY: the block has that size now, and it is ours alone.
@@ -223,12 +227,12 @@ impl Hand {
         Ok(Live { scratch, layout, ..live })
     }
 
-    fn free(&mut self, local: &mut Local<'_>, live: Live) -> Result<(), Fault> {
+    fn free(&mut self, local: &mut Local<'_>, live: Live) -> Result<(), Trouble> {
         verify(local, &live, live.layout.size())?;
         self.blocks_live -= 1;
         local
             .free(live.scratch)
-            .map_err(|error| Fault::Refused(format!("cannot free {:?}: {error}", live.scratch)))
+            .map_err(|error| (Wrong::Refused, format!("cannot free {:?}: {error}", live.scratch)))
     }
 
     /// As the system does when a process ends.
@@ -236,7 +240,7 @@ impl Hand {
         &mut self,
         local: &mut Local<'_>,
         slots: impl IntoIterator<Item = Option<Live>>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Trouble> {
         for live in slots.into_iter().flatten() {
             self.operations += 1;
             self.free(local, live)?;
@@ -245,17 +249,17 @@ impl Hand {
     }
 }
 
-fn layout_of(bytes: usize, align: usize) -> Result<Layout, Fault> {
+fn layout_of(bytes: usize, align: usize) -> Result<Layout, Trouble> {
     Layout::from_size_align(bytes, align)
-        .map_err(|_| Fault::Refused(format!("no layout for {bytes} bytes at {align}")))
+        .map_err(|_| (Wrong::Refused, format!("no layout for {bytes} bytes at {align}")))
 }
 
 /// Checks the pattern as far as it lies in the first `bytes`.
-fn verify(local: &Local<'_>, live: &Live, bytes: usize) -> Result<(), Fault> {
+fn verify(local: &Local<'_>, live: &Live, bytes: usize) -> Result<(), Trouble> {
     let start = local.address(live.scratch);
     // SAFETY: the block is live with at least that many bytes, and it is ours alone.
     unsafe { pattern::verify(start, bytes, live.layout.size(), live.key) }
-        .map_err(|position| Fault::MixedUp(format!("block {:?} changed at byte {position}", live.scratch)))
+        .map_err(|position| (Wrong::MixedUp, format!("block {:?} changed at byte {position}", live.scratch)))
 }
 
 /// Replays a process with as many threads as it had; each block is freed by the thread that the recording says.
@@ -264,13 +268,13 @@ fn together(
     process: &AllocationProcess,
     hand: &mut Hand,
     counters: &mut Counters,
-) -> Result<(), Fault> {
+) -> Result<(), Trouble> {
     let slots: Vec<Mutex<Option<Live>>> = (0..process.slot_count).map(|_| Mutex::new(None)).collect();
     let pace = Pace {
         done: process.threads.iter().map(|_| AtomicU32::new(0)).collect(),
         given_up: AtomicBool::new(false),
     };
-    let outcome: Result<(), Fault> = thread::scope(|scope| {
+    let outcome: Result<(), Trouble> = thread::scope(|scope| {
         let threads: Vec<_> = process
             .threads
             .iter()
@@ -289,7 +293,7 @@ fn together(
             })
             .collect();
         threads.into_iter().try_for_each(|thread| {
-            let panicked = |_| Fault::Refused("a thread of the replay panicked".into());
+            let panicked = |_| (Wrong::Refused, "a thread of the replay panicked".into());
             let (result, operations, ns) = thread.join().map_err(panicked)?;
             counters.block_operations += operations;
             counters.block_ns += ns;
@@ -319,7 +323,7 @@ fn alone(
     thread: usize,
     steps: &[AllocationStep],
     hand: &mut Hand,
-) -> Result<(), Fault> {
+) -> Result<(), Trouble> {
     let mut local = member.local();
     for (done, step) in steps.iter().enumerate() {
         if !pace.wait_for(step.after) {
@@ -354,6 +358,6 @@ impl Pace {
 }
 
 #[cold]
-fn no_block(step: &AllocationStep) -> Fault {
-    Fault::Refused(format!("the replay lost its block: {step:?}"))
+fn no_block(step: &AllocationStep) -> Trouble {
+    (Wrong::Refused, format!("the replay lost its block: {step:?}"))
 }

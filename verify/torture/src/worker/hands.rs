@@ -7,9 +7,10 @@ use std::fmt::Display;
 use tenure::{Held, Kind, Local, OpenHandleError, Token};
 
 use crate::pattern;
-use crate::wire::{Counters, Fault, Outcome, Task};
+use crate::verdict::{Trouble, Wrong};
+use crate::wire::{Counters, Outcome, Task};
 
-use super::negative_control::NegativeControl;
+use crate::negative_control::NegativeControl;
 
 /// The kind of handles whose payload is a block that their creator allocated itself.
 pub(crate) const GIFT_KIND: Kind = Kind::raw(1 << 16);
@@ -61,7 +62,7 @@ impl Hands {
     }
 
     /// Lets go of everything.
-    pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Fault> {
+    pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Trouble> {
         for (handle, holds) in self.holds.drain() {
             for hold in holds {
                 local.close(hold.held).map_err(|error| refused("close", handle, error))?;
@@ -77,7 +78,7 @@ impl Hands {
         handle: u64,
         kind: Kind,
         identity: u64,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Outcome, Trouble> {
         let mixed = u64::from(self.negative_control() == Some(NegativeControl::Mix));
         pattern::payload(identity + mixed, &mut self.payload);
         let held = if kind == GIFT_KIND {
@@ -96,7 +97,7 @@ impl Hands {
     }
 
     /// Gives a block of ours to the new handle.
-    fn create_around_block(&self, local: &mut Local<'_>, handle: u64, kind: Kind) -> Result<Held, Fault> {
+    fn create_around_block(&self, local: &mut Local<'_>, handle: u64, kind: Kind) -> Result<Held, Trouble> {
         let layout = Layout::for_value(&self.payload[..]);
         let block = local.alloc(layout).map_err(|error| refused("alloc the payload of", handle, error))?;
         // SAFETY: the block was just allocated for as many bytes as the payload has, and it is ours alone.
@@ -112,7 +113,7 @@ impl Hands {
         kind: Kind,
         token: Token,
         identity: u64,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Outcome, Trouble> {
         counters.handle_operations += 1;
         let held = match local.open(kind, token) {
             Ok(held) => held,
@@ -130,7 +131,7 @@ impl Hands {
         counters: &mut Counters,
         handle: u64,
         hold: Hold,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Trouble> {
         let holds = self.holds.entry(handle).or_default();
         counters.second_opens += u64::from(!holds.is_empty());
         holds.push(hold);
@@ -143,11 +144,11 @@ impl Hands {
         counters: &mut Counters,
         handle: u64,
         probe: bool,
-    ) -> Result<Outcome, Fault> {
+    ) -> Result<Outcome, Trouble> {
         let Some(hold) = self.holds.get_mut(&handle).and_then(Vec::pop) else {
             return match self.negative_control {
                 Some(NegativeControl::Lose) => Ok(Outcome::Closed { leaked: false }),
-                _ => Err(Fault::Refused(format!("handle {handle}: told to close it, but it is not held"))),
+                _ => Err((Wrong::Refused, format!("handle {handle}: told to close it, but it is not held"))),
             };
         };
         if self.holds.get(&handle).is_some_and(Vec::is_empty) {
@@ -174,18 +175,18 @@ impl Hands {
     }
 
     fn negative_control(&self) -> Option<NegativeControl> {
-        self.negative_control.filter(|_| self.tasks > NegativeControl::PATIENCE_TASKS)
+        self.negative_control.filter(|_| self.tasks > NegativeControl::PATIENCE)
     }
 }
 
-fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> Result<(), Fault> {
+fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> Result<(), Trouble> {
     counters.handle_operations += 1;
     let payload = local.get(&hold.held).map_err(|error| refused("get", handle, error))?;
     pattern::check_payload(hold.identity, payload)
-        .map_err(|text| Fault::MixedUp(format!("handle {handle}, {}: {text}", local.token(&hold.held))))
+        .map_err(|text| (Wrong::MixedUp, format!("handle {handle}, {}: {text}", local.token(&hold.held))))
 }
 
-fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Fault> {
+fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Trouble> {
     let held = local.create(PULSE_KIND, b"pulse").map_err(|error| refused("create", 0, error))?;
     local.close(held).map_err(|error| refused("close", 0, error))?;
     let block = local.alloc(Layout::new::<[u64; 4]>()).map_err(|error| refused("alloc", 0, error))?;
@@ -196,6 +197,6 @@ fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Faul
 }
 
 #[cold]
-fn refused(what: &str, handle: u64, error: impl Display) -> Fault {
-    Fault::Refused(format!("handle {handle}: cannot {what} it: {error}"))
+fn refused(what: &str, handle: u64, error: impl Display) -> Trouble {
+    (Wrong::Refused, format!("handle {handle}: cannot {what} it: {error}"))
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use tenure_traces::{AllocationProcess, AllocationTrace, Recording, Source};
 
-use super::WorkerError;
+use crate::Failed;
 
 /// One process of one recording, as `PROCESS@RECORDING`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Jobs {
     }
 
     /// The next job and its position.
-    pub(super) fn next(&mut self) -> Result<(usize, Job), WorkerError> {
+    pub(super) fn next(&mut self) -> Result<(usize, Job), Failed> {
         let index = self.next;
         self.next = (index + 1) % self.names.len();
         let name = &self.names[index];

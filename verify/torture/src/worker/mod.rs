@@ -6,7 +6,6 @@
 mod blocks;
 mod hands;
 mod jobs;
-mod negative_control;
 
 use std::alloc::Layout;
 use std::fs::File;
@@ -15,16 +14,16 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use rustix::time::{ClockId, clock_gettime};
 use tenure::{Backend, Member, Space};
 
+use crate::Failed;
 use crate::meeting::Meeting;
-use crate::wire::{Command, Counters, Outcome, Report, receive, send};
+use crate::negative_control::NegativeControl;
+use crate::wire::{Command, Counters, Outcome, Report, die_with, receive, send};
 
 pub(crate) use hands::GIFT_KIND;
 pub use jobs::JobName;
-pub use negative_control::NegativeControl;
 
 use blocks::Replayer;
 use hands::Hands;
@@ -55,18 +54,12 @@ pub struct Orders {
     pub negative_control: Option<NegativeControl>,
 }
 
-/// Why a worker gave up. It says so on standard error; the coordinator sees it die.
-pub type WorkerError = Box<dyn std::error::Error + Send + Sync>;
-
 /// Works until told to leave or until the coordinator is gone.
 ///
 /// # Errors
 /// Whatever makes work impossible. Wrong answers of the space are not errors here but reports.
-pub fn run(orders: Orders) -> Result<(), WorkerError> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(orders.coordinator) {
-        return Err("the coordinator is gone".into());
-    }
+pub fn run(orders: Orders) -> Result<(), Failed> {
+    die_with(orders.coordinator)?;
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let commands = listen()?;
 
@@ -85,7 +78,7 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
             Next::Idle => {
                 let started_ns = thread_cpu_ns();
                 if let Err(fault) = replayer.advance(&member, &mut local, &mut counters)? {
-                    send(&mut output, &Report::Fault(fault))?;
+                    send(&mut output, &Report::Wrong(fault))?;
                 }
                 counters.block_ns += thread_cpu_ns() - started_ns;
             }
@@ -101,10 +94,10 @@ pub fn run(orders: Orders) -> Result<(), WorkerError> {
         }
     }
     if let Err(fault) = replayer.finish(&mut local, &mut counters) {
-        send(&mut output, &Report::Fault(fault))?;
+        send(&mut output, &Report::Wrong(fault))?;
     }
     if let Err(fault) = hands.finish(&mut local) {
-        send(&mut output, &Report::Fault(fault))?;
+        send(&mut output, &Report::Wrong(fault))?;
     }
     drop(local);
     if orders.negative_control == Some(NegativeControl::Forget) {

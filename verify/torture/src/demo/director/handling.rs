@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Instant;
 
-use crate::wire::{Counters, Fault, Outcome, Report};
+use crate::verdict::Trouble;
+use crate::wire::{Counters, Outcome, Report};
 
 use super::super::book::{Finding, Incarnation};
 use super::super::script::Wish;
@@ -63,7 +64,7 @@ impl Director<'_> {
                     self.outcome(seat, errand, outcome);
                 }
             }
-            Report::Fault(fault) => self.fault(seat, fault),
+            Report::Wrong(fault) => self.wrong(seat, fault),
             Report::Left { counters } => {
                 self.seats[seat].counters = counters;
                 if self.seats[seat].state == State::Leaving {
@@ -76,7 +77,7 @@ impl Director<'_> {
     fn outcome(&mut self, seat: usize, errand: Errand, outcome: Outcome) {
         let finding = match (errand.step, outcome) {
             (_, Outcome::Wrong(fault)) => {
-                self.fault(seat, fault);
+                self.wrong(seat, fault);
                 Finding::Good
             }
             (None, Outcome::Alive) => {
@@ -107,11 +108,8 @@ impl Director<'_> {
         }
     }
 
-    fn fault(&mut self, seat: usize, fault: Fault) {
-        match fault {
-            Fault::MixedUp(text) => self.verdict.mixed_up(format!("worker {seat}: {text}")),
-            Fault::Refused(text) => self.verdict.refused(format!("worker {seat}: {text}")),
-        }
+    fn wrong(&mut self, seat: usize, (what, text): Trouble) {
+        self.verdict.wrong(what, format!("worker {seat}: {text}"));
     }
 
     fn watch_late(&mut self, seat: usize, lease_index: u8, lease_incarnation: u64) {

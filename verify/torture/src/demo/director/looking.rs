@@ -131,7 +131,7 @@ impl Director<'_> {
                 seat.sent.front().map(|errand| errand.step),
             );
         }
-        for lease in self.stage.space.leases().iter().filter(|lease| lease.live) {
+        for lease in self.stage.segment.space.leases().iter().filter(|lease| lease.live) {
             let _ = write!(
                 text,
                 "\n  lease {}: incarnation {}, pid {}, held {:?}",

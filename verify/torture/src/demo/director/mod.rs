@@ -25,8 +25,8 @@ use super::progress::Progress;
 use super::script::Script;
 use super::seat::{Crew, Errand, Event, Seat, State};
 use super::stage::Stage;
-use super::verdict::Verdict;
 use super::watch::{self, Dying};
+use crate::verdict::Verdict;
 
 /// How many steps may be planned and not confirmed.
 pub(super) const LOOKAHEAD_STEPS: usize = 16 << 10;
@@ -134,7 +134,7 @@ impl<'a> Director<'a> {
         let stops = if plan.workers > 1 { plan.stops } else { 0 };
         let job_count = material.jobs.len();
         let crew = Crew {
-            meeting: stage.meeting.clone(),
+            meeting: stage.segment.meeting.clone(),
             jobs: material.jobs,
             negative_control: plan.negative_control,
         };
@@ -161,7 +161,7 @@ impl<'a> Director<'a> {
             reclaimed_early: Vec::new(),
             suspects: Vec::new(),
             last_kill,
-            watch: watch::start(stage.space.clone(), tell.clone())?,
+            watch: watch::start(stage.segment.space.clone(), tell.clone())?,
             events,
             tell,
             progress: Progress::new(plan.duration, plan.quiet),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tenure::{BlockInfo, BlockOwner, HandleInfo, Space, Token};
 
-use crate::demo::Verdict;
+use crate::verdict::Verdict;
 
 /// The state of a handle that somebody holds.
 const LIVE: &str = "Live";

@@ -9,13 +9,13 @@ use crate::pattern::{self, combine};
 
 use super::super::chance::{Act, Choice};
 use super::super::hands::{Hands, KIND, Room, must};
-use super::super::member::{Home, Trouble};
-use super::super::negative_control::NegativeControl;
-use super::super::talk::Wrong;
+use super::super::member::Home;
 use super::board::{Board, KNOWN, OWN, Slot, Stand};
 use super::clock::{Alarm, now_ns, spin_until};
 use super::script::{Blow, Deed, Finish, Recoverer, Round, Victim};
 use super::steps::{self, SlowMotion};
+use crate::negative_control::NegativeControl;
+use crate::verdict::{Trouble, Wrong};
 
 /// Long enough to set a timer.
 const ARM_NS: u64 = 5_000;

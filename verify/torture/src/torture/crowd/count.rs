@@ -2,8 +2,8 @@
 
 use tenure::{BlockInfo, Handle, Member, OpenHandleError, Raw, Scratch, Token};
 
+use crate::Failed;
 use crate::pattern;
-use crate::worker::WorkerError;
 
 use super::super::hands::{KIND, NAMES};
 use super::super::stage::{self, Room};
@@ -23,9 +23,9 @@ pub(super) struct Ground {
 
 impl Ground {
     /// Looks at a space before anybody else joins.
-    pub(super) fn of(stage: &stage::Stage, member: &Member) -> Result<Self, WorkerError> {
-        let room = stage::measure(member, stage.space.geometry().unit_bytes)?;
-        Ok(Self { books: Books::of(&stage.space), room })
+    pub(super) fn of(stage: &stage::Stage, member: &Member) -> Result<Self, Failed> {
+        let room = stage::measure(member, stage.segment.space.geometry().unit_bytes)?;
+        Ok(Self { books: Books::of(&stage.segment.space), room })
     }
 }
 
@@ -34,7 +34,7 @@ impl Crowd<'_> {
     ///
     /// # Errors
     /// The director has no membership, or none that works.
-    pub(super) fn count(&mut self, ground: &Ground, round: &Round) -> Result<(), WorkerError> {
+    pub(super) fn count(&mut self, ground: &Ground, round: &Round) -> Result<(), Failed> {
         let member = self.stage.member().cloned().ok_or("the director is no member")?;
         member.recover()?;
         while !round.plain && !self.stage.audit(self.verdict) {}
@@ -70,7 +70,7 @@ impl Crowd<'_> {
     /// Nobody works, and no recovery is due: whatever is not as it must be is wrong.
     fn check(&mut self) {
         self.stage.look_at_anchors(self.verdict);
-        let report = self.stage.space.check_quiet();
+        let report = self.stage.segment.space.check_quiet();
         let about = self.about();
         for problem in report.violations.iter().chain(&report.pending) {
             self.verdict.violation(format!("{about}: {problem}"));
@@ -83,8 +83,8 @@ impl Crowd<'_> {
     }
 
     /// Every handle and every block is that of somebody who lives, and is as it was written.
-    fn compare(&mut self, member: &Member, ground: &Ground) -> Result<(), WorkerError> {
-        let found = Books::of(&self.stage.space);
+    fn compare(&mut self, member: &Member, ground: &Ground) -> Result<(), Failed> {
+        let found = Books::of(&self.stage.segment.space);
         let mut books = ground.books.clone();
         for child in &self.children {
             let slot = self.board.slot(child.slot);
@@ -108,7 +108,7 @@ impl Crowd<'_> {
 
     /// A name is that of a handle that somebody holds.
     fn count_names(&mut self, member: &Member) {
-        let found = Books::of(&self.stage.space);
+        let found = Books::of(&self.stage.segment.space);
         for number in 0..NAMES {
             match member.look_up(&format!("torture/{number}")) {
                 Err(OpenHandleError::NoSuchName) => {}
@@ -122,12 +122,12 @@ impl Crowd<'_> {
     }
 
     /// All handles that nobody holds can be had; now and then all units, too.
-    fn count_room(&mut self, member: &Member, ground: &Ground) -> Result<(), WorkerError> {
-        let held = Books::of(&self.stage.space).handles() - ground.books.handles();
+    fn count_room(&mut self, member: &Member, ground: &Ground) -> Result<(), Failed> {
+        let held = Books::of(&self.stage.segment.space).handles() - ground.books.handles();
         let expected = Room { handles: ground.room.handles - held, units: ground.room.units };
         let found = if self.children.is_empty() && self.number.is_multiple_of(UNITS) {
             self.figures.units += expected.units;
-            stage::measure(member, self.stage.space.geometry().unit_bytes)?
+            stage::measure(member, self.stage.segment.space.geometry().unit_bytes)?
         } else {
             Room { handles: stage::measure_handles(member)?, ..expected }
         };

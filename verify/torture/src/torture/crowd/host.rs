@@ -4,14 +4,15 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
+use rustix::process::Signal;
 
-use crate::demo::Verdict;
-use crate::wire::{self, Incoming};
-use crate::worker::WorkerError;
+use crate::Failed;
+use crate::negative_control::NegativeControl;
+use crate::verdict::Verdict;
+use crate::wire::{Incoming, Process};
 
 use super::super::seat::Event;
-use super::super::talk::{Report, Wrong};
+use super::super::talk::Report;
 use super::super::{Plan, Share};
 use super::Figures;
 
@@ -27,7 +28,7 @@ pub(in super::super) fn host(
     share: Share,
     (tell, events): (Sender<Event>, &Receiver<Event>),
     verdict: &mut Verdict,
-) -> Result<Figures, WorkerError> {
+) -> Result<Figures, Failed> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("crowd").args(arguments(plan, share));
     let hear = move |heard| {
@@ -37,8 +38,8 @@ pub(in super::super) fn host(
         };
         tell.send(event).is_ok()
     };
-    let (mut process, input) = wire::start(&mut command, "crowd".into(), hear)?;
-    let mut listener = Listener { input: Some(input), ..Listener::default() };
+    let process = Process::start(&mut command, "crowd".into(), hear)?;
+    let mut listener = Listener { process, figures: Figures::default(), has_left: false, is_gone: false };
     while !listener.is_gone {
         let received_at = Instant::now();
         match events.recv_timeout(plan.patience) {
@@ -51,10 +52,9 @@ pub(in super::super) fn host(
         }
     }
     if !listener.is_gone {
-        // It fails only for a process that is gone.
-        let _ = process.kill();
+        listener.process.signal(Signal::KILL);
     }
-    let status = process.wait()?;
+    let status = listener.process.reap()?;
     if !(status.success() && listener.has_left) && verdict.stuck == 0 {
         verdict.died(format!("a crowd ended with {status}"));
     }
@@ -79,19 +79,14 @@ fn arguments(plan: &Plan, share: Share) -> Vec<String> {
     if let Some(rounds) = rounds {
         option("--rounds", rounds.to_string());
     }
-    if let Some(name) =
-        plan.negative_control.and_then(|negative_control| negative_control.to_possible_value())
-    {
-        option("--negative-control", name.get_name().to_owned());
-    }
+    arguments.extend(NegativeControl::arguments(plan.negative_control));
     arguments
 }
 
 /// What a crowd has said so far.
-#[derive(Default)]
 struct Listener {
-    /// Closing it tells the crowd to end.
-    input: Option<std::process::ChildStdin>,
+    /// The end of its input tells the crowd to end.
+    process: Process,
     figures: Figures,
     has_left: bool,
     is_gone: bool,
@@ -102,21 +97,16 @@ impl Listener {
         match event {
             Event::Interrupted => {
                 verdict.interrupted = true;
-                self.input = None;
+                self.process.close_input();
             }
             Event::Report(SEAT, _, Report::Crowd(figures, found)) => {
                 self.figures = figures;
                 verdict.add(found);
             }
             Event::Report(SEAT, _, Report::Wrong { what, text }) => {
-                match what {
-                    Wrong::Lost => verdict.lost(text),
-                    Wrong::Leaked => verdict.leaked(1, text),
-                    Wrong::MixedUp => verdict.mixed_up(text),
-                    Wrong::Refused => verdict.refused(text),
-                }
+                verdict.wrong(what, text);
                 // From a child, about which the crowd itself knows nothing.
-                self.input = None;
+                self.process.close_input();
             }
             Event::Report(SEAT, _, Report::Left) => self.has_left = true,
             Event::Gone(SEAT, _, why) => {

@@ -45,18 +45,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 use tenure::Backend;
 
-use crate::demo::Verdict;
-use crate::wire::send;
-use crate::worker::WorkerError;
+use crate::Failed;
+use crate::verdict::{Trouble, Verdict, Wrong};
+use crate::wire::{die_with, send};
 
-use super::member::{self, Home, Trouble};
-use super::negative_control::NegativeControl;
+use super::member::{self, Home};
 use super::stage::Stage;
-use super::talk::{Report, Wrong};
+use super::talk::Report;
+use crate::negative_control::NegativeControl;
 
 pub(super) use host::host;
 
@@ -144,7 +143,7 @@ impl Orders {
             patience: self.patience,
             negative_control: self.negative_control,
         };
-        super::hands::must("set up a child", Home::forked(orders, Arc::clone(&stage.space)))
+        super::hands::must("set up a child", Home::forked(orders, Arc::clone(&stage.segment.space)))
     }
 }
 
@@ -152,7 +151,7 @@ impl Orders {
 ///
 /// # Errors
 /// A space or a process that cannot be made. Whatever goes wrong with a space is in the reports.
-pub fn run(orders: &Orders) -> Result<(), WorkerError> {
+pub fn run(orders: &Orders) -> Result<(), Failed> {
     die_with(orders.director)?;
     let board = board::Board::new()?;
     let started = Instant::now();
@@ -195,27 +194,17 @@ pub fn run(orders: &Orders) -> Result<(), WorkerError> {
     say(&Report::Left)
 }
 
-fn say(report: &Report) -> Result<(), WorkerError> {
+fn say(report: &Report) -> Result<(), Failed> {
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     Ok(send(&mut output, report)?)
 }
 
 /// Whether the parent has closed our input.
-fn is_dismissed() -> Result<bool, WorkerError> {
+fn is_dismissed() -> Result<bool, Failed> {
     let input = io::stdin();
     let mut polled = [PollFd::new(&input, PollFlags::IN)];
     let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(poll(&mut polled, Some(&now))? > 0)
-}
-
-/// Ends this process when `parent` ends.
-fn die_with(parent: u32) -> Result<(), WorkerError> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have ended before that.
-    if getppid().map(|pid| pid.as_raw_nonzero().get() as u32) != Some(parent) {
-        return Err("the parent is gone".into());
-    }
-    Ok(())
 }
 
 /// Runs `body` in a process that was just forked from `parent`, and says what went wrong; returns its exit status.

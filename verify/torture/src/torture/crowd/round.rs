@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
-use crate::demo::Verdict;
-use crate::worker::WorkerError;
+use crate::Failed;
+use crate::verdict::Verdict;
 
 use super::super::stage::Stage;
 use super::board::{Board, SLOTS, Stand};
@@ -85,7 +85,7 @@ impl<'a> Crowd<'a> {
     ///
     /// # Errors
     /// A child that cannot be started.
-    pub(super) fn play(&mut self, number: u64) -> Result<Round, WorkerError> {
+    pub(super) fn play(&mut self, number: u64) -> Result<Round, Failed> {
         self.number = number;
         let round = Round::of(self.orders.seed, number, self.orders.crowd);
         let signal = (number as u32).wrapping_mul(SIGNALS);
@@ -114,7 +114,7 @@ impl<'a> Crowd<'a> {
     }
 
     /// Starts everybody; returns the slots of the victims.
-    fn start(&mut self, round: &Round, signal: u32) -> Result<Vec<usize>, WorkerError> {
+    fn start(&mut self, round: &Round, signal: u32) -> Result<Vec<usize>, Failed> {
         let taken: Vec<usize> = self.children.iter().map(|child| child.slot).collect();
         let mut free = (0..SLOTS).filter(|slot| !taken.contains(slot));
         let slots: Vec<usize> = free.by_ref().take(round.victims.len()).collect();
@@ -309,7 +309,7 @@ impl Drop for Crowd<'_> {
 }
 
 /// Runs `body` in a forked child.
-fn fork(patience: u32, body: impl FnOnce() -> Result<(), super::super::member::Trouble>) -> io::Result<Pid> {
+fn fork(patience: u32, body: impl FnOnce() -> Result<(), crate::verdict::Trouble>) -> io::Result<Pid> {
     let parent = std::process::id();
     // SAFETY: we have one thread, so the child may do whatever we may; it ends by `_exit`.
     match unsafe { libc::fork() } {

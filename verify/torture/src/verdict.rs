@@ -3,9 +3,26 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tenure::{Space, Stats};
 
 /// How many descriptions are kept; more are only counted.
 const NOTES_MAX: usize = 40;
+
+/// Sorts of wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wrong {
+    /// Something that was held is gone.
+    Lost,
+    /// Something that nobody held is still there.
+    Leaked,
+    /// Bytes or answers are somebody else's.
+    MixedUp,
+    /// An error where there must be none.
+    Refused,
+}
+
+/// What a process found that must never be, in words.
+pub type Trouble = (Wrong, String);
 
 /// Everything that must be zero at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +48,15 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Everything that went wrong, whatever its kind.
+    pub fn total(&self) -> u64 {
+        let Self { lost, leaked, mixed_up, refused, stuck, died, violations, .. } = self;
+        [lost, leaked, mixed_up, refused, stuck, died, violations].into_iter().sum()
+    }
+
     /// Nothing went wrong?
     pub fn is_clean(&self) -> bool {
-        let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes: _, interrupted } = self;
-        [lost, leaked, mixed_up, refused, stuck, died, violations].iter().all(|count| **count == 0)
-            && !interrupted
+        self.total() == 0 && !self.interrupted
     }
 
     /// What went wrong, and the seed of the run; nothing when it is clean.
@@ -69,6 +90,27 @@ impl Verdict {
         self.notes.extend(notes);
         self.notes.truncate(NOTES_MAX);
         self.interrupted |= interrupted;
+    }
+
+    /// Checks every word of `space`, which everybody has left.
+    pub(crate) fn last_look(&mut self, about: &str, space: &Space) -> Stats {
+        let report = space.check();
+        for violation in report.violations {
+            self.violation(format!("{about}: {violation}"));
+        }
+        for pending in report.pending {
+            self.violation(format!("{about}: pending although nobody is left: {pending}"));
+        }
+        report.stats
+    }
+
+    pub(crate) fn wrong(&mut self, what: Wrong, text: impl Into<String>) {
+        match what {
+            Wrong::Lost => self.lost(text),
+            Wrong::Leaked => self.leaked(1, text),
+            Wrong::MixedUp => self.mixed_up(text),
+            Wrong::Refused => self.refused(text),
+        }
     }
 
     pub(crate) fn lost(&mut self, text: impl Into<String>) {
