@@ -75,7 +75,7 @@ pub use geometry::Geometry;
 pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
-pub use local::{Held, Local, Scratch};
+pub use local::{Local, RawBlock, RawHandle};
 pub use member::Member;
 pub use options::Options;
 pub use report::{Report, Stats};
@@ -96,7 +96,7 @@ pub use {
     },
 };
 
-pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
+pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_segment::fault;

@@ -17,7 +17,7 @@ use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::files::Files;
 use crate::geometry::Plan;
 use crate::kind::Kind;
-use crate::local::Held;
+use crate::local::RawHandle;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::processes::WatcherSlot;
@@ -55,7 +55,7 @@ impl<'a> Objects<'a> {
 /// One count of a system object; dropping it gives the count back.
 pub struct Object {
     shared: Arc<Shared>,
-    held: Held,
+    held: RawHandle,
     kind: Kind,
 }
 
@@ -120,7 +120,7 @@ impl Object {
         Self::checked(member, member.shared().open(kind, token)?, kind)
     }
 
-    fn checked(member: &Member, held: Held, kind: Kind) -> Result<Self, OpenHandleError> {
+    fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
         let object = Self { shared: Arc::clone(member.shared()), held, kind };
         match state_of(&held) {
             Some(_) => Ok(object),
@@ -197,7 +197,7 @@ fn payload(state: [u64; STATE_WORDS], rest: &[u8]) -> Vec<u8> {
 /// The state words of what is held, if its payload is long enough and where words may be.
 ///
 /// The caller holds it for as long as it uses the result.
-pub(crate) fn state_of(held: &Held) -> Option<&State> {
+pub(crate) fn state_of(held: &RawHandle) -> Option<&State> {
     let payload = held.payload();
     let state = payload.as_ptr().cast::<State>();
     if payload.len() < STATE_BYTES || !state.is_aligned() {
@@ -231,7 +231,7 @@ pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
 /// # Crash
 ///
 /// The next recoverer starts over.
-pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, records: &Records<'_>) {
+pub(crate) fn settle(kind: Kind, held: &RawHandle, dead: LeaseId, records: &Records<'_>) {
     // Too short: it is corrupted, and there is nothing to settle.
     let Some(state) = state_of(held) else { return };
     crate::waiting::settle::settle(kind, state, records, dead.index);
@@ -240,8 +240,10 @@ pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, records: &Records<'
 impl Drop for Object {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
+            // SAFETY: the count is this object's own, and its state words are borrowed from it.
+            let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
             // Held by construction; a corrupted word leaves nothing to close.
-            let _ = self.shared.close(&mut self.shared.common(), self.held);
+            let _ = closed;
         }
     }
 }

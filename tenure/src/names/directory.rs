@@ -10,7 +10,7 @@ use super::Name;
 use super::api::{Named, NamedError};
 use crate::error::{CreateError, NotMember, OpenHandleError, ScratchError};
 use crate::kind::Kind;
-use crate::local::{Held, Scratch};
+use crate::local::{RawBlock, RawHandle};
 use crate::shared::Shared;
 
 /// Looks for the handle with one name; holds it when it is found.
@@ -102,13 +102,13 @@ impl Shared {
     }
 
     /// Opens by name.
-    pub(crate) fn open_named(&self, name: Name<'_>, kind: Kind) -> Result<Held, OpenHandleError> {
+    pub(crate) fn open_named(&self, name: Name<'_>, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let (_, held) = self.seek(name)?.ok_or(OpenHandleError::NoSuchName)?;
         self.take(held?, kind)
     }
 
     /// Takes what was found, if it is of the kind looked for.
-    fn take(&self, held: slab::Held, kind: Kind) -> Result<Held, OpenHandleError> {
+    fn take(&self, held: slab::Held, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
         let taken = taken.map(Kind::from_word).and_then(|found| {
             if found == kind {
@@ -121,7 +121,12 @@ impl Shared {
     }
 
     /// Creates with a name that nothing has.
-    pub(crate) fn create_named(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    pub(crate) fn create_named(
+        &self,
+        name: Name<'_>,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<RawHandle, CreateError> {
         let (token, found) = match self.seek(name)? {
             Some(found) => found,
             None => match self.create_or_find(name, kind, bytes, 0)? {
@@ -141,7 +146,7 @@ impl Shared {
         name: Name<'_>,
         kind: Kind,
         bytes: &[u8],
-    ) -> Result<Named<Held>, NamedError> {
+    ) -> Result<Named<RawHandle>, NamedError> {
         let (_, found) = match self.seek(name)? {
             Some(found) => found,
             None => match self.create_or_find(name, kind, bytes, patience(bytes.len()))? {
@@ -162,7 +167,7 @@ impl Shared {
         kind: Kind,
         bytes: &[u8],
         mut patience: usize,
-    ) -> Result<Result<Held, Found>, CreateError> {
+    ) -> Result<Result<RawHandle, Found>, CreateError> {
         loop {
             let error = match self.try_create(name, kind, bytes) {
                 Err(error) if has_run_out(&error) => error,
@@ -185,7 +190,7 @@ impl Shared {
         name: Name<'_>,
         kind: Kind,
         bytes: &[u8],
-    ) -> Result<Result<Held, Found>, CreateError> {
+    ) -> Result<Result<RawHandle, Found>, CreateError> {
         self.make_room(name)?;
         let held = self.create_labelled(name, kind, bytes)?;
         let token = held.held.token(&self.slab);
@@ -217,12 +222,12 @@ impl Shared {
     }
 
     /// Creates a handle whose block ends with its name; it is not in the table yet.
-    fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         let caches = &mut *self.common();
         let size = bytes.len() + name.bytes.len();
         let layout = Layout::from_size_align(size, 16)
             .map_err(|_| ScratchError::TooLarge { bytes: size as u64, max: isize::MAX as u64 })?;
-        let block = Scratch { offset: self.alloc(caches, layout)?, len: size };
+        let block = RawBlock { offset: self.alloc(caches, layout)?, len: size };
         let address = self.scratch.address(block.offset);
         // SAFETY: the block is ours, at least that long, and nobody else knows it yet.
         unsafe {
