@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::error::{AllocError, BlockError, FreeError};
-use crate::local::RawBlock;
+use crate::raw::RawBlock;
 use crate::shared::Shared;
 
 /// A block of scratch memory that this member owns. It dereferences to its bytes.

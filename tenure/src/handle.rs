@@ -8,7 +8,7 @@ use tenure_slab::Token;
 
 use crate::error::{OpenHandleError, UseError};
 use crate::kind::Kind;
-use crate::local::RawHandle;
+use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::typed::{self, Value};
 

@@ -58,26 +58,30 @@ mod object;
 mod options;
 #[cfg(feature = "objects")]
 mod processes;
+mod raw;
 mod report;
 mod shared;
 mod space;
+#[cfg(feature = "objects")]
+mod state;
 mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
 
 pub use block::Block;
 pub use error::{
-    AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
-    OpenHandleError, RemoveError, ScratchError, UseError,
+    AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
+    RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
 #[doc(hidden)]
 pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
-pub use local::{Local, RawBlock, RawHandle};
-pub use member::Member;
+pub use local::Local;
+pub use member::{LeaveError, Member};
 pub use options::Options;
+pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
 pub use space::Space;

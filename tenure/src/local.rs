@@ -3,7 +3,6 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
 
 use tenure_scratch_alloc::GRANULE;
 use tenure_segment::LeaseId;
@@ -11,54 +10,8 @@ use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
 
 use crate::error::{AllocError, BlockError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
 use crate::kind::Kind;
+use crate::raw::{RawBlock, RawHandle, place};
 use crate::shared::{Caches, Shared};
-
-/// One count of a handle as plain data, as [`RawFd`](std::os::fd::RawFd) is a descriptor: it can be copied, and dropping it closes
-/// nothing. A count that nobody closes is held until the member leaves or dies.
-///
-/// Getting one is safe. [`Local::get`] and [`Local::close`] are unsafe: nothing ties a copy to the count, so the caller says
-/// that the count is there, and that nobody else closes it. [`Handle`](crate::Handle) is the safe owner of a count.
-#[derive(Clone, Copy)]
-pub struct RawHandle {
-    pub(crate) held: slab::Held,
-    data: *const u8,
-    len: usize,
-}
-
-// SAFETY: numbers and an address, which no safe function dereferences. The count is the process's, not the thread's.
-unsafe impl Send for RawHandle {}
-// SAFETY: as above.
-unsafe impl Sync for RawHandle {}
-
-impl RawHandle {
-    /// The payload as memory, without a reference to it: for payloads that their holders agree to change by atomic
-    /// operations, for which the slice of [`Local::get`] would be wrong. Mapped as long as the handle is held, by the process
-    /// that holds it.
-    #[inline]
-    #[must_use]
-    pub fn payload(&self) -> NonNull<[u8]> {
-        let data = NonNull::new(self.data.cast_mut()).unwrap_or(NonNull::dangling());
-        NonNull::slice_from_raw_parts(data, self.len)
-    }
-}
-
-impl fmt::Debug for RawHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawHandle").field("held", &self.held).field("len", &self.len).finish()
-    }
-}
-
-/// A block of scratch memory as plain data: freed by hand, or when its owner leaves or dies.
-///
-/// Getting one is safe, and so is writing one down. The functions that take the block away are unsafe: the caller says that
-/// nobody uses its bytes any more. [`Block`](crate::Block) is the safe owner of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RawBlock {
-    /// Where the payload starts, in bytes from the start of all payloads; the same in every process.
-    pub offset: u64,
-    /// Bytes asked for.
-    pub len: usize,
-}
 
 /// One thread's fast access to a member. Make one per thread with [`Member::local`](crate::Member::local) and keep it.
 ///
@@ -370,7 +323,8 @@ impl<'m> Local<'m> {
     /// Bytes of payload of a block that the lease `owner` owns; without an owner, of a pinned block.
     ///
     /// The owner may die at any moment, and other members then get the memory. To verify data that was read from the block,
-    /// call this again: success means that the block had the same owner all the time.
+    /// call this again: success means that the owner has not died, so that no other member had the memory meanwhile. It does
+    /// not show whether the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
     ///
     /// # Errors
     ///
@@ -574,26 +528,6 @@ impl Shared {
             }
         })?;
         resized.ok_or_else(|| not_ours.map_or(NotMember::Left.into(), AllocError::from))
-    }
-}
-
-/// Where the payload of a handle lies. The caller has just got this count and has not closed it.
-pub(crate) fn place(
-    slab: &slab::Slab<'_>,
-    scratch: &tenure_scratch_alloc::Scratch<'_>,
-    held: slab::Held,
-) -> Result<RawHandle, OpenHandleError> {
-    let (len, block) = slab.payload_of(held).map_err(slab::OpenError::from)?;
-    let Some(offset) = block else {
-        // Inside of the layout: the slab has just looked at this entry.
-        let data = slab.inline_address(held).unwrap_or(std::ptr::dangling());
-        return Ok(RawHandle { held, data, len: len as usize });
-    };
-    match scratch.find(offset) {
-        Ok(found) if len <= found.bytes => {
-            Ok(RawHandle { held, data: scratch.address(offset), len: len as usize })
-        }
-        _ => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block"))),
     }
 }
 

@@ -8,10 +8,11 @@ use tenure_segment::{LeaseId, MonitorState};
 use tenure_slab::Token;
 
 use crate::block::Block;
-use crate::error::{AllocError, CreateError, FreeError, LeaveError, NotMember, OpenHandleError};
+use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
-use crate::local::{Local, RawHandle};
+use crate::local::Local;
+use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::typed::{self, Value};
 
@@ -238,4 +239,16 @@ impl Member {
             Err(shared) => Err(LeaveError::InUse(Self { shared })),
         }
     }
+}
+
+/// Why a member has not left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// It is none, or not any more.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// Handles, blocks or clones of it exist; drop them first. Here it is back.
+    #[error("{0:?} cannot leave while handles, blocks or clones of it exist")]
+    InUse(Member),
 }

@@ -9,7 +9,7 @@ use tenure_segment::passing::{Holder, Identity, pid_namespace};
 use tenure_segment::sync::{Ordering, Word};
 use tenure_segment::{Lease, LeaseId};
 
-use crate::object::STATE_WORDS;
+use crate::state::STATE_WORDS;
 
 const SLOT_WORDS: usize = 2;
 

@@ -3,9 +3,10 @@
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
-use crate::local::{Local, RawHandle};
+use crate::local::Local;
 use crate::member::Member;
 use crate::names::Name;
+use crate::raw::RawHandle;
 use crate::typed::{self, Value};
 use tenure_slab::Token;
 

@@ -10,7 +10,7 @@ use super::Name;
 use super::api::{Named, NamedError};
 use crate::error::{CreateError, NotMember, OpenHandleError, ScratchError};
 use crate::kind::Kind;
-use crate::local::{RawBlock, RawHandle};
+use crate::raw::{RawBlock, RawHandle};
 use crate::shared::Shared;
 
 /// Looks for the handle with one name; holds it when it is found.
@@ -89,7 +89,7 @@ impl Shared {
 
     fn seek(&self, name: Name<'_>) -> Result<Option<Found>, NotMember> {
         self.lease.check()?;
-        Ok(self.objects.names.find(name.hash, &mut Seeker { shared: self, name }))
+        Ok(self.names.find(name.hash, &mut Seeker { shared: self, name }))
     }
 
     /// Kind and token of what has the name.
@@ -194,7 +194,7 @@ impl Shared {
         self.make_room(name)?;
         let held = self.create_labelled(name, kind, bytes)?;
         let token = held.held.token(&self.slab);
-        match self.objects.names.enter(name.hash, token, &mut Seeker { shared: self, name }) {
+        match self.names.enter(name.hash, token, &mut Seeker { shared: self, name }) {
             Ok(Entered::New) => Ok(Ok(held)),
             Ok(Entered::Found(found)) => {
                 self.give_back(held.held);
@@ -210,13 +210,13 @@ impl Shared {
     /// Commits the part of the table that the name needs.
     fn make_room(&self, name: Name<'_>) -> Result<(), CreateError> {
         let plan = &self.reclaimer.plan;
-        for chunk in self.objects.names.missing(name.hash) {
+        for chunk in self.names.missing(name.hash) {
             let words = plan.names.chunk_range(chunk);
             let at = plan.slab.words();
             self.lease
                 .commit((at + words.start) * 8..(at + words.end) * 8)
                 .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
-            self.objects.names.extend(chunk);
+            self.names.extend(chunk);
         }
         Ok(())
     }

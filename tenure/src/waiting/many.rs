@@ -203,15 +203,15 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     shared.lease.check()?;
     // One record a member.
     let _one_at_a_time = shared.objects.books.take_several();
-    let mut attempt =
-        TakeAll {
-            taking: shared.objects.records.begin(shared.lease.id().index).ok_or_else(|| {
-                WaitError::Corrupt(format!("no record for lease {}", shared.lease.id().index))
-            })?,
-            reserved: Vec::with_capacity(order.len()),
-            looked_at: Vec::new(),
-            owned: Vec::new(),
-        };
+    let mut attempt = TakeAll {
+        taking: shared
+            .records
+            .begin(shared.lease.id().index)
+            .ok_or_else(|| WaitError::Corrupt(format!("no record for lease {}", shared.lease.id().index)))?,
+        reserved: Vec::with_capacity(order.len()),
+        looked_at: Vec::new(),
+        owned: Vec::new(),
+    };
     let mut blocked = Ok(None);
     for &index in order {
         blocked = attempt.add(objects[index], index);

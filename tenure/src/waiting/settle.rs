@@ -6,11 +6,16 @@ use tenure_wait::{self as wait, ASLEEP, Records, Reservation, event, mutex, sema
 
 use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
-use crate::object::State;
+use crate::state::State;
 
-/// Puts an object in order that the dead lease `dead` held; see [`crate::object::settle`].
+/// Puts an object in order that the dead lease `dead` held, before its bit goes: what it owned is abandoned, what it began is
+/// finished. Looking at a word makes it plain: what the dead had reserved is taken, or is not.
 ///
-/// Looking at a word makes it plain: what the dead had reserved is taken, or is not.
+/// The caller holds the handle, or nobody else may end it. Every recoverer calls it, at any time, until the bit is gone.
+///
+/// # Crash
+///
+/// The next recoverer starts over.
 pub(crate) fn settle(kind: Kind, state: &State, records: &Records<'_>, dead: u8) {
     match kind {
         Kind::MUTEX => mutex::settle(&WholeWord::of(state, records, kind), dead),

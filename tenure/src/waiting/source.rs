@@ -69,7 +69,7 @@ pub(crate) fn half_word(object: &Object) -> Result<HalfWord<'_>, WaitError> {
 /// The wait word of an object that is taken, and of which the caller knows the kind.
 #[inline]
 pub(crate) fn whole_word(object: &Object, kind: Kind) -> Result<WholeWord<'_>, WaitError> {
-    Ok(WholeWord::of(object.state()?, &object.shared().objects.records, kind))
+    Ok(WholeWord::of(object.state()?, &object.shared().records, kind))
 }
 
 /// What to sleep on after the word was `seen`; `None`: it is another by now.

@@ -7,7 +7,7 @@ use tenure_segment::sync::Word as Whole;
 use tenure_wait::{ASLEEP, Records, Reservable, Word, exchange};
 
 use crate::kind::Kind;
-use crate::object::State;
+use crate::state::State;
 
 // The low half comes first.
 const _: () = assert!(cfg!(target_endian = "little"));
