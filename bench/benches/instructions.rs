@@ -28,12 +28,12 @@ fn pair() -> Pair {
     let mut pair = Pair { me: join().local(), other: join().local() };
     for layout in [SMALL, LARGE] {
         let block = pair.me.alloc(layout).expect("a block");
-        pair.me.free(block).expect("ours");
+        unsafe { pair.me.free(block) }.expect("ours");
     }
     let held = pair.me.create(KIND, &[7; 100]).expect("a handle");
     let opened = pair.other.open(KIND, pair.me.token(&held)).expect("held");
-    pair.other.close(opened).expect("held");
-    pair.me.close(held).expect("held");
+    unsafe { pair.other.close(opened) }.expect("held");
+    unsafe { pair.me.close(held) }.expect("held");
     pair
 }
 
@@ -57,7 +57,7 @@ fn budget(name: &str) -> LibraryBenchmarkConfig {
 fn create_close(mut pair: Pair) -> Pair {
     for i in 0..OPERATIONS {
         let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
-        pair.me.close(held).unwrap();
+        unsafe { pair.me.close(held) }.unwrap();
     }
     pair
 }
@@ -67,8 +67,8 @@ fn create_close(mut pair: Pair) -> Pair {
 fn create_get_close(mut pair: Pair) -> Pair {
     for i in 0..OPERATIONS {
         let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
-        black_box(pair.me.get(&held).unwrap());
-        pair.me.close(held).unwrap();
+        black_box(unsafe { pair.me.get(&held) }.unwrap());
+        unsafe { pair.me.close(held) }.unwrap();
     }
     pair
 }
@@ -78,7 +78,7 @@ fn create_get_close(mut pair: Pair) -> Pair {
 fn create_close_100_bytes(mut pair: Pair) -> Pair {
     for _ in 0..OPERATIONS {
         let held = pair.me.create(KIND, &[7; 100]).unwrap();
-        pair.me.close(held).unwrap();
+        unsafe { pair.me.close(held) }.unwrap();
     }
     pair
 }
@@ -88,7 +88,7 @@ fn create_close_100_bytes(mut pair: Pair) -> Pair {
 fn get(mut pair: Pair) -> Pair {
     let held = pair.me.create(KIND, b"8 bytes.").unwrap();
     for _ in 0..OPERATIONS {
-        black_box(pair.me.get(black_box(&held)).unwrap());
+        black_box(unsafe { pair.me.get(black_box(&held)) }.unwrap());
     }
     pair
 }
@@ -102,7 +102,7 @@ fn open_close_held(mut pair: Pair) -> Pair {
     let _kept = pair.other.open(KIND, token).unwrap();
     for _ in 0..OPERATIONS {
         let opened = pair.other.open(KIND, token).unwrap();
-        pair.other.close(opened).unwrap();
+        unsafe { pair.other.close(opened) }.unwrap();
     }
     pair
 }
@@ -115,7 +115,7 @@ fn open_close_first(mut pair: Pair) -> Pair {
     let token = pair.me.token(&held);
     for _ in 0..OPERATIONS {
         let opened = pair.other.open(KIND, token).unwrap();
-        pair.other.close(opened).unwrap();
+        unsafe { pair.other.close(opened) }.unwrap();
     }
     pair
 }
@@ -127,8 +127,8 @@ fn create_open_close_close(mut pair: Pair) -> Pair {
     for i in 0..OPERATIONS {
         let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
         let opened = pair.other.open(KIND, pair.me.token(&held)).unwrap();
-        pair.me.close(held).unwrap();
-        pair.other.close(opened).unwrap();
+        unsafe { pair.me.close(held) }.unwrap();
+        unsafe { pair.other.close(opened) }.unwrap();
     }
     pair
 }
@@ -138,7 +138,7 @@ fn create_open_close_close(mut pair: Pair) -> Pair {
 fn alloc_free_64(mut pair: Pair) -> Pair {
     for _ in 0..OPERATIONS {
         let block = pair.me.alloc(SMALL).unwrap();
-        pair.me.free(black_box(block)).unwrap();
+        unsafe { pair.me.free(black_box(block)) }.unwrap();
     }
     pair
 }
@@ -148,7 +148,7 @@ fn alloc_free_64(mut pair: Pair) -> Pair {
 fn alloc_free_1_mib(mut pair: Pair) -> Pair {
     for _ in 0..OPERATIONS {
         let block = pair.me.alloc(LARGE).unwrap();
-        pair.me.free(black_box(block)).unwrap();
+        unsafe { pair.me.free(black_box(block)) }.unwrap();
     }
     pair
 }
@@ -160,7 +160,7 @@ fn alloc_free_64_kib_to_4_mib(mut pair: Pair) -> Pair {
     for i in 0..OPERATIONS {
         let units = [1, 5, 64, 17, 2, 33, 9, 40][i as usize % 8];
         let block = pair.me.alloc(Layout::from_size_align(units << 16, 16).unwrap()).unwrap();
-        pair.me.free(black_box(block)).unwrap();
+        unsafe { pair.me.free(black_box(block)) }.unwrap();
     }
     pair
 }
@@ -172,7 +172,7 @@ fn alloc_free_of_other(mut pair: Pair) -> Pair {
     let owner = pair.me.owner();
     for _ in 0..OPERATIONS {
         let block = pair.me.alloc(SMALL).unwrap();
-        pair.other.free_of(block, owner).unwrap();
+        unsafe { pair.other.free_of(block, owner) }.unwrap();
     }
     pair
 }

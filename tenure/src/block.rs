@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::error::{AllocError, BlockError, FreeError};
-use crate::local::Scratch;
+use crate::raw::RawBlock;
 use crate::shared::Shared;
 
 /// A block of scratch memory that this member owns. It dereferences to its bytes.
@@ -26,8 +26,8 @@ impl Block {
         Self { shared, offset, layout }
     }
 
-    pub(crate) fn scratch(&self) -> Scratch {
-        Scratch { offset: self.offset, len: self.layout.size() }
+    pub(crate) fn scratch(&self) -> RawBlock {
+        RawBlock { offset: self.offset, len: self.layout.size() }
     }
 
     /// Gives up ownership without freeing.
@@ -98,7 +98,7 @@ impl Block {
     /// Gives the block to another process, by any means: its offset, length and owner. Whoever takes it frees it with
     /// [`Local::free_of`](crate::Local::free_of); it still dies with this member.
     #[must_use]
-    pub fn give(self) -> Scratch {
+    pub fn give(self) -> RawBlock {
         let scratch = self.scratch();
         self.forget();
         scratch
@@ -109,15 +109,16 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the block is ours and at least that long; shared memory is always initialised, and nobody else accesses a
-        // block that is not theirs [A8].
+        // SAFETY: `address` saw that this process is the member, which cannot leave while `shared` is there: so the bytes are mapped.
+        // The allocator gave this block to nobody else, and to take it away by a raw value is unsafe (`Local::free`). It is at
+        // least that long; shared memory is always initialised; peers do not access a block that is not theirs [A8].
         unsafe { std::slice::from_raw_parts(self.address(), self.layout.size()) }
     }
 }
 
 impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `deref`, and `self` is borrowed exclusively.
+        // SAFETY: as for `deref`; `self` is borrowed exclusively, and it is the only `Block` of these bytes.
         unsafe { std::slice::from_raw_parts_mut(self.address(), self.layout.size()) }
     }
 }
@@ -125,6 +126,8 @@ impl DerefMut for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
+            // This `Block` is the only owner, and references to its bytes borrow it: nobody uses them any more. To take them away by a
+            // raw value is unsafe (`Local::free`), so this frees nobody else's block.
             let freed: Result<(), BlockError> = self.shared.common().blocks.free(self.offset);
             // Ours by construction; a corrupted word leaves nothing to free.
             let _ = freed;

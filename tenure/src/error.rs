@@ -4,7 +4,7 @@ use tenure_scratch_alloc as scratch;
 use tenure_segment as segment;
 use tenure_slab as slab;
 
-use crate::{Kind, Member};
+use crate::kind::Kind;
 
 pub use scratch::{AllocError as ScratchError, BlockError};
 pub use segment::{JoinError, NotMember, RemoveError};
@@ -213,18 +213,6 @@ pub enum AllocError {
     Block(#[from] BlockError),
 }
 
-/// Why a member has not left.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LeaveError {
-    /// It is none, or not any more.
-    #[error(transparent)]
-    NotMember(#[from] NotMember),
-    /// Handles, blocks or clones of it exist; drop them first. Here it is back.
-    #[error("{0:?} cannot leave while handles, blocks or clones of it exist")]
-    InUse(Member),
-}
-
 /// Why a block was not freed. It is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -235,4 +223,18 @@ pub enum FreeError {
     /// Not a block, free already, somebody else's.
     #[error(transparent)]
     Block(#[from] BlockError),
+}
+
+impl Kind {
+    /// For calls that hand out plain bytes.
+    #[inline(always)]
+    pub(crate) fn to_create(self) -> Result<(), CreateError> {
+        if self.is_system() { Err(CreateError::SystemKind { kind: self }) } else { Ok(()) }
+    }
+
+    /// For calls that hand out plain bytes.
+    #[inline(always)]
+    pub(crate) fn to_open(self) -> Result<(), OpenHandleError> {
+        if self.is_system() { Err(OpenHandleError::SystemKind { kind: self }) } else { Ok(()) }
+    }
 }

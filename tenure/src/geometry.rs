@@ -5,6 +5,7 @@ use std::ops::Range;
 use tenure_core::MEMBERS_MAX;
 use tenure_scratch_alloc as scratch;
 use tenure_segment::Spec;
+use tenure_segment::layout::{FNV_START, fnv1a};
 use tenure_slab as slab;
 
 use crate::error::OpenError;
@@ -116,26 +117,10 @@ entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete
 
 /// The hash of everything that this crate and those below say about the bytes of a data area.
 pub(crate) const LAYOUT_HASH: u64 = {
-    let handles = fnv1a(fnv1a(FNV_OFFSET, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
+    let handles = fnv1a(fnv1a(FNV_START, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
     let objects = fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), OBJECTS_LAYOUT.as_bytes());
     fnv1a(objects, FILES_LAYOUT.as_bytes())
 };
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a (Fowler, Noll, Vo), 64 bits, continued from `hash`.
-pub(crate) const fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
-    let mut at = 0;
-    while at < bytes.len() {
-        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
-        at += 1;
-    }
-    hash
-}
-
-pub(crate) const fn hash_of(text: &str) -> u64 {
-    fnv1a(FNV_OFFSET, text.as_bytes())
-}
 
 impl Plan {
     pub(crate) fn new(geometry: Geometry) -> Result<Self, OpenError> {

@@ -8,7 +8,7 @@ use tenure_slab::Token;
 
 use crate::error::{OpenHandleError, UseError};
 use crate::kind::Kind;
-use crate::local::Held;
+use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::typed::{self, Value};
 
@@ -21,7 +21,7 @@ pub enum Raw {}
 /// The payload is immutable: `get` borrows it from shared memory.
 pub struct Handle<T> {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) held: Held,
+    pub(crate) held: RawHandle,
     pub(crate) kind: Kind,
     pub(crate) value: PhantomData<fn() -> T>,
 }
@@ -41,7 +41,9 @@ impl<T> Handle<T> {
 
     pub(crate) fn bytes(&self) -> Result<&[u8], UseError> {
         self.shared.lease.check()?;
-        self.shared.get(&self.held)
+        // SAFETY: the handle owns a count of this member for as long as it is borrowed, and so for as long as the slice is used;
+        // to give that count back by a raw value is unsafe. Payloads that change are of system kinds, and those have no `Handle`.
+        unsafe { self.shared.get(&self.held) }
     }
 
     /// Holds it once more. No shared memory is written.
@@ -68,6 +70,12 @@ impl Handle<Raw> {
 }
 
 impl<T: Value> Handle<T> {
+    /// The handle, if its bytes are a value; otherwise it is closed.
+    pub(crate) fn validated(self) -> Result<Self, OpenHandleError> {
+        typed::validate::<T>(self.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
+        Ok(self)
+    }
+
     /// The archived value, zero copy. It was validated when the handle was opened.
     ///
     /// # Errors
@@ -75,8 +83,8 @@ impl<T: Value> Handle<T> {
     /// [`UseError`] after the member left, or in a forked child.
     pub fn get(&self) -> Result<&T::Archived, UseError> {
         let bytes = self.bytes()?;
-        // SAFETY: validated by `Member::open`, or written by `Member::create`; immutable while held [I4], by peers that are
-        // not hostile [A8].
+        // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [I4],
+        // by peers that are not hostile [A8].
         Ok(unsafe { typed::access::<T>(bytes) })
     }
 }
@@ -84,8 +92,11 @@ impl<T: Value> Handle<T> {
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
+            // SAFETY: the count is this handle's own: it was made for it, or handed to it, and whoever gives it back by a raw value
+            // must not (`Local::close`). References to the payload borrow a handle that holds a count as well.
+            let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
             // Held by construction; a corrupted word leaves nothing to close.
-            let _ = self.shared.close(&mut self.shared.common(), self.held);
+            let _ = closed;
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{CreateError, OpenHandleError};
-use crate::geometry::{fnv1a, hash_of};
+use tenure_segment::layout::{FNV_START, fnv1a};
 
 /// A 64-bit kind: chosen by the application for raw payloads, derived from the type for typed ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,22 +40,10 @@ impl Kind {
     /// Two programs agree on it when they use the same type from the same path; the bytes are validated all the same.
     #[must_use]
     pub fn of<T: rkyv::Archive>() -> Self {
-        let path = hash_of(std::any::type_name::<T>());
+        let path = fnv1a(FNV_START, std::any::type_name::<T>().as_bytes());
         let shape = [size_of::<T::Archived>() as u64, align_of::<T::Archived>() as u64];
         let hash = shape.iter().fold(path, |hash, number| fnv1a(hash, &number.to_le_bytes()));
         Self(hash | TYPED)
-    }
-
-    /// For calls that hand out plain bytes.
-    #[inline(always)]
-    pub(crate) fn to_create(self) -> Result<(), CreateError> {
-        if self.is_system() { Err(CreateError::SystemKind { kind: self }) } else { Ok(()) }
-    }
-
-    /// For calls that hand out plain bytes.
-    #[inline(always)]
-    pub(crate) fn to_open(self) -> Result<(), OpenHandleError> {
-        if self.is_system() { Err(OpenHandleError::SystemKind { kind: self }) } else { Ok(()) }
     }
 
     pub(crate) const fn from_word(word: u64) -> Self {

@@ -58,26 +58,30 @@ mod object;
 mod options;
 #[cfg(feature = "objects")]
 mod processes;
+mod raw;
 mod report;
 mod shared;
 mod space;
+#[cfg(feature = "objects")]
+mod state;
 mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
 
 pub use block::Block;
 pub use error::{
-    AllocError, BlockError, CreateError, FreeError, JoinError, LeaveError, NotMember, OpenError,
-    OpenHandleError, RemoveError, ScratchError, UseError,
+    AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
+    RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
 #[doc(hidden)]
 pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
-pub use local::{Held, Local, Scratch};
-pub use member::Member;
+pub use local::Local;
+pub use member::{LeaveError, Member};
 pub use options::Options;
+pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
 pub use space::Space;
@@ -100,6 +104,6 @@ pub use tenure_core::LeaseId;
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_core::fault;
-pub use tenure_scratch_alloc::{Block as BlockOwner, Found as BlockInfo};
+pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
 pub use tenure_segment::{Backend, LeaseInfo, Listed, MonitorState, OpenError as SegmentError};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

@@ -3,7 +3,6 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::ptr::NonNull;
 
 use tenure_core::LeaseId;
 use tenure_scratch_alloc::GRANULE;
@@ -11,49 +10,8 @@ use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
 
 use crate::error::{AllocError, BlockError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
 use crate::kind::Kind;
+use crate::raw::{RawBlock, RawHandle, place};
 use crate::shared::{Caches, Shared};
-
-/// One count of a handle, of one process: valid until it is closed.
-///
-/// It is plain data and closes nothing when it is dropped: what is not closed is held until the member leaves or dies.
-#[derive(Clone, Copy)]
-pub struct Held {
-    pub(crate) held: slab::Held,
-    data: *const u8,
-    len: usize,
-}
-
-// SAFETY: the payload is immutable while it is held, and held by the process, not by the thread.
-unsafe impl Send for Held {}
-// SAFETY: as above.
-unsafe impl Sync for Held {}
-
-impl Held {
-    /// The payload as memory, without a reference to it: for payloads that their holders agree to change by atomic
-    /// operations, for which the slice of [`Local::get`] would be wrong. Mapped as long as the handle is held, by the process
-    /// that holds it.
-    #[inline]
-    #[must_use]
-    pub fn payload(&self) -> NonNull<[u8]> {
-        let data = NonNull::new(self.data.cast_mut()).unwrap_or(NonNull::dangling());
-        NonNull::slice_from_raw_parts(data, self.len)
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("held", &self.held).field("len", &self.len).finish()
-    }
-}
-
-/// A block of scratch memory, by offset: freed by hand, or when its owner leaves or dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Scratch {
-    /// Where the payload starts, in bytes from the start of all payloads; the same in every process.
-    pub offset: u64,
-    /// Bytes asked for.
-    pub len: usize,
-}
 
 /// One thread's fast access to a member. Make one per thread with [`Member::local`](crate::Member::local) and keep it.
 ///
@@ -65,6 +23,13 @@ pub struct Scratch {
 /// # Crash
 ///
 /// Nothing is lost with a local: other processes recover from the shared words alone.
+///
+/// # Safety of the unsafe functions
+///
+/// Calls that get something are safe: at worst they leak it. Calls that use or give up something by a raw value are unsafe,
+/// as with [`GlobalAlloc`](std::alloc::GlobalAlloc). Their contracts are about references and owners that are alive, and about
+/// nothing else: a number that no longer stands for anything (a handle that this member does not hold, an offset where none
+/// of its blocks starts) is refused with an error, whatever the caller promised, and nothing is changed.
 #[derive(Debug)]
 pub struct Local<'m> {
     shared: &'m Shared,
@@ -115,7 +80,7 @@ impl<'m> Local<'m> {
     ///
     /// [`CreateError`]; nothing was created.
     #[inline(always)]
-    pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         kind.to_create()?;
         self.shared.create(&mut self.caches, kind, bytes)
     }
@@ -125,7 +90,12 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`CreateError`]; the block is still the caller's.
-    pub fn create_with(&mut self, kind: Kind, block: Scratch) -> Result<Held, CreateError> {
+    ///
+    /// # Safety
+    ///
+    /// If a block of this member starts there, it is the caller's to give up: no [`Block`](crate::Block) stands for it, nobody
+    /// frees it, and from now on nobody writes it.
+    pub unsafe fn create_with(&mut self, kind: Kind, block: RawBlock) -> Result<RawHandle, CreateError> {
         self.shared.lease.check()?;
         kind.to_create()?;
         self.shared.create_with(&mut self.caches, kind, block)
@@ -137,7 +107,7 @@ impl<'m> Local<'m> {
     ///
     /// [`OpenHandleError`] says whether it is stale, forged, of another space or of another kind.
     #[inline(always)]
-    pub fn open(&mut self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+    pub fn open(&mut self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         kind.to_open()?;
         self.shared.open(kind, token)
     }
@@ -146,17 +116,23 @@ impl<'m> Local<'m> {
     ///
     /// # Errors
     ///
-    /// [`UseError::Stale`] after `close`, [`UseError::NotMember`] after leaving or in a forked child.
+    /// [`UseError::Stale`] when nobody holds it any more, [`UseError::NotMember`] after leaving or in a forked child.
+    ///
+    /// # Safety
+    ///
+    /// If the handle is not stale: `held` came from a local of this member, which holds the handle from now until the slice is
+    /// used for the last time, and no holder writes the payload meanwhile.
     #[inline(always)]
-    pub fn get(&self, held: &Held) -> Result<&[u8], UseError> {
+    pub unsafe fn get(&self, held: &RawHandle) -> Result<&[u8], UseError> {
         self.shared.lease.check()?;
-        self.shared.get(held)
+        // SAFETY: the caller's promise.
+        unsafe { self.shared.get(held) }
     }
 
     /// The 64 bits to pass to others.
     #[inline]
     #[must_use]
-    pub fn token(&self, held: &Held) -> Token {
+    pub fn token(&self, held: &RawHandle) -> Token {
         held.held.token(&self.shared.slab)
     }
 
@@ -166,18 +142,18 @@ impl<'m> Local<'m> {
     ///
     /// [`OpenHandleError`], in particular `Stale` when this process does not hold it.
     #[inline]
-    pub fn held(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+    pub fn held(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         self.shared.lease.check()?;
         kind.to_open()?;
         match self.shared.slab.held_inline(self.shared.ref_counts(), token, kind.number()) {
-            Some((held, data, len)) => Ok(Held { held, data, len }),
+            Some((held, data, len)) => Ok(RawHandle { held, data, len }),
             None => self.held_slow(kind, token),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn held_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+    fn held_slow(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
         let found = Kind::from_word(self.shared.slab.kind(held).map_err(slab::OpenError::from)?);
         if found != kind {
@@ -191,13 +167,18 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`OpenHandleError`], in particular `Stale` when this process does not hold it.
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::close`].
     #[inline(always)]
-    pub fn close_token(&mut self, token: Token) -> Result<(), OpenHandleError> {
+    pub unsafe fn close_token(&mut self, token: Token) -> Result<(), OpenHandleError> {
         self.shared.lease.check()?;
         let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
         // The address is not looked at.
-        let held = Held { held, data: std::ptr::null(), len: 0 };
-        self.shared.close(&mut self.caches, held).map_err(|error| match error {
+        let held = RawHandle { held, data: std::ptr::null(), len: 0 };
+        // SAFETY: the caller's promise.
+        unsafe { self.shared.close(&mut self.caches, held) }.map_err(|error| match error {
             UseError::NotMember(why) => why.into(),
             UseError::Stale { index, generation } => OpenHandleError::Stale { index, generation },
         })
@@ -208,10 +189,16 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`UseError::Stale`] if it was closed already.
+    ///
+    /// # Safety
+    ///
+    /// If this member holds the handle, the caller owns one of its counts by a raw value: neither a [`Handle`](crate::Handle)
+    /// nor an object stands for that count. If it is the member's last one, no reference to the payload is used any more.
     #[inline(always)]
-    pub fn close(&mut self, held: Held) -> Result<(), UseError> {
+    pub unsafe fn close(&mut self, held: RawHandle) -> Result<(), UseError> {
         self.shared.lease.check()?;
-        self.shared.close(&mut self.caches, held)
+        // SAFETY: the caller's promise.
+        unsafe { self.shared.close(&mut self.caches, held) }
     }
 
     /// Allocates scratch memory; its contents are whatever was there before.
@@ -220,21 +207,21 @@ impl<'m> Local<'m> {
     ///
     /// [`AllocError`]; nothing was changed.
     #[inline(always)]
-    pub fn alloc(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
+    pub fn alloc(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         self.shared.lease.check()?;
         if layout.align() <= GRANULE as usize
             && let Some(offset) = self.caches.blocks.alloc_cached(layout.size())
         {
-            return Ok(Scratch { offset, len: layout.size() });
+            return Ok(RawBlock { offset, len: layout.size() });
         }
         self.alloc_uncached(layout)
     }
 
     /// Apart from `alloc`, whose result would otherwise travel through memory wherever it is inlined.
     #[inline(never)]
-    fn alloc_uncached(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
+    fn alloc_uncached(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         let offset = self.shared.alloc(&mut self.caches, layout)?;
-        Ok(Scratch { offset, len: layout.size() })
+        Ok(RawBlock { offset, len: layout.size() })
     }
 
     /// As [`Local::alloc`], zeroed.
@@ -242,7 +229,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// As [`Local::alloc`].
-    pub fn alloc_zeroed(&mut self, layout: Layout) -> Result<Scratch, AllocError> {
+    pub fn alloc_zeroed(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         let block = self.alloc(layout)?;
         // SAFETY: the block is ours and at least that long.
         unsafe { self.address(block).write_bytes(0, block.len) };
@@ -255,10 +242,14 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`AllocError`]; the block is as it was.
-    pub fn realloc(&mut self, block: Scratch, layout: Layout) -> Result<Scratch, AllocError> {
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::free`]: the old block goes, also where the new one lies in the same place.
+    pub unsafe fn realloc(&mut self, block: RawBlock, layout: Layout) -> Result<RawBlock, AllocError> {
         self.shared.lease.check()?;
         let offset = self.shared.realloc(&mut self.caches, block.offset, layout)?;
-        Ok(Scratch { offset, len: layout.size() })
+        Ok(RawBlock { offset, len: layout.size() })
     }
 
     /// Frees a block of this member, from whichever of its threads.
@@ -266,8 +257,13 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`FreeError`] for a double free, an offset where no block starts, a block of somebody else.
+    ///
+    /// # Safety
+    ///
+    /// If a block of this member starts there, the caller owns it by a raw value: no [`Block`](crate::Block) stands for it, and
+    /// nobody uses a reference or a pointer to its bytes any more.
     #[inline(always)]
-    pub fn free(&mut self, block: Scratch) -> Result<(), FreeError> {
+    pub unsafe fn free(&mut self, block: RawBlock) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.caches.blocks.free(block.offset)?)
     }
@@ -277,7 +273,11 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`FreeError`], in particular when the block is not `owner`'s (any more).
-    pub fn free_of(&mut self, block: Scratch, owner: LeaseId) -> Result<(), FreeError> {
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::free`], for a block of `owner`, in all processes: its owner gave it, as by [`Block::give`](crate::Block::give).
+    pub unsafe fn free_of(&mut self, block: RawBlock, owner: LeaseId) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.free_of(self.shared.lease.acquire(), block.offset, owner)?)
     }
@@ -288,19 +288,25 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`FreeError`]; nothing was changed.
-    pub fn pin(&mut self, block: Scratch) -> Result<(), FreeError> {
+    ///
+    /// # Safety
+    ///
+    /// If a block of this member starts there, no [`Block`](crate::Block) stands for it: whoever knows the offset may free it
+    /// from now on, and a `Block` would not notice.
+    pub unsafe fn pin(&mut self, block: RawBlock) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.pin(self.shared.lease.acquire(), block.offset)?)
     }
 
-    /// The address of a block in this process.
+    /// The address of a block in this process. To access it is unsafe, as with every pointer: the caller ensures that the block
+    /// is in use, that its owner allows the access, and that nobody takes the block away meanwhile.
     ///
     /// # Panics
     ///
     /// When the offset is not one of this space.
     #[inline]
     #[must_use]
-    pub fn address(&self, block: Scratch) -> *mut u8 {
+    pub fn address(&self, block: RawBlock) -> *mut u8 {
         self.shared.scratch.address(block.offset)
     }
 
@@ -309,7 +315,7 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`FreeError`] when no block in use starts there.
-    pub fn usable(&self, block: Scratch) -> Result<u64, FreeError> {
+    pub fn usable(&self, block: RawBlock) -> Result<u64, FreeError> {
         self.shared.lease.check()?;
         Ok(self.caches.blocks.usable(block.offset)?)
     }
@@ -317,12 +323,13 @@ impl<'m> Local<'m> {
     /// Bytes of payload of a block that the lease `owner` owns; without an owner, of a pinned block.
     ///
     /// The owner may die at any moment, and other members then get the memory. To verify data that was read from the block,
-    /// call this again: success means that the block had the same owner all the time.
+    /// call this again: success means that the owner has not died, so that no other member had the memory meanwhile. It does
+    /// not show whether the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
     ///
     /// # Errors
     ///
     /// [`FreeError`] when the block is not `owner`'s (any more).
-    pub fn usable_of(&self, block: Scratch, owner: Option<LeaseId>) -> Result<u64, FreeError> {
+    pub fn usable_of(&self, block: RawBlock, owner: Option<LeaseId>) -> Result<u64, FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.usable_of(block.offset, owner)?)
     }
@@ -330,23 +337,28 @@ impl<'m> Local<'m> {
 
 impl Shared {
     #[inline(always)]
-    pub(crate) fn create(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    pub(crate) fn create(
+        &self,
+        caches: &mut Caches,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<RawHandle, CreateError> {
         self.lease.check()?;
         let (acquire, cache) = (self.lease.acquire(), &mut caches.handles);
         match self.slab.create_cached(acquire, self.ref_counts(), cache, kind.number(), bytes) {
-            Some((held, data)) => Ok(Held { held, data, len: bytes.len() }),
+            Some((held, data)) => Ok(RawHandle { held, data, len: bytes.len() }),
             None => self.create_slow(caches, kind, bytes),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         if bytes.len() <= INLINE_BYTES {
             return self.publish(caches, kind, Payload::Inline(bytes));
         }
         let layout = Layout::from_size_align(bytes.len(), 16).map_err(|_| too_large(bytes.len()))?;
-        let block = Scratch { offset: self.alloc(caches, layout)?, len: bytes.len() };
+        let block = RawBlock { offset: self.alloc(caches, layout)?, len: bytes.len() };
         // SAFETY: the block is ours, at least that long, and nobody else knows it yet.
         unsafe { self.scratch.address(block.offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.create_with(caches, kind, block).inspect_err(|_| {
@@ -359,8 +371,8 @@ impl Shared {
         &self,
         caches: &mut Caches,
         kind: Kind,
-        block: Scratch,
-    ) -> Result<Held, CreateError> {
+        block: RawBlock,
+    ) -> Result<RawHandle, CreateError> {
         let usable = caches.blocks.usable(block.offset)?;
         let found = self.scratch.find(block.offset)?;
         let (expected, offset) = (tenure_scratch_alloc::Block::lease(self.lease.id()), block.offset);
@@ -377,7 +389,7 @@ impl Shared {
         caches: &mut Caches,
         kind: Kind,
         payload: Payload<'_>,
-    ) -> Result<Held, CreateError> {
+    ) -> Result<RawHandle, CreateError> {
         if caches.handles.is_empty() {
             self.refill(&mut caches.handles)?;
         }
@@ -406,41 +418,41 @@ impl Shared {
             Payload::Inline(bytes) => {
                 // Inside of the layout: the slab has just written this entry.
                 let data = self.slab.inline_address(held).unwrap_or(std::ptr::dangling());
-                Held { held, data, len: bytes.len() }
+                RawHandle { held, data, len: bytes.len() }
             }
             Payload::Block { offset, len, .. } => {
-                Held { held, data: self.scratch.address(offset), len: len as usize }
+                RawHandle { held, data: self.scratch.address(offset), len: len as usize }
             }
         })
     }
 
     /// Where the payload of a handle lies that was just opened or created.
     #[inline]
-    pub(crate) fn place(&self, held: slab::Held) -> Result<Held, OpenHandleError> {
+    pub(crate) fn place(&self, held: slab::Held) -> Result<RawHandle, OpenHandleError> {
         place(&self.slab, &self.scratch, held)
     }
 
     #[inline(always)]
-    pub(crate) fn open(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+    pub(crate) fn open(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         self.lease.check()?;
         match self.slab.open_again(self.lease.acquire(), self.ref_counts(), token, kind.number()) {
-            Some((held, data, len)) => Ok(Held { held, data, len }),
+            Some((held, data, len)) => Ok(RawHandle { held, data, len }),
             None => self.open_first(kind, token),
         }
     }
 
     #[inline]
-    fn open_first(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+    fn open_first(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         let free = |block| self.free_block(block);
         match self.slab.open_unheld(self.lease.acquire(), self.ref_counts(), token, kind.number(), free) {
-            Some((held, data, len)) => Ok(Held { held, data, len }),
+            Some((held, data, len)) => Ok(RawHandle { held, data, len }),
             None => self.open_slow(kind, token),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn open_slow(&self, kind: Kind, token: Token) -> Result<Held, OpenHandleError> {
+    fn open_slow(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         let free = |block| self.free_block(block);
         let held = self.slab.open_kind(acquire, ref_counts, token, kind.number(), free)?;
@@ -449,18 +461,24 @@ impl Shared {
         })
     }
 
+    /// # Safety
+    ///
+    /// As [`Local::get`].
     #[inline(always)]
-    pub(crate) fn get(&self, held: &Held) -> Result<&[u8], UseError> {
+    pub(crate) unsafe fn get(&self, held: &RawHandle) -> Result<&[u8], UseError> {
         if !self.slab.is_live(held.held) {
             return Err(stale(held.held));
         }
-        // SAFETY: the handle is held, so its payload is mapped, at least that long, and immutable [I4]; `data` and `len` were
-        // checked when it was opened or made by `create`.
+        // SAFETY: the caller holds the handle as long as the slice is used, so its payload is mapped, at least that long, and
+        // immutable [I4]; `data` and `len` were checked when it was opened or made by `create`.
         Ok(unsafe { std::slice::from_raw_parts(held.data, held.len) })
     }
 
+    /// # Safety
+    ///
+    /// As [`Local::close`].
     #[inline(always)]
-    pub(crate) fn close(&self, caches: &mut Caches, held: Held) -> Result<(), UseError> {
+    pub(crate) unsafe fn close(&self, caches: &mut Caches, held: RawHandle) -> Result<(), UseError> {
         let Caches { handles, blocks } = caches;
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         self.slab
@@ -510,26 +528,6 @@ impl Shared {
             }
         })?;
         resized.ok_or_else(|| not_ours.map_or(NotMember::Left.into(), AllocError::from))
-    }
-}
-
-/// Where the payload of a handle lies. The caller has just got this count and has not closed it.
-pub(crate) fn place(
-    slab: &slab::Slab<'_>,
-    scratch: &tenure_scratch_alloc::Scratch<'_>,
-    held: slab::Held,
-) -> Result<Held, OpenHandleError> {
-    let (len, block) = slab.payload_of(held).map_err(slab::OpenError::from)?;
-    let Some(offset) = block else {
-        // Inside of the layout: the slab has just looked at this entry.
-        let data = slab.inline_address(held).unwrap_or(std::ptr::dangling());
-        return Ok(Held { held, data, len: len as usize });
-    };
-    match scratch.find(offset) {
-        Ok(found) if len <= found.bytes => {
-            Ok(Held { held, data: scratch.address(offset), len: len as usize })
-        }
-        _ => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block"))),
     }
 }
 

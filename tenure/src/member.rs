@@ -9,10 +9,11 @@ use tenure_segment::MonitorState;
 use tenure_slab::Token;
 
 use crate::block::Block;
-use crate::error::{AllocError, CreateError, FreeError, LeaveError, NotMember, OpenHandleError};
+use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
-use crate::local::{Held, Local};
+use crate::local::Local;
+use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::typed::{self, Value};
 
@@ -102,7 +103,7 @@ impl Member {
     }
 
     /// The owner of a count.
-    pub(crate) fn hand_out<T>(&self, held: Held, kind: Kind) -> Handle<T> {
+    pub(crate) fn hand_out<T>(&self, held: RawHandle, kind: Kind) -> Handle<T> {
         Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData }
     }
 
@@ -134,9 +135,7 @@ impl Member {
     ///
     /// [`OpenHandleError`]; nothing is held.
     pub fn open<T: Value>(&self, token: Token) -> Result<Handle<T>, OpenHandleError> {
-        let handle = self.open_as::<T>(Kind::of::<T>(), token)?;
-        typed::validate::<T>(handle.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
-        Ok(handle)
+        self.open_as::<T>(Kind::of::<T>(), token)?.validated()
     }
 
     /// Opens a token as raw bytes.
@@ -180,7 +179,11 @@ impl Member {
     /// # Errors
     ///
     /// [`FreeError`] when no pinned block starts there.
-    pub fn free_pinned(&self, offset: u64) -> Result<(), FreeError> {
+    ///
+    /// # Safety
+    ///
+    /// If a pinned block starts there, nobody in any process uses a reference or a pointer to its bytes any more.
+    pub unsafe fn free_pinned(&self, offset: u64) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.free_pinned(self.shared.lease.acquire(), offset)?)
     }
@@ -237,4 +240,16 @@ impl Member {
             Err(shared) => Err(LeaveError::InUse(Self { shared })),
         }
     }
+}
+
+/// Why a member has not left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// It is none, or not any more.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// Handles, blocks or clones of it exist; drop them first. Here it is back.
+    #[error("{0:?} cannot leave while handles, blocks or clones of it exist")]
+    InUse(Member),
 }

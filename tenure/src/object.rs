@@ -8,55 +8,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tenure_core::LeaseId;
 use tenure_core::sync::Word;
-use tenure_segment::DataArea;
-use tenure_slab::{Names, Token};
-use tenure_wait::McasDescriptors;
+use tenure_slab::Token;
 
 use crate::error::{CreateError, NotMember, OpenHandleError};
-use crate::files::Files;
-use crate::geometry::Plan;
 use crate::kind::Kind;
-use crate::local::Held;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
-use crate::processes::WatcherSlot;
+use crate::raw::RawHandle;
 use crate::shared::Shared;
-use crate::waiting::books::Books;
-
-/// Words at the start of a system object's payload that its holders change.
-pub(crate) const STATE_WORDS: usize = 4;
-const STATE_BYTES: usize = STATE_WORDS * 8;
-
-/// The state words of an object.
-pub(crate) type State = [Word; STATE_WORDS];
-
-/// What a member has for its objects: the views through its mapping, and what its process knows privately.
-pub(crate) struct Objects<'a> {
-    pub(crate) names: Names<'a>,
-    pub(crate) mcas_descriptors: McasDescriptors<'a>,
-    pub(crate) books: Books,
-    pub(crate) watcher: WatcherSlot,
-    pub(crate) files: Files,
-}
-
-impl<'a> Objects<'a> {
-    pub(crate) fn new(data_area: DataArea<'a>, plan: &Plan, space_tag: u8) -> Self {
-        Self {
-            names: crate::names::view(data_area, plan, space_tag),
-            mcas_descriptors: crate::waiting::mcas_descriptors(data_area, plan),
-            books: Books::default(),
-            watcher: WatcherSlot::default(),
-            files: Files::default(),
-        }
-    }
-}
+use crate::state::{STATE_BYTES, STATE_WORDS, State, state_of};
 
 /// One count of a system object; dropping it gives the count back.
 pub struct Object {
     shared: Arc<Shared>,
-    held: Held,
+    held: RawHandle,
     kind: Kind,
 }
 
@@ -121,7 +87,7 @@ impl Object {
         Self::checked(member, member.shared().open(kind, token)?, kind)
     }
 
-    fn checked(member: &Member, held: Held, kind: Kind) -> Result<Self, OpenHandleError> {
+    fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
         let object = Self { shared: Arc::clone(member.shared()), held, kind };
         match state_of(&held) {
             Some(_) => Ok(object),
@@ -195,54 +161,13 @@ fn payload(state: [u64; STATE_WORDS], rest: &[u8]) -> Vec<u8> {
     state.iter().flat_map(|word| word.to_le_bytes()).chain(rest.iter().copied()).collect()
 }
 
-/// The state words of what is held, if its payload is long enough and where words may be.
-///
-/// The caller holds it for as long as it uses the result.
-pub(crate) fn state_of(held: &Held) -> Option<&State> {
-    let payload = held.payload();
-    let state = payload.as_ptr().cast::<State>();
-    if payload.len() < STATE_BYTES || !state.is_aligned() {
-        return None;
-    }
-    // SAFETY: held, so mapped and at least that long; aligned; nobody has a plain reference to these bytes, because handles
-    // of system kinds are not opened as bytes [`Kind::to_open`]; peers access them atomically [A1].
-    Some(unsafe { &*state })
-}
-
-/// A copy of the state words at an address, for one who looks and holds nothing: they may be half old. `None`: no place for words.
-///
-/// # Safety
-///
-/// As many bytes as a state has are mapped there.
-pub(crate) unsafe fn copy_state(at: *mut u8) -> Option<[u64; STATE_WORDS]> {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    let halves = at.cast::<[AtomicU32; 2 * STATE_WORDS]>();
-    // SAFETY: mapped, as the caller promises, and aligned; halves, as the first word is shared by halves.
-    let halves = halves.is_aligned().then(|| unsafe { &*halves })?;
-    // Relaxed: a look, through a mapping that may be for reading only.
-    let half = |i: usize| u64::from(halves[i].load(Ordering::Relaxed));
-    Some(std::array::from_fn(|i| half(2 * i) | half(2 * i + 1) << 32))
-}
-
-/// Puts an object in order that a dead lease held, before its bit goes: what it owned is abandoned, what it began is finished.
-///
-/// Whoever calls it holds the handle, or nobody else may end it. Every recoverer calls it, at any time, until the bit is gone.
-///
-/// # Crash
-///
-/// The next recoverer starts over.
-pub(crate) fn settle(kind: Kind, held: &Held, dead: LeaseId, mcas_descriptors: &McasDescriptors<'_>) {
-    // Too short: it is corrupted, and there is nothing to settle.
-    let Some(state) = state_of(held) else { return };
-    crate::waiting::recover::recover(kind, state, mcas_descriptors, dead.index);
-}
-
 impl Drop for Object {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
+            // SAFETY: the count is this object's own, and its state words are borrowed from it.
+            let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
             // Held by construction; a corrupted word leaves nothing to close.
-            let _ = self.shared.close(&mut self.shared.common(), self.held);
+            let _ = closed;
         }
     }
 }

@@ -73,7 +73,7 @@ fn is_transient(problem: &Problem) -> bool {
 #[cfg(feature = "objects")]
 fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
     use crate::kind::Kind;
-    use crate::object::{self, STATE_WORDS};
+    use crate::state::{STATE_WORDS, copy_state};
 
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
         let kind = Kind::from_word(handle.kind);
@@ -85,11 +85,11 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
         } else if let Some(offset) = handle.block {
             let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
             // SAFETY: a block of the space, mapped as long as it is looked at, and at least that long.
-            found.then(|| unsafe { object::copy_state(scratch.address(offset)) }).flatten()
+            found.then(|| unsafe { copy_state(scratch.address(offset)) }).flatten()
         } else {
             let words = slab.inline_words(handle.index);
             // SAFETY: the words of the entry.
-            words.and_then(|words| unsafe { object::copy_state(words.as_ptr().cast_mut().cast()) })
+            words.and_then(|words| unsafe { copy_state(words.as_ptr().cast_mut().cast()) })
         };
         let found = match state {
             Some(state) => crate::waiting::recover::inspect(kind, state, &handle.holders),
@@ -146,10 +146,7 @@ pub(crate) fn look(
         }
     }
     #[cfg(feature = "objects")]
-    {
-        look_at_states(slab, scratch, &mut report);
-        crate::files::check(slab, scratch, leases, stable, &mut report);
-    }
+    look_at_states(slab, scratch, &mut report);
     for lease in leases.iter().filter(|lease| lease.live && lease.held == Some(false)) {
         report.pending.push(format!("lease {} of a dead process is not recovered yet", lease.index));
     }

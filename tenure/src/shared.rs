@@ -14,7 +14,7 @@ use crate::geometry::Plan;
 use crate::kind::Kind;
 
 #[cfg(feature = "objects")]
-use crate::object::Objects;
+use crate::{files::Files, processes::WatcherSlot, waiting::books::Books};
 
 /// The two views of a data area.
 pub(crate) fn views<'a>(data_area: DataArea<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
@@ -79,8 +79,12 @@ impl tenure_segment::Reclaim for Reclaimer {
         let mcas_descriptors = crate::waiting::mcas_descriptors(data_area, &self.plan);
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
-            if let Ok(held) = crate::local::place(&slab, &scratch, held) {
-                crate::object::settle(Kind::from_word(kind), &held, recovery.dead(), &mcas_descriptors);
+            if let Ok(held) = crate::raw::place(&slab, &scratch, held)
+                // Too short: it is corrupted, and there is nothing to settle.
+                && let Some(state) = crate::state::state_of(&held)
+            {
+                let dead = recovery.dead().index;
+                crate::waiting::recover::recover(Kind::from_word(kind), state, &mcas_descriptors, dead);
             }
             let _: (u64, tenure_slab::Held) = (kind, held);
         };
@@ -110,14 +114,48 @@ pub(crate) struct Caches {
     pub(crate) blocks: scratch::Local<'static>,
 }
 
+/// The views through a member's mapping, and its reference counts.
+pub(crate) struct Views<'a> {
+    pub(crate) slab: Slab<'a>,
+    pub(crate) scratch: Scratch<'a>,
+    ref_counts: &'a RefCounts,
+    #[cfg(feature = "objects")]
+    pub(crate) names: tenure_slab::Names<'a>,
+    #[cfg(feature = "objects")]
+    pub(crate) mcas_descriptors: tenure_wait::McasDescriptors<'a>,
+}
+
+impl<'a> Views<'a> {
+    fn new(lease: &'a Lease, reclaimer: &'a Reclaimer) -> Self {
+        let (data_area, plan, space_tag) = (lease.data_area(), &*reclaimer.plan, reclaimer.space_tag);
+        let (slab, scratch) = views(data_area, plan, space_tag);
+        Self {
+            slab,
+            scratch,
+            ref_counts: reclaimer.ref_counts(lease.id().index),
+            #[cfg(feature = "objects")]
+            names: crate::names::view(data_area, plan, space_tag),
+            #[cfg(feature = "objects")]
+            mcas_descriptors: crate::waiting::mcas_descriptors(data_area, plan),
+        }
+    }
+}
+
+/// What a member's process knows privately about its objects.
+#[cfg(feature = "objects")]
+#[derive(Default)]
+pub(crate) struct Objects {
+    pub(crate) books: Books,
+    pub(crate) watcher: WatcherSlot,
+    pub(crate) files: Files,
+}
+
 /// A member's insides; handles and blocks keep them alive.
 pub(crate) struct Shared {
-    // These borrow from `lease` and `reclaimer`; they have no destructor and are not handed out for 'static.
-    pub(crate) slab: Slab<'static>,
-    pub(crate) scratch: Scratch<'static>,
-    ref_counts: &'static RefCounts,
+    /// They borrow from `lease` and `reclaimer`, have no destructor, and are not handed out for 'static.
+    views: Views<'static>,
     #[cfg(feature = "objects")]
-    pub(crate) objects: Objects<'static>,
+    pub(crate) objects: Objects,
     /// For calls without a `Local`, and for drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
@@ -138,32 +176,26 @@ impl Drop for Shared {
     }
 }
 
+impl std::ops::Deref for Shared {
+    type Target = Views<'static>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Views<'static> {
+        &self.views
+    }
+}
+
 impl Shared {
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
-        let (slab, scratch) = views(lease.data_area(), &reclaimer.plan, reclaimer.space_tag);
-        let ref_counts = reclaimer.ref_counts(lease.id().index);
         // SAFETY: the mapping lives as long as `lease`; the plan and the reference counts lie in `reclaimer`'s allocation. Neither is
         // ever replaced, both are dropped with `Shared`, and the 'static references never leave it.
-        let (slab, scratch, ref_counts) = unsafe {
-            (
-                std::mem::transmute::<Slab<'_>, Slab<'static>>(slab),
-                std::mem::transmute::<Scratch<'_>, Scratch<'static>>(scratch),
-                std::mem::transmute::<&RefCounts, &'static RefCounts>(ref_counts),
-            )
-        };
-        #[cfg(feature = "objects")]
-        // SAFETY: as above.
-        let objects = unsafe {
-            let objects = Objects::new(lease.data_area(), &reclaimer.plan, reclaimer.space_tag);
-            std::mem::transmute::<Objects<'_>, Objects<'static>>(objects)
-        };
-        let common = Mutex::new(Self::caches(&slab, scratch, &lease));
+        let views =
+            unsafe { std::mem::transmute::<Views<'_>, Views<'static>>(Views::new(&lease, &reclaimer)) };
+        let common = Mutex::new(Self::caches(&views, &lease));
         Self {
-            slab,
-            scratch,
-            ref_counts,
+            views,
             #[cfg(feature = "objects")]
-            objects,
+            objects: Objects::default(),
             common,
             idle: Mutex::default(),
             lease,
@@ -171,13 +203,13 @@ impl Shared {
         }
     }
 
-    fn caches(slab: &Slab<'_>, scratch: Scratch<'static>, lease: &Lease) -> Caches {
-        Caches { handles: slab.cache(), blocks: scratch::Local::new(scratch, lease.acquire()) }
+    fn caches(views: &Views<'static>, lease: &Lease) -> Caches {
+        Caches { handles: views.slab.cache(), blocks: scratch::Local::new(views.scratch, lease.acquire()) }
     }
 
     #[inline]
     pub(crate) fn ref_counts(&self) -> &RefCounts {
-        self.ref_counts
+        self.views.ref_counts
     }
 
     pub(crate) fn common(&self) -> MutexGuard<'_, Caches> {
@@ -188,7 +220,7 @@ impl Shared {
     pub(crate) fn take_caches(&self) -> Caches {
         // In a forked child the lock may be held by a thread that is not there.
         let idle = self.lease.check().ok().and_then(|()| lock(&self.idle).pop());
-        idle.unwrap_or_else(|| Self::caches(&self.slab, self.scratch, &self.lease))
+        idle.unwrap_or_else(|| Self::caches(&self.views, &self.lease))
     }
 
     pub(crate) fn return_caches(&self, caches: Caches) {

@@ -4,9 +4,9 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use tenure_scratch_alloc::Found as BlockInfo;
+use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
 use tenure_segment::{Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, Place, Segment};
-use tenure_slab::HandleInfo;
+use tenure_slab::{HandleInfo, Slab};
 
 use crate::error::{JoinError, OpenError, RemoveError};
 use crate::geometry::{Geometry, LAYOUT_HASH, Plan};
@@ -70,7 +70,9 @@ impl Space {
     ///
     /// # Progress
     ///
-    /// Waits for nobody.
+    /// Waits for no process that lives. When every slot is taken, and the owner of one has died or is ending, it looks again: at most 216
+    /// times, 16 of them at once and the others a millisecond apart, while others recover that slot or the kernel takes the process apart.
+    /// Then it answers `Full`. Within this process its first half and a `fork` in another thread wait for each other.
     ///
     /// # Crash
     ///
@@ -146,14 +148,14 @@ impl Space {
     /// The handles in use, as they are while one looks.
     #[must_use]
     pub fn handles(&self) -> Vec<HandleInfo> {
-        let (slab, _) = views(self.segment.data_area(), &self.plan, self.tag());
+        let (slab, _) = self.views();
         slab.iter().collect()
     }
 
     /// The scratch blocks in use, pinned ones among them, as they are while one looks.
     #[must_use]
     pub fn blocks(&self) -> Vec<BlockInfo> {
-        let (_, scratch) = views(self.segment.data_area(), &self.plan, self.tag());
+        let (_, scratch) = self.views();
         scratch.iter().collect()
     }
 
@@ -190,21 +192,30 @@ impl Space {
     }
 
     fn look(&self, stable: bool) -> Report {
-        let (views, leases) = (views(self.segment.data_area(), &self.plan, self.tag()), self.leases());
-        #[cfg_attr(not(feature = "objects"), expect(unused_mut, reason = "names add to it"))]
+        let (views, leases) = (self.views(), self.leases());
+        #[cfg_attr(not(feature = "objects"), expect(unused_mut, reason = "objects add to it"))]
         let mut report = look(&views, &leases, self.segment.committed_bytes(), stable);
         #[cfg(feature = "objects")]
-        crate::names::check(&views, &self.directory(), &leases, stable, &mut report);
+        {
+            crate::files::check(&views.0, &views.1, &leases, stable, &mut report);
+            crate::names::check(&views, &self.directory(), &leases, stable, &mut report);
+        }
         report
     }
 
+    /// The names in use, in their order, as they are while one looks. Nothing is held.
     #[cfg(feature = "objects")]
-    pub(crate) fn directory(&self) -> tenure_slab::Names<'_> {
-        crate::names::view(self.segment.data_area(), &self.plan, self.tag())
+    #[must_use]
+    pub fn names(&self) -> Vec<crate::NameInfo> {
+        crate::names::list(&self.views(), &self.directory())
     }
 
     #[cfg(feature = "objects")]
-    pub(crate) fn views(&self) -> (tenure_slab::Slab<'_>, tenure_scratch_alloc::Scratch<'_>) {
+    fn directory(&self) -> tenure_slab::Names<'_> {
+        crate::names::view(self.segment.data_area(), &self.plan, self.tag())
+    }
+
+    fn views(&self) -> (Slab<'_>, Scratch<'_>) {
         views(self.segment.data_area(), &self.plan, self.tag())
     }
 

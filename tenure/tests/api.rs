@@ -1,4 +1,8 @@
 //! Tenure through its public interface, in one process: every backend, every refusal.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "raw values are this test's alone, slices are compared at once, and second calls are to be refused"
+)]
 
 use std::alloc::Layout;
 
@@ -60,8 +64,8 @@ fn blocks_are_memory_that_grows_and_shrinks() {
         drop(handle);
         let pinned = me.alloc(Layout::new::<u64>()).unwrap().pin().unwrap();
         assert_eq!(space.stats().blocks_pinned, 1);
-        me.free_pinned(pinned).unwrap();
-        assert!(me.free_pinned(pinned).is_err());
+        unsafe { me.free_pinned(pinned) }.unwrap();
+        assert!(unsafe { me.free_pinned(pinned) }.is_err());
         assert_eq!(space.stats().blocks_live(), 0);
     }
 }
@@ -120,13 +124,13 @@ fn locals_are_fast_and_lose_nothing() {
     let mut local = me.local();
     for round in 0..10_000u64 {
         let held = local.create(KIND, &round.to_le_bytes()).unwrap();
-        assert_eq!(local.get(&held).unwrap(), round.to_le_bytes());
+        assert_eq!(unsafe { local.get(&held) }.unwrap(), round.to_le_bytes());
         let block = local.alloc(Layout::new::<[u8; 64]>()).unwrap();
-        local.free(block).unwrap();
-        assert!(local.free(block).is_err());
-        local.close(held).unwrap();
-        assert!(local.close(held).is_err());
-        assert!(local.get(&held).is_err());
+        unsafe { local.free(block) }.unwrap();
+        assert!(unsafe { local.free(block) }.is_err());
+        unsafe { local.close(held) }.unwrap();
+        assert!(unsafe { local.close(held) }.is_err());
+        assert!(unsafe { local.get(&held) }.is_err());
     }
     drop(local);
     me.leave().unwrap();
@@ -146,10 +150,10 @@ fn tokens_do_for_what_is_held() {
             local.token(&held)
         };
         let held = local.held(KIND, token).unwrap();
-        assert_eq!(local.get(&held).unwrap(), payload);
+        assert_eq!(unsafe { local.get(&held) }.unwrap(), payload);
         let memory = held.payload();
         assert_eq!((memory.cast::<u8>().as_ptr().cast_const(), memory.len()), {
-            let bytes = local.get(&held).unwrap();
+            let bytes = unsafe { local.get(&held) }.unwrap();
             (bytes.as_ptr(), payload.len())
         });
         let foreign = local.held(Kind::raw(8), token);
@@ -158,19 +162,19 @@ fn tokens_do_for_what_is_held() {
         assert!(matches!(others.held(KIND, token), Err(OpenHandleError::Stale { .. })));
         let elsewhere = Token::new(token.space_tag() % 255 + 1, token.generation(), token.index()).unwrap();
         assert!(matches!(local.held(KIND, elsewhere), Err(OpenHandleError::ForeignSpace { .. })));
-        assert!(matches!(local.close_token(elsewhere), Err(OpenHandleError::ForeignSpace { .. })));
+        assert!(matches!(unsafe { local.close_token(elsewhere) }, Err(OpenHandleError::ForeignSpace { .. })));
         let nowhere = Token::new(token.space_tag(), token.generation(), (1 << 20) - 1).unwrap();
-        assert!(matches!(local.close_token(nowhere), Err(OpenHandleError::Stale { .. })));
+        assert!(matches!(unsafe { local.close_token(nowhere) }, Err(OpenHandleError::Stale { .. })));
         local.open(KIND, token).unwrap();
-        local.close_token(token).unwrap();
-        assert_eq!(local.get(&held).unwrap(), payload);
-        local.close_token(token).unwrap();
-        assert!(matches!(local.close_token(token), Err(OpenHandleError::Stale { .. })));
+        unsafe { local.close_token(token) }.unwrap();
+        assert_eq!(unsafe { local.get(&held) }.unwrap(), payload);
+        unsafe { local.close_token(token) }.unwrap();
+        assert!(matches!(unsafe { local.close_token(token) }, Err(OpenHandleError::Stale { .. })));
         assert!(local.held(KIND, token).is_err());
     }
     let block = local.alloc(Layout::new::<u64>()).unwrap();
-    local.pin(block).unwrap();
-    assert!(local.pin(block).is_err() && local.free(block).is_err());
-    me.free_pinned(block.offset).unwrap();
+    unsafe { local.pin(block) }.unwrap();
+    assert!(unsafe { local.pin(block) }.is_err() && unsafe { local.free(block) }.is_err());
+    unsafe { me.free_pinned(block.offset) }.unwrap();
     assert_eq!(space.stats().blocks_live() + space.stats().handles_live, 0);
 }

@@ -1,4 +1,8 @@
 //! Names across processes and in every backend: who creates, who opens, when a name ends.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "raw values are this test's alone, and slices are compared at once"
+)]
 #![cfg(feature = "objects")]
 
 mod common;
@@ -491,13 +495,13 @@ fn locals_have_names() {
         let held = local.create_named("raw", KIND, b"bytes").unwrap();
         let again = local.create_or_open("raw", KIND, b"others").unwrap();
         assert!(!again.is_created());
-        assert_eq!(local.get(&again.into_inner()).unwrap(), b"bytes");
+        assert_eq!(unsafe { local.get(&again.into_inner()) }.unwrap(), b"bytes");
         let opened = local.open_named("raw", KIND).unwrap();
         assert_eq!(local.token(&opened), local.token(&held));
         for _ in 0..3 {
             assert!(local.open_named("raw", KIND).is_ok());
-            local.close(held).unwrap();
-            local.close(held).unwrap();
+            unsafe { local.close(held) }.unwrap();
+            unsafe { local.close(held) }.unwrap();
         }
         assert!(matches!(local.open_named("raw", KIND), Err(OpenHandleError::NoSuchName)));
         drop(local);

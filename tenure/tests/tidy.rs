@@ -58,7 +58,8 @@ fn packages_depend_on_whom_the_map_says() {
             allowed.iter().copied().collect(),
             "{name} depends on the left, the map says the right"
         );
-        let pure = ["tenure-core", "tenure-slab", "tenure-scratch-alloc", "tenure-wait", "tenure"].contains(&name);
+        let pure =
+            ["tenure-core", "tenure-slab", "tenure-scratch-alloc", "tenure-wait", "tenure"].contains(&name);
         for dependency in package.dependencies.iter().filter(|it| pure && it.kind == DependencyKind::Normal) {
             let to = dependency.name.as_str();
             assert!(!OS.contains(&to), "{name} must not talk to the OS through {to}");

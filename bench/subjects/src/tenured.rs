@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use tenure::{Backend, Held, Kind, LeaseId, Local, Member, Options, Scratch, Space};
+use tenure::{Backend, Kind, LeaseId, Local, Member, Options, RawBlock, RawHandle, Space};
 
 use crate::subject::{Failed, Handles, Heap, Outcome, Subject};
 
@@ -130,67 +130,71 @@ impl Subject for Tenure {
 }
 
 impl Handles for Seat {
-    type Held = Held;
+    type Held = RawHandle;
 
     #[inline(always)]
-    fn create(&mut self, payload: u64) -> Outcome<Held> {
+    fn create(&mut self, payload: u64) -> Outcome<RawHandle> {
         self.local.create(KIND, &payload.to_le_bytes()).map_err(|error| Failed::of("create", error))
     }
 
     #[inline(always)]
-    fn get(&mut self, held: &Held) -> Outcome<u64> {
-        let bytes = self.local.get(held).map_err(|error| Failed::of("get", error))?;
+    fn get(&mut self, held: &RawHandle) -> Outcome<u64> {
+        // SAFETY: the caller holds it, and payloads are written at creation only; the slice is used in this function.
+        let bytes = unsafe { self.local.get(held) }.map_err(|error| Failed::of("get", error))?;
         bytes.try_into().map(u64::from_le_bytes).map_err(|error| Failed::of("get", error))
     }
 
     #[inline(always)]
-    fn token(&mut self, held: &Held) -> u64 {
+    fn token(&mut self, held: &RawHandle) -> u64 {
         self.local.token(held).into()
     }
 
     #[inline(always)]
-    fn open(&mut self, token: u64) -> Outcome<Held> {
+    fn open(&mut self, token: u64) -> Outcome<RawHandle> {
         let token = token.try_into().map_err(|error| Failed::of("token", error))?;
         self.local.open(KIND, token).map_err(|error| Failed::of("open", error))
     }
 
     #[inline(always)]
-    fn close(&mut self, held: Held) -> Outcome<()> {
-        self.local.close(held).map_err(|error| Failed::of("close", error))
+    fn close(&mut self, held: RawHandle) -> Outcome<()> {
+        // SAFETY: as the trait has it, the count is the caller's; `get` returns a copy.
+        unsafe { self.local.close(held) }.map_err(|error| Failed::of("close", error))
     }
 }
 
 impl Heap for Seat {
-    type Block = Scratch;
+    type Block = RawBlock;
 
     #[inline(always)]
-    fn alloc(&mut self, layout: Layout) -> Outcome<Scratch> {
+    fn alloc(&mut self, layout: Layout) -> Outcome<RawBlock> {
         self.local.alloc(layout).map_err(|error| Failed::of("alloc", error))
     }
 
     #[inline(always)]
-    fn free(&mut self, block: Scratch, _: Layout) -> Outcome<()> {
-        self.local.free(block).map_err(|error| Failed::of("free", error))
+    fn free(&mut self, block: RawBlock, _: Layout) -> Outcome<()> {
+        // SAFETY: as the trait has it, the block is the caller's, who uses it no more.
+        unsafe { self.local.free(block) }.map_err(|error| Failed::of("free", error))
     }
 
     #[inline(always)]
-    fn address(&self, block: Scratch) -> *mut u8 {
+    fn address(&self, block: RawBlock) -> *mut u8 {
         self.local.address(block)
     }
 
     #[inline(always)]
-    fn realloc(&mut self, block: Scratch, _: Layout, new: Layout) -> Outcome<Scratch> {
-        self.local.realloc(block, new).map_err(|error| Failed::of("realloc", error))
+    fn realloc(&mut self, block: RawBlock, _: Layout, new: Layout) -> Outcome<RawBlock> {
+        // SAFETY: as for `free`.
+        unsafe { self.local.realloc(block, new) }.map_err(|error| Failed::of("realloc", error))
     }
 
     #[inline(always)]
-    fn word(&self, block: Scratch) -> u64 {
+    fn word(&self, block: RawBlock) -> u64 {
         block.offset
     }
 
     #[inline(always)]
-    fn of_word(&self, word: u64, layout: Layout) -> Scratch {
-        Scratch { offset: word, len: layout.size() }
+    fn of_word(&self, word: u64, layout: Layout) -> RawBlock {
+        RawBlock { offset: word, len: layout.size() }
     }
 
     fn owner(&self) -> [u64; 2] {
@@ -199,11 +203,13 @@ impl Heap for Seat {
     }
 
     #[inline(always)]
-    fn free_passed(&mut self, block: Scratch, _: Layout, [index, incarnation]: [u64; 2]) -> Outcome<()> {
+    fn free_passed(&mut self, block: RawBlock, _: Layout, [index, incarnation]: [u64; 2]) -> Outcome<()> {
         let owner = LeaseId { index: index as u8, incarnation };
         if owner == self.local.owner() {
-            return self.local.free(block).map_err(|error| Failed::of("free", error));
+            // SAFETY: as for `free`.
+            return unsafe { self.local.free(block) }.map_err(|error| Failed::of("free", error));
         }
-        self.local.free_of(block, owner).map_err(|error| Failed::of("free_of", error))
+        // SAFETY: as the trait has it, its owner passed the block to us.
+        unsafe { self.local.free_of(block, owner) }.map_err(|error| Failed::of("free_of", error))
     }
 }

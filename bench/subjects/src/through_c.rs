@@ -126,7 +126,8 @@ impl Handles for Seat {
 
     #[inline(always)]
     fn close(&mut self, held: Held) -> Outcome<()> {
-        match tenure_close(self.local, held.token) {
+        // SAFETY: as the trait has it, the count is the caller's, and `get` returns a copy.
+        match unsafe { tenure_close(self.local, held.token) } {
             0 => Ok(()),
             status => Err(failed("close", status)),
         }
@@ -149,7 +150,8 @@ impl Heap for Seat {
 
     #[inline(always)]
     fn free(&mut self, block: Block, _: Layout) -> Outcome<()> {
-        match tenure_free(self.local, block.offset) {
+        // SAFETY: as the trait has it, the block is the caller's, who uses it no more.
+        match unsafe { tenure_free(self.local, block.offset) } {
             0 => Ok(()),
             status => Err(failed("free", status)),
         }

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use tenure::{Held, Scratch, Token};
+use tenure::{RawBlock, RawHandle, Token};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::Failure;
@@ -13,7 +13,7 @@ use crate::local::{kind, seat};
 pub(crate) const NOTHING: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
 
 #[inline(always)]
-pub(crate) fn describe(token: u64, held: &Held) -> tenure_handle {
+pub(crate) fn describe(token: u64, held: &RawHandle) -> tenure_handle {
     let payload = held.payload();
     tenure_handle { token, data: payload.as_ptr().cast(), size: payload.len() }
 }
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn tenure_create(
 ///
 /// # Safety
 ///
-/// `handle` is NULL or writable.
+/// `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_create_with(
     local: *mut tenure_local,
@@ -73,9 +73,10 @@ pub unsafe extern "C" fn tenure_create_with(
 ) -> c_int {
     let call = || {
         let local = seat(local)?.local();
-        let block = Scratch { offset, len: size };
+        let block = RawBlock { offset, len: size };
         crate::scratch::fits(local, block)?;
-        let held = local.create_with(self::kind(kind), block)?;
+        // SAFETY: the caller's promise: if the block is one of this member, it is the caller's to give up.
+        let held = unsafe { local.create_with(self::kind(kind), block) }?;
         Ok(describe(local.token(&held).into(), &held))
     };
     // SAFETY: the caller's promise.
@@ -136,9 +137,15 @@ pub unsafe extern "C" fn tenure_get(
 /// Gives back one of the times that this process holds the handle. When the last process gives the last one back, the
 /// handle and its payload are freed.
 ///
-/// Threads, fork: as tenure_create; any local of the member may be used. TENURE_ERR_STALE when this process does not
-/// hold it.
+/// Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
+/// it.
+///
+/// # Safety
+///
+/// If this member holds the handle, one of its counts is the caller's: no object and no Rust `Handle` of the member stands for
+/// it. With the last of the member's counts, nobody in this process uses the payload any more.
 #[unsafe(no_mangle)]
-pub extern "C" fn tenure_close(local: *mut tenure_local, token: u64) -> c_int {
-    guard(|| Ok(seat(local)?.local().close_token(self::token(token)?)?))
+pub unsafe extern "C" fn tenure_close(local: *mut tenure_local, token: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    guard(|| Ok(unsafe { seat(local)?.local().close_token(self::token(token)?) }?))
 }

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ffi::c_int;
 use std::ptr;
 
-use tenure::{Local, Scratch};
+use tenure::{Local, RawBlock};
 
 use crate::abi::{tenure_block, tenure_local};
 use crate::error::{Failure, fail, tenure_status};
@@ -48,12 +48,12 @@ fn no_layout(size: usize, align: usize) -> Failure {
 }
 
 #[inline(always)]
-fn describe(local: &Local<'_>, block: Scratch) -> tenure_block {
+fn describe(local: &Local<'_>, block: RawBlock) -> tenure_block {
     tenure_block { offset: block.offset, data: local.address(block).cast(), size: block.len }
 }
 
 /// Whether a block in use starts there and has as many bytes.
-pub(crate) fn fits(local: &Local<'_>, block: Scratch) -> Result<u64, Failure> {
+pub(crate) fn fits(local: &Local<'_>, block: RawBlock) -> Result<u64, Failure> {
     let usable = local.usable(block)?;
     if block.len as u64 > usable {
         return Err(fail(
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn tenure_alloc_zeroed(
 ///
 /// # Safety
 ///
-/// As tenure_alloc.
+/// As tenure_alloc and tenure_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_realloc(
     local: *mut tenure_local,
@@ -156,7 +156,8 @@ pub unsafe extern "C" fn tenure_realloc(
 ) -> c_int {
     let call = || {
         let local = seat(local)?.local();
-        let made = local.realloc(Scratch { offset, len: 0 }, layout_of(size, align)?)?;
+        // SAFETY: the caller's promise.
+        let made = unsafe { local.realloc(RawBlock { offset, len: 0 }, layout_of(size, align)?) }?;
         Ok(describe(local, made))
     };
     // SAFETY: the caller's promise.
@@ -167,17 +168,27 @@ pub unsafe extern "C" fn tenure_realloc(
 ///
 /// Threads, fork: as tenure_alloc; any local of the member will do. TENURE_ERR_ALREADY_FREE, TENURE_ERR_NOT_A_BLOCK and
 /// TENURE_ERR_WRONG_OWNER say that nothing was freed, and why.
+///
+/// # Safety
+///
+/// If a block of this member starts at `offset`, it is the caller's, and nobody uses its bytes any more.
 #[unsafe(no_mangle)]
-pub extern "C" fn tenure_free(local: *mut tenure_local, offset: u64) -> c_int {
-    guard(|| Ok(seat(local)?.local().free(Scratch { offset, len: 0 })?))
+pub unsafe extern "C" fn tenure_free(local: *mut tenure_local, offset: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    guard(|| Ok(unsafe { seat(local)?.local().free(RawBlock { offset, len: 0 }) }?))
 }
 
 /// Frees a block of the member that has (or had) `lease`, which passed it to us and does not touch it any more.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not that member's.
+///
+/// # Safety
+///
+/// If it is that member's block, its owner gave it to the caller, and nobody in any process uses its bytes any more.
 #[unsafe(no_mangle)]
-pub extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u64) -> c_int {
-    guard(|| Ok(seat(local)?.local().free_of(Scratch { offset, len: 0 }, lease_of(lease))?))
+pub unsafe extern "C" fn tenure_free_of(local: *mut tenure_local, offset: u64, lease: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    guard(|| Ok(unsafe { seat(local)?.local().free_of(RawBlock { offset, len: 0 }, lease_of(lease)) }?))
 }
 
 /// The address of a block in this process, and its bytes. The owner is not checked: the process that passed the offset
@@ -196,8 +207,8 @@ pub unsafe extern "C" fn tenure_block_at(
 ) -> c_int {
     let call = || {
         let local = seat(local)?.local();
-        let usable = fits(local, Scratch { offset, len: 0 })?;
-        Ok(describe(local, Scratch { offset, len: usable as usize }))
+        let usable = fits(local, RawBlock { offset, len: 0 })?;
+        Ok(describe(local, RawBlock { offset, len: usable as usize }))
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(block, "block", NOTHING, call) }
@@ -206,8 +217,9 @@ pub unsafe extern "C" fn tenure_block_at(
 /// As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
 /// is 0.
 ///
-/// The blocks of a member end with it, and other members get the memory. To verify the bytes that were read, call this
-/// again: TENURE_OK means that the block had the same owner all the time.
+/// The blocks of a member end with it, and other members get the memory. To verify the bytes that were read, call this again:
+/// TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show whether
+/// the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
 /// not that member's block, or not any more.
@@ -225,8 +237,8 @@ pub unsafe extern "C" fn tenure_block_of(
     let call = || {
         let local = seat(local)?.local();
         let owner = (lease != 0).then(|| lease_of(lease));
-        let usable = local.usable_of(Scratch { offset, len: 0 }, owner)?;
-        Ok(describe(local, Scratch { offset, len: usable as usize }))
+        let usable = local.usable_of(RawBlock { offset, len: 0 }, owner)?;
+        Ok(describe(local, RawBlock { offset, len: usable as usize }))
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(block, "block", NOTHING, call) }
@@ -235,15 +247,25 @@ pub unsafe extern "C" fn tenure_block_of(
 /// Leaves a block of this member without an owner: it outlives all members, until a call of tenure_free_pinned.
 ///
 /// Threads, fork: as tenure_alloc.
+///
+/// # Safety
+///
+/// If a block of this member starts at `offset`, it is the caller's.
 #[unsafe(no_mangle)]
-pub extern "C" fn tenure_pin(local: *mut tenure_local, offset: u64) -> c_int {
-    guard(|| Ok(seat(local)?.local().pin(Scratch { offset, len: 0 })?))
+pub unsafe extern "C" fn tenure_pin(local: *mut tenure_local, offset: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    guard(|| Ok(unsafe { seat(local)?.local().pin(RawBlock { offset, len: 0 }) }?))
 }
 
 /// Frees a pinned block; any member may have pinned it.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
+///
+/// # Safety
+///
+/// If it is pinned, nobody in any process uses its bytes any more.
 #[unsafe(no_mangle)]
-pub extern "C" fn tenure_free_pinned(local: *mut tenure_local, offset: u64) -> c_int {
-    guard(|| Ok(seat(local)?.membership().member.free_pinned(offset)?))
+pub unsafe extern "C" fn tenure_free_pinned(local: *mut tenure_local, offset: u64) -> c_int {
+    // SAFETY: the caller's promise.
+    guard(|| Ok(unsafe { seat(local)?.membership().member.free_pinned(offset) }?))
 }

@@ -416,7 +416,8 @@ class Member(_Opaque):
         the lease is None. Raises WrongOwner, NotABlock or AlreadyFree if the block is not that member's any more.
 
         The view does not tell when that member is killed, or frees the block, and another one gets the memory. To verify
-        the bytes that were read, call this again: if it raises nothing, the block had the same owner all the time.
+        what was read, call this again: if it raises nothing, the owner has not been killed, so that no other member had the
+        memory meanwhile. It does not show whether the owner itself freed the block and allocated it anew.
         """
         found = _library.Block()
         self._call(library.tenure_block_of, offset, 0 if lease is None else lease, byref(found))

@@ -8,8 +8,8 @@ use tenure_slab::{HandleInfo, Shares, Slab, State};
 use super::share::table_words;
 use super::slots::{Slots, payload_words};
 use crate::kind::Kind;
-use crate::object::STATE_WORDS;
 use crate::report::Report;
+use crate::state::STATE_WORDS;
 
 /// Adds to a report what is wrong with what lies in the payloads `[I18]` `[I19]`.
 pub(crate) fn check(

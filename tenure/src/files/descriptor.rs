@@ -15,7 +15,8 @@ use crate::error::{NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named};
-use crate::object::{Object, STATE_WORDS};
+use crate::object::Object;
+use crate::state::STATE_WORDS;
 
 /// How long those who must be asked may take. It decides nothing about anybody's life: who does not answer now, may answer
 /// the next time.

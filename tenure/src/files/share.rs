@@ -16,7 +16,8 @@ use crate::error::OpenHandleError;
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::Name;
-use crate::object::{Object, STATE_WORDS};
+use crate::object::Object;
+use crate::state::STATE_WORDS;
 
 /// Words of the table of one file, for so many members: device and inode, then two words a lease.
 pub(super) const fn table_words(members: u16) -> usize {

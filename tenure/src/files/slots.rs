@@ -10,7 +10,7 @@ use tenure_core::sync::{Ordering, Word};
 use tenure_segment::Lease;
 use tenure_segment::passing::{Holder, Identity, pid_namespace};
 
-use crate::object::STATE_WORDS;
+use crate::state::STATE_WORDS;
 
 const SLOT_WORDS: usize = 2;
 

@@ -3,9 +3,10 @@
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
-use crate::local::{Held, Local};
+use crate::local::Local;
 use crate::member::Member;
 use crate::names::Name;
+use crate::raw::RawHandle;
 use crate::typed::{self, Value};
 use tenure_slab::Token;
 
@@ -138,7 +139,7 @@ impl Member {
     /// As opening a token.
     pub fn open_named<T: Value>(&self, name: &str) -> Result<Handle<T>, OpenHandleError> {
         let held = self.shared().open_named(Name::known(name)?, Kind::of::<T>())?;
-        self.valid(held)
+        self.hand_out::<T>(held, Kind::of::<T>()).validated()
     }
 
     /// As [`Member::open_named`], as raw bytes.
@@ -186,7 +187,7 @@ impl Member {
         let bytes = typed::to_bytes(value)?;
         match self.shared().create_or_open(Name::new(name)?, Kind::of::<T>(), &bytes)? {
             Named::Created(held) => Ok(Named::Created(self.hand_out(held, Kind::of::<T>()))),
-            Named::Opened(held) => Ok(Named::Opened(self.valid(held)?)),
+            Named::Opened(held) => Ok(Named::Opened(self.hand_out::<T>(held, Kind::of::<T>()).validated()?)),
         }
     }
 
@@ -214,12 +215,6 @@ impl Member {
     pub fn look_up(&self, name: &str) -> Result<(Kind, Token), OpenHandleError> {
         self.shared().look_up(Name::known(name)?)
     }
-
-    fn valid<T: Value>(&self, held: Held) -> Result<Handle<T>, OpenHandleError> {
-        let handle = self.hand_out::<T>(held, Kind::of::<T>());
-        typed::validate::<T>(handle.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
-        Ok(handle)
-    }
 }
 
 /// Names, for callers that close by hand. These calls wait for the member's calls without a local, as those of [`Member`] do.
@@ -229,7 +224,7 @@ impl Local<'_> {
     /// # Errors
     ///
     /// As [`Member::create_raw_named`].
-    pub fn create_named(&mut self, name: &str, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    pub fn create_named(&mut self, name: &str, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         kind.to_create()?;
         self.shared().create_named(Name::new(name)?, kind, bytes)
     }
@@ -239,7 +234,7 @@ impl Local<'_> {
     /// # Errors
     ///
     /// As [`Member::open_raw_named`].
-    pub fn open_named(&mut self, name: &str, kind: Kind) -> Result<Held, OpenHandleError> {
+    pub fn open_named(&mut self, name: &str, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         kind.to_open()?;
         self.shared().open_named(Name::known(name)?, kind)
     }
@@ -254,7 +249,7 @@ impl Local<'_> {
         name: &str,
         kind: Kind,
         bytes: &[u8],
-    ) -> Result<Named<Held>, NamedError> {
+    ) -> Result<Named<RawHandle>, NamedError> {
         kind.to_create()?;
         self.shared().create_or_open(Name::new(name)?, kind, bytes)
     }

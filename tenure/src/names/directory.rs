@@ -10,7 +10,7 @@ use super::Name;
 use super::api::{Named, NamedError};
 use crate::error::{CreateError, NotMember, OpenHandleError, ScratchError};
 use crate::kind::Kind;
-use crate::local::{Held, Scratch};
+use crate::raw::{RawBlock, RawHandle};
 use crate::shared::Shared;
 
 /// Finds the handle that has one name, and opens it.
@@ -90,7 +90,7 @@ impl Shared {
 
     fn seek(&self, name: Name<'_>) -> Result<Option<Found>, NotMember> {
         self.lease.check()?;
-        Ok(self.objects.names.find(name.hash, &mut Seeker { shared: self, name }))
+        Ok(self.names.find(name.hash, &mut Seeker { shared: self, name }))
     }
 
     /// Kind and token of the handle that has the name.
@@ -103,13 +103,13 @@ impl Shared {
     }
 
     /// Opens by name.
-    pub(crate) fn open_named(&self, name: Name<'_>, kind: Kind) -> Result<Held, OpenHandleError> {
+    pub(crate) fn open_named(&self, name: Name<'_>, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let (_, held) = self.seek(name)?.ok_or(OpenHandleError::NoSuchName)?;
         self.take(held?, kind)
     }
 
     /// Keeps the opened handle if it is of the expected kind.
-    fn take(&self, held: slab::Held, kind: Kind) -> Result<Held, OpenHandleError> {
+    fn take(&self, held: slab::Held, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
         let taken = taken.map(Kind::from_word).and_then(|found| {
             if found == kind {
@@ -122,7 +122,12 @@ impl Shared {
     }
 
     /// Creates a handle with a name that is not in use.
-    pub(crate) fn create_named(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    pub(crate) fn create_named(
+        &self,
+        name: Name<'_>,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<RawHandle, CreateError> {
         let (token, found) = match self.seek(name)? {
             Some(found) => found,
             None => match self.create_or_find(name, kind, bytes, 0)? {
@@ -142,7 +147,7 @@ impl Shared {
         name: Name<'_>,
         kind: Kind,
         bytes: &[u8],
-    ) -> Result<Named<Held>, NamedError> {
+    ) -> Result<Named<RawHandle>, NamedError> {
         let (_, found) = match self.seek(name)? {
             Some(found) => found,
             None => match self.create_or_find(name, kind, bytes, patience(bytes.len()))? {
@@ -163,7 +168,7 @@ impl Shared {
         kind: Kind,
         bytes: &[u8],
         mut patience: usize,
-    ) -> Result<Result<Held, Found>, CreateError> {
+    ) -> Result<Result<RawHandle, Found>, CreateError> {
         loop {
             let error = match self.try_create(name, kind, bytes) {
                 Err(error) if has_run_out(&error) => error,
@@ -186,11 +191,11 @@ impl Shared {
         name: Name<'_>,
         kind: Kind,
         bytes: &[u8],
-    ) -> Result<Result<Held, Found>, CreateError> {
+    ) -> Result<Result<RawHandle, Found>, CreateError> {
         self.make_room(name)?;
         let held = self.create_labelled(name, kind, bytes)?;
         let token = held.held.token(&self.slab);
-        match self.objects.names.insert(name.hash, token, &mut Seeker { shared: self, name }) {
+        match self.names.insert(name.hash, token, &mut Seeker { shared: self, name }) {
             Ok(Inserted::New) => Ok(Ok(held)),
             Ok(Inserted::Found(found)) => {
                 self.give_back(held.held);
@@ -206,24 +211,24 @@ impl Shared {
     /// Commits the chunks of the table that the name needs.
     fn make_room(&self, name: Name<'_>) -> Result<(), CreateError> {
         let plan = &self.reclaimer.plan;
-        for chunk in self.objects.names.missing(name.hash) {
+        for chunk in self.names.missing(name.hash) {
             let words = plan.names.chunk_range(chunk);
             let at = plan.slab.words();
             self.lease
                 .commit((at + words.start) * 8..(at + words.end) * 8)
                 .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
-            self.objects.names.extend(chunk);
+            self.names.extend(chunk);
         }
         Ok(())
     }
 
     /// Creates a handle whose block ends with its name; the handle is not in the table yet.
-    fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<Held, CreateError> {
+    fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         let caches = &mut *self.common();
         let size = bytes.len() + name.bytes.len();
         let layout = Layout::from_size_align(size, 16)
             .map_err(|_| ScratchError::TooLarge { bytes: size as u64, max: isize::MAX as u64 })?;
-        let block = Scratch { offset: self.alloc(caches, layout)?, len: size };
+        let block = RawBlock { offset: self.alloc(caches, layout)?, len: size };
         let address = self.scratch.address(block.offset);
         // SAFETY: the block was allocated just now, is at least that long, and nobody else knows it.
         unsafe {

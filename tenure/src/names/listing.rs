@@ -7,7 +7,6 @@ use tenure_segment::peek;
 use tenure_slab::{Names, Slab, Token};
 
 use crate::kind::Kind;
-use crate::space::Space;
 
 /// A name and the handle that has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,24 +21,19 @@ pub struct NameInfo {
     pub holders: u32,
 }
 
-impl Space {
-    /// The names in use at the moment, sorted. Holds nothing.
-    #[must_use]
-    pub fn names(&self) -> Vec<NameInfo> {
-        let ((slab, scratch), names) = (self.views(), self.directory());
-        let mut all: Vec<_> = tokens(&names)
-            .into_iter()
-            .filter_map(|token| {
-                let bytes = name_of(&slab, &scratch, token)?;
-                let info =
-                    slab.inspect(token.index()).filter(|info| info.generation == token.generation())?;
-                let (kind, holders) = (Kind::from_word(info.kind), info.holders.len());
-                Some(NameInfo { name: String::from_utf8(bytes).ok()?, kind, token, holders })
-            })
-            .collect();
-        all.sort_unstable();
-        all
-    }
+/// The names in use, sorted.
+pub(crate) fn list((slab, scratch): &(Slab<'_>, Scratch<'_>), names: &Names<'_>) -> Vec<NameInfo> {
+    let mut all: Vec<_> = tokens(names)
+        .into_iter()
+        .filter_map(|token| {
+            let bytes = name_of(slab, scratch, token)?;
+            let info = slab.inspect(token.index()).filter(|info| info.generation == token.generation())?;
+            let (kind, holders) = (Kind::from_word(info.kind), info.holders.len());
+            Some(NameInfo { name: String::from_utf8(bytes).ok()?, kind, token, holders })
+        })
+        .collect();
+    all.sort_unstable();
+    all
 }
 
 /// The handles in the table, each once, also those that are over.

@@ -13,6 +13,7 @@ pub use api::{Named, NamedError};
 pub use listing::NameInfo;
 
 pub(crate) use check::check;
+pub(crate) use listing::list;
 
 use tenure_segment::DataArea;
 use tenure_slab::{NAME_MAX, NameHash, Names};

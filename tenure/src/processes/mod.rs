@@ -11,6 +11,7 @@ mod process;
 mod slot;
 mod subject;
 mod thread;
+mod words;
 
 pub use error::ProcessError;
 pub use exit::Exit;
@@ -18,4 +19,4 @@ pub use process::Process;
 pub use thread::Thread;
 
 pub(crate) use slot::WatcherSlot;
-pub(crate) use subject::problem;
+pub(crate) use words::problem;

@@ -204,7 +204,7 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     // The lease has one descriptor, so one thread at a time.
     let _one_at_a_time = shared.objects.books.lock_mcas();
     let mut attempt = TakeAll {
-        mcas: shared.objects.mcas_descriptors.begin(shared.lease.id().index).ok_or_else(|| {
+        mcas: shared.mcas_descriptors.begin(shared.lease.id().index).ok_or_else(|| {
             WaitError::Corrupt(format!("no MCAS descriptor for lease {}", shared.lease.id().index))
         })?,
         installed: Vec::with_capacity(order.len()),

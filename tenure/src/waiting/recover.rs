@@ -6,12 +6,18 @@ use tenure_wait::{self as wait, McasDescriptors, McasRef, WAITERS, event, mutex,
 
 use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
-use crate::object::State;
+use crate::state::State;
 
-/// Recovers the wait word of an object that the dead lease `dead` held: abandons a mutex that it owned, and wakes the waiters. See
-/// [`crate::object::settle`].
+/// Recovers the wait word of an object that the dead lease `dead` held, before its holder bit goes: abandons a mutex that it owned, and
+/// wakes the waiters.
 ///
 /// Each call loads the word, and thereby resolves a reference of the dead: its MCAS succeeded or failed.
+///
+/// The caller holds the handle, or no other process may end it. Every recoverer calls it, at any time, until the bit is gone.
+///
+/// # Crash
+///
+/// The next recoverer starts over.
 pub(crate) fn recover(kind: Kind, state: &State, mcas: &McasDescriptors<'_>, dead: u8) {
     match kind {
         Kind::MUTEX => mutex::abandon(&WholeWord::of(state, mcas, kind), dead),

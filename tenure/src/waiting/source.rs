@@ -69,7 +69,7 @@ pub(crate) fn half_word(object: &Object) -> Result<HalfWord<'_>, WaitError> {
 /// The wait word of an object from which waiters take; the caller knows its kind.
 #[inline]
 pub(crate) fn whole_word(object: &Object, kind: Kind) -> Result<WholeWord<'_>, WaitError> {
-    Ok(WholeWord::of(object.state()?, &object.shared().objects.mcas_descriptors, kind))
+    Ok(WholeWord::of(object.state()?, &object.shared().mcas_descriptors, kind))
 }
 
 /// Prepares a sleep on a word that was `seen`; returns the value to sleep on, or `None` if the word has changed.

@@ -7,7 +7,7 @@ use tenure_segment::futex;
 use tenure_wait::{McasDescriptors, McasWord, WAITERS, Word, compare_exchange};
 
 use crate::kind::Kind;
-use crate::object::State;
+use crate::state::State;
 
 // The low half comes first.
 const _: () = assert!(cfg!(target_endian = "little"));

@@ -1,5 +1,9 @@
 //! Hostile bytes: what the tests and the fuzz targets have in common. Segments that are corrupted, and every operation
 //! on them; whatever it answers is fine, as long as it answers.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "the bytes are hostile: slices are used at once, and nobody else has the blocks and counts that scripts give back"
+)]
 #![allow(dead_code, reason = "each user takes a part")]
 
 pub(crate) mod objects;
@@ -10,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use tenure::{Block, Handle, Held, Kind, LeaseId, Local, Member, Options, Raw, Scratch, Space, Token};
+use tenure::{Block, Handle, Kind, LeaseId, Local, Member, Options, Raw, RawBlock, RawHandle, Space, Token};
 
 pub(crate) const KIND: Kind = Kind::raw(5);
 /// Steps of a script that are looked at; more only take time.
@@ -277,8 +281,8 @@ pub(crate) fn look(space: &Space) {
 struct Things<'m> {
     local: Local<'m>,
     tokens: Vec<Token>,
-    held: Vec<Held>,
-    blocks: Vec<Scratch>,
+    held: Vec<RawHandle>,
+    blocks: Vec<RawBlock>,
     owned: Vec<Block>,
     handles: Vec<Handle<Raw>>,
     objects: objects::Objects,
@@ -336,11 +340,11 @@ fn perform(
         things.handles.truncate(HELD_MAX);
     }
     for held in &things.held {
-        let _ = things.local.get(held).map(sum);
-        let _ = things.local.close(*held);
+        let _ = unsafe { things.local.get(held) }.map(sum);
+        let _ = unsafe { things.local.close(*held) };
     }
     for block in &things.blocks {
-        let _ = things.local.free(*block);
+        let _ = unsafe { things.local.free(*block) };
     }
 }
 
@@ -352,8 +356,8 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
         Layout::from_size_align(len, 1 << (script.byte() % 14)).unwrap()
     };
     // Sometimes a block that nobody has.
-    let block = |script: &mut Script<'_>, blocks: &mut Vec<Scratch>| match which % 4 {
-        0 => Some(Scratch { offset: script.number::<4>(), len: script.number::<2>() as usize }),
+    let block = |script: &mut Script<'_>, blocks: &mut Vec<RawBlock>| match which % 4 {
+        0 => Some(RawBlock { offset: script.number::<4>(), len: script.number::<2>() as usize }),
         _ => pick(blocks, which / 4),
     };
     let token = |script: &mut Script<'_>, tokens: &[Token]| match which % 4 {
@@ -391,10 +395,10 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
             }
         }
         9 => held.iter().for_each(|one| {
-            let _ = local.get(one).map(sum);
+            let _ = unsafe { local.get(one) }.map(sum);
         }),
         10 | 11 => {
-            let _ = pick(held, which).map(|one| local.close(one));
+            let _ = pick(held, which).map(|one| unsafe { local.close(one) });
         }
         12 => handles.iter().for_each(|one| {
             let _ = one.get().map(sum);
@@ -417,17 +421,17 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
         }
         17 => {
             if let Some(from) = block(script, blocks) {
-                blocks.push(local.realloc(from, layout(script)).unwrap_or(from));
+                blocks.push(unsafe { local.realloc(from, layout(script)) }.unwrap_or(from));
             }
         }
         18 | 19 => {
-            let _ = block(script, blocks).map(|one| (local.usable(one), local.free(one)));
+            let _ = block(script, blocks).map(|one| (local.usable(one), unsafe { local.free(one) }));
         }
         20 => {
             let owner = LeaseId { index: script.byte(), incarnation: script.number::<2>() };
-            let _ = block(script, blocks).map(|one| local.free_of(one, owner));
+            let _ = block(script, blocks).map(|one| unsafe { local.free_of(one, owner) });
         }
-        21 => held.extend(block(script, blocks).and_then(|one| local.create_with(KIND, one).ok())),
+        21 => held.extend(block(script, blocks).and_then(|one| unsafe { local.create_with(KIND, one) }.ok())),
         22 => {
             let _ =
                 pick(owned, which).map(|mut one| (one.resize(1 + script.number::<2>() as usize), sum(&one)));
@@ -437,7 +441,7 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
                 pick(owned, which).map(|one| if which.is_multiple_of(2) { one.pin().is_ok() } else { true });
         }
         24 => {
-            let _ = me.free_pinned(script.number::<4>());
+            let _ = unsafe { me.free_pinned(script.number::<4>()) };
         }
         25 => {
             let _ = (me.recover(), me.trim());
@@ -478,8 +482,8 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token], object_to
     let mut local = me.local();
     for token in tokens {
         if let Ok(held) = local.open(KIND, *token) {
-            let _ = local.get(&held).map(sum);
-            let _ = local.close(held);
+            let _ = unsafe { local.get(&held) }.map(sum);
+            let _ = unsafe { local.close(held) };
         }
         let _ = me.open::<u64>(*token).map(|handle| handle.get().map(|value| value.to_native()));
     }
@@ -489,24 +493,24 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token], object_to
         .filter_map(|len| local.alloc(Layout::from_size_align(*len, 16).unwrap()).ok())
         .collect();
     for block in &mut blocks {
-        if let Ok(resized) = local.realloc(*block, Layout::from_size_align(5000, 16).unwrap()) {
+        if let Ok(resized) = unsafe { local.realloc(*block, Layout::from_size_align(5000, 16).unwrap()) } {
             *block = resized;
         }
     }
     for block in blocks {
         let _ = local.usable(block);
-        let _ = local.free(block);
-        let _ = local.free(block);
+        let _ = unsafe { local.free(block) };
+        let _ = unsafe { local.free(block) };
     }
     for held in held.drain(..) {
-        let _ = local.get(&held).map(sum);
-        let _ = local.close(held);
+        let _ = unsafe { local.get(&held) }.map(sum);
+        let _ = unsafe { local.close(held) };
     }
     drop(local);
     names(space, me);
     objects::use_all(me, object_tokens);
     for block in space.blocks() {
-        let _ = me.free_pinned(block.offset);
+        let _ = unsafe { me.free_pinned(block.offset) };
     }
     let _ = (me.recover(), me.trim());
 }

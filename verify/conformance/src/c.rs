@@ -175,7 +175,8 @@ impl Program {
         self.joined()?;
         for (_, held) in std::mem::take(&mut self.held) {
             match held {
-                Held::Handle { token, .. } => tenure_close(self.local, token),
+                // SAFETY: the count is ours, and nobody uses the payload through it any more.
+                Held::Handle { token, .. } => unsafe { tenure_close(self.local, token) },
                 Held::Object { object, .. } => tenure_object_close(object),
             };
         }
@@ -333,13 +334,17 @@ impl Program {
                 checked(unsafe { tenure_realloc(self.local, *old, *bytes, 0, result) })?;
                 Ok(Answer::Number(block.offset))
             }
-            Order::Free(block) => checked(tenure_free(self.local, *block)).map(|()| Answer::Done),
+            // SAFETY: the block is the program's, and nobody uses its bytes any more.
+            Order::Free(block) => checked(unsafe { tenure_free(self.local, *block) }).map(|()| Answer::Done),
             Order::FreeOf { block, lease } => {
-                checked(tenure_free_of(self.local, *block, *lease)).map(|()| Answer::Done)
+                // SAFETY: its owner gave it to us, and nobody uses its bytes any more.
+                checked(unsafe { tenure_free_of(self.local, *block, *lease) }).map(|()| Answer::Done)
             }
-            Order::Pin(block) => checked(tenure_pin(self.local, *block)).map(|()| Answer::Done),
+            // SAFETY: the block is the program's.
+            Order::Pin(block) => checked(unsafe { tenure_pin(self.local, *block) }).map(|()| Answer::Done),
             Order::FreePinned(block) => {
-                checked(tenure_free_pinned(self.local, *block)).map(|()| Answer::Done)
+                // SAFETY: nobody uses its bytes any more.
+                checked(unsafe { tenure_free_pinned(self.local, *block) }).map(|()| Answer::Done)
             }
             Order::Address(offset) => {
                 // SAFETY: a place for the result.
@@ -399,7 +404,8 @@ impl Driver for Program {
                 checked(match self.held.get(&thing.id) {
                     Some(Held::Object { object, .. }) => tenure_object_close(*object),
                     // Held or not: the library checks it.
-                    _ => tenure_close(self.local, thing.token),
+                    // SAFETY: if it is held, the count is this thing's, whose payload was copied.
+                    _ => unsafe { tenure_close(self.local, thing.token) },
                 })?;
                 self.held.remove(&thing.id);
                 Ok(Answer::Done)

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rkyv::{Archive, Serialize};
 use tenure::{
     Access, Block, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Member, Mutex, Named, Options,
-    Process, Raw, Reset, Scratch, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
+    Process, Raw, RawBlock, Reset, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
@@ -170,8 +170,8 @@ fn given_up(fd: RawFd) -> OwnedFd {
 }
 
 /// A block of somebody else's.
-fn theirs(offset: u64) -> Scratch {
-    Scratch { offset, len: 0 }
+fn theirs(offset: u64) -> RawBlock {
+    RawBlock { offset, len: 0 }
 }
 
 impl Program {
@@ -387,18 +387,23 @@ impl Program {
                     Ok(Answer::Done)
                 }
                 // An owned block cannot be freed twice; by hand one can try.
-                None => Ok(self.member()?.local().free(theirs(*block)).map(|()| Answer::Done)?),
+                // SAFETY: no block that we own starts there: it is refused, or nobody has it.
+                None => Ok(unsafe { self.member()?.local().free(theirs(*block)) }.map(|()| Answer::Done)?),
             },
             Order::FreeOf { block, lease } => {
                 let owner = LeaseId { index: *lease as u8, incarnation: lease >> 8 };
-                Ok(self.member()?.local().free_of(theirs(*block), owner).map(|()| Answer::Done)?)
+                // SAFETY: its owner gave it to us, or it is refused.
+                Ok(unsafe { self.member()?.local().free_of(theirs(*block), owner) }.map(|()| Answer::Done)?)
             }
             Order::Pin(block) => {
                 let mine = self.blocks.remove(block).ok_or(Fault::NotABlock)?;
                 mine.pin().map_err(|(error, _)| error)?;
                 Ok(Answer::Done)
             }
-            Order::FreePinned(block) => Ok(self.member()?.free_pinned(*block).map(|()| Answer::Done)?),
+            // SAFETY: nobody uses the bytes of pinned blocks meanwhile.
+            Order::FreePinned(block) => {
+                Ok(unsafe { self.member()?.free_pinned(*block) }.map(|()| Answer::Done)?)
+            }
             Order::Address(block) => {
                 let local = self.member()?.local();
                 local.usable(theirs(*block))?;

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
-    Backend, BlockOwner, CreateError, Descriptor, FileShare, Handle, Held, LeaseId, LeaseInfo, Local, Member,
-    Named, OpenHandleError, Raw, Scratch, Space, Token,
+    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Member,
+    Named, OpenHandleError, Raw, RawBlock, RawHandle, Space, Token,
 };
 
 use crate::apart::apart;
@@ -34,12 +34,12 @@ pub(crate) fn is_intact(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == bytes.len() as u8 | 1)
 }
 
-pub(crate) fn fill(local: &Local<'_>, block: Scratch) {
+pub(crate) fn fill(local: &Local<'_>, block: RawBlock) {
     // SAFETY: the caller's own block, at least that long.
     unsafe { local.address(block).write_bytes(block.len as u8 | 1, block.len) };
 }
 
-pub(crate) fn is_block_intact(local: &Local<'_>, block: Scratch) -> bool {
+pub(crate) fn is_block_intact(local: &Local<'_>, block: RawBlock) -> bool {
     // SAFETY: as above.
     is_intact(unsafe { std::slice::from_raw_parts(local.address(block), block.len) })
 }
@@ -61,17 +61,17 @@ pub(crate) struct Survivor {
     pub(crate) size: Size,
     pub(crate) board: &'static Board,
     /// Handles that must stay as they are.
-    pub(crate) held: Vec<Held>,
+    pub(crate) held: Vec<RawHandle>,
     /// Their tokens, and others that scripts need.
     pub(crate) tokens: Vec<Token>,
     /// Handles with names that must stay as they are.
     pub(crate) named: Vec<Handle<Raw>>,
     /// Blocks that must stay as they are.
-    pub(crate) blocks: Vec<Scratch>,
+    pub(crate) blocks: Vec<RawBlock>,
     /// Blocks that another process may have freed or not.
-    pub(crate) given: Vec<Scratch>,
+    pub(crate) given: Vec<RawBlock>,
     /// A handle of another local, which a case gives up.
-    pub(crate) spare: Option<(Local<'static>, Held)>,
+    pub(crate) spare: Option<(Local<'static>, RawHandle)>,
     /// Descriptors and entries in tables of files, until everything is counted.
     pub(crate) descriptors: Vec<Descriptor>,
     pub(crate) shares: Vec<FileShare>,
@@ -93,7 +93,7 @@ pub(crate) struct Survivor {
     /// The leases of members that were dead when the actor began.
     dead: Vec<LeaseId>,
     /// Another member, which joins while a process is stopped.
-    guest: Option<(Member, Held, Vec<Scratch>)>,
+    guest: Option<(Member, RawHandle, Vec<RawBlock>)>,
     /// The shared bytes: mapped a second time, and opened a second time, so that it has file locks of its own.
     bytes: *const u8,
     byte_count: usize,
@@ -239,7 +239,8 @@ impl Survivor {
     /// Closes the last handle that it holds.
     pub(crate) fn close_last(&mut self) {
         let held = self.held.pop().unwrap();
-        self.local.close(held).unwrap();
+        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        unsafe { self.local.close(held) }.unwrap();
     }
 
     fn leeway(&self, exhausted: bool) -> Leeway {
@@ -251,8 +252,10 @@ impl Survivor {
         for at in 0..self.tokens.len() {
             // Some are over by now.
             if let Ok(held) = self.local.open(KIND, self.tokens[at]) {
-                assert!(is_intact(self.local.get(&held).unwrap()), "a shared handle changed");
-                self.local.close(held).unwrap();
+                // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+                assert!(is_intact(unsafe { self.local.get(&held) }.unwrap()), "a shared handle changed");
+                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                unsafe { self.local.close(held) }.unwrap();
             }
         }
         let leeway = self.leeway(may_fail);
@@ -263,7 +266,9 @@ impl Survivor {
     /// All held handles and blocks are unchanged.
     pub(crate) fn verify(&self, when: &str) {
         for held in &self.held {
-            let bytes = self.local.get(held).unwrap_or_else(|error| panic!("{when}: lost: {error}"));
+            // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+            let bytes =
+                unsafe { self.local.get(held) }.unwrap_or_else(|error| panic!("{when}: lost: {error}"));
             assert!(is_intact(bytes), "{when}: a handle's payload changed");
         }
         for handle in &self.named {
@@ -296,18 +301,22 @@ impl Survivor {
     pub(crate) fn see_off_guest(&mut self) {
         let Some((guest, held, blocks)) = self.guest.take() else { return };
         let mut local = guest.local();
-        let bytes = local.get(&held).unwrap_or_else(|error| panic!("the guest lost a handle: {error}"));
+        // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+        let bytes =
+            unsafe { local.get(&held) }.unwrap_or_else(|error| panic!("the guest lost a handle: {error}"));
         assert!(is_intact(bytes), "the guest's handle changed");
         let found = self.space.blocks();
-        let (owner, mut kept) = (BlockOwner::lease(guest.lease()), blocks.iter());
+        let (owner, mut kept) = (BlockState::lease(guest.lease()), blocks.iter());
         let is_listed =
-            |block: &Scratch| found.iter().any(|one| (one.offset, one.owner) == (block.offset, owner));
+            |block: &RawBlock| found.iter().any(|one| (one.offset, one.owner) == (block.offset, owner));
         assert!(kept.all(is_listed), "the guest's blocks are {blocks:?}, but there are {found:?}");
         for block in blocks {
             assert!(is_block_intact(&local, block), "the guest's block changed");
-            local.free(block).unwrap();
+            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            unsafe { local.free(block) }.unwrap();
         }
-        local.close(held).unwrap();
+        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        unsafe { local.close(held) }.unwrap();
         drop(local);
         guest.leave().unwrap();
     }
@@ -355,20 +364,24 @@ impl Survivor {
         }
         self.target = None;
         for block in self.space.blocks() {
-            if matches!(block.owner, BlockOwner::Pinned { .. }) {
-                self.me.free_pinned(block.offset).unwrap();
+            if matches!(block.owner, BlockState::Pinned { .. }) {
+                // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
+                unsafe { self.me.free_pinned(block.offset) }.unwrap();
             }
         }
         for block in std::mem::take(&mut self.given) {
             // Or another process has freed it.
-            let _ = self.local.free(block);
+            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            let _ = unsafe { self.local.free(block) };
         }
         self.verify("afterwards");
         let report = self.space.check_quiet();
         assert!(report.is_clean() && report.pending.is_empty(), "{report:#?}");
         let stats = &report.stats;
         let me = self.me.lease();
-        let attached = self.held.iter().filter(|held| self.local.get(held).unwrap().len() > 32).count();
+        // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+        let attached =
+            self.held.iter().filter(|held| unsafe { self.local.get(held) }.unwrap().len() > 32).count();
         let found = (stats.members_live, stats.handles_live, stats.blocks_leased, stats.blocks_attached);
         let (held, attached) = (self.held.len() + self.named.len(), attached + self.named.len());
         let expected = (1, held as u64, self.blocks.len() as u64, attached as u64);
@@ -385,8 +398,10 @@ impl Survivor {
     pub(crate) fn end(mut self) {
         self.named.clear();
         assert_eq!(self.space.names(), [], "names without a holder");
-        self.held.drain(..).for_each(|held| self.local.close(held).unwrap());
-        self.blocks.drain(..).for_each(|block| self.local.free(block).unwrap());
+        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        self.held.drain(..).for_each(|held| unsafe { self.local.close(held) }.unwrap());
+        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+        self.blocks.drain(..).for_each(|block| unsafe { self.local.free(block) }.unwrap());
         let (space, me, size) = (self.space, self.me, self.size);
         drop(self);
         let retired = space.stats().handles_retired;
@@ -426,14 +441,22 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, leeway:
         let Some(held) = taken(local.create(KIND, &payload(len)), may_fail) else { continue };
         let token = local.token(&held);
         let again = local.open(KIND, token).unwrap();
-        assert!(is_intact(local.get(&again).unwrap()), "a new handle's payload changed");
-        local.close(held).unwrap();
-        local.close(again).unwrap();
+        // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+        assert!(is_intact(unsafe { local.get(&again) }.unwrap()), "a new handle's payload changed");
+        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        unsafe { local.close(held) }.unwrap();
+        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        unsafe { local.close(again) }.unwrap();
         match local.open(KIND, token) {
             Err(OpenHandleError::Stale { .. }) => {}
             Ok(again) if leeway.delayed => {
-                assert!(is_intact(local.get(&again).unwrap()), "the payload changed before the end");
-                local.close(again).unwrap();
+                // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+                assert!(
+                    is_intact(unsafe { local.get(&again) }.unwrap()),
+                    "the payload changed before the end"
+                );
+                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                unsafe { local.close(again) }.unwrap();
             }
             other => panic!("{token} is not stale: {other:?}"),
         }
@@ -443,27 +466,36 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, leeway:
     for len in [16, 100, unit / 2, unit + 1] {
         let Some(block) = taken(local.alloc(layout(len)), may_fail) else { continue };
         fill(local, block);
-        let Some(grown) = taken(local.realloc(block, layout(2 * len)), may_fail) else {
-            local.free(block).unwrap();
+        // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+        let Some(grown) = taken(unsafe { local.realloc(block, layout(2 * len)) }, may_fail) else {
+            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            unsafe { local.free(block) }.unwrap();
             continue;
         };
         fill(local, grown);
-        let Some(shrunk) = taken(local.realloc(grown, layout(len)), may_fail) else {
-            local.free(grown).unwrap();
+        // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+        let Some(shrunk) = taken(unsafe { local.realloc(grown, layout(len)) }, may_fail) else {
+            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            unsafe { local.free(grown) }.unwrap();
             continue;
         };
-        other.free(shrunk).unwrap();
+        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+        unsafe { other.free(shrunk) }.unwrap();
     }
     if let Some(block) = taken(local.alloc(layout(100)), may_fail) {
         fill(local, block);
-        match taken(local.create_with(KIND, block), may_fail) {
-            Some(held) => local.close(held).unwrap(),
-            None => local.free(block).unwrap(),
+        // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+        match taken(unsafe { local.create_with(KIND, block) }, may_fail) {
+            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            Some(held) => unsafe { local.close(held) }.unwrap(),
+            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            None => unsafe { local.free(block) }.unwrap(),
         }
     }
     if let Some(block) = taken(me.alloc(layout(48)), may_fail) {
         let pinned = block.pin().map_err(|(error, _)| error).unwrap();
-        me.free_pinned(pinned).unwrap();
+        // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
+        unsafe { me.free_pinned(pinned) }.unwrap();
     }
 }
 
@@ -505,8 +537,10 @@ fn use_up(me: &Member, local: &mut Local<'_>, size: Size) -> (u64, u64) {
         blocks.push(block);
     }
     let found = ((held.len() + others.len()) as u64, blocks.len() as u64);
-    held.into_iter().for_each(|held| local.close(held).unwrap());
-    blocks.into_iter().for_each(|block| local.free(block).unwrap());
+    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    held.into_iter().for_each(|held| unsafe { local.close(held) }.unwrap());
+    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    blocks.into_iter().for_each(|block| unsafe { local.free(block) }.unwrap());
     found
 }
 

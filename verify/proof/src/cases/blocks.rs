@@ -1,6 +1,10 @@
 //! Alloc, free, realloc, pin, adopt and trim, on every path.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "the cases own their blocks by raw values, use no bytes after the end of a block, and two of them free what is gone on purpose"
+)]
 
-use tenure::{FreeError, Local, Scratch};
+use tenure::{FreeError, Local, RawBlock};
 
 use crate::case::{Case, KIND, LAZY, LONG, SMALL, Stage};
 use crate::survivor::{Survivor, fill, is_block_intact, layout, payload, posted_lease};
@@ -48,10 +52,10 @@ pub(super) fn all() -> Vec<Case> {
     ]
 }
 
-fn check_and_free(local: &mut Local<'_>, block: Scratch) {
+fn check_and_free(local: &mut Local<'_>, block: RawBlock) {
     fill(local, block);
     assert!(is_block_intact(local, block));
-    local.free(block).unwrap();
+    unsafe { local.free(block) }.unwrap();
 }
 
 /// After blocks of these lengths were allocated, and then freed.
@@ -59,7 +63,7 @@ fn alloc(stage: &Stage<'_>, len: usize, before: &[usize]) {
     let me = stage.join();
     let mut local = me.local();
     let freed: Vec<_> = before.iter().map(|len| local.alloc(layout(*len)).unwrap()).collect();
-    freed.into_iter().for_each(|block| local.free(block).unwrap());
+    freed.into_iter().for_each(|block| unsafe { local.free(block) }.unwrap());
     let wanted = layout(len);
     stage.begin();
     let block = local.alloc(wanted);
@@ -121,10 +125,10 @@ pub(super) fn alloc_collecting_posted(stage: &Stage<'_>) {
 pub(super) fn free_posted(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
-    let block = Scratch { offset: stage.board.read(0), len: 128 };
+    let block = RawBlock { offset: stage.board.read(0), len: 128 };
     let owner = posted_lease(stage.board, 1);
     stage.begin();
-    let freed = local.free_of(block, owner);
+    let freed = unsafe { local.free_of(block, owner) };
     stage.end();
     let _ = freed;
     drop(local);
@@ -158,7 +162,7 @@ fn alloc_extending(stage: &Stage<'_>) {
     if let Ok(block) = block {
         check_and_free(&mut local, block);
     }
-    local.free(most).unwrap();
+    unsafe { local.free(most) }.unwrap();
     drop(local);
     me.leave().unwrap();
 }
@@ -168,7 +172,7 @@ fn alloc_collecting(stage: &Stage<'_>) {
     let (mut local, mut other) = (me.local(), me.local());
     let per_span = UNIT / 128;
     let blocks: Vec<_> = (0..per_span).map(|_| local.alloc(layout(128)).unwrap()).collect();
-    blocks.into_iter().skip(1).for_each(|block| other.free(block).unwrap());
+    blocks.into_iter().skip(1).for_each(|block| unsafe { other.free(block) }.unwrap());
     let wanted = layout(128);
     stage.begin();
     let block = local.alloc(wanted);
@@ -192,7 +196,7 @@ fn alloc_exhausted(stage: &Stage<'_>) {
     // Unless another process gave one up.
     all.extend(one_more);
     assert!(all.len() > 10);
-    all.into_iter().for_each(|block| local.free(block).unwrap());
+    all.into_iter().for_each(|block| unsafe { local.free(block) }.unwrap());
     drop(local);
     me.leave().unwrap();
 }
@@ -216,7 +220,7 @@ fn free(stage: &Stage<'_>, len: usize) {
     let block = local.alloc(layout(len)).unwrap();
     fill(&local, block);
     stage.begin();
-    let freed = local.free(block);
+    let freed = unsafe { local.free(block) };
     stage.end();
     freed.unwrap();
     drop(local);
@@ -228,7 +232,7 @@ fn free_of_another_local(stage: &Stage<'_>) {
     let (mut local, mut other) = (me.local(), me.local());
     let block = local.alloc(layout(100)).unwrap();
     stage.begin();
-    let freed = other.free(block);
+    let freed = unsafe { other.free(block) };
     stage.end();
     freed.unwrap();
     let block = local.alloc(layout(100)).unwrap();
@@ -260,16 +264,16 @@ fn use_given(survivor: &mut Survivor) {
         survivor.blocks.push(block);
     }
     let spare = local.alloc(layout(100)).unwrap();
-    local.free(spare).unwrap();
+    unsafe { local.free(spare) }.unwrap();
 }
 
 fn free_of_another_member(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
-    let block = Scratch { offset: stage.board.read(0), len: 100 };
+    let block = RawBlock { offset: stage.board.read(0), len: 100 };
     let owner = posted_lease(stage.board, 1);
     stage.begin();
-    let freed = local.free_of(block, owner);
+    let freed = unsafe { local.free_of(block, owner) };
     stage.end();
     let freed: Result<(), FreeError> = freed;
     freed.unwrap();
@@ -285,7 +289,7 @@ fn realloc(stage: &Stage<'_>, from: usize, to: usize) {
     unsafe { local.address(block).write_bytes(5, from) };
     let wanted = layout(to);
     stage.begin();
-    let resized = local.realloc(block, wanted);
+    let resized = unsafe { local.realloc(block, wanted) };
     stage.end();
     let resized = resized.unwrap();
     // SAFETY: our own block, at least that long.
@@ -302,7 +306,7 @@ fn pin(stage: &Stage<'_>) {
     stage.begin();
     let pinned = block.pin();
     stage.end();
-    me.free_pinned(pinned.map_err(|(error, _)| error).unwrap()).unwrap();
+    unsafe { me.free_pinned(pinned.map_err(|(error, _)| error).unwrap()) }.unwrap();
     me.leave().unwrap();
 }
 
@@ -310,7 +314,7 @@ fn free_pinned(stage: &Stage<'_>) {
     let me = stage.join();
     let pinned = me.alloc(layout(100)).unwrap().pin().map_err(|(error, _)| error).unwrap();
     stage.begin();
-    let freed = me.free_pinned(pinned);
+    let freed = unsafe { me.free_pinned(pinned) };
     stage.end();
     freed.unwrap();
     me.leave().unwrap();
@@ -320,7 +324,7 @@ pub(super) fn trim(stage: &Stage<'_>) {
     let me = stage.join();
     let mut local = me.local();
     let blocks: Vec<_> = [100, SEVERAL, 3 * UNIT].map(|len| local.alloc(layout(len)).unwrap()).into();
-    blocks.into_iter().for_each(|block| local.free(block).unwrap());
+    blocks.into_iter().for_each(|block| unsafe { local.free(block) }.unwrap());
     drop(local);
     stage.begin();
     let trimmed = me.trim();

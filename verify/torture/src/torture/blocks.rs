@@ -3,7 +3,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{Block, LeaseId, Local, Scratch};
+use tenure::{Block, LeaseId, Local, RawBlock};
 
 use crate::pattern;
 
@@ -21,9 +21,9 @@ const PINS_MAX: usize = 8;
 
 /// How a block is owned.
 pub(super) enum Memory {
-    Local(Scratch),
+    Local(RawBlock),
     Owned(Block),
-    Pinned(Scratch),
+    Pinned(RawBlock),
 }
 
 /// A block of ours.
@@ -35,10 +35,10 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    fn scratch(&self) -> Scratch {
+    fn scratch(&self) -> RawBlock {
         match &self.memory {
             Memory::Local(scratch) | Memory::Pinned(scratch) => *scratch,
-            Memory::Owned(block) => Scratch { offset: block.offset(), len: block.len() },
+            Memory::Owned(block) => RawBlock { offset: block.offset(), len: block.len() },
         }
     }
 }
@@ -53,7 +53,7 @@ fn bytes(how: u64) -> usize {
     }
 }
 
-fn verify(local: &Local<'_>, scratch: Scratch, bytes: usize, key: u64) -> Result<(), Trouble> {
+fn verify(local: &Local<'_>, scratch: RawBlock, bytes: usize, key: u64) -> Result<(), Trouble> {
     // SAFETY: the block is in use and has at least `bytes` bytes; nobody writes it but us.
     unsafe { pattern::verify(local.address(scratch), bytes, scratch.len, key) }.map_err(|at| {
         let text =
@@ -62,7 +62,7 @@ fn verify(local: &Local<'_>, scratch: Scratch, bytes: usize, key: u64) -> Result
     })
 }
 
-fn fill(local: &Local<'_>, scratch: Scratch, key: u64) {
+fn fill(local: &Local<'_>, scratch: RawBlock, key: u64) {
     // SAFETY: the block is ours and has that many bytes; nobody else accesses it.
     unsafe { pattern::fill(local.address(scratch), scratch.len, key) }
 }
@@ -133,12 +133,13 @@ impl Hands<'_> {
         let resized = match &mut self.chunks[at].memory {
             Memory::Owned(block) => {
                 let resized = block.resize(len);
-                let scratch = Scratch { offset: block.offset(), len };
+                let scratch = RawBlock { offset: block.offset(), len };
                 self.room("resize", resized)?.map(|()| scratch)
             }
             Memory::Local(scratch) | Memory::Pinned(scratch) => {
                 let from = *scratch;
-                let resized = self.room("resize", local.realloc(from, layout))?;
+                // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+                let resized = self.room("resize", unsafe { local.realloc(from, layout) })?;
                 if let Some(to) = resized
                     && let Memory::Local(scratch) = &mut self.chunks[at].memory
                 {
@@ -180,12 +181,17 @@ impl Hands<'_> {
         let mut local = member.local();
         verify(&local, scratch, scratch.len, chunk.key)?;
         match chunk.memory {
-            Memory::Pinned(_) => return must("free a pinned block", member.free_pinned(scratch.offset)),
+            Memory::Pinned(_) => {
+                // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
+                return must("free a pinned block", unsafe { member.free_pinned(scratch.offset) });
+            }
             Memory::Owned(block) => drop(block),
-            Memory::Local(_) => must("free", local.free(scratch))?,
+            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            Memory::Local(_) => must("free", unsafe { local.free(scratch) })?,
         }
         // With a second thread it may be somebody's again.
-        if self.home.fate.threads == 1 && local.free(scratch).is_ok() {
+        // SAFETY: with one thread no block starts there any more.
+        if self.home.fate.threads == 1 && unsafe { local.free(scratch) }.is_ok() {
             return Err((Wrong::MixedUp, format!("the block at {} was freed twice", scratch.offset)));
         }
         Ok(())
@@ -232,11 +238,13 @@ impl Hands<'_> {
             return Ok(Outcome::Declined);
         };
         let mut local = self.member(space).local();
-        let scratch = Scratch { offset, len };
+        let scratch = RawBlock { offset, len };
         if let Err((_, text)) = verify(&local, scratch, len, key) {
             return Ok(Outcome::Doubtful(format!("given: {text}")));
         }
-        Ok(match local.free_of(scratch, LeaseId { index: owner_index, incarnation: owner_incarnation }) {
+        let owner = LeaseId { index: owner_index, incarnation: owner_incarnation };
+        // SAFETY: its owner gave it to us, and does not touch it any more.
+        Ok(match unsafe { local.free_of(scratch, owner) } {
             Ok(()) => Outcome::Taken,
             Err(error) => Outcome::Doubtful(format!("a given block cannot be freed: {error}")),
         })
@@ -256,7 +264,7 @@ impl Hands<'_> {
         let label = Label { seat, incarnation: if leak { u64::MAX } else { incarnation }, key: choice.key };
         label.write(&mut block);
         let offset = block.pin().map_err(|(error, _)| (Wrong::Refused, format!("cannot pin: {error}")))?;
-        let memory = Memory::Pinned(Scratch { offset, len });
+        let memory = Memory::Pinned(RawBlock { offset, len });
         if !leak {
             self.pins.push(Chunk { space, memory, align: 8, key: choice.key });
         }
@@ -276,7 +284,8 @@ impl Hands<'_> {
         if found.key != chunk.key {
             return Err((Wrong::MixedUp, format!("a pinned block of ours is {found:?}")));
         }
-        must("free a pinned block", member.free_pinned(scratch.offset))
+        // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
+        must("free a pinned block", unsafe { member.free_pinned(scratch.offset) })
     }
 
     /// Every block is verified and freed; pinned ones stay for the director.

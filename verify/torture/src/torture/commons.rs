@@ -12,7 +12,7 @@ use std::alloc::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::{
-    Block, Event, Handle, Kind, LeaseId, Member, Mutex, Raw, Reset, Scratch, Semaphore, Token, Waitable,
+    Block, Event, Handle, Kind, LeaseId, Member, Mutex, Raw, RawBlock, Reset, Semaphore, Token, Waitable,
 };
 
 use crate::Failed;
@@ -252,7 +252,7 @@ impl Whose {
 impl<'m> Ledger<'m> {
     /// The director's block at `offset` of the member's space.
     pub(super) fn at(member: &'m Member, offset: u64) -> Self {
-        let start = member.local().address(Scratch { offset, len: WORDS * 8 });
+        let start = member.local().address(RawBlock { offset, len: WORDS * 8 });
         // SAFETY: the block has that many bytes, is aligned to 64 and was zeroed when it was allocated; the director,
         // who outlives every member, frees it when nobody is left; everybody accesses it by atomic words only; the
         // space stays mapped as long as it has the member.

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use tenure::{
-    AllocError, CreateError, Descriptor, FileShare, Handle, Held, Kind, Local, Member, NamedError,
-    OpenHandleError, Raw, ScratchError, Token,
+    AllocError, CreateError, Descriptor, FileShare, Handle, Kind, Local, Member, NamedError, OpenHandleError,
+    Raw, RawHandle, ScratchError, Token,
 };
 
 use crate::pattern::{self, mix};
@@ -32,7 +32,7 @@ const SENT_MAX: usize = 16;
 
 /// What holds a handle.
 enum Grip {
-    Local(Held),
+    Local(RawHandle),
     Owned(Handle<Raw>),
     Typed(Handle<Vec<u64>>),
     Descriptor(Descriptor),
@@ -241,9 +241,11 @@ impl<'h> Hands<'h> {
                             .address(block)
                             .copy_from_nonoverlapping(self.buffer.as_ptr(), self.buffer.len());
                     }
-                    let created = local.create_with(KIND, block);
+                    // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+                    let created = unsafe { local.create_with(KIND, block) };
                     if created.is_err() {
-                        must("free what no handle took", local.free(block))?;
+                        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+                        must("free what no handle took", unsafe { local.free(block) })?;
                     }
                     created.map(Grip::Local)
                 }
@@ -277,7 +279,8 @@ impl<'h> Hands<'h> {
         read(&local, &hold)?;
         let (token, sort) = (self.token(&hold), hold.grip.sort());
         match hold.grip {
-            Grip::Local(held) => must("close", local.close(held))?,
+            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            Grip::Local(held) => must("close", unsafe { local.close(held) })?,
             Grip::Owned(handle) => drop(handle),
             Grip::Typed(handle) => drop(handle),
             Grip::Descriptor(descriptor) => drop(descriptor),
@@ -493,7 +496,8 @@ fn words(identity: u64) -> Vec<u64> {
 fn read(local: &Local<'_>, hold: &Hold) -> Result<(), Trouble> {
     let lost = |error: tenure::UseError| (Wrong::Lost, format!("a handle that is held is gone: {error}"));
     let bytes = match &hold.grip {
-        Grip::Local(held) => local.get(held).map_err(lost)?,
+        // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+        Grip::Local(held) => unsafe { local.get(held) }.map_err(lost)?,
         Grip::Owned(handle) => handle.get().map_err(lost)?,
         Grip::Typed(handle) => {
             let found = handle.get().map_err(lost)?;

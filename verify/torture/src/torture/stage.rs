@@ -5,7 +5,7 @@ use std::alloc::Layout;
 use std::time::{Duration, Instant};
 
 use tenure::{
-    Backend, BlockInfo, BlockOwner, Handle, Kind, LeaseInfo, Member, Options, Raw, Scratch, ScratchError,
+    Backend, BlockInfo, BlockState, Handle, Kind, LeaseInfo, Member, Options, Raw, RawBlock, ScratchError,
     Space,
 };
 
@@ -154,11 +154,14 @@ impl Stage {
         let mut swept = 0;
         for found in self.pinned() {
             match self.label(&found) {
-                Ok(label) if over(label.seat, label.incarnation) => match member.free_pinned(found.offset) {
-                    Ok(()) => swept += 1,
-                    Err(_) if !self.is_still(&found, Ok(label)) => {}
-                    Err(error) => verdict.refused(format!("{}: cannot sweep: {error}", self.name())),
-                },
+                Ok(label) if over(label.seat, label.incarnation) => {
+                    // SAFETY: the incarnation that used it is over; the label was read through a pointer, and into a copy.
+                    match unsafe { member.free_pinned(found.offset) } {
+                        Ok(()) => swept += 1,
+                        Err(_) if !self.is_still(&found, Ok(label)) => {}
+                        Err(error) => verdict.refused(format!("{}: cannot sweep: {error}", self.name())),
+                    }
+                }
                 Ok(_) => {}
                 // It may have been freed and used by others since we saw it.
                 Err(text) if self.is_still(&found, Err(text.clone())) => {
@@ -174,7 +177,7 @@ impl Stage {
     pub(super) fn label(&self, found: &BlockInfo) -> Result<Label, String> {
         let mut copy = vec![0; found.bytes as usize];
         if let Some(member) = &self.member {
-            let start = member.local().address(Scratch { offset: found.offset, len: copy.len() });
+            let start = member.local().address(RawBlock { offset: found.offset, len: copy.len() });
             // SAFETY: the block lies in the payloads of the space; if somebody writes it meanwhile, it is not pinned
             // any more and what we read is not used.
             unsafe { start.copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
@@ -188,7 +191,7 @@ impl Stage {
 
     pub(super) fn pinned(&self) -> Vec<BlockInfo> {
         let mut blocks = self.segment.space.blocks();
-        blocks.retain(|block| matches!(block.owner, BlockOwner::Pinned { .. }));
+        blocks.retain(|block| matches!(block.owner, BlockState::Pinned { .. }));
         blocks
     }
 
@@ -267,7 +270,8 @@ pub(super) fn measure_handles(member: &Member) -> Result<u64, Failed> {
         }
     }
     let handles = held.len() as u64;
-    held.into_iter().try_for_each(|one| local.close(one))?;
+    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    held.into_iter().try_for_each(|one| unsafe { local.close(one) })?;
     Ok(handles)
 }
 
@@ -284,6 +288,7 @@ fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, Failed> {
         }
     }
     let units = blocks.len() as u64;
-    blocks.into_iter().try_for_each(|one| local.free(one))?;
+    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    blocks.into_iter().try_for_each(|one| unsafe { local.free(one) })?;
     Ok(units)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use tenure::{Local, Member, Scratch};
+use tenure::{Local, Member, RawBlock};
 
 use crate::pattern;
 use crate::verdict::{Trouble, Wrong};
@@ -24,7 +24,7 @@ const SLICE_STEPS: usize = 1000;
 /// A live block of the replay.
 #[derive(Clone, Copy)]
 struct Live {
-    scratch: Scratch,
+    scratch: RawBlock,
     layout: Layout,
     key: u64,
 }
@@ -218,7 +218,8 @@ impl Hand {
         let before = live.layout.size();
         verify(local, &live, before)?;
         let layout = layout_of(bytes, live.layout.align())?;
-        let scratch = local.realloc(live.scratch, layout).map_err(|error| {
+        // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+        let scratch = unsafe { local.realloc(live.scratch, layout) }.map_err(|error| {
             (Wrong::Refused, format!("cannot resize a block from {before} to {bytes} bytes: {error}"))
         })?;
         verify(local, &Live { scratch, ..live }, bytes.min(before))?;
@@ -230,8 +231,8 @@ impl Hand {
     fn free(&mut self, local: &mut Local<'_>, live: Live) -> Result<(), Trouble> {
         verify(local, &live, live.layout.size())?;
         self.blocks_live -= 1;
-        local
-            .free(live.scratch)
+        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+        unsafe { local.free(live.scratch) }
             .map_err(|error| (Wrong::Refused, format!("cannot free {:?}: {error}", live.scratch)))
     }
 

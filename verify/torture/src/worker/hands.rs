@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use tenure::{Held, Kind, Local, OpenHandleError, Token};
+use tenure::{Kind, Local, OpenHandleError, RawHandle, Token};
 
 use crate::pattern;
 use crate::verdict::{Trouble, Wrong};
@@ -19,7 +19,7 @@ const PULSE_KIND: Kind = Kind::raw(u32::MAX);
 
 #[derive(Clone, Copy)]
 struct Hold {
-    held: Held,
+    held: RawHandle,
     kind: Kind,
     identity: u64,
 }
@@ -65,7 +65,8 @@ impl Hands {
     pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Trouble> {
         for (handle, holds) in self.holds.drain() {
             for hold in holds {
-                local.close(hold.held).map_err(|error| refused("close", handle, error))?;
+                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                unsafe { local.close(hold.held) }.map_err(|error| refused("close", handle, error))?;
             }
         }
         Ok(())
@@ -89,7 +90,8 @@ impl Hands {
         counters.handle_operations += 1;
         let token = local.token(&held).into();
         if self.negative_control() == Some(NegativeControl::Lose) {
-            local.close(held).map_err(|error| refused("close", handle, error))?;
+            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            unsafe { local.close(held) }.map_err(|error| refused("close", handle, error))?;
             return Ok(Outcome::Created { token });
         }
         self.take(local, counters, handle, Hold { held, kind, identity })?;
@@ -97,12 +99,18 @@ impl Hands {
     }
 
     /// Gives a block of ours to the new handle.
-    fn create_around_block(&self, local: &mut Local<'_>, handle: u64, kind: Kind) -> Result<Held, Trouble> {
+    fn create_around_block(
+        &self,
+        local: &mut Local<'_>,
+        handle: u64,
+        kind: Kind,
+    ) -> Result<RawHandle, Trouble> {
         let layout = Layout::for_value(&self.payload[..]);
         let block = local.alloc(layout).map_err(|error| refused("alloc the payload of", handle, error))?;
         // SAFETY: the block was just allocated for as many bytes as the payload has, and it is ours alone.
         unsafe { local.address(block).copy_from_nonoverlapping(self.payload.as_ptr(), self.payload.len()) };
-        local.create_with(kind, block).map_err(|error| refused("create", handle, error))
+        // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+        unsafe { local.create_with(kind, block) }.map_err(|error| refused("create", handle, error))
     }
 
     fn open(
@@ -157,7 +165,8 @@ impl Hands {
         read(local, counters, handle, hold)?;
         let token = local.token(&hold.held);
         if self.negative_control() != Some(NegativeControl::Leak) {
-            local.close(hold.held).map_err(|error| refused("close", handle, error))?;
+            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            unsafe { local.close(hold.held) }.map_err(|error| refused("close", handle, error))?;
         }
         counters.handle_operations += 1;
         if !probe {
@@ -168,7 +177,8 @@ impl Hands {
             Err(OpenHandleError::Stale { .. }) => Ok(Outcome::Closed { leaked: false }),
             Err(error) => Err(refused("open the closed", handle, error)),
             Ok(held) => {
-                local.close(held).map_err(|error| refused("close", handle, error))?;
+                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                unsafe { local.close(held) }.map_err(|error| refused("close", handle, error))?;
                 Ok(Outcome::Closed { leaked: true })
             }
         }
@@ -181,16 +191,19 @@ impl Hands {
 
 fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> Result<(), Trouble> {
     counters.handle_operations += 1;
-    let payload = local.get(&hold.held).map_err(|error| refused("get", handle, error))?;
+    // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+    let payload = unsafe { local.get(&hold.held) }.map_err(|error| refused("get", handle, error))?;
     pattern::check_payload(hold.identity, payload)
         .map_err(|text| (Wrong::MixedUp, format!("handle {handle}, {}: {text}", local.token(&hold.held))))
 }
 
 fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Trouble> {
     let held = local.create(PULSE_KIND, b"pulse").map_err(|error| refused("create", 0, error))?;
-    local.close(held).map_err(|error| refused("close", 0, error))?;
+    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    unsafe { local.close(held) }.map_err(|error| refused("close", 0, error))?;
     let block = local.alloc(Layout::new::<[u64; 4]>()).map_err(|error| refused("alloc", 0, error))?;
-    local.free(block).map_err(|error| refused("free", 0, error))?;
+    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    unsafe { local.free(block) }.map_err(|error| refused("free", 0, error))?;
     counters.handle_operations += 2;
     counters.block_operations += 2;
     Ok(Outcome::Alive)

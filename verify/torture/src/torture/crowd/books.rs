@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tenure::{BlockInfo, BlockOwner, HandleInfo, Space, Token};
+use tenure::{BlockInfo, BlockState, HandleInfo, Space, Token};
 
 use crate::verdict::Verdict;
 
@@ -42,8 +42,8 @@ pub(super) enum Owner {
 impl Owner {
     fn of(block: &BlockInfo) -> Self {
         match block.owner {
-            BlockOwner::Lease { lease, .. } => Self::Lease(lease),
-            BlockOwner::Attached { index, generation } => Self::Handle(index, generation),
+            BlockState::Lease { lease, .. } => Self::Lease(lease),
+            BlockState::Attached { index, generation } => Self::Handle(index, generation),
             _ => Self::Nobody,
         }
     }

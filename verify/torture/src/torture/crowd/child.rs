@@ -3,7 +3,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{Member, OpenHandleError, Scratch, Token};
+use tenure::{Member, OpenHandleError, RawBlock, Token};
 
 use crate::pattern::{self, combine};
 
@@ -138,7 +138,7 @@ fn strike(cue: &Cue<'_>, part: &Recoverer, begin_ns: u64) -> Result<Option<Alarm
 }
 
 fn slow_down(member: &Member, part: &Recoverer) -> Result<SlowMotion, Trouble> {
-    let payloads = member.local().address(Scratch { offset: 0, len: 0 });
+    let payloads = member.local().address(RawBlock { offset: 0, len: 0 });
     let last = (part.blow == Blow::Kill).then_some(1 + part.key % steps::STEPS_MAX);
     must("slow down", SlowMotion::begin(payloads, last))
 }
@@ -179,12 +179,14 @@ fn open_known(cue: &Cue<'_>, member: &Member, key: u64) -> Result<(), Trouble> {
                 return Err((Wrong::Refused, format!("expected {token:?} or stale, found {error}")));
             }
         };
-        let payload = must("get", local.get(&held))?;
+        // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+        let payload = must("get", unsafe { local.get(&held) })?;
         pattern::check_payload(identity, payload).map_err(|text| (Wrong::MixedUp, text))?;
         let is_kept = combine(&[key, at as u64]).is_multiple_of(2);
         let is_booked = cue.slot().handles().any(|(booked, _)| booked == u64::from(token));
         if !is_kept || is_booked || !cue.slot().book_handle(token.into(), identity) {
-            must("close", local.close(held))?;
+            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            must("close", unsafe { local.close(held) })?;
         }
     }
     Ok(())
@@ -202,7 +204,8 @@ fn create(home: &Home, slot: &Slot, member: &Member, identity: u64) -> Result<()
     let token = local.token(&held).into();
     match home.orders.negative_control {
         Some(NegativeControl::Keep) => return Ok(()),
-        Some(NegativeControl::Lose) => must("close", local.close(held))?,
+        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        Some(NegativeControl::Lose) => must("close", unsafe { local.close(held) })?,
         Some(NegativeControl::Crash) => std::process::abort(),
         _ => {}
     }

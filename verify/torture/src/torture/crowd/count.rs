@@ -1,6 +1,6 @@
 //! The end of a round: the last recovery, and the books of everybody who lives compared with the space.
 
-use tenure::{BlockInfo, Handle, Member, OpenHandleError, Raw, Scratch, Token};
+use tenure::{BlockInfo, Handle, Member, OpenHandleError, Raw, RawBlock, Token};
 
 use crate::Failed;
 use crate::pattern;
@@ -151,7 +151,7 @@ fn verify(slot: &Slot, member: &Member) -> Result<(), String> {
     }
     for (offset, key) in slot.blocks() {
         let bytes = super::child::block_bytes(key);
-        let start = member.local().address(Scratch { offset, len: bytes });
+        let start = member.local().address(RawBlock { offset, len: bytes });
         // SAFETY: the block is that of a member that lives, has so many bytes, and nobody writes it.
         unsafe { pattern::verify(start, bytes, bytes, key) }
             .map_err(|at| format!("block at {offset}: byte {at} is not as written"))?;
