@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tenure_core::testing::{Site, Step, step, unpassed, with};
 use tenure_core::{Acquire, LeaseId, Recovery};
 
+use crate::local::{COUNT_MAX, Local};
 use crate::sync::Word;
 use crate::testing::Read as _;
 use crate::{BlockRef, Cache, Closed, Geometry, Held, OpenError, Payload, RefCounts, Slab, State, Token};
@@ -509,6 +510,34 @@ fn crash_of_one_of_two_recoverers_leaves_nothing() {
     }
     println!("{kills} kills of one of two recoverers");
     assert!(kills > 100 || cfg!(miri));
+}
+
+/// A recoverer settles also where its program has every count that it can have: nobody would do it later.
+#[test]
+fn recoverer_with_all_counts_settles() {
+    let (seen, settled) = (RefCell::default(), Cell::new(0));
+    fresh(1, 5, &seen, &|_, _| {}, |w| {
+        let token = w.create(VICTIM, None).unwrap();
+        assert!(w.open(REAPER, token));
+        let by = w.actor(REAPER);
+        let one = by.ref_counts.local(token.index());
+        by.ref_counts.set_local(token.index(), Local::new(one.generation(), true, COUNT_MAX));
+        let refused = w.slab.open(&by.acquire, &by.ref_counts, token, |b| w.free(b));
+        assert!(matches!(refused, Err(OpenError::CountFull { .. })));
+        // SAFETY: private memory; the victim does nothing any more.
+        let right = unsafe { Recovery::assume(w.actor(VICTIM).acquire.id(), by.lease) };
+        w.slab.recover(
+            &by.ref_counts,
+            &right,
+            |_| true,
+            |_, _| settled.set(settled.get() + 1),
+            |b| w.free(b),
+        );
+        assert_eq!(by.ref_counts.local(token.index()).count(), COUNT_MAX);
+        by.ref_counts.set_local(token.index(), one);
+        w.end(&[VICTIM]);
+    });
+    assert_eq!(settled.get(), 1);
 }
 
 /// How far a story with two recoverers came.

@@ -24,7 +24,7 @@ pub enum NegativeControl {
     Trespass,
     /// Torture: take a permit of a semaphore and not say so.
     Pocket,
-    /// Torture: signal an automatic event without having taken its signal.
+    /// Torture: signal an auto-reset event without having taken its signal.
     Forge,
     /// Torture: take one of two things that are to be taken together, and be killed.
     Halve,
