@@ -171,6 +171,16 @@ pub(crate) enum Release {
 
 /// A handle word in place.
 ///
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | FREE g -> INIT g | a claimer whose bit is already set | INIT with a dead bit: recovery finishes it |
+/// | INIT g -> LIVE g, tag 0, shared 0 (store) | the claimer, payload written | LIVE with a dead bit: recovery finishes it |
+/// | LIVE g, any tag -> LIVE g, tag 0, shared 1 | an opener whose bit is already set | a dead bit |
+/// | any tag -> my tag | `free_if_unheld` | a stale tag; overwritten or reset by the next one |
+/// | g, my tag -> FREE g+1 | `free_if_unheld`, after reading an empty holder set | attached block is garbage `[I13]`; the entry still names it |
+/// | LIVE g, tag 0, shared 0 -> INIT g+1 | the creator, closing; its bit stays set | INIT with a dead bit |
+/// | (g+1 would not fit) -> RETIRED | instead of FREE or INIT in the two rows above | the entry is not used again |
+///
 /// `bits` and this word are a Dekker pair: whoever sets a bit then reads the word, whoever tags the word then reads the
 /// bits, and one of the two must see the other. Hence SeqCst wherever the text below says `[D]`.
 #[derive(Clone, Copy)]
