@@ -12,7 +12,7 @@
 //! | any, waiters -> the same, no waiters, one step of the kernel | the process that stored a pending value; any that finds one; recovery | done |
 //! | available, no waiters -> taken | lock, acquire, or the wait for an auto-reset event | a mutex: recovery abandons it; else it was taken |
 //! | signalled, no waiters -> not signalled, generation + 1 if manual-reset | reset | done |
-//! | available, no waiters -> reference(lease, ticket, entry) | `wait_all` | its descriptor is UNDECIDED: the next to load the word makes it FAILED |
+//! | available, no waiters -> reference(lease, ticket, entry) | `wait_all` | its descriptor is UNDECIDED: the next load of the word makes it FAILED |
 //! | descriptor UNDECIDED -> FAILED | a process that finds a reference, after some loads; its own lease | any process puts the former values back |
 //! | descriptor UNDECIDED -> SUCCEEDED | its own lease: the commit | any process puts the next values in |
 //! | reference -> next or former value, by an exact CAS | any process, once the descriptor is decided | done |
