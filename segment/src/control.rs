@@ -42,7 +42,7 @@ impl LeaseWord {
     }
 }
 
-/// The view; cheap to copy.
+/// A view of the shared words; cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Control<'a> {
     base: *mut u8,
