@@ -1,7 +1,7 @@
-//! Deliberate faults, one of which the proof harness switches on to see itself fail. Without the feature `faults` they are
-//! nothing: [`fault!`](crate::fault!) is the constant `false`.
+//! Deliberate faults (mutants): the proof harness switches one on and must then fail. Without the feature `faults`
+//! [`fault!`](crate::fault!) is the constant `false`.
 
-/// Every fault, named after where it is and what is wrong there.
+/// All faults; a name has the place of the fault and the mistake.
 pub const ALL: &[&str] = &[
     "segment.leave.freed_before_reclaimed",
     "segment.recover.freed_before_reclaimed",
@@ -58,7 +58,7 @@ macro_rules! fault {
     };
 }
 
-/// Whether a deliberate fault is switched on; in this build none ever is.
+/// Whether a deliberate fault is switched on; never in this build.
 #[cfg(not(feature = "faults"))]
 #[macro_export]
 macro_rules! fault {
@@ -76,18 +76,18 @@ mod switch {
 
     static CHOSEN: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-    /// Switches on the fault of this name alone, or none, in this process and those that it forks from now on.
+    /// Switches on the fault of this name and no other, or none, in this process and its later forked children.
     ///
     /// # Panics
     ///
-    /// When there is no such fault.
+    /// If there is no such fault.
     pub fn choose(name: Option<&str>) {
         let find = |name| super::ALL.iter().position(|known| *known == name).expect("a fault of the list");
-        // Relaxed: chosen before there is anybody else.
+        // Relaxed: stored before there are other threads or processes.
         CHOSEN.store(name.map_or(usize::MAX, find), Ordering::Relaxed);
     }
 
-    /// Whether this is the one.
+    /// Whether this fault is switched on.
     #[must_use]
     pub fn is_on(name: &str) -> bool {
         // Relaxed: as in `choose`.

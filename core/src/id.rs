@@ -5,15 +5,15 @@ use std::fmt;
 /// The most members a geometry can have.
 pub const MEMBERS_MAX: u16 = 256;
 
-/// The incarnation bits that travel in block words.
+/// The number of incarnation bits in a block word.
 pub const INCARNATION_BITS_IN_BLOCK: u32 = 48;
 
-/// The identity of a lease: the slot's index, and its incarnation, which is how often the slot was taken.
+/// The identity of a lease: the index of the slot, and the incarnation, that is, the number of times the slot was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId {
     /// The slot in the lease table, below the geometry's `members`.
     pub index: u8,
-    /// How often this slot was taken, this time included. 56 bits are kept: at a million joins a second, 2283 years.
+    /// The number of times this slot was taken, with this time. It has 56 bits: enough for 2283 years at a million joins a second.
     pub incarnation: u64,
 }
 
@@ -52,7 +52,7 @@ impl Acquire {
     }
 }
 
-/// The right to take back everything that a dead lease held. `by` is the recoverer's lease index, whose closer tag it uses.
+/// The right to reclaim everything that a dead lease held. `by` is the recoverer's lease index, which gives its closer tag.
 ///
 /// An owner that leaves recovers itself with `dead == by`.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! What the protocols of tenure share: atomic words, the identity of a lease and the two rights that derive from it, and the
-//! switches of tests. No OS.
+//! The common base of tenure's protocols: atomic words, the identity of a lease and the two rights that derive from it, and
+//! switches for tests. No OS.
 
 pub mod fault;
 mod id;

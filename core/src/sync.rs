@@ -6,7 +6,7 @@ pub use std::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// A word of shared memory. Everything that several processes agree on is made of these.
+/// A word of shared memory. All shared state consists of such words.
 ///
 /// `&[Word]` over a mapping is sound although other processes write to it: they only do so atomically `[A1]`, and an
 /// atomic allows writes through a shared reference.
@@ -19,8 +19,8 @@ pub use std::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 pub use loom::sync::{Mutex, MutexGuard};
 
-/// Locks a process-private mutex, ignoring poison: what it guards is repaired from the shared words, never from memory
-/// left half-written by a panic.
+/// Locks a process-private mutex and ignores poison: after a panic the private state is not trusted, and is repaired from the shared
+/// words.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }

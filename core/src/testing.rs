@@ -1,8 +1,8 @@
-//! For unit tests: the words of [`sync`](crate::sync), but each access calls a hook first, in which the test kills or stops the
-//! member that makes it.
+//! For unit tests: the words of [`sync`](crate::sync), but each access calls a hook first. In the hook the test kills or stops the
+//! member that makes the access.
 //!
-//! A crate says `#[cfg(test)] use tenure_core::testing as sync;` and `#[cfg(not(test))] use tenure_core::sync;`, and no other line of it
-//! knows of tests.
+//! A crate has `#[cfg(test)] use tenure_core::testing as sync;` and `#[cfg(not(test))] use tenure_core::sync;`, and no other line for
+//! such tests.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
 
-/// A word of shared memory, each access to which is a step.
+/// A word of shared memory; each access to it is a step.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct Word(AtomicU64);
@@ -19,7 +19,7 @@ pub struct Word(AtomicU64);
 /// A step: the member is about to do it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// Where in the source.
+    /// The place in the source.
     pub site: Site,
     /// Whether it can change shared memory.
     pub writes: bool,
@@ -28,7 +28,7 @@ pub struct Step {
 /// A line of the source: the file's path as the compiler was given it, and the number.
 pub type Site = (&'static str, u32);
 
-/// What happens at each step of the current thread.
+/// The function that is called before each step of the current thread.
 type Hook = Box<dyn FnMut(Step)>;
 
 thread_local! {
@@ -51,7 +51,7 @@ pub fn with<R>(hook: impl FnMut(Step), work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// A step that is no access to a word, but that others see: a callback, a system call.
+/// A step that is no access to a word, but that other processes see: a callback, a system call.
 #[track_caller]
 pub fn step() {
     before(true);
@@ -61,7 +61,7 @@ pub fn step() {
 fn before(writes: bool) {
     let Some(mut hook) = HOOK.take() else { return };
     let site = Location::caller();
-    // Put back when the hook returns. A hook that unwinds is gone: it killed the member.
+    // The hook is restored when it returns. A hook that unwinds has killed the member, and is not restored.
     hook(Step { site: (site.file(), site.line()), writes });
     HOOK.set(Some(hook));
 }
@@ -133,12 +133,12 @@ impl Word {
     }
 }
 
-/// The lines below `src` of a crate that write to words and that none of `passed` is at, as `file: line`, sorted. `writes` are what such
-/// a line contains. Unit tests at the end of a file, those in files called `explore`, and comments do not count.
+/// The lines below `src` of a crate that write to words and are not in `passed`, as `file: line`, sorted. Each text of `writes` marks such
+/// a line. Unit tests at the end of a file, files called `explore`, and comments do not count.
 ///
 /// # Panics
 ///
-/// When the sources cannot be read.
+/// If the sources cannot be read.
 #[must_use]
 pub fn unpassed(folder: &str, writes: &[&str], passed: &BTreeSet<Site>) -> Vec<String> {
     fn look(folder: &Path, below: &str, writes: &[&str], passed: &BTreeSet<Site>, found: &mut Vec<String>) {
@@ -156,7 +156,7 @@ pub fn unpassed(folder: &str, writes: &[&str], passed: &BTreeSet<Site>) -> Vec<S
             let lines = text.lines().take_while(|line| !line.starts_with("mod tests")).zip(1u32..);
             for (line, number) in lines.map(|(line, number)| (line.trim(), number)) {
                 let is_write = writes.iter().any(|write| line.contains(write)) && !line.starts_with("//");
-                // Paths are those that the compiler was given: from the workspace's folder.
+                // The compiler was given paths relative to the workspace's folder.
                 let is_passed = |site: &Site| site.1 == number && site.0.ends_with(&format!("src/{name}"));
                 if is_write && !passed.iter().any(is_passed) {
                     found.push(format!("{name}: {line}"));

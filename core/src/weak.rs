@@ -1,4 +1,4 @@
-//! Weakened orderings, one of which `verify/models/orderings` chooses to see loom or Miri fail. Elsewhere
+//! Weakened orderings: `verify/models/orderings` weakens one of them, and loom or Miri must then fail. Elsewhere
 //! [`ordering!`](crate::ordering!) is the ordering that it names.
 
 /// The ordering of an access: `ordering!("crate.what", Strong, Weak)` is `Ordering::Strong`, unless under loom or Miri
@@ -25,7 +25,7 @@ macro_rules! ordering {
     };
 }
 
-/// Whether this is the ordering to weaken.
+/// Whether this ordering is to be weakened.
 #[cfg(any(loom, miri))]
 #[must_use]
 pub fn is_chosen(name: &str) -> bool {

@@ -1,16 +1,16 @@
-//! The definition of correct, and what inspectors see.
+//! The definition of a correct region, and the view of inspectors.
 
 use crate::class::LARGE;
 use crate::scratch::{Found, Scratch};
 use crate::span::tail;
 use crate::word::{Block, Owner, Shape, Unit};
 
-/// What a look at the whole region found.
+/// The result of [`Scratch::check`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What can never be. Empty in a correct region.
+    /// Impossible states. Empty in a correct region.
     pub violations: Vec<String>,
-    /// What only an operation in progress, or a recovery that is due, explains. Empty in a quiet region.
+    /// States that only an operation in progress or a due recovery can produce. Empty in a quiet region.
     pub pending: Vec<String>,
     /// Blocks owned by leases.
     pub leased: u64,
@@ -18,15 +18,15 @@ pub struct Report {
     pub attached: u64,
     /// Pinned blocks.
     pub pinned: u64,
-    /// Blocks freed by others and not collected yet.
+    /// Blocks freed by others and not collected by the span's owner yet.
     pub remote: u64,
     /// Bytes of payload of leased, attached and pinned blocks.
     pub bytes_used: u64,
-    /// Bytes of payload with memory behind them.
+    /// Committed bytes of payload.
     pub bytes_backed: u64,
-    /// Bytes of payload in spans that somebody owns.
+    /// Bytes of payload in spans that have an owner.
     pub bytes_owned: u64,
-    /// Bytes of payload that a lease keeps for its next large blocks.
+    /// Bytes of payload that leases keep for their next large blocks.
     pub bytes_kept: u64,
     /// Spans without an owner.
     pub abandoned: u64,
@@ -48,11 +48,11 @@ fn owner_of(state: Unit) -> Option<Owner> {
 }
 
 impl<'a> Scratch<'a> {
-    /// Looks at every unit and block word.
+    /// Checks every unit and block word.
     ///
-    /// `lease_live(i)` says whether lease i is LIVE, `is_current(index, generation, offset)` whether that handle is alive in
-    /// that generation and names the block at `offset`. `stable` says that nobody works meanwhile, so that whatever an
-    /// operation in progress would explain is a violation too.
+    /// `lease_live(i)` tells whether lease i is LIVE, `is_current(index, generation, offset)` whether that handle is alive in
+    /// that generation and names the block at `offset`. `stable`: no other process works meanwhile, so states of an operation in
+    /// progress are violations, too.
     pub fn check(
         &self,
         stable: bool,
@@ -80,7 +80,7 @@ impl<'a> Scratch<'a> {
             }
             head = Some((unit, shape, state));
             let owner = owner_of(state);
-            // A recovery may have come in between, but no word comes back.
+            // A recovery may have changed the word since; it never has the same value again.
             if let Some(owner) = owner
                 && !lease_live(owner.lease)
                 && self.unit_state(unit) == state
@@ -93,7 +93,7 @@ impl<'a> Scratch<'a> {
         report
     }
 
-    /// A unit that is no head, `cover`ed by one or not.
+    /// Checks a unit that is no head; `cover` is the head that covers it, if any.
     fn check_unit(
         &self,
         unit: u32,
@@ -109,7 +109,7 @@ impl<'a> Scratch<'a> {
         }
         let named_live = owner_of(state).is_some_and(|owner| lease_live(owner.lease));
         if let Some((head, shape, head_state)) = cover {
-            // An abandoned span's tails name whoever made it, or an adopter who died.
+            // The tails of an abandoned span name the lease that made it, or an adopter that died.
             let expected = owner_of(head_state).or(owner_of(state));
             if expected.is_none_or(|owner| state != tail(owner, shape.class, unit - head)) {
                 let what = format!("[I14] unit {unit} is {state:?} in {head_state:?} at {head}");
@@ -119,7 +119,7 @@ impl<'a> Scratch<'a> {
         }
         match state {
             Unit::Held(_) if named_live => {
-                // Kept for the next large block, or about to become a span.
+                // Kept for the next large block, or part of a span that is being made.
                 report.bytes_kept += u64::from(self.layout.unit_bytes());
             }
             Unit::Held(_) | Unit::Backing(_) | Unit::Tail(..) => {
@@ -193,7 +193,7 @@ impl<'a> Scratch<'a> {
         })
     }
 
-    /// Every block that is in use, for inspectors: what is seen may have changed by the time it is returned.
+    /// Every block that is in use, for inspectors. A block may have changed by the time it is returned.
     pub fn iter(&self) -> impl Iterator<Item = Found> {
         (0..self.ready())
             .filter_map(|unit| match self.unit_state(unit) {

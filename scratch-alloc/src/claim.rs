@@ -1,4 +1,4 @@
-//! Units nobody owns: finding runs of them, claiming, committing and decommitting.
+//! Units without an owner: finding runs of them, claiming, committing and decommitting.
 
 use std::ops::Range;
 
@@ -17,13 +17,13 @@ pub(crate) enum Refused {
     NoMemory,
 }
 
-/// Units that are committed by one system call when only some of them are needed.
+/// The most units that one system call commits when fewer are needed.
 const COMMIT_AHEAD: u32 = 4;
-/// Units that are decommitted by one system call at most: nobody can have them meanwhile.
+/// The most units that one system call decommits: no process can claim them meanwhile.
 const DECOMMIT_MAX: u32 = 256;
 
 impl Scratch<'_> {
-    /// Claims `length` adjacent units with memory behind them; afterwards they are HELD by `me`.
+    /// Claims and commits `length` adjacent units; afterwards they are HELD by `me`.
     ///
     /// Lowest address first, dirty units before clean ones (the fit that keeps the footprint small).
     pub(crate) fn claim(&self, me: Owner, length: u32, backing: &dyn Backing) -> Result<u32, Refused> {
@@ -69,22 +69,22 @@ impl Scratch<'_> {
             && self.back(me, start, length, ready, backing).is_ok()
     }
 
-    /// Commits the control of the next units and publishes them.
+    /// Commits the control words of the next units and publishes these units.
     fn extend(&self, ready: u32, backing: &dyn Backing) -> Result<(), Refused> {
         let (next, ranges) = self.layout.next_ready(ready);
         for range in ranges {
             backing.commit(range).map_err(|_| Refused::NoMemory)?;
         }
         self.hint_run(self.layout.clean, ready..next, true);
-        // AcqRel: publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not take back
-        // what a faster one published.
+        // AcqRel: publishes the commit above; pairs with the Acquire in `ready`. A maximum: a slower extender must not undo the store
+        // of a faster one.
         self.control(READY).fetch_max(u64::from(next), Ordering::AcqRel);
         Ok(())
     }
 
     /// Rebuilds the hints from the words; true if a lost one was found.
     fn mend_hints(&self) -> bool {
-        // Without a short circuit: all of them are mended.
+        // `|` and not `||`: all hints are rebuilt.
         (0..self.ready()).fold(false, |mended, unit| self.mend_hint(unit) | mended)
     }
 
@@ -137,7 +137,7 @@ impl Scratch<'_> {
         None
     }
 
-    /// Marks every unit of the run; `Err` names the one that was not to be had, and nothing is claimed.
+    /// Claims every unit of the run. `Err` has the unit that could not be claimed; then nothing is claimed.
     fn claim_run(&self, me: Owner, start: u32, length: u32) -> Result<(), u32> {
         for unit in start..start + length {
             let claimed = match self.unit_state(unit) {
@@ -149,7 +149,7 @@ impl Scratch<'_> {
                 Unit::Unbacked => self.unit_compare_exchange(unit, Unit::Unbacked, Unit::Backing(me)),
                 _ => {
                     self.unhint(unit..unit + 1);
-                    // It may have been freed meanwhile, and its hint set before it was cleared here.
+                    // The unit may have been freed since the load, and its hint set before `unhint` cleared it.
                     self.mend_hint(unit);
                     false
                 }
@@ -163,7 +163,7 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    /// Returns claimed units to what they were.
+    /// Returns claimed units to their former states.
     fn give_up(&self, units: Range<u32>) {
         for unit in units {
             if matches!(self.unit_state(unit), Unit::Backing(_)) {
@@ -175,7 +175,7 @@ impl Scratch<'_> {
         }
     }
 
-    /// Gives units that the caller owns to everybody.
+    /// Frees units that the caller owns.
     pub(crate) fn free_units(&self, units: Range<u32>) {
         for unit in units.clone() {
             self.unit_store(unit, Unit::Free);
@@ -187,7 +187,7 @@ impl Scratch<'_> {
         matches!(self.unit_state(unit), Unit::Backing(_))
     }
 
-    /// Puts memory behind the clean units of a claimed run, and behind some clean neighbours, for the next claim.
+    /// Commits the clean units of a claimed run, and some clean neighbours for the next claim.
     fn back(
         &self,
         me: Owner,
@@ -210,7 +210,7 @@ impl Scratch<'_> {
         }
         let mut backed = self.commit_clean(me, start..ahead, backing);
         if !backed && ahead > end {
-            // Little is left: what is not needed must not be what fails.
+            // Little memory is left: the neighbours must not make the commit fail.
             self.give_up(end..ahead);
             ahead = end;
             backed = self.commit_clean(me, start..end, backing);
@@ -238,10 +238,10 @@ impl Scratch<'_> {
         true
     }
 
-    /// Gives the memory of free units back to the system; returns the bytes that went back.
+    /// Decommits the free units; returns the bytes that the system took.
     ///
-    /// Tables stay committed: somebody who was stopped while looking at a span may look at its table much later, and a
-    /// page that was given back can fail to return.
+    /// Tables stay committed: a process that was stopped while it examined a span may load from its table much later, and the
+    /// kernel may then have no page for a decommitted table.
     pub(crate) fn decommit_free(&self, me: Owner, backing: &dyn Backing) -> u64 {
         let mut decommitted = 0;
         let ready = self.ready();
@@ -265,13 +265,13 @@ impl Scratch<'_> {
         decommitted
     }
 
-    /// Decommits units that are BACKING of the caller; returns the bytes that went back. Afterwards the units are nobody's:
-    /// UNBACKED where memory went back, FREE where it did not, to be tried again by the next one.
+    /// Decommits units that are BACKING of the caller; returns the bytes that the system took. Afterwards the units have no owner:
+    /// they are UNBACKED if they were decommitted, else FREE, and the next call tries again.
     pub(crate) fn decommit_run(&self, units: Range<u32>, backing: &dyn Backing) -> u64 {
         let (start, length) = (units.start, units.end - units.start);
         let data = self.layout.data_range(start, length);
         if let Some(gone) = backing.decommit(data.clone()) {
-            // Of units smaller than a page, those at the ends of the run may stay.
+            // If units are smaller than a page, the units at the ends of the run may stay committed.
             let stays = |unit: &u32| {
                 let bytes = self.layout.data_range(*unit, 1);
                 gone.is_empty() || bytes.end <= gone.start || gone.end <= bytes.start
@@ -287,11 +287,11 @@ impl Scratch<'_> {
             return gone.end.saturating_sub(gone.start);
         }
         if length > 1 {
-            // One page that cannot go must not keep the others.
+            // A page that the system refuses must not keep the others committed.
             let middle = start + length / 2;
             return self.decommit_run(start..middle, backing) + self.decommit_run(middle..units.end, backing);
         }
-        // Some pages may have gone, and touching a FREE unit is safe.
+        // Some pages may be decommitted, but a FREE unit must be committed.
         if backing.commit(data).is_ok() {
             self.free_units(units);
         } else {
@@ -301,13 +301,13 @@ impl Scratch<'_> {
         0
     }
 
-    /// Clears both hints of units that are not to be had.
+    /// Clears both hints of units that cannot be claimed.
     fn unhint(&self, units: Range<u32>) {
         self.hint_run(self.layout.dirty, units.clone(), false);
         self.hint_run(self.layout.clean, units, false);
     }
 
-    /// Sets or clears the hint bits of a run. The unit word is read before anything is done about a hint.
+    /// Sets or clears the hint bits of a run. A hint may be wrong: code that finds one loads the unit word before it acts on it.
     #[cfg_attr(test, track_caller)]
     pub(crate) fn hint_run(&self, bitmap: usize, units: Range<u32>, set: bool) {
         let mut unit = units.start;
@@ -315,7 +315,7 @@ impl Scratch<'_> {
             let end = units.end.min((unit | 63) + 1);
             let bits = u64::MAX >> (64 - (end - unit)) << (unit % 64);
             let word = self.word(bitmap + unit as usize / 64);
-            // Relaxed, all: hints publish nothing. Not written where they say so already: the line is everybody's.
+            // Relaxed, all: hints publish nothing. A word that has the bits already is not written: all processes share its cache line.
             let seen = word.load(Ordering::Relaxed);
             if set && seen & bits != bits {
                 word.fetch_or(bits, Ordering::Relaxed);
@@ -349,7 +349,7 @@ mod tests {
 
     const KIB: u64 = 1024;
 
-    /// Memory of which some pages are locked, and of which it is known which were used since they were given.
+    /// Memory with some locked pages, which records the pages that were used since they were committed.
     struct Memory {
         layout: Layout,
         words: Box<[Word]>,
@@ -358,7 +358,7 @@ mod tests {
         /// By KiB of payload.
         locked: RefCell<Vec<bool>>,
         used: RefCell<Vec<bool>>,
-        /// Whether the thread that decommits is not there any more when it would.
+        /// Whether the thread ends (unwinds) when it decommits.
         gone: Cell<bool>,
     }
 
@@ -388,7 +388,7 @@ mod tests {
             Local::new(self.scratch(), &unsafe { Acquire::assume(LeaseId { index: 0, incarnation: 1 }) })
         }
 
-        /// Has every byte used, and freed again.
+        /// Allocates and frees every byte.
         fn use_all(&self, local: &mut Local<'_>) {
             let all = Request::from_size_align(self.layout.capacity() as usize, 1).unwrap();
             let block = local.alloc(all, self).unwrap();
@@ -396,7 +396,7 @@ mod tests {
             local.free(block).unwrap();
         }
 
-        /// The units that are UNBACKED, and whether each is as the system gave it.
+        /// The UNBACKED units, and for each whether it is unused since it was committed.
         fn unbacked(&self) -> Vec<(u32, bool)> {
             let used = self.used.borrow();
             (0..self.layout.units)

@@ -2,7 +2,7 @@
 //!
 //! The spacing is jemalloc's (Evans 2006). Worst-case internal waste: 15 bytes up to 128 B, under 20 % above.
 
-/// Bytes of the smallest block, and the step and alignment of all of them.
+/// Bytes of the smallest block, and the step and alignment of all blocks.
 pub const GRANULE: u32 = 16;
 
 /// The class of blocks that are whole runs of units.
@@ -27,7 +27,7 @@ pub(crate) const fn class_bytes(class: u8) -> u32 {
     (STEPPED_MAX << doubling) / 4 * (5 + above % 4)
 }
 
-/// Requests of fewer bytes than this plus one find their class in a table: no branch to mispredict where sizes mix.
+/// Requests of up to this many bytes find their class in a table: no branch that mixed sizes mispredict.
 pub(crate) const LOOKED_UP: usize = 1024;
 
 /// The class of blocks that hold `last + 1` bytes, plus one, by `last / GRANULE`.
@@ -87,7 +87,7 @@ pub(crate) const fn span_units(class: u8, unit_bytes: u32) -> u32 {
 pub(crate) struct Divisor {
     /// floor(2^64 / bytes) + 1
     reciprocal: u64,
-    /// As many times what `reciprocal * bytes` exceeds 2^64 by as the span has blocks.
+    /// `(reciprocal * bytes - 2^64) * blocks`
     limit: u64,
 }
 
@@ -95,16 +95,16 @@ impl Divisor {
     /// Finds no blocks at all.
     pub(crate) const NONE: Self = Self { reciprocal: 0, limit: 0 };
 
-    /// Of a span of `blocks` blocks of `bytes` bytes.
+    /// The divisor of a span of `blocks` blocks of `bytes` bytes.
     pub(crate) const fn new(bytes: u32, blocks: u32) -> Self {
-        // 2^64 - 1 divided gives the same as 2^64, except for powers of two, which it gives one less.
+        // (2^64 - 1) / bytes equals floor(2^64 / bytes), except for powers of two, where it is one less.
         let floor = u64::MAX / bytes as u64 + bytes.is_power_of_two() as u64;
         let reciprocal = floor + 1;
-        // The multiplication is modulo 2^64: what is left is the excess.
+        // The multiplication is modulo 2^64: its result is the excess.
         Self { reciprocal, limit: reciprocal.wrapping_mul(bytes as u64) * blocks as u64 }
     }
 
-    /// The index of the block that starts at `from_span` bytes into its span, if one starts exactly there.
+    /// The index of the block that starts exactly `from_span` bytes into its span, if there is one.
     ///
     /// One multiplication gives the quotient above and a scaled remainder below (Lemire, Kaser and Kurz 2019, Faster
     /// remainder by direct computation). With `excess = reciprocal * bytes - 2^64`, which is 1 to `bytes`:

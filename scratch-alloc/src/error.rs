@@ -1,11 +1,11 @@
-//! What can go wrong, small enough for the hot path.
+//! Errors, small enough for the hot path.
 
 use crate::word::Block;
 
 /// Why nothing was allocated. The region is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AllocError {
-    /// More than any block can hold.
+    /// The request is larger than the largest block.
     #[error("block of {bytes} bytes: at most {max} are possible here")]
     TooLarge {
         /// Bytes asked for.
@@ -24,7 +24,7 @@ pub enum AllocError {
         /// The largest alignment of this geometry, in bytes.
         max: u64,
     },
-    /// Every unit that could serve is owned by somebody alive.
+    /// Every usable unit is owned by a living lease.
     #[error("scratch exhausted: no room for {bytes} bytes in {capacity}")]
     Exhausted {
         /// Bytes asked for.
@@ -32,7 +32,7 @@ pub enum AllocError {
         /// Bytes of payload in the whole region.
         capacity: u64,
     },
-    /// The system has no memory to put behind the units.
+    /// The system has no memory to commit.
     #[error("no memory behind the segment for {bytes} more bytes")]
     NoMemory {
         /// Bytes asked for.
@@ -43,12 +43,12 @@ pub enum AllocError {
 /// Why a block was not freed, attached or resized. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
-    /// The offset is outside of the payload, or of what was ever used of it.
+    /// The offset is outside of the payload, or of its part that was ever used.
     #[error("offset {offset}: outside of the {capacity} bytes in use")]
     OutOfRange {
         /// The offset, in bytes.
         offset: u64,
-        /// Bytes that can contain blocks now.
+        /// Bytes of payload that can contain blocks now.
         capacity: u64,
     },
     /// No block starts there.
@@ -63,7 +63,7 @@ pub enum BlockError {
         /// The offset, in bytes.
         offset: u64,
     },
-    /// Somebody else's block.
+    /// The block has another owner.
     #[error("offset {offset}: expected {expected:?}, found {found:?}")]
     WrongOwner {
         /// The offset, in bytes.

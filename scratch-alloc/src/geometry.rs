@@ -1,4 +1,4 @@
-//! Where things lie in the scratch region.
+//! The layout of the scratch region.
 
 use std::ops::Range;
 
@@ -32,10 +32,10 @@ pub const ALIGN_MAX: u32 = 4096;
 
 const LINE: u64 = 64;
 const PAGE: u64 = 4096;
-/// Units that become ready at a time.
+/// Units whose control words are committed at a time.
 const READY_STEP: u64 = 1024;
 
-/// What a creator chooses.
+/// The sizes that the creator of a region chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Bytes of payload; rounded up to whole units.
@@ -44,7 +44,7 @@ pub struct Geometry {
     pub unit_bytes: u32,
 }
 
-/// Why a geometry cannot be.
+/// Why a geometry is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GeometryError {
     /// The unit is not a power of two in range.
@@ -88,7 +88,7 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// [`GeometryError`] names what is out of range.
+    /// [`GeometryError`] names the value that is out of range.
     pub fn layout(&self) -> Result<Layout, GeometryError> {
         let unit = u64::from(self.unit_bytes);
         if !self.unit_bytes.is_power_of_two() || !(1 << 10..=1 << 20).contains(&self.unit_bytes) {
@@ -151,7 +151,7 @@ impl Layout {
         u64::from(self.units) << self.unit_shift
     }
 
-    /// Where the payloads begin, in bytes; everything before is words.
+    /// The offset of the payloads, in bytes; everything before it is words.
     #[must_use]
     pub fn data_at(&self) -> u64 {
         self.data_bytes_at
@@ -175,7 +175,7 @@ impl Layout {
         self.units <= 64
     }
 
-    /// The number of ready units after `ready`, and what to commit for it.
+    /// The number of ready units after `ready`, and the byte ranges to commit for it.
     pub(crate) fn next_ready(&self, ready: u32) -> (u32, [Range<u64>; 2]) {
         let next = (u64::from(ready) + READY_STEP).min(u64::from(self.units));
         let (from, to) = (u64::from(ready), next);

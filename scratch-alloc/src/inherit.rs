@@ -1,4 +1,4 @@
-//! Going on without the other locals of the same lease: after a fork, whose child has one thread.
+//! Taking over the other locals of the same lease: after a fork, since the child has only one thread.
 
 use crate::class::LARGE;
 use crate::local::Local;
@@ -8,11 +8,11 @@ use crate::sync::Ordering;
 use crate::word::{Shape, Unit};
 
 impl<'a> Local<'a> {
-    /// Takes over what locals of this lease had that are neither this one nor among `others`, because their threads are not
-    /// there any more, wherever they stopped. Blocks in use stay in use: they are the lease's.
+    /// Takes over the spans and units of all locals of this lease except this one and `others`. Their threads no longer exist, and may
+    /// have stopped at any instruction. Blocks in use stay in use: the lease owns them.
     ///
-    /// Small spans are left without an owner, for whoever next needs blocks of their class; large ones become this local's;
-    /// what was claimed for neither is free. Nobody else works in the region meanwhile.
+    /// Small spans are abandoned: the next local that needs blocks of their class adopts them. Large spans become spans of this local.
+    /// Other claimed units are freed. No other process may work in the region meanwhile.
     ///
     /// # Progress
     ///
@@ -23,7 +23,7 @@ impl<'a> Local<'a> {
         let known =
             |me: &Self, unit| me.hot.covers(unit) || others.iter().any(|local| local.hot.covers(unit));
         let kept = |me: &Self, unit| me.keeps(unit) || others.iter().any(|local| local.keeps(unit));
-        // Units below are covered by a head, as in `Scratch::recover`.
+        // Units below `covered` are covered by a head, as in `Scratch::recover`.
         let mut covered = 0;
         for unit in 0..scratch.ready() {
             let state = scratch.unit_state(unit);
@@ -45,7 +45,7 @@ impl<'a> Local<'a> {
                     done.units += 1;
                 }
                 Unit::Backing(owner) if owner == self.owner => {
-                    // Its memory may or may not have gone, and `Backing::commit` may take an UNBACKED unit for zero.
+                    // The unit may be decommitted or not, and `Backing::commit` may assume that an UNBACKED unit is zero.
                     scratch.decommit_run(unit..unit + 1, backing);
                     done.units += 1;
                 }
@@ -61,7 +61,7 @@ impl<'a> Local<'a> {
             self.inherit_large(head, shape.units.into());
             return;
         }
-        // Relaxed: a hint. Some of its blocks may be free, which its owner's books said.
+        // Relaxed: a hint. Some blocks may be free: only the private state of the former local had that.
         scratch.remote(head).store(1, Ordering::Relaxed);
         scratch.unit_store(head, Unit::Abandoned(shape));
         // AcqRel: publishes the abandoned head; pairs with the Acquire in `Local::adopt`.

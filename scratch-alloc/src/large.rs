@@ -1,8 +1,8 @@
-//! Large spans of a local: one block each, of whole units, and what is kept for the next ones.
+//! Large spans of a local: one block each, of whole units, and the units that are kept for the next large spans.
 //!
-//! A span whose block was freed is *parked* as it is for a while: a block of as many units comes and goes with a store to its
-//! block word, as a small one does. What is not asked for again becomes a kept run: just units HELD by the lease, nothing else is
-//! written about it, so splitting and joining runs touches private memory only.
+//! A span whose block was freed is *parked* (cached) unchanged for a while: the next block of as many units costs one store to its
+//! block word, as a small block does. A parked span that is not used again becomes a kept run: units HELD by the lease, with no
+//! other shared state. So splitting and joining runs touches private memory only.
 
 use crate::claim::Refused;
 use crate::class::LARGE;
@@ -13,25 +13,25 @@ use crate::small::Cover;
 use crate::sync::Ordering;
 use crate::word::{Block, Shape, Unit};
 
-/// Spans parked; searched from the last to the first.
+/// The most parked spans; they are searched from the last to the first.
 const PARKED_MAX: usize = 8;
-/// Runs kept.
+/// The most kept runs.
 const RUNS_MAX: usize = 32;
-/// Units kept in all: an eighth of the region, at most this.
+/// The most units in kept runs: an eighth of the region, at most this.
 const UNITS_MAX: u32 = 1024;
 
-/// What a local knows about its large spans.
+/// The private state of the large spans of a local.
 pub(crate) struct Large {
     runs: Runs,
-    /// Spans of ours whose blocks are FREE.
+    /// Spans of this local whose blocks are FREE.
     parked: Vec<Run>,
-    /// Units of these.
+    /// Number of units of the parked spans.
     parked_units: u32,
-    /// Our spans, the parked ones among them.
+    /// All spans of this local, with the parked ones.
     spans: Vec<Run>,
-    /// Per unit that is such a head: where in `spans`.
+    /// By unit, if it is the head of a span in `spans`: the position in `spans`.
     places: Box<[u32]>,
-    /// Runs claimed since frees by others were last looked for.
+    /// Number of runs claimed since the last collection of blocks that others freed.
     claims: usize,
 }
 
@@ -74,7 +74,7 @@ impl Runs {
         Some(self.cut(best, units))
     }
 
-    /// Takes up to `most` units that start exactly at `start`, or none if there are not `least`; returns how many.
+    /// Takes up to `most` units that start exactly at `start`, or none if there are fewer than `least`; returns their number.
     fn take_at(&mut self, start: u32, least: u32, most: u32) -> u32 {
         let Some(at) = self.kept.iter().position(|run| run.start == start && run.units >= least) else {
             return 0;
@@ -95,7 +95,7 @@ impl Runs {
         start
     }
 
-    /// Keeps a run, joined to its neighbours; false when there are too many.
+    /// Keeps a run, joined to its neighbours; false if there are too many.
     fn put(&mut self, start: u32, units: u32) -> bool {
         if self.units + units > self.most {
             return false;
@@ -139,7 +139,7 @@ impl Local<'_> {
         }
     }
 
-    /// The block of a parked span, cut to `units`, or lengthened by what is kept behind it.
+    /// Allocates the block of a parked span, cut to `units`, or lengthened by the kept units behind it; returns the head.
     fn reuse_parked(&mut self, units: u32) -> Option<u32> {
         let large = &mut self.large;
         let mut best: Option<usize> = None;
@@ -152,7 +152,7 @@ impl Local<'_> {
             }
         }
         let at = best.or_else(|| {
-            // The last one alone: to ask all would take longer than to begin anew.
+            // Only the last parked span: a search of all would take longer than a new span.
             let last = large.parked.last()?;
             let (end, missing) = (last.start + last.units, units - last.units);
             (large.runs.take_at(end, missing, missing) > 0).then(|| large.parked.len() - 1)
@@ -160,7 +160,7 @@ impl Local<'_> {
         let span = large.parked.swap_remove(at);
         large.parked_units -= span.units;
         if span.units != units {
-            // As when a block is resized: what is beyond is HELD by us, and no part of the span.
+            // As when a block is resized: the units behind the span are HELD by this lease, and no part of the span.
             self.set_units(span, units);
         }
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
@@ -181,23 +181,23 @@ impl Local<'_> {
         Ok(u64::from(head) << self.scratch.layout.unit_shift)
     }
 
-    /// Enters a large span that is ours into the private books.
+    /// Enters a large span of this lease into the private state of this local.
     pub(crate) fn enter_large(&mut self, head: u32, units: u32) {
         self.hot.map[head as usize] = Cover::LARGE;
         self.large.places[head as usize] = self.large.spans.len() as u32;
         self.large.spans.push(Run { start: head, units });
     }
 
-    /// Takes over a span of a thread that is not there any more.
+    /// Takes over a span of a local of the same lease whose thread no longer exists.
     pub(crate) fn inherit_large(&mut self, head: u32, units: u32) {
         self.enter_large(head, units);
         if self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Free {
-            // It was parked.
+            // The other local had parked it.
             self.put_large(head);
         }
     }
 
-    /// Makes kept runs of what is parked, and takes `units` from them.
+    /// Makes kept runs of all parked spans, and takes `units` from them.
     fn take_parked(&mut self, units: u32) -> Option<u32> {
         if self.large.parked.is_empty() {
             return None;
@@ -229,7 +229,7 @@ impl Local<'_> {
             }
         }
         if self.large.runs.units > self.large.runs.most / 2 {
-            // Much is kept and does not serve.
+            // Many units are kept in runs that are too short.
             self.release_runs();
         }
         self.scratch.claim(self.owner, units, backing).or_else(|_| {
@@ -239,7 +239,7 @@ impl Local<'_> {
         })
     }
 
-    /// Frees a large block of this local if its word is `expected`, and keeps its units.
+    /// Frees a large block of this local if its word is `expected`, and parks the span or keeps its units.
     pub(crate) fn free_large(&mut self, offset: u64, expected: Block) -> bool {
         let unit = offset >> self.scratch.layout.unit_shift;
         if !self.is_large_head(unit) || unit << self.scratch.layout.unit_shift != offset {
@@ -247,7 +247,7 @@ impl Local<'_> {
         }
         let head = unit as u32;
         let word = self.scratch.word(self.scratch.block_at(head, LARGE, 0));
-        // Relaxed: what we stored or were told about.
+        // Relaxed: as in `Hot::put`.
         if word.load(Ordering::Relaxed) != expected.raw() {
             return false;
         }
@@ -264,7 +264,7 @@ impl Local<'_> {
         true
     }
 
-    /// Ends a large span of ours; false where its head was corrupted.
+    /// Ends a large span of this local; false if its head was corrupted.
     fn put_large(&mut self, head: u32) -> bool {
         let Some(shape) = self.large_shape(head) else { return false };
         let place = self.large.places[head as usize] as usize;
@@ -289,14 +289,14 @@ impl Local<'_> {
         }
     }
 
-    /// Keeps units that are HELD by us, or gives them to everybody.
+    /// Keeps units that are HELD by this lease, or frees them if too many are kept.
     fn keep(&mut self, start: u32, units: u32) {
         if units > 0 && !self.large.runs.put(start, units) {
             self.scratch.free_units(start..start + units);
         }
     }
 
-    /// Gives the kept runs to everybody.
+    /// Frees the kept runs.
     fn release_runs(&mut self) {
         for run in std::mem::take(&mut self.large.runs.kept) {
             self.scratch.free_units(run.start..run.start + run.units);
@@ -304,7 +304,7 @@ impl Local<'_> {
         self.large.runs.units = 0;
     }
 
-    /// Collects large blocks that others freed, then gives everything kept to everybody.
+    /// Collects large blocks that others freed, then frees all parked spans and kept runs.
     pub(crate) fn release_large(&mut self) {
         self.unpark();
         self.collect_large();
@@ -317,14 +317,15 @@ impl Local<'_> {
         let mut at = 0;
         while let Some(&Run { start: head, .. }) = self.large.spans.get(at) {
             let freed = self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Remote;
-            // Another one takes its place where it goes.
+            // After `put_large` another span is at this position.
             if !freed || !self.put_large(head) {
                 at += 1;
             }
         }
     }
 
-    /// Resizes a block of this lease to at least `bytes` where it is, if it is a large one of this local and that is possible.
+    /// Resizes a block of this lease in place to at least `bytes`. Returns false if that is impossible, or if the block is not a
+    /// large block of this local.
     pub fn resize_in_place(&mut self, offset: u64, bytes: u64, backing: &dyn Backing) -> bool {
         let ours = Block::lease(self.id);
         self.scratch
@@ -332,7 +333,7 @@ impl Local<'_> {
             .is_ok_and(|found| found.owner == ours && self.resize_large(&found, bytes, backing))
     }
 
-    /// Makes a large span of ours as many units long, what it gains being HELD by us; keeps what it loses.
+    /// Sets the length of a large span of this local. Units that it gains are HELD by this lease; units that it loses are kept.
     fn set_units(&mut self, span: Run, units: u32) {
         self.scratch.resize_large(self.owner, span.start, units as u16);
         self.large.spans[self.large.places[span.start as usize] as usize].units = units;

@@ -2,8 +2,8 @@
 //!
 //! Blocks live in **spans** of 64 KiB **units**. A [`Local`] is one thread's allocator: it owns spans in the name of its
 //! lease, keeps their free blocks on private stacks, and commits an allocation or a free with one plain store to the
-//! block's word. Frees by others are one CAS. Everything that must survive a death is in the unit and block words; the
-//! protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
+//! block's word. Frees by others are one CAS. Everything that must survive a death is in the unit and block words. Their tables are
+//! at [`Unit`] and [`Block`]; the protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
 //!
 //! | request | block | worst internal waste |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | to half a unit (32 KiB) | four sizes per doubling | under 20 % |
 //! | larger | whole units | under one unit (64 KiB) |
 //!
-//! Limits: alignment up to a page, blocks up to 65535 units, 2^20 units. What it does not do: it never merges small
-//! spans of different classes behind the owner's back, and gives memory back to the system only on [`Local::trim`].
+//! Limits: alignment up to a page, blocks up to 65535 units, 2^20 units. The allocator never merges small spans of different classes
+//! on its own, and returns memory to the system only in [`Local::trim`].
 
 mod check;
 mod claim;

@@ -1,6 +1,6 @@
-//! The private side: one thread's stacks of free blocks, over spans that its lease owns.
+//! The private state of a thread: stacks of free blocks, over spans that its lease owns.
 //!
-//! Nothing here is needed to recover: a local that disappears leaves spans and block words that say everything.
+//! Recovery needs nothing of it: if a local disappears, the unit and block words have all information.
 
 use std::alloc::Layout as Request;
 use std::fmt;
@@ -19,8 +19,8 @@ use crate::word::{Block, Owner};
 
 /// One thread's allocator. Made for one lease; must not outlive it.
 ///
-/// Dropping it drops private memory only: its spans stay the lease's until the lease ends, so whoever lets threads come
-/// and go keeps the locals of those that went for those that come.
+/// Dropping it drops private memory only: the lease owns its spans until the lease ends. So a program whose threads come and go
+/// should keep the locals of ended threads for new ones.
 pub struct Local<'a> {
     pub(crate) hot: Hot<'a>,
     pub(crate) scratch: Scratch<'a>,
@@ -31,16 +31,16 @@ pub struct Local<'a> {
     pub(crate) large: Large,
 }
 
-/// What every alloc and free touches.
+/// The fields that every alloc and free touches.
 pub(crate) struct Hot<'a> {
     /// The block words of small spans, by slot.
     table: &'a [Word],
-    /// The block word of a block that we own.
+    /// The block word of a block that this lease owns.
     pub(crate) mine: u64,
     unit_shift: u32,
-    /// Per unit: which of this local's spans covers it. Of large spans only the head is entered.
+    /// By unit: the span of this local that covers it. Of large spans only the head is entered.
     pub(crate) map: Box<[Cover]>,
-    /// By small class, from index 1. Those that the geometry lacks, and index 0, never have blocks.
+    /// By small class, from index 1. Index 0, and classes that the geometry lacks, never have blocks.
     pub(crate) stacks: [Stacks; CLASSES_MAX + 1],
 }
 
@@ -58,7 +58,7 @@ impl<'a> Hot<'a> {
         Some(self.allot(free))
     }
 
-    /// As `take`, without turning the stacks.
+    /// As `take`, without swapping the stacks.
     #[inline]
     fn take_cached(&mut self, which: usize) -> Option<u64> {
         let free = self.stacks.get_mut(which)?.pop_free()?;
@@ -72,18 +72,18 @@ impl<'a> Hot<'a> {
         free.offset()
     }
 
-    /// Frees a small block of this local's spans if its word is `expected`, and keeps it.
+    /// Frees a small block of this local's spans if its word is `expected`, and pushes it on a stack.
     #[inline]
     fn put(&mut self, offset: u64, expected: u64) -> bool {
         let Some((cover, slot)) = self.small(offset) else { return false };
         let which = cover.which();
         let word = self.word(slot);
-        // Relaxed: what we stored or were told about.
+        // Relaxed: the caller has the expected value from this thread, or from one that synchronised with it.
         if word.load(Ordering::Relaxed) != expected {
             return false;
         }
-        // All loads come before the store to the word: processors that let no load pass a store whose address is not known
-        // yet, as speculative store bypass mitigations have it, would wait for this one's.
+        // All loads come before the store to the word: with mitigations of speculative store bypass, a processor lets no load pass
+        // a store whose address is not known yet.
         let Some(true) = self.stacks.get_mut(which).map(|stacks| stacks.push(Free::new(slot, offset))) else {
             return false;
         };
@@ -108,10 +108,10 @@ impl<'a> Hot<'a> {
     #[inline]
     fn word(&self, slot: u32) -> &'a Word {
         debug_assert!((slot as usize) < self.table.len());
-        // SAFETY: slots come from `Class::free_of` and `Cover::slot`: of block `index`, below the class's blocks per span, of
-        // a span of ours at `head`, whose units lie in the region. So `head < units` and `index < 2^table_shift` (tested
+        // SAFETY: slots come from `Class::free_of` and `Cover::slot`: block `index`, below the class's blocks per span, of
+        // a span of this local at `head`, whose units lie in the region. So `head < units` and `index < 2^table_shift` (tested
         // in class.rs), and `Scratch::new` found the words of all such slots. None of these numbers is read from shared
-        // memory after the span was entered into the books.
+        // memory after `enter` has entered the span here.
         unsafe { self.table.get_unchecked(slot as usize) }
     }
 }
@@ -143,11 +143,11 @@ impl<'a> Local<'a> {
         self.scratch
     }
 
-    /// Allocates a block that `layout` fits in; returns its payload offset. The contents are whatever was there.
+    /// Allocates a block that `layout` fits in; returns its payload offset. The contents are undefined.
     ///
     /// # Errors
     ///
-    /// [`AllocError`]; nothing was changed, except that caches of this local may have been given back.
+    /// [`AllocError`]; nothing was changed, except that caches of this local may have been released.
     ///
     /// # Progress
     ///
@@ -156,10 +156,10 @@ impl<'a> Local<'a> {
     ///
     /// # Crash
     ///
-    /// Killed before the store the block is free, after it the lease's; both are found by recovery.
+    /// Killed before the store: the block is free. After it: the lease owns it. Recovery handles both.
     #[inline]
     pub fn alloc(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
-        // Zero wraps around to more than any.
+        // Size 0 wraps around to a value that is in no table.
         if layout.align() <= GRANULE as usize
             && let Some(which) = class_looked_up(layout.size().wrapping_sub(1))
             && let Some(offset) = self.hot.take(usize::from(which))
@@ -169,7 +169,7 @@ impl<'a> Local<'a> {
         self.alloc_slow(layout, backing)
     }
 
-    /// As [`Local::alloc`], aligned to 16 bytes, if a free block of a common size is at hand: what is worth inlining.
+    /// As [`Local::alloc`], aligned to 16 bytes, if a free block of a common size is cached: the part that is worth inlining.
     #[inline]
     pub fn alloc_cached(&mut self, bytes: usize) -> Option<u64> {
         let which = class_looked_up(bytes.wrapping_sub(1))?;
@@ -196,7 +196,7 @@ impl<'a> Local<'a> {
         }
         if self.is_small(bytes.max(align)) {
             let mut class = class_of(bytes.max(align) as u32);
-            // Blocks are aligned to what divides their size, spans to a unit or a page.
+            // A block is aligned to each power of two that divides its size, a span to a unit or a page.
             while align > u64::from(GRANULE) && !u64::from(class_bytes(class)).is_multiple_of(align) {
                 class += 1;
             }
@@ -211,8 +211,8 @@ impl<'a> Local<'a> {
     ///
     /// # Errors
     ///
-    /// [`BlockError`]; nothing was freed. A second free is [`BlockError::AlreadyFree`] until the block is allocated again,
-    /// or [`BlockError::NotABlock`] once its units serve something else, which may be at once for a large block.
+    /// [`BlockError`]; nothing was freed. A second free is [`BlockError::AlreadyFree`] until the block is allocated again, or
+    /// [`BlockError::NotABlock`] once its units are used otherwise; for a large block that can be at once.
     ///
     /// # Progress
     ///
@@ -230,7 +230,7 @@ impl<'a> Local<'a> {
         }
     }
 
-    /// As [`Local::free`], if it is a small block of this local's spans; whether it was.
+    /// As [`Local::free`], if it is a small block of this local's spans. Returns whether it was.
     #[inline]
     pub fn free_cached(&mut self, offset: u64) -> bool {
         self.hot.put(offset, self.hot.mine)
@@ -241,7 +241,7 @@ impl<'a> Local<'a> {
         if self.free_large(offset, expected) {
             return Ok(());
         }
-        // Another local's, or an error.
+        // A block of another local, or an error.
         self.scratch.free_remote(offset, expected)
     }
 
@@ -249,13 +249,13 @@ impl<'a> Local<'a> {
     ///
     /// # Errors
     ///
-    /// [`BlockError`] when somebody was faster, which is no harm.
+    /// [`BlockError`] if another process freed it first; that is harmless.
     pub fn free_attached(&mut self, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
         let expected = Block::Attached { index, generation };
         if self.hot.put(offset, expected.raw()) { Ok(()) } else { self.free_unusual(offset, expected) }
     }
 
-    /// Hands a block of this lease to handle `index`: one plain store when the block lies in this local's spans.
+    /// Attaches a block of this lease to handle `index`: one plain store if the block lies in this local's spans.
     ///
     /// # Errors
     ///
@@ -301,7 +301,7 @@ impl<'a> Local<'a> {
     ///
     /// # Errors
     ///
-    /// `Err(Ok(e))`: no memory, `Err(Err(e))`: not a block of ours. The block is as it was.
+    /// `Err(Ok(e))`: no memory. `Err(Err(e))`: not a block of this lease. The block is unchanged.
     ///
     /// # Crash
     ///
@@ -325,18 +325,18 @@ impl<'a> Local<'a> {
             }));
         }
         let aligned = offset.is_multiple_of(layout.align() as u64);
-        // In place unless more than half would be wasted.
+        // In place, unless that wastes more than half of the block.
         let fits = bytes <= found.bytes && (bytes > found.bytes / 2 || found.bytes <= u64::from(GRANULE));
         if aligned && (fits || self.resize_large(&found, bytes, backing)) {
             return Ok(offset);
         }
         let to = self.alloc(layout, backing).map_err(Ok)?;
-        // SAFETY: two different blocks of ours, each at least that long.
+        // SAFETY: two different blocks of this lease, each at least that long.
         unsafe {
             let (from, to) = (self.scratch.address(offset), self.scratch.address(to));
             std::ptr::copy_nonoverlapping(from, to, found.bytes.min(bytes) as usize);
         }
-        // It was ours a moment ago, and only a double free by the caller's peers could have changed that.
+        // The lease owned the block above; only a double free by the caller's peers can have changed that.
         let _ = self.free(offset);
         Ok(to)
     }
@@ -358,22 +358,22 @@ impl<'a> Local<'a> {
         }
     }
 
-    /// Gives every span of this local whose blocks are all free to everybody.
+    /// Frees every span of this local whose blocks are all free.
     pub fn release_idle(&mut self) {
         self.release_large();
         self.release_small();
     }
 
-    /// Gives what is idle back to everybody and the memory of all free units back to the system; returns the bytes that went
-    /// back. What the system refuses to take, locked memory for instance, stays free memory, and the next call tries again.
+    /// Frees all idle spans, and returns the memory of all free units to the system; returns the bytes that it took. Memory that
+    /// the system refuses, locked memory for example, stays free, and the next call tries again.
     ///
     /// # Progress
     ///
-    /// Lock-free; a system call per run of free units, some more where one is refused.
+    /// Lock-free; a system call per run of free units, some more if one is refused.
     ///
     /// # Crash
     ///
-    /// A unit being decommitted is BACKING of this lease; recovery makes it UNBACKED, whether its memory had gone or not.
+    /// A unit being decommitted is BACKING of this lease; recovery makes it UNBACKED, whether its memory was decommitted or not.
     pub fn trim(&mut self, backing: &dyn Backing) -> u64 {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);

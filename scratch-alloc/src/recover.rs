@@ -1,13 +1,13 @@
-//! Taking back what a dead lease held. Anyone may, many at once, and may die doing it.
+//! Reclaiming the spans and blocks of a dead lease. Any process may recover, many at once, and any of them may die doing it.
 //!
-//! Why a recoverer that was stopped for an hour does no harm: whatever it exchanges names the dead lease, which cannot be
-//! taken again while any recoverer holds the lock on it `[A4]`, so no word comes back to what the recoverer read once it
-//! was changed. Only a block that was a handle's carries another name; it is garbage for good `[I13]`, and goes to
-//! REMOTE, because its span may have found a new owner by then, who collects such blocks.
+//! A recoverer that was stopped for an hour does no harm. Each word that it changes by CAS names the dead lease. No process takes
+//! that lease again while any recoverer holds the lock on it `[A4]`, so a changed word never has its former value again. The one
+//! exception is a block that is attached to an ended handle: its word names the handle. Such a block stays garbage `[I13]`. It becomes
+//! REMOTE and not FREE, because its span may have a new owner, and that owner collects REMOTE blocks.
 //!
-//! Two recoverers at once, one of them killed: nothing is handed over. A recoverer that loses an exchange reads the word again and
-//! goes on from what it finds, so when its pass is over no unit names the dead except under a head, whatever the others did. It
-//! frees the lease on the strength of its own pass alone.
+//! Two recoverers at once, one of them killed: neither hands anything to the other. A recoverer that loses a CAS loads the word
+//! again and continues with the new value. So after its pass no unit names the dead lease except under a head, whatever the others did,
+//! and it may free the lease because of its own pass alone.
 
 use tenure_core::{Recovery, fault};
 
@@ -15,18 +15,18 @@ use crate::scratch::{ABANDONINGS, Scratch};
 use crate::sync::Ordering;
 use crate::word::{Block, Owner, Shape, Unit};
 
-/// What one recovery took back. Concurrent recoverers share the work, so each reports its part.
+/// The result of one recovery. Concurrent recoverers share the work, so each reports its part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Blocks freed.
     pub blocks: u64,
-    /// Units given back.
+    /// Units freed.
     pub units: u64,
     /// Spans left without an owner because attached or pinned blocks live in them.
     pub abandoned: u64,
 }
 
-/// What is to be done about a block of a dead lease's span.
+/// The decision about a block in a span of a dead lease.
 enum Fate {
     Free,
     Garbage(Block),
@@ -34,9 +34,9 @@ enum Fate {
 }
 
 impl Scratch<'_> {
-    /// Takes back the spans and blocks of a dead lease; call it after the slab's recovery.
+    /// Reclaims the spans and blocks of a dead lease; call it after the slab's recovery.
     ///
-    /// `is_current(index, generation)` says whether a handle is alive in that generation; once false, it stays false.
+    /// `is_current(index, generation)` tells whether a handle is alive in that generation; once false, it stays false.
     ///
     /// # Progress
     ///
@@ -44,12 +44,12 @@ impl Scratch<'_> {
     ///
     /// # Crash
     ///
-    /// Every step is an exact CAS on a word that names the dead; whoever comes next repeats the pass.
+    /// Every step is an exact CAS on a word that names the dead lease; the next recoverer repeats the pass.
     pub fn recover(&self, recovery: &Recovery, is_current: &dyn Fn(u32, u64) -> bool) -> Recovered {
         let dead = recovery.dead().index;
         let mut done = Recovered::default();
-        // Units below are covered by a head. Heads come before their tails, and a unit of the dead that no head covers
-        // stays so: only its owner could have made one.
+        // Units below `covered` are covered by a head. Heads come before their tails. A unit of the dead lease that no head covers
+        // stays uncovered: only its owner could have stored a head.
         let mut covered = 0;
         for unit in 0..self.ready() {
             let mut state = self.unit_state(unit);
@@ -75,7 +75,7 @@ impl Scratch<'_> {
         done
     }
 
-    /// Afterwards the head is no SPAN of the dead any more: its units are free to be taken one by one, or abandoned.
+    /// Afterwards the head is no SPAN of the dead lease any more: its units can be freed one by one, or the span is abandoned.
     fn recover_span(
         &self,
         head: u32,
@@ -85,7 +85,7 @@ impl Scratch<'_> {
         done: &mut Recovered,
     ) {
         let span = Unit::Span(dead, shape);
-        // A corrupted length: the head alone is freed, and whatever still names the dead.
+        // If the length is corrupted, the head alone becomes HELD; the caller frees it and all units that still name the dead lease.
         let mut releasable = true;
         let mut garbage = 0;
         if self.plausible(head, shape) {
@@ -99,14 +99,14 @@ impl Scratch<'_> {
                     }
                 }
             }
-            // Tails name somebody else where an adopter died early. Then the next adopter has to name them.
+            // If an adopter died before all tails named it, some tails name another lease. Then the next adopter has to store them.
             releasable &= self.tails_name(head, shape, dead);
         }
         if !releasable {
             self.abandon_span(head, span, shape, dead.lease, is_current, done);
         } else if self.unit_compare_exchange(head, span, Unit::Held(dead)) {
-            // Nothing comes to life in a dead lease's span: what was seen free or garbage is. The words may stay as they are:
-            // no head names them any more, and the next one clears them.
+            // In the span of a dead lease no block comes into use: a block that was free or garbage above still is. The block words may
+            // stay as they are: no head refers to them any more, and the next span that starts here clears them.
             done.blocks += garbage;
         }
     }
@@ -118,7 +118,7 @@ impl Scratch<'_> {
             Block::Lease { lease, .. } if lease == dead => Fate::Garbage(state),
             Block::Attached { index, generation } if !is_current(index, generation) => Fate::Garbage(state),
             Block::Lease { .. } | Block::Attached { .. } | Block::Pinned { .. } => Fate::Kept,
-            // Corrupted: nobody can own it.
+            // Corrupted: it has no owner.
             Block::Unknown(_) => Fate::Garbage(state),
         }
     }
@@ -139,7 +139,7 @@ impl Scratch<'_> {
                 done.blocks += 1;
             }
         }
-        // Relaxed: a hint. Also set where no block is free yet: it costs an adopter one scan.
+        // Relaxed: a hint. It is also set if no block is free yet: that costs an adopter one scan.
         self.remote(head).store(1, Ordering::Relaxed);
         if self.unit_compare_exchange(head, span, Unit::Abandoned(shape)) {
             done.abandoned += 1;

@@ -1,4 +1,4 @@
-//! The view: bounds-checked access to the words, and what anybody may do to a block without owning its span.
+//! The view of a region: bounds-checked access to the words, and the operations on blocks for which a caller need not own the span.
 
 use std::ops::Range;
 
@@ -18,20 +18,20 @@ const LINE_REMOTE: usize = 0;
 const LINE_TABLE: usize = 1;
 const LINE_LARGE: usize = 2;
 
-/// Where the memory behind the region comes from. Byte ranges count from the region's start.
+/// Commits and decommits the memory of the region. Byte ranges count from the region's start.
 pub trait Backing {
-    /// Makes touching `bytes` safe for good.
+    /// Commits `bytes`: afterwards accesses to them cannot fail.
     ///
-    /// Payloads are committed before the first use of a unit, after the unit went back, after [`Backing::decommit`] failed, and
+    /// Payloads are committed before the first use of a unit, after the unit was decommitted, after [`Backing::decommit`] failed, and
     /// after a process died in between. Only the implementor can know in which of these cases they are zero.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`]; then nothing may be assumed about the range.
+    /// [`OutOfMemory`]; then the state of the range is unknown.
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory>;
 
-    /// Gives the whole pages inside `bytes`, which are payloads, back. The answer is the bytes of those pages, an empty range
-    /// where there are none, and `None` where the system refused: then some of the pages may have gone.
+    /// Returns the whole pages inside `bytes`, which are payloads, to the system. The result is the byte range of these pages, empty if
+    /// there are none. `None`: the system refused, and some of the pages may be decommitted.
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>>;
 }
 
@@ -40,12 +40,12 @@ pub trait Backing {
 pub struct Scratch<'a> {
     words: &'a [Word],
     data: *mut u8,
-    /// The layout's.
+    /// The capacity of the layout, in bytes of payload.
     capacity: u64,
     pub(crate) layout: &'a Layout,
 }
 
-// SAFETY: the view is a shared slice of atomics and an address; whoever dereferences the address argues for it.
+// SAFETY: the view is a shared slice of atomics and an address; code that dereferences the address argues its own safety.
 unsafe impl Send for Scratch<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Scratch<'_> {}
@@ -53,13 +53,13 @@ unsafe impl Sync for Scratch<'_> {}
 /// A block as the shared words describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Where the payload starts, in bytes from the start of the payloads.
+    /// The start of the payload, in bytes from the start of the payloads.
     pub offset: u64,
     /// Bytes of payload.
     pub bytes: u64,
-    /// Who owns it.
+    /// The block word: the owner.
     pub owner: Block,
-    /// Where its block word is.
+    /// The index of the block word, in words.
     pub(crate) at: usize,
     pub(crate) head: u32,
     pub(crate) shape: Shape,
@@ -70,12 +70,12 @@ impl<'a> Scratch<'a> {
     ///
     /// # Panics
     ///
-    /// When `words` is shorter than the layout says.
+    /// If `words` is shorter than the layout requires.
     ///
     /// # Safety
     ///
     /// `data` points to [`Layout::capacity`] bytes that stay mapped for `'a`, aligned to at least the smaller of a unit and
-    /// a page; payload bytes are only accessed by those who own the block.
+    /// a page; only the owner of a block accesses its payload.
     #[must_use]
     pub unsafe fn new(words: &'a [Word], data: *mut u8, layout: &'a Layout) -> Self {
         let needed = layout.tables + ((layout.units as usize) << layout.table_shift);
@@ -83,13 +83,13 @@ impl<'a> Scratch<'a> {
         Self { words, data, capacity: layout.capacity(), layout }
     }
 
-    /// Prepares zeroed memory, of which [`Layout::commit_at_creation`] is committed. Before anybody else sees it.
+    /// Initialises zeroed memory, of which [`Layout::commit_at_creation`] is committed. Call it before any other process sees the memory.
     pub fn init(&self) {
         if !self.layout.eager() {
             return;
         }
         for unit in 0..self.layout.units {
-            // Relaxed: the creator publishes the whole segment afterwards, by linking its name.
+            // Relaxed: the creator publishes the whole segment later, by linking its name.
             self.unit(unit).store(Unit::Free.raw(), Ordering::Relaxed);
             self.table_committed(unit).store(u64::from(self.layout.table_words()), Ordering::Relaxed);
         }
@@ -112,7 +112,7 @@ impl<'a> Scratch<'a> {
     #[must_use]
     pub fn address(&self, offset: u64) -> *mut u8 {
         assert!(offset < self.capacity, "offset {offset} outside of the region");
-        // SAFETY: below the capacity, which `new` was promised to be mapped.
+        // SAFETY: the offset is below the capacity, and the caller of `new` promised that these bytes are mapped.
         unsafe { self.data.add(offset as usize) }
     }
 
@@ -137,9 +137,9 @@ impl<'a> Scratch<'a> {
         &self.words[self.layout.tables..]
     }
 
-    /// Units whose control words may be touched.
+    /// The number of units whose control words are committed.
     pub(crate) fn ready(&self) -> u32 {
-        // Acquire: pairs with `Scratch::extend`; the control of these units was committed before.
+        // Acquire: pairs with the AcqRel in `Scratch::extend`; the control words of these units were committed before.
         self.control(READY).load(Ordering::Acquire).min(u64::from(self.layout.units)) as u32
     }
 
@@ -149,7 +149,8 @@ impl<'a> Scratch<'a> {
         &self.words[self.layout.words + unit as usize]
     }
 
-    /// Acquire: pairs with the Release of whoever stored the state; what it did to the unit before is visible.
+    /// Acquire: unit word: pairs with the Release in `unit_store` and `unit_compare_exchange`; all that the storing process did to the
+    /// unit before is visible.
     pub(crate) fn unit_state(&self, unit: u32) -> Unit {
         Unit::from_raw(self.unit(unit).load(ordering!("scratch.unit.load", Acquire, Relaxed)))
     }
@@ -157,16 +158,16 @@ impl<'a> Scratch<'a> {
     /// One exact transition of a unit word.
     #[cfg_attr(test, track_caller)]
     pub(crate) fn unit_compare_exchange(&self, unit: u32, from: Unit, to: Unit) -> bool {
-        // SeqCst: publishes what came before, obtains what the last writer published; pairs with the Acquire in `unit_state`. On
-        // x86-64 it costs what AcqRel costs. Failure decides nothing: Relaxed.
+        // SeqCst: unit word: publishes all stores before, obtains those of the last writer; pairs with the Acquire in `unit_state`.
+        // On x86-64 it costs the same as AcqRel. Failure decides nothing: Relaxed.
         let success = ordering!("scratch.exchange", SeqCst, Relaxed);
         self.unit(unit).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()
     }
 
-    /// For a unit that the caller owns: nobody else may leave its state.
+    /// Stores the word of a unit that the caller owns: no other process may change it.
     #[cfg_attr(test, track_caller)]
     pub(crate) fn unit_store(&self, unit: u32, to: Unit) {
-        // Release: publishes what was done to the unit; pairs with the Acquire in `unit_state`.
+        // Release: unit word: publishes the caller's stores to the unit; pairs with the Acquire in `unit_state`.
         self.unit(unit).store(to.raw(), ordering!("scratch.unit.store", Release, Relaxed));
     }
 
@@ -175,7 +176,7 @@ impl<'a> Scratch<'a> {
         (head << self.layout.table_shift) | index
     }
 
-    /// Where the word of block `index` of a span is.
+    /// The index of the word of block `index` of a span.
     pub(crate) fn block_at(&self, head: u32, class: u8, index: u32) -> usize {
         if class == LARGE {
             self.layout.lines + head as usize * 8 + LINE_LARGE
@@ -184,7 +185,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// Where all block words of a span are.
+    /// The indices of all block words of a span.
     pub(crate) fn blocks_at(&self, head: u32, shape: Shape) -> Range<usize> {
         let first = self.block_at(head, shape.class, 0);
         first..first + self.layout.blocks(shape.class) as usize
@@ -195,12 +196,12 @@ impl<'a> Scratch<'a> {
         Block::from_raw(self.word(at).load(Ordering::Acquire))
     }
 
-    /// One exact transition of a block word by somebody who need not own the span.
+    /// One exact transition of a block word; the caller need not own the span.
     ///
-    /// The payload accesses of the last owner come before; pairs with the Acquire of the collector and the adopter.
+    /// It publishes the payload accesses of the last owner; pairs with the Acquire of the collector and the adopter.
     #[cfg_attr(test, track_caller)]
     pub(crate) fn block_compare_exchange(&self, at: usize, from: Block, to: Block) -> bool {
-        // SeqCst: also comes before the look at the hint in `tell_owner`. Failure decides nothing: Relaxed.
+        // SeqCst: block word: also ordered before the load of the hint in `tell_owner`. Failure decides nothing: Relaxed.
         let success = ordering!("scratch.exchange", SeqCst, Relaxed);
         self.word(at).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()
     }
@@ -209,12 +210,12 @@ impl<'a> Scratch<'a> {
         &self.words[self.layout.lines + unit as usize * 8 + word]
     }
 
-    /// Words of `unit`'s table that are committed. Only the owner of the unit stores it, and only more.
+    /// The number of committed words of `unit`'s table. Only the owner of the unit stores it, and it never decreases.
     pub(crate) fn table_committed(&self, unit: u32) -> &'a Word {
         self.line(unit, LINE_TABLE)
     }
 
-    /// Hint: blocks of the span at `head` were freed by others.
+    /// The hint that others freed blocks of the span at `head`.
     pub(crate) fn remote(&self, head: u32) -> &'a Word {
         self.line(head, LINE_REMOTE)
     }
@@ -227,7 +228,7 @@ impl<'a> Scratch<'a> {
         fits && (small || shape.class == LARGE)
     }
 
-    /// The head and shape of the span that covers `unit`, if one does.
+    /// The head and shape of the span that covers `unit`, if there is one.
     pub(crate) fn span_of(&self, unit: u32) -> Option<(u32, Shape)> {
         let head = match self.unit_state(unit) {
             Unit::Span(..) | Unit::Abandoned(_) => unit,
@@ -272,20 +273,20 @@ impl<'a> Scratch<'a> {
         Ok(Found { offset, bytes, owner: self.block_state(at), at, head, shape })
     }
 
-    /// Bytes of payload of the block at `offset` if it is the lease `owner`'s; without an owner, if it is pinned.
+    /// Bytes of payload of the block at `offset`, if the lease `owner` owns it; with `owner` `None`, if it is pinned.
     ///
     /// # Errors
     ///
-    /// [`BlockError`] when no block starts there, or one of another owner.
+    /// [`BlockError`] if no block starts there, or if the block has another owner.
     ///
     /// # Progress
     ///
-    /// Lock-free: as [`Scratch::find`], again when the span changed meanwhile.
+    /// Lock-free: as [`Scratch::find`], repeated if the span changed meanwhile.
     pub fn usable_of(&self, offset: u64, owner: Option<LeaseId>) -> Result<u64, BlockError> {
         let found = loop {
             let found = self.find(offset)?;
-            // `find` read the shape before the block word. The word's Acquire brings the shape that the span had when the owner got the
-            // block, so the shape is read again after it; if it differs, the first one was a former span's.
+            // `find` loads the shape before the block word. After the Acquire load of the block word, the shape that the span had when the
+            // owner got the block is visible. So the shape is loaded again; if it differs, the first shape was that of a former span.
             if self.span_of((offset >> self.layout.unit_shift) as u32) == Some((found.head, found.shape)) {
                 break found;
             }
@@ -301,7 +302,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// One transition of somebody's block, from exactly `expected` to `to`.
+    /// One transition of a block, from exactly `expected` to `to`.
     pub(crate) fn transfer(&self, offset: u64, expected: Block, to: Block) -> Result<Found, BlockError> {
         let found = self.find(offset)?;
         if found.owner == expected && self.block_compare_exchange(found.at, expected, to) {
@@ -313,7 +314,7 @@ impl<'a> Scratch<'a> {
         })
     }
 
-    /// Frees a block that belongs to `expected`, from anywhere: the span's owner collects it later.
+    /// Frees a block whose word is `expected`; the caller need not own the span. The span's owner collects the block later.
     pub(crate) fn free_remote(&self, offset: u64, expected: Block) -> Result<(), BlockError> {
         let head = match self.free_small(offset, expected) {
             Some(head) => head,
@@ -323,18 +324,18 @@ impl<'a> Scratch<'a> {
         Ok(())
     }
 
-    /// Frees the block of a small span that starts at `offset` if it belongs to `expected`, and returns the span's head.
-    /// `None` says nothing.
+    /// Frees the block that starts at `offset` in a small span if its word is `expected`, and returns the span's head.
+    /// After `None` the caller has to take the slow path.
     ///
-    /// The block word is not looked at before the exchange: its owner has just stored it, and its line would travel twice,
-    /// once to be read and once to be written.
+    /// The block word is not loaded before the CAS: its owner has just stored it, and its cache line would be transferred twice,
+    /// once for the load and once for the CAS.
     #[inline]
     fn free_small(&self, offset: u64, expected: Block) -> Option<u32> {
         let unit = offset >> self.layout.unit_shift;
         if unit >= u64::from(self.ready()) {
             return None;
         }
-        // Acquire, both: as `unit_state`.
+        // Acquire, both loads: as in `unit_state`.
         let load = |unit| self.unit(unit).load(ordering!("scratch.unit.load", Acquire, Relaxed));
         let unit = unit as u32;
         let (mut head, mut seen) = (unit, load(unit));
@@ -354,8 +355,10 @@ impl<'a> Scratch<'a> {
 
     /// Sets the hint that a block of the span at `head` became REMOTE.
     pub(crate) fn tell_owner(&self, head: u32) {
-        // SeqCst, as is the exchange of the block word before it, against the collector's clearing of the hint and its scan:
-        // either the scan sees REMOTE, or this load sees 0 and the hint is set again. Losing it costs time only.
+        // SeqCst: hint: ordered after the CAS of the block word to REMOTE. The owner stores 0 to the hint and then scans (Dekker):
+        // - either our REMOTE is seen by the owner's scan: then the owner collects the block;
+        // - or it is not: then the owner's 0 is seen by this load, and the hint is set again below.
+        // A lost hint costs time only.
         let hint = self.remote(head);
         if hint.load(ordering!("scratch.tell.hint", SeqCst, Relaxed)) != 0 {
             return;
@@ -368,11 +371,11 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// Frees a block of lease `owner`, which gave it to the caller.
+    /// Frees a block of lease `owner`, which passed the block to the caller.
     ///
     /// # Errors
     ///
-    /// [`BlockError`]: nothing was freed. Freeing twice is an error as long as `owner` has not allocated it again.
+    /// [`BlockError`]: nothing was freed. A second free is an error as long as `owner` has not allocated the block again.
     ///
     /// # Progress
     ///
@@ -380,12 +383,12 @@ impl<'a> Scratch<'a> {
     ///
     /// # Crash
     ///
-    /// Killed before the exchange: the block still belongs to `owner`. After it: it is free, found by the owner's next scan.
+    /// Killed before the CAS: the block still belongs to `owner`. After it: the block is free, and the owner's next scan finds it.
     pub fn free_of(&self, _right: &Acquire, offset: u64, owner: LeaseId) -> Result<(), BlockError> {
         self.free_remote(offset, Block::lease(owner))
     }
 
-    /// Hands a block of lease `me` to handle `index`, of which it becomes part.
+    /// Attaches a block of lease `me` to handle `index`: the handle owns it from now on.
     ///
     /// # Errors
     ///
@@ -394,8 +397,8 @@ impl<'a> Scratch<'a> {
         self.transfer(offset, Block::lease(me.id()), Block::Attached { index, generation }).map(drop)
     }
 
-    /// Frees the block at `offset` if it is attached to handle `index` in a generation that is not current `[I13]`; anything
-    /// else there is left alone, because whoever died may have left any offset behind.
+    /// Frees the block at `offset` if it is attached to handle `index` in a generation that is not current `[I13]`. Any other
+    /// block is left alone, because a dead process may have left any offset in its entry.
     ///
     /// # Progress
     ///
@@ -403,7 +406,7 @@ impl<'a> Scratch<'a> {
     ///
     /// # Crash
     ///
-    /// Either the block is freed or somebody who comes by later finds it in the same state.
+    /// Either the block is freed, or a later call finds it in the same state.
     pub fn free_orphan(&self, offset: u64, index: u32, is_current: &dyn Fn(u32, u64) -> bool) -> bool {
         let Ok(found) = self.find(offset) else { return false };
         match found.owner {
@@ -420,7 +423,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// Pins a block of lease `me`: from now on only [`Scratch::free_pinned`] ends it.
+    /// Pins a block of lease `me`: from now on only [`Scratch::free_pinned`] frees it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Small spans of a local: stacks of free blocks, and where more of them come from.
+//! Small spans of a local: stacks of free blocks, and the sources of more free blocks.
 
 use std::ops::Range;
 
@@ -15,21 +15,21 @@ use crate::word::{Block, Shape, Unit};
 
 /// Free blocks moved from a new span to the stack at a time.
 const EXTEND: u32 = 32;
-/// Freed blocks that are worth a turn of the stacks while there are never used blocks.
+/// The least number of freed blocks for which the stacks are swapped while there are never used blocks.
 const TURN: usize = 8;
-/// Freed blocks that turn at a time.
+/// The most freed blocks that are moved when the stacks are swapped.
 const TURN_MOST: usize = 64;
 
-/// Bytes from where one span starts to where the next one is, in a page that all of them share.
+/// Cache colouring: the offset of a span's first used block in its page, in bytes, grows by this from one unit to the next.
 const COLOUR: u32 = 7 * 64;
 const PAGE: u32 = 4096;
 
-/// What a local knows about one unit: all zero, or which of the local's small spans covers it, with what a free needs
-/// of its class.
+/// The page-map entry of a unit: all zero, or the small span of the local that covers it, with the numbers of its class that a
+/// free needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub(crate) struct Cover {
-    /// Finds the span's blocks, or nothing where no small span covers the unit.
+    /// Finds the span's blocks; [`Divisor::NONE`] if no small span covers the unit.
     divisor: Divisor,
     /// The low bits of the offset at which the span begins.
     start: u32,
@@ -40,7 +40,7 @@ pub(crate) struct Cover {
 }
 
 impl Cover {
-    /// None of the stacks.
+    /// No index of a stack.
     const LARGE_HEAD: u32 = CLASSES_MAX as u32 + 1;
     pub(crate) const NONE: Self = Self { divisor: Divisor::NONE, start: 0, first_slot: 0, which: 0 };
     /// The head of a large span of the local.
@@ -55,13 +55,13 @@ impl Cover {
         }
     }
 
-    /// As many as that of units that no span of ours covers. The system backs what is never written with nothing.
+    /// Entries of `units` units that no span of this local covers. The system allocates no page for entries that are never written.
     pub(crate) fn none(units: usize) -> Box<[Self]> {
-        // SAFETY: all zero is `NONE`: the fields are integers, for which zeroes are a value.
+        // SAFETY: all zero is `NONE`: the fields are integers, of which zero is a valid value.
         unsafe { Box::new_zeroed_slice(units).assume_init() }
     }
 
-    /// The slot of the block that starts at `offset`, if one does.
+    /// The slot of the block that starts at `offset`, if there is one.
     #[inline]
     pub(crate) fn slot(&self, offset: u64) -> Option<u32> {
         // Spans are shorter than 2^32 bytes.
@@ -69,7 +69,7 @@ impl Cover {
         Some(self.first_slot | index)
     }
 
-    /// The head of the span, one of whose blocks starts at `offset`.
+    /// The head of the span; one of its blocks starts at `offset`.
     fn head(&self, offset: u64, unit_shift: u32) -> u32 {
         (offset >> unit_shift) as u32 - ((offset as u32).wrapping_sub(self.start) >> unit_shift)
     }
@@ -85,7 +85,7 @@ impl Cover {
     }
 }
 
-/// A free block: its slot and its offset, so that neither has to be computed when it is allocated.
+/// A free block: its slot and its offset. So the next allocation computes neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Free(u64);
 
@@ -107,27 +107,27 @@ impl Free {
     }
 }
 
-/// Free blocks of one small class, of this local's spans; their words are FREE and nobody else moves them `[I12]`.
+/// Free blocks of one small class, of this local's spans; their words are FREE, and no other local changes them `[I12]`.
 ///
-/// There are two stacks, as in mimalloc (Leijen et al. 2019): with one, every operation would wait for the length that
-/// the one before it stores.
+/// There are two stacks, as in mimalloc (Leijen et al. 2019): with one stack, each operation would wait for the length that the
+/// operation before it stored.
 pub(crate) struct Stacks {
-    /// To be allocated.
+    /// The next blocks to allocate.
     free: Vec<Free>,
-    /// To become `free` when that is empty.
+    /// Freed blocks; they become `free` when that is empty.
     freed: Vec<Free>,
 }
 
 impl Stacks {
     pub(crate) const EMPTY: Self = Self { free: Vec::new(), freed: Vec::new() };
 
-    /// A free block, off its stack.
+    /// Pops a free block.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Free> {
         self.pop_free().or_else(|| self.pop_freed())
     }
 
-    /// As `pop`, if the first stack has one.
+    /// As `pop`, but from `free` only.
     #[inline]
     pub(crate) fn pop_free(&mut self) -> Option<Free> {
         self.free.pop()
@@ -138,12 +138,13 @@ impl Stacks {
         if self.turn(TURN) { self.free.pop() } else { None }
     }
 
-    /// When `free` is empty: takes the blocks that were freed last instead, if they are at least so many; whether they were.
+    /// Swaps the stacks if `freed` has at least `least` blocks: moves these, but at most [`TURN_MOST`], to `free`, which is empty. Returns
+    /// whether it did.
     fn turn(&mut self, least: usize) -> bool {
         debug_assert!(self.free.is_empty());
         let enough = self.freed.len() >= least;
         if self.freed.len() > TURN_MOST {
-            // Not all of them: what was freed last is in the processor's cache.
+            // Only the last ones: these are in the processor's cache.
             let kept = self.freed.len() - TURN_MOST;
             self.free.extend_from_slice(&self.freed[kept..]);
             self.freed.truncate(kept);
@@ -153,15 +154,15 @@ impl Stacks {
         enough
     }
 
-    /// Keeps a block that was freed; whether there was room. `enter` reserves it for all blocks, so there is none only if
-    /// somebody has corrupted words.
+    /// Pushes a freed block; false if there is no room. `enter` reserves room for all blocks, so that happens only with corrupted
+    /// words.
     #[inline]
     pub(crate) fn push(&mut self, free: Free) -> bool {
         let len = self.freed.len();
         if len == self.freed.capacity() {
             return false;
         }
-        // SAFETY: there is room for one more, which is initialised before it is counted.
+        // SAFETY: there is room for one more element, which is initialised before the length counts it.
         unsafe {
             self.freed.as_mut_ptr().add(len).write(free);
             self.freed.set_len(len + 1);
@@ -169,7 +170,7 @@ impl Stacks {
         true
     }
 
-    /// Has room for as many blocks, so that no free ever allocates private memory.
+    /// Reserves room for `blocks` blocks, so that no free allocates private memory.
     fn reserve(&mut self, blocks: usize) {
         for stack in [&mut self.free, &mut self.freed] {
             stack.reserve(blocks.saturating_sub(stack.len()));
@@ -181,13 +182,13 @@ impl Stacks {
     }
 }
 
-/// What a local knows about one small class.
+/// The private state of one small class.
 pub(crate) struct Class {
     /// Bytes of a block.
     pub(crate) bytes: u32,
     /// Blocks per span.
     blocks: u32,
-    /// Blocks of the newest span that are free and not on the stack yet, counted from `extend_first` on and round again.
+    /// Blocks of the newest span that are free and not on a stack yet: their numbers, counted from `extend_first` and modulo `blocks`.
     extend: Range<u32>,
     extend_head: u32,
     extend_first: u32,
@@ -195,11 +196,11 @@ pub(crate) struct Class {
     units: u8,
     /// Heads of this local's spans.
     spans: Vec<u32>,
-    /// Where the next collection starts in `spans`.
+    /// The position in `spans` at which the next collection starts.
     cursor: usize,
-    /// Spans to acquire before collecting is worth it again.
+    /// Back-off: the number of spans to enter before the next collection.
     owed: usize,
-    /// ABANDONINGS when no abandoned span of this class had room.
+    /// The value of ABANDONINGS when no abandoned span of this class had room.
     seen: u64,
 }
 
@@ -225,10 +226,10 @@ impl Class {
         Free::new(scratch.slot_of(head, index), offset + u64::from(index) * u64::from(self.bytes))
     }
 
-    /// Starts to extend the span at `head`, which is new.
+    /// Makes the new span at `head` the one that is extended.
     ///
-    /// Spans begin at multiples of a unit, so their first blocks, which are used most, would all share few sets of the
-    /// processor's cache. So each begins elsewhere in its first page, or at another block where those are large.
+    /// Spans begin at multiples of a unit, and their first blocks are used most. If all began with block 0, these blocks would share few
+    /// sets of the processor's cache. So each span begins with another block of its first page, or, if blocks are large, with any block.
     fn begin(&mut self, head: u32) {
         self.extend = 0..self.blocks;
         self.extend_head = head;
@@ -236,7 +237,7 @@ impl Class {
         self.extend_first = elsewhere % self.blocks;
     }
 
-    /// Moves some never used blocks to the stack, lowest on top.
+    /// Moves some never used blocks to the stack, the lowest on top.
     fn extend(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
         let end = self.extend.end.min(self.extend.start.saturating_add(EXTEND));
         stacks.free.extend((self.extend.start..end).rev().map(|turned| {
@@ -248,7 +249,11 @@ impl Class {
         !stacks.free.is_empty()
     }
 
-    /// Keeps the blocks that `is_free` says of the span at `head`, lowest on top; returns how many.
+    /// Pushes the blocks of the span at `head` for whose words `is_free` is true, the lowest on top. Returns their number.
+    ///
+    /// The hint and the block word are a Dekker pair with a free by another process ([`Scratch::tell_owner`]):
+    /// - either its REMOTE is seen by this scan: then the block is collected now;
+    /// - or it is not: then this store of 0 is seen by its load of the hint, it sets the hint again, and the next scan collects the block.
     fn gather(
         &self,
         stacks: &mut Stacks,
@@ -256,13 +261,14 @@ impl Class {
         head: u32,
         is_free: impl Fn(u64) -> bool,
     ) -> usize {
-        // SeqCst: before the scan; pairs with `Scratch::tell_owner`.
+        // SeqCst: hint: ordered before the scan; pairs with the load in `Scratch::tell_owner`.
         scratch.remote(head).store(0, ordering!("scratch.gather.hint", SeqCst, Relaxed));
         let before = stacks.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
             let word = &scratch.table()[free.slot() as usize];
-            // SeqCst: after the hint; also an Acquire: the freer's payload accesses come before ours.
+            // SeqCst: block word: ordered after the store to the hint; pairs with the exchange to REMOTE. Also an Acquire: the freer's
+            // payload accesses come before ours.
             if is_free(word.load(ordering!("scratch.gather.scan", SeqCst, Relaxed))) {
                 word.store(Block::Free.raw(), Ordering::Release);
                 stacks.free.push(free);
@@ -273,12 +279,12 @@ impl Class {
 }
 
 impl Local<'_> {
-    /// The books of a small class.
+    /// The private state and the stacks of a small class.
     fn class(&mut self, class: u8) -> (&mut Class, &mut Stacks) {
         (&mut self.classes[usize::from(class)], &mut self.hot.stacks[usize::from(class) + 1])
     }
 
-    /// When no block of an existing class is at hand.
+    /// The slow path of an allocation: the class exists, but its stack `free` is empty.
     pub(crate) fn alloc_small(
         &mut self,
         class: u8,
@@ -296,7 +302,7 @@ impl Local<'_> {
             || (books.owed == 0 && self.collect(class, false))
             || self.adopt(class, false)
             || self.new_small(class, backing).is_ok()
-            // Before "exhausted": everything that hints and caches may have hidden.
+            // Before "exhausted": free blocks without a hint.
             || self.collect(class, true)
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.scrape(class, backing) };
@@ -305,23 +311,23 @@ impl Local<'_> {
         let units = books.units;
         match (self.hot.take(which), refused) {
             (Some(offset), _) => Ok(offset),
-            // A span of several units was not to be had; one unit may be.
+            // No run of several units is free; one unit may be.
             (None, Err(_)) if units > 1 => self.alloc_large(bytes, backing),
             (None, refused) => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
         }
     }
 
-    /// Gives back whatever is idle here or nobody's, and tries once more.
+    /// Frees all idle spans of this local and all abandoned spans without a block in use, and tries once more.
     fn scrape(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
         if self.class(class).1.is_empty() { self.new_small(class, backing) } else { Ok(()) }
     }
 
-    /// Collects blocks of this class that others freed: of hinted spans until it is enough, or of all spans.
+    /// Collects blocks of this class that others freed: from hinted spans until there are enough, or from `all` spans.
     ///
-    /// Where it yields less than an eighth of what it looked at, an eighth more spans come before the next time: so a
-    /// class has at most about a quarter more blocks than were ever in use, and looks at eight words per allocation.
+    /// Back-off: if at most an eighth of the scanned blocks was REMOTE, the next collection comes after the number of spans has grown
+    /// by an eighth. So a class has at most about a quarter more blocks than were ever in use, and scans eight words per allocation.
     fn collect(&mut self, class: u8, all: bool) -> bool {
         let scratch = self.scratch;
         let (class, stacks) = self.class(class);
@@ -344,37 +350,42 @@ impl Local<'_> {
         found > 0
     }
 
-    /// Takes over an abandoned span of the class that has room: one that a hint names, or any.
+    /// Adopts (reclaims) an abandoned span of the class that has a free block: a span with a hint, or `any`.
     fn adopt(&mut self, class: u8, any: bool) -> bool {
         let scratch = self.scratch;
         let is_free = |word: u64| [Block::Free.raw(), Block::Remote.raw()].contains(&word);
-        // Acquire: pairs with the counting in `recover`; the spans abandoned before are visible.
+        // Acquire: pairs with the AcqRel increments; the spans abandoned before are visible.
         let abandonings = scratch.control(ABANDONINGS).load(Ordering::Acquire);
+        // No span was abandoned, and no block in an abandoned span freed, since the last scan in vain: skip the scan.
         if !any && abandonings == self.class(class).0.seen {
             return false;
         }
         for head in 0..scratch.ready() {
+            // No head of an abandoned span of this class: next unit.
             if let Unit::Abandoned(shape) = scratch.unit_state(head)
                 && shape.class == class
+                // Corrupted shape: leave it alone.
                 && scratch.plausible(head, shape)
-                // Relaxed: a hint.
+                // No hint: probably full. Relaxed: a hint.
                 && (any || scratch.remote(head).load(Ordering::Relaxed) != 0)
+                // Full. Relaxed: `gather` loads the words again.
                 && scratch.blocks_at(head, shape).any(|at| is_free(scratch.word(at).load(Ordering::Relaxed)))
+                // Another process adopted it first, or it is corrupted.
                 && scratch.adopt(self.owner, head, shape)
             {
                 self.enter(head, shape);
-                // It may have been somebody's in between, and be full by now.
                 let (books, stacks) = self.class(class);
                 if books.gather(stacks, &scratch, head, is_free) > 0 {
                     return true;
                 }
+                // Another process adopted it, filled it and died since the look above: keep the full span, try the next one.
             }
         }
         self.class(class).0.seen = abandonings;
         false
     }
 
-    /// Enters a small span that is ours into the private books.
+    /// Enters a small span of this lease into the private state of this local.
     fn enter(&mut self, head: u32, shape: Shape) {
         let (class, stacks) = self.class(shape.class);
         class.spans.push(head);
@@ -394,14 +405,14 @@ impl Local<'_> {
         Ok(())
     }
 
-    /// Gives every small span whose blocks are all free to everybody.
+    /// Frees every small span whose blocks are all free.
     pub(crate) fn release_small(&mut self) {
         let scratch = self.scratch;
         for class in 0..scratch.layout.classes {
             if self.class(class).0.spans.is_empty() {
                 continue;
             }
-            // Regardless of hints: a freer may have died before setting one.
+            // All spans, regardless of hints: a freer may have died before it set one.
             self.collect(class, true);
             let Hot { map, stacks, .. } = &mut self.hot;
             let (which, stacks) =

@@ -1,9 +1,9 @@
-//! Spans: making them of claimed units, taking them over, giving them back.
+//! Spans: making them of claimed units, adopting abandoned ones, releasing them.
 //!
-//! Whoever is named by the head owns the span, and nobody else stores to its unit words. The head comes last when a span
-//! is made and goes first when it is given back: in between every unit names its owner by itself, so that recovery needs
-//! no order. A tail of a small span is TAIL, one of a large span HELD; which lease they name does not matter while a
-//! head covers them.
+//! The lease in the head word owns the span, and no other lease stores to its unit words. The head word is stored last when a
+//! span is made, and first when it is released: in between, each unit word names the owner by itself, so that recovery needs
+//! no order. A tail is TAIL in a small span and HELD in a large one. The lease in a tail word does not matter while a head covers
+//! the tail.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::scratch::{ABANDONINGS, Backing, Scratch};
 use crate::sync::Ordering;
 use crate::word::{Block, Owner, Shape, Unit};
 
-/// What a tail of a span says when `owner` has named it.
+/// The word of a tail of a span that `owner` owns.
 pub(crate) fn tail(owner: Owner, class: u8, distance: u32) -> Unit {
     if class == LARGE { Unit::Held(owner) } else { Unit::Tail(owner, distance as u16) }
 }
@@ -44,7 +44,7 @@ impl Scratch<'_> {
             return Err(Refused::NoMemory);
         }
         const { assert!(Block::Free.raw() == 0) };
-        // Words that were committed just now are FREE as they are, and may never be touched.
+        // New words of the table are zero, that is, FREE. They are not touched: some are never used.
         for at in self.blocks_at(head, shape).take(used as usize) {
             // Relaxed: published by the Release store of the head below.
             self.word(at).store(Block::Free.raw(), Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    /// Makes the first `words` words of the table at `head` touchable, for good.
+    /// Commits the first `words` words of the table at `head`; they are never decommitted.
     fn commit_table(&self, head: u32, words: u32, backing: &dyn Backing) -> bool {
         let committed = self.table_committed(head);
         // Relaxed: only the unit's owner stores it; ownership came with the Acquire of the claim.
@@ -74,35 +74,35 @@ impl Scratch<'_> {
         done
     }
 
-    /// Turns a claimed run into a large span whose block belongs to `block`; its later units stay HELD.
+    /// Turns a claimed run into a large span whose block word is `block`; its later units stay HELD.
     pub(crate) fn make_large(&self, me: Owner, head: u32, units: u16, block: u64) {
         // Relaxed: published by the Release store of the head below.
         self.word(self.block_at(head, LARGE, 0)).store(block, Ordering::Relaxed);
         self.resize_large(me, head, units);
     }
 
-    /// Says how many of the units from `head`, all of them HELD by the caller, are a large span.
+    /// Makes the first `units` units from `head` a large span; all of them are HELD by the caller.
     pub(crate) fn resize_large(&self, me: Owner, head: u32, units: u16) {
         self.unit_store(head, Unit::Span(me, Shape { class: LARGE, units }));
     }
 
     /// Frees the block of a large span of the caller, all of whose units are HELD afterwards.
     pub(crate) fn unmake_large(&self, me: Owner, head: u32) {
-        // Relaxed: the head stops naming it in the next line.
+        // Relaxed: the Release store of the head below publishes it.
         self.word(self.block_at(head, LARGE, 0)).store(Block::Free.raw(), Ordering::Relaxed);
         self.unit_store(head, Unit::Held(me));
     }
 
-    /// Gives back a span of the caller whose blocks are all free and whose tails name the caller.
+    /// Frees a span of the caller whose blocks are all free and whose tails name the caller.
     pub(crate) fn release_span(&self, me: Owner, head: u32, shape: Shape) {
         if shape.units > 1 {
-            // First: from here on nobody can take the units for a span, some of which may soon belong to others.
+            // First the head: from here on no process takes the units for a span. Others may claim some of them soon.
             self.unit_store(head, Unit::Held(me));
         }
         self.free_units(head..head + u32::from(shape.units));
     }
 
-    /// Whether all tails of the span at `head` look like tails of it, whoever they name.
+    /// Whether all tails of the span at `head` are well-formed, regardless of the lease that they name.
     fn tails_stand(&self, head: u32, shape: Shape) -> bool {
         tails(head, shape).all(|unit| match self.unit_state(unit) {
             Unit::Tail(_, distance) => shape.class != LARGE && u32::from(distance) == unit - head,
@@ -116,31 +116,33 @@ impl Scratch<'_> {
         tails(head, shape).all(|unit| self.unit_state(unit) == tail(owner, shape.class, unit - head))
     }
 
-    /// Takes over an abandoned span, whose blocks may be anything by then.
+    /// Adopts an abandoned span: makes `me` its owner. The caller has to load its block words again: they may have changed.
     pub(crate) fn adopt(&self, me: Owner, head: u32, shape: Shape) -> bool {
-        // Of a span that was corrupted, nothing is taken that may be somebody's.
+        // A tail is no tail of this head: the span is corrupted, and its units may be owned by others.
         if !self.tails_stand(head, shape) {
             return false;
         }
+        // The CAS fails: another process was first, or the span was adopted and abandoned with another shape.
         if fault!("scratch.adopt.by_store") {
             self.unit_store(head, Unit::Span(me, shape));
         } else if !self.unit_compare_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape)) {
             return false;
         }
+        // The span is ours. Killed before all tails name us: recovery abandons the span again, and the next adopter names them.
         for unit in tails(head, shape) {
             self.unit_store(unit, tail(me, shape.class, unit - head));
         }
         true
     }
 
-    /// Gives abandoned spans without a block in use to everybody.
+    /// Frees all abandoned spans without a block in use.
     pub(crate) fn release_abandoned(&self, me: Owner) {
         for head in 0..self.ready() {
             let Unit::Abandoned(shape) = self.unit_state(head) else { continue };
             if !self.plausible(head, shape) || !self.all_free(head, shape) || !self.adopt(me, head, shape) {
                 continue;
             }
-            // Again: before it was ours, somebody may have taken it, filled it, died, and left it like this.
+            // Check again: before the adoption, another process may have adopted the span, filled it, died, and left it abandoned.
             if self.all_free(head, shape) {
                 self.release_span(me, head, shape);
             } else {
@@ -153,7 +155,7 @@ impl Scratch<'_> {
         self.blocks_at(head, shape).all(|at| is_free(self.block_state(at)))
     }
 
-    /// Leaves a span of the caller, in which the caller owns no block, to whoever wants it.
+    /// Abandons a span of the caller, in which the caller owns no block; any process may adopt it.
     fn abandon(&self, head: u32, shape: Shape) {
         // Relaxed: a hint.
         self.remote(head).store(1, Ordering::Relaxed);

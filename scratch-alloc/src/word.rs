@@ -1,4 +1,4 @@
-//! The two words that tell the truth: who owns a unit, who owns a block. Only this file packs and unpacks them.
+//! The two authoritative words: the owner of a unit, and the owner of a block. Only this file packs and unpacks them.
 
 use tenure_core::LeaseId;
 
@@ -8,24 +8,34 @@ const TAIL: u64 = 5;
 const INCARNATION_IN_UNIT: u64 = (1 << 30) - 1;
 const INCARNATION_IN_BLOCK: u64 = (1 << tenure_core::INCARNATION_BITS_IN_BLOCK) - 1;
 
-/// What a unit word says. The table of who may leave which state is in docs/architecture.md.
+/// The value of a unit word: `{incarnation:30 | lease:8 | units or distance:16 | class:6 | state:4}`.
+///
+/// | state | meaning | who may leave it |
+/// |---|---|---|
+/// | UNBACKED | not committed, no owner | a claimer, to BACKING |
+/// | FREE | committed, no owner | a claimer, to HELD; trim, to BACKING |
+/// | HELD(i) | claimed by lease i, not yet (or no longer) part of a span; or a later unit of a large span | lease i; its recoverer, to FREE unless a head covers it |
+/// | BACKING(i) | lease i is committing or decommitting it | lease i; its recoverer, to UNBACKED |
+/// | SPAN(i, class, length) | head of a span of lease i | lease i; its recoverer, to HELD(i) or ABANDONED |
+/// | TAIL(i, distance) | later unit of a small span; the head is `distance` back | lease i; its recoverer, to FREE unless a head covers it |
+/// | ABANDONED(class, length) | head of a span without owner | an adopter, to SPAN |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// No memory behind it.
+    /// Not committed, no owner.
     Unbacked,
-    /// Memory behind it, nobody's.
+    /// Committed, no owner.
     Free,
-    /// Claimed by a lease: for a span in the making, kept for the next large one, or a later unit of a large span.
+    /// Claimed by a lease: for a new span, kept for the next large span, or a later unit of a large span.
     Held(Owner),
     /// Being committed or decommitted by a lease.
     Backing(Owner),
     /// Head of a span.
     Span(Owner, Shape),
-    /// Later unit of a small span; the head is that many units back.
+    /// Later unit of a small span; the distance to the head, in units.
     Tail(Owner, u16),
     /// Head of a span without owner.
     Abandoned(Shape),
-    /// No state we know: corrupted.
+    /// Corrupted: the raw word.
     Unknown(u64),
 }
 
@@ -76,7 +86,7 @@ impl Unit {
         }
     }
 
-    /// What `raw` says.
+    /// Decodes `raw`.
     #[must_use]
     pub const fn from_raw(raw: u64) -> Self {
         let owner = Owner { lease: (raw >> 26) as u8, incarnation: (raw >> 34) as u32 };
@@ -91,51 +101,61 @@ impl Unit {
             6 => Self::Abandoned(shape),
             _ => Self::Unknown(raw),
         };
-        // Only what `raw()` would write is a word of ours.
+        // A word that `raw()` would not write is corrupted.
         if said.raw() == raw { said } else { Self::Unknown(raw) }
     }
 }
 
-/// How far back the head is, if `raw` is the word of a later unit of a small span.
+/// The distance to the head, in units, if `raw` is the word of a later unit of a small span.
 #[inline]
 pub(crate) const fn tail_distance(raw: u64) -> Option<u32> {
     if raw & 15 == TAIL { Some((raw >> 10) as u16 as u32) } else { None }
 }
 
 /// The shape of a span that has an owner, if `raw` is the word of its head. Every bit of such a word has a meaning, so
-/// there is nothing else to check.
+/// nothing else needs a check.
 #[inline]
 pub(crate) const fn span_shape(raw: u64) -> Option<Shape> {
     if raw & 15 == SPAN { Some(Unit::shape(raw)) } else { None }
 }
 
-/// What a block word says.
+/// The value of a block word: `{owner | state:8}`.
+///
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | FREE -> LEASE(i, incarnation), store | the owning local | recovery frees it, with its span or by -> REMOTE |
+/// | LEASE -> FREE, store | the owning local | it is free |
+/// | LEASE -> REMOTE | another member, which was given it | the owner finds it at the next scan |
+/// | LEASE -> ATTACHED(h, g), store | the owner, entry already names the block | handle never published: `[I13]` |
+/// | LEASE -> PINNED, PINNED -> REMOTE or FREE | the owner; anyone | - |
+/// | ATTACHED(h, g) -> REMOTE (or FREE by the owning local) | anyone once the handle's generation is past g | - |
+/// | REMOTE -> FREE, store | the owning local | - |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Nobody's; on the private stack of the span's owner, if it has one.
+    /// No owner. If the span has an owner, the block is on its private stack.
     Free,
-    /// A lease's: dies with it. The incarnation's low 48 bits.
+    /// Owned by a lease; recovery of the lease frees it.
     Lease {
         /// Lease index.
         lease: u8,
         /// Low 48 bits of the lease's incarnation.
         incarnation: u64,
     },
-    /// A handle's: dies with it.
+    /// Owned by a handle; freed when the handle ends.
     Attached {
         /// Handle index, below 2^20.
         index: u32,
         /// Handle generation, below 2^36.
         generation: u64,
     },
-    /// Nobody's, but kept until it is freed explicitly.
+    /// No owner, but kept until it is freed explicitly.
     Pinned {
-        /// Who pinned it, for inspectors.
+        /// Index of the lease that pinned it, for inspectors.
         lease: u8,
     },
-    /// Freed by somebody else than the span's owner, who has not collected it yet.
+    /// Freed by another process than the span's owner, and not collected by the owner yet.
     Remote,
-    /// No state we know: corrupted.
+    /// Corrupted: the raw word.
     Unknown(u64),
 }
 
@@ -159,7 +179,7 @@ impl Block {
         }
     }
 
-    /// What `raw` says.
+    /// Decodes `raw`.
     #[must_use]
     pub const fn from_raw(raw: u64) -> Self {
         let said = match raw & 255 {

@@ -1,7 +1,7 @@
-//! Goal: the decisions that one unit or block word makes are right in every interleaving, and the word that passes a
-//! block on publishes what was done to it.
-//! Method: loom, two threads, one unit with two blocks or one. Loom treats SeqCst as AcqRel: what is SeqCst only for a
-//! hint's sake is not judged here, and losing a hint costs time only.
+//! Goal: the decisions of one unit word or block word are right in every interleaving, and the word that passes a
+//! block on publishes the accesses to its payload.
+//! Method: loom, two threads, one unit with one or two blocks. Loom treats SeqCst as AcqRel, so accesses that are SeqCst only for a hint
+//! are not tested here; a lost hint costs time only.
 #![cfg(loom)]
 
 #[path = "../../segment/tests/common/explore.rs"]
@@ -19,7 +19,7 @@ use tenure_scratch_alloc::{AllocError, Backing, Geometry, Layout, Local, OutOfMe
 
 const UNIT: usize = 1024;
 
-/// Memory that is all there.
+/// Memory that is committed as a whole.
 struct There;
 
 impl Backing for There {
@@ -41,7 +41,7 @@ struct Shared {
     words: Arc<Vec<Word>>,
     payload: Arc<std::cell::UnsafeCell<Unit>>,
     layout: Arc<Layout>,
-    /// What the owners of a block do with it.
+    /// Stands for the payload of a block.
     used: Arc<AtomicU64>,
 }
 
@@ -79,7 +79,7 @@ fn acquire(lease: u8) -> Acquire {
 }
 
 fn recovery(dead: u8, by: u8) -> Recovery {
-    // SAFETY: private memory; the dead does nothing any more.
+    // SAFETY: private memory; the dead member does nothing any more.
     unsafe { Recovery::assume(id(dead), by) }
 }
 
@@ -87,7 +87,7 @@ fn bytes(bytes: usize) -> Request {
     Request::from_size_align(bytes, 16).unwrap()
 }
 
-/// Every interleaving with at most so many preemptions.
+/// Explores every interleaving with at most `preemptions` preemptions.
 fn explore(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);

@@ -8,7 +8,12 @@ use tenure_core::sync::{Ordering, Word, fence};
 use crate::data_area::DataArea;
 use crate::layout::{MEMBERSHIP_OFFSET, Plan};
 
-/// The value of a lease word.
+/// The value of a lease word: `{incarnation:56 | state:8}`.
+///
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | FREE(n) -> LIVE(n+1), store | the holder of the write lock on the byte | a dirty lease that holds nothing |
+/// | LIVE(n) -> FREE(n) | a recoverer under the read lock, or the owner leaving | done |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseWord(pub(crate) u64);
 
@@ -37,7 +42,7 @@ impl LeaseWord {
     }
 }
 
-/// The view; cheap to copy.
+/// A view of the shared words; cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Control<'a> {
     base: *mut u8,

@@ -1,4 +1,4 @@
-//! What can go wrong, one enum per family of operations: what was expected, what was found, and what to do next.
+//! Errors, one enum per family of operations. Messages name the expected value, the value found, and the next step of the user.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,28 +9,28 @@ use crate::name::Backend;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The name cannot be a file name of ours.
+    /// The name cannot be part of a file name.
     #[error("{name:?} cannot name a segment: {why}")]
     InvalidName {
         /// The name as it was given.
         name: String,
-        /// What is wrong with it.
+        /// The rule that the name breaks.
         why: &'static str,
     },
-    /// The geometry asked for, or the one found in the header, cannot be.
+    /// The requested geometry, or the one in the header, is impossible.
     #[error("{what} is {found}, the limit is {limit}")]
     Geometry {
-        /// Which number.
+        /// The name of the number.
         what: &'static str,
         /// Its value.
         found: u64,
         /// The largest possible value (for offsets: the only one).
         limit: u64,
     },
-    /// Nothing of that name exists on this boot.
+    /// No segment of that name exists on this boot.
     #[error("no segment at {place}; create it first")]
     NotFound {
-        /// Where it was looked for.
+        /// The name or path.
         place: String,
     },
     /// This kind of segment has no name: it reaches others by inheritance or as a file descriptor.
@@ -39,116 +39,116 @@ pub enum OpenError {
         /// The backend.
         backend: Backend,
     },
-    /// The bytes do not begin with our magic.
+    /// The file does not begin with the magic number of a segment.
     #[error("{place} is not a segment: magic is {found:#018x}, expected {expected:#018x}")]
     NotASegment {
-        /// Which file.
+        /// The file.
         place: String,
         /// The magic.
         expected: u64,
         /// The first word found.
         found: u64,
     },
-    /// Made by another version of the layout.
+    /// The segment has another version of the layout.
     #[error(
         "{place} has layout version {found}, this program speaks {expected}; let the other program remove it"
     )]
     Version {
-        /// Which file.
+        /// The file.
         place: String,
-        /// Ours.
+        /// This program's value.
         expected: u64,
-        /// Theirs.
+        /// The value found.
         found: u64,
     },
-    /// Made by a program whose layout differs in some byte.
+    /// The segment was made by a program with another layout.
     #[error("{place} has layout hash {found:#018x}, this program expects {expected:#018x}")]
     LayoutHash {
-        /// Which file.
+        /// The file.
         place: String,
-        /// Ours, mixed with the caller's.
+        /// This program's hash, mixed with the caller's.
         expected: u64,
-        /// Theirs.
+        /// The value found.
         found: u64,
     },
-    /// Made on a machine of another byte order.
+    /// The segment was made on a machine of another byte order.
     #[error("{place} has byte order {found:#018x}, expected {expected:#018x}")]
     ByteOrder {
-        /// Which file.
+        /// The file.
         place: String,
-        /// The mark as we write it.
+        /// The mark of this machine's byte order.
         expected: u64,
-        /// The mark as found.
+        /// The mark found.
         found: u64,
     },
-    /// Made for another page size.
+    /// The segment was made for another page size.
     #[error("{place} was made for pages of {found} bytes, this kernel has {expected}")]
     PageBytes {
-        /// Which file.
+        /// The file.
         place: String,
-        /// Ours.
+        /// This program's value.
         expected: u64,
-        /// Theirs.
+        /// The value found.
         found: u64,
     },
-    /// Made on another boot or another host.
+    /// The segment was made on another boot or another host.
     #[error(
         "{place} was made on boot {found}, this is boot {expected}; its contents belong to nobody: remove it"
     )]
     Boot {
-        /// Which file.
+        /// The file.
         place: String,
         /// This boot.
         expected: String,
         /// The boot found in the header.
         found: String,
     },
-    /// Belongs to another user.
+    /// The segment belongs to another user.
     #[error("{place} belongs to uid {found} (by its {by}), we are {expected}")]
     Owner {
-        /// Which file.
+        /// The file.
         place: String,
         /// Our effective user id.
         expected: u64,
-        /// Theirs.
+        /// The value found.
         found: u64,
         /// `inode` or `header`.
         by: &'static str,
     },
-    /// Shorter than its header promises.
+    /// The file is shorter than its header says.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]
     Truncated {
-        /// Which file.
+        /// The file.
         place: String,
-        /// The bytes promised (the header itself at least).
+        /// Bytes according to the header; at least the header itself.
         expected: u64,
         /// The bytes found.
         found: u64,
     },
-    /// Made by another backend than the one asked for.
+    /// The segment was made by another backend than the requested one.
     #[error("{place} was made by the backend {found}, asked for {expected}")]
     OtherBackend {
-        /// Which file.
+        /// The file.
         place: String,
-        /// The one asked for.
+        /// The requested backend.
         expected: Backend,
-        /// The one in the header, by its number.
+        /// The number of the backend in the header.
         found: u64,
     },
-    /// A memfd that could still shrink, and so fault its users.
+    /// The memfd could still shrink, so that accesses would fault.
     #[error("the memfd lacks seals: found {found:#x}, expected at least {expected:#x}")]
     NotSealed {
         /// F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW.
         expected: u32,
-        /// What F_GET_SEALS answered; zero also for what is not a memfd.
+        /// The result of F_GET_SEALS; zero also if the descriptor is no memfd.
         found: u32,
     },
-    /// A file system on which the lock that proves life, or the sharing itself, cannot be relied on.
+    /// The file system does not reliably support the lock that proves life, or shared mappings.
     #[error("{place} lies on {found}; use a directory on tmpfs, ext4, xfs or btrfs")]
     FileSystem {
-        /// Which file.
+        /// The file.
         place: String,
-        /// Its name if we know it, and its number.
+        /// The name of the file system, if known, and its number.
         found: String,
     },
     /// The memory could not be reserved.
@@ -156,10 +156,10 @@ pub enum OpenError {
     NoSpace {
         /// The bytes that were to be reserved.
         wanted: u64,
-        /// Where.
+        /// The name or path.
         place: String,
     },
-    /// The memory of a SysV segment is out of reach (another IPC namespace) although it has members.
+    /// The memory of a SysV segment cannot be attached from here (another IPC namespace), although the segment has members.
     #[error("{place} names SysV memory {shmid} that cannot be attached from here although members hold it")]
     Unreachable {
         /// The lock file.
@@ -167,22 +167,22 @@ pub enum OpenError {
         /// The identifier in it.
         shmid: i32,
     },
-    /// It kept appearing and vanishing while we tried.
+    /// Other processes created and removed the segment during every attempt.
     #[error("{place} appeared and vanished {attempts} times; somebody is removing it in a loop")]
     Contended {
-        /// Which file.
+        /// The file.
         place: String,
-        /// How often we tried.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// The system refused something that has no better name here.
+    /// Another error of the system.
     #[error("cannot {what} ({place})")]
     Os {
         /// The operation.
         what: &'static str,
-        /// Where.
+        /// The name or path.
         place: String,
-        /// The answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -203,21 +203,21 @@ pub enum JoinError {
         "{place} does not keep a lock that only a mapping holds (overlayfs does not); use another file system"
     )]
     LockNotPinned {
-        /// Which file.
+        /// The file.
         place: String,
     },
     /// The segment was removed after it was opened, so that no other process would find it.
     #[error("{place} was removed; open it again")]
     Removed {
-        /// Which file.
+        /// The file.
         place: String,
     },
     /// The file was truncated after it was opened.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]
     Truncated {
-        /// Which file.
+        /// The file.
         place: String,
-        /// The bytes promised.
+        /// Bytes according to the header.
         expected: u64,
         /// The bytes found.
         found: u64,
@@ -225,15 +225,15 @@ pub enum JoinError {
     /// Other code of this process closed or replaced our file descriptor, and no path leads to the file.
     #[error("the descriptor of {place} was closed or replaced by somebody in this process")]
     LostDescriptor {
-        /// Which file.
+        /// The file.
         place: String,
     },
-    /// The system refused something that has no better name here.
+    /// Another error of the system.
     #[error("cannot {what}")]
     Os {
         /// The operation.
         what: &'static str,
-        /// The answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -276,17 +276,17 @@ pub enum CommitError {
     /// The file was truncated: touching the segment beyond its end faults.
     #[error("the segment is truncated: {found} bytes, expected {expected}")]
     Truncated {
-        /// The bytes promised.
+        /// Bytes according to the header.
         expected: u64,
         /// The bytes found.
         found: u64,
     },
-    /// The system refused something that has no better name here.
+    /// Another error of the system.
     #[error("cannot {what}")]
     Os {
         /// The operation.
         what: &'static str,
-        /// The answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -318,24 +318,24 @@ pub enum DecommitError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoveError {
-    /// The name cannot be a file name of ours.
+    /// The name cannot be part of a file name.
     #[error("{name:?} cannot name a segment: {why}")]
     InvalidName {
         /// The name as it was given.
         name: String,
-        /// What is wrong with it.
+        /// The rule that the name breaks.
         why: &'static str,
     },
     /// Nothing of that name exists.
     #[error("no segment at {place}")]
     NotFound {
-        /// Where it was looked for.
+        /// The name or path.
         place: String,
     },
     /// The segment has a member, or one that is being recovered.
     #[error("{place} has members (lease {lease} is held)")]
     Held {
-        /// Which file.
+        /// The file.
         place: String,
         /// One lease that is held.
         lease: u8,
@@ -351,9 +351,9 @@ pub enum RemoveError {
     Os {
         /// The operation.
         what: &'static str,
-        /// Where.
+        /// The name or path.
         place: String,
-        /// The answer.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -365,7 +365,7 @@ pub enum RemoveError {
 pub struct ListError {
     /// Which directory.
     pub directory: PathBuf,
-    /// The answer.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }

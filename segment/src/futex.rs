@@ -1,6 +1,6 @@
 //! Sleeping on words of shared memory, and waking sleepers.
 //!
-//! The words are shared between processes, so the kernel's futexes are too: never `FUTEX_PRIVATE_FLAG`. Timeouts are moments of
+//! The words are shared between processes, so the futexes are shared, too: never `FUTEX_PRIVATE_FLAG`. Deadlines are absolute times of
 //! CLOCK_MONOTONIC that the kernel waits for; no code here reads a clock twice.
 
 use std::io;
@@ -15,13 +15,13 @@ use rustix::time::Timespec;
 
 use crate::futex_threads;
 
-/// The most words that one can sleep on at once.
+/// The most words of one sleep.
 pub const WORDS_MAX: usize = 128;
 
 const EVERYBODY: u32 = i32::MAX as u32;
 const ANY_BIT: NonZeroU32 = NonZeroU32::MAX;
 
-/// When to give up.
+/// The time at which a sleep ends without a wake.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Option<Timespec>);
 
@@ -29,7 +29,7 @@ impl Deadline {
     /// Never.
     pub const NEVER: Self = Self(None);
 
-    /// From now on; `None`, and what the clock cannot express, is never.
+    /// The deadline `timeout` from now; never for `None`, and for times that the clock cannot express.
     #[must_use]
     pub fn after(timeout: Option<Duration>) -> Self {
         let Some(timeout) = timeout else { return Self::NEVER };
@@ -47,7 +47,7 @@ impl Deadline {
 pub enum Slept {
     /// The word changed, or a wake or a signal ended the sleep. The caller must load the word again.
     Woken,
-    /// The deadline came.
+    /// The deadline has passed.
     TimedOut,
 }
 
@@ -63,12 +63,12 @@ fn slept(result: Result<(), Errno>) -> io::Result<Slept> {
 ///
 /// # Errors
 ///
-/// What the kernel answers besides the usual; a sandbox may deny it.
+/// An unexpected error of the kernel; a sandbox may deny the call.
 pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline) -> io::Result<Slept> {
     sleep_for(word, expected, deadline, ANY_BIT)
 }
 
-/// As [`sleep`], and [`rouse`] with one of the `bits` wakes as well.
+/// As [`sleep`], but [`rouse`] with one of the `bits` wakes it, too.
 ///
 /// # Errors
 ///
@@ -79,27 +79,27 @@ pub fn sleep_for(
     deadline: &Deadline,
     bits: NonZeroU32,
 ) -> io::Result<Slept> {
-    // FUTEX_WAIT_BITSET takes the timeout as a moment, FUTEX_WAIT as a length: after a signal that would begin again.
+    // FUTEX_WAIT_BITSET takes an absolute time. FUTEX_WAIT takes a duration, which would begin again after a signal.
     slept(futex::wait_bitset(word, Flags::empty(), expected, deadline.0.as_ref(), bits))
 }
 
-/// Wakes those who sleep with one of `bits`, the word unchanged; how many there were.
+/// Wakes all threads that sleep with one of `bits`, without changing the word. Returns their number.
 pub fn rouse(word: &AtomicU32, bits: NonZeroU32) -> usize {
     futex::wake_bitset(word, Flags::empty(), EVERYBODY, bits).unwrap_or(0)
 }
 
-/// Clears bit `bit` of the word and wakes everybody who sleeps on it, in one step of the kernel `[A9]`.
+/// Clears bit `bit` of the word and wakes all sleepers, in one step of the kernel `[A9]`.
 pub fn wake_clearing(word: &AtomicU32, bit: u32) {
     debug_assert!(bit < 32);
     if wake_op(word, WakeOp::AndNShift, bit as u16).is_err() {
-        // A kernel or sandbox without FUTEX_WAKE_OP: two steps are better than none.
-        // Release: woken threads see everything before; pairs with the Acquire with which they load the word.
+        // A kernel or sandbox without FUTEX_WAKE_OP: change the word and wake in two steps.
+        // Release: woken threads see all stores before; pairs with their Acquire loads of the word.
         word.fetch_and(!(1 << bit), Ordering::Release);
         let _ = futex::wake(word, Flags::empty(), EVERYBODY);
     }
 }
 
-/// Makes the word 0 and wakes everybody who sleeps on it, in one step of the kernel `[A9]`.
+/// Sets the word to 0 and wakes all sleepers, in one step of the kernel `[A9]`.
 pub fn wake_zeroing(word: &AtomicU32) {
     if wake_op(word, WakeOp::Set, 0).is_err() {
         // Release: as in `wake_clearing`.
@@ -108,18 +108,18 @@ pub fn wake_zeroing(word: &AtomicU32) {
     }
 }
 
-/// The word is changed and its sleepers are collected while their queue is locked: kernel/futex/waitwake.c,
-/// `futex_wake_op`. Both addresses are the same word; the comparison never adds a second wake.
+/// Changes the word and wakes its sleepers. The kernel does both while the queue of sleepers is locked (kernel/futex/waitwake.c,
+/// `futex_wake_op`). Both addresses are the same word; the comparison never causes a second wake.
 fn wake_op(word: &AtomicU32, op: WakeOp, argument: u16) -> Result<usize, Errno> {
     futex::wake_op(word, Flags::empty(), EVERYBODY, 0, word, op, WakeOpCmp::Eq, argument, 0)
 }
 
-/// Sleeps while every word is what is expected of it: at most [`WORDS_MAX`]. Where the kernel cannot do that (Linux before
-/// 5.16, or a sandbox), threads do; also where `by_threads` says so.
+/// Sleeps while every word, at most [`WORDS_MAX`] of them, has its expected value. If the kernel cannot do that (Linux before
+/// 5.16, or a sandbox), or if `by_threads` is set, helper threads sleep instead.
 ///
 /// # Errors
 ///
-/// As [`sleep`], and when threads are needed and cannot be started.
+/// As [`sleep`], or if threads are needed and cannot be started.
 pub fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline, by_threads: bool) -> io::Result<Slept> {
     if by_threads {
         return futex_threads::sleep_any(words, deadline);
@@ -137,7 +137,7 @@ pub fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline, by_threads: b
     }
 }
 
-/// The calling thread, as the kernel numbers it in the process's own namespace.
+/// The kernel's id of the calling thread, in the process's own namespace.
 #[must_use]
 pub fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()

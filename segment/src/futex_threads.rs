@@ -1,7 +1,7 @@
 //! Sleeping on several words without `futex_waitv`: a thread sleeps on each, and the caller on a word of its own.
 //!
-//! Every thread ends before the caller goes on. It is woken like any sleeper of its word, or by the caller, with a bit that it
-//! sleeps with: then the word does not change, and other processes are not disturbed.
+//! Every thread ends before the caller goes on. A thread wakes like any sleeper of its word, or the caller wakes it by the bit that it
+//! sleeps with: this does not change the word, and wakes no sleepers of other processes without that bit.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -15,11 +15,11 @@ use crate::thread::Thread;
 
 const STACK: usize = 64 << 10;
 
-/// What the caller and its threads share.
+/// The state that the caller and its threads share.
 struct Post {
-    /// Anything but 0: one of them is done.
+    /// Not 0 once one of the threads is awake.
     woken: AtomicU32,
-    /// They need not begin to sleep any more.
+    /// The threads must not begin to sleep any more.
     over: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn sleep_any(words: &[(&AtomicU32, u32)], deadline: &Deadline) -> io:
     // Release: pairs with the Acquire in `run`.
     post.over.store(true, Ordering::Release);
     for (word, bit, ended, thread) in sleepers {
-        // One that has looked at `over` already and does not sleep yet is roused again when it does. Acquire: as above.
+        // A thread that has loaded `over` and does not sleep yet is woken by a later round. Acquire: pairs with the Release in `run`.
         while !ended.load(Ordering::Acquire) {
             if rouse(word, bit) == 0 {
                 std::thread::yield_now();
@@ -83,14 +83,14 @@ fn wait(woken: &AtomicU32, deadline: &Deadline) -> io::Result<Slept> {
 
 impl Sleep {
     fn run(self, post: &Post, ended: &AtomicBool) {
-        // SAFETY: the caller keeps it until this thread was joined.
+        // SAFETY: the caller keeps the word mapped until it has joined this thread.
         let word = unsafe { &*self.word };
         // Acquire: pairs with the Release in `sleep_any`.
         if !post.over.load(Ordering::Acquire) {
-            // Whatever it answers, the caller looks again.
+            // The result does not matter: the caller loads the words again.
             let _ = sleep_for(word, self.expected, &Deadline::NEVER, self.bit);
         }
-        // Release, both: pair with the Acquires of the caller.
+        // Release, both: pair with the Acquire loads of the caller.
         post.woken.store(1, Ordering::Release);
         let _ = futex::wake(&post.woken, Flags::empty(), 1);
         ended.store(true, Ordering::Release);

@@ -1,4 +1,4 @@
-//! The header as a value: written once by the creator, read and judged by everybody else. The offsets are those of
+//! The header as a value: the creator writes it once, all others read and validate it. The offsets are those of
 //! [`LAYOUT`](crate::layout::LAYOUT).
 
 use std::io;
@@ -12,7 +12,7 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"TENURESG");
 const BYTE_ORDER: u64 = 0x0807_0605_0403_0201;
 const WORDS: usize = HEADER_BYTES as usize / 8;
 
-/// The place of each field, in words.
+/// The offset of each field, in words.
 mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const VERSION: usize = 1;
@@ -32,12 +32,12 @@ mod at {
     pub(super) const SHMID: usize = 23;
 }
 
-/// What a header says, once it has been found to make sense here.
+/// The contents of a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) plan: Plan,
     pub(crate) geometry: [u64; 8],
-    /// The hash of the owner of the data area, already mixed with ours.
+    /// The layout hash of the data area's owner, mixed with the segment's own.
     pub(crate) layout_hash: u64,
     pub(crate) creation_id: u64,
     pub(crate) backend: u64,
@@ -67,21 +67,21 @@ impl Header {
         Ok(words)
     }
 
-    /// Writes the words to the beginning of a mapping that nobody else sees yet.
+    /// Writes the words to the beginning of a mapping that no other process sees yet.
     ///
     /// # Safety
     ///
     /// `base` is aligned and starts a mapping of at least a header that only the caller can reach.
     pub(crate) unsafe fn write(&self, base: *mut u8) -> io::Result<()> {
         let words = self.words()?;
-        // SAFETY: within the mapping by the caller's contract; plain stores are fine before it is published.
+        // SAFETY: within the mapping by the caller's contract; plain stores suffice before it is published.
         unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), base.cast::<u64>(), WORDS) };
         Ok(())
     }
 
-    /// Reads and judges the header of a file without mapping it, so that a short file cannot fault us.
+    /// Reads and validates the header of a file without mapping the file, so that a short file cannot cause a fault.
     ///
-    /// `layout_hash` is the caller's, not yet mixed; `memory` says whether the file holds the whole segment.
+    /// `layout_hash` is the caller's, not yet mixed; `memory` tells whether the file holds the whole segment.
     pub(crate) fn read_file(
         fd: impl AsFd,
         place: &str,
@@ -117,7 +117,7 @@ impl Header {
         Self::judge(&words, filled as u64, memory.then_some(size), place, layout_hash)
     }
 
-    /// Judges the header at the beginning of a mapping that is at least a header long.
+    /// Validates the header at the beginning of a mapping that is at least a header long.
     ///
     /// # Safety
     ///
@@ -129,8 +129,8 @@ impl Header {
     ) -> Result<Self, OpenError> {
         let mut words = [0; WORDS];
         for (i, word) in words.iter_mut().enumerate() {
-            // SAFETY: within the mapping by the caller's contract. Volatile, because the creator may be hostile to the
-            // optimizer: another process can corrupt here. Nothing is concluded from two reads of one word.
+            // SAFETY: within the mapping by the caller's contract. Volatile, because another process can corrupt the words
+            // meanwhile. Each word is read once only.
             *word = unsafe { base.cast::<u64>().add(i).read_volatile() };
         }
         Self::judge(&words, HEADER_BYTES, None, place, layout_hash)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-/// The kernel's random name for this boot. No two boots of any two machines share one, so it names the host as well.
+/// The kernel's random id of this boot. No two boots of any machines have the same id, so it also identifies the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BootId(pub(crate) [u64; 2]);
 
@@ -23,7 +23,7 @@ impl BootId {
         Some(Self([half(0..16)?, half(16..32)?]))
     }
 
-    /// The eight digits that file names end with.
+    /// The first eight digits; file names end with them.
     pub(crate) fn short(self) -> String {
         format!("{:08x}", self.0[0] >> 32)
     }
@@ -47,7 +47,7 @@ pub(crate) fn effective_uid() -> u64 {
 pub(crate) fn random_word() -> io::Result<u64> {
     loop {
         let mut bytes = [0_u8; 8];
-        // SAFETY: eight bytes of ours to be filled.
+        // SAFETY: a local buffer of eight bytes.
         let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
         if filled < 0 {
             let error = io::Error::last_os_error();
@@ -60,7 +60,7 @@ pub(crate) fn random_word() -> io::Result<u64> {
     }
 }
 
-/// The file systems on which the pinned lock was measured or is known to be the kernel's own.
+/// The file systems that are accepted: the pinned lock was tested there, or is known to be the kernel's own.
 const WELCOME: [u64; 4] = [0x0102_1994, 0xEF53, 0x5846_5342, 0x9123_683E];
 
 /// Common file systems that cannot be used, by name.

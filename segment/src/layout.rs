@@ -1,8 +1,8 @@
-//! The layout of a segment outside of its data area: the text that is the contract, and the same as numbers.
+//! The layout of a segment outside of its data area: the text, which is the contract, and the same as numbers.
 
 use tenure_core::MEMBERS_MAX;
 
-/// The layout of the segment's own bytes. docs/layout.md carries the same text and a test holds the two equal.
+/// The layout of the segment's own bytes. docs/layout.md has the same text; a test compares the two.
 pub const LAYOUT: &str = "\
 segment (version 1): [header | lease table | notifications | zeroes up to a multiple of 4096 | data area]
 
@@ -62,7 +62,7 @@ pub const MEMBERSHIP_OFFSET: u64 = 448;
 /// The hash of [`LAYOUT`].
 pub const LAYOUT_HASH: u64 = fnv1a(FNV_START, LAYOUT.as_bytes());
 
-/// Where an FNV-1a hash starts.
+/// The start value of an FNV-1a hash.
 pub const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a over `bytes`, continuing from `hash`; start with [`FNV_START`].
@@ -76,7 +76,7 @@ pub const fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
-/// The hash that a header carries when the owner of the data area states `data_area_hash`.
+/// The hash in the header if the owner of the data area gives `data_area_hash`.
 #[must_use]
 pub const fn mixed_hash(data_area_hash: u64) -> u64 {
     fnv1a(LAYOUT_HASH, &data_area_hash.to_le_bytes())
@@ -91,7 +91,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for `members` and a data area of at least `data_area_bytes`; `Err` says which number cannot be, and its limit.
+    /// The plan for `members` and a data area of at least `data_area_bytes`; `Err` has the number that is out of range, and its limit.
     pub(crate) const fn new(members: u64, data_area_bytes: u64) -> Result<Self, Nonsense> {
         if members == 0 || members > MEMBERS_MAX as u64 {
             return Err(Nonsense { what: "members", found: members, limit: MEMBERS_MAX as u64 });

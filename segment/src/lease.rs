@@ -207,7 +207,7 @@ impl Lease {
     }
 
     /// Returns the whole pages inside the range to the system. They read zero from now on and are no longer reserved. The
-    /// answer is the bytes of these pages; an empty range if there are none.
+    /// result is the byte range of these pages; an empty range if there are none.
     ///
     /// The caller must own the bytes exclusively, by the protocol of the crate that owns the data area.
     ///
@@ -241,7 +241,7 @@ impl Lease {
             None => (&core.attachment.read_only, Advice::LinuxDontNeed),
         };
         if let Err(refused) = memory.advise(start as usize, (end - start) as usize, advice) {
-            // Of locked memory, among others; a file can be asked itself.
+            // For locked memory, among others. If the memory is a file, a hole can be punched in the file itself.
             let fd = self.file_memory().ok_or(DecommitError::Os(refused))?;
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             rustix::fs::fallocate(&fd, flags, start, end - start).map_err(|e| DecommitError::Os(e.into()))?;
@@ -249,7 +249,7 @@ impl Lease {
         Ok(start - plan.data_area_offset..end - plan.data_area_offset)
     }
 
-    /// A descriptor of the file that the memory is. None if it is none, or if somebody closed ours and it has no path.
+    /// A descriptor of the memory's file. `None` if the memory has no file, or if our descriptor was closed and the file has no path.
     fn file_memory(&self) -> Option<OwnedFd> {
         let attachment = &self.parts.core.attachment;
         let file = attachment.lock.as_ref().filter(|_| attachment.is_file_memory())?;

@@ -2,7 +2,7 @@
 //!
 //! A [`Segment`] maps the bytes read-only and is not a member. [`Segment::join`] makes a member: a [`Lease`], with its own mapping,
 //! which pins the kernel lock that proves its owner alive. Usually it also has a monitor, which is notified of the death of others
-//! within microseconds, without polling. The crate that owns the data area implements [`Reclaim`], by which recovery takes back
+//! within microseconds, without polling. The crate that owns the data area implements [`Reclaim`]; recovery calls it to reclaim
 //! everything that a dead member held. docs/architecture.md has the glossary, the axioms `[A#]` and the invariants
 //! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
 

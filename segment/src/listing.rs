@@ -1,4 +1,4 @@
-//! What is in `/dev/shm`.
+//! The list of segments in `/dev/shm`.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ pub struct Listed {
     pub name: String,
     /// `Shm` or `SysV`.
     pub backend: Backend,
-    /// The length of its file (for SysV that of the lock file).
+    /// The length of the file in bytes (for SysV of the lock file).
     pub bytes: u64,
     /// The file.
     pub path: PathBuf,
-    /// Why it cannot be opened by that name, if already its file says so.
+    /// The error that an open by this name would return, if the file already shows it.
     pub error: Option<String>,
 }
 

@@ -95,12 +95,12 @@ impl Mapping {
         Ok(())
     }
 
-    /// [A6] Not mapped in a forked child.
+    /// Excludes the mapping from forked children [A6].
     pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         self.advise(0, self.bytes, Advice::LinuxDontFork)
     }
 
-    /// [A6] Zero in a forked child.
+    /// Makes the mapping read zero in forked children [A6].
     pub(crate) fn wipe_in_children(&self) -> io::Result<()> {
         self.advise(0, self.bytes, Advice::LinuxWipeOnFork)
     }

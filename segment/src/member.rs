@@ -17,9 +17,9 @@ use crate::lock;
 use crate::mapping::Mapping;
 use crate::notifications::OWNER_DIED;
 
-/// Takes back everything that a dead lease held in the data area. The crate that owns the data area implements it.
+/// Reclaims everything that a dead lease held in the data area. The crate that owns the data area implements it.
 pub trait Reclaim: Send + Sync {
-    /// Takes back everything that `recovery.dead()` holds.
+    /// Reclaims everything that `recovery.dead()` holds.
     ///
     /// Calls of one member do not overlap. Members of several processes may recover the same lease at the same time, and any of
     /// them may be killed meanwhile, so the implementation must be idempotent. It is also called for a member's own lease when
@@ -53,7 +53,7 @@ pub(crate) struct Core {
     /// The member's own mapping; `None` once the member has left. A thread that holds the gate may use the mapping and act as the
     /// member. The gate also serializes calls of `reclaim`: a closer tag must have one user at a time.
     gate: Mutex<Option<Control<'static>>>,
-    /// Per slot: signals that its reaper has not answered yet; zero if the slot has no reaper.
+    /// By slot: the number of signals that its reaper has not handled yet; zero if the slot has no reaper.
     pub(crate) signals: Box<[AtomicU32]>,
     /// The thread that joined runs the monitor and the reapers itself; see [`crate::monitor`].
     pub(crate) by_hand: bool,

@@ -8,18 +8,18 @@ use std::str::FromStr;
 use crate::error::OpenError;
 use crate::host::BootId;
 
-/// Where POSIX shared memory lives.
+/// The directory of POSIX shared memory.
 pub(crate) const SHM_DIRECTORY: &str = "/dev/shm";
 
-/// What the names of our files there begin with.
+/// The prefix of the names of segment files there.
 pub(crate) const SHM_PREFIX: &str = "tenure-";
 
-/// What the lock file of a SysV segment ends with.
+/// The suffix of the lock file of a SysV segment.
 pub(crate) const SYSV_SUFFIX: &str = ".sysv";
 
 const NAME_MAX: usize = 200;
 
-/// How the bytes of a segment come to be.
+/// The kind of memory of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// A file in `/dev/shm`.
@@ -30,9 +30,9 @@ pub enum Backend {
     Memfd,
     /// Anonymous shared memory, inherited by forked children.
     Anonymous,
-    /// System V shared memory, for where a shared file mapping is refused. The memory goes with its last user.
+    /// System V shared memory, for environments that refuse shared file mappings. The memory is freed with its last user.
     SysV,
-    /// Private memory: sharing switched off, same calls.
+    /// Private memory: the same calls without sharing.
     Private,
 }
 
@@ -75,20 +75,20 @@ impl FromStr for Backend {
     }
 }
 
-/// Where a segment is, or shall be.
+/// The place of an existing or new segment.
 #[derive(Debug)]
 pub enum Place {
     /// By name: 1 to 200 bytes of `A-Z a-z 0-9 . _ -`, not beginning with a dot.
     Shm(String),
-    /// By path. The file itself is named PATH.BOOT, with eight digits of the boot id: a reboot starts afresh.
+    /// By path. The file itself is named PATH.BOOT, with eight digits of the boot id: after a reboot the segment is a new one.
     File(PathBuf),
-    /// `None` creates one, `Some` attaches the one that was passed on.
+    /// `None` creates a segment, `Some` attaches the passed one.
     Memfd(Option<OwnedFd>),
-    /// Creates one; it is attached by being inherited.
+    /// Creates a segment; forked children inherit it.
     Anonymous,
     /// By name, as `Shm`; the name is that of a small lock file.
     SysV(String),
-    /// Creates one.
+    /// Creates a segment.
     Private,
 }
 
@@ -110,12 +110,12 @@ impl Place {
 /// The files that belong to a named place.
 #[derive(Clone, Debug)]
 pub(crate) struct FileName {
-    /// The name as users know it.
+    /// The name as given by users.
     pub(crate) name: String,
     pub(crate) directory: PathBuf,
     /// The file name up to the dot before the boot digits.
     pub(crate) stem: String,
-    /// What follows the boot digits.
+    /// The part of the file name after the boot digits.
     pub(crate) suffix: &'static str,
     boot: BootId,
 }

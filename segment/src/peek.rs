@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub unsafe fn peek(from: *const u8, into: &mut [u8]) -> bool {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: into.len() };
-    // SAFETY: one buffer of ours is written, `into`; what cannot be read is an error and no fault, process_vm_readv(2).
+    // SAFETY: the call writes only to `into`; unreadable memory is an error and not a fault, process_vm_readv(2).
     let copied =
         unsafe { libc::process_vm_readv(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
     match usize::try_from(copied) {
@@ -21,9 +21,9 @@ pub unsafe fn peek(from: *const u8, into: &mut [u8]) -> bool {
         // A sandbox denies it.
         Err(_) if matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
             for (at, byte) in into.iter_mut().enumerate() {
-                // SAFETY: mapped, says the caller; others change it, so it is atomic.
+                // SAFETY: mapped by the caller's contract; others change the bytes, so the load is atomic.
                 let word = unsafe { AtomicU8::from_ptr(from.add(at).cast_mut()) };
-                // Relaxed: what the bytes are worth the caller finds out.
+                // Relaxed: the caller validates the bytes.
                 *byte = word.load(Ordering::Relaxed);
             }
             true
@@ -57,7 +57,7 @@ mod tests {
         ftruncate(&file, PAGE as u64).unwrap();
         // SAFETY: as above.
         assert!(unsafe { peek(start, &mut bytes[..5]) } && !unsafe { peek(start, &mut bytes) });
-        // SAFETY: nobody uses it any more.
+        // SAFETY: no code uses the mapping any more.
         unsafe { munmap(at, 2 * PAGE).unwrap() };
     }
 }

@@ -47,7 +47,7 @@ pub struct LeaseInfo {
     pub index: u8,
     /// Whether the lease word is LIVE: the slot has an owner, or its dead owner is not recovered yet.
     pub live: bool,
-    /// How often the slot was taken.
+    /// The number of times that the slot was taken.
     pub incarnation: u64,
     /// The process id of the last owner, in its own pid namespace. Information only: no decision depends on it.
     pub pid: u32,
@@ -230,13 +230,13 @@ impl Segment {
         self.attachment.header.plan.total_bytes()
     }
 
-    /// Random, chosen at creation.
+    /// The random number that identifies the creation of the segment.
     #[must_use]
     pub fn creation_id(&self) -> u64 {
         self.attachment.header.creation_id
     }
 
-    /// The layout hash as the header carries it: the segment's own, continued over the data area's.
+    /// The layout hash in the header: the hash of the segment's own layout, continued over the data area's.
     #[must_use]
     pub fn layout_hash(&self) -> u64 {
         self.attachment.header.layout_hash
@@ -248,7 +248,7 @@ impl Segment {
         self.attachment.created
     }
 
-    /// The name or path that it was opened by.
+    /// The name or path that the segment was opened by.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.attachment.name.as_deref()
@@ -260,8 +260,8 @@ impl Segment {
         self.attachment.lock.as_ref()?.path.as_deref()
     }
 
-    /// The descriptor, to be passed to others (only a memfd has to be). It is for reading and closes on exec;
-    /// attaching reopens it.
+    /// The descriptor, to be passed to other processes (only a memfd needs that). It is read-only and closes on exec;
+    /// an attach reopens it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).map(|lock| lock.fd.as_fd())

@@ -28,13 +28,13 @@ impl Thread {
             body();
         });
         let body = Box::into_raw(Box::new(body));
-        // libc needs stack in addition, for thread-local variables among others.
+        // libc needs additional stack, for thread-local variables and other data.
         // SAFETY: a number.
         let system_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) }).unwrap_or(0);
         let page_bytes = rustix::param::page_size();
         let stack_bytes = (stack_bytes + system_bytes).next_multiple_of(page_bytes);
-        // SAFETY: attributes and signal sets of ours, initialised before they are used and destroyed afterwards; the
-        // caller's mask is put back; `run` has the signature that is asked for and takes `body` as what it is.
+        // SAFETY: attributes and signal sets on this stack, initialised before they are used and destroyed afterwards; the
+        // caller's mask is restored; `run` has the required signature and treats `body` as the type that it has.
         let (started, id) = unsafe {
             let mut all = std::mem::zeroed::<libc::sigset_t>();
             let mut before = std::mem::zeroed::<libc::sigset_t>();
@@ -43,7 +43,7 @@ impl Thread {
             libc::sigfillset(&raw mut all);
             let mut result = libc::pthread_attr_init(&raw mut attributes);
             if result == 0 {
-                // If it refuses the size, the default is large enough.
+                // If the call refuses the size, the default is large enough.
                 let _ = libc::pthread_attr_setstacksize(&raw mut attributes, stack_bytes);
                 libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
                 result = libc::pthread_create(&raw mut id, &raw const attributes, run, body.cast());

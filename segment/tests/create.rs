@@ -1,4 +1,4 @@
-//! Creating, attaching, refusing, removing. Method: make segments, change bytes of their files, look again.
+//! Creating, attaching, refusing, removing. Method: make segments, change bytes of their files, open them again.
 
 mod common;
 
@@ -197,9 +197,9 @@ fn foreign_segments_are_refused_by_name() {
     }
 }
 
-/// Looks at root's segment as nobody.
+/// Opens root's segment as the user nobody.
 fn stranger(stage: &Stage) {
-    // SAFETY: gives up rights of this process only.
+    // SAFETY: drops privileges of this process only.
     assert_eq!(unsafe { libc::setuid(65534) }, 0);
     let error = stage.attach().unwrap_err();
     assert!(matches!(error, OpenError::Owner { expected: 65534, found: 0, by: "inode", .. }), "{error}");
@@ -340,7 +340,7 @@ fn remove_refuses_while_a_lease_is_held() {
     lease.commit(0..4096).unwrap();
 }
 
-/// Runs `body` in a mount namespace of its own with `directory` to mount on; false if that cannot be had here.
+/// Runs `body` in a forked child with its own mount namespace; false if that is not possible here.
 fn in_namespace(body: impl FnOnce() -> i32) -> bool {
     let code = in_fork(|| {
         // SAFETY: no arguments.

@@ -1,4 +1,4 @@
-//! Members that die, stop, fork, exec and close everything. Method: real processes, really killed; the truth is read
+//! Members that die, stop, fork, exec and close all descriptors. Method: real processes, killed by signals; the results are read
 //! from the segment and from the kernel.
 
 mod common;
@@ -27,7 +27,7 @@ fn child_entry() {
     ]);
 }
 
-/// Joins and does what it is told. Arguments: backend, name, guarded or alone.
+/// Joins and obeys orders. Arguments: backend, name, guarded or alone.
 fn member(stage: &Stage) {
     let segment = stage.attach().unwrap();
     let lease = join(&segment, if stage.arguments[2] == "guarded" { GUARDED } else { ALONE });
@@ -41,7 +41,7 @@ fn member(stage: &Stage) {
                 stage.say(word.fetch_add(1, Ordering::SeqCst));
             }
             "close" => {
-                // SAFETY: closes everything but the pipes; whoever owns a descriptor here must live with it.
+                // SAFETY: closes all descriptors except the pipes; the test requires that all code here survives it.
                 unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
                 stage.say("closed");
             }
@@ -90,19 +90,19 @@ fn lease_live(segment: &Segment, index: u8) -> bool {
     segment.leases()[usize::from(index)].live
 }
 
-/// Whether a slot is recovered, and nobody locks it any more: as long as the recoverer does, a join passes it over.
+/// Whether a slot is recovered and unlocked: a join skips the slot while the recoverer has it locked.
 fn is_vacant(segment: &Segment, index: u8) -> bool {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(segment.path().unwrap()).unwrap();
-    // SAFETY: plain integers; what is not set below is zero, as it must be for such locks.
+    // SAFETY: plain integers; fields that are not set below are zero, as required for such locks.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::F_WRLCK as libc::c_short;
     (lock.l_start, lock.l_len) = (index.into(), 1);
-    // SAFETY: a live descriptor and a request of ours.
+    // SAFETY: a live descriptor and a local request.
     assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) }, 0);
     !lease_live(segment, index) && lock.l_type == libc::F_UNLCK as libc::c_short
 }
 
-/// Joins until it gets that slot, which is free, but may be locked for a moment by the one who recovered it.
+/// Joins until it gets slot `index`. The slot is free, but its recoverer may have it locked for a moment.
 fn join_as(segment: &Segment, index: u8) -> Lease {
     let mut lease = join(segment, GUARDED);
     eventually("the slot is vacant", || {
@@ -167,7 +167,7 @@ fn a_notification_observed_by_a_watcher_that_dies_is_observed_by_the_next_owner_
     let notification = notifications + 8 * (3 * u64::from(owners) + u64::from(watchers));
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     file.write_all_at(&0xC000_0000_u32.to_le_bytes(), notification).unwrap();
-    // Joining makes every monitor look at its notifications. It also takes the last slot: the next to join gets the watcher's.
+    // The join makes every monitor scan its notifications. It also takes the last free slot: the next join gets the watcher's slot.
     let _filler = join(&segment, ALONE);
     eventually("it sends a reaper", || threads::has_thread(watcher.id(), "tenure-reap"));
     watcher.kill();
@@ -189,7 +189,7 @@ fn a_notification_observed_by_a_watcher_that_dies_is_observed_by_the_next_owner_
 fn a_kill_while_many_monitors_of_256_slots_listen() {
     let name = Name::shm("far");
     let segment = open_or_create(name.place(), &members(256));
-    // More notifications are armed than one thread can wait for, and another thread than the first observes the victim's.
+    // More notifications are armed than one thread can wait for, and another thread than the first one observes the victim's.
     let fillers: Vec<_> = (0..200).map(|i| join(&segment, if i < 135 { GUARDED } else { ALONE })).collect();
     let (child, index) = start(&name, "guarded");
     assert_eq!(index, 200);
@@ -253,7 +253,7 @@ fn after_everybody_was_killed_the_next_one_carries_on() {
     let created = name.segment().creation_id();
     let members: Vec<_> = (0..3).map(|_| start(&name, "guarded").0).collect();
     members.iter().for_each(Process::stop);
-    // Stopped first, so that none of them recovers another.
+    // They are stopped first, so that none of them recovers another.
     members.into_iter().for_each(Process::kill);
     let segment = name.segment();
     assert_eq!((segment.created(), segment.creation_id()), (false, created));
@@ -305,7 +305,7 @@ fn closing_every_descriptor_keeps_the_lease_and_the_monitor() {
     assert_eq!(lease.recover(), 0);
     closer.tell("touch");
     closer.expect("0");
-    // It is still notified, and reaches the locks by the path.
+    // The member is still notified, and reaches the locks by the path.
     let (victim, dead) = start(&name, "guarded");
     victim.kill();
     eventually("recovered by the one without descriptors", || !lease_live(&segment, dead));
@@ -357,7 +357,7 @@ fn a_spawned_process_does_not_keep_the_lease_alive() {
     assert!(is_alive(&grandchild));
 }
 
-/// In a forked child: not a member, dropping does nothing, joining works.
+/// Tests a forked child: it is not a member, a drop does nothing, a join works.
 fn forker(stage: &Stage) {
     let segment = stage.attach().unwrap();
     let lease = join(&segment, GUARDED);
@@ -378,7 +378,7 @@ fn forker(stage: &Stage) {
         own.leave().unwrap();
         let again = join(&segment, GUARDED);
         again.check().unwrap();
-        // Dies as a member, by leaving without dropping.
+        // It dies as a member: it exits without a drop.
         std::mem::forget(again);
         0
     });
@@ -403,7 +403,7 @@ fn a_forked_child_is_no_member_and_may_join() {
     }
 }
 
-/// Segments that reach others by inheritance only: a forked child joins, is killed, and is recovered by its parent.
+/// For segments that only forked children inherit: a child joins, is killed, and its parent recovers it.
 fn inherited(stage: &Stage, place: Place) {
     let segment = open_or_create(place, &spec());
     let lease = join(&segment, GUARDED);
@@ -467,12 +467,12 @@ fn a_daemon_that_forked_after_joining_is_no_member_until_it_joins() {
     child.expect("1");
     assert!(lease_held(&segment, 1));
     assert_eq!(segment.leases()[1].incarnation, 2);
-    // Ends when its input does.
+    // The child ends at the end of its input.
     drop(child);
     eventually("the daemon has left", || !lease_live(&segment, 1));
 }
 
-/// Takes its time reclaiming: it says so, and waits for a word.
+/// A recoverer whose `reclaim` reports its start, and then waits for an order.
 fn slow(stage: &Stage) {
     struct Slow(Stage);
     impl Reclaim for Slow {
@@ -503,10 +503,10 @@ fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
     slow.expect("reclaiming");
     slow.stop();
 
-    // The slot of the dead is not given out while it is being recovered; the next one is.
+    // A join does not get the slot of the dead member while that is being recovered; it gets the next slot.
     let lease = join(&segment, ALONE);
     assert_eq!(lease.id().index, 2);
-    // Joining recovered the victim: nobody waits for the one that is stopped.
+    // The join recovered the victim: it did not wait for the stopped recoverer.
     assert!(!lease_live(&segment, 1) && !held(segment.data_area(), 1));
     assert_eq!(reclaimed_by(segment.data_area(), 1), Some(2));
     let refused = segment.join(ALONE, Arc::new(Clear)).unwrap_err();
@@ -523,7 +523,7 @@ fn a_reaper_that_waits_does_not_keep_a_leaver() {
     let leaver = join(&segment, GUARDED);
     let (victim, index) = start(&name, "guarded");
     let witness = join(&segment, ALONE);
-    // A notification that is signalled although its owner lives makes a reaper wait for the owner's lock.
+    // A notification is signalled although its owner lives: so a reaper waits for the owner's lock.
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     let notification = HEADER_BYTES + 8 * LEASE_BYTES + 64 * u64::from(index);
@@ -542,7 +542,7 @@ fn a_reaper_that_waits_does_not_keep_a_leaver() {
     assert_eq!(join(&segment, ALONE).id().index, 0);
 }
 
-/// Joins, holds, looks whether it still holds, leaves; for ever.
+/// Joins, holds, checks that it still holds, leaves; in an endless loop.
 fn worker(stage: &Stage) {
     let segment = stage.attach().unwrap();
     stage.say("ready");
@@ -566,13 +566,13 @@ fn worker(stage: &Stage) {
 /// The variable from which [`seed`] takes the seed of an earlier run.
 const SEED: &str = "TENURE_TEST_SEED";
 
-/// A seed that decides which workers are killed and stopped, and how long after each other. Another one in each run; a test that fails
-/// shows it, and the variable runs the test with it again. The scheduler decides the rest.
+/// A seed. It decides which workers are killed and stopped, and at which intervals. Each run has another seed; a test that fails
+/// prints it, and the variable repeats the test with it. The scheduler decides the rest.
 fn seed() -> u64 {
     use std::hash::BuildHasher;
     let seed = match std::env::var(SEED) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{SEED}={text} is no number")),
-        // The standard library has its keys from the kernel's random numbers.
+        // The standard library takes its hash keys from the kernel's random numbers.
         Err(_) => std::hash::RandomState::new().hash_one(0),
     };
     println!("{SEED}={seed}");

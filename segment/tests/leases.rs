@@ -18,7 +18,7 @@ fn child_entry() {
     enter(&[("denied", denied), ("forking", forking)]);
 }
 
-/// Every backend, and what keeps its name alive.
+/// Runs `body` with a new segment of every backend; removes its name afterwards.
 fn each_backend(tag: &str, spec: &Spec, mut body: impl FnMut(Segment)) {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, tag);
@@ -46,7 +46,7 @@ fn leaving_frees_the_slot_and_incarnations_grow() {
             assert_eq!(lease.recover(), 0);
             assert!(matches!(lease.commit(0..1), Err(CommitError::NotMember(NotMember::Left))));
             assert!(matches!(lease.decommit(0..1), Err(DecommitError::NotMember(NotMember::Left))));
-            // The lock is gone although the value is still there.
+            // The lock is released although the `Segment` still exists.
             let info = segment.leases()[0];
             assert!(!info.live && info.incarnation == incarnation && info.held != Some(true), "{info:?}");
             assert!(!held(segment.data_area(), 0), "leaving reclaims");
@@ -83,7 +83,7 @@ fn many_members_are_as_good_as_few() {
     for count in [64, 256_u16] {
         let name = Name::shm("many");
         let segment = open_or_create(name.place(), &members(count));
-        // Two of them with a monitor: at 256 that is three threads each.
+        // Two members have a monitor: with 256 slots these are three threads each.
         let guarded = [join(&segment, GUARDED), join(&segment, GUARDED)];
         let others: Vec<_> = (2..count).map(|_| join(&segment, ALONE)).collect();
         assert!(segment.join(ALONE, Arc::new(Clear)).is_err());
@@ -105,7 +105,7 @@ fn sixty_four_monitors_in_one_process() {
     assert!(segment.leases().iter().all(|lease| !lease.live && lease.held == Some(false)));
 }
 
-/// Another mapping of the file, for writing what no member would.
+/// Writes a value to a lease word that no member would store.
 fn corrupt(segment: &Segment, index: u8, word: u64) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
@@ -134,7 +134,7 @@ fn corrupted_lease_words_are_cleaned_up_and_never_panic() {
         (2, 10),
         "a slot at the last incarnation is left alone"
     );
-    // Our own word, under our feet.
+    // Our own lease word, while we are a member.
     corrupt(&segment, 3, 0x1234_5678_9ABC_DEF0);
     lease.check().unwrap();
     drop(lease);
@@ -148,16 +148,16 @@ fn corrupted_notifications_wake_nobody_to_do_harm() {
     let segment = name.segment();
     let lease = join(&segment, GUARDED);
     let other = join(&segment, GUARDED);
-    // Row 1, column 0: what a death would leave there; and garbage in the others.
+    // Row 1, column 0: the value after a death; invalid values in the other rows.
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(segment.path().unwrap()).unwrap();
     let notifications = HEADER_BYTES + 8 * LEASE_BYTES;
     for (row, value) in [(1, 0xC000_0000_u32), (2, 0xFFFF_FFFF), (3, 0x4000_0001), (4, 0x1234)] {
         file.write_all_at(&value.to_le_bytes(), notifications + row * 64).unwrap();
     }
-    // A join makes the monitors look.
+    // A join makes the monitors scan their notifications.
     let third = join(&segment, GUARDED);
-    // The one of row 1 goes on ringing while its owner lives; row 3 has no owner.
+    // The notification of row 1 stays signalled while its owner lives; row 3 has no owner.
     eventually("the false notification is answered", || {
         let mut notification = [0; 4];
         std::fs::File::open(segment.path().unwrap())
@@ -197,7 +197,7 @@ fn commit_and_decommit_move_memory() {
     });
 }
 
-/// A file is asked itself. What has none keeps it, and says so.
+/// Locked memory of a file is decommitted through the file. Locked memory without a file stays, and `decommit` returns an error.
 #[test]
 fn locked_memory_goes_back_or_is_said_to_stay() {
     each_backend("locked", &Spec { data_area_bytes: 1 << 20, ..spec() }, |segment| {
@@ -206,12 +206,12 @@ fn locked_memory_goes_back_or_is_said_to_stay() {
         let word = &lease.data_area().words()[65536 / 8];
         word.store(1, Ordering::Relaxed);
         let before = segment.committed_bytes();
-        // SAFETY: pages of ours, which stay mapped until the lease ends.
+        // SAFETY: pages of this member's mapping, which stay mapped until the lease ends.
         if unsafe { libc::mlock((&raw const *word).cast(), 65536) } != 0 {
             return println!("SKIPPED: locked: no memory to be locked here");
         }
         let decommitted = lease.decommit(65536..131072);
-        // First: to look at the word may bring its page back.
+        // Before the load of the word: that may commit its page again.
         let shrunk = before.zip(segment.committed_bytes()).map(|(before, after)| before - after);
         let gone = word.load(Ordering::Relaxed) == 0;
         assert_eq!(decommitted.is_ok(), gone, "{}: {decommitted:?}", segment.backend());
@@ -349,7 +349,7 @@ fn the_monitor_takes_no_signals() {
     let monitors = || {
         let mut monitors = 0;
         for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-            // Threads of other tests come and go, and of one that goes no signals are told: two looks.
+            // Threads of other tests start and end, and `/proc` tells no signals of an ending thread: read twice.
             let look = || std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
             let (status, later) = (look(), look());
             if status.starts_with("Name:\ttenure-monitor") && later.contains("State:\tS") {
@@ -366,7 +366,7 @@ fn the_monitor_takes_no_signals() {
     eventually("a monitor sleeps", || monitors() > 0);
 }
 
-/// Denies futex_waitv as container runtimes did.
+/// Denies futex_waitv, as older container runtimes do.
 fn denied(stage: &Stage) {
     let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut rules = [
@@ -406,15 +406,15 @@ fn a_sandbox_without_futex_waitv_means_no_monitor() {
     assert!(!segment.leases()[0].live);
 }
 
-/// Joins and leaves in one thread while another forks: no child may keep a lease that was left, whatever it was forked
-/// in the middle of.
+/// One thread joins and leaves while another forks: no child may keep a lease that was left, regardless of the step at which it was
+/// forked.
 fn forking(stage: &Stage) {
     let segment = stage.attach().unwrap();
     let over = std::sync::atomic::AtomicBool::new(false);
     let kept = AtomicU64::new(0);
     let mut children = std::collections::VecDeque::new();
     let end = |child: libc::pid_t| {
-        // SAFETY: a child of ours that was not waited for.
+        // SAFETY: a child of this process that was not waited for.
         unsafe {
             libc::kill(child, libc::SIGKILL);
         }
@@ -430,7 +430,7 @@ fn forking(stage: &Stage) {
             }
         });
         for _ in 0..400 {
-            // SAFETY: the child does nothing but wait for its end, which comes with its parent's at the latest.
+            // SAFETY: the child only waits for its end; it dies with its parent at the latest.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 // SAFETY: plain numbers.

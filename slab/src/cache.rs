@@ -1,13 +1,13 @@
-//! A thread's claimed entries.
+//! The cache of a thread: entries that it has claimed.
 
 /// The most entries a cache can hold.
 pub const CACHE_MAX: usize = 64;
 
-/// Entries claimed ahead by one thread of one member: the word is INIT, the holder bit is the member's, and nobody else
-/// of the member knows them.
+/// Entries that one thread of one member has claimed ahead: the word is INIT, the holder bit is the member's, and no other thread of
+/// the member uses them.
 ///
-/// Give them back with [`Slab::drain`](crate::Slab::drain) before dropping it; a cache that is simply dropped keeps its
-/// entries from others until the member leaves or dies, and loses nothing.
+/// Call [`Slab::drain`](crate::Slab::drain) before you drop a cache. Without it the entries stay claimed until the member leaves or dies;
+/// nothing is lost.
 #[derive(Debug)]
 pub struct Cache {
     len: usize,
@@ -16,13 +16,13 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache for at most `capacity` entries, 1 to [`CACHE_MAX`]; other numbers are taken to the nearest.
+    /// An empty cache for at most `capacity` entries; other numbers than 1 to [`CACHE_MAX`] are clamped.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self { len: 0, capacity: capacity.clamp(1, CACHE_MAX), entries: [0; CACHE_MAX] }
     }
 
-    /// Entries in it.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -34,7 +34,7 @@ impl Cache {
         self.len == 0
     }
 
-    /// The most entries it takes.
+    /// The capacity, in entries.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -45,7 +45,7 @@ impl Cache {
         self.capacity - self.len
     }
 
-    /// Adds an entry; false when it is full.
+    /// Adds an entry; false if the cache is full.
     #[inline]
     pub(crate) fn push(&mut self, index: u32) -> bool {
         if self.len >= self.capacity {
@@ -57,7 +57,7 @@ impl Cache {
         true
     }
 
-    /// The entry pushed last: the warmest.
+    /// The entry pushed last: most likely in the processor's cache.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<u32> {
         let len = self.len.checked_sub(1)?;

@@ -1,4 +1,4 @@
-//! From a count to nothing: close, and the decision that nobody holds.
+//! Close, and the decision that a handle has no holder.
 
 use tenure_core::{Acquire, fault};
 
@@ -10,18 +10,18 @@ use crate::slab::{Held, Slab};
 use crate::sync::MutexGuard;
 use crate::word::{Release, Renew, State};
 
-/// What a close did.
+/// The result of a close.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Closed {
-    /// This process still holds it.
+    /// This process still holds the handle.
     Counted,
-    /// This process no longer holds it. Others do, or somebody who is looking will end it.
+    /// This process no longer holds the handle. Others hold it, or another process is deciding and will end it.
     Left,
-    /// Nobody holds it: its generation is over, and its block was given to `free`.
+    /// The handle had no other holder: its generation is over, and `free` received its block.
     Ended,
 }
 
-/// What `free_if_unheld` did.
+/// The result of `free_if_unheld`.
 #[must_use]
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
@@ -36,11 +36,10 @@ impl Decision {
 }
 
 impl Slab<'_> {
-    /// Gives one count back. The last count of the process ends its hold, the last hold ends the handle.
+    /// Closes one count. The last count of the process clears its holder bit; the last holder bit ends the handle.
     ///
-    /// A handle that was only ever opened by its creator's process, closed with room in `cache`, costs one CAS, and its
-    /// entry goes to the cache. `free` receives the handle's block when this call ends the handle; it runs without
-    /// private locks.
+    /// If only the creator's process ever opened the handle, and `cache` has room, the close costs one CAS, and the entry goes to the
+    /// cache (private close). `free` receives the handle's block if this call ends the handle; it runs without private locks.
     ///
     /// # Errors
     ///
@@ -48,14 +47,14 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// Not the last count of the process, or private: lock-free, and wait-free but for sibling threads counting the same
+    /// Not the last count of the process, or private: lock-free, and wait-free except for sibling threads that count the same
     /// handle. Otherwise wait-free between processes; within one it may wait for the first opens and last closes of
     /// handles of the same stripe.
     ///
     /// # Crash
     ///
-    /// At any point: a bit of a dead lease or an entry that names a block of a generation that is over; recovery of
-    /// this lease sees to both, as does the next claimer of the entry to the latter.
+    /// At any point: a bit of a dead lease, or an entry that names a block of a generation that is over. Recovery of this lease repairs
+    /// both; the next claimer of the entry also repairs the latter.
     #[inline]
     pub fn close(
         &self,
@@ -75,21 +74,21 @@ impl Slab<'_> {
         if local == Local::new(generation, true, 1)
             && let Some(entry) = self.entry(index)
         {
-            // Once shared, always shared: the exchange would fail, and have the line to itself for that.
+            // `shared` is never cleared: skip a CAS that must fail and would still take the cache line exclusively.
             let Some(cache) = cache.filter(|cache| cache.room() > 0 && !entry.word.peek().shared()) else {
                 return match self.close_last(ref_counts, entry, index, generation, &mut free) {
                     Some(closed) => Ok(closed),
                     None => self.close_counted(ref_counts, held, free),
                 };
             };
-            // A sibling may open between the look above and the CAS: see `open_held`, fact 2.
+            // A sibling may open between the load above and the CAS: see `open_held`, fact 2.
             match entry.word.renew(generation, self.layout().generation_bits()) {
                 Renew::Renewed { next } => {
-                    // Whatever a sibling counted in the meantime is void: its look at the word says so.
+                    // An increment that a sibling made in the meantime is void: the sibling finds that when it loads the word.
                     ref_counts.set_local(index, Local::new(next, true, 0));
                     if entry.len().is_block() {
                         free(BlockRef { offset: entry.block_offset(), index, generation });
-                        // The entry is INIT and ours, so the mark is ours to clear.
+                        // The entry is INIT and this process's own, so it may remove the block's name.
                         entry.forget_block();
                     }
                     let _ = cache.push(index);
@@ -104,12 +103,12 @@ impl Slab<'_> {
         self.close_counted(ref_counts, held, free)
     }
 
-    /// The private close found the last generation: RETIRED, and our bit still there.
+    /// The end of a private close of the last generation: the word is RETIRED, and our bit is still set.
     #[cold]
     fn retire(&self, ref_counts: &RefCounts, held: Held, mut free: impl FnMut(BlockRef)) -> Closed {
         let (index, generation) = (held.index(), held.generation());
         let Some(entry) = self.entry(index) else { return Closed::Ended };
-        // Nobody ever writes a RETIRED entry again, so the block stays named; freeing it twice is harmless.
+        // No process writes to a RETIRED entry again, so the entry keeps naming the block; freeing the block twice is harmless.
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
         {
@@ -122,8 +121,8 @@ impl Slab<'_> {
         Closed::Ended
     }
 
-    /// The last count, once others were told of the handle: as the end of [`Self::close_counted`]. `None`: a sibling thread
-    /// counted meanwhile, and nothing was done.
+    /// Closes the last count of a shared handle: as the end of [`Self::close_counted`]. `None`: a sibling thread has incremented the count,
+    /// and nothing was done.
     #[inline(never)]
     fn close_last(
         &self,
@@ -140,7 +139,7 @@ impl Slab<'_> {
         Some(self.leave(ref_counts, guard, entry, index, free))
     }
 
-    /// Takes the process's bit away; its last count was given back.
+    /// Clears the process's bit; its last count is closed.
     #[inline(always)]
     fn leave(
         &self,
@@ -160,7 +159,7 @@ impl Slab<'_> {
         if ended { Closed::Ended } else { Closed::Left }
     }
 
-    /// One count of several, or the last one the long way.
+    /// The slow path of [`Self::close`]: one count of several, or the last one.
     #[cold]
     #[inline(never)]
     pub(crate) fn close_counted(
@@ -179,7 +178,7 @@ impl Slab<'_> {
         let Some(entry) = self.entry(index) else { return not_held() };
         let guard = ref_counts.lock(index);
         while !ref_counts.give_last(index, generation) {
-            // A sibling counted meanwhile (and may have given it back again).
+            // A sibling has incremented the count (and may have decremented it again).
             match ref_counts.give(index, generation) {
                 Drop::Counted => return Ok(Closed::Counted),
                 Drop::NotHeld => return not_held(),
@@ -189,17 +188,21 @@ impl Slab<'_> {
         Ok(self.leave(ref_counts, guard, entry, index, &mut free))
     }
 
-    /// Decides whether nobody holds a handle, and if so ends its generation.
+    /// Ends the generation of a handle if the handle has no holder.
     ///
-    /// Whoever clears a bit calls it afterwards `[I5]`. The tag makes reading the set and ending the generation one
-    /// decision: an opener that slips in between takes the tag back, a newer closer overwrites it, and our CAS fails.
-    /// The stripe is locked, because two threads of one process would share a tag.
+    /// A process that clears a holder bit calls this function afterwards `[I5]`. The tag makes the load of the holder set and the end of the
+    /// generation one decision: an opener in between removes the tag, a newer closer overwrites it, and then our CAS fails.
+    /// The stripe is locked, because two threads of one process have the same tag.
+    ///
+    /// An opener and this function are a Dekker pair: the opener sets its bit and loads the word, this stores the tag and loads the bits:
+    /// - either the opener's bit is seen by the second load of the bits here: then nothing is done, and the opener's close decides;
+    /// - or it is not: then our tag is seen by the opener's load of the word, and only one of two CASes from that value succeeds.
     ///
     /// # Two at once
     ///
-    /// A lost CAS means that a newer tag decides. The lease of that tag has the entry's group in its own group map `[I26]`: an opener
-    /// or closer had its bit there `[I8]`, a recoverer has marked the group first. So if it dies before its second CAS, its own
-    /// recovery comes by and decides.
+    /// If a CAS fails, a newer tag decides. The lease of that tag has the entry's group in its own group map `[I26]`: an opener
+    /// or closer had its bit there `[I8]`, a recoverer has marked the group first. So if that process dies before its second CAS, its own
+    /// recovery visits the entry and decides.
     ///
     /// # Progress
     ///
@@ -208,7 +211,7 @@ impl Slab<'_> {
     /// # Crash
     ///
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
-    /// claimer or our recovery frees: the entry is no longer ours, so nobody but a claimer may take the name away.
+    /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
     pub(crate) fn free_if_unheld(
         &self,
         ref_counts: &RefCounts,
@@ -216,8 +219,8 @@ impl Slab<'_> {
         index: u32,
         entry: Entry<'_>,
     ) -> Decision {
-        // Not needed for safety, and it spares a CAS on every close that is not the last: whoever's bit this is will
-        // clear it later and decide then, or its recovery does.
+        // Not needed for safety; it saves a CAS on every close that is not the last. The owner of the bit clears it later and decides
+        // then, or the owner's recovery does.
         if entry.bits().any() {
             return Decision::NOTHING;
         }
@@ -229,8 +232,8 @@ impl Slab<'_> {
         if entry.bits().any() && !fault!("slab.free_if_unheld.no_second_look") {
             return Decision::NOTHING;
         }
-        // Read before the generation ends: afterwards a claimer may write here. If they are not of this generation, the
-        // CAS below fails.
+        // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
+        // generation, the CAS below fails.
         let generation = reserved.generation();
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });

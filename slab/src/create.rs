@@ -1,4 +1,4 @@
-//! From a free entry to a handle: claim, create, and giving claimed entries back.
+//! From a free entry to a handle: claim, create, and releasing claimed entries.
 
 use tenure_core::{Acquire, fault};
 
@@ -18,13 +18,13 @@ const BATCH: usize = 32;
 impl Slab<'_> {
     /// Fills a cache with up to 32 free entries, or as many as it has room for.
     ///
-    /// It looks where the member found entries last, then everywhere else, by the hints; if there are none, it reads every
-    /// committed word before it says exhausted. `free` receives blocks that a killed closer left in a claimed entry; it
-    /// runs without private locks.
+    /// The search follows the hints: first where the member found entries last, then everywhere else. If no hint leads to a free entry,
+    /// every committed word is loaded before the result is "exhausted". `free` receives blocks that a killed closer left in a claimed
+    /// entry; it runs without private locks.
     ///
     /// # Errors
     ///
-    /// No committed entry is FREE. Entries in the caches of others are not.
+    /// No committed entry is FREE. Entries in caches are INIT.
     ///
     /// # Progress
     ///
@@ -46,12 +46,12 @@ impl Slab<'_> {
         })
     }
 
-    /// As [`Slab::claim`], but looks only where the hints say that something is free, which is right unless somebody died:
-    /// for callers who can rather extend the slab than have every entry looked at.
+    /// As [`Slab::claim`], but examines only entries that the hints call free. A hint can be lost only if a process dies. For callers that
+    /// prefer to extend the slab to a scan of all entries.
     ///
     /// # Errors
     ///
-    /// [`Exhausted`]: nothing was found.
+    /// [`Exhausted`]: no hint led to a free entry.
     pub fn claim_likely(
         &self,
         acquire: &Acquire,
@@ -98,7 +98,7 @@ impl Slab<'_> {
         while left != 0 && cache.len() < goal {
             let wanted = lowest(left, goal - cache.len());
             left &= !wanted;
-            // Taken before the words are looked at, so that two claimers work on different entries.
+            // The hints are set to "taken" before the words are loaded, so that two claimers work on different entries.
             let mut won = wanted & !hint.fetch_or(wanted, Ordering::Relaxed);
             while won != 0 {
                 let index = group * 64 + won.trailing_zeros();
@@ -110,7 +110,7 @@ impl Slab<'_> {
         }
     }
 
-    /// Claims one entry, wherever it is: hints can be lost.
+    /// Claims one entry anywhere, regardless of the hints: these can be lost.
     #[cold]
     fn claim_any(&self, ref_counts: &RefCounts, cache: &mut Cache, free: &mut impl FnMut(BlockRef)) {
         for index in 0..self.committed_handles() {
@@ -133,7 +133,7 @@ impl Slab<'_> {
         let seen = entry.word.peek();
         let usable =
             seen.state() == Some(State::Free) && seen.generation() >> self.layout().generation_bits() == 0;
-        // Owned: a sibling has it by now, so the word that we saw is old; its bit must stay.
+        // Owned: a sibling has claimed the entry, so the word loaded above is old; the bit must stay set.
         if !usable || ref_counts.local(index).owned() {
             return false;
         }
@@ -154,8 +154,8 @@ impl Slab<'_> {
         let generation = seen.generation();
         ref_counts.set_local(index, Local::new(generation, true, 0));
         drop(guard);
-        // Whoever ended the last generation named its block here and may not have lived to free it. It could not take
-        // the name away either, because a claimer writes here. We can: the entry is INIT and ours.
+        // The entry may still name the block of the last generation: the process that ended that generation may have died before it freed
+        // the block, and only a claimer may remove the name. Here the entry is INIT and the caller's, so remove it.
         if entry.len().is_block() {
             if let Some(generation) = generation.checked_sub(1) {
                 free(BlockRef { offset: entry.block_offset(), index, generation });
@@ -167,10 +167,9 @@ impl Slab<'_> {
 
     /// Creates a handle, with one count for the caller.
     ///
-    /// With an entry in the cache it is a handful of plain stores. For a payload in a block, `attach` is called with the
-    /// handle's index and generation when the entry already names the block, and before anybody can open the handle: that is
-    /// where the block's word goes from LEASE to ATTACHED. It is called for inline payloads too. `free` is as in
-    /// [`Slab::claim`].
+    /// With an entry in the cache it is a few plain stores. `attach` is called with the handle's index and generation. At that moment
+    /// the entry already names the block, and no process can open the handle yet. For a payload in a block, `attach` changes the block
+    /// word from LEASE to ATTACHED. It is called for inline payloads, too. `free` is as in [`Slab::claim`].
     ///
     /// # Errors
     ///
@@ -178,7 +177,7 @@ impl Slab<'_> {
     ///
     /// # Panics
     ///
-    /// An inline payload of more than [`INLINE_BYTES`] bytes.
+    /// If an inline payload has more than [`INLINE_BYTES`] bytes.
     ///
     /// # Progress
     ///
@@ -186,8 +185,8 @@ impl Slab<'_> {
     ///
     /// # Crash
     ///
-    /// Before the word is LIVE: an INIT entry with a dead bit. After: a LIVE one. In both cases recovery ends the
-    /// generation and frees the block, if it was attached; a block not yet attached belongs to the dead lease. A panic in
+    /// Before the word is LIVE: an INIT entry with the bit of a dead lease. After: a LIVE entry with it. In both cases recovery ends the
+    /// generation and frees the block, if it was attached; a block that is not yet attached belongs to the dead lease. A panic in
     /// `attach` leaves the entry INIT until the member leaves.
     #[expect(clippy::too_many_arguments, reason = "one call of tenure; a struct would only name them twice")]
     pub fn create(
@@ -219,12 +218,12 @@ impl Slab<'_> {
         }
     }
 
-    /// As [`Slab::create`], for a payload of at most [`INLINE_BYTES`] bytes and from an entry in the cache only: the part of
-    /// it worth inlining. Also tells where the bytes are. `None`, and nothing created, when the cache is empty.
+    /// The fast path of [`Slab::create`], worth inlining: a payload of at most [`INLINE_BYTES`] bytes, and an entry in the cache. Also
+    /// returns the address of the bytes. `None` if the cache is empty; then nothing is created.
     ///
     /// # Progress
     ///
-    /// Wait-free: a handful of plain stores.
+    /// Wait-free: a few plain stores.
     ///
     /// # Crash
     ///
@@ -253,13 +252,13 @@ impl Slab<'_> {
         Some((publish(ref_counts, index, generation, entry), entry.inline_ptr()))
     }
 
-    /// The warmest entry of a cache, and the generation it will issue.
+    /// The entry pushed last to a cache, and the generation that it will issue.
     #[inline]
     fn take(&self, ref_counts: &RefCounts, cache: &mut Cache) -> Option<(u32, u64, Entry<'_>)> {
         while let Some(index) = cache.pop() {
             let local = ref_counts.local(index);
-            // Otherwise the cache outlived a leave, or is another member's. The generation is taken from private memory, where
-            // nobody corrupts; it is the word's.
+            // If not, the member has left since, or the cache is another member's. The generation comes from private memory, which peers
+            // cannot corrupt; it equals the generation in the word.
             if let Some(entry) = self.entry(index)
                 && local == Local::new(local.generation(), true, 0)
             {
@@ -269,7 +268,7 @@ impl Slab<'_> {
         None
     }
 
-    /// Gives all entries of a cache back, for others to claim.
+    /// Releases all entries of a cache, so that others can claim them.
     ///
     /// # Progress
     ///
@@ -290,9 +289,9 @@ impl Slab<'_> {
             let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
             ref_counts.set_local(index, Local::new(local.generation(), false, 0));
             entry.bits().clear(ref_counts.lease_index());
-            // An entry in a cache names no block: claim and the private close see to that.
+            // An entry in a cache names no block: claim and the private close have removed the name.
             let _ = self.free_if_unheld(ref_counts, &guard, index, entry);
-            // If a stray bit kept us from it, its owner does it.
+            // If a stray bit kept the entry from becoming FREE, the owner of that bit frees it.
         }
     }
 }
@@ -300,7 +299,7 @@ impl Slab<'_> {
 /// INIT -> LIVE, with one count.
 #[inline]
 fn publish(ref_counts: &RefCounts, index: u32, generation: u64, entry: Entry<'_>) -> Held {
-    // The count first: who sees LIVE sees the count [open.rs, fact 1].
+    // The count first: a thread that sees LIVE sees the count [open.rs, fact 1].
     ref_counts.set_local(index, Local::new(generation, true, 1));
     entry.word.publish(generation);
     Held::new(index, generation)

@@ -1,4 +1,4 @@
-//! One handle's words in place, but for the handle word itself.
+//! The words of one entry, without the handle word.
 
 use std::num::NonZeroU8;
 
@@ -17,17 +17,17 @@ const BLOCK: u64 = 1 << 63;
 const NAME_SHIFT: u32 = 55;
 const BYTES_MASK: u64 = (1 << NAME_SHIFT) - 1;
 
-// Words are 8 bytes in memory order: bytes of an inline payload are read in place.
+// Holders read the bytes of an inline payload in place, so words must have their bytes in memory order.
 const _: () = assert!(cfg!(target_endian = "little"));
 
-/// A block that a handle names, which nobody needs any more.
+/// A block of a handle that is over.
 ///
-/// Whoever receives it looks at the block word at `offset`, and only if it says ATTACHED to handle `index` with a
-/// generation up to `generation` frees it, by one CAS expecting exactly what it read. Then it does not matter that several
-/// find the same block, nor that one of them comes an hour late: a generation that is over is never attached again.
+/// The receiver loads the block word at `offset`. Only if that is ATTACHED to handle `index` with a generation up to `generation`, the
+/// receiver frees the block, by one CAS that expects exactly the loaded value. So several processes may find the same block, and one of
+/// them may come an hour late: a block is never attached to a generation that is over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BlockRef {
-    /// Offset of the block; whatever the entry said, so check that it is one.
+    /// Offset of the block, as the entry had it: check that a block starts there.
     pub offset: u64,
     /// Index of the handle.
     pub index: u32,
@@ -35,28 +35,28 @@ pub struct BlockRef {
     pub generation: u64,
 }
 
-/// What a handle carries, to be created with.
+/// The payload of a new handle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Payload<'p> {
     /// At most [`INLINE_BYTES`] bytes in the entry itself.
     Inline(&'p [u8]),
     /// A block of scratch memory.
     Block {
-        /// Where the block is; the slab only keeps it.
+        /// Offset of the block; the slab only stores it.
         offset: u64,
         /// Bytes used of the block; below 2^55.
         len: u64,
-        /// The name that follows those bytes in the block.
+        /// The name that follows the payload in the block.
         label: Option<Label>,
     },
 }
 
-/// The name of a handle, as its entry has it.
+/// Length and hash of the name of a handle, as its entry has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Label {
     /// Bytes of the name, 1 to 255.
     pub len: NonZeroU8,
-    /// Their hash.
+    /// Hash of the name.
     pub hash: NameHash,
 }
 
@@ -78,18 +78,18 @@ impl Len {
         (self.0 >> NAME_SHIFT) as u8
     }
 
-    /// Bytes inline; never more than fit, whatever a corrupted segment left.
+    /// Inline bytes; at most [`INLINE_BYTES`], also in a corrupted segment.
     pub(crate) fn inline_bytes(self) -> usize {
         (self.0 & !BLOCK).min(INLINE_BYTES as u64) as usize
     }
 }
 
-/// One handle's words: one line, and for more than 64 members a second one with the rest of the holder set.
+/// The words of one entry: one line, and for more than 64 members a second line with the rest of the holder set.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     pub(crate) word: HandleWord<'a>,
     line: &'a [Word; LINE],
-    /// Everything after the line; the rest of the holder set, if `wide`, and then other entries.
+    /// The words after the line: the rest of the holder set, if the entry is wide, and then other entries.
     rest: &'a [Word],
     wide: bool,
 }
@@ -117,7 +117,7 @@ pub(crate) struct Bits<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// A line, what follows it, and whether bits of leases from 64 on are there.
+    /// The entry at `line`; `rest` are the words after it, and `wide` tells whether these begin with the bits of leases from 64 on.
     #[inline]
     pub(crate) fn new(line: &'a [Word; LINE], rest: &'a [Word], wide: bool) -> Self {
         Self { word: HandleWord::new(&line[0]), line, rest, wide }
@@ -129,8 +129,8 @@ impl<'a> Entry<'a> {
         Bits { first: &self.line[BITS], more: more.unwrap_or(&[]) }
     }
 
-    // kind, len and payload are written only by the claimer while the word is INIT, and read by holders, which obtained
-    // the word, by finishers, whose CAS on the word fails if it was rewritten, and by inspectors, which may see nonsense.
+    // Only the claimer stores kind, len and payload, while the word is INIT. They are loaded by holders, after an Acquire load of the
+    // word; by `free_if_unheld`, where the CAS of the word fails if they were stored again; and by inspectors, which may see a mixture.
     // So all accesses are Relaxed, and the word publishes them [word.rs, `publish`].
 
     #[inline]
@@ -151,14 +151,14 @@ impl<'a> Entry<'a> {
         Len(self.line[LEN].load(Ordering::Relaxed))
     }
 
-    /// The offset of the block, if `len` says that there is one.
+    /// The offset of the block; valid if `len` has the block bit.
     #[inline]
     pub(crate) fn block_offset(self) -> u64 {
         // Relaxed: see above.
         self.line[PAYLOAD].load(Ordering::Relaxed)
     }
 
-    /// The name, if `len` says that there is one.
+    /// Length and hash of the name, if `len` has a name.
     #[inline]
     pub(crate) fn label(self) -> Option<Label> {
         let len = self.len();
@@ -167,7 +167,7 @@ impl<'a> Entry<'a> {
         Some(Label { len: bytes, hash: NameHash::from_bits(self.line[HASH].load(Ordering::Relaxed)) })
     }
 
-    /// Forgets the block. Only who has the entry as INIT may: elsewhere the mark may be another's, newer one.
+    /// Removes the block's name from the entry. Only the claimer of an INIT entry may call it: in other states the name may be a newer one.
     #[inline]
     pub(crate) fn forget_block(self) {
         // Relaxed: see above.
@@ -198,7 +198,7 @@ impl<'a> Entry<'a> {
                     self.line[HASH].store(label.hash.bits(), Ordering::Relaxed);
                     u64::from(label.len.get())
                 });
-                // Relaxed, then Release: len: publishes the offset to whoever recovers us, should we end before `publish`.
+                // Relaxed, then Release: len: publishes the offset to our recoverer, if this process dies before `publish`.
                 self.line[PAYLOAD].store(offset, Ordering::Relaxed);
                 self.line[LEN].store(BLOCK | name << NAME_SHIFT | len & BYTES_MASK, Ordering::Release);
             }
@@ -216,7 +216,7 @@ impl<'a> Entry<'a> {
         std::array::from_fn(|i| self.line[PAYLOAD + i].load(Ordering::Relaxed))
     }
 
-    /// Where the inline bytes are.
+    /// The address of the inline bytes.
     #[cfg(not(loom))]
     #[inline]
     pub(crate) fn inline_ptr(self) -> *const u8 {
@@ -237,38 +237,38 @@ impl Bits<'_> {
     #[cfg_attr(test, track_caller)]
     pub(crate) fn set(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
-            // SeqCst [D]: bits: announces a holder before it reads the word; pairs with `any` after a tag.
+            // SeqCst [D]: bits: announces a holder before its load of the word; pairs with `any` after a tag.
             word.fetch_or(1 << (lease % 64), ordering!("slab.bits.set", SeqCst, AcqRel));
         }
     }
 
-    /// Clears a lease's bit; whoever calls it runs `free_if_unheld` afterwards `[I5]`.
+    /// Clears a lease's bit; the caller runs `free_if_unheld` afterwards `[I5]`.
     #[cfg_attr(test, track_caller)]
     pub(crate) fn clear(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {
-            // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in whoever frees the entry.
+            // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in the process that frees the entry.
             word.fetch_and(!(1 << (lease % 64)), ordering!("slab.bits.clear", SeqCst, Relaxed));
         }
     }
 
-    /// Whether anybody's bit is set; word by word is fine.
+    /// Whether any bit is set. The words need not be loaded at one moment.
     pub(crate) fn any(self) -> bool {
-        // SeqCst [D]: bits: read after the tag was written; pairs with `set` before an opener reads the word.
+        // SeqCst [D]: bits: ordered after the store of the tag; pairs with `set` before an opener's load of the word.
         self.first.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0
             || self.more.iter().any(|word| word.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0)
     }
 
     /// Whether a lease's bit is set.
     pub(crate) fn has(self, lease: u8) -> bool {
-        // SeqCst [D]: bits: a recoverer's look at a bit that only recoverers change any more.
+        // SeqCst [D]: bits: a recoverer loads a bit that only recoverers still change.
         self.word_of(lease).is_some_and(|word| word.load(Ordering::SeqCst) >> (lease % 64) & 1 != 0)
     }
 
-    /// All of them, for a look.
+    /// A copy of all words, for inspectors.
     pub(crate) fn copy(self) -> [u64; 4] {
         let mut set = [0; 4];
         for (to, from) in set.iter_mut().zip(std::iter::once(self.first).chain(self.more)) {
-            // Relaxed: bits: a look, not a decision.
+            // Relaxed: bits: information only.
             *to = from.load(Ordering::Relaxed);
         }
         set

@@ -1,8 +1,8 @@
-//! What an operation answers instead of a handle.
+//! Errors of the handle operations.
 
 use crate::word::{Snapshot, State};
 
-/// The handle is not (any more) what the caller takes it for.
+/// The handle does not have the caller's generation, or has it no longer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected generation {expected} of handle {index}, found it over: generation {found}")]
 pub struct Stale {
@@ -14,13 +14,13 @@ pub struct Stale {
     pub found: u64,
 }
 
-/// No free handle among those committed.
+/// No committed handle is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("all {committed} committed handles are taken ({handles} can be committed)")]
 pub struct Exhausted {
     /// Handles committed.
     pub committed: u32,
-    /// Handles of the geometry; when more than `committed`, committing more helps.
+    /// Handles of the geometry; if more than `committed`, committing more helps.
     pub handles: u32,
 }
 
@@ -55,13 +55,13 @@ pub enum OpenError {
         /// The handle's kind.
         found: u64,
     },
-    /// The process has [`COUNT_MAX`](crate::COUNT_MAX) counts on this handle already.
+    /// The process already has [`COUNT_MAX`](crate::COUNT_MAX) counts on this handle.
     #[error("this process holds handle {index} as often as it can")]
     CountFull {
         /// Index of the handle.
         index: u32,
     },
-    /// The handle word is nothing that the protocol writes: somebody corrupted it.
+    /// The handle word is corrupted: the protocol does not write such a value.
     #[error("the word of handle {index} is corrupt: {found:016x}")]
     Corrupt {
         /// Index of the handle.
@@ -72,7 +72,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Why `word` refutes generation `generation` of handle `index`.
+    /// The error if `word` is not LIVE in generation `generation` of handle `index`.
     pub(crate) fn refuted(index: u32, generation: u64, word: Snapshot, generation_bits: u32) -> Self {
         let found = word.generation();
         match word.state() {

@@ -1,8 +1,8 @@
 //! Goal: a member may end, or be stopped for an hour, before any access to a shared word.
-//! Method: each script is run once per step of its victim. There the victim ends for good and is recovered, by a recoverer that
-//! itself ends at each of its steps; or others do something complete, and the victim goes on. Who ends does so before a write: to
-//! end before a read leaves what ending before the next write does.
-//! Unwinding stands in for death: nothing here has a destructor but the private lock guard, which dies with its process.
+//! Method: each script is run once per step of its victim. At that step the victim ends and is recovered, by a recoverer that
+//! itself ends at each of its steps; or others do complete operations, and the victim goes on. A member ends only before writes: an end
+//! before a read leaves the same state as an end before the next write.
+//! An unwind replaces death: only the private lock guard has a destructor, and a private lock dies with its process.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::sync::Word;
 use crate::testing::Read as _;
 use crate::{BlockRef, Cache, Closed, Geometry, Held, OpenError, Payload, RefCounts, Slab, State, Token};
 
-/// The members: who is watched, a peer, a second peer, and two recoverers.
+/// The members: the victim, a peer, a second peer, and two recoverers.
 const VICTIM: usize = 0;
 const PEER: usize = 1;
 const THIRD: usize = 2;
@@ -40,7 +40,7 @@ struct World<'a> {
     blocks: RefCell<BTreeMap<u64, (u32, u64)>>,
     /// Writes of the victim, by their place in the source.
     seen: &'a Seen,
-    /// What happens at the victim's steps.
+    /// The hook at the victim's steps.
     at_step: &'a dyn Fn(&World<'a>, Step),
 }
 
@@ -57,7 +57,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What the victim does, watched.
+    /// Runs `work` of the victim, with the hook at its steps.
     fn watched<R>(&self, work: impl FnOnce() -> R) -> R {
         with(
             |step| {
@@ -68,7 +68,7 @@ impl<'a> World<'a> {
             },
             || {
                 let done = work();
-                // To end here is to end after the last write.
+                // An end at this step is an end after the last write.
                 step();
                 done
             },
@@ -89,7 +89,7 @@ impl<'a> World<'a> {
             }
         };
         let mut cache = a.cache.borrow_mut();
-        // As tenure does: the short way first.
+        // As the tenure crate does: the fast path first.
         let short = match payload {
             Payload::Inline(bytes) => {
                 self.slab.create_cached(&a.acquire, &a.ref_counts, &mut cache, 5, bytes)
@@ -136,12 +136,12 @@ impl<'a> World<'a> {
     fn recover(&self, dead: usize, by: usize) {
         let dead = LeaseId { index: self.actor(dead).lease, incarnation: 1 };
         let by = self.actor(by);
-        // SAFETY: private memory; the dead does nothing any more.
+        // SAFETY: private memory; the dead member does nothing any more.
         let right = unsafe { Recovery::assume(dead, by.lease) };
         let _ = self.slab.recover(&by.ref_counts, &right, |_| true, |_, _| {}, |b| self.free(b));
     }
 
-    /// What others hold is live, whatever happened.
+    /// Asserts that all handles that these members hold are live.
     fn look(&self, whos: &[usize]) {
         for who in whos {
             for held in self.actor(*who).held.borrow().iter() {
@@ -154,7 +154,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Everybody but the gone closes and drains; then nothing may be left.
+    /// All members except `gone` close and drain; asserts that nothing is left.
     fn end(&self, gone: &[usize]) {
         for who in (0..self.actors.len()).filter(|who| !gone.contains(who)) {
             self.look(&[who]);
@@ -182,7 +182,7 @@ fn survives(work: impl FnOnce()) -> bool {
 
 type Script = (&'static str, fn(&World<'_>));
 
-/// What the victim does, and its peers before and after. Names say what is at stake.
+/// The operations of the victim, and of its peers before and after.
 const SCRIPTS: &[Script] = &[
     ("private life", |w| {
         w.watched(|| w.create(VICTIM, None));
@@ -246,7 +246,7 @@ const SCRIPTS: &[Script] = &[
     }),
 ];
 
-/// What others do while the victim is stopped. Each is complete in itself.
+/// Complete operations of others while the victim is stopped.
 const MEANWHILE: &[Script] = &[
     ("nothing", |_| {}),
     ("peers close", |w| {
@@ -294,7 +294,7 @@ fn open_all(w: &World<'_>, who: usize) {
     }
 }
 
-/// Runs `story` in a fresh world of so many handles.
+/// Runs `story` in a new world of `handles` handles.
 fn fresh(
     handles: u32,
     members: u16,
@@ -319,7 +319,7 @@ fn fresh(
     story(&World { slab, actors: actors.collect(), blocks: RefCell::default(), seen, at_step });
 }
 
-/// The victim ends before its `k`-th write, the reaper before the `r`-th of its recovery; the janitor does the rest.
+/// The victim ends before its `k`-th write, the reaper before the `r`-th write of its recovery; the janitor recovers both.
 fn kill(script: Script, handles: u32, members: u16, seen: &Seen) -> u32 {
     let mut kills = 0;
     for k in 1.. {
@@ -351,7 +351,7 @@ fn kill(script: Script, handles: u32, members: u16, seen: &Seen) -> u32 {
                     w.end(&[VICTIM]);
                 }
             });
-            // The interpreter is slow, and has the recoverer end once for each end of the victim.
+            // Miri is slow: there the recoverer ends once for each end of the victim.
             if !killed || undertaken || (cfg!(miri) && r == 1) {
                 break;
             }
@@ -363,7 +363,7 @@ fn kill(script: Script, handles: u32, members: u16, seen: &Seen) -> u32 {
     kills
 }
 
-/// The victim stops before its `k`-th step until `meanwhile` is over.
+/// The victim is stopped before its `k`-th step until `meanwhile` is over.
 fn stop(script: Script, meanwhile: Script, handles: u32, members: u16, seen: &Seen) -> u32 {
     let mut stops = 0;
     for k in 1.. {
@@ -432,14 +432,14 @@ fn crash_stopped_at_every_step_while_others_work() {
     }
 }
 
-/// What a line that writes to a word contains; of the first two, their callers count.
+/// Texts of source lines that write to a word. For the first two, the lines of the callers count.
 const WRITES: &[&str] = &[".bits().set(", ".bits().clear(", ".store(", ".compare_exchange(", ".fetch_"];
 
-/// The writes that no victim passes without others that interfere.
+/// The writes that a victim passes only if others interfere.
 const UNPASSED: &[&str] = &[
     // Lost races: see LOST.
     "create.rs: entry.bits().clear(me);",
-    // Its hint was lost, which changes nothing.
+    // Only after a lost hint, which changes nothing.
     "create.rs: self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);",
     // No block here has a name.
     "entry.rs: self.line[HASH].store(label.hash.bits(), Ordering::Relaxed);",
@@ -447,16 +447,16 @@ const UNPASSED: &[&str] = &[
     "entry.rs: word.fetch_and(!(1 << (lease % 64)), ordering!(\"slab.bits.clear\", SeqCst, Relaxed));",
     "entry.rs: word.fetch_or(1 << (lease % 64), ordering!(\"slab.bits.set\", SeqCst, AcqRel));",
     "open.rs: entry.bits().clear(ref_counts.lease_index());",
-    // Written before others see the slab, or publishing what the system committed.
+    // Before others see the slab, or for memory that the system has committed.
     "slab.rs: self.words[COMMITTED].fetch_max(groups.into(), Ordering::Release);",
     "slab.rs: word.store(value, Ordering::Relaxed);",
 ];
 
-/// Those of `UNPASSED` that need somebody who interferes.
+/// The part of `UNPASSED` that needs an interfering member.
 const LOST: &[&str] =
     &["create.rs: entry.bits().clear(me);", "open.rs: entry.bits().clear(ref_counts.lease_index());"];
 
-/// Those of [`unpassed`] in files about handles: tables of names and of shares are explored by loom and by the proof, and `local.rs` is
+/// The result of [`unpassed`] for files about handles. Loom and the proof explore the tables of names and of shares, and `local.rs` is about
 /// private memory.
 fn unpassed_here(seen: &Seen) -> Vec<String> {
     let mut unpassed = unpassed(env!("CARGO_MANIFEST_DIR"), WRITES, &seen.borrow());
@@ -465,7 +465,7 @@ fn unpassed_here(seen: &Seen) -> Vec<String> {
     unpassed
 }
 
-/// What the victim does before it is killed before any of its writes, for two recoverers at once.
+/// The operations of a victim that is killed before any of its writes, for two recoverers at once.
 const LEFT_BEHIND: &[Script] = &[
     ("claims and creates", |w| {
         w.watched(|| w.create(VICTIM, Some(100)));
@@ -483,9 +483,9 @@ const LEFT_BEHIND: &[Script] = &[
     }),
 ];
 
-/// The victim is killed before its `k`-th write. A recoverer stands before its `i`-th step, while another one runs to its `j`-th
-/// write and is killed. Then the first goes on, and a third recovers the second: without a group mark of its own, nobody would look at
-/// the entry whose tag the second one had taken over.
+/// The victim is killed before its `k`-th write. A first recoverer is stopped before its `i`-th step, while a second one runs to its
+/// `j`-th write and is killed. Then the first goes on, and a third recovers the second. If the second had not set the group in its own
+/// map, no process would visit the entry whose tag it had replaced.
 #[test]
 fn crash_of_one_of_two_recoverers_leaves_nothing() {
     let seen = RefCell::default();
@@ -512,7 +512,7 @@ fn crash_of_one_of_two_recoverers_leaves_nothing() {
     assert!(kills > 100 || cfg!(miri));
 }
 
-/// A recoverer settles also where its program has every count that it can have: nobody would do it later.
+/// A recoverer settles also where its process has as many counts as possible: no other process would do it later.
 #[test]
 fn recoverer_with_all_counts_settles() {
     let (seen, settled) = (RefCell::default(), Cell::new(0));
@@ -540,16 +540,16 @@ fn recoverer_with_all_counts_settles() {
     assert_eq!(settled.get(), 1);
 }
 
-/// How far a story with two recoverers came.
+/// The end of a story with two recoverers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Story {
-    /// Everybody got that far.
+    /// All three got that far.
     Told,
     /// The victim has fewer writes.
     VictimDone,
     /// The first recoverer has fewer steps.
     FirstDone,
-    /// The second recoverer has fewer writes: nobody killed it.
+    /// The second recoverer has fewer writes: it was not killed.
     SecondDone,
 }
 
@@ -557,7 +557,7 @@ fn two_recoverers(script: Script, handles: u32, members: u16, seen: &Seen, [k, i
     let (mut story, left, first) = (Story::VictimDone, Cell::new(k), Cell::new(false));
     let second = Cell::new(None);
     let at_step = |w: &World<'_>, step: Step| {
-        // The victim ends, the first recoverer stops.
+        // The victim ends, the first recoverer is stopped.
         left.set(left.get() - i32::from(step.writes || first.get()));
         if left.get() != 0 {
             return;
@@ -565,7 +565,7 @@ fn two_recoverers(script: Script, handles: u32, members: u16, seen: &Seen, [k, i
         if !first.get() {
             resume_unwind(Box::new(Killed));
         }
-        // The first recoverer stands here. Hooks do not nest: the second one's is set while the first one's is out.
+        // The first recoverer is stopped here. Hooks do not nest: the second hook is set while the first one is taken out.
         let left = Cell::new(j);
         let dies = |step: Step| {
             left.set(left.get() - i32::from(step.writes));

@@ -1,4 +1,4 @@
-//! How many of what, and where it lies: the layout of the slab region in words.
+//! The geometry of a slab, and the layout of its region in words.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use tenure_core::MEMBERS_MAX;
 
 use crate::word::GENERATION_BITS;
 
-/// The most handles a geometry can have: what the 20 index bits of a token can name.
+/// The most handles of a geometry: a token has 20 bits for the index.
 pub const HANDLES_MAX: u32 = 1 << 20;
 
 /// The most bytes a handle can carry without a block.
@@ -15,12 +15,12 @@ pub const INLINE_BYTES: usize = 32;
 /// Handles in a group: one hint word, one bit of each group map, one run of memory to commit.
 pub const GROUP_HANDLES: u32 = 64;
 
-/// The fewest generation bits: handles retire early with them, which tests use.
+/// The fewest generation bits. Tests use few, so that handles retire early.
 pub const GENERATION_BITS_MIN: u8 = 4;
 
 const LINE_WORDS: u64 = 8;
 
-/// The slab block of the layout file, word for word.
+/// The text about the slab region in docs/layout.md.
 pub const LAYOUT: &str = "\
 slab region, in words of 8 bytes; every part starts on a line of 64 bytes
 control     8 words: committed_groups, handles, members, generation_bits, 4 zero
@@ -34,38 +34,38 @@ len         { block:1 | name:8 | bytes:55 }; with block set, the first payload w
 token       { space tag:8 | generation:36 | index:20 }
 ";
 
-/// How many handles and members, and how often a handle can be used.
+/// The numbers of handles and members, and of generations of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Geometry {
     /// Handles: 1 to [`HANDLES_MAX`].
     pub handles: u32,
     /// Members: 1 to [`MEMBERS_MAX`].
     pub members: u16,
-    /// Generation bits: 4 to 36. A handle can be created `1 << generation_bits` times, then it retires; with 36 bits
-    /// and one handle created and closed every 10 ns that is after 11 minutes, and costs one handle.
+    /// Generation bits: 4 to 36. A handle can be created `1 << generation_bits` times; then it retires. With 36 bits, and one handle
+    /// created and closed every 10 ns, that is after 11 minutes, and costs one handle.
     pub generation_bits: u8,
 }
 
-/// A geometry that cannot be laid out, or a region that was laid out otherwise.
+/// A geometry that cannot be laid out, or a region with another layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {
     /// Too few or too many handles.
     #[error("expected 1 to {} handles, found {found}", HANDLES_MAX)]
     Handles {
-        /// What was asked for.
+        /// The number given.
         found: u32,
     },
     /// Too few or too many members.
     #[error("expected 1 to {} members, found {found}", MEMBERS_MAX)]
     Members {
-        /// What was asked for.
+        /// The number given.
         found: u16,
     },
     /// Too few or too many generation bits.
     #[error("expected 4 to 36 generation bits, found {found}")]
     GenerationBits {
-        /// What was asked for.
+        /// The number given.
         found: u8,
     },
     /// The region is smaller than the layout.
@@ -87,10 +87,10 @@ pub enum GeometryError {
         /// The index given.
         found: u8,
     },
-    /// The region was initialised with another geometry; open it with the one found.
+    /// The region was initialised with another geometry; open it with that one.
     #[error("expected a slab of {expected:?}, found {found:?}")]
     Mismatch {
-        /// What the caller has.
+        /// Handles, members and generation bits of the caller's geometry.
         expected: [u64; 3],
         /// Handles, members and generation bits in the region's control line.
         found: [u64; 3],
@@ -98,11 +98,11 @@ pub enum GeometryError {
 }
 
 impl Geometry {
-    /// Lays it out.
+    /// Computes the layout.
     ///
     /// # Errors
     ///
-    /// A number outside its range.
+    /// A number is out of its range.
     pub const fn layout(self) -> Result<Layout, GeometryError> {
         if self.handles == 0 || self.handles > HANDLES_MAX {
             return Err(GeometryError::Handles { found: self.handles });
@@ -130,7 +130,7 @@ impl Geometry {
     }
 }
 
-/// Where everything lies in the slab region, in words from its start.
+/// The layout of the slab region, in words from its start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Layout {
     geometry: Geometry,
@@ -143,7 +143,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// What was laid out.
+    /// The geometry.
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
         self.geometry
@@ -167,7 +167,7 @@ impl Layout {
         self.groups
     }
 
-    /// Words of the region that hold the entries of a run of groups: what to commit before [`crate::Slab::extend`].
+    /// Words of the region that hold the entries of a run of groups: commit them before [`crate::Slab::extend`].
     #[must_use]
     pub fn group_range(&self, groups: Range<u32>) -> Range<u64> {
         self.entry_start(self.first_handle(groups.start))..self.entry_start(self.first_handle(groups.end))
@@ -220,7 +220,7 @@ impl Layout {
         self.groups.div_ceil(64)
     }
 
-    /// Bits of the handles that a group really has.
+    /// Bits of the handles that a group has; the last group may have fewer than 64.
     pub(crate) fn group_mask(&self, group: u32) -> u64 {
         let handles = self.group_handles(group).len();
         if handles >= 64 { u64::MAX } else { (1 << handles) - 1 }

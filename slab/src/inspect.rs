@@ -1,4 +1,4 @@
-//! Looking, without taking part: one handle, all of them, and whether a quiet slab is as it should be.
+//! Inspection without taking part: one handle, all handles, and the check of a quiet slab.
 
 use std::fmt;
 
@@ -13,25 +13,25 @@ use crate::word::State;
 pub struct HolderSet([u64; 4]);
 
 impl HolderSet {
-    /// Whether a lease is in it.
+    /// Whether a lease is in the set.
     #[must_use]
     pub const fn contains(&self, lease: u8) -> bool {
         self.0[lease as usize / 64] >> (lease % 64) & 1 != 0
     }
 
-    /// How many leases are in it.
+    /// The number of leases in the set.
     #[must_use]
     pub fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// Whether it is empty.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0 == [0; 4]
     }
 
-    /// The leases in it, lowest first.
+    /// The leases in the set, lowest first.
     pub fn iter(&self) -> impl Iterator<Item = u8> + use<> {
         let set = *self;
         (0..=u8::MAX).filter(move |lease| set.contains(*lease))
@@ -44,53 +44,53 @@ impl fmt::Debug for HolderSet {
     }
 }
 
-/// What a handle's words say. In a slab at work the parts need not belong together.
+/// The values of a handle's words. While the slab is in use the fields need not belong to one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct HandleInfo {
     /// Index of the handle.
     pub index: u32,
-    /// Its generation: of the handle if LIVE, the last one if RETIRED, else the next to be issued.
+    /// Generation: of the handle if LIVE, the last one if RETIRED, else the next to be issued.
     pub generation: u64,
-    /// Its state; `None` if the word is nothing that the protocol writes.
+    /// State of the handle word; `None` if the word is corrupted.
     pub state: Option<State>,
-    /// Whether it was opened since its creation.
+    /// Whether the handle was opened since its creation.
     pub shared: bool,
-    /// The tag of whoever last began to decide that nobody holds it: a lease index plus 1, or 0.
+    /// Tag of the member that last began to decide that the handle has no holder: a lease index plus 1, or 0.
     pub closer_tag: u16,
-    /// The kind it was created with.
+    /// Kind given at creation.
     pub kind: u64,
     /// Bytes of payload.
     pub len: u64,
-    /// Offset of its block, if it names one.
+    /// Offset of the block that the entry names, if any.
     pub block: Option<u64>,
-    /// Its name, as the entry has it.
+    /// Length and hash of the name, if the handle has one.
     pub label: Option<Label>,
     /// Leases whose bit is set.
     pub holders: HolderSet,
 }
 
-/// How many entries are in which state.
+/// Numbers of entries by state.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Entries that may be touched.
+    /// Committed entries.
     pub committed: u32,
-    /// Nobody's.
+    /// FREE entries.
     pub free: u32,
-    /// In caches, or being created.
+    /// INIT entries: in caches, or being created.
     pub init: u32,
-    /// Handles.
+    /// LIVE entries: handles.
     pub live: u32,
-    /// Used up for good.
+    /// RETIRED entries: not used again.
     pub retired: u32,
-    /// Words that the protocol does not write.
+    /// Entries with a corrupted word.
     pub corrupt: u32,
-    /// FREE entries that their hint calls taken: found only by a full scan.
+    /// FREE entries whose hint says "taken": only a full scan finds them.
     pub lost_hints: u32,
 }
 
-/// Something that must not be in a quiet slab.
+/// A violation of an invariant of a quiet slab.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -147,18 +147,18 @@ pub enum Problem {
     },
 }
 
-/// What [`Slab::check`] found.
+/// The result of [`Slab::check`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Report {
     /// Entries by state.
     pub counts: Counts,
-    /// What is wrong; the first 100.
+    /// The problems; the first 100.
     pub problems: Vec<Problem>,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
@@ -172,7 +172,7 @@ impl Report {
 }
 
 impl Slab<'_> {
-    /// What the words of a handle say; `None` beyond what is committed.
+    /// The values of a handle's words; `None` if its entry is not committed.
     #[must_use]
     pub fn inspect(&self, index: u32) -> Option<HandleInfo> {
         if index >= self.committed_handles() {
@@ -195,7 +195,7 @@ impl Slab<'_> {
         })
     }
 
-    /// The words in a handle's entry that are its payload, if it lies there: for a look by atomic operations.
+    /// The payload words in a handle's entry, if the payload lies there: inspectors load them atomically.
     #[must_use]
     pub fn inline_words(&self, index: u32) -> Option<&[crate::sync::Word]> {
         (index < self.committed_handles()).then(|| self.entry(index))?.map(crate::entry::Entry::payload)
@@ -208,7 +208,7 @@ impl Slab<'_> {
             .filter(|info| info.state != Some(State::Free))
     }
 
-    /// How many entries are in which state, by reading every committed word.
+    /// Counts the entries by state: loads every committed word.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { committed: self.committed_handles(), ..Counts::default() };
@@ -217,7 +217,7 @@ impl Slab<'_> {
             match entry.word.peek().state() {
                 Some(State::Free) => {
                     counts.free += 1;
-                    // Relaxed: hint: a look.
+                    // Relaxed: hint: information only.
                     let taken = self.hint(index / 64).load(Ordering::Relaxed) >> (index % 64) & 1;
                     counts.lost_hints += taken as u32;
                 }
@@ -230,9 +230,9 @@ impl Slab<'_> {
         counts
     }
 
-    /// Tests the invariants that a slab satisfies when nobody is at work; `lease_is_live` says which leases are LIVE.
+    /// Checks the invariants of a quiet slab, that is, while no process works in it; `lease_is_live` tells which leases are LIVE.
     ///
-    /// Lost hints, and FREE entries that still name a block, are no problems.
+    /// Lost hints, and FREE entries that still name a block, are not problems.
     #[must_use]
     pub fn check(&self, lease_is_live: &dyn Fn(u8) -> bool) -> Report {
         let mut report = Report { counts: self.counts(), problems: Vec::new() };
@@ -279,7 +279,7 @@ impl Slab<'_> {
     }
 
     fn maps_group(&self, lease: u8, group: u32) -> bool {
-        // Relaxed: group map: a look.
+        // Relaxed: group map: information only.
         self.map_word(lease, group).load(Ordering::Relaxed) >> (group % 64) & 1 != 0
     }
 }

@@ -2,21 +2,21 @@
 //!
 //! A handle lives as long as some member of the space holds it. Its entry has one word that tells the truth, one bit
 //! per member that may hold it, and 32 bytes of payload or the offset of a block. When a process dies, the bits of its
-//! lease say what it held, and anybody takes that back with [`Slab::recover`].
+//! lease name the handles that it held, and any process reclaims them with [`Slab::recover`].
 //!
-//! This crate is pure protocol: it borrows words ([`Slab`]), is told who may act (`Acquire`, `Recovery`), keeps the private
-//! side of a member in a value ([`RefCounts`]) and a thread's claimed entries in another ([`Cache`]). docs/architecture.md
-//! has the words, the transitions and the invariants `[I4]` to `[I8]` that comments cite; `[D]` marks the accesses of the
-//! Dekker pair of holder bits and word, which are SeqCst.
+//! This crate is pure protocol. It borrows words ([`Slab`]) and takes the right to act as an argument (`Acquire`, `Recovery`). The
+//! private state of a member is a value ([`RefCounts`]), and so are the claimed entries of a thread ([`Cache`]). src/word.rs has
+//! the handle word and its transitions; docs/architecture.md has the invariants `[I4]` to `[I8]` that comments cite. `[D]` marks
+//! the SeqCst accesses of the Dekker pair of holder bits and handle word.
 //!
 //! # Progress
 //!
-//! Lock-free between processes: whoever is stopped, or dies, anywhere, keeps nobody waiting. Within a process first opens
-//! and last closes of handles in one of 64 stripes, and claims, wait for each other; everything else is lock-free.
+//! Lock-free between processes: a process that is stopped, or dies, at any instruction keeps nobody waiting. Within a process
+//! claims, first opens and last closes of handles in one of 64 stripes wait for each other; everything else is lock-free.
 //!
 //! # Crash
 //!
-//! A process may end between any two instructions. Each operation says what that leaves, and who sees to it.
+//! A process may end between any two instructions. Each operation documents the state that this leaves, and which operation repairs it.
 //!
 //! # Limits
 //!

@@ -1,4 +1,4 @@
-//! The process-private side of one member: which handles its process holds, and how often.
+//! The process-private state of one member: the handles that its process holds, and the local reference counts.
 
 use crossbeam_utils::CachePadded;
 use tenure_core::ordering;
@@ -21,24 +21,24 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// The most counts one process can open on one handle.
 pub const COUNT_MAX: u64 = COUNT_MASK - (1 << 16);
 
-/// The most that a recovery counts to: it must be able to hold a handle on which the program has every count that it can have. The
-/// difference is more than the threads of one process that recover at once.
+/// The limit of counts for a recovery: it must be able to open a handle on which the program has [`COUNT_MAX`] counts. The difference
+/// exceeds the number of threads of one process that recover at once.
 pub(crate) const COUNT_MAX_RECOVERING: u64 = COUNT_MASK;
 
 const _: () = assert!(GENERATION_BITS + 1 + COUNT_BITS == 64);
 
-/// What this process has of one handle: `{generation:36 | owned:1 | count:27}`.
+/// The local word of a handle, in private memory: `{generation:36 | owned:1 | count:27}`.
 ///
 /// | owned | count | meaning |
 /// |---|---|---|
-/// | 0 | 0 | the holder bit is not ours; the generation is the last we knew of, or 0 |
-/// | 1 | 0 | the holder bit is ours, the word is INIT and the entry is in a cache (or being closed into one) |
-/// | 1 | n | the holder bit is ours and n [`Held`](crate::Held) of this generation are about |
+/// | 0 | 0 | this process has no holder bit; the generation is the last that it knew, or 0 |
+/// | 1 | 0 | this process has the holder bit, the word is INIT and the entry is in a cache (or a private close is putting it there) |
+/// | 1 | n | this process has the holder bit, and n [`Held`](crate::Held) of this generation exist |
 /// | 0 | n | never |
 ///
-/// `owned` changes only under the stripe's lock, and so does the holder bit. The transitions without the lock are:
-/// count n -> n+1 and n+1 -> n for n >= 1, by exact CAS; {g, 1, 0} -> {g, 1, 1} by whoever has the entry in its cache
-/// (`create`); {g, 1, n} -> {g+1, 1, 0} by whoever has just made the word INIT g+1 (the private close).
+/// `owned` and the holder bit change only under the stripe's lock. The transitions without the lock are:
+/// count n -> n+1 and n+1 -> n for n >= 1, by exact CAS; {g, 1, 0} -> {g, 1, 1} by the thread that has the entry in its cache
+/// (`create`); {g, 1, n} -> {g+1, 1, 0} by the thread that has just made the word INIT g+1 (the private close).
 #[cfg_attr(test, derive(Debug))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Local(u64);
@@ -60,7 +60,7 @@ impl Local {
         self.0 & COUNT_MASK
     }
 
-    /// Whether at least one `Held` of `generation` is about.
+    /// Whether at least one `Held` of `generation` exists.
     pub(crate) const fn holds(self, generation: u64) -> bool {
         self.generation() == generation && self.count() > 0
     }
@@ -74,46 +74,46 @@ impl Local {
     }
 }
 
-/// What became of taking one more count.
+/// The result of an increment.
 #[must_use]
 pub(crate) enum Increment {
-    /// One count more.
+    /// Incremented.
     Counted,
     /// This process has no count of that generation.
     NotHeld,
-    /// There are as many as the caller may count to.
+    /// The count is at the caller's limit.
     Full,
 }
 
-/// What became of giving one count back while others of this process may remain.
+/// The result of a decrement that does not go to 0.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Drop {
-    /// Others remain.
+    /// Decremented; counts remain.
     Counted,
-    /// It is the only one; it was not given back.
+    /// The count is 1; it was not decremented.
     Last,
     /// This process has no count of that generation.
     NotHeld,
 }
 
-/// The process-private side of one member.
+/// The process-private state of one member.
 ///
 /// It has one word per handle (zeroed lazily by the kernel), 64 private locks and a mirror of the member's group map.
-/// All threads of the member share one value. It is nothing that others need: when the process dies, the holder bits
-/// in shared memory say what it held.
+/// All threads of the member share one value. Recovery does not need it: when the process dies, the holder bits
+/// in shared memory tell which handles it held.
 #[derive(Debug)]
 pub struct RefCounts {
     me: u8,
     counts: Box<[AtomicU64]>,
     stripes: Box<[CachePadded<Mutex<()>>]>,
     groups: Box<[AtomicU64]>,
-    /// The group in which the last claim succeeded, and how many groups it moved since it started at home.
+    /// The group of the last successful claim, and the number of groups moved since the home group.
     cursor: AtomicU64,
 }
 
 impl RefCounts {
-    /// Of the member that owns lease `lease_index`, holding nothing.
+    /// The state of the member that owns lease `lease_index`, without counts.
     ///
     /// # Errors
     ///
@@ -147,26 +147,26 @@ impl RefCounts {
         lock(&self.stripes[index as usize % STRIPES])
     }
 
-    /// What this process has of a handle; nothing, of a handle that the layout does not have.
+    /// The local word of a handle; zero for a handle that the layout does not have.
     #[inline]
     pub(crate) fn local(&self, index: u32) -> Local {
-        // Acquire: local word: obtains what other threads did before they gave counts back; pairs with the Release in
-        // `give`. The last close comes after that.
+        // Acquire: local word: the accesses of other threads before their decrements come before the last close; pairs with the Release
+        // in `give`.
         self.counts
             .get(index as usize)
             .map_or(Local(0), |word| Local(word.load(ordering!("slab.local.load", Acquire, Relaxed))))
     }
 
-    /// Overwrites it; who may do that says the table at [`Local`].
+    /// Overwrites the local word; [`Local`] has the permitted transitions.
     #[inline]
     pub(crate) fn set_local(&self, index: u32, local: Local) {
         if let Some(word) = self.counts.get(index as usize) {
-            // Release: local word: publishes the transition of the shared word that came before it to siblings; pairs with
-            // the Acquire in `local`. That it comes after a sibling's `increment` from the value it replaces follows from the
-            // increment being an RMW: nothing fits between what it read and what it wrote.
+            // Release: local word: publishes the preceding transition of the shared word to siblings; pairs with the Acquire in
+            // `local`. This store comes after a sibling's `increment` of the value that it replaces: the increment is an RMW, and no
+            // other store fits between its load and its store.
             #[cfg(not(loom))]
             word.store(local.0, ordering!("slab.local.set", Release, Relaxed));
-            // loom keeps modification orders partial and would let a later load see that increment instead.
+            // loom has only partial modification orders, and would let a later load see that increment instead.
             #[cfg(loom)]
             word.swap(local.0, ordering!("slab.local.set", AcqRel, Relaxed));
         }
@@ -198,13 +198,13 @@ impl RefCounts {
         }
     }
 
-    /// n+1 -> n for n >= 1, if `seen` is what it is and says so.
+    /// n+1 -> n for n >= 1, if the word is `seen` and `seen` permits it.
     #[inline]
     pub(crate) fn give_one_of_several(&self, index: u32, generation: u64, seen: Local) -> bool {
         seen.generation() == generation
             && seen.count() > 1
             && self.counts.get(index as usize).is_some_and(|word| {
-                // Release: local word: as in `give`. Failure: nothing is concluded from it.
+                // Release: local word: as in `give`. Failure decides nothing: Relaxed.
                 word.compare_exchange(seen.0, seen.less().0, Ordering::Release, Ordering::Relaxed).is_ok()
             })
     }
@@ -213,8 +213,8 @@ impl RefCounts {
     #[inline]
     pub(crate) fn give(&self, index: u32, generation: u64) -> Drop {
         let Some(word) = self.counts.get(index as usize) else { return Drop::NotHeld };
-        // Acquire: local word: when it turns out to be the last one, what the others did comes before the close; pairs
-        // with the Release below in other threads.
+        // Acquire: local word: if this is the last count, the accesses of the other threads come before the close; pairs
+        // with the Release below in these threads.
         let mut seen = Local(word.load(Ordering::Acquire));
         loop {
             if !seen.holds(generation) {
@@ -223,7 +223,7 @@ impl RefCounts {
             if seen.count() == 1 {
                 return Drop::Last;
             }
-            // Release: local word: this thread's accesses come before the last close; pairs with the Acquires here.
+            // Release: local word: this thread's accesses come before the last close; pairs with the Acquire loads here.
             match word.compare_exchange_weak(
                 seen.0,
                 seen.less().0,
@@ -250,7 +250,7 @@ impl RefCounts {
         .is_ok()
     }
 
-    /// Whether the mirror of the group map says that the shared bit is set.
+    /// Whether the bit of a group is set in the mirror of the group map; then it is set in the shared map, too.
     pub(crate) fn knows_group(&self, group: u32) -> bool {
         self.groups.get(group as usize / 64).is_some_and(|word| {
             // Acquire: mirror: the shared bit was set before; pairs with the Release in `learn_group`.
@@ -265,18 +265,18 @@ impl RefCounts {
         }
     }
 
-    /// Forgets the mirror: the shared group map is being cleared.
+    /// Clears the mirror: the shared group map is being cleared.
     pub(crate) fn forget_groups(&self) {
         for word in &self.groups {
-            // Relaxed: mirror: the member is leaving; nobody works with it any more.
+            // Relaxed: mirror: the member is leaving; no thread works with it any more.
             word.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Where to look for free entries first, among `groups`.
+    /// The group of `groups` in which a claim looks for free entries first.
     ///
-    /// Members start at homes of their own, so as not to meet. From there a member moves on, but returns home every 16
-    /// groups: what was freed behind it is warm, what lies ahead may never have been touched.
+    /// Each member starts at a home group of its own, so that members do not contend. From there it moves on, and returns home every 16
+    /// groups: entries that were freed behind it are cached, groups ahead may never have been accessed.
     pub(crate) fn claim_start(&self, groups: u32, members: u16) -> u32 {
         // Relaxed: private hint.
         let cursor = self.cursor.load(Ordering::Relaxed);
@@ -292,7 +292,7 @@ impl RefCounts {
 
     /// The last claim succeeded in `group`.
     pub(crate) fn claimed_in(&self, group: u32) {
-        // Relaxed, both: private hint; an update lost to a sibling thread only moves the place where to look.
+        // Relaxed, both: private hint; an update lost to a sibling thread only changes where the next claim starts.
         let cursor = self.cursor.load(Ordering::Relaxed);
         if cursor as u32 != group {
             self.cursor.store(pack_cursor(group, (cursor >> 32) as u32 + 1), Ordering::Relaxed);
@@ -300,7 +300,7 @@ impl RefCounts {
     }
 }
 
-/// Groups that a member moves on before it returns home.
+/// The number of groups that a member moves on before it returns to its home group.
 const WALK: u32 = 16;
 
 const fn pack_cursor(group: u32, walked: u32) -> u64 {
@@ -347,7 +347,7 @@ mod tests {
         assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX), Increment::Full));
         assert!(matches!(ref_counts.increment(2, 8, COUNT_MAX), Increment::NotHeld));
         assert!(matches!(ref_counts.increment(9, 7, COUNT_MAX), Increment::NotHeld));
-        // A recovery can hold it all the same.
+        // A recovery can still open it.
         assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX_RECOVERING), Increment::Counted));
         assert_eq!(ref_counts.local(2), Local::new(7, true, COUNT_MAX + 1));
         assert_eq!(ref_counts.give(2, 7), Drop::Counted);

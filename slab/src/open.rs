@@ -1,4 +1,4 @@
-//! From a token to a count: open, and one more count of what is held.
+//! Open: from a token to a count, or one more count on a held handle.
 
 #[cfg(not(loom))]
 use std::ptr::NonNull;
@@ -14,29 +14,29 @@ use crate::sync::{MutexGuard, Ordering};
 use crate::token::Token;
 use crate::word::{Share, Snapshot};
 
-/// What became of the first open in a process, as far as the handle's stripe is locked for it.
+/// The result of the first open in a process, of its part under the stripe's lock.
 enum First {
-    /// The bit is set, and one is counted.
+    /// The bit is set, and the count is 1.
     Held,
     /// The bit was this process's before.
     Owned,
-    /// Another generation is there; the block is to be freed once the stripe is unlocked.
+    /// The generation is over; the block is to be freed after the stripe is unlocked.
     Over {
-        /// The word that says so.
+        /// The handle word.
         seen: Snapshot,
-        /// What a handle that ended meanwhile has left.
+        /// The block of the generation that this call ended.
         block: Option<BlockRef>,
     },
 }
 
 impl Slab<'_> {
-    /// Opens a handle, whatever its kind.
+    /// Opens a handle of any kind.
     ///
-    /// The token is passed by something that orders memory, as every pipe, socket, lock and Release/Acquire pair does;
-    /// otherwise a handle just created may look forged.
+    /// The token must be passed by means that order memory: a pipe, a socket, a lock or a Release/Acquire pair. Otherwise
+    /// a handle that was just created may look forged.
     ///
-    /// A token that the word refutes at first sight disturbs nobody: nothing is written. `free` receives the block of
-    /// another generation if this call happens to be the one that ends it; it runs without private locks.
+    /// If the first load of the word refutes the token, nothing is written. `free` receives the block of another generation
+    /// if this call ends that generation; it runs without private locks.
     ///
     /// # Errors
     ///
@@ -44,9 +44,9 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// Held by this process already: lock-free, and no shared word is written once the handle is shared. First open in this
-    /// process: lock-free between processes; within one it may wait for the first opens and last closes of handles of
-    /// the same stripe. It repeats only when a closer of another process came between.
+    /// If this process holds the handle already: lock-free, and no shared word is written once the handle is shared. First open in
+    /// this process: lock-free between processes; within one it may wait for the first opens and last closes of handles of
+    /// the same stripe. It repeats only if a closer of another process has changed the word.
     ///
     /// # Crash
     ///
@@ -65,7 +65,7 @@ impl Slab<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Slab::open`], and [`OpenError::ForeignKind`]; then nothing was written at all.
+    /// As [`Slab::open`], and [`OpenError::ForeignKind`]; then nothing was written.
     pub fn open_kind(
         &self,
         acquire: &Acquire,
@@ -77,12 +77,12 @@ impl Slab<'_> {
         self.open_checked(acquire, ref_counts, token, Some(kind), free)
     }
 
-    /// [`Slab::open_kind`], where it is a matter of counting: the process holds the handle already, others were told of
-    /// it, and its payload lies in the entry, which is returned as address and length. `None` decides nothing.
+    /// The fast path of [`Slab::open_kind`]: the process holds the handle already, the handle is shared, and its payload lies in the
+    /// entry. Returns the payload's address and length. After `None` the caller takes [`Slab::open_kind`].
     ///
     /// # Progress
     ///
-    /// Wait-free but for sibling threads counting the same handle: one CAS of a private word.
+    /// Wait-free, except for sibling threads that count the same handle: one CAS of a private word.
     ///
     /// # Crash
     ///
@@ -104,7 +104,7 @@ impl Slab<'_> {
         let (index, generation) = (token.index(), token.generation());
         let (entry, len) = self.entry_held(ref_counts, token, kind)?;
         let Increment::Counted = ref_counts.increment(index, generation, COUNT_MAX) else { return None };
-        // Fact 2.
+        // Fact 2 of `open_held`.
         let seen = entry.word.load();
         if !(seen.is_live(generation) && seen.shared()) {
             self.open_counted(ref_counts, entry, index, generation).ok()?;
@@ -112,8 +112,8 @@ impl Slab<'_> {
         Some((Held::new(index, generation), entry.inline_ptr(), len))
     }
 
-    /// [`Slab::held`] of one kind, where the payload lies in the entry, which is returned as address and length. `None` decides
-    /// nothing.
+    /// The fast path of [`Slab::held`] for a handle of one kind whose payload lies in the entry. Returns the payload's address and
+    /// length. After `None` the caller takes the slow path.
     ///
     /// # Progress
     ///
@@ -135,8 +135,8 @@ impl Slab<'_> {
         Some((Held::new(token.index(), token.generation()), entry.inline_ptr(), len))
     }
 
-    /// The entry of a handle of `kind` that this process holds, and the length of the payload in it; `None` also where that lies
-    /// elsewhere.
+    /// The entry of a handle of `kind` that this process holds, and the length of the payload in it; `None` also if the payload lies
+    /// in a block.
     #[cfg(not(loom))]
     #[inline]
     fn entry_held(&self, ref_counts: &RefCounts, token: Token, kind: u64) -> Option<(Entry<'_>, usize)> {
@@ -145,18 +145,18 @@ impl Slab<'_> {
             return None;
         }
         let entry = self.entry(index)?;
-        // The word first, the count that matters second: see fact 1 of `open_held`. What holds of a LIVE generation stays so.
+        // The word first, the caller's count second: see fact 1 of `open_held`. Kind and length of a LIVE generation never change.
         let seen = entry.word.peek();
         let len = entry.len();
         let is_it = token.space_tag() == self.space_tag() && seen.is_live(generation) && entry.kind() == kind;
         (is_it && !len.is_block()).then(|| (entry, len.inline_bytes()))
     }
 
-    /// One more count of what the caller holds: no shared word is touched.
+    /// One more count on a handle that the caller holds: no shared word is accessed.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Stale`] when the caller does not hold it, [`OpenError::CountFull`].
+    /// [`OpenError::Stale`] if the caller does not hold it, [`OpenError::CountFull`].
     ///
     /// # Progress
     ///
@@ -166,8 +166,8 @@ impl Slab<'_> {
     ///
     /// Private memory only.
     pub fn reopen(&self, _: &Acquire, ref_counts: &RefCounts, held: Held) -> Result<Held, OpenError> {
-        // It does not set the shared flag, and need not: the caller's own count stays, so a private close cannot begin
-        // before both are given back, and the last one to be is a process's only count again.
+        // It need not set the shared flag: the caller's own count stays, so a private close cannot begin before one of the two is
+        // closed; the other is then the only count of the process again.
         match ref_counts.increment(held.index(), held.generation(), COUNT_MAX) {
             Increment::Counted => Ok(held),
             Increment::Full => Err(OpenError::CountFull { index: held.index() }),
@@ -175,13 +175,13 @@ impl Slab<'_> {
         }
     }
 
-    /// The count that a token stands for in this process, for callers that keep tokens in place of counts.
+    /// The count of this process on a token's handle, for callers that keep tokens instead of counts.
     ///
-    /// Nothing is counted: the result is a copy of what was counted before, as any copy of a [`Held`].
+    /// Nothing is counted: the result is a copy of an existing count, like any copy of a [`Held`].
     ///
     /// # Errors
     ///
-    /// [`OpenError::ForeignSpace`]; [`OpenError::Stale`] when this process does not hold it.
+    /// [`OpenError::ForeignSpace`]; [`OpenError::Stale`] if this process does not hold it.
     ///
     /// # Progress
     ///
@@ -227,7 +227,7 @@ impl Slab<'_> {
         if let Some(expected) = kind {
             let found = entry.kind();
             if found != expected {
-                // The kind of a generation never changes: what was read belongs to it if it is still LIVE.
+                // The kind of a generation never changes: the kind loaded above is that of this generation if it is still LIVE.
                 let seen = entry.word.peek();
                 return Err(if seen.is_live(generation) {
                     OpenError::ForeignKind { expected, found }
@@ -242,18 +242,19 @@ impl Slab<'_> {
         self.open_first(ref_counts, entry, index, generation, free)
     }
 
-    /// The process may hold it already: one more count, up to `most`. `None`: it does not.
+    /// One more count, up to `most`, if the process holds the handle already; else `None`.
     ///
     /// No lock is taken, so another thread may be closing. Three facts make it sound.
     ///
-    /// 1. The word was LIVE g before the count is looked at. `create` stores the count before it publishes LIVE, so
-    ///    what we see is {g, n >= 1} or later; never a count that is still to come.
-    /// 2. A count taken from n >= 1 excludes the last close the long way, which goes from exactly 1 to 0 by CAS. It
-    ///    does not exclude a private close that read 1 before: that one goes on to CAS the word from LIVE g, not
-    ///    shared. We look at the word after counting: if it is shared, that CAS fails, and its thread finds our count;
-    ///    if it is not, our CAS sets `shared`, and one of the two CASes fails. If ours does, the word has left g for good.
-    /// 3. A count that is left over in that case is overwritten by the private closer with {g+1, owned, 0}, which
-    ///    it stores whatever it finds. Taking it back, here, is for corrupted words.
+    /// 1. The word was LIVE g before the count is loaded. `create` stores the count before it publishes LIVE, so the count
+    ///    loaded here is {g, n >= 1} or a later one.
+    /// 2. An increment from n >= 1 excludes the last close on the slow path, which goes from exactly 1 to 0 by CAS. It
+    ///    does not exclude a private close that loaded 1 before: that close does a CAS of the word from LIVE g, not
+    ///    shared. This thread loads the word after the increment. If the word is shared, the CAS of the close fails, and the closing
+    ///    thread finds our count. If it is not, our CAS sets `shared`, and one of the two CASes fails; if ours fails, the word has
+    ///    left g for ever.
+    /// 3. In that case our count is left over. The private closer overwrites it with {g+1, owned, 0}, without a look at the former
+    ///    value. The decrement here is for corrupted words.
     pub(crate) fn open_held(
         &self,
         ref_counts: &RefCounts,
@@ -269,7 +270,7 @@ impl Slab<'_> {
         }
     }
 
-    /// The look at the word after counting, and what follows from it.
+    /// The second part of [`Self::open_held`]: loads the word after the increment, and decides.
     #[inline(never)]
     fn open_counted(
         &self,
@@ -280,7 +281,7 @@ impl Slab<'_> {
     ) -> Result<Held, OpenError> {
         let mut seen = entry.word.load();
         while seen.is_live(generation) {
-            // The process's bit is set and legitimate, so a tag would not matter; but a private close needs tag 0.
+            // The process's bit is set and counts, so a tag would not matter. But a private close needs tag 0.
             if seen.shared() {
                 return Ok(Held::new(index, generation));
             }
@@ -293,8 +294,8 @@ impl Slab<'_> {
         Err(self.refuted(index, generation, seen))
     }
 
-    /// [`Slab::open_kind`], where the process does not hold the handle yet, and its payload lies in the entry, whose address
-    /// and length are returned. `None` decides nothing.
+    /// The fast path of [`Slab::open_kind`] for a process that does not hold the handle yet, and a payload in the entry. Returns the
+    /// payload's address and length. After `None` the caller takes [`Slab::open_kind`].
     ///
     /// # Progress
     ///
@@ -322,7 +323,7 @@ impl Slab<'_> {
         Some((Held::new(token.index(), token.generation()), data.as_ptr().cast_const(), len))
     }
 
-    /// Apart from [`Self::open_unheld`], with a result that fits into registers.
+    /// The body of [`Self::open_unheld`], not inlined, with a result that fits into registers.
     #[cfg(not(loom))]
     #[inline(never)]
     fn open_unheld_at(
@@ -337,7 +338,7 @@ impl Slab<'_> {
             return None;
         }
         let entry = self.entry(index)?;
-        // What holds of a LIVE generation stays so.
+        // Kind and length of a LIVE generation never change.
         let (seen, len) = (entry.word.peek(), entry.len());
         if !seen.is_live(generation) || entry.kind() != kind || len.is_block() {
             return None;
@@ -354,7 +355,7 @@ impl Slab<'_> {
         }
     }
 
-    /// The process does not hold it: set its bit.
+    /// Opens a handle that the process does not hold: sets its bit.
     #[cold]
     pub(crate) fn open_first(
         &self,
@@ -367,8 +368,8 @@ impl Slab<'_> {
         let guard = ref_counts.lock(index);
         match self.take_first(ref_counts, &guard, entry, index, generation) {
             First::Held => Ok(Held::new(index, generation)),
-            // Either a sibling thread opened it meanwhile, or it holds another generation, or has it in a cache: then ours is
-            // over. The stripe is still locked, so it cannot be closed in between.
+            // Either a sibling thread has opened it meanwhile; or a sibling holds another generation, or has the entry in a cache:
+            // then this generation is over. The stripe is still locked, so a sibling cannot close the handle in between.
             First::Owned => self
                 .open_held(ref_counts, entry, index, generation, COUNT_MAX)
                 .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek()))),
@@ -380,7 +381,7 @@ impl Slab<'_> {
         }
     }
 
-    /// Sets the process's bit, if it is not set, and counts one if the handle is still that generation.
+    /// Sets the process's bit, if it is not set, and stores a count of 1 if the handle still has this generation.
     #[inline(always)]
     fn take_first(
         &self,
@@ -397,10 +398,10 @@ impl Slab<'_> {
         }
         // The word first, the count second: see fact 1 of `open_held`.
         if ref_counts.local(index).owned() {
-            // The bit is ours already, so it must not be set, nor ever cleared here.
+            // The process has set the bit already: this call must neither set nor clear it.
             return First::Owned;
         }
-        // Not owned, and nobody in this process can come to own it while we have the stripe.
+        // Not owned, and no thread of this process can own it while the stripe is locked.
         self.mark_group(ref_counts, index);
         entry.bits().set(me);
         let mut seen = entry.word.load();
@@ -417,7 +418,8 @@ impl Slab<'_> {
         self.undo_first(ref_counts, guard, entry, index, seen)
     }
 
-    /// Our bit may have kept a closer from freeing whatever is there now: take it away and decide ourselves `[I5]`.
+    /// Clears this process's bit again, and runs `free_if_unheld` `[I5]`: the bit may have kept a closer from ending the handle that the
+    /// entry has now.
     #[cold]
     #[inline(never)]
     fn undo_first(

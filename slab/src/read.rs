@@ -1,4 +1,4 @@
-//! What a holder reads: one load and one compare, no store.
+//! Reading a held handle: one load and one compare, no store.
 
 use crate::entry::{Entry, Label};
 use crate::error::Stale;
@@ -9,7 +9,7 @@ use crate::token::Token;
 impl<'a> Slab<'a> {
     /// Whether a generation of a handle is issued and not over, or is being created: INIT or LIVE.
     ///
-    /// A block attached to a generation for which this is false is garbage `[I13]`, for good.
+    /// Once this is false for a generation, a block attached to it is garbage for ever `[I13]`.
     #[inline]
     #[must_use]
     pub fn is_current(&self, index: u32, generation: u64) -> bool {
@@ -17,7 +17,7 @@ impl<'a> Slab<'a> {
             && self.entry(index).is_some_and(|entry| entry.word.peek().is_current(generation))
     }
 
-    /// Whether the handle is LIVE with the holder's generation: false only when nobody holds it, that is, by a mistake.
+    /// Whether the handle is LIVE with the holder's generation: false only if the caller, by mistake, does not hold it.
     #[inline]
     #[must_use]
     pub fn is_live(&self, held: Held) -> bool {
@@ -37,14 +37,14 @@ impl<'a> Slab<'a> {
         !self.is_live(Held::new(token.index(), token.generation()))
     }
 
-    /// The name that a handle was created with, as its entry has it; `None` without a name, and when it is over.
+    /// Length and hash of the name that the handle was created with; `None` if it has no name, or is over.
     ///
-    /// Nobody needs to hold it: what is returned was true of this generation.
+    /// The caller need not hold the handle: the result was true for this generation.
     #[must_use]
     pub fn label(&self, token: Token) -> Option<Label> {
         let held = Held::new(token.index(), token.generation());
         let label = self.live_entry(held).ok()?.label();
-        // Acquire: the reads above come before the second look at the word: if that is LIVE still, no claimer wrote meanwhile.
+        // Acquire: keeps the loads above before the second load of the word: if that is still LIVE, no claimer has stored meanwhile.
         fence(Ordering::Acquire);
         self.live_entry(held).ok().and(label)
     }
@@ -59,7 +59,7 @@ impl<'a> Slab<'a> {
         Ok(self.live_entry(held)?.kind())
     }
 
-    /// How long the payload is, and the offset of its block, if it lies in one. No reference to it is made.
+    /// Bytes of payload, and the offset of its block, if it lies in one. No reference to the payload is made.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl<'a> Slab<'a> {
         })
     }
 
-    /// Where the inline bytes of a handle are, whether or not it has any: the entry's last four words.
+    /// The address of the inline bytes of a handle, also if it has none: the entry's last four words.
     ///
     /// `None` beyond the layout.
     #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! Taking back what a dead lease held.
+//! Recovery: reclaiming the handles that a dead lease held.
 
 use tenure_core::{Recovery, fault};
 
@@ -10,43 +10,47 @@ use crate::slab::{Held, Slab};
 use crate::sync::Ordering;
 use crate::word::State;
 
-/// What a recovery found to do; others may have done the rest.
+/// The result of one recovery; concurrent recoveries share the work.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Recovered {
     /// Holder bits of the dead lease that were cleared.
     pub handles: u32,
-    /// Generations that ended thereby, those of claimed entries included.
+    /// Generations that this recovery ended, with those of claimed entries.
     pub ended: u32,
-    /// Blocks given to `free`; some of them may have been free already.
+    /// Blocks passed to `free`; some of them may have been free already.
     pub blocks: u32,
 }
 
 impl Slab<'_> {
-    /// Takes back every holder bit of a dead lease, and ends the handles that nobody else holds.
+    /// Clears every holder bit of a dead lease, and ends the handles that have no other holder.
     ///
     /// `ref_counts` are those of the recoverer, `recovery.by()`: their locks keep two threads of one process from deciding
-    /// about one handle with the same tag. For a recovery on joining, or on leaving, where the dead is the recoverer itself,
-    /// they are the member's own; fresh ones will do on joining. After leaving, every [`Held`](crate::Held) and every
+    /// about one handle with the same tag. In a recovery on joining or leaving, the dead lease is the recoverer's own, and so are
+    /// `ref_counts`; on joining new ones suffice. After leaving, every [`Held`](crate::Held) and every
     /// [`Cache`](crate::Cache) of the member is void.
     ///
-    /// `free` receives the blocks of handles that ended, and those that killed closers left behind; it runs without
+    /// `free` receives the blocks of handles that ended, and the blocks that killed closers left behind; it runs without
     /// private locks.
     ///
-    /// `wants` and `settle` are for payloads that say more about a holder than that it is one: a mutex that it owns. `settle` is
-    /// called with every handle on which the dead lease has its bit, if `wants` its kind, before the bit is cleared: so every
-    /// recoverer calls it again until all is done, and it has to be idempotent. The recoverer holds the handle meanwhile: if it is
-    /// stopped in `settle` for an hour, it does not go on in another handle's payload. `settle` runs without private locks.
+    /// `wants` and `settle` are for payloads that name holders themselves, for example a mutex with its owner. `settle` is
+    /// called with every handle on which the dead lease has its bit, if `wants` is true for its kind, before the bit is cleared. Every
+    /// recoverer calls it again until the bit is cleared, so it has to be idempotent. The recoverer holds the handle meanwhile: if it is
+    /// stopped in `settle` for an hour, it cannot continue in another handle's payload. `settle` runs without private locks.
     ///
     /// # Progress
     ///
-    /// Wait-free between processes: one pass over the groups that the dead lease touched, and an open and a close of each handle that
-    /// is settled. Any number of recoverers may be at it, and any of them may stop for an hour.
+    /// Wait-free between processes: one pass over the groups in the dead lease's group map, and an open and a close of each handle that
+    /// is settled. Any number of recoverers may run at once, and any of them may be stopped for an hour.
     ///
     /// # Crash
     ///
-    /// The group map is cleared last, word by word, so the next recoverer finds everything that is left. An entry whose end the
-    /// recoverer was deciding is found through the recoverer's own map, also when other recoverers have freed the lease. Killed while
-    /// settling, the recoverer has a bit on the handle like any holder.
+    /// The group map is cleared last, word by word, so the next recoverer finds all remaining work. If the recoverer was deciding about
+    /// an entry, its own group map leads to that entry, also if other recoverers have freed the dead lease. If it is killed in
+    /// `settle`, it has a bit on the handle like any holder.
+    ///
+    /// A lease sets the bit of a group in its group map before any holder bit of the group, and recovery loads the map after the death `[A3]`:
+    /// - either the bit of the group is seen by the recoverer's load of the map: then the recoverer visits the group;
+    /// - or it is not: then the lease died before it set any holder bit of the group `[I8]`, and there is nothing to recover.
     pub fn recover(
         &self,
         ref_counts: &RefCounts,
@@ -67,7 +71,7 @@ impl Slab<'_> {
         let committed = self.committed_groups();
         for first in (0..self.layout().groups()).step_by(64) {
             let map = self.map_word(dead, first);
-            // SeqCst: group map: everything the dead lease stored is visible, by the lock that proves its death [A3].
+            // SeqCst: group map: all stores of the dead lease are visible, by the lock that proves its death [A3].
             let mut groups = map.load(Ordering::SeqCst);
             if groups == 0 {
                 continue;
@@ -75,7 +79,7 @@ impl Slab<'_> {
             while groups != 0 {
                 let group = first + groups.trailing_zeros();
                 groups &= groups - 1;
-                // Beyond the watermark only a corrupted segment sets bits.
+                // Only a corrupted segment has bits of groups that are not committed.
                 if group < committed {
                     for index in self.layout().group_handles(group) {
                         self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
@@ -83,8 +87,8 @@ impl Slab<'_> {
                     }
                 }
             }
-            // SeqCst: group map: after all that it stood for is done. No new owner of the lease can have set a bit
-            // yet: the lock on the lease is ours or our peers' until all of us are done [I3].
+            // SeqCst: group map: ordered after the recovery of the groups of this word. No new owner of the lease can have set a bit
+            // yet: this or another recoverer holds the lock on the lease until all of them are done [I3].
             map.store(0, Ordering::SeqCst);
         }
         recovered
@@ -109,22 +113,22 @@ impl Slab<'_> {
             return;
         }
         if dead == ref_counts.lease_index() {
-            // Its bit is ours to clear: nobody else may, by the write lock of a join, or because we are leaving. So what was LIVE
-            // when the bit had been seen stays LIVE.
+            // The bit is this lease's own. No other process may clear it, because of the write lock of the join, or because the lease is
+            // leaving. So a handle that was LIVE after the load of the bit stays LIVE.
             return settle(entry.kind(), Held::new(index, generation));
         }
-        // The program's own counts must not keep us from settling: nobody would do it later. Hence the higher limit.
+        // The program's own counts must not prevent `settle`, because no process would do it later. Hence the higher limit.
         let held = loop {
             if let Some(held) = self.open_held(ref_counts, entry, index, generation, COUNT_MAX_RECOVERING) {
                 break held;
             }
             match self.open_first(ref_counts, entry, index, generation, &mut *free) {
-                // Siblings opened it meanwhile, as often as they can.
+                // Siblings have opened it meanwhile, up to their limit.
                 Err(OpenError::CountFull { .. }) => {}
                 held => break held,
             }
         };
-        // Otherwise it is over, and somebody else who recovers was faster.
+        // Otherwise the handle is over: another recoverer was faster.
         let Ok(held) = held else { return };
         settle(entry.kind(), held);
         let _ = self.close_counted(ref_counts, held, free);
@@ -145,13 +149,13 @@ impl Slab<'_> {
         let has = entry.bits().has(dead);
         let unheld =
             || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
-        // Without the bit too: a closer may have been killed between clearing it and `free_if_unheld`.
+        // Also without the bit: a closer may have been killed between clearing it and `free_if_unheld`.
         if has || unheld() {
             self.take_responsibility(ref_counts, dead, index);
             let guard = ref_counts.lock(index);
             if has {
                 if dead == ref_counts.lease_index() {
-                    // Leaving: what this process counted is void.
+                    // Leaving: the counts of this process are void.
                     let generation = ref_counts.local(index).generation();
                     ref_counts.set_local(index, Local::new(generation, false, 0));
                 }
@@ -179,20 +183,20 @@ impl Slab<'_> {
 
     /// Sets the entry's group in the recoverer's own map, before `free_if_unheld` `[I26]`.
     ///
-    /// Our tag may replace the tag of another recoverer or of a closer. That one then forgets the entry, and a recoverer goes on to
-    /// clear the dead lease's map. If we are killed before our second CAS, only our own map leads to the entry.
+    /// Our tag may replace the tag of another recoverer or of a closer. That process then gives up the entry, and a recoverer continues
+    /// and clears the dead lease's map. If we are killed before our second CAS, only our own map leads to the entry.
     ///
-    /// A member that recovers its own lease does not mark: its map has the group until this recovery clears it, and the mirror of
-    /// the map must not remember a group that is cleared afterwards.
+    /// A member that recovers its own lease does not set the bit: its map has the group until this recovery clears it, and the private
+    /// mirror of the map must not have a group that is cleared afterwards.
     fn take_responsibility(&self, ref_counts: &RefCounts, dead: u8, index: u32) {
         if dead != ref_counts.lease_index() && !fault!("slab.recover.no_mark") {
             self.mark_group(ref_counts, index);
         }
     }
 
-    /// The block that an entry without a handle still names.
+    /// The block that a FREE or RETIRED entry still names.
     ///
-    /// Its name stays: only a claimer may take it away, since only a claimer knows that no newer one is being written.
+    /// The entry keeps the name: only a claimer may remove it, because only a claimer knows that no newer name is being stored.
     fn left_block(&self, entry: Entry<'_>, index: u32) -> Option<BlockRef> {
         let seen = entry.word.peek();
         let generation = match seen.state()? {
@@ -202,9 +206,9 @@ impl Slab<'_> {
         };
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation })?;
-        // If a claimer came meanwhile, what was read may be a mixture; and that claimer sees to the old block.
-        // The load is an RMW-free look at the same word: SeqCst keeps the two reads above before it on x86-64; elsewhere
-        // a mixture is possible, and harmless, because the block word has the last say.
+        // If a claimer has the entry by now, the loaded length and offset may be a mixture; and that claimer frees the old block.
+        // This second load of the word is SeqCst, which on x86-64 keeps the two loads above before it. Elsewhere a mixture is possible,
+        // and harmless, because the block word decides.
         (entry.word.load() == seen).then_some(block)
     }
 }

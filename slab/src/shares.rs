@@ -74,6 +74,15 @@ impl Modes {
 /// The word of a lease: `{ ticket:42 | by:8 | state:2 | asked:6 | entered:6 }`.
 ///
 /// `asked` is the request while PENDING; when REFUSED it is what the conflicting lease has entered.
+///
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | any -> IDLE, nothing entered, ticket + 1; then the incarnation | the owner, whose incarnation is not there yet | nothing entered |
+/// | IDLE, REFUSED or ABORTED -> PENDING(asked), ticket + 1 | the owner | the next request that conflicts decides it |
+/// | PENDING -> IDLE, entered and asked | the owner or a helper, after a scan of all other words since it was PENDING | entered by a dead lease: void at recovery |
+/// | PENDING -> REFUSED(by) | the owner or a helper that found `by` entered and conflicting | - |
+/// | PENDING -> ABORTED | a lower lease that conflicts, or its helper | - |
+/// | IDLE -> IDLE, less entered | the owner | - |
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Entry(u64);
 

@@ -1,4 +1,4 @@
-//! The view: words, layout and space tag.
+//! The view of a slab: words, layout and space tag.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const ECHO: usize = 1;
 /// Log2 of the words of an entry with a second line of holder bits.
 const ENTRY_SHIFT_WIDE: u32 = 4;
 
-/// A handle slab over borrowed words; copied freely, owns nothing.
+/// A handle slab over borrowed words; cheap to copy, owns nothing.
 ///
 /// The words may be those of a mapping that several processes share, or private memory. Zeroed memory is a slab whose
 /// entries are all FREE and none committed. Only words of committed groups and control words are ever touched.
@@ -31,8 +31,8 @@ pub struct Slab<'a> {
 
 /// One count that this process has on a handle: a proof by convention.
 ///
-/// It is `Copy`, so nothing keeps one from closing it twice: the second time answers stale, unless other counts of the
-/// process are about, one of which is then taken away. Tenure wraps it in a type that is not `Copy`.
+/// It is `Copy`, so a caller can close it twice by mistake. The second close returns stale, or, if the process has other counts on the
+/// handle, closes one of these. Tenure wraps it in a type that is not `Copy`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held {
     index: u32,
@@ -61,7 +61,7 @@ impl Held {
     /// The handle as 64 bits, in the space that `slab` belongs to.
     #[must_use]
     pub fn token(self, slab: &Slab<'_>) -> Token {
-        // Panics: never; the tag was checked by `Slab::new`, index and generation come from a layout.
+        // Never panics: `Slab::new` has checked the tag; index and generation come from a layout.
         Token::new(slab.space_tag, self.generation, self.index).expect("a handle of this slab")
     }
 }
@@ -83,7 +83,7 @@ impl fmt::Debug for Slab<'_> {
 }
 
 impl<'a> Slab<'a> {
-    /// A view of `words` as laid out by `layout`. It reads nothing; see [`Slab::init`] and [`Slab::verify`].
+    /// A view of `words` as laid out by `layout`. It loads nothing; see [`Slab::init`] and [`Slab::verify`].
     ///
     /// # Errors
     ///
@@ -100,9 +100,9 @@ impl<'a> Slab<'a> {
         Ok(Self { words, entries, entry_shift: layout.entry_words().trailing_zeros(), layout, space_tag })
     }
 
-    /// Writes the geometry into the control line of zeroed words, before anybody else can see them.
+    /// Stores the geometry in the control line of zeroed words. Call it before any other process can see them.
     ///
-    /// No group is committed by it; see [`Slab::extend`].
+    /// It commits no group; see [`Slab::extend`].
     pub fn init(&self) {
         for (word, value) in self.words[ECHO..].iter().zip(self.echo()) {
             // Relaxed: control: the segment publishes the whole data area when it is complete.
@@ -139,7 +139,7 @@ impl<'a> Slab<'a> {
         self.space_tag
     }
 
-    /// Groups whose entries may be touched.
+    /// The number of committed groups.
     #[must_use]
     pub fn committed_groups(&self) -> u32 {
         // Acquire: watermark: obtains the commitment of the memory; pairs with the Release in `extend`.
@@ -147,17 +147,17 @@ impl<'a> Slab<'a> {
         groups.min(self.layout.groups().into()) as u32
     }
 
-    /// Publishes that the entries of the first `groups` groups are committed, and answers how many are by now.
+    /// Publishes that the entries of the first `groups` groups are committed; returns the number of committed groups.
     ///
-    /// The caller committed [`Layout::group_range`] before. The number never goes down, and never above the layout's.
+    /// The caller has committed [`Layout::group_range`] before. The number never decreases, and never exceeds the layout's.
     ///
     /// # Progress
     ///
-    /// Wait-free but for a retry when somebody else published at the same time.
+    /// Wait-free, except for a retry if another process published at the same time.
     ///
     /// # Crash
     ///
-    /// Memory that was committed but not published is committed again by the next one.
+    /// The next caller commits again the memory that was committed and not published.
     pub fn extend(&self, groups: u32) -> u32 {
         let groups = groups.min(self.layout.groups());
         // Release: watermark: publishes the commitment; pairs with the Acquire in `committed_groups`.
@@ -173,13 +173,13 @@ impl<'a> Slab<'a> {
         Cache::with_capacity(fair.clamp(1, CACHE_MAX))
     }
 
-    /// Whether the watermark is one that `extend` can have written.
+    /// Whether `extend` can have stored the watermark.
     pub(crate) fn watermark_fits(&self) -> bool {
-        // Relaxed: watermark: a look.
+        // Relaxed: watermark: information only.
         self.words[COMMITTED].load(Ordering::Relaxed) <= self.layout.groups().into()
     }
 
-    /// Handles whose entries may be touched.
+    /// The number of handles whose entries are committed.
     pub(crate) fn committed_handles(&self) -> u32 {
         self.layout.first_handle(self.committed_groups())
     }

@@ -1,32 +1,32 @@
-//! For tests: what a holder reads, without the memory around the slab.
+//! For tests: reading a held handle, without the memory around the slab.
 
 use crate::entry::PAYLOAD_WORDS;
 use crate::error::Stale;
 use crate::geometry::INLINE_BYTES;
 use crate::slab::{Held, Slab};
 
-/// What a handle carries, copied out of its entry.
+/// The payload of a handle, copied out of its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Contents {
-    /// Bytes in the entry; the first `len` count.
+    /// Inline bytes.
     Inline {
-        /// The bytes, zero or old ones after `len`.
+        /// The payload in the first `len` bytes; zero or former bytes after it.
         bytes: [u8; INLINE_BYTES],
-        /// How many count; at most [`INLINE_BYTES`].
+        /// Bytes of payload; at most [`INLINE_BYTES`].
         len: usize,
     },
     /// A block of scratch memory.
     Block {
-        /// Where it is, as given to create.
+        /// Offset of the block, as given to create.
         offset: u64,
-        /// Bytes used of it.
+        /// Bytes of the block in use.
         len: u64,
     },
 }
 
-/// Reads what a handle carries.
+/// Reads the payload of a handle.
 pub trait Read {
-    /// The kind, and the payload copied. After a mistaken close it may be a mixture, but nothing worse.
+    /// The kind, and a copy of the payload. After a mistaken close the copy may be a mixture, but nothing worse.
     ///
     /// # Errors
     ///

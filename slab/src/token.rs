@@ -11,7 +11,7 @@ const _: () = assert!(TAG_SHIFT + 8 == 64);
 
 /// A handle as 64 bits: `{space tag:8 | generation:36 | index:20}`.
 ///
-/// It holds nothing: opening it may answer stale. Printed and parsed as 16 hexadecimal digits.
+/// A token does not hold the handle: opening it may return stale. Printed and parsed as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(NonZeroU64);
 
@@ -34,7 +34,7 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// Packs; `None` when a part does not fit or the tag is 0.
+    /// Packs a token; `None` if a part does not fit or the tag is 0.
     #[must_use]
     pub const fn new(space_tag: u8, generation: u64, index: u32) -> Option<Self> {
         if space_tag == 0 || generation >> GENERATION_BITS != 0 || index >= HANDLES_MAX {
@@ -51,12 +51,12 @@ impl Token {
         self.0.get() & ((1 << TAG_SHIFT) - 1)
     }
 
-    /// The handle of a space again; `None` for a tag of 0.
+    /// The inverse of `handle_bits`, in a space; `None` for a tag of 0.
     pub(crate) const fn from_handle_bits(space_tag: u8, bits: u64) -> Option<Self> {
         Self::new(space_tag, bits >> INDEX_BITS, (bits & (HANDLES_MAX as u64 - 1)) as u32)
     }
 
-    /// The tag of the space it belongs to; never 0.
+    /// The tag of the token's space; never 0.
     #[must_use]
     pub const fn space_tag(self) -> u8 {
         (self.0.get() >> TAG_SHIFT) as u8

@@ -1,17 +1,18 @@
-//! The handle word: the only file that packs it, and the only one that touches it.
+//! The handle word. Only this file packs and accesses it.
 //!
 //! `{0:4 | generation:36 | closer tag:16 | shared:1 | state:7}`
 //!
 //! | state | meaning | generation | who may leave it |
 //! |---|---|---|---|
-//! | FREE | nobody's | the next to be issued | a claimer whose bit is set, to INIT |
+//! | FREE | not in use | the next to be issued | a claimer whose bit is set, to INIT |
 //! | INIT | claimed: in a cache, or being filled | the next to be issued | its claimer, to LIVE; `free_if_unheld`, to FREE |
 //! | LIVE, shared 0 | only the creator's process ever opened it | issued | as below; the creator, to INIT, by one CAS |
 //! | LIVE, shared 1 | opened at least once since creation | issued | `free_if_unheld`, to FREE |
 //! | RETIRED | its last generation is over | the last issued | nobody |
 //! | anything else | corrupted | - | nobody; every operation refuses it |
 //!
-//! A tag other than 0 never changes who holds the handle: it marks who is about to decide that nobody does.
+//! A closer tag does not change the holders of the handle. A tag other than 0 names the member that is deciding whether the handle has
+//! no holder.
 
 use tenure_core::{fault, ordering};
 
@@ -34,7 +35,7 @@ const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 60 && ZERO_MASK == 0
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum State {
-    /// Nobody's; its generation is the next to be issued. Zeroed memory is this.
+    /// Not in use; its generation is the next to be issued. Zeroed memory is FREE.
     Free = 0,
     /// Claimed by a member whose holder bit is set; not yet a handle.
     Init = 1,
@@ -93,7 +94,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether it is LIVE with this generation, whatever the tag and the shared flag.
+    /// Whether it is LIVE with this generation, regardless of the tag and the shared flag.
     #[inline]
     pub(crate) const fn is_live(self, generation: u64) -> bool {
         self.0 & !(TAG_MASK | SHARED) == Self::new(generation, 0, false, State::Live).0
@@ -111,27 +112,27 @@ impl Snapshot {
     }
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Claim {
-    /// INIT, and ours.
+    /// INIT, and the caller's.
     Claimed,
-    /// Somebody else was first.
+    /// Another process was first.
     Lost,
 }
 
-/// What became of an attempt to set the shared flag.
+/// The result of an attempt to set the shared flag.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
-    /// The word says LIVE, tag 0, shared: the caller, whose bit or count is there already, holds.
+    /// The word is LIVE, tag 0, shared: the caller, whose bit or count is set already, holds the handle.
     Shared,
-    /// It is something else by now.
+    /// The word has changed; its new value.
     Lost(Snapshot),
 }
 
-/// What became of a private close.
+/// The result of a private close.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Renew {
@@ -140,13 +141,13 @@ pub(crate) enum Renew {
         /// The generation that the entry will issue next.
         next: u64,
     },
-    /// RETIRED; the caller still has to take its bit away.
+    /// RETIRED; the caller still has to clear its bit.
     Retired,
-    /// Somebody opened it or is deciding about it: take the long way.
+    /// Another process opened it or is deciding about it: take the slow path.
     Refused,
 }
 
-/// A word that carries our tag since a moment before now; the ticket for [`HandleWord::release`].
+/// The value of a word after [`HandleWord::reserve`] has stored the caller's tag; the argument of [`HandleWord::release`].
 #[must_use]
 #[derive(Clone, Copy)]
 pub(crate) struct Reserved(Snapshot);
@@ -157,7 +158,7 @@ impl Reserved {
     }
 }
 
-/// What became of a release.
+/// The result of a release.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Release {
@@ -165,14 +166,27 @@ pub(crate) enum Release {
     Freed,
     /// RETIRED.
     Retired,
-    /// An opener or a newer closer came between; the decision is theirs.
+    /// An opener or a newer closer has changed the word; it decides.
     Overtaken,
 }
 
-/// A handle word in place.
+/// A handle word in place. "bit" is the process's bit in the holder set.
 ///
-/// `bits` and this word are a Dekker pair: whoever sets a bit then reads the word, whoever tags the word then reads the
-/// bits, and one of the two must see the other. Hence SeqCst wherever the text below says `[D]`.
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | FREE g -> INIT g | a claimer whose bit is already set | INIT with a dead bit: recovery finishes it |
+/// | INIT g -> LIVE g, tag 0, shared 0 (store) | the claimer, payload written | LIVE with a dead bit: recovery finishes it |
+/// | LIVE g, any tag -> LIVE g, tag 0, shared 1 | an opener whose bit is already set | a dead bit |
+/// | any tag -> my tag | `free_if_unheld` | a stale tag; overwritten or reset by the next one |
+/// | g, my tag -> FREE g+1 | `free_if_unheld`, after reading an empty holder set | attached block is garbage `[I13]`; the entry still names it |
+/// | LIVE g, tag 0, shared 0 -> INIT g+1 | the creator, closing; its bit stays set | INIT with a dead bit |
+/// | (g+1 would not fit) -> RETIRED | instead of FREE or INIT in the two rows above | the entry is not used again |
+///
+/// The holder set `bits` and this word are a Dekker pair. An opener sets its bit and then loads the word; `free_if_unheld` stores its tag
+/// in the word and then loads `bits`; both are SeqCst, at every access marked `[D]` below:
+/// - either the opener's bit is seen by the closer's load of `bits`: then the closer gives up, and the opener decides when it closes;
+/// - or it is not: then the closer's tag is seen by the opener's load of the word. The opener's CAS to tag 0 and the closer's CAS to
+///   FREE expect the same value, so one of them fails.
 #[derive(Clone, Copy)]
 pub(crate) struct HandleWord<'a>(&'a Word);
 
@@ -181,14 +195,14 @@ impl<'a> HandleWord<'a> {
         Self(word)
     }
 
-    /// Reads it for a caller that decides nothing by it alone, or that holds the handle already.
+    /// Loads the word for a caller that decides nothing by it alone, or that holds the handle already.
     #[inline]
     pub(crate) fn peek(self) -> Snapshot {
         // Acquire: word: obtains kind, length and payload; pairs with the Release in `publish`.
         Snapshot(self.0.load(ordering!("slab.word.peek", Acquire, Relaxed)))
     }
 
-    /// Reads it for a caller that has just set a bit, or is about to tag.
+    /// Loads the word for a caller that has just set a bit, or is about to store its tag.
     pub(crate) fn load(self) -> Snapshot {
         // SeqCst [D]: word: ordered after the caller's `bits |= me`; pairs with the tag CAS in `reserve`.
         Snapshot(self.0.load(ordering!("slab.word.load", SeqCst, Acquire)))
@@ -199,7 +213,7 @@ impl<'a> HandleWord<'a> {
         let init = Snapshot::new(seen.generation(), 0, false, State::Init);
         debug_assert_eq!(seen.state(), Some(State::Free));
         // SeqCst [D]: word: publishes the claimer's bit to any `free_if_unheld` that tags INIT; obtains, from the CAS that freed
-        // the entry, everything earlier holders did with the payload. Failure decides nothing: Relaxed.
+        // the entry, all accesses of earlier holders to the payload. Failure decides nothing: Relaxed.
         match self.0.compare_exchange(
             seen.0,
             init.0,
@@ -213,8 +227,8 @@ impl<'a> HandleWord<'a> {
 
     /// INIT g, any tag -> LIVE g, tag 0, shared 0, by a plain store.
     ///
-    /// Only the claimer calls it. Others may at most exchange the tag of INIT meanwhile: a `free_if_unheld` that does finds the
-    /// claimer's bit, which is set since before the word became INIT, and gives up; its CAS to FREE never comes.
+    /// Only the claimer calls it. Meanwhile others can at most change the tag of the INIT word. A `free_if_unheld` that does so finds
+    /// the claimer's bit, which was set before the word became INIT, and gives up before its CAS to FREE.
     #[inline]
     pub(crate) fn publish(self, generation: u64) {
         let live = Snapshot::new(generation, 0, false, State::Live);
@@ -223,10 +237,10 @@ impl<'a> HandleWord<'a> {
         self.0.store(live.0, ordering!("slab.word.publish", Release, Relaxed));
     }
 
-    /// LIVE g, any tag -> LIVE g, tag 0, shared 1. The caller's bit (or its process's count) is there already.
+    /// LIVE g, any tag -> LIVE g, tag 0, shared 1. The caller's bit (or its process's count) is set already.
     pub(crate) fn share(self, seen: Snapshot) -> Share {
         let shared = Snapshot::new(seen.generation(), 0, true, State::Live);
-        // SeqCst [D]: word: takes back any tag written before; pairs with the CAS in `release`, which then fails.
+        // SeqCst [D]: word: removes any tag stored before; pairs with the CAS in `release`, which then fails.
         match self.0.compare_exchange(
             seen.0,
             shared.0,
@@ -262,10 +276,10 @@ impl<'a> HandleWord<'a> {
         }
     }
 
-    /// any tag -> my tag. `None`: the word changed since `seen`; somebody newer is responsible.
+    /// any tag -> my tag. `None`: the word changed since `seen`; the process that changed it is responsible.
     pub(crate) fn reserve(self, seen: Snapshot, tag: u16) -> Option<Reserved> {
         let mine = seen.tagged(tag);
-        // SeqCst [D]: word: announces the decision before `bits` is read; pairs with `load` after an opener's bit.
+        // SeqCst [D]: word: announces the decision before the load of `bits`; pairs with `load` after an opener's bit.
         self.0
             .compare_exchange(
                 seen.0,
@@ -277,7 +291,7 @@ impl<'a> HandleWord<'a> {
             .map(|_| Reserved(mine))
     }
 
-    /// g, my tag -> FREE g+1 (or RETIRED). The caller read an empty holder set after [`Self::reserve`].
+    /// g, my tag -> FREE g+1 (or RETIRED). The caller has loaded an empty holder set after [`Self::reserve`].
     pub(crate) fn release(self, reserved: Reserved, generation_bits: u32) -> Release {
         let generation = reserved.generation();
         let next = generation + u64::from(!fault!("slab.release.same_generation"));
@@ -287,7 +301,7 @@ impl<'a> HandleWord<'a> {
         } else {
             Snapshot::new(next, 0, false, State::Free)
         };
-        // SeqCst [D]: word: publishes that everybody's accesses are over (obtained from `bits`); pairs with `claim`.
+        // SeqCst [D]: word: publishes that the accesses of all holders are over (obtained from `bits`); pairs with `claim`.
         let expected = if fault!("slab.release.any_tag") { self.load() } else { reserved.0 };
         match self.0.compare_exchange(
             expected.0,

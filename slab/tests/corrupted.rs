@@ -1,5 +1,5 @@
-//! Goal: words that somebody corrupted, and hints that got lost, cost handles or time, never a crash or a hang [A8].
-//! Method: random operations with random words overwritten in between; every answer is fine, as long as there is one.
+//! Goal: corrupted words and lost hints cost handles or time, but never cause a crash or a hang [A8].
+//! Method: random operations, and random words overwritten in between; any result is accepted, as long as the call returns.
 #![cfg(not(loom))]
 
 mod common;
@@ -17,7 +17,7 @@ fn regress_lost_hints_are_found() {
         let layout = layout(handles, 2, 36);
         let words = words(&layout);
         let slab = slab(&words, layout);
-        // Every hint says taken; they lie after the control line.
+        // All hints, which lie after the control line, say "taken".
         for word in &words[8..8 + layout.groups() as usize] {
             word.store(u64::MAX, Ordering::Relaxed);
         }

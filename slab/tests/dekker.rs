@@ -1,7 +1,7 @@
-//! Goal: the store-then-load pairs of holder bits and word hold: no handle ends under a holder, and none is left behind.
+//! Goal: the Dekker pairs of holder bits and handle word hold: no handle ends while it has a holder, and none is left without one.
 //! Method: closers, openers and a stale opener of one handle, each its own member, meet once per round. Miri with many
 //! seeds (`MIRIFLAGS="-Zmiri-many-seeds=0..64 -Zmiri-preemption-rate=0.2"`) lets loads see old values where an ordering
-//! permits it; loom treats SeqCst as AcqRel and cannot judge these pairs. `verify/models/orderings` weakens them one by one.
+//! permits it; loom treats SeqCst as AcqRel and cannot test these pairs. `verify/models/orderings` weakens them one by one.
 #![cfg(not(loom))]
 
 mod common;
@@ -55,7 +55,7 @@ fn closer_against_opener(members: u16, third: u8) {
     for kind in 0..rounds() {
         let held = create(&slab, &mut owner, kind);
         let token = held.token(&slab);
-        // Shared from the start, so that opening again writes nothing to the word: the pure Dekker case.
+        // Shared from the start, so that a second open does not store to the word: the pure Dekker case.
         let again = slab.open(&opener.acquire, &opener.ref_counts, token, no_block).unwrap();
         slab.close(&opener.acquire, &opener.ref_counts, None, again, no_block).unwrap();
         let barrier = Barrier::new(3);
@@ -84,7 +84,7 @@ fn closer_against_opener(members: u16, third: u8) {
     assert!(slab.check(&|_| false).is_clean());
 }
 
-/// The pair and nothing else: what a weakened ordering shows in first.
+/// The Dekker pair alone: a weakened ordering fails here first.
 #[test]
 fn dekker_closer_against_one_opener() {
     let layout = layout(1, 2, 36);
@@ -97,13 +97,13 @@ fn dekker_closer_against_one_opener() {
         let token = held.token(&slab);
         let again = slab.open(&opener.acquire, &opener.ref_counts, token, no_block).unwrap();
         slab.close(&opener.acquire, &opener.ref_counts, None, again, no_block).unwrap();
-        // Relaxed: they shall begin together, and nothing else.
+        // Relaxed: it only makes them begin together.
         let begun = AtomicBool::new(false);
         thread::scope(|scope| {
             let (slab, owner, begun) = (&slab, &owner, &begun);
             scope.spawn(move || {
                 begun.store(true, Ordering::Relaxed);
-                // Opening takes more steps before its pair than closing does.
+                // An open has more steps before its pair than a close.
                 for step in 0..kind % 40 {
                     std::hint::black_box(step);
                 }
@@ -129,7 +129,7 @@ fn dekker_closer_against_openers_in_several_words() {
     closer_against_opener(256, 255);
 }
 
-/// Two threads of one member and one of another: the private close against a sibling's open and a stranger's.
+/// Two threads of one member and one of another: the private close against the open of a sibling thread and of another member.
 #[test]
 fn dekker_private_close_against_openers() {
     let layout = layout(1, 2, 36);
@@ -168,7 +168,7 @@ fn dekker_private_close_against_openers() {
     }
 }
 
-/// Everybody opens what is there, and creates when there is nothing: no rounds, so closers and openers meet anywhere.
+/// All threads open a handle if there is one, else they create one. Without rounds closers and openers meet at any step.
 #[test]
 fn dekker_everybody_at_once() {
     let layout = layout(1, 3, 36);
@@ -182,7 +182,7 @@ fn dekker_everybody_at_once() {
                 let mut m = member(slab, lease);
                 for round in 0..if cfg!(miri) { 25 } else { 20_000 } {
                     let token = Token::try_from(latest.load(Ordering::Acquire)).unwrap();
-                    // Kind and payload follow from the token, so anybody can tell whether they were rewritten.
+                    // Kind and payload follow from the token, so a reader can tell whether they were stored again.
                     let held = match slab.open(&m.acquire, &m.ref_counts, token, no_block) {
                         Ok(held) => held,
                         // Before the first creation the token is forged.
@@ -207,7 +207,7 @@ fn dekker_everybody_at_once() {
                     let kind = slab.kind(held).expect("freed under its holder");
                     look(slab, held, kind);
                     look(slab, held, kind);
-                    // Mostly the long way, which is the one under test.
+                    // Mostly the slow path, which is under test.
                     let cache = if round % 4 == 0 { Some(&mut m.cache) } else { None };
                     slab.close(&m.acquire, &m.ref_counts, cache, held, no_block).unwrap();
                     if round % 8 == 0 {

@@ -1,4 +1,4 @@
-//! Goal: however the steps of several interleave, a name has one handle, and a handle that entered is found.
+//! Goal: in every interleaving a name has one handle, and an inserted handle is found.
 //! Method: loom, two or three threads, buckets of two slots.
 #![cfg(loom)]
 
@@ -21,7 +21,7 @@ struct Shared {
     world: World,
 }
 
-/// Two buckets; the lowest bit of a name is its home.
+/// Two buckets; the lowest bit of a name chooses its first bucket.
 fn hash(name: u64) -> NameHash {
     NameHash::from_bits(name & 1 | name << 58)
 }
@@ -39,7 +39,7 @@ impl Shared {
         Names::new(&self.words, self.layout, SPACE).unwrap()
     }
 
-    /// Enters a handle, or finds the one that is there.
+    /// Inserts a handle, or finds another one with the name.
     fn get(&self, handle: u32, name: u64) -> (Token, bool) {
         match self.world.insert(&self.names(), handle, name).unwrap() {
             Inserted::New => (token(handle), true),
@@ -67,7 +67,7 @@ fn loom_one_of_two_creates_a_name() {
     });
 }
 
-/// Two names through one pending slot, while a third one, which no handle has, is looked up.
+/// Two names are inserted through one pending slot, while a third name, which no handle has, is looked up.
 #[test]
 fn loom_two_names_with_one_first_bucket() {
     explore(Some(5), || {
@@ -110,7 +110,7 @@ fn loom_two_first_buckets_and_one_slot() {
     });
 }
 
-/// The last holder goes while somebody creates or opens.
+/// The last holder closes while another process creates or opens.
 #[test]
 fn loom_close_against_create_or_open() {
     explore(Some(5), || {
@@ -129,7 +129,7 @@ fn loom_close_against_create_or_open() {
     });
 }
 
-/// Two create or open while the last holder goes; who finds the slot free must not lose the other's.
+/// Two processes create or open while the last holder closes; an insert that finds the slot free must not overwrite the other handle.
 #[test]
 fn loom_two_create_or_open_after_a_close() {
     explore(Some(4), || {
@@ -141,7 +141,7 @@ fn loom_two_create_or_open_after_a_close() {
         let (mine, _) = shared.get(2, 2);
         closer.join().unwrap();
         let (their, _) = other.join().unwrap();
-        // Unless one of them had the old one.
+        // Unless one of them opened the former handle.
         assert!(mine == their || mine == token(0) || their == token(0));
         let held = [token(0), token(1), token(2)].into_iter().filter(|t| shared.world.is_held(*t));
         let found = shared.find(2).unwrap();

@@ -1,6 +1,6 @@
-//! Goal: of those that ask for what excludes each other at once, exactly one enters, in every interleaving, and a stopped one
-//! is decided. Method: loom, two or three threads, each a lease. The pair of PENDING and scan is ordered by fences, which loom
-//! judges as they are.
+//! Goal: of concurrent requests that exclude each other exactly one enters, in every interleaving, and others decide the request of a
+//! stopped lease. Method: loom, two or three threads, each a lease. Fences order the pair of PENDING and scan, and loom treats fences
+//! exactly.
 #![cfg(loom)]
 
 #[path = "../../segment/tests/common/explore.rs"]
@@ -14,7 +14,7 @@ use tenure_core::LeaseId;
 use tenure_core::sync::{AtomicU64, Ordering, Word};
 use tenure_slab::{InTheWay, Modes, Shares};
 
-/// Denies what it does.
+/// Modes that exclude themselves: write access that denies write access.
 const EXCLUSIVE: Modes = Modes { access: 2, denied: 2 };
 const READ: Modes = Modes { access: 1, denied: 0 };
 
@@ -65,7 +65,7 @@ fn loom_both_that_agree_enter() {
     entered_of(&[READ; 2], None, 2);
 }
 
-/// What one does while it is inside is seen by whoever enters after it left, and by nobody else.
+/// A lease that is inside sees all stores of the leases that were inside before, and no store of others.
 #[test]
 fn loom_inside_one_is_alone() {
     explore(Some(4), || {
@@ -73,7 +73,7 @@ fn loom_inside_one_is_alone() {
         let inside = Arc::new(AtomicU64::new(0));
         let visit = |words: &[Word], inside: &AtomicU64, lease| {
             if enter(words, lease, EXCLUSIVE).is_ok() {
-                // Relaxed: what orders the two is the words.
+                // Relaxed: the modes words order the two.
                 assert_eq!(inside.load(Ordering::Relaxed), 0, "somebody is inside");
                 inside.store(1, Ordering::Relaxed);
                 inside.store(0, Ordering::Relaxed);
@@ -89,7 +89,7 @@ fn loom_inside_one_is_alone() {
     });
 }
 
-/// Lease 0 was stopped when it had said what it asks for; two others decide that, and one goes away again.
+/// Lease 0 was stopped right after it stored its request. Two others decide the request, and one of them leaves again.
 #[test]
 fn loom_a_stopped_one_is_decided() {
     explore(Some(3), || {

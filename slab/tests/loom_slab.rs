@@ -1,6 +1,6 @@
-//! Goal: the decisions that one word makes are right in every interleaving, and the word publishes the payload.
+//! Goal: the decisions of one word are right in every interleaving, and the word publishes the payload.
 //! Method: loom, two or three threads, one or two handles. Loom treats SeqCst as AcqRel, so the Dekker pair of bits and
-//! word is not judged here but in `dekker.rs` under Miri, and in the spin models.
+//! word is not tested here but in `dekker.rs` under Miri, and in the Promela models.
 #![cfg(loom)]
 
 mod common;
@@ -57,7 +57,7 @@ fn look(slab: &Slab<'_>, held: Held, value: u64) {
     assert_eq!((kind, &bytes[..8]), (value, &value.to_le_bytes()[..]));
 }
 
-/// Every interleaving with at most so many preemptions; all of them without a bound.
+/// Explores every interleaving with at most `preemptions` preemptions; all interleavings without a bound.
 #[test]
 fn loom_private_close_against_a_strangers_open() {
     explore(None, || {
@@ -79,7 +79,7 @@ fn loom_private_close_against_a_strangers_open() {
             }
         });
         let closed = slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
-        // A private close kept the entry: it can be used again while the opener is still finding out.
+        // A private close kept the entry: it can be used again before the opener has loaded the word.
         if closed == Closed::Ended && !cache.is_empty() {
             let held = create(&slab, 0, &mine, &mut cache, 8);
             look(&slab, held, 8);
@@ -197,7 +197,7 @@ fn loom_claim_against_release_loses_no_entry() {
         });
         slab.close(&acquire(0), &mine, None, held, no_block).unwrap();
         claimer.join().unwrap();
-        // Whatever the hints say now: one free entry is found.
+        // One free entry is found, regardless of the hints.
         slab.claim(&acquire(0), &mine, &mut cache, no_block).unwrap();
         assert_eq!(cache.len(), 1);
     });
@@ -207,7 +207,7 @@ fn loom_claim_against_release_loses_no_entry() {
 fn loom_the_word_publishes_the_payload() {
     explore(None, || {
         let shared = Shared::new(1);
-        // Known before the handle exists: nothing but the word orders the opener after the creator.
+        // The token is known before the handle exists: only the word orders the opener after the creator.
         let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
         let theirs = shared.clone();
         let opener = thread::spawn(move || {

@@ -1,6 +1,6 @@
-//! Goal: every operation, alone, does what a plain reference does: sets of holders in a map.
-//! Method: random operations of several simulated members, one at a time, over private memory, with deaths that leave
-//! everything behind; after every step the slab's own `check()` and a comparison with the reference.
+//! Goal: every operation, alone, has the result of a simple reference model: sets of holders in a map.
+//! Method: random operations of several simulated members, one at a time, over private memory, with deaths that clean up
+//! nothing; after every step the slab's own `check()` and a comparison with the reference.
 #![cfg(not(loom))]
 
 mod common;
@@ -52,7 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What the reference knows of a handle.
+/// A handle in the reference.
 struct Known {
     kind: u64,
     bytes: Vec<u8>,
@@ -75,12 +75,12 @@ struct World<'a> {
     places: Vec<Place>,
     known: BTreeMap<(u32, u64), Known>,
     ended: Vec<Token>,
-    /// The scratch memory: which blocks are attached to what.
+    /// The scratch memory: for each attached block the handle and its generation.
     blocks: BTreeMap<u64, (u32, u64)>,
     next_offset: u64,
 }
 
-/// Tenure's part: frees a block if it is attached to what the slab says.
+/// The part of the tenure crate: frees a block if it is attached to the handle that the slab names.
 fn freer(blocks: &mut BTreeMap<u64, (u32, u64)>) -> impl FnMut(BlockRef) {
     |found| {
         if let Some((index, generation)) = blocks.get(&found.offset)
@@ -148,7 +148,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The member at a place, joining first if nobody is there.
+    /// The member at a place; a new member joins if the place is empty.
     fn join(&mut self, who: usize) {
         let place = &mut self.places[who];
         if place.member.is_some() {
@@ -371,7 +371,7 @@ impl<'a> World<'a> {
         all.filter(|info| info.holders.contains(lease)).count() as u32
     }
 
-    /// The slab is sound, and says what the reference says.
+    /// Asserts that the slab is sound and agrees with the reference.
     fn compare(&self) {
         let live = |lease| self.places.iter().any(|p| p.lease == lease && (p.dirty || p.member.is_some()));
         let report = self.slab.check(&live);
@@ -404,7 +404,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Everybody goes, one way or the other.
+    /// All members leave or die.
     fn end(mut self) {
         for who in 0..self.places.len() {
             self.leave(who);

@@ -1,5 +1,5 @@
-//! Goal: the table of names agrees with a map, when it is alone, when it is full, and under threads.
-//! Method: random operations beside a map; threads that enter, find and close the same few names; every handle named at once.
+//! Goal: the table of names agrees with a map: in sequential use, when it is full, and under threads.
+//! Method: random operations beside a map; threads that insert, find and close the same few names; all handles named at once.
 #![cfg(not(loom))]
 
 mod common;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tenure_core::sync::Word;
 use tenure_slab::{Full, Inserted, NameHash, Names, NamesLayout, Token};
 
-/// Names of one table of two buckets: each is the first bucket of half of them.
+/// Hashes for a table of two buckets: each bucket is the first one of half of the names.
 fn crowded(name: u64) -> NameHash {
     NameHash::from_bits(name & 1 | name << 58)
 }
@@ -42,7 +42,7 @@ fn listed(world: &World, names: &Names<'_>) -> BTreeMap<u64, Token> {
 enum Step {
     Enter(u64),
     Find(u64),
-    /// One of the counts that are held.
+    /// Closes one of the held counts.
     Close(usize),
 }
 
@@ -106,7 +106,7 @@ fn one_of_many_threads_creates_a_name() {
     let words = words(&layout);
     let names = Names::new(&words, layout, SPACE).unwrap();
     let world = World::new(rounds * 8 + 8, crowded);
-    // Others come and go through the same pending slot meanwhile.
+    // Meanwhile other handles are inserted through the same pending slot, and closed.
     let next = AtomicU32::new(0);
     for round in 0..rounds {
         let created = AtomicU32::new(0);
@@ -143,7 +143,7 @@ fn one_of_many_threads_creates_a_name() {
     }
 }
 
-/// The table is large enough for a name on every handle, also when names have come and gone.
+/// The table is large enough for a name on every handle, also after many names have ended.
 #[test]
 fn every_handle_can_have_a_name() {
     let handles: u32 = if cfg!(miri) { 64 } else { 1 << 16 };

@@ -1,5 +1,5 @@
-//! Goal: the table of open and share modes does what a list of entries under one lock does.
-//! Method: all pairs of modes; random sequences of entering, leaving, dying and coming back, against that list; threads.
+//! Goal: the table of share modes has the same results as a list of entries under one lock.
+//! Method: all pairs of modes; random sequences of enter, leave, death and recovery, compared with such a list; threads.
 #![cfg(not(loom))]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +58,7 @@ enum Step {
         lease: u8,
         which: usize,
     },
-    /// It is not recovered yet: what it had entered stays.
+    /// The lease dies and is not recovered yet: its entries stay.
     Die {
         lease: u8,
     },
@@ -80,7 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Default)]
 struct Model {
-    /// Lease, and what it has entered, one by one.
+    /// The entries of all leases, one by one: lease and modes.
     entries: Vec<(u8, Modes)>,
     dead: Vec<u8>,
 }
@@ -144,7 +144,7 @@ proptest! {
     }
 }
 
-/// Threads that exclude each other find themselves alone, whatever they deny; those that do not, do not.
+/// Threads with modes that exclude each other are never inside together; readers can be.
 #[test]
 fn threads_that_exclude_each_other() {
     let words = words();

@@ -1,6 +1,6 @@
-//! Goal: nobody's payload or block changes while it is held, and nothing is left at the end.
-//! Method: members of two threads each work on few handles at random, pass tokens through shared slots, and die in the
-//! middle leaving everything behind, while a janitor with two threads recovers them; then `check()`.
+//! Goal: no payload or block changes while it is held, and nothing is left at the end.
+//! Method: members of two threads each do random operations on few handles, pass tokens through shared slots, and die at any moment
+//! without a cleanup, while a janitor with two threads recovers them; then `check()`.
 #![cfg(not(loom))]
 
 mod common;
@@ -12,7 +12,7 @@ use common::{acquire, layout, recovery, slab, words};
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{BlockRef, Cache, Closed, Held, OpenError, Payload, RefCounts, Slab, Token};
 
-/// A generator good enough to mix operations.
+/// A simple random number generator.
 struct Rng(u64);
 
 impl Rng {
@@ -37,7 +37,7 @@ impl Blocks {
         self.0[at].compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| at as u64)
     }
 
-    /// What tenure does: by exact CAS, only what is over.
+    /// As the tenure crate: frees a block by exact CAS, if it is attached to a generation that is over.
     fn free(&self, found: BlockRef) {
         let Some(word) = self.0.get(found.offset as usize) else { return };
         let seen = word.load(Ordering::Acquire);
@@ -91,7 +91,7 @@ impl World<'_> {
         result.ok()
     }
 
-    /// What was created under this kind is still there.
+    /// Asserts that the payload created under this kind is unchanged.
     fn look(&self, held: Held) {
         let (kind, contents) = self.slab.read(held).expect("held, so live");
         match contents {
@@ -105,7 +105,7 @@ impl World<'_> {
         }
     }
 
-    /// One thread of one life of a member; ends by dropping everything where it is.
+    /// One thread of one incarnation of a member; it ends without a cleanup.
     fn work(&self, lease: u8, ref_counts: &RefCounts, seed: u64, steps: u32) {
         let mut rng = Rng(seed | 1);
         let mut cache = self.slab.cache();
@@ -178,7 +178,7 @@ fn stress(members: u16, generation_bits: u8, lives: u64, steps: u32) {
                             threads.spawn(move || world.work(lease, ref_counts, seed, steps));
                         }
                     });
-                    // Dead. Two threads of the janitor recover it at once, while other members work.
+                    // The member is dead. Two threads of the janitor recover it at once, while other members work.
                     thread::scope(|threads| {
                         for _ in 0..2 {
                             threads.spawn(|| {
@@ -200,7 +200,7 @@ fn stress(members: u16, generation_bits: u8, lives: u64, steps: u32) {
     assert!(report.is_clean(), "{report:?}");
     assert_eq!((report.counts.live, report.counts.init), (0, 0));
     for (at, word) in world.blocks.0.iter().enumerate() {
-        // A block leased but not attached when its member died is the scratch allocator's to recover; nobody dies there.
+        // Blocks that are leased and not attached are the scratch allocator's to recover; here no member dies with such a block.
         assert_eq!(word.load(Ordering::Relaxed), 0, "block {at} leaked");
     }
 }

@@ -9,6 +9,13 @@
 //! | `known` | `status` is valid; only together with `ended` | any process that learns the status |
 //! | `announced` | 0 nothing; 1 a thread of the process is writing its exit code elsewhere; 2 the code is valid | the process itself |
 //! | `status` | the status as `waitpid` gives it | with `known` |
+//!
+//! | from -> to | who | killed right after |
+//! |---|---|---|
+//! | running -> ended, and known with a status if there is one | any process that learns of the end | with waiters: pending; the next record, look, wait or recovery wakes |
+//! | ended -> ended, known, status | any process that learns the status | - |
+//! | announced 0 -> 1 -> 2, the code stored in between | a thread of the process itself | 0 or 1: nothing is announced |
+//! | any -> the same, waiters bit set | a waiter, before it sleeps | costs the process that records a system call |
 
 use tenure_core::fault;
 

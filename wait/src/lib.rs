@@ -16,7 +16,7 @@
 //! operation that loads a reference resolves it.
 //!
 //! This crate is pure protocol: callers provide the word and the wake ([`Word`]), and the crate never sleeps.
-//! docs/architecture.md has the words and transitions.
+//! The tables of the words and their transitions are in src/word.rs, src/exit.rs and the module of each object.
 //!
 //! # Progress
 //!

@@ -183,7 +183,7 @@ impl<'a> McasDescriptors<'a> {
                 }
                 // Still undecided: make it fail; the next round puts the former value back.
                 Referent::Undecided(word, undecided) => {
-                    // AcqRel: the decision, for all who resolve: nothing was taken before it. Failure: decided meanwhile.
+                    // AcqRel: the decision, for all processes that resolve: nothing was taken before it. Failure: decided meanwhile.
                     let _ = word.compare_exchange(
                         undecided,
                         undecided - UNDECIDED + FAILED,
@@ -246,7 +246,7 @@ impl<'a> McasDescriptors<'a> {
     }
 }
 
-/// One multi-word compare-and-swap. To drop it without [`Mcas::release`] leaves what a death leaves.
+/// One multi-word compare-and-swap. A drop without [`Mcas::release`] leaves the same state as a death.
 #[derive(Debug)]
 pub struct Mcas<'a> {
     descriptor: &'a [Whole],

@@ -1,4 +1,22 @@
 //! The protocol that all wait words share.
+//!
+//! Below, "wake" is FUTEX_WAKE_OP on the word itself: it clears the waiters bit and wakes all waiters in one step. Any process may wake at
+//! any time. A value is *available* if a waiter could go on with it: unlocked, signalled, a count above zero.
+//!
+//! | from -> to | who | killed right after |
+//! |---|---|---|
+//! | any -> the same, waiters bit set | a waiter, before it sleeps | costs the next change a system call |
+//! | not available, no waiters -> available | unlock, set or release | done: nobody sleeps |
+//! | not available, waiters -> available, waiters: pending | set, release or recovery | the next operation, or recovery, wakes |
+//! | owned, waiters -> free, no waiters, one step of the kernel | unlock | done |
+//! | any, waiters -> the same, no waiters, one step of the kernel | the process that stored a pending value; any that finds one; recovery | done |
+//! | available, no waiters -> taken | lock, acquire, or the wait for an auto-reset event | a mutex: recovery abandons it; else it was taken |
+//! | signalled, no waiters -> not signalled, generation + 1 if manual-reset | reset | done |
+//! | available, no waiters -> reference(lease, ticket, entry) | `wait_all` | its descriptor is UNDECIDED: the next load of the word makes it FAILED |
+//! | descriptor UNDECIDED -> FAILED | a process that finds a reference, after some loads; its own lease | any process puts the former values back |
+//! | descriptor UNDECIDED -> SUCCEEDED | its own lease: the commit | any process puts the next values in |
+//! | reference -> next or former value, by an exact CAS | any process, once the descriptor is decided | done |
+//! | owned by the dead -> abandoned, waiters bit unchanged | recovery, before it clears the holder's bit | the next recoverer continues |
 
 use tenure_core::fault;
 use tenure_core::sync::Ordering::{self, AcqRel, Acquire};

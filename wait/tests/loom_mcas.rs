@@ -1,6 +1,6 @@
-//! Goal: an MCAS takes all of its words or none, also if a process is killed, stopped or late, and an operation on one of the words waits for
-//! nobody. Method: loom, two or three threads on two words; a killed or stopped process is a thread that ends after so many steps of an
-//! MCAS; the last look resolves the words, as recovery does.
+//! Goal: an MCAS takes all of its words or none, also if a process is killed, stopped or late, and an operation on one of the words never
+//! waits. Method: loom, two or three threads on two words; a killed or stopped process is a thread that ends after some steps of an
+//! MCAS; the final loads resolve the words, as recovery does.
 #![cfg(loom)]
 
 #[path = "../../segment/tests/common/explore.rs"]
@@ -93,7 +93,7 @@ fn one_less(value: u32) -> Option<u32> {
     value.checked_sub(1)
 }
 
-/// Takes one of both, in this order, and ends after so many of its four steps; whether it succeeded.
+/// Takes both words, in this order, and ends after `steps` of its four steps. Returns whether it succeeded.
 fn take_both(stage: &Stage, me: u8, order: [usize; 2], steps: usize) -> Option<bool> {
     let mut mcas = stage.descriptors().begin(me).unwrap();
     let mut all = true;

@@ -1,4 +1,4 @@
-//! Goal: nobody sleeps on an available value, also if a process is killed or stopped for good between two steps; a mutex excludes and
+//! Goal: no waiter sleeps on an available value, also if a process is killed or stopped for ever between two steps; a mutex excludes and
 //! publishes. Method: loom, up to four threads on one word. The kernel's step is a lock around the word and its queue. A killed or
 //! stopped process is a thread whose word does nothing from then on. A waiter that is never woken is a deadlock, which loom reports.
 #![cfg(loom)]
@@ -20,7 +20,7 @@ use tenure_wait::{Attempt, WAITERS, Word, event, semaphore, set_waiters, wake_wa
 /// A word and the queue of its waiters.
 struct Futex {
     word: AtomicU32,
-    /// How often it was woken.
+    /// The number of wakes.
     queue: Mutex<u32>,
     woken: Condvar,
 }
@@ -72,7 +72,7 @@ impl Word for Futex {
     }
 }
 
-/// Releases one, and ends, or is stopped for good, before it wakes.
+/// Releases one count, and ends, or is stopped for ever, before it wakes.
 fn release_and_end(futex: &Futex) {
     loop {
         let seen = futex.load();
@@ -165,11 +165,11 @@ fn a_releaser_stops_before_it_wakes_and_keeps_nobody_waiting() {
             let futex = Arc::clone(&futex);
             thread::spawn(move || acquire(&futex))
         };
-        // Takes effect, also over a pending value.
+        // The release succeeds, also over a pending value.
         semaphore::release(&*futex, 1, 5).unwrap();
         waiter.join().unwrap();
         stopped.join().unwrap();
-        // A count that is left, if the stopped one got that far, is available.
+        // If the stopped process got that far, the count that is left is available.
         if semaphore::is_available(futex.load() & !WAITERS) {
             acquire(&futex);
         }
@@ -180,7 +180,7 @@ fn a_releaser_stops_before_it_wakes_and_keeps_nobody_waiting() {
 fn a_waiter_that_is_killed_keeps_no_wake_up() {
     explore(Some(2), || {
         let futex = Futex::new(0);
-        // Sets the waiters bit, sleeps perhaps, and never looks again.
+        // It sets the waiters bit, may sleep, and never loads the word again.
         let killed = {
             let futex = Arc::clone(&futex);
             thread::spawn(move || {
@@ -198,7 +198,7 @@ fn a_waiter_that_is_killed_keeps_no_wake_up() {
         };
         event::set(&*futex);
         waiter.join().unwrap();
-        // The other one may have come too late for that signal.
+        // The other waiter may have come too late for that signal.
         event::set(&*futex);
         killed.join().unwrap();
     });

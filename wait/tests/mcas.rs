@@ -46,13 +46,13 @@ impl McasWord for Wide<'_> {
 enum Step {
     /// The next step of a lease's MCAS; it takes the words in an order that begins with the second field.
     Next(u8, usize),
-    /// It dies, is recovered, and the lease has a new owner.
+    /// The owner of a lease dies and is recovered, and the lease gets a new owner.
     Die(u8),
-    /// One is taken by itself.
+    /// Takes one count of one word.
     One(usize),
-    /// One is given.
+    /// Releases one count of one word.
     Give(usize),
-    /// A waiter sets the waiters bit, if there is nothing.
+    /// A waiter sets the waiters bit, if the count is 0.
     Sleep(usize),
 }
 
@@ -117,7 +117,7 @@ proptest! {
                         model.going[usize::from(lease)] = Some(going);
                         continue;
                     };
-                    // The references that are still there.
+                    // The references that are not resolved yet.
                     let installed_before = (0..WORDS).filter(|which| {
                         McasRef::of(words[*which].load(Ordering::Relaxed)).is_some_and(|by| by.lease == lease)
                     }).count();
@@ -155,7 +155,7 @@ proptest! {
                 }
                 Step::Die(lease) => {
                     model.going[usize::from(lease)] = None;
-                    // The recoverer loads each word that the dead held.
+                    // The recoverer loads each word that the dead lease held.
                     for which in 0..WORDS {
                         model.meet(which, None);
                         prop_assert_eq!(word(which).load() & !WAITERS, model.counts[which]);
@@ -204,7 +204,7 @@ proptest! {
     }
 }
 
-/// Release phase of one word, of any entry.
+/// The release phase of one word, with any entry.
 fn release(mcas: &Mcas<'_>, word: &Wide<'_>) {
     (0..MCAS_MAX).for_each(|entry| mcas.release(entry, word));
 }
@@ -213,7 +213,7 @@ fn release(mcas: &Mcas<'_>, word: &Wide<'_>) {
 fn references_and_values_are_told_apart() {
     assert_eq!(McasRef::of(0), None);
     assert_eq!(McasRef::of(u64::from(u32::MAX)), None);
-    // With the waiters bit it is none.
+    // A word with the waiters bit is no reference.
     assert_eq!(McasRef::of(1 << 63 | u64::from(WAITERS)), None);
     assert_eq!(McasRef::of(1 << 63 | 200).map(|by| by.lease), Some(200));
 }

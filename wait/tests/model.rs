@@ -14,7 +14,7 @@ use tenure_wait::{Attempt, WAITERS, Word, event, semaphore, set_waiters, wake_wa
 struct Plain {
     word: Cell<u32>,
     waiters: Cell<u32>,
-    /// The process that works is killed before its next wake.
+    /// The working process is killed before its next wake.
     dies: Cell<bool>,
 }
 
@@ -55,7 +55,8 @@ impl Plain {
         }
     }
 
-    /// Nobody sleeps without the waiters bit, and nobody sleeps on an available value, unless it is pending because a process died.
+    /// Asserts that waiters sleep only with the waiters bit set, and never on an available value, unless it is pending because a process
+    /// died.
     fn check(&self, is_available: impl Fn(u32) -> bool, one_died: bool) {
         let (has_waiters, value) = (self.word.get() & WAITERS != 0, self.word.get() & !WAITERS);
         assert!(
@@ -74,7 +75,7 @@ enum Step {
     Give(u8),
     Reset,
     Wake,
-    /// The next to wake is killed before it.
+    /// The next process that wakes is killed before the wake.
     Die,
 }
 
@@ -198,7 +199,7 @@ proptest! {
                         prop_assert_eq!(word.waiters.get(), 0);
                     }
                 }
-                // The owner dies; a recoverer that dies in the middle recovers it, and another one.
+                // The owner dies. One recoverer begins and dies, and another one recovers the owner.
                 Step::Reset => if let Some(who) = owned.take() {
                     word.dies.set(true);
                     mutex::abandon(&word, who);

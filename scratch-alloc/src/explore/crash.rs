@@ -1,4 +1,4 @@
-//! `crash_everywhere`: a member dies before each of its steps; another recovers it, or dies at each step of doing so.
+//! `crash_everywhere`: a member dies before each of its steps; another member recovers it, or dies at each step of the recovery.
 
 use tenure_core::testing::unpassed;
 
@@ -6,11 +6,11 @@ use super::hooks::{Outcome, died_at, run};
 use super::{LAZY, Player, TINY, TWO_UNITS, World};
 use crate::geometry::Geometry;
 
-/// Who is on stage: `a` dies, `b` stands by.
+/// The members of a scene: `a` dies, `b` recovers it.
 struct Cast<'w> {
     a: Player<'w>,
     b: Player<'w>,
-    /// What the scene's first part left for the second one.
+    /// Blocks that `before` passes to `act`.
     blocks: Vec<u64>,
 }
 
@@ -18,7 +18,7 @@ struct Scene {
     name: &'static str,
     geometry: Geometry,
     before: fn(&mut Cast<'_>),
-    /// What `a` does when it dies.
+    /// The work of `a`, during which it dies.
     act: fn(&mut Cast<'_>),
 }
 
@@ -30,7 +30,7 @@ const fn lazy(name: &'static str, before: fn(&mut Cast<'_>), act: fn(&mut Cast<'
     Scene { name, geometry: LAZY, before, act }
 }
 
-/// Leaves a span of `bytes` blocks without owner: a handle and a pin keep a block each, if there are two.
+/// Leaves an abandoned span of blocks of `bytes`: a handle and a pin keep a block each, if the span has two.
 fn abandon(cast: &mut Cast<'_>, index: u8, bytes: usize) -> Vec<u64> {
     let mut gone = cast.b.world.join(index);
     let kept = gone.alloc(bytes).unwrap();
@@ -46,7 +46,7 @@ fn abandon(cast: &mut Cast<'_>, index: u8, bytes: usize) -> Vec<u64> {
     left
 }
 
-/// `b` has everything that is left.
+/// `b` allocates everything that is left.
 fn exhaust(cast: &mut Cast<'_>) {
     while cast.b.alloc(1024).is_ok() {}
 }
@@ -82,7 +82,7 @@ const SCENES: &[Scene] = &[
         |c| {
             let block = c.a.alloc(1024).unwrap();
             c.a.free(block);
-            // What is parked is not as long.
+            // The parked span is shorter.
             c.a.alloc(2048).unwrap();
         },
     ),
@@ -370,12 +370,12 @@ const SCENES: &[Scene] = &[
     ),
 ];
 
-/// Plays a scene until before `dies`; what `a` left behind is there to be recovered.
+/// Plays a scene until the step before `dies`, then calls `then`, which can recover `a`.
 fn play(world: &World, scene: &Scene, dies: Option<u64>, then: impl FnOnce(&mut Player<'_>, Outcome)) {
     let mut cast = Cast { a: world.join(0), b: world.join(1), blocks: Vec::new() };
     (scene.before)(&mut cast);
     let outcome = run(|| (scene.act)(&mut cast), None, dies);
-    // Private memory is gone, without a last word.
+    // Private memory is gone, without a drop.
     std::mem::forget(cast.a);
     world.reap(0);
     world.memory.refuse_after.set(None);
@@ -394,7 +394,7 @@ fn crash_everywhere() {
                 if let Outcome::Finished(all) = outcome {
                     steps = Some(all);
                 }
-                // A death can strand what was being recovered: everybody's death is known to everybody.
+                // The dead member may have been recovering another one: recover both.
                 for dead in [0, 20] {
                     world.recover(dead, b.index());
                     world.rest(dead);
@@ -419,7 +419,7 @@ fn crash_everywhere() {
     );
 }
 
-/// What a line that writes to a word contains; of the first four, their callers count.
+/// Texts of source lines that write to a word. For the first four, the lines of the callers count.
 pub(super) const WRITES: &[&str] = &[
     ".unit_store(",
     ".unit_compare_exchange(",
@@ -432,7 +432,7 @@ pub(super) const WRITES: &[&str] = &[
 
 /// The writes after which nobody dies in `crash_everywhere`.
 const NOBODY_DIED: &[&str] = &[
-    // Nobody loses a hint here, nor is a page kept whose commit then fails.
+    // No scene loses a hint, or refuses a decommit and then the commit of the same page.
     "claim.rs: self.hint_run(bitmap, unit..unit + 1, true);",
     "claim.rs: self.hint_run(self.layout.clean, units, true);",
     "claim.rs: self.unit_store(start, Unit::Unbacked);",

@@ -1,5 +1,5 @@
-//! What happens at each step of a member, which is an access to a shared word: usually nothing; where a test says so, another member
-//! works or this one dies.
+//! Hooks at the steps of a member; a step is an access to a shared word. At a step that a test chooses, another member works or this one
+//! dies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -8,27 +8,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tenure_core::testing::{Site, Step, with};
 
 thread_local! {
-    /// Writes right after which somebody died.
+    /// Writes right after which a member died.
     static DIED_AT: RefCell<BTreeSet<Site>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 struct Killed;
 
-/// The writes of the source right after which a member died in this thread so far.
+/// The source lines of writes right after which a member died in this thread so far.
 pub(super) fn died_at() -> BTreeSet<Site> {
     DIED_AT.with_borrow(Clone::clone)
 }
 
-/// How far a member got.
+/// The end of a member's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It died before its next step.
+    /// The member died before its next step.
     Died,
-    /// It finished after so many steps.
+    /// The member finished after this number of steps.
     Finished(u64),
 }
 
-/// Has `member` work; before its step `at`, another one does `work`; before its step `dies`, it dies.
+/// Runs `member`; before its step `at` another member does `work`; before its step `dies` it dies.
 pub(super) fn run(
     member: impl FnOnce(),
     mut work: Option<(u64, &mut dyn FnMut())>,
@@ -53,7 +53,7 @@ pub(super) fn run(
     };
     match catch_unwind(AssertUnwindSafe(|| with(hook, member))) {
         Ok(()) => {
-            // Dying after the last step is dying idle.
+            // A death after the last step is the death of an idle member.
             died();
             Outcome::Finished(steps.get())
         }

@@ -1,9 +1,9 @@
 //! Small worlds in which members die or are stopped before each of their accesses to shared words.
 //!
 //! A world is private memory with a few members played by one thread. `crash` lets one die at every step of every
-//! operation and another recover, dying at every step too; `preempt` stops one at every step while others do their
-//! worst, and then lets it go on. What is correct is `check()`, plus the books kept here: blocks never overlap, keep
-//! their contents, and in the end the whole region can be had as one block.
+//! operation, and another recover it, which dies at every step too; `preempt` stops one at every step while others do the
+//! most harmful operations, and then lets it go on. A region is correct if `check()` and the books kept here agree: blocks never
+//! overlap, they keep their contents, and in the end the whole region can be allocated as one block.
 
 mod crash;
 mod hooks;
@@ -30,17 +30,17 @@ use crate::word::{Block, Unit};
 pub(super) const TINY: Geometry = Geometry { bytes: 8 << 10, unit_bytes: 1 << 10 };
 /// Units of 1 KiB, committed when needed.
 pub(super) const LAZY: Geometry = Geometry { bytes: 66 << 10, unit_bytes: 1 << 10 };
-/// A class with two-unit spans in these: 5 blocks.
+/// Bytes of a class that has two-unit spans of 5 blocks in these geometries.
 pub(super) const TWO_UNITS: usize = 384;
 
-/// Memory that is always there, unless told to refuse.
+/// Memory that can always be committed, unless a test lets it refuse.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// Commits before one is refused; `None` refuses nothing.
+    /// The number of commits before one is refused; `None` refuses nothing.
     pub(super) refuse_after: Cell<Option<u32>>,
     /// The longest commit that is not refused, in bytes; 0 for any.
     pub(super) longest: Cell<u64>,
-    /// Whether nothing can be given back.
+    /// Whether decommits are refused.
     pub(super) keep: Cell<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Backing for Memory {
     }
 }
 
-/// Who frees a block in the end.
+/// The holder that frees a block in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Lease(u8),
@@ -89,9 +89,10 @@ pub(super) struct World {
     live: Cell<u64>,
     handles: RefCell<BTreeSet<(u32, u64)>>,
     books: RefCell<BTreeMap<u64, Entry>>,
-    /// Who is about to free what he does not own: in the books again if he dies too early.
+    /// A member that is about to free a block of another owner: its lease, and the entry, which returns to the books if the member
+    /// dies too early.
     doubtful: Cell<Option<(u8, u64, Entry)>>,
-    /// Blocks of ended handles, which their finisher may have died before freeing.
+    /// Blocks of ended handles; the member that ended the handle may have died before it freed the block.
     orphans: RefCell<Vec<(u64, u32)>>,
     fills: Cell<u8>,
 }
@@ -139,9 +140,9 @@ impl World {
         self.handles.borrow().contains(&(index, generation))
     }
 
-    /// One pass of a recovery of `dead`, whom the caller has proved dead.
+    /// One pass of a recovery of `dead`; the caller has proved that it is dead.
     pub(super) fn recover(&self, dead: u8, by: u8) -> Recovered {
-        // SAFETY: the simulated owner of `dead` does nothing any more, and nobody takes its lease.
+        // SAFETY: the simulated owner of `dead` does nothing any more, and no member takes its lease.
         let recovery = unsafe { Recovery::assume(LeaseId { index: dead, incarnation: 1 }, by) };
         self.scratch().recover(&recovery, &|index, generation| self.is_current(index, generation))
     }
@@ -155,19 +156,19 @@ impl World {
         }
     }
 
-    /// Strikes what dies with `dead` from the books; its recovery may only begin.
+    /// Removes the blocks that die with `dead` from the books; its recovery may begin now.
     pub(super) fn reap(&self, dead: u8) {
         if let Some((by, offset, entry)) = self.doubtful.get()
             && by == dead
         {
             self.doubtful.set(None);
             if self.word_agrees(offset, entry.holder) {
-                // Unless it was freed, and is in the books as the owner's next block.
+                // Unless the block was freed, and the books have it as the owner's next block.
                 self.books.borrow_mut().entry(offset).or_insert(entry);
             }
         }
         self.books.borrow_mut().retain(|offset, entry| {
-            // It may have died right after giving the block away.
+            // The member may have died right after it passed the block on.
             if entry.holder == Holder::Lease(dead) {
                 match self.scratch().find(*offset).map(|found| found.owner) {
                     Ok(Block::Attached { index, generation }) => {
@@ -192,12 +193,12 @@ impl World {
         self.rest(dead);
     }
 
-    /// The lease of a recovered member is free.
+    /// Marks the lease of a recovered member as free.
     pub(super) fn rest(&self, dead: u8) {
         self.live.set(self.live.get() & !(1 << dead));
     }
 
-    /// Ends a handle; whoever comes by frees its block.
+    /// Ends a handle; any member may free its block.
     pub(super) fn end_handle(&self, index: u32, generation: u64) {
         self.handles.borrow_mut().remove(&(index, generation));
         let holder = Holder::Handle(index, generation);
@@ -228,12 +229,12 @@ impl World {
 
     fn fill(&self, offset: u64, entry: Entry) {
         for at in [0, entry.bytes / 2, entry.bytes - 1] {
-            // SAFETY: inside of a block that the books say is in use, by the only thread.
+            // SAFETY: inside of a block that is in use by the books, on the only thread.
             unsafe { self.scratch().address(offset + at).write(entry.fill) };
         }
     }
 
-    /// Blocks in the books do not overlap and say what was written to them; the words agree.
+    /// Asserts that the blocks in the books do not overlap and have the contents that were written, and that the words agree.
     pub(super) fn verify(&self, stable: bool) {
         let mut end = 0;
         for (&offset, entry) in self.books.borrow().iter() {
@@ -266,8 +267,8 @@ impl World {
         }
     }
 
-    /// `survivor` can have every unit that is nobody's, and every free block of its spans and of those without owner:
-    /// nothing was lost for as long as it lives.
+    /// Asserts that `survivor` can allocate every unit without an owner, and every free block of its own spans and of abandoned ones:
+    /// nothing is lost while it lives.
     pub(super) fn exhaust(&self, survivor: &mut Player<'_>) {
         survivor.alloc_all(self.layout.unit_bytes() as usize);
         for class in 0..self.layout.classes {
@@ -299,7 +300,7 @@ impl World {
             .filter(|found| matches!(found.owner, Block::Free | Block::Remote))
     }
 
-    /// Everybody leaves, everything ends; a newcomer finds all of the region.
+    /// All members leave and all handles end; asserts that a new member can allocate the whole region.
     pub(super) fn end(&self) {
         self.verify(true);
         for index in 0..64 {
@@ -376,7 +377,7 @@ impl Player<'_> {
         self.local.free(offset).unwrap();
     }
 
-    /// Frees a block that `owner` gave us.
+    /// Frees a block that `owner` passed to this member.
     pub(super) fn free_of(&mut self, offset: u64, owner: u8) {
         self.world.doubt(self.index(), offset);
         self.world.scratch().free_of(&self.me, offset, LeaseId { index: owner, incarnation: 1 }).unwrap();
@@ -412,14 +413,14 @@ impl Player<'_> {
             .realloc(offset, request, &self.world.memory)
             .map_err(|e| e.expect("a block of ours"))?;
         self.world.books.borrow_mut().remove(&offset);
-        // SAFETY: ours, and the only thread.
+        // SAFETY: a block of this member, on the only thread.
         let first = unsafe { self.world.scratch().address(to).read() };
         assert_eq!(first, entry.fill, "realloc lost the contents");
         self.entered(to, bytes as u64);
         Ok(to)
     }
 
-    /// Dies idle and is recovered.
+    /// Dies idle, and `by` recovers it.
     pub(super) fn die(self, by: u8) {
         self.world.recover_and_recover(self.index(), by);
     }

@@ -1,6 +1,6 @@
-//! `preempt_everywhere`: a member is stopped before each of its steps while the others do their worst, and goes on.
+//! `preempt_everywhere`: a member is stopped before each of its steps while others do the most harmful operations, and goes on.
 //!
-//! One thread plays all of them, so that every interleaving with one or two switches is tried, not just likely ones.
+//! One thread plays all members, so every interleaving with one or two switches is tried, not just the likely ones.
 
 use tenure_core::testing::unpassed;
 
@@ -9,7 +9,7 @@ use super::hooks::{Outcome, died_at, run};
 use super::{LAZY, Player, TINY, TWO_UNITS, World};
 use crate::geometry::Geometry;
 
-/// A member that died before the curtain rose and is not recovered yet.
+/// A member that died before the scene and is not recovered yet.
 const DEAD: u8 = 20;
 
 type Part = fn(&World, &mut Player<'_>, &mut Vec<u64>);
@@ -17,15 +17,15 @@ type Part = fn(&World, &mut Player<'_>, &mut Vec<u64>);
 struct Scene {
     name: &'static str,
     geometry: Geometry,
-    /// `a`, `b`, what both know.
+    /// Prepares `a` and `b`; returns the blocks that both know.
     before: fn(&World, &mut Player<'_>, &mut Player<'_>) -> Vec<u64>,
-    /// What `a` is stopped in.
+    /// The work of `a`, during which it is stopped.
     act: Part,
 }
 
 struct Intrusion {
     name: &'static str,
-    /// What `b` does meanwhile.
+    /// The work of `b` while `a` is stopped.
     act: Part,
 }
 
@@ -90,7 +90,7 @@ const SCENES: &[Scene] = &[
         geometry: TINY,
         before: |w, a, b| {
             let blocks = leave_abandoned(w, b);
-            // It dies between taking the head and naming the tail.
+            // It dies after it stored the head and before it stored the tail.
             let mut dead = w.join(DEAD);
             let mut steps = 0;
             loop {
@@ -364,7 +364,7 @@ const INTRUSIONS: &[Intrusion] = &[
     },
 ];
 
-/// A newcomer adopts what it can, takes the rest, makes all of it handles', and dies.
+/// A new member adopts all spans that it can, claims the rest, attaches all blocks to handles, and dies.
 fn attach_all_and_die(world: &World, b: &mut Player<'_>) {
     attach_all_and_die_part(world, b, &mut Vec::new());
 }
@@ -383,7 +383,7 @@ fn attach_all_and_die_part(world: &World, b: &mut Player<'_>, _: &mut Vec<u64>) 
     gone.die(b.index());
 }
 
-/// Plays a scene, stopped before `at` by an intrusion and, maybe, dying before `dies`.
+/// Plays a scene: `a` is stopped before step `at` for an intrusion, and dies before step `dies`, if that is given.
 fn play(scene: &Scene, intrusion: &Intrusion, at: u64, dies: Option<u64>) -> Outcome {
     let world = World::new(scene.geometry);
     let (mut a, mut b) = (world.join(0), world.join(1));
@@ -439,7 +439,7 @@ fn preempt_everywhere() {
     eprintln!("{stops} stops");
 }
 
-/// Stopped, and dead some steps later.
+/// A member is stopped, and dies some steps later.
 #[test]
 fn preempt_and_crash() {
     let mut deaths = 0;
@@ -468,7 +468,7 @@ fn preempt_and_crash() {
         }
     }
     eprintln!("{deaths} deaths after a stop");
-    // What only a race leads to, and no death in `crash_everywhere`.
+    // Writes that only a race leads to, and no scene in `crash_everywhere`.
     let unpassed = unpassed(env!("CARGO_MANIFEST_DIR"), WRITES, &died_at());
     for write in ABANDON {
         assert!(!unpassed.contains(&(*write).to_owned()), "nobody died after {write}");

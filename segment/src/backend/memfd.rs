@@ -1,4 +1,4 @@
-//! `Memfd`: a file without a name, sealed so that nobody can shrink it, passed on as a descriptor.
+//! `Memfd`: a file without a name, sealed so that no process can shrink it, passed on as a descriptor.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::name::Backend;
 const PLACE: &str = "memfd";
 const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW);
 
-/// A memfd that is not executable where the kernel knows the difference (Linux 6.3).
+/// A memfd, not executable if the kernel supports that (Linux 6.3).
 pub(crate) fn memfd(name: &str) -> Result<OwnedFd, OpenError> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
@@ -38,7 +38,7 @@ pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Attachment, OpenErro
     attachment(creation.header, &fd, true)
 }
 
-/// Attaches by a description of our own: the one that was passed on is shared with whoever passed it.
+/// Attaches through a new file description: the passed one is shared with the process that passed it.
 pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Attachment, OpenError> {
     use std::os::fd::AsFd;
     let fd = reopen(passed.as_fd(), OFlags::RDONLY).map_err(|source| OpenError::Os {

@@ -28,10 +28,10 @@ pub(crate) struct Creation<'a> {
 }
 
 impl Creation<'_> {
-    /// Sizes `fd` and reserves what is to be committed from the start, so that nothing faults later [A7].
+    /// Sets the length of `fd` and reserves the ranges that are committed at creation, so that accesses do not fault later [A7].
     pub(crate) fn reserve(&self, fd: impl AsFd, place: &str) -> Result<(), OpenError> {
         let total = self.header.plan.total_bytes();
-        // Beyond this limit the system does not only refuse: it sends a signal that ends the process.
+        // Beyond this limit the system does not only refuse: it also sends a signal that ends the process.
         if let Some(limit) =
             rustix::process::getrlimit(Resource::Fsize).current.filter(|limit| *limit < total)
         {
@@ -46,7 +46,7 @@ impl Creation<'_> {
         Ok(())
     }
 
-    /// The same by touching the pages, for memory that has no file.
+    /// As `reserve`, by populating the pages, for memory without a file.
     pub(crate) fn populate(&self, memory: &Mapping, place: &str) -> Result<(), OpenError> {
         let page = rustix::param::page_size() as u64;
         for (offset, bytes) in self.ranges() {
@@ -86,11 +86,11 @@ impl Creation<'_> {
     }
 }
 
-/// Full is a word of its own; the rest is the system's.
+/// The error for a refused reservation: `NoSpace` if memory or disk is full, else the system's error.
 pub(crate) fn refusal(source: io::Error, what: &'static str, wanted: u64, place: &str) -> OpenError {
     let place = place.to_owned();
     match source.raw_os_error() {
-        // EFAULT is how populating answers where a touch would have faulted.
+        // MADV_POPULATE fails with EFAULT if an access would have faulted.
         Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EFAULT | libc::EFBIG) => {
             OpenError::NoSpace { wanted, place }
         }

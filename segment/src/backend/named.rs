@@ -1,4 +1,4 @@
-//! Files that appear under their name complete or not at all, and that go only when nobody holds them.
+//! Files that appear under their name complete or not at all, and that are removed only if no lease of them is held.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +14,7 @@ use crate::host;
 use crate::lock;
 use crate::name::FileName;
 
-/// How often a name may vanish or appear under our hands before we give up.
+/// The number of attempts while other processes create or remove the name.
 pub(crate) const ATTEMPTS: u32 = 16;
 
 pub(crate) fn os(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> OpenError {
@@ -22,7 +22,7 @@ pub(crate) fn os(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> OpenE
     move |source| OpenError::Os { what, place, source: source.into() }
 }
 
-/// Refuses file systems on which neither sharing nor locks can be relied on.
+/// Refuses file systems on which sharing or locks are not reliable.
 pub(crate) fn check_file_system(fd: &OwnedFd, path: &Path) -> Result<(), OpenError> {
     let place = || path.display().to_string();
     host::file_system_of(fd)
@@ -46,7 +46,7 @@ pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedF
     Ok(Some(fd))
 }
 
-/// Whether it could not be opened because it is somebody else's.
+/// The error if the file could not be opened because it belongs to another user.
 fn foreign(path: &Path) -> Option<OpenError> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let (expected, found) = (host::effective_uid(), u64::from(stat.st_uid));
@@ -54,12 +54,12 @@ fn foreign(path: &Path) -> Option<OpenError> {
     (expected != found).then_some(OpenError::Owner { place, expected, found, by: "inode" })
 }
 
-/// Makes a file without a name, has it filled, and gives it the name. `None`: somebody else was first.
+/// Makes a file without a name, has it filled, and gives it the name. `None`: another process was first.
 ///
 /// # Crash
 ///
-/// Killed before the name appears, nothing is left (on file systems without O_TMPFILE: a locked-by-nobody temporary
-/// file that the next creator removes).
+/// Killed before the name appears: nothing is left (on file systems without O_TMPFILE: an unlocked temporary file, which the next
+/// creator removes).
 pub(crate) fn create(
     name: &FileName,
     fill: &mut dyn FnMut(&OwnedFd) -> Result<(), OpenError>,
@@ -118,7 +118,7 @@ fn create_with(
     Ok(Some(fd))
 }
 
-/// A name that is removed when dropped: also after an error, also once the real name points to the file.
+/// A temporary name. It is removed on drop, after an error as well as after the file got its real name.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -131,7 +131,7 @@ fn temporary_prefix(name: &FileName) -> String {
     format!(".{}.new-", name.file_name())
 }
 
-/// The lock on all bytes, held as long as the descriptor, tells a living creator's file from a leftover.
+/// Creates a temporary file and locks all its bytes. The lock lasts as long as the descriptor, so a file without it is a leftover.
 fn create_temporary(name: &FileName) -> Result<(OwnedFd, Temporary), OpenError> {
     let random = host::random_word().map_err(|source| OpenError::Os {
         what: "get randomness for",
@@ -150,7 +150,7 @@ fn create_temporary(name: &FileName) -> Result<(OwnedFd, Temporary), OpenError> 
     }
 }
 
-/// Unlinks what this place was on other boots, and what creators left that died half-way. Best effort.
+/// Unlinks the files of this place from other boots, and the temporary files of creators that died. Best effort.
 pub(crate) fn remove_leftovers(name: &FileName) {
     let Ok(entries) = std::fs::read_dir(&name.directory) else { return };
     let prefix = temporary_prefix(name);
@@ -164,7 +164,7 @@ pub(crate) fn remove_leftovers(name: &FileName) {
     }
 }
 
-/// Ours, begun by our magic unless it is temporary, and locked by nobody.
+/// Whether the file is our user's, begins with the magic (unless it is temporary), and has no lock.
 fn is_leftover(path: &Path, temporary: bool) -> bool {
     let Ok(Some(fd)) = open_existing(path, OFlags::RDWR) else { return false };
     let ours = rustix::fs::fstat(&fd).is_ok_and(|stat| u64::from(stat.st_uid) == host::effective_uid());
@@ -173,16 +173,16 @@ fn is_leftover(path: &Path, temporary: bool) -> bool {
     ours && (marked || temporary) && matches!(lock::try_write_all(&fd), Ok(true))
 }
 
-/// What came of an attempt to unlink.
+/// The result of an attempt to unlink.
 pub(crate) enum Unlinked {
     Yes,
     /// The name refers to another file by now, or to none.
     Moved,
-    /// This lease is held.
+    /// A lease is held; its index.
     Held(u8),
 }
 
-/// Unlinks `path` if it still is `fd` and nobody holds a lease of it; nobody can take one meanwhile.
+/// Unlinks `path` if it still is `fd` and no lease of it is held; no process can take a lease meanwhile.
 pub(crate) fn unlink_unheld(path: &Path, fd: &OwnedFd) -> io::Result<Unlinked> {
     if !lock::try_write_all(fd)? {
         return Ok(Unlinked::Held(lock::first_held(fd)?.unwrap_or(0)));

@@ -1,4 +1,4 @@
-//! `Private`: ordinary memory of this process. There is nobody to share with and nobody whose death matters.
+//! `Private`: ordinary memory of this process. No other process shares it, so no death has to be detected.
 
 use rustix::mm::MapFlags;
 
@@ -10,7 +10,7 @@ use crate::name::Backend;
 
 const PLACE: &str = "private memory";
 
-/// Nothing is reserved: what is touched is committed, and a private page never faults for want of room.
+/// Reserves nothing: an access commits its page, and private pages never fault for lack of space.
 pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Attachment, OpenError> {
     let total = creation.header.plan.total_bytes();
     let read_only =

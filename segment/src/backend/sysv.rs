@@ -1,12 +1,12 @@
-//! `SysV`: memory for where a shared file mapping is refused, and a small lock file that makes it findable.
+//! `SysV`: System V shared memory, for environments that refuse shared file mappings, and a small lock file by which it is found.
 //!
 //! The memory is marked for removal as soon as its creator is attached. Linux lets others attach by its identifier
-//! for as long as anybody is, and frees it with the last: so neither a creator killed before the lock file has its
-//! name, nor the death of everybody, leaves memory that somebody would have to remove by hand. (Killed between the call that creates
-//! and the one that marks, it leaves an identifier without memory behind it: there is no call that does both.) The price is that the
-//! contents go with the last process that has the segment open. A lock file whose memory is gone belongs to nobody;
-//! the next creator replaces it, unless a lease of it is still held: then the memory merely is out of reach from
-//! here (another IPC namespace), which is an error.
+//! while any process is attached, and frees the memory with the last one. So if a creator is killed before the lock file has its
+//! name, or if all processes die, no memory is left that must be removed by hand. (A creator that is killed between the call that
+//! creates and the call that marks leaves an identifier without memory: no single call does both.) The disadvantage: the
+//! contents end with the last process that has the segment open. If the memory of a lock file is gone, the next creator replaces the
+//! lock file, unless a lease of it is still held: then the memory exists but cannot be attached from here (another IPC namespace),
+//! which is an error.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ use crate::name::{Backend, FileName};
 
 const LOCK_FILE_BYTES: u64 = 4096;
 
-/// What a look at the name found.
+/// The result of opening the name.
 enum Found {
     Nothing,
     Attachment(Box<Attachment>),
@@ -51,7 +51,7 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
             Found::Attachment(attachment) => return Ok(*attachment),
             Found::Nothing => {}
             Found::Husk(fd) => {
-                // Nobody can join it without its memory, so this lock need only keep other replacers out.
+                // No process can join without the memory, so this lock only has to exclude other replacers.
                 if !lock::try_replace(&fd).map_err(os("lock the husk"))? {
                     std::thread::yield_now();
                     continue;
@@ -75,7 +75,7 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
                 Err(e) => Err(refusal(e.into(), "write the lock file", LOCK_FILE_BYTES, &place)),
             }
         })?;
-        // Dropping the memory of a lost race detaches it, and so frees it.
+        // After a lost race, the drop of the memory detaches it, and the kernel frees it.
         if let Some(fd) = created {
             return attachment(name, header, memory, &fd, true);
         }
@@ -83,7 +83,7 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
     Err(OpenError::Contended { place, attempts: named::ATTEMPTS })
 }
 
-/// Memory that is filled, attached for looking, and already marked for removal.
+/// Creates memory that is filled, attached read-only, and already marked for removal.
 fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, OpenError> {
     let total = creation.header.plan.total_bytes();
     let flags = libc::IPC_CREAT | libc::IPC_EXCL | libc::SHM_NORESERVE | 0o600;
@@ -93,7 +93,7 @@ fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, Op
         return Err(refusal(io::Error::last_os_error(), "create SysV memory", total, place));
     }
     let attached = Mapping::sysv(shmid, total, Access::ReadWrite);
-    // SAFETY: IPC_RMID takes no buffer. Whether or not we are attached, nobody shall have to remove it by hand.
+    // SAFETY: IPC_RMID takes no buffer. The memory is marked also if the attach failed, so that it need not be removed by hand.
     unsafe { libc::shmctl(shmid, libc::IPC_RMID, std::ptr::null_mut()) };
     let memory = attached.map_err(|e| refusal(e, "attach SysV memory", total, place))?;
     creation.header.shmid = shmid;
@@ -131,11 +131,11 @@ fn look(name: &FileName, layout_hash: u64) -> Result<Found, OpenError> {
     }
 }
 
-/// Attaches for looking, if the memory behind the identifier has the length we expect.
+/// Attaches read-only, if the memory of the identifier has the expected length.
 fn attach(header: &Header) -> io::Result<Mapping> {
     // SAFETY: plain integers.
     let mut stat: libc::shmid_ds = unsafe { std::mem::zeroed() };
-    // SAFETY: a buffer of ours for the kernel to fill.
+    // SAFETY: a local buffer, which the kernel fills.
     if unsafe { libc::shmctl(header.shmid, libc::IPC_STAT, &raw mut stat) } < 0 {
         return Err(io::Error::last_os_error());
     }

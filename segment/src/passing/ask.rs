@@ -1,4 +1,4 @@
-//! The end of a socket that wants a descriptor.
+//! The client of the sockets: asks members for a descriptor.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -11,11 +11,11 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 
 use super::{GIVEN, Holder, MAGIC, REQUEST_BYTES, Refusal, address, foreign_user, is_visible, pidfd, socket};
 
-/// One that was asked and has not answered.
+/// A member that was asked and has not answered.
 struct Asked {
     at: usize,
     socket: OwnedFd,
-    /// Tells of its death where the socket does not: a child that it forked keeps its socket open.
+    /// The member's process. It tells of the member's death if the socket does not: a forked child keeps the socket open.
     process: Option<OwnedFd>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn ask(
     while !asked.is_empty() {
         let ready = match wait(&asked, deadline) {
             Some(ready) => ready,
-            // Those that are left stay silent.
+            // The others did not answer in time.
             None => break,
         };
         let mut still = Vec::with_capacity(asked.len());
@@ -49,7 +49,7 @@ pub(super) fn ask(
                 still.push(one);
                 continue;
             }
-            // It may have answered before it died.
+            // Receive first: the member may have answered before it died.
             match receive_answer(&one.socket) {
                 Ok(fd) => return Ok((one.at, fd)),
                 Err(Refusal::Silent) if one.process.as_ref().is_some_and(has_ended) => {
@@ -68,11 +68,11 @@ fn put_question(creation_id: u64, holder: &Holder, key: u64) -> Result<OwnedFd, 
     let socket = socket().map_err(Refusal::denied("socket"))?;
     let address = address(creation_id, holder.lease).map_err(Refusal::denied("socket"))?;
     rustix::net::connect(&socket, &address).map_err(|errno| match errno {
-        // Thousands have asked already, and nobody has looked.
+        // The backlog is full: the member does not accept connections.
         Errno::AGAIN => Refusal::Silent,
         errno => Refusal::denied("connect to its socket")(errno),
     })?;
-    // Root joins segments of others, whose members are those it asks.
+    // Root may join segments of other users, and then asks their members.
     if let Some(uid) = foreign_user(&socket).map_err(Refusal::denied("getsockopt"))?
         && !rustix::process::geteuid().is_root()
     {
@@ -82,13 +82,13 @@ fn put_question(creation_id: u64, holder: &Holder, key: u64) -> Result<OwnedFd, 
     request[..8].copy_from_slice(&MAGIC.to_le_bytes());
     request[8..].copy_from_slice(&key.to_le_bytes());
     match rustix::net::send(&socket, &request, SendFlags::NOSIGNAL) {
-        // It has answered before it was asked: no.
+        // It has refused before the question was sent.
         Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(socket),
         Err(errno) => Err(Refusal::denied("send to its socket")(errno)),
     }
 }
 
-/// Which of them have something to say; `None` when nobody had in time.
+/// For each member whether its socket or process is ready; `None` if none was in time.
 fn wait(asked: &[Asked], deadline: Instant) -> Option<Vec<bool>> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -119,14 +119,15 @@ fn has_ended(process: &OwnedFd) -> bool {
     poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
-/// The answer, if it has come.
+/// Receives the answer, if it has arrived.
 fn receive_answer(socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
     let mut answer = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut answer)];
     let mut receive = || rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC);
-    // A reset is told before the answer that came before it: the other end has closed without reading our question.
+    // The other end may have closed without reading our question. Then the kernel reports the reset before the answer that was sent
+    // earlier.
     let received =
         match receive().or_else(|errno| if errno == Errno::CONNRESET { receive() } else { Err(errno) }) {
             Err(Errno::AGAIN | Errno::INTR) => return Err(Refusal::Silent),

@@ -1,24 +1,24 @@
-//! What a descriptor leads to.
+//! The identity of the open file behind a descriptor.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::layout::{FNV_START, fnv1a};
 
-/// Tells apart what two descriptors lead to: device and inode, and for those that all share one inode (eventfd, epoll and
-/// the like) whatever else the kernel says of them. Two descriptors with different identities lead to different things;
-/// with the same one they lead to the same thing, except for two of the latter sort about which the kernel says no more.
+/// Identifies the object that a descriptor refers to: by device and inode, and for objects that all share one inode (eventfd, epoll
+/// and similar) also by a hash of the other information from the kernel. Different identities: different objects. Equal identities:
+/// the same object, except for objects with the shared inode, which the kernel's information may not distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The device.
     pub device: u64,
     /// The inode.
     pub inode: u64,
-    /// A hash of the rest; zero where the inode is enough.
+    /// A hash of the other information; zero if the inode suffices.
     pub tag: u64,
 }
 
 impl Identity {
-    /// That of `fd`.
+    /// The identity of the object behind `fd`.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl Identity {
     pub fn of(fd: impl AsFd) -> std::io::Result<Self> {
         let fd = fd.as_fd();
         let stat = rustix::fs::fstat(fd)?;
-        // Files, sockets and pipes have a type in their mode; what shares the anonymous inode has none.
+        // Files, sockets and pipes have a type in their mode; objects with the shared anonymous inode have none.
         let tag = if stat.st_mode & libc::S_IFMT == 0 { tag_of(fd.as_raw_fd()) } else { 0 };
         Ok(Self { device: stat.st_dev, inode: stat.st_ino, tag })
     }

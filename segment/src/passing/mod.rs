@@ -1,11 +1,11 @@
-//! Descriptors that members pass each other: what one has open, another gets a duplicate of.
+//! Descriptors that members pass to each other: a member gets a duplicate of a descriptor that another one has open.
 //!
-//! There are two ways. The kernel duplicates out of another process for whoever may trace it (`pidfd_getfd`): nobody has to
-//! answer, so a stopped process is as good as a running one. Where tracing is denied, a thread of the member that has the
-//! descriptor hands it over through a socket ([`Offers`]); that takes a process that runs.
+//! There are two ways. The kernel duplicates a descriptor of another process if the caller may trace that process (`pidfd_getfd`). The
+//! other process need not answer, so it may be stopped. If tracing is denied, a thread of the member that has the
+//! descriptor sends it through a socket ([`Offers`]); for that the process must run.
 //!
-//! A number alone proves nothing: process ids and descriptor numbers are used again. The lock on the lease says whether the
-//! process behind a number is the member that wrote it down, and an [`Identity`] what the descriptor leads to.
+//! A number alone proves nothing: process ids and descriptor numbers are used again. The lock on the lease tells whether the
+//! process behind a number is the member that stored it, and an [`Identity`] tells which object the descriptor refers to.
 
 mod ask;
 mod identity;
@@ -24,56 +24,56 @@ use crate::lease::Lease;
 use crate::name::Backend;
 use tenure_core::LeaseId;
 
-/// Where a member says that it has something open.
+/// A member's claim that it has a descriptor open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The member.
     pub lease: LeaseId,
-    /// Its process, in its own namespace.
+    /// The process id of the member, in its own namespace.
     pub pid: u32,
-    /// That namespace, as [`pid_namespace`] has it.
+    /// That namespace, as returned by [`pid_namespace`].
     pub pid_namespace: u32,
-    /// The number by which that process knows the descriptor.
+    /// The number of the descriptor in that process.
     pub number: i32,
 }
 
-/// Why a way to a duplicate did not lead anywhere.
+/// Why a way to get a duplicate failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The member has died or left.
     #[error("its process is gone")]
     Gone,
-    /// The process id means another process here, or nothing can be said about that.
+    /// The process id means another process here, or that cannot be determined.
     #[error("its process is not visible from here")]
     Invisible,
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("{call}: {source}")]
     Denied {
-        /// The call.
+        /// The name of the system call.
         call: &'static str,
-        /// The answer.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// Somebody of another user listens in its name.
+    /// A process of another user listens under the member's name.
     #[error("its socket belongs to user {uid}")]
     Foreign {
-        /// That user.
+        /// The id of that user.
         uid: u32,
     },
-    /// It did not answer: it may be stopped.
+    /// The member did not answer: it may be stopped.
     #[error("its socket does not answer")]
     Silent,
-    /// It answered that it has closed it.
+    /// The member answered that it has closed the descriptor.
     #[error("its socket says no")]
     Declined,
-    /// Something else has this number by now: it was closed without telling.
+    /// The number refers to another object by now: other code of the process closed the descriptor.
     #[error("its descriptor {number} leads to something else by now")]
     Changed {
-        /// The number.
+        /// The number of the descriptor.
         number: i32,
     },
-    /// This way was not asked for.
+    /// The caller did not request this way.
     #[error("not traced")]
     NotTried,
 }
@@ -84,13 +84,13 @@ impl Refusal {
     }
 }
 
-/// The namespace in which this process has its process id; zero when it cannot be told.
+/// The pid namespace of this process; zero if it cannot be determined.
 #[must_use]
 pub fn pid_namespace() -> u32 {
     crate::process::own_namespace().unwrap_or(0)
 }
 
-/// Whether process ids mean the same there and here.
+/// Whether process ids mean the same in the holder's process and in this one.
 fn is_visible(holder: &Holder) -> bool {
     holder.pid_namespace != 0 && holder.pid_namespace == pid_namespace()
 }
@@ -104,8 +104,8 @@ fn pidfd(holder: &Holder) -> Result<OwnedFd, Refusal> {
 }
 
 impl Lease {
-    /// Duplicates what `holder` has open, without asking it. The caller looks afterwards whether the holder still says that
-    /// it has it there, and what it leads to.
+    /// Duplicates the descriptor of `holder`, without asking it. The caller checks afterwards that the holder still claims
+    /// that number, and the identity of the duplicate.
     ///
     /// # Errors
     ///
@@ -113,28 +113,28 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for nobody: a stopped process is as good as a running one.
+    /// Never waits: the holder may be stopped.
     pub fn duplicate(&self, holder: &Holder) -> Result<OwnedFd, Refusal> {
         if !is_visible(holder) {
             return Err(Refusal::Invisible);
         }
         let ours = holder.pid == std::process::id();
         let process = if ours { None } else { Some(pidfd(holder)?) };
-        // After the process was opened: a member that is alive now was alive then, and its process id its own.
+        // After the pidfd was opened: a member that is alive now was alive then, and the process id was its own.
         match self.is_alive(holder.lease) {
             Some(true) => {}
             Some(false) => return Err(Refusal::Gone),
-            // Private memory has no locks, and no other process either.
+            // Private memory has no locks, but also no other process.
             None if ours && self.backend() == Backend::Private => {}
             None => return Err(Refusal::Invisible),
         }
         let Some(process) = process else {
-            // SAFETY: numbers; a number that is no descriptor is an error.
+            // SAFETY: no pointers; a number that is no descriptor is an error.
             let fd = unsafe { libc::fcntl(holder.number, libc::F_DUPFD_CLOEXEC, 0) };
             if fd < 0 {
                 return Err(Refusal::Denied { call: "fcntl", source: io::Error::last_os_error() });
             }
-            // SAFETY: a new descriptor that is nobody else's.
+            // SAFETY: a new descriptor, which no other code has.
             return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
         };
         rustix::process::pidfd_getfd(process, holder.number, PidfdGetfdFlags::empty()).map_err(|errno| {
@@ -145,7 +145,8 @@ impl Lease {
         })
     }
 
-    /// Asks all `holders` at once, through their sockets, for what they offer as `key`. The answer names who gave it.
+    /// Asks all `holders` at once, through their sockets, for the descriptor that they offer as `key`. Returns the position of the
+    /// holder that answered, and the descriptor.
     ///
     /// # Errors
     ///
@@ -153,7 +154,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for the first that gives it, at most `patience`: those that are stopped cannot answer.
+    /// Waits for the first answer with a descriptor, at most `patience`: a stopped holder cannot answer.
     pub fn ask(
         &self,
         holders: &[Holder],
@@ -163,44 +164,44 @@ impl Lease {
         ask::ask(self.creation_id(), holders, key, patience)
     }
 
-    /// Starts the thread that hands descriptors over. One per lease: a second one is refused.
+    /// Starts the thread that sends descriptors to other members. One per lease: a second one is refused.
     ///
     /// # Errors
     ///
-    /// The system has no room for a socket or a thread, or forbids them.
+    /// The system has no resources for a socket or a thread, or forbids them.
     pub fn offers(&self) -> io::Result<Offers> {
         Offers::start(self.creation_id(), self.id())
     }
 }
 
-/// The address at which a member hands over; nobody without access to the segment can guess it.
+/// The address of a member's socket; a process without access to the segment cannot guess it.
 fn address(creation_id: u64, lease: LeaseId) -> rustix::io::Result<rustix::net::SocketAddrUnix> {
     let LeaseId { index, incarnation } = lease;
     let name = format!("tenure-{creation_id:016x}-{index}-{incarnation:x}");
     rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes())
 }
 
-/// What asks: a magic number, and the key.
+/// The length of a request: a magic number, and the key.
 const REQUEST_BYTES: usize = 16;
 const MAGIC: u64 = u64::from_le_bytes(*b"TENUREFD");
-/// What answers: one byte, and with `GIVEN` a descriptor.
+/// The answers, of one byte; a descriptor comes with `GIVEN`.
 const GIVEN: u8 = 1;
 const NOT_MINE: u8 = 2;
 
-/// A descriptor of the sockets that both sides use.
+/// A new socket of the type that both sides use.
 fn socket() -> rustix::io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
 }
 
-/// The user of the other end, unless it is ours, or root, who may do as it likes anyway.
+/// The user of the other end, unless it is our own user, or root, which has all rights anyway.
 fn foreign_user(socket: &OwnedFd) -> rustix::io::Result<Option<u32>> {
-    // Not rustix's `socket_peercred`: its type cannot hold the process id 0, which the kernel gives for a process that has
+    // Not rustix's `socket_peercred`: its type cannot hold the process id 0, which the kernel returns for a process that has
     // no number in this pid namespace.
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: room for the answer, and how much that is.
+    // SAFETY: a buffer for the result, and its length.
     let answer = unsafe {
         let room = (&raw mut peer).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, room, &raw mut bytes)
@@ -212,5 +213,5 @@ fn foreign_user(socket: &OwnedFd) -> rustix::io::Result<Option<u32>> {
     Ok((peer.uid != rustix::process::geteuid().as_raw() && peer.uid != 0).then_some(peer.uid))
 }
 
-/// What is offered, by key.
+/// The descriptors that are offered, by key.
 type Table = Arc<tenure_core::sync::Mutex<std::collections::BTreeMap<u64, Arc<OwnedFd>>>>;

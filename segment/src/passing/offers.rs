@@ -1,4 +1,4 @@
-//! The end of a socket that hands descriptors over.
+//! The server of the sockets: a thread of a member that sends descriptors to others.
 
 use std::io::{self, IoSlice};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -20,14 +20,14 @@ use crate::fork_flag::ForkFlag;
 use crate::thread::Thread;
 
 const STACK: usize = 64 << 10;
-/// Those who have connected and not yet said what they want. More are not kept: whoever asks does it at once.
+/// The most connections without a request. The oldest is closed if there are more: a client sends its request at once.
 const CONNECTIONS_MAX: usize = 64;
-/// As many as the kernel lets wait for us.
+/// The most connections that the kernel queues for the thread.
 const BACKLOG: i32 = 4096;
 
-/// What a member hands over to whoever asks, and the thread that does it. Dropping it ends the thread.
+/// The descriptors that a member offers to others, and the thread that sends them. A drop ends the thread.
 ///
-/// The thread touches private memory only. A forked child does not have it; what is done there has no effect.
+/// The thread accesses private memory only. It does not exist in a forked child; calls there have no effect.
 pub struct Offers {
     flag: ForkFlag,
     table: Table,
@@ -56,14 +56,14 @@ impl Offers {
         Ok(Self { flag, table, door, stop, thread: ManuallyDrop::new(thread) })
     }
 
-    /// From now on whoever asks for `key` gets a duplicate of `fd`.
+    /// Offers `fd` as `key`: from now on the thread sends a duplicate to each process that asks for `key`.
     pub fn put(&self, key: u64, fd: Arc<OwnedFd>) {
         if self.flag.check().is_ok() {
             sync::lock(&self.table).insert(key, fd);
         }
     }
 
-    /// From now on nobody gets `key`, and no duplicate of what it was is kept here.
+    /// Ends the offer of `key`: after this call no process gets it, and its descriptor is not kept here.
     pub fn remove(&self, key: u64) {
         if self.flag.check().is_ok() {
             sync::lock(&self.table).remove(&key);
@@ -86,13 +86,13 @@ impl Drop for Offers {
     }
 }
 
-/// The thread's own.
+/// The state of the thread.
 struct Porter {
     table: Table,
     door: Arc<OwnedFd>,
     stop: Arc<OwnedFd>,
     waiting: Vec<OwnedFd>,
-    /// Given up for a moment to turn somebody away when the process has no descriptors left.
+    /// A spare descriptor, closed for a moment to accept and decline a connection when the process has no descriptors left.
     spare: Option<OwnedFd>,
 }
 
@@ -108,7 +108,7 @@ impl Porter {
             match poll(&mut polled, None) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
-                // Without it there is still the other way.
+                // Without the thread, `duplicate` still works.
                 Err(_) => return,
             }
             let mut ready: Vec<_> = polled.iter().map(|one| !one.revents().is_empty()).collect();
@@ -150,7 +150,7 @@ impl Porter {
         self.waiting.push(connection);
     }
 
-    /// Whether it is done with; false: it has not said what it wants.
+    /// Answers the request of a connection; false if no request has arrived.
     fn answer(&self, connection: &OwnedFd) -> bool {
         let mut request = [0; REQUEST_BYTES];
         match recv(connection, &mut request, RecvFlags::DONTWAIT) {
@@ -160,7 +160,7 @@ impl Porter {
         }
         let mut key = [0; 8];
         key.copy_from_slice(&request[8..]);
-        // The lock is kept while it is sent, which waits for nobody: once `remove` has returned, nothing is handed over.
+        // The lock is held during the send, which never waits: once `remove` has returned, the descriptor is not sent any more.
         let table = sync::lock(&self.table);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -171,7 +171,7 @@ impl Porter {
             _ => [NOT_MINE],
         };
         if sendmsg(connection, &[IoSlice::new(&word)], &mut control, flags).is_err() {
-            // Somebody has closed it behind our back, or the other end has gone.
+            // Other code of this process has closed the descriptor, or the other end has closed the connection.
             decline(connection);
         }
         true

@@ -1,4 +1,4 @@
-//! Who a process is: its number, and what tells it from everybody who had the number before or will have it.
+//! The identity of a process: its number, and the facts that distinguish it from all processes with the same number earlier or later.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -12,7 +12,7 @@ use super::PidError;
 pub enum Scope {
     /// The process whose first thread has the number; it ends when the last of its threads does.
     Process,
-    /// The thread of this number, of whichever process.
+    /// The thread of this number, of any process.
     Thread,
 }
 
@@ -23,16 +23,16 @@ pub struct Identity {
     pub number: i32,
     /// Process or thread.
     pub scope: Scope,
-    /// When it started, in ticks since the machine did; zero: this system does not tell.
+    /// Start time, in clock ticks since the boot; zero if this system does not tell.
     pub start_ticks: u64,
     /// The inode number of its pid namespace.
     pub namespace: u32,
-    /// The lower half of the number that the kernel gives to each process once; zero: a kernel before 6.9.
+    /// The lower half of the inode number, which no other process ever has; zero on a kernel before 6.9.
     pub inode: u32,
 }
 
 impl Identity {
-    /// Whether both are the same one. Where the kernel numbers processes, that decides; otherwise the start does.
+    /// Whether both are the same process or thread: by inode number if the kernel has one, else by start time.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let by_inode = (self.inode != 0 && other.inode != 0).then_some(self.inode == other.inode);
@@ -43,7 +43,7 @@ impl Identity {
     }
 }
 
-/// The inode number of the caller's pid namespace, in which numbers mean what they mean to it.
+/// The inode number of the caller's pid namespace.
 ///
 /// # Errors
 ///
@@ -55,13 +55,13 @@ pub fn own_namespace() -> Result<u32, PidError> {
     Ok(stat.st_ino as u32)
 }
 
-/// The caller's thread.
+/// The kernel's id of the calling thread.
 #[must_use]
 pub fn own_thread() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// A line or two of `/proc`, without the heap.
+/// The first bytes of a file of `/proc`, without an allocation.
 pub(super) struct ProcFile {
     bytes: [u8; 1024],
     len: usize,
@@ -82,14 +82,14 @@ impl ProcFile {
         Ok(file)
     }
 
-    /// Bytes that are no text end it: names of processes may have any, and come before what we look for.
+    /// The contents, as bytes: the name of a process, which comes before the other fields, need not be UTF-8.
     fn text(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
-/// The number under which this `/proc` has the process of a descriptor; `None` once it was reaped. A `/proc` of another
-/// namespace has another number, or none.
+/// The number of a descriptor's process in this `/proc`; `None` once it was reaped. A `/proc` of another namespace has another
+/// number, or none.
 pub(super) fn number_in_proc(fd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
     let file = ProcFile::read(&format!("/proc/thread-self/fdinfo/{}", fd.as_raw_fd()))?;
     let line = file.text().split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"));
@@ -102,17 +102,17 @@ pub(super) fn number_in_proc(fd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
     }
 }
 
-/// What `/proc/PID/stat` says of a process, by proc(5).
+/// The fields of `/proc/PID/stat` in use, see proc(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) state: u8,
     pub(super) start_ticks: u64,
-    /// As `wait` has it; zero also where the caller may not know.
+    /// The status in the form of `wait`; zero also if it is hidden from the caller.
     pub(super) status: u16,
 }
 
 impl Stat {
-    /// Of the process of a descriptor; `None` once it was reaped.
+    /// Reads the file of a descriptor's process; `None` once it was reaped.
     pub(super) fn of(fd: impl AsFd, scope: Scope) -> Result<Option<(i32, Self)>, Errno> {
         loop {
             let Some(number) = number_in_proc(fd.as_fd())? else { return Ok(None) };
@@ -125,11 +125,11 @@ impl Stat {
                 Err(Errno::NOENT | Errno::SRCH) => Ok(None),
                 Err(error) => Err(error),
             }?;
-            // Reaped in between, the number may be somebody else's: the descriptor knows.
+            // If it was reaped in between, another process may have the number: ask the descriptor again.
             let is_still = number_in_proc(fd.as_fd())? == Some(number);
             match stat {
                 Some(stat) if is_still => return Ok(Some((number, stat))),
-                // Hidden from us.
+                // Hidden from this process.
                 None if is_still => return Err(Errno::NOENT),
                 _ => {}
             }
@@ -170,7 +170,7 @@ mod tests {
     fn another_process_of_the_same_number_is_another_one() {
         let me = PidFd::open(std::process::id() as i32, Scope::Process).unwrap().identity().unwrap().unwrap();
         assert!(me.is_same(&me) && me.start_ticks != 0 && me.namespace != 0, "{me:?}");
-        // Before Linux 6.9 the start is all there is.
+        // Before Linux 6.9 only the start time decides.
         let older = Identity { inode: 0, ..me };
         assert!(older.is_same(&me));
         for other in [
@@ -183,7 +183,7 @@ mod tests {
             assert!(!other.is_same(&me) && !me.is_same(&other), "{other:?}");
         }
         if me.inode != 0 {
-            // As many ticks may pass as one likes: a number that was given again within one is told apart too.
+            // The inode also distinguishes a process that got the number within the same clock tick.
             let reused = Identity { inode: me.inode.wrapping_add(1).max(1), ..me };
             assert!(!reused.is_same(&me));
         }

@@ -1,7 +1,7 @@
-//! Processes and threads of the machine: who one is, whether it has ended, and with which status.
+//! Processes and threads of the machine: their identity, whether they have ended, and with which status.
 //!
-//! A number names whoever has it at the moment. What is meant by it is an [`Identity`], taken through a file descriptor
-//! that refers to one process for good ([`PidFd`]). A [`Watcher`] is a thread that is notified of the end of many.
+//! A number means the process that has it at the moment. An [`Identity`] always means the same process; it is determined through a file
+//! descriptor that always refers to one process ([`PidFd`]). A [`Watcher`] is a thread that is notified of the end of many processes.
 
 mod identity;
 mod older;
@@ -27,7 +27,7 @@ pub(crate) fn has_ended(number: u32) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PidError {
-    /// There is none with this number, or it is another one by now.
+    /// No process has this number, or another one has it by now.
     #[error("it is gone: nobody has this number any more, or somebody else has it")]
     Gone,
     /// The number is that of a thread, and a process was expected.
@@ -36,28 +36,28 @@ pub enum PidError {
         /// The number.
         number: i32,
     },
-    /// Its number means something else here: this process is in another pid namespace.
+    /// The number is of another pid namespace than this process's.
     #[error("it was named in pid namespace {expected}, and this process is in namespace {found}")]
     ForeignNamespace {
-        /// The namespace in which the number means it.
+        /// The pid namespace of the number.
         expected: u32,
-        /// Ours.
+        /// The pid namespace of this process.
         found: u32,
     },
-    /// The kernel, or a sandbox, does not do it.
+    /// The kernel, or a sandbox, does not support it.
     #[error("not supported here: {what} (errno {errno})")]
     Unsupported {
-        /// What would be needed.
+        /// The missing feature.
         what: &'static str,
-        /// The kernel's answer.
+        /// The kernel's error number.
         errno: i32,
     },
     /// The kernel refused for another reason, such as too many open files.
     #[error("{what}: {source}")]
     Os {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// Why not.
+        /// The kernel's error.
         source: std::io::Error,
     },
 }

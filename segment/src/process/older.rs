@@ -1,4 +1,4 @@
-//! For tests: a kernel of before Linux 6.9, whose `/proc` tells no status either. In other builds there is no such thing.
+//! For tests: simulates a kernel before Linux 6.9 whose `/proc` tells no status. Not in other builds.
 
 #[cfg(feature = "faults")]
 mod switch {
@@ -6,9 +6,9 @@ mod switch {
 
     static IS_OLDER: AtomicBool = AtomicBool::new(false);
 
-    /// Has this process behave as if the kernel were older, or no longer.
+    /// Makes this process behave as on an older kernel, or not any more.
     pub fn pretend_older_kernel(yes: bool) {
-        // Relaxed: a switch that tests set before they begin.
+        // Relaxed: tests set this switch before they begin.
         IS_OLDER.store(yes, Ordering::Relaxed);
     }
 

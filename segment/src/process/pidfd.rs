@@ -1,4 +1,4 @@
-//! A descriptor that refers to one process, or one thread, for good: whether it has ended, and with which status.
+//! A descriptor that always refers to the same process or thread: whether that has ended, and with which status.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,7 +16,7 @@ use super::older::is_older;
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(rustix::fs::OFlags::EXCL.bits());
 
 /// `PID_FS_MAGIC` of include/uapi/linux/magic.h: since Linux 6.9 descriptors of processes lie in a file system of their
-/// own, which gives an inode number to every process once.
+/// own, in which each process has an inode number that no other process ever has.
 const PID_FS_MAGIC: u64 = 0x5049_4446;
 
 /// `struct pidfd_info` of include/uapi/linux/pidfd.h, as of its first version, `PIDFD_INFO_SIZE_VER0`; the field of the
@@ -32,8 +32,8 @@ struct PidfdInfo {
 
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
-/// `PIDFD_INFO_EXIT` of include/uapi/linux/pidfd.h, Linux 6.15: told to anybody who had a descriptor of the process before
-/// it was reaped, from then on.
+/// `PIDFD_INFO_EXIT` of include/uapi/linux/pidfd.h, Linux 6.15: the exit status, available after the process is reaped, to any process
+/// that has a descriptor from before.
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
 /// `PIDFD_GET_INFO`, `_IOWR(0xFF, 11, struct pidfd_info)`.
@@ -45,29 +45,29 @@ const PIDFD_GET_INFO: ioctl::Opcode = ioctl::opcode::read_write::<PidfdInfo>(0xF
 pub struct Status(pub u16);
 
 impl Status {
-    /// Of one that ended by itself.
+    /// The status of a process that exited with a code.
     #[must_use]
     pub const fn exited(code: u8) -> Self {
         Self((code as u16) << 8)
     }
 
-    /// Of one that a signal ended.
+    /// The status of a process that a signal ended.
     #[must_use]
     pub const fn killed(signal: u8, dumped: bool) -> Self {
         Self((signal & 0x7f) as u16 | if dumped { 0x80 } else { 0 })
     }
 }
 
-/// What is to be seen of a process at the moment.
+/// The state of a process at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// It runs, or is stopped; it has not ended.
+    /// The process runs, or is stopped; it has not ended.
     Running,
-    /// It has ended; the status, if the kernel tells it to us, now.
+    /// The process has ended; the status, if the kernel tells it to this process at the moment.
     Ended(Option<Status>),
 }
 
-/// Refers to one process or thread, whoever gets its number afterwards.
+/// Refers to one process or thread, even if another one gets its number later.
 #[derive(Debug)]
 pub struct PidFd {
     fd: OwnedFd,
@@ -76,7 +76,7 @@ pub struct PidFd {
 }
 
 impl PidFd {
-    /// Refers to whoever has the number now; also to one that has ended and was not reaped yet.
+    /// Opens the process or thread that has the number now, also if it has ended and is not reaped yet.
     ///
     /// # Errors
     ///
@@ -107,11 +107,11 @@ impl PidFd {
         }
     }
 
-    /// Refers to the one of this identity.
+    /// Opens the process or thread of this identity.
     ///
     /// # Errors
     ///
-    /// [`PidError`]; `Gone` also when somebody else has the number.
+    /// [`PidError`]; `Gone` also if another one has the number.
     pub fn open_same(identity: &Identity) -> Result<Self, PidError> {
         let found = own_namespace()?;
         if found != identity.namespace {
@@ -119,18 +119,18 @@ impl PidFd {
         }
         let this = Self::open(identity.number, identity.scope)?;
         let now = match this.inode()? {
-            // Nothing else needs to be read.
+            // The inode suffices.
             Some(inode) if identity.inode != 0 => Some(Identity { inode, ..*identity }),
             _ => this.identity()?,
         };
         if now.is_some_and(|now| now.is_same(identity)) { Ok(this) } else { Err(PidError::Gone) }
     }
 
-    /// Who it is; `None` once it was reaped.
+    /// The identity of the process or thread; `None` once it was reaped.
     ///
     /// # Errors
     ///
-    /// [`PidError::Unsupported`] without a `/proc` that shows it, on a kernel that has no other way to tell.
+    /// [`PidError::Unsupported`] without a `/proc` that shows it, on a kernel without another way to get the identity.
     pub fn identity(&self) -> Result<Option<Identity>, PidError> {
         let (number, scope, namespace) = (self.number, self.scope, own_namespace()?);
         let inode = self.inode()?;
@@ -156,7 +156,7 @@ impl PidFd {
         Ok(Some(stat.st_ino as u32).filter(|inode| *inode != 0))
     }
 
-    /// Whether it has ended, and how.
+    /// Whether it has ended, and its status.
     #[must_use]
     pub fn look(&self) -> Look {
         let mut poll = [PollFd::new(&self.fd, PollFlags::IN)];
@@ -167,10 +167,10 @@ impl PidFd {
         }
     }
 
-    /// The status of one that has ended, if the kernel tells us.
+    /// The status after the end, if the kernel tells it to this process.
     ///
-    /// After it was reaped anybody is told since Linux 6.15. Before, its parent is, and whoever may look at it in
-    /// `/proc`: the same user, as a rule.
+    /// After the process was reaped, the kernel tells any process (since Linux 6.15). Before, it tells the parent, and any process that
+    /// may read the entry in `/proc`: usually those of the same user.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         if is_older() {
@@ -179,19 +179,19 @@ impl PidFd {
         self.status_when_reaped()
             .or_else(|| self.status_as_parent())
             .or_else(|| self.status_in_proc())
-            // Reaped while we looked.
+            // It was reaped between the two calls.
             .or_else(|| self.status_when_reaped())
     }
 
     fn status_when_reaped(&self) -> Option<Status> {
         let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
-        // SAFETY: the request's own structure, of the size that its number carries, ours for as long as the call lasts; on a
-        // kernel without it the number is unknown and nothing is written.
+        // SAFETY: the structure of this request, of the size that is encoded in the request's number; it lives during the call. A kernel
+        // without the request does not know the number and writes nothing.
         let told = unsafe { ioctl::ioctl(&self.fd, ioctl::Updater::<PIDFD_GET_INFO, _>::new(&mut info)) };
         (told.is_ok() && info.mask & PIDFD_INFO_EXIT != 0).then_some(Status(info.exit_code as u16))
     }
 
-    /// Looks and leaves it to be reaped by whoever does that.
+    /// The status by `waitid` with WNOWAIT, which leaves the process to be reaped.
     fn status_as_parent(&self) -> Option<Status> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         if self.scope != Scope::Process {
@@ -211,7 +211,8 @@ impl PidFd {
             return None;
         }
         if stat.status == 0 {
-            // Zero, or hidden from us: the link to its program is hidden from the same, and gone for everybody else.
+            // The status is zero, or hidden from this process. In the latter case the link to its program is hidden, too; else the link
+            // is gone.
             let exe = rustix::fs::readlinkat(CWD, format!("/proc/{number}/exe"), Vec::new());
             let is_shown = matches!(exe, Ok(_) | Err(Errno::NOENT | Errno::SRCH));
             if !is_shown || Stat::of(&self.fd, self.scope).ok()?.is_none() {

@@ -23,7 +23,7 @@ use super::pidfd::{Look, PidFd, Status};
 use crate::attachment::FileId;
 use crate::thread::Thread;
 
-/// As the monitor's, and the buffers for what `/proc` says.
+/// The monitor's stack size, plus the buffers for files of `/proc`.
 const STACK: usize = 64 << 10;
 
 /// The key of the wake-up socket in the epoll set.
@@ -148,8 +148,8 @@ impl Watcher {
 
     /// Watches a process until it ends; it may have ended already. Waits for the thread, which never waits while it has orders.
     ///
-    /// `ended` is called by the thread. A status that only a parent is told, or that is told before the process is reaped
-    /// only, is told to us if this returns before that happens.
+    /// The thread calls `ended`. The kernel may tell a status only until the process is reaped: `ended` gets it if this call returns
+    /// before that.
     ///
     /// # Errors
     ///
@@ -171,8 +171,8 @@ impl Watcher {
         }
     }
 
-    /// Has the thread check the process at once. When this returns, `ended` has been called if the process has ended, provided that
-    /// the thread watches it and can be reached.
+    /// Makes the thread check the process at once. When this returns and the process has ended, `ended` has been called, provided that
+    /// the thread watches the process and can be reached.
     pub fn look(&self, watch: &Watch) {
         if Arc::ptr_eq(&self.desk, &watch.desk) {
             // On failure the thread continues to watch, and only this request is lost.
@@ -180,7 +180,7 @@ impl Watcher {
         }
     }
 
-    /// Gives an order about `key` and waits for the answer; one order about a key at a time.
+    /// Sends an order about `key` and waits for the answer; one order about a key at a time.
     fn ask(&self, key: u64, order: Order) -> Result<(), PidError> {
         lock(&self.desk.state).orders.push(order);
         let is_awake = self.wake();
@@ -227,7 +227,7 @@ impl Drop for Watcher {
         let is_awake = self.wake();
         match self.thread.take() {
             Some(thread) if is_awake => thread.join(),
-            // It ends with the last process that it watches, or with ours.
+            // The thread ends with the last process that it watches, or with this process.
             thread => drop(thread),
         }
         if self.waker().is_none()
@@ -239,7 +239,7 @@ impl Drop for Watcher {
     }
 }
 
-/// Tells threads that wait for an answer when none will come, also if the watching thread panics.
+/// On drop, tells threads that wait for an answer that none will come, also if the watching thread panics.
 struct Closing(Arc<Desk>);
 
 impl Drop for Closing {
@@ -456,8 +456,8 @@ mod tests {
         let watcher = Watcher::start().unwrap();
         let mut child = start("read x; exit 5");
         let (_watch, told) = told(&watcher, identity(&child));
-        // As a program does that closes what it does not know.
-        // SAFETY: the watcher is written for that; nothing else has the number until we put /dev/null there.
+        // Like a program that closes all descriptors that it does not know.
+        // SAFETY: the watcher permits that; no other code has the number until /dev/null is put there below.
         let number = watcher.waker.as_ref().unwrap().as_raw_fd();
         let null = std::fs::File::open("/dev/null").unwrap();
         // SAFETY: as above.

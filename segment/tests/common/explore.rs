@@ -1,4 +1,4 @@
-//! How the loom tests of the crates try interleavings, and say how many: `verify/models/orderings` adds those up.
+//! Runs the loom tests of the crates, and prints the number of interleavings: `verify/models/orderings` adds these up.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use loom::model::Builder;
 
-/// Tries every interleaving with at most so many preemptions (`None`: as many as there are), and says how many those were.
+/// Tries every interleaving with at most `preemptions` preemptions (`None`: no limit), and prints the number of interleavings.
 pub(crate) fn explore(preemptions: Option<usize>, test: impl Fn() + Sync + Send + 'static) {
     let mut model = Builder::new();
     model.preemption_bound = preemptions;

@@ -1,7 +1,7 @@
 //! The one limit of all waits in the tests of `segment`, `tenure`, `tools`, `verify/conformance` and `verify/torture`.
 //!
-//! No test expects anything to happen within some time. A wait that takes longer than [`FAIL_SAFE`] never ends; it fails and says what it
-//! waited for. Children have no limit of their own: they die with the test that waits for them.
+//! No test expects an event within some time. A wait that takes longer than [`FAIL_SAFE`] counts as endless: it fails and names the
+//! event that it waited for. Children have no limit of their own: they die with the test that waits for them.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Far longer than any wait takes on a loaded machine.
 pub(crate) const FAIL_SAFE: Duration = Duration::from_secs(120);
 
-/// Looks until `is_so`.
+/// Polls until `is_so` returns true.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -24,7 +24,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a call that blocks. If it never returns, ends the process: nothing else ends a thread that is blocked.
+/// Runs a call that blocks. If it never returns, ends the process: a blocked thread cannot be ended in another way.
 pub(crate) fn returns<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let (returned, watch) = mpsc::channel::<()>();
     std::thread::scope(move |scope| {
@@ -48,16 +48,16 @@ pub(crate) fn scope<'env, T>(
     returns(what, || std::thread::scope(threads))
 }
 
-/// Says what never happened where the test runner captures nothing: a test that panics while its threads are blocked shows no output.
+/// Prints the missing event where the test runner does not capture it: a test that panics while its threads are blocked shows no output.
 fn report(what: &str) {
     let _ = writeln!(std::io::stderr(), "never: {what}");
 }
 
-/// Reaps a forked child when it ends; its status as `waitpid` has it.
+/// Waits for the end of a forked child and reaps it. Returns the status as `waitpid` returns it.
 pub(crate) fn reap(pid: libc::pid_t) -> i32 {
     let mut status = 0;
     eventually("the forked child ends", || {
-        // SAFETY: waits for a child of the caller's, which nobody else reaps. `__WALL`: also one that is traced.
+        // SAFETY: waits for a child of the caller's, which no other code reaps. `__WALL`: also a traced child.
         let found = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
         assert!(found == 0 || found == pid, "waitpid: {}", std::io::Error::last_os_error());
         found == pid
@@ -65,7 +65,7 @@ pub(crate) fn reap(pid: libc::pid_t) -> i32 {
     status
 }
 
-/// Reaps a child when it ends. Its input is closed first, as by [`Child::wait`].
+/// Closes a child's input, as [`Child::wait`] does, waits for its end and reaps it.
 pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
     drop(child.stdin.take());
     let mut status = None;
@@ -92,7 +92,7 @@ impl Lines {
         Self(lines)
     }
 
-    /// Waits for the next one, which should say `what`. `None`: the child ended.
+    /// Waits for the next line, which should be about `what`. `None`: the child ended.
     pub(crate) fn next(&self, what: &str) -> Option<String> {
         match self.0.recv_timeout(FAIL_SAFE) {
             Ok(line) => Some(line),
@@ -105,7 +105,7 @@ impl Lines {
         }
     }
 
-    /// The next one, if it is there.
+    /// The next line, if it has arrived.
     pub(crate) fn arrived(&self) -> Option<String> {
         self.0.try_recv().ok()
     }

@@ -20,7 +20,7 @@ pub(crate) use fail_safe::{end_of, eventually, reap, scope};
 pub(crate) const HASH: u64 = 77;
 pub(crate) const MEMBERS: u16 = 8;
 
-/// A name nobody else uses, removed again also when the test fails.
+/// A unique name, removed on drop, also if the test fails.
 pub(crate) struct Name {
     pub(crate) backend: Backend,
     pub(crate) text: String,
@@ -56,7 +56,7 @@ pub(crate) fn place(backend: Backend, name: &str) -> Place {
     match backend {
         Backend::Shm => Place::Shm(name.into()),
         Backend::SysV => Place::SysV(name.into()),
-        // Files for tests live on a file system that is certainly welcome.
+        // A file system that is always accepted.
         Backend::File => Place::File(format!("/dev/shm/{name}").into()),
         other => panic!("{other} has no name"),
     }
@@ -90,8 +90,8 @@ pub(crate) fn is_marked(data_area: DataArea<'_>) -> bool {
     data_area.words()[2047].load(Ordering::Relaxed) == 4711
 }
 
-/// What a test data area contains: word i says that lease i holds something, word 256 + i counts its reclamations, word
-/// 512 + i names the recoverer plus one.
+/// The `Reclaim` of tests. In a test data area word i is nonzero if lease i holds something, word 256 + i counts its
+/// reclamations, and word 512 + i is the recoverer's index plus one.
 pub(crate) struct Clear;
 
 impl Reclaim for Clear {
@@ -125,7 +125,7 @@ pub(crate) fn join(segment: &Segment, options: JoinOptions) -> Lease {
     lease
 }
 
-/// A process in a role. It dies with the value.
+/// A process in a role. It is killed when the value is dropped.
 pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -139,8 +139,9 @@ impl Process {
     pub(crate) fn start(role: &str, arguments: &[&str]) -> Self {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(std::env::current_exe().unwrap());
-        // Whoever kills the test kills its children too. With something to do before exec, std forks, which waits for a join in
-        // another thread; what it calls otherwise would copy a lock that is being taken, and keep it until exec.
+        // If the test is killed, its children die, too. With code to run before exec, std calls `fork`, which waits for a join in
+        // another thread. Otherwise std starts the child by a call that does not wait: the child would inherit a lock that is being
+        // taken, and keep it until exec.
         // SAFETY: plain numbers.
         unsafe {
             command.pre_exec(|| {
@@ -160,7 +161,7 @@ impl Process {
         Self { child, input, lines }
     }
 
-    /// What it said next.
+    /// Waits for the next line of the process.
     pub(crate) fn receive(&self) -> String {
         self.hear_of("something")
     }
@@ -172,7 +173,7 @@ impl Process {
             .unwrap_or_else(|| panic!("the child ended and did not say {what}"))
     }
 
-    /// What it said, if it said anything.
+    /// The next line of the process, if it has arrived.
     pub(crate) fn said(&self) -> Option<String> {
         std::iter::from_fn(|| self.lines.arrived()).find_map(|line| word_in(&line))
     }
@@ -232,7 +233,7 @@ impl Drop for Process {
     }
 }
 
-/// What a line of a child says: libtest writes "test child_entry ... " before the first one.
+/// The message in a line of a child: libtest writes "test child_entry ... " before the first one.
 fn word_in(line: &str) -> Option<String> {
     line.split_once('@').map(|(_, word)| word.to_owned())
 }

@@ -1,9 +1,9 @@
-//! What threads of a process do, as `/proc` tells.
+//! The states of the threads of a process, by `/proc`.
 //!
-//! A thread polls if it wakes up although nobody woke it. Neither how often it was switched out while it started nor how long it sleeps
-//! tells that on a loaded machine. The call in which it sleeps does: it has a deadline or it has none. While all threads of a process
-//! sleep without a deadline, only another process can wake one of them, and if one was woken, its count of voluntary switches is
-//! another as soon as it sleeps again.
+//! A thread polls if it wakes up without a wake by another thread. On a loaded machine neither the number of context switches at its
+//! start nor the length of a sleep proves that. The call in which the thread sleeps does: it has a deadline or it has none. While all
+//! threads of a process sleep without a deadline, only another process can wake one of them, and a thread that was woken has another
+//! count of voluntary switches when it sleeps again.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use super::fail_safe::eventually;
 
-/// The tasks of a process, those that end meanwhile among them.
+/// The tasks of a process; some of them may end meanwhile.
 fn tasks(pid: u32) -> Vec<PathBuf> {
     std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(|task| task.path()).collect()
 }
 
-/// Nothing once the thread has ended.
+/// The contents of a file of a task; empty once the thread has ended.
 fn read(task: &Path, what: &str) -> String {
     std::fs::read_to_string(task.join(what)).unwrap_or_default()
 }
@@ -37,7 +37,7 @@ pub(crate) fn wait_until_stopped(pid: u32) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sleep {
     name: String,
-    /// The number of the call, its arguments, and where it was made.
+    /// The number of the call, its arguments, and the address of the call.
     call: String,
     has_deadline: bool,
     is_shared_futex: bool,
@@ -45,11 +45,11 @@ pub(crate) struct Sleep {
 }
 
 impl Sleep {
-    /// `None`: it runs, has ended, or sleeps in a call that ends by itself.
+    /// `None`: the thread runs, has ended, or sleeps in a call that ends by itself.
     fn of(task: &Path) -> Option<Self> {
         const FUTEX: &str = if cfg!(target_arch = "x86_64") { "202" } else { "98" };
         const EPOLL_PWAIT: &str = if cfg!(target_arch = "x86_64") { "281" } else { "22" };
-        // These have one number everywhere.
+        // The newer calls have the same number on all architectures.
         const EPOLL_PWAIT2: &str = "441";
         const FUTEX_WAITV: &str = "449";
         let (name, call) = (read(task, "comm").trim().to_owned(), read(task, "syscall").trim().to_owned());
@@ -76,14 +76,14 @@ impl Sleep {
         let status = read(task, "status");
         let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
         let voluntary_switches = switches.trim().parse().ok()?;
-        // It was one sleep all the time, not a later one that was counted.
+        // The same sleep as before the count was read, not a later one.
         let is_one = read(task, "syscall").trim() == call;
         is_one.then_some(Self { name, call, has_deadline, is_shared_futex, voluntary_switches })
     }
 }
 
-/// Waits until the test's own thread of a child sleeps on a word that processes share: one that was on its way when it was stopped could
-/// still take what becomes available.
+/// Waits until the test's own thread of a child sleeps on a word that processes share. A thread that is stopped before it sleeps could
+/// still take a value that becomes available.
 pub(crate) fn wait_until_asleep(pid: u32) {
     eventually("the child's test thread sleeps on a shared word", || {
         tasks(pid)
@@ -93,14 +93,14 @@ pub(crate) fn wait_until_asleep(pid: u32) {
     });
 }
 
-/// What all threads of a process do at one moment, but one of the caller's own.
+/// The state of all threads of a process at one moment, without the calling thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// One of them runs, or sleeps in a call that ends by itself.
+    /// A thread runs, or sleeps in a call that ends by itself.
     Busy,
-    /// One of them sleeps, and wakes up by itself.
+    /// A thread sleeps with a deadline.
     Polls(Sleep),
-    /// All sleep until they are woken.
+    /// All threads sleep without a deadline.
     Asleep(BTreeMap<PathBuf, Sleep>),
 }
 
@@ -121,10 +121,10 @@ fn look(pid: u32) -> Threads {
     Threads::Asleep(found)
 }
 
-/// Waits until all threads of a process sleep, or one of them is seen to poll.
+/// Waits until all threads of a process sleep, or one of them is found to poll.
 ///
-/// One look takes time: a thread may be woken after it was looked at, by one that was not yet. Two that find the same sleeps have found
-/// all threads asleep at the moment between them.
+/// One scan takes time: a thread that was scanned may be woken by another one that is not scanned yet. If two scans find the same sleeps,
+/// all threads slept at the moment between the scans.
 pub(crate) fn wait_until_quiet(pid: u32) -> Threads {
     let mut before = Threads::Busy;
     eventually("all threads of the process sleep until they are woken", || {

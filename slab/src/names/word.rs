@@ -10,6 +10,15 @@
 //! | pending slot | INSERTING | slot | the handle is in the table, and goes to this slot | a helper: to another slot, or to DONE |
 //! | pending slot | DONE | slot | the handle is in its slot | an insert, to INSERTING |
 //! | either | anything else | - | corrupted | as if it were free |
+//!
+//! A slot or a pending slot whose handle is over is free, whatever its state: nobody ever clears one.
+//!
+//! | from -> to | who | killed right after |
+//! |---|---|---|
+//! | pending slot: free or DONE(any) -> INSERTING(h, slot) | the creator of h, after it has looked through all slots of the name | h is in the table |
+//! | pending slot: INSERTING(h, s) -> INSERTING(h, t) | a helper that finds s taken by another handle and t free | - |
+//! | slot: free -> LISTED(h, mark) | a helper that finds h INSERTING this slot | h is there twice, which counts once |
+//! | pending slot: INSERTING(h, s) -> DONE(h, s) | a helper that finds h in s | - |
 
 use tenure_core::{fault, ordering};
 

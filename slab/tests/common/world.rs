@@ -5,7 +5,7 @@ use tenure_slab::{Full, Handles, Inserted, NameHash, Names, Token};
 
 use super::SPACE;
 
-/// All handles: how often each is held, and its name.
+/// All handles: the count of each, and its name.
 pub struct World {
     counts: Vec<Word>,
     names: Vec<Word>,
@@ -32,7 +32,7 @@ impl World {
         &self.counts[token.index() as usize]
     }
 
-    // Relaxed throughout: the table is what publishes a handle.
+    // Relaxed throughout: the table publishes the handles.
 
     pub fn name(&self, token: Token) -> u64 {
         self.names[token.index() as usize].load(Ordering::Relaxed)
@@ -57,7 +57,7 @@ impl World {
         names.find((self.hash)(name), &mut Wanted { world: self, name })
     }
 
-    /// Creates the handle and enters it; if another has the name, that one is held instead.
+    /// Creates the handle and inserts it; if another handle has the name, opens that one instead.
     pub fn insert(&self, names: &Names<'_>, handle: u32, name: u64) -> Result<Inserted<Token>, Full> {
         let mine = self.create(handle, name);
         names.missing((self.hash)(name)).into_iter().for_each(|chunk| names.extend(chunk));
