@@ -36,7 +36,7 @@ impl Acquire {
     ///
     /// # Safety
     ///
-    /// - `lease[id.index]` is LIVE with `id.incarnation` for as long as the value is used `[I1]`;
+    /// - `lease[id.index]` is LIVE with `id.incarnation` for as long as the value is used `[lease-live-first]`;
     /// - no other process acts as `id` meanwhile.
     ///
     /// Tests over private memory may assert it freely, one value per simulated member.
@@ -67,7 +67,7 @@ impl Recovery {
     /// # Safety
     ///
     /// - the owner of `dead` is proved gone `[A3]`, or is the caller itself, which is leaving;
-    /// - the read or the write lock on the byte of `dead` is held while the value lives `[A4]`, `[I3]`;
+    /// - the read or the write lock on the byte of `dead` is held while the value lives `[A4]`, `[lease-dead-only]`;
     /// - `by` is the caller's own lease, or the caller holds the write lock on the byte of `dead` and `by == dead.index`.
     #[must_use]
     pub const unsafe fn assume(dead: LeaseId, by: u8) -> Self {

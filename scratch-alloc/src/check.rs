@@ -76,7 +76,7 @@ impl<'a> Scratch<'a> {
                 continue;
             }
             if cover.is_some() {
-                report.explain(!stable, format!("[I14] two heads cover unit {unit}"));
+                report.explain(!stable, format!("[scratch-heads-cover] two heads cover unit {unit}"));
             }
             head = Some((unit, shape, state));
             let owner = owner_of(state);
@@ -85,7 +85,8 @@ impl<'a> Scratch<'a> {
                 && !lease_live(owner.lease)
                 && self.unit_state(unit) == state
             {
-                let what = format!("[I1] span {unit} belongs to lease {}, which is free", owner.lease);
+                let what =
+                    format!("[lease-live-first] span {unit} belongs to lease {}, which is free", owner.lease);
                 report.violations.push(what);
             }
             self.check_span(unit, shape, owner, stable, is_current, &mut report);
@@ -112,7 +113,8 @@ impl<'a> Scratch<'a> {
             // The tails of an abandoned span name the lease that made it, or an adopter that died.
             let expected = owner_of(head_state).or(owner_of(state));
             if expected.is_none_or(|owner| state != tail(owner, shape.class, unit - head)) {
-                let what = format!("[I14] unit {unit} is {state:?} in {head_state:?} at {head}");
+                let what =
+                    format!("[scratch-heads-cover] unit {unit} is {state:?} in {head_state:?} at {head}");
                 report.explain(!stable, what);
             }
             return;
@@ -123,7 +125,7 @@ impl<'a> Scratch<'a> {
                 report.bytes_kept += u64::from(self.layout.unit_bytes());
             }
             Unit::Held(_) | Unit::Backing(_) | Unit::Tail(..) => {
-                report.explain(!stable, format!("[I14] unit {unit} is {state:?} of no head"));
+                report.explain(!stable, format!("[scratch-heads-cover] unit {unit} is {state:?} of no head"));
             }
             _ => {}
         }
@@ -160,7 +162,7 @@ impl<'a> Scratch<'a> {
                     if owner.is_none_or(|owner| owner.lease != lease) {
                         report.explain(
                             !stable,
-                            format!("[I10] block {offset} is {state:?} in a span of {owner:?}"),
+                            format!("[scratch-block-in-own-span] block {offset} is {state:?} in a span of {owner:?}"),
                         );
                     }
                 }
@@ -169,7 +171,9 @@ impl<'a> Scratch<'a> {
                     if !is_current(index, generation, offset) {
                         report.explain(
                             !stable,
-                            format!("[I13] block {offset} is {state:?}, which is not current"),
+                            format!(
+                                "[scratch-attached-garbage] block {offset} is {state:?}, which is not current"
+                            ),
                         );
                     }
                 }

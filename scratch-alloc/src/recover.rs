@@ -2,7 +2,7 @@
 //!
 //! A recoverer that was stopped for an hour does no harm. Each word that it changes by CAS names the dead lease. No process takes
 //! that lease again while any recoverer holds the lock on it `[A4]`, so a changed word never has its former value again. The one
-//! exception is a block that is attached to an ended handle: its word names the handle. Such a block stays garbage `[I13]`. It becomes
+//! exception is a block that is attached to an ended handle: its word names the handle. Such a block stays garbage `[scratch-attached-garbage]`. It becomes
 //! REMOTE and not FREE, because its span may have a new owner, and that owner collects REMOTE blocks.
 //!
 //! Two recoverers at once, one of them killed: neither hands anything to the other. A recoverer that loses a CAS loads the word

@@ -397,7 +397,7 @@ impl<'a> Scratch<'a> {
         self.transfer(offset, Block::lease(me.id()), Block::Attached { index, generation }).map(drop)
     }
 
-    /// Frees the block at `offset` if it is attached to handle `index` in a generation that is not current `[I13]`. Any other
+    /// Frees the block at `offset` if it is attached to handle `index` in a generation that is not current `[scratch-attached-garbage]`. Any other
     /// block is left alone, because a dead process may have left any offset in its entry.
     ///
     /// # Progress

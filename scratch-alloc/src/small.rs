@@ -107,7 +107,7 @@ impl Free {
     }
 }
 
-/// Free blocks of one small class, of this local's spans; their words are FREE, and no other local changes them `[I12]`.
+/// Free blocks of one small class, of this local's spans; their words are FREE, and no other local changes them `[scratch-local-moves]`.
 ///
 /// There are two stacks, as in mimalloc (Leijen et al. 2019): with one stack, each operation would wait for the length that the
 /// operation before it stored.

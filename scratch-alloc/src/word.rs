@@ -126,7 +126,7 @@ pub(crate) const fn span_shape(raw: u64) -> Option<Shape> {
 /// | FREE -> LEASE(i, incarnation), store | the owning local | recovery frees it, with its span or by -> REMOTE |
 /// | LEASE -> FREE, store | the owning local | it is free |
 /// | LEASE -> REMOTE | another member, which was given it | the owner finds it at the next scan |
-/// | LEASE -> ATTACHED(h, g), store | the owner, entry already names the block | handle never published: `[I13]` |
+/// | LEASE -> ATTACHED(h, g), store | the owner, entry already names the block | handle never published: `[scratch-attached-garbage]` |
 /// | LEASE -> PINNED, PINNED -> REMOTE or FREE | the owner; anyone | - |
 /// | ATTACHED(h, g) -> REMOTE (or FREE by the owning local) | anyone once the handle's generation is past g | - |
 /// | REMOTE -> FREE, store | the owning local | - |

@@ -100,7 +100,7 @@ pub(crate) fn join(
     unsafe { member::recover(control, index, index, &*reclaim) };
     let id = go_live(control, index);
 
-    // SAFETY: the mapping stays, and the lease is LIVE, until `Lease::leave` or its drop has closed the gate [I1].
+    // SAFETY: the mapping stays, and the lease is LIVE, until `Lease::leave` or its drop has closed the gate [lease-live-first].
     let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, options.by_hand) });
     let (monitor, monitor_state) = if options.monitor {
         // SAFETY: the `Lease` stops the monitor before it unmaps.
@@ -116,7 +116,7 @@ pub(crate) fn join(
         // Wakes all monitors again after the recovery, for members that were not notified of it.
         announce(control);
     }
-    // SAFETY: we made the lease LIVE, and no other process acts as it [I1].
+    // SAFETY: we made the lease LIVE, and no other process acts as it [lease-live-first].
     let acquire = unsafe { Acquire::assume(id) };
     Ok(Lease::new(acquire, core, control, flag, Some(mapping), monitor, monitor_state))
 }

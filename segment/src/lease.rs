@@ -110,7 +110,7 @@ impl Lease {
         if u16::from(index) >= control.plan().members {
             return None;
         }
-        // Acquire: pairs with the Release that made the word LIVE or FREE [I1], [I2]; if the word is FREE, everything that the
+        // Acquire: pairs with the Release that made the word LIVE or FREE [lease-live-first], [lease-freed-under-lock]; if the word is FREE, everything that the
         // recoverer reclaimed before is visible.
         let word = LeaseWord(control.lease(index).load(Ordering::Acquire));
         word.is_dirty().then(|| word.incarnation())
@@ -241,7 +241,7 @@ impl Lease {
             None => (&core.attachment.read_only, Advice::LinuxDontNeed),
         };
         if let Err(refused) = memory.advise(start as usize, (end - start) as usize, advice) {
-            // For locked memory, among others. If the memory is a file, a hole can be punched in the file itself.
+            // For locked memory, among others. If the memory is a file, the file itself gives it back.
             let fd = self.file_memory().ok_or(DecommitError::Os(refused))?;
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             rustix::fs::fallocate(&fd, flags, start, end - start).map_err(|e| DecommitError::Os(e.into()))?;
@@ -328,7 +328,7 @@ impl Lease {
                 control.lease(id.index).store(live.freed().0, Ordering::Release);
             }
             parts.core.reclaim.reclaim(control.data_area(), &recovery);
-            // Release: everything is released before [I1]; pairs with the Acquire of the slot's next owner. Failure: the word was
+            // Release: everything is released before [lease-live-first]; pairs with the Acquire of the slot's next owner. Failure: the word was
             // corrupted, and the next owner recovers the lease.
             let _ = control.lease(id.index).compare_exchange(
                 live.0,

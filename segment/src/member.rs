@@ -86,7 +86,7 @@ impl Core {
         let gate = sync::lock(&self.gate);
         let Some(control) = *gate else { return 0 };
         let others = || control.slots().filter(|j| *j != self.id.index);
-        // Acquire, here and below: pairs with the Release that made the word LIVE or FREE [I1], [I2].
+        // Acquire, here and below: pairs with the Release that made the word LIVE or FREE [lease-live-first], [lease-freed-under-lock].
         let dirty = |j: &u8| LeaseWord(control.lease(*j).load(Ordering::Acquire)).is_dirty();
         if !others().any(|j| dirty(&j)) {
             return 0;

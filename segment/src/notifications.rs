@@ -94,7 +94,7 @@ impl RobustList {
         if fault!("segment.enlist.notifications_before_list") {
             arm(control, me);
         }
-        // The list comes first: an armed word must be on a list [I25].
+        // The list comes first: an armed word must be on a list [lease-armed-is-listed].
         // SAFETY: head and nodes are complete, and the caller keeps them alive.
         unsafe { set(head.cast(), size_of::<Head>())? };
         arm(control, me);
@@ -106,7 +106,7 @@ impl RobustList {
     /// # Crash
     ///
     /// Killed inside, the words that are still armed are signalled, which is harmless. In the opposite order they would stay armed
-    /// and never be signalled, and a member that blocks on the slot's next owner would rely on them [I25].
+    /// and never be signalled, and a member that blocks on the slot's next owner would rely on them [lease-armed-is-listed].
     pub(crate) fn withdraw(&self, former: &Former, control: Control<'_>, me: u8) {
         let restore = || {
             // SAFETY: libc set this list when the thread started; it lives as long as the thread.

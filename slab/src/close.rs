@@ -115,7 +115,7 @@ impl Slab<'_> {
             let _guard = ref_counts.lock(index);
             ref_counts.set_local(index, Local::new(generation, false, 0));
             entry.bits().clear(ref_counts.lease_index());
-            // No `free_if_unheld` [I5]: it would find RETIRED.
+            // No `free_if_unheld` [slab-cleared-then-decided]: it would find RETIRED.
         }
         block.into_iter().for_each(&mut free);
         Closed::Ended
@@ -190,7 +190,7 @@ impl Slab<'_> {
 
     /// Ends the generation of a handle if the handle has no holder.
     ///
-    /// A process that clears a holder bit calls this function afterwards `[I5]`. The tag makes the load of the holder set and the end of the
+    /// A process that clears a holder bit calls this function afterwards `[slab-cleared-then-decided]`. The tag makes the load of the holder set and the end of the
     /// generation one decision: an opener in between removes the tag, a newer closer overwrites it, and then our CAS fails.
     /// The stripe is locked, because two threads of one process have the same tag.
     ///
@@ -200,8 +200,8 @@ impl Slab<'_> {
     ///
     /// # Two at once
     ///
-    /// If a CAS fails, a newer tag decides. The lease of that tag has the entry's group in its own group map `[I26]`: an opener
-    /// or closer had its bit there `[I8]`, a recoverer has marked the group first. So if that process dies before its second CAS, its own
+    /// If a CAS fails, a newer tag decides. The lease of that tag has the entry's group in its own group map `[slab-group-before-decision]`: an opener
+    /// or closer had its bit there `[slab-group-before-bit]`, a recoverer has marked the group first. So if that process dies before its second CAS, its own
     /// recovery visits the entry and decides.
     ///
     /// # Progress

@@ -242,7 +242,7 @@ impl Bits<'_> {
         }
     }
 
-    /// Clears a lease's bit; the caller runs `free_if_unheld` afterwards `[I5]`.
+    /// Clears a lease's bit; the caller runs `free_if_unheld` afterwards `[slab-cleared-then-decided]`.
     #[cfg_attr(test, track_caller)]
     pub(crate) fn clear(self, lease: u8) {
         if let Some(word) = self.word_of(lease) {

@@ -103,19 +103,19 @@ pub enum Problem {
         /// Index of the handle.
         index: u32,
     },
-    /// INIT or LIVE without a holder: `free_if_unheld` is missing `[I5]`.
+    /// INIT or LIVE without a holder: `free_if_unheld` is missing `[slab-cleared-then-decided]`.
     #[error("handle {index}: in use, but held by nobody")]
     Unheld {
         /// Index of the handle.
         index: u32,
     },
-    /// FREE or RETIRED with a bit of a living lease `[I6]`, or with a tag.
+    /// FREE or RETIRED with a bit of a living lease `[slab-freed-when-empty]`, or with a tag.
     #[error("handle {index}: held, but not in use")]
     HeldUnused {
         /// Index of the handle.
         index: u32,
     },
-    /// A bit of a lease that is not LIVE `[I1]`.
+    /// A bit of a lease that is not LIVE `[lease-live-first]`.
     #[error("handle {index}: held by lease {lease}, which is not live")]
     DeadHolder {
         /// Index of the handle.
@@ -123,7 +123,7 @@ pub enum Problem {
         /// The lease.
         lease: u8,
     },
-    /// A bit whose group is not in the lease's group map `[I8]`.
+    /// A bit whose group is not in the lease's group map `[slab-group-before-bit]`.
     #[error("handle {index}: held by lease {lease}, whose group map does not say so")]
     Unmapped {
         /// Index of the handle.

@@ -418,7 +418,7 @@ impl Slab<'_> {
         self.undo_first(ref_counts, guard, entry, index, seen)
     }
 
-    /// Clears this process's bit again, and runs `free_if_unheld` `[I5]`: the bit may have kept a closer from ending the handle that the
+    /// Clears this process's bit again, and runs `free_if_unheld` `[slab-cleared-then-decided]`: the bit may have kept a closer from ending the handle that the
     /// entry has now.
     #[cold]
     #[inline(never)]
@@ -438,7 +438,7 @@ impl Slab<'_> {
         First::Over { seen, block }
     }
 
-    /// Sets the group's bit in the member's map before any holder bit of the group `[I8]`.
+    /// Sets the group's bit in the member's map before any holder bit of the group `[slab-group-before-bit]`.
     #[inline]
     pub(crate) fn mark_group(&self, ref_counts: &RefCounts, index: u32) {
         let group = index / 64;

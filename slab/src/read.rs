@@ -9,7 +9,7 @@ use crate::token::Token;
 impl<'a> Slab<'a> {
     /// Whether a generation of a handle is issued and not over, or is being created: INIT or LIVE.
     ///
-    /// Once this is false for a generation, a block attached to it is garbage for ever `[I13]`.
+    /// Once this is false for a generation, a block attached to it is garbage for ever `[scratch-attached-garbage]`.
     #[inline]
     #[must_use]
     pub fn is_current(&self, index: u32, generation: u64) -> bool {

@@ -50,7 +50,7 @@ impl Slab<'_> {
     ///
     /// A lease sets the bit of a group in its group map before any holder bit of the group, and recovery loads the map after the death `[A3]`:
     /// - either the bit of the group is seen by the recoverer's load of the map: then the recoverer visits the group;
-    /// - or it is not: then the lease died before it set any holder bit of the group `[I8]`, and there is nothing to recover.
+    /// - or it is not: then the lease died before it set any holder bit of the group `[slab-group-before-bit]`, and there is nothing to recover.
     pub fn recover(
         &self,
         ref_counts: &RefCounts,
@@ -88,7 +88,7 @@ impl Slab<'_> {
                 }
             }
             // SeqCst: group map: ordered after the recovery of the groups of this word. No new owner of the lease can have set a bit
-            // yet: this or another recoverer holds the lock on the lease until all of them are done [I3].
+            // yet: this or another recoverer holds the lock on the lease until all of them are done [lease-dead-only].
             map.store(0, Ordering::SeqCst);
         }
         recovered
@@ -181,7 +181,7 @@ impl Slab<'_> {
         }
     }
 
-    /// Sets the entry's group in the recoverer's own map, before `free_if_unheld` `[I26]`.
+    /// Sets the entry's group in the recoverer's own map, before `free_if_unheld` `[slab-group-before-decision]`.
     ///
     /// Our tag may replace the tag of another recoverer or of a closer. That process then gives up the entry, and a recoverer continues
     /// and clears the dead lease's map. If we are killed before our second CAS, only our own map leads to the entry.

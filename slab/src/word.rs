@@ -178,7 +178,7 @@ pub(crate) enum Release {
 /// | INIT g -> LIVE g, tag 0, shared 0 (store) | the claimer, payload written | LIVE with a dead bit: recovery finishes it |
 /// | LIVE g, any tag -> LIVE g, tag 0, shared 1 | an opener whose bit is already set | a dead bit |
 /// | any tag -> my tag | `free_if_unheld` | a stale tag; overwritten or reset by the next one |
-/// | g, my tag -> FREE g+1 | `free_if_unheld`, after reading an empty holder set | attached block is garbage `[I13]`; the entry still names it |
+/// | g, my tag -> FREE g+1 | `free_if_unheld`, after reading an empty holder set | attached block is garbage `[scratch-attached-garbage]`; the entry still names it |
 /// | LIVE g, tag 0, shared 0 -> INIT g+1 | the creator, closing; its bit stays set | INIT with a dead bit |
 /// | (g+1 would not fit) -> RETIRED | instead of FREE or INIT in the two rows above | the entry is not used again |
 ///

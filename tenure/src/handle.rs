@@ -83,7 +83,7 @@ impl<T: Value> Handle<T> {
     /// [`UseError`] after the member left, or in a forked child.
     pub fn get(&self) -> Result<&T::Archived, UseError> {
         let bytes = self.bytes()?;
-        // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [I4],
+        // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [slab-bit-covers-use],
         // by peers that are not hostile [A8].
         Ok(unsafe { typed::access::<T>(bytes) })
     }

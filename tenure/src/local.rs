@@ -470,7 +470,7 @@ impl Shared {
             return Err(stale(held.held));
         }
         // SAFETY: the caller holds the handle as long as the slice is used, so its payload is mapped, at least that long, and
-        // immutable [I4]; `data` and `len` were checked when it was opened or made by `create`.
+        // immutable [slab-bit-covers-use]; `data` and `len` were checked when it was opened or made by `create`.
         Ok(unsafe { std::slice::from_raw_parts(held.data, held.len) })
     }
 

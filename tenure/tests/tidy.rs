@@ -199,23 +199,43 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
+/// Subjects of the invariants in docs/architecture.md: `[slab-...]`. Axioms are numbered: `[A3]`.
+const SUBJECTS: &[&str] = &["lease-", "slab-", "names-", "files-", "exit-", "scratch-", "wait-"];
+
 #[test]
 fn invariants_and_axioms_that_are_cited_exist() {
     let map = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let mut cited = BTreeSet::new();
     for (path, text) in sources() {
         for (at, _) in text.match_indices(['[']) {
             let Some(citation) = text[at..].split_inclusive(']').next() else { continue };
             let label = &citation[1..citation.len().saturating_sub(1)];
-            let numbered = label.len() >= 2 && label[1..].bytes().all(|byte| byte.is_ascii_digit());
-            if numbered && label.starts_with(['I', 'A']) {
-                assert!(
-                    map.contains(&format!("**{citation}**")),
-                    "{}: {citation} is not defined",
-                    path.display()
-                );
+            let is_word = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            let is_invariant = is_word && SUBJECTS.iter().any(|subject| label.starts_with(subject));
+            let is_axiom = label.len() >= 2
+                && label.starts_with('A')
+                && label[1..].bytes().all(|byte| byte.is_ascii_digit());
+            if is_invariant || is_axiom {
+                let defined = map.contains(&format!("**{citation}**"));
+                assert!(defined, "{}: {citation} is not defined", path.display());
+                cited.insert(citation.to_owned());
             }
         }
     }
+    assert!(cited.len() > 20, "only {cited:?} are cited");
+}
+
+/// The edges of the map, as docs/architecture.md shows them.
+#[test]
+fn the_map_in_the_documents_is_that_of_cargo() {
+    let mut lines = String::from("```text\n");
+    for (from, to) in EDGES {
+        let to: Vec<_> = to.iter().map(|to| to.trim_start_matches("tenure-")).collect();
+        lines += &format!("{:15}{}\n", from.trim_start_matches("tenure-"), to.join(", "));
+    }
+    let lines = lines.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n```\n";
+    let map = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    assert!(map.contains(&lines), "docs/architecture.md lacks:\n{lines}");
 }
 
 #[test]

@@ -353,7 +353,7 @@ end_idle:
     od
 }
 
-/* Checked when no process can make a step: each handle in the table is found there [I16], one for each name [I15]. */
+/* Checked when no process can make a step: each handle in the table is found there [names-reachable], one for each name [names-unique]. */
 #define IS_SEEN(h) (STATE(pending) == INSERTING && HANDLE(pending) == h || slot[0] == h || slot[SLOTS - 1] == h \
     || slot[SLOTS / 2] == h)
 proctype Check() {

@@ -473,7 +473,7 @@ end_idle:
 proctype Check() {
 end_check:
     timeout;
-    /* [I22] */
+    /* [wait-sleepers-marked] */
     assert(sleepers == 0 || waiters);
     /* a pending value is left only by a process that is stopped, if no other operation came since */
     assert(!(waiters && AVAILABLE(value) && SOMEBODY_RUNS) || (pending & THOSE_STOPPED));

@@ -80,7 +80,7 @@ pub fn try_ended<W: Word>(word: &W) -> Attempt<End> {
     })
 }
 
-/// Records that it has ended `[I21]`, and the status if it is known; the first status stays `[I20]`. Every call publishes a pending end,
+/// Records that it has ended `[exit-true]`, and the status if it is known; the first status stays `[exit-grows]`. Every call publishes a pending end,
 /// because the process that stored it may be stopped.
 ///
 /// # Crash

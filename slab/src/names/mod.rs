@@ -9,7 +9,7 @@
 //! through all slots of both buckets, and stores its handle by one CAS of the pending slot, which fails if another handle was inserted
 //! meanwhile. This CAS decides. The word also says which slot the handle goes to; the next process that finds it *helps*: it moves the
 //! handle to its slot before it inserts another one. So a stopped process keeps nobody waiting. docs/architecture.md has the protocol and
-//! the invariants `[I15]` to `[I17]`.
+//! the invariants `[names-unique]` to `[names-slots-keep]`.
 //!
 //! The layout text, which is hashed, calls the pending slot the intake, INSERTING ENTERING, and the two buckets home and other.
 

@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::report::Report;
 use crate::state::STATE_WORDS;
 
-/// Adds to a report what is wrong with what lies in the payloads `[I18]` `[I19]`.
+/// Adds to a report what is wrong with what lies in the payloads `[files-claim-is-open]` `[files-exclusive]`.
 pub(crate) fn check(
     slab: &Slab<'_>,
     scratch: &Scratch<'_>,

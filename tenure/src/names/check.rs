@@ -9,7 +9,7 @@ use tenure_slab::{HandleInfo, Names, Slab, State, Token};
 use super::listing::{name_of, tokens};
 use crate::report::Report;
 
-/// Adds violations of the invariants of names to a report `[I15]` `[I16]` `[I17]`.
+/// Adds violations of the invariants of names to a report `[names-unique]` `[names-reachable]` `[names-slots-keep]`.
 pub(crate) fn check(
     (slab, scratch): &(Slab<'_>, Scratch<'_>),
     names: &Names<'_>,

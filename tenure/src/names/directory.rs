@@ -77,7 +77,7 @@ impl Shared {
         let bytes = usize::from(label.len.get());
         self.scratch.find(offset).ok().filter(|found| len + bytes as u64 <= found.bytes)?;
         let name = self.scratch.address(offset).wrapping_add(len as usize);
-        // SAFETY: inside the handle's own block, which is mapped, and immutable while the handle is held [I4].
+        // SAFETY: inside the handle's own block, which is mapped, and immutable while the handle is held [slab-bit-covers-use].
         Some(unsafe { std::slice::from_raw_parts(name, bytes) })
     }
 

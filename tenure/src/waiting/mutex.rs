@@ -354,7 +354,7 @@ impl Source for Mutex {
         Ok(())
     }
 
-    /// Checks that the owner holds the handle `[I23]`, since recovery finds what it owned by its holder bits; and ensures that this
+    /// Checks that the owner holds the handle `[wait-owner-holds]`, since recovery finds what it owned by its holder bits; and ensures that this
     /// process learns when the owner dies.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         let owner = match State::of(seen) {
