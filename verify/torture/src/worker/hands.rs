@@ -1,4 +1,4 @@
-//! The handles a worker holds, and the tasks it does with them.
+//! The handles that a worker holds, and its tasks on them.
 
 use std::alloc::Layout;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::wire::{Counters, Outcome, Task};
 
 use crate::negative_control::NegativeControl;
 
-/// The kind of handles whose payload is a block that their creator allocated itself.
+/// The kind of handles whose payload is a block allocated separately by the creator.
 pub(crate) const GIFT_KIND: Kind = Kind::raw(1 << 16);
 /// The kind of the handles that a pulse creates.
 const PULSE_KIND: Kind = Kind::raw(u32::MAX);
@@ -24,7 +24,7 @@ struct Hold {
     identity: u64,
 }
 
-/// Everything this worker holds, by the coordinator's numbers.
+/// All handles of this worker, by the coordinator's numbers.
 pub(super) struct Hands {
     holds: HashMap<u64, Vec<Hold>>,
     payload: Vec<u8>,
@@ -37,7 +37,7 @@ impl Hands {
         Self { holds: HashMap::new(), payload: Vec::new(), negative_control, tasks: 0 }
     }
 
-    /// Does one task. Whatever goes wrong is the answer.
+    /// Does one task. An error becomes the outcome.
     pub(super) fn perform(&mut self, local: &mut Local<'_>, task: &Task, counters: &mut Counters) -> Outcome {
         self.tasks += 1;
         match self.negative_control() {
@@ -61,7 +61,7 @@ impl Hands {
         result.unwrap_or_else(Outcome::Wrong)
     }
 
-    /// Lets go of everything.
+    /// Closes all handles.
     pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Trouble> {
         for (handle, holds) in self.holds.drain() {
             for hold in holds {
@@ -98,7 +98,7 @@ impl Hands {
         Ok(Outcome::Created { token })
     }
 
-    /// Gives a block of ours to the new handle.
+    /// Creates a handle with a block of this worker as its payload.
     fn create_around_block(
         &self,
         local: &mut Local<'_>,
@@ -132,7 +132,7 @@ impl Hands {
         Ok(Outcome::Opened)
     }
 
-    /// Reads the payload of what was just acquired and files it.
+    /// Reads the payload of a handle that was just acquired, and records the handle.
     fn take(
         &mut self,
         local: &Local<'_>,
@@ -191,7 +191,7 @@ impl Hands {
 
 fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> Result<(), Trouble> {
     counters.handle_operations += 1;
-    // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+    // SAFETY: this worker holds the handle, nobody writes payloads, and the slice is not used after the close.
     let payload = unsafe { local.get(&hold.held) }.map_err(|error| refused("get", handle, error))?;
     pattern::check_payload(hold.identity, payload)
         .map_err(|text| (Wrong::MixedUp, format!("handle {handle}, {}: {text}", local.token(&hold.held))))
