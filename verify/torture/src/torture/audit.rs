@@ -243,7 +243,7 @@ impl Auditor {
         }
     }
 
-    /// For each thing of a group: the number of missing units, without those that living and dead members had.
+    /// For each object of a group: the number of missing units, without those that living and dead members had.
     fn count(
         &self,
         index: usize,
@@ -343,7 +343,7 @@ impl Auditor {
         problems
     }
 
-    /// The number of missing units of each thing of a group; without mutexes for which it is uncertain, because a new
+    /// The number of missing units of each object of a group; without mutexes for which it is uncertain, because a new
     /// owner may have learned of the abandonment and died.
     fn comparable<'a>(&'a self, group: &'a Group, sum: &'a Sum) -> impl Iterator<Item = i64> + 'a {
         let is_certain = |place: usize, thing: usize| {

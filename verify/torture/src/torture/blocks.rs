@@ -138,7 +138,7 @@ impl Hands<'_> {
             }
             Memory::Local(scratch) | Memory::Pinned(scratch) => {
                 let from = *scratch;
-                // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+                // SAFETY: we own the block as a raw value, and nobody uses the old bytes any more.
                 let resized = self.room("resize", unsafe { local.realloc(from, layout) })?;
                 if let Some(to) = resized
                     && let Memory::Local(scratch) = &mut self.chunks[at].memory
@@ -186,7 +186,7 @@ impl Hands<'_> {
                 return must("free a pinned block", unsafe { member.free_pinned(scratch.offset) });
             }
             Memory::Owned(block) => drop(block),
-            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
             Memory::Local(_) => must("free", unsafe { local.free(scratch) })?,
         }
         // With a second thread it may have been allocated again.

@@ -52,7 +52,7 @@ fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Troubl
                 let payload = must("get", unsafe { local.get(&held) })?;
                 pattern::check_payload(identity, payload).map_err(|text| (Wrong::MixedUp, text))?;
                 if number % 3 == 0 {
-                    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                    // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
                     must("close", unsafe { local.close(held) })?;
                 }
             }
@@ -69,7 +69,7 @@ fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Troubl
                 };
                 wrong.map_err(|at| (Wrong::MixedUp, format!("a guest's block changed at {at}")))?;
                 if number % 4 == 0 {
-                    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+                    // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
                     must("free", unsafe { local.free(block) })?;
                 }
             }

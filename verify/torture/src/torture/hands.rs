@@ -240,10 +240,10 @@ impl<'h> Hands<'h> {
                             .address(block)
                             .copy_from_nonoverlapping(self.buffer.as_ptr(), self.buffer.len());
                     }
-                    // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+                    // SAFETY: we own the block as a raw value, and nobody writes it any more.
                     let created = unsafe { local.create_with(KIND, block) };
                     if created.is_err() {
-                        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+                        // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
                         must("free what no handle took", unsafe { local.free(block) })?;
                     }
                     created.map(Grip::Local)
@@ -278,7 +278,7 @@ impl<'h> Hands<'h> {
         read(&local, &hold)?;
         let (token, sort) = (self.token(&hold), hold.grip.sort());
         match hold.grip {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             Grip::Local(held) => must("close", unsafe { local.close(held) })?,
             Grip::Owned(handle) => drop(handle),
             Grip::Typed(handle) => drop(handle),

@@ -271,7 +271,7 @@ pub(super) fn measure_handles(member: &Member) -> Result<u64, Failed> {
         }
     }
     let handles = held.len() as u64;
-    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
     held.into_iter().try_for_each(|one| unsafe { local.close(one) })?;
     Ok(handles)
 }
@@ -289,7 +289,7 @@ fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, Failed> {
         }
     }
     let units = blocks.len() as u64;
-    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
     blocks.into_iter().try_for_each(|one| unsafe { local.free(one) })?;
     Ok(units)
 }

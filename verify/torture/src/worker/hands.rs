@@ -65,7 +65,7 @@ impl Hands {
     pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Trouble> {
         for (handle, holds) in self.holds.drain() {
             for hold in holds {
-                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
                 unsafe { local.close(hold.held) }.map_err(|error| refused("close", handle, error))?;
             }
         }
@@ -90,7 +90,7 @@ impl Hands {
         counters.handle_operations += 1;
         let token = local.token(&held).into();
         if self.negative_control() == Some(NegativeControl::Lose) {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             unsafe { local.close(held) }.map_err(|error| refused("close", handle, error))?;
             return Ok(Outcome::Created { token });
         }
@@ -109,7 +109,7 @@ impl Hands {
         let block = local.alloc(layout).map_err(|error| refused("alloc the payload of", handle, error))?;
         // SAFETY: the block was just allocated for as many bytes as the payload has, and it is ours alone.
         unsafe { local.address(block).copy_from_nonoverlapping(self.payload.as_ptr(), self.payload.len()) };
-        // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+        // SAFETY: we own the block as a raw value, and nobody writes it any more.
         unsafe { local.create_with(kind, block) }.map_err(|error| refused("create", handle, error))
     }
 
@@ -165,7 +165,7 @@ impl Hands {
         read(local, counters, handle, hold)?;
         let token = local.token(&hold.held);
         if self.negative_control() != Some(NegativeControl::Leak) {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             unsafe { local.close(hold.held) }.map_err(|error| refused("close", handle, error))?;
         }
         counters.handle_operations += 1;
@@ -177,7 +177,7 @@ impl Hands {
             Err(OpenHandleError::Stale { .. }) => Ok(Outcome::Closed { leaked: false }),
             Err(error) => Err(refused("open the closed", handle, error)),
             Ok(held) => {
-                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
                 unsafe { local.close(held) }.map_err(|error| refused("close", handle, error))?;
                 Ok(Outcome::Closed { leaked: true })
             }
@@ -199,10 +199,10 @@ fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> 
 
 fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Trouble> {
     let held = local.create(PULSE_KIND, b"pulse").map_err(|error| refused("create", 0, error))?;
-    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
     unsafe { local.close(held) }.map_err(|error| refused("close", 0, error))?;
     let block = local.alloc(Layout::new::<[u64; 4]>()).map_err(|error| refused("alloc", 0, error))?;
-    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
     unsafe { local.free(block) }.map_err(|error| refused("free", 0, error))?;
     counters.handle_operations += 2;
     counters.block_operations += 2;

@@ -185,7 +185,7 @@ fn open_known(cue: &Cue<'_>, member: &Member, key: u64) -> Result<(), Trouble> {
         let is_kept = combine(&[key, at as u64]).is_multiple_of(2);
         let is_booked = cue.slot().handles().any(|(booked, _)| booked == u64::from(token));
         if !is_kept || is_booked || !cue.slot().book_handle(token.into(), identity) {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             must("close", unsafe { local.close(held) })?;
         }
     }
@@ -204,7 +204,7 @@ fn create(home: &Home, slot: &Slot, member: &Member, identity: u64) -> Result<()
     let token = local.token(&held).into();
     match home.orders.negative_control {
         Some(NegativeControl::Keep) => return Ok(()),
-        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
         Some(NegativeControl::Lose) => must("close", unsafe { local.close(held) })?,
         Some(NegativeControl::Crash) => std::process::abort(),
         _ => {}
