@@ -27,7 +27,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what is in use in a segment, without joining it.
+    /// Show the members, handles and memory in use in a segment, without joining it.
     Stat(Look),
     /// List the names in a segment and the members that have them, without joining it.
     Names(Look),
