@@ -10,7 +10,7 @@ pub type Answer = Result<(String, Exit), Box<dyn Error + Send + Sync>>;
 /// The meaning of the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well.
+    /// No error was found.
     Well,
     /// A segment or a run has errors.
     Wrong,
