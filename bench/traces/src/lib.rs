@@ -40,7 +40,7 @@ pub enum Recording {
     Allocations(AllocationTrace),
 }
 
-/// Where a recording comes from: compiled into this program, or a file.
+/// The source of a recording: compiled into this program, or a file.
 ///
 /// The text form (`builtin:gcc`, or a path) is passed to workers on their command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
