@@ -41,7 +41,7 @@ pub enum Command {
     /// The crowd process of a torture run; started by the run.
     #[command(hide = true)]
     Crowd(torture::CrowdOrders),
-    /// The comparison at the end of the demo; started by it, because it forks.
+    /// The comparison at the end of the demo, in a separate process because it forks; started by the demo.
     #[command(hide = true)]
     Compare,
     /// A process that owns the mutex of the demo or waits for it; started by the demo.

@@ -102,7 +102,7 @@ pub(super) fn stream(seed: u64, seat: u64, incarnation: u64, thread: u64) -> u64
     combine(&[seed, seat, incarnation, thread, 0x7047])
 }
 
-/// How an incarnation ends.
+/// The end of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
     /// Killed soon after the start of its process, at any point.

@@ -169,7 +169,7 @@ pub(super) struct Ledger<'m> {
     words: &'m [AtomicU64],
 }
 
-/// Two words that are equal whenever nobody owns them.
+/// Two words that are equal whenever the pair has no owner.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'m> {
     /// The owner; zero for none.

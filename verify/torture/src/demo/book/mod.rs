@@ -136,7 +136,7 @@ impl Book {
         entry.ended |= step.wish == Wish::Release { last: true };
     }
 
-    /// May the step be sent now? `scripted` is false for steps that [`Book::plan`] has not seen.
+    /// Whether the step can be sent now. `scripted` is false for steps that [`Book::plan`] has not seen.
     pub(super) fn is_ready(&self, step: &Step, scripted: bool) -> bool {
         let entry = &self.entries[&step.handle];
         if scripted && entry.order.get(entry.sent) != Some(&step.seat) {

@@ -29,7 +29,7 @@ pub(super) struct Cue<'a> {
     pub(super) victims: &'a [usize],
     /// The signal at which the victims may be killed; the first wave waits for the signal after it.
     pub(super) signal: u32,
-    /// How many recoverers begin at the same time.
+    /// Number of recoverers that begin at the same time.
     pub(super) together: u32,
     /// Typical duration of a recovery, in ns.
     pub(super) typical_ns: u64,

@@ -276,7 +276,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Counts how a child ended.
+    /// Counts the end of a child by its kind.
     fn reap(&mut self, child: &Child, status: WaitStatus) {
         let slot = self.board.slot(child.slot);
         self.figures.operations += slot.operations();
