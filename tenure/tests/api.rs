@@ -158,7 +158,7 @@ fn tokens_do_for_what_is_held() {
         });
         let foreign = local.held(Kind::raw(8), token);
         assert!(matches!(foreign, Err(OpenHandleError::ForeignKind { .. })), "{foreign:?}");
-        // What somebody else holds is not held by us.
+        // A handle held by another local is not held by ours.
         assert!(matches!(others.held(KIND, token), Err(OpenHandleError::Stale { .. })));
         let elsewhere = Token::new(token.space_tag() % 255 + 1, token.generation(), token.index()).unwrap();
         assert!(matches!(local.held(KIND, elsewhere), Err(OpenHandleError::ForeignSpace { .. })));

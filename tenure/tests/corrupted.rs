@@ -1,8 +1,8 @@
 //! A corrupted segment is an error or a finding of `check`, never a crash, a hang or an access outside of it.
 //!
 //! Method: members work in a memfd space while random words of it, header included, are overwritten through the file:
-//! with noise, with words copied from elsewhere in the segment (which look right), and with single bits flipped. Then every
-//! operation is called; whatever it answers is fine, as long as it answers.
+//! with noise, with words copied from elsewhere in the segment (which look valid), and with single flipped bits. Then
+//! every operation is called. Any answer is accepted; only a missing one is an error.
 #![cfg(feature = "objects")]
 
 mod hostile;
@@ -15,7 +15,7 @@ use hostile::{Bytes, Corrupt, KIND, everything};
 use proptest::prelude::*;
 use tenure::Space;
 
-/// Positions in words; squeezed into the segment, and towards its start, where the words of the protocol are.
+/// Positions in words; reduced to the segment, and mostly near its start, where the words of the protocol are.
 fn corrupts() -> impl Strategy<Value = Vec<Corrupt>> {
     let at = || prop_oneof![0..64u64, 0..1024u64, 0..(1u64 << 20)];
     let one = prop_oneof![
@@ -42,7 +42,7 @@ fn raw(space: &Space) -> File {
     File::options().read(true).write(true).open(path).unwrap()
 }
 
-/// Where the payload is that begins with the device and inode of `file`.
+/// The position of the payload that begins with the device and inode of `file`.
 fn payload_of(space: &Space, file: &File) -> u64 {
     use std::os::unix::fs::MetadataExt;
 
@@ -74,7 +74,7 @@ proptest! {
         everything(&space, &me, &tokens, &[]);
         more.iter().for_each(|one| bytes.corrupt(one));
         everything(&space, &me, &tokens, &[]);
-        // Somebody new comes, if it may.
+        // A new process joins, if that is possible.
         let again = hostile::again(&space);
         if let Ok(again) = again
             && let Ok(late) = again.join()
@@ -87,7 +87,8 @@ proptest! {
         let _ = space.check();
     }
 
-    /// The words of a descriptor and of the table of a file, which their holders change: whatever is in them.
+    /// The words of a descriptor and of the table of a file, which their holders change, are overwritten with any
+    /// value.
     #[test]
     fn words_of_files(corrupts in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
         use tenure::{Access, Descriptor, FileShare, Sharing, Way};
@@ -125,7 +126,7 @@ proptest! {
     }
 }
 
-/// What the fuzzer found once, and a part of what it collected: names begin with the target's.
+/// An input that made the fuzzer fail once, and a part of its collected inputs: names begin with the target's name.
 #[test]
 fn regress_inputs_of_the_fuzz_targets() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify/fuzz/inputs");
@@ -143,7 +144,7 @@ fn regress_inputs_of_the_fuzz_targets() {
     assert!(ran > 0, "expected inputs in {directory}");
 }
 
-/// Whatever word of a name is corrupted, wherever it lies, everybody goes on; what is in the table's words is found.
+/// Corrupts every word of a name, at any position: all members go on; `check` finds corrupted words of the table.
 #[test]
 fn every_word_of_a_name() {
     let space = Space::options()

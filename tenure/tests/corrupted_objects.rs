@@ -1,7 +1,7 @@
 //! Corrupted mutexes, events and semaphores are an error or a finding of `check`, never a crash or a hang.
 //!
-//! Method: as in `corrupted.rs`; what is overwritten are mostly the entries of the objects. Then all is done with them that does
-//! not wait longer than a moment; whatever it answers is fine.
+//! Method: as in `corrupted.rs`; mostly the entries of the objects are overwritten. Then all operations are called with
+//! short timeouts; any answer is accepted.
 
 #![cfg(feature = "objects")]
 
@@ -16,10 +16,10 @@ fn wait_for_all(things: &[&dyn Waitable]) {
     let _ = (wait_any(things, MOMENT), wait_all(things, MOMENT));
 }
 
-/// Entries of handles that are overwritten, and a line before them, in words.
+/// Number of overwritten words: entries of handles, and one line before them.
 const WORDS: u64 = 8 * 14;
 
-/// Positions are counted from where the entries begin.
+/// Positions are relative to the first entry.
 fn corrupts() -> impl Strategy<Value = Vec<Corrupt>> {
     let at = || 0..WORDS;
     let one = prop_oneof![
@@ -35,7 +35,7 @@ fn space() -> Space {
     Space::options().members(4).handles(64).unit(1 << 10).scratch(16 << 10).monitor(false).memfd().unwrap()
 }
 
-/// Where the entries are, in words: found by what a handle's payload leaves there.
+/// The position of the entries in words: found by the value that the payload of a handle leaves there.
 fn entries(space: &Space, me: &Member) -> u64 {
     let mark = 0x5ca1_ab1e_0dd5_eed5_u64;
     let handle = me.create_raw(tenure::Kind::raw(1), &mark.to_le_bytes()).unwrap();

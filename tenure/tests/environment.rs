@@ -1,9 +1,8 @@
-//! What the surroundings may do to members: namespaces, full and truncated files, sandboxes, limits, dumps, debuggers,
-//! another boot, many lives.
+//! Effects of the environment on members: namespaces, full and truncated files, sandboxes, limits, dumps, debuggers,
+//! another boot, many memberships.
 //!
-//! Method: real processes in surroundings of their own. What a machine does not allow is said in one line, SKIPPED.
-//! What the segment's tests show already is not repeated here: overlayfs, a full file system at creation, zombies,
-//! stops, exec.
+//! Method: real processes in environments of their own. A case that a machine does not allow prints one line, SKIPPED.
+//! Cases of the segment's tests are not repeated here: overlayfs, a full file system at creation, zombies, stops, exec.
 
 mod common;
 
@@ -18,7 +17,7 @@ use tenure::{
 };
 
 const KIND: Kind = Kind::raw(2);
-/// What a role answers with when the machine does not allow what it needs.
+/// Exit code of a role on a machine that does not allow its case.
 const SKIPPED: i32 = 77;
 
 fn options() -> Options {
@@ -53,7 +52,7 @@ fn child() {
     say(if code == SKIPPED { "skipped" } else { "code" }, code);
 }
 
-/// What a role that ends by itself said. A skipped one says why it is.
+/// Runs a role that ends by itself, and checks its exit code. A skipped role prints the reason.
 fn run(arguments: &[&str], needs: &str) {
     let mut process = Process::start(arguments);
     let code = process.receive("").unwrap_or_default();
@@ -65,7 +64,7 @@ fn run(arguments: &[&str], needs: &str) {
     assert!(process.wait().success());
 }
 
-/// Joins, creates a handle, says its token, and waits.
+/// Joins, creates a handle, prints its token, and waits.
 fn member(space: &Space) -> i32 {
     let me = space.join().unwrap();
     let handle = me.create_raw(KIND, b"a member's").unwrap();
@@ -102,7 +101,7 @@ fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &st
     unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) == 0 }
 }
 
-/// A mount namespace with a `/dev/shm` of its own.
+/// Enters a mount namespace with its own `/dev/shm`.
 fn own_shm(bytes: u64) -> bool {
     enter(libc::CLONE_NEWNS)
         && mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")
@@ -115,7 +114,7 @@ fn is_quiet(space: &Space) {
     assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0), "{report:?}");
 }
 
-/// A member that is in another namespace is heard of, shares handles, and is recovered when it is killed.
+/// A member in another namespace: its death is observed, it shares handles, and it is recovered when it is killed.
 fn shares_and_dies(arguments: &[&str], space: &Space, needs: &str) {
     let me = space.join().unwrap();
     let mut process = Process::start(arguments);
@@ -129,7 +128,8 @@ fn shares_and_dies(arguments: &[&str], space: &Space, needs: &str) {
     assert_eq!(handle.get().unwrap(), b"a member's");
     assert_eq!((space.stats().members_live, space.stats().handles_live), (2, 2));
     process.kill();
-    // Its monitor is heard, or not, across the namespace; who asks gets an answer in any case.
+    // Its monitor may or may not observe the death across the namespace; a caller of `recover` gets an answer in any
+    // case.
     eventually("the dead member is recovered", || {
         me.recover().unwrap();
         space.stats().members_live == 1
@@ -141,7 +141,7 @@ fn shares_and_dies(arguments: &[&str], space: &Space, needs: &str) {
     is_quiet(space);
 }
 
-/// The slot of the dead is taken at once, although everybody else is just recovering it.
+/// The slot of the dead member is reused at once, while all others are just recovering it.
 #[test]
 fn who_follows_a_dead_member_in_a_full_space_gets_its_slot() {
     let name = Name::new("respawn");
@@ -179,7 +179,7 @@ fn members_in_other_pid_namespaces_are_members() {
 fn in_user_namespace(name: &str) -> i32 {
     // SAFETY: no arguments.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    // Under another number: the kernel knows that it is the same user, and so do the locks.
+    // Another user id: the kernel knows that it is the same user, and the locks work.
     if !unshare(libc::CLONE_NEWUSER) || !map(uid + 1, uid, gid) {
         return SKIPPED;
     }
@@ -201,7 +201,7 @@ fn members_in_other_user_namespaces_are_members_or_told_why_not() {
     if said.starts_with("skipped") {
         return println!("SKIPPED: user namespace: none to be had here");
     }
-    // The header has the creator's number, which is another one there.
+    // The header contains the creator's user id, which is a different one there.
     assert!(said.starts_with("refused") && said.contains("user"), "{said}");
     drop(process);
     is_quiet(&space);
@@ -213,7 +213,7 @@ fn in_mount_namespace(name: &str) -> i32 {
     }
     let error = Space::options().attach(name).unwrap_err();
     assert!(error.to_string().contains(name), "{error}");
-    // Of the same name, and another one.
+    // A different space of the same name.
     let space = options().open(name).unwrap();
     assert!(space.created());
     let me = space.join().unwrap();
@@ -238,7 +238,7 @@ fn in_ipc_namespace(name: &str) -> i32 {
     if !enter(libc::CLONE_NEWIPC) {
         return SKIPPED;
     }
-    // The lock file is there and the memory is not: that must be said and nothing made or removed.
+    // The lock file exists and the memory does not: an error, and nothing may be created or removed.
     let error = Space::options().backend(Backend::SysV).attach(name).unwrap_err();
     say("refused", error);
     0
@@ -264,7 +264,7 @@ fn sysv_memory_of_another_ipc_namespace_is_refused() {
     Space::remove(Backend::SysV, &text.0, true).unwrap();
 }
 
-/// Grows until the file system is full, by blocks and by handles; gives back; goes on.
+/// Grows until the file system is full, by blocks and by handles; frees all; continues.
 fn full() -> i32 {
     if !own_shm(4 << 20) {
         return SKIPPED;
@@ -305,7 +305,7 @@ fn full() -> i32 {
     0
 }
 
-/// The answer, the stats and the file agree about what went back.
+/// The result, the stats and the file agree on the returned memory.
 #[test]
 fn trim_counts_what_goes_back_of_locked_memory() {
     let name = Name::new("trim-locked");
@@ -336,7 +336,7 @@ fn trim_counts_what_goes_back_of_locked_memory() {
         let shrunk = before.bytes_resident.zip(after.bytes_resident).map(|(before, after)| before - after);
         assert!(shrunk.is_none_or(|shrunk| shrunk == trimmed), "{}: {trimmed}, {shrunk:?}", space.backend());
         assert_eq!(me.trim().unwrap(), 0, "{}: nothing is counted twice", space.backend());
-        // SAFETY: as above; the address is of our mapping as long as we are a member.
+        // SAFETY: as above; the address belongs to our mapping as long as we are a member.
         assert_eq!(unsafe { libc::munlock(locked.cast(), 4096) }, 0);
         assert_eq!(me.trim().unwrap(), after.bytes_committed, "{}: tried again", space.backend());
         assert!(me.alloc_zeroed(bytes(4 << 20)).unwrap().iter().all(|byte| *byte == 0));
@@ -380,8 +380,8 @@ fn after_another_boot_the_next_simply_starts() {
     run(&["another boot"], "no mount namespace or no bind mount to be had here");
 }
 
-/// A peer truncates the file under a member. This is the limit of [A7]: touching what is gone is SIGBUS, for that
-/// member; whoever comes is refused with the reason, and nobody else is harmed.
+/// A peer truncates the file under a member. This is the limit of [A7]: an access to the truncated part is SIGBUS, for
+/// that member; later openers are refused with the reason, and no other process is affected.
 fn truncated(path: &Path) -> i32 {
     let space = options().open_file(path).unwrap();
     let file = space.path().unwrap().to_owned();
@@ -389,7 +389,7 @@ fn truncated(path: &Path) -> i32 {
         let me = space.join().unwrap();
         let handle = me.create_raw(KIND, &[3; 3000]).unwrap();
         std::fs::File::options().write(true).open(&file).unwrap().set_len(4096).unwrap();
-        // Refused before anything is touched.
+        // Refused before any access to the file.
         let refused = space.join().unwrap_err();
         assert!(matches!(refused, tenure::JoinError::Truncated { .. }), "{refused}");
         let refused = Space::options().attach_file(path).unwrap_err();
@@ -398,7 +398,7 @@ fn truncated(path: &Path) -> i32 {
         i32::from(handle.get().map(|bytes| bytes[2999]).unwrap() != 3)
     });
     assert_eq!(code, 1000 + libc::SIGBUS);
-    // Anew, without removing anything by hand.
+    // A new space, without removing any file by hand.
     let refused = options().open_file(path).map(|space| space.created());
     say("afterwards", format!("{refused:?}"));
     0
@@ -411,7 +411,7 @@ fn a_file_truncated_under_a_member_is_sigbus_for_it_and_an_error_for_others() {
     let mut process = Process::start(&["truncated", path.to_str().unwrap()]);
     assert_eq!(process.receive("refused").as_deref(), Some(""));
     let said = process.receive("").unwrap_or_default();
-    // Whoever opens it is told, and removes it by hand: the file may be somebody else's.
+    // An opener is told, and the user removes the file by hand: it may belong to another program.
     assert!(said.starts_with("afterwards") && said.contains("Truncated"), "{said}");
     assert_eq!(process.receive("code").as_deref(), Some("0"));
     Space::remove(Backend::File, path.to_str().unwrap(), true).unwrap();
@@ -419,7 +419,8 @@ fn a_file_truncated_under_a_member_is_sigbus_for_it_and_an_error_for_others() {
     Space::remove(Backend::File, path.to_str().unwrap(), true).unwrap();
 }
 
-/// Has the kernel answer `call` with `errno` from now on, if its third argument is `third` where that is given. Whether it will.
+/// Makes the kernel answer `call` with `errno` from now on, for all calls or only those with `third` as third argument.
+/// Returns whether that works.
 fn deny(call: libc::c_long, third: Option<u32>, errno: i32) -> bool {
     let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let third_at = std::mem::offset_of!(libc::seccomp_data, args) as u32 + 2 * 8;
@@ -448,7 +449,7 @@ fn deny(call: libc::c_long, third: Option<u32>, errno: i32) -> bool {
     }
 }
 
-/// Where core dumps take no advice, a program creates, attaches, joins and works all the same.
+/// On a kernel without MADV_DONTDUMP, a program creates, attaches, joins and works all the same.
 fn without_dump_advice(name: &str) -> i32 {
     if !deny(libc::SYS_madvise, Some(libc::MADV_DONTDUMP as u32), libc::EINVAL) {
         return SKIPPED;
@@ -470,7 +471,7 @@ fn a_refused_dump_advice_refuses_nothing_else() {
     is_quiet(&space);
 }
 
-/// Denies `futex_waitv` with `errno`, joins, and recovers when it is told to, or when it runs out.
+/// Denies `futex_waitv` with `errno`, joins, and recovers when it is told to, or when handles run out.
 fn deaf(name: &str, errno: i32) -> i32 {
     if !deny(libc::SYS_futex_waitv, None, errno) {
         return SKIPPED;
@@ -499,7 +500,7 @@ fn deaf(name: &str, errno: i32) -> i32 {
     }
 }
 
-/// A member that takes most handles, to be killed.
+/// A member that takes most handles; the test kills it.
 fn greedy(name: &str) -> Process {
     let mut process = Process::start(&["member", name]);
     process.receive("joined").unwrap();
@@ -510,7 +511,7 @@ fn greedy(name: &str) -> Process {
 fn without_futex_waitv_recovery_comes_with_a_call_a_need_or_a_join() {
     for errno in [libc::ENOSYS, libc::EPERM] {
         let name = Name::new("deaf");
-        // So many that two members cannot have 200 each.
+        // A number of handles that does not suffice for two members with 200 each.
         let space = name.open(Space::options().members(4).handles(201).scratch(8 << 20));
         let mut process = Process::start(&["deaf", &name.0, &errno.to_string()]);
         let said = process.receive("").unwrap_or_default();
@@ -547,10 +548,10 @@ fn set_limit(what: libc::__rlimit_resource_t, soft: u64) -> u64 {
     before
 }
 
-/// Too few descriptors, too few addresses, files that must not be large: errors, and everything works again afterwards.
+/// Too few descriptors, too little address space, a limit on file sizes: errors, and everything works again afterwards.
 fn limited(name: &str) -> i32 {
     let space = Space::options().attach(name).unwrap();
-    // The lowest free number and all above it.
+    // The lowest free descriptor and all above it.
     let next = std::os::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/dev/null").unwrap()) as u64;
     let before = set_limit(libc::RLIMIT_NOFILE, next);
     assert!(Space::options().attach(name).is_err());
@@ -566,7 +567,7 @@ fn limited(name: &str) -> i32 {
     assert!(matches!(refused, Err(tenure::JoinError::Os { .. })), "{refused:?}");
     assert!(huge.is_err());
 
-    // SIGXFSZ has its default action, which would end the process.
+    // The default action of SIGXFSZ would end the process.
     let before = set_limit(libc::RLIMIT_FSIZE, 1 << 20);
     let refused = Space::options().scratch(64 << 20).memfd().map(drop);
     set_limit(libc::RLIMIT_FSIZE, before);
@@ -586,7 +587,7 @@ fn limits_are_errors_and_leave_everything_usable() {
     is_quiet(&space);
 }
 
-/// Joins a control group with little memory and takes more: an error, or the system kills us.
+/// Joins a control group with little memory and allocates more: an error, or the system kills this process.
 fn in_cgroup(name: &str, group: &str) -> i32 {
     if std::fs::write(format!("{group}/cgroup.procs"), std::process::id().to_string()).is_err() {
         return SKIPPED;
@@ -626,7 +627,7 @@ fn a_member_that_the_memory_controller_kills_is_recovered() {
     let me = space.join().unwrap();
     let handle = me.create_raw(KIND, b"ours").unwrap();
     let process = Process::start(&["cgroup", &name.0, group.0.to_str().unwrap()]);
-    // Killed, or refused memory and gone by itself.
+    // Killed, or refused memory and exited.
     let _ = process.wait();
     eventually("what it held is taken back", || {
         me.recover().unwrap();
@@ -640,7 +641,7 @@ fn a_member_that_the_memory_controller_kills_is_recovered() {
 fn dumps(name: &str, directory: &str) -> i32 {
     std::env::set_current_dir(directory).unwrap();
     set_limit(libc::RLIMIT_CORE, u64::MAX);
-    // Everything goes into the dump that is not kept out of it.
+    // Everything that is not excluded goes into the dump.
     std::fs::write("/proc/self/coredump_filter", "0xff").unwrap();
     let space = Space::options().attach(name).unwrap();
     let me = space.join().unwrap();
@@ -662,11 +663,11 @@ fn a_member_that_dumps_core_is_recovered_when_the_dump_is_done() {
     assert_eq!(process.receive("joined").as_deref(), Some(""));
     let status = process.wait();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGABRT));
-    // The monitor does it, unasked.
+    // The monitor recovers without a call.
     eventually("the dead member is recovered", || space.stats().members_live == 1);
     assert_eq!(space.stats().handles_live, 0);
     let pinned: Vec<_> = space.blocks().iter().map(|block| block.offset).collect();
-    // SAFETY: they are ours, and nobody uses their bytes.
+    // SAFETY: the blocks are ours, and nobody uses their bytes.
     pinned.iter().for_each(|offset| unsafe { me.free_pinned(*offset) }.unwrap());
     let dumped: Option<u64> = std::fs::read_dir(directory.path())
         .unwrap()
@@ -674,7 +675,7 @@ fn a_member_that_dumps_core_is_recovered_when_the_dump_is_done() {
         .map(|file| file.metadata().unwrap().len())
         .max();
     match dumped {
-        // A large dump would make everybody wait for the recovery.
+        // A large dump would delay the recovery for all members.
         Some(dumped) => assert!(dumped < 40 << 20, "{dumped} bytes: the segment is in the dump"),
         None => println!("SKIPPED: the size of the dump: cores go elsewhere here"),
     }
@@ -682,8 +683,8 @@ fn a_member_that_dumps_core_is_recovered_when_the_dump_is_done() {
     is_quiet(&space);
 }
 
-/// Thousands of joins and leaves: as many descriptors, mappings, threads and slots afterwards, and about as much
-/// memory.
+/// Thousands of joins and leaves: the same number of descriptors, mappings, threads and slots afterwards, and about the
+/// same memory.
 fn many_lives() -> i32 {
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
     let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
@@ -706,7 +707,7 @@ fn many_lives() -> i32 {
     };
     let alone = count("task");
     let measured = || {
-        // Of one that ended the kernel knows for a moment longer.
+        // The kernel lists a thread for a moment after its end.
         eventually("the threads of those that left are gone", || count("task") == alone);
         (count("fd"), mappings(), resident())
     };
@@ -726,7 +727,7 @@ fn thousands_of_lives_leave_nothing_behind() {
     run(&["many lives"], "");
 }
 
-/// Every operation, by somebody who must not be hindered.
+/// Every operation of a member that must not be blocked.
 fn goes_on(me: &Member, token: Token) {
     let opened = me.open_raw(KIND, token).unwrap();
     assert_eq!(opened.get().unwrap(), b"a member's");
@@ -747,20 +748,20 @@ fn a_member_under_a_debugger_hinders_nobody() {
     let token = Token::try_from(process.receive("joined").unwrap().parse::<u64>().unwrap()).unwrap();
     let pid = process.pid();
     let null = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: attaching to a child of ours stops it and nothing else.
+    // SAFETY: attaching stops our own child and has no other effect.
     if unsafe { libc::ptrace(libc::PTRACE_ATTACH, pid, null, null) } != 0 {
         return println!("SKIPPED: traced: no ptrace to be had here");
     }
     let mut status = 0;
     eventually("the traced child is stopped", || {
-        // SAFETY: our own child, and a place for its status.
+        // SAFETY: our own child, and a valid pointer for its status.
         let found = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL | libc::WNOHANG) };
         assert!(found == 0 || found == pid);
         found == pid
     });
     assert!(libc::WIFSTOPPED(status));
     goes_on(&me, token);
-    // It lives, whatever it looks like.
+    // A stopped member is alive.
     assert_eq!((me.recover().unwrap(), space.stats().members_live), (0, 2));
     // SAFETY: the child is traced by this thread and stopped.
     assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, null, null) }, 0);

@@ -1,5 +1,5 @@
-//! The table of who has a file open for what, between real processes: all combinations against a list under one lock, deaths,
-//! stops, and what is said about who is in the way.
+//! The table of open files, between real processes: all combinations, compared with a list under one lock; deaths,
+//! stops, and the reports of conflicting entries.
 #![cfg(feature = "objects")]
 
 mod common;
@@ -24,7 +24,7 @@ fn sharing(bits: u8) -> Sharing {
     all.iter().filter(|(bit, _)| bits & bit != 0).fold(Sharing::NONE, |sum, (_, one)| sum | *one)
 }
 
-/// Windows' rule for two opens, as its documentation has it.
+/// The rule for two opens in Windows, as documented.
 fn go_together(one: (u8, u8), other: (u8, u8)) -> bool {
     one.0 == 0 || other.0 == 0 || (one.0 & !other.1 == 0 && other.0 & !one.1 == 0)
 }
@@ -40,7 +40,7 @@ fn conflict(result: Result<FileShare, ShareError>) -> Conflict {
     }
 }
 
-/// A process that enters and leaves as it is told: entries are numbered in the order in which they were entered.
+/// A process that enters and leaves on command: entries are numbered in order.
 #[test]
 fn child() {
     let Some(role) = role() else { return };
@@ -172,7 +172,7 @@ fn many_entries_of_several_processes_as_a_list_under_a_lock() {
     for _ in 0..1500 {
         let who = random(3) as usize;
         if random(3) < 2 {
-            // Mostly such that some go together.
+            // Mostly modes that are partly compatible.
             let modes = ([1, 1, 2, 4, 0][random(5) as usize], [7, 7, 3, 1, 0][random(5) as usize]);
             let expected = model.iter().flatten().all(|one| go_together(*one, modes));
             assert_eq!(others[who].enter(modes).is_ok(), expected, "{model:?} and {who}: {modes:?}");
@@ -266,7 +266,7 @@ fn entries_of_one_process_count_among_each_other() {
     assert_eq!(conflict(enter(&me, &file, (1, 1))).access, access(3));
     drop(writing);
     drop(one);
-    // The other one is there still.
+    // The other entry is still there.
     assert!(matches!(enter(&me, &file, (4, 7)), Err(ShareError::Conflict(_))));
     drop(two);
     drop(enter(&me, &file, (7, 0)).unwrap());
@@ -292,7 +292,7 @@ fn a_file_is_its_device_and_inode() {
         for name in ["two", "three"] {
             conflict(enter(&me, &File::open(path(name)).unwrap(), (1, 7)));
         }
-        // Another file, also when the first one is gone: its inode is not used again while the entry lives.
+        // Another file, also after the first one was removed: its inode is not reused while the entry lives.
         std::fs::remove_file(path("two")).unwrap();
         std::fs::remove_file(path("three")).unwrap();
         drop(one);

@@ -1,4 +1,4 @@
-//! Descriptors that travel by token, between real processes: every kind, both ways, and what is said when none leads there.
+//! Descriptors passed by token between real processes: every kind, both ways, and the errors when both ways fail.
 #![cfg(feature = "objects")]
 
 mod common;
@@ -20,14 +20,14 @@ fn unattended() -> Options {
     options().monitor(false)
 }
 
-// ---- what is passed ----
+// ---- kinds of descriptors ----
 
 const KINDS: &[&str] = &["file", "memfd", "pipe", "socket", "eventfd"];
 const TEXT: &[u8] = b"what it says";
 
 fn new_fd(fd: RawFd) -> OwnedFd {
     assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: a new descriptor that is nobody else's.
+    // SAFETY: a new descriptor with no other owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
@@ -43,7 +43,7 @@ fn eventfd() -> OwnedFd {
     new_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })
 }
 
-/// What is passed, and the end that stays.
+/// The descriptor to pass, and the other end, which stays.
 fn make(kind: &str) -> (OwnedFd, OwnedFd) {
     match kind {
         "file" => {
@@ -71,7 +71,7 @@ fn make(kind: &str) -> (OwnedFd, OwnedFd) {
     }
 }
 
-/// What the one who got it does with it.
+/// Uses the received descriptor.
 fn use_it(kind: &str, got: OwnedFd) {
     let mut got = File::from(got);
     match kind {
@@ -86,7 +86,7 @@ fn use_it(kind: &str, got: OwnedFd) {
     }
 }
 
-/// Whether the one that stayed saw it.
+/// Whether the end that stayed observed the use.
 fn saw_it(kind: &str, stayed: OwnedFd) -> bool {
     let mut stayed = File::from(stayed);
     let mut text = [0; 8];
@@ -98,9 +98,9 @@ fn saw_it(kind: &str, stayed: OwnedFd) -> bool {
     if kind == "eventfd" { text == 7_u64.to_ne_bytes() } else { &text[..5] == b"AFTER" }
 }
 
-// ---- what a process may be denied ----
+// ---- denied system calls and privileges ----
 
-/// From now on these system calls answer EPERM in this thread.
+/// Makes these system calls fail with EPERM in this thread from now on.
 fn deny(calls: &[libc::c_long]) {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     // seccomp_data starts with the number of the call.
@@ -124,7 +124,7 @@ fn deny(calls: &[libc::c_long]) {
     }
 }
 
-/// Root may trace everybody; from now on this thread may not.
+/// Root may trace every process; this thread may not from now on.
 fn drop_capabilities() {
     let header = [0x2008_0522_u32, 0];
     let none = [0_u32; 6];
@@ -212,10 +212,10 @@ fn act(role: &[String]) {
                         // SAFETY: numbers.
                         assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) }, 0);
                     }
-                    // Behind the library's back, as a bug in the program would.
+                    // Closed without the library, as a bug in the program would.
                     "close" => {
                         let number = held.as_ref().unwrap().as_raw_fd();
-                        // SAFETY: the point of the test; the number is used by nothing else in this process.
+                        // SAFETY: the point of the test; nothing else in this process uses the number.
                         unsafe { libc::close(number) };
                     }
                     "replace" => {
@@ -241,7 +241,7 @@ fn act(role: &[String]) {
                 // It is a descriptor like any other.
                 use_it("memfd", held.duplicate().unwrap());
                 drop((held.clone(), me.clone()));
-                // As a member of its own it gets one from its parent, either way.
+                // As a separate member it gets one from its parent, either way.
                 for way in [Way::Direct, Way::Socket] {
                     let me = space.join().unwrap();
                     drop(Descriptor::open_by(&me, token, way).unwrap());
@@ -261,11 +261,11 @@ fn act(role: &[String]) {
             let held = Descriptor::create(&me, memfd()).unwrap();
             let again = Descriptor::open(&me, held.token()).unwrap();
             assert_eq!(again.as_raw_fd(), held.as_raw_fd(), "one descriptor a token");
-            // It gives itself its name.
+            // The thread sets its own name.
             eventually("the thread runs", || threads_named("tenure-files") == 1);
             drop((held, again));
             me.leave().unwrap();
-            // Leaving waited for its end; the kernel lists it for a moment longer.
+            // `leave` waited for the end of the thread; the kernel lists it for a moment longer.
             eventually("the thread is gone", || threads_named("tenure-files") == 0);
             assert!(count("/proc/self/fd") <= descriptors, "a descriptor is left");
             say("left", "");
@@ -288,12 +288,12 @@ fn opener(name: &Name, token: Token, way: &str, kind: &str, denied: &[&str]) -> 
     Process::start(&[&["open", &name.0, &number, way, kind], denied].concat())
 }
 
-/// What an opener says first: `opened`, or `refused` and why.
+/// The first answer of an opener: `opened`, or `refused` and the reason.
 fn answer(opener: &mut Process) -> String {
     opener.receive("").expect("an answer")
 }
 
-/// What an opener says that must not get it.
+/// The answer of an opener that must not get the descriptor.
 fn refused(name: &Name, token: Token, way: &str, denied: &[&str]) -> String {
     let mut opener = opener(name, token, way, "-", denied);
     let said = answer(&mut opener);
@@ -336,7 +336,7 @@ fn every_kind_travels_both_ways() {
             let held = Descriptor::create(&me, passed).unwrap();
             let mut opener = opener(&name, held.token(), way, kind, &[]);
             assert_eq!(answer(&mut opener), "opened", "{kind} {way}");
-            // Held by the other alone it is there still, and we get it back.
+            // When only the other process holds it, it still exists, and this process can open it.
             let token = held.token();
             drop(held);
             let back = Descriptor::open(&me, token).unwrap();
@@ -385,7 +385,7 @@ fn obtained_from_another_holder_when_the_creator_is_dead() {
     let (creator, token) = holder(&name, "memfd");
     let ours = Descriptor::open(&me, token).unwrap();
     creator.kill();
-    // Not recovered yet, and recovered.
+    // Before and after the recovery of the dead member.
     for way in ["direct", "socket"] {
         opened(&name, token, way, &[]);
     }
@@ -442,7 +442,7 @@ fn the_process_id_of_the_dead_in_other_hands_is_not_asked() {
     let (creator, token) = holder(&name, "eventfd");
     let pid = creator.pid();
     creator.kill();
-    // clone_args, with a process id of our choice, which only some may choose.
+    // clone_args, with a chosen process id; only a privileged process may choose one.
     let mut arguments = [0_u64; 11];
     arguments[4] = libc::SIGCHLD as u64;
     arguments[8] = (&raw const pid) as u64;
@@ -451,7 +451,7 @@ fn the_process_id_of_the_dead_in_other_hands_is_not_asked() {
     let child = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
     if child == 0 {
         common::die_with_parent();
-        // SAFETY: waits for its end, and touches nothing.
+        // SAFETY: waits for the end of the child, and accesses no memory.
         unsafe {
             libc::pause();
             libc::_exit(0);
@@ -489,7 +489,7 @@ fn the_holder_is_asked_where_tracing_is_denied() {
     opened(&name, token, "any", &["capabilities"]);
 }
 
-/// The socket tells whose the other end is, and no process id, as there is none.
+/// The socket reports the user of the other end, and no process id, because there is none.
 #[test]
 fn between_pid_namespaces_the_holder_is_asked() {
     let name = Name::new("pidns");
@@ -547,7 +547,7 @@ fn a_stopped_holder_is_as_good_where_tracing_is_allowed() {
     opened(&name, token, "any", &[]);
     let said = refused(&name, token, "any", &["getfd"]);
     assert!(said.contains("its socket does not answer"), "{said}");
-    // Another holder answers for it.
+    // Another holder sends the descriptor.
     let mut other = opener(&name, token, "any", "-", &[]);
     assert_eq!(answer(&mut other), "opened");
     opened(&name, token, "any", &["getfd"]);
@@ -570,10 +570,10 @@ fn a_number_that_leads_elsewhere_is_told() {
         order(&mut creator, "close");
         let said = refused(&name, token, "any", &[]);
         assert!(said.contains("pidfd_getfd: Bad file descriptor"), "{kind}: {said}");
-        // The number may be that of the very connection by now.
+        // The number may belong to the new connection by now.
         let told = ["its socket says no", "leads to something else by now"];
         assert!(told.iter().any(|told| said.ends_with(told)), "{kind}: {said}");
-        // Dropped in the ordinary way it is over; what is closed there twice is that test's own.
+        // The drop ends the child: a second close of that number affects only the child.
         drop(creator);
     }
 }
@@ -637,7 +637,7 @@ fn threads_open_and_close_one_token_at_once() {
         scope.spawn(|| {
             let third = space.join().unwrap();
             for _ in 0..200 {
-                // From whichever of the two has it now.
+                // From one of the two, whichever has it now.
                 drop(Descriptor::open_by(&third, token, Way::Socket).unwrap());
             }
         });

@@ -1,6 +1,6 @@
-//! A forked child is no member: its calls are refused, its drops do nothing, and it may join by itself.
+//! A forked child is not a member: its calls are refused, its drops do nothing, and it may join itself.
 //!
-//! Method: a process of its own forks, so that no other thread of the test is in the way, and says what it found.
+//! Method: a separate process forks, so that no other thread of the test interferes, and prints its findings.
 
 mod common;
 
@@ -42,12 +42,12 @@ fn child() {
         assert!(matches!(handle.try_clone(), Err(OpenHandleError::NotMember(no)) if no == gone));
         drop((handle, block));
         assert!(matches!(me.leave(), Err(LeaveError::NotMember(no)) if no == gone));
-        // By itself, through the space it inherited.
+        // The child joins through the space that it inherited.
         let me = space.join().unwrap();
         let opened = me.open_raw(KIND, token).unwrap();
         assert_eq!(opened.get().unwrap(), b"parent's");
         say("forked", me.lease().index);
-        // SAFETY: ends the child without running what belongs to the parent.
+        // SAFETY: ends the child without running any destructor of the parent.
         unsafe { libc::_exit(0) };
     }
     assert_eq!(reap(pid), 0);
@@ -66,7 +66,7 @@ fn forked_children_harm_nobody() {
     assert_eq!(process.receive("forked").as_deref(), Some("1"));
     assert_eq!(process.receive("done").as_deref(), Some(""));
     assert!(!process.was_killed());
-    // The child ended without leaving: whoever comes next takes back what it held.
+    // The child ended without leaving: the next member to join takes back its resources.
     let me = space.join().unwrap();
     me.recover().unwrap();
     me.leave().unwrap();
@@ -75,15 +75,15 @@ fn forked_children_harm_nobody() {
     assert_eq!((report.stats.handles_live, report.stats.members_live), (0, 0));
 }
 
-/// Forks so many times and runs `child` in each child, which ends well if it answers true; then raises `over`.
+/// Forks `times` times and runs `child` in each child, which succeeds if it returns true; then sets `over`.
 fn fork_again_and_again(times: u32, over: &AtomicBool, child: impl Fn() -> bool) {
     for round in 0..times {
-        // SAFETY: the child runs `child`, whose callers say why it may, and ends.
+        // SAFETY: the child runs `child` (each caller says why that is sound) and ends.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             die_with_parent();
             let well = child();
-            // SAFETY: ends the child without running what belongs to the parent.
+            // SAFETY: ends the child without running any destructor of the parent.
             unsafe { libc::_exit(i32::from(!well)) };
         }
         let status = reap(pid);
@@ -95,8 +95,8 @@ fn fork_again_and_again(times: u32, over: &AtomicBool, child: impl Fn() -> bool)
     over.store(true, Ordering::Relaxed);
 }
 
-/// Forks while another thread is in the middle of something; what that thread had locked stays locked in the child for
-/// ever, so the child calls what answers without a lock.
+/// Forks while another thread is in the middle of an operation. A lock of that thread stays locked in the child for
+/// ever, so the child calls only functions that take no lock.
 fn fork_while_others_work(me: &Member) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {

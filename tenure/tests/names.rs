@@ -1,4 +1,4 @@
-//! Names across processes and in every backend: who creates, who opens, when a name ends.
+//! Names across processes and in every backend: creation, opening, and the end of a name.
 #![allow(
     clippy::undocumented_unsafe_blocks,
     reason = "raw values are this test's alone, and slices are compared at once"
@@ -22,7 +22,7 @@ fn small() -> Options {
     Space::options().handles(256).scratch(4 << 20)
 }
 
-/// A space of every backend that processes can share, and what removes it.
+/// A space in every backend that processes can share; it is removed afterwards.
 fn shared(test: impl Fn(Space)) {
     let (shm, sysv) = (Name::new("names"), Name::new("names"));
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -90,7 +90,7 @@ fn a_name_lives_as_long_as_somebody_holds_what_has_it() {
     });
 }
 
-/// The second one finds no room for another value while the first one has not entered the name yet.
+/// The second creator finds no memory for its value while the first one has not entered the name yet.
 #[test]
 fn who_loses_a_race_for_the_last_memory_opens_what_the_winner_made() {
     const BYTES: usize = 24 << 20;
@@ -112,7 +112,7 @@ fn who_loses_a_race_for_the_last_memory_opens_what_the_winner_made() {
     assert_clean(&space);
 }
 
-/// Nobody is creating what has the name: the error comes.
+/// No process is creating the object of that name: the error is returned.
 #[test]
 fn create_or_open_without_room_says_so() {
     let space = Space::options().handles(64).scratch(4 << 20).anonymous().unwrap();
@@ -133,12 +133,12 @@ fn create_or_open_says_which_it_did() {
         let (first, second) = (first.into_inner(), second.into_inner());
         assert_eq!((first.token(), second.get().unwrap().to_native()), (second.token(), 7));
         assert_eq!(b.open_named::<u64>("counter").unwrap().token(), first.token());
-        // Another kind of thing has the name.
+        // An object of another type has the name.
         let other = b.create_or_open_raw("counter", KIND, b"");
         assert!(matches!(other, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))), "{other:?}");
         assert!(matches!(b.open_named::<u32>("counter"), Err(OpenHandleError::ForeignKind { .. })));
         assert!(matches!(a.create_named("counter", &1u32), Err(CreateError::NameTaken { .. })));
-        // Nothing is left of those attempts.
+        // Those attempts left nothing behind.
         assert_eq!(space.stats().handles_live, 1);
         drop((first, second));
         assert!(b.create_or_open_raw("counter", KIND, b"").unwrap().is_created());
@@ -173,13 +173,13 @@ fn what_can_be_a_name() {
     assert_clean(&space);
 }
 
-/// Every handle has a name, ten thousand of them; and they go as they came.
+/// Every handle has a name, ten thousand of them; the names end with the handles.
 #[test]
 fn thousands_of_names() {
     let space = Space::options().handles(10_000).scratch(16 << 20).anonymous().unwrap();
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
     let name = |i: usize| format!("queue/{i:05}");
-    // What the other has claimed ahead is not for us.
+    // Handles that the other process claimed ahead are not available here.
     let held: Vec<_> =
         (0..9_900).map(|i| me.create_raw_named(&name(i), KIND, &i.to_le_bytes()).unwrap()).collect();
     for (i, handle) in held.iter().enumerate() {
@@ -195,7 +195,7 @@ fn thousands_of_names() {
 const PROCESSES: u32 = 4;
 const ROUNDS: usize = 100;
 
-/// What racing processes share besides the space.
+/// The memory that racing processes share besides the space.
 struct Race {
     arrived: [AtomicU32; ROUNDS],
     done: [AtomicU32; ROUNDS],
@@ -212,14 +212,14 @@ impl Race {
 
     fn meet(counter: &AtomicU32) {
         counter.fetch_add(1, Ordering::SeqCst);
-        // If one of them fails, the others end as well.
+        // If one process fails, the others end as well.
         eventually("all of them meet", || counter.load(Ordering::SeqCst) >= PROCESSES);
     }
 
     /// Creates or opens the same names as all others, at the same time.
     fn run(&self, me: &Member) {
         for round in 0..ROUNDS {
-            // Half of the names go with the round, and come back.
+            // Half of the names end with the round, and are created again.
             let name = format!("round {}", if round % 2 == 0 { round } else { 1 });
             Self::meet(&self.arrived[round]);
             let handle = me.create_or_open_raw(&name, KIND, &round.to_le_bytes()).unwrap();
@@ -312,7 +312,7 @@ fn names_are_taken_and_left_at_the_same_time() {
                             let handle = named.into_inner();
                             let value = handle.get().unwrap().to_native();
                             assert!(!own || value == step);
-                            // While it is held, nothing else can have the name.
+                            // While the handle is held, no other object can have the name.
                             assert_eq!(me.look_up(&name).unwrap().1, handle.token());
                         }
                     }
@@ -333,7 +333,7 @@ fn mutexes_events_and_semaphores_by_name() {
         let same = Mutex::create_or_open(&b, "mutex", false).unwrap();
         assert!(mutex.is_created() && !same.is_created());
         let (mutex, same) = (mutex.into_inner(), same.into_inner());
-        // As it was created.
+        // With the properties of the first creation.
         assert!(mutex.is_recursive() && same.is_recursive() && mutex.token() == same.token());
         let guard = mutex.lock().unwrap();
         assert!(same.try_lock().is_err());
@@ -387,7 +387,7 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
     assert!(mutex.lock().unwrap().abandoned());
     assert!(!mutex.lock().unwrap().abandoned());
     drop(mutex);
-    // Whoever recovers the dead abandons first, and lets go of it after.
+    // A recoverer of the dead member first abandons the mutex, then releases the handle.
     eventually("the name ends", || space.names().is_empty());
 }
 
@@ -400,11 +400,11 @@ fn processes_by_name() {
     assert_eq!((same.pid(), same.token()), (std::process::id(), process.token()));
     assert!(tenure::Process::create_named(&b, "us", std::process::id()).is_err());
     assert!(tenure::Thread::open_named(&b, "us").is_err());
-    // Whatever number is offered, it is the one that has the name.
+    // For any given number, the result is the object of that name.
     let found = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(!found.is_created());
     assert_eq!(found.into_inner().token(), process.token());
-    // That of a process that is gone, too.
+    // Also for the number of a process that is gone.
     let found = tenure::Process::create_or_open(&b, "us", u32::MAX).unwrap();
     assert!(!found.is_created());
     assert_eq!(found.into_inner().token(), process.token());
@@ -414,7 +414,7 @@ fn processes_by_name() {
     let made = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(made.is_created());
     assert_eq!(tenure::Process::open_named(&a, "us").unwrap().token(), made.into_inner().token());
-    // Nobody has that number, so nothing has the name.
+    // No process has that number, so no object gets the name.
     assert!(tenure::Process::create_or_open(&b, "nobody", u32::MAX).is_err());
     assert!(tenure::Process::open_named(&b, "nobody").is_err());
     assert_clean(&space);
@@ -429,7 +429,7 @@ fn descriptors_by_name() {
     let theirs = tenure::Descriptor::create_named(&a, "out", writer).unwrap();
     let ours = tenure::Descriptor::open_named(&b, "out").unwrap();
     std::fs::File::from(ours.duplicate().unwrap()).write_all(b"hello").unwrap();
-    // One more pipe, which is closed for the one that has the name.
+    // Another pipe, closed when an object of that name exists already.
     let (mut closed, other) = std::io::pipe().unwrap();
     let again = tenure::Descriptor::create_or_open(&b, "out", other).unwrap();
     assert!(!again.is_created());
@@ -474,19 +474,19 @@ fn names_end_with_killed_holders() {
     assert_eq!(names(&space), ["kept", "lost", "taken over"]);
     let over = me.open_named::<u32>("taken over").unwrap();
     child.kill();
-    // By the monitor, which is notified of it.
+    // The monitor recovers; it gets the death notification.
     eventually("a dead holder's name ends", || names(&space) == ["kept", "taken over"]);
     assert!(matches!(me.open_named::<u32>("lost"), Err(OpenHandleError::NoSuchName)));
     assert!(me.create_or_open("lost", &2u32).unwrap().is_created());
     assert_eq!((over.get().unwrap().to_native(), kept.get().unwrap().to_native()), (1, 0));
     drop((over, kept));
-    // The dead's hold on the one that was taken over may be the last that is recovered.
+    // The reference of the dead member to the handle taken over may be the last one to be recovered.
     eventually("all names end", || space.names().is_empty());
     me.leave().unwrap();
     assert_clean(&space);
 }
 
-/// Names of handles that are closed by hand.
+/// Names of handles that are closed without a destructor.
 #[test]
 fn locals_have_names() {
     spaces(|space| {

@@ -1,8 +1,10 @@
-//! Processes and threads as handles: who learns how one ended, whoever is stopped, killed, not its parent or too late.
+//! Processes and threads as handles: holders learn the exit status although they are stopped, killed, not the parent,
+//! or late.
 //!
-//! Method: targets are shells or roles of this binary, which end as they are told. Holders are roles too, in processes of their
-//! own. What needs an older kernel is played by a switch, in a process of its own, and only with the feature `faults`, which `.ci/run`
-//! builds in a folder of its own; what needs a pid namespace makes one, or says that it cannot.
+//! Method: targets are shells or roles of this binary, which end on command. Holders are roles too, in separate
+//! processes. An older kernel is simulated by a switch, in a separate process, and only with the feature `faults`,
+//! which `.ci/run` builds in a separate folder. A test that needs a pid namespace creates one, or prints that it
+//! cannot.
 #![cfg(feature = "objects")]
 
 mod common;
@@ -22,7 +24,7 @@ use tenure::{
 #[cfg(feature = "faults")]
 use tenure_segment::process::pretend_older_kernel;
 
-/// Kernels that are played: ours, and an older one where there is a switch for that.
+/// Simulated kernels: the real one, and an older one where a switch for that exists.
 const OLDER: &[bool] = if cfg!(feature = "faults") { &[false, true] } else { &[false] };
 
 #[cfg(not(feature = "faults"))]
@@ -32,7 +34,7 @@ fn pretend_older_kernel(yes: bool) {
 
 const KILLED: Exit = Exit::Signal { number: 9, core_dumped: false };
 
-/// A process that does nothing until its input ends, and then the rest of the script. Gone with the test.
+/// A process that does nothing until its input ends, and then executes the rest of the script. Killed with the test.
 struct Target(Child);
 
 impl Target {
@@ -45,7 +47,7 @@ impl Target {
         self.0.id()
     }
 
-    /// It ends, and is left for its parent to be reaped.
+    /// Ends the process; its parent has yet to reap it.
     fn end(&mut self) {
         drop(self.0.stdin.take());
     }
@@ -70,7 +72,7 @@ fn token(text: &str) -> Token {
     Token::try_from(text.parse::<u64>().unwrap()).unwrap()
 }
 
-/// What a wait of this process's own is told.
+/// The result of a wait in this process.
 fn told_end(wait: impl FnOnce() -> Result<Exit, WaitError>) -> Exit {
     returns("the end is told", wait).unwrap()
 }
@@ -79,7 +81,7 @@ fn in_words(exit: Option<Exit>) -> String {
     exit.map_or_else(|| "running".into(), |exit| exit.to_string())
 }
 
-/// A holder does what it is told, one line after the other, with one process and one thread.
+/// A holder executes commands, one a line, with one process and one thread.
 #[test]
 fn child() {
     let Some(role) = role() else { return };
@@ -173,7 +175,7 @@ fn others_than_the_parent_learn_the_code_also_when_it_is_gone() {
         assert_eq!(told_end(|| mine.wait(None)), expected);
         target.reap();
         assert_eq!(mine.exit().unwrap(), Some(expected));
-        // Who comes when nobody has its number any more is told as well.
+        // A holder that comes after the process id was freed learns the exit status as well.
         let mut late = Holder::opening(&name, "", mine.token());
         assert_eq!(late.ask("look", "exit"), expected.to_string());
         drop(mine);
@@ -193,7 +195,7 @@ fn handles_of_what_was_not_reaped_know_how_it_ended() {
         let first = Process::of_child(&me, &target.0).unwrap();
         target.end();
         assert_eq!(told_end(|| first.wait(None)), expected);
-        // By somebody who is not its parent, and has nothing from those who are.
+        // From a process that is not its parent, and has nothing from its parent.
         let mut other = Holder::start(&name, "");
         other.ask(&format!("create {}", target.pid()), "token");
         assert_eq!(other.ask("look", "exit"), expected.to_string());
@@ -236,7 +238,7 @@ fn what_nobody_knows_is_said_and_completed_by_who_reaped_it() {
     let name = Name::new("unknown");
     let space = name.open(options());
     let mut target = Target::start("exit 0");
-    // Holders on a kernel that tells nobody but the parent.
+    // Holders on a kernel that reports the exit status only to the parent.
     let mut first = Holder::start(&name, "older");
     let token = token(&first.ask(&format!("create {}", target.pid()), "token"));
     let mut second = Holder::opening(&name, "older", token);
@@ -254,13 +256,13 @@ fn what_nobody_knows_is_said_and_completed_by_who_reaped_it() {
     for holder in [&mut first, &mut second] {
         assert_eq!(holder.ask("look", "exit"), "signal 9");
     }
-    // The first who knows is believed.
+    // The first reported status is accepted.
     late.reaped(std::os::unix::process::ExitStatusExt::from_raw(0x0700)).unwrap();
     assert_eq!(late.exit().unwrap(), Some(KILLED));
     assert!(space.check().is_clean());
 }
 
-/// Announces a code and ends as it is told.
+/// Announces a code and ends on command.
 fn announce(role: &[String]) {
     let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
     let process = Process::current(&me).unwrap();
@@ -342,7 +344,7 @@ fn waits_end_when_they_should() {
             drop(held);
             all.join().unwrap().unwrap();
         });
-        // What has ended stays so.
+        // A recorded end does not change.
         assert_eq!(process.wait(Some(Duration::ZERO)).unwrap(), Exit::Code(1));
         assert_eq!(wait_any(&[&process], Some(Duration::ZERO)).unwrap().index, 0);
     }
@@ -384,11 +386,11 @@ fn threads_are_handles_too() {
     returns("the thread ends", || running.join()).unwrap();
     assert_eq!(told_end(|| thread.wait(None)), Exit::Code(77));
     assert_eq!(other.0.receive("exit").unwrap(), "exit code 77");
-    // Who waits is woken before the number is free.
+    // Waiters are woken before the process id is free.
     eventually("its number is free", || {
         matches!(Thread::of_tid(&me, thread.tid()), Err(ProcessError::Pid(PidError::Gone)))
     });
-    // A thread is no process, and a process no thread.
+    // A thread handle cannot be opened as a process, and a process handle not as a thread.
     assert!(matches!(Process::open(&me, thread.token()), Err(ProcessError::Open(_))));
 }
 
@@ -431,18 +433,18 @@ fn nobody_wakes_up_for_nothing() {
     assert!(!role.was_killed());
 }
 
-/// In a process of its own, where it is the only one with watchers.
+/// In a separate process, which has no other watchers.
 fn sleep_well() {
     let space = options().memfd().unwrap();
     let me = space.join().unwrap();
     let mut target = Target::start("exit 6");
     let process = Process::of_child(&me, &target.0).unwrap();
     assert_eq!(watchers().len(), 1);
-    // The parent of this process has the fail-safe: here its thread would be taken for one that polls.
+    // The parent of this process has the fail-safe: here its thread would be counted as one that polls.
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| process.wait(None).unwrap());
         let before = wait_until_quiet(std::process::id());
-        // Not an expectation on time: what wakes from elsewhere, such as a timer, shows more the longer this takes.
+        // No assertion on time: a longer pause shows more wake-ups from other sources, such as a timer.
         std::thread::sleep(Duration::from_millis(200));
         let after = wait_until_quiet(std::process::id());
         target.end();
@@ -452,7 +454,7 @@ fn sleep_well() {
     });
     drop(process);
     me.leave().unwrap();
-    // Leaving waited for its end; the kernel lists it for a moment longer.
+    // `leave` waited for the end of the thread; the kernel lists it for a moment longer.
     eventually("it is gone", || watchers().is_empty());
     say("done", "");
 }
@@ -485,7 +487,7 @@ fn who_closes_a_handle_writes_no_end_down_any_more() {
     let process = Process::of_child(&me, &target.0).unwrap();
     let token = process.token();
     drop(process);
-    // Whatever has its place now stays as it is.
+    // A new handle in the same entry is not changed.
     let kind = Kind::raw(1);
     let mut all: Vec<_> =
         std::iter::repeat_with(|| me.create_raw(kind, &[0; 32]).ok()).map_while(|one| one).collect();
@@ -495,7 +497,7 @@ fn who_closes_a_handle_writes_no_end_down_any_more() {
     assert!(witness.is_err(), "there is a handle left");
     all.truncate(0);
     target.reap();
-    // Waits for the watcher's end, and so for all that it still had to write.
+    // Waits for the watcher's end, and so for all its writes.
     me.leave().unwrap();
     assert!(kept.iter().all(|one| one.get().unwrap() == [0; 32]));
 }
@@ -512,7 +514,7 @@ fn forked_children_have_no_watcher_and_do_not_wait_for_one() {
         assert!(matches!(inherited.wait(None), Err(WaitError::NotMember(_))));
         assert!(matches!(Process::of_pid(&me, 1), Err(ProcessError::NotMember(_))));
         drop(inherited);
-        // By itself it may.
+        // The child may join itself.
         let me = space.join().unwrap();
         let parent = Process::of_pid(&me, std::os::unix::process::parent_id()).unwrap();
         assert_eq!(parent.exit().unwrap(), None);
@@ -525,14 +527,14 @@ fn forked_children_have_no_watcher_and_do_not_wait_for_one() {
     assert_eq!(told_end(|| process.unwrap().wait(None)), Exit::Code(4));
 }
 
-/// A program that closes every descriptor it does not know.
+/// A program that closes every descriptor that is not its own.
 fn close_everything(role: &[String]) {
     let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
     let mut before = Target::start("exit 1");
     let mut after = Target::start("exit 2");
     let kept: Vec<_> = [&mut before, &mut after].map(|target| target.0.stdin.take().unwrap()).into();
     let watched = Process::of_child(&me, &before.0).unwrap();
-    // SAFETY: the descriptors of the targets' inputs are closed by nobody else; they end when these are gone.
+    // SAFETY: nothing else closes the descriptors of the targets' inputs; the targets end when these are closed.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     std::mem::forget(kept);
     assert_eq!(watched.wait(None).unwrap(), Exit::Code(1));
@@ -540,7 +542,7 @@ fn close_everything(role: &[String]) {
     assert_eq!(late.wait(None).unwrap(), Exit::Code(2));
     drop((watched, late));
     say("done", "");
-    // SAFETY: what the standard library still has open is not there any more.
+    // SAFETY: ends at once: the descriptors of the standard library are closed.
     unsafe { libc::_exit(0) };
 }
 
@@ -553,10 +555,10 @@ fn closing_all_descriptors_ends_no_watch() {
     assert!(!closer.was_killed());
 }
 
-/// Forks into a new pid namespace; what the first process in it returned. `None`: not permitted.
+/// Forks into a new pid namespace and returns the result of the first process in it. `None`: not permitted.
 fn in_namespace(body: impl FnOnce() -> i32) -> Option<i32> {
     let code = in_fork(|| {
-        // SAFETY: no memory is involved. Without privileges a namespace of users may be permitted.
+        // SAFETY: no memory is involved. Without privileges, a user namespace may be permitted.
         if unsafe {
             libc::unshare(libc::CLONE_NEWPID) != 0
                 && libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) != 0
@@ -570,7 +572,7 @@ fn in_namespace(body: impl FnOnce() -> i32) -> Option<i32> {
 
 const NO_NAMESPACE: &str = "SKIPPED: no new pid namespace is permitted here";
 
-/// Somebody to whom the number means somebody else.
+/// A process in a pid namespace in which the same number belongs to another process.
 fn in_a_namespace(role: &[String]) {
     let code = in_namespace(|| {
         let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
@@ -579,7 +581,7 @@ fn in_a_namespace(role: &[String]) {
         assert!(matches!(process.exit(), Err(ProcessError::Pid(error)) if foreign(&error)));
         assert!(matches!(process.wait(None), Err(WaitError::Unwatched(error)) if foreign(&error)));
         assert!(matches!(process.wait(Some(Duration::ZERO)), Err(WaitError::TimedOut)));
-        // One of its own is another one, whatever the number.
+        // A process of that namespace is a different one, even with the same number.
         let own = Process::current(&me).unwrap();
         assert_eq!((own.pid(), own.exit().unwrap()), (1, None));
         drop(own);
@@ -633,7 +635,7 @@ fn kill_and_reap(pid: u32) {
     reap(pid as i32);
 }
 
-/// The clock from which the kernel takes when a process starts, in the unit of `/proc/PID/stat`.
+/// The clock that the kernel uses for start times of processes, in the unit of `/proc/PID/stat`.
 fn ticks_since_boot() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a place for the time, and a number.
@@ -645,7 +647,7 @@ fn ticks_since_boot() -> u64 {
     now.tv_sec as u64 * ticks_per_second + now.tv_nsec as u64 / (1_000_000_000 / ticks_per_second)
 }
 
-/// Gives the number of one who is gone to somebody else.
+/// Reuses the process id of a process that is gone.
 fn reuse() {
     let code = in_namespace(|| {
         let space = options().monitor(false).memfd().unwrap();
@@ -653,7 +655,7 @@ fn reuse() {
         let (watching, blind) = (watching.join().unwrap(), blind.join().unwrap());
         for &older in OLDER {
             let pid = fork_sleeper();
-            // One is watched; the others are looked at only when somebody else has the number.
+            // One has a watcher; the others are checked only after the process id is reused.
             pretend_older_kernel(false);
             let watched = Process::of_pid(&watching, pid).unwrap();
             pretend_older_kernel(older);
@@ -661,7 +663,7 @@ fn reuse() {
             let opened = Process::of_pid(&blind, pid).unwrap();
             assert_eq!((watched.exit().unwrap(), looked_at.exit().unwrap()), (None, None));
             kill_and_reap(pid);
-            // Starts are told apart by the tick: the next process must not start in the same one.
+            // Start times have a resolution of one tick: the next process must not start in the same one.
             let start = looked_at.started_at().unwrap_or(0);
             eventually("the clock ticks", || ticks_since_boot() > start);
             if std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).is_err() {
@@ -672,7 +674,7 @@ fn reuse() {
                 kill_and_reap(other);
                 return 202;
             }
-            // It was reaped at once: on an older kernel too late for the watcher to be told.
+            // It was reaped at once: on an older kernel the watcher learns the status too late.
             let found = watched.exit().unwrap();
             assert!(
                 found == Some(KILLED) || older && found == Some(Exit::Unknown),
@@ -680,7 +682,7 @@ fn reuse() {
             );
             assert_eq!(looked_at.exit().unwrap(), Some(Exit::Unknown), "older {older}");
             assert!(matches!(opened.wait(None), Ok(Exit::Unknown)), "older {older}");
-            // Not to be mixed up the other way round either.
+            // The opposite confusion must not happen either.
             let new = Process::of_pid(&blind, pid).unwrap();
             assert_eq!(new.exit().unwrap(), None);
             assert_eq!(
@@ -712,13 +714,13 @@ fn a_number_that_is_given_again_is_another_process() {
     assert_eq!(answer, "0");
 }
 
-/// A handle of ourselves in a memfd space, whose state words can be overwritten.
+/// A handle of this process in a memfd space, with state words that can be overwritten.
 struct Corrupted {
     space: Space,
     me: Member,
     process: Process,
     file: std::fs::File,
-    /// Of the first word of the state.
+    /// Position of the first word of the state.
     at: u64,
 }
 
@@ -731,7 +733,7 @@ impl Corrupted {
         let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
         let me = space.join().unwrap();
         let process = Process::current(&me).unwrap();
-        // The number and the start stand side by side, after the exit word.
+        // The process id and the start time are adjacent, after the exit word.
         let wanted = [u64::from(process.pid()), process.started_at().unwrap()].map(u64::to_le_bytes).concat();
         let mut bytes = vec![0; space.bytes() as usize];
         file.read_exact_at(&mut bytes, 0).unwrap();
@@ -747,7 +749,7 @@ impl Corrupted {
     }
 }
 
-/// What is corrupted a handle's state is an error, or a process that is gone.
+/// A corrupted handle state is an error, or a process that is gone.
 #[test]
 fn corrupted_identities_are_errors() {
     let it = Corrupted::new();
@@ -757,7 +759,7 @@ fn corrupted_identities_are_errors() {
         assert!(matches!(opened, Err(ProcessError::Corrupt(_))), "{number}: {opened:?}");
         assert!(!it.space.check().is_clean());
     }
-    // Another process, but not the one that is meant.
+    // Another process, but not the right one.
     it.write(1, 1);
     let opened = Process::open(&it.me, it.process.token()).unwrap();
     assert_eq!(opened.exit().unwrap(), Some(Exit::Unknown));
@@ -770,7 +772,7 @@ fn corrupted_identities_are_errors() {
     }
 }
 
-/// Whatever is corrupted, every operation answers.
+/// Whichever word is corrupted, every operation returns.
 #[test]
 fn corrupted_states_harm_nobody() {
     use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! The workspace keeps to its map: crate edges against `cargo metadata`, layout texts against docs/layout.md, unsafe
-//! arguments, and the words that it has given up.
+//! Checks of the workspace: crate edges against `cargo metadata`, layout texts against docs/layout.md, arguments of
+//! unsafe code, and retired words.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every package that we write, the ones of the workspace and the fuzz targets.
+/// All packages of this repository: those of the workspace and the fuzz targets.
 fn packages() -> Vec<Package> {
     let of = |manifest: &str| {
         let manifest = root().join(manifest);
@@ -19,8 +19,8 @@ fn packages() -> Vec<Package> {
     [of("Cargo.toml"), of("verify/fuzz/Cargo.toml")].concat()
 }
 
-/// docs/architecture.md, "Map": the packages of ours that each package depends on, in whatever way: its tests and its build script
-/// included.
+/// docs/architecture.md, "Map": the packages of this repository that each package depends on, also in its tests and its
+/// build script.
 const EDGES: &[(&str, &[&str])] = &[
     ("tenure-core", &[]),
     ("tenure-segment", &["tenure-core"]),
@@ -91,7 +91,7 @@ fn no_folders_use_each_other_in_a_circle() {
     let mut folders: BTreeSet<String> =
         edges.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
     assert_eq!(folders.len(), 10, "{folders:?}");
-    // A folder that uses nobody is in no circle; nor is one that uses only such folders.
+    // A folder that depends on no other folder is in no cycle; nor is one that depends only on such folders.
     while let Some(free) =
         folders.iter().find(|folder| edges.iter().all(|(from, _)| from != *folder)).cloned()
     {
@@ -101,7 +101,7 @@ fn no_folders_use_each_other_in_a_circle() {
     assert!(folders.is_empty(), "a circle is among {edges:?}");
 }
 
-/// What is released, by the packages that make it up.
+/// The packages of the released product.
 const PRODUCT: &[&str] = &[
     "tenure-core",
     "tenure-segment",
@@ -113,9 +113,9 @@ const PRODUCT: &[&str] = &[
     "tenure-malloc",
 ];
 
-/// Cargo unifies features over all that it builds: a feature of the product that a test or another package asks for is in
-/// every release build of the whole workspace. So nobody asks for any: neither beside a dependency nor by default. What needs
-/// one is built by a command line that names it, in a target folder of its own.
+/// Cargo unifies features over all packages that it builds: a product feature that a test or another package enables is
+/// in every release build of the whole workspace. So no package enables one, neither in a dependency nor by default. A
+/// build that needs a feature is started by a command line that names it, in a separate target folder.
 #[test]
 fn nobody_switches_on_a_feature_of_the_product() {
     let packages = packages();
@@ -132,7 +132,7 @@ fn nobody_switches_on_a_feature_of_the_product() {
                 dependency.kind
             );
         }
-        // What the default features lead to.
+        // All features that the default features enable.
         let mut reached = vec!["default".to_owned()];
         let mut at = 0;
         while let Some(feature) = reached.get(at).cloned() {
@@ -147,7 +147,7 @@ fn nobody_switches_on_a_feature_of_the_product() {
     }
 }
 
-/// `cargo run` without a name asks for the demo only as long as no other package has a program to run by default.
+/// `cargo run` without a name runs the demo only as long as no other package has a default program.
 #[test]
 fn one_program_runs_by_default() {
     let defaults: Vec<_> = packages().into_iter().filter_map(|package| package.default_run).collect();
@@ -241,8 +241,8 @@ fn the_map_in_the_documents_is_that_of_cargo() {
 #[test]
 fn product_crates_keep_no_globals_and_read_no_environment() {
     for (path, text) in sources() {
-        // Tools may; hooks of the unit tests, faults, older kernels, weakened orderings and step-by-step explorations exist in test builds only. What holds forks
-        // back concerns the whole process; which thread asks, a thread.
+        // Tools may; hooks of the unit tests, faults, older kernels, weakened orderings and step-by-step explorations
+        // exist in test builds only. `fork_lock.rs` concerns the whole process; `thread_id.rs`, one thread.
         let exempt = [
             "thread_id.rs",
             "fork_lock.rs",
@@ -266,8 +266,8 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
     }
 }
 
-/// Words that were replaced by the standard terms of the field, in lower case, each with its replacement; and what contains them but
-/// is something else.
+/// Retired words and their standard replacements, in lower case; and words that contain a retired one but mean
+/// something else.
 const RETIRED: &[(&str, &str, &[&str])] = &[
     ("epoch", "incarnation", &["unix_epoch", "crossbeam-epoch", "epoch-based"]),
     ("guardian", "monitor", &[]),
@@ -322,7 +322,7 @@ fn retired_words_stay_retired() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// Links between files of the repository; those to other hosts and within a page are not looked at.
+/// Links between files of the repository; links to other hosts and within a page are not checked.
 #[test]
 fn links_in_documents_lead_somewhere() {
     let mut seen = 0;
@@ -341,7 +341,7 @@ fn links_in_documents_lead_somewhere() {
     assert!(seen > 20, "only {seen} links were read");
 }
 
-/// Every file of the repository that people write, but this one, the changelog, which tells users what was renamed, and old reports.
+/// Every text file of the repository, except this one, the changelog, which lists the renamed items, and old reports.
 fn texts() -> impl Iterator<Item = (PathBuf, String)> {
     let apart = ["target", ".git", "perf-reports", "CHANGELOG.md", "tidy.rs"].map(|name| name.to_owned());
     let mut folders = vec![root()];

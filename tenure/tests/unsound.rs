@@ -1,4 +1,4 @@
-//! Programs without `unsafe` that would have two owners of the same bytes: none of them compiles. docs/soundness.md says why.
+//! Programs without `unsafe` that would have two owners of the same bytes: none of them compiles. docs/soundness.md explains this.
 
 #[test]
 fn programs_without_unsafe_cannot_take_away_what_is_borrowed() {

@@ -21,7 +21,7 @@ fn options() -> Options {
     Space::options().members(8).handles(256).scratch(1 << 20)
 }
 
-/// One that never lets a forgotten test wait for ever.
+/// A timeout of zero.
 const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 
 #[test]
@@ -72,7 +72,7 @@ fn child() {
             say("woken", woken.index);
             linger();
         }
-        // Waits as nobody should: wakes up by itself and looks.
+        // A wrong waiter: it wakes up by itself and polls.
         "poll" => {
             let event = Event::open(&me, tokens[0]).unwrap();
             say("waiting", "");
@@ -85,7 +85,7 @@ fn child() {
     let _ = listen;
 }
 
-/// Any of the objects that a token names.
+/// Any of the objects of a token.
 fn any(me: &Member, token: Token) -> Box<dyn Waitable> {
     if let Ok(mutex) = Mutex::open(me, token) {
         return Box::new(mutex);
@@ -217,7 +217,7 @@ fn semaphores_count_and_keep_their_maximum() {
     clean(&space);
 }
 
-/// The next one is told, and only he; by the monitor, or by a reaper where there is none.
+/// The next owner learns of the abandonment, and no later one; the monitor recovers, or a reaper where there is none.
 fn owner_is_killed(guarded: bool) {
     let name = Name::new("abandoned");
     let space = name.open(options().monitor(guarded));
@@ -310,7 +310,7 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
                 waiter.receive("waiting").unwrap();
                 wait_until_asleep(waiter.id());
             }
-            // Those who slept first are woken first, if anybody is.
+            // If only some waiters are woken, they are the ones that slept first.
             for waiter in &waiters[..2] {
                 waiter.signal(signal);
                 if signal == libc::SIGSTOP {
@@ -320,7 +320,7 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
             wake();
             assert!(waiters[2].receive(said).is_some(), "{what}");
             drop(waiters);
-            // Who was stopped may have been on his way.
+            // A stopped waiter may have been in the middle of taking the object.
             let _ = me.recover();
         }
     }
@@ -353,7 +353,7 @@ fn any_of_mixed_kinds() {
                     }
                     eventually("taken", || !auto.is_set().unwrap() && semaphore.count().unwrap() == 0);
                 }
-                // Not before the last one was taken: a waiter that has looked at the event already would find the mutex.
+                // Not before the last one was taken: a waiter that has checked the event already would find the mutex.
                 eventually("the last one is taken", || is_over.load(Ordering::Relaxed));
                 drop(guard);
             });
@@ -395,7 +395,7 @@ fn all_or_none() {
         assert_eq!(waiter.join().unwrap(), []);
     });
     assert!(!auto.is_set().unwrap() && semaphore.count().unwrap() == 0);
-    // What is not to be had all at once is told, and nothing is taken.
+    // A wait for all that can never succeed is refused, and takes nothing.
     let again = mutex.try_clone().unwrap();
     let twice: [&dyn Waitable; 3] = [&mutex, &semaphore, &again];
     assert!(matches!(wait_all(&twice, None), Err(WaitError::Twice { first: 0, second: 2 })));
@@ -409,7 +409,7 @@ fn all_or_none() {
     assert!(matches!(wait_all(&deadlock, None), Err(WaitError::Deadlock)));
     mutex.unlock().unwrap();
     assert!(auto.is_set().unwrap());
-    // A recursive mutex that is ours is locked again.
+    // A recursive mutex of ours is locked again.
     let recursive = Mutex::create_recursive(&me).unwrap();
     recursive.acquire(NOT_NOW).unwrap();
     wait_all(&[&recursive, &auto], NOT_NOW).unwrap();
@@ -418,7 +418,7 @@ fn all_or_none() {
     assert!(matches!(recursive.state(), Ok(MutexState::Owned { .. })));
     recursive.unlock().unwrap();
     assert_eq!(recursive.state().unwrap(), MutexState::Free);
-    // What was abandoned is told.
+    // The abandonment is reported.
     let left = Mutex::open(&other, mutex.token()).unwrap();
     left.acquire(NOT_NOW).unwrap();
     drop((left, elsewhere));
@@ -429,7 +429,7 @@ fn all_or_none() {
     clean(&space);
 }
 
-/// Several members, each with threads of its own, want the same things, all at once or one by one.
+/// Several members with several threads each want the same objects, all at once or one by one.
 #[test]
 fn many_take_all_and_one_by_one() {
     let space = options().anonymous().unwrap();
@@ -503,7 +503,8 @@ fn who_waits_is_not_woken_for_nothing() {
         waiter.receive("waiting").unwrap();
         wait_until_asleep(waiter.id());
         let before = sleeps(waiter.id());
-        // A wake-up is issued before the call that causes it returns; the pause is for what wakes from elsewhere, such as a timer.
+        // A wake-up is issued before the call that causes it returns; the pause reveals wake-ups from other sources,
+        // such as a timer.
         for _ in 0..100 {
             assert!(!event.reset().unwrap());
             assert!(matches!(event.wait(NOT_NOW), Err(WaitError::TimedOut)));
@@ -513,7 +514,7 @@ fn who_waits_is_not_woken_for_nothing() {
         event.set().unwrap();
         waiter.receive("woken").unwrap();
         assert!(event.reset().unwrap());
-        // Its monitor and reapers at work must not be mistaken for what happens to the next one.
+        // Work of its monitor and of reapers must not be taken for an effect on the next waiter.
         waiter.kill();
         eventually("the dead waiter is recovered", || space.stats().members_live == 1);
     }
@@ -560,7 +561,7 @@ fn any_across_processes_with_and_without_waitv() {
         wait_until_asleep(waiter.id());
         owner.kill();
         assert_eq!(waiter.receive("woken").unwrap(), "2", "{what}: the mutex of the dead");
-        // It dies with the mutex, or unlocks by leaving: abandoned either way.
+        // The waiter dies with the mutex, or unlocks by leaving: it is abandoned either way.
         drop(waiter);
         let abandoned = returns("the mutex of the dead is free", || mutex.lock().unwrap().abandoned());
         assert!(abandoned, "{what}");

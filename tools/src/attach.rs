@@ -1,4 +1,4 @@
-//! Attaching to a segment that exists, in whichever backend.
+//! Attaching to an existing segment, in any backend.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -7,35 +7,35 @@ use tenure::{Backend, Options, Space};
 
 use crate::exit::in_full;
 
-/// Why there is no space.
+/// The reason why there is no space.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Only relatives or nobody could share it.
+    /// The backend cannot be shared at all, or only with child processes.
     #[error("expected a backend that other programs can attach (shm, file, memfd or sysv), found {0}")]
     NotShareable(Backend),
-    /// Tenure refused.
+    /// Tenure refused the segment.
     #[error("{name}: {}", in_full(error))]
     Refused {
-        /// What was to be opened.
+        /// Name of the segment.
         name: String,
-        /// Why not.
+        /// Reason of the refusal.
         error: tenure::OpenError,
     },
     /// The memfd of another process cannot be opened.
     #[error("{name}: expected a memfd of a living process, found: {error}")]
     Descriptor {
-        /// Its path.
+        /// Path of the memfd.
         name: String,
-        /// What the system said.
+        /// Error of the system.
         error: std::io::Error,
     },
 }
 
-/// Attaches to a segment that exists; `name` is a path for the backends file and memfd. Looks only, until somebody joins
-/// through it.
+/// Attaches to an existing segment; `name` is a path for the backends file and memfd. The space is read-only until a
+/// member joins through it.
 ///
 /// # Errors
-/// A backend that cannot be shared, or what tenure says.
+/// The backend cannot be shared, or tenure refuses.
 pub fn attach(backend: Backend, name: &str, options: Options) -> Result<Space, AttachError> {
     let refused = |error| AttachError::Refused { name: name.to_owned(), error };
     match backend {

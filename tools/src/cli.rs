@@ -9,7 +9,7 @@ use crate::attach::{AttachError, attach};
 #[derive(Debug, Parser)]
 #[command(name = "tenure", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -23,53 +23,53 @@ are alive).";
 pub enum Command {
     /// List the named segments of this user.
     Ls {
-        /// For scripts.
+        /// Print JSON, for scripts.
         #[arg(long)]
         json: bool,
     },
-    /// Show what is in use in a segment, without joining it.
+    /// Show the members, handles and memory in use in a segment, without joining it.
     Stat(Look),
-    /// List the names in a segment and what has them, without joining it.
+    /// List the names in a segment and the members that have them, without joining it.
     Names(Look),
     /// Check every word of a segment, without joining it.
     Check(Look),
-    /// Join a segment and take back what dead members left behind.
+    /// Join a segment and take back the resources of dead members.
     Recover(Name),
     /// Remove a segment; refused while it has living members.
     Rm {
-        /// Which.
+        /// Segment to remove.
         #[command(flatten)]
         name: Name,
-        /// Even while members live; they keep what they have.
+        /// Remove it even while members live; they keep their handles and blocks.
         #[arg(long)]
         force: bool,
     },
 }
 
-/// Which segment.
+/// The segment to work on.
 #[derive(Debug, Args)]
 pub struct Name {
-    /// Its name; for the backend `file`, its path.
+    /// Name of the segment; for the backend `file`, its path.
     pub name: String,
-    /// shm, sysv or file.
+    /// Backend: shm, sysv or file.
     #[arg(long, default_value = "shm")]
     pub backend: Backend,
 }
 
 impl Name {
-    /// Attaches to it without joining.
+    /// Attaches to the segment without joining.
     pub(crate) fn attach(&self) -> Result<Space, AttachError> {
         attach(self.backend, &self.name, Space::options())
     }
 }
 
-/// Which segment, and for whom.
+/// The segment to look at, and the output format.
 #[derive(Debug, Args)]
 pub struct Look {
-    /// Which.
+    /// Segment to look at.
     #[command(flatten)]
     pub name: Name,
-    /// For scripts.
+    /// Print JSON, for scripts.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,31 +1,31 @@
-//! How a program ends.
+//! The exit status of a program.
 
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Text for standard output, and how to end.
+/// Text for standard output and the exit status, or an error.
 pub type Answer = Result<(String, Exit), Box<dyn Error + Send + Sync>>;
 
-/// What the exit status says.
+/// The meaning of the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well.
+    /// No error was found.
     Well,
-    /// Something is wrong with a segment or a run.
+    /// A segment or a run has errors.
     Wrong,
-    /// Nothing was done.
+    /// The command was refused and changed nothing.
     Refused,
-    /// Somebody ended it.
+    /// The user interrupted the program.
     Interrupted,
 }
 
 impl Exit {
-    /// Prints the answer of `program`, and says how to end.
+    /// Prints the answer of `program` and returns its exit status.
     pub fn of(program: &str, answer: Answer) -> Self {
         match answer {
             Ok((text, exit)) => {
-                // The reader of our output may have closed it.
+                // The reader of standard output may have closed it.
                 let _ = std::io::stdout().write_all(text.as_bytes());
                 exit
             }
@@ -48,7 +48,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error with everything that led to it.
+/// The text of an error with all its sources.
 pub fn in_full(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

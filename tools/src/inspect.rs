@@ -1,4 +1,4 @@
-//! Commands about a segment that exists: they look, and two of them clean up.
+//! Commands on an existing segment: `ls`, `stat`, `names` and `check` read it; `recover` and `rm` clean up.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::cli::Name;
 use crate::exit::{Answer, Exit};
 use crate::table::{Table, bytes};
 
-/// The named segments of this user.
+/// Lists the named segments of this user.
 ///
 /// # Errors
-/// When they cannot be listed.
+/// The segments cannot be listed.
 pub fn ls(json: bool) -> Answer {
     let listed = Space::list()?;
     if json {
@@ -49,7 +49,7 @@ fn row_json(one: &Listed) -> serde_json::Value {
     })
 }
 
-/// Members that live, and dead ones that nobody has recovered.
+/// The number of living members, and of dead members that nobody has recovered.
 fn found(one: &Listed) -> Result<(usize, usize), String> {
     if let Some(error) = &one.error {
         return Err(error.clone());
@@ -61,10 +61,10 @@ fn found(one: &Listed) -> Result<(usize, usize), String> {
     Ok((live.count() - dead, dead))
 }
 
-/// What is in use.
+/// Shows the handles, blocks and members in use.
 ///
 /// # Errors
-/// When the segment cannot be attached.
+/// The segment cannot be attached.
 pub fn stat(name: &Name, json: bool) -> Answer {
     let space = name.attach()?;
     let (stats, geometry) = (space.stats(), space.geometry());
@@ -164,10 +164,10 @@ pub fn stat(name: &Name, json: bool) -> Answer {
     Ok((text, Exit::Well))
 }
 
-/// The names in use, and what has them.
+/// Lists the names in use and the members that have them.
 ///
 /// # Errors
-/// When the segment cannot be attached.
+/// The segment cannot be attached.
 pub fn names(name: &Name, json: bool) -> Answer {
     let all = name.attach()?.names();
     if json {
@@ -183,7 +183,7 @@ pub fn names(name: &Name, json: bool) -> Answer {
     }
     let mut table = Table::new(["name", "kind", "token", "members"]);
     for info in &all {
-        // A name may have anything in it; a line has one.
+        // A name may contain any byte, also a line break: escape it to keep one name a line.
         let shown = info.name.escape_debug().to_string();
         table.row([shown, info.kind.to_string(), info.token.to_string(), info.holders.to_string()]);
     }
@@ -191,10 +191,10 @@ pub fn names(name: &Name, json: bool) -> Answer {
     Ok((text, Exit::Well))
 }
 
-/// Looks at every word; what is found wrong makes the exit status 1.
+/// Checks every word; an inconsistency makes the exit status 1.
 ///
 /// # Errors
-/// When the segment cannot be attached.
+/// The segment cannot be attached.
 pub fn check(name: &Name, json: bool) -> Answer {
     let report = name.attach()?.check();
     let exit = if report.is_clean() { Exit::Well } else { Exit::Wrong };
@@ -222,10 +222,10 @@ pub fn check(name: &Name, json: bool) -> Answer {
     Ok((text, exit))
 }
 
-/// Joins, which recovers, and says what was taken back.
+/// Joins, which recovers dead members, and prints the resources taken back.
 ///
 /// # Errors
-/// When the segment cannot be attached or joined.
+/// The segment cannot be attached or joined.
 pub fn recover(name: &Name) -> Answer {
     let space = name.attach()?;
     let member = space.join()?;
@@ -242,7 +242,7 @@ pub fn recover(name: &Name) -> Answer {
 /// Removes the segment.
 ///
 /// # Errors
-/// When it does not exist, or members live and it is not forced.
+/// The segment does not exist, or it has living members and `force` is off.
 pub fn rm(name: &Name, force: bool) -> Answer {
     match Space::remove(name.backend, &name.name, force) {
         Ok(()) => Ok((format!("{}: removed\n", name.name), Exit::Well)),

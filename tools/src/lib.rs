@@ -1,11 +1,11 @@
-//! The `tenure` command: looking at segments, and cleaning up.
+//! The `tenure` command: inspects segments and cleans up.
 //!
 //! ```text
 //! tenure ls | stat NAME | names NAME | check NAME | recover NAME | rm NAME [--force]
 //! ```
 //!
-//! `ls`, `stat`, `names` and `check` attach without joining. Exit status: 0 all is well, 1 a check is not clean, 2 refused
-//! and nothing done. `tenure-torture` uses the tables, the exit status, and the way to attach.
+//! `ls`, `stat`, `names` and `check` attach without joining. Exit status: 0 all is well, 1 a check is not clean, 2
+//! refused, nothing changed. `tenure-torture` uses the tables, the exit status and `attach`.
 
 pub mod attach;
 pub mod cli;
@@ -16,7 +16,7 @@ pub mod table;
 use cli::{Cli, Command};
 use exit::Exit;
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run(cli: Cli) -> Exit {
     Exit::of(
         "tenure",

@@ -1,5 +1,5 @@
-//! The commands about segments, against real segments with living and dead members in other processes; and what
-//! they refuse, with what was expected and what was found.
+//! The commands, on real segments with living and dead members in other processes; and their refusals, which name the
+//! expected and the found state.
 
 #[path = "../../tenure/tests/common/mod.rs"]
 mod common;
@@ -20,7 +20,7 @@ fn expect(status: i32, arguments: &[&str]) -> (String, String) {
     (out, err)
 }
 
-/// A named segment that goes with the test.
+/// A named segment that is removed at the end of the test.
 struct Segment {
     name: Name,
     path: PathBuf,
@@ -37,19 +37,19 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // Where it is no segment any more, nobody else removes it.
+        // If the file is no longer a valid segment, nobody else removes it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// A process that is a member of the segment and holds so many handles.
+/// A process that is a member of the segment and holds `handles` handles.
 fn member_with(segment: &Segment, handles: usize) -> Process {
     let mut process = Process::start(&[&segment.name.0, &handles.to_string()]);
     process.receive("holds").unwrap();
     process
 }
 
-/// Holds handles with a block each; closes one when it is told anything, and says whether its token is stale then.
+/// Holds handles with a block each; at any line of input closes one and prints whether its token is stale then.
 #[test]
 fn child() {
     let Some(role) = role() else { return };
@@ -104,7 +104,7 @@ fn a_live_segment_is_listed_looked_at_and_not_removed() {
     expect(0, &["rm", name, "--force"]);
     let (_, err) = expect(2, &["stat", name]);
     assert!(err.contains(name), "{err}");
-    // The member keeps what it has.
+    // The member keeps its handles and blocks.
     member.tell("close");
     assert_eq!(member.receive("stale").as_deref(), Some("true"));
 }
@@ -163,7 +163,7 @@ fn what_a_killed_member_held_is_recovered() {
     );
 
     let (out, _) = expect(0, &["recover", name]);
-    // Those that the dead had claimed ahead count as well.
+    // Handles that the dead member had claimed ahead count as well.
     let numbers: Vec<u32> = out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(numbers.len() == 3 && numbers[0] == 1 && numbers[1] >= 300 && numbers[2] > 0, "{out}");
     let (out, _) = expect(0, &["check", name]);

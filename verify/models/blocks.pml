@@ -1,5 +1,5 @@
 /* Units, spans and block words as scratch-alloc/ builds them: two units, spans of one or two of them, one block word a
- * unit (block u starts in unit u), one local a process, one handle that blocks are attached to.
+ * unit (block u starts in unit u), one local a process, one handle for attached blocks.
  *
  * Every shared access is one step. A process is killed or stopped for good between any two steps; process p takes lease
  * p in each of its lives, so a lease is used again under the next incarnation.
@@ -11,7 +11,7 @@
 #ifndef INC
 #define INC 1
 #endif
-/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first */
+/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first life */
 #if defined(FIRST_AGAIN) && defined(DEAD_START)
 #define LIVES(p) (p == 0 -> INC - 1 : 1)
 #elif defined(FIRST_AGAIN)
@@ -41,30 +41,30 @@
 #define TAIL 5
 #define ABANDONED 6
 byte ust[NU], uow[NU], ulen[NU];
-/* word.rs: Block, and the owner or the generation it names */
+/* word.rs: Block, and the owner or the generation that it names */
 #define BFREE 0
 #define BLEASE 1
 #define BATT 2
 #define BPINNED 3
 #define BREMOTE 4
 byte bst[NU], bof[NU];
-/* line[0]: hint that blocks of the span at u were freed by others */
+/* line[0]: hint that others freed blocks of the span at u */
 bit hint[NU];
 /* lease words, and the kernel's locks */
 bit dirty[NP], writer[NP];
 byte incarnation[NP], readers[NP];
-/* the handle: its generation; every generation below is over, and the one at hand is attached at most once */
+/* the handle: its generation; every lower generation is over, and the present one is attached at most once */
 byte gen;
 bit attached;
 
-/* private memory: the span that the local has (head + 1, 0 for none), its length, its stack of free blocks */
+/* private memory: the span of the local (head + 1, 0 for none), its length, its stack of free blocks */
 byte head[NP], units[NP], stack[NP];
 
-/* what only the model knows: who may touch payload u: 0 nobody, p + 1, 50 a pin, 60 + g generation g of the handle */
+/* state of the model only: the user of payload u: 0 none, p + 1 a process, 50 a pin, 60 + g generation g of the handle */
 byte user[NU];
-byte given[NU];             /* a block that its owner gave to somebody else to free: the owner word + 1 */
+byte given[NU];             /* a block that its owner gave to another process to free: the owner word + 1 */
 byte order[NP], kills = KILLS, stops = STOPS, ended, stopped;
-/* -DDEAD_START: lease 0 was left by a process that died, see init; with one life each nobody takes it again */
+/* -DDEAD_START: the owner of lease 0 has died, see init; with one life each no process takes it again */
 #if defined(DEAD_START) && INC == 1
 #define FIRST_RUNS false
 #else
@@ -77,7 +77,7 @@ byte order[NP], kills = KILLS, stops = STOPS, ended, stopped;
 #define UNUSED(u) (user[u] == 0 || (user[u] >= 60 && IS_OVER(user[u] - 60)))
 #define BLOCK_IS_FREE(u) (bst[u] == BFREE || bst[u] == BREMOTE)
 
-#ifdef M_COVERED_UNSEEN         /* recovery takes tails of the dead although a head covers them */
+#ifdef M_COVERED_UNSEEN         /* recovery takes tails of the dead even if a head covers them */
 #define UNCOVERED true
 #else
 #define UNCOVERED (r_u >= r_cov)
@@ -89,7 +89,7 @@ byte order[NP], kills = KILLS, stops = STOPS, ended, stopped;
 #define STILL(u, s) (ust[u] == s)
 #endif
 
-#ifdef M_HINT_AS_TRUTH          /* the hint alone says whether there is something to collect */
+#ifdef M_HINT_AS_TRUTH          /* only the hint decides whether to collect */
 #define FOUND(h) hint[h]
 #else
 #define FOUND(h) true
@@ -97,7 +97,7 @@ byte order[NP], kills = KILLS, stops = STOPS, ended, stopped;
 
 inline claimed(u) { assert(UNUSED(u)) }
 
-/* claim.rs: claim_run of one unit u; x_ok says whether it is ours, then with memory behind it */
+/* claim.rs: claim_run of one unit u; x_ok: it is ours, and backed */
 inline claim_one(u) {
     x_ok = 0;
     x_s = ust[u];
@@ -126,7 +126,7 @@ inline find(u) {
 /* scratch.rs: tell_owner */
 inline tell(u) { if :: u == 1 && ust[1] == TAIL -> hint[0] = 1 :: else -> hint[u] = 1 fi }
 
-/* small.rs: gather: REMOTE (or, when adopting, FREE) blocks of the span onto the stack */
+/* small.rs: gather: pushes REMOTE (or, when adopting, FREE) blocks of the span onto the stack */
 inline gather(h, n, free_too) {
     hint[h] = 0;                                                             /* scratch.gather.hint_cleared */
     x_i = h;
@@ -342,7 +342,7 @@ join:
                     bst[u] = BLEASE; bof[u] = OWNER(p); user[u] = p + 1; u = 0
                 }
             :: d_step { user[0] == p + 1 && given[0] == 0 -> u = 0; user[0] = 0 };
-free_it:        /* free: Hot::put, a look and a plain store */
+free_it:        /* free: Hot::put, a load and a plain store */
                 x_ok = (bst[u] == BLEASE && bof[u] == OWNER(p));
                 if
                 :: x_ok -> d_step { assert(UNUSED(u)); bst[u] = BFREE; bof[u] = 0; stack[p] = stack[p] | (1 << u) }
@@ -352,7 +352,7 @@ free_it:        /* free: Hot::put, a look and a plain store */
             :: d_step { user[1] == p + 1 && given[1] == 0 -> u = 1; user[1] = 0 }; goto free_it
             :: d_step { user[0] == p + 1 && given[0] == 0 -> user[0] = 0; given[0] = OWNER(p) + 1 }
             :: given[0] != 0 ->
-                /* free_of: somebody else's block that was given away, freed by whoever has it: an exact CAS */
+                /* free_of: a process frees a block that its owner gave away: an exact CAS */
                 d_step { g = given[0]; given[0] = 0 };
                 if
                 :: g != 0 ->
@@ -371,7 +371,7 @@ free_it:        /* free: Hot::put, a look and a plain store */
                 atomic { g = 0; x_ok = 0 }
             :: d_step { user[1] == p + 1 && given[1] == 0 -> user[1] = 50; bst[1] = BPINNED; bof[1] = 0 }   /* pin */
             :: bst[1] == BPINNED ->
-                /* free_pinned: whoever wants to */
+                /* free_pinned: by any process */
                 find(1);
                 if
                 :: x_ok ->
@@ -384,7 +384,7 @@ free_it:        /* free: Hot::put, a look and a plain store */
                 fi;
                 x_ok = 0
             :: user[0] == p + 1 && given[0] == 0 && !attached && gen <= LAST ->
-                /* attach: the slab gives every generation to one creator */
+                /* attach: every generation has one creator */
                 d_step { if :: !attached && gen <= LAST -> attached = 1; g = gen + 1 :: else fi };
                 if
                 :: g != 0 -> d_step { assert(bst[0] == BLEASE); bst[0] = BATT; bof[0] = g - 1; user[0] = 59 + g }
@@ -445,7 +445,7 @@ free_it:        /* free: Hot::put, a look and a plain store */
             fi
         :: break
         od;
-        /* stay as a member, after giving back what is idle (release_idle), or leave */
+        /* stay a member, after giving back idle spans (release_idle), or leave */
         if
         :: user[0] != p + 1 && user[1] != p + 1 && given[0] == 0 ->
             if
@@ -515,7 +515,7 @@ proctype Fate() {
     od
 }
 
-/* Everybody is done: recover the dead, and look whether a unit is lost, or lost while a payload in it is in use. */
+/* Checked when every process has ended: recover the dead; then no unit is lost, and none is free while a payload in it is in use. */
 proctype Check() {
     byte p, j, u, x_s, x_o, x_f, x_i, r_u, r_s, r_o, r_n, r_i, r_cov;
     bit x_ok, r_k;
@@ -530,9 +530,9 @@ proctype Check() {
         if
         :: ust[u] == FREE || ust[u] == UNBACKED -> assert(UNUSED(u))
         :: ust[u] == SPAN || ust[u] == HELD || ust[u] == BACKING || (ust[u] == TAIL && ust[0] != ABANDONED) ->
-            /* only a member that lives may have one, and an idle one only if it was stopped */
+            /* only a living member may own one, and an idle one only if the member was stopped */
             assert(dirty[LEASE_OF(uow[u])] && writer[LEASE_OF(uow[u])]);
-            /* whose free blocks are on its stack, and whose REMOTE ones it finds, also where the hint was lost */
+            /* its FREE blocks are on the owner's stack, and the owner finds its REMOTE ones, also after a lost hint */
             if
             :: ust[u] == SPAN && stopped == 0 ->
                 x_f = LEASE_OF(uow[u]);
@@ -560,7 +560,7 @@ proctype Check() {
 
 init {
     atomic {
-#ifdef DEAD_START       /* what lease 0 had when it died: units on their way, a span of one, or a span of two */
+#ifdef DEAD_START       /* the state that lease 0 left: units being claimed, a span of one, or a span of two */
         dirty[0] = 1; incarnation[0] = 1;
         if
         :: ust[0] = HELD :: ust[0] = BACKING :: ust[0] = SPAN; ulen[0] = 1 :: ust[0] = SPAN; ulen[0] = 2

@@ -1,8 +1,8 @@
 /* The handle protocol as slab/ builds it: one entry, its holder bits, the block that it names, the leases that hold it.
  *
- * Every shared access is one step; what is private to a process is folded into the access before it. Steps are named
- * after the functions of the code and what they have just written. A process is killed or stopped for good between any two steps.
- * Sizes and mutants are set by -D; verify/models/run knows them.
+ * Every shared access is one step; private computation belongs to the access before it. The name of a step is
+ * the function of the code and its last store. A process is killed or stopped for good between any two steps.
+ * -D sets sizes and mutants; verify/models/run contains the flags.
  */
 #ifndef NP
 #define NP 2            /* processes */
@@ -11,7 +11,7 @@
 #ifndef INC
 #define INC 2           /* lives of a process */
 #endif
-/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first */
+/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first life */
 #if defined(FIRST_AGAIN) && defined(DEAD_START)
 #define LIVES(p) (p == 0 -> INC - 1 : 1)
 #elif defined(FIRST_AGAIN)
@@ -41,18 +41,18 @@
 #define INIT 1
 #define LIVE 2
 #define RETIRED 3
-/* scratch-alloc/src/word.rs: Block; REMOTE and FREE are one here, blocks.pml tells them apart */
+/* scratch-alloc/src/word.rs: Block; REMOTE and FREE are one state here; blocks.pml has both */
 #define BFREE 0
 #define BLEASE 1
 #define BATT 2
 
-/* the handle word: one 64-bit word, so always read and written as a whole */
+/* the handle word: one 64-bit word, always loaded and stored as a whole */
 byte st, tag, gen;
 bit sh;
 /* the holder set, a bit a lease, and per lease whether the group map has the entry's group */
 byte bits;
 bit gmap[NL];
-/* entry.len and payload: which block is named, 0 for none */
+/* entry.len and payload: the named block, 0 for none */
 byte named;
 /* block words: state, and the lease or the generation it names */
 byte bst[NB + 1], bof[NB + 1];
@@ -64,16 +64,16 @@ byte writer[NL], readers[NL];
 bit owned[NP], held[NP], knows[NP];
 byte lgen[NP];
 
-/* what only the model knows */
-byte token;                 /* the token that was passed around last, as generation + 1 */
+/* state of the model only */
+byte token;                 /* the token that was passed on last, as generation + 1 */
 bit issued[LAST + 2];       /* generations that were published */
-byte mine[NP];              /* the block that a process allocated and has not attached, for use until it is */
+byte mine[NP];              /* the block that a process allocated and has not yet attached */
 byte order[NP];             /* 1: be killed, 2: be stopped */
 byte kills = KILLS, stops = STOPS, ended, stopped;
-/* Processes are alike until they join, so they join for the first time in the order of their numbers, and are killed and
- * stopped after that. */
+/* Processes are identical until they join, so they join for the first time in the order of their numbers, and are killed and
+ * stopped only after that. */
 byte turn;
-/* -DDEAD_START: lease 0 was left by a process that died, see init; with one life each there is one process less */
+/* -DDEAD_START: the owner of lease 0 has died, see init; with one life each there is one process less */
 #if defined(DEAD_START) && INC == 1
 #define FIRST_RUNS false
 #else
@@ -90,8 +90,8 @@ byte turn;
 #define SOMEBODY_USES(b) (mine[0] == b || mine[1] == b)
 #endif
 
-/* ---- mutants, and what is right instead ---- */
-#ifdef M_CLOSING            /* one CLOSING mark for everybody, taken back when a bit shows up */
+/* ---- mutants, and the correct code ---- */
+#ifdef M_CLOSING            /* one CLOSING mark for all closers, taken back when a bit is set */
 #define TAG(l) 7
 #define REVERT d_step { if :: gen == f_g && st == f_st && tag == 7 -> tag = 0 :: else fi }
 #else
@@ -123,12 +123,12 @@ byte turn;
 #else
 #define OLD(b, g) (bof[b] <= g)
 #endif
-/* A process that runs finish has the entry's group in its own map, also while it recovers another: if it is killed after
- * its tag overtook the tag of a second recoverer, its own recovery finds the entry. The map of its own lease is set until
- * that lease is recovered. The last look (lease NL) has no map, and nobody kills it. */
+/* A process that runs free_if_unheld has the entry's group in its own map, also while it recovers another lease: if it is
+ * killed after its tag replaced the tag of a second recoverer, its own recovery finds the entry. The map of its own lease is
+ * set until that lease is recovered. The recovery by Check (lease NL) has no map, and is never killed. */
 #ifdef M_RECOVER_NO_MARK
 #define MARK_RECOVERER(j, l) skip
-#elif defined(M_NO_FORGET)  /* a joiner marks the dead owner's map, clears it, and believes that it is set */
+#elif defined(M_NO_FORGET)  /* a joiner marks the dead owner's map and clears it, but its private copy stays set */
 #define MARK_RECOVERER(j, l) if :: l != NL && !knows[p] -> gmap[l] = 1; knows[p] = 1 :: else fi
 #else
 #define MARK_RECOVERER(j, l) if :: l != j && l != NL && !knows[p] -> gmap[l] = 1; knows[p] = 1 :: else fi
@@ -139,7 +139,7 @@ byte turn;
 #define READ_LOCK(j) readers[j] = readers[j] | (1 << p)
 #endif
 
-/* scratch.rs: free_orphan(block b of generation g or older): look, then an exact CAS */
+/* scratch.rs: free_orphan(block b of generation g or older): a load, then an exact CAS */
 inline free_orphan(b, g) {
     if
     :: NB > 0 && b != 0 ->
@@ -162,11 +162,11 @@ inline free_orphan(b, g) {
     fi
 }
 
-/* close.rs: free_if_unheld(tag of lease l); f_ended says whether it ended the generation */
+/* close.rs: free_if_unheld(tag of lease l); f_ended: it ended the generation */
 inline free_if_unheld(l) {
     f_ended = 0;
     if
-    :: bits != 0                            /* somebody's; its owner decides when it clears it */
+    :: bits != 0                            /* the owner of the bit decides when it clears the bit */
     :: else ->
         d_step { f_st = st; f_g = gen; f_t = tag; f_s = sh };               /* word.load */
         if
@@ -419,7 +419,7 @@ join:
                 atomic { want = 0; f_st = 0; f_t = 0; f_s = 0; f_ok = 0 }
             :: held[p] ->
                 /* close.rs: close, private, with room in the cache */
-                assert(st == LIVE && gen == lgen[p]);                        /* the holder's own look: get */
+                assert(st == LIVE && gen == lgen[p]);                        /* the holder's own load: get */
                 d_step {                                                     /* word.renew */
                     f_ok = (st == LIVE && gen == lgen[p] && UNSHARED);
                     if
@@ -475,7 +475,7 @@ join:
             fi
         :: break
         od;
-        /* leave, or stay as a member that does nothing more */
+        /* leave, or stay a member without further operations */
         if
         :: 
             d_step { held[p] = 0; owned[p] = 0; knows[p] = 0; mine[p] = 0 }; /* segment.leave.left */
@@ -537,7 +537,7 @@ proctype Fate() {
     od
 }
 
-/* When everybody is done, was killed for the last time or stands still: recover what nobody owns, and look. */
+/* Checked when every process has ended, was killed for the last time or is stopped: recover the leases without an owner first. */
 proctype Check() {
     byte p = NP, j, i;
     byte f_st, f_g, f_t, f_b, f_x, f_has;
@@ -559,14 +559,14 @@ proctype Check() {
         :: else -> break
         od
     :: else ->
-        /* a stopped process keeps what it holds, and nobody else's bit stays behind */
+        /* a stopped process keeps its handle, and no other bit is left */
         if :: bits == 0 -> assert(!SOMEBODY_HOLDS(0) && !SOMEBODY_HOLDS(1)) :: else fi
     fi
 }
 
 init {
     atomic {
-#ifdef DEAD_START       /* what lease 0 had when it died: the entry, claimed, or published and passed on */
+#ifdef DEAD_START       /* the state that lease 0 left: an entry, claimed, or published with its token passed on */
         dirty[0] = 1; gmap[0] = 1; bits = 1;
         if
         :: st = INIT

@@ -1,9 +1,9 @@
-/* Leases, the kernel's locks on them, the death notifications: as segment/ builds it. What leases hold is one word.
+/* Leases, the kernel's locks on them, and the death notifications, as segment/ builds them. The leases share one resource, a word.
  *
  * A process has a main thread, a monitor and one reaper a slot. Death has two moments: first the monitor's thread
  * ends and the kernel signals its notifications (notifications.rs, A5), while a sibling still works; later the last user of the memory is
  * gone and the kernel drops the locks (A3). A process is killed or stopped for good between any two steps. Process p
- * takes slot p in each of its lives: a slot is used again by the next life, under the next incarnation.
+ * takes slot p in each of its lives: the next life uses the slot again, under the next incarnation.
  */
 #ifndef NP
 #define NP 2            /* processes, and lease slots */
@@ -11,7 +11,7 @@
 #ifndef INC
 #define INC 2           /* lives of a process */
 #endif
-/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first */
+/* -DFIRST_AGAIN: only process 0 has more than one life; with DEAD_START the dead one is its first life */
 #if defined(FIRST_AGAIN) && defined(DEAD_START)
 #define LIVES(p) (p == 0 -> INC - 1 : 1)
 #elif defined(FIRST_AGAIN)
@@ -29,10 +29,10 @@
 #define STOPS 0
 #endif
 #ifndef OWNERS
-#define OWNERS NP       /* the first processes, which use the resource; the others join, recover and wait */
+#define OWNERS NP       /* the first processes use the resource; the others join, recover and wait */
 #endif
 #ifndef GUARDED
-#define GUARDED NP      /* the first processes, which have monitors; nobody hears the end of the others, which sweep on joining */
+#define GUARDED NP      /* the first processes have monitors; the others sweep on joining, and no process observes their deaths */
 #endif
 /* notifications: the states of a word */
 #define CLEAR 0
@@ -42,21 +42,21 @@
 /* lease words: state and incarnation */
 bit dirty[NP];
 byte incarnation[NP];
-/* the kernel's locks: whether the owner has the write lock, and whose read locks there are: 1 << p for a main thread,
- * 16 << p for a reaper, which has a description of its own */
+/* the kernel's locks: whether the owner has the write lock, and the set of read locks: 1 << p for a main thread,
+ * 16 << p for a reaper, which has a separate open file description */
 bit writer[NP];
 byte readers[NP];
 /* notifications, owner by watcher; and whether membership changed since a monitor last read it */
 byte notification[NP * NP];
 bit joined[NP];
-/* what leases hold: one word, 0 or incarnation * 16 + lease + 1 */
+/* the resource of the leases: one word, 0 or incarnation * 16 + lease + 1 */
 byte res;
 
 /* private memory */
 byte signals[NP * NP];
 bit gate[NP], member[NP], guarded[NP], listed[NP];
-/* what only the model knows */
-byte user;                  /* the process that may use it, + 1 */
+/* state of the model only */
+byte user;                  /* the process that may use the resource, + 1 */
 byte life[NP], watch_life[NP];
 bit dying[NP];
 bit still[NP];              /* stopped for good */
@@ -74,7 +74,7 @@ byte kills = KILLS, stops = STOPS;
 #define PROVED(j) (!writer[j])
 #endif
 
-/* member.rs: recover(slot j): look; reclaim each resource by an exact CAS; FREE by an exact CAS */
+/* member.rs: recover(slot j): load; reclaim each resource by an exact CAS; FREE by an exact CAS */
 inline recover(j) {
     d_step { r_dirty = dirty[j]; r_incarnation = (r_dirty -> incarnation[j] : 0) };
     if
@@ -105,7 +105,7 @@ inline sweep() {
     atomic { gate[p] == 0 -> gate[p] = 1; j = (p == 0 -> 1 : 0) };
     do
     :: j < NP ->
-        /* a look at the word, then try_read; a FREE slot is left alone */
+        /* load the word, then try_read; a FREE slot is skipped */
         d_step { ok = (dirty[j] && !writer[j]); if :: ok -> readers[j] = readers[j] | (1 << p) :: else fi };
         if
         :: ok -> recover(j); atomic { readers[j] = readers[j] & ~(1 << p); ok = 0; j++; if :: j == p -> j++ :: else fi }
@@ -161,7 +161,7 @@ join:
             fi
         :: break
         od;
-        /* leave, or stay */
+        /* leave, or stay a member */
         if
 #ifdef LEAVES
         :: 
@@ -220,7 +220,7 @@ end_top:
                     :: NOTIFICATION(j, p) == CLEAR
                     :: NOTIFICATION(j, p) == ARMED -> waits = waits | (1 << j)
                     :: NOTIFICATION(j, p) == SIGNALLED ->
-#ifdef M_SIGNAL_CONSUMED          /* cleared when it is observed, not when the dead is recovered */
+#ifdef M_SIGNAL_CONSUMED          /* cleared when it is observed, not when the dead member is recovered */
                         NOTIFICATION(j, p) = CLEAR;
 #endif
                         if :: SIGNALS(p, j) < 2 -> SIGNALS(p, j)++ :: else fi    /* send_reaper */
@@ -278,7 +278,7 @@ end_read:   d_step { PROVED(j) -> readers[j] = readers[j] | (16 << p) };
     goto end_top
 }
 
-/* The kernel, and whoever kills and stops. */
+/* The kernel, and the process that kills and stops. */
 inline ends(p) {                                    /* a thread of p ends: the robust list is walked */
     atomic {
         kills > 0 && !dying[p] && !still[p] && listed[p] -> kills--; dying[p] = 1; watch_life[p]++;
@@ -289,7 +289,7 @@ inline ends(p) {                                    /* a thread of p ends: the r
         od
     }
 }
-inline is_gone(p) {    /* or it had no monitor yet; the address space of p is gone: the locks are dropped */
+inline is_gone(p) {    /* the address space of p is gone, with or without a monitor before: the locks are dropped */
     atomic {
         !still[p] && (dying[p] || (kills > 0 && !listed[p] && writer[p])) ->
         if :: dying[p] -> dying[p] = 0 :: else -> kills-- fi;
@@ -321,7 +321,7 @@ end_idle:
     od
 }
 
-/* Nobody has anything left to do: what the dead held was taken back, if there is a member to do it. */
+/* Checked when no process can make a step: the resource of the dead was taken back, if there is a member to do it. */
 proctype Check() {
     byte l;
 end_check:
@@ -341,7 +341,7 @@ end_check:
 }
 
 /* -DDEAD_START: the monitor's thread of process 0 has ended, its notifications have been signalled, and a sibling still uses the resource; with
- * one life each nobody takes the slot again */
+ * one life each no process takes the slot again */
 #if defined(DEAD_START) && INC == 1
 #define FIRST_RUNS false
 #else

@@ -1,8 +1,8 @@
-/* The table of names as slab/src/names implements it: one pending slot, the slots of its bucket, and names that all use it.
+/* The table of names as slab/src/names implements it: one pending slot, the slots of its bucket, and names with this bucket.
  *
  * Each shared access is one step; private computation belongs to the access before it. A process is killed or stopped for
- * good between any two steps. Handles are those of handles.pml; each that is ever created has a number, in place of index
- * and generation. A handle is over when no process holds it; the dead hold theirs until they are recovered.
+ * good between any two steps. Handles work as in handles.pml; every created handle has a number, in place of index
+ * and generation. A handle is over when no process holds it; a dead process holds its handles until it is recovered.
  */
 #ifndef NP
 #define NP 3            /* processes */
@@ -32,11 +32,11 @@
 #define STOPS 0
 #endif
 #ifndef FINDERS
-#define FINDERS 0       /* so many of the processes only look the name up */
+#define FINDERS 0       /* number of processes that only look the name up */
 #endif
-#define MAX 8           /* handles that are ever created, plus 1 */
+#define MAX 8           /* maximum number of created handles, plus 1 */
 
-/* shared memory: the pending slot has state, slot and handle, always as a whole; a slot is LISTED with a handle, or 0 */
+/* shared memory: the pending slot contains state, slot and handle, always as a whole; a slot is LISTED with a handle, or 0 */
 #define NEVER 0
 #define INSERTING 64
 #define DONE 128
@@ -50,7 +50,7 @@ byte slot[SLOTS];
 byte holders[MAX];
 byte name[MAX];
 
-/* known to the model only */
+/* state of the model only */
 byte created = 1;
 byte inserted;               /* handles in the table: 1 << handle */
 byte there[NP];             /* handles with the wanted name that were in the table when the find began, and still are */
@@ -67,7 +67,7 @@ byte kills = KILLS, stops = STOPS;
 #define IS_FREE(h) (h == 0 || IS_OVER(h))
 #endif
 
-/* Handles::open, of a handle that has the name. got: it is held */
+/* Handles::open, of a handle with the name. got: the process holds it */
 inline open(h) {
     d_step {
         if
@@ -140,7 +140,7 @@ inline find() {
     d_step { assert(got != 0 || there[p] == 0); there[p] = 0; seen = 0 }
 }
 
-/* free_slot: a hint that is checked again, so one step: at, or SLOTS: none */
+/* free_slot: the result is checked again, so this is one step: the slot, or SLOTS for none */
 inline free_slot() {
     at = 0;
     do
@@ -149,13 +149,13 @@ inline free_slot() {
     od
 }
 
-/* help: the insert of handle h, as seen; afterwards seen is the pending slot, or refused is set */
+/* help: helps the insert of handle h in seen; afterwards seen is the pending slot, or refused is set */
 inline help(h) {
     do
     ::
         atomic {
             if
-            :: IS_OVER(h) ->                                                 /* its hash may be any by now */
+            :: IS_OVER(h) ->                                                 /* its entry may have any hash by now */
                 if
                 :: pending == seen -> pending = WORD(DONE, SLOT(seen), h); seen = pending
                 :: else -> seen = pending
@@ -204,7 +204,7 @@ inline help(h) {
     }
 }
 
-/* insert: got: another has the name; refused; or mine is inserted */
+/* insert: got: another handle has the name; or refused; or mine is inserted */
 inline insert() {
 #ifdef M_LOADED_AFTER_LOOKING
     find_listed();
@@ -213,7 +213,7 @@ inline insert() {
     do
     ::
         if
-#ifndef M_INSERTED_OVER_OTHERS       /* an insert that is not complete is not helped first */
+#ifndef M_INSERTED_OVER_OTHERS       /* an incomplete insert is not helped first */
         :: atomic { STATE(seen) == INSERTING && !IS_OVER(HANDLE(seen)) -> k = HANDLE(seen) };
             open(k);
             if
@@ -321,7 +321,7 @@ end_over:
     skip
 }
 
-/* the kernel kills and stops; the dead are recovered */
+/* the kernel kills and stops; dead processes are recovered */
 inline kill(p) { atomic { kills > 0 && !dead[p] && !still[p] -> kills--; life[p]++; dead[p] = 1; there[p] = 0 } }
 inline stop(p) { atomic { stops > 0 && !dead[p] && !still[p] -> stops--; still[p] = 1 } }
 inline recover(p) {

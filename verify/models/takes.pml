@@ -2,7 +2,7 @@
  *
  * Each shared access is one step; private computation belongs to the access before it. A process is killed or stopped for
  * good between any two steps. Process p takes lease p in each of its lives: a lease is used again, and its MCAS descriptor
- * too. A member of its own recovers the dead; it is killed, stopped and replaced like the others.
+ * too. A separate member recovers the dead; it is killed, stopped and replaced like the others.
  */
 #ifndef TAKERS
 #define TAKERS 2        /* processes that take both objects, and then give them back */
@@ -24,7 +24,7 @@
 #define OPS 1           /* operations of one life */
 #endif
 #ifndef TRIES
-#define TRIES 2         /* how often an MCAS may fail before the operation gives up */
+#define TRIES 2         /* failed MCAS attempts before the operation gives up */
 #endif
 #ifndef KILLS
 #define KILLS 1
@@ -36,7 +36,7 @@
 #define VICTIMS NP      /* the first processes: only these and the recoverer are killed and stopped */
 #endif
 #ifndef COUNT
-#define COUNT 1         /* of the semaphore; 0: there are two mutexes */
+#define COUNT 1         /* the semaphore's initial count; 0: there are two mutexes */
 #endif
 #define NO 2            /* objects */
 #define NL 4            /* leases that have descriptors; the last is the recoverer's */
@@ -84,7 +84,7 @@ byte sleepers[NO];
 bit dirty[NP], alive[NP];
 bit reading[NP];            /* the recoverer has the lock on it */
 
-/* known to the model only: the value of each object as every process reads it */
+/* state of the model only: the value of each object as every process reads it */
 byte value[NO];
 byte pending[NO];            /* the processes that stored a pending value */
 byte life[NP + 1];
@@ -141,7 +141,7 @@ inline resolve(o) {
     od
 }
 
-/* source.rs: set_waiters, futex::sleep: on object o, which was w; not if it has changed */
+/* source.rs: set_waiters, futex::sleep: on object o with word w, unless it has changed */
 inline sleep(o) {
     d_step {                                                                 /* set_waiters */
         if
@@ -201,7 +201,7 @@ inline install(i) {
 inline release(i) {
     if
     :: word[i] == REF_TO(p, ticket, i) ->
-#ifdef M_RELEASE_UNDECIDED                /* the owner releases as if committed, whatever was decided */
+#ifdef M_RELEASE_UNDECIDED                /* the owner releases as if it had succeeded, without reading the status */
         d_step {
             e = ENTRY_OF(p, i);
             if
@@ -218,11 +218,11 @@ inline release(i) {
     fi
 }
 
-/* many.rs: take_all. taken: both are; else got is not available, its word was w; or got is NOTHING: the MCAS failed */
+/* many.rs: take_all. taken: both objects are; else object got is not available, with word w; or got is NOTHING: the MCAS failed */
 inline take_all() {
     d_step {                                                                 /* McasDescriptors::begin */
         got = NOTHING;
-#ifdef M_TICKETS_BEGIN_AGAIN            /* a new owner of the lease does not continue with the tickets of the last one */
+#ifdef M_TICKETS_BEGIN_AGAIN            /* a new owner of the lease does not continue the tickets of the previous one */
         if :: first_ticket -> ticket = 1; first_ticket = 0 :: else -> ticket = TICKET(status[p]) + 1 fi;
 #else
         ticket = TICKET(status[p]) + 1;
@@ -482,16 +482,16 @@ end_check:
     timeout;
     do
     :: o < NO ->
-        /* nobody sleeps on a reference, or on an available value, unless it is pending: stored by a process that is stopped, or that
-         * nobody recovers */
+        /* no process sleeps on a reference; none sleeps on an available value, unless it is pending: stored by a stopped process, or
+         * while the recoverer is stopped */
         assert(sleepers[o] == 0 || (word[o] & WAITERS) && word[o] < REFERENCE);
         assert(sleepers[o] == 0 || !AVAILABLE(o, VALUE(word[o])) || (pending[o] & THOSE_STOPPED)
             || pending[o] && still[ME]);
-        /* a reference is left only by a process that is stopped, or dead while the recoverer is stopped */
+        /* only a stopped process leaves a reference, or a dead one while the recoverer is stopped */
         assert(word[o] < REFERENCE || still[LEASE(word[o])] || still[ME]);
-        /* a value is the one that every process reads */
+        /* a stored value is the one that every process reads */
         assert(word[o] >= REFERENCE || VALUE(word[o]) == value[o]);
-        /* no dead process owns it */
+        /* no dead process owns a mutex */
         assert(!IS_MUTEX(o) || value[o] < 2 || alive[value[o] - 2] && dirty[value[o] - 2]
             || still[value[o] - 2] || still[ME]);
         o++

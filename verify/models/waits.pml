@@ -17,7 +17,7 @@
 #define LIVES(p) INC
 #endif
 #ifndef OPS
-#define OPS 1           /* operations of one life; of a mutex, times that it is locked */
+#define OPS 1           /* operations of one life; for a mutex, the number of locks */
 #endif
 #ifndef KILLS
 #define KILLS 1
@@ -29,7 +29,7 @@
 #define HURRIES 1       /* waits that may time out */
 #endif
 #ifndef USERS
-#define USERS NP        /* the first processes, which use the word; the others join and recover */
+#define USERS NP        /* the first processes use the word; the others join and recover */
 #endif
 /* the kind of the word; AUTO and MANUAL: auto-reset and manual-reset event */
 #define MUTEX 0
@@ -40,7 +40,7 @@
 #define KIND MUTEX
 #endif
 #ifndef FIRST
-#define FIRST 0         /* the count of a semaphore, the signal of an event, at first */
+#define FIRST 0         /* the initial count of a semaphore or signal of an event */
 #endif
 
 /* mutex.rs: FREE, ABANDONED, and owned by p; event.rs: SIGNALLED, and generations above it */
@@ -68,16 +68,16 @@
 bit waiters;
 byte value = FIRST;
 byte sleepers;
-/* per lease: LIVE, and what goes with it, the holder's bit; the kernel's locks: the owner's, and a set of readers */
+/* per lease: LIVE, and with it the holder bit; the kernel's locks: the owner's, and a set of readers */
 bit dirty[NP], alive[NP];
 byte readers[NP];
 
-/* known to the model only */
+/* state of the model only */
 byte owner;                 /* the process between lock and unlock, + 1 */
 bit owed;                   /* the next owner must be told */
-byte permits = FIRST;       /* counts or signals that were given and not taken */
+byte permits = FIRST;       /* counts or signals that were released and not taken */
 byte pending;                /* the processes that stored a pending value: 1 << p, 16 << p for a reaper */
-byte waits, passed;         /* the waiters; those for which a manual-reset event was signalled meanwhile */
+byte waits, passed;         /* the waiters; the ones for which a manual-reset event was signalled meanwhile */
 byte life[NP];
 bit still[NP];              /* stopped for good */
 byte kills = KILLS, stops = STOPS, hurries = HURRIES;
@@ -89,7 +89,7 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #define TAKES_EFFECT skip
 #endif
 
-/* word.rs: Word::wake, Word::clear; futex.rs: one step of the kernel [A9]. STEP: with the look that it follows from */
+/* word.rs: Word::wake, Word::clear; futex.rs: one step of the kernel [A9]. STEP: together with the load before it */
 #define STEP atomic
 #if defined(M_WAKE_ONE)             /* the kernel is asked for one sleeper, not for all */
 #define AWAKE sleepers = sleepers & (sleepers - 1)
@@ -111,14 +111,14 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #define clear() d_step { owner = 0; value = 0; waiters = 0; pending = 0; AWAKE }
 #endif
 
-/* a manual-reset event: signalled since the waiter's first look, which found it reset */
+/* a manual-reset event: signalled since the waiter's first load, which found it reset */
 #if KIND == MANUAL
 #define WAS_SIGNALLED (since != NEVER && since != (a_v >> 1))
 #else
 #define WAS_SIGNALLED false
 #endif
 
-/* word.rs: attempt; taken, or a_v and a_m are the word that was seen. `last`: the last try before the wait times out */
+/* word.rs: attempt; taken, or a_v and a_m are the loaded word. `last`: the last try before the wait times out */
 inline attempt() {
     taken = 0;
     do
@@ -327,7 +327,7 @@ inline recover_word(j, me) {
 #endif
 }
 
-/* segment: recover(lease j), under its lock: the words that it held, then its lease word */
+/* segment: recover(lease j), under its lock: first its words, then its lease word */
 inline recover(j, me) {
     if
     :: dirty[j] ->
@@ -346,7 +346,7 @@ proctype Main(byte p) {
 #ifdef M_WAKE_BY_PLAIN_STORE
     byte w_v;
 #endif
-end_join:       /* a process whose slot a stopped reaper keeps would take another slot */
+end_join:       /* when a stopped reaper keeps its slot, a process would take another slot */
 #ifdef M_REUSE_WITHOUT_LOCK         /* fault segment.recover.without_lock */
     atomic { !alive[p] -> alive[p] = 1; born = life[p] };
 #else
@@ -475,16 +475,16 @@ end_check:
     timeout;
     /* [wait-sleepers-marked] */
     assert(sleepers == 0 || waiters);
-    /* a pending value is left only by a process that is stopped, if no other operation came since */
+    /* a pending value is left only by a stopped process, if no other operation followed */
     assert(!(waiters && AVAILABLE(value) && SOMEBODY_RUNS) || (pending & THOSE_STOPPED));
-    /* no process sleeps though it could go on */
+    /* no process sleeps if it could go on */
     assert(!(SLEEPS(0) && (!waiters && AVAILABLE(value) || (passed & 1))));
     assert(!(SLEEPS(1) && (!waiters && AVAILABLE(value) || (passed & 2))));
 #if NP > 2
     assert(!(SLEEPS(2) && (!waiters && AVAILABLE(value) || (passed & 4))));
 #endif
 #if KIND == MUTEX
-    /* no dead process owns it, unless a process that takes its slot is stopped before it has recovered it */
+    /* no dead process owns the mutex, unless the process that takes the dead slot is stopped before it has recovered it */
     assert(AVAILABLE(value) || owner != 0 || !SOMEBODY_RUNS || still[value - 2]);
 #endif
 }

@@ -1,4 +1,4 @@
-//! Allocation recordings: who allocated, resized and freed what, by thread.
+//! Allocation recordings: allocations, resizes and frees of blocks, by thread.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,14 +7,14 @@ use super::lines::{Fields, Lines};
 
 pub(super) const FIRST_LINE: &str = "# allocation trace v1";
 
-/// The most threads in one process of a recording.
+/// Maximum number of threads in one recorded process.
 const THREADS_MAX: usize = 64;
-/// The most processes in one recording.
+/// Maximum number of processes in one recording.
 const PROCESSES_MAX: usize = 4096;
-/// The largest block and the largest alignment.
+/// Maximum size and alignment of a block, in bytes.
 const BYTES_MAX: u64 = 1 << 40;
 const ALIGN_MAX: u64 = 1 << 21;
-/// How many slots rest before the first of them is used again by a process with several threads.
+/// In a process with several threads: minimum number of free slots before the oldest one is reused.
 const RESTING_SLOTS: usize = 4096;
 
 /// An allocation recording.
@@ -22,46 +22,46 @@ const RESTING_SLOTS: usize = 4096;
 pub struct AllocationTrace {
     /// File name or name of the built-in recording.
     pub name: String,
-    /// One after the other; their ids have nothing to do with each other.
+    /// The recorded processes, in file order; their block ids are independent.
     pub processes: Vec<AllocationProcess>,
 }
 
-/// What one recorded process did.
+/// The steps of one recorded process.
 #[derive(Debug, Default)]
 pub struct AllocationProcess {
-    /// What each thread did, in its order.
+    /// The steps of each thread, in the order of that thread.
     pub threads: Vec<Vec<AllocationStep>>,
-    /// Slots are numbers below this; a slot names at most one live block at any time.
+    /// Upper bound (exclusive) of the slot numbers; a slot names at most one live block at any time.
     pub slot_count: u32,
-    /// The most bytes that were live at once.
+    /// Maximum number of bytes that were live at once.
     pub peak_bytes: u64,
-    /// The largest block.
+    /// Size of the largest block, in bytes.
     pub largest_bytes: u64,
 }
 
-/// One thing a thread does with a block.
+/// One operation of a thread on a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllocationStep {
     /// New size in bytes; 0 for a free.
     pub bytes: u64,
-    /// What has to have happened before, in another thread.
+    /// Point in another thread that must be reached before this step.
     pub after: After,
-    /// Which block.
+    /// Slot of the block.
     pub slot: u32,
-    /// What happens to it.
+    /// Operation on the block.
     pub verb: Verb,
 }
 
-/// A point that another thread has to have reached: it has done its first `steps` steps.
+/// A point in another thread: its first `steps` steps are complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct After {
-    /// Which thread, by its position; meaningless when `steps` is 0.
+    /// Position of that thread; meaningless when `steps` is 0.
     pub thread: u16,
-    /// How many of its steps; 0 when nothing has to be waited for.
+    /// Number of its steps; 0 when this step waits for no other thread.
     pub steps: u32,
 }
 
-/// What can be done with a block.
+/// An operation on a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Allocate at the natural alignment.
@@ -75,7 +75,7 @@ pub enum Verb {
 }
 
 impl AllocationProcess {
-    /// How many steps all its threads do.
+    /// The number of steps of all threads.
     pub fn step_count(&self) -> usize {
         self.threads.iter().map(Vec::len).sum()
     }
@@ -95,7 +95,7 @@ struct Parser {
     threads: HashMap<u64, u16>,
     thread: u16,
     live: HashMap<u64, Live>,
-    /// For every slot, who did the last step on it and how many steps that thread had done then.
+    /// For every slot: the thread that did the last step on it, and the number of steps that thread had done by then.
     last: Vec<After>,
     free_slots: VecDeque<u32>,
     live_bytes: u64,
@@ -201,7 +201,8 @@ impl Parser {
         Ok(())
     }
 
-    /// With several threads a slot rests before it is used again: whoever uses it waits for the thread that freed it.
+    /// Returns a slot to reuse. With several threads a slot rests first: the thread that reuses it waits for the thread
+    /// that freed it.
     fn free_slot(&mut self) -> Option<u32> {
         match self.threads.len() {
             0 | 1 => self.free_slots.pop_back(),
@@ -224,7 +225,7 @@ impl Parser {
     }
 
     fn step(&mut self, slot: u32, bytes: u64, verb: Verb) {
-        // A process may begin without naming a thread: it is the first one then.
+        // A process may begin without naming a thread: its first thread is meant.
         if self.threads.is_empty() {
             self.threads.insert(0, 0);
         }

@@ -1,4 +1,4 @@
-//! What can be wrong with a recording.
+//! Errors in a recording.
 
 use std::fmt;
 use std::io;
@@ -7,9 +7,9 @@ use std::path::PathBuf;
 /// A line of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The file, or the name of a built-in recording.
+    /// File name, or name of a built-in recording.
     pub file: String,
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub line: u64,
 }
 
@@ -19,15 +19,15 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a recording was refused. Nothing was replayed.
+/// The reason why a recording was refused. Nothing was replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be opened.
     #[error("{}: expected a readable recording, found: {error}", path.display())]
     Open {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
     /// The file was opened but cannot be read to its end (a truncated or damaged gzip file, a directory).
@@ -35,17 +35,17 @@ pub enum TraceError {
     Read {
         /// The line that could not be read.
         place: Place,
-        /// What the system or the decompressor said.
+        /// Error of the system or of the decompressor.
         error: io::Error,
     },
-    /// A line says something that cannot be.
+    /// The content of a line is not valid.
     #[error("{place}: expected {expected}, found {found}")]
     Malformed {
         /// The line.
         place: Place,
-        /// What would have been right there.
+        /// Description of a valid content.
         expected: String,
-        /// What is there.
+        /// Content found.
         found: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Handle recordings: who created, opened and closed what.
+//! Handle recordings: creations, opens and closes of handles, by process.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,52 +7,53 @@ use super::lines::{Fields, Lines};
 
 pub(super) const FIRST_LINE: &str = "# handle trace v1";
 
-/// The most different kinds in one recording.
+/// Maximum number of different kinds in one recording.
 const KINDS_MAX: usize = 256;
 
 /// A handle recording.
 ///
-/// An `exit` appears as the closes of what the process still held, in the order of the recording's handle numbers;
-/// so does the end of the recording for whoever has not exited.
+/// An `exit` appears as closes of the handles that the process still held, in the order of the recording's handle
+/// numbers. The end of the recording does the same for every process that has not exited.
 #[derive(Debug)]
 pub struct HandleTrace {
     /// File name or name of the built-in recording.
     pub name: String,
-    /// In the order of the recording. For every handle: one `New`, then opens and closes, the last one marked.
+    /// Steps in the order of the recording. For every handle: one `New`, then opens and closes; the last close is
+    /// marked.
     pub steps: Vec<HandleStep>,
-    /// How many processes there are; they are numbered from 0.
+    /// Number of processes; they are numbered from 0.
     pub process_count: u32,
-    /// How many handles are created; they are numbered from 0.
+    /// Number of handles that are created; they are numbered from 0.
     pub handle_count: u32,
-    /// The most handles that were held at once.
+    /// Maximum number of handles that were held at once.
     pub peak_count: u32,
-    /// What a [`HandleStep::kind`] is called.
+    /// Names of the kinds, indexed by [`HandleStep::kind`].
     pub kinds: Vec<String>,
 }
 
-/// One thing a process does with a handle.
+/// One operation of a process on a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandleStep {
-    /// What it does.
+    /// Operation on the handle.
     pub verb: HandleVerb,
     /// Position in [`HandleTrace::kinds`].
     pub kind: u16,
-    /// Who.
+    /// Number of the process.
     pub process: u32,
-    /// Which; numbered in order of creation, never twice the same.
+    /// Number of the handle: handles are numbered in order of creation, and no number is reused.
     pub handle: u32,
 }
 
-/// What can be done with a handle.
+/// An operation on a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandleVerb {
     /// Create it; the creator holds it once.
     New,
-    /// Hold it once more.
+    /// Open it: one more reference.
     Open,
-    /// Let go once; `last` when nobody holds it afterwards.
+    /// Close it: one reference less.
     Close {
-        /// Nobody holds it afterwards.
+        /// No process holds the handle afterwards.
         last: bool,
     },
 }
@@ -65,7 +66,7 @@ struct Live {
 
 struct Process {
     process: u32,
-    /// Recording's handle number -> how often it holds it.
+    /// Handle number in the recording -> references of this process.
     held: BTreeMap<u64, u32>,
 }
 
@@ -190,7 +191,7 @@ impl Parser {
         }
     }
 
-    /// False when the process does not hold it.
+    /// Returns false when the process does not hold the handle.
     fn close(&mut self, process: u64, number: u64) -> bool {
         let Some(holder) = self.processes.get_mut(&process) else { return false };
         let Some(count) = holder.held.get_mut(&number) else { return false };

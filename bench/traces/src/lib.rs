@@ -1,4 +1,4 @@
-//! Recordings: what real programs did with handles and with memory, to be done again.
+//! Recordings of the handle and memory operations of real programs, for replay.
 //!
 //! Two formats, told apart by their first line, plain or gzipped:
 //!
@@ -7,8 +7,8 @@
 //! | `# handle trace v1` | `start P`, `fork P C`, `new P H KIND`, `open P H`, `close P H`, `exit P` |
 //! | `# allocation trace v1` | `p P`, `t T`, `a ID BYTES`, `l ID BYTES ALIGN`, `r ID BYTES`, `f ID` |
 //!
-//! A recording is checked while it is read (a handle is closed by somebody who holds it, an id is freed once) and
-//! turned into steps with small dense numbers, so that whoever replays it needs no look-ups and no checks of its own.
+//! A recording is checked while it is read (a process closes only handles that it holds, an id is freed once) and
+//! converted into steps with small dense numbers, so that a replay needs no look-ups and no checks.
 //! Memory is bounded: [`LINES_MAX`] lines of at most [`LINE_BYTES_MAX`] bytes, at most 24 bytes kept of each.
 
 mod allocations;
@@ -34,15 +34,15 @@ use lines::Lines;
 /// A recording of either format.
 #[derive(Debug)]
 pub enum Recording {
-    /// Who created, opened and closed which handle.
+    /// Creations, opens and closes of handles, by process.
     Handles(HandleTrace),
-    /// Who allocated, resized and freed which block.
+    /// Allocations, resizes and frees of blocks, by thread.
     Allocations(AllocationTrace),
 }
 
-/// Where a recording comes from: compiled into this program, or a file.
+/// The source of a recording: compiled into this program, or a file.
 ///
-/// The text form (`builtin:gcc`, or a path) is what a worker is told on its command line.
+/// The text form (`builtin:gcc`, or a path) is passed to workers on their command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// One of [`BUILTIN`], by its position.
@@ -51,7 +51,7 @@ pub enum Source {
     File(PathBuf),
 }
 
-/// The recordings that travel inside the program, in the order the demo lists them.
+/// The recordings that are compiled into the program, in the order in which the demo lists them.
 pub const BUILTIN: [(&str, &[u8]); 4] = [
     ("build-handles", include_bytes!("../build-handles.trace.gz")),
     ("sqlite", include_bytes!("../sqlite.trace.gz")),
@@ -62,7 +62,7 @@ pub const BUILTIN: [(&str, &[u8]); 4] = [
 const BUILTIN_PREFIX: &str = "builtin:";
 
 impl Source {
-    /// All recordings that travel inside the program.
+    /// All recordings that are compiled into the program.
     pub fn builtin() -> Vec<Source> {
         (0..BUILTIN.len()).map(Source::Builtin).collect()
     }

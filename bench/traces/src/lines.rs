@@ -6,10 +6,10 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::error::{Place, TraceError};
 
-/// The longest line that is accepted.
+/// Maximum accepted length of a line, in bytes.
 pub const LINE_BYTES_MAX: usize = 256;
 
-/// The most lines that are accepted.
+/// Maximum accepted number of lines.
 pub const LINES_MAX: u64 = 8 << 20;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -116,13 +116,13 @@ impl<'a> Fields<'a> {
         Self { verb, line, arguments, count, place }
     }
 
-    /// The arguments as numbers; `shape` is what the line should look like.
+    /// The arguments as numbers; `shape` describes the expected line.
     pub(super) fn numbers<const N: usize>(&self, shape: &str) -> Result<[u64; N], TraceError> {
         self.words::<N>(shape)?;
         self.leading(shape)
     }
 
-    /// The first `N` arguments as numbers, when others follow.
+    /// The first `N` arguments as numbers; more arguments may follow.
     pub(super) fn leading<const N: usize>(&self, shape: &str) -> Result<[u64; N], TraceError> {
         let mut numbers = [0; N];
         for (number, word) in numbers.iter_mut().zip(self.arguments) {

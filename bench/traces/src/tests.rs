@@ -1,5 +1,5 @@
-//! The recordings that travel with the program are what they say, and everything malformed is refused with its
-//! line, what was expected and what was found.
+//! The built-in recordings have the expected contents, and every malformed recording is refused with an error that
+//! names the line, the expected and the found content.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! Real processes for tests: the test binary starts itself again in a role; what it leaves behind is removed.
+//! Real processes for tests: the test binary starts itself again in a role; shared memory left behind is removed.
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 use std::io::{BufRead, Write};
@@ -18,7 +18,7 @@ pub(crate) use fail_safe::{end_of, eventually, reap, returns, scope};
 
 const ROLE: &str = "TENURE_TEST_ROLE";
 
-/// A name that nobody else uses, removed again also when the test fails.
+/// A unique name; its segment is removed also when the test fails.
 pub(crate) struct Name(pub(crate) String);
 
 impl Name {
@@ -39,7 +39,7 @@ impl Drop for Name {
     }
 }
 
-/// A child in a role of this test binary: the test named `child`, which runs a role if it finds one.
+/// A child in a role of this test binary. It runs the test named `child`, which executes a role if it is given one.
 pub(crate) struct Process(Child, Lines);
 
 impl Process {
@@ -63,7 +63,7 @@ impl Process {
             .find_map(|line| line.split_once(&word).map(|(_, rest)| rest.trim().to_owned()))
     }
 
-    /// Says something to the child, which [`listen`]s.
+    /// Sends a word to the child, which [`listen`]s.
     pub(crate) fn tell(&mut self, word: &str) {
         writeln!(self.0.stdin.as_mut().unwrap(), "{word}").unwrap();
     }
@@ -90,7 +90,7 @@ impl Process {
         end_of(&mut self.0)
     }
 
-    /// Whether it died of SIGKILL rather than ending by itself; ending in any other way fails the test.
+    /// Whether the child died of SIGKILL rather than ending by itself; any other end fails the test.
     pub(crate) fn was_killed(self) -> bool {
         let status = self.wait();
         assert!(status.success() || status.signal() == Some(libc::SIGKILL), "child ended with {status}");
@@ -112,20 +112,20 @@ pub(crate) fn role() -> Option<Vec<String>> {
     Some(role.split('\n').map(str::to_owned).collect())
 }
 
-/// Whoever kills the test kills its children too, and theirs.
+/// Makes this process die when its parent dies; so a kill of the test reaches all its descendants.
 pub(crate) fn die_with_parent() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
-/// Runs `body` in a forked child that dies with us, and returns what it returned, or 1000 and the signal that ended it.
+/// Runs `body` in a forked child that dies with us, and returns its result, or 1000 plus the signal that ended it.
 pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child runs `body` and leaves by `_exit`; glibc makes allocation usable in it.
     match unsafe { libc::fork() } {
         0 => {
             die_with_parent();
             let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
-            // SAFETY: ends the child without running anything of the parent's.
+            // SAFETY: ends the child without running any destructor of the parent.
             unsafe { libc::_exit(code) }
         }
         child => {
@@ -136,7 +136,7 @@ pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
     }
 }
 
-/// Tells the parent.
+/// Sends a word to the parent.
 pub(crate) fn say(word: &str, rest: impl std::fmt::Display) {
     println!("@{word} {rest}");
     std::io::stdout().flush().unwrap();
@@ -151,7 +151,7 @@ pub(crate) fn listen() -> String {
     line.trim_end().to_owned()
 }
 
-/// Waits until the parent is done with us, or gone.
+/// Waits until the parent sends a word or is gone.
 pub(crate) fn linger() {
     let _ = std::io::stdin().lock().read_line(&mut String::new());
 }

@@ -1,5 +1,5 @@
-//! Hostile bytes: what the tests and the fuzz targets have in common. Segments that are corrupted, and every operation
-//! on them; whatever it answers is fine, as long as it answers.
+//! Hostile bytes: the common code of the tests and the fuzz targets. Segments are corrupted, and every operation is
+//! called on them. Any answer is accepted; only a missing one is an error.
 #![allow(
     clippy::undocumented_unsafe_blocks,
     reason = "the bytes are hostile: slices are used at once, and nobody else has the blocks and counts that scripts give back"
@@ -17,9 +17,9 @@ use std::sync::OnceLock;
 use tenure::{Block, Handle, Kind, LeaseId, Local, Member, Options, Raw, RawBlock, RawHandle, Space, Token};
 
 pub(crate) const KIND: Kind = Kind::raw(5);
-/// Steps of a script that are looked at; more only take time.
+/// Maximum number of executed steps of a script; more only take time.
 const STEPS_MAX: usize = 200;
-/// Things that a script holds of each sort.
+/// Maximum number of held objects of each sort.
 const HELD_MAX: usize = 64;
 
 fn options() -> Options {
@@ -35,7 +35,7 @@ pub(crate) enum Corrupt {
     Small { at: u64, value: u8 },
 }
 
-/// The bytes of a segment through its file. Positions are squeezed into it.
+/// The bytes of a segment through its file. Positions are reduced to its length.
 pub(crate) struct Bytes {
     file: File,
     words: u64,
@@ -83,7 +83,7 @@ impl Bytes {
     }
 }
 
-/// A member with some of everything: handles with payloads inline and in blocks, a typed one, blocks, a pinned one.
+/// A member with resources of all sorts: handles with payloads inline and in blocks, a typed one, blocks, a pinned one.
 pub(crate) struct Belongings {
     pub(crate) tokens: Vec<Token>,
     _handles: Vec<Handle<Raw>>,
@@ -119,7 +119,7 @@ impl Belongings {
         }
     }
 
-    /// Objects as well; the answer is where their words are.
+    /// Adds objects; returns the positions of their words.
     fn add_objects(&mut self, me: &Member, bytes: &Bytes) -> Vec<u64> {
         bytes.changed_by(|| {
             self.objects = objects::Objects::of(me);
@@ -129,7 +129,7 @@ impl Belongings {
     }
 }
 
-/// What those who died left behind.
+/// The segment and tokens left by dead members.
 pub(crate) struct Remains {
     image: Vec<u8>,
     tokens: Vec<Token>,
@@ -137,7 +137,7 @@ pub(crate) struct Remains {
     object_words: Vec<u64>,
 }
 
-/// The bytes of a segment whose two members died with all their belongings, and the tokens of those.
+/// The bytes of a segment whose two members died with all their resources, and the tokens of their handles.
 fn remains() -> &'static Remains {
     static REMAINS: OnceLock<Remains> = OnceLock::new();
     REMAINS.get_or_init(|| {
@@ -157,13 +157,13 @@ fn remains() -> &'static Remains {
     })
 }
 
-/// A sealed memfd with these contents; nobody holds a lock on it, so whoever is a member there is dead.
+/// A sealed memfd with these contents; no process holds a lock on it, so every member in it is dead.
 pub(crate) fn memfd(image: &[u8]) -> OwnedFd {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: a name that outlives the call.
     let fd = unsafe { libc::memfd_create(c"hostile".as_ptr(), flags) };
     assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: a new descriptor that is nobody else's.
+    // SAFETY: a new descriptor with no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let file = File::from(fd);
     file.write_all_at(image, 0).unwrap();
@@ -173,10 +173,10 @@ pub(crate) fn memfd(image: &[u8]) -> OwnedFd {
     file.into()
 }
 
-/// Reads numbers off the input of a fuzzer; zeroes when it is used up.
+/// Reads numbers from the input of a fuzzer; zeroes after its end.
 struct Script<'s> {
     left: &'s [u8],
-    /// Where objects have their words.
+    /// Positions of the words of objects.
     object_words: &'s [u64],
 }
 
@@ -193,7 +193,7 @@ impl Script<'_> {
         self.number::<1>() as u8
     }
 
-    /// A position in words: near the start, where the words of the protocol are, one that an object has, or anywhere.
+    /// A position in words: near the start, where the words of the protocol are, one of an object, or any.
     fn at(&mut self) -> u64 {
         let kind = self.byte();
         if kind >= 192 && !self.object_words.is_empty() {
@@ -206,7 +206,7 @@ impl Script<'_> {
         }
     }
 
-    /// One of these, or noise, or none.
+    /// One of these tokens, or noise, or none.
     fn token(&mut self, tokens: &[Token]) -> Option<Token> {
         match self.byte() {
             0..64 => None,
@@ -227,8 +227,8 @@ impl Script<'_> {
     }
 }
 
-/// Fuzz target: a segment whose members died is corrupted, then somebody attaches, looks, joins, and does what the
-/// script says. The first byte says how many changes come first.
+/// Fuzz target: corrupts a segment whose members died, then attaches, reads, joins, and executes the script. The first
+/// byte is the number of changes before attaching.
 pub(crate) fn before_attaching(input: &[u8]) {
     let Remains { image, tokens, object_tokens, object_words } = remains();
     let fd = memfd(image);
@@ -258,7 +258,7 @@ pub(crate) fn while_members_work(input: &[u8]) {
     let (tokens, objects) = (&belongings.tokens, &belongings.object_tokens);
     perform(&space, &bytes, &me, (tokens.clone(), objects), script);
     everything(&space, &me, tokens, objects);
-    // Somebody new comes, if it may.
+    // A new process joins, if that is possible.
     if let Ok(again) =
         Space::options().monitor(false).from_fd(space.fd().unwrap().try_clone_to_owned().unwrap())
         && let Ok(late) = again.join()
@@ -277,7 +277,7 @@ pub(crate) fn look(space: &Space) {
     let _ = space.names();
 }
 
-/// What a script holds.
+/// The resources of a script.
 struct Things<'m> {
     local: Local<'m>,
     tokens: Vec<Token>,
@@ -296,10 +296,10 @@ fn sum(bytes: &[u8]) -> u64 {
     std::hint::black_box(bytes.iter().map(|byte| u64::from(*byte)).sum())
 }
 
-/// What is done with handles and blocks.
+/// Number of operations on handles and blocks.
 const OPERATIONS: u8 = 28;
 
-/// Steps until the script is used up: every other one changes bytes. The tokens are those of handles, and of objects.
+/// Executes the script to its end: every other step changes bytes. The tokens are those of handles, and of objects.
 fn perform(
     space: &Space,
     bytes: &Bytes,
@@ -355,7 +355,7 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
         let len = 1 + script.number::<2>() as usize % 20_000;
         Layout::from_size_align(len, 1 << (script.byte() % 14)).unwrap()
     };
-    // Sometimes a block that nobody has.
+    // Sometimes a block that no member owns.
     let block = |script: &mut Script<'_>, blocks: &mut Vec<RawBlock>| match which % 4 {
         0 => Some(RawBlock { offset: script.number::<4>(), len: script.number::<2>() as usize }),
         _ => pick(blocks, which / 4),
@@ -456,7 +456,7 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
     }
 }
 
-/// What things are called.
+/// The names used.
 pub(crate) const NAMES: [&str; 4] =
     ["queue", "other-17", "x", "a longer name, of more bytes than a line has: it lies in the block"];
 
@@ -515,7 +515,7 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token], object_to
     let _ = (me.recover(), me.trim());
 }
 
-/// The file descriptor is only a number here; used to attach once more.
+/// Attaches once more; the file descriptor is only a number here.
 pub(crate) fn again(space: &Space) -> Result<Space, tenure::OpenError> {
     Space::options().from_fd(space.fd().unwrap().as_fd().try_clone_to_owned().unwrap())
 }

@@ -1,5 +1,5 @@
-//! Objects in corrupted segments: mutexes, events, semaphores, processes, threads, descriptors and entries in tables of files, by
-//! token and by name, waited for one by one and together. No wait is longer than a moment.
+//! Objects in corrupted segments: mutexes, events, semaphores, processes, threads, descriptors and entries in tables of
+//! files, by token and by name, waited for one by one and together. All timeouts are short.
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -16,10 +16,10 @@ use super::{HELD_MAX, NAMES, Script, pick};
 
 pub(crate) const MOMENT: Option<Duration> = Some(Duration::from_micros(50));
 const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
-/// How many `operate` knows.
+/// Number of operations of `operate`.
 pub(super) const OPERATIONS: u8 = 22;
 
-/// What a script holds of them.
+/// The objects of a script.
 #[derive(Default)]
 pub(crate) struct Objects {
     mutexes: Vec<Mutex>,
@@ -31,7 +31,7 @@ pub(crate) struct Objects {
     shares: Vec<FileShare>,
 }
 
-/// The file that descriptors lead to, and that the tables of files are about.
+/// The file of the descriptors and of the tables of files.
 fn file() -> File {
     static FILE: OnceLock<File> = OnceLock::new();
     let made = || File::open(std::env::current_exe().unwrap()).unwrap();
@@ -46,7 +46,7 @@ fn ended() -> u32 {
 }
 
 impl Objects {
-    /// One of everything, some of them with names: a mutex is owned, an event set.
+    /// Creates one object of each type, some of them with names: a mutex is owned, an event set.
     pub(crate) fn of(me: &Member) -> Self {
         let mut objects = Self::default();
         objects.mutexes.extend(Mutex::create(me));
@@ -85,7 +85,7 @@ impl Objects {
         self.shares.truncate(HELD_MAX);
     }
 
-    /// Up to so many of those that one can wait for, from the `which`-th on.
+    /// At most `count` of the waitable objects, starting at number `which`.
     fn some(&self, which: u64, count: usize) -> Vec<&dyn Waitable> {
         let mut all: Vec<&dyn Waitable> = Vec::new();
         all.extend(self.mutexes.iter().map(|one| one as &dyn Waitable));
@@ -108,7 +108,7 @@ fn reset(which: u64) -> Reset {
     if which.is_multiple_of(2) { Reset::Manual } else { Reset::Auto }
 }
 
-/// One step of a script; the token is one that somebody had, or noise.
+/// One step of a script; the token is one that a member had, or noise.
 pub(super) fn operate(
     me: &Member,
     objects: &mut Objects,
@@ -214,7 +214,7 @@ pub(super) fn operate(
     }
 }
 
-/// Opens and uses everything that the tokens name.
+/// Opens and uses all objects of the tokens.
 pub(crate) fn use_all(me: &Member, tokens: &[Token]) {
     for &token in tokens {
         if let Ok(mutex) = Mutex::open(me, token) {

@@ -1,4 +1,4 @@
-//! The count of a `Handle` is closed by its token while the payload is borrowed.
+//! A `Handle` is closed by its token while the payload is borrowed.
 #![forbid(unsafe_code)]
 
 use tenure::{Kind, Space};

@@ -1,4 +1,4 @@
-//! The count of a typed `Handle` is closed by its token while its value, a `str`, is borrowed.
+//! A typed `Handle` is closed by its token while its value, a `str`, is borrowed.
 #![forbid(unsafe_code)]
 
 use tenure::Space;

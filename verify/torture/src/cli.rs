@@ -12,11 +12,11 @@ use crate::negative_control::NegativeControl;
 use crate::torture;
 use crate::worker::Orders;
 
-/// Processes that share segments are killed and stopped, and lose nothing: the demo, recordings to replay, and torture.
+/// Kill and stop processes that share segments, and check that they lose nothing: demo, replay of recordings, torture.
 #[derive(Debug, Parser)]
 #[command(name = "torture", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do; without it, the demo.
+    /// Command to run; the default is the demo.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -35,16 +35,16 @@ pub enum Command {
     /// Random operations on several segments at once by processes that are killed, stopped, forked and replaced: on handles,
     /// blocks, names, files, processes, and on mutexes, events and semaphores that all of them wait for.
     Torture(Torture),
-    /// A member of a torture; started by it.
+    /// A member process of a torture run; started by the run.
     #[command(hide = true)]
     Tortured(torture::Orders),
-    /// The crowd of a torture; started by it.
+    /// The crowd process of a torture run; started by the run.
     #[command(hide = true)]
     Crowd(torture::CrowdOrders),
-    /// The comparison at the end of the demo; started by it, because it forks.
+    /// The comparison at the end of the demo, in a separate process because it forks; started by the demo.
     #[command(hide = true)]
     Compare,
-    /// One who owns, or waits for, the mutex of the demo; started by it.
+    /// A process that owns the mutex of the demo or waits for it; started by the demo.
     #[command(hide = true)]
     Mutex(crate::demo::owners::Orders),
     /// A worker of a run; started by the run.
@@ -52,28 +52,28 @@ pub enum Command {
     Worker(Orders),
 }
 
-/// What all runs have in common.
+/// Options of all runs.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Worker processes at any time.
+    /// Number of worker processes at any time.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub workers: u16,
-    /// Workers to stop for a while and continue, one at a time; half as many as are killed unless given.
+    /// Number of workers to stop for a while and continue, one at a time; by default half of `--kills`.
     #[arg(long)]
     pub stops: Option<u32>,
-    /// What everything random follows from; another one every time unless given.
+    /// Seed of all random choices; by default a new one for every run.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// shm, file, memfd or sysv.
+    /// Backend: shm, file, memfd or sysv.
     #[arg(long, default_value = "shm")]
     pub backend: Backend,
-    /// For scripts; no progress is shown.
+    /// Print JSON, for scripts; no progress is shown.
     #[arg(long)]
     pub json: bool,
-    /// Seconds without a sign of life after which the run is called stuck.
+    /// Seconds without a sign of life after which the run is reported as stuck.
     #[arg(long, hide = true, default_value_t = 30.0)]
     pub patience: f64,
-    /// Make the workers do something wrong.
+    /// Negative control: make the workers do something wrong.
     #[arg(long, hide = true)]
     pub negative_control: Option<NegativeControl>,
 }
@@ -81,13 +81,13 @@ pub struct Run {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// How long, in seconds; every recording is replayed at least once in any case.
+    /// Duration in seconds; every recording is replayed at least once in any case.
     #[arg(long, default_value_t = 12.0)]
     pub seconds: f64,
-    /// Workers to kill.
+    /// Number of workers to kill.
     #[arg(long, default_value_t = 40)]
     pub kills: u32,
-    /// The rest.
+    /// Options of all runs.
     #[command(flatten)]
     pub run: Run,
 }
@@ -98,13 +98,13 @@ pub struct Replay {
     /// Recordings of either format, gzipped or plain.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// How long, in seconds; every recording is replayed at least once in any case.
+    /// Duration in seconds; every recording is replayed at least once in any case.
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
-    /// Workers to kill.
+    /// Number of workers to kill.
     #[arg(long, default_value_t = 0)]
     pub kills: u32,
-    /// The rest.
+    /// Options of all runs.
     #[command(flatten)]
     pub run: Run,
 }
@@ -112,37 +112,37 @@ pub struct Replay {
 /// Arguments of `torture`.
 #[derive(Debug, Args)]
 pub struct Torture {
-    /// How long, in seconds.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
-    /// Instead: until every place for a member has seen so many operations. No clock decides anything then.
+    /// Run until every seat has done this number of operations, instead of for a time. No clock decides anything then.
     #[arg(long, conflicts_with = "seconds")]
     pub operations: Option<u64>,
-    /// Member processes at any time.
+    /// Number of member processes at any time.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=30))]
     pub members: u16,
-    /// What all choices follow from; another one every time unless given.
+    /// Seed of all random choices; by default a new one for every run.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// A segment in this backend: shm, file, memfd or sysv; can be given several times. Every other segment is tight.
+    /// Backend of a segment: shm, file, memfd or sysv; can be given several times. Every other segment is tight.
     #[arg(long, default_values = ["shm", "memfd", "file", "sysv", "memfd", "shm"])]
     pub backend: Vec<Backend>,
-    /// Crowds only: many recoverers of the same dead at once, twice as many as members at most, and exact books. Otherwise
-    /// they have the last tenth of the time.
+    /// Crowds only: many recoverers of the same dead members at once (at most twice the number of members), and exact
+    /// books. Otherwise crowds run in the last tenth of the time.
     #[arg(long)]
     pub crowd: bool,
-    /// For scripts.
+    /// Print JSON, for scripts.
     #[arg(long)]
     pub json: bool,
-    /// Seconds without a sign of life after which the run is called stuck.
+    /// Seconds without a sign of life after which the run is reported as stuck.
     #[arg(long, hide = true, default_value_t = 60.0)]
     pub patience: f64,
-    /// Make the members do something wrong.
+    /// Negative control: make the members do something wrong.
     #[arg(long, hide = true)]
     pub negative_control: Option<NegativeControl>,
 }
 
-/// The most seconds a run may be told to last.
+/// Maximum duration of a run, in seconds.
 const SECONDS_MAX: f64 = 30.0 * 24.0 * 3600.0;
 
 fn duration(what: &str, seconds: f64) -> Result<Duration, String> {
@@ -153,10 +153,10 @@ fn duration(what: &str, seconds: f64) -> Result<Duration, String> {
 }
 
 impl Torture {
-    /// As a plan.
+    /// Converts the arguments to a plan.
     ///
     /// # Errors
-    /// A number out of range.
+    /// A number is out of range.
     pub fn plan(&self) -> Result<torture::Plan, String> {
         Ok(torture::Plan {
             backends: self.backend.clone(),
@@ -192,7 +192,7 @@ impl Run {
 }
 
 impl Demo {
-    /// What `demo` does when nothing is said.
+    /// The arguments of `demo` when none are given.
     pub fn by_default() -> Self {
         match Cli::parse_from(["torture", "demo"]).command {
             Some(Command::Demo(demo)) => demo,
@@ -200,10 +200,10 @@ impl Demo {
         }
     }
 
-    /// As a plan.
+    /// Converts the arguments to a plan.
     ///
     /// # Errors
-    /// A number out of range.
+    /// A number is out of range.
     pub fn plan(&self) -> Result<Plan, String> {
         let plan = self.run.plan(Source::builtin(), self.seconds, self.kills)?;
         Ok(Plan { gifts: true, timing: true, ..plan })
@@ -211,10 +211,10 @@ impl Demo {
 }
 
 impl Replay {
-    /// As a plan.
+    /// Converts the arguments to a plan.
     ///
     /// # Errors
-    /// A number out of range.
+    /// A number is out of range.
     pub fn plan(&self) -> Result<Plan, String> {
         let sources = self.files.iter().cloned().map(Source::File).collect();
         self.run.plan(sources, self.seconds, self.kills)

@@ -1,4 +1,5 @@
-//! Processes that share segments are killed and stopped, and lose nothing: the demo, recordings to replay, and torture.
+//! Kills and stops processes that share segments, and checks that they lose nothing: demo, replay of recordings,
+//! torture.
 //!
 //! ```text
 //! torture [demo] [--seconds S] [--workers N] [--kills N] [--seed S] [--json]
@@ -6,7 +7,7 @@
 //! torture torture [--seconds S | --operations N] [--members N] [--seed S] [--backend B]… [--crowd] [--json]
 //! ```
 //!
-//! Exit status: 0 all is well, 1 something is wrong, 2 refused and nothing done, 130 interrupted.
+//! Exit status: 0 all is well, 1 errors found, 2 refused, nothing done, 130 interrupted.
 
 pub mod cli;
 pub mod demo;
@@ -27,10 +28,10 @@ use serde::Serialize;
 use tenure_tools::exit::{Answer, Exit};
 use verdict::Verdict;
 
-/// Why a run did not begin, or a process of it gave up; it says so on standard error.
+/// The reason why a run did not begin, or why one of its processes gave up; the process prints it on standard error.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run(cli: Cli) -> Exit {
     let answer = match cli.command.unwrap_or_else(|| Command::Demo(Demo::by_default())) {
         Command::Replay(replay) => replay.plan().map_err(Into::into).and_then(|plan| play(&plan)),
@@ -81,7 +82,7 @@ fn torment(plan: &torture::Plan) -> Answer {
     answer(&summary, &summary.verdict, plan.quiet)
 }
 
-/// A run's summary, for people or for programs, and what became of it.
+/// Formats the summary of a run, as text or as JSON, and adds the exit status.
 fn answer(summary: &(impl Display + Serialize), verdict: &Verdict, quiet: bool) -> Answer {
     let exit = match verdict {
         verdict if verdict.interrupted => Exit::Interrupted,

@@ -1,4 +1,4 @@
-//! Where the processes of one run find their segment.
+//! The backend and name under which the processes of a run find their segment.
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tenure::{Backend, Options, Space};
 use tenure_tools::attach::{AttachError, attach};
 
-/// A backend and what the segment is called in it; the same two words in every process.
+/// A backend and the name of the segment in it; the same pair in every process.
 #[derive(Debug, Clone)]
 pub struct Meeting {
-    /// How the bytes come to be.
+    /// Backend of the segment.
     pub backend: Backend,
     /// A name, or a path for files and memfds.
     pub name: String,
@@ -24,7 +24,7 @@ impl std::fmt::Display for Meeting {
 impl std::str::FromStr for Meeting {
     type Err = String;
 
-    /// Reads what `Display` writes.
+    /// Parses the output of `Display`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (backend, name) =
             text.split_once(':').ok_or_else(|| format!("expected BACKEND:NAME, found {text:?}"))?;
@@ -33,36 +33,36 @@ impl std::str::FromStr for Meeting {
     }
 }
 
-/// What the segments of runs are called: this, a process id, and something random.
+/// Prefix of the segment names of runs; a process id and a random number follow.
 const PREFIX: &str = "run-";
 
-/// The segment of a run: made under a name of its own, removed when it is dropped, however the run ends.
+/// The segment of a run: created under a unique name, and removed when this value is dropped, however the run ends.
 #[derive(Debug)]
 pub struct Segment {
-    /// Where the other processes of the run find it.
+    /// Backend and name for the other processes of the run.
     pub meeting: Meeting,
-    /// Our view of it.
+    /// The space, attached in this process.
     pub space: Arc<Space>,
 }
 
 impl Segment {
-    /// Makes one.
+    /// Creates a segment.
     ///
     /// # Errors
-    /// A backend that cannot be shared, or what tenure says.
+    /// The backend cannot be shared, or tenure refuses.
     pub fn create(backend: Backend, options: Options) -> Result<Self, AttachError> {
         let name = format!("{PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
         let (meeting, space) = Meeting::create(backend, &name, options)?;
         Ok(Self { meeting, space: Arc::new(space) })
     }
 
-    /// Removes the segments of runs that were killed before they could do it themselves.
+    /// Removes the segments of runs that were killed before they could remove them.
     pub fn sweep(backend: Backend) {
         for listed in Space::list().unwrap_or_default().iter().filter(|listed| listed.backend == backend) {
             let process = listed.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
             let Some((process, _)) = process else { continue };
             if !std::path::Path::new("/proc").join(process).exists() {
-                // Refused while somebody is a member, and right so.
+                // Refused while the segment has a living member; that is correct.
                 let _ = Space::remove(listed.backend, &listed.name, false);
             }
         }
@@ -71,16 +71,16 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // A memfd goes by itself, and about a segment that cannot be removed nothing is left to be done.
+        // A memfd needs no removal, and an error here cannot be handled.
         let _ = Space::remove(self.meeting.backend, &self.meeting.name, true);
     }
 }
 
 impl Meeting {
-    /// Creates the segment under `name`; the answer's name is the one to attach to.
+    /// Creates the segment under `name`; other processes attach with the returned `Self`.
     ///
     /// # Errors
-    /// A backend that cannot be shared, or what tenure says.
+    /// The backend cannot be shared, or tenure refuses.
     fn create(backend: Backend, name: &str, options: Options) -> Result<(Self, Space), AttachError> {
         let refused = |error| AttachError::Refused { name: name.to_owned(), error };
         let mut meeting = Self { backend, name: name.to_owned() };
@@ -103,10 +103,10 @@ impl Meeting {
         Ok((meeting, space))
     }
 
-    /// Attaches to a segment that exists. Looks only, until somebody joins through it.
+    /// Attaches to an existing segment. The space is read-only until a member joins through it.
     ///
     /// # Errors
-    /// A backend that cannot be shared, or what tenure says.
+    /// The backend cannot be shared, or tenure refuses.
     pub fn attach(&self, options: Options) -> Result<Space, AttachError> {
         attach(self.backend, &self.name, options)
     }

@@ -1,44 +1,45 @@
-//! Things a process of a run can be told to do wrong. A run with one of them has to fail: that is how we know that it would
-//! notice.
+//! Errors that a process of a run can be told to make. A run with a negative control must fail: this shows that the run
+//! detects such an error.
 
 use clap::ValueEnum;
 
-/// What to do wrong: a worker of the demo, a member of a torture, or a child of a crowd, each of them some.
+/// The error to make. Some apply to workers of the demo, some to members of a torture, some to children of a crowd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NegativeControl {
-    /// Let go of handles that it was told to hold; of a handle that was sent to somebody and has not arrived.
+    /// Release handles that the process was told to hold; a handle that was sent to another process and has not
+    /// arrived.
     Lose,
-    /// Keep handles that it was told to let go of; pin a block in the name of somebody who will never be.
+    /// Keep handles that the process was told to release; pin a block for a member that will never exist.
     Leak,
-    /// Give handles the payload of others.
+    /// Give handles the payload of other handles.
     Mix,
-    /// Write into a block that is in use.
+    /// Write into a block in use.
     Corrupt,
     /// Stop answering.
     Hang,
     /// Crash.
     Crash,
-    /// Demo: pin a block that nobody will free.
+    /// Demo: pin a block that no process will free.
     Forget,
     /// Torture: write one word of a pair that belongs to the owner of a mutex.
     Trespass,
-    /// Torture: take a permit of a semaphore and not say so.
+    /// Torture: take a permit of a semaphore without recording it in the ledger.
     Pocket,
-    /// Torture: signal an auto-reset event without having taken its signal.
+    /// Torture: signal an auto-reset event without having consumed its signal.
     Forge,
-    /// Torture: take one of two things that are to be taken together, and be killed.
+    /// Torture: take one of two objects that have to be taken together, and be killed.
     Halve,
-    /// Crowd: keep a handle that is in no books.
+    /// Crowd: keep a handle that is not in the books.
     Keep,
-    /// Crowd: keep a block that is in no books.
+    /// Crowd: keep a block that is not in the books.
     Hoard,
 }
 
 impl NegativeControl {
-    /// How many tasks of a worker, or operations of a thread, go well before it starts.
+    /// Number of correct tasks of a worker, or operations of a thread, before the first error.
     pub(crate) const PATIENCE: u64 = 100;
 
-    /// As a process is told on its command line.
+    /// The command-line arguments of a process with this negative control.
     pub(crate) fn arguments(which: Option<Self>) -> impl Iterator<Item = String> {
         let value = which.and_then(|which| which.to_possible_value());
         value.into_iter().flat_map(|value| ["--negative-control".to_owned(), value.get_name().to_owned()])

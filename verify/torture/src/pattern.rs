@@ -1,7 +1,7 @@
-//! What is written into payloads and blocks, so that anything lost, mixed up or overwritten shows.
+//! The bytes written into payloads and blocks; they reveal anything lost, mixed up or overwritten.
 //!
-//! Everything follows from one number: the identity of a handle, the key of a block. Whoever knows the number can
-//! check the bytes, in any process, without having seen them written.
+//! All bytes are computed from one number: the identity of a handle, or the key of a block. A process that knows the
+//! number can check the bytes without having seen the write.
 
 use std::ptr;
 
@@ -15,12 +15,12 @@ pub fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// One number from several, in order.
+/// Combines several numbers, in order, into one.
 pub fn combine(numbers: &[u64]) -> u64 {
     numbers.iter().fold(0, |so_far, &number| mix(so_far ^ number))
 }
 
-/// How many bytes the payload of a handle has: mostly tens, one in sixteen a few KiB, one in 512 up to 256 KiB.
+/// The payload size of a handle in bytes: mostly tens, one in sixteen a few KiB, one in 512 up to 256 KiB.
 pub fn payload_bytes(identity: u64) -> usize {
     let size = mix(identity ^ 0x5be5);
     let below = |limit: u64| ((size >> 16) % limit) as usize;
@@ -31,7 +31,7 @@ pub fn payload_bytes(identity: u64) -> usize {
     }
 }
 
-/// Writes the payload of a handle; `buffer` holds nothing else afterwards.
+/// Writes the payload of a handle into `buffer` and replaces its previous contents.
 pub fn payload(identity: u64, buffer: &mut Vec<u8>) {
     let bytes = payload_bytes(identity);
     buffer.clear();
@@ -42,10 +42,10 @@ pub fn payload(identity: u64, buffer: &mut Vec<u8>) {
     buffer.truncate(bytes);
 }
 
-/// Is this the payload of the handle with that identity? Every byte is looked at.
+/// Checks every byte of the payload of the handle with that identity.
 ///
 /// # Errors
-/// What is different, in words.
+/// A description of the difference.
 pub fn check_payload(identity: u64, found: &[u8]) -> Result<(), String> {
     let expected = payload_bytes(identity);
     if found.len() != expected {
@@ -77,8 +77,8 @@ pub unsafe fn fill(start: *mut u8, bytes: usize, key: u64) {
     });
 }
 
-/// Is what [`fill`] wrote with `filled_bytes` and `key` still there, as far as it lies in the first `bytes`?
-/// Otherwise the position of the first word that is not.
+/// Checks that the bytes written by [`fill`] with `filled_bytes` and `key` are unchanged, as far as they lie in the
+/// first `bytes`. On error: the position of the first different word.
 ///
 /// # Safety
 /// - `start` is valid for reads of `bytes` bytes, and nobody else writes them.
@@ -99,7 +99,8 @@ pub unsafe fn verify(start: *const u8, bytes: usize, filled_bytes: usize, key: u
     wrong
 }
 
-/// Is the block zero wherever [`fill`] would write? Otherwise the position of the first word that is not.
+/// Checks that the block is zero at every position that [`fill`] would write. On error: the position of the first
+/// non-zero word.
 ///
 /// # Safety
 /// - `start` is valid for reads of `bytes` bytes, and nobody else writes them.

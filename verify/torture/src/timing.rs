@@ -1,8 +1,8 @@
-//! Single operations of tenure beside those of a daemon, a mutex and two allocators, in the same run and in turn, so that a
-//! noisy machine is noisy for all of them. The figure is the median over the rounds; compare ratios, not nanoseconds of
-//! another day.
+//! Times single operations of tenure, a daemon, a mutex and two allocators, in turns within one run, so that noise of
+//! the machine affects all of them alike. The result is the median over the rounds; compare ratios, not nanoseconds of
+//! different days.
 //!
-//! The allocators are private: nothing of theirs survives the process, and nothing can be recovered. `cargo perf` measures
+//! The allocators are private to their process: their blocks end with it and cannot be recovered. `cargo perf` measures
 //! more, with intervals.
 
 use std::process::{Command, Stdio};
@@ -21,23 +21,23 @@ use crate::Failed;
 
 const ROUNDS: usize = 31;
 const WARM_ROUNDS: usize = 3;
-/// How long a turn should take.
+/// Target duration of a turn, in ns.
 const TURN_NS: u64 = 500_000;
 
 /// One operation, in nanoseconds: medians over the rounds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Timing {
-    /// What was measured.
+    /// Name of the operation.
     pub operation: String,
-    /// tenure.
+    /// Tenure, in ns.
     pub tenure_ns_p50: f64,
-    /// A daemon on a Unix socket, on the client's processor.
+    /// A daemon on a Unix socket, on the client's processor, in ns.
     pub daemon_ns_p50: Option<f64>,
-    /// A robust mutex in shared memory.
+    /// A robust mutex in shared memory, in ns.
     pub mutex_ns_p50: Option<f64>,
-    /// mimalloc, where it has such an operation.
+    /// mimalloc, where it has such an operation, in ns.
     pub mimalloc_ns_p50: Option<f64>,
-    /// The system's malloc, where it has such an operation.
+    /// The system's malloc, where it has such an operation, in ns.
     pub malloc_ns_p50: Option<f64>,
 }
 
@@ -71,10 +71,11 @@ impl Timing {
     }
 }
 
-/// Measures for about a second, in a process of its own: teams are forked, and whoever forks must have no other threads.
+/// Measures for about a second, in a process of its own: the teams are forked, and a process that forks must have no
+/// other threads.
 ///
 /// # Errors
-/// Whatever an operation answers; none should.
+/// An error of an operation; none should occur.
 pub fn measure() -> Result<Vec<Timing>, Failed> {
     let output = Command::new(std::env::current_exe()?)
         .arg("compare")
@@ -87,10 +88,10 @@ pub fn measure() -> Result<Vec<Timing>, Failed> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// What [`measure`] has done by the process that it starts: the figures as JSON.
+/// The body of the process that [`measure`] starts: returns the results as JSON.
 ///
 /// # Errors
-/// Whatever an operation answers; none should.
+/// An error of an operation; none should occur.
 pub fn compare() -> Result<String, Failed> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let daemon = || Daemon::new(Way::Socket, Cpu::Same);
@@ -134,7 +135,7 @@ fn team<S: Subject + 'static>(
     Team::fork(Kind::Processes, 1, move |_| work(subject.join()?))
 }
 
-/// Lets the teams take turns.
+/// Measures one operation with all teams in turns.
 fn row(operation: &str, mut teams: [Option<Team>; 5]) -> Outcome<Timing> {
     let mut operations = [0; 5];
     for (team, operations) in teams.iter_mut().zip(&mut operations) {

@@ -1,65 +1,65 @@
-//! What went wrong, counted and described.
+//! The errors of a run, counted and described.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tenure::{Space, Stats};
 
-/// How many descriptions are kept; more are only counted.
+/// Maximum number of descriptions kept; further errors are only counted.
 const NOTES_MAX: usize = 40;
 
-/// Sorts of wrong.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wrong {
-    /// Something that was held is gone.
+    /// A held resource is gone.
     Lost,
-    /// Something that nobody held is still there.
+    /// A resource that nobody holds still exists.
     Leaked,
-    /// Bytes or answers are somebody else's.
+    /// The bytes or the answer belong to another resource.
     MixedUp,
-    /// An error where there must be none.
+    /// An operation failed that must succeed.
     Refused,
 }
 
-/// What a process found that must never be, in words.
+/// An error that a process found: its kind and a description.
 pub type Trouble = (Wrong, String);
 
-/// Everything that must be zero at the end.
+/// Error counts; all must be zero at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Handles that somebody held and that were gone.
+    /// Number of handles that were held and are gone.
     pub lost: u64,
-    /// Handles and blocks that nobody held and that were still there.
+    /// Number of handles and blocks that nobody held and that still existed.
     pub leaked: u64,
-    /// Payloads, blocks or tokens that were not what they should be.
+    /// Number of payloads, blocks or tokens with wrong contents.
     pub mixed_up: u64,
-    /// Operations that answered with an error they should not answer.
+    /// Number of operations that failed and must not fail.
     pub refused: u64,
-    /// Workers or reclaims that did not come to an end.
+    /// Number of workers or reclaims that did not finish.
     pub stuck: u64,
-    /// Workers that ended although nobody killed them.
+    /// Number of workers that ended although the run did not kill them.
     pub died: u64,
-    /// What `check()` found in the quiet segment at the end.
+    /// Number of violations that `check()` found in the quiet segment at the end.
     pub violations: u64,
-    /// What happened, in words.
+    /// Descriptions of the errors.
     pub notes: Vec<String>,
-    /// Somebody ended the run.
+    /// Whether the user ended the run.
     pub interrupted: bool,
 }
 
 impl Verdict {
-    /// Everything that went wrong, whatever its kind.
+    /// The number of all errors.
     pub fn total(&self) -> u64 {
         let Self { lost, leaked, mixed_up, refused, stuck, died, violations, .. } = self;
         [lost, leaked, mixed_up, refused, stuck, died, violations].into_iter().sum()
     }
 
-    /// Nothing went wrong?
+    /// Whether there is no error.
     pub fn is_clean(&self) -> bool {
         self.total() == 0 && !self.interrupted
     }
 
-    /// What went wrong, and the seed of the run; nothing when it is clean.
+    /// Writes the errors and the seed of the run; nothing when there are none.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, seed: u64) -> fmt::Result {
         if self.is_clean() {
             return Ok(());
@@ -74,7 +74,7 @@ impl Verdict {
         notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
     }
 
-    /// Adds what another process found.
+    /// Adds the errors that another process found.
     pub(crate) fn add(&mut self, other: Self) {
         let Self { lost, leaked, mixed_up, refused, stuck, died, violations, notes, interrupted } = other;
         let sums = [
@@ -92,7 +92,7 @@ impl Verdict {
         self.interrupted |= interrupted;
     }
 
-    /// Checks every word of `space`, which everybody has left.
+    /// Checks every word of `space`, after all members have left.
     pub(crate) fn last_look(&mut self, about: &str, space: &Space) -> Stats {
         let report = space.check();
         for violation in report.violations {

@@ -1,7 +1,7 @@
-//! What the coordinator and its workers say to each other, and how it goes through a pipe.
+//! The messages between the coordinator and its workers, and their transport through a pipe.
 //!
-//! A frame is a length (4 bytes, little endian) and that many bytes of postcard. A worker answers tasks in the order
-//! it got them; a frame that a killed worker had not finished writing counts as not written.
+//! A frame is a length (4 bytes, little endian) and that many bytes of postcard. A worker answers tasks in the order in
+//! which it received them; an incomplete frame of a killed worker counts as not written.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -14,56 +14,56 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::Trouble;
 
-/// The longest frame that is accepted.
+/// Maximum accepted length of a frame, in bytes.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 
-/// To a worker.
+/// A message to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Do these in order and answer with one [`Report::Done`].
+    /// Do these tasks in order and answer with one [`Report::Done`].
     Work(Vec<Task>),
     /// Free everything, leave the space, say [`Report::Left`], exit.
     Leave,
 }
 
-/// One thing to do with a handle. `handle` is the coordinator's number for it.
+/// A task on a handle. `handle` is the coordinator's number of the handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     /// Create it with the payload of `identity`, and read that back.
     Create {
-        /// Coordinator's number.
+        /// The coordinator's number.
         handle: u64,
         /// Application kind.
         kind: u32,
-        /// What the payload follows from.
+        /// Number from which the payload is computed.
         identity: u64,
     },
-    /// Hold it once more, and read the payload.
+    /// Open it: one more reference; and read the payload.
     Open {
-        /// Coordinator's number.
+        /// The coordinator's number.
         handle: u64,
         /// Application kind.
         kind: u32,
-        /// What to open.
+        /// Token to open.
         token: u64,
-        /// What the payload follows from.
+        /// Number from which the payload is computed.
         identity: u64,
     },
-    /// Read the payload and let go once. With `probe`, open the token again, which has to answer stale.
+    /// Read the payload and close it: one reference less. With `probe`, open the token again, which must answer stale.
     Close {
-        /// Coordinator's number.
+        /// The coordinator's number.
         handle: u64,
-        /// Nobody else holds it.
+        /// Whether nobody else holds it.
         probe: bool,
     },
-    /// Create and close a handle, allocate and free a block: a sign that nobody is in the way.
+    /// Create and close a handle, allocate and free a block: the worker shows that nothing blocks it.
     Pulse,
 }
 
-/// From a worker.
+/// A message from a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// It is a member now.
+    /// The worker is a member now.
     Joined {
         /// Index of its lease.
         lease_index: u8,
@@ -72,70 +72,70 @@ pub enum Report {
     },
     /// The answer to [`Command::Work`], one outcome per task.
     Done {
-        /// In the order of the tasks.
+        /// Outcomes in the order of the tasks.
         outcomes: Vec<Outcome>,
-        /// Since it joined.
+        /// Counters since the worker joined.
         counters: Counters,
     },
-    /// Something is wrong that no task asked about, for example a block whose bytes changed.
+    /// An error outside of any task, for example a block whose bytes changed.
     Wrong(Trouble),
     /// It has left the space and is about to exit.
     Left {
-        /// Since it joined.
+        /// Counters since the worker joined.
         counters: Counters,
     },
 }
 
-/// How a task ended.
+/// The outcome of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The handle exists.
+    /// The handle was created.
     Created {
-        /// To be passed on.
+        /// Its token, for other workers.
         token: u64,
     },
-    /// It is held once more.
+    /// The worker holds the handle once more.
     Opened,
     /// The token is stale.
     Stale,
-    /// It is let go.
+    /// The worker closed the handle.
     Closed {
-        /// With `probe`: the token still opened afterwards.
+        /// With `probe`: whether the token still opened afterwards.
         leaked: bool,
     },
-    /// The pulse is done.
+    /// The pulse was done.
     Alive,
-    /// It did not go as it has to.
+    /// The task failed, or its result is wrong.
     Wrong(Trouble),
 }
 
-/// What a worker did since it joined.
+/// The counters of a worker since it joined.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Handle operations: create, open, get, close.
+    /// Number of handle operations: create, open, get, close.
     pub handle_operations: u64,
-    /// Processor time they took, with making and checking payloads.
+    /// Processor time of the handle operations in ns, with making and checking payloads.
     pub handle_ns: u64,
-    /// Block operations: alloc, realloc, free.
+    /// Number of block operations: alloc, realloc, free.
     pub block_operations: u64,
-    /// Processor time they took, with filling and verifying.
+    /// Processor time of the block operations in ns, with filling and verifying.
     pub block_ns: u64,
-    /// Blocks it has now.
+    /// Number of live blocks of the worker.
     pub blocks_live: u64,
-    /// Opens of a handle that the worker held already.
+    /// Number of opens of a handle that the worker held already.
     pub second_opens: u64,
-    /// What it took back from the dead.
+    /// Number of handles that it took back from dead members.
     pub handles_reclaimed: u64,
-    /// What it took back from the dead.
+    /// Number of blocks that it took back from dead members.
     pub blocks_reclaimed: u64,
-    /// How often each job (one process of an allocation recording) was replayed to its end.
+    /// Number of complete replays of each job (one process of an allocation recording).
     pub jobs_done: Vec<u32>,
 }
 
 /// Writes one frame with a single call.
 ///
 /// # Errors
-/// What the pipe says; a message that does not fit is `InvalidInput`.
+/// The error of the pipe; a message that is too long is `InvalidInput`.
 pub fn send(output: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     let frame = postcard::to_extend(message, vec![0; 4]).map_err(invalid)?;
     let body_bytes = u32::try_from(frame.len() - 4).ok().filter(|&bytes| bytes <= FRAME_BYTES_MAX);
@@ -149,10 +149,10 @@ pub fn send(output: &mut impl Write, message: &impl Serialize) -> io::Result<()>
     output.flush()
 }
 
-/// Reads one frame; `None` when the other side is gone, also in the middle of a frame.
+/// Reads one frame; `None` when the other side is closed, also in the middle of a frame.
 ///
 /// # Errors
-/// What the pipe says; a frame that is too long or means nothing is `InvalidData`.
+/// The error of the pipe; a frame that is too long or cannot be decoded is `InvalidData`.
 pub fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     if !read_or_end(input, &mut length)? {
@@ -170,12 +170,12 @@ pub fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<
     postcard::from_bytes(&body).map(Some).map_err(invalid)
 }
 
-/// What comes through a process's pipe.
+/// An event from the pipe of a process.
 #[derive(Debug)]
 pub enum Incoming<M> {
     /// A message.
     Message(M),
-    /// Nothing any more: it is gone, or the pipe says why.
+    /// The end of the pipe, with its error if there was one.
     End(Option<String>),
 }
 
@@ -184,16 +184,17 @@ pub enum Incoming<M> {
 pub struct Process(Child);
 
 impl Process {
-    /// Starts one. A thread of that name passes on what it sends, until `handle` answers false: nobody listens any more.
+    /// Starts a process. A thread with the given name passes its messages to `handle`, until `handle` returns false
+    /// because the receiver is gone.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub fn start<M: DeserializeOwned>(
         command: &mut process::Command,
         name: String,
         handle: impl Fn(Incoming<M>) -> bool + Send + 'static,
     ) -> io::Result<Self> {
-        // A group of its own: an interrupt from the terminal is for us alone.
+        // A process group of its own: an interrupt from the terminal reaches only this process.
         let child = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut process = Self(child);
         let Some(mut output) = process.0.stdout.take() else {
@@ -215,34 +216,34 @@ impl Process {
         Ok(process)
     }
 
-    /// Sends it a message.
+    /// Sends a message to the process.
     pub fn say(&mut self, message: &impl Serialize) {
         if let Some(input) = &mut self.0.stdin {
-            // A broken pipe: the process died, and its end of output says so too.
+            // A broken pipe: the process died, and the end of its output reports that too.
             let _ = send(input, message);
         }
     }
 
-    /// Ends its input.
+    /// Closes the input of the process.
     pub fn close_input(&mut self) {
         self.0.stdin = None;
     }
 
-    /// Its number.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
-        // It fails only for a process that is gone; ours stays a zombie until it is reaped.
+        // It fails only after the process is reaped; until then a dead child stays a zombie.
         let _ = kill_process(Pid::from_child(&self.0), signal);
     }
 
-    /// Ends its input, and waits for its end.
+    /// Closes the input of the process and waits for its exit.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn reap(mut self) -> io::Result<ExitStatus> {
         self.0.wait()
     }
@@ -250,7 +251,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both do nothing after `reap`, and fail only when the process is gone already.
+        // After `reap` both have no effect; they fail only when the process has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -259,7 +260,7 @@ impl Drop for Process {
 /// Ends this process when `parent` ends.
 ///
 /// # Errors
-/// It has ended already.
+/// The parent has already ended.
 pub fn die_with(parent: u32) -> Result<(), &'static str> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|_| "no signal comes when the parent ends")?;

@@ -1,5 +1,5 @@
-//! Whole runs with real processes: they end with nothing lost and nothing leaked, they notice whatever a worker
-//! does wrong, and they leave nothing behind, however they end.
+//! Whole runs with real processes: they end with nothing lost and nothing leaked, they detect every error of a negative
+//! control, and they leave no segment behind, however they end.
 
 #[path = "../../../segment/tests/common/fail_safe.rs"]
 mod fail_safe;
@@ -27,7 +27,7 @@ fn last_line(out: &str) -> &str {
     out.lines().last().unwrap()
 }
 
-/// Segments of the run of process `pid`.
+/// The number of segments of the run of process `pid`.
 fn segments_of(pid: u32) -> usize {
     let prefix = format!("run-{pid}-");
     Space::list().unwrap().iter().filter(|listed| listed.name.starts_with(&prefix)).count()
@@ -60,7 +60,7 @@ fn a_demo_for_scripts_is_json_and_nothing_else() {
     let summary: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(err, "");
     assert_eq!((&summary["kills"], &summary["workers"]), (&4.into(), &3.into()));
-    // Not all fit in where the others' pulses are slow to come.
+    // A stop lasts until the other workers have answered; when they are slow, not all stops fit in.
     assert!(summary["stops"].as_u64() <= Some(2), "{summary}");
     assert_eq!((&summary["verdict"]["lost"], &summary["verdict"]["leaked"]), (&0.into(), &0.into()));
     assert!(summary["handle_operations"].as_u64() > Some(20_000), "{summary}");
@@ -104,12 +104,12 @@ fn malformed_recordings_are_refused_by_line() {
     assert!(err.contains("/nonexistent.trace: expected a readable recording"), "{err}");
 }
 
-/// Who hangs for good is not waited for as long as one who is slow.
+/// The arguments with the patience of a run: short for a process that hangs for ever, longer for one that is only slow.
 fn patience(negative_control: &str) -> &'static [&'static str] {
     if negative_control == "hang" { &["--patience", "3"] } else { &[] }
 }
 
-/// Does a run with this negative control fail, for the reason it should?
+/// Checks that a run with this negative control fails for the expected reason.
 #[track_caller]
 fn is_noticed(negative_control: &str, field: &str) {
     let arguments =
@@ -181,10 +181,10 @@ fn what_a_killed_run_leaves_behind_is_swept_by_the_next() {
     eventually("a segment", || segments_of(pid) == 1);
     run.kill().unwrap();
     run.wait().unwrap();
-    // Another test's run may have swept it already.
+    // Another test's run may have removed it already.
     assert!(segments_of(pid) <= 1);
     let blocks = recording("# allocation trace v1\na 0 100\nf 0\n");
-    // The workers die with their coordinator; until then they are members and nobody may remove the segment.
+    // The workers die with their coordinator; until then they are members and the segment cannot be removed.
     eventually("nothing left", || {
         expect(0, &["replay", blocks.path().to_str().unwrap(), "--seconds", "0"]);
         segments_of(pid) == 0
@@ -204,7 +204,7 @@ fn torture_by_operations_violates_nothing() {
         let kinds = summary["by_kind"].as_object().unwrap();
         assert!(kinds.values().all(|times| times.as_u64() > Some(0)), "{kinds:?}");
         assert!(summary["joins"].as_u64() > summary["incarnations"].as_u64(), "{out}");
-        // One audit for each segment, at least; and in all of them together some owners died.
+        // At least one audit for each segment; and in all segments together some owners died.
         assert!(summary["audits"].as_u64() >= Some(6), "{out}");
         for what in ["timeouts", "abandoned", "units_restored"] {
             assert!(summary[what].as_u64() > Some(0), "{what}: {out}");
@@ -235,7 +235,7 @@ fn crowds_leave_the_books_exact() {
     for (what, count) in crowd {
         assert!(count.as_u64() > Some(0), "{what}: {out}");
     }
-    // The director's own are counted in every round.
+    // The director's own handles are counted in every round.
     assert!(crowd["handles"].as_u64() > crowd["rounds"].as_u64().map(|rounds| 8 * rounds), "{out}");
     assert_eq!(summary["operations"], 0, "{out}");
 }
@@ -250,7 +250,7 @@ fn crowds_by_rounds_in_every_backend() {
     assert_eq!(summary["crowd"]["spaces"], 2, "{out}");
 }
 
-/// Does a crowd with this negative control fail, for the reason it should, with the words that lead to it?
+/// Checks that a crowd with this negative control fails for the expected reason, and that its messages name it.
 #[track_caller]
 fn crowd_notices(negative_control: &str, field: &str, words: &str) {
     let size = ["--seconds", "20", "--seed", "4", "--backend", "shm", "--json"];
@@ -287,7 +287,7 @@ fn control_crowds_notice_members_that_crash() {
     crowd_notices("crash", "died", "slot ");
 }
 
-/// Does a torture with this negative control fail, for the reason it should?
+/// Checks that a torture with this negative control fails for the expected reason.
 #[track_caller]
 fn torture_notices(negative_control: &str, field: &str) {
     let size = ["--operations", "6000", "--members", "3", "--seed", "4", "--backend", "shm"];

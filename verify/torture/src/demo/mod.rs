@@ -1,18 +1,18 @@
 //! The main job: real worker processes share a segment and replay recordings while they are killed and stopped.
 //!
-//! One coordinator (this process) and a number of workers ([`crate::worker`]). The coordinator is the only one who knows
-//! the whole: the script says who wishes to hold what, the book says who holds what, and every answer of a
-//! worker and every look of the coordinator's own is compared with it.
+//! One coordinator (this process) and several workers ([`crate::worker`]). Only the coordinator knows the whole state:
+//! the script gives the wishes of the workers, the book records the holders of every handle, and every answer of a
+//! worker and every check by the coordinator is compared with the book.
 //!
-//! | module | what it owns |
+//! | module | purpose |
 //! |---|---|
-//! | `plan` | what a run is to do |
+//! | `plan` | the arguments of a run |
 //! | `script` | the recorded handles as an endless sequence of steps |
-//! | `book` | the truth: who holds which token, what the dead held |
-//! | `seat` | one worker process, its pipes and what is on its way |
-//! | `chaos` | when somebody is killed or stopped |
+//! | `book` | the expected state: the holders of every token, living and dead |
+//! | `seat` | one worker process, its pipes and the tasks sent to it |
+//! | `chaos` | the schedule of kills and stops |
 //! | `watch` | measuring the time from a kill to the end of the reclaim |
-//! | `director` | the loop that brings them together |
+//! | `director` | the main loop |
 //! | `owners` | a mutex whose owners are killed |
 //! | `stage` | the segment, and the coordinator's membership |
 //! | `summary` | the table at the end |
@@ -41,18 +41,18 @@ use director::Director;
 use seat::Event;
 use stage::Stage;
 
-/// Does what the plan says. Whatever goes wrong with the space is in the summary.
+/// Executes the plan. Errors of the space are in the summary.
 ///
 /// # Errors
-/// A malformed recording, a segment that cannot be made, a worker that cannot be started.
+/// A recording is malformed, a segment cannot be created, or a worker cannot be started.
 pub fn run(plan: &Plan) -> Result<Summary, Failed> {
     let material = Material::read(&plan.sources)?;
     let job_titles = material.job_titles.clone();
     let (tell, events) = mpsc::channel();
     let interrupted = tell.clone();
-    // Before there is anything that an interrupt could leave behind.
+    // Installed before an interrupt could leave a segment behind.
     ctrlc::set_handler(move || {
-        // Nobody listens any more when the run is over.
+        // The receiver is gone when the run is over.
         let _ = interrupted.send(Event::Interrupted);
     })?;
     Segment::sweep(plan.backend);
@@ -74,7 +74,7 @@ pub fn run(plan: &Plan) -> Result<Summary, Failed> {
     Ok(summary)
 }
 
-/// The last look, when everybody has left: nothing is held, nothing is owned, every word is as it must be.
+/// The last check, after every worker has left: no handle is held, no block is allocated, every word is valid.
 fn inspect(stage: &mut Stage, verdict: &mut Verdict) {
     let was_clean = verdict.is_clean();
     if let Some(member) = stage.member()

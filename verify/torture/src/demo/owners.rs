@@ -1,4 +1,4 @@
-//! A mutex whose owner is killed: the next in line gets it, is told so, and nobody else is.
+//! A mutex whose owner is killed: exactly one waiter gets it and learns that it was abandoned.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -14,25 +14,25 @@ use crate::meeting::Meeting;
 
 use crate::verdict::Verdict;
 
-/// How often it is done.
+/// Number of rounds; one owner is killed in each.
 const ROUNDS: u32 = 5;
-/// For the waiter to fall asleep; if it has not, it is told all the same.
+/// Time for the waiter to fall asleep; a waiter that is still awake is told all the same.
 const TO_SLEEP: Duration = Duration::from_millis(20);
-/// A fail-safe: what takes longer never comes.
+/// Upper bound of every wait; a longer wait counts as endless.
 const AT_MOST: Duration = Duration::from_secs(20);
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Owners {
-    /// Owners killed, each with somebody waiting.
+    /// Number of owners killed, each with a waiting process.
     pub killed: u32,
-    /// Waiters that were told that the mutex was abandoned.
+    /// Number of waiters that learned that the mutex was abandoned.
     pub told: u32,
-    /// From the kill until the waiter had it; the median.
+    /// Median time from the kill until the waiter owned the mutex, in µs.
     pub handed_over_us_p50: f64,
 }
 
-/// What the processes are to do.
+/// Arguments of the owner and waiter processes.
 #[derive(Debug, Clone, Args)]
 pub struct Orders {
     #[arg(long)]
@@ -45,17 +45,17 @@ pub struct Orders {
     part: Part,
 }
 
-/// Which of the two.
+/// The role of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     Owner,
     Next,
 }
 
-/// One of the two processes.
+/// Runs one of the two processes.
 ///
 /// # Errors
-/// Whatever tenure answers; none should.
+/// An error of tenure; none should occur.
 pub fn play(orders: &Orders) -> Result<(), Failed> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let meeting = Meeting { backend: orders.backend, name: orders.space.clone() };
@@ -67,7 +67,7 @@ pub fn play(orders: &Orders) -> Result<(), Failed> {
         Part::Owner => {
             let _guard = mutex.lock()?;
             say("owned")?;
-            // Until we are killed, or the one who started us is gone.
+            // Wait until this process is killed, or its parent is gone.
             let _ = std::io::stdin().lock().read_line(&mut String::new());
         }
         Part::Next => {
@@ -122,10 +122,10 @@ impl Drop for Player {
     }
 }
 
-/// Kills owners, and compares what the next ones are told with what happened.
+/// Kills owners, and compares the results of the waiters' locks with the kills.
 ///
 /// # Errors
-/// A process that cannot be started. What goes wrong with the mutex is in the verdict.
+/// A process cannot be started. Errors of the mutex are in the verdict.
 pub(super) fn run(meeting: &Meeting, me: &Member, verdict: &mut Verdict) -> Result<Owners, Failed> {
     let mutex = Mutex::create(me)?;
     let mut owners = Owners::default();
@@ -150,7 +150,7 @@ pub(super) fn run(meeting: &Meeting, me: &Member, verdict: &mut Verdict) -> Resu
             }
             _ => verdict.stuck(format!("the owner of a mutex was killed, and the next one says {answer:?}")),
         }
-        // It unlocks before it ends.
+        // The process unlocks before it exits.
         let _ = next.0.wait();
         if mutex.lock_timeout(AT_MOST)?.abandoned() {
             verdict.mixed_up("a mutex was abandoned once, and two were told");

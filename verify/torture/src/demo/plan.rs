@@ -1,4 +1,4 @@
-//! What a run is to do.
+//! The plan of a run.
 
 use std::time::Duration;
 
@@ -9,47 +9,47 @@ use crate::worker::JobName;
 use tenure_traces::{AllocationTrace, HandleTrace};
 use tenure_traces::{Recording, Source, TraceError};
 
-/// The whole order for a run.
+/// All parameters of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is replayed.
+    /// Recordings to replay.
     pub sources: Vec<Source>,
-    /// How the segment comes to be.
+    /// Backend of the segment.
     pub backend: Backend,
-    /// How many worker processes there are at any time.
+    /// Number of worker processes at any time.
     pub workers: usize,
-    /// How long to go on, at least; every recording is replayed at least once in any case.
+    /// Minimum duration; every recording is replayed at least once in any case.
     pub duration: Duration,
-    /// How many workers are killed.
+    /// Number of workers to kill.
     pub kills: u32,
-    /// How many workers are stopped and continued.
+    /// Number of workers to stop and continue.
     pub stops: u32,
-    /// Everything random follows from it, except what the scheduler does.
+    /// Seed of all random choices; the scheduling of the system is not determined by it.
     pub seed: u64,
     /// Hand extra handles with large payloads from worker to worker.
     pub gifts: bool,
     /// Measure single operations at the end.
     pub timing: bool,
-    /// How long nothing may happen before the run is called stuck.
+    /// Time without progress after which the run is reported as stuck.
     pub patience: Duration,
-    /// What the workers are to do wrong.
+    /// Negative control: the error that the workers shall make.
     pub negative_control: Option<NegativeControl>,
     /// No progress on standard error.
     pub quiet: bool,
 }
 
-/// The recordings of a plan, read.
+/// The contents of the recordings of a plan.
 #[derive(Debug, Default)]
 pub struct Material {
     /// Handle recordings; the coordinator sequences them.
     pub handles: Vec<HandleTrace>,
-    /// What the workers replay on their own.
+    /// Allocation recordings, by process; each worker replays them without the coordinator.
     pub jobs: Vec<JobName>,
     /// Title of the recording of each job.
     pub job_titles: Vec<String>,
-    /// The most bytes one job has at once, and its largest block.
+    /// Maximum number of live bytes of one job.
     pub peak_bytes: u64,
-    /// The largest block.
+    /// Size of the largest block, in bytes.
     pub largest_bytes: u64,
 }
 
@@ -78,15 +78,16 @@ impl Material {
         }
     }
 
-    /// Handles that suffice: what the recordings hold at once, what is planned ahead, and what workers claim ahead.
+    /// A sufficient number of handles: those live at once in the recordings, those planned ahead, and `ahead` that
+    /// workers claim in advance.
     pub fn handle_count(&self, ahead: usize) -> u32 {
         let recorded: u64 = self.handles.iter().map(|trace| u64::from(trace.peak_count)).max().unwrap_or(0);
         let total = (recorded + ahead as u64).next_power_of_two().max(HANDLES_MIN.into());
         u32::try_from(total).unwrap_or(u32::MAX)
     }
 
-    /// Scratch that suffices for `workers` jobs at once: four times their peak and room for their largest blocks to
-    /// be moved, and for the payloads of the handles; at least 64 MiB.
+    /// A sufficient number of bytes of scratch memory for `workers` jobs at once: four times their peak, room to move
+    /// their largest blocks, and room for the payloads of the handles; at least 64 MiB.
     pub fn scratch_bytes(&self, workers: usize, handle_count: u32) -> u64 {
         let each = self.peak_bytes.saturating_mul(4).saturating_add(self.largest_bytes.saturating_mul(2));
         let payloads = u64::from(handle_count).saturating_mul(1 << 10);
@@ -95,5 +96,5 @@ impl Material {
     }
 }
 
-/// The fewest handles a segment gets.
+/// Minimum number of handles of a segment.
 const HANDLES_MIN: u32 = 1 << 16;

@@ -1,14 +1,14 @@
-//! A bar on a terminal, a line now and then elsewhere, nothing when quiet.
+//! Progress on standard error: a bar on a terminal, otherwise a line at intervals; nothing when quiet.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a line is written where there is no terminal.
+/// Interval of the lines when standard error is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Shows on standard error how far a run is.
+/// Shows the progress of a run on standard error.
 pub(super) struct Progress {
     kind: Kind,
     duration: Duration,

@@ -1,4 +1,4 @@
-//! The order of things: handle recordings as an endless sequence of steps, each for one seat.
+//! Handle recordings as an endless sequence of steps, each for one seat.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,33 +9,33 @@ use rand::rngs::StdRng;
 use crate::worker::GIFT_KIND;
 use tenure_traces::{HandleTrace, HandleVerb};
 
-/// Kinds of the recording's handles start here.
+/// The first kind of the recorded handles.
 const RECORDED_KIND: u32 = 1;
-/// One gift for so many recorded steps.
+/// Number of recorded steps for each gift.
 const STEPS_PER_GIFT: u64 = 8;
 
-/// A wish: seat `seat` shall hold the handle once more, or once less. What has to be done for it depends on who is
-/// alive by then.
+/// A wish: seat `seat` shall hold the handle once more, or once less. The task that fulfils it (create, open, close)
+/// depends on the living holders at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Step {
-    /// A number for the handle that is used once.
+    /// Number of the handle; never reused.
     pub(super) handle: u64,
-    /// Which worker.
+    /// Seat of the worker.
     pub(super) seat: usize,
-    /// What its handle is called in the space.
+    /// Kind of the handle in the space.
     pub(super) kind: u32,
-    /// Hold it, or let go of it.
+    /// Hold or release.
     pub(super) wish: Wish,
 }
 
-/// What a step is for.
+/// The purpose of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wish {
-    /// Hold it once more.
+    /// Hold the handle once more.
     Hold,
-    /// Hold it once less.
+    /// Hold the handle once less.
     Release {
-        /// The script never mentions the handle again.
+        /// The script has no further step for the handle.
         last: bool,
     },
 }
@@ -70,12 +70,12 @@ impl Script {
         }
     }
 
-    /// How many recordings were gone through to their end.
+    /// The number of complete passes over recordings.
     pub(super) fn passes(&self) -> u64 {
         self.passes
     }
 
-    /// Has every recording been gone through?
+    /// Whether every recording has been replayed once.
     pub(super) fn is_complete(&self) -> bool {
         self.passes >= self.traces.len() as u64
     }
@@ -115,7 +115,7 @@ impl Script {
         Some(step)
     }
 
-    /// A handle that one worker creates, others open, and that everybody lets go of much later.
+    /// Plans a handle that one worker creates and others open, and that all of them release much later.
     fn plan_gift(&mut self) {
         let Some(rng) = &mut self.gifts else { return };
         let handle = self.next_gift;

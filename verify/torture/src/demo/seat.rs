@@ -1,4 +1,4 @@
-//! A seat: a place for one worker process, with what it has been told and has yet to be told.
+//! A seat: the place of one worker process, with its sent and its waiting tasks.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,51 +16,51 @@ use crate::worker::JobName;
 use super::book::Incarnation;
 use super::script::Step;
 
-/// How many tasks a worker may be behind. The pipe has to hold them all while it is stopped.
+/// Maximum number of unanswered tasks of a worker. The pipe must hold all of them while the worker is stopped.
 const WINDOW_TASKS: usize = 512;
-/// How many tasks go into one frame at most.
+/// Maximum number of tasks in one frame.
 const BATCH_TASKS: usize = 128;
 
 /// An event for the director.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A worker said something.
+    /// A worker sent a report.
     Report(usize, Incarnation, Report),
-    /// A worker's output has ended; why, when it is not simply that.
+    /// The output of a worker has ended; with the error, if there was one.
     Gone(usize, Incarnation, Option<String>),
-    /// Everything a killed worker held has been reclaimed, so long after the kill.
+    /// All resources of a killed worker have been reclaimed; the time since the kill, in ns.
     Reclaimed(Incarnation, u64),
-    /// Somebody wants it to end.
+    /// The user wants the run to end.
     Interrupted,
 }
 
-/// How far a worker is.
+/// The state of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Started, not a member yet.
+    /// Started, not yet a member.
     Starting,
     /// Takes tasks.
     Ready,
     /// Has been told to leave.
     Leaving,
-    /// Said that it has left.
+    /// Has reported that it left.
     Left,
     /// Has been killed.
     Killed,
-    /// Killed for good, or gone after leaving: nobody sits here.
+    /// Reaped after a kill or after leaving: the seat has no worker.
     Empty,
 }
 
-/// A step on its way.
+/// A task that was sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Errand {
-    /// What for; `None` for a pulse.
+    /// Step that the task belongs to; `None` for a pulse.
     pub(super) step: Option<Step>,
-    /// Does the script know about it?
+    /// Whether the step is in the script.
     pub(super) scripted: bool,
 }
 
-/// What every worker of a run is told.
+/// Arguments of every worker of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Crew {
     pub(super) meeting: Meeting,
@@ -68,19 +68,19 @@ pub(super) struct Crew {
     pub(super) negative_control: Option<NegativeControl>,
 }
 
-/// A place for one worker.
+/// The place of one worker.
 pub(super) struct Seat {
     pub(super) index: usize,
     pub(super) incarnation: Incarnation,
     pub(super) state: State,
     pub(super) stopped: bool,
-    /// Of the present worker, once it has joined.
+    /// Lease (index, incarnation) of the present worker, after it has joined.
     pub(super) lease: Option<(u8, u64)>,
-    /// A predecessor that has to be reclaimed before this worker takes tasks.
+    /// A predecessor that must be reclaimed before this worker gets tasks.
     pub(super) waits_for: Option<Incarnation>,
     pub(super) todo: VecDeque<Errand>,
     pub(super) sent: VecDeque<Errand>,
-    /// Of the present worker.
+    /// Counters of the present worker.
     pub(super) counters: Counters,
     pub(super) received_at: Instant,
     outbox: Vec<Task>,
@@ -105,7 +105,7 @@ impl Seat {
         }
     }
 
-    /// Starts a process for this seat. Its reports arrive as events.
+    /// Starts a worker process on this seat. Its reports arrive as events.
     pub(super) fn fill(
         &mut self,
         crew: &Crew,
@@ -140,27 +140,27 @@ impl Seat {
         Ok(())
     }
 
-    /// Takes tasks?
+    /// Whether the worker takes tasks.
     pub(super) fn is_working(&self) -> bool {
         self.state == State::Ready && self.waits_for.is_none()
     }
 
-    /// Nothing to do and nothing on its way?
+    /// Whether the worker has no waiting and no unanswered task.
     pub(super) fn is_drained(&self) -> bool {
         self.todo.is_empty() && self.sent.is_empty()
     }
 
-    /// Room for another task?
+    /// Whether one more task can be sent.
     pub(super) fn has_room(&self) -> bool {
         self.sent.len() < WINDOW_TASKS
     }
 
-    /// Pulses that it has been asked for and has not shown.
+    /// The number of pulses that the worker has been sent and has not answered.
     pub(super) fn pulses_owed(&self) -> usize {
         self.sent.iter().filter(|errand| errand.step.is_none()).count()
     }
 
-    /// Puts a task on its way; [`Seat::flush`] lets it go.
+    /// Queues a task; [`Seat::flush`] sends it.
     pub(super) fn push(&mut self, errand: Errand, task: Task) {
         if self.sent.is_empty() {
             self.received_at = Instant::now();
@@ -172,7 +172,7 @@ impl Seat {
         }
     }
 
-    /// Sends what has been pushed. A worker that is gone makes itself known in another way.
+    /// Sends the queued tasks. A broken pipe is ignored: the end of the worker arrives as an event.
     pub(super) fn flush(&mut self) {
         if !self.outbox.is_empty() {
             let tasks = std::mem::take(&mut self.outbox);

@@ -16,7 +16,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Makes the segment and joins it, without a monitor: reclaiming is up to the workers.
+    /// Creates the segment and joins it without a monitor: only the workers reclaim.
     pub(super) fn build(plan: &Plan, material: &Material) -> Result<Self, Failed> {
         let members = (2 * plan.workers + 2).clamp(64, 256) as u16;
         let handle_count = material.handle_count(2 * LOOKAHEAD_STEPS);
@@ -34,10 +34,10 @@ impl Stage {
         self.member.as_ref()
     }
 
-    /// The coordinator leaves; looking stays possible.
+    /// The coordinator leaves; it can still read the space.
     pub(super) fn leave(&mut self) {
         if let Some(member) = self.member.take() {
-            // It is a member, so it can leave.
+            // A member can always leave.
             let _ = member.leave();
         }
     }

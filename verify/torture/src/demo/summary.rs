@@ -1,4 +1,4 @@
-//! The end of a run: a short table, and last of all what was lost and what leaked.
+//! The summary of a run: a short table, and as the last line the lost and leaked resources.
 
 use std::fmt;
 
@@ -12,57 +12,57 @@ use super::owners::Owners;
 use super::plan::Plan;
 use crate::verdict::Verdict;
 
-/// Everything a run has to say.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// Repeats what was random.
+    /// Seed; it repeats the random choices.
     pub seed: u64,
     /// Backend of the segment.
     pub backend: String,
-    /// Worker processes at any time.
+    /// Number of worker processes at any time.
     pub workers: usize,
-    /// From the first worker's start to the last one's end.
+    /// Time from the start of the first worker to the exit of the last one, in seconds.
     pub seconds: f64,
-    /// Handle operations of all workers.
+    /// Number of handle operations of all workers.
     pub handle_operations: u64,
-    /// Processor time of one, with making and checking payloads.
+    /// Processor time of one handle operation in ns, with making and checking payloads.
     pub handle_operation_ns: f64,
-    /// Block operations of all workers.
+    /// Number of block operations of all workers.
     pub block_operations: u64,
-    /// Processor time of one, with filling and verifying.
+    /// Processor time of one block operation in ns, with filling and verifying.
     pub block_operation_ns: f64,
-    /// Opens of what the same worker held already.
+    /// Number of opens of a handle that the same worker held already.
     pub second_opens: u64,
-    /// How often each recording was replayed.
+    /// Number of replays of each recording.
     pub replayed: Vec<Replayed>,
-    /// Workers killed.
+    /// Number of workers killed.
     pub kills: u32,
-    /// Workers stopped and continued.
+    /// Number of workers stopped and continued.
     pub stops: u32,
-    /// Taken back from the dead.
+    /// Number of handles taken back from dead workers.
     pub handles_reclaimed: u64,
-    /// Taken back from the dead.
+    /// Number of blocks taken back from dead workers.
     pub blocks_reclaimed: u64,
-    /// From the kill until nothing names the dead worker.
+    /// Median time from the kill until no word refers to the dead worker, in µs.
     pub reclaim_us_p50: f64,
-    /// The same.
+    /// 99th percentile of the same time, in µs.
     pub reclaim_us_p99: f64,
-    /// A mutex whose owners were killed.
+    /// Results of the mutex whose owners were killed.
     pub owners: Owners,
-    /// Tokens the coordinator looked at itself.
+    /// Number of tokens that the coordinator checked itself.
     pub looks: u64,
-    /// Single operations beside those of others, measured afterwards.
+    /// Single operations of tenure and of other systems, measured after the run.
     pub timing: Vec<Timing>,
-    /// What must be zero.
+    /// Counts that must be zero.
     pub verdict: Verdict,
 }
 
-/// How often a recording was replayed.
+/// The number of replays of one recording.
 #[derive(Debug, Serialize)]
 pub struct Replayed {
-    /// Its name.
+    /// Name of the recording.
     pub name: String,
-    /// Complete times; for a recording of several processes, of the one replayed least often.
+    /// Number of complete replays; for a recording of several processes, of the process replayed least often.
     pub times: u64,
 }
 
@@ -95,7 +95,7 @@ impl Summary {
         }
     }
 
-    /// The line that everything comes down to.
+    /// The last line, with the overall result.
     pub fn last_line(&self) -> String {
         format!("lost {}, leaked {}", self.verdict.lost, self.verdict.leaked)
     }

@@ -1,7 +1,7 @@
-//! Measuring how long after a kill everything the worker held is reclaimed.
+//! Measures the time from a kill until all resources of the worker are reclaimed.
 //!
-//! A thread looks at the lease words again and again while somebody is dying. That is the price of measuring from
-//! outside; tenure itself waits without looking.
+//! While a worker is dying, a thread polls the lease words: they are observed from outside. Tenure itself waits without
+//! polling.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};

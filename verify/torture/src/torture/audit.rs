@@ -1,6 +1,7 @@
-//! The director's audit of what all wait for (`commons`): with the gate closed and nobody waiting, what can be had and
-//! what the living have is everything, but for what the dead had, and one unit of a group for each of the dead who was
-//! taking or giving back just then. Then what the dead had is put back, and the gate is opened.
+//! The director's audit of the common objects (`commons`). The gate is closed and nobody waits, so all units of a group
+//! are accounted for: available, held by living members, or held by dead ones; in addition, each dead member that was
+//! taking or releasing at that moment may have changed one unit. Afterwards the units of the dead are put back and the
+//! gate is opened.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,18 +14,18 @@ use super::commons::{
     ACCOUNTS_MAX, Entry, Founded, GROUPED, GROUPS, Group, Intent, Ledger, PULSE, Thing, Whose,
 };
 
-/// What audits found.
+/// Counts of the audits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Audits {
-    /// Audits that were done.
+    /// Number of complete audits.
     pub(super) done: u64,
-    /// Audits given up because somebody was stopped in the middle.
+    /// Number of audits given up because a member was stopped in the middle of an operation.
     pub(super) given_up: u64,
-    /// How often somebody was told that a mutex was abandoned.
+    /// Number of times that a new owner learned that its mutex was abandoned.
     pub(super) told: u64,
-    /// Units that were put back for the dead.
+    /// Number of units put back for dead members.
     pub(super) restored: u64,
-    /// Accounts whose owner died while he took or gave back.
+    /// Number of accounts whose owner died while it took or released.
     pub(super) doubtful: u64,
 }
 
@@ -38,21 +39,21 @@ impl Audits {
     }
 }
 
-/// How far an audit is.
+/// The state of an audit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Not all are quiet yet, or not all of the dead are recovered: for this reason.
+    /// Some living members are not quiet yet, or some dead ones are not recovered; the reason.
     Busy(String),
     Done,
 }
 
-/// The books of one space.
+/// The audits of one space.
 pub(super) struct Auditor {
     founded: Founded,
-    /// Accounts that were seen quiet since the gate was closed: what they have does not change.
+    /// Accounts that were quiet after the gate was closed: their units do not change.
     quiet: Vec<bool>,
     closed_at: Option<Instant>,
-    /// At the last audit: how often somebody was told, and whether the mutex was abandoned.
+    /// At the last audit: number of reports that the mutex was abandoned, and whether it was abandoned then.
     told_before: [u64; GROUPED],
     abandoned_before: [bool; GROUPED],
     pub(super) figures: Audits,
@@ -67,23 +68,23 @@ struct Account {
     entries: [Entry; GROUPS.len()],
 }
 
-/// A group in an audit.
+/// Sums over one group in an audit.
 #[derive(Default, Clone, Debug)]
 struct Sum {
-    /// Units of the living.
+    /// Units of living members.
     alive: i64,
-    /// Accounts of the dead who were taking it.
+    /// Accounts of dead members that were taking the group.
     taking: i64,
-    /// Accounts of the dead who were giving it back.
+    /// Accounts of dead members that were releasing the group.
     releasing: i64,
-    /// For each thing: units that the dead had for certain.
+    /// For each object: units that dead members certainly had.
     dead: [i64; 3],
-    /// For each thing: units that the dead may have given back.
+    /// For each object: units that dead members may have released.
     doubtful: [i64; 3],
-    /// For each thing: units that are gone besides.
+    /// For each object: further units that are missing.
     gone: [i64; 3],
-    /// Of the mutex: how often somebody was told, and whether it was abandoned. An owner who dies after it was counted among the
-    /// living is the next audit's business.
+    /// For the mutex: number of reports that it was abandoned, and whether it is abandoned now. When an owner dies
+    /// after it was counted as living, the next audit counts it.
     told: u64,
     abandoned: bool,
 }
@@ -100,7 +101,7 @@ impl Auditor {
         }
     }
 
-    /// Lets everybody go who waits for the pulse.
+    /// Sets and resets the pulse event: all its waiters continue.
     pub(super) fn pulse(&self, verdict: &mut Verdict) {
         if let Some(event) = self.founded.commons.things[PULSE].event()
             && let Err(error) = event.set().and_then(|()| event.reset())
@@ -109,7 +110,7 @@ impl Auditor {
         }
     }
 
-    /// Since when the gate is closed.
+    /// The time at which the gate was closed.
     pub(super) fn closed_at(&self) -> Option<Instant> {
         self.closed_at
     }
@@ -126,7 +127,7 @@ impl Auditor {
         Ledger::at(member, self.founded.commons.offset).open_gate();
     }
 
-    /// Audits, if everybody is quiet.
+    /// Does the audit if all living members are quiet.
     pub(super) fn go_on(
         &mut self,
         name: &str,
@@ -153,7 +154,7 @@ impl Auditor {
                 return Progress::Busy(why);
             }
         }
-        // Whoever was alive before is still, or what he has may be on its way.
+        // All members that were counted as living must still live: a dead one's units may be changing hands.
         let leases = space.leases();
         if accounts.iter().any(|account| account.is_alive && !is_alive(account.whose, &leases)) {
             return Progress::Busy("somebody died meanwhile".into());
@@ -186,12 +187,12 @@ impl Auditor {
         Progress::Done
     }
 
-    /// All accounts that are somebody's, if all of the living are quiet.
+    /// All accounts in use, if all living members are quiet.
     fn accounts(&mut self, ledger: Ledger<'_>, space: &Space) -> Result<Vec<Account>, String> {
         let owned: Vec<(usize, Whose)> = (0..ACCOUNTS_MAX)
             .filter_map(|number| ledger.whose(number).map(|whose| (number, whose)))
             .collect();
-        // Looked at afterwards: who has an account and no lease is dead.
+        // Read after the accounts: an account without a lease then belongs to a dead member.
         let leases = space.leases();
         let mut accounts = Vec::with_capacity(owned.len());
         for (number, whose) in owned {
@@ -207,13 +208,14 @@ impl Auditor {
         Ok(accounts)
     }
 
-    /// What the account is doing. Whoever was quiet after the gate was closed does nothing: it only looks at the gate.
+    /// The intent of the account. An account that was quiet after the gate was closed has none: its threads only read
+    /// the gate.
     fn intent(&self, account: &Account, group: usize) -> Intent {
         if self.quiet[account.number] { Intent::Nothing } else { account.entries[group].intent }
     }
 
-    /// How many units may be gone with the dead owner of an account besides what he had: one, unless he waited for all
-    /// of several groups.
+    /// Maximum number of units that may be missing with the dead owner of an account, besides the units it had: one, or
+    /// one a group when it waited for all of several groups.
     fn doubts(&self, account: &Account) -> i64 {
         let intents = || (0..GROUPS.len()).map(|group| self.intent(account, group));
         let all = intents().filter(|intent| *intent == Intent::TakingAll).count() as i64;
@@ -241,7 +243,7 @@ impl Auditor {
         }
     }
 
-    /// How much is gone of each thing of a group, beyond what the living and the dead had.
+    /// For each object of a group: the number of missing units, without those that living and dead members had.
     fn count(
         &self,
         index: usize,
@@ -273,8 +275,8 @@ impl Auditor {
                         Ok(state) => state == MutexState::Abandoned,
                         Err(error) => return Err(format!("{}: {error}", group.name)),
                     };
-                    // Owned, and its owner gone, as often as somebody was told or would be.
-                    // Relaxed: nobody waits.
+                    // A dead owner shows once: as a report to the next owner, or as the abandoned state. Relaxed:
+                    // nobody waits.
                     (sum.told, sum.abandoned) = (ledger.told(*thing).load(Ordering::Relaxed), abandoned);
                     let told = sum.told - self.told_before[*thing];
                     let before = i64::from(self.abandoned_before[*thing]);
@@ -288,7 +290,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// What does not fit together.
+    /// Describes the inconsistencies.
     fn compare(&self, sums: &[Sum], accounts: &[Account]) -> Vec<String> {
         let mut problems = Vec::new();
         let mut gone = 0;
@@ -323,7 +325,7 @@ impl Auditor {
         for victim in victims() {
             let groups: Vec<usize> =
                 (0..GROUPS.len()).filter(|group| self.intent(victim, *group) == Intent::TakingAll).collect();
-            // If nobody else has died in the middle of these, what is gone went with this one.
+            // If no other member died in the middle of these groups, this one took all of the missing units.
             if groups.iter().all(|group| sums[*group].taking == 1 && sums[*group].releasing == 0) {
                 let found: Vec<i64> =
                     groups.iter().flat_map(|group| self.comparable(&GROUPS[*group], &sums[*group])).collect();
@@ -341,8 +343,8 @@ impl Auditor {
         problems
     }
 
-    /// Of each thing of a group, how much is gone; without mutexes of which that is not certain, because somebody may
-    /// have been told and died.
+    /// The number of missing units of each object of a group; without mutexes for which it is uncertain, because a new
+    /// owner may have learned of the abandonment and died.
     fn comparable<'a>(&'a self, group: &'a Group, sum: &'a Sum) -> impl Iterator<Item = i64> + 'a {
         let is_certain = |place: usize, thing: usize| {
             group.mutex() != Some(thing) || (sum.dead[place] == 0 && !self.abandoned_before[thing])
@@ -351,7 +353,7 @@ impl Auditor {
         places.filter(move |(place, thing)| is_certain(*place, **thing)).map(|(place, _)| sum.gone[place])
     }
 
-    /// Puts back what nobody has, and the pair in order.
+    /// Puts back the missing units and repairs the pair.
     fn settle(&mut self, group: &Group, sum: &Sum, ledger: Ledger<'_>) -> Result<(), String> {
         let no_victims = sum.dead == [0; 3] && sum.taking == 0 && sum.releasing == 0;
         for thing in group.things {
@@ -363,7 +365,7 @@ impl Auditor {
         }
         let mut found = Ok(());
         if let Some(pair) = group.pair.filter(|_| sum.alive == 0) {
-            // Relaxed, all: pair: nobody has it, and whoever takes it sees what we write because we signal it
+            // Relaxed, all: pair: nobody owns it; its next owner sees these stores because we signal the object
             // afterwards, or open the gate.
             let pair = ledger.pair(pair);
             let words = [pair.owner, pair.first, pair.second].map(|word| word.load(Ordering::Relaxed));
@@ -372,7 +374,7 @@ impl Auditor {
             if !is_well && (if is_told { !sum.abandoned } else { no_victims }) {
                 found = Err(format!("nobody has it, but its owner and words are {words:x?}"));
             }
-            // The next owner of an abandoned mutex is told, and does it himself.
+            // The next owner of an abandoned mutex learns of that and repairs the pair itself.
             if !sum.abandoned {
                 pair.owner.store(0, Ordering::Relaxed);
                 pair.second.store(words[1], Ordering::Relaxed);
@@ -397,11 +399,11 @@ impl Auditor {
         found
     }
 
-    /// Takes what is too much, so that one fault is found once.
+    /// Takes surplus units, so that each fault is reported once.
     fn take(&self, thing: usize, more: i64) {
         for _ in 0..more {
             let none = Some(std::time::Duration::ZERO);
-            // It fails when it is not there, and then there is nothing to take.
+            // It fails when no unit is available; then nothing has to be taken.
             let _ = match &self.founded.commons.things[thing] {
                 Thing::Semaphore(semaphore) => semaphore.acquire(none),
                 Thing::Event(event) => event.wait(none),
@@ -410,7 +412,8 @@ impl Auditor {
         }
     }
 
-    /// The last audit, when everybody else is gone: whoever locks an abandoned mutex is told, and nobody after him.
+    /// The last audit, after all members are gone: the first lock of an abandoned mutex reports that, the second does
+    /// not.
     pub(super) fn finish(&mut self, verdict: &mut Verdict) {
         for thing in GROUPS.iter().filter_map(Group::mutex) {
             let Some(mutex) = self.founded.commons.things[thing].mutex() else { continue };

@@ -1,5 +1,5 @@
-//! What a thread does with scratch memory. Every block is filled when it is allocated and verified before it is given
-//! up.
+//! Operations of a thread on scratch memory. Every block is filled when it is allocated, and verified before it is
+//! freed or given away.
 
 use std::alloc::Layout;
 
@@ -14,19 +14,19 @@ use super::talk::{Gift, Outcome};
 use crate::negative_control::NegativeControl;
 use crate::verdict::{Trouble, Wrong};
 
-/// Blocks that a thread has at most.
+/// Maximum number of blocks of a thread.
 const CHUNKS_MAX: usize = 96;
-/// Pinned blocks that a thread has at most.
+/// Maximum number of pinned blocks of a thread.
 const PINS_MAX: usize = 8;
 
-/// How a block is owned.
+/// The owner of a block.
 pub(super) enum Memory {
     Local(RawBlock),
     Owned(Block),
     Pinned(RawBlock),
 }
 
-/// A block of ours.
+/// A block of this thread.
 pub(super) struct Chunk {
     space: usize,
     memory: Memory,
@@ -43,7 +43,7 @@ impl Chunk {
     }
 }
 
-/// How many bytes: mostly up to 1 KiB, one in nine up to 16 KiB, one in 64 up to half a MiB.
+/// Block size in bytes: mostly up to 1 KiB, one in nine up to 16 KiB, one in 64 up to half a MiB.
 fn bytes(how: u64) -> usize {
     let below = |limit: u64| 1 + ((how >> 8) % limit) as usize;
     match how % 64 {
@@ -54,7 +54,7 @@ fn bytes(how: u64) -> usize {
 }
 
 fn verify(local: &Local<'_>, scratch: RawBlock, bytes: usize, key: u64) -> Result<(), Trouble> {
-    // SAFETY: the block is in use and has at least `bytes` bytes; nobody writes it but us.
+    // SAFETY: the block is in use and has at least `bytes` bytes; only this thread writes it.
     unsafe { pattern::verify(local.address(scratch), bytes, scratch.len, key) }.map_err(|at| {
         let text =
             format!("block of {} bytes at {}: byte {at} is not as written", scratch.len, scratch.offset);
@@ -63,12 +63,12 @@ fn verify(local: &Local<'_>, scratch: RawBlock, bytes: usize, key: u64) -> Resul
 }
 
 fn fill(local: &Local<'_>, scratch: RawBlock, key: u64) {
-    // SAFETY: the block is ours and has that many bytes; nobody else accesses it.
+    // SAFETY: the block is ours and has that many bytes; only this thread accesses it.
     unsafe { pattern::fill(local.address(scratch), scratch.len, key) }
 }
 
 impl Hands<'_> {
-    /// Does what was chosen, as far as it is about blocks.
+    /// Executes a choice that is about blocks.
     pub(super) fn block_act(&mut self, choice: Choice) -> Result<(), Trouble> {
         let full = self.chunks.len() >= CHUNKS_MAX;
         match choice.act {
@@ -138,7 +138,7 @@ impl Hands<'_> {
             }
             Memory::Local(scratch) | Memory::Pinned(scratch) => {
                 let from = *scratch;
-                // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+                // SAFETY: we own the block as a raw value, and nobody uses the old bytes any more.
                 let resized = self.room("resize", unsafe { local.realloc(from, layout) })?;
                 if let Some(to) = resized
                     && let Memory::Local(scratch) = &mut self.chunks[at].memory
@@ -149,7 +149,7 @@ impl Hands<'_> {
             }
         };
         let Some(after) = resized else { return verify(&local, before, before.len, key) };
-        // SAFETY: as many bytes as both have are ours.
+        // SAFETY: both sizes are at least that many bytes, and the block is ours.
         unsafe { pattern::verify(local.address(after), len.min(before.len), before.len, key) }.map_err(
             |byte| {
                 (Wrong::MixedUp, format!("resized from {} to {len} bytes, byte {byte} changed", before.len))
@@ -182,14 +182,14 @@ impl Hands<'_> {
         verify(&local, scratch, scratch.len, chunk.key)?;
         match chunk.memory {
             Memory::Pinned(_) => {
-                // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
+                // SAFETY: the block is ours by agreement, and nobody uses its bytes any more.
                 return must("free a pinned block", unsafe { member.free_pinned(scratch.offset) });
             }
             Memory::Owned(block) => drop(block),
-            // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+            // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
             Memory::Local(_) => must("free", unsafe { local.free(scratch) })?,
         }
-        // With a second thread it may be somebody's again.
+        // With a second thread it may have been allocated again.
         // SAFETY: with one thread no block starts there any more.
         if self.home.fate.threads == 1 && unsafe { local.free(scratch) }.is_ok() {
             return Err((Wrong::MixedUp, format!("the block at {} was freed twice", scratch.offset)));
@@ -224,15 +224,16 @@ impl Hands<'_> {
         Ok(())
     }
 
-    /// What became of a block that we gave away.
+    /// Handles the outcome of a block that was given away.
     pub(super) fn given_back(&mut self, chunk: Chunk, outcome: &Outcome) {
-        // If nobody knows, it stays ours until we leave or die: it may have been freed and be another block of ours.
+        // If the outcome is unknown, the block is kept until this member leaves or dies: it may have been freed and
+        // allocated again.
         if *outcome == Outcome::Declined {
             self.chunks.push(chunk);
         }
     }
 
-    /// Frees what another member gave us.
+    /// Frees a block that another member gave to this one.
     pub(super) fn free_for_another(&self, space: usize, gift: Gift) -> Result<Outcome, Trouble> {
         let Gift::Block { offset, len, owner_index, owner_incarnation, key } = gift else {
             return Ok(Outcome::Declined);
@@ -243,7 +244,7 @@ impl Hands<'_> {
             return Ok(Outcome::Doubtful(format!("given: {text}")));
         }
         let owner = LeaseId { index: owner_index, incarnation: owner_incarnation };
-        // SAFETY: its owner gave it to us, and does not touch it any more.
+        // SAFETY: its owner gave it to us, and does not access it any more.
         Ok(match unsafe { local.free_of(scratch, owner) } {
             Ok(()) => Outcome::Taken,
             Err(error) => Outcome::Doubtful(format!("a given block cannot be freed: {error}")),
@@ -284,11 +285,11 @@ impl Hands<'_> {
         if found.key != chunk.key {
             return Err((Wrong::MixedUp, format!("a pinned block of ours is {found:?}")));
         }
-        // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
+        // SAFETY: the block is ours by agreement, and nobody uses its bytes any more.
         must("free a pinned block", unsafe { member.free_pinned(scratch.offset) })
     }
 
-    /// Every block is verified and freed; pinned ones stay for the director.
+    /// Verifies and frees every block; pinned ones stay for the director.
     pub(super) fn let_go_of_blocks(mut self) -> Result<(), Trouble> {
         for chunk in std::mem::take(&mut self.chunks) {
             self.free(chunk)?;

@@ -1,8 +1,8 @@
-//! What happens next: a pure function of the seed, the seat, the incarnation, the thread and the number of the choice.
+//! The next operation: a pure function of the seed, the seat, the incarnation, the thread and the number of the choice.
 //!
-//! Nothing that the system does (who is scheduled, what is exhausted, what has arrived) has a say in it, so that two
-//! runs with one seed make the same choices in the same order in every incarnation. How far an incarnation gets, and
-//! what its choices meet, is up to the scheduler.
+//! The state of the system (scheduling, exhausted resources, messages that have arrived) has no influence on it, so two
+//! runs with one seed make the same choices in the same order in every incarnation. The scheduler decides how many
+//! choices an incarnation makes, and in which state they find the spaces.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ macro_rules! acts {
         }
 
         impl Act {
-            /// All of them, with how often each is chosen and what it is called in the figures.
+            /// All acts, with the weight of each and its name in the figures.
             pub(super) const ALL: &[(Self, u64, &str)] = &[$((Self::$act, $weight, $name),)*];
         }
     };
@@ -65,19 +65,19 @@ acts! {
     Family 1 "family" "A space of another backend for ourselves and our child.",
 }
 
-/// What happens next, with numbers for whatever there is to be chosen about it.
+/// The next operation, with random numbers for its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) act: Act,
     /// Position of the act in [`Act::ALL`].
     pub(super) index: usize,
-    /// The space it happens in is this modulo their number.
+    /// The space of the operation is this number modulo the number of spaces.
     pub(super) space: u64,
-    /// Which of several things.
+    /// Selects one of several objects.
     pub(super) which: u64,
-    /// How much, or how.
+    /// Selects an amount or a variant.
     pub(super) how: u64,
-    /// A number for the contents; no two choices of a run have the same.
+    /// Number for the contents; unique within a run.
     pub(super) key: u64,
 }
 
@@ -102,30 +102,30 @@ pub(super) fn stream(seed: u64, seat: u64, incarnation: u64, thread: u64) -> u64
     combine(&[seed, seat, incarnation, thread, 0x7047])
 }
 
-/// How an incarnation ends.
+/// The end of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
-    /// Killed soon after its process was started, wherever that finds it.
+    /// Killed soon after the start of its process, at any point.
     KilledEarly,
-    /// Killed while it goes on, once it has done its operations.
+    /// Killed while it works, after its last operation.
     Killed,
-    /// Lets go of everything and leaves.
+    /// Releases everything and leaves.
     Leaves,
-    /// Becomes another program in the middle of everything, which joins as the next incarnation.
+    /// Executes another program in the middle of its work; that program joins as the next incarnation.
     Executes,
-    /// Ends without leaving.
+    /// Exits without leaving.
     Exits,
 }
 
-/// What becomes of an incarnation.
+/// The planned end of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fate {
     pub(super) end: End,
-    /// Operations of its first thread before that.
+    /// Number of operations of its first thread before the end.
     pub(super) operations: u64,
-    /// Threads that work.
+    /// Number of working threads.
     pub(super) threads: u64,
-    /// For [`End::KilledEarly`]: how long after its start.
+    /// For [`End::KilledEarly`]: time from the start to the kill, in µs.
     pub(super) early_us: u64,
 }
 
@@ -139,17 +139,17 @@ impl Fate {
             78..90 => End::Executes,
             _ => End::Exits,
         };
-        // From 32 to 16 Ki, every order of magnitude as often as the others.
+        // From 32 to 16 Ki; every order of magnitude is equally likely.
         let magnitude = 5 + draw(2) % 9;
         let operations = (1 << magnitude) + draw(3) % (1 << magnitude);
         Self { end, operations, threads: 1 + draw(4) % 2, early_us: draw(5) % 8000 }
     }
 }
 
-/// Whether a member is stopped when it has reported for the `report`th time, and for how many microseconds.
+/// Whether a member is stopped after its report number `report`, and the duration in µs.
 pub(super) fn stop(seed: u64, seat: u64, incarnation: u64, report: u64) -> Option<u64> {
     let drawn = combine(&[seed, seat, incarnation, report, 0x5707]);
-    // One report in twelve; 0.25 to 64 ms, every order of magnitude as often as the others.
+    // One report in twelve; 0.25 to 64 ms, every order of magnitude is equally likely.
     drawn.is_multiple_of(12).then(|| {
         let magnitude = 8 + mix(drawn) % 8;
         (1 << magnitude) + mix(drawn ^ 1) % (1 << magnitude)

@@ -1,12 +1,13 @@
-//! What all members of a space wait for: mutexes, events and semaphores that the director makes, and the ledger in a
-//! block of the same space that says who has what.
+//! The common objects that all members of a space wait for: mutexes, events and semaphores created by the director. A
+//! ledger in a block of the same space records the units of each member.
 //!
-//! Things come in groups, and whoever wants one thing of a group takes all of it by one wait. There are so many units
-//! of each, and a unit is somebody's or can be had. Who takes or gives back says so in the ledger first, so that the
-//! books of the dead are right but for what they were doing when they died: at most one unit of a group for each.
+//! The objects form groups; a member that wants one object of a group takes all of them with one wait. Each object has
+//! a fixed number of units, and a unit is either owned or available. A member records its intent in the ledger before
+//! it takes or releases. So the ledger of a dead member is correct except for the operation during which it died: at
+//! most one unit of a group each.
 //!
-//! The books are compared with the things while nobody waits: the director closes the gate, which every wait looks at
-//! after it has been announced (`audit`).
+//! The ledger is compared with the objects while nobody waits: the director closes the gate, and every waiter reads the
+//! gate after it has recorded its intent (`audit`).
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,23 +22,23 @@ use crate::verdict::Trouble;
 
 use super::hands::must;
 
-/// The name of the handle that says where everything is.
+/// The name of the handle with the location of the ledger and the objects.
 const NAME: &str = "commons";
 const KIND: Kind = Kind::raw(0x704a);
 
-/// How a thing is made.
+/// The kind of an object.
 enum Make {
     Mutex,
     Recursive,
     /// An auto-reset event.
     Signal,
-    /// So many permits.
+    /// A semaphore with this number of permits.
     Permits(u32),
     /// A manual-reset event.
     Manual,
 }
 
-/// Everything there is. The first [`GROUPED`] belong to groups, in their order.
+/// All objects. The first [`GROUPED`] belong to groups, in their order.
 const MAKES: [Make; 11] = [
     Make::Mutex,
     Make::Recursive,
@@ -51,20 +52,20 @@ const MAKES: [Make; 11] = [
     Make::Manual,
     Make::Manual,
 ];
-/// How many things belong to groups.
+/// Number of objects that belong to groups.
 pub(super) const GROUPED: usize = 9;
-/// The manual-reset event that is set and reset by the owner of the first mutex only, who writes down which.
+/// The manual-reset event that only the owner of the first mutex sets and resets; the owner records its state.
 pub(super) const DOOR: usize = 9;
-/// The manual-reset event that is set and at once reset by anybody, and by the director again and again.
+/// The manual-reset event that any member, and the director periodically, sets and immediately resets.
 pub(super) const PULSE: usize = 10;
 
-/// Things that are taken together.
+/// Objects that are taken together.
 pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) things: &'static [usize],
-    /// How many of each.
+    /// Number of units of each object.
     pub(super) units: u32,
-    /// The pair of words that belongs to whoever has the only unit.
+    /// The pair of words that belongs to the owner of the only unit.
     pub(super) pair: Option<usize>,
 }
 
@@ -77,29 +78,29 @@ pub(super) const GROUPS: [Group; 6] = [
     Group { name: "twins", things: &[4, 5], units: 2, pair: None },
     Group { name: "trio", things: &[6, 7, 8], units: 1, pair: Some(3) },
 ];
-/// The group whose owner tends the door.
+/// The group whose owner sets and resets the door.
 pub(super) const DOORKEEPER: usize = 0;
 const RECURSIVE: usize = 1;
 /// Two semaphores that are taken together.
 pub(super) const TWINS: usize = 4;
 /// A mutex, a signal and a permit that are taken together.
 pub(super) const TRIO: usize = 5;
-/// Groups that one can wait for together with others by `wait_any`: those of one thing.
+/// Number of groups with a single object; `wait_any` can wait for these together with others.
 pub(super) const SINGLES: usize = 4;
 
 impl Group {
-    /// The mutex among its things.
+    /// The mutex among its objects.
     pub(super) fn mutex(&self) -> Option<usize> {
         self.things.iter().copied().find(|thing| matches!(MAKES[*thing], Make::Mutex | Make::Recursive))
     }
 
-    /// Whether its owner may take it again.
+    /// Whether the owner may lock it again.
     pub(super) fn is_recursive(&self) -> bool {
         self.things == [RECURSIVE]
     }
 }
 
-/// Something to wait for.
+/// A common object.
 pub(super) enum Thing {
     Mutex(Mutex),
     Event(Event),
@@ -150,7 +151,7 @@ impl Thing {
     }
 }
 
-/// Words of the ledger: the gate, one for each thing, the pairs, the accounts.
+/// Layout of the ledger in words: the gate, one word for each object, the pairs, the accounts.
 const TOLD: usize = 1;
 const PAIRS: usize = 16;
 const PAIR_WORDS: usize = 8;
@@ -158,40 +159,40 @@ const ACCOUNTS: usize = PAIRS + 4 * PAIR_WORDS;
 const ACCOUNT_WORDS: usize = 8;
 /// The owner of an account that is being reaped.
 const REAPED: u64 = u64::MAX;
-/// How many accounts there are: one for each thread of each membership, and those of the dead until the next audit.
+/// Number of accounts: one for each thread of each membership, and those of the dead members until the next audit.
 pub(super) const ACCOUNTS_MAX: usize = 256;
 const WORDS: usize = ACCOUNTS + ACCOUNTS_MAX * ACCOUNT_WORDS;
 
-/// The ledger as a member sees it.
+/// The ledger, mapped by a member.
 #[derive(Clone, Copy)]
 pub(super) struct Ledger<'m> {
     words: &'m [AtomicU64],
 }
 
-/// Two words that are equal whenever nobody owns them.
+/// Two words that are equal whenever the pair has no owner.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'m> {
-    /// Who owns them; zero for nobody.
+    /// The owner; zero for none.
     pub(super) owner: &'m AtomicU64,
     pub(super) first: &'m AtomicU64,
     pub(super) second: &'m AtomicU64,
-    /// Beside the first pair: what the door is.
+    /// Beside the first pair: the state of the door.
     pub(super) door: &'m AtomicU64,
 }
 
-/// What somebody is doing with a group.
+/// The operation of an account on a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Intent {
     Nothing,
-    /// Waiting for this or for others.
+    /// Waiting for any of several groups, this one among them.
     TakingAny,
-    /// Waiting for all of this, and perhaps of others.
+    /// Waiting for all of this group, and perhaps of others.
     TakingAll,
-    /// Giving one unit back; so many of its things are given back already.
+    /// Releasing one unit; this number of its objects is released already.
     Releasing(usize),
 }
 
-/// What somebody has of a group, and what he is doing with it: one word.
+/// The units that an account has of a group, and its operation on the group: one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) units: u32,
@@ -220,11 +221,11 @@ impl Entry {
     }
 }
 
-/// Whose an account is: a lease, which may have been left behind on purpose.
+/// The owner of an account: a lease, which may have been abandoned on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Whose {
     pub(super) lease: LeaseId,
-    /// Its thread uses it no more.
+    /// Whether the thread has stopped using it.
     pub(super) is_closed: bool,
 }
 
@@ -242,7 +243,7 @@ impl Whose {
         Some(Self { lease, is_closed: word & 1 != 0 })
     }
 
-    /// Whether it is an account of this lease.
+    /// Whether the account belongs to this lease.
     pub(super) fn is_of(self, index: u8, incarnation: u64) -> bool {
         self.lease.index == index
             && self.lease.incarnation == incarnation & ((1 << Self::INCARNATION_BITS) - 1)
@@ -250,19 +251,19 @@ impl Whose {
 }
 
 impl<'m> Ledger<'m> {
-    /// The director's block at `offset` of the member's space.
+    /// The ledger at `offset` of the member's space.
     pub(super) fn at(member: &'m Member, offset: u64) -> Self {
         let start = member.local().address(RawBlock { offset, len: WORDS * 8 });
-        // SAFETY: the block has that many bytes, is aligned to 64 and was zeroed when it was allocated; the director,
-        // who outlives every member, frees it when nobody is left; everybody accesses it by atomic words only; the
-        // space stays mapped as long as it has the member.
+        // SAFETY: the block has that many bytes, is aligned to 64 and was zeroed when it was allocated; the director
+        // outlives every member and frees it after the last one; all accesses are atomic; the space stays mapped as
+        // long as it has the member.
         let words = unsafe { std::slice::from_raw_parts(start.cast_const().cast(), WORDS) };
         Self { words }
     }
 
     pub(super) fn close_gate(self) {
-        // SeqCst: gate: with `set_entry` and `is_closed`, either the director sees what is announced or whoever
-        // announced it sees the gate closed.
+        // SeqCst: gate: with `set_entry` and `is_closed`, either the director sees the recorded intent, or the thread
+        // that recorded it sees the gate closed.
         self.words[0].store(1, Ordering::SeqCst);
     }
 
@@ -274,7 +275,7 @@ impl<'m> Ledger<'m> {
         self.words[0].load(Ordering::SeqCst) != 0
     }
 
-    /// How often somebody was told that the mutex was abandoned. Written by its owner only.
+    /// The number of reports that the mutex was abandoned. Only its owner writes it.
     pub(super) fn told(self, thing: usize) -> &'m AtomicU64 {
         &self.words[TOLD + thing]
     }
@@ -294,26 +295,26 @@ impl<'m> Ledger<'m> {
         Whose::of(self.account(account)[0].load(Ordering::Acquire))
     }
 
-    /// Takes an account that is nobody's, from `start` on; its entries are zero.
+    /// Claims a free account, searching from `start` on; its entries are zero.
     pub(super) fn claim(self, whose: Whose, start: u64) -> Option<usize> {
         let first = (start % ACCOUNTS_MAX as u64) as usize;
         (first..ACCOUNTS_MAX).chain(0..first).find(|account| {
             let owner = &self.account(*account)[0];
-            // AcqRel: account: obtains the zeroes of whoever had it before; pairs with the Release in `hand_back`.
+            // AcqRel: account: obtains the zeroes written by the previous owner; pairs with the Release in `hand_back`.
             owner.load(Ordering::Relaxed) == 0
                 && owner.compare_exchange(0, whose.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })
     }
 
-    /// Says that nobody uses the account any more: the director does what is left to do.
+    /// Marks the account as no longer used: the director puts its units back.
     pub(super) fn abandon(self, account: usize, whose: Whose) {
         let closed = Whose { is_closed: true, ..whose };
         // Release: account: its entries are final; pairs with the Acquire in `whose`.
         self.account(account)[0].store(closed.word(), Ordering::Release);
     }
 
-    /// Makes the account of somebody dead nobody's, unless it is somebody else's by now: its owner may have handed it
-    /// back just before he left.
+    /// Frees the account of a dead member, unless it has a new owner: the old one may have handed it back just before
+    /// it left.
     pub(super) fn reap(self, account: usize, whose: Whose) {
         // Acquire: account: its entries are final; pairs with the Release in `abandon`. A claim fails meanwhile.
         let owner = &self.account(account)[0];
@@ -322,7 +323,7 @@ impl<'m> Ledger<'m> {
         }
     }
 
-    /// Makes the account nobody's, whose owner has nothing any more.
+    /// Frees an account without any units.
     pub(super) fn hand_back(self, account: usize) {
         let words = self.account(account);
         for word in &words[1..] {
@@ -343,10 +344,10 @@ impl<'m> Ledger<'m> {
     }
 }
 
-/// The common things, opened by one membership.
+/// The common objects, opened by one membership.
 pub(super) struct Commons {
     pub(super) things: Vec<Thing>,
-    /// Of the ledger's block.
+    /// Offset of the ledger's block.
     pub(super) offset: u64,
 }
 
@@ -366,7 +367,7 @@ impl Commons {
     }
 }
 
-/// The common things as the director has them: it makes them, and they are gone with it.
+/// The common objects as the director owns them: it creates them, and they are freed with it.
 pub(super) struct Founded {
     pub(super) commons: Commons,
     _named: Handle<Raw>,

@@ -1,4 +1,4 @@
-//! The director: fills seats, passes gifts on, kills and stops as fate will have it, and counts what is reported.
+//! The director: starts members, forwards gifts, kills and stops members by their fates, and adds up the reports.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -15,16 +15,17 @@ use super::stage::Stage;
 use super::talk::{Command, Counts, Outcome, Parcel, Report};
 use super::{Figures, Plan};
 
-/// How often the director looks at what nobody reports.
+/// Interval at which the director checks for events that no report announces.
 const TICK: Duration = Duration::from_millis(20);
-/// How often it audits a space, in turn: the fewer die between two audits, the more certain are the books.
+/// Interval of audits, over all spaces in turn: the fewer members die between two audits, the more certain is the
+/// ledger.
 const AUDIT: Duration = Duration::from_millis(60);
-/// As the tick, while an audit waits for those who are in the middle of something.
+/// The same, while an audit waits for members in the middle of an operation.
 const AUDIT_TICK: Duration = Duration::from_millis(2);
-/// How often it looks at a space and sweeps it; in turn.
+/// Interval at which it checks and sweeps a space, over all spaces in turn.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Where a gift comes from: seat, incarnation, number.
+/// The sender of a gift: seat, incarnation, number.
 type Sent = (usize, u64, u64);
 
 pub(super) struct Director<'a> {
@@ -37,13 +38,13 @@ pub(super) struct Director<'a> {
     started: Instant,
     looked: Instant,
     next_look: usize,
-    /// The space where an audit goes on, and when it was begun or gone on with.
+    /// The space of the audit in progress, and the time of its last step.
     auditing: Option<usize>,
     audited: Instant,
     next_audit: usize,
     pulsed: Instant,
     ending: bool,
-    /// Gifts delivered and not answered, with the receiver's seat and incarnation.
+    /// Delivered gifts without an answer, with the receiver's seat and incarnation.
     gifts: HashMap<Sent, (usize, u64)>,
     counts: Counts,
     figures: Figures,
@@ -93,7 +94,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Runs until every seat has done enough and everybody has left.
+    /// Runs until every seat has done its operations and all members have left.
     pub(super) fn run(mut self) -> Result<(Counts, Figures, Verdict), Failed> {
         for seat in 0..self.seats.len() {
             self.fill(seat)?;
@@ -109,7 +110,7 @@ impl<'a> Director<'a> {
                 break;
             }
         }
-        // Whoever is still there dies with its seat.
+        // A remaining member is killed when its seat is dropped.
         self.seats.clear();
         for stage in self.stages.iter() {
             self.figures.swept += stage.sweep(&|_, incarnation| incarnation != u64::MAX, &mut self.verdict);
@@ -138,7 +139,7 @@ impl<'a> Director<'a> {
         Ok(())
     }
 
-    /// A sign of life, which those that are stopped have been waiting for.
+    /// Records a sign of life of a seat; stopped members are continued after enough of these.
     fn heard_of(&mut self, seat: usize) {
         self.seats[seat].received_at = Instant::now();
         for pause in self.seats.iter_mut().filter_map(|other| other.pause.as_mut()) {
@@ -150,7 +151,7 @@ impl<'a> Director<'a> {
         match report {
             Report::Joined { incarnation } => {
                 if self.seats[at].state == State::Ending {
-                    // The same process, another program.
+                    // The same process executes another program.
                     self.figures.execs += 1;
                     self.is_over(at);
                 }
@@ -183,7 +184,7 @@ impl<'a> Director<'a> {
                     self.seats[at].say(Command::MayEnd);
                 }
             }
-            // No member says this.
+            // Members never send this report.
             Report::Crowd(..) => {}
             Report::Left => {
                 if self.seats[at].state == State::Ending {
@@ -198,7 +199,7 @@ impl<'a> Director<'a> {
         self.figures.kills += 1;
     }
 
-    /// Stops a member that has just reported, if its chance says so and somebody else goes on.
+    /// Stops a member that has just reported, if its fate says so and another member goes on.
     fn stop_by_chance(&mut self, at: usize) {
         let seat = &mut self.seats[at];
         seat.reports += 1;
@@ -227,7 +228,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Somebody took what was sent, or found that it cannot be taken: then the sender must have ended.
+    /// Handles the outcome of a gift. If the receiver found the gift invalid, its sender must have ended.
     fn settle(&mut self, parcel: &Parcel, outcome: Outcome) {
         let sender = (parcel.from, parcel.incarnation, parcel.number);
         if self.gifts.remove(&sender).is_none() {
@@ -235,7 +236,7 @@ impl<'a> Director<'a> {
         }
         let Outcome::Doubtful(text) = outcome else { return self.answer(sender, outcome) };
         let seat = &self.seats[parcel.from];
-        // A sender that lets go, or dies, has been allowed to or was killed before: both are known here.
+        // A sender that releases its handles or dies was allowed to end, or killed, before: its state shows that.
         if seat.incarnation == parcel.incarnation && seat.state == State::Working {
             self.verdict.lost(format!("member {} lives and sent to {}: {text}", parcel.from, parcel.to));
         }
@@ -249,7 +250,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// The incarnation in this seat is over, whatever it still holds.
+    /// Records that the incarnation of this seat is over; its holdings may remain.
     fn is_over(&mut self, at: usize) {
         self.counts.add(&self.seats[at].counts);
         let incarnation = self.seats[at].incarnation;
@@ -261,7 +262,7 @@ impl<'a> Director<'a> {
             self.gifts.remove(&sent);
             self.answer(sent, Outcome::Unknown);
         }
-        // Gifts that it sent are still taken or not; nobody waits for the answers.
+        // Gifts from it may still be taken; nobody waits for the outcomes.
         self.figures.incarnations += 1;
     }
 
@@ -285,7 +286,7 @@ impl<'a> Director<'a> {
         if self.is_enough(at) || self.verdict.died > 10 { Ok(()) } else { self.fill(at) }
     }
 
-    /// Whether this seat stays empty when it is empty.
+    /// Whether this seat stays empty after its present member.
     fn is_enough(&self, seat: usize) -> bool {
         match self.plan.operations {
             Some(operations) => {
@@ -333,7 +334,7 @@ impl<'a> Director<'a> {
         self.find_stuck(now);
     }
 
-    /// What is due in one seat.
+    /// Kills or continues the member of one seat, if that is due.
     fn strike(&mut self, at: usize, now: Instant) {
         let enough = self.is_enough(at);
         let going_on: Vec<bool> = self.seats.iter().map(Seat::goes_on).collect();
@@ -355,7 +356,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Calls the run stuck when somebody who should go on does not.
+    /// Reports the run as stuck when a member that should go on does not.
     fn find_stuck(&mut self, now: Instant) {
         let patience = self.plan.patience;
         for seat in &self.seats {
@@ -366,7 +367,7 @@ impl<'a> Director<'a> {
             let Seat { index, incarnation, state, pause, .. } = seat;
             let text = format!("member {index}, incarnation {incarnation}, pid {:?}", seat.pid());
             match pause {
-                // It is stopped as long as others do not go on, and they are called stuck themselves.
+                // It stays stopped until others go on; if they do not, they are reported as stuck.
                 Some(pause) if silent <= 2 * patience => {
                     self.verdict.note("note", format!("{text} is stopped and waits for {:?}", pause.awaited));
                 }

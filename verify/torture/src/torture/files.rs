@@ -1,4 +1,4 @@
-//! Descriptors, and the table of who has a file open for what.
+//! Operations on descriptors and on the table of open files.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,10 +13,10 @@ use super::chance::Choice;
 use super::hands::{Hands, must};
 use crate::verdict::{Trouble, Wrong};
 
-/// Entries that a thread has at most.
+/// Maximum number of entries of a thread.
 const SHARES_MAX: usize = 4;
 
-/// A memfd that says who it is. The inner error: no room for its handle.
+/// Creates a memfd that contains its identity. The inner error: no handle was free.
 pub(super) fn create(member: &Member, identity: u64) -> Result<Result<Descriptor, CreateError>, Trouble> {
     let file = File::from(must("make a memfd", rustix::fs::memfd_create("torture", MemfdFlags::CLOEXEC))?);
     must("write a memfd", file.write_all_at(&identity.to_le_bytes(), 0))?;
@@ -34,7 +34,7 @@ pub(super) fn open(member: &Member, token: Token) -> Result<Descriptor, OpenHand
     })
 }
 
-/// Is it the memfd that was passed?
+/// Checks that the descriptor is the memfd that was passed.
 pub(super) fn verify(descriptor: &Descriptor, identity: u64) -> Result<(), Trouble> {
     let file = File::from(must("duplicate a descriptor", descriptor.duplicate())?);
     let mut found = [0; 8];
@@ -54,7 +54,7 @@ fn sharing(bits: u64) -> Sharing {
     (0..3).filter(|bit| bits >> bit & 1 != 0).fold(Sharing::NONE, |sum, bit| sum | all[bit])
 }
 
-/// Whether the two of them cannot be at once, as the rule has it.
+/// Whether the two entries exclude each other.
 fn is_in_the_way(who: &Conflict, asked: (u64, u64)) -> bool {
     let excludes = |bit: u64| {
         let does = |bits: u64| bits >> bit & 1 != 0;
@@ -65,7 +65,7 @@ fn is_in_the_way(who: &Conflict, asked: (u64, u64)) -> bool {
 }
 
 impl Hands<'_> {
-    /// Enters the table of our own program, which all of us have, mostly for what goes together.
+    /// Enters a file into the table of our own program, which all members share; mostly with compatible access.
     pub(super) fn share(&mut self, choice: Choice) -> Result<(), Trouble> {
         if self.shares.len() >= SHARES_MAX || (choice.key.is_multiple_of(3) && !self.shares.is_empty()) {
             let at = (choice.which % self.shares.len() as u64) as usize;

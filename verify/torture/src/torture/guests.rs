@@ -1,4 +1,4 @@
-//! Visits, forked children, and families: memberships besides the member's own.
+//! Further memberships of a member process: visits, forked children, and families.
 
 use std::alloc::Layout;
 use std::io::{Read, Write};
@@ -19,19 +19,19 @@ use crate::negative_control::NegativeControl;
 use crate::verdict::{Trouble, Wrong};
 use crate::wire::die_with;
 
-/// Blocks and handles of a guest.
+/// Number of blocks and handles of a guest.
 const THINGS: u64 = 12;
-/// Operations of a guest among those who wait.
+/// Number of waits of a guest.
 const WAITS: u64 = 12;
 
-/// Waits among the others through a membership of its own. What it has then stays, for others to be told of.
+/// Waits on the common objects through a membership of its own. Its units are not released: they are abandoned.
 fn wait(me: &Member, key: u64) -> Result<(), Trouble> {
     let Some(mut party) = Party::join(me, key)? else { return Ok(()) };
     (0..WAITS).try_for_each(|number| party.do_something(pattern::combine(&[key, number])).map(drop))
 }
 
-/// Works through a membership of its own: opens `known`, which is held by somebody as long as this runs, creates
-/// handles and allocates blocks. They stay.
+/// Works through a membership of its own: opens `known`, which has another holder as long as this function runs,
+/// creates handles and allocates blocks. Some stay.
 fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Trouble> {
     let mut local = me.local();
     if let Some((token, identity)) = known {
@@ -52,7 +52,7 @@ fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Troubl
                 let payload = must("get", unsafe { local.get(&held) })?;
                 pattern::check_payload(identity, payload).map_err(|text| (Wrong::MixedUp, text))?;
                 if number % 3 == 0 {
-                    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                    // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
                     must("close", unsafe { local.close(held) })?;
                 }
             }
@@ -69,7 +69,7 @@ fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Troubl
                 };
                 wrong.map_err(|at| (Wrong::MixedUp, format!("a guest's block changed at {at}")))?;
                 if number % 4 == 0 {
-                    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+                    // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
                     must("free", unsafe { local.free(block) })?;
                 }
             }
@@ -80,7 +80,7 @@ fn work(me: &Member, known: Option<(Token, u64)>, key: u64) -> Result<(), Troubl
     Ok(())
 }
 
-/// Everything has to be refused in a forked child that has not joined.
+/// Checks that every operation is refused in a forked child that has not joined.
 fn is_refused(me: &Member, token: Option<Token>) -> Result<(), Trouble> {
     let forked = NotMember::ForkedChild;
     let refused = matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(no)) if no == forked)
@@ -93,7 +93,7 @@ fn is_refused(me: &Member, token: Option<Token>) -> Result<(), Trouble> {
     refused.then_some(()).ok_or_else(|| (Wrong::Refused, "a forked child is taken for a member".into()))
 }
 
-/// How a child that joined ends.
+/// Ends a child that joined.
 fn end(me: Member, how: u64) -> Result<(), Trouble> {
     match how % 4 {
         0 => must("leave", me.leave()),
@@ -105,7 +105,7 @@ fn end(me: Member, how: u64) -> Result<(), Trouble> {
             Ok(())
         }
         _ => {
-            // Lives on as another program, which is no member.
+            // Executes another program, which is not a member.
             let mut program = Command::new("/proc/self/exe");
             program.arg("--version").stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
             let error = std::os::unix::process::CommandExt::exec(&mut program);
@@ -114,12 +114,12 @@ fn end(me: Member, how: u64) -> Result<(), Trouble> {
     }
 }
 
-/// Runs `body` in a forked child that dies with us, and says what went wrong there.
+/// Runs `body` in a forked child that dies with this process, and returns its error.
 fn in_child(patience: u32, body: impl FnOnce() -> Result<(), Trouble>) -> Result<(), Trouble> {
     in_doomed_child(patience, body, |_| ())
 }
 
-/// The same, with something that the parent does about the child, which is its own until it returns.
+/// The same, with a function that the parent runs meanwhile; the child is reaped afterwards.
 fn in_doomed_child(
     patience: u32,
     body: impl FnOnce() -> Result<(), Trouble>,
@@ -135,14 +135,15 @@ fn in_doomed_child(
                 if die_with(parent).is_err() {
                     return Ok(());
                 }
-                // SAFETY: a clock for this process alone; its signal ends it.
+                // SAFETY: sets an alarm for this process only; its signal ends the process.
                 unsafe { libc::alarm(patience) };
                 body()
             });
             let code = match catch_unwind(body) {
                 Ok(Ok(())) => 0,
                 Ok(Err((what, text))) => {
-                    // Its host may be dead, and then nobody reads it, and right so: what the host held is taken back.
+                    // If the parent is dead, nobody reads this, and that is correct: the parent's holdings are
+                    // recovered.
                     let _ = say.write_all(text.as_bytes());
                     100 + what as i32
                 }
@@ -181,7 +182,7 @@ fn in_doomed_child(
 }
 
 impl Hands<'_> {
-    /// Joins once more in this process, works, and leaves with everything still held.
+    /// Joins a second time in this process, works, and leaves while it still has handles and blocks.
     pub(super) fn visit(&mut self, choice: Choice) -> Result<(), Trouble> {
         let space = self.space(choice.space);
         let known = self.any_token(choice.which, space);
@@ -194,7 +195,7 @@ impl Hands<'_> {
         Ok(())
     }
 
-    /// A child that is refused everything, and that may join by itself.
+    /// Forks a child in which operations are refused until it joins itself.
     pub(super) fn fork(&mut self, choice: Choice) -> Result<(), Trouble> {
         let at = self.space(choice.space);
         let (space, member, known) =
@@ -216,7 +217,8 @@ impl Hands<'_> {
         })
     }
 
-    /// A child that does nothing but wait, lock and signal, and is killed in the middle of it, stopped before or not.
+    /// Forks a child that only waits, locks and signals, and that is killed during one of these, possibly while
+    /// stopped.
     pub(super) fn doom(&mut self, choice: Choice) -> Result<(), Trouble> {
         let space = &self.home.spaces[self.space(choice.space)];
         Tally::count(&self.home.tally.forks);
@@ -225,7 +227,7 @@ impl Hands<'_> {
         let nap = |us: u64| std::thread::sleep(Duration::from_micros(us));
         let doom = |child: Pid| {
             nap(choice.how % 6_000);
-            // Both fail only for a child that has ended; it is not reaped yet, so the number is its own.
+            // Both fail only for a child that has ended; it is not reaped yet, so its process id is not reused.
             if choice.which.is_multiple_of(3) {
                 let _ = kill_process(child, Signal::STOP);
                 nap(choice.which % 2_000);
@@ -247,7 +249,7 @@ impl Hands<'_> {
         in_doomed_child(self.home.orders.patience, body, doom)
     }
 
-    /// A space that only we and our child know, or only we.
+    /// Creates a space for this process and a child, or for this process only.
     pub(super) fn family(&mut self, choice: Choice) -> Result<(), Trouble> {
         let family = choice.how.is_multiple_of(2);
         let options = Space::options().members(4).handles(64).unit(4 << 10).scratch(1 << 20);

@@ -1,5 +1,4 @@
-//! One thread's hands: the handles it holds, and what it does with them. Everything read is compared with what has to
-//! be there.
+//! The handles of one thread and its operations on them. All bytes read are compared with the expected contents.
 
 use std::alloc::Layout;
 use std::collections::HashMap;
@@ -21,16 +20,16 @@ use super::waits::Party;
 use crate::negative_control::NegativeControl;
 use crate::verdict::{Trouble, Wrong};
 
-/// The kind of all handles that are not typed.
+/// The kind of all untyped handles.
 pub(super) const KIND: Kind = Kind::raw(0x7047);
-/// Handles that a thread holds at most.
+/// Maximum number of handles of a thread.
 const HOLDS_MAX: usize = 64;
-/// Names that there are; few, so that many want the same one.
+/// Number of different names; few, so that members compete for them.
 pub(super) const NAMES: u64 = 12;
-/// Gifts that a thread has on their way at most.
+/// Maximum number of unanswered gifts of a thread.
 const SENT_MAX: usize = 16;
 
-/// What holds a handle.
+/// The value that holds a handle.
 enum Grip {
     Local(RawHandle),
     Owned(Handle<Raw>),
@@ -48,16 +47,16 @@ impl Grip {
     }
 }
 
-/// A handle that we hold.
+/// A handle held by this thread.
 pub(super) struct Hold {
     space: usize,
     grip: Grip,
     identity: u64,
-    /// Others may hold it, or we hold it more than once.
+    /// Whether others may hold it, or this thread holds it more than once.
     known: bool,
 }
 
-/// One thread's things.
+/// The handles and blocks of one thread.
 pub(super) struct Hands<'h> {
     pub(super) home: &'h Home,
     pub(super) thread: u64,
@@ -69,17 +68,17 @@ pub(super) struct Hands<'h> {
     pub(super) given: HashMap<u64, Chunk>,
     pub(super) pins: Vec<Chunk>,
     pub(super) shares: Vec<FileShare>,
-    /// Ourselves among those who wait, in each space; once we have waited there.
+    /// The accounts of this thread for the common objects, one a space; `None` before the first wait there.
     pub(super) parties: Vec<Option<Party<'h>>>,
     buffer: Vec<u8>,
 }
 
-/// An answer that has to be success.
+/// Turns an error into a report: the operation has to succeed.
 pub(super) fn must<T>(what: &str, result: Result<T, impl Display>) -> Result<T, Trouble> {
     result.map_err(|error| (Wrong::Refused, format!("cannot {what}: {error}")))
 }
 
-/// An error that says that there is no room, which is nobody's fault.
+/// An error type with a case for exhausted resources, which is not a fault.
 pub(super) trait Room {
     fn is_full(&self) -> bool;
 }
@@ -130,7 +129,7 @@ impl<'h> Hands<'h> {
         }
     }
 
-    /// Does what was chosen.
+    /// Executes one choice.
     pub(super) fn perform(&mut self, choice: Choice) -> Result<(), Trouble> {
         self.operations += 1;
         self.settle()?;
@@ -176,13 +175,13 @@ impl<'h> Hands<'h> {
         self.home.orders.negative_control == Some(which) && self.operations > NegativeControl::PATIENCE
     }
 
-    /// Nothing to do.
+    /// Counts an operation that had nothing to do.
     pub(super) fn idle(&self) -> Result<(), Trouble> {
         Tally::count(&self.home.tally.idle);
         Ok(())
     }
 
-    /// `None` when there is no room; any other error is trouble.
+    /// Returns `None` when resources are exhausted; any other error is a report.
     pub(super) fn room<T, E: Room + Display>(
         &self,
         what: &str,
@@ -202,7 +201,7 @@ impl<'h> Hands<'h> {
         (!self.holds.is_empty()).then(|| (which % self.holds.len() as u64) as usize)
     }
 
-    /// The token of some handle that we hold, if any, for guests. They may die holding it.
+    /// The token of a handle of this thread, if any, for guests. They may die while they hold it.
     pub(super) fn any_token(&mut self, which: u64, space: usize) -> Option<(Token, u64)> {
         let ours = |hold: &Hold| hold.space == space && hold.grip.sort() == Sort::Raw;
         let count = self.holds.iter().filter(|hold| ours(hold)).count() as u64;
@@ -241,10 +240,10 @@ impl<'h> Hands<'h> {
                             .address(block)
                             .copy_from_nonoverlapping(self.buffer.as_ptr(), self.buffer.len());
                     }
-                    // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+                    // SAFETY: we own the block as a raw value, and nobody writes it any more.
                     let created = unsafe { local.create_with(KIND, block) };
                     if created.is_err() {
-                        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+                        // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
                         must("free what no handle took", unsafe { local.free(block) })?;
                     }
                     created.map(Grip::Local)
@@ -279,7 +278,7 @@ impl<'h> Hands<'h> {
         read(&local, &hold)?;
         let (token, sort) = (self.token(&hold), hold.grip.sort());
         match hold.grip {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             Grip::Local(held) => must("close", unsafe { local.close(held) })?,
             Grip::Owned(handle) => drop(handle),
             Grip::Typed(handle) => drop(handle),
@@ -336,7 +335,7 @@ impl<'h> Hands<'h> {
         Ok(())
     }
 
-    /// Everybody gives what has a name the same contents, so whoever opens it knows them.
+    /// Uses a name. All members give a named handle the same contents, so that any of them can check it.
     fn name(&mut self, choice: Choice) -> Result<(), Trouble> {
         if self.holds.len() >= HOLDS_MAX {
             return self.idle();
@@ -355,7 +354,7 @@ impl<'h> Hands<'h> {
         let Some(named) = self.room("create or open by name", named)? else { return Ok(()) };
         let handle = named.into_inner();
         let token = handle.token();
-        // Others may open it at any time.
+        // Other members may open it at any time.
         let hold = Hold { space, grip: Grip::Owned(handle), identity, known: true };
         read(&member.local(), &hold)?;
         self.holds.push(hold);
@@ -380,7 +379,7 @@ impl<'h> Hands<'h> {
         if !matches!(other, Err(OpenHandleError::ForeignKind { .. })) {
             return Err((Wrong::MixedUp, format!("{token:?} as another kind: {other:?}")));
         }
-        // A million uses later.
+        // A token of a much later generation.
         let later = u64::from(token).wrapping_add(1 << 40);
         if let Ok(later) = Token::try_from(later)
             && let Ok(opened) = member.open_raw(KIND, later)
@@ -411,7 +410,7 @@ impl<'h> Hands<'h> {
         Ok(())
     }
 
-    /// Puts a gift on its way to some other seat and returns its number; `None` when there is nobody else.
+    /// Sends a gift to another seat and returns its number; `None` when there is no other seat.
     pub(super) fn post(&mut self, how: u64, space: usize, gift: Gift) -> Result<Option<u64>, Trouble> {
         let orders = &self.home.orders;
         if orders.seats < 2 {
@@ -426,7 +425,7 @@ impl<'h> Hands<'h> {
         Ok(Some(number))
     }
 
-    /// Takes back what has arrived elsewhere, or not.
+    /// Handles the outcomes of gifts.
     fn settle(&mut self) -> Result<(), Trouble> {
         while let Some((number, outcome)) = self.home.settled(self.thread) {
             if let Some(hold) = self.sent.remove(&number) {
@@ -453,7 +452,7 @@ impl<'h> Hands<'h> {
         must("answer", self.home.say(&Report::Took(parcel, outcome)))
     }
 
-    /// Opens what another member holds as long as we have not answered.
+    /// Opens a handle that its sender holds until it gets our answer.
     fn take(&mut self, space: usize, token: u64, identity: u64, sort: Sort) -> Result<Outcome, Trouble> {
         let member = self.member(space);
         let token = must("read a token", Token::try_from(token))?;
@@ -474,7 +473,7 @@ impl<'h> Hands<'h> {
         }
     }
 
-    /// Everything is verified and let go, except every other pinned block.
+    /// Verifies and releases everything, except every other pinned block.
     pub(super) fn let_go(mut self) -> Result<(), Trouble> {
         self.shares.clear();
         self.settle()?;
@@ -486,13 +485,13 @@ impl<'h> Hands<'h> {
     }
 }
 
-/// A typed value.
+/// The contents of a typed value.
 fn words(identity: u64) -> Vec<u64> {
     let count = pattern::payload_bytes(identity).min(16 << 10) / 8;
     (0..count as u64).map(|at| mix(identity ^ at)).collect()
 }
 
-/// Is what we hold what was written?
+/// Checks the contents of a handle.
 fn read(local: &Local<'_>, hold: &Hold) -> Result<(), Trouble> {
     let lost = |error: tenure::UseError| (Wrong::Lost, format!("a handle that is held is gone: {error}"));
     let bytes = match &hold.grip {

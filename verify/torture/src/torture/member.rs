@@ -1,5 +1,5 @@
-//! A member: a real process that joins every space of the run and does what its stream of choices says, with one thread
-//! or two, until its fate is fulfilled. It may be killed or stopped at any instruction.
+//! A member: a real process that joins every space of the run and executes its stream of choices, with one thread or
+//! two, until its planned end. It may be killed or stopped at any instruction.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,10 +22,10 @@ use super::talk::{Command, Counts, Outcome, Parcel, Report};
 use crate::negative_control::NegativeControl;
 use crate::verdict::{Trouble, Wrong};
 
-/// How often a member reports, in operations of its first thread.
+/// Interval of a member's reports, in operations of its first thread.
 const REPORT_OPERATIONS: u64 = 256;
 
-/// What a member is told when it starts.
+/// Arguments of a member.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Orders {
     /// The spaces, as BACKEND:NAME.
@@ -37,24 +37,24 @@ pub struct Orders {
     /// Seed of the run.
     #[arg(long)]
     pub seed: u64,
-    /// Its place.
+    /// Its seat.
     #[arg(long)]
     pub seat: usize,
-    /// How many places there are.
+    /// Number of seats.
     #[arg(long)]
     pub seats: usize,
-    /// The how manyth in its place.
+    /// Number of its incarnation in the seat.
     #[arg(long)]
     pub incarnation: u64,
-    /// After how many seconds a forked child is called stuck.
+    /// Seconds after which a forked child is reported as stuck.
     #[arg(long)]
     pub patience: u32,
-    /// What to do wrong, to see it found.
+    /// Negative control: the error to make.
     #[arg(long)]
     pub negative_control: Option<NegativeControl>,
 }
 
-/// What arrived, until a thread fetches it.
+/// Received messages, until a thread fetches them.
 #[derive(Default)]
 struct Mail {
     state: Mutex<Letters>,
@@ -99,7 +99,7 @@ impl Tally {
         }
     }
 
-    /// One more. Relaxed: statistics.
+    /// Adds one. Relaxed: statistics.
     pub(super) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -125,7 +125,7 @@ impl Tally {
     }
 }
 
-/// What the threads of a member share.
+/// The state that the threads of a member share.
 pub(super) struct Home {
     pub(super) orders: Orders,
     pub(super) fate: Fate,
@@ -135,15 +135,16 @@ pub(super) struct Home {
     mail: Arc<Mail>,
     output: Mutex<File>,
     over: AtomicBool,
-    /// Others open handles that may be over. The bit of such an opener delays the end of the handle that has the entry by then, so
-    /// that a handle may open for a moment after its last close. Exact books tell that from a leak.
+    /// Whether other members open handles whose life may be over. The bit of such an opener delays the end of the
+    /// handle that uses the entry by then, so that a handle may open for a short time after its last close. Exact books
+    /// distinguish that from a leak.
     pub(super) is_among_openers: bool,
 }
 
-/// Works until its fate is fulfilled, it is told to leave, or the director is gone.
+/// Works until its planned end, until it is told to leave, or until the director is gone.
 ///
 /// # Errors
-/// Whatever makes work impossible. Wrong answers of a space are not errors here but reports.
+/// An error that makes work impossible. Wrong answers of a space are not errors here but reports.
 pub fn run(orders: Orders) -> Result<(), Failed> {
     die_with(orders.director)?;
     let output = Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?));
@@ -181,7 +182,7 @@ pub fn run(orders: Orders) -> Result<(), Failed> {
         let others: Vec<_> =
             (1..home.fate.threads).map(|thread| scope.spawn(move || home.work(thread))).collect();
         all_hands.push(home.work(0)?);
-        // Relaxed: says "soon" and nothing else.
+        // Relaxed: it only asks the other thread to stop soon.
         home.over.store(true, Ordering::Relaxed);
         for other in others {
             all_hands.push(other.join().map_err(|_| "a thread panicked")??);
@@ -198,14 +199,14 @@ pub fn run(orders: Orders) -> Result<(), Failed> {
             Err(error) => home.say_wrong((Wrong::Refused, format!("cannot leave: {error}")))?,
         }
     }
-    // What it took back is read while it is a member; how often it left, afterwards.
+    // The reclaimed resources are read while it is a member; the number of leaves, afterwards.
     home.say(&Report::Progress(Counts { leaves: home.counts().leaves, ..counts }))?;
     home.say(&Report::Left)?;
     Ok(())
 }
 
 impl Home {
-    /// The home of a process that was forked: one space, no director who sends it anything, one thread.
+    /// The state of a forked process: one space, one thread, and no messages from a director.
     pub(super) fn forked(orders: Orders, space: Arc<Space>) -> io::Result<Self> {
         let fate = Fate { end: End::Killed, operations: u64::MAX, threads: 1, early_us: 0 };
         Ok(Self {
@@ -221,7 +222,7 @@ impl Home {
         })
     }
 
-    /// One thread's work. Its hands come back full.
+    /// The work of one thread. The returned hands still hold their handles and blocks.
     fn work(&self, thread: u64) -> Result<Hands<'_>, Failed> {
         let Orders { seed, seat, incarnation, .. } = self.orders;
         let stream = chance::stream(seed, seat as u64, incarnation, thread);
@@ -242,12 +243,12 @@ impl Home {
                 break;
             }
         }
-        // By the thread that owns what is locked.
+        // In the thread that owns the locked mutexes.
         hands.let_go_of_commons().or_else(|trouble| self.say_wrong(trouble))?;
         Ok(hands)
     }
 
-    /// After each operation of the first thread: reports, and ends as fate will have it.
+    /// Reports after each operation of the first thread, and ends as planned.
     fn is_the_end(&self, number: u64) -> Result<bool, Failed> {
         if number % REPORT_OPERATIONS == REPORT_OPERATIONS - 1 {
             self.say(&Report::Progress(self.counts()))?;
@@ -271,7 +272,7 @@ impl Home {
             End::Leaves => Ok(true),
             End::Executes => Err(self.execute().into()),
             _ => {
-                // Nobody is in the middle of a report.
+                // No other thread is in the middle of a report.
                 let _output = lock(&self.output);
                 // SAFETY: ends the process, as if it had returned from `main` without leaving.
                 unsafe { libc::_exit(0) }
@@ -279,13 +280,13 @@ impl Home {
         }
     }
 
-    /// Becomes another program, with everything held and the other thread at work.
+    /// Executes another program, while this process has holdings and the other thread works.
     fn execute(&self) -> io::Error {
         let mut arguments: Vec<String> = std::env::args().skip(1).collect();
         if let Some(at) = arguments.iter().position(|argument| argument == "--incarnation") {
             arguments[at + 1] = (self.orders.incarnation + 1).to_string();
         }
-        // Nobody is in the middle of a report.
+        // No other thread is in the middle of a report.
         let _output = lock(&self.output);
         std::process::Command::new("/proc/self/exe").args(arguments).exec()
     }
@@ -312,12 +313,12 @@ impl Home {
         self.say(&Report::Wrong { what, text })
     }
 
-    /// Something another member sent.
+    /// A gift from another member.
     pub(super) fn parcel(&self) -> Option<Parcel> {
         lock(&self.mail.state).parcels.pop_front()
     }
 
-    /// What became of something that this thread sent.
+    /// The outcome of a gift that this thread sent.
     pub(super) fn settled(&self, thread: u64) -> Option<(u64, Outcome)> {
         lock(&self.mail.state).settled[(thread % 2) as usize].pop_front()
     }
@@ -338,10 +339,10 @@ fn listen() -> io::Result<Arc<Mail>> {
                 Ok(Some(Command::MayEnd)) => {
                     lock(&ours.state).may_end = true;
                     ours.told.notify_all();
-                    // Whatever comes is for the next incarnation, which is another program.
+                    // Further messages are for the next incarnation, which is another program.
                     return;
                 }
-                // SAFETY: ends the process: nobody is there to work for.
+                // SAFETY: ends the process: the director is gone.
                 Ok(None) | Err(_) => unsafe { libc::_exit(3) },
             }
         }

@@ -1,29 +1,29 @@
 //! Torture: random operations on several spaces at once by processes that are killed, stopped, forked and replaced.
 //!
-//! One director (this process) and a number of members (`member`), each in a seat that is filled again when it is
-//! empty. Nobody knows the whole: contents follow from numbers that travel with what is passed on, and a member checks
-//! whatever it holds or is sent.
+//! One director (this process) and several members (`member`), each in a seat that gets a new member when it is empty.
+//! No process knows the whole state: contents are computed from numbers that are passed on with the handles, and a
+//! member checks everything that it holds or receives.
 //!
-//! What is deterministic: the choices (`chance`). The operations of an incarnation with all their numbers, how it
-//! ends and after how many operations, and at which of its reports it is stopped for how long, follow from the seed,
-//! the seat and the count of incarnations in it. What the scheduler decides: how operations of different threads and
-//! processes interleave, the instruction at which a kill or a stop arrives, what has arrived when a member looks, and
-//! who runs out of room; and, in a run by time, how many incarnations there are.
+//! Deterministic: the choices (`chance`). The seed, the seat and the count of incarnations in it determine the
+//! operations of an incarnation with all their parameters, its end and the number of operations before it, and its
+//! stops: after which report and for how long. Not deterministic: the interleaving of threads and processes, the
+//! instruction at which a kill or a stop arrives, the messages that have arrived when a member checks, the member that
+//! finds a resource exhausted; and, in a run by time, the number of incarnations.
 //!
-//! | module | what it owns |
+//! | module | purpose |
 //! |---|---|
-//! | `chance` | what happens next, as a function of the seed |
-//! | `talk` | what director and members say to each other |
+//! | `chance` | the next operation, as a function of the seed |
+//! | `talk` | the messages between director and members |
 //! | `member` | the process of a member and its threads |
 //! | `hands`, `blocks`, `guests` | operations: on handles, on blocks, and those of visits and forked children |
-//! | `waits` | operations on mutexes, events and semaphores that all share |
-//! | `commons` | these, and the ledger of who has what |
+//! | `waits` | operations on the common mutexes, events and semaphores |
+//! | `commons` | these objects, and the ledger with their owners |
 //! | `pinned` | the label of a pinned block |
-//! | `seat`, `director` | the processes, kills and stops; gifts; what is reported |
-//! | `stage` | the spaces: look, sweep, last look |
-//! | `audit` | compares the ledger with the things, and puts back what the dead had |
+//! | `seat`, `director` | the processes, kills and stops; gifts; reports |
+//! | `stage` | the spaces: check, sweep, last check |
+//! | `audit` | compares the ledger with the objects, and puts back the units of the dead |
 //! | `crowd` | many recoverers of the same dead at once, and exact books |
-//! | `summary` | the figures |
+//! | `summary` | the counts |
 
 mod audit;
 mod blocks;
@@ -62,43 +62,43 @@ use seat::Event;
 use stage::Stage;
 use talk::Counts;
 
-/// The whole order for a run.
+/// All parameters of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How the spaces come to be, one each.
+    /// Backends of the spaces, one each.
     pub backends: Vec<Backend>,
-    /// How many members there are at any time.
+    /// Number of members at any time.
     pub members: usize,
-    /// How long to go on, unless the operations are counted.
+    /// Duration, unless the operations are counted.
     pub duration: Duration,
-    /// After how many operations nobody comes after a member; then no clock decides anything about the end.
+    /// Number of operations of a seat after which it gets no new member; then no clock decides the end.
     pub operations: Option<u64>,
-    /// What all choices follow from.
+    /// Seed of all choices.
     pub seed: u64,
-    /// How long somebody may be silent before the run is called stuck.
+    /// Time without a sign of life after which the run is reported as stuck.
     pub patience: Duration,
-    /// What the members are to do wrong.
+    /// Negative control: the error that the members shall make.
     pub negative_control: Option<NegativeControl>,
-    /// No word on standard error.
+    /// No output on standard error.
     pub quiet: bool,
     /// Crowds only, no members.
     pub crowd: bool,
 }
 
-/// How long a crowd goes on.
+/// The duration of a crowd.
 #[derive(Debug, Clone, Copy)]
 enum Share {
     Time(Duration),
     Rounds(u64),
 }
 
-/// One part of the time in so many is the crowd's.
+/// The crowd gets one part in this number of the time.
 const CROWD_PARTS: u32 = 10;
-/// Operations of a place for a member, in runs that count them, for one round of the crowd.
+/// Number of operations of a seat for one round of the crowd, in runs that count operations.
 const ROUND_OPERATIONS: u64 = 200;
 
 impl Plan {
-    /// The members' part of a run, and the crowd's.
+    /// The parts of a run for the members and for the crowd.
     fn parts(&self) -> (Duration, Share) {
         let crowd = if self.crowd { self.duration } else { self.duration / CROWD_PARTS };
         let share = match self.operations {
@@ -109,7 +109,7 @@ impl Plan {
     }
 }
 
-/// What the director counts.
+/// The counts of the director.
 #[derive(Debug, Clone, Default)]
 struct Figures {
     seconds: f64,
@@ -125,17 +125,17 @@ struct Figures {
     audits: Audits,
 }
 
-/// Does what the plan says. Whatever goes wrong with a space is in the summary.
+/// Executes the plan. Errors of a space are in the summary.
 ///
 /// # Errors
-/// A segment that cannot be made, a member that cannot be started.
+/// A segment cannot be created, or a member cannot be started.
 pub fn run(plan: &Plan) -> Result<Summary, Failed> {
     plan.backends.iter().for_each(|backend| Segment::sweep(*backend));
     let (tell, events) = mpsc::channel();
     let (tell_of_crowd, crowd_events) = mpsc::channel();
     let interrupted = [tell.clone(), tell_of_crowd.clone()];
     ctrlc::set_handler(move || {
-        // Nobody listens any more when the run is over.
+        // The receiver is gone when the run is over.
         interrupted.iter().for_each(|tell| drop(tell.send(Event::Interrupted)));
     })?;
     let (duration, share) = plan.parts();

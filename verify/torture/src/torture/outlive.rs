@@ -1,4 +1,4 @@
-//! A child's end, seen through two handles of it: its parent's, and a visitor's who opened the token.
+//! Observes the end of a child through two handles: one of its parent, and one of a visitor that opened the token.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::member::Tally;
 use crate::verdict::{Trouble, Wrong};
 use crate::wire::die_with;
 
-/// A forked child that waits for a byte and then ends as it is to. Dropping it ends it.
+/// A forked child that waits for a byte and then ends as that byte says. Dropping this value ends it.
 struct Ward {
     pid: Pid,
     tell: std::io::PipeWriter,
@@ -25,7 +25,7 @@ impl Ward {
         // SAFETY: the child makes system calls only, and ends.
         match unsafe { libc::fork() } {
             0 => {
-                // Our parent may have been killed before that, and the pipe never ends: we have its other end, too.
+                // If the parent was killed before this call, the pipe never closes: this child has its other end, too.
                 if die_with(parent).is_err() {
                     // SAFETY: ends the child.
                     unsafe { libc::_exit(0) }
@@ -54,7 +54,7 @@ impl Ward {
 
 impl Drop for Ward {
     fn drop(&mut self) {
-        // Not reaped yet, so the number is its own.
+        // The child is not reaped yet, so its process id is not reused.
         let _ = kill_process(self.pid, Signal::KILL);
         while let Err(rustix::io::Errno::INTR) = waitpid(Some(self.pid), WaitOptions::empty()) {}
     }
@@ -72,7 +72,7 @@ fn expect(found: Option<Exit>, expected: Option<Exit>) -> Result<(), Trouble> {
 }
 
 impl Hands<'_> {
-    /// Forks a child and learns how it ends.
+    /// Forks a child and observes its end.
     pub(super) fn outlive(&mut self, choice: Choice) -> Result<(), Trouble> {
         let expected = match choice.how % 4 {
             0 => Exit::Signal { number: libc::SIGKILL, core_dumped: false },
@@ -91,7 +91,7 @@ impl Hands<'_> {
         ward.end()?;
         let patience = Some(Duration::from_secs(self.home.orders.patience.into()));
         expect(Some(must("wait for a child", other.wait(patience))?), Some(expected))?;
-        // Reaped, and its number somebody else's.
+        // The child is reaped, and its process id may be reused.
         drop(ward);
         expect(must("look at a child", process.exit())?, Some(expected))?;
         drop((process, other));

@@ -1,14 +1,14 @@
-//! Pinned blocks say whose they are and what is in them: whoever pinned them may be gone.
+//! The label of a pinned block: it names the member and the contents, because the member may be gone.
 
 use crate::pattern::mix;
 
 const MAGIC: u64 = 0x7047_91b2_0ed0_b10c;
 const WORDS: usize = 4;
 
-/// Bytes of a label; the rest of the block follows from its key.
+/// Size of a label in bytes; the rest of the block is computed from its key.
 pub(super) const LABEL_BYTES: usize = WORDS * 8;
 
-/// Who pinned a block, and the key of its contents.
+/// The member that pinned a block, and the key of the contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label {
     pub(super) seat: u64,
@@ -17,7 +17,8 @@ pub(super) struct Label {
 }
 
 impl Label {
-    /// Fills a block of at least [`LABEL_BYTES`] bytes. What its class has beyond its length is not ours to fill.
+    /// Fills a block of at least [`LABEL_BYTES`] bytes. Only the requested length is filled, not the rest of the size
+    /// class.
     pub(super) fn write(self, block: &mut [u8]) {
         let words = [MAGIC ^ block.len() as u64, self.seat, self.incarnation, self.key];
         let (label, rest) = block.split_at_mut(LABEL_BYTES);
@@ -29,12 +30,12 @@ impl Label {
         }
     }
 
-    /// What is `at` bytes after the label, which says its length as well.
+    /// The byte at offset `at` behind the label; the label contains the length.
     fn byte(self, at: usize, magic: u64) -> u8 {
         mix(self.key ^ magic ^ (at / 8) as u64).to_le_bytes()[at % 8]
     }
 
-    /// Reads and verifies a block, of which more may be seen than was written.
+    /// Reads and verifies a block; the slice may be longer than the written length.
     pub(super) fn read(block: &[u8]) -> Result<Self, String> {
         let mut words =
             block.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
@@ -65,7 +66,7 @@ mod tests {
             assert_eq!(Label::read(&block), Ok(label));
             block.push(0xee);
             assert_eq!(Label::read(&block), Ok(label));
-            // A length that is one less may leave nothing to compare.
+            // A length one smaller may leave no byte to compare.
             for at in (1..8).chain(LABEL_BYTES..len) {
                 block[at] ^= 1;
                 assert!(Label::read(&block).is_err(), "byte {at} of {len}");

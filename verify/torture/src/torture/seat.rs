@@ -1,4 +1,4 @@
-//! A seat: a place for one member process, which is filled again and again.
+//! A seat: the place of one member process; it gets a new process when it is empty.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,28 +16,28 @@ use super::talk::{self, Counts, Report};
 /// An event for the director.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A member said something. Processes are counted, since one of them may be several incarnations.
+    /// A member sent a report. The number counts processes, since one process may be several incarnations.
     Report(usize, u64, Report),
-    /// A member's output has ended; why, when it is not simply that.
+    /// The output of a member has ended; with the error, if there was one.
     Gone(usize, u64, Option<String>),
-    /// Somebody wants it to end.
+    /// The user wants the run to end.
     Interrupted,
 }
 
-/// How far a member is.
+/// The state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Started, not a member yet.
     Starting,
-    /// Does what it likes.
+    /// Executes its choices.
     Working,
-    /// It may end.
+    /// Has been told that it may end.
     Ending,
-    /// Said that it has left.
+    /// Has reported that it left.
     Left,
     /// Has been killed.
     Killed,
-    /// Nobody sits here.
+    /// The seat has no process.
     Empty,
 }
 
@@ -45,30 +45,30 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Pause {
     pub(super) until: Instant,
-    /// Seats that have not shown since then that they go on.
+    /// Seats that have not shown progress since then.
     pub(super) awaited: HashSet<usize>,
 }
 
-/// A place for one member.
+/// The place of one member.
 pub(super) struct Seat {
     pub(super) index: usize,
     pub(super) incarnation: u64,
-    /// How many processes were started here.
+    /// Number of processes started here.
     pub(super) process_number: u64,
     pub(super) state: State,
     pub(super) fate: Fate,
     pub(super) pause: Option<Pause>,
     pub(super) received_at: Instant,
     pub(super) started_at: Instant,
-    /// Of the present incarnation.
+    /// Counts of the present incarnation.
     pub(super) counts: Counts,
-    /// Reports of the present incarnation.
+    /// Number of reports of the present incarnation.
     pub(super) reports: u64,
-    /// Operations of all incarnations before.
+    /// Number of operations of all earlier incarnations.
     pub(super) operations: u64,
-    /// Has been told to leave.
+    /// Whether it has been told to leave.
     pub(super) dismissed: bool,
-    /// Commands for when it goes on.
+    /// Commands to send when it is continued.
     outbox: Vec<talk::Command>,
     process: Option<Process>,
 }
@@ -118,12 +118,12 @@ impl Seat {
         Ok(())
     }
 
-    /// Is it up to it whether it goes on?
+    /// Whether it goes on without waiting for the director.
     pub(super) fn goes_on(&self) -> bool {
         matches!(self.state, State::Starting | State::Working | State::Ending) && self.pause.is_none()
     }
 
-    /// The present incarnation is over; the next one has another fate.
+    /// Ends the present incarnation; the next one has another fate.
     pub(super) fn next_incarnation(&mut self, seed: u64) {
         self.operations += self.counts.operations();
         self.counts = Counts::default();
@@ -132,7 +132,7 @@ impl Seat {
         self.fate = Fate::of(seed, self.index as u64, self.incarnation);
     }
 
-    /// Says something, or keeps it until it goes on: the pipe of a stopped process is not emptied.
+    /// Sends a command, or keeps it until the process is continued: a stopped process does not empty its pipe.
     pub(super) fn say(&mut self, command: talk::Command) {
         if self.pause.is_some() {
             self.outbox.push(command);
@@ -155,7 +155,7 @@ impl Seat {
         self.pause = Some(pause);
     }
 
-    /// Lets a stopped member go on, and says what there was to be said.
+    /// Continues a stopped member and sends the kept commands.
     pub(super) fn go_on(&mut self) {
         self.signal(Signal::CONT);
         self.pause = None;

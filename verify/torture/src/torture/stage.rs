@@ -1,5 +1,6 @@
-//! The spaces of a run, and the director's membership in each: it looks, sweeps up pinned blocks of the dead, holds a
-//! few handles from beginning to end, and measures at the beginning and at the end how much fits in.
+//! The spaces of a run, and the director's membership in each: it checks the space, frees pinned blocks of dead
+//! members, holds a few handles during the whole run, and measures at the beginning and at the end how many resources
+//! can be had.
 
 use std::alloc::Layout;
 use std::time::{Duration, Instant};
@@ -18,15 +19,15 @@ use super::audit::{Auditor, Audits, Progress};
 use super::commons::Founded;
 use super::pinned::Label;
 
-/// Handles of what all wait for, beyond those that make a space tight.
+/// Number of handles for the common objects, in addition to the few handles of a tight space.
 const COMMON: u32 = 12;
-/// Handles that the director holds in each space.
+/// Number of handles that the director holds in each space.
 const ANCHORS: u64 = 8;
-/// After how long an audit is given up because somebody who is stopped has not said what became of his wait.
+/// Time after which an audit is given up because a stopped member has not recorded the outcome of its wait.
 const AUDIT: Duration = Duration::from_secs(1);
 const ANCHOR_KIND: Kind = Kind::raw(0x7049);
 
-/// How much fits into a space.
+/// The number of resources that can be allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) handles: u64,
@@ -35,7 +36,7 @@ pub(super) struct Room {
 
 /// One space.
 pub(super) struct Stage {
-    /// Dropped first, in this order: what the member holds, the member, and the segment last.
+    /// Dropped first, in this order: the handles, the member, and the segment last.
     anchors: Vec<(Handle<Raw>, u64)>,
     auditor: Option<Auditor>,
     member: Option<Member>,
@@ -44,10 +45,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Makes one: every other one is so tight that it is exhausted most of the time.
+    /// Creates a space; every second one is so tight that it is exhausted most of the time.
     pub(super) fn build(backend: Backend, index: usize, seats: usize, seed: u64) -> Result<Self, Failed> {
-        // A seat has a member, who may be dead and not yet recovered when the next one joins, and two threads with
-        // guests.
+        // A seat has a member, possibly a dead one that is not yet recovered when the next one joins, and two threads
+        // with guests.
         let members = (8 * seats + 16).min(256) as u16;
         let options = Space::options().members(members).monitor(false);
         let options = if index % 2 == 1 {
@@ -61,7 +62,7 @@ impl Stage {
         Self::with(backend, options, pattern::combine(&[seed, index as u64]))
     }
 
-    /// Makes one as `options` say.
+    /// Creates a space with `options`.
     pub(super) fn with(backend: Backend, options: Options, key: u64) -> Result<Self, Failed> {
         let segment = Segment::create(backend, options)?;
         let member = segment.space.join()?;
@@ -76,7 +77,7 @@ impl Stage {
         Ok(Self { anchors, auditor, member: Some(member), room, segment })
     }
 
-    /// The director's membership, until the last look.
+    /// The director's membership, until the last check.
     pub(super) fn member(&self) -> Option<&Member> {
         self.member.as_ref()
     }
@@ -85,7 +86,7 @@ impl Stage {
         format!("{} {}", self.segment.meeting.backend, self.segment.meeting.name)
     }
 
-    /// Looks at the space while members work: every word, and the handles that we hold.
+    /// Checks every word of the space and the director's handles, while members work.
     pub(super) fn look(&self, verdict: &mut Verdict) {
         for violation in self.segment.space.check().violations {
             verdict.violation(format!("{}: {violation}", self.name()));
@@ -93,7 +94,7 @@ impl Stage {
         self.look_at_anchors(verdict);
     }
 
-    /// Verifies the handles that we hold.
+    /// Verifies the director's handles.
     pub(super) fn look_at_anchors(&self, verdict: &mut Verdict) {
         for (anchor, identity) in &self.anchors {
             match anchor.get() {
@@ -107,14 +108,14 @@ impl Stage {
         }
     }
 
-    /// Lets everybody go who waits for a pulse.
+    /// Sets and resets the pulse event: all its waiters continue.
     pub(super) fn pulse(&self, verdict: &mut Verdict) {
         if let Some(auditor) = &self.auditor {
             auditor.pulse(verdict);
         }
     }
 
-    /// Begins an audit, or goes on with the one that was begun; true when there is none any more.
+    /// Begins an audit, or continues the present one; returns true when it is over.
     pub(super) fn audit(&mut self, verdict: &mut Verdict) -> bool {
         let name = self.name();
         let (Some(auditor), Some(member)) = (&mut self.auditor, &self.member) else { return true };
@@ -129,7 +130,7 @@ impl Stage {
         auditor.go_on(&name, &self.segment.space, member, verdict) == Progress::Done
     }
 
-    /// The last audit, when everybody else is gone.
+    /// The last audit, after all members are gone.
     fn last_audit(&mut self, patience: Duration, verdict: &mut Verdict) -> Audits {
         let name = self.name();
         let (Some(mut auditor), Some(member)) = (self.auditor.take(), &self.member) else {
@@ -148,14 +149,14 @@ impl Stage {
         auditor.figures
     }
 
-    /// Frees the pinned blocks of incarnations that are `over`, and verifies them; returns how many.
+    /// Verifies and frees the pinned blocks of incarnations that are `over`; returns their number.
     pub(super) fn sweep(&self, over: &dyn Fn(u64, u64) -> bool, verdict: &mut Verdict) -> u64 {
         let Some(member) = &self.member else { return 0 };
         let mut swept = 0;
         for found in self.pinned() {
             match self.label(&found) {
                 Ok(label) if over(label.seat, label.incarnation) => {
-                    // SAFETY: the incarnation that used it is over; the label was read through a pointer, and into a copy.
+                    // SAFETY: the incarnation that used it is over; the label was read through a pointer into a copy.
                     match unsafe { member.free_pinned(found.offset) } {
                         Ok(()) => swept += 1,
                         Err(_) if !self.is_still(&found, Ok(label)) => {}
@@ -163,7 +164,7 @@ impl Stage {
                     }
                 }
                 Ok(_) => {}
-                // It may have been freed and used by others since we saw it.
+                // It may have been freed and reused since we saw it.
                 Err(text) if self.is_still(&found, Err(text.clone())) => {
                     verdict.mixed_up(format!("{}: pinned at {}: {text}", self.name(), found.offset));
                 }
@@ -173,13 +174,13 @@ impl Stage {
         swept
     }
 
-    /// Reads the label of a block that was pinned when we looked.
+    /// Reads the label of a block that was pinned when it was listed.
     pub(super) fn label(&self, found: &BlockInfo) -> Result<Label, String> {
         let mut copy = vec![0; found.bytes as usize];
         if let Some(member) = &self.member {
             let start = member.local().address(RawBlock { offset: found.offset, len: copy.len() });
-            // SAFETY: the block lies in the payloads of the space; if somebody writes it meanwhile, it is not pinned
-            // any more and what we read is not used.
+            // SAFETY: the block lies in the payloads of the space; if another member writes it meanwhile, it is not
+            // pinned any more and the bytes read are not used.
             unsafe { start.copy_to_nonoverlapping(copy.as_mut_ptr(), copy.len()) };
         }
         Label::read(&copy)
@@ -195,12 +196,12 @@ impl Stage {
         blocks
     }
 
-    /// The last look, when everybody has left: nothing is held, nothing is owned, every word is as it must be, and as
-    /// much fits in as at the beginning.
+    /// The last check, after all members have left: no handle is held, no block is owned, every word is valid, and as
+    /// many resources can be allocated as at the beginning.
     pub(super) fn finish(&mut self, patience: Duration, verdict: &mut Verdict) -> Audits {
         let name = self.name();
         let started = Instant::now();
-        // A forked child of somebody who was killed dies soon after, and nobody waits for it.
+        // A forked child of a killed member dies soon after it; the director does not know it.
         let others = |lease: &LeaseInfo| lease.held == Some(true) && lease.pid != std::process::id();
         while self.segment.space.leases().iter().any(others) {
             if started.elapsed() > patience {
@@ -220,7 +221,7 @@ impl Stage {
         if let Err(error) = member.leave() {
             verdict.refused(format!("{name}: the director cannot leave: {error}"));
         }
-        // As somebody who holds nothing, not even in caches.
+        // With a new membership, which holds nothing, not even in caches.
         let again = self.segment.space.join().map_err(Failed::from);
         let room = again.and_then(|member| {
             let room = measure(&member, self.segment.space.geometry().unit_bytes)?;
@@ -251,14 +252,14 @@ impl Stage {
     }
 }
 
-/// Takes everything there is and gives it back.
+/// Allocates all handles and units, and frees them.
 pub(super) fn measure(member: &Member, unit_bytes: u32) -> Result<Room, Failed> {
     let room = Room { handles: measure_handles(member)?, units: measure_units(member, unit_bytes)? };
     member.trim()?;
     Ok(room)
 }
 
-/// Creates handles until there are no more, closes them, and says how many there were.
+/// Creates handles until none is free, closes them, and returns their number.
 pub(super) fn measure_handles(member: &Member) -> Result<u64, Failed> {
     let mut local = member.local();
     let mut held = Vec::new();
@@ -270,12 +271,12 @@ pub(super) fn measure_handles(member: &Member) -> Result<u64, Failed> {
         }
     }
     let handles = held.len() as u64;
-    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
     held.into_iter().try_for_each(|one| unsafe { local.close(one) })?;
     Ok(handles)
 }
 
-/// Allocates units until there are no more, frees them, and says how many there were.
+/// Allocates units until none is free, frees them, and returns their number.
 fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, Failed> {
     let mut local = member.local();
     let layout = Layout::from_size_align(unit_bytes as usize, 1)?;
@@ -288,7 +289,7 @@ fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, Failed> {
         }
     }
     let units = blocks.len() as u64;
-    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
     blocks.into_iter().try_for_each(|one| unsafe { local.free(one) })?;
     Ok(units)
 }

@@ -1,4 +1,4 @@
-//! The end of a run: its figures, and last of all how many violations there were.
+//! The summary of a run: its counts, and as the last line the number of violations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,70 +12,70 @@ use super::chance::Act;
 use super::talk::Counts;
 use super::{CrowdFigures, Figures, Plan};
 
-/// Everything a run has to say.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// Repeats what was chosen.
+    /// Seed; it repeats the choices.
     pub seed: u64,
     /// Backend of each segment.
     pub segments: Vec<String>,
-    /// Members at any time.
+    /// Number of members at any time.
     pub members: usize,
-    /// From the first member's start to the last one's end.
+    /// Time from the start of the first member to the end of the last one, in seconds.
     pub seconds: f64,
-    /// Operations of all members, as far as they reported them before they ended.
+    /// Number of operations of all members, as far as they were reported.
     pub operations: u64,
-    /// The same by kind.
+    /// The same by kind of operation.
     pub by_kind: BTreeMap<&'static str, u64>,
-    /// Operations that found nothing to do.
+    /// Number of operations that had nothing to do.
     pub idle: u64,
-    /// Operations refused for want of handles or memory.
+    /// Number of operations refused because handles or memory were exhausted.
     pub exhausted: u64,
-    /// Processes started, without forked children.
+    /// Number of processes started, without forked children.
     pub processes: u64,
-    /// Lives of members: a process that executes itself has several.
+    /// Number of incarnations of members: a process that executes itself has several.
     pub incarnations: u64,
-    /// Memberships begun.
+    /// Number of memberships begun.
     pub joins: u64,
-    /// Memberships ended by leaving.
+    /// Number of memberships ended by leaving.
     pub leaves: u64,
-    /// Members killed.
+    /// Number of members killed.
     pub kills: u64,
-    /// Members stopped and continued.
+    /// Number of members stopped and continued.
     pub stops: u64,
-    /// Children forked.
+    /// Number of children forked.
     pub forks: u64,
-    /// Members that became another program.
+    /// Number of members that executed another program.
     pub execs: u64,
-    /// Members that ended without leaving.
+    /// Number of members that exited without leaving.
     pub exits: u64,
-    /// Handles and blocks passed from member to member.
+    /// Number of handles and blocks passed from member to member.
     pub gifts: u64,
-    /// Dead leases recovered, by whoever did it.
+    /// Number of dead leases recovered, by any member.
     pub recoveries: u64,
-    /// Taken back from the dead.
+    /// Number of handles taken back from dead members.
     pub handles_reclaimed: u64,
-    /// Taken back from the dead.
+    /// Number of blocks taken back from dead members.
     pub blocks_reclaimed: u64,
-    /// Pinned blocks of the dead that the director verified and freed.
+    /// Number of pinned blocks of dead members that the director verified and freed.
     pub pinned_swept: u64,
-    /// Checks of every word of a segment while members worked.
+    /// Number of checks of every word of a segment while members worked.
     pub checks: u64,
-    /// Waits that ended with nothing.
+    /// Number of waits that timed out.
     pub timeouts: u64,
-    /// How often the next owner of a mutex was told that it was abandoned.
+    /// Number of times that the next owner of a mutex learned that it was abandoned.
     pub abandoned: u64,
-    /// Comparisons of the ledger with what all wait for.
+    /// Number of comparisons of the ledger with the common objects.
     pub audits: u64,
-    /// Audits given up because somebody was stopped in the middle of a wait.
+    /// Number of audits given up because a member was stopped during a wait.
     pub audits_given_up: u64,
-    /// Permits and signals of the dead that were put back.
+    /// Number of permits and signals of dead members that were put back.
     pub units_restored: u64,
-    /// Threads that were killed while they waited, took or gave back.
+    /// Number of threads killed while they waited, took or released.
     pub killed_waiting: u64,
-    /// What the crowds did and counted.
+    /// Counts of the crowds.
     pub crowd: CrowdFigures,
-    /// What must be zero.
+    /// Counts that must be zero.
     pub verdict: Verdict,
 }
 
@@ -121,7 +121,7 @@ impl Summary {
     }
 }
 
-/// Enters a row: what, how often, and what belongs to it.
+/// Adds a row: name, count, details.
 fn row(table: &mut Table<3>, what: &str, value: u64, more: String) {
     table.row([what.into(), count(value as f64), more]);
 }

@@ -1,4 +1,4 @@
-//! What the director and the members say to each other, in frames of [`crate::wire`].
+//! The messages between the director and the members, in frames of [`crate::wire`].
 
 use serde::{Deserialize, Serialize};
 
@@ -7,16 +7,16 @@ use crate::verdict::{Verdict, Wrong};
 use super::chance::{Act, End};
 use super::crowd;
 
-/// Something that one member passes to another.
+/// A resource that one member passes to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Gift {
-    /// A handle, which the sender holds until it is told what became of it.
+    /// A handle; the sender holds it until it learns the outcome.
     Handle { token: u64, identity: u64, sort: Sort },
-    /// A block of the sender's, to be freed by the other.
+    /// A block of the sender that the receiver frees.
     Block { offset: u64, len: usize, owner_index: u8, owner_incarnation: u64, key: u64 },
 }
 
-/// What sort of handle a token is.
+/// The type of the handle of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Sort {
     Raw,
@@ -24,89 +24,89 @@ pub(super) enum Sort {
     Descriptor,
 }
 
-/// A gift on its way.
+/// A gift in transit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Parcel {
     /// The sender's seat.
     pub(super) from: usize,
     /// The sender's incarnation.
     pub(super) incarnation: u64,
-    /// The sender's number for it, modulo 2 the thread that sent it.
+    /// The sender's number of the gift; modulo 2 it is the thread that sent it.
     pub(super) number: u64,
     /// The receiver's seat.
     pub(super) to: usize,
-    /// Which space.
+    /// Index of the space.
     pub(super) space: usize,
     pub(super) gift: Gift,
 }
 
-/// What became of a gift.
+/// The outcome of a gift.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
-    /// The other has it.
+    /// The receiver took it.
     Taken,
-    /// The other was not there to take it.
+    /// The receiver did not exist.
     Declined,
-    /// The other ended, before or after it took it.
+    /// The receiver ended, before or after it took the gift.
     Unknown,
-    /// It was not as it has to be if the sender lives.
+    /// The gift was not valid, which is an error if the sender lives.
     Doubtful(String),
 }
 
-/// To a member.
+/// A message to a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Command {
-    /// Something from another member.
+    /// A gift from another member.
     Deliver(Parcel),
-    /// What became of a gift; never [`Outcome::Doubtful`].
+    /// The outcome of a gift; never [`Outcome::Doubtful`].
     Settled { number: u64, outcome: Outcome },
-    /// Let go of everything and leave.
+    /// Release everything and leave.
     Leave,
-    /// The answer to [`Report::Ending`]; nothing comes after it.
+    /// The answer to [`Report::Ending`]; it is the last message.
     MayEnd,
 }
 
-/// From a member.
+/// A message from a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// Member of all spaces.
+    /// It is a member of all spaces.
     Joined { incarnation: u64 },
-    /// Every so many operations.
+    /// Sent at fixed numbers of operations.
     Progress(Counts),
-    /// It has done its operations and expects to be killed.
+    /// The member has done its operations and expects to be killed.
     Ripe(Counts),
-    /// A gift for another.
+    /// A gift for another member.
     Sent(Parcel),
-    /// What became of a gift.
+    /// The outcome of a gift that it received.
     Took(Parcel, Outcome),
-    /// Something that must never be.
+    /// An error of a space.
     Wrong { what: Wrong, text: String },
-    /// It is about to end and waits for [`Command::MayEnd`].
+    /// The member is about to end and waits for [`Command::MayEnd`].
     Ending(End, Counts),
-    /// It has left all spaces.
+    /// The member has left all spaces.
     Left,
-    /// From the director of a crowd: what happened so far.
+    /// From the process of a crowd: its counts and errors so far.
     Crowd(crowd::Figures, Verdict),
 }
 
-/// What an incarnation did so far.
+/// The counts of an incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
-    /// Acts begun, in the order of [`Act::ALL`].
+    /// Number of acts begun, in the order of [`Act::ALL`].
     pub(super) acts: Vec<u64>,
-    /// Acts that found nothing to do: nothing held, nothing arrived, nobody to send to.
+    /// Number of acts that had nothing to do: nothing held, nothing received, no other seat.
     pub(super) idle: u64,
-    /// Acts that were refused for want of handles or memory.
+    /// Number of acts refused because handles or memory were exhausted.
     pub(super) exhausted: u64,
-    /// Waits that ended with nothing.
+    /// Number of waits that timed out.
     pub(super) timeouts: u64,
-    /// Memberships begun: its own, visits, those of forked children and families.
+    /// Number of memberships begun: its own, visits, those of forked children and families.
     pub(super) joins: u64,
-    /// Memberships ended by leaving.
+    /// Number of memberships ended by leaving.
     pub(super) leaves: u64,
-    /// Children forked.
+    /// Number of children forked.
     pub(super) forks: u64,
-    /// Taken back from the dead: leases, handles, blocks.
+    /// Numbers of resources taken back from dead members: leases, handles, blocks.
     pub(super) reclaimed: [u64; 3],
 }
 
@@ -118,7 +118,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// All acts.
+    /// The number of all acts.
     pub(super) fn operations(&self) -> u64 {
         self.acts.iter().sum()
     }

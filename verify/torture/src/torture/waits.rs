@@ -1,6 +1,6 @@
-//! What a thread does with the things that all wait for (`commons`): it waits for one, any or all of them, keeps them
-//! for a while, and gives them back. Whoever has the only unit of a group has its pair of words, which are equal
-//! whenever nobody has them, and nobody else writes them.
+//! Operations of a thread on the common objects (`commons`): it waits for one, any or all of them, keeps them for a
+//! while, and releases them. The owner of the only unit of a group also owns the group's pair of words. The two words
+//! are equal whenever the pair has no owner, and only the owner writes them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,50 +18,50 @@ use super::member::Tally;
 use crate::negative_control::NegativeControl;
 use crate::verdict::{Trouble, Wrong};
 
-/// What came of an operation.
+/// The outcome of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Came {
     /// It was done.
     Done,
-    /// A wait ended with nothing.
+    /// A wait timed out.
     TimedOut,
     /// There was nothing to do, or the gate is closed.
     Nothing,
 }
 
-/// What we have of a group.
+/// The state of a group for this thread.
 #[derive(Debug, Default)]
 struct Mine {
     units: u32,
-    /// How often we have locked it again.
+    /// Number of additional locks of a recursive mutex.
     again: u32,
     /// The first and the second word of the pair.
     words: (u64, u64),
 }
 
-/// What to wait for.
+/// The objects to wait for.
 struct Wish {
     groups: Vec<usize>,
-    /// A manual-reset event besides.
+    /// An additional manual-reset event.
     besides: Option<usize>,
     any: bool,
-    /// Where the list starts, and by which call one is waited for.
+    /// First position of the list, and the variant of the call.
     turn: usize,
     timeout: Duration,
-    /// As a negative control: what is taken is not booked.
+    /// Negative control: the taken unit is not recorded.
     pocket: bool,
 }
 
-/// What an answer says: the place in the list of the one that was taken, or `None` for all; the places of mutexes that
-/// were abandoned.
+/// The result of a wait: the list position of the taken object, or `None` for all; and the positions of abandoned
+/// mutexes.
 type Answer = Result<(Option<usize>, Vec<usize>), WaitError>;
 
-/// The manual-reset event of the doorkeeper, in a word: `{ how often changed | state:2 }`.
+/// The state of the door in a word: `{ number of changes | state:2 }`.
 const SHUT: u64 = 0;
 const OPEN: u64 = 1;
 const CHANGING: u64 = 2;
 
-/// One thread of one membership among those who wait. Dropping it gives nothing back.
+/// One thread of one membership, with its account. Dropping it releases no units.
 pub(super) struct Party<'m> {
     commons: Commons,
     ledger: Ledger<'m>,
@@ -71,7 +71,7 @@ pub(super) struct Party<'m> {
 }
 
 impl<'m> Party<'m> {
-    /// `None` when the dead have all accounts, until the next audit.
+    /// Returns `None` when dead members have all accounts, until the next audit.
     pub(super) fn join(member: &'m Member, start: u64) -> Result<Option<Self>, Trouble> {
         let commons = Commons::open(member)?;
         let ledger = Ledger::at(member, commons.offset);
@@ -89,7 +89,7 @@ impl<'m> Party<'m> {
         &self.commons.things[thing]
     }
 
-    /// What is written beside a pair that is ours.
+    /// The owner word of a pair that this thread owns.
     fn name(&self) -> u64 {
         self.whose.word() << 8 | self.account as u64
     }
@@ -102,18 +102,18 @@ impl<'m> Party<'m> {
         self.mine.iter().any(|mine| mine.units > 0)
     }
 
-    /// The groups of which we have something.
+    /// The groups of which this thread has units.
     fn held(&self) -> impl Iterator<Item = usize> + '_ {
         (0..GROUPS.len()).filter(|group| self.mine[*group].units > 0)
     }
 
-    /// We own the mutex of this group and may not lock it again.
+    /// Whether this thread owns the mutex of this group and may not lock it again.
     fn is_locked_out(&self, group: usize) -> bool {
         let Mine { units, .. } = self.mine[group];
         units > 0 && GROUPS[group].mutex().is_some() && !GROUPS[group].is_recursive()
     }
 
-    /// Waits for all things of one group.
+    /// Waits for all objects of one group.
     fn wait_for_one(&mut self, which: u64, how: u64, pocket: bool) -> Result<Came, Trouble> {
         let group = (which % GROUPS.len() as u64) as usize;
         if self.is_locked_out(group) && group >= SINGLES {
@@ -124,7 +124,7 @@ impl<'m> Party<'m> {
         self.wait(&Wish { groups: vec![group], besides: None, any: false, turn, timeout, pocket })
     }
 
-    /// Waits for any or for all of some groups, and sometimes for a manual-reset event besides.
+    /// Waits for any or for all of some groups, and sometimes for an additional manual-reset event.
     fn wait_for_several(&mut self, any: bool, which: u64, how: u64) -> Result<Came, Trouble> {
         let limit = if any { SINGLES } else { GROUPS.len() };
         let is_chosen = |group: &usize| which >> group & 1 != 0 && !self.is_locked_out(*group);
@@ -132,7 +132,7 @@ impl<'m> Party<'m> {
         if groups.is_empty() {
             return Ok(Came::Nothing);
         }
-        // The pulse is too short for all of several.
+        // A pulse is too short for a wait for all.
         let besides = [None, None, Some(DOOR), any.then_some(PULSE)][(which >> 8) as usize % 4];
         let timeout = timeout(how);
         self.wait(&Wish { groups, besides, any, turn: (how >> 40) as usize, timeout, pocket: false })
@@ -183,7 +183,7 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Writes down what we have now, and looks at it.
+    /// Records the units taken, and verifies their pairs.
     fn book(
         &mut self,
         wish: &Wish,
@@ -213,8 +213,8 @@ impl<'m> Party<'m> {
             return Err((Wrong::MixedUp, format!("thing {thing} is abandoned, but no mutex that was taken")));
         }
         for thing in &told {
-            // Before the wait is said to be over, or an audit would miss it. Relaxed: told: only the mutex's owner
-            // writes it, and the director reads it when nobody waits.
+            // Before the intent is cleared, or an audit would miss it. Relaxed: told: only the mutex's owner writes it,
+            // and the director reads it when nobody waits.
             self.ledger.told(*thing).fetch_add(1, Ordering::Relaxed);
         }
         let mut again = Vec::new();
@@ -239,15 +239,15 @@ impl<'m> Party<'m> {
         Ok(Came::Done)
     }
 
-    /// Looks at the pair of a group that we have just taken.
+    /// Verifies the pair of a group that was just taken, and becomes its owner.
     fn enter(&mut self, group: usize, told: bool) -> Result<(), Trouble> {
         let what = GROUPS[group].name;
         let Some(pair) = self.pair(group) else { return Ok(()) };
-        // Relaxed, all: pair: it is the mutex, or the event, that publishes it to its next owner.
+        // Relaxed, all: pair: the mutex or the event publishes it to its next owner.
         let read = |word: &std::sync::atomic::AtomicU64| word.load(Ordering::Relaxed);
         let (owner, first, second, door) =
             (read(pair.owner), read(pair.first), read(pair.second), read(pair.door));
-        // What is wrong is told once, and put in order for those who come.
+        // An error is reported once: repair the pair for later owners.
         pair.second.store(first, Ordering::Relaxed);
         pair.owner.store(self.name(), Ordering::Relaxed);
         self.mine[group].words = (first, first);
@@ -269,7 +269,7 @@ impl<'m> Party<'m> {
         Ok(())
     }
 
-    /// Is the pair of a group that we have as we left it?
+    /// Checks that the pair of a group that this thread owns is unchanged.
     fn verify(&self, group: usize) -> Result<(), Trouble> {
         let Some(pair) = self.pair(group) else { return Ok(()) };
         let found = [pair.owner, pair.first, pair.second].map(|word| word.load(Ordering::Relaxed));
@@ -310,8 +310,8 @@ impl<'m> Party<'m> {
             return Err((Wrong::MixedUp, format!("the door is {before:#x}, and set {is_set}")));
         }
         let number = (before >> 2) + 1;
-        // Release: door: whoever sees what follows sees that it was going to change; pairs with the Acquire in
-        // `pass_the_door`, and with the event itself.
+        // Release: door: a reader that sees the later stores sees that the door was about to change; pairs with the
+        // Acquire in `pass_the_door`, and with the event itself.
         pair.door.store(number << 2 | CHANGING, Ordering::Release);
         let opens = key & 4 == 0;
         let found = if opens {
@@ -325,8 +325,8 @@ impl<'m> Party<'m> {
         found.map_err(|text| (Wrong::MixedUp, text.into()))
     }
 
-    /// Waits at the door as one of those who do not tend it: if nobody changes it meanwhile, an open one lets everybody
-    /// go and a shut one nobody.
+    /// Waits at the door without being its owner: unless it changes meanwhile, a wait succeeds at an open door and
+    /// times out at a closed one.
     fn pass_the_door(&self, how: u64) -> Result<Came, Trouble> {
         let Some(event) = self.thing(DOOR).event() else { return Ok(Came::Nothing) };
         let door = self.ledger.pair(0).door;
@@ -350,7 +350,7 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Lets everybody go who waits for the pulse now.
+    /// Sets and resets the pulse event: its present waiters continue.
     fn pulse(&self) -> Result<Came, Trouble> {
         let Some(event) = self.thing(PULSE).event() else { return Ok(Came::Nothing) };
         must("set an event", event.set())?;
@@ -358,7 +358,7 @@ impl<'m> Party<'m> {
         Ok(Came::Done)
     }
 
-    /// Waits for a pulse, which comes: the director gives one every few milliseconds.
+    /// Waits for a pulse; the director gives one every few milliseconds.
     fn await_pulse(&self, patience: Duration) -> Result<Came, Trouble> {
         let Some(event) = self.thing(PULSE).event() else { return Ok(Came::Nothing) };
         match event.wait(Some(patience)) {
@@ -371,7 +371,7 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Gives one unit of a group back, or unlocks once what is locked again.
+    /// Releases one unit of the group, or one additional lock.
     fn release(&mut self, group: usize, how: u64) -> Result<Came, Trouble> {
         if self.mine[group].again > 0 {
             self.mine[group].again -= 1;
@@ -398,7 +398,7 @@ impl<'m> Party<'m> {
         verified.map(|()| Came::Done)
     }
 
-    /// Makes the pair of a group equal and nobody's.
+    /// Makes the two words of the pair equal and gives up its ownership.
     fn leave(&mut self, group: usize) -> Result<(), Trouble> {
         let verified = self.verify(group);
         if let Some(pair) = self.pair(group) {
@@ -409,7 +409,7 @@ impl<'m> Party<'m> {
         verified
     }
 
-    /// Only the owner unlocks.
+    /// Tries to unlock a mutex that this thread does not own; that must fail.
     fn unlock_in_vain(&self) -> Result<Came, Trouble> {
         let Some(mutex) = self.thing(0).mutex() else { return Ok(Came::Nothing) };
         if self.mine[DOORKEEPER].units > 0 {
@@ -421,7 +421,7 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Uses one of the groups that we have: works in its pair, or gives it back.
+    /// Uses one of the owned groups: works on its pair, or releases it.
     fn use_one(&mut self, which: u64, key: u64, gives_back: bool) -> Result<Came, Trouble> {
         let held: Vec<usize> = self.held().collect();
         if held.is_empty() {
@@ -435,7 +435,7 @@ impl<'m> Party<'m> {
         Ok(Came::Done)
     }
 
-    /// As a negative control: takes the first of the twins as if both, and is killed.
+    /// Negative control: takes only the first of the twins after announcing both, and parks until it is killed.
     pub(super) fn take_half(&mut self) -> Result<(), Trouble> {
         self.set(TWINS, Intent::TakingAll);
         let Thing::Semaphore(first) = self.thing(GROUPS[TWINS].things[0]) else { return Ok(()) };
@@ -448,7 +448,7 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Any one of these operations, for guests.
+    /// Does one of these operations; for guests.
     pub(super) fn do_something(&mut self, key: u64) -> Result<Came, Trouble> {
         let (which, how) = (mix(key ^ 1), mix(key ^ 2));
         match mix(key) % 16 {
@@ -462,7 +462,7 @@ impl<'m> Party<'m> {
         }
     }
 
-    /// Takes the twins or the trio, or gives them back, without waiting: whoever does nothing else is often killed in
+    /// Takes the twins or the trio, or releases them, without waiting: a thread that does only this is often killed in
     /// the middle of it.
     pub(super) fn take_together(&mut self, key: u64) -> Result<Came, Trouble> {
         let group = if key.is_multiple_of(2) { TWINS } else { TRIO };
@@ -473,7 +473,7 @@ impl<'m> Party<'m> {
         self.wait(&Wish { groups: vec![group], besides: None, any: false, turn, timeout, pocket: false })
     }
 
-    /// Gives back what `key` says and keeps the rest, whose end others are told.
+    /// Releases the groups selected by `key` and keeps the rest; their next owners learn of the abandonment.
     pub(super) fn let_go(mut self, key: u64) -> Result<(), Trouble> {
         for group in 0..GROUPS.len() {
             while self.mine[group].units > 0 && mix(key ^ group as u64).is_multiple_of(2) {
@@ -488,7 +488,7 @@ impl<'m> Party<'m> {
 
 impl Drop for Party<'_> {
     fn drop(&mut self) {
-        // Before the things are closed, which abandons mutexes.
+        // Before the objects are closed: closing abandons mutexes.
         if self.has_any() {
             self.ledger.abandon(self.account, self.whose);
         } else {
@@ -515,7 +515,7 @@ fn give_back(thing: &Thing, units: u32, how: u64) -> Result<(), Trouble> {
     }
 }
 
-/// How long to wait: mostly not at all or less than 0.2 ms, sometimes up to 4 ms, one in 64 up to 32 ms.
+/// The timeout of a wait: mostly zero or less than 0.2 ms, sometimes up to 4 ms, one in 64 up to 32 ms.
 fn timeout(how: u64) -> Duration {
     let below = |limit_us: u64| Duration::from_micros((how >> 8) % limit_us);
     match how % 64 {
@@ -527,7 +527,7 @@ fn timeout(how: u64) -> Duration {
 }
 
 impl<'h> Hands<'h> {
-    /// Does what was chosen with what all wait for.
+    /// Executes a choice that is about the common objects.
     pub(super) fn wait_act(&mut self, choice: Choice) -> Result<(), Trouble> {
         let Choice { which, how, key, .. } = choice;
         let pocket = self.negative_control(NegativeControl::Pocket) && which % GROUPS.len() as u64 == 3;
@@ -535,7 +535,7 @@ impl<'h> Hands<'h> {
             (self.negative_control(NegativeControl::Trespass), self.negative_control(NegativeControl::Forge));
         let patience = Duration::from_secs(self.home.orders.patience.into()) / 4;
         let at = match choice.act {
-            // Where there is something to be given back, if anywhere.
+            // In a space with a unit to release, if there is one.
             Act::Release | Act::Work => {
                 let has = |space: &usize| self.parties[*space].as_ref().is_some_and(Party::has_any);
                 let spaces: Vec<usize> = (0..self.parties.len()).filter(has).collect();
@@ -562,7 +562,7 @@ impl<'h> Hands<'h> {
             }
             act => party.use_one(which, key, act == Act::Release)?,
         };
-        // Mostly what was taken is used and given back at once.
+        // Mostly the taken unit is used and released at once.
         let at_once = came == Came::Done && choice.act == Act::Wait && !key.is_multiple_of(4);
         let group = (which % GROUPS.len() as u64) as usize;
         if at_once && party.mine[group].units > 0 {
@@ -579,7 +579,7 @@ impl<'h> Hands<'h> {
         }
     }
 
-    /// Ourselves among those who wait in a space.
+    /// The account of this thread in a space.
     fn party(&mut self, space: usize, key: u64) -> Result<Option<&mut Party<'h>>, Trouble> {
         if self.parties[space].is_none() {
             self.parties[space] = Party::join(self.member(space), key)?;
@@ -587,7 +587,7 @@ impl<'h> Hands<'h> {
         Ok(self.parties[space].as_mut())
     }
 
-    /// Gives back some of what we have, and leaves the rest to be taken back; by the thread that took it.
+    /// Releases some units and leaves the rest to be recovered; called by the thread that took them.
     pub(super) fn let_go_of_commons(&mut self) -> Result<(), Trouble> {
         let key = mix(self.operations);
         let parties: Vec<Party<'h>> = self.parties.iter_mut().filter_map(Option::take).collect();

@@ -1,5 +1,5 @@
-//! Replaying an allocation recording: every block is filled when it is allocated and verified before it is freed
-//! or resized.
+//! Replays an allocation recording: every block is filled when it is allocated, and verified before it is freed or
+//! resized.
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use super::thread_cpu_ns;
 use crate::Failed;
 use crate::negative_control::NegativeControl;
 
-/// How many steps are done between two looks at the commands.
+/// Number of steps between two checks for commands.
 const SLICE_STEPS: usize = 1000;
 
 /// A live block of the replay.
@@ -29,7 +29,7 @@ struct Live {
     key: u64,
 }
 
-/// Where the live blocks of a replay are kept, by slot.
+/// Storage of the live blocks of a replay, by slot.
 trait Slots {
     fn put(&mut self, slot: u32, live: Live);
     fn take(&mut self, slot: u32) -> Option<Live>;
@@ -45,7 +45,8 @@ impl Slots for Vec<Option<Live>> {
     }
 }
 
-/// For several threads. Nobody ever waits here: [`After`] keeps two threads from using one slot at a time.
+/// Storage for several threads. No thread ever blocks on a lock: [`After`] prevents two threads from using one slot at
+/// the same time.
 impl Slots for &[Mutex<Option<Live>>] {
     fn put(&mut self, slot: u32, live: Live) {
         *self[slot as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(live);
@@ -81,7 +82,7 @@ impl Replayer {
         Self { jobs: Jobs::new(names, first), running: None, hand }
     }
 
-    /// Nothing to replay, ever?
+    /// Whether the worker has no jobs.
     pub(super) fn is_idle(&self) -> bool {
         self.jobs.is_empty()
     }
@@ -90,8 +91,8 @@ impl Replayer {
         self.hand.blocks_live.unsigned_abs()
     }
 
-    /// Replays a slice, or the whole of a job with several threads. The inner error is a wrong answer of the space;
-    /// the job is given up then.
+    /// Replays a slice, or the whole of a job with several threads. The inner error is a wrong answer of the space; it
+    /// ends the job.
     pub(super) fn advance(
         &mut self,
         member: &Member,
@@ -131,7 +132,7 @@ impl Replayer {
         Ok(result)
     }
 
-    /// Frees what the job in progress has.
+    /// Frees the blocks of the job in progress.
     pub(super) fn finish(&mut self, local: &mut Local<'_>, counters: &mut Counters) -> Result<(), Trouble> {
         let Some(running) = self.running.take() else { return Ok(()) };
         let result = self.hand.free_all(local, running.slots);
@@ -140,10 +141,10 @@ impl Replayer {
     }
 }
 
-/// Does single steps; one for each thread.
+/// Executes single steps; each thread has its own.
 struct Hand {
     key: u64,
-    /// Negative in a thread that frees more than it allocates.
+    /// Number of live blocks; negative in a thread that frees more than it allocates.
     blocks_live: i64,
     operations: u64,
     negative_control: Option<NegativeControl>,
@@ -197,7 +198,7 @@ impl Hand {
             ));
         }
         if zeroed {
-            // SAFETY: the block was just allocated with that size, and it is ours alone.
+            // SAFETY: the block was just allocated with that size, and only this thread uses it.
             unsafe { pattern::verify_zero(start, bytes) }.map_err(|position| {
                 (
                     Wrong::MixedUp,
@@ -205,7 +206,7 @@ impl Hand {
                 )
             })?;
         }
-        // SAFETY: the block was just allocated with that size, and it is ours alone.
+        // SAFETY: the block was just allocated with that size, and only this thread uses it.
         unsafe { pattern::fill(start, bytes, key) };
         if self.negative_control == Some(NegativeControl::Corrupt) && key.is_multiple_of(1 << 14) {
             // SAFETY: as above; a block has at least one byte.
@@ -218,12 +219,12 @@ impl Hand {
         let before = live.layout.size();
         verify(local, &live, before)?;
         let layout = layout_of(bytes, live.layout.align())?;
-        // SAFETY: the block is ours by a raw value, and nobody uses the old bytes any more.
+        // SAFETY: the raw value is the only one of the block, and nobody uses the old bytes any more.
         let scratch = unsafe { local.realloc(live.scratch, layout) }.map_err(|error| {
             (Wrong::Refused, format!("cannot resize a block from {before} to {bytes} bytes: {error}"))
         })?;
         verify(local, &Live { scratch, ..live }, bytes.min(before))?;
-        // SAFETY: the block has that size now, and it is ours alone.
+        // SAFETY: the block has that size now, and only this thread uses it.
         unsafe { pattern::fill(local.address(scratch), bytes, live.key) };
         Ok(Live { scratch, layout, ..live })
     }
@@ -231,12 +232,12 @@ impl Hand {
     fn free(&mut self, local: &mut Local<'_>, live: Live) -> Result<(), Trouble> {
         verify(local, &live, live.layout.size())?;
         self.blocks_live -= 1;
-        // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+        // SAFETY: the raw value is the only one of the block, and nobody uses its bytes any more.
         unsafe { local.free(live.scratch) }
             .map_err(|error| (Wrong::Refused, format!("cannot free {:?}: {error}", live.scratch)))
     }
 
-    /// As the system does when a process ends.
+    /// Frees all blocks, as the system does when a process ends.
     fn free_all(
         &mut self,
         local: &mut Local<'_>,
@@ -258,12 +259,12 @@ fn layout_of(bytes: usize, align: usize) -> Result<Layout, Trouble> {
 /// Checks the pattern as far as it lies in the first `bytes`.
 fn verify(local: &Local<'_>, live: &Live, bytes: usize) -> Result<(), Trouble> {
     let start = local.address(live.scratch);
-    // SAFETY: the block is live with at least that many bytes, and it is ours alone.
+    // SAFETY: the block is live with at least that many bytes, and only this thread uses it.
     unsafe { pattern::verify(start, bytes, live.layout.size(), live.key) }
         .map_err(|position| (Wrong::MixedUp, format!("block {:?} changed at byte {position}", live.scratch)))
 }
 
-/// Replays a process with as many threads as it had; each block is freed by the thread that the recording says.
+/// Replays a process with its recorded number of threads; each block is freed by the thread given in the recording.
 fn together(
     member: &Member,
     process: &AllocationProcess,
@@ -311,7 +312,7 @@ fn together(
     result
 }
 
-/// How far each thread is.
+/// The progress of each thread.
 struct Pace {
     done: Vec<AtomicU32>,
     given_up: AtomicBool,
@@ -339,10 +340,10 @@ fn alone(
 }
 
 impl Pace {
-    /// False when another thread gave up.
+    /// Waits until the step `after` is done; false when another thread gave up.
     fn wait_for(&self, after: After) -> bool {
         let mut tries = 0_u32;
-        // Acquire: what the other thread wrote into the block is visible; pairs with the Release in `alone`.
+        // Acquire: makes the other thread's writes into the block visible; pairs with the Release in `alone`.
         while after.steps > 0 && self.done[usize::from(after.thread)].load(Ordering::Acquire) < after.steps {
             if self.given_up.load(Ordering::Relaxed) {
                 return false;

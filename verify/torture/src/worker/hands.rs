@@ -1,4 +1,4 @@
-//! The handles a worker holds, and the tasks it does with them.
+//! The handles that a worker holds, and its tasks on them.
 
 use std::alloc::Layout;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::wire::{Counters, Outcome, Task};
 
 use crate::negative_control::NegativeControl;
 
-/// The kind of handles whose payload is a block that their creator allocated itself.
+/// The kind of handles whose payload is a block allocated separately by the creator.
 pub(crate) const GIFT_KIND: Kind = Kind::raw(1 << 16);
 /// The kind of the handles that a pulse creates.
 const PULSE_KIND: Kind = Kind::raw(u32::MAX);
@@ -24,7 +24,7 @@ struct Hold {
     identity: u64,
 }
 
-/// Everything this worker holds, by the coordinator's numbers.
+/// All handles of this worker, by the coordinator's numbers.
 pub(super) struct Hands {
     holds: HashMap<u64, Vec<Hold>>,
     payload: Vec<u8>,
@@ -37,7 +37,7 @@ impl Hands {
         Self { holds: HashMap::new(), payload: Vec::new(), negative_control, tasks: 0 }
     }
 
-    /// Does one task. Whatever goes wrong is the answer.
+    /// Does one task. An error becomes the outcome.
     pub(super) fn perform(&mut self, local: &mut Local<'_>, task: &Task, counters: &mut Counters) -> Outcome {
         self.tasks += 1;
         match self.negative_control() {
@@ -61,11 +61,11 @@ impl Hands {
         result.unwrap_or_else(Outcome::Wrong)
     }
 
-    /// Lets go of everything.
+    /// Closes all handles.
     pub(super) fn finish(&mut self, local: &mut Local<'_>) -> Result<(), Trouble> {
         for (handle, holds) in self.holds.drain() {
             for hold in holds {
-                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
                 unsafe { local.close(hold.held) }.map_err(|error| refused("close", handle, error))?;
             }
         }
@@ -90,7 +90,7 @@ impl Hands {
         counters.handle_operations += 1;
         let token = local.token(&held).into();
         if self.negative_control() == Some(NegativeControl::Lose) {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             unsafe { local.close(held) }.map_err(|error| refused("close", handle, error))?;
             return Ok(Outcome::Created { token });
         }
@@ -98,7 +98,7 @@ impl Hands {
         Ok(Outcome::Created { token })
     }
 
-    /// Gives a block of ours to the new handle.
+    /// Creates a handle with a block of this worker as its payload.
     fn create_around_block(
         &self,
         local: &mut Local<'_>,
@@ -109,7 +109,7 @@ impl Hands {
         let block = local.alloc(layout).map_err(|error| refused("alloc the payload of", handle, error))?;
         // SAFETY: the block was just allocated for as many bytes as the payload has, and it is ours alone.
         unsafe { local.address(block).copy_from_nonoverlapping(self.payload.as_ptr(), self.payload.len()) };
-        // SAFETY: the block is ours by a raw value, and nobody writes it any more.
+        // SAFETY: we own the block as a raw value, and nobody writes it any more.
         unsafe { local.create_with(kind, block) }.map_err(|error| refused("create", handle, error))
     }
 
@@ -132,7 +132,7 @@ impl Hands {
         Ok(Outcome::Opened)
     }
 
-    /// Reads the payload of what was just acquired and files it.
+    /// Reads the payload of a handle that was just acquired, and records the handle.
     fn take(
         &mut self,
         local: &Local<'_>,
@@ -165,7 +165,7 @@ impl Hands {
         read(local, counters, handle, hold)?;
         let token = local.token(&hold.held);
         if self.negative_control() != Some(NegativeControl::Leak) {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             unsafe { local.close(hold.held) }.map_err(|error| refused("close", handle, error))?;
         }
         counters.handle_operations += 1;
@@ -177,7 +177,7 @@ impl Hands {
             Err(OpenHandleError::Stale { .. }) => Ok(Outcome::Closed { leaked: false }),
             Err(error) => Err(refused("open the closed", handle, error)),
             Ok(held) => {
-                // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+                // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
                 unsafe { local.close(held) }.map_err(|error| refused("close", handle, error))?;
                 Ok(Outcome::Closed { leaked: true })
             }
@@ -191,7 +191,7 @@ impl Hands {
 
 fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> Result<(), Trouble> {
     counters.handle_operations += 1;
-    // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
+    // SAFETY: this worker holds the handle, nobody writes payloads, and the slice is not used after the close.
     let payload = unsafe { local.get(&hold.held) }.map_err(|error| refused("get", handle, error))?;
     pattern::check_payload(hold.identity, payload)
         .map_err(|text| (Wrong::MixedUp, format!("handle {handle}, {}: {text}", local.token(&hold.held))))
@@ -199,10 +199,10 @@ fn read(local: &Local<'_>, counters: &mut Counters, handle: u64, hold: Hold) -> 
 
 fn pulse(local: &mut Local<'_>, counters: &mut Counters) -> Result<Outcome, Trouble> {
     let held = local.create(PULSE_KIND, b"pulse").map_err(|error| refused("create", 0, error))?;
-    // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+    // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
     unsafe { local.close(held) }.map_err(|error| refused("close", 0, error))?;
     let block = local.alloc(Layout::new::<[u64; 4]>()).map_err(|error| refused("alloc", 0, error))?;
-    // SAFETY: the block is ours by a raw value, and nobody uses its bytes any more.
+    // SAFETY: we own the block as a raw value, and nobody uses its bytes any more.
     unsafe { local.free(block) }.map_err(|error| refused("free", 0, error))?;
     counters.handle_operations += 2;
     counters.block_operations += 2;

@@ -1,4 +1,4 @@
-//! Jobs: single processes of allocation recordings, read when they are first needed.
+//! Jobs: single processes of allocation recordings; a recording is read when it is first needed.
 
 use std::fmt;
 use std::rc::Rc;
@@ -47,7 +47,7 @@ impl Job {
     }
 }
 
-/// All jobs of a worker, endlessly in turn.
+/// All jobs of a worker, in an endless cycle.
 pub(super) struct Jobs {
     names: Vec<JobName>,
     next: usize,

@@ -1,5 +1,5 @@
-//! A worker: a real process that does what the coordinator says with handles and replays allocation recordings
-//! whenever it has nothing else to do. It may be killed or stopped at any instruction.
+//! A worker: a real process that executes the coordinator's tasks on handles, and replays allocation recordings while
+//! it has no task. It may be killed or stopped at any instruction.
 //!
 //! Commands come through standard input, reports go through standard output ([`crate::wire`]).
 
@@ -28,7 +28,7 @@ pub use jobs::JobName;
 use blocks::Replayer;
 use hands::Hands;
 
-/// What a worker is told when it starts.
+/// Arguments of a worker.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Orders {
     /// Backend of the segment.
@@ -40,16 +40,16 @@ pub struct Orders {
     /// Process id of the coordinator.
     #[arg(long)]
     pub coordinator: u32,
-    /// What the patterns of its blocks follow from.
+    /// Number from which the patterns of its blocks are computed.
     #[arg(long)]
     pub key: u64,
-    /// Recorded processes to replay over and over, as PROCESS@RECORDING.
+    /// Recorded processes to replay repeatedly, as PROCESS@RECORDING.
     #[arg(long = "job")]
     pub jobs: Vec<JobName>,
-    /// With which of them to start.
+    /// Position of the first of them.
     #[arg(long, default_value_t = 0)]
     pub first_job: usize,
-    /// What to do wrong, to see it found.
+    /// Negative control: the error to make.
     #[arg(long)]
     pub negative_control: Option<NegativeControl>,
 }
@@ -57,7 +57,7 @@ pub struct Orders {
 /// Works until told to leave or until the coordinator is gone.
 ///
 /// # Errors
-/// Whatever makes work impossible. Wrong answers of the space are not errors here but reports.
+/// An error that makes work impossible. Wrong answers of the space are not errors here but reports.
 pub fn run(orders: Orders) -> Result<(), Failed> {
     die_with(orders.coordinator)?;
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);

@@ -1,9 +1,9 @@
-//! The truth: who holds which handle, as far as the workers have said so.
+//! The expected state: the holders of every handle, as far as the workers have confirmed.
 //!
-//! An operation counts when its answer has arrived. What a worker was told but had not answered when it was killed
-//! may or may not have happened; either way the dead hold nothing once they are reclaimed, so it is simply wished
-//! again. A token that a dead worker held is *haunted* until that worker is reclaimed: it may still open, or not.
-//! Afterwards there is no either-or: with a living holder it opens, without one it is stale.
+//! An operation counts when its answer has arrived. When a worker is killed, its unanswered tasks may or may not have
+//! happened. Either way a dead worker holds nothing once it is reclaimed, so the same wishes are simply made again. A
+//! token that a dead worker held is *haunted* until that worker is reclaimed: it may still open, or be stale.
+//! Afterwards the answer is certain: with a living holder the token opens, without one it is stale.
 
 #[cfg(test)]
 mod tests;
@@ -18,14 +18,14 @@ use crate::wire::Task;
 
 use super::script::{Step, Wish};
 
-/// A process that sat on a seat; numbered from 0, never twice the same.
+/// A process that used a seat; numbered from 0, never reused.
 pub(super) type Incarnation = u32;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Holds {
-    /// What the worker has confirmed.
+    /// Number of references that the worker has confirmed.
     confirmed: u16,
-    /// What it will be when everything it was told is done.
+    /// Number of references after all tasks that the worker was sent.
     expected: u16,
 }
 
@@ -38,31 +38,31 @@ struct Entry {
     holds: Box<[Holds]>,
     /// Seats of the script's steps that are not confirmed, in order.
     order: VecDeque<usize>,
-    /// How many of `order` have been sent.
+    /// Number of entries of `order` that have been sent.
     sent: usize,
-    /// All steps that have been sent and are not confirmed, also those that are not the script's.
+    /// Number of steps that have been sent and are not confirmed, also those that are not in the script.
     outstanding: u32,
     outstanding_seat: usize,
     outstanding_open: bool,
-    /// The script will not mention it again.
+    /// The script has no further step for this handle.
     ended: bool,
 }
 
-/// What a token must answer when somebody looks.
+/// The correct answer of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// It opens and has its payload.
+    /// The token opens and the handle has its payload.
     Alive,
-    /// It is stale.
+    /// The token is stale.
     Stale,
-    /// Something is under way; ask later.
+    /// A step is in progress; ask later.
     NotYet,
-    /// A worker that is dying, or dead and not reclaimed, holds it: it may open or not. When that one is reclaimed,
-    /// the token comes up again.
+    /// A worker that is dying, or dead and not reclaimed, holds it: the token may open or not. After the reclaim of
+    /// that worker, the token is checked again.
     Haunted,
 }
 
-/// A token to be looked at.
+/// A token to check.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Suspect {
     pub(super) handle: u64,
@@ -77,28 +77,28 @@ struct Haunting {
     ghosts: Vec<Incarnation>,
 }
 
-/// What a confirmed step showed.
+/// The result of a confirmed step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// As it should be.
+    /// The step went as expected.
     Good,
-    /// The token was stale because its last living holder died meanwhile: wish it again.
+    /// The token was stale because its last living holder had died: make the same wish again.
     Again,
-    /// The token was stale although somebody holds it.
+    /// The token was stale although a living worker holds it.
     Lost(String),
     /// Two handles have one token.
     MixedUp(String),
 }
 
-/// Who holds what.
+/// The holders of every handle.
 pub(super) struct Book {
     seed: u64,
     seats: usize,
     entries: HashMap<u64, Entry>,
-    /// Tokens with a living or dying holder, and whose they are.
+    /// Tokens with a living or dying holder -> their handle.
     tokens: HashMap<u64, u64>,
     haunted: HashMap<u64, Haunting>,
-    /// Seats whose worker has been killed and is not yet known to be gone: what it holds may be gone already.
+    /// Seats whose worker has been killed and is not yet known to be gone: its handles may be reclaimed already.
     dying: Box<[bool]>,
     rng: StdRng,
 }
@@ -116,7 +116,7 @@ impl Book {
         }
     }
 
-    /// Takes note of a step of the script.
+    /// Records a step of the script.
     pub(super) fn plan(&mut self, step: &Step) {
         let seats = self.seats;
         let entry = self.entries.entry(step.handle).or_insert_with(|| Entry {
@@ -136,13 +136,13 @@ impl Book {
         entry.ended |= step.wish == Wish::Release { last: true };
     }
 
-    /// May the step be sent now? `scripted` is false for steps that [`Book::plan`] has not seen.
+    /// Whether the step can be sent now. `scripted` is false for steps that [`Book::plan`] has not seen.
     pub(super) fn is_ready(&self, step: &Step, scripted: bool) -> bool {
         let entry = &self.entries[&step.handle];
         if scripted && entry.order.get(entry.sent) != Some(&step.seat) {
             return false;
         }
-        // Only a release may follow something unconfirmed, and only what the same worker surely holds.
+        // Only a release may follow an unconfirmed step, and only of a handle that the same worker certainly holds.
         entry.outstanding == 0
             || (step.wish != Wish::Hold && entry.outstanding_seat == step.seat && !entry.outstanding_open)
     }
@@ -178,7 +178,7 @@ impl Book {
         Task::Create { handle, kind, identity: entry.identity }
     }
 
-    /// The worker holds it: it created it under `token`, or opened it.
+    /// Records that the worker holds the handle: it created it under `token`, or opened it.
     pub(super) fn held(&mut self, step: &Step, scripted: bool, token: Option<u64>) -> Finding {
         let Some(entry) = self.entries.get_mut(&step.handle) else {
             unreachable!("sent before it is confirmed")
@@ -201,7 +201,7 @@ impl Book {
         Finding::Good
     }
 
-    /// The worker was told to open it and found it stale. Afterwards the step is as if never sent.
+    /// Records that the worker tried to open the handle and found the token stale. The step counts as never sent.
     pub(super) fn stale(&mut self, step: &Step, scripted: bool) -> Finding {
         let Some(entry) = self.entries.get_mut(&step.handle) else {
             unreachable!("sent before it is confirmed")
@@ -223,7 +223,7 @@ impl Book {
         ))
     }
 
-    /// The worker let go.
+    /// Records that the worker released the handle.
     pub(super) fn released(&mut self, step: &Step, scripted: bool) {
         let Some(entry) = self.entries.get_mut(&step.handle) else {
             unreachable!("sent before it is confirmed")
@@ -246,20 +246,20 @@ impl Book {
         }
     }
 
-    /// A worker was told something and died before it answered.
+    /// Takes back a step that was sent to a worker that died before it answered.
     pub(super) fn unsend(&mut self, step: &Step, scripted: bool) {
         if let Some(entry) = self.entries.get_mut(&step.handle) {
             entry.unsend(step.seat, scripted);
         }
     }
 
-    /// The worker on a seat is being killed: from now on nothing it holds is certain.
+    /// Records that the worker of a seat is being killed: from now on none of its handles is certain.
     pub(super) fn killed(&mut self, seat: usize) {
         self.dying[seat] = true;
     }
 
-    /// The worker on a seat is dead: what it held is haunted. The answer is what its successor has to wish for to
-    /// stand where it stood. Everything it had not answered has been taken back before.
+    /// Records that the worker of a seat is dead: its tokens become haunted. Returns the steps that restore its state
+    /// in the successor. Its unanswered steps have been taken back before this call.
     pub(super) fn died(&mut self, seat: usize, incarnation: Incarnation) -> Vec<Step> {
         self.dying[seat] = false;
         let mut owed = Vec::new();
@@ -284,7 +284,7 @@ impl Book {
         owed
     }
 
-    /// A dead worker has been reclaimed. The answer is what no dead worker holds any more.
+    /// Records that a dead worker has been reclaimed. Returns the tokens that no other dead worker holds.
     pub(super) fn reclaimed(&mut self, incarnation: Incarnation) -> Vec<Suspect> {
         for haunting in self.haunted.values_mut() {
             haunting.ghosts.retain(|ghost| *ghost != incarnation);
@@ -293,7 +293,7 @@ impl Book {
         released.map(|(_, haunting)| haunting.suspect).collect()
     }
 
-    /// What must a token answer now?
+    /// The correct answer of a token now.
     pub(super) fn expected(&self, suspect: &Suspect) -> Expected {
         if self.haunted.contains_key(&suspect.token) {
             return Expected::Haunted;
@@ -311,7 +311,7 @@ impl Book {
         }
     }
 
-    /// Steps that make a seat let go of everything; for when the script is over.
+    /// Steps with which a seat releases everything, after the end of the script.
     pub(super) fn releases(&self, seat: usize) -> Vec<Step> {
         let mut steps = Vec::new();
         for (&handle, entry) in &self.entries {
@@ -323,7 +323,7 @@ impl Book {
         steps
     }
 
-    /// A handle that is held, for a look at it; any one.
+    /// Any handle that is held, to be checked.
     pub(super) fn any_suspect(&mut self) -> Option<Suspect> {
         let skip = self.rng.random_range(0..self.tokens.len().max(1));
         let (&token, &handle) = self.tokens.iter().nth(skip)?;
@@ -331,7 +331,7 @@ impl Book {
         Some(Suspect { handle, token, kind: entry.kind, identity: entry.identity })
     }
 
-    /// How many handles somebody living holds.
+    /// The number of handles with a living holder.
     pub(super) fn held_count(&self) -> usize {
         self.entries.values().filter(|entry| entry.is_held()).count()
     }
@@ -342,7 +342,7 @@ impl Entry {
         self.holds.iter().any(|holds| holds.confirmed > 0)
     }
 
-    /// By somebody living; by somebody dying.
+    /// Whether a living worker holds it, and whether a dying worker holds it.
     fn is_held_by(&self, dying: &[bool]) -> (bool, bool) {
         let holding = |of: bool| {
             let mut seats = self.holds.iter().zip(dying);

@@ -1,4 +1,5 @@
-//! The book against small histories: what it wishes for, what it accepts either way, and what it calls lost.
+//! The book with small histories: its new wishes, the answers it accepts either way, and the answers it reports as
+//! lost.
 
 use rand::SeedableRng;
 

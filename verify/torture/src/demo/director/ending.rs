@@ -1,4 +1,4 @@
-//! How a run comes to its end: from the last step of the script to the last worker that leaves.
+//! The end of a run: from the last step of the script to the exit of the last worker.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use super::super::seat::{Errand, State};
 use super::{Director, Phase};
 
 impl Director<'_> {
-    /// Goes to the next phase when the present one is over.
+    /// Goes to the next phase when the current one is over.
     pub(super) fn advance(&mut self) -> io::Result<()> {
         match self.phase {
             Phase::Running if self.has_run_enough() => {
@@ -43,7 +43,7 @@ impl Director<'_> {
         Ok(())
     }
 
-    /// The time is over, all blows have been dealt, and every recording has been replayed.
+    /// Whether the time is over, all signals have been sent, and every recording has been replayed.
     fn has_run_enough(&self) -> bool {
         self.started.elapsed() >= self.plan.duration
             && self.schedule.is_empty()
@@ -52,7 +52,7 @@ impl Director<'_> {
             && self.counters().jobs_done.iter().all(|&times| times > 0)
     }
 
-    /// Nobody has anything to do, nobody is dying, nothing is to be looked at.
+    /// Whether no step is planned or sent, no worker is dying, and no token waits for a check.
     fn is_at_rest(&self) -> bool {
         let at_rest = |state| matches!(state, State::Ready | State::Empty);
         self.deaths.is_empty()

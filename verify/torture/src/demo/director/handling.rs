@@ -1,4 +1,4 @@
-//! What workers say, and what it means for the book.
+//! Handles the reports of workers and updates the book.
 
 use std::io;
 use std::time::Instant;
@@ -49,7 +49,7 @@ impl Director<'_> {
                 self.seats[seat].lease = Some((lease_index, lease_incarnation));
                 match self.seats[seat].state {
                     State::Starting => self.seats[seat].state = State::Ready,
-                    // Killed before we knew that it had joined.
+                    // The worker was killed before we knew that it had joined.
                     _ => self.watch_late(seat, lease_index, lease_incarnation),
                 }
             }
@@ -121,7 +121,7 @@ impl Director<'_> {
         }
     }
 
-    /// A worker's output has ended.
+    /// Handles the end of a worker's output.
     fn gone(&mut self, index: usize, why: Option<String>) -> io::Result<()> {
         let seat = &mut self.seats[index];
         let (state, incarnation, lease) = (seat.state, seat.incarnation, seat.lease);
@@ -151,7 +151,7 @@ impl Director<'_> {
             self.seats[index].todo.push_front(Errand { step: Some(step), scripted: false });
         }
         if lease.is_none() {
-            // Killed before it held anything.
+            // The worker was killed before it held anything.
             self.deaths.remove(&incarnation);
         } else if let Some(early) = self.reclaimed_early.iter().position(|early| *early == incarnation) {
             self.reclaimed_early.swap_remove(early);

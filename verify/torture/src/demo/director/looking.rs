@@ -1,4 +1,4 @@
-//! The coordinator's own look at tokens: does each answer what the book says?
+//! The coordinator's own checks of tokens: each must answer as the book expects.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,13 @@ use super::super::seat::State;
 use super::Director;
 
 impl Director<'_> {
-    /// Looks at tokens that a dead worker held, as soon as nothing about them is under way.
+    /// Checks tokens that a dead worker held, as soon as none of their steps is in progress.
     pub(super) fn look_at_suspects(&mut self) {
         let suspects = std::mem::take(&mut self.suspects);
         for suspect in suspects {
             match self.book.expected(&suspect) {
                 Expected::NotYet => self.suspects.push(suspect),
-                // Another holder died meanwhile; it comes up again when that one is reclaimed.
+                // Another holder died meanwhile; the token is checked again after the reclaim of that holder.
                 Expected::Haunted => {}
                 Expected::Alive => self.look(&suspect, true),
                 Expected::Stale => self.look(&suspect, false),
@@ -25,7 +25,7 @@ impl Director<'_> {
         }
     }
 
-    /// Looks at some handle that is held, if it is at rest.
+    /// Checks a random handle that is held, if none of its steps is in progress.
     pub(super) fn look_at_random(&mut self) {
         let Some(suspect) = self.book.any_suspect() else { return };
         if self.book.expected(&suspect) == Expected::Alive {
@@ -68,7 +68,7 @@ impl Director<'_> {
         }
     }
 
-    /// Calls the run stuck when somebody who should does not come to an end.
+    /// Reports the run as stuck when a worker or a reclaim does not finish in time.
     pub(super) fn find_stuck(&mut self) {
         let patience = self.plan.patience;
         let mut stuck = Vec::new();

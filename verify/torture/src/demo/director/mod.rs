@@ -1,10 +1,10 @@
-//! The director: sequences the script over the seats, strikes them down and fills them again, and compares what
-//! everybody says with the book.
+//! The director: distributes the steps of the script over the seats, kills and stops workers, starts their successors,
+//! and compares all reports with the book.
 
-mod blows;
 mod ending;
 mod handling;
 mod looking;
+mod signals;
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -28,25 +28,25 @@ use super::stage::Stage;
 use super::watch::{self, Dying};
 use crate::verdict::Verdict;
 
-/// How many steps may be planned and not confirmed.
+/// Maximum number of steps that are planned and not confirmed.
 pub(super) const LOOKAHEAD_STEPS: usize = 16 << 10;
-/// How many steps that are not ready are passed over in search of one that is.
+/// Maximum number of steps that are skipped in search of one that is ready.
 const PASSED_STEPS_MAX: usize = 128;
-/// How often everybody is asked for a sign of life, and progress is shown.
+/// Interval at which every worker is asked for a sign of life and progress is shown.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What the run is at.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// Following the script; workers are killed and stopped.
+    /// Workers follow the script, and are killed and stopped.
     Running,
-    /// No new steps; waiting for the planned ones.
+    /// No new steps are planned; the director waits for the planned ones.
     Draining,
-    /// One worker is killed with all it holds; the others let go of everything.
+    /// One worker is killed while it holds handles; the others release everything.
     Releasing,
-    /// Everybody has been told to leave.
+    /// Every worker has been told to leave.
     Leaving,
-    /// Nobody is left.
+    /// No worker is left.
     Done,
 }
 
@@ -57,11 +57,11 @@ struct Pause {
     incarnation: Incarnation,
     since: Instant,
     until: Instant,
-    /// Workers that have not shown since then that they go on.
+    /// Workers that have not shown progress since then.
     awaited: Vec<Awaited>,
 }
 
-/// A worker that owes so many pulses, the last of which was asked for while another was stopped.
+/// A worker that has to answer `pulses` pulses; the last one was requested while another worker was stopped.
 #[derive(Debug, Clone, Copy)]
 struct Awaited {
     seat: usize,
@@ -76,18 +76,18 @@ struct Death {
     killed_at: Instant,
 }
 
-/// What a run amounts to.
+/// The totals of a run.
 #[derive(Debug)]
 pub(super) struct Totals {
-    /// Of all workers that ever were.
+    /// Sums over all workers of the run.
     pub(super) counters: Counters,
     pub(super) kills: u32,
     pub(super) stops: u32,
-    /// Recordings of handles gone through.
+    /// Number of passes over handle recordings.
     pub(super) passes: u64,
-    /// Looks at single tokens by the coordinator.
+    /// Number of checks of single tokens by the coordinator.
     pub(super) looks: u64,
-    /// From kill to reclaimed, in ns.
+    /// Times from kill to reclaimed, in ns.
     pub(super) reclaim_ns: Histogram<u64>,
     pub(super) elapsed: Duration,
 }
@@ -108,7 +108,7 @@ pub(super) struct Director<'a> {
     incarnations: Incarnation,
     pause: Option<Pause>,
     deaths: HashMap<Incarnation, Death>,
-    /// Reclaimed before their output had ended.
+    /// Incarnations that were reclaimed before their output had ended.
     reclaimed_early: Vec<Incarnation>,
     suspects: Vec<Suspect>,
     last_kill: bool,
@@ -128,7 +128,8 @@ impl<'a> Director<'a> {
         (tell, events): (Sender<Event>, Receiver<Event>),
     ) -> std::io::Result<Self> {
         let rng = |purpose| StdRng::seed_from_u64(pattern::combine(&[plan.seed, purpose]));
-        // The last kill is for when everything is at rest, so that a full pair of hands is reclaimed to the last.
+        // The last kill waits until no task is in progress, so that the victim holds many handles and all are
+        // reclaimed.
         let last_kill = plan.kills > 0 && plan.workers > 1;
         let kills = plan.kills - u32::from(last_kill);
         let stops = if plan.workers > 1 { plan.stops } else { 0 };
@@ -178,7 +179,7 @@ impl<'a> Director<'a> {
         })
     }
 
-    /// Runs to the end, or until something is wrong. Nobody is left afterwards.
+    /// Runs to the end, or until an error is found. No worker is left afterwards.
     pub(super) fn run(mut self) -> std::io::Result<(Totals, Verdict)> {
         for seat in 0..self.seats.len() {
             self.fill(seat)?;
@@ -203,7 +204,7 @@ impl<'a> Director<'a> {
         Ok((self.totals, self.verdict))
     }
 
-    /// Puts a worker on an empty seat.
+    /// Starts a worker on an empty seat.
     fn fill(&mut self, seat: usize) -> std::io::Result<()> {
         let incarnation = self.incarnations;
         self.incarnations += 1;
@@ -224,7 +225,8 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Sends a seat what is ready. What is not ready is passed over, and with it everything about the same handle.
+    /// Sends a seat the steps that are ready. A step that is not ready is skipped, with all later steps on the same
+    /// handle.
     fn pump(&mut self, index: usize) {
         let seat = &mut self.seats[index];
         let mut passed: Vec<Errand> = Vec::new();
@@ -250,7 +252,7 @@ impl<'a> Director<'a> {
         seat.flush();
     }
 
-    /// Waits a little for something to happen and deals with all that has.
+    /// Waits a short time for events and handles all that have arrived.
     fn wait(&mut self) -> std::io::Result<()> {
         let patience = self.schedule.next_in(self.started.elapsed()).unwrap_or(TICK).min(TICK / 10);
         let first = match self.events.recv_timeout(patience) {
@@ -279,7 +281,7 @@ impl<'a> Director<'a> {
         self.progress.show(self.started.elapsed(), operations, self.totals.kills, self.totals.stops);
     }
 
-    /// Everything that was done so far, as far as it has been said.
+    /// The sum of all counters that workers have reported so far.
     fn counters(&self) -> Counters {
         let mut sum = self.totals.counters.clone();
         for seat in &self.seats {
@@ -288,7 +290,7 @@ impl<'a> Director<'a> {
         sum
     }
 
-    /// Ends whoever is still there.
+    /// Kills all remaining workers.
     fn abandon(&mut self) {
         for seat in &mut self.seats {
             seat.signal(Signal::KILL);

@@ -1,5 +1,5 @@
-//! Memory that the director of a crowd shares with its children, outside of every space: the signal, and a slot for each
-//! child that says how far it is and what it holds.
+//! Memory that the director of a crowd shares with its children, outside of every space: the signal, and a slot for
+//! each child with its state and its holdings.
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -11,27 +11,27 @@ use rustix::time::Timespec;
 
 use super::clock::now_ns;
 
-/// Children at a time; as many members has a space.
+/// Maximum number of children at a time; also the maximum number of members of a space.
 pub(super) const SLOTS: usize = 64;
-/// Handles that a victim makes known.
+/// Number of handles that a victim publishes.
 pub(super) const KNOWN: usize = 8;
-/// Handles that a recoverer may hold in the books.
+/// Number of handles that a recoverer may have in its books.
 pub(super) const HELD: usize = VICTIM_HANDLES + OWN;
-/// Handles of victims among these.
+/// Number of victims' handles among these.
 const VICTIM_HANDLES: usize = KNOWN * super::script::VICTIMS_MAX as usize;
-/// Handles and blocks of its own that a recoverer may have.
+/// Number of handles, and of blocks, that a recoverer may create itself.
 pub(super) const OWN: usize = 2;
 
-/// How far a child is.
+/// The state of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stand {
     /// Started.
     Starting,
-    /// A victim that has enough, a recoverer that waits for its signal.
+    /// Ready: a victim has done its operations, a recoverer waits for its signal.
     Ready,
-    /// In the middle of its deed.
+    /// Executes its action.
     AtIt,
-    /// Its deed is done.
+    /// The action is complete.
     Done,
 }
 
@@ -39,55 +39,55 @@ impl Stand {
     const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::AtIt, Self::Done];
 }
 
-/// A handle in the books: its token, or 0, and what its payload follows from.
+/// A handle in the books: its token, or 0, and the number from which its payload is computed.
 #[derive(Default)]
 struct Item {
     token: AtomicU64,
     identity: AtomicU64,
 }
 
-/// What one child says about itself.
+/// The slot of one child.
 pub(super) struct Slot {
     stand: AtomicU32,
-    /// Its lease, plus 1.
+    /// Index of its lease, plus 1.
     lease: AtomicU32,
-    /// Its pinned blocks, and in [`PINNING`] whether it is pinning or unpinning one.
+    /// Number of its pinned blocks; the bit [`PINNING`] is set while it pins or unpins one.
     pins: AtomicU32,
-    /// Operations of a victim.
+    /// Number of operations of a victim.
     operations: AtomicU64,
-    /// How long it took to recover somebody, or 0.
+    /// Duration of its recovery in ns, or 0.
     took_ns: AtomicU64,
     known: [Item; KNOWN],
     held: [Item; HELD],
-    /// Offset and key of its blocks; a key of 0 is none.
+    /// Offset and key of its blocks; a key of 0 means no block.
     blocks: [Item; OWN],
 }
 
-/// How long those who run wait for others that were woken.
+/// Maximum time that running children wait for others that were woken, in ns.
 const GATHER_NS: u64 = 3_000_000;
-/// From the moment when enough of them run to their deed: long enough to set a timer.
+/// Time from the moment when enough children run to the start of their actions, in ns; long enough to set a timer.
 const LEAD_NS: u64 = 10_000;
 
-/// The bit of [`Slot::pins`] that says that the number is about to change.
+/// The bit of [`Slot::pins`] that marks a change of the number in progress.
 const PINNING: u32 = 1 << 31;
 
-/// The shared memory itself.
+/// The shared memory.
 pub(super) struct Board {
     words: NonNull<Words>,
 }
 
 struct Words {
-    /// The number of the signal that was given last.
+    /// The number of the last signal.
     signal: AtomicU32,
-    /// How many of those who waited for it run.
+    /// Number of woken children that run.
     arrived: AtomicU32,
-    /// When they begin, once enough of them run.
+    /// Start time of their actions in ns, set when enough of them run.
     begin_ns: AtomicU64,
     slots: [Slot; SLOTS],
 }
 
-// Relaxed, all of `Slot`: the director reads what a child wrote before it was seen `Ready` or `Done` (Release and
-// Acquire on `stand`), or after the child's death, which the kernel orders.
+// Relaxed, all of `Slot`: the director reads a child's stores after it has seen `Ready` or `Done` (Release and Acquire
+// on `stand`), or after the child's death, which the kernel orders.
 impl Slot {
     pub(super) fn clear(&self) {
         let zero = |items: &[Item]| items.iter().for_each(|item| item.set(0, 0));
@@ -126,7 +126,7 @@ impl Slot {
         self.pins.store(pins as u32, Ordering::Relaxed);
     }
 
-    /// How many pinned blocks it has; `None` when it was pinning or unpinning one.
+    /// The number of its pinned blocks; `None` when the child was pinning or unpinning one.
     pub(super) fn pins(&self) -> Option<u64> {
         let pins = self.pins.load(Ordering::Relaxed);
         (pins & PINNING == 0).then_some(pins.into())
@@ -144,17 +144,17 @@ impl Slot {
         self.took_ns.store(took_ns, Ordering::Relaxed);
     }
 
-    /// How long it took to recover somebody, if it did.
+    /// The duration of its recovery, if it recovered a member.
     pub(super) fn took_ns(&self) -> Option<u64> {
         Some(self.took_ns.load(Ordering::Relaxed)).filter(|took_ns| *took_ns > 0)
     }
 
-    /// Makes a handle known to others.
+    /// Publishes a handle.
     pub(super) fn make_known(&self, at: usize, token: u64, identity: u64) {
         self.known[at % KNOWN].set(token, identity);
     }
 
-    /// Handles that were made known.
+    /// The published handles.
     pub(super) fn known(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.known.iter().filter_map(Item::get)
     }
@@ -187,7 +187,7 @@ fn book(items: &[Item], token: u64, identity: u64) -> bool {
 impl Item {
     fn set(&self, token: u64, identity: u64) {
         self.identity.store(identity, Ordering::Relaxed);
-        // Release, and Acquire below: whoever sees the token sees what it is.
+        // Release, and Acquire below: a reader that sees the token also sees its identity.
         self.token.store(token, Ordering::Release);
     }
 
@@ -198,7 +198,7 @@ impl Item {
 }
 
 impl Board {
-    /// Makes one that children inherit when they are forked.
+    /// Creates a board that forked children inherit.
     pub(super) fn new() -> io::Result<Self> {
         let bytes = size_of::<Words>();
         let (access, how) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
@@ -219,13 +219,13 @@ impl Board {
         &self.words().slots[at % SLOTS]
     }
 
-    /// Gives signal `number`. Nobody is on the way from an earlier signal to its deed.
+    /// Gives signal `number`. No child may still be between an earlier signal and its action.
     pub(super) fn give_signal(&self, number: u32) {
         // Relaxed, both: the Release below publishes them.
         self.words().arrived.store(0, Ordering::Relaxed);
         self.words().begin_ns.store(0, Ordering::Relaxed);
         self.words().signal.store(number, Ordering::Release);
-        // It fails only for an address that is not mapped.
+        // It fails only for an unmapped address.
         let _ = futex::wake(&self.words().signal, futex::Flags::empty(), i32::MAX as u32);
     }
 
@@ -243,14 +243,14 @@ impl Board {
             if is_past(seen, number) {
                 return;
             }
-            // Whatever it says, the signal is looked at again.
+            // In any case, check the signal again.
             let _ = futex::wait(signal, futex::Flags::empty(), seen, Some(&nap));
         }
     }
 
-    /// Waits, without giving up the processor, until `together` run who waited for the signal; says when all of them begin.
+    /// Spins until `together` of the woken children run; returns the common start time.
     pub(super) fn gather(&self, together: u32) -> u64 {
-        // Relaxed, all: they order nothing else.
+        // Relaxed, all: these words order no other accesses.
         let arrived = self.words().arrived.fetch_add(1, Ordering::Relaxed) + 1;
         let gives_up_ns = now_ns() + GATHER_NS;
         loop {
@@ -260,7 +260,7 @@ impl Board {
             let now_ns = now_ns();
             if arrived >= together || now_ns > gives_up_ns {
                 let begin_ns = now_ns + LEAD_NS;
-                // It fails when somebody else has just said it.
+                // It fails when another child has just set the time.
                 let _ =
                     self.words().begin_ns.compare_exchange(0, begin_ns, Ordering::Relaxed, Ordering::Relaxed);
             }
@@ -268,20 +268,20 @@ impl Board {
         }
     }
 
-    /// When those begin who waited for the last signal, once that is known.
+    /// The start time of the children that waited for the last signal, when it is set.
     pub(super) fn begin_ns(&self) -> Option<u64> {
         Some(self.words().begin_ns.load(Ordering::Relaxed)).filter(|begin_ns| *begin_ns > 0)
     }
 }
 
-/// Signals are counted modulo 2^32.
+/// Whether `signal` is `number` or a later one; signals are counted modulo 2^32.
 fn is_past(signal: u32, number: u32) -> bool {
     signal.wrapping_sub(number) as i32 >= 0
 }
 
 impl Drop for Board {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nobody has a reference into it any more.
+        // SAFETY: the mapping is ours, and no reference into it remains.
         let _ = unsafe { munmap(self.words.as_ptr().cast(), size_of::<Words>()) };
     }
 }

@@ -1,5 +1,5 @@
-//! The books of a space at the end of a round, when nobody works in it: every handle and every block is in the books of
-//! somebody who lives, and everything in the books is there, held by exactly those.
+//! The books of a space at the end of a round, when no member works in it: every handle and every block of the space is
+//! in the books of a living member, and every entry of the books exists, with exactly those holders.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use tenure::{BlockInfo, BlockState, HandleInfo, Space, Token};
 
 use crate::verdict::Verdict;
 
-/// The state of a handle that somebody holds.
+/// The state of a handle with a holder.
 const LIVE: &str = "Live";
 
-/// A handle as it is, or as it is to be.
+/// A handle: either as found or as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// In words; in the books there are only those that are [`LIVE`].
+    /// Name of its state; the books contain only [`LIVE`].
     pub(super) state: String,
     /// Indices of the leases that hold it, in order.
     pub(super) holders: Vec<u8>,
@@ -31,7 +31,7 @@ impl Entry {
     }
 }
 
-/// A block as it is, or as it is to be.
+/// A block: either as found or as expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     Lease(u8),
@@ -57,7 +57,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// What the words of the space say.
+    /// Reads the handles and blocks from the words of the space.
     pub(super) fn of(space: &Space) -> Self {
         let handles =
             space.handles().iter().map(|info| ((info.index, info.generation), Entry::of(info))).collect();
@@ -73,12 +73,12 @@ impl Books {
         self.blocks.len() as u64
     }
 
-    /// Whether somebody holds the handle.
+    /// Whether the handle has a holder.
     pub(super) fn is_live(&self, token: Token) -> bool {
         self.handles.get(&(token.index(), token.generation())).is_some_and(|entry| entry.state == LIVE)
     }
 
-    /// Enters that `lease` holds the handle. What block it has only the space knows, which `found` is a look at.
+    /// Records that `lease` holds the handle. Only the space knows its block: it is taken from `found`.
     pub(super) fn enter_handle(&mut self, lease: u8, token: Token, found: &Self) {
         let key = (token.index(), token.generation());
         let block = found.handles.get(&key).and_then(|entry| entry.block);
@@ -93,12 +93,12 @@ impl Books {
         }
     }
 
-    /// Enters that `lease` has the block.
+    /// Records that `lease` has the block.
     pub(super) fn enter_block(&mut self, lease: u8, offset: u64) {
         self.blocks.insert(offset, Owner::Lease(lease));
     }
 
-    /// Compares the books with what was found.
+    /// Compares the books with the state found.
     pub(super) fn compare(&self, found: &Self, about: &str, verdict: &mut Verdict) {
         for (key @ (index, generation), entry) in &found.handles {
             let handle = format!("{about}: handle {index} of generation {generation}");

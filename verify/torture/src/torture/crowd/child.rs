@@ -1,5 +1,5 @@
 //! The children of a crowd: victims, which do random operations until they are killed, and recoverers, which do one
-//! thing at a signal and may be struck in the middle of it.
+//! action at a signal and may be killed or stopped during it.
 
 use std::alloc::Layout;
 
@@ -17,23 +17,23 @@ use super::steps::{self, SlowMotion};
 use crate::negative_control::NegativeControl;
 use crate::verdict::{Trouble, Wrong};
 
-/// Long enough to set a timer.
+/// Time to set a timer, in ns.
 const ARM_NS: u64 = 5_000;
 
-/// What a child knows.
+/// The parameters of a child.
 pub(super) struct Cue<'a> {
     pub(super) board: &'a Board,
-    /// Its place on the board.
+    /// Index of its slot on the board.
     pub(super) slot: usize,
     /// The slots of this round's victims.
     pub(super) victims: &'a [usize],
-    /// The signal at which the victims may be killed; that of the first wave is the next one.
+    /// The signal at which the victims may be killed; the first wave waits for the signal after it.
     pub(super) signal: u32,
-    /// How many recoverers begin at the same time.
+    /// Number of recoverers that begin at the same time.
     pub(super) together: u32,
-    /// How long a recovery takes.
+    /// Typical duration of a recovery, in ns.
     pub(super) typical_ns: u64,
-    /// Recoverers are in slow motion, and are killed in it.
+    /// Whether recoverers run in slow motion and are killed in it.
     pub(super) is_slow: bool,
 }
 
@@ -93,7 +93,7 @@ fn make_known(hands: &mut Hands<'_>, slot: &Slot, key: u64) {
     }
 }
 
-/// Waits for its signal, does its deed, and ends as it is to.
+/// Waits for the signal, executes its action, and ends as planned.
 pub(super) fn play_recoverer(home: &Home, cue: &Cue<'_>, part: &Recoverer) -> Result<(), Trouble> {
     let mut member = if part.deed == Deed::Join { None } else { Some(cue.join(home)?) };
     if let Some(member) = member.as_ref().filter(|_| part.laden) {
@@ -101,7 +101,7 @@ pub(super) fn play_recoverer(home: &Home, cue: &Cue<'_>, part: &Recoverer) -> Re
     }
     cue.slot().set_stand(Stand::Ready);
     cue.board.await_signal(cue.signal.wrapping_add(part.wave));
-    // Who wakes late begins late.
+    // A child that wakes late begins late.
     let begin_ns = cue.board.gather(cue.together).max(now_ns() + ARM_NS);
     let alarm = strike(cue, part, begin_ns)?;
     let slow = member.as_ref().filter(|_| cue.is_slow).map(|member| slow_down(member, part)).transpose()?;
@@ -119,14 +119,14 @@ pub(super) fn play_recoverer(home: &Home, cue: &Cue<'_>, part: &Recoverer) -> Re
 
 fn recover(slot: &Slot, member: &Member) -> Result<(), Trouble> {
     let began_ns = now_ns();
-    // Who finds nothing to recover is faster than those whom the blows are meant for.
+    // A call without a dead member to recover is faster than the ones that the kills are timed for: do not record it.
     if must("recover", member.recover())? > 0 {
         slot.set_took_ns(now_ns() - began_ns);
     }
     Ok(())
 }
 
-/// Sets the timer of whatever strikes a recoverer that begins at `begin_ns`.
+/// Sets the timer that kills or stops a recoverer that begins at `begin_ns`.
 fn strike(cue: &Cue<'_>, part: &Recoverer, begin_ns: u64) -> Result<Option<Alarm>, Trouble> {
     let signal = match part.blow {
         Blow::Kill if !cue.is_slow => libc::SIGKILL,
@@ -147,14 +147,14 @@ fn end(member: Option<Member>, finish: Finish) -> Result<(), Trouble> {
     match (finish, member) {
         (Finish::Leave, Some(member)) => must("leave", member.leave()),
         (Finish::Stay, _) => loop {
-            // Whatever it says, it sleeps again.
+            // In any case, sleep again.
             let _ = rustix::thread::nanosleep(&rustix::time::Timespec { tv_sec: 1, tv_nsec: 0 });
         },
         _ => Ok(()),
     }
 }
 
-/// Opens handles of the victims, and creates and allocates a little: all of it goes into the books.
+/// Opens handles of the victims, and creates some handles and blocks; all of them go into the books.
 fn load(home: &Home, cue: &Cue<'_>, member: &Member, part: &Recoverer) -> Result<(), Trouble> {
     open_known(cue, member, part.key)?;
     for at in 0..OWN as u64 {
@@ -162,11 +162,11 @@ fn load(home: &Home, cue: &Cue<'_>, member: &Member, part: &Recoverer) -> Result
         create(home, cue.slot(), member, identity)?;
         alloc(home, cue.slot(), member, identity)?;
     }
-    // Nothing is claimed ahead.
+    // No handle stays claimed ahead.
     must("trim", member.trim()).map(drop)
 }
 
-/// The handles that the victims made known are theirs or nobody's: what opens is held, and has its contents.
+/// Opens the handles that the victims published. Each is live or free: if it opens, it is held and has its contents.
 fn open_known(cue: &Cue<'_>, member: &Member, key: u64) -> Result<(), Trouble> {
     let mut local = member.local();
     let known = cue.victims.iter().flat_map(|victim| cue.board.slot(*victim).known());
@@ -185,7 +185,7 @@ fn open_known(cue: &Cue<'_>, member: &Member, key: u64) -> Result<(), Trouble> {
         let is_kept = combine(&[key, at as u64]).is_multiple_of(2);
         let is_booked = cue.slot().handles().any(|(booked, _)| booked == u64::from(token));
         if !is_kept || is_booked || !cue.slot().book_handle(token.into(), identity) {
-            // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+            // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
             must("close", unsafe { local.close(held) })?;
         }
     }
@@ -204,7 +204,7 @@ fn create(home: &Home, slot: &Slot, member: &Member, identity: u64) -> Result<()
     let token = local.token(&held).into();
     match home.orders.negative_control {
         Some(NegativeControl::Keep) => return Ok(()),
-        // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
+        // SAFETY: we own the reference as a raw value, and no slice of the payload is used any more.
         Some(NegativeControl::Lose) => must("close", unsafe { local.close(held) })?,
         Some(NegativeControl::Crash) => std::process::abort(),
         _ => {}
@@ -229,7 +229,7 @@ fn alloc(home: &Home, slot: &Slot, member: &Member, key: u64) -> Result<(), Trou
     Ok(())
 }
 
-/// How many bytes a recoverer's block has.
+/// The size in bytes of a recoverer's block.
 pub(super) fn block_bytes(key: u64) -> usize {
     1 + (key % (6 << 10)) as usize
 }

@@ -5,13 +5,13 @@ use std::ptr;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// CLOCK_MONOTONIC, the same in every process.
+/// The time of CLOCK_MONOTONIC in ns; it is the same in every process.
 pub(super) fn now_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Waits without giving up the processor.
+/// Spins until `time_ns`.
 pub(super) fn spin_until(time_ns: u64) {
     while now_ns() < time_ns {
         std::hint::spin_loop();
@@ -22,9 +22,10 @@ pub(super) fn spin_until(time_ns: u64) {
 pub(super) struct Alarm(libc::timer_t);
 
 impl Alarm {
-    /// Has the kernel send `signal` to this process at `time_ns`, from its timer interrupt: it strikes at any instruction.
+    /// Makes the kernel send `signal` to this process at `time_ns`, from its timer interrupt: it arrives at any
+    /// instruction.
     pub(super) fn at(time_ns: u64, signal: i32) -> io::Result<Self> {
-        // SAFETY: all its fields are numbers and pointers, for which zero is a value.
+        // SAFETY: all fields are integers and pointers, for which zero is valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_SIGNAL;
         event.sigev_signo = signal;
@@ -38,7 +39,7 @@ impl Alarm {
         let tv_sec = (time_ns / 1_000_000_000) as libc::time_t;
         let tv_nsec = (time_ns % 1_000_000_000) as libc::c_long;
         let spec = libc::itimerspec { it_interval: zero, it_value: libc::timespec { tv_sec, tv_nsec } };
-        // SAFETY: the timer is ours, `spec` lives across the call, and the old value is not asked for.
+        // SAFETY: the timer is ours, `spec` lives across the call, and a null pointer for the old value is allowed.
         if unsafe { libc::timer_settime(timer, libc::TIMER_ABSTIME, &raw const spec, ptr::null_mut()) } != 0 {
             return Err(io::Error::last_os_error());
         }

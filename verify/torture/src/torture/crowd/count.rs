@@ -1,4 +1,4 @@
-//! The end of a round: the last recovery, and the books of everybody who lives compared with the space.
+//! The end of a round: the last recovery, and the comparison of the books of all living members with the space.
 
 use tenure::{BlockInfo, Handle, Member, OpenHandleError, Raw, RawBlock, Token};
 
@@ -12,17 +12,17 @@ use super::books::Books;
 use super::round::Crowd;
 use super::script::Round;
 
-/// Rounds from one count of all units to the next.
+/// Number of rounds between two counts of all units.
 const UNITS: u64 = 8;
 
-/// What a space holds when only its director is a member.
+/// The contents of a space when only its director is a member.
 pub(super) struct Ground {
     books: Books,
     room: Room,
 }
 
 impl Ground {
-    /// Looks at a space before anybody else joins.
+    /// Reads a space before other members join.
     pub(super) fn of(stage: &stage::Stage, member: &Member) -> Result<Self, Failed> {
         let room = stage::measure(member, stage.segment.space.geometry().unit_bytes)?;
         Ok(Self { books: Books::of(&stage.segment.space), room })
@@ -30,10 +30,10 @@ impl Ground {
 }
 
 impl Crowd<'_> {
-    /// Recovers for the last time and counts.
+    /// Recovers for the last time, and compares and counts.
     ///
     /// # Errors
-    /// The director has no membership, or none that works.
+    /// The director has no membership, or it does not work.
     pub(super) fn count(&mut self, ground: &Ground, round: &Round) -> Result<(), Failed> {
         let member = self.stage.member().cloned().ok_or("the director is no member")?;
         member.recover()?;
@@ -46,7 +46,8 @@ impl Crowd<'_> {
         self.count_room(&member, ground)
     }
 
-    /// Of every victim that was not just pinning, as many blocks are pinned as it said; then all are freed.
+    /// Checks the number of pinned blocks of every victim that was not pinning at its death, and frees all pinned
+    /// blocks.
     fn count_pinned(&mut self) {
         let pinned: Vec<BlockInfo> = self.stage.pinned();
         let labels: Vec<_> = pinned.iter().filter_map(|found| self.stage.label(found).ok()).collect();
@@ -60,14 +61,14 @@ impl Crowd<'_> {
                 let text = format!("{}: slot {slot} pinned {expected} blocks, found {found}", self.about());
                 self.verdict.lost(text);
             }
-            // Once: the slot may not be somebody's in the next round.
+            // Reset: in the next round no child may use the slot.
             self.board.slot(slot).set_pins(0);
         }
         self.figures.blocks += pinned.len() as u64;
         self.stage.sweep(&|_, incarnation| incarnation <= self.number, self.verdict);
     }
 
-    /// Nobody works, and no recovery is due: whatever is not as it must be is wrong.
+    /// No member works and no recovery is due: every violation, also a pending one, is an error.
     fn check(&mut self) {
         self.stage.look_at_anchors(self.verdict);
         let report = self.stage.segment.space.check_quiet();
@@ -82,7 +83,7 @@ impl Crowd<'_> {
         }
     }
 
-    /// Every handle and every block is that of somebody who lives, and is as it was written.
+    /// Checks that every handle and every block belongs to a living member and has its contents.
     fn compare(&mut self, member: &Member, ground: &Ground) -> Result<(), Failed> {
         let found = Books::of(&self.stage.segment.space);
         let mut books = ground.books.clone();
@@ -106,7 +107,7 @@ impl Crowd<'_> {
         Ok(())
     }
 
-    /// A name is that of a handle that somebody holds.
+    /// Checks that every name belongs to a held handle.
     fn count_names(&mut self, member: &Member) {
         let found = Books::of(&self.stage.segment.space);
         for number in 0..NAMES {
@@ -121,7 +122,7 @@ impl Crowd<'_> {
         }
     }
 
-    /// All handles that nobody holds can be had; now and then all units, too.
+    /// Checks that all free handles can be allocated; in one round of [`UNITS`], also all units.
     fn count_room(&mut self, member: &Member, ground: &Ground) -> Result<(), Failed> {
         let held = Books::of(&self.stage.segment.space).handles() - ground.books.handles();
         let expected = Room { handles: ground.room.handles - held, units: ground.room.units };
@@ -141,7 +142,7 @@ impl Crowd<'_> {
     }
 }
 
-/// Reads what a child that lives holds.
+/// Reads the handles and blocks of a living child.
 fn verify(slot: &Slot, member: &Member) -> Result<(), String> {
     for (token, identity) in slot.handles() {
         let token = Token::try_from(token).map_err(|error| error.to_string())?;
@@ -152,7 +153,7 @@ fn verify(slot: &Slot, member: &Member) -> Result<(), String> {
     for (offset, key) in slot.blocks() {
         let bytes = super::child::block_bytes(key);
         let start = member.local().address(RawBlock { offset, len: bytes });
-        // SAFETY: the block is that of a member that lives, has so many bytes, and nobody writes it.
+        // SAFETY: the block belongs to a living member, has that many bytes, and nobody writes it.
         unsafe { pattern::verify(start, bytes, bytes, key) }
             .map_err(|at| format!("block at {offset}: byte {at} is not as written"))?;
     }

@@ -1,4 +1,4 @@
-//! The crowd as the process that started it sees it.
+//! The process of a crowd, as its parent uses it.
 
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -16,13 +16,13 @@ use super::super::talk::Report;
 use super::super::{Plan, Share};
 use super::Figures;
 
-/// The seat of a crowd in events; no member has it.
+/// The seat number of a crowd in events; no member has it.
 const SEAT: usize = usize::MAX;
 
-/// Has a crowd play `share`, and adds what it finds to `verdict`.
+/// Runs a crowd for `share`, and adds its errors to `verdict`.
 ///
 /// # Errors
-/// It cannot be started.
+/// The process cannot be started.
 pub(in super::super) fn host(
     plan: &Plan,
     share: Share,
@@ -83,9 +83,9 @@ fn arguments(plan: &Plan, share: Share) -> Vec<String> {
     arguments
 }
 
-/// What a crowd has said so far.
+/// The last report of a crowd.
 struct Listener {
-    /// The end of its input tells the crowd to end.
+    /// Closing its input tells the crowd to end.
     process: Process,
     figures: Figures,
     has_left: bool,
@@ -105,7 +105,7 @@ impl Listener {
             }
             Event::Report(SEAT, _, Report::Wrong { what, text }) => {
                 verdict.wrong(what, text);
-                // From a child, about which the crowd itself knows nothing.
+                // The message comes from a child; the process of the crowd does not know of it.
                 self.process.close_input();
             }
             Event::Report(SEAT, _, Report::Left) => self.has_left = true,

@@ -1,31 +1,31 @@
-//! Crowds: many recoverers of the same dead at once, killed and stopped in the middle, and books that are exact.
+//! Crowds: many recoverers of the same dead members at once, killed and stopped during the recovery, and exact books.
 //!
-//! A crowd is a process of its own with one thread, so that it may fork. Round after round it starts victims, which do
-//! random operations (those of [`super::hands`]) until they are killed, and recoverers, which have joined and wait for one
-//! signal in memory outside of the space (`board`). At the signal all of them recover at the same time; a few join, which
-//! recovers, or open the victims' handles meanwhile. Some are killed by a timer of their own, whose interrupt strikes at any
-//! instruction, some by the director; some are stopped and go on after the others. The next wave recovers those that were
-//! killed. There are no monitors, so nobody else recovers.
+//! A crowd is a process with one thread, so that it may fork. In every round it starts victims, which do random
+//! operations (those of [`super::hands`]) until they are killed, and recoverers, which have joined and wait for one
+//! signal in memory outside of the space (`board`). At the signal all of them recover at the same time; a few join
+//! instead, which recovers too, or open the victims' handles. Some are killed by a timer of their own, whose interrupt
+//! arrives at any instruction, some by the director; some are stopped and continued after the others. The next wave
+//! recovers the killed ones. There are no monitors, so nobody else recovers.
 //!
-//! In one round of eight a few recoverers that hold nothing themselves meet in slow motion (`steps`): they run through
-//! the same instructions side by side for milliseconds, and one of them is killed.
+//! In one round of eight a few recoverers without holdings meet in slow motion (`steps`): they execute the same
+//! instructions side by side for milliseconds, and one of them is killed.
 //!
-//! When all are done, nobody works in the space. The director recovers once more and compares every handle and block
-//! with the books of those who live (`books`): what is in no books is a leak, with its index, round and seed. Some
-//! recoverers live on with what they hold, and are killed in the next round.
+//! At the end of a round no member works in the space. The director recovers once more and compares every handle and
+//! block with the books of the living members (`books`): a resource that is in no books is a leak, reported with its
+//! index, round and seed. Some recoverers keep their holdings until the next round, and are killed in it.
 //!
-//! What happens follows from the seed (`script`); where a kill strikes is up to the machine.
+//! The seed determines the rounds (`script`); the instruction at which a kill arrives depends on the machine.
 //!
-//! | module | what it owns |
+//! | module | purpose |
 //! |---|---|
-//! | `script` | who does what in which round, as a function of the seed |
+//! | `script` | the plan of a round, as a function of the seed |
 //! | `board` | the memory outside of the space |
 //! | `clock` | time, and timers that kill or stop their own process |
 //! | `steps` | slow motion, which makes short windows long |
 //! | `child` | the victims and the recoverers |
-//! | `round` | one round, up to the moment when nobody works any more |
-//! | `books`, `count` | what everybody holds, compared with the space |
-//! | `host` | the crowd as its parent sees it |
+//! | `round` | one round, until no member works |
+//! | `books`, `count` | the holdings of all members, compared with the space |
+//! | `host` | the process of a crowd, as its parent uses it |
 
 mod board;
 mod books;
@@ -59,12 +59,12 @@ use crate::negative_control::NegativeControl;
 
 pub(super) use host::host;
 
-/// The exit status of a child that has said what is wrong.
+/// Exit status of a child that has reported an error.
 const HAS_SAID: i32 = 4;
-/// How often a crowd reports.
+/// Interval of a crowd's reports.
 const REPORT: Duration = Duration::from_millis(250);
 
-/// What a crowd is told when it starts.
+/// Arguments of a crowd.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Orders {
     /// Backends of its spaces, in turn.
@@ -73,56 +73,56 @@ pub struct Orders {
     /// Process id of its parent.
     #[arg(long)]
     pub director: u32,
-    /// What everything follows from.
+    /// Seed of all choices.
     #[arg(long)]
     pub seed: u64,
-    /// The most recoverers of a round.
+    /// Maximum number of recoverers in a round.
     #[arg(long)]
     pub crowd: u64,
-    /// How long to go on.
+    /// Duration in seconds.
     #[arg(long)]
     pub milliseconds: u64,
-    /// Instead: how many rounds.
+    /// Number of rounds, instead of a duration.
     #[arg(long)]
     pub rounds: Option<u64>,
-    /// After how many seconds a round is called stuck.
+    /// Seconds after which a round is reported as stuck.
     #[arg(long)]
     pub patience: u32,
-    /// What to do wrong, to see it found.
+    /// Negative control: the error to make.
     #[arg(long)]
     pub negative_control: Option<NegativeControl>,
 }
 
-/// What a crowd did and counted.
+/// The counts of a crowd.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Rounds that were counted to their end.
+    /// Number of complete rounds.
     pub rounds: u64,
-    /// Spaces, one after the other.
+    /// Number of spaces, one after the other.
     pub spaces: u64,
-    /// Victims, all killed.
+    /// Number of victims; all are killed.
     pub victims: u64,
-    /// Operations of the victims.
+    /// Number of operations of the victims.
     pub operations: u64,
-    /// Recoverers.
+    /// Number of recoverers.
     pub recoverers: u64,
-    /// Recoverers killed while they recovered.
+    /// Number of recoverers killed during the recovery.
     pub killed_recovering: u64,
-    /// Recoverers killed before or after, or while they opened handles.
+    /// Number of recoverers killed before or after the recovery, or while they opened handles.
     pub killed_else: u64,
-    /// Recoverers stopped in the middle, and continued when others were done.
+    /// Number of recoverers stopped during their action and continued after the others.
     pub stopped: u64,
-    /// Handles that were compared with the books.
+    /// Number of handles compared with the books.
     pub handles: u64,
-    /// Blocks that were compared with the books.
+    /// Number of blocks compared with the books.
     pub blocks: u64,
-    /// Names that the living had.
+    /// Number of names found on live handles.
     pub names: u64,
-    /// Handles that could be had at the ends of rounds, as many as nobody held.
+    /// Number of free handles that could be allocated at the ends of rounds.
     pub had: u64,
-    /// Units of scratch that could be had, as many as at first.
+    /// Number of units of scratch that could be allocated; as many as in the empty space.
     pub units: u64,
-    /// How long a recovery takes, smoothed; the blows are aimed by it.
+    /// Smoothed duration of a recovery, in ns; kills and stops are timed by it.
     pub recovery_ns: u64,
 }
 
@@ -131,7 +131,7 @@ impl Orders {
         Duration::from_secs(self.patience.into())
     }
 
-    /// A child's side of the space.
+    /// A child's view of the space.
     fn home(&self, stage: &Stage, slot: usize, round: u64) -> Result<Home, Trouble> {
         let orders = member::Orders {
             spaces: Vec::new(),
@@ -147,10 +147,10 @@ impl Orders {
     }
 }
 
-/// Plays rounds until it is time, or until nobody listens any more.
+/// Runs rounds until the time is over or the parent is gone.
 ///
 /// # Errors
-/// A space or a process that cannot be made. Whatever goes wrong with a space is in the reports.
+/// A space or a process cannot be created. Errors of a space are in the reports.
 pub fn run(orders: &Orders) -> Result<(), Failed> {
     die_with(orders.director)?;
     let board = board::Board::new()?;
@@ -185,7 +185,7 @@ pub fn run(orders: &Orders) -> Result<(), Failed> {
             }
         }
         drop(crowd);
-        // A leak is reported once.
+        // No last check after an error, so that a leak is reported once.
         if verdict.is_clean() {
             stage.finish(orders.patience(), &mut verdict);
         }
@@ -199,7 +199,7 @@ fn say(report: &Report) -> Result<(), Failed> {
     Ok(send(&mut output, report)?)
 }
 
-/// Whether the parent has closed our input.
+/// Whether the parent has closed the input of this process.
 fn is_dismissed() -> Result<bool, Failed> {
     let input = io::stdin();
     let mut polled = [PollFd::new(&input, PollFlags::IN)];
@@ -207,13 +207,13 @@ fn is_dismissed() -> Result<bool, Failed> {
     Ok(poll(&mut polled, Some(&now))? > 0)
 }
 
-/// Runs `body` in a process that was just forked from `parent`, and says what went wrong; returns its exit status.
+/// Runs `body` in a process that was just forked from `parent`, and reports its error; returns the exit status.
 fn in_child(parent: u32, patience: u32, body: impl FnOnce() -> Result<(), Trouble>) -> i32 {
     let body = AssertUnwindSafe(|| {
         if die_with(parent).is_err() {
             return Ok(());
         }
-        // SAFETY: a clock for this process alone; its signal ends it.
+        // SAFETY: sets an alarm for this process only; its signal ends the process.
         unsafe { libc::alarm(patience) };
         body()
     });

@@ -1,4 +1,5 @@
-//! One round: victims work and are killed, recoverers recover them all at once, and what is left is counted.
+//! One round: victims work and are killed, recoverers recover all of them at once, and the remaining resources are
+//! counted.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,23 +15,23 @@ use super::clock::{now_ns, spin_until};
 use super::script::{Blow, Deed, Finish, Recoverer, Round, Victim, WAVES_MAX};
 use super::{Figures, Orders, child};
 
-/// How often the director looks for children that ended or stopped.
+/// Interval at which the director checks for children that ended or stopped.
 const NAP: Duration = Duration::from_micros(50);
-/// How long the director waits for a wave to begin before it kills members of it.
+/// Maximum time that the director waits for a wave to begin before it kills members of it.
 const NOBODY: Duration = Duration::from_millis(100);
-/// Signals of a round: one for the victims, and one for each wave.
+/// Number of signals in a round: one for the victims, and one for each wave.
 const SIGNALS: u32 = WAVES_MAX + 1;
 
-/// What a child is in its round.
+/// The role of a child in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Victim(Victim),
     Recoverer(Recoverer),
-    /// A recoverer of the round before that holds things.
+    /// A recoverer of the previous round that still has its holdings.
     Stayed,
 }
 
-/// A child that lives.
+/// A living child.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: Pid,
@@ -41,7 +42,7 @@ pub(super) struct Child {
 
 impl Child {
     fn signal(&self, signal: Signal) {
-        // It fails only for a process that is gone; ours stays a zombie until it is waited for.
+        // It fails only after the child is reaped; until then a dead child stays a zombie.
         let _ = kill_process(self.pid, signal);
     }
 
@@ -49,7 +50,7 @@ impl Child {
         if let Part::Recoverer(part) = self.part { Some(part.wave) } else { None }
     }
 
-    /// Who is struck from outside dies, if only after its deed.
+    /// Whether the child stays until the next round. One that is killed from outside dies, possibly after its action.
     fn stays(&self) -> bool {
         let stays = |part: Recoverer| part.finish == Finish::Stay && part.blow != Blow::KillFromOutside;
         matches!(self.part, Part::Recoverer(part) if stays(part))
@@ -63,9 +64,9 @@ pub(super) struct Crowd<'a> {
     pub(super) board: &'a Board,
     pub(super) figures: &'a mut Figures,
     pub(super) verdict: &'a mut Verdict,
-    /// Everybody who lives.
+    /// All living children.
     pub(super) children: Vec<Child>,
-    /// How many recoverers begin at the same time.
+    /// Number of recoverers that begin at the same time.
     together: u32,
     pub(super) number: u64,
 }
@@ -81,10 +82,10 @@ impl<'a> Crowd<'a> {
         Self { orders, stage, board, figures, verdict, children: Vec::new(), together, number: 0 }
     }
 
-    /// Plays round `number` up to the point where nobody works in the space any more.
+    /// Plays round `number` until no member works in the space.
     ///
     /// # Errors
-    /// A child that cannot be started.
+    /// A child cannot be started.
     pub(super) fn play(&mut self, number: u64) -> Result<Round, Failed> {
         self.number = number;
         let round = Round::of(self.orders.seed, number, self.orders.crowd);
@@ -113,7 +114,7 @@ impl<'a> Crowd<'a> {
         Ok(round)
     }
 
-    /// Starts everybody; returns the slots of the victims.
+    /// Starts all children of the round; returns the slots of the victims.
     fn start(&mut self, round: &Round, signal: u32) -> Result<Vec<usize>, Failed> {
         let taken: Vec<usize> = self.children.iter().map(|child| child.slot).collect();
         let mut free = (0..SLOTS).filter(|slot| !taken.contains(slot));
@@ -138,7 +139,7 @@ impl<'a> Crowd<'a> {
         Ok(slots)
     }
 
-    /// What a child is told whose wave has `size` recoverers.
+    /// The parameters of a child in a wave of `size` recoverers.
     fn cue<'c>(
         &self,
         slot: usize,
@@ -159,7 +160,7 @@ impl<'a> Crowd<'a> {
         stayed.for_each(|child| child.signal(Signal::KILL));
     }
 
-    /// Gives the signal of a wave, and kills those of it that are to be killed from outside.
+    /// Gives the signal of a wave, and kills the recoverers that are to be killed from outside.
     fn send(&self, wave: u32, signal: u32) {
         self.board.give_signal(signal.wrapping_add(wave));
         let delay_ns = |part: Recoverer| part.permille * self.figures.recovery_ns / 1000;
@@ -180,14 +181,14 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Waits until a wave begins; says when.
+    /// Waits until a wave begins; returns the time.
     fn await_begin(&self) -> u64 {
         let started = Instant::now();
         loop {
             if let Some(begin_ns) = self.board.begin_ns() {
                 return begin_ns;
             }
-            // Nobody of the wave runs: its members wait for a processor, or are dead.
+            // No member of the wave runs: all of them wait for a processor, or are dead.
             if started.elapsed() > NOBODY {
                 return now_ns();
             }
@@ -195,7 +196,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Continues stopped children that `chosen` says.
+    /// Continues the stopped children that `chosen` selects.
     fn go_on(&mut self, chosen: impl Fn(u32) -> bool) {
         for child in self.children.iter_mut().filter(|child| child.is_stopped) {
             if chosen(child.pid.as_raw_nonzero().get().unsigned_abs()) {
@@ -213,22 +214,22 @@ impl<'a> Crowd<'a> {
         self.children.iter().any(|child| child.part == Part::Stayed || slots.contains(&child.slot))
     }
 
-    /// Nothing more is expected of it in this wave.
+    /// Whether the child has nothing more to do in this wave.
     fn is_settled(&self, child: &Child, wave: u32) -> bool {
         match child.wave() {
             Some(its) if its > wave => true,
             Some(_) => child.is_stopped || self.is_over(child),
-            // Victims and the stayed are on the list until they are dead.
+            // Victims, and recoverers of the previous round, are in the list until they are dead.
             None => false,
         }
     }
 
-    /// It lives on, with its deed done.
+    /// Whether the child stays until the next round and its action is complete.
     fn is_over(&self, child: &Child) -> bool {
         child.stays() && !child.is_stopped && self.board.slot(child.slot).stand() == Stand::Done
     }
 
-    /// Waits until `happens`, while children end and stop.
+    /// Waits until `happens` is true, and handles children that end or stop meanwhile.
     fn wait_until(&mut self, what: &str, happens: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         loop {
@@ -247,12 +248,12 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Which round of which run.
+    /// The names of the round and the run, for messages.
     pub(super) fn about(&self) -> String {
         format!("{}, round {} of seed {}", self.stage.name(), self.number, self.orders.seed)
     }
 
-    /// Kills and reaps everybody.
+    /// Kills and reaps all children.
     pub(super) fn kill_all(&mut self) {
         for child in std::mem::take(&mut self.children) {
             child.signal(Signal::KILL);
@@ -260,9 +261,9 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Takes note of children that ended or stopped.
+    /// Handles children that ended or stopped.
     fn notice(&mut self) {
-        // An error says that there are no children.
+        // An error means that there are no children.
         while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG | WaitOptions::UNTRACED) {
             let Some(at) = self.children.iter().position(|child| child.pid == pid) else { continue };
             if status.stopped() {
@@ -275,7 +276,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Counts how a child ended.
+    /// Counts the end of a child by its kind.
     fn reap(&mut self, child: &Child, status: WaitStatus) {
         let slot = self.board.slot(child.slot);
         self.figures.operations += slot.operations();
@@ -287,7 +288,7 @@ impl<'a> Crowd<'a> {
             (Some(libc::SIGKILL), ..) => {}
             (None, ..) if status.exit_status() == Some(super::HAS_SAID) => {}
             (None, Part::Recoverer(_), _) if status.exit_status() == Some(0) => {
-                // One that was stopped, or waited for a processor, would spoil it.
+                // A recoverer that was stopped, or waited for a processor, would distort the average.
                 if let Some(took_ns) =
                     slot.took_ns().filter(|took_ns| *took_ns < 4 * self.figures.recovery_ns)
                 {
@@ -311,7 +312,7 @@ impl Drop for Crowd<'_> {
 /// Runs `body` in a forked child.
 fn fork(patience: u32, body: impl FnOnce() -> Result<(), crate::verdict::Trouble>) -> io::Result<Pid> {
     let parent = std::process::id();
-    // SAFETY: we have one thread, so the child may do whatever we may; it ends by `_exit`.
+    // SAFETY: this process has one thread, so the child may call any function; it ends by `_exit`.
     match unsafe { libc::fork() } {
         0 => {
             let code = super::in_child(parent, patience, body);

@@ -1,4 +1,4 @@
-//! What happens in a round of a crowd: a pure function of the seed and the number of the round.
+//! The plan of a round of a crowd: a pure function of the seed and the number of the round.
 
 use tenure::{Options, Space};
 
@@ -6,28 +6,28 @@ use crate::pattern::combine;
 
 use super::super::chance::Act;
 
-/// Waves of recoverers in a round, at most.
+/// Maximum number of waves of recoverers in a round.
 pub(super) const WAVES_MAX: u32 = 4;
-/// Victims of a round, at most.
+/// Maximum number of victims in a round.
 pub(super) const VICTIMS_MAX: u64 = 3;
-/// Rounds in one space.
+/// Number of rounds in one space.
 pub(super) const ROUNDS_IN_A_SPACE: u64 = 64;
-/// What rounds are like.
+/// The kind of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flavour {
-    /// One victim with many handles, and a few recoverers that hold nothing and have never held anything, one of which is
-    /// killed: all that it leaves behind is what it was doing.
+    /// One victim with many handles, and a few recoverers without present or past holdings; one of them is killed: only
+    /// the state of its recovery is left behind.
     Duel,
     /// The same in slow motion.
     SlowDuel,
-    /// Handles and blocks.
+    /// All operations on handles and blocks.
     Plain,
-    /// Everything.
+    /// All operations.
     Full,
 }
 
 impl Flavour {
-    /// How often each is chosen.
+    /// All kinds with their weights.
     const ALL: [(Self, u64); 4] = [(Self::Duel, 2), (Self::SlowDuel, 1), (Self::Plain, 3), (Self::Full, 2)];
 
     fn draw(draw: &mut Draw) -> Self {
@@ -41,7 +41,7 @@ impl Flavour {
     }
 }
 
-/// Draws numbers for one purpose each.
+/// Draws random numbers, each for one purpose.
 struct Draw(u64);
 
 impl Draw {
@@ -64,7 +64,7 @@ impl Draw {
     }
 }
 
-/// A small space, so that a round is short and handles run out.
+/// The options of a small space: rounds are short and handles run out.
 pub(super) fn options(seed: u64, number: u64) -> Options {
     let mut draw = Draw::of(&[seed, number, 0x59ace]);
     let handles = [64, 96, 128, 200][draw.below(4) as usize];
@@ -82,60 +82,60 @@ pub(super) fn options(seed: u64, number: u64) -> Options {
 pub(super) struct Victim {
     /// The stream of its choices.
     pub(super) stream: u64,
-    /// Operations before it says that it has enough.
+    /// Number of operations before it reports that it is ready.
     pub(super) operations: u64,
-    /// It lets go of nothing before that.
+    /// Whether it releases nothing before that.
     pub(super) hoards: bool,
-    /// It is killed so many nanoseconds after it was started; wherever that finds it.
+    /// Time from its start to its kill in ns, for a victim that is killed at any point of its start.
     pub(super) early_ns: Option<u64>,
-    /// Otherwise so many nanoseconds after all are ready.
+    /// Otherwise: time from the moment when all children are ready to its kill, in ns.
     pub(super) late_ns: u64,
 }
 
-/// What a recoverer does at the signal.
+/// The action of a recoverer at the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deed {
     /// Recovers as a member.
     Recover,
     /// Joins, which recovers.
     Join,
-    /// Opens the handles that the victims made known, while others recover.
+    /// Opens the handles that the victims published, while others recover.
     Open,
 }
 
-/// What strikes a recoverer in the middle of its deed.
+/// The signal that a recoverer gets during its action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blow {
     Nothing,
-    /// SIGKILL by a clock of its own, which finds it running.
+    /// SIGKILL by its own timer: it is running at that time.
     Kill,
-    /// SIGSTOP by a clock of its own; it is continued after others are done.
+    /// SIGSTOP by its own timer; it is continued after the others.
     Stop,
-    /// SIGKILL by the director, which may find it waiting for a processor.
+    /// SIGKILL by the director: it may be waiting for a processor at that time.
     KillFromOutside,
 }
 
-/// How a recoverer ends that nothing killed.
+/// The end of a recoverer that was not killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finish {
     Leave,
-    /// Ends without leaving.
+    /// Exits without leaving.
     Exit,
-    /// Lives on with what it holds, and is killed in the next round.
+    /// Keeps its holdings until the next round, and is killed in it.
     Stay,
 }
 
 /// One recoverer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Recoverer {
-    /// 1 to [`Round::waves`].
+    /// Number of its wave, from 1 to [`Round::waves`].
     pub(super) wave: u32,
     pub(super) deed: Deed,
     pub(super) blow: Blow,
-    /// When the blow comes, in thousandths of the time that a recovery takes.
+    /// Time of the kill or stop, in thousandths of the duration of a recovery.
     pub(super) permille: u64,
     pub(super) finish: Finish,
-    /// It holds things before the signal: of the victims', and of its own.
+    /// Whether it has holdings before the signal: victims' handles, and handles and blocks of its own.
     pub(super) laden: bool,
     pub(super) key: u64,
 }
@@ -146,16 +146,16 @@ pub(super) struct Round {
     pub(super) victims: Vec<Victim>,
     pub(super) recoverers: Vec<Recoverer>,
     pub(super) waves: u32,
-    /// The first signal comes while the victims are dying.
+    /// Whether the first signal comes while the victims are dying.
     pub(super) early_signal: bool,
-    /// Only handles and blocks: a recoverer that opens no objects has no groups of its own.
+    /// Whether there are only handles and blocks: a recoverer that opens no objects has no groups of its own.
     pub(super) plain: bool,
-    /// Its recoverers are in slow motion.
+    /// Whether its recoverers run in slow motion.
     pub(super) is_slow: bool,
 }
 
 impl Round {
-    /// Round `number`. It has at most `crowd` recoverers, or 3 in a duel.
+    /// The plan of round `number`. It has at most `crowd` recoverers, or 3 in a duel.
     pub(super) fn of(seed: u64, number: u64, crowd: u64) -> Self {
         let mut draw = Draw::of(&[seed, number, 0x70d]);
         let flavour = Flavour::draw(&mut draw);
@@ -198,7 +198,7 @@ impl Round {
         }
     }
 
-    /// Whether a victim of this round does such things.
+    /// Whether a victim of this round may do such an operation.
     pub(super) fn allows(&self, act: Act, victim: &Victim, operations: u64) -> bool {
         let hoards = victim.hoards && operations < victim.operations;
         match act {

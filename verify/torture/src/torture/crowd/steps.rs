@@ -1,10 +1,11 @@
-//! Slow motion: with every first write to a page of the space a process goes on one instruction at a time for a while, and
-//! may be killed after one of them.
+//! Slow motion: after every first write to a page of the space, a process executes one instruction at a time for a
+//! while, and may be killed after one of them.
 //!
-//! The pages are protected, and the handler of the fault lets the write go on and sets the trap flag; then the processor
-//! traps after every instruction, and the kernel makes a signal of it, which takes many microseconds. Recoverers that begin
-//! together write first to the same handle, so they are side by side for milliseconds, and a window of a few instructions
-//! is as long as a few of those signals. Only the time between the instructions is changed, not what they do.
+//! The pages are write-protected. The handler of the fault makes the page writable and sets the trap flag; then the
+//! processor traps after every instruction, and the kernel turns the trap into a signal, which takes many microseconds.
+//! Recoverers that begin together write first to the same handle, so they execute the same code for milliseconds, and a
+//! window of a few instructions lasts as long as a few of those signals. Only the time between the instructions
+//! changes, not their effect.
 
 use std::io;
 use std::ptr;
@@ -12,31 +13,32 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::param::page_size;
 
-/// Whether it works here.
+/// Whether slow motion is available.
 pub(super) const IS_THERE: bool = cfg!(target_arch = "x86_64");
-/// How many instructions run in slow motion after a first write to a page.
+/// Number of instructions in slow motion after a first write to a page.
 const STEPS: u64 = 160;
-/// How many do so altogether: what comes first is what several do at the same time.
+/// Maximum number of instructions in slow motion; the first ones are those that several processes execute at the same
+/// time.
 pub(super) const STEPS_MAX: u64 = 2 * STEPS;
 
-/// Where the protected pages begin and end.
+/// Start and end address of the protected pages.
 static START: AtomicUsize = AtomicUsize::new(0);
 static END: AtomicUsize = AtomicUsize::new(0);
-/// Instructions in slow motion so far.
+/// Number of instructions executed in slow motion.
 static DONE: AtomicU64 = AtomicU64::new(0);
-/// After how many the present slow motion ends.
+/// The count at which the present slow motion ends.
 static ENDS: AtomicU64 = AtomicU64::new(0);
-/// After how many the process is killed; 0: never.
+/// The count at which the process is killed; 0: never.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// The pages are protected as long as this lives.
+/// The pages are protected as long as this value lives.
 pub(super) struct SlowMotion(());
 
 impl SlowMotion {
-    /// Protects the mapping that ends at `end`, or goes on there. After instruction `last` the process is killed.
+    /// Protects the mapping that ends at `end`, or continues there. After instruction `last` the process is killed.
     ///
     /// # Errors
-    /// There is no such mapping, it cannot be protected, a signal cannot be handled.
+    /// There is no such mapping, it cannot be protected, or a signal handler cannot be set.
     pub(super) fn begin(end: *const u8, last: Option<u64>) -> io::Result<Self> {
         let maps = std::fs::read_to_string("/proc/self/maps")?;
         let start = maps.lines().find_map(|line| mapping_with(line, end.addr() - 1));
@@ -57,7 +59,7 @@ impl SlowMotion {
 impl Drop for SlowMotion {
     fn drop(&mut self) {
         let (start, end) = (START.swap(0, Ordering::Relaxed), END.swap(0, Ordering::Relaxed));
-        // It cannot fail: it was possible before.
+        // It cannot fail: the same call succeeded before.
         let _ = protect(start, end, libc::PROT_READ | libc::PROT_WRITE);
         let _ = handle(libc::SIGSEGV, None);
     }
@@ -74,7 +76,7 @@ fn mapping_with(line: &str, address: usize) -> Option<usize> {
 
 fn protect(start: usize, end: usize, access: libc::c_int) -> io::Result<()> {
     let start = ptr::with_exposed_provenance_mut::<libc::c_void>(start);
-    // SAFETY: pages of a mapping of ours; whoever writes to them meanwhile is let write by the handler.
+    // SAFETY: the pages belong to a mapping of ours; the handler lets writes to them succeed.
     match unsafe { libc::mprotect(start, end - start.addr(), access) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -83,13 +85,13 @@ fn protect(start: usize, end: usize, access: libc::c_int) -> io::Result<()> {
 
 type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
-/// Sets the handler of a signal; `None`: what the system does.
+/// Sets the handler of a signal; `None` sets the default action.
 fn handle(signal: libc::c_int, handler: Option<Handler>) -> io::Result<()> {
-    // SAFETY: all its fields are numbers and pointers, for which zero is a value.
+    // SAFETY: all fields are integers and pointers, for which zero is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler.map_or(libc::SIG_DFL, |handler| handler as usize);
     action.sa_flags = libc::SA_SIGINFO;
-    // SAFETY: `action` lives across the call, and the handlers do what handlers may do.
+    // SAFETY: `action` lives across the call, and the handlers are async-signal-safe.
     match unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -98,12 +100,12 @@ fn handle(signal: libc::c_int, handler: Option<Handler>) -> io::Result<()> {
 
 /// The handler of a fault: a first write to a page.
 extern "C" fn let_write(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel passes it, and of this signal it has an address.
+    // SAFETY: the kernel passes a valid pointer, and this signal has an address.
     let address = unsafe { (*info).si_addr() }.addr();
     let page = address / page_size() * page_size();
     let is_ours = (START.load(Ordering::Relaxed)..END.load(Ordering::Relaxed)).contains(&address);
     if !is_ours || protect(page, page + page_size(), libc::PROT_READ | libc::PROT_WRITE).is_err() {
-        // A fault like any other: it comes again, and ends the process.
+        // Not handled here: the fault occurs again and ends the process.
         let _ = handle(signal, None);
         return;
     }
@@ -112,12 +114,12 @@ extern "C" fn let_write(signal: libc::c_int, info: *mut libc::siginfo_t, context
     set_trap(context, done < STEPS_MAX);
 }
 
-/// The handler of a trap: one instruction is done.
+/// The handler of a trap: one instruction has been executed.
 extern "C" fn count_step(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let done = DONE.load(Ordering::Relaxed) + 1;
     DONE.store(done, Ordering::Relaxed);
     if done == LAST.load(Ordering::Relaxed) {
-        // SAFETY: both are system calls that a handler may make.
+        // SAFETY: both calls are async-signal-safe.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
     if done >= ENDS.load(Ordering::Relaxed) {
@@ -125,11 +127,11 @@ extern "C" fn count_step(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut 
     }
 }
 
-/// Sets or clears the trap flag of what a handler returns to.
+/// Sets or clears the trap flag of the interrupted code.
 #[cfg(target_arch = "x86_64")]
 fn set_trap(context: *mut libc::c_void, on: bool) {
     const TRAP: i64 = 1 << 8;
-    // SAFETY: the kernel passes a context to a handler with SA_SIGINFO, which is the handler's until it returns.
+    // SAFETY: with SA_SIGINFO the kernel passes a context, which belongs to the handler until it returns.
     let flags =
         unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_EFL as usize] };
     *flags = if on { *flags | TRAP } else { *flags & !TRAP };

@@ -1,4 +1,4 @@
-//! Killing and stopping.
+//! Kills and stops workers.
 
 use std::time::Instant;
 
@@ -12,11 +12,11 @@ use super::super::watch::Dying;
 use super::{Awaited, Death, Director, Pause};
 use crate::wire::Task;
 
-/// How many others have to show during a stop that they go on.
+/// Maximum number of other workers that must show progress during a stop.
 const WITNESSES_MAX: usize = 4;
 
 impl Director<'_> {
-    /// Deals the blows that are due, and ends a pause that has lasted.
+    /// Sends the signals that are due, and ends a pause whose time is over.
     pub(super) fn strike(&mut self) {
         self.end_pause();
         while let Some(blow) = self.schedule.take_due(self.started.elapsed()) {
@@ -24,7 +24,7 @@ impl Director<'_> {
                 Blow::Kill => self.kill_somebody(),
                 Blow::Stop(pause) => self.stop_somebody(pause),
             };
-            // Who is stopped has to wait for the others' pulses, so with many workers not all stops fit in.
+            // A stop lasts until the others have answered their pulses, so with many workers not all stops fit in.
             let too_late = matches!(blow, Blow::Stop(_)) && self.started.elapsed() >= self.plan.duration;
             if !dealt && !too_late {
                 self.schedule.postpone(blow, self.started.elapsed());
@@ -33,7 +33,7 @@ impl Director<'_> {
         }
     }
 
-    /// False when there is nobody to kill.
+    /// Kills a worker; false when there is none to kill.
     pub(super) fn kill_somebody(&mut self) -> bool {
         let able: Vec<usize> =
             (0..self.seats.len()).filter(|&seat| self.seats[seat].state == State::Ready).collect();
@@ -53,7 +53,7 @@ impl Director<'_> {
         true
     }
 
-    /// False when somebody is stopped already, or nobody would be left to go on.
+    /// Stops a worker; false when one is stopped already, or no other worker would go on.
     fn stop_somebody(&mut self, pause: std::time::Duration) -> bool {
         if self.pause.is_some() {
             return false;
@@ -80,7 +80,7 @@ impl Director<'_> {
         true
     }
 
-    /// Somebody has shown that it goes on.
+    /// Records that the worker of a seat has shown progress.
     pub(super) fn pulse_of(&mut self, seat: usize) {
         let Some(pause) = &mut self.pause else { return };
         for awaited in pause.awaited.iter_mut().filter(|awaited| awaited.seat == seat) {
@@ -96,7 +96,7 @@ impl Director<'_> {
         };
         pause.awaited.retain(|awaited| is_present(awaited.seat, awaited.incarnation));
         if !is_present(pause.seat, pause.incarnation) {
-            // Killed while it was stopped.
+            // The worker was killed while it was stopped.
             self.pause = None;
             return;
         }
