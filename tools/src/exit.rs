@@ -1,7 +1,7 @@
 //! The exit status of a program.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// Text for standard output and the exit status, or an error.
@@ -25,9 +25,16 @@ impl Exit {
     pub fn of(program: &str, answer: Answer) -> Self {
         match answer {
             Ok((text, exit)) => {
-                // The reader of standard output may have closed it.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                exit
+                let mut out = std::io::stdout();
+                match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    // The reader has read enough.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => exit,
+                    Err(error) => {
+                        eprintln!("{program}: cannot write the answer: {error}");
+                        Self::Wrong
+                    }
+                    Ok(()) => exit,
+                }
             }
             Err(error) => {
                 eprintln!("{program}: {}", in_full(&*error));

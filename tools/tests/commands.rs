@@ -5,7 +5,7 @@
 mod common;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{Name, Process, listen, role, say};
 use serde_json::Value;
@@ -225,4 +225,19 @@ fn usage_errors_are_refusals() {
     }
     let (out, _) = expect(0, &["--help"]);
     assert!(out.contains("Exit status"), "{out}");
+}
+
+/// A full disk behind standard output is an error; a reader that has read enough is none.
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error() {
+    let _segment = Segment::new("unwritten");
+    let run = |out: Stdio| Command::new(env!("CARGO_BIN_EXE_tenure")).arg("ls").stdout(out).output().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = run(full.into());
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.starts_with("tenure: cannot write the answer: "), "{text}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()).status.code(), Some(0));
 }
