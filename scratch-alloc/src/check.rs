@@ -142,9 +142,9 @@ impl<'a> Scratch<'a> {
     ) {
         match owner {
             Some(_) => {
-                let parked =
+                let cached =
                     shape.class == LARGE && self.block_state(self.block_at(head, LARGE, 0)) == Block::Free;
-                let bytes = if parked { &mut report.bytes_kept } else { &mut report.bytes_owned };
+                let bytes = if cached { &mut report.bytes_kept } else { &mut report.bytes_owned };
                 *bytes += u64::from(shape.units) * u64::from(self.layout.unit_bytes());
             }
             None => report.abandoned += 1,

@@ -1,7 +1,7 @@
 //! Large spans of a local: one block each, of whole units, and the units that are kept for the next large spans.
 //!
-//! A span whose block was freed is *parked* (cached) unchanged for a while: the next block of as many units costs one store to its
-//! block word, as a small block does. A parked span that is not used again becomes a kept run: units HELD by the lease, with no
+//! A span whose block was freed is *cached* unchanged for a while: the next block of as many units costs one store to its
+//! block word, as a small block does. A cached span that is not used again becomes a kept run: units HELD by the lease, with no
 //! other shared state. So splitting and joining runs touches private memory only.
 
 use crate::claim::Refused;
@@ -13,8 +13,8 @@ use crate::small::Cover;
 use crate::sync::Ordering;
 use crate::word::{Block, Shape, Unit};
 
-/// The most parked spans; they are searched from the last to the first.
-const PARKED_MAX: usize = 8;
+/// The most cached spans; they are searched from the last to the first.
+const CACHED_MAX: usize = 8;
 /// The most kept runs.
 const RUNS_MAX: usize = 32;
 /// The most units in kept runs: an eighth of the region, at most this.
@@ -24,10 +24,10 @@ const UNITS_MAX: u32 = 1024;
 pub(crate) struct Large {
     runs: Runs,
     /// Spans of this local whose blocks are FREE.
-    parked: Vec<Run>,
-    /// Number of units of the parked spans.
+    cached: Vec<Run>,
+    /// Number of units of the cached spans.
     parked_units: u32,
-    /// All spans of this local, with the parked ones.
+    /// All spans of this local, with the cached ones.
     spans: Vec<Run>,
     /// By unit, if it is the head of a span in `spans`: the position in `spans`.
     places: Box<[u32]>,
@@ -39,7 +39,7 @@ impl Large {
     pub(crate) fn new(units: u32) -> Self {
         Self {
             runs: Runs { kept: Vec::new(), units: 0, most: (units / 8).clamp(1, UNITS_MAX) },
-            parked: Vec::with_capacity(PARKED_MAX),
+            cached: Vec::with_capacity(CACHED_MAX),
             parked_units: 0,
             spans: Vec::new(),
             places: vec![0; units as usize].into(),
@@ -139,12 +139,12 @@ impl Local<'_> {
         }
     }
 
-    /// Allocates the block of a parked span, cut to `units`, or lengthened by the kept units behind it; returns the head.
+    /// Allocates the block of a cached span, cut to `units`, or lengthened by the kept units behind it; returns the head.
     fn reuse_parked(&mut self, units: u32) -> Option<u32> {
         let large = &mut self.large;
         let mut best: Option<usize> = None;
-        for (at, span) in large.parked.iter().enumerate().rev() {
-            if span.units >= units && best.is_none_or(|best| span.units < large.parked[best].units) {
+        for (at, span) in large.cached.iter().enumerate().rev() {
+            if span.units >= units && best.is_none_or(|best| span.units < large.cached[best].units) {
                 best = Some(at);
                 if span.units == units {
                     break;
@@ -152,12 +152,12 @@ impl Local<'_> {
             }
         }
         let at = best.or_else(|| {
-            // Only the last parked span: a search of all would take longer than a new span.
-            let last = large.parked.last()?;
+            // Only the last cached span: a search of all would take longer than a new span.
+            let last = large.cached.last()?;
             let (end, missing) = (last.start + last.units, units - last.units);
-            (large.runs.take_at(end, missing, missing) > 0).then(|| large.parked.len() - 1)
+            (large.runs.take_at(end, missing, missing) > 0).then(|| large.cached.len() - 1)
         })?;
-        let span = large.parked.swap_remove(at);
+        let span = large.cached.swap_remove(at);
         large.parked_units -= span.units;
         if span.units != units {
             // As when a block is resized: the units behind the span are HELD by this lease, and no part of the span.
@@ -192,14 +192,14 @@ impl Local<'_> {
     pub(crate) fn inherit_large(&mut self, head: u32, units: u32) {
         self.enter_large(head, units);
         if self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Free {
-            // The other local had parked it.
+            // The other local had cached it.
             self.put_large(head);
         }
     }
 
-    /// Makes kept runs of all parked spans, and takes `units` from them.
+    /// Makes kept runs of all cached spans, and takes `units` from them.
     fn take_parked(&mut self, units: u32) -> Option<u32> {
-        if self.large.parked.is_empty() {
+        if self.large.cached.is_empty() {
             return None;
         }
         self.unpark();
@@ -208,8 +208,8 @@ impl Local<'_> {
 
     fn unpark(&mut self) {
         self.large.parked_units = 0;
-        while let Some(parked) = self.large.parked.pop() {
-            self.put_large(parked.start);
+        while let Some(cached) = self.large.cached.pop() {
+            self.put_large(cached.start);
         }
     }
 
@@ -254,11 +254,11 @@ impl Local<'_> {
         let large = &mut self.large;
         let span = large.spans[large.places[head as usize] as usize];
         let kept = large.runs.units + large.parked_units + span.units;
-        if large.parked.len() == PARKED_MAX || kept > large.runs.most {
+        if large.cached.len() == CACHED_MAX || kept > large.runs.most {
             return self.put_large(head);
         }
         large.parked_units += span.units;
-        large.parked.push(span);
+        large.cached.push(span);
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
         word.store(Block::Free.raw(), Ordering::Release);
         true
@@ -304,7 +304,7 @@ impl Local<'_> {
         self.large.runs.units = 0;
     }
 
-    /// Collects large blocks that others freed, then frees all parked spans and kept runs.
+    /// Collects large blocks that others freed, then frees all cached spans and kept runs.
     pub(crate) fn release_large(&mut self) {
         self.unpark();
         self.collect_large();
@@ -351,7 +351,7 @@ impl Local<'_> {
         let (has, wants) = (u32::from(found.shape.units), self.scratch.layout.units_for(bytes));
         let end = found.head + has;
         if wants > has {
-            if self.large.parked.iter().any(|parked| parked.start == end) {
+            if self.large.cached.iter().any(|cached| cached.start == end) {
                 self.unpark();
             }
             let kept = self.large.runs.take_at(end, 1, wants - has);

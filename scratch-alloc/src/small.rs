@@ -16,7 +16,7 @@ use crate::word::{Block, Shape, Unit};
 /// Free blocks moved from a new span to the stack at a time.
 const EXTEND: u32 = 32;
 /// The least number of freed blocks for which the stacks are swapped while there are never used blocks.
-const TURN: usize = 8;
+const SWAP_LEAST: usize = 8;
 /// The most freed blocks that are moved when the stacks are swapped.
 const TURN_MOST: usize = 64;
 
@@ -135,12 +135,12 @@ impl Stacks {
 
     #[inline(never)]
     fn pop_freed(&mut self) -> Option<Free> {
-        if self.turn(TURN) { self.free.pop() } else { None }
+        if self.swap(SWAP_LEAST) { self.free.pop() } else { None }
     }
 
     /// Swaps the stacks if `freed` has at least `least` blocks: moves these, but at most [`TURN_MOST`], to `free`, which is empty. Returns
     /// whether it did.
-    fn turn(&mut self, least: usize) -> bool {
+    fn swap(&mut self, least: usize) -> bool {
         debug_assert!(self.free.is_empty());
         let enough = self.freed.len() >= least;
         if self.freed.len() > TURN_MOST {
@@ -199,7 +199,7 @@ pub(crate) struct Class {
     /// The position in `spans` at which the next collection starts.
     cursor: usize,
     /// Back-off: the number of spans to enter before the next collection.
-    owed: usize,
+    back_off: usize,
     /// The value of ABANDONINGS when no abandoned span of this class had room.
     seen: u64,
 }
@@ -216,7 +216,7 @@ impl Class {
             units,
             spans: Vec::new(),
             cursor: 0,
-            owed: 0,
+            back_off: 0,
             seen: 0,
         }
     }
@@ -240,8 +240,8 @@ impl Class {
     /// Moves some never used blocks to the stack, the lowest on top.
     fn extend(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
         let end = self.extend.end.min(self.extend.start.saturating_add(EXTEND));
-        stacks.free.extend((self.extend.start..end).rev().map(|turned| {
-            let index = self.extend_first + turned;
+        stacks.free.extend((self.extend.start..end).rev().map(|at| {
+            let index = self.extend_first + at;
             let index = if index < self.blocks { index } else { index - self.blocks };
             self.free_of(scratch, self.extend_head, index)
         }));
@@ -254,7 +254,7 @@ impl Class {
     /// The hint and the block word are a Dekker pair with a free by another process ([`Scratch::tell_owner`]):
     /// - either its REMOTE is seen by this scan: then the block is collected now;
     /// - or it is not: then this store of 0 is seen by its load of the hint, it sets the hint again, and the next scan collects the block.
-    fn gather(
+    fn collect_span(
         &self,
         stacks: &mut Stacks,
         scratch: &Scratch<'_>,
@@ -262,14 +262,14 @@ impl Class {
         is_free: impl Fn(u64) -> bool,
     ) -> usize {
         // SeqCst: hint: ordered before the scan; pairs with the load in `Scratch::tell_owner`.
-        scratch.remote(head).store(0, ordering!("scratch.gather.hint", SeqCst, Relaxed));
+        scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
         let before = stacks.free.len();
         for index in (0..self.blocks).rev() {
             let free = self.free_of(scratch, head, index);
             let word = &scratch.table()[free.slot() as usize];
             // SeqCst: block word: ordered after the store to the hint; pairs with the exchange to REMOTE. Also an Acquire: the freer's
             // payload accesses come before ours.
-            if is_free(word.load(ordering!("scratch.gather.scan", SeqCst, Relaxed))) {
+            if is_free(word.load(ordering!("scratch.collect.scan", SeqCst, Relaxed))) {
                 word.store(Block::Free.raw(), Ordering::Release);
                 stacks.free.push(free);
             }
@@ -298,14 +298,14 @@ impl Local<'_> {
         }
         let (books, stacks) = self.class(class);
         let found = books.extend(stacks, &scratch)
-            || stacks.turn(1)
-            || (books.owed == 0 && self.collect(class, false))
+            || stacks.swap(1)
+            || (books.back_off == 0 && self.collect(class, false))
             || self.adopt(class, false)
             || self.new_small(class, backing).is_ok()
             // Before "exhausted": free blocks without a hint.
             || self.collect(class, true)
             || self.adopt(class, true);
-        let refused = if found { Ok(()) } else { self.scrape(class, backing) };
+        let refused = if found { Ok(()) } else { self.flush(class, backing) };
         let (books, stacks) = self.class(class);
         books.extend(stacks, &scratch);
         let units = books.units;
@@ -318,7 +318,7 @@ impl Local<'_> {
     }
 
     /// Frees all idle spans of this local and all abandoned spans without a block in use, and tries once more.
-    fn scrape(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
+    fn flush(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
         if self.class(class).1.is_empty() { self.new_small(class, backing) } else { Ok(()) }
@@ -338,14 +338,14 @@ impl Local<'_> {
             // Relaxed: a hint.
             if all || scratch.remote(head).load(Ordering::Relaxed) != 0 {
                 looked_at += class.blocks as usize;
-                found += class.gather(stacks, &scratch, head, |word| word == Block::Remote.raw());
+                found += class.collect_span(stacks, &scratch, head, |word| word == Block::Remote.raw());
                 if !all && found * 4 >= class.blocks as usize {
                     break;
                 }
             }
         }
         if found * 8 <= looked_at {
-            class.owed = 1 + class.spans.len() / 8;
+            class.back_off = 1 + class.spans.len() / 8;
         }
         found > 0
     }
@@ -368,14 +368,14 @@ impl Local<'_> {
                 && scratch.plausible(head, shape)
                 // No hint: probably full. Relaxed: a hint.
                 && (any || scratch.remote(head).load(Ordering::Relaxed) != 0)
-                // Full. Relaxed: `gather` loads the words again.
+                // Full. Relaxed: `collect_span` loads the words again.
                 && scratch.blocks_at(head, shape).any(|at| is_free(scratch.word(at).load(Ordering::Relaxed)))
                 // Another process adopted it first, or it is corrupted.
                 && scratch.adopt(self.owner, head, shape)
             {
                 self.enter(head, shape);
                 let (books, stacks) = self.class(class);
-                if books.gather(stacks, &scratch, head, is_free) > 0 {
+                if books.collect_span(stacks, &scratch, head, is_free) > 0 {
                     return true;
                 }
                 // Another process adopted it, filled it and died since the look above: keep the full span, try the next one.
@@ -389,7 +389,7 @@ impl Local<'_> {
     fn enter(&mut self, head: u32, shape: Shape) {
         let (class, stacks) = self.class(shape.class);
         class.spans.push(head);
-        class.owed = class.owed.saturating_sub(1);
+        class.back_off = class.back_off.saturating_sub(1);
         stacks.reserve(class.spans.len() * class.blocks as usize);
         let cover = Cover::new(usize::from(shape.class) + 1, head, self.scratch.layout);
         self.hot.map[head as usize..][..usize::from(shape.units)].fill(cover);
@@ -432,7 +432,7 @@ impl Local<'_> {
             let is_idle = |head: u32| idle.binary_search(&head).is_ok();
             stacks.free.retain(|free| !is_idle(head_of(free)));
             which.spans.retain(|head| !is_idle(*head));
-            (which.cursor, which.owed) = (0, 0);
+            (which.cursor, which.back_off) = (0, 0);
             let shape = Shape { class, units: u16::from(which.units) };
             for head in idle {
                 self.hot.map[head as usize..][..usize::from(shape.units)].fill(Cover::NONE);

@@ -126,9 +126,9 @@ inline find(u) {
 /* scratch.rs: tell_owner */
 inline tell(u) { if :: u == 1 && ust[1] == TAIL -> hint[0] = 1 :: else -> hint[u] = 1 fi }
 
-/* small.rs: gather: pushes REMOTE (or, when adopting, FREE) blocks of the span onto the stack */
-inline gather(h, n, free_too) {
-    hint[h] = 0;                                                             /* scratch.gather.hint_cleared */
+/* small.rs: collect_span: pushes REMOTE (or, when adopting, FREE) blocks of the span onto the stack */
+inline collect_span(h, n, free_too) {
+    hint[h] = 0;                                                             /* scratch.collect.hint_cleared */
     x_i = h;
     do
     :: x_i < h + n ->
@@ -138,7 +138,7 @@ inline gather(h, n, free_too) {
         if
         :: x_ok -> d_step {
             assert(UNUSED(x_i) && BLOCK_IS_FREE(x_i));
-            bst[x_i] = BFREE; bof[x_i] = 0; stack[p] = stack[p] | (1 << x_i) }  /* scratch.gather.block_taken */
+            bst[x_i] = BFREE; bof[x_i] = 0; stack[p] = stack[p] | (1 << x_i) }  /* scratch.collect.block_taken */
         :: else
         fi;
         x_i++
@@ -327,7 +327,7 @@ join:
                 :: x_s == ABANDONED ->
                     adopt(u, r_n);
                     if
-                    :: x_ok -> d_step { head[p] = u + 1; units[p] = r_n }; gather(u, r_n, true)
+                    :: x_ok -> d_step { head[p] = u + 1; units[p] = r_n }; collect_span(u, r_n, true)
                     :: else
                     fi
                 :: else
@@ -413,7 +413,7 @@ free_it:        /* free: Hot::put, a load and a plain store */
                     fi
                 fi;
                 atomic { g = 0; x_ok = 0 }
-            :: head[p] != 0 && stack[p] == 0 && hint[head[p] - 1] -> gather(head[p] - 1, units[p], false)
+            :: head[p] != 0 && stack[p] == 0 && hint[head[p] - 1] -> collect_span(head[p] - 1, units[p], false)
             :: head[p] == 0 ->
                 /* trim: decommit a free unit */
                 if :: u = 0 :: u = 1 fi;
@@ -450,7 +450,7 @@ free_it:        /* free: Hot::put, a load and a plain store */
         :: user[0] != p + 1 && user[1] != p + 1 && given[0] == 0 ->
             if
             :: head[p] != 0 ->
-                gather(head[p] - 1, units[p], false);
+                collect_span(head[p] - 1, units[p], false);
                 if
                 :: stack[p] == (units[p] == 2 -> 3 : 1 << (head[p] - 1)) ->
                     u = head[p] - 1;

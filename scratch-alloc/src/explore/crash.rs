@@ -82,7 +82,7 @@ const SCENES: &[Scene] = &[
         |c| {
             let block = c.a.alloc(1024).unwrap();
             c.a.free(block);
-            // The parked span is shorter.
+            // The cached span is shorter.
             c.a.alloc(2048).unwrap();
         },
     ),
