@@ -655,7 +655,7 @@ int tenure_create(struct tenure_local *local,
  *
  * Threads, fork: as tenure_create. If it fails the block is still the caller's.
  *
- * `handle` is NULL or writable.
+ * `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it any more.
  */
 int tenure_create_with(struct tenure_local *local,
                        uint32_t kind,
@@ -692,8 +692,12 @@ int tenure_get(struct tenure_local *local, uint32_t kind, uint64_t token, struct
  *
  * Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
  * it.
+ *
+ * If this member holds the handle, one of its counts is the caller's: no object and no Rust `Handle` of the member stands for
+ * it. With the last of the member's counts, nobody in this process uses the payload any more.
  */
-int tenure_close(struct tenure_local *local, uint64_t token);
+int tenure_close(struct tenure_local *local,
+                 uint64_t token);
 
 /**
  * Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are whatever was
@@ -724,7 +728,7 @@ int tenure_alloc_zeroed(struct tenure_local *local, size_t size, size_t align, s
  * Returns TENURE_OK and `*block`, which takes the old one's place; otherwise the old one is as it was and `*block` is
  * all zero.
  *
- * As tenure_alloc.
+ * As tenure_alloc and tenure_free.
  */
 int tenure_realloc(struct tenure_local *local, uint64_t offset, size_t size, size_t align, struct tenure_block *block);
 
@@ -733,6 +737,8 @@ int tenure_realloc(struct tenure_local *local, uint64_t offset, size_t size, siz
  *
  * Threads, fork: as tenure_alloc; any local of the member will do. TENURE_ERR_ALREADY_FREE, TENURE_ERR_NOT_A_BLOCK and
  * TENURE_ERR_WRONG_OWNER say that nothing was freed, and why.
+ *
+ * If a block of this member starts at `offset`, it is the caller's, and nobody uses its bytes any more.
  */
 int tenure_free(struct tenure_local *local, uint64_t offset);
 
@@ -740,6 +746,8 @@ int tenure_free(struct tenure_local *local, uint64_t offset);
  * Frees a block of the member that has (or had) `lease`, which passed it to us and does not touch it any more.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not that member's.
+ *
+ * If it is that member's block, its owner gave it to the caller, and nobody in any process uses its bytes any more.
  */
 int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 
@@ -766,12 +774,17 @@ int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_b
  *
  * As tenure_alloc.
  */
-int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease, struct tenure_block *block);
+int tenure_block_of(struct tenure_local *local,
+                    uint64_t offset,
+                    uint64_t lease,
+                    struct tenure_block *block);
 
 /**
  * Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
  *
  * Threads, fork: as tenure_alloc.
+ *
+ * If a block of this member starts at `offset`, it is the caller's.
  */
 int tenure_pin(struct tenure_local *local, uint64_t offset);
 
@@ -779,6 +792,8 @@ int tenure_pin(struct tenure_local *local, uint64_t offset);
  * Frees a pinned block, whoever pinned it.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
+ *
+ * If it is pinned, nobody in any process uses its bytes any more.
  */
 int tenure_free_pinned(struct tenure_local *local, uint64_t offset);
 
