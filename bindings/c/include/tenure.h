@@ -655,7 +655,8 @@ int tenure_create(struct tenure_local *local,
  *
  * Threads, fork: as tenure_create. If it fails the block is still the caller's.
  *
- * `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it any more.
+ * `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it
+ * any more.
  */
 int tenure_create_with(struct tenure_local *local,
                        uint32_t kind,
@@ -693,11 +694,10 @@ int tenure_get(struct tenure_local *local, uint32_t kind, uint64_t token, struct
  * Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
  * it.
  *
- * If this member holds the handle, one of its counts is the caller's: no object and no Rust `Handle` of the member stands for
- * it. With the last of the member's counts, nobody in this process uses the payload any more.
+ * If this member holds the handle, one of its counts is the caller's: no object stands for it. With the last of the
+ * member's counts, nobody in this process uses the payload any more.
  */
-int tenure_close(struct tenure_local *local,
-                 uint64_t token);
+int tenure_close(struct tenure_local *local, uint64_t token);
 
 /**
  * Allocates `size` bytes, aligned to `align` (a power of two up to a page; 0 means 16). The contents are whatever was
@@ -766,18 +766,15 @@ int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_b
  * is 0.
  *
  * The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
- * TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show whether
- * the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
+ * TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show
+ * whether the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
  * not that member's block, or not any more.
  *
  * As tenure_alloc.
  */
-int tenure_block_of(struct tenure_local *local,
-                    uint64_t offset,
-                    uint64_t lease,
-                    struct tenure_block *block);
+int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease, struct tenure_block *block);
 
 /**
  * Gives a block of this member up to nobody: it outlives everybody, until somebody calls tenure_free_pinned.
