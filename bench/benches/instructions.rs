@@ -1,5 +1,8 @@
 //! Instructions of single operations, counted by callgrind, against `budgets.toml`. Without valgrind one line says so.
-
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "raw values are this benchmark's alone, and slices are not used after the close"
+)]
 #![allow(missing_docs, reason = "gungraun makes modules of the functions")]
 
 use std::alloc::Layout;

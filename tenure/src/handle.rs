@@ -92,8 +92,8 @@ impl<T: Value> Handle<T> {
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
-            // SAFETY: the count is this handle's own: it was made for it, or handed to it, and whoever gives it back by a raw value
-            // must not (`Local::close`). References to the payload borrow a handle that holds a count as well.
+            // SAFETY: the count is this handle's own, and to give it back by a raw value is unsafe (`Local::close`). References to the
+            // payload borrow a handle, which holds a count of its own.
             let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
             // Held by construction; a corrupted word leaves nothing to close.
             let _ = closed;

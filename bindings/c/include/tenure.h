@@ -655,7 +655,8 @@ int tenure_create(struct tenure_local *local,
  *
  * Threads, fork: as tenure_create. If it fails the block is still the caller's.
  *
- * `handle` is NULL or writable.
+ * `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it
+ * any more.
  */
 int tenure_create_with(struct tenure_local *local,
                        uint32_t kind,
@@ -690,8 +691,11 @@ int tenure_get(struct tenure_local *local, uint32_t kind, uint64_t token, struct
  * Gives back one of the times that this process holds the handle. When the last process gives the last one back, the
  * handle and its payload are freed.
  *
- * Threads, fork: as tenure_create; any local of the member may be used. TENURE_ERR_STALE when this process does not
- * hold it.
+ * Threads, fork: as tenure_create; any local of the member will do. TENURE_ERR_STALE when this process does not hold
+ * it.
+ *
+ * If this member holds the handle, one of its counts is the caller's: no object stands for it. With the last of the
+ * member's counts, nobody in this process uses the payload any more.
  */
 int tenure_close(struct tenure_local *local, uint64_t token);
 
@@ -723,7 +727,7 @@ int tenure_alloc_zeroed(struct tenure_local *local, size_t size, size_t align, s
  * Returns TENURE_OK and `*block`, which takes the old one's place; otherwise the old one is as it was and `*block` is
  * all zero.
  *
- * As tenure_alloc.
+ * As tenure_alloc and tenure_free.
  */
 int tenure_realloc(struct tenure_local *local, uint64_t offset, size_t size, size_t align, struct tenure_block *block);
 
@@ -732,6 +736,8 @@ int tenure_realloc(struct tenure_local *local, uint64_t offset, size_t size, siz
  *
  * Threads, fork: as tenure_alloc; any local of the member will do. TENURE_ERR_ALREADY_FREE, TENURE_ERR_NOT_A_BLOCK and
  * TENURE_ERR_WRONG_OWNER say that nothing was freed, and why.
+ *
+ * If a block of this member starts at `offset`, it is the caller's, and nobody uses its bytes any more.
  */
 int tenure_free(struct tenure_local *local, uint64_t offset);
 
@@ -739,6 +745,8 @@ int tenure_free(struct tenure_local *local, uint64_t offset);
  * Frees a block of the member that has (or had) `lease`, which passed it to us and does not touch it any more.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not that member's.
+ *
+ * If it is that member's block, its owner gave it to the caller, and nobody in any process uses its bytes any more.
  */
 int tenure_free_of(struct tenure_local *local, uint64_t offset, uint64_t lease);
 
@@ -756,9 +764,9 @@ int tenure_block_at(struct tenure_local *local, uint64_t offset, struct tenure_b
  * As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
  * is 0.
  *
- * The blocks of a member end with it, and other members get the memory. To verify the bytes that were read, call this again:
- * TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show whether
- * the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
+ * The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
+ * TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show
+ * whether the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
  * not that member's block, or not any more.
@@ -771,6 +779,8 @@ int tenure_block_of(struct tenure_local *local, uint64_t offset, uint64_t lease,
  * Leaves a block of this member without an owner: it outlives all members, until a call of tenure_free_pinned.
  *
  * Threads, fork: as tenure_alloc.
+ *
+ * If a block of this member starts at `offset`, it is the caller's.
  */
 int tenure_pin(struct tenure_local *local, uint64_t offset);
 
@@ -778,6 +788,8 @@ int tenure_pin(struct tenure_local *local, uint64_t offset);
  * Frees a pinned block; any member may have pinned it.
  *
  * Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER when it is not pinned.
+ *
+ * If it is pinned, nobody in any process uses its bytes any more.
  */
 int tenure_free_pinned(struct tenure_local *local, uint64_t offset);
 

@@ -62,7 +62,8 @@ pub unsafe extern "C" fn tenure_create(
 ///
 /// # Safety
 ///
-/// `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it any more.
+/// `handle` is NULL or writable. If a block of this member starts at `offset`, it is the caller's, who does not write it
+/// any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_create_with(
     local: *mut tenure_local,
@@ -142,8 +143,8 @@ pub unsafe extern "C" fn tenure_get(
 ///
 /// # Safety
 ///
-/// If this member holds the handle, one of its counts is the caller's: no object and no Rust `Handle` of the member stands for
-/// it. With the last of the member's counts, nobody in this process uses the payload any more.
+/// If this member holds the handle, one of its counts is the caller's: no object stands for it. With the last of the
+/// member's counts, nobody in this process uses the payload any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_close(local: *mut tenure_local, token: u64) -> c_int {
     // SAFETY: the caller's promise.

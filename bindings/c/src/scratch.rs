@@ -217,9 +217,9 @@ pub unsafe extern "C" fn tenure_block_at(
 /// As tenure_block_at, but only for a block that the member with `lease` owns and passed; for a pinned block if `lease`
 /// is 0.
 ///
-/// The blocks of a member end with it, and other members get the memory. To verify the bytes that were read, call this again:
-/// TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show whether
-/// the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
+/// The blocks of a member end with it, and other members get the memory. To verify what was read, call this again:
+/// TENURE_OK means that the owner has not died, so that no other member had the memory meanwhile. It does not show
+/// whether the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
 ///
 /// Threads, fork: as tenure_alloc. TENURE_ERR_WRONG_OWNER, TENURE_ERR_NOT_A_BLOCK or TENURE_ERR_ALREADY_FREE when it is
 /// not that member's block, or not any more.

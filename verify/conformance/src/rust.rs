@@ -400,8 +400,8 @@ impl Program {
                 mine.pin().map_err(|(error, _)| error)?;
                 Ok(Answer::Done)
             }
-            // SAFETY: nobody uses the bytes of pinned blocks meanwhile.
             Order::FreePinned(block) => {
+                // SAFETY: nobody uses the bytes of pinned blocks meanwhile.
                 Ok(unsafe { self.member()?.free_pinned(*block) }.map(|()| Answer::Done)?)
             }
             Order::Address(block) => {

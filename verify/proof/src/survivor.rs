@@ -451,10 +451,8 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, leeway:
             Err(OpenHandleError::Stale { .. }) => {}
             Ok(again) if leeway.delayed => {
                 // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
-                assert!(
-                    is_intact(unsafe { local.get(&again) }.unwrap()),
-                    "the payload changed before the end"
-                );
+                let bytes = unsafe { local.get(&again) }.unwrap();
+                assert!(is_intact(bytes), "the payload changed before the end");
                 // SAFETY: the count is ours by a raw value, and no slice of the payload is used any more.
                 unsafe { local.close(again) }.unwrap();
             }
