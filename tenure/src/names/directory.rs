@@ -19,7 +19,7 @@ struct Seeker<'s, 'n> {
     name: Name<'n>,
 }
 
-/// The handle that has the name, and the opened handle, or why it was not opened.
+/// The token of the handle that has the name; the opened handle, or the error of opening it.
 type Found = (Token, Result<slab::Held, OpenHandleError>);
 
 impl Handles for Seeker<'_, '_> {
@@ -81,10 +81,10 @@ impl Shared {
         Some(unsafe { std::slice::from_raw_parts(name, bytes) })
     }
 
-    /// Closes a handle that was opened or created on the way.
+    /// Closes a handle that this call has opened or created and does not return.
     fn give_back(&self, held: slab::Held) {
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        // The handle is held; a corrupted word leaves nothing to close.
+        // The handle is held; if its word is corrupted, there is nothing to close.
         let _ = self.slab.close(acquire, ref_counts, None, held, |block| self.free_block(block));
     }
 

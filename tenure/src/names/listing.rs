@@ -36,7 +36,7 @@ pub(crate) fn list((slab, scratch): &(Slab<'_>, Scratch<'_>), names: &Names<'_>)
     all
 }
 
-/// The handles in the table, each once, also those that are over.
+/// The handles in the table, each once, including those that are over.
 pub(super) fn tokens(names: &Names<'_>) -> Vec<Token> {
     let mut named = names.look().named;
     named.sort_unstable();
@@ -53,8 +53,8 @@ pub(super) fn name_of(slab: &Slab<'_>, scratch: &Scratch<'_>, token: Token) -> O
         return None;
     }
     let mut bytes = vec![0; len.into()];
-    // SAFETY: inside a block of the caller's mapping. If the handle is over meanwhile, the block may belong to another handle or be free:
-    // `peek` copies whatever is there, and the bytes are dropped below.
+    // SAFETY: inside a block of the caller's mapping. If the handle ends during the copy, the block may belong to another handle or be
+    // free: `peek` copies arbitrary bytes then, and they are dropped below.
     let read = unsafe { peek(scratch.address(info.block?).wrapping_add(info.len as usize), &mut bytes) };
     // Acquire: name: keeps the copy above before the load of the handle word below:
     // - either the handle is not over here: then the bytes are its name;
