@@ -34,8 +34,8 @@ pub(crate) fn halves(word: &Whole) -> &[AtomicU32; 2] {
 impl Word for HalfWord<'_> {
     #[inline]
     fn load(&self) -> u32 {
-        // Acquire: wait word: obtains what the process did before that set the event or recorded the end; pairs with the AcqRel of each
-        // `compare_exchange` on the word and with the kernel's step.
+        // Acquire: wait word: makes visible all stores before the `set` of the event or the record of the end; pairs with the AcqRel of
+        // each `compare_exchange` on the word and with the kernel's step.
         self.0.load(Ordering::Acquire)
     }
 
@@ -68,7 +68,8 @@ pub struct WholeWord<'a> {
 impl<'a> WholeWord<'a> {
     #[inline]
     pub(crate) fn of(state: &'a State, mcas: &'a McasDescriptors<'a>, kind: Kind) -> Self {
-        // A corrupted mutex gets a value that no mutex has, and each use reports it. An event is not signalled, a semaphore empty.
+        // A corrupted mutex gets a value that no mutex has, and each use reports it. A corrupted event is not signalled, and a
+        // corrupted semaphore has no permits.
         Self { whole: &state[0], mcas, corrupted: if kind == Kind::MUTEX { 2 } else { 0 } }
     }
 
