@@ -51,6 +51,19 @@ pub enum OpenError {
 }
 
 /// The reason why no handle was created. The caller keeps the value.
+///
+/// ```
+/// # use tenure::{CreateError, Space};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let space = Space::options().handles(1).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let _first = me.create(&7u64)?;
+/// match me.create(&8u64) {
+///     Err(CreateError::Exhausted { capacity }) => assert_eq!(capacity, 1),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
@@ -106,6 +119,19 @@ pub enum CreateError {
 }
 
 /// The reason why a token was not opened. Nothing was changed.
+///
+/// ```
+/// # use tenure::{OpenHandleError, Space};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let token = me.create(&7u64)?.token(); // the handle is closed at once
+/// match me.open::<u64>(token) {
+///     Err(OpenHandleError::Stale { index, .. }) => assert_eq!(index, token.index()),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenHandleError {

@@ -54,12 +54,29 @@ impl Member {
     }
 
     /// The lease of this member: slot and incarnation.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let lease = me.lease(); // to pass with a raw block, for instance
+    /// assert!(space.leases()[usize::from(lease.index)].live);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         self.shared.lease.id()
     }
 
     /// Checks that this process is still the member.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert_eq!(me.check(), Ok(()));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -70,6 +87,14 @@ impl Member {
     }
 
     /// The state of the monitor thread: whether it runs, and if not, the reason.
+    ///
+    /// ```
+    /// # use tenure::{MonitorState, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).monitor(false).anonymous()?;
+    /// assert_eq!(space.join()?.monitor_state(), MonitorState::Off);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn monitor_state(&self) -> MonitorState {
         self.shared.lease.monitor_state()
@@ -122,8 +147,8 @@ impl Member {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes. Within one process it may wait for other calls on this member without a [`Local`]. When handles or
-    /// memory run out, it recovers dead members before it fails.
+    /// Lock-free between processes. Within one process it may wait for other calls on this member without a [`Local`], and for claims, first
+    /// opens and last closes of handles of the same stripe. When handles or memory run out, it recovers dead members before it fails.
     ///
     /// # Crash
     ///
@@ -223,7 +248,8 @@ impl Member {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes: a CAS is repeated only when another process changed the handle's word.
+    /// Lock-free between processes. Within one process, a first open may wait for claims, first opens and last closes of handles of the same
+    /// stripe. A second open in the same process writes private memory only.
     ///
     /// # Crash
     ///

@@ -42,6 +42,18 @@ impl RawHandle {
     /// The payload as memory, without a reference to it. For payloads that their holders agree to change by atomic operations: for
     /// them the slice of [`Local::get`](crate::Local::get) would be undefined behaviour. The memory is mapped in the process that holds
     /// the handle, for as long as it holds it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(tenure::Kind::raw(1), &[0; 8])?;
+    /// let word = held.payload().cast::<std::sync::atomic::AtomicU64>();
+    /// // SAFETY: 8 bytes, mapped while the handle is held, and aligned; all holders access them atomically.
+    /// unsafe { word.as_ref() }.store(7, std::sync::atomic::Ordering::Release);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     #[must_use]
     pub fn payload(&self) -> NonNull<[u8]> {

@@ -56,6 +56,17 @@ impl Stats {
 }
 
 /// The findings of [`Space::check`](crate::Space::check).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// let report = space.check();
+/// for violation in &report.violations {
+///     eprintln!("{violation}");
+/// }
+/// assert!(report.is_clean());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Violations of the invariants. Empty in a correct space.

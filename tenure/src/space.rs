@@ -129,12 +129,29 @@ impl Space {
     }
 
     /// The backend in use.
+    ///
+    /// ```
+    /// # use tenure::{Backend, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).memfd()?;
+    /// assert_eq!((space.backend(), space.name(), space.path()), (Backend::Memfd, None, None));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.segment.backend()
     }
 
     /// The name of the space; `None` for a backend without names.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-name-{}", std::process::id());
+    /// let space = tenure::Space::options().scratch(1 << 20).open(&name)?;
+    /// assert_eq!(space.name(), Some(name.as_str()));
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.segment.name()
@@ -147,6 +164,14 @@ impl Space {
     }
 
     /// The file descriptor to pass to another process; see [`Options::from_fd`]. `None` for a backend without descriptors.
+    ///
+    /// ```
+    /// # use tenure::Space;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// assert!(Space::options().scratch(1 << 20).memfd()?.fd().is_some());
+    /// assert!(Space::options().scratch(1 << 20).private()?.fd().is_none());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.segment.fd()
@@ -172,6 +197,14 @@ impl Space {
     }
 
     /// The size of the whole segment in bytes. Most of these bytes have no memory behind them until they are used.
+    ///
+    /// ```
+    /// # use tenure::Space;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).private()?;
+    /// assert!(space.bytes() > 1 << 20); // the scratch memory, and the tables before it
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.segment.total_bytes()
@@ -275,6 +308,15 @@ impl Space {
     }
 
     /// As [`Space::check`], for a caller that knows that no member works during the call: no state is `pending`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// assert!(space.check_quiet().pending.is_empty()); // no other thread or process works on the space
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn check_quiet(&self) -> Report {
         self.look(true)

@@ -221,6 +221,17 @@ impl Process {
 
     /// One more owner of the same count of the handle.
     ///
+    /// ```
+    /// # use tenure::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::current(&me)?;
+    /// let second = process.try_clone()?; // for instance for another thread
+    /// assert_eq!(second.token(), process.token());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ProcessError::NotMember`].
@@ -242,6 +253,18 @@ impl Process {
     }
 
     /// The start time of the process in clock ticks since boot, as in `/proc`; `None` if `/proc` hides it.
+    ///
+    /// ```
+    /// # use tenure::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::current(&me)?;
+    /// if let Some(ticks) = process.started_at() {
+    ///     println!("started {ticks} clock ticks after boot");
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn started_at(&self) -> Option<u64> {
         Some(self.subject.identity().start_ticks).filter(|ticks| *ticks != 0)

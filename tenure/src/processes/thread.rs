@@ -40,6 +40,15 @@ pub struct Thread {
 impl Thread {
     /// Creates a handle of the thread that has the number `tid` now, in the caller's pid namespace.
     ///
+    /// ```
+    /// # use tenure::{ProcessError, Thread};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert!(matches!(Thread::of_tid(&me, u32::MAX), Err(ProcessError::Pid(_)))); // no thread has it
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Process::of_pid`](crate::Process::of_pid), and `Unsupported` before Linux 6.9.

@@ -25,7 +25,7 @@ pub enum Reset {
     Auto,
 }
 
-/// An event: manual-reset or auto-reset, as in Win32.
+/// An event between threads of all processes: manual-reset or auto-reset, as in Win32.
 ///
 /// A manual-reset event counts its resets: a thread that waits when the event is signalled returns, even if the event is reset before the
 /// thread runs again.
@@ -311,6 +311,18 @@ impl Event {
     }
 
     /// Whether the event is signalled. Another waiter may have taken the signal of an auto-reset event when this returns.
+    ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Auto, true)?;
+    /// assert!(go.is_set()?);
+    /// go.wait(None)?; // takes the signal
+    /// assert!(!go.is_set()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -14,7 +14,20 @@ use super::word::{HalfWord, WaitWord, WholeWord};
 /// The largest number of objects of one [`wait_any`] or [`wait_all`].
 pub const WAIT_MAX: usize = 64;
 
-/// An object that can be waited for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore) and so on.
+/// An object that can be waited for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore), a
+/// [`Process`](crate::Process) or a [`Thread`](crate::Thread).
+///
+/// ```
+/// # use tenure::{Event, Reset, Semaphore, Waitable, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let stop = Event::create(&me, Reset::Manual, true)?;
+/// let permits = Semaphore::create(&me, 0, 1)?;
+/// let objects: [&dyn Waitable; 2] = [&permits, &stop];
+/// assert_eq!(wait_any(&objects, None)?.index, 1);
+/// # Ok(()) }
+/// ```
 pub trait Waitable: Source + Send + Sync {}
 
 impl<T: Source + Send + Sync> Waitable for T {}
@@ -92,7 +105,7 @@ pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
     }
 }
 
-/// Sleeps until one of the words differs from what was seen, or is woken.
+/// Sleeps until one of the words differs from its value in `seen`, or is woken.
 fn sleep_on(
     objects: &[&dyn Waitable],
     seen: &mut [u32; WAIT_MAX],
@@ -271,7 +284,7 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     if !taken {
         return Ok(Outcome::Failed);
     }
-    // Taken: finish what each kind does after a lock.
+    // Taken: run the last step of each kind, for instance the reset of a recursive mutex's depth.
     let mut abandoned = Vec::new();
     for (index, _, before) in attempt.installed {
         if objects[index].taken(before)?.abandoned {

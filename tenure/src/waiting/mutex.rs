@@ -259,6 +259,17 @@ impl Mutex {
     }
 
     /// The token: 64 bits to pass to other processes.
+    ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let text = mutex.token().to_string(); // 16 hexadecimal digits, for instance for a child's arguments
+    /// assert_eq!(Mutex::open(&me, text.parse()?)?.token(), mutex.token());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn token(&self) -> Token {
         self.object.token()
@@ -623,6 +634,21 @@ pub struct MutexGuard<'m> {
 impl MutexGuard<'_> {
     /// Whether the last owner died or left without unlocking: then the protected data may be inconsistent. Only this guard says so; the
     /// next owner is not told again.
+    ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mutex = Mutex::create(&me)?;
+    /// {
+    ///     let theirs = Mutex::open(&other, mutex.token())?;
+    ///     theirs.acquire(None)?;
+    /// } // the last `Mutex` of `other` is dropped without an unlock
+    /// assert!(mutex.lock()?.abandoned());
+    /// assert!(!mutex.lock()?.abandoned()); // told once
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn abandoned(&self) -> bool {
         self.abandoned

@@ -20,7 +20,7 @@ use crate::object::Object;
 /// State word: the maximum, which never changes.
 const LIMIT: usize = 1;
 
-/// A counting semaphore with a maximum.
+/// A counting semaphore with a maximum, between threads of all processes.
 ///
 /// Permits have no owner: if a process dies before it releases its permits, they are lost until another process releases them.
 ///
