@@ -63,6 +63,17 @@ impl Block {
     }
 
     /// The address of the payload in this process.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let block = me.alloc_zeroed(std::alloc::Layout::new::<u64>())?;
+    /// // SAFETY: the block is in use, 8 bytes long and aligned; no other code accesses it.
+    /// unsafe { block.as_ptr().cast::<u64>().write(7) };
+    /// assert_eq!(block[0], 7);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
         self.shared.scratch.address(self.offset)

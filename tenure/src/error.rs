@@ -10,6 +10,12 @@ pub use scratch::{AllocError as ScratchError, BlockError};
 pub use segment::{JoinError, NotMember, RemoveError};
 
 /// The reason why a space was not created or attached. An existing space is unchanged.
+///
+/// ```
+/// # use tenure::{OpenError, Space};
+/// let many = Space::options().members(257).private();
+/// assert!(matches!(many, Err(OpenError::Members { found: 257 })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -225,6 +231,17 @@ pub enum UseError {
 }
 
 /// The reason why a block was not allocated or resized.
+///
+/// ```
+/// # use std::alloc::Layout;
+/// # use tenure::{AllocError, ScratchError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let empty = me.alloc(Layout::new::<()>());
+/// assert!(matches!(empty, Err(AllocError::Scratch(ScratchError::Empty))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocError {
@@ -240,6 +257,18 @@ pub enum AllocError {
 }
 
 /// The reason why a block was not freed. The block is unchanged.
+///
+/// ```
+/// # use tenure::{BlockError, FreeError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let block = me.local().alloc(std::alloc::Layout::new::<u64>())?;
+/// // SAFETY: no reference to the block exists. A free by a member that does not own it is an error.
+/// let foreign = unsafe { other.local().free(block) };
+/// assert!(matches!(foreign, Err(FreeError::Block(BlockError::WrongOwner { .. }))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FreeError {

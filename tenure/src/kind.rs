@@ -78,6 +78,16 @@ impl Kind {
 
     /// Whether handles of this kind are the system's own objects: mutexes, events and so on. The payload of such a handle changes while
     /// it is held, so it cannot be created or opened as raw bytes.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create_raw(Kind::raw(1), b"tea")?;
+    /// assert!(!handle.kind().is_system());
+    /// # Ok(()) }
+    /// ```
     #[inline]
     #[must_use]
     pub const fn is_system(self) -> bool {

@@ -529,8 +529,8 @@ impl<'m> Local<'m> {
     ///
     /// # Safety
     ///
-    /// If a block of this member starts at the offset, no [`Block`](crate::Block) owns it: from now on each member that knows the offset
-    /// may free the block, and a `Block` would not notice.
+    /// If a block of this member starts at the offset, no [`Block`](crate::Block) owns it: from now on any member may free the block by its
+    /// offset, and a `Block` would then be dangling.
     pub unsafe fn pin(&mut self, block: RawBlock) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.pin(self.shared.lease.acquire(), block.offset)?)

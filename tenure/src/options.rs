@@ -111,6 +111,15 @@ impl Options {
 
     /// Sets the backend of [`Options::open`] and [`Options::attach`]: [`Backend::Shm`] by default, or [`Backend::SysV`].
     ///
+    /// ```
+    /// # use tenure::{Backend, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = Space::options().backend(Backend::SysV).handles(64);
+    /// let missing = options.attach("nobody-made-this");
+    /// assert!(missing.is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics for each other backend. Those are not opened by name and have methods of their own, such as [`Options::memfd`].
@@ -175,6 +184,13 @@ impl Options {
     }
 
     /// As [`Options::open`], in a file of this host. The name of the file is `path` with the identity of the boot as a suffix.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).open_file("/var/tmp/orders")?;
+    /// assert!(space.path().is_some());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

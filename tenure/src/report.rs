@@ -5,6 +5,17 @@ use tenure_segment::LeaseInfo;
 use tenure_slab::{Problem, Slab, State};
 
 /// Counts of the members, handles, blocks and bytes in use; see [`Space::stats`](crate::Space::stats).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let handle = me.create(&7u64)?;
+/// let stats = space.stats();
+/// assert_eq!((stats.handles_live, stats.handles_capacity), (1, 64));
+/// assert_eq!(stats.handles_by_lease[usize::from(me.lease().index)], 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Members with a LIVE lease, including dead members that are not recovered yet.

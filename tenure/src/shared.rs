@@ -157,7 +157,7 @@ pub(crate) struct Shared {
     views: Views<'static>,
     #[cfg(feature = "objects")]
     pub(crate) objects: Objects,
-    /// For calls without a `Local`, and for drops.
+    /// The caches of calls without a `Local`, and of drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
     idle: Mutex<Vec<Caches>>,
@@ -240,7 +240,7 @@ impl Shared {
             // No thread uses the claimed handles of a dropped local.
             self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
         }
-        // Nor those of the common caches; except when this call itself uses the common caches: then it has looked there first.
+        // Nor those in the common caches. If this call holds the common caches itself, `try_lock` fails, and the call has looked there first.
         if let Ok(mut caches) = self.common.try_lock() {
             self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
         }

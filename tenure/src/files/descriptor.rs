@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// let theirs = tenure::Descriptor::create(&me, writer)?;
 ///
 /// // Usually in another process:
-/// let ours = tenure::Descriptor::open(&other, theirs.token())?;
+/// let ours = tenure::Descriptor::open(&other, theirs.token())?; // a duplicate of the writer
 /// std::fs::File::from(ours.duplicate()?).write_all(b"hello")?;
 ///
 /// drop((theirs, ours)); // all holders have closed it: end of file

@@ -105,6 +105,19 @@ impl From<CreateError> for ShareError {
 }
 
 /// A member with entries in the table of a file, and the sum of these entries.
+///
+/// ```
+/// # use tenure::{Access, FileShare, Sharing};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// # let file = std::fs::File::open(std::env::current_exe()?)?;
+/// let reading = FileShare::enter(&me, &file, Access::READ, Sharing::NONE)?;
+/// let refused = FileShare::enter(&me, &file, Access::READ, Sharing::ALL).unwrap_err();
+/// assert!(refused.to_string().ends_with("for read, which shares nothing"));
+/// # drop(reading);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {

@@ -28,7 +28,7 @@ pub(super) const fn table_words(members: u16) -> usize {
 ///
 /// Two entries conflict if one has an access that the other does not share; this also holds for two entries of one process. An entry
 /// without access ([`Access::NONE`]) never conflicts. This is as on Windows, except that it is an agreement of the members of one space:
-/// the kernel does not know the table, and does not stop a process that does not ask.
+/// the kernel does not know the table, and does not stop a process that uses the file without an entry.
 ///
 /// A file is identified by its device and inode, not by its path. The entry keeps the file open, so that its inode is not used for
 /// another file during that time.

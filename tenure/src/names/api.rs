@@ -64,6 +64,20 @@ impl<H> Named<H> {
 }
 
 /// The reason why create-or-open neither created nor opened. Nothing is held.
+///
+/// ```
+/// # use tenure::{CreateError, NamedError, OpenHandleError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let limit = me.create_named("limit", &7u64)?;
+/// let other_type = me.create_or_open("limit", &7u32);
+/// assert!(matches!(other_type, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))));
+/// let no_name = me.create_or_open("", &7u64);
+/// assert!(matches!(no_name, Err(NamedError::Create(CreateError::BadName { found: 0 }))));
+/// # drop(limit);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamedError {

@@ -16,20 +16,20 @@ use tenure_wait::exit::End;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// It ended by itself, with this code.
+    /// The process or thread ended by itself, with this code.
     ///
     /// The kernel keeps the lowest 8 bits of a code. The code has all 32 bits if the process announced them with
     /// [`Process::exiting`](crate::Process::exiting) and the kernel's 8 bits do not contradict.
     Code(i32),
-    /// A signal ended it.
+    /// A signal ended the process or thread.
     Signal {
         /// The number of the signal.
         number: i32,
         /// Whether the kernel wrote a core dump.
         core_dumped: bool,
     },
-    /// It has ended, and no holder of the handle got its status. The process that reaps it may record the status by
-    /// [`Process::reaped`](crate::Process::reaped); then this becomes one of the other variants.
+    /// The process or thread has ended, and no holder of the handle got its status. The process that reaps it may record the status by
+    /// [`Process::reaped`](crate::Process::reaped); then the exit becomes one of the other variants.
     Unknown,
 }
 
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(exit(None, Some(-5)), Exit::Code(-5));
         assert_eq!(exit(Some(0x0700), None), Exit::Code(7));
         assert_eq!(exit(Some(0x0500), Some(0xC000_0005_u32 as i32)), Exit::Code(0xC000_0005_u32 as i32));
-        // It said 7 and ended with 0.
+        // The process announced 7 and ended with 0.
         assert_eq!(exit(Some(0), Some(7)), Exit::Code(0));
         let thread = End { status: Some(0), announced: true };
         assert_eq!(Exit::of(thread, Scope::Thread, || 7), Exit::Code(7));

@@ -13,7 +13,7 @@ use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::waiting::WaitError;
 
-/// A process as a handle. It never stands for another process that has the same number earlier or later. Dropping it closes it.
+/// A process as a handle. The handle never refers to another process that has the same number earlier or later. Dropping it closes it.
 ///
 /// The process can be any process of this machine that the caller can see, a member or not. Every holder of the handle can read the exit
 /// of the process, for as long as at least one member holds the handle.

@@ -12,8 +12,8 @@ use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::waiting::WaitError;
 
-/// A thread of any process as a handle. It never stands for another thread that has the same number earlier or later. Dropping it closes
-/// it.
+/// A thread of any process as a handle. The handle never refers to another thread that has the same number earlier or later. Dropping it
+/// closes it.
 ///
 /// Needs Linux 6.9; on older kernels, creation fails with [`PidError::Unsupported`](crate::PidError::Unsupported). A thread that returns
 /// ends with code 0 in the kernel; the code that it [announced](Thread::exiting) completes that. When its process ends, the thread
@@ -169,6 +169,20 @@ impl Thread {
     /// Announces the code with which this thread is about to end. Only the thread of the handle can call it. As
     /// [`Process::exiting`](crate::Process::exiting); a thread that returns ends with 0 in the kernel, so any announced code is kept, unless
     /// the process of the thread is killed.
+    ///
+    /// ```
+    /// # use tenure::{PidError, ProcessError, Thread};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let thread = match Thread::current(&me) {
+    ///     Err(ProcessError::Pid(PidError::Unsupported { .. })) => return Ok(()), // before Linux 6.9
+    ///     thread => thread?,
+    /// };
+    /// thread.exiting(7)?; // and then this thread returns
+    /// assert!(matches!(thread.exiting(8), Err(ProcessError::AlreadyAnnounced)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

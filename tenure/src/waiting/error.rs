@@ -5,6 +5,18 @@ use std::io;
 use tenure_segment::NotMember;
 
 /// The reason why a wait failed, or why an object was not changed.
+///
+/// ```
+/// # use tenure::{Mutex, WaitError, wait_all, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::create(&me)?;
+/// assert!(matches!(wait_any(&[], None), Err(WaitError::Number { found: 0, max: 64 })));
+/// let twice = wait_all(&[&mutex, &mutex], None);
+/// assert!(matches!(twice, Err(WaitError::Twice { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {

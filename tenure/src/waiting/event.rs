@@ -16,7 +16,21 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
-/// How an event is reset.
+/// The way in which an event is reset.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tenure::{Event, Reset};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// for (reset, still_set) in [(Reset::Manual, true), (Reset::Auto, false)] {
+///     let event = Event::create(&me, reset, true)?;
+///     event.wait(None)?;
+///     assert_eq!(event.is_set()?, still_set);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reset {
     /// Manual-reset: by [`Event::reset`]. Until then all waiters return, also those that start later.
@@ -273,6 +287,14 @@ impl Event {
     /// # Errors
     ///
     /// [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free; makes a system call only if there are waiters.
+    ///
+    /// # Crash
+    ///
+    /// See [`Event`].
     pub fn set(&self) -> Result<(), WaitError> {
         if self.reset == Reset::Manual {
             return self.set_manual();
@@ -281,7 +303,7 @@ impl Event {
         Ok(())
     }
 
-    // A function of its own: in one function with the other kind of event, each would save registers for both.
+    // A function of its own: if one function served both kinds of events, each call would save the registers that either kind needs.
     #[inline(never)]
     fn set_manual(&self) -> Result<(), WaitError> {
         event::set(&half_word(&self.object)?);
@@ -349,7 +371,15 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`].
+    /// [`WaitError::TimedOut`]; [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free if the event is signalled; else sleeps in the kernel.
+    ///
+    /// # Crash
+    ///
+    /// See [`Event`].
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
         wait_for(self, timeout).map(drop)
     }

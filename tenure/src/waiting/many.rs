@@ -33,6 +33,17 @@ pub trait Waitable: Source + Send + Sync {}
 impl<T: Source + Send + Sync> Waitable for T {}
 
 /// The result of [`wait_any`].
+///
+/// ```
+/// # use tenure::{Mutex, Woken, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::create(&me)?;
+/// assert_eq!(wait_any(&[&mutex], None)?, Woken { index: 0, abandoned: false });
+/// mutex.unlock()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Woken {
     /// The index of the object that was taken.
@@ -50,8 +61,8 @@ fn is_zero(timeout: Option<Duration>) -> bool {
     timeout.is_some_and(|timeout| timeout.is_zero())
 }
 
-/// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it: the first available one in the list. A timeout
-/// of `None` waits without limit, zero does not wait.
+/// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it. If several are available, it takes the first of
+/// them in the list. A timeout of `None` waits without limit, zero does not wait.
 ///
 /// If it takes a mutex, this thread owns that mutex, and unlocks it by [`Mutex::unlock`](crate::Mutex::unlock) or
 /// [`Mutex::adopt`](crate::Mutex::adopt). The objects may belong to different spaces.
@@ -251,7 +262,7 @@ enum Outcome {
 fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitError> {
     let shared = objects[0].object().shared();
     shared.lease.check()?;
-    // The lease has one descriptor, so one thread at a time.
+    // The lease has one MCAS descriptor, so only one thread uses it at a time.
     let _one_at_a_time = shared.objects.books.lock_mcas();
     let mut attempt = TakeAll {
         mcas: shared.mcas_descriptors.begin(shared.lease.id().index).ok_or_else(|| {
@@ -303,7 +314,7 @@ struct TakeAll<'o> {
     mcas: Mcas<'o>,
     /// The words with references, by entry: index, word, value before.
     installed: Vec<(usize, WholeWord<'o>, u32)>,
-    /// The words from which nothing is taken, and their values, which must be unchanged when all references are installed.
+    /// The words from which this takes nothing, with their values. They must be unchanged when all references are installed.
     read: Vec<(HalfWord<'o>, u32)>,
     /// Mutexes that this thread owns already.
     owned: Vec<usize>,

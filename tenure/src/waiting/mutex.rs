@@ -29,9 +29,9 @@ const DEPTH_MAX: u64 = 1 << 30;
 
 /// A mutex between threads of all processes, which survives the death of its owner.
 ///
-/// The owner is a thread of a member. When that member dies, leaves, or closes its last `Mutex` over the handle, the mutex is abandoned:
-/// the next owner, and only that one, is told so. If a *thread* ends without unlocking, it keeps the mutex, as with a leaked guard, until
-/// its member does one of these.
+/// The owner is a thread of a member. When that member dies, leaves, or closes its last `Mutex` over the handle, the mutex is abandoned.
+/// Only the next owner learns that, by [`MutexGuard::abandoned`]. If a *thread* ends without unlocking, the mutex stays locked, as with a
+/// leaked guard, until the member does one of these.
 ///
 /// ```
 /// # use tenure::{Mutex, WaitError};
@@ -65,7 +65,21 @@ pub struct Mutex {
     recursive: bool,
 }
 
-/// The state of a mutex.
+/// The state of a mutex; see [`Mutex::state`].
+///
+/// ```
+/// # use tenure::{Mutex, MutexState};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// # let mutex = Mutex::create(&me)?;
+/// match mutex.state()? {
+///     MutexState::Free => println!("free"),
+///     MutexState::Abandoned => println!("free; its last owner did not unlock it"),
+///     MutexState::Owned { lease, thread } => println!("owned by thread {thread} of lease {lease}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MutexState {
     /// No thread owns the mutex.
@@ -632,8 +646,8 @@ pub struct MutexGuard<'m> {
 }
 
 impl MutexGuard<'_> {
-    /// Whether the last owner died or left without unlocking: then the protected data may be inconsistent. Only this guard says so; the
-    /// next owner is not told again.
+    /// Whether the last owner died or left without unlocking: then the protected data may be inconsistent. Only one guard returns true for
+    /// one such death.
     ///
     /// ```
     /// # use tenure::Mutex;

@@ -230,6 +230,17 @@ impl Semaphore {
 
     /// The count at this moment: the number of permits available.
     ///
+    /// ```
+    /// # use tenure::Semaphore;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create(&me, 2, 8)?;
+    /// permits.acquire(None)?;
+    /// assert_eq!(permits.count()?, 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`WaitError::NotMember`].
@@ -254,7 +265,15 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`].
+    /// [`WaitError::TimedOut`]; [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free if the count is not zero; else sleeps in the kernel.
+    ///
+    /// # Crash
+    ///
+    /// See [`Semaphore`].
     pub fn acquire(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
         wait_for(self, timeout).map(drop)
     }
@@ -275,6 +294,10 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`WaitError::Maximum`] if the count would exceed the maximum; nothing was added.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free; makes a system call only if there are waiters.
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
         let maximum = self.maximum;
         semaphore::release(&whole_word(&self.object, Kind::SEMAPHORE)?, more, maximum)

@@ -13,7 +13,7 @@ use crate::object::Object;
 /// The result of a wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gained {
-    /// The object is a mutex whose last owner did not unlock it.
+    /// Whether the object is a mutex whose last owner did not unlock it.
     pub abandoned: bool,
 }
 

@@ -24,10 +24,10 @@ impl<'a> HalfWord<'a> {
     }
 }
 
-/// A word as two of 32 bits, low half first. All processes use one width for one word.
+/// The two 32-bit halves of a word, low half first. All processes access one word by one width.
 pub(crate) fn halves(word: &Whole) -> &[AtomicU32; 2] {
-    // SAFETY: as long, aligned stricter, and atomic; the first state word is written as a whole only before the handle is published,
-    // and accessed by halves ever after.
+    // SAFETY: the two halves are as long as the word, need no stricter alignment, and are atomic; the first state word is written as a
+    // whole only before the handle is published, and accessed by halves from then on.
     unsafe { &*std::ptr::from_ref(word).cast() }
 }
 
@@ -61,7 +61,7 @@ impl Word for HalfWord<'_> {
 pub struct WholeWord<'a> {
     whole: &'a Whole,
     mcas: &'a McasDescriptors<'a>,
-    /// The value that the word gets if it is corrupted.
+    /// The replacement value of a corrupted word.
     corrupted: u32,
 }
 
@@ -75,7 +75,8 @@ impl<'a> WholeWord<'a> {
 
     /// The half that the kernel accesses.
     fn low(&self) -> &'a AtomicU32 {
-        // SAFETY: half as long and atomic. Only the kernel accesses it, and its steps on the half leave the other half as it is.
+        // SAFETY: the low half lies in the word, and is atomic. Only the kernel accesses the half alone, and its steps do not change the
+        // other half.
         unsafe { &*std::ptr::from_ref(self.whole).cast() }
     }
 }
@@ -96,7 +97,7 @@ impl Word for WholeWord<'_> {
         futex::wake_clearing(self.low(), WAITERS.trailing_zeros());
     }
 
-    /// The upper half is zero: only the owner clears a mutex, and no MCAS installs a reference in an owned one.
+    /// The upper half is zero here: only the owner clears a mutex, and no MCAS installs a reference in a mutex that has an owner.
     #[cold]
     fn clear(&self) {
         futex::wake_zeroing(self.low());
