@@ -1,4 +1,4 @@
-//! What can go wrong, one enum per family of operations.
+//! Errors: one enum for each family of operations.
 
 use tenure_scratch_alloc as scratch;
 use tenure_segment as segment;
@@ -9,95 +9,114 @@ use crate::kind::Kind;
 pub use scratch::{AllocError as ScratchError, BlockError};
 pub use segment::{JoinError, NotMember, RemoveError};
 
-/// Why a space was not created or attached. Whatever exists is as it was.
+/// The reason why a space was not created or attached. An existing space is unchanged.
+///
+/// ```
+/// # use tenure::{OpenError, Space};
+/// let many = Space::options().members(257).private();
+/// assert!(matches!(many, Err(OpenError::Members { found: 257 })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The segment below: name, permissions, file system, version, boot, memory.
+    /// The segment of the space: name, permissions, file system, version, boot or memory.
     #[error(transparent)]
     Segment(#[from] segment::OpenError),
-    /// Members out of range.
+    /// The number of members is out of range.
     #[error("members: expected 1 to 256, found {found}")]
     Members {
-        /// Members asked for.
+        /// The requested number of members.
         found: u16,
     },
-    /// Handles or generation bits out of range.
+    /// The number of handles or generation bits is out of range.
     #[error(transparent)]
     Handles(#[from] slab::GeometryError),
-    /// Scratch bytes or unit out of range.
+    /// The number of scratch bytes or unit bytes is out of range.
     #[error(transparent)]
     Scratch(#[from] scratch::GeometryError),
-    /// The space exists with another geometry than the one asked for.
+    /// The space exists with another geometry than the requested one.
     #[error(
         "{what}: expected {expected}, but the space exists with {found}; leave the option out to accept it"
     )]
     Geometry {
-        /// Which number.
+        /// The name of the option that differs.
         what: &'static str,
-        /// The one asked for.
+        /// The requested number.
         expected: u64,
-        /// The one found.
+        /// The number of the existing space.
         found: u64,
     },
     /// The header is corrupted.
     #[error("the space's {what} makes no sense: found {found:?}")]
     Corrupt {
-        /// Which part.
+        /// The name of the corrupted part.
         what: &'static str,
-        /// What is there.
+        /// The words of that part.
         found: Vec<u64>,
     },
 }
 
-/// Why no handle was created. The value is still the caller's.
+/// The reason why no handle was created. The caller keeps the value.
+///
+/// ```
+/// # use tenure::{CreateError, Space};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let space = Space::options().handles(1).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let _first = me.create(&7u64)?;
+/// match me.create(&8u64) {
+///     Err(CreateError::Exhausted { capacity }) => assert_eq!(capacity, 1),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Every handle is held by somebody alive, or retired.
+    /// Every handle is held by a live member, or retired.
     #[error("handles exhausted: all {capacity} are in use or retired")]
     Exhausted {
-        /// Handles of the geometry.
+        /// The number of handles of the geometry.
         capacity: u32,
     },
-    /// No scratch memory for the payload.
+    /// There is no scratch memory for the payload.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
-    /// The block to attach is not the caller's.
+    /// The caller does not own the block to attach.
     #[error(transparent)]
     Block(#[from] BlockError),
-    /// A semaphore of impossible numbers.
+    /// The count or the maximum of the semaphore is out of range.
     #[error(
         "semaphore: a count of {count} with a maximum of {maximum}; the maximum is 1 to 2^30-1, the count at most that"
     )]
     Semaphore {
-        /// The count asked for.
+        /// The requested count.
         count: u32,
-        /// The maximum asked for.
+        /// The requested maximum.
         maximum: u32,
     },
-    /// The kind belongs to the system's own objects.
+    /// The kind is one of the system's own objects, which are not created from bytes.
     #[error("{kind} is not created from bytes: it is one of the system's objects")]
     SystemKind {
-        /// The kind asked for.
+        /// The requested kind.
         kind: Kind,
     },
     /// Another handle has the name.
     #[error("name taken: it is that of {token}")]
     NameTaken {
-        /// The one that has it.
+        /// The token of the handle that has the name.
         token: slab::Token,
     },
-    /// Not something that can be a name.
+    /// The name is empty or too long.
     #[error("a name has 1 to {} bytes, this one {found}", slab::NAME_MAX)]
     BadName {
-        /// Its bytes.
+        /// The length of the name in bytes.
         found: usize,
     },
-    /// Among the names there is no room for this one; others may fit.
+    /// The table of names has no room for this name; other names may fit.
     #[error(transparent)]
     NamesFull(#[from] slab::Full),
     /// The value could not be serialised.
@@ -105,33 +124,46 @@ pub enum CreateError {
     Serialize(rkyv::rancor::Error),
 }
 
-/// Why a token was not opened. Nothing was changed.
+/// The reason why a token was not opened. Nothing was changed.
+///
+/// ```
+/// # use tenure::{OpenHandleError, Space};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let token = me.create(&7u64)?.token(); // the handle is closed at once
+/// match me.open::<u64>(token) {
+///     Err(OpenHandleError::Stale { index, .. }) => assert_eq!(index, token.index()),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenHandleError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Everybody let go of it.
+    /// The handle has ended: its last holder has closed it, or died.
     #[error("stale: everybody let go of handle {index} in generation {generation}")]
     Stale {
-        /// Its index.
+        /// The index of the token.
         index: u32,
-        /// Its generation.
+        /// The generation of the token.
         generation: u64,
     },
     /// No handle has this name.
     #[error("nothing has this name")]
     NoSuchName,
-    /// Never issued by this space.
+    /// This space has never issued the token.
     #[error("forged: handle {index} was never issued in generation {generation}")]
     Forged {
-        /// Its index.
+        /// The index of the token.
         index: u32,
-        /// Its generation.
+        /// The generation of the token.
         generation: u64,
     },
-    /// Issued by another space.
+    /// Another space has issued the token.
     #[error("foreign space: expected a token of space {expected}, found one of space {found}")]
     ForeignSpace {
         /// The tag of this space.
@@ -139,24 +171,24 @@ pub enum OpenHandleError {
         /// The tag of the token.
         found: u8,
     },
-    /// Another kind of object.
+    /// The object is of another kind.
     #[error("foreign kind: expected {expected}, found {found}")]
     ForeignKind {
-        /// The kind asked for.
+        /// The requested kind.
         expected: Kind,
         /// The kind of the object.
         found: Kind,
     },
-    /// The kind belongs to the system's own objects, whose payload changes while it is held.
+    /// The kind is one of the system's own objects. Their payloads change while they are held, so they are not opened as bytes.
     #[error("{kind} is not opened as bytes: it is one of the system's objects")]
     SystemKind {
-        /// The kind asked for.
+        /// The requested kind.
         kind: Kind,
     },
-    /// This process has it open as often as can be counted.
+    /// The local count of the handle in this process is at its limit.
     #[error("this process has the handle open {limit} times, the most that is counted")]
     TooMany {
-        /// The limit.
+        /// The largest local count.
         limit: u64,
     },
     /// The value's bytes are not valid for the type, or the handle's words are corrupted.
@@ -181,58 +213,81 @@ impl From<slab::OpenError> for OpenHandleError {
     }
 }
 
-/// Why a handle that we hold cannot be used.
+/// The reason why a held handle cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UseError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Closed already, or corrupted.
+    /// The handle is closed already, or its word is corrupted.
     #[error("handle {index} in generation {generation} is not held")]
     Stale {
-        /// Its index.
+        /// The index of the handle.
         index: u32,
-        /// Its generation.
+        /// The generation of the handle.
         generation: u64,
     },
 }
 
-/// Why there is no block.
+/// The reason why a block was not allocated or resized.
+///
+/// ```
+/// # use std::alloc::Layout;
+/// # use tenure::{AllocError, ScratchError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let empty = me.alloc(Layout::new::<()>());
+/// assert!(matches!(empty, Err(AllocError::Scratch(ScratchError::Empty))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Size, alignment, exhausted, no memory.
+    /// The size or the alignment is impossible, the scratch memory is exhausted, or the system has no memory.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
-    /// The block to resize is not the caller's.
+    /// The caller does not own the block to resize.
     #[error(transparent)]
     Block(#[from] BlockError),
 }
 
-/// Why a block was not freed. It is as it was.
+/// The reason why a block was not freed. The block is unchanged.
+///
+/// ```
+/// # use tenure::{BlockError, FreeError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let block = me.local().alloc(std::alloc::Layout::new::<u64>())?;
+/// // SAFETY: no reference to the block exists. A free by a member that does not own it is an error.
+/// let foreign = unsafe { other.local().free(block) };
+/// assert!(matches!(foreign, Err(FreeError::Block(BlockError::WrongOwner { .. }))));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FreeError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Not a block, free already, somebody else's.
+    /// No block starts there, it is free already, or it has another owner.
     #[error(transparent)]
     Block(#[from] BlockError),
 }
 
 impl Kind {
-    /// For calls that hand out plain bytes.
+    /// Refuses a system kind: for calls that create a handle from plain bytes.
     #[inline(always)]
     pub(crate) fn to_create(self) -> Result<(), CreateError> {
         if self.is_system() { Err(CreateError::SystemKind { kind: self }) } else { Ok(()) }
     }
 
-    /// For calls that hand out plain bytes.
+    /// Refuses a system kind: for calls that return plain bytes.
     #[inline(always)]
     pub(crate) fn to_open(self) -> Result<(), OpenHandleError> {
         if self.is_system() { Err(OpenHandleError::SystemKind { kind: self }) } else { Ok(()) }

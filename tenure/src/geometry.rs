@@ -1,4 +1,4 @@
-//! The numbers chosen at creation, and where they put things in the data area.
+//! The geometry, which is chosen at creation, and the places of the regions in the data area.
 
 use std::ops::Range;
 
@@ -10,12 +10,18 @@ use tenure_slab as slab;
 
 use crate::error::OpenError;
 
-/// How large a space is; chosen by whoever creates it, found by everybody else.
+/// The sizes of a space. Its creator chooses them by [`Options`](crate::Options); a process that attaches reads them.
+///
+/// ```
+/// # use tenure::Geometry;
+/// let geometry = Geometry::default();
+/// assert_eq!((geometry.members, geometry.handles, geometry.scratch_bytes), (64, 65_536, 1 << 30));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// The most members at a time: 1 to 256.
+    /// The largest number of members at a time: 1 to 256.
     pub members: u16,
-    /// Handles: 1 to 2^20.
+    /// The number of handles: 1 to 2^20.
     pub handles: u32,
     /// Bits of a handle's generation, 4 to 36: after `1 << generation_bits` uses an index is retired.
     pub generation_bits: u8,
@@ -26,7 +32,7 @@ pub struct Geometry {
 }
 
 impl Default for Geometry {
-    /// 64 members, 65,536 handles, 1 GiB of scratch in units of 64 KiB: sparse, so it costs what is used.
+    /// 64 members, 65,536 handles, 1 GiB of scratch in units of 64 KiB. The segment is sparse: only the bytes in use cost memory.
     fn default() -> Self {
         Self {
             members: 64,
@@ -39,7 +45,7 @@ impl Default for Geometry {
 }
 
 impl Geometry {
-    /// For embedded use: 4 members, 32 handles, 8 KiB of scratch; the whole segment is under 32 KiB.
+    /// The geometry for embedded use: 4 members, 32 handles, 8 KiB of scratch; the whole segment is under 32 KiB.
     #[must_use]
     pub const fn tiny() -> Self {
         Self { members: 4, handles: 32, generation_bits: 36, scratch_bytes: 8 << 10, unit_bytes: 1 << 10 }
@@ -70,22 +76,22 @@ pub(crate) struct Plan {
     /// Right after the slab region.
     pub(crate) names: slab::NamesLayout,
     pub(crate) scratch: scratch::Layout,
-    /// One for each lease, right after the names; words from the data area's start.
+    /// The range of the MCAS descriptors, one for each lease, right after the names; in words from the data area's start.
     pub(crate) mcas_descriptors: Range<u64>,
-    /// Bytes from the data area's start; the slab region is at 0.
+    /// The start of the scratch region, in bytes from the data area's start; the slab region is at 0.
     pub(crate) scratch_at: u64,
     pub(crate) data_area_bytes: u64,
 }
 
 const PAGE: u64 = 4096;
-/// Words of a lease for taking several objects at once, whether or not this build has them; see [`OBJECTS_LAYOUT`].
+/// Words of the MCAS descriptor of one lease, also in a build without the feature `objects`; see [`OBJECTS_LAYOUT`].
 const MCAS_DESCRIPTOR_WORDS: u64 = 65;
 #[cfg(feature = "objects")]
 const _: () = assert!(MCAS_DESCRIPTOR_WORDS == tenure_wait::MCAS_DESCRIPTOR_WORDS as u64);
-/// Handles committed at creation, and at each later step.
+/// Groups of handles that are committed at creation, and the fewest of each later step.
 const COMMIT_GROUPS: u32 = 16;
 
-/// The bytes of a system object's payload; part of the layout hash, whether or not this build has them.
+/// The layout of the payloads of the system's own objects; part of the layout hash, also in a build without the feature `objects`.
 #[doc(hidden)]
 pub const OBJECTS_LAYOUT: &str = "\
 handles of the system's own kinds have bit 62 of the kind set, and bit 63 not
@@ -100,8 +106,8 @@ process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it 
             word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same
 ";
 
-/// The layout of the payloads of descriptors and file shares, whether or not this build has them. docs/layout.md carries the same
-/// text and a test holds the two equal.
+/// The layout of the payloads of descriptors and file shares, also in a build without the feature `objects`. docs/layout.md has the
+/// same text, and a test compares the two.
 #[doc(hidden)]
 pub const FILES_LAYOUT: &str = "\
 descriptors and file shares: the payload of a handle of that kind, in words of 8 bytes, always in a block
@@ -115,7 +121,7 @@ entered     { denied:3 | access:3 }, also asked; bits: 1 read, 2 write, 4 delete
             the name of a file share: 0xff, \"file\", device, inode, 8 bytes each, little endian
 ";
 
-/// The hash of everything that this crate and those below say about the bytes of a data area.
+/// The hash of the layout texts of this crate and of the crates below: of all bytes of a data area.
 pub(crate) const LAYOUT_HASH: u64 = {
     let handles = fnv1a(fnv1a(FNV_START, slab::LAYOUT.as_bytes()), slab::NAMES_LAYOUT.as_bytes());
     let objects = fnv1a(fnv1a(handles, scratch::LAYOUT.as_bytes()), OBJECTS_LAYOUT.as_bytes());
@@ -179,7 +185,7 @@ impl Plan {
         COMMIT_GROUPS.min(self.slab.groups())
     }
 
-    /// Groups to have after `committed`: half as many again, so that a million handles take a dozen steps.
+    /// The number of groups to commit next, after `committed`: half as many more, so that a million handles take about a dozen steps.
     pub(crate) fn next_groups(&self, committed: u32) -> u32 {
         committed.saturating_add((committed / 2).max(COMMIT_GROUPS)).min(self.slab.groups())
     }

@@ -1,4 +1,4 @@
-//! Owned handles: closed when they are dropped.
+//! Owned handles: a drop closes them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,13 +12,24 @@ use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::typed::{self, Value};
 
-/// The type of handles whose payload is plain bytes.
+/// The type parameter of a [`Handle`] with plain bytes as its payload.
 #[derive(Clone, Copy, Debug)]
 pub enum Raw {}
 
-/// An object that lives as long as some member holds it. Dropping it closes it.
+/// One count of an object that lives as long as at least one member holds it. Dropping the handle closes that count.
 ///
 /// The payload is immutable: `get` borrows it from shared memory.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let handle = me.create(&7u64)?;
+/// let opened = other.open::<u64>(handle.token())?; // usually in another process
+/// drop(handle);
+/// assert_eq!(opened.get()?.to_native(), 7); // `other` still holds the object
+/// # Ok(()) }
+/// ```
 pub struct Handle<T> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) held: RawHandle,
@@ -27,13 +38,24 @@ pub struct Handle<T> {
 }
 
 impl<T> Handle<T> {
-    /// The 64 bits to pass to others. It keeps nothing alive: hold the handle until the other has opened it.
+    /// The token: 64 bits to pass to other processes, printed and parsed as 16 hexadecimal digits. A token keeps nothing alive: hold
+    /// the handle until the other process has opened the token.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// let text = handle.token().to_string();
+    /// assert_eq!((text.len(), text.parse::<tenure::Token>()?), (16, handle.token()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn token(&self) -> Token {
         self.held.held.token(&self.shared.slab)
     }
 
-    /// What sort of object it is.
+    /// The kind of the object.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
@@ -42,15 +64,26 @@ impl<T> Handle<T> {
     pub(crate) fn bytes(&self) -> Result<&[u8], UseError> {
         self.shared.lease.check()?;
         // SAFETY: the handle owns a count of this member for as long as it is borrowed, and so for as long as the slice is used;
-        // to give that count back by a raw value is unsafe. Payloads that change are of system kinds, and those have no `Handle`.
+        // closing that count through a raw value is unsafe. Payloads that change are of system kinds, and those have no `Handle`.
         unsafe { self.shared.get(&self.held) }
     }
 
-    /// Holds it once more. No shared memory is written.
+    /// Opens the same handle once more, by a local count: writes no shared memory.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// let second = handle.try_clone()?;
+    /// drop(handle);
+    /// assert_eq!(second.get()?.to_native(), 7);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`] when this process is no member any more, or holds it too often.
+    /// [`OpenHandleError::NotMember`]; [`OpenHandleError::TooMany`] when the local count is at its limit.
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
         self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
@@ -59,28 +92,46 @@ impl<T> Handle<T> {
 }
 
 impl Handle<Raw> {
-    /// The payload.
+    /// The payload, borrowed from shared memory.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create_raw(tenure::Kind::raw(1), b"tea")?;
+    /// assert_eq!(handle.get()?, b"tea");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`UseError`] after the member left, or in a forked child.
+    /// [`UseError`] after the member has left, or in a forked child.
     pub fn get(&self) -> Result<&[u8], UseError> {
         self.bytes()
     }
 }
 
 impl<T: Value> Handle<T> {
-    /// The handle, if its bytes are a value; otherwise it is closed.
+    /// Returns the handle if its bytes are a valid value; else closes it.
     pub(crate) fn validated(self) -> Result<Self, OpenHandleError> {
         typed::validate::<T>(self.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
         Ok(self)
     }
 
-    /// The archived value, zero copy. It was validated when the handle was opened.
+    /// The archived value, borrowed from shared memory without a copy. It was validated when the handle was opened.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&vec![1u32, 2, 3])?;
+    /// assert_eq!(handle.get()?.len(), 3);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`UseError`] after the member left, or in a forked child.
+    /// [`UseError`] after the member has left, or in a forked child.
     pub fn get(&self) -> Result<&T::Archived, UseError> {
         let bytes = self.bytes()?;
         // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [slab-bit-covers-use],
@@ -92,10 +143,10 @@ impl<T: Value> Handle<T> {
 impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
-            // SAFETY: the count is this handle's own, and to give it back by a raw value is unsafe (`Local::close`). References to the
-            // payload borrow a handle, which holds a count of its own.
+            // SAFETY: this handle owns the count, and the contract of `Local::close` forbids closing it through a raw value.
+            // References to the payload borrow a handle that holds a count as well.
             let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
-            // Held by construction; a corrupted word leaves nothing to close.
+            // The handle is held by construction; if its word is corrupted, there is nothing to close.
             let _ = closed;
         }
     }

@@ -1,10 +1,18 @@
-//! What sort of object a handle names.
+//! Kinds: the sort of object that a handle names.
 
 use std::fmt;
 
 use tenure_segment::layout::{FNV_START, fnv1a};
 
-/// A 64-bit kind: chosen by the application for raw payloads, derived from the type for typed ones.
+/// The kind of a handle's object, 64 bits. An application chooses the kind of a raw payload; the kind of a typed value is derived
+/// from its type. To open a handle, a process must know its kind.
+///
+/// ```
+/// # use tenure::Kind;
+/// assert_ne!(Kind::raw(1), Kind::raw(2));
+/// assert_ne!(Kind::of::<u32>(), Kind::of::<u64>());
+/// assert_eq!(Kind::raw(1).to_string(), "kind 1");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kind(u64);
 
@@ -29,7 +37,15 @@ impl Kind {
 }
 
 impl Kind {
-    /// An application's own kind.
+    /// The kind of an application's raw payloads, by a number of its own choice.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// const ORDERS: Kind = Kind::raw(1);
+    /// assert_eq!(ORDERS.number(), 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn raw(number: u32) -> Self {
         Self(number as u64)
@@ -37,7 +53,17 @@ impl Kind {
 
     /// The kind of a type: a hash of its path and of the size and alignment of its archive.
     ///
-    /// Two programs agree on it when they use the same type from the same path; the bytes are validated all the same.
+    /// Two programs compute the same kind if they use the same type from the same path. The bytes are validated in any case.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// assert_eq!(handle.kind(), Kind::of::<u64>());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn of<T: rkyv::Archive>() -> Self {
         let path = fnv1a(FNV_START, std::any::type_name::<T>().as_bytes());
@@ -50,15 +76,32 @@ impl Kind {
         Self(word)
     }
 
-    /// Whether handles of this kind are the system's objects: mutexes, events and so on. Their payload changes while it is
-    /// held, so they cannot be created or opened as raw bytes.
+    /// Whether handles of this kind are the system's own objects: mutexes, events and so on. The payload of such a handle changes while
+    /// it is held, so it cannot be created or opened as raw bytes.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create_raw(Kind::raw(1), b"tea")?;
+    /// assert!(!handle.kind().is_system());
+    /// # Ok(()) }
+    /// ```
     #[inline]
     #[must_use]
     pub const fn is_system(self) -> bool {
         self.0 & (TYPED | SYSTEM) == SYSTEM
     }
 
-    /// The number stored with the handle.
+    /// The number that is stored with the handle.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// assert_eq!(Kind::raw(7).number(), 7);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0

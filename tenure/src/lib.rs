@@ -1,9 +1,9 @@
 //! Handles and scratch memory shared by the processes of one machine, with no daemon and no lock.
 //!
-//! A [`Space`] is a segment that several processes map. Whoever wants to hold something in it joins and becomes a
-//! [`Member`]. A [`Handle`] is an object that lives as long as some member holds it; its [`Token`] is a number that any
-//! process can pass to any other. A [`Block`] is malloc-like memory. When a process dies, whatever it held is taken back
-//! by whoever comes by.
+//! A [`Space`] is a segment that several processes map. A process joins it to become a [`Member`]; only a member can hold
+//! handles and memory. A [`Handle`] is an object that lives as long as at least one member holds it; its [`Token`] is a number
+//! that any process can pass to any other. A [`Block`] is malloc-like memory. When a process dies, the other members recover its
+//! handles and its memory.
 //!
 //! ```
 //! # use rkyv::{Archive, Serialize};
@@ -31,9 +31,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The map of the whole, the protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
+//! docs/architecture.md has the map of the crates, the protocol and its invariants; docs/layout.md has the bytes.
 
-/// The README and the guide, whose Rust blocks are tests.
+/// The README and the guide; their Rust blocks are tests.
 #[cfg(all(doctest, feature = "objects"))]
 mod documents {
     #[doc = include_str!("../../README.md")]

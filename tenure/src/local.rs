@@ -1,4 +1,4 @@
-//! The fast tier: one thread's caches, raw payloads, and handles that are closed by hand.
+//! The fast interface: caches of one thread, raw payloads, and handles that the caller closes by hand.
 
 use std::alloc::Layout;
 use std::fmt;
@@ -13,23 +13,44 @@ use crate::kind::Kind;
 use crate::raw::{RawBlock, RawHandle, place};
 use crate::shared::{Caches, Shared};
 
-/// One thread's fast access to a member. Make one per thread with [`Member::local`](crate::Member::local) and keep it.
+/// The fast access of one thread to a member. Make one for each thread with [`Member::local`](crate::Member::local) and keep it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use tenure::Kind;
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let mut local = me.local();
+/// let held = local.create(Kind::raw(1), b"tea")?;
+/// let token = local.token(&held);
+///
+/// // Usually in another process:
+/// let mut theirs = other.local();
+/// let opened = theirs.open(Kind::raw(1), token)?;
+/// // SAFETY: both members hold the handle until they close their counts, once each, here.
+/// unsafe {
+///     assert_eq!(theirs.get(&opened)?, b"tea");
+///     theirs.close(opened)?;
+///     local.close(held)?;
+/// }
+/// # Ok(()) }
+/// ```
 ///
 /// # Progress
 ///
-/// With warm caches `create`, `get`, `alloc` and `free` store to words that only this thread stores to; `close` of a
-/// handle that nobody else opened is one CAS. What is cached stays with the member when the local is dropped.
+/// With filled caches, `create`, `get`, `alloc` and `free` store only to words that no other thread stores to; `close` of a handle
+/// that no other process has opened is one CAS. When the local is dropped, its caches stay with the member.
 ///
 /// # Crash
 ///
-/// Nothing is lost with a local: other processes recover from the shared words alone.
+/// No handle or block is lost with a local: other processes recover from the shared words alone.
 ///
 /// # Safety of the unsafe functions
 ///
-/// Calls that get something are safe: at worst they leak it. Calls that use or give up something by a raw value are unsafe,
-/// as with [`GlobalAlloc`](std::alloc::GlobalAlloc). Their contracts are about references and owners that are alive, and about
-/// nothing else: a number that no longer stands for anything (a handle that this member does not hold, an offset where none
-/// of its blocks starts) is refused with an error, whatever the caller promised, and nothing is changed.
+/// Calls that get a handle or a block are safe: at worst the caller leaks it. Calls that use, close or free by a raw value are unsafe,
+/// as with [`GlobalAlloc`](std::alloc::GlobalAlloc). Their contracts are only about live references and live owners. A stale number
+/// (a handle that this member does not hold, an offset where none of its blocks starts) is always an error, and nothing is changed:
+/// it is never undefined behaviour.
 #[derive(Debug)]
 pub struct Local<'m> {
     shared: &'m Shared,
@@ -66,7 +87,15 @@ impl<'m> Local<'m> {
         self.shared
     }
 
-    /// The lease of the member, which owns what this local allocates.
+    /// The lease of the member: the owner of the blocks that this local allocates.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert_eq!(me.local().owner(), me.lease());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn owner(&self) -> LeaseId {
         self.shared.lease.id()
@@ -74,27 +103,57 @@ impl<'m> Local<'m> {
 
     /// Creates a handle of `kind` with a copy of `bytes`, held once by this process.
     ///
-    /// Up to 32 bytes lie in the handle's own cache line, more in a block.
+    /// A payload of up to 32 bytes lies in the handle's own cache line, a longer one in a block.
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Kind};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(1).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(Kind::raw(1), b"tea")?;
+    /// let full = local.create(Kind::raw(1), b"milk");
+    /// assert!(matches!(full, Err(CreateError::Exhausted { capacity: 1 })));
+    /// # let _ = held;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing was created.
+    /// [`CreateError`], for instance [`CreateError::Exhausted`]; nothing was created.
     #[inline(always)]
     pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         kind.to_create()?;
         self.shared.create(&mut self.caches, kind, bytes)
     }
 
-    /// Creates a handle of `kind` whose payload is a block of ours, which from now on belongs to the handle.
+    /// Creates a handle of `kind` with a block of this member as its payload, without a copy. From now on the block belongs to the handle.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc(std::alloc::Layout::new::<[u8; 100]>())?;
+    /// // SAFETY: the block is this caller's own, 100 bytes long, and is not written after it is given up.
+    /// let held = unsafe {
+    ///     local.address(block).write_bytes(7, 100);
+    ///     local.create_with(Kind::raw(1), block)?
+    /// };
+    /// // SAFETY: held, and closed by no other code.
+    /// assert_eq!(unsafe { local.get(&held)? }, [7; 100]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; the block is still the caller's.
+    /// [`CreateError`]; the caller keeps the block.
     ///
     /// # Safety
     ///
-    /// If a block of this member starts there, it is the caller's to give up: no [`Block`](crate::Block) stands for it, nobody
-    /// frees it, and from now on nobody writes it.
+    /// If a block of this member starts at the offset, the caller owns it by a raw value: no [`Block`](crate::Block) owns it, no other
+    /// code frees it, and from now on no code writes it.
     pub unsafe fn create_with(&mut self, kind: Kind, block: RawBlock) -> Result<RawHandle, CreateError> {
         self.shared.lease.check()?;
         kind.to_create()?;
@@ -103,25 +162,57 @@ impl<'m> Local<'m> {
 
     /// Opens a token: afterwards this process holds the handle once more.
     ///
+    /// ```
+    /// # use tenure::{Kind, OpenHandleError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mut local = me.local();
+    /// let held = local.create(Kind::raw(1), b"tea")?;
+    /// let token = local.token(&held);
+    ///
+    /// let mut theirs = other.local(); // usually in another process
+    /// let opened = theirs.open(Kind::raw(1), token)?;
+    /// assert!(matches!(theirs.open(Kind::raw(2), token), Err(OpenHandleError::ForeignKind { .. })));
+    ///
+    /// // SAFETY: each count is closed once, and no reference to the payload exists.
+    /// unsafe { (theirs.close(opened)?, local.close(held)?) };
+    /// assert!(matches!(theirs.open(Kind::raw(1), token), Err(OpenHandleError::Stale { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`OpenHandleError`] says whether it is stale, forged, of another space or of another kind.
+    /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`], [`OpenHandleError::ForeignKind`] or
+    /// [`OpenHandleError::ForeignSpace`]; nothing is held.
     #[inline(always)]
     pub fn open(&mut self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         kind.to_open()?;
         self.shared.open(kind, token)
     }
 
-    /// The payload: one load and one compare.
+    /// The payload, borrowed from shared memory: one load and one compare.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(tenure::Kind::raw(1), b"tea")?;
+    /// // SAFETY: this member holds the handle, and nothing closes it here.
+    /// assert_eq!(unsafe { local.get(&held)? }, b"tea");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`UseError::Stale`] when nobody holds it any more, [`UseError::NotMember`] after leaving or in a forked child.
+    /// [`UseError::Stale`] when no process holds the handle any more, [`UseError::NotMember`] after the member has left or in a forked
+    /// child.
     ///
     /// # Safety
     ///
-    /// If the handle is not stale: `held` came from a local of this member, which holds the handle from now until the slice is
-    /// used for the last time, and no holder writes the payload meanwhile.
+    /// If the handle is not stale: `held` came from a local of this member, this member holds the handle from now until the last use of
+    /// the slice, and no holder writes the payload during that time.
     #[inline(always)]
     pub unsafe fn get(&self, held: &RawHandle) -> Result<&[u8], UseError> {
         self.shared.lease.check()?;
@@ -129,18 +220,44 @@ impl<'m> Local<'m> {
         unsafe { self.shared.get(held) }
     }
 
-    /// The 64 bits to pass to others.
+    /// The token: 64 bits to pass to other processes.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(Kind::raw(1), b"tea")?;
+    /// let bits = u64::from(local.token(&held)); // to a file, a pipe, shared memory
+    /// assert!(local.open(Kind::raw(1), bits.try_into()?).is_ok());
+    /// # Ok(()) }
+    /// ```
     #[inline]
     #[must_use]
     pub fn token(&self, held: &RawHandle) -> Token {
         held.held.token(&self.shared.slab)
     }
 
-    /// What this process holds already, by its token: for callers that keep tokens only. It is a copy, not one more count.
+    /// Finds a handle that this process holds already, by its token: for callers that keep tokens only. The result is a copy, not one
+    /// more count.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mut local = me.local();
+    /// let held = local.create(Kind::raw(1), b"tea")?;
+    /// let token = local.token(&held);
+    /// assert!(local.held(Kind::raw(1), token).is_ok());
+    /// assert!(other.local().held(Kind::raw(1), token).is_err()); // does not hold it
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`], in particular `Stale` when this process does not hold it.
+    /// [`OpenHandleError`], in particular `Stale` when this process does not hold the handle.
     #[inline]
     pub fn held(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         self.shared.lease.check()?;
@@ -164,9 +281,24 @@ impl<'m> Local<'m> {
 
     /// As [`Local::close`], by token.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(tenure::Kind::raw(1), b"tea")?;
+    /// let token = local.token(&held);
+    /// // SAFETY: the count is closed once, and no reference to the payload exists. A second close is an error.
+    /// unsafe {
+    ///     local.close_token(token)?;
+    ///     assert!(local.close_token(token).is_err());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`OpenHandleError`], in particular `Stale` when this process does not hold it.
+    /// [`OpenHandleError`], in particular `Stale` when this process does not hold the handle.
     ///
     /// # Safety
     ///
@@ -175,7 +307,7 @@ impl<'m> Local<'m> {
     pub unsafe fn close_token(&mut self, token: Token) -> Result<(), OpenHandleError> {
         self.shared.lease.check()?;
         let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
-        // The address is not looked at.
+        // `close` does not use the address.
         let held = RawHandle { held, data: std::ptr::null(), len: 0 };
         // SAFETY: the caller's promise.
         unsafe { self.shared.close(&mut self.caches, held) }.map_err(|error| match error {
@@ -184,16 +316,35 @@ impl<'m> Local<'m> {
         })
     }
 
-    /// Gives back one count; whoever gives back the last one of all processes frees the payload.
+    /// Closes one count. The last close of all processes frees the payload.
+    ///
+    /// ```
+    /// # use tenure::UseError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(tenure::Kind::raw(1), b"tea")?;
+    /// // SAFETY: the count is closed once, and no reference to the payload exists. A second close is an error.
+    /// unsafe {
+    ///     local.close(held)?;
+    ///     assert!(matches!(local.close(held), Err(UseError::Stale { .. })));
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`UseError::Stale`] if it was closed already.
+    /// [`UseError::Stale`] if the handle was closed already.
     ///
     /// # Safety
     ///
     /// If this member holds the handle, the caller owns one of its counts by a raw value: neither a [`Handle`](crate::Handle)
-    /// nor an object stands for that count. If it is the member's last one, no reference to the payload is used any more.
+    /// nor an object owns that count. If it is the member's last count, no reference to the payload is used any more.
+    ///
+    /// # Crash
+    ///
+    /// If the process is killed here, recovery finishes the close.
     #[inline(always)]
     pub unsafe fn close(&mut self, held: RawHandle) -> Result<(), UseError> {
         self.shared.lease.check()?;
@@ -201,11 +352,26 @@ impl<'m> Local<'m> {
         unsafe { self.shared.close(&mut self.caches, held) }
     }
 
-    /// Allocates scratch memory; its contents are whatever was there before.
+    /// Allocates a block of scratch memory. Its bytes are initialised, but their values are arbitrary.
+    ///
+    /// ```
+    /// # use tenure::{AllocError, ScratchError};
+    /// # use std::alloc::Layout;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc(Layout::new::<[u64; 8]>())?;
+    /// // SAFETY: the block is this caller's own and at least 64 bytes long.
+    /// unsafe { local.address(block).write_bytes(0, 64) };
+    /// let empty = local.alloc(Layout::new::<()>());
+    /// assert!(matches!(empty, Err(AllocError::Scratch(ScratchError::Empty))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`AllocError`]; nothing was changed.
+    /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::ScratchError::Exhausted); nothing was changed.
     #[inline(always)]
     pub fn alloc(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         self.shared.lease.check()?;
@@ -217,62 +383,120 @@ impl<'m> Local<'m> {
         self.alloc_uncached(layout)
     }
 
-    /// Apart from `alloc`, whose result would otherwise travel through memory wherever it is inlined.
+    /// A function of its own: in one function with `alloc`, the result would be passed through memory wherever `alloc` is inlined.
     #[inline(never)]
     fn alloc_uncached(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         let offset = self.shared.alloc(&mut self.caches, layout)?;
         Ok(RawBlock { offset, len: layout.size() })
     }
 
-    /// As [`Local::alloc`], zeroed.
+    /// As [`Local::alloc`]; all bytes are zero.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc_zeroed(std::alloc::Layout::new::<u64>())?;
+    /// // SAFETY: the block is this caller's own, 8 bytes long and aligned.
+    /// assert_eq!(unsafe { local.address(block).cast::<u64>().read() }, 0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// As [`Local::alloc`].
     pub fn alloc_zeroed(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         let block = self.alloc(layout)?;
-        // SAFETY: the block is ours and at least that long.
+        // SAFETY: this call has just allocated the block, which is at least that long.
         unsafe { self.address(block).write_bytes(0, block.len) };
         Ok(block)
     }
 
-    /// Resizes a block of ours, in place where that is possible; the first bytes, as many as both have, are kept. Afterwards it
-    /// is aligned as `layout` says, however it was allocated.
+    /// Resizes a block of this member, in place where possible. It keeps the first bytes, up to the smaller of both lengths. Afterwards the
+    /// block has the alignment of `layout`, also if it was allocated with another one.
+    ///
+    /// ```
+    /// # use std::alloc::Layout;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc(Layout::new::<u64>())?;
+    /// // SAFETY: the caller owns the blocks, and uses the old one no more after the call.
+    /// unsafe {
+    ///     local.address(block).cast::<u64>().write(7);
+    ///     let block = local.realloc(block, Layout::new::<[u64; 1000]>())?;
+    ///     assert_eq!((block.len, local.address(block).cast::<u64>().read()), (8000, 7));
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`AllocError`]; the block is as it was.
+    /// [`AllocError`]; the block is unchanged.
     ///
     /// # Safety
     ///
-    /// As [`Local::free`]: the old block goes, also where the new one lies in the same place.
+    /// As [`Local::free`]: the old block ends, also if the new one lies in the same place.
     pub unsafe fn realloc(&mut self, block: RawBlock, layout: Layout) -> Result<RawBlock, AllocError> {
         self.shared.lease.check()?;
         let offset = self.shared.realloc(&mut self.caches, block.offset, layout)?;
         Ok(RawBlock { offset, len: layout.size() })
     }
 
-    /// Frees a block of this member, from whichever of its threads.
+    /// Frees a block of this member. Any of its threads may have allocated it.
+    ///
+    /// ```
+    /// # use tenure::{BlockError, FreeError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc(std::alloc::Layout::new::<u64>())?;
+    /// // SAFETY: the caller owns the block and does not use its bytes any more. A second free is an error.
+    /// unsafe {
+    ///     local.free(block)?;
+    ///     assert!(matches!(local.free(block), Err(FreeError::Block(BlockError::AlreadyFree { .. }))));
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`FreeError`] for a double free, an offset where no block starts, a block of somebody else.
+    /// [`FreeError`] for a double free, an offset where no block starts, or a block of another owner.
     ///
     /// # Safety
     ///
-    /// If a block of this member starts there, the caller owns it by a raw value: no [`Block`](crate::Block) stands for it, and
-    /// nobody uses a reference or a pointer to its bytes any more.
+    /// If a block of this member starts at the offset, the caller owns it by a raw value: no [`Block`](crate::Block) owns it, and no
+    /// code uses a reference or a pointer to its bytes any more.
     #[inline(always)]
     pub unsafe fn free(&mut self, block: RawBlock) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.caches.blocks.free(block.offset)?)
     }
 
-    /// Frees a block of another member, which passed it to us and will not touch it any more.
+    /// Frees a block of another member, `owner`, which passed it to this member and does not access it any more.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let block = me.local().alloc(std::alloc::Layout::new::<u64>())?;
+    /// let owner = me.lease();
+    ///
+    /// let mut theirs = other.local(); // usually in another process
+    /// // SAFETY: `me` passed the block on, and no process uses its bytes any more.
+    /// unsafe {
+    ///     assert!(theirs.free(block).is_err()); // not its own
+    ///     theirs.free_of(block, owner)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`FreeError`], in particular when the block is not `owner`'s (any more).
+    /// [`FreeError`], in particular when `owner` does not own the block, or not any more.
     ///
     /// # Safety
     ///
@@ -282,8 +506,22 @@ impl<'m> Local<'m> {
         Ok(self.shared.scratch.free_of(self.shared.lease.acquire(), block.offset, owner)?)
     }
 
-    /// Gives a block of this member up to nobody: it outlives everybody, until
-    /// [`Member::free_pinned`](crate::Member::free_pinned).
+    /// Pins a block of this member: from now on it has no owner, and outlives all members until
+    /// [`Member::free_pinned`](crate::Member::free_pinned) frees it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc(std::alloc::Layout::new::<u64>())?;
+    /// // SAFETY: no `Block` owns it, and no process uses its bytes any more.
+    /// unsafe {
+    ///     local.pin(block)?;
+    ///     me.free_pinned(block.offset)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -291,44 +529,76 @@ impl<'m> Local<'m> {
     ///
     /// # Safety
     ///
-    /// If a block of this member starts there, no [`Block`](crate::Block) stands for it: whoever knows the offset may free it
-    /// from now on, and a `Block` would not notice.
+    /// If a block of this member starts at the offset, no [`Block`](crate::Block) owns it: from now on any member may free the block by its
+    /// offset, and a `Block` would then be dangling.
     pub unsafe fn pin(&mut self, block: RawBlock) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.pin(self.shared.lease.acquire(), block.offset)?)
     }
 
-    /// The address of a block in this process. To access it is unsafe, as with every pointer: the caller ensures that the block
-    /// is in use, that its owner allows the access, and that nobody takes the block away meanwhile.
+    /// The address of a block in this process. To access it is unsafe, as with every pointer: the caller ensures that the block is in use,
+    /// that its owner allows the access, and that no process frees the block during the access.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let block = me.local().alloc(std::alloc::Layout::new::<u64>())?;
+    /// let theirs = other.local().address(block); // usually in another process, at another address
+    /// // SAFETY: the block is in use, 8 bytes long and aligned; no other code accesses it.
+    /// unsafe { theirs.cast::<u64>().write(7) };
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
-    /// When the offset is not one of this space.
+    /// Panics when the offset is outside of this space.
     #[inline]
     #[must_use]
     pub fn address(&self, block: RawBlock) -> *mut u8 {
         self.shared.scratch.address(block.offset)
     }
 
-    /// Bytes of payload that a block really has.
+    /// The usable bytes of a block: at least the requested length, and often more.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let block = local.alloc(std::alloc::Layout::new::<[u8; 100]>())?;
+    /// assert!(local.usable(block)? >= 100);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`FreeError`] when no block in use starts there.
+    /// [`FreeError`] when no block in use starts at the offset.
     pub fn usable(&self, block: RawBlock) -> Result<u64, FreeError> {
         self.shared.lease.check()?;
         Ok(self.caches.blocks.usable(block.offset)?)
     }
 
-    /// Bytes of payload of a block that the lease `owner` owns; without an owner, of a pinned block.
+    /// The usable bytes of a block that the lease `owner` owns; with `None`, of a pinned block.
     ///
-    /// The owner may die at any moment, and other members then get the memory. To verify data that was read from the block,
-    /// call this again: success means that the owner has not died, so that no other member had the memory meanwhile. It does
-    /// not show whether the owner itself freed the block and allocated it anew: owner and reader agree that it does not.
+    /// The owner may die at any moment, and other members can then get the memory. To verify data that was read from the block, call this
+    /// again afterwards: if it succeeds, the owner was not recovered, so no other member had the memory during the read. It does not show
+    /// whether the owner itself freed the block and allocated it again: owner and reader must agree that the owner does not.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let block = me.local().alloc(std::alloc::Layout::new::<u64>())?;
+    /// let theirs = other.local(); // usually in another process
+    /// assert!(theirs.usable_of(block, Some(me.lease()))? >= 8);
+    /// assert!(theirs.usable_of(block, Some(other.lease())).is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`FreeError`] when the block is not `owner`'s (any more).
+    /// [`FreeError`] when `owner` does not own the block, or not any more.
     pub fn usable_of(&self, block: RawBlock, owner: Option<LeaseId>) -> Result<u64, FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.usable_of(block.offset, owner)?)
@@ -359,10 +629,10 @@ impl Shared {
         }
         let layout = Layout::from_size_align(bytes.len(), 16).map_err(|_| too_large(bytes.len()))?;
         let block = RawBlock { offset: self.alloc(caches, layout)?, len: bytes.len() };
-        // SAFETY: the block is ours, at least that long, and nobody else knows it yet.
+        // SAFETY: the block was allocated just now, is at least that long, and no other code knows it yet.
         unsafe { self.scratch.address(block.offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.create_with(caches, kind, block).inspect_err(|_| {
-            // It was ours when we allocated it.
+            // Allocated above, by these caches.
             let _ = caches.blocks.free(block.offset);
         })
     }
@@ -383,7 +653,7 @@ impl Shared {
         self.publish(caches, kind, Payload::Block { offset, len, label: None })
     }
 
-    /// Creates the handle. The block of a payload is the caller's own and large enough.
+    /// Creates the handle. The caller owns the block of the payload, and it is large enough.
     pub(crate) fn publish(
         &self,
         caches: &mut Caches,
@@ -396,7 +666,7 @@ impl Shared {
         let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
         let attach = |index, generation| {
             if let Payload::Block { offset, .. } = payload {
-                // Checked by the caller to be ours; only our own double free could have changed it since.
+                // The caller has checked that this member owns the block; only a double free by this process can have changed that.
                 let _ = blocks.attach(acquire, offset, index, generation);
             }
         };
@@ -416,7 +686,7 @@ impl Shared {
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
         Ok(match payload {
             Payload::Inline(bytes) => {
-                // Inside of the layout: the slab has just written this entry.
+                // The index is within the layout: the slab has just written this entry.
                 let data = self.slab.inline_address(held).unwrap_or(std::ptr::dangling());
                 RawHandle { held, data, len: bytes.len() }
             }
@@ -426,7 +696,7 @@ impl Shared {
         })
     }
 
-    /// Where the payload of a handle lies that was just opened or created.
+    /// The place of the payload of a handle that was just opened or created.
     #[inline]
     pub(crate) fn place(&self, held: slab::Held) -> Result<RawHandle, OpenHandleError> {
         place(&self.slab, &self.scratch, held)
@@ -487,7 +757,7 @@ impl Shared {
             .map_err(|_| stale(held.held))
     }
 
-    // Always: the result of a call travels through memory, which costs more than the allocation.
+    // Inlined always: a call would pass its result through memory, which costs more than the allocation.
     #[inline(always)]
     pub(crate) fn alloc(
         &self,

@@ -1,4 +1,4 @@
-//! A member: the right to hold things, and everything one does with it.
+//! A member: the owner of a lease, which can hold handles and memory.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -17,14 +17,27 @@ use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::typed::{self, Value};
 
-/// A member of a space. Dropping it leaves, once the last handle and block made by it are gone as well.
+/// A member of a space: the owner of a lease. The member leaves when the last clone of it, and the last handle and block that it
+/// made, are dropped.
 ///
-/// All threads of the process share it; for speed give each one a [`Local`].
+/// All threads of the process can share a member; for speed, give each thread a [`Local`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let handle = me.create(&7u64)?;
+/// let mut block = me.alloc_zeroed(std::alloc::Layout::new::<[u64; 8]>())?;
+/// block[0] = 1;
+/// assert_eq!((handle.get()?.to_native(), block.len()), (7, 64));
+/// # Ok(()) }
+/// ```
 ///
 /// # Fork
 ///
-/// A forked child is no member: every call answers [`NotMember::ForkedChild`] and dropping does nothing. The child may join
-/// by itself, through the [`Space`](crate::Space) it inherited. References obtained before the fork are not mapped there.
+/// A forked child is not a member: every call fails with [`NotMember::ForkedChild`], and a drop does nothing. The child can join
+/// by itself, through the [`Space`](crate::Space) that it inherited. The memory behind references from before the fork is not
+/// mapped in the child.
 #[derive(Clone, Debug)]
 pub struct Member {
     shared: Arc<Shared>,
@@ -40,46 +53,106 @@ impl Member {
         &self.shared
     }
 
-    /// Our lease.
+    /// The lease of this member: slot and incarnation.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let lease = me.lease(); // to pass with a raw block, for instance
+    /// assert!(space.leases()[usize::from(lease.index)].live);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         self.shared.lease.id()
     }
 
-    /// Whether this process is the member: false in a forked child and after leaving.
+    /// Checks that this process is still the member.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert_eq!(me.check(), Ok(()));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`NotMember`] says why not.
+    /// [`NotMember`]: this process is a forked child, or the member has left.
     #[inline]
     pub fn check(&self) -> Result<(), NotMember> {
         self.shared.lease.check()
     }
 
-    /// Whether the monitor runs, and if not, why.
+    /// The state of the monitor thread: whether it runs, and if not, the reason.
+    ///
+    /// ```
+    /// # use tenure::{MonitorState, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).monitor(false).anonymous()?;
+    /// assert_eq!(space.join()?.monitor_state(), MonitorState::Off);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn monitor_state(&self) -> MonitorState {
         self.shared.lease.monitor_state()
     }
 
-    /// One round of the monitor, for a member of [`Space::join_monitoring_by_hand`](crate::Space::join_monitoring_by_hand), by the
-    /// thread that joined.
+    /// Runs one round of the monitor. Only for a member of
+    /// [`Space::join_monitoring_by_hand`](crate::Space::join_monitoring_by_hand), and only in the thread that joined.
     #[doc(hidden)]
     pub fn play_monitor(&self) {
         self.shared.lease.play_monitor();
     }
 
-    /// A thread's fast access.
+    /// Creates the fast access of one thread to this member.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local(); // one for each thread
+    /// let held = local.create(tenure::Kind::raw(1), b"tea")?;
+    /// // SAFETY: this member holds the handle until the `close`; nothing else closes this count.
+    /// unsafe {
+    ///     assert_eq!(local.get(&held)?, b"tea");
+    ///     local.close(held)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn local(&self) -> Local<'_> {
         Local::new(&self.shared)
     }
 
-    /// Creates a handle with a typed value, archived by rkyv.
+    /// Creates a handle with a typed value, archived by rkyv. A value of up to 32 archived bytes lies in the handle's own cache line, a
+    /// longer one in a block.
+    ///
+    /// ```
+    /// use tenure::CreateError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(1).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// assert_eq!(handle.get()?.to_native(), 7);
+    /// assert!(matches!(me.create(&8u64), Err(CreateError::Exhausted { capacity: 1 })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing was created.
+    /// [`CreateError`], for instance [`CreateError::Exhausted`] when every handle is in use; nothing was created.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes. Within one process it may wait for other calls on this member without a [`Local`], and for claims, first
+    /// opens and last closes of handles of the same stripe. When handles or memory run out, it recovers dead members before it fails.
+    ///
+    /// # Crash
+    ///
+    /// A process that is killed here has created the handle or not; recovery closes a handle that only this process holds.
     pub fn create<T: Value>(&self, value: &T) -> Result<Handle<T>, CreateError> {
         let bytes = typed::to_bytes(value)?;
         self.handle(Kind::of::<T>(), &bytes)
@@ -87,15 +160,25 @@ impl Member {
 
     /// Creates a handle with a copy of `bytes`.
     ///
+    /// ```
+    /// use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create_raw(Kind::raw(1), b"tea")?;
+    /// assert_eq!(handle.get()?, b"tea");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing was created.
+    /// As [`Member::create`]; [`CreateError::SystemKind`] for a kind of the system's own objects.
     pub fn create_raw(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<Raw>, CreateError> {
         self.handle(kind, bytes)
     }
 
     fn handle<T>(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<T>, CreateError> {
-        // Before the lock: in a forked child it may be held by a thread that is not there.
+        // Before the lock: in a forked child the lock may be held by a thread that does not exist there.
         self.shared.lease.check()?;
         kind.to_create()?;
         let held = self.shared.create(&mut self.shared.common(), kind, bytes)?;
@@ -107,7 +190,19 @@ impl Member {
         Handle { shared: Arc::clone(&self.shared), held, kind, value: PhantomData }
     }
 
-    /// Creates a handle whose payload is the block, which from now on belongs to the handle and is immutable.
+    /// Creates a handle with the block as its payload, without a copy. From now on the block belongs to the handle and is immutable.
+    ///
+    /// ```
+    /// use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut block = me.alloc(std::alloc::Layout::new::<[u8; 100]>())?;
+    /// block.fill(7);
+    /// let handle = me.create_with(Kind::raw(1), block).map_err(|(error, _)| error)?;
+    /// assert_eq!(handle.get()?, [7; 100]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -129,20 +224,58 @@ impl Member {
         }
     }
 
-    /// Opens a token as a typed value, whose bytes are validated once.
+    /// Opens a token as a typed value. The bytes are validated once, here.
+    ///
+    /// ```
+    /// use tenure::OpenHandleError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let handle = me.create(&7u64)?;
+    /// let opened = other.open::<u64>(handle.token())?; // usually in another process
+    /// assert_eq!(opened.get()?.to_native(), 7);
+    /// assert!(matches!(other.open::<u32>(handle.token()), Err(OpenHandleError::ForeignKind { .. })));
+    ///
+    /// let token = handle.token();
+    /// drop((handle, opened)); // the last holder closes the handle
+    /// assert!(matches!(other.open::<u64>(token), Err(OpenHandleError::Stale { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`]; nothing is held.
+    /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes. Within one process, a first open may wait for claims, first opens and last closes of handles of the same
+    /// stripe. A second open in the same process writes private memory only.
+    ///
+    /// # Crash
+    ///
+    /// Recovery closes the handle for a process that is killed.
     pub fn open<T: Value>(&self, token: Token) -> Result<Handle<T>, OpenHandleError> {
         self.open_as::<T>(Kind::of::<T>(), token)?.validated()
     }
 
     /// Opens a token as raw bytes.
     ///
+    /// ```
+    /// use tenure::{Kind, OpenHandleError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let handle = me.create_raw(Kind::raw(1), b"tea")?;
+    /// let opened = other.open_raw(Kind::raw(1), handle.token())?; // usually in another process
+    /// assert_eq!(opened.get()?, b"tea");
+    /// let wrong = other.open_raw(Kind::raw(2), handle.token());
+    /// assert!(matches!(wrong, Err(OpenHandleError::ForeignKind { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`OpenHandleError`]; nothing is held.
+    /// As [`Member::open`]; [`OpenHandleError::SystemKind`] for a kind of the system's own objects.
     pub fn open_raw(&self, kind: Kind, token: Token) -> Result<Handle<Raw>, OpenHandleError> {
         self.open_as(kind, token)
     }
@@ -152,18 +285,53 @@ impl Member {
         Ok(self.hand_out(self.shared.open(kind, token)?, kind))
     }
 
-    /// Allocates scratch memory. Its contents are whatever was there before.
+    /// Allocates a block of scratch memory. Its bytes are initialised, but their values are arbitrary: earlier owners may have written
+    /// them.
+    ///
+    /// ```
+    /// use std::alloc::Layout;
+    /// use tenure::{AllocError, ScratchError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut block = me.alloc(Layout::from_size_align(1000, 64)?)?;
+    /// block[0] = 7;
+    /// assert_eq!(block.len(), 1000);
+    ///
+    /// let large = me.alloc(Layout::from_size_align(1 << 30, 8)?);
+    /// assert!(matches!(large, Err(AllocError::Scratch(ScratchError::TooLarge { .. } | ScratchError::Exhausted { .. }))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`AllocError`]; nothing was changed.
+    /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::ScratchError::Exhausted) or
+    /// [`ScratchError::TooLarge`](crate::ScratchError::TooLarge); nothing was changed.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes. Within one process it may wait for other calls on this member without a [`Local`]. When memory runs
+    /// out, it recovers dead members before it fails.
+    ///
+    /// # Crash
+    ///
+    /// Recovery frees the blocks of a process that is killed.
     pub fn alloc(&self, layout: Layout) -> Result<Block, AllocError> {
         self.shared.lease.check()?;
         let offset = self.shared.alloc(&mut self.shared.common(), layout)?;
         Ok(Block::new(Arc::clone(&self.shared), offset, layout))
     }
 
-    /// As [`Member::alloc`], zeroed.
+    /// As [`Member::alloc`]; all bytes are zero.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let block = me.alloc_zeroed(std::alloc::Layout::new::<[u64; 8]>())?;
+    /// assert_eq!(block[..], [0; 64]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -174,46 +342,91 @@ impl Member {
         Ok(block)
     }
 
-    /// Frees a pinned block, whoever pinned it; see [`Block::pin`].
+    /// Frees a pinned block, which any member may have pinned; see [`Block::pin`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let offset = me.alloc(std::alloc::Layout::new::<[u64; 8]>())?.pin().map_err(|(error, _)| error)?;
+    /// drop(me);
+    /// assert_eq!(space.stats().blocks_pinned, 1); // outlives the member that allocated it
+    ///
+    /// // SAFETY: no process uses the bytes.
+    /// unsafe { other.free_pinned(offset)? };
+    /// assert_eq!(space.stats().blocks_pinned, 0);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`FreeError`] when no pinned block starts there.
+    /// [`FreeError`] when no pinned block starts at `offset`.
     ///
     /// # Safety
     ///
-    /// If a pinned block starts there, nobody in any process uses a reference or a pointer to its bytes any more.
+    /// If a pinned block starts at `offset`, no process uses a reference or a pointer to its bytes any more.
     pub unsafe fn free_pinned(&self, offset: u64) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.free_pinned(self.shared.lease.acquire(), offset)?)
     }
 
-    /// For tests: has [`wait_any`](crate::wait_any) do as if the kernel had no `futex_waitv`, or no longer.
+    /// For tests: with `true`, [`wait_any`](crate::wait_any) behaves as on a kernel without `futex_waitv`; `false` ends that.
     #[cfg(feature = "objects")]
     #[doc(hidden)]
     pub fn pretend_no_waitv(&self, yes: bool) {
-        // Relaxed: set before one waits.
+        // Relaxed: the test sets it before it waits, in the same thread.
         self.shared.objects.books.no_waitv.store(yes, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Takes back what dead members held, without waiting for the monitor; returns how many leases were recovered.
+    /// Recovers dead members now, without waiting for the monitor: closes their handles and frees their blocks. Returns the number of
+    /// leases that this call recovered.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert_eq!(me.recover()?, 0); // no member has died
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// [`NotMember`].
+    ///
+    /// # Crash
+    ///
+    /// If this process is killed, the next recovery starts over.
     pub fn recover(&self) -> Result<usize, NotMember> {
         self.shared.lease.check()?;
         Ok(self.shared.lease.recover())
     }
 
-    /// What this member took back from the dead since it joined.
+    /// The number of leases, handles and blocks that this member has recovered since it joined.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert_eq!(me.reclaimed(), tenure::Reclaimed::default());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn reclaimed(&self) -> Reclaimed {
         self.shared.reclaimer.reclaimed()
     }
 
-    /// Gives what is idle in this member's caches to everybody, and the memory behind all free scratch to the system;
-    /// returns its bytes. Caches in use by a [`Local`] keep what they have.
+    /// Returns the idle handles and blocks of this member's caches to the space, and the memory behind free scratch to the system.
+    /// Returns the number of bytes given to the system. The cache of a [`Local`] that exists stays as it is.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// drop(me.alloc_zeroed(std::alloc::Layout::new::<[u8; 100_000]>())?);
+    /// let bytes = me.trim()?;
+    /// println!("{bytes} bytes returned to the system");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -223,16 +436,28 @@ impl Member {
         Ok(self.shared.trim())
     }
 
-    /// Leaves now and says whether that worked; dropping the last clone, handle and block leaves too.
+    /// Leaves now, and reports a failure. Dropping the last clone, handle and block leaves as well, but cannot report one.
+    ///
+    /// ```
+    /// use tenure::LeaveError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// let Err(LeaveError::InUse(me)) = me.leave() else { panic!("the handle exists") };
+    /// drop(handle);
+    /// me.leave()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`LeaveError::InUse`] while handles, blocks or clones of this member exist: references into shared memory may exist as
-    /// well. [`LeaveError::NotMember`] in a forked child.
+    /// [`LeaveError::InUse`] with the member while handles, blocks or clones of it exist: references into shared memory may exist too.
+    /// [`LeaveError::NotMember`] in a forked child.
     ///
     /// # Crash
     ///
-    /// Killed while leaving, the lease is still LIVE until everything was given back; recovery does the rest.
+    /// The lease stays LIVE until everything is given back. If the process is killed before, recovery gives back the rest.
     pub fn leave(self) -> Result<(), LeaveError> {
         self.shared.lease.check()?;
         match Arc::try_unwrap(self.shared) {
@@ -246,10 +471,10 @@ impl Member {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaveError {
-    /// It is none, or not any more.
+    /// This process is a forked child, or the member has left already.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Handles, blocks or clones of it exist; drop them first. Here it is back.
+    /// Handles, blocks or clones of the member exist; drop them first. Contains the member.
     #[error("{0:?} cannot leave while handles, blocks or clones of it exist")]
     InUse(Member),
 }

@@ -1,9 +1,9 @@
-//! The common lower half of the system's objects: a handle of a system kind, and its state words.
+//! The common part of the system's own objects: a handle of a system kind, and its state words.
 //!
-//! A mutex, an event or a process is a handle like any other: opened by token, held by bits, gone with its last holder. What
-//! is different is that its payload starts with [`STATE_WORDS`] words that its holders change, by atomic operations only.
-//! Whoever touches them holds the handle, so they are never another handle's meanwhile. What may follow them is immutable,
-//! except where a kind says otherwise.
+//! A mutex, an event or a process is a handle like any other: it is opened by token, held by holder bits, and ends with its last
+//! holder. The difference is its payload, which starts with [`STATE_WORDS`] words that its holders change, by atomic operations only.
+//! A process accesses these words only while it holds the handle, so they never belong to another handle at that time. The bytes after
+//! them are immutable, except where a kind says otherwise.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::state::{STATE_BYTES, STATE_WORDS, State, state_of};
 
-/// One count of a system object; dropping it gives the count back.
+/// One count of a system object; dropping it closes that count.
 pub struct Object {
     shared: Arc<Shared>,
     held: RawHandle,
@@ -27,8 +27,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Creates an object, with a name that nothing has or without one, with these state words, followed by bytes that never
-    /// change. Without a name and without any such bytes it lies in the handle's own entry.
+    /// Creates an object, with a name that is not in use or without a name. Its payload is these state words and then `rest`, bytes that
+    /// do not change. If there is no name and `rest` is empty, the payload lies in the handle's own entry.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Object {
     ///
     /// # Crash
     ///
-    /// As a handle's creation: recovery ends what nobody was told of.
+    /// As [`Member::create`].
     pub(crate) fn create(
         member: &Member,
         name: Option<Name<'_>>,
@@ -53,7 +53,7 @@ impl Object {
         Ok(Self { shared: Arc::clone(shared), held, kind })
     }
 
-    /// Opens what has a name as an object of `kind`.
+    /// Opens the object of `kind` that has the name.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Object {
         Self::checked(member, member.shared().open_named(name, kind)?, kind)
     }
 
-    /// Opens what has a name, or creates it, in one step.
+    /// Opens the object that has the name, or creates it, in one step.
     ///
     /// # Errors
     ///
@@ -98,11 +98,11 @@ impl Object {
         }
     }
 
-    /// Holds it once more. No shared memory is written.
+    /// Opens the same handle once more, by a local count: writes no shared memory.
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`] when this process is no member any more, or holds it too often.
+    /// [`OpenHandleError::NotMember`]; [`OpenHandleError::TooMany`] when the local count is at its limit.
     pub(crate) fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
         self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
@@ -113,7 +113,7 @@ impl Object {
         self.held.held.token(&self.shared.slab)
     }
 
-    /// The count that it is.
+    /// The count that this object owns.
     pub(crate) fn held(&self) -> tenure_slab::Held {
         self.held.held
     }
@@ -135,15 +135,15 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`NotMember`] after leaving and in a forked child, where they are not mapped.
+    /// [`NotMember`] after the member has left, and in a forked child: the words are not mapped there.
     #[inline]
     pub(crate) fn state(&self) -> Result<&State, NotMember> {
         self.shared.lease.check()?;
-        // Panics: never; it was long enough when the object was made, and the place is private memory.
+        // Never panics: the payload was long enough when the object was made, and its place and length are in private memory.
         Ok(state_of(&self.held).expect("checked when it was opened"))
     }
 
-    /// All words of the payload: the state, and what follows it, for kinds whose holders change that as well.
+    /// All words of the payload: the state words and the words after them, for kinds whose holders change those as well.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Object {
     }
 }
 
-/// State, then what never changes.
+/// The payload: the state words, then the bytes that do not change.
 fn payload(state: [u64; STATE_WORDS], rest: &[u8]) -> Vec<u8> {
     state.iter().flat_map(|word| word.to_le_bytes()).chain(rest.iter().copied()).collect()
 }
@@ -164,9 +164,9 @@ fn payload(state: [u64; STATE_WORDS], rest: &[u8]) -> Vec<u8> {
 impl Drop for Object {
     fn drop(&mut self) {
         if self.shared.lease.check().is_ok() {
-            // SAFETY: the count is this object's own, and its state words are borrowed from it.
+            // SAFETY: this object owns the count, and references to its state words borrow this object.
             let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
-            // Held by construction; a corrupted word leaves nothing to close.
+            // The handle is held by construction; if its word is corrupted, there is nothing to close.
             let _ = closed;
         }
     }

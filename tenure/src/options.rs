@@ -1,4 +1,4 @@
-//! How a space is created or found.
+//! Options of a space: the numbers of its geometry, its backend, and the calls that create it or attach to it.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -9,8 +9,19 @@ use crate::error::OpenError;
 use crate::geometry::{Geometry, Plan};
 use crate::space::Space;
 
-/// Options of a space; see [`Space::options`]. What is left out takes the default when a space is created and whatever is
-/// found when it exists; what is given must match.
+/// Options of a space; see [`Space::options`]. An option that is not set takes its default when the space is created, and is
+/// ignored when the space exists. An option that is set must match the existing space.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let space = tenure::Space::options()
+///     .members(8)
+///     .handles(1024)
+///     .scratch(16 << 20) // bytes
+///     .anonymous()?;
+/// assert_eq!((space.geometry().members, space.geometry().handles), (8, 1024));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Options {
@@ -38,54 +49,80 @@ impl Options {
         }
     }
 
-    /// The most members at a time, 1 to 256; 64 by default.
+    /// Sets the largest number of members at a time, 1 to 256; 64 by default.
     pub fn members(mut self, members: u16) -> Self {
         self.members = Some(members);
         self
     }
 
-    /// Handles, 1 to 2^20; 65,536 by default.
+    /// Sets the number of handles, 1 to 2^20; 65,536 by default.
     pub fn handles(mut self, handles: u32) -> Self {
         self.handles = Some(handles);
         self
     }
 
-    /// Bits of a generation, 4 to 36; 36 by default. Few bits make indices retire early: for tests.
+    /// Sets the bits of a generation, 4 to 36; 36 by default. An index is retired after `1 << bits` uses, so few bits retire
+    /// indices early, which only tests need.
     pub fn generation_bits(mut self, bits: u8) -> Self {
         self.generation_bits = Some(bits);
         self
     }
 
-    /// Bytes of scratch memory, up to 2^20 units; 1 GiB by default, of which only what is used costs memory.
+    /// Sets the bytes of scratch memory, up to 2^20 units; 1 GiB by default. Only the bytes in use cost memory.
     pub fn scratch(mut self, bytes: u64) -> Self {
         self.scratch_bytes = Some(bytes);
         self
     }
 
-    /// Bytes of a scratch unit, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
+    /// Sets the bytes of a scratch unit, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
     pub fn unit(mut self, bytes: u32) -> Self {
         self.unit_bytes = Some(bytes);
         self
     }
 
-    /// Defaults for embedded use: the whole segment is under 32 KiB; see [`Geometry::tiny`].
+    /// Takes the defaults for embedded use: the whole segment is under 32 KiB; see [`Geometry::tiny`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().tiny().private()?;
+    /// assert!(space.bytes() < 32 << 10);
+    /// # Ok(()) }
+    /// ```
     pub fn tiny(mut self) -> Self {
         self.base = Geometry::tiny();
         self
     }
 
-    /// Whether members run a monitor thread, which recovers the dead at once; on by default. Without it recovery happens
-    /// when somebody joins, runs out of something, or calls [`Member::recover`](crate::Member::recover).
+    /// Sets whether members run a monitor thread, which recovers dead members at once; on by default. Without monitors, recovery
+    /// happens when a process joins, when a member runs out of handles or memory, or when a member calls
+    /// [`Member::recover`](crate::Member::recover).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().monitor(false).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?; // starts no thread
+    /// assert_eq!(me.monitor_state(), tenure::MonitorState::Off);
+    /// # Ok(()) }
+    /// ```
     pub fn monitor(mut self, on: bool) -> Self {
         self.monitor = on;
         self
     }
 
-    /// Which backend [`Options::open`] and [`Options::attach`] use: [`Backend::Shm`] by default, or [`Backend::SysV`].
+    /// Sets the backend of [`Options::open`] and [`Options::attach`]: [`Backend::Shm`] by default, or [`Backend::SysV`].
+    ///
+    /// ```
+    /// # use tenure::{Backend, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = Space::options().backend(Backend::SysV).handles(64);
+    /// let missing = options.attach("nobody-made-this");
+    /// assert!(missing.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
     ///
-    /// For backends that are not opened by name: they have methods of their own.
+    /// Panics for each other backend. Those are not opened by name and have methods of their own, such as [`Options::memfd`].
     pub fn backend(mut self, backend: Backend) -> Self {
         assert!(matches!(backend, Backend::Shm | Backend::SysV), "{backend} is not opened by name");
         self.sysv = backend == Backend::SysV;
@@ -98,29 +135,62 @@ impl Options {
 
     /// Creates the space `name`, or attaches to it if it exists.
     ///
-    /// A space is never half made: of several creators one wins and the others attach to its space. It outlives its
-    /// members; after a reboot it starts afresh.
+    /// The creation is atomic: of several creators one wins, and the others attach to its space. A space outlives its members;
+    /// after a reboot it is empty again. [`Space::remove`] removes it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-open-{}", std::process::id());
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).open(&name)?;
+    /// assert!(space.created());
+    /// let again = tenure::Space::options().open(&name)?; // usually in another process
+    /// assert!(!again.created());
+    ///
+    /// let other = tenure::Space::options().handles(65).open(&name);
+    /// assert!(matches!(other, Err(tenure::OpenError::Geometry { expected: 65, found: 64, .. })));
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: bad name, impossible geometry or one that differs from the existing space's, no permission, no
-    /// memory, or something of that name that is no space of ours.
+    /// [`OpenError`]: the name is invalid; the geometry is impossible or differs from that of the existing space; permission or
+    /// memory is missing; or an object of that name exists and is not a space of this user and this version.
+    ///
+    /// # Crash
+    ///
+    /// A creator that is killed leaves a complete space or none.
     pub fn open(self, name: &str) -> Result<Space, OpenError> {
         let place = self.named(name);
         self.create(place)
     }
 
-    /// Attaches to the space `name`, which must exist. Looking needs no more than this; nothing is written.
+    /// Attaches to the space `name`, which must exist. This writes nothing, and is all that an inspection needs.
+    ///
+    /// ```
+    /// use tenure::{OpenError, SegmentError, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let missing = Space::options().attach("nobody-made-this");
+    /// assert!(matches!(missing, Err(OpenError::Segment(SegmentError::NotFound { .. }))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenError`].
+    /// [`OpenError`], for instance [`SegmentError::NotFound`](crate::SegmentError::NotFound).
     pub fn attach(self, name: &str) -> Result<Space, OpenError> {
         let place = self.named(name);
         self.find(place)
     }
 
-    /// As [`Options::open`], in a file of this host. The file's name gets the boot's identity as a suffix.
+    /// As [`Options::open`], in a file of this host. The name of the file is `path` with the identity of the boot as a suffix.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).open_file("/var/tmp/orders")?;
+    /// assert!(space.path().is_some());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -138,7 +208,14 @@ impl Options {
         self.find(Place::File(path.into()))
     }
 
-    /// Creates a space without a name in a sealed memfd, to be passed on by [`Space::fd`].
+    /// Creates a space without a name in a sealed memfd. [`Space::fd`] returns the descriptor to pass to other processes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).memfd()?;
+    /// assert!(space.fd().is_some() && space.name().is_none());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -147,7 +224,19 @@ impl Options {
         self.create(Place::Memfd(None))
     }
 
-    /// Attaches to a space by a file descriptor that another process got from [`Space::fd`] and passed.
+    /// Attaches to a space by its file descriptor, which another process got from [`Space::fd`] and passed, for instance through a
+    /// Unix socket.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).memfd()?;
+    /// let fd = space.fd().ok_or("no descriptor")?.try_clone_to_owned()?;
+    ///
+    /// // Usually in another process:
+    /// let same = tenure::Space::options().from_fd(fd)?;
+    /// assert_eq!(same.geometry(), space.geometry());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -156,7 +245,14 @@ impl Options {
         self.find(Place::Memfd(Some(fd)))
     }
 
-    /// Creates a space for this process and the children it forks.
+    /// Creates a space for this process and the children that it forks.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?; // a forked child inherits `space` and joins by itself
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -165,7 +261,14 @@ impl Options {
         self.create(Place::Anonymous)
     }
 
-    /// Creates a space for this process alone: the same interface, nothing shared.
+    /// Creates a space for this process alone. The interface is the same, and no memory is shared.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().tiny().private()?;
+    /// assert_eq!(space.backend(), tenure::Backend::Private);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -194,7 +297,7 @@ impl Options {
         Space::attach(place, self)
     }
 
-    /// Whether what was asked for is what was found.
+    /// Compares each option that is set with the geometry of the existing space.
     pub(crate) fn accept(&self, found: Geometry) -> Result<(), OpenError> {
         let pairs = [
             ("members", self.members.map(u64::from), found.members.into()),

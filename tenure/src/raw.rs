@@ -1,4 +1,4 @@
-//! Raw values: handles and blocks as plain data, and where a payload lies.
+//! Raw values: handles and blocks as plain data, and the place of a payload.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -9,10 +9,23 @@ use tenure_slab::{self as slab, Slab};
 use crate::error::OpenHandleError;
 
 /// One count of a handle as plain data, as [`RawFd`](std::os::fd::RawFd) is a descriptor: it can be copied, and dropping it closes
-/// nothing. A count that nobody closes is held until the member leaves or dies.
+/// nothing. A count that is not closed stays until the member leaves or dies.
 ///
-/// Getting one is safe. [`Local::get`](crate::Local::get) and [`Local::close`](crate::Local::close) are unsafe: nothing ties a copy to the count, so the caller says
-/// that the count is there, and that nobody else closes it. [`Handle`](crate::Handle) is the safe owner of a count.
+/// Getting one is safe. [`Local::get`](crate::Local::get) and [`Local::close`](crate::Local::close) are unsafe: nothing ties a copy
+/// to the count, so the caller promises that the count exists and that no other code closes it. [`Handle`](crate::Handle) is the
+/// safe owner of a count.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mut local = me.local();
+/// let raw = local.create(tenure::Kind::raw(1), b"tea")?;
+/// assert_eq!(raw.payload().len(), 3);
+/// // SAFETY: this count is closed once, here, and no reference to the payload exists.
+/// unsafe { local.close(raw)? };
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy)]
 pub struct RawHandle {
     pub(crate) held: slab::Held,
@@ -20,15 +33,27 @@ pub struct RawHandle {
     pub(crate) len: usize,
 }
 
-// SAFETY: numbers and an address, which no safe function dereferences. The count is the process's, not the thread's.
+// SAFETY: numbers and an address; no safe function dereferences the address. The count belongs to the process, not to a thread.
 unsafe impl Send for RawHandle {}
 // SAFETY: as above.
 unsafe impl Sync for RawHandle {}
 
 impl RawHandle {
-    /// The payload as memory, without a reference to it: for payloads that their holders agree to change by atomic
-    /// operations, for which the slice of [`Local::get`](crate::Local::get) would be wrong. Mapped as long as the handle is held, by the process
-    /// that holds it.
+    /// The payload as memory, without a reference to it. For payloads that their holders agree to change by atomic operations: for
+    /// them the slice of [`Local::get`](crate::Local::get) would be undefined behaviour. The memory is mapped in the process that holds
+    /// the handle, for as long as it holds it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(tenure::Kind::raw(1), &[0; 8])?;
+    /// let word = held.payload().cast::<std::sync::atomic::AtomicU64>();
+    /// // SAFETY: 8 bytes, mapped while the handle is held, and aligned; all holders access them atomically.
+    /// unsafe { word.as_ref() }.store(7, std::sync::atomic::Ordering::Release);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     #[must_use]
     pub fn payload(&self) -> NonNull<[u8]> {
@@ -45,17 +70,29 @@ impl fmt::Debug for RawHandle {
 
 /// A block of scratch memory as plain data: freed by hand, or when its owner leaves or dies.
 ///
-/// Getting one is safe, and so is writing one down. The functions that take the block away are unsafe: the caller says that
-/// nobody uses its bytes any more. [`Block`](crate::Block) is the safe owner of a block.
+/// Getting a raw block is safe, and so is building one from numbers. The functions that free the block are unsafe: the caller
+/// promises that its bytes are not used any more. [`Block`](crate::Block) is the safe owner of a block.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mut local = me.local();
+/// let raw = local.alloc(std::alloc::Layout::new::<[u64; 8]>())?;
+/// assert_eq!(raw.len, 64);
+/// // SAFETY: no code uses the bytes any more.
+/// unsafe { local.free(raw)? };
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RawBlock {
-    /// Where the payload starts, in bytes from the start of all payloads; the same in every process.
+    /// The start of the payload, in bytes from the start of all payloads; the same in every process.
     pub offset: u64,
-    /// Bytes asked for.
+    /// The requested length in bytes.
     pub len: usize,
 }
 
-/// Where the payload of a handle lies. The caller has just got this count and has not closed it.
+/// The place of the payload of a handle. The caller has just got this count and has not closed it.
 pub(crate) fn place(
     slab: &Slab<'_>,
     scratch: &Scratch<'_>,
@@ -63,7 +100,7 @@ pub(crate) fn place(
 ) -> Result<RawHandle, OpenHandleError> {
     let (len, block) = slab.payload_of(held).map_err(slab::OpenError::from)?;
     let Some(offset) = block else {
-        // Inside of the layout: the slab has just looked at this entry.
+        // The index is within the layout: the slab has just loaded this entry.
         let data = slab.inline_address(held).unwrap_or(std::ptr::dangling());
         return Ok(RawHandle { held, data, len: len as usize });
     };

@@ -1,75 +1,107 @@
-//! What a look at a whole space finds.
+//! The statistics of a whole space, and the findings of its check.
 
 use tenure_scratch_alloc::Scratch;
 use tenure_segment::LeaseInfo;
 use tenure_slab::{Problem, Slab, State};
 
-/// What is in use.
+/// Counts of the members, handles, blocks and bytes in use; see [`Space::stats`](crate::Space::stats).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let handle = me.create(&7u64)?;
+/// let stats = space.stats();
+/// assert_eq!((stats.handles_live, stats.handles_capacity), (1, 64));
+/// assert_eq!(stats.handles_by_lease[usize::from(me.lease().index)], 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Members whose lease is LIVE; a dead one that is not recovered yet counts.
+    /// Members with a LIVE lease, including dead members that are not recovered yet.
     pub members_live: u16,
-    /// Handles that somebody holds.
+    /// Handles that at least one member holds.
     pub handles_live: u64,
-    /// Handles claimed ahead by members and not created yet.
+    /// Handles that members have claimed in advance and not created yet.
     pub handles_claimed: u64,
     /// Handles of the geometry.
     pub handles_capacity: u64,
-    /// Handles used up.
+    /// Handles that have used up their generations and are not issued again.
     pub handles_retired: u64,
-    /// Handles held by each lease.
+    /// Handles that each lease holds, by lease index.
     pub handles_by_lease: Vec<u64>,
     /// Blocks owned by members.
     pub blocks_leased: u64,
     /// Blocks that belong to handles.
     pub blocks_attached: u64,
-    /// Blocks that only an explicit free ends.
+    /// Pinned blocks: only an explicit free ends them.
     pub blocks_pinned: u64,
-    /// Bytes of those blocks.
+    /// Bytes of all blocks in use.
     pub bytes_live: u64,
-    /// Bytes of scratch owned by members, used or not.
+    /// Bytes of scratch that members own, in use or not.
     pub bytes_owned: u64,
     /// Bytes of scratch with memory behind them.
     pub bytes_committed: u64,
     /// Bytes of scratch of the geometry.
     pub bytes_capacity: u64,
-    /// Bytes of memory behind the whole segment, where the backend can tell.
+    /// Bytes of memory behind the whole segment; `None` if the backend does not tell.
     pub bytes_resident: Option<u64>,
 }
 
 impl Stats {
-    /// Blocks in use.
+    /// The number of blocks in use: leased, attached and pinned.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let block = me.alloc(std::alloc::Layout::new::<u64>())?; // leased
+    /// let handle = me.create_raw(tenure::Kind::raw(1), &[7; 100])?; // its block is attached
+    /// assert_eq!(space.stats().blocks_live(), 2);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn blocks_live(&self) -> u64 {
         self.blocks_leased + self.blocks_attached + self.blocks_pinned
     }
 }
 
-/// What `check` found.
+/// The findings of [`Space::check`](crate::Space::check).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// let report = space.check();
+/// for violation in &report.violations {
+///     eprintln!("{violation}");
+/// }
+/// assert!(report.is_clean());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What can never be. Empty in a correct space.
+    /// Violations of the invariants. Empty in a correct space.
     pub violations: Vec<String>,
-    /// What operations in progress or a recovery that is due explain.
+    /// States that an operation in progress or a due recovery can produce.
     pub pending: Vec<String>,
-    /// What is in use.
+    /// The counts of the same pass.
     pub stats: Stats,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether there are no violations. Pending states do not count.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty()
     }
 }
 
-/// What the words of a handle show between two steps of an operation.
+/// Whether an operation on a handle shows this problem between two of its steps.
 fn is_transient(problem: &Problem) -> bool {
     matches!(problem, Problem::Unheld { .. } | Problem::HeldUnused { .. } | Problem::SharedUnmarked { .. })
 }
 
-/// The state words of the system's objects.
+/// Inspects the state words of the system's own objects.
 #[cfg(feature = "objects")]
 fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
     use crate::kind::Kind;
@@ -84,7 +116,7 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
             None
         } else if let Some(offset) = handle.block {
             let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
-            // SAFETY: a block of the space, mapped as long as it is looked at, and at least that long.
+            // SAFETY: a block of the space, mapped for the whole inspection, and at least that long.
             found.then(|| unsafe { copy_state(scratch.address(offset)) }).flatten()
         } else {
             let words = slab.inline_words(handle.index);
@@ -98,7 +130,7 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
                 pending: Vec::new(),
             },
         };
-        // What was read belongs together if the handle is still what it was.
+        // The words belong together if the handle is unchanged.
         if slab.inspect(handle.index) != Some(handle) {
             continue;
         }
@@ -115,7 +147,7 @@ pub(crate) fn look(
     stable: bool,
 ) -> Report {
     let is_live = |lease: u8| leases.get(usize::from(lease)).is_some_and(|lease| lease.live);
-    // Handles first: a block that is attached while we look names a handle that we have not seen.
+    // Handles first: a block that is attached during the pass names a handle that this pass has not seen.
     let handles = slab.check(&is_live);
     let blocks = scratch.check(stable, &is_live, &|index, generation, offset| {
         slab.inspect(index).is_some_and(|handle| {
@@ -125,7 +157,7 @@ pub(crate) fn look(
     });
     let mut report = Report { violations: blocks.violations, pending: blocks.pending, ..Report::default() };
     for problem in &handles.problems {
-        // What an operation in progress explains, it explains only while somebody lives.
+        // Without live members there is no operation in progress, so a transient state is a violation.
         let list =
             if is_transient(problem) && !stable { &mut report.pending } else { &mut report.violations };
         list.push(problem.to_string());

@@ -1,4 +1,4 @@
-//! What all parts of one member share: its lease, the views through its mapping, its private books.
+//! The state that all parts of one member share: its lease, the views through its mapping, its private bookkeeping.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,19 +22,20 @@ pub(crate) fn views<'a>(data_area: DataArea<'a>, plan: &'a Plan, space_tag: u8) 
     let slab_words = plan.slab.words() as usize;
     let scratch_words =
         (plan.scratch_at / 8) as usize..((plan.scratch_at + plan.scratch.data_at()) / 8) as usize;
-    // `Plan::of` and the segment's checks made sure that both regions lie inside of the data area.
+    // `Plan::of` and the segment's checks ensure that both regions lie inside the data area.
     let data = data_area.base().wrapping_add((plan.scratch_at + plan.scratch.data_at()) as usize);
-    // SAFETY: `data` is the rest of the data area, of which the plan says that it holds the payloads; the data area is page aligned
-    // and `scratch_at` a multiple of the smaller of a unit and a page. Payload bytes are handed out block by block.
+    // SAFETY: `data` is the rest of the data area, which holds the payloads by the plan; the data area is page aligned, and
+    // `scratch_at` is a multiple of the smaller of a unit and a page. Payload bytes are handed out block by block.
     let scratch = unsafe { Scratch::new(&words[scratch_words], data, &plan.scratch) };
     let slab = Slab::new(&words[..slab_words], plan.slab, space_tag).expect("the plan's own layout");
     (slab, scratch)
 }
 
-/// What recovery took back, since the member joined, by this member's hand.
+/// The leases, handles and blocks that one member has recovered since it joined; see
+/// [`Member::reclaimed`](crate::Member::reclaimed).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
-    /// Dead leases that this member recovered, alone or together with others.
+    /// Leases of dead members that this member recovered, alone or together with others.
     pub leases: u64,
     /// Handles freed.
     pub handles: u64,
@@ -42,11 +43,11 @@ pub struct Reclaimed {
     pub blocks: u64,
 }
 
-/// Takes back what dead leases held; called by the segment with the kernel's proof in hand.
+/// Recovers the handles and blocks of dead leases. The segment calls it, after the kernel has proved the death.
 pub(crate) struct Reclaimer {
     pub(crate) plan: Arc<Plan>,
     pub(crate) space_tag: u8,
-    /// Made by the first who needs it: a recovery while joining, or the member itself.
+    /// The local reference counts; made by the first use: a recovery during the join, or the member itself.
     ref_counts: OnceLock<RefCounts>,
     leases: AtomicU64,
     handles: AtomicU64,
@@ -59,7 +60,7 @@ impl Reclaimer {
         Self { plan, space_tag, ref_counts: OnceLock::new(), leases: zero(), handles: zero(), blocks: zero() }
     }
 
-    /// The private books of lease `me`; a reclaimer serves one lease only.
+    /// The local reference counts of lease `me`; a reclaimer serves one lease only.
     pub(crate) fn ref_counts(&self, me: u8) -> &RefCounts {
         self.ref_counts.get_or_init(|| RefCounts::new(&self.plan.slab, me).expect("a lease of this geometry"))
     }
@@ -80,7 +81,7 @@ impl tenure_segment::Reclaim for Reclaimer {
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
             if let Ok(held) = crate::raw::place(&slab, &scratch, held)
-                // Too short: it is corrupted, and there is nothing to settle.
+                // Too short: the payload is corrupted, and there is no wait word to recover.
                 && let Some(state) = crate::state::state_of(&held)
             {
                 let dead = recovery.dead().index;
@@ -103,7 +104,7 @@ impl tenure_segment::Reclaim for Reclaimer {
     }
 }
 
-/// Frees a block that a handle named whose generations up to `block.generation` are over.
+/// Frees a block that a handle named; the generations of that handle up to `block.generation` are over.
 pub(crate) fn free_orphan(scratch: &Scratch<'_>, block: BlockRef) -> bool {
     scratch.free_orphan(block.offset, block.index, &|_, generation| generation > block.generation)
 }
@@ -141,7 +142,7 @@ impl<'a> Views<'a> {
     }
 }
 
-/// What a member's process knows privately about its objects.
+/// The private bookkeeping of one member about its objects.
 #[cfg(feature = "objects")]
 #[derive(Default)]
 pub(crate) struct Objects {
@@ -150,13 +151,13 @@ pub(crate) struct Objects {
     pub(crate) files: Files,
 }
 
-/// A member's insides; handles and blocks keep them alive.
+/// The inner state of a member; handles and blocks keep it alive.
 pub(crate) struct Shared {
-    /// They borrow from `lease` and `reclaimer`, have no destructor, and are not handed out for 'static.
+    /// The views borrow from `lease` and `reclaimer`, have no destructor, and are never handed out for 'static.
     views: Views<'static>,
     #[cfg(feature = "objects")]
     pub(crate) objects: Objects,
-    /// For calls without a `Local`, and for drops.
+    /// The caches of calls without a `Local`, and of drops.
     common: Mutex<Caches>,
     /// Caches of locals that were dropped, for the next ones.
     idle: Mutex<Vec<Caches>>,
@@ -165,7 +166,7 @@ pub(crate) struct Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic between two pushes leaves a cache that at worst has forgotten a free block until the member leaves.
+    // A panic between two pushes leaves a cache that at worst leaks a free block until the member leaves.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -188,7 +189,7 @@ impl std::ops::Deref for Shared {
 impl Shared {
     pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
         // SAFETY: the mapping lives as long as `lease`; the plan and the reference counts lie in `reclaimer`'s allocation. Neither is
-        // ever replaced, both are dropped with `Shared`, and the 'static references never leave it.
+        // ever replaced, both are dropped with `Shared`, and the 'static references never leave `Shared`.
         let views =
             unsafe { std::mem::transmute::<Views<'_>, Views<'static>>(Views::new(&lease, &reclaimer)) };
         let common = Mutex::new(Self::caches(&views, &lease));
@@ -216,30 +217,30 @@ impl Shared {
         lock(&self.common)
     }
 
-    /// Caches for a new local: those of one that was dropped, or fresh ones.
+    /// Caches for a new local: those of a dropped local, or new ones.
     pub(crate) fn take_caches(&self) -> Caches {
-        // In a forked child the lock may be held by a thread that is not there.
+        // In a forked child the lock may be held by a thread that does not exist there.
         let idle = self.lease.check().ok().and_then(|()| lock(&self.idle).pop());
         idle.unwrap_or_else(|| Self::caches(&self.views, &self.lease))
     }
 
     pub(crate) fn return_caches(&self, caches: Caches) {
-        // In a forked child they are of no use, and the lock may be held by a thread that is not there.
+        // In a forked child the caches are of no use, and the lock may be held by a thread that does not exist there.
         if self.lease.check().is_ok() {
             lock(&self.idle).push(caches);
         }
     }
 
-    /// Something ran out: takes back what is due before anybody is refused. Whether that found anything says nothing about
-    /// another try: a monitor, or another member, may have taken it back a moment earlier.
+    /// Recovers dead members and drains idle caches, after handles or memory ran out and before the call fails. The caller tries again in
+    /// any case, even if this recovered nothing: a monitor, or another member, may have recovered the same a moment earlier.
     fn scavenge(&self) {
         self.lease.recover();
         for caches in lock(&self.idle).iter_mut() {
             caches.blocks.release_idle();
-            // A dropped local's claimed handles serve nobody.
+            // No thread uses the claimed handles of a dropped local.
             self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
         }
-        // Nor do those that calls without a local have claimed ahead; unless this is one of them, which looked there first.
+        // Nor those in the common caches. If this call holds the common caches itself, `try_lock` fails, and the call has looked there first.
         if let Ok(mut caches) = self.common.try_lock() {
             self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
         }
@@ -249,7 +250,7 @@ impl Shared {
         free_orphan(&self.scratch, block);
     }
 
-    /// Runs an allocation; when it finds nothing, takes back what is due and runs it once more.
+    /// Runs an allocation; if it runs out of memory, recovers dead members and runs it once more.
     pub(crate) fn with_room<T>(
         &self,
         mut alloc: impl FnMut() -> Result<T, ScratchError>,
@@ -284,7 +285,7 @@ impl Shared {
                 .map_err(|_| ScratchError::NoMemory { bytes: (words.end - words.start) * 8 })?;
             self.slab.extend(next);
         }
-        // Entries whose hints were lost with somebody, then what others need no more.
+        // Entries whose hints were lost with a dead process; then handles that dead members and idle caches hold.
         if self.slab.claim(acquire, ref_counts, cache, free).is_ok() {
             return Ok(());
         }
@@ -299,11 +300,11 @@ impl Shared {
         self.common().blocks.trim(self)
     }
 
-    /// Frees the block that a handle named, which this call just ended.
+    /// Frees the block of a handle that this call has just ended.
     pub(crate) fn free_ended(&self, caches: &mut scratch::Local<'static>, block: BlockRef) {
         match caches.free_attached(block.offset, block.index, block.generation) {
             Ok(()) => {}
-            // Not exactly this generation: a leftover of somebody who died.
+            // Another generation of the handle: a process died before it freed the block.
             Err(BlockError::WrongOwner { .. }) => self.free_block(block),
             Err(_) => {}
         }
@@ -334,7 +335,7 @@ mod tests {
     use super::*;
     use crate::Space;
 
-    /// A monitor may have recovered the dead between the refusal and the caller's own look.
+    /// A monitor may recover the dead member between the failure and the caller's own recovery.
     #[test]
     fn what_was_refused_is_tried_again_also_when_nothing_was_due() {
         let me = Space::options().handles(64).scratch(1 << 20).private().unwrap().join().unwrap();

@@ -1,4 +1,4 @@
-//! A space: a segment with its plan. Looking needs no more; working needs a [`Member`].
+//! A space: a segment with its plan. An inspection needs no more; to hold handles and memory, join and become a [`Member`].
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -15,7 +15,18 @@ use crate::options::Options;
 use crate::report::{Report, Stats, look};
 use crate::shared::{Reclaimer, Shared, views};
 
-/// Handles and scratch memory that processes share. Attached, not joined: it holds nothing and writes nothing.
+/// Handles and scratch memory that processes share. A `Space` is attached, but is not a member: it holds nothing and writes
+/// nothing. [`Space::join`] makes a member.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let handle = me.create(&7u64)?;
+/// assert_eq!(space.stats().handles_live, 1);
+/// assert!(space.check().is_clean());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Space {
     segment: Segment,
@@ -24,14 +35,21 @@ pub struct Space {
 }
 
 impl Space {
-    /// How to create or find a space.
+    /// The options to create a space or to attach to one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).private()?;
+    /// assert_eq!(space.geometry().handles, 64);
+    /// # Ok(()) }
+    /// ```
     pub fn options() -> Options {
         Options::new()
     }
 
     pub(crate) fn create(place: Place, plan: &Plan, options: Options) -> Result<Self, OpenError> {
         let mut init = |data_area: DataArea<'_>| {
-            // The tag goes into tokens only; any will do here.
+            // The tag goes into tokens only, and no token is made here: any tag serves.
             let (slab, scratch) = views(data_area, plan, 1);
             slab.init();
             slab.extend(plan.first_groups());
@@ -57,31 +75,44 @@ impl Space {
         Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor })
     }
 
-    /// The tag of this space's tokens: 1 to 255, from the identity of its creation.
+    /// The tag of this space's tokens: 1 to 255, computed from the id of its creation.
     fn tag(&self) -> u8 {
         (self.segment.creation_id() % 255) as u8 + 1
     }
 
-    /// Becomes a member: takes a lease, recovers what the dead left behind, starts the monitor.
+    /// Becomes a member: takes a lease, recovers dead members, and starts the monitor.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().members(1).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?;
+    /// assert!(matches!(space.join(), Err(tenure::JoinError::Full { members: 1 })));
+    ///
+    /// drop(me); // leaves: the slot is free again
+    /// let again = space.join()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`JoinError`]: as many members as the geometry allows are alive, or the locks do not work here.
+    /// [`JoinError`], for instance [`JoinError::Full`] when as many members as the geometry allows are alive, or
+    /// [`JoinError::LockNotPinned`] when the file system does not keep the lock of a lease.
     ///
     /// # Progress
     ///
-    /// Waits for no process that lives. When every slot is taken, and the owner of one has died or is ending, it looks again: at most 216
-    /// times, 16 of them at once and the others a millisecond apart, while others recover that slot or the kernel takes the process apart.
-    /// Then it answers `Full`. Within this process its first half and a `fork` in another thread wait for each other.
+    /// Never waits for a live process. When every slot is taken, and the owner of one has died or is ending, it looks again: at most
+    /// 216 times, 16 of them at once and the others a millisecond apart, while other members recover that slot or the kernel ends the
+    /// process. Then it returns `Full`. Within this process, the first half of a join and a `fork` in another thread wait for each
+    /// other.
     ///
     /// # Crash
     ///
-    /// Killed while joining, a process leaves a lease that holds nothing; the next one to join takes it.
+    /// A process that is killed while it joins leaves a lease that holds nothing; the next join takes the slot.
     pub fn join(&self) -> Result<Member, JoinError> {
         self.join_as(JoinOptions::guarded(self.monitor))
     }
 
-    /// Becomes a member with a monitor that this thread plays: [`Member::play_monitor`]. For the proof.
+    /// Becomes a member whose monitor is not a thread: this thread calls [`Member::play_monitor`] instead. For the proof.
     ///
     /// # Errors
     ///
@@ -98,82 +129,173 @@ impl Space {
     }
 
     /// The backend in use.
+    ///
+    /// ```
+    /// # use tenure::{Backend, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).memfd()?;
+    /// assert_eq!((space.backend(), space.name(), space.path()), (Backend::Memfd, None, None));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.segment.backend()
     }
 
-    /// The name, for those that have one.
+    /// The name of the space; `None` for a backend without names.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-name-{}", std::process::id());
+    /// let space = tenure::Space::options().scratch(1 << 20).open(&name)?;
+    /// assert_eq!(space.name(), Some(name.as_str()));
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.segment.name()
     }
 
-    /// The file, for those that have one.
+    /// The path of the space's file; `None` for a backend without files.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.segment.path()
     }
 
-    /// The file descriptor to pass to another process; see [`Options::from_fd`].
+    /// The file descriptor to pass to another process; see [`Options::from_fd`]. `None` for a backend without descriptors.
+    ///
+    /// ```
+    /// # use tenure::Space;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// assert!(Space::options().scratch(1 << 20).memfd()?.fd().is_some());
+    /// assert!(Space::options().scratch(1 << 20).private()?.fd().is_none());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.segment.fd()
     }
 
-    /// Whether this call created it.
+    /// Whether the call that returned this `Space` created the space; false if it attached.
     #[must_use]
     pub fn created(&self) -> bool {
         self.segment.created()
     }
 
-    /// The geometry found.
+    /// The geometry of the space.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// assert_eq!(space.geometry().scratch_bytes, 1 << 20);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn geometry(&self) -> Geometry {
         self.plan.geometry
     }
 
-    /// Bytes of the whole segment, most of them without memory behind them.
+    /// The size of the whole segment in bytes. Most of these bytes have no memory behind them until they are used.
+    ///
+    /// ```
+    /// # use tenure::Space;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).private()?;
+    /// assert!(space.bytes() > 1 << 20); // the scratch memory, and the tables before it
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.segment.total_bytes()
     }
 
-    /// The lease table: who is a member, and whether the kernel says that they live.
+    /// The lease table: for each slot its owner, and whether the kernel says that the owner is alive.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?;
+    /// let leases = space.leases();
+    /// let mine = &leases[usize::from(me.lease().index)];
+    /// assert!(mine.live && mine.pid == std::process::id());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseInfo> {
         self.segment.leases()
     }
 
-    /// The handles in use, as they are while one looks.
+    /// The handles in use. Other processes may change them during the call, so the list is not a snapshot of one moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// let handles = space.handles();
+    /// assert_eq!((handles.len(), handles[0].index), (1, handle.token().index()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn handles(&self) -> Vec<HandleInfo> {
         let (slab, _) = self.views();
         slab.iter().collect()
     }
 
-    /// The scratch blocks in use, pinned ones among them, as they are while one looks.
+    /// The scratch blocks in use, including pinned ones. Other processes may change them during the call, so the list is not a
+    /// snapshot of one moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let block = me.alloc(std::alloc::Layout::new::<[u64; 8]>())?;
+    /// assert!(space.blocks().iter().any(|found| found.offset == block.offset() && found.bytes >= 64));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn blocks(&self) -> Vec<BlockInfo> {
         let (_, scratch) = self.views();
         scratch.iter().collect()
     }
 
-    /// Counts what is in use. One pass over the words in use.
+    /// Counts the members, handles, blocks and bytes in use, in one pass over the words in use.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let block = me.alloc(std::alloc::Layout::new::<[u64; 8]>())?;
+    /// let stats = space.stats();
+    /// assert_eq!((stats.members_live, stats.blocks_leased), (1, 1));
+    /// assert!(stats.bytes_live >= 64 && stats.bytes_capacity >= 1 << 20);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.look(false).stats
     }
 
-    /// The definition of correct: looks at every word. What an operation in progress or a recovery that is due explains is
-    /// pending; anything else is a violation. Without living members nothing explains anything.
+    /// Checks every word of the space against the invariants of docs/architecture.md. States that an operation in progress or a due
+    /// recovery can produce are `pending`; all others are `violations`. Without live members no state is `pending`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// let report = space.check();
+    /// assert!(report.is_clean(), "{:?}", report.violations);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn check(&self) -> Report {
         if self.leases().iter().all(|lease| !lease.live) {
             return self.look(true);
         }
-        // Somebody may join, work and leave while we look, and what we see of it fit no single moment. What is really wrong
-        // is still wrong when we look again.
+        // A process may join, work and leave during one pass, and the words that the pass loads may belong to no single moment. A
+        // real violation is still there in the next passes.
         let mut report = self.look(false);
         for _ in 0..3 {
             if report.is_clean() {
@@ -185,7 +307,16 @@ impl Space {
         report
     }
 
-    /// As [`Space::check`], when the caller knows that no member works meanwhile.
+    /// As [`Space::check`], for a caller that knows that no member works during the call: no state is `pending`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// assert!(space.check_quiet().pending.is_empty()); // no other thread or process works on the space
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn check_quiet(&self) -> Report {
         self.look(true)
@@ -203,7 +334,18 @@ impl Space {
         report
     }
 
-    /// The names in use, in their order, as they are while one looks. Nothing is held.
+    /// The names in use, sorted. Other processes may change them during the call; the call holds none of the handles.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let limit = me.create_named("limit", &7u64)?;
+    /// let names = space.names();
+    /// assert_eq!((names[0].name.as_str(), names[0].holders), ("limit", 1));
+    /// assert_eq!(names[0].token, limit.token());
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "objects")]
     #[must_use]
     pub fn names(&self) -> Vec<crate::NameInfo> {
@@ -219,7 +361,16 @@ impl Space {
         views(self.segment.data_area(), &self.plan, self.tag())
     }
 
-    /// The named spaces of this user.
+    /// Lists the named spaces of this user, sorted by name.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-list-{}", std::process::id());
+    /// let space = tenure::Space::options().handles(64).scratch(1 << 20).open(&name)?;
+    /// assert!(tenure::Space::list()?.iter().any(|listed| listed.name == name && listed.bytes == space.bytes()));
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -228,11 +379,27 @@ impl Space {
         Segment::list()
     }
 
-    /// Removes a named space: nobody can attach to it any more, and its memory goes with its last member.
+    /// Removes a named space: from now on no process can attach to it, and its memory is freed when its last member leaves or dies.
+    /// `name` is the path for [`Backend::File`].
+    ///
+    /// ```
+    /// use tenure::{Backend, RemoveError, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-remove-{}", std::process::id());
+    /// let space = Space::options().handles(64).scratch(1 << 20).open(&name)?;
+    /// let me = space.join()?;
+    /// assert!(matches!(Space::remove(Backend::Shm, &name, false), Err(RemoveError::Held { .. })));
+    ///
+    /// drop(me);
+    /// Space::remove(Backend::Shm, &name, false)?;
+    /// assert!(Space::options().attach(&name).is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`RemoveError`]: it does not exist, or has living members and `force` is not set.
+    /// [`RemoveError`], for instance [`RemoveError::NotFound`], or [`RemoveError::Held`] when the space has live members and `force`
+    /// is false.
     pub fn remove(backend: Backend, name: &str, force: bool) -> Result<(), RemoveError> {
         let place = match backend {
             Backend::SysV => Place::SysV(name.into()),

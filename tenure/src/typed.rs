@@ -10,10 +10,25 @@ use rkyv::{Archive, Serialize};
 
 use crate::error::{CreateError, OpenHandleError};
 
-/// What can be the value of a handle: anything that derives rkyv's `Archive` and `Serialize`.
+/// A type that can be the value of a handle: each type that derives rkyv's `Archive` and `Serialize`.
 ///
-/// The archived value is read by many threads and processes at once, so it is `Sync`. It has no interior mutability:
-/// [`Portable`] promises that. It is aligned to at most 16 bytes, as payloads are; more does not compile.
+/// Many threads and processes read the archived value at once, so it is `Sync`. It has no interior mutability: [`Portable`]
+/// promises that. Its alignment is at most 16 bytes, that of payloads; a larger one does not compile.
+///
+/// ```
+/// # use rkyv::{Archive, Serialize};
+/// #[derive(Archive, Serialize)]
+/// struct Point {
+///     x: i32,
+///     y: i32,
+/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let point = me.create(&Point { x: 1, y: 2 })?;
+/// assert_eq!(point.get()?.x.to_native() + point.get()?.y.to_native(), 3);
+/// # Ok(()) }
+/// ```
 pub trait Value:
     Archive<Archived: Portable + Sync + for<'a> CheckBytes<HighValidator<'a, Error>>>
     + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Error>>
@@ -26,10 +41,10 @@ impl<T> Value for T where
 {
 }
 
-/// Alignment of payloads: those in blocks have it from their layout, those in entries from their place in the entry.
+/// Alignment of payloads in bytes. A payload in a block has it by the layout of the block, a payload in an entry by its place there.
 pub(crate) const ALIGN: usize = 16;
 
-/// A valid archive. `Archive` and `Serialize` are safe traits, so what they wrote is validated as well.
+/// A valid archive of a value. `Archive` and `Serialize` are safe traits, so their output is validated as well.
 pub(crate) fn to_bytes<T: Value>(value: &T) -> Result<AlignedVec, CreateError> {
     const { assert!(align_of::<T::Archived>() <= ALIGN, "values are aligned to at most 16 bytes") };
     let bytes = rkyv::to_bytes::<Error>(value).map_err(CreateError::Serialize)?;
@@ -47,6 +62,6 @@ pub(crate) fn validate<T: Value>(bytes: &[u8]) -> Result<(), OpenHandleError> {
 ///
 /// The bytes are a valid archive of `T`.
 pub(crate) unsafe fn access<T: Value>(bytes: &[u8]) -> &T::Archived {
-    // SAFETY: the caller's promise; payloads are aligned to 16 bytes, and validation looks at the alignment too.
+    // SAFETY: the caller's promise; payloads are aligned to 16 bytes, and validation checks the alignment too.
     unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
 }

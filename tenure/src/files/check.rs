@@ -1,4 +1,4 @@
-//! The definition of correct, for descriptors and the tables of files.
+//! The check of the invariants of descriptors and of the tables of files.
 
 use tenure_core::sync::Word;
 use tenure_scratch_alloc::Scratch;
@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::report::Report;
 use crate::state::STATE_WORDS;
 
-/// Adds to a report what is wrong with what lies in the payloads `[files-claim-is-open]` `[files-exclusive]`.
+/// Adds violations of the invariants of the payloads of descriptors and file shares to a report `[files-claim-is-open]` `[files-exclusive]`.
 pub(crate) fn check(
     slab: &Slab<'_>,
     scratch: &Scratch<'_>,
@@ -41,7 +41,7 @@ pub(crate) fn check(
             }
             _ => found.push(format!("the payload is too short for {members} members")),
         }
-        // What ended while we looked may have been anything by then.
+        // If the handle has ended during the inspection, its payload may hold arbitrary bytes.
         if slab.inspect(handle.index) != Some(handle) && !stable {
             continue;
         }
@@ -50,7 +50,7 @@ pub(crate) fn check(
     }
 }
 
-/// The words of a handle's block, for looking.
+/// The words of a handle's block, for an inspection.
 fn payload<'a>(scratch: &Scratch<'a>, handle: &HandleInfo) -> Option<&'a [Word]> {
     let offset = handle.block?;
     let at = scratch
@@ -59,8 +59,8 @@ fn payload<'a>(scratch: &Scratch<'a>, handle: &HandleInfo) -> Option<&'a [Word]>
         .filter(|found| handle.len <= found.bytes)
         .map(|_| scratch.address(offset))?;
     let at = at.cast::<Word>();
-    // SAFETY: a block of the space, at least that long, mapped as long as one looks at it; atomics [A1], of which the callers
-    // only ask for relaxed loads; aligned as all blocks are.
+    // SAFETY: a block of the space, at least that long, mapped for the whole inspection; atomics [A1], which the callers only
+    // load; aligned, as all blocks are.
     at.is_aligned().then(|| unsafe { std::slice::from_raw_parts(at, handle.len as usize / 8) })
 }
 

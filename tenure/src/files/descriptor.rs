@@ -1,4 +1,4 @@
-//! A descriptor that travels by token: whoever opens the token gets a duplicate.
+//! Descriptors as handles: a process that opens the token gets a duplicate of the descriptor.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,17 +18,18 @@ use crate::names::{Name, Named};
 use crate::object::Object;
 use crate::state::STATE_WORDS;
 
-/// How long those who must be asked may take. It decides nothing about anybody's life: who does not answer now, may answer
-/// the next time.
+/// The longest wait for the answers of other members. It does not decide whether a member is alive: a member that does not answer in
+/// this time may answer the next time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A file, pipe, socket, memfd, eventfd or whatever else a descriptor leads to, as a handle.
+/// A file descriptor as a handle: of a file, pipe, socket, memfd, eventfd or any other object.
 ///
-/// Whoever opens the token gets a duplicate, as by `dup`: the offset, the flags and the access mode are shared. It can be had
-/// from every member that has it open, not from its creator alone; it is over when the last one has closed it or died.
+/// A member that opens the token gets a duplicate, as by `dup`: the offset, the flags and the access mode are shared. It gets the
+/// duplicate from any member that has the descriptor open, not only from the creator. The handle ends when its last holder has closed it
+/// or died.
 ///
-/// A member has one descriptor per token, however often it opens that. It closes on exec; a forked child inherits it as it
-/// inherits every other, and may use it, but is no member.
+/// A member has one descriptor for each token, even if it opens the token several times. The descriptor is close-on-exec. A forked child
+/// inherits it as any other descriptor, and may use it, but is not a member.
 ///
 /// ```
 /// # use std::io::{Read, Write};
@@ -39,10 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// let theirs = tenure::Descriptor::create(&me, writer)?;
 ///
 /// // Usually in another process:
-/// let ours = tenure::Descriptor::open(&other, theirs.token())?;
+/// let ours = tenure::Descriptor::open(&other, theirs.token())?; // a duplicate of the writer
 /// std::fs::File::from(ours.duplicate()?).write_all(b"hello")?;
 ///
-/// drop((theirs, ours)); // everybody has closed it: end of file
+/// drop((theirs, ours)); // all holders have closed it: end of file
 /// let mut text = String::new();
 /// reader.read_to_string(&mut text)?;
 /// assert_eq!(text, "hello");
@@ -59,23 +60,35 @@ pub(super) struct Open {
     object: Object,
 }
 
-/// Which ways to try; for tests.
+/// The ways to get a duplicate; for tests.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// The kernel first, then the holders.
     Any,
-    /// Without asking the holders.
+    /// The kernel only (`pidfd_getfd`).
     Direct,
-    /// By asking the holders only.
+    /// The holders only, by their sockets.
     Socket,
 }
 
 impl Descriptor {
     /// Makes a handle of a descriptor.
     ///
-    /// Its payload takes 16 bytes of scratch memory for every member of the geometry. The first one that a member has starts
-    /// a thread, which hands descriptors to those who may not trace us.
+    /// The payload takes 16 bytes of scratch memory for each member of the geometry. The first descriptor of a member starts a thread, which
+    /// sends descriptors to processes that may not trace this one.
+    ///
+    /// ```
+    /// # use std::os::fd::AsFd;
+    /// # use tenure::Descriptor;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let descriptor = Descriptor::create(&me, reader)?;
+    /// let _fd = descriptor.as_fd();
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -87,12 +100,24 @@ impl Descriptor {
     ///
     /// # Crash
     ///
-    /// The kernel closes what a dead process had open, and recovery ends a handle that nobody else holds.
+    /// If a process dies, the kernel closes its descriptors, and recovery ends a handle that no other member holds.
     pub fn create(member: &Member, fd: impl Into<OwnedFd>) -> Result<Self, DescriptorError> {
         Self::create_as(member, None, fd.into())
     }
 
-    /// As [`Descriptor::create`], with a name that nothing has.
+    /// As [`Descriptor::create`], with a name that is not in use.
+    ///
+    /// ```
+    /// # use tenure::Descriptor;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let pipe = Descriptor::create_named(&me, "pipe", reader)?;
+    /// let theirs = Descriptor::open_named(&other, "pipe")?; // usually in another process
+    /// assert_eq!(theirs.token(), pipe.token());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -105,9 +130,21 @@ impl Descriptor {
         Self::create_as(member, Some(Name::new(name)?), fd.into())
     }
 
-    /// Opens the descriptor that has a name, whatever it leads to, or makes a handle of this one with the name, in one step; see
-    /// [`Member::create_or_open`](crate::Member::create_or_open). If it opened, `fd` was closed. Where all who had it are dead,
-    /// it ended with them: they are recovered first.
+    /// Opens the descriptor that has the name, or makes a handle of `fd` with the name, in one step; see
+    /// [`Member::create_or_open`](crate::Member::create_or_open). If it opened, `fd` was closed; the opened descriptor may be of another
+    /// object than `fd`. If all holders are dead, this recovers them first, and the old handle ends with them.
+    ///
+    /// ```
+    /// # use tenure::Descriptor;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let first = Descriptor::create_or_open(&me, "pipe", writer)?;
+    /// let second = Descriptor::create_or_open(&other, "pipe", reader)?; // closes `reader`, opens the writer
+    /// assert!(first.is_created() && !second.is_created());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -143,16 +180,31 @@ impl Descriptor {
 
     /// Opens a token: afterwards this member has a duplicate of its own.
     ///
+    /// ```
+    /// # use tenure::{Descriptor, DescriptorError, OpenHandleError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let descriptor = Descriptor::create(&me, reader)?;
+    /// let token = descriptor.token();
+    /// let theirs = Descriptor::open(&other, token)?; // usually in another process
+    ///
+    /// drop((descriptor, theirs)); // the last holders
+    /// let stale = Descriptor::open(&other, token);
+    /// assert!(matches!(stale, Err(DescriptorError::Open(OpenHandleError::Stale { .. }))));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`DescriptorError::Open`] when everybody let go of it; [`DescriptorError::Nobody`] when those who had it died, and
-    /// nobody has taken that back yet; [`DescriptorError::Refused`], with all reasons, when tracing is denied and nobody
-    /// answers.
+    /// [`DescriptorError::Open`], for instance for a stale token; [`DescriptorError::Nobody`] when all members that had it open are dead and
+    /// not recovered yet; [`DescriptorError::Refused`], with all reasons, when tracing is denied and no member answers.
     ///
     /// # Progress
     ///
-    /// Where the kernel allows tracing: waits for nobody. Otherwise for the first answer of all members that have it, up to two
-    /// seconds: one that is stopped cannot answer.
+    /// Waits for no process if the kernel allows tracing. Else it waits for the first answer of all members that have the descriptor open, at
+    /// most two seconds: a stopped member cannot answer.
     ///
     /// # Crash
     ///
@@ -161,13 +213,23 @@ impl Descriptor {
         Self::open_by(member, token, Way::Any)
     }
 
-    /// As [`Descriptor::open`], by the given way.
+    /// As [`Descriptor::open`], but tries only the given way.
     #[doc(hidden)]
     pub fn open_by(member: &Member, token: Token, way: Way) -> Result<Self, DescriptorError> {
         Self::over(member, Object::open(member, Kind::DESCRIPTOR, token)?, way)
     }
 
-    /// Opens the descriptor that has a name.
+    /// Opens the descriptor that has the name.
+    ///
+    /// ```
+    /// # use tenure::{Descriptor, DescriptorError, OpenHandleError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let none = Descriptor::open_named(&me, "pipe");
+    /// assert!(matches!(none, Err(DescriptorError::Open(OpenHandleError::NoSuchName))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -186,11 +248,12 @@ impl Descriptor {
         Self::publish(fd, object)
     }
 
-    /// Makes it known to others that this member has it, unless another thread has been faster.
+    /// Publishes that this member has the descriptor open. If another thread of this process has opened the same token first, returns that
+    /// descriptor.
     fn publish(fd: OwnedFd, object: Object) -> Result<Self, DescriptorError> {
         let (shared, token) = (Arc::clone(object.shared()), u64::from(object.token()));
         let offers = shared.objects.files.offers(&shared.lease);
-        // Before there is anything whose end needs the lock below.
+        // Checked before an `Open` exists, because the drop of an `Open` takes the lock below.
         slots(&object)?;
         let mut all = sync::lock(&shared.objects.files.open);
         if let Some(open) = all.get(&token).and_then(std::sync::Weak::upgrade) {
@@ -207,23 +270,37 @@ impl Descriptor {
         Ok(Self { open })
     }
 
-    /// The 64 bits to pass to others. It keeps nothing alive: hold the descriptor until the other has opened it.
+    /// The token: 64 bits to pass to other processes. A token keeps nothing alive: hold the descriptor until the other process has opened
+    /// the token.
     #[must_use]
     pub fn token(&self) -> Token {
         self.open.object.token()
     }
 
-    /// One more duplicate, that has nothing to do with the handle.
+    /// Makes one more duplicate, which is independent of the handle.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// let descriptor = tenure::Descriptor::create(&me, writer)?;
+    /// let mut file = std::fs::File::from(descriptor.duplicate()?);
+    /// drop(descriptor);
+    /// file.write_all(b"still open")?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// No room for one more.
+    /// The error of the kernel, for instance when the process has too many open descriptors.
     pub fn duplicate(&self) -> std::io::Result<OwnedFd> {
         self.as_fd().try_clone_to_owned()
     }
 }
 
-/// The payload of a handle of a descriptor that this member has: the state words, and what follows.
+/// The payload of a handle of a descriptor of this member: the state words, and the bytes after them.
 fn words_of(member: &Member, fd: &OwnedFd) -> Result<([u64; STATE_WORDS], Vec<u8>), DescriptorError> {
     member.check()?;
     let lease = &member.shared().lease;
@@ -257,13 +334,13 @@ impl fmt::Debug for Descriptor {
 impl Drop for Open {
     fn drop(&mut self) {
         let shared = Arc::clone(self.object.shared());
-        // In a forked child there is neither the memory nor, perhaps, the thread that has the lock.
+        // In a forked child the memory is not mapped, and the lock may be held by a thread that does not exist there.
         if shared.lease.check().is_err() {
             return;
         }
         let token = self.object.token().into();
         let mut all = sync::lock(&shared.objects.files.open);
-        // Unless another thread opened it anew since our last reference went: then the words are about that.
+        // If another thread has opened the token again after the last reference was dropped, the words describe the new descriptor.
         if all.get(&token).is_some_and(|known| known.strong_count() == 0) {
             all.remove(&token);
             if let Ok(slots) = slots(&self.object)
@@ -288,7 +365,7 @@ fn slots(object: &Object) -> Result<Slots<'_>, OpenHandleError> {
         .ok_or_else(|| OpenHandleError::Corrupt(format!("{object:?} is too short for {members} members")))
 }
 
-/// A duplicate from any of those who say that they have it.
+/// Gets a duplicate from any member that claims to have the descriptor open.
 fn obtain(member: &Member, slots: Slots<'_>, token: Token, way: Way) -> Result<OwnedFd, DescriptorError> {
     let (lease, expected) = (&member.shared().lease, slots.identity());
     let is_it = |fd: &OwnedFd| {
@@ -305,7 +382,7 @@ fn obtain(member: &Member, slots: Slots<'_>, token: Token, way: Way) -> Result<O
         };
         let direct = match direct {
             Ok(fd) if !slots.still(&claim) && !fault!("files.no_second_look") => {
-                // It has closed it, and what we got may be anything.
+                // The holder has closed the descriptor, and the duplicate may be of another object.
                 drop(fd);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What can go wrong with descriptors.
+//! Errors of descriptors and of the tables of files.
 
 use std::fmt;
 
@@ -9,31 +9,31 @@ use super::modes::{Access, Sharing};
 use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::names::NamedError;
 
-/// Why there is no descriptor. Nothing is held, and nothing was opened.
+/// The reason why there is no descriptor. Nothing is held, and nothing was opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptorError {
-    /// No handle for it. It was closed.
+    /// No handle was created. The descriptor was closed.
     #[error(transparent)]
     Create(#[from] CreateError),
     /// The token could not be opened.
     #[error(transparent)]
     Open(#[from] OpenHandleError),
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// Those who had it are dead and not recovered yet, or are about to get it themselves.
+    /// No live member has the descriptor open: the holders are dead and not recovered yet, or are still opening it themselves.
     #[error("nobody alive has the descriptor open")]
     Nobody,
-    /// Somebody alive has it, and no way leads there.
+    /// Live members have the descriptor open, and each way to get a duplicate failed; one entry for each of them.
     #[error("no duplicate from any of those who have the descriptor: {}", Refused::list(.0))]
     Refused(Vec<Refused>),
-    /// The kernel does not say what the descriptor is.
+    /// A system call on the descriptor failed.
     #[error("{what}: {source}")]
     Os {
-        /// What was asked.
+        /// The purpose of the call.
         what: &'static str,
-        /// The answer.
+        /// The error of the kernel.
         source: std::io::Error,
     },
 }
@@ -44,17 +44,17 @@ impl From<NamedError> for DescriptorError {
     }
 }
 
-/// Somebody who has the descriptor, and why no way leads there.
+/// A member that has the descriptor open, and the reasons why it gave no duplicate.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Its lease.
+    /// The lease of the member.
     pub lease: LeaseId,
-    /// Its process, in its own namespace.
+    /// The process id of the member, in its own pid namespace.
     pub pid: u32,
-    /// Why the kernel did not duplicate it for us.
+    /// The reason why the kernel did not duplicate the descriptor.
     pub direct: Refusal,
-    /// Why the holder did not give it to us; `None`: it was not asked.
+    /// The reason why the member did not send the descriptor; `None` if it was not asked.
     pub socket: Option<Refusal>,
 }
 
@@ -72,28 +72,28 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Why nothing was entered into the table of a file.
+/// The reason why no entry was added to the table of a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShareError {
-    /// Somebody is in the way.
+    /// The entries of another member, or of this one, conflict with the request.
     #[error("the file is in use by {0}")]
     Conflict(Conflict),
-    /// No table for the file.
+    /// The table of the file was neither created nor opened.
     #[error(transparent)]
     Named(#[from] NamedError),
     /// The table is corrupted.
     #[error(transparent)]
     Open(#[from] OpenHandleError),
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// The kernel does not say which file it is.
+    /// A system call on the file failed.
     #[error("{what}: {source}")]
     Os {
-        /// What was asked.
+        /// The purpose of the call.
         what: &'static str,
-        /// The answer.
+        /// The error of the kernel.
         source: std::io::Error,
     },
 }
@@ -104,17 +104,30 @@ impl From<CreateError> for ShareError {
     }
 }
 
-/// A member with entries in the table of a file, and all that it does and shares by them.
+/// A member with entries in the table of a file, and the sum of these entries.
+///
+/// ```
+/// # use tenure::{Access, FileShare, Sharing};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// # let file = std::fs::File::open(std::env::current_exe()?)?;
+/// let reading = FileShare::enter(&me, &file, Access::READ, Sharing::NONE)?;
+/// let refused = FileShare::enter(&me, &file, Access::READ, Sharing::ALL).unwrap_err();
+/// assert!(refused.to_string().ends_with("for read, which shares nothing"));
+/// # drop(reading);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
-    /// Its lease.
+    /// The lease of the member.
     pub lease: LeaseId,
-    /// Its process, in its own namespace; zero when it has left by now.
+    /// The process id of the member, in its own pid namespace; zero if it has left already.
     pub pid: u32,
-    /// What it does.
+    /// The access of the member to the file.
     pub access: Access,
-    /// What it lets others do.
+    /// The access that the member permits to others.
     pub sharing: Sharing,
 }
 

@@ -1,4 +1,4 @@
-//! Files: descriptors that travel by token, and the tables of who has a file open for what.
+//! Files: descriptors as handles, and for each file a table of the members that use it and their share modes.
 
 mod check;
 mod descriptor;
@@ -21,16 +21,16 @@ pub use share::FileShare;
 
 use descriptor::Open;
 
-/// What one member keeps about files, in private memory.
+/// The bookkeeping of one member about files, in private memory.
 ///
-/// In a forked child its locks may be held by threads that are not there: look at the lease first.
+/// In a forked child its locks may be held by threads that do not exist there: check the lease first.
 #[derive(Default)]
 pub(crate) struct Files {
-    /// The thread that hands descriptors over, from the first descriptor on; `None` where it could not be had.
+    /// The thread that sends descriptors to other processes, started by the first descriptor; `None` if it could not be started.
     offers: OnceLock<Option<Offers>>,
     /// The descriptors that this member has open, by token.
     open: Mutex<BTreeMap<u64, Weak<Open>>>,
-    /// What this member has entered into the tables of files.
+    /// The entries of this member in the tables of files.
     tables: share::Tables,
 }
 

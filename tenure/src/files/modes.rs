@@ -1,4 +1,4 @@
-//! What one does with a file, and what one lets others do: three bits each.
+//! The access of a member to a file, and the access that it permits to others: three bits each.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -21,7 +21,7 @@ macro_rules! modes {
         pub struct $name(u8);
 
         impl $name {
-            /// Nothing of it.
+            /// No mode.
             pub const NONE: Self = Self(0);
             /// Reading.
             pub const READ: Self = Self(1);
@@ -29,10 +29,10 @@ macro_rules! modes {
             pub const WRITE: Self = Self(2);
             /// Deleting and renaming.
             pub const DELETE: Self = Self(4);
-            /// All of it.
+            /// All three modes.
             pub const ALL: Self = Self(ALL);
 
-            /// Whether everything of `other` is in it.
+            /// Whether this set contains all modes of `other`.
             #[must_use]
             pub const fn contains(self, other: Self) -> bool {
                 self.0 & other.0 == other.0
@@ -62,15 +62,28 @@ macro_rules! modes {
 }
 
 modes! {
-    /// What somebody does with a file: the access of Windows' `CreateFile`.
+    /// The access of a member to a file: the desired access of Windows' `CreateFile`.
+    ///
+    /// ```
+    /// # use tenure::Access;
+    /// let access = Access::READ | Access::WRITE;
+    /// assert!(access.contains(Access::READ) && !access.contains(Access::DELETE));
+    /// assert_eq!(access.to_string(), "read+write");
+    /// ```
     Access
 }
 modes! {
-    /// What somebody lets others do with a file meanwhile: the share mode of Windows' `CreateFile`.
+    /// The access to a file that a member permits to others: the share mode of Windows' `CreateFile`.
+    ///
+    /// ```
+    /// # use tenure::Sharing;
+    /// assert!(Sharing::ALL.contains(Sharing::READ | Sharing::WRITE));
+    /// assert_eq!(Sharing::NONE.to_string(), "nothing");
+    /// ```
     Sharing
 }
 
-/// The two as the table has them. Who does nothing denies nothing, as on Windows.
+/// The access and the sharing in the form of the table. An entry without access denies nothing, as on Windows.
 pub(super) fn modes(access: Access, sharing: Sharing) -> Modes {
     let denied = if access == Access::NONE { 0 } else { !sharing.0 & ALL };
     Modes { access: access.0, denied }

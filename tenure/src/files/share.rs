@@ -1,4 +1,4 @@
-//! Who has a file open, for what, and what it lets others do: Windows' open modes and share modes, among the members.
+//! The tables of files: Windows' access modes and share modes among the members of a space.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,19 +19,19 @@ use crate::names::Name;
 use crate::object::Object;
 use crate::state::STATE_WORDS;
 
-/// Words of the table of one file, for so many members: device and inode, then two words a lease.
+/// Words of the table of one file, for the given number of members: device and inode, then two words for each lease.
 pub(super) const fn table_words(members: u16) -> usize {
     STATE_WORDS + Shares::words(members)
 }
 
-/// An entry in the table of a file: what this member does with it, and what it lets others do. Dropping it gives it back.
+/// An entry in the table of a file: the access of this member, and the access that it permits to others. Dropping it removes the entry.
 ///
-/// Two entries go together when neither does what the other one does not share; the entries of one process count among each
-/// other as those of several do. An entry that does nothing ([`Access::NONE`]) is never in the way. As on Windows, except
-/// that it is an agreement of the members of one space: the kernel does not know of it, and stops nobody who does not ask.
+/// Two entries conflict if one has an access that the other does not share; this also holds for two entries of one process. An entry
+/// without access ([`Access::NONE`]) never conflicts. This is as on Windows, except that it is an agreement of the members of one space:
+/// the kernel does not know the table, and does not stop a process that uses the file without an entry.
 ///
-/// A file is told by its device and inode, whatever path led to it. While the entry lives it keeps the file open, so that its
-/// inode is not used for another file meanwhile.
+/// A file is identified by its device and inode, not by its path. The entry keeps the file open, so that its inode is not used for
+/// another file during that time.
 ///
 /// ```
 /// # use tenure::{Access, FileShare, ShareError, Sharing};
@@ -58,7 +58,7 @@ pub struct FileShare {
     _file: OwnedFd,
 }
 
-/// The entries of one member in one table. Whoever changes its word in the table has the lock.
+/// The entries of one member in one table. A thread that changes the member's word in the table holds the lock.
 #[derive(Default)]
 pub(super) struct Entries(BTreeMap<Modes, u64>);
 
@@ -85,24 +85,40 @@ impl Entries {
 pub(super) type Tables = Mutex<BTreeMap<u64, Weak<Mutex<Entries>>>>;
 
 impl FileShare {
-    /// Asks for `access` to a file while letting others do `sharing`, and enters that into the file's table unless somebody
-    /// is in the way: one step, so that of two who exclude each other exactly one enters.
+    /// Adds an entry to the table of a file, with `access` for this member and `sharing` for others, unless another entry conflicts. It is
+    /// one atomic step: of two conflicting requests exactly one succeeds.
     ///
-    /// Open the file before, in a way that changes nothing (without truncating it), and use it afterwards. The table of a file
-    /// takes 16 bytes of scratch memory for every member of the geometry, and a name that users do not see.
+    /// Open the file before this call, in a way that does not change it (without truncation), and use it afterwards. The table of a file
+    /// takes 16 bytes of scratch memory for each member of the geometry, and an internal name, which users do not see.
+    ///
+    /// ```
+    /// # use tenure::{Access, FileShare, ShareError, Sharing};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::current_exe()?;
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let file = std::fs::File::open(path)?;
+    /// let alone = FileShare::enter(&me, &file, Access::READ, Sharing::NONE)?;
+    /// let refused = FileShare::enter(&other, &file, Access::READ, Sharing::ALL); // usually in another process
+    /// assert!(matches!(refused, Err(ShareError::Conflict(who)) if who.lease == me.lease()));
+    ///
+    /// drop(alone);
+    /// FileShare::enter(&other, &file, Access::READ, Sharing::ALL)?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ShareError::Conflict`] says who is in the way, with what. Nothing was entered then.
+    /// [`ShareError::Conflict`] with the conflicting member and its modes; no entry was added.
     ///
     /// # Progress
     ///
-    /// Lock-free between processes: starts over only when somebody else's request was decided. One that was stopped in the
-    /// middle of asking is decided by the others.
+    /// Lock-free between processes: starts over only when the request of another member was decided. If a member is stopped in the middle of
+    /// a request, the other members decide that request.
     ///
     /// # Crash
     ///
-    /// The entries of the dead count until somebody finds them in the way; it then recovers the dead first.
+    /// The entries of a dead member stay until they conflict with a request: that request then recovers the dead member first.
     pub fn enter(
         member: &Member,
         file: impl AsFd,
@@ -134,19 +150,32 @@ impl FileShare {
         Ok(Self { modes: asked, entries, object, _file: file })
     }
 
-    /// What this entry does.
+    /// The access of this entry.
     #[must_use]
     pub fn access(&self) -> Access {
         parts(self.modes).0
     }
 
-    /// What this entry lets others do.
+    /// The access that this entry permits to others.
     #[must_use]
     pub fn sharing(&self) -> Sharing {
         parts(self.modes).1
     }
 
-    /// Everybody who has entries for this file, with the sum of them: this member as well.
+    /// All members with entries for this file, including this member, each with the sum of its entries.
+    ///
+    /// ```
+    /// # use tenure::{Access, FileShare, Sharing};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::current_exe()?;
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let file = std::fs::File::open(path)?;
+    /// let reading = FileShare::enter(&me, &file, Access::READ, Sharing::ALL)?;
+    /// let all = reading.everybody()?;
+    /// assert_eq!((all.len(), all[0].lease, all[0].access), (1, me.lease(), Access::READ));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -175,7 +204,7 @@ impl fmt::Debug for FileShare {
 impl Drop for FileShare {
     fn drop(&mut self) {
         let shared = self.object.shared();
-        // In a forked child there is neither the memory nor, perhaps, the thread that has the lock.
+        // In a forked child the memory is not mapped, and the lock may be held by a thread that does not exist there.
         if shared.lease.check().is_err() {
             return;
         }
@@ -194,7 +223,7 @@ impl Drop for FileShare {
     }
 }
 
-/// The table of a file: found by a name that no user can give.
+/// The table of a file, found by an internal name, which no user's name can equal.
 fn table_of(member: &Member, device: u64, inode: u64) -> Result<Object, ShareError> {
     let members = member.shared().reclaimer.plan.geometry.members;
     let mut name = b"file".to_vec();
@@ -214,7 +243,7 @@ fn shares(object: &Object) -> Result<Shares<'_>, OpenHandleError> {
         .ok_or_else(|| OpenHandleError::Corrupt(format!("{object:?} is too short for {members} members")))
 }
 
-/// Enters, after recovering whoever is in the way and dead.
+/// Adds the entry; recovers dead members whose entries conflict.
 fn enter_table(lease: &Lease, shares: Shares<'_>, asked: Modes) -> Result<(), ShareError> {
     let incarnations = |index| lease.incarnation_of(index);
     let mut ended = None;
@@ -224,7 +253,7 @@ fn enter_table(lease: &Lease, shares: Shares<'_>, asked: Modes) -> Result<(), Sh
         };
         if other != lease.id() && lease.is_alive(other) == Some(false) {
             lease.recover();
-            // Another round for every lease that ended. One that could not be recovered is in the way.
+            // One more round for each lease that has ended. A dead lease that could not be recovered still conflicts.
             if lease.incarnation_of(other.index) != Some(other.incarnation) && ended != Some(other) {
                 ended = Some(other);
                 continue;

@@ -11,6 +11,17 @@ use crate::typed::{self, Value};
 use tenure_slab::Token;
 
 /// The result of create-or-open.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// match me.create_or_open("limit", &7u64)? {
+///     tenure::Named::Created(handle) => println!("{} is the creator's value", handle.get()?),
+///     tenure::Named::Opened(handle) => println!("{} was there already", handle.get()?),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named<H> {
     /// The name was not in use; this handle was created with it.
@@ -20,13 +31,22 @@ pub enum Named<H> {
 }
 
 impl<H> Named<H> {
-    /// Whether it was created by this call.
+    /// Whether this call created the handle.
     #[must_use]
     pub fn is_created(&self) -> bool {
         matches!(self, Self::Created(_))
     }
 
     /// The handle, created or opened.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create_or_open("limit", &7u64)?.into_inner();
+    /// assert_eq!(handle.get()?.to_native(), 7);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn into_inner(self) -> H {
         match self {
@@ -43,7 +63,21 @@ impl<H> Named<H> {
     }
 }
 
-/// Why create-or-open neither created nor opened. Nothing is held.
+/// The reason why create-or-open neither created nor opened. Nothing is held.
+///
+/// ```
+/// # use tenure::{CreateError, NamedError, OpenHandleError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let limit = me.create_named("limit", &7u64)?;
+/// let other_type = me.create_or_open("limit", &7u32);
+/// assert!(matches!(other_type, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))));
+/// let no_name = me.create_or_open("", &7u64);
+/// assert!(matches!(no_name, Err(NamedError::Create(CreateError::BadName { found: 0 }))));
+/// # drop(limit);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamedError {
@@ -88,10 +122,22 @@ impl From<OpenHandleError> for NamedError {
 }
 
 /// Names. All kinds of objects share one directory in the space. A name is 1 to [`NAME_MAX`](crate::NAME_MAX) bytes of UTF-8, compared byte
-/// by byte: `Queue` and `queue` are two names. A handle gets its name at creation. The name ends with the last holder of the handle, at
-/// once, also if that holder is killed.
+/// by byte: `Queue` and `queue` are two names. A handle gets its name at creation. The name ends together with the handle: when the last
+/// holder closes it or dies.
 impl Member {
     /// Creates a handle with a name and a typed value.
+    ///
+    /// ```
+    /// # use tenure::CreateError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let limit = me.create_named("limit", &7u64)?;
+    /// assert_eq!(limit.name()?, Some("limit"));
+    /// let Err(CreateError::NameTaken { token }) = other.create_named("limit", &8u64) else { panic!() };
+    /// assert_eq!(token, limit.token());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -114,6 +160,18 @@ impl Member {
 
     /// As [`Member::create_named`], with a copy of `bytes`.
     ///
+    /// ```
+    /// # use tenure::{CreateError, Kind};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let tea = me.create_raw_named("tea", Kind::raw(1), b"green")?;
+    /// assert_eq!(tea.get()?, b"green");
+    /// let long = me.create_raw_named(&"x".repeat(256), Kind::raw(1), b"");
+    /// assert!(matches!(long, Err(CreateError::BadName { found: 256 })));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Member::create_named`].
@@ -124,6 +182,19 @@ impl Member {
     }
 
     /// Opens the handle that has a name, as a typed value.
+    ///
+    /// ```
+    /// # use tenure::OpenHandleError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let limit = me.create_named("limit", &7u64)?;
+    /// let opened = other.open_named::<u64>("limit")?; // usually in another process
+    /// assert_eq!(opened.get()?.to_native(), 7);
+    /// assert!(matches!(other.open_named::<u64>("Limit"), Err(OpenHandleError::NoSuchName)));
+    /// assert!(matches!(other.open_named::<u32>("limit"), Err(OpenHandleError::ForeignKind { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -143,6 +214,17 @@ impl Member {
     }
 
     /// As [`Member::open_named`], as raw bytes.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let tea = me.create_raw_named("tea", Kind::raw(1), b"green")?;
+    /// let opened = other.open_raw_named("tea", Kind::raw(1))?; // usually in another process
+    /// assert_eq!(opened.get()?, b"green");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -193,6 +275,18 @@ impl Member {
 
     /// As [`Member::create_or_open`], with a copy of `bytes`.
     ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let first = me.create_or_open_raw("tea", Kind::raw(1), b"green")?;
+    /// let second = other.create_or_open_raw("tea", Kind::raw(1), b"black")?; // usually in another process
+    /// assert_eq!((first.is_created(), second.is_created()), (true, false));
+    /// assert_eq!(second.into_inner().get()?, b"green");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Member::create_or_open`].
@@ -207,7 +301,19 @@ impl Member {
         named.try_map(|held| Ok(self.hand_out(held, kind)))
     }
 
-    /// Kind and token of the handle that has a name. It is held only during the call.
+    /// The kind and the token of the handle that has a name. The call holds the handle only until it returns.
+    ///
+    /// ```
+    /// # use tenure::OpenHandleError;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let limit = me.create_named("limit", &7u64)?;
+    /// assert_eq!(other.look_up("limit")?, (limit.kind(), limit.token()));
+    /// drop(limit);
+    /// assert!(matches!(other.look_up("limit"), Err(OpenHandleError::NoSuchName)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -217,9 +323,23 @@ impl Member {
     }
 }
 
-/// Names, for callers that close by hand. These calls wait for the member's calls without a local, as those of [`Member`] do.
+/// Names, for callers that close by hand. As the calls of [`Member`], these calls may wait for other calls of this process that use no
+/// local.
 impl Local<'_> {
     /// As [`Member::create_raw_named`]; this process holds the handle once.
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Kind};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create_named("tea", Kind::raw(1), b"green")?;
+    /// let again = local.create_named("tea", Kind::raw(1), b"black");
+    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
+    /// # let _ = held;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -231,6 +351,22 @@ impl Local<'_> {
 
     /// As [`Member::open_raw_named`]; this process holds the handle once more.
     ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let tea = me.create_raw_named("tea", Kind::raw(1), b"green")?;
+    /// let mut local = other.local();
+    /// let opened = local.open_named("tea", Kind::raw(1))?; // usually in another process
+    /// // SAFETY: held until the `close`, which is the only one of this count.
+    /// unsafe {
+    ///     assert_eq!(local.get(&opened)?, b"green");
+    ///     local.close(opened)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Member::open_raw_named`].
@@ -240,6 +376,18 @@ impl Local<'_> {
     }
 
     /// As [`Member::create_or_open_raw`]; this process holds the handle once, or once more.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let first = local.create_or_open("tea", Kind::raw(1), b"green")?;
+    /// let second = local.create_or_open("tea", Kind::raw(1), b"black")?; // a second count
+    /// assert_eq!((first.is_created(), second.is_created()), (true, false));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -256,7 +404,16 @@ impl Local<'_> {
 }
 
 impl<T> Handle<T> {
-    /// Its name, if it was created with one.
+    /// The name of the handle; `None` if it was created without one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert_eq!(me.create_named("limit", &7u64)?.name()?, Some("limit"));
+    /// assert_eq!(me.create(&7u64)?.name()?, None);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

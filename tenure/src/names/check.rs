@@ -17,7 +17,7 @@ pub(crate) fn check(
     stable: bool,
     report: &mut Report,
 ) {
-    // Before the table: each of these that is inserted by now is found there.
+    // Before the table: if such a handle is inserted already, the pass over the table finds it.
     let labelled: Vec<HandleInfo> =
         slab.iter().filter(|info| info.state == Some(State::Live) && info.label.is_some()).collect();
     report.violations.extend(names.look().problems.iter().map(ToString::to_string));
@@ -43,7 +43,7 @@ pub(crate) fn check(
         if listed.binary_search(&token).is_ok() || slab.is_over(token) {
             continue;
         }
-        // Its creator is about to insert it, or to close it because another handle has the name.
+        // The creator of the handle is about to insert it, or to close it because another handle has the name.
         let is_in_progress = !stable || info.holders.iter().any(|lease| is_dead(leases, lease));
         let list = if is_in_progress { &mut report.pending } else { &mut report.violations };
         list.push(format!("{token} has a name, but is not among the names"));

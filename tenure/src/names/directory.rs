@@ -19,7 +19,7 @@ struct Seeker<'s, 'n> {
     name: Name<'n>,
 }
 
-/// The handle that has the name, and the opened handle, or why it was not opened.
+/// The token of the handle that has the name; the opened handle, or the error of opening it.
 type Found = (Token, Result<slab::Held, OpenHandleError>);
 
 impl Handles for Seeker<'_, '_> {
@@ -63,8 +63,8 @@ fn has_run_out(error: &CreateError) -> bool {
     )
 }
 
-/// How often to look again, a millisecond apart, while another process copies a value of this size and inserts its name: at least ten
-/// times, and once more for each MiB, which takes about that long to copy; a second at most.
+/// The number of further tries, a millisecond apart, while another process copies a value of this size and inserts its name: ten, and
+/// one more for each MiB, since a copy of one MiB takes about a millisecond; at most 1000.
 fn patience(bytes: usize) -> usize {
     (10 + (bytes >> 20)).min(1000)
 }
@@ -81,10 +81,10 @@ impl Shared {
         Some(unsafe { std::slice::from_raw_parts(name, bytes) })
     }
 
-    /// Closes a handle that was opened or created on the way.
+    /// Closes a handle that this call has opened or created and does not return.
     fn give_back(&self, held: slab::Held) {
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        // The handle is held; a corrupted word leaves nothing to close.
+        // The handle is held; if its word is corrupted, there is nothing to close.
         let _ = self.slab.close(acquire, ref_counts, None, held, |block| self.free_block(block));
     }
 
@@ -102,7 +102,7 @@ impl Shared {
         Ok((Kind::from_word(kind?), token))
     }
 
-    /// Opens by name.
+    /// Opens the handle that has the name.
     pub(crate) fn open_named(&self, name: Name<'_>, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let (_, held) = self.seek(name)?.ok_or(OpenHandleError::NoSuchName)?;
         self.take(held?, kind)
@@ -141,7 +141,7 @@ impl Shared {
         Err(CreateError::NameTaken { token })
     }
 
-    /// Opens by name, or creates with the name, in one step: of any number of processes that do so at once exactly one creates.
+    /// Opens the handle that has the name, or creates one with it, in one step: of any number of concurrent calls exactly one creates.
     pub(crate) fn create_or_open(
         &self,
         name: Name<'_>,
@@ -158,7 +158,7 @@ impl Shared {
         Ok(Named::Opened(self.take(found?, kind)?))
     }
 
-    /// Creates a handle and inserts it into the table; returns the other handle if one has the name by now.
+    /// Creates a handle and inserts it into the table; if another handle has the name by then, returns that one.
     ///
     /// If a resource has run out, another process that creates the same name may hold the last of it, and its handle gets the name soon. So
     /// this looks the name up again, and tries up to `patience` more times, a millisecond apart.
@@ -230,7 +230,7 @@ impl Shared {
             .map_err(|_| ScratchError::TooLarge { bytes: size as u64, max: isize::MAX as u64 })?;
         let block = RawBlock { offset: self.alloc(caches, layout)?, len: size };
         let address = self.scratch.address(block.offset);
-        // SAFETY: the block was allocated just now, is at least that long, and nobody else knows it.
+        // SAFETY: the block was allocated just now, is at least that long, and no other code knows it.
         unsafe {
             address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             address.add(bytes.len()).copy_from_nonoverlapping(name.bytes.as_ptr(), name.bytes.len());

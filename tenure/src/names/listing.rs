@@ -8,7 +8,18 @@ use tenure_slab::{Names, Slab, Token};
 
 use crate::kind::Kind;
 
-/// A name and the handle that has it.
+/// A name and the handle that has it; see [`Space::names`](crate::Space::names).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let limit = me.create_named("limit", &7u64)?;
+/// for info in space.names() {
+///     assert_eq!((info.name.as_str(), info.kind, info.token), ("limit", limit.kind(), limit.token()));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NameInfo {
     /// The name.
@@ -36,7 +47,7 @@ pub(crate) fn list((slab, scratch): &(Slab<'_>, Scratch<'_>), names: &Names<'_>)
     all
 }
 
-/// The handles in the table, each once, also those that are over.
+/// The handles in the table, each once, including those that are over.
 pub(super) fn tokens(names: &Names<'_>) -> Vec<Token> {
     let mut named = names.look().named;
     named.sort_unstable();
@@ -53,12 +64,12 @@ pub(super) fn name_of(slab: &Slab<'_>, scratch: &Scratch<'_>, token: Token) -> O
         return None;
     }
     let mut bytes = vec![0; len.into()];
-    // SAFETY: inside a block of the caller's mapping. If the handle is over meanwhile, the block may belong to another handle or be free:
-    // `peek` copies whatever is there, and the bytes are dropped below.
+    // SAFETY: inside a block of the caller's mapping. If the handle ends during the copy, the block may belong to another handle or be
+    // free: `peek` copies arbitrary bytes then, and they are dropped below.
     let read = unsafe { peek(scratch.address(info.block?).wrapping_add(info.len as usize), &mut bytes) };
     // Acquire: name: keeps the copy above before the load of the handle word below:
     // - either the handle is not over here: then the bytes are its name;
-    // - or it is over: then the bytes may be anything, and are dropped.
+    // - or it is over: then the bytes are arbitrary, and are dropped.
     fence(Ordering::Acquire);
     (read && !slab.is_over(token)).then_some(bytes)
 }

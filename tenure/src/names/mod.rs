@@ -1,8 +1,8 @@
 //! Names: a directory in the segment, from a name to the handle that has it.
 //!
 //! A handle gets its name at creation, and the name ends with the handle, that is, with its last holder. Names are 1 to [`NAME_MAX`] bytes
-//! of UTF-8, compared byte by byte: `Queue` and `queue` are two names. All kinds of objects share one directory. The crate `slab` has the
-//! table and its protocol; this module connects it with handles, blocks and members.
+//! of UTF-8, compared byte by byte: `Queue` and `queue` are two names. All kinds of objects share one directory. The crate `tenure-slab`
+//! has the table and its protocol; this module connects the table with handles, blocks and members.
 
 mod api;
 mod check;

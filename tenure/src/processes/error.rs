@@ -1,15 +1,15 @@
-//! Why there is no handle of a process, or no answer from it.
+//! Errors of handles of processes and threads.
 
 use tenure_segment::process::PidError;
 
 use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::names::NamedError;
 
-/// What can go wrong with a handle of a process or thread.
+/// The error of an operation on a handle of a process or thread.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// Not a member (any more).
+    /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
     /// No handle was created.
@@ -18,16 +18,16 @@ pub enum ProcessError {
     /// The token was not opened.
     #[error(transparent)]
     Open(#[from] OpenHandleError),
-    /// The process or thread itself: gone, not watchable from here, not supported.
+    /// The process or thread has ended, cannot be watched from this process, or is not supported by the kernel.
     #[error(transparent)]
     Pid(#[from] PidError),
-    /// Only the process, or the thread, itself announces how it will end.
+    /// The caller is not the process or thread of the handle, which alone can announce its own code.
     #[error("only the one that the handle names announces its own end")]
     NotItself,
-    /// It has announced another code already, or ended.
+    /// The process or thread has announced a code already, or has ended.
     #[error("it has announced its code already, or ended")]
     AlreadyAnnounced,
-    /// The state is corrupted.
+    /// The state words of the handle are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
 }

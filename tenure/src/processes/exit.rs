@@ -1,4 +1,4 @@
-//! How a process or thread ended.
+//! The exit of a process or thread: its code or its signal.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
@@ -7,35 +7,41 @@ use std::process::ExitStatus;
 use tenure_segment::process::{Scope, Status};
 use tenure_wait::exit::End;
 
-/// How a process or thread ended.
+/// The exit of a process or thread: its code or its signal.
+///
+/// ```
+/// # use tenure::Exit;
+/// assert_eq!((Exit::Code(3).code(), Exit::Unknown.code()), (Some(3), None));
+/// assert_eq!(Exit::Signal { number: 9, core_dumped: false }.to_string(), "signal 9");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// By itself, with this code.
+    /// The process or thread ended by itself, with this code.
     ///
-    /// The kernel keeps the lowest 8 bits of a code. All 32 are here if the process announced them with
-    /// [`Process::exiting`](crate::Process::exiting) and the kernel's 8 do not contradict.
+    /// The kernel keeps the lowest 8 bits of a code. The code has all 32 bits if the process announced them with
+    /// [`Process::exiting`](crate::Process::exiting) and the kernel's 8 bits do not contradict.
     Code(i32),
-    /// By a signal.
+    /// A signal ended the process or thread.
     Signal {
-        /// Its number.
+        /// The number of the signal.
         number: i32,
-        /// The kernel wrote a core dump.
+        /// Whether the kernel wrote a core dump.
         core_dumped: bool,
     },
-    /// It has ended, and nobody who holds the handle was told how. Whoever reaps it may know, and
-    /// [say so](crate::Process::reaped); then this becomes one of the others.
+    /// The process or thread has ended, and no holder of the handle got its status. The process that reaps it may record the status by
+    /// [`Process::reaped`](crate::Process::reaped); then the exit becomes one of the other variants.
     Unknown,
 }
 
 impl Exit {
-    /// The code, of one that ended by itself.
+    /// The code; `None` if a signal ended the process or thread, or if its status is unknown.
     #[must_use]
     pub const fn code(self) -> Option<i32> {
         if let Self::Code(code) = self { Some(code) } else { None }
     }
 
-    /// Joins what the kernel told with what it had announced itself. The kernel is believed; a thread that returns ends with 0
-    /// in its eyes, whatever the thread means.
+    /// Combines the status from the kernel with the announced code. If they contradict, the status of the kernel counts; but the kernel
+    /// reports 0 for every thread that returns, so for a thread the announced code completes a status of 0.
     pub(super) fn of(end: End, scope: Scope, announced: impl FnOnce() -> i32) -> Self {
         let announced = end.announced.then(announced);
         match (end.status, announced) {
@@ -68,12 +74,12 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What `wait` said, in the form of the exit word.
+/// The status from `wait`, in the form of the exit word.
 pub(super) fn status_of(status: ExitStatus) -> Option<Status> {
     match (status.code(), status.signal()) {
         (Some(code), _) => Some(Status::exited(code as u8)),
         (None, Some(signal)) => Some(Status::killed(signal as u8, status.core_dumped())),
-        // Stopped or continued: it has not ended.
+        // Stopped or continued: the process has not ended.
         (None, None) => None,
     }
 }
@@ -92,7 +98,7 @@ mod tests {
         assert_eq!(exit(None, Some(-5)), Exit::Code(-5));
         assert_eq!(exit(Some(0x0700), None), Exit::Code(7));
         assert_eq!(exit(Some(0x0500), Some(0xC000_0005_u32 as i32)), Exit::Code(0xC000_0005_u32 as i32));
-        // It said 7 and ended with 0.
+        // The process announced 7 and ended with 0.
         assert_eq!(exit(Some(0), Some(7)), Exit::Code(0));
         let thread = End { status: Some(0), announced: true };
         assert_eq!(Exit::of(thread, Scope::Thread, || 7), Exit::Code(7));

@@ -1,9 +1,9 @@
-//! Processes and threads as handles: who one is, whether it has ended, and how, for any process that holds the handle.
+//! Processes and threads as handles: their identity and their exit, for any process that holds the handle.
 //!
-//! The payload is an exit word (`tenure_wait::exit`), which one can wait for, and an identity, which never changes. Each
-//! member that holds the handle has one watcher, a thread that sleeps in the kernel until a process ends and then writes the
-//! end down for everybody; so does whoever looks. All of them come to the same word, so that it does not matter which of them
-//! are stopped or killed.
+//! The payload is an exit word (`tenure_wait::exit`), which is a wait word, and an identity, which never changes. Each member that holds
+//! such handles has one watcher, a thread that sleeps in the kernel until a process ends and then records the exit in the word. A call
+//! that asks for the exit records it as well. All of them write the same word, so it does not matter if some of them are stopped or
+//! killed.
 
 mod error;
 mod exit;

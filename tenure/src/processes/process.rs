@@ -13,50 +13,90 @@ use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::waiting::WaitError;
 
-/// A process, and no other one that has its number earlier or later. Dropping it closes it.
+/// A process as a handle. The handle never refers to another process that has the same number earlier or later. Dropping it closes it.
 ///
-/// It can be any process of this machine that this one can see, a member or not. How it ended can be read by every process
-/// that holds the handle, for as long as anybody holds it.
+/// The process can be any process of this machine that the caller can see, a member or not. Every holder of the handle can read the exit
+/// of the process, for as long as at least one member holds the handle.
 ///
-/// # Who knows how it ended
+/// ```
+/// # use tenure::{Exit, Process};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let mut child = std::process::Command::new("sh").args(["-c", "exit 3"]).spawn()?;
+/// let process = Process::of_child(&me, &child)?;
 ///
-/// Since Linux 6.15 the kernel tells every member that held the handle when the process was reaped. Before, it tells whoever
-/// may look into `/proc` in the moment between its end and its being reaped (the same user, as a rule), and its parent. Each
-/// holder's watcher writes down what it is told. Beyond that a process can [announce](Process::exiting) its code, and whoever
-/// reaps it can [say](Process::reaped) how it ended. If nobody knows, that is what is said: [`Exit::Unknown`].
+/// // Usually in another process:
+/// let theirs = Process::open(&other, process.token())?;
+/// theirs.wait(None)?;
 ///
-/// A member that asked for [no monitor](crate::Options::monitor) has no watcher either until it waits for a process: then
-/// ends are written down when somebody looks.
+/// process.reaped(child.wait()?)?; // now all holders know the exit, on every kernel
+/// assert_eq!(theirs.exit()?, Some(Exit::Code(3)));
+/// # Ok(()) }
+/// ```
+///
+/// # Sources of the exit
+///
+/// Since Linux 6.15 the kernel tells the exit status to every member that held the handle when the process was reaped. Older kernels tell
+/// it to the parent, and to processes that may read `/proc` between the end of the process and its reaping (as a rule, those of the same
+/// user). The watcher of each holder records the status that it gets. In addition, a process can [announce](Process::exiting) its code,
+/// and the process that reaps it can [record](Process::reaped) the status. Without any of these the exit is [`Exit::Unknown`].
+///
+/// A member [without a monitor](crate::Options::monitor) has no watcher until it waits for a process. Until then exits are recorded only
+/// by calls that ask for them.
 ///
 /// # Fork
 ///
-/// A forked child is no member, and its copies of handles do nothing.
+/// A forked child is not a member, and its copies of handles do nothing.
 #[derive(Debug)]
 pub struct Process {
     subject: Subject,
 }
 
 impl Process {
-    /// Creates a handle of whoever has this number now, in the caller's pid namespace. One that has ended and was not reaped
-    /// yet is found too. The number of a child of ours is its own until we reap it; others' numbers may be given again at any
-    /// time, so check [`Process::started_at`] if it matters.
+    /// Creates a handle of the process that has this number now, in the caller's pid namespace. A process that has ended and is not reaped
+    /// yet has its number still. A child of the caller keeps its number until the caller reaps it. The kernel may reuse any other number at
+    /// any time: check [`Process::started_at`] if that matters.
+    ///
+    /// ```
+    /// # use tenure::{Process, ProcessError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::of_pid(&me, std::process::id())?;
+    /// assert_eq!((process.pid(), process.exit()?), (std::process::id(), None)); // it runs
+    /// assert!(matches!(Process::of_pid(&me, u32::MAX), Err(ProcessError::Pid(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ProcessError`]: nobody has the number, or it is a thread's; or no handle could be created. Nothing is held then.
+    /// [`ProcessError::Pid`] if no process has the number, or if it is the number of a thread; [`ProcessError::Create`]. Nothing is held.
     ///
     /// # Progress
     ///
-    /// As [`Member::create`](crate::Member::create), and some system calls; waits for a thread of our own, which waits for nobody.
+    /// As [`Member::create`](crate::Member::create), and a few system calls. Waits for the watcher thread of this process, which waits for no
+    /// other process.
     ///
     /// # Crash
     ///
-    /// As [`Member::create`](crate::Member::create): recovery takes it back.
+    /// As [`Member::create`](crate::Member::create): recovery closes the handle.
     pub fn of_pid(member: &Member, pid: u32) -> Result<Self, ProcessError> {
         Ok(Self { subject: Subject::create(member, None, pid, Scope::Process)? })
     }
 
-    /// As [`Process::of_pid`], with a name that nothing has.
+    /// As [`Process::of_pid`], with a name that is not in use.
+    ///
+    /// ```
+    /// # use tenure::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let server = Process::create_named(&me, "server", std::process::id())?;
+    /// let theirs = Process::open_named(&other, "server")?; // usually in another process
+    /// assert_eq!(theirs.pid(), server.pid());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -66,8 +106,19 @@ impl Process {
         Ok(Self { subject: Subject::create(member, name, pid, Scope::Process)? })
     }
 
-    /// Opens the process that has a name, whichever it is, or gives the name to this one, in one step; see
-    /// [`Member::create_or_open`](crate::Member::create_or_open).
+    /// Opens the process that has the name, or creates a handle of the process `pid` with the name, in one step; see
+    /// [`Member::create_or_open`](crate::Member::create_or_open). The opened process may be another one than `pid`.
+    ///
+    /// ```
+    /// # use tenure::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let first = Process::create_or_open(&me, "server", std::process::id())?;
+    /// let second = Process::create_or_open(&other, "server", std::process::id())?;
+    /// assert!(first.is_created() && !second.is_created());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -77,7 +128,17 @@ impl Process {
         named.try_map(|subject| Ok(Self { subject }))
     }
 
-    /// Opens the process that has a name.
+    /// Opens the process that has the name.
+    ///
+    /// ```
+    /// # use tenure::{OpenHandleError, Process, ProcessError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let none = Process::open_named(&me, "server");
+    /// assert!(matches!(none, Err(ProcessError::Open(OpenHandleError::NoSuchName))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -88,6 +149,15 @@ impl Process {
 
     /// Creates a handle of the calling process.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = tenure::Process::current(&me)?;
+    /// assert_eq!(process.pid(), std::process::id());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Process::of_pid`].
@@ -95,7 +165,18 @@ impl Process {
         Self::of_pid(member, std::process::id())
     }
 
-    /// Creates a handle of a child that was not waited for yet.
+    /// Creates a handle of a child of this process. Call it before [`Child::wait`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// let process = tenure::Process::of_child(&me, &child)?;
+    /// process.wait(None)?;
+    /// child.wait()?; // reaps it
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -104,25 +185,52 @@ impl Process {
         Self::of_pid(member, child.id())
     }
 
-    /// Opens a token.
+    /// Opens the token of a process.
+    ///
+    /// ```
+    /// # use tenure::{OpenHandleError, Process, ProcessError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let process = Process::current(&me)?;
+    /// let theirs = Process::open(&other, process.token())?; // usually in another process
+    /// assert_eq!(theirs.exit()?, None);
+    ///
+    /// let number = me.create(&7u64)?;
+    /// let wrong = Process::open(&other, number.token());
+    /// assert!(matches!(wrong, Err(ProcessError::Open(OpenHandleError::ForeignKind { .. }))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ProcessError::Open`], in particular when it is stale or no process. [`ProcessError::Pid`] when it could be watched but
-    /// for a lack of resources.
+    /// [`ProcessError::Open`], in particular for a stale token or a handle of another kind. [`ProcessError::Pid`] when the resources to watch
+    /// the process are missing.
     ///
     /// # Progress
     ///
-    /// As [`Member::open`](crate::Member::open), and some system calls; waits for a thread of our own, which waits for nobody.
+    /// As [`Member::open`](crate::Member::open), and a few system calls. Waits for the watcher thread of this process, which waits for no
+    /// other process.
     ///
     /// # Crash
     ///
-    /// As [`Member::open`](crate::Member::open): recovery closes it.
+    /// As [`Member::open`](crate::Member::open): recovery closes the handle.
     pub fn open(member: &Member, token: Token) -> Result<Self, ProcessError> {
         Ok(Self { subject: Subject::open(member, token, Scope::Process)? })
     }
 
-    /// Another owner of the same count.
+    /// One more owner of the same count of the handle.
+    ///
+    /// ```
+    /// # use tenure::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::current(&me)?;
+    /// let second = process.try_clone()?; // for instance for another thread
+    /// assert_eq!(second.token(), process.token());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -131,62 +239,114 @@ impl Process {
         Ok(Self { subject: self.subject.try_clone()? })
     }
 
-    /// The 64 bits to pass to others. It keeps nothing alive: hold the handle until the other has opened it.
+    /// The token: 64 bits to pass to other processes. A token keeps nothing alive: hold the handle until the other process has opened the
+    /// token.
     #[must_use]
     pub fn token(&self) -> Token {
         self.subject.object().token()
     }
 
-    /// Its number, in the pid namespace of whoever created the handle. Once it was reaped somebody else may have it.
+    /// The process id, in the pid namespace of the creator of the handle. After the process is reaped, the kernel may reuse the number.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.subject.identity().number.unsigned_abs()
     }
 
-    /// When it started, in clock ticks since the machine did, as `/proc` has it; `None` where `/proc` hides it.
+    /// The start time of the process in clock ticks since boot, as in `/proc`; `None` if `/proc` hides it.
+    ///
+    /// ```
+    /// # use tenure::Process;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::current(&me)?;
+    /// if let Some(ticks) = process.started_at() {
+    ///     println!("started {ticks} clock ticks after boot");
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn started_at(&self) -> Option<u64> {
         Some(self.subject.identity().start_ticks).filter(|ticks| *ticks != 0)
     }
 
-    /// How it ended; `None` while it runs or is stopped. Looks by itself, whatever others have written down.
+    /// The exit of the process; `None` while it runs or is stopped. Unless a status is recorded already, asks the kernel.
+    ///
+    /// ```
+    /// # use tenure::{Exit, Process};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut child = std::process::Command::new("sleep").arg("600").spawn()?;
+    /// let process = Process::of_child(&me, &child)?;
+    /// assert_eq!(process.exit()?, None);
+    ///
+    /// child.kill()?;
+    /// process.reaped(child.wait()?)?;
+    /// assert_eq!(process.exit()?, Some(Exit::Signal { number: 9, core_dumped: false }));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ProcessError::NotMember`]. [`ProcessError::Pid`] when nothing is written down and we cannot look, for example from another
-    /// pid namespace. [`ProcessError::Corrupt`].
+    /// [`ProcessError::NotMember`]. [`ProcessError::Pid`] when no exit is recorded and this process cannot ask the kernel, for example from
+    /// another pid namespace. [`ProcessError::Corrupt`].
     ///
     /// # Progress
     ///
-    /// Lock-free, with some system calls; waits for a thread of our own, which waits for nobody.
+    /// Lock-free, with a few system calls. Waits for the watcher thread of this process, which waits for no other process.
     ///
     /// # Crash
     ///
-    /// Killed while it writes down what it saw, it leaves that to the next one who looks, waits or recovers.
+    /// If this process is killed while it records the exit, the next call that asks or waits, or the next recovery, records it.
     pub fn exit(&self) -> Result<Option<Exit>, ProcessError> {
         self.subject.exit()
     }
 
-    /// Waits for its end, however it comes. `None` waits as long as it takes, zero not at all.
+    /// Waits for the end of the process, and returns its exit. A timeout of `None` waits without limit, zero does not wait.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Process, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::current(&me)?;
+    /// let timed_out = process.wait(Some(Duration::from_millis(1)));
+    /// assert!(matches!(timed_out, Err(WaitError::TimedOut))); // this process still runs
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`]; [`WaitError::Unwatched`] when this process cannot notice its end, for example from another pid
-    /// namespace, and nobody has written it down.
+    /// [`WaitError::TimedOut`]; [`WaitError::Unwatched`] when no exit is recorded and this process cannot watch the process, for example from
+    /// another pid namespace.
     ///
     /// # Progress
     ///
-    /// Waits for the process and for nobody else, in the kernel: no polling, no wake-ups but the one.
+    /// Sleeps in the kernel until the process ends, and waits for no other process. There is no polling.
     ///
     /// # Crash
     ///
-    /// Whoever is killed or stopped while it waits takes nobody's wake-up with it.
+    /// A waiter that is killed or stopped takes no wake-up from others.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Exit, WaitError> {
         self.subject.wait(timeout)
     }
 
-    /// For whoever reaped it without this handle, by `wait` or [`Child::wait`]: says how it ended, to all holders. What is
-    /// known already stays as it is. A status of one that has not ended changes nothing.
+    /// Records the exit status for all holders. For the process that has reaped this one, by `wait` or [`Child::wait`]. A status that is
+    /// recorded already stays. The status of a process that is stopped or continued changes nothing.
+    ///
+    /// ```
+    /// # use tenure::{Exit, Process};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut child = std::process::Command::new("sh").args(["-c", "exit 3"]).spawn()?;
+    /// let process = Process::of_child(&me, &child)?;
+    /// process.reaped(child.wait()?)?;
+    /// assert_eq!(process.exit()?, Some(Exit::Code(3)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -206,12 +366,23 @@ impl Process {
         }
     }
 
-    /// For the process itself: announces the code with which it is about to end, all 32 bits of it. It counts once the process
-    /// has ended, unless the kernel says otherwise (a signal, another code). It can be done once.
+    /// Announces the code with which this process is about to end, all 32 bits of it. Only the process of the handle can call it, and only
+    /// once. The code counts after the process has ended, unless the kernel reports something else (a signal, or other lowest 8 bits).
+    ///
+    /// ```
+    /// # use tenure::{Process, ProcessError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let process = Process::current(&me)?;
+    /// process.exiting(0x1234)?; // and then `std::process::exit(0x1234)`
+    /// assert!(matches!(process.exiting(5), Err(ProcessError::AlreadyAnnounced)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ProcessError::NotItself`] when the handle is another process's, [`ProcessError::AlreadyAnnounced`].
+    /// [`ProcessError::NotItself`] when the handle is of another process; [`ProcessError::AlreadyAnnounced`].
     ///
     /// # Progress
     ///
@@ -219,7 +390,7 @@ impl Process {
     ///
     /// # Crash
     ///
-    /// It is announced, or it is not.
+    /// If the process is killed here, the code is announced or not.
     pub fn exiting(&self, code: i32) -> Result<(), ProcessError> {
         self.subject.exiting(std::process::id() as i32, code)
     }

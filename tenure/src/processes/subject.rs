@@ -1,4 +1,4 @@
-//! What handles of processes and of threads have in common: a count of the object, the identity in it, and a watch.
+//! The common part of handles of processes and threads: a count of the object, the identity in it, and a watch.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +31,7 @@ const fn kind_of(scope: Scope) -> Kind {
     }
 }
 
-/// One of a process's counts of a handle of a process or thread.
+/// One count of a handle of a process or thread.
 #[derive(Clone)]
 pub(super) struct Subject(Arc<Inner>);
 
@@ -41,7 +41,7 @@ struct Inner {
     watch: Mutex<Option<Watch>>,
 }
 
-/// A process or thread as it is found by its number.
+/// A process or thread that was found by its number.
 struct Sight {
     pidfd: PidFd,
     identity: Identity,
@@ -51,7 +51,7 @@ struct Sight {
 impl Sight {
     fn of(member: &Member, number: u32, scope: Scope) -> Result<Self, ProcessError> {
         member.check()?;
-        // Beyond the range of numbers: nobody's.
+        // Outside the range of process ids: no process has it.
         let number = i32::try_from(number).unwrap_or(0);
         let pidfd = PidFd::open(number, scope)?;
         let identity = pidfd.identity()?.ok_or(PidError::Gone)?;
@@ -79,8 +79,8 @@ impl Subject {
         Self::created(object, &sight)
     }
 
-    /// Opens the process or thread that has a name, or creates it. The number counts only for the latter: it may be that of a
-    /// process that is gone.
+    /// Opens the process or thread that has the name, or creates a handle of `number`. If it opens, `number` may be that of a process that
+    /// has ended.
     pub(super) fn create_or_open(
         member: &Member,
         name: Name<'_>,
@@ -106,7 +106,7 @@ impl Subject {
         let subject = Self::new(object, sight.identity);
         if subject.is_watched_from_the_start() {
             match subject.watch() {
-                // It ended, and was reaped, since we looked.
+                // The process has ended, and was reaped, since `Sight::of`.
                 Err(ProcessError::Pid(PidError::Gone)) => subject.record(end_of(&sight.pidfd))?,
                 result => result?,
             }
@@ -118,13 +118,13 @@ impl Subject {
         Self::over(Object::open(member, kind_of(scope), token)?, scope)
     }
 
-    /// Opens what has a name.
+    /// Opens the process or thread that has the name.
     pub(super) fn open_named(member: &Member, name: Name<'_>, scope: Scope) -> Result<Self, ProcessError> {
         Self::over(Object::open_named(member, name, kind_of(scope))?, scope)
     }
 
     fn over(object: Object, scope: Scope) -> Result<Self, ProcessError> {
-        // Relaxed: all but the first never change after the handle was LIVE, and the first is not looked at.
+        // Relaxed: words 1 to 3 never change after the handle is LIVE; word 0 is not loaded.
         let words = object.state()?.each_ref();
         let words = [
             0,
@@ -137,7 +137,7 @@ impl Subject {
         if subject.is_watched_from_the_start() && subject.recorded()?.is_none_or(|end| end.status.is_none()) {
             match subject.watch() {
                 Err(ProcessError::Pid(PidError::Gone)) => subject.record(None)?,
-                // Somebody else may write its end down. Who waits for it here is told that it cannot be.
+                // Another process may record the exit. A wait in this process fails with `Unwatched`.
                 Err(ProcessError::Pid(PidError::ForeignNamespace { .. } | PidError::Unsupported { .. })) => {}
                 result => result?,
             }
@@ -162,7 +162,7 @@ impl Subject {
         &self.0.object
     }
 
-    /// A member that wants no threads of its own has a watcher once it waits, and not before.
+    /// Whether the watch starts with the handle. In a member without a monitor thread it starts with the first wait.
     fn is_watched_from_the_start(&self) -> bool {
         let lease = &self.0.object.shared().lease;
         lease.monitor_state() != MonitorState::Off || lease.backend() == Backend::Private
@@ -173,17 +173,17 @@ impl Subject {
         Ok(HalfWord::of(self.0.object.state()?))
     }
 
-    /// The code that it announced, if the exit word says so.
+    /// The place of the announced code; it is valid if the exit word says so.
     fn announced(&self) -> Result<&AtomicU32, NotMember> {
         let [_, high] = halves(&self.0.object.state()?[EXIT]);
         Ok(high)
     }
 
-    /// Makes sure that its end will be written down by this process.
+    /// Ensures that this process records the exit.
     pub(super) fn watch(&self) -> Result<(), ProcessError> {
         /// The state words of the object.
         struct At(*const State);
-        // SAFETY: words of shared memory, which are changed atomically only.
+        // SAFETY: words of shared memory, which all processes access by atomic operations only.
         unsafe impl Send for At {}
 
         let mut watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,8 +193,8 @@ impl Subject {
         let at = At(self.0.object.state()?);
         let ended: Ended = Box::new(move |status| {
             let at = &at;
-            // SAFETY: `Inner` holds the object until the watch was ended, and that waits for this to return; in a forked
-            // child there is no thread to run it.
+            // SAFETY: `Inner` holds the object until the watch is ended, and ending it waits for this closure to return; in a
+            // forked child no thread runs this closure.
             let state = unsafe { &*at.0 };
             exit::record(&HalfWord::of(state), status.map(|status| status.0));
         });
@@ -202,7 +202,7 @@ impl Subject {
         Ok(())
     }
 
-    /// What is written down.
+    /// The recorded end; `None` if none is recorded.
     fn recorded(&self) -> Result<Option<exit::End>, ProcessError> {
         let word = self.exit_word()?;
         let value = word.load();
@@ -215,37 +215,37 @@ impl Subject {
         }
     }
 
-    /// Writes its end down.
+    /// Records the end.
     pub(super) fn record(&self, status: Option<Status>) -> Result<(), ProcessError> {
         exit::record(&self.exit_word()?, status.map(|status| status.0));
         Ok(())
     }
 
-    /// How it ended; `None` while it runs.
+    /// The exit; `None` while the process or thread runs.
     pub(super) fn exit(&self) -> Result<Option<Exit>, ProcessError> {
         if self.recorded()?.is_none_or(|end| end.status.is_none()) {
             self.look()?;
         }
         let Some(end) = self.recorded()? else { return Ok(None) };
-        // Acquire: pairs with the Release of the word that says it is there.
+        // Acquire: obtains the announced code; pairs with the Release store of it in `exiting`.
         let announced = self.announced()?;
         Ok(Some(Exit::of(end, self.0.identity.scope, || announced.load(Ordering::Acquire) as i32)))
     }
 
-    /// Waits for its end.
+    /// Waits for the end.
     pub(super) fn wait(&self, timeout: Option<Duration>) -> Result<Exit, WaitError> {
         loop {
             wait_for(self, timeout)?;
             match self.exit() {
                 Ok(Some(exit)) => return Ok(exit),
-                // Corrupted on: an end is never taken back.
+                // Only a corrupted word gets here: a recorded end is never removed.
                 Ok(None) => {}
                 Err(error) => return Err(to_wait_error(error)),
             }
         }
     }
 
-    /// Looks whether it has ended, and writes down what there is to be seen.
+    /// Asks the kernel whether the process or thread has ended, and records the end.
     fn look(&self) -> Result<(), ProcessError> {
         match PidFd::open_same(&self.0.identity) {
             Ok(pidfd) => match pidfd.look() {
@@ -253,7 +253,7 @@ impl Subject {
                 Look::Ended(status) => self.record(status),
             },
             Err(PidError::Gone) => {
-                // Our watcher has known it for longer.
+                // The watcher of this process opened its pidfd earlier, and may know the status.
                 let watch = self.0.watch.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(watch) = &*watch {
                     self.0.object.shared().objects.watcher.look(watch);
@@ -261,21 +261,21 @@ impl Subject {
                 drop(watch);
                 self.record(None)
             }
-            // What is written down is all that can be said.
+            // The kernel does not answer, so the recorded end is the result.
             Err(_) if self.recorded()?.is_some() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Announces how the calling process, or thread, will end. `own` is its number.
+    /// Announces the code with which the calling process or thread will end. `own` is its number.
     pub(super) fn exiting(&self, own: i32, code: i32) -> Result<(), ProcessError> {
         let identity = &self.0.identity;
         let announced = self.announced()?;
-        // The number is ours, we are alive: whoever has the identity now is us.
+        // The number is that of the caller, which is alive: so a process with this identity is the caller.
         if identity.number != own || PidFd::open_same(identity).is_err() {
             return Err(ProcessError::NotItself);
         }
-        // Release: pairs with the Acquire of whoever reads it, after the word has said that it is there.
+        // Release: publishes the code; pairs with the Acquire load in `exit`, which follows a load of the exit word.
         let store = || announced.store(code as u32, Ordering::Release);
         if exit::announce(&self.exit_word()?, store) { Ok(()) } else { Err(ProcessError::AlreadyAnnounced) }
     }
@@ -301,20 +301,20 @@ impl Source for Subject {
         exit::is_available(value).then_some(value)
     }
 
-    /// Somebody has to notice its end: this process, whoever else does.
+    /// Ensures that this process records the end; other processes may do so as well.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         if !exit::is_valid(seen) {
             return Err(WaitError::Corrupt(format!("exit word {seen:#x}")));
         }
         match self.watch() {
-            // Its end was written down, or will never be by anybody who has seen it.
+            // The process was reaped: its end is recorded already, or `look` records it now, without a status.
             Err(ProcessError::Pid(PidError::Gone)) => self.look().map_err(to_wait_error),
             result => result.map_err(to_wait_error),
         }
     }
 }
 
-/// What is over a subject is waited for as that is.
+/// Implements `Source` by delegating to `subject`.
 macro_rules! waits_as_its_subject {
     ($over:ty) => {
         impl $crate::waiting::source::Source for $over {

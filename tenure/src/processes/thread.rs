@@ -12,18 +12,42 @@ use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::waiting::WaitError;
 
-/// A thread of whichever process, and no other one that has its number earlier or later. Dropping it closes it.
+/// A thread of any process as a handle. The handle never refers to another thread that has the same number earlier or later. Dropping it
+/// closes it.
 ///
-/// Needs Linux 6.9; before, creating one says [`PidError::Unsupported`](crate::PidError::Unsupported). A thread that ends by
-/// returning ends with code 0 as the kernel sees it; what it [announced](Thread::exiting) with a zero in the lowest 8 bits completes
-/// that. When its process ends, it ends with the process's status. Otherwise as [`Process`](crate::Process).
+/// Needs Linux 6.9; on older kernels, creation fails with [`PidError::Unsupported`](crate::PidError::Unsupported). A thread that returns
+/// ends with code 0 in the kernel; the code that it [announced](Thread::exiting) completes that. When its process ends, the thread
+/// ends with the status of the process. All else is as for [`Process`](crate::Process).
+///
+/// ```
+/// # use tenure::{PidError, ProcessError, Thread};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let thread = match Thread::current(&me) {
+///     Err(ProcessError::Pid(PidError::Unsupported { .. })) => return Ok(()), // before Linux 6.9
+///     thread => thread?,
+/// };
+/// let theirs = Thread::open(&other, thread.token())?; // usually in another process
+/// assert_eq!(theirs.exit()?, None); // it runs
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Thread {
     subject: Subject,
 }
 
 impl Thread {
-    /// Creates a handle of the thread that has this number now, in the caller's pid namespace.
+    /// Creates a handle of the thread that has the number `tid` now, in the caller's pid namespace.
+    ///
+    /// ```
+    /// # use tenure::{ProcessError, Thread};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// assert!(matches!(Thread::of_tid(&me, u32::MAX), Err(ProcessError::Pid(_)))); // no thread has it
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -40,7 +64,7 @@ impl Thread {
         Ok(Self { subject: Subject::create(member, None, tid, Scope::Thread)? })
     }
 
-    /// As [`Thread::of_tid`], with a name that nothing has.
+    /// As [`Thread::of_tid`], with a name that is not in use.
     ///
     /// # Errors
     ///
@@ -50,8 +74,8 @@ impl Thread {
         Ok(Self { subject: Subject::create(member, name, tid, Scope::Thread)? })
     }
 
-    /// Opens the thread that has a name, whichever it is, or gives the name to this one, in one step; see
-    /// [`Member::create_or_open`](crate::Member::create_or_open).
+    /// Opens the thread that has the name, or creates a handle of the thread `tid` with the name, in one step; see
+    /// [`Member::create_or_open`](crate::Member::create_or_open). The opened thread may be another one than `tid`.
     ///
     /// # Errors
     ///
@@ -61,7 +85,7 @@ impl Thread {
         named.try_map(|subject| Ok(Self { subject }))
     }
 
-    /// Opens the thread that has a name.
+    /// Opens the thread that has the name.
     ///
     /// # Errors
     ///
@@ -79,7 +103,7 @@ impl Thread {
         Self::of_tid(member, own_thread().unsigned_abs())
     }
 
-    /// Opens a token.
+    /// Opens the token of a thread.
     ///
     /// # Errors
     ///
@@ -88,7 +112,7 @@ impl Thread {
         Ok(Self { subject: Subject::open(member, token, Scope::Thread)? })
     }
 
-    /// Another owner of the same count.
+    /// One more owner of the same count of the handle.
     ///
     /// # Errors
     ///
@@ -97,19 +121,19 @@ impl Thread {
         Ok(Self { subject: self.subject.try_clone()? })
     }
 
-    /// The 64 bits to pass to others.
+    /// The token: 64 bits to pass to other processes.
     #[must_use]
     pub fn token(&self) -> Token {
         self.subject.object().token()
     }
 
-    /// Its number, in the pid namespace of whoever created the handle.
+    /// The thread id, in the pid namespace of the creator of the handle.
     #[must_use]
     pub fn tid(&self) -> u32 {
         self.subject.identity().number.unsigned_abs()
     }
 
-    /// How it ended; `None` while it runs. As [`Process::exit`](crate::Process::exit).
+    /// The exit of the thread; `None` while it runs. As [`Process::exit`](crate::Process::exit).
     ///
     /// # Errors
     ///
@@ -118,7 +142,22 @@ impl Thread {
         self.subject.exit()
     }
 
-    /// Waits for its end. As [`Process::wait`](crate::Process::wait).
+    /// Waits for the end of the thread. As [`Process::wait`](crate::Process::wait).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{PidError, ProcessError, Thread, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let thread = match Thread::current(&me) {
+    /// #     Err(ProcessError::Pid(PidError::Unsupported { .. })) => return Ok(()),
+    /// #     thread => thread?,
+    /// # };
+    /// let timed_out = thread.wait(Some(Duration::ZERO));
+    /// assert!(matches!(timed_out, Err(WaitError::TimedOut))); // `thread` is this one, which still runs
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -127,9 +166,23 @@ impl Thread {
         self.subject.wait(timeout)
     }
 
-    /// For the thread itself: announces the code with which it is about to end. As
-    /// [`Process::exiting`](crate::Process::exiting); a thread that returns ends with 0 as the kernel sees it, so the announced code
-    /// is kept whatever it is, unless its process is killed.
+    /// Announces the code with which this thread is about to end. Only the thread of the handle can call it. As
+    /// [`Process::exiting`](crate::Process::exiting); a thread that returns ends with 0 in the kernel, so any announced code is kept, unless
+    /// the process of the thread is killed.
+    ///
+    /// ```
+    /// # use tenure::{PidError, ProcessError, Thread};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let thread = match Thread::current(&me) {
+    ///     Err(ProcessError::Pid(PidError::Unsupported { .. })) => return Ok(()), // before Linux 6.9
+    ///     thread => thread?,
+    /// };
+    /// thread.exiting(7)?; // and then this thread returns
+    /// assert!(matches!(thread.exiting(8), Err(ProcessError::AlreadyAnnounced)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use tenure_wait::exit;
 
 use crate::state::STATE_WORDS;
 
-/// The words of the payload: the exit word with the announced code above it, then who it is.
+/// The indices of the payload's words: the exit word with the announced code above it, then the identity.
 pub(super) const EXIT: usize = 0;
 const NUMBER: usize = 1;
 const START: usize = 2;
@@ -32,7 +32,7 @@ pub(super) fn from_words(words: [u64; STATE_WORDS], scope: Scope) -> Result<Iden
     identity.ok_or_else(|| format!("{number:#x} is no number of a process or thread"))
 }
 
-/// What is wrong with a copy of the state of a handle of a process or thread.
+/// The defect in a copy of the state of a handle of a process or thread; `None` if there is none.
 pub(crate) fn problem(words: [u64; STATE_WORDS]) -> Option<String> {
     let value = words[EXIT] as u32;
     if !exit::is_valid(value) {

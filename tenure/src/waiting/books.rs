@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One for each member.
+/// The bookkeeping of one member.
 #[derive(Default)]
 pub(crate) struct Books {
-    /// By handle index: how many `Mutex` values this member has. The slab's local count does not serve, since a recoverer may raise it.
+    /// The number of `Mutex` values of this member, by handle index. The slab's local count does not serve, since a recoverer may raise it.
     mutexes: Mutex<HashMap<u32, u64>>,
     /// Held by the thread that uses the MCAS descriptor of the lease.
     mcas: Mutex<()>,
-    /// For tests: behave as without `futex_waitv`.
+    /// For tests: whether to behave as without `futex_waitv`.
     pub(crate) no_waitv: AtomicBool,
 }
 

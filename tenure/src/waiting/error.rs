@@ -1,10 +1,22 @@
-//! Errors of waiting and of changing what others wait for.
+//! Errors of waits, and of changes to objects that others wait for.
 
 use std::io;
 
 use tenure_segment::NotMember;
 
-/// Why a wait failed, or an object that others wait for was not changed.
+/// The reason why a wait failed, or why an object was not changed.
+///
+/// ```
+/// # use tenure::{Mutex, WaitError, wait_all, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::create(&me)?;
+/// assert!(matches!(wait_any(&[], None), Err(WaitError::Number { found: 0, max: 64 })));
+/// let twice = wait_all(&[&mutex, &mutex], None);
+/// assert!(matches!(twice, Err(WaitError::Twice { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
@@ -14,48 +26,48 @@ pub enum WaitError {
     /// The timeout expired; nothing was taken.
     #[error("timed out")]
     TimedOut,
-    /// The thread owns the mutex already, and would wait for itself.
+    /// The thread owns the mutex already, which is not recursive, so it would wait for itself.
     #[error("this thread owns the mutex already, and it is not recursive")]
     Deadlock,
-    /// Only its owner unlocks a mutex.
+    /// The thread does not own the mutex, which only its owner can unlock.
     #[error("this thread does not own the mutex")]
     NotOwner,
-    /// The recursive mutex is locked as often as can be counted.
+    /// The lock count of the recursive mutex is at its limit.
     #[error("the mutex is locked {limit} times by this thread, the most that is counted")]
     TooDeep {
-        /// The limit.
+        /// The largest lock count.
         limit: u64,
     },
-    /// More releases than the semaphore allows; none was made.
+    /// The release would exceed the maximum of the semaphore; nothing was released.
     #[error("semaphore: {count} and {more} more would exceed its maximum of {maximum}")]
     Maximum {
-        /// The count.
+        /// The count before the call.
         count: u32,
-        /// Releases asked for.
+        /// The requested number of releases.
         more: u32,
-        /// The maximum.
+        /// The maximum of the semaphore.
         maximum: u32,
     },
     /// The number of objects is not 1 to 64.
     #[error("objects to wait for: expected 1 to {max}, found {found}")]
     Number {
-        /// How many were asked for.
+        /// The number of objects given.
         found: usize,
-        /// The most.
+        /// The largest number of objects.
         max: usize,
     },
-    /// Two of the objects to take at once are the same.
+    /// Two of the objects to take together are the same object.
     #[error("objects to take at once: {first} and {second} are the same object")]
     Twice {
-        /// The place of the first of the two.
+        /// The index of the first of the two.
         first: usize,
-        /// The place of the second.
+        /// The index of the second.
         second: usize,
     },
-    /// The objects to take at once were opened by several members.
+    /// The objects to take together were opened by several members.
     #[error("objects to take at once: {index} was opened by another member than 0")]
     SeveralMembers {
-        /// The place of the first object that another member opened.
+        /// The index of the first object that another member opened.
         index: usize,
     },
     /// The end of a process or thread is not recorded, and this process cannot watch it.
@@ -64,7 +76,7 @@ pub enum WaitError {
     /// The object's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
-    /// The system refuses the sleep.
+    /// The kernel refuses the sleep.
     #[error("the system does not let us wait: {0}")]
     Os(#[from] io::Error),
 }

@@ -16,36 +16,75 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
-/// How an event is reset.
+/// The way in which an event is reset.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tenure::{Event, Reset};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// for (reset, still_set) in [(Reset::Manual, true), (Reset::Auto, false)] {
+///     let event = Event::create(&me, reset, true)?;
+///     event.wait(None)?;
+///     assert_eq!(event.is_set()?, still_set);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reset {
-    /// Manual-reset: by [`Event::reset`]. Until then all waiters go on, also those that come later.
+    /// Manual-reset: by [`Event::reset`]. Until then all waiters return, also those that start later.
     Manual,
-    /// Auto-reset: by the waiter that goes on. Each signal lets one waiter go on.
+    /// Auto-reset: by the waiter that takes the signal. Each signal lets one waiter return.
     Auto,
 }
 
-/// An event: manual-reset or auto-reset, as in Win32.
+/// An event between threads of all processes: manual-reset or auto-reset, as in Win32.
 ///
-/// A manual-reset event counts its resets: a waiter that waited when the event was signalled goes on, even if the event was reset before
-/// the waiter was awake.
+/// A manual-reset event counts its resets: a thread that waits when the event is signalled returns, even if the event is reset before the
+/// thread runs again.
+///
+/// ```
+/// # use tenure::{Event, Reset, WaitError};
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let ready = Event::create(&me, Reset::Auto, false)?;
+/// let theirs = Event::open(&other, ready.token())?; // usually in another process
+/// theirs.set()?;
+/// ready.wait(None)?; // takes the signal
+/// assert!(matches!(ready.wait(Some(Duration::ZERO)), Err(WaitError::TimedOut)));
+/// # Ok(()) }
+/// ```
 ///
 /// # Progress
 ///
-/// Without waiters, to set, to reset and to wait for a signalled event take one CAS or less. A waiter sleeps in the kernel.
+/// Without waiters, `set`, `reset`, and `wait` for a signalled event take at most one CAS each, and no system call. A waiter sleeps in
+/// the kernel.
 ///
 /// # Crash
 ///
-/// If a process is killed while it sets the event, the event is signalled or not; if the waiters are not woken yet, the recovery of the
-/// dead process, or the next operation on the event, wakes them. A waiter that is killed or stopped takes no wake-up from others. The
-/// signal of an auto-reset event is lost with a waiter that is killed after it took the signal.
+/// If a process is killed while it sets the event, the event is signalled or not. If the waiters are not woken yet, the recovery of the
+/// dead process, or the next operation on the event, wakes them. A waiter that is killed or stopped takes no wake-up from others. If a
+/// waiter of an auto-reset event is killed after it took the signal, the signal is lost.
 pub struct Event {
     object: Object,
     reset: Reset,
 }
 
 impl Event {
-    /// Creates an event.
+    /// Creates an event without a name; `signalled` is its first state.
+    ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Manual, true)?;
+    /// assert!(go.is_set()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -55,6 +94,18 @@ impl Event {
     }
 
     /// Creates an event with a name that is not in use; see [`Member::create_named`].
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create_named(&me, "go", Reset::Manual, false)?;
+    /// let again = Event::create_named(&me, "go", Reset::Manual, false);
+    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
+    /// # drop(go);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -69,6 +120,18 @@ impl Event {
     }
 
     /// Opens the event that has the name, manual-reset or auto-reset.
+    ///
+    /// ```
+    /// # use tenure::{Event, OpenHandleError, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let go = Event::create_named(&me, "go", Reset::Auto, false)?;
+    /// let theirs = Event::open_named(&other, "go")?; // usually in another process
+    /// assert_eq!((theirs.token(), theirs.resets()), (go.token(), Reset::Auto));
+    /// assert!(matches!(Event::open_named(&other, "stop"), Err(OpenHandleError::NoSuchName)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -85,6 +148,18 @@ impl Event {
 
     /// Opens the event that has the name, or creates it, in one step; see [`Member::create_or_open`]. `signalled` is ignored if the event
     /// exists.
+    ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let first = Event::create_or_open(&me, "go", Reset::Manual, true)?;
+    /// let second = Event::create_or_open(&other, "go", Reset::Manual, false)?; // usually in another process
+    /// assert!(first.is_created() && !second.is_created());
+    /// assert!(second.into_inner().is_set()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -123,11 +198,26 @@ impl Event {
         [if signalled { SIGNALLED.into() } else { 0 }, 0, 0, 0]
     }
 
-    /// Opens a token, of a manual-reset or auto-reset event.
+    /// Opens the token of an event, manual-reset or auto-reset.
+    ///
+    /// ```
+    /// # use tenure::{Event, OpenHandleError, Reset, Semaphore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let go = Event::create(&me, Reset::Auto, false)?;
+    /// let theirs = Event::open(&other, go.token())?; // usually in another process
+    /// theirs.set()?;
+    /// assert!(go.is_set()?);
+    ///
+    /// let permits = Semaphore::create(&me, 1, 1)?;
+    /// assert!(matches!(Event::open(&other, permits.token()), Err(OpenHandleError::ForeignKind { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`]; nothing is held.
+    /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
     pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
         match Object::open(member, Kind::EVENT_MANUAL, token) {
             Err(OpenHandleError::ForeignKind { found: Kind::EVENT_AUTO, .. }) => {
@@ -149,6 +239,18 @@ impl Event {
 
     /// Opens the same handle once more.
     ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Manual, false)?;
+    /// let second = go.try_clone()?; // for instance for another thread
+    /// second.set()?;
+    /// assert!(go.is_set()?);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OpenHandleError`].
@@ -162,17 +264,37 @@ impl Event {
         self.object.token()
     }
 
-    /// How it is reset.
+    /// The way in which the event is reset.
     #[must_use]
     pub fn resets(&self) -> Reset {
         self.reset
     }
 
-    /// Signals the event. If it is signalled already nothing changes.
+    /// Signals the event, and wakes its waiters. If it is signalled already, nothing changes.
+    ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Manual, false)?;
+    /// go.set()?;
+    /// go.wait(None)?;
+    /// go.wait(None)?; // still signalled: a manual-reset event
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
     /// [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free; makes a system call only if there are waiters.
+    ///
+    /// # Crash
+    ///
+    /// See [`Event`].
     pub fn set(&self) -> Result<(), WaitError> {
         if self.reset == Reset::Manual {
             return self.set_manual();
@@ -181,7 +303,7 @@ impl Event {
         Ok(())
     }
 
-    // A function of its own: in one function with the other kind of event, each would save registers for both.
+    // A function of its own: if one function served both kinds of events, each call would save the registers that either kind needs.
     #[inline(never)]
     fn set_manual(&self) -> Result<(), WaitError> {
         event::set(&half_word(&self.object)?);
@@ -189,6 +311,16 @@ impl Event {
     }
 
     /// Resets the event; true if it was signalled.
+    ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Manual, true)?;
+    /// assert_eq!((go.reset()?, go.reset()?), (true, false));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -200,7 +332,19 @@ impl Event {
         })
     }
 
-    /// Whether it is signalled. The signal of an auto-reset event may be taken by the time this returns.
+    /// Whether the event is signalled. Another waiter may have taken the signal of an auto-reset event when this returns.
+    ///
+    /// ```
+    /// # use tenure::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Auto, true)?;
+    /// assert!(go.is_set()?);
+    /// go.wait(None)?; // takes the signal
+    /// assert!(!go.is_set()?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -209,12 +353,33 @@ impl Event {
         Ok(event::is_available(self.word()?.load() & !tenure_wait::WAITERS))
     }
 
-    /// Waits until it is signalled, and takes the signal of an auto-reset event. A timeout of `None` waits without limit, zero does not
-    /// wait.
+    /// Waits until the event is signalled, and takes the signal of an auto-reset event. A timeout of `None` waits without limit, zero does
+    /// not wait.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Event, Reset, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let go = Event::create(&me, Reset::Auto, true)?;
+    /// go.wait(None)?;
+    /// let timed_out = go.wait(Some(Duration::from_millis(1)));
+    /// assert!(matches!(timed_out, Err(WaitError::TimedOut)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`].
+    /// [`WaitError::TimedOut`]; [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free if the event is signalled; else sleeps in the kernel.
+    ///
+    /// # Crash
+    ///
+    /// See [`Event`].
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
         wait_for(self, timeout).map(drop)
     }

@@ -11,20 +11,44 @@ use super::error::WaitError;
 use super::source::{Gained, Memory, Source, set_waiters};
 use super::word::{HalfWord, WaitWord, WholeWord};
 
-/// The most objects that one can wait for at once.
+/// The largest number of objects of one [`wait_any`] or [`wait_all`].
 pub const WAIT_MAX: usize = 64;
 
-/// An object that can be waited for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore) and so on.
+/// An object that can be waited for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore), a
+/// [`Process`](crate::Process) or a [`Thread`](crate::Thread).
+///
+/// ```
+/// # use tenure::{Event, Reset, Semaphore, Waitable, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let stop = Event::create(&me, Reset::Manual, true)?;
+/// let permits = Semaphore::create(&me, 0, 1)?;
+/// let objects: [&dyn Waitable; 2] = [&permits, &stop];
+/// assert_eq!(wait_any(&objects, None)?.index, 1);
+/// # Ok(()) }
+/// ```
 pub trait Waitable: Source + Send + Sync {}
 
 impl<T: Source + Send + Sync> Waitable for T {}
 
 /// The result of [`wait_any`].
+///
+/// ```
+/// # use tenure::{Mutex, Woken, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::create(&me)?;
+/// assert_eq!(wait_any(&[&mutex], None)?, Woken { index: 0, abandoned: false });
+/// mutex.unlock()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Woken {
     /// The index of the object that was taken.
     pub index: usize,
-    /// The object is a mutex whose last owner died or left without unlocking it.
+    /// Whether the object is a mutex whose last owner died or left without unlocking it.
     pub abandoned: bool,
 }
 
@@ -37,11 +61,27 @@ fn is_zero(timeout: Option<Duration>) -> bool {
     timeout.is_some_and(|timeout| timeout.is_zero())
 }
 
-/// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it: the first available one in the list. A timeout
-/// of `None` waits without limit, zero does not wait.
+/// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it. If several are available, it takes the first of
+/// them in the list. A timeout of `None` waits without limit, zero does not wait.
 ///
-/// This thread owns a mutex that it takes, and unlocks it by [`Mutex::unlock`](crate::Mutex::unlock) or
+/// If it takes a mutex, this thread owns that mutex, and unlocks it by [`Mutex::unlock`](crate::Mutex::unlock) or
 /// [`Mutex::adopt`](crate::Mutex::adopt). The objects may belong to different spaces.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tenure::{Event, Reset, Semaphore, WaitError, wait_any};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let stop = Event::create(&me, Reset::Auto, false)?;
+/// let permits = Semaphore::create(&me, 1, 8)?;
+/// let woken = wait_any(&[&stop, &permits], None)?;
+/// assert_eq!((woken.index, permits.count()?), (1, 0));
+///
+/// let none = wait_any(&[&stop, &permits], Some(Duration::ZERO));
+/// assert!(matches!(none, Err(WaitError::TimedOut)));
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 ///
@@ -49,8 +89,8 @@ fn is_zero(timeout: Option<Duration>) -> bool {
 ///
 /// # Progress
 ///
-/// Sleeps in the kernel on all of them at once (`futex_waitv`, Linux 5.16). If that is missing or denied, one helper thread for each
-/// object sleeps in its place, and ends before this returns. Nobody polls.
+/// Sleeps in the kernel on all objects at once (`futex_waitv`, Linux 5.16). If that call is missing or denied, one helper thread for
+/// each object sleeps instead, and ends before this returns. There is no polling.
 ///
 /// # Crash
 ///
@@ -76,7 +116,7 @@ pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
     }
 }
 
-/// Sleeps until one of the words differs from what was seen, or is woken.
+/// Sleeps until one of the words differs from its value in `seen`, or is woken.
 fn sleep_on(
     objects: &[&dyn Waitable],
     seen: &mut [u32; WAIT_MAX],
@@ -102,9 +142,27 @@ fn sleep_on(
 /// Waits until all of up to [`WAIT_MAX`] objects are available, and takes them, all in one step. Returns the indices of the mutexes whose
 /// last owner died or left without unlocking them. A timeout of `None` waits without limit, zero does not wait.
 ///
-/// While one of them is not available it takes none and disturbs nobody. The objects must be distinct, and opened by one member. A
-/// recursive mutex that this thread owns is locked again. A manual-reset event must be signalled at the moment when all others are
-/// available; an earlier signal does not count.
+/// While one of them is not available, it takes none and disturbs no other waiter. The objects must be distinct, and opened by one
+/// member. A recursive mutex that this thread owns is locked again. A manual-reset event must be signalled at the moment when all others
+/// are available; an earlier signal does not count.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tenure::{Mutex, Semaphore, WaitError, wait_all};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::create(&me)?;
+/// let permits = Semaphore::create(&me, 1, 8)?;
+/// assert!(wait_all(&[&mutex, &permits], None)?.is_empty()); // no mutex was abandoned
+/// mutex.unlock()?;
+///
+/// // No permit is left, so the mutex is not taken either:
+/// let none = wait_all(&[&mutex, &permits], Some(Duration::ZERO));
+/// assert!(matches!(none, Err(WaitError::TimedOut)));
+/// drop(mutex.try_lock()?);
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 ///
@@ -115,14 +173,17 @@ fn sleep_on(
 ///
 /// Sleeps in the kernel, on the first object that is not available. It never waits for another `wait_all`, stopped or not: an operation
 /// that finds an object in the middle of another MCAS makes that MCAS fail, after a bounded number of loads. Several `wait_all` over some
-/// of the same objects can make each other begin again, but each time one of them got further: obstruction-free. Threads of one member
+/// of the same objects can make each other start over, but each time one of them got further: obstruction-free. Threads of one member
 /// take one after the other.
 ///
 /// # Crash
 ///
 /// A process that is killed or stopped at any instruction has taken all of them or none.
 ///
-/// After Harris, Fraser and Pratt, A Practical Multi-Word Compare-and-Swap Operation (2002); see docs/architecture.md.
+/// # Source
+///
+/// The multi-word compare-and-swap (MCAS) follows Harris, Fraser and Pratt, A Practical Multi-Word Compare-and-Swap Operation (2002);
+/// see docs/architecture.md.
 pub fn wait_all(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>, WaitError> {
     check_number(objects)?;
     let order = order_of(objects)?;
@@ -153,7 +214,7 @@ pub fn wait_all(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
     }
 }
 
-/// Sorts the objects by token: so two `wait_all` over the same objects meet at the first one, and not in the middle of each other.
+/// Sorts the objects by token: so two `wait_all` over the same objects conflict at the first object, before either has installed others.
 fn order_of(objects: &[&dyn Waitable]) -> Result<Vec<usize>, WaitError> {
     let member = objects[0].object().shared();
     if let Some(other) = objects.iter().position(|object| !Arc::ptr_eq(object.object().shared(), member)) {
@@ -168,7 +229,7 @@ fn order_of(objects: &[&dyn Waitable]) -> Result<Vec<usize>, WaitError> {
     }
 }
 
-/// Backs off after an MCAS that another operation made fail: longer each time, and by different numbers for different leases. Bounded.
+/// Backs off after another operation has made an MCAS fail: longer each time, and by different numbers for different leases. Bounded.
 fn back_off(objects: &[&dyn Waitable], failures: u32) {
     let me = u32::from(objects[0].object().shared().lease.id().index);
     for _ in 0..(failures * (me % 7 + 1) * 16).min(1024) {
@@ -201,7 +262,7 @@ enum Outcome {
 fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitError> {
     let shared = objects[0].object().shared();
     shared.lease.check()?;
-    // The lease has one descriptor, so one thread at a time.
+    // The lease has one MCAS descriptor, so only one thread uses it at a time.
     let _one_at_a_time = shared.objects.books.lock_mcas();
     let mut attempt = TakeAll {
         mcas: shared.mcas_descriptors.begin(shared.lease.id().index).ok_or_else(|| {
@@ -234,7 +295,7 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     if !taken {
         return Ok(Outcome::Failed);
     }
-    // Taken: finish what each kind does after a lock.
+    // Taken: run the last step of each kind, for instance the reset of a recursive mutex's depth.
     let mut abandoned = Vec::new();
     for (index, _, before) in attempt.installed {
         if objects[index].taken(before)?.abandoned {
@@ -253,7 +314,7 @@ struct TakeAll<'o> {
     mcas: Mcas<'o>,
     /// The words with references, by entry: index, word, value before.
     installed: Vec<(usize, WholeWord<'o>, u32)>,
-    /// The words from which nothing is taken, and their values, which must be unchanged when all references are installed.
+    /// The words from which this takes nothing, with their values. They must be unchanged when all references are installed.
     read: Vec<(HalfWord<'o>, u32)>,
     /// Mutexes that this thread owns already.
     owned: Vec<usize>,

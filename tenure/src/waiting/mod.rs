@@ -1,4 +1,5 @@
-//! Mutexes, events and semaphores: handles whose payload starts with a wait word. The crate `wait` has the protocol of the word.
+//! Mutexes, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
+//! the word.
 
 pub(crate) mod books;
 mod error;

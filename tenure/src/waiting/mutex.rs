@@ -1,4 +1,4 @@
-//! Mutexes whose owner may die.
+//! Mutexes that survive the death of their owner.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,7 +20,7 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 
-/// State words: how often the owner has locked it again, and flags.
+/// State words: the depth, that is, the number of times that the owner has locked the mutex again; and flags.
 const DEPTH: usize = 1;
 const FLAGS: usize = 2;
 const RECURSIVE: u64 = 1;
@@ -29,44 +29,86 @@ const DEPTH_MAX: u64 = 1 << 30;
 
 /// A mutex between threads of all processes, which survives the death of its owner.
 ///
-/// The owner is a thread of a member. When that member dies, leaves, or closes its last `Mutex` over the handle, the mutex is abandoned:
-/// the next owner is told so, and only that one. A *thread* that ends without unlocking keeps the mutex, like a forgotten guard, until
-/// its process does one of these.
+/// The owner is a thread of a member. When that member dies, leaves, or closes its last `Mutex` over the handle, the mutex is abandoned.
+/// Only the next owner learns that, by [`MutexGuard::abandoned`]. If a *thread* ends without unlocking, the mutex stays locked, as with a
+/// leaked guard, until the member does one of these.
+///
+/// ```
+/// # use tenure::{Mutex, WaitError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let mutex = Mutex::create(&me)?;
+/// let theirs = Mutex::open(&other, mutex.token())?; // usually in another process
+/// let guard = theirs.lock()?;
+/// assert!(matches!(mutex.try_lock(), Err(WaitError::TimedOut)));
+///
+/// std::mem::forget(guard);
+/// drop((theirs, other)); // as if the owner died
+/// assert!(mutex.lock()?.abandoned());
+/// # Ok(()) }
+/// ```
 ///
 /// Members of one process are distinct owners: locking through one a mutex that is held through the other deadlocks.
 ///
 /// # Progress
 ///
 /// Without waiters, lock and unlock take one CAS each and no system call. A waiter sleeps in the kernel; the unlock, or the recovery of a
-/// dead owner, wakes it. With monitors recovery is immediate; without them a thread of the waiting process sleeps until the owner is
-/// gone, and recovers it. No order among waiters is promised.
+/// dead owner, wakes it. With monitors, recovery is immediate; without them, a thread of the waiting process sleeps until the owner is
+/// dead, and recovers it. The order of the waiters is unspecified.
 ///
 /// # Crash
 ///
-/// If the owner is killed, at any instruction, the mutex is abandoned, or it was not locked yet or unlocked already.
+/// If the owner is killed at any instruction, the mutex is abandoned, or was not locked yet, or was unlocked already.
 pub struct Mutex {
     object: Object,
     recursive: bool,
 }
 
-/// The state of a mutex.
+/// The state of a mutex; see [`Mutex::state`].
+///
+/// ```
+/// # use tenure::{Mutex, MutexState};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// # let mutex = Mutex::create(&me)?;
+/// match mutex.state()? {
+///     MutexState::Free => println!("free"),
+///     MutexState::Abandoned => println!("free; its last owner did not unlock it"),
+///     MutexState::Owned { lease, thread } => println!("owned by thread {thread} of lease {lease}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MutexState {
-    /// Nobody owns it.
+    /// No thread owns the mutex.
     Free,
-    /// Nobody owns it, and its last owner did not unlock it.
+    /// No thread owns the mutex, and its last owner did not unlock it.
     Abandoned,
-    /// Somebody owns it.
+    /// A thread owns the mutex.
     Owned {
         /// The lease index of the member.
         lease: u8,
-        /// The thread's id, in its own process's namespace.
+        /// The id of the thread, in the pid namespace of its own process.
         thread: u32,
     },
 }
 
 impl Mutex {
-    /// Creates a mutex that its owner can lock once.
+    /// Creates a mutex without a name that its owner can lock once.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let guard = mutex.lock()?;
+    /// assert!(matches!(mutex.lock(), Err(WaitError::Deadlock))); // by the same thread
+    /// drop(guard);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -77,6 +119,18 @@ impl Mutex {
 
     /// Creates a recursive mutex: its owner can lock it again, and must unlock it as often.
     ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create_recursive(&me)?;
+    /// let (first, second) = (mutex.lock()?, mutex.lock()?);
+    /// drop(first);
+    /// drop(second); // unlocked now
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
@@ -85,6 +139,18 @@ impl Mutex {
     }
 
     /// Creates a mutex with a name that is not in use; see [`Member::create_named`].
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Mutex};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create_named(&me, "queue", false)?;
+    /// let again = Mutex::create_named(&me, "queue", false);
+    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
+    /// # drop(mutex);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -95,6 +161,18 @@ impl Mutex {
 
     /// Opens the mutex that has the name.
     ///
+    /// ```
+    /// # use tenure::{Mutex, OpenHandleError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mutex = Mutex::create_named(&me, "queue", false)?;
+    /// let theirs = Mutex::open_named(&other, "queue")?; // usually in another process
+    /// assert_eq!(theirs.token(), mutex.token());
+    /// assert!(matches!(Mutex::open_named(&other, "stack"), Err(OpenHandleError::NoSuchName)));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
@@ -102,7 +180,19 @@ impl Mutex {
         Self::over(Object::open_named(member, Name::known(name)?, Kind::MUTEX)?)
     }
 
-    /// Opens the mutex that has the name, or creates it, in one step; see [`Member::create_or_open`]. `recursive` is ignored if it exists.
+    /// Opens the mutex that has the name, or creates it, in one step; see [`Member::create_or_open`]. `recursive` is ignored if the mutex
+    /// exists.
+    ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let first = Mutex::create_or_open(&me, "queue", false)?;
+    /// let second = Mutex::create_or_open(&other, "queue", false)?; // usually in another process
+    /// assert!(first.is_created() && !second.is_created());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -123,11 +213,26 @@ impl Mutex {
         [mutex::FREE.into(), 0, if recursive { RECURSIVE } else { 0 }, 0]
     }
 
-    /// Opens a token.
+    /// Opens the token of a mutex.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, OpenHandleError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mutex = Mutex::create(&me)?;
+    /// let theirs = Mutex::open(&other, mutex.token())?; // usually in another process
+    /// drop(theirs.lock()?);
+    ///
+    /// let token = mutex.token();
+    /// drop((mutex, theirs)); // the last holders
+    /// assert!(matches!(Mutex::open(&other, token), Err(OpenHandleError::Stale { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`]; nothing is held.
+    /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
     pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
         Self::over(Object::open(member, Kind::MUTEX, token)?)
     }
@@ -149,6 +254,17 @@ impl Mutex {
 
     /// Opens the same handle once more.
     ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let second = mutex.try_clone()?;
+    /// std::thread::spawn(move || second.lock().map(drop)).join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OpenHandleError`].
@@ -157,27 +273,75 @@ impl Mutex {
     }
 
     /// The token: 64 bits to pass to other processes.
+    ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let text = mutex.token().to_string(); // 16 hexadecimal digits, for instance for a child's arguments
+    /// assert_eq!(Mutex::open(&me, text.parse()?)?.token(), mutex.token());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn token(&self) -> Token {
         self.object.token()
     }
 
-    /// Whether its owner can lock it again.
+    /// Whether the owner can lock the mutex again.
     #[must_use]
     pub fn is_recursive(&self) -> bool {
         self.recursive
     }
 
-    /// Locks it; waits without limit.
+    /// Locks the mutex; waits without limit.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, MutexState};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// {
+    ///     let guard = mutex.lock()?;
+    ///     if guard.abandoned() { /* check or repair the protected data */ }
+    /// }
+    /// assert_eq!(mutex.state()?, MutexState::Free);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`WaitError::Deadlock`] when this thread owns it and it is not recursive.
+    /// [`WaitError::Deadlock`] when this thread owns the mutex, which is not recursive; [`WaitError::TooDeep`]; [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// One CAS if the mutex is free; else waits for its owner, until the owner unlocks or dies.
+    ///
+    /// # Crash
+    ///
+    /// See [`Mutex`].
     pub fn lock(&self) -> Result<MutexGuard<'_>, WaitError> {
         self.guarded(None)
     }
 
-    /// Locks it, or gives up after `timeout`.
+    /// Locks the mutex, or fails after `timeout`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Mutex, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mutex = Mutex::create(&me)?;
+    /// let theirs = Mutex::open(&other, mutex.token())?;
+    /// let guard = theirs.lock()?;
+    /// let timed_out = mutex.lock_timeout(Duration::from_millis(1));
+    /// assert!(matches!(timed_out, Err(WaitError::TimedOut)));
+    /// # drop(guard);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -186,11 +350,24 @@ impl Mutex {
         self.guarded(Some(timeout))
     }
 
-    /// Locks it if that needs no wait.
+    /// Locks the mutex if it is available; does not wait.
+    ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mutex = Mutex::create(&me)?;
+    /// let theirs = Mutex::open(&other, mutex.token())?;
+    /// let guard = theirs.try_lock()?;
+    /// assert!(mutex.try_lock().is_err());
+    /// # drop(guard);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] if not, and as [`Mutex::lock`].
+    /// [`WaitError::TimedOut`] if the mutex is not available, and as [`Mutex::lock`].
     pub fn try_lock(&self) -> Result<MutexGuard<'_>, WaitError> {
         self.guarded(Some(Duration::ZERO))
     }
@@ -201,8 +378,21 @@ impl Mutex {
         Ok(MutexGuard { mutex: self, abandoned, of_this_thread: PhantomData })
     }
 
-    /// Locks it without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. A timeout of `None` waits without
-    /// limit, zero does not wait.
+    /// Locks the mutex without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. A timeout of `None` waits
+    /// without limit, zero does not wait.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// let was_abandoned = mutex.acquire(None)?;
+    /// assert!(!was_abandoned);
+    /// mutex.unlock()?;
+    /// assert!(matches!(mutex.unlock(), Err(WaitError::NotOwner)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -212,7 +402,19 @@ impl Mutex {
         Ok(wait_for(self, timeout)?.abandoned)
     }
 
-    /// A guard over a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
+    /// Makes a guard of a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
+    ///
+    /// ```
+    /// # use tenure::{Mutex, MutexState, wait_any};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// wait_any(&[&mutex], None)?;
+    /// drop(mutex.adopt()?); // unlocks
+    /// assert_eq!(mutex.state()?, MutexState::Free);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -225,7 +427,19 @@ impl Mutex {
         Ok(MutexGuard { mutex: self, abandoned: false, of_this_thread: PhantomData })
     }
 
-    /// Unlocks it once.
+    /// Unlocks the mutex once. A recursive mutex is free after as many unlocks as locks.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// assert!(matches!(mutex.unlock(), Err(WaitError::NotOwner)));
+    /// mutex.acquire(None)?;
+    /// mutex.unlock()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -255,7 +469,20 @@ impl Mutex {
         if mutex::unlock(&word, me) { Ok(()) } else { Err(WaitError::NotOwner) }
     }
 
-    /// Its state at the moment.
+    /// The state of the mutex at this moment. Information only: it may have changed when this returns.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, MutexState};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// assert_eq!(mutex.state()?, MutexState::Free);
+    /// let guard = mutex.lock()?;
+    /// assert!(matches!(mutex.state()?, MutexState::Owned { lease, .. } if lease == me.lease().index));
+    /// # drop(guard);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -295,7 +522,7 @@ impl Mutex {
     #[inline]
     fn begin(&self) -> Result<(), WaitError> {
         if self.recursive {
-            // Relaxed: depth: only the owner accesses it. A dead owner's depth is left to the next owner, here.
+            // Relaxed: depth: only the owner accesses it. The depth of a dead owner stays until the next owner resets it, here.
             self.depth()?.store(0, Ordering::Relaxed);
         }
         Ok(())
@@ -354,7 +581,7 @@ impl Source for Mutex {
         Ok(())
     }
 
-    /// Checks that the owner holds the handle `[wait-owner-holds]`, since recovery finds what it owned by its holder bits; and ensures that this
+    /// Checks that the owner holds the handle `[wait-owner-holds]`, since recovery finds a dead owner's mutexes by its holder bits. Ensures that this
     /// process learns when the owner dies.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         let owner = match State::of(seen) {
@@ -398,7 +625,19 @@ impl fmt::Debug for Mutex {
     }
 }
 
-/// A locked mutex; dropping it unlocks, by the thread that locked.
+/// A locked mutex. Dropping the guard unlocks the mutex; a guard stays in the thread that locked.
+///
+/// ```
+/// # use tenure::{Mutex, MutexState};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::create(&me)?;
+/// let guard = mutex.lock()?;
+/// drop(guard);
+/// assert_eq!(mutex.state()?, MutexState::Free);
+/// # Ok(()) }
+/// ```
 #[must_use]
 pub struct MutexGuard<'m> {
     mutex: &'m Mutex,
@@ -407,7 +646,23 @@ pub struct MutexGuard<'m> {
 }
 
 impl MutexGuard<'_> {
-    /// Whether the last owner died or went without unlocking: what the mutex protects may be half done. Nobody else is told.
+    /// Whether the last owner died or left without unlocking: then the protected data may be inconsistent. Only one guard returns true for
+    /// one such death.
+    ///
+    /// ```
+    /// # use tenure::Mutex;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let mutex = Mutex::create(&me)?;
+    /// {
+    ///     let theirs = Mutex::open(&other, mutex.token())?;
+    ///     theirs.acquire(None)?;
+    /// } // the last `Mutex` of `other` is dropped without an unlock
+    /// assert!(mutex.lock()?.abandoned());
+    /// assert!(!mutex.lock()?.abandoned()); // told once
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn abandoned(&self) -> bool {
         self.abandoned
@@ -416,7 +671,7 @@ impl MutexGuard<'_> {
 
 impl Drop for MutexGuard<'_> {
     fn drop(&mut self) {
-        // Owned by construction; in a forked child the parent owns it, and this fails.
+        // This thread owns the mutex by construction; in a forked child the parent's thread owns it, and this fails.
         let _ = self.mutex.unlock();
     }
 }

@@ -8,12 +8,12 @@ use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
 use crate::state::State;
 
-/// Recovers the wait word of an object that the dead lease `dead` held, before its holder bit goes: abandons a mutex that it owned, and
-/// wakes the waiters.
+/// Recovers the wait word of an object that the dead lease `dead` held, before the holder bit of that lease is cleared: abandons a mutex
+/// that it owned, and wakes the waiters.
 ///
-/// Each call loads the word, and thereby resolves a reference of the dead: its MCAS succeeded or failed.
+/// Each call loads the word, and thereby resolves a reference to the dead lease's MCAS descriptor: that MCAS succeeded or failed.
 ///
-/// The caller holds the handle, or no other process may end it. Every recoverer calls it, at any time, until the bit is gone.
+/// The caller holds the handle, or no other process may end it. Every recoverer calls this, at any time, until the bit is cleared.
 ///
 /// # Crash
 ///

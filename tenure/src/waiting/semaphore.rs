@@ -20,9 +20,22 @@ use crate::object::Object;
 /// State word: the maximum, which never changes.
 const LIMIT: usize = 1;
 
-/// A counting semaphore with a maximum.
+/// A counting semaphore with a maximum, between threads of all processes.
 ///
-/// Nobody owns what was acquired: if a process dies without a release, its permits are gone until another process releases them.
+/// Permits have no owner: if a process dies before it releases its permits, they are lost until another process releases them.
+///
+/// ```
+/// # use tenure::Semaphore;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let permits = Semaphore::create(&me, 2, 8)?;
+/// let theirs = Semaphore::open(&other, permits.token())?; // usually in another process
+/// theirs.acquire(None)?;
+/// assert_eq!(permits.count()?, 1);
+/// assert_eq!(theirs.release(1)?, 1); // the count before
+/// # Ok(()) }
+/// ```
 ///
 /// # Progress
 ///
@@ -30,7 +43,7 @@ const LIMIT: usize = 1;
 ///
 /// # Crash
 ///
-/// If a process is killed while it releases, all of it is released or nothing is.
+/// If a process is killed during a release, all permits of that release are added or none.
 pub struct Semaphore {
     object: Object,
     maximum: u32,
@@ -40,16 +53,40 @@ impl Semaphore {
     /// The largest maximum that a semaphore can have.
     pub const MAXIMUM: u32 = MAXIMUM;
 
-    /// Creates a semaphore with a count from 0 to the maximum, which is from 1 to [`Semaphore::MAXIMUM`].
+    /// Creates a semaphore without a name. The maximum is 1 to [`Semaphore::MAXIMUM`], the count 0 to the maximum.
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Semaphore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create(&me, 2, 8)?;
+    /// assert_eq!((permits.count()?, permits.maximum()), (2, 8));
+    /// let wrong = Semaphore::create(&me, 9, 8);
+    /// assert!(matches!(wrong, Err(CreateError::Semaphore { count: 9, maximum: 8 })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing was created.
+    /// [`CreateError`], for instance [`CreateError::Semaphore`] for other numbers; nothing was created.
     pub fn create(member: &Member, count: u32, maximum: u32) -> Result<Self, CreateError> {
         Self::create_as(member, None, count, maximum)
     }
 
     /// Creates a semaphore with a name that is not in use; see [`Member::create_named`].
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Semaphore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create_named(&me, "permits", 2, 8)?;
+    /// let again = Semaphore::create_named(&me, "permits", 2, 8);
+    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
+    /// # drop(permits);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -60,6 +97,18 @@ impl Semaphore {
 
     /// Opens the semaphore that has the name.
     ///
+    /// ```
+    /// # use tenure::{OpenHandleError, Semaphore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let permits = Semaphore::create_named(&me, "permits", 2, 8)?;
+    /// let theirs = Semaphore::open_named(&other, "permits")?; // usually in another process
+    /// assert_eq!(theirs.token(), permits.token());
+    /// assert!(matches!(Semaphore::open_named(&other, "others"), Err(OpenHandleError::NoSuchName)));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
@@ -68,7 +117,19 @@ impl Semaphore {
     }
 
     /// Opens the semaphore that has the name, or creates it, in one step; see [`Member::create_or_open`]. `count` and `maximum` are ignored
-    /// if it exists.
+    /// if the semaphore exists.
+    ///
+    /// ```
+    /// # use tenure::Semaphore;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let first = Semaphore::create_or_open(&me, "permits", 2, 8)?;
+    /// let second = Semaphore::create_or_open(&other, "permits", 1, 1)?; // usually in another process
+    /// assert!(first.is_created() && !second.is_created());
+    /// assert_eq!(second.into_inner().maximum(), 8);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -102,11 +163,24 @@ impl Semaphore {
         Ok([count.into(), maximum.into(), 0, 0])
     }
 
-    /// Opens a token.
+    /// Opens the token of a semaphore.
+    ///
+    /// ```
+    /// # use tenure::{OpenHandleError, Semaphore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let permits = Semaphore::create(&me, 2, 8)?;
+    /// let theirs = Semaphore::open(&other, permits.token())?; // usually in another process
+    /// let token = permits.token();
+    /// drop((permits, theirs));
+    /// assert!(matches!(Semaphore::open(&other, token), Err(OpenHandleError::Stale { .. })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`]; nothing is held.
+    /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
     pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
         Self::over(Object::open(member, Kind::SEMAPHORE, token)?)
     }
@@ -123,6 +197,18 @@ impl Semaphore {
 
     /// Opens the same handle once more.
     ///
+    /// ```
+    /// # use tenure::Semaphore;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create(&me, 1, 8)?;
+    /// let second = permits.try_clone()?; // for instance for another thread
+    /// second.acquire(None)?;
+    /// assert_eq!(permits.count()?, 0);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`OpenHandleError`].
@@ -136,13 +222,24 @@ impl Semaphore {
         self.object.token()
     }
 
-    /// The maximum.
+    /// The maximum of the count, fixed at creation.
     #[must_use]
     pub fn maximum(&self) -> u32 {
         self.maximum
     }
 
-    /// The count at the moment.
+    /// The count at this moment: the number of permits available.
+    ///
+    /// ```
+    /// # use tenure::Semaphore;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create(&me, 2, 8)?;
+    /// permits.acquire(None)?;
+    /// assert_eq!(permits.count()?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -153,18 +250,54 @@ impl Semaphore {
 
     /// Waits until the count is not zero, and subtracts one. A timeout of `None` waits without limit, zero does not wait.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Semaphore, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create(&me, 1, 8)?;
+    /// permits.acquire(None)?;
+    /// let timed_out = permits.acquire(Some(Duration::from_millis(1)));
+    /// assert!(matches!(timed_out, Err(WaitError::TimedOut)));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`].
+    /// [`WaitError::TimedOut`]; [`WaitError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// Lock-free if the count is not zero; else sleeps in the kernel.
+    ///
+    /// # Crash
+    ///
+    /// See [`Semaphore`].
     pub fn acquire(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
         wait_for(self, timeout).map(drop)
     }
 
     /// Adds `more` to the count; returns the count before.
     ///
+    /// ```
+    /// # use tenure::{Semaphore, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let permits = Semaphore::create(&me, 0, 2)?;
+    /// assert_eq!(permits.release(2)?, 0);
+    /// assert!(matches!(permits.release(1), Err(WaitError::Maximum { count: 2, more: 1, maximum: 2 })));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`WaitError::Maximum`] if the count would exceed the maximum; nothing was added.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free; makes a system call only if there are waiters.
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
         let maximum = self.maximum;
         semaphore::release(&whole_word(&self.object, Kind::SEMAPHORE)?, more, maximum)

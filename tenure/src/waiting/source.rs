@@ -13,11 +13,11 @@ use crate::object::Object;
 /// The result of a wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gained {
-    /// The object is a mutex whose last owner did not unlock it.
+    /// Whether the object is a mutex whose last owner did not unlock it.
     pub abandoned: bool,
 }
 
-/// A waiter's memory of one object while it waits: the generation of a manual-reset event at its first look.
+/// The state of one wait for one object: the generation of a manual-reset event at the waiter's first load.
 pub(crate) type Memory = Option<u32>;
 
 /// An object that can be waited for.
@@ -25,36 +25,37 @@ pub trait Source {
     /// The object, which holds the handle.
     fn object(&self) -> &Object;
 
-    /// Its wait word: the whole word if waiters take from the object, else the low half.
+    /// The wait word of the object: the whole word if waiters take from the object, else the low half.
     fn word(&self) -> Result<WaitWord<'_>, WaitError>;
 
-    /// Takes it if it is available.
+    /// Takes the object if it is available.
     fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError>;
 
-    /// The next value of the word if a waiter takes from `value`, which comes without the waiters bit; `None` if it is not available.
+    /// The next value of the word if a waiter takes from `value`; `None` if the object is not available. `value` is without the waiters
+    /// bit.
     fn take(&self, value: u32) -> Option<u32>;
 
-    /// Called after an MCAS has taken it; `before` was its value.
+    /// Called after an MCAS has taken the object; `before` is the former value of its word.
     fn taken(&self, before: u32) -> Result<Gained, WaitError> {
         let _ = before;
         Ok(Gained::default())
     }
 
-    /// Whether it is a mutex that this thread owns and may lock again, by `lock_again`.
+    /// Whether the object is a mutex that this thread owns and may lock again, by `lock_again`.
     ///
     /// # Errors
     ///
-    /// The thread owns it and must not lock it again.
+    /// The thread owns the mutex and must not lock it again.
     fn is_owned(&self) -> Result<bool, WaitError> {
         Ok(false)
     }
 
-    /// Locks a mutex that this thread owns once more.
+    /// Locks a mutex once more; this thread owns it.
     fn lock_again(&self) -> Result<(), WaitError> {
         Ok(())
     }
 
-    /// Called before the caller sleeps on the word, which was `seen`.
+    /// Called before the caller sleeps on the word; `seen` is its last loaded value.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         let _ = seen;
         Ok(())
@@ -72,7 +73,7 @@ pub(crate) fn whole_word(object: &Object, kind: Kind) -> Result<WholeWord<'_>, W
     Ok(WholeWord::of(object.state()?, &object.shared().mcas_descriptors, kind))
 }
 
-/// Prepares a sleep on a word that was `seen`; returns the value to sleep on, or `None` if the word has changed.
+/// Prepares a sleep on a word with the value `seen`; returns the value to sleep on, or `None` if the word has changed.
 pub(crate) fn set_waiters(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
     source.prepare(seen)?;
     Ok(wait::set_waiters(&source.word()?, seen))

@@ -1,4 +1,4 @@
-//! The id of the calling thread, cached: the kernel tells it only by a system call, which an uncontended lock must avoid.
+//! The id of the calling thread, cached: to get it from the kernel is a system call, and an uncontended lock must avoid one.
 
 use std::cell::Cell;
 
@@ -8,12 +8,12 @@ use tenure_segment::{Lease, futex};
 type Identity = (u64, u8, u64);
 
 thread_local! {
-    /// The id of this thread, and the lease for which it was asked. A forked child is another thread, and needs another lease, so it
-    /// asks again.
+    /// The id of this thread, and the lease for which it was obtained. The thread of a forked child has another id and needs another
+    /// lease, so it asks the kernel again.
     static KNOWN: Cell<(Identity, u32)> = const { Cell::new(((0, 0, 0), 0)) };
 }
 
-/// The kernel's id of the calling thread, which acts for `lease`.
+/// The kernel's id of the calling thread, for use with `lease`.
 #[inline]
 pub(crate) fn thread_id(lease: &Lease) -> u32 {
     let id = lease.id();

@@ -24,18 +24,18 @@ impl<'a> HalfWord<'a> {
     }
 }
 
-/// A word as two of 32 bits, low half first. All processes use one width for one word.
+/// The two 32-bit halves of a word, low half first. All processes access one word by one width.
 pub(crate) fn halves(word: &Whole) -> &[AtomicU32; 2] {
-    // SAFETY: as long, aligned stricter, and atomic; the first state word is written as a whole only before the handle is published,
-    // and accessed by halves ever after.
+    // SAFETY: the two halves are as long as the word, need no stricter alignment, and are atomic; the first state word is written as a
+    // whole only before the handle is published, and accessed by halves from then on.
     unsafe { &*std::ptr::from_ref(word).cast() }
 }
 
 impl Word for HalfWord<'_> {
     #[inline]
     fn load(&self) -> u32 {
-        // Acquire: wait word: obtains what the process did before that set the event or recorded the end; pairs with the AcqRel of each
-        // `compare_exchange` on the word and with the kernel's step.
+        // Acquire: wait word: makes visible all stores before the `set` of the event or the record of the end; pairs with the AcqRel of
+        // each `compare_exchange` on the word and with the kernel's step.
         self.0.load(Ordering::Acquire)
     }
 
@@ -61,20 +61,22 @@ impl Word for HalfWord<'_> {
 pub struct WholeWord<'a> {
     whole: &'a Whole,
     mcas: &'a McasDescriptors<'a>,
-    /// The value that the word gets if it is corrupted.
+    /// The replacement value of a corrupted word.
     corrupted: u32,
 }
 
 impl<'a> WholeWord<'a> {
     #[inline]
     pub(crate) fn of(state: &'a State, mcas: &'a McasDescriptors<'a>, kind: Kind) -> Self {
-        // A corrupted mutex gets a value that no mutex has, and each use reports it. An event is not signalled, a semaphore empty.
+        // A corrupted mutex gets a value that no mutex has, and each use reports it. A corrupted event is not signalled, and a
+        // corrupted semaphore has no permits.
         Self { whole: &state[0], mcas, corrupted: if kind == Kind::MUTEX { 2 } else { 0 } }
     }
 
     /// The half that the kernel accesses.
     fn low(&self) -> &'a AtomicU32 {
-        // SAFETY: half as long and atomic. Only the kernel accesses it, and its steps on the half leave the other half as it is.
+        // SAFETY: the low half lies in the word, and is atomic. Only the kernel accesses the half alone, and its steps do not change the
+        // other half.
         unsafe { &*std::ptr::from_ref(self.whole).cast() }
     }
 }
@@ -95,7 +97,7 @@ impl Word for WholeWord<'_> {
         futex::wake_clearing(self.low(), WAITERS.trailing_zeros());
     }
 
-    /// The upper half is zero: only the owner clears a mutex, and no MCAS installs a reference in an owned one.
+    /// The upper half is zero here: only the owner clears a mutex, and no MCAS installs a reference in a mutex that has an owner.
     #[cold]
     fn clear(&self) {
         futex::wake_zeroing(self.low());

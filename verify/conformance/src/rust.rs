@@ -401,7 +401,7 @@ impl Program {
                 Ok(Answer::Done)
             }
             Order::FreePinned(block) => {
-                // SAFETY: nobody uses the bytes of pinned blocks meanwhile.
+                // SAFETY: nobody uses the bytes of a pinned block any more when the scenario has it freed.
                 Ok(unsafe { self.member()?.free_pinned(*block) }.map(|()| Answer::Done)?)
             }
             Order::Address(block) => {
