@@ -250,7 +250,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// Records that the incarnation of this seat is over; its held handles and blocks may remain.
+    /// Records that the incarnation of this seat is over; its handles and blocks may remain.
     fn is_over(&mut self, at: usize) {
         self.counts.add(&self.seats[at].counts);
         let incarnation = self.seats[at].incarnation;

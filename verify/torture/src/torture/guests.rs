@@ -142,8 +142,8 @@ fn in_doomed_child(
             let code = match catch_unwind(body) {
                 Ok(Ok(())) => 0,
                 Ok(Err((what, text))) => {
-                    // If the parent is dead, nobody reads this, and that is correct: the parent's holdings are
-                    // recovered.
+                    // If the parent is dead, nobody reads this, and that is correct: the parent's handles and blocks
+                    // are recovered.
                     let _ = say.write_all(text.as_bytes());
                     100 + what as i32
                 }

@@ -280,7 +280,7 @@ impl Home {
         }
     }
 
-    /// Executes another program, while this process has holdings and the other thread works.
+    /// Executes another program, while this process holds handles and blocks and the other thread works.
     fn execute(&self) -> io::Error {
         let mut arguments: Vec<String> = std::env::args().skip(1).collect();
         if let Some(at) = arguments.iter().position(|argument| argument == "--incarnation") {

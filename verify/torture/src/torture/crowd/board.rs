@@ -1,5 +1,5 @@
 //! Memory that the director of a crowd shares with its children, outside of every space: the signal, and a slot for
-//! each child with its state and its holdings.
+//! each child with its state and books.
 
 use std::io;
 use std::ptr::{self, NonNull};

@@ -7,12 +7,12 @@
 //! arrives at any instruction, some by the director; some are stopped and continued after the others. The next wave
 //! recovers the killed ones. There are no monitors, so nobody else recovers.
 //!
-//! In one round of eight a few recoverers without holdings meet in slow motion (`steps`): they execute the same
+//! In one round of eight a few recoverers without handles meet in slow motion (`steps`): they execute the same
 //! instructions side by side for milliseconds, and one of them is killed.
 //!
 //! At the end of a round no member works in the space. The director recovers once more and compares every handle and
 //! block with the books of the living members (`books`): a resource that is in no books is a leak, reported with its
-//! index, round and seed. Some recoverers keep their holdings until the next round, and are killed in it.
+//! index, round and seed. Some recoverers keep what they hold until the next round, and are killed in it.
 //!
 //! The seed determines the rounds (`script`); the instruction at which a kill arrives depends on the machine.
 //!
@@ -24,7 +24,7 @@
 //! | `steps` | slow motion, which makes short windows long |
 //! | `child` | the victims and the recoverers |
 //! | `round` | one round, until no member works |
-//! | `books`, `count` | the holdings of all members, compared with the space |
+//! | `books`, `count` | the handles and blocks of all members, compared with the space |
 //! | `host` | the process of a crowd, as its parent uses it |
 
 mod board;

@@ -27,7 +27,7 @@ const SIGNALS: u32 = WAVES_MAX + 1;
 pub(super) enum Part {
     Victim(Victim),
     Recoverer(Recoverer),
-    /// A recoverer of the previous round that still has its holdings.
+    /// A recoverer of the previous round that still has its handles and blocks.
     Stayed,
 }
 

@@ -15,7 +15,7 @@ pub(super) const ROUNDS_IN_A_SPACE: u64 = 64;
 /// The kind of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flavour {
-    /// One victim with many handles, and a few recoverers without present or past holdings; one of them is killed: only
+    /// One victim with many handles, and a few recoverers that hold and held nothing; one of them is killed: only
     /// the state of its recovery is left behind.
     Duel,
     /// The same in slow motion.
@@ -121,7 +121,7 @@ pub(super) enum Finish {
     Leave,
     /// Exits without leaving.
     Exit,
-    /// Keeps its holdings until the next round, and is killed in it.
+    /// Keeps its handles and blocks until the next round, and is killed in it.
     Stay,
 }
 
@@ -135,7 +135,7 @@ pub(super) struct Recoverer {
     /// Time of the kill or stop, in thousandths of the duration of a recovery.
     pub(super) permille: u64,
     pub(super) finish: Finish,
-    /// Whether it has holdings before the signal: victims' handles, and handles and blocks of its own.
+    /// Whether it has handles and blocks before the signal: handles of victims, and handles and blocks of its own.
     pub(super) laden: bool,
     pub(super) key: u64,
 }
