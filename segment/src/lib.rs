@@ -4,7 +4,7 @@
 //! which pins the kernel lock that proves its owner alive. Usually it also has a monitor, which is notified of the death of others
 //! within microseconds, without polling. The crate that owns the data area implements [`Reclaim`]; recovery calls it to reclaim
 //! everything that a dead member held. docs/architecture.md has the glossary, the axioms `[A#]` and the invariants
-//! `[I#]` cited here; [`layout::LAYOUT`] has the bytes.
+//! `[lease-...]` cited here; [`layout::LAYOUT`] has the bytes.
 
 mod attachment;
 mod backend;

@@ -6,7 +6,7 @@
 //!
 //! This crate is pure protocol. It borrows words ([`Slab`]) and takes the right to act as an argument (`Acquire`, `Recovery`). The
 //! private state of a member is a value ([`RefCounts`]), and so are the claimed entries of a thread ([`Cache`]). src/word.rs has
-//! the handle word and its transitions; docs/architecture.md has the invariants `[slab-bit-covers-use]` to `[slab-group-before-bit]` that comments cite. `[D]` marks
+//! the handle word and its transitions; docs/architecture.md has the invariants `[slab-...]` that comments cite. `[D]` marks
 //! the SeqCst accesses of the Dekker pair of holder bits and handle word.
 //!
 //! # Progress

@@ -1,4 +1,4 @@
-//! Handles and scratch memory shared by the processes of one machine, with no daemon and no lock.
+//! Handles, locks and scratch memory shared by the processes of one machine: no daemon, and no lock that a dead process can hold.
 //!
 //! A [`Space`] is a segment that several processes map. A process joins it to become a [`Member`]; only a member can hold
 //! handles and memory. A [`Handle`] is an object that lives as long as at least one member holds it; its [`Token`] is a number
@@ -30,6 +30,9 @@
 //! assert!(other.open::<Order>(token).is_err()); // stale
 //! # Ok(()) }
 //! ```
+//!
+//! [`Mutex`], [`Event`], [`Semaphore`], [`Process`] and [`Descriptor`] (feature `objects`, on by default) are handles too; [`wait_any`] and
+//! [`wait_all`] wait for several. docs/guide.md is the place to begin.
 //!
 //! docs/architecture.md has the map of the crates, the protocol and its invariants; docs/layout.md has the bytes.
 

@@ -1,4 +1,4 @@
-"""Handles and scratch memory shared by the processes of one machine, with no daemon and no lock.
+"""Handles, locks and scratch memory shared by the processes of one machine: no daemon, and no lock that a dead process can hold.
 
     import tenure
 
