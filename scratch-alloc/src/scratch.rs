@@ -7,7 +7,7 @@ use tenure_core::{Acquire, LeaseId, ordering};
 use crate::class::LARGE;
 use crate::error::{BlockError, OutOfMemory};
 use crate::geometry::Layout;
-use crate::sync::{Ordering, Word};
+use crate::sync::{Ordering, Word, fence};
 use crate::word::{self, Block, Shape, Unit};
 
 /// Control words.
@@ -283,6 +283,9 @@ impl<'a> Scratch<'a> {
     ///
     /// Lock-free: as [`Scratch::find`], repeated if the span changed meanwhile.
     pub fn usable_of(&self, offset: u64, owner: Option<LeaseId>) -> Result<u64, BlockError> {
+        // Acquire fence: the caller's earlier loads of the payload come before the loads of the words below, as in a seqlock. If they saw
+        // bytes of a next owner, the words below are not older than the exchange that took the block from its former owner.
+        fence(Ordering::Acquire);
         let found = loop {
             let found = self.find(offset)?;
             // `find` loads the shape before the block word. After the Acquire load of the block word, the shape that the span had when the

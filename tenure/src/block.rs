@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::error::{AllocError, BlockError, FreeError};
+use crate::error::{AllocError, BlockError, CreateError, FreeError};
 use crate::raw::RawBlock;
 use crate::shared::Shared;
 
@@ -38,6 +38,16 @@ impl Block {
 
     pub(crate) fn scratch(&self) -> RawBlock {
         RawBlock { offset: self.offset, len: self.layout.size() }
+    }
+
+    /// Whether the member behind `shared` owns it.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// The error of a call of another member.
+    pub(crate) fn foreign(&self) -> CreateError {
+        CreateError::ForeignBlock { offset: self.offset }
     }
 
     /// Gives up ownership without freeing.

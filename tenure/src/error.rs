@@ -88,6 +88,12 @@ pub enum CreateError {
     /// The caller does not own the block to attach.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// The block belongs to another member, of this space or of another one.
+    #[error("the block at {offset} belongs to another member")]
+    ForeignBlock {
+        /// The offset of the block.
+        offset: u64,
+    },
     /// The count or the maximum of the semaphore is out of range.
     #[error(
         "semaphore: a count of {count} with a maximum of {maximum}; the maximum is 1 to 2^30-1, the count at most that"

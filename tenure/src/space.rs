@@ -114,11 +114,15 @@ impl Space {
 
     /// Becomes a member whose monitor is not a thread: this thread calls [`Member::play_monitor`] instead. For the proof.
     ///
+    /// # Safety
+    ///
+    /// This thread drops the last of the member, or it ends with the process: its robust list is restored then.
+    ///
     /// # Errors
     ///
     /// As [`Space::join`].
     #[doc(hidden)]
-    pub fn join_monitoring_by_hand(&self) -> Result<Member, JoinError> {
+    pub unsafe fn join_monitoring_by_hand(&self) -> Result<Member, JoinError> {
         self.join_as(JoinOptions { monitor: true, by_hand: true })
     }
 

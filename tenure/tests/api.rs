@@ -6,7 +6,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{Geometry, Kind, OpenHandleError, Space, Token};
+use tenure::{CreateError, Geometry, Kind, OpenHandleError, Space, Token};
 
 const KIND: Kind = Kind::raw(7);
 
@@ -177,4 +177,24 @@ fn tokens_do_for_what_is_held() {
     assert!(unsafe { local.pin(block) }.is_err() && unsafe { local.free(block) }.is_err());
     unsafe { me.free_pinned(block.offset) }.unwrap();
     assert_eq!(space.stats().blocks_live() + space.stats().handles_live, 0);
+}
+
+/// Two spaces have the same numbers of leases and offsets: only the member that owns a block makes a handle of it.
+#[test]
+fn a_block_of_another_member_does_not_become_a_payload() {
+    let spaces = [(); 2].map(|()| Space::options().handles(64).scratch(1 << 20).anonymous().unwrap());
+    let [one, two] = [&spaces[0], &spaces[1]].map(|space| space.join().unwrap());
+    let beside = spaces[1].join().unwrap();
+    let mut mine = two.alloc(Layout::new::<[u8; 64]>()).unwrap();
+    mine.fill(1);
+    for other in [&one, &beside] {
+        let theirs = other.alloc(Layout::new::<[u8; 64]>()).unwrap();
+        let (error, theirs) = two.create_with(Kind::raw(1), theirs).map(drop).unwrap_err();
+        assert!(
+            matches!(error, CreateError::ForeignBlock { offset } if offset == theirs.offset()),
+            "{error}"
+        );
+    }
+    let handle = two.create_with(Kind::raw(1), mine).map_err(|(error, _)| error).unwrap();
+    assert_eq!(handle.get().unwrap(), [1; 64]);
 }

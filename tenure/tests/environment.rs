@@ -570,7 +570,11 @@ fn limited(name: &str) -> i32 {
     // The default action of SIGXFSZ would end the process.
     let before = set_limit(libc::RLIMIT_FSIZE, 1 << 20);
     let refused = Space::options().scratch(64 << 20).memfd().map(drop);
+    set_limit(libc::RLIMIT_FSIZE, 100);
+    // Of SysV memory only the lock file is one.
+    let sysv = Space::options().backend(Backend::SysV).open(&format!("{name}-sysv")).map(drop);
     set_limit(libc::RLIMIT_FSIZE, before);
+    assert!(matches!(&sysv, Err(error) if error.to_string().contains("RLIMIT_FSIZE")), "{sysv:?}");
     assert!(matches!(&refused, Err(error) if error.to_string().contains("RLIMIT_FSIZE")), "{refused:?}");
 
     let me = space.join().unwrap();

@@ -15,7 +15,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit status: 0 all is well; 1 a check is not clean; 2 a refusal, nothing was done (usage, no such segment, members that
+Exit status: 0 all is well; 1 a check is not clean, or the answer cannot be written; 2 a refusal, nothing was done (usage, no such segment, members that
 are alive).";
 
 /// The commands.

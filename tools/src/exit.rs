@@ -30,7 +30,7 @@ impl Exit {
                     // The reader has read enough.
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => exit,
                     Err(error) => {
-                        eprintln!("{program}: cannot write the answer: {error}");
+                        let _ = writeln!(std::io::stderr(), "{program}: cannot write the answer: {error}");
                         Self::Wrong
                     }
                     Ok(()) => exit,

@@ -383,6 +383,7 @@ impl Coded for CreateError {
             Self::Exhausted { .. } => TENURE_ERR_EXHAUSTED,
             Self::Scratch(error) => error.status(),
             Self::Block(error) => error.status(),
+            Self::ForeignBlock { .. } => TENURE_ERR_WRONG_OWNER,
             Self::Semaphore { .. } => TENURE_ERR_ARGUMENT,
             Self::SystemKind { .. } => TENURE_ERR_FOREIGN_KIND,
             Self::NameTaken { .. } => TENURE_ERR_NAME_TAKEN,

@@ -195,7 +195,7 @@ fn the_static_library_goes_beside_another_one_in_rust() {
     }
     let installed = Installed::new();
     let (other, archive) = (installed.path("other.rs"), installed.path("libother.a"));
-    let text = "#[unsafe(no_mangle)] pub extern \"C\" fn other() -> usize { format!(\"{}\", 4).len() }";
+    let text = "#[unsafe(no_mangle)] pub extern \"C\" fn other() -> usize { std::panic::catch_unwind(|| format!(\"{}\", 4).len().checked_sub(2).unwrap()).map_or(1, |_| 0) }";
     std::fs::write(&other, text).unwrap();
     let mut rustc = Command::new("rustc");
     rustc.args(["--edition", "2024", "--crate-type", "staticlib", "-o"]).arg(&archive).arg(&other);
@@ -204,10 +204,20 @@ fn the_static_library_goes_beside_another_one_in_rust() {
     let text = "#include <tenure.h>\nunsigned long other(void);\n\
                 int main(void) { return !(tenure_strerror(0) && other() == 1); }\n";
     std::fs::write(&source, text).unwrap();
-    let mut compiler = Command::new("cc");
-    // Whole: nobody's members are left out, so that nothing is defined twice by luck.
-    compiler.arg(&source).arg("-Wl,--whole-archive").arg(&archive).arg("-Wl,--no-whole-archive");
-    compiler.args(link_arguments(&installed, false)).arg("-o").arg(&program);
-    succeed(&mut compiler);
-    succeed(&mut Command::new(program));
+    for first in [true, false] {
+        let whole =
+            ["-Wl,--whole-archive", archive.to_str().unwrap(), "-Wl,--no-whole-archive"].map(str::to_owned);
+        let ours = link_arguments(&installed, false);
+        let mut compiler = Command::new("cc");
+        compiler.arg(&source);
+        // Whole: no member is left out, so that it is not by luck that nothing is defined twice.
+        if first {
+            compiler.args(&whole).args(&ours);
+        } else {
+            compiler.args(&ours).args(&whole).args(&ours);
+        }
+        succeed(compiler.arg("-o").arg(&program));
+        // The other library catches a panic of its own.
+        succeed(&mut Command::new(&program));
+    }
 }

@@ -110,6 +110,11 @@ extern "C" fn ended(heap: *mut libc::c_void) {
 #[cold]
 pub(crate) fn attach() -> *mut Heap {
     crate::begin();
+    // The C library may have allocated meanwhile, and so attached a heap.
+    let mine = tls::heap();
+    if !mine.is_null() {
+        return mine;
+    }
     let heap = if tls::ended() { ptr::null_mut() } else { take() };
     if !heap.is_null() {
         // First: the C library may allocate to remember it.

@@ -107,6 +107,11 @@ fn place(start: *mut u8, layout: Layout) -> Region {
     unsafe { system::dump(first as *mut u8, layout.bytes() as usize, false) };
     // SAFETY: as above. What `init` touches is at the start.
     unsafe { WORDS_DUMPED.grow(first as *mut u8, layout.data_at() as usize, DUMPED_STEP) };
+    if layout.commit_at_creation().end > layout.data_at() {
+        // So small that all of it is ready at once, without a commit.
+        // SAFETY: as above.
+        unsafe { DATA_DUMPED.grow(data as *mut u8, layout.capacity() as usize, layout.capacity() as usize) };
+    }
     scratch.init();
     // Relaxed, both: see `offset`.
     DATA.store(data as *mut u8, Ordering::Relaxed);

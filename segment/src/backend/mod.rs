@@ -31,13 +31,7 @@ impl Creation<'_> {
     /// Sets the length of `fd` and reserves the ranges that are committed at creation, so that accesses do not fault later [A7].
     pub(crate) fn reserve(&self, fd: impl AsFd, place: &str) -> Result<(), OpenError> {
         let total = self.header.plan.total_bytes();
-        // Beyond this limit the system does not only refuse: it also sends a signal that ends the process.
-        if let Some(limit) =
-            rustix::process::getrlimit(Resource::Fsize).current.filter(|limit| *limit < total)
-        {
-            let what = "the segment's size in bytes, under this process's RLIMIT_FSIZE,";
-            return Err(OpenError::Geometry { what, found: total, limit });
-        }
+        check_file_size(total)?;
         rustix::fs::ftruncate(&fd, total).map_err(|e| refusal(e.into(), "size the segment", total, place))?;
         for (offset, bytes) in self.ranges() {
             rustix::fs::fallocate(&fd, FallocateFlags::empty(), offset, bytes)
@@ -83,6 +77,18 @@ impl Creation<'_> {
 
     fn wanted(&self) -> u64 {
         self.ranges().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Whether this process may have a file of `total` bytes. Beyond the limit the system does not only refuse: it sends a signal that ends
+/// the process.
+pub(crate) fn check_file_size(total: u64) -> Result<(), OpenError> {
+    match rustix::process::getrlimit(Resource::Fsize).current {
+        Some(limit) if limit < total => {
+            let what = "the file size in bytes, under this process's RLIMIT_FSIZE,";
+            Err(OpenError::Geometry { what, found: total, limit })
+        }
+        _ => Ok(()),
     }
 }
 

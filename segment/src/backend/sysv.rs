@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::OFlags;
 
 use super::named::{self, Unlinked};
-use super::{Creation, refusal};
+use super::{Creation, check_file_size, refusal};
 use crate::attachment::{Attachment, LockFile};
 use crate::error::OpenError;
 use crate::header::Header;
@@ -61,6 +61,7 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
                 }
             }
         }
+        check_file_size(LOCK_FILE_BYTES)?;
         let memory = create_memory(creation, &place)?;
         let header = creation.header;
         let created = named::create(name, &mut |fd| {

@@ -50,7 +50,8 @@ impl Stage<'_> {
 
     #[inline(always)]
     pub(crate) fn try_join(&self) -> Result<Member, JoinError> {
-        if self.guarded { self.space.join_monitoring_by_hand() } else { self.space.join() }
+        // SAFETY: the actor has one thread.
+        if self.guarded { unsafe { self.space.join_monitoring_by_hand() } } else { self.space.join() }
     }
 
     /// The tolerances of `everything` when this actor runs it.

@@ -147,7 +147,10 @@ fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, 
             Ok(me)
         }
         Manner::Dying => {
-            std::thread::scope(|scope| scope.spawn(|| guarded.join_monitoring_by_hand()).join().unwrap())
+            // SAFETY: the process is killed with this member.
+            std::thread::scope(|scope| {
+                scope.spawn(|| unsafe { guarded.join_monitoring_by_hand() }).join().unwrap()
+            })
         }
     }
 }
