@@ -43,6 +43,17 @@ fn core_dumps_have_what_was_used() {
 }
 
 #[test]
+fn core_dumps_have_the_blocks_of_a_small_region() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    if compile("little.c", &program) {
+        let mut limited = preloaded("sh");
+        limited.args(["-c", "ulimit -v 14000 && exec \"$0\""]).arg(&program);
+        assert_eq!(succeed(&mut limited).stdout, b"ok\n");
+    }
+}
+
+#[test]
 fn constructors_that_run_first_may_have_threads_and_fork() {
     let folder = tempfile::tempdir().unwrap();
     let (library, program) = (folder.path().join("libearly.so"), folder.path().join("program"));
