@@ -148,9 +148,8 @@ fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, 
         }
         Manner::Dying => {
             // SAFETY: the process is killed with this member.
-            std::thread::scope(|scope| {
-                scope.spawn(|| unsafe { guarded.join_monitoring_by_hand() }).join().unwrap()
-            })
+            let by_hand = || unsafe { guarded.join_monitoring_by_hand() };
+            std::thread::scope(|scope| scope.spawn(by_hand).join().unwrap())
         }
     }
 }
