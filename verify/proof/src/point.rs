@@ -1,6 +1,6 @@
 //! Points: a fresh space, a survivor, an actor that is killed or stopped after exactly n instructions, and the checks.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::actor::Actor;
@@ -8,7 +8,7 @@ use crate::apart::{apart, use_region};
 use crate::board::{Board, Phase, panic_to};
 use crate::case::{Case, Half, Stage};
 use crate::stretch;
-use crate::survivor::{Survivor, remove};
+use crate::survivor::{Survivor, remove, remove_files};
 use crate::sys::{self, Status};
 use crate::track::{Tape, Track};
 
@@ -108,6 +108,10 @@ pub(crate) fn stage(board: &'static Board, seconds: u32, play: impl FnOnce()) ->
     };
     let status = sys::wait(pid);
     remove(&name_of(pid as u64));
+    // A killed actor may end after its survivor, and create until then: its survivor's names once more.
+    static BEFORE: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the harness has one thread.
+    remove_files(&name_of(BEFORE.swap(pid as u64, Ordering::Relaxed)));
     match status {
         Status::Exited(0) => Ok(()),
         Status::Exited(101) => Err(Wrong::Else(board.complaint())),

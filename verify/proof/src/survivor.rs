@@ -572,11 +572,15 @@ pub(crate) fn remove(name: &str) {
     let _ = Space::remove(Backend::Shm, name, true);
     let _ = Space::remove(Backend::SysV, name, true);
     let _ = Space::remove(Backend::File, &format!("/dev/shm/{name}"), true);
-    // Unnamed remains of killed creators: only the next creator of the name would find them.
-    let prefixes = [format!("tenure-{name}."), format!("{name}.")];
+    remove_files(name);
+}
+
+/// Removes the files of a named space, with the unnamed remains of killed creators: only the next creator of the name would find those.
+pub(crate) fn remove_files(name: &str) {
     for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-        let file = entry.file_name();
-        if prefixes.iter().any(|prefix| file.to_string_lossy().starts_with(prefix.as_str())) {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let rest = file.strip_prefix("tenure-").unwrap_or(&file).strip_prefix(name);
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
