@@ -40,14 +40,10 @@ impl Block {
         RawBlock { offset: self.offset, len: self.layout.size() }
     }
 
-    /// Whether the member behind `shared` owns it.
-    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.shared, shared)
-    }
-
-    /// The error of a call of another member.
-    pub(crate) fn foreign(&self) -> CreateError {
-        CreateError::ForeignBlock { offset: self.offset }
+    /// Refuses a member other than the owner. Leases and offsets do not tell: members of different spaces have the same ones.
+    pub(crate) fn check_owner(&self, shared: &Arc<Shared>) -> Result<(), CreateError> {
+        let is_ours = Arc::ptr_eq(&self.shared, shared);
+        if is_ours { Ok(()) } else { Err(CreateError::ForeignBlock { offset: self.offset }) }
     }
 
     /// Gives up ownership without freeing.

@@ -145,9 +145,8 @@ impl<T> Drop for Handle<T> {
         if self.shared.lease.check().is_ok() {
             // SAFETY: this handle owns the count, and the contract of `Local::close` forbids closing it through a raw value.
             // References to the payload borrow a handle that holds a count as well.
-            let closed = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
             // The handle is held by construction; if its word is corrupted, there is nothing to close.
-            let _ = closed;
+            let _ = unsafe { self.shared.close(&mut self.shared.common(), self.held) };
         }
     }
 }

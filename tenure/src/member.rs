@@ -214,8 +214,7 @@ impl Member {
             .check()
             .map_err(CreateError::from)
             .and_then(|()| kind.to_create())
-            // Members of different spaces can have leases and blocks of the same numbers.
-            .and_then(|()| if block.is_of(&self.shared) { Ok(()) } else { Err(block.foreign()) })
+            .and_then(|()| block.check_owner(&self.shared))
             .and_then(|()| self.shared.create_with(&mut self.shared.common(), kind, block.scratch()));
         match created {
             Ok(held) => {

@@ -10,7 +10,7 @@ use std::alloc::Layout;
 use std::ffi::CString;
 use std::path::Path;
 
-use common::{Name, Process, die_with_parent, eventually, in_fork, linger, listen, returns, role, say};
+use common::{Name, Process, deny, die_with_parent, eventually, in_fork, linger, listen, returns, role, say};
 use tenure::{
     AllocError, Backend, CreateError, JoinError, Kind, Member, MonitorState, Options, ScratchError, Space,
     Token,
@@ -417,36 +417,6 @@ fn a_file_truncated_under_a_member_is_sigbus_for_it_and_an_error_for_others() {
     Space::remove(Backend::File, path.to_str().unwrap(), true).unwrap();
     assert!(options().open_file(&path).unwrap().created());
     Space::remove(Backend::File, path.to_str().unwrap(), true).unwrap();
-}
-
-/// Makes the kernel answer `call` with `errno` from now on, for all calls or only those with `third` as third argument.
-/// Returns whether that works.
-fn deny(call: libc::c_long, third: Option<u32>, errno: i32) -> bool {
-    let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let third_at = std::mem::offset_of!(libc::seccomp_data, args) as u32 + 2 * 8;
-    let mut rules = vec![
-        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        rule(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            if third.is_some() { 3 } else { 1 },
-            call as u32,
-        ),
-    ];
-    if let Some(third) = third {
-        rules.push(rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, third_at));
-        rules.push(rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, third));
-    }
-    rules.extend([
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ]);
-    let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
-    // SAFETY: a complete program that outlives the calls.
-    unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-    }
 }
 
 /// On a kernel without MADV_DONTDUMP, a program creates, attaches, joins and works all the same.

@@ -100,28 +100,9 @@ fn saw_it(kind: &str, stayed: OwnedFd) -> bool {
 
 // ---- denied system calls and privileges ----
 
-/// Makes these system calls fail with EPERM in this thread from now on.
-fn deny(calls: &[libc::c_long]) {
-    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    // seccomp_data starts with the number of the call.
-    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
-    for call in calls {
-        program.push(libc::sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 1,
-            k: *call as u32,
-        });
-        program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
-    }
-    program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: a filter that outlives the call, and numbers.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let set = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter);
-        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-    }
+/// Has the kernel answer `call` with EPERM in this thread from now on.
+fn forbid(call: libc::c_long) {
+    assert!(common::deny(call, None, libc::EPERM), "{}", std::io::Error::last_os_error());
 }
 
 /// Root may trace every process; this thread may not from now on.
@@ -179,8 +160,8 @@ fn act(role: &[String]) {
         "open" => {
             for denied in role[5..].iter() {
                 match denied.as_str() {
-                    "getfd" => deny(&[libc::SYS_pidfd_getfd]),
-                    "connect" => deny(&[libc::SYS_connect]),
+                    "getfd" => forbid(libc::SYS_pidfd_getfd),
+                    "connect" => forbid(libc::SYS_connect),
                     "capabilities" => drop_capabilities(),
                     // SAFETY: numbers.
                     "user" => assert_eq!(unsafe { libc::setresuid(65534, 65534, 65534) }, 0),

@@ -46,9 +46,9 @@ fn core_dumps_have_what_was_used() {
 fn core_dumps_have_the_blocks_of_a_small_region() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
-    if compile("little.c", &program) {
+    if compile("dumps.c", &program) {
         let mut limited = preloaded("sh");
-        limited.args(["-c", "ulimit -v 14000 && exec \"$0\""]).arg(&program);
+        limited.args(["-c", "ulimit -v 14000 && exec \"$0\" \"the block is left out\""]).arg(&program);
         assert_eq!(succeed(&mut limited).stdout, b"ok\n");
     }
 }
