@@ -5,8 +5,8 @@ use std::fmt;
 /// The most members a geometry can have.
 pub const MEMBERS_MAX: u16 = 256;
 
-/// The number of incarnation bits in a block word.
-pub const INCARNATION_BITS_IN_BLOCK: u32 = 48;
+
+
 
 /// The identity of a lease: the index of the slot, and the incarnation, that is, the number of times the slot was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,4 +9,4 @@ pub mod sync;
 pub mod testing;
 pub mod weak;
 
-pub use id::{Acquire, INCARNATION_BITS_IN_BLOCK, LeaseId, MEMBERS_MAX, Recovery};
+pub use id::{Acquire, LeaseId, MEMBERS_MAX, Recovery};

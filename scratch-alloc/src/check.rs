@@ -143,7 +143,7 @@ impl<'a> Scratch<'a> {
         match owner {
             Some(_) => {
                 let cached =
-                    shape.class == LARGE && self.block_state(self.block_at(head, LARGE, 0)) == Block::Free;
+                    shape.class == LARGE && self.large_state(head) == Block::Free;
                 let bytes = if cached { &mut report.bytes_kept } else { &mut report.bytes_owned };
                 *bytes += u64::from(shape.units) * u64::from(self.layout.unit_bytes());
             }
@@ -189,11 +189,9 @@ impl<'a> Scratch<'a> {
 
     pub(crate) fn blocks_of(self, head: u32, shape: Shape) -> impl Iterator<Item = Found> + use<'a> {
         let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
-        let start = u64::from(head) << self.layout.unit_shift;
-        (0..self.layout.blocks(shape.class)).map(move |index| {
-            let at = self.block_at(head, shape.class, index);
-            let offset = start + u64::from(index) * bytes;
-            Found { offset, bytes, owner: self.block_state(at), at, head, shape }
+        self.blocks_at(head, shape).map(move |(offset, at)| {
+            let owner = self.block_state(at, offset);
+            Found { offset, bytes, owner, at, head, shape }
         })
     }
 

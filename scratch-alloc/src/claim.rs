@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use tenure_core::fault;
 
+use crate::geometry::FIRST_TABLE;
 use crate::scratch::{Backing, READY, Scratch};
 use crate::sync::Ordering;
 use crate::word::{Owner, Unit};
@@ -240,7 +241,7 @@ impl Scratch<'_> {
 
     /// Decommits the free units; returns the bytes that the system took.
     ///
-    /// Tables stay committed: a process that was stopped while it examined a span may load from its table much later, and the
+    /// Tables of shared memory stay committed: a process that was stopped while it examined a span may load from its table much later, and the
     /// kernel may then have no page for a decommitted table.
     pub(crate) fn decommit_free(&self, me: Owner, backing: &dyn Backing) -> u64 {
         let mut decommitted = 0;
@@ -278,6 +279,7 @@ impl Scratch<'_> {
             };
             let first = start + units.clone().take_while(stays).count() as u32;
             let end = (first..units.end).find(stays).unwrap_or(units.end);
+            self.decommit_tables(first..end, backing);
             for unit in first..end {
                 self.unit_store(unit, Unit::Unbacked);
             }
@@ -299,6 +301,23 @@ impl Scratch<'_> {
             self.hint_run(self.layout.clean, units, true);
         }
         0
+    }
+
+    /// Returns the block words of units of the caller, which have no span, to the system, if the backing does so.
+    fn decommit_tables(&self, units: Range<u32>, backing: &dyn Backing) {
+        for table in FIRST_TABLE..self.layout.unit_shift {
+            let bit = 1 << table;
+            // Relaxed, all: only the unit's owner stores it.
+            let has = |unit: &u32| self.tables_committed(*unit).load(Ordering::Relaxed) & bit != 0;
+            let Some(first) = units.clone().find(has) else { continue };
+            let words = self.layout.table_words(table, first, units.end - first);
+            if backing.decommit_words(words.start as u64 * 8..words.end as u64 * 8) {
+                for unit in first..units.end {
+                    let committed = self.tables_committed(unit);
+                    committed.store(committed.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     /// Clears both hints of units that cannot be claimed.

@@ -7,24 +7,31 @@ use crate::class::{CLASSES_MAX, Divisor, GRANULE, LARGE, class_bytes, class_coun
 /// The scratch region's part of the layout text; [docs/layout.md](https://docs.rs/tenure) holds the same lines.
 pub const LAYOUT: &str = "\
 scratch region, at the first unit-aligned (at least 4096) byte after the slab region
-  control   64 B       [0] units ready (their control is committed) [1] how often a span without owner got room [2..8] zero
+  control   64 B       [0] units ready (their control is committed) [1] how often a span without owner got room
+                       [2] how often somebody had no room [3..8] zero
   dirty     8 B/64 u   bit = unit probably FREE
   clean     8 B/64 u   bit = unit probably UNBACKED
-  units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:8 incarnation:30
+  units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:12 incarnation:26
                        UNBACKED 0, FREE 1, HELD 2, BACKING 3, SPAN 4, TAIL 5, ABANDONED 6; class 63 = large
-  lines     64 B/unit  [0] blocks of this span were freed by others [1] committed words of its table
+  lines     64 B/unit  [0] blocks of this span were freed by others [1] bit s: the unit's words of table s are committed
                        [2] block word of the large span that starts in the unit [3..8] zero
-  tables    unit/2     one block word per block of the small span that starts in the unit; never decommitted
-                       LEASE: state:8 lease:8 incarnation:48; ATTACHED: state:8 index:20 generation:36; PINNED: state:8 lease:8
-                       FREE 0, LEASE 1, ATTACHED 2, PINNED 3, REMOTE 4
+  tables    one for each s from 4 to log2(unit)-1, of 8 B for each 2^s bytes of data; never decommitted
+                       the word of a small block of 2^s bytes or more, but fewer than 2^(s+1), is word offset>>s of table s
+                       a word of at most 2^32: FREE, the granule (offset/16) of the next free block
+                       LEASE: state:4 lease:12 incarnation:31 1 granule:16; ATTACHED: state:4 index:20 generation:36 1 0:3
+                       PINNED: state:4 lease:12 0:44 1 0:3; REMOTE: state:4 0:56 1 0:3; LEASE 1, ATTACHED 2, PINNED 3, REMOTE 4
   data      units      payloads; a block's offset counts from here
 each part starts at a multiple of 4096 B when the region has more than 64 units, of 64 B otherwise
 ";
 
-/// The most units a region can have. Block slots are 32 bits as well, which allows fewer units of more than 64 KiB.
+/// The most units a region can have.
 pub const UNITS_MAX: u64 = 1 << 20;
-/// The most block slots a region can have.
-const SLOTS_MAX: u64 = 1 << 32;
+/// The most granules a region can have, which allows fewer units of more than 64 KiB.
+const GRANULES_MAX: u64 = 1 << 32;
+/// The tables of block words are numbered by log2 of a block's bytes, rounded down.
+pub(crate) const TABLES: usize = 20;
+/// The first one.
+pub(crate) const FIRST_TABLE: u32 = GRANULE.trailing_zeros();
 /// The longest span, in units: its length is 16 bits.
 pub const SPAN_UNITS_MAX: u64 = (1 << 16) - 1;
 /// The largest alignment a block can have, in bytes: mappings are page aligned.
@@ -70,13 +77,13 @@ pub enum GeometryError {
 pub struct Layout {
     pub(crate) units: u32,
     pub(crate) unit_shift: u32,
-    pub(crate) table_shift: u32,
     pub(crate) classes: u8,
     pub(crate) dirty: usize,
     pub(crate) clean: usize,
     pub(crate) words: usize,
     pub(crate) lines: usize,
-    pub(crate) tables: usize,
+    /// By log2 of a block's bytes: where the table of its block words starts.
+    pub(crate) tables: [usize; TABLES],
     pub(crate) data_bytes_at: u64,
     pub(crate) divisors: [Divisor; CLASSES_MAX],
     /// Blocks and units per span of each small class.
@@ -94,7 +101,7 @@ impl Geometry {
         if !self.unit_bytes.is_power_of_two() || !(1 << 10..=1 << 20).contains(&self.unit_bytes) {
             return Err(GeometryError::Unit { found: self.unit_bytes });
         }
-        let max = UNITS_MAX.min(SLOTS_MAX / (unit / u64::from(GRANULE))) * unit;
+        let max = UNITS_MAX.min(GRANULES_MAX / (unit / u64::from(GRANULE))) * unit;
         if self.bytes == 0 || self.bytes > max {
             return Err(GeometryError::Bytes { found: self.bytes, max, unit: self.unit_bytes });
         }
@@ -110,7 +117,11 @@ impl Geometry {
         let clean = place(&mut at, units.div_ceil(64) * 8);
         let words = place(&mut at, units * 8);
         let lines = place(&mut at, units * LINE);
-        let tables = place(&mut at, units * unit / 2);
+        let unit_shift = self.unit_bytes.trailing_zeros();
+        let mut tables = [0; TABLES];
+        for table in FIRST_TABLE..unit_shift {
+            tables[table as usize] = place(&mut at, (units * unit >> table) * 8);
+        }
         let data_bytes_at = at.next_multiple_of(unit.clamp(LINE, PAGE));
         let classes = class_count(self.unit_bytes);
         let mut divisors = [Divisor::NONE; CLASSES_MAX];
@@ -123,8 +134,7 @@ impl Geometry {
         }
         Ok(Layout {
             units: units as u32,
-            unit_shift: self.unit_bytes.trailing_zeros(),
-            table_shift: (self.unit_bytes / GRANULE).trailing_zeros(),
+            unit_shift,
             classes,
             dirty,
             clean,
@@ -190,15 +200,28 @@ impl Layout {
         at(u64::from(unit))..at(u64::from(unit) + u64::from(units))
     }
 
-    /// The bytes of the first `words` words of a unit's table.
-    pub(crate) fn table_range(&self, unit: u32, words: u32) -> Range<u64> {
-        let at = self.tables as u64 * 8 + (u64::from(unit) << (self.unit_shift - 1));
-        at..at + u64::from(words) * 8
+    /// The indices of the words of table `table` for the data of `units` units.
+    pub(crate) fn table_words(&self, table: u32, unit: u32, units: u32) -> Range<usize> {
+        let at = |unit: u32| self.tables[table as usize] + ((unit as usize) << (self.unit_shift - table));
+        at(unit)..at(unit + units)
     }
 
-    /// Words in the table of one unit.
-    pub(crate) fn table_words(&self) -> u32 {
-        1 << self.table_shift
+    /// The bits of all tables.
+    pub(crate) fn all_tables(&self) -> u64 {
+        (1 << self.unit_shift) - (1 << FIRST_TABLE)
+    }
+
+    /// The table with the words of the blocks of a small class.
+    pub(crate) fn table_of(class: u8) -> u32 {
+        class_bytes(class).ilog2()
+    }
+
+    /// The byte ranges of the control words and of each table, for an implementor of [`Backing`](crate::Backing) that treats them
+    /// separately. Together they are everything before the payloads.
+    pub fn parts(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        let starts = (FIRST_TABLE..self.unit_shift).map(|table| self.tables[table as usize] as u64 * 8);
+        let ends = starts.clone().chain([self.data_bytes_at]);
+        [0].into_iter().chain(starts).zip(ends).map(|(start, end)| start..end)
     }
 
     /// Bytes of a block in a span of `class` and `length` units.
@@ -240,7 +263,7 @@ mod tests {
                 GeometryError::Bytes { max: 0x10_0000_0000, .. }
             ));
             let layout = Geometry { bytes: 64 << 30, unit_bytes }.layout().unwrap();
-            assert_eq!(u64::from(layout.units) << layout.table_shift, SLOTS_MAX);
+            assert_eq!(layout.capacity() / u64::from(GRANULE), GRANULES_MAX);
         }
         assert!(matches!(bad((1 << 30) + 1, 1 << 10), GeometryError::Bytes { max: 0x4000_0000, .. }));
     }
@@ -254,8 +277,16 @@ mod tests {
             let units = l.units as usize;
             assert!(l.dirty >= 8 && l.clean >= l.dirty + units.div_ceil(64));
             assert!(l.words >= l.clean + units.div_ceil(64) && l.lines >= l.words + units);
-            assert!(l.tables >= l.lines + units * 8);
-            assert!(l.data_bytes_at >= l.tables as u64 * 8 + u64::from(l.units) * u64::from(unit_bytes) / 2);
+            let mut end = l.lines + units * 8;
+            for table in FIRST_TABLE..unit_bytes.ilog2() {
+                let words = l.table_words(table, 0, l.units);
+                assert!(words.start >= end && words.len() as u64 == l.capacity() >> table);
+                end = words.end;
+            }
+            assert!(l.data_bytes_at >= end as u64 * 8);
+            let parts: Vec<_> = l.parts().collect();
+            assert!(parts.windows(2).all(|two| two[0].end == two[1].start) && parts[0].start == 0);
+            assert_eq!(parts.last().unwrap().end, l.data_bytes_at);
             assert!(l.capacity() >= bytes && l.block_bytes(LARGE, 3) == 3 * u64::from(unit_bytes));
         }
     }

@@ -9,16 +9,16 @@ use crate::class::LARGE;
 use crate::error::AllocError;
 use crate::local::Local;
 use crate::scratch::{Backing, Found};
-use crate::small::Cover;
+use crate::small::Entry;
 use crate::sync::Ordering;
-use crate::word::{Block, Shape, Unit};
+use crate::word::{Block, END, Shape, Unit};
 
 /// The most cached spans; they are searched from the last to the first.
 const CACHED_MAX: usize = 8;
 /// The most kept runs.
 const RUNS_MAX: usize = 32;
-/// The most units in kept runs: an eighth of the region, at most this.
-const UNITS_MAX: u32 = 1024;
+/// The most units in cached spans and kept runs: a sixteenth of the region, at most this.
+const UNITS_MAX: u32 = 128;
 
 /// The private state of the large spans of a local.
 pub(crate) struct Large {
@@ -29,8 +29,6 @@ pub(crate) struct Large {
     parked_units: u32,
     /// All spans of this local, with the cached ones.
     spans: Vec<Run>,
-    /// By unit, if it is the head of a span in `spans`: the position in `spans`.
-    places: Box<[u32]>,
     /// Number of runs claimed since the last collection of blocks that others freed.
     claims: usize,
 }
@@ -38,11 +36,10 @@ pub(crate) struct Large {
 impl Large {
     pub(crate) fn new(units: u32) -> Self {
         Self {
-            runs: Runs { kept: Vec::new(), units: 0, most: (units / 8).clamp(1, UNITS_MAX) },
+            runs: Runs { kept: Vec::new(), units: 0, most: (units / 16).clamp(1, UNITS_MAX) },
             cached: Vec::with_capacity(CACHED_MAX),
             parked_units: 0,
             spans: Vec::new(),
-            places: vec![0; units as usize].into(),
             claims: 0,
         }
     }
@@ -164,34 +161,43 @@ impl Local<'_> {
             self.set_units(span, units);
         }
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        self.scratch
-            .word(self.scratch.block_at(span.start, LARGE, 0))
-            .store(self.hot.mine, Ordering::Release);
+        let (at, mine) = (self.scratch.block_at(span.start, LARGE, 0), self.leased(span.start));
+        self.scratch.word(at).store(mine, Ordering::Release);
         Some(span.start)
     }
 
     #[inline(never)]
     fn make_large(&mut self, units: u32, backing: &dyn Backing) -> Result<u64, Refused> {
-        let head = match self.large.runs.take(units).or_else(|| self.take_parked(units)) {
+        let head = match self.take_kept(units) {
             Some(head) => head,
             None => self.claim_large(units, backing)?,
         };
-        self.scratch.make_large(self.owner, head, units as u16, self.hot.mine);
+        self.scratch.make_large(self.owner, head, units as u16, self.leased(head));
         self.enter_large(head, units);
         Ok(u64::from(head) << self.scratch.layout.unit_shift)
     }
 
+    /// The word of a large block of this lease at `head`.
+    fn leased(&self, head: u32) -> u64 {
+        Block::lease(self.id).raw(self.scratch.block_offset(head, LARGE, 0))
+    }
+
+    /// Takes units that this local keeps.
+    pub(crate) fn take_kept(&mut self, units: u32) -> Option<u32> {
+        self.large.runs.take(units).or_else(|| self.take_parked(units))
+    }
+
     /// Enters a large span of this lease into the private state of this local.
     pub(crate) fn enter_large(&mut self, head: u32, units: u32) {
-        self.hot.map[head as usize] = Cover::LARGE;
-        self.large.places[head as usize] = self.large.spans.len() as u32;
+        self.hot.entries[head as usize] = Entry::LARGE;
+        self.links[head as usize].place = self.large.spans.len() as u32;
         self.large.spans.push(Run { start: head, units });
     }
 
     /// Takes over a span of a local of the same lease whose thread no longer exists.
     pub(crate) fn inherit_large(&mut self, head: u32, units: u32) {
         self.enter_large(head, units);
-        if self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Free {
+        if self.scratch.large_state(head) == Block::Free {
             // The other local had cached it.
             self.put_large(head);
         }
@@ -232,10 +238,11 @@ impl Local<'_> {
             // Many units are kept in runs that are too short.
             self.release_runs();
         }
-        self.scratch.claim(self.owner, units, backing).or_else(|_| {
+        self.answer_requests();
+        self.claim(units, backing).or_else(|_| {
             self.release_idle();
             self.scratch.release_abandoned(self.owner);
-            self.scratch.claim(self.owner, units, backing)
+            self.scratch.claim(self.owner, units, backing).inspect_err(|_| self.request())
         })
     }
 
@@ -248,11 +255,11 @@ impl Local<'_> {
         let head = unit as u32;
         let word = self.scratch.word(self.scratch.block_at(head, LARGE, 0));
         // Relaxed: as in `Hot::put`.
-        if word.load(Ordering::Relaxed) != expected.raw() {
+        if word.load(Ordering::Relaxed) != expected.raw(offset) {
             return false;
         }
         let large = &mut self.large;
-        let span = large.spans[large.places[head as usize] as usize];
+        let span = large.spans[self.links[head as usize].place as usize];
         let kept = large.runs.units + large.parked_units + span.units;
         if large.cached.len() == CACHED_MAX || kept > large.runs.most {
             return self.put_large(head);
@@ -260,19 +267,19 @@ impl Local<'_> {
         large.parked_units += span.units;
         large.cached.push(span);
         // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.store(Block::Free.raw(), Ordering::Release);
+        word.store(END, Ordering::Release);
         true
     }
 
     /// Ends a large span of this local; false if its head was corrupted.
     fn put_large(&mut self, head: u32) -> bool {
         let Some(shape) = self.large_shape(head) else { return false };
-        let place = self.large.places[head as usize] as usize;
+        let place = self.links[head as usize].place as usize;
         self.large.spans.swap_remove(place);
         if let Some(&moved) = self.large.spans.get(place) {
-            self.large.places[moved.start as usize] = place as u32;
+            self.links[moved.start as usize].place = place as u32;
         }
-        self.hot.map[head as usize] = Cover::NONE;
+        self.hot.entries[head as usize] = Entry::FOREIGN;
         self.scratch.unmake_large(self.owner, head);
         self.keep(head, u32::from(shape.units));
         true
@@ -316,7 +323,7 @@ impl Local<'_> {
         self.large.claims = 0;
         let mut at = 0;
         while let Some(&Run { start: head, .. }) = self.large.spans.get(at) {
-            let freed = self.scratch.block_state(self.scratch.block_at(head, LARGE, 0)) == Block::Remote;
+            let freed = self.scratch.large_state(head) == Block::Remote;
             // After `put_large` another span is at this position.
             if !freed || !self.put_large(head) {
                 at += 1;
@@ -336,7 +343,7 @@ impl Local<'_> {
     /// Sets the length of a large span of this local. Units that it gains are HELD by this lease; units that it loses are kept.
     fn set_units(&mut self, span: Run, units: u32) {
         self.scratch.resize_large(self.owner, span.start, units as u16);
-        self.large.spans[self.large.places[span.start as usize] as usize].units = units;
+        self.large.spans[self.links[span.start as usize].place as usize].units = units;
         if units < span.units {
             self.keep(span.start + units, span.units - units);
         }

@@ -1,4 +1,4 @@
-//! The private state of a thread: stacks of free blocks, over spans that its lease owns.
+//! The private state of a thread: lists of free blocks, in spans that its lease owns.
 //!
 //! Recovery needs nothing of it: if a local disappears, the unit and block words have all information.
 
@@ -8,111 +8,46 @@ use std::fmt;
 use tenure_core::{Acquire, LeaseId};
 
 use crate::claim::Refused;
-use crate::class::{CLASSES_MAX, GRANULE, class_bytes, class_looked_up, class_of};
+use crate::class::{GRANULE, class_bytes, class_of};
 use crate::error::{AllocError, BlockError};
 use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
-use crate::small::{Class, Cover, Free, Stacks};
-use crate::sync::{Ordering, Word};
+use crate::small::{Class, Entry, Hot, Idle, Links, zeroed};
+use crate::sync::Ordering;
 use crate::word::{Block, Owner};
 
 /// One thread's allocator. Made for one lease; must not outlive it.
 ///
 /// Dropping it drops private memory only: the lease owns its spans until the lease ends. So a program whose threads come and go
 /// should keep the locals of ended threads for new ones.
+///
+/// # Memory
+///
+/// A span whose blocks are all free goes back to everybody at once, but for the last few: a local keeps at most 1 MiB of idle small
+/// spans, at most 8 MiB for the next large blocks, and less in a region of less than 512 or 128 MiB. Beyond that it keeps the one unit
+/// of each class from which it allocates now. It gives the idle spans and the large runs back at its next slow path after any process
+/// had no room.
+///
+/// In private memory it has up to 28 bytes for each unit that it ever owned, and nothing for a block.
 pub struct Local<'a> {
-    pub(crate) hot: Hot<'a>,
+    pub(crate) hot: Hot,
     pub(crate) scratch: Scratch<'a>,
     pub(crate) id: LeaseId,
     pub(crate) owner: Owner,
     /// By small class.
     pub(crate) classes: Box<[Class]>,
+    /// By unit.
+    pub(crate) links: Box<[Links]>,
+    pub(crate) idle: Idle,
     pub(crate) large: Large,
-}
-
-/// The fields that every alloc and free touches.
-pub(crate) struct Hot<'a> {
-    /// The block words of small spans, by slot.
-    table: &'a [Word],
-    /// The block word of a block that this lease owns.
-    pub(crate) mine: u64,
-    unit_shift: u32,
-    /// By unit: the span of this local that covers it. Of large spans only the head is entered.
-    pub(crate) map: Box<[Cover]>,
-    /// By small class, from index 1. Index 0, and classes that the geometry lacks, never have blocks.
-    pub(crate) stacks: [Stacks; CLASSES_MAX + 1],
+    /// The last request of somebody without room that this local has answered.
+    pub(crate) requests: u64,
 }
 
 impl fmt::Debug for Local<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl<'a> Hot<'a> {
-    /// Takes a free block off the stack.
-    #[inline]
-    pub(crate) fn take(&mut self, which: usize) -> Option<u64> {
-        let free = self.stacks.get_mut(which)?.pop()?;
-        Some(self.allot(free))
-    }
-
-    /// As `take`, without swapping the stacks.
-    #[inline]
-    fn take_cached(&mut self, which: usize) -> Option<u64> {
-        let free = self.stacks.get_mut(which)?.pop_free()?;
-        Some(self.allot(free))
-    }
-
-    #[inline]
-    fn allot(&mut self, free: Free) -> u64 {
-        // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        self.word(free.slot()).store(self.mine, Ordering::Release);
-        free.offset()
-    }
-
-    /// Frees a small block of this local's spans if its word is `expected`, and pushes it on a stack.
-    #[inline]
-    fn put(&mut self, offset: u64, expected: u64) -> bool {
-        let Some((cover, slot)) = self.small(offset) else { return false };
-        let which = cover.which();
-        let word = self.word(slot);
-        // Relaxed: the caller has the expected value from this thread, or from one that synchronised with it.
-        if word.load(Ordering::Relaxed) != expected {
-            return false;
-        }
-        // All loads come before the store to the word: with mitigations of speculative store bypass, a processor lets no load pass
-        // a store whose address is not known yet.
-        let Some(true) = self.stacks.get_mut(which).map(|stacks| stacks.push(Free::new(slot, offset))) else {
-            return false;
-        };
-        // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.store(Block::Free.raw(), Ordering::Release);
-        true
-    }
-
-    /// The span and the slot of a small block that starts at `offset` in a span of this local.
-    #[inline]
-    fn small(&self, offset: u64) -> Option<(&Cover, u32)> {
-        let cover = self.map.get((offset >> self.unit_shift) as usize)?;
-        Some((cover, cover.slot(offset)?))
-    }
-
-    /// Whether a span of this local covers `unit`; of large spans, whether `unit` is its head.
-    pub(crate) fn covers(&self, unit: u32) -> bool {
-        self.map.get(unit as usize).is_some_and(|cover| *cover != Cover::NONE)
-    }
-
-    /// The word of a block of a small span of this local.
-    #[inline]
-    fn word(&self, slot: u32) -> &'a Word {
-        debug_assert!((slot as usize) < self.table.len());
-        // SAFETY: slots come from `Class::free_of` and `Cover::slot`: block `index`, below the class's blocks per span, of
-        // a span of this local at `head`, whose units lie in the region. So `head < units` and `index < 2^table_shift` (tested
-        // in class.rs), and `Scratch::new` found the words of all such slots. None of these numbers is read from shared
-        // memory after `enter` has entered the span here.
-        unsafe { self.table.get_unchecked(slot as usize) }
     }
 }
 
@@ -122,18 +57,15 @@ impl<'a> Local<'a> {
     pub fn new(scratch: Scratch<'a>, me: &Acquire) -> Self {
         let layout = scratch.layout;
         Self {
-            hot: Hot {
-                table: scratch.table(),
-                mine: Block::lease(me.id()).raw(),
-                unit_shift: layout.unit_shift,
-                map: Cover::none(layout.units as usize),
-                stacks: [Stacks::EMPTY; CLASSES_MAX + 1],
-            },
+            hot: Hot::new(&scratch, Block::lease(me.id()).raw(0)),
             scratch,
             id: me.id(),
             owner: Owner::from(me.id()),
             classes: (0..layout.classes).map(|class| Class::new(layout, class)).collect(),
+            links: zeroed(layout.units as usize),
+            idle: Idle::default(),
             large: Large::new(layout.units),
+            requests: scratch.requests(),
         }
     }
 
@@ -159,21 +91,18 @@ impl<'a> Local<'a> {
     /// Killed before the store: the block is free. After it: the lease owns it. Recovery handles both.
     #[inline]
     pub fn alloc(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
-        // Size 0 wraps around to a value that is in no table.
         if layout.align() <= GRANULE as usize
-            && let Some(which) = class_looked_up(layout.size().wrapping_sub(1))
-            && let Some(offset) = self.hot.take(usize::from(which))
+            && let Some(offset) = self.alloc_cached(layout.size())
         {
             return Ok(offset);
         }
         self.alloc_slow(layout, backing)
     }
 
-    /// As [`Local::alloc`], aligned to 16 bytes, if a free block of a common size is cached: the part that is worth inlining.
-    #[inline]
+    /// The part of [`Local::alloc`] that is worth inlining: a block of a common size, aligned to 16 bytes, if the list of its class has one.
+    #[inline(always)]
     pub fn alloc_cached(&mut self, bytes: usize) -> Option<u64> {
-        let which = class_looked_up(bytes.wrapping_sub(1))?;
-        self.hot.take_cached(usize::from(which))
+        self.hot.take_looked_up(bytes)
     }
 
     #[inline(never)]
@@ -223,22 +152,26 @@ impl<'a> Local<'a> {
     /// As [`Local::alloc`].
     #[inline]
     pub fn free(&mut self, offset: u64) -> Result<(), BlockError> {
-        if self.hot.put(offset, self.hot.mine) {
-            Ok(())
-        } else {
-            self.free_unusual(offset, Block::lease(self.id))
+        if self.free_cached(offset) { Ok(()) } else { self.free_slow(offset) }
+    }
+
+    /// The part of [`Local::free`] that is worth inlining: a small block of this local's spans. Returns whether it was one.
+    #[inline(always)]
+    pub fn free_cached(&mut self, offset: u64) -> bool {
+        match self.hot.put(offset) {
+            Some(true) => {
+                self.emptied((offset >> self.scratch.layout.unit_shift) as u32);
+                true
+            }
+            Some(false) => true,
+            None => false,
         }
     }
 
-    /// As [`Local::free`], if it is a small block of this local's spans. Returns whether it was.
-    #[inline]
-    pub fn free_cached(&mut self, offset: u64) -> bool {
-        self.hot.put(offset, self.hot.mine)
-    }
-
     #[inline(never)]
-    fn free_unusual(&mut self, offset: u64, expected: Block) -> Result<(), BlockError> {
-        if self.free_large(offset, expected) {
+    fn free_slow(&mut self, offset: u64) -> Result<(), BlockError> {
+        let expected = Block::lease(self.id);
+        if self.put_in_full(offset) || self.free_large(offset, expected) {
             return Ok(());
         }
         // A block of another local, or an error.
@@ -252,7 +185,10 @@ impl<'a> Local<'a> {
     /// [`BlockError`] if another process freed it first; that is harmless.
     pub fn free_attached(&mut self, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
         let expected = Block::Attached { index, generation };
-        if self.hot.put(offset, expected.raw()) { Ok(()) } else { self.free_unusual(offset, expected) }
+        if self.put_attached(offset, index, generation) || self.free_large(offset, expected) {
+            return Ok(());
+        }
+        self.scratch.free_remote(offset, expected)
     }
 
     /// Attaches a block of this lease to handle `index`: one plain store if the block lies in this local's spans.
@@ -268,12 +204,10 @@ impl<'a> Local<'a> {
         index: u32,
         generation: u64,
     ) -> Result<(), BlockError> {
-        if let Some((_, slot)) = self.hot.small(offset)
-            && self.hot.word(slot).load(Ordering::Relaxed) == self.hot.mine
-        {
+        if let Some((word, _)) = self.hot.own_small(offset) {
             let attached = Block::Attached { index, generation };
             // Release: the payload comes before; pairs with the Acquire in `Scratch::block_state`.
-            self.hot.word(slot).store(attached.raw(), Ordering::Release);
+            word.store(attached.raw(offset), Ordering::Release);
             return Ok(());
         }
         self.scratch.attach(me, offset, index, generation)
@@ -285,10 +219,8 @@ impl<'a> Local<'a> {
     ///
     /// [`BlockError`] when no block in use starts there.
     pub fn usable(&self, offset: u64) -> Result<u64, BlockError> {
-        if let Some((cover, slot)) = self.hot.small(offset)
-            && self.hot.word(slot).load(Ordering::Relaxed) == self.hot.mine
-        {
-            return Ok(u64::from(class_bytes(cover.which() as u8 - 1)));
+        if let Some((_, class)) = self.hot.own_small(offset) {
+            return Ok(u64::from(class_bytes(class)));
         }
         let found = self.scratch.find(offset)?;
         match found.owner {
@@ -343,12 +275,33 @@ impl<'a> Local<'a> {
 
     /// Whether `unit` is the head of a large span of this local.
     pub(crate) fn is_large_head(&self, unit: u64) -> bool {
-        self.hot.map.get(unit as usize).is_some_and(Cover::is_large)
+        self.hot.entries.get(unit as usize).is_some_and(Entry::is_large)
     }
 
     /// Whether requests of `bytes` are small.
     pub(crate) fn is_small(&self, bytes: u64) -> bool {
         bytes <= u64::from(self.scratch.layout.unit_bytes()) / 2
+    }
+
+    /// Claims units: of the runs that this local keeps, or, after it gave back its idle spans, of those without an owner.
+    pub(crate) fn claim(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
+        if let Some(head) = self.take_kept(units) {
+            return Ok(head);
+        }
+        self.release_idle_spans();
+        self.scratch.claim(self.owner, units, backing)
+    }
+
+    /// Gives back what this local keeps for later, but for the lists of its classes.
+    pub(crate) fn release_kept(&mut self) {
+        self.release_large();
+        self.release_idle_spans();
+    }
+
+    /// Asks everybody for the units that they keep: this local has no room.
+    pub(crate) fn request(&mut self) {
+        self.scratch.request();
+        self.requests = self.scratch.requests();
     }
 
     pub(crate) fn error(&self, refused: Refused, bytes: u64) -> AllocError {

@@ -89,8 +89,8 @@ impl Scratch<'_> {
         let mut releasable = true;
         let mut garbage = 0;
         if self.plausible(head, shape) {
-            for at in self.blocks_at(head, shape) {
-                match self.fate(at, dead.lease, is_current) {
+            for (offset, at) in self.blocks_at(head, shape) {
+                match self.fate(at, offset, dead.lease, is_current) {
                     Fate::Free => {}
                     Fate::Garbage(_) => garbage += 1,
                     Fate::Kept => {
@@ -111,8 +111,8 @@ impl Scratch<'_> {
         }
     }
 
-    fn fate(&self, at: usize, dead: u8, is_current: &dyn Fn(u32, u64) -> bool) -> Fate {
-        let state = self.block_state(at);
+    fn fate(&self, at: usize, offset: u64, dead: u8, is_current: &dyn Fn(u32, u64) -> bool) -> Fate {
+        let state = self.block_state(at, offset);
         match state {
             Block::Free | Block::Remote => Fate::Free,
             Block::Lease { lease, .. } if lease == dead => Fate::Garbage(state),
@@ -132,9 +132,9 @@ impl Scratch<'_> {
         is_current: &dyn Fn(u32, u64) -> bool,
         done: &mut Recovered,
     ) {
-        for at in self.blocks_at(head, shape) {
-            if let Fate::Garbage(state) = self.fate(at, dead, is_current)
-                && self.block_compare_exchange(at, state, Block::Remote)
+        for (offset, at) in self.blocks_at(head, shape) {
+            if let Fate::Garbage(state) = self.fate(at, offset, dead, is_current)
+                && self.block_compare_exchange(at, offset, state, Block::Remote)
             {
                 done.blocks += 1;
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tenure_core::{Acquire, LeaseId, ordering};
 
-use crate::class::LARGE;
+use crate::class::{LARGE, class_bytes};
 use crate::error::{BlockError, OutOfMemory};
 use crate::geometry::Layout;
 use crate::sync::{Ordering, Word, fence};
@@ -13,9 +13,10 @@ use crate::word::{self, Block, Shape, Unit};
 /// Control words.
 pub(crate) const READY: usize = 0;
 pub(crate) const ABANDONINGS: usize = 1;
+const REQUESTS: usize = 2;
 /// Words of a unit's line.
 const LINE_REMOTE: usize = 0;
-const LINE_TABLE: usize = 1;
+const LINE_TABLES: usize = 1;
 const LINE_LARGE: usize = 2;
 
 /// Commits and decommits the memory of the region. Byte ranges count from the region's start.
@@ -33,6 +34,15 @@ pub trait Backing {
     /// Returns the whole pages inside `bytes`, which are payloads, to the system. The result is the byte range of these pages, empty if
     /// there are none. `None`: the system refused, and some of the pages may be decommitted.
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>>;
+
+    /// Returns the memory of `bytes`, which are block words of units without a span, to the system; afterwards they are zero. Returns
+    /// whether it did. The default keeps them.
+    ///
+    /// An implementor may only do so if a late load of such a word by a stopped process cannot fail.
+    fn decommit_words(&self, bytes: Range<u64>) -> bool {
+        let _ = bytes;
+        false
+    }
 }
 
 /// A scratch region: a borrowed view, cheap to copy.
@@ -78,7 +88,7 @@ impl<'a> Scratch<'a> {
     /// a page; only the owner of a block accesses its payload.
     #[must_use]
     pub unsafe fn new(words: &'a [Word], data: *mut u8, layout: &'a Layout) -> Self {
-        let needed = layout.tables + ((layout.units as usize) << layout.table_shift);
+        let needed = layout.data_bytes_at as usize / 8;
         assert!(words.len() >= needed, "scratch region: expected {needed} words, found {}", words.len());
         Self { words, data, capacity: layout.capacity(), layout }
     }
@@ -91,7 +101,7 @@ impl<'a> Scratch<'a> {
         for unit in 0..self.layout.units {
             // Relaxed: the creator publishes the whole segment later, by linking its name.
             self.unit(unit).store(Unit::Free.raw(), Ordering::Relaxed);
-            self.table_committed(unit).store(u64::from(self.layout.table_words()), Ordering::Relaxed);
+            self.tables_committed(unit).store(self.layout.all_tables(), Ordering::Relaxed);
         }
         self.hint_run(self.layout.dirty, 0..self.layout.units, true);
         self.control(READY).store(u64::from(self.layout.units), Ordering::Relaxed);
@@ -132,9 +142,21 @@ impl<'a> Scratch<'a> {
         &self.words[index]
     }
 
-    /// The block words of all small spans, by slot.
-    pub(crate) fn table(&self) -> &'a [Word] {
-        &self.words[self.layout.tables..]
+    /// The first word of a table of block words; it has a word for each 2^`table` bytes of the capacity.
+    pub(crate) fn table(&self, table: u32) -> &'a [Word] {
+        &self.words[self.layout.table_words(table, 0, self.layout.units)]
+    }
+
+    /// How often a process had no room. A local that sees a new number gives back what it keeps.
+    pub(crate) fn requests(&self) -> u64 {
+        // Relaxed: a hint.
+        self.control(REQUESTS).load(Ordering::Relaxed)
+    }
+
+    /// Asks all locals for the units that they keep.
+    pub(crate) fn request(&self) {
+        // Relaxed: a hint.
+        self.control(REQUESTS).fetch_add(1, Ordering::Relaxed);
     }
 
     /// The number of units whose control words are committed.
@@ -171,48 +193,68 @@ impl<'a> Scratch<'a> {
         self.unit(unit).store(to.raw(), ordering!("scratch.unit.store", Release, Relaxed));
     }
 
-    #[inline]
-    pub(crate) fn slot_of(&self, head: u32, index: u32) -> u32 {
-        (head << self.layout.table_shift) | index
-    }
-
     /// The index of the word of block `index` of a span.
     pub(crate) fn block_at(&self, head: u32, class: u8, index: u32) -> usize {
         if class == LARGE {
             self.layout.lines + head as usize * 8 + LINE_LARGE
         } else {
-            self.layout.tables + self.slot_of(head, index) as usize
+            self.small_at(class, self.block_offset(head, class, index))
         }
     }
 
-    /// The indices of all block words of a span.
-    pub(crate) fn blocks_at(&self, head: u32, shape: Shape) -> Range<usize> {
-        let first = self.block_at(head, shape.class, 0);
-        first..first + self.layout.blocks(shape.class) as usize
+    /// The offset of block `index` of a span.
+    pub(crate) fn block_offset(&self, head: u32, class: u8, index: u32) -> u64 {
+        let start = u64::from(head) << self.layout.unit_shift;
+        // A large span has one block.
+        if class == LARGE { start } else { start + u64::from(index) * u64::from(class_bytes(class)) }
     }
 
-    /// Acquire: pairs with the Release of the last transition of the block.
-    pub(crate) fn block_state(&self, at: usize) -> Block {
-        Block::from_raw(self.word(at).load(Ordering::Acquire))
+    /// The index of the word of the block of a small class that starts at `offset`.
+    fn small_at(&self, class: u8, offset: u64) -> usize {
+        let table = Layout::table_of(class);
+        self.layout.tables[table as usize] + (offset >> table) as usize
     }
 
-    /// One exact transition of a block word; the caller need not own the span.
+    /// The word of the block of a small class that starts at `offset`.
+    pub(crate) fn small_word(&self, class: u8, offset: u64) -> &'a Word {
+        self.word(self.small_at(class, offset))
+    }
+
+    /// The offsets of all blocks of a span, and the indices of their words.
+    pub(crate) fn blocks_at(self, head: u32, shape: Shape) -> impl DoubleEndedIterator<Item = (u64, usize)> + ExactSizeIterator + use<'a> {
+        (0..self.layout.blocks(shape.class)).map(move |index| {
+            (self.block_offset(head, shape.class, index), self.block_at(head, shape.class, index))
+        })
+    }
+
+    /// The word at `at`, of the block at `offset`. Acquire: pairs with the Release of the last transition of the block.
+    pub(crate) fn block_state(&self, at: usize, offset: u64) -> Block {
+        Block::from_raw(self.word(at).load(Ordering::Acquire), offset)
+    }
+
+    /// The state of the block of the large span at `head`.
+    pub(crate) fn large_state(&self, head: u32) -> Block {
+        self.block_state(self.block_at(head, LARGE, 0), self.block_offset(head, LARGE, 0))
+    }
+
+    /// One exact transition of the word of the block at `offset`; the caller need not own the span.
     ///
     /// It publishes the payload accesses of the last owner; pairs with the Acquire of the collector and the adopter.
     #[cfg_attr(test, track_caller)]
-    pub(crate) fn block_compare_exchange(&self, at: usize, from: Block, to: Block) -> bool {
+    pub(crate) fn block_compare_exchange(&self, at: usize, offset: u64, from: Block, to: Block) -> bool {
         // SeqCst: block word: also ordered before the load of the hint in `tell_owner`. Failure decides nothing: Relaxed.
         let success = ordering!("scratch.exchange", SeqCst, Relaxed);
-        self.word(at).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()
+        let (from, to) = (from.raw(offset), to.raw(offset));
+        self.word(at).compare_exchange(from, to, success, Ordering::Relaxed).is_ok()
     }
 
     fn line(&self, unit: u32, word: usize) -> &'a Word {
         &self.words[self.layout.lines + unit as usize * 8 + word]
     }
 
-    /// The number of committed words of `unit`'s table. Only the owner of the unit stores it, and it never decreases.
-    pub(crate) fn table_committed(&self, unit: u32) -> &'a Word {
-        self.line(unit, LINE_TABLE)
+    /// Bit s: the words of `unit` in table s are committed. Only the owner of the unit stores it.
+    pub(crate) fn tables_committed(&self, unit: u32) -> &'a Word {
+        self.line(unit, LINE_TABLES)
     }
 
     /// The hint that others freed blocks of the span at `head`.
@@ -267,10 +309,9 @@ impl<'a> Scratch<'a> {
         } else {
             self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)
         };
-        let index = index.ok_or(none)?;
-        let at = self.block_at(head, shape.class, index);
+        let at = self.block_at(head, shape.class, index.ok_or(none)?);
         let bytes = self.layout.block_bytes(shape.class, u32::from(shape.units));
-        Ok(Found { offset, bytes, owner: self.block_state(at), at, head, shape })
+        Ok(Found { offset, bytes, owner: self.block_state(at, offset), at, head, shape })
     }
 
     /// Bytes of payload of the block at `offset`, if the lease `owner` owns it; with `owner` `None`, if it is pinned.
@@ -308,10 +349,10 @@ impl<'a> Scratch<'a> {
     /// One transition of a block, from exactly `expected` to `to`.
     pub(crate) fn transfer(&self, offset: u64, expected: Block, to: Block) -> Result<Found, BlockError> {
         let found = self.find(offset)?;
-        if found.owner == expected && self.block_compare_exchange(found.at, expected, to) {
+        if found.owner == expected && self.block_compare_exchange(found.at, offset, expected, to) {
             return Ok(found);
         }
-        Err(match self.block_state(found.at) {
+        Err(match self.block_state(found.at, offset) {
             Block::Free | Block::Remote => BlockError::AlreadyFree { offset },
             other => BlockError::WrongOwner { offset, expected, found: other },
         })
@@ -350,10 +391,12 @@ impl<'a> Scratch<'a> {
         if shape.class == LARGE || !self.plausible(head, shape) || unit - head >= u32::from(shape.units) {
             return None;
         }
-        let from_span = offset - (u64::from(head) << self.layout.unit_shift);
-        let index = self.layout.divisors[usize::from(shape.class)].exact(from_span as u32)?;
-        let at = self.block_at(head, shape.class, index);
-        self.block_compare_exchange(at, expected, Block::Remote).then_some(head)
+        // With the word of a lease, the exchange shows that a block starts at `offset`. Other words do not have the offset.
+        if !matches!(expected, Block::Lease { .. }) {
+            return None;
+        }
+        let at = self.small_at(shape.class, offset);
+        self.block_compare_exchange(at, offset, expected, Block::Remote).then_some(head)
     }
 
     /// Sets the hint that a block of the span at `head` became REMOTE.
@@ -416,7 +459,7 @@ impl<'a> Scratch<'a> {
             owner @ Block::Attached { index: of, generation }
                 if of == index && !is_current(of, generation) =>
             {
-                let freed = self.block_compare_exchange(found.at, owner, Block::Remote);
+                let freed = self.block_compare_exchange(found.at, offset, owner, Block::Remote);
                 if freed {
                     self.tell_owner(found.head);
                 }

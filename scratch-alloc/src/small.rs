@@ -1,184 +1,231 @@
-//! Small spans of a local: stacks of free blocks, and the sources of more free blocks.
+//! Small spans of a local: lists of free blocks, and the sources of more free blocks.
+//!
+//! The free blocks of a unit are a list through their own block words, as the pages of mimalloc have lists through their free blocks
+//! (Leijen et al. 2019). Each unit counts its blocks that are not in its list. So the free that makes a unit idle is the one that sees
+//! the count become zero, and an idle span is given back without a search.
+//!
+//! A unit of a small span is in one of these states, all private:
+//!
+//! | state | class of its entry | its list | its count | leaves it when |
+//! |---|---|---|---|---|
+//! | full: no free blocks in its list | none | empty | all its blocks | a block of it is freed: the slow path of `free` queues it |
+//! | queued in its class | its class | some blocks | the others | its list becomes the list of the class: full |
+//! | idle: queued, nothing in use | its class | all its blocks | 0 | as queued; or the span is given back |
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use tenure_core::ordering;
 
 use crate::claim::Refused;
-use crate::class::{CLASSES_MAX, Divisor, class_bytes};
+use crate::class::{CLASSES_MAX, GRANULE, LOOKED_UP, class_bytes, class_looked_up};
 use crate::error::AllocError;
-use crate::geometry::Layout;
-use crate::local::{Hot, Local};
+use crate::geometry::{FIRST_TABLE, Layout};
+use crate::local::Local;
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
-use crate::sync::Ordering;
-use crate::word::{Block, Shape, Unit};
+use crate::sync::{Ordering, Word};
+use crate::word::{Block, END, REMOTE, Shape, Unit, is_free, offset_bits};
 
-/// Free blocks moved from a new span to the stack at a time.
+/// Never used blocks that become the list of their class at a time.
 const EXTEND: u32 = 32;
-/// The least number of freed blocks for which the stacks are swapped while there are never used blocks.
-const SWAP_LEAST: usize = 8;
-/// The most freed blocks that are moved when the stacks are swapped.
-const TURN_MOST: usize = 64;
 
 /// Cache colouring: the offset of a span's first used block in its page, in bytes, grows by this from one unit to the next.
 const COLOUR: u32 = 7 * 64;
 const PAGE: u32 = 4096;
 
-/// The page-map entry of a unit: all zero, or the small span of the local that covers it, with the numbers of its class that a
-/// free needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(32))]
-pub(crate) struct Cover {
-    /// Finds the span's blocks; [`Divisor::NONE`] if no small span covers the unit.
-    divisor: Divisor,
-    /// The low bits of the offset at which the span begins.
-    start: u32,
-    /// The slot of its first block.
-    first_slot: u32,
-    /// The index into `Hot::stacks`, or [`Cover::LARGE_HEAD`].
-    which: u32,
+/// The most units in idle spans of a local.
+const IDLE_MAX: u32 = 16;
+
+/// No unit: the end of a queue.
+const NONE: u32 = u32::MAX;
+
+/// The fields that every alloc and free touches.
+pub(crate) struct Hot {
+    /// The word of a block of this lease, but for the bits of its offset.
+    mine: u64,
+    /// The granules of the region. No link of a list is as large.
+    limit: u64,
+    unit_shift: u32,
+    /// By unit.
+    pub(crate) entries: Box<[Entry]>,
+    /// By (bytes - 1) / 16: the position of the class in `lists`, times their size.
+    by_size: [u16; LOOKED_UP / GRANULE as usize],
+    /// By class, from 1. The first one is of no class: no block is ever allocated or freed there.
+    lists: [List; CLASSES_MAX + 1],
 }
 
-impl Cover {
-    /// No index of a stack.
-    const LARGE_HEAD: u32 = CLASSES_MAX as u32 + 1;
-    pub(crate) const NONE: Self = Self { divisor: Divisor::NONE, start: 0, first_slot: 0, which: 0 };
-    /// The head of a large span of the local.
-    pub(crate) const LARGE: Self = Self { which: Self::LARGE_HEAD, ..Self::NONE };
+/// The list of a class from which blocks are allocated.
+#[repr(align(32))]
+struct List {
+    /// The granule of the first block: below the limit, or the list is empty.
+    free: u64,
+    /// The words of blocks, by granule shifted right by `shift`.
+    table: *const Word,
+    shift: u32,
+}
 
-    fn new(which: usize, head: u32, layout: &Layout) -> Self {
+// SAFETY: the pointer is to words of the region, which are atomics, and its use is argued where it is used.
+unsafe impl Send for List {}
+// SAFETY: as above.
+unsafe impl Sync for List {}
+
+impl List {
+    #[inline(always)]
+    fn at(lists: &mut [Self; CLASSES_MAX + 1], position: u16) -> &mut Self {
+        debug_assert!(usize::from(position) < size_of_val(lists));
+        // SAFETY: all positions are made by `position`, of 0 or a class + 1, and so are those of elements.
+        unsafe { &mut *lists.as_mut_ptr().byte_add(usize::from(position)) }
+    }
+
+    /// The word of the block at `granule`.
+    ///
+    /// # Safety
+    ///
+    /// The granule is below the region's limit, and the region outlives `'w`.
+    #[inline(always)]
+    unsafe fn word<'w>(&self, granule: u64) -> &'w Word {
+        // SAFETY: the table has a word for each 2^shift granules of the region. The list of no class has the shift 63: the word is
+        // the first control word of the region.
+        unsafe { &*self.table.add((granule >> self.shift) as usize) }
+    }
+}
+
+/// A unit as a local sees it. All zero: it is not the local's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Entry {
+    /// The granule of the first block in the unit's list, or [`END`].
+    freed: u64,
+    /// The number of blocks that start in the unit and are not in its list.
+    out: u32,
+    /// The position of the class in `lists`, times their size; 0 if a free has to take the slow path.
+    list: u16,
+    /// What the unit is.
+    kind: u8,
+}
+
+/// `Entry::kind` of a unit of a small span is its class + 1.
+const FOREIGN: u8 = 0;
+/// The head of a large span of the local.
+const LARGE_HEAD: u8 = u8::MAX;
+
+/// What a local knows of a unit beside its [`Entry`], and only slow paths need.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Links {
+    /// In the queue of its class, or [`NONE`].
+    next: u32,
+    before: u32,
+    /// Of the head of a span: its position in `Class::spans`, or in `Large::spans`.
+    pub(crate) place: u32,
+}
+
+/// Entries or links for `units` units. The system allocates no page for those that are never written.
+pub(crate) fn zeroed<T: Copy + Default>(units: usize) -> Box<[T]> {
+    const { assert!(align_of::<T>() <= 8) };
+    // SAFETY: the types are `Entry` and `Links`, whose fields are integers, of which zero is a valid value.
+    unsafe { Box::new_zeroed_slice(units).assume_init() }
+}
+
+fn position(which: u8) -> u16 {
+    u16::from(which) * size_of::<List>() as u16
+}
+
+impl Hot {
+    pub(crate) fn new(scratch: &Scratch<'_>, mine: u64) -> Self {
+        let layout = scratch.layout;
+        let nothing = || List { free: END, table: scratch.control(0), shift: u64::BITS - 1 };
+        let mut lists = std::array::from_fn(|_| nothing());
+        for class in 0..layout.classes {
+            let table = Layout::table_of(class);
+            let words = scratch.table(table);
+            lists[usize::from(class) + 1] = List { free: END, table: words.as_ptr(), shift: table - FIRST_TABLE };
+        }
         Self {
-            divisor: layout.divisors[which - 1],
-            start: (u64::from(head) << layout.unit_shift) as u32,
-            first_slot: head << layout.table_shift,
-            which: which as u32,
+            mine,
+            limit: layout.capacity() / u64::from(GRANULE),
+            unit_shift: layout.unit_shift,
+            entries: zeroed(layout.units as usize),
+            by_size: std::array::from_fn(|granules| {
+                // The geometry may have no such class: then no list has blocks.
+                position(class_looked_up(granules * GRANULE as usize).unwrap_or(0))
+            }),
+            lists,
         }
     }
 
-    /// Entries of `units` units that no span of this local covers. The system allocates no page for entries that are never written.
-    pub(crate) fn none(units: usize) -> Box<[Self]> {
-        // SAFETY: all zero is `NONE`: the fields are integers, of which zero is a valid value.
-        unsafe { Box::new_zeroed_slice(units).assume_init() }
+
+    /// Takes a block of a common size off the list of its class: its offset.
+    #[inline(always)]
+    pub(crate) fn take_looked_up(&mut self, bytes: usize) -> Option<u64> {
+        // Size 0 wraps around to a value that is in no table.
+        let position = *self.by_size.get(bytes.wrapping_sub(1) / GRANULE as usize)?;
+        self.take(position)
     }
 
-    /// The slot of the block that starts at `offset`, if there is one.
+    #[inline(always)]
+    fn take(&mut self, position: u16) -> Option<u64> {
+        let list = List::at(&mut self.lists, position);
+        let granule = list.free;
+        // Also if the link was overwritten by somebody: the slow path rebuilds the lists.
+        if granule >= self.limit {
+            return None;
+        }
+        // SAFETY: below the limit.
+        let word = unsafe { list.word(granule) };
+        // Relaxed: this local stored the link.
+        list.free = word.load(Ordering::Relaxed);
+        let offset = granule * u64::from(GRANULE);
+        // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
+        word.store(self.mine ^ offset_bits(offset), Ordering::Release);
+        Some(offset)
+    }
+
+    /// Frees the block at `offset` if it is a block of this lease in a queued unit. `Some(true)`: the unit is idle now.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, offset: u64) -> Option<bool> {
+        let unit = (offset >> self.unit_shift) as usize;
+        let entry = self.entries.get_mut(unit)?;
+        let granule = offset / u64::from(GRANULE);
+        // SAFETY: the unit is in the region, so the granule is below the limit.
+        let word = unsafe { List::at(&mut self.lists, entry.list).word(granule) };
+        // Relaxed: the caller has the expected value from this thread, or from one that synchronised with it.
+        if word.load(Ordering::Relaxed) != self.mine ^ offset_bits(offset) {
+            return None;
+        }
+        // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
+        word.store(entry.freed, Ordering::Release);
+        entry.freed = granule;
+        entry.out = entry.out.wrapping_sub(1);
+        Some(entry.out == 0)
+    }
+
+    /// The word of the small block of this lease that starts at `offset`, if there is one in the spans of this local, and its class.
     #[inline]
-    pub(crate) fn slot(&self, offset: u64) -> Option<u32> {
-        // Spans are shorter than 2^32 bytes.
-        let index = self.divisor.exact((offset as u32).wrapping_sub(self.start))?;
-        Some(self.first_slot | index)
+    pub(crate) fn own_small(&self, offset: u64) -> Option<(&Word, u8)> {
+        let unit = offset >> self.unit_shift;
+        let class = self.entries.get(unit as usize)?.small()?;
+        // SAFETY: the unit is in the region, so the granule is below the limit.
+        let word = unsafe { self.lists[usize::from(class) + 1].word(offset / u64::from(GRANULE)) };
+        (word.load(Ordering::Relaxed) == self.mine ^ offset_bits(offset)).then_some((word, class))
     }
 
-    /// The head of the span; one of its blocks starts at `offset`.
-    fn head(&self, offset: u64, unit_shift: u32) -> u32 {
-        (offset >> unit_shift) as u32 - ((offset as u32).wrapping_sub(self.start) >> unit_shift)
+    /// Whether a span of this local covers `unit`; of large spans, whether `unit` is its head.
+    pub(crate) fn covers(&self, unit: u32) -> bool {
+        self.entries.get(unit as usize).is_some_and(|entry| entry.kind != FOREIGN)
     }
+}
 
-    /// The index into `Hot::stacks`.
-    #[inline]
-    pub(crate) fn which(&self) -> usize {
-        self.which as usize
-    }
+impl Entry {
+    /// The head of a large span of the local.
+    pub(crate) const LARGE: Self = Self { freed: END, out: 0, list: 0, kind: LARGE_HEAD };
+    pub(crate) const FOREIGN: Self = Self { freed: 0, out: 0, list: 0, kind: FOREIGN };
 
     pub(crate) fn is_large(&self) -> bool {
-        self.which == Self::LARGE_HEAD
-    }
-}
-
-/// A free block: its slot and its offset. So the next allocation computes neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Free(u64);
-
-impl Free {
-    #[inline]
-    pub(crate) fn new(slot: u32, offset: u64) -> Self {
-        // Offsets are multiples of 16 below 2^36.
-        Self(offset << 28 | u64::from(slot))
+        self.kind == LARGE_HEAD
     }
 
-    #[inline]
-    pub(crate) fn slot(self) -> u32 {
-        self.0 as u32
-    }
-
-    #[inline]
-    pub(crate) fn offset(self) -> u64 {
-        self.0 >> 32 << 4
-    }
-}
-
-/// Free blocks of one small class, of this local's spans; their words are FREE, and no other local changes them `[scratch-local-moves]`.
-///
-/// There are two stacks, as in mimalloc (Leijen et al. 2019): with one stack, each operation would wait for the length that the
-/// operation before it stored.
-pub(crate) struct Stacks {
-    /// The next blocks to allocate.
-    free: Vec<Free>,
-    /// Freed blocks; they become `free` when that is empty.
-    freed: Vec<Free>,
-}
-
-impl Stacks {
-    pub(crate) const EMPTY: Self = Self { free: Vec::new(), freed: Vec::new() };
-
-    /// Pops a free block.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Free> {
-        self.pop_free().or_else(|| self.pop_freed())
-    }
-
-    /// As `pop`, but from `free` only.
-    #[inline]
-    pub(crate) fn pop_free(&mut self) -> Option<Free> {
-        self.free.pop()
-    }
-
-    #[inline(never)]
-    fn pop_freed(&mut self) -> Option<Free> {
-        if self.swap(SWAP_LEAST) { self.free.pop() } else { None }
-    }
-
-    /// Swaps the stacks if `freed` has at least `least` blocks: moves these, but at most [`TURN_MOST`], to `free`, which is empty. Returns
-    /// whether it did.
-    fn swap(&mut self, least: usize) -> bool {
-        debug_assert!(self.free.is_empty());
-        let enough = self.freed.len() >= least;
-        if self.freed.len() > TURN_MOST {
-            // Only the last ones: these are in the processor's cache.
-            let kept = self.freed.len() - TURN_MOST;
-            self.free.extend_from_slice(&self.freed[kept..]);
-            self.freed.truncate(kept);
-        } else if enough {
-            std::mem::swap(&mut self.free, &mut self.freed);
-        }
-        enough
-    }
-
-    /// Pushes a freed block; false if there is no room. `enter` reserves room for all blocks, so that happens only with corrupted
-    /// words.
-    #[inline]
-    pub(crate) fn push(&mut self, free: Free) -> bool {
-        let len = self.freed.len();
-        if len == self.freed.capacity() {
-            return false;
-        }
-        // SAFETY: there is room for one more element, which is initialised before the length counts it.
-        unsafe {
-            self.freed.as_mut_ptr().add(len).write(free);
-            self.freed.set_len(len + 1);
-        }
-        true
-    }
-
-    /// Reserves room for `blocks` blocks, so that no free allocates private memory.
-    fn reserve(&mut self, blocks: usize) {
-        for stack in [&mut self.free, &mut self.freed] {
-            stack.reserve(blocks.saturating_sub(stack.len()));
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.free.is_empty() && self.freed.is_empty()
+    /// The class of the small span of the local that covers the unit.
+    fn small(&self) -> Option<u8> {
+        if self.kind == FOREIGN || self.kind == LARGE_HEAD { None } else { Some(self.kind - 1) }
     }
 }
 
@@ -188,7 +235,7 @@ pub(crate) struct Class {
     pub(crate) bytes: u32,
     /// Blocks per span.
     blocks: u32,
-    /// Blocks of the newest span that are free and not on a stack yet: their numbers, counted from `extend_first` and modulo `blocks`.
+    /// Blocks of the newest span that were never used: their numbers, counted from `extend_first` and modulo `blocks`.
     extend: Range<u32>,
     extend_head: u32,
     extend_first: u32,
@@ -196,6 +243,8 @@ pub(crate) struct Class {
     units: u8,
     /// Heads of this local's spans.
     spans: Vec<u32>,
+    /// The first unit of the queue of those that have free blocks in their lists.
+    queue: u32,
     /// The position in `spans` at which the next collection starts.
     cursor: usize,
     /// Back-off: the number of spans to enter before the next collection.
@@ -215,18 +264,14 @@ impl Class {
             extend_first: 0,
             units,
             spans: Vec::new(),
+            queue: NONE,
             cursor: 0,
             back_off: 0,
             seen: 0,
         }
     }
 
-    fn free_of(&self, scratch: &Scratch<'_>, head: u32, index: u32) -> Free {
-        let offset = u64::from(head) << scratch.layout.unit_shift;
-        Free::new(scratch.slot_of(head, index), offset + u64::from(index) * u64::from(self.bytes))
-    }
-
-    /// Makes the new span at `head` the one that is extended.
+    /// Makes the new span at `head` the one whose blocks are used next.
     ///
     /// Spans begin at multiples of a unit, and their first blocks are used most. If all began with block 0, these blocks would share few
     /// sets of the processor's cache. So each span begins with another block of its first page, or, if blocks are large, with any block.
@@ -237,91 +282,256 @@ impl Class {
         self.extend_first = elsewhere % self.blocks;
     }
 
-    /// Moves some never used blocks to the stack, the lowest on top.
-    fn extend(&mut self, stacks: &mut Stacks, scratch: &Scratch<'_>) -> bool {
-        let end = self.extend.end.min(self.extend.start.saturating_add(EXTEND));
-        stacks.free.extend((self.extend.start..end).rev().map(|at| {
-            let index = self.extend_first + at;
-            let index = if index < self.blocks { index } else { index - self.blocks };
-            self.free_of(scratch, self.extend_head, index)
-        }));
-        self.extend.start = end;
-        !stacks.free.is_empty()
+    /// Whether block `index` of the span at `head` was never used.
+    fn is_unused(&self, head: u32, index: u32) -> bool {
+        let from_first = if index < self.extend_first { index + self.blocks } else { index } - self.extend_first;
+        head == self.extend_head && self.extend.contains(&from_first)
     }
 
-    /// Pushes the blocks of the span at `head` for whose words `is_free` is true, the lowest on top. Returns their number.
-    ///
-    /// The hint and the block word are a Dekker pair with a free by another process ([`Scratch::tell_owner`]):
-    /// - either its REMOTE is seen by this scan: then the block is collected now;
-    /// - or it is not: then this store of 0 is seen by its load of the hint, it sets the hint again, and the next scan collects the block.
-    fn collect_span(
-        &self,
-        stacks: &mut Stacks,
-        scratch: &Scratch<'_>,
-        head: u32,
-        is_free: impl Fn(u64) -> bool,
-    ) -> usize {
-        // SeqCst: hint: ordered before the scan; pairs with the load in `Scratch::tell_owner`.
-        scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
-        let before = stacks.free.len();
-        for index in (0..self.blocks).rev() {
-            let free = self.free_of(scratch, head, index);
-            let word = &scratch.table()[free.slot() as usize];
-            // SeqCst: block word: ordered after the store to the hint; pairs with the exchange to REMOTE. Also an Acquire: the freer's
-            // payload accesses come before ours.
-            if is_free(word.load(ordering!("scratch.collect.scan", SeqCst, Relaxed))) {
-                word.store(Block::Free.raw(), Ordering::Release);
-                stacks.free.push(free);
-            }
-        }
-        stacks.free.len() - before
+    /// The number of blocks that start in `unit` of the span at `head`.
+    fn starts(&self, head: u32, unit: u32, unit_shift: u32) -> u32 {
+        let first = |unit: u32| ((unit - head) << unit_shift).div_ceil(self.bytes).min(self.blocks);
+        first(unit + 1) - first(unit)
     }
 }
 
+/// Idle spans of a local, which are given back when it keeps too many units in them, and when somebody has no room.
+#[derive(Default)]
+pub(crate) struct Idle {
+    /// Heads, the longest idle one first.
+    heads: VecDeque<u32>,
+    units: u32,
+}
+
 impl Local<'_> {
-    /// The private state and the stacks of a small class.
-    fn class(&mut self, class: u8) -> (&mut Class, &mut Stacks) {
-        (&mut self.classes[usize::from(class)], &mut self.hot.stacks[usize::from(class) + 1])
+    fn class(&mut self, class: u8) -> &mut Class {
+        &mut self.classes[usize::from(class)]
     }
 
-    /// The slow path of an allocation: the class exists, but its stack `free` is empty.
+    fn take(&mut self, class: u8) -> Option<u64> {
+        self.hot.take(position(class + 1))
+    }
+
+    /// The slow path of an allocation: the class exists, but its list is empty.
     pub(crate) fn alloc_small(
         &mut self,
         class: u8,
         bytes: u64,
         backing: &dyn Backing,
     ) -> Result<u64, AllocError> {
-        let scratch = self.scratch;
-        let which = usize::from(class) + 1;
-        if let Some(offset) = self.hot.take(which) {
+        if let Some(offset) = self.take(class) {
             return Ok(offset);
         }
-        let (books, stacks) = self.class(class);
-        let found = books.extend(stacks, &scratch)
-            || stacks.swap(1)
-            || (books.back_off == 0 && self.collect(class, false))
+        if self.hot.lists[usize::from(class) + 1].free != END {
+            // Somebody overwrote a link. The words that are not in use are free.
+            self.rebuild(class);
+        }
+        if self.take_queued(class) || self.extend(class) {
+            return self.take(class).ok_or_else(|| self.error(Refused::Exhausted, bytes));
+        }
+        self.answer_requests();
+        let found = (self.class(class).back_off == 0 && self.collect(class, false))
             || self.adopt(class, false)
             || self.new_small(class, backing).is_ok()
             // Before "exhausted": free blocks without a hint.
             || self.collect(class, true)
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.flush(class, backing) };
-        let (books, stacks) = self.class(class);
-        books.extend(stacks, &scratch);
-        let units = books.units;
-        match (self.hot.take(which), refused) {
-            (Some(offset), _) => Ok(offset),
-            // No run of several units is free; one unit may be.
-            (None, Err(_)) if units > 1 => self.alloc_large(bytes, backing),
-            (None, refused) => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
+        let units = self.class(class).units;
+        if self.take_queued(class) || self.extend(class) {
+            return self.take(class).ok_or_else(|| self.error(Refused::Exhausted, bytes));
         }
+        match refused {
+            // No run of several units is free; one unit may be.
+            Err(_) if units > 1 => self.alloc_large(bytes, backing),
+            refused => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
+        }
+    }
+
+    /// Makes the list of a queued unit the list of its class; false if none is queued.
+    fn take_queued(&mut self, class: u8) -> bool {
+        let unit = self.class(class).queue;
+        if unit == NONE {
+            return false;
+        }
+        self.dequeue(class, unit);
+        let head = self.head_of(unit);
+        let was_idle = self.hot.entries[unit as usize].out == 0;
+        if was_idle {
+            self.forget_idle(class, head);
+        }
+        let starts = self.classes[usize::from(class)].starts(head, unit, self.scratch.layout.unit_shift);
+        let entry = &mut self.hot.entries[unit as usize];
+        let first = entry.freed;
+        *entry = Entry { freed: END, out: starts, list: 0, kind: class + 1 };
+        self.hot.lists[usize::from(class) + 1].free = first;
+        true
+    }
+
+    /// Makes some never used blocks of the newest span the list of their class, the lowest first; false if there are none.
+    fn extend(&mut self, class: u8) -> bool {
+        let scratch = self.scratch;
+        let books = &mut self.classes[usize::from(class)];
+        let end = books.extend.end.min(books.extend.start.saturating_add(EXTEND));
+        let mut free = END;
+        for at in (books.extend.start..end).rev() {
+            let index = books.extend_first + at;
+            let index = if index < books.blocks { index } else { index - books.blocks };
+            let offset = scratch.block_offset(books.extend_head, class, index);
+            // Relaxed: the block was free before. Only this local reads the link.
+            scratch.small_word(class, offset).store(free, Ordering::Relaxed);
+            free = offset / u64::from(GRANULE);
+        }
+        books.extend.start = end;
+        self.hot.lists[usize::from(class) + 1].free = free;
+        free != END
+    }
+
+    /// The head of the small span of this local that covers `unit`.
+    fn head_of(&self, unit: u32) -> u32 {
+        match self.scratch.unit_state(unit) {
+            Unit::Tail(_, distance) => unit.saturating_sub(u32::from(distance)),
+            _ => unit,
+        }
+    }
+
+    fn enqueue(&mut self, class: u8, unit: u32) {
+        let first = std::mem::replace(&mut self.class(class).queue, unit);
+        self.links[unit as usize].next = first;
+        self.links[unit as usize].before = NONE;
+        if let Some(first) = self.links.get_mut(first as usize) {
+            first.before = unit;
+        }
+        self.hot.entries[unit as usize].list = position(class + 1);
+    }
+
+    /// Takes a queued unit out of the queue.
+    fn dequeue(&mut self, class: u8, unit: u32) {
+        let Links { next, before, .. } = self.links[unit as usize];
+        if let Some(next) = self.links.get_mut(next as usize) {
+            next.before = before;
+        }
+        match self.links.get_mut(before as usize) {
+            Some(before) => before.next = next,
+            None => self.class(class).queue = next,
+        }
+    }
+
+    /// Frees a small block of this local at `offset` that is in use. Its word is anything but FREE.
+    fn put_slow(&mut self, class: u8, offset: u64) {
+        let unit = (offset >> self.scratch.layout.unit_shift) as u32;
+        if self.hot.entries[unit as usize].list == 0 {
+            self.enqueue(class, unit);
+        }
+        let entry = &mut self.hot.entries[unit as usize];
+        // Release: our payload accesses, or those of the freer, come before; pairs with the Acquire in `Scratch::block_state`.
+        self.scratch.small_word(class, offset).store(entry.freed, Ordering::Release);
+        entry.freed = offset / u64::from(GRANULE);
+        entry.out = entry.out.wrapping_sub(1);
+        if entry.out == 0 {
+            self.emptied(unit);
+        }
+    }
+
+    /// As `Hot::put`, for a block in a full unit.
+    pub(crate) fn put_in_full(&mut self, offset: u64) -> bool {
+        let Some((_, class)) = self.hot.own_small(offset) else { return false };
+        self.put_slow(class, offset);
+        true
+    }
+
+    /// Frees a block of this local's spans that is attached to handle `index` at `generation`.
+    pub(crate) fn put_attached(&mut self, offset: u64, index: u32, generation: u64) -> bool {
+        let unit = offset >> self.scratch.layout.unit_shift;
+        let Some(class) = self.hot.entries.get(unit as usize).and_then(Entry::small) else { return false };
+        // The word of an attached block does not say where the block starts.
+        let from_span = offset - (u64::from(self.head_of(unit as u32)) << self.scratch.layout.unit_shift);
+        let starts = self.scratch.layout.divisors[usize::from(class)].exact(from_span as u32).is_some();
+        let attached = Block::Attached { index, generation }.raw(offset);
+        // Relaxed: the caller has ended the handle, and so synchronised with the process that attached the block.
+        if !starts || self.scratch.small_word(class, offset).load(Ordering::Relaxed) != attached {
+            return false;
+        }
+        self.put_slow(class, offset);
+        true
+    }
+
+    /// A unit has become idle.
+    #[cold]
+    pub(crate) fn emptied(&mut self, unit: u32) {
+        let Some(class) = self.hot.entries[unit as usize].small() else { return };
+        let head = self.head_of(unit);
+        let units = u32::from(self.class(class).units);
+        let entries = &self.hot.entries;
+        if !(head..head + units).all(|unit| entries.get(unit as usize).is_some_and(|entry| entry.out == 0)) {
+            return;
+        }
+        self.idle.heads.push_back(head);
+        self.idle.units += units;
+        self.answer_requests();
+        while self.idle.units > (self.scratch.layout.units / 32).clamp(1, IDLE_MAX) {
+            self.release_one();
+        }
+    }
+
+    /// The idle span at `head` is to be used again.
+    fn forget_idle(&mut self, class: u8, head: u32) {
+        if let Some(at) = self.idle.heads.iter().rposition(|idle| *idle == head) {
+            self.idle.heads.remove(at);
+            self.idle.units -= u32::from(self.class(class).units);
+        }
+    }
+
+    /// Gives the longest idle span back to everybody; false if there is none.
+    fn release_one(&mut self) -> bool {
+        let Some(head) = self.idle.heads.pop_front() else { return false };
+        let Some(class) = self.hot.entries[head as usize].small() else { return true };
+        self.idle.units -= u32::from(self.class(class).units);
+        let shape = Shape { class, units: u16::from(self.class(class).units) };
+        for unit in head..head + u32::from(shape.units) {
+            self.dequeue(class, unit);
+        }
+        self.leave(head, shape);
+        true
+    }
+
+    /// Gives a span without blocks in use, whose units are in no queue, back to everybody.
+    fn leave(&mut self, head: u32, shape: Shape) {
+        self.hot.entries[head as usize..][..usize::from(shape.units)].fill(Entry::FOREIGN);
+        let place = self.links[head as usize].place as usize;
+        let class = &mut self.classes[usize::from(shape.class)];
+        class.spans.swap_remove(place);
+        if let Some(moved) = class.spans.get(place) {
+            self.links[*moved as usize].place = place as u32;
+        }
+        if class.extend_head == head {
+            class.extend = 0..0;
+        }
+        self.scratch.release_span(self.owner, head, shape);
+    }
+
+    /// Gives everything that this local keeps and does not use back to everybody, if somebody has no room.
+    pub(crate) fn answer_requests(&mut self) {
+        let requests = self.scratch.requests();
+        if requests != self.requests {
+            self.requests = requests;
+            self.release_kept();
+        }
+    }
+
+    /// Gives the idle spans back to everybody.
+    pub(crate) fn release_idle_spans(&mut self) {
+        while self.release_one() {}
     }
 
     /// Frees all idle spans of this local and all abandoned spans without a block in use, and tries once more.
     fn flush(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
-        if self.class(class).1.is_empty() { self.new_small(class, backing) } else { Ok(()) }
+        if self.class(class).queue != NONE {
+            return Ok(());
+        }
+        self.new_small(class, backing).inspect_err(|_| self.request())
     }
 
     /// Collects blocks of this class that others freed: from hinted spans until there are enough, or from `all` spans.
@@ -330,34 +540,65 @@ impl Local<'_> {
     /// by an eighth. So a class has at most about a quarter more blocks than were ever in use, and scans eight words per allocation.
     fn collect(&mut self, class: u8, all: bool) -> bool {
         let scratch = self.scratch;
-        let (class, stacks) = self.class(class);
         let (mut looked_at, mut found) = (0, 0);
-        for _ in 0..class.spans.len() {
-            class.cursor = if class.cursor + 1 < class.spans.len() { class.cursor + 1 } else { 0 };
-            let head = class.spans[class.cursor];
+        // A collected span may be given back: another one takes its place.
+        for _ in 0..self.class(class).spans.len() {
+            let books = self.class(class);
+            if books.spans.is_empty() {
+                break;
+            }
+            books.cursor = if books.cursor + 1 < books.spans.len() { books.cursor + 1 } else { 0 };
+            let (head, blocks) = (books.spans[books.cursor], books.blocks as usize);
             // Relaxed: a hint.
             if all || scratch.remote(head).load(Ordering::Relaxed) != 0 {
-                looked_at += class.blocks as usize;
-                found += class.collect_span(stacks, &scratch, head, |word| word == Block::Remote.raw());
-                if !all && found * 4 >= class.blocks as usize {
+                looked_at += blocks;
+                found += self.collect_span(class, head, |word| word == REMOTE);
+                if !all && found * 4 >= blocks {
                     break;
                 }
             }
         }
+        let books = self.class(class);
         if found * 8 <= looked_at {
-            class.back_off = 1 + class.spans.len() / 8;
+            books.back_off = 1 + books.spans.len() / 8;
         }
-        found > 0
+        // Nothing is queued if the last block of a span was found, and the span was given back.
+        books.queue != NONE
+    }
+
+    /// Puts the blocks of the span at `head` for whose words `is_free` is true into the lists of their units, the lowest first. Returns
+    /// their number.
+    ///
+    /// The hint and the block word are a Dekker pair with a free by another process ([`Scratch::tell_owner`]):
+    /// - either its REMOTE is seen by this scan: then the block is collected now;
+    /// - or it is not: then this store of 0 is seen by its load of the hint, it sets the hint again, and the next scan collects the block.
+    fn collect_span(&mut self, class: u8, head: u32, is_free: impl Fn(u64) -> bool) -> usize {
+        let scratch = self.scratch;
+        let blocks = self.class(class).blocks;
+        // SeqCst: hint: ordered before the scan; pairs with the load in `Scratch::tell_owner`.
+        scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
+        let mut found = 0;
+        for index in (0..blocks).rev() {
+            let offset = scratch.block_offset(head, class, index);
+            let word = scratch.small_word(class, offset);
+            // SeqCst: block word: ordered after the store to the hint; pairs with the exchange to REMOTE. Also an Acquire: the freer's
+            // payload accesses come before ours.
+            if is_free(word.load(ordering!("scratch.collect.scan", SeqCst, Relaxed))) {
+                found += 1;
+                self.put_slow(class, offset);
+            }
+        }
+        found
     }
 
     /// Adopts (reclaims) an abandoned span of the class that has a free block: a span with a hint, or `any`.
     fn adopt(&mut self, class: u8, any: bool) -> bool {
         let scratch = self.scratch;
-        let is_free = |word: u64| [Block::Free.raw(), Block::Remote.raw()].contains(&word);
+        let is_free = |word: u64| is_free(word) || word == REMOTE;
         // Acquire: pairs with the AcqRel increments; the spans abandoned before are visible.
         let abandonings = scratch.control(ABANDONINGS).load(Ordering::Acquire);
         // No span was abandoned, and no block in an abandoned span freed, since the last scan in vain: skip the scan.
-        if !any && abandonings == self.class(class).0.seen {
+        if !any && abandonings == self.class(class).seen {
             return false;
         }
         for head in 0..scratch.ready() {
@@ -369,74 +610,88 @@ impl Local<'_> {
                 // No hint: probably full. Relaxed: a hint.
                 && (any || scratch.remote(head).load(Ordering::Relaxed) != 0)
                 // Full. Relaxed: `collect_span` loads the words again.
-                && scratch.blocks_at(head, shape).any(|at| is_free(scratch.word(at).load(Ordering::Relaxed)))
+                && scratch.blocks_at(head, shape).any(|(_, at)| is_free(scratch.word(at).load(Ordering::Relaxed)))
                 // Another process adopted it first, or it is corrupted.
                 && scratch.adopt(self.owner, head, shape)
             {
                 self.enter(head, shape);
-                let (books, stacks) = self.class(class);
-                if books.collect_span(stacks, &scratch, head, is_free) > 0 {
+                if self.collect_span(class, head, is_free) > 0 && self.class(class).queue != NONE {
                     return true;
                 }
-                // Another process adopted it, filled it and died since the look above: keep the full span, try the next one.
+                // Another process adopted it, filled it and died since the look above: keep the full span, try the next one. Or nothing
+                // was in use there, and the span was given back to everybody.
             }
         }
-        self.class(class).0.seen = abandonings;
+        self.class(class).seen = abandonings;
         false
     }
 
-    /// Enters a small span of this lease into the private state of this local.
+    /// Enters a small span of this lease into the private state of this local: its units are full.
     fn enter(&mut self, head: u32, shape: Shape) {
-        let (class, stacks) = self.class(shape.class);
+        let class = &mut self.classes[usize::from(shape.class)];
+        self.links[head as usize].place = class.spans.len() as u32;
         class.spans.push(head);
         class.back_off = class.back_off.saturating_sub(1);
-        stacks.reserve(class.spans.len() * class.blocks as usize);
-        let cover = Cover::new(usize::from(shape.class) + 1, head, self.scratch.layout);
-        self.hot.map[head as usize..][..usize::from(shape.units)].fill(cover);
+        for unit in head..head + u32::from(shape.units) {
+            let out = class.starts(head, unit, self.scratch.layout.unit_shift);
+            self.hot.entries[unit as usize] = Entry { freed: END, out, list: 0, kind: shape.class + 1 };
+        }
     }
 
     fn new_small(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         let scratch = self.scratch;
-        let shape = Shape { class, units: u16::from(self.class(class).0.units) };
-        let head = scratch.claim(self.owner, u32::from(shape.units), backing)?;
+        let shape = Shape { class, units: u16::from(self.class(class).units) };
+        let head = self.claim(u32::from(shape.units), backing)?;
         scratch.make_small(self.owner, head, shape, backing)?;
         self.enter(head, shape);
-        self.class(class).0.begin(head);
+        self.class(class).begin(head);
         Ok(())
+    }
+
+    /// Makes the lists of a class anew from its block words, and gives its idle spans back to everybody.
+    fn rebuild(&mut self, class: u8) {
+        let scratch = self.scratch;
+        self.hot.lists[usize::from(class) + 1].free = END;
+        self.class(class).queue = NONE;
+        let shape = Shape { class, units: u16::from(self.class(class).units) };
+        let heads = self.class(class).spans.clone();
+        for &head in &heads {
+            self.forget_idle(class, head);
+        }
+        for head in heads {
+            // SeqCst: hint: as in `collect_span`.
+            scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
+            let is_free = |at: usize| {
+                // SeqCst: block word: as in `collect_span`.
+                let word = scratch.word(at).load(ordering!("scratch.collect.scan", SeqCst, Relaxed));
+                is_free(word) || word == REMOTE
+            };
+            if scratch.blocks_at(head, shape).all(|(_, at)| is_free(at)) {
+                self.leave(head, shape);
+                continue;
+            }
+            for unit in head..head + u32::from(shape.units) {
+                let books = &self.classes[usize::from(class)];
+                let out = books.starts(head, unit, scratch.layout.unit_shift);
+                self.hot.entries[unit as usize] = Entry { freed: END, out, list: 0, kind: class + 1 };
+            }
+            for (index, (offset, at)) in scratch.blocks_at(head, shape).enumerate().rev() {
+                if !self.class(class).is_unused(head, index as u32) && is_free(at) {
+                    self.put_slow(class, offset);
+                }
+            }
+        }
+        let books = self.class(class);
+        (books.cursor, books.back_off) = (0, 0);
     }
 
     /// Frees every small span whose blocks are all free.
     pub(crate) fn release_small(&mut self) {
-        let scratch = self.scratch;
-        for class in 0..scratch.layout.classes {
-            if self.class(class).0.spans.is_empty() {
-                continue;
-            }
-            // All spans, regardless of hints: a freer may have died before it set one.
-            self.collect(class, true);
-            let Hot { map, stacks, .. } = &mut self.hot;
-            let (which, stacks) =
-                (&mut self.classes[usize::from(class)], &mut stacks[usize::from(class) + 1]);
-            while which.extend.start < which.extend.end {
-                which.extend(stacks, &scratch);
-            }
-            stacks.free.append(&mut stacks.freed);
-            stacks.free.sort_unstable_by_key(|free| std::cmp::Reverse(free.offset()));
-            let shift = scratch.layout.unit_shift;
-            let head_of = |free: &Free| map[(free.offset() >> shift) as usize].head(free.offset(), shift);
-            let mut idle: Vec<u32> = (stacks.free.chunk_by(|a, b| head_of(a) == head_of(b)))
-                .filter(|blocks| blocks.len() == which.blocks as usize)
-                .map(|blocks| head_of(&blocks[0]))
-                .collect();
-            idle.sort_unstable();
-            let is_idle = |head: u32| idle.binary_search(&head).is_ok();
-            stacks.free.retain(|free| !is_idle(head_of(free)));
-            which.spans.retain(|head| !is_idle(*head));
-            (which.cursor, which.back_off) = (0, 0);
-            let shape = Shape { class, units: u16::from(which.units) };
-            for head in idle {
-                self.hot.map[head as usize..][..usize::from(shape.units)].fill(Cover::NONE);
-                scratch.release_span(self.owner, head, shape);
+        for class in 0..self.scratch.layout.classes {
+            // All spans, regardless of counts and hints: blocks in the list of the class count as used, and a freer may have died before it
+            // set a hint.
+            if !self.class(class).spans.is_empty() {
+                self.rebuild(class);
             }
         }
     }

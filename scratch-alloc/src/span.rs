@@ -11,9 +11,10 @@ use tenure_core::fault;
 
 use crate::claim::Refused;
 use crate::class::LARGE;
+use crate::geometry::Layout;
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
 use crate::sync::Ordering;
-use crate::word::{Block, Owner, Shape, Unit};
+use crate::word::{self, Block, Owner, Shape, Unit};
 
 /// The word of a tail of a span that `owner` owns.
 pub(crate) fn tail(owner: Owner, class: u8, distance: u32) -> Unit {
@@ -37,17 +38,10 @@ impl Scratch<'_> {
         shape: Shape,
         backing: &dyn Backing,
     ) -> Result<(), Refused> {
-        // Relaxed: only the unit's owner stores it.
-        let used = self.table_committed(head).load(Ordering::Relaxed);
-        if !self.commit_table(head, self.layout.blocks(shape.class), backing) {
-            self.free_units(head..head + u32::from(shape.units));
+        let end = head + u32::from(shape.units);
+        if !self.commit_table(Layout::table_of(shape.class), head..end, backing) {
+            self.free_units(head..end);
             return Err(Refused::NoMemory);
-        }
-        const { assert!(Block::Free.raw() == 0) };
-        // New words of the table are zero, that is, FREE. They are not touched: some are never used.
-        for at in self.blocks_at(head, shape).take(used as usize) {
-            // Relaxed: published by the Release store of the head below.
-            self.word(at).store(Block::Free.raw(), Ordering::Relaxed);
         }
         self.remote(head).store(0, Ordering::Relaxed);
         if fault!("scratch.small.head_before_tails") {
@@ -60,18 +54,37 @@ impl Scratch<'_> {
         Ok(())
     }
 
-    /// Commits the first `words` words of the table at `head`; they are never decommitted.
-    fn commit_table(&self, head: u32, words: u32, backing: &dyn Backing) -> bool {
-        let committed = self.table_committed(head);
+    /// Makes the words of `units` in a table committed and FREE.
+    fn commit_table(&self, table: u32, units: Range<u32>, backing: &dyn Backing) -> bool {
         // Relaxed: only the unit's owner stores it; ownership came with the Acquire of the claim.
-        if committed.load(Ordering::Relaxed) >= u64::from(words) {
-            return true;
+        let committed = |unit| self.tables_committed(unit).load(Ordering::Relaxed);
+        let has = |unit: &u32| committed(*unit) >> table & 1 == 1;
+        let mut unit = units.start;
+        while unit < units.end {
+            let new = (unit..units.end).take_while(|unit| !has(unit)).count() as u32;
+            if new > 0 {
+                let words = self.layout.table_words(table, unit, new);
+                if backing.commit(words.start as u64 * 8..words.end as u64 * 8).is_err() {
+                    return false;
+                }
+                // New words are zero, that is, FREE. They are not touched: some are never used.
+                const { assert!(word::is_free(0)) };
+                for unit in unit..unit + new {
+                    self.tables_committed(unit).store(committed(unit) | 1 << table, Ordering::Relaxed);
+                }
+                unit += new;
+                continue;
+            }
+            for at in self.layout.table_words(table, unit, 1) {
+                // Relaxed, both: published by the Release store of the head. A freer that was stopped since a former span may
+                // change a leased word to REMOTE between the load and the store; it cannot change a FREE one.
+                if !word::is_free(self.word(at).load(Ordering::Relaxed)) {
+                    self.word(at).store(word::END, Ordering::Relaxed);
+                }
+            }
+            unit += 1;
         }
-        let done = backing.commit(self.layout.table_range(head, words)).is_ok();
-        if done {
-            committed.store(u64::from(words), Ordering::Relaxed);
-        }
-        done
+        true
     }
 
     /// Turns a claimed run into a large span whose block word is `block`; its later units stay HELD.
@@ -89,7 +102,7 @@ impl Scratch<'_> {
     /// Frees the block of a large span of the caller, all of whose units are HELD afterwards.
     pub(crate) fn unmake_large(&self, me: Owner, head: u32) {
         // Relaxed: the Release store of the head below publishes it.
-        self.word(self.block_at(head, LARGE, 0)).store(Block::Free.raw(), Ordering::Relaxed);
+        self.word(self.block_at(head, LARGE, 0)).store(word::END, Ordering::Relaxed);
         self.unit_store(head, Unit::Held(me));
     }
 
@@ -152,7 +165,7 @@ impl Scratch<'_> {
     }
 
     fn all_free(&self, head: u32, shape: Shape) -> bool {
-        self.blocks_at(head, shape).all(|at| is_free(self.block_state(at)))
+        self.blocks_at(head, shape).all(|(offset, at)| is_free(self.block_state(at, offset)))
     }
 
     /// Abandons a span of the caller, in which the caller owns no block; any process may adopt it.

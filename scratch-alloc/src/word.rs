@@ -5,10 +5,32 @@ use tenure_core::LeaseId;
 /// States of unit words that hot paths ask for.
 const SPAN: u64 = 4;
 const TAIL: u64 = 5;
-const INCARNATION_IN_UNIT: u64 = (1 << 30) - 1;
-const INCARNATION_IN_BLOCK: u64 = (1 << tenure_core::INCARNATION_BITS_IN_BLOCK) - 1;
+const INCARNATION_IN_UNIT: u64 = (1 << 26) - 1;
+const INCARNATION_IN_BLOCK: u64 = (1 << 31) - 1;
 
-/// The value of a unit word: `{incarnation:30 | lease:8 | units or distance:16 | class:6 | state:4}`.
+/// The link of the last block of a list of free blocks: above every granule of a region.
+pub(crate) const END: u64 = 1 << 32;
+/// Set in the word of a block that a lease owns, so that it is above every link, whatever its other bits.
+const LEASED: u64 = 1 << 47;
+/// Set in all other words of blocks that are not FREE, for the same reason.
+const USED: u64 = 1 << 60;
+/// A block that another process freed.
+pub(crate) const REMOTE: u64 = 4 | USED;
+
+/// Whether `raw` is the word of a free block: a link.
+#[inline]
+pub(crate) const fn is_free(raw: u64) -> bool {
+    raw <= END
+}
+
+/// The low 20 bits of the offset of a block, where the word of a leased block has them. Offsets are multiples of 16, so the bits
+/// below bit 48 are zero. Blocks of less than 2^20 bytes that share a word differ in these bits.
+#[inline]
+pub(crate) const fn offset_bits(offset: u64) -> u64 {
+    offset << 44
+}
+
+/// The value of a unit word: `{incarnation:26 | lease:12 | units or distance:16 | class:6 | state:4}`.
 ///
 /// | state | meaning | who may leave it |
 /// |---|---|---|
@@ -39,7 +61,7 @@ pub enum Unit {
     Unknown(u64),
 }
 
-/// The lease in a unit word: its index and the low 30 bits of its incarnation.
+/// The lease in a unit word: its index and the low 26 bits of its incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Lease index.
@@ -64,7 +86,7 @@ impl From<LeaseId> for Owner {
 
 impl Unit {
     const fn pack(state: u64, class: u8, units: u16, lease: u8, incarnation: u32) -> u64 {
-        state | (class as u64) << 4 | (units as u64) << 10 | (lease as u64) << 26 | (incarnation as u64) << 34
+        state | (class as u64) << 4 | (units as u64) << 10 | (lease as u64) << 26 | (incarnation as u64) << 38
     }
 
     const fn shape(raw: u64) -> Shape {
@@ -89,7 +111,7 @@ impl Unit {
     /// Decodes `raw`.
     #[must_use]
     pub const fn from_raw(raw: u64) -> Self {
-        let owner = Owner { lease: (raw >> 26) as u8, incarnation: (raw >> 34) as u32 };
+        let owner = Owner { lease: (raw >> 26) as u8, incarnation: (raw >> 38) as u32 };
         let shape = Self::shape(raw);
         let said = match raw & 15 {
             0 => Self::Unbacked,
@@ -119,7 +141,18 @@ pub(crate) const fn span_shape(raw: u64) -> Option<Shape> {
     if raw & 15 == SPAN { Some(Unit::shape(raw)) } else { None }
 }
 
-/// The value of a block word: `{owner | state:8}`.
+/// The value of a block word. The lowest 4 bits are the state, except in a word of at most 2^32: that is a FREE block's.
+///
+/// | state | word |
+/// |---|---|
+/// | FREE | the link: the granule of the next block in a list of free blocks of the owning local, or 2^32. Only that local reads it |
+/// | LEASE(i, incarnation) | `{granule:16 \| 1 \| incarnation:31 \| lease:12 \| 1:4}`, with the low 16 bits of the block's granule |
+/// | ATTACHED(h, g) | `{0:3 \| 1 \| generation:36 \| index:20 \| 2:4}` |
+/// | PINNED(i) | `{0:3 \| 1 \| 0:44 \| lease:12 \| 3:4}` |
+/// | REMOTE | `{0:3 \| 1 \| 0:56 \| 4:4}` |
+///
+/// A granule is 16 bytes: the offset of a block is its granule times 16. With the granule in the word, one compare shows that the
+/// block is in use, that it has the expected owner, and that it starts at the expected offset.
 ///
 /// | from -> to | who | killed right after |
 /// |---|---|---|
@@ -132,14 +165,14 @@ pub(crate) const fn span_shape(raw: u64) -> Option<Shape> {
 /// | REMOTE -> FREE, store | the owning local | - |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// No owner. If the span has an owner, the block is on its private stack.
+    /// No owner. If the span has an owner, one of its locals has the block in a list.
     Free,
     /// Owned by a lease; recovery of the lease frees it.
     Lease {
         /// Lease index.
         lease: u8,
-        /// Low 48 bits of the lease's incarnation.
-        incarnation: u64,
+        /// Low 31 bits of the lease's incarnation.
+        incarnation: u32,
     },
     /// Owned by a handle; freed when the handle ends.
     Attached {
@@ -160,37 +193,42 @@ pub enum Block {
 }
 
 impl Block {
-    /// The word of a block that `id` owns.
+    /// The owner of a block that `id` allocated.
     #[must_use]
     pub const fn lease(id: LeaseId) -> Self {
-        Self::Lease { lease: id.index, incarnation: id.incarnation & INCARNATION_IN_BLOCK }
+        Self::Lease { lease: id.index, incarnation: (id.incarnation & INCARNATION_IN_BLOCK) as u32 }
     }
 
-    /// The word.
+    /// The word of the block at `offset`. A free block has the link of a last one.
     #[must_use]
-    pub const fn raw(self) -> u64 {
+    pub const fn raw(self, offset: u64) -> u64 {
         match self {
-            Self::Free => 0,
-            Self::Lease { lease, incarnation } => 1 | (lease as u64) << 8 | incarnation << 16,
-            Self::Attached { index, generation } => 2 | (index as u64) << 8 | generation << 28,
-            Self::Pinned { lease } => 3 | (lease as u64) << 8,
-            Self::Remote => 4,
+            Self::Free => END,
+            Self::Lease { lease, incarnation } => {
+                (1 | (lease as u64) << 4 | (incarnation as u64) << 16 | LEASED) ^ offset_bits(offset)
+            }
+            Self::Attached { index, generation } => 2 | (index as u64) << 4 | generation << 24 | USED,
+            Self::Pinned { lease } => 3 | (lease as u64) << 4 | USED,
+            Self::Remote => REMOTE,
             Self::Unknown(raw) => raw,
         }
     }
 
-    /// Decodes `raw`.
+    /// Decodes the word of the block at `offset`.
     #[must_use]
-    pub const fn from_raw(raw: u64) -> Self {
-        let said = match raw & 255 {
-            0 => Self::Free,
-            1 => Self::Lease { lease: (raw >> 8) as u8, incarnation: raw >> 16 },
-            2 => Self::Attached { index: (raw >> 8) as u32 & 0xf_ffff, generation: raw >> 28 },
-            3 => Self::Pinned { lease: (raw >> 8) as u8 },
+    pub const fn from_raw(raw: u64, offset: u64) -> Self {
+        if is_free(raw) {
+            return Self::Free;
+        }
+        let said = match raw & 15 {
+            1 => Self::Lease { lease: (raw >> 4) as u8, incarnation: (raw >> 16 & INCARNATION_IN_BLOCK) as u32 },
+            2 => Self::Attached { index: (raw >> 4) as u32 & 0xf_ffff, generation: raw >> 24 & ((1 << 36) - 1) },
+            3 => Self::Pinned { lease: (raw >> 4) as u8 },
             4 => Self::Remote,
             _ => Self::Unknown(raw),
         };
-        if said.raw() == raw { said } else { Self::Unknown(raw) }
+        // A word that `raw()` would not write is corrupted.
+        if said.raw(offset) == raw { said } else { Self::Unknown(raw) }
     }
 }
 
@@ -216,17 +254,25 @@ mod tests {
         }
 
         #[test]
-        fn block_words_round_trip(index in 0u8.., incarnation in 0u64.., handle in 0u32..1 << 20, generation in 0u64..1 << 36) {
+        fn block_words_round_trip(index in 0u8.., incarnation in 0u64.., handle in 0u32..1 << 20, generation in 0u64..1 << 36,
+                                  granule in 0u64..1 << 32, other in 0u64..1 << 32) {
+            let (offset, other) = (granule << 4, other << 4);
             for block in [Block::Free, Block::lease(LeaseId { index, incarnation }), Block::Pinned { lease: index },
                           Block::Attached { index: handle, generation }, Block::Remote] {
-                prop_assert_eq!(Block::from_raw(block.raw()), block);
+                prop_assert_eq!(Block::from_raw(block.raw(offset), offset), block);
+                prop_assert_eq!(is_free(block.raw(offset)), block == Block::Free);
             }
+            let lease = Block::lease(LeaseId { index, incarnation });
+            let same = offset % (1 << 20) == other % (1 << 20);
+            prop_assert_eq!(lease.raw(offset) == lease.raw(other), same);
+            prop_assert_eq!(Block::from_raw(lease.raw(offset), other) == lease, same);
         }
 
         #[test]
-        fn any_word_is_read_without_loss(raw in 0u64..) {
+        fn any_word_is_read_without_loss(raw in 0u64.., granule in 0u64..1 << 32) {
             prop_assert_eq!(Unit::from_raw(raw).raw(), raw);
-            prop_assert_eq!(Block::from_raw(raw).raw(), raw);
+            let block = Block::from_raw(raw, granule << 4);
+            prop_assert!(block == Block::Free && is_free(raw) || block.raw(granule << 4) == raw);
         }
     }
 }

@@ -8,7 +8,7 @@ use tenure_core::sync::Word;
 use tenure_core::{Acquire, LeaseId};
 use tenure_scratch_alloc::{Backing, Geometry, Layout, OutOfMemory, Scratch};
 
-use crate::system;
+use crate::system::{self, PAGE};
 
 /// Payload bytes that are reserved where nothing limits the address space: the most that the allocator can have.
 const MOST: u64 = 64 << 30;
@@ -35,7 +35,9 @@ struct Dumped(AtomicUsize);
 
 /// Bytes by which it grows.
 const DUMPED_STEP: usize = 4 << 20;
-static WORDS_DUMPED: Dumped = Dumped(AtomicUsize::new(0));
+/// Of the control words, and of each table of block words.
+static WORDS_DUMPED: [Dumped; PARTS_MAX] = [const { Dumped(AtomicUsize::new(0)) }; PARTS_MAX];
+const PARTS_MAX: usize = 1 + (UNIT / 16).trailing_zeros() as usize;
 static DATA_DUMPED: Dumped = Dumped(AtomicUsize::new(0));
 
 impl Dumped {
@@ -53,6 +55,19 @@ impl Dumped {
             unsafe { system::dump(start.add(before), end.saturating_sub(before), true) };
             self.0.fetch_max(end, Ordering::Relaxed);
         }
+    }
+}
+
+/// Makes core dumps have the words up to the end of `bytes`, of the part of the words that they are in.
+///
+/// # Safety
+///
+/// `start` is the start of the region of `layout`, mapped by [`system::map`].
+unsafe fn dump_words(layout: &Layout, start: *mut u8, bytes: Range<u64>) {
+    for (part, dumped) in layout.parts().zip(&WORDS_DUMPED).filter(|(part, _)| part.contains(&bytes.start)) {
+        let end = bytes.end.min(part.end) - part.start;
+        // SAFETY: parts are whole pages of the region.
+        unsafe { dumped.grow(start.add(part.start as usize), (part.end - part.start) as usize, end as usize) };
     }
 }
 
@@ -106,7 +121,7 @@ fn place(start: *mut u8, layout: Layout) -> Region {
     // SAFETY: mapped; both parts are whole pages.
     unsafe { system::dump(first as *mut u8, layout.bytes() as usize, false) };
     // SAFETY: as above. What `init` touches is at the start.
-    unsafe { WORDS_DUMPED.grow(first as *mut u8, layout.data_at() as usize, DUMPED_STEP) };
+    unsafe { dump_words(layout, first as *mut u8, 0..DUMPED_STEP as u64) };
     if layout.commit_at_creation().end > layout.data_at() {
         // So small that all of it is ready at once, without a commit.
         // SAFETY: as above.
@@ -154,11 +169,27 @@ impl Backing for Pages {
             // SAFETY: the payloads are mapped, and whole pages.
             unsafe { DATA_DUMPED.grow(data, capacity, (bytes.end - data_at) as usize) };
         } else {
-            let words = data.wrapping_sub(data_at as usize);
-            // SAFETY: the words lie before the payloads, and are whole pages.
-            unsafe { WORDS_DUMPED.grow(words, data_at as usize, bytes.end as usize) };
+            // SAFETY: the words lie before the payloads.
+            unsafe { dump_words(scratch.layout(), data.wrapping_sub(data_at as usize), bytes) };
         }
         Ok(())
+    }
+
+    fn decommit_words(&self, bytes: Range<u64>) -> bool {
+        let Some(region) = get() else { return false };
+        let start = region.scratch.address(0).wrapping_sub(region.scratch.layout().data_at() as usize);
+        let (first, end) = (bytes.start as usize, bytes.end as usize);
+        let pages = first.next_multiple_of(PAGE)..end / PAGE * PAGE;
+        // The first and the last page have words of other units as well.
+        let edges = if pages.is_empty() { [first..end, end..end] } else { [first..pages.start, pages.end..end] };
+        for edge in edges {
+            // SAFETY: words of the region, which are atomics: a late load by `free` of a pointer to no block sees either value.
+            let words = unsafe { std::slice::from_raw_parts(start.add(edge.start).cast::<Word>(), edge.len() / 8) };
+            // Relaxed: the unit's next word publishes it.
+            words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        }
+        // SAFETY: as above; private memory is zero afterwards.
+        pages.is_empty() || unsafe { system::forget(start.add(pages.start), pages.len()) }
     }
 
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {

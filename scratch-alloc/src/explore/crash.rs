@@ -74,6 +74,40 @@ const SCENES: &[Scene] = &[
         },
     ),
     scene(
+        "free one after the other",
+        |c| c.blocks = (0..3).map(|_| c.a.alloc(256).unwrap()).collect(),
+        |c| {
+            for block in c.blocks.split_off(0) {
+                c.a.free(block);
+            }
+            c.a.alloc(256).unwrap();
+        },
+    ),
+    scene(
+        "idle spans go back",
+        |c| c.blocks = (0..8).map(|_| c.a.alloc(512).unwrap()).collect(),
+        |c| {
+            for block in c.blocks.split_off(0) {
+                c.a.free(block);
+            }
+            // All but one unit.
+            c.b.alloc(3072).unwrap();
+        },
+    ),
+    scene(
+        "a unit with words of a dead owner",
+        |c| {
+            let mut dead = c.b.world.join(20);
+            dead.alloc(512).unwrap();
+            dead.alloc(512).unwrap();
+            dead.die(1);
+        },
+        |c| {
+            c.a.alloc(512).unwrap();
+            c.a.alloc(512).unwrap();
+        },
+    ),
+    scene(
         "large blocks again",
         |c| {
             let block = c.a.alloc(1024).unwrap();
@@ -432,6 +466,8 @@ pub(super) const WRITES: &[&str] = &[
 
 /// The writes after which nobody dies in `crash_everywhere`.
 const NOBODY_DIED: &[&str] = &[
+    // Only private memory takes its tables back.
+    "claim.rs: committed.store(committed.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);",
     // No scene loses a hint, or refuses a decommit and then the commit of the same page.
     "claim.rs: self.hint_run(bitmap, unit..unit + 1, true);",
     "claim.rs: self.hint_run(self.layout.clean, units, true);",
@@ -452,12 +488,12 @@ const NOBODY_DIED: &[&str] = &[
     // Creation: nobody else sees the region.
     "scratch.rs: self.control(READY).store(u64::from(self.layout.units), Ordering::Relaxed);",
     "scratch.rs: self.hint_run(self.layout.dirty, 0..self.layout.units, true);",
-    "scratch.rs: self.table_committed(unit).store(u64::from(self.layout.table_words()), Ordering::Relaxed);",
+    "scratch.rs: self.tables_committed(unit).store(self.layout.all_tables(), Ordering::Relaxed);",
     // Their callers are in the list of writes; the third is creation.
     "scratch.rs: self.unit(unit).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()",
     "scratch.rs: self.unit(unit).store(Unit::Free.raw(), Ordering::Relaxed);",
     "scratch.rs: self.unit(unit).store(to.raw(), ordering!(\"scratch.unit.store\", Release, Relaxed));",
-    "scratch.rs: self.word(at).compare_exchange(from.raw(), to.raw(), success, Ordering::Relaxed).is_ok()",
+    "scratch.rs: self.word(at).compare_exchange(from, to, success, Ordering::Relaxed).is_ok()",
     // A race: `preempt`.
     "span.rs: self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);",
     "span.rs: self.remote(head).store(1, Ordering::Relaxed);",
