@@ -55,6 +55,7 @@ struct Run {
 struct Runs {
     kept: Vec<Run>,
     units: u32,
+    /// The most units in runs and cached spans together.
     most: u32,
 }
 
@@ -94,9 +95,6 @@ impl Runs {
 
     /// Keeps a run, joined to its neighbours; false if there are too many.
     fn put(&mut self, start: u32, units: u32) -> bool {
-        if self.units + units > self.most {
-            return false;
-        }
         let (mut before, mut after) = (None, None);
         for (at, run) in self.kept.iter().enumerate() {
             if run.start + run.units == start {
@@ -298,7 +296,9 @@ impl Local<'_> {
 
     /// Keeps units that are HELD by this lease, or frees them if too many are kept.
     fn keep(&mut self, start: u32, units: u32) {
-        if units > 0 && !self.large.runs.put(start, units) {
+        let large = &mut self.large;
+        let fits = large.runs.units + large.parked_units + units <= large.runs.most;
+        if units > 0 && !(fits && large.runs.put(start, units)) {
             self.scratch.free_units(start..start + units);
         }
     }

@@ -1,7 +1,7 @@
 //! A malloc-like allocator over shared memory, with an owner word per block and exact recovery.
 //!
 //! Blocks live in **spans** of 64 KiB **units**. A [`Local`] is one thread's allocator: it owns spans in the name of its
-//! lease, keeps their free blocks on private stacks, and commits an allocation or a free with one plain store to the
+//! lease, keeps their free blocks in lists, and commits an allocation or a free with one plain store to the
 //! block's word. Frees by others are one CAS. Everything that must survive a death is in the unit and block words. Their tables are
 //! at [`Unit`] and [`Block`]; the protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
 //!
@@ -11,8 +11,8 @@
 //! | to half a unit (32 KiB) | four sizes per doubling | under 20 % |
 //! | larger | whole units | under one unit (64 KiB) |
 //!
-//! Limits: alignment up to a page, blocks up to 65535 units, 2^20 units. The allocator never merges small spans of different classes
-//! on its own, and returns memory to the system only in [`Local::trim`].
+//! Limits: alignment up to a page, blocks up to 65535 units, 2^20 units and 64 GiB. Spans whose blocks are all free go back to everybody
+//! by themselves; [`Local`] says what a thread keeps. Memory goes back to the system in [`Local::trim`].
 
 mod check;
 mod claim;

@@ -65,7 +65,7 @@ impl<'a> Local<'a> {
             links: zeroed(layout.units as usize),
             idle: Idle::default(),
             large: Large::new(layout.units),
-            requests: scratch.requests(),
+            requests: 0,
         }
     }
 
