@@ -17,7 +17,7 @@ use crate::word::{Block, END, Shape, Unit};
 const CACHED_MAX: usize = 8;
 /// The most kept runs.
 const RUNS_MAX: usize = 32;
-/// The most units in cached spans and kept runs: a sixteenth of the region, at most this.
+/// The most units in cached spans and kept runs: an eighth of the region, at most this.
 const UNITS_MAX: u32 = 128;
 
 /// The private state of the large spans of a local.
@@ -36,7 +36,7 @@ pub(crate) struct Large {
 impl Large {
     pub(crate) fn new(units: u32) -> Self {
         Self {
-            runs: Runs { kept: Vec::new(), units: 0, most: (units / 16).clamp(1, UNITS_MAX) },
+            runs: Runs { kept: Vec::new(), units: 0, most: (units / 8).clamp(1, UNITS_MAX) },
             cached: Vec::with_capacity(CACHED_MAX),
             parked_units: 0,
             spans: Vec::new(),

@@ -31,7 +31,7 @@ use crate::word::{Block, Owner};
 ///
 /// In private memory it has up to 28 bytes for each unit that it ever owned, and nothing for a block.
 pub struct Local<'a> {
-    pub(crate) hot: Hot,
+    pub(crate) hot: Box<Hot>,
     pub(crate) scratch: Scratch<'a>,
     pub(crate) id: LeaseId,
     pub(crate) owner: Owner,
@@ -57,7 +57,7 @@ impl<'a> Local<'a> {
     pub fn new(scratch: Scratch<'a>, me: &Acquire) -> Self {
         let layout = scratch.layout;
         Self {
-            hot: Hot::new(&scratch, Block::lease(me.id()).raw(0)),
+            hot: Box::new(Hot::new(&scratch, Block::lease(me.id()).raw(0))),
             scratch,
             id: me.id(),
             owner: Owner::from(me.id()),
@@ -107,10 +107,18 @@ impl<'a> Local<'a> {
 
     #[inline(never)]
     fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
-        if layout.align() <= GRANULE as usize && !self.is_small(layout.size() as u64) {
-            return self.alloc_large(layout.size() as u64, backing);
+        let bytes = layout.size() as u64;
+        if layout.align() > GRANULE as usize || bytes == 0 {
+            return self.alloc_otherwise(layout, backing);
         }
-        self.alloc_otherwise(layout, backing)
+        if !self.is_small(bytes) {
+            return self.alloc_large(bytes, backing);
+        }
+        let class = class_of(bytes as u32);
+        match self.take(class).or_else(|| self.take_queued(class)) {
+            Some(offset) => Ok(offset),
+            None => self.alloc_small(class, bytes, backing),
+        }
     }
 
     #[inline(never)]
@@ -171,7 +179,7 @@ impl<'a> Local<'a> {
     #[inline(never)]
     fn free_slow(&mut self, offset: u64) -> Result<(), BlockError> {
         let expected = Block::lease(self.id);
-        if self.put_in_full(offset) || self.free_large(offset, expected) {
+        if self.free_large(offset, expected) || self.put_in_full(offset) {
             return Ok(());
         }
         // A block of another local, or an error.
@@ -211,6 +219,18 @@ impl<'a> Local<'a> {
             return Ok(());
         }
         self.scratch.attach(me, offset, index, generation)
+    }
+
+    /// Bytes of payload of the block of this lease at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`] if no block starts there, or if it has another owner.
+    pub fn usable_own(&self, offset: u64) -> Result<u64, BlockError> {
+        match self.hot.own_small(offset) {
+            Some((_, class)) => Ok(u64::from(class_bytes(class))),
+            None => self.scratch.usable_of(offset, Some(self.id)),
+        }
     }
 
     /// Bytes of payload of the block at `offset`.

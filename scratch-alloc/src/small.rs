@@ -27,7 +27,7 @@ use crate::sync::{Ordering, Word};
 use crate::word::{Block, END, REMOTE, Shape, Unit, is_free, offset_bits};
 
 /// Never used blocks that become the list of their class at a time.
-const EXTEND: u32 = 32;
+const EXTEND: u32 = 64;
 
 /// Cache colouring: the offset of a span's first used block in its page, in bytes, grows by this from one unit to the next.
 const COLOUR: u32 = 7 * 64;
@@ -114,6 +114,8 @@ pub(crate) struct Links {
     /// In the queue of its class, or [`NONE`].
     next: u32,
     before: u32,
+    /// Of a unit of a small span: the number of blocks that start in it.
+    starts: u32,
     /// Of the head of a span: its position in `Class::spans`, or in `Large::spans`.
     pub(crate) place: u32,
 }
@@ -200,7 +202,7 @@ impl Hot {
 
     /// The word of the small block of this lease that starts at `offset`, if there is one in the spans of this local, and its class.
     #[inline]
-    pub(crate) fn own_small(&self, offset: u64) -> Option<(&Word, u8)> {
+    pub(crate) fn own_small<'w>(&self, offset: u64) -> Option<(&'w Word, u8)> {
         let unit = offset >> self.unit_shift;
         let class = self.entries.get(unit as usize)?.small()?;
         // SAFETY: the unit is in the region, so the granule is below the limit.
@@ -308,7 +310,7 @@ impl Local<'_> {
         &mut self.classes[usize::from(class)]
     }
 
-    fn take(&mut self, class: u8) -> Option<u64> {
+    pub(crate) fn take(&mut self, class: u8) -> Option<u64> {
         self.hot.take(position(class + 1))
     }
 
@@ -326,8 +328,8 @@ impl Local<'_> {
             // Somebody overwrote a link. The words that are not in use are free.
             self.rebuild(class);
         }
-        if self.take_queued(class) || self.extend(class) {
-            return self.take(class).ok_or_else(|| self.error(Refused::Exhausted, bytes));
+        if let Some(offset) = self.take_queued(class).or_else(|| self.take_unused(class)) {
+            return Ok(offset);
         }
         self.answer_requests();
         let found = (self.class(class).back_off == 0 && self.collect(class, false))
@@ -338,53 +340,55 @@ impl Local<'_> {
             || self.adopt(class, true);
         let refused = if found { Ok(()) } else { self.flush(class, backing) };
         let units = self.class(class).units;
-        if self.take_queued(class) || self.extend(class) {
-            return self.take(class).ok_or_else(|| self.error(Refused::Exhausted, bytes));
-        }
-        match refused {
+        match (self.take_queued(class).or_else(|| self.take_unused(class)), refused) {
+            (Some(offset), _) => Ok(offset),
             // No run of several units is free; one unit may be.
-            Err(_) if units > 1 => self.alloc_large(bytes, backing),
-            refused => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
+            (None, Err(_)) if units > 1 => self.alloc_large(bytes, backing),
+            (None, refused) => Err(self.error(refused.err().unwrap_or(Refused::Exhausted), bytes)),
         }
     }
 
-    /// Makes the list of a queued unit the list of its class; false if none is queued.
-    fn take_queued(&mut self, class: u8) -> bool {
+    /// Allocates from a class with an empty list: makes the list of a queued unit the list of the class. `None` if no unit is queued.
+    pub(crate) fn take_queued(&mut self, class: u8) -> Option<u64> {
         let unit = self.class(class).queue;
-        if unit == NONE {
-            return false;
+        if unit == NONE || self.hot.lists[usize::from(class) + 1].free != END {
+            return None;
         }
         self.dequeue(class, unit);
-        let head = self.head_of(unit);
-        let was_idle = self.hot.entries[unit as usize].out == 0;
-        if was_idle {
-            self.forget_idle(class, head);
+        let full = self.full(class, unit);
+        let entry = std::mem::replace(&mut self.hot.entries[unit as usize], full);
+        self.hot.lists[usize::from(class) + 1].free = entry.freed;
+        if entry.out == 0 {
+            self.forget_idle(class, self.head_of(unit));
         }
-        let starts = self.classes[usize::from(class)].starts(head, unit, self.scratch.layout.unit_shift);
-        let entry = &mut self.hot.entries[unit as usize];
-        let first = entry.freed;
-        *entry = Entry { freed: END, out: starts, list: 0, kind: class + 1 };
-        self.hot.lists[usize::from(class) + 1].free = first;
-        true
+        self.take(class)
     }
 
-    /// Makes some never used blocks of the newest span the list of their class, the lowest first; false if there are none.
-    fn extend(&mut self, class: u8) -> bool {
+    /// The entry of a unit of a small span whose list is empty.
+    fn full(&self, class: u8, unit: u32) -> Entry {
+        Entry { freed: END, out: self.links[unit as usize].starts, list: 0, kind: class + 1 }
+    }
+
+    /// Allocates from a class with an empty list: makes some never used blocks of the newest span its list, the lowest first. `None` if
+    /// there are no such blocks.
+    fn take_unused(&mut self, class: u8) -> Option<u64> {
         let scratch = self.scratch;
         let books = &mut self.classes[usize::from(class)];
         let end = books.extend.end.min(books.extend.start.saturating_add(EXTEND));
-        let mut free = END;
+        let (mut free, list) = (END, &mut self.hot.lists[usize::from(class) + 1]);
         for at in (books.extend.start..end).rev() {
             let index = books.extend_first + at;
             let index = if index < books.blocks { index } else { index - books.blocks };
-            let offset = scratch.block_offset(books.extend_head, class, index);
+            let granule = scratch.block_offset(books.extend_head, class, index) / u64::from(GRANULE);
+            // SAFETY: a block of a span of this local, so its granule is below the limit.
+            let word = unsafe { list.word(granule) };
             // Relaxed: the block was free before. Only this local reads the link.
-            scratch.small_word(class, offset).store(free, Ordering::Relaxed);
-            free = offset / u64::from(GRANULE);
+            word.store(free, Ordering::Relaxed);
+            free = granule;
         }
         books.extend.start = end;
-        self.hot.lists[usize::from(class) + 1].free = free;
-        free != END
+        list.free = free;
+        self.take(class)
     }
 
     /// The head of the small span of this local that covers `unit`.
@@ -417,15 +421,15 @@ impl Local<'_> {
         }
     }
 
-    /// Frees a small block of this local at `offset` that is in use. Its word is anything but FREE.
-    fn put_slow(&mut self, class: u8, offset: u64) {
+    /// Frees a small block of this local that starts at `offset` and is in use, by its word.
+    fn put_slow(&mut self, class: u8, offset: u64, word: &Word) {
         let unit = (offset >> self.scratch.layout.unit_shift) as u32;
         if self.hot.entries[unit as usize].list == 0 {
             self.enqueue(class, unit);
         }
         let entry = &mut self.hot.entries[unit as usize];
         // Release: our payload accesses, or those of the freer, come before; pairs with the Acquire in `Scratch::block_state`.
-        self.scratch.small_word(class, offset).store(entry.freed, Ordering::Release);
+        word.store(entry.freed, Ordering::Release);
         entry.freed = offset / u64::from(GRANULE);
         entry.out = entry.out.wrapping_sub(1);
         if entry.out == 0 {
@@ -435,8 +439,8 @@ impl Local<'_> {
 
     /// As `Hot::put`, for a block in a full unit.
     pub(crate) fn put_in_full(&mut self, offset: u64) -> bool {
-        let Some((_, class)) = self.hot.own_small(offset) else { return false };
-        self.put_slow(class, offset);
+        let Some((word, class)) = self.hot.own_small(offset) else { return false };
+        self.put_slow(class, offset, word);
         true
     }
 
@@ -445,14 +449,18 @@ impl Local<'_> {
         let unit = offset >> self.scratch.layout.unit_shift;
         let Some(class) = self.hot.entries.get(unit as usize).and_then(Entry::small) else { return false };
         // The word of an attached block does not say where the block starts.
-        let from_span = offset - (u64::from(self.head_of(unit as u32)) << self.scratch.layout.unit_shift);
-        let starts = self.scratch.layout.divisors[usize::from(class)].exact(from_span as u32).is_some();
+        let layout = self.scratch.layout;
+        let (_, units) = layout.spans[usize::from(class)];
+        let head = if units == 1 { unit } else { self.head_of(unit as u32).into() };
+        let from_span = offset - (head << layout.unit_shift);
+        let starts = layout.divisors[usize::from(class)].exact(from_span as u32).is_some();
+        let word = self.scratch.small_word(class, offset);
         let attached = Block::Attached { index, generation }.raw(offset);
         // Relaxed: the caller has ended the handle, and so synchronised with the process that attached the block.
-        if !starts || self.scratch.small_word(class, offset).load(Ordering::Relaxed) != attached {
+        if !starts || word.load(Ordering::Relaxed) != attached {
             return false;
         }
-        self.put_slow(class, offset);
+        self.put_slow(class, offset, word);
         true
     }
 
@@ -574,18 +582,19 @@ impl Local<'_> {
     /// - or it is not: then this store of 0 is seen by its load of the hint, it sets the hint again, and the next scan collects the block.
     fn collect_span(&mut self, class: u8, head: u32, is_free: impl Fn(u64) -> bool) -> usize {
         let scratch = self.scratch;
-        let blocks = self.class(class).blocks;
         // SeqCst: hint: ordered before the scan; pairs with the load in `Scratch::tell_owner`.
         scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
         let mut found = 0;
-        for index in (0..blocks).rev() {
-            let offset = scratch.block_offset(head, class, index);
+        let Class { blocks, bytes, .. } = *self.class(class);
+        let mut offset = scratch.block_offset(head, class, blocks);
+        for _ in 0..blocks {
+            offset -= u64::from(bytes);
             let word = scratch.small_word(class, offset);
             // SeqCst: block word: ordered after the store to the hint; pairs with the exchange to REMOTE. Also an Acquire: the freer's
             // payload accesses come before ours.
             if is_free(word.load(ordering!("scratch.collect.scan", SeqCst, Relaxed))) {
                 found += 1;
-                self.put_slow(class, offset);
+                self.put_slow(class, offset, word);
             }
         }
         found
@@ -628,13 +637,15 @@ impl Local<'_> {
 
     /// Enters a small span of this lease into the private state of this local: its units are full.
     fn enter(&mut self, head: u32, shape: Shape) {
-        let class = &mut self.classes[usize::from(shape.class)];
-        self.links[head as usize].place = class.spans.len() as u32;
+        let class = self.class(shape.class);
+        let place = class.spans.len() as u32;
         class.spans.push(head);
         class.back_off = class.back_off.saturating_sub(1);
+        self.links[head as usize].place = place;
         for unit in head..head + u32::from(shape.units) {
-            let out = class.starts(head, unit, self.scratch.layout.unit_shift);
-            self.hot.entries[unit as usize] = Entry { freed: END, out, list: 0, kind: shape.class + 1 };
+            let class = &self.classes[usize::from(shape.class)];
+            self.links[unit as usize].starts = class.starts(head, unit, self.scratch.layout.unit_shift);
+            self.hot.entries[unit as usize] = self.full(shape.class, unit);
         }
     }
 
@@ -671,13 +682,11 @@ impl Local<'_> {
                 continue;
             }
             for unit in head..head + u32::from(shape.units) {
-                let books = &self.classes[usize::from(class)];
-                let out = books.starts(head, unit, scratch.layout.unit_shift);
-                self.hot.entries[unit as usize] = Entry { freed: END, out, list: 0, kind: class + 1 };
+                self.hot.entries[unit as usize] = self.full(class, unit);
             }
             for (index, (offset, at)) in scratch.blocks_at(head, shape).enumerate().rev() {
                 if !self.class(class).is_unused(head, index as u32) && is_free(at) {
-                    self.put_slow(class, offset);
+                    self.put_slow(class, offset, scratch.word(at));
                 }
             }
         }

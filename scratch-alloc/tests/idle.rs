@@ -12,7 +12,7 @@ use tenure_scratch_alloc::{Backing, Geometry, Layout, Local, OutOfMemory, Scratc
 const UNIT: u64 = 4096;
 const UNITS: u64 = 1024;
 /// The units that a local may keep: idle small spans, large runs, and the span from which it allocates.
-const REST: u64 = 16 + 64 + 8;
+const REST: u64 = 16 + 128 + 8;
 
 struct There;
 

@@ -8,7 +8,7 @@ use tenure_core::LeaseId;
 use tenure_scratch_alloc::GRANULE;
 use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
 
-use crate::error::{AllocError, BlockError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
+use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
 use crate::kind::Kind;
 use crate::raw::{RawBlock, RawHandle, place};
 use crate::shared::{Caches, Shared};
@@ -643,13 +643,8 @@ impl Shared {
         kind: Kind,
         block: RawBlock,
     ) -> Result<RawHandle, CreateError> {
-        let usable = caches.blocks.usable(block.offset)?;
-        let found = self.scratch.find(block.offset)?;
-        let (expected, offset) = (tenure_scratch_alloc::Block::lease(self.lease.id()), block.offset);
-        if found.owner != expected {
-            return Err(BlockError::WrongOwner { offset, expected, found: found.owner }.into());
-        }
-        let len = (block.len as u64).min(usable);
+        let offset = block.offset;
+        let len = (block.len as u64).min(caches.blocks.usable_own(offset)?);
         self.publish(caches, kind, Payload::Block { offset, len, label: None })
     }
 
