@@ -4,6 +4,7 @@
 
 use std::alloc::Layout as Request;
 use std::fmt;
+use std::ptr::NonNull;
 
 use tenure_core::{Acquire, LeaseId};
 
@@ -13,7 +14,7 @@ use crate::error::{AllocError, BlockError};
 use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
-use crate::small::{Class, Entry, Hot, Idle, Links, zeroed};
+use crate::small::{Class, Entry, Hot, HotMemory, Idle, Links, zeroed};
 use crate::sync::Ordering;
 use crate::word::{Block, Owner};
 
@@ -31,7 +32,7 @@ use crate::word::{Block, Owner};
 ///
 /// In private memory it has up to 28 bytes for each unit that it ever owned, and nothing for a block.
 pub struct Local<'a> {
-    pub(crate) hot: Box<Hot>,
+    pub(crate) hot: HotMemory,
     pub(crate) scratch: Scratch<'a>,
     pub(crate) id: LeaseId,
     pub(crate) owner: Owner,
@@ -55,9 +56,38 @@ impl<'a> Local<'a> {
     /// An empty local of `me`.
     #[must_use]
     pub fn new(scratch: Scratch<'a>, me: &Acquire) -> Self {
+        // SAFETY: in a box.
+        unsafe { Self::with(scratch, me, None) }
+    }
+
+    /// As [`Local::new`], with the fields that every call needs in `memory`.
+    ///
+    /// If the memory becomes zero, as MADV_WIPEONFORK makes it in a forked child, [`Local::alloc_cached`] returns `None` and
+    /// [`Local::free_cached`] false for ever. The caller calls no other function then.
+    ///
+    /// # Safety
+    ///
+    /// `memory` points to [`Local::HOT_BYTES`] bytes, aligned to [`Local::HOT_ALIGN`], which nobody else uses as long as the local lives.
+    #[must_use]
+    pub unsafe fn new_in(scratch: Scratch<'a>, me: &Acquire, memory: NonNull<u8>) -> Self {
+        // SAFETY: as promised.
+        unsafe { Self::with(scratch, me, Some(memory)) }
+    }
+
+    /// Bytes of memory that [`Local::new_in`] needs.
+    pub const HOT_BYTES: usize = size_of::<Hot>();
+    /// The alignment of this memory, in bytes.
+    pub const HOT_ALIGN: usize = align_of::<Hot>();
+
+    /// # Safety
+    ///
+    /// As [`Local::new_in`].
+    unsafe fn with(scratch: Scratch<'a>, me: &Acquire, memory: Option<NonNull<u8>>) -> Self {
         let layout = scratch.layout;
+        let hot = Hot::new(&scratch, Block::lease(me.id()).raw(0));
         Self {
-            hot: Box::new(Hot::new(&scratch, Block::lease(me.id()).raw(0))),
+            // SAFETY: as promised.
+            hot: unsafe { HotMemory::new(hot, memory) },
             scratch,
             id: me.id(),
             owner: Owner::from(me.id()),
@@ -105,8 +135,13 @@ impl<'a> Local<'a> {
         self.hot.take_looked_up(bytes)
     }
 
+    /// The rest of [`Local::alloc`], for a caller that has tried [`Local::alloc_cached`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::alloc`].
     #[inline(never)]
-    fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
+    pub fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
         let bytes = layout.size() as u64;
         if layout.align() > GRANULE as usize || bytes == 0 {
             return self.alloc_otherwise(layout, backing);
@@ -176,8 +211,13 @@ impl<'a> Local<'a> {
         }
     }
 
+    /// The rest of [`Local::free`], for a caller that has tried [`Local::free_cached`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::free`].
     #[inline(never)]
-    fn free_slow(&mut self, offset: u64) -> Result<(), BlockError> {
+    pub fn free_slow(&mut self, offset: u64) -> Result<(), BlockError> {
         let expected = Block::lease(self.id);
         if self.free_large(offset, expected) || self.put_in_full(offset) {
             return Ok(());

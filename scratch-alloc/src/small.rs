@@ -13,7 +13,8 @@
 //! | idle: queued, nothing in use | its class | all its blocks | 0 | as queued; or the span is given back |
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
 
 use tenure_core::ordering;
 
@@ -39,15 +40,15 @@ const IDLE_MAX: u32 = 16;
 /// No unit: the end of a queue.
 const NONE: u32 = u32::MAX;
 
-/// The fields that every alloc and free touches.
+/// The fields that every alloc and free touches. All zero is a valid value: that of a local which has no blocks and knows no unit. Memory
+/// that is zero in a forked child thus makes the fast paths fail there.
 pub(crate) struct Hot {
     /// The word of a block of this lease, but for the bits of its offset.
     mine: u64,
     /// The granules of the region. No link of a list is as large.
     limit: u64,
     unit_shift: u32,
-    /// By unit.
-    pub(crate) entries: Box<[Entry]>,
+    pub(crate) entries: Entries,
     /// By (bytes - 1) / 16: the position of the class in `lists`, times their size.
     by_size: [u16; LOOKED_UP / GRANULE as usize],
     /// By class, from 1. The first one is of no class: no block is ever allocated or freed there.
@@ -63,11 +64,6 @@ struct List {
     table: *const Word,
     shift: u32,
 }
-
-// SAFETY: the pointer is to words of the region, which are atomics, and its use is argued where it is used.
-unsafe impl Send for List {}
-// SAFETY: as above.
-unsafe impl Sync for List {}
 
 impl List {
     #[inline(always)]
@@ -120,6 +116,101 @@ pub(crate) struct Links {
     pub(crate) place: u32,
 }
 
+/// The entries of a local, by unit.
+pub(crate) struct Entries {
+    /// From a box, which the local owns. Null only in memory that was wiped.
+    first: *mut Entry,
+    units: usize,
+}
+
+impl Entries {
+    #[inline(always)]
+    fn get_mut(&mut self, unit: usize) -> Option<&mut Entry> {
+        // SAFETY: below the number of entries; `&mut self` is the only access to them.
+        if unit < self.units { Some(unsafe { &mut *self.first.add(unit) }) } else { None }
+    }
+}
+
+impl Deref for Entries {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        // SAFETY: the memory of a box of as many entries, which lives as long as the local. Wiped, there are none.
+        if self.units == 0 { &[] } else { unsafe { std::slice::from_raw_parts(self.first, self.units) } }
+    }
+}
+
+impl DerefMut for Entries {
+    fn deref_mut(&mut self) -> &mut [Entry] {
+        // SAFETY: as above, and `&mut self` is the only access.
+        if self.units == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(self.first, self.units) } }
+    }
+}
+
+/// The memory of a [`Hot`]. It is dereferenced as the box of one would be.
+pub(crate) struct HotMemory {
+    at: NonNull<Hot>,
+    /// Of `Entries`: in a forked child the hot fields may be zero.
+    all_entries: *mut [Entry],
+    /// Whether `at` came from a box; else it is memory of the caller.
+    boxed: bool,
+}
+
+// SAFETY: owned memory, as a box is; the pointers in `Hot` are to words of the region, which are atomics, and to the entries.
+unsafe impl Send for HotMemory {}
+// SAFETY: as above; what changes takes `&mut`.
+unsafe impl Sync for HotMemory {}
+
+impl HotMemory {
+    /// Places `hot` in a box, or in `memory`.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is as [`Local::new_in`] demands.
+    pub(crate) unsafe fn new(hot: Hot, memory: Option<NonNull<u8>>) -> Self {
+        let all_entries = std::ptr::slice_from_raw_parts_mut(hot.entries.first, hot.entries.units);
+        let (at, boxed) = match memory {
+            Some(memory) => {
+                let at = memory.cast::<Hot>();
+                // SAFETY: long and aligned enough, and nobody else's, as the caller promises.
+                unsafe { at.write(hot) };
+                (at, false)
+            }
+            None => (NonNull::from(Box::leak(Box::new(hot))), true),
+        };
+        Self { at, all_entries, boxed }
+    }
+}
+
+impl Deref for HotMemory {
+    type Target = Hot;
+
+    #[inline(always)]
+    fn deref(&self) -> &Hot {
+        // SAFETY: written by `new`, and all zero is a valid value; nobody else has access.
+        unsafe { self.at.as_ref() }
+    }
+}
+
+impl DerefMut for HotMemory {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Hot {
+        // SAFETY: as above.
+        unsafe { self.at.as_mut() }
+    }
+}
+
+impl Drop for HotMemory {
+    fn drop(&mut self) {
+        // SAFETY: made by `zeroed`, from a box; nobody uses them any more.
+        drop(unsafe { Box::from_raw(self.all_entries) });
+        if self.boxed {
+            // SAFETY: made by `new`, from a box.
+            drop(unsafe { Box::from_raw(self.at.as_ptr()) });
+        }
+    }
+}
+
 /// Entries or links for `units` units. The system allocates no page for those that are never written.
 pub(crate) fn zeroed<T: Copy + Default>(units: usize) -> Box<[T]> {
     const { assert!(align_of::<T>() <= 8) };
@@ -145,7 +236,7 @@ impl Hot {
             mine,
             limit: layout.capacity() / u64::from(GRANULE),
             unit_shift: layout.unit_shift,
-            entries: zeroed(layout.units as usize),
+            entries: Entries { first: Box::into_raw(zeroed::<Entry>(layout.units as usize)).cast(), units: layout.units as usize },
             by_size: std::array::from_fn(|granules| {
                 // The geometry may have no such class: then no list has blocks.
                 position(class_looked_up(granules * GRANULE as usize).unwrap_or(0))

@@ -3,10 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::mm::MapFlags;
-
 use crate::error::NotMember;
-use crate::mapping::Mapping;
+use crate::wiped::Wiped;
 
 const FORKED: u32 = 0;
 const MEMBER: u32 = 1;
@@ -15,14 +13,12 @@ const LEFT: u32 = 2;
 /// A word that reads zero in a forked child [A6].
 #[derive(Debug)]
 pub(crate) struct ForkFlag {
-    page: Mapping,
+    page: Wiped,
 }
 
 impl ForkFlag {
     pub(crate) fn new() -> io::Result<Self> {
-        let page = Mapping::anonymous(rustix::param::page_size() as u64, MapFlags::PRIVATE)?;
-        page.wipe_in_children()?;
-        let flag = Self { page };
+        let flag = Self { page: Wiped::new(size_of::<AtomicU32>())? };
         // Relaxed: publishing the lease to another thread publishes this value as well.
         flag.word().store(MEMBER, Ordering::Relaxed);
         Ok(flag)
@@ -31,7 +27,7 @@ impl ForkFlag {
     #[inline]
     fn word(&self) -> &AtomicU32 {
         // SAFETY: the page is ours, aligned, and mapped as long as `self`.
-        unsafe { AtomicU32::from_ptr(self.page.base().cast()) }
+        unsafe { AtomicU32::from_ptr(self.page.base().as_ptr().cast()) }
     }
 
     /// Whether this process is the member. Takes about a nanosecond.

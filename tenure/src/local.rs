@@ -374,7 +374,7 @@ impl<'m> Local<'m> {
     /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::ScratchError::Exhausted); nothing was changed.
     #[inline(always)]
     pub fn alloc(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
-        self.shared.lease.check()?;
+        // Without the check of the membership: see `Caches::blocks`.
         if layout.align() <= GRANULE as usize
             && let Some(offset) = self.caches.blocks.alloc_cached(layout.size())
         {
@@ -386,8 +386,14 @@ impl<'m> Local<'m> {
     /// A function of its own: in one function with `alloc`, the result would be passed through memory wherever `alloc` is inlined.
     #[inline(never)]
     fn alloc_uncached(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
-        let offset = self.shared.alloc(&mut self.caches, layout)?;
-        Ok(RawBlock { offset, len: layout.size() })
+        self.shared.lease.check()?;
+        match self.caches.blocks.alloc_slow(layout, self.shared) {
+            Ok(offset) => Ok(RawBlock { offset, len: layout.size() }),
+            Err(refused) => {
+                let offset = self.shared.alloc_again(&mut self.caches, layout, refused)?;
+                Ok(RawBlock { offset, len: layout.size() })
+            }
+        }
     }
 
     /// As [`Local::alloc`]; all bytes are zero.
@@ -472,8 +478,14 @@ impl<'m> Local<'m> {
     /// code uses a reference or a pointer to its bytes any more.
     #[inline(always)]
     pub unsafe fn free(&mut self, block: RawBlock) -> Result<(), FreeError> {
+        // Without the check of the membership: see `Caches::blocks`.
+        if self.caches.blocks.free_cached(block.offset) { Ok(()) } else { self.free_uncached(block) }
+    }
+
+    #[inline(never)]
+    fn free_uncached(&mut self, block: RawBlock) -> Result<(), FreeError> {
         self.shared.lease.check()?;
-        Ok(self.caches.blocks.free(block.offset)?)
+        Ok(self.caches.blocks.free_slow(block.offset)?)
     }
 
     /// Frees a block of another member, `owner`, which passed it to this member and does not access it any more.
@@ -744,7 +756,7 @@ impl Shared {
     /// As [`Local::close`].
     #[inline(always)]
     pub(crate) unsafe fn close(&self, caches: &mut Caches, held: RawHandle) -> Result<(), UseError> {
-        let Caches { handles, blocks } = caches;
+        let Caches { handles, blocks, .. } = caches;
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         self.slab
             .close(acquire, ref_counts, Some(handles), held.held, |block| self.free_ended(blocks, block))

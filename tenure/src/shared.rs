@@ -1,12 +1,13 @@
 //! The state that all parts of one member share: its lease, the views through its mapping, its private bookkeeping.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{CommitError, DataArea, Lease};
+use tenure_segment::{CommitError, DataArea, Lease, Wiped};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
@@ -112,8 +113,29 @@ pub(crate) fn free_orphan(scratch: &Scratch<'_>, block: BlockRef) -> bool {
 /// One thread's caches.
 pub(crate) struct Caches {
     pub(crate) handles: Cache,
+    /// Its fast paths fail in a forked child, where `hot` is zero. So they do not need the check of the membership: a member that has
+    /// left has no caches.
     pub(crate) blocks: scratch::Local<'static>,
+    /// The memory of the hot fields of `blocks`; dropped after it.
+    _hot: Wiped,
 }
+
+impl Caches {
+    fn new(views: &Views<'static>, lease: &Lease) -> Self {
+        type Blocks = scratch::Local<'static>;
+        const { assert!(Blocks::HOT_ALIGN <= 64 && Blocks::HOT_BYTES <= PAGE) };
+        let hot = Wiped::new(PAGE).unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; PAGE]>()));
+        // At the end of the page: most other things that threads often store to lie at the start of one, and a load waits for a store to
+        // the same offset of another page.
+        let at = hot.base().map_addr(|base| base.saturating_add((PAGE - Blocks::HOT_BYTES) & !63));
+        // SAFETY: in the page, which is dropped after the local, and nobody else's; aligned to 64.
+        let blocks = unsafe { scratch::Local::new_in(views.scratch, lease.acquire(), at) };
+        Self { handles: views.slab.cache(), blocks, _hot: hot }
+    }
+}
+
+/// The smallest page of all processors.
+const PAGE: usize = 4096;
 
 /// The views through a member's mapping, and its reference counts.
 pub(crate) struct Views<'a> {
@@ -192,7 +214,7 @@ impl Shared {
         // ever replaced, both are dropped with `Shared`, and the 'static references never leave `Shared`.
         let views =
             unsafe { std::mem::transmute::<Views<'_>, Views<'static>>(Views::new(&lease, &reclaimer)) };
-        let common = Mutex::new(Self::caches(&views, &lease));
+        let common = Mutex::new(Caches::new(&views, &lease));
         Self {
             views,
             #[cfg(feature = "objects")]
@@ -202,10 +224,6 @@ impl Shared {
             lease,
             reclaimer,
         }
-    }
-
-    fn caches(views: &Views<'static>, lease: &Lease) -> Caches {
-        Caches { handles: views.slab.cache(), blocks: scratch::Local::new(views.scratch, lease.acquire()) }
     }
 
     #[inline]
@@ -221,7 +239,7 @@ impl Shared {
     pub(crate) fn take_caches(&self) -> Caches {
         // In a forked child the lock may be held by a thread that does not exist there.
         let idle = self.lease.check().ok().and_then(|()| lock(&self.idle).pop());
-        idle.unwrap_or_else(|| Self::caches(&self.views, &self.lease))
+        idle.unwrap_or_else(|| Caches::new(&self.views, &self.lease))
     }
 
     pub(crate) fn return_caches(&self, caches: Caches) {

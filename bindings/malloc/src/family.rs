@@ -85,7 +85,7 @@ extern "C" fn free_unusual(block: *mut u8) {
     // A pointer to no block in use is left alone.
     // SAFETY: this thread's own heap, to which no reference is kept.
     let _ = match unsafe { tls::heap().as_mut() } {
-        Some(heap) => heap.local.free(offset),
+        Some(heap) => heap.local.free_slow(offset),
         None => region.scratch.free_of(&region.me, offset, region.me.id()),
     };
 }
