@@ -122,6 +122,7 @@ impl Runs {
 }
 
 impl Local<'_> {
+    #[inline(never)]
     pub(crate) fn alloc_large(&mut self, bytes: u64, backing: &dyn Backing) -> Result<u64, AllocError> {
         let layout = self.scratch.layout;
         if bytes > layout.largest() {
@@ -177,7 +178,7 @@ impl Local<'_> {
 
     /// The word of a large block of this lease at `head`.
     fn leased(&self, head: u32) -> u64 {
-        Block::lease(self.id).raw(self.scratch.block_offset(head, LARGE, 0))
+        self.hot.leased(u64::from(head) << self.scratch.layout.unit_shift)
     }
 
     /// Takes units that this local keeps.
@@ -245,7 +246,7 @@ impl Local<'_> {
     }
 
     /// Frees a large block of this local if its word is `expected`, and parks the span or keeps its units.
-    pub(crate) fn free_large(&mut self, offset: u64, expected: Block) -> bool {
+    pub(crate) fn free_large(&mut self, offset: u64, expected: u64) -> bool {
         let unit = offset >> self.scratch.layout.unit_shift;
         if !self.is_large_head(unit) || unit << self.scratch.layout.unit_shift != offset {
             return false;
@@ -253,7 +254,7 @@ impl Local<'_> {
         let head = unit as u32;
         let word = self.scratch.word(self.scratch.block_at(head, LARGE, 0));
         // Relaxed: as in `Hot::put`.
-        if word.load(Ordering::Relaxed) != expected.raw(offset) {
+        if word.load(Ordering::Relaxed) != expected {
             return false;
         }
         let large = &mut self.large;

@@ -143,12 +143,19 @@ impl<'a> Local<'a> {
     #[inline(never)]
     pub fn alloc_slow(&mut self, layout: Request, backing: &dyn Backing) -> Result<u64, AllocError> {
         let bytes = layout.size() as u64;
-        if layout.align() > GRANULE as usize || bytes == 0 {
-            return self.alloc_otherwise(layout, backing);
+        if layout.align() <= GRANULE as usize && bytes != 0 {
+            return if self.is_small(bytes) {
+                self.alloc_unlisted(bytes, backing)
+            } else {
+                self.alloc_large(bytes, backing)
+            };
         }
-        if !self.is_small(bytes) {
-            return self.alloc_large(bytes, backing);
-        }
+        self.alloc_otherwise(layout, backing)
+    }
+
+    /// Allocates a block of a small size whose class may have an empty list.
+    #[inline(never)]
+    fn alloc_unlisted(&mut self, bytes: u64, backing: &dyn Backing) -> Result<u64, AllocError> {
         let class = class_of(bytes as u32);
         match self.take(class).or_else(|| self.take_queued(class)) {
             Some(offset) => Ok(offset),
@@ -218,12 +225,11 @@ impl<'a> Local<'a> {
     /// As [`Local::free`].
     #[inline(never)]
     pub fn free_slow(&mut self, offset: u64) -> Result<(), BlockError> {
-        let expected = Block::lease(self.id);
-        if self.free_large(offset, expected) || self.put_in_full(offset) {
+        if self.free_large(offset, self.hot.leased(offset)) || self.put_in_full(offset) {
             return Ok(());
         }
         // A block of another local, or an error.
-        self.scratch.free_remote(offset, expected)
+        self.scratch.free_remote(offset, Block::lease(self.id))
     }
 
     /// Frees a block that was attached to handle `index` at `generation`, which the caller has ended.
@@ -233,7 +239,7 @@ impl<'a> Local<'a> {
     /// [`BlockError`] if another process freed it first; that is harmless.
     pub fn free_attached(&mut self, offset: u64, index: u32, generation: u64) -> Result<(), BlockError> {
         let expected = Block::Attached { index, generation };
-        if self.put_attached(offset, index, generation) || self.free_large(offset, expected) {
+        if self.put_attached(offset, index, generation) || self.free_large(offset, expected.raw(offset)) {
             return Ok(());
         }
         self.scratch.free_remote(offset, expected)

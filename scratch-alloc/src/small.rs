@@ -268,7 +268,7 @@ impl Hot {
         list.free = word.load(Ordering::Relaxed);
         let offset = granule * u64::from(GRANULE);
         // Release: the previous owner's accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.store(self.mine ^ offset_bits(offset), Ordering::Release);
+        word.store(self.leased(offset), Ordering::Release);
         Some(offset)
     }
 
@@ -298,7 +298,13 @@ impl Hot {
         let class = self.entries.get(unit as usize)?.small()?;
         // SAFETY: the unit is in the region, so the granule is below the limit.
         let word = unsafe { self.lists[usize::from(class) + 1].word(offset / u64::from(GRANULE)) };
-        (word.load(Ordering::Relaxed) == self.mine ^ offset_bits(offset)).then_some((word, class))
+        (word.load(Ordering::Relaxed) == self.leased(offset)).then_some((word, class))
+    }
+
+    /// The word of a block of this lease at `offset`.
+    #[inline]
+    pub(crate) fn leased(&self, offset: u64) -> u64 {
+        self.mine ^ offset_bits(offset)
     }
 
     /// Whether a span of this local covers `unit`; of large spans, whether `unit` is its head.
