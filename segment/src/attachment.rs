@@ -2,7 +2,8 @@
 //! open a new file description of it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -26,10 +27,37 @@ impl FileId {
     }
 }
 
+/// A descriptor that other code of the process may close, or close and use the number again.
+#[derive(Debug)]
+pub(crate) struct Exposed {
+    fd: ManuallyDrop<OwnedFd>,
+    id: FileId,
+}
+
+impl Exposed {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { id: FileId::of(&fd)?, fd: ManuallyDrop::new(fd) })
+    }
+
+    /// The descriptor, unless other code closed or replaced it.
+    pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
+        (FileId::of(&*self.fd).ok()? == self.id).then(|| self.fd.as_fd())
+    }
+}
+
+impl Drop for Exposed {
+    fn drop(&mut self) {
+        if self.get().is_some() {
+            // SAFETY: dropped only here.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
+    }
+}
+
 /// The file whose bytes are the locks.
 #[derive(Debug)]
 pub(crate) struct LockFile {
-    pub(crate) fd: OwnedFd,
+    fd: Exposed,
     pub(crate) id: FileId,
     pub(crate) path: Option<PathBuf>,
 }
@@ -38,13 +66,18 @@ impl LockFile {
     /// Opens a file description of its own, read-only. It never locks, so no mapping of it keeps a lock.
     pub(crate) fn of(fd: impl AsFd, path: Option<PathBuf>) -> io::Result<Self> {
         let id = FileId::of(&fd)?;
-        let own = reopen(fd.as_fd(), OFlags::RDONLY)?;
+        let own = Exposed::new(reopen(fd.as_fd(), OFlags::RDONLY)?)?;
         Ok(Self { fd: own, id, path })
+    }
+
+    /// The number of our descriptor.
+    pub(crate) fn number(&self) -> RawFd {
+        self.fd.fd.as_raw_fd()
     }
 
     /// Our descriptor, unless other code of this process closed or replaced it.
     pub(crate) fn probe(&self) -> Option<BorrowedFd<'_>> {
-        (FileId::of(&self.fd).ok()? == self.id).then(|| self.fd.as_fd())
+        self.fd.get()
     }
 
     /// Opens a new file description, with locks of its own. `None` if neither the descriptor nor the path leads to the file.
@@ -66,9 +99,14 @@ impl LockFile {
 
 const RDWR: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
 
+/// The path that leads to the file of a descriptor of the calling thread, which may have a table of its own.
+pub(crate) fn link_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/thread-self/fd/{}", fd.as_raw_fd())
+}
+
 /// A new open file description of the same file.
 pub(crate) fn reopen(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let link = link_of(fd);
     Ok(rustix::fs::openat(CWD, link, access | OFlags::CLOEXEC, Mode::empty())?)
 }
 

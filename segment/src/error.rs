@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::desk::Absence;
 use crate::name::Backend;
 
 /// Why a segment could not be created or attached. Nothing is left behind by a creation that failed.
@@ -248,6 +249,18 @@ pub enum NotMember {
     /// The member has left.
     #[error("the member has left")]
     Left,
+}
+
+/// Why dead members were not recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// Not a member.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// There are other members, and the kernel cannot be asked which of them are dead.
+    #[error("cannot tell which members are dead: {0}")]
+    Unable(#[from] Absence),
 }
 
 /// Why bytes of the data area could not be reserved.

@@ -15,7 +15,8 @@ use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
 use crate::lease::Lease;
 use crate::lock;
-use crate::member::{self, Core, Reclaim};
+use crate::desk::Absence;
+use crate::member::{self, Core, Locks, Reclaim};
 use crate::monitor::{Monitor, MonitorState};
 use crate::name::Backend;
 use crate::process;
@@ -96,15 +97,20 @@ pub(crate) fn join(
         return Err(JoinError::LockNotPinned { place: attachment.place() });
     }
 
+    let no_locks = |absence: Absence| match absence {
+        Absence::Locks { errno } => os("reopen the segment")(io::Error::from_raw_os_error(errno)),
+        other => os("reopen the segment")(io::Error::other(other)),
+    };
+    let locks = Arc::new(Locks::open(attachment).map_err(no_locks)?);
     // SAFETY: we hold the write lock on byte `index`, and recover as the slot that we are taking.
     unsafe { member::recover(control, index, index, &*reclaim) };
     let id = go_live(control, index);
 
     // SAFETY: the mapping stays, and the lease is LIVE, until `Lease::leave` or its drop has closed the gate [lease-live-first].
-    let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, options.by_hand) });
+    let core = Arc::new(unsafe { Core::new(id, reclaim, control, options.by_hand) });
     let (monitor, monitor_state) = if options.monitor {
         // SAFETY: the `Lease` stops the monitor before it unmaps.
-        match unsafe { Monitor::start(&core, control) } {
+        match unsafe { Monitor::start(&core, control, attachment, &locks) } {
             Ok(monitor) => (Some(monitor), MonitorState::Running),
             Err(absence) => (None, MonitorState::Unavailable(absence)),
         }
@@ -112,13 +118,17 @@ pub(crate) fn join(
         (None, MonitorState::Off)
     };
     announce(control);
-    if core.sweep() > 0 {
+    if core.sweep_by(&locks).is_ok_and(|recovered| recovered > 0) {
         // Wakes all monitors again after the recovery, for members that were not notified of it.
         announce(control);
     }
     // SAFETY: we made the lease LIVE, and no other process acts as it [lease-live-first].
     let acquire = unsafe { Acquire::assume(id) };
-    Ok(Lease::new(acquire, core, control, flag, Some(mapping), monitor, monitor_state))
+    let has_thread = monitor_state == MonitorState::Running && !options.by_hand;
+    // A monitor thread has locks of its own.
+    let locks = (!has_thread).then_some(locks);
+    let attachment = Arc::clone(attachment);
+    Ok(Lease::new(acquire, attachment, core, control, flag, Some(mapping), locks, monitor, monitor_state))
 }
 
 /// Claims a slot in private memory. All members are in this process and end with it: no lock, no proof and no recovery is needed.
@@ -144,15 +154,17 @@ fn join_private(
             let id = LeaseId { index, incarnation: live.incarnation() };
             store_pid(control, index);
             // SAFETY: as in `join`.
-            let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, false) });
+            let core = Arc::new(unsafe { Core::new(id, reclaim, control, false) });
             // SAFETY: as in `join`.
             let acquire = unsafe { Acquire::assume(id) };
             return Ok(Lease::new(
                 acquire,
+                Arc::clone(attachment),
                 core,
                 control,
                 flag,
                 None::<MemberMapping>,
+                None,
                 None,
                 MonitorState::Off,
             ));

@@ -1,7 +1,7 @@
 //! The public interface: create, attach, inspect, remove.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -261,10 +261,10 @@ impl Segment {
     }
 
     /// The descriptor, to be passed to other processes (only a memfd needs that). It is read-only and closes on exec;
-    /// an attach reopens it.
+    /// an attach reopens it. `None` also once other code of this process has closed it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).map(|lock| lock.fd.as_fd())
+        self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).and_then(|lock| lock.probe())
     }
 
     /// The data area, read-only.

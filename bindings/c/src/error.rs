@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 
 use tenure::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError, SegmentError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError, ScratchError, SegmentError,
     ShareError, TokenError, UseError, WaitError,
 };
 
@@ -253,6 +253,15 @@ impl Coded for NotMember {
         match self {
             Self::ForkedChild => TENURE_ERR_FORKED,
             Self::Left => TENURE_ERR_LEFT,
+        }
+    }
+}
+
+impl Coded for RecoverError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            _ => TENURE_ERR_OS,
         }
     }
 }

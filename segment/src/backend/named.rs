@@ -1,13 +1,13 @@
 //! Files that appear under their name complete or not at all, and that are removed only if no lease of them is held.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::attachment::FileId;
+use crate::attachment::{FileId, link_of};
 use crate::error::OpenError;
 use crate::header::MAGIC;
 use crate::host;
@@ -103,8 +103,7 @@ fn create_with(
     let linked = match &temporary {
         Some(temporary) => rustix::fs::linkat(CWD, &temporary.0, &parent, &target, AtFlags::empty()),
         None => {
-            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            rustix::fs::linkat(CWD, link, &parent, &target, AtFlags::SYMLINK_FOLLOW)
+            rustix::fs::linkat(CWD, link_of(fd.as_fd()), &parent, &target, AtFlags::SYMLINK_FOLLOW)
         }
     };
     match linked {
