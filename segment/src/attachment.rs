@@ -11,7 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::control::Control;
 use crate::header::Header;
 use crate::mapping::{Access, Mapping};
-use crate::name::Backend;
+use crate::name::{Backend, FileName};
+use crate::presence::{self, NameState, Presence};
 
 /// Identifies the file that a descriptor must refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +60,18 @@ impl Drop for Exposed {
 pub(crate) struct LockFile {
     fd: Exposed,
     pub(crate) id: FileId,
+    /// The name that leads to the file, and its path; `None` for a file without a name.
+    pub(crate) name: Option<FileName>,
     pub(crate) path: Option<PathBuf>,
 }
 
 impl LockFile {
     /// Opens a file description of its own, read-only. It never locks, so no mapping of it keeps a lock.
-    pub(crate) fn of(fd: impl AsFd, path: Option<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn of(fd: impl AsFd, name: Option<&FileName>) -> io::Result<Self> {
         let id = FileId::of(&fd)?;
+        let (name, path) = (name.cloned(), name.map(FileName::path));
         let own = Exposed::new(reopen(fd.as_fd(), OFlags::RDONLY)?)?;
-        Ok(Self { fd: own, id, path })
+        Ok(Self { fd: own, id, name, path })
     }
 
     /// The number of our descriptor.
@@ -149,6 +153,28 @@ impl Attachment {
     pub(crate) fn read_only_control(&self) -> Control<'_> {
         // SAFETY: the read-only mapping has the plan's length and lives as long as `self`.
         unsafe { Control::over(self.read_only.base(), self.header.plan) }
+    }
+
+    /// The lock by which the folder tells that a member lives; `None` for a segment without a name.
+    pub(crate) fn claim_presence(&self) -> Option<Presence> {
+        Presence::claim(self.lock.as_ref()?.name.as_ref()?, self.header.creation_id)
+    }
+
+    /// Where the name of the segment leads.
+    pub(crate) fn name_state(&self) -> NameState {
+        match self.lock.as_ref().and_then(|lock| Some((lock, lock.name.as_ref()?))) {
+            Some((lock, name)) => presence::state_of(name, lock.probe(), self.header.creation_id),
+            None => NameState::Unknown,
+        }
+    }
+
+    /// After the last member of a segment that was removed has left: no permit is needed to create another one.
+    pub(crate) fn tidy_name(&self) {
+        let Some((lock, name)) = self.lock.as_ref().and_then(|lock| Some((lock, lock.name.as_ref()?))) else { return };
+        let is_removed = lock.probe().is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink == 0));
+        if is_removed && presence::is_anybody_there(name, None).is_ok_and(|there| !there) {
+            presence::end_permit(name);
+        }
     }
 
     /// The name of the segment in error messages.

@@ -28,6 +28,27 @@ pub enum OpenError {
         /// The largest possible value (for offsets: the only one).
         limit: u64,
     },
+    /// The file of the segment was removed while it has members, which go on without it. A new segment would be a second one beside
+    /// theirs.
+    #[error(
+        "the file {place} was removed by somebody (RemoveIPC=, tmpfiles, rm), but the segment has members, which go on; \
+         end them, or remove the segment with force to make room for another one"
+    )]
+    Removed {
+        /// The file.
+        place: String,
+    },
+    /// Members of a segment of this name live in this kernel, which shows them another boot id: a container with a boot id of its own.
+    #[error(
+        "{place} has members in this very kernel (lease {lease} is held), made under another boot id; give containers \
+         that share the folder one /proc/sys/kernel/random/boot_id, or a folder each"
+    )]
+    OtherBootId {
+        /// The file of the other boot id.
+        place: String,
+        /// One lease that is held.
+        lease: u8,
+    },
     /// No segment of that name exists on this boot.
     #[error("no segment at {place}; create it first")]
     NotFound {
@@ -208,7 +229,7 @@ pub enum JoinError {
         place: String,
     },
     /// The segment was removed after it was opened, so that no other process would find it.
-    #[error("{place} was removed; open it again")]
+    #[error("{place} was removed (by RemoveIPC=, tmpfiles, rm or tenure rm): nobody would find the new member; open it again")]
     Removed {
         /// The file.
         place: String,
@@ -343,6 +364,12 @@ pub enum RemoveError {
     #[error("no segment at {place}")]
     NotFound {
         /// The name or path.
+        place: String,
+    },
+    /// The file was removed already, but the segment has members. With force, another one of the name may be created.
+    #[error("{place} is removed already, but the segment has members; force permits to create another one")]
+    Unnamed {
+        /// The file.
         place: String,
     },
     /// The segment has a member, or one that is being recovered.

@@ -84,6 +84,8 @@ pub(crate) fn join(
         pause(tries);
         tries += 1;
     };
+    // In this order: either a creator that finds no file sees the lock, or the name was gone before and this join fails.
+    let presence = attachment.claim_presence();
     check_file(attachment, file, &fd)?;
 
     // From here on the mapping alone keeps the lock. File systems on which it does not are detected below.
@@ -125,10 +127,10 @@ pub(crate) fn join(
     // SAFETY: we made the lease LIVE, and no other process acts as it [lease-live-first].
     let acquire = unsafe { Acquire::assume(id) };
     let has_thread = monitor_state == MonitorState::Running && !options.by_hand;
-    // A monitor thread has locks of its own.
-    let locks = (!has_thread).then_some(locks);
+    // A monitor thread has its own, which no other code closes.
+    let kept = (!has_thread).then_some((locks, presence));
     let attachment = Arc::clone(attachment);
-    Ok(Lease::new(acquire, attachment, core, control, flag, Some(mapping), locks, monitor, monitor_state))
+    Ok(Lease::new(acquire, attachment, core, control, flag, Some(mapping), kept, monitor, monitor_state))
 }
 
 /// Claims a slot in private memory. All members are in this process and end with it: no lock, no proof and no recovery is needed.

@@ -22,6 +22,7 @@ use crate::lock;
 use crate::member::{Core, Locks};
 use crate::monitor::{self, Monitor, MonitorState};
 use crate::name::Backend;
+use crate::presence::Presence;
 
 /// A member: a slot in the member table whose owner's life the kernel vouches for (not a lease in time), with its own mapping and
 /// its own monitor. The mapping pins the kernel lock that proves the owner alive.
@@ -44,6 +45,8 @@ struct Parts {
     flag: ForkFlag,
     /// Opened at the join, in case that the program cannot open it again later. `None` if the monitor's thread has its own.
     locks: Option<Arc<Locks>>,
+    /// Likewise.
+    presence: Mutex<Option<Presence>>,
     core: Arc<Core>,
     attachment: Arc<Attachment>,
 }
@@ -57,12 +60,15 @@ impl Lease {
         control: Control<'static>,
         flag: ForkFlag,
         mapping: Option<MemberMapping>,
-        locks: Option<Arc<Locks>>,
+        kept: Option<(Arc<Locks>, Option<Presence>)>,
         monitor: Option<Monitor>,
         monitor_state: MonitorState,
     ) -> Self {
         let monitor = Mutex::new(monitor);
-        let parts = Parts { monitor, monitor_state, control, mapping, flag, locks, core, attachment };
+        let (locks, presence) = kept.unzip();
+        let presence = Mutex::new(presence.flatten());
+        let parts =
+            Parts { monitor, monitor_state, control, mapping, flag, locks, presence, core, attachment };
         Self { acquire, parts: ManuallyDrop::new(parts) }
     }
 
@@ -386,6 +392,8 @@ impl Lease {
         // Another thread was leaving at the same time.
         left.ok_or(NotMember::Left)?;
         self.stop_monitor();
+        drop(sync::lock(&parts.presence).take());
+        parts.attachment.tidy_name();
         if let Some(mapping) = &parts.mapping {
             // SAFETY: the gate is closed, the monitor is stopped, and the caller promises that no other thread uses the mapping. On
             // failure the lock is kept until the lease is dropped.

@@ -34,6 +34,7 @@ use crate::attachment::Attachment;
 use crate::control::Control;
 use crate::desk::{Absence, Lack};
 use crate::member::{Core, Locks};
+use crate::presence::Presence;
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::thread::{Thread, take_own_table};
 
@@ -178,6 +179,8 @@ struct Watcher {
     slots: Range<u16>,
     /// Opened before the first round, so that a death needs no descriptor, no right and no path.
     locks: Option<Arc<Locks>>,
+    /// Tells that this member lives. It goes with the thread.
+    presence: Option<Presence>,
     /// To open the locks again. `None` in a descriptor table of the thread's own, where nobody closes them.
     attachment: Option<Arc<Attachment>>,
     /// Notifies the others of our own end. Only the first thread has it.
@@ -196,7 +199,7 @@ impl Watcher {
         list: Option<RobustList>,
     ) -> Self {
         let core = Arc::clone(core);
-        Self { core, control, slots, locks: None, attachment: None, list, former: None, pause: PAUSES.0 }
+        Self { core, control, slots, locks: None, presence: None, attachment: None, list, former: None, pause: PAUSES.0 }
     }
 
     /// Gives the calling thread and its reapers a descriptor table of their own, if the kernel permits, and opens the locks in it. They
@@ -207,6 +210,9 @@ impl Watcher {
         // The last reference must go in the table of the program.
         self.attachment = (!has_own).then(|| Arc::clone(attachment));
         self.locks = Some(Arc::new(Locks::open(attachment)?));
+        if self.slots.start == 0 {
+            self.presence = attachment.claim_presence();
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use crate::listing::{self, Listed};
 use crate::lock;
 use crate::member::Reclaim;
 use crate::name::{Backend, FileName, Place};
+use crate::presence::{self, NameState};
 
 /// The parameters of a new segment. An attacher compares those that it depends on with the existing segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,20 +119,24 @@ impl Segment {
     ///
     /// [`OpenError::NotFound`] if there is none; [`OpenError::Nameless`] for a backend whose segments can only be inherited.
     pub fn open(place: Place, layout_hash: u64) -> Result<Self, OpenError> {
-        let not_found = |name: &FileName| OpenError::NotFound { place: name.path().display().to_string() };
+        // If the members of one live that has no name any more, that is the better answer.
+        let missing = |name: &FileName| {
+            let not_found = || OpenError::NotFound { place: name.path().display().to_string() };
+            named::check_alone(name).err().unwrap_or_else(not_found)
+        };
         let backend = place.backend();
         let attachment = match place {
             Place::Shm(name) => {
                 let name = FileName::shm(&name, boot()?)?;
-                file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
+                file::open(&name, backend, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::File(path) => {
                 let name = FileName::file(&path, boot()?)?;
-                file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
+                file::open(&name, backend, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::SysV(name) => {
                 let name = FileName::sysv(&name, boot()?)?;
-                sysv::open(&name, layout_hash)?.ok_or_else(|| not_found(&name))?
+                sysv::open(&name, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::Memfd(Some(fd)) => memfd::open(fd, layout_hash)?,
             Place::Memfd(None) | Place::Anonymous | Place::Private => {
@@ -143,11 +148,13 @@ impl Segment {
 
     /// Removes a named segment, whatever its contents, and segments that had the name on other boots.
     ///
-    /// With `force` it also removes a segment that has members: they continue undisturbed, and no other process can attach.
+    /// With `force` it also removes a segment that has members: they continue undisturbed, no other process can attach, and the next
+    /// creator may create another segment of the name. A hidden file of no bytes keeps that until then, or until the last
+    /// member has left.
     ///
     /// # Errors
     ///
-    /// [`RemoveError::Held`] while the segment has members.
+    /// [`RemoveError::Held`] while the segment has members; [`RemoveError::Unnamed`] if it has, and its file was removed already.
     ///
     /// # Progress
     ///
@@ -166,7 +173,7 @@ impl Segment {
             }
         })?;
         named::remove_leftovers(&name);
-        remove_file(&name.path(), force)
+        remove_file(&name, force)
     }
 
     /// The segments of this user in `/dev/shm`, of the backends `Shm` and `SysV`, by name.
@@ -254,6 +261,12 @@ impl Segment {
         self.attachment.name.as_deref()
     }
 
+    /// Where the name leads at the moment: files can be removed while members live.
+    #[must_use]
+    pub fn name_state(&self) -> NameState {
+        self.attachment.name_state()
+    }
+
     /// The file on disk.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -334,7 +347,8 @@ fn header_for(place: &Place, spec: &Spec) -> Result<Header, OpenError> {
     })
 }
 
-fn remove_file(path: &Path, force: bool) -> Result<(), RemoveError> {
+fn remove_file(name: &FileName, force: bool) -> Result<(), RemoveError> {
+    let path = &*name.path();
     let place = path.display().to_string();
     let not_found = || RemoveError::NotFound { place: place.clone() };
     let os = |what| {
@@ -345,9 +359,23 @@ fn remove_file(path: &Path, force: bool) -> Result<(), RemoveError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(fd) => fd,
-            Err(Errno::NOENT) => return Err(not_found()),
+            Err(Errno::NOENT) if presence::is_anybody_there(name, None).unwrap_or(false) => {
+                if !force {
+                    return Err(RemoveError::Unnamed { place });
+                }
+                return presence::permit_next(name).map_err(os("permit another segment"));
+            }
+            Err(Errno::NOENT) => {
+                presence::end_permit(name);
+                return Err(not_found());
+            }
             Err(error) => return Err(os("open")(error.into())),
         };
+        // Before the name goes: killed in between, the segment is still there. Without force there are no members; a forked child of
+        // one may still have the lock. If it fails, creators are refused until nobody has it.
+        if presence::is_anybody_there(name, None).unwrap_or(false) {
+            let _ = presence::permit_next(name);
+        }
         let unlinked = if force { named::unlink(path, &fd) } else { named::unlink_unheld(path, &fd) };
         match unlinked.map_err(os("remove"))? {
             Unlinked::Yes => return Ok(()),

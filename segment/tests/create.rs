@@ -10,11 +10,18 @@ use std::path::PathBuf;
 
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
-use tenure_segment::{Backend, OpenError, Place, RemoveError, Segment, Spec};
+use tenure_segment::{Backend, JoinError, NameState, OpenError, Place, RemoveError, Segment, Spec};
 
 #[test]
 fn child_entry() {
-    enter(&[("racer", racer), ("small", small_tmpfs), ("overlay", overlay), ("stranger", stranger)]);
+    enter(&[
+        ("racer", racer),
+        ("small", small_tmpfs),
+        ("overlay", overlay),
+        ("stranger", stranger),
+        ("other boot", other_boot),
+        ("forker", forker),
+    ]);
 }
 
 fn check_fresh(segment: &Segment, backend: Backend) {
@@ -338,6 +345,10 @@ fn remove_refuses_while_a_lease_is_held() {
     );
     lease.check().unwrap();
     lease.commit(0..4096).unwrap();
+    let permit = segment.path().unwrap().with_file_name(format!(".tenure-{}.removed", name.text));
+    assert!(permit.exists());
+    lease.leave().unwrap();
+    assert!(!permit.exists(), "the last member takes it along");
 }
 
 /// Runs `body` in a forked child with its own mount namespace; false if that is not possible here.
@@ -458,4 +469,134 @@ fn a_creator_removes_what_the_name_was_on_another_boot() {
     std::fs::write(&old, b"TENURESG").unwrap();
     open_or_create(Place::File(name), &spec());
     assert!(!old.exists(), "creating does");
+}
+
+const NAMED: [Backend; 3] = [Backend::Shm, Backend::File, Backend::SysV];
+
+fn try_create(name: &Name) -> Result<Segment, OpenError> {
+    open_or_refuse(name.place())
+}
+
+/// As systemd's RemoveIPC= does, or an administrator: the file goes, the members stay.
+#[test]
+fn a_name_that_is_removed_under_members_makes_no_second_world() {
+    for backend in NAMED {
+        for how in [GUARDED, ALONE] {
+            let name = Name::new(backend, "unlinked");
+            let first = name.segment();
+            let lease = join(&first, how);
+            assert_eq!(first.name_state(), NameState::Current);
+            std::fs::remove_file(first.path().unwrap()).unwrap();
+            assert_eq!(first.name_state(), NameState::Removed, "{backend}");
+            let refused = try_create(&name).unwrap_err();
+            assert!(matches!(refused, OpenError::Removed { .. }), "{backend}: {refused}");
+            let refused = Segment::open(name.place(), HASH).unwrap_err();
+            assert!(matches!(refused, OpenError::Removed { .. }), "{backend}: {refused}");
+            let refused = first.join(ALONE, std::sync::Arc::new(Clear)).unwrap_err();
+            assert!(matches!(refused, JoinError::Removed { .. }), "{backend}: {refused}");
+            lease.leave().unwrap();
+            let second = name.segment();
+            assert!(second.created(), "{backend}: nobody is in the first world any more");
+            assert_eq!((first.name_state(), second.name_state()), (NameState::Replaced, NameState::Current));
+        }
+    }
+}
+
+#[test]
+fn a_removal_with_force_makes_room_once() {
+    for backend in NAMED {
+        let name = Name::new(backend, "permitted");
+        let first = name.segment();
+        let lease = join(&first, GUARDED);
+        Segment::remove(&name.place(), true).unwrap();
+        let second = name.segment();
+        assert!(second.created());
+        assert_eq!((first.name_state(), second.name_state()), (NameState::Replaced, NameState::Contested));
+        // The permit was for that one only.
+        std::fs::remove_file(second.path().unwrap()).unwrap();
+        assert!(matches!(try_create(&name), Err(OpenError::Removed { .. })), "{backend}");
+        let refused = Segment::remove(&name.place(), false).unwrap_err();
+        assert!(matches!(refused, RemoveError::Unnamed { .. }), "{backend}: {refused}");
+        Segment::remove(&name.place(), true).unwrap();
+        let third = name.segment();
+        assert_eq!((third.created(), third.name_state()), (true, NameState::Contested));
+        drop(lease);
+        assert_eq!(third.name_state(), NameState::Current);
+        let folder = third.path().unwrap().parent().unwrap();
+        let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().unwrap().contains(&name.text);
+        let left = std::fs::read_dir(folder).unwrap().flatten().filter(ours).count();
+        assert_eq!(left, 1, "{backend}: the permit is gone");
+    }
+}
+
+/// A member without a monitor has its lock of the folder in the descriptor table that its children inherit.
+fn forker(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let lease = join(&segment, ALONE);
+    // SAFETY: the child only sleeps until it is killed.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: as above.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        loop {
+            // SAFETY: as above.
+            unsafe { libc::pause() };
+        }
+    }
+    lease.leave().unwrap();
+    Segment::remove(&stage.place(0), false).unwrap();
+    let second = open_or_create(stage.place(0), &spec());
+    stage.say(second.created());
+    // SAFETY: our child.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    reap(child);
+}
+
+#[test]
+fn a_forked_child_of_a_former_member_keeps_nobody_from_creating() {
+    for backend in NAMED {
+        let name = Name::new(backend, "forker");
+        let _segment = name.segment();
+        Process::start("forker", &[&backend.to_string(), &name.text]).expect("true");
+    }
+}
+
+/// As in a container with a boot id of its own that shares the folder.
+fn other_boot(stage: &Stage) {
+    let boot_id = "/proc/sys/kernel/random/boot_id";
+    let fake = &stage.arguments[2];
+    std::fs::write(fake, "11111111-2222-3333-4444-555555555555\n").unwrap();
+    let ran = in_namespace(|| {
+        if !mount(fake, boot_id, "", libc::MS_BIND, "") {
+            return 77;
+        }
+        for refused in
+            [stage.attach().unwrap_err(), open_or_refuse(stage.place(0)).err().expect("a second world")]
+        {
+            assert!(matches!(refused, OpenError::OtherBootId { lease: 0, .. }), "{refused}");
+        }
+        0
+    });
+    stage.say(if ran { "ok" } else { "skipped" });
+}
+
+fn open_or_refuse(place: Place) -> Result<Segment, OpenError> {
+    Segment::open_or_create(place, &spec(), &mut mark)
+}
+
+#[test]
+fn another_boot_id_in_the_same_kernel_is_told_from_another_boot() {
+    for backend in NAMED {
+        let name = Name::new(backend, "boot");
+        let segment = name.segment();
+        let _lease = join(&segment, ALONE);
+        let folder = tempfile::tempdir().unwrap();
+        let fake = folder.path().join("boot_id");
+        let child = Process::start("other boot", &[&backend.to_string(), &name.text, fake.to_str().unwrap()]);
+        if child.receive() == "skipped" {
+            return println!("SKIPPED: no mount namespace to be had here");
+        }
+        assert!(child.wait().success());
+        assert_eq!(segment.name_state(), NameState::Current);
+    }
 }

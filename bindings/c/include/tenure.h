@@ -241,6 +241,20 @@ typedef enum tenure_how {
     TENURE_ENDED = 3,
 } tenure_how;
 
+/** Where the name of a space leads; tenure_space_name_state. */
+typedef enum tenure_name_state {
+    /** The space has no name, or its folder cannot be looked at. */
+    TENURE_NAME_UNKNOWN = 0,
+    /** The name leads to this space, and no other space of the name has members. */
+    TENURE_NAME_CURRENT = 1,
+    /** The name leads to this space. Another space that had the name before, and was removed, has members, too. */
+    TENURE_NAME_CONTESTED = 2,
+    /** The space was removed: no file has the name. Its members go on. */
+    TENURE_NAME_REMOVED = 3,
+    /** The space was removed, and another one has the name: who opens the name does not meet the members of this one. */
+    TENURE_NAME_REPLACED = 4,
+} tenure_name_state;
+
 /** One thread's access to a member. Handles and blocks are made, used and given back through it. */
 typedef struct tenure_local tenure_local;
 
@@ -495,6 +509,17 @@ int tenure_space_fd(const struct tenure_space *space, int *fd);
 int tenure_space_path(const struct tenure_space *space, char *buffer, size_t size, size_t *needed);
 
 /**
+ * Where the name of the space leads at the moment: `*state` is one of enum tenure_name_state. A file can be removed
+ * while members live, by tenure_space_remove with force or by somebody else (systemd's RemoveIPC=, tmpfiles, rm).
+ * While they live, nobody creates another space of the name by mistake: the open fails with TENURE_ERR_IN_USE.
+ *
+ * Threads: any.
+ *
+ * `state` is NULL or writable.
+ */
+int tenure_space_name_state(const struct tenure_space *space, uint32_t *state);
+
+/**
  * Counts the objects and bytes in use, in one pass over their words. Threads: any. Writes nothing shared.
  *
  * `stats` is NULL or writable.
@@ -589,8 +614,10 @@ int tenure_recover(const struct tenure_member *member, size_t *recovered);
 int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
 
 /**
- * Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs; 0 if none was asked for, or
- * the space is private; -1 if the kernel or a sandbox lacks a system call that it needs. Threads: any.
+ * Whether the member is notified of deaths, as its monitor thread finds at the moment of the call: `*monitor` is 1 if
+ * it is; 2 if the monitor lacks something and looks at intervals of at most 0.1 s; 0 if no monitor was asked for, or
+ * the space is private; -1 if dead members are not recovered until they can be again, or the monitor could not be
+ * started. With 2 and -1 tenure_last_error has the reason. Threads: any.
  *
  * `monitor` is NULL or writable.
  */

@@ -96,6 +96,22 @@ impl tenure_backend {
     }
 }
 
+/// Where the name of a space leads; tenure_space_name_state.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_name_state {
+    /// The space has no name, or its folder cannot be looked at.
+    TENURE_NAME_UNKNOWN = 0,
+    /// The name leads to this space, and no other space of the name has members.
+    TENURE_NAME_CURRENT = 1,
+    /// The name leads to this space. Another space that had the name before, and was removed, has members, too.
+    TENURE_NAME_CONTESTED = 2,
+    /// The space was removed: no file has the name. Its members go on.
+    TENURE_NAME_REMOVED = 3,
+    /// The space was removed, and another one has the name: who opens the name does not meet the members of this one.
+    TENURE_NAME_REPLACED = 4,
+}
+
 /// In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
 /// out of something, or calls tenure_recover.
 pub const TENURE_NO_MONITOR: u32 = 1;

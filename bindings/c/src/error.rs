@@ -272,12 +272,14 @@ impl Coded for SegmentError {
             Self::InvalidName { .. } => TENURE_ERR_NAME,
             Self::Geometry { .. } => TENURE_ERR_GEOMETRY,
             Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
+            Self::Removed { .. } => TENURE_ERR_IN_USE,
             Self::NotASegment { .. }
             | Self::Version { .. }
             | Self::LayoutHash { .. }
             | Self::ByteOrder { .. }
             | Self::PageBytes { .. }
             | Self::Boot { .. }
+            | Self::OtherBootId { .. }
             | Self::Owner { .. }
             | Self::OtherBackend { .. } => TENURE_ERR_INCOMPATIBLE,
             Self::Truncated { .. } => TENURE_ERR_CORRUPT,
@@ -320,7 +322,7 @@ impl Coded for RemoveError {
         match self {
             Self::InvalidName { .. } => TENURE_ERR_NAME,
             Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
-            Self::Held { .. } => TENURE_ERR_IN_USE,
+            Self::Held { .. } | Self::Unnamed { .. } => TENURE_ERR_IN_USE,
             Self::Nameless { .. } => TENURE_ERR_UNSUPPORTED,
             Self::Os { source, .. } => of_system(source),
             _ => TENURE_ERR_OS,

@@ -130,7 +130,7 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
 /// Whether the member is notified of deaths, as its monitor thread finds at the moment of the call: `*monitor` is 1 if
 /// it is; 2 if the monitor lacks something and looks at intervals of at most 0.1 s; 0 if no monitor was asked for, or
 /// the space is private; -1 if dead members are not recovered until they can be again, or the monitor could not be
-/// started. With 2 and -1 tenure_last_error() has the reason. Threads: any.
+/// started. With 2 and -1 tenure_last_error has the reason. Threads: any.
 ///
 /// # Safety
 ///

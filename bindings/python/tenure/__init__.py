@@ -73,6 +73,11 @@ READ, WRITE, DELETE = 1, 2, 4
 
 SHM, FILE, MEMFD, ANONYMOUS, SYSV, PRIVATE = range(1, 7)
 
+UNKNOWN, CURRENT, CONTESTED, REMOVED, REPLACED = range(5)
+
+Monitor = namedtuple("Monitor", "state reason")
+Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degraded" (late), "failed" or "off", and why."""
+
 __version__ = library.tenure_version().decode()
 
 
@@ -177,6 +182,16 @@ class Space(_Opaque):
         buffer = create_string_buffer(needed.value)
         check(library.tenure_space_path(self._pointer, buffer, needed.value, None))
         return os.fsdecode(buffer.value)
+
+    @property
+    def name_state(self):
+        """Where the name leads: CURRENT, or CONTESTED, REMOVED, REPLACED after a file was removed under its members.
+
+        UNKNOWN: the space has no name, or its folder cannot be looked at.
+        """
+        state = c_uint32()
+        check(library.tenure_space_name_state(self._pointer, byref(state)))
+        return state.value
 
     @property
     def info(self):
@@ -323,6 +338,15 @@ class Member(_Opaque):
         recovered = c_size_t()
         check(library.tenure_recover(self._pointer, byref(recovered)))
         return recovered.value
+
+    @property
+    def monitor(self):
+        """Whether this member is notified of the deaths of others, as its monitor thread finds now."""
+        state = c_int()
+        check(library.tenure_monitor(self._pointer, byref(state)))
+        name = {1: "running", 2: "degraded", 0: "off", -1: "failed"}[state.value]
+        has_reason = name in ("degraded", "failed")
+        return Monitor(name, library.tenure_last_error().decode(errors="replace") if has_reason else None)
 
     def trim(self):
         """Gives idle memory back to the system; returns the bytes."""

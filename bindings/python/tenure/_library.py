@@ -146,6 +146,7 @@ FUNCTIONS = {
     "tenure_space_info": (c_void_p, POINTER(Info)),
     "tenure_space_fd": (c_void_p, POINTER(c_int)),
     "tenure_space_path": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t)),
+    "tenure_space_name_state": (c_void_p, POINTER(c_uint32)),
     "tenure_space_stats": (c_void_p, POINTER(Stats)),
     "tenure_space_members": (c_void_p, POINTER(Membership), c_size_t, POINTER(c_size_t)),
     "tenure_space_check": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t), POINTER(c_size_t)),

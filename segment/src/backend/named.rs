@@ -13,6 +13,7 @@ use crate::header::MAGIC;
 use crate::host;
 use crate::lock;
 use crate::name::FileName;
+use crate::presence;
 
 /// The number of attempts while other processes create or remove the name.
 pub(crate) const ATTEMPTS: u32 = 16;
@@ -28,6 +29,21 @@ pub(crate) fn check_file_system(fd: &OwnedFd, path: &Path) -> Result<(), OpenErr
     host::file_system_of(fd)
         .map_err(|source| OpenError::Os { what: "ask for the file system of", place: place(), source })?
         .map_err(|found| OpenError::FileSystem { place: place(), found })
+}
+
+/// Refuses the creation of a segment beside living members of another one of this name.
+pub(crate) fn check_alone(name: &FileName) -> Result<(), OpenError> {
+    let place = name.path().display().to_string();
+    if let Some(error) = presence::living_elsewhere(name) {
+        return Err(error);
+    }
+    // A folder that cannot be asked does not keep anybody from creating.
+    let is_anybody_there = || presence::is_anybody_there(name, None).unwrap_or(false);
+    // In this order: a creator gives the file its name before it ends the permit.
+    if is_anybody_there() && !presence::is_permitted(name) && !name.path().exists() && is_anybody_there() {
+        return Err(OpenError::Removed { place });
+    }
+    Ok(())
 }
 
 /// Opens the file of that name, if there is one. Never follows a link.
@@ -114,6 +130,7 @@ fn create_with(
         }
         Err(error) => return Err(os("name the segment", &name.path())(error)),
     }
+    presence::end_permit(name);
     Ok(Some(fd))
 }
 

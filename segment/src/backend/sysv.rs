@@ -46,6 +46,8 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
+    // Whether this call has removed a lock file without members, so that it need not ask for them.
+    let mut is_alone = false;
     for _ in 0..named::ATTEMPTS {
         match look(name, creation.spec.layout_hash)? {
             Found::Attachment(attachment) => return Ok(*attachment),
@@ -59,7 +61,11 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
                 if matches!(named::unlink(&path, &fd).map_err(os("remove the husk"))?, Unlinked::Moved) {
                     continue;
                 }
+                is_alone = true;
             }
+        }
+        if !is_alone {
+            named::check_alone(name)?;
         }
         check_file_size(LOCK_FILE_BYTES)?;
         let memory = create_memory(creation, &place)?;
@@ -154,14 +160,13 @@ fn attachment(
     fd: &OwnedFd,
     created: bool,
 ) -> Result<Attachment, OpenError> {
-    let path = name.path();
-    let place = path.display().to_string();
+    let place = name.path().display().to_string();
     let os = |what| {
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
     read_only.keep_from_dumps();
-    let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the lock file"))?;
+    let lock = LockFile::of(fd, Some(name)).map_err(os("reopen the lock file"))?;
     let (backend, name) = (Backend::SysV, Some(name.name.clone()));
     Ok(Attachment { backend, header, created, name, lock: Some(lock), read_only })
 }

@@ -38,6 +38,8 @@ static void nulls(void)
     EXPECT(null, tenure_space_info(space, NULL));
     EXPECT(null, tenure_space_fd(NULL, &integer));
     EXPECT(null, tenure_space_fd(space, NULL));
+    EXPECT(null, tenure_space_name_state(NULL, &narrow));
+    EXPECT(null, tenure_space_name_state(space, NULL));
     EXPECT(null, tenure_space_path(NULL, NULL, 0, NULL));
     EXPECT(null, tenure_space_path(space, NULL, 0, NULL));
     EXPECT(null, tenure_space_path(space, NULL, 100, NULL));
@@ -495,6 +497,7 @@ static void space_calls(void *wrong, int status)
     EXPECT(status, tenure_space_stats(no_space, &stats));
     EXPECT(status, tenure_space_info(no_space, &info));
     EXPECT(status, tenure_space_fd(no_space, &integer));
+    EXPECT(status, tenure_space_name_state(no_space, &narrow));
     EXPECT(status, tenure_space_path(no_space, NULL, 0, NULL));
     EXPECT(status, tenure_space_names(no_space, NULL, 0, &count));
     EXPECT(status, tenure_space_check(no_space, NULL, 0, NULL, NULL));
