@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::desk::Absence;
 use crate::name::Backend;
+use crate::permissions::Permissions;
 
 /// Why a segment could not be created or attached. Nothing is left behind by a creation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -125,15 +126,24 @@ pub enum OpenError {
         /// The boot found in the header.
         found: String,
     },
-    /// The segment belongs to another user.
-    #[error("{place} belongs to uid {found} (by its {by}), we are {expected}")]
+    /// The segment does not let us in, or is not what was asked for.
+    #[error(
+        "{place} belongs to uid {found}, gid {group}, with mode {mode:03o} (by its {by}); we are uid {expected} and asked for {asked}. \
+         To share it, its creator and all others ask for the same group and a mode such as 0660"
+    )]
     Owner {
         /// The file.
         place: String,
         /// Our effective user id.
         expected: u64,
-        /// The value found.
+        /// What was asked for.
+        asked: Permissions,
+        /// The owner found.
         found: u64,
+        /// The group found.
+        group: u32,
+        /// The mode found.
+        mode: u32,
         /// `inode` or `header`.
         by: &'static str,
     },
@@ -233,6 +243,23 @@ pub enum JoinError {
     Removed {
         /// The file.
         place: String,
+    },
+    /// This process may not open the file any more: it has given up rights since it opened the segment.
+    #[error(
+        "{place} belongs to uid {owner}, gid {group}, with mode {mode:03o}, and we are uid {uid} by now: join before giving up rights, \
+         or create it with a group, an owner or a mode that lets us in"
+    )]
+    Denied {
+        /// The file.
+        place: String,
+        /// Its owner.
+        owner: u32,
+        /// Its group.
+        group: u32,
+        /// Its mode.
+        mode: u32,
+        /// Our effective user id.
+        uid: u64,
     },
     /// The file was truncated after it was opened.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]

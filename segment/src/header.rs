@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use crate::error::OpenError;
 use crate::host::{self, BootId};
 use crate::layout::{HEADER_BYTES, Plan, VERSION, mixed_hash};
+use crate::permissions::Permissions;
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"TENURESG");
 const BYTE_ORDER: u64 = 0x0807_0605_0403_0201;
@@ -87,6 +88,7 @@ impl Header {
         place: &str,
         layout_hash: u64,
         memory: bool,
+        permissions: Permissions,
     ) -> Result<Self, OpenError> {
         let os = |what, source: rustix::io::Errno| OpenError::Os {
             what,
@@ -94,11 +96,7 @@ impl Header {
             source: source.into(),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|e| os("stat the segment", e))?;
-        let found = u64::from(stat.st_uid);
-        if found != host::effective_uid() {
-            let (place, expected) = (place.to_owned(), host::effective_uid());
-            return Err(OpenError::Owner { place, expected, found, by: "inode" });
-        }
+        permissions.accept(&stat, place)?;
         let mut bytes = [0_u8; HEADER_BYTES as usize];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -114,7 +112,7 @@ impl Header {
             *word = u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
         }
         let size = stat.st_size as u64;
-        Self::judge(&words, filled as u64, memory.then_some(size), place, layout_hash)
+        Self::judge(&words, filled as u64, memory.then_some(size), place, layout_hash, permissions)
     }
 
     /// Validates the header at the beginning of a mapping that is at least a header long.
@@ -126,6 +124,7 @@ impl Header {
         base: *const u8,
         place: &str,
         layout_hash: u64,
+        permissions: Permissions,
     ) -> Result<Self, OpenError> {
         let mut words = [0; WORDS];
         for (i, word) in words.iter_mut().enumerate() {
@@ -133,7 +132,7 @@ impl Header {
             // meanwhile. Each word is read once only.
             *word = unsafe { base.cast::<u64>().add(i).read_volatile() };
         }
-        Self::judge(&words, HEADER_BYTES, None, place, layout_hash)
+        Self::judge(&words, HEADER_BYTES, None, place, layout_hash, permissions)
     }
 
     fn judge(
@@ -142,6 +141,7 @@ impl Header {
         size: Option<u64>,
         place: &str,
         data_area_hash: u64,
+        permissions: Permissions,
     ) -> Result<Self, OpenError> {
         let place = || place.to_owned();
         let expect =
@@ -185,8 +185,12 @@ impl Header {
         if let Some((expected, found)) = expect(at::PAGE_BYTES, host::page_bytes()) {
             return Err(OpenError::PageBytes { place: place(), expected, found });
         }
-        if let Some((expected, found)) = expect(at::UID, host::effective_uid()) {
-            return Err(OpenError::Owner { place: place(), expected, found, by: "header" });
+        // Whoever asks for others has accepted the file's own owner, group or mode.
+        if let Some((expected, found)) = expect(at::UID, host::effective_uid())
+            && !permissions.is_shared()
+        {
+            let (asked, group, mode) = (permissions, rustix::process::getegid().as_raw(), permissions.mode());
+            return Err(OpenError::Owner { place: place(), expected, asked, found, group, mode, by: "header" });
         }
         let plan = Plan::new(words[at::MEMBERS], words[at::DATA_AREA_BYTES])
             .map_err(|n| OpenError::Geometry { what: n.what, found: n.found, limit: n.limit })?;
@@ -232,14 +236,14 @@ mod tests {
             shmid: 0,
         };
         let words = header.words().unwrap();
-        assert_eq!(Header::judge(&words, HEADER_BYTES, Some(plan.total_bytes()), "x", 5).unwrap(), header);
+        assert_eq!(Header::judge(&words, HEADER_BYTES, Some(plan.total_bytes()), "x", 5, Permissions::default()).unwrap(), header);
         words
     }
 
     fn judge(change: impl FnOnce(&mut [u64; WORDS])) -> OpenError {
         let mut words = sound();
         change(&mut words);
-        Header::judge(&words, HEADER_BYTES, Some(1 << 20), "x", 5).unwrap_err()
+        Header::judge(&words, HEADER_BYTES, Some(1 << 20), "x", 5, Permissions::default()).unwrap_err()
     }
 
     #[test]
@@ -275,7 +279,7 @@ mod tests {
     #[test]
     fn short_files_are_truncated() {
         let words = sound();
-        let judge = |filled, size| Header::judge(&words, filled, Some(size), "x", 5).unwrap_err();
+        let judge = |filled, size| Header::judge(&words, filled, Some(size), "x", 5, Permissions::default()).unwrap_err();
         assert!(matches!(judge(0, 0), OpenError::Truncated { expected: HEADER_BYTES, found: 0, .. }));
         assert!(matches!(judge(100, 100), OpenError::Truncated { expected: HEADER_BYTES, found: 100, .. }));
         assert!(matches!(judge(512, 512), OpenError::Truncated { expected: 12288, found: 512, .. }));

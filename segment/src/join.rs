@@ -13,6 +13,7 @@ use crate::control::{Control, LeaseWord};
 use crate::error::JoinError;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
+use crate::host;
 use crate::lease::Lease;
 use crate::lock;
 use crate::desk::Absence;
@@ -58,12 +59,25 @@ pub(crate) fn join(
     let flag = ForkFlag::new().map_err(os("map the fork flag"))?;
     let Some(file) = &attachment.lock else { return join_private(attachment, flag, reclaim) };
     let lost = || JoinError::LostDescriptor { place: attachment.place() };
+    let denied = |source: io::Error| {
+        let stat = file.probe().and_then(|fd| rustix::fs::fstat(fd).ok());
+        match (source.kind(), stat) {
+            (io::ErrorKind::PermissionDenied, Some(stat)) => JoinError::Denied {
+                place: attachment.place(),
+                owner: stat.st_uid,
+                group: stat.st_gid,
+                mode: stat.st_mode & 0o7777,
+                uid: host::effective_uid(),
+            },
+            _ => os("reopen the segment")(source),
+        }
+    };
 
     let mut tries = 0;
     let (no_forks, fd, mapping, control, index) = loop {
         // A child forked before the descriptor is closed below would inherit it and keep the lock.
         let no_forks = NoForks::begin();
-        let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
+        let fd = file.fresh().map_err(denied)?.ok_or_else(lost)?;
         check_length(attachment, &fd)?;
         let mapping = attachment.map_for_member(&fd).map_err(os("map the segment for working"))?;
         // SAFETY: the mapping has the plan's length. The `Lease` owns both the view and the mapping, and does not use the view
@@ -93,7 +107,7 @@ pub(crate) fn join(
     drop(no_forks);
     let owned = match file.probe() {
         Some(probe) => lock::is_owned(probe, index),
-        None => lock::is_owned(file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?, index),
+        None => lock::is_owned(file.fresh().map_err(denied)?.ok_or_else(lost)?, index),
     };
     if !owned.map_err(os("ask for our own lock"))? {
         return Err(JoinError::LockNotPinned { place: attachment.place() });

@@ -24,6 +24,7 @@ use crate::listing::{self, Listed};
 use crate::lock;
 use crate::member::Reclaim;
 use crate::name::{Backend, FileName, Place};
+use crate::permissions::Permissions;
 use crate::presence::{self, NameState};
 
 /// The parameters of a new segment. An attacher compares those that it depends on with the existing segment.
@@ -39,6 +40,8 @@ pub struct Spec {
     pub layout_hash: u64,
     /// Ranges of the data area that are committed at creation.
     pub commit: Vec<Range<u64>>,
+    /// Who gets in. An attacher refuses a segment with others.
+    pub permissions: Permissions,
 }
 
 /// A slot of the lease table, as a reader sees it.
@@ -96,18 +99,30 @@ impl Segment {
         init: &mut dyn FnMut(DataArea<'_>),
     ) -> Result<Self, OpenError> {
         let header = header_for(&place, spec)?;
+        let permissions = spec.permissions;
+        permissions.check()?;
         let mut creation = Creation { header, spec, init };
         let attachment = match place {
             Place::Shm(name) => {
-                file::open_or_create(&FileName::shm(&name, boot()?)?, Backend::Shm, &mut creation)?
+                file::open_or_create(
+                    &FileName::shm(&name, boot()?)?.with(permissions),
+                    Backend::Shm,
+                    &mut creation,
+                )?
             }
             Place::File(path) => {
-                file::open_or_create(&FileName::file(&path, boot()?)?, Backend::File, &mut creation)?
+                file::open_or_create(
+                    &FileName::file(&path, boot()?)?.with(permissions),
+                    Backend::File,
+                    &mut creation,
+                )?
             }
-            Place::Memfd(Some(fd)) => memfd::open(fd, spec.layout_hash)?,
-            Place::Memfd(None) => memfd::create(&mut creation)?,
+            Place::Memfd(Some(fd)) => memfd::open(fd, spec.layout_hash, permissions)?,
+            Place::Memfd(None) => memfd::create(&mut creation, permissions)?,
             Place::Anonymous => anonymous::create(&mut creation)?,
-            Place::SysV(name) => sysv::open_or_create(&FileName::sysv(&name, boot()?)?, &mut creation)?,
+            Place::SysV(name) => {
+                sysv::open_or_create(&FileName::sysv(&name, boot()?)?.with(permissions), &mut creation)?
+            }
             Place::Private => private::create(&mut creation)?,
         };
         Ok(Self { attachment: Arc::new(attachment) })
@@ -118,7 +133,8 @@ impl Segment {
     /// # Errors
     ///
     /// [`OpenError::NotFound`] if there is none; [`OpenError::Nameless`] for a backend whose segments can only be inherited.
-    pub fn open(place: Place, layout_hash: u64) -> Result<Self, OpenError> {
+    pub fn open(place: Place, layout_hash: u64, permissions: Permissions) -> Result<Self, OpenError> {
+        permissions.check()?;
         // If the members of one live that has no name any more, that is the better answer.
         let missing = |name: &FileName| {
             let not_found = || OpenError::NotFound { place: name.path().display().to_string() };
@@ -127,18 +143,18 @@ impl Segment {
         let backend = place.backend();
         let attachment = match place {
             Place::Shm(name) => {
-                let name = FileName::shm(&name, boot()?)?;
+                let name = FileName::shm(&name, boot()?)?.with(permissions);
                 file::open(&name, backend, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::File(path) => {
-                let name = FileName::file(&path, boot()?)?;
+                let name = FileName::file(&path, boot()?)?.with(permissions);
                 file::open(&name, backend, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::SysV(name) => {
-                let name = FileName::sysv(&name, boot()?)?;
+                let name = FileName::sysv(&name, boot()?)?.with(permissions);
                 sysv::open(&name, layout_hash)?.ok_or_else(|| missing(&name))?
             }
-            Place::Memfd(Some(fd)) => memfd::open(fd, layout_hash)?,
+            Place::Memfd(Some(fd)) => memfd::open(fd, layout_hash, permissions)?,
             Place::Memfd(None) | Place::Anonymous | Place::Private => {
                 return Err(OpenError::Nameless { backend });
             }

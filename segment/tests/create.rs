@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
-use tenure_segment::{Backend, JoinError, NameState, OpenError, Place, RemoveError, Segment, Spec};
+use tenure_segment::{Backend, JoinError, NameState, OpenError, Permissions, Place, RemoveError, Segment, Spec};
 
 #[test]
 fn child_entry() {
@@ -21,6 +21,9 @@ fn child_entry() {
         ("stranger", stranger),
         ("other boot", other_boot),
         ("forker", forker),
+        ("creator", creator),
+        ("peer", peer),
+        ("server", server),
     ]);
 }
 
@@ -42,11 +45,11 @@ fn check_fresh(segment: &Segment, backend: Backend) {
 fn named_segments_are_created_once_and_found_by_others() {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, "named");
-        assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+        assert!(matches!(Segment::open(name.place(), HASH, Permissions::default()), Err(OpenError::NotFound { .. })));
         let first = name.segment();
         check_fresh(&first, backend);
         let second = name.segment();
-        let reader = Segment::open(name.place(), HASH).unwrap();
+        let reader = Segment::open(name.place(), HASH, Permissions::default()).unwrap();
         for other in [&second, &reader] {
             assert!(!other.created());
             assert_eq!(other.creation_id(), first.creation_id());
@@ -95,7 +98,7 @@ fn an_unsealed_descriptor_is_refused() {
     let name = Name::shm("unsealed");
     let segment = name.segment();
     let file = std::fs::File::open(segment.path().unwrap()).unwrap();
-    let refused = Segment::open(Place::Memfd(Some(OwnedFd::from(file))), HASH).unwrap_err();
+    let refused = Segment::open(Place::Memfd(Some(OwnedFd::from(file))), HASH, Permissions::default()).unwrap_err();
     assert!(matches!(refused, OpenError::NotSealed { expected: 7, .. }), "{refused}");
 }
 
@@ -112,7 +115,7 @@ fn anonymous_and_private_have_no_name() {
     }
     for place in [Place::Anonymous, Place::Private, Place::Memfd(None)] {
         assert!(matches!(Segment::remove(&place, true), Err(RemoveError::Nameless { .. })));
-        assert!(matches!(Segment::open(place, HASH), Err(OpenError::Nameless { .. })));
+        assert!(matches!(Segment::open(place, HASH, Permissions::default()), Err(OpenError::Nameless { .. })));
     }
 }
 
@@ -121,7 +124,7 @@ fn a_reopened_descriptor_is_not_the_one_that_was_passed() {
     let segment = open_or_create(Place::Memfd(None), &spec());
     let passed = segment.fd().unwrap().try_clone_to_owned().unwrap();
     let other =
-        Segment::open(Place::Memfd(Some(passed.as_fd().try_clone_to_owned().unwrap())), HASH).unwrap();
+        Segment::open(Place::Memfd(Some(passed.as_fd().try_clone_to_owned().unwrap())), HASH, Permissions::default()).unwrap();
     drop(passed);
     let lease = join(&other, ALONE);
     assert_eq!(other.leases()[usize::from(lease.id().index)].held, Some(true));
@@ -157,7 +160,7 @@ fn altered(tag: &str, change: impl FnOnce(&std::fs::File)) -> OpenError {
     let name = Name::shm(tag);
     let path = name.segment().path().unwrap().to_owned();
     change(&OpenOptions::new().read(true).write(true).open(path).unwrap());
-    let looking = Segment::open(name.place(), HASH).unwrap_err();
+    let looking = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
     let creating = Segment::open_or_create(name.place(), &spec(), &mut mark).unwrap_err();
     assert_eq!(looking.to_string(), creating.to_string());
     looking
@@ -228,7 +231,7 @@ fn a_stranger_is_told_whose_it_is() {
 fn another_data_area_layout_is_refused() {
     let name = Name::shm("other-hash");
     let _segment = name.segment();
-    let other = Segment::open(name.place(), HASH + 1).unwrap_err();
+    let other = Segment::open(name.place(), HASH + 1, Permissions::default()).unwrap_err();
     let (ours, theirs) = (mixed_hash(HASH + 1), mixed_hash(HASH));
     assert!(
         matches!(other, OpenError::LayoutHash { expected, found, .. } if (expected, found) == (ours, theirs))
@@ -242,12 +245,12 @@ fn a_link_or_a_directory_of_that_name_is_refused() {
     let moved = path.with_extension("moved");
     std::fs::rename(&path, &moved).unwrap();
     std::os::unix::fs::symlink(&moved, &path).unwrap();
-    let error = Segment::open(name.place(), HASH).unwrap_err();
+    let error = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
     std::fs::remove_file(&moved).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(error, OpenError::Os { .. }), "{error}");
     std::fs::create_dir(&path).unwrap();
-    let error = Segment::open(name.place(), HASH).unwrap_err();
+    let error = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
     std::fs::remove_dir(&path).unwrap();
     assert!(matches!(error, OpenError::NotASegment { .. }), "{error}");
 }
@@ -266,9 +269,9 @@ fn impossible_wishes_are_refused_before_anything_is_made() {
         let error = Segment::open_or_create(name.place(), &wish, &mut mark).unwrap_err();
         assert!(matches!(error, OpenError::Geometry { .. }), "{error}");
     }
-    assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+    assert!(matches!(Segment::open(name.place(), HASH, Permissions::default()), Err(OpenError::NotFound { .. })));
     for bad in ["", "a/b", ".a"] {
-        let error = Segment::open(Place::Shm(bad.into()), HASH).unwrap_err();
+        let error = Segment::open(Place::Shm(bad.into()), HASH, Permissions::default()).unwrap_err();
         assert!(matches!(error, OpenError::InvalidName { .. }), "{error}");
     }
 }
@@ -303,7 +306,7 @@ fn sysv_memory_goes_with_its_last_user_and_the_husk_is_replaced() {
     let path = first.path().unwrap().to_owned();
     drop(first);
     assert!(path.exists(), "the lock file stays");
-    assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+    assert!(matches!(Segment::open(name.place(), HASH, Permissions::default()), Err(OpenError::NotFound { .. })));
     let second = name.segment();
     assert!(second.created());
     assert_ne!(second.creation_id(), id);
@@ -490,7 +493,7 @@ fn a_name_that_is_removed_under_members_makes_no_second_world() {
             assert_eq!(first.name_state(), NameState::Removed, "{backend}");
             let refused = try_create(&name).unwrap_err();
             assert!(matches!(refused, OpenError::Removed { .. }), "{backend}: {refused}");
-            let refused = Segment::open(name.place(), HASH).unwrap_err();
+            let refused = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
             assert!(matches!(refused, OpenError::Removed { .. }), "{backend}: {refused}");
             let refused = first.join(ALONE, std::sync::Arc::new(Clear)).unwrap_err();
             assert!(matches!(refused, JoinError::Removed { .. }), "{backend}: {refused}");
@@ -598,5 +601,133 @@ fn another_boot_id_in_the_same_kernel_is_told_from_another_boot() {
         }
         assert!(child.wait().success());
         assert_eq!(segment.name_state(), NameState::Current);
+    }
+}
+
+const SHARED: Permissions = Permissions { mode: Some(0o660), owner: None, group: Some(4242) };
+
+fn become_user(uid: u32, gid: u32) {
+    // SAFETY: changes the rights of this process only.
+    let done = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(gid) == 0 && libc::setuid(uid) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+/// Creates under a umask that would take everything away.
+fn creator(stage: &Stage) {
+    // SAFETY: a number.
+    unsafe { libc::umask(0o777) };
+    let shared = Spec { permissions: SHARED, ..spec() };
+    let segment = open_or_create(stage.place(0), &shared);
+    let lease = join(&segment, GUARDED);
+    stage.say("created");
+    stage.listen();
+    drop(lease);
+}
+
+/// Joins as another user. Arguments: backend, name, uid, gid, whether it asks for a shared segment.
+fn peer(stage: &Stage) {
+    let number = |at: usize| stage.arguments[at].parse().unwrap();
+    become_user(number(2), number(3));
+    let asked = if stage.arguments[4] == "shared" { SHARED } else { Permissions::default() };
+    match Segment::open(stage.place(0), HASH, asked) {
+        Ok(segment) => {
+            let lease = join(&segment, GUARDED);
+            stage.say(format!("joined {}", lease.id().index));
+            stage.listen();
+        }
+        Err(OpenError::Owner { found: 0, group: 4242, mode: 0o660, by: "inode", .. }) => stage.say("refused"),
+        Err(other) => stage.say(other),
+    }
+}
+
+#[test]
+fn a_segment_for_a_group_lets_in_the_group_and_nobody_else() {
+    if !is_root() {
+        return println!("SKIPPED: other users need root");
+    }
+    for backend in NAMED {
+        let name = Name::new(backend, "group");
+        let creator = Process::start("creator", &[&backend.to_string(), &name.text]);
+        creator.expect("created");
+        let peer = |uid: &str, gid: &str, how: &str| {
+            Process::start("peer", &[&backend.to_string(), &name.text, uid, gid, how])
+        };
+        peer("1234", "1234", "shared").expect("refused");
+        peer("1234", "4242", "alone").expect("refused");
+        let inside = peer("1234", "4242", "shared");
+        inside.expect("joined 1");
+        let looker = Segment::open(name.place(), HASH, SHARED).unwrap();
+        let path = looker.path().unwrap();
+        let metadata = std::fs::metadata(path).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o660, 0, 4242));
+        // Across users a death is heard and recovered.
+        inside.kill();
+        eventually(&format!("{backend}: the other user is recovered"), || !looker.leases()[1].live);
+        // Whoever asks for less, or for more, is not given something else.
+        for asked in [0o600, 0o666] {
+            let asked = Permissions { mode: Some(asked), ..SHARED };
+            let refused = Segment::open(name.place(), HASH, asked).unwrap_err();
+            assert!(matches!(refused, OpenError::Owner { mode: 0o660, .. }), "{refused}");
+        }
+        let other_owner = Permissions { owner: Some(1234), ..Permissions::default() };
+        let refused = Segment::open(name.place(), HASH, other_owner).unwrap_err();
+        assert!(matches!(refused, OpenError::Owner { found: 0, .. }), "{refused}");
+    }
+}
+
+#[test]
+fn impossible_modes_are_refused() {
+    for mode in [0, 0o060, 0o400, 0o670, 0o1660, u32::MAX] {
+        let permissions = Permissions { mode: Some(mode), ..Permissions::default() };
+        let spec = Spec { permissions, ..spec() };
+        let name = Name::shm("modes");
+        let refused = Segment::open_or_create(name.place(), &spec, &mut mark).unwrap_err();
+        assert!(matches!(refused, OpenError::Geometry { .. }), "{refused}");
+    }
+}
+
+/// Root opens, its forked workers become nobody and join. Arguments: backend and name, or a place without a name; how.
+fn server(stage: &Stage) {
+    const NOBODY: u32 = 65534;
+    let how = stage.arguments[2].as_str();
+    let permissions = match how {
+        "owner" => Permissions { owner: Some(NOBODY), ..Permissions::default() },
+        "group" => Permissions { mode: Some(0o660), group: Some(NOBODY), owner: None },
+        _ => Permissions::default(),
+    };
+    let place = match stage.arguments[0].as_str() {
+        "memfd" => Place::Memfd(None),
+        "anonymous" => Place::Anonymous,
+        _ => stage.place(0),
+    };
+    let segment = open_or_create(place, &Spec { permissions, ..spec() });
+    let lease = join(&segment, GUARDED);
+    let code = in_fork(|| {
+        become_user(NOBODY, NOBODY);
+        match segment.join(GUARDED, std::sync::Arc::new(Clear)) {
+            Ok(_) => 0,
+            Err(JoinError::Denied { owner: 0, mode: 0o600, uid: 65534, .. }) => 1,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert!(lease.check().is_ok());
+    stage.say(["joined", "denied"].get(code as usize).unwrap_or(&"failed"));
+}
+
+#[test]
+fn workers_of_a_server_join_after_they_gave_up_rights() {
+    if !is_root() {
+        return println!("SKIPPED: giving up rights needs root");
+    }
+    for backend in ["shm", "file", "sysv", "memfd", "anonymous"] {
+        for how in ["owner", "group", "unchanged"] {
+            let is_named = !matches!(backend, "memfd" | "anonymous");
+            let name = Name::new(if is_named { backend.parse().unwrap() } else { Backend::Shm }, "server");
+            let server = Process::start("server", &[backend, &name.text, how]);
+            let expected = if how == "unchanged" && is_named { "denied" } else { "joined" };
+            assert_eq!(server.receive(), expected, "{backend}, {how}");
+        }
     }
 }

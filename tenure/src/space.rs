@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
 use tenure_segment::{
-    Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment,
+    Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment, Spec,
 };
 use tenure_slab::{HandleInfo, Slab};
 
@@ -57,12 +57,13 @@ impl Space {
             slab.extend(plan.first_groups());
             scratch.init();
         };
-        let segment = Segment::open_or_create(place, &plan.spec(), &mut init)?;
+        let spec = Spec { permissions: options.permissions, ..plan.spec() };
+        let segment = Segment::open_or_create(place, &spec, &mut init)?;
         Self::over(segment, &options)
     }
 
     pub(crate) fn attach(place: Place, options: Options) -> Result<Self, OpenError> {
-        Self::over(Segment::open(place, LAYOUT_HASH)?, &options)
+        Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)
     }
 
     fn over(segment: Segment, options: &Options) -> Result<Self, OpenError> {

@@ -17,8 +17,8 @@ pub(crate) fn open(
     layout_hash: u64,
 ) -> Result<Option<Attachment>, OpenError> {
     let path = name.path();
-    let Some(fd) = named::open_existing(&path, OFlags::RDONLY)? else { return Ok(None) };
-    let header = Header::read_file(&fd, &path.display().to_string(), layout_hash, true)?;
+    let Some(fd) = named::open_existing(&path, OFlags::RDONLY, name.permissions)? else { return Ok(None) };
+    let header = Header::read_file(&fd, &path.display().to_string(), layout_hash, true, name.permissions)?;
     attachment(name, backend, header, &fd, false).map(Some)
 }
 

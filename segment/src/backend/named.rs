@@ -13,6 +13,7 @@ use crate::header::MAGIC;
 use crate::host;
 use crate::lock;
 use crate::name::FileName;
+use crate::permissions::Permissions;
 use crate::presence;
 
 /// The number of attempts while other processes create or remove the name.
@@ -47,12 +48,20 @@ pub(crate) fn check_alone(name: &FileName) -> Result<(), OpenError> {
 }
 
 /// Opens the file of that name, if there is one. Never follows a link.
-pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedFd>, OpenError> {
+pub(crate) fn open_existing(
+    path: &Path,
+    access: OFlags,
+    permissions: Permissions,
+) -> Result<Option<OwnedFd>, OpenError> {
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(foreign(path).unwrap_or_else(|| os("open the segment", path)(error))),
+        Err(Errno::ACCESS) => {
+            let refused = foreign(path, permissions);
+            return Err(refused.unwrap_or_else(|| os("open the segment", path)(Errno::ACCESS)));
+        }
+        Err(error) => return Err(os("open the segment", path)(error)),
     };
     check_file_system(&fd, path)?;
     let stat = rustix::fs::fstat(&fd).map_err(os("stat the segment", path))?;
@@ -62,12 +71,10 @@ pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedF
     Ok(Some(fd))
 }
 
-/// The error if the file could not be opened because it belongs to another user.
-fn foreign(path: &Path) -> Option<OpenError> {
+/// The error for a file that may not be opened.
+fn foreign(path: &Path, permissions: Permissions) -> Option<OpenError> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let (expected, found) = (host::effective_uid(), u64::from(stat.st_uid));
-    let place = path.display().to_string();
-    (expected != found).then_some(OpenError::Owner { place, expected, found, by: "inode" })
+    Some(permissions.refusal(&stat, &path.display().to_string()))
 }
 
 /// Makes a file without a name, has it filled, and gives it the name. `None`: another process was first.
@@ -113,8 +120,8 @@ fn create_with(
             (fd, Some(path))
         }
     };
-    rustix::fs::fchmod(&fd, private).map_err(os("set the mode of a file in", directory))?;
     fill(&fd)?;
+    name.permissions.apply(&fd).map_err(os("set the owner, group and mode of a file in", directory))?;
     let target = name.file_name();
     let linked = match &temporary {
         Some(temporary) => rustix::fs::linkat(CWD, &temporary.0, &parent, &target, AtFlags::empty()),
@@ -182,7 +189,7 @@ pub(crate) fn remove_leftovers(name: &FileName) {
 
 /// Whether the file is our user's, begins with the magic (unless it is temporary), and has no lock.
 fn is_leftover(path: &Path, temporary: bool) -> bool {
-    let Ok(Some(fd)) = open_existing(path, OFlags::RDWR) else { return false };
+    let Ok(Some(fd)) = open_existing(path, OFlags::RDWR, Permissions::default()) else { return false };
     let ours = rustix::fs::fstat(&fd).is_ok_and(|stat| u64::from(stat.st_uid) == host::effective_uid());
     let mut magic = [0; 8];
     let marked = matches!(rustix::io::pread(&fd, &mut magic, 0), Ok(8)) && u64::from_le_bytes(magic) == MAGIC;

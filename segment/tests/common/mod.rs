@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure_core::{LeaseId, Recovery};
-use tenure_segment::{Backend, DataArea, JoinOptions, Lease, OpenError, Place, Reclaim, Segment, Spec};
+use tenure_segment::{Backend, DataArea, JoinOptions, Lease, OpenError, Permissions, Place, Reclaim, Segment, Spec};
 
 pub(crate) mod fail_safe;
 pub(crate) mod threads;
@@ -70,6 +70,7 @@ pub(crate) fn spec() -> Spec {
         geometry: [1, 2, 3, 4, 5, 6, 7, 8],
         layout_hash: HASH,
         commit: vec![all],
+        permissions: Permissions::default(),
     }
 }
 
@@ -265,7 +266,7 @@ impl Stage {
     }
 
     pub(crate) fn attach(&self) -> Result<Segment, OpenError> {
-        Segment::open(self.place(0), HASH)
+        Segment::open(self.place(0), HASH, Permissions::default())
     }
 }
 
