@@ -170,8 +170,11 @@ impl Attachment {
 
     /// After the last member of a segment that was removed has left: no permit is needed to create another one.
     pub(crate) fn tidy_name(&self) {
-        let Some((lock, name)) = self.lock.as_ref().and_then(|lock| Some((lock, lock.name.as_ref()?))) else { return };
-        let is_removed = lock.probe().is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink == 0));
+        let Some((lock, name)) = self.lock.as_ref().and_then(|lock| Some((lock, lock.name.as_ref()?))) else {
+            return;
+        };
+        let is_removed =
+            lock.probe().is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink == 0));
         if is_removed && presence::is_anybody_there(name, None).is_ok_and(|there| !there) {
             presence::end_permit(name);
         }

@@ -128,7 +128,7 @@ pub enum OpenError {
     },
     /// The segment does not let us in, or is not what was asked for.
     #[error(
-        "{place} belongs to uid {found}, gid {group}, with mode {mode:03o} (by its {by}); we are uid {expected} and asked for {asked}. \
+        "{place} belongs to uid {found}, gid {group}, with mode {mode:03o}; we are uid {expected} and asked for {asked}. \
          To share it, its creator and all others ask for the same group and a mode such as 0660"
     )]
     Owner {
@@ -144,8 +144,6 @@ pub enum OpenError {
         group: u32,
         /// The mode found.
         mode: u32,
-        /// `inode` or `header`.
-        by: &'static str,
     },
     /// The file is shorter than its header says.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]
@@ -239,7 +237,9 @@ pub enum JoinError {
         place: String,
     },
     /// The segment was removed after it was opened, so that no other process would find it.
-    #[error("{place} was removed (by RemoveIPC=, tmpfiles, rm or tenure rm): nobody would find the new member; open it again")]
+    #[error(
+        "{place} was removed (by RemoveIPC=, tmpfiles, rm or tenure rm): nobody would find the new member; open it again"
+    )]
     Removed {
         /// The file.
         place: String,

@@ -112,7 +112,7 @@ impl Header {
             *word = u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
         }
         let size = stat.st_size as u64;
-        Self::judge(&words, filled as u64, memory.then_some(size), place, layout_hash, permissions)
+        Self::judge(&words, filled as u64, memory.then_some(size), place, layout_hash)
     }
 
     /// Validates the header at the beginning of a mapping that is at least a header long.
@@ -124,7 +124,6 @@ impl Header {
         base: *const u8,
         place: &str,
         layout_hash: u64,
-        permissions: Permissions,
     ) -> Result<Self, OpenError> {
         let mut words = [0; WORDS];
         for (i, word) in words.iter_mut().enumerate() {
@@ -132,7 +131,7 @@ impl Header {
             // meanwhile. Each word is read once only.
             *word = unsafe { base.cast::<u64>().add(i).read_volatile() };
         }
-        Self::judge(&words, HEADER_BYTES, None, place, layout_hash, permissions)
+        Self::judge(&words, HEADER_BYTES, None, place, layout_hash)
     }
 
     fn judge(
@@ -141,7 +140,6 @@ impl Header {
         size: Option<u64>,
         place: &str,
         data_area_hash: u64,
-        permissions: Permissions,
     ) -> Result<Self, OpenError> {
         let place = || place.to_owned();
         let expect =
@@ -184,13 +182,6 @@ impl Header {
         }
         if let Some((expected, found)) = expect(at::PAGE_BYTES, host::page_bytes()) {
             return Err(OpenError::PageBytes { place: place(), expected, found });
-        }
-        // Whoever asks for others has accepted the file's own owner, group or mode.
-        if let Some((expected, found)) = expect(at::UID, host::effective_uid())
-            && !permissions.is_shared()
-        {
-            let (asked, group, mode) = (permissions, rustix::process::getegid().as_raw(), permissions.mode());
-            return Err(OpenError::Owner { place: place(), expected, asked, found, group, mode, by: "header" });
         }
         let plan = Plan::new(words[at::MEMBERS], words[at::DATA_AREA_BYTES])
             .map_err(|n| OpenError::Geometry { what: n.what, found: n.found, limit: n.limit })?;
@@ -236,14 +227,14 @@ mod tests {
             shmid: 0,
         };
         let words = header.words().unwrap();
-        assert_eq!(Header::judge(&words, HEADER_BYTES, Some(plan.total_bytes()), "x", 5, Permissions::default()).unwrap(), header);
+        assert_eq!(Header::judge(&words, HEADER_BYTES, Some(plan.total_bytes()), "x", 5).unwrap(), header);
         words
     }
 
     fn judge(change: impl FnOnce(&mut [u64; WORDS])) -> OpenError {
         let mut words = sound();
         change(&mut words);
-        Header::judge(&words, HEADER_BYTES, Some(1 << 20), "x", 5, Permissions::default()).unwrap_err()
+        Header::judge(&words, HEADER_BYTES, Some(1 << 20), "x", 5).unwrap_err()
     }
 
     #[test]
@@ -257,7 +248,6 @@ mod tests {
         assert!(matches!(judge(|w| w[at::BOOT + 1] ^= 1), E::Boot { .. }));
         assert!(matches!(judge(|w| w[at::LAYOUT_HASH] ^= 1), E::LayoutHash { .. }));
         assert!(matches!(judge(|w| w[at::PAGE_BYTES] *= 2), E::PageBytes { .. }));
-        assert!(matches!(judge(|w| w[at::UID] += 1), E::Owner { by: "header", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 0), E::Geometry { what: "members", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 257), E::Geometry { what: "members", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 100), E::Geometry { what: "data area offset", .. }));
@@ -279,7 +269,7 @@ mod tests {
     #[test]
     fn short_files_are_truncated() {
         let words = sound();
-        let judge = |filled, size| Header::judge(&words, filled, Some(size), "x", 5, Permissions::default()).unwrap_err();
+        let judge = |filled, size| Header::judge(&words, filled, Some(size), "x", 5).unwrap_err();
         assert!(matches!(judge(0, 0), OpenError::Truncated { expected: HEADER_BYTES, found: 0, .. }));
         assert!(matches!(judge(100, 100), OpenError::Truncated { expected: HEADER_BYTES, found: 100, .. }));
         assert!(matches!(judge(512, 512), OpenError::Truncated { expected: 12288, found: 512, .. }));

@@ -10,13 +10,13 @@ use tenure_core::{Acquire, LeaseId};
 
 use crate::attachment::{Attachment, FileId, LockFile, MemberMapping};
 use crate::control::{Control, LeaseWord};
+use crate::desk::Absence;
 use crate::error::JoinError;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
 use crate::host;
 use crate::lease::Lease;
 use crate::lock;
-use crate::desk::Absence;
 use crate::member::{self, Core, Locks, Reclaim};
 use crate::monitor::{Monitor, MonitorState};
 use crate::name::Backend;

@@ -38,7 +38,9 @@ mod thread;
 
 pub use data_area::DataArea;
 pub use desk::Absence;
-pub use error::{CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RecoverError, RemoveError};
+pub use error::{
+    CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RecoverError, RemoveError,
+};
 pub use join::JoinOptions;
 pub use lease::Lease;
 pub use listing::Listed;

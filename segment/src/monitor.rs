@@ -34,8 +34,8 @@ use crate::attachment::Attachment;
 use crate::control::Control;
 use crate::desk::{Absence, Lack};
 use crate::member::{Core, Locks};
-use crate::presence::Presence;
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
+use crate::presence::Presence;
 use crate::thread::{Thread, take_own_table};
 
 /// Notification words that one thread waits for: 128 less the bell and the membership word.
@@ -192,14 +192,19 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(
-        core: &Arc<Core>,
-        control: Control<'static>,
-        slots: Range<u16>,
-        list: Option<RobustList>,
-    ) -> Self {
+    fn new(core: &Arc<Core>, control: Control<'static>, slots: Range<u16>, list: Option<RobustList>) -> Self {
         let core = Arc::clone(core);
-        Self { core, control, slots, locks: None, presence: None, attachment: None, list, former: None, pause: PAUSES.0 }
+        Self {
+            core,
+            control,
+            slots,
+            locks: None,
+            presence: None,
+            attachment: None,
+            list,
+            former: None,
+            pause: PAUSES.0,
+        }
     }
 
     /// Gives the calling thread and its reapers a descriptor table of their own, if the kernel permits, and opens the locks in it. They

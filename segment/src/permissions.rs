@@ -80,7 +80,6 @@ impl Permissions {
             found: stat.st_uid.into(),
             group: stat.st_gid,
             mode: stat.st_mode & 0o7777,
-            by: "inode",
         }
     }
 }

@@ -103,20 +103,16 @@ impl Segment {
         permissions.check()?;
         let mut creation = Creation { header, spec, init };
         let attachment = match place {
-            Place::Shm(name) => {
-                file::open_or_create(
-                    &FileName::shm(&name, boot()?)?.with(permissions),
-                    Backend::Shm,
-                    &mut creation,
-                )?
-            }
-            Place::File(path) => {
-                file::open_or_create(
-                    &FileName::file(&path, boot()?)?.with(permissions),
-                    Backend::File,
-                    &mut creation,
-                )?
-            }
+            Place::Shm(name) => file::open_or_create(
+                &FileName::shm(&name, boot()?)?.with(permissions),
+                Backend::Shm,
+                &mut creation,
+            )?,
+            Place::File(path) => file::open_or_create(
+                &FileName::file(&path, boot()?)?.with(permissions),
+                Backend::File,
+                &mut creation,
+            )?,
             Place::Memfd(Some(fd)) => memfd::open(fd, spec.layout_hash, permissions)?,
             Place::Memfd(None) => memfd::create(&mut creation, permissions)?,
             Place::Anonymous => anonymous::create(&mut creation)?,
@@ -293,7 +289,11 @@ impl Segment {
     /// an attach reopens it. `None` also once other code of this process has closed it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).and_then(|lock| lock.probe())
+        self.attachment
+            .lock
+            .as_ref()
+            .filter(|_| self.attachment.is_file_memory())
+            .and_then(|lock| lock.probe())
     }
 
     /// The data area, read-only.

@@ -11,7 +11,8 @@ use common::*;
 use tenure_core::{LeaseId, Recovery};
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
-    Backend, CommitError, DataArea, JoinError, Lease, MonitorState, NotMember, Place, Reclaim, RecoverError, Segment,
+    Backend, CommitError, DataArea, JoinError, Lease, MonitorState, NotMember, Place, Reclaim, RecoverError,
+    Segment,
 };
 
 #[test]

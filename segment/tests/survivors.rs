@@ -126,16 +126,8 @@ impl Process {
 }
 
 /// Each loss alone, and all of them together.
-const LOSSES: [&str; 8] = [
-    "user",
-    "root folder",
-    "descriptors",
-    "room for descriptors",
-    "opens",
-    "threads",
-    "waitv",
-    "everything",
-];
+const LOSSES: [&str; 8] =
+    ["user", "root folder", "descriptors", "room for descriptors", "opens", "threads", "waitv", "everything"];
 
 #[test]
 fn a_death_reaches_a_survivor_that_has_lost_what_can_be_lost() {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use tenure_core::MEMBERS_MAX;
 use tenure_scratch_alloc as scratch;
-use tenure_segment::{Permissions, Spec};
 use tenure_segment::layout::{FNV_START, fnv1a};
+use tenure_segment::{Permissions, Spec};
 use tenure_slab as slab;
 
 use crate::error::OpenError;

@@ -25,7 +25,10 @@ pub fn ls(json: bool) -> Answer {
         let (members, state) = match found(one) {
             Ok(Found { live, dead, name }) => {
                 let dead = (dead > 0).then(|| format!("{dead} dead, to be recovered"));
-                (live.to_string(), dead.into_iter().chain(trouble(name).map(str::to_owned)).collect::<Vec<_>>().join("; "))
+                (
+                    live.to_string(),
+                    dead.into_iter().chain(trouble(name).map(str::to_owned)).collect::<Vec<_>>().join("; "),
+                )
             }
             Err(error) => ("-".to_owned(), error),
         };

@@ -47,11 +47,11 @@
 #include <stddef.h>
 #include <stdint.h>
 /* The default options: defaults when a space is created, no demands on an existing one. */
-#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 /** The version of this interface. A program is compiled with that of its header; the library refuses any other. */
-#define TENURE_ABI_VERSION 2
+#define TENURE_ABI_VERSION 3
 
 /**
  * In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
@@ -61,6 +61,12 @@
 
 /** In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all. */
 #define TENURE_TINY 2
+
+/** In tenure_options.flags: tenure_options.owner counts. */
+#define TENURE_WITH_OWNER 4
+
+/** In tenure_options.flags: tenure_options.group counts. */
+#define TENURE_WITH_GROUP 8
 
 /**
  * In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
@@ -276,7 +282,7 @@ typedef struct tenure_options {
     uint32_t abi;
     /** One of enum tenure_backend; 0 is TENURE_SHM. */
     uint32_t backend;
-    /** TENURE_NO_MONITOR, TENURE_TINY, or both. */
+    /** Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP. */
     uint32_t flags;
     /** The most members at a time, 1 to 256; 64 by default. */
     uint32_t members;
@@ -288,8 +294,18 @@ typedef struct tenure_options {
     uint64_t scratch_bytes;
     /** Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default. */
     uint32_t unit_bytes;
-    /** 0. */
-    uint32_t reserved;
+    /**
+     * Who may use the space, as the mode of a file: 0600, the default, to 0666. All need both reading and writing; the
+     * umask does not matter. An existing space with another mode is refused.
+     */
+    uint32_t mode;
+    /** With TENURE_WITH_OWNER: the user id of the space's owner. Only root can give a space to another user. */
+    uint32_t owner;
+    /**
+     * With TENURE_WITH_GROUP: its group id. The creator is in that group, or root. Whoever attaches accepts the space
+     * of any owner, as long as it has that group.
+     */
+    uint32_t group;
 } tenure_options;
 
 /** The properties of a space; tenure_space_info. */

@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 
 use tenure::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError, ScratchError, SegmentError,
-    ShareError, TokenError, UseError, WaitError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError, ScratchError,
+    SegmentError, ShareError, TokenError, UseError, WaitError,
 };
 
 /// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
@@ -309,6 +309,7 @@ impl Coded for JoinError {
         match self {
             Self::Full { .. } => TENURE_ERR_FULL,
             Self::LockNotPinned { .. } | Self::LostDescriptor { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::Denied { .. } => TENURE_ERR_INCOMPATIBLE,
             Self::Removed { .. } => TENURE_ERR_NOT_FOUND,
             Self::Truncated { .. } => TENURE_ERR_CORRUPT,
             Self::Os { source, .. } => of_system(source),

@@ -81,10 +81,21 @@ Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degrade
 __version__ = library.tenure_version().decode()
 
 
-def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny):
+def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group):
     flags = (0 if monitor else 1) | (2 if tiny else 0)
+    flags |= (0 if owner is None else 4) | (0 if group is None else 8)
     return _library.Options(
-        _library.ABI_VERSION, backend, flags, members, handles, generation_bits, scratch, unit, 0
+        _library.ABI_VERSION,
+        backend,
+        flags,
+        members,
+        handles,
+        generation_bits,
+        scratch,
+        unit,
+        mode,
+        owner or 0,
+        group or 0,
     )
 
 
@@ -120,28 +131,34 @@ class Space(_Opaque):
         generation_bits=0,
         monitor=True,
         tiny=False,
+        mode=0,
+        owner=None,
+        group=None,
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
-        A number left out is the default when the space is created, and is ignored when it exists.
+        A number left out is the default when the space is created, and is ignored when it exists. `mode` (0o600 to
+        0o666), `owner` and `group` (ids) let other users in; those who attach give the same.
         """
-        options = _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny)
+        options = _options(
+            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group
+        )
         pointer = c_void_p()
         check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
         return cls(pointer.value)
 
     @classmethod
-    def attach(cls, name, *, backend=SHM, monitor=True):
+    def attach(cls, name, *, backend=SHM, monitor=True, mode=0, owner=None, group=None):
         """Attaches to the space of that name (or path), which must exist."""
-        options = _options(backend, 0, 0, 0, 0, 0, monitor, False)
+        options = _options(backend, 0, 0, 0, 0, 0, monitor, False, mode, owner, group)
         pointer = c_void_p()
         check(library.tenure_space_attach(byref(options), _name(name), byref(pointer)))
         return cls(pointer.value)
 
     @classmethod
-    def attach_fd(cls, fd, *, monitor=True):
+    def attach_fd(cls, fd, *, monitor=True, mode=0, owner=None, group=None):
         """Attaches to a MEMFD space by a file descriptor, which stays the caller's."""
-        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False)
+        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False, mode, owner, group)
         pointer = c_void_p()
         check(library.tenure_space_attach_fd(byref(options), fd, byref(pointer)))
         return cls(pointer.value)

@@ -125,9 +125,7 @@ fn create_with(
     let target = name.file_name();
     let linked = match &temporary {
         Some(temporary) => rustix::fs::linkat(CWD, &temporary.0, &parent, &target, AtFlags::empty()),
-        None => {
-            rustix::fs::linkat(CWD, link_of(fd.as_fd()), &parent, &target, AtFlags::SYMLINK_FOLLOW)
-        }
+        None => rustix::fs::linkat(CWD, link_of(fd.as_fd()), &parent, &target, AtFlags::SYMLINK_FOLLOW),
     };
     match linked {
         Ok(()) => {}

@@ -143,14 +143,16 @@ fn let_in(shmid: i32, permissions: Permissions) -> io::Result<()> {
 fn look(name: &FileName, layout_hash: u64) -> Result<Found, OpenError> {
     let path = name.path();
     let place = path.display().to_string();
-    let Some(fd) = named::open_existing(&path, OFlags::RDWR, name.permissions)? else { return Ok(Found::Nothing) };
+    let Some(fd) = named::open_existing(&path, OFlags::RDWR, name.permissions)? else {
+        return Ok(Found::Nothing);
+    };
     let header = Header::read_file(&fd, &place, layout_hash, false, name.permissions)?;
     if header.backend != Backend::SysV.code() {
         return Err(OpenError::OtherBackend { place, expected: Backend::SysV, found: header.backend });
     }
     if let Ok(memory) = attach(&header, name.permissions) {
         // SAFETY: an attached mapping is page aligned and, by the check in `attach`, long enough.
-        let inside = unsafe { Header::read_mapping(memory.base(), &place, layout_hash, name.permissions) };
+        let inside = unsafe { Header::read_mapping(memory.base(), &place, layout_hash) };
         // An identifier that was used again names memory with another creation id, or no segment at all.
         if inside.is_ok_and(|inside| inside == header) {
             return attachment(name, header, memory, &fd, false)

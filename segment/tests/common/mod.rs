@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure_core::{LeaseId, Recovery};
-use tenure_segment::{Backend, DataArea, JoinOptions, Lease, OpenError, Permissions, Place, Reclaim, Segment, Spec};
+use tenure_segment::{
+    Backend, DataArea, JoinOptions, Lease, OpenError, Permissions, Place, Reclaim, Segment, Spec,
+};
 
 pub(crate) mod fail_safe;
 pub(crate) mod threads;

@@ -2,8 +2,8 @@
 
 use tenure::{
     Access, AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError,
-    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError, ScratchError,
-    SegmentError, ShareError, Sharing, UseError, WaitError,
+    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError,
+    ScratchError, SegmentError, ShareError, Sharing, UseError, WaitError,
 };
 
 use crate::order::{Fault, Modes};
