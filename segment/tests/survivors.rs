@@ -45,8 +45,8 @@ fn limit(what: libc::__rlimit_resource_t, to: u64) {
 
 /// Takes something from this process; false if that is not possible here.
 fn lose(what: &str) -> bool {
-    // SAFETY, here and below: drops rights of this process only.
     match what {
+        // SAFETY: drops rights of this process only.
         "user" => unsafe { libc::setgid(NOBODY) == 0 && libc::setuid(NOBODY) == 0 },
         "root folder" => {
             let empty = std::env::temp_dir().join(format!("segtest-empty-{}", std::process::id()));
