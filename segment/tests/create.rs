@@ -676,13 +676,13 @@ fn a_segment_for_a_group_lets_in_the_group_and_nobody_else() {
         peer("1234", "4242", "alone").expect("refused");
         let inside = peer("1234", "4242", "shared");
         inside.expect("joined 1");
-        let looker = Segment::open(name.place(), HASH, SHARED).unwrap();
-        let path = looker.path().unwrap();
+        let reader = Segment::open(name.place(), HASH, SHARED).unwrap();
+        let path = reader.path().unwrap();
         let metadata = std::fs::metadata(path).unwrap();
         assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o660, 0, 4242));
         // Across users a death is heard and recovered.
         inside.kill();
-        eventually(&format!("{backend}: the other user is recovered"), || !looker.leases()[1].live);
+        eventually(&format!("{backend}: the other user is recovered"), || !reader.leases()[1].live);
         // Whoever asks for less, or for more, is not given something else.
         for asked in [0o600, 0o666] {
             let asked = Permissions { mode: Some(asked), ..SHARED };

@@ -611,7 +611,7 @@ int tenure_lease(const struct tenure_member *member, uint64_t *lease);
 
 /**
  * Recovers dead members without waiting for a monitor. `*recovered`, unless it is NULL, is the number of members
- * recovered.
+ * recovered. Returns TENURE_ERR_OS if there are other members and the kernel cannot be asked which of them are dead.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *

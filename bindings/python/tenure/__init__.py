@@ -33,7 +33,7 @@ import os
 import sys
 import weakref
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint64, c_void_p, create_string_buffer
+from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
 
 from . import _library
 from ._errors import *  # noqa: F403

@@ -803,7 +803,8 @@ class Several(Case):
 
     def test_a_name_that_was_removed_under_members_is_told(self):
         for backend in (tenure.SHM, tenure.SYSV):
-            space = self.named("unlinked", scratch=1 << 20, backend=backend)
+            space = tenure.Space.open(name("unlinked"), scratch=1 << 20, backend=backend)
+            self.addCleanup(space.close)
             with space.join():
                 self.assertEqual(space.name_state, tenure.CURRENT)
                 os.unlink(space.path)

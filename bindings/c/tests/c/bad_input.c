@@ -310,11 +310,11 @@ static void options(void)
         uint32_t *field, value;
         int status;
     } cases[] = {
-        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 4, TENURE_ERR_ARGUMENT },
+        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 16, TENURE_ERR_ARGUMENT },
         { &bad.owner, 1, TENURE_ERR_ARGUMENT },         { &bad.group, 1, TENURE_ERR_ARGUMENT },
         { &bad.mode, 0400, TENURE_ERR_GEOMETRY },       { &bad.mode, 0670, TENURE_ERR_GEOMETRY },
-             { &bad.members, 257, TENURE_ERR_GEOMETRY },
-        { &bad.members, 65536, TENURE_ERR_ARGUMENT },   { &bad.handles, (1 << 20) + 1, TENURE_ERR_GEOMETRY },
+        { &bad.members, 257, TENURE_ERR_GEOMETRY },     { &bad.members, 65536, TENURE_ERR_ARGUMENT },
+        { &bad.handles, (1 << 20) + 1, TENURE_ERR_GEOMETRY },
         { &bad.generation_bits, 3, TENURE_ERR_GEOMETRY }, { &bad.generation_bits, 256, TENURE_ERR_ARGUMENT },
         { &bad.unit_bytes, 5000, TENURE_ERR_GEOMETRY },
     };
