@@ -22,6 +22,16 @@ namespace Tenure
         Private = 6,
     }
 
+    /// <summary>Where the name of a space leads; enum tenure_name_state.</summary>
+    public enum NameState : uint
+    {
+        Unknown = 0,
+        Current = 1,
+        Contested = 2,
+        Removed = 3,
+        Replaced = 4,
+    }
+
     /// <summary>Why a call failed; enum tenure_status.</summary>
     public enum Status
     {
@@ -89,13 +99,27 @@ namespace Tenure
         public uint GenerationBits;
         public ulong ScratchBytes;
         public uint UnitBytes;
-        internal uint Reserved;
+
+        /// <summary>Who may use it, as the mode of a file; 0 is 0600.</summary>
+        public uint Mode;
+
+        /// <summary>With WithOwner: the user id of its owner.</summary>
+        public uint Owner;
+
+        /// <summary>With WithGroup: its group id.</summary>
+        public uint Group;
 
         /// <summary>In Flags: no monitor thread.</summary>
         public const uint NoMonitor = 1;
 
         /// <summary>In Flags: small defaults.</summary>
         public const uint Tiny = 2;
+
+        /// <summary>In Flags: Owner counts.</summary>
+        public const uint WithOwner = 4;
+
+        /// <summary>In Flags: Group counts.</summary>
+        public const uint WithGroup = 8;
     }
 
     /// <summary>The counts of objects and bytes in use; tenure_stats.</summary>
@@ -126,7 +150,7 @@ namespace Tenure
 
     internal static partial class Native
     {
-        public const uint AbiVersion = 2;
+        public const uint AbiVersion = 3;
         const string Library = "tenure";
 
         [DllImport(Library)] static extern IntPtr tenure_strerror(int status);
@@ -139,6 +163,8 @@ namespace Tenure
             ref Options options, int fd, out IntPtr space);
         [DllImport(Library)] public static extern int tenure_space_close(IntPtr space);
         [DllImport(Library)] public static extern int tenure_space_fd(IntPtr space, out int fd);
+        [DllImport(Library)] public static extern int tenure_space_name_state(IntPtr space, out NameState state);
+        [DllImport(Library)] public static extern int tenure_monitor(IntPtr member, out int monitor);
         [DllImport(Library)] public static extern int tenure_space_stats(IntPtr space, out Stats stats);
         [DllImport(Library)] public static extern int tenure_space_check(
             IntPtr space, byte[] text, UIntPtr size, out UIntPtr violations, out UIntPtr pending);
@@ -255,6 +281,17 @@ namespace Tenure
                 int fd;
                 Native.Check(Native.tenure_space_fd(pointer, out fd));
                 return fd;
+            }
+        }
+
+        /// <summary>Where the name leads: a file can be removed while members live.</summary>
+        public NameState NameState
+        {
+            get
+            {
+                NameState state;
+                Native.Check(Native.tenure_space_name_state(pointer, out state));
+                return state;
             }
         }
 
@@ -377,6 +414,17 @@ namespace Tenure
         public void FreeOf(ulong offset, ulong lease)
         {
             Call(local => Native.tenure_free_of(local, offset, lease));
+        }
+
+        /// <summary>Whether this member is notified of deaths: 1 at once, 2 late, 0 not asked for, -1 not.</summary>
+        public int Monitor
+        {
+            get
+            {
+                int monitor;
+                Native.Check(Native.tenure_monitor(pointer, out monitor));
+                return monitor;
+            }
         }
 
         /// <summary>Recovers dead members; returns their number.</summary>

@@ -2,7 +2,8 @@
 //! open a new file description of it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -10,7 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::control::Control;
 use crate::header::Header;
 use crate::mapping::{Access, Mapping};
-use crate::name::Backend;
+use crate::name::{Backend, FileName};
+use crate::presence::{self, NameState, Presence};
 
 /// Identifies the file that a descriptor must refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,25 +28,60 @@ impl FileId {
     }
 }
 
+/// A descriptor that other code of the process may close, or close and use the number again.
+#[derive(Debug)]
+pub(crate) struct Exposed {
+    fd: ManuallyDrop<OwnedFd>,
+    id: FileId,
+}
+
+impl Exposed {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { id: FileId::of(&fd)?, fd: ManuallyDrop::new(fd) })
+    }
+
+    /// The descriptor, unless other code closed or replaced it.
+    pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
+        (FileId::of(&*self.fd).ok()? == self.id).then(|| self.fd.as_fd())
+    }
+}
+
+impl Drop for Exposed {
+    fn drop(&mut self) {
+        if self.get().is_some() {
+            // SAFETY: dropped only here.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
+    }
+}
+
 /// The file whose bytes are the locks.
 #[derive(Debug)]
 pub(crate) struct LockFile {
-    pub(crate) fd: OwnedFd,
+    fd: Exposed,
     pub(crate) id: FileId,
+    /// The name that leads to the file, and its path; `None` for a file without a name.
+    pub(crate) name: Option<FileName>,
     pub(crate) path: Option<PathBuf>,
 }
 
 impl LockFile {
     /// Opens a file description of its own, read-only. It never locks, so no mapping of it keeps a lock.
-    pub(crate) fn of(fd: impl AsFd, path: Option<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn of(fd: impl AsFd, name: Option<&FileName>) -> io::Result<Self> {
         let id = FileId::of(&fd)?;
-        let own = reopen(fd.as_fd(), OFlags::RDONLY)?;
-        Ok(Self { fd: own, id, path })
+        let (name, path) = (name.cloned(), name.map(FileName::path));
+        let own = Exposed::new(reopen(fd.as_fd(), OFlags::RDONLY)?)?;
+        Ok(Self { fd: own, id, name, path })
+    }
+
+    /// The number of our descriptor.
+    pub(crate) fn number(&self) -> RawFd {
+        self.fd.fd.as_raw_fd()
     }
 
     /// Our descriptor, unless other code of this process closed or replaced it.
     pub(crate) fn probe(&self) -> Option<BorrowedFd<'_>> {
-        (FileId::of(&self.fd).ok()? == self.id).then(|| self.fd.as_fd())
+        self.fd.get()
     }
 
     /// Opens a new file description, with locks of its own. `None` if neither the descriptor nor the path leads to the file.
@@ -66,9 +103,14 @@ impl LockFile {
 
 const RDWR: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC);
 
+/// The path that leads to the file of a descriptor of the calling thread, which may have a table of its own.
+pub(crate) fn link_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/thread-self/fd/{}", fd.as_raw_fd())
+}
+
 /// A new open file description of the same file.
 pub(crate) fn reopen(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let link = link_of(fd);
     Ok(rustix::fs::openat(CWD, link, access | OFlags::CLOEXEC, Mode::empty())?)
 }
 
@@ -111,6 +153,31 @@ impl Attachment {
     pub(crate) fn read_only_control(&self) -> Control<'_> {
         // SAFETY: the read-only mapping has the plan's length and lives as long as `self`.
         unsafe { Control::over(self.read_only.base(), self.header.plan) }
+    }
+
+    /// The lock by which the folder tells that a member lives; `None` for a segment without a name.
+    pub(crate) fn claim_presence(&self) -> Option<Presence> {
+        Presence::claim(self.lock.as_ref()?.name.as_ref()?, self.header.creation_id)
+    }
+
+    /// Where the name of the segment leads.
+    pub(crate) fn name_state(&self) -> NameState {
+        match self.lock.as_ref().and_then(|lock| Some((lock, lock.name.as_ref()?))) {
+            Some((lock, name)) => presence::state_of(name, lock.probe(), self.header.creation_id),
+            None => NameState::Unknown,
+        }
+    }
+
+    /// After the last member of a segment that was removed has left: no permit is needed to create another one.
+    pub(crate) fn tidy_name(&self) {
+        let Some((lock, name)) = self.lock.as_ref().and_then(|lock| Some((lock, lock.name.as_ref()?))) else {
+            return;
+        };
+        let is_removed =
+            lock.probe().is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink == 0));
+        if is_removed && presence::is_anybody_there(name, None).is_ok_and(|there| !there) {
+            presence::end_permit(name);
+        }
     }
 
     /// The name of the segment in error messages.

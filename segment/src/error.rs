@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::desk::Absence;
 use crate::name::Backend;
+use crate::permissions::Permissions;
 
 /// Why a segment could not be created or attached. Nothing is left behind by a creation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,27 @@ pub enum OpenError {
         found: u64,
         /// The largest possible value (for offsets: the only one).
         limit: u64,
+    },
+    /// The file of the segment was removed while it has members, which go on without it. A new segment would be a second one beside
+    /// theirs.
+    #[error(
+        "the file {place} was removed by somebody (RemoveIPC=, tmpfiles, rm), but the segment has members, which go on; \
+         end them, or remove the segment with force to make room for another one"
+    )]
+    Removed {
+        /// The file.
+        place: String,
+    },
+    /// Members of a segment of this name live in this kernel, which shows them another boot id: a container with a boot id of its own.
+    #[error(
+        "{place} has members in this very kernel (lease {lease} is held), made under another boot id; give containers \
+         that share the folder one /proc/sys/kernel/random/boot_id, or a folder each"
+    )]
+    OtherBootId {
+        /// The file of the other boot id.
+        place: String,
+        /// One lease that is held.
+        lease: u8,
     },
     /// No segment of that name exists on this boot.
     #[error("no segment at {place}; create it first")]
@@ -103,17 +126,24 @@ pub enum OpenError {
         /// The boot found in the header.
         found: String,
     },
-    /// The segment belongs to another user.
-    #[error("{place} belongs to uid {found} (by its {by}), we are {expected}")]
+    /// The segment does not let us in, or is not what was asked for.
+    #[error(
+        "{place} belongs to uid {found}, gid {group}, with mode {mode:03o}; we are uid {expected} and asked for {asked}. \
+         To share it, its creator and all others ask for the same group and a mode such as 0660"
+    )]
     Owner {
         /// The file.
         place: String,
         /// Our effective user id.
         expected: u64,
-        /// The value found.
+        /// What was asked for.
+        asked: Permissions,
+        /// The owner found.
         found: u64,
-        /// `inode` or `header`.
-        by: &'static str,
+        /// The group found.
+        group: u32,
+        /// The mode found.
+        mode: u32,
     },
     /// The file is shorter than its header says.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]
@@ -207,10 +237,29 @@ pub enum JoinError {
         place: String,
     },
     /// The segment was removed after it was opened, so that no other process would find it.
-    #[error("{place} was removed; open it again")]
+    #[error(
+        "{place} was removed (by RemoveIPC=, tmpfiles, rm or tenure rm): nobody would find the new member; open it again"
+    )]
     Removed {
         /// The file.
         place: String,
+    },
+    /// This process may not open the file any more: it has given up rights since it opened the segment.
+    #[error(
+        "{place} belongs to uid {owner}, gid {group}, with mode {mode:03o}, and we are uid {uid} by now: join before giving up rights, \
+         or create it with a group, an owner or a mode that lets us in"
+    )]
+    Denied {
+        /// The file.
+        place: String,
+        /// Its owner.
+        owner: u32,
+        /// Its group.
+        group: u32,
+        /// Its mode.
+        mode: u32,
+        /// Our effective user id.
+        uid: u64,
     },
     /// The file was truncated after it was opened.
     #[error("{place} is truncated: {found} bytes, expected {expected}")]
@@ -248,6 +297,18 @@ pub enum NotMember {
     /// The member has left.
     #[error("the member has left")]
     Left,
+}
+
+/// Why dead members were not recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// Not a member.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// There are other members, and the kernel cannot be asked which of them are dead.
+    #[error("cannot tell which members are dead: {0}")]
+    Unable(#[from] Absence),
 }
 
 /// Why bytes of the data area could not be reserved.
@@ -330,6 +391,12 @@ pub enum RemoveError {
     #[error("no segment at {place}")]
     NotFound {
         /// The name or path.
+        place: String,
+    },
+    /// The file was removed already, but the segment has members. With force, another one of the name may be created.
+    #[error("{place} is removed already, but the segment has members; force permits to create another one")]
+    Unnamed {
+        /// The file.
         place: String,
     },
     /// The segment has a member, or one that is being recovered.

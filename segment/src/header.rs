@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use crate::error::OpenError;
 use crate::host::{self, BootId};
 use crate::layout::{HEADER_BYTES, Plan, VERSION, mixed_hash};
+use crate::permissions::Permissions;
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"TENURESG");
 const BYTE_ORDER: u64 = 0x0807_0605_0403_0201;
@@ -87,6 +88,7 @@ impl Header {
         place: &str,
         layout_hash: u64,
         memory: bool,
+        permissions: Permissions,
     ) -> Result<Self, OpenError> {
         let os = |what, source: rustix::io::Errno| OpenError::Os {
             what,
@@ -94,11 +96,7 @@ impl Header {
             source: source.into(),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|e| os("stat the segment", e))?;
-        let found = u64::from(stat.st_uid);
-        if found != host::effective_uid() {
-            let (place, expected) = (place.to_owned(), host::effective_uid());
-            return Err(OpenError::Owner { place, expected, found, by: "inode" });
-        }
+        permissions.accept(&stat, place)?;
         let mut bytes = [0_u8; HEADER_BYTES as usize];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -185,9 +183,6 @@ impl Header {
         if let Some((expected, found)) = expect(at::PAGE_BYTES, host::page_bytes()) {
             return Err(OpenError::PageBytes { place: place(), expected, found });
         }
-        if let Some((expected, found)) = expect(at::UID, host::effective_uid()) {
-            return Err(OpenError::Owner { place: place(), expected, found, by: "header" });
-        }
         let plan = Plan::new(words[at::MEMBERS], words[at::DATA_AREA_BYTES])
             .map_err(|n| OpenError::Geometry { what: n.what, found: n.found, limit: n.limit })?;
         let fixed = [
@@ -253,7 +248,6 @@ mod tests {
         assert!(matches!(judge(|w| w[at::BOOT + 1] ^= 1), E::Boot { .. }));
         assert!(matches!(judge(|w| w[at::LAYOUT_HASH] ^= 1), E::LayoutHash { .. }));
         assert!(matches!(judge(|w| w[at::PAGE_BYTES] *= 2), E::PageBytes { .. }));
-        assert!(matches!(judge(|w| w[at::UID] += 1), E::Owner { by: "header", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 0), E::Geometry { what: "members", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 257), E::Geometry { what: "members", .. }));
         assert!(matches!(judge(|w| w[at::MEMBERS] = 100), E::Geometry { what: "data area offset", .. }));

@@ -10,12 +10,14 @@ use tenure_core::{Acquire, LeaseId};
 
 use crate::attachment::{Attachment, FileId, LockFile, MemberMapping};
 use crate::control::{Control, LeaseWord};
+use crate::desk::Absence;
 use crate::error::JoinError;
 use crate::fork_flag::ForkFlag;
 use crate::fork_lock::NoForks;
+use crate::host;
 use crate::lease::Lease;
 use crate::lock;
-use crate::member::{self, Core, Reclaim};
+use crate::member::{self, Core, Locks, Reclaim};
 use crate::monitor::{Monitor, MonitorState};
 use crate::name::Backend;
 use crate::process;
@@ -57,12 +59,25 @@ pub(crate) fn join(
     let flag = ForkFlag::new().map_err(os("map the fork flag"))?;
     let Some(file) = &attachment.lock else { return join_private(attachment, flag, reclaim) };
     let lost = || JoinError::LostDescriptor { place: attachment.place() };
+    let denied = |source: io::Error| {
+        let stat = file.probe().and_then(|fd| rustix::fs::fstat(fd).ok());
+        match (source.kind(), stat) {
+            (io::ErrorKind::PermissionDenied, Some(stat)) => JoinError::Denied {
+                place: attachment.place(),
+                owner: stat.st_uid,
+                group: stat.st_gid,
+                mode: stat.st_mode & 0o7777,
+                uid: host::effective_uid(),
+            },
+            _ => os("reopen the segment")(source),
+        }
+    };
 
     let mut tries = 0;
     let (no_forks, fd, mapping, control, index) = loop {
         // A child forked before the descriptor is closed below would inherit it and keep the lock.
         let no_forks = NoForks::begin();
-        let fd = file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?;
+        let fd = file.fresh().map_err(denied)?.ok_or_else(lost)?;
         check_length(attachment, &fd)?;
         let mapping = attachment.map_for_member(&fd).map_err(os("map the segment for working"))?;
         // SAFETY: the mapping has the plan's length. The `Lease` owns both the view and the mapping, and does not use the view
@@ -83,6 +98,8 @@ pub(crate) fn join(
         pause(tries);
         tries += 1;
     };
+    // In this order: either a creator that finds no file sees the lock, or the name was gone before and this join fails.
+    let presence = attachment.claim_presence();
     check_file(attachment, file, &fd)?;
 
     // From here on the mapping alone keeps the lock. File systems on which it does not are detected below.
@@ -90,21 +107,26 @@ pub(crate) fn join(
     drop(no_forks);
     let owned = match file.probe() {
         Some(probe) => lock::is_owned(probe, index),
-        None => lock::is_owned(file.fresh().map_err(os("reopen the segment"))?.ok_or_else(lost)?, index),
+        None => lock::is_owned(file.fresh().map_err(denied)?.ok_or_else(lost)?, index),
     };
     if !owned.map_err(os("ask for our own lock"))? {
         return Err(JoinError::LockNotPinned { place: attachment.place() });
     }
 
+    let no_locks = |absence: Absence| match absence {
+        Absence::Locks { errno } => os("reopen the segment")(io::Error::from_raw_os_error(errno)),
+        other => os("reopen the segment")(io::Error::other(other)),
+    };
+    let locks = Arc::new(Locks::open(attachment).map_err(no_locks)?);
     // SAFETY: we hold the write lock on byte `index`, and recover as the slot that we are taking.
     unsafe { member::recover(control, index, index, &*reclaim) };
     let id = go_live(control, index);
 
     // SAFETY: the mapping stays, and the lease is LIVE, until `Lease::leave` or its drop has closed the gate [lease-live-first].
-    let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, options.by_hand) });
+    let core = Arc::new(unsafe { Core::new(id, reclaim, control, options.by_hand) });
     let (monitor, monitor_state) = if options.monitor {
         // SAFETY: the `Lease` stops the monitor before it unmaps.
-        match unsafe { Monitor::start(&core, control) } {
+        match unsafe { Monitor::start(&core, control, attachment, &locks) } {
             Ok(monitor) => (Some(monitor), MonitorState::Running),
             Err(absence) => (None, MonitorState::Unavailable(absence)),
         }
@@ -112,13 +134,17 @@ pub(crate) fn join(
         (None, MonitorState::Off)
     };
     announce(control);
-    if core.sweep() > 0 {
+    if core.sweep_by(&locks).is_ok_and(|recovered| recovered > 0) {
         // Wakes all monitors again after the recovery, for members that were not notified of it.
         announce(control);
     }
     // SAFETY: we made the lease LIVE, and no other process acts as it [lease-live-first].
     let acquire = unsafe { Acquire::assume(id) };
-    Ok(Lease::new(acquire, core, control, flag, Some(mapping), monitor, monitor_state))
+    let has_thread = monitor_state == MonitorState::Running && !options.by_hand;
+    // A monitor thread has its own, which no other code closes.
+    let kept = (!has_thread).then_some((locks, presence));
+    let attachment = Arc::clone(attachment);
+    Ok(Lease::new(acquire, attachment, core, control, flag, Some(mapping), kept, monitor, monitor_state))
 }
 
 /// Claims a slot in private memory. All members are in this process and end with it: no lock, no proof and no recovery is needed.
@@ -144,15 +170,17 @@ fn join_private(
             let id = LeaseId { index, incarnation: live.incarnation() };
             store_pid(control, index);
             // SAFETY: as in `join`.
-            let core = Arc::new(unsafe { Core::new(id, Arc::clone(attachment), reclaim, control, false) });
+            let core = Arc::new(unsafe { Core::new(id, reclaim, control, false) });
             // SAFETY: as in `join`.
             let acquire = unsafe { Acquire::assume(id) };
             return Ok(Lease::new(
                 acquire,
+                Arc::clone(attachment),
                 core,
                 control,
                 flag,
                 None::<MemberMapping>,
+                None,
                 None,
                 MonitorState::Off,
             ));

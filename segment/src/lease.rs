@@ -12,15 +12,17 @@ use tenure_core::fault;
 use tenure_core::sync::{self, Mutex, Ordering};
 use tenure_core::{Acquire, LeaseId, Recovery};
 
-use crate::attachment::MemberMapping;
+use crate::attachment::{Attachment, MemberMapping};
 use crate::control::{Control, LeaseWord};
 use crate::data_area::DataArea;
-use crate::error::{CommitError, DecommitError, NotMember};
+use crate::desk::{Absence, Lack};
+use crate::error::{CommitError, DecommitError, NotMember, RecoverError};
 use crate::fork_flag::ForkFlag;
 use crate::lock;
-use crate::member::Core;
+use crate::member::{Core, Locks};
 use crate::monitor::{self, Monitor, MonitorState};
 use crate::name::Backend;
+use crate::presence::Presence;
 
 /// A member: a slot in the member table whose owner's life the kernel vouches for (not a lease in time), with its own mapping and
 /// its own monitor. The mapping pins the kernel lock that proves the owner alive.
@@ -41,24 +43,33 @@ struct Parts {
     /// `None` for private memory, where all members use the segment's mapping.
     mapping: Option<MemberMapping>,
     flag: ForkFlag,
+    /// Opened at the join, in case that the program cannot open it again later. `None` if the monitor's thread has its own.
+    locks: Option<Arc<Locks>>,
+    /// Likewise.
+    presence: Mutex<Option<Presence>>,
     core: Arc<Core>,
+    attachment: Arc<Attachment>,
 }
 
 impl Lease {
+    #[expect(clippy::too_many_arguments, reason = "one for each part, for the two joins")]
     pub(crate) fn new(
         acquire: Acquire,
+        attachment: Arc<Attachment>,
         core: Arc<Core>,
         control: Control<'static>,
         flag: ForkFlag,
         mapping: Option<MemberMapping>,
+        kept: Option<(Arc<Locks>, Option<Presence>)>,
         monitor: Option<Monitor>,
         monitor_state: MonitorState,
     ) -> Self {
         let monitor = Mutex::new(monitor);
-        Self {
-            acquire,
-            parts: ManuallyDrop::new(Parts { monitor, monitor_state, control, mapping, flag, core }),
-        }
+        let (locks, presence) = kept.unzip();
+        let presence = Mutex::new(presence.flatten());
+        let parts =
+            Parts { monitor, monitor_state, control, mapping, flag, locks, presence, core, attachment };
+        Self { acquire, parts: ManuallyDrop::new(parts) }
     }
 
     /// The slot and the incarnation.
@@ -127,7 +138,7 @@ impl Lease {
         if self.incarnation_of(id.index) != Some(id.incarnation) {
             return Some(false);
         }
-        let probe = self.parts.core.attachment.lock.as_ref().and_then(|lock| lock.probe())?;
+        let probe = self.parts.attachment.lock.as_ref().and_then(|lock| lock.probe())?;
         // The lock was held after the word was LIVE, and the word is unchanged below: a new owner would have changed it.
         let held = lock::is_owned(probe, id.index).ok()?;
         Some(held && self.incarnation_of(id.index) == Some(id.incarnation))
@@ -146,13 +157,27 @@ impl Lease {
     #[inline]
     #[must_use]
     pub fn creation_id(&self) -> u64 {
-        self.parts.core.attachment.header.creation_id
+        self.parts.attachment.header.creation_id
     }
 
-    /// Whether the monitor runs, so that this member is notified of the death of others at once.
+    /// Whether this member is notified of the death of others, as the monitor finds at this moment.
+    ///
+    /// # Progress
+    ///
+    /// Waits for the monitor's thread, which waits for no other process.
     #[must_use]
     pub fn monitor_state(&self) -> MonitorState {
-        self.parts.monitor_state
+        let Parts { core, monitor_state, .. } = &*self.parts;
+        if *monitor_state != MonitorState::Running || self.check().is_err() {
+            return *monitor_state;
+        }
+        // Any order makes it look.
+        let _ = core.desk.order_sweep();
+        match core.desk.lack() {
+            Lack::Nothing => MonitorState::Running,
+            Lack::Late(absence) => MonitorState::Degraded(absence),
+            Lack::Failed(absence) => MonitorState::Failed(absence),
+        }
     }
 
     /// Reserves bytes of the data area, so that touching them cannot fault. The range is rounded out to whole pages. Bytes may be
@@ -172,8 +197,7 @@ impl Lease {
     /// Killed inside, some pages may be reserved without a record of it; committing them again is harmless.
     pub fn commit(&self, range: Range<u64>) -> Result<(), CommitError> {
         self.check()?;
-        let Parts { core, mapping, .. } = &*self.parts;
-        let attachment = &core.attachment;
+        let Parts { attachment, mapping, .. } = &*self.parts;
         let plan = attachment.header.plan;
         if range.start > range.end || range.end > plan.data_area_bytes {
             let Range { start, end } = range;
@@ -224,8 +248,8 @@ impl Lease {
     /// Killed inside, some of the pages may have been returned.
     pub fn decommit(&self, range: Range<u64>) -> Result<Range<u64>, DecommitError> {
         self.check()?;
-        let Parts { core, mapping, .. } = &*self.parts;
-        let plan = core.attachment.header.plan;
+        let Parts { attachment, mapping, .. } = &*self.parts;
+        let plan = attachment.header.plan;
         if range.start > range.end || range.end > plan.data_area_bytes {
             let Range { start, end } = range;
             return Err(DecommitError::OutOfDataArea { start, end, data_area_bytes: plan.data_area_bytes });
@@ -238,7 +262,7 @@ impl Lease {
         }
         let (memory, advice) = match mapping {
             Some(mapping) => (&mapping.memory, Advice::LinuxRemove),
-            None => (&core.attachment.read_only, Advice::LinuxDontNeed),
+            None => (&attachment.read_only, Advice::LinuxDontNeed),
         };
         if let Err(refused) = memory.advise(start as usize, (end - start) as usize, advice) {
             // For locked memory, among others. If the memory is a file, the file itself gives it back.
@@ -251,16 +275,18 @@ impl Lease {
 
     /// A descriptor of the memory's file. `None` if the memory has no file, or if our descriptor was closed and the file has no path.
     fn file_memory(&self) -> Option<OwnedFd> {
-        let attachment = &self.parts.core.attachment;
+        let attachment = &self.parts.attachment;
         let file = attachment.lock.as_ref().filter(|_| attachment.is_file_memory())?;
         file.fresh().ok().flatten()
     }
 
-    /// Recovers every lease whose owner is gone, and returns how many this call freed.
+    /// Recovers every lease whose owner is gone, and returns how many this call freed. Zero for private memory, where no member dies
+    /// alone.
     ///
-    /// Returns zero in a forked child, after leaving, and for private memory, where no member dies alone. It also returns zero if the
-    /// segment is a memfd (or anonymous) and its descriptor was closed by other code of this process: without it the locks cannot be
-    /// reached.
+    /// # Errors
+    ///
+    /// [`RecoverError`]: not a member; or there are other members and the locks cannot be reached: neither this thread nor the monitor
+    /// has a descriptor, and the file cannot be opened again.
     ///
     /// # Progress
     ///
@@ -270,32 +296,58 @@ impl Lease {
     /// # Crash
     ///
     /// Killed anywhere inside, the next recoverer does the rest.
-    pub fn recover(&self) -> usize {
-        if self.check().is_err() {
-            return 0;
+    pub fn recover(&self) -> Result<usize, RecoverError> {
+        self.check()?;
+        if self.backend() == Backend::Private {
+            return Ok(0);
         }
-        self.parts.core.sweep()
+        let core = &self.parts.core;
+        match core.sweep(|| self.open_locks()) {
+            Ok(recovered) => Ok(recovered),
+            // The monitor has locks of its own.
+            Err(absence) => Ok(core.desk.order_sweep().unwrap_or(Err(absence))?),
+        }
+    }
+
+    /// A description of the lock file: a new one or, if it cannot be opened any more, that of the join.
+    fn open_locks(&self) -> Result<Arc<Locks>, Absence> {
+        let Parts { attachment, locks, .. } = &*self.parts;
+        let old = || locks.clone().filter(|locks| locks.check(self.id().index).is_ok());
+        Locks::open(attachment).map(Arc::new).or_else(|absence| old().ok_or(absence))
     }
 
     /// Ensures that this process learns when the owner of slot `of` dies. Call it before blocking on something it owns.
     ///
-    /// If the monitor is going to be notified, this does nothing. Otherwise it starts a reaper, at most one per slot: a thread that
+    /// If the monitor is going to be notified, this does nothing. Otherwise a reaper is started, at most one per slot: a thread that
     /// waits in the kernel for the lock of the slot and recovers the lease when its owner is gone.
+    ///
+    /// # Errors
+    ///
+    /// This process would not learn of the death, for the reason given.
     ///
     /// # Progress
     ///
     /// Never waits.
-    pub fn attend(&self, of: u8) {
+    pub fn attend(&self, of: u8) -> Result<(), Absence> {
         let Parts { core, control, mapping, monitor_state, .. } = &*self.parts;
         let others = u16::from(of) < control.plan().members && of != self.id().index;
         if self.check().is_err() || mapping.is_none() || !others {
-            return;
+            return Ok(());
+        }
+        if *monitor_state != MonitorState::Running {
+            return monitor::attend(core, || self.open_locks(), of);
+        }
+        if let Lack::Failed(absence) = core.desk.lack() {
+            return Err(absence);
         }
         // Relaxed: a hint. An owner arms its notifications before it acquires anything; a cleared word only starts a reaper.
-        let notification = control.notification(of, self.id().index).load(Ordering::Relaxed);
-        if *monitor_state != MonitorState::Running || notification == 0 {
-            monitor::attend(core, of);
+        if control.notification(of, self.id().index).load(Ordering::Relaxed) == 0 {
+            if core.by_hand {
+                return monitor::attend(core, || self.open_locks(), of);
+            }
+            core.desk.order_reaper(of);
         }
+        Ok(())
     }
 
     /// Ends the membership: reclaims everything that the lease holds, frees the slot, and releases the kernel lock last. The member's
@@ -340,6 +392,8 @@ impl Lease {
         // Another thread was leaving at the same time.
         left.ok_or(NotMember::Left)?;
         self.stop_monitor();
+        drop(sync::lock(&parts.presence).take());
+        parts.attachment.tidy_name();
         if let Some(mapping) = &parts.mapping {
             // SAFETY: the gate is closed, the monitor is stopped, and the caller promises that no other thread uses the mapping. On
             // failure the lock is kept until the lease is dropped.
@@ -367,7 +421,7 @@ impl Lease {
     /// The backend of the segment.
     #[must_use]
     pub fn backend(&self) -> Backend {
-        self.parts.core.attachment.backend
+        self.parts.attachment.backend
     }
 }
 

@@ -10,6 +10,7 @@ mod attachment;
 mod backend;
 mod control;
 mod data_area;
+mod desk;
 mod error;
 mod fork_flag;
 mod fork_lock;
@@ -29,19 +30,26 @@ mod name;
 mod notifications;
 pub mod passing;
 mod peek;
+mod permissions;
+mod presence;
 pub mod process;
 mod segment;
 mod thread;
 mod wiped;
 
 pub use data_area::DataArea;
-pub use error::{CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RemoveError};
+pub use desk::Absence;
+pub use error::{
+    CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RecoverError, RemoveError,
+};
 pub use join::JoinOptions;
 pub use lease::Lease;
 pub use listing::Listed;
 pub use member::Reclaim;
-pub use monitor::{Absence, MonitorState};
+pub use monitor::MonitorState;
 pub use name::{Backend, Place};
 pub use peek::peek;
+pub use permissions::Permissions;
+pub use presence::NameState;
 pub use segment::{LeaseInfo, Segment, Spec};
 pub use wiped::Wiped;

@@ -5,14 +5,30 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// A lock request on the bytes of some leases.
-fn request(kind: libc::c_int, first: u16, count: u16) -> libc::flock {
+/// Some bytes of a file, or offsets of a folder.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes {
+    pub(crate) first: i64,
+    pub(crate) count: i64,
+}
+
+impl Bytes {
+    fn of(index: u8) -> Self {
+        Self { first: index.into(), count: 1 }
+    }
+
+    /// Those of all leases.
+    const ALL: Self = Self { first: 0, count: tenure_core::MEMBERS_MAX as i64 };
+}
+
+/// A lock request.
+fn request(kind: libc::c_int, bytes: Bytes) -> libc::flock {
     // SAFETY: `flock` is plain integers; `l_pid` must be zero for OFD locks, which this is.
     let mut flock: libc::flock = unsafe { std::mem::zeroed() };
     flock.l_type = kind as libc::c_short;
     flock.l_whence = libc::SEEK_SET as libc::c_short;
-    flock.l_start = libc::off_t::from(first);
-    flock.l_len = libc::off_t::from(count);
+    flock.l_start = bytes.first;
+    flock.l_len = bytes.count;
     flock
 }
 
@@ -35,28 +51,33 @@ fn attempt(fd: impl AsFd, flock: libc::flock) -> io::Result<bool> {
 
 /// Takes an owner's lock. Never waits.
 pub(crate) fn try_write(fd: impl AsFd, index: u8) -> io::Result<bool> {
-    attempt(fd, request(libc::F_WRLCK, index.into(), 1))
+    attempt(fd, request(libc::F_WRLCK, Bytes::of(index)))
 }
 
 /// Takes the locks of all owners at once. Never waits.
 pub(crate) fn try_write_all(fd: impl AsFd) -> io::Result<bool> {
-    attempt(fd, request(libc::F_WRLCK, 0, tenure_core::MEMBERS_MAX))
+    attempt(fd, request(libc::F_WRLCK, Bytes::ALL))
 }
 
 /// Takes the lock for replacing a file without members; its byte follows those of the leases. Never waits.
 pub(crate) fn try_replace(fd: impl AsFd) -> io::Result<bool> {
-    attempt(fd, request(libc::F_WRLCK, tenure_core::MEMBERS_MAX, 1))
+    attempt(fd, request(libc::F_WRLCK, Bytes { first: tenure_core::MEMBERS_MAX.into(), count: 1 }))
 }
 
 /// Takes a recoverer's lock. Never waits.
 pub(crate) fn try_read(fd: impl AsFd, index: u8) -> io::Result<bool> {
-    attempt(fd, request(libc::F_RDLCK, index.into(), 1))
+    try_read_bytes(fd, Bytes::of(index))
+}
+
+/// Takes a read lock. Never waits.
+pub(crate) fn try_read_bytes(fd: impl AsFd, bytes: Bytes) -> io::Result<bool> {
+    attempt(fd, request(libc::F_RDLCK, bytes))
 }
 
 /// Takes a recoverer's lock. Sleeps in the kernel until the owner is gone.
 pub(crate) fn read(fd: impl AsFd, index: u8) -> io::Result<()> {
     loop {
-        match set(fd.as_fd(), libc::F_OFD_SETLKW, request(libc::F_RDLCK, index.into(), 1)) {
+        match set(fd.as_fd(), libc::F_OFD_SETLKW, request(libc::F_RDLCK, Bytes::of(index))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
@@ -65,18 +86,23 @@ pub(crate) fn read(fd: impl AsFd, index: u8) -> io::Result<()> {
 
 /// Releases a recoverer's lock.
 pub(crate) fn unlock(fd: impl AsFd, index: u8) -> io::Result<()> {
-    set(fd, libc::F_OFD_SETLK, request(libc::F_UNLCK, index.into(), 1))
+    set(fd, libc::F_OFD_SETLK, request(libc::F_UNLCK, Bytes::of(index)))
 }
 
 /// Whether another open file description has the owner's lock of the lease.
 pub(crate) fn is_owned(fd: impl AsFd, index: u8) -> io::Result<bool> {
     // A read lock conflicts with an owner's write lock and with nothing else.
-    conflict(fd, request(libc::F_RDLCK, index.into(), 1)).map(|found| found.is_some())
+    conflict(fd, request(libc::F_RDLCK, Bytes::of(index))).map(|found| found.is_some())
+}
+
+/// Whether another open file description has any lock of the bytes.
+pub(crate) fn is_locked(fd: impl AsFd, bytes: Bytes) -> io::Result<bool> {
+    conflict(fd, request(libc::F_WRLCK, bytes)).map(|found| found.is_some())
 }
 
 /// The first byte on which any other description has a lock.
 pub(crate) fn first_held(fd: impl AsFd) -> io::Result<Option<u8>> {
-    conflict(fd, request(libc::F_WRLCK, 0, tenure_core::MEMBERS_MAX))
+    conflict(fd, request(libc::F_WRLCK, Bytes::ALL))
 }
 
 fn conflict(fd: impl AsFd, mut flock: libc::flock) -> io::Result<Option<u8>> {

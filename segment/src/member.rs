@@ -2,7 +2,7 @@
 //! leaving mutually exclusive.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -10,9 +10,10 @@ use tenure_core::fault;
 use tenure_core::sync::{self, Mutex, Ordering};
 use tenure_core::{LeaseId, Recovery};
 
-use crate::attachment::{Attachment, FileId};
+use crate::attachment::{Attachment, Exposed, LockFile};
 use crate::control::{Control, LeaseWord};
 use crate::data_area::DataArea;
+use crate::desk::{Absence, Desk};
 use crate::lock;
 use crate::mapping::Mapping;
 use crate::notifications::OWNER_DIED;
@@ -25,36 +26,60 @@ pub trait Reclaim: Send + Sync {
     /// them may be killed meanwhile, so the implementation must be idempotent. It is also called for a member's own lease when
     /// that leaves, and for the former owner of a slot before a new owner takes it; in both cases `by == dead().index`.
     ///
-    /// It may run on a thread with 256 KiB of stack. It must not call the [`Lease`](crate::Lease), whose gate is locked meanwhile,
+    /// It may run on a thread with 256 KiB of stack and a descriptor table of its own: it must not use descriptors. It must not call the [`Lease`](crate::Lease), whose gate is locked meanwhile,
     /// and must not own it: the monitor keeps the `Reclaim` alive.
     fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery);
 }
 
-/// A private open file description. A mapping pins it, so that its locks survive if other code of the process closes `fd`.
-struct Pinned {
-    fd: OwnedFd,
+/// An open file description of the lock file that one member has for itself: through it the member asks for the locks of the others.
+/// A mapping pins it, so that a lock survives if other code of the process closes the descriptor.
+///
+/// Locks belong to the description. Threads that share one take and release a lock only under the gate; see [`Core::reap`].
+#[derive(Debug)]
+pub(crate) struct Locks {
+    fd: Exposed,
     _pin: Mapping,
 }
 
-impl Pinned {
-    fn of(attachment: &Attachment) -> io::Result<Option<(Self, FileId)>> {
-        let Some(file) = &attachment.lock else { return Ok(None) };
-        let Some(fd) = file.fresh()? else { return Ok(None) };
-        let pin = Mapping::pin(&fd)?;
-        Ok(Some((Self { fd, _pin: pin }, file.id)))
+impl Locks {
+    /// Opens the description, in the descriptor table of the calling thread.
+    pub(crate) fn open(attachment: &Attachment) -> Result<Self, Absence> {
+        let open = |file: &LockFile| {
+            let fd = file.fresh()?.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+            Ok(Self { _pin: Mapping::pin(&fd)?, fd: Exposed::new(fd)? })
+        };
+        // Private memory has no locks, and no other process.
+        let file = attachment.lock.as_ref().ok_or(Absence::Locks { errno: 0 })?;
+        open(file).map_err(|error: io::Error| Absence::locks(&error))
+    }
+
+    /// The descriptor.
+    ///
+    /// # Errors
+    ///
+    /// Other code of this process closed it: a lock that it grants may be on another file, and proves nothing.
+    fn fd(&self) -> Result<BorrowedFd<'_>, Absence> {
+        self.fd.get().ok_or(Absence::Locks { errno: libc::EBADF })
+    }
+
+    /// Whether the kernel still tells who holds the lock of lease `j`.
+    pub(crate) fn check(&self, j: u8) -> Result<(), Absence> {
+        lock::is_owned(self.fd()?, j).map(drop).map_err(|error| Absence::locks(&error))
     }
 }
 
-/// The part of a member that a waiting reaper may keep alive after the member has left. It owns no mapping of the segment.
+/// The part of a member that a waiting reaper may keep alive after the member has left. It owns no mapping of the segment, and no
+/// descriptor: the last reference may be dropped by a thread with a descriptor table of its own.
 pub(crate) struct Core {
     pub(crate) id: LeaseId,
-    pub(crate) attachment: Arc<Attachment>,
     pub(crate) reclaim: Arc<dyn Reclaim>,
     /// The member's own mapping; `None` once the member has left. A thread that holds the gate may use the mapping and act as the
     /// member. The gate also serializes calls of `reclaim`: a closer tag must have one user at a time.
     gate: Mutex<Option<Control<'static>>>,
     /// By slot: the number of signals that its reaper has not handled yet; zero if the slot has no reaper.
     pub(crate) signals: Box<[AtomicU32]>,
+    /// Orders to the monitor.
+    pub(crate) desk: Desk,
     /// The thread that joined runs the monitor and the reapers itself; see [`crate::monitor`].
     pub(crate) by_hand: bool,
 }
@@ -65,13 +90,13 @@ impl Core {
     /// Until `close_gate`, `control` stays mapped and `id` is the caller's LIVE lease.
     pub(crate) unsafe fn new(
         id: LeaseId,
-        attachment: Arc<Attachment>,
         reclaim: Arc<dyn Reclaim>,
         control: Control<'static>,
         by_hand: bool,
     ) -> Self {
         let signals = control.slots().map(|_| AtomicU32::new(0)).collect();
-        Self { id, attachment, reclaim, gate: Mutex::new(Some(control)), signals, by_hand }
+        let desk = Desk::new(control.plan().members);
+        Self { id, reclaim, gate: Mutex::new(Some(control)), signals, desk, by_hand }
     }
 
     /// Closes the gate: waits until no other thread holds it, calls `last` as the final holder, and admits none afterwards. `None` if
@@ -81,60 +106,85 @@ impl Core {
         gate.take().map(last)
     }
 
-    /// Recovers every lease whose owner is gone, except our own, and returns how many. Never waits for another process.
-    pub(crate) fn sweep(&self) -> usize {
+    /// Whether any lease but our own is LIVE.
+    fn is_any_dirty(&self) -> bool {
         let gate = sync::lock(&self.gate);
-        let Some(control) = *gate else { return 0 };
-        let others = || control.slots().filter(|j| *j != self.id.index);
-        // Acquire, here and below: pairs with the Release that made the word LIVE or FREE [lease-live-first], [lease-freed-under-lock].
+        let Some(control) = *gate else { return false };
+        // Acquire: pairs with the Release that made the word LIVE or FREE [lease-live-first], [lease-freed-under-lock].
+        let dirty = |j: u8| LeaseWord(control.lease(j).load(Ordering::Acquire)).is_dirty();
+        control.slots().any(|j| j != self.id.index && dirty(j))
+    }
+
+    /// Recovers every lease whose owner is gone, except our own, and returns how many. Never waits for another process.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot be asked who is dead. Some leases may have been recovered.
+    pub(crate) fn sweep(&self, open: impl FnOnce() -> Result<Arc<Locks>, Absence>) -> Result<usize, Absence> {
+        if self.is_any_dirty() { self.sweep_by(&*open()?) } else { Ok(0) }
+    }
+
+    /// As [`sweep`](Self::sweep).
+    pub(crate) fn sweep_by(&self, locks: &Locks) -> Result<usize, Absence> {
+        let gate = sync::lock(&self.gate);
+        let Some(control) = *gate else { return Ok(0) };
+        // Acquire: as in `is_any_dirty`.
         let dirty = |j: &u8| LeaseWord(control.lease(*j).load(Ordering::Acquire)).is_dirty();
-        if !others().any(|j| dirty(&j)) {
-            return 0;
-        }
-        let Ok(Some((pinned, id))) = Pinned::of(&self.attachment) else { return 0 };
+        let fd = locks.fd()?;
         let mut recovered = 0;
-        for j in others().filter(dirty) {
-            let proved = matches!(lock::try_read(&pinned.fd, j), Ok(true));
+        let mut failed = None;
+        for j in control.slots().filter(|j| *j != self.id.index).filter(dirty) {
+            let granted = lock::try_read(fd, j);
+            let proved = matches!(granted, Ok(true));
+            failed = granted.err().or(failed);
             if fault!("segment.recover.without_lock") {
-                let _ = lock::unlock(&pinned.fd, j);
+                let _ = lock::unlock(fd, j);
             }
             if !proved && !fault!("segment.recover.without_proof") {
                 continue;
             }
             // If other code replaced the descriptor, the lock may be on another file and proves nothing.
-            if !FileId::of(&pinned.fd).is_ok_and(|now| now == id) {
-                break;
-            }
+            locks.fd()?;
             // SAFETY: we hold the read lock on byte j until `unlock`; we hold the gate, so we act as our own lease.
             recovered += usize::from(unsafe { self.recover_locked(control, j) }.is_some());
-            let _ = lock::unlock(&pinned.fd, j);
+            let _ = lock::unlock(fd, j);
         }
-        recovered
+        failed.map_or(Ok(recovered), |error| Err(Absence::locks(&error)))
     }
 
     /// Waits in the kernel until the owner of slot `j` is gone, then recovers its lease unless another member did.
     ///
     /// While waiting it holds nothing of its own member, which may leave meanwhile.
-    pub(crate) fn reap(&self, j: u8) -> io::Result<()> {
-        let Some((pinned, id)) = Pinned::of(&self.attachment)? else { return Ok(()) };
-        if !lock::try_read(&pinned.fd, j)? && !fault!("segment.recover.notification_is_proof") {
+    pub(crate) fn reap(&self, locks: &Locks, j: u8) -> Result<(), Absence> {
+        let failed = |error| Absence::locks(&error);
+        let fd = locks.fd()?;
+        if !lock::try_read(fd, j).map_err(failed)? && !fault!("segment.recover.notification_is_proof") {
             if self.by_hand {
                 // A reaper thread would sleep here.
                 return Ok(());
             }
-            lock::read(&pinned.fd, j)?;
+            lock::read(fd, j).map_err(failed)?;
         }
+        self.reap_now(locks, j).map(drop)
+    }
+
+    /// Recovers the lease of slot `j` if its owner is gone, and returns whether it is. Never waits for another process.
+    pub(crate) fn reap_now(&self, locks: &Locks, j: u8) -> Result<bool, Absence> {
         let gate = sync::lock(&self.gate);
+        let fd = locks.fd()?;
+        // Also when the lock was granted before: the description is shared, and another thread may have released the lock.
+        let proved = lock::try_read(fd, j).map_err(|error| Absence::locks(&error))?;
         if let Some(control) = *gate
-            && FileId::of(&pinned.fd)? == id
+            && (proved || fault!("segment.recover.notification_is_proof"))
         {
-            // SAFETY: as in `sweep`.
+            locks.fd()?;
+            // SAFETY: as in `sweep_by`.
             unsafe { self.recover_locked(control, j) };
             self.clear(control, j);
         }
+        let _ = lock::unlock(fd, j);
         drop(gate);
-        let _ = lock::unlock(&pinned.fd, j);
-        Ok(())
+        Ok(proved)
     }
 
     /// Clears our notification word of slot `j` if it is signalled. The caller holds the read lock on byte `j`. A new owner needs the

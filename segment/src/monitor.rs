@@ -1,8 +1,13 @@
 //! The monitor: one thread per member. It observes the death notifications of the other members, and its own end notifies them.
 //!
 //! The thread sleeps in the kernel on the notification words of all owners towards this member, on the count of joins (a join arms
-//! new words) and on its own stop word. It never polls and uses no timeout. A notification proves nothing [A5]: the monitor starts
-//! a reaper, which waits for the owner's lock.
+//! new words) and on the bell of its desk, by which threads of the member give orders. A notification proves nothing [A5]: the monitor
+//! starts a reaper, which waits in the kernel for the owner's lock.
+//!
+//! A death must need nothing that a process can lose: the descriptor through which the locks are asked for is opened when the monitor
+//! starts, in a descriptor table of the monitor's own. Only the reaper is a new thread. If none can be started, the monitor asks for
+//! the lock itself, at growing intervals of at most 0.1 s, and tries to start the reaper again each time. It also looks at such
+//! intervals if `futex_waitv` is refused later. In every other state it never polls and uses no timeout.
 //!
 //! `futex_waitv` accepts 128 words. In a segment with more slots a member has several such threads; the first owns the robust
 //! list.
@@ -13,31 +18,45 @@
 //! The proof single-steps this code: with `by_hand` no thread is started, and the thread that joined calls the monitor's rounds and
 //! its reapers itself.
 
-use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::thread::ClockId;
 use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
 use tenure_core::fault;
 
+use crate::attachment::Attachment;
 use crate::control::Control;
-use crate::member::Core;
+use crate::desk::{Absence, Lack};
+use crate::member::{Core, Locks};
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
-use crate::thread::Thread;
+use crate::presence::Presence;
+use crate::thread::{Thread, take_own_table};
 
-/// Notification words that one thread waits for: 128 less the stop word and the membership word.
+/// Notification words that one thread waits for: 128 less the bell and the membership word.
 const NOTIFICATIONS_PER_THREAD: u16 = 126;
-const MONITOR_STACK: usize = 64 << 10;
-const REAPER_STACK: usize = 256 << 10;
+/// Enough for `reclaim`: a monitor without a reaper recovers by itself.
+const STACK: usize = 256 << 10;
 
-/// Whether a member's monitor runs.
+/// The first and the longest pause before a monitor looks again at a slot for which it could not start a reaper.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+/// Whether a member is notified of the death of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MonitorState {
     /// The monitor runs: this member is notified of the death of others, and they of its death.
     Running,
+    /// The monitor runs and lacks something. Instead of sleeping until the kernel reports a death it looks at intervals of at most
+    /// 0.1 s, until what it lacks is back.
+    Degraded(Absence),
+    /// The monitor runs and cannot recover dead members, until what it lacks is back: then it does. Meanwhile
+    /// [`Lease::recover`](crate::Lease::recover) and waits that depend on it return the same reason.
+    Failed(Absence),
     /// The monitor was requested and could not be started. Joins and [`Lease::recover`](crate::Lease::recover) recover dead
     /// members.
     Unavailable(Absence),
@@ -45,29 +64,9 @@ pub enum MonitorState {
     Off,
 }
 
-/// Why the monitor could not be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absence {
-    /// The kernel is older than 5.16, or a sandbox denies `futex_waitv`.
-    FutexWaitv {
-        /// The kernel's error.
-        errno: i32,
-    },
-    /// The robust list could not be set up.
-    RobustList {
-        /// The kernel's error.
-        errno: i32,
-    },
-    /// No thread could be started.
-    Thread {
-        /// The error.
-        errno: i32,
-    },
-}
-
 /// The running threads.
 pub(crate) struct Monitor {
-    stop: Arc<AtomicU32>,
+    core: Arc<Core>,
     threads: Vec<Thread>,
     /// Used instead of the threads when the proof plays the monitor.
     by_hand: Option<Watcher>,
@@ -76,63 +75,69 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// Starts the threads. When this returns, our own notification words are armed.
     ///
+    /// `locks` are those of the caller, for a monitor that is played by hand. Threads open their own.
+    ///
     /// # Safety
     ///
     /// `control` stays mapped until `stop` has returned.
-    pub(crate) unsafe fn start(core: &Arc<Core>, control: Control<'static>) -> Result<Self, Absence> {
-        let errno = |error: &io::Error| error.raw_os_error().unwrap_or(0);
-        match futex::waitv(&[], WaitvFlags::empty(), None, rustix::thread::ClockId::Monotonic) {
-            Err(Errno::INVAL) | Ok(_) => {}
-            Err(error) => return Err(Absence::FutexWaitv { errno: error.raw_os_error() }),
-        }
-        let no_list = |error: io::Error| Absence::RobustList { errno: errno(&error) };
+    pub(crate) unsafe fn start(
+        core: &Arc<Core>,
+        control: Control<'static>,
+        attachment: &Arc<Attachment>,
+        locks: &Arc<Locks>,
+    ) -> Result<Self, Absence> {
+        waitv_works()?;
         let members = control.plan().members;
-        let list = RobustList::new(members).map_err(no_list)?;
-        let mut list = Some(list);
-        let mut monitor = Self { stop: Arc::new(AtomicU32::new(0)), threads: Vec::new(), by_hand: None };
-        let (ready, armed) = mpsc::channel();
+        let mut list = Some(RobustList::new(members).map_err(|error| no_list(&error))?);
+        let mut monitor = Self { core: Arc::clone(core), threads: Vec::new(), by_hand: None };
+        let (ready, started) = mpsc::channel();
         for first in (0..members).step_by(NOTIFICATIONS_PER_THREAD.into()) {
             let slots = first..members.min(first + NOTIFICATIONS_PER_THREAD);
-            let mut watcher = Watcher::new(core, control, &monitor.stop, slots, list.take());
+            let mut watcher = Watcher::new(core, control, slots, list.take());
             if core.by_hand {
+                watcher.locks = Some(Arc::clone(locks));
+                watcher.attachment = Some(Arc::clone(attachment));
                 // SAFETY: `control` stays mapped until `stop`, which withdraws the list; the watcher owns the list.
-                unsafe { watcher.arm() }.map_err(no_list)?;
+                unsafe { watcher.arm() }?;
                 monitor.by_hand = Some(watcher);
                 return Ok(monitor);
             }
-            let ready = ready.clone();
-            let started = Thread::start(c"tenure-monitor", MONITOR_STACK, move || {
-                // SAFETY: as above; `stop` joins the thread, which withdraws the list before it ends.
-                let result = unsafe { watcher.arm() };
+            let (ready, attachment) = (ready.clone(), Arc::clone(attachment));
+            let thread = Thread::start(c"tenure-monitor", STACK, move || {
+                let result = watcher.equip(&attachment).and_then(|()| {
+                    // SAFETY: as above; `stop` joins the thread, which withdraws the list before it ends.
+                    unsafe { watcher.arm() }
+                });
+                let core = Arc::clone(&watcher.core);
+                let open = (first == 0 && result.is_ok()).then(|| core.desk.open());
                 let is_armed = result.is_ok();
-                if first == 0 {
-                    let _ = ready.send(result);
-                }
+                // Before the caller goes on, which has another reference: a descriptor must not be closed by this thread, which has
+                // another table.
+                drop(attachment);
+                let _ = ready.send(result);
                 if is_armed {
                     watcher.watch();
                     watcher.withdraw();
                 }
+                drop(open);
             });
-            match started {
+            match thread {
                 Ok(thread) => monitor.threads.push(thread),
                 Err(error) => {
                     monitor.stop();
-                    return Err(Absence::Thread { errno: errno(&error) });
+                    return Err(Absence::Thread { errno: error.raw_os_error().unwrap_or(0) });
                 }
             }
         }
         drop(ready);
-        match armed.recv() {
-            Ok(Ok(())) => Ok(monitor),
-            Ok(Err(error)) => {
+        for _ in 0..monitor.threads.len() {
+            let result = started.recv().unwrap_or(Err(Absence::Thread { errno: 0 }));
+            if let Err(absence) = result {
                 monitor.stop();
-                Err(no_list(error))
-            }
-            Err(_) => {
-                monitor.stop();
-                Err(Absence::Thread { errno: 0 })
+                return Err(absence);
             }
         }
+        Ok(monitor)
     }
 
     /// One round of a monitor that is played by hand: observes signalled notifications, without sleeping.
@@ -145,9 +150,7 @@ impl Monitor {
 
     /// Stops the threads and joins them. Reapers that wait for a lock go on waiting: they hold nothing of the member.
     pub(crate) fn stop(self) {
-        // Release: the thread sees everything that the caller did before; pairs with the Acquires in `round` and `wait_for_stop`.
-        self.stop.store(1, Ordering::Release);
-        let _ = futex::wake(&self.stop, Flags::PRIVATE, i32::MAX as u32);
+        self.core.desk.stop();
         for thread in self.threads {
             thread.join();
         }
@@ -157,28 +160,65 @@ impl Monitor {
     }
 }
 
+/// Whether `futex_waitv` exists and is permitted.
+fn waitv_works() -> Result<(), Absence> {
+    match futex::waitv(&[], WaitvFlags::empty(), None, ClockId::Monotonic) {
+        Err(Errno::INVAL) | Ok(_) => Ok(()),
+        Err(error) => Err(Absence::FutexWaitv { errno: error.raw_os_error() }),
+    }
+}
+
+fn no_list(error: &std::io::Error) -> Absence {
+    Absence::RobustList { errno: error.raw_os_error().unwrap_or(0) }
+}
+
 /// One monitor thread and the slots whose notifications it waits for.
 struct Watcher {
     core: Arc<Core>,
     control: Control<'static>,
-    stop: Arc<AtomicU32>,
     slots: Range<u16>,
+    /// Opened before the first round, so that a death needs no descriptor, no right and no path.
+    locks: Option<Arc<Locks>>,
+    /// Tells that this member lives. It goes with the thread.
+    presence: Option<Presence>,
+    /// To open the locks again. `None` in a descriptor table of the thread's own, where nobody closes them.
+    attachment: Option<Arc<Attachment>>,
     /// Notifies the others of our own end. Only the first thread has it.
     list: Option<RobustList>,
     /// The list that the thread had before; `Some` while our notifications are armed.
     former: Option<Former>,
+    /// The next pause, while some slot has neither a reaper nor a proof.
+    pause: Duration,
 }
 
 impl Watcher {
-    fn new(
-        core: &Arc<Core>,
-        control: Control<'static>,
-        stop: &Arc<AtomicU32>,
-        slots: Range<u16>,
-        list: Option<RobustList>,
-    ) -> Self {
-        let (core, stop) = (Arc::clone(core), Arc::clone(stop));
-        Self { core, control, stop, slots, list, former: None }
+    fn new(core: &Arc<Core>, control: Control<'static>, slots: Range<u16>, list: Option<RobustList>) -> Self {
+        let core = Arc::clone(core);
+        Self {
+            core,
+            control,
+            slots,
+            locks: None,
+            presence: None,
+            attachment: None,
+            list,
+            former: None,
+            pause: PAUSES.0,
+        }
+    }
+
+    /// Gives the calling thread and its reapers a descriptor table of their own, if the kernel permits, and opens the locks in it. They
+    /// then count against no limit of the program, no child inherits them, and a program that closes all descriptors does not close
+    /// them.
+    fn equip(&mut self, attachment: &Arc<Attachment>) -> Result<(), Absence> {
+        let has_own = attachment.lock.as_ref().is_some_and(|file| take_own_table(file.number()));
+        // The last reference must go in the table of the program.
+        self.attachment = (!has_own).then(|| Arc::clone(attachment));
+        self.locks = Some(Arc::new(Locks::open(attachment)?));
+        if self.slots.start == 0 {
+            self.presence = attachment.claim_presence();
+        }
+        Ok(())
     }
 
     /// If this is the first thread: arms our notifications, which the kernel signals when the calling thread ends.
@@ -186,10 +226,11 @@ impl Watcher {
     /// # Safety
     ///
     /// The watcher and the mapping of `control` live until the thread has ended or called `withdraw`.
-    unsafe fn arm(&mut self) -> io::Result<()> {
+    unsafe fn arm(&mut self) -> Result<(), Absence> {
         if let Some(list) = &self.list {
             // SAFETY: the caller's contract.
-            self.former = Some(unsafe { list.enlist(self.control, self.core.id.index)? });
+            let former = unsafe { list.enlist(self.control, self.core.id.index) };
+            self.former = Some(former.map_err(|error| no_list(&error))?);
         }
         Ok(())
     }
@@ -211,57 +252,111 @@ impl Watcher {
         while self.round(&mut waits, None) {}
     }
 
-    /// Observes signalled notifications, then sleeps until another one is signalled, a member joins, the monitor is stopped, or
-    /// `until` has passed. Returns false once the monitor is stopped.
+    /// Observes signalled notifications, then sleeps until another one is signalled, a member joins, a thread of the member gives an
+    /// order, or `until` has passed. Returns false once the monitor is stopped.
     fn round(&mut self, waits: &mut Vec<Wait>, until: Option<&Timespec>) -> bool {
+        let core = Arc::clone(&self.core);
+        if let (Some(attachment), Some(locks)) = (&self.attachment, &mut self.locks)
+            && locks.check(core.id.index).is_err()
+            && let Ok(again) = Locks::open(attachment)
+        {
+            *locks = Arc::new(again);
+        }
+        let Some(locks) = self.locks.clone() else { return false };
         // Acquire: pairs with the Release in `announce`; words armed before that join are seen armed below. A later join changes the
         // count, and the wait below returns at once.
         let membership = self.control.membership();
         let joins = membership.load(Ordering::Acquire);
-        // Acquire: pairs with the Release in `stop`.
-        if self.stop.load(Ordering::Acquire) != 0 {
+        // Acquire: pairs with the Release of whoever gives an order. A later order changes the value, and the wait below returns at
+        // once.
+        let orders = core.desk.bell.load(Ordering::Acquire);
+        if core.desk.is_stopped() {
             return false;
         }
         waits.clear();
-        waits.push(wait(&self.stop, 0, WaitFlags::PRIVATE));
+        waits.push(wait(&core.desk.bell, orders, WaitFlags::PRIVATE));
         waits.push(wait(membership, joins, WaitFlags::empty()));
-        for j in self.slots.clone().map(|j| j as u8).filter(|j| *j != self.core.id.index) {
-            if let Some(armed) = self.observe(j) {
-                waits.push(wait(self.control.notification(j, self.core.id.index), armed, WaitFlags::empty()));
+        let mut lack = locks.check(core.id.index).map_or_else(Lack::Failed, |()| Lack::Nothing);
+        let mut is_due = false;
+        for j in self.slots.clone().map(|j| j as u8).filter(|j| *j != core.id.index) {
+            let (armed, lacks) = self.observe(&locks, j);
+            is_due |= lacks != Lack::Nothing;
+            lack = lack.or(lacks);
+            if let Some(armed) = armed {
+                waits.push(wait(self.control.notification(j, core.id.index), armed, WaitFlags::empty()));
             }
         }
-        match futex::waitv(waits, WaitvFlags::empty(), until, rustix::thread::ClockId::Monotonic) {
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => true,
-            // `futex_waitv` stopped working (a new sandbox). Joins and `recover` still recover the dead.
-            Err(_) => {
-                self.wait_for_stop();
-                false
-            }
+        let waitv = waitv_works();
+        lack = waitv.map_or_else(|absence| lack.or(Lack::Late(absence)), |()| lack);
+        core.desk.set_lack(usize::from(self.slots.start / NOTIFICATIONS_PER_THREAD), lack);
+        if self.slots.start == 0 {
+            core.desk.serve(|| protected(|| core.sweep_by(&locks)));
         }
+        if waitv.is_err() {
+            // The kernel wakes this thread for orders only.
+            let pause = Timespec { tv_sec: 0, tv_nsec: PAUSES.1.as_nanos() as i64 };
+            match futex::wait(&core.desk.bell, Flags::PRIVATE, orders, Some(until.unwrap_or(&pause))) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+                Err(_) => std::thread::sleep(PAUSES.1),
+            }
+            return true;
+        }
+        let again = is_due.then(|| later(self.pause));
+        self.pause = if is_due { PAUSES.1.min(2 * self.pause) } else { PAUSES.0 };
+        // An error, for example of a sandbox that is new since the last look, ends the sleep; the next round looks again.
+        let _ = futex::waitv(waits, WaitvFlags::empty(), until.or(again.as_ref()), ClockId::Monotonic);
+        true
     }
 
-    /// Starts a reaper if the notification of slot `j` is signalled. If it is armed, returns the value to wait on.
-    fn observe(&self, j: u8) -> Option<u32> {
+    /// Starts a reaper if the notification of slot `j` is signalled, or if there is an order to. If the notification is armed, returns
+    /// the value to wait on. Returns what is missing if the slot has neither a reaper nor a proof.
+    fn observe(&self, locks: &Arc<Locks>, j: u8) -> (Option<u32>, Lack) {
         let notification = self.control.notification(j, self.core.id.index);
         // Acquire: pairs with the Release in `arm`; once the word is seen armed, the owner's lease is seen LIVE.
         let said = notification.load(Ordering::Acquire);
-        if said & OWNER_DIED == 0 {
-            return (said & TID_MASK != 0).then_some(said);
-        }
+        let is_signalled = said & OWNER_DIED != 0;
+        let order = self.core.desk.take_order(j);
         // The word stays signalled until the dead member is recovered. If we die before that, the next owner of our slot observes it.
-        if fault!("segment.observe.cleared_before_recovered") {
+        if is_signalled && fault!("segment.observe.cleared_before_recovered") {
             notification.store(0, Ordering::Relaxed);
         }
-        send_reaper(&self.core, j);
-        None
+        let lack = if is_signalled || order.is_some() {
+            self.see_to(locks, j, order == Some(true))
+        } else {
+            Lack::Nothing
+        };
+        ((!is_signalled && said & TID_MASK != 0).then_some(said), lack)
     }
 
-    fn wait_for_stop(&self) {
-        // Acquire: pairs with the Release in `stop`.
-        while self.stop.load(Ordering::Acquire) == 0 {
-            let _ = futex::wait(&self.stop, Flags::PRIVATE, 0, None);
-        }
+    /// Starts a reaper for slot `j`. Without one, recovers the slot now if its owner is gone already.
+    fn see_to(&self, locks: &Arc<Locks>, j: u8, has_failed: bool) -> Lack {
+        let missing = if has_failed {
+            Absence::Locks { errno: libc::ENOLCK }
+        } else {
+            match send_reaper(&self.core, locks, j) {
+                Ok(()) => return Lack::Nothing,
+                Err(absence) => absence,
+            }
+        };
+        let lack = match protected(|| self.core.reap_now(locks, j)) {
+            Ok(true) => return Lack::Nothing,
+            Ok(false) => Lack::Late(missing),
+            Err(absence) => Lack::Failed(absence),
+        };
+        self.core.desk.give_back(j);
+        lack
     }
+}
+
+/// Runs a recovery. A panic in the caller's `reclaim` must not end the thread: with it would end what notifies others of our death.
+fn protected<T>(recover: impl FnOnce() -> Result<T, Absence>) -> Result<T, Absence> {
+    catch_unwind(AssertUnwindSafe(recover)).unwrap_or(Err(Absence::Locks { errno: libc::ENOTRECOVERABLE }))
+}
+
+fn later(pause: Duration) -> Timespec {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    let nanos = now.tv_nsec + i64::from(pause.subsec_nanos());
+    Timespec { tv_sec: now.tv_sec + nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 }
 }
 
 fn wait(word: &AtomicU32, value: u32, flags: WaitFlags) -> Wait {
@@ -274,32 +369,44 @@ fn wait(word: &AtomicU32, value: u32, flags: WaitFlags) -> Wait {
 
 /// Starts a reaper for slot `j`, unless it has one. The slot's next owner may get the lock before the reaper requests it; the
 /// reaper then blocks until that owner is gone. One blocked thread per slot is harmless, one per death would not be.
-fn send_reaper(core: &Arc<Core>, j: u8) {
+///
+/// The reaper drops `locks` in the descriptor table of the calling thread, which it shares.
+fn send_reaper(core: &Arc<Core>, locks: &Arc<Locks>, j: u8) -> Result<(), Absence> {
     // AcqRel: pairs with the CAS to zero in `reap_one`: either the reaper sees this signal, or we see that it has ended.
     if core.signals[usize::from(j)].fetch_add(1, Ordering::AcqRel) != 0 {
-        return;
+        return Ok(());
     }
     if core.by_hand {
-        return reap_one(core, j);
+        reap_one(core, locks, j);
+        return Ok(());
     }
-    let twin = Arc::clone(core);
-    if Thread::start(c"tenure-reaper", REAPER_STACK, move || reap_one(&twin, j)).is_err() {
-        // Relaxed: the count is nonzero and has no reaper, so that no other thread resets it. `sweep` recovers what is proved dead
-        // now; the rest is left to the next join or `recover`.
-        core.signals[usize::from(j)].store(0, Ordering::Relaxed);
-        core.sweep();
-    }
+    let (core_twin, locks_twin) = (Arc::clone(core), Arc::clone(locks));
+    Thread::start(c"tenure-reaper", STACK, move || reap_one(&core_twin, &locks_twin, j)).map(drop).map_err(
+        |error| {
+            // Relaxed: the count is nonzero and has no reaper, so that no other thread resets it.
+            core.signals[usize::from(j)].store(0, Ordering::Relaxed);
+            Absence::Thread { errno: error.raw_os_error().unwrap_or(0) }
+        },
+    )
 }
 
-/// Starts a reaper for slot `j`, unless it has one. The reaper waits for the owner's end even if no notification comes.
-pub(crate) fn attend(core: &Arc<Core>, j: u8) {
+/// For a member without a monitor thread: starts a reaper for slot `j`, unless it has one.
+pub(crate) fn attend(
+    core: &Arc<Core>,
+    open: impl FnOnce() -> Result<Arc<Locks>, Absence>,
+    j: u8,
+) -> Result<(), Absence> {
     // Relaxed: a hint. An existing reaper waits for the same lock.
-    if core.signals[usize::from(j)].load(Ordering::Relaxed) == 0 {
-        send_reaper(core, j);
+    if core.signals[usize::from(j)].load(Ordering::Relaxed) != 0 {
+        return Ok(());
     }
+    let locks = open()?;
+    // Now rather than by the reaper, which nobody asks for the outcome.
+    locks.check(j)?;
+    send_reaper(core, &locks, j)
 }
 
-fn reap_one(core: &Core, j: u8) {
+fn reap_one(core: &Core, locks: &Locks, j: u8) {
     /// Resets the count on a panic in the caller's `reclaim`; otherwise the slot would never get a reaper again.
     struct Retire<'a>(&'a AtomicU32);
     impl Drop for Retire<'_> {
@@ -314,9 +421,12 @@ fn reap_one(core: &Core, j: u8) {
     loop {
         // Acquire: pairs with the AcqRel in `send_reaper`.
         let before = signals.0.load(Ordering::Acquire);
-        let _ = core.reap(j);
+        let has_failed = core.reap(locks, j).is_err();
         // AcqRel: as above.
         if signals.0.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if has_failed {
+                core.desk.report_failed(j);
+            }
             return;
         }
     }

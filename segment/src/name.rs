@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::error::OpenError;
 use crate::host::BootId;
+use crate::permissions::Permissions;
 
 /// The directory of POSIX shared memory.
 pub(crate) const SHM_DIRECTORY: &str = "/dev/shm";
@@ -118,9 +119,15 @@ pub(crate) struct FileName {
     /// The part of the file name after the boot digits.
     pub(crate) suffix: &'static str,
     boot: BootId,
+    /// Who gets in.
+    pub(crate) permissions: Permissions,
 }
 
 impl FileName {
+    pub(crate) fn with(self, permissions: Permissions) -> Self {
+        Self { permissions, ..self }
+    }
+
     pub(crate) fn shm(name: &str, boot: BootId) -> Result<Self, OpenError> {
         Self::in_shm(name, "", boot)
     }
@@ -134,7 +141,8 @@ impl FileName {
             return Err(OpenError::InvalidName { name: name.to_owned(), why });
         }
         let stem = format!("{SHM_PREFIX}{name}");
-        Ok(Self { name: name.to_owned(), directory: SHM_DIRECTORY.into(), stem, suffix, boot })
+        let permissions = Permissions::default();
+        Ok(Self { name: name.to_owned(), directory: SHM_DIRECTORY.into(), stem, suffix, boot, permissions })
     }
 
     pub(crate) fn file(path: &Path, boot: BootId) -> Result<Self, OpenError> {
@@ -148,7 +156,8 @@ impl FileName {
             return Err(invalid("its file name is longer than 200 bytes"));
         }
         let name = whole.display().to_string();
-        Ok(Self { name, directory: directory.to_owned(), stem, suffix: "", boot })
+        let permissions = Permissions::default();
+        Ok(Self { name, directory: directory.to_owned(), stem, suffix: "", boot, permissions })
     }
 
     pub(crate) fn file_name(&self) -> String {

@@ -1,7 +1,7 @@
 //! The public interface: create, attach, inspect, remove.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ use crate::listing::{self, Listed};
 use crate::lock;
 use crate::member::Reclaim;
 use crate::name::{Backend, FileName, Place};
+use crate::permissions::Permissions;
+use crate::presence::{self, NameState};
 
 /// The parameters of a new segment. An attacher compares those that it depends on with the existing segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Spec {
     pub layout_hash: u64,
     /// Ranges of the data area that are committed at creation.
     pub commit: Vec<Range<u64>>,
+    /// Who gets in. An attacher refuses a segment with others.
+    pub permissions: Permissions,
 }
 
 /// A slot of the lease table, as a reader sees it.
@@ -95,18 +99,26 @@ impl Segment {
         init: &mut dyn FnMut(DataArea<'_>),
     ) -> Result<Self, OpenError> {
         let header = header_for(&place, spec)?;
+        let permissions = spec.permissions;
+        permissions.check()?;
         let mut creation = Creation { header, spec, init };
         let attachment = match place {
-            Place::Shm(name) => {
-                file::open_or_create(&FileName::shm(&name, boot()?)?, Backend::Shm, &mut creation)?
-            }
-            Place::File(path) => {
-                file::open_or_create(&FileName::file(&path, boot()?)?, Backend::File, &mut creation)?
-            }
-            Place::Memfd(Some(fd)) => memfd::open(fd, spec.layout_hash)?,
-            Place::Memfd(None) => memfd::create(&mut creation)?,
+            Place::Shm(name) => file::open_or_create(
+                &FileName::shm(&name, boot()?)?.with(permissions),
+                Backend::Shm,
+                &mut creation,
+            )?,
+            Place::File(path) => file::open_or_create(
+                &FileName::file(&path, boot()?)?.with(permissions),
+                Backend::File,
+                &mut creation,
+            )?,
+            Place::Memfd(Some(fd)) => memfd::open(fd, spec.layout_hash, permissions)?,
+            Place::Memfd(None) => memfd::create(&mut creation, permissions)?,
             Place::Anonymous => anonymous::create(&mut creation)?,
-            Place::SysV(name) => sysv::open_or_create(&FileName::sysv(&name, boot()?)?, &mut creation)?,
+            Place::SysV(name) => {
+                sysv::open_or_create(&FileName::sysv(&name, boot()?)?.with(permissions), &mut creation)?
+            }
             Place::Private => private::create(&mut creation)?,
         };
         Ok(Self { attachment: Arc::new(attachment) })
@@ -117,23 +129,28 @@ impl Segment {
     /// # Errors
     ///
     /// [`OpenError::NotFound`] if there is none; [`OpenError::Nameless`] for a backend whose segments can only be inherited.
-    pub fn open(place: Place, layout_hash: u64) -> Result<Self, OpenError> {
-        let not_found = |name: &FileName| OpenError::NotFound { place: name.path().display().to_string() };
+    pub fn open(place: Place, layout_hash: u64, permissions: Permissions) -> Result<Self, OpenError> {
+        permissions.check()?;
+        // If the members of one live that has no name any more, that is the better answer.
+        let missing = |name: &FileName| {
+            let not_found = || OpenError::NotFound { place: name.path().display().to_string() };
+            named::check_alone(name).err().unwrap_or_else(not_found)
+        };
         let backend = place.backend();
         let attachment = match place {
             Place::Shm(name) => {
-                let name = FileName::shm(&name, boot()?)?;
-                file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
+                let name = FileName::shm(&name, boot()?)?.with(permissions);
+                file::open(&name, backend, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::File(path) => {
-                let name = FileName::file(&path, boot()?)?;
-                file::open(&name, backend, layout_hash)?.ok_or_else(|| not_found(&name))?
+                let name = FileName::file(&path, boot()?)?.with(permissions);
+                file::open(&name, backend, layout_hash)?.ok_or_else(|| missing(&name))?
             }
             Place::SysV(name) => {
-                let name = FileName::sysv(&name, boot()?)?;
-                sysv::open(&name, layout_hash)?.ok_or_else(|| not_found(&name))?
+                let name = FileName::sysv(&name, boot()?)?.with(permissions);
+                sysv::open(&name, layout_hash)?.ok_or_else(|| missing(&name))?
             }
-            Place::Memfd(Some(fd)) => memfd::open(fd, layout_hash)?,
+            Place::Memfd(Some(fd)) => memfd::open(fd, layout_hash, permissions)?,
             Place::Memfd(None) | Place::Anonymous | Place::Private => {
                 return Err(OpenError::Nameless { backend });
             }
@@ -143,11 +160,13 @@ impl Segment {
 
     /// Removes a named segment, whatever its contents, and segments that had the name on other boots.
     ///
-    /// With `force` it also removes a segment that has members: they continue undisturbed, and no other process can attach.
+    /// With `force` it also removes a segment that has members: they continue undisturbed, no other process can attach, and the next
+    /// creator may create another segment of the name. A hidden file of no bytes keeps that until then, or until the last
+    /// member has left.
     ///
     /// # Errors
     ///
-    /// [`RemoveError::Held`] while the segment has members.
+    /// [`RemoveError::Held`] while the segment has members; [`RemoveError::Unnamed`] if it has, and its file was removed already.
     ///
     /// # Progress
     ///
@@ -166,7 +185,7 @@ impl Segment {
             }
         })?;
         named::remove_leftovers(&name);
-        remove_file(&name.path(), force)
+        remove_file(&name, force)
     }
 
     /// The segments of this user in `/dev/shm`, of the backends `Shm` and `SysV`, by name.
@@ -254,6 +273,12 @@ impl Segment {
         self.attachment.name.as_deref()
     }
 
+    /// Where the name leads at the moment: files can be removed while members live.
+    #[must_use]
+    pub fn name_state(&self) -> NameState {
+        self.attachment.name_state()
+    }
+
     /// The file on disk.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -261,10 +286,14 @@ impl Segment {
     }
 
     /// The descriptor, to be passed to other processes (only a memfd needs that). It is read-only and closes on exec;
-    /// an attach reopens it.
+    /// an attach reopens it. `None` also once other code of this process has closed it.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.attachment.lock.as_ref().filter(|_| self.attachment.is_file_memory()).map(|lock| lock.fd.as_fd())
+        self.attachment
+            .lock
+            .as_ref()
+            .filter(|_| self.attachment.is_file_memory())
+            .and_then(|lock| lock.probe())
     }
 
     /// The data area, read-only.
@@ -334,7 +363,8 @@ fn header_for(place: &Place, spec: &Spec) -> Result<Header, OpenError> {
     })
 }
 
-fn remove_file(path: &Path, force: bool) -> Result<(), RemoveError> {
+fn remove_file(name: &FileName, force: bool) -> Result<(), RemoveError> {
+    let path = &*name.path();
     let place = path.display().to_string();
     let not_found = || RemoveError::NotFound { place: place.clone() };
     let os = |what| {
@@ -345,9 +375,23 @@ fn remove_file(path: &Path, force: bool) -> Result<(), RemoveError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(fd) => fd,
-            Err(Errno::NOENT) => return Err(not_found()),
+            Err(Errno::NOENT) if presence::is_anybody_there(name, None).unwrap_or(false) => {
+                if !force {
+                    return Err(RemoveError::Unnamed { place });
+                }
+                return presence::permit_next(name).map_err(os("permit another segment"));
+            }
+            Err(Errno::NOENT) => {
+                presence::end_permit(name);
+                return Err(not_found());
+            }
             Err(error) => return Err(os("open")(error.into())),
         };
+        // Before the name goes: killed in between, the segment is still there. Without force there are no members; a forked child of
+        // one may still have the lock. If it fails, creators are refused until nobody has it.
+        if presence::is_anybody_there(name, None).unwrap_or(false) {
+            let _ = presence::permit_next(name);
+        }
         let unlinked = if force { named::unlink(path, &fd) } else { named::unlink_unheld(path, &fd) };
         match unlinked.map_err(os("remove"))? {
             Unlinked::Yes => return Ok(()),

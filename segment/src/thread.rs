@@ -6,6 +6,7 @@
 use std::ffi::{CStr, c_void};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -81,4 +82,23 @@ extern "C" fn run(body: *mut c_void) -> *mut c_void {
     // The panic hook has reported the panic, and a joiner waits only for the end of the thread.
     let _ = catch_unwind(AssertUnwindSafe(body));
     std::ptr::null_mut()
+}
+
+/// Gives the calling thread its own descriptor table, with only `keep` in it. Returns false if the kernel refuses. Threads that it
+/// starts share the table, which the kernel closes when the last of them ends. In such a thread `/proc/self/fd` shows another
+/// table: only `/proc/thread-self/fd` shows its own.
+pub(crate) fn take_own_table(keep: RawFd) -> bool {
+    let keep = keep as libc::c_uint;
+    let close = |first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint| {
+        // SAFETY: no pointers; with the flag this thread gets its own table, and no code of it relies on other descriptors.
+        first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0
+    };
+    // The first call copies the descriptors outside of its range: as few as possible.
+    if !close(keep + 1, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) {
+        return false;
+    }
+    if keep > 0 {
+        close(0, keep - 1, 0);
+    }
+    true
 }

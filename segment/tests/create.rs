@@ -10,11 +10,24 @@ use std::path::PathBuf;
 
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
-use tenure_segment::{Backend, OpenError, Place, RemoveError, Segment, Spec};
+use tenure_segment::{
+    Backend, JoinError, NameState, OpenError, Permissions, Place, RemoveError, Segment, Spec,
+};
 
 #[test]
 fn child_entry() {
-    enter(&[("racer", racer), ("small", small_tmpfs), ("overlay", overlay), ("stranger", stranger)]);
+    enter(&[
+        ("racer", racer),
+        ("small", small_tmpfs),
+        ("overlay", overlay),
+        ("stranger", stranger),
+        ("other boot", other_boot),
+        ("forker", forker),
+        ("creator", creator),
+        ("peer", peer),
+        ("server", server),
+        ("container", container),
+    ]);
 }
 
 fn check_fresh(segment: &Segment, backend: Backend) {
@@ -35,11 +48,14 @@ fn check_fresh(segment: &Segment, backend: Backend) {
 fn named_segments_are_created_once_and_found_by_others() {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, "named");
-        assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+        assert!(matches!(
+            Segment::open(name.place(), HASH, Permissions::default()),
+            Err(OpenError::NotFound { .. })
+        ));
         let first = name.segment();
         check_fresh(&first, backend);
         let second = name.segment();
-        let reader = Segment::open(name.place(), HASH).unwrap();
+        let reader = Segment::open(name.place(), HASH, Permissions::default()).unwrap();
         for other in [&second, &reader] {
             assert!(!other.created());
             assert_eq!(other.creation_id(), first.creation_id());
@@ -88,7 +104,8 @@ fn an_unsealed_descriptor_is_refused() {
     let name = Name::shm("unsealed");
     let segment = name.segment();
     let file = std::fs::File::open(segment.path().unwrap()).unwrap();
-    let refused = Segment::open(Place::Memfd(Some(OwnedFd::from(file))), HASH).unwrap_err();
+    let refused =
+        Segment::open(Place::Memfd(Some(OwnedFd::from(file))), HASH, Permissions::default()).unwrap_err();
     assert!(matches!(refused, OpenError::NotSealed { expected: 7, .. }), "{refused}");
 }
 
@@ -105,7 +122,10 @@ fn anonymous_and_private_have_no_name() {
     }
     for place in [Place::Anonymous, Place::Private, Place::Memfd(None)] {
         assert!(matches!(Segment::remove(&place, true), Err(RemoveError::Nameless { .. })));
-        assert!(matches!(Segment::open(place, HASH), Err(OpenError::Nameless { .. })));
+        assert!(matches!(
+            Segment::open(place, HASH, Permissions::default()),
+            Err(OpenError::Nameless { .. })
+        ));
     }
 }
 
@@ -113,8 +133,12 @@ fn anonymous_and_private_have_no_name() {
 fn a_reopened_descriptor_is_not_the_one_that_was_passed() {
     let segment = open_or_create(Place::Memfd(None), &spec());
     let passed = segment.fd().unwrap().try_clone_to_owned().unwrap();
-    let other =
-        Segment::open(Place::Memfd(Some(passed.as_fd().try_clone_to_owned().unwrap())), HASH).unwrap();
+    let other = Segment::open(
+        Place::Memfd(Some(passed.as_fd().try_clone_to_owned().unwrap())),
+        HASH,
+        Permissions::default(),
+    )
+    .unwrap();
     drop(passed);
     let lease = join(&other, ALONE);
     assert_eq!(other.leases()[usize::from(lease.id().index)].held, Some(true));
@@ -150,7 +174,7 @@ fn altered(tag: &str, change: impl FnOnce(&std::fs::File)) -> OpenError {
     let name = Name::shm(tag);
     let path = name.segment().path().unwrap().to_owned();
     change(&OpenOptions::new().read(true).write(true).open(path).unwrap());
-    let looking = Segment::open(name.place(), HASH).unwrap_err();
+    let looking = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
     let creating = Segment::open_or_create(name.place(), &spec(), &mut mark).unwrap_err();
     assert_eq!(looking.to_string(), creating.to_string());
     looking
@@ -181,8 +205,6 @@ fn foreign_segments_are_refused_by_name() {
     assert!(matches!(error, E::Geometry { what: "data area bytes", .. }), "{error}");
     let error = with_word("boot", 128, 1);
     assert!(matches!(error, E::Boot { .. }), "{error}");
-    let error = with_word("uid", 152, 12345);
-    assert!(matches!(error, E::Owner { found: 12345, by: "header", .. }), "{error}");
     let error = with_word("page", 160, 512);
     assert!(matches!(error, E::PageBytes { found: 512, .. }), "{error}");
     let error = with_word("order", 168, 1);
@@ -191,7 +213,7 @@ fn foreign_segments_are_refused_by_name() {
     assert!(matches!(error, E::OtherBackend { expected: Backend::Shm, found: 2, .. }), "{error}");
     if is_root() {
         let error = altered("chown", |file| std::os::unix::fs::fchown(file, Some(65534), None).unwrap());
-        assert!(matches!(error, E::Owner { found: 65534, by: "inode", .. }), "{error}");
+        assert!(matches!(error, E::Owner { found: 65534, .. }), "{error}");
     } else {
         println!("SKIPPED: the foreign inode needs root");
     }
@@ -202,7 +224,7 @@ fn stranger(stage: &Stage) {
     // SAFETY: drops privileges of this process only.
     assert_eq!(unsafe { libc::setuid(65534) }, 0);
     let error = stage.attach().unwrap_err();
-    assert!(matches!(error, OpenError::Owner { expected: 65534, found: 0, by: "inode", .. }), "{error}");
+    assert!(matches!(error, OpenError::Owner { expected: 65534, found: 0, .. }), "{error}");
     stage.say("refused");
 }
 
@@ -221,7 +243,7 @@ fn a_stranger_is_told_whose_it_is() {
 fn another_data_area_layout_is_refused() {
     let name = Name::shm("other-hash");
     let _segment = name.segment();
-    let other = Segment::open(name.place(), HASH + 1).unwrap_err();
+    let other = Segment::open(name.place(), HASH + 1, Permissions::default()).unwrap_err();
     let (ours, theirs) = (mixed_hash(HASH + 1), mixed_hash(HASH));
     assert!(
         matches!(other, OpenError::LayoutHash { expected, found, .. } if (expected, found) == (ours, theirs))
@@ -235,12 +257,12 @@ fn a_link_or_a_directory_of_that_name_is_refused() {
     let moved = path.with_extension("moved");
     std::fs::rename(&path, &moved).unwrap();
     std::os::unix::fs::symlink(&moved, &path).unwrap();
-    let error = Segment::open(name.place(), HASH).unwrap_err();
+    let error = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
     std::fs::remove_file(&moved).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(error, OpenError::Os { .. }), "{error}");
     std::fs::create_dir(&path).unwrap();
-    let error = Segment::open(name.place(), HASH).unwrap_err();
+    let error = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
     std::fs::remove_dir(&path).unwrap();
     assert!(matches!(error, OpenError::NotASegment { .. }), "{error}");
 }
@@ -259,9 +281,12 @@ fn impossible_wishes_are_refused_before_anything_is_made() {
         let error = Segment::open_or_create(name.place(), &wish, &mut mark).unwrap_err();
         assert!(matches!(error, OpenError::Geometry { .. }), "{error}");
     }
-    assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+    assert!(matches!(
+        Segment::open(name.place(), HASH, Permissions::default()),
+        Err(OpenError::NotFound { .. })
+    ));
     for bad in ["", "a/b", ".a"] {
-        let error = Segment::open(Place::Shm(bad.into()), HASH).unwrap_err();
+        let error = Segment::open(Place::Shm(bad.into()), HASH, Permissions::default()).unwrap_err();
         assert!(matches!(error, OpenError::InvalidName { .. }), "{error}");
     }
 }
@@ -296,7 +321,10 @@ fn sysv_memory_goes_with_its_last_user_and_the_husk_is_replaced() {
     let path = first.path().unwrap().to_owned();
     drop(first);
     assert!(path.exists(), "the lock file stays");
-    assert!(matches!(Segment::open(name.place(), HASH), Err(OpenError::NotFound { .. })));
+    assert!(matches!(
+        Segment::open(name.place(), HASH, Permissions::default()),
+        Err(OpenError::NotFound { .. })
+    ));
     let second = name.segment();
     assert!(second.created());
     assert_ne!(second.creation_id(), id);
@@ -338,6 +366,10 @@ fn remove_refuses_while_a_lease_is_held() {
     );
     lease.check().unwrap();
     lease.commit(0..4096).unwrap();
+    let permit = segment.path().unwrap().with_file_name(format!(".tenure-{}.removed", name.text));
+    assert!(permit.exists());
+    lease.leave().unwrap();
+    assert!(!permit.exists(), "the last member takes it along");
 }
 
 /// Runs `body` in a forked child with its own mount namespace; false if that is not possible here.
@@ -458,4 +490,314 @@ fn a_creator_removes_what_the_name_was_on_another_boot() {
     std::fs::write(&old, b"TENURESG").unwrap();
     open_or_create(Place::File(name), &spec());
     assert!(!old.exists(), "creating does");
+}
+
+const NAMED: [Backend; 3] = [Backend::Shm, Backend::File, Backend::SysV];
+
+fn try_create(name: &Name) -> Result<Segment, OpenError> {
+    open_or_refuse(name.place())
+}
+
+/// As systemd's RemoveIPC= does, or an administrator: the file goes, the members stay.
+#[test]
+fn a_name_that_is_removed_under_members_makes_no_second_world() {
+    for backend in NAMED {
+        for how in [GUARDED, ALONE] {
+            let name = Name::new(backend, "unlinked");
+            let first = name.segment();
+            let lease = join(&first, how);
+            assert_eq!(first.name_state(), NameState::Current);
+            std::fs::remove_file(first.path().unwrap()).unwrap();
+            assert_eq!(first.name_state(), NameState::Removed, "{backend}");
+            let refused = try_create(&name).unwrap_err();
+            assert!(matches!(refused, OpenError::Removed { .. }), "{backend}: {refused}");
+            let refused = Segment::open(name.place(), HASH, Permissions::default()).unwrap_err();
+            assert!(matches!(refused, OpenError::Removed { .. }), "{backend}: {refused}");
+            let refused = first.join(ALONE, std::sync::Arc::new(Clear)).unwrap_err();
+            assert!(matches!(refused, JoinError::Removed { .. }), "{backend}: {refused}");
+            lease.leave().unwrap();
+            let second = name.segment();
+            assert!(second.created(), "{backend}: nobody is in the first world any more");
+            assert_eq!((first.name_state(), second.name_state()), (NameState::Replaced, NameState::Current));
+        }
+    }
+}
+
+#[test]
+fn a_removal_with_force_makes_room_once() {
+    for backend in NAMED {
+        let name = Name::new(backend, "permitted");
+        let first = name.segment();
+        let lease = join(&first, GUARDED);
+        Segment::remove(&name.place(), true).unwrap();
+        let second = name.segment();
+        assert!(second.created());
+        assert_eq!((first.name_state(), second.name_state()), (NameState::Replaced, NameState::Contested));
+        // The permit was for that one only.
+        std::fs::remove_file(second.path().unwrap()).unwrap();
+        assert!(matches!(try_create(&name), Err(OpenError::Removed { .. })), "{backend}");
+        let refused = Segment::remove(&name.place(), false).unwrap_err();
+        assert!(matches!(refused, RemoveError::Unnamed { .. }), "{backend}: {refused}");
+        Segment::remove(&name.place(), true).unwrap();
+        let third = name.segment();
+        assert_eq!((third.created(), third.name_state()), (true, NameState::Contested));
+        drop(lease);
+        assert_eq!(third.name_state(), NameState::Current);
+        let folder = third.path().unwrap().parent().unwrap();
+        let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().unwrap().contains(&name.text);
+        let left = std::fs::read_dir(folder).unwrap().flatten().filter(ours).count();
+        assert_eq!(left, 1, "{backend}: the permit is gone");
+    }
+}
+
+/// A member without a monitor has its lock of the folder in the descriptor table that its children inherit.
+fn forker(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let lease = join(&segment, ALONE);
+    // SAFETY: the child only sleeps until it is killed.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: as above.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        loop {
+            // SAFETY: as above.
+            unsafe { libc::pause() };
+        }
+    }
+    lease.leave().unwrap();
+    Segment::remove(&stage.place(0), false).unwrap();
+    let second = open_or_create(stage.place(0), &spec());
+    stage.say(second.created());
+    // SAFETY: our child.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    reap(child);
+}
+
+#[test]
+fn a_forked_child_of_a_former_member_keeps_nobody_from_creating() {
+    for backend in NAMED {
+        let name = Name::new(backend, "forker");
+        let _segment = name.segment();
+        Process::start("forker", &[&backend.to_string(), &name.text]).expect("true");
+    }
+}
+
+/// As in a container with a boot id of its own that shares the folder.
+fn other_boot(stage: &Stage) {
+    let boot_id = "/proc/sys/kernel/random/boot_id";
+    let fake = &stage.arguments[2];
+    std::fs::write(fake, "11111111-2222-3333-4444-555555555555\n").unwrap();
+    let ran = in_namespace(|| {
+        if !mount(fake, boot_id, "", libc::MS_BIND, "") {
+            return 77;
+        }
+        for refused in [stage.attach().unwrap_err(), open_or_refuse(stage.place(0)).unwrap_err()] {
+            assert!(matches!(refused, OpenError::OtherBootId { lease: 0, .. }), "{refused}");
+        }
+        0
+    });
+    stage.say(if ran { "ok" } else { "skipped" });
+}
+
+fn open_or_refuse(place: Place) -> Result<Segment, OpenError> {
+    Segment::open_or_create(place, &spec(), &mut mark)
+}
+
+#[test]
+fn another_boot_id_in_the_same_kernel_is_told_from_another_boot() {
+    for backend in NAMED {
+        let name = Name::new(backend, "boot");
+        let segment = name.segment();
+        let _lease = join(&segment, ALONE);
+        let folder = tempfile::tempdir().unwrap();
+        let fake = folder.path().join("boot_id");
+        let child = Process::start("other boot", &[&backend.to_string(), &name.text, fake.to_str().unwrap()]);
+        if child.receive() == "skipped" {
+            return println!("SKIPPED: no mount namespace to be had here");
+        }
+        assert!(child.wait().success());
+        assert_eq!(segment.name_state(), NameState::Current);
+    }
+}
+
+const SHARED: Permissions = Permissions { mode: Some(0o660), owner: None, group: Some(4242) };
+
+fn become_user(uid: u32, gid: u32) {
+    // SAFETY: changes the rights of this process only.
+    let done = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(gid) == 0 && libc::setuid(uid) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+/// Creates under a umask that would take everything away.
+fn creator(stage: &Stage) {
+    // SAFETY: a number.
+    unsafe { libc::umask(0o777) };
+    let shared = Spec { permissions: SHARED, ..spec() };
+    let segment = open_or_create(stage.place(0), &shared);
+    let lease = join(&segment, GUARDED);
+    stage.say("created");
+    stage.listen();
+    drop(lease);
+}
+
+/// Joins as another user. Arguments: backend, name, uid, gid, whether it asks for a shared segment.
+fn peer(stage: &Stage) {
+    let number = |at: usize| stage.arguments[at].parse().unwrap();
+    become_user(number(2), number(3));
+    let asked = if stage.arguments[4] == "shared" { SHARED } else { Permissions::default() };
+    match Segment::open(stage.place(0), HASH, asked) {
+        Ok(segment) => {
+            let lease = join(&segment, GUARDED);
+            stage.say(format!("joined {}", lease.id().index));
+            stage.listen();
+        }
+        Err(OpenError::Owner { found: 0, group: 4242, mode: 0o660, .. }) => stage.say("refused"),
+        Err(other) => stage.say(other),
+    }
+}
+
+#[test]
+fn a_segment_for_a_group_lets_in_the_group_and_nobody_else() {
+    if !is_root() {
+        return println!("SKIPPED: other users need root");
+    }
+    for backend in NAMED {
+        let name = Name::new(backend, "group");
+        let creator = Process::start("creator", &[&backend.to_string(), &name.text]);
+        creator.expect("created");
+        let peer = |uid: &str, gid: &str, how: &str| {
+            Process::start("peer", &[&backend.to_string(), &name.text, uid, gid, how])
+        };
+        peer("1234", "1234", "shared").expect("refused");
+        peer("1234", "4242", "alone").expect("refused");
+        let inside = peer("1234", "4242", "shared");
+        inside.expect("joined 1");
+        let reader = Segment::open(name.place(), HASH, SHARED).unwrap();
+        let path = reader.path().unwrap();
+        let metadata = std::fs::metadata(path).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o660, 0, 4242));
+        // Across users a death is heard and recovered.
+        inside.kill();
+        eventually(&format!("{backend}: the other user is recovered"), || !reader.leases()[1].live);
+        // Whoever asks for less, or for more, is not given something else.
+        for asked in [0o600, 0o666] {
+            let asked = Permissions { mode: Some(asked), ..SHARED };
+            let refused = Segment::open(name.place(), HASH, asked).unwrap_err();
+            assert!(matches!(refused, OpenError::Owner { mode: 0o660, .. }), "{refused}");
+        }
+        let other_owner = Permissions { owner: Some(1234), ..Permissions::default() };
+        let refused = Segment::open(name.place(), HASH, other_owner).unwrap_err();
+        assert!(matches!(refused, OpenError::Owner { found: 0, .. }), "{refused}");
+    }
+}
+
+#[test]
+fn impossible_modes_are_refused() {
+    for mode in [0, 0o060, 0o400, 0o670, 0o1660, u32::MAX] {
+        let permissions = Permissions { mode: Some(mode), ..Permissions::default() };
+        let spec = Spec { permissions, ..spec() };
+        let name = Name::shm("modes");
+        let refused = Segment::open_or_create(name.place(), &spec, &mut mark).unwrap_err();
+        assert!(matches!(refused, OpenError::Geometry { .. }), "{refused}");
+    }
+}
+
+/// Root opens, its forked workers become nobody and join. Arguments: backend and name, or a place without a name; how.
+fn server(stage: &Stage) {
+    const NOBODY: u32 = 65534;
+    let how = stage.arguments[2].as_str();
+    let permissions = match how {
+        "owner" => Permissions { owner: Some(NOBODY), ..Permissions::default() },
+        "group" => Permissions { mode: Some(0o660), group: Some(NOBODY), owner: None },
+        _ => Permissions::default(),
+    };
+    let place = match stage.arguments[0].as_str() {
+        "memfd" => Place::Memfd(None),
+        "anonymous" => Place::Anonymous,
+        _ => stage.place(0),
+    };
+    let segment = open_or_create(place, &Spec { permissions, ..spec() });
+    let lease = join(&segment, GUARDED);
+    let code = in_fork(|| {
+        become_user(NOBODY, NOBODY);
+        match segment.join(GUARDED, std::sync::Arc::new(Clear)) {
+            Ok(_) => 0,
+            Err(JoinError::Denied { owner: 0, mode: 0o600, uid: 65534, .. }) => 1,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert!(lease.check().is_ok());
+    stage.say(["joined", "denied"].get(code as usize).unwrap_or(&"failed"));
+}
+
+#[test]
+fn workers_of_a_server_join_after_they_gave_up_rights() {
+    if !is_root() {
+        return println!("SKIPPED: giving up rights needs root");
+    }
+    for backend in ["shm", "file", "sysv", "memfd", "anonymous"] {
+        for how in ["owner", "group", "unchanged"] {
+            let is_named = !matches!(backend, "memfd" | "anonymous");
+            let name = Name::new(if is_named { backend.parse().unwrap() } else { Backend::Shm }, "server");
+            let server = Process::start("server", &[backend, &name.text, how]);
+            let expected = if how == "unchanged" && is_named { "denied" } else { "joined" };
+            assert_eq!(server.receive(), expected, "{backend}, {how}");
+        }
+    }
+}
+
+/// A user without rights creates a segment, and joins it from a user namespace and pid namespace of its own, in which it is root. Two
+/// rootless containers of one user that share the folder are like that.
+fn container(stage: &Stage) {
+    become_user(1234, 1234);
+    // SAFETY: a number. Without it the files of /proc/self belong to root after the change of user.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) };
+    let segment = open_or_create(stage.place(0), &spec());
+    let lease = join(&segment, GUARDED);
+    let code = in_fork(|| {
+        let write = |file: &str, text: &str| std::fs::write(format!("/proc/self/{file}"), text).is_ok();
+        // SAFETY: the forked child has one thread.
+        let entered = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) == 0 }
+            && write("setgroups", "deny")
+            && write("uid_map", "0 1234 1")
+            && write("gid_map", "0 1234 1");
+        if !entered {
+            return 77;
+        }
+        // The first child is process 1 of the new namespace.
+        in_fork(|| {
+            assert_eq!((std::process::id(), is_root()), (1, true));
+            let inside = stage.attach().unwrap();
+            assert_eq!(inside.creation_id(), segment.creation_id());
+            let own = join(&inside, GUARDED);
+            assert_eq!(own.monitor_state(), tenure_segment::MonitorState::Running);
+            assert_eq!(inside.leases().iter().filter(|lease| lease.held == Some(true)).count(), 2);
+            std::mem::forget(own);
+            5
+        })
+    });
+    if code == 77 {
+        return stage.say("skipped");
+    }
+    assert_eq!(code, 5);
+    eventually("the member outside recovers the one inside", || !segment.leases()[1].live);
+    assert!(lease.check().is_ok());
+    stage.say("ok");
+}
+
+#[test]
+fn a_rootless_container_joins_a_segment_of_its_user() {
+    if !is_root() {
+        return println!("SKIPPED: becoming another user needs root");
+    }
+    for backend in NAMED {
+        let name = Name::new(backend, "rootless");
+        let container = Process::start("container", &[&backend.to_string(), &name.text]);
+        match container.receive().as_str() {
+            "skipped" => println!("SKIPPED: rootless: no unprivileged user namespace to be had here"),
+            said => assert_eq!(said, "ok", "{backend}"),
+        }
+    }
 }

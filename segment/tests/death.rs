@@ -5,13 +5,14 @@ mod common;
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use common::*;
 use tenure_core::{LeaseId, Recovery};
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
-    Backend, CommitError, DataArea, JoinError, Lease, MonitorState, NotMember, Place, Reclaim, Segment,
+    Backend, CommitError, DataArea, JoinError, Lease, MonitorState, NotMember, Place, Reclaim, RecoverError,
+    Segment,
 };
 
 #[test]
@@ -35,7 +36,7 @@ fn member(stage: &Stage) {
     loop {
         match stage.listen().as_str() {
             "check" => stage.say(format!("{:?}", lease.check())),
-            "recover" => stage.say(lease.recover()),
+            "recover" => stage.say(format!("{:?}", lease.recover())),
             "touch" => {
                 let word = &lease.data_area().words()[1000];
                 stage.say(word.fetch_add(1, Ordering::SeqCst));
@@ -236,14 +237,14 @@ fn without_a_monitor_recover_recovers() {
     let lease = join(&segment, ALONE);
     let (mut living, _) = start(&name, "alone");
     let (dead, index) = start(&name, "alone");
-    assert_eq!(lease.recover(), 0);
+    assert_eq!(lease.recover(), Ok(0));
     dead.kill();
     assert!(held(segment.data_area(), index));
-    assert_eq!(lease.recover(), 1);
+    assert_eq!(lease.recover(), Ok(1));
     assert!(!held(segment.data_area(), index) && !lease_live(&segment, index));
-    assert_eq!(lease.recover(), 0);
+    assert_eq!(lease.recover(), Ok(0));
     living.tell("recover");
-    living.expect("0");
+    living.expect("Ok(0)");
     assert!(held(segment.data_area(), 1), "the living keeps what it holds");
 }
 
@@ -272,7 +273,7 @@ fn a_stopped_member_keeps_its_lease() {
     let lease = join(&segment, GUARDED);
     let (mut child, index) = start(&name, "guarded");
     child.stop();
-    assert_eq!(lease.recover(), 0);
+    assert_eq!(lease.recover(), Ok(0));
     assert_ne!(join(&segment, ALONE).id().index, index);
     assert!(lease_held(&segment, index) && held(segment.data_area(), index));
     child.signal(libc::SIGCONT);
@@ -302,7 +303,7 @@ fn closing_every_descriptor_keeps_the_lease_and_the_monitor() {
     closer.tell("close");
     closer.expect("closed");
     assert!(lease_held(&segment, index));
-    assert_eq!(lease.recover(), 0);
+    assert_eq!(lease.recover(), Ok(0));
     closer.tell("touch");
     closer.expect("0");
     // The member is still notified, and reaches the locks by the path.
@@ -312,7 +313,7 @@ fn closing_every_descriptor_keeps_the_lease_and_the_monitor() {
     assert_eq!(reclaimed_by(segment.data_area(), dead), Some(index));
     closer.kill();
     assert!(!lease_held(&segment, index));
-    assert_eq!(lease.recover(), 1);
+    assert_eq!(lease.recover(), Ok(1));
 }
 
 #[test]
@@ -367,7 +368,7 @@ fn forker(stage: &Stage) {
         let inherited = lease.lock().unwrap().take().unwrap();
         assert_eq!(inherited.check(), Err(NotMember::ForkedChild));
         assert_eq!(inherited.leave(), Err(NotMember::ForkedChild));
-        assert_eq!(inherited.recover(), 0);
+        assert_eq!(inherited.recover(), Err(RecoverError::NotMember(NotMember::ForkedChild)));
         assert!(matches!(inherited.commit(0..1), Err(CommitError::NotMember(NotMember::ForkedChild))));
         drop(inherited);
         assert!(lease_held(&segment, id.index) && lease_live(&segment, id.index));
@@ -472,23 +473,29 @@ fn a_daemon_that_forked_after_joining_is_no_member_until_it_joins() {
     eventually("the daemon has left", || !lease_live(&segment, 1));
 }
 
-/// A recoverer whose `reclaim` reports its start, and then waits for an order.
+/// A recoverer whose `reclaim` reports its start, and then waits for an order. The main thread speaks for it: `reclaim` may run in a
+/// thread with another descriptor table.
 fn slow(stage: &Stage) {
-    struct Slow(Stage);
+    struct Slow(mpsc::SyncSender<mpsc::SyncSender<()>>);
     impl Reclaim for Slow {
         fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery) {
             if recovery.dead().index != recovery.by() {
-                self.0.say("reclaiming");
-                self.0.listen();
+                let (go, wait) = mpsc::sync_channel(0);
+                self.0.send(go).unwrap();
+                wait.recv().unwrap();
             }
             Clear.reclaim(data_area, recovery);
         }
     }
     let segment = stage.attach().unwrap();
-    let twin = Stage { arguments: Vec::new() };
-    let lease = segment.join(GUARDED, Arc::new(Slow(twin))).unwrap();
+    let (begin, begins) = mpsc::sync_channel(0);
+    let lease = segment.join(GUARDED, Arc::new(Slow(begin))).unwrap();
     stage.say(format!("joined {}", lease.id().index));
-    std::thread::park();
+    for go in begins {
+        stage.say("reclaiming");
+        stage.listen();
+        go.send(()).unwrap();
+    }
 }
 
 #[test]
@@ -512,7 +519,7 @@ fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
     let refused = segment.join(ALONE, Arc::new(Clear)).unwrap_err();
     assert!(matches!(refused, JoinError::Full { members: 3 }), "{refused}");
     slow.kill();
-    assert_eq!(lease.recover(), 1, "the recoverer itself");
+    assert_eq!(lease.recover(), Ok(1), "the recoverer itself");
     assert_eq!(join(&segment, ALONE).id().index, 0);
 }
 
@@ -537,7 +544,7 @@ fn a_reaper_that_waits_does_not_keep_a_leaver() {
     leaver.leave().unwrap();
     assert!(!lease_held(&segment, 0), "its lock is free at once");
     victim.kill();
-    assert_eq!(witness.recover(), 1, "the reaper of a member that left recovers nothing");
+    assert_eq!(witness.recover(), Ok(1), "the reaper of a member that left recovers nothing");
     assert_eq!(reclaimed_by(segment.data_area(), index), Some(witness.id().index));
     assert_eq!(join(&segment, ALONE).id().index, 0);
 }
@@ -554,7 +561,7 @@ fn worker(stage: &Stage) {
         };
         let id = lease.id();
         hold(lease.data_area(), id);
-        lease.recover();
+        lease.recover().unwrap();
         let word = lease.data_area().words()[usize::from(id.index)].load(Ordering::SeqCst);
         if word != id.incarnation {
             stage.say(format!("{id:?} was reclaimed while it lived: {word}"));
@@ -603,7 +610,7 @@ fn crash_at_random_moments_among_six_workers() {
     }
     drop(workers);
     let lease = join(&segment, GUARDED);
-    lease.recover();
+    lease.recover().unwrap();
     let others = segment.leases().into_iter().filter(|other| other.index != lease.id().index);
     for other in others {
         assert!(

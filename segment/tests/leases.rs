@@ -10,7 +10,7 @@ use tenure_core::Recovery;
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
     Absence, Backend, CommitError, DataArea, DecommitError, JoinError, MonitorState, NotMember, Place,
-    Reclaim, Segment, Spec,
+    Reclaim, RecoverError, Segment, Spec,
 };
 
 #[test]
@@ -43,7 +43,7 @@ fn leaving_frees_the_slot_and_incarnations_grow() {
             lease.leave().unwrap();
             assert_eq!(lease.leave(), Err(NotMember::Left));
             assert_eq!(lease.check(), Err(NotMember::Left));
-            assert_eq!(lease.recover(), 0);
+            assert_eq!(lease.recover(), Err(RecoverError::NotMember(NotMember::Left)));
             assert!(matches!(lease.commit(0..1), Err(CommitError::NotMember(NotMember::Left))));
             assert!(matches!(lease.decommit(0..1), Err(DecommitError::NotMember(NotMember::Left))));
             // The lock is released although the `Segment` still exists.
@@ -138,7 +138,7 @@ fn corrupted_lease_words_are_cleaned_up_and_never_panic() {
     corrupt(&segment, 3, 0x1234_5678_9ABC_DEF0);
     lease.check().unwrap();
     drop(lease);
-    assert_eq!(next.recover(), 1, "what the leaver could not free is dirty");
+    assert_eq!(next.recover(), Ok(1), "what the leaver could not free is dirty");
     assert!(!segment.leases()[3].live);
 }
 
@@ -247,7 +247,7 @@ fn threads_join_and_leave_at_once() {
                     match segment.join(options, Arc::new(Clear)) {
                         Ok(lease) => {
                             hold(lease.data_area(), lease.id());
-                            lease.recover();
+                            lease.recover().unwrap();
                             joined.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(JoinError::Full { .. }) => std::thread::yield_now(),
@@ -285,7 +285,7 @@ fn a_panic_while_leaving_leaves_a_dirty_lease_for_others() {
     assert_eq!(segment.leases()[usize::from(index)].held, Some(true));
     drop(lease);
     assert!(segment.leases()[usize::from(index)].live && held(segment.data_area(), index));
-    assert_eq!(other.recover(), 1);
+    assert_eq!(other.recover(), Ok(1));
     assert!(!held(segment.data_area(), index));
 }
 
@@ -296,7 +296,7 @@ fn a_lease_outlives_its_segment_value() {
         let backend = segment.backend();
         drop(segment);
         lease.check().unwrap();
-        assert_eq!(lease.recover(), 0);
+        assert_eq!(lease.recover(), Ok(0));
         lease.commit(0..4096).unwrap();
         assert!(held(lease.data_area(), 0), "{backend}");
         lease.leave().unwrap();
@@ -368,20 +368,7 @@ fn the_monitor_takes_no_signals() {
 
 /// Denies futex_waitv, as older container runtimes do.
 fn denied(stage: &Stage) {
-    let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut rules = [
-        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_futex_waitv as u32),
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
-    // SAFETY: a complete program that outlives the calls.
-    let filtered = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-    };
-    if !filtered {
+    if !deny(&[libc::SYS_futex_waitv]) {
         return stage.say("skipped");
     }
     let lease = join(&stage.attach().unwrap(), GUARDED);

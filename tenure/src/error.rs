@@ -7,7 +7,7 @@ use tenure_slab as slab;
 use crate::kind::Kind;
 
 pub use scratch::{AllocError as ScratchError, BlockError};
-pub use segment::{JoinError, NotMember, RemoveError};
+pub use segment::{JoinError, NotMember, RecoverError, RemoveError};
 
 /// The reason why a space was not created or attached. An existing space is unchanged.
 ///

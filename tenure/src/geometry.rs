@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use tenure_core::MEMBERS_MAX;
 use tenure_scratch_alloc as scratch;
-use tenure_segment::Spec;
 use tenure_segment::layout::{FNV_START, fnv1a};
+use tenure_segment::{Permissions, Spec};
 use tenure_slab as slab;
 
 use crate::error::OpenError;
@@ -176,6 +176,7 @@ impl Plan {
             data_area_bytes: self.data_area_bytes,
             geometry: self.geometry.to_words(),
             layout_hash: LAYOUT_HASH,
+            permissions: Permissions::default(),
             commit,
         }
     }

@@ -74,7 +74,7 @@ mod waiting;
 pub use block::Block;
 pub use error::{
     AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
-    RemoveError, ScratchError, UseError,
+    RecoverError, RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
 #[doc(hidden)]
@@ -108,5 +108,7 @@ pub use tenure_core::LeaseId;
 #[doc(hidden)]
 pub use tenure_core::fault;
 pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
-pub use tenure_segment::{Backend, LeaseInfo, Listed, MonitorState, OpenError as SegmentError};
+pub use tenure_segment::{
+    Absence, Backend, LeaseInfo, Listed, MonitorState, NameState, OpenError as SegmentError,
+};
 pub use tenure_slab::{HandleInfo, Token, TokenError};

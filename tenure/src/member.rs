@@ -9,7 +9,7 @@ use tenure_segment::MonitorState;
 use tenure_slab::Token;
 
 use crate::block::Block;
-use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError};
+use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, RecoverError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
 use crate::local::Local;
@@ -86,7 +86,8 @@ impl Member {
         self.shared.lease.check()
     }
 
-    /// The state of the monitor thread: whether it runs, and if not, the reason.
+    /// Whether this member is notified of the death of others, and what is missing if it is not. The monitor looks at the moment of
+    /// the call: a process may lose rights, descriptors or threads that it had when it joined.
     ///
     /// ```
     /// # use tenure::{MonitorState, Space};
@@ -392,14 +393,14 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`NotMember`].
+    /// [`RecoverError::NotMember`]; [`RecoverError::Unable`] if there are other members and the kernel cannot be asked which of them are
+    /// dead. What a recovery needs is opened by the join, so this needs no right, path or free descriptor.
     ///
     /// # Crash
     ///
     /// If this process is killed, the next recovery starts over.
-    pub fn recover(&self) -> Result<usize, NotMember> {
-        self.shared.lease.check()?;
-        Ok(self.shared.lease.recover())
+    pub fn recover(&self) -> Result<usize, RecoverError> {
+        self.shared.lease.recover()
     }
 
     /// The number of leases, handles and blocks that this member has recovered since it joined.

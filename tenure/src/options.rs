@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use tenure_segment::{Backend, Place};
+use tenure_segment::{Backend, Permissions, Place};
 
 use crate::error::OpenError;
 use crate::geometry::{Geometry, Plan};
@@ -33,6 +33,7 @@ pub struct Options {
     base: Geometry,
     sysv: bool,
     pub(crate) monitor: bool,
+    pub(crate) permissions: Permissions,
 }
 
 impl Options {
@@ -46,6 +47,7 @@ impl Options {
             base: Geometry::default(),
             sysv: false,
             monitor: true,
+            permissions: Permissions::default(),
         }
     }
 
@@ -106,6 +108,42 @@ impl Options {
     /// ```
     pub fn monitor(mut self, on: bool) -> Self {
         self.monitor = on;
+        self
+    }
+
+    /// Sets who may use the space, as the mode of a file: `0o600`, the default, to `0o666`. All need both reading and writing. The
+    /// umask does not matter. Whoever attaches asks for the same: a space with another mode is refused. The others who get in are
+    /// trusted like oneself: they can write every byte.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-mode-{}", std::process::id());
+    /// # // SAFETY: no arguments.
+    /// # let group = unsafe { libc::getegid() };
+    /// // For all users in a group, whoever of them comes first:
+    /// let shared = || tenure::Space::options().scratch(1 << 20).mode(0o660).group(group);
+    /// let space = shared().open(&name)?;
+    /// let again = shared().open(&name)?; // usually in a process of another user
+    /// assert!(tenure::Space::options().mode(0o600).open(&name).is_err());
+    /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.permissions.mode = Some(mode);
+        self
+    }
+
+    /// Sets the group of the space; see [`Options::mode`]. The creator is in that group, or root. Whoever attaches accepts the space of
+    /// any owner, as long as it has that group.
+    pub fn group(mut self, gid: u32) -> Self {
+        self.permissions.group = Some(gid);
+        self
+    }
+
+    /// Sets the owner of the space. Only root can give a space to another user, for a server whose workers give up root's rights
+    /// before they join. Whoever attaches accepts the space of that user only; for root that is the way to a space of another user.
+    pub fn owner(mut self, uid: u32) -> Self {
+        self.permissions.owner = Some(uid);
         self
     }
 

@@ -252,7 +252,8 @@ impl Shared {
     /// Recovers dead members and drains idle caches, after handles or memory ran out and before the call fails. The caller tries again in
     /// any case, even if this recovered nothing: a monitor, or another member, may have recovered the same a moment earlier.
     fn scavenge(&self) {
-        self.lease.recover();
+        // If the dead cannot be told from the living, the caller's call fails for want of what they hold.
+        let _ = self.lease.recover();
         for caches in lock(&self.idle).iter_mut() {
             caches.blocks.release_idle();
             // No thread uses the claimed handles of a dropped local.

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
-use tenure_segment::{Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, Place, Segment};
+use tenure_segment::{
+    Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment, Spec,
+};
 use tenure_slab::{HandleInfo, Slab};
 
 use crate::error::{JoinError, OpenError, RemoveError};
@@ -55,12 +57,13 @@ impl Space {
             slab.extend(plan.first_groups());
             scratch.init();
         };
-        let segment = Segment::open_or_create(place, &plan.spec(), &mut init)?;
+        let spec = Spec { permissions: options.permissions, ..plan.spec() };
+        let segment = Segment::open_or_create(place, &spec, &mut init)?;
         Self::over(segment, &options)
     }
 
     pub(crate) fn attach(place: Place, options: Options) -> Result<Self, OpenError> {
-        Self::over(Segment::open(place, LAYOUT_HASH)?, &options)
+        Self::over(Segment::open(place, LAYOUT_HASH, options.permissions)?, &options)
     }
 
     fn over(segment: Segment, options: &Options) -> Result<Self, OpenError> {
@@ -165,6 +168,28 @@ impl Space {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.segment.path()
+    }
+
+    /// Where the name leads at the moment. A file can be removed while members live: by `Space::remove` with force, or by somebody else,
+    /// for instance systemd's `RemoveIPC=` at the end of a login session. Its members go on, and nobody else finds them.
+    ///
+    /// ```
+    /// use tenure::{NameState, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-name-state-{}", std::process::id());
+    /// let space = Space::options().scratch(1 << 20).open(&name)?;
+    /// let me = space.join()?;
+    /// assert_eq!(space.name_state(), NameState::Current);
+    ///
+    /// std::fs::remove_file(space.path().ok_or("no path")?)?;
+    /// assert_eq!(space.name_state(), NameState::Removed);
+    /// // While members live, nobody creates a second space of the name by mistake.
+    /// assert!(Space::options().scratch(1 << 20).open(&name).is_err());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn name_state(&self) -> NameState {
+        self.segment.name_state()
     }
 
     /// The file descriptor to pass to another process; see [`Options::from_fd`]. `None` for a backend without descriptors.
@@ -384,7 +409,8 @@ impl Space {
     }
 
     /// Removes a named space: from now on no process can attach to it, and its memory is freed when its last member leaves or dies.
-    /// `name` is the path for [`Backend::File`].
+    /// `name` is the path for [`Backend::File`]. With `force` it may have members, and another space of the name may be created beside
+    /// them.
     ///
     /// ```
     /// use tenure::{Backend, RemoveError, Space};
@@ -402,8 +428,8 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// [`RemoveError`], for instance [`RemoveError::NotFound`], or [`RemoveError::Held`] when the space has live members and `force`
-    /// is false.
+    /// [`RemoveError`], for instance [`RemoveError::NotFound`]; [`RemoveError::Held`] when the space has live members and `force`
+    /// is false, [`RemoveError::Unnamed`] when somebody has also removed its file.
     pub fn remove(backend: Backend, name: &str, force: bool) -> Result<(), RemoveError> {
         let place = match backend {
             Backend::SysV => Place::SysV(name.into()),

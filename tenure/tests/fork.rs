@@ -37,7 +37,7 @@ fn child() {
         assert!(matches!(me.create_raw(KIND, b"x"), Err(CreateError::NotMember(no)) if no == gone));
         assert!(matches!(me.open_raw(KIND, token), Err(OpenHandleError::NotMember(no)) if no == gone));
         assert!(matches!(me.alloc(Layout::new::<u8>()), Err(AllocError::NotMember(no)) if no == gone));
-        assert_eq!(me.recover(), Err(gone));
+        assert_eq!(me.recover(), Err(gone.into()));
         assert_eq!(me.trim(), Err(gone));
         assert!(matches!(handle.try_clone(), Err(OpenHandleError::NotMember(no)) if no == gone));
         drop((handle, block));

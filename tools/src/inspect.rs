@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use tenure::{Listed, Space};
+use tenure::{Listed, NameState, Space};
 
 use crate::attach::attach;
 use crate::cli::Name;
@@ -23,8 +23,13 @@ pub fn ls(json: bool) -> Answer {
     let mut table = Table::new(["name", "backend", "size", "members", "state"]);
     for one in &listed {
         let (members, state) = match found(one) {
-            Ok((live, dead)) if dead > 0 => (live.to_string(), format!("{dead} dead, to be recovered")),
-            Ok((live, _)) => (live.to_string(), String::new()),
+            Ok(Found { live, dead, name }) => {
+                let dead = (dead > 0).then(|| format!("{dead} dead, to be recovered"));
+                (
+                    live.to_string(),
+                    dead.into_iter().chain(trouble(name).map(str::to_owned)).collect::<Vec<_>>().join("; "),
+                )
+            }
             Err(error) => ("-".to_owned(), error),
         };
         table.row([one.name.clone(), one.backend.to_string(), bytes(one.bytes), members, state]);
@@ -34,9 +39,9 @@ pub fn ls(json: bool) -> Answer {
 }
 
 fn row_json(one: &Listed) -> serde_json::Value {
-    let (live, dead, error) = match found(one) {
-        Ok((live, dead)) => (Some(live), Some(dead), None),
-        Err(error) => (None, None, Some(error)),
+    let (live, dead, name, error) = match found(one) {
+        Ok(Found { live, dead, name }) => (Some(live), Some(dead), trouble(name), None),
+        Err(error) => (None, None, None, Some(error)),
     };
     json!({
         "name": one.name,
@@ -45,12 +50,29 @@ fn row_json(one: &Listed) -> serde_json::Value {
         "path": one.path.display().to_string(),
         "members_live": live,
         "members_dead": dead,
+        "name_state": name,
         "error": error,
     })
 }
 
-/// The number of living members, and of dead members that nobody has recovered.
-fn found(one: &Listed) -> Result<(usize, usize), String> {
+/// The trouble with the name of a space; `None` if the name leads to it and it is alone.
+fn trouble(state: NameState) -> Option<&'static str> {
+    match state {
+        NameState::Current | NameState::Unknown => None,
+        NameState::Contested => Some("another space that had this name has members"),
+        NameState::Removed => Some("removed while it was looked at"),
+        NameState::Replaced => Some("replaced while it was looked at"),
+    }
+}
+
+/// The number of living members, that of dead members that nobody has recovered, and where the name leads.
+struct Found {
+    live: usize,
+    dead: usize,
+    name: NameState,
+}
+
+fn found(one: &Listed) -> Result<Found, String> {
     if let Some(error) = &one.error {
         return Err(error.clone());
     }
@@ -58,7 +80,7 @@ fn found(one: &Listed) -> Result<(usize, usize), String> {
     let leases = space.leases();
     let live = leases.iter().filter(|lease| lease.live);
     let dead = live.clone().filter(|lease| lease.held == Some(false)).count();
-    Ok((live.count() - dead, dead))
+    Ok(Found { live: live.count() - dead, dead, name: space.name_state() })
 }
 
 /// Shows the handles, blocks and members in use.
@@ -95,6 +117,7 @@ pub fn stat(name: &Name, json: bool) -> Answer {
                 "scratch_bytes": geometry.scratch_bytes,
                 "unit_bytes": geometry.unit_bytes,
             },
+            "name_state": trouble(space.name_state()),
             "members_live": stats.members_live,
             "handles_live": stats.handles_live,
             "handles_claimed": stats.handles_claimed,
@@ -114,6 +137,9 @@ pub fn stat(name: &Name, json: bool) -> Answer {
     let resident =
         stats.bytes_resident.map_or_else(String::new, |resident| format!(", {} resident", bytes(resident)));
     let mut text = format!("{} ({}): {}{resident}\n", name.name, space.backend(), bytes(space.bytes()));
+    if let Some(trouble) = trouble(space.name_state()) {
+        writeln!(text, "{trouble}")?;
+    }
     let mut table = Table::new(["", "in use", "of", ""]);
     table.row([
         "members".into(),

@@ -72,7 +72,9 @@ impl ThroughC {
             generation_bits: 0,
             scratch_bytes: 1 << 30,
             unit_bytes: 0,
-            reserved: 0,
+            mode: 0,
+            owner: 0,
+            group: 0,
         };
         // SAFETY: options to read, no name, room for the result.
         let space = made("open", |out| unsafe { tenure_space_open(&raw const options, ptr::null(), out) })?;

@@ -47,11 +47,11 @@
 #include <stddef.h>
 #include <stdint.h>
 /* The default options: defaults when a space is created, no demands on an existing one. */
-#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 /** The version of this interface. A program is compiled with that of its header; the library refuses any other. */
-#define TENURE_ABI_VERSION 2
+#define TENURE_ABI_VERSION 3
 
 /**
  * In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
@@ -61,6 +61,12 @@
 
 /** In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all. */
 #define TENURE_TINY 2
+
+/** In tenure_options.flags: tenure_options.owner counts. */
+#define TENURE_WITH_OWNER 4
+
+/** In tenure_options.flags: tenure_options.group counts. */
+#define TENURE_WITH_GROUP 8
 
 /**
  * In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
@@ -241,6 +247,20 @@ typedef enum tenure_how {
     TENURE_ENDED = 3,
 } tenure_how;
 
+/** Where the name of a space leads; tenure_space_name_state. */
+typedef enum tenure_name_state {
+    /** The space has no name, or its folder cannot be looked at. */
+    TENURE_NAME_UNKNOWN = 0,
+    /** The name leads to this space, and no other space of the name has members. */
+    TENURE_NAME_CURRENT = 1,
+    /** The name leads to this space. Another space that had the name before, and was removed, has members, too. */
+    TENURE_NAME_CONTESTED = 2,
+    /** The space was removed: no file has the name. Its members go on. */
+    TENURE_NAME_REMOVED = 3,
+    /** The space was removed, and another one has the name: who opens the name does not meet the members of this one. */
+    TENURE_NAME_REPLACED = 4,
+} tenure_name_state;
+
 /** One thread's access to a member. Handles and blocks are made, used and given back through it. */
 typedef struct tenure_local tenure_local;
 
@@ -262,7 +282,7 @@ typedef struct tenure_options {
     uint32_t abi;
     /** One of enum tenure_backend; 0 is TENURE_SHM. */
     uint32_t backend;
-    /** TENURE_NO_MONITOR, TENURE_TINY, or both. */
+    /** Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP. */
     uint32_t flags;
     /** The most members at a time, 1 to 256; 64 by default. */
     uint32_t members;
@@ -274,8 +294,18 @@ typedef struct tenure_options {
     uint64_t scratch_bytes;
     /** Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default. */
     uint32_t unit_bytes;
-    /** 0. */
-    uint32_t reserved;
+    /**
+     * Who may use the space, as the mode of a file: 0600, the default, to 0666. All need both reading and writing; the
+     * umask does not matter. An existing space with another mode is refused.
+     */
+    uint32_t mode;
+    /** With TENURE_WITH_OWNER: the user id of the space's owner. Only root can give a space to another user. */
+    uint32_t owner;
+    /**
+     * With TENURE_WITH_GROUP: its group id. The creator is in that group, or root. Whoever attaches accepts the space
+     * of any owner, as long as it has that group.
+     */
+    uint32_t group;
 } tenure_options;
 
 /** The properties of a space; tenure_space_info. */
@@ -495,6 +525,17 @@ int tenure_space_fd(const struct tenure_space *space, int *fd);
 int tenure_space_path(const struct tenure_space *space, char *buffer, size_t size, size_t *needed);
 
 /**
+ * Where the name of the space leads at the moment: `*state` is one of enum tenure_name_state. A file can be removed
+ * while members live, by tenure_space_remove with force or by somebody else (systemd's RemoveIPC=, tmpfiles, rm).
+ * While they live, nobody creates another space of the name by mistake: the open fails with TENURE_ERR_IN_USE.
+ *
+ * Threads: any.
+ *
+ * `state` is NULL or writable.
+ */
+int tenure_space_name_state(const struct tenure_space *space, uint32_t *state);
+
+/**
  * Counts the objects and bytes in use, in one pass over their words. Threads: any. Writes nothing shared.
  *
  * `stats` is NULL or writable.
@@ -570,7 +611,7 @@ int tenure_lease(const struct tenure_member *member, uint64_t *lease);
 
 /**
  * Recovers dead members without waiting for a monitor. `*recovered`, unless it is NULL, is the number of members
- * recovered.
+ * recovered. Returns TENURE_ERR_OS if there are other members and the kernel cannot be asked which of them are dead.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -589,8 +630,10 @@ int tenure_recover(const struct tenure_member *member, size_t *recovered);
 int tenure_trim(const struct tenure_member *member, uint64_t *bytes);
 
 /**
- * Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs; 0 if none was asked for, or
- * the space is private; -1 if the kernel or a sandbox lacks a system call that it needs. Threads: any.
+ * Whether the member is notified of deaths, as its monitor thread finds at the moment of the call: `*monitor` is 1 if
+ * it is; 2 if the monitor lacks something and looks at intervals of at most 0.1 s; 0 if no monitor was asked for, or
+ * the space is private; -1 if dead members are not recovered until they can be again, or the monitor could not be
+ * started. With 2 and -1 tenure_last_error has the reason. Threads: any.
  *
  * `monitor` is NULL or writable.
  */

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use tenure::{Backend, Geometry, Stats};
 
 /// The version of this interface. A program is compiled with that of its header; the library refuses any other.
-pub const TENURE_ABI_VERSION: u32 = 2;
+pub const TENURE_ABI_VERSION: u32 = 3;
 
 /// A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing.
 pub struct tenure_space {
@@ -96,11 +96,31 @@ impl tenure_backend {
     }
 }
 
+/// Where the name of a space leads; tenure_space_name_state.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum tenure_name_state {
+    /// The space has no name, or its folder cannot be looked at.
+    TENURE_NAME_UNKNOWN = 0,
+    /// The name leads to this space, and no other space of the name has members.
+    TENURE_NAME_CURRENT = 1,
+    /// The name leads to this space. Another space that had the name before, and was removed, has members, too.
+    TENURE_NAME_CONTESTED = 2,
+    /// The space was removed: no file has the name. Its members go on.
+    TENURE_NAME_REMOVED = 3,
+    /// The space was removed, and another one has the name: who opens the name does not meet the members of this one.
+    TENURE_NAME_REPLACED = 4,
+}
+
 /// In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
 /// out of something, or calls tenure_recover.
 pub const TENURE_NO_MONITOR: u32 = 1;
 /// In tenure_options.flags: small defaults: 32 handles and 8 KiB of scratch for 4 members, under 32 KiB in all.
 pub const TENURE_TINY: u32 = 2;
+/// In tenure_options.flags: tenure_options.owner counts.
+pub const TENURE_WITH_OWNER: u32 = 4;
+/// In tenure_options.flags: tenure_options.group counts.
+pub const TENURE_WITH_GROUP: u32 = 8;
 
 /// In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
 /// step: of any number of concurrent calls with one name, exactly one creates.
@@ -135,7 +155,7 @@ pub struct tenure_options {
     pub abi: u32,
     /// One of enum tenure_backend; 0 is TENURE_SHM.
     pub backend: u32,
-    /// TENURE_NO_MONITOR, TENURE_TINY, or both.
+    /// Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP.
     pub flags: u32,
     /// The most members at a time, 1 to 256; 64 by default.
     pub members: u32,
@@ -147,8 +167,14 @@ pub struct tenure_options {
     pub scratch_bytes: u64,
     /// Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
     pub unit_bytes: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Who may use the space, as the mode of a file: 0600, the default, to 0666. All need both reading and writing; the
+    /// umask does not matter. An existing space with another mode is refused.
+    pub mode: u32,
+    /// With TENURE_WITH_OWNER: the user id of the space's owner. Only root can give a space to another user.
+    pub owner: u32,
+    /// With TENURE_WITH_GROUP: its group id. The creator is in that group, or root. Whoever attaches accepts the space
+    /// of any owner, as long as it has that group.
+    pub group: u32,
 }
 
 /// The properties of a space; tenure_space_info.

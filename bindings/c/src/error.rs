@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 
 use tenure::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError, SegmentError,
-    ShareError, TokenError, UseError, WaitError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError, ScratchError,
+    SegmentError, ShareError, TokenError, UseError, WaitError,
 };
 
 /// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
@@ -257,18 +257,29 @@ impl Coded for NotMember {
     }
 }
 
+impl Coded for RecoverError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            _ => TENURE_ERR_OS,
+        }
+    }
+}
+
 impl Coded for SegmentError {
     fn status(&self) -> tenure_status {
         match self {
             Self::InvalidName { .. } => TENURE_ERR_NAME,
             Self::Geometry { .. } => TENURE_ERR_GEOMETRY,
             Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
+            Self::Removed { .. } => TENURE_ERR_IN_USE,
             Self::NotASegment { .. }
             | Self::Version { .. }
             | Self::LayoutHash { .. }
             | Self::ByteOrder { .. }
             | Self::PageBytes { .. }
             | Self::Boot { .. }
+            | Self::OtherBootId { .. }
             | Self::Owner { .. }
             | Self::OtherBackend { .. } => TENURE_ERR_INCOMPATIBLE,
             Self::Truncated { .. } => TENURE_ERR_CORRUPT,
@@ -298,6 +309,7 @@ impl Coded for JoinError {
         match self {
             Self::Full { .. } => TENURE_ERR_FULL,
             Self::LockNotPinned { .. } | Self::LostDescriptor { .. } => TENURE_ERR_UNSUPPORTED,
+            Self::Denied { .. } => TENURE_ERR_INCOMPATIBLE,
             Self::Removed { .. } => TENURE_ERR_NOT_FOUND,
             Self::Truncated { .. } => TENURE_ERR_CORRUPT,
             Self::Os { source, .. } => of_system(source),
@@ -311,7 +323,7 @@ impl Coded for RemoveError {
         match self {
             Self::InvalidName { .. } => TENURE_ERR_NAME,
             Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
-            Self::Held { .. } => TENURE_ERR_IN_USE,
+            Self::Held { .. } | Self::Unnamed { .. } => TENURE_ERR_IN_USE,
             Self::Nameless { .. } => TENURE_ERR_UNSUPPORTED,
             Self::Os { source, .. } => of_system(source),
             _ => TENURE_ERR_OS,

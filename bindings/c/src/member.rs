@@ -88,7 +88,7 @@ pub unsafe extern "C" fn tenure_lease(member: *const tenure_member, lease: *mut 
 }
 
 /// Recovers dead members without waiting for a monitor. `*recovered`, unless it is NULL, is the number of members
-/// recovered.
+/// recovered. Returns TENURE_ERR_OS if there are other members and the kernel cannot be asked which of them are dead.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -127,8 +127,10 @@ pub unsafe extern "C" fn tenure_trim(member: *const tenure_member, bytes: *mut u
     })
 }
 
-/// Whether the member is notified of deaths: `*monitor` is 1 if its monitor thread runs; 0 if none was asked for, or
-/// the space is private; -1 if the kernel or a sandbox lacks a system call that it needs. Threads: any.
+/// Whether the member is notified of deaths, as its monitor thread finds at the moment of the call: `*monitor` is 1 if
+/// it is; 2 if the monitor lacks something and looks at intervals of at most 0.1 s; 0 if no monitor was asked for, or
+/// the space is private; -1 if dead members are not recovered until they can be again, or the monitor could not be
+/// started. With 2 and -1 tenure_last_error has the reason. Threads: any.
 ///
 /// # Safety
 ///
@@ -138,8 +140,16 @@ pub unsafe extern "C" fn tenure_monitor(member: *const tenure_member, monitor: *
     let call = || {
         Ok(match self::member(member)?.member.monitor_state() {
             tenure::MonitorState::Running => 1,
+            tenure::MonitorState::Degraded(why) => {
+                fail(tenure_status::TENURE_OK, format_args!("the monitor notices deaths late: {why}"));
+                2
+            }
+            tenure::MonitorState::Failed(why) => {
+                fail(tenure_status::TENURE_OK, format_args!("the monitor cannot recover: {why}"));
+                -1
+            }
             tenure::MonitorState::Unavailable(why) => {
-                fail(tenure_status::TENURE_OK, format_args!("no monitor: {why:?}"));
+                fail(tenure_status::TENURE_OK, format_args!("no monitor: {why}"));
                 -1
             }
             tenure::MonitorState::Off => 0,

@@ -5,11 +5,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-use tenure::{Backend, LeaseId, Options, Report, Space};
+use tenure::{Backend, LeaseId, NameState, Options, Report, Space};
 
 use crate::abi::{
-    TENURE_ABI_VERSION, TENURE_NO_MONITOR, TENURE_TINY, tenure_backend, tenure_info, tenure_membership,
-    tenure_options, tenure_space, tenure_stats,
+    TENURE_ABI_VERSION, TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_GROUP, TENURE_WITH_OWNER, tenure_backend,
+    tenure_info, tenure_membership, tenure_name_state, tenure_options, tenure_space, tenure_stats,
 };
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{Room, guard, guard_list, guard_out, null};
@@ -67,13 +67,28 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     let asked = unsafe { pointer.read() };
     let backend = tenure_backend::of(asked.backend)
         .ok_or_else(|| argument("backend", "0 to 6", asked.backend.into()))?;
-    if asked.flags & !(TENURE_NO_MONITOR | TENURE_TINY) != 0 || asked.reserved != 0 {
-        let found = if asked.reserved == 0 { asked.flags } else { asked.reserved };
-        return Err(argument("flags", "flags of this version only", found.into()));
+    if asked.flags & !(TENURE_NO_MONITOR | TENURE_TINY | TENURE_WITH_OWNER | TENURE_WITH_GROUP) != 0 {
+        return Err(argument("flags", "flags of this version only", asked.flags.into()));
+    }
+    for (id, flag, expected) in
+        [(asked.owner, TENURE_WITH_OWNER, "owner"), (asked.group, TENURE_WITH_GROUP, "group")]
+    {
+        if asked.flags & flag == 0 && id != 0 {
+            return Err(argument(expected, "0 without its flag", id.into()));
+        }
     }
     let mut options = Space::options().monitor(asked.flags & TENURE_NO_MONITOR == 0);
     if asked.flags & TENURE_TINY != 0 {
         options = options.tiny();
+    }
+    if asked.mode != 0 {
+        options = options.mode(asked.mode);
+    }
+    if asked.flags & TENURE_WITH_OWNER != 0 {
+        options = options.owner(asked.owner);
+    }
+    if asked.flags & TENURE_WITH_GROUP != 0 {
+        options = options.group(asked.group);
     }
     if asked.members != 0 {
         let members = u16::try_from(asked.members);
@@ -363,6 +378,31 @@ pub unsafe extern "C" fn tenure_space_path(
         // SAFETY: the caller's promise.
         unsafe { copy_out(path.as_os_str().as_bytes(), buffer, size, needed) }
     })
+}
+
+/// Where the name of the space leads at the moment: `*state` is one of enum tenure_name_state. A file can be removed
+/// while members live, by tenure_space_remove with force or by somebody else (systemd's RemoveIPC=, tmpfiles, rm).
+/// While they live, nobody creates another space of the name by mistake: the open fails with TENURE_ERR_IN_USE.
+///
+/// Threads: any.
+///
+/// # Safety
+///
+/// `state` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_space_name_state(space: *const tenure_space, state: *mut u32) -> c_int {
+    let call = || {
+        let state = match self::space(space)?.name_state() {
+            NameState::Unknown => tenure_name_state::TENURE_NAME_UNKNOWN,
+            NameState::Current => tenure_name_state::TENURE_NAME_CURRENT,
+            NameState::Contested => tenure_name_state::TENURE_NAME_CONTESTED,
+            NameState::Removed => tenure_name_state::TENURE_NAME_REMOVED,
+            NameState::Replaced => tenure_name_state::TENURE_NAME_REPLACED,
+        };
+        Ok(state as u32)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(state, "state", 0, call) }
 }
 
 /// Counts the objects and bytes in use, in one pass over their words. Threads: any. Writes nothing shared.

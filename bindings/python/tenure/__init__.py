@@ -33,7 +33,7 @@ import os
 import sys
 import weakref
 from collections import namedtuple
-from ctypes import byref, c_char, c_int, c_size_t, c_uint64, c_void_p, create_string_buffer
+from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
 
 from . import _library
 from ._errors import *  # noqa: F403
@@ -73,13 +73,29 @@ READ, WRITE, DELETE = 1, 2, 4
 
 SHM, FILE, MEMFD, ANONYMOUS, SYSV, PRIVATE = range(1, 7)
 
+UNKNOWN, CURRENT, CONTESTED, REMOVED, REPLACED = range(5)
+
+Monitor = namedtuple("Monitor", "state reason")
+Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degraded" (late), "failed" or "off", and why."""
+
 __version__ = library.tenure_version().decode()
 
 
-def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny):
+def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group):
     flags = (0 if monitor else 1) | (2 if tiny else 0)
+    flags |= (0 if owner is None else 4) | (0 if group is None else 8)
     return _library.Options(
-        _library.ABI_VERSION, backend, flags, members, handles, generation_bits, scratch, unit, 0
+        _library.ABI_VERSION,
+        backend,
+        flags,
+        members,
+        handles,
+        generation_bits,
+        scratch,
+        unit,
+        mode,
+        owner or 0,
+        group or 0,
     )
 
 
@@ -115,28 +131,34 @@ class Space(_Opaque):
         generation_bits=0,
         monitor=True,
         tiny=False,
+        mode=0,
+        owner=None,
+        group=None,
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
-        A number left out is the default when the space is created, and is ignored when it exists.
+        A number left out is the default when the space is created, and is ignored when it exists. `mode` (0o600 to
+        0o666), `owner` and `group` (ids) let other users in; those who attach give the same.
         """
-        options = _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny)
+        options = _options(
+            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group
+        )
         pointer = c_void_p()
         check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
         return cls(pointer.value)
 
     @classmethod
-    def attach(cls, name, *, backend=SHM, monitor=True):
+    def attach(cls, name, *, backend=SHM, monitor=True, mode=0, owner=None, group=None):
         """Attaches to the space of that name (or path), which must exist."""
-        options = _options(backend, 0, 0, 0, 0, 0, monitor, False)
+        options = _options(backend, 0, 0, 0, 0, 0, monitor, False, mode, owner, group)
         pointer = c_void_p()
         check(library.tenure_space_attach(byref(options), _name(name), byref(pointer)))
         return cls(pointer.value)
 
     @classmethod
-    def attach_fd(cls, fd, *, monitor=True):
+    def attach_fd(cls, fd, *, monitor=True, mode=0, owner=None, group=None):
         """Attaches to a MEMFD space by a file descriptor, which stays the caller's."""
-        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False)
+        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False, mode, owner, group)
         pointer = c_void_p()
         check(library.tenure_space_attach_fd(byref(options), fd, byref(pointer)))
         return cls(pointer.value)
@@ -177,6 +199,16 @@ class Space(_Opaque):
         buffer = create_string_buffer(needed.value)
         check(library.tenure_space_path(self._pointer, buffer, needed.value, None))
         return os.fsdecode(buffer.value)
+
+    @property
+    def name_state(self):
+        """Where the name leads: CURRENT, or CONTESTED, REMOVED, REPLACED after a file was removed under its members.
+
+        UNKNOWN: the space has no name, or its folder cannot be looked at.
+        """
+        state = c_uint32()
+        check(library.tenure_space_name_state(self._pointer, byref(state)))
+        return state.value
 
     @property
     def info(self):
@@ -323,6 +355,15 @@ class Member(_Opaque):
         recovered = c_size_t()
         check(library.tenure_recover(self._pointer, byref(recovered)))
         return recovered.value
+
+    @property
+    def monitor(self):
+        """Whether this member is notified of the deaths of others, as its monitor thread finds now."""
+        state = c_int()
+        check(library.tenure_monitor(self._pointer, byref(state)))
+        name = {1: "running", 2: "degraded", 0: "off", -1: "failed"}[state.value]
+        has_reason = name in ("degraded", "failed")
+        return Monitor(name, library.tenure_last_error().decode(errors="replace") if has_reason else None)
 
     def trim(self):
         """Gives idle memory back to the system; returns the bytes."""

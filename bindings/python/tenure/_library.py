@@ -5,7 +5,7 @@ import os
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from operator import index
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 
 def _range(kind):
@@ -45,7 +45,9 @@ class Options(Structure):
         ("generation_bits", c_uint32),
         ("scratch_bytes", c_uint64),
         ("unit_bytes", c_uint32),
-        ("reserved", c_uint32),
+        ("mode", c_uint32),
+        ("owner", c_uint32),
+        ("group", c_uint32),
     ]
 
     def __init__(self, *values):
@@ -146,6 +148,7 @@ FUNCTIONS = {
     "tenure_space_info": (c_void_p, POINTER(Info)),
     "tenure_space_fd": (c_void_p, POINTER(c_int)),
     "tenure_space_path": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t)),
+    "tenure_space_name_state": (c_void_p, POINTER(c_uint32)),
     "tenure_space_stats": (c_void_p, POINTER(Stats)),
     "tenure_space_members": (c_void_p, POINTER(Membership), c_size_t, POINTER(c_size_t)),
     "tenure_space_check": (c_void_p, c_char_p, c_size_t, POINTER(c_size_t), POINTER(c_size_t)),

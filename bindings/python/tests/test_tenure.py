@@ -801,6 +801,43 @@ class Several(Case):
             self.assertEqual(child.exitcode, 0)
         self.unharmed(space)
 
+    def test_a_name_that_was_removed_under_members_is_told(self):
+        for backend in (tenure.SHM, tenure.SYSV):
+            space = tenure.Space.open(name("unlinked"), scratch=1 << 20, backend=backend)
+            self.addCleanup(space.close)
+            with space.join():
+                self.assertEqual(space.name_state, tenure.CURRENT)
+                os.unlink(space.path)
+                self.assertEqual(space.name_state, tenure.REMOVED)
+                with self.assertRaisesRegex(tenure.InUse, "RemoveIPC"):
+                    tenure.Space.open(name("unlinked"), backend=backend)
+                with self.assertRaises(tenure.InUse):
+                    tenure.Space.remove(name("unlinked"), backend=backend)
+                tenure.Space.remove(name("unlinked"), backend=backend, force=True)
+                second = tenure.Space.open(name("unlinked"), scratch=1 << 20, backend=backend)
+                states = (space.name_state, second.name_state)
+                self.assertEqual(states, (tenure.REPLACED, tenure.CONTESTED))
+                second.close()
+            tenure.Space.remove(name("unlinked"), backend=backend)
+            self.doCleanups()
+
+    def test_a_monitor_says_whether_it_hears(self):
+        space = self.named("monitor", scratch=1 << 20)
+        with space.join() as me:
+            self.assertEqual(me.monitor, tenure.Monitor("running", None))
+        with tenure.Space.attach(name("monitor"), monitor=False) as quiet, quiet.join() as me:
+            self.assertEqual(me.monitor, tenure.Monitor("off", None))
+
+    def test_a_space_of_another_mode_is_refused(self):
+        group = os.getegid()
+        space = self.named("mode", scratch=1 << 20, mode=0o660, group=group)
+        self.assertEqual(os.stat(space.path).st_mode & 0o777, 0o660)
+        tenure.Space.attach(name("mode"), mode=0o660, group=group, owner=os.geteuid()).close()
+        with self.assertRaisesRegex(tenure.Incompatible, "mode 660"):
+            tenure.Space.attach(name("mode"), mode=0o600)
+        with self.assertRaises(tenure.Incompatible):
+            tenure.Space.attach(name("mode"), owner=os.geteuid() + 1)
+
     def test_a_descriptor_ends_with_its_only_holder(self):
         # Without monitors nobody takes it back before it is asked for.
         space = self.named("lent", monitor=False)

@@ -17,8 +17,8 @@ pub(crate) fn open(
     layout_hash: u64,
 ) -> Result<Option<Attachment>, OpenError> {
     let path = name.path();
-    let Some(fd) = named::open_existing(&path, OFlags::RDONLY)? else { return Ok(None) };
-    let header = Header::read_file(&fd, &path.display().to_string(), layout_hash, true)?;
+    let Some(fd) = named::open_existing(&path, OFlags::RDONLY, name.permissions)? else { return Ok(None) };
+    let header = Header::read_file(&fd, &path.display().to_string(), layout_hash, true, name.permissions)?;
     attachment(name, backend, header, &fd, false).map(Some)
 }
 
@@ -32,6 +32,7 @@ pub(crate) fn open_or_create(
         if let Some(attachment) = open(name, backend, creation.spec.layout_hash)? {
             return Ok(attachment);
         }
+        named::check_alone(name)?;
         let created = named::create(name, &mut |fd| {
             creation.reserve(fd, &place)?;
             let memory =
@@ -54,8 +55,7 @@ fn attachment(
     fd: &OwnedFd,
     created: bool,
 ) -> Result<Attachment, OpenError> {
-    let path = name.path();
-    let place = path.display().to_string();
+    let place = name.path().display().to_string();
     if header.backend != backend.code() {
         return Err(OpenError::OtherBackend { place, expected: backend, found: header.backend });
     }
@@ -66,6 +66,6 @@ fn attachment(
     let total = header.plan.total_bytes();
     let read_only = Mapping::file(fd, total, Access::ReadOnly).map_err(os("map the segment"))?;
     read_only.keep_from_dumps();
-    let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the segment"))?;
+    let lock = LockFile::of(fd, Some(name)).map_err(os("reopen the segment"))?;
     Ok(Attachment { backend, header, created, name: Some(name.name.clone()), lock: Some(lock), read_only })
 }

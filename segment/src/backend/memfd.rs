@@ -12,6 +12,7 @@ use crate::error::OpenError;
 use crate::header::Header;
 use crate::mapping::{Access, Mapping};
 use crate::name::Backend;
+use crate::permissions::Permissions;
 
 const PLACE: &str = "memfd";
 const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW);
@@ -26,7 +27,7 @@ pub(crate) fn memfd(name: &str) -> Result<OwnedFd, OpenError> {
     .map_err(os("create a memfd"))
 }
 
-pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Attachment, OpenError> {
+pub(crate) fn create(creation: &mut Creation<'_>, permissions: Permissions) -> Result<Attachment, OpenError> {
     let fd = memfd("tenure")?;
     creation.reserve(&fd, PLACE)?;
     let total = creation.header.plan.total_bytes();
@@ -34,12 +35,20 @@ pub(crate) fn create(creation: &mut Creation<'_>) -> Result<Attachment, OpenErro
         .map_err(|e| refusal(e, "map the memfd", total, PLACE))?;
     creation.fill(&memory, PLACE)?;
     drop(memory);
+    // Otherwise whoever gets the descriptor may open it again; attaching compares the owner.
+    if permissions.is_shared() {
+        permissions.apply(&fd).map_err(os("set the owner, group and mode of the memfd"))?;
+    }
     rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(os("seal the memfd"))?;
     attachment(creation.header, &fd, true)
 }
 
 /// Attaches through a new file description: the passed one is shared with the process that passed it.
-pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Attachment, OpenError> {
+pub(crate) fn open(
+    passed: OwnedFd,
+    layout_hash: u64,
+    permissions: Permissions,
+) -> Result<Attachment, OpenError> {
     use std::os::fd::AsFd;
     let fd = reopen(passed.as_fd(), OFlags::RDONLY).map_err(|source| OpenError::Os {
         what: "reopen the memfd",
@@ -51,7 +60,7 @@ pub(crate) fn open(passed: OwnedFd, layout_hash: u64) -> Result<Attachment, Open
     if !found.contains(SEALS) {
         return Err(OpenError::NotSealed { expected: SEALS.bits(), found: found.bits() });
     }
-    let header = Header::read_file(&fd, PLACE, layout_hash, true)?;
+    let header = Header::read_file(&fd, PLACE, layout_hash, true, permissions)?;
     attachment(header, &fd, false)
 }
 

@@ -1,18 +1,20 @@
 //! Files that appear under their name complete or not at all, and that are removed only if no lease of them is held.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::attachment::FileId;
+use crate::attachment::{FileId, link_of};
 use crate::error::OpenError;
 use crate::header::MAGIC;
 use crate::host;
 use crate::lock;
 use crate::name::FileName;
+use crate::permissions::Permissions;
+use crate::presence;
 
 /// The number of attempts while other processes create or remove the name.
 pub(crate) const ATTEMPTS: u32 = 16;
@@ -30,13 +32,36 @@ pub(crate) fn check_file_system(fd: &OwnedFd, path: &Path) -> Result<(), OpenErr
         .map_err(|found| OpenError::FileSystem { place: place(), found })
 }
 
+/// Refuses the creation of a segment beside living members of another one of this name.
+pub(crate) fn check_alone(name: &FileName) -> Result<(), OpenError> {
+    let place = name.path().display().to_string();
+    if let Some(error) = presence::living_elsewhere(name) {
+        return Err(error);
+    }
+    // A folder that cannot be asked does not keep anybody from creating.
+    let is_anybody_there = || presence::is_anybody_there(name, None).unwrap_or(false);
+    // In this order: a creator gives the file its name before it ends the permit.
+    if is_anybody_there() && !presence::is_permitted(name) && !name.path().exists() && is_anybody_there() {
+        return Err(OpenError::Removed { place });
+    }
+    Ok(())
+}
+
 /// Opens the file of that name, if there is one. Never follows a link.
-pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedFd>, OpenError> {
+pub(crate) fn open_existing(
+    path: &Path,
+    access: OFlags,
+    permissions: Permissions,
+) -> Result<Option<OwnedFd>, OpenError> {
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(foreign(path).unwrap_or_else(|| os("open the segment", path)(error))),
+        Err(Errno::ACCESS) => {
+            let refused = foreign(path, permissions);
+            return Err(refused.unwrap_or_else(|| os("open the segment", path)(Errno::ACCESS)));
+        }
+        Err(error) => return Err(os("open the segment", path)(error)),
     };
     check_file_system(&fd, path)?;
     let stat = rustix::fs::fstat(&fd).map_err(os("stat the segment", path))?;
@@ -46,12 +71,10 @@ pub(crate) fn open_existing(path: &Path, access: OFlags) -> Result<Option<OwnedF
     Ok(Some(fd))
 }
 
-/// The error if the file could not be opened because it belongs to another user.
-fn foreign(path: &Path) -> Option<OpenError> {
+/// The error for a file that may not be opened.
+fn foreign(path: &Path, permissions: Permissions) -> Option<OpenError> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let (expected, found) = (host::effective_uid(), u64::from(stat.st_uid));
-    let place = path.display().to_string();
-    (expected != found).then_some(OpenError::Owner { place, expected, found, by: "inode" })
+    Some(permissions.refusal(&stat, &path.display().to_string()))
 }
 
 /// Makes a file without a name, has it filled, and gives it the name. `None`: another process was first.
@@ -97,15 +120,12 @@ fn create_with(
             (fd, Some(path))
         }
     };
-    rustix::fs::fchmod(&fd, private).map_err(os("set the mode of a file in", directory))?;
     fill(&fd)?;
+    name.permissions.apply(&fd).map_err(os("set the owner, group and mode of a file in", directory))?;
     let target = name.file_name();
     let linked = match &temporary {
         Some(temporary) => rustix::fs::linkat(CWD, &temporary.0, &parent, &target, AtFlags::empty()),
-        None => {
-            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            rustix::fs::linkat(CWD, link, &parent, &target, AtFlags::SYMLINK_FOLLOW)
-        }
+        None => rustix::fs::linkat(CWD, link_of(fd.as_fd()), &parent, &target, AtFlags::SYMLINK_FOLLOW),
     };
     match linked {
         Ok(()) => {}
@@ -115,6 +135,7 @@ fn create_with(
         }
         Err(error) => return Err(os("name the segment", &name.path())(error)),
     }
+    presence::end_permit(name);
     Ok(Some(fd))
 }
 
@@ -166,7 +187,7 @@ pub(crate) fn remove_leftovers(name: &FileName) {
 
 /// Whether the file is our user's, begins with the magic (unless it is temporary), and has no lock.
 fn is_leftover(path: &Path, temporary: bool) -> bool {
-    let Ok(Some(fd)) = open_existing(path, OFlags::RDWR) else { return false };
+    let Ok(Some(fd)) = open_existing(path, OFlags::RDWR, Permissions::default()) else { return false };
     let ours = rustix::fs::fstat(&fd).is_ok_and(|stat| u64::from(stat.st_uid) == host::effective_uid());
     let mut magic = [0; 8];
     let marked = matches!(rustix::io::pread(&fd, &mut magic, 0), Ok(8)) && u64::from_le_bytes(magic) == MAGIC;

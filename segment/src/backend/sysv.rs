@@ -21,6 +21,7 @@ use crate::header::Header;
 use crate::lock;
 use crate::mapping::{Access, Mapping};
 use crate::name::{Backend, FileName};
+use crate::permissions::Permissions;
 
 const LOCK_FILE_BYTES: u64 = 4096;
 
@@ -46,6 +47,8 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
+    // Whether this call has removed a lock file without members, so that it need not ask for them.
+    let mut is_alone = false;
     for _ in 0..named::ATTEMPTS {
         match look(name, creation.spec.layout_hash)? {
             Found::Attachment(attachment) => return Ok(*attachment),
@@ -59,10 +62,14 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
                 if matches!(named::unlink(&path, &fd).map_err(os("remove the husk"))?, Unlinked::Moved) {
                     continue;
                 }
+                is_alone = true;
             }
         }
+        if !is_alone {
+            named::check_alone(name)?;
+        }
         check_file_size(LOCK_FILE_BYTES)?;
-        let memory = create_memory(creation, &place)?;
+        let memory = create_memory(creation, &place, name.permissions)?;
         let header = creation.header;
         let created = named::create(name, &mut |fd| {
             let words = header.words().map_err(os("write the header"))?;
@@ -85,7 +92,11 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
 }
 
 /// Creates memory that is filled, attached read-only, and already marked for removal.
-fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, OpenError> {
+fn create_memory(
+    creation: &mut Creation<'_>,
+    place: &str,
+    permissions: Permissions,
+) -> Result<Mapping, OpenError> {
     let total = creation.header.plan.total_bytes();
     let flags = libc::IPC_CREAT | libc::IPC_EXCL | libc::SHM_NORESERVE | 0o600;
     // SAFETY: no memory arguments.
@@ -93,7 +104,7 @@ fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, Op
     if shmid < 0 {
         return Err(refusal(io::Error::last_os_error(), "create SysV memory", total, place));
     }
-    let attached = Mapping::sysv(shmid, total, Access::ReadWrite);
+    let attached = let_in(shmid, permissions).and_then(|()| Mapping::sysv(shmid, total, Access::ReadWrite));
     // SAFETY: IPC_RMID takes no buffer. The memory is marked also if the attach failed, so that it need not be removed by hand.
     unsafe { libc::shmctl(shmid, libc::IPC_RMID, std::ptr::null_mut()) };
     let memory = attached.map_err(|e| refusal(e, "attach SysV memory", total, place))?;
@@ -108,15 +119,38 @@ fn create_memory(creation: &mut Creation<'_>, place: &str) -> Result<Mapping, Op
     Ok(memory)
 }
 
+/// Gives new memory its owner, group and mode.
+fn let_in(shmid: i32, permissions: Permissions) -> io::Result<()> {
+    if !permissions.is_shared() {
+        return Ok(());
+    }
+    // SAFETY: plain integers.
+    let mut stat: libc::shmid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: a local buffer, which the kernel fills.
+    if unsafe { libc::shmctl(shmid, libc::IPC_STAT, &raw mut stat) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    stat.shm_perm.uid = permissions.owner.unwrap_or(stat.shm_perm.uid);
+    stat.shm_perm.gid = permissions.group.unwrap_or(stat.shm_perm.gid);
+    stat.shm_perm.mode = permissions.mode() as _;
+    // SAFETY: a local buffer, which the kernel reads.
+    if unsafe { libc::shmctl(shmid, libc::IPC_SET, &raw mut stat) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 fn look(name: &FileName, layout_hash: u64) -> Result<Found, OpenError> {
     let path = name.path();
     let place = path.display().to_string();
-    let Some(fd) = named::open_existing(&path, OFlags::RDWR)? else { return Ok(Found::Nothing) };
-    let header = Header::read_file(&fd, &place, layout_hash, false)?;
+    let Some(fd) = named::open_existing(&path, OFlags::RDWR, name.permissions)? else {
+        return Ok(Found::Nothing);
+    };
+    let header = Header::read_file(&fd, &place, layout_hash, false, name.permissions)?;
     if header.backend != Backend::SysV.code() {
         return Err(OpenError::OtherBackend { place, expected: Backend::SysV, found: header.backend });
     }
-    if let Ok(memory) = attach(&header) {
+    if let Ok(memory) = attach(&header, name.permissions) {
         // SAFETY: an attached mapping is page aligned and, by the check in `attach`, long enough.
         let inside = unsafe { Header::read_mapping(memory.base(), &place, layout_hash) };
         // An identifier that was used again names memory with another creation id, or no segment at all.
@@ -133,7 +167,7 @@ fn look(name: &FileName, layout_hash: u64) -> Result<Found, OpenError> {
 }
 
 /// Attaches read-only, if the memory of the identifier has the expected length.
-fn attach(header: &Header) -> io::Result<Mapping> {
+fn attach(header: &Header, permissions: Permissions) -> io::Result<Mapping> {
     // SAFETY: plain integers.
     let mut stat: libc::shmid_ds = unsafe { std::mem::zeroed() };
     // SAFETY: a local buffer, which the kernel fills.
@@ -141,7 +175,9 @@ fn attach(header: &Header) -> io::Result<Mapping> {
         return Err(io::Error::last_os_error());
     }
     let total = header.plan.total_bytes();
-    if stat.shm_segsz as u64 != total || u64::from(stat.shm_perm.cuid) != crate::host::effective_uid() {
+    // For others the creation id in the lock file decides, which they were let in to read.
+    let is_ours = permissions.is_shared() || u64::from(stat.shm_perm.cuid) == crate::host::effective_uid();
+    if stat.shm_segsz as u64 != total || !is_ours {
         return Err(io::ErrorKind::NotFound.into());
     }
     Mapping::sysv(header.shmid, total, Access::ReadOnly)
@@ -154,14 +190,13 @@ fn attachment(
     fd: &OwnedFd,
     created: bool,
 ) -> Result<Attachment, OpenError> {
-    let path = name.path();
-    let place = path.display().to_string();
+    let place = name.path().display().to_string();
     let os = |what| {
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
     read_only.keep_from_dumps();
-    let lock = LockFile::of(fd, Some(path)).map_err(os("reopen the lock file"))?;
+    let lock = LockFile::of(fd, Some(name)).map_err(os("reopen the lock file"))?;
     let (backend, name) = (Backend::SysV, Some(name.name.clone()));
     Ok(Attachment { backend, header, created, name, lock: Some(lock), read_only })
 }

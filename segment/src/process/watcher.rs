@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 
@@ -21,7 +21,7 @@ use super::PidError;
 use super::identity::Identity;
 use super::pidfd::{Look, PidFd, Status};
 use crate::attachment::FileId;
-use crate::thread::Thread;
+use crate::thread::{Thread, take_own_table};
 
 /// The monitor's stack size, plus the buffers for files of `/proc`.
 const STACK: usize = 64 << 10;
@@ -247,23 +247,6 @@ impl Drop for Closing {
         lock(&self.0.state).closed = true;
         self.0.answered.notify_all();
     }
-}
-
-/// Gives the calling thread its own descriptor table, with only `keep` in it. Returns false if the kernel refuses.
-fn take_own_table(keep: RawFd) -> bool {
-    let keep = keep as libc::c_uint;
-    let close = |first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint| {
-        // SAFETY: no pointers; with the flag this thread gets its own table, and no code of it relies on other descriptors.
-        first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } == 0
-    };
-    // The first call copies the descriptors outside of its range: as few as possible.
-    if !close(keep + 1, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) {
-        return false;
-    }
-    if keep > 0 {
-        close(0, keep - 1, 0);
-    }
-    true
 }
 
 /// The processes that the thread watches, as descriptors in its table.

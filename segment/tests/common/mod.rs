@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure_core::{LeaseId, Recovery};
-use tenure_segment::{Backend, DataArea, JoinOptions, Lease, OpenError, Place, Reclaim, Segment, Spec};
+use tenure_segment::{
+    Backend, DataArea, JoinOptions, Lease, OpenError, Permissions, Place, Reclaim, Segment, Spec,
+};
 
 pub(crate) mod fail_safe;
 pub(crate) mod threads;
@@ -70,6 +72,7 @@ pub(crate) fn spec() -> Spec {
         geometry: [1, 2, 3, 4, 5, 6, 7, 8],
         layout_hash: HASH,
         commit: vec![all],
+        permissions: Permissions::default(),
     }
 }
 
@@ -265,7 +268,7 @@ impl Stage {
     }
 
     pub(crate) fn attach(&self) -> Result<Segment, OpenError> {
-        Segment::open(self.place(0), HASH)
+        Segment::open(self.place(0), HASH, Permissions::default())
     }
 }
 
@@ -303,4 +306,26 @@ pub(crate) fn in_fork(body: impl FnOnce() -> i32) -> i32 {
 pub(crate) fn is_root() -> bool {
     // SAFETY: no arguments.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Has the kernel refuse these system calls to all threads of this process; false if it does not.
+pub(crate) fn deny(calls: &[libc::c_long]) -> bool {
+    let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut rules = vec![rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in calls {
+        rules.push(rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, *call as u32));
+        rules.push(rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
+    }
+    rules.push(rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
+    // SAFETY: a complete program that outlives the calls.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_TSYNC,
+                &raw const program,
+            ) == 0
+    }
 }

@@ -164,7 +164,8 @@ impl Descriptor {
             };
             match Self::over(member, object, Way::Any) {
                 Err(DescriptorError::Nobody) if !has_recovered => {
-                    member.recover()?;
+                    // If it cannot recover, the next round ends with `Nobody`.
+                    let _ = member.recover();
                     has_recovered = true;
                 }
                 opened => return Ok(Named::Opened(opened?)),

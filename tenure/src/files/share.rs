@@ -252,7 +252,7 @@ fn enter_table(lease: &Lease, shares: Shares<'_>, asked: Modes) -> Result<(), Sh
             return Ok(());
         };
         if other != lease.id() && lease.is_alive(other) == Some(false) {
-            lease.recover();
+            let _ = lease.recover();
             // One more round for each lease that has ended. A dead lease that could not be recovered still conflicts.
             if lease.incarnation_of(other.index) != Some(other.incarnation) && ended != Some(other) {
                 ended = Some(other);

@@ -73,6 +73,9 @@ pub enum WaitError {
     /// The end of a process or thread is not recorded, and this process cannot watch it.
     #[error(transparent)]
     Unwatched(#[from] tenure_segment::process::PidError),
+    /// The mutex has an owner, and this process would not learn of its death.
+    #[error("would not learn of the death of the mutex's owner: {0}")]
+    Unheard(#[from] tenure_segment::Absence),
     /// The object's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),

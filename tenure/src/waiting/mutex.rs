@@ -598,8 +598,7 @@ impl Source for Mutex {
                 "the mutex is owned by {owner:?}, which does not hold it"
             )));
         }
-        shared.lease.attend(owner.lease);
-        Ok(())
+        Ok(shared.lease.attend(owner.lease)?)
     }
 }
 

@@ -59,7 +59,9 @@ fn options(place: &Place) -> tenure_options {
         generation_bits: 0,
         scratch_bytes: 0,
         unit_bytes: 0,
-        reserved: 0,
+        mode: 0,
+        owner: 0,
+        group: 0,
     }
 }
 

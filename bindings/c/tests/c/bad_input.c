@@ -22,6 +22,7 @@ static void nulls(void)
     tenure_info info;
     tenure_stats stats;
     uint64_t number;
+    uint32_t narrow;
     int integer;
     options.backend = TENURE_PRIVATE;
     const int null = TENURE_ERR_NULL;
@@ -38,6 +39,8 @@ static void nulls(void)
     EXPECT(null, tenure_space_info(space, NULL));
     EXPECT(null, tenure_space_fd(NULL, &integer));
     EXPECT(null, tenure_space_fd(space, NULL));
+    EXPECT(null, tenure_space_name_state(NULL, &narrow));
+    EXPECT(null, tenure_space_name_state(space, NULL));
     EXPECT(null, tenure_space_path(NULL, NULL, 0, NULL));
     EXPECT(null, tenure_space_path(space, NULL, 0, NULL));
     EXPECT(null, tenure_space_path(space, NULL, 100, NULL));
@@ -297,7 +300,7 @@ static void options(void)
     bad = good;
     bad.abi = TENURE_ABI_VERSION + 1;
     EXPECT(TENURE_ERR_ABI, tenure_space_open(&bad, NULL, &none));
-    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 2, found 3") != NULL);
+    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 3, found 4") != NULL);
     EXPECT(TENURE_ERR_ABI, tenure_space_attach(&bad, "name", &none));
     EXPECT(TENURE_ERR_ABI, tenure_space_attach_fd(&bad, 0, &none));
     /* Options that are not initialised are of ABI version 0. */
@@ -307,9 +310,11 @@ static void options(void)
         uint32_t *field, value;
         int status;
     } cases[] = {
-        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 4, TENURE_ERR_ARGUMENT },
-        { &bad.reserved, 1, TENURE_ERR_ARGUMENT },      { &bad.members, 257, TENURE_ERR_GEOMETRY },
-        { &bad.members, 65536, TENURE_ERR_ARGUMENT },   { &bad.handles, (1 << 20) + 1, TENURE_ERR_GEOMETRY },
+        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 16, TENURE_ERR_ARGUMENT },
+        { &bad.owner, 1, TENURE_ERR_ARGUMENT },         { &bad.group, 1, TENURE_ERR_ARGUMENT },
+        { &bad.mode, 0400, TENURE_ERR_GEOMETRY },       { &bad.mode, 0670, TENURE_ERR_GEOMETRY },
+        { &bad.members, 257, TENURE_ERR_GEOMETRY },     { &bad.members, 65536, TENURE_ERR_ARGUMENT },
+        { &bad.handles, (1 << 20) + 1, TENURE_ERR_GEOMETRY },
         { &bad.generation_bits, 3, TENURE_ERR_GEOMETRY }, { &bad.generation_bits, 256, TENURE_ERR_ARGUMENT },
         { &bad.unit_bytes, 5000, TENURE_ERR_GEOMETRY },
     };
@@ -490,11 +495,13 @@ static void space_calls(void *wrong, int status)
     tenure_stats stats;
     tenure_info info;
     size_t count;
+    uint32_t narrow;
     int integer;
     EXPECT(status, tenure_join(no_space, &joined));
     EXPECT(status, tenure_space_stats(no_space, &stats));
     EXPECT(status, tenure_space_info(no_space, &info));
     EXPECT(status, tenure_space_fd(no_space, &integer));
+    EXPECT(status, tenure_space_name_state(no_space, &narrow));
     EXPECT(status, tenure_space_path(no_space, NULL, 0, NULL));
     EXPECT(status, tenure_space_names(no_space, NULL, 0, &count));
     EXPECT(status, tenure_space_check(no_space, NULL, 0, NULL, NULL));

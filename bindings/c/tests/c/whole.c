@@ -188,12 +188,28 @@ int main(int argc, char **argv)
             HOLDS(strstr(tenure_last_error(), "expected 1001") && strstr(tenure_last_error(), "1000"));
             OK(tenure_space_path(space, path, sizeof path, &needed));
             HOLDS(needed == strlen(path) + 1 && access(path, F_OK) == 0);
+            uint32_t state = 9;
+            OK(tenure_space_name_state(space, &state));
+            HOLDS(state == TENURE_NAME_CURRENT);
+            any.handles = 0;
+            any.mode = 0660;
+            EXPECT(TENURE_ERR_INCOMPATIBLE, tenure_space_attach(&any, name, &again));
+            HOLDS(strstr(tenure_last_error(), "mode 600") && strstr(tenure_last_error(), "mode 660"));
+            any.mode = 0;
+            any.flags = TENURE_WITH_OWNER;
+            any.owner = (uint32_t)geteuid() + 1;
+            EXPECT(TENURE_ERR_INCOMPATIBLE, tenure_space_attach(&any, name, &again));
+            any.owner = (uint32_t)geteuid();
+            OK(tenure_space_attach(&any, name, &again));
+            OK(tenure_space_close(again));
             if (backend == TENURE_FILE) {
                 HOLDS(tenure_space_remove(backend, name, 0) == TENURE_OK);
             } else {
                 OK(tenure_space_remove(backend, name, 0));
             }
             HOLDS(access(path, F_OK) != 0);
+            OK(tenure_space_name_state(space, &state));
+            HOLDS(state == TENURE_NAME_REMOVED);
             EXPECT(TENURE_ERR_NOT_FOUND, tenure_space_attach(&any, name, &again));
         }
         int fd = -1;

@@ -2,8 +2,8 @@
 
 use tenure::{
     Access, AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError,
-    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, RemoveError, ScratchError,
-    SegmentError, ShareError, Sharing, UseError, WaitError,
+    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError,
+    ScratchError, SegmentError, ShareError, Sharing, UseError, WaitError,
 };
 
 use crate::order::{Fault, Modes};
@@ -23,6 +23,15 @@ impl From<NotMember> for Fault {
         match error {
             NotMember::ForkedChild => Self::Forked,
             NotMember::Left => Self::NotMember,
+        }
+    }
+}
+
+impl From<RecoverError> for Fault {
+    fn from(error: RecoverError) -> Self {
+        match error {
+            RecoverError::NotMember(error) => error.into(),
+            error => other(error),
         }
     }
 }

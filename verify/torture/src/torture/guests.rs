@@ -88,7 +88,7 @@ fn is_refused(me: &Member, token: Option<Token>) -> Result<(), Trouble> {
         && token.is_none_or(
             |token| matches!(me.open_raw(KIND, token), Err(OpenHandleError::NotMember(no)) if no == forked),
         )
-        && me.recover() == Err(forked)
+        && me.recover() == Err(forked.into())
         && me.trim() == Err(forked);
     refused.then_some(()).ok_or_else(|| (Wrong::Refused, "a forked child is taken for a member".into()))
 }
