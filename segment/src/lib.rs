@@ -35,6 +35,7 @@ mod thread;
 
 pub use data_area::DataArea;
 pub use error::{CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RemoveError};
+pub use fork_flag::is_serial;
 pub use join::JoinOptions;
 pub use lease::Lease;
 pub use listing::Listed;

@@ -301,7 +301,11 @@ unsafe fn with_all<T>(
         return Err(null("objects"));
     }
     if count == 0 || count > WAIT_MAX {
-        return Err(WaitError::Number { found: count, max: WAIT_MAX }.into());
+        return Err(WaitError::Number {
+            found: u32::try_from(count).unwrap_or(u32::MAX),
+            max: WAIT_MAX as u32,
+        }
+        .into());
     }
     // SAFETY: the caller's promise.
     let pointers = unsafe { std::slice::from_raw_parts(objects, count) };
