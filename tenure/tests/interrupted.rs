@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tenure::{
-    Event, Member, Mutex, Process, Reset, Semaphore, Space, Thread, WaitError, WaitOptions, Waitable, wait_all,
-    wait_any,
+    Event, Member, Mutex, Process, Reset, Semaphore, Space, Thread, WaitError, WaitOptions, Waitable,
+    wait_all, wait_any,
 };
 
 /// The handlers that have run.

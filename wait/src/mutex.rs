@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | [`FREE`], 0 | 0 | unlocked | the owner, unlocking |
 //! | [`ABANDONED`], lease 0 and thread 1 | 0 | unlocked; the next owner is told that it was abandoned | a wake, after recovery |
-//! | [`ABANDONED`] | 1 | the same, pending: waiters are not woken yet | recovery of the owner, or the close of its last `Mutex` |
+//! | [`ABANDONED`] | 1 | the same, pending: waiters are not woken yet | recovery of the owner, the owner itself, or the close of its last `Mutex` |
 //! | lease + 1, thread | 0 | locked, no waiters | a thread that locks |
 //! | lease + 1, thread | 1 | locked, waiters may be asleep | a waiter |
 //!
@@ -169,8 +169,8 @@ pub const fn is_available(value: u32) -> bool {
     value == FREE || value == ABANDONED
 }
 
-/// Abandons the mutex if `lease` owns it, and wakes the waiters. Recovery calls this for each mutex that the dead lease held; the close of
-/// a process's last `Mutex` calls it for its own lease.
+/// Abandons the mutex if `lease` owns it, and wakes the waiters. Recovery calls this for each mutex that the dead lease held. The owner
+/// itself, and the close of a process's last `Mutex`, call it for their own lease.
 ///
 /// # Crash
 ///

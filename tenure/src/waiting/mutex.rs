@@ -515,6 +515,39 @@ impl Mutex {
         if mutex::unlock(&word, me) { Ok(()) } else { Err(WaitError::NotOwner) }
     }
 
+    /// Gives the mutex back as one whose owner died: the next owner is told, by [`MutexGuard::abandoned`]. For an owner that leaves the
+    /// protected data inconsistent, or that was told so itself and repaired nothing. A recursive mutex is free afterwards, however often it
+    /// was locked.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// mutex.acquire(None)?;
+    /// mutex.abandon()?;
+    /// assert!(matches!(mutex.abandon(), Err(WaitError::NotOwner)));
+    /// assert!(mutex.lock()?.abandoned());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`]; nothing was changed.
+    ///
+    /// # Crash
+    ///
+    /// If the owner is killed here, the mutex is abandoned all the same.
+    pub fn abandon(&self) -> Result<(), WaitError> {
+        let (word, me) = (whole_word(&self.object, Kind::MUTEX)?, self.me());
+        if word.load() & !WAITERS != me.value() {
+            return Err(WaitError::NotOwner);
+        }
+        mutex::abandon(&word, me.lease());
+        Ok(())
+    }
+
     /// The state of the mutex at this moment. Information only: it may have changed when this returns.
     ///
     /// ```
