@@ -909,12 +909,13 @@ class Several(Case):
 
     def signalled(self, wait, give, raises=True):
         """Waits while SIGINT comes again and again, until its handler ran a few times; if it does not, `give` ends the wait."""
-        handled, over, gave_up = [], threading.Event(), []
+        armed, handled, gave_up, over = [], [], [], threading.Event()
 
         def handler(*_):
-            handled.append(threading.get_ident())
-            if raises and len(handled) == 1:
-                raise KeyboardInterrupt
+            if armed:
+                handled.append(True)
+                if raises and len(handled) == 1:
+                    raise KeyboardInterrupt
 
         def sender():
             for _ in range(2000):
@@ -932,8 +933,10 @@ class Several(Case):
         try:
             if raises:
                 with self.assertRaises(KeyboardInterrupt):
+                    armed.append(True)
                     wait()
             else:
+                armed.append(True)
                 wait()
         finally:
             over.set()
