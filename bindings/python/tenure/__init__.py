@@ -18,6 +18,8 @@
 Mutexes, events, semaphores, processes and threads are objects: of a token or a name, `me.open_object` makes the same
 object in another process; `tenure.wait_any` and `tenure.wait_all` wait for several.
 
+Signal handlers run during waits; an exception of a handler, that of Ctrl-C for instance, ends the wait, and nothing was taken.
+
 Threads share a member; calls that run at the same time have a cache of their own each. A member that is dropped leaves.
 Views of a handle or block cannot be used once it is closed: closing it raises BufferError while slices or arrays made
 of its `data` exist.
