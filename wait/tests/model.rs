@@ -82,7 +82,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let one = prop_oneof![
         4 => (0..3u8).prop_map(Step::Take),
-        4 => (0..3u8).prop_map(Step::Give),
+        4 => (0..7u8).prop_map(Step::Give),
         1 => Just(Step::Reset),
         2 => Just(Step::Wake),
         1 => Just(Step::Die),
@@ -185,12 +185,14 @@ proptest! {
 
     #[test]
     fn events(steps in steps(), is_manual: bool) {
-        let (word, mut set, mut since) = (Plain::default(), false, None);
+        let (word, mut set, mut since, mut one_died) = (Plain::default(), false, None, false);
         for step in steps {
+            let pending = word.load() & WAITERS != 0 && event::is_available(word.load() & !WAITERS);
             match step {
+                // The process that dies is another one.
                 Step::Take(_) => {
-                    let attempt =
-                        if is_manual { look(&word, since) } else { take_signal(&word) };
+                    word.dies.set(false);
+                    let attempt = if is_manual { look(&word, since) } else { take_signal(&word) };
                     match attempt {
                         Attempt::Taken(()) => {
                             prop_assert!(set || is_manual && since.is_some());
@@ -203,18 +205,31 @@ proptest! {
                             word.sleep(seen);
                         }
                     }
+                    prop_assert!(!pending || word.waiters.get() == 0, "went on, and left others asleep");
                 }
                 Step::Give(_) => {
+                    if pending {
+                        word.dies.set(false);
+                    }
                     self::set(&word, is_manual);
                     set = true;
-                    prop_assert_eq!(word.waiters.get(), 0);
+                    prop_assert!(one_died || word.waiters.get() == 0);
                 }
-                Step::Reset => prop_assert_eq!(event::reset(&word, is_manual), std::mem::take(&mut set)),
-                Step::Wake => wake_waiters(&word),
-                Step::Die => {}
+                Step::Reset => {
+                    word.dies.set(false);
+                    prop_assert_eq!(event::reset(&word, is_manual), std::mem::take(&mut set));
+                }
+                Step::Wake => {
+                    word.dies.set(false);
+                    wake_waiters(&word);
+                }
+                Step::Die => {
+                    word.dies.set(true);
+                    one_died = true;
+                }
             }
             prop_assert_eq!(event::is_available(word.load() & !WAITERS), set);
-            word.check(event::is_available, false);
+            word.check(event::is_available, one_died);
         }
     }
 
@@ -235,6 +250,7 @@ proptest! {
                     }
                 },
                 Step::Give(who) => {
+                    let who = who % 3;
                     let expected = owned == Some(who);
                     prop_assert_eq!(unlock(&word, owner(who)), expected);
                     if expected {
