@@ -105,7 +105,8 @@ fn waits_for_several_are_interrupted_and_take_nothing() {
         let result = interrupted(move |options| wait_all(&[&s as &dyn Waitable, &p], options));
         assert!(matches!(result, Err(WaitError::Interrupted)), "{result:?}");
         assert!(set.is_set().unwrap());
-        (event.set().unwrap(), permits.release(1).unwrap());
+        event.set().unwrap();
+        permits.release(1).unwrap();
         assert_eq!((event.is_set().unwrap(), permits.count().unwrap()), (true, 1));
         assert!(wait_all(&[&set, &event, &permits], Duration::ZERO).unwrap().is_empty());
     }
