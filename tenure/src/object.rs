@@ -25,14 +25,17 @@ pub struct Object {
     shared: Arc<Shared>,
     held: RawHandle,
     kind: Kind,
-    /// The state words, at the start of the payload.
-    state: NonNull<State>,
+    state: StateAddress,
 }
 
-// SAFETY: the address of atomics, used only while the handle is held; see `state`.
-unsafe impl Send for Object {}
+/// The address of the state words, at the start of the payload.
+#[derive(Clone, Copy)]
+struct StateAddress(NonNull<State>);
+
+// SAFETY: the address of atomics, which are accessed only by `Object::mapped_state`.
+unsafe impl Send for StateAddress {}
 // SAFETY: as above.
-unsafe impl Sync for Object {}
+unsafe impl Sync for StateAddress {}
 
 impl Object {
     /// Creates an object, with a name that is not in use or without a name. Its payload is these state words and then `rest`, bytes that
@@ -59,7 +62,7 @@ impl Object {
             Some(name) => shared.create_named(name, kind, &payload)?,
         };
         // Never panics: the payload begins with the state words.
-        let state = NonNull::from(state_of(&held).expect("long enough"));
+        let state = StateAddress(NonNull::from(state_of(&held).expect("long enough")));
         Ok(Self { shared: Arc::clone(shared), held, kind, state })
     }
 
@@ -100,7 +103,7 @@ impl Object {
     fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
         let shared = Arc::clone(member.shared());
         if let Some(state) = state_of(&held) {
-            return Ok(Self { state: NonNull::from(state), shared, held, kind });
+            return Ok(Self { state: StateAddress(NonNull::from(state)), shared, held, kind });
         }
         // SAFETY: the count was opened by the caller for this object, and is not used again.
         let _ = unsafe { shared.close(&mut shared.common(), held) };
@@ -162,7 +165,7 @@ impl Object {
     pub(crate) unsafe fn mapped_state(&self) -> &State {
         // SAFETY: the segment is mapped in the process that is the member; the handle is held as long as this object, so the words stay
         // its state, as `state_of` found them.
-        unsafe { self.state.as_ref() }
+        unsafe { self.state.0.as_ref() }
     }
 
     /// All words of the payload: the state words and the words after them, for kinds whose holders change those as well.

@@ -19,7 +19,7 @@ use tenure_segment::NotMember;
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-// Two words, so that the results of lock, unlock, set and wait stay in registers: a payload is one word, or less than two.
+// Two words, so that the results of lock, unlock, set and wait are no larger: a payload is one word, or numbers of less than two.
 pub enum WaitError {
     /// The caller is not a member, or no member any more.
     #[error(transparent)]
