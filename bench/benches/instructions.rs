@@ -12,7 +12,7 @@ use std::hint::black_box;
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tenure::{Event, Kind, Local, Mutex, Reset, Space};
+use tenure::{Event, Kind, Local, Mutex, MutexGuard, Reset, Semaphore, Space, WaitError};
 
 const KIND: Kind = Kind::raw(1);
 /// Operations of one run; the way in and out is shared by all of them.
@@ -180,10 +180,13 @@ fn alloc_free_of_other(mut pair: Pair) -> Pair {
     pair
 }
 
-/// A mutex and an event without contention.
+/// Objects without contention.
 struct Waits {
     mutex: Mutex,
+    recursive: Mutex,
     event: Event,
+    latch: Event,
+    permits: Semaphore,
 }
 
 /// Warm objects; making them is not counted.
@@ -192,10 +195,13 @@ fn waits() -> Waits {
     let member = space.join().expect("a member");
     let mutex = Mutex::create(&member).expect("a mutex");
     drop(mutex.lock().expect("free"));
+    let recursive = Mutex::create_recursive(&member).expect("a mutex");
     let event = Event::create(&member, Reset::Auto, true).expect("an event");
     event.wait(None).expect("set");
+    let latch = Event::create(&member, Reset::Manual, true).expect("an event");
+    let permits = Semaphore::create(&member, 0, 3).expect("a semaphore");
     // The mapping stays with the objects.
-    Waits { mutex, event }
+    Waits { mutex, recursive, event, latch, permits }
 }
 
 #[library_benchmark(config = budget("lock_unlock"), setup = waits)]
@@ -203,6 +209,36 @@ fn waits() -> Waits {
 fn lock_unlock(waits: Waits) -> Waits {
     for _ in 0..OPERATIONS {
         drop(black_box(waits.mutex.lock().unwrap()));
+    }
+    waits
+}
+
+// As functions that are not inlined: results pass in registers.
+
+#[inline(never)]
+fn lock(mutex: &Mutex) -> Result<MutexGuard<'_>, WaitError> {
+    mutex.lock()
+}
+
+#[inline(never)]
+fn unlock(guard: MutexGuard<'_>) {
+    drop(guard);
+}
+
+#[library_benchmark(config = budget("lock_unlock_called"), setup = waits)]
+#[bench::alone()]
+fn lock_unlock_called(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        unlock(lock(&waits.mutex).unwrap());
+    }
+    waits
+}
+
+#[library_benchmark(config = budget("lock_unlock_recursive"), setup = waits)]
+#[bench::alone()]
+fn lock_unlock_recursive(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        drop(black_box(waits.recursive.lock().unwrap()));
     }
     waits
 }
@@ -217,12 +253,33 @@ fn set_wait(waits: Waits) -> Waits {
     waits
 }
 
+// A manual-reset event that is signalled already.
+#[library_benchmark(config = budget("wait_signalled"), setup = waits)]
+#[bench::alone()]
+fn wait_signalled(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        waits.latch.wait(None).unwrap();
+    }
+    waits
+}
+
+#[library_benchmark(config = budget("post_wait"), setup = waits)]
+#[bench::alone()]
+fn post_wait(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        black_box(waits.permits.release(1).unwrap());
+        waits.permits.acquire(None).unwrap();
+    }
+    waits
+}
+
 library_benchmark_group!(
     name = operations;
     benchmarks =
         create_close, create_get_close, create_close_100_bytes, get, open_close_held, open_close_first,
         create_open_close_close, alloc_free_64, alloc_free_1_mib,
-        alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, set_wait
+        alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
+        lock_unlock_recursive, set_wait, wait_signalled, post_wait
 );
 
 main!(library_benchmark_groups = operations);

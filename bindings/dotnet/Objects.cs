@@ -125,7 +125,9 @@ namespace Tenure
             }
         }
 
-        /// <summary>Waits for it and takes it; null waits as long as it takes. False after a timeout.</summary>
+        /// <summary>Waits for it and takes it; null waits as long as it takes. False after a timeout. A signal does not end
+        /// a wait: .NET and Mono run handlers, also Console.CancelKeyPress, on other threads. Nor does Thread.Interrupt: to
+        /// end a wait from another thread, wait for an event beside the object, by WaitAny.</summary>
         public bool Wait(TimeSpan? timeout = null)
         {
             bool abandoned;

@@ -73,6 +73,7 @@ namespace Tenure
         Announced = -35,
         Refused = -36,
         Sharing = -37,
+        Interrupted = -38,
     }
 
     /// <summary>A call failed and changed nothing; the message names the expected and the found value.</summary>

@@ -45,15 +45,18 @@ impl Deadline {
 /// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slept {
-    /// The word changed, or a wake or a signal ended the sleep. The caller must load the word again.
+    /// The word changed, or a wake ended the sleep. The caller must load the word again.
     Woken,
+    /// A signal handler ran on this thread. The caller may sleep again until the same deadline.
+    Interrupted,
     /// The deadline has passed.
     TimedOut,
 }
 
 fn slept(result: Result<(), Errno>) -> io::Result<Slept> {
     match result {
-        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(Slept::Woken),
+        Ok(()) | Err(Errno::AGAIN) => Ok(Slept::Woken),
+        Err(Errno::INTR) => Ok(Slept::Interrupted),
         Err(Errno::TIMEDOUT) => Ok(Slept::TimedOut),
         Err(error) => Err(error.into()),
     }

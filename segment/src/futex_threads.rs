@@ -75,8 +75,9 @@ fn wait(woken: &AtomicU32, deadline: &Deadline) -> io::Result<Slept> {
         if woken.load(Ordering::Acquire) != 0 {
             return Ok(Slept::Woken);
         }
-        if crate::futex::sleep(woken, 0, deadline)? == Slept::TimedOut {
-            return Ok(Slept::TimedOut);
+        match crate::futex::sleep(woken, 0, deadline)? {
+            Slept::Woken => {}
+            ended => return Ok(ended),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
@@ -107,6 +108,16 @@ impl Lease {
     #[inline]
     pub fn check(&self) -> Result<(), NotMember> {
         self.parts.flag.check()
+    }
+
+    /// The word of the member's serial, which is mapped as long as the lease exists. A caller that loads the serial once, and finds it
+    /// there again later, knows by this one comparison that it is still the same process, and still the member: see [`is_serial`].
+    ///
+    /// [`is_serial`]: crate::is_serial
+    #[inline]
+    #[must_use]
+    pub fn serial(&self) -> &AtomicU64 {
+        self.parts.flag.word()
     }
 
     /// The incarnation in the lease word of slot `index` if that is LIVE; its owner may be dead already. `None` if the slot is free

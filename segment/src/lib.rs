@@ -42,6 +42,7 @@ pub use desk::Absence;
 pub use error::{
     CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RecoverError, RemoveError,
 };
+pub use fork_flag::is_serial;
 pub use join::JoinOptions;
 pub use lease::Lease;
 pub use listing::Listed;

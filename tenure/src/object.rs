@@ -6,6 +6,7 @@
 //! them are immutable, except where a kind says otherwise.
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use tenure_core::sync::Word;
@@ -24,7 +25,17 @@ pub struct Object {
     shared: Arc<Shared>,
     held: RawHandle,
     kind: Kind,
+    state: StateAddress,
 }
+
+/// The address of the state words, at the start of the payload.
+#[derive(Clone, Copy)]
+struct StateAddress(NonNull<State>);
+
+// SAFETY: the address of atomics, which are accessed only by `Object::mapped_state`.
+unsafe impl Send for StateAddress {}
+// SAFETY: as above.
+unsafe impl Sync for StateAddress {}
 
 impl Object {
     /// Creates an object, with a name that is not in use or without a name. Its payload is these state words and then `rest`, bytes that
@@ -50,7 +61,9 @@ impl Object {
             None => shared.create(&mut shared.common(), kind, &payload)?,
             Some(name) => shared.create_named(name, kind, &payload)?,
         };
-        Ok(Self { shared: Arc::clone(shared), held, kind })
+        // Never panics: the payload begins with the state words.
+        let state = StateAddress(NonNull::from(state_of(&held).expect("long enough")));
+        Ok(Self { shared: Arc::clone(shared), held, kind, state })
     }
 
     /// Opens the object of `kind` that has the name.
@@ -88,14 +101,13 @@ impl Object {
     }
 
     fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
-        let object = Self { shared: Arc::clone(member.shared()), held, kind };
-        match state_of(&held) {
-            Some(_) => Ok(object),
-            // Dropping the object closes it.
-            None => {
-                Err(OpenHandleError::Corrupt(format!("the state of {object:?} is no {STATE_BYTES} bytes")))
-            }
+        let shared = Arc::clone(member.shared());
+        if let Some(state) = state_of(&held) {
+            return Ok(Self { state: StateAddress(NonNull::from(state)), shared, held, kind });
         }
+        // SAFETY: the count was opened by the caller for this object, and is not used again.
+        let _ = unsafe { shared.close(&mut shared.common(), held) };
+        Err(OpenHandleError::Corrupt(format!("the state of {held:?}, a {kind}, is no {STATE_BYTES} bytes")))
     }
 
     /// Opens the same handle once more, by a local count: writes no shared memory.
@@ -106,7 +118,8 @@ impl Object {
     pub(crate) fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
         self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
-        Ok(Self { shared: Arc::clone(&self.shared), held: self.held, kind: self.kind })
+        let Self { held, kind, state, .. } = *self;
+        Ok(Self { shared: Arc::clone(&self.shared), held, kind, state })
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -139,8 +152,20 @@ impl Object {
     #[inline]
     pub(crate) fn state(&self) -> Result<&State, NotMember> {
         self.shared.lease.check()?;
-        // Never panics: the payload was long enough when the object was made, and its place and length are in private memory.
-        Ok(state_of(&self.held).expect("checked when it was opened"))
+        // SAFETY: this process is the member.
+        Ok(unsafe { self.mapped_state() })
+    }
+
+    /// The state words, without a check.
+    ///
+    /// # Safety
+    ///
+    /// This process is the member.
+    #[inline(always)]
+    pub(crate) unsafe fn mapped_state(&self) -> &State {
+        // SAFETY: the segment is mapped in the process that is the member; the handle is held as long as this object, so the words stay
+        // its state, as `state_of` found them.
+        unsafe { self.state.0.as_ref() }
     }
 
     /// All words of the payload: the state words and the words after them, for kinds whose holders change those as well.

@@ -118,7 +118,8 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #define WAS_SIGNALLED false
 #endif
 
-/* word.rs: attempt; taken, or a_v and a_m are the loaded word. `last`: the last try before the wait times out */
+/* word.rs: attempt; mutex.rs: lock_free, event.rs: take_signal and so on are the compare_exchange alone, as if the load came right before
+ * it. taken, or a_v and a_m are the loaded word. `last`: the last try before the wait times out */
 inline attempt() {
     taken = 0;
     do
@@ -212,7 +213,7 @@ end_asleep:     if
     }
 }
 
-/* word.rs: change; event.rs: set, reset; semaphore.rs: release */
+/* word.rs: change; event.rs: set, reset; semaphore.rs: release; event.rs: set_unwaited is the compare_exchange alone */
 #define NOTHING 0
 #define QUIET 1
 #define OFFER 2
@@ -279,7 +280,7 @@ inline change(what) {
     atomic { c_v = 0; c_m = 0; c_to = 0; c_does = 0; ok = 0 }
 }
 
-/* mutex.rs: unlock */
+/* mutex.rs: unlock; unlock_unwaited is the compare_exchange alone */
 inline unlock() {
     do
     ::
@@ -361,7 +362,7 @@ end_join:       /* when a stopped reaper keeps its slot, a process would take an
             wait_for();
             if
             :: taken -> taken = 0; unlock()
-            :: atomic { taken -> taken = 0; owner = 0; owed = 1 }; recover_word(p, (1 << p))   /* its last close */
+            :: atomic { taken -> taken = 0; owner = 0; owed = 1 }; recover_word(p, (1 << p))   /* Mutex::abandon, or its last close */
             :: !taken
             fi
 #elif KIND == SEMAPHORE

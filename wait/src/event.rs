@@ -12,7 +12,9 @@
 //! The generation counts the resets of a signalled manual-reset event. A waiter that wakes and finds the event reset compares the
 //! generation, and so learns that the event was signalled meanwhile. It stays 0 in auto-reset events.
 
-use crate::word::{self, Attempt, Change, Look, Word};
+use tenure_core::sync::Ordering::{AcqRel, Acquire};
+
+use crate::word::{self, Attempt, Change, Look, WAITERS, Word};
 
 /// The event is signalled.
 pub const SIGNALLED: u32 = 1 << 30;
@@ -28,6 +30,32 @@ pub const fn generation(word: u32) -> u32 {
 #[must_use]
 pub const fn is_available(value: u32) -> bool {
     value & SIGNALLED != 0
+}
+
+/// Signals an auto-reset event that is not signalled and has no waiters: the one step of a `set` without contention. False if the word is
+/// anything else: then [`set`] decides.
+#[inline(always)]
+#[must_use]
+pub fn set_unwaited<W: Word>(word: &W) -> bool {
+    // AcqRel: wait word: as in `change`, of which this is the last step. Failure, Acquire: nothing is concluded from it.
+    word.compare_exchange(0, SIGNALLED, AcqRel, Acquire).is_ok()
+}
+
+/// Takes the signal of an auto-reset event, if it is signalled and not pending: the one step of a wait without contention. False if the
+/// word is anything else: then [`try_auto`] decides.
+#[inline(always)]
+#[must_use]
+pub fn take_signal<W: Word>(word: &W) -> bool {
+    // AcqRel: wait word: as in `attempt`, of which this is the last step. Failure, Acquire: nothing is concluded from it.
+    word.compare_exchange(SIGNALLED, 0, AcqRel, Acquire).is_ok()
+}
+
+/// Whether a manual-reset event is signalled and not pending: a wait without contention, which stores nothing. False if the word is anything
+/// else: then [`try_manual`] decides.
+#[inline(always)]
+#[must_use]
+pub fn is_signalled<W: Word>(word: &W) -> bool {
+    word.load() & (SIGNALLED | WAITERS) == SIGNALLED
 }
 
 /// Signals the event.

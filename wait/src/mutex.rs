@@ -6,12 +6,14 @@
 //! |---|---|---|---|
 //! | [`FREE`], 0 | 0 | unlocked | the owner, unlocking |
 //! | [`ABANDONED`], lease 0 and thread 1 | 0 | unlocked; the next owner is told that it was abandoned | a wake, after recovery |
-//! | [`ABANDONED`] | 1 | the same, pending: waiters are not woken yet | recovery of the owner, or the close of its last `Mutex` |
+//! | [`ABANDONED`] | 1 | the same, pending: waiters are not woken yet | recovery of the owner, the owner itself, or the close of its last `Mutex` |
 //! | lease + 1, thread | 0 | locked, no waiters | a thread that locks |
 //! | lease + 1, thread | 1 | locked, waiters may be asleep | a waiter |
 //!
 //! While a thread owns the mutex only three others write the word: waiters set the waiters bit, a wake clears it, and the recovery of
 //! the dead owner abandons it.
+
+use std::fmt;
 
 use tenure_core::fault;
 use tenure_core::sync::Ordering::{AcqRel, Acquire};
@@ -26,20 +28,39 @@ pub const FREE: u32 = 0;
 /// The last owner died or closed the mutex without unlocking it; the next owner is told.
 pub const ABANDONED: u32 = 1;
 
-/// A thread of a member.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Owner {
-    /// The lease index of the member.
-    pub lease: u8,
-    /// The kernel's id of the thread, in its own pid namespace; 22 bits.
-    pub thread: u32,
-}
+/// A thread of a member, as the value of a mutex that it owns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner(u32);
 
 impl Owner {
+    /// `lease` is the lease index of the member, `thread` the kernel's id of the thread, in its own pid namespace; 22 bits of it are used.
+    #[must_use]
+    pub const fn new(lease: u8, thread: u32) -> Self {
+        Self((lease as u32 + 1) << THREAD_BITS | thread & THREAD_MASK)
+    }
+
+    /// The lease index of the member.
+    #[must_use]
+    pub const fn lease(self) -> u8 {
+        ((self.0 >> THREAD_BITS) - 1) as u8
+    }
+
+    /// The id of the thread.
+    #[must_use]
+    pub const fn thread(self) -> u32 {
+        self.0 & THREAD_MASK
+    }
+
     /// The value of a mutex that this thread owns.
     #[must_use]
     pub const fn value(self) -> u32 {
-        (self.lease as u32 + 1) << THREAD_BITS | self.thread & THREAD_MASK
+        self.0
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owner").field("lease", &self.lease()).field("thread", &self.thread()).finish()
     }
 }
 
@@ -65,7 +86,7 @@ impl State {
             (0, 0) => Self::Free,
             (0, 1) => Self::Abandoned,
             (0, _) => Self::Nonsense,
-            (lease @ 1..=256, thread) => Self::Owned(Owner { lease: (lease - 1) as u8, thread }),
+            (1..=256, _) => Self::Owned(Owner(value)),
             _ => Self::Nonsense,
         }
     }
@@ -81,6 +102,24 @@ pub enum Locked {
     },
     /// The caller owned it before.
     Already,
+}
+
+/// Locks the mutex if it is [`FREE`]: the one step of a lock without contention, and the only one that needs no look at the word. False
+/// if the word is anything else: then [`try_lock`] decides.
+#[inline(always)]
+#[must_use]
+pub fn lock_free<W: Word>(word: &W, me: Owner) -> bool {
+    // AcqRel: wait word: as in `attempt`, of which this is the last step. Failure, Acquire: nothing is concluded from it.
+    word.compare_exchange(FREE, me.value(), AcqRel, Acquire).is_ok()
+}
+
+/// Unlocks the mutex if `me` owns it and no waiters bit is set: the one step of an unlock without contention. False if the word is
+/// anything else: then [`unlock`] decides.
+#[inline(always)]
+#[must_use]
+pub fn unlock_unwaited<W: Word>(word: &W, me: Owner) -> bool {
+    // AcqRel: wait word: as in `unlock`, of which this is the last step. Failure, Acquire: nothing is concluded from it.
+    word.compare_exchange(me.value(), FREE, AcqRel, Acquire).is_ok()
 }
 
 /// Locks the mutex if it is free or abandoned.
@@ -130,8 +169,8 @@ pub const fn is_available(value: u32) -> bool {
     value == FREE || value == ABANDONED
 }
 
-/// Abandons the mutex if `lease` owns it, and wakes the waiters. Recovery calls this for each mutex that the dead lease held; the close of
-/// a process's last `Mutex` calls it for its own lease.
+/// Abandons the mutex if `lease` owns it, and wakes the waiters. Recovery calls this for each mutex that the dead lease held. The owner
+/// itself, and the close of a process's last `Mutex`, call it for their own lease.
 ///
 /// # Crash
 ///
@@ -144,7 +183,7 @@ pub fn abandon<W: Word>(word: &W, lease: u8) {
         let seen = word.load();
         match State::of(seen) {
             // Owned by the dead: abandon it, or look again if a waiter came.
-            State::Owned(owner) if owner.lease == lease => {
+            State::Owned(owner) if owner.lease() == lease => {
                 // The fault: the next owner is not told.
                 let left = if fault!("wait.recover.not_abandoned") { FREE } else { ABANDONED };
                 // AcqRel: wait word: publishes that the owner is over, obtains the owner's last change; pairs with the AcqRel in

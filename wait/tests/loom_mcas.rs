@@ -140,7 +140,11 @@ fn one_takes_both_and_another_one_of_them() {
         let other = {
             let stage = Arc::clone(&stage);
             // Never waits: takes it or finds it taken.
-            thread::spawn(move || matches!(semaphore::try_acquire(&stage.word(1)), Attempt::Taken(())))
+            thread::spawn(move || {
+                let word = stage.word(1);
+                semaphore::take_one(&word, word.whole.load(Ordering::Acquire))
+                    || matches!(semaphore::try_acquire(&word), Attempt::Taken(()))
+            })
         };
         let both = take_both(&stage, 0, [0, 1], 9) == Some(true);
         let one = other.join().unwrap();
@@ -194,15 +198,19 @@ fn a_mutex_in_an_mcas_excludes_and_publishes() {
         let other = {
             let stage = Arc::clone(&stage);
             thread::spawn(move || {
-                let me = Owner { lease: 1, thread: 7 };
-                if let Attempt::Taken(Locked::Now { .. }) = mutex::try_lock(&stage.word(0), me) {
+                let me = Owner::new(1, 7);
+                let word = stage.word(0);
+                // As callers do it: the one step without contention first.
+                if mutex::lock_free(&word, me)
+                    || matches!(mutex::try_lock(&word, me), Attempt::Taken(Locked::Now { .. }))
+                {
                     // SAFETY: this thread owns the mutex.
                     stage.protected.with_mut(|value| unsafe { *value += 1 });
-                    assert!(mutex::unlock(&stage.word(0), me));
+                    assert!(mutex::unlock_unwaited(&word, me));
                 }
             })
         };
-        let me = Owner { lease: 0, thread: 7 };
+        let me = Owner::new(0, 7);
         let mut mcas = stage.descriptors().begin(0).unwrap();
         let lock = |value| mutex::is_available(value).then(|| me.value());
         let all =
@@ -210,7 +218,7 @@ fn a_mutex_in_an_mcas_excludes_and_publishes() {
         if finish(&stage, &mcas, [0, 1], all, true) {
             // SAFETY: this thread owns the mutex.
             stage.protected.with_mut(|value| unsafe { *value += 1 });
-            assert!(mutex::unlock(&stage.word(0), me));
+            assert!(mutex::unlock_unwaited(&stage.word(0), me));
         }
         other.join().unwrap();
         assert_eq!(stage.values()[0], mutex::FREE);

@@ -113,8 +113,37 @@ fn wait_until<T>(futex: &Futex, mut attempt: impl FnMut(&Futex) -> Attempt<T>) -
     }
 }
 
+// Each operation as callers do it: the one step without contention first.
+
 fn acquire(futex: &Futex) {
-    wait_until(futex, |word| semaphore::try_acquire(word));
+    wait_until(futex, |word| {
+        if semaphore::take_one(word, word.load().into()) {
+            Attempt::Taken(())
+        } else {
+            semaphore::try_acquire(word)
+        }
+    });
+}
+
+fn release(futex: &Futex) {
+    if semaphore::release_unwaited(futex, futex.load().into(), 1, 5).is_none() {
+        semaphore::release(futex, 1, 5).unwrap();
+    }
+}
+
+fn take_signal(futex: &Futex) {
+    wait_until(
+        futex,
+        |word| {
+            if event::take_signal(word) { Attempt::Taken(()) } else { event::try_auto(word) }
+        },
+    );
+}
+
+fn set(futex: &Futex) {
+    if !event::set_unwaited(futex) {
+        event::set(futex);
+    }
 }
 
 #[test]
@@ -127,8 +156,8 @@ fn two_releases_reach_two_waiters() {
                 thread::spawn(move || acquire(&futex))
             })
             .collect();
-        semaphore::release(&*futex, 1, 5).unwrap();
-        semaphore::release(&*futex, 1, 5).unwrap();
+        release(&futex);
+        release(&futex);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
         assert_eq!(futex.load() & !WAITERS, 0);
     });
@@ -166,7 +195,7 @@ fn a_releaser_stops_before_it_wakes_and_keeps_nobody_waiting() {
             thread::spawn(move || acquire(&futex))
         };
         // The release succeeds, also over a pending value.
-        semaphore::release(&*futex, 1, 5).unwrap();
+        release(&futex);
         waiter.join().unwrap();
         stopped.join().unwrap();
         // If the stopped process got that far, the count that is left is available.
@@ -194,12 +223,12 @@ fn a_waiter_that_is_killed_keeps_no_wake_up() {
         };
         let waiter = {
             let futex = Arc::clone(&futex);
-            thread::spawn(move || wait_until(&futex, |word| event::try_auto(word)))
+            thread::spawn(move || take_signal(&futex))
         };
-        event::set(&*futex);
+        set(&futex);
         waiter.join().unwrap();
         // The other waiter may have come too late for that signal.
-        event::set(&*futex);
+        set(&futex);
         killed.join().unwrap();
     });
 }
@@ -231,14 +260,21 @@ unsafe impl Sync for Protected {}
 unsafe impl Send for Protected {}
 
 const fn owner(lease: u8) -> Owner {
-    Owner { lease, thread: 7 }
+    Owner::new(lease, 7)
 }
 
 fn lock(futex: &Futex, me: Owner) -> bool {
+    if mutex::lock_free(futex, me) {
+        return false;
+    }
     match wait_until(futex, |word| mutex::try_lock(word, me)) {
         Locked::Now { abandoned } => abandoned,
         Locked::Already => unreachable!(),
     }
+}
+
+fn unlock(futex: &Futex, me: Owner) -> bool {
+    mutex::unlock_unwaited(futex, me) || mutex::unlock(futex, me)
 }
 
 #[test]
@@ -251,7 +287,7 @@ fn a_mutex_excludes_and_publishes() {
                 assert!(!lock(&futex, owner(lease)));
                 // SAFETY: this thread owns the mutex.
                 value.0.with_mut(|value| unsafe { *value += 1 });
-                assert!(mutex::unlock(&*futex, owner(lease)));
+                assert!(unlock(&futex, owner(lease)));
             }
         };
         let others = [thread::spawn(work(0)), thread::spawn(work(1))];
@@ -271,7 +307,7 @@ fn the_mutex_of_the_dead_is_abandoned_to_one() {
             let futex = Arc::clone(&futex);
             move || {
                 let told = lock(&futex, owner(lease));
-                assert!(mutex::unlock(&*futex, owner(lease)));
+                assert!(unlock(&futex, owner(lease)));
                 told
             }
         };

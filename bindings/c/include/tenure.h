@@ -86,6 +86,15 @@
 /** For timeouts, which are in nanoseconds: as long as it takes. 0 is for not waiting at all. */
 #define TENURE_FOREVER 18446744073709551615ull
 
+/** In the flags of tenure_wait_with: takes all objects, as tenure_wait_all; otherwise one, as tenure_wait_any. */
+#define TENURE_ALL 1
+
+/** In the flags of tenure_wait_with: a signal handler that runs during the wait ends it. */
+#define TENURE_INTERRUPTIBLE 2
+
+/** In the flags of tenure_wait_with: the time is a deadline, in nanoseconds of CLOCK_MONOTONIC; otherwise a timeout. */
+#define TENURE_DEADLINE 4
+
 /** The most objects that can be waited for at once. */
 #define TENURE_WAIT_MAX 64
 
@@ -195,6 +204,8 @@ typedef enum tenure_status {
     TENURE_ERR_REFUSED = -36,
     /** Another member uses the file in a way that excludes this one; the text says which. */
     TENURE_ERR_SHARING = -37,
+    /** A signal handler ran during the wait, which was to end then; nothing was taken. */
+    TENURE_ERR_INTERRUPTED = -38,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -1019,6 +1030,13 @@ int tenure_mutex_lock(const struct tenure_object *object, uint64_t timeout);
 int tenure_mutex_unlock(const struct tenure_object *object);
 
 /**
+ * Gives a mutex back as one whose owner died: the next owner gets TENURE_ABANDONED. For an owner that leaves the protected
+ * data inconsistent. A recursive mutex is free afterwards, however often it was locked. Threads, fork: as
+ * tenure_mutex_unlock.
+ */
+int tenure_mutex_abandon(const struct tenure_object *object);
+
+/**
  * The owner of the mutex at the moment: `*owned` is 1 if there is one, 0 if there is none, -1 if there is none because
  * the last owner left without unlocking it. `*lease`, unless it is NULL, is the place of the owner's lease, that is
  * the lowest 8 bits of its tenure_lease; `*thread`, unless it is NULL, is the owner thread's number. Threads: any.
@@ -1140,6 +1158,33 @@ int tenure_wait_any(struct tenure_object *const *objects, size_t count, uint64_t
  * `objects` is NULL or readable for `count` pointers, `abandoned` is NULL or writable.
  */
 int tenure_wait_all(struct tenure_object *const *objects, size_t count, uint64_t timeout, uint64_t *abandoned);
+
+/**
+ * Waits as tenure_wait_any, or, with TENURE_ALL, as tenure_wait_all; `count` may be 1. `flags` is a sum of TENURE_ALL,
+ * TENURE_INTERRUPTIBLE and TENURE_DEADLINE. `time` is a timeout in nanoseconds, or with TENURE_DEADLINE a time of
+ * CLOCK_MONOTONIC in nanoseconds; TENURE_FOREVER waits as long as it takes.
+ *
+ * With TENURE_INTERRUPTIBLE a signal handler that runs while the thread sleeps ends the wait: TENURE_ERR_INTERRUPTED.
+ * Nothing was taken then, and no signal of an object is lost. A handler that was installed with SA_RESTART need not end the
+ * wait, and one that runs just before the thread sleeps does not end it. Without TENURE_INTERRUPTIBLE, and in all other
+ * functions, waits go on after handlers, until the same deadline.
+ *
+ * `*index`, unless it is NULL, is the place of the object that was taken, 0 with TENURE_ALL, and `count` if nothing was
+ * taken. `*abandoned`, unless it is NULL, has a bit for each taken mutex whose last owner did not unlock it.
+ *
+ * Threads, fork: as tenure_wait.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_INTERRUPTED,
+ * and as tenure_wait_any and tenure_wait_all.
+ *
+ * `objects` is NULL or readable for `count` pointers, `index` and `abandoned` are NULL or writable.
+ */
+int tenure_wait_with(struct tenure_object *const *objects,
+                     size_t count,
+                     uint32_t flags,
+                     uint64_t time,
+                     size_t *index,
+                     uint64_t *abandoned);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The

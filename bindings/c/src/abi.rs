@@ -133,6 +133,12 @@ pub const TENURE_MANUAL_RESET: u32 = 1;
 pub const TENURE_SIGNALLED: u32 = 2;
 /// For timeouts, which are in nanoseconds: as long as it takes. 0 is for not waiting at all.
 pub const TENURE_FOREVER: u64 = 0xffff_ffff_ffff_ffff;
+/// In the flags of tenure_wait_with: takes all objects, as tenure_wait_all; otherwise one, as tenure_wait_any.
+pub const TENURE_ALL: u32 = 1;
+/// In the flags of tenure_wait_with: a signal handler that runs during the wait ends it.
+pub const TENURE_INTERRUPTIBLE: u32 = 2;
+/// In the flags of tenure_wait_with: the time is a deadline, in nanoseconds of CLOCK_MONOTONIC; otherwise a timeout.
+pub const TENURE_DEADLINE: u32 = 4;
 /// The most objects that can be waited for at once.
 pub const TENURE_WAIT_MAX: usize = 64;
 /// tenure_name.kind of an object is this plus one of enum tenure_object_kind. (Rust's typed handles have kinds of 2^63

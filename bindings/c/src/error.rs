@@ -98,6 +98,8 @@ pub enum tenure_status {
     TENURE_ERR_REFUSED = -36,
     /// Another member uses the file in a way that excludes this one; the text says which.
     TENURE_ERR_SHARING = -37,
+    /// A signal handler ran during the wait, which was to end then; nothing was taken.
+    TENURE_ERR_INTERRUPTED = -38,
 }
 
 use tenure_status::*;
@@ -141,6 +143,7 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_ANNOUNCED, "its code was announced already, or it has ended\0"),
     (TENURE_ERR_REFUSED, "nobody who has the descriptor can give it\0"),
     (TENURE_ERR_SHARING, "somebody uses the file in a way that excludes this one\0"),
+    (TENURE_ERR_INTERRUPTED, "interrupted by a signal\0"),
     (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
     (TENURE_OPENED, "ok: something had the name and was opened\0"),
 ];
@@ -501,6 +504,7 @@ impl Coded for WaitError {
         match self {
             Self::NotMember(error) => error.status(),
             Self::TimedOut => TENURE_ERR_TIMEOUT,
+            Self::Interrupted => TENURE_ERR_INTERRUPTED,
             Self::Deadlock => TENURE_ERR_DEADLOCK,
             Self::NotOwner => TENURE_ERR_NOT_OWNER,
             Self::TooDeep { .. } | Self::Maximum { .. } => TENURE_ERR_MAXIMUM,
@@ -523,7 +527,7 @@ mod tests {
             assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
             assert!(text.ends_with('\0') && text.len() > 1);
         }
-        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_SHARING));
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_INTERRUPTED));
         assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2]);
     }
 

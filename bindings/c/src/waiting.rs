@@ -1,20 +1,49 @@
 //! Mutexes, events, semaphores, and waiting for any or all.
 
 use std::ffi::{c_char, c_int};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tenure::{Event, Mutex, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, Waitable};
+use tenure::{Event, Mutex, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, WaitOptions, Waitable};
 
 use crate::abi::{
-    TENURE_FOREVER, TENURE_MANUAL_RESET, TENURE_RECURSIVE, TENURE_SIGNALLED, tenure_member, tenure_object,
+    TENURE_ALL, TENURE_DEADLINE, TENURE_FOREVER, TENURE_INTERRUPTIBLE, TENURE_MANUAL_RESET, TENURE_RECURSIVE,
+    TENURE_SIGNALLED, tenure_member, tenure_object,
 };
-use crate::error::{Failure, tenure_status};
+use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, guard_out_status, guard_status, null, tell};
 use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::registry::Pin;
 
 fn time(timeout: u64) -> Option<Duration> {
     (timeout != TENURE_FOREVER).then(|| Duration::from_nanos(timeout))
+}
+
+/// The options of tenure_wait_with.
+fn options_of(flags: u32, time: u64) -> Result<WaitOptions, Failure> {
+    const KNOWN: u32 = TENURE_ALL | TENURE_INTERRUPTIBLE | TENURE_DEADLINE;
+    if flags & !KNOWN != 0 {
+        return Err(fail(
+            tenure_status::TENURE_ERR_ARGUMENT,
+            format_args!("flags: expected a sum of bits of {KNOWN:#x}, found {flags:#x}"),
+        ));
+    }
+    let options = if flags & TENURE_DEADLINE == 0 {
+        self::time(time).into()
+    } else {
+        // The clock of Instant is CLOCK_MONOTONIC as well, but it has no constructor. No limit, if it cannot express the time.
+        let left = Duration::from_nanos(time.saturating_sub(monotonic()));
+        let deadline = Instant::now().checked_add(left).filter(|_| time != TENURE_FOREVER);
+        deadline.map_or(WaitOptions::new(), |deadline| WaitOptions::new().deadline(deadline))
+    };
+    Ok(if flags & TENURE_INTERRUPTIBLE == 0 { options } else { options.interruptible() })
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the time.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 const fn taken(abandoned: bool) -> tenure_status {
@@ -84,6 +113,14 @@ pub extern "C" fn tenure_mutex_lock(object: *const tenure_object, timeout: u64) 
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_mutex_unlock(object: *const tenure_object) -> c_int {
     guard(|| Ok(self::object(object)?.mutex()?.unlock()?))
+}
+
+/// Gives a mutex back as one whose owner died: the next owner gets TENURE_ABANDONED. For an owner that leaves the protected
+/// data inconsistent. A recursive mutex is free afterwards, however often it was locked. Threads, fork: as
+/// tenure_mutex_unlock.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_mutex_abandon(object: *const tenure_object) -> c_int {
+    guard(|| Ok(usable(object)?.mutex()?.abandon()?))
 }
 
 /// The owner of the mutex at the moment: `*owned` is 1 if there is one, 0 if there is none, -1 if there is none because
@@ -273,17 +310,22 @@ pub unsafe extern "C" fn tenure_semaphore_count(
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_wait(object: *const tenure_object, timeout: u64) -> c_int {
     guard_status(|| {
-        let (object, timeout) = (self::object(object)?, time(timeout));
-        let abandoned = match &object.any {
-            Any::Mutex(mutex) => mutex.acquire(timeout)?,
-            Any::Event(event) => event.wait(timeout).map(|()| false)?,
-            Any::Semaphore(semaphore) => semaphore.acquire(timeout).map(|()| false)?,
-            _ => {
-                object.check()?;
-                tenure::wait_any(&[object.waitable()?], timeout)?.abandoned
-            }
-        };
-        Ok(taken(abandoned))
+        let object = self::object(object)?;
+        Ok(taken(wait_one(&object, time(timeout).into())?))
+    })
+}
+
+/// Waits for one object; true if it is a mutex that was abandoned.
+#[inline(always)]
+fn wait_one(object: &Thing, options: WaitOptions) -> Result<bool, Failure> {
+    Ok(match &object.any {
+        Any::Mutex(mutex) => mutex.acquire(options)?,
+        Any::Event(event) => event.wait(options).map(|()| false)?,
+        Any::Semaphore(semaphore) => semaphore.acquire(options).map(|()| false)?,
+        _ => {
+            object.check()?;
+            tenure::wait_any(&[object.waitable()?], options)?.abandoned
+        }
     })
 }
 
@@ -301,7 +343,11 @@ unsafe fn with_all<T>(
         return Err(null("objects"));
     }
     if count == 0 || count > WAIT_MAX {
-        return Err(WaitError::Number { found: count, max: WAIT_MAX }.into());
+        return Err(WaitError::Number {
+            found: u32::try_from(count).unwrap_or(u32::MAX),
+            max: WAIT_MAX as u32,
+        }
+        .into());
     }
     // SAFETY: the caller's promise.
     let pointers = unsafe { std::slice::from_raw_parts(objects, count) };
@@ -365,6 +411,64 @@ pub unsafe extern "C" fn tenure_wait_all(
         let bits = which.iter().fold(0, |bits, index| bits | 1_u64 << index);
         // SAFETY: the caller's promise.
         unsafe { tell(abandoned, bits) };
+        Ok(taken(bits != 0))
+    })
+}
+
+/// Waits as tenure_wait_any, or, with TENURE_ALL, as tenure_wait_all; `count` may be 1. `flags` is a sum of TENURE_ALL,
+/// TENURE_INTERRUPTIBLE and TENURE_DEADLINE. `time` is a timeout in nanoseconds, or with TENURE_DEADLINE a time of
+/// CLOCK_MONOTONIC in nanoseconds; TENURE_FOREVER waits as long as it takes.
+///
+/// With TENURE_INTERRUPTIBLE a signal handler that runs while the thread sleeps ends the wait: TENURE_ERR_INTERRUPTED.
+/// Nothing was taken then, and no signal of an object is lost. A handler that was installed with SA_RESTART need not end the
+/// wait, and one that runs just before the thread sleeps does not end it. Without TENURE_INTERRUPTIBLE, and in all other
+/// functions, waits go on after handlers, until the same deadline.
+///
+/// `*index`, unless it is NULL, is the place of the object that was taken, 0 with TENURE_ALL, and `count` if nothing was
+/// taken. `*abandoned`, unless it is NULL, has a bit for each taken mutex whose last owner did not unlock it.
+///
+/// Threads, fork: as tenure_wait.
+///
+/// Returns TENURE_OK, or TENURE_ABANDONED if there is any such mutex. Otherwise nothing was taken: TENURE_ERR_INTERRUPTED,
+/// and as tenure_wait_any and tenure_wait_all.
+///
+/// # Safety
+///
+/// `objects` is NULL or readable for `count` pointers, `index` and `abandoned` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_wait_with(
+    objects: *const *mut tenure_object,
+    count: usize,
+    flags: u32,
+    time: u64,
+    index: *mut usize,
+    abandoned: *mut u64,
+) -> c_int {
+    guard_status(|| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            tell(index, count);
+            tell(abandoned, 0);
+        }
+        let options = options_of(flags, time)?;
+        let (at, bits) = if flags & TENURE_ALL != 0 {
+            // SAFETY: the caller's promise.
+            let which = unsafe { with_all(objects, count, |all| tenure::wait_all(all, options)) }?;
+            (0, which.iter().fold(0, |bits, index| bits | 1_u64 << index))
+        } else if count == 1 && !objects.is_null() {
+            // SAFETY: the caller's promise.
+            let object = self::object(unsafe { *objects })?;
+            (0, wait_one(&object, options)?.into())
+        } else {
+            // SAFETY: the caller's promise.
+            let woken = unsafe { with_all(objects, count, |all| tenure::wait_any(all, options)) }?;
+            (woken.index, u64::from(woken.abandoned) << woken.index)
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            tell(index, at);
+            tell(abandoned, bits);
+        }
         Ok(taken(bits != 0))
     })
 }

@@ -105,6 +105,11 @@ fn objects_in_one_process_and_between_several() {
 }
 
 #[test]
+fn signals_end_interruptible_waits() {
+    run("tests/c/signals.c", "signals: ok");
+}
+
+#[test]
 fn bad_input_is_an_error() {
     run("tests/c/bad_input.c", "bad input: ok");
 }

@@ -18,6 +18,8 @@
 Mutexes, events, semaphores, processes and threads are objects: of a token or a name, `me.open_object` makes the same
 object in another process; `tenure.wait_any` and `tenure.wait_all` wait for several.
 
+Signal handlers run during waits; an exception of a handler, that of Ctrl-C for instance, ends the wait, and nothing was taken.
+
 Threads share a member; calls that run at the same time have a cache of their own each. A member that is dropped leaves.
 Views of a handle or block cannot be used once it is closed: closing it raises BufferError while slices or arrays made
 of its `data` exist.
@@ -55,6 +57,7 @@ from ._objects import (  # noqa: F401
     listed,
     open_object,
     share,
+    shown,
     wait_all,
     wait_any,
 )
@@ -106,10 +109,16 @@ def _name(name):
 class _Opaque:
     """An object that cannot be copied to another process."""
 
+    _instead = "open the space there, by its name or descriptor, and join it"
+
     def __reduce__(self):
         raise TypeError(
-            f"a {type(self).__name__} cannot be sent to another process; send the token, and open it there"
+            f"a {type(self).__name__} cannot be sent to another process, since bytes keep nothing alive and are not of one member; "
+            + self._instead
         )
+
+    def __repr__(self):
+        return shown(self, self._about)
 
 
 class Space(_Opaque):
@@ -117,6 +126,10 @@ class Space(_Opaque):
 
     def __init__(self, pointer):
         self._pointer = pointer
+
+    def _about(self):
+        info = self.info
+        return f"members={info['members']} handles={info['handles']} scratch={info['scratch_bytes']}"
 
     @classmethod
     def open(
@@ -175,11 +188,15 @@ class Space(_Opaque):
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         try:
             self.close()
         except Closed:
             pass
+        except Error:
+            # The exception of the body goes before ours.
+            if kind is None:
+                raise
 
     def __del__(self):
         # The library knows whether it is open.
@@ -337,11 +354,18 @@ class Member(_Opaque):
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         try:
             self.leave()
         except (Closed, ForkedChild):
             pass
+        except (Error, BufferError):
+            # The exception of the body goes before ours; the member leaves when it is dropped.
+            if kind is None:
+                raise
+
+    def _about(self):
+        return f"lease={self.lease:#x}"
 
     @property
     def lease(self):
@@ -484,6 +508,11 @@ class Member(_Opaque):
 class _Held(_Opaque):
     """A handle or a block: some memory, as long as it is open."""
 
+    _instead = "send the token, or give a block away, keep it until it was received, and open it there"
+
+    def _about(self):
+        return "closed" if self._member is None else f"{self._place()} size={self.size}"
+
     def __init__(self, member, data, size):
         self._member = member
         self.size = size
@@ -517,12 +546,16 @@ class _Held(_Opaque):
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         if self._member is not None:
             try:
                 self.close()
             except ForkedChild:
                 self._member = None
+            except (Error, BufferError):
+                # The exception of the body goes before ours; the memory is given back when this is dropped.
+                if kind is None:
+                    raise
 
     def __del__(self):
         if getattr(self, "_member", None) is not None:
@@ -542,6 +575,9 @@ class Handle(_Held):
         super().__init__(member, found.data, found.size)
         self.kind = kind
         self.token = found.token
+
+    def _place(self):
+        return f"kind={self.kind} token={self.token:#x}"
 
     @property
     def data(self):
@@ -568,6 +604,9 @@ class Word:
     def __init__(self, handle, position):
         self._handle = handle
         self._position = position
+
+    def __repr__(self):
+        return shown(self, lambda: f"{self._position} bytes into {self._handle!r}: {self.load()}")
 
     def _call(self, function, *arguments):
         handle = self._handle
@@ -605,6 +644,9 @@ class Block(_Held):
         super().__init__(member, found.data, found.size)
         self.offset = found.offset
         self._align = align
+
+    def _place(self):
+        return f"offset={self.offset}"
 
     @property
     def data(self):

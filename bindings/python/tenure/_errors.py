@@ -50,6 +50,7 @@ NameTaken = _error("NameTaken", -34, "Something has the name.")
 Announced = _error("Announced", -35, "Its code was announced already, or it has ended.")
 Refused = _error("Refused", -36, "Nobody who has the descriptor can give it to this process.")
 Sharing = _error("Sharing", -37, "Somebody uses the file in a way that excludes this one.")
+Interrupted = _error("Interrupted", -38, "A signal handler ran during the wait; nothing was taken.", InterruptedError)
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 

@@ -1,13 +1,15 @@
 """Mutexes, events, semaphores, processes, threads, descriptors: objects with a token; most can be waited for."""
 
+import time
 from collections import namedtuple
 from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 from . import _library
-from ._errors import Closed, ForkedChild, Sharing, check
+from ._errors import Closed, Error, ForkedChild, Sharing, Timeout, check
 from ._library import library
 
-_ABANDONED, _OPENED, _BUFFER = 1, 2, -27
+_OPENED, _BUFFER, _INTERRUPTED = 2, -27, -38
+_ALL, _INTERRUPTIBLE, _DEADLINE = 1, 2, 4
 _OR_OPEN = 1 << 8
 _FOREVER = 2**64 - 1
 
@@ -15,9 +17,36 @@ Exit = namedtuple("Exit", "code signal core_dumped")
 Exit.__doc__ = """How a process or thread ended: with a code, by a signal, or, if both are None, in an unknown way."""
 
 
-def _timeout(seconds):
-    """Nanoseconds, as C has them; None is for ever."""
-    return _FOREVER if seconds is None else min(max(0, int(seconds * 10**9)), _FOREVER - 1)
+def _limit(seconds):
+    """The flags and the time of tenure_wait_with; None is for ever. A deadline, so that a wait that goes on after a signal ends in time."""
+    if seconds is None:
+        return 0, _FOREVER
+    nanoseconds = int(seconds * 10**9)
+    if nanoseconds <= 0:
+        return 0, 0
+    return _DEADLINE, min(time.monotonic_ns() + nanoseconds, _FOREVER - 1)
+
+
+def _seconds(blocking, timeout):
+    """The timeout for which `acquire` waits; its arguments are those of threading.Lock.acquire, or a timeout of None."""
+    if timeout is None or timeout == -1:
+        return None if blocking else 0
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    return timeout
+
+
+def shown(it, about):
+    """The repr of an object: its class, and what `about` returns; never an exception of ours."""
+    try:
+        about = about()
+    except Closed:
+        about = "closed"
+    except Error as error:
+        about = type(error).__name__
+    return f"<tenure.{type(it).__name__} {about}>"
 
 
 def _name(name):
@@ -56,8 +85,15 @@ class Object:
 
     def __reduce__(self):
         raise TypeError(
-            f"a {type(self).__name__} cannot be sent to another process; send the token, and open it there"
+            f"a {type(self).__name__} cannot be sent to another process, since bytes keep nothing alive and are not of one member; "
+            "send the token, keep this open until it was received, and open it there with Member.open_object"
         )
+
+    def __repr__(self):
+        return shown(self, lambda: f"token={self.token:#x} {self._about()}".rstrip())
+
+    def _about(self):
+        return ""
 
     @property
     def token(self):
@@ -77,27 +113,41 @@ class Object:
 
 
 class _Closing:
-    """With statements that close the object."""
+    """With statements that close the object. An exception of the body goes before one of the close."""
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         try:
             self.close()
         except (Closed, ForkedChild):
             pass
+        except Error:
+            if kind is None:
+                raise
 
 
 class Waitable(Object):
-    """An object that can be waited for. A wait sleeps in the kernel; Python handles signals when the wait is over."""
+    """An object that can be waited for. A wait sleeps in the kernel. A signal handler that runs in the meantime, which is in the main
+    thread, runs at once; if it raises an exception, that of Ctrl-C for instance, the wait ends with it, and nothing was taken."""
 
     def wait(self, timeout=None):
         """Waits for it and takes it, for at most so many seconds; None waits as long as it takes, 0 does not wait.
 
-        True, for mutexes only, if the last owner went without unlocking. Raises Timeout.
+        True, or False if it was not to be had in time.
         """
-        return check(library.tenure_wait(self._pointer, _timeout(timeout))) == _ABANDONED
+        try:
+            _wait((self,), timeout)
+        except Timeout:
+            return False
+        return True
+
+    def _taken(self, abandoned):
+        """Called when a wait took it; `abandoned` is about mutexes."""
+
+    def _give_back(self, abandoned):
+        """Undoes a wait that took it."""
 
 
 class Mutex(Waitable):
@@ -106,24 +156,46 @@ class Mutex(Waitable):
         with mutex as abandoned:
             if abandoned:           # its last owner died: one process is told
                 repair()
+
+    `acquire` and `release` are as those of threading.Lock; `abandoned` tells the same.
     """
 
-    def acquire(self, timeout=None):
-        """Locks it for this thread. True if its last owner went without unlocking. Raises Timeout, Deadlock."""
-        return check(library.tenure_mutex_lock(self._pointer, _timeout(timeout))) == _ABANDONED
+    abandoned = False
+    """Whether the owner before us went without unlocking. For the owner, after `acquire`, `wait`, wait_any or wait_all."""
+
+    def acquire(self, blocking=True, timeout=None):
+        """Locks it for this thread, as threading.Lock.acquire: True, or False if it was not to be had in time. Raises Deadlock."""
+        return self.wait(_seconds(blocking, timeout))
+
+    def _taken(self, abandoned):
+        self.abandoned = abandoned
+
+    def _give_back(self, abandoned):
+        check((library.tenure_mutex_abandon if abandoned else library.tenure_mutex_unlock)(self._pointer))
+
+    def _about(self):
+        owner = self.owner
+        if not owner:
+            return "free" if owner is None else "free, abandoned"
+        return f"owned by lease {owner[0]}, thread {owner[1]}"
 
     def release(self):
         """Unlocks it once. Raises NotOwner."""
         check(library.tenure_mutex_unlock(self._pointer))
 
     def __enter__(self):
-        return self.acquire()
+        self.wait()
+        return self.abandoned
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         try:
             self.release()
         except ForkedChild:
             pass
+        except Error:
+            # The exception of the body goes before ours.
+            if kind is None:
+                raise
 
     @property
     def recursive(self):
@@ -159,13 +231,23 @@ class Event(_Closing, Waitable):
         check(library.tenure_event_is_set(self._pointer, byref(found)))
         return bool(found.value)
 
+    def _give_back(self, abandoned):
+        kind = c_uint32()
+        check(library.tenure_object_kind_of(self._pointer, byref(kind)))
+        # A signal of a manual-reset event is not taken.
+        if kind.value == _AUTO_RESET:
+            self.set()
+
+    def _about(self):
+        return "set" if self.is_set() else "not set"
+
 
 class Semaphore(Waitable):
     """A count that waiters take from. `with semaphore:` takes one and gives it back."""
 
-    def acquire(self, timeout=None):
-        """Takes one. Raises Timeout."""
-        self.wait(timeout)
+    def acquire(self, blocking=True, timeout=None):
+        """Takes one, as threading.Semaphore.acquire: True, or False if there was none in time."""
+        return self.wait(_seconds(blocking, timeout))
 
     def release(self, more=1):
         """Adds to the count; returns the count before. Raises Maximum, and adds nothing then."""
@@ -174,14 +256,24 @@ class Semaphore(Waitable):
         return before.value
 
     def __enter__(self):
-        self.acquire()
+        self.wait()
         return self
 
-    def __exit__(self, *_):
+    def _give_back(self, abandoned):
+        self.release()
+
+    def _about(self):
+        return "{} of {}".format(*self._counts())
+
+    def __exit__(self, kind, *_):
         try:
             self.release()
         except ForkedChild:
             pass
+        except Error:
+            # The exception of the body goes before ours.
+            if kind is None:
+                raise
 
     def _counts(self):
         count, maximum = c_uint32(), c_uint32()
@@ -221,8 +313,11 @@ class Process(_Closing, Waitable):
 
     def wait(self, timeout=None):
         """Waits for its end; returns how it ended. Raises Timeout."""
-        super().wait(timeout)
+        _wait((self,), timeout)
         return self.exit
+
+    def _about(self):
+        return f"number {self.number}, {self.exit or 'running'}"
 
     def reaped(self, status):
         """Tells all holders how it ended; call it after reaping it. `status` is as os.waitpid has it."""
@@ -295,24 +390,46 @@ def open_object(member, what):
     return _KINDS[kind.value](member, pointer.value)
 
 
-def _pointers(objects):
-    objects = list(objects)
-    return (c_void_p * len(objects))(*(it._pointer for it in objects)), len(objects)
+_AUTO_RESET = 3
+
+
+def _wait(objects, timeout, every=False):
+    """Waits until one of the objects, or every one of them, is available, and takes it. Its index, and a bit for each mutex that was
+    abandoned. Raises Timeout.
+
+    A signal handler runs when the call of the library was interrupted, or right after it took something. If the handler raises an
+    exception, what was taken is given back."""
+    count = len(objects)
+    pointers = (c_void_p * count)(*(it._pointer for it in objects))
+    flags, limit = _limit(timeout)
+    flags |= _INTERRUPTIBLE | (_ALL if every else 0)
+    # The library stores them before the call returns: an exception may come before `status` is.
+    index, bits, status = c_size_t(count), c_uint64(), _INTERRUPTED
+    try:
+        while status == _INTERRUPTED:
+            status = library.tenure_wait_with(pointers, count, flags, limit, byref(index), byref(bits))
+        check(status)
+        at, abandoned = index.value, bits.value
+        for taken in range(count) if every else (at,):
+            objects[taken]._taken(bool(abandoned >> taken & 1))
+        return at, abandoned
+    except BaseException:
+        if index.value != count:
+            for taken in range(count) if every else (index.value,):
+                objects[taken]._give_back(bits.value >> taken & 1)
+        raise
 
 
 def wait_any(objects, timeout=None):
     """Waits until one of up to 64 objects is available and takes it; returns its index, and whether it is a mutex whose
     last owner did not unlock it. Raises Timeout."""
-    pointers, count = _pointers(objects)
-    index = c_size_t()
-    status = check(library.tenure_wait_any(pointers, count, _timeout(timeout), byref(index)))
-    return index.value, status == _ABANDONED
+    index, abandoned = _wait(list(objects), timeout)
+    return index, abandoned != 0
 
 
 def wait_all(objects, timeout=None):
     """Waits until all of up to 64 objects are available and takes them; returns the indices of the mutexes whose last
     owner did not unlock them. Raises Timeout, and took nothing then."""
-    pointers, count = _pointers(objects)
-    bits = c_uint64()
-    check(library.tenure_wait_all(pointers, count, _timeout(timeout), byref(bits)))
-    return [index for index in range(count) if bits.value >> index & 1]
+    objects = list(objects)
+    _, abandoned = _wait(objects, timeout, every=True)
+    return [index for index in range(len(objects)) if abandoned >> index & 1]

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import pathlib
+import pickle
 import re
 import signal
 import subprocess
@@ -435,18 +436,26 @@ class One(Case):
             with mutex as abandoned:
                 self.assertIs(abandoned, False)
                 self.assertEqual(mutex.owner[0], me.lease & 255)
-                with self.assertRaises(tenure.Timeout):
-                    theirs.acquire(0)
-                with self.assertRaises(tenure.Timeout):
-                    theirs.acquire(0.001)
+                self.assertIs(theirs.acquire(blocking=False), False)
+                self.assertIs(theirs.acquire(timeout=0.001), False)
+                self.assertIs(theirs.wait(0), False)
+                for wrong in ({"blocking": False, "timeout": 1}, {"timeout": -2}):
+                    with self.assertRaises(ValueError):
+                        theirs.acquire(**wrong)
                 with self.assertRaises(tenure.NotOwner):
                     theirs.release()
                 with self.assertRaises(tenure.Deadlock):
                     mutex.acquire()
             self.assertIsNone(mutex.owner)
-            theirs.acquire()
+            self.assertIs(theirs.acquire(True, -1), True)
+            self.assertIs(theirs.abandoned, False)
             theirs.close()
             self.assertIs(mutex.owner, False)
+            self.assertIn("abandoned", repr(mutex))
+            mutex.acquire()
+            self.assertIs(mutex.abandoned, True)
+            self.assertIn(f"owned by lease {me.lease & 255}", repr(mutex))
+            tenure._objects.check(_library.library.tenure_mutex_abandon(mutex._pointer))
             with mutex as abandoned:
                 self.assertIs(abandoned, True)
             with mutex as abandoned:
@@ -502,6 +511,11 @@ class One(Case):
             self.assertEqual((semaphore.count, semaphore.maximum), (1, 2))
             with semaphore:
                 self.assertEqual(semaphore.count, 0)
+                self.assertIs(semaphore.acquire(False), False)
+                self.assertIn("0 of 2", repr(semaphore))
+            self.assertIs(event.wait(0), False)
+            event.set()
+            self.assertIs(event.wait(0), True)
             self.assertEqual(semaphore.count, 1)
             manual.set()
             self.assertEqual(tenure.wait_all([manual], 0), [])
@@ -760,8 +774,7 @@ class Several(Case):
                 process = me.process(child.pid)
                 self.assertEqual(tenure.wait_any([event, process])[0], 0)
                 self.assertIsNone(process.exit)
-                with self.assertRaises(tenure.Timeout):
-                    mutex.acquire(0)
+                self.assertIs(mutex.acquire(blocking=False), False)
                 child.kill()
                 with mutex as abandoned:
                     self.assertIs(abandoned, True)
@@ -930,6 +943,164 @@ class Several(Case):
             mutex.close()
             event.close()
             self.unharmed(space)
+
+    def signalled(self, wait, give, raises=True):
+        """Waits while SIGINT comes again and again, until its handler ran a few times; if it does not, `give` ends the wait."""
+        armed, handled, gave_up, over = [], [], [], threading.Event()
+
+        def handler(*_):
+            if armed:
+                handled.append(True)
+                if raises and len(handled) == 1:
+                    raise KeyboardInterrupt
+
+        def sender():
+            for _ in range(2000):
+                if over.wait(0.001) or len(handled) >= (1 if raises else 5):
+                    break
+                os.kill(os.getpid(), signal.SIGINT)
+            else:
+                gave_up.append(True)
+            if gave_up or not raises:
+                give()
+
+        before = signal.signal(signal.SIGINT, handler)
+        thread = threading.Thread(target=sender)
+        thread.start()
+        try:
+            if raises:
+                with self.assertRaises(KeyboardInterrupt):
+                    armed.append(True)
+                    wait()
+            else:
+                armed.append(True)
+                wait()
+        finally:
+            over.set()
+            thread.join()
+            signal.signal(signal.SIGINT, before)
+        self.assertEqual(gave_up, [], "the handler did not run during the wait")
+
+    def test_handlers_run_during_waits_and_their_exceptions_end_them(self):
+        with tenure.Space.open(backend=tenure.MEMFD) as space, space.join() as me, space.join() as other:
+            event, semaphore = me.event(), me.semaphore(0, 9)
+            set_already = me.event(signalled=True)
+            mutex, recursive = me.mutex(), me.mutex(recursive=True)
+            process, thread = me.process(), me.thread()
+            for of in (mutex, recursive):
+                owned = other.open_object(of.token)
+                owned.acquire()
+                # Another member owns it; that it ends is what ends a wait that no handler ends.
+                for wait in (of.acquire, of.__enter__, of.wait, lambda: of.acquire(timeout=60)):
+                    self.signalled(wait, owned.close)
+                    self.assertEqual(of.owner[0], other.lease & 255)
+                owned.release()
+                owned.close()
+                self.assertIs(of.acquire(False), True)
+                of.release()
+            for wait in (semaphore.acquire, semaphore.__enter__):
+                self.signalled(wait, semaphore.release)
+                semaphore.release()
+                self.assertEqual((semaphore.count, semaphore.acquire()), (1, True))
+            self.signalled(event.wait, event.set)
+            self.signalled(process.wait, lambda: process.reaped(0))
+            self.signalled(thread.wait, lambda: thread.reaped(0))
+            self.signalled(lambda: tenure.wait_any([event, semaphore, process]), event.set)
+            self.signalled(lambda: tenure.wait_all([set_already, event]), event.set)
+            self.assertTrue(set_already.is_set())
+            self.assertFalse(event.is_set())
+            # A handler that raises nothing: the wait goes on.
+            self.signalled(event.wait, event.set, raises=False)
+            self.signalled(lambda: event.wait(60), event.set, raises=False)
+            self.signalled(lambda: tenure.wait_any([event, semaphore]), semaphore.release, raises=False)
+            for it in (event, set_already, semaphore, mutex, recursive, process, thread):
+                it.close()
+            self.unharmed(space)
+
+    def test_an_exception_right_after_a_wait_gives_back_what_was_taken(self):
+        class Stop(Exception):
+            pass
+
+        wait_with = _library.library.tenure_wait_with
+
+        def stopped(*arguments):
+            status = wait_with(*arguments)
+            if status >= 0:
+                # As a handler does that runs when the call has returned.
+                raise Stop
+            return status
+
+        with tenure.Space.open(backend=tenure.MEMFD) as space, space.join() as me, space.join() as other:
+            event, manual = me.event(signalled=True), me.event(manual=True, signalled=True)
+            semaphore, mutex, process = me.semaphore(3, 9), me.mutex(), me.process()
+            abandoned = me.mutex()
+            theirs = other.open_object(abandoned.token)
+            theirs.acquire()
+            theirs.close()
+            process.reaped(0)
+            every = [event, manual, semaphore, mutex, abandoned, process]
+            _library.library.tenure_wait_with = stopped
+            try:
+                for call in (
+                    *(it.wait for it in every),
+                    mutex.__enter__,
+                    abandoned.__enter__,
+                    semaphore.__enter__,
+                    lambda: tenure.wait_all(every),
+                    *(lambda it=it: tenure.wait_any([it, process]) for it in every),
+                ):
+                    with self.assertRaises(Stop):
+                        call()
+                    self.assertTrue(event.is_set() and manual.is_set())
+                    self.assertEqual((semaphore.count, mutex.owner, abandoned.owner), (3, None, False))
+            finally:
+                _library.library.tenure_wait_with = wait_with
+            self.assertEqual(tenure.wait_all(every), [4])
+
+    def test_an_exception_of_the_body_is_the_one_that_is_raised(self):
+        class Mine(Exception):
+            pass
+
+        with tenure.Space.open(backend=tenure.MEMFD) as space:
+            kept = []
+            with self.assertRaises(Mine), space.join() as me:
+                with me.mutex() as _, me.alloc(100) as block, me.create(KIND, b"bytes") as handle:
+                    kept += [block.data[1:], handle.data[1:]]
+                    raise Mine
+            mutex = space.join().mutex()
+            with self.assertRaises(Mine), mutex:
+                mutex.release()
+                raise Mine
+            with self.assertRaises(tenure.NotOwner), mutex:
+                mutex.release()
+            kept.clear()
+            del block, handle, me, mutex
+            gc.collect()
+            self.unharmed(space)
+
+    def test_what_objects_say_of_themselves(self):
+        with tenure.Space.open(backend=tenure.MEMFD) as space:
+            with space.join() as me:
+                block, handle = me.alloc(100), me.create(COUNTER, bytes(8))
+                event, process = me.event(), me.process()
+                for it, says in (
+                    (space, "members=64"),
+                    (me, f"lease={me.lease:#x}"),
+                    (block, "size=100"),
+                    (handle, f"kind={COUNTER} token={handle.token:#x} size=8"),
+                    (handle.word(), "0 bytes into <tenure.Handle"),
+                    (event, f"token={event.token:#x} not set"),
+                    (process, f"number {os.getpid()}, running"),
+                ):
+                    self.assertIn(says, repr(it))
+                    self.assertIn(f"<tenure.{type(it).__name__} ", repr(it))
+                event.close()
+                block.close()
+                self.assertEqual((repr(event), repr(block)), ("<tenure.Event closed>", "<tenure.Block closed>"))
+                for it in (me, handle, process):
+                    with self.assertRaisesRegex(TypeError, "keep.*alive|open"):
+                        pickle.dumps(it)
+            self.assertEqual(repr(me), "<tenure.Member closed>")
 
     def test_a_descriptor_is_enough(self):
         with tenure.Space.open(backend=tenure.MEMFD) as space, space.join() as me, me.create(KIND, b"by fd") as handle:

@@ -1,7 +1,6 @@
 //! A process as a handle.
 
 use std::process::{Child, ExitStatus};
-use std::time::Duration;
 
 use tenure_segment::process::Scope;
 use tenure_slab::Token;
@@ -11,7 +10,7 @@ use super::exit::{Exit, status_of};
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
 use crate::names::{Name, Named};
-use crate::waiting::WaitError;
+use crate::waiting::{WaitError, WaitOptions};
 
 /// A process as a handle. The handle never refers to another process that has the same number earlier or later. Dropping it closes it.
 ///
@@ -303,7 +302,8 @@ impl Process {
         self.subject.exit()
     }
 
-    /// Waits for the end of the process, and returns its exit. A timeout of `None` waits without limit, zero does not wait.
+    /// Waits for the end of the process, and returns its exit. `options` is usually a timeout: `None` waits without limit, zero does
+    /// not wait; see [`WaitOptions`].
     ///
     /// ```
     /// # use std::time::Duration;
@@ -329,8 +329,8 @@ impl Process {
     /// # Crash
     ///
     /// A waiter that is killed or stopped takes no wake-up from others.
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<Exit, WaitError> {
-        self.subject.wait(timeout)
+    pub fn wait(&self, options: impl Into<WaitOptions>) -> Result<Exit, WaitError> {
+        self.subject.wait(options.into())
     }
 
     /// Records the exit status for all holders. For the process that has reaped this one, by `wait` or [`Child::wait`]. A status that is

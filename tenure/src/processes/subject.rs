@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tenure_segment::process::{Ended, Identity, Look, PidError, PidFd, Scope, Status, Watch};
 use tenure_segment::{Backend, MonitorState};
@@ -20,9 +19,9 @@ use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::object::Object;
 use crate::state::{STATE_WORDS, State};
-use crate::waiting::WaitError;
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
 use crate::waiting::word::{HalfWord, WaitWord, halves};
+use crate::waiting::{WaitError, WaitOptions};
 
 const fn kind_of(scope: Scope) -> Kind {
     match scope {
@@ -233,9 +232,9 @@ impl Subject {
     }
 
     /// Waits for the end.
-    pub(super) fn wait(&self, timeout: Option<Duration>) -> Result<Exit, WaitError> {
+    pub(super) fn wait(&self, options: WaitOptions) -> Result<Exit, WaitError> {
         loop {
-            wait_for(self, timeout)?;
+            wait_for(self, options)?;
             match self.exit() {
                 Ok(Some(exit)) => return Ok(exit),
                 // Only a corrupted word gets here: a recorded end is never removed.
@@ -304,7 +303,7 @@ impl Source for Subject {
     /// Ensures that this process records the end; other processes may do so as well.
     fn prepare(&self, seen: u32) -> Result<(), WaitError> {
         if !exit::is_valid(seen) {
-            return Err(WaitError::Corrupt(format!("exit word {seen:#x}")));
+            return Err(WaitError::corrupt(format!("exit word {seen:#x}")));
         }
         match self.watch() {
             // The process was reaped: its end is recorded already, or `look` records it now, without a status.
@@ -348,8 +347,8 @@ pub(super) use waits_as_its_subject;
 fn to_wait_error(error: ProcessError) -> WaitError {
     match error {
         ProcessError::NotMember(why) => WaitError::NotMember(why),
-        ProcessError::Pid(why) => WaitError::Unwatched(why),
-        other => WaitError::Corrupt(other.to_string()),
+        ProcessError::Pid(why) => WaitError::Unwatched(Box::new(why)),
+        other => WaitError::corrupt(other.to_string()),
     }
 }
 

@@ -1,7 +1,5 @@
 //! A thread as a handle.
 
-use std::time::Duration;
-
 use tenure_segment::process::{Scope, own_thread};
 use tenure_slab::Token;
 
@@ -10,7 +8,7 @@ use super::exit::Exit;
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
 use crate::names::{Name, Named};
-use crate::waiting::WaitError;
+use crate::waiting::{WaitError, WaitOptions};
 
 /// A thread of any process as a handle. The handle never refers to another thread that has the same number earlier or later. Dropping it
 /// closes it.
@@ -162,8 +160,8 @@ impl Thread {
     /// # Errors
     ///
     /// As [`Process::wait`](crate::Process::wait).
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<Exit, WaitError> {
-        self.subject.wait(timeout)
+    pub fn wait(&self, options: impl Into<WaitOptions>) -> Result<Exit, WaitError> {
+        self.subject.wait(options.into())
     }
 
     /// Announces the code with which this thread is about to end. Only the thread of the handle can call it. As

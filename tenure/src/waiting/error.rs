@@ -19,6 +19,7 @@ use tenure_segment::NotMember;
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+// Two words, so that the results of lock, unlock, set and wait are no larger: a payload is one word, or numbers of less than two.
 pub enum WaitError {
     /// The caller is not a member, or no member any more.
     #[error(transparent)]
@@ -26,6 +27,9 @@ pub enum WaitError {
     /// The timeout expired; nothing was taken.
     #[error("timed out")]
     TimedOut,
+    /// A signal handler ran during the wait, which was [interruptible](super::WaitOptions::interruptible); nothing was taken.
+    #[error("interrupted by a signal")]
+    Interrupted,
     /// The thread owns the mutex already, which is not recursive, so it would wait for itself.
     #[error("this thread owns the mutex already, and it is not recursive")]
     Deadlock,
@@ -52,17 +56,17 @@ pub enum WaitError {
     #[error("objects to wait for: expected 1 to {max}, found {found}")]
     Number {
         /// The number of objects given.
-        found: usize,
+        found: u32,
         /// The largest number of objects.
-        max: usize,
+        max: u32,
     },
     /// Two of the objects to take together are the same object.
     #[error("objects to take at once: {first} and {second} are the same object")]
     Twice {
         /// The index of the first of the two.
-        first: usize,
+        first: u32,
         /// The index of the second.
-        second: usize,
+        second: u32,
     },
     /// The objects to take together were opened by several members.
     #[error("objects to take at once: {index} was opened by another member than 0")]
@@ -72,14 +76,30 @@ pub enum WaitError {
     },
     /// The end of a process or thread is not recorded, and this process cannot watch it.
     #[error(transparent)]
-    Unwatched(#[from] tenure_segment::process::PidError),
+    Unwatched(Box<tenure_segment::process::PidError>),
     /// The mutex has an owner, and this process would not learn of its death.
     #[error("would not learn of the death of the mutex's owner: {0}")]
-    Unheard(#[from] tenure_segment::Absence),
+    Unheard(Box<tenure_segment::Absence>),
     /// The object's words are corrupted.
     #[error("corrupt: {0}")]
-    Corrupt(String),
+    #[allow(clippy::box_collection, reason = "a String is three words")]
+    Corrupt(Box<String>),
     /// The kernel refuses the sleep.
     #[error("the system does not let us wait: {0}")]
     Os(#[from] io::Error),
 }
+
+impl WaitError {
+    pub(super) fn number(found: usize) -> Self {
+        Self::Number { found: u32::try_from(found).unwrap_or(u32::MAX), max: super::WAIT_MAX as u32 }
+    }
+
+    #[cold]
+    pub(crate) fn corrupt(what: impl Into<String>) -> Self {
+        Self::Corrupt(Box::new(what.into()))
+    }
+}
+
+const _: () = assert!(size_of::<WaitError>() == 2 * size_of::<usize>());
+const _: () = assert!(size_of::<Result<super::MutexGuard<'_>, WaitError>>() == 2 * size_of::<usize>());
+const _: () = assert!(size_of::<Result<u32, WaitError>>() == 2 * size_of::<usize>());

@@ -1,20 +1,22 @@
 //! Events.
 
 use std::fmt;
-use std::time::Duration;
 
 use tenure_slab::Token;
 use tenure_wait::event::{self, SIGNALLED};
 use tenure_wait::{Attempt, Word as _};
 
 use super::error::WaitError;
+use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, half_word, wait_for, whole_word};
-use super::word::WaitWord;
+use super::thread_id::Gate;
+use super::word::{HalfWord, WaitWord, WholeWord};
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::state::State;
 
 /// The way in which an event is reset.
 ///
@@ -70,6 +72,7 @@ pub enum Reset {
 /// waiter of an auto-reset event is killed after it took the signal, the signal is lost.
 pub struct Event {
     object: Object,
+    gate: Gate,
     reset: Reset,
 }
 
@@ -181,8 +184,7 @@ impl Event {
         reset: Reset,
         signalled: bool,
     ) -> Result<Self, CreateError> {
-        let object = Object::create(member, name, Self::kind_of(reset), Self::initial(signalled), &[])?;
-        Ok(Self { object, reset })
+        Object::create(member, name, Self::kind_of(reset), Self::initial(signalled), &[]).map(Self::of)
     }
 
     /// The kind of the handles of such events.
@@ -234,7 +236,7 @@ impl Event {
 
     fn of(object: Object) -> Self {
         let reset = if object.kind() == Kind::EVENT_MANUAL { Reset::Manual } else { Reset::Auto };
-        Self { object, reset }
+        Self { gate: Gate::of(&object, true), object, reset }
     }
 
     /// Opens the same handle once more.
@@ -255,7 +257,7 @@ impl Event {
     ///
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        Ok(Self { object: self.object.try_clone()?, reset: self.reset })
+        self.object.try_clone().map(Self::of)
     }
 
     /// The token: 64 bits to pass to other processes.
@@ -295,19 +297,32 @@ impl Event {
     /// # Crash
     ///
     /// See [`Event`].
+    #[inline]
     pub fn set(&self) -> Result<(), WaitError> {
-        if self.reset == Reset::Manual {
-            return self.set_manual();
+        if self.gate.admits_process() && self.reset == Reset::Auto {
+            // SAFETY: this process is the member.
+            let state = unsafe { self.object.mapped_state() };
+            if event::set_unwaited(&self.auto_word(state)) {
+                return Ok(());
+            }
         }
-        event::set(&whole_word(&self.object, Kind::EVENT_AUTO)?);
+        self.set_contended()
+    }
+
+    /// Every `set` of more than one step.
+    #[cold]
+    #[inline(never)]
+    fn set_contended(&self) -> Result<(), WaitError> {
+        match self.reset {
+            Reset::Manual => event::set(&half_word(&self.object)?),
+            Reset::Auto => event::set(&whole_word(&self.object, Kind::EVENT_AUTO)?),
+        }
         Ok(())
     }
 
-    // A function of its own: if one function served both kinds of events, each call would save the registers that either kind needs.
-    #[inline(never)]
-    fn set_manual(&self) -> Result<(), WaitError> {
-        event::set(&half_word(&self.object)?);
-        Ok(())
+    #[inline(always)]
+    fn auto_word<'a>(&'a self, state: &'a State) -> WholeWord<'a> {
+        WholeWord::of(state, &self.object.shared().mcas_descriptors, Kind::EVENT_AUTO)
     }
 
     /// Resets the event; true if it was signalled.
@@ -353,8 +368,8 @@ impl Event {
         Ok(event::is_available(self.word()?.load() & !tenure_wait::WAITERS))
     }
 
-    /// Waits until the event is signalled, and takes the signal of an auto-reset event. A timeout of `None` waits without limit, zero does
-    /// not wait.
+    /// Waits until the event is signalled, and takes the signal of an auto-reset event. `options` is usually a timeout: `None` waits without
+    /// limit, zero does not wait; see [`WaitOptions`].
     ///
     /// ```
     /// # use std::time::Duration;
@@ -380,22 +395,27 @@ impl Event {
     /// # Crash
     ///
     /// See [`Event`].
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
-        wait_for(self, timeout).map(drop)
-    }
-}
-
-impl Event {
-    // A function of its own, as `set_manual`.
-    #[inline(never)]
-    fn attempt_manual(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        Ok(match event::try_manual(&half_word(&self.object)?, *memory) {
-            Attempt::Taken(()) => Attempt::Taken(Gained::default()),
-            Attempt::Blocked(seen) => {
-                memory.get_or_insert(event::generation(seen));
-                Attempt::Blocked(seen)
+    #[inline]
+    pub fn wait(&self, options: impl Into<WaitOptions>) -> Result<(), WaitError> {
+        if self.gate.admits_process() {
+            // SAFETY: this process is the member.
+            let state = unsafe { self.object.mapped_state() };
+            let done = match self.reset {
+                Reset::Auto => event::take_signal(&self.auto_word(state)),
+                Reset::Manual => event::is_signalled(&HalfWord::of(state)),
+            };
+            if done {
+                return Ok(());
             }
-        })
+        }
+        self.wait_contended(&options.into())
+    }
+
+    /// Every wait of more than one step.
+    #[cold]
+    #[inline(never)]
+    fn wait_contended(&self, options: &WaitOptions) -> Result<(), WaitError> {
+        wait_for(self, *options).map(drop)
     }
 }
 
@@ -411,14 +431,18 @@ impl Source for Event {
         })
     }
 
-    #[inline]
     fn attempt(&self, memory: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
-        if self.reset == Reset::Manual {
-            return self.attempt_manual(memory);
-        }
-        Ok(match event::try_auto(&whole_word(&self.object, Kind::EVENT_AUTO)?) {
+        let attempt = match self.reset {
+            Reset::Manual => event::try_manual(&half_word(&self.object)?, *memory),
+            Reset::Auto => event::try_auto(&whole_word(&self.object, Kind::EVENT_AUTO)?),
+        };
+        Ok(match attempt {
             Attempt::Taken(()) => Attempt::Taken(Gained::default()),
-            Attempt::Blocked(seen) => Attempt::Blocked(seen),
+            Attempt::Blocked(seen) => {
+                // Of a manual-reset event; that of an auto-reset event is not used.
+                memory.get_or_insert(event::generation(seen));
+                Attempt::Blocked(seen)
+            }
         })
     }
 

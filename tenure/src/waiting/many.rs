@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use tenure_segment::futex::{self, Deadline, Slept};
+use tenure_segment::futex::{self, Slept};
 use tenure_wait::{self as wait, Attempt, Look, Mcas, WAITERS, Word as _};
 
 use super::error::WaitError;
+use super::options::{Limits, WaitOptions};
 use super::source::{Gained, Memory, Source, set_waiters};
 use super::word::{HalfWord, WaitWord, WholeWord};
 
@@ -53,16 +53,11 @@ pub struct Woken {
 }
 
 fn check_number(objects: &[&dyn Waitable]) -> Result<(), WaitError> {
-    let found = objects.len();
-    if (1..=WAIT_MAX).contains(&found) { Ok(()) } else { Err(WaitError::Number { found, max: WAIT_MAX }) }
-}
-
-fn is_zero(timeout: Option<Duration>) -> bool {
-    timeout.is_some_and(|timeout| timeout.is_zero())
+    if (1..=WAIT_MAX).contains(&objects.len()) { Ok(()) } else { Err(WaitError::number(objects.len())) }
 }
 
 /// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it. If several are available, it takes the first of
-/// them in the list. A timeout of `None` waits without limit, zero does not wait.
+/// them in the list. `options` is usually a timeout: `None` waits without limit, zero does not wait; see [`WaitOptions`].
 ///
 /// If it takes a mutex, this thread owns that mutex, and unlocks it by [`Mutex::unlock`](crate::Mutex::unlock) or
 /// [`Mutex::adopt`](crate::Mutex::adopt). The objects may belong to different spaces.
@@ -95,12 +90,15 @@ fn is_zero(timeout: Option<Duration>) -> bool {
 /// # Crash
 ///
 /// A process that is killed or stopped at any instruction has taken one object or none, and keeps no wake-up from others.
-pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Woken, WaitError> {
+pub fn wait_any(objects: &[&dyn Waitable], options: impl Into<WaitOptions>) -> Result<Woken, WaitError> {
+    wait_for_any(objects, options.into())
+}
+
+fn wait_for_any(objects: &[&dyn Waitable], options: WaitOptions) -> Result<Woken, WaitError> {
     check_number(objects)?;
     let mut memories: [Memory; WAIT_MAX] = [None; WAIT_MAX];
     let mut seen = [0; WAIT_MAX];
-    let mut deadline = None;
-    let mut is_last_look = is_zero(timeout);
+    let mut limits = Limits::of(options);
     loop {
         for (index, object) in objects.iter().enumerate() {
             match object.attempt(&mut memories[index])? {
@@ -108,11 +106,8 @@ pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
                 Attempt::Blocked(word) => seen[index] = word,
             }
         }
-        if is_last_look {
-            return Err(WaitError::TimedOut);
-        }
-        let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout));
-        is_last_look = sleep_on(objects, &mut seen, deadline)? == Slept::TimedOut;
+        limits.check()?;
+        limits.sleep(|deadline| sleep_on(objects, &mut seen, deadline))?;
     }
 }
 
@@ -120,7 +115,7 @@ pub fn wait_any(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
 fn sleep_on(
     objects: &[&dyn Waitable],
     seen: &mut [u32; WAIT_MAX],
-    deadline: &Deadline,
+    deadline: &futex::Deadline,
 ) -> Result<Slept, WaitError> {
     let mut words: Vec<(&AtomicU32, u32)> = Vec::with_capacity(objects.len());
     for (object, seen) in objects.iter().zip(seen) {
@@ -140,7 +135,8 @@ fn sleep_on(
 }
 
 /// Waits until all of up to [`WAIT_MAX`] objects are available, and takes them, all in one step. Returns the indices of the mutexes whose
-/// last owner died or left without unlocking them. A timeout of `None` waits without limit, zero does not wait.
+/// last owner died or left without unlocking them. `options` is usually a timeout: `None` waits without limit, zero does not wait; see
+/// [`WaitOptions`].
 ///
 /// While one of them is not available, it takes none and disturbs no other waiter. The objects must be distinct, and opened by one
 /// member. A recursive mutex that this thread owns is locked again. A manual-reset event must be signalled at the moment when all others
@@ -184,11 +180,14 @@ fn sleep_on(
 ///
 /// The multi-word compare-and-swap (MCAS) follows Harris, Fraser and Pratt, A Practical Multi-Word Compare-and-Swap Operation (2002);
 /// see docs/architecture.md.
-pub fn wait_all(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<Vec<usize>, WaitError> {
+pub fn wait_all(objects: &[&dyn Waitable], options: impl Into<WaitOptions>) -> Result<Vec<usize>, WaitError> {
+    wait_for_all(objects, options.into())
+}
+
+fn wait_for_all(objects: &[&dyn Waitable], options: WaitOptions) -> Result<Vec<usize>, WaitError> {
     check_number(objects)?;
     let order = order_of(objects)?;
-    let mut deadline = None;
-    let mut is_last_look = is_zero(timeout);
+    let mut limits = Limits::of(options);
     let mut failures = 0;
     loop {
         let (index, seen) = match first_blocked(objects, &order)? {
@@ -203,13 +202,10 @@ pub fn wait_all(objects: &[&dyn Waitable], timeout: Option<Duration>) -> Result<
                 }
             },
         };
-        if is_last_look {
-            return Err(WaitError::TimedOut);
-        }
-        let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout));
+        limits.check()?;
         if let Some(marked) = set_waiters(objects[index], seen)? {
             let word = objects[index].word()?.futex();
-            is_last_look = futex::sleep(word, marked, deadline)? == Slept::TimedOut;
+            limits.sleep(|deadline| Ok(futex::sleep(word, marked, deadline)?))?;
         }
     }
 }
@@ -224,7 +220,7 @@ fn order_of(objects: &[&dyn Waitable]) -> Result<Vec<usize>, WaitError> {
     let mut order: Vec<usize> = (0..objects.len()).collect();
     order.sort_by_key(|index| token(*index));
     match order.windows(2).find(|pair| token(pair[0]) == token(pair[1])) {
-        Some(twice) => Err(WaitError::Twice { first: twice[0], second: twice[1] }),
+        Some(twice) => Err(WaitError::Twice { first: twice[0] as u32, second: twice[1] as u32 }),
         None => Ok(order),
     }
 }
@@ -266,7 +262,7 @@ fn take_all(objects: &[&dyn Waitable], order: &[usize]) -> Result<Outcome, WaitE
     let _one_at_a_time = shared.objects.books.lock_mcas();
     let mut attempt = TakeAll {
         mcas: shared.mcas_descriptors.begin(shared.lease.id().index).ok_or_else(|| {
-            WaitError::Corrupt(format!("no MCAS descriptor for lease {}", shared.lease.id().index))
+            WaitError::corrupt(format!("no MCAS descriptor for lease {}", shared.lease.id().index))
         })?,
         installed: Vec::with_capacity(order.len()),
         read: Vec::new(),

@@ -6,6 +6,7 @@ mod error;
 mod event;
 mod many;
 mod mutex;
+mod options;
 pub(crate) mod recover;
 mod semaphore;
 pub(crate) mod source;
@@ -21,6 +22,7 @@ pub use error::WaitError;
 pub use event::{Event, Reset};
 pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexState};
+pub use options::WaitOptions;
 pub use semaphore::Semaphore;
 
 /// The MCAS descriptors of a data area.

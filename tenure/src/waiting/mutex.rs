@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use tenure_wait::mutex::{self, Locked, Owner, State};
 use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
+use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, wait_for, whole_word};
-use super::thread_id::thread_id;
-use super::word::WaitWord;
+use super::thread_id::{self, Gate};
+use super::word::{WaitWord, WholeWord};
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -62,6 +64,8 @@ const DEPTH_MAX: u64 = 1 << 30;
 /// If the owner is killed at any instruction, the mutex is abandoned, or was not locked yet, or was unlocked already.
 pub struct Mutex {
     object: Object,
+    /// Shut for a recursive mutex: its lock and unlock look at the depth.
+    gate: Gate,
     recursive: bool,
 }
 
@@ -249,7 +253,8 @@ impl Mutex {
 
     fn counted(object: Object, recursive: bool) -> Self {
         object.shared().objects.books.enter(object.identity().0);
-        Self { object, recursive }
+        let gate = Gate::of(&object, !recursive);
+        Self { object, gate, recursive }
     }
 
     /// Opens the same handle once more.
@@ -322,8 +327,15 @@ impl Mutex {
     /// # Crash
     ///
     /// See [`Mutex`].
+    #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_>, WaitError> {
-        self.guarded(None)
+        if self.lock_free() { Ok(MutexGuard::of(self, false)) } else { self.guard_contended() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn guard_contended(&self) -> Result<MutexGuard<'_>, WaitError> {
+        Ok(MutexGuard::of(self, self.lock_contended(&WaitOptions::new())?))
     }
 
     /// Locks the mutex, or fails after `timeout`.
@@ -347,7 +359,7 @@ impl Mutex {
     ///
     /// [`WaitError::TimedOut`], and as [`Mutex::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_>, WaitError> {
-        self.guarded(Some(timeout))
+        Ok(MutexGuard::of(self, self.acquire(timeout)?))
     }
 
     /// Locks the mutex if it is available; does not wait.
@@ -369,17 +381,31 @@ impl Mutex {
     ///
     /// [`WaitError::TimedOut`] if the mutex is not available, and as [`Mutex::lock`].
     pub fn try_lock(&self) -> Result<MutexGuard<'_>, WaitError> {
-        self.guarded(Some(Duration::ZERO))
+        Ok(MutexGuard::of(self, self.acquire(Duration::ZERO)?))
     }
 
-    #[inline]
-    fn guarded(&self, timeout: Option<Duration>) -> Result<MutexGuard<'_>, WaitError> {
-        let abandoned = self.acquire(timeout)?;
-        Ok(MutexGuard { mutex: self, abandoned, of_this_thread: PhantomData })
+    /// The lock of a free mutex: one step.
+    #[inline(always)]
+    fn lock_free(&self) -> bool {
+        // SAFETY: this process is the member.
+        self.gate.admits_thread().is_some_and(|me| mutex::lock_free(&unsafe { self.mapped_word() }, me))
     }
 
-    /// Locks the mutex without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. A timeout of `None` waits
-    /// without limit, zero does not wait.
+    /// Every other lock; true if the mutex was abandoned.
+    #[cold]
+    #[inline(never)]
+    fn lock_contended(&self, options: &WaitOptions) -> Result<bool, WaitError> {
+        let word = whole_word(&self.object, Kind::MUTEX)?;
+        // This thread was not identified yet, or the mutex is recursive: it may be free.
+        if mutex::lock_free(&word, self.me()) {
+            self.begin()?;
+            return Ok(false);
+        }
+        Ok(wait_for(self, *options)?.abandoned)
+    }
+
+    /// Locks the mutex without a guard, for callers that unlock by [`Mutex::unlock`]; true if it was abandoned. `options` is usually a
+    /// timeout: `None` waits without limit, zero does not wait; see [`WaitOptions`].
     ///
     /// ```
     /// # use tenure::{Mutex, WaitError};
@@ -398,8 +424,8 @@ impl Mutex {
     ///
     /// As [`Mutex::lock_timeout`].
     #[inline]
-    pub fn acquire(&self, timeout: Option<Duration>) -> Result<bool, WaitError> {
-        Ok(wait_for(self, timeout)?.abandoned)
+    pub fn acquire(&self, options: impl Into<WaitOptions>) -> Result<bool, WaitError> {
+        if self.lock_free() { Ok(false) } else { self.lock_contended(&options.into()) }
     }
 
     /// Makes a guard of a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
@@ -421,10 +447,7 @@ impl Mutex {
     /// [`WaitError::NotOwner`].
     pub fn adopt(&self) -> Result<MutexGuard<'_>, WaitError> {
         let owned = whole_word(&self.object, Kind::MUTEX)?.load() & !WAITERS == self.me().value();
-        if !owned {
-            return Err(WaitError::NotOwner);
-        }
-        Ok(MutexGuard { mutex: self, abandoned: false, of_this_thread: PhantomData })
+        if owned { Ok(MutexGuard::of(self, false)) } else { Err(WaitError::NotOwner) }
     }
 
     /// Unlocks the mutex once. A recursive mutex is free after as many unlocks as locks.
@@ -450,6 +473,29 @@ impl Mutex {
     /// See [`Mutex`].
     #[inline]
     pub fn unlock(&self) -> Result<(), WaitError> {
+        if self.unlock_unwaited() { Ok(()) } else { self.unlock_contended() }
+    }
+
+    /// The unlock of a mutex without waiters: one step.
+    #[inline(always)]
+    fn unlock_unwaited(&self) -> bool {
+        let me = self.gate.admits_thread();
+        // SAFETY: this process is the member.
+        me.is_some_and(|me| mutex::unlock_unwaited(&unsafe { self.mapped_word() }, me))
+    }
+
+    /// The unlock of a guard, if it needs more than one step.
+    #[cold]
+    #[inline(never)]
+    fn unlock_leaving(&self) {
+        // This thread owns the mutex by construction; in a forked child the parent's thread owns it, and this fails.
+        let _ = self.unlock_contended();
+    }
+
+    /// Every unlock of more than one step.
+    #[cold]
+    #[inline(never)]
+    fn unlock_contended(&self) -> Result<(), WaitError> {
         let word = whole_word(&self.object, Kind::MUTEX)?;
         let me = self.me();
         if self.recursive {
@@ -467,6 +513,39 @@ impl Mutex {
             }
         }
         if mutex::unlock(&word, me) { Ok(()) } else { Err(WaitError::NotOwner) }
+    }
+
+    /// Gives the mutex back as one whose owner died: the next owner is told, by [`MutexGuard::abandoned`]. For an owner that leaves the
+    /// protected data inconsistent, or that was told so itself and repaired nothing. A recursive mutex is free afterwards, however often it
+    /// was locked.
+    ///
+    /// ```
+    /// # use tenure::{Mutex, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mutex = Mutex::create(&me)?;
+    /// mutex.acquire(None)?;
+    /// mutex.abandon()?;
+    /// assert!(matches!(mutex.abandon(), Err(WaitError::NotOwner)));
+    /// assert!(mutex.lock()?.abandoned());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`]; nothing was changed.
+    ///
+    /// # Crash
+    ///
+    /// If the owner is killed here, the mutex is abandoned all the same.
+    pub fn abandon(&self) -> Result<(), WaitError> {
+        let (word, me) = (whole_word(&self.object, Kind::MUTEX)?, self.me());
+        if word.load() & !WAITERS != me.value() {
+            return Err(WaitError::NotOwner);
+        }
+        mutex::abandon(&word, me.lease());
+        Ok(())
     }
 
     /// The state of the mutex at this moment. Information only: it may have changed when this returns.
@@ -492,18 +571,27 @@ impl Mutex {
         match State::of(seen) {
             State::Free => Ok(MutexState::Free),
             State::Abandoned => Ok(MutexState::Abandoned),
-            State::Owned(Owner { lease, thread }) => Ok(MutexState::Owned { lease, thread }),
+            State::Owned(owner) => Ok(MutexState::Owned { lease: owner.lease(), thread: owner.thread() }),
             State::Nonsense => Err(nonsense(seen)),
         }
     }
 
-    #[inline]
     fn me(&self) -> Owner {
-        let shared = self.object.shared();
-        Owner { lease: shared.lease.id().index, thread: thread_id(&shared.lease) }
+        thread_id::owner(&self.object.shared().lease)
     }
 
-    #[inline]
+    /// The word of the mutex, without a check.
+    ///
+    /// # Safety
+    ///
+    /// As [`Object::mapped_state`].
+    #[inline(always)]
+    unsafe fn mapped_word(&self) -> WholeWord<'_> {
+        // SAFETY: the caller's promise.
+        let state = unsafe { self.object.mapped_state() };
+        WholeWord::of(state, &self.object.shared().mcas_descriptors, Kind::MUTEX)
+    }
+
     fn depth(&self) -> Result<&Word, WaitError> {
         Ok(&self.object.state()?[DEPTH])
     }
@@ -519,7 +607,6 @@ impl Mutex {
     }
 
     /// Resets the depth; called by a thread that has just become the owner.
-    #[inline]
     fn begin(&self) -> Result<(), WaitError> {
         if self.recursive {
             // Relaxed: depth: only the owner accesses it. The depth of a dead owner stays until the next owner resets it, here.
@@ -530,7 +617,7 @@ impl Mutex {
 }
 
 fn nonsense(seen: u32) -> WaitError {
-    WaitError::Corrupt(format!("{seen:#x} is not the word of a mutex"))
+    WaitError::corrupt(format!("{seen:#x} is not the word of a mutex"))
 }
 
 impl Source for Mutex {
@@ -542,7 +629,6 @@ impl Source for Mutex {
         Ok(WaitWord::Whole(whole_word(&self.object, Kind::MUTEX)?))
     }
 
-    #[inline]
     fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
         match mutex::try_lock(&whole_word(&self.object, Kind::MUTEX)?, self.me()) {
             Attempt::Blocked(seen) => Ok(Attempt::Blocked(seen)),
@@ -593,12 +679,12 @@ impl Source for Mutex {
         // Recovery abandons the mutex first, and clears the dead owner's bit afterwards:
         // - either the bit is still set here;
         // - or it is cleared, and then the word, loaded after it, is not `seen` any more.
-        if !shared.slab.is_held_by(self.object.held(), owner.lease) && word.load() == seen {
-            return Err(WaitError::Corrupt(format!(
+        if !shared.slab.is_held_by(self.object.held(), owner.lease()) && word.load() == seen {
+            return Err(WaitError::corrupt(format!(
                 "the mutex is owned by {owner:?}, which does not hold it"
             )));
         }
-        Ok(shared.lease.attend(owner.lease)?)
+        shared.lease.attend(owner.lease()).map_err(|why| WaitError::Unheard(Box::new(why)))
     }
 }
 
@@ -610,7 +696,7 @@ impl Drop for Mutex {
             // borrows the mutex, so this happens only after `acquire` without `unlock`.
             if shared.objects.books.leave(self.object.identity().0) {
                 let mine = shared.lease.id().index;
-                if matches!(State::of(word.load()), State::Owned(owner) if owner.lease == mine) {
+                if matches!(State::of(word.load()), State::Owned(owner) if owner.lease() == mine) {
                     mutex::abandon(&word, mine);
                 }
             }
@@ -639,9 +725,27 @@ impl fmt::Debug for Mutex {
 /// ```
 #[must_use]
 pub struct MutexGuard<'m> {
-    mutex: &'m Mutex,
-    abandoned: bool,
-    of_this_thread: PhantomData<*const ()>,
+    /// The mutex, and in bit 0 of its address, which is even, whether it was abandoned: so that a result with a guard is two words.
+    tagged: NonNull<Mutex>,
+    of_this_thread: PhantomData<(&'m Mutex, *const ())>,
+}
+
+const ABANDONED: usize = 1;
+const _: () = assert!(align_of::<Mutex>() > ABANDONED);
+
+impl<'m> MutexGuard<'m> {
+    #[inline(always)]
+    fn of(mutex: &'m Mutex, abandoned: bool) -> Self {
+        let tagged = NonNull::from(mutex).map_addr(|address| address | usize::from(abandoned));
+        Self { tagged, of_this_thread: PhantomData }
+    }
+
+    #[inline(always)]
+    fn mutex(&self) -> &'m Mutex {
+        let address = self.tagged.as_ptr().map_addr(|address| address & !ABANDONED);
+        // SAFETY: made of a reference that lives for 'm; the bit is removed.
+        unsafe { &*address }
+    }
 }
 
 impl MutexGuard<'_> {
@@ -664,19 +768,24 @@ impl MutexGuard<'_> {
     /// ```
     #[must_use]
     pub fn abandoned(&self) -> bool {
-        self.abandoned
+        self.tagged.addr().get() & ABANDONED != 0
     }
 }
 
 impl Drop for MutexGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
-        // This thread owns the mutex by construction; in a forked child the parent's thread owns it, and this fails.
-        let _ = self.mutex.unlock();
+        if !self.mutex().unlock_unwaited() {
+            self.mutex().unlock_leaving();
+        }
     }
 }
 
 impl fmt::Debug for MutexGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MutexGuard").field("mutex", self.mutex).field("abandoned", &self.abandoned).finish()
+        f.debug_struct("MutexGuard")
+            .field("mutex", self.mutex())
+            .field("abandoned", &self.abandoned())
+            .finish()
     }
 }

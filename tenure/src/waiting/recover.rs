@@ -61,7 +61,7 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
                 mutex::State::Nonsense => wrong(true, format!("{word:#x} is not the word of a mutex")),
                 mutex::State::Owned(owner) => {
                     wrong(
-                        !holders.contains(owner.lease),
+                        !holders.contains(owner.lease()),
                         format!("owned by {owner:?}, which does not hold it"),
                     );
                 }

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tenure_slab::Token;
 use tenure_wait::semaphore::{self, MAXIMUM};
 use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
+use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, wait_for, whole_word};
-use super::word::WaitWord;
+use super::thread_id::Gate;
+use super::word::{WaitWord, WholeWord};
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -46,6 +47,7 @@ const LIMIT: usize = 1;
 /// If a process is killed during a release, all permits of that release are added or none.
 pub struct Semaphore {
     object: Object,
+    gate: Gate,
     maximum: u32,
 }
 
@@ -152,7 +154,11 @@ impl Semaphore {
         maximum: u32,
     ) -> Result<Self, CreateError> {
         let object = Object::create(member, name, Kind::SEMAPHORE, Self::initial(count, maximum)?, &[])?;
-        Ok(Self { object, maximum })
+        Ok(Self::of(object, maximum))
+    }
+
+    fn of(object: Object, maximum: u32) -> Self {
+        Self { gate: Gate::of(&object, true), object, maximum }
     }
 
     /// The state words of a new semaphore.
@@ -190,7 +196,7 @@ impl Semaphore {
         // Relaxed: maximum: written before the handle was published, never changed.
         let found = object.state()?[LIMIT].load(Ordering::Relaxed);
         match u32::try_from(found) {
-            Ok(maximum @ 1..=MAXIMUM) => Ok(Self { object, maximum }),
+            Ok(maximum @ 1..=MAXIMUM) => Ok(Self::of(object, maximum)),
             _ => Err(OpenHandleError::Corrupt(format!("a semaphore with a maximum of {found}"))),
         }
     }
@@ -213,7 +219,7 @@ impl Semaphore {
     ///
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        Ok(Self { object: self.object.try_clone()?, maximum: self.maximum })
+        Ok(Self::of(self.object.try_clone()?, self.maximum))
     }
 
     /// The token: 64 bits to pass to other processes.
@@ -248,7 +254,8 @@ impl Semaphore {
         Ok(whole_word(&self.object, Kind::SEMAPHORE)?.load() & !WAITERS)
     }
 
-    /// Waits until the count is not zero, and subtracts one. A timeout of `None` waits without limit, zero does not wait.
+    /// Waits until the count is not zero, and subtracts one. `options` is usually a timeout: `None` waits without limit, zero does not wait;
+    /// see [`WaitOptions`].
     ///
     /// ```
     /// # use std::time::Duration;
@@ -274,8 +281,35 @@ impl Semaphore {
     /// # Crash
     ///
     /// See [`Semaphore`].
-    pub fn acquire(&self, timeout: Option<Duration>) -> Result<(), WaitError> {
-        wait_for(self, timeout).map(drop)
+    #[inline]
+    pub fn acquire(&self, options: impl Into<WaitOptions>) -> Result<(), WaitError> {
+        if self.gate.admits_process() {
+            // SAFETY: this process is the member.
+            let word = unsafe { self.mapped_word() };
+            if semaphore::take_one(&word, word.load_whole()) {
+                return Ok(());
+            }
+        }
+        self.acquire_contended(&options.into())
+    }
+
+    /// Every other acquire.
+    #[cold]
+    #[inline(never)]
+    fn acquire_contended(&self, options: &WaitOptions) -> Result<(), WaitError> {
+        wait_for(self, *options).map(drop)
+    }
+
+    /// The word of the semaphore, without a check.
+    ///
+    /// # Safety
+    ///
+    /// As [`Object::mapped_state`].
+    #[inline(always)]
+    unsafe fn mapped_word(&self) -> WholeWord<'_> {
+        // SAFETY: the caller's promise.
+        let state = unsafe { self.object.mapped_state() };
+        WholeWord::of(state, &self.object.shared().mcas_descriptors, Kind::SEMAPHORE)
     }
 
     /// Adds `more` to the count; returns the count before.
@@ -298,7 +332,22 @@ impl Semaphore {
     /// # Progress
     ///
     /// Lock-free; makes a system call only if there are waiters.
+    #[inline]
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
+        if self.gate.admits_process() {
+            // SAFETY: this process is the member.
+            let word = unsafe { self.mapped_word() };
+            if let Some(before) = semaphore::release_unwaited(&word, word.load_whole(), more, self.maximum) {
+                return Ok(before);
+            }
+        }
+        self.release_contended(more)
+    }
+
+    /// Every other release.
+    #[cold]
+    #[inline(never)]
+    fn release_contended(&self, more: u32) -> Result<u32, WaitError> {
         let maximum = self.maximum;
         semaphore::release(&whole_word(&self.object, Kind::SEMAPHORE)?, more, maximum)
             .map_err(|count| WaitError::Maximum { count, more, maximum })

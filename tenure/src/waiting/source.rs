@@ -1,11 +1,10 @@
 //! The interface of all objects that can be waited for, and the wait for one of them.
 
-use std::time::Duration;
-
-use tenure_segment::futex::{self, Deadline, Slept};
+use tenure_segment::futex;
 use tenure_wait::{self as wait, Attempt};
 
 use super::error::WaitError;
+use super::options::{Limits, WaitOptions};
 use super::word::{HalfWord, WaitWord, WholeWord};
 use crate::kind::Kind;
 use crate::object::Object;
@@ -80,32 +79,18 @@ pub(crate) fn set_waiters(source: &(impl Source + ?Sized), seen: u32) -> Result<
 }
 
 /// Waits for one object.
-#[inline]
-pub(crate) fn wait_for(source: &impl Source, timeout: Option<Duration>) -> Result<Gained, WaitError> {
-    let mut memory = None;
-    match source.attempt(&mut memory)? {
-        Attempt::Taken(gained) => Ok(gained),
-        Attempt::Blocked(_) if timeout.is_some_and(|timeout| timeout.is_zero()) => Err(WaitError::TimedOut),
-        Attempt::Blocked(seen) => sleep_for(source, memory, seen, Deadline::after(timeout)),
-    }
-}
-
-#[cold]
-fn sleep_for(
-    source: &impl Source,
-    mut memory: Memory,
-    mut seen: u32,
-    deadline: Deadline,
-) -> Result<Gained, WaitError> {
+pub(crate) fn wait_for(source: &impl Source, options: WaitOptions) -> Result<Gained, WaitError> {
+    let (mut limits, mut memory) = (Limits::of(options), None);
     loop {
-        let slept = match set_waiters(source, seen)? {
-            Some(marked) => futex::sleep(source.word()?.futex(), marked, &deadline)?,
-            None => Slept::Woken,
-        };
         match source.attempt(&mut memory)? {
             Attempt::Taken(gained) => return Ok(gained),
-            Attempt::Blocked(_) if slept == Slept::TimedOut => return Err(WaitError::TimedOut),
-            Attempt::Blocked(now) => seen = now,
+            Attempt::Blocked(seen) => {
+                limits.check()?;
+                if let Some(marked) = set_waiters(source, seen)? {
+                    let word = source.word()?.futex();
+                    limits.sleep(|deadline| Ok(futex::sleep(word, marked, deadline)?))?;
+                }
+            }
         }
     }
 }

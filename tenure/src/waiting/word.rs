@@ -73,6 +73,13 @@ impl<'a> WholeWord<'a> {
         Self { whole: &state[0], mcas, corrupted: if kind == Kind::MUTEX { 2 } else { 0 } }
     }
 
+    /// Loads all 64 bits, without a look at what they are.
+    #[inline(always)]
+    pub(crate) fn load_whole(&self) -> u64 {
+        // Acquire: wait word: as `McasDescriptors::resolve`.
+        self.whole.load(Ordering::Acquire)
+    }
+
     /// The half that the kernel accesses.
     fn low(&self) -> &'a AtomicU32 {
         // SAFETY: the low half lies in the word, and is atomic. Only the kernel accesses the half alone, and its steps do not change the

@@ -25,12 +25,16 @@ pub(super) fn all() -> Vec<Case> {
         case("create and drop a mutex", create),
         case("open and close a mutex", open_and_close),
         case("lock", lock).meanwhile(note_owner).after(told_if_owned),
+        case("lock, by a known thread", lock_known).meanwhile(note_owner).after(told_if_owned),
         case("lock again", lock_again).meanwhile(note_owner).after(told_if_owned),
         case("lock, timing out", lock_timing_out).before(own).after(disown),
         case("unlock", unlock).meanwhile(note_owner).after(told_if_owned),
         case("unlock, with a waiter", unlock_with_waiter)
             .assist(|survivor| send(survivor, What::Mutex))
             .after(see_one_told),
+        case("abandon, with a waiter", abandon)
+            .assist(|survivor| send(survivor, What::Mutex))
+            .after(see_told),
         case("close, of an owner", close_owner).meanwhile(note_owner).after(told_if_owned),
         case("set", |stage| set(stage, false)),
         case("reset", reset),
@@ -195,6 +199,14 @@ pub(super) fn see_one_told(survivor: &mut Survivor) {
     all_is_well(survivor);
 }
 
+/// The sleeper got it and was told, and nobody else is.
+fn see_told(survivor: &mut Survivor) {
+    assert!(things(survivor).see_sleeper(), "its owner abandoned it or died, and nobody was told");
+    assert!(!things(survivor).mutex.acquire(NOT_NOW).unwrap(), "told twice");
+    things(survivor).mutex.unlock().unwrap();
+    all_is_well(survivor);
+}
+
 fn told_at_most_once(survivor: &mut Survivor) {
     assert!(things(survivor).mutex.acquire(NOT_NOW).unwrap(), "its owner died, and nobody was told");
     things(survivor).mutex.unlock().unwrap();
@@ -279,6 +291,32 @@ fn lock(stage: &Stage<'_>) {
         stage.end();
         assert!(!told.unwrap());
         things.mutex.unlock().unwrap();
+    });
+}
+
+/// By a thread whose id is known: the one step of a lock without contention, and that of an unlock.
+fn lock_known(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        assert!(!things.mutex.acquire(NOT_NOW).unwrap());
+        things.mutex.unlock().unwrap();
+        stage.begin();
+        let told = [things.mutex.acquire(None), things.twice.acquire(None)];
+        stage.end();
+        assert!(told.into_iter().all(|told| !told.unwrap()));
+        things.mutex.unlock().unwrap();
+        things.twice.unlock().unwrap();
+    });
+}
+
+/// A mutex that its owner hands on as abandoned: told exactly once, killed or not.
+fn abandon(stage: &Stage<'_>) {
+    with_things(stage, |things| {
+        things.mutex.acquire(NOT_NOW).unwrap();
+        stage.meet();
+        stage.begin();
+        let abandoned = things.mutex.abandon();
+        stage.end_among_others();
+        abandoned.unwrap();
     });
 }
 
