@@ -32,6 +32,7 @@ mod peek;
 pub mod process;
 mod segment;
 mod thread;
+mod wiped;
 
 pub use data_area::DataArea;
 pub use error::{CommitError, DecommitError, JoinError, ListError, NotMember, OpenError, RemoveError};
@@ -43,3 +44,4 @@ pub use monitor::{Absence, MonitorState};
 pub use name::{Backend, Place};
 pub use peek::peek;
 pub use segment::{LeaseInfo, Segment, Spec};
+pub use wiped::Wiped;

@@ -1,74 +1,127 @@
 //! The view of a slab: words, layout and space tag.
 
-use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU64;
+use std::{fmt, hash, ptr};
 
 use crate::cache::{CACHE_MAX, Cache};
-use crate::entry::{Entry, LINE};
-use crate::geometry::{GeometryError, Layout};
+use crate::entry::{Entry, LINE, Len};
+use crate::geometry::{GeometryError, INLINE_BYTES, Layout};
 use crate::sync::{Ordering, Word};
 use crate::token::Token;
+use crate::word::Snapshot;
 
 /// Control words, by position.
 const COMMITTED: usize = 0;
 const ECHO: usize = 1;
 
-/// Log2 of the words of an entry with a second line of holder bits.
-const ENTRY_SHIFT_WIDE: u32 = 4;
-
 /// A handle slab over borrowed words; cheap to copy, owns nothing.
 ///
 /// The words may be those of a mapping that several processes share, or private memory. Zeroed memory is a slab whose
 /// entries are all FREE and none committed. Only words of committed groups and control words are ever touched.
+///
+/// A `Slab` of zero bytes is valid as well: it has no handle, and its operations fail and touch no word. So a copy in memory that the kernel
+/// wipes in forked children is a copy for the member alone.
 #[derive(Clone, Copy)]
 pub struct Slab<'a> {
-    words: &'a [Word],
-    /// The entries, for the hot paths: entry `h` starts at `h << entry_shift`.
-    entries: &'a [Word],
-    entry_shift: u32,
+    // For the hot paths: entry `h` is `h * entry_bytes` bytes after `entries`, for `h` below `handles`.
+    handles: u64,
+    entries: *const Word,
+    entry_bytes: usize,
+    pub(crate) retire_from: Snapshot,
+    words: *const Word,
     layout: Layout,
     space_tag: u8,
+    borrowed: PhantomData<&'a [Word]>,
 }
+
+// SAFETY: shared references to atomic words, and numbers.
+unsafe impl Send for Slab<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Slab<'_> {}
 
 /// One count that this process has on a handle: a proof by convention.
 ///
 /// It is `Copy`, so a caller can close it twice by mistake. The second close returns stale, or, if the process has other counts on the
 /// handle, closes one of these. Tenure wraps it in a type that is not `Copy`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// It is two registers wide: the handle word as it was when the count was made, without a tag, and `{extent:32 | index:32}`. The word is
+/// LIVE; if it is not shared, the count may be the only one, and not written down. The extent is the number of inline bytes, or
+/// [`BLOCK`](Self::BLOCK).
+#[derive(Clone, Copy)]
 pub struct Held {
-    index: u32,
-    generation: u64,
+    word: NonZeroU64,
+    place: u64,
 }
 
 impl Held {
-    pub(crate) const fn new(index: u32, generation: u64) -> Self {
-        Self { index, generation }
+    /// The extent of a payload that lies in a block.
+    const BLOCK: u64 = INLINE_BYTES as u64 + 1;
+
+    #[inline(always)]
+    pub(crate) const fn new(live: Snapshot, index: u32, len: Len) -> Self {
+        let extent = if len.raw() < Self::BLOCK { len.raw() } else { Self::BLOCK };
+        // Never zero: LIVE is not 0.
+        let word = match NonZeroU64::new(live.raw()) {
+            Some(word) => word,
+            None => NonZeroU64::MIN,
+        };
+        Self { word, place: extent << 32 | index as u64 }
+    }
+
+    /// The word that the handle has as long as this count is the only one, or a word that is LIVE and shared.
+    #[inline(always)]
+    pub(crate) const fn word(self) -> Snapshot {
+        Snapshot::from_raw(self.word.get())
     }
 
     /// The index of the handle.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn index(self) -> u32 {
-        self.index
+        self.place as u32
     }
 
     /// The generation of the handle.
     #[inline]
     #[must_use]
     pub const fn generation(self) -> u64 {
-        self.generation
+        self.word().generation()
+    }
+
+    /// The bytes of a payload that lies in the entry; `None` for one in a block.
+    #[inline(always)]
+    #[must_use]
+    pub const fn inline_len(self) -> Option<usize> {
+        let extent = self.place >> 32;
+        if extent < Self::BLOCK { Some(extent as usize) } else { None }
     }
 
     /// The handle as 64 bits, in the space that `slab` belongs to.
     #[must_use]
     pub fn token(self, slab: &Slab<'_>) -> Token {
         // Never panics: `Slab::new` has checked the tag; index and generation come from a layout.
-        Token::new(slab.space_tag, self.generation, self.index).expect("a handle of this slab")
+        Token::new(slab.space_tag, self.generation(), self.index()).expect("a handle of this slab")
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        (self.index(), self.generation()) == (other.index(), other.generation())
+    }
+}
+
+impl Eq for Held {}
+
+impl hash::Hash for Held {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        (self.index(), self.generation()).hash(state);
     }
 }
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "handle {}#{}", self.index, self.generation)
+        write!(f, "handle {}#{}", self.index(), self.generation())
     }
 }
 
@@ -97,14 +150,32 @@ impl<'a> Slab<'a> {
             return Err(GeometryError::SpaceTag);
         }
         let entries = &words[layout.entry_start(0) as usize..layout.words() as usize];
-        Ok(Self { words, entries, entry_shift: layout.entry_words().trailing_zeros(), layout, space_tag })
+        Ok(Self {
+            handles: layout.handles().into(),
+            entries: entries.as_ptr(),
+            entry_bytes: layout.entry_words() as usize * size_of::<Word>(),
+            retire_from: Snapshot::retire_from(layout.generation_bits()),
+            words: words.as_ptr(),
+            layout,
+            space_tag,
+            borrowed: PhantomData,
+        })
+    }
+
+    /// The words; none of a slab of zero bytes.
+    fn words(&self) -> &'a [Word] {
+        if self.words.is_null() {
+            return &[];
+        }
+        // SAFETY: `new` got at least as many words as the layout has, borrowed for 'a; nothing else stores to the field.
+        unsafe { &*ptr::slice_from_raw_parts(self.words, self.layout.words() as usize) }
     }
 
     /// Stores the geometry in the control line of zeroed words. Call it before any other process can see them.
     ///
     /// It commits no group; see [`Slab::extend`].
     pub fn init(&self) {
-        for (word, value) in self.words[ECHO..].iter().zip(self.echo()) {
+        for (word, value) in self.words()[ECHO..].iter().zip(self.echo()) {
             // Relaxed: control: the segment publishes the whole data area when it is complete.
             word.store(value, Ordering::Relaxed);
         }
@@ -117,7 +188,7 @@ impl<'a> Slab<'a> {
     /// They differ.
     pub fn verify(&self) -> Result<(), GeometryError> {
         // Relaxed: control: written before the segment was published.
-        let found = [0, 1, 2].map(|i| self.words[ECHO + i].load(Ordering::Relaxed));
+        let found = [0, 1, 2].map(|i| self.words()[ECHO + i].load(Ordering::Relaxed));
         let expected = self.echo();
         if found == expected { Ok(()) } else { Err(GeometryError::Mismatch { expected, found }) }
     }
@@ -143,7 +214,7 @@ impl<'a> Slab<'a> {
     #[must_use]
     pub fn committed_groups(&self) -> u32 {
         // Acquire: watermark: obtains the commitment of the memory; pairs with the Release in `extend`.
-        let groups = self.words[COMMITTED].load(Ordering::Acquire);
+        let groups = self.words().get(COMMITTED).map_or(0, |word| word.load(Ordering::Acquire));
         groups.min(self.layout.groups().into()) as u32
     }
 
@@ -161,7 +232,7 @@ impl<'a> Slab<'a> {
     pub fn extend(&self, groups: u32) -> u32 {
         let groups = groups.min(self.layout.groups());
         // Release: watermark: publishes the commitment; pairs with the Acquire in `committed_groups`.
-        self.words[COMMITTED].fetch_max(groups.into(), Ordering::Release);
+        self.words()[COMMITTED].fetch_max(groups.into(), Ordering::Release);
         self.committed_groups()
     }
 
@@ -176,7 +247,7 @@ impl<'a> Slab<'a> {
     /// Whether `extend` can have stored the watermark.
     pub(crate) fn watermark_fits(&self) -> bool {
         // Relaxed: watermark: information only.
-        self.words[COMMITTED].load(Ordering::Relaxed) <= self.layout.groups().into()
+        self.words()[COMMITTED].load(Ordering::Relaxed) <= self.layout.groups().into()
     }
 
     /// The number of handles whose entries are committed.
@@ -185,19 +256,22 @@ impl<'a> Slab<'a> {
     }
 
     /// The entry of a handle that the caller knows to be committed; `None` beyond the layout.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&self, index: u32) -> Option<Entry<'a>> {
-        let rest = self.entries.get((index as usize) << self.entry_shift..)?;
-        let (line, rest) = rest.split_first_chunk::<LINE>()?;
-        Some(Entry::new(line, rest, self.entry_shift == ENTRY_SHIFT_WIDE))
+        if u64::from(index) >= self.handles {
+            return None;
+        }
+        let at = self.entries.wrapping_byte_add(index as usize * self.entry_bytes);
+        // SAFETY: by the layout `handles` entries of that many bytes start at `entries`, and the words are borrowed for 'a.
+        Some(unsafe { Entry::new(at, self.entry_bytes > LINE * size_of::<Word>()) })
     }
 
     pub(crate) fn hint(&self, group: u32) -> &'a Word {
-        &self.words[self.layout.hint_at(group) as usize]
+        &self.words()[self.layout.hint_at(group) as usize]
     }
 
     pub(crate) fn map_word(&self, lease: u8, group: u32) -> &'a Word {
-        &self.words[self.layout.map_at(lease, group) as usize]
+        &self.words()[self.layout.map_at(lease, group) as usize]
     }
 
     /// Marks a handle as probably free.

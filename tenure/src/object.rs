@@ -6,6 +6,7 @@
 //! them are immutable, except where a kind says otherwise.
 
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use tenure_core::sync::Word;
@@ -24,7 +25,13 @@ pub struct Object {
     shared: Arc<Shared>,
     held: RawHandle,
     kind: Kind,
+    payload: NonNull<[u8]>,
 }
+
+// SAFETY: the address of atomics, used only while the handle is held; see `state`.
+unsafe impl Send for Object {}
+// SAFETY: as above.
+unsafe impl Sync for Object {}
 
 impl Object {
     /// Creates an object, with a name that is not in use or without a name. Its payload is these state words and then `rest`, bytes that
@@ -50,7 +57,8 @@ impl Object {
             None => shared.create(&mut shared.common(), kind, &payload)?,
             Some(name) => shared.create_named(name, kind, &payload)?,
         };
-        Ok(Self { shared: Arc::clone(shared), held, kind })
+        // It cannot fail: the payload begins with the state words.
+        Ok(Self::checked(member, held, kind).expect("just created"))
     }
 
     /// Opens the object of `kind` that has the name.
@@ -88,25 +96,28 @@ impl Object {
     }
 
     fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
-        let object = Self { shared: Arc::clone(member.shared()), held, kind };
-        match state_of(&held) {
-            Some(_) => Ok(object),
-            // Dropping the object closes it.
-            None => {
-                Err(OpenHandleError::Corrupt(format!("the state of {object:?} is no {STATE_BYTES} bytes")))
-            }
+        let shared = Arc::clone(member.shared());
+        let payload = shared.place(held);
+        if let Ok(payload) = payload
+            // SAFETY: the object holds the handle, and is opened as one of a system kind.
+            && unsafe { state_of(payload) }.is_some()
+        {
+            return Ok(Self { shared, held, kind, payload });
         }
+        // SAFETY: the count was opened by the caller for this object, and is not used again.
+        let _ = unsafe { shared.close(&mut shared.common(), held) };
+        Err(OpenHandleError::Corrupt(format!("the state of {held:?}, a {kind}, is no {STATE_BYTES} bytes")))
     }
 
-    /// Opens the same handle once more, by a local count: writes no shared memory.
+    /// Opens the same handle once more, by a local count.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError::NotMember`]; [`OpenHandleError::TooMany`] when the local count is at its limit.
     pub(crate) fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
-        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
-        Ok(Self { shared: Arc::clone(&self.shared), held: self.held, kind: self.kind })
+        let held = self.shared.reopen(self.held)?;
+        Ok(Self { shared: Arc::clone(&self.shared), held, kind: self.kind, payload: self.payload })
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -139,8 +150,9 @@ impl Object {
     #[inline]
     pub(crate) fn state(&self) -> Result<&State, NotMember> {
         self.shared.lease.check()?;
+        // SAFETY: held as long as this object.
         // Never panics: the payload was long enough when the object was made, and its place and length are in private memory.
-        Ok(state_of(&self.held).expect("checked when it was opened"))
+        Ok(unsafe { state_of(self.payload) }.expect("checked when it was opened"))
     }
 
     /// All words of the payload: the state words and the words after them, for kinds whose holders change those as well.
@@ -150,7 +162,7 @@ impl Object {
     /// As [`Object::state`].
     pub(crate) fn words(&self) -> Result<&[Word], NotMember> {
         self.shared.lease.check()?;
-        let payload = self.held.payload();
+        let payload = self.payload;
         // SAFETY: as in `state_of`, whose alignment was checked when it was opened.
         Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
     }

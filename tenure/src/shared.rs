@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{CommitError, DataArea, Lease};
+use tenure_segment::{CommitError, DataArea, Lease, Wiped};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
@@ -80,9 +80,10 @@ impl tenure_segment::Reclaim for Reclaimer {
         let mcas_descriptors = crate::waiting::mcas_descriptors(data_area, &self.plan);
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
-            if let Ok(held) = crate::raw::place(&slab, &scratch, held)
+            if let Ok(payload) = crate::raw::place(&slab, &scratch, held)
                 // Too short: the payload is corrupted, and there is no wait word to recover.
-                && let Some(state) = crate::state::state_of(&held)
+                // SAFETY: held while this function runs.
+                && let Some(state) = unsafe { crate::state::state_of(payload) }
             {
                 let dead = recovery.dead().index;
                 crate::waiting::recover::recover(Kind::from_word(kind), state, &mcas_descriptors, dead);
@@ -109,9 +110,16 @@ pub(crate) fn free_orphan(scratch: &Scratch<'_>, block: BlockRef) -> bool {
     scratch.free_orphan(block.offset, block.index, &|_, generation| generation > block.generation)
 }
 
+/// The handles of one thread. All zero in a forked child, where the slab has no handle, the cache no entry and no room.
+#[derive(Clone, Copy)]
+pub(crate) struct HandleCaches {
+    pub(crate) slab: Slab<'static>,
+    pub(crate) cache: Cache,
+}
+
 /// One thread's caches.
 pub(crate) struct Caches {
-    pub(crate) handles: Cache,
+    pub(crate) handles: Wiped<HandleCaches>,
     pub(crate) blocks: scratch::Local<'static>,
 }
 
@@ -205,7 +213,13 @@ impl Shared {
     }
 
     fn caches(views: &Views<'static>, lease: &Lease) -> Caches {
-        Caches { handles: views.slab.cache(), blocks: scratch::Local::new(views.scratch, lease.acquire()) }
+        // SAFETY: zero bytes are a valid slab and a valid cache, as their documentation says.
+        let mut handles = unsafe { Wiped::<HandleCaches>::zeroed() };
+        // In a forked child they stay zero.
+        if lease.check().is_ok() {
+            *handles = HandleCaches { slab: views.slab, cache: views.slab.cache() };
+        }
+        Caches { handles, blocks: scratch::Local::new(views.scratch, lease.acquire()) }
     }
 
     #[inline]
@@ -238,11 +252,11 @@ impl Shared {
         for caches in lock(&self.idle).iter_mut() {
             caches.blocks.release_idle();
             // No thread uses the claimed handles of a dropped local.
-            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
+            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles.cache);
         }
         // Nor those in the common caches. If this call holds the common caches itself, `try_lock` fails, and the call has looked there first.
         if let Ok(mut caches) = self.common.try_lock() {
-            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
+            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles.cache);
         }
     }
 
