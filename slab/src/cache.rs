@@ -49,13 +49,19 @@ impl Cache {
         self.capacity - self.len
     }
 
-    /// Adds an entry; the caller has seen that there is room.
+    /// Room for one entry.
     #[inline(always)]
+    pub(crate) fn slot(&mut self) -> Option<Slot<'_>> {
+        let at = self.len;
+        if at < self.capacity { Some(Slot { cache: self, at }) } else { None }
+    }
+
+    /// Adds an entry; the caller has seen that there is room.
     pub(crate) fn push(&mut self, claimed: Claimed) {
-        debug_assert!(self.len < self.capacity);
-        // SAFETY: `room` was above 0, and the capacity is at most CACHE_MAX.
-        unsafe { *self.entries.get_unchecked_mut(self.len) = claimed };
-        self.len += 1;
+        debug_assert!(self.room() > 0);
+        if let Some(slot) = self.slot() {
+            slot.fill(claimed);
+        }
     }
 
     /// The entry pushed last: most likely in the processor's cache.
@@ -65,5 +71,22 @@ impl Cache {
         self.len = len;
         // SAFETY: below the length, which is at most CACHE_MAX.
         Some(unsafe { *self.entries.get_unchecked(len) })
+    }
+}
+
+/// Room for one entry in a cache.
+pub(crate) struct Slot<'a> {
+    cache: &'a mut Cache,
+    /// The length of the cache, in a register over a CAS.
+    at: usize,
+}
+
+impl Slot<'_> {
+    /// Adds an entry.
+    #[inline(always)]
+    pub(crate) fn fill(self, claimed: Claimed) {
+        // SAFETY: below the capacity, which is at most CACHE_MAX.
+        unsafe { *self.cache.entries.get_unchecked_mut(self.at) = claimed };
+        self.cache.len = self.at + 1;
     }
 }

@@ -5,10 +5,9 @@ use tenure_core::{Acquire, fault};
 use crate::cache::Cache;
 use crate::entry::{BlockRef, Entry};
 use crate::error::Stale;
-use crate::local::{Busy, Local, RefCounts};
+use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
-use crate::sync::pause;
-use crate::word::{Release, Renew, State};
+use crate::word::{Release, Renew, Snapshot, State};
 
 /// The result of a close.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,19 +67,27 @@ impl Slab<'_> {
             ref_counts.lease_index(),
             "these ref_counts are another member's"
         );
-        if !held.word().shared()
-            && held.inline_len().is_some()
-            && let Some(cache) = cache.as_deref_mut()
-            && cache.room() > 0
-            && let Some(entry) = self.entry(held.index())
+        let index = held.index();
+        if held.word().shared() {
+            // One of several counts of the process.
+            if self.has(index)
+                && let Some(word) = ref_counts.word(index)
+            {
+                let local = word.load();
+                if local.count(held.generation()) > 1 && word.decrement(local) {
+                    return Ok(Closed::Counted);
+                }
+            }
+        } else if let Some(slot) = cache.as_deref_mut().and_then(Cache::slot)
+            && let Some(entry) = self.entry(index)
         {
             match entry.word.renew(held.word(), self.retire_from) {
                 Renew::Renewed => {
-                    cache.push(held.word().claimed_next(held.index()));
+                    slot.fill(held.word().claimed_next(index));
                     return Ok(Closed::Ended);
                 }
                 Renew::Retired => {
-                    self.retire(ref_counts, entry, held.index());
+                    self.retire(ref_counts, index);
                     return Ok(Closed::Ended);
                 }
                 Renew::Refused => {}
@@ -95,8 +102,9 @@ impl Slab<'_> {
     /// The end of a private close of the last generation: the word is RETIRED, and our bit is still set.
     #[cold]
     #[inline(never)]
-    fn retire(&self, ref_counts: &RefCounts, entry: Entry<'_>, index: u32) {
+    fn retire(&self, ref_counts: &RefCounts, index: u32) {
         let _busy = ref_counts.busy(index);
+        let Some(entry) = self.entry(index) else { return };
         entry.bits().clear(ref_counts.lease_index());
         // No decision [slab-cleared-then-decided]: it would find RETIRED.
     }
@@ -113,11 +121,13 @@ impl Slab<'_> {
     ) -> Option<Closed> {
         let (index, generation) = (held.index(), held.generation());
         let entry = self.entry(index)?;
-        // As in `close`, for a payload in a block too.
-        if !held.word().shared()
-            && let Some(cache) = cache.filter(|cache| cache.room() > 0)
+        let live = Snapshot::live(generation, false);
+        // As in `close`, for a payload in a block.
+        if held.inline_len().is_none()
+            && let Some(slot) = cache.and_then(Cache::slot)
+            && entry.word.peek() == live
         {
-            let renewed = entry.word.renew(held.word(), self.retire_from);
+            let renewed = entry.word.renew(live, self.retire_from);
             if renewed != Renew::Refused {
                 let block = entry.len().is_block().then(|| BlockRef {
                     offset: entry.block_offset(),
@@ -127,30 +137,27 @@ impl Slab<'_> {
                 block.into_iter().for_each(free);
                 if renewed == Renew::Retired {
                     // No process writes to a RETIRED entry again, so the entry keeps naming the block; freeing the block twice is harmless.
-                    self.retire(ref_counts, entry, index);
+                    self.retire(ref_counts, index);
                 } else {
                     // The entry is INIT and this process's own, so it may remove the block's name.
                     if block.is_some() {
                         entry.forget_block();
                     }
-                    cache.push(held.word().claimed_next(index));
+                    slot.fill(live.claimed_next(index));
                 }
                 return Some(Closed::Ended);
             }
         }
-        let mut round = 0;
+        let word = ref_counts.word(index)?;
         loop {
-            let Some(local) = ref_counts.local(index) else {
-                pause(&mut round);
-                continue;
-            };
+            let local = word.settled();
             let count = local.count(generation);
             if count > 1 {
-                if ref_counts.decrement(index, local) {
+                if word.decrement(local) {
                     return Some(Closed::Counted);
                 }
             } else if count == 1 || local == Local::NONE {
-                let Some(mut busy) = ref_counts.exchange(index, local) else { continue };
+                let Some(mut busy) = word.exchange(local) else { continue };
                 let me = ref_counts.lease_index();
                 // A count that is not written down: see `Local` and `Slab::open_first`.
                 if count == 0 && !(entry.bits().has(me) && entry.word.peek().is_live(generation)) {
@@ -161,7 +168,7 @@ impl Slab<'_> {
                 if others || fault!("slab.close.no_finish") {
                     return Some(Closed::Left);
                 }
-                let Decision { ended, block } = self.decide(ref_counts, &busy, index, entry);
+                let Decision { ended, block } = self.decide(ref_counts, index);
                 drop(busy);
                 block.into_iter().for_each(free);
                 return Some(if ended { Closed::Ended } else { Closed::Left });
@@ -180,22 +187,16 @@ impl Slab<'_> {
     }
 
     /// Decides if the handle has no holder.
-    pub(crate) fn free_if_unheld(
-        &self,
-        ref_counts: &RefCounts,
-        busy: &Busy<'_>,
-        index: u32,
-        entry: Entry<'_>,
-    ) -> Decision {
+    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, index: u32, entry: Entry<'_>) -> Decision {
         // Not needed for safety. The owner of the bit clears it later and decides then, or the owner's recovery does.
-        if entry.bits().any() { Decision::NOTHING } else { self.decide(ref_counts, busy, index, entry) }
+        if entry.bits().any() { Decision::NOTHING } else { self.decide(ref_counts, index) }
     }
 
     /// Ends the generation of a handle if the handle has no holder.
     ///
     /// A process that clears the last holder bit calls this function afterwards `[slab-cleared-then-decided]`. The tag makes the load of the holder set and the end of the
     /// generation one decision: an opener in between removes the tag, a newer closer overwrites it, and then our CAS fails.
-    /// The thread is busy with the handle, because two threads of one process have the same tag.
+    /// The caller is [`Busy`](crate::local::Busy) with the handle, because two threads of one process have the same tag.
     ///
     /// An opener and this function are a Dekker pair: the opener sets its bit and loads the word, this stores the tag and loads the bits:
     /// - either the opener's bit is seen by the second load of the bits here: then nothing is done, and the opener's close decides;
@@ -216,13 +217,8 @@ impl Slab<'_> {
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
     /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
     #[inline(never)]
-    pub(crate) fn decide(
-        &self,
-        ref_counts: &RefCounts,
-        _busy: &Busy<'_>,
-        index: u32,
-        entry: Entry<'_>,
-    ) -> Decision {
+    pub(crate) fn decide(&self, ref_counts: &RefCounts, index: u32) -> Decision {
+        let Some(entry) = self.entry(index) else { return Decision::NOTHING };
         let seen = entry.word.load();
         if !matches!(seen.state(), Some(State::Init | State::Live)) {
             return Decision::NOTHING;

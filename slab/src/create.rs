@@ -77,7 +77,7 @@ impl Slab<'_> {
             }
         }
         if cache.is_empty() {
-            return Err(Exhausted { committed: self.committed_handles(), handles: self.layout().handles() });
+            return Err(self.exhausted());
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Slab<'_> {
         entry.bits().set(me);
         if entry.word.claim(seen) == Claim::Lost {
             let others = entry.bits().clear(me);
-            let block = if others { None } else { self.decide(ref_counts, &busy, index, entry).block };
+            let block = if others { None } else { self.decide(ref_counts, index).block };
             drop(busy);
             block.into_iter().for_each(free);
             return None;
@@ -211,21 +211,24 @@ impl Slab<'_> {
                 bytes.len()
             );
         }
-        loop {
-            let Some(claimed) = cache.pop() else {
-                self.claim(acquire, ref_counts, cache, &mut free)?;
-                continue;
-            };
-            // A cache of this slab has entries of its layout only.
-            let Some(entry) = self.entry(claimed.index()) else { continue };
-            entry.set_kind(kind);
-            let len = entry.fill(payload);
-            attach(claimed.index(), claimed.generation());
-            // The count of 1 is not written down: see `Local`. The generation comes from private memory, which peers cannot corrupt; it
-            // equals the generation in the word.
-            entry.word.publish(claimed.live());
-            return Ok(Held::new(claimed.live(), claimed.index(), len));
+        if cache.is_empty() {
+            self.claim(acquire, ref_counts, cache, &mut free)?;
         }
+        // A cache of this slab has entries of its layout only.
+        let popped = cache.pop().and_then(|claimed| Some((claimed, self.entry(claimed.index())?)));
+        let Some((claimed, entry)) = popped else { return Err(self.exhausted()) };
+        entry.set_kind(kind);
+        let len = entry.fill(payload);
+        attach(claimed.index(), claimed.generation());
+        // The count of 1 is not written down: see `Local`. The generation comes from private memory, which peers cannot corrupt; it
+        // equals the generation in the word.
+        entry.word.publish(claimed.live());
+        Ok(Held::new(claimed.live(), claimed.index(), len))
+    }
+
+    #[cold]
+    fn exhausted(&self) -> Exhausted {
+        Exhausted { committed: self.committed_handles(), handles: self.layout().handles() }
     }
 
     /// Releases all entries of a cache, so that others can claim them.
@@ -245,12 +248,12 @@ impl Slab<'_> {
         );
         while let Some(claimed) = cache.pop() {
             let index = claimed.index();
-            let (Some(entry), Some(busy)) = (self.entry(index), ref_counts.busy_uncounted(index)) else {
+            let (Some(entry), Some(_busy)) = (self.entry(index), ref_counts.busy_uncounted(index)) else {
                 continue;
             };
             if !entry.bits().clear(ref_counts.lease_index()) {
                 // An entry in a cache names no block: claim and the private close have removed the name.
-                let _ = self.decide(ref_counts, &busy, index, entry);
+                let _ = self.decide(ref_counts, index);
             }
             // If a stray bit kept the entry from becoming FREE, the owner of that bit frees it.
         }

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 use std::num::NonZeroU8;
+#[cfg(not(loom))]
+use std::ptr::NonNull;
 
 use tenure_core::ordering;
 
@@ -251,9 +253,9 @@ impl<'a> Entry<'a> {
 
     /// The address of the inline bytes.
     #[cfg(not(loom))]
-    #[inline]
-    pub(crate) fn inline_ptr(self) -> *const u8 {
-        self.line()[PAYLOAD..].as_ptr().cast()
+    #[inline(always)]
+    pub(crate) fn inline_ptr(self) -> NonNull<u8> {
+        NonNull::from(&self.line()[PAYLOAD..]).cast()
     }
 }
 

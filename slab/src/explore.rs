@@ -513,8 +513,9 @@ fn recoverer_with_all_counts_settles() {
         assert!(w.open(REAPER, token));
         let by = w.actor(REAPER);
         let one = Local::new(token.generation(), 1);
-        assert_eq!(by.ref_counts.local(token.index()), Some(one));
-        by.ref_counts.set_local(token.index(), Local::new(token.generation(), COUNT_MAX));
+        let word = by.ref_counts.word(token.index()).unwrap();
+        assert_eq!(word.load(), one);
+        word.set(Local::new(token.generation(), COUNT_MAX));
         let refused = w.slab.open(&by.acquire, &by.ref_counts, token, |b| w.free(b));
         assert!(matches!(refused, Err(OpenError::CountFull { .. })));
         // SAFETY: private memory; the victim does nothing any more.
@@ -526,8 +527,8 @@ fn recoverer_with_all_counts_settles() {
             |_, _| settled.set(settled.get() + 1),
             |b| w.free(b),
         );
-        assert_eq!(by.ref_counts.local(token.index()), Some(Local::new(token.generation(), COUNT_MAX)));
-        by.ref_counts.set_local(token.index(), one);
+        assert_eq!(word.load(), Local::new(token.generation(), COUNT_MAX));
+        word.set(one);
         w.end(&[VICTIM]);
     });
     assert_eq!(settled.get(), 1);

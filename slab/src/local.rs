@@ -46,7 +46,7 @@ pub(crate) struct Local(u64);
 
 impl Local {
     pub(crate) const NONE: Self = Self(0);
-    const BUSY: Self = Self(BUSY_BIT);
+    pub(crate) const BUSY: Self = Self(BUSY_BIT);
 
     #[inline(always)]
     pub(crate) const fn new(generation: u64, count: u64) -> Self {
@@ -58,6 +58,70 @@ impl Local {
     pub(crate) const fn count(self, generation: u64) -> u64 {
         let count = self.0.wrapping_sub(generation << GENERATION_SHIFT);
         if count <= COUNT_MASK { count } else { 0 }
+    }
+
+    /// Whether a count on `generation` is written down and below `most`.
+    #[inline(always)]
+    pub(crate) const fn can_increment(self, generation: u64, most: u64) -> bool {
+        // One compare: a count of 0 becomes the largest number.
+        self.0.wrapping_sub(generation << GENERATION_SHIFT).wrapping_sub(1) < most - 1
+    }
+}
+
+/// A local word in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalWord<'a>(&'a AtomicU64);
+
+impl<'a> LocalWord<'a> {
+    #[inline(always)]
+    pub(crate) fn load(self) -> Local {
+        // Acquire: local word: if it has a count, the word was LIVE and shared before; pairs with the Release in `Busy`.
+        Local(self.0.load(ordering!("slab.local.load", Acquire, Relaxed)))
+    }
+
+    /// The value, as soon as no sibling is busy.
+    pub(crate) fn settled(self) -> Local {
+        let mut round = 0;
+        loop {
+            match self.load() {
+                Local::BUSY => pause(&mut round),
+                local => return local,
+            }
+        }
+    }
+
+    /// {g, n} -> {g, n+1}, if the value is `seen`, whose count is at least 1 and below the limit.
+    #[inline(always)]
+    pub(crate) fn increment(self, seen: Local) -> bool {
+        // Acquire: local word: as `load`. Failure decides nothing: Relaxed.
+        let order = ordering!("slab.local.increment", Acquire, Relaxed);
+        self.0.compare_exchange(seen.0, seen.0 + 1, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// {g, n} -> {g, n-1}, if the value is `seen`, whose count is above 1.
+    #[inline(always)]
+    pub(crate) fn decrement(self, seen: Local) -> bool {
+        // Release: local word: this thread's accesses come before the last close; pairs with the Acquire in `exchange`.
+        let order = ordering!("slab.local.decrement", Release, Relaxed);
+        self.0.compare_exchange(seen.0, seen.0 - 1, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// `seen` -> busy, if the value is `seen`.
+    #[inline(always)]
+    pub(crate) fn exchange(self, seen: Local) -> Option<Busy<'a>> {
+        // Acquire: local word: what siblings did when they were busy, and the accesses before their decrements, come before; pairs
+        // with the Releases in `Busy` and `decrement`. Failure decides nothing: Relaxed.
+        let order = ordering!("slab.local.busy", Acquire, Relaxed);
+        match self.0.compare_exchange(seen.0, Local::BUSY.0, order, Ordering::Relaxed) {
+            Ok(_) => Some(Busy { word: self.0, then: seen.0 }),
+            Err(_) => None,
+        }
+    }
+
+    /// Overwrites it, for tests.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn set(self, local: Local) {
+        self.0.store(local.0, Ordering::Relaxed);
     }
 }
 
@@ -85,7 +149,7 @@ impl Busy<'_> {
 impl Drop for Busy<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Release: local word: publishes the changes of bit and word to siblings; pairs with the Acquire in `local` and `exchange`.
+        // Release: local word: publishes the changes of bit and word to siblings; pairs with the Acquire in `load` and `exchange`.
         self.word.store(self.then, ordering!("slab.local.free", Release, Relaxed));
     }
 }
@@ -133,84 +197,17 @@ impl RefCounts {
         u16::from(self.me) + 1
     }
 
-    /// The local word of a handle; 0 for a handle that the layout does not have. `None` if a sibling is busy.
+    /// The local word of a handle; `None` for a handle that the layout does not have.
     #[inline(always)]
-    pub(crate) fn local(&self, index: u32) -> Option<Local> {
-        let local = self.peek(index);
-        (local != Local::BUSY).then_some(local)
-    }
-
-    #[inline(always)]
-    fn peek(&self, index: u32) -> Local {
-        // Acquire: local word: if it has a count, the word was LIVE and shared before; pairs with the Release in `Busy`.
-        self.counts
-            .get(index as usize)
-            .map_or(Local::NONE, |word| Local(word.load(ordering!("slab.local.load", Acquire, Relaxed))))
-    }
-
-    /// Whether a count on `generation` is written down.
-    #[inline(always)]
-    pub(crate) fn has_count(&self, index: u32, generation: u64) -> bool {
-        self.peek(index).count(generation) != 0
-    }
-
-    /// The local word of a handle, as soon as no sibling is busy.
-    pub(crate) fn settled(&self, index: u32) -> Local {
-        let mut round = 0;
-        loop {
-            match self.local(index) {
-                Some(local) => return local,
-                None => pause(&mut round),
-            }
-        }
-    }
-
-    /// One count more on `generation`, if it is written down and below `most`.
-    #[inline(always)]
-    pub(crate) fn increment(&self, index: u32, generation: u64, most: u64) -> bool {
-        let seen = self.peek(index);
-        // One compare: 0 becomes the largest number.
-        let count = seen.0.wrapping_sub(generation << GENERATION_SHIFT);
-        count.wrapping_sub(1) < most - 1
-            && self.counts.get(index as usize).is_some_and(|word| {
-                // Acquire: local word: as `peek`. Failure decides nothing: Relaxed.
-                let order = ordering!("slab.local.increment", Acquire, Relaxed);
-                word.compare_exchange(seen.0, seen.0 + 1, order, Ordering::Relaxed).is_ok()
-            })
-    }
-
-    /// {g, n} -> {g, n-1}, if the local word is `seen`, whose count is above 1.
-    #[inline(always)]
-    pub(crate) fn decrement(&self, index: u32, seen: Local) -> bool {
-        self.counts.get(index as usize).is_some_and(|word| {
-            // Release: local word: this thread's accesses come before the last close; pairs with the Acquire in `exchange`.
-            let order = ordering!("slab.local.decrement", Release, Relaxed);
-            word.compare_exchange(seen.0, seen.0 - 1, order, Ordering::Relaxed).is_ok()
-        })
-    }
-
-    /// `seen` -> busy, if the local word is `seen`.
-    #[inline(always)]
-    pub(crate) fn exchange(&self, index: u32, seen: Local) -> Option<Busy<'_>> {
-        let word = self.counts.get(index as usize)?;
-        // Acquire: local word: what siblings did when they were busy, and the accesses before their decrements, come before; pairs
-        // with the Releases in `Busy` and `decrement`. Failure decides nothing: Relaxed.
-        word.compare_exchange(
-            seen.0,
-            Local::BUSY.0,
-            ordering!("slab.local.busy", Acquire, Relaxed),
-            Ordering::Relaxed,
-        )
-        .ok()?;
-        Some(Busy { word, then: seen.0 })
+    pub(crate) fn word(&self, index: u32) -> Option<LocalWord<'_>> {
+        self.counts.get(index as usize).map(LocalWord)
     }
 
     /// Any value -> busy; waits for a sibling that is busy. `None` for a handle that the layout does not have.
     pub(crate) fn busy(&self, index: u32) -> Option<Busy<'_>> {
-        self.counts.get(index as usize)?;
+        let word = self.word(index)?;
         loop {
-            let seen = self.settled(index);
-            if let Some(busy) = self.exchange(index, seen) {
+            if let Some(busy) = word.exchange(word.settled()) {
                 return Some(busy);
             }
         }
@@ -218,19 +215,13 @@ impl RefCounts {
 
     /// 0 -> busy; waits for a sibling that is busy. `None` if the process has a count that is written down.
     pub(crate) fn busy_uncounted(&self, index: u32) -> Option<Busy<'_>> {
-        self.counts.get(index as usize)?;
-        while self.settled(index) == Local::NONE {
-            if let Some(busy) = self.exchange(index, Local::NONE) {
+        let word = self.word(index)?;
+        while word.settled() == Local::NONE {
+            if let Some(busy) = word.exchange(Local::NONE) {
                 return Some(busy);
             }
         }
         None
-    }
-
-    /// Overwrites a local word, for tests.
-    #[cfg(test)]
-    pub(crate) fn set_local(&self, index: u32, local: Local) {
-        self.counts[index as usize].store(local.0, Ordering::Relaxed);
     }
 
     /// Whether the bit of a group is set in the mirror of the group map; then it is set in the shared map, too.
@@ -329,17 +320,20 @@ mod tests {
     fn counts_stop_at_the_limit() {
         let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
-        ref_counts.set_local(2, Local::new(7, COUNT_MAX - 1));
-        assert!(ref_counts.increment(2, 7, COUNT_MAX));
-        assert!(!ref_counts.increment(2, 7, COUNT_MAX), "full");
-        assert!(!ref_counts.increment(2, 8, COUNT_MAX), "another generation");
-        assert!(!ref_counts.increment(2, 6, COUNT_MAX), "another generation");
-        assert!(!ref_counts.increment(9, 7, COUNT_MAX), "no such handle");
+        let word = ref_counts.word(2).unwrap();
+        word.set(Local::new(7, COUNT_MAX - 1));
+        let seen = word.load();
+        assert!(seen.can_increment(7, COUNT_MAX) && word.increment(seen) && !word.increment(seen));
+        let full = word.load();
+        assert!(!full.can_increment(7, COUNT_MAX), "full");
+        assert!(!full.can_increment(8, COUNT_MAX) && !full.can_increment(6, COUNT_MAX), "another generation");
+        assert!(!Local::NONE.can_increment(0, COUNT_MAX) && !Local::BUSY.can_increment(0, COUNT_MAX));
         // A recovery can still open it.
-        assert!(ref_counts.increment(2, 7, COUNT_MAX_RECOVERING));
-        let seen = ref_counts.local(2).unwrap();
+        assert!(full.can_increment(7, COUNT_MAX_RECOVERING) && word.increment(full));
+        let seen = word.load();
         assert_eq!(seen, Local::new(7, COUNT_MAX + 1));
-        assert!(ref_counts.decrement(2, seen) && !ref_counts.decrement(2, seen));
+        assert!(word.decrement(seen) && !word.decrement(seen));
+        assert!(ref_counts.word(9).is_none(), "no such handle");
         assert!(matches!(RefCounts::new(&layout, 2), Err(GeometryError::Lease { expected: 2, found: 2 })));
     }
 
@@ -348,12 +342,13 @@ mod tests {
         let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
         for local in [Local::NONE, Local::new(0, 1), Local::new(7, 3)] {
-            ref_counts.set_local(2, local);
+            let word = ref_counts.word(2).unwrap();
+            word.set(local);
             let busy = ref_counts.busy(2).unwrap();
-            assert_eq!((busy.then(), ref_counts.local(2)), (local, None));
-            assert!(!ref_counts.increment(2, 0, COUNT_MAX) && !ref_counts.increment(2, 7, COUNT_MAX));
+            assert_eq!((busy.then(), word.load()), (local, Local::BUSY));
+            assert!(word.exchange(local).is_none());
             drop(busy);
-            assert_eq!(ref_counts.local(2), Some(local));
+            assert_eq!(word.load(), local);
             assert_eq!(ref_counts.busy_uncounted(2).is_some(), local == Local::NONE);
         }
         assert!(ref_counts.busy(9).is_none());

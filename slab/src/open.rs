@@ -1,10 +1,12 @@
 //! Open: from a token to a count, or one more count on a held handle.
 
+use std::num::NonZeroU64;
+
 use tenure_core::{Acquire, fault};
 
 use crate::entry::{BlockRef, Entry};
 use crate::error::{OpenError, Stale};
-use crate::local::{Busy, COUNT_MAX, COUNT_MAX_RECOVERING, Local, RefCounts};
+use crate::local::{Busy, COUNT_MAX, COUNT_MAX_RECOVERING, Local, LocalWord, RefCounts};
 use crate::slab::{Held, Slab};
 use crate::sync::Ordering;
 use crate::token::Token;
@@ -30,16 +32,49 @@ impl Want {
     }
 }
 
-/// Why a handle is not opened; [`Slab::explain`] finds the numbers. One byte: so a `Held` or a refusal is passed in registers.
+/// Why a handle is not opened; [`Slab::explain`] finds the numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refused {
-    ForeignSpace,
+    ForeignSpace = 0,
     /// No such entry is committed.
-    Unknown,
+    Unknown = 1,
     /// The word is not LIVE in the generation.
-    Over,
-    ForeignKind,
-    CountFull,
+    Over = 2,
+    ForeignKind = 3,
+    CountFull = 4,
+}
+
+/// A `Held` or a refusal in two registers, which a `Result` would not be: the two numbers of the `Held`, or 0 and the refusal.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened {
+    word: Option<NonZeroU64>,
+    rest: u64,
+}
+
+impl Opened {
+    #[inline(always)]
+    fn held(held: Held) -> Self {
+        let (word, rest) = held.parts();
+        Self { word: Some(word), rest }
+    }
+
+    const fn refused(refused: Refused) -> Self {
+        Self { word: None, rest: refused as u64 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> Result<Held, Refused> {
+        match self.word {
+            Some(word) => Ok(Held::from_parts(word, self.rest)),
+            None => Err(match self.rest {
+                0 => Refused::ForeignSpace,
+                1 => Refused::Unknown,
+                2 => Refused::Over,
+                3 => Refused::ForeignKind,
+                _ => Refused::CountFull,
+            }),
+        }
+    }
 }
 
 impl Slab<'_> {
@@ -129,15 +164,17 @@ impl Slab<'_> {
         // and if the count is still the same after they were loaded, they are of this generation.
         if token.space_tag() == self.space_tag()
             && let Some(entry) = self.entry(index)
-            && ref_counts.has_count(index, generation)
-            && entry.is_kind(want)
+            && let Some(word) = ref_counts.word(index)
         {
-            let held = Held::new(Snapshot::live(generation, true), index, entry.len());
-            if ref_counts.increment(index, generation, COUNT_MAX) {
-                return Ok(held);
+            let local = word.load();
+            if local.can_increment(generation, COUNT_MAX) && entry.is_kind(want) {
+                let held = Held::new(Snapshot::live(generation, true), index, entry.len());
+                if word.increment(local) {
+                    return Ok(held);
+                }
             }
         }
-        match self.open_slow(ref_counts, token, want, free) {
+        match self.open_slow(ref_counts, token, want, free).get() {
             Ok(held) => Ok(held),
             Err(refused) => Err(self.explain(token, want, refused)),
         }
@@ -152,37 +189,57 @@ impl Slab<'_> {
         token: Token,
         want: Want,
         free: impl FnMut(BlockRef),
-    ) -> Result<Held, Refused> {
+    ) -> Opened {
         if token.space_tag() != self.space_tag() {
-            return Err(Refused::ForeignSpace);
+            return Opened::refused(Refused::ForeignSpace);
         }
         let (index, generation) = (token.index(), token.generation());
-        let Some(entry) = self.entry(index).filter(|_| index / 64 < self.committed_groups()) else {
-            return Err(Refused::Unknown);
+        let (Some(entry), Some(word)) = (self.entry(index), ref_counts.word(index)) else {
+            return Opened::refused(Refused::Unknown);
         };
+        if index / 64 >= self.committed_groups() {
+            return Opened::refused(Refused::Unknown);
+        }
         loop {
             if !entry.word.peek().is_live(generation) {
-                return Err(Refused::Over);
+                return Opened::refused(Refused::Over);
             }
             if !entry.is_kind(want) {
                 // The kind of a generation never changes: the kind loaded above is that of this generation if it is still LIVE.
                 let live = entry.word.peek().is_live(generation);
-                return Err(if live { Refused::ForeignKind } else { Refused::Over });
+                return Opened::refused(if live { Refused::ForeignKind } else { Refused::Over });
             }
             // The word first, the count second: a count of another generation is of a later one, and this one is over.
-            let local = ref_counts.settled(index);
+            let local = word.settled();
             if local == Local::NONE {
-                if let Some(busy) = ref_counts.exchange(index, local) {
+                if let Some(busy) = word.exchange(local) {
                     return self.open_first(ref_counts, busy, entry, index, generation, free);
                 }
-            } else if local.count(generation) == 0 {
-                return Err(Refused::Over);
-            } else if local.count(generation) >= want.most() {
-                return Err(Refused::CountFull);
-            } else if ref_counts.increment(index, generation, want.most()) {
-                return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
+            } else if let Some(opened) = self.open_again(word, local, want, index, generation) {
+                return opened;
             }
         }
+    }
+
+    /// One count more than `local`; `None` if a sibling has changed it.
+    #[cold]
+    #[inline(never)]
+    fn open_again(
+        &self,
+        word: LocalWord<'_>,
+        local: Local,
+        want: Want,
+        index: u32,
+        generation: u64,
+    ) -> Option<Opened> {
+        if local.count(generation) == 0 {
+            return Some(Opened::refused(Refused::Over));
+        }
+        if !local.can_increment(generation, want.most()) {
+            return Some(Opened::refused(Refused::CountFull));
+        }
+        let held = Held::new(Snapshot::live(generation, true), index, self.entry(index)?.len());
+        word.increment(local).then(|| Opened::held(held))
     }
 
     /// Opens a handle on which this process has no count that is written down; its siblings wait meanwhile.
@@ -204,7 +261,7 @@ impl Slab<'_> {
         index: u32,
         generation: u64,
         free: impl FnMut(BlockRef),
-    ) -> Result<Held, Refused> {
+    ) -> Opened {
         self.mark_group(ref_counts, index);
         let created = entry.bits().set(ref_counts.lease_index());
         let mut seen = entry.word.load();
@@ -214,34 +271,28 @@ impl Slab<'_> {
             match shared {
                 Share::Shared => {
                     busy.set(Local::new(generation, 1 + u64::from(created)));
-                    return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
+                    return Opened::held(Held::new(Snapshot::live(generation, true), index, entry.len()));
                 }
                 Share::Lost(now) => seen = now,
             }
         }
         if !created {
-            self.undo_first(ref_counts, busy, entry, index, free);
+            self.undo_first(ref_counts, busy, index, free);
         }
-        Err(Refused::Over)
+        Opened::refused(Refused::Over)
     }
 
     /// Clears this process's bit again, and decides `[slab-cleared-then-decided]`: the bit may have kept a closer from ending the handle that the
     /// entry has now.
     #[cold]
     #[inline(never)]
-    fn undo_first(
-        &self,
-        ref_counts: &RefCounts,
-        busy: Busy<'_>,
-        entry: Entry<'_>,
-        index: u32,
-        free: impl FnMut(BlockRef),
-    ) {
+    fn undo_first(&self, ref_counts: &RefCounts, busy: Busy<'_>, index: u32, free: impl FnMut(BlockRef)) {
+        let Some(entry) = self.entry(index) else { return };
         let others = entry.bits().clear(ref_counts.lease_index());
         if others || fault!("slab.open.no_finish") {
             return;
         }
-        let block = self.decide(ref_counts, &busy, index, entry).block;
+        let block = self.decide(ref_counts, index).block;
         drop(busy);
         block.into_iter().for_each(free);
     }
@@ -262,7 +313,8 @@ impl Slab<'_> {
         let (index, generation) = (token.index(), token.generation());
         if token.space_tag() == self.space_tag()
             && let Some(entry) = self.entry(index)
-            && ref_counts.has_count(index, generation)
+            && let Some(word) = ref_counts.word(index)
+            && word.load().count(generation) != 0
         {
             return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
         }

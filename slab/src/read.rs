@@ -1,5 +1,8 @@
 //! Reading a held handle: one load and one compare, no store.
 
+#[cfg(not(loom))]
+use std::ptr::NonNull;
+
 use crate::entry::{Entry, Label};
 use crate::error::Stale;
 use crate::slab::{Held, Slab};
@@ -75,14 +78,14 @@ impl<'a> Slab<'a> {
         })
     }
 
-    /// The address of the inline bytes of a handle, also if it has none: the entry's last four words.
+    /// The address of the inline bytes of a handle, also if it has none: the entry's last four words. One load and one compare.
     ///
-    /// `None` beyond the layout.
+    /// `None` if the handle is over: `held` was closed.
     #[cfg(not(loom))]
     #[inline(always)]
     #[must_use]
-    pub fn inline_address(&self, held: Held) -> Option<*const u8> {
-        self.entry(held.index()).map(Entry::inline_ptr)
+    pub fn inline_address(&self, held: Held) -> Option<NonNull<u8>> {
+        self.live_at(held.index(), held.word()).map(Entry::inline_ptr)
     }
 
     #[inline]

@@ -120,7 +120,7 @@ impl Slab<'_> {
         let Some(token) = Token::new(self.space_tag(), generation, index) else { return };
         // The program's own counts must not prevent `settle`, because no process would do it later. Hence the higher limit.
         // If it is not opened, the handle is over: another recoverer was faster.
-        if let Ok(held) = self.open_slow(ref_counts, token, Want::Recovery, &mut *free) {
+        if let Ok(held) = self.open_slow(ref_counts, token, Want::Recovery, &mut *free).get() {
             settle(entry.kind(), held);
             let _ = self.close_slow(ref_counts, None, held, free);
         }
@@ -153,7 +153,7 @@ impl Slab<'_> {
                 entry.bits().clear(dead);
                 recovered.handles += 1;
             }
-            let Decision { ended, block } = self.free_if_unheld(ref_counts, &busy, index, entry);
+            let Decision { ended, block } = self.free_if_unheld(ref_counts, index, entry);
             drop(busy);
             recovered.ended += u32::from(ended);
             if let Some(block) = block {

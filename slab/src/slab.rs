@@ -15,6 +15,8 @@ use crate::word::Snapshot;
 const COMMITTED: usize = 0;
 const ECHO: usize = 1;
 
+const _: () = assert!(COMMITTED == 0, "`committed_groups` loads the first word");
+
 /// A handle slab over borrowed words; cheap to copy, owns nothing.
 ///
 /// The words may be those of a mapping that several processes share, or private memory. Zeroed memory is a slab whose
@@ -45,9 +47,9 @@ unsafe impl Sync for Slab<'_> {}
 /// It is `Copy`, so a caller can close it twice by mistake. The second close returns stale, or, if the process has other counts on the
 /// handle, closes one of these. Tenure wraps it in a type that is not `Copy`.
 ///
-/// It is two registers wide: the handle word as it was when the count was made, without a tag, and `{extent:32 | index:32}`. The word is
-/// LIVE; if it is not shared, the count may be the only one, and not written down. The extent is the number of inline bytes, or
-/// [`BLOCK`](Self::BLOCK).
+/// It is two registers wide: a handle word, LIVE and without a tag, and `{extent:32 | index:32}`. If the word is not shared, the handle
+/// had that word when the count was made, and its payload lies in the entry: then one CAS may close it. The extent is the number of inline
+/// bytes, or [`BLOCK`](Self::BLOCK).
 #[derive(Clone, Copy)]
 pub struct Held {
     word: NonZeroU64,
@@ -60,7 +62,9 @@ impl Held {
 
     #[inline(always)]
     pub(crate) const fn new(live: Snapshot, index: u32, len: Len) -> Self {
-        let extent = if len.raw() < Self::BLOCK { len.raw() } else { Self::BLOCK };
+        let is_inline = len.raw() < Self::BLOCK;
+        let extent = if is_inline { len.raw() } else { Self::BLOCK };
+        let live = if is_inline { live } else { Snapshot::live(live.generation(), true) };
         // Never zero: LIVE is not 0.
         let word = match NonZeroU64::new(live.raw()) {
             Some(word) => word,
@@ -69,10 +73,21 @@ impl Held {
         Self { word, place: extent << 32 | index as u64 }
     }
 
-    /// The word that the handle has as long as this count is the only one, or a word that is LIVE and shared.
+    /// A word of the handle that is LIVE in its generation; if it is not shared, the one that a private close expects.
     #[inline(always)]
     pub(crate) const fn word(self) -> Snapshot {
         Snapshot::from_raw(self.word.get())
+    }
+
+    #[inline(always)]
+    pub(crate) const fn parts(self) -> (NonZeroU64, u64) {
+        (self.word, self.place)
+    }
+
+    /// The inverse of [`Self::parts`].
+    #[inline(always)]
+    pub(crate) const fn from_parts(word: NonZeroU64, place: u64) -> Self {
+        Self { word, place }
     }
 
     /// The index of the handle.
@@ -211,10 +226,12 @@ impl<'a> Slab<'a> {
     }
 
     /// The number of committed groups.
+    #[inline]
     #[must_use]
     pub fn committed_groups(&self) -> u32 {
         // Acquire: watermark: obtains the commitment of the memory; pairs with the Release in `extend`.
-        let groups = self.words().get(COMMITTED).map_or(0, |word| word.load(Ordering::Acquire));
+        // SAFETY: null, or the control line, which `new` got with the rest of the words.
+        let groups = unsafe { self.words.as_ref() }.map_or(0, |word| word.load(Ordering::Acquire));
         groups.min(self.layout.groups().into()) as u32
     }
 
@@ -255,10 +272,16 @@ impl<'a> Slab<'a> {
         self.layout.first_handle(self.committed_groups())
     }
 
+    /// Whether the layout has the handle; never of a slab of zero bytes.
+    #[inline(always)]
+    pub(crate) fn has(&self, index: u32) -> bool {
+        u64::from(index) < self.handles
+    }
+
     /// The entry of a handle that the caller knows to be committed; `None` beyond the layout.
     #[inline(always)]
     pub(crate) fn entry(&self, index: u32) -> Option<Entry<'a>> {
-        if u64::from(index) >= self.handles {
+        if !self.has(index) {
             return None;
         }
         let at = self.entries.wrapping_byte_add(index as usize * self.entry_bytes);
@@ -278,5 +301,45 @@ impl<'a> Slab<'a> {
     pub(crate) fn hint_free(&self, index: u32) {
         // Relaxed: hint: decides nothing; the claimer reads the word.
         self.hint(index / 64).fetch_and(!(1 << (index % 64)), Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{BlockRef, Geometry, OpenError, Payload, RefCounts, State};
+    use tenure_core::{Acquire, LeaseId};
+
+    /// What a forked child finds in memory that the kernel has wiped.
+    #[test]
+    fn a_slab_and_a_cache_of_zero_bytes_refuse_everything() {
+        let layout = Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
+        let words: Vec<Word> = (0..layout.words()).map(|_| Word::new(0)).collect();
+        let slab = Slab::new(&words, layout, 1).unwrap();
+        slab.init();
+        slab.extend(layout.groups());
+        // SAFETY: private memory, one member.
+        let acquire = unsafe { Acquire::assume(LeaseId { index: 0, incarnation: 1 }) };
+        let ref_counts = RefCounts::new(&layout, 0).unwrap();
+        let mut cache = slab.cache();
+        let nothing = |block: BlockRef| panic!("unexpected {block:?}");
+        let payload = Payload::Inline(b"tea");
+        let held = slab.create(&acquire, &ref_counts, &mut cache, 1, payload, |_, _| {}, nothing).unwrap();
+        let opened = slab.open(&acquire, &ref_counts, held.token(&slab), nothing).unwrap();
+
+        // SAFETY: both types say that zero bytes are a value.
+        let (none, mut empty) = unsafe { std::mem::zeroed::<(Slab<'_>, Cache)>() };
+        assert!(none.create(&acquire, &ref_counts, &mut empty, 1, payload, |_, _| {}, nothing).is_err());
+        for held in [held, opened] {
+            let token = held.token(&slab);
+            assert!(!none.is_live(held) && none.inline_address(held).is_none());
+            assert!(none.close(&acquire, &ref_counts, Some(&mut empty), held, nothing).is_err());
+            assert!(none.held(&ref_counts, token).is_err());
+            let refused = none.open(&acquire, &ref_counts, token, nothing);
+            assert!(matches!(refused, Err(OpenError::ForeignSpace { .. })), "{refused:?}");
+        }
+        assert_eq!(none.committed_groups(), 0);
+        // The counts are what they were, where the slab itself is used.
+        assert_eq!(slab.inspect(0).unwrap().state, Some(State::Live));
     }
 }

@@ -173,7 +173,7 @@ impl Claimed {
     /// The word that publishes it: LIVE, not shared.
     #[inline(always)]
     pub(crate) const fn live(self) -> Snapshot {
-        Snapshot(self.0 - self.index() as u64 + ((State::Live as u64) << STATE_SHIFT))
+        Snapshot(self.0 & !(crate::HANDLES_MAX as u64 - 1) | (State::Live as u64) << STATE_SHIFT)
     }
 }
 

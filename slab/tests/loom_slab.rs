@@ -321,3 +321,30 @@ fn loom_claim_that_loses_against_a_siblings_open() {
         assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0));
     });
 }
+
+/// A local count publishes the entry to a sibling that opens by it, and by nothing else.
+#[test]
+fn loom_a_sibling_opens_by_the_local_count() {
+    explore(Some(2), || {
+        let shared = Shared::new(1);
+        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let ours = Arc::new(shared.ref_counts(0));
+        let opener = || {
+            let (shared, ours) = (shared.clone(), ours.clone());
+            move || {
+                let slab = shared.slab();
+                match slab.open(&acquire(0), &ours, token, no_block) {
+                    Ok(held) => assert_eq!(held.inline_len(), Some(8), "a length that was not published"),
+                    Err(OpenError::Forged { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        };
+        let (one, other) = (thread::spawn(opener()), thread::spawn(opener()));
+        let (slab, theirs) = (shared.slab(), shared.ref_counts(1));
+        let mut cache = Cache::with_capacity(1);
+        create(&slab, 1, &theirs, &mut cache, 7);
+        one.join().unwrap();
+        other.join().unwrap();
+    });
+}

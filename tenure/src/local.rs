@@ -771,9 +771,7 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn payload(&self, slab: &Slab<'_>, held: RawHandle) -> Result<NonNull<[u8]>, UseError> {
         if let Some(len) = held.held.inline_len()
-            && slab.is_live(held.held)
             && let Some(data) = slab.inline_address(held.held)
-            && let Some(data) = NonNull::new(data.cast_mut())
         {
             return Ok(NonNull::slice_from_raw_parts(data, len));
         }

@@ -71,12 +71,13 @@ pub(crate) fn place(
 ) -> Result<NonNull<[u8]>, OpenHandleError> {
     let (len, block) = slab.payload_of(held).map_err(slab::OpenError::from)?;
     let data = match block {
-        None => slab.inline_address(held).map(<*const u8>::cast_mut),
-        Some(offset) => {
-            scratch.find(offset).ok().filter(|found| len <= found.bytes).map(|_| scratch.address(offset))
-        }
+        None => slab.inline_address(held),
+        Some(offset) => match scratch.find(offset) {
+            Ok(found) if len <= found.bytes => NonNull::new(scratch.address(offset)),
+            _ => None,
+        },
     };
-    match data.and_then(NonNull::new) {
+    match data {
         Some(data) => Ok(NonNull::slice_from_raw_parts(data, len as usize)),
         None => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {block:?} is no block"))),
     }
