@@ -12,7 +12,7 @@ use std::hint::black_box;
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tenure::{Event, Kind, Local, Mutex, MutexGuard, Reset, Semaphore, Space, WaitError};
+use tenure::{Event, Kind, Local, Mutex, MutexGuard, RawHandle, Reset, Semaphore, Space, Token, WaitError};
 
 const KIND: Kind = Kind::raw(1);
 /// Operations of one run; the way in and out is shared by all of them.
@@ -72,6 +72,64 @@ fn create_get_close(mut pair: Pair) -> Pair {
         let held = pair.me.create(KIND, &i.to_le_bytes()).unwrap();
         black_box(unsafe { pair.me.get(&held) }.unwrap());
         unsafe { pair.me.close(held) }.unwrap();
+    }
+    pair
+}
+
+// The operations as functions of their own, whose results are passed back.
+
+#[inline(never)]
+fn create_called(local: &mut Local<'static>, payload: u64) -> Option<RawHandle> {
+    local.create(KIND, &payload.to_le_bytes()).ok()
+}
+
+#[inline(never)]
+fn get_called(local: &Local<'static>, held: &RawHandle) -> Option<&'static [u8]> {
+    unsafe { local.get(held).ok().map(|bytes| std::slice::from_raw_parts(bytes.as_ptr(), bytes.len())) }
+}
+
+#[inline(never)]
+fn open_called(local: &mut Local<'static>, token: Token) -> Option<RawHandle> {
+    local.open(KIND, token).ok()
+}
+
+#[inline(never)]
+fn close_called(local: &mut Local<'static>, held: RawHandle) -> bool {
+    unsafe { local.close(held) }.is_ok()
+}
+
+#[library_benchmark(config = budget("create_get_close_called"), setup = pair)]
+#[bench::held()]
+fn create_get_close_called(mut pair: Pair) -> Pair {
+    for i in 0..OPERATIONS {
+        let held = create_called(&mut pair.me, i).unwrap();
+        black_box(get_called(&pair.me, &held).unwrap());
+        assert!(close_called(&mut pair.me, held));
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("open_close_held_called"), setup = pair)]
+#[bench::held()]
+fn open_close_held_called(mut pair: Pair) -> Pair {
+    let held = pair.me.create(KIND, b"8 bytes.").unwrap();
+    let token = pair.me.token(&held);
+    let _kept = pair.other.open(KIND, token).unwrap();
+    for _ in 0..OPERATIONS {
+        let opened = open_called(&mut pair.other, token).unwrap();
+        assert!(close_called(&mut pair.other, opened));
+    }
+    pair
+}
+
+#[library_benchmark(config = budget("open_close_first_called"), setup = pair)]
+#[bench::held()]
+fn open_close_first_called(mut pair: Pair) -> Pair {
+    let held = pair.me.create(KIND, b"8 bytes.").unwrap();
+    let token = pair.me.token(&held);
+    for _ in 0..OPERATIONS {
+        let opened = open_called(&mut pair.other, token).unwrap();
+        assert!(close_called(&mut pair.other, opened));
     }
     pair
 }
@@ -276,8 +334,8 @@ fn post_wait(waits: Waits) -> Waits {
 library_benchmark_group!(
     name = operations;
     benchmarks =
-        create_close, create_get_close, create_close_100_bytes, get, open_close_held, open_close_first,
-        create_open_close_close, alloc_free_64, alloc_free_1_mib,
+        create_close, create_get_close, create_get_close_called, create_close_100_bytes, get, open_close_held,
+        open_close_held_called, open_close_first, open_close_first_called, create_open_close_close, alloc_free_64, alloc_free_1_mib,
         alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
         lock_unlock_recursive, set_wait, wait_signalled, post_wait
 );

@@ -24,3 +24,20 @@ pub use loom::sync::{Mutex, MutexGuard};
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
+
+/// One round of a wait for another thread of this process, which is about to finish a few instructions. `round` starts at 0.
+///
+/// It spins, and after some rounds sleeps: a thread of higher priority must not keep the other one from the processor.
+#[cold]
+#[inline(never)]
+pub fn pause(round: &mut u32) {
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(not(loom))]
+    if *round < 100 {
+        std::hint::spin_loop();
+    } else {
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
+    *round += 1;
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::panic::Location;
 use std::path::Path;
 
-pub use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
+pub use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, lock, pause};
 
 /// A word of shared memory; each access to it is a step.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::NotMember;
-use crate::wiped::Wiped;
+use crate::wiped::WipedPage;
 
 const FORKED: u64 = 0;
 const LEFT: u64 = 1;
@@ -28,12 +28,12 @@ pub const fn is_serial(value: u64) -> bool {
 /// reads zero in a forked child [A6], and [`LEFT`] after the member has left.
 #[derive(Debug)]
 pub(crate) struct ForkFlag {
-    page: Wiped,
+    page: WipedPage,
 }
 
 impl ForkFlag {
     pub(crate) fn new() -> io::Result<Self> {
-        let flag = Self { page: Wiped::new(rustix::param::page_size())? };
+        let flag = Self { page: WipedPage::new()? };
         // Relaxed, both: the serials need only be distinct; publishing the lease to another thread publishes the word as well.
         let serial = LAST_SERIAL.fetch_add(1, Ordering::Relaxed) + 1;
         flag.word().store(serial, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl ForkFlag {
     #[inline]
     pub(crate) fn word(&self) -> &AtomicU64 {
         // SAFETY: the page is ours, mapped as long as `self`, and longer than the position, which is a multiple of 8.
-        unsafe { AtomicU64::from_ptr(self.page.base().as_ptr().add(POSITION).cast()) }
+        unsafe { AtomicU64::from_ptr(self.page.base().add(POSITION).cast()) }
     }
 
     /// Whether this process is the member. Takes about a nanosecond.

@@ -53,4 +53,4 @@ pub use peek::peek;
 pub use permissions::Permissions;
 pub use presence::NameState;
 pub use segment::{LeaseInfo, Segment, Spec};
-pub use wiped::Wiped;
+pub use wiped::{Wiped, WipedPage};

@@ -84,6 +84,7 @@ impl Mapping {
         Ok(twin)
     }
 
+    #[inline(always)]
     pub(crate) fn base(&self) -> *mut u8 {
         self.base
     }

@@ -5,10 +5,9 @@ use tenure_core::{Acquire, fault};
 use crate::cache::Cache;
 use crate::entry::{BlockRef, Entry};
 use crate::error::Stale;
-use crate::local::{Drop, Local, RefCounts};
+use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
-use crate::sync::MutexGuard;
-use crate::word::{Release, Renew, State};
+use crate::word::{Release, Renew, Snapshot, State};
 
 /// The result of a close.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,7 +26,7 @@ pub enum Closed {
 pub(crate) struct Decision {
     /// It ended the generation.
     pub(crate) ended: bool,
-    /// A block to be freed, after the stripe is unlocked.
+    /// A block to be freed, while no sibling waits.
     pub(crate) block: Option<BlockRef>,
 }
 
@@ -38,8 +37,8 @@ impl Decision {
 impl Slab<'_> {
     /// Closes one count. The last count of the process clears its holder bit; the last holder bit ends the handle.
     ///
-    /// If only the creator's process ever opened the handle, and `cache` has room, the close costs one CAS, and the entry goes to the
-    /// cache (private close). `free` receives the handle's block if this call ends the handle; it runs without private locks.
+    /// If nobody has opened the handle since its creation, and `cache` has room, the close costs one CAS, and the entry goes to the
+    /// cache (private close). `free` receives the handle's block if this call ends the handle; it runs while no sibling waits.
     ///
     /// # Errors
     ///
@@ -47,152 +46,157 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// Not the last count of the process, or private: lock-free, and wait-free except for sibling threads that count the same
-    /// handle. Otherwise wait-free between processes; within one it may wait for the first opens and last closes of
-    /// handles of the same stripe.
+    /// Private: wait-free. Not the last count of the process: lock-free, and wait-free except for sibling threads that count the same
+    /// handle. Otherwise wait-free between processes; within one it may wait for a first open of the same handle.
     ///
     /// # Crash
     ///
     /// At any point: a bit of a dead lease, or an entry that names a block of a generation that is over. Recovery of this lease repairs
     /// both; the next claimer of the entry also repairs the latter.
-    #[inline]
+    #[inline(always)]
     pub fn close(
         &self,
         acquire: &Acquire,
         ref_counts: &RefCounts,
-        cache: Option<&mut Cache>,
+        mut cache: Option<&mut Cache>,
         held: Held,
-        mut free: impl FnMut(BlockRef),
+        free: impl FnMut(BlockRef),
     ) -> Result<Closed, Stale> {
         debug_assert_eq!(
             acquire.id().index,
             ref_counts.lease_index(),
             "these ref_counts are another member's"
         );
-        let (index, generation) = (held.index(), held.generation());
-        let local = ref_counts.local(index);
-        if local == Local::new(generation, true, 1)
+        let index = held.index();
+        if held.word().shared() {
+            // One of several counts of the process.
+            if self.has(index)
+                && let Some(word) = ref_counts.word(index)
+            {
+                let local = word.load();
+                if local.count(held.generation()) > 1 && word.decrement(local) {
+                    return Ok(Closed::Counted);
+                }
+            }
+        } else if let Some(slot) = cache.as_deref_mut().and_then(Cache::slot)
             && let Some(entry) = self.entry(index)
         {
-            // `shared` is never cleared: skip a CAS that must fail and would still take the cache line exclusively.
-            let Some(cache) = cache.filter(|cache| cache.room() > 0 && !entry.word.peek().shared()) else {
-                return match self.close_last(ref_counts, entry, index, generation, &mut free) {
-                    Some(closed) => Ok(closed),
-                    None => self.close_counted(ref_counts, held, free),
-                };
-            };
-            // A sibling may open between the load above and the CAS: see `open_held`, fact 2.
-            match entry.word.renew(generation, self.layout().generation_bits()) {
-                Renew::Renewed { next } => {
-                    // An increment that a sibling made in the meantime is void: the sibling finds that when it loads the word.
-                    ref_counts.set_local(index, Local::new(next, true, 0));
-                    if entry.len().is_block() {
-                        free(BlockRef { offset: entry.block_offset(), index, generation });
-                        // The entry is INIT and this process's own, so it may remove the block's name.
-                        entry.forget_block();
-                    }
-                    let _ = cache.push(index);
+            match entry.word.renew(held.word(), self.retire_from) {
+                Renew::Renewed => {
+                    slot.fill(held.word().claimed_next(index));
                     return Ok(Closed::Ended);
                 }
-                Renew::Retired => return Ok(self.retire(ref_counts, held, free)),
+                Renew::Retired => {
+                    self.retire(ref_counts, index);
+                    return Ok(Closed::Ended);
+                }
                 Renew::Refused => {}
             }
-        } else if ref_counts.give_one_of_several(index, generation, local) {
-            return Ok(Closed::Counted);
         }
-        self.close_counted(ref_counts, held, free)
+        match self.close_slow(ref_counts, cache, held, free) {
+            Some(closed) => Ok(closed),
+            None => Err(self.stale(held)),
+        }
     }
 
     /// The end of a private close of the last generation: the word is RETIRED, and our bit is still set.
     #[cold]
-    fn retire(&self, ref_counts: &RefCounts, held: Held, mut free: impl FnMut(BlockRef)) -> Closed {
-        let (index, generation) = (held.index(), held.generation());
-        let Some(entry) = self.entry(index) else { return Closed::Ended };
-        // No process writes to a RETIRED entry again, so the entry keeps naming the block; freeing the block twice is harmless.
-        let block =
-            entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
-        {
-            let _guard = ref_counts.lock(index);
-            ref_counts.set_local(index, Local::new(generation, false, 0));
-            entry.bits().clear(ref_counts.lease_index());
-            // No `free_if_unheld` [slab-cleared-then-decided]: it would find RETIRED.
-        }
-        block.into_iter().for_each(&mut free);
-        Closed::Ended
-    }
-
-    /// Closes the last count of a shared handle: as the end of [`Self::close_counted`]. `None`: a sibling thread has incremented the count,
-    /// and nothing was done.
     #[inline(never)]
-    fn close_last(
-        &self,
-        ref_counts: &RefCounts,
-        entry: Entry<'_>,
-        index: u32,
-        generation: u64,
-        free: &mut impl FnMut(BlockRef),
-    ) -> Option<Closed> {
-        let guard = ref_counts.lock(index);
-        if !ref_counts.give_last(index, generation) {
-            return None;
-        }
-        Some(self.leave(ref_counts, guard, entry, index, free))
-    }
-
-    /// Clears the process's bit; its last count is closed.
-    #[inline(always)]
-    fn leave(
-        &self,
-        ref_counts: &RefCounts,
-        guard: MutexGuard<'_, ()>,
-        entry: Entry<'_>,
-        index: u32,
-        free: &mut impl FnMut(BlockRef),
-    ) -> Closed {
+    fn retire(&self, ref_counts: &RefCounts, index: u32) {
+        let _busy = ref_counts.busy(index);
+        let Some(entry) = self.entry(index) else { return };
         entry.bits().clear(ref_counts.lease_index());
-        if fault!("slab.close.no_finish") {
-            return Closed::Left;
-        }
-        let Decision { ended, block } = self.free_if_unheld(ref_counts, &guard, index, entry);
-        drop(guard);
-        block.into_iter().for_each(free);
-        if ended { Closed::Ended } else { Closed::Left }
+        // No decision [slab-cleared-then-decided]: it would find RETIRED.
     }
 
-    /// The slow path of [`Self::close`]: one count of several, or the last one.
+    /// The rest of [`Self::close`]; `None` if this process has no such count.
     #[cold]
     #[inline(never)]
-    pub(crate) fn close_counted(
+    pub(crate) fn close_slow(
         &self,
         ref_counts: &RefCounts,
+        cache: Option<&mut Cache>,
         held: Held,
-        mut free: impl FnMut(BlockRef),
-    ) -> Result<Closed, Stale> {
+        free: impl FnMut(BlockRef),
+    ) -> Option<Closed> {
         let (index, generation) = (held.index(), held.generation());
-        let not_held = || Err(self.not_held(ref_counts, held));
-        match ref_counts.give(index, generation) {
-            Drop::Counted => return Ok(Closed::Counted),
-            Drop::NotHeld => return not_held(),
-            Drop::Last => {}
-        }
-        let Some(entry) = self.entry(index) else { return not_held() };
-        let guard = ref_counts.lock(index);
-        while !ref_counts.give_last(index, generation) {
-            // A sibling has incremented the count (and may have decremented it again).
-            match ref_counts.give(index, generation) {
-                Drop::Counted => return Ok(Closed::Counted),
-                Drop::NotHeld => return not_held(),
-                Drop::Last => {}
+        let entry = self.entry(index)?;
+        let live = Snapshot::live(generation, false);
+        // As in `close`, for a payload in a block.
+        if held.inline_len().is_none()
+            && let Some(slot) = cache.and_then(Cache::slot)
+            && entry.word.peek() == live
+        {
+            let renewed = entry.word.renew(live, self.retire_from);
+            if renewed != Renew::Refused {
+                let block = entry.len().is_block().then(|| BlockRef {
+                    offset: entry.block_offset(),
+                    index,
+                    generation,
+                });
+                block.into_iter().for_each(free);
+                if renewed == Renew::Retired {
+                    // No process writes to a RETIRED entry again, so the entry keeps naming the block; freeing the block twice is harmless.
+                    self.retire(ref_counts, index);
+                } else {
+                    // The entry is INIT and this process's own, so it may remove the block's name.
+                    if block.is_some() {
+                        entry.forget_block();
+                    }
+                    slot.fill(live.claimed_next(index));
+                }
+                return Some(Closed::Ended);
             }
         }
-        Ok(self.leave(ref_counts, guard, entry, index, &mut free))
+        let word = ref_counts.word(index)?;
+        loop {
+            let local = word.settled();
+            let count = local.count(generation);
+            if count > 1 {
+                if word.decrement(local) {
+                    return Some(Closed::Counted);
+                }
+            } else if count == 1 || local == Local::NONE {
+                let Some(mut busy) = word.exchange(local) else { continue };
+                let me = ref_counts.lease_index();
+                // A count that is not written down: see `Local` and `Slab::open_first`.
+                if count == 0 && !(entry.bits().has(me) && entry.word.peek().is_live(generation)) {
+                    return None;
+                }
+                busy.set(Local::NONE);
+                let others = entry.bits().clear(me);
+                if others || fault!("slab.close.no_finish") {
+                    return Some(Closed::Left);
+                }
+                let Decision { ended, block } = self.decide(ref_counts, index);
+                drop(busy);
+                block.into_iter().for_each(free);
+                return Some(if ended { Closed::Ended } else { Closed::Left });
+            } else {
+                // A count on a later generation.
+                return None;
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stale(&self, held: Held) -> Stale {
+        let found = self.entry(held.index()).map_or(0, |entry| entry.word.peek().generation());
+        Stale { index: held.index(), expected: held.generation(), found }
+    }
+
+    /// Decides if the handle has no holder.
+    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, index: u32, entry: Entry<'_>) -> Decision {
+        // Not needed for safety. The owner of the bit clears it later and decides then, or the owner's recovery does.
+        if entry.bits().any() { Decision::NOTHING } else { self.decide(ref_counts, index) }
     }
 
     /// Ends the generation of a handle if the handle has no holder.
     ///
-    /// A process that clears a holder bit calls this function afterwards `[slab-cleared-then-decided]`. The tag makes the load of the holder set and the end of the
+    /// A process that clears the last holder bit calls this function afterwards `[slab-cleared-then-decided]`. The tag makes the load of the holder set and the end of the
     /// generation one decision: an opener in between removes the tag, a newer closer overwrites it, and then our CAS fails.
-    /// The stripe is locked, because two threads of one process have the same tag.
+    /// The caller is [`Busy`](crate::local::Busy) with the handle, because two threads of one process have the same tag.
     ///
     /// An opener and this function are a Dekker pair: the opener sets its bit and loads the word, this stores the tag and loads the bits:
     /// - either the opener's bit is seen by the second load of the bits here: then nothing is done, and the opener's close decides;
@@ -212,18 +216,9 @@ impl Slab<'_> {
     ///
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
     /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
-    pub(crate) fn free_if_unheld(
-        &self,
-        ref_counts: &RefCounts,
-        _stripe: &MutexGuard<'_, ()>,
-        index: u32,
-        entry: Entry<'_>,
-    ) -> Decision {
-        // Not needed for safety; it saves a CAS on every close that is not the last. The owner of the bit clears it later and decides
-        // then, or the owner's recovery does.
-        if entry.bits().any() {
-            return Decision::NOTHING;
-        }
+    #[inline(never)]
+    pub(crate) fn decide(&self, ref_counts: &RefCounts, index: u32) -> Decision {
+        let Some(entry) = self.entry(index) else { return Decision::NOTHING };
         let seen = entry.word.load();
         if !matches!(seen.state(), Some(State::Init | State::Live)) {
             return Decision::NOTHING;

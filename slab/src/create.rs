@@ -3,14 +3,13 @@
 use tenure_core::{Acquire, fault};
 
 use crate::cache::Cache;
-use crate::close::Decision;
-use crate::entry::{BlockRef, Entry, Payload};
+use crate::entry::{BlockRef, Payload};
 use crate::error::Exhausted;
 use crate::geometry::INLINE_BYTES;
-use crate::local::{Local, RefCounts};
+use crate::local::RefCounts;
 use crate::slab::{Held, Slab};
 use crate::sync::Ordering;
-use crate::word::{Claim, State};
+use crate::word::{Claim, Claimed, State};
 
 /// The most entries claimed at once.
 const BATCH: usize = 32;
@@ -28,7 +27,7 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes; within one it may wait for first opens and last closes of handles of the same stripe.
+    /// Lock-free between processes; within one it may wait for a first open or a last close of the same handle.
     ///
     /// # Crash
     ///
@@ -78,7 +77,7 @@ impl Slab<'_> {
             }
         }
         if cache.is_empty() {
-            return Err(Exhausted { committed: self.committed_handles(), handles: self.layout().handles() });
+            return Err(self.exhausted());
         }
         Ok(())
     }
@@ -103,8 +102,8 @@ impl Slab<'_> {
             while won != 0 {
                 let index = group * 64 + won.trailing_zeros();
                 won &= won - 1;
-                if self.claim_one(ref_counts, index, free) {
-                    let _ = cache.push(index);
+                if let Some(claimed) = self.claim_one(ref_counts, index, free) {
+                    cache.push(claimed);
                 }
             }
         }
@@ -116,44 +115,49 @@ impl Slab<'_> {
         for index in 0..self.committed_handles() {
             let free_word =
                 self.entry(index).is_some_and(|entry| entry.word.peek().state() == Some(State::Free));
-            if free_word && self.claim_one(ref_counts, index, free) {
+            if free_word && let Some(claimed) = self.claim_one(ref_counts, index, free) {
                 // Relaxed: hint.
                 self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);
-                let _ = cache.push(index);
+                cache.push(claimed);
                 return;
             }
         }
     }
 
     /// Claims one entry: bit first, word second.
-    fn claim_one(&self, ref_counts: &RefCounts, index: u32, free: &mut impl FnMut(BlockRef)) -> bool {
-        let Some(entry) = self.entry(index) else { return false };
+    ///
+    /// Its siblings wait meanwhile: the bit of a claim that loses must not look like that of a creator.
+    fn claim_one(
+        &self,
+        ref_counts: &RefCounts,
+        index: u32,
+        free: &mut impl FnMut(BlockRef),
+    ) -> Option<Claimed> {
+        let entry = self.entry(index)?;
         let me = ref_counts.lease_index();
-        let guard = ref_counts.lock(index);
+        // With a count that is written down the entry is not FREE any more.
+        let busy = ref_counts.busy_uncounted(index)?;
         let seen = entry.word.peek();
-        let usable =
-            seen.state() == Some(State::Free) && seen.generation() >> self.layout().generation_bits() == 0;
-        // Owned: a sibling has claimed the entry, so the word loaded above is old; the bit must stay set.
-        if !usable || ref_counts.local(index).owned() {
-            return false;
+        // No bit of this process is set: none of its threads was busy, and it holds nothing that is FREE.
+        if seen.state() != Some(State::Free) || seen.generation() >> self.layout().generation_bits() != 0 {
+            return None;
         }
         if !fault!("slab.claim.group_after_bit") {
             self.mark_group(ref_counts, index);
         }
         entry.bits().set(me);
         if entry.word.claim(seen) == Claim::Lost {
-            entry.bits().clear(me);
-            let Decision { block, .. } = self.free_if_unheld(ref_counts, &guard, index, entry);
-            drop(guard);
+            let others = entry.bits().clear(me);
+            let block = if others { None } else { self.decide(ref_counts, index).block };
+            drop(busy);
             block.into_iter().for_each(free);
-            return false;
+            return None;
         }
         if fault!("slab.claim.group_after_bit") {
             self.mark_group(ref_counts, index);
         }
+        drop(busy);
         let generation = seen.generation();
-        ref_counts.set_local(index, Local::new(generation, true, 0));
-        drop(guard);
         // The entry may still name the block of the last generation: the process that ended that generation may have died before it freed
         // the block, and only a claimer may remove the name. Here the entry is INIT and the caller's, so remove it.
         if entry.len().is_block() {
@@ -162,7 +166,7 @@ impl Slab<'_> {
             }
             entry.forget_block();
         }
-        true
+        Some(Claimed::new(generation, index))
     }
 
     /// Creates a handle, with one count for the caller.
@@ -189,6 +193,7 @@ impl Slab<'_> {
     /// generation and frees the block, if it was attached; a block that is not yet attached belongs to the dead lease. A panic in
     /// `attach` leaves the entry INIT until the member leaves.
     #[expect(clippy::too_many_arguments, reason = "one call of tenure; a struct would only name them twice")]
+    #[inline(always)]
     pub fn create(
         &self,
         acquire: &Acquire,
@@ -206,66 +211,24 @@ impl Slab<'_> {
                 bytes.len()
             );
         }
-        loop {
-            let Some((index, generation, entry)) = self.take(ref_counts, cache) else {
-                self.claim(acquire, ref_counts, cache, &mut free)?;
-                continue;
-            };
-            entry.set_kind(kind);
-            entry.fill(payload);
-            attach(index, generation);
-            return Ok(publish(ref_counts, index, generation, entry));
+        if cache.is_empty() {
+            self.claim(acquire, ref_counts, cache, &mut free)?;
         }
-    }
-
-    /// The fast path of [`Slab::create`], worth inlining: a payload of at most [`INLINE_BYTES`] bytes, and an entry in the cache. Also
-    /// returns the address of the bytes. `None` if the cache is empty; then nothing is created.
-    ///
-    /// # Progress
-    ///
-    /// Wait-free: a few plain stores.
-    ///
-    /// # Crash
-    ///
-    /// As [`Slab::create`].
-    #[cfg(not(loom))]
-    #[inline]
-    pub fn create_cached(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        cache: &mut Cache,
-        kind: u64,
-        bytes: &[u8],
-    ) -> Option<(Held, *const u8)> {
-        debug_assert_eq!(
-            acquire.id().index,
-            ref_counts.lease_index(),
-            "these ref_counts are another member's"
-        );
-        if bytes.len() > INLINE_BYTES {
-            return None;
-        }
-        let (index, generation, entry) = self.take(ref_counts, cache)?;
+        // A cache of this slab has entries of its layout only.
+        let popped = cache.pop().and_then(|claimed| Some((claimed, self.entry(claimed.index())?)));
+        let Some((claimed, entry)) = popped else { return Err(self.exhausted()) };
         entry.set_kind(kind);
-        entry.fill(Payload::Inline(bytes));
-        Some((publish(ref_counts, index, generation, entry), entry.inline_ptr()))
+        let len = entry.fill(payload);
+        attach(claimed.index(), claimed.generation());
+        // The count of 1 is not written down: see `Local`. The generation comes from private memory, which peers cannot corrupt; it
+        // equals the generation in the word.
+        entry.word.publish(claimed.live());
+        Ok(Held::new(claimed.live(), claimed.index(), len))
     }
 
-    /// The entry pushed last to a cache, and the generation that it will issue.
-    #[inline]
-    fn take(&self, ref_counts: &RefCounts, cache: &mut Cache) -> Option<(u32, u64, Entry<'_>)> {
-        while let Some(index) = cache.pop() {
-            let local = ref_counts.local(index);
-            // If not, the member has left since, or the cache is another member's. The generation comes from private memory, which peers
-            // cannot corrupt; it equals the generation in the word.
-            if let Some(entry) = self.entry(index)
-                && local == Local::new(local.generation(), true, 0)
-            {
-                return Some((index, local.generation(), entry));
-            }
-        }
-        None
+    #[cold]
+    fn exhausted(&self) -> Exhausted {
+        Exhausted { committed: self.committed_handles(), handles: self.layout().handles() }
     }
 
     /// Releases all entries of a cache, so that others can claim them.
@@ -283,26 +246,18 @@ impl Slab<'_> {
             ref_counts.lease_index(),
             "these ref_counts are another member's"
         );
-        while let Some(index) = cache.pop() {
-            let guard = ref_counts.lock(index);
-            let local = ref_counts.local(index);
-            let (true, 0, Some(entry)) = (local.owned(), local.count(), self.entry(index)) else { continue };
-            ref_counts.set_local(index, Local::new(local.generation(), false, 0));
-            entry.bits().clear(ref_counts.lease_index());
-            // An entry in a cache names no block: claim and the private close have removed the name.
-            let _ = self.free_if_unheld(ref_counts, &guard, index, entry);
+        while let Some(claimed) = cache.pop() {
+            let index = claimed.index();
+            let (Some(entry), Some(_busy)) = (self.entry(index), ref_counts.busy_uncounted(index)) else {
+                continue;
+            };
+            if !entry.bits().clear(ref_counts.lease_index()) {
+                // An entry in a cache names no block: claim and the private close have removed the name.
+                let _ = self.decide(ref_counts, index);
+            }
             // If a stray bit kept the entry from becoming FREE, the owner of that bit frees it.
         }
     }
-}
-
-/// INIT -> LIVE, with one count.
-#[inline]
-fn publish(ref_counts: &RefCounts, index: u32, generation: u64, entry: Entry<'_>) -> Held {
-    // The count first: a thread that sees LIVE sees the count [open.rs, fact 1].
-    ref_counts.set_local(index, Local::new(generation, true, 1));
-    entry.word.publish(generation);
-    Held::new(index, generation)
 }
 
 /// The lowest `count` set bits.

@@ -1,11 +1,15 @@
 //! The words of one entry, without the handle word.
 
+use std::marker::PhantomData;
 use std::num::NonZeroU8;
+#[cfg(not(loom))]
+use std::ptr::NonNull;
 
 use tenure_core::ordering;
 
 use crate::geometry::INLINE_BYTES;
 use crate::names::NameHash;
+use crate::open::Want;
 use crate::sync::{Ordering, Word};
 use crate::word::HandleWord;
 
@@ -73,6 +77,11 @@ impl Len {
         if self.is_block() { self.0 & BYTES_MASK } else { self.0 }
     }
 
+    /// The length as the word has it: above [`INLINE_BYTES`] for a block.
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
     /// Bytes of the name.
     pub(crate) const fn name(self) -> u8 {
         (self.0 >> NAME_SHIFT) as u8
@@ -88,10 +97,10 @@ impl Len {
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     pub(crate) word: HandleWord<'a>,
-    line: &'a [Word; LINE],
-    /// The words after the line: the rest of the holder set, if the entry is wide, and then other entries.
-    rest: &'a [Word],
+    /// The first word of the line.
+    at: *const Word,
     wide: bool,
+    words: PhantomData<&'a [Word]>,
 }
 
 /// Words of a line.
@@ -113,20 +122,32 @@ const _: () = assert!(PAYLOAD + PAYLOAD_WORDS == LINE);
 #[derive(Clone, Copy)]
 pub(crate) struct Bits<'a> {
     first: &'a Word,
-    more: &'a [Word],
+    more: Option<&'a [Word; MORE_BITS]>,
 }
 
 impl<'a> Entry<'a> {
-    /// The entry at `line`; `rest` are the words after it, and `wide` tells whether these begin with the bits of leases from 64 on.
-    #[inline]
-    pub(crate) fn new(line: &'a [Word; LINE], rest: &'a [Word], wide: bool) -> Self {
-        Self { word: HandleWord::new(&line[0]), line, rest, wide }
+    /// The entry whose line starts at `at`; `wide` tells whether a second line follows, which begins with the bits of leases from 64 on.
+    ///
+    /// # Safety
+    ///
+    /// One or two lines of words start at `at`, and stay for `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn new(at: *const Word, wide: bool) -> Self {
+        // SAFETY: the caller's promise.
+        Self { word: HandleWord::new(unsafe { &*at }), at, wide, words: PhantomData }
     }
 
-    #[inline]
+    #[inline(always)]
+    fn line(self) -> &'a [Word; LINE] {
+        // SAFETY: the promise of `new`.
+        unsafe { &*self.at.cast() }
+    }
+
+    #[inline(always)]
     pub(crate) fn bits(self) -> Bits<'a> {
-        let more = if self.wide { self.rest.get(..MORE_BITS) } else { None };
-        Bits { first: &self.line[BITS], more: more.unwrap_or(&[]) }
+        // SAFETY: the promise of `new`: a wide entry has a second line.
+        let more = self.wide.then(|| unsafe { &*self.at.add(LINE).cast::<[Word; MORE_BITS]>() });
+        Bits { first: &self.line()[BITS], more }
     }
 
     // Only the claimer stores kind, len and payload, while the word is INIT. They are loaded by holders, after an Acquire load of the
@@ -136,26 +157,35 @@ impl<'a> Entry<'a> {
     #[inline]
     pub(crate) fn kind(self) -> u64 {
         // Relaxed: see above.
-        self.line[KIND].load(Ordering::Relaxed)
+        self.line()[KIND].load(Ordering::Relaxed)
+    }
+
+    /// Whether the kind is the one that is wanted.
+    #[inline(always)]
+    pub(crate) fn is_kind(self, want: Want) -> bool {
+        match want {
+            Want::Any | Want::Recovery => true,
+            Want::Kind(kind) => self.kind() == kind,
+        }
     }
 
     #[inline]
     pub(crate) fn set_kind(self, kind: u64) {
         // Relaxed: see above.
-        self.line[KIND].store(kind, Ordering::Relaxed);
+        self.line()[KIND].store(kind, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn len(self) -> Len {
         // Relaxed: see above.
-        Len(self.line[LEN].load(Ordering::Relaxed))
+        Len(self.line()[LEN].load(Ordering::Relaxed))
     }
 
     /// The offset of the block; valid if `len` has the block bit.
     #[inline]
     pub(crate) fn block_offset(self) -> u64 {
         // Relaxed: see above.
-        self.line[PAYLOAD].load(Ordering::Relaxed)
+        self.line()[PAYLOAD].load(Ordering::Relaxed)
     }
 
     /// Length and hash of the name, if `len` has a name.
@@ -164,22 +194,23 @@ impl<'a> Entry<'a> {
         let len = self.len();
         let bytes = NonZeroU8::new(len.name()).filter(|_| len.is_block())?;
         // Relaxed: see above.
-        Some(Label { len: bytes, hash: NameHash::from_bits(self.line[HASH].load(Ordering::Relaxed)) })
+        Some(Label { len: bytes, hash: NameHash::from_bits(self.line()[HASH].load(Ordering::Relaxed)) })
     }
 
     /// Removes the block's name from the entry. Only the claimer of an INIT entry may call it: in other states the name may be a newer one.
     #[inline]
     pub(crate) fn forget_block(self) {
         // Relaxed: see above.
-        self.line[LEN].store(0, Ordering::Relaxed);
+        self.line()[LEN].store(0, Ordering::Relaxed);
     }
 
-    #[inline]
-    pub(crate) fn fill(self, payload: Payload<'_>) {
-        match payload {
+    /// Stores the payload, and returns the length word.
+    #[inline(always)]
+    pub(crate) fn fill(self, payload: Payload<'_>) -> Len {
+        let len = match payload {
             Payload::Inline(bytes) => {
                 let (chunks, rest) = bytes.as_chunks::<8>();
-                let slots = &self.line[PAYLOAD..];
+                let slots = &self.line()[PAYLOAD..];
                 for (chunk, slot) in chunks.iter().zip(slots) {
                     // Relaxed: see above.
                     slot.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
@@ -190,84 +221,100 @@ impl<'a> Entry<'a> {
                     slot.store(word, Ordering::Relaxed);
                 }
                 // Relaxed: see above.
-                self.line[LEN].store(bytes.len() as u64, Ordering::Relaxed);
+                self.line()[LEN].store(bytes.len() as u64, Ordering::Relaxed);
+                bytes.len() as u64
             }
             Payload::Block { offset, len, label } => {
                 let name = label.map_or(0, |label| {
                     // Relaxed: see above.
-                    self.line[HASH].store(label.hash.bits(), Ordering::Relaxed);
+                    self.line()[HASH].store(label.hash.bits(), Ordering::Relaxed);
                     u64::from(label.len.get())
                 });
                 // Relaxed, then Release: len: publishes the offset to our recoverer, if this process dies before `publish`.
-                self.line[PAYLOAD].store(offset, Ordering::Relaxed);
-                self.line[LEN].store(BLOCK | name << NAME_SHIFT | len & BYTES_MASK, Ordering::Release);
+                self.line()[PAYLOAD].store(offset, Ordering::Relaxed);
+                let len = BLOCK | name << NAME_SHIFT | len & BYTES_MASK;
+                self.line()[LEN].store(len, Ordering::Release);
+                len
             }
-        }
+        };
+        Len(len)
     }
 
     /// The payload words in place.
     pub(crate) fn payload(self) -> &'a [Word] {
-        &self.line[PAYLOAD..]
+        &self.line()[PAYLOAD..]
     }
 
     /// The payload words, copied.
     pub(crate) fn words(self) -> [u64; PAYLOAD_WORDS] {
         // Relaxed: see above.
-        std::array::from_fn(|i| self.line[PAYLOAD + i].load(Ordering::Relaxed))
+        std::array::from_fn(|i| self.line()[PAYLOAD + i].load(Ordering::Relaxed))
     }
 
     /// The address of the inline bytes.
     #[cfg(not(loom))]
-    #[inline]
-    pub(crate) fn inline_ptr(self) -> *const u8 {
-        self.line[PAYLOAD..].as_ptr().cast()
+    #[inline(always)]
+    pub(crate) fn inline_ptr(self) -> NonNull<u8> {
+        NonNull::from(&self.line()[PAYLOAD..]).cast()
     }
 }
 
-impl Bits<'_> {
-    #[inline]
-    fn word_of(&self, lease: u8) -> Option<&Word> {
-        match lease / 64 {
-            0 => Some(self.first),
-            at => self.more.get(at as usize - 1),
-        }
+impl<'a> Bits<'a> {
+    /// The word with a lease's bit, and the bit.
+    #[inline(always)]
+    fn word_of(self, lease: u8) -> Option<(&'a Word, u64)> {
+        let word = match self.more {
+            None => (lease < 64).then_some(self.first),
+            Some(more) => match lease / 64 {
+                0 => Some(self.first),
+                at => more.get(at as usize - 1),
+            },
+        };
+        word.map(|word| (word, 1 << (lease % 64)))
     }
 
-    /// Sets a lease's bit.
+    /// Sets a lease's bit, and returns whether it was set before.
     #[cfg_attr(test, track_caller)]
-    pub(crate) fn set(self, lease: u8) {
-        if let Some(word) = self.word_of(lease) {
-            // SeqCst [D]: bits: announces a holder before its load of the word; pairs with `any` after a tag.
-            word.fetch_or(1 << (lease % 64), ordering!("slab.bits.set", SeqCst, AcqRel));
-        }
+    #[inline(always)]
+    pub(crate) fn set(self, lease: u8) -> bool {
+        let Some((word, bit)) = self.word_of(lease) else { return false };
+        // SeqCst [D]: bits: announces a holder before its load of the word; pairs with `any` after a tag.
+        word.fetch_or(bit, ordering!("slab.bits.set", SeqCst, AcqRel)) & bit != 0
     }
 
-    /// Clears a lease's bit; the caller runs `free_if_unheld` afterwards `[slab-cleared-then-decided]`.
+    /// Clears a lease's bit, and returns whether other bits are set; if not, the caller runs `decide` afterwards
+    /// `[slab-cleared-then-decided]`. The owners of the other bits clear them later and decide then, or their recoverers do.
     #[cfg_attr(test, track_caller)]
-    pub(crate) fn clear(self, lease: u8) {
-        if let Some(word) = self.word_of(lease) {
-            // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in the process that frees the entry.
-            word.fetch_and(!(1 << (lease % 64)), ordering!("slab.bits.clear", SeqCst, Relaxed));
-        }
+    #[inline(always)]
+    pub(crate) fn clear(self, lease: u8) -> bool {
+        let Some((word, bit)) = self.word_of(lease) else { return self.any() };
+        // SeqCst [D]: bits: publishes all accesses of the holder; pairs with `any` in the process that frees the entry.
+        let others = word.fetch_and(!bit, ordering!("slab.bits.clear", SeqCst, Relaxed)) & !bit != 0;
+        others || self.more.is_some() && self.any()
     }
 
     /// Whether any bit is set. The words need not be loaded at one moment.
+    #[inline]
     pub(crate) fn any(self) -> bool {
         // SeqCst [D]: bits: ordered after the store of the tag; pairs with `set` before an opener's load of the word.
         self.first.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0
-            || self.more.iter().any(|word| word.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0)
+            || self.more.is_some_and(|m| {
+                m.iter().any(|word| word.load(ordering!("slab.bits.any", SeqCst, Acquire)) != 0)
+            })
     }
 
     /// Whether a lease's bit is set.
     pub(crate) fn has(self, lease: u8) -> bool {
         // SeqCst [D]: bits: a recoverer loads a bit that only recoverers still change.
-        self.word_of(lease).is_some_and(|word| word.load(Ordering::SeqCst) >> (lease % 64) & 1 != 0)
+        self.word_of(lease).is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
     }
 
     /// A copy of all words, for inspectors.
     pub(crate) fn copy(self) -> [u64; 4] {
         let mut set = [0; 4];
-        for (to, from) in set.iter_mut().zip(std::iter::once(self.first).chain(self.more)) {
+        for (to, from) in
+            set.iter_mut().zip(std::iter::once(self.first).chain(self.more.into_iter().flatten()))
+        {
             // Relaxed: bits: information only.
             *to = from.load(Ordering::Relaxed);
         }

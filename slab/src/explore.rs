@@ -2,7 +2,7 @@
 //! Method: each script is run once per step of its victim. At that step the victim ends and is recovered, by a recoverer that
 //! itself ends at each of its steps; or others do complete operations, and the victim goes on. A member ends only before writes: an end
 //! before a read leaves the same state as an end before the next write.
-//! An unwind replaces death: only the private lock guard has a destructor, and a private lock dies with its process.
+//! An unwind replaces death: only `Busy` has a destructor, which stores to a private word, and that dies with its process.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,17 +89,6 @@ impl<'a> World<'a> {
             }
         };
         let mut cache = a.cache.borrow_mut();
-        // As the tenure crate does: the fast path first.
-        let short = match payload {
-            Payload::Inline(bytes) => {
-                self.slab.create_cached(&a.acquire, &a.ref_counts, &mut cache, 5, bytes)
-            }
-            Payload::Block { .. } => None,
-        };
-        if let Some((held, _)) = short {
-            a.held.borrow_mut().push(held);
-            return Some(held.token(&self.slab));
-        }
         let held = self
             .slab
             .create(&a.acquire, &a.ref_counts, &mut cache, 5, payload, attach, |b| self.free(b))
@@ -438,23 +427,26 @@ const WRITES: &[&str] = &[".bits().set(", ".bits().clear(", ".store(", ".compare
 /// The writes that a victim passes only if others interfere.
 const UNPASSED: &[&str] = &[
     // Lost races: see LOST.
-    "create.rs: entry.bits().clear(me);",
+    "create.rs: let others = entry.bits().clear(me);",
     // Only after a lost hint, which changes nothing.
     "create.rs: self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);",
+    // Its callers are in the list of writes.
+    "entry.rs: let others = word.fetch_and(!bit, ordering!(\"slab.bits.clear\", SeqCst, Relaxed)) & !bit != 0;",
     // No block here has a name.
-    "entry.rs: self.line[HASH].store(label.hash.bits(), Ordering::Relaxed);",
-    // Their callers are in the list of writes.
-    "entry.rs: word.fetch_and(!(1 << (lease % 64)), ordering!(\"slab.bits.clear\", SeqCst, Relaxed));",
-    "entry.rs: word.fetch_or(1 << (lease % 64), ordering!(\"slab.bits.set\", SeqCst, AcqRel));",
-    "open.rs: entry.bits().clear(ref_counts.lease_index());",
+    "entry.rs: self.line()[HASH].store(label.hash.bits(), Ordering::Relaxed);",
+    // As above.
+    "entry.rs: word.fetch_or(bit, ordering!(\"slab.bits.set\", SeqCst, AcqRel)) & bit != 0",
+    "open.rs: let others = entry.bits().clear(ref_counts.lease_index());",
     // Before others see the slab, or for memory that the system has committed.
-    "slab.rs: self.words[COMMITTED].fetch_max(groups.into(), Ordering::Release);",
+    "slab.rs: self.words()[COMMITTED].fetch_max(groups.into(), Ordering::Release);",
     "slab.rs: word.store(value, Ordering::Relaxed);",
 ];
 
 /// The part of `UNPASSED` that needs an interfering member.
-const LOST: &[&str] =
-    &["create.rs: entry.bits().clear(me);", "open.rs: entry.bits().clear(ref_counts.lease_index());"];
+const LOST: &[&str] = &[
+    "create.rs: let others = entry.bits().clear(me);",
+    "open.rs: let others = entry.bits().clear(ref_counts.lease_index());",
+];
 
 /// The result of [`unpassed`] for files about handles. Loom and the proof explore the tables of names and of shares, and `local.rs` is about
 /// private memory.
@@ -520,8 +512,10 @@ fn recoverer_with_all_counts_settles() {
         let token = w.create(VICTIM, None).unwrap();
         assert!(w.open(REAPER, token));
         let by = w.actor(REAPER);
-        let one = by.ref_counts.local(token.index());
-        by.ref_counts.set_local(token.index(), Local::new(one.generation(), true, COUNT_MAX));
+        let one = Local::new(token.generation(), 1);
+        let word = by.ref_counts.word(token.index()).unwrap();
+        assert_eq!(word.load(), one);
+        word.set(Local::new(token.generation(), COUNT_MAX));
         let refused = w.slab.open(&by.acquire, &by.ref_counts, token, |b| w.free(b));
         assert!(matches!(refused, Err(OpenError::CountFull { .. })));
         // SAFETY: private memory; the victim does nothing any more.
@@ -533,8 +527,8 @@ fn recoverer_with_all_counts_settles() {
             |_, _| settled.set(settled.get() + 1),
             |b| w.free(b),
         );
-        assert_eq!(by.ref_counts.local(token.index()).count(), COUNT_MAX);
-        by.ref_counts.set_local(token.index(), one);
+        assert_eq!(word.load(), Local::new(token.generation(), COUNT_MAX));
+        word.set(one);
         w.end(&[VICTIM]);
     });
     assert_eq!(settled.get(), 1);

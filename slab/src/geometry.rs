@@ -28,7 +28,7 @@ hints       1 word a group of 64 handles: bit i set = handle i of the group is p
 group maps  1 map a lease: bit k set = the lease may have a bit in group k; each map padded to a line
 entries     8 words a handle: word, bits of leases 0 to 63, kind, len, payload 4
             with more than 64 members 8 words more: bits of leases 64 to 255 in 3, zero 5
-word        { 0:4 | generation:36 | closer tag:16 | shared:1 | state:7 }  0 FREE, 1 INIT, 2 LIVE, 3 RETIRED
+word        { generation:36 | state:8 | 0:3 | shared:1 | closer tag:16 }  0 FREE, 1 INIT, 2 LIVE, 3 RETIRED
 len         { block:1 | name:8 | bytes:55 }; with block set, the first payload word is the offset of the block; with bytes
             of name after the payload in the block, the second one is their hash
 token       { space tag:8 | generation:36 | index:20 }

@@ -12,7 +12,7 @@
 //! # Progress
 //!
 //! Lock-free between processes: a process that is stopped, or dies, at any instruction keeps nobody waiting. Within a process
-//! claims, first opens and last closes of handles in one of 64 stripes wait for each other; everything else is lock-free.
+//! a claim, a first open, a last close and a recovery of one handle wait for each other; everything else is lock-free.
 //!
 //! # Crash
 //!

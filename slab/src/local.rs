@@ -1,22 +1,15 @@
-//! The process-private state of one member: the handles that its process holds, and the local reference counts.
+//! The process-private state of one member: local reference counts, and which groups its map has.
 
-use crossbeam_utils::CachePadded;
 use tenure_core::ordering;
 
 use crate::geometry::{GeometryError, Layout};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU64, Ordering, pause};
 use crate::word::GENERATION_BITS;
 
-/// Private mutexes per member; handle `h` belongs to stripe `h % STRIPES`.
-#[cfg(not(any(loom, miri)))]
-pub(crate) const STRIPES: usize = 64;
-#[cfg(any(loom, miri))]
-pub(crate) const STRIPES: usize = 2;
-
 const COUNT_BITS: u32 = 27;
-const OWNED: u64 = 1 << COUNT_BITS;
-
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+const BUSY_BIT: u64 = 1 << COUNT_BITS;
+const GENERATION_SHIFT: u32 = COUNT_BITS + 1;
 
 /// The most counts one process can open on one handle.
 pub const COUNT_MAX: u64 = COUNT_MASK - (1 << 16);
@@ -27,86 +20,149 @@ pub(crate) const COUNT_MAX_RECOVERING: u64 = COUNT_MASK;
 
 const _: () = assert!(GENERATION_BITS + 1 + COUNT_BITS == 64);
 
-/// The local word of a handle, in private memory: `{generation:36 | owned:1 | count:27}`.
+/// The local word of a handle, in private memory: `{generation:36 | busy:1 | count:27}`.
 ///
-/// | owned | count | meaning |
-/// |---|---|---|
-/// | 0 | 0 | this process has no holder bit; the generation is the last that it knew, or 0 |
-/// | 1 | 0 | this process has the holder bit, the word is INIT and the entry is in a cache (or a private close is putting it there) |
-/// | 1 | n | this process has the holder bit, and n [`Held`](crate::Held) of this generation exist |
-/// | 0 | n | never |
+/// | value | meaning |
+/// |---|---|
+/// | 0 | no count is written down |
+/// | {g, n}, n >= 1 | this process has n counts on generation g; the word is LIVE g and shared, and the process's bit is set |
+/// | busy | a thread of this process sets or clears its bit, or decides whether the handle has a holder; its siblings wait |
 ///
-/// `owned` and the holder bit change only under the stripe's lock. The transitions without the lock are:
-/// count n -> n+1 and n+1 -> n for n >= 1, by exact CAS; {g, 1, 0} -> {g, 1, 1} by the thread that has the entry in its cache
-/// (`create`); {g, 1, n} -> {g+1, 1, 0} by the thread that has just made the word INIT g+1 (the private close).
+/// The count of a creator is not written down until somebody of its process opens the handle. So while the local word is 0, the
+/// process's bit tells: if the bit is set and the word is LIVE, this process has created the handle and has one count; if the bit is set
+/// and the word is INIT, the entry is in a cache; else the process has nothing there. A private close and the create after it change
+/// only the word.
+///
+/// | from -> to | who |
+/// |---|---|
+/// | {g, n} -> {g, n+1} and back, for n >= 1 | an open and a close of what the process has opened |
+/// | 0 -> busy -> {g, 1} | the first open by a process that has not created the handle |
+/// | 0 -> busy -> {g, 2} | the first open by the creator's process; it has set the shared flag |
+/// | 0 or {g, 1} -> busy -> 0 | the last close, unless it is private |
+/// | any -> busy -> the same | a claim, a release, a recovery, an open that fails |
 #[cfg_attr(test, derive(Debug))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Local(u64);
 
 impl Local {
-    pub(crate) const fn new(generation: u64, owned: bool, count: u64) -> Self {
-        Self(generation << (COUNT_BITS + 1) | if owned { OWNED } else { 0 } | count & COUNT_MASK)
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const BUSY: Self = Self(BUSY_BIT);
+
+    #[inline(always)]
+    pub(crate) const fn new(generation: u64, count: u64) -> Self {
+        Self(generation << GENERATION_SHIFT | count)
     }
 
-    pub(crate) const fn generation(self) -> u64 {
-        self.0 >> (COUNT_BITS + 1)
+    /// The count on `generation`; 0 if none is written down.
+    #[inline(always)]
+    pub(crate) const fn count(self, generation: u64) -> u64 {
+        let count = self.0.wrapping_sub(generation << GENERATION_SHIFT);
+        if count <= COUNT_MASK { count } else { 0 }
     }
 
-    pub(crate) const fn owned(self) -> bool {
-        self.0 & OWNED != 0
-    }
-
-    pub(crate) const fn count(self) -> u64 {
-        self.0 & COUNT_MASK
-    }
-
-    /// Whether at least one `Held` of `generation` exists.
-    pub(crate) const fn holds(self, generation: u64) -> bool {
-        self.generation() == generation && self.count() > 0
-    }
-
-    const fn more(self) -> Self {
-        Self(self.0 + 1)
-    }
-
-    const fn less(self) -> Self {
-        Self(self.0 - 1)
+    /// Whether a count on `generation` is written down and below `most`.
+    #[inline(always)]
+    pub(crate) const fn can_increment(self, generation: u64, most: u64) -> bool {
+        // One compare: a count of 0 becomes the largest number.
+        self.0.wrapping_sub(generation << GENERATION_SHIFT).wrapping_sub(1) < most - 1
     }
 }
 
-/// The result of an increment.
-#[must_use]
-pub(crate) enum Increment {
-    /// Incremented.
-    Counted,
-    /// This process has no count of that generation.
-    NotHeld,
-    /// The count is at the caller's limit.
-    Full,
+/// A local word in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalWord<'a>(&'a AtomicU64);
+
+impl<'a> LocalWord<'a> {
+    #[inline(always)]
+    pub(crate) fn load(self) -> Local {
+        // Acquire: local word: if it has a count, the word was LIVE and shared before; pairs with the Release in `Busy`.
+        Local(self.0.load(ordering!("slab.local.load", Acquire, Relaxed)))
+    }
+
+    /// The value, as soon as no sibling is busy.
+    pub(crate) fn settled(self) -> Local {
+        let mut round = 0;
+        loop {
+            match self.load() {
+                Local::BUSY => pause(&mut round),
+                local => return local,
+            }
+        }
+    }
+
+    /// {g, n} -> {g, n+1}, if the value is `seen`, whose count is at least 1 and below the limit.
+    #[inline(always)]
+    pub(crate) fn increment(self, seen: Local) -> bool {
+        // Acquire: local word: as `load`. Failure decides nothing: Relaxed.
+        let order = ordering!("slab.local.increment", Acquire, Relaxed);
+        self.0.compare_exchange(seen.0, seen.0 + 1, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// {g, n} -> {g, n-1}, if the value is `seen`, whose count is above 1.
+    #[inline(always)]
+    pub(crate) fn decrement(self, seen: Local) -> bool {
+        // Release: local word: this thread's accesses come before the last close; pairs with the Acquire in `exchange`.
+        let order = ordering!("slab.local.decrement", Release, Relaxed);
+        self.0.compare_exchange(seen.0, seen.0 - 1, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// `seen` -> busy, if the value is `seen`.
+    #[inline(always)]
+    pub(crate) fn exchange(self, seen: Local) -> Option<Busy<'a>> {
+        // Acquire: local word: what siblings did when they were busy, and the accesses before their decrements, come before; pairs
+        // with the Releases in `Busy` and `decrement`. Failure decides nothing: Relaxed.
+        let order = ordering!("slab.local.busy", Acquire, Relaxed);
+        match self.0.compare_exchange(seen.0, Local::BUSY.0, order, Ordering::Relaxed) {
+            Ok(_) => Some(Busy { word: self.0, then: seen.0 }),
+            Err(_) => None,
+        }
+    }
+
+    /// Overwrites it, for tests.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn set(self, local: Local) {
+        self.0.store(local.0, Ordering::Relaxed);
+    }
 }
 
-/// The result of a decrement that does not go to 0.
+/// The right to change the process's bit of one handle and to decide about it. Dropping it stores the local word.
 #[must_use]
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Drop {
-    /// Decremented; counts remain.
-    Counted,
-    /// The count is 1; it was not decremented.
-    Last,
-    /// This process has no count of that generation.
-    NotHeld,
+#[derive(Debug)]
+pub(crate) struct Busy<'a> {
+    word: &'a AtomicU64,
+    then: u64,
+}
+
+impl Busy<'_> {
+    /// The value of the local word before, and, until another one is set, after.
+    pub(crate) fn then(&self) -> Local {
+        Local(self.then)
+    }
+
+    /// Sets the value of the local word after.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, then: Local) {
+        self.then = then.0;
+    }
+}
+
+impl Drop for Busy<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Release: local word: publishes the changes of bit and word to siblings; pairs with the Acquire in `load` and `exchange`.
+        self.word.store(self.then, ordering!("slab.local.free", Release, Relaxed));
+    }
 }
 
 /// The process-private state of one member.
 ///
-/// It has one word per handle (zeroed lazily by the kernel), 64 private locks and a mirror of the member's group map.
+/// It has one word per handle (zeroed lazily by the kernel) and a mirror of the member's group map.
 /// All threads of the member share one value. Recovery does not need it: when the process dies, the holder bits
 /// in shared memory tell which handles it held.
 #[derive(Debug)]
 pub struct RefCounts {
     me: u8,
     counts: Box<[AtomicU64]>,
-    stripes: Box<[CachePadded<Mutex<()>>]>,
     groups: Box<[AtomicU64]>,
     /// The group of the last successful claim, and the number of groups moved since the home group.
     cursor: AtomicU64,
@@ -125,7 +181,6 @@ impl RefCounts {
         Ok(Self {
             me: lease_index,
             counts: zeroed(layout.handles() as usize),
-            stripes: (0..STRIPES).map(|_| CachePadded::new(Mutex::new(()))).collect(),
             groups: zeroed(layout.map_used_words() as usize),
             cursor: AtomicU64::new(pack_cursor(0, WALK)),
         })
@@ -142,112 +197,31 @@ impl RefCounts {
         u16::from(self.me) + 1
     }
 
-    /// The stripe of a handle: serialises, within this process, every change of its holder bit and every `free_if_unheld` of it.
-    pub(crate) fn lock(&self, index: u32) -> MutexGuard<'_, ()> {
-        lock(&self.stripes[index as usize % STRIPES])
+    /// The local word of a handle; `None` for a handle that the layout does not have.
+    #[inline(always)]
+    pub(crate) fn word(&self, index: u32) -> Option<LocalWord<'_>> {
+        self.counts.get(index as usize).map(LocalWord)
     }
 
-    /// The local word of a handle; zero for a handle that the layout does not have.
-    #[inline]
-    pub(crate) fn local(&self, index: u32) -> Local {
-        // Acquire: local word: the accesses of other threads before their decrements come before the last close; pairs with the Release
-        // in `give`.
-        self.counts
-            .get(index as usize)
-            .map_or(Local(0), |word| Local(word.load(ordering!("slab.local.load", Acquire, Relaxed))))
-    }
-
-    /// Overwrites the local word; [`Local`] has the permitted transitions.
-    #[inline]
-    pub(crate) fn set_local(&self, index: u32, local: Local) {
-        if let Some(word) = self.counts.get(index as usize) {
-            // Release: local word: publishes the preceding transition of the shared word to siblings; pairs with the Acquire in
-            // `local`. This store comes after a sibling's `increment` of the value that it replaces: the increment is an RMW, and no
-            // other store fits between its load and its store.
-            #[cfg(not(loom))]
-            word.store(local.0, ordering!("slab.local.set", Release, Relaxed));
-            // loom has only partial modification orders, and would let a later load see that increment instead.
-            #[cfg(loom)]
-            word.swap(local.0, ordering!("slab.local.set", AcqRel, Relaxed));
-        }
-    }
-
-    /// n -> n+1 for n >= 1, up to `most`.
-    #[inline]
-    pub(crate) fn increment(&self, index: u32, generation: u64, most: u64) -> Increment {
-        let Some(word) = self.counts.get(index as usize) else { return Increment::NotHeld };
-        // Relaxed: local word: only the expected value of the CAS below.
-        let mut seen = Local(word.load(Ordering::Relaxed));
+    /// Any value -> busy; waits for a sibling that is busy. `None` for a handle that the layout does not have.
+    pub(crate) fn busy(&self, index: u32) -> Option<Busy<'_>> {
+        let word = self.word(index)?;
         loop {
-            if !seen.holds(generation) {
-                return Increment::NotHeld;
-            }
-            if seen.count() >= most {
-                return Increment::Full;
-            }
-            // Acquire: local word: as `local`. Failure: expected value only.
-            match word.compare_exchange_weak(
-                seen.0,
-                seen.more().0,
-                ordering!("slab.local.increment", Acquire, Relaxed),
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Increment::Counted,
-                Err(now) => seen = Local(now),
+            if let Some(busy) = word.exchange(word.settled()) {
+                return Some(busy);
             }
         }
     }
 
-    /// n+1 -> n for n >= 1, if the word is `seen` and `seen` permits it.
-    #[inline]
-    pub(crate) fn give_one_of_several(&self, index: u32, generation: u64, seen: Local) -> bool {
-        seen.generation() == generation
-            && seen.count() > 1
-            && self.counts.get(index as usize).is_some_and(|word| {
-                // Release: local word: as in `give`. Failure decides nothing: Relaxed.
-                word.compare_exchange(seen.0, seen.less().0, Ordering::Release, Ordering::Relaxed).is_ok()
-            })
-    }
-
-    /// n+1 -> n for n >= 1.
-    #[inline]
-    pub(crate) fn give(&self, index: u32, generation: u64) -> Drop {
-        let Some(word) = self.counts.get(index as usize) else { return Drop::NotHeld };
-        // Acquire: local word: if this is the last count, the accesses of the other threads come before the close; pairs
-        // with the Release below in these threads.
-        let mut seen = Local(word.load(Ordering::Acquire));
-        loop {
-            if !seen.holds(generation) {
-                return Drop::NotHeld;
-            }
-            if seen.count() == 1 {
-                return Drop::Last;
-            }
-            // Release: local word: this thread's accesses come before the last close; pairs with the Acquire loads here.
-            match word.compare_exchange_weak(
-                seen.0,
-                seen.less().0,
-                ordering!("slab.local.give", Release, Relaxed),
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Drop::Counted,
-                Err(now) => seen = Local(now),
+    /// 0 -> busy; waits for a sibling that is busy. `None` if the process has a count that is written down.
+    pub(crate) fn busy_uncounted(&self, index: u32) -> Option<Busy<'_>> {
+        let word = self.word(index)?;
+        while word.settled() == Local::NONE {
+            if let Some(busy) = word.exchange(Local::NONE) {
+                return Some(busy);
             }
         }
-    }
-
-    /// {g, owned, 1} -> {g, not owned, 0}; the stripe is locked. False: another count appeared.
-    pub(crate) fn give_last(&self, index: u32, generation: u64) -> bool {
-        let Some(word) = self.counts.get(index as usize) else { return false };
-        let last = Local::new(generation, true, 1);
-        // Acquire: local word: as in `give`.
-        word.compare_exchange(
-            last.0,
-            Local::new(generation, false, 0).0,
-            Ordering::Acquire,
-            Ordering::Relaxed,
-        )
-        .is_ok()
+        None
     }
 
     /// Whether the bit of a group is set in the mirror of the group map; then it is set in the shared map, too.
@@ -331,31 +305,52 @@ mod tests {
         })]
 
         #[test]
-        fn locals_round_trip(generation in 0..1u64 << GENERATION_BITS, owned: bool, count in 0..=COUNT_MASK) {
-            let local = Local::new(generation, owned, count);
-            prop_assert_eq!((local.generation(), local.owned(), local.count()), (generation, owned, count));
-            prop_assert_eq!(local.holds(generation), count > 0);
+        fn a_local_word_counts_on_its_generation_only(
+            generation in 0..1u64 << GENERATION_BITS, count in 1..=COUNT_MASK, other in 0..1u64 << GENERATION_BITS,
+        ) {
+            let local = Local::new(generation, count);
+            prop_assert_eq!(local.count(generation), count);
+            prop_assert!(other == generation || local.count(other) == 0);
+            prop_assert!(local != Local::NONE && local != Local::BUSY);
+            prop_assert_eq!((Local::NONE.count(generation), Local::BUSY.count(generation)), (0, 0));
         }
     }
 
     #[test]
-    fn counts_stop_at_the_limit_and_at_one() {
+    fn counts_stop_at_the_limit() {
         let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
-        ref_counts.set_local(2, Local::new(7, true, COUNT_MAX - 1));
-        assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX), Increment::Counted));
-        assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX), Increment::Full));
-        assert!(matches!(ref_counts.increment(2, 8, COUNT_MAX), Increment::NotHeld));
-        assert!(matches!(ref_counts.increment(9, 7, COUNT_MAX), Increment::NotHeld));
+        let word = ref_counts.word(2).unwrap();
+        word.set(Local::new(7, COUNT_MAX - 1));
+        let seen = word.load();
+        assert!(seen.can_increment(7, COUNT_MAX) && word.increment(seen) && !word.increment(seen));
+        let full = word.load();
+        assert!(!full.can_increment(7, COUNT_MAX), "full");
+        assert!(!full.can_increment(8, COUNT_MAX) && !full.can_increment(6, COUNT_MAX), "another generation");
+        assert!(!Local::NONE.can_increment(0, COUNT_MAX) && !Local::BUSY.can_increment(0, COUNT_MAX));
         // A recovery can still open it.
-        assert!(matches!(ref_counts.increment(2, 7, COUNT_MAX_RECOVERING), Increment::Counted));
-        assert_eq!(ref_counts.local(2), Local::new(7, true, COUNT_MAX + 1));
-        assert_eq!(ref_counts.give(2, 7), Drop::Counted);
-        ref_counts.set_local(2, Local::new(7, true, 2));
-        assert_eq!(ref_counts.give(2, 7), Drop::Counted);
-        assert_eq!(ref_counts.give(2, 7), Drop::Last);
-        assert!(ref_counts.give_last(2, 7));
-        assert_eq!(ref_counts.give(2, 7), Drop::NotHeld);
+        assert!(full.can_increment(7, COUNT_MAX_RECOVERING) && word.increment(full));
+        let seen = word.load();
+        assert_eq!(seen, Local::new(7, COUNT_MAX + 1));
+        assert!(word.decrement(seen) && !word.decrement(seen));
+        assert!(ref_counts.word(9).is_none(), "no such handle");
         assert!(matches!(RefCounts::new(&layout, 2), Err(GeometryError::Lease { expected: 2, found: 2 })));
+    }
+
+    #[test]
+    fn a_busy_word_has_no_count_and_is_what_it_was_afterwards() {
+        let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
+        let ref_counts = RefCounts::new(&layout, 1).unwrap();
+        for local in [Local::NONE, Local::new(0, 1), Local::new(7, 3)] {
+            let word = ref_counts.word(2).unwrap();
+            word.set(local);
+            let busy = ref_counts.busy(2).unwrap();
+            assert_eq!((busy.then(), word.load()), (local, Local::BUSY));
+            assert!(word.exchange(local).is_none());
+            drop(busy);
+            assert_eq!(word.load(), local);
+            assert_eq!(ref_counts.busy_uncounted(2).is_some(), local == Local::NONE);
+        }
+        assert!(ref_counts.busy(9).is_none());
     }
 }

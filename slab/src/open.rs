@@ -1,32 +1,80 @@
 //! Open: from a token to a count, or one more count on a held handle.
 
-#[cfg(not(loom))]
-use std::ptr::NonNull;
+use std::num::NonZeroU64;
 
 use tenure_core::{Acquire, fault};
 
-use crate::close::Decision;
 use crate::entry::{BlockRef, Entry};
 use crate::error::{OpenError, Stale};
-use crate::local::{COUNT_MAX, Increment, Local, RefCounts};
+use crate::local::{Busy, COUNT_MAX, COUNT_MAX_RECOVERING, Local, LocalWord, RefCounts};
 use crate::slab::{Held, Slab};
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::Ordering;
 use crate::token::Token;
 use crate::word::{Share, Snapshot};
 
-/// The result of the first open in a process, of its part under the stripe's lock.
-enum First {
-    /// The bit is set, and the count is 1.
-    Held,
-    /// The bit was this process's before.
-    Owned,
-    /// The generation is over; the block is to be freed after the stripe is unlocked.
-    Over {
-        /// The handle word.
-        seen: Snapshot,
-        /// The block of the generation that this call ended.
-        block: Option<BlockRef>,
-    },
+/// What a token must be opened as.
+#[derive(Clone, Copy)]
+pub(crate) enum Want {
+    /// Any kind.
+    Any,
+    /// One kind.
+    Kind(u64),
+    /// Any kind, by a recovery: it must succeed also where the program has opened the handle as often as it can.
+    Recovery,
+}
+
+impl Want {
+    const fn most(self) -> u64 {
+        match self {
+            Self::Any | Self::Kind(_) => COUNT_MAX,
+            Self::Recovery => COUNT_MAX_RECOVERING,
+        }
+    }
+}
+
+/// Why a handle is not opened; [`Slab::explain`] finds the numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    ForeignSpace = 0,
+    /// No such entry is committed.
+    Unknown = 1,
+    /// The word is not LIVE in the generation.
+    Over = 2,
+    ForeignKind = 3,
+    CountFull = 4,
+}
+
+/// A `Held` or a refusal in two registers, which a `Result` would not be: the two numbers of the `Held`, or 0 and the refusal.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened {
+    word: Option<NonZeroU64>,
+    rest: u64,
+}
+
+impl Opened {
+    #[inline(always)]
+    fn held(held: Held) -> Self {
+        let (word, rest) = held.parts();
+        Self { word: Some(word), rest }
+    }
+
+    const fn refused(refused: Refused) -> Self {
+        Self { word: None, rest: refused as u64 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> Result<Held, Refused> {
+        match self.word {
+            Some(word) => Ok(Held::from_parts(word, self.rest)),
+            None => Err(match self.rest {
+                0 => Refused::ForeignSpace,
+                1 => Refused::Unknown,
+                2 => Refused::Over,
+                3 => Refused::ForeignKind,
+                _ => Refused::CountFull,
+            }),
+        }
+    }
 }
 
 impl Slab<'_> {
@@ -36,7 +84,7 @@ impl Slab<'_> {
     /// a handle that was just created may look forged.
     ///
     /// If the first load of the word refutes the token, nothing is written. `free` receives the block of another generation
-    /// if this call ends that generation; it runs without private locks.
+    /// if this call ends that generation; it runs while no sibling waits.
     ///
     /// # Errors
     ///
@@ -44,13 +92,14 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// If this process holds the handle already: lock-free, and no shared word is written once the handle is shared. First open in
-    /// this process: lock-free between processes; within one it may wait for the first opens and last closes of handles of
-    /// the same stripe. It repeats only if a closer of another process has changed the word.
+    /// If this process has opened the handle already: lock-free, and no shared word is written. First open in this process:
+    /// lock-free between processes; within one it may wait for a first open or a last close of the same handle. It repeats only if a
+    /// closer of another process has changed the word.
     ///
     /// # Crash
     ///
     /// At any point: a bit of a dead lease, which recovery clears.
+    #[inline(always)]
     pub fn open(
         &self,
         acquire: &Acquire,
@@ -58,7 +107,7 @@ impl Slab<'_> {
         token: Token,
         free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        self.open_checked(acquire, ref_counts, token, None, free)
+        self.open_as(acquire, ref_counts, token, Want::Any, free)
     }
 
     /// Opens a handle of one kind.
@@ -66,6 +115,7 @@ impl Slab<'_> {
     /// # Errors
     ///
     /// As [`Slab::open`], and [`OpenError::ForeignKind`]; then nothing was written.
+    #[inline(always)]
     pub fn open_kind(
         &self,
         acquire: &Acquire,
@@ -74,85 +124,10 @@ impl Slab<'_> {
         kind: u64,
         free: impl FnMut(BlockRef),
     ) -> Result<Held, OpenError> {
-        self.open_checked(acquire, ref_counts, token, Some(kind), free)
+        self.open_as(acquire, ref_counts, token, Want::Kind(kind), free)
     }
 
-    /// The fast path of [`Slab::open_kind`]: the process holds the handle already, the handle is shared, and its payload lies in the
-    /// entry. Returns the payload's address and length. After `None` the caller takes [`Slab::open_kind`].
-    ///
-    /// # Progress
-    ///
-    /// Wait-free, except for sibling threads that count the same handle: one CAS of a private word.
-    ///
-    /// # Crash
-    ///
-    /// Private memory only.
-    #[cfg(not(loom))]
-    #[inline]
-    pub fn open_again(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        token: Token,
-        kind: u64,
-    ) -> Option<(Held, *const u8, usize)> {
-        debug_assert_eq!(
-            acquire.id().index,
-            ref_counts.lease_index(),
-            "these ref_counts are another member's"
-        );
-        let (index, generation) = (token.index(), token.generation());
-        let (entry, len) = self.entry_held(ref_counts, token, kind)?;
-        let Increment::Counted = ref_counts.increment(index, generation, COUNT_MAX) else { return None };
-        // Fact 2 of `open_held`.
-        let seen = entry.word.load();
-        if !(seen.is_live(generation) && seen.shared()) {
-            self.open_counted(ref_counts, entry, index, generation).ok()?;
-        }
-        Some((Held::new(index, generation), entry.inline_ptr(), len))
-    }
-
-    /// The fast path of [`Slab::held`] for a handle of one kind whose payload lies in the entry. Returns the payload's address and
-    /// length. After `None` the caller takes the slow path.
-    ///
-    /// # Progress
-    ///
-    /// Wait-free.
-    ///
-    /// # Crash
-    ///
-    /// Nothing is written.
-    #[cfg(not(loom))]
-    #[inline]
-    #[must_use]
-    pub fn held_inline(
-        &self,
-        ref_counts: &RefCounts,
-        token: Token,
-        kind: u64,
-    ) -> Option<(Held, *const u8, usize)> {
-        let (entry, len) = self.entry_held(ref_counts, token, kind)?;
-        Some((Held::new(token.index(), token.generation()), entry.inline_ptr(), len))
-    }
-
-    /// The entry of a handle of `kind` that this process holds, and the length of the payload in it; `None` also if the payload lies
-    /// in a block.
-    #[cfg(not(loom))]
-    #[inline]
-    fn entry_held(&self, ref_counts: &RefCounts, token: Token, kind: u64) -> Option<(Entry<'_>, usize)> {
-        let (index, generation) = (token.index(), token.generation());
-        if !ref_counts.local(index).holds(generation) {
-            return None;
-        }
-        let entry = self.entry(index)?;
-        // The word first, the caller's count second: see fact 1 of `open_held`. Kind and length of a LIVE generation never change.
-        let seen = entry.word.peek();
-        let len = entry.len();
-        let is_it = token.space_tag() == self.space_tag() && seen.is_live(generation) && entry.kind() == kind;
-        (is_it && !len.is_block()).then(|| (entry, len.inline_bytes()))
-    }
-
-    /// One more count on a handle that the caller holds: no shared word is accessed.
+    /// One more count on a handle that the caller holds.
     ///
     /// # Errors
     ///
@@ -160,19 +135,166 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// Lock-free.
+    /// As [`Slab::open`].
     ///
     /// # Crash
     ///
-    /// Private memory only.
-    pub fn reopen(&self, _: &Acquire, ref_counts: &RefCounts, held: Held) -> Result<Held, OpenError> {
-        // It need not set the shared flag: the caller's own count stays, so a private close cannot begin before one of the two is
-        // closed; the other is then the only count of the process again.
-        match ref_counts.increment(held.index(), held.generation(), COUNT_MAX) {
-            Increment::Counted => Ok(held),
-            Increment::Full => Err(OpenError::CountFull { index: held.index() }),
-            Increment::NotHeld => Err(self.not_held(ref_counts, held).into()),
+    /// As [`Slab::open`].
+    pub fn reopen(&self, acquire: &Acquire, ref_counts: &RefCounts, held: Held) -> Result<Held, OpenError> {
+        // The caller holds the handle, so no generation ends here and no block is freed.
+        self.open_as(acquire, ref_counts, held.token(self), Want::Any, |_| {})
+    }
+
+    #[inline(always)]
+    fn open_as(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        token: Token,
+        want: Want,
+        free: impl FnMut(BlockRef),
+    ) -> Result<Held, OpenError> {
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
+        let (index, generation) = (token.index(), token.generation());
+        // A count that is written down: the process holds the handle, and it is shared. Kind and length of a generation never change,
+        // and if the count is still the same after they were loaded, they are of this generation.
+        if token.space_tag() == self.space_tag()
+            && let Some(entry) = self.entry(index)
+            && let Some(word) = ref_counts.word(index)
+        {
+            let local = word.load();
+            if local.can_increment(generation, COUNT_MAX) && entry.is_kind(want) {
+                let held = Held::new(Snapshot::live(generation, true), index, entry.len());
+                if word.increment(local) {
+                    return Ok(held);
+                }
+            }
         }
+        match self.open_slow(ref_counts, token, want, free).get() {
+            Ok(held) => Ok(held),
+            Err(refused) => Err(self.explain(token, want, refused)),
+        }
+    }
+
+    /// The rest of [`Self::open`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn open_slow(
+        &self,
+        ref_counts: &RefCounts,
+        token: Token,
+        want: Want,
+        free: impl FnMut(BlockRef),
+    ) -> Opened {
+        if token.space_tag() != self.space_tag() {
+            return Opened::refused(Refused::ForeignSpace);
+        }
+        let (index, generation) = (token.index(), token.generation());
+        let (Some(entry), Some(word)) = (self.entry(index), ref_counts.word(index)) else {
+            return Opened::refused(Refused::Unknown);
+        };
+        if index / 64 >= self.committed_groups() {
+            return Opened::refused(Refused::Unknown);
+        }
+        loop {
+            if !entry.word.peek().is_live(generation) {
+                return Opened::refused(Refused::Over);
+            }
+            if !entry.is_kind(want) {
+                // The kind of a generation never changes: the kind loaded above is that of this generation if it is still LIVE.
+                let live = entry.word.peek().is_live(generation);
+                return Opened::refused(if live { Refused::ForeignKind } else { Refused::Over });
+            }
+            // The word first, the count second: a count of another generation is of a later one, and this one is over.
+            let local = word.settled();
+            if local == Local::NONE {
+                if let Some(busy) = word.exchange(local) {
+                    return self.open_first(ref_counts, busy, entry, index, generation, free);
+                }
+            } else if let Some(opened) = self.open_again(word, local, want, index, generation) {
+                return opened;
+            }
+        }
+    }
+
+    /// One count more than `local`; `None` if a sibling has changed it.
+    #[cold]
+    #[inline(never)]
+    fn open_again(
+        &self,
+        word: LocalWord<'_>,
+        local: Local,
+        want: Want,
+        index: u32,
+        generation: u64,
+    ) -> Option<Opened> {
+        if local.count(generation) == 0 {
+            return Some(Opened::refused(Refused::Over));
+        }
+        if !local.can_increment(generation, want.most()) {
+            return Some(Opened::refused(Refused::CountFull));
+        }
+        let held = Held::new(Snapshot::live(generation, true), index, self.entry(index)?.len());
+        word.increment(local).then(|| Opened::held(held))
+    }
+
+    /// Opens a handle on which this process has no count that is written down; its siblings wait meanwhile.
+    ///
+    /// If the process's bit is set already, and the word is LIVE with this generation afterwards, then this process has created the
+    /// handle:
+    ///
+    /// 1. Only a thread that is busy changes the bit, so it was set before, and by a claim: an opener would have written a count down.
+    /// 2. Since that claim the bit was set, so no other process could end a generation of the entry or claim it. Its words since then,
+    ///    this LIVE one too, are of this process.
+    /// 3. So there is one count of the creator, unless it closes before the shared flag is set. A private close is a CAS from LIVE, not
+    ///    shared; the flag is set by a CAS from the same value, so one of them fails. A close that is not private waits for this call.
+    #[inline(always)]
+    fn open_first(
+        &self,
+        ref_counts: &RefCounts,
+        mut busy: Busy<'_>,
+        entry: Entry<'_>,
+        index: u32,
+        generation: u64,
+        free: impl FnMut(BlockRef),
+    ) -> Opened {
+        self.mark_group(ref_counts, index);
+        let created = entry.bits().set(ref_counts.lease_index());
+        let mut seen = entry.word.load();
+        while seen.is_live(generation) {
+            let shared =
+                if seen == Snapshot::live(generation, true) { Share::Shared } else { entry.word.share(seen) };
+            match shared {
+                Share::Shared => {
+                    busy.set(Local::new(generation, 1 + u64::from(created)));
+                    return Opened::held(Held::new(Snapshot::live(generation, true), index, entry.len()));
+                }
+                Share::Lost(now) => seen = now,
+            }
+        }
+        if !created {
+            self.undo_first(ref_counts, busy, index, free);
+        }
+        Opened::refused(Refused::Over)
+    }
+
+    /// Clears this process's bit again, and decides `[slab-cleared-then-decided]`: the bit may have kept a closer from ending the handle that the
+    /// entry has now.
+    #[cold]
+    #[inline(never)]
+    fn undo_first(&self, ref_counts: &RefCounts, busy: Busy<'_>, index: u32, free: impl FnMut(BlockRef)) {
+        let Some(entry) = self.entry(index) else { return };
+        let others = entry.bits().clear(ref_counts.lease_index());
+        if others || fault!("slab.open.no_finish") {
+            return;
+        }
+        let block = self.decide(ref_counts, index).block;
+        drop(busy);
+        block.into_iter().for_each(free);
     }
 
     /// The count of this process on a token's handle, for callers that keep tokens instead of counts.
@@ -185,276 +307,91 @@ impl Slab<'_> {
     ///
     /// # Progress
     ///
-    /// Wait-free: one load of a private word.
-    #[inline]
-    pub fn held(&self, ref_counts: &RefCounts, token: Token) -> Result<Held, OpenError> {
-        let held = Held::new(token.index(), token.generation());
-        if token.space_tag() != self.space_tag() {
-            return Err(OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() });
-        }
-        if !ref_counts.local(held.index()).holds(held.generation()) {
-            return Err(self.not_held(ref_counts, held).into());
-        }
-        Ok(held)
-    }
-
-    fn open_checked(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        token: Token,
-        kind: Option<u64>,
-        free: impl FnMut(BlockRef),
-    ) -> Result<Held, OpenError> {
-        debug_assert_eq!(
-            acquire.id().index,
-            ref_counts.lease_index(),
-            "these ref_counts are another member's"
-        );
-        let (index, generation) = (token.index(), token.generation());
-        if token.space_tag() != self.space_tag() {
-            return Err(OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() });
-        }
-        let forged = OpenError::Forged { index, generation };
-        if index >= self.committed_handles() {
-            return Err(forged);
-        }
-        let entry = self.entry(index).ok_or(forged)?;
-        let seen = entry.word.peek();
-        if !seen.is_live(generation) {
-            return Err(self.refuted(index, generation, seen));
-        }
-        if let Some(expected) = kind {
-            let found = entry.kind();
-            if found != expected {
-                // The kind of a generation never changes: the kind loaded above is that of this generation if it is still LIVE.
-                let seen = entry.word.peek();
-                return Err(if seen.is_live(generation) {
-                    OpenError::ForeignKind { expected, found }
-                } else {
-                    self.refuted(index, generation, seen)
-                });
-            }
-        }
-        if let Some(result) = self.open_held(ref_counts, entry, index, generation, COUNT_MAX) {
-            return result;
-        }
-        self.open_first(ref_counts, entry, index, generation, free)
-    }
-
-    /// One more count, up to `most`, if the process holds the handle already; else `None`.
-    ///
-    /// No lock is taken, so another thread may be closing. Three facts make it sound.
-    ///
-    /// 1. The word was LIVE g before the count is loaded. `create` stores the count before it publishes LIVE, so the count
-    ///    loaded here is {g, n >= 1} or a later one.
-    /// 2. An increment from n >= 1 excludes the last close on the slow path, which goes from exactly 1 to 0 by CAS. It
-    ///    does not exclude a private close that loaded 1 before: that close does a CAS of the word from LIVE g, not
-    ///    shared. This thread loads the word after the increment. If the word is shared, the CAS of the close fails, and the closing
-    ///    thread finds our count. If it is not, our CAS sets `shared`, and one of the two CASes fails; if ours fails, the word has
-    ///    left g for ever.
-    /// 3. In that case our count is left over. The private closer overwrites it with {g+1, owned, 0}, without a look at the former
-    ///    value. The decrement here is for corrupted words.
-    pub(crate) fn open_held(
-        &self,
-        ref_counts: &RefCounts,
-        entry: Entry<'_>,
-        index: u32,
-        generation: u64,
-        most: u64,
-    ) -> Option<Result<Held, OpenError>> {
-        match ref_counts.increment(index, generation, most) {
-            Increment::NotHeld => None,
-            Increment::Full => Some(Err(OpenError::CountFull { index })),
-            Increment::Counted => Some(self.open_counted(ref_counts, entry, index, generation)),
-        }
-    }
-
-    /// The second part of [`Self::open_held`]: loads the word after the increment, and decides.
-    #[inline(never)]
-    fn open_counted(
-        &self,
-        ref_counts: &RefCounts,
-        entry: Entry<'_>,
-        index: u32,
-        generation: u64,
-    ) -> Result<Held, OpenError> {
-        let mut seen = entry.word.load();
-        while seen.is_live(generation) {
-            // The process's bit is set and counts, so a tag would not matter. But a private close needs tag 0.
-            if seen.shared() {
-                return Ok(Held::new(index, generation));
-            }
-            match entry.word.share(seen) {
-                Share::Shared => return Ok(Held::new(index, generation)),
-                Share::Lost(now) => seen = now,
-            }
-        }
-        let _ = ref_counts.give(index, generation);
-        Err(self.refuted(index, generation, seen))
-    }
-
-    /// The fast path of [`Slab::open_kind`] for a process that does not hold the handle yet, and a payload in the entry. Returns the
-    /// payload's address and length. After `None` the caller takes [`Slab::open_kind`].
-    ///
-    /// # Progress
-    ///
-    /// As [`Slab::open`].
-    ///
-    /// # Crash
-    ///
-    /// As [`Slab::open`].
-    #[cfg(not(loom))]
-    #[inline]
-    pub fn open_unheld(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        token: Token,
-        kind: u64,
-        free: impl FnMut(BlockRef),
-    ) -> Option<(Held, *const u8, usize)> {
-        debug_assert_eq!(
-            acquire.id().index,
-            ref_counts.lease_index(),
-            "these ref_counts are another member's"
-        );
-        let (data, len) = self.open_unheld_at(ref_counts, token, kind, free)?;
-        Some((Held::new(token.index(), token.generation()), data.as_ptr().cast_const(), len))
-    }
-
-    /// The body of [`Self::open_unheld`], not inlined, with a result that fits into registers.
-    #[cfg(not(loom))]
-    #[inline(never)]
-    fn open_unheld_at(
-        &self,
-        ref_counts: &RefCounts,
-        token: Token,
-        kind: u64,
-        mut free: impl FnMut(BlockRef),
-    ) -> Option<(NonNull<u8>, usize)> {
-        let (index, generation) = (token.index(), token.generation());
-        if token.space_tag() != self.space_tag() || index >= self.committed_handles() {
-            return None;
-        }
-        let entry = self.entry(index)?;
-        // Kind and length of a LIVE generation never change.
-        let (seen, len) = (entry.word.peek(), entry.len());
-        if !seen.is_live(generation) || entry.kind() != kind || len.is_block() {
-            return None;
-        }
-        let guard = ref_counts.lock(index);
-        match self.take_first(ref_counts, &guard, entry, index, generation) {
-            First::Held => NonNull::new(entry.inline_ptr().cast_mut()).map(|data| (data, len.inline_bytes())),
-            First::Owned => None,
-            First::Over { block, .. } => {
-                drop(guard);
-                block.into_iter().for_each(&mut free);
-                None
-            }
-        }
-    }
-
-    /// Opens a handle that the process does not hold: sets its bit.
-    #[cold]
-    pub(crate) fn open_first(
-        &self,
-        ref_counts: &RefCounts,
-        entry: Entry<'_>,
-        index: u32,
-        generation: u64,
-        mut free: impl FnMut(BlockRef),
-    ) -> Result<Held, OpenError> {
-        let guard = ref_counts.lock(index);
-        match self.take_first(ref_counts, &guard, entry, index, generation) {
-            First::Held => Ok(Held::new(index, generation)),
-            // Either a sibling thread has opened it meanwhile; or a sibling holds another generation, or has the entry in a cache:
-            // then this generation is over. The stripe is still locked, so a sibling cannot close the handle in between.
-            First::Owned => self
-                .open_held(ref_counts, entry, index, generation, COUNT_MAX)
-                .unwrap_or_else(|| Err(self.refuted(index, generation, entry.word.peek()))),
-            First::Over { seen, block } => {
-                drop(guard);
-                block.into_iter().for_each(&mut free);
-                Err(self.refuted(index, generation, seen))
-            }
-        }
-    }
-
-    /// Sets the process's bit, if it is not set, and stores a count of 1 if the handle still has this generation.
+    /// Wait-free for a handle that was opened in this process; else it may wait as [`Slab::open`].
     #[inline(always)]
-    fn take_first(
-        &self,
-        ref_counts: &RefCounts,
-        guard: &MutexGuard<'_, ()>,
-        entry: Entry<'_>,
-        index: u32,
-        generation: u64,
-    ) -> First {
-        let me = ref_counts.lease_index();
-        let seen = entry.word.peek();
-        if !seen.is_live(generation) {
-            return First::Over { seen, block: None };
+    pub fn held(&self, ref_counts: &RefCounts, token: Token) -> Result<Held, OpenError> {
+        let (index, generation) = (token.index(), token.generation());
+        if token.space_tag() == self.space_tag()
+            && let Some(entry) = self.entry(index)
+            && let Some(word) = ref_counts.word(index)
+            && word.load().count(generation) != 0
+        {
+            return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
         }
-        // The word first, the count second: see fact 1 of `open_held`.
-        if ref_counts.local(index).owned() {
-            // The process has set the bit already: this call must neither set nor clear it.
-            return First::Owned;
+        match self.held_slow(ref_counts, token) {
+            Some(held) => Ok(held),
+            None => Err(self.not_held(token)),
         }
-        // Not owned, and no thread of this process can own it while the stripe is locked.
-        self.mark_group(ref_counts, index);
-        entry.bits().set(me);
-        let mut seen = entry.word.load();
-        while seen.is_live(generation) {
-            let held = if seen.tag() == 0 && seen.shared() { Share::Shared } else { entry.word.share(seen) };
-            match held {
-                Share::Shared => {
-                    ref_counts.set_local(index, Local::new(generation, true, 1));
-                    return First::Held;
-                }
-                Share::Lost(now) => seen = now,
-            }
-        }
-        self.undo_first(ref_counts, guard, entry, index, seen)
     }
 
-    /// Clears this process's bit again, and runs `free_if_unheld` `[slab-cleared-then-decided]`: the bit may have kept a closer from ending the handle that the
-    /// entry has now.
+    /// The rest of [`Self::held`]: a count that is not written down.
+    #[inline(never)]
+    fn held_slow(&self, ref_counts: &RefCounts, token: Token) -> Option<Held> {
+        let (index, generation) = (token.index(), token.generation());
+        let committed = token.space_tag() == self.space_tag() && index / 64 < self.committed_groups();
+        let entry = self.entry(index).filter(|_| committed)?;
+        let busy = ref_counts.busy(index)?;
+        if busy.then() == Local::NONE && !entry.bits().has(ref_counts.lease_index()) {
+            return None;
+        }
+        if busy.then() != Local::NONE && busy.then().count(generation) == 0 {
+            return None;
+        }
+        // See `open_first` for what a set bit means.
+        let seen = entry.word.peek();
+        let live = Snapshot::live(generation, seen.shared());
+        seen.is_same(live).then(|| Held::new(live, index, entry.len()))
+    }
+
     #[cold]
     #[inline(never)]
-    fn undo_first(
-        &self,
-        ref_counts: &RefCounts,
-        guard: &MutexGuard<'_, ()>,
-        entry: Entry<'_>,
-        index: u32,
-        seen: Snapshot,
-    ) -> First {
-        entry.bits().clear(ref_counts.lease_index());
-        if fault!("slab.open.no_finish") {
-            return First::Over { seen, block: None };
+    fn not_held(&self, token: Token) -> OpenError {
+        if token.space_tag() != self.space_tag() {
+            return self.explain(token, Want::Any, Refused::ForeignSpace);
         }
-        let Decision { block, .. } = self.free_if_unheld(ref_counts, guard, index, entry);
-        First::Over { seen, block }
+        let (index, expected) = (token.index(), token.generation());
+        let committed = index / 64 < self.committed_groups();
+        let found = self.entry(index).filter(|_| committed).map_or(0, |entry| entry.word.peek().generation());
+        Stale { index, expected, found }.into()
+    }
+
+    /// The error of a call that was refused.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn explain(&self, token: Token, want: Want, refused: Refused) -> OpenError {
+        let (index, generation) = (token.index(), token.generation());
+        match (refused, want, self.entry(index)) {
+            (Refused::ForeignSpace, ..) => {
+                OpenError::ForeignSpace { expected: self.space_tag(), found: token.space_tag() }
+            }
+            (Refused::CountFull, ..) => OpenError::CountFull { index },
+            (Refused::Unknown, ..) | (.., None) => OpenError::Forged { index, generation },
+            (refused, want, Some(entry)) => {
+                let (found, seen) = (entry.kind(), entry.word.peek());
+                match want {
+                    Want::Kind(expected) if refused == Refused::ForeignKind && seen.is_live(generation) => {
+                        OpenError::ForeignKind { expected, found }
+                    }
+                    _ => OpenError::refuted(index, generation, seen, self.layout().generation_bits()),
+                }
+            }
+        }
     }
 
     /// Sets the group's bit in the member's map before any holder bit of the group `[slab-group-before-bit]`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mark_group(&self, ref_counts: &RefCounts, index: u32) {
         let group = index / 64;
         if !ref_counts.knows_group(group) {
-            // SeqCst: group map: ordered before the holder bit that follows; pairs with the load in `recover`.
-            self.map_word(ref_counts.lease_index(), group).fetch_or(1 << (group % 64), Ordering::SeqCst);
-            ref_counts.learn_group(group);
+            self.mark_new_group(ref_counts, group);
         }
     }
 
-    pub(crate) fn refuted(&self, index: u32, generation: u64, seen: Snapshot) -> OpenError {
-        OpenError::refuted(index, generation, seen, self.layout().generation_bits())
-    }
-
-    pub(crate) fn not_held(&self, ref_counts: &RefCounts, held: Held) -> Stale {
-        let found = ref_counts.local(held.index()).generation();
-        Stale { index: held.index(), expected: held.generation(), found }
+    #[cold]
+    #[inline(never)]
+    fn mark_new_group(&self, ref_counts: &RefCounts, group: u32) {
+        // SeqCst: group map: ordered before the holder bit that follows; pairs with the load in `recover`.
+        self.map_word(ref_counts.lease_index(), group).fetch_or(1 << (group % 64), Ordering::SeqCst);
+        ref_counts.learn_group(group);
     }
 }

@@ -1,10 +1,14 @@
 //! Reading a held handle: one load and one compare, no store.
 
+#[cfg(not(loom))]
+use std::ptr::NonNull;
+
 use crate::entry::{Entry, Label};
 use crate::error::Stale;
 use crate::slab::{Held, Slab};
 use crate::sync::{Ordering, fence};
 use crate::token::Token;
+use crate::word::Snapshot;
 
 impl<'a> Slab<'a> {
     /// Whether a generation of a handle is issued and not over, or is being created: INIT or LIVE.
@@ -18,10 +22,10 @@ impl<'a> Slab<'a> {
     }
 
     /// Whether the handle is LIVE with the holder's generation: false only if the caller, by mistake, does not hold it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn is_live(&self, held: Held) -> bool {
-        self.live_entry(held).is_ok()
+        self.live_at(held.index(), held.word()).is_some()
     }
 
     /// Whether a lease's bit is set on a handle that the caller holds.
@@ -34,7 +38,7 @@ impl<'a> Slab<'a> {
     #[inline]
     #[must_use]
     pub fn is_over(&self, token: Token) -> bool {
-        !self.is_live(Held::new(token.index(), token.generation()))
+        self.live_at(token.index(), Snapshot::live(token.generation(), false)).is_none()
     }
 
     /// Length and hash of the name that the handle was created with; `None` if it has no name, or is over.
@@ -42,11 +46,11 @@ impl<'a> Slab<'a> {
     /// The caller need not hold the handle: the result was true for this generation.
     #[must_use]
     pub fn label(&self, token: Token) -> Option<Label> {
-        let held = Held::new(token.index(), token.generation());
-        let label = self.live_entry(held).ok()?.label();
+        let live = Snapshot::live(token.generation(), false);
+        let label = self.live_at(token.index(), live)?.label();
         // Acquire: keeps the loads above before the second load of the word: if that is still LIVE, no claimer has stored meanwhile.
         fence(Ordering::Acquire);
-        self.live_entry(held).ok().and(label)
+        self.live_at(token.index(), live).and(label)
     }
 
     /// The kind the handle was created with.
@@ -74,25 +78,24 @@ impl<'a> Slab<'a> {
         })
     }
 
-    /// The address of the inline bytes of a handle, also if it has none: the entry's last four words.
+    /// The address of the inline bytes of a handle, also if it has none: the entry's last four words. One load and one compare.
     ///
-    /// `None` beyond the layout.
+    /// `None` if the handle is over: `held` was closed.
     #[cfg(not(loom))]
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub fn inline_address(&self, held: Held) -> Option<*const u8> {
-        self.entry(held.index()).map(Entry::inline_ptr)
+    pub fn inline_address(&self, held: Held) -> Option<NonNull<u8>> {
+        self.live_at(held.index(), held.word()).map(Entry::inline_ptr)
     }
 
     #[inline]
     pub(crate) fn live_entry(&self, held: Held) -> Result<Entry<'a>, Stale> {
-        let (index, expected) = (held.index(), held.generation());
-        let Some(entry) = self.entry(index) else { return Err(Stale { index, expected, found: 0 }) };
-        let seen = entry.word.peek();
-        if seen.is_live(expected) {
-            Ok(entry)
-        } else {
-            Err(Stale { index, expected, found: seen.generation() })
-        }
+        self.live_at(held.index(), held.word()).ok_or_else(|| self.stale(held))
+    }
+
+    /// The entry, if its word is LIVE with the generation of `live`: one load and one compare.
+    #[inline(always)]
+    fn live_at(&self, index: u32, live: Snapshot) -> Option<Entry<'a>> {
+        self.entry(index).filter(|entry| entry.word.peek().is_same(live))
     }
 }

@@ -4,11 +4,12 @@ use tenure_core::{Recovery, fault};
 
 use crate::close::Decision;
 use crate::entry::{BlockRef, Entry};
-use crate::error::OpenError;
-use crate::local::{COUNT_MAX_RECOVERING, Local, RefCounts};
+use crate::local::{Local, RefCounts};
+use crate::open::Want;
 use crate::slab::{Held, Slab};
 use crate::sync::Ordering;
-use crate::word::State;
+use crate::token::Token;
+use crate::word::{Snapshot, State};
 
 /// The result of one recovery; concurrent recoveries share the work.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -24,18 +25,17 @@ pub struct Recovered {
 impl Slab<'_> {
     /// Clears every holder bit of a dead lease, and ends the handles that have no other holder.
     ///
-    /// `ref_counts` are those of the recoverer, `recovery.by()`: their locks keep two threads of one process from deciding
+    /// `ref_counts` are those of the recoverer, `recovery.by()`: they keep two threads of one process from deciding
     /// about one handle with the same tag. In a recovery on joining or leaving, the dead lease is the recoverer's own, and so are
     /// `ref_counts`; on joining new ones suffice. After leaving, every [`Held`](crate::Held) and every
     /// [`Cache`](crate::Cache) of the member is void.
     ///
-    /// `free` receives the blocks of handles that ended, and the blocks that killed closers left behind; it runs without
-    /// private locks.
+    /// `free` receives the blocks of handles that ended, and the blocks that killed closers left behind; it runs while no sibling waits.
     ///
     /// `wants` and `settle` are for payloads that name holders themselves, for example a mutex with its owner. `settle` is
     /// called with every handle on which the dead lease has its bit, if `wants` is true for its kind, before the bit is cleared. Every
     /// recoverer calls it again until the bit is cleared, so it has to be idempotent. The recoverer holds the handle meanwhile: if it is
-    /// stopped in `settle` for an hour, it cannot continue in another handle's payload. `settle` runs without private locks.
+    /// stopped in `settle` for an hour, it cannot continue in another handle's payload. `settle` runs while no sibling waits.
     ///
     /// # Progress
     ///
@@ -115,23 +115,15 @@ impl Slab<'_> {
         if dead == ref_counts.lease_index() {
             // The bit is this lease's own. No other process may clear it, because of the write lock of the join, or because the lease is
             // leaving. So a handle that was LIVE after the load of the bit stays LIVE.
-            return settle(entry.kind(), Held::new(index, generation));
+            return settle(entry.kind(), Held::new(Snapshot::live(generation, true), index, entry.len()));
         }
+        let Some(token) = Token::new(self.space_tag(), generation, index) else { return };
         // The program's own counts must not prevent `settle`, because no process would do it later. Hence the higher limit.
-        let held = loop {
-            if let Some(held) = self.open_held(ref_counts, entry, index, generation, COUNT_MAX_RECOVERING) {
-                break held;
-            }
-            match self.open_first(ref_counts, entry, index, generation, &mut *free) {
-                // Siblings have opened it meanwhile, up to their limit.
-                Err(OpenError::CountFull { .. }) => {}
-                held => break held,
-            }
-        };
-        // Otherwise the handle is over: another recoverer was faster.
-        let Ok(held) = held else { return };
-        settle(entry.kind(), held);
-        let _ = self.close_counted(ref_counts, held, free);
+        // If it is not opened, the handle is over: another recoverer was faster.
+        if let Ok(held) = self.open_slow(ref_counts, token, Want::Recovery, &mut *free).get() {
+            settle(entry.kind(), held);
+            let _ = self.close_slow(ref_counts, None, held, free);
+        }
     }
 
     fn recover_entry(
@@ -152,18 +144,17 @@ impl Slab<'_> {
         // Also without the bit: a closer may have been killed between clearing it and `free_if_unheld`.
         if has || unheld() {
             self.take_responsibility(ref_counts, dead, index);
-            let guard = ref_counts.lock(index);
+            let Some(mut busy) = ref_counts.busy(index) else { return };
             if has {
                 if dead == ref_counts.lease_index() {
                     // Leaving: the counts of this process are void.
-                    let generation = ref_counts.local(index).generation();
-                    ref_counts.set_local(index, Local::new(generation, false, 0));
+                    busy.set(Local::NONE);
                 }
                 entry.bits().clear(dead);
                 recovered.handles += 1;
             }
-            let Decision { ended, block } = self.free_if_unheld(ref_counts, &guard, index, entry);
-            drop(guard);
+            let Decision { ended, block } = self.free_if_unheld(ref_counts, index, entry);
+            drop(busy);
             recovered.ended += u32::from(ended);
             if let Some(block) = block {
                 free(block);

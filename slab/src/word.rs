@@ -1,12 +1,14 @@
 //! The handle word. Only this file packs and accesses it.
 //!
-//! `{0:4 | generation:36 | closer tag:16 | shared:1 | state:7}`
+//! `{generation:36 | state:8 | 0:3 | shared:1 | closer tag:16}`
+//!
+//! Shared flag and closer tag are the low bits: a word is LIVE in a generation if it equals another such word above them.
 //!
 //! | state | meaning | generation | who may leave it |
 //! |---|---|---|---|
 //! | FREE | not in use | the next to be issued | a claimer whose bit is set, to INIT |
 //! | INIT | claimed: in a cache, or being filled | the next to be issued | its claimer, to LIVE; `free_if_unheld`, to FREE |
-//! | LIVE, shared 0 | only the creator's process ever opened it | issued | as below; the creator, to INIT, by one CAS |
+//! | LIVE, shared 0 | held once, by the creator's process: nobody has opened it | issued | as below; the creator, to INIT, by one CAS |
 //! | LIVE, shared 1 | opened at least once since creation | issued | `free_if_unheld`, to FREE |
 //! | RETIRED | its last generation is over | the last issued | nobody |
 //! | anything else | corrupted | - | nobody; every operation refuses it |
@@ -21,15 +23,16 @@ use crate::sync::{Ordering, Word};
 /// The width of a generation in the word and in a token.
 pub const GENERATION_BITS: u32 = 36;
 
-const SHARED: u64 = 1 << 7;
-const STATE_MASK: u64 = 0x7f;
-const TAG_SHIFT: u32 = 8;
-const TAG_MASK: u64 = 0xffff << TAG_SHIFT;
-const GENERATION_SHIFT: u32 = 24;
-const GENERATION_MASK: u64 = ((1 << GENERATION_BITS) - 1) << GENERATION_SHIFT;
-const ZERO_MASK: u64 = !(GENERATION_MASK | TAG_MASK | SHARED | STATE_MASK);
+const TAG_MASK: u64 = 0xffff;
+const SHARED: u64 = 1 << 16;
+/// The number of low bits that do not tell which handle it is: closer tag and shared flag.
+const LOW_BITS: u32 = 17;
+const ZERO_MASK: u64 = 7 << LOW_BITS;
+const STATE_SHIFT: u32 = 20;
+const STATE_MASK: u64 = 0xff << STATE_SHIFT;
+const GENERATION_SHIFT: u32 = 28;
 
-const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 60 && ZERO_MASK == 0xf << 60);
+const _: () = assert!(GENERATION_SHIFT + GENERATION_BITS == 64 && LOW_BITS + 3 == STATE_SHIFT);
 
 /// The state field of a handle word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,30 +55,39 @@ pub(crate) struct Snapshot(u64);
 impl Snapshot {
     pub(crate) const fn new(generation: u64, tag: u16, shared: bool, state: State) -> Self {
         Self(
-            (generation << GENERATION_SHIFT) & GENERATION_MASK
-                | (tag as u64) << TAG_SHIFT
+            generation << GENERATION_SHIFT
+                | (state as u64) << STATE_SHIFT
                 | if shared { SHARED } else { 0 }
-                | state as u64,
+                | tag as u64,
         )
     }
 
-    #[cfg(all(test, not(loom)))]
+    /// LIVE in this generation, tag 0.
+    #[inline]
+    pub(crate) const fn live(generation: u64, shared: bool) -> Self {
+        Self::new(generation, 0, shared, State::Live)
+    }
+
+    #[inline]
     pub(crate) const fn from_raw(raw: u64) -> Self {
         Self(raw)
     }
 
+    #[inline]
     pub(crate) const fn raw(self) -> u64 {
         self.0
     }
 
+    #[inline]
     pub(crate) const fn generation(self) -> u64 {
-        (self.0 & GENERATION_MASK) >> GENERATION_SHIFT
+        self.0 >> GENERATION_SHIFT
     }
 
     pub(crate) const fn tag(self) -> u16 {
-        ((self.0 & TAG_MASK) >> TAG_SHIFT) as u16
+        (self.0 & TAG_MASK) as u16
     }
 
+    #[inline]
     pub(crate) const fn shared(self) -> bool {
         self.0 & SHARED != 0
     }
@@ -85,7 +97,7 @@ impl Snapshot {
         if self.0 & ZERO_MASK != 0 {
             return None;
         }
-        match self.0 & STATE_MASK {
+        match (self.0 & STATE_MASK) >> STATE_SHIFT {
             0 => Some(State::Free),
             1 => Some(State::Init),
             2 => Some(State::Live),
@@ -94,21 +106,74 @@ impl Snapshot {
         }
     }
 
+    /// Whether generation and state are those of `other`, regardless of the tag and the shared flag.
+    #[inline]
+    pub(crate) const fn is_same(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> LOW_BITS == 0
+    }
+
     /// Whether it is LIVE with this generation, regardless of the tag and the shared flag.
     #[inline]
     pub(crate) const fn is_live(self, generation: u64) -> bool {
-        self.0 & !(TAG_MASK | SHARED) == Self::new(generation, 0, false, State::Live).0
+        self.is_same(Self::live(generation, false))
     }
 
     /// Whether this generation is issued or about to be: INIT or LIVE.
     #[inline]
     pub(crate) const fn is_current(self, generation: u64) -> bool {
-        self.is_live(generation)
-            || self.0 & !(TAG_MASK | SHARED) == Self::new(generation, 0, false, State::Init).0
+        self.is_live(generation) || self.is_same(Self::new(generation, 0, false, State::Init))
+    }
+
+    /// INIT with the next generation, of a word that is LIVE and not shared.
+    #[inline(always)]
+    const fn renewed(self) -> Self {
+        const STEP: u64 =
+            (1 << GENERATION_SHIFT) - (((State::Live as u64) - (State::Init as u64)) << STATE_SHIFT);
+        Self(self.0 + STEP)
+    }
+
+    /// From this word on a LIVE word is of the last generation.
+    pub(crate) const fn retire_from(generation_bits: u32) -> Self {
+        Self(((1 << generation_bits) - 1) << GENERATION_SHIFT)
+    }
+
+    /// What [`Self::renewed`] is in a cache.
+    #[inline(always)]
+    pub(crate) const fn claimed_next(self, index: u32) -> Claimed {
+        Claimed(self.0 + ((1 << GENERATION_SHIFT) - ((State::Live as u64) << STATE_SHIFT)) + index as u64)
     }
 
     const fn tagged(self, tag: u16) -> Self {
-        Self(self.0 & !TAG_MASK | (tag as u64) << TAG_SHIFT)
+        Self(self.0 & !TAG_MASK | tag as u64)
+    }
+}
+
+/// An entry that the caller has claimed, and the generation that it will issue: `{generation:36 | 0:8 | index:20}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Claimed(u64);
+
+impl Claimed {
+    pub(crate) const NONE: Self = Self(0);
+
+    #[inline(always)]
+    pub(crate) const fn new(generation: u64, index: u32) -> Self {
+        Self(generation << GENERATION_SHIFT | index as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn index(self) -> u32 {
+        self.0 as u32 & (crate::HANDLES_MAX - 1)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn generation(self) -> u64 {
+        self.0 >> GENERATION_SHIFT
+    }
+
+    /// The word that publishes it: LIVE, not shared.
+    #[inline(always)]
+    pub(crate) const fn live(self) -> Snapshot {
+        Snapshot(self.0 & !(crate::HANDLES_MAX as u64 - 1) | (State::Live as u64) << STATE_SHIFT)
     }
 }
 
@@ -137,13 +202,10 @@ pub(crate) enum Share {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Renew {
     /// INIT with the next generation; still the caller's.
-    Renewed {
-        /// The generation that the entry will issue next.
-        next: u64,
-    },
+    Renewed,
     /// RETIRED; the caller still has to clear its bit.
     Retired,
-    /// Another process opened it or is deciding about it: take the slow path.
+    /// Somebody opened it or is deciding about it: take the slow path.
     Refused,
 }
 
@@ -229,17 +291,16 @@ impl<'a> HandleWord<'a> {
     ///
     /// Only the claimer calls it. Meanwhile others can at most change the tag of the INIT word. A `free_if_unheld` that does so finds
     /// the claimer's bit, which was set before the word became INIT, and gives up before its CAS to FREE.
-    #[inline]
-    pub(crate) fn publish(self, generation: u64) {
-        let live = Snapshot::new(generation, 0, false, State::Live);
-        // Release: word: publishes kind, length, payload and the local count; pairs with the loads in `peek` and `load`.
+    #[inline(always)]
+    pub(crate) fn publish(self, live: Snapshot) {
+        // Release: word: publishes kind, length and payload; pairs with the loads in `peek` and `load`.
         // It need not be SeqCst: no decision of this thread follows that reads `bits`.
         self.0.store(live.0, ordering!("slab.word.publish", Release, Relaxed));
     }
 
-    /// LIVE g, any tag -> LIVE g, tag 0, shared 1. The caller's bit (or its process's count) is set already.
+    /// LIVE g, any tag -> LIVE g, tag 0, shared 1. The bit of the caller's process is set already.
     pub(crate) fn share(self, seen: Snapshot) -> Share {
-        let shared = Snapshot::new(seen.generation(), 0, true, State::Live);
+        let shared = Snapshot::live(seen.generation(), true);
         // SeqCst [D]: word: removes any tag stored before; pairs with the CAS in `release`, which then fails.
         match self.0.compare_exchange(
             seen.0,
@@ -252,27 +313,24 @@ impl<'a> HandleWord<'a> {
         }
     }
 
-    /// LIVE g, tag 0, shared 0 -> INIT g+1 (or RETIRED): the whole of a private close.
-    #[inline]
-    pub(crate) fn renew(self, generation: u64, generation_bits: u32) -> Renew {
-        let mut expected = Snapshot::new(generation, 0, false, State::Live);
+    /// LIVE g, tag 0, shared 0 -> INIT g+1, or RETIRED if `live` is not below `retire_from`: the whole of a private close.
+    #[inline(always)]
+    pub(crate) fn renew(self, live: Snapshot, retire_from: Snapshot) -> Renew {
+        debug_assert!(live == Snapshot::live(live.generation(), false));
+        let mut expected = live;
         if fault!("slab.renew.though_shared") {
             expected = self.load();
         }
-        let next = generation + 1;
-        let retire = next >> generation_bits != 0;
-        let new = if retire {
-            Snapshot::new(generation, 0, false, State::Retired)
-        } else {
-            Snapshot::new(next, 0, false, State::Init)
-        };
+        let retire = live.0 >= retire_from.0;
+        let new =
+            if retire { Snapshot::new(live.generation(), 0, false, State::Retired) } else { live.renewed() };
         // SeqCst [D]: word: ends generation g; an opener's CAS in `share` expects the same value, so one of them fails.
         if self.0.compare_exchange(expected.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_err() {
             Renew::Refused
         } else if retire {
             Renew::Retired
         } else {
-            Renew::Renewed { next }
+            Renew::Renewed
         }
     }
 
@@ -337,7 +395,7 @@ mod tests {
             prop_assert_eq!(word.tag(), tag);
             prop_assert_eq!(word.shared(), shared);
             prop_assert_eq!(word.state(), Some(state));
-            prop_assert_eq!(word.raw() >> 60, 0);
+            prop_assert_eq!(word.raw() >> 17 & 7, 0);
             prop_assert_eq!(word.is_live(generation), state == State::Live);
             prop_assert_eq!(word.is_current(generation), matches!(state, State::Live | State::Init));
             prop_assert!(!word.is_live(generation ^ 1));
@@ -352,7 +410,7 @@ mod tests {
                 Some(state) => {
                     prop_assert_eq!(Snapshot::new(word.generation(), word.tag(), word.shared(), state).raw(), raw);
                 }
-                None => prop_assert!(raw >> 60 != 0 || raw & 0x7f > 3),
+                None => prop_assert!(raw >> 17 & 7 != 0 || raw >> 20 & 0xff > 3),
             }
         }
     }
@@ -367,7 +425,7 @@ mod tests {
     fn the_last_generation_retires_on_both_ways_out() {
         let word = Word::new(Snapshot::new(15, 0, false, State::Live).raw());
         let handle = HandleWord::new(&word);
-        assert_eq!(handle.renew(15, 4), Renew::Retired);
+        assert_eq!(handle.renew(Snapshot::live(15, false), Snapshot::retire_from(4)), Renew::Retired);
         assert_eq!((handle.peek().state(), handle.peek().generation()), (Some(State::Retired), 15));
 
         let word = Word::new(Snapshot::new(15, 0, true, State::Live).raw());
@@ -382,9 +440,9 @@ mod tests {
         let word = Word::new(Snapshot::new(3, 0, false, State::Live).raw());
         let handle = HandleWord::new(&word);
         let reserved = handle.reserve(handle.load(), 9).unwrap();
-        assert_eq!(handle.renew(3, 36), Renew::Refused);
+        assert_eq!(handle.renew(Snapshot::live(3, false), Snapshot::retire_from(36)), Renew::Refused);
         assert!(matches!(handle.share(handle.load()), Share::Shared));
-        assert_eq!(handle.renew(3, 36), Renew::Refused);
+        assert_eq!(handle.renew(Snapshot::live(3, false), Snapshot::retire_from(36)), Renew::Refused);
         assert_eq!(handle.release(reserved, 36), Release::Overtaken);
     }
 }

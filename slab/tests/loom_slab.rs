@@ -254,3 +254,97 @@ fn loom_private_close_against_a_sibling_and_a_stranger() {
         assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0));
     });
 }
+
+/// The count of a creator is not written down: its close without a cache and the first open by a sibling count it both.
+#[test]
+fn loom_counted_close_of_a_creator_against_a_siblings_open() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let (slab, mine) = (shared.slab(), Arc::new(shared.ref_counts(0)));
+        let mut cache = Cache::with_capacity(1);
+        let held = create(&slab, 0, &mine, &mut cache, 7);
+        let token = held.token(&slab);
+        let (theirs, ours) = (shared.clone(), mine.clone());
+        let sibling = thread::spawn(move || {
+            let slab = theirs.slab();
+            match slab.open(&acquire(0), &ours, token, no_block) {
+                Ok(held) => {
+                    look(&slab, held, 7);
+                    slab.close(&acquire(0), &ours, None, held, no_block).unwrap();
+                }
+                Err(OpenError::Stale(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        });
+        look(&slab, held, 7);
+        slab.close(&acquire(0), &mine, None, held, no_block).unwrap();
+        sibling.join().unwrap();
+        let info = slab.inspect(0).unwrap();
+        assert_eq!((info.state, info.generation, info.holders.len()), (Some(State::Free), 1, 0));
+    });
+}
+
+/// The bit of a claim that loses against another process does not look like that of a creator.
+#[test]
+fn loom_claim_that_loses_against_a_siblings_open() {
+    explore(Some(2), || {
+        let shared = Shared::new(1);
+        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let ours = Arc::new(shared.ref_counts(0));
+        let (stranger, opener) = (shared.clone(), shared.clone());
+        let creator = thread::spawn(move || {
+            let (slab, theirs) = (stranger.slab(), stranger.ref_counts(1));
+            let mut cache = Cache::with_capacity(1);
+            let claimed = slab.claim(&acquire(1), &theirs, &mut cache, no_block).is_ok();
+            if claimed {
+                let held = create(&slab, 1, &theirs, &mut cache, 7);
+                slab.close(&acquire(1), &theirs, None, held, no_block).unwrap();
+            }
+        });
+        let siblings = ours.clone();
+        let sibling = thread::spawn(move || {
+            let slab = opener.slab();
+            if let Ok(held) = slab.open(&acquire(0), &siblings, token, no_block) {
+                look(&slab, held, 7);
+                let closed = slab.close(&acquire(0), &siblings, None, held, no_block).unwrap();
+                assert_ne!(closed, Closed::Counted, "a count too many");
+            }
+        });
+        let slab = shared.slab();
+        let mut cache = Cache::with_capacity(1);
+        if slab.claim(&acquire(0), &ours, &mut cache, no_block).is_ok() {
+            slab.drain(&acquire(0), &ours, &mut cache);
+        }
+        creator.join().unwrap();
+        sibling.join().unwrap();
+        let info = slab.inspect(0).unwrap();
+        assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0));
+    });
+}
+
+/// A local count publishes the entry to a sibling that opens by it, and by nothing else.
+#[test]
+fn loom_a_sibling_opens_by_the_local_count() {
+    explore(Some(2), || {
+        let shared = Shared::new(1);
+        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let ours = Arc::new(shared.ref_counts(0));
+        let opener = || {
+            let (shared, ours) = (shared.clone(), ours.clone());
+            move || {
+                let slab = shared.slab();
+                match slab.open(&acquire(0), &ours, token, no_block) {
+                    Ok(held) => assert_eq!(held.inline_len(), Some(8), "a length that was not published"),
+                    Err(OpenError::Forged { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        };
+        let (one, other) = (thread::spawn(opener()), thread::spawn(opener()));
+        let (slab, theirs) = (shared.slab(), shared.ref_counts(1));
+        let mut cache = Cache::with_capacity(1);
+        create(&slab, 1, &theirs, &mut cache, 7);
+        one.join().unwrap();
+        other.join().unwrap();
+    });
+}

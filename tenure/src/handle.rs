@@ -63,12 +63,14 @@ impl<T> Handle<T> {
 
     pub(crate) fn bytes(&self) -> Result<&[u8], UseError> {
         self.shared.lease.check()?;
+        let payload = self.shared.payload(&self.shared.slab, self.held)?;
         // SAFETY: the handle owns a count of this member for as long as it is borrowed, and so for as long as the slice is used;
         // closing that count through a raw value is unsafe. Payloads that change are of system kinds, and those have no `Handle`.
-        unsafe { self.shared.get(&self.held) }
+        Ok(unsafe { payload.as_ref() })
     }
 
-    /// Opens the same handle once more, by a local count: writes no shared memory.
+    /// Opens the same handle once more, by a local count: writes no shared memory, except that the first call for a handle that only its
+    /// creator holds marks it as shared.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -86,8 +88,8 @@ impl<T> Handle<T> {
     /// [`OpenHandleError::NotMember`]; [`OpenHandleError::TooMany`] when the local count is at its limit.
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
-        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
-        Ok(Self { shared: Arc::clone(&self.shared), held: self.held, kind: self.kind, value: PhantomData })
+        let held = self.shared.reopen(self.held)?;
+        Ok(Self { shared: Arc::clone(&self.shared), held, kind: self.kind, value: PhantomData })
     }
 }
 

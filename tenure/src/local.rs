@@ -3,15 +3,16 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 
 use tenure_core::LeaseId;
 use tenure_scratch_alloc::GRANULE;
-use tenure_slab::{self as slab, INLINE_BYTES, Payload, Token};
+use tenure_slab::{self as slab, INLINE_BYTES, Payload, Slab, Token};
 
 use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
 use crate::kind::Kind;
 use crate::raw::{RawBlock, RawHandle, place};
-use crate::shared::{Caches, Shared};
+use crate::shared::{Caches, HandleCaches, Shared};
 
 /// The fast access of one thread to a member. Make one for each thread with [`Member::local`](crate::Member::local) and keep it.
 ///
@@ -59,7 +60,10 @@ pub struct Local<'m> {
 
 impl fmt::Debug for Caches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caches").field("handles", &self.handles.len()).field("blocks", &self.blocks).finish()
+        f.debug_struct("Caches")
+            .field("handles", &self.handles.cache.len())
+            .field("blocks", &self.blocks)
+            .finish()
     }
 }
 
@@ -188,7 +192,7 @@ impl<'m> Local<'m> {
     #[inline(always)]
     pub fn open(&mut self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         kind.to_open()?;
-        self.shared.open(kind, token)
+        self.shared.open_in(&self.caches.handles.slab, kind, token)
     }
 
     /// The payload, borrowed from shared memory: one load and one compare.
@@ -215,9 +219,34 @@ impl<'m> Local<'m> {
     /// the slice, and no holder writes the payload during that time.
     #[inline(always)]
     pub unsafe fn get(&self, held: &RawHandle) -> Result<&[u8], UseError> {
-        self.shared.lease.check()?;
-        // SAFETY: the caller's promise.
-        unsafe { self.shared.get(held) }
+        let payload = self.payload(held)?;
+        // SAFETY: the caller holds the handle as long as the slice is used, so its payload is mapped, at least that long, and
+        // immutable [slab-bit-covers-use].
+        Ok(unsafe { payload.as_ref() })
+    }
+
+    /// The payload as memory, without a reference to it. For payloads that their holders agree to change by atomic operations: for
+    /// them the slice of [`get`](Self::get) would be undefined behaviour. The memory is mapped in the process that holds the handle, for
+    /// as long as it holds it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create(tenure::Kind::raw(1), &[0; 8])?;
+    /// let word = local.payload(&held)?.cast::<std::sync::atomic::AtomicU64>();
+    /// // SAFETY: 8 bytes, mapped while the handle is held, and aligned; all holders access them atomically.
+    /// unsafe { word.as_ref() }.store(7, std::sync::atomic::Ordering::Release);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    #[inline(always)]
+    pub fn payload(&self, held: &RawHandle) -> Result<NonNull<[u8]>, UseError> {
+        self.shared.payload(&self.caches.handles.slab, *held)
     }
 
     /// The token: 64 bits to pass to other processes.
@@ -258,25 +287,15 @@ impl<'m> Local<'m> {
     /// # Errors
     ///
     /// [`OpenHandleError`], in particular `Stale` when this process does not hold the handle.
-    #[inline]
+    #[inline(always)]
     pub fn held(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
-        self.shared.lease.check()?;
         kind.to_open()?;
-        match self.shared.slab.held_inline(self.shared.ref_counts(), token, kind.number()) {
-            Some((held, data, len)) => Ok(RawHandle { held, data, len }),
-            None => self.held_slow(kind, token),
+        let slab = &self.caches.handles.slab;
+        match slab.held(self.shared.ref_counts(), token) {
+            Ok(held) if slab.kind(held) == Ok(kind.number()) => Ok(RawHandle { held }),
+            Ok(held) => Err(self.shared.of_another_kind(kind, held)),
+            Err(refused) => Err(self.shared.not_opened(refused)),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn held_slow(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
-        let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
-        let found = Kind::from_word(self.shared.slab.kind(held).map_err(slab::OpenError::from)?);
-        if found != kind {
-            return Err(OpenHandleError::ForeignKind { expected: kind, found });
-        }
-        self.shared.place(held)
     }
 
     /// As [`Local::close`], by token.
@@ -305,15 +324,14 @@ impl<'m> Local<'m> {
     /// As [`Local::close`].
     #[inline(always)]
     pub unsafe fn close_token(&mut self, token: Token) -> Result<(), OpenHandleError> {
-        self.shared.lease.check()?;
-        let held = self.shared.slab.held(self.shared.ref_counts(), token)?;
-        // `close` does not use the address.
-        let held = RawHandle { held, data: std::ptr::null(), len: 0 };
-        // SAFETY: the caller's promise.
-        unsafe { self.shared.close(&mut self.caches, held) }.map_err(|error| match error {
-            UseError::NotMember(why) => why.into(),
-            UseError::Stale { index, generation } => OpenHandleError::Stale { index, generation },
-        })
+        match self.caches.handles.slab.held(self.shared.ref_counts(), token) {
+            // SAFETY: the caller's promise.
+            Ok(held) => unsafe { self.close(RawHandle { held }) }.map_err(|error| match error {
+                UseError::NotMember(why) => why.into(),
+                UseError::Stale { index, generation } => OpenHandleError::Stale { index, generation },
+            }),
+            Err(refused) => Err(self.shared.not_opened(refused)),
+        }
     }
 
     /// Closes one count. The last close of all processes frees the payload.
@@ -347,7 +365,6 @@ impl<'m> Local<'m> {
     /// If the process is killed here, recovery finishes the close.
     #[inline(always)]
     pub unsafe fn close(&mut self, held: RawHandle) -> Result<(), UseError> {
-        self.shared.lease.check()?;
         // SAFETY: the caller's promise.
         unsafe { self.shared.close(&mut self.caches, held) }
     }
@@ -625,17 +642,23 @@ impl Shared {
         kind: Kind,
         bytes: &[u8],
     ) -> Result<RawHandle, CreateError> {
-        self.lease.check()?;
-        let (acquire, cache) = (self.lease.acquire(), &mut caches.handles);
-        match self.slab.create_cached(acquire, self.ref_counts(), cache, kind.number(), bytes) {
-            Some((held, data)) => Ok(RawHandle { held, data, len: bytes.len() }),
-            None => self.create_slow(caches, kind, bytes),
+        let HandleCaches { slab, cache } = &mut *caches.handles;
+        // In a forked child the cache is empty.
+        if !cache.is_empty() && bytes.len() <= INLINE_BYTES {
+            let (acquire, payload) = (self.lease.acquire(), Payload::Inline(bytes));
+            let created =
+                slab.create(acquire, self.ref_counts(), cache, kind.number(), payload, |_, _| {}, |_| {});
+            if let Ok(held) = created {
+                return Ok(RawHandle { held });
+            }
         }
+        self.create_slow(caches, kind, bytes)
     }
 
     #[cold]
     #[inline(never)]
     fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
+        self.lease.check()?;
         if bytes.len() <= INLINE_BYTES {
             return self.publish(caches, kind, Payload::Inline(bytes));
         }
@@ -667,8 +690,8 @@ impl Shared {
         kind: Kind,
         payload: Payload<'_>,
     ) -> Result<RawHandle, CreateError> {
-        if caches.handles.is_empty() {
-            self.refill(&mut caches.handles)?;
+        if caches.handles.cache.is_empty() {
+            self.refill(&mut caches.handles.cache)?;
         }
         let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
         let attach = |index, generation| {
@@ -682,7 +705,7 @@ impl Shared {
             .create(
                 acquire,
                 self.ref_counts(),
-                &mut caches.handles,
+                &mut caches.handles.cache,
                 kind.number(),
                 payload,
                 attach,
@@ -691,64 +714,82 @@ impl Shared {
                 },
             )
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
-        Ok(match payload {
-            Payload::Inline(bytes) => {
-                // The index is within the layout: the slab has just written this entry.
-                let data = self.slab.inline_address(held).unwrap_or(std::ptr::dangling());
-                RawHandle { held, data, len: bytes.len() }
-            }
-            Payload::Block { offset, len, .. } => {
-                RawHandle { held, data: self.scratch.address(offset), len: len as usize }
-            }
-        })
+        Ok(RawHandle { held })
     }
 
     /// The place of the payload of a handle that was just opened or created.
-    #[inline]
-    pub(crate) fn place(&self, held: slab::Held) -> Result<RawHandle, OpenHandleError> {
-        place(&self.slab, &self.scratch, held)
+    pub(crate) fn place(&self, held: RawHandle) -> Result<NonNull<[u8]>, OpenHandleError> {
+        place(&self.slab, &self.scratch, held.held)
     }
 
-    #[inline(always)]
+    /// Opens a handle without the caches of a thread.
     pub(crate) fn open(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
         self.lease.check()?;
-        match self.slab.open_again(self.lease.acquire(), self.ref_counts(), token, kind.number()) {
-            Some((held, data, len)) => Ok(RawHandle { held, data, len }),
-            None => self.open_first(kind, token),
+        self.open_in(&self.slab, kind, token)
+    }
+
+    /// Opens a handle; `slab` is this member's, or empty in a forked child.
+    #[inline(always)]
+    fn open_in(&self, slab: &Slab<'_>, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
+        let free = |block| self.free_block(block);
+        match slab.open_kind(self.lease.acquire(), self.ref_counts(), token, kind.number(), free) {
+            Ok(held) if held.inline_len().is_some() => Ok(RawHandle { held }),
+            Ok(held) => self.open_block(held),
+            Err(refused) => Err(self.not_opened(refused)),
         }
     }
 
-    #[inline]
-    fn open_first(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
-        let free = |block| self.free_block(block);
-        match self.slab.open_unheld(self.lease.acquire(), self.ref_counts(), token, kind.number(), free) {
-            Some((held, data, len)) => Ok(RawHandle { held, data, len }),
-            None => self.open_slow(kind, token),
+    /// Checks the place of a payload in a block.
+    #[inline(never)]
+    fn open_block(&self, held: slab::Held) -> Result<RawHandle, OpenHandleError> {
+        let held = RawHandle { held };
+        match self.place(held) {
+            Ok(_) => Ok(held),
+            Err(corrupt) => {
+                let (acquire, free) = (self.lease.acquire(), |block| self.free_block(block));
+                let _ = self.slab.close(acquire, self.ref_counts(), None, held.held, free);
+                Err(corrupt)
+            }
         }
+    }
+
+    /// One more count on a handle that the caller holds.
+    pub(crate) fn reopen(&self, held: RawHandle) -> Result<RawHandle, OpenHandleError> {
+        let held = self.slab.reopen(self.lease.acquire(), self.ref_counts(), held.held)?;
+        Ok(RawHandle { held })
     }
 
     #[cold]
     #[inline(never)]
-    fn open_slow(&self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
-        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        let free = |block| self.free_block(block);
-        let held = self.slab.open_kind(acquire, ref_counts, token, kind.number(), free)?;
-        self.place(held).inspect_err(|_| {
-            let _ = self.slab.close(acquire, ref_counts, None, held, free);
-        })
+    fn not_opened(&self, refused: slab::OpenError) -> OpenHandleError {
+        self.lease.check().map_or_else(OpenHandleError::from, |()| refused.into())
     }
 
-    /// # Safety
-    ///
-    /// As [`Local::get`].
-    #[inline(always)]
-    pub(crate) unsafe fn get(&self, held: &RawHandle) -> Result<&[u8], UseError> {
-        if !self.slab.is_live(held.held) {
-            return Err(stale(held.held));
+    #[cold]
+    #[inline(never)]
+    fn of_another_kind(&self, expected: Kind, held: slab::Held) -> OpenHandleError {
+        match self.slab.kind(held) {
+            Ok(found) => OpenHandleError::ForeignKind { expected, found: Kind::from_word(found) },
+            Err(stale) => slab::OpenError::from(stale).into(),
         }
-        // SAFETY: the caller holds the handle as long as the slice is used, so its payload is mapped, at least that long, and
-        // immutable [slab-bit-covers-use]; `data` and `len` were checked when it was opened or made by `create`.
-        Ok(unsafe { std::slice::from_raw_parts(held.data, held.len) })
+    }
+
+    /// The payload of a handle; `slab` is this member's, or empty in a forked child.
+    #[inline(always)]
+    pub(crate) fn payload(&self, slab: &Slab<'_>, held: RawHandle) -> Result<NonNull<[u8]>, UseError> {
+        if let Some(len) = held.held.inline_len()
+            && let Some(data) = slab.inline_address(held.held)
+        {
+            return Ok(NonNull::slice_from_raw_parts(data, len));
+        }
+        self.payload_slow(held)
+    }
+
+    /// The payload in a block, or the reason why there is none.
+    #[inline(never)]
+    fn payload_slow(&self, held: RawHandle) -> Result<NonNull<[u8]>, UseError> {
+        self.lease.check()?;
+        self.place(held).map_err(|_| stale(held.held))
     }
 
     /// # Safety
@@ -757,11 +798,19 @@ impl Shared {
     #[inline(always)]
     pub(crate) unsafe fn close(&self, caches: &mut Caches, held: RawHandle) -> Result<(), UseError> {
         let Caches { handles, blocks, .. } = caches;
+        let HandleCaches { slab, cache } = &mut **handles;
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        self.slab
-            .close(acquire, ref_counts, Some(handles), held.held, |block| self.free_ended(blocks, block))
-            .map(drop)
-            .map_err(|_| stale(held.held))
+        let free = |block| self.free_ended(blocks, block);
+        match slab.close(acquire, ref_counts, Some(cache), held.held, free) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.not_closed(held)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_closed(&self, held: RawHandle) -> UseError {
+        self.lease.check().map_or_else(UseError::from, |()| stale(held.held))
     }
 
     // Inlined always: a call would pass its result through memory, which costs more than the allocation.

@@ -148,8 +148,8 @@ impl Member {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes. Within one process it may wait for other calls on this member without a [`Local`], and for claims, first
-    /// opens and last closes of handles of the same stripe. When handles or memory run out, it recovers dead members before it fails.
+    /// Lock-free between processes. Within one process it may wait for other calls on this member without a [`Local`], and for first
+    /// opens and last closes of the same handle. When handles or memory run out, it recovers dead members before it fails.
     ///
     /// # Crash
     ///
@@ -250,8 +250,8 @@ impl Member {
     ///
     /// # Progress
     ///
-    /// Lock-free between processes. Within one process, a first open may wait for claims, first opens and last closes of handles of the same
-    /// stripe. A second open in the same process writes private memory only.
+    /// Lock-free between processes. Within one process, a first open may wait for other first opens and last closes of the same
+    /// handle. A second open in the same process writes private memory only.
     ///
     /// # Crash
     ///

@@ -25,17 +25,13 @@ pub struct Object {
     shared: Arc<Shared>,
     held: RawHandle,
     kind: Kind,
-    state: StateAddress,
+    payload: NonNull<[u8]>,
 }
 
-/// The address of the state words, at the start of the payload.
-#[derive(Clone, Copy)]
-struct StateAddress(NonNull<State>);
-
-// SAFETY: the address of atomics, which are accessed only by `Object::mapped_state`.
-unsafe impl Send for StateAddress {}
+// SAFETY: the address of atomics, used only while the handle is held; see `state`.
+unsafe impl Send for Object {}
 // SAFETY: as above.
-unsafe impl Sync for StateAddress {}
+unsafe impl Sync for Object {}
 
 impl Object {
     /// Creates an object, with a name that is not in use or without a name. Its payload is these state words and then `rest`, bytes that
@@ -61,9 +57,8 @@ impl Object {
             None => shared.create(&mut shared.common(), kind, &payload)?,
             Some(name) => shared.create_named(name, kind, &payload)?,
         };
-        // Never panics: the payload begins with the state words.
-        let state = StateAddress(NonNull::from(state_of(&held).expect("long enough")));
-        Ok(Self { shared: Arc::clone(shared), held, kind, state })
+        // It cannot fail: the payload begins with the state words.
+        Ok(Self::checked(member, held, kind).expect("just created"))
     }
 
     /// Opens the object of `kind` that has the name.
@@ -102,24 +97,27 @@ impl Object {
 
     fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
         let shared = Arc::clone(member.shared());
-        if let Some(state) = state_of(&held) {
-            return Ok(Self { state: StateAddress(NonNull::from(state)), shared, held, kind });
+        let payload = shared.place(held);
+        if let Ok(payload) = payload
+            // SAFETY: the object holds the handle, and is opened as one of a system kind.
+            && unsafe { state_of(payload) }.is_some()
+        {
+            return Ok(Self { shared, held, kind, payload });
         }
         // SAFETY: the count was opened by the caller for this object, and is not used again.
         let _ = unsafe { shared.close(&mut shared.common(), held) };
         Err(OpenHandleError::Corrupt(format!("the state of {held:?}, a {kind}, is no {STATE_BYTES} bytes")))
     }
 
-    /// Opens the same handle once more, by a local count: writes no shared memory.
+    /// Opens the same handle once more, by a local count.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError::NotMember`]; [`OpenHandleError::TooMany`] when the local count is at its limit.
     pub(crate) fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.shared.lease.check()?;
-        self.shared.slab.reopen(self.shared.lease.acquire(), self.shared.ref_counts(), self.held.held)?;
-        let Self { held, kind, state, .. } = *self;
-        Ok(Self { shared: Arc::clone(&self.shared), held, kind, state })
+        let held = self.shared.reopen(self.held)?;
+        Ok(Self { shared: Arc::clone(&self.shared), held, kind: self.kind, payload: self.payload })
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -163,9 +161,9 @@ impl Object {
     /// This process is the member.
     #[inline(always)]
     pub(crate) unsafe fn mapped_state(&self) -> &State {
-        // SAFETY: the segment is mapped in the process that is the member; the handle is held as long as this object, so the words stay
-        // its state, as `state_of` found them.
-        unsafe { self.state.0.as_ref() }
+        // SAFETY: the segment is mapped in the process that is the member; the handle is held as long as this object, and `state_of` found
+        // the payload long enough and aligned.
+        unsafe { self.payload.cast().as_ref() }
     }
 
     /// All words of the payload: the state words and the words after them, for kinds whose holders change those as well.
@@ -175,7 +173,7 @@ impl Object {
     /// As [`Object::state`].
     pub(crate) fn words(&self) -> Result<&[Word], NotMember> {
         self.shared.lease.check()?;
-        let payload = self.held.payload();
+        let payload = self.payload;
         // SAFETY: as in `state_of`, whose alignment was checked when it was opened.
         Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
     }

@@ -15,13 +15,15 @@ use crate::error::OpenHandleError;
 /// to the count, so the caller promises that the count exists and that no other code closes it. [`Handle`](crate::Handle) is the
 /// safe owner of a count.
 ///
+/// It is two registers wide.
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
 /// let mut local = me.local();
 /// let raw = local.create(tenure::Kind::raw(1), b"tea")?;
-/// assert_eq!(raw.payload().len(), 3);
+/// assert_eq!(local.payload(&raw)?.len(), 3);
 /// // SAFETY: this count is closed once, here, and no reference to the payload exists.
 /// unsafe { local.close(raw)? };
 /// # Ok(()) }
@@ -29,42 +31,11 @@ use crate::error::OpenHandleError;
 #[derive(Clone, Copy)]
 pub struct RawHandle {
     pub(crate) held: slab::Held,
-    pub(crate) data: *const u8,
-    pub(crate) len: usize,
-}
-
-// SAFETY: numbers and an address; no safe function dereferences the address. The count belongs to the process, not to a thread.
-unsafe impl Send for RawHandle {}
-// SAFETY: as above.
-unsafe impl Sync for RawHandle {}
-
-impl RawHandle {
-    /// The payload as memory, without a reference to it. For payloads that their holders agree to change by atomic operations: for
-    /// them the slice of [`Local::get`](crate::Local::get) would be undefined behaviour. The memory is mapped in the process that holds
-    /// the handle, for as long as it holds it.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let mut local = me.local();
-    /// let held = local.create(tenure::Kind::raw(1), &[0; 8])?;
-    /// let word = held.payload().cast::<std::sync::atomic::AtomicU64>();
-    /// // SAFETY: 8 bytes, mapped while the handle is held, and aligned; all holders access them atomically.
-    /// unsafe { word.as_ref() }.store(7, std::sync::atomic::Ordering::Release);
-    /// # Ok(()) }
-    /// ```
-    #[inline]
-    #[must_use]
-    pub fn payload(&self) -> NonNull<[u8]> {
-        let data = NonNull::new(self.data.cast_mut()).unwrap_or(NonNull::dangling());
-        NonNull::slice_from_raw_parts(data, self.len)
-    }
 }
 
 impl fmt::Debug for RawHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawHandle").field("held", &self.held).field("len", &self.len).finish()
+        f.debug_struct("RawHandle").field("held", &self.held).finish()
     }
 }
 
@@ -92,22 +63,22 @@ pub struct RawBlock {
     pub len: usize,
 }
 
-/// The place of the payload of a handle. The caller has just got this count and has not closed it.
+/// The place of the payload of a handle. The caller has this count.
 pub(crate) fn place(
     slab: &Slab<'_>,
     scratch: &Scratch<'_>,
     held: slab::Held,
-) -> Result<RawHandle, OpenHandleError> {
+) -> Result<NonNull<[u8]>, OpenHandleError> {
     let (len, block) = slab.payload_of(held).map_err(slab::OpenError::from)?;
-    let Some(offset) = block else {
-        // The index is within the layout: the slab has just loaded this entry.
-        let data = slab.inline_address(held).unwrap_or(std::ptr::dangling());
-        return Ok(RawHandle { held, data, len: len as usize });
+    let data = match block {
+        None => slab.inline_address(held),
+        Some(offset) => match scratch.find(offset) {
+            Ok(found) if len <= found.bytes => NonNull::new(scratch.address(offset)),
+            _ => None,
+        },
     };
-    match scratch.find(offset) {
-        Ok(found) if len <= found.bytes => {
-            Ok(RawHandle { held, data: scratch.address(offset), len: len as usize })
-        }
-        _ => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block"))),
+    match data {
+        Some(data) => Ok(NonNull::slice_from_raw_parts(data, len as usize)),
+        None => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {block:?} is no block"))),
     }
 }

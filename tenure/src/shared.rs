@@ -2,12 +2,13 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{CommitError, DataArea, Lease, Wiped};
+use tenure_segment::{CommitError, DataArea, Lease, Wiped, WipedPage};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
 use crate::error::{BlockError, CreateError, ScratchError};
@@ -81,9 +82,10 @@ impl tenure_segment::Reclaim for Reclaimer {
         let mcas_descriptors = crate::waiting::mcas_descriptors(data_area, &self.plan);
         let settle = |kind, held| {
             #[cfg(feature = "objects")]
-            if let Ok(held) = crate::raw::place(&slab, &scratch, held)
+            if let Ok(payload) = crate::raw::place(&slab, &scratch, held)
                 // Too short: the payload is corrupted, and there is no wait word to recover.
-                && let Some(state) = crate::state::state_of(&held)
+                // SAFETY: held while this function runs.
+                && let Some(state) = unsafe { crate::state::state_of(payload) }
             {
                 let dead = recovery.dead().index;
                 crate::waiting::recover::recover(Kind::from_word(kind), state, &mcas_descriptors, dead);
@@ -110,32 +112,46 @@ pub(crate) fn free_orphan(scratch: &Scratch<'_>, block: BlockRef) -> bool {
     scratch.free_orphan(block.offset, block.index, &|_, generation| generation > block.generation)
 }
 
+/// The handles of one thread. All zero in a forked child, where the slab has no handle, the cache no entry and no room.
+#[derive(Clone, Copy)]
+pub(crate) struct HandleCaches {
+    pub(crate) slab: Slab<'static>,
+    pub(crate) cache: Cache,
+}
+
 /// One thread's caches.
 pub(crate) struct Caches {
-    pub(crate) handles: Cache,
+    pub(crate) handles: Wiped<HandleCaches>,
     /// Its fast paths fail in a forked child, where `hot` is zero. So they do not need the check of the membership: a member that has
     /// left has no caches.
     pub(crate) blocks: scratch::Local<'static>,
     /// The memory of the hot fields of `blocks`; dropped after it.
-    _hot: Wiped,
+    _hot: WipedPage,
 }
 
 impl Caches {
     fn new(views: &Views<'static>, lease: &Lease) -> Self {
         type Blocks = scratch::Local<'static>;
-        const { assert!(Blocks::HOT_ALIGN <= 64 && Blocks::HOT_BYTES <= PAGE) };
-        let hot = Wiped::new(PAGE).unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; PAGE]>()));
+        const { assert!(Blocks::HOT_ALIGN <= 64 && Blocks::HOT_BYTES <= WipedPage::BYTES) };
+        // SAFETY: zero bytes are a valid slab and a valid cache, as their documentation says.
+        let mut handles = unsafe { Wiped::<HandleCaches>::zeroed() };
+        let hot = WipedPage::new().unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; WipedPage::BYTES]>()));
         // At the end of the page: most other things that threads often store to lie at the start of one, and a load waits for a store to
         // the same offset of another page.
-        let at = hot.base().map_addr(|base| base.saturating_add((PAGE - Blocks::HOT_BYTES) & !63));
+        let at = hot.base().wrapping_add((WipedPage::BYTES - Blocks::HOT_BYTES) & !63);
+        let at = NonNull::new(at).unwrap_or(NonNull::dangling());
         // SAFETY: in the page, which is dropped after the local, and nobody else's; aligned to 64.
         let blocks = unsafe { scratch::Local::new_in(views.scratch, lease.acquire(), at) };
-        Self { handles: views.slab.cache(), blocks, _hot: hot }
+        if lease.check().is_ok() {
+            *handles = HandleCaches { slab: views.slab, cache: views.slab.cache() };
+        } else {
+            // A forked child has made these caches: they refuse as those that it inherited.
+            // SAFETY: the memory of the hot fields; zero is a valid value of them.
+            unsafe { at.write_bytes(0, Blocks::HOT_BYTES) };
+        }
+        Self { handles, blocks, _hot: hot }
     }
 }
-
-/// The smallest page of all processors.
-const PAGE: usize = 4096;
 
 /// The views through a member's mapping, and its reference counts.
 pub(crate) struct Views<'a> {
@@ -257,11 +273,11 @@ impl Shared {
         for caches in lock(&self.idle).iter_mut() {
             caches.blocks.release_idle();
             // No thread uses the claimed handles of a dropped local.
-            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
+            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles.cache);
         }
         // Nor those in the common caches. If this call holds the common caches itself, `try_lock` fails, and the call has looked there first.
         if let Ok(mut caches) = self.common.try_lock() {
-            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles);
+            self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles.cache);
         }
     }
 

@@ -1,8 +1,8 @@
 //! The state words of the system's own objects: the start of the payload. Holders change them by atomic operations only.
 
-use tenure_core::sync::Word;
+use std::ptr::NonNull;
 
-use crate::raw::RawHandle;
+use tenure_core::sync::Word;
 
 /// The number of state words at the start of a system object's payload.
 pub(crate) const STATE_WORDS: usize = 4;
@@ -11,11 +11,12 @@ pub(crate) const STATE_BYTES: usize = STATE_WORDS * 8;
 /// The state words of an object.
 pub(crate) type State = [Word; STATE_WORDS];
 
-/// The state words of a handle, if its payload is long enough and aligned for words.
+/// The state words at the start of a payload, if that is long enough and aligned for words.
 ///
-/// The caller holds the handle for as long as it uses the result.
-pub(crate) fn state_of(held: &RawHandle) -> Option<&State> {
-    let payload = held.payload();
+/// # Safety
+///
+/// The payload is that of a handle of a system kind, which the caller holds for as long as it uses the result.
+pub(crate) unsafe fn state_of<'a>(payload: NonNull<[u8]>) -> Option<&'a State> {
     let state = payload.as_ptr().cast::<State>();
     if payload.len() < STATE_BYTES || !state.is_aligned() {
         return None;

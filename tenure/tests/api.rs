@@ -151,7 +151,7 @@ fn tokens_do_for_what_is_held() {
         };
         let held = local.held(KIND, token).unwrap();
         assert_eq!(unsafe { local.get(&held) }.unwrap(), payload);
-        let memory = held.payload();
+        let memory = local.payload(&held).unwrap();
         assert_eq!((memory.cast::<u8>().as_ptr().cast_const(), memory.len()), {
             let bytes = unsafe { local.get(&held) }.unwrap();
             (bytes.as_ptr(), payload.len())

@@ -162,11 +162,17 @@ inline free_orphan(b, g) {
     fi
 }
 
-/* close.rs: free_if_unheld(tag of lease l); f_ended: it ended the generation */
-inline free_if_unheld(l) {
+/* entry.rs: clear: the old value tells whether other bits are set; their owners decide when they clear them */
+inline clear(l) {
+    d_step { bits = bits & ~(1 << l); f_has = (bits != 0) }
+}
+
+/* close.rs: free_if_unheld(tag of lease l), or decide, after clear(l); f_ended: it ended the generation */
+inline free_if_unheld(l) { f_has = (bits != 0); decide(l) }
+inline decide(l) {
     f_ended = 0;
     if
-    :: bits != 0                            /* the owner of the bit decides when it clears the bit */
+    :: f_has -> f_has = 0
     :: else ->
         d_step { f_st = st; f_g = gen; f_t = tag; f_s = sh };               /* word.load */
         if
@@ -324,8 +330,8 @@ join:
                     };
                     if
                     :: !f_ok ->
-                        bits = bits & ~(1 << me);                            /* slab.claim.lost */
-                        free_if_unheld(me)
+                        clear(me);                                           /* slab.claim.lost */
+                        decide(me)
                     :: else ->                                               /* slab.claim.claimed */
 #ifdef M_GROUP_AFTER_BIT
                         mark_group();
@@ -378,8 +384,8 @@ join:
             :: owned[p] && !held[p] ->
                 /* create.rs: drain */
                 owned[p] = 0;
-                bits = bits & ~(1 << me);                                    /* slab.drain.bit_cleared */
-                free_if_unheld(me)
+                clear(me);                                                   /* slab.drain.bit_cleared */
+                decide(me)
             :: !owned[p] && token != 0 ->
                 /* open.rs: open_first; the token may be over by then */
                 want = token - 1;
@@ -398,9 +404,11 @@ join:
                         if
                         :: f_ok -> break
                         :: !f_ok && f_st != LIVE ->
-                            bits = bits & ~(1 << me);                        /* slab.open.refused */
+                            clear(me);                                       /* slab.open.refused */
 #ifndef M_OPEN_NO_FINISH    /* fault slab.open.no_finish */
-                            free_if_unheld(me);
+                            decide(me);
+#else
+                            f_has = 0;
 #endif
                             break
                         :: !f_ok && f_st == LIVE ->
@@ -446,13 +454,13 @@ join:
                 fi;
                 d_step { f_ok = 0; f_g = 0; f_b = 0 }
             :: held[p] ->
-                /* close.rs: close_counted; also when the cache is full */
+                /* close.rs: close_slow; also when the cache is full */
                 d_step { held[p] = 0; owned[p] = 0 };
-                bits = bits & ~(1 << me);                                    /* slab.close.bit_cleared */
+                clear(me);                                                   /* slab.close.bit_cleared */
 #ifndef M_CLOSE_NO_FINISH   /* fault slab.close.no_finish */
-                free_if_unheld(me)
+                decide(me)
 #else
-                skip
+                f_has = 0
 #endif
             :: 
                 /* member.rs: sweep, one slot */

@@ -20,10 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mutex = Mutex::create_or_open(&me, "lock", false)?.into_inner();
     let answer = Event::create_or_open(&me, "answer", Reset::Auto, false)?.into_inner();
     let question = Event::open_named(&me, "question")?;
-    let counter = me.local().open_named("counter", COUNTER)?;
+    let mut local = me.local();
+    let counter = local.open_named("counter", COUNTER)?;
     // SAFETY: 8 bytes, aligned to 8, mapped while we are a member, which holds the handle; all programs change them by
     // atomic operations only.
-    let count = unsafe { AtomicU64::from_ptr(counter.payload().as_ptr().cast()) };
+    let count = unsafe { AtomicU64::from_ptr(local.payload(&counter)?.as_ptr().cast()) };
 
     for _ in 0..ROUNDS {
         let _locked = mutex.lock()?;

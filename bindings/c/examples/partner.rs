@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut local = me.local();
 
     let counter = local.open(COUNTER, token.parse()?)?;
-    let memory = counter.payload();
+    let memory = local.payload(&counter)?;
     if memory.len() != 8 {
         return Err(format!("counter: expected 8 bytes, found {}", memory.len()).into());
     }

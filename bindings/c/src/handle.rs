@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use tenure::{RawBlock, RawHandle, Token};
+use tenure::{Local, RawBlock, RawHandle, Token};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::Failure;
@@ -12,10 +12,11 @@ use crate::local::{kind, seat};
 
 pub(crate) const NOTHING: tenure_handle = tenure_handle { token: 0, data: ptr::null_mut(), size: 0 };
 
+/// The handle as C sees it. It fails only for a handle that is not held, or whose words are corrupted.
 #[inline(always)]
-pub(crate) fn describe(token: u64, held: &RawHandle) -> tenure_handle {
-    let payload = held.payload();
-    tenure_handle { token, data: payload.as_ptr().cast(), size: payload.len() }
+pub(crate) fn describe(local: &Local<'_>, token: u64, held: &RawHandle) -> Result<tenure_handle, Failure> {
+    let payload = local.payload(held)?;
+    Ok(tenure_handle { token, data: payload.as_ptr().cast(), size: payload.len() })
 }
 
 #[inline(always)]
@@ -49,7 +50,7 @@ pub unsafe extern "C" fn tenure_create(
         let bytes = unsafe { bytes(data.cast(), size, "data") }?;
         let local = seat(local)?.local();
         let held = local.create(self::kind(kind), bytes)?;
-        Ok(describe(local.token(&held).into(), &held))
+        describe(local, local.token(&held).into(), &held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
@@ -78,7 +79,7 @@ pub unsafe extern "C" fn tenure_create_with(
         crate::scratch::fits(local, block)?;
         // SAFETY: the caller's promise: if the block is one of this member, it is the caller's to give up.
         let held = unsafe { local.create_with(self::kind(kind), block) }?;
-        Ok(describe(local.token(&held).into(), &held))
+        describe(local, local.token(&held).into(), &held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
@@ -106,7 +107,7 @@ pub unsafe extern "C" fn tenure_open(
     let call = || {
         let local = seat(local)?.local();
         let held = local.open(self::kind(kind), self::token(token)?)?;
-        Ok(describe(token, &held))
+        describe(local, token, &held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
@@ -129,7 +130,7 @@ pub unsafe extern "C" fn tenure_get(
     let call = || {
         let local = seat(local)?.local();
         let held = local.held(self::kind(kind), self::token(token)?)?;
-        Ok(describe(token, &held))
+        describe(local, token, &held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }

@@ -45,7 +45,7 @@ pub unsafe extern "C" fn tenure_create_named(
         } else {
             (local.create_named(name, self::kind(kind), bytes)?, tenure_status::TENURE_OK)
         };
-        Ok((describe(local.token(&held).into(), &held), status))
+        Ok((describe(local, local.token(&held).into(), &held)?, status))
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out_status(handle, "handle", NOTHING, call) }
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn tenure_open_named(
         let local = seat(local)?.local();
         // SAFETY: the caller's promise.
         let held = local.open_named(unsafe { text_of(name) }?, self::kind(kind))?;
-        Ok(describe(local.token(&held).into(), &held))
+        describe(local, local.token(&held).into(), &held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }

@@ -18,7 +18,7 @@ fn word<'a>(
 ) -> Result<&'a AtomicU64, Failure> {
     let local = seat(local)?.local();
     let held = local.held(kind(number), token(bits)?)?;
-    let payload = held.payload();
+    let payload = local.payload(&held)?;
     if !position.is_multiple_of(8) {
         return Err(fail(
             tenure_status::TENURE_ERR_ARGUMENT,

@@ -146,8 +146,8 @@ impl Member {
     /// # Progress
     ///
     /// Lock-free between processes: a round is repeated only when another name was inserted through the same bucket. Within one process it
-    /// may wait for calls on this member without a [`Local`](crate::Local), and for first opens and last closes of handles of the same
-    /// stripe.
+    /// may wait for calls on this member without a [`Local`](crate::Local), and for first opens and last closes of the same
+    /// handle.
     ///
     /// # Crash
     ///

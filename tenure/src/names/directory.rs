@@ -113,7 +113,7 @@ impl Shared {
         let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
         let taken = taken.map(Kind::from_word).and_then(|found| {
             if found == kind {
-                self.place(held)
+                self.place(RawHandle { held }).map(|_| RawHandle { held })
             } else {
                 Err(OpenHandleError::ForeignKind { expected: kind, found })
             }
