@@ -5,9 +5,6 @@ use std::fmt;
 /// The most members a geometry can have.
 pub const MEMBERS_MAX: u16 = 256;
 
-
-
-
 /// The identity of a lease: the index of the slot, and the incarnation, that is, the number of times the slot was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId {

@@ -142,8 +142,7 @@ impl<'a> Scratch<'a> {
     ) {
         match owner {
             Some(_) => {
-                let cached =
-                    shape.class == LARGE && self.large_state(head) == Block::Free;
+                let cached = shape.class == LARGE && self.large_state(head) == Block::Free;
                 let bytes = if cached { &mut report.bytes_kept } else { &mut report.bytes_owned };
                 *bytes += u64::from(shape.units) * u64::from(self.layout.unit_bytes());
             }

@@ -221,7 +221,11 @@ impl<'a> Scratch<'a> {
     }
 
     /// The offsets of all blocks of a span, and the indices of their words.
-    pub(crate) fn blocks_at(self, head: u32, shape: Shape) -> impl DoubleEndedIterator<Item = (u64, usize)> + ExactSizeIterator + use<'a> {
+    pub(crate) fn blocks_at(
+        self,
+        head: u32,
+        shape: Shape,
+    ) -> impl DoubleEndedIterator<Item = (u64, usize)> + ExactSizeIterator + use<'a> {
         (0..self.layout.blocks(shape.class)).map(move |index| {
             (self.block_offset(head, shape.class, index), self.block_at(head, shape.class, index))
         })

@@ -143,7 +143,11 @@ impl Deref for Entries {
 impl DerefMut for Entries {
     fn deref_mut(&mut self) -> &mut [Entry] {
         // SAFETY: as above, and `&mut self` is the only access.
-        if self.units == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(self.first, self.units) } }
+        if self.units == 0 {
+            &mut []
+        } else {
+            unsafe { std::slice::from_raw_parts_mut(self.first, self.units) }
+        }
     }
 }
 
@@ -230,13 +234,17 @@ impl Hot {
         for class in 0..layout.classes {
             let table = Layout::table_of(class);
             let words = scratch.table(table);
-            lists[usize::from(class) + 1] = List { free: END, table: words.as_ptr(), shift: table - FIRST_TABLE };
+            lists[usize::from(class) + 1] =
+                List { free: END, table: words.as_ptr(), shift: table - FIRST_TABLE };
         }
         Self {
             mine,
             limit: layout.capacity() / u64::from(GRANULE),
             unit_shift: layout.unit_shift,
-            entries: Entries { first: Box::into_raw(zeroed::<Entry>(layout.units as usize)).cast(), units: layout.units as usize },
+            entries: Entries {
+                first: Box::into_raw(zeroed::<Entry>(layout.units as usize)).cast(),
+                units: layout.units as usize,
+            },
             by_size: std::array::from_fn(|granules| {
                 // The geometry may have no such class: then no list has blocks.
                 position(class_looked_up(granules * GRANULE as usize).unwrap_or(0))
@@ -244,7 +252,6 @@ impl Hot {
             lists,
         }
     }
-
 
     /// Takes a block of a common size off the list of its class: its offset.
     #[inline(always)]
@@ -383,7 +390,8 @@ impl Class {
 
     /// Whether block `index` of the span at `head` was never used.
     fn is_unused(&self, head: u32, index: u32) -> bool {
-        let from_first = if index < self.extend_first { index + self.blocks } else { index } - self.extend_first;
+        let from_first =
+            if index < self.extend_first { index + self.blocks } else { index } - self.extend_first;
         head == self.extend_head && self.extend.contains(&from_first)
     }
 

@@ -221,8 +221,14 @@ impl Block {
             return Self::Free;
         }
         let said = match raw & 15 {
-            1 => Self::Lease { lease: (raw >> 4) as u8, incarnation: (raw >> 16 & INCARNATION_IN_BLOCK) as u32 },
-            2 => Self::Attached { index: (raw >> 4) as u32 & 0xf_ffff, generation: raw >> 24 & ((1 << 36) - 1) },
+            1 => Self::Lease {
+                lease: (raw >> 4) as u8,
+                incarnation: (raw >> 16 & INCARNATION_IN_BLOCK) as u32,
+            },
+            2 => Self::Attached {
+                index: (raw >> 4) as u32 & 0xf_ffff,
+                generation: raw >> 24 & ((1 << 36) - 1),
+            },
             3 => Self::Pinned { lease: (raw >> 4) as u8 },
             4 => Self::Remote,
             _ => Self::Unknown(raw),

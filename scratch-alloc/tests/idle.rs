@@ -80,7 +80,9 @@ fn who_freed_everything_and_does_nothing_more_keeps_a_bounded_rest() {
             assert!(blocks.len() as u64 * size > UNITS * UNIT / 2, "{} of {size}", blocks.len());
             match order {
                 "last to first" => blocks.reverse(),
-                "every seventh" => blocks = (0..7).flat_map(|at| blocks[at..].iter().copied().step_by(7)).collect(),
+                "every seventh" => {
+                    blocks = (0..7).flat_map(|at| blocks[at..].iter().copied().step_by(7)).collect()
+                }
                 _ => {}
             }
             for block in blocks {

@@ -135,7 +135,8 @@ impl Caches {
         const { assert!(Blocks::HOT_ALIGN <= 64 && Blocks::HOT_BYTES <= WipedPage::BYTES) };
         // SAFETY: zero bytes are a valid slab and a valid cache, as their documentation says.
         let mut handles = unsafe { Wiped::<HandleCaches>::zeroed() };
-        let hot = WipedPage::new().unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; WipedPage::BYTES]>()));
+        let hot =
+            WipedPage::new().unwrap_or_else(|_| handle_alloc_error(Layout::new::<[u8; WipedPage::BYTES]>()));
         // At the end of the page: most other things that threads often store to lie at the start of one, and a load waits for a store to
         // the same offset of another page.
         let at = hot.base().wrapping_add((WipedPage::BYTES - Blocks::HOT_BYTES) & !63);

@@ -67,7 +67,9 @@ unsafe fn dump_words(layout: &Layout, start: *mut u8, bytes: Range<u64>) {
     for (part, dumped) in layout.parts().zip(&WORDS_DUMPED).filter(|(part, _)| part.contains(&bytes.start)) {
         let end = bytes.end.min(part.end) - part.start;
         // SAFETY: parts are whole pages of the region.
-        unsafe { dumped.grow(start.add(part.start as usize), (part.end - part.start) as usize, end as usize) };
+        unsafe {
+            dumped.grow(start.add(part.start as usize), (part.end - part.start) as usize, end as usize)
+        };
     }
 }
 
@@ -181,10 +183,12 @@ impl Backing for Pages {
         let (first, end) = (bytes.start as usize, bytes.end as usize);
         let pages = first.next_multiple_of(PAGE)..end / PAGE * PAGE;
         // The first and the last page have words of other units as well.
-        let edges = if pages.is_empty() { [first..end, end..end] } else { [first..pages.start, pages.end..end] };
+        let edges =
+            if pages.is_empty() { [first..end, end..end] } else { [first..pages.start, pages.end..end] };
         for edge in edges {
             // SAFETY: words of the region, which are atomics: a late load by `free` of a pointer to no block sees either value.
-            let words = unsafe { std::slice::from_raw_parts(start.add(edge.start).cast::<Word>(), edge.len() / 8) };
+            let words =
+                unsafe { std::slice::from_raw_parts(start.add(edge.start).cast::<Word>(), edge.len() / 8) };
             // Relaxed: the unit's next word publishes it.
             words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         }
