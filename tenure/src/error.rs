@@ -219,7 +219,7 @@ impl From<slab::OpenError> for OpenHandleError {
     }
 }
 
-/// The reason why a held handle cannot be used.
+/// The reason why a held handle cannot be used. One byte: a result with it is passed in registers. The caller has the handle's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UseError {
@@ -227,14 +227,11 @@ pub enum UseError {
     #[error(transparent)]
     NotMember(#[from] NotMember),
     /// The handle is closed already, or its word is corrupted.
-    #[error("handle {index} in generation {generation} is not held")]
-    Stale {
-        /// The index of the handle.
-        index: u32,
-        /// The generation of the handle.
-        generation: u64,
-    },
+    #[error("the handle is not held")]
+    Stale,
 }
+
+const _: () = assert!(size_of::<Result<&[u8], UseError>>() == 16 && size_of::<Result<(), UseError>>() == 1);
 
 /// The reason why a block was not allocated or resized.
 ///

@@ -328,7 +328,9 @@ impl<'m> Local<'m> {
             // SAFETY: the caller's promise.
             Ok(held) => unsafe { self.close(RawHandle { held }) }.map_err(|error| match error {
                 UseError::NotMember(why) => why.into(),
-                UseError::Stale { index, generation } => OpenHandleError::Stale { index, generation },
+                UseError::Stale => {
+                    OpenHandleError::Stale { index: token.index(), generation: token.generation() }
+                }
             }),
             Err(refused) => Err(self.shared.not_opened(refused)),
         }
@@ -346,7 +348,7 @@ impl<'m> Local<'m> {
     /// // SAFETY: the count is closed once, and no reference to the payload exists. A second close is an error.
     /// unsafe {
     ///     local.close(held)?;
-    ///     assert!(matches!(local.close(held), Err(UseError::Stale { .. })));
+    ///     assert!(matches!(local.close(held), Err(UseError::Stale)));
     /// }
     /// # Ok(()) }
     /// ```
@@ -789,7 +791,7 @@ impl Shared {
     #[inline(never)]
     fn payload_slow(&self, held: RawHandle) -> Result<NonNull<[u8]>, UseError> {
         self.lease.check()?;
-        self.place(held).map_err(|_| stale(held.held))
+        self.place(held).map_err(|_| UseError::Stale)
     }
 
     /// # Safety
@@ -803,14 +805,14 @@ impl Shared {
         let free = |block| self.free_ended(blocks, block);
         match slab.close(acquire, ref_counts, Some(cache), held.held, free) {
             Ok(_) => Ok(()),
-            Err(_) => Err(self.not_closed(held)),
+            Err(_) => Err(self.not_closed()),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn not_closed(&self, held: RawHandle) -> UseError {
-        self.lease.check().map_or_else(UseError::from, |()| stale(held.held))
+    fn not_closed(&self) -> UseError {
+        self.lease.check().map_or_else(UseError::from, |()| UseError::Stale)
     }
 
     // Inlined always: a call would pass its result through memory, which costs more than the allocation.
@@ -855,10 +857,6 @@ impl Shared {
         })?;
         resized.ok_or_else(|| not_ours.map_or(NotMember::Left.into(), AllocError::from))
     }
-}
-
-fn stale(held: slab::Held) -> UseError {
-    UseError::Stale { index: held.index(), generation: held.generation() }
 }
 
 fn too_large(bytes: usize) -> CreateError {

@@ -162,7 +162,7 @@ impl From<UseError> for Fault {
     fn from(error: UseError) -> Self {
         match error {
             UseError::NotMember(error) => error.into(),
-            UseError::Stale { .. } => Self::Stale,
+            UseError::Stale => Self::Stale,
             error => other(error),
         }
     }
