@@ -10,7 +10,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -19,24 +19,27 @@ use crate::error::OpenError;
 use crate::host;
 use crate::layout::{FNV_START, fnv1a};
 use crate::lock::{self, Bytes};
-use crate::name::FileName;
+use crate::name::{FileName, SHM_DIRECTORY, SHM_PREFIX};
 
 const CREATION_BITS: u32 = 16;
 const CREATIONS: i64 = 1 << CREATION_BITS;
 
-/// The first byte of all segments that had the name.
-fn first_of(name: &FileName) -> i64 {
-    let hash = fnv1a(fnv1a(FNV_START, name.stem.as_bytes()), name.suffix.as_bytes());
-    (hash >> (64 - 46)) as i64 * CREATIONS
+/// The first byte of all segments that had the name; `stem` is its file name without the boot.
+fn first_of(stem: &str) -> i64 {
+    (fnv1a(FNV_START, stem.as_bytes()) >> (64 - 46)) as i64 * CREATIONS
+}
+
+fn stem_of(name: &FileName) -> String {
+    format!("{}{}", name.stem, name.suffix)
 }
 
 fn creation_of(creation_id: u64) -> i64 {
     creation_id as i64 & (CREATIONS - 1)
 }
 
-fn open(name: &FileName) -> io::Result<OwnedFd> {
+fn open(directory: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(&name.directory, flags, Mode::empty())?)
+    Ok(rustix::fs::open(directory, flags, Mode::empty())?)
 }
 
 /// The lock of one member. Dropping it releases the lock.
@@ -48,8 +51,8 @@ pub(crate) struct Presence {
 impl Presence {
     /// Takes the lock. `None` if the folder cannot be read or locked.
     pub(crate) fn claim(name: &FileName, creation_id: u64) -> Option<Self> {
-        let folder = open(name).ok()?;
-        let byte = Bytes { first: first_of(name) + creation_of(creation_id), count: 1 };
+        let folder = open(&name.directory).ok()?;
+        let byte = Bytes { first: first_of(&stem_of(name)) + creation_of(creation_id), count: 1 };
         lock::try_read_bytes(&folder, byte).ok()?.then_some(())?;
         Some(Self { _folder: Exposed::new(folder).ok()? })
     }
@@ -57,8 +60,8 @@ impl Presence {
 
 /// Whether members live of a segment that had the name: of any, or of any but the one with this id.
 pub(crate) fn is_anybody_there(name: &FileName, but: Option<u64>) -> io::Result<bool> {
-    let folder = open(name)?;
-    let first = first_of(name);
+    let folder = open(&name.directory)?;
+    let first = first_of(&stem_of(name));
     let is_locked = |from: i64, to: i64| {
         let bytes = Bytes { first: first + from, count: to - from };
         if from < to { lock::is_locked(&folder, bytes) } else { Ok(false) }
@@ -69,9 +72,32 @@ pub(crate) fn is_anybody_there(name: &FileName, but: Option<u64>) -> io::Result<
     }
 }
 
+const PERMIT_SUFFIX: &str = ".removed";
+
+/// Removes the permits in `/dev/shm` of names that no member has any more: their last members were killed.
+pub(crate) fn tidy(file: &Path) {
+    let Some((directory, file_name)) = file.parent().zip(file.file_name().and_then(|name| name.to_str()))
+    else {
+        return;
+    };
+    let stem = file_name.strip_prefix('.').and_then(|rest| rest.strip_suffix(PERMIT_SUFFIX));
+    let Some(stem) =
+        stem.filter(|stem| directory == Path::new(SHM_DIRECTORY) && stem.starts_with(SHM_PREFIX))
+    else {
+        return;
+    };
+    let stat = rustix::fs::statat(CWD, file, AtFlags::SYMLINK_NOFOLLOW);
+    let is_ours = stat.is_ok_and(|s| u64::from(s.st_uid) == host::effective_uid() && s.st_size == 0);
+    let all = Bytes { first: first_of(stem), count: CREATIONS };
+    if is_ours && open(directory).and_then(|folder| lock::is_locked(folder, all)).is_ok_and(|locked| !locked)
+    {
+        let _ = rustix::fs::unlink(file);
+    }
+}
+
 /// The file that allows to create a segment although members of a former one live, which was removed with force.
 fn permit(name: &FileName) -> PathBuf {
-    name.directory.join(format!(".{}{}.removed", name.stem, name.suffix))
+    name.directory.join(format!(".{}{PERMIT_SUFFIX}", stem_of(name)))
 }
 
 /// Whether the creation of a segment of this name is permitted although members of another one live.

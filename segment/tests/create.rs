@@ -550,6 +550,20 @@ fn a_removal_with_force_makes_room_once() {
     }
 }
 
+#[test]
+fn a_permit_that_killed_members_left_goes_with_the_next_creation() {
+    let (killed, kept, other) = (Name::shm("killed"), Name::shm("kept"), Name::shm("other"));
+    let permit = |name: &Name| PathBuf::from(format!("/dev/shm/.tenure-{}.removed", name.text));
+    let first = kept.segment();
+    let _lease = join(&first, GUARDED);
+    Segment::remove(&kept.place(), true).unwrap();
+    // As after a removal with force, once the members are killed.
+    std::fs::write(permit(&killed), "").unwrap();
+    let _segment = other.segment();
+    assert!(!permit(&killed).exists());
+    assert!(permit(&kept).exists(), "its member lives");
+}
+
 /// A member without a monitor has its lock of the folder in the descriptor table that its children inherit.
 fn forker(stage: &Stage) {
     let segment = stage.attach().unwrap();
