@@ -4,7 +4,7 @@ use tenure_core::MEMBERS_MAX;
 
 /// The layout of the segment's own bytes. docs/layout.md has the same text; a test compares the two.
 pub const LAYOUT: &str = "\
-segment (version 1): [header | lease table | notifications | zeroes up to a multiple of 4096 | data area]
+segment (version 2): [header | lease table | notifications | zeroes up to a multiple of 4096 | data area]
 
 header, 512 bytes
 offset  field            meaning
@@ -42,7 +42,7 @@ byte i of the file (anonymous: of a companion memfd; sysv: of the lock file) is 
 ";
 
 /// The version of [`LAYOUT`].
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// The bytes of the header.
 pub const HEADER_BYTES: u64 = 512;
