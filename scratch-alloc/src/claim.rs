@@ -244,12 +244,31 @@ impl Scratch<'_> {
     /// Tables of shared memory stay committed: a process that was stopped while it examined a span may load from its table much later, and the
     /// kernel may then have no page for a decommitted table.
     pub(crate) fn decommit_free(&self, me: Owner, backing: &dyn Backing) -> u64 {
+        self.decommit_free_of(me, 0..self.ready(), backing)
+    }
+
+    /// The number of free units, by their hints.
+    pub(crate) fn free_units_hinted(&self) -> u32 {
+        (0..self.ready()).step_by(64).map(|unit| self.hints(self.layout.dirty, unit).count_ones()).sum()
+    }
+
+    /// Decommits `units` free units, or some more, from the highest on: claims prefer the lowest ones. Returns the bytes that the system took.
+    pub(crate) fn decommit_highest(&self, me: Owner, units: u32, backing: &dyn Backing) -> u64 {
+        let (mut end, mut decommitted) = (self.ready(), 0);
+        while end > 0 && decommitted < u64::from(units) << self.layout.unit_shift {
+            let start = (end - 1) / DECOMMIT_MAX * DECOMMIT_MAX;
+            decommitted += self.decommit_free_of(me, start..end, backing);
+            end = start;
+        }
+        decommitted
+    }
+
+    fn decommit_free_of(&self, me: Owner, units: Range<u32>, backing: &dyn Backing) -> u64 {
         let mut decommitted = 0;
-        let ready = self.ready();
-        let mut unit = 0;
-        while unit < ready {
+        let Range { start: mut unit, end } = units;
+        while unit < end {
             let start = unit;
-            while unit < ready
+            while unit < end
                 && unit - start < DECOMMIT_MAX
                 && self.unit_state(unit) == Unit::Free
                 && self.unit_compare_exchange(unit, Unit::Free, Unit::Backing(me))

@@ -42,8 +42,27 @@ pub struct Local<'a> {
     pub(crate) links: Box<[Links]>,
     pub(crate) idle: Idle,
     pub(crate) large: Large,
+    pub(crate) unused: Unused,
     /// The last request of somebody without room that this local has answered.
     pub(crate) requests: u64,
+}
+
+/// Calls of [`Local::trim_unused`] between two looks.
+const LOOK: u32 = 256;
+/// Calls of [`Local::trim_unused`] after which units that were free all the time go back to the system.
+const PERIOD: u32 = 4096;
+
+/// The looks of a period of [`Local::trim_unused`].
+pub(crate) struct Unused {
+    calls: u32,
+    /// The fewest free units at any look.
+    units: u32,
+}
+
+impl Default for Unused {
+    fn default() -> Self {
+        Self { calls: 0, units: u32::MAX }
+    }
 }
 
 impl fmt::Debug for Local<'_> {
@@ -95,6 +114,7 @@ impl<'a> Local<'a> {
             links: zeroed(layout.units as usize),
             idle: Idle::default(),
             large: Large::new(layout.units),
+            unused: Unused::default(),
             requests: 0,
         }
     }
@@ -397,5 +417,29 @@ impl<'a> Local<'a> {
         self.release_idle();
         self.scratch.release_abandoned(self.owner);
         self.scratch.decommit_free(self.owner, backing)
+    }
+
+    /// Returns the memory of free units that nobody claims to the system, little by little; returns the bytes that it took. For
+    /// callers that call it at their slow paths: after 4096 calls, as many units go as were free at each of the looks of this period.
+    ///
+    /// # Progress
+    ///
+    /// Mostly an increment; a look at the hints of 64 units a load at every 256th call; system calls as [`Local::trim`] at every 4096th.
+    ///
+    /// # Crash
+    ///
+    /// As [`Local::trim`].
+    pub fn trim_unused(&mut self, backing: &dyn Backing) -> u64 {
+        let unused = &mut self.unused;
+        unused.calls += 1;
+        if !unused.calls.is_multiple_of(LOOK) {
+            return 0;
+        }
+        unused.units = unused.units.min(self.scratch.free_units_hinted());
+        if unused.calls < PERIOD {
+            return 0;
+        }
+        let units = std::mem::take(unused).units;
+        if units == 0 { 0 } else { self.scratch.decommit_highest(self.owner, units, backing) }
     }
 }

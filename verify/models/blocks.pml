@@ -57,8 +57,8 @@ byte incarnation[NP], readers[NP];
 byte gen;
 bit attached;
 
-/* private memory: the span of the local (head + 1, 0 for none), its length, its stack of free blocks */
-byte head[NP], units[NP], stack[NP];
+/* private memory: the span of the local (head + 1, 0 for none), its length, its list of free blocks */
+byte head[NP], units[NP], list[NP];
 
 /* state of the model only: the user of payload u: 0 none, p + 1 a process, 50 a pin, 60 + g generation g of the handle */
 byte user[NU];
@@ -126,7 +126,7 @@ inline find(u) {
 /* scratch.rs: tell_owner */
 inline tell(u) { if :: u == 1 && ust[1] == TAIL -> hint[0] = 1 :: else -> hint[u] = 1 fi }
 
-/* small.rs: collect_span: pushes REMOTE (or, when adopting, FREE) blocks of the span onto the stack */
+/* small.rs: collect_span: pushes REMOTE (or, when adopting, FREE) blocks of the span into the list */
 inline collect_span(h, n, free_too) {
     hint[h] = 0;                                                             /* scratch.collect.hint_cleared */
     x_i = h;
@@ -138,7 +138,7 @@ inline collect_span(h, n, free_too) {
         if
         :: x_ok -> d_step {
             assert(UNUSED(x_i) && BLOCK_IS_FREE(x_i));
-            bst[x_i] = BFREE; bof[x_i] = 0; stack[p] = stack[p] | (1 << x_i) }  /* scratch.collect.block_taken */
+            bst[x_i] = BFREE; bof[x_i] = 0; list[p] = list[p] | (1 << x_i) }  /* scratch.collect.block_taken */
         :: else
         fi;
         x_i++
@@ -315,7 +315,7 @@ join:
                     :: else                                                  /* scratch.small.tail_stored */
                     fi;
                     d_step { assert(uow[u] == OWNER(p)); ust[u] = SPAN; ulen[u] = units[p] };
-                    d_step { head[p] = u + 1; stack[p] = (units[p] == 2 -> 3 : 1 << u) } /* scratch.small.head_stored */
+                    d_step { head[p] = u + 1; list[p] = (units[p] == 2 -> 3 : 1 << u) } /* scratch.small.head_stored */
                 :: else
                 fi;
                 atomic { u = 0; x_ok = 0 }
@@ -333,11 +333,11 @@ join:
                 :: else
                 fi;
                 atomic { u = 0; r_n = 0; x_s = 0; x_ok = 0 }
-            :: stack[p] != 0 ->
+            :: list[p] != 0 ->
                 /* alloc: Hot::take */
                 d_step {
-                    u = (stack[p] & 1 -> 0 : 1);
-                    stack[p] = stack[p] & ~(1 << u);
+                    u = (list[p] & 1 -> 0 : 1);
+                    list[p] = list[p] & ~(1 << u);
                     assert(UNUSED(u) && bst[u] == BFREE);
                     bst[u] = BLEASE; bof[u] = OWNER(p); user[u] = p + 1; u = 0
                 }
@@ -345,7 +345,7 @@ join:
 free_it:        /* free: Hot::put, a load and a plain store */
                 x_ok = (bst[u] == BLEASE && bof[u] == OWNER(p));
                 if
-                :: x_ok -> d_step { assert(UNUSED(u)); bst[u] = BFREE; bof[u] = 0; stack[p] = stack[p] | (1 << u) }
+                :: x_ok -> d_step { assert(UNUSED(u)); bst[u] = BFREE; bof[u] = 0; list[p] = list[p] | (1 << u) }
                 :: else
                 fi;
                 atomic { u = 0; x_ok = 0 }
@@ -397,7 +397,7 @@ free_it:        /* free: Hot::put, a load and a plain store */
                 :: head[p] == 1 ->
                     x_ok = (bst[0] == BATT && bof[0] == g);
                     if
-                    :: x_ok -> d_step { user[0] = 0; bst[0] = BFREE; bof[0] = 0; stack[p] = stack[p] | 1 }
+                    :: x_ok -> d_step { user[0] = 0; bst[0] = BFREE; bof[0] = 0; list[p] = list[p] | 1 }
                     :: else
                     fi
                 :: else ->
@@ -413,7 +413,7 @@ free_it:        /* free: Hot::put, a load and a plain store */
                     fi
                 fi;
                 atomic { g = 0; x_ok = 0 }
-            :: head[p] != 0 && stack[p] == 0 && hint[head[p] - 1] -> collect_span(head[p] - 1, units[p], false)
+            :: head[p] != 0 && list[p] == 0 && hint[head[p] - 1] -> collect_span(head[p] - 1, units[p], false)
             :: head[p] == 0 ->
                 /* trim: decommit a free unit */
                 if :: u = 0 :: u = 1 fi;
@@ -452,17 +452,17 @@ free_it:        /* free: Hot::put, a load and a plain store */
             :: head[p] != 0 ->
                 collect_span(head[p] - 1, units[p], false);
                 if
-                :: stack[p] == (units[p] == 2 -> 3 : 1 << (head[p] - 1)) ->
+                :: list[p] == (units[p] == 2 -> 3 : 1 << (head[p] - 1)) ->
                     u = head[p] - 1;
                     release_span(u, units[p]);
-                    d_step { head[p] = 0; units[p] = 0; stack[p] = 0; u = 0 }
+                    d_step { head[p] = 0; units[p] = 0; list[p] = 0; u = 0 }
                 :: else
                 fi
             :: else
             fi
         :: d_step {
                 if :: user[0] == p + 1 -> user[0] = 0 :: else fi; if :: user[1] == p + 1 -> user[1] = 0 :: else fi;
-                head[p] = 0; units[p] = 0; stack[p] = 0 };
+                head[p] = 0; units[p] = 0; list[p] = 0 };
 #ifdef M_LEAVE_BEFORE_RELEASE
             d_step { dirty[p] = 0; writer[p] = 0 };
 #else
@@ -477,7 +477,7 @@ free_it:        /* free: Hot::put, a load and a plain store */
             order[p] = 0;
             ops = 0; u = 0; g = 0; j = 0; x_s = 0; x_o = 0; x_f = 0; x_i = 0; r_u = 0; r_s = 0; r_o = 0; r_n = 0; r_i = 0;
             r_cov = 0; x_ok = 0; r_k = 0;
-            head[p] = 0; units[p] = 0; stack[p] = 0;
+            head[p] = 0; units[p] = 0; list[p] = 0;
             if :: user[0] == p + 1 -> user[0] = 0 :: else fi;
             if :: user[1] == p + 1 -> user[1] = 0 :: else fi;
             writer[p] = 0;
@@ -532,14 +532,14 @@ proctype Check() {
         :: ust[u] == SPAN || ust[u] == HELD || ust[u] == BACKING || (ust[u] == TAIL && ust[0] != ABANDONED) ->
             /* only a living member may own one, and an idle one only if the member was stopped */
             assert(dirty[LEASE_OF(uow[u])] && writer[LEASE_OF(uow[u])]);
-            /* its FREE blocks are on the owner's stack, and the owner finds its REMOTE ones, also after a lost hint */
+            /* its FREE blocks are in the owner's list, and the owner finds its REMOTE ones, also after a lost hint */
             if
             :: ust[u] == SPAN && stopped == 0 ->
                 x_f = LEASE_OF(uow[u]);
                 x_i = u;
                 do
                 :: x_i < u + ulen[u] ->
-                    assert(bst[x_i] != BFREE || (stack[x_f] & (1 << x_i)));
+                    assert(bst[x_i] != BFREE || (list[x_f] & (1 << x_i)));
                     assert(bst[x_i] != BREMOTE || FOUND(u));
                     x_i++
                 :: else -> break

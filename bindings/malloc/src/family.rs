@@ -47,7 +47,8 @@ fn request(bytes: usize, align: usize) -> Option<Layout> {
 extern "C" fn allocate(bytes: usize, align: usize) -> *mut u8 {
     if let Some(layout) = request(bytes, align) {
         let found = heap::with(|heap| {
-            let offset = heap.local.alloc(layout, &heap.pages).ok();
+            heap.local.trim_unused(&heap.pages);
+            let offset = heap.local.alloc_slow(layout, &heap.pages).ok();
             offset.map(|offset| heap.base.wrapping_add(offset as usize))
         });
         if let Some(Some(block)) = found {

@@ -23,6 +23,11 @@ fn memory_that_was_locked_when_it_was_given_back() {
 }
 
 #[test]
+fn free_memory_serves_all_sizes_and_goes_back() {
+    run("resident.c");
+}
+
+#[test]
 fn threads_come_and_go_and_free_for_each_other() {
     run("threads.c");
 }
