@@ -40,8 +40,8 @@ int main(void) {
     for (int round = 0; round < 2; round++) {
         for (size_t at = 0; at < sizeof sizes / sizeof *sizes; at++) {
             peak(sizes[at]);
-            /* The blocks, their words, the array above, and some units of each class. */
-            CHECK(resident() < LIVE + LIVE / 2);
+            /* The blocks, up to an eighth for their words, the array above, and up to 9 MiB kept for later. */
+            CHECK(resident() < LIVE + LIVE * 3 / 4);
         }
     }
     /* Light work after the peak: what stays free goes back to the system. */
@@ -57,5 +57,6 @@ int main(void) {
     memset(blocks, 0, sizeof blocks);
     /* The array, and next to nothing beside it: no books for the blocks that there were. */
     CHECK(resident() < (long)sizeof blocks / MIB + 6);
+    puts("ok");
     return 0;
 }
