@@ -321,10 +321,10 @@ fn sysv_memory_goes_with_its_last_user_and_the_husk_is_replaced() {
     let path = first.path().unwrap().to_owned();
     drop(first);
     assert!(path.exists(), "the lock file stays");
-    assert!(matches!(
-        Segment::open(name.place(), HASH, Permissions::default()),
-        Err(OpenError::NotFound { .. })
-    ));
+    // A child that another test of this process has forked, and that has not called exec yet, has the memory attached as well.
+    eventually("the memory is gone", || {
+        matches!(Segment::open(name.place(), HASH, Permissions::default()), Err(OpenError::NotFound { .. }))
+    });
     let second = name.segment();
     assert!(second.created());
     assert_ne!(second.creation_id(), id);
