@@ -120,7 +120,7 @@ impl Geometry {
         let unit_shift = self.unit_bytes.trailing_zeros();
         let mut tables = [0; TABLES];
         for table in FIRST_TABLE..unit_shift {
-            tables[table as usize] = place(&mut at, (units * unit >> table) * 8);
+            tables[table as usize] = place(&mut at, ((units * unit) >> table) * 8);
         }
         let data_bytes_at = at.next_multiple_of(unit.clamp(LINE, PAGE));
         let classes = class_count(self.unit_bytes);

@@ -11,7 +11,7 @@ use crate::local::Local;
 use crate::scratch::{Backing, Found};
 use crate::small::Entry;
 use crate::sync::Ordering;
-use crate::word::{Block, END, Shape, Unit};
+use crate::word::{Block, END, Unit};
 
 /// The most cached spans; they are searched from the last to the first.
 const CACHED_MAX: usize = 8;
@@ -167,7 +167,7 @@ impl Local<'_> {
 
     #[inline(never)]
     fn make_large(&mut self, units: u32, backing: &dyn Backing) -> Result<u64, Refused> {
-        let head = match self.take_kept(units) {
+        let head = match self.large.runs.take(units).or_else(|| self.take_parked(units)) {
             Some(head) => head,
             None => self.claim_large(units, backing)?,
         };
@@ -181,9 +181,9 @@ impl Local<'_> {
         self.hot.leased(u64::from(head) << self.scratch.layout.unit_shift)
     }
 
-    /// Takes units that this local keeps.
-    pub(crate) fn take_kept(&mut self, units: u32) -> Option<u32> {
-        self.large.runs.take(units).or_else(|| self.take_parked(units))
+    /// Takes units of the runs that this local keeps.
+    pub(crate) fn take_run(&mut self, units: u32) -> Option<u32> {
+        self.large.runs.take(units)
     }
 
     /// Enters a large span of this lease into the private state of this local.
@@ -272,27 +272,23 @@ impl Local<'_> {
 
     /// Ends a large span of this local; false if its head was corrupted.
     fn put_large(&mut self, head: u32) -> bool {
-        let Some(shape) = self.large_shape(head) else { return false };
+        if !self.owns_large(head) {
+            return false;
+        }
         let place = self.links[head as usize].place as usize;
-        self.large.spans.swap_remove(place);
+        let span = self.large.spans.swap_remove(place);
         if let Some(&moved) = self.large.spans.get(place) {
             self.links[moved.start as usize].place = place as u32;
         }
         self.hot.entries[head as usize] = Entry::FOREIGN;
         self.scratch.unmake_large(self.owner, head);
-        self.keep(head, u32::from(shape.units));
+        self.keep(head, span.units);
         true
     }
 
-    fn large_shape(&self, head: u32) -> Option<Shape> {
-        match self.scratch.unit_state(head) {
-            Unit::Span(owner, shape)
-                if owner == self.owner && shape.class == LARGE && self.scratch.plausible(head, shape) =>
-            {
-                Some(shape)
-            }
-            _ => None,
-        }
+    /// Whether the unit word agrees that `head` is the head of a large span of this lease.
+    fn owns_large(&self, head: u32) -> bool {
+        matches!(self.scratch.unit_state(head), Unit::Span(owner, shape) if owner == self.owner && shape.class == LARGE)
     }
 
     /// Keeps units that are HELD by this lease, or frees them if too many are kept.
@@ -356,7 +352,9 @@ impl Local<'_> {
         if !ours || self.is_small(bytes) || bytes > self.scratch.layout.largest() {
             return false;
         }
-        let (has, wants) = (u32::from(found.shape.units), self.scratch.layout.units_for(bytes));
+        // The length of private memory: the unit word may be corrupted.
+        let has = self.large.spans[self.links[found.head as usize].place as usize].units;
+        let wants = self.scratch.layout.units_for(bytes);
         let end = found.head + has;
         if wants > has {
             if self.large.cached.iter().any(|cached| cached.start == end) {

@@ -25,12 +25,14 @@ use crate::word::{Block, Owner};
 ///
 /// # Memory
 ///
-/// A span whose blocks are all free goes back to everybody at once, but for the last few: a local keeps at most 1 MiB of idle small
-/// spans, at most 8 MiB for the next large blocks, and less in a region of less than 512 or 128 MiB. Beyond that it keeps the one unit
-/// of each class from which it allocates now. It gives the idle spans and the large runs back at its next slow path after any process
-/// had no room.
+/// A span whose blocks are all free goes back to everybody when its last block is freed or collected, but for the last few: a local keeps
+/// at most 16 units of idle small spans (a 32nd of the region, if that is less, and at least one span), and at most 128 units for the next
+/// large blocks (an eighth of the region, if that is less). Beyond that it keeps two spans of each class: the one from which it
+/// allocates, and the newest one, as long as some blocks of that were never used. A block that another member freed is in use until the owner
+/// collects it, at its next slow path in the class. After any process had no room, the next slow path of each local collects all such blocks, and
+/// gives the idle spans and what is kept for large blocks back.
 ///
-/// In private memory it has up to 28 bytes for each unit that it ever owned, and nothing for a block.
+/// In private memory a local has 32 bytes for each unit that it ever owned, 4 for each span, and nothing for a block.
 pub struct Local<'a> {
     pub(crate) hot: HotMemory,
     pub(crate) scratch: Scratch<'a>,
@@ -211,7 +213,7 @@ impl<'a> Local<'a> {
     /// # Errors
     ///
     /// [`BlockError`]; nothing was freed. A second free is [`BlockError::AlreadyFree`] until the block is allocated again, or
-    /// [`BlockError::NotABlock`] once its units are used otherwise; for a large block that can be at once.
+    /// [`BlockError::NotABlock`] once its span was given back, which can be at once.
     ///
     /// # Progress
     ///
@@ -245,6 +247,7 @@ impl<'a> Local<'a> {
     /// As [`Local::free`].
     #[inline(never)]
     pub fn free_slow(&mut self, offset: u64) -> Result<(), BlockError> {
+        self.answer_requests();
         if self.free_large(offset, self.hot.leased(offset)) || self.put_in_full(offset) {
             return Ok(());
         }
@@ -349,10 +352,10 @@ impl<'a> Local<'a> {
             return Ok(offset);
         }
         let to = self.alloc(layout, backing).map_err(Ok)?;
-        // SAFETY: two different blocks of this lease, each at least that long.
+        // SAFETY: two blocks of this lease, each at least that long. If somebody has overwritten block words, they may overlap.
         unsafe {
             let (from, to) = (self.scratch.address(offset), self.scratch.address(to));
-            std::ptr::copy_nonoverlapping(from, to, found.bytes.min(bytes) as usize);
+            std::ptr::copy(from, to, found.bytes.min(bytes) as usize);
         }
         // The lease owned the block above; only a double free by the caller's peers can have changed that.
         let _ = self.free(offset);
@@ -369,19 +372,18 @@ impl<'a> Local<'a> {
         bytes <= u64::from(self.scratch.layout.unit_bytes()) / 2
     }
 
-    /// Claims units: of the runs that this local keeps, or, after it gave back its idle spans, of those without an owner.
+    /// Claims units without an owner, after this local gave back idle spans.
     pub(crate) fn claim(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
-        if let Some(head) = self.take_kept(units) {
-            return Ok(head);
-        }
-        self.release_idle_spans();
+        // A span of one unit finds room in any other. For longer ones, units that lie side by side may be among the idle ones.
+        self.release_idle_spans(if units == 1 { 1 } else { u32::MAX });
         self.scratch.claim(self.owner, units, backing)
     }
 
     /// Gives back what this local keeps for later, but for the lists of its classes.
     pub(crate) fn release_kept(&mut self) {
         self.release_large();
-        self.release_idle_spans();
+        self.collect_hinted();
+        self.release_idle_spans(u32::MAX);
     }
 
     /// Asks everybody for the units that they keep: this local has no room.

@@ -45,8 +45,6 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Hot {
     /// The word of a block of this lease, but for the bits of its offset.
     mine: u64,
-    /// The granules of the region. No link of a list is as large.
-    limit: u64,
     unit_shift: u32,
     pub(crate) entries: Entries,
     /// By (bytes - 1) / 16: the position of the class in `lists`, times their size.
@@ -60,6 +58,8 @@ pub(crate) struct Hot {
 struct List {
     /// The granule of the first block: below the limit, or the list is empty.
     free: u64,
+    /// Above the granules at which a block of the class can start in the region.
+    limit: u64,
     /// The words of blocks, by granule shifted right by `shift`.
     table: *const Word,
     shift: u32,
@@ -77,7 +77,7 @@ impl List {
     ///
     /// # Safety
     ///
-    /// The granule is below the region's limit, and the region outlives `'w`.
+    /// The granule is in the region, and the region outlives `'w`.
     #[inline(always)]
     unsafe fn word<'w>(&self, granule: u64) -> &'w Word {
         // SAFETY: the table has a word for each 2^shift granules of the region. The list of no class has the shift 63: the word is
@@ -112,7 +112,7 @@ pub(crate) struct Links {
     before: u32,
     /// Of a unit of a small span: the number of blocks that start in it.
     starts: u32,
-    /// Of the head of a span: its position in `Class::spans`, or in `Large::spans`.
+    /// Of all units of a small span: its position in `Class::spans`. Of the head of a large span: its position in `Large::spans`.
     pub(crate) place: u32,
 }
 
@@ -135,19 +135,21 @@ impl Deref for Entries {
     type Target = [Entry];
 
     fn deref(&self) -> &[Entry] {
+        if self.units == 0 {
+            return &[];
+        }
         // SAFETY: the memory of a box of as many entries, which lives as long as the local. Wiped, there are none.
-        if self.units == 0 { &[] } else { unsafe { std::slice::from_raw_parts(self.first, self.units) } }
+        unsafe { std::slice::from_raw_parts(self.first, self.units) }
     }
 }
 
 impl DerefMut for Entries {
     fn deref_mut(&mut self) -> &mut [Entry] {
-        // SAFETY: as above, and `&mut self` is the only access.
         if self.units == 0 {
-            &mut []
-        } else {
-            unsafe { std::slice::from_raw_parts_mut(self.first, self.units) }
+            return &mut [];
         }
+        // SAFETY: as above, and `&mut self` is the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.first, self.units) }
     }
 }
 
@@ -215,10 +217,21 @@ impl Drop for HotMemory {
     }
 }
 
+/// A type of which zero bytes are a valid value.
+///
+/// # Safety
+///
+/// They are.
+pub(crate) unsafe trait Zeroable {}
+
+// SAFETY: the fields are integers.
+unsafe impl Zeroable for Entry {}
+// SAFETY: as above.
+unsafe impl Zeroable for Links {}
+
 /// Entries or links for `units` units. The system allocates no page for those that are never written.
-pub(crate) fn zeroed<T: Copy + Default>(units: usize) -> Box<[T]> {
-    const { assert!(align_of::<T>() <= 8) };
-    // SAFETY: the types are `Entry` and `Links`, whose fields are integers, of which zero is a valid value.
+pub(crate) fn zeroed<T: Zeroable>(units: usize) -> Box<[T]> {
+    // SAFETY: zero is a valid value, as the trait promises.
     unsafe { Box::new_zeroed_slice(units).assume_init() }
 }
 
@@ -229,17 +242,17 @@ fn position(which: u8) -> u16 {
 impl Hot {
     pub(crate) fn new(scratch: &Scratch<'_>, mine: u64) -> Self {
         let layout = scratch.layout;
-        let nothing = || List { free: END, table: scratch.control(0), shift: u64::BITS - 1 };
+        let nothing = || List { free: END, limit: 0, table: scratch.control(0), shift: u64::BITS - 1 };
         let mut lists = std::array::from_fn(|_| nothing());
         for class in 0..layout.classes {
             let table = Layout::table_of(class);
             let words = scratch.table(table);
+            let limit = (layout.capacity() - u64::from(class_bytes(class))) / u64::from(GRANULE) + 1;
             lists[usize::from(class) + 1] =
-                List { free: END, table: words.as_ptr(), shift: table - FIRST_TABLE };
+                List { free: END, limit, table: words.as_ptr(), shift: table - FIRST_TABLE };
         }
         Self {
             mine,
-            limit: layout.capacity() / u64::from(GRANULE),
             unit_shift: layout.unit_shift,
             entries: Entries {
                 first: Box::into_raw(zeroed::<Entry>(layout.units as usize)).cast(),
@@ -266,10 +279,10 @@ impl Hot {
         let list = List::at(&mut self.lists, position);
         let granule = list.free;
         // Also if the link was overwritten by somebody: the slow path rebuilds the lists.
-        if granule >= self.limit {
+        if granule >= list.limit {
             return None;
         }
-        // SAFETY: below the limit.
+        // SAFETY: below the limit, and so in the region.
         let word = unsafe { list.word(granule) };
         // Relaxed: this local stored the link.
         list.free = word.load(Ordering::Relaxed);
@@ -285,7 +298,7 @@ impl Hot {
         let unit = (offset >> self.unit_shift) as usize;
         let entry = self.entries.get_mut(unit)?;
         let granule = offset / u64::from(GRANULE);
-        // SAFETY: the unit is in the region, so the granule is below the limit.
+        // SAFETY: the unit is in the region, and so is the granule.
         let word = unsafe { List::at(&mut self.lists, entry.list).word(granule) };
         // Relaxed: the caller has the expected value from this thread, or from one that synchronised with it.
         if word.load(Ordering::Relaxed) != self.mine ^ offset_bits(offset) {
@@ -303,7 +316,7 @@ impl Hot {
     pub(crate) fn own_small<'w>(&self, offset: u64) -> Option<(&'w Word, u8)> {
         let unit = offset >> self.unit_shift;
         let class = self.entries.get(unit as usize)?.small()?;
-        // SAFETY: the unit is in the region, so the granule is below the limit.
+        // SAFETY: the unit is in the region, and so is the granule.
         let word = unsafe { self.lists[usize::from(class) + 1].word(offset / u64::from(GRANULE)) };
         (word.load(Ordering::Relaxed) == self.leased(offset)).then_some((word, class))
     }
@@ -349,8 +362,11 @@ pub(crate) struct Class {
     units: u8,
     /// Heads of this local's spans.
     spans: Vec<u32>,
-    /// The first unit of the queue of those that have free blocks in their lists.
+    /// The first and the last unit of the queue of those that have free blocks in their lists.
     queue: u32,
+    last: u32,
+    /// The unit whose list became the list of the class last.
+    current: u32,
     /// The position in `spans` at which the next collection starts.
     cursor: usize,
     /// Back-off: the number of spans to enter before the next collection.
@@ -371,6 +387,8 @@ impl Class {
             units,
             spans: Vec::new(),
             queue: NONE,
+            last: NONE,
+            current: NONE,
             cursor: 0,
             back_off: 0,
             seen: 0,
@@ -463,8 +481,9 @@ impl Local<'_> {
         let full = self.full(class, unit);
         let entry = std::mem::replace(&mut self.hot.entries[unit as usize], full);
         self.hot.lists[usize::from(class) + 1].free = entry.freed;
+        self.class(class).current = unit;
         if entry.out == 0 {
-            self.forget_idle(class, self.head_of(unit));
+            self.forget_idle(class, self.head_of(class, unit));
         }
         self.take(class)
     }
@@ -485,7 +504,7 @@ impl Local<'_> {
             let index = books.extend_first + at;
             let index = if index < books.blocks { index } else { index - books.blocks };
             let granule = scratch.block_offset(books.extend_head, class, index) / u64::from(GRANULE);
-            // SAFETY: a block of a span of this local, so its granule is below the limit.
+            // SAFETY: a block of a span of this local, which lies in the region.
             let word = unsafe { list.word(granule) };
             // Relaxed: the block was free before. Only this local reads the link.
             word.store(free, Ordering::Relaxed);
@@ -496,20 +515,32 @@ impl Local<'_> {
         self.take(class)
     }
 
-    /// The head of the small span of this local that covers `unit`.
-    fn head_of(&self, unit: u32) -> u32 {
-        match self.scratch.unit_state(unit) {
-            Unit::Tail(_, distance) => unit.saturating_sub(u32::from(distance)),
-            _ => unit,
+    /// The head of the small span of this local that covers `unit`. Of private memory: a shared word may be corrupted.
+    fn head_of(&self, class: u8, unit: u32) -> u32 {
+        let place = self.links[unit as usize].place as usize;
+        self.classes[usize::from(class)].spans.get(place).copied().unwrap_or(unit)
+    }
+
+    /// Notes the position of a small span.
+    fn set_place(&mut self, head: u32, units: u32, place: usize) {
+        for unit in head..head + units {
+            self.links[unit as usize].place = place as u32;
         }
     }
 
+    /// Queues a unit whose list is to get its first block: the one that served the class last in front, because its blocks are in the
+    /// processor's cache, and all others at the end, where their lists grow longer until it is their turn.
     fn enqueue(&mut self, class: u8, unit: u32) {
-        let first = std::mem::replace(&mut self.class(class).queue, unit);
-        self.links[unit as usize].next = first;
-        self.links[unit as usize].before = NONE;
-        if let Some(first) = self.links.get_mut(first as usize) {
-            first.before = unit;
+        let books = &mut self.classes[usize::from(class)];
+        let in_front = unit == books.current;
+        let neighbour = std::mem::replace(if in_front { &mut books.queue } else { &mut books.last }, unit);
+        if neighbour == NONE {
+            (books.queue, books.last) = (unit, unit);
+        }
+        let links = &mut self.links[unit as usize];
+        (links.next, links.before) = if in_front { (neighbour, NONE) } else { (NONE, neighbour) };
+        if let Some(neighbour) = self.links.get_mut(neighbour as usize) {
+            *(if in_front { &mut neighbour.before } else { &mut neighbour.next }) = unit;
         }
         self.hot.entries[unit as usize].list = position(class + 1);
     }
@@ -517,8 +548,9 @@ impl Local<'_> {
     /// Takes a queued unit out of the queue.
     fn dequeue(&mut self, class: u8, unit: u32) {
         let Links { next, before, .. } = self.links[unit as usize];
-        if let Some(next) = self.links.get_mut(next as usize) {
-            next.before = before;
+        match self.links.get_mut(next as usize) {
+            Some(next) => next.before = before,
+            None => self.class(class).last = before,
         }
         match self.links.get_mut(before as usize) {
             Some(before) => before.next = next,
@@ -556,7 +588,7 @@ impl Local<'_> {
         // The word of an attached block does not say where the block starts.
         let layout = self.scratch.layout;
         let (_, units) = layout.spans[usize::from(class)];
-        let head = if units == 1 { unit } else { self.head_of(unit as u32).into() };
+        let head = if units == 1 { unit } else { self.head_of(class, unit as u32).into() };
         let from_span = offset - (head << layout.unit_shift);
         let starts = layout.divisors[usize::from(class)].exact(from_span as u32).is_some();
         let word = self.scratch.small_word(class, offset);
@@ -569,11 +601,11 @@ impl Local<'_> {
         true
     }
 
-    /// A unit has become idle.
+    /// Nothing of a unit is in use any more: its span may be idle.
     #[cold]
     pub(crate) fn emptied(&mut self, unit: u32) {
         let Some(class) = self.hot.entries[unit as usize].small() else { return };
-        let head = self.head_of(unit);
+        let head = self.head_of(class, unit);
         let units = u32::from(self.class(class).units);
         let entries = &self.hot.entries;
         if !(head..head + units).all(|unit| entries.get(unit as usize).is_some_and(|entry| entry.out == 0)) {
@@ -581,8 +613,8 @@ impl Local<'_> {
         }
         self.idle.heads.push_back(head);
         self.idle.units += units;
-        self.answer_requests();
-        while self.idle.units > (self.scratch.layout.units / 32).clamp(1, IDLE_MAX) {
+        let most = (self.scratch.layout.units / 32).clamp(1, IDLE_MAX);
+        while self.idle.units > most && self.idle.heads.len() > 1 {
             self.release_one();
         }
     }
@@ -612,13 +644,14 @@ impl Local<'_> {
     fn leave(&mut self, head: u32, shape: Shape) {
         self.hot.entries[head as usize..][..usize::from(shape.units)].fill(Entry::FOREIGN);
         let place = self.links[head as usize].place as usize;
-        let class = &mut self.classes[usize::from(shape.class)];
+        let class = self.class(shape.class);
         class.spans.swap_remove(place);
-        if let Some(moved) = class.spans.get(place) {
-            self.links[*moved as usize].place = place as u32;
-        }
+        let moved = class.spans.get(place).copied();
         if class.extend_head == head {
             class.extend = 0..0;
+        }
+        if let Some(moved) = moved {
+            self.set_place(moved, shape.units.into(), place);
         }
         self.scratch.release_span(self.owner, head, shape);
     }
@@ -632,9 +665,10 @@ impl Local<'_> {
         }
     }
 
-    /// Gives the idle spans back to everybody.
-    pub(crate) fn release_idle_spans(&mut self) {
-        while self.release_one() {}
+    /// Gives idle spans of at least `units` units back to everybody, if there are as many.
+    pub(crate) fn release_idle_spans(&mut self, units: u32) {
+        let rest = self.idle.units.saturating_sub(units);
+        while self.idle.units > rest && self.release_one() {}
     }
 
     /// Frees all idle spans of this local and all abandoned spans without a block in use, and tries once more.
@@ -654,14 +688,15 @@ impl Local<'_> {
     fn collect(&mut self, class: u8, all: bool) -> bool {
         let scratch = self.scratch;
         let (mut looked_at, mut found) = (0, 0);
-        // A collected span may be given back: another one takes its place.
-        for _ in 0..self.class(class).spans.len() {
+        let spans = self.class(class).spans.len();
+        for at in (0..spans).rev() {
+            // Downwards from the last one, or from the cursor: a span that is given back is replaced by the last one.
             let books = self.class(class);
-            if books.spans.is_empty() {
-                break;
+            if !all {
+                books.cursor = books.cursor.checked_sub(1).unwrap_or(spans - 1);
             }
-            books.cursor = if books.cursor + 1 < books.spans.len() { books.cursor + 1 } else { 0 };
-            let (head, blocks) = (books.spans[books.cursor], books.blocks as usize);
+            let at = if all { at } else { books.cursor };
+            let (Some(&head), blocks) = (books.spans.get(at), books.blocks as usize) else { continue };
             // Relaxed: a hint.
             if all || scratch.remote(head).load(Ordering::Relaxed) != 0 {
                 looked_at += blocks;
@@ -700,9 +735,26 @@ impl Local<'_> {
             if is_free(word.load(ordering!("scratch.collect.scan", SeqCst, Relaxed))) {
                 found += 1;
                 self.put_slow(class, offset, word);
+                if !self.hot.covers(head) {
+                    // That was the last block, and the span was given back.
+                    break;
+                }
             }
         }
         found
+    }
+
+    /// Collects the blocks that others freed of all spans with a hint.
+    pub(crate) fn collect_hinted(&mut self) {
+        for class in 0..self.scratch.layout.classes {
+            for at in (0..self.class(class).spans.len()).rev() {
+                let Some(&head) = self.class(class).spans.get(at) else { continue };
+                // Relaxed: a hint.
+                if self.scratch.remote(head).load(Ordering::Relaxed) != 0 {
+                    self.collect_span(class, head, |word| word == REMOTE);
+                }
+            }
+        }
     }
 
     /// Adopts (reclaims) an abandoned span of the class that has a free block: a span with a hint, or `any`.
@@ -723,8 +775,8 @@ impl Local<'_> {
                 && scratch.plausible(head, shape)
                 // No hint: probably full. Relaxed: a hint.
                 && (any || scratch.remote(head).load(Ordering::Relaxed) != 0)
-                // Full. Relaxed: `collect_span` loads the words again.
-                && scratch.blocks_at(head, shape).any(|(_, at)| is_free(scratch.word(at).load(Ordering::Relaxed)))
+                // Full.
+                && scratch.has_free(head, shape)
                 // Another process adopted it first, or it is corrupted.
                 && scratch.adopt(self.owner, head, shape)
             {
@@ -743,10 +795,10 @@ impl Local<'_> {
     /// Enters a small span of this lease into the private state of this local: its units are full.
     fn enter(&mut self, head: u32, shape: Shape) {
         let class = self.class(shape.class);
-        let place = class.spans.len() as u32;
+        let place = class.spans.len();
         class.spans.push(head);
         class.back_off = class.back_off.saturating_sub(1);
-        self.links[head as usize].place = place;
+        self.set_place(head, shape.units.into(), place);
         for unit in head..head + u32::from(shape.units) {
             let class = &self.classes[usize::from(shape.class)];
             self.links[unit as usize].starts = class.starts(head, unit, self.scratch.layout.unit_shift);
@@ -757,7 +809,10 @@ impl Local<'_> {
     fn new_small(&mut self, class: u8, backing: &dyn Backing) -> Result<(), Refused> {
         let scratch = self.scratch;
         let shape = Shape { class, units: u16::from(self.class(class).units) };
-        let head = self.claim(u32::from(shape.units), backing)?;
+        let head = match self.take_run(shape.units.into()) {
+            Some(head) => head,
+            None => self.claim(shape.units.into(), backing)?,
+        };
         scratch.make_small(self.owner, head, shape, backing)?;
         self.enter(head, shape);
         self.class(class).begin(head);
@@ -768,7 +823,8 @@ impl Local<'_> {
     fn rebuild(&mut self, class: u8) {
         let scratch = self.scratch;
         self.hot.lists[usize::from(class) + 1].free = END;
-        self.class(class).queue = NONE;
+        let books = self.class(class);
+        (books.queue, books.last) = (NONE, NONE);
         let shape = Shape { class, units: u16::from(self.class(class).units) };
         let heads = self.class(class).spans.clone();
         for &head in &heads {

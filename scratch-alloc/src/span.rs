@@ -168,6 +168,17 @@ impl Scratch<'_> {
         self.blocks_at(head, shape).all(|(offset, at)| is_free(self.block_state(at, offset)))
     }
 
+    /// Whether an abandoned span has a free block. If it has none, its hint is cleared, so that the next free of a block there tells
+    /// everybody: see [`Scratch::tell_owner`].
+    pub(crate) fn has_free(&self, head: u32, shape: Shape) -> bool {
+        // SeqCst, both: as in `Local::collect_span`.
+        self.remote(head).store(0, Ordering::SeqCst);
+        self.blocks_at(head, shape).any(|(_, at)| {
+            let word = self.word(at).load(Ordering::SeqCst);
+            word::is_free(word) || word == word::REMOTE
+        })
+    }
+
     /// Abandons a span of the caller, in which the caller owns no block; any process may adopt it.
     fn abandon(&self, head: u32, shape: Shape) {
         // Relaxed: a hint.

@@ -3,6 +3,7 @@
 
 use std::alloc::Layout as Request;
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 use tenure_core::sync::Word;
@@ -109,6 +110,48 @@ fn who_is_asked_keeps_only_what_it_allocates_from() {
     a.alloc(bytes(1000), &There).unwrap();
     let more = all(&mut b, UNIT).len() as u64;
     assert!(had + more >= UNITS - 3, "{had} and {more} units");
+}
+
+/// Another member frees everything, and the owner goes on with other sizes only: asked for room, it collects what was freed.
+#[test]
+fn what_others_freed_is_collected_when_somebody_has_no_room() {
+    let region = Region::new();
+    let (mut a, mut b) = (region.local(0), region.local(1));
+    // SAFETY: private memory.
+    let right = unsafe { Acquire::assume(LeaseId { index: 1, incarnation: 1 }) };
+    for block in all(&mut a, 64) {
+        region.scratch().free_of(&right, block, LeaseId { index: 0, incarnation: 1 }).unwrap();
+    }
+    assert!(b.alloc(bytes(UNIT), &There).is_err(), "collected by nobody yet");
+    a.alloc(bytes(1000), &There).unwrap();
+    let had = all(&mut b, UNIT).len() as u64;
+    assert!(had >= UNITS - 3, "{had} units");
+}
+
+/// Somebody overwrites the word of each free block with the number of a block at the end of the region, or beyond it. Blocks may overlap
+/// then, but they stay in the region.
+#[test]
+fn an_overwritten_link_leads_to_no_block_outside() {
+    for size in [16u64, 112, 1000, 1800, 2048] {
+        for back in [0, 1, 2, 7, 64, 127, 128, 129] {
+            let region = Region::new();
+            let mut a = region.local(0);
+            let blocks: Vec<_> = (0..20).map(|_| a.alloc(bytes(size), &There).unwrap()).collect();
+            for block in blocks {
+                a.free(block).unwrap();
+            }
+            let link = (UNITS * UNIT / 16).saturating_sub(back);
+            for word in region.words.iter().filter(|word| (1..1 << 20).contains(&word.load(Relaxed))).skip(1)
+            {
+                word.store(link, Relaxed);
+            }
+            for _ in 0..40 {
+                if let Ok(offset) = a.alloc(bytes(size), &There) {
+                    assert!(offset + size <= UNITS * UNIT, "{size} bytes at {offset}");
+                }
+            }
+        }
+    }
 }
 
 /// A unit of one class serves any other class, and large blocks, after it was idle.

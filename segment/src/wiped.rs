@@ -10,7 +10,7 @@ use rustix::mm::MapFlags;
 
 use crate::mapping::Mapping;
 
-/// A page of private memory of this process, zero at first, and zero again in a forked child [A6].
+/// A page of private memory of this process, zero at first, and zero again in a forked child `[A6]`.
 #[derive(Debug)]
 pub struct WipedPage(Mapping);
 
@@ -37,7 +37,7 @@ impl WipedPage {
     }
 }
 
-/// A value in a page of its own, of whose bytes a forked child has zeroes [A6]. So one compare with a number in it, which the operation
+/// A value in a page of its own, of whose bytes a forked child has zeroes `[A6]`. So one compare with a number in it, which the operation
 /// needs anyway, refuses the child as well.
 pub struct Wiped<T> {
     page: WipedPage,

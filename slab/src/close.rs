@@ -80,6 +80,8 @@ impl Slab<'_> {
             }
         } else if let Some(slot) = cache.as_deref_mut().and_then(Cache::slot)
             && let Some(entry) = self.entry(index)
+            // A handle of another member of this process, or of another space: not this member's to close.
+            && entry.bits().has(acquire.id().index)
         {
             match entry.word.renew(held.word(), self.retire_from) {
                 Renew::Renewed => {
@@ -126,6 +128,7 @@ impl Slab<'_> {
         if held.inline_len().is_none()
             && let Some(slot) = cache.and_then(Cache::slot)
             && entry.word.peek() == live
+            && entry.bits().has(ref_counts.lease_index())
         {
             let renewed = entry.word.renew(live, self.retire_from);
             if renewed != Renew::Refused {

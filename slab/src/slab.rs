@@ -49,7 +49,7 @@ unsafe impl Sync for Slab<'_> {}
 ///
 /// It is two registers wide: a handle word, LIVE and without a tag, and `{extent:32 | index:32}`. If the word is not shared, the handle
 /// had that word when the count was made, and its payload lies in the entry: then one CAS may close it. The extent is the number of inline
-/// bytes, or [`BLOCK`](Self::BLOCK).
+/// bytes, or a mark for a block.
 #[derive(Clone, Copy)]
 pub struct Held {
     word: NonZeroU64,

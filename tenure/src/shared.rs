@@ -278,6 +278,7 @@ impl Shared {
         }
         // Nor those in the common caches. If this call holds the common caches itself, `try_lock` fails, and the call has looked there first.
         if let Ok(mut caches) = self.common.try_lock() {
+            caches.blocks.release_idle();
             self.slab.drain(self.lease.acquire(), self.ref_counts(), &mut caches.handles.cache);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{CreateError, Geometry, Kind, OpenHandleError, Space, Token};
+use tenure::{CreateError, Geometry, Kind, OpenHandleError, Space, Token, UseError};
 
 const KIND: Kind = Kind::raw(7);
 
@@ -197,4 +197,29 @@ fn a_block_of_another_member_does_not_become_a_payload() {
     }
     let handle = two.create_with(Kind::raw(1), mine).map_err(|(error, _)| error).unwrap();
     assert_eq!(handle.get().unwrap(), [1; 64]);
+}
+
+/// Handles of two members of one process have the same shape: a member closes only what it holds itself.
+#[test]
+fn a_handle_of_another_member_is_not_closed() {
+    let spaces = [(); 2].map(|()| Space::options().handles(64).scratch(1 << 20).anonymous().unwrap());
+    let [one, two] = [&spaces[0], &spaces[1]].map(|space| space.join().unwrap());
+    let beside = spaces[0].join().unwrap();
+    for payload in [&b"tea"[..], &[7; 100]] {
+        let mut local = one.local();
+        let held = local.create(KIND, payload).unwrap();
+        for other in [&beside, &two] {
+            let mut theirs = other.local();
+            // In the other space, the same number is of another generation.
+            let first = theirs.create(KIND, b"first").unwrap();
+            unsafe { theirs.close(first) }.unwrap();
+            // So that their cache has room for an entry.
+            let own = theirs.create(KIND, b"own").unwrap();
+            assert!(matches!(unsafe { theirs.close(held) }, Err(UseError::Stale)));
+            unsafe { theirs.close(own) }.unwrap();
+        }
+        assert_eq!(unsafe { local.get(&held) }.unwrap(), payload);
+        unsafe { local.close(held) }.unwrap();
+    }
+    assert_eq!(spaces[0].stats().handles_live, 0);
 }

@@ -30,7 +30,7 @@ static DATA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// How much of a part of the region core dumps have, from its start: everything that was ever committed, and less than a step more.
-/// Address space that was never used would make a dump of 96 GiB, even if it is a sparse file.
+/// Address space that was never used would make a dump of 128 GiB, even if it is a sparse file.
 struct Dumped(AtomicUsize);
 
 /// Bytes by which it grows.
@@ -125,9 +125,9 @@ fn place(start: *mut u8, layout: Layout) -> Region {
     // SAFETY: as above. What `init` touches is at the start.
     unsafe { dump_words(layout, first as *mut u8, 0..DUMPED_STEP as u64) };
     if layout.commit_at_creation().end > layout.data_at() {
-        // So small that all of it is ready at once, without a commit.
+        // So small that all of it is ready at once, without a commit, and that its parts are not whole pages.
         // SAFETY: as above.
-        unsafe { DATA_DUMPED.grow(data as *mut u8, layout.capacity() as usize, layout.capacity() as usize) };
+        unsafe { system::dump(first as *mut u8, layout.bytes() as usize, true) };
     }
     scratch.init();
     // Relaxed, both: see `offset`.

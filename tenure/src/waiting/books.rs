@@ -26,15 +26,16 @@ impl Books {
         self.mcas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one `Mutex` less; true if it was the last.
-    pub(crate) fn leave(&self, index: u32) -> bool {
+    /// Counts one `Mutex` less. If it was the last, calls `last` before another thread can count a new one; `last` takes a bounded time.
+    pub(crate) fn leave(&self, index: u32, last: impl FnOnce()) {
         let mut mutexes = self.mutexes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(count) = mutexes.get_mut(&index) else { return true };
-        *count -= 1;
-        let last = *count == 0;
-        if last {
+        if let Some(count) = mutexes.get_mut(&index) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
             mutexes.remove(&index);
         }
-        last
+        last();
     }
 }

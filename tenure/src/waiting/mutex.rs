@@ -693,13 +693,14 @@ impl Drop for Mutex {
         if let Ok(word) = whole_word(&self.object, Kind::MUTEX) {
             let shared = self.object.shared();
             // The last `Mutex`: abandon it if this member owns it, because recovery would not find an owner without a holder bit. A guard
-            // borrows the mutex, so this happens only after `acquire` without `unlock`.
-            if shared.objects.books.leave(self.object.identity().0) {
+            // borrows the mutex, so this happens only after `acquire` without `unlock`. A thread that opens the mutex meanwhile, and locks
+            // it, does so after this.
+            shared.objects.books.leave(self.object.identity().0, || {
                 let mine = shared.lease.id().index;
                 if matches!(State::of(word.load()), State::Owned(owner) if owner.lease() == mine) {
                     mutex::abandon(&word, mine);
                 }
-            }
+            });
         }
     }
 }
