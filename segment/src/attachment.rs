@@ -175,7 +175,7 @@ impl Attachment {
         };
         let is_removed =
             lock.probe().is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink == 0));
-        if is_removed && presence::is_anybody_there(name, None).is_ok_and(|there| !there) {
+        if is_removed && presence::is_anybody_there(name).is_ok_and(|there| !there) {
             presence::end_permit(name);
         }
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
@@ -366,7 +366,7 @@ fn remove_refuses_while_a_lease_is_held() {
     );
     lease.check().unwrap();
     lease.commit(0..4096).unwrap();
-    let permit = segment.path().unwrap().with_file_name(format!(".tenure-{}.removed", name.text));
+    let permit = segment.path().unwrap().with_file_name(format!(".tenure-{}.tenure-removed", name.text));
     assert!(permit.exists());
     lease.leave().unwrap();
     assert!(!permit.exists(), "the last member takes it along");
@@ -553,7 +553,7 @@ fn a_removal_with_force_makes_room_once() {
 #[test]
 fn a_permit_that_killed_members_left_goes_with_the_next_creation() {
     let (killed, kept, other) = (Name::shm("killed"), Name::shm("kept"), Name::shm("other"));
-    let permit = |name: &Name| PathBuf::from(format!("/dev/shm/.tenure-{}.removed", name.text));
+    let permit = |name: &Name| PathBuf::from(format!("/dev/shm/.tenure-{}.tenure-removed", name.text));
     let first = kept.segment();
     let _lease = join(&first, GUARDED);
     Segment::remove(&kept.place(), true).unwrap();
@@ -595,6 +595,96 @@ fn a_forked_child_of_a_former_member_keeps_nobody_from_creating() {
         let _segment = name.segment();
         Process::start("forker", &[&backend.to_string(), &name.text]).expect("true");
     }
+}
+
+/// The permit of a name, if there is one.
+fn permit_of(path: &Path) -> Option<PathBuf> {
+    let file_name = path.file_name().unwrap().to_str().unwrap();
+    let stem = file_name.split_once('.').unwrap().0;
+    let is_permit = |file: &Path| {
+        let file = file.file_name().unwrap().to_str().unwrap();
+        file.starts_with(&format!(".{stem}.")) && file.ends_with("removed")
+    };
+    let entries = std::fs::read_dir(path.parent().unwrap()).unwrap().flatten();
+    entries.map(|entry| entry.path()).find(|file| is_permit(file))
+}
+
+#[test]
+fn a_refused_removal_permits_nothing() {
+    for backend in NAMED {
+        let name = Name::new(backend, "refused");
+        let segment = name.segment();
+        let lease = join(&segment, ALONE);
+        let refused = Segment::remove(&name.place(), false).unwrap_err();
+        assert!(matches!(refused, RemoveError::Held { lease: 0, .. }), "{refused}");
+        assert_eq!(permit_of(segment.path().unwrap()), None, "{backend}");
+        std::fs::remove_file(segment.path().unwrap()).unwrap();
+        assert!(matches!(try_create(&name), Err(OpenError::Removed { .. })), "{backend}");
+        drop(lease);
+    }
+}
+
+/// As if the second creator were killed between the name and the end of the permit.
+#[test]
+fn a_permit_that_a_killed_creator_left_is_for_no_third_world() {
+    for backend in NAMED {
+        let name = Name::new(backend, "third");
+        let first = name.segment();
+        let _former = join(&first, ALONE);
+        Segment::remove(&name.place(), true).unwrap();
+        let permit = permit_of(first.path().unwrap()).unwrap();
+        let contents = std::fs::read(&permit).unwrap();
+        let second = name.segment();
+        assert!(second.created() && !permit.exists());
+        let lease = join(&second, ALONE);
+        std::fs::write(&permit, contents).unwrap();
+        std::fs::remove_file(second.path().unwrap()).unwrap();
+        assert!(matches!(try_create(&name), Err(OpenError::Removed { .. })), "{backend}");
+        // Only a second removal with force permits it.
+        Segment::remove(&name.place(), true).unwrap();
+        assert!(name.segment().created(), "{backend}");
+        drop(lease);
+    }
+}
+
+#[test]
+fn a_file_that_only_looks_like_a_permit_permits_nothing_and_stays() {
+    for file in [".a.removed", ".a.tenure-removed"] {
+        for contents in ["", "somebody's"] {
+            let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+            let place = || Place::File(directory.path().join("a"));
+            let segment = open_or_create(place(), &spec());
+            let lease = join(&segment, ALONE);
+            std::fs::remove_file(segment.path().unwrap()).unwrap();
+            let stranger = directory.path().join(file);
+            std::fs::write(&stranger, contents).unwrap();
+            let created = open_or_refuse(place());
+            assert!(matches!(created, Err(OpenError::Removed { .. })), "{file} {contents:?}");
+            drop(lease);
+            open_or_create(place(), &spec());
+            let is_ours = file == ".a.tenure-removed" && contents.is_empty();
+            assert_eq!(stranger.exists(), !is_ours, "{file} {contents:?}");
+        }
+    }
+}
+
+#[test]
+fn a_permit_that_would_not_count_is_an_error() {
+    if !is_root() {
+        return println!("SKIPPED: the file of another user needs root");
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let place = || Place::File(directory.path().join("a"));
+    let segment = open_or_create(place(), &spec());
+    let _lease = join(&segment, ALONE);
+    std::fs::remove_file(segment.path().unwrap()).unwrap();
+    for file in [".a.removed", ".a.tenure-removed"] {
+        let foreign = directory.path().join(file);
+        std::fs::write(&foreign, "").unwrap();
+        std::os::unix::fs::chown(&foreign, Some(1234), None).unwrap();
+    }
+    let refused = Segment::remove(&place(), true).unwrap_err();
+    assert!(matches!(refused, RemoveError::Os { .. }), "{refused}");
 }
 
 /// As in a container with a boot id of its own that shares the folder.
