@@ -142,9 +142,20 @@ pub(crate) fn join(
     let acquire = unsafe { Acquire::assume(id) };
     let has_thread = monitor_state == MonitorState::Running && !options.by_hand;
     // A monitor thread has its own, which no other code closes.
-    let kept = (!has_thread).then_some((locks, presence));
+    let kept = (!has_thread).then_some(locks);
+    let presence = presence.filter(|_| !monitor.as_ref().is_some_and(|monitor| monitor.has_presence));
     let attachment = Arc::clone(attachment);
-    Ok(Lease::new(acquire, attachment, core, control, flag, Some(mapping), kept, monitor, monitor_state))
+    Ok(Lease::new(
+        acquire,
+        attachment,
+        core,
+        control,
+        flag,
+        Some(mapping),
+        (kept, presence),
+        monitor,
+        monitor_state,
+    ))
 }
 
 /// Claims a slot in private memory. All members are in this process and end with it: no lock, no proof and no recovery is needed.
@@ -180,7 +191,7 @@ fn join_private(
                 control,
                 flag,
                 None::<MemberMapping>,
-                None,
+                (None, None),
                 None,
                 MonitorState::Off,
             ));

@@ -68,6 +68,8 @@ pub enum MonitorState {
 pub(crate) struct Monitor {
     core: Arc<Core>,
     threads: Vec<Thread>,
+    /// A thread tells that the member lives; otherwise the member itself has to.
+    pub(crate) has_presence: bool,
     /// Used instead of the threads when the proof plays the monitor.
     by_hand: Option<Watcher>,
 }
@@ -89,7 +91,8 @@ impl Monitor {
         waitv_works()?;
         let members = control.plan().members;
         let mut list = Some(RobustList::new(members).map_err(|error| no_list(&error))?);
-        let mut monitor = Self { core: Arc::clone(core), threads: Vec::new(), by_hand: None };
+        let mut monitor =
+            Self { core: Arc::clone(core), threads: Vec::new(), has_presence: false, by_hand: None };
         let (ready, started) = mpsc::channel();
         for first in (0..members).step_by(NOTIFICATIONS_PER_THREAD.into()) {
             let slots = first..members.min(first + NOTIFICATIONS_PER_THREAD);
@@ -106,7 +109,8 @@ impl Monitor {
             let thread = Thread::start(c"tenure-monitor", STACK, move || {
                 let result = watcher.equip(&attachment).and_then(|()| {
                     // SAFETY: as above; `stop` joins the thread, which withdraws the list before it ends.
-                    unsafe { watcher.arm() }
+                    unsafe { watcher.arm() }?;
+                    Ok(watcher.presence.is_some())
                 });
                 let core = Arc::clone(&watcher.core);
                 let open = (first == 0 && result.is_ok()).then(|| core.desk.open());
@@ -132,9 +136,12 @@ impl Monitor {
         drop(ready);
         for _ in 0..monitor.threads.len() {
             let result = started.recv().unwrap_or(Err(Absence::Thread { errno: 0 }));
-            if let Err(absence) = result {
-                monitor.stop();
-                return Err(absence);
+            match result {
+                Ok(has_presence) => monitor.has_presence |= has_presence,
+                Err(absence) => {
+                    monitor.stop();
+                    return Err(absence);
+                }
             }
         }
         Ok(monitor)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
 use tenure_segment::{
-    Backend, JoinError, NameState, OpenError, Permissions, Place, RemoveError, Segment, Spec,
+    Backend, DataArea, JoinError, NameState, OpenError, Permissions, Place, RemoveError, Segment, Spec,
 };
 
 #[test]
@@ -685,6 +685,38 @@ fn a_permit_that_would_not_count_is_an_error() {
     }
     let refused = Segment::remove(&place(), true).unwrap_err();
     assert!(matches!(refused, RemoveError::Os { .. }), "{refused}");
+}
+
+/// The folder is out of reach when the monitor looks for it.
+#[test]
+fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
+    struct Hide(PathBuf, PathBuf);
+    impl tenure_segment::Reclaim for Hide {
+        fn reclaim(&self, _: DataArea<'_>, recovery: &tenure_core::Recovery) {
+            // For the former owner of the slot: before the monitor starts.
+            if self.0.exists() && recovery.by() == recovery.dead().index {
+                std::fs::rename(&self.0, &self.1).unwrap();
+            }
+        }
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (folder, hidden) = (directory.path().join("folder"), directory.path().join("hidden"));
+    std::fs::create_dir(&folder).unwrap();
+    let place = || Place::File(folder.join("a"));
+    // With one slot the join takes that of the dead.
+    let segment = open_or_create(place(), &members(1));
+    let code = in_fork(|| {
+        std::mem::forget(join(&segment, ALONE));
+        0
+    });
+    assert_eq!(code, 0);
+    let lease = segment.join(GUARDED, std::sync::Arc::new(Hide(folder.clone(), hidden.clone()))).unwrap();
+    assert_eq!(lease.monitor_state(), tenure_segment::MonitorState::Running);
+    std::fs::rename(&hidden, &folder).unwrap();
+    std::fs::remove_file(segment.path().unwrap()).unwrap();
+    let created = Segment::open_or_create(place(), &members(1), &mut mark);
+    assert!(matches!(created, Err(OpenError::Removed { .. })), "{created:?}");
+    drop(lease);
 }
 
 /// As in a container with a boot id of its own that shares the folder.
