@@ -33,6 +33,7 @@ use tenure_core::fault;
 use crate::attachment::Attachment;
 use crate::control::Control;
 use crate::desk::{Absence, Lack};
+use crate::fork_lock::NoForks;
 use crate::member::{Core, Locks};
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::presence::Presence;
@@ -224,6 +225,9 @@ impl Watcher {
         self.locks = Some(Arc::new(Locks::open(attachment)?));
         if self.slots.start == 0 {
             self.presence = attachment.claim_presence();
+            if !has_own && let Some(mut no_forks) = NoForks::begin() {
+                self.presence = self.presence.take().map(|presence| presence.withheld(&mut no_forks));
+            }
         }
         Ok(())
     }

@@ -6,17 +6,18 @@
 //! of the caller's own segment. No byte is written or read: these offsets are far behind the end of any folder.
 //!
 //! A lock of a folder is not pinned by a mapping. It lasts as long as the descriptor: in a monitor's own descriptor table, until the
-//! member ends; elsewhere, until the program closes it. A missing lock only means that a removal is not noticed.
+//! member ends; elsewhere, until the program closes it (a forked child closes its copy; that of a bare `clone` does not). A missing lock only means that a removal is not noticed.
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
-use crate::attachment::Exposed;
+use crate::attachment::{Exposed, FileId};
 use crate::error::OpenError;
+use crate::fork_lock::NoForks;
 use crate::host;
 use crate::layout::{FNV_START, fnv1a};
 use crate::lock::{self, Bytes};
@@ -46,7 +47,10 @@ fn open(directory: &Path) -> io::Result<OwnedFd> {
 /// The lock of one member. Dropping it releases the lock.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    _folder: Exposed,
+    /// `None` only while it is dropped.
+    folder: Option<Exposed>,
+    /// The number and the file of the descriptor, if forked children close it.
+    withheld: Option<(RawFd, FileId)>,
 }
 
 impl Presence {
@@ -55,7 +59,29 @@ impl Presence {
         let folder = open(&name.directory).ok()?;
         let byte = Bytes { first: first_of(&stem_of(name)) + creation_of(creation_id), count: 1 };
         lock::try_read_bytes(&folder, byte).ok()?.then_some(())?;
-        Some(Self { _folder: Exposed::new(folder).ok()? })
+        Some(Self { folder: Some(Exposed::new(folder).ok()?), withheld: None })
+    }
+
+    /// Keeps forked children from having the lock, for a descriptor in the table of the program. Without it a child that does not
+    /// execute a program keeps the lock when its parent is dead. From now on the value must not be dropped while the thread keeps
+    /// others from forking: the drop does that itself.
+    pub(crate) fn withheld(mut self, no_forks: &mut NoForks) -> Self {
+        self.withheld = self.folder.as_ref().map(Exposed::entry);
+        if let Some((number, id)) = self.withheld {
+            no_forks.withhold(number, id);
+        }
+        self
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Until the descriptor is closed, so that no child inherits it in between.
+        let mut no_forks = self.withheld.and_then(|_| NoForks::begin());
+        if let (Some(no_forks), Some((number, id))) = (&mut no_forks, self.withheld) {
+            no_forks.release(number, id);
+        }
+        drop(self.folder.take());
     }
 }
 

@@ -23,6 +23,7 @@ fn child_entry() {
         ("stranger", stranger),
         ("other boot", other_boot),
         ("forker", forker),
+        ("parent", parent),
         ("creator", creator),
         ("peer", peer),
         ("server", server),
@@ -717,6 +718,34 @@ fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
     let created = Segment::open_or_create(place(), &members(1), &mut mark);
     assert!(matches!(created, Err(OpenError::Removed { .. })), "{created:?}");
     drop(lease);
+}
+
+/// Forks a child that outlives it.
+fn parent(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let _lease = join(&segment, ALONE);
+    // SAFETY: the child only waits for the end of its input.
+    if unsafe { libc::fork() } != 0 {
+        stage.say("forked");
+    }
+    stage.listen();
+    unreachable!("nothing is said");
+}
+
+#[test]
+fn a_forked_child_does_not_pass_for_its_parent() {
+    for backend in NAMED {
+        let name = Name::new(backend, "orphan");
+        let segment = name.segment();
+        let mut parent = Process::start("parent", &[&backend.to_string(), &name.text]);
+        parent.expect("forked");
+        parent.kill_only();
+        eventually("the parent is gone", || !parent.is_running());
+        // The child still lives: `parent` keeps its input open.
+        std::fs::remove_file(segment.path().unwrap()).unwrap();
+        let second = try_create(&name);
+        assert!(second.is_ok_and(|second| second.created()), "{backend}");
+    }
 }
 
 /// As in a container with a boot id of its own that shares the folder.
