@@ -57,14 +57,17 @@ impl Permissions {
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(self.mode()))
     }
 
+    /// Whether the owner may be any user.
+    fn is_any_owner(self) -> bool {
+        self.owner.is_none() && (self.group.is_some() || self.mode.is_some_and(|mode| mode & 0o006 == 0o006))
+    }
+
     /// Refuses the file of another owner, group or mode.
     pub(crate) fn accept(self, stat: &Stat, place: &str) -> Result<(), OpenError> {
-        let is_for_all = self.mode.is_some_and(|mode| mode & 0o006 == 0o006);
-        let is_anybody = self.group.is_some() || is_for_all;
         let owner = u64::from(stat.st_uid);
         let is_owner = match self.owner {
             Some(expected) => owner == u64::from(expected),
-            None => is_anybody || owner == host::effective_uid(),
+            None => self.is_any_owner() || owner == host::effective_uid(),
         };
         let is_group = self.group.is_none_or(|group| group == stat.st_gid);
         let is_mode = self.mode.is_none_or(|mode| mode == stat.st_mode & 0o777);
@@ -89,12 +92,27 @@ impl std::fmt::Display for Permissions {
         let Self { mode, owner, group } = self;
         match owner {
             Some(owner) => write!(f, "uid {owner}")?,
-            None if group.is_some() => f.write_str("any uid")?,
+            None if self.is_any_owner() => f.write_str("any uid")?,
             None => write!(f, "uid {}", host::effective_uid())?,
         }
         if let Some(group) = group {
             write!(f, ", gid {group}")?;
         }
         mode.map_or(Ok(()), |mode| write!(f, ", mode {mode:03o}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_says_whose_segment_is_accepted() {
+        let text = |mode, group| Permissions { mode, owner: None, group }.to_string();
+        let own = format!("uid {}", host::effective_uid());
+        assert_eq!(text(None, None), own);
+        assert_eq!(text(Some(0o660), None), format!("{own}, mode 660"));
+        assert_eq!(text(Some(0o666), None), "any uid, mode 666");
+        assert_eq!(text(Some(0o660), Some(7)), "any uid, gid 7, mode 660");
     }
 }
