@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{Gid, Mode, Stat, Uid};
+use rustix::io::Errno;
 
 use crate::error::OpenError;
 use crate::host;
@@ -12,7 +13,8 @@ use crate::host;
 /// The creator sets what is given before anybody can find the segment; the umask does not matter. An attacher refuses a segment that has
 /// another owner, group or mode than it gives, so nobody gets in by a wider one. What is not given is not compared, with one exception:
 /// the owner has to be the attacher itself, unless an owner, a group or a mode for all users is given. Only a member of the group, or
-/// root, can have made a file of that group.
+/// root, can have made a file of that group, unless the folder has the setgid bit: there every file that anybody makes is of the
+/// folder's group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// The mode, of `0o666`; `0o600` unless given. Every user needs both reading and writing.
@@ -53,6 +55,13 @@ impl Permissions {
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(OWNER_ONLY))?;
         if self.owner.is_some() || self.group.is_some() {
             rustix::fs::fchown(&fd, self.owner.map(Uid::from_raw), self.group.map(Gid::from_raw))?;
+        }
+        // An ACL that the folder gives to new files counts as far as the mode lets the group in: for nobody by now.
+        if self.mode() & 0o070 != 0 {
+            match rustix::fs::fremovexattr(&fd, "system.posix_acl_access") {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error),
+            }
         }
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(self.mode()))
     }

@@ -859,6 +859,30 @@ fn a_segment_for_a_group_lets_in_the_group_and_nobody_else() {
     }
 }
 
+/// A default ACL of the folder gives another user rights to new files, as far as the group has them.
+#[test]
+fn the_acl_of_a_folder_lets_nobody_in() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let entry =
+        |tag: u16, id: u32| [&tag.to_le_bytes()[..], &7_u16.to_le_bytes(), &id.to_le_bytes()].concat();
+    // The user, another user, the group, the mask, all others.
+    let entries = [(1, u32::MAX), (2, 1234), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)];
+    let entries: Vec<u8> = entries.into_iter().flat_map(|(tag, id)| entry(tag, id)).collect();
+    let acl = [&2_u32.to_le_bytes()[..], &entries].concat();
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(directory.path(), "system.posix_acl_default", &acl, flags).is_err() {
+        return println!("SKIPPED: no ACLs to be had here");
+    }
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "").unwrap();
+    let has_acl = |path: &Path| rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0; 100]).is_ok();
+    assert!(has_acl(&plain));
+    let spec = Spec { permissions: Permissions { mode: Some(0o660), ..Permissions::default() }, ..spec() };
+    let segment = open_or_create(Place::File(directory.path().join("a")), &spec);
+    assert!(!has_acl(segment.path().unwrap()));
+    assert_eq!(std::fs::metadata(segment.path().unwrap()).unwrap().mode() & 0o777, 0o660);
+}
+
 #[test]
 fn impossible_modes_are_refused() {
     for mode in [0, 0o060, 0o400, 0o670, 0o1660, u32::MAX] {
