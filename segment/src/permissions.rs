@@ -11,7 +11,7 @@ use crate::host;
 /// Who may use a segment. Nothing set: the user who creates it, and nobody else.
 ///
 /// The creator sets what is given before anybody can find the segment; the umask does not matter. An attacher refuses a segment that has
-/// another owner, group or mode than it gives, so nobody gets in by a wider one. What is not given is not compared, with one exception:
+/// another owner, group or mode than it gives, so one that gives a mode meets nobody who got in by a wider one. What is not given is not compared, with one exception:
 /// the owner has to be the attacher itself, unless an owner, a group or a mode for all users is given. Only a member of the group, or
 /// root, can have made a file of that group, unless the folder has the setgid bit: there every file that anybody makes is of the
 /// folder's group.
