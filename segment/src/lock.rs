@@ -95,11 +95,6 @@ pub(crate) fn is_owned(fd: impl AsFd, index: u8) -> io::Result<bool> {
     conflict(fd, request(libc::F_RDLCK, Bytes::of(index))).map(|found| found.is_some())
 }
 
-/// Whether another open file description has any lock of the bytes.
-pub(crate) fn is_locked(fd: impl AsFd, bytes: Bytes) -> io::Result<bool> {
-    some_locked(fd, bytes).map(|found| found.is_some())
-}
-
 /// Some bytes on which another open file description has a lock; it has at least one of `bytes`.
 pub(crate) fn some_locked(fd: impl AsFd, bytes: Bytes) -> io::Result<Option<Bytes>> {
     conflict(fd, request(libc::F_WRLCK, bytes))

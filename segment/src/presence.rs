@@ -88,6 +88,11 @@ impl Drop for Presence {
 /// Some creations of a name, by their bits.
 type Creations = Range<i64>;
 
+fn one(creation_id: u64) -> Creations {
+    let creation = creation_of(creation_id);
+    creation..creation + 1
+}
+
 /// Some creations of which members hold locks, apart from those in `but`.
 fn some_locked(folder: &OwnedFd, stem: &str, but: &[Creations]) -> io::Result<Option<Creations>> {
     let first = first_of(stem);
@@ -129,6 +134,8 @@ const PERMIT_SUFFIX: &str = ".tenure-removed";
 /// A permit consists of records `{ magic:32 | first creation:16 | last creation:16 }`, of whole ranges of creations.
 const PERMIT_MAGIC: [u8; 4] = *b"TPMT";
 const RECORD_BYTES: usize = 8;
+/// With more, for which only strangers can have the locks, the permit is not complete, and creators are refused.
+const PERMIT_RECORDS: usize = 1000;
 /// A record for each creation.
 const PERMIT_BYTES_MAX: i64 = CREATIONS * RECORD_BYTES as i64;
 
@@ -174,11 +181,11 @@ pub(crate) fn permit_next(name: &FileName, removed: Option<u64>) -> io::Result<(
     let mut creations =
         creations_in(&permit, &[host::effective_uid()]).ok_or(io::ErrorKind::AlreadyExists)?;
     let known = creations.len();
-    if let Some(removed) = removed.map(creation_of) {
-        creations.push(removed..removed + 1);
-    }
+    creations.extend(removed.map(one));
     let folder = open(&name.directory)?;
-    while let Some(more) = some_locked(&folder, &stem_of(name), &creations)? {
+    while creations.len() < PERMIT_RECORDS
+        && let Some(more) = some_locked(&folder, &stem_of(name), &creations)?
+    {
         creations.push(more);
     }
     let record = |creations: &Creations| {
@@ -260,8 +267,7 @@ pub(crate) fn state_of(name: &FileName, fd: Option<BorrowedFd<'_>>, creation_id:
     let Ok(ours) = rustix::fs::fstat(fd) else { return NameState::Unknown };
     match rustix::fs::statat(CWD, name.path(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {
-            let ours = creation_of(creation_id);
-            match is_anybody_but(name, &[ours..ours + 1]) {
+            match is_anybody_but(name, &[one(creation_id)]) {
                 Ok(true) => NameState::Contested,
                 _ => NameState::Current,
             }
