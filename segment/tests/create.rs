@@ -724,8 +724,9 @@ fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
 fn parent(stage: &Stage) {
     let segment = stage.attach().unwrap();
     let _lease = join(&segment, ALONE);
-    // SAFETY: the child only waits for the end of its input.
-    if unsafe { libc::fork() } != 0 {
+    // SAFETY: the child only speaks, and waits for the end of its input.
+    if unsafe { libc::fork() } == 0 {
+        // Its parent may be killed before the child runs at all; then the child has the lock until it does.
         stage.say("forked");
     }
     stage.listen();
