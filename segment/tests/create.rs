@@ -23,6 +23,7 @@ fn child_entry() {
         ("stranger", stranger),
         ("other boot", other_boot),
         ("forker", forker),
+        ("former", former),
         ("parent", parent),
         ("creator", creator),
         ("peer", peer),
@@ -49,6 +50,7 @@ fn check_fresh(segment: &Segment, backend: Backend) {
 fn named_segments_are_created_once_and_found_by_others() {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, "named");
+        let _alone = while_nobody_starts();
         assert!(matches!(
             Segment::open(name.place(), HASH, Permissions::default()),
             Err(OpenError::NotFound { .. })
@@ -356,6 +358,7 @@ fn what_is_listed_is_what_exists() {
 #[test]
 fn remove_refuses_while_a_lease_is_held() {
     let name = Name::shm("held");
+    let _alone = while_nobody_starts();
     let segment = name.segment();
     let lease = join(&segment, ALONE);
     let refused = Segment::remove(&name.place(), false).unwrap_err();
@@ -505,6 +508,7 @@ fn a_name_that_is_removed_under_members_makes_no_second_world() {
     for backend in NAMED {
         for how in [GUARDED, ALONE] {
             let name = Name::new(backend, "unlinked");
+            let _alone = while_nobody_starts();
             let first = name.segment();
             let lease = join(&first, how);
             assert_eq!(first.name_state(), NameState::Current);
@@ -528,6 +532,7 @@ fn a_name_that_is_removed_under_members_makes_no_second_world() {
 fn a_removal_with_force_makes_room_once() {
     for backend in NAMED {
         let name = Name::new(backend, "permitted");
+        let _alone = while_nobody_starts();
         let first = name.segment();
         let lease = join(&first, GUARDED);
         Segment::remove(&name.place(), true).unwrap();
@@ -554,6 +559,7 @@ fn a_removal_with_force_makes_room_once() {
 #[test]
 fn a_permit_that_killed_members_left_goes_with_the_next_creation() {
     let (killed, kept, other) = (Name::shm("killed"), Name::shm("kept"), Name::shm("other"));
+    let _alone = while_nobody_starts();
     let permit = |name: &Name| PathBuf::from(format!("/dev/shm/.tenure-{}.tenure-removed", name.text));
     let first = kept.segment();
     let _lease = join(&first, GUARDED);
@@ -630,6 +636,7 @@ fn a_refused_removal_permits_nothing() {
 fn a_permit_that_a_killed_creator_left_is_for_no_third_world() {
     for backend in NAMED {
         let name = Name::new(backend, "third");
+        let _alone = while_nobody_starts();
         let first = name.segment();
         let _former = join(&first, ALONE);
         Segment::remove(&name.place(), true).unwrap();
@@ -653,6 +660,7 @@ fn a_file_that_only_looks_like_a_permit_permits_nothing_and_stays() {
     for file in [".a.removed", ".a.tenure-removed"] {
         for contents in ["", "somebody's"] {
             let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+            let _alone = while_nobody_starts();
             let place = || Place::File(directory.path().join("a"));
             let segment = open_or_create(place(), &spec());
             let lease = join(&segment, ALONE);
@@ -706,11 +714,9 @@ fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
     let place = || Place::File(folder.join("a"));
     // With one slot the join takes that of the dead.
     let segment = open_or_create(place(), &members(1));
-    let code = in_fork(|| {
-        std::mem::forget(join(&segment, ALONE));
-        0
-    });
-    assert_eq!(code, 0);
+    let former = Process::start("former", &[folder.join("a").to_str().unwrap()]);
+    former.expect("joined");
+    former.kill();
     let lease = segment.join(GUARDED, std::sync::Arc::new(Hide(folder.clone(), hidden.clone()))).unwrap();
     assert_eq!(lease.monitor_state(), tenure_segment::MonitorState::Running);
     std::fs::rename(&hidden, &folder).unwrap();
@@ -718,6 +724,13 @@ fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
     let created = Segment::open_or_create(place(), &members(1), &mut mark);
     assert!(matches!(created, Err(OpenError::Removed { .. })), "{created:?}");
     drop(lease);
+}
+
+fn former(stage: &Stage) {
+    let place = Place::File(PathBuf::from(&stage.arguments[0]));
+    let _lease = join(&Segment::open(place, HASH, Permissions::default()).unwrap(), ALONE);
+    stage.say("joined");
+    stage.listen();
 }
 
 /// Forks a child that outlives it.
@@ -743,6 +756,7 @@ fn a_forked_child_does_not_pass_for_its_parent() {
         parent.kill_only();
         eventually("the parent is gone", || !parent.is_running());
         // The child still lives: `parent` keeps its input open.
+        let _alone = while_nobody_starts();
         std::fs::remove_file(segment.path().unwrap()).unwrap();
         let second = try_create(&name);
         assert!(second.is_ok_and(|second| second.created()), "{backend}");
