@@ -40,6 +40,11 @@ impl Exposed {
         Ok(Self { id: FileId::of(&fd)?, fd: ManuallyDrop::new(fd) })
     }
 
+    /// Its number, and the file that it must refer to.
+    pub(crate) fn entry(&self) -> (RawFd, FileId) {
+        (self.fd.as_raw_fd(), self.id)
+    }
+
     /// The descriptor, unless other code closed or replaced it.
     pub(crate) fn get(&self) -> Option<BorrowedFd<'_>> {
         (FileId::of(&*self.fd).ok()? == self.id).then(|| self.fd.as_fd())
@@ -175,7 +180,7 @@ impl Attachment {
         };
         let is_removed =
             lock.probe().is_some_and(|fd| rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_nlink == 0));
-        if is_removed && presence::is_anybody_there(name, None).is_ok_and(|there| !there) {
+        if is_removed && presence::is_anybody_there(name).is_ok_and(|there| !there) {
             presence::end_permit(name);
         }
     }

@@ -3,7 +3,7 @@
 //! A monitor has a descriptor table of its own, so it may reach the locks when the threads of the program cannot: they have no
 //! descriptor left, or no right to open the file any more.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use rustix::thread::futex::{self, Flags};
@@ -39,8 +39,12 @@ pub enum Absence {
     },
 }
 
-fn text(errno: i32) -> std::io::Error {
-    std::io::Error::from_raw_os_error(errno)
+/// Zero stands for an error without a number.
+fn text(errno: i32) -> String {
+    match errno {
+        0 => "for an unknown reason".to_owned(),
+        _ => std::io::Error::from_raw_os_error(errno).to_string(),
+    }
 }
 
 impl Absence {
@@ -101,18 +105,26 @@ impl Lack {
 }
 
 /// A slot needs nothing.
-const NOTHING: u8 = 0;
+const NOTHING: u64 = 0;
 /// A slot shall get a reaper, also without a notification.
-const WANTED: u8 = 1;
-/// The slot's reaper could not ask for the lock.
-const FAILED: u8 = 2;
+const WANTED: u64 = 1;
+// Any other value is the word of a `Lack`: the slot's reaper could not ask for the lock.
+
+/// An order for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// It shall get a reaper.
+    Reaper,
+    /// Its reaper failed, for this reason.
+    Failed(Absence),
+}
 
 /// See the module.
 pub(crate) struct Desk {
     /// The monitor's threads sleep on it; each order changes it.
     pub(crate) bell: AtomicU32,
     /// By slot.
-    slots: Box<[AtomicU8]>,
+    slots: Box<[AtomicU64]>,
     /// By thread of the monitor: what it lacks.
     lacks: Box<[AtomicU64]>,
     state: Mutex<State>,
@@ -134,7 +146,7 @@ impl Desk {
         let state = State { stop: false, is_open: false, asked: 0, answers: 0, answer: Ok(0) };
         Self {
             bell: AtomicU32::new(0),
-            slots: (0..members).map(|_| AtomicU8::new(NOTHING)).collect(),
+            slots: (0..members).map(|_| AtomicU64::new(NOTHING)).collect(),
             lacks: (0..3).map(|_| AtomicU64::new(0)).collect(),
             state: Mutex::new(state),
             answered: Condvar::new(),
@@ -209,17 +221,23 @@ impl Desk {
     }
 
     /// A reaper could not ask for the lock of slot `j`: the monitor has to look at intervals.
-    pub(crate) fn report_failed(&self, j: u8) {
+    pub(crate) fn report_failed(&self, j: u8, why: Absence) {
         // Relaxed: as above.
-        self.slots[usize::from(j)].store(FAILED, Ordering::Relaxed);
+        self.slots[usize::from(j)].store(Lack::Failed(why).word(), Ordering::Relaxed);
         self.ring();
     }
 
-    /// Takes the order for slot `j`, if there is one: `Some(true)` if a reaper failed.
-    pub(crate) fn take_order(&self, j: u8) -> Option<bool> {
+    /// Takes the order for slot `j`, if there is one.
+    pub(crate) fn take_order(&self, j: u8) -> Option<Order> {
         // Relaxed: the bell was loaded before, with Acquire. An order from now on is for the next round.
-        let order = self.slots[usize::from(j)].swap(NOTHING, Ordering::Relaxed);
-        (order != NOTHING).then_some(order == FAILED)
+        match self.slots[usize::from(j)].swap(NOTHING, Ordering::Relaxed) {
+            NOTHING => None,
+            WANTED => Some(Order::Reaper),
+            word => match Lack::of(word) {
+                Lack::Failed(why) | Lack::Late(why) => Some(Order::Failed(why)),
+                Lack::Nothing => Some(Order::Reaper),
+            },
+        }
     }
 
     /// Gives an order back, for a later round: slot `j` has no reaper, and its owner is not gone.
@@ -252,5 +270,31 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         lock(&self.0.state).is_open = false;
         self.0.answered.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_says_what_failed() {
+        let desk = Desk::new(2);
+        assert_eq!(desk.take_order(1), None);
+        desk.order_reaper(1);
+        assert_eq!(desk.take_order(1), Some(Order::Reaper));
+        for why in [Absence::Locks { errno: libc::EIO }, Absence::Thread { errno: 0 }] {
+            desk.report_failed(1, why);
+            // The failure stays, also beside an order.
+            desk.order_reaper(1);
+            assert_eq!(desk.take_order(1), Some(Order::Failed(why)));
+        }
+        assert_eq!(desk.take_order(1), None);
+    }
+
+    #[test]
+    fn an_error_without_a_number_is_no_success() {
+        let text = Absence::Thread { errno: 0 }.to_string();
+        assert!(!text.contains("Success"), "{text}");
     }
 }

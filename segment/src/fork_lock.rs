@@ -1,11 +1,16 @@
 //! Keeps this process from forking while a join holds resources that a child must not inherit. For some microseconds these are a
 //! descriptor, or a mapping without `MADV_DONTFORK`; with either the child would keep the lease alive after its parent's death.
 //!
+//! A descriptor whose lock tells for long that its member lives is closed in the child instead, before `fork` returns there.
+//!
 //! This is the crate's only global, since a fork concerns the whole process. `vfork`, spawning a program and the bare system call do
 //! not take the lock; after the former two the child loses the inherited lock when it executes the program.
 
 use std::cell::UnsafeCell;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::attachment::FileId;
 
 /// A lock of the C library, because fork handlers may unlock it in the parent and in the child.
 struct Lock(UnsafeCell<libc::pthread_mutex_t>);
@@ -14,6 +19,14 @@ struct Lock(UnsafeCell<libc::pthread_mutex_t>);
 unsafe impl Sync for Lock {}
 
 static LOCK: Lock = Lock(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+
+/// Descriptors that a forked child closes.
+struct Withheld(UnsafeCell<Vec<(RawFd, FileId)>>);
+
+// SAFETY: only used by the thread that has the lock or, in a child before `fork` returns, by its only thread, which is a copy of that.
+unsafe impl Sync for Withheld {}
+
+static WITHHELD: Withheld = Withheld(UnsafeCell::new(Vec::new()));
 
 const UNASKED: u32 = 0;
 const ASKING: u32 = 1;
@@ -32,6 +45,20 @@ extern "C" fn unlock() {
     unsafe { libc::pthread_mutex_unlock(LOCK.0.get()) };
 }
 
+extern "C" fn close_and_unlock() {
+    // SAFETY: see `Withheld`. Nothing is allocated or freed.
+    let withheld = unsafe { &mut *WITHHELD.0.get() };
+    for (number, id) in withheld.drain(..) {
+        // SAFETY: borrowed for this call only. If other code closed it, the number leads nowhere or to another file.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if FileId::of(fd).is_ok_and(|found| found == id) {
+            // SAFETY: the child never uses the descriptors of its parent's members, not even to close them.
+            unsafe { libc::close(number) };
+        }
+    }
+    unlock();
+}
+
 /// No other thread forks while this value lives.
 pub(crate) struct NoForks(());
 
@@ -44,7 +71,8 @@ impl NoForks {
         match FORKS.compare_exchange(UNASKED, ASKING, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => {
                 // SAFETY: the three functions exist as long as the process.
-                let asked = unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) } == 0;
+                let asked =
+                    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(close_and_unlock)) } == 0;
                 // Release: as above.
                 FORKS.store(if asked { ASKED } else { UNASKED }, Ordering::Release);
                 if !asked {
@@ -56,6 +84,21 @@ impl NoForks {
         }
         lock();
         Some(Self(()))
+    }
+
+    /// From now on a forked child closes this descriptor, until `release`.
+    pub(crate) fn withhold(&mut self, number: RawFd, id: FileId) {
+        // SAFETY: this value has the lock.
+        unsafe { &mut *WITHHELD.0.get() }.push((number, id));
+    }
+
+    /// Ends `withhold`.
+    pub(crate) fn release(&mut self, number: RawFd, id: FileId) {
+        // SAFETY: this value has the lock.
+        let withheld = unsafe { &mut *WITHHELD.0.get() };
+        if let Some(at) = withheld.iter().position(|entry| *entry == (number, id)) {
+            withheld.swap_remove(at);
+        }
     }
 }
 

@@ -115,6 +115,16 @@ impl Header {
         Self::judge(&words, filled as u64, memory.then_some(size), place, layout_hash)
     }
 
+    /// The creation id in a file, if it begins with the magic.
+    pub(crate) fn creation_of(fd: impl AsFd) -> Option<u64> {
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            let read = rustix::io::pread(&fd, &mut bytes, 8 * at as u64);
+            matches!(read, Ok(8)).then(|| u64::from_le_bytes(bytes))
+        };
+        (word(at::MAGIC)? == MAGIC).then(|| word(at::CREATION)).flatten()
+    }
+
     /// Validates the header at the beginning of a mapping that is at least a header long.
     ///
     /// # Safety

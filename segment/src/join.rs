@@ -74,7 +74,7 @@ pub(crate) fn join(
     };
 
     let mut tries = 0;
-    let (no_forks, fd, mapping, control, index) = loop {
+    let (mut no_forks, fd, mapping, control, index) = loop {
         // A child forked before the descriptor is closed below would inherit it and keep the lock.
         let no_forks = NoForks::begin();
         let fd = file.fresh().map_err(denied)?.ok_or_else(lost)?;
@@ -101,6 +101,12 @@ pub(crate) fn join(
     // In this order: either a creator that finds no file sees the lock, or the name was gone before and this join fails.
     let presence = attachment.claim_presence();
     check_file(attachment, file, &fd)?;
+
+    // No return from here until forks are possible again: the drop of a withheld lock needs that.
+    let presence = match (presence, &mut no_forks) {
+        (Some(presence), Some(no_forks)) => Some(presence.withheld(no_forks)),
+        (presence, _) => presence,
+    };
 
     // From here on the mapping alone keeps the lock. File systems on which it does not are detected below.
     drop(fd);
@@ -142,9 +148,20 @@ pub(crate) fn join(
     let acquire = unsafe { Acquire::assume(id) };
     let has_thread = monitor_state == MonitorState::Running && !options.by_hand;
     // A monitor thread has its own, which no other code closes.
-    let kept = (!has_thread).then_some((locks, presence));
+    let kept = (!has_thread).then_some(locks);
+    let presence = presence.filter(|_| !monitor.as_ref().is_some_and(|monitor| monitor.has_presence));
     let attachment = Arc::clone(attachment);
-    Ok(Lease::new(acquire, attachment, core, control, flag, Some(mapping), kept, monitor, monitor_state))
+    Ok(Lease::new(
+        acquire,
+        attachment,
+        core,
+        control,
+        flag,
+        Some(mapping),
+        (kept, presence),
+        monitor,
+        monitor_state,
+    ))
 }
 
 /// Claims a slot in private memory. All members are in this process and end with it: no lock, no proof and no recovery is needed.
@@ -180,7 +197,7 @@ fn join_private(
                 control,
                 flag,
                 None::<MemberMapping>,
-                None,
+                (None, None),
                 None,
                 MonitorState::Off,
             ));

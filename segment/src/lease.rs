@@ -46,7 +46,7 @@ struct Parts {
     flag: ForkFlag,
     /// Opened at the join, in case that the program cannot open it again later. `None` if the monitor's thread has its own.
     locks: Option<Arc<Locks>>,
-    /// Likewise.
+    /// Tells that this member lives. `None` if the monitor's thread does.
     presence: Mutex<Option<Presence>>,
     core: Arc<Core>,
     attachment: Arc<Attachment>,
@@ -61,13 +61,12 @@ impl Lease {
         control: Control<'static>,
         flag: ForkFlag,
         mapping: Option<MemberMapping>,
-        kept: Option<(Arc<Locks>, Option<Presence>)>,
+        (locks, presence): (Option<Arc<Locks>>, Option<Presence>),
         monitor: Option<Monitor>,
         monitor_state: MonitorState,
     ) -> Self {
         let monitor = Mutex::new(monitor);
-        let (locks, presence) = kept.unzip();
-        let presence = Mutex::new(presence.flatten());
+        let presence = Mutex::new(presence);
         let parts =
             Parts { monitor, monitor_state, control, mapping, flag, locks, presence, core, attachment };
         Self { acquire, parts: ManuallyDrop::new(parts) }

@@ -95,20 +95,22 @@ pub(crate) fn is_owned(fd: impl AsFd, index: u8) -> io::Result<bool> {
     conflict(fd, request(libc::F_RDLCK, Bytes::of(index))).map(|found| found.is_some())
 }
 
-/// Whether another open file description has any lock of the bytes.
-pub(crate) fn is_locked(fd: impl AsFd, bytes: Bytes) -> io::Result<bool> {
-    conflict(fd, request(libc::F_WRLCK, bytes)).map(|found| found.is_some())
+/// Some bytes on which another open file description has a lock; it has at least one of `bytes`.
+pub(crate) fn some_locked(fd: impl AsFd, bytes: Bytes) -> io::Result<Option<Bytes>> {
+    conflict(fd, request(libc::F_WRLCK, bytes))
 }
 
 /// The first byte on which any other description has a lock.
 pub(crate) fn first_held(fd: impl AsFd) -> io::Result<Option<u8>> {
-    conflict(fd, request(libc::F_WRLCK, Bytes::ALL))
+    Ok(some_locked(fd, Bytes::ALL)?.map(|found| found.first.clamp(0, 255) as u8))
 }
 
-fn conflict(fd: impl AsFd, mut flock: libc::flock) -> io::Result<Option<u8>> {
+fn conflict(fd: impl AsFd, mut flock: libc::flock) -> io::Result<Option<Bytes>> {
     // SAFETY: a live descriptor and a `flock` of ours, which the kernel fills.
     if unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_OFD_GETLK, &raw mut flock) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((flock.l_type != libc::F_UNLCK as libc::c_short).then_some(flock.l_start.clamp(0, 255) as u8))
+    // A length of zero stands for all bytes from the first.
+    let count = if flock.l_len == 0 { i64::MAX - flock.l_start } else { flock.l_len };
+    Ok((flock.l_type != libc::F_UNLCK as libc::c_short).then_some(Bytes { first: flock.l_start, count }))
 }

@@ -53,6 +53,12 @@ impl Locks {
         open(file).map_err(|error: io::Error| Absence::locks(&error))
     }
 
+    /// As if `fd` were the description.
+    #[cfg(test)]
+    pub(crate) fn over(fd: std::os::fd::OwnedFd, file: &std::fs::File) -> Self {
+        Self { fd: Exposed::new(fd).unwrap(), _pin: Mapping::pin(file).unwrap() }
+    }
+
     /// The descriptor.
     ///
     /// # Errors

@@ -32,7 +32,8 @@ use tenure_core::fault;
 
 use crate::attachment::Attachment;
 use crate::control::Control;
-use crate::desk::{Absence, Lack};
+use crate::desk::{Absence, Lack, Order};
+use crate::fork_lock::NoForks;
 use crate::member::{Core, Locks};
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::presence::Presence;
@@ -68,6 +69,8 @@ pub enum MonitorState {
 pub(crate) struct Monitor {
     core: Arc<Core>,
     threads: Vec<Thread>,
+    /// A thread tells that the member lives; otherwise the member itself has to.
+    pub(crate) has_presence: bool,
     /// Used instead of the threads when the proof plays the monitor.
     by_hand: Option<Watcher>,
 }
@@ -89,7 +92,8 @@ impl Monitor {
         waitv_works()?;
         let members = control.plan().members;
         let mut list = Some(RobustList::new(members).map_err(|error| no_list(&error))?);
-        let mut monitor = Self { core: Arc::clone(core), threads: Vec::new(), by_hand: None };
+        let mut monitor =
+            Self { core: Arc::clone(core), threads: Vec::new(), has_presence: false, by_hand: None };
         let (ready, started) = mpsc::channel();
         for first in (0..members).step_by(NOTIFICATIONS_PER_THREAD.into()) {
             let slots = first..members.min(first + NOTIFICATIONS_PER_THREAD);
@@ -106,7 +110,8 @@ impl Monitor {
             let thread = Thread::start(c"tenure-monitor", STACK, move || {
                 let result = watcher.equip(&attachment).and_then(|()| {
                     // SAFETY: as above; `stop` joins the thread, which withdraws the list before it ends.
-                    unsafe { watcher.arm() }
+                    unsafe { watcher.arm() }?;
+                    Ok(watcher.presence.is_some())
                 });
                 let core = Arc::clone(&watcher.core);
                 let open = (first == 0 && result.is_ok()).then(|| core.desk.open());
@@ -132,9 +137,12 @@ impl Monitor {
         drop(ready);
         for _ in 0..monitor.threads.len() {
             let result = started.recv().unwrap_or(Err(Absence::Thread { errno: 0 }));
-            if let Err(absence) = result {
-                monitor.stop();
-                return Err(absence);
+            match result {
+                Ok(has_presence) => monitor.has_presence |= has_presence,
+                Err(absence) => {
+                    monitor.stop();
+                    return Err(absence);
+                }
             }
         }
         Ok(monitor)
@@ -170,6 +178,15 @@ fn waitv_works() -> Result<(), Absence> {
 
 fn no_list(error: &std::io::Error) -> Absence {
     Absence::RobustList { errno: error.raw_os_error().unwrap_or(0) }
+}
+
+/// What a look at a slot found.
+struct Observed {
+    /// The value to wait on, if the notification is armed.
+    armed: Option<u32>,
+    had_order: bool,
+    /// What is missing if the slot has neither a reaper nor a proof.
+    lack: Lack,
 }
 
 /// One monitor thread and the slots whose notifications it waits for.
@@ -217,6 +234,9 @@ impl Watcher {
         self.locks = Some(Arc::new(Locks::open(attachment)?));
         if self.slots.start == 0 {
             self.presence = attachment.claim_presence();
+            if !has_own && let Some(mut no_forks) = NoForks::begin() {
+                self.presence = self.presence.take().map(|presence| presence.withheld(&mut no_forks));
+            }
         }
         Ok(())
     }
@@ -277,10 +297,11 @@ impl Watcher {
         waits.push(wait(&core.desk.bell, orders, WaitFlags::PRIVATE));
         waits.push(wait(membership, joins, WaitFlags::empty()));
         let mut lack = locks.check(core.id.index).map_or_else(Lack::Failed, |()| Lack::Nothing);
-        let mut is_due = false;
+        let (mut is_due, mut has_orders) = (false, false);
         for j in self.slots.clone().map(|j| j as u8).filter(|j| *j != core.id.index) {
-            let (armed, lacks) = self.observe(&locks, j);
+            let Observed { armed, had_order, lack: lacks } = self.observe(&locks, j);
             is_due |= lacks != Lack::Nothing;
+            has_orders |= had_order;
             lack = lack.or(lacks);
             if let Some(armed) = armed {
                 waits.push(wait(self.control.notification(j, core.id.index), armed, WaitFlags::empty()));
@@ -302,15 +323,19 @@ impl Watcher {
             return true;
         }
         let again = is_due.then(|| later(self.pause));
-        self.pause = if is_due { PAUSES.1.min(2 * self.pause) } else { PAUSES.0 };
+        if is_due {
+            self.pause = PAUSES.1.min(2 * self.pause);
+        } else if !has_orders {
+            // A reaper that was just started may fail as the one before did.
+            self.pause = PAUSES.0;
+        }
         // An error, for example of a sandbox that is new since the last look, ends the sleep; the next round looks again.
         let _ = futex::waitv(waits, WaitvFlags::empty(), until.or(again.as_ref()), ClockId::Monotonic);
         true
     }
 
-    /// Starts a reaper if the notification of slot `j` is signalled, or if there is an order to. If the notification is armed, returns
-    /// the value to wait on. Returns what is missing if the slot has neither a reaper nor a proof.
-    fn observe(&self, locks: &Arc<Locks>, j: u8) -> (Option<u32>, Lack) {
+    /// Starts a reaper if the notification of slot `j` is signalled, or if there is an order to.
+    fn observe(&self, locks: &Arc<Locks>, j: u8) -> Observed {
         let notification = self.control.notification(j, self.core.id.index);
         // Acquire: pairs with the Release in `arm`; once the word is seen armed, the owner's lease is seen LIVE.
         let said = notification.load(Ordering::Acquire);
@@ -320,20 +345,18 @@ impl Watcher {
         if is_signalled && fault!("segment.observe.cleared_before_recovered") {
             notification.store(0, Ordering::Relaxed);
         }
-        let lack = if is_signalled || order.is_some() {
-            self.see_to(locks, j, order == Some(true))
-        } else {
-            Lack::Nothing
-        };
-        ((!is_signalled && said & TID_MASK != 0).then_some(said), lack)
+        let lack = if is_signalled || order.is_some() { self.see_to(locks, j, order) } else { Lack::Nothing };
+        let armed = (!is_signalled && said & TID_MASK != 0).then_some(said);
+        Observed { armed, had_order: order.is_some(), lack }
     }
 
     /// Starts a reaper for slot `j`. Without one, recovers the slot now if its owner is gone already.
-    fn see_to(&self, locks: &Arc<Locks>, j: u8, has_failed: bool) -> Lack {
-        let missing = if has_failed {
-            Absence::Locks { errno: libc::ENOLCK }
+    fn see_to(&self, locks: &Arc<Locks>, j: u8, order: Option<Order>) -> Lack {
+        let missing = if let Some(Order::Failed(absence)) = order {
+            absence
         } else {
-            match send_reaper(&self.core, locks, j) {
+            // A reaper that cannot ask for the lock would only end again.
+            match locks.check(j).and_then(|()| send_reaper(&self.core, locks, j)) {
                 Ok(()) => return Lack::Nothing,
                 Err(absence) => absence,
             }
@@ -421,13 +444,117 @@ fn reap_one(core: &Core, locks: &Locks, j: u8) {
     loop {
         // Acquire: pairs with the AcqRel in `send_reaper`.
         let before = signals.0.load(Ordering::Acquire);
-        let has_failed = core.reap(locks, j).is_err();
+        let failed = core.reap(locks, j).err();
         // AcqRel: as above.
         if signals.0.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            if has_failed {
-                core.desk.report_failed(j);
+            if let Some(why) = failed {
+                core.desk.report_failed(j, why);
             }
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Creation, private};
+    use crate::data_area::DataArea;
+    use crate::header::Header;
+    use crate::layout::{Plan, mixed_hash};
+    use crate::lock;
+    use crate::member::Reclaim;
+    use crate::name::Backend;
+    use crate::permissions::Permissions;
+    use crate::segment::Spec;
+    use rustix::fs::{Mode, OFlags};
+    use tenure_core::{LeaseId, Recovery};
+
+    struct Nothing;
+
+    impl Reclaim for Nothing {
+        fn reclaim(&self, _: DataArea<'_>, _: &Recovery) {}
+    }
+
+    /// Gives `test` the monitor of slot 0 of four, played by hand, with these locks.
+    fn with_watcher(locks: Locks, test: impl FnOnce(&mut Watcher)) {
+        let spec = Spec {
+            members: 4,
+            data_area_bytes: 4096,
+            geometry: [0; 8],
+            layout_hash: 5,
+            commit: Vec::new(),
+            permissions: Permissions::default(),
+        };
+        let header = Header {
+            plan: Plan::new(4, 4096).unwrap(),
+            geometry: [0; 8],
+            layout_hash: mixed_hash(5),
+            creation_id: 1,
+            backend: Backend::Private.code(),
+            shmid: 0,
+        };
+        let attachment = private::create(&mut Creation { header, spec: &spec, init: &mut |_| () }).unwrap();
+        // SAFETY: the mapping has the plan's length and outlives the watcher.
+        let control: Control<'static> = unsafe { Control::over(attachment.read_only.base(), header.plan) };
+        let id = LeaseId { index: 0, incarnation: 1 };
+        // SAFETY: the mapping outlives the core; nobody else uses the memory.
+        let core = Arc::new(unsafe { Core::new(id, Arc::new(Nothing), control, true) });
+        let mut watcher = Watcher::new(&core, control, 0..4, None);
+        watcher.locks = Some(Arc::new(locks));
+        test(&mut watcher);
+        core.close_gate(|_| ());
+    }
+
+    fn play(watcher: &mut Watcher, rounds: u32) {
+        for _ in 0..rounds {
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            assert!(watcher.round(&mut Vec::new(), Some(&now)));
+        }
+    }
+
+    #[test]
+    fn reapers_that_fail_are_started_at_growing_intervals() {
+        if waitv_works().is_err() {
+            return println!("SKIPPED: futex_waitv is refused here");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // Through it the kernel tells of locks, and refuses to grant one for reading.
+        let deaf = std::fs::OpenOptions::new().write(true).open(file.path()).unwrap();
+        with_watcher(Locks::over(deaf.into(), file.as_file()), |watcher| {
+            watcher.core.desk.order_reaper(1);
+            play(watcher, 40);
+            assert_eq!(watcher.pause, PAUSES.1);
+            let refused = Absence::Locks { errno: libc::EBADF };
+            assert_eq!(watcher.core.desk.lack(), Lack::Failed(refused));
+        });
+    }
+
+    #[test]
+    fn no_reaper_is_started_while_the_locks_are_out_of_reach() {
+        if waitv_works().is_err() {
+            return println!("SKIPPED: futex_waitv is refused here");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = rustix::fs::open(file.path(), OFlags::PATH, Mode::empty()).unwrap();
+        with_watcher(Locks::over(path, file.as_file()), |watcher| {
+            watcher.core.desk.order_reaper(1);
+            play(watcher, 1);
+            // A reaper would have failed, and said so.
+            assert_eq!(watcher.core.desk.take_order(1), Some(Order::Reaper));
+        });
+    }
+
+    #[test]
+    fn what_a_reaper_failed_by_is_said() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (owner, locks) = (file.reopen().unwrap(), file.reopen().unwrap());
+        assert!(lock::try_write(&owner, 1).unwrap());
+        with_watcher(Locks::over(locks.into(), file.as_file()), |watcher| {
+            let why = Absence::Locks { errno: libc::EIO };
+            watcher.core.desk.report_failed(1, why);
+            play(watcher, 1);
+            assert_eq!(watcher.core.desk.lack(), Lack::Late(why));
+        });
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{Gid, Mode, Stat, Uid};
+use rustix::io::Errno;
 
 use crate::error::OpenError;
 use crate::host;
@@ -10,9 +11,10 @@ use crate::host;
 /// Who may use a segment. Nothing set: the user who creates it, and nobody else.
 ///
 /// The creator sets what is given before anybody can find the segment; the umask does not matter. An attacher refuses a segment that has
-/// another owner, group or mode than it gives, so nobody gets in by a wider one. What is not given is not compared, with one exception:
+/// another owner, group or mode than it gives, so one that gives a mode meets nobody who got in by a wider one. What is not given is not compared, with one exception:
 /// the owner has to be the attacher itself, unless an owner, a group or a mode for all users is given. Only a member of the group, or
-/// root, can have made a file of that group.
+/// root, can have made a file of that group, unless the folder has the setgid bit: there every file that anybody makes is of the
+/// folder's group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// The mode, of `0o666`; `0o600` unless given. Every user needs both reading and writing.
@@ -54,17 +56,27 @@ impl Permissions {
         if self.owner.is_some() || self.group.is_some() {
             rustix::fs::fchown(&fd, self.owner.map(Uid::from_raw), self.group.map(Gid::from_raw))?;
         }
+        // An ACL that the folder gives to new files counts as far as the mode lets the group in: for nobody by now.
+        if self.mode() & 0o070 != 0 {
+            match rustix::fs::fremovexattr(&fd, "system.posix_acl_access") {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error),
+            }
+        }
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(self.mode()))
+    }
+
+    /// Whether the owner may be any user.
+    fn is_any_owner(self) -> bool {
+        self.owner.is_none() && (self.group.is_some() || self.mode.is_some_and(|mode| mode & 0o006 == 0o006))
     }
 
     /// Refuses the file of another owner, group or mode.
     pub(crate) fn accept(self, stat: &Stat, place: &str) -> Result<(), OpenError> {
-        let is_for_all = self.mode.is_some_and(|mode| mode & 0o006 == 0o006);
-        let is_anybody = self.group.is_some() || is_for_all;
         let owner = u64::from(stat.st_uid);
         let is_owner = match self.owner {
             Some(expected) => owner == u64::from(expected),
-            None => is_anybody || owner == host::effective_uid(),
+            None => self.is_any_owner() || owner == host::effective_uid(),
         };
         let is_group = self.group.is_none_or(|group| group == stat.st_gid);
         let is_mode = self.mode.is_none_or(|mode| mode == stat.st_mode & 0o777);
@@ -89,12 +101,27 @@ impl std::fmt::Display for Permissions {
         let Self { mode, owner, group } = self;
         match owner {
             Some(owner) => write!(f, "uid {owner}")?,
-            None if group.is_some() => f.write_str("any uid")?,
+            None if self.is_any_owner() => f.write_str("any uid")?,
             None => write!(f, "uid {}", host::effective_uid())?,
         }
         if let Some(group) = group {
             write!(f, ", gid {group}")?;
         }
         mode.map_or(Ok(()), |mode| write!(f, ", mode {mode:03o}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_says_whose_segment_is_accepted() {
+        let text = |mode, group| Permissions { mode, owner: None, group }.to_string();
+        let own = format!("uid {}", host::effective_uid());
+        assert_eq!(text(None, None), own);
+        assert_eq!(text(Some(0o660), None), format!("{own}, mode 660"));
+        assert_eq!(text(Some(0o666), None), "any uid, mode 666");
+        assert_eq!(text(Some(0o660), Some(7)), "any uid, gid 7, mode 660");
     }
 }

@@ -6,16 +6,18 @@
 //! of the caller's own segment. No byte is written or read: these offsets are far behind the end of any folder.
 //!
 //! A lock of a folder is not pinned by a mapping. It lasts as long as the descriptor: in a monitor's own descriptor table, until the
-//! member ends; elsewhere, until the program closes it. A missing lock only means that a removal is not noticed.
+//! member ends; elsewhere, until the program closes it (a forked child closes its copy; that of a bare `clone` does not). A missing lock only means that a removal is not noticed.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
-use crate::attachment::Exposed;
+use crate::attachment::{Exposed, FileId};
 use crate::error::OpenError;
+use crate::fork_lock::NoForks;
 use crate::host;
 use crate::layout::{FNV_START, fnv1a};
 use crate::lock::{self, Bytes};
@@ -45,7 +47,10 @@ fn open(directory: &Path) -> io::Result<OwnedFd> {
 /// The lock of one member. Dropping it releases the lock.
 #[derive(Debug)]
 pub(crate) struct Presence {
-    _folder: Exposed,
+    /// `None` only while it is dropped.
+    folder: Option<Exposed>,
+    /// The number and the file of the descriptor, if forked children close it.
+    withheld: Option<(RawFd, FileId)>,
 }
 
 impl Presence {
@@ -54,25 +59,157 @@ impl Presence {
         let folder = open(&name.directory).ok()?;
         let byte = Bytes { first: first_of(&stem_of(name)) + creation_of(creation_id), count: 1 };
         lock::try_read_bytes(&folder, byte).ok()?.then_some(())?;
-        Some(Self { _folder: Exposed::new(folder).ok()? })
+        Some(Self { folder: Some(Exposed::new(folder).ok()?), withheld: None })
+    }
+
+    /// Keeps forked children from having the lock, for a descriptor in the table of the program. Without it a child that does not
+    /// execute a program keeps the lock when its parent is dead. From now on the value must not be dropped while the thread keeps
+    /// others from forking: the drop does that itself.
+    pub(crate) fn withheld(mut self, no_forks: &mut NoForks) -> Self {
+        self.withheld = self.folder.as_ref().map(Exposed::entry);
+        if let Some((number, id)) = self.withheld {
+            no_forks.withhold(number, id);
+        }
+        self
     }
 }
 
-/// Whether members live of a segment that had the name: of any, or of any but the one with this id.
-pub(crate) fn is_anybody_there(name: &FileName, but: Option<u64>) -> io::Result<bool> {
-    let folder = open(&name.directory)?;
-    let first = first_of(&stem_of(name));
-    let is_locked = |from: i64, to: i64| {
-        let bytes = Bytes { first: first + from, count: to - from };
-        if from < to { lock::is_locked(&folder, bytes) } else { Ok(false) }
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Until the descriptor is closed, so that no child inherits it in between.
+        let mut no_forks = self.withheld.and_then(|_| NoForks::begin());
+        if let (Some(no_forks), Some((number, id))) = (&mut no_forks, self.withheld) {
+            no_forks.release(number, id);
+        }
+        drop(self.folder.take());
+    }
+}
+
+/// Some creations of a name, by their bits.
+type Creations = Range<i64>;
+
+fn one(creation_id: u64) -> Creations {
+    let creation = creation_of(creation_id);
+    creation..creation + 1
+}
+
+/// Some creations of which members hold locks, apart from those in `but`.
+fn some_locked(folder: &OwnedFd, stem: &str, but: &[Creations]) -> io::Result<Option<Creations>> {
+    let first = first_of(stem);
+    let mut but = but.to_vec();
+    but.sort_by_key(|creations| creations.start);
+    but.push(CREATIONS..CREATIONS);
+    let mut from = 0;
+    for excepted in but {
+        let bytes = Bytes { first: first + from, count: excepted.start - from };
+        if bytes.count > 0
+            && let Some(found) = lock::some_locked(folder, bytes)?
+        {
+            // Others than members may lock more than a byte.
+            let start = from.max(found.first - first);
+            return Ok(Some(start..excepted.start.min(start.saturating_add(found.count))));
+        }
+        from = from.max(excepted.end);
+    }
+    Ok(None)
+}
+
+fn is_anybody_but(name: &FileName, but: &[Creations]) -> io::Result<bool> {
+    Ok(some_locked(&open(&name.directory)?, &stem_of(name), but)?.is_some())
+}
+
+/// Whether members live of a segment that had the name.
+pub(crate) fn is_anybody_there(name: &FileName) -> io::Result<bool> {
+    is_anybody_but(name, &[])
+}
+
+/// As [`is_anybody_there`], apart from the members beside which a removal permits to create.
+pub(crate) fn is_anybody_unpermitted(name: &FileName) -> io::Result<bool> {
+    is_anybody_but(name, &permitted(&permit(name)).unwrap_or_default())
+}
+
+/// The end of the name of a permit.
+const PERMIT_SUFFIX: &str = ".tenure-removed";
+
+/// A permit consists of records `{ magic:32 | first creation:16 | last creation:16 }`, of whole ranges of creations.
+const PERMIT_MAGIC: [u8; 4] = *b"TPMT";
+const RECORD_BYTES: usize = 8;
+/// With more, for which only strangers can have the locks, the permit is not complete, and creators are refused.
+const PERMIT_RECORDS: usize = 1000;
+/// A record for each creation.
+const PERMIT_BYTES_MAX: i64 = CREATIONS * RECORD_BYTES as i64;
+
+/// The file that allows to create a segment although members of a former one live, which was removed. It says of which ones, so it is
+/// of no use for a third segment, should the creator of the second be killed before it removes the file.
+fn permit(name: &FileName) -> PathBuf {
+    name.directory.join(format!(".{}{PERMIT_SUFFIX}", stem_of(name)))
+}
+
+/// The creations in the open file. `None` if it is no permit, or that of a user who is not in `users`: others may write to the folder.
+fn creations_in(fd: impl AsFd, users: &[u64]) -> Option<Vec<Creations>> {
+    let stat = rustix::fs::fstat(&fd).ok()?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_file || !users.contains(&stat.st_uid.into()) || stat.st_size > PERMIT_BYTES_MAX {
+        return None;
+    }
+    let mut bytes = vec![0; stat.st_size as usize];
+    let read = rustix::io::pread(&fd, &mut bytes, 0).ok()?;
+    // A last record that is being written counts for nothing yet.
+    let records = bytes[..read].chunks_exact(RECORD_BYTES);
+    let creations = |record: &[u8]| {
+        let number = |at: usize| i64::from(u16::from_le_bytes([record[at], record[at + 1]]));
+        (record[..4] == PERMIT_MAGIC).then(|| number(4)..number(6) + 1)
     };
-    match but.map(creation_of) {
-        None => is_locked(0, CREATIONS),
-        Some(ours) => Ok(is_locked(0, ours)? || is_locked(ours + 1, CREATIONS)?),
+    let creations: Vec<_> = records.map(creations).collect::<Option<_>>()?;
+    (read == 0 || !creations.is_empty()).then_some(creations)
+}
+
+/// The creations in a permit that was made by our user or root; `None` if the file is no such permit.
+fn permitted(path: &Path) -> Option<Vec<Creations>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    creations_in(fd, &[host::effective_uid(), 0])
+}
+
+/// Permits to create beside the members that live at the moment, and those of the creation `removed`, which may still get some.
+/// Called before a segment is removed.
+pub(crate) fn permit_next(name: &FileName, removed: Option<u64>) -> io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let permit = rustix::fs::open(permit(name), flags | OFlags::CLOEXEC, mode)?;
+    // Only what also counts as a permit is written to.
+    let mut creations =
+        creations_in(&permit, &[host::effective_uid()]).ok_or(io::ErrorKind::AlreadyExists)?;
+    let known = creations.len();
+    creations.extend(removed.map(one));
+    let folder = open(&name.directory)?;
+    while creations.len() < PERMIT_RECORDS
+        && let Some(more) = some_locked(&folder, &stem_of(name), &creations)?
+    {
+        creations.push(more);
+    }
+    let record = |creations: &Creations| {
+        let number = |number: i64| (number as u16).to_le_bytes();
+        [&PERMIT_MAGIC[..], &number(creations.start), &number(creations.end - 1)].concat()
+    };
+    let records: Vec<u8> = creations[known..].iter().flat_map(record).collect();
+    // Root permits it to others, who have to read that.
+    rustix::fs::fchmod(&permit, mode | Mode::RGRP | Mode::ROTH)?;
+    // One write at the end of the file: removals at the same time add to each other's permit.
+    if rustix::io::write(&permit, &records)? == records.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
     }
 }
 
-const PERMIT_SUFFIX: &str = ".removed";
+/// Ends the permit. Called after a segment of the name was created.
+pub(crate) fn end_permit(name: &FileName) {
+    let permit = permit(name);
+    if permitted(&permit).is_some() {
+        let _ = rustix::fs::unlink(permit);
+    }
+}
 
 /// Removes the permits in `/dev/shm` of names that no member has any more: their last members were killed.
 pub(crate) fn tidy(file: &Path) {
@@ -86,38 +223,9 @@ pub(crate) fn tidy(file: &Path) {
     else {
         return;
     };
-    let stat = rustix::fs::statat(CWD, file, AtFlags::SYMLINK_NOFOLLOW);
-    let is_ours = stat.is_ok_and(|s| u64::from(s.st_uid) == host::effective_uid() && s.st_size == 0);
-    let all = Bytes { first: first_of(stem), count: CREATIONS };
-    if is_ours && open(directory).and_then(|folder| lock::is_locked(folder, all)).is_ok_and(|locked| !locked)
-    {
+    let is_over = || open(directory).and_then(|folder| some_locked(&folder, stem, &[]));
+    if permitted(file).is_some() && is_over().is_ok_and(|found| found.is_none()) {
         let _ = rustix::fs::unlink(file);
-    }
-}
-
-/// The file that allows to create a segment although members of a former one live, which was removed with force.
-fn permit(name: &FileName) -> PathBuf {
-    name.directory.join(format!(".{}{PERMIT_SUFFIX}", stem_of(name)))
-}
-
-/// Whether the creation of a segment of this name is permitted although members of another one live.
-pub(crate) fn is_permitted(name: &FileName) -> bool {
-    let stat = rustix::fs::statat(CWD, permit(name), AtFlags::SYMLINK_NOFOLLOW);
-    // In a folder that all users write to, only our user's own permit counts.
-    stat.is_ok_and(|stat| [host::effective_uid(), 0].contains(&u64::from(stat.st_uid)))
-}
-
-/// Permits the next creation. Called before a segment is removed with force.
-pub(crate) fn permit_next(name: &FileName) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(permit(name), flags, Mode::RUSR | Mode::WUSR)?;
-    Ok(())
-}
-
-/// Ends the permit. Called after a segment of the name was created.
-pub(crate) fn end_permit(name: &FileName) {
-    if is_permitted(name) {
-        let _ = rustix::fs::unlink(permit(name));
     }
 }
 
@@ -159,7 +267,7 @@ pub(crate) fn state_of(name: &FileName, fd: Option<BorrowedFd<'_>>, creation_id:
     let Ok(ours) = rustix::fs::fstat(fd) else { return NameState::Unknown };
     match rustix::fs::statat(CWD, name.path(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {
-            match is_anybody_there(name, Some(creation_id)) {
+            match is_anybody_but(name, &[one(creation_id)]) {
                 Ok(true) => NameState::Contested,
                 _ => NameState::Current,
             }

@@ -161,7 +161,7 @@ impl Segment {
     /// Removes a named segment, whatever its contents, and segments that had the name on other boots.
     ///
     /// With `force` it also removes a segment that has members: they continue undisturbed, no other process can attach, and the next
-    /// creator may create another segment of the name. A hidden file of no bytes keeps that until then, or until the last
+    /// creator may create another segment of the name. A small hidden file keeps that until then, or until the last
     /// member has left.
     ///
     /// # Errors
@@ -375,11 +375,11 @@ fn remove_file(name: &FileName, force: bool) -> Result<(), RemoveError> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(fd) => fd,
-            Err(Errno::NOENT) if presence::is_anybody_there(name, None).unwrap_or(false) => {
+            Err(Errno::NOENT) if presence::is_anybody_there(name).unwrap_or(false) => {
                 if !force {
                     return Err(RemoveError::Unnamed { place });
                 }
-                return presence::permit_next(name).map_err(os("permit another segment"));
+                return presence::permit_next(name, None).map_err(os("permit another segment"));
             }
             Err(Errno::NOENT) => {
                 presence::end_permit(name);
@@ -387,16 +387,27 @@ fn remove_file(name: &FileName, force: bool) -> Result<(), RemoveError> {
             }
             Err(error) => return Err(os("open")(error.into())),
         };
-        // Before the name goes: killed in between, the segment is still there. Without force there are no members; a forked child of
-        // one may still have the lock. If it fails, creators are refused until nobody has it.
-        if presence::is_anybody_there(name, None).unwrap_or(false) {
-            let _ = presence::permit_next(name);
+        // As long as `fd` is open, no process can take a lease.
+        if !force && !lock::try_write_all(&fd).map_err(os("lock"))? {
+            let lease = lock::first_held(&fd).map_err(os("ask for the locks of"))?.unwrap_or(0);
+            return Err(RemoveError::Held { place, lease });
         }
-        let unlinked = if force { named::unlink(path, &fd) } else { named::unlink_unheld(path, &fd) };
-        match unlinked.map_err(os("remove"))? {
-            Unlinked::Yes => return Ok(()),
-            Unlinked::Held(lease) => return Err(RemoveError::Held { place, lease }),
-            Unlinked::Moved => {}
+        // Before the name goes: killed in between, the segment is still there. Without force there are no members; a child that
+        // inherited the lock of one, or members of a segment that had the name before, may be. If it fails, creators are refused
+        // until nobody has such a lock.
+        let is_anybody_there = presence::is_anybody_there(name).unwrap_or(false);
+        if is_anybody_there {
+            let _ = presence::permit_next(name, Header::creation_of(&fd));
+        }
+        match named::unlink(path, &fd) {
+            Ok(Unlinked::Yes) => return Ok(()),
+            Ok(Unlinked::Moved) => {}
+            Err(error) => {
+                if is_anybody_there {
+                    presence::end_permit(name);
+                }
+                return Err(os("remove")(error));
+            }
         }
     }
     Err(not_found())

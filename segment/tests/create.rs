@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::*;
 use tenure_segment::layout::{HEADER_BYTES, VERSION, mixed_hash};
 use tenure_segment::{
-    Backend, JoinError, NameState, OpenError, Permissions, Place, RemoveError, Segment, Spec,
+    Backend, DataArea, JoinError, NameState, OpenError, Permissions, Place, RemoveError, Segment, Spec,
 };
 
 #[test]
@@ -23,6 +23,8 @@ fn child_entry() {
         ("stranger", stranger),
         ("other boot", other_boot),
         ("forker", forker),
+        ("former", former),
+        ("parent", parent),
         ("creator", creator),
         ("peer", peer),
         ("server", server),
@@ -48,6 +50,7 @@ fn check_fresh(segment: &Segment, backend: Backend) {
 fn named_segments_are_created_once_and_found_by_others() {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, "named");
+        let _alone = while_nobody_starts();
         assert!(matches!(
             Segment::open(name.place(), HASH, Permissions::default()),
             Err(OpenError::NotFound { .. })
@@ -355,6 +358,7 @@ fn what_is_listed_is_what_exists() {
 #[test]
 fn remove_refuses_while_a_lease_is_held() {
     let name = Name::shm("held");
+    let _alone = while_nobody_starts();
     let segment = name.segment();
     let lease = join(&segment, ALONE);
     let refused = Segment::remove(&name.place(), false).unwrap_err();
@@ -366,7 +370,7 @@ fn remove_refuses_while_a_lease_is_held() {
     );
     lease.check().unwrap();
     lease.commit(0..4096).unwrap();
-    let permit = segment.path().unwrap().with_file_name(format!(".tenure-{}.removed", name.text));
+    let permit = segment.path().unwrap().with_file_name(format!(".tenure-{}.tenure-removed", name.text));
     assert!(permit.exists());
     lease.leave().unwrap();
     assert!(!permit.exists(), "the last member takes it along");
@@ -504,6 +508,7 @@ fn a_name_that_is_removed_under_members_makes_no_second_world() {
     for backend in NAMED {
         for how in [GUARDED, ALONE] {
             let name = Name::new(backend, "unlinked");
+            let _alone = while_nobody_starts();
             let first = name.segment();
             let lease = join(&first, how);
             assert_eq!(first.name_state(), NameState::Current);
@@ -527,6 +532,7 @@ fn a_name_that_is_removed_under_members_makes_no_second_world() {
 fn a_removal_with_force_makes_room_once() {
     for backend in NAMED {
         let name = Name::new(backend, "permitted");
+        let _alone = while_nobody_starts();
         let first = name.segment();
         let lease = join(&first, GUARDED);
         Segment::remove(&name.place(), true).unwrap();
@@ -553,7 +559,8 @@ fn a_removal_with_force_makes_room_once() {
 #[test]
 fn a_permit_that_killed_members_left_goes_with_the_next_creation() {
     let (killed, kept, other) = (Name::shm("killed"), Name::shm("kept"), Name::shm("other"));
-    let permit = |name: &Name| PathBuf::from(format!("/dev/shm/.tenure-{}.removed", name.text));
+    let _alone = while_nobody_starts();
+    let permit = |name: &Name| PathBuf::from(format!("/dev/shm/.tenure-{}.tenure-removed", name.text));
     let first = kept.segment();
     let _lease = join(&first, GUARDED);
     Segment::remove(&kept.place(), true).unwrap();
@@ -594,6 +601,165 @@ fn a_forked_child_of_a_former_member_keeps_nobody_from_creating() {
         let name = Name::new(backend, "forker");
         let _segment = name.segment();
         Process::start("forker", &[&backend.to_string(), &name.text]).expect("true");
+    }
+}
+
+/// The permit of a name, if there is one.
+fn permit_of(path: &Path) -> Option<PathBuf> {
+    let file_name = path.file_name().unwrap().to_str().unwrap();
+    let stem = file_name.split_once('.').unwrap().0;
+    let is_permit = |file: &Path| {
+        let file = file.file_name().unwrap().to_str().unwrap();
+        file.starts_with(&format!(".{stem}.")) && file.ends_with("removed")
+    };
+    let entries = std::fs::read_dir(path.parent().unwrap()).unwrap().flatten();
+    entries.map(|entry| entry.path()).find(|file| is_permit(file))
+}
+
+#[test]
+fn a_refused_removal_permits_nothing() {
+    for backend in NAMED {
+        let name = Name::new(backend, "refused");
+        let segment = name.segment();
+        let lease = join(&segment, ALONE);
+        let refused = Segment::remove(&name.place(), false).unwrap_err();
+        assert!(matches!(refused, RemoveError::Held { lease: 0, .. }), "{refused}");
+        assert_eq!(permit_of(segment.path().unwrap()), None, "{backend}");
+        std::fs::remove_file(segment.path().unwrap()).unwrap();
+        assert!(matches!(try_create(&name), Err(OpenError::Removed { .. })), "{backend}");
+        drop(lease);
+    }
+}
+
+/// As if the second creator were killed between the name and the end of the permit.
+#[test]
+fn a_permit_that_a_killed_creator_left_is_for_no_third_world() {
+    for backend in NAMED {
+        let name = Name::new(backend, "third");
+        let _alone = while_nobody_starts();
+        let first = name.segment();
+        let _former = join(&first, ALONE);
+        Segment::remove(&name.place(), true).unwrap();
+        let permit = permit_of(first.path().unwrap()).unwrap();
+        let contents = std::fs::read(&permit).unwrap();
+        let second = name.segment();
+        assert!(second.created() && !permit.exists());
+        let lease = join(&second, ALONE);
+        std::fs::write(&permit, contents).unwrap();
+        std::fs::remove_file(second.path().unwrap()).unwrap();
+        assert!(matches!(try_create(&name), Err(OpenError::Removed { .. })), "{backend}");
+        // Only a second removal with force permits it.
+        Segment::remove(&name.place(), true).unwrap();
+        assert!(name.segment().created(), "{backend}");
+        drop(lease);
+    }
+}
+
+#[test]
+fn a_file_that_only_looks_like_a_permit_permits_nothing_and_stays() {
+    for file in [".a.removed", ".a.tenure-removed"] {
+        for contents in ["", "somebody's"] {
+            let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+            let _alone = while_nobody_starts();
+            let place = || Place::File(directory.path().join("a"));
+            let segment = open_or_create(place(), &spec());
+            let lease = join(&segment, ALONE);
+            std::fs::remove_file(segment.path().unwrap()).unwrap();
+            let stranger = directory.path().join(file);
+            std::fs::write(&stranger, contents).unwrap();
+            let created = open_or_refuse(place());
+            assert!(matches!(created, Err(OpenError::Removed { .. })), "{file} {contents:?}");
+            drop(lease);
+            open_or_create(place(), &spec());
+            let is_ours = file == ".a.tenure-removed" && contents.is_empty();
+            assert_eq!(stranger.exists(), !is_ours, "{file} {contents:?}");
+        }
+    }
+}
+
+#[test]
+fn a_permit_that_would_not_count_is_an_error() {
+    if !is_root() {
+        return println!("SKIPPED: the file of another user needs root");
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let place = || Place::File(directory.path().join("a"));
+    let segment = open_or_create(place(), &spec());
+    let _lease = join(&segment, ALONE);
+    std::fs::remove_file(segment.path().unwrap()).unwrap();
+    for file in [".a.removed", ".a.tenure-removed"] {
+        let foreign = directory.path().join(file);
+        std::fs::write(&foreign, "").unwrap();
+        std::os::unix::fs::chown(&foreign, Some(1234), None).unwrap();
+    }
+    let refused = Segment::remove(&place(), true).unwrap_err();
+    assert!(matches!(refused, RemoveError::Os { .. }), "{refused}");
+}
+
+/// The folder is out of reach when the monitor looks for it.
+#[test]
+fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
+    struct Hide(PathBuf, PathBuf);
+    impl tenure_segment::Reclaim for Hide {
+        fn reclaim(&self, _: DataArea<'_>, recovery: &tenure_core::Recovery) {
+            // For the former owner of the slot: before the monitor starts.
+            if self.0.exists() && recovery.by() == recovery.dead().index {
+                std::fs::rename(&self.0, &self.1).unwrap();
+            }
+        }
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (folder, hidden) = (directory.path().join("folder"), directory.path().join("hidden"));
+    std::fs::create_dir(&folder).unwrap();
+    let place = || Place::File(folder.join("a"));
+    // With one slot the join takes that of the dead.
+    let segment = open_or_create(place(), &members(1));
+    let former = Process::start("former", &[folder.join("a").to_str().unwrap()]);
+    former.expect("joined");
+    former.kill();
+    let lease = segment.join(GUARDED, std::sync::Arc::new(Hide(folder.clone(), hidden.clone()))).unwrap();
+    assert_eq!(lease.monitor_state(), tenure_segment::MonitorState::Running);
+    std::fs::rename(&hidden, &folder).unwrap();
+    std::fs::remove_file(segment.path().unwrap()).unwrap();
+    let created = Segment::open_or_create(place(), &members(1), &mut mark);
+    assert!(matches!(created, Err(OpenError::Removed { .. })), "{created:?}");
+    drop(lease);
+}
+
+fn former(stage: &Stage) {
+    let place = Place::File(PathBuf::from(&stage.arguments[0]));
+    let _lease = join(&Segment::open(place, HASH, Permissions::default()).unwrap(), ALONE);
+    stage.say("joined");
+    stage.listen();
+}
+
+/// Forks a child that outlives it.
+fn parent(stage: &Stage) {
+    let segment = stage.attach().unwrap();
+    let _lease = join(&segment, ALONE);
+    // SAFETY: the child only speaks, and waits for the end of its input.
+    if unsafe { libc::fork() } == 0 {
+        // Its parent may be killed before the child runs at all; then the child has the lock until it does.
+        stage.say("forked");
+    }
+    stage.listen();
+    unreachable!("nothing is said");
+}
+
+#[test]
+fn a_forked_child_does_not_pass_for_its_parent() {
+    for backend in NAMED {
+        let name = Name::new(backend, "orphan");
+        let segment = name.segment();
+        let mut parent = Process::start("parent", &[&backend.to_string(), &name.text]);
+        parent.expect("forked");
+        parent.kill_only();
+        eventually("the parent is gone", || !parent.is_running());
+        // The child still lives: `parent` keeps its input open.
+        let _alone = while_nobody_starts();
+        std::fs::remove_file(segment.path().unwrap()).unwrap();
+        let second = try_create(&name);
+        assert!(second.is_ok_and(|second| second.created()), "{backend}");
     }
 }
 
@@ -706,6 +872,30 @@ fn a_segment_for_a_group_lets_in_the_group_and_nobody_else() {
         let refused = Segment::open(name.place(), HASH, other_owner).unwrap_err();
         assert!(matches!(refused, OpenError::Owner { found: 0, .. }), "{refused}");
     }
+}
+
+/// A default ACL of the folder gives another user rights to new files, as far as the group has them.
+#[test]
+fn the_acl_of_a_folder_lets_nobody_in() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let entry =
+        |tag: u16, id: u32| [&tag.to_le_bytes()[..], &7_u16.to_le_bytes(), &id.to_le_bytes()].concat();
+    // The user, another user, the group, the mask, all others.
+    let entries = [(1, u32::MAX), (2, 1234), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)];
+    let entries: Vec<u8> = entries.into_iter().flat_map(|(tag, id)| entry(tag, id)).collect();
+    let acl = [&2_u32.to_le_bytes()[..], &entries].concat();
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(directory.path(), "system.posix_acl_default", &acl, flags).is_err() {
+        return println!("SKIPPED: no ACLs to be had here");
+    }
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "").unwrap();
+    let has_acl = |path: &Path| rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0; 100]).is_ok();
+    assert!(has_acl(&plain));
+    let spec = Spec { permissions: Permissions { mode: Some(0o660), ..Permissions::default() }, ..spec() };
+    let segment = open_or_create(Place::File(directory.path().join("a")), &spec);
+    assert!(!has_acl(segment.path().unwrap()));
+    assert_eq!(std::fs::metadata(segment.path().unwrap()).unwrap().mode() & 0o777, 0o660);
 }
 
 #[test]

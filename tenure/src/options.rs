@@ -112,8 +112,8 @@ impl Options {
     }
 
     /// Sets who may use the space, as the mode of a file: `0o600`, the default, to `0o666`. All need both reading and writing. The
-    /// umask does not matter. Whoever attaches asks for the same: a space with another mode is refused. The others who get in are
-    /// trusted like oneself: they can write every byte.
+    /// umask does not matter. Whoever attaches with a mode is refused if the space has another one. Whoever gives none accepts any
+    /// mode. The others who get in are trusted like oneself: they can write every byte.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -134,7 +134,8 @@ impl Options {
     }
 
     /// Sets the group of the space; see [`Options::mode`]. The creator is in that group, or root. Whoever attaches accepts the space of
-    /// any owner, as long as it has that group.
+    /// any owner, as long as it has that group. In a folder with the setgid bit that proves nothing about the owner: there the files of all
+    /// who may write to the folder are of the folder's group.
     pub fn group(mut self, gid: u32) -> Self {
         self.permissions.group = Some(gid);
         self

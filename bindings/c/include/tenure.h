@@ -307,7 +307,7 @@ typedef struct tenure_options {
     uint32_t unit_bytes;
     /**
      * Who may use the space, as the mode of a file: 0600, the default, to 0666. All need both reading and writing; the
-     * umask does not matter. An existing space with another mode is refused.
+     * umask does not matter. An existing space with another mode is refused; with 0 any is accepted.
      */
     uint32_t mode;
     /** With TENURE_WITH_OWNER: the user id of the space's owner. Only root can give a space to another user. */

@@ -174,7 +174,7 @@ pub struct tenure_options {
     /// Bytes of a unit of scratch, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
     pub unit_bytes: u32,
     /// Who may use the space, as the mode of a file: 0600, the default, to 0666. All need both reading and writing; the
-    /// umask does not matter. An existing space with another mode is refused.
+    /// umask does not matter. An existing space with another mode is refused; with 0 any is accepted.
     pub mode: u32,
     /// With TENURE_WITH_OWNER: the user id of the space's owner. Only root can give a space to another user.
     pub owner: u32,

@@ -39,9 +39,9 @@ pub(crate) fn check_alone(name: &FileName) -> Result<(), OpenError> {
         return Err(error);
     }
     // A folder that cannot be asked does not keep anybody from creating.
-    let is_anybody_there = || presence::is_anybody_there(name, None).unwrap_or(false);
+    let is_anybody_unpermitted = || presence::is_anybody_unpermitted(name).unwrap_or(false);
     // In this order: a creator gives the file its name before it ends the permit.
-    if is_anybody_there() && !presence::is_permitted(name) && !name.path().exists() && is_anybody_there() {
+    if is_anybody_unpermitted() && !name.path().exists() && is_anybody_unpermitted() {
         return Err(OpenError::Removed { place });
     }
     Ok(())
@@ -200,16 +200,6 @@ pub(crate) enum Unlinked {
     Yes,
     /// The name refers to another file by now, or to none.
     Moved,
-    /// A lease is held; its index.
-    Held(u8),
-}
-
-/// Unlinks `path` if it still is `fd` and no lease of it is held; no process can take a lease meanwhile.
-pub(crate) fn unlink_unheld(path: &Path, fd: &OwnedFd) -> io::Result<Unlinked> {
-    if !lock::try_write_all(fd)? {
-        return Ok(Unlinked::Held(lock::first_held(fd)?.unwrap_or(0)));
-    }
-    unlink(path, fd)
 }
 
 /// Unlinks `path` if it still is `fd`.

@@ -47,12 +47,11 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
         let place = place.clone();
         move |source| OpenError::Os { what, place, source }
     };
-    // Whether this call has removed a lock file without members, so that it need not ask for them.
-    let mut is_alone = false;
     for _ in 0..named::ATTEMPTS {
-        match look(name, creation.spec.layout_hash)? {
+        // Whether this round removed a lock file without members, so that it need not ask for them.
+        let is_alone = match look(name, creation.spec.layout_hash)? {
             Found::Attachment(attachment) => return Ok(*attachment),
-            Found::Nothing => {}
+            Found::Nothing => false,
             Found::Husk(fd) => {
                 // No process can join without the memory, so this lock only has to exclude other replacers.
                 if !lock::try_replace(&fd).map_err(os("lock the husk"))? {
@@ -62,9 +61,9 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
                 if matches!(named::unlink(&path, &fd).map_err(os("remove the husk"))?, Unlinked::Moved) {
                     continue;
                 }
-                is_alone = true;
+                true
             }
-        }
+        };
         if !is_alone {
             named::check_alone(name)?;
         }

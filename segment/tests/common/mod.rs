@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::ops::Range;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tenure_core::{LeaseId, Recovery};
 use tenure_segment::{
@@ -48,8 +48,18 @@ impl Name {
     }
 }
 
+/// Process starts write, and tests read that must not run beside one.
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// For tests of a name that nobody has any more, and after the `Name`: as long as the value lives, this process starts no other one. A
+/// child between `fork` and the C library's handlers in it has all the locks of its parent.
+pub(crate) fn while_nobody_starts() -> RwLockReadGuard<'static, ()> {
+    STARTS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Name {
     fn drop(&mut self) {
+        let _alone = while_nobody_starts();
         let _ = Segment::remove(&self.place(), true);
     }
 }
@@ -152,6 +162,8 @@ impl Process {
                 Ok(())
             })
         };
+        let alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
+        // Returns when the child executes the program.
         let mut child = command
             .args(["--exact", "child_entry", "--nocapture", "--test-threads=1"])
             .env(ROLE, std::iter::once(&role).chain(arguments).copied().collect::<Vec<_>>().join("\n"))
@@ -159,6 +171,7 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        drop(alone);
         let input = child.stdin.take();
         let lines = Lines::of(child.stdout.take().unwrap());
         Self { child, input, lines }
