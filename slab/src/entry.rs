@@ -263,12 +263,9 @@ impl<'a> Bits<'a> {
     /// The word with a lease's bit, and the bit.
     #[inline(always)]
     fn word_of(self, lease: u8) -> Option<(&'a Word, u64)> {
-        let word = match self.more {
-            None => (lease < 64).then_some(self.first),
-            Some(more) => match lease / 64 {
-                0 => Some(self.first),
-                at => more.get(at as usize - 1),
-            },
+        let word = match lease / 64 {
+            0 => Some(self.first),
+            at => self.more.and_then(|more| more.get(at as usize - 1)),
         };
         word.map(|word| (word, 1 << (lease % 64)))
     }

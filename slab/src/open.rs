@@ -314,9 +314,23 @@ impl Slab<'_> {
         if token.space_tag() == self.space_tag()
             && let Some(entry) = self.entry(index)
             && let Some(word) = ref_counts.word(index)
-            && word.load().count(generation) != 0
         {
-            return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
+            let local = word.load();
+            if local.count(generation) != 0 {
+                return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
+            }
+            // A count that is not written down: see `Local`. BUSY is not needed: whoever opens or closes the handle meanwhile in this
+            // process writes BUSY first, so that at the moment of the look at the bit the process held the handle.
+            if local == Local::NONE
+                && index / 64 < self.committed_groups()
+                && entry.bits().has(ref_counts.lease_index())
+            {
+                let seen = entry.word.peek();
+                let live = Snapshot::live(generation, seen.shared());
+                if seen.is_same(live) {
+                    return Ok(Held::new(live, index, entry.len()));
+                }
+            }
         }
         match self.held_slow(ref_counts, token) {
             Some(held) => Ok(held),
