@@ -320,7 +320,9 @@ fn trim_counts_what_goes_back_of_locked_memory() {
         assert!(trimmed >= 3 << 20, "{}: the rest goes: {trimmed}", space.backend());
         assert_eq!(before.bytes_committed - after.bytes_committed, trimmed, "{}", space.backend());
         let shrunk = before.bytes_resident.zip(after.bytes_resident).map(|(before, after)| before - after);
-        assert!(shrunk.is_none_or(|shrunk| shrunk == trimmed), "{}: {trimmed}, {shrunk:?}", space.backend());
+        // A file system may need blocks of its own for the list of what is left of a file.
+        let close = |shrunk: u64| shrunk.abs_diff(trimmed) <= 16 << 10;
+        assert!(shrunk.is_none_or(close), "{}: {trimmed}, {shrunk:?}", space.backend());
         assert_eq!(me.trim().unwrap(), 0, "{}: nothing is counted twice", space.backend());
         // SAFETY: as above; the address belongs to our mapping as long as we are a member.
         assert_eq!(unsafe { libc::munlock(locked.cast(), 4096) }, 0);
