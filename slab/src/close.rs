@@ -31,7 +31,7 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
-    const NOTHING: Self = Self { ended: false, block: None };
+    pub(crate) const NOTHING: Self = Self { ended: false, block: None };
 }
 
 impl Slab<'_> {
@@ -80,10 +80,8 @@ impl Slab<'_> {
             }
         } else if let Some(slot) = cache.as_deref_mut().and_then(Cache::slot)
             && let Some(entry) = self.entry(index)
-            // A handle of another member of this process, or of another space: not this member's to close.
-            && entry.bits().has(acquire.id().index)
         {
-            match entry.word.renew(held.word(), self.retire_from) {
+            match self.renew_own(entry, acquire.id().index, held.word()) {
                 Renew::Renewed => {
                     slot.fill(held.word().claimed_next(index));
                     return Ok(Closed::Ended);
@@ -99,6 +97,13 @@ impl Slab<'_> {
             Some(closed) => Ok(closed),
             None => Err(self.stale(held)),
         }
+    }
+
+    /// A private close: from LIVE to INIT of the next generation, if the word is `live` and member `me` has its bit set. Without the bit the
+    /// handle is one of another member of this process, or of another space, and not this member's to close.
+    #[inline(always)]
+    fn renew_own(&self, entry: Entry<'_>, me: u8, live: Snapshot) -> Renew {
+        if entry.bits().has(me) { entry.word.renew(live, self.retire_from) } else { Renew::Refused }
     }
 
     /// The end of a private close of the last generation: the word is RETIRED, and our bit is still set.
@@ -128,9 +133,8 @@ impl Slab<'_> {
         if held.inline_len().is_none()
             && let Some(slot) = cache.and_then(Cache::slot)
             && entry.word.peek() == live
-            && entry.bits().has(ref_counts.lease_index())
         {
-            let renewed = entry.word.renew(live, self.retire_from);
+            let renewed = self.renew_own(entry, ref_counts.lease_index(), live);
             if renewed != Renew::Refused {
                 let block = entry.len().is_block().then(|| BlockRef {
                     offset: entry.block_offset(),
@@ -171,7 +175,7 @@ impl Slab<'_> {
                 if others || fault!("slab.close.no_finish") {
                     return Some(Closed::Left);
                 }
-                let Decision { ended, block } = self.decide(ref_counts, index);
+                let Decision { ended, block } = self.free_if_unheld(ref_counts, index);
                 drop(busy);
                 block.into_iter().for_each(free);
                 return Some(if ended { Closed::Ended } else { Closed::Left });
@@ -187,12 +191,6 @@ impl Slab<'_> {
     pub(crate) fn stale(&self, held: Held) -> Stale {
         let found = self.entry(held.index()).map_or(0, |entry| entry.word.peek().generation());
         Stale { index: held.index(), expected: held.generation(), found }
-    }
-
-    /// Decides if the handle has no holder.
-    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, index: u32, entry: Entry<'_>) -> Decision {
-        // Not needed for safety. The owner of the bit clears it later and decides then, or the owner's recovery does.
-        if entry.bits().any() { Decision::NOTHING } else { self.decide(ref_counts, index) }
     }
 
     /// Ends the generation of a handle if the handle has no holder.
@@ -220,7 +218,7 @@ impl Slab<'_> {
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
     /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
     #[inline(never)]
-    pub(crate) fn decide(&self, ref_counts: &RefCounts, index: u32) -> Decision {
+    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, index: u32) -> Decision {
         let Some(entry) = self.entry(index) else { return Decision::NOTHING };
         let seen = entry.word.load();
         if !matches!(seen.state(), Some(State::Init | State::Live)) {

@@ -19,7 +19,7 @@ impl Slab<'_> {
     ///
     /// The search follows the hints: first where the member found entries last, then everywhere else. If no hint leads to a free entry,
     /// every committed word is loaded before the result is "exhausted". `free` receives blocks that a killed closer left in a claimed
-    /// entry; it runs without private locks.
+    /// entry; it runs while no sibling waits.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Slab<'_> {
         entry.bits().set(me);
         if entry.word.claim(seen) == Claim::Lost {
             let others = entry.bits().clear(me);
-            let block = if others { None } else { self.decide(ref_counts, index).block };
+            let block = if others { None } else { self.free_if_unheld(ref_counts, index).block };
             drop(busy);
             block.into_iter().for_each(free);
             return None;
@@ -253,7 +253,7 @@ impl Slab<'_> {
             };
             if !entry.bits().clear(ref_counts.lease_index()) {
                 // An entry in a cache names no block: claim and the private close have removed the name.
-                let _ = self.decide(ref_counts, index);
+                let _ = self.free_if_unheld(ref_counts, index);
             }
             // If a stray bit kept the entry from becoming FREE, the owner of that bit frees it.
         }

@@ -279,7 +279,7 @@ impl<'a> Bits<'a> {
         word.fetch_or(bit, ordering!("slab.bits.set", SeqCst, AcqRel)) & bit != 0
     }
 
-    /// Clears a lease's bit, and returns whether other bits are set; if not, the caller runs `decide` afterwards
+    /// Clears a lease's bit, and returns whether other bits are set; if not, the caller runs `free_if_unheld` afterwards
     /// `[slab-cleared-then-decided]`. The owners of the other bits clear them later and decide then, or their recoverers do.
     #[cfg_attr(test, track_caller)]
     #[inline(always)]

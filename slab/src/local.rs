@@ -39,7 +39,7 @@ const _: () = assert!(GENERATION_BITS + 1 + COUNT_BITS == 64);
 /// | 0 -> busy -> {g, 1} | the first open by a process that has not created the handle |
 /// | 0 -> busy -> {g, 2} | the first open by the creator's process; it has set the shared flag |
 /// | 0 or {g, 1} -> busy -> 0 | the last close, unless it is private |
-/// | any -> busy -> the same | a claim, a release, a recovery, an open that fails |
+/// | any -> busy -> the same | a claim, a release, a recovery, an open that fails, a look by token |
 #[cfg_attr(test, derive(Debug))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Local(u64);

@@ -194,12 +194,9 @@ impl Slab<'_> {
             return Opened::refused(Refused::ForeignSpace);
         }
         let (index, generation) = (token.index(), token.generation());
-        let (Some(entry), Some(word)) = (self.entry(index), ref_counts.word(index)) else {
+        let (Some(entry), Some(word)) = (self.committed_entry(index), ref_counts.word(index)) else {
             return Opened::refused(Refused::Unknown);
         };
-        if index / 64 >= self.committed_groups() {
-            return Opened::refused(Refused::Unknown);
-        }
         loop {
             if !entry.word.peek().is_live(generation) {
                 return Opened::refused(Refused::Over);
@@ -215,7 +212,7 @@ impl Slab<'_> {
                 if let Some(busy) = word.exchange(local) {
                     return self.open_first(ref_counts, busy, entry, index, generation, free);
                 }
-            } else if let Some(opened) = self.open_again(word, local, want, index, generation) {
+            } else if let Some(opened) = Self::open_again(entry, word, local, want, index, generation) {
                 return opened;
             }
         }
@@ -225,7 +222,7 @@ impl Slab<'_> {
     #[cold]
     #[inline(never)]
     fn open_again(
-        &self,
+        entry: Entry<'_>,
         word: LocalWord<'_>,
         local: Local,
         want: Want,
@@ -238,7 +235,7 @@ impl Slab<'_> {
         if !local.can_increment(generation, want.most()) {
             return Some(Opened::refused(Refused::CountFull));
         }
-        let held = Held::new(Snapshot::live(generation, true), index, self.entry(index)?.len());
+        let held = Held::new(Snapshot::live(generation, true), index, entry.len());
         word.increment(local).then(|| Opened::held(held))
     }
 
@@ -292,7 +289,7 @@ impl Slab<'_> {
         if others || fault!("slab.open.no_finish") {
             return;
         }
-        let block = self.decide(ref_counts, index).block;
+        let block = self.free_if_unheld(ref_counts, index).block;
         drop(busy);
         block.into_iter().for_each(free);
     }
@@ -319,11 +316,12 @@ impl Slab<'_> {
             if local.count(generation) != 0 {
                 return Ok(Held::new(Snapshot::live(generation, true), index, entry.len()));
             }
-            // A count that is not written down: see `Local`. BUSY is not needed: whoever opens or closes the handle meanwhile in this
-            // process writes BUSY first, so that at the moment of the look at the bit the process held the handle.
+            // A count that is not written down: see `Local`. NONE before and after the look at the bit: a sibling that set the bit meanwhile,
+            // to open or to claim, left BUSY or a count, or it failed, and then the word below is not LIVE with this generation.
             if local == Local::NONE
                 && index / 64 < self.committed_groups()
                 && entry.bits().has(ref_counts.lease_index())
+                && word.load() == Local::NONE
             {
                 let seen = entry.word.peek();
                 let live = Snapshot::live(generation, seen.shared());
@@ -338,17 +336,18 @@ impl Slab<'_> {
         }
     }
 
-    /// The rest of [`Self::held`]: a count that is not written down.
+    /// The rest of [`Self::held`]: a sibling is busy with the handle, or this process does not hold it.
+    #[cold]
     #[inline(never)]
     fn held_slow(&self, ref_counts: &RefCounts, token: Token) -> Option<Held> {
         let (index, generation) = (token.index(), token.generation());
-        let committed = token.space_tag() == self.space_tag() && index / 64 < self.committed_groups();
-        let entry = self.entry(index).filter(|_| committed)?;
+        let entry = self.committed_entry(index).filter(|_| token.space_tag() == self.space_tag())?;
         let busy = ref_counts.busy(index)?;
-        if busy.then() == Local::NONE && !entry.bits().has(ref_counts.lease_index()) {
-            return None;
-        }
-        if busy.then() != Local::NONE && busy.then().count(generation) == 0 {
+        let is_counted = match busy.then() {
+            Local::NONE => entry.bits().has(ref_counts.lease_index()),
+            local => local.count(generation) != 0,
+        };
+        if !is_counted {
             return None;
         }
         // See `open_first` for what a set bit means.
@@ -364,8 +363,7 @@ impl Slab<'_> {
             return self.explain(token, Want::Any, Refused::ForeignSpace);
         }
         let (index, expected) = (token.index(), token.generation());
-        let committed = index / 64 < self.committed_groups();
-        let found = self.entry(index).filter(|_| committed).map_or(0, |entry| entry.word.peek().generation());
+        let found = self.committed_entry(index).map_or(0, |entry| entry.word.peek().generation());
         Stale { index, expected, found }.into()
     }
 

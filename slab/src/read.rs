@@ -17,8 +17,7 @@ impl<'a> Slab<'a> {
     #[inline]
     #[must_use]
     pub fn is_current(&self, index: u32, generation: u64) -> bool {
-        index < self.committed_handles()
-            && self.entry(index).is_some_and(|entry| entry.word.peek().is_current(generation))
+        self.committed_entry(index).is_some_and(|entry| entry.word.peek().is_current(generation))
     }
 
     /// Whether the handle is LIVE with the holder's generation: false only if the caller, by mistake, does not hold it.

@@ -145,15 +145,15 @@ impl Slab<'_> {
         if has || unheld() {
             self.take_responsibility(ref_counts, dead, index);
             let Some(mut busy) = ref_counts.busy(index) else { return };
-            if has {
-                if dead == ref_counts.lease_index() {
-                    // Leaving: the counts of this process are void.
-                    busy.set(Local::NONE);
-                }
-                entry.bits().clear(dead);
-                recovered.handles += 1;
+            if has && dead == ref_counts.lease_index() {
+                // Leaving: the counts of this process are void.
+                busy.set(Local::NONE);
             }
-            let Decision { ended, block } = self.free_if_unheld(ref_counts, index, entry);
+            recovered.handles += u32::from(has);
+            // Others hold it: they clear their bits later and decide then, or their recoverers do.
+            let others = has && entry.bits().clear(dead);
+            let Decision { ended, block } =
+                if others { Decision::NOTHING } else { self.free_if_unheld(ref_counts, index) };
             drop(busy);
             recovered.ended += u32::from(ended);
             if let Some(block) = block {

@@ -289,6 +289,11 @@ impl<'a> Slab<'a> {
         Some(unsafe { Entry::new(at, self.entry_bytes > LINE * size_of::<Word>()) })
     }
 
+    /// The entry, if its memory is committed: so that a load of it cannot fail.
+    pub(crate) fn committed_entry(&self, index: u32) -> Option<Entry<'a>> {
+        self.entry(index).filter(|_| index < self.committed_handles())
+    }
+
     pub(crate) fn hint(&self, group: u32) -> &'a Word {
         &self.words()[self.layout.hint_at(group) as usize]
     }

@@ -14,7 +14,7 @@ use explore::explore;
 use loom::thread;
 use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
-use tenure_slab::{Cache, Closed, Held, Layout, OpenError, Payload, RefCounts, Slab, State};
+use tenure_slab::{Cache, Closed, Held, Layout, OpenError, Payload, RefCounts, Slab, State, Token};
 
 /// Words that threads can share.
 #[derive(Clone)]
@@ -57,6 +57,18 @@ fn look(slab: &Slab<'_>, held: Held, value: u64) {
     assert_eq!((kind, &bytes[..8]), (value, &value.to_le_bytes()[..]));
 }
 
+/// Opens a handle of value 7, looks at it and closes it, as lease `lease`. `None` if it is over already.
+fn open_look_close(slab: &Slab<'_>, lease: u8, ref_counts: &RefCounts, token: Token) -> Option<Closed> {
+    match slab.open(&acquire(lease), ref_counts, token, no_block) {
+        Ok(held) => {
+            look(slab, held, 7);
+            Some(slab.close(&acquire(lease), ref_counts, None, held, no_block).unwrap())
+        }
+        Err(OpenError::Stale(_)) => None,
+        Err(other) => panic!("{other}"),
+    }
+}
+
 /// Explores every interleaving with at most `preemptions` preemptions; all interleavings without a bound.
 #[test]
 fn loom_private_close_against_a_strangers_open() {
@@ -69,14 +81,7 @@ fn loom_private_close_against_a_strangers_open() {
         let theirs = shared.clone();
         let opener = thread::spawn(move || {
             let (slab, ref_counts) = (theirs.slab(), theirs.ref_counts(1));
-            match slab.open(&acquire(1), &ref_counts, token, no_block) {
-                Ok(held) => {
-                    look(&slab, held, 7);
-                    slab.close(&acquire(1), &ref_counts, None, held, no_block).unwrap();
-                }
-                Err(OpenError::Stale(_)) => {}
-                Err(other) => panic!("{other}"),
-            }
+            open_look_close(&slab, 1, &ref_counts, token);
         });
         let closed = slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
         // A private close kept the entry: it can be used again before the opener has loaded the word.
@@ -103,14 +108,7 @@ fn loom_private_close_against_a_siblings_open() {
         let (theirs, ours) = (shared.clone(), mine.clone());
         let sibling = thread::spawn(move || {
             let slab = theirs.slab();
-            match slab.open(&acquire(0), &ours, token, no_block) {
-                Ok(held) => {
-                    look(&slab, held, 7);
-                    slab.close(&acquire(0), &ours, None, held, no_block).unwrap();
-                }
-                Err(OpenError::Stale(_)) => {}
-                Err(other) => panic!("{other}"),
-            }
+            open_look_close(&slab, 0, &ours, token);
         });
         let closed = slab.close(&acquire(0), &mine, Some(&mut cache), held, no_block).unwrap();
         if closed == Closed::Ended && !cache.is_empty() {
@@ -208,7 +206,7 @@ fn loom_the_word_publishes_the_payload() {
     explore(None, || {
         let shared = Shared::new(1);
         // The token is known before the handle exists: only the word orders the opener after the creator.
-        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let token = Token::new(SPACE, 0, 0).unwrap();
         let theirs = shared.clone();
         let opener = thread::spawn(move || {
             let (slab, ref_counts) = (theirs.slab(), theirs.ref_counts(1));
@@ -237,10 +235,7 @@ fn loom_private_close_against_a_sibling_and_a_stranger() {
             let shared = shared.clone();
             move || {
                 let slab = shared.slab();
-                if let Ok(held) = slab.open(&acquire(lease), &ref_counts, token, no_block) {
-                    look(&slab, held, 7);
-                    slab.close(&acquire(lease), &ref_counts, None, held, no_block).unwrap();
-                }
+                open_look_close(&slab, lease, &ref_counts, token);
             }
         };
         let sibling = thread::spawn(opener(0, mine.clone()));
@@ -267,14 +262,7 @@ fn loom_counted_close_of_a_creator_against_a_siblings_open() {
         let (theirs, ours) = (shared.clone(), mine.clone());
         let sibling = thread::spawn(move || {
             let slab = theirs.slab();
-            match slab.open(&acquire(0), &ours, token, no_block) {
-                Ok(held) => {
-                    look(&slab, held, 7);
-                    slab.close(&acquire(0), &ours, None, held, no_block).unwrap();
-                }
-                Err(OpenError::Stale(_)) => {}
-                Err(other) => panic!("{other}"),
-            }
+            open_look_close(&slab, 0, &ours, token);
         });
         look(&slab, held, 7);
         slab.close(&acquire(0), &mine, None, held, no_block).unwrap();
@@ -284,12 +272,40 @@ fn loom_counted_close_of_a_creator_against_a_siblings_open() {
     });
 }
 
+/// A handle of a stranger, which a sibling opens and closes: a look by token does not take the sibling's bit for that of a creator, whose
+/// close would be private and end the handle.
+#[test]
+fn loom_look_by_token_against_a_siblings_open() {
+    explore(None, || {
+        let shared = Shared::new(1);
+        let (slab, strangers) = (shared.slab(), shared.ref_counts(1));
+        let mut cache = Cache::with_capacity(1);
+        let created = create(&slab, 1, &strangers, &mut cache, 7);
+        let token = created.token(&slab);
+        let ours = Arc::new(shared.ref_counts(0));
+        let (theirs, siblings) = (shared.clone(), ours.clone());
+        let sibling = thread::spawn(move || {
+            let slab = theirs.slab();
+            let held = slab.open(&acquire(0), &siblings, token, no_block).unwrap();
+            // The other thread may have closed this count.
+            let _ = slab.close(&acquire(0), &siblings, None, held, no_block);
+        });
+        if let Ok(held) = slab.held(&ours, token) {
+            let mut room = Cache::with_capacity(1);
+            let _ = slab.close(&acquire(0), &ours, Some(&mut room), held, no_block);
+        }
+        look(&slab, created, 7);
+        sibling.join().unwrap();
+        look(&slab, created, 7);
+    });
+}
+
 /// The bit of a claim that loses against another process does not look like that of a creator.
 #[test]
 fn loom_claim_that_loses_against_a_siblings_open() {
     explore(Some(2), || {
         let shared = Shared::new(1);
-        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let token = Token::new(SPACE, 0, 0).unwrap();
         let ours = Arc::new(shared.ref_counts(0));
         let (stranger, opener) = (shared.clone(), shared.clone());
         let creator = thread::spawn(move || {
@@ -327,7 +343,7 @@ fn loom_claim_that_loses_against_a_siblings_open() {
 fn loom_a_sibling_opens_by_the_local_count() {
     explore(Some(2), || {
         let shared = Shared::new(1);
-        let token = tenure_slab::Token::new(SPACE, 0, 0).unwrap();
+        let token = Token::new(SPACE, 0, 0).unwrap();
         let ours = Arc::new(shared.ref_counts(0));
         let opener = || {
             let (shared, ours) = (shared.clone(), ours.clone());
