@@ -296,10 +296,14 @@ impl<'a> Local<'a> {
     ///
     /// [`BlockError`] if no block starts there, or if it has another owner.
     pub fn usable_own(&self, offset: u64) -> Result<u64, BlockError> {
-        match self.hot.own_small(offset) {
-            Some((_, class)) => Ok(u64::from(class_bytes(class))),
+        match self.usable_small(offset) {
+            Some(bytes) => Ok(bytes),
             None => self.scratch.usable_of(offset, Some(self.id)),
         }
+    }
+
+    fn usable_small(&self, offset: u64) -> Option<u64> {
+        self.hot.own_small(offset).map(|(_, class)| u64::from(class_bytes(class)))
     }
 
     /// Bytes of payload of the block at `offset`.
@@ -308,8 +312,8 @@ impl<'a> Local<'a> {
     ///
     /// [`BlockError`] when no block in use starts there.
     pub fn usable(&self, offset: u64) -> Result<u64, BlockError> {
-        if let Some((_, class)) = self.hot.own_small(offset) {
-            return Ok(u64::from(class_bytes(class)));
+        if let Some(bytes) = self.usable_small(offset) {
+            return Ok(bytes);
         }
         let found = self.scratch.find(offset)?;
         match found.owner {

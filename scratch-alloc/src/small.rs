@@ -25,7 +25,7 @@ use crate::geometry::{FIRST_TABLE, Layout};
 use crate::local::Local;
 use crate::scratch::{ABANDONINGS, Backing, Scratch};
 use crate::sync::{Ordering, Word};
-use crate::word::{Block, END, REMOTE, Shape, Unit, is_free, offset_bits};
+use crate::word::{Block, END, REMOTE, Shape, Unit, is_collectable, offset_bits};
 
 /// Never used blocks that become the list of their class at a time.
 const EXTEND: u32 = 64;
@@ -304,11 +304,7 @@ impl Hot {
         if word.load(Ordering::Relaxed) != self.mine ^ offset_bits(offset) {
             return None;
         }
-        // Release: our payload accesses come before; pairs with the Acquire in `Scratch::block_state`.
-        word.store(entry.freed, Ordering::Release);
-        entry.freed = granule;
-        entry.out = entry.out.wrapping_sub(1);
-        Some(entry.out == 0)
+        Some(entry.push(granule, word))
     }
 
     /// The word of the small block of this lease that starts at `offset`, if there is one in the spans of this local, and its class.
@@ -340,6 +336,16 @@ impl Entry {
 
     pub(crate) fn is_large(&self) -> bool {
         self.kind == LARGE_HEAD
+    }
+
+    /// Puts the block at `granule`, whose word is `word`, in front of the unit's list. Returns whether the unit is idle now.
+    #[inline(always)]
+    fn push(&mut self, granule: u64, word: &Word) -> bool {
+        // Release: our payload accesses, or those of the freer, come before; pairs with the Acquire in `Scratch::block_state`.
+        word.store(self.freed, Ordering::Release);
+        self.freed = granule;
+        self.out = self.out.wrapping_sub(1);
+        self.out == 0
     }
 
     /// The class of the small span of the local that covers the unit.
@@ -564,12 +570,7 @@ impl Local<'_> {
         if self.hot.entries[unit as usize].list == 0 {
             self.enqueue(class, unit);
         }
-        let entry = &mut self.hot.entries[unit as usize];
-        // Release: our payload accesses, or those of the freer, come before; pairs with the Acquire in `Scratch::block_state`.
-        word.store(entry.freed, Ordering::Release);
-        entry.freed = offset / u64::from(GRANULE);
-        entry.out = entry.out.wrapping_sub(1);
-        if entry.out == 0 {
+        if self.hot.entries[unit as usize].push(offset / u64::from(GRANULE), word) {
             self.emptied(unit);
         }
     }
@@ -686,7 +687,6 @@ impl Local<'_> {
     /// Back-off: if at most an eighth of the scanned blocks was REMOTE, the next collection comes after the number of spans has grown
     /// by an eighth. So a class has at most about a quarter more blocks than were ever in use, and scans eight words per allocation.
     fn collect(&mut self, class: u8, all: bool) -> bool {
-        let scratch = self.scratch;
         let (mut looked_at, mut found) = (0, 0);
         let spans = self.class(class).spans.len();
         for at in (0..spans).rev() {
@@ -695,15 +695,12 @@ impl Local<'_> {
             if !all {
                 books.cursor = books.cursor.checked_sub(1).unwrap_or(spans - 1);
             }
-            let at = if all { at } else { books.cursor };
-            let (Some(&head), blocks) = (books.spans.get(at), books.blocks as usize) else { continue };
-            // Relaxed: a hint.
-            if all || scratch.remote(head).load(Ordering::Relaxed) != 0 {
-                looked_at += blocks;
-                found += self.collect_span(class, head, |word| word == REMOTE);
-                if !all && found * 4 >= blocks {
-                    break;
-                }
+            let (at, blocks) = (if all { at } else { books.cursor }, books.blocks as usize);
+            let Some(freed) = self.collect_at(class, at, all) else { continue };
+            looked_at += blocks;
+            found += freed;
+            if !all && found * 4 >= blocks {
+                break;
             }
         }
         let books = self.class(class);
@@ -748,19 +745,23 @@ impl Local<'_> {
     pub(crate) fn collect_hinted(&mut self) {
         for class in 0..self.scratch.layout.classes {
             for at in (0..self.class(class).spans.len()).rev() {
-                let Some(&head) = self.class(class).spans.get(at) else { continue };
-                // Relaxed: a hint.
-                if self.scratch.remote(head).load(Ordering::Relaxed) != 0 {
-                    self.collect_span(class, head, |word| word == REMOTE);
-                }
+                self.collect_at(class, at, false);
             }
         }
+    }
+
+    /// Collects the blocks that others freed of the span at position `at`, if there is one and it has a hint, or in `any` case. Returns
+    /// their number.
+    fn collect_at(&mut self, class: u8, at: usize, any: bool) -> Option<usize> {
+        let &head = self.class(class).spans.get(at)?;
+        // Relaxed: a hint.
+        let due = any || self.scratch.remote(head).load(Ordering::Relaxed) != 0;
+        due.then(|| self.collect_span(class, head, |word| word == REMOTE))
     }
 
     /// Adopts (reclaims) an abandoned span of the class that has a free block: a span with a hint, or `any`.
     fn adopt(&mut self, class: u8, any: bool) -> bool {
         let scratch = self.scratch;
-        let is_free = |word: u64| is_free(word) || word == REMOTE;
         // Acquire: pairs with the AcqRel increments; the spans abandoned before are visible.
         let abandonings = scratch.control(ABANDONINGS).load(Ordering::Acquire);
         // No span was abandoned, and no block in an abandoned span freed, since the last scan in vain: skip the scan.
@@ -781,7 +782,7 @@ impl Local<'_> {
                 && scratch.adopt(self.owner, head, shape)
             {
                 self.enter(head, shape);
-                if self.collect_span(class, head, is_free) > 0 && self.class(class).queue != NONE {
+                if self.collect_span(class, head, is_collectable) > 0 && self.class(class).queue != NONE {
                     return true;
                 }
                 // Another process adopted it, filled it and died since the look above: keep the full span, try the next one. Or nothing
@@ -835,8 +836,7 @@ impl Local<'_> {
             scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
             let is_free = |at: usize| {
                 // SeqCst: block word: as in `collect_span`.
-                let word = scratch.word(at).load(ordering!("scratch.collect.scan", SeqCst, Relaxed));
-                is_free(word) || word == REMOTE
+                is_collectable(scratch.word(at).load(ordering!("scratch.collect.scan", SeqCst, Relaxed)))
             };
             if scratch.blocks_at(head, shape).all(|(_, at)| is_free(at)) {
                 self.leave(head, shape);

@@ -168,15 +168,12 @@ impl Scratch<'_> {
         self.blocks_at(head, shape).all(|(offset, at)| is_free(self.block_state(at, offset)))
     }
 
-    /// Whether an abandoned span has a free block. If it has none, its hint is cleared, so that the next free of a block there tells
-    /// everybody: see [`Scratch::tell_owner`].
+    /// Whether an abandoned span has a free block. The hint is cleared first: if there is none, the next free of a block there sets it
+    /// again and tells everybody ([`Scratch::tell_owner`]).
     pub(crate) fn has_free(&self, head: u32, shape: Shape) -> bool {
         // SeqCst, both: as in `Local::collect_span`.
         self.remote(head).store(0, Ordering::SeqCst);
-        self.blocks_at(head, shape).any(|(_, at)| {
-            let word = self.word(at).load(Ordering::SeqCst);
-            word::is_free(word) || word == word::REMOTE
-        })
+        self.blocks_at(head, shape).any(|(_, at)| word::is_collectable(self.word(at).load(Ordering::SeqCst)))
     }
 
     /// Abandons a span of the caller, in which the caller owns no block; any process may adopt it.

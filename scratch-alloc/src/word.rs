@@ -23,6 +23,12 @@ pub(crate) const fn is_free(raw: u64) -> bool {
     raw <= END
 }
 
+/// Whether `raw` is the word of a block that nobody owns, and that the owner of its span, or an adopter, may put into a list.
+#[inline]
+pub(crate) const fn is_collectable(raw: u64) -> bool {
+    is_free(raw) || raw == REMOTE
+}
+
 /// The low 20 bits of the offset of a block, where the word of a leased block has them. Offsets are multiples of 16, so the bits
 /// below bit 48 are zero. Blocks of less than 2^20 bytes that share a word differ in these bits.
 #[inline]

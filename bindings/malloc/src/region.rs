@@ -58,12 +58,21 @@ impl Dumped {
     }
 }
 
-/// Makes core dumps have the words up to the end of `bytes`, of the part of the words that they are in.
+/// Whether the region is so small that all of it is ready at once, without a commit. Its parts are not whole pages then.
+fn is_ready_at_once(layout: &Layout) -> bool {
+    layout.commit_at_creation().end > layout.data_at()
+}
+
+/// Makes core dumps have the words up to the end of `bytes`, of the part of the words that they are in. Dumps have all of a region
+/// that is ready at once.
 ///
 /// # Safety
 ///
 /// `start` is the start of the region of `layout`, mapped by [`system::map`].
 unsafe fn dump_words(layout: &Layout, start: *mut u8, bytes: Range<u64>) {
+    if is_ready_at_once(layout) {
+        return;
+    }
     for (part, dumped) in layout.parts().zip(&WORDS_DUMPED).filter(|(part, _)| part.contains(&bytes.start)) {
         let end = bytes.end.min(part.end) - part.start;
         // SAFETY: parts are whole pages of the region.
@@ -124,8 +133,7 @@ fn place(start: *mut u8, layout: Layout) -> Region {
     unsafe { system::dump(first as *mut u8, layout.bytes() as usize, false) };
     // SAFETY: as above. What `init` touches is at the start.
     unsafe { dump_words(layout, first as *mut u8, 0..DUMPED_STEP as u64) };
-    if layout.commit_at_creation().end > layout.data_at() {
-        // So small that all of it is ready at once, without a commit, and that its parts are not whole pages.
+    if is_ready_at_once(layout) {
         // SAFETY: as above.
         unsafe { system::dump(first as *mut u8, layout.bytes() as usize, true) };
     }
