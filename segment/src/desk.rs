@@ -232,11 +232,10 @@ impl Desk {
         // Relaxed: the bell was loaded before, with Acquire. An order from now on is for the next round.
         match self.slots[usize::from(j)].swap(NOTHING, Ordering::Relaxed) {
             NOTHING => None,
-            WANTED => Some(Order::Reaper),
-            word => match Lack::of(word) {
-                Lack::Failed(why) | Lack::Late(why) => Some(Order::Failed(why)),
-                Lack::Nothing => Some(Order::Reaper),
-            },
+            word => Some(match Lack::of(word) {
+                Lack::Failed(why) | Lack::Late(why) => Order::Failed(why),
+                Lack::Nothing => Order::Reaper,
+            }),
         }
     }
 

@@ -9,12 +9,11 @@ use crate::wiped::WipedPage;
 const FORKED: u64 = 0;
 const LEFT: u64 = 1;
 
-/// The last serial of a member of this process. Only this number is shared by the spaces of a process: a thread compares serials of
-/// different spaces. A forked child counts on from a copy, so a serial that the child's thread remembers is never given out there.
+/// The last serial of a member of this process, shared by its spaces: a thread compares serials of different spaces. A forked child
+/// counts on from a copy, so a serial that the child's thread remembers is never given out there.
 static LAST_SERIAL: AtomicU64 = AtomicU64::new(LEFT);
 
-/// The position of the word in its page. Not the start, where many objects with pages of their own begin: some processors delay a load
-/// that follows a store to the same position of another page.
+/// The position of the word in its page. See `Wiped::POSITION`; this is another one.
 const POSITION: usize = 0xe40;
 
 /// Whether the value of a member's [serial word](crate::Lease::serial) is a serial: this process is the member, and has not left.

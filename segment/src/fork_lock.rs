@@ -3,7 +3,8 @@
 //!
 //! A descriptor whose lock tells for long that its member lives is closed in the child instead, before `fork` returns there.
 //!
-//! This is the crate's only global, since a fork concerns the whole process. `vfork`, spawning a program and the bare system call do
+//! The crate's globals are this lock with its list of descriptors, since a fork concerns the whole process, and the last serial
+//! (`fork_flag`). `vfork`, spawning a program and the bare system call do
 //! not take the lock; after the former two the child loses the inherited lock when it executes the program.
 
 use std::cell::UnsafeCell;

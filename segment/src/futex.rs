@@ -29,6 +29,10 @@ impl Deadline {
     /// Never.
     pub const NEVER: Self = Self(None);
 
+    pub(crate) fn time(&self) -> Option<&Timespec> {
+        self.0.as_ref()
+    }
+
     /// The deadline `timeout` from now; never for `None`, and for times that the clock cannot express.
     #[must_use]
     pub fn after(timeout: Option<Duration>) -> Self {

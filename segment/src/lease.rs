@@ -131,8 +131,8 @@ impl Lease {
         if u16::from(index) >= control.plan().members {
             return None;
         }
-        // Acquire: pairs with the Release that made the word LIVE or FREE [lease-live-first], [lease-freed-under-lock]; if the word is FREE, everything that the
-        // recoverer reclaimed before is visible.
+        // Acquire: pairs with the Release that made the word LIVE or FREE [lease-live-first], [lease-freed-under-lock]; if the word is
+        // FREE, everything that the recoverer reclaimed before is visible.
         let word = LeaseWord(control.lease(index).load(Ordering::Acquire));
         word.is_dirty().then(|| word.incarnation())
     }
@@ -174,7 +174,7 @@ impl Lease {
     ///
     /// # Progress
     ///
-    /// Waits for the monitor's thread, which waits for no other process.
+    /// Waits for the monitor's first thread, which waits for no other process. That also recovers members that are dead.
     #[must_use]
     pub fn monitor_state(&self) -> MonitorState {
         let Parts { core, monitor_state, .. } = &*self.parts;
@@ -453,7 +453,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("id", &self.id())
-            .field("monitor_state", &self.monitor_state())
+            .field("monitor_state", &self.parts.monitor_state)
             .finish_non_exhaustive()
     }
 }

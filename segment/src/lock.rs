@@ -3,7 +3,7 @@
 //! rustix has no OFD locks, so this calls `fcntl` directly.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Some bytes of a file, or offsets of a folder.
 #[derive(Clone, Copy)]
@@ -81,6 +81,18 @@ pub(crate) fn read(fd: impl AsFd, index: u8) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+/// A recoverer's lock that was granted. Its drop releases it, also when a recovery panics: the description may live as long as the member.
+pub(crate) struct Granted<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) index: u8,
+}
+
+impl Drop for Granted<'_> {
+    fn drop(&mut self) {
+        let _ = unlock(self.fd, self.index);
     }
 }
 

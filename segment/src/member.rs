@@ -14,7 +14,7 @@ use crate::attachment::{Attachment, Exposed, LockFile};
 use crate::control::{Control, LeaseWord};
 use crate::data_area::DataArea;
 use crate::desk::{Absence, Desk};
-use crate::lock;
+use crate::lock::{self, Granted};
 use crate::mapping::Mapping;
 use crate::notifications::OWNER_DIED;
 
@@ -26,8 +26,8 @@ pub trait Reclaim: Send + Sync {
     /// them may be killed meanwhile, so the implementation must be idempotent. It is also called for a member's own lease when
     /// that leaves, and for the former owner of a slot before a new owner takes it; in both cases `by == dead().index`.
     ///
-    /// It may run on a thread with 256 KiB of stack and a descriptor table of its own: it must not use descriptors. It must not call the [`Lease`](crate::Lease), whose gate is locked meanwhile,
-    /// and must not own it: the monitor keeps the `Reclaim` alive.
+    /// It may run on a thread with 256 KiB of stack and a descriptor table of its own: it must not use descriptors. It must not call the
+    /// [`Lease`](crate::Lease), whose gate is locked meanwhile, and must not own it: the monitor keeps the `Reclaim` alive.
     fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery);
 }
 
@@ -149,11 +149,11 @@ impl Core {
             if !proved && !fault!("segment.recover.without_proof") {
                 continue;
             }
+            let _granted = Granted { fd, index: j };
             // If other code replaced the descriptor, the lock may be on another file and proves nothing.
             locks.fd()?;
-            // SAFETY: we hold the read lock on byte j until `unlock`; we hold the gate, so we act as our own lease.
+            // SAFETY: we hold the read lock on byte j until `_granted` is dropped; we hold the gate, so we act as our own lease.
             recovered += usize::from(unsafe { self.recover_locked(control, j) }.is_some());
-            let _ = lock::unlock(fd, j);
         }
         failed.map_or(Ok(recovered), |error| Err(Absence::locks(&error)))
     }
@@ -180,6 +180,8 @@ impl Core {
         let fd = locks.fd()?;
         // Also when the lock was granted before: the description is shared, and another thread may have released the lock.
         let proved = lock::try_read(fd, j).map_err(|error| Absence::locks(&error))?;
+        // Dropped before the gate is left.
+        let _granted = Granted { fd, index: j };
         if let Some(control) = *gate
             && (proved || fault!("segment.recover.notification_is_proof"))
         {
@@ -188,8 +190,6 @@ impl Core {
             unsafe { self.recover_locked(control, j) };
             self.clear(control, j);
         }
-        let _ = lock::unlock(fd, j);
-        drop(gate);
         Ok(proved)
     }
 

@@ -33,7 +33,7 @@ use tenure_core::fault;
 use crate::attachment::Attachment;
 use crate::control::Control;
 use crate::desk::{Absence, Lack, Order};
-use crate::fork_lock::NoForks;
+use crate::futex::Deadline;
 use crate::member::{Core, Locks};
 use crate::notifications::{Former, OWNER_DIED, RobustList, TID_MASK};
 use crate::presence::Presence;
@@ -232,11 +232,9 @@ impl Watcher {
         // The last reference must go in the table of the program.
         self.attachment = (!has_own).then(|| Arc::clone(attachment));
         self.locks = Some(Arc::new(Locks::open(attachment)?));
-        if self.slots.start == 0 {
+        if has_own && self.slots.start == 0 {
+            // Otherwise the join keeps its own, which is in the same table.
             self.presence = attachment.claim_presence();
-            if !has_own && let Some(mut no_forks) = NoForks::begin() {
-                self.presence = self.presence.take().map(|presence| presence.withheld(&mut no_forks));
-            }
         }
         Ok(())
     }
@@ -322,7 +320,7 @@ impl Watcher {
             }
             return true;
         }
-        let again = is_due.then(|| later(self.pause));
+        let again = if is_due { Deadline::after(Some(self.pause)) } else { Deadline::NEVER };
         if is_due {
             self.pause = PAUSES.1.min(2 * self.pause);
         } else if !has_orders {
@@ -330,7 +328,7 @@ impl Watcher {
             self.pause = PAUSES.0;
         }
         // An error, for example of a sandbox that is new since the last look, ends the sleep; the next round looks again.
-        let _ = futex::waitv(waits, WaitvFlags::empty(), until.or(again.as_ref()), ClockId::Monotonic);
+        let _ = futex::waitv(waits, WaitvFlags::empty(), until.or(again.time()), ClockId::Monotonic);
         true
     }
 
@@ -374,12 +372,6 @@ impl Watcher {
 /// Runs a recovery. A panic in the caller's `reclaim` must not end the thread: with it would end what notifies others of our death.
 fn protected<T>(recover: impl FnOnce() -> Result<T, Absence>) -> Result<T, Absence> {
     catch_unwind(AssertUnwindSafe(recover)).unwrap_or(Err(Absence::Locks { errno: libc::ENOTRECOVERABLE }))
-}
-
-fn later(pause: Duration) -> Timespec {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
-    let nanos = now.tv_nsec + i64::from(pause.subsec_nanos());
-    Timespec { tv_sec: now.tv_sec + nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 }
 }
 
 fn wait(word: &AtomicU32, value: u32, flags: WaitFlags) -> Wait {

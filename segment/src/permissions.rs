@@ -11,10 +11,10 @@ use crate::host;
 /// Who may use a segment. Nothing set: the user who creates it, and nobody else.
 ///
 /// The creator sets what is given before anybody can find the segment; the umask does not matter. An attacher refuses a segment that has
-/// another owner, group or mode than it gives, so one that gives a mode meets nobody who got in by a wider one. What is not given is not compared, with one exception:
-/// the owner has to be the attacher itself, unless an owner, a group or a mode for all users is given. Only a member of the group, or
-/// root, can have made a file of that group, unless the folder has the setgid bit: there every file that anybody makes is of the
-/// folder's group.
+/// another owner, group or mode than it gives, so one that gives a mode meets nobody who got in by a wider one. What is not given is
+/// not compared, with one exception: the owner has to be the attacher itself, unless an owner, a group or a mode for all users is
+/// given. Only a member of the group, or root, can have made a file of that group, unless the folder has the setgid bit: there every
+/// file that anybody makes is of the folder's group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// The mode, of `0o666`; `0o600` unless given. Every user needs both reading and writing.
@@ -30,8 +30,8 @@ const MODES: u32 = 0o666;
 const OWNER_ONLY: u32 = 0o600;
 
 impl Permissions {
-    /// Whether anybody but the creator is let in.
-    pub(crate) fn is_shared(self) -> bool {
+    /// Whether anything is given.
+    pub(crate) fn is_given(self) -> bool {
         self != Self::default()
     }
 

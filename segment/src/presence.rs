@@ -6,7 +6,8 @@
 //! of the caller's own segment. No byte is written or read: these offsets are far behind the end of any folder.
 //!
 //! A lock of a folder is not pinned by a mapping. It lasts as long as the descriptor: in a monitor's own descriptor table, until the
-//! member ends; elsewhere, until the program closes it (a forked child closes its copy; that of a bare `clone` does not). A missing lock only means that a removal is not noticed.
+//! member ends; elsewhere, until the program closes it. A forked child closes its copy; the child of a bare `clone` keeps it. A missing
+//! lock only means that a removal is not noticed.
 
 use std::io;
 use std::ops::Range;
@@ -211,12 +212,8 @@ pub(crate) fn end_permit(name: &FileName) {
     }
 }
 
-/// Removes the permits in `/dev/shm` of names that no member has any more: their last members were killed.
-pub(crate) fn tidy(file: &Path) {
-    let Some((directory, file_name)) = file.parent().zip(file.file_name().and_then(|name| name.to_str()))
-    else {
-        return;
-    };
+/// Removes the file if it is a permit in `/dev/shm` of a name that no member has any more: its last members were killed.
+pub(crate) fn tidy(directory: &Path, file_name: &str) {
     let stem = file_name.strip_prefix('.').and_then(|rest| rest.strip_suffix(PERMIT_SUFFIX));
     let Some(stem) =
         stem.filter(|stem| directory == Path::new(SHM_DIRECTORY) && stem.starts_with(SHM_PREFIX))
@@ -224,7 +221,8 @@ pub(crate) fn tidy(file: &Path) {
         return;
     };
     let is_over = || open(directory).and_then(|folder| some_locked(&folder, stem, &[]));
-    if permitted(file).is_some() && is_over().is_ok_and(|found| found.is_none()) {
+    let file = directory.join(file_name);
+    if permitted(&file).is_some() && is_over().is_ok_and(|found| found.is_none()) {
         let _ = rustix::fs::unlink(file);
     }
 }

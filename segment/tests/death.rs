@@ -12,7 +12,7 @@ use tenure_core::{LeaseId, Recovery};
 use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{
     Backend, CommitError, DataArea, JoinError, Lease, MonitorState, NotMember, Place, Reclaim, RecoverError,
-    Segment,
+    Segment, Spec,
 };
 
 #[test]
@@ -76,6 +76,34 @@ fn start(name: &Name, how: &str) -> (Process, u8) {
     let said = child.receive();
     let index = said.strip_prefix("joined ").expect(&said).parse().unwrap();
     (child, index)
+}
+
+/// Panics when it recovers another member, and says so.
+struct PanicsForOthers(mpsc::Sender<()>);
+
+impl Reclaim for PanicsForOthers {
+    fn reclaim(&self, _: DataArea<'_>, recovery: &Recovery) {
+        if recovery.dead().index != recovery.by() {
+            let _ = self.0.send(());
+            panic!("on purpose");
+        }
+    }
+}
+
+/// The monitor's description of the lock lives as long as the member, and so would a lock that a panic left behind.
+#[test]
+fn a_panic_in_a_recovery_leaves_no_lock_on_the_lease() {
+    let name = Name::shm("panicked");
+    let segment = open_or_create(name.place(), &Spec { members: 2, ..spec() });
+    let (sender, panics) = mpsc::channel();
+    let _lease = segment.join(GUARDED, Arc::new(PanicsForOthers(sender))).unwrap();
+    let (victim, dead) = start(&name, "alone");
+    victim.kill();
+    panics.recv().unwrap();
+    // The only slot that may be had is that of the dead: the joiner needs its write lock.
+    eventually("the slot of the dead is had", || {
+        segment.join(ALONE, Arc::new(Clear)).is_ok_and(|lease| lease.id().index == dead)
+    });
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -306,7 +334,7 @@ fn closing_every_descriptor_keeps_the_lease_and_the_monitor() {
     assert_eq!(lease.recover(), Ok(0));
     closer.tell("touch");
     closer.expect("0");
-    // The member is still notified, and reaches the locks by the path.
+    // The member is still notified: its monitor has a descriptor of its own.
     let (victim, dead) = start(&name, "guarded");
     victim.kill();
     eventually("recovered by the one without descriptors", || !lease_live(&segment, dead));

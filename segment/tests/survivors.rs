@@ -51,11 +51,11 @@ fn lose(what: &str) -> bool {
         "root folder" => {
             let empty = std::env::temp_dir().join(format!("segtest-empty-{}", std::process::id()));
             std::fs::create_dir(&empty).unwrap();
-            let path = std::ffi::CString::new(empty.to_str().unwrap()).unwrap();
-            // SAFETY: a string.
-            let changed = unsafe { libc::chroot(path.as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 };
-            let _ = std::fs::remove_dir(&empty);
-            changed
+            std::env::set_current_dir(&empty).unwrap();
+            // Before it is the root: afterwards its path leads elsewhere.
+            std::fs::remove_dir(&empty).unwrap();
+            // SAFETY: strings.
+            unsafe { libc::chroot(c".".as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 }
         }
         "descriptors" => {
             close_all();

@@ -36,7 +36,7 @@ pub(crate) fn create(creation: &mut Creation<'_>, permissions: Permissions) -> R
     creation.fill(&memory, PLACE)?;
     drop(memory);
     // Otherwise whoever gets the descriptor may open it again; attaching compares the owner.
-    if permissions.is_shared() {
+    if permissions.is_given() {
         permissions.apply(&fd).map_err(os("set the owner, group and mode of the memfd"))?;
     }
     rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(os("seal the memfd"))?;

@@ -178,7 +178,7 @@ pub(crate) fn remove_leftovers(name: &FileName) {
     for entry in entries.flatten() {
         let file_name = entry.file_name();
         let Some(file_name) = file_name.to_str() else { continue };
-        presence::tidy(&entry.path());
+        presence::tidy(&name.directory, file_name);
         let temporary = file_name.starts_with(&prefix);
         if (temporary || name.is_of_another_boot(file_name)) && is_leftover(&entry.path(), temporary) {
             let _ = rustix::fs::unlink(entry.path());

@@ -48,10 +48,9 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
         move |source| OpenError::Os { what, place, source }
     };
     for _ in 0..named::ATTEMPTS {
-        // Whether this round removed a lock file without members, so that it need not ask for them.
-        let is_alone = match look(name, creation.spec.layout_hash)? {
+        match look(name, creation.spec.layout_hash)? {
             Found::Attachment(attachment) => return Ok(*attachment),
-            Found::Nothing => false,
+            Found::Nothing => named::check_alone(name)?,
             Found::Husk(fd) => {
                 // No process can join without the memory, so this lock only has to exclude other replacers.
                 if !lock::try_replace(&fd).map_err(os("lock the husk"))? {
@@ -61,11 +60,8 @@ pub(crate) fn open_or_create(name: &FileName, creation: &mut Creation<'_>) -> Re
                 if matches!(named::unlink(&path, &fd).map_err(os("remove the husk"))?, Unlinked::Moved) {
                     continue;
                 }
-                true
+                // It had the name: to replace it is like attaching to an empty segment of that name.
             }
-        };
-        if !is_alone {
-            named::check_alone(name)?;
         }
         check_file_size(LOCK_FILE_BYTES)?;
         let memory = create_memory(creation, &place, name.permissions)?;
@@ -120,7 +116,7 @@ fn create_memory(
 
 /// Gives new memory its owner, group and mode.
 fn let_in(shmid: i32, permissions: Permissions) -> io::Result<()> {
-    if !permissions.is_shared() {
+    if !permissions.is_given() {
         return Ok(());
     }
     // SAFETY: plain integers.
@@ -175,7 +171,7 @@ fn attach(header: &Header, permissions: Permissions) -> io::Result<Mapping> {
     }
     let total = header.plan.total_bytes();
     // For others the creation id in the lock file decides, which they were let in to read.
-    let is_ours = permissions.is_shared() || u64::from(stat.shm_perm.cuid) == crate::host::effective_uid();
+    let is_ours = permissions.is_given() || u64::from(stat.shm_perm.cuid) == crate::host::effective_uid();
     if stat.shm_segsz as u64 != total || !is_ours {
         return Err(io::ErrorKind::NotFound.into());
     }
