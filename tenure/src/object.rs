@@ -57,7 +57,7 @@ impl Object {
             None => shared.create(&mut shared.common(), kind, &payload)?,
             Some(name) => shared.create_named(name, kind, &payload)?,
         };
-        // It cannot fail: the payload begins with the state words.
+        // It cannot fail, unless the words of the new handle were corrupted at once: the payload begins with the state words.
         Ok(Self::checked(member, held, kind).expect("just created"))
     }
 

@@ -77,8 +77,11 @@ pub(crate) fn place(
             _ => None,
         },
     };
-    match data {
-        Some(data) => Ok(NonNull::slice_from_raw_parts(data, len as usize)),
-        None => Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {block:?} is no block"))),
-    }
+    let Some(data) = data else {
+        // The handle is over by now, or its words are corrupted.
+        slab.kind(held).map_err(slab::OpenError::from)?;
+        let offset = block.unwrap_or_default();
+        return Err(OpenHandleError::Corrupt(format!("payload of {len} bytes at {offset} is no block")));
+    };
+    Ok(NonNull::slice_from_raw_parts(data, len as usize))
 }

@@ -76,7 +76,7 @@ byte ended;
 #define SECOND 2
 #endif
 
-/* local.rs: RefCounts::lock_unheld: NONE -> BUSY; waits for a sibling that is busy. f_ok: not if the process has a count */
+/* local.rs: RefCounts::busy_uncounted: NONE -> BUSY; waits for a sibling that is busy. f_ok: not if the process has a count */
 inline lock(p) {
     atomic { lw[p] != BUSY -> f_ok = (lw[p] == NONE); if :: f_ok -> lw[p] = BUSY :: else fi }
 }
@@ -113,8 +113,8 @@ inline free_if_unheld() {
     d_step { f_st = 0; f_g = 0; f_t = 0; f_s = 0; f_ok = 0 }
 }
 
-/* open.rs: open_busy: the old value of the bits tells whether this process has created the handle */
-inline open_busy() {
+/* open.rs: open_first: the old value of the bits tells whether this process has created the handle */
+inline open_first() {
     d_step { mine = (bits >> P(t)) & 1; bits = bits | (1 << P(t)) };
     do
     :: d_step {                                                              /* word.load */
@@ -161,7 +161,7 @@ inline open() {
             d_step { f_ok = (lw[P(t)] == NONE); if :: f_ok -> lw[P(t)] = BUSY :: else fi };
             if
             :: !f_ok
-            :: else -> open_busy(); break
+            :: else -> open_first(); break
             fi
         fi
     od;

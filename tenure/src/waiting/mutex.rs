@@ -13,7 +13,7 @@ use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
 use super::options::WaitOptions;
-use super::source::{Gained, Memory, Source, wait_for, whole_word};
+use super::source::{Gained, Memory, Source, mapped_word, wait_for, whole_word};
 use super::thread_id::{self, Gate};
 use super::word::{WaitWord, WholeWord};
 use crate::error::{CreateError, OpenHandleError};
@@ -388,7 +388,9 @@ impl Mutex {
     #[inline(always)]
     fn lock_free(&self) -> bool {
         // SAFETY: this process is the member.
-        self.gate.admits_thread().is_some_and(|me| mutex::lock_free(&unsafe { self.mapped_word() }, me))
+        self.gate
+            .admits_thread()
+            .is_some_and(|me| mutex::lock_free(&unsafe { mapped_word(&self.object, Kind::MUTEX) }, me))
     }
 
     /// Every other lock; true if the mutex was abandoned.
@@ -446,7 +448,7 @@ impl Mutex {
     ///
     /// [`WaitError::NotOwner`].
     pub fn adopt(&self) -> Result<MutexGuard<'_>, WaitError> {
-        let owned = whole_word(&self.object, Kind::MUTEX)?.load() & !WAITERS == self.me().value();
+        let owned = self.owns(&whole_word(&self.object, Kind::MUTEX)?);
         if owned { Ok(MutexGuard::of(self, false)) } else { Err(WaitError::NotOwner) }
     }
 
@@ -481,7 +483,7 @@ impl Mutex {
     fn unlock_unwaited(&self) -> bool {
         let me = self.gate.admits_thread();
         // SAFETY: this process is the member.
-        me.is_some_and(|me| mutex::unlock_unwaited(&unsafe { self.mapped_word() }, me))
+        me.is_some_and(|me| mutex::unlock_unwaited(&unsafe { mapped_word(&self.object, Kind::MUTEX) }, me))
     }
 
     /// The unlock of a guard, if it needs more than one step.
@@ -499,7 +501,7 @@ impl Mutex {
         let word = whole_word(&self.object, Kind::MUTEX)?;
         let me = self.me();
         if self.recursive {
-            if word.load() & !WAITERS != me.value() {
+            if !self.owns(&word) {
                 return Err(WaitError::NotOwner);
             }
             let depth = self.depth()?;
@@ -540,11 +542,11 @@ impl Mutex {
     ///
     /// If the owner is killed here, the mutex is abandoned all the same.
     pub fn abandon(&self) -> Result<(), WaitError> {
-        let (word, me) = (whole_word(&self.object, Kind::MUTEX)?, self.me());
-        if word.load() & !WAITERS != me.value() {
+        let word = whole_word(&self.object, Kind::MUTEX)?;
+        if !self.owns(&word) {
             return Err(WaitError::NotOwner);
         }
-        mutex::abandon(&word, me.lease());
+        mutex::abandon(&word, self.me().lease());
         Ok(())
     }
 
@@ -576,20 +578,13 @@ impl Mutex {
         }
     }
 
-    fn me(&self) -> Owner {
-        thread_id::owner(&self.object.shared().lease)
+    /// Whether the calling thread owns the mutex, by its word.
+    fn owns(&self, word: &WholeWord<'_>) -> bool {
+        word.load() & !WAITERS == self.me().value()
     }
 
-    /// The word of the mutex, without a check.
-    ///
-    /// # Safety
-    ///
-    /// As [`Object::mapped_state`].
-    #[inline(always)]
-    unsafe fn mapped_word(&self) -> WholeWord<'_> {
-        // SAFETY: the caller's promise.
-        let state = unsafe { self.object.mapped_state() };
-        WholeWord::of(state, &self.object.shared().mcas_descriptors, Kind::MUTEX)
+    fn me(&self) -> Owner {
+        thread_id::owner(&self.object.shared().lease)
     }
 
     fn depth(&self) -> Result<&Word, WaitError> {
@@ -653,7 +648,7 @@ impl Source for Mutex {
     }
 
     fn is_owned(&self) -> Result<bool, WaitError> {
-        let is_owned = whole_word(&self.object, Kind::MUTEX)?.load() & !WAITERS == self.me().value();
+        let is_owned = self.owns(&whole_word(&self.object, Kind::MUTEX)?);
         if is_owned {
             self.depth_before_again()?;
         }

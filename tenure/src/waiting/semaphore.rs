@@ -9,9 +9,9 @@ use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
 use super::options::WaitOptions;
-use super::source::{Gained, Memory, Source, wait_for, whole_word};
+use super::source::{Gained, Memory, Source, mapped_word, wait_for, whole_word};
 use super::thread_id::Gate;
-use super::word::{WaitWord, WholeWord};
+use super::word::WaitWord;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
@@ -285,7 +285,7 @@ impl Semaphore {
     pub fn acquire(&self, options: impl Into<WaitOptions>) -> Result<(), WaitError> {
         if self.gate.admits_process() {
             // SAFETY: this process is the member.
-            let word = unsafe { self.mapped_word() };
+            let word = unsafe { mapped_word(&self.object, Kind::SEMAPHORE) };
             if semaphore::take_one(&word, word.load_whole()) {
                 return Ok(());
             }
@@ -298,18 +298,6 @@ impl Semaphore {
     #[inline(never)]
     fn acquire_contended(&self, options: &WaitOptions) -> Result<(), WaitError> {
         wait_for(self, *options).map(drop)
-    }
-
-    /// The word of the semaphore, without a check.
-    ///
-    /// # Safety
-    ///
-    /// As [`Object::mapped_state`].
-    #[inline(always)]
-    unsafe fn mapped_word(&self) -> WholeWord<'_> {
-        // SAFETY: the caller's promise.
-        let state = unsafe { self.object.mapped_state() };
-        WholeWord::of(state, &self.object.shared().mcas_descriptors, Kind::SEMAPHORE)
     }
 
     /// Adds `more` to the count; returns the count before.
@@ -336,7 +324,7 @@ impl Semaphore {
     pub fn release(&self, more: u32) -> Result<u32, WaitError> {
         if self.gate.admits_process() {
             // SAFETY: this process is the member.
-            let word = unsafe { self.mapped_word() };
+            let word = unsafe { mapped_word(&self.object, Kind::SEMAPHORE) };
             if let Some(before) = semaphore::release_unwaited(&word, word.load_whole(), more, self.maximum) {
                 return Ok(before);
             }

@@ -72,6 +72,17 @@ pub(crate) fn whole_word(object: &Object, kind: Kind) -> Result<WholeWord<'_>, W
     Ok(WholeWord::of(object.state()?, &object.shared().mcas_descriptors, kind))
 }
 
+/// As [`whole_word`], without a check.
+///
+/// # Safety
+///
+/// As [`Object::mapped_state`].
+#[inline(always)]
+pub(crate) unsafe fn mapped_word(object: &Object, kind: Kind) -> WholeWord<'_> {
+    // SAFETY: the caller's promise.
+    WholeWord::of(unsafe { object.mapped_state() }, &object.shared().mcas_descriptors, kind)
+}
+
 /// Prepares a sleep on a word with the value `seen`; returns the value to sleep on, or `None` if the word has changed.
 pub(crate) fn set_waiters(source: &(impl Source + ?Sized), seen: u32) -> Result<Option<u32>, WaitError> {
     source.prepare(seen)?;
