@@ -154,6 +154,17 @@ fn get(mut pair: Pair) -> Pair {
     pair
 }
 
+// A payload in a block.
+#[library_benchmark(config = budget("get_block"), setup = pair)]
+#[bench::held()]
+fn get_block(mut pair: Pair) -> Pair {
+    let held = pair.me.create(KIND, &[7; 100]).unwrap();
+    for _ in 0..OPERATIONS {
+        black_box(unsafe { pair.me.get(black_box(&held)) }.unwrap());
+    }
+    pair
+}
+
 // Opened by a process that holds it already.
 #[library_benchmark(config = budget("open_close_held"), setup = pair)]
 #[bench::held()]
@@ -334,7 +345,7 @@ fn post_wait(waits: Waits) -> Waits {
 library_benchmark_group!(
     name = operations;
     benchmarks =
-        create_close, create_get_close, create_get_close_called, create_close_100_bytes, get, open_close_held,
+        create_close, create_get_close, create_get_close_called, create_close_100_bytes, get, get_block, open_close_held,
         open_close_held_called, open_close_first, open_close_first_called, create_open_close_close, alloc_free_64, alloc_free_1_mib,
         alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
         lock_unlock_recursive, set_wait, wait_signalled, post_wait

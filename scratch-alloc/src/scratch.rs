@@ -1,6 +1,7 @@
 //! The view of a region: bounds-checked access to the words, and the operations on blocks for which a caller need not own the span.
 
 use std::ops::Range;
+use std::ptr::NonNull;
 
 use tenure_core::{Acquire, LeaseId, ordering};
 
@@ -126,6 +127,18 @@ impl<'a> Scratch<'a> {
         unsafe { self.data.add(offset as usize) }
     }
 
+    /// The address of `bytes` bytes, if they lie in the part of the region that was handed out at some time.
+    ///
+    /// Whether a block starts there is not asked: see [`find`](Self::find).
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes_at(&self, offset: u64, bytes: u64) -> Option<NonNull<u8>> {
+        let end = u64::from(self.ready()) << self.layout.unit_shift;
+        // SAFETY: the offset is at most the capacity, and the caller of `new` promised that these bytes are mapped.
+        (offset <= end && bytes <= end - offset)
+            .then(|| unsafe { NonNull::new_unchecked(self.data.add(offset as usize)) })
+    }
+
     /// The payload offset of an address, if it lies in the region.
     #[inline]
     #[must_use]
@@ -160,6 +173,7 @@ impl<'a> Scratch<'a> {
     }
 
     /// The number of units whose control words are committed.
+    #[inline]
     pub(crate) fn ready(&self) -> u32 {
         // Acquire: pairs with the AcqRel in `Scratch::extend`; the control words of these units were committed before.
         self.control(READY).load(Ordering::Acquire).min(u64::from(self.layout.units)) as u32

@@ -784,14 +784,26 @@ impl Shared {
         {
             return Ok(NonNull::slice_from_raw_parts(data, len));
         }
-        self.payload_slow(held)
+        self.payload_in_block(slab, held)
     }
 
     /// The payload in a block, or the reason why there is none.
     #[inline(never)]
-    fn payload_slow(&self, held: RawHandle) -> Result<NonNull<[u8]>, UseError> {
-        self.lease.check()?;
-        self.place(held).map_err(|_| UseError::Stale)
+    fn payload_in_block(&self, slab: &Slab<'_>, held: RawHandle) -> Result<NonNull<[u8]>, UseError> {
+        // That it is a block was seen when the handle was created or opened. Only corruption changes it while the handle is held, and
+        // then the bytes are still of this region.
+        if let Some((offset, bytes)) = slab.block_of(held.held)
+            && let Some(data) = self.scratch.bytes_at(offset, bytes)
+        {
+            return Ok(NonNull::slice_from_raw_parts(data, bytes as usize));
+        }
+        Err(self.not_used())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_used(&self) -> UseError {
+        self.lease.check().map_or_else(UseError::from, |()| UseError::Stale)
     }
 
     /// # Safety
@@ -805,14 +817,8 @@ impl Shared {
         let free = |block| self.free_ended(blocks, block);
         match slab.close(acquire, ref_counts, Some(cache), held.held, free) {
             Ok(_) => Ok(()),
-            Err(_) => Err(self.not_closed()),
+            Err(_) => Err(self.not_used()),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn not_closed(&self) -> UseError {
-        self.lease.check().map_or_else(UseError::from, |()| UseError::Stale)
     }
 
     // Inlined always: a call would pass its result through memory, which costs more than the allocation.
