@@ -13,6 +13,7 @@ scratch region, at the first unit-aligned (at least 4096) byte after the slab re
   clean     8 B/64 u   bit = unit probably UNBACKED
   units     8 B/unit   unit word: state:4 class:6 span units or distance:16 lease:12 incarnation:26
                        UNBACKED 0, FREE 1, HELD 2, BACKING 3, SPAN 4, TAIL 5, ABANDONED 6; class 63 = large
+                       class 0 to 7: blocks of 16 to 128 B in steps of 16; then 4 a doubling, 8 from 2 to 8 KiB, 2 above 128 KiB
   lines     64 B/unit  [0] blocks of this span were freed by others [1] bit s: the unit's words of table s are committed
                        [2] block word of the large span that starts in the unit [3..8] zero
   tables    one for each s from 4 to log2(unit)-1, of 8 B for each 2^s bytes of data; never decommitted
