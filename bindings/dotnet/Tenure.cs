@@ -74,6 +74,7 @@ namespace Tenure
         Refused = -36,
         Sharing = -37,
         Interrupted = -38,
+        ReadOnly = -39,
     }
 
     /// <summary>A call failed and changed nothing; the message names the expected and the found value.</summary>
@@ -121,6 +122,9 @@ namespace Tenure
 
         /// <summary>In Flags: Group counts.</summary>
         public const uint WithGroup = 8;
+
+        /// <summary>In Flags: members only read.</summary>
+        public const uint ReadOnly = 16;
     }
 
     /// <summary>The counts of objects and bytes in use; tenure_stats.</summary>

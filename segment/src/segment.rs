@@ -70,8 +70,8 @@ impl LeaseInfo {
 
 /// An attached segment, mapped read-only (private memory: writable). It is not a member; [`join`](Self::join) makes one.
 ///
-/// A forked child inherits it and may join on its own. A reader must not write.
-#[derive(Debug)]
+/// A forked child inherits it and may join on its own. A reader must not write. A clone is the same mapping.
+#[derive(Clone, Debug)]
 pub struct Segment {
     attachment: Arc<Attachment>,
 }

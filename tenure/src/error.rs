@@ -76,6 +76,9 @@ pub enum CreateError {
     /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
+    /// The member only reads.
+    #[error(transparent)]
+    ReadOnly(#[from] ReadOnly),
     /// Every handle is held by a live member, or retired.
     #[error("handles exhausted: all {capacity} are in use or retired")]
     Exhausted {
@@ -233,6 +236,11 @@ pub enum UseError {
 
 const _: () = assert!(size_of::<Result<&[u8], UseError>>() == 16 && size_of::<Result<(), UseError>>() == 1);
 
+/// The member is of a [read-only](crate::Options::read_only) space: it opens, reads and waits, but creates and allocates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("read-only: this member was joined to read, and neither creates nor allocates")]
+pub struct ReadOnly;
+
 /// The reason why a block was not allocated or resized.
 ///
 /// ```
@@ -251,6 +259,9 @@ pub enum AllocError {
     /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
+    /// The member only reads.
+    #[error(transparent)]
+    ReadOnly(#[from] ReadOnly),
     /// The size or the alignment is impossible, the scratch memory is exhausted, or the system has no memory.
     #[error(transparent)]
     Scratch(#[from] ScratchError),

@@ -74,7 +74,7 @@ mod waiting;
 pub use block::Block;
 pub use error::{
     AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
-    RecoverError, RemoveError, ScratchError, UseError,
+    ReadOnly, RecoverError, RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
 #[doc(hidden)]

@@ -105,6 +105,19 @@ impl<'m> Local<'m> {
         self.shared.lease.id()
     }
 
+    /// Whether the member is of a [read-only](crate::Options::read_only) space: it writes no payload.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// assert!(!space.join()?.local().is_read_only());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.shared.check_writer().is_err()
+    }
+
     /// Creates a handle of `kind` with a copy of `bytes`, held once by this process.
     ///
     /// A payload of up to 32 bytes lies in the handle's own cache line, a longer one in a block.
@@ -406,6 +419,7 @@ impl<'m> Local<'m> {
     #[inline(never)]
     fn alloc_uncached(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         self.shared.lease.check()?;
+        self.shared.check_writer()?;
         match self.caches.blocks.alloc_slow(layout, self.shared) {
             Ok(offset) => Ok(RawBlock { offset, len: layout.size() }),
             Err(refused) => {
@@ -661,6 +675,7 @@ impl Shared {
     #[inline(never)]
     fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         self.lease.check()?;
+        self.check_writer()?;
         if bytes.len() <= INLINE_BYTES {
             return self.publish(caches, kind, Payload::Inline(bytes));
         }

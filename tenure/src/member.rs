@@ -320,6 +320,7 @@ impl Member {
     /// Recovery frees the blocks of a process that is killed.
     pub fn alloc(&self, layout: Layout) -> Result<Block, AllocError> {
         self.shared.lease.check()?;
+        self.shared.check_writer()?;
         let offset = self.shared.alloc(&mut self.shared.common(), layout)?;
         Ok(Block::new(Arc::clone(&self.shared), offset, layout))
     }

@@ -97,7 +97,7 @@ impl Object {
 
     fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {
         let shared = Arc::clone(member.shared());
-        let payload = shared.place(held);
+        let payload = shared.place_of_state(held);
         if let Ok(payload) = payload
             // SAFETY: the object holds the handle, and is opened as one of a system kind.
             && unsafe { state_of(payload) }.is_some()

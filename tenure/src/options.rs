@@ -33,6 +33,7 @@ pub struct Options {
     base: Geometry,
     sysv: bool,
     pub(crate) monitor: bool,
+    pub(crate) read_only: bool,
     pub(crate) permissions: Permissions,
 }
 
@@ -47,6 +48,7 @@ impl Options {
             base: Geometry::default(),
             sysv: false,
             monitor: true,
+            read_only: false,
             permissions: Permissions::default(),
         }
     }
@@ -108,6 +110,34 @@ impl Options {
     /// ```
     pub fn monitor(mut self, on: bool) -> Self {
         self.monitor = on;
+        self
+    }
+
+    /// Sets whether the members that join by this `Space` only read; off by default. The payloads that lie in blocks are then mapped
+    /// read-only: a store by such a member, by mistake or through a wild pointer, ends the process by SIGSEGV and changes no byte. The
+    /// words of the protocol stay writable, and with them payloads of up to 32 bytes, which lie among them.
+    ///
+    /// A reader opens handles, reads, waits, locks, frees and recovers as every member. It creates and allocates nothing:
+    /// [`ReadOnly`](crate::ReadOnly).
+    ///
+    /// This is a guard against mistakes. A program that means to write can map the file again.
+    ///
+    /// ```
+    /// use tenure::{AllocError, Kind, ReadOnly, Space};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = Space::options().scratch(1 << 20).memfd()?;
+    /// let me = space.join()?;
+    /// let handle = me.create_raw(Kind::raw(1), &[7; 100])?;
+    ///
+    /// let fd = space.fd().ok_or("no descriptor")?.try_clone_to_owned()?; // usually in another process
+    /// let reader = Space::options().read_only(true).from_fd(fd)?.join()?;
+    /// assert_eq!(reader.open_raw(Kind::raw(1), handle.token())?.get()?, [7; 100]);
+    /// let refused = reader.alloc(std::alloc::Layout::new::<u64>());
+    /// assert!(matches!(refused, Err(AllocError::ReadOnly(ReadOnly))));
+    /// # Ok(()) }
+    /// ```
+    pub fn read_only(mut self, on: bool) -> Self {
+        self.read_only = on;
         self
     }
 

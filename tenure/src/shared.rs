@@ -8,24 +8,29 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
-use tenure_segment::{CommitError, DataArea, Lease, Wiped, WipedPage};
+use tenure_segment::{CommitError, DataArea, Lease, Segment, Wiped, WipedPage};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
-use crate::error::{BlockError, CreateError, ScratchError};
+use crate::error::{BlockError, CreateError, ReadOnly, ScratchError};
 use crate::geometry::Plan;
 use crate::kind::Kind;
 
 #[cfg(feature = "objects")]
 use crate::{files::Files, processes::WatcherSlot, waiting::books::Books};
 
-/// The two views of a data area.
-pub(crate) fn views<'a>(data_area: DataArea<'a>, plan: &'a Plan, space_tag: u8) -> (Slab<'a>, Scratch<'a>) {
+/// The two views of a data area. `payloads` is the same memory, or a mapping of it that cannot be written.
+pub(crate) fn views<'a>(
+    data_area: DataArea<'a>,
+    payloads: DataArea<'a>,
+    plan: &'a Plan,
+    space_tag: u8,
+) -> (Slab<'a>, Scratch<'a>) {
     let words = data_area.words();
     let slab_words = plan.slab.words() as usize;
     let scratch_words =
         (plan.scratch_at / 8) as usize..((plan.scratch_at + plan.scratch.data_at()) / 8) as usize;
     // `Plan::of` and the segment's checks ensure that both regions lie inside the data area.
-    let data = data_area.base().wrapping_add((plan.scratch_at + plan.scratch.data_at()) as usize);
+    let data = payloads.base().wrapping_add((plan.scratch_at + plan.scratch.data_at()) as usize);
     // SAFETY: `data` is the rest of the data area, which holds the payloads by the plan; the data area is page aligned, and
     // `scratch_at` is a multiple of the smaller of a unit and a page. Payload bytes are handed out block by block.
     let scratch = unsafe { Scratch::new(&words[scratch_words], data, &plan.scratch) };
@@ -76,7 +81,7 @@ impl Reclaimer {
 
 impl tenure_segment::Reclaim for Reclaimer {
     fn reclaim(&self, data_area: DataArea<'_>, recovery: &Recovery) {
-        let (slab, scratch) = views(data_area, &self.plan, self.space_tag);
+        let (slab, scratch) = views(data_area, data_area, &self.plan, self.space_tag);
         let ref_counts = self.ref_counts(recovery.by());
         #[cfg(feature = "objects")]
         let mcas_descriptors = crate::waiting::mcas_descriptors(data_area, &self.plan);
@@ -130,7 +135,7 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    fn new(views: &Views<'static>, lease: &Lease) -> Self {
+    fn new(views: &Views<'static>, lease: &Lease, is_reader: bool) -> Self {
         type Blocks = scratch::Local<'static>;
         const { assert!(Blocks::HOT_ALIGN <= 64 && Blocks::HOT_BYTES <= WipedPage::BYTES) };
         // SAFETY: zero bytes are a valid slab and a valid cache, as their documentation says.
@@ -144,7 +149,11 @@ impl Caches {
         // SAFETY: in the page, which is dropped after the local, and nobody else's; aligned to 64.
         let blocks = unsafe { scratch::Local::new_in(views.scratch, lease.acquire(), at) };
         if lease.check().is_ok() {
-            *handles = HandleCaches { slab: views.slab, cache: views.slab.cache() };
+            handles.slab = views.slab;
+            // That of a reader stays without room, so that each `create` takes the path that refuses.
+            if !is_reader {
+                handles.cache = views.slab.cache();
+            }
         } else {
             // A forked child has made these caches: they refuse as those that it inherited.
             // SAFETY: the memory of the hot fields; zero is a valid value of them.
@@ -166,9 +175,10 @@ pub(crate) struct Views<'a> {
 }
 
 impl<'a> Views<'a> {
-    fn new(lease: &'a Lease, reclaimer: &'a Reclaimer) -> Self {
+    fn new(lease: &'a Lease, reclaimer: &'a Reclaimer, reader: Option<&'a Segment>) -> Self {
         let (data_area, plan, space_tag) = (lease.data_area(), &*reclaimer.plan, reclaimer.space_tag);
-        let (slab, scratch) = views(data_area, plan, space_tag);
+        let payloads = reader.map_or(data_area, Segment::data_area);
+        let (slab, scratch) = views(data_area, payloads, plan, space_tag);
         Self {
             slab,
             scratch,
@@ -192,7 +202,7 @@ pub(crate) struct Objects {
 
 /// The inner state of a member; handles and blocks keep it alive.
 pub(crate) struct Shared {
-    /// The views borrow from `lease` and `reclaimer`, have no destructor, and are never handed out for 'static.
+    /// The views borrow from `lease`, `reclaimer` and `reader`, have no destructor, and are never handed out for 'static.
     views: Views<'static>,
     #[cfg(feature = "objects")]
     pub(crate) objects: Objects,
@@ -202,6 +212,8 @@ pub(crate) struct Shared {
     idle: Mutex<Vec<Caches>>,
     pub(crate) lease: Lease,
     pub(crate) reclaimer: Arc<Reclaimer>,
+    /// The mapping of the payloads of a member that only reads: see [`Options::read_only`](crate::Options::read_only).
+    reader: Option<Segment>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -226,12 +238,12 @@ impl std::ops::Deref for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>) -> Self {
-        // SAFETY: the mapping lives as long as `lease`; the plan and the reference counts lie in `reclaimer`'s allocation. Neither is
-        // ever replaced, both are dropped with `Shared`, and the 'static references never leave `Shared`.
-        let views =
-            unsafe { std::mem::transmute::<Views<'_>, Views<'static>>(Views::new(&lease, &reclaimer)) };
-        let common = Mutex::new(Caches::new(&views, &lease));
+    pub(crate) fn new(lease: Lease, reclaimer: Arc<Reclaimer>, reader: Option<Segment>) -> Self {
+        let views = Views::new(&lease, &reclaimer, reader.as_ref());
+        // SAFETY: the mappings live as long as `lease` and `reader`; the plan and the reference counts lie in `reclaimer`'s allocation.
+        // None is ever replaced, all are dropped with `Shared`, and the 'static references never leave `Shared`.
+        let views = unsafe { std::mem::transmute::<Views<'_>, Views<'static>>(views) };
+        let common = Mutex::new(Caches::new(&views, &lease, reader.is_some()));
         Self {
             views,
             #[cfg(feature = "objects")]
@@ -240,7 +252,31 @@ impl Shared {
             idle: Mutex::default(),
             lease,
             reclaimer,
+            reader,
         }
+    }
+
+    /// Refuses what writes payloads.
+    pub(crate) fn check_writer(&self) -> Result<(), ReadOnly> {
+        if self.reader.is_none() { Ok(()) } else { Err(ReadOnly) }
+    }
+
+    /// The place of the state of an object, which its holders change: also of a member that only reads, by the mapping of the words.
+    #[cfg(feature = "objects")]
+    pub(crate) fn place_of_state(
+        &self,
+        held: crate::RawHandle,
+    ) -> Result<NonNull<[u8]>, crate::OpenHandleError> {
+        let payload = self.place(held)?;
+        let (None, Some(offset)) = (self.check_writer().ok(), self.scratch.offset(payload.as_ptr().cast()))
+        else {
+            return Ok(payload);
+        };
+        let plan = &self.reclaimer.plan;
+        let at = plan.scratch_at + plan.scratch.data_at() + offset;
+        // The same bytes in the other mapping of the same segment.
+        let base = self.lease.data_area().base().wrapping_add(at as usize);
+        Ok(NonNull::slice_from_raw_parts(NonNull::new(base).unwrap_or(NonNull::dangling()), payload.len()))
     }
 
     #[inline]
@@ -256,7 +292,7 @@ impl Shared {
     pub(crate) fn take_caches(&self) -> Caches {
         // In a forked child the lock may be held by a thread that does not exist there.
         let idle = self.lease.check().ok().and_then(|()| lock(&self.idle).pop());
-        idle.unwrap_or_else(|| Caches::new(&self.views, &self.lease))
+        idle.unwrap_or_else(|| Caches::new(&self.views, &self.lease, self.reader.is_some()))
     }
 
     pub(crate) fn return_caches(&self, caches: Caches) {

@@ -34,6 +34,7 @@ pub struct Space {
     segment: Segment,
     plan: Arc<Plan>,
     monitor: bool,
+    read_only: bool,
 }
 
 impl Space {
@@ -52,7 +53,7 @@ impl Space {
     pub(crate) fn create(place: Place, plan: &Plan, options: Options) -> Result<Self, OpenError> {
         let mut init = |data_area: DataArea<'_>| {
             // The tag goes into tokens only, and no token is made here: any tag serves.
-            let (slab, scratch) = views(data_area, plan, 1);
+            let (slab, scratch) = views(data_area, data_area, plan, 1);
             slab.init();
             slab.extend(plan.first_groups());
             scratch.init();
@@ -73,9 +74,10 @@ impl Space {
             return Err(OpenError::Corrupt { what: "number of members", found });
         }
         options.accept(plan.geometry)?;
-        let (slab, _) = views(segment.data_area(), &plan, 1);
+        let data_area = segment.data_area();
+        let (slab, _) = views(data_area, data_area, &plan, 1);
         slab.verify()?;
-        Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor })
+        Ok(Self { segment, plan: Arc::new(plan), monitor: options.monitor, read_only: options.read_only })
     }
 
     /// The tag of this space's tokens: 1 to 255, computed from the id of its creation.
@@ -132,7 +134,8 @@ impl Space {
     fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
         let reclaimer = Arc::new(Reclaimer::new(Arc::clone(&self.plan), self.tag()));
         let lease = self.segment.join(options, Arc::clone(&reclaimer) as Arc<dyn tenure_segment::Reclaim>)?;
-        Ok(Member::new(Shared::new(lease, reclaimer)))
+        let reader = self.read_only.then(|| self.segment.clone());
+        Ok(Member::new(Shared::new(lease, reclaimer, reader)))
     }
 
     /// The backend in use.
@@ -387,7 +390,8 @@ impl Space {
     }
 
     fn views(&self) -> (Slab<'_>, Scratch<'_>) {
-        views(self.segment.data_area(), &self.plan, self.tag())
+        let data_area = self.segment.data_area();
+        views(data_area, data_area, &self.plan, self.tag())
     }
 
     /// Lists the named spaces of this user, sorted by name.

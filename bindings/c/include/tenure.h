@@ -69,6 +69,13 @@
 #define TENURE_WITH_GROUP 8
 
 /**
+ * In tenure_options.flags: the members that join by this space only read. Payloads in blocks are mapped read-only: a
+ * store ends the process by SIGSEGV. Calls that create, allocate or write a word return TENURE_ERR_READ_ONLY. Payloads
+ * of up to 32 bytes lie among the words of the protocol, which stay writable.
+ */
+#define TENURE_READ_ONLY 16
+
+/**
  * In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
  * step: of any number of concurrent calls with one name, exactly one creates.
  */
@@ -206,6 +213,8 @@ typedef enum tenure_status {
     TENURE_ERR_SHARING = -37,
     /** A signal handler ran during the wait, which was to end then; nothing was taken. */
     TENURE_ERR_INTERRUPTED = -38,
+    /** The member only reads: see TENURE_READ_ONLY. */
+    TENURE_ERR_READ_ONLY = -39,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -293,7 +302,7 @@ typedef struct tenure_options {
     uint32_t abi;
     /** One of enum tenure_backend; 0 is TENURE_SHM. */
     uint32_t backend;
-    /** Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP. */
+    /** Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP, TENURE_READ_ONLY. */
     uint32_t flags;
     /** The most members at a time, 1 to 256; 64 by default. */
     uint32_t members;
@@ -852,14 +861,19 @@ int tenure_free_pinned(struct tenure_local *local, uint64_t offset);
  * holds.
  *
  * This and the next three are for payloads whose users agree to change them by such operations only; they order
- * memory as memory_order_seq_cst. C has its own, on tenure_handle.data.
+ * memory as memory_order_seq_cst. C has its own, on tenure_handle.data. Those that change the word are refused to a member that only
+ * reads: TENURE_ERR_READ_ONLY.
  *
  * Threads: the one that opened the local; the handle must not be closed meanwhile. Fork: TENURE_ERR_FORKED in a child
  * of the member's process. TENURE_ERR_TOO_LARGE when the word does not lie within the payload.
  *
  * `value` is NULL or writable.
  */
-int tenure_word_load(struct tenure_local *local, uint32_t kind, uint64_t token, size_t position, uint64_t *value);
+int tenure_word_load(struct tenure_local *local,
+                     uint32_t kind,
+                     uint64_t token,
+                     size_t position,
+                     uint64_t *value);
 
 /** Stores a word; see tenure_word_load. */
 int tenure_word_store(struct tenure_local *local, uint32_t kind, uint64_t token, size_t position, uint64_t value);

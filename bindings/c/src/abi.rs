@@ -121,6 +121,10 @@ pub const TENURE_TINY: u32 = 2;
 pub const TENURE_WITH_OWNER: u32 = 4;
 /// In tenure_options.flags: tenure_options.group counts.
 pub const TENURE_WITH_GROUP: u32 = 8;
+/// In tenure_options.flags: the members that join by this space only read. Payloads in blocks are mapped read-only: a
+/// store ends the process by SIGSEGV. Calls that create, allocate or write a word return TENURE_ERR_READ_ONLY. Payloads
+/// of up to 32 bytes lie among the words of the protocol, which stay writable.
+pub const TENURE_READ_ONLY: u32 = 16;
 
 /// In the flags of calls that create an object or handle with a name: if the name is in use, its object is opened. One
 /// step: of any number of concurrent calls with one name, exactly one creates.
@@ -161,7 +165,7 @@ pub struct tenure_options {
     pub abi: u32,
     /// One of enum tenure_backend; 0 is TENURE_SHM.
     pub backend: u32,
-    /// Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP.
+    /// Any of TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_OWNER, TENURE_WITH_GROUP, TENURE_READ_ONLY.
     pub flags: u32,
     /// The most members at a time, 1 to 256; 64 by default.
     pub members: u32,

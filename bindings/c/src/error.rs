@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 
 use tenure::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError, ScratchError,
-    SegmentError, ShareError, TokenError, UseError, WaitError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, ReadOnly, RecoverError, RemoveError,
+    ScratchError, SegmentError, ShareError, TokenError, UseError, WaitError,
 };
 
 /// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
@@ -100,6 +100,8 @@ pub enum tenure_status {
     TENURE_ERR_SHARING = -37,
     /// A signal handler ran during the wait, which was to end then; nothing was taken.
     TENURE_ERR_INTERRUPTED = -38,
+    /// The member only reads: see TENURE_READ_ONLY.
+    TENURE_ERR_READ_ONLY = -39,
 }
 
 use tenure_status::*;
@@ -144,6 +146,7 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_REFUSED, "nobody who has the descriptor can give it\0"),
     (TENURE_ERR_SHARING, "somebody uses the file in a way that excludes this one\0"),
     (TENURE_ERR_INTERRUPTED, "interrupted by a signal\0"),
+    (TENURE_ERR_READ_ONLY, "the member only reads\0"),
     (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
     (TENURE_OPENED, "ok: something had the name and was opened\0"),
 ];
@@ -374,6 +377,7 @@ impl Coded for AllocError {
     fn status(&self) -> tenure_status {
         match self {
             Self::NotMember(error) => error.status(),
+            Self::ReadOnly(error) => error.status(),
             Self::Scratch(error) => error.status(),
             Self::Block(error) => error.status(),
             _ => TENURE_ERR_OS,
@@ -391,10 +395,17 @@ impl Coded for FreeError {
     }
 }
 
+impl Coded for ReadOnly {
+    fn status(&self) -> tenure_status {
+        TENURE_ERR_READ_ONLY
+    }
+}
+
 impl Coded for CreateError {
     fn status(&self) -> tenure_status {
         match self {
             Self::NotMember(error) => error.status(),
+            Self::ReadOnly(error) => error.status(),
             Self::Exhausted { .. } => TENURE_ERR_EXHAUSTED,
             Self::Scratch(error) => error.status(),
             Self::Block(error) => error.status(),
@@ -527,7 +538,7 @@ mod tests {
             assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
             assert!(text.ends_with('\0') && text.len() > 1);
         }
-        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_INTERRUPTED));
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_READ_ONLY));
         assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2]);
     }
 

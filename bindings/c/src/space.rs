@@ -8,8 +8,9 @@ use std::ptr;
 use tenure::{Backend, LeaseId, NameState, Options, Report, Space};
 
 use crate::abi::{
-    TENURE_ABI_VERSION, TENURE_NO_MONITOR, TENURE_TINY, TENURE_WITH_GROUP, TENURE_WITH_OWNER, tenure_backend,
-    tenure_info, tenure_membership, tenure_name_state, tenure_options, tenure_space, tenure_stats,
+    TENURE_ABI_VERSION, TENURE_NO_MONITOR, TENURE_READ_ONLY, TENURE_TINY, TENURE_WITH_GROUP,
+    TENURE_WITH_OWNER, tenure_backend, tenure_info, tenure_membership, tenure_name_state, tenure_options,
+    tenure_space, tenure_stats,
 };
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{Room, guard, guard_list, guard_out, null};
@@ -67,7 +68,9 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     let asked = unsafe { pointer.read() };
     let backend = tenure_backend::of(asked.backend)
         .ok_or_else(|| argument("backend", "0 to 6", asked.backend.into()))?;
-    if asked.flags & !(TENURE_NO_MONITOR | TENURE_TINY | TENURE_WITH_OWNER | TENURE_WITH_GROUP) != 0 {
+    const KNOWN: u32 =
+        TENURE_NO_MONITOR | TENURE_TINY | TENURE_WITH_OWNER | TENURE_WITH_GROUP | TENURE_READ_ONLY;
+    if asked.flags & !KNOWN != 0 {
         return Err(argument("flags", "flags of this version only", asked.flags.into()));
     }
     for (id, flag, expected) in
@@ -77,7 +80,9 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
             return Err(argument(expected, "0 without its flag", id.into()));
         }
     }
-    let mut options = Space::options().monitor(asked.flags & TENURE_NO_MONITOR == 0);
+    let mut options = Space::options()
+        .monitor(asked.flags & TENURE_NO_MONITOR == 0)
+        .read_only(asked.flags & TENURE_READ_ONLY != 0);
     if asked.flags & TENURE_TINY != 0 {
         options = options.tiny();
     }

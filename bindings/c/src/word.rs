@@ -3,11 +3,26 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tenure::ReadOnly;
+
 use crate::abi::tenure_local;
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, null};
 use crate::handle::token;
 use crate::local::{kind, seat};
+
+/// As [`word`], to be changed.
+fn word_to_change<'a>(
+    local: *mut tenure_local,
+    kind: u32,
+    token: u64,
+    position: usize,
+) -> Result<&'a AtomicU64, Failure> {
+    if seat(local)?.local().is_read_only() {
+        return Err(ReadOnly.into());
+    }
+    word(local, kind, token, position)
+}
 
 /// The word at `position`, in bytes, of the payload of a handle that this process holds.
 fn word<'a>(
@@ -40,7 +55,8 @@ fn word<'a>(
 /// holds.
 ///
 /// This and the next three are for payloads whose users agree to change them by such operations only; they order
-/// memory as memory_order_seq_cst. C has its own, on tenure_handle.data.
+/// memory as memory_order_seq_cst. C has its own, on tenure_handle.data. Those that change the word are refused to a member that only
+/// reads: TENURE_ERR_READ_ONLY.
 ///
 /// Threads: the one that opened the local; the handle must not be closed meanwhile. Fork: TENURE_ERR_FORKED in a child
 /// of the member's process. TENURE_ERR_TOO_LARGE when the word does not lie within the payload.
@@ -75,7 +91,7 @@ pub extern "C" fn tenure_word_store(
 ) -> c_int {
     guard(|| {
         // SeqCst: as in `tenure_word_load`.
-        word(local, kind, token, position)?.store(value, Ordering::SeqCst);
+        word_to_change(local, kind, token, position)?.store(value, Ordering::SeqCst);
         Ok(())
     })
 }
@@ -96,7 +112,7 @@ pub unsafe extern "C" fn tenure_word_add(
 ) -> c_int {
     guard(|| {
         // SeqCst: as in `tenure_word_load`.
-        let was = word(local, kind, token, position)?.fetch_add(summand, Ordering::SeqCst);
+        let was = word_to_change(local, kind, token, position)?.fetch_add(summand, Ordering::SeqCst);
         if !before.is_null() {
             // SAFETY: the caller's promise.
             unsafe { before.write(was) };
@@ -125,7 +141,7 @@ pub unsafe extern "C" fn tenure_word_exchange(
         if expected.is_null() {
             return Err(null("expected"));
         }
-        let word = word(local, kind, token, position)?;
+        let word = word_to_change(local, kind, token, position)?;
         // SAFETY: the caller's promise.
         let wanted = unsafe { expected.read() };
         // SeqCst, both: as in `tenure_word_load`.

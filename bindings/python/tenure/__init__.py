@@ -84,8 +84,8 @@ Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degrade
 __version__ = library.tenure_version().decode()
 
 
-def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group):
-    flags = (0 if monitor else 1) | (2 if tiny else 0)
+def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only):
+    flags = (0 if monitor else 1) | (2 if tiny else 0) | (16 if read_only else 0)
     flags |= (0 if owner is None else 4) | (0 if group is None else 8)
     return _library.Options(
         _library.ABI_VERSION,
@@ -124,8 +124,9 @@ class _Opaque:
 class Space(_Opaque):
     """Memory that processes share. Attached, not joined: it holds nothing and writes nothing."""
 
-    def __init__(self, pointer):
+    def __init__(self, pointer, read_only):
         self._pointer = pointer
+        self._read_only = read_only
 
     def _about(self):
         info = self.info
@@ -147,34 +148,36 @@ class Space(_Opaque):
         mode=0,
         owner=None,
         group=None,
+        read_only=False,
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
         A number left out is the default when the space is created, and is ignored when it exists. `mode` (0o600 to
-        0o666), `owner` and `group` (ids) let other users in; those who attach give the same.
+        0o666), `owner` and `group` (ids) let other users in; those who attach give the same. Members that join a space
+        opened with `read_only` create and allocate nothing: ReadOnly.
         """
         options = _options(
-            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group
+            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only
         )
         pointer = c_void_p()
         check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
-        return cls(pointer.value)
+        return cls(pointer.value, read_only)
 
     @classmethod
-    def attach(cls, name, *, backend=SHM, monitor=True, mode=0, owner=None, group=None):
+    def attach(cls, name, *, backend=SHM, monitor=True, mode=0, owner=None, group=None, read_only=False):
         """Attaches to the space of that name (or path), which must exist."""
-        options = _options(backend, 0, 0, 0, 0, 0, monitor, False, mode, owner, group)
+        options = _options(backend, 0, 0, 0, 0, 0, monitor, False, mode, owner, group, read_only)
         pointer = c_void_p()
         check(library.tenure_space_attach(byref(options), _name(name), byref(pointer)))
-        return cls(pointer.value)
+        return cls(pointer.value, read_only)
 
     @classmethod
-    def attach_fd(cls, fd, *, monitor=True, mode=0, owner=None, group=None):
+    def attach_fd(cls, fd, *, monitor=True, mode=0, owner=None, group=None, read_only=False):
         """Attaches to a MEMFD space by a file descriptor, which stays the caller's."""
-        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False, mode, owner, group)
+        options = _options(MEMFD, 0, 0, 0, 0, 0, monitor, False, mode, owner, group, read_only)
         pointer = c_void_p()
         check(library.tenure_space_attach_fd(byref(options), fd, byref(pointer)))
-        return cls(pointer.value)
+        return cls(pointer.value, read_only)
 
     @staticmethod
     def remove(name, *, backend=SHM, force=False):
@@ -272,7 +275,7 @@ class Space(_Opaque):
         """Becomes a member."""
         pointer = c_void_p()
         check(library.tenure_join(self._pointer, byref(pointer)))
-        return Member(pointer.value)
+        return Member(pointer.value, self._read_only)
 
 
 def _mapped(member, data, size):
@@ -290,8 +293,9 @@ class Member(_Opaque):
     It leaves when it is dropped: when nothing refers to it, to its handles, blocks and objects, or to views of these.
     """
 
-    def __init__(self, pointer):
+    def __init__(self, pointer, read_only):
         self._pointer = pointer
+        self._read_only = read_only
         # Locals that no call uses at the moment; each call takes one, and they belong to no thread.
         self._idle = []
         self._held = weakref.WeakSet()
@@ -488,6 +492,8 @@ class Member(_Opaque):
         self._call(library.tenure_block_of, offset, 0 if lease is None else lease, byref(found))
         memory = _mapped(self, found.data, found.size)
         view = memoryview(memory).cast("B")
+        if self._read_only:
+            view = view.toreadonly()
         self._pass(memory, weakref.ref(view))
         return view
 

@@ -51,6 +51,7 @@ Announced = _error("Announced", -35, "Its code was announced already, or it has 
 Refused = _error("Refused", -36, "Nobody who has the descriptor can give it to this process.")
 Sharing = _error("Sharing", -37, "Somebody uses the file in a way that excludes this one.")
 Interrupted = _error("Interrupted", -38, "A signal handler ran during the wait; nothing was taken.", InterruptedError)
+ReadOnly = _error("ReadOnly", -39, "The member only reads.", PermissionError)
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 

@@ -851,6 +851,20 @@ class Several(Case):
         with self.assertRaises(tenure.Incompatible):
             tenure.Space.attach(name("mode"), owner=os.geteuid() + 1)
 
+    def test_a_reader_creates_nothing_and_sees_read_only_views(self):
+        space = self.named("reads", scratch=1 << 20)
+        with space.join() as me, me.create(1, bytes(100)) as handle, me.alloc(64) as block:
+            with tenure.Space.attach(name("reads"), read_only=True) as readers, readers.join() as reader:
+                with reader.open(1, handle.token) as opened:
+                    self.assertEqual(bytes(opened.data), bytes(100))
+                    with self.assertRaisesRegex(tenure.ReadOnly, "read-only"):
+                        opened.word(0).add(1)
+                with reader.block_at(block.offset, me.lease) as view:
+                    self.assertTrue(view.readonly)
+                for refused in (lambda: reader.alloc(8), lambda: reader.create(1, b"tea"), reader.mutex):
+                    with self.assertRaises(tenure.ReadOnly):
+                        refused()
+
     def test_a_descriptor_ends_with_its_only_holder(self):
         # Without monitors nobody takes it back before it is asked for.
         space = self.named("lent", monitor=False)

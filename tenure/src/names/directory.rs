@@ -224,6 +224,7 @@ impl Shared {
 
     /// Creates a handle whose block ends with its name; the handle is not in the table yet.
     fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
+        self.check_writer()?;
         let caches = &mut *self.common();
         let size = bytes.len() + name.bytes.len();
         let layout = Layout::from_size_align(size, 16)

@@ -310,7 +310,7 @@ static void options(void)
         uint32_t *field, value;
         int status;
     } cases[] = {
-        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 16, TENURE_ERR_ARGUMENT },
+        { &bad.backend, 7, TENURE_ERR_ARGUMENT },       { &bad.flags, 32, TENURE_ERR_ARGUMENT },
         { &bad.owner, 1, TENURE_ERR_ARGUMENT },         { &bad.group, 1, TENURE_ERR_ARGUMENT },
         { &bad.mode, 0400, TENURE_ERR_GEOMETRY },       { &bad.mode, 0670, TENURE_ERR_GEOMETRY },
         { &bad.members, 257, TENURE_ERR_GEOMETRY },     { &bad.members, 65536, TENURE_ERR_ARGUMENT },
@@ -577,6 +577,53 @@ static void calls_with(void *wrong)
     object_calls(wrong, TENURE_ERR_CLOSED);
 }
 
+/* A member that only reads. */
+static void reading(void)
+{
+    tenure_options options = TENURE_OPTIONS_INIT;
+    tenure_space *spaces[2];
+    tenure_member *members[2];
+    tenure_local *locals[2];
+    tenure_handle theirs, ours;
+    tenure_block block;
+    tenure_object *object;
+    char payload[100] = {7};
+    uint64_t number = 0;
+    int integer;
+    options.backend = TENURE_MEMFD;
+    options.scratch_bytes = 1 << 20;
+    OK(tenure_space_open(&options, NULL, &spaces[0]));
+    int fd = -1;
+    OK(tenure_space_fd(spaces[0], &fd));
+    options.scratch_bytes = 0;
+    options.flags = TENURE_READ_ONLY;
+    OK(tenure_space_attach_fd(&options, fd, &spaces[1]));
+    for (int i = 0; i < 2; i++) {
+        OK(tenure_join(spaces[i], &members[i]));
+        OK(tenure_local_open(members[i], &locals[i]));
+    }
+    OK(tenure_create(locals[0], KIND, payload, sizeof payload, &theirs));
+    OK(tenure_open(locals[1], KIND, theirs.token, &ours));
+    HOLDS(ours.size == sizeof payload && *(const char *)ours.data == 7);
+    OK(tenure_word_load(locals[1], KIND, theirs.token, 0, &number));
+    HOLDS(number == 7);
+    tenure_local *reader = locals[1];
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_word_store(reader, KIND, theirs.token, 0, 0));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_word_add(reader, KIND, theirs.token, 0, 1, NULL));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_word_exchange(reader, KIND, theirs.token, 0, &number, 0, &integer));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_create(reader, KIND, "x", 1, &ours));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_create_named(reader, "x", 0, KIND, "x", 1, &ours));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_alloc(reader, 1, 0, &block));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_alloc_zeroed(reader, 1, 0, &block));
+    EXPECT(TENURE_ERR_READ_ONLY, tenure_mutex_create(members[1], NULL, 0, &object));
+    OK(tenure_close(reader, theirs.token));
+    for (int i = 0; i < 2; i++) {
+        OK(tenure_local_close(locals[i]));
+        OK(tenure_leave(members[i]));
+        OK(tenure_space_close(spaces[i]));
+    }
+}
+
 static void closed(void)
 {
     tenure_options options = TENURE_OPTIONS_INIT;
@@ -687,6 +734,7 @@ int main(int argc, char **argv)
     exhaustion();
     objects();
     closed();
+    reading();
     threads();
     unbound();
     expect_unharmed(space, 0, 0);
