@@ -16,6 +16,8 @@ use crate::things;
 pub(crate) enum Manner {
     /// With a monitor.
     Guarded,
+    /// With a monitor, in a process that can have no descriptor, thread, process or file any more.
+    Denied,
     /// Without one.
     Unguarded,
     /// With notifications that have been signalled: the thread that armed them is gone, as in a process that is about
@@ -114,6 +116,9 @@ fn live(survivor: &Survivor, manner: Manner, slot: Option<u8>, mut stream: UnixS
         local.create(KIND, &payload(100)).unwrap();
         local.alloc(layout(100)).unwrap();
     }
+    if manner == Manner::Denied {
+        sys::deny_everything();
+    }
     stream.write_all(&[me.lease().index]).unwrap();
     let things = survivor.things.is_some().then(|| things::open(&me, survivor.board));
     let mutex = || &things.as_ref().unwrap().mutex;
@@ -141,7 +146,7 @@ fn live(survivor: &Survivor, manner: Manner, slot: Option<u8>, mut stream: UnixS
 fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, JoinError> {
     match manner {
         Manner::Unguarded => survivor.space.join(),
-        Manner::Guarded => {
+        Manner::Guarded | Manner::Denied => {
             let me = guarded.join()?;
             assert_eq!(me.monitor_state(), MonitorState::Running);
             Ok(me)

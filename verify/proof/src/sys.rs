@@ -123,6 +123,53 @@ pub(crate) fn go_on(pid: pid_t) {
     unsafe { libc::kill(pid, libc::SIGCONT) };
 }
 
+/// Denies all threads of this process new descriptors, threads, processes and files, for good. What was opened before stays.
+pub(crate) fn deny_everything() {
+    const DENIED: &[libc::c_long] = &[
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_clone,
+        libc::SYS_clone3,
+        libc::SYS_execve,
+        libc::SYS_memfd_create,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_pipe2,
+        libc::SYS_socket,
+        libc::SYS_kill,
+        libc::SYS_ptrace,
+        libc::SYS_setrlimit,
+        libc::SYS_prlimit64,
+    ];
+    /// An answer to all threads, not only to the calling one: linux/seccomp.h.
+    const TO_ALL_THREADS: libc::c_ulong = 1;
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let refuse = rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+    let mut rules = vec![rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in DENIED {
+        rules.push(rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, *call as u32));
+        rules.push(refuse);
+    }
+    rules.push(rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
+    // SAFETY: a limit of ours; a complete program that outlives the call.
+    let denied = unsafe {
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+            && libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) == 0
+            && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER as libc::c_ulong,
+                TO_ALL_THREADS,
+                &raw const program,
+            ) == 0
+    };
+    assert!(denied, "not denied: {}", std::io::Error::last_os_error());
+}
+
 /// Has SIGALRM kill this process after so many seconds: the fail-safe against waiting for ever.
 pub(crate) fn alarm(seconds: u32) {
     // SAFETY: no pointers.

@@ -1,7 +1,8 @@
 //! Monitors and reapers, played by hand: notifications are armed, observed and withdrawn, dead members are recovered.
 //!
 //! A witness, whose monitor has threads, is stopped until the actor is dead or stopped. Then it must observe every signalled
-//! notification and recover the dead without help; and it must be notified of the death of the next owner of the actor's slot.
+//! notification and recover the dead without help; and it must be notified of the death of the next owner of the actor's slot. In one
+//! case the witness is denied every resource that a process can be denied.
 
 use super::members::{join, leave};
 use crate::case::{Case, SLOT, Stage};
@@ -15,6 +16,7 @@ pub(super) fn all() -> Vec<Case> {
         witnessed("leave, withdrawing notifications", leave),
         witnessed("observe a notification, and recover the dead", observe)
             .half("leave, holding everything", 0),
+        witnessed("leave, before a witness that is denied everything", leave).before(bring_denied_witness),
         Case::new("observe a notification, of one who is dying", observe)
             .guarded()
             .before(|survivor| survivor.dying = Some(Peer::start(survivor, Manner::Dying, None)))
@@ -45,8 +47,16 @@ pub(super) fn observe(stage: &Stage<'_>) {
 }
 
 pub(super) fn bring_witness(survivor: &mut Survivor) {
+    bring(survivor, Manner::Guarded);
+}
+
+fn bring_denied_witness(survivor: &mut Survivor) {
+    bring(survivor, Manner::Denied);
+}
+
+fn bring(survivor: &mut Survivor, manner: Manner) {
     things::provide(survivor);
-    let witness = Peer::start(survivor, Manner::Guarded, None);
+    let witness = Peer::start(survivor, manner, None);
     witness.stop();
     survivor.witness = Some(witness);
 }
