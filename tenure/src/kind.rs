@@ -30,6 +30,8 @@ impl Kind {
     pub(crate) const THREAD: Self = Self::system(6);
     pub(crate) const DESCRIPTOR: Self = Self::system(7);
     pub(crate) const FILE_SHARE: Self = Self::system(8);
+    pub(crate) const LOCKED: Self = Self::system(9);
+    pub(crate) const VERSIONED: Self = Self::system(10);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -66,8 +68,18 @@ impl Kind {
     /// ```
     #[must_use]
     pub fn of<T: rkyv::Archive>() -> Self {
-        let path = fnv1a(FNV_START, std::any::type_name::<T>().as_bytes());
-        let shape = [size_of::<T::Archived>() as u64, align_of::<T::Archived>() as u64];
+        Self::named_and_shaped::<T, T::Archived>()
+    }
+
+    /// The kind of a plain type, for data that changes.
+    #[cfg(feature = "objects")]
+    pub(crate) fn of_plain<T>() -> Self {
+        Self::named_and_shaped::<T, T>()
+    }
+
+    fn named_and_shaped<Name, Shape>() -> Self {
+        let path = fnv1a(FNV_START, std::any::type_name::<Name>().as_bytes());
+        let shape = [size_of::<Shape>() as u64, align_of::<Shape>() as u64];
         let hash = shape.iter().fold(path, |hash, number| fnv1a(hash, &number.to_le_bytes()));
         Self(hash | TYPED)
     }
@@ -120,6 +132,8 @@ impl fmt::Display for Kind {
                 Self::THREAD => "thread",
                 Self::DESCRIPTOR => "descriptor",
                 Self::FILE_SHARE => "file share",
+                Self::LOCKED => "locked value",
+                Self::VERSIONED => "versioned value",
                 Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
             };
             return f.write_str(name);

@@ -142,6 +142,16 @@ impl Object {
         &self.shared
     }
 
+    /// The address of the payload, which is that of the state words.
+    pub(crate) fn payload(&self) -> NonNull<u8> {
+        self.payload.cast()
+    }
+
+    /// Bytes of the payload.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     /// The state words.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ pub mod exit;
 mod mcas;
 pub mod mutex;
 pub mod semaphore;
+pub mod versioned;
 mod word;
 
 pub use mcas::{MCAS_DESCRIPTOR_WORDS, MCAS_MAX, Mcas, McasDescriptors, McasRef, McasWord, compare_exchange};

@@ -514,6 +514,7 @@ impl Coded for WaitError {
     fn status(&self) -> tenure_status {
         match self {
             Self::NotMember(error) => error.status(),
+            Self::ReadOnly(error) => error.status(),
             Self::TimedOut => TENURE_ERR_TIMEOUT,
             Self::Interrupted => TENURE_ERR_INTERRUPTED,
             Self::Deadlock => TENURE_ERR_DEADLOCK,

@@ -24,6 +24,9 @@ pub enum WaitError {
     /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
+    /// The member only reads.
+    #[error(transparent)]
+    ReadOnly(#[from] crate::ReadOnly),
     /// The timeout expired; nothing was taken.
     #[error("timed out")]
     TimedOut,

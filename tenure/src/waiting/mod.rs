@@ -4,13 +4,16 @@
 pub(crate) mod books;
 mod error;
 mod event;
+mod locked;
 mod many;
 mod mutex;
 mod options;
+mod plain;
 pub(crate) mod recover;
 mod semaphore;
 pub(crate) mod source;
 mod thread_id;
+mod versioned;
 pub(crate) mod word;
 
 use tenure_segment::DataArea;
@@ -20,10 +23,13 @@ use crate::geometry::Plan;
 
 pub use error::WaitError;
 pub use event::{Event, Reset};
+pub use locked::{Locked, LockedGuard};
 pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexState};
 pub use options::WaitOptions;
+pub use plain::Plain;
 pub use semaphore::Semaphore;
+pub use versioned::Versioned;
 
 /// The MCAS descriptors of a data area.
 pub(crate) fn mcas_descriptors<'a>(data_area: DataArea<'a>, plan: &Plan) -> McasDescriptors<'a> {

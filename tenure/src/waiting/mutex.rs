@@ -213,7 +213,7 @@ impl Mutex {
     }
 
     /// The state words of a new mutex.
-    fn initial(recursive: bool) -> [u64; 4] {
+    pub(super) fn initial(recursive: bool) -> [u64; 4] {
         [mutex::FREE.into(), 0, if recursive { RECURSIVE } else { 0 }, 0]
     }
 
@@ -241,8 +241,8 @@ impl Mutex {
         Self::over(Object::open(member, Kind::MUTEX, token)?)
     }
 
-    /// Wraps an object of this kind.
-    fn over(object: Object) -> Result<Self, OpenHandleError> {
+    /// Wraps an object of this kind, or of one that begins with a mutex.
+    pub(super) fn over(object: Object) -> Result<Self, OpenHandleError> {
         // Relaxed: flags: written before the handle was published, never changed.
         let flags = object.state()?[FLAGS].load(Ordering::Relaxed);
         if flags & !RECURSIVE != 0 {
@@ -428,6 +428,11 @@ impl Mutex {
     #[inline]
     pub fn acquire(&self, options: impl Into<WaitOptions>) -> Result<bool, WaitError> {
         if self.lock_free() { Ok(false) } else { self.lock_contended(&options.into()) }
+    }
+
+    /// The guard of a mutex that this thread has just acquired.
+    pub(super) fn guard_of(&self, abandoned: bool) -> MutexGuard<'_> {
+        MutexGuard::of(self, abandoned)
     }
 
     /// Makes a guard of a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).

@@ -20,7 +20,9 @@ use crate::state::State;
 /// The next recoverer starts over.
 pub(crate) fn recover(kind: Kind, state: &State, mcas: &McasDescriptors<'_>, dead: u8) {
     match kind {
-        Kind::MUTEX => mutex::abandon(&WholeWord::of(state, mcas, kind), dead),
+        Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED => {
+            mutex::abandon(&WholeWord::of(state, mcas, Kind::MUTEX), dead);
+        }
         Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::wake_waiters(&WholeWord::of(state, mcas, kind)),
         Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::wake_waiters(&HalfWord::of(state)),
         _ => {}
@@ -56,7 +58,7 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
         }
     };
     let is_available = match kind {
-        Kind::MUTEX => {
+        Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED => {
             match mutex::State::of(word) {
                 mutex::State::Nonsense => wrong(true, format!("{word:#x} is not the word of a mutex")),
                 mutex::State::Owned(owner) => {
