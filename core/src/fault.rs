@@ -43,8 +43,10 @@ pub const ALL: &[&str] = &[
     "wait.take_all.succeeded_is_failed",
     "wait.take_all.released_by_store",
     "wait.take_all.installed_by_store",
+    "wait.versioned.current_copy",
     "wait.exit.last_one_counts",
     "wait.exit.announced_before_written",
+    "values.locked.told_once",
     "files.kept_in_its_slot",
     "files.no_second_look",
 ];

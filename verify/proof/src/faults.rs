@@ -46,6 +46,8 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.recover.not_abandoned", "lock"),
     ("wait.take_all.by_and_by", "wait all, taken one by one meanwhile"),
     ("wait.take_all.succeeded_is_failed", "wait all, taken one by one meanwhile"),
+    ("wait.versioned.current_copy", "write a versioned value"),
+    ("values.locked.told_once", "change a locked value"),
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
 ];

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
-    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Member,
-    Named, OpenHandleError, Raw, RawBlock, RawHandle, Space, Token,
+    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked,
+    Member, Named, OpenHandleError, Raw, RawBlock, RawHandle, Space, Token, Versioned,
 };
 
 use crate::apart::apart;
@@ -53,6 +53,12 @@ fn taken<T, E: std::fmt::Display>(result: Result<T, E>, may_fail: bool) -> Optio
     }
 }
 
+/// The values that processes change: all numbers of one are equal, unless it is damaged.
+pub(crate) struct Values {
+    pub(crate) locked: Locked<[u64; 3]>,
+    pub(crate) versioned: Versioned<[u64; 5]>,
+}
+
 /// The survivor. It never leaves memory: its process ends without clean-up.
 pub(crate) struct Survivor {
     pub(crate) space: &'static Space,
@@ -77,6 +83,8 @@ pub(crate) struct Survivor {
     pub(crate) shares: Vec<FileShare>,
     /// The objects to wait for.
     pub(crate) things: Option<Things>,
+    /// Values that change.
+    pub(crate) values: Option<Values>,
     /// A process of which it has a handle.
     pub(crate) target: Option<Target>,
     /// A member with a monitor, which has observed nothing yet: it is stopped.
@@ -121,6 +129,7 @@ impl Survivor {
             descriptors: Vec::new(),
             shares: Vec::new(),
             things: None,
+            values: None,
             target: None,
             witness: None,
             dying: None,

@@ -9,6 +9,7 @@ mod monitors;
 mod names;
 mod pairs;
 mod processes;
+mod values;
 mod waiting;
 
 pub(crate) use members::{recover_after, recover_rich_after};
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Case> {
         files::all(),
         waiting::all(),
         processes::all(),
+        values::all(),
     ]
     .concat()
 }
