@@ -97,7 +97,7 @@ pub const OBJECTS_LAYOUT: &str = "\
 handles of the system's own kinds have bit 62 of the kind set, and bit 63 not
 kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share, 9 locked value, 10 versioned value
 state       first 4 words of the payload; of kinds 1 to 6, 9 and 10 the low half of word 0 is a wait word, bit 31 = somebody may be asleep
-reserved    word 0 of kinds 1, 3, 4, 9 and 10: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero
+reserved    word 0 of kinds 1, 3 and 4: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero
 record      65 words a lease, after the names: { ticket:48 | 0:14 | state:2 }, 1 OPEN, 2 TAKEN, 3 WITHDRAWN; 64 entries { after:32 | before:32 }
 mutex       { lease + 1:9 | thread:22 }, 0 free, 1 abandoned; word 1 how often locked again; word 2 bit 0 recursive
 locked      begins as a mutex; word 4 the kind of its type; word 5 1 = damaged; from word 6 the value
