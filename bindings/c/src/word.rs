@@ -11,27 +11,18 @@ use crate::guard::{guard, guard_out, null};
 use crate::handle::token;
 use crate::local::{kind, seat};
 
-/// As [`word`], to be changed.
-fn word_to_change<'a>(
-    local: *mut tenure_local,
-    kind: u32,
-    token: u64,
-    position: usize,
-) -> Result<&'a AtomicU64, Failure> {
-    if seat(local)?.local().is_read_only() {
-        return Err(ReadOnly.into());
-    }
-    word(local, kind, token, position)
-}
-
 /// The word at `position`, in bytes, of the payload of a handle that this process holds.
 fn word<'a>(
     local: *mut tenure_local,
     number: u32,
     bits: u64,
     position: usize,
+    is_changed: bool,
 ) -> Result<&'a AtomicU64, Failure> {
     let local = seat(local)?.local();
+    if is_changed && local.is_read_only() {
+        return Err(ReadOnly.into());
+    }
     let held = local.held(kind(number), token(bits)?)?;
     let payload = local.payload(&held)?;
     if !position.is_multiple_of(8) {
@@ -74,7 +65,7 @@ pub unsafe extern "C" fn tenure_word_load(
 ) -> c_int {
     let call = || {
         // SeqCst: as promised to the caller; pairs with the other operations on the payload, in any process.
-        Ok(word(local, kind, token, position)?.load(Ordering::SeqCst))
+        Ok(word(local, kind, token, position, false)?.load(Ordering::SeqCst))
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(value, "value", 0, call) }
@@ -91,7 +82,7 @@ pub extern "C" fn tenure_word_store(
 ) -> c_int {
     guard(|| {
         // SeqCst: as in `tenure_word_load`.
-        word_to_change(local, kind, token, position)?.store(value, Ordering::SeqCst);
+        word(local, kind, token, position, true)?.store(value, Ordering::SeqCst);
         Ok(())
     })
 }
@@ -112,7 +103,7 @@ pub unsafe extern "C" fn tenure_word_add(
 ) -> c_int {
     guard(|| {
         // SeqCst: as in `tenure_word_load`.
-        let was = word_to_change(local, kind, token, position)?.fetch_add(summand, Ordering::SeqCst);
+        let was = word(local, kind, token, position, true)?.fetch_add(summand, Ordering::SeqCst);
         if !before.is_null() {
             // SAFETY: the caller's promise.
             unsafe { before.write(was) };
@@ -141,7 +132,7 @@ pub unsafe extern "C" fn tenure_word_exchange(
         if expected.is_null() {
             return Err(null("expected"));
         }
-        let word = word_to_change(local, kind, token, position)?;
+        let word = word(local, kind, token, position, true)?;
         // SAFETY: the caller's promise.
         let wanted = unsafe { expected.read() };
         // SeqCst, both: as in `tenure_word_load`.
