@@ -175,7 +175,7 @@ impl Slab<'_> {
                 if others || fault!("slab.close.no_finish") {
                     return Some(Closed::Left);
                 }
-                let Decision { ended, block } = self.free_if_unheld(ref_counts, index);
+                let Decision { ended, block } = self.free_if_unheld(ref_counts, entry, index);
                 drop(busy);
                 block.into_iter().for_each(free);
                 return Some(if ended { Closed::Ended } else { Closed::Left });
@@ -193,7 +193,7 @@ impl Slab<'_> {
         Stale { index: held.index(), expected: held.generation(), found }
     }
 
-    /// Ends the generation of a handle if the handle has no holder.
+    /// Ends the generation of a handle if the handle has no holder: no member's bit, and no slot.
     ///
     /// A process that clears the last holder bit calls this function afterwards `[slab-cleared-then-decided]`. The tag makes the load of the holder set and the end of the
     /// generation one decision: an opener in between removes the tag, a newer closer overwrites it, and then our CAS fails.
@@ -218,19 +218,27 @@ impl Slab<'_> {
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
     /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
     #[inline(never)]
-    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, index: u32) -> Decision {
-        let Some(entry) = self.entry(index) else { return Decision::NOTHING };
+    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, entry: Entry<'_>, index: u32) -> Decision {
         let seen = entry.word.load();
         if !matches!(seen.state(), Some(State::Init | State::Live)) {
+            return Decision::NOTHING;
+        }
+        // Held by a slot: whoever empties it decides afterwards. This look spares the CAS; the one below decides.
+        let has_slots = self.layout().slots() != 0;
+        if has_slots && self.is_kept(index, seen.generation()) && !fault!("slab.free_if_unheld.no_slot") {
             return Decision::NOTHING;
         }
         let Some(reserved) = entry.word.reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
         if entry.bits().any() && !fault!("slab.free_if_unheld.no_second_look") {
             return Decision::NOTHING;
         }
+        // After the bits: nobody who has a bit is putting it anywhere now.
+        let generation = reserved.generation();
+        if has_slots && self.is_kept(index, generation) && !fault!("slab.free_if_unheld.no_slot") {
+            return Decision::NOTHING;
+        }
         // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
         // generation, the CAS below fails.
-        let generation = reserved.generation();
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
         match entry.word.release(reserved, self.layout().generation_bits()) {

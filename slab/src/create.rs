@@ -148,7 +148,7 @@ impl Slab<'_> {
         entry.bits().set(me);
         if entry.word.claim(seen) == Claim::Lost {
             let others = entry.bits().clear(me);
-            let block = if others { None } else { self.free_if_unheld(ref_counts, index).block };
+            let block = if others { None } else { self.free_if_unheld(ref_counts, entry, index).block };
             drop(busy);
             block.into_iter().for_each(free);
             return None;
@@ -157,6 +157,9 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         drop(busy);
+        if let Some(home) = self.home(index) {
+            home.reset();
+        }
         let generation = seen.generation();
         // The entry may still name the block of the last generation: the process that ended that generation may have died before it freed
         // the block, and only a claimer may remove the name. Here the entry is INIT and the caller's, so remove it.
@@ -253,7 +256,7 @@ impl Slab<'_> {
             };
             if !entry.bits().clear(ref_counts.lease_index()) {
                 // An entry in a cache names no block: claim and the private close have removed the name.
-                let _ = self.free_if_unheld(ref_counts, index);
+                let _ = self.free_if_unheld(ref_counts, entry, index);
             }
             // If a stray bit kept the entry from becoming FREE, the owner of that bit frees it.
         }

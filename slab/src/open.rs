@@ -289,7 +289,7 @@ impl Slab<'_> {
         if others || fault!("slab.open.no_finish") {
             return;
         }
-        let block = self.free_if_unheld(ref_counts, index).block;
+        let block = self.free_if_unheld(ref_counts, entry, index).block;
         drop(busy);
         block.into_iter().for_each(free);
     }

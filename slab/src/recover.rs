@@ -83,6 +83,7 @@ impl Slab<'_> {
                 if group < committed {
                     for index in self.layout().group_handles(group) {
                         self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
+                        self.recover_slot(dead, index);
                         self.recover_entry(ref_counts, dead, index, &mut recovered, &mut free);
                     }
                 }
@@ -139,8 +140,12 @@ impl Slab<'_> {
             return;
         }
         let has = entry.bits().has(dead);
-        let unheld =
-            || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
+        let unheld = || {
+            let seen = entry.word.peek();
+            !entry.bits().any()
+                && matches!(seen.state(), Some(State::Init | State::Live))
+                && !(self.slots() > 0 && self.is_kept(index, seen.generation()))
+        };
         // Also without the bit: a closer may have been killed between clearing it and `free_if_unheld`.
         if has || unheld() {
             self.take_responsibility(ref_counts, dead, index);
@@ -153,7 +158,7 @@ impl Slab<'_> {
             // Others hold it: they clear their bits later and decide then, or their recoverers do.
             let others = has && entry.bits().clear(dead);
             let Decision { ended, block } =
-                if others { Decision::NOTHING } else { self.free_if_unheld(ref_counts, index) };
+                if others { Decision::NOTHING } else { self.free_if_unheld(ref_counts, entry, index) };
             drop(busy);
             recovered.ended += u32::from(ended);
             if let Some(block) = block {
