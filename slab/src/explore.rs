@@ -177,13 +177,10 @@ impl<'a> World<'a> {
     fn end_claim(&self, who: usize, ack: bool) {
         let a = self.actor(who);
         let Some(claimed) = a.claims.borrow_mut().pop() else { return };
-        let free = |b| self.free(b);
-        let ended = if ack {
-            self.slab.ack(&a.acquire, &a.ref_counts, claimed, free)
-        } else {
-            self.slab.give_back(&a.acquire, &a.ref_counts, claimed, free)
-        };
-        ended.unwrap();
+        let ended =
+            if ack { self.slab.ack(&a.acquire, claimed) } else { self.slab.give_back(&a.acquire, claimed) };
+        assert!(ended, "{claimed:?} was not claimed");
+        self.slab.close(&a.acquire, &a.ref_counts, None, claimed.held(), |b| self.free(b)).unwrap();
     }
 
     fn recover(&self, dead: usize, by: usize) {

@@ -100,11 +100,8 @@ proptest! {
                 12 => {
                     let claimed = slab.claim_slot(&m.acquire, &m.ref_counts, value as u32 % 4, None, nothing);
                     if let Ok(claimed) = claimed && pick % 3 > 0 {
-                        let _ = if pick % 3 == 1 {
-                            slab.ack(&m.acquire, &m.ref_counts, claimed, nothing)
-                        } else {
-                            slab.give_back(&m.acquire, &m.ref_counts, claimed, nothing)
-                        };
+                        let _ = if pick % 3 == 1 { slab.ack(&m.acquire, claimed) } else { slab.give_back(&m.acquire, claimed) };
+                        held.push(claimed.held());
                     }
                 }
                 _ => words[pick % words.len()].store(value, Ordering::Relaxed),

@@ -493,13 +493,15 @@ impl<'a> World<'a> {
         assert_eq!(*slot, Some((key, Some(who))));
         let known = self.known.get_mut(&key).unwrap();
         if ack {
-            self.slab.ack(&m.acquire, &m.ref_counts, claimed, free).unwrap();
+            assert!(self.slab.ack(&m.acquire, claimed));
             *slot = None;
             known.slot = None;
         } else {
-            self.slab.give_back(&m.acquire, &m.ref_counts, claimed, free).unwrap();
+            assert!(self.slab.give_back(&m.acquire, claimed));
             *slot = Some((key, None));
         }
+        assert!(!self.slab.ack(&m.acquire, claimed), "ended twice");
+        self.slab.close(&m.acquire, &m.ref_counts, None, claimed.held(), free).unwrap();
         let count = known.holders.get_mut(&who).unwrap();
         *count -= 1;
         if *count == 0 {

@@ -83,7 +83,8 @@ pub enum SlotError {
 
 /// A handle that is lent to this member by a slot, with a count of this process.
 ///
-/// A proof by convention, as [`Held`] is: [`Slab::ack`] or [`Slab::give_back`] ends it, once. If the member dies, recovery gives it back.
+/// A proof by convention, as [`Held`] is: [`Slab::ack`] or [`Slab::give_back`] ends it, once; then a close ends the count. If the member
+/// dies, recovery gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claimed {
     held: Held,
@@ -427,76 +428,38 @@ impl Slab<'_> {
         block.into_iter().for_each(free);
     }
 
-    /// Ends a claim: the slot is empty, and the caller's count is closed, so the handle ends unless others hold it.
-    ///
-    /// # Errors
-    ///
-    /// [`Stale`]: this process has no such count. If the slot is not claimed by this member, the segment is corrupted, and only the count
-    /// is closed.
+    /// Ends a claim: the slot is empty. The caller closes its count afterwards, and the handle ends unless others hold it. False if the slot
+    /// is not claimed by this member: the segment is corrupted.
     ///
     /// # Progress
     ///
-    /// As [`Slab::close`].
+    /// Wait-free: one CAS.
     ///
     /// # Crash
     ///
-    /// The handle is given back; or the slot is empty, and recovery of this lease closes the count.
-    pub fn ack(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        claimed: Claimed,
-        free: impl FnMut(BlockRef),
-    ) -> Result<(), Stale> {
-        self.end_claim(acquire, ref_counts, claimed, |_| Kept::EMPTY, free)
+    /// Recovery of this lease gives the handle back; or the slot is empty, and it closes the count.
+    pub fn ack(&self, acquire: &Acquire, claimed: Claimed) -> bool {
+        self.end_claim(acquire, claimed, |_| Kept::EMPTY)
     }
 
-    /// Gives a claimed handle back to its slot, where others can claim it, and closes the caller's count.
-    ///
-    /// # Errors
-    ///
-    /// As [`Slab::ack`].
+    /// Gives a claimed handle back to its slot, where others can claim it. The caller closes its count afterwards. The result is as in
+    /// [`Slab::ack`].
     ///
     /// # Progress
     ///
-    /// As [`Slab::close`].
+    /// Wait-free: one CAS.
     ///
     /// # Crash
     ///
     /// The handle is given back.
-    pub fn give_back(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        claimed: Claimed,
-        free: impl FnMut(BlockRef),
-    ) -> Result<(), Stale> {
-        self.end_claim(acquire, ref_counts, claimed, Kept::returned, free)
+    pub fn give_back(&self, acquire: &Acquire, claimed: Claimed) -> bool {
+        self.end_claim(acquire, claimed, Kept::returned)
     }
 
-    fn end_claim(
-        &self,
-        acquire: &Acquire,
-        ref_counts: &RefCounts,
-        claimed: Claimed,
-        left: impl Fn(Kept) -> Kept,
-        free: impl FnMut(BlockRef),
-    ) -> Result<(), Stale> {
-        debug_assert_eq!(
-            acquire.id().index,
-            ref_counts.lease_index(),
-            "these ref_counts are another member's"
-        );
+    fn end_claim(&self, acquire: &Acquire, claimed: Claimed, left: impl Fn(Kept) -> Kept) -> bool {
         let Claimed { held, slot } = claimed;
-        let ready = Kept::ready(held.index(), held.generation());
-        if let Some(word) = self.slot_word(slot) {
-            // The slot before the count: after the close another generation may be in use.
-            let _ = word.exchange(ready.claimed(ref_counts.lease_index()), left(ready));
-        }
-        match self.close_slow(ref_counts, None, held, free) {
-            Some(_) => Ok(()),
-            None => Err(self.stale(held)),
-        }
+        let lent = Kept::ready(held.index(), held.generation()).claimed(acquire.id().index);
+        self.slot_word(slot).is_some_and(|word| word.exchange(lent, left(lent)))
     }
 
     /// Settles the put that a dead lease had begun, and gives back what it had claimed: before its bit is cleared, for every entry of the
