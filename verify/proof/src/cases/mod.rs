@@ -9,6 +9,7 @@ mod monitors;
 mod names;
 mod pairs;
 mod processes;
+mod slots;
 mod waiting;
 
 pub(crate) use members::{recover_after, recover_rich_after};
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         backends::all(),
         monitors::all(),
         names::all(),
+        slots::all(),
         files::all(),
         waiting::all(),
         processes::all(),
