@@ -210,18 +210,12 @@ impl Slab<'_> {
             return Err(PutError::Exhausted);
         };
         let ready = Kept::ready(index, generation);
-        if fault!("slab.put.slot_before_home") {
-            let _ = target.load() == Kept::EMPTY && target.exchange(Kept::EMPTY, ready);
-        }
-        if !home.begin(before, begun) {
+        if !fault!("slab.put.home_after_slot") && !home.begin(before, begun) {
             return Err(PutError::InTransit { slot: home.load().slot().unwrap_or(slot) });
         }
         // From here to `settle` no other process puts the handle anywhere.
         let replaced = loop {
             let seen = target.load();
-            if seen == ready && fault!("slab.put.slot_before_home") {
-                break Some(Kept::EMPTY);
-            }
             if seen != Kept::EMPTY {
                 if into == Into::Empty || !seen.is_ready() {
                     break None;
@@ -231,10 +225,13 @@ impl Slab<'_> {
                     self.mark_group(ref_counts, seen.index());
                 }
             }
-            if target.exchange(seen, ready) {
+            if target.put(seen, ready) {
                 break Some(seen);
             }
         };
+        if fault!("slab.put.home_after_slot") {
+            let _ = home.begin(before, begun);
+        }
         // Also if nothing was put: the slot says so.
         home.settle(begun);
         match replaced {
@@ -402,7 +399,7 @@ impl Slab<'_> {
             if self.has(seen.index()) && !fault!("slab.evict.no_mark") {
                 self.mark_group(ref_counts, seen.index());
             }
-            if word.exchange(seen, Kept::EMPTY) {
+            if word.evict(seen) {
                 self.emptied(ref_counts, seen, free);
                 return Ok(token);
             }

@@ -55,6 +55,6 @@ impl<'a> Slab<'a> {
     #[inline(never)]
     pub(crate) fn is_kept(&self, index: u32, generation: u64) -> bool {
         let slot = self.home(index).and_then(|home| self.slot_word(home.load().slot()?));
-        slot.is_some_and(|slot| slot.load().names(index, generation))
+        slot.is_some_and(|slot| slot.look().names(index, generation))
     }
 }

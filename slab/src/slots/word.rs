@@ -84,8 +84,7 @@ impl<'a> HomeWord<'a> {
     /// {0, q, r} -> {me, q+1, s}.
     pub(crate) fn begin(self, seen: Home, begun: Home) -> bool {
         // SeqCst: home word: ordered before the change of the slot; pairs with `load`. Failure decides nothing: Relaxed.
-        let order = ordering!("slab.home.begin", SeqCst, Relaxed);
-        self.0.compare_exchange(seen.0, begun.0, order, Ordering::Relaxed).is_ok()
+        self.0.compare_exchange(seen.0, begun.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// {j, q, s} -> {0, q, s}, unless somebody else has done it.
@@ -197,18 +196,37 @@ impl<'a> SlotWord<'a> {
         Self(word)
     }
 
+    /// Loads the word for a caller that is about to open what is in it, or to change it.
     pub(crate) fn load(self) -> Kept {
-        // SeqCst [D]: slot word: ordered after the change of the holder bits; pairs with `exchange`. Obtains, from the put, its change of
-        // the home word.
+        // SeqCst: slot word: obtains, from the put, the handle and its change of the home word; pairs with `put`.
         Kept(self.0.load(ordering!("slab.slot.load", SeqCst, Relaxed)))
     }
 
-    /// `seen` -> `new`, by a process that may: see the table.
+    /// Loads the word for a caller that decides whether the handle is held.
+    pub(crate) fn look(self) -> Kept {
+        // SeqCst [D]: slot word: ordered after the change of the holder bits; pairs with `evict`.
+        Kept(self.0.load(ordering!("slab.slot.look", SeqCst, Acquire)))
+    }
+
+    /// EMPTY or (k, f) READY -> (h, g) READY.
+    pub(crate) fn put(self, seen: Kept, ready: Kept) -> bool {
+        // SeqCst [D]: slot word: publishes the handle and the change of its home word; pairs with `load`. As `evict` for what was there.
+        // Failure decides nothing: Relaxed.
+        let order = ordering!("slab.slot.put", SeqCst, Relaxed);
+        self.0.compare_exchange(seen.0, ready.0, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// (h, g) READY -> EMPTY, by a process that does not hold the handle.
+    pub(crate) fn evict(self, seen: Kept) -> bool {
+        // SeqCst [D]: slot word: before the load of the holder bits; pairs with `look`. Failure decides nothing: Relaxed.
+        let order = ordering!("slab.slot.evict", SeqCst, AcqRel);
+        self.0.compare_exchange(seen.0, Kept::EMPTY.0, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// The other rows of the table. The caller, or the dead claimer, holds the handle: whoever clears that bit decides.
     pub(crate) fn exchange(self, seen: Kept, new: Kept) -> bool {
-        // SeqCst [D]: slot word: before the look at the holder bits by a process that has emptied it; pairs with `load`. Publishes the change
-        // of the home word before it. Failure decides nothing: Relaxed.
-        let order = ordering!("slab.slot.exchange", SeqCst, Relaxed);
-        self.0.compare_exchange(seen.0, new.0, order, Ordering::Relaxed).is_ok()
+        // SeqCst: slot word: as the others. Failure decides nothing: Relaxed.
+        self.0.compare_exchange(seen.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 }
 

@@ -13,46 +13,48 @@ const OTHER: u32 = 1;
 pub(super) fn all() -> Vec<Case> {
     let case = |name, script| Case::new(name, script).size(KEEPING).after(kept_or_over);
     vec![
-        case("put, of its own", put_own),
-        case("put, of its own, full meanwhile", put_own).meanwhile(fill_slot),
-        case("put, of another's", put_posted).before(post_held),
-        case("put, of another's, let go meanwhile", put_posted)
+        case("slot, put of its own", put_own),
+        case("slot, put of its own, full meanwhile", put_own).meanwhile(fill_slot),
+        case("slot, put of another's", put_posted).before(post_held),
+        case("slot, put of another's, let go meanwhile", put_posted)
             .before(post_held)
             .meanwhile(Survivor::close_last),
-        case("put, of another's, put meanwhile", put_posted).before(post_held).meanwhile(put_elsewhere),
-        case("put, of another's, put and taken meanwhile", put_posted).before(post_held).meanwhile(
+        case("slot, put of another's, put meanwhile", put_posted).before(post_held).meanwhile(put_elsewhere),
+        case("slot, put of another's, put and taken meanwhile", put_posted).before(post_held).meanwhile(
             |survivor| {
                 put_elsewhere(survivor);
                 take_other(survivor);
             },
         ),
-        case("put and close", put_and_close),
-        case("put and close, taken meanwhile", put_and_close).meanwhile(take_slot),
-        case("put and close, evicted meanwhile", put_and_close).meanwhile(evict_slot),
-        case("replace", replace).before(fill_slot),
-        case("replace, evicted meanwhile", replace).before(fill_slot).meanwhile(evict_slot),
-        case("replace, claimed and given back meanwhile", replace).before(fill_slot).meanwhile(claim_slot),
-        case("take", take).before(fill_slot),
-        case("take, taken meanwhile", take).before(fill_slot).meanwhile(take_slot),
-        case("take, moved meanwhile", take).before(fill_slot).meanwhile(move_slot),
-        case("take, refilled meanwhile", take).before(fill_slot).meanwhile(|survivor| {
+        case("slot, put and close", put_and_close),
+        case("slot, put and close, taken meanwhile", put_and_close).meanwhile(take_slot),
+        case("slot, put and close, evicted meanwhile", put_and_close).meanwhile(evict_slot),
+        case("slot, replace", replace).before(fill_slot),
+        case("slot, replace, evicted meanwhile", replace).before(fill_slot).meanwhile(evict_slot),
+        case("slot, replace, claimed and given back meanwhile", replace)
+            .before(fill_slot)
+            .meanwhile(claim_slot),
+        case("slot, take", take).before(fill_slot),
+        case("slot, take, taken meanwhile", take).before(fill_slot).meanwhile(take_slot),
+        case("slot, take, moved meanwhile", take).before(fill_slot).meanwhile(move_slot),
+        case("slot, take, refilled meanwhile", take).before(fill_slot).meanwhile(|survivor| {
             evict_slot(survivor);
             fill_slot(survivor);
         }),
-        case("evict", evict).before(fill_slot),
-        case("evict, opened meanwhile", evict).before(fill_slot).meanwhile(open_and_close),
-        case("evict, moved meanwhile", evict).before(fill_slot).meanwhile(move_slot),
-        case("evict, held by another", evict).before(put_held),
-        case("evict, let go meanwhile", evict).before(put_held).meanwhile(Survivor::close_last),
-        case("close, last, in a slot", close_kept).before(fill_slot),
-        case("close, last, evicted meanwhile", close_kept).before(fill_slot).meanwhile(evict_slot),
-        case("claim", claim).before(fill_slot).after(kept),
-        case("claim, claimed meanwhile", claim).before(fill_slot).meanwhile(claim_slot).after(kept),
-        case("claim, taken meanwhile", claim).before(fill_slot).meanwhile(take_slot),
-        case("give back", give_back).before(fill_slot).after(kept),
-        case("ack", ack).before(fill_slot),
-        case("ack, opened meanwhile", ack).before(fill_slot).meanwhile(open_and_close),
-        case("leave, with a claim", leave_claiming).before(fill_slot).after(kept),
+        case("slot, evict", evict).before(fill_slot),
+        case("slot, evict, opened meanwhile", evict).before(fill_slot).meanwhile(open_and_close),
+        case("slot, evict, moved meanwhile", evict).before(fill_slot).meanwhile(move_slot),
+        case("slot, evict, held by another", evict).before(put_held),
+        case("slot, evict, let go meanwhile", evict).before(put_held).meanwhile(Survivor::close_last),
+        case("slot, close, last, in a slot", close_kept).before(fill_slot),
+        case("slot, close, last, evicted meanwhile", close_kept).before(fill_slot).meanwhile(evict_slot),
+        case("slot, claim", claim).before(fill_slot).after(kept),
+        case("slot, claim, claimed meanwhile", claim).before(fill_slot).meanwhile(claim_slot).after(kept),
+        case("slot, claim, taken meanwhile", claim).before(fill_slot).meanwhile(take_slot),
+        case("slot, give back", give_back).before(fill_slot).after(kept),
+        case("slot, ack", ack).before(fill_slot),
+        case("slot, ack, opened meanwhile", ack).before(fill_slot).meanwhile(open_and_close),
+        case("slot, leave, with a claim", leave_claiming).before(fill_slot).after(kept),
     ]
 }
 
@@ -60,26 +62,31 @@ pub(super) fn pairs() -> Vec<Pair> {
     let pair = |name, first, second| Pair::new(name, first, second).size(KEEPING).after(kept_or_over);
     let filled = |name, first, second| pair(name, first, second).before(fill_slot);
     vec![
-        pair("put | put, of one handle", put_posted, put_posted_elsewhere).before(post_held),
-        pair("put | put, into one slot", put_own, put_own),
-        pair("put | close", put_posted, close_posted).before(post_held).meanwhile(Survivor::close_last),
-        filled("take | take", take, take),
-        filled("take | evict", take, evict),
-        filled("take | close", take, close_kept),
-        filled("evict | close", evict, close_kept),
-        filled("evict | put and close", evict, put_and_close),
-        filled("claim | claim", ack, ack),
-        filled("claim | replace", ack, replace),
+        pair("slot, put | put of one handle", put_posted, put_posted_elsewhere).before(post_held),
+        pair("slot, put | put, into one slot", put_own, put_own),
+        pair("slot, put | close", put_posted, close_posted).before(post_held).meanwhile(Survivor::close_last),
+        filled("slot, take | take", take, take),
+        filled("slot, take | evict", take, evict),
+        filled("slot, take | close", take, close_kept),
+        filled("slot, evict | close", evict, close_kept),
+        filled("slot, evict | put and close", evict, put_and_close),
+        filled("slot, claim | claim", ack, ack),
+        filled("slot, claim | replace", ack, replace),
         filled(
-            "recover | recover, of an evictor",
+            "slot, recover | recover, of an evictor",
             super::members::only_recover,
             super::members::only_recover,
         )
-        .half("evict", 2),
-        filled("recover | recover, of a claimer", super::members::only_recover, super::members::only_recover)
-            .half("claim", 4),
-        pair("recover | take, of a putter", super::members::recover, take).half("put, of its own", 3),
-        filled("recover | claim, of a claimer", super::members::recover, ack).half("claim", 4),
+        .half("slot, evict", 2),
+        filled(
+            "slot, recover | recover, of a claimer",
+            super::members::only_recover,
+            super::members::only_recover,
+        )
+        .half("slot, claim", 4),
+        pair("slot, recover | take, of a putter", super::members::recover, take)
+            .half("slot, put of its own", 3),
+        filled("slot, recover | claim, of a claimer", super::members::recover, ack).half("slot, claim", 4),
     ]
 }
 
