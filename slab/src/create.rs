@@ -114,7 +114,7 @@ impl Slab<'_> {
     fn claim_any(&self, ref_counts: &RefCounts, cache: &mut Cache, free: &mut impl FnMut(BlockRef)) {
         for index in 0..self.committed_handles() {
             let free_word =
-                self.entry(index).is_some_and(|entry| entry.word.peek().state() == Some(State::Free));
+                self.entry(index).is_some_and(|entry| entry.word().peek().state() == Some(State::Free));
             if free_word && let Some(claimed) = self.claim_one(ref_counts, index, free) {
                 // Relaxed: hint.
                 self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl Slab<'_> {
         let me = ref_counts.lease_index();
         // With a count that is written down the entry is not FREE any more.
         let busy = ref_counts.busy_uncounted(index)?;
-        let seen = entry.word.peek();
+        let seen = entry.word().peek();
         // No bit of this process is set: none of its threads was busy, and it holds nothing that is FREE.
         if seen.state() != Some(State::Free) || seen.generation() >> self.layout().generation_bits() != 0 {
             return None;
@@ -146,7 +146,7 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         entry.bits().set(me);
-        if entry.word.claim(seen) == Claim::Lost {
+        if entry.word().claim(seen) == Claim::Lost {
             let others = entry.bits().clear(me);
             let block = if others { None } else { self.free_if_unheld(ref_counts, entry, index).block };
             drop(busy);
@@ -157,7 +157,9 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         drop(busy);
-        if let Some(home) = self.home(index) {
+        if self.slots() > 0
+            && let Some(home) = self.home(index)
+        {
             home.reset();
         }
         let generation = seen.generation();
@@ -225,7 +227,7 @@ impl Slab<'_> {
         attach(claimed.index(), claimed.generation());
         // The count of 1 is not written down: see `Local`. The generation comes from private memory, which peers cannot corrupt; it
         // equals the generation in the word.
-        entry.word.publish(claimed.live());
+        entry.word().publish(claimed.live());
         Ok(Held::new(claimed.live(), claimed.index(), len))
     }
 

@@ -199,7 +199,7 @@ impl Slab<'_> {
             return None;
         }
         let entry = self.entry(index)?;
-        let word = entry.word.peek();
+        let word = entry.word().peek();
         let len = entry.len();
         Some(HandleInfo {
             index,
@@ -234,7 +234,7 @@ impl Slab<'_> {
         let mut counts = Counts { committed: self.committed_handles(), ..Counts::default() };
         for index in 0..counts.committed {
             let Some(entry) = self.entry(index) else { break };
-            match entry.word.peek().state() {
+            match entry.word().peek().state() {
                 Some(State::Free) => {
                     counts.free += 1;
                     // Relaxed: hint: information only.

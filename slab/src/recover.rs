@@ -108,7 +108,7 @@ impl Slab<'_> {
         if !entry.bits().has(dead) {
             return;
         }
-        let seen = entry.word.load();
+        let seen = entry.word().load();
         let generation = seen.generation();
         if !seen.is_live(generation) || !wants(entry.kind()) {
             return;
@@ -136,12 +136,12 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) {
         let Some(entry) = self.entry(index) else { return };
-        if fault!("slab.recover.no_init") && entry.word.peek().state() == Some(State::Init) {
+        if fault!("slab.recover.no_init") && entry.word().peek().state() == Some(State::Init) {
             return;
         }
         let has = entry.bits().has(dead);
         let unheld = || {
-            let seen = entry.word.peek();
+            let seen = entry.word().peek();
             !entry.bits().any()
                 && matches!(seen.state(), Some(State::Init | State::Live))
                 && !(self.slots() > 0 && self.is_kept(index, seen.generation()))
@@ -194,7 +194,7 @@ impl Slab<'_> {
     ///
     /// The entry keeps the name: only a claimer may remove it, because only a claimer knows that no newer name is being stored.
     fn left_block(&self, entry: Entry<'_>, index: u32) -> Option<BlockRef> {
-        let seen = entry.word.peek();
+        let seen = entry.word().peek();
         let generation = match seen.state()? {
             State::Free => seen.generation().checked_sub(1)?,
             State::Retired => seen.generation(),
@@ -205,6 +205,6 @@ impl Slab<'_> {
         // If a claimer has the entry by now, the loaded length and offset may be a mixture; and that claimer frees the old block.
         // This second load of the word is SeqCst, which on x86-64 keeps the two loads above before it. Elsewhere a mixture is possible,
         // and harmless, because the block word decides.
-        (entry.word.load() == seen).then_some(block)
+        (entry.word().load() == seen).then_some(block)
     }
 }

@@ -55,7 +55,7 @@ impl Slab<'_> {
         let Some(entry) = self.committed_entry(index).filter(|_| kept.is_possible()) else {
             return Some(Problem::Slot { slot });
         };
-        let word = entry.word.peek();
+        let word = entry.word().peek();
         let is_home = self.home(index)?.load().slot() == Some(slot);
         // Claimed, put and taken handles are shared: only a private close does not look at the slot.
         if !word.is_live(generation) || !word.shared() || !is_home {

@@ -186,12 +186,12 @@ impl Slab<'_> {
             return Err(stale().into());
         };
         // A private close would not look at the slot. From now on there is none.
-        let mut seen = entry.word.peek();
+        let mut seen = entry.word().peek();
         while !seen.shared() && !fault!("slab.put.not_shared") {
             if !seen.is_live(generation) {
                 return Err(OpenError::from(self.stale(held)).into());
             }
-            if let Share::Lost(now) = entry.word.share(seen) {
+            if let Share::Lost(now) = entry.word().share(seen) {
                 seen = now;
             } else {
                 break;

@@ -32,6 +32,7 @@ use word::{HomeWord, SlotWord};
 
 impl<'a> Slab<'a> {
     /// The number of slots.
+    #[inline(always)]
     #[must_use]
     pub fn slots(&self) -> u32 {
         self.layout().slots()
