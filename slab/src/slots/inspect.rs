@@ -45,35 +45,43 @@ impl Slab<'_> {
         is_kept.then_some(slot)
     }
 
-    /// Why the words of a slot are not those of a quiet slab.
+    /// Why the words of a slot are not as they must be. `None` also if the slot has changed meanwhile: then they are of several moments.
     pub(crate) fn slot_problem(&self, slot: u32, lease_is_live: &dyn Fn(u8) -> bool) -> Option<Problem> {
-        let kept = self.slot_word(slot)?.load();
+        let word = self.slot_word(slot)?;
+        let kept = word.load();
+        let problem = self.kept_problem(slot, kept, lease_is_live)?;
+        (word.load() == kept).then_some(problem)
+    }
+
+    fn kept_problem(&self, slot: u32, kept: Kept, lease_is_live: &dyn Fn(u8) -> bool) -> Option<Problem> {
         if kept == Kept::EMPTY {
             return None;
         }
-        let (index, generation) = (kept.index(), kept.generation());
-        let Some(entry) = self.committed_entry(index).filter(|_| kept.is_possible()) else {
-            return Some(Problem::Slot { slot });
-        };
-        let word = entry.word().peek();
-        let is_home = self.home(index)?.load().slot() == Some(slot);
-        // Claimed, put and taken handles are shared: only a private close does not look at the slot.
-        if !word.is_live(generation) || !word.shared() || !is_home {
+        let index = kept.index();
+        let entry = self.committed_entry(index).filter(|_| kept.is_possible());
+        // What was put is shared: only a private close does not look at the slot.
+        let is_held = entry.is_some_and(|entry| {
+            let word = entry.word().peek();
+            word.is_live(kept.generation()) && word.shared()
+        });
+        if !is_held || self.home(index)?.load().slot() != Some(slot) {
             return Some(Problem::Slot { slot });
         }
         let lease = kept.claimer()?;
         let is_holder =
-            u16::from(lease) < self.layout().members() && lease_is_live(lease) && entry.bits().has(lease);
+            u16::from(lease) < self.layout().members() && lease_is_live(lease) && entry?.bits().has(lease);
         (!is_holder).then_some(Problem::Claim { slot, lease })
     }
 
-    /// Why the home word of a handle is not that of a quiet slab.
+    /// Why the home word of a handle is not as it must be. `None` also if it has changed meanwhile.
     pub(crate) fn home_problem(&self, index: u32) -> Option<Problem> {
-        let home = self.home(index)?.load();
-        let by = home.by()?;
+        let word = self.home(index)?;
+        let home = word.load();
         // Whoever is putting a handle somewhere holds it.
-        let is_holder = u8::try_from(by)
-            .is_ok_and(|lease| self.committed_entry(index).is_some_and(|e| e.bits().has(lease)));
-        (!is_holder || home.slot().is_none()).then_some(Problem::Transit { index })
+        let by = u8::try_from(home.by()?);
+        let is_holder =
+            by.is_ok_and(|lease| self.committed_entry(index).is_some_and(|entry| entry.bits().has(lease)));
+        let is_possible = is_holder && home.slot().is_some();
+        (!is_possible && word.load() == home).then_some(Problem::Transit { index })
     }
 }
