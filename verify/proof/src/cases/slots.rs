@@ -70,8 +70,8 @@ pub(super) fn pairs() -> Vec<Pair> {
         filled("slot, take | close", take, close_kept),
         filled("slot, evict | close", evict, close_kept),
         filled("slot, evict | put and close", evict, put_and_close),
-        filled("slot, claim | claim", ack, ack),
-        filled("slot, claim | replace", ack, replace),
+        filled("slot, claim | claim", work, work),
+        filled("slot, claim | replace", work, replace),
         filled(
             "slot, recover | recover, of an evictor",
             super::members::only_recover,
@@ -86,7 +86,7 @@ pub(super) fn pairs() -> Vec<Pair> {
         .half("slot, claim", 4),
         pair("slot, recover | take, of a putter", super::members::recover, take)
             .half("slot, put of its own", 3),
-        filled("slot, recover | claim, of a claimer", super::members::recover, ack).half("slot, claim", 4),
+        filled("slot, recover | claim, of a claimer", super::members::recover, work).half("slot, claim", 4),
     ]
 }
 
@@ -326,6 +326,17 @@ fn ack(stage: &Stage<'_>) {
     let claim = me.slots().claim_raw(SLOT, KIND);
     stage.begin();
     if let Ok(claim) = claim {
+        claim.ack().unwrap();
+    }
+    stage.end();
+    me.leave().unwrap();
+}
+
+/// A claim and its end.
+fn work(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    if let Ok(claim) = me.slots().claim_raw(SLOT, KIND) {
         claim.ack().unwrap();
     }
     stage.end();
