@@ -103,7 +103,7 @@ impl Slab<'_> {
     /// handle is one of another member of this process, or of another space, and not this member's to close.
     #[inline(always)]
     fn renew_own(&self, entry: Entry<'_>, me: u8, live: Snapshot) -> Renew {
-        if entry.bits().has(me) { entry.word.renew(live, self.retire_from) } else { Renew::Refused }
+        if entry.bits().has(me) { entry.word().renew(live, self.retire_from) } else { Renew::Refused }
     }
 
     /// The end of a private close of the last generation: the word is RETIRED, and our bit is still set.
@@ -132,7 +132,7 @@ impl Slab<'_> {
         // As in `close`, for a payload in a block.
         if held.inline_len().is_none()
             && let Some(slot) = cache.and_then(Cache::slot)
-            && entry.word.peek() == live
+            && entry.word().peek() == live
         {
             let renewed = self.renew_own(entry, ref_counts.lease_index(), live);
             if renewed != Renew::Refused {
@@ -167,7 +167,7 @@ impl Slab<'_> {
                 let Some(mut busy) = word.exchange(local) else { continue };
                 let me = ref_counts.lease_index();
                 // A count that is not written down: see `Local` and `Slab::open_first`.
-                if count == 0 && !(entry.bits().has(me) && entry.word.peek().is_live(generation)) {
+                if count == 0 && !(entry.bits().has(me) && entry.word().peek().is_live(generation)) {
                     return None;
                 }
                 busy.set(Local::NONE);
@@ -175,7 +175,7 @@ impl Slab<'_> {
                 if others || fault!("slab.close.no_finish") {
                     return Some(Closed::Left);
                 }
-                let Decision { ended, block } = self.free_if_unheld(ref_counts, index);
+                let Decision { ended, block } = self.free_if_unheld(ref_counts, entry, index);
                 drop(busy);
                 block.into_iter().for_each(free);
                 return Some(if ended { Closed::Ended } else { Closed::Left });
@@ -189,11 +189,11 @@ impl Slab<'_> {
     #[cold]
     #[inline(never)]
     pub(crate) fn stale(&self, held: Held) -> Stale {
-        let found = self.entry(held.index()).map_or(0, |entry| entry.word.peek().generation());
+        let found = self.entry(held.index()).map_or(0, |entry| entry.word().peek().generation());
         Stale { index: held.index(), expected: held.generation(), found }
     }
 
-    /// Ends the generation of a handle if the handle has no holder.
+    /// Ends the generation of a handle if the handle has no holder: no member's bit, and no slot.
     ///
     /// A process that clears the last holder bit calls this function afterwards `[slab-cleared-then-decided]`. The tag makes the load of the holder set and the end of the
     /// generation one decision: an opener in between removes the tag, a newer closer overwrites it, and then our CAS fails.
@@ -218,22 +218,39 @@ impl Slab<'_> {
     /// A stale tag, which the next opener or closer overwrites; or a FREE entry that names its block, which the next
     /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
     #[inline(never)]
-    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, index: u32) -> Decision {
-        let Some(entry) = self.entry(index) else { return Decision::NOTHING };
-        let seen = entry.word.load();
+    pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, entry: Entry<'_>, index: u32) -> Decision {
+        if self.slots() == 0 {
+            self.decide::<false>(ref_counts, entry, index)
+        } else {
+            self.decide::<true>(ref_counts, entry, index)
+        }
+    }
+
+    /// [`Self::free_if_unheld`], in a slab with slots or in one without.
+    #[inline(always)]
+    fn decide<const SLOTS: bool>(&self, ref_counts: &RefCounts, entry: Entry<'_>, index: u32) -> Decision {
+        let seen = entry.word().load();
         if !matches!(seen.state(), Some(State::Init | State::Live)) {
             return Decision::NOTHING;
         }
-        let Some(reserved) = entry.word.reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
+        // Held by a slot: whoever empties it decides afterwards. This look spares the CAS; the one below decides.
+        if SLOTS && self.is_kept(index, seen.generation()) && !fault!("slab.free_if_unheld.no_slot") {
+            return Decision::NOTHING;
+        }
+        let Some(reserved) = entry.word().reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
         if entry.bits().any() && !fault!("slab.free_if_unheld.no_second_look") {
+            return Decision::NOTHING;
+        }
+        // After the bits: nobody who has a bit is putting it anywhere now.
+        let generation = reserved.generation();
+        if SLOTS && self.is_kept(index, generation) && !fault!("slab.free_if_unheld.no_slot") {
             return Decision::NOTHING;
         }
         // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
         // generation, the CAS below fails.
-        let generation = reserved.generation();
         let block =
             entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
-        match entry.word.release(reserved, self.layout().generation_bits()) {
+        match entry.word().release(reserved, self.layout().generation_bits()) {
             Release::Overtaken => return Decision::NOTHING,
             Release::Retired => {}
             Release::Freed => {

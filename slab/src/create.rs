@@ -114,7 +114,7 @@ impl Slab<'_> {
     fn claim_any(&self, ref_counts: &RefCounts, cache: &mut Cache, free: &mut impl FnMut(BlockRef)) {
         for index in 0..self.committed_handles() {
             let free_word =
-                self.entry(index).is_some_and(|entry| entry.word.peek().state() == Some(State::Free));
+                self.entry(index).is_some_and(|entry| entry.word().peek().state() == Some(State::Free));
             if free_word && let Some(claimed) = self.claim_one(ref_counts, index, free) {
                 // Relaxed: hint.
                 self.hint(index / 64).fetch_or(1 << (index % 64), Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl Slab<'_> {
         let me = ref_counts.lease_index();
         // With a count that is written down the entry is not FREE any more.
         let busy = ref_counts.busy_uncounted(index)?;
-        let seen = entry.word.peek();
+        let seen = entry.word().peek();
         // No bit of this process is set: none of its threads was busy, and it holds nothing that is FREE.
         if seen.state() != Some(State::Free) || seen.generation() >> self.layout().generation_bits() != 0 {
             return None;
@@ -146,9 +146,9 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         entry.bits().set(me);
-        if entry.word.claim(seen) == Claim::Lost {
+        if entry.word().claim(seen) == Claim::Lost {
             let others = entry.bits().clear(me);
-            let block = if others { None } else { self.free_if_unheld(ref_counts, index).block };
+            let block = if others { None } else { self.free_if_unheld(ref_counts, entry, index).block };
             drop(busy);
             block.into_iter().for_each(free);
             return None;
@@ -157,6 +157,11 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         drop(busy);
+        if self.slots() > 0
+            && let Some(home) = self.home(index)
+        {
+            home.reset();
+        }
         let generation = seen.generation();
         // The entry may still name the block of the last generation: the process that ended that generation may have died before it freed
         // the block, and only a claimer may remove the name. Here the entry is INIT and the caller's, so remove it.
@@ -222,7 +227,7 @@ impl Slab<'_> {
         attach(claimed.index(), claimed.generation());
         // The count of 1 is not written down: see `Local`. The generation comes from private memory, which peers cannot corrupt; it
         // equals the generation in the word.
-        entry.word.publish(claimed.live());
+        entry.word().publish(claimed.live());
         Ok(Held::new(claimed.live(), claimed.index(), len))
     }
 
@@ -253,7 +258,7 @@ impl Slab<'_> {
             };
             if !entry.bits().clear(ref_counts.lease_index()) {
                 // An entry in a cache names no block: claim and the private close have removed the name.
-                let _ = self.free_if_unheld(ref_counts, index);
+                let _ = self.free_if_unheld(ref_counts, entry, index);
             }
             // If a stray bit kept the entry from becoming FREE, the owner of that bit frees it.
         }

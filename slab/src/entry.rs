@@ -96,8 +96,7 @@ impl Len {
 /// The words of one entry: one line, and for more than 64 members a second line with the rest of the holder set.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
-    pub(crate) word: HandleWord<'a>,
-    /// The first word of the line.
+    /// The first word of the line, which is the handle word. Two fields: an entry is passed in registers.
     at: *const Word,
     wide: bool,
     words: PhantomData<&'a [Word]>,
@@ -133,8 +132,13 @@ impl<'a> Entry<'a> {
     /// One or two lines of words start at `at`, and stay for `'a`.
     #[inline(always)]
     pub(crate) unsafe fn new(at: *const Word, wide: bool) -> Self {
-        // SAFETY: the caller's promise.
-        Self { word: HandleWord::new(unsafe { &*at }), at, wide, words: PhantomData }
+        Self { at, wide, words: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn word(self) -> HandleWord<'a> {
+        // SAFETY: the promise of `new`.
+        HandleWord::new(unsafe { &*self.at })
     }
 
     #[inline(always)]

@@ -14,7 +14,10 @@ use tenure_core::{Acquire, LeaseId, Recovery};
 use crate::local::{COUNT_MAX, Local};
 use crate::sync::Word;
 use crate::testing::Read as _;
-use crate::{BlockRef, Cache, Closed, Geometry, Held, OpenError, Payload, RefCounts, Slab, State, Token};
+use crate::{
+    BlockRef, Cache, Claimed, Closed, Geometry, Held, OpenError, Payload, PutError, RefCounts, Slab,
+    SlotError, State, Token,
+};
 
 /// The members: the victim, a peer, a second peer, and two recoverers.
 const VICTIM: usize = 0;
@@ -31,6 +34,7 @@ struct Actor {
     ref_counts: RefCounts,
     cache: RefCell<Cache>,
     held: RefCell<Vec<Held>>,
+    claims: RefCell<Vec<Claimed>>,
 }
 
 struct World<'a> {
@@ -122,6 +126,63 @@ impl<'a> World<'a> {
         self.slab.drain(&a.acquire, &a.ref_counts, &mut a.cache.borrow_mut());
     }
 
+    /// Puts the handle that the member got last into a slot.
+    fn put(&self, who: usize, slot: u32, replace: bool) -> bool {
+        let a = self.actor(who);
+        let Some(held) = a.held.borrow().last().copied() else { return false };
+        let put = if replace {
+            self.slab.replace(&a.acquire, &a.ref_counts, held, slot, |b| self.free(b)).map(|_| ())
+        } else {
+            self.slab.put(&a.acquire, &a.ref_counts, held, slot)
+        };
+        match put {
+            Ok(()) => true,
+            Err(PutError::Full { .. } | PutError::Already { .. } | PutError::InTransit { .. }) => false,
+            Err(other) => panic!("{held:?}: {other}"),
+        }
+    }
+
+    fn take(&self, who: usize, slot: u32) -> bool {
+        let a = self.actor(who);
+        match self.slab.take(&a.acquire, &a.ref_counts, slot, None, |b| self.free(b)) {
+            Ok(held) => {
+                a.held.borrow_mut().push(held);
+                true
+            }
+            Err(SlotError::Empty { .. } | SlotError::Claimed { .. }) => false,
+            Err(other) => panic!("slot {slot}: {other}"),
+        }
+    }
+
+    fn evict(&self, who: usize, slot: u32) {
+        let a = self.actor(who);
+        match self.slab.evict(&a.acquire, &a.ref_counts, slot, |b| self.free(b)) {
+            Ok(_) | Err(SlotError::Empty { .. } | SlotError::Claimed { .. }) => {}
+            Err(other) => panic!("slot {slot}: {other}"),
+        }
+    }
+
+    fn claim(&self, who: usize, slot: u32) -> bool {
+        let a = self.actor(who);
+        match self.slab.claim_slot(&a.acquire, &a.ref_counts, slot, None, |b| self.free(b)) {
+            Ok(claimed) => {
+                a.claims.borrow_mut().push(claimed);
+                true
+            }
+            Err(SlotError::Empty { .. } | SlotError::Claimed { .. }) => false,
+            Err(other) => panic!("slot {slot}: {other}"),
+        }
+    }
+
+    fn end_claim(&self, who: usize, ack: bool) {
+        let a = self.actor(who);
+        let Some(claimed) = a.claims.borrow_mut().pop() else { return };
+        let ended =
+            if ack { self.slab.ack(&a.acquire, claimed) } else { self.slab.give_back(&a.acquire, claimed) };
+        assert!(ended, "{claimed:?} was not claimed");
+        self.slab.close(&a.acquire, &a.ref_counts, None, claimed.held(), |b| self.free(b)).unwrap();
+    }
+
     fn recover(&self, dead: usize, by: usize) {
         let dead = LeaseId { index: self.actor(dead).lease, incarnation: 1 };
         let by = self.actor(by);
@@ -130,9 +191,26 @@ impl<'a> World<'a> {
         let _ = self.slab.recover(&by.ref_counts, &right, |_| true, |_, _| {}, |b| self.free(b));
     }
 
-    /// Asserts that all handles that these members hold are live.
+    /// Asserts that all handles that slots and these members hold are live, and that what the members have claimed is theirs.
     fn look(&self, whos: &[usize]) {
+        for info in self.slab.kept() {
+            let found = self.slab.inspect(info.token.index()).unwrap();
+            assert_eq!(
+                (found.state, found.generation),
+                (Some(State::Live), info.token.generation()),
+                "ended in its slot: {info:?}"
+            );
+            assert_eq!(self.slab.slot_of(info.token), Some(info.slot));
+        }
         for who in whos {
+            for claimed in self.actor(*who).claims.borrow().iter() {
+                assert!(self.slab.read(claimed.held()).is_ok(), "{claimed:?} ended under member {who}");
+                let info = self.slab.slot(claimed.slot()).unwrap();
+                assert_eq!(
+                    (info.token, info.claimed_by),
+                    (claimed.held().token(&self.slab), Some(self.actor(*who).lease))
+                );
+            }
             for held in self.actor(*who).held.borrow().iter() {
                 assert!(self.slab.read(*held).is_ok(), "{held:?} ended under member {who}");
                 if let Some(offset) = self.slab.inspect(held.index()).and_then(|info| info.block) {
@@ -147,8 +225,16 @@ impl<'a> World<'a> {
     fn end(&self, gone: &[usize]) {
         for who in (0..self.actors.len()).filter(|who| !gone.contains(who)) {
             self.look(&[who]);
+            while !self.actor(who).claims.borrow().is_empty() {
+                self.end_claim(who, false);
+            }
             while self.close(who, false).is_some() {}
             self.drain(who);
+        }
+        // Now only slots hold anything.
+        for slot in 0..self.slab.slots() {
+            assert_eq!(self.slab.slot(slot).and_then(|info| info.claimed_by), None, "claimed by nobody");
+            self.evict(PEER, slot);
         }
         let live =
             |lease| self.actors.iter().position(|a| a.lease == lease).is_some_and(|i| !gone.contains(&i));
@@ -233,6 +319,76 @@ const SCRIPTS: &[Script] = &[
         w.watched(|| w.recover(VICTIM, VICTIM));
         w.actor(VICTIM).held.borrow_mut().clear();
     }),
+    ("puts its own, and closes", |w| {
+        w.create(VICTIM, Some(100));
+        w.watched(|| w.put(VICTIM, 1, false));
+        w.watched(|| w.close(VICTIM, true));
+    }),
+    ("puts a peer's, which has just closed", |w| {
+        let Some(token) = w.create(PEER, None) else { return };
+        w.open(VICTIM, token);
+        w.close(PEER, false);
+        w.watched(|| w.put(VICTIM, 1, false));
+        w.watched(|| w.put(VICTIM, 0, false));
+        w.watched(|| w.close(VICTIM, true));
+    }),
+    ("puts into a full slot", |w| {
+        w.create(PEER, None);
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.create(VICTIM, None);
+        w.watched(|| w.put(VICTIM, 1, false));
+        w.watched(|| w.put(VICTIM, 2, false));
+    }),
+    ("replaces", |w| {
+        w.create(PEER, Some(100));
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.create(VICTIM, None);
+        w.watched(|| w.put(VICTIM, 1, true));
+        w.watched(|| w.close(VICTIM, false));
+    }),
+    ("takes, puts again", |w| {
+        w.create(PEER, Some(100));
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.watched(|| w.take(VICTIM, 1));
+        w.watched(|| w.put(VICTIM, 2, false));
+        w.watched(|| w.close(VICTIM, false));
+        w.watched(|| w.take(VICTIM, 2));
+        w.watched(|| w.close(VICTIM, false));
+    }),
+    ("evicts", |w| {
+        w.create(PEER, Some(100));
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.watched(|| w.evict(VICTIM, 1));
+        // The home word of a former generation is reset.
+        w.watched(|| w.create(VICTIM, None));
+    }),
+    ("evicts what a peer holds", |w| {
+        w.create(PEER, Some(100));
+        w.put(PEER, 1, false);
+        w.watched(|| w.evict(VICTIM, 1));
+        w.watched(|| w.evict(VICTIM, 1));
+    }),
+    ("claims", |w| {
+        w.create(PEER, Some(100));
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.watched(|| w.claim(VICTIM, 1));
+        w.watched(|| w.end_claim(VICTIM, false));
+        w.watched(|| w.claim(VICTIM, 1));
+        w.watched(|| w.end_claim(VICTIM, true));
+    }),
+    ("leaves with a claim", |w| {
+        w.create(PEER, None);
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.claim(VICTIM, 1);
+        w.watched(|| w.recover(VICTIM, VICTIM));
+        w.actor(VICTIM).claims.borrow_mut().clear();
+    }),
 ];
 
 /// Complete operations of others while the victim is stopped.
@@ -270,6 +426,53 @@ const MEANWHILE: &[Script] = &[
             w.close(PEER, false);
         }
     }),
+    ("a third takes everything and closes", |w| {
+        for slot in 0..w.slab.slots() {
+            w.take(THIRD, slot);
+        }
+        while w.close(THIRD, false).is_some() {}
+    }),
+    ("a third takes everything and puts it elsewhere", |w| {
+        for slot in (0..w.slab.slots()).rev() {
+            if w.take(THIRD, slot) {
+                for to in 0..w.slab.slots() {
+                    w.put(THIRD, to, false);
+                }
+                w.close(THIRD, false);
+            }
+        }
+    }),
+    ("a peer evicts everything and takes the entries", |w| {
+        for slot in 0..w.slab.slots() {
+            w.evict(PEER, slot);
+        }
+        while w.close(PEER, false).is_some() {}
+        while w.create(PEER, None).is_some() {}
+        w.put(PEER, 1, false);
+    }),
+    ("peers put what they hold", |w| {
+        open_all(w, PEER);
+        for slot in 0..w.slab.slots() {
+            w.put(PEER, slot, false);
+        }
+        while w.close(PEER, false).is_some() {}
+    }),
+    ("a third replaces everything, a peer claims it", |w| {
+        for slot in 0..w.slab.slots() {
+            if w.create(THIRD, None).is_some() {
+                w.put(THIRD, slot, true);
+                w.close(THIRD, false);
+            }
+            w.claim(PEER, slot);
+        }
+    }),
+    ("a third claims everything and acks it", |w| {
+        for slot in 0..w.slab.slots() {
+            if w.claim(THIRD, slot) {
+                w.end_claim(THIRD, true);
+            }
+        }
+    }),
     ("a peer closes privately and drains", |w| {
         w.close(PEER, true);
         w.drain(PEER);
@@ -291,7 +494,7 @@ fn fresh(
     at_step: &dyn Fn(&World<'_>, Step),
     story: impl FnOnce(&World<'_>),
 ) {
-    let layout = Geometry { handles, members, generation_bits: 4 }.layout().unwrap();
+    let layout = Geometry { handles, members, generation_bits: 4, slots: 3 }.layout().unwrap();
     let words: Vec<Word> = (0..layout.words()).map(|_| Word::new(0)).collect();
     let slab = Slab::new(&words, layout, 1).unwrap();
     slab.init();
@@ -304,6 +507,7 @@ fn fresh(
         ref_counts: RefCounts::new(&layout, lease).unwrap(),
         cache: RefCell::new(Cache::with_capacity(1)),
         held: RefCell::new(Vec::new()),
+        claims: RefCell::new(Vec::new()),
     });
     story(&World { slab, actors: actors.collect(), blocks: RefCell::default(), seen, at_step });
 }
@@ -472,6 +676,19 @@ const LEFT_BEHIND: &[Script] = &[
         let Some(token) = w.create(PEER, None) else { return };
         w.watched(|| w.open(VICTIM, token));
         w.close(PEER, false);
+    }),
+    ("puts and evicts", |w| {
+        w.create(VICTIM, None);
+        w.watched(|| w.put(VICTIM, 1, false));
+        w.watched(|| w.close(VICTIM, false));
+        w.watched(|| w.evict(VICTIM, 1));
+    }),
+    ("claims and acks", |w| {
+        w.create(PEER, None);
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.watched(|| w.claim(VICTIM, 1));
+        w.watched(|| w.end_claim(VICTIM, true));
     }),
 ];
 

@@ -4,10 +4,14 @@ use std::ops::Range;
 
 use tenure_core::MEMBERS_MAX;
 
+use crate::slots::SLOT_MEMBERS_MAX;
 use crate::word::GENERATION_BITS;
 
 /// The most handles of a geometry: a token has 20 bits for the index.
 pub const HANDLES_MAX: u32 = 1 << 20;
+
+/// The most slots of a geometry.
+pub const SLOTS_MAX: u32 = 1 << 20;
 
 /// The most bytes a handle can carry without a block.
 pub const INLINE_BYTES: usize = 32;
@@ -23,9 +27,11 @@ const LINE_WORDS: u64 = 8;
 /// The text about the slab region in docs/layout.md.
 pub const LAYOUT: &str = "\
 slab region, in words of 8 bytes; every part starts on a line of 64 bytes
-control     8 words: committed_groups, handles, members, generation_bits, 4 zero
+control     8 words: committed_groups, handles, members, generation_bits, slots, 3 zero
 hints       1 word a group of 64 handles: bit i set = handle i of the group is probably taken; padded to a line
 group maps  1 map a lease: bit k set = the lease may have a bit in group k; each map padded to a line
+homes       only with slots: 1 word a handle { by:9 | turn:23 | slot + 1:32 }, by: lease + 1 of who is putting it there; padded to a line
+slots       1 word a slot { mark:8 | generation:36 | index:20 }  mark 0 EMPTY (all zero), 1 READY, 2 + lease CLAIMED; padded to a line
 entries     8 words a handle: word, bits of leases 0 to 63, kind, len, payload 4
             with more than 64 members 8 words more: bits of leases 64 to 255 in 3, zero 5
 word        { generation:36 | state:8 | 0:3 | shared:1 | closer tag:16 }  0 FREE, 1 INIT, 2 LIVE, 3 RETIRED
@@ -44,6 +50,8 @@ pub struct Geometry {
     /// Generation bits: 4 to 36. A handle can be created `1 << generation_bits` times; then it retires. With 36 bits, and one handle
     /// created and closed every 10 ns, that is after 11 minutes, and costs one handle.
     pub generation_bits: u8,
+    /// Slots: 0 to [`SLOTS_MAX`]. With slots a word for each handle and one for each slot are committed at creation.
+    pub slots: u32,
 }
 
 /// A geometry that cannot be laid out, or a region with another layout.
@@ -68,6 +76,18 @@ pub enum GeometryError {
         /// The number given.
         found: u8,
     },
+    /// Too many slots.
+    #[error("expected at most {} slots, found {found}", SLOTS_MAX)]
+    Slots {
+        /// The number given.
+        found: u32,
+    },
+    /// Too many members for a slab with slots.
+    #[error("expected at most {} members with slots, found {found}", SLOT_MEMBERS_MAX)]
+    SlotMembers {
+        /// The number given.
+        found: u16,
+    },
     /// The region is smaller than the layout.
     #[error("expected a region of {expected} words, found {found}")]
     TooShort {
@@ -90,10 +110,10 @@ pub enum GeometryError {
     /// The region was initialised with another geometry; open it with that one.
     #[error("expected a slab of {expected:?}, found {found:?}")]
     Mismatch {
-        /// Handles, members and generation bits of the caller's geometry.
-        expected: [u64; 3],
-        /// Handles, members and generation bits in the region's control line.
-        found: [u64; 3],
+        /// Handles, members, generation bits and slots of the caller's geometry.
+        expected: [u64; 4],
+        /// Handles, members, generation bits and slots in the region's control line.
+        found: [u64; 4],
     },
 }
 
@@ -113,17 +133,28 @@ impl Geometry {
         if self.generation_bits < GENERATION_BITS_MIN || self.generation_bits as u32 > GENERATION_BITS {
             return Err(GeometryError::GenerationBits { found: self.generation_bits });
         }
+        if self.slots > SLOTS_MAX {
+            return Err(GeometryError::Slots { found: self.slots });
+        }
+        if self.slots > 0 && self.members > SLOT_MEMBERS_MAX {
+            return Err(GeometryError::SlotMembers { found: self.members });
+        }
         let groups = self.handles.div_ceil(GROUP_HANDLES);
         let hints_at = LINE_WORDS;
         let maps_at = hints_at + (groups as u64).next_multiple_of(LINE_WORDS);
         let map_words = (groups.div_ceil(64) as u64).next_multiple_of(LINE_WORDS);
-        let entries_at = maps_at + map_words * self.members as u64;
+        let homes_at = maps_at + map_words * self.members as u64;
+        let homes = if self.slots > 0 { (self.handles as u64).next_multiple_of(LINE_WORDS) } else { 0 };
+        let slots_at = homes_at + homes;
+        let entries_at = slots_at + (self.slots as u64).next_multiple_of(LINE_WORDS);
         Ok(Layout {
             geometry: self,
             groups,
             hints_at,
             maps_at,
             map_words,
+            homes_at,
+            slots_at,
             entries_at,
             wide: self.members > 64,
         })
@@ -138,6 +169,8 @@ pub struct Layout {
     hints_at: u64,
     maps_at: u64,
     map_words: u64,
+    homes_at: u64,
+    slots_at: u64,
     entries_at: u64,
     wide: bool,
 }
@@ -197,6 +230,20 @@ impl Layout {
         self.geometry.generation_bits as u32
     }
 
+    #[inline]
+    pub(crate) const fn slots(&self) -> u32 {
+        self.geometry.slots
+    }
+
+    /// The home word of a handle of the layout; `None` without slots.
+    pub(crate) const fn home_at(&self, index: u32) -> Option<u64> {
+        if self.geometry.slots > 0 { Some(self.homes_at + index as u64) } else { None }
+    }
+
+    pub(crate) const fn slot_at(&self, slot: u32) -> Option<u64> {
+        if slot < self.geometry.slots { Some(self.slots_at + slot as u64) } else { None }
+    }
+
     pub(crate) const fn entry_words(&self) -> u64 {
         if self.wide { 16 } else { 8 }
     }
@@ -232,7 +279,7 @@ mod tests {
     use super::*;
 
     fn layout(handles: u32, members: u16) -> Layout {
-        Geometry { handles, members, generation_bits: 36 }.layout().unwrap()
+        Geometry { handles, members, generation_bits: 36, slots: 0 }.layout().unwrap()
     }
 
     #[test]
@@ -261,6 +308,19 @@ mod tests {
     }
 
     #[test]
+    fn slots_lie_between_the_maps_and_the_entries() {
+        let good = Geometry { handles: 65, members: 8, generation_bits: 36, slots: 0 };
+        let without = good.layout().unwrap();
+        assert_eq!((without.home_at(0), without.slot_at(0)), (None, None));
+        let with = Geometry { slots: 9, ..good }.layout().unwrap();
+        assert_eq!(with.home_at(0), Some(without.entry_start(0)));
+        assert_eq!(with.slot_at(0), Some(without.entry_start(0) + 72));
+        assert_eq!((with.slot_at(8), with.slot_at(9)), (with.slot_at(0).map(|at| at + 8), None));
+        assert_eq!(with.entry_start(0), without.entry_start(0) + 72 + 16);
+        assert_eq!(with.words() - with.control_words(), without.words() - without.control_words());
+    }
+
+    #[test]
     fn small_and_large_geometries_cost_what_they_should() {
         assert_eq!(layout(32, 4).words() * 8, 2432);
         assert_eq!(layout(32, 8).words() * 8, 2688);
@@ -271,12 +331,16 @@ mod tests {
 
     #[test]
     fn numbers_outside_their_ranges_are_refused() {
-        let good = Geometry { handles: 64, members: 8, generation_bits: 36 };
+        let good = Geometry { handles: 64, members: 8, generation_bits: 36, slots: 0 };
         assert!(matches!(Geometry { handles: 0, ..good }.layout(), Err(GeometryError::Handles { found: 0 })));
         assert!(Geometry { handles: HANDLES_MAX + 1, ..good }.layout().is_err());
         assert!(Geometry { members: 0, ..good }.layout().is_err());
         assert!(Geometry { members: 257, ..good }.layout().is_err());
         assert!(Geometry { generation_bits: 3, ..good }.layout().is_err());
         assert!(Geometry { generation_bits: 37, ..good }.layout().is_err());
+        assert!(Geometry { slots: SLOTS_MAX, ..good }.layout().is_ok());
+        assert!(Geometry { slots: SLOTS_MAX + 1, ..good }.layout().is_err());
+        assert!(Geometry { slots: 1, members: SLOT_MEMBERS_MAX, ..good }.layout().is_ok());
+        assert!(Geometry { slots: 1, members: SLOT_MEMBERS_MAX + 1, ..good }.layout().is_err());
     }
 }

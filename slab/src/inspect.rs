@@ -103,7 +103,7 @@ pub enum Problem {
         /// Index of the handle.
         index: u32,
     },
-    /// INIT or LIVE without a holder: `free_if_unheld` is missing `[slab-cleared-then-decided]`.
+    /// INIT or LIVE without a holder, neither a member nor a slot: `free_if_unheld` is missing `[slab-cleared-then-decided]`.
     #[error("handle {index}: in use, but held by nobody")]
     Unheld {
         /// Index of the handle.
@@ -134,6 +134,26 @@ pub enum Problem {
     /// INIT, or LIVE and not shared, with more than one holder.
     #[error("handle {index}: several holders of what only its creator knows")]
     SharedUnmarked {
+        /// Index of the handle.
+        index: u32,
+    },
+    /// A slot names a handle that is over, that was not shared, or whose home word names another slot `[slab-slot-is-home]`.
+    #[error("slot {slot}: what it names is not held by it")]
+    Slot {
+        /// The slot.
+        slot: u32,
+    },
+    /// A slot is claimed by a lease that is not LIVE or does not hold the handle.
+    #[error("slot {slot}: claimed by lease {lease}, which does not hold what is in it")]
+    Claim {
+        /// The slot.
+        slot: u32,
+        /// The lease.
+        lease: u8,
+    },
+    /// The home word names a lease that does not hold the handle `[slab-putter-holds]`.
+    #[error("handle {index}: put into a slot by a lease that does not hold it")]
+    Transit {
         /// Index of the handle.
         index: u32,
     },
@@ -179,7 +199,7 @@ impl Slab<'_> {
             return None;
         }
         let entry = self.entry(index)?;
-        let word = entry.word.peek();
+        let word = entry.word().peek();
         let len = entry.len();
         Some(HandleInfo {
             index,
@@ -214,7 +234,7 @@ impl Slab<'_> {
         let mut counts = Counts { committed: self.committed_handles(), ..Counts::default() };
         for index in 0..counts.committed {
             let Some(entry) = self.entry(index) else { break };
-            match entry.word.peek().state() {
+            match entry.word().peek().state() {
                 Some(State::Free) => {
                     counts.free += 1;
                     // Relaxed: hint: information only.
@@ -244,6 +264,9 @@ impl Slab<'_> {
                 self.check_entry(&info, lease_is_live, &mut report);
             }
         }
+        for problem in (0..self.slots()).filter_map(|slot| self.slot_problem(slot, lease_is_live)) {
+            report.add(problem);
+        }
         report
     }
 
@@ -260,7 +283,8 @@ impl Slab<'_> {
             report.add(Problem::Tag { index, tag: info.closer_tag });
         }
         let used = matches!(state, State::Init | State::Live);
-        if used && info.holders.is_empty() {
+        let is_kept = || self.layout().slots() > 0 && self.is_kept(index, info.generation);
+        if used && info.holders.is_empty() && !is_kept() {
             report.add(Problem::Unheld { index });
         }
         if !used && (!info.holders.is_empty() || info.closer_tag != 0 || info.shared) {
@@ -268,6 +292,9 @@ impl Slab<'_> {
         }
         if used && !info.shared && info.holders.len() > 1 {
             report.add(Problem::SharedUnmarked { index });
+        }
+        if let Some(problem) = self.home_problem(index) {
+            report.add(problem);
         }
         for lease in info.holders.iter() {
             if u16::from(lease) >= self.layout().members() || !lease_is_live(lease) {

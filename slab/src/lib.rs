@@ -39,6 +39,7 @@ mod read;
 mod recover;
 mod shares;
 mod slab;
+mod slots;
 #[doc(hidden)]
 pub mod testing;
 mod token;
@@ -57,6 +58,7 @@ pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
 pub use geometry::{
     GENERATION_BITS_MIN, GROUP_HANDLES, Geometry, GeometryError, HANDLES_MAX, INLINE_BYTES, LAYOUT, Layout,
+    SLOTS_MAX,
 };
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
 pub use local::{COUNT_MAX, RefCounts};
@@ -66,5 +68,6 @@ pub use names::{
 pub use recover::Recovered;
 pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};
+pub use slots::{Claimed, PutError, SLOT_MEMBERS_MAX, SlotError, SlotInfo};
 pub use token::{Token, TokenError};
 pub use word::{GENERATION_BITS, State};

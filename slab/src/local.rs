@@ -318,7 +318,8 @@ mod tests {
 
     #[test]
     fn counts_stop_at_the_limit() {
-        let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
+        let layout =
+            crate::Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0 }.layout().unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
         let word = ref_counts.word(2).unwrap();
         word.set(Local::new(7, COUNT_MAX - 1));
@@ -339,7 +340,8 @@ mod tests {
 
     #[test]
     fn a_busy_word_has_no_count_and_is_what_it_was_afterwards() {
-        let layout = crate::Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
+        let layout =
+            crate::Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0 }.layout().unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
         for local in [Local::NONE, Local::new(0, 1), Local::new(7, 3)] {
             let word = ref_counts.word(2).unwrap();

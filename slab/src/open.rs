@@ -198,12 +198,12 @@ impl Slab<'_> {
             return Opened::refused(Refused::Unknown);
         };
         loop {
-            if !entry.word.peek().is_live(generation) {
+            if !entry.word().peek().is_live(generation) {
                 return Opened::refused(Refused::Over);
             }
             if !entry.is_kind(want) {
                 // The kind of a generation never changes: the kind loaded above is that of this generation if it is still LIVE.
-                let live = entry.word.peek().is_live(generation);
+                let live = entry.word().peek().is_live(generation);
                 return Opened::refused(if live { Refused::ForeignKind } else { Refused::Over });
             }
             // The word first, the count second: a count of another generation is of a later one, and this one is over.
@@ -261,10 +261,13 @@ impl Slab<'_> {
     ) -> Opened {
         self.mark_group(ref_counts, index);
         let created = entry.bits().set(ref_counts.lease_index());
-        let mut seen = entry.word.load();
+        let mut seen = entry.word().load();
         while seen.is_live(generation) {
-            let shared =
-                if seen == Snapshot::live(generation, true) { Share::Shared } else { entry.word.share(seen) };
+            let shared = if seen == Snapshot::live(generation, true) {
+                Share::Shared
+            } else {
+                entry.word().share(seen)
+            };
             match shared {
                 Share::Shared => {
                     busy.set(Local::new(generation, 1 + u64::from(created)));
@@ -289,7 +292,7 @@ impl Slab<'_> {
         if others || fault!("slab.open.no_finish") {
             return;
         }
-        let block = self.free_if_unheld(ref_counts, index).block;
+        let block = self.free_if_unheld(ref_counts, entry, index).block;
         drop(busy);
         block.into_iter().for_each(free);
     }
@@ -323,7 +326,7 @@ impl Slab<'_> {
                 && entry.bits().has(ref_counts.lease_index())
                 && word.load() == Local::NONE
             {
-                let seen = entry.word.peek();
+                let seen = entry.word().peek();
                 let live = Snapshot::live(generation, seen.shared());
                 if seen.is_same(live) {
                     return Ok(Held::new(live, index, entry.len()));
@@ -351,7 +354,7 @@ impl Slab<'_> {
             return None;
         }
         // See `open_first` for what a set bit means.
-        let seen = entry.word.peek();
+        let seen = entry.word().peek();
         let live = Snapshot::live(generation, seen.shared());
         seen.is_same(live).then(|| Held::new(live, index, entry.len()))
     }
@@ -363,7 +366,7 @@ impl Slab<'_> {
             return self.explain(token, Want::Any, Refused::ForeignSpace);
         }
         let (index, expected) = (token.index(), token.generation());
-        let found = self.committed_entry(index).map_or(0, |entry| entry.word.peek().generation());
+        let found = self.committed_entry(index).map_or(0, |entry| entry.word().peek().generation());
         Stale { index, expected, found }.into()
     }
 
@@ -379,7 +382,7 @@ impl Slab<'_> {
             (Refused::CountFull, ..) => OpenError::CountFull { index },
             (Refused::Unknown, ..) | (.., None) => OpenError::Forged { index, generation },
             (refused, want, Some(entry)) => {
-                let (found, seen) = (entry.kind(), entry.word.peek());
+                let (found, seen) = (entry.kind(), entry.word().peek());
                 match want {
                     Want::Kind(expected) if refused == Refused::ForeignKind && seen.is_live(generation) => {
                         OpenError::ForeignKind { expected, found }

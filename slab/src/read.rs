@@ -17,7 +17,7 @@ impl<'a> Slab<'a> {
     #[inline]
     #[must_use]
     pub fn is_current(&self, index: u32, generation: u64) -> bool {
-        self.committed_entry(index).is_some_and(|entry| entry.word.peek().is_current(generation))
+        self.committed_entry(index).is_some_and(|entry| entry.word().peek().is_current(generation))
     }
 
     /// Whether the handle is LIVE with the holder's generation: false only if the caller, by mistake, does not hold it.
@@ -106,6 +106,6 @@ impl<'a> Slab<'a> {
     /// The entry, if its word is LIVE with the generation of `live`: one load and one compare.
     #[inline(always)]
     fn live_at(&self, index: u32, live: Snapshot) -> Option<Entry<'a>> {
-        self.entry(index).filter(|entry| entry.word.peek().is_same(live))
+        self.entry(index).filter(|entry| entry.word().peek().is_same(live))
     }
 }

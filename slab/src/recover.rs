@@ -83,6 +83,7 @@ impl Slab<'_> {
                 if group < committed {
                     for index in self.layout().group_handles(group) {
                         self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
+                        self.recover_slot(dead, index);
                         self.recover_entry(ref_counts, dead, index, &mut recovered, &mut free);
                     }
                 }
@@ -107,7 +108,7 @@ impl Slab<'_> {
         if !entry.bits().has(dead) {
             return;
         }
-        let seen = entry.word.load();
+        let seen = entry.word().load();
         let generation = seen.generation();
         if !seen.is_live(generation) || !wants(entry.kind()) {
             return;
@@ -135,12 +136,16 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) {
         let Some(entry) = self.entry(index) else { return };
-        if fault!("slab.recover.no_init") && entry.word.peek().state() == Some(State::Init) {
+        if fault!("slab.recover.no_init") && entry.word().peek().state() == Some(State::Init) {
             return;
         }
         let has = entry.bits().has(dead);
-        let unheld =
-            || !entry.bits().any() && matches!(entry.word.peek().state(), Some(State::Init | State::Live));
+        let unheld = || {
+            let seen = entry.word().peek();
+            !entry.bits().any()
+                && matches!(seen.state(), Some(State::Init | State::Live))
+                && !(self.slots() > 0 && self.is_kept(index, seen.generation()))
+        };
         // Also without the bit: a closer may have been killed between clearing it and `free_if_unheld`.
         if has || unheld() {
             self.take_responsibility(ref_counts, dead, index);
@@ -153,7 +158,7 @@ impl Slab<'_> {
             // Others hold it: they clear their bits later and decide then, or their recoverers do.
             let others = has && entry.bits().clear(dead);
             let Decision { ended, block } =
-                if others { Decision::NOTHING } else { self.free_if_unheld(ref_counts, index) };
+                if others { Decision::NOTHING } else { self.free_if_unheld(ref_counts, entry, index) };
             drop(busy);
             recovered.ended += u32::from(ended);
             if let Some(block) = block {
@@ -189,7 +194,7 @@ impl Slab<'_> {
     ///
     /// The entry keeps the name: only a claimer may remove it, because only a claimer knows that no newer name is being stored.
     fn left_block(&self, entry: Entry<'_>, index: u32) -> Option<BlockRef> {
-        let seen = entry.word.peek();
+        let seen = entry.word().peek();
         let generation = match seen.state()? {
             State::Free => seen.generation().checked_sub(1)?,
             State::Retired => seen.generation(),
@@ -200,6 +205,6 @@ impl Slab<'_> {
         // If a claimer has the entry by now, the loaded length and offset may be a mixture; and that claimer frees the old block.
         // This second load of the word is SeqCst, which on x86-64 keeps the two loads above before it. Elsewhere a mixture is possible,
         // and harmless, because the block word decides.
-        (entry.word.load() == seen).then_some(block)
+        (entry.word().load() == seen).then_some(block)
     }
 }

@@ -6,7 +6,7 @@ use std::{fmt, hash, ptr};
 
 use crate::cache::{CACHE_MAX, Cache};
 use crate::entry::{Entry, LINE, Len};
-use crate::geometry::{GeometryError, INLINE_BYTES, Layout};
+use crate::geometry::{Geometry, GeometryError, INLINE_BYTES, Layout};
 use crate::sync::{Ordering, Word};
 use crate::token::Token;
 use crate::word::Snapshot;
@@ -178,7 +178,7 @@ impl<'a> Slab<'a> {
     }
 
     /// The words; none of a slab of zero bytes.
-    fn words(&self) -> &'a [Word] {
+    pub(crate) fn words(&self) -> &'a [Word] {
         if self.words.is_null() {
             return &[];
         }
@@ -203,14 +203,14 @@ impl<'a> Slab<'a> {
     /// They differ.
     pub fn verify(&self) -> Result<(), GeometryError> {
         // Relaxed: control: written before the segment was published.
-        let found = [0, 1, 2].map(|i| self.words()[ECHO + i].load(Ordering::Relaxed));
+        let found = [0, 1, 2, 3].map(|i| self.words()[ECHO + i].load(Ordering::Relaxed));
         let expected = self.echo();
         if found == expected { Ok(()) } else { Err(GeometryError::Mismatch { expected, found }) }
     }
 
-    fn echo(&self) -> [u64; 3] {
-        let geometry = self.layout.geometry();
-        [geometry.handles.into(), geometry.members.into(), geometry.generation_bits.into()]
+    fn echo(&self) -> [u64; 4] {
+        let Geometry { handles, members, generation_bits, slots } = self.layout.geometry();
+        [handles.into(), members.into(), generation_bits.into(), slots.into()]
     }
 
     /// The layout.
@@ -312,13 +312,13 @@ impl<'a> Slab<'a> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{BlockRef, Geometry, OpenError, Payload, RefCounts, State};
+    use crate::{BlockRef, OpenError, Payload, RefCounts, State};
     use tenure_core::{Acquire, LeaseId};
 
     /// What a forked child finds in memory that the kernel has wiped.
     #[test]
     fn a_slab_and_a_cache_of_zero_bytes_refuse_everything() {
-        let layout = Geometry { handles: 4, members: 2, generation_bits: 36 }.layout().unwrap();
+        let layout = Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0 }.layout().unwrap();
         let words: Vec<Word> = (0..layout.words()).map(|_| Word::new(0)).collect();
         let slab = Slab::new(&words, layout, 1).unwrap();
         slab.init();

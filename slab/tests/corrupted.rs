@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::atomic::Ordering;
 
-use common::{layout, member, recovery, slab, words};
+use common::{layout, layout_with_slots, member, recovery, slab, words};
 use proptest::prelude::*;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{INLINE_BYTES, Payload, Token};
@@ -41,11 +41,11 @@ proptest! {
     fn corrupted_words_neither_crash_nor_hang(
         members in prop_oneof![Just(3u16), Just(200)],
         steps in prop::collection::vec(
-            (0..9u8, 0..2u8, any::<usize>(), prop_oneof![any::<u64>(), 0..5u64, Just(u64::MAX)]),
+            (0..13u8, 0..2u8, any::<usize>(), prop_oneof![any::<u64>(), 0..5u64, Just(u64::MAX)]),
             if cfg!(miri) { 10..20 } else { 50..300 },
         ),
     ) {
-        let layout = layout(20, members, 8);
+        let layout = layout_with_slots(20, members, 8, 3);
         let words = words(&layout);
         let slab = slab(&words, layout);
         let mut actors = [member(&slab, 0), member(&slab, 1)];
@@ -88,6 +88,22 @@ proptest! {
                     held.clear();
                 }
                 7 => slab.drain(&m.acquire, &m.ref_counts, &mut m.cache),
+                9 => {
+                    if let Some(h) = held.get(pick % held.len().max(1)) {
+                        let _ = slab.replace(&m.acquire, &m.ref_counts, *h, value as u32 % 4, nothing);
+                    }
+                }
+                10 => held.extend(slab.take(&m.acquire, &m.ref_counts, value as u32 % 4, None, nothing)),
+                11 => {
+                    let _ = slab.evict(&m.acquire, &m.ref_counts, value as u32 % 4, nothing);
+                }
+                12 => {
+                    let claimed = slab.claim_slot(&m.acquire, &m.ref_counts, value as u32 % 4, None, nothing);
+                    if let Ok(claimed) = claimed && pick % 3 > 0 {
+                        let _ = if pick % 3 == 1 { slab.ack(&m.acquire, claimed) } else { slab.give_back(&m.acquire, claimed) };
+                        held.push(claimed.held());
+                    }
+                }
                 _ => words[pick % words.len()].store(value, Ordering::Relaxed),
             }
             let _ = slab.check(&|_| true);

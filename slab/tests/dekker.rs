@@ -1,4 +1,4 @@
-//! Goal: the Dekker pairs of holder bits and handle word hold: no handle ends while it has a holder, and none is left without one.
+//! Goal: the Dekker pairs of holder bits with the handle word, and with slots, hold: no handle ends while it has a holder, and none is left without one.
 //! Method: closers, openers and a stale opener of one handle, each its own member, meet once per round. Miri with many
 //! seeds (`MIRIFLAGS="-Zmiri-many-seeds=0..64 -Zmiri-preemption-rate=0.2"`) lets loads see old values where an ordering
 //! permits it; loom treats SeqCst as AcqRel and cannot test these pairs. `verify/models/orderings` weakens them one by one.
@@ -10,7 +10,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{Member, layout, member, no_block, slab, words};
+use common::{Member, layout, layout_with_slots, member, no_block, slab, words};
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{Held, OpenError, Payload, Slab, State, Token};
 
@@ -80,6 +80,40 @@ fn closer_against_opener(members: u16, third: u8) {
             (Some(State::Free), 0),
             "round {kind}: left behind: {info:?}"
         );
+    }
+    assert!(slab.check(&|_| false).is_clean());
+}
+
+/// The other Dekker pair: the last holder closes while another member evicts the handle from its slot. Each leaves the decision to the
+/// other one if it sees the other's hold: then the handle would never end.
+#[test]
+fn dekker_closer_against_an_evictor() {
+    let layout = layout_with_slots(1, 2, 36, 1);
+    let words = words(&layout);
+    let slab = slab(&words, layout);
+    let mut owner = member(&slab, 0);
+    let evictor = member(&slab, 1);
+    for kind in 0..if cfg!(miri) { 40 } else { 3000 } {
+        let held = create(&slab, &mut owner, kind);
+        slab.put(&owner.acquire, &owner.ref_counts, held, 0).unwrap();
+        // Relaxed: it only makes them begin together.
+        let begun = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (slab, owner, begun) = (&slab, &owner, &begun);
+            scope.spawn(move || {
+                begun.store(true, Ordering::Relaxed);
+                for step in 0..kind % 40 {
+                    std::hint::black_box(step);
+                }
+                slab.close(&owner.acquire, &owner.ref_counts, None, held, no_block).unwrap();
+            });
+            while !begun.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            slab.evict(&evictor.acquire, &evictor.ref_counts, 0, no_block).unwrap();
+        });
+        let info = slab.inspect(0).unwrap();
+        assert_eq!((info.state, info.holders.len()), (Some(State::Free), 0), "round {kind}: left behind");
     }
     assert!(slab.check(&|_| false).is_clean());
 }

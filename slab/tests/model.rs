@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{
-    BlockRef, Cache, Closed, Held, INLINE_BYTES, Layout, OpenError, Payload, RefCounts, Slab, State, Token,
+    BlockRef, Cache, Claimed, Closed, Held, INLINE_BYTES, Layout, OpenError, Payload, PutError, RefCounts,
+    SLOT_MEMBERS_MAX, Slab, SlotError, State, Token,
 };
 
 #[derive(Clone, Debug)]
@@ -28,7 +29,15 @@ enum Op {
     Recover { dead: usize, by: usize },
     Leave { who: usize },
     Extend,
+    Put { who: usize, which: usize, slot: u32, replace: bool },
+    Take { who: usize, slot: u32, kind: Option<bool> },
+    Evict { who: usize, slot: u32 },
+    Claim { who: usize, slot: u32 },
+    EndClaim { who: usize, which: usize, ack: bool },
 }
+
+/// Slots; the operations name one more.
+const SLOTS: u32 = 3;
 
 fn op() -> impl Strategy<Value = Op> {
     let who = 0..4usize;
@@ -47,7 +56,14 @@ fn op() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(|who| Op::Drain { who }),
         1 => who.clone().prop_map(|who| Op::Die { who }),
         2 => (who.clone(), who.clone()).prop_map(|(dead, by)| Op::Recover { dead, by }),
-        1 => who.prop_map(|who| Op::Leave { who }),
+        1 => who.clone().prop_map(|who| Op::Leave { who }),
+        6 => (who.clone(), which, 0..SLOTS + 1, prop::bool::weighted(0.3))
+            .prop_map(|(who, which, slot, replace)| Op::Put { who, which, slot, replace }),
+        3 => (who.clone(), 0..SLOTS + 1, prop::option::of(any::<bool>()))
+            .prop_map(|(who, slot, kind)| Op::Take { who, slot, kind }),
+        2 => (who.clone(), 0..SLOTS + 1).prop_map(|(who, slot)| Op::Evict { who, slot }),
+        4 => (who.clone(), 0..SLOTS + 1).prop_map(|(who, slot)| Op::Claim { who, slot }),
+        4 => (who, which, any::<bool>()).prop_map(|(who, which, ack)| Op::EndClaim { who, which, ack }),
         1 => Just(Op::Extend),
     ]
 }
@@ -59,13 +75,24 @@ struct Known {
     block: Option<u64>,
     /// Counts by place in `World::places`.
     holders: BTreeMap<usize, u64>,
+    /// The slot that holds it.
+    slot: Option<u32>,
 }
+
+impl Known {
+    fn is_held(&self) -> bool {
+        !self.holders.is_empty() || self.slot.is_some()
+    }
+}
+
+type Key = (u32, u64);
 
 struct Place {
     lease: u8,
     /// `None` after death or leaving.
     member: Option<Member>,
     held: Vec<Held>,
+    claims: Vec<Claimed>,
     /// Dead, and not yet recovered.
     dirty: bool,
 }
@@ -75,6 +102,8 @@ struct World<'a> {
     places: Vec<Place>,
     known: BTreeMap<(u32, u64), Known>,
     ended: Vec<Token>,
+    /// What each slot holds, and the place that has claimed it.
+    slots: Vec<Option<(Key, Option<usize>)>>,
     /// The scratch memory: for each attached block the handle and its generation.
     blocks: BTreeMap<u64, (u32, u64)>,
     next_offset: u64,
@@ -104,6 +133,7 @@ impl<'a> World<'a> {
             lease,
             member: Some(member(&slab, lease)),
             held: Vec::new(),
+            claims: Vec::new(),
             dirty: false,
         });
         let places = places.collect();
@@ -112,6 +142,7 @@ impl<'a> World<'a> {
             places,
             known: BTreeMap::new(),
             ended: Vec::new(),
+            slots: vec![None; slab.slots() as usize],
             blocks: BTreeMap::new(),
             next_offset: 64,
         }
@@ -145,6 +176,11 @@ impl<'a> World<'a> {
                 assert!(self.slab.extend(groups + 1) >= groups);
                 assert_eq!(self.slab.extend(0), self.slab.committed_groups());
             }
+            Op::Put { who, which, slot, replace } => self.put(who % places, which, slot, replace),
+            Op::Take { who, slot, kind } => self.take(who % places, slot, kind),
+            Op::Evict { who, slot } => self.evict(who % places, slot),
+            Op::Claim { who, slot } => self.claim(who % places, slot),
+            Op::EndClaim { who, which, ack } => self.end_claim(who % places, which, ack),
         }
     }
 
@@ -171,15 +207,19 @@ impl<'a> World<'a> {
     /// The reference's part of a recovery.
     fn forget(&mut self, who: usize) {
         self.places[who].held.clear();
+        self.places[who].claims.clear();
         self.places[who].dirty = false;
+        for claimer in self.slots.iter_mut().flatten().map(|(_, claimer)| claimer) {
+            claimer.take_if(|claimer| *claimer == who);
+        }
         let slab = self.slab;
         let ended = &mut self.ended;
         self.known.retain(|(index, generation), known| {
             known.holders.remove(&who);
-            if known.holders.is_empty() {
+            if !known.is_held() {
                 ended.push(Token::new(slab.space_tag(), *generation, *index).unwrap());
             }
-            !known.holders.is_empty()
+            known.is_held()
         });
     }
 
@@ -217,6 +257,7 @@ impl<'a> World<'a> {
                     bytes: bytes.to_vec(),
                     block: block.then_some(offset),
                     holders: BTreeMap::from([(who, 1)]),
+                    slot: None,
                 };
                 assert!(self.known.insert((held.index(), held.generation()), known).is_none());
                 place.held.push(held);
@@ -323,7 +364,7 @@ impl<'a> World<'a> {
             return assert_eq!(closed, Closed::Counted);
         }
         known.holders.remove(&who);
-        if !known.holders.is_empty() {
+        if known.is_held() {
             return assert_eq!(closed, Closed::Left);
         }
         assert_eq!(closed, Closed::Ended);
@@ -333,6 +374,140 @@ impl<'a> World<'a> {
         assert!(self.slab.read(held).is_err());
         assert!(self.slab.reopen(&m.acquire, &m.ref_counts, held).is_err());
         assert!(self.slab.close(&m.acquire, &m.ref_counts, None, held, common::no_block).is_err());
+    }
+
+    /// The reference's part of what a slot or a member has let go.
+    fn let_go(&mut self, key: Key) {
+        if !self.known[&key].is_held() {
+            self.known.remove(&key);
+            self.ended.push(self.token(key));
+        }
+    }
+
+    fn token(&self, (index, generation): Key) -> Token {
+        Token::new(self.slab.space_tag(), generation, index).unwrap()
+    }
+
+    /// The slot is missing, empty or claimed: the error of a take, an evict or a claim.
+    fn slot_error(&self, slot: u32) -> Option<SlotError> {
+        match self.slots.get(slot as usize) {
+            None => Some(SlotError::NoSlot { slot, slots: self.slab.slots() }),
+            Some(None) => Some(SlotError::Empty { slot }),
+            Some(Some((_, Some(who)))) => Some(SlotError::Claimed { slot, lease: self.places[*who].lease }),
+            Some(Some((_, None))) => None,
+        }
+    }
+
+    fn put(&mut self, who: usize, which: usize, slot: u32, replace: bool) {
+        let place = &self.places[who];
+        let (Some(m), false) = (&place.member, place.held.is_empty()) else { return };
+        let held = place.held[which % place.held.len()];
+        let key = (held.index(), held.generation());
+        let expected = match (self.slots.get(slot as usize), self.known[&key].slot) {
+            (None, _) => Err(PutError::NoSlot { slot, slots: self.slab.slots() }),
+            (_, Some(slot)) => Err(PutError::Already { slot }),
+            (Some(None), _) => Ok(None),
+            (Some(Some((other, None))), _) if replace => Ok(Some(*other)),
+            _ => Err(PutError::Full { slot }),
+        };
+        let put = if replace {
+            self.slab.replace(&m.acquire, &m.ref_counts, held, slot, freer(&mut self.blocks))
+        } else {
+            self.slab.put(&m.acquire, &m.ref_counts, held, slot).map(|()| None)
+        };
+        assert_eq!(put, expected.map(|other| other.map(|other| self.token(other))));
+        if let Ok(other) = expected {
+            self.slots[slot as usize] = Some((key, None));
+            self.known.get_mut(&key).unwrap().slot = Some(slot);
+            if let Some(other) = other {
+                self.known.get_mut(&other).unwrap().slot = None;
+                self.let_go(other);
+            }
+        }
+    }
+
+    fn take(&mut self, who: usize, slot: u32, kind: Option<bool>) {
+        self.join(who);
+        let error = self.slot_error(slot);
+        let m = self.places[who].member.as_ref().unwrap();
+        let mut take = |kind| self.slab.take(&m.acquire, &m.ref_counts, slot, kind, freer(&mut self.blocks));
+        if let Some(error) = error {
+            return assert_eq!(take(None), Err(error));
+        }
+        let (key, _) = self.slots[slot as usize].unwrap();
+        let found = self.known[&key].kind;
+        if kind == Some(false) {
+            let refused = OpenError::ForeignKind { expected: found + 1, found };
+            return assert_eq!(take(Some(found + 1)), Err(refused.into()));
+        }
+        let held = take(kind.map(|_| found)).unwrap();
+        assert_eq!((held.index(), held.generation()), key);
+        self.slots[slot as usize] = None;
+        let known = self.known.get_mut(&key).unwrap();
+        known.slot = None;
+        *known.holders.entry(who).or_default() += 1;
+        self.places[who].held.push(held);
+    }
+
+    fn evict(&mut self, who: usize, slot: u32) {
+        self.join(who);
+        let error = self.slot_error(slot);
+        let m = self.places[who].member.as_ref().unwrap();
+        let evicted = self.slab.evict(&m.acquire, &m.ref_counts, slot, freer(&mut self.blocks));
+        if let Some(error) = error {
+            return assert_eq!(evicted, Err(error));
+        }
+        let (key, _) = self.slots[slot as usize].take().unwrap();
+        assert_eq!(evicted, Ok(self.token(key)));
+        self.known.get_mut(&key).unwrap().slot = None;
+        self.let_go(key);
+    }
+
+    fn claim(&mut self, who: usize, slot: u32) {
+        self.join(who);
+        let error = self.slot_error(slot);
+        let place = &mut self.places[who];
+        let m = place.member.as_ref().unwrap();
+        let claimed = self.slab.claim_slot(&m.acquire, &m.ref_counts, slot, None, common::no_block);
+        if let Some(error) = error {
+            return assert_eq!(claimed, Err(error));
+        }
+        let claimed = claimed.unwrap();
+        let (key, claimer) = self.slots[slot as usize].as_mut().unwrap();
+        assert_eq!(
+            (claimed.held().index(), claimed.held().generation(), claimed.slot()),
+            (key.0, key.1, slot)
+        );
+        *claimer = Some(who);
+        *self.known.get_mut(key).unwrap().holders.entry(who).or_default() += 1;
+        place.claims.push(claimed);
+    }
+
+    fn end_claim(&mut self, who: usize, which: usize, ack: bool) {
+        let place = &mut self.places[who];
+        let (Some(m), false) = (&place.member, place.claims.is_empty()) else { return };
+        let claimed = place.claims.swap_remove(which % place.claims.len());
+        let key = (claimed.held().index(), claimed.held().generation());
+        let free = freer(&mut self.blocks);
+        let slot = &mut self.slots[claimed.slot() as usize];
+        assert_eq!(*slot, Some((key, Some(who))));
+        let known = self.known.get_mut(&key).unwrap();
+        if ack {
+            assert!(self.slab.ack(&m.acquire, claimed));
+            *slot = None;
+            known.slot = None;
+        } else {
+            assert!(self.slab.give_back(&m.acquire, claimed));
+            *slot = Some((key, None));
+        }
+        assert!(!self.slab.ack(&m.acquire, claimed), "ended twice");
+        self.slab.close(&m.acquire, &m.ref_counts, None, claimed.held(), free).unwrap();
+        let count = known.holders.get_mut(&who).unwrap();
+        *count -= 1;
+        if *count == 0 {
+            known.holders.remove(&who);
+        }
+        self.let_go(key);
     }
 
     fn recover(&mut self, dead: usize, by: usize) {
@@ -390,6 +565,15 @@ impl<'a> World<'a> {
             }
         }
         assert_eq!(self.blocks, attached, "blocks and handles disagree");
+        let kept = self.slots.iter().enumerate().filter_map(|(slot, kept)| Some((slot as u32, (*kept)?)));
+        let kept: Vec<_> = kept
+            .map(|(slot, (key, who))| (slot, self.token(key), who.map(|who| self.places[who].lease)))
+            .collect();
+        let found: Vec<_> = self.slab.kept().map(|info| (info.slot, info.token, info.claimed_by)).collect();
+        assert_eq!(found, kept, "slots disagree");
+        for (key, known) in &self.known {
+            assert_eq!(self.slab.slot_of(self.token(*key)), known.slot);
+        }
         for held in self.places.iter().flat_map(|place| &place.held) {
             let known = &self.known[&(held.index(), held.generation())];
             let (kind, contents) = self.slab.read(*held).unwrap();
@@ -404,8 +588,17 @@ impl<'a> World<'a> {
         }
     }
 
-    /// All members leave or die.
+    /// All members leave or die, and the slots are emptied.
     fn end(mut self) {
+        for who in 0..self.places.len() {
+            // Joining recovers a dead member: a claim of its goes back.
+            self.join(who);
+            self.leave(who);
+        }
+        for slot in 0..self.slab.slots() {
+            self.evict(0, slot);
+            self.compare();
+        }
         for who in 0..self.places.len() {
             self.leave(who);
             self.join(who);
@@ -419,7 +612,8 @@ impl<'a> World<'a> {
 }
 
 fn run(handles: u32, members: u16, generation_bits: u8, groups: u32, ops: Vec<Op>) {
-    let layout = common::layout(handles, members, generation_bits);
+    let slots = if members > SLOT_MEMBERS_MAX { 0 } else { SLOTS };
+    let layout = common::layout_with_slots(handles, members, generation_bits, slots);
     let words = common::words(&layout);
     let mut world = World::new(&words, layout);
     world.slab.extend(groups);

@@ -29,10 +29,12 @@ pub struct Geometry {
     pub scratch_bytes: u64,
     /// Bytes of a scratch unit: a power of two from 1 KiB to 1 MiB.
     pub unit_bytes: u32,
+    /// The number of slots: 0 to 2^20. With slots, at most 254 members.
+    pub slots: u32,
 }
 
 impl Default for Geometry {
-    /// 64 members, 65,536 handles, 1 GiB of scratch in units of 64 KiB. The segment is sparse: only the bytes in use cost memory.
+    /// 64 members, 65,536 handles, 1 GiB of scratch in units of 64 KiB, no slots. The segment is sparse: only the bytes in use cost memory.
     fn default() -> Self {
         Self {
             members: 64,
@@ -40,6 +42,7 @@ impl Default for Geometry {
             generation_bits: 36,
             scratch_bytes: 1 << 30,
             unit_bytes: 64 << 10,
+            slots: 0,
         }
     }
 }
@@ -48,22 +51,31 @@ impl Geometry {
     /// The geometry for embedded use: 4 members, 32 handles, 8 KiB of scratch; the whole segment is under 32 KiB.
     #[must_use]
     pub const fn tiny() -> Self {
-        Self { members: 4, handles: 32, generation_bits: 36, scratch_bytes: 8 << 10, unit_bytes: 1 << 10 }
+        Self {
+            members: 4,
+            handles: 32,
+            generation_bits: 36,
+            scratch_bytes: 8 << 10,
+            unit_bytes: 1 << 10,
+            slots: 0,
+        }
     }
 
     fn to_words(self) -> [u64; 8] {
-        let Self { members, handles, generation_bits, scratch_bytes, unit_bytes } = self;
-        [members.into(), handles.into(), generation_bits.into(), scratch_bytes, unit_bytes.into(), 0, 0, 0]
+        let Self { members, handles, generation_bits, scratch_bytes, unit_bytes, slots } = self;
+        let (members, handles, bits) = (members.into(), handles.into(), generation_bits.into());
+        [members, handles, bits, scratch_bytes, unit_bytes.into(), slots.into(), 0, 0]
     }
 
     fn from_words(words: [u64; 8]) -> Option<Self> {
-        let [members, handles, generation_bits, scratch_bytes, unit_bytes, ..] = words;
+        let [members, handles, generation_bits, scratch_bytes, unit_bytes, slots, ..] = words;
         Some(Self {
             members: members.try_into().ok()?,
             handles: handles.try_into().ok()?,
             generation_bits: generation_bits.try_into().ok()?,
             scratch_bytes,
             unit_bytes: unit_bytes.try_into().ok()?,
+            slots: slots.try_into().ok()?,
         })
     }
 }
@@ -133,11 +145,11 @@ pub(crate) const LAYOUT_HASH: u64 = {
 
 impl Plan {
     pub(crate) fn new(geometry: Geometry) -> Result<Self, OpenError> {
-        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes } = geometry;
+        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes, slots } = geometry;
         if members == 0 || members > MEMBERS_MAX {
             return Err(OpenError::Members { found: members });
         }
-        let slab = slab::Geometry { handles, members, generation_bits }.layout()?;
+        let slab = slab::Geometry { handles, members, generation_bits, slots }.layout()?;
         let scratch = scratch::Geometry { bytes: scratch_bytes, unit_bytes }.layout()?;
         let names = slab::NamesLayout::for_handles(handles);
         let align = u64::from(unit_bytes).min(PAGE);
@@ -201,7 +213,7 @@ mod tests {
 
     #[test]
     fn plans_survive_the_header() {
-        for geometry in [Geometry::default(), Geometry::tiny()] {
+        for geometry in [Geometry::default(), Geometry::tiny(), Geometry { slots: 9, ..Geometry::tiny() }] {
             let plan = Plan::new(geometry).unwrap();
             let again = Plan::of(geometry.to_words(), plan.data_area_bytes).unwrap();
             assert_eq!(again.geometry, geometry);
@@ -222,6 +234,8 @@ mod tests {
         assert!(bad(|g| g.handles = (1 << 20) + 1).contains("1048577"));
         assert!(bad(|g| g.generation_bits = 37).contains("37"));
         assert!(bad(|g| g.scratch_bytes = 0).contains("found 0"));
+        assert!(bad(|g| g.slots = (1 << 20) + 1).contains("1048577"));
+        assert!(bad(|g| (g.slots, g.members) = (1, 255)).contains("255"));
         assert!(bad(|g| g.unit_bytes = 5000).contains("5000"));
         let words = Geometry::default().to_words();
         assert!(matches!(Plan::of(words, 4096), Err(OpenError::Corrupt { what: "data area length", .. })));

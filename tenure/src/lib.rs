@@ -64,6 +64,7 @@ mod processes;
 mod raw;
 mod report;
 mod shared;
+mod slots;
 mod space;
 #[cfg(feature = "objects")]
 mod state;
@@ -87,6 +88,7 @@ pub use options::Options;
 pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
+pub use slots::{Claim, PutError, SlotError, Slots};
 pub use space::Space;
 pub use typed::Value;
 
@@ -111,4 +113,4 @@ pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
 pub use tenure_segment::{
     Absence, Backend, LeaseInfo, Listed, MonitorState, NameState, OpenError as SegmentError,
 };
-pub use tenure_slab::{HandleInfo, Token, TokenError};
+pub use tenure_slab::{HandleInfo, SlotInfo, Token, TokenError};

@@ -15,6 +15,7 @@ use crate::kind::Kind;
 use crate::local::Local;
 use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
+use crate::slots::Slots;
 use crate::typed::{self, Value};
 
 /// A member of a space: the owner of a lease. The member leaves when the last clone of it, and the last handle and block that it
@@ -126,6 +127,12 @@ impl Member {
     #[must_use]
     pub fn local(&self) -> Local<'_> {
         Local::new(&self.shared)
+    }
+
+    /// The slots of the space, for this member; see [`Slots`].
+    #[must_use]
+    pub fn slots(&self) -> Slots<'_> {
+        Slots::new(&self.shared)
     }
 
     /// Creates a handle with a typed value, archived by rkyv. A value of up to 32 archived bytes lies in the handle's own cache line, a

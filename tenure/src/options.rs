@@ -30,6 +30,7 @@ pub struct Options {
     generation_bits: Option<u8>,
     scratch_bytes: Option<u64>,
     unit_bytes: Option<u32>,
+    slots: Option<u32>,
     base: Geometry,
     sysv: bool,
     pub(crate) monitor: bool,
@@ -45,6 +46,7 @@ impl Options {
             generation_bits: None,
             scratch_bytes: None,
             unit_bytes: None,
+            slots: None,
             base: Geometry::default(),
             sysv: false,
             monitor: true,
@@ -81,6 +83,13 @@ impl Options {
     /// Sets the bytes of a scratch unit, a power of two from 1 KiB to 1 MiB; 64 KiB by default.
     pub fn unit(mut self, bytes: u32) -> Self {
         self.unit_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the number of slots, 0 to 2^20; none by default. A slot holds a handle as a member does, so that the handle outlives all
+    /// members: see [`Slots`](crate::Slots). A space with slots has at most 254 members.
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = Some(slots);
         self
     }
 
@@ -354,6 +363,7 @@ impl Options {
             generation_bits: self.generation_bits.unwrap_or(base.generation_bits),
             scratch_bytes: self.scratch_bytes.unwrap_or(base.scratch_bytes),
             unit_bytes: self.unit_bytes.unwrap_or(base.unit_bytes),
+            slots: self.slots.unwrap_or(base.slots),
         }
     }
 
@@ -374,6 +384,7 @@ impl Options {
             ("generation bits", self.generation_bits.map(u64::from), found.generation_bits.into()),
             ("scratch bytes", self.scratch_bytes, found.scratch_bytes),
             ("unit bytes", self.unit_bytes.map(u64::from), found.unit_bytes.into()),
+            ("slots", self.slots.map(u64::from), found.slots.into()),
         ];
         for (what, expected, found) in pairs {
             if let Some(expected) = expected

@@ -20,7 +20,7 @@ use tenure_slab::{Problem, Slab, State};
 pub struct Stats {
     /// Members with a LIVE lease, including dead members that are not recovered yet.
     pub members_live: u16,
-    /// Handles that at least one member holds.
+    /// Handles that at least one member or slot holds.
     pub handles_live: u64,
     /// Handles that members have claimed in advance and not created yet.
     pub handles_claimed: u64,

@@ -8,7 +8,7 @@ use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
 use tenure_segment::{
     Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment, Spec,
 };
-use tenure_slab::{HandleInfo, Slab};
+use tenure_slab::{HandleInfo, Slab, SlotInfo};
 
 use crate::error::{JoinError, OpenError, RemoveError};
 use crate::geometry::{Geometry, LAYOUT_HASH, Plan};
@@ -273,6 +273,25 @@ impl Space {
     pub fn handles(&self) -> Vec<HandleInfo> {
         let (slab, _) = self.views();
         slab.iter().collect()
+    }
+
+    /// The slots that are not empty, by number. Other processes may change them during the call, so the list is not a snapshot of one
+    /// moment.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?;
+    /// let handle = me.create(&7u64)?;
+    /// me.slots().put(3, &handle)?;
+    /// let slots = space.slots();
+    /// assert_eq!((slots.len(), slots[0].slot, slots[0].token), (1, 3, handle.token()));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        let (slab, _) = self.views();
+        slab.kept().collect()
     }
 
     /// The scratch blocks in use, including pinned ones. Other processes may change them during the call, so the list is not a

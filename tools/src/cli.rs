@@ -31,6 +31,8 @@ pub enum Command {
     Stat(Look),
     /// List the names in a segment and the members that have them, without joining it.
     Names(Look),
+    /// List what is in the slots of a segment, without joining it.
+    Slots(Look),
     /// Check every word of a segment, without joining it.
     Check(Look),
     /// Join a segment and take back the resources of dead members.

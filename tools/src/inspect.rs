@@ -116,6 +116,7 @@ pub fn stat(name: &Name, json: bool) -> Answer {
                 "generation_bits": geometry.generation_bits,
                 "scratch_bytes": geometry.scratch_bytes,
                 "unit_bytes": geometry.unit_bytes,
+                "slots": geometry.slots,
             },
             "name_state": trouble(space.name_state()),
             "members_live": stats.members_live,
@@ -214,6 +215,40 @@ pub fn names(name: &Name, json: bool) -> Answer {
         table.row([shown, info.kind.to_string(), info.token.to_string(), info.holders.to_string()]);
     }
     let text = if all.is_empty() { "no names\n".to_owned() } else { table.to_string() };
+    Ok((text, Exit::Well))
+}
+
+/// Lists the slots that are in use: the handle in each, its name if it has one, and the lease that has claimed it.
+///
+/// # Errors
+/// The segment cannot be attached.
+pub fn slots(name: &Name, json: bool) -> Answer {
+    let space = name.attach()?;
+    let (slots, names, handles) = (space.slots(), space.names(), space.handles());
+    let rows = slots.iter().map(|info| {
+        let name = names.iter().find(|named| named.token == info.token).map(|named| named.name.as_str());
+        let holders = handles.iter().find(|handle| handle.index == info.token.index());
+        (info, name, holders.map_or(0, |handle| handle.holders.len()))
+    });
+    if json {
+        let row = |(info, name, members): (&tenure::SlotInfo, _, u32)| {
+            json!({
+                "slot": info.slot,
+                "token": info.token.to_string(),
+                "name": name,
+                "holders": members,
+                "claimed_by": info.claimed_by,
+            })
+        };
+        return Ok((pretty(&rows.map(row).collect()), Exit::Well));
+    }
+    let mut table = Table::new(["slot", "token", "members", "claimed by lease", "name"]);
+    for (info, name, members) in rows {
+        let claimer = info.claimed_by.map_or_else(|| "-".to_owned(), |lease| lease.to_string());
+        let name = name.map_or_else(|| "-".to_owned(), |name| name.escape_debug().to_string());
+        table.row([info.slot.to_string(), info.token.to_string(), members.to_string(), claimer, name]);
+    }
+    let text = if slots.is_empty() { "no slot is in use\n".to_owned() } else { table.to_string() };
     Ok((text, Exit::Well))
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use common::{Name, Process, listen, role, say};
 use serde_json::Value;
-use tenure::{Kind, Space};
+use tenure::{Kind, Options, Space};
 
 /// Runs the command, expects the exit status, and returns standard output and standard error.
 #[track_caller]
@@ -28,8 +28,12 @@ struct Segment {
 
 impl Segment {
     fn new(what: &str) -> Self {
+        Self::with(what, Space::options())
+    }
+
+    fn with(what: &str, options: Options) -> Self {
         let name = Name::new(what);
-        let space = name.open(Space::options().members(8).handles(1024).scratch(32 << 20));
+        let space = name.open(options.members(8).handles(1024).scratch(32 << 20));
         let path = space.path().unwrap().to_owned();
         Self { name, path }
     }
@@ -137,6 +141,33 @@ fn names_are_listed_with_what_has_them() {
     let (out, _) = expect(0, &["names", &segment.name.0, "--json"]);
     let names: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&names[1]["name"], &names[1]["token"]), (&"two\nlines".into(), &second.into()));
+}
+
+#[test]
+fn slots_are_listed_with_their_names() {
+    let segment = Segment::with("slots", Space::options().slots(3));
+    let (out, _) = expect(0, &["slots", &segment.name.0]);
+    assert_eq!(out, "no slot is in use\n");
+    let space = Space::options().attach(&segment.name.0).unwrap();
+    let me = space.join().unwrap();
+    let named = me.create_raw_named("jobs", Kind::raw(4), b"").unwrap();
+    assert_eq!(me.slots().keep(&named), Ok(0));
+    let root = named.token().to_string();
+    // Now only the slot holds it.
+    drop(named);
+    let job = me.create_raw(Kind::raw(5), b"").unwrap();
+    me.slots().put(2, &job).unwrap();
+    let claim = me.slots().claim_raw(2, Kind::raw(5)).unwrap();
+    let (out, _) = expect(0, &["slots", &segment.name.0]);
+    let lines: Vec<_> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let (job, lease) = (job.token().to_string(), me.lease().index.to_string());
+    assert_eq!(lines[1], ["0", &root, "0", "-", "jobs"], "{out}");
+    assert_eq!(lines[2], ["2", &job, "1", &lease, "-"], "{out}");
+    let (out, _) = expect(0, &["slots", &segment.name.0, "--json"]);
+    let slots: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&slots[0]["name"], &slots[1]["claimed_by"]), (&"jobs".into(), &me.lease().index.into()));
+    drop(claim);
+    expect(0, &["check", &segment.name.0]);
 }
 
 #[test]

@@ -211,7 +211,7 @@ pub struct tenure_info {
 
 impl tenure_info {
     pub(crate) fn of(space: &tenure::Space) -> Self {
-        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes } = space.geometry();
+        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes, .. } = space.geometry();
         Self {
             backend: tenure_backend::from(space.backend()) as u32,
             created: space.created().into(),

@@ -15,7 +15,11 @@ pub fn words(layout: &Layout) -> Vec<Word> {
 }
 
 pub fn layout(handles: u32, members: u16, generation_bits: u8) -> Layout {
-    Geometry { handles, members, generation_bits }.layout().unwrap()
+    layout_with_slots(handles, members, generation_bits, 0)
+}
+
+pub fn layout_with_slots(handles: u32, members: u16, generation_bits: u8, slots: u32) -> Layout {
+    Geometry { handles, members, generation_bits, slots }.layout().unwrap()
 }
 
 /// An initialised slab, committed as a whole.

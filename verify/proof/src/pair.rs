@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::actor::Actor;
 use crate::apart::apart;
 use crate::board::Board;
-use crate::case::{Case, Part, Script};
+use crate::case::{Case, Part, Script, Size};
 use crate::point::{
     FAIL_SAFE_SECONDS, Scene, Violation, Wrong, after_a_death, cast_of, in_time, rehearse_halves, stage,
     while_stopped,
@@ -32,6 +32,12 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new(name: &'static str, first: Script, second: Script) -> Self {
         Self { name, first: Case::new(name, first), second: Case::new(name, second) }
+    }
+
+    pub(crate) fn size(mut self, size: Size) -> Self {
+        self.first = self.first.size(size);
+        self.second = self.second.size(size);
+        self
     }
 
     /// The survivor's part before any other process exists.

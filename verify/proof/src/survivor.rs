@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
     Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked,
-    Member, Named, OpenHandleError, Raw, RawBlock, RawHandle, Space, Token, Versioned,
+    Member, Named, OpenHandleError, PutError, Raw, RawBlock, RawHandle, SlotError, Space, Token, Versioned,
 };
 
 use crate::apart::apart;
@@ -372,6 +372,10 @@ impl Survivor {
             assert!(!things.has_sleeper(), "somebody still sleeps");
         }
         self.target = None;
+        for info in self.space.slots() {
+            assert_eq!(info.claimed_by, None, "claimed by somebody who is not there");
+            assert_eq!(self.me.slots().evict(info.slot).unwrap(), info.token);
+        }
         for block in self.space.blocks() {
             if matches!(block.owner, BlockState::Pinned { .. }) {
                 // SAFETY: it is ours by agreement, and nobody uses its bytes any more.
@@ -469,6 +473,7 @@ pub(crate) fn everything(me: &Member, local: &mut Local<'_>, size: Size, leeway:
         }
     }
     names(me, leeway);
+    keep(me, leeway);
     let mut other = me.local();
     for len in [16, 100, unit / 2, unit + 1] {
         let Some(block) = taken(local.alloc(layout(len)), may_fail) else { continue };
@@ -526,6 +531,36 @@ fn names(me: &Member, Leeway { exhausted: may_fail, delayed }: Leeway) {
             "{name} has no holder: {found:?}"
         );
     }
+}
+
+/// The last two slots of a space with slots, which nobody else uses: put, claimed, given back, acked, replaced, taken, evicted.
+fn keep(me: &Member, Leeway { exhausted: may_fail, delayed }: Leeway) {
+    let slots = me.slots();
+    let Some(slot) = slots.count().checked_sub(2) else { return };
+    let create = || taken(me.create_raw(KIND, &payload(100)), may_fail);
+    let Some(first) = create() else { return };
+    let token = first.token();
+    slots.put(slot, &first).unwrap();
+    assert_eq!(slots.put(slot + 1, &first), Err(PutError::Already { slot }));
+    drop(first);
+    let claim = slots.claim_raw(slot, KIND).unwrap();
+    assert!(is_intact(claim.get().unwrap()), "the payload of a handle in a slot changed");
+    assert!(matches!(slots.take_raw(slot, KIND), Err(SlotError::Claimed { .. })));
+    claim.give_back().unwrap();
+    slots.claim_raw(slot, KIND).unwrap().ack().unwrap();
+    let opened = me.open_raw(KIND, token);
+    assert!(
+        matches!(opened, Err(OpenHandleError::Stale { .. })) || delayed,
+        "{token} has no holder: {opened:?}"
+    );
+    drop(opened);
+    let (Some(second), Some(third)) = (create(), create()) else { return };
+    assert_eq!(slots.replace(slot, &second), Ok(None));
+    assert_eq!(slots.replace(slot, &third), Ok(Some(second.token())));
+    slots.put(slot + 1, &second).unwrap();
+    assert_eq!(slots.take_raw(slot, KIND).unwrap().token(), third.token());
+    assert_eq!(slots.evict(slot + 1).unwrap(), second.token());
+    assert!(matches!(slots.evict(slot + 1), Err(SlotError::Empty { .. })));
 }
 
 /// Takes all handles and all units, and gives them back; returns their numbers.

@@ -9,6 +9,7 @@ mod monitors;
 mod names;
 mod pairs;
 mod processes;
+mod slots;
 mod values;
 mod waiting;
 
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         backends::all(),
         monitors::all(),
         names::all(),
+        slots::all(),
         files::all(),
         waiting::all(),
         processes::all(),

@@ -1,7 +1,7 @@
 //! Two operations at once, over the same objects. The survivor's preparation, and the dead members, belong to both.
 
 use super::members::{join, leave, leave_holding, only_recover, recover};
-use super::{blocks, files, handles, monitors, names, processes, waiting};
+use super::{blocks, files, handles, monitors, names, processes, slots, waiting};
 use crate::case::Script;
 use crate::pair::Pair;
 use crate::survivor::Survivor;
@@ -11,7 +11,17 @@ const ENTERED: u32 = 11;
 
 /// Every pair.
 pub(crate) fn all() -> Vec<Pair> {
-    [recoveries(), of_handles(), of_names(), of_blocks(), of_objects(), of_files(), of_monitors()].concat()
+    [
+        recoveries(),
+        of_handles(),
+        of_names(),
+        slots::pairs(),
+        of_blocks(),
+        of_objects(),
+        of_files(),
+        of_monitors(),
+    ]
+    .concat()
 }
 
 /// Two dead: one in the middle of a creation, with an entry that is INIT and a block; one in the middle of a last close.

@@ -1,0 +1,473 @@
+//! Slots: words of the space that hold handles.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tenure_slab::{self as slab, Token};
+
+use crate::error::{NotMember, OpenHandleError, UseError};
+use crate::handle::{Handle, Raw};
+use crate::kind::Kind;
+use crate::raw::RawHandle;
+use crate::shared::Shared;
+use crate::typed::Value;
+
+/// The slots of a space. A slot holds a handle as a member does: what is in a slot outlives all members, until it is taken out, replaced
+/// or evicted. So a handle with a name, kept in a slot, is a root: it is found by its name when the processes that made it are gone.
+///
+/// Slots are numbered from 0; [`Options::slots`](crate::Options::slots) sets how many there are, none by default. A handle is in at most
+/// one slot.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let job = me.create(&7u64)?;
+/// me.slots().put(0, &job)?;
+/// drop((job, me)); // nobody is left
+///
+/// let other = space.join()?; // usually another process, and later
+/// let job = other.slots().claim::<u64>(0)?; // if this process dies, the job is claimed by another one
+/// assert_eq!(job.get()?.to_native(), 7);
+/// job.ack()?; // done: the slot is empty, and the handle ends
+/// # Ok(()) }
+/// ```
+///
+/// # Progress
+///
+/// All operations are lock-free between processes: none waits for a process that is stopped, and each repeats only if another one
+/// changed the same slot or handle.
+///
+/// # Crash
+///
+/// Each operation is done or not done when its process is killed. Recovery of the dead member gives back what it had claimed, and ends
+/// what it had taken out.
+#[derive(Clone, Copy)]
+pub struct Slots<'m> {
+    shared: &'m Arc<Shared>,
+}
+
+/// The reason why a handle was not put into a slot. Nothing was changed.
+///
+/// ```
+/// # use tenure::PutError;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let (one, two) = (me.create(&1u64)?, me.create(&2u64)?);
+/// me.slots().put(0, &one)?;
+/// assert_eq!(me.slots().put(0, &two), Err(PutError::Full { slot: 0 }));
+/// assert_eq!(me.slots().put(1, &one), Err(PutError::Already { slot: 0 }));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// The caller is not a member, or no member any more.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The handle is one of another member, of this space or of another one.
+    #[error("the handle belongs to another member")]
+    ForeignHandle,
+    /// The slot holds another handle. For a replacement: one that is claimed.
+    #[error("slot {slot} is in use")]
+    Full {
+        /// The number of the slot.
+        slot: u32,
+    },
+    /// No slot is empty.
+    #[error("all {slots} slots are in use")]
+    AllFull {
+        /// The number of slots.
+        slots: u32,
+    },
+    /// A slot holds this handle already.
+    #[error("the handle is in slot {slot} already")]
+    Already {
+        /// The number of the slot that holds it.
+        slot: u32,
+    },
+    /// Another holder of the handle is putting it into a slot at the moment, or was stopped while it did.
+    #[error("another holder of the handle is putting it into slot {slot}")]
+    InTransit {
+        /// The number of that slot.
+        slot: u32,
+    },
+    /// The handle was put 2^23 times.
+    #[error("the handle was put as often as it can be")]
+    Exhausted,
+    /// The space has no such slot.
+    #[error("expected a slot below {slots}, found {slot}")]
+    NoSlot {
+        /// The requested slot.
+        slot: u32,
+        /// The number of slots.
+        slots: u32,
+    },
+    /// The words of the handle are corrupted: it is over although it is held.
+    #[error("the handle is not held")]
+    Stale,
+}
+
+impl From<slab::PutError> for PutError {
+    fn from(error: slab::PutError) -> Self {
+        match error {
+            slab::PutError::Full { slot } => Self::Full { slot },
+            slab::PutError::Already { slot } => Self::Already { slot },
+            slab::PutError::InTransit { slot } => Self::InTransit { slot },
+            slab::PutError::Exhausted => Self::Exhausted,
+            slab::PutError::NoSlot { slot, slots } => Self::NoSlot { slot, slots },
+            _ => Self::Stale,
+        }
+    }
+}
+
+/// The reason why nothing was taken out of a slot. The slot is unchanged.
+///
+/// ```
+/// # use tenure::{OpenHandleError, SlotError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// assert!(matches!(me.slots().take::<u64>(0), Err(SlotError::Empty { slot: 0 })));
+/// me.slots().put(0, &me.create(&1u64)?)?;
+/// let wrong = me.slots().take::<u32>(0);
+/// assert!(matches!(wrong, Err(SlotError::NotOpened(OpenHandleError::ForeignKind { .. }))));
+/// let claim = me.slots().claim::<u64>(0)?;
+/// assert!(matches!(me.slots().evict(0), Err(SlotError::Claimed { slot: 0, .. })));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotError {
+    /// The caller is not a member, or no member any more.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// The slot holds nothing.
+    #[error("slot {slot} is empty")]
+    Empty {
+        /// The number of the slot.
+        slot: u32,
+    },
+    /// A member has claimed what is in the slot.
+    #[error("slot {slot} is claimed by lease {lease}")]
+    Claimed {
+        /// The number of the slot.
+        slot: u32,
+        /// The slot of the member in the lease table.
+        lease: u8,
+    },
+    /// The space has no such slot.
+    #[error("expected a slot below {slots}, found {slot}")]
+    NoSlot {
+        /// The requested slot.
+        slot: u32,
+        /// The number of slots.
+        slots: u32,
+    },
+    /// What is in the slot was not opened, for instance because it is of another kind.
+    #[error(transparent)]
+    NotOpened(#[from] OpenHandleError),
+}
+
+impl From<slab::SlotError> for SlotError {
+    fn from(error: slab::SlotError) -> Self {
+        match error {
+            slab::SlotError::Empty { slot } => Self::Empty { slot },
+            slab::SlotError::Claimed { slot, lease } => Self::Claimed { slot, lease },
+            slab::SlotError::NoSlot { slot, slots } => Self::NoSlot { slot, slots },
+            slab::SlotError::NotOpened(error) => Self::NotOpened(error.into()),
+            other => Self::NotOpened(OpenHandleError::Corrupt(other.to_string())),
+        }
+    }
+}
+
+impl<'m> Slots<'m> {
+    pub(crate) fn new(shared: &'m Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The number of slots.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.shared.reclaimer.plan.geometry.slots
+    }
+
+    fn own<T>(&self, handle: &Handle<T>) -> Result<slab::Held, PutError> {
+        self.shared.lease.check()?;
+        if Arc::ptr_eq(self.shared, &handle.shared) {
+            Ok(handle.held.held)
+        } else {
+            Err(PutError::ForeignHandle)
+        }
+    }
+
+    /// Puts a handle into an empty slot. From then on the slot holds it as well; the caller still holds its handle.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`]; the slot is unchanged.
+    pub fn put<T>(&self, slot: u32, handle: &Handle<T>) -> Result<(), PutError> {
+        let held = self.own(handle)?;
+        Ok(self.shared.slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot)?)
+    }
+
+    /// Puts a handle into an empty slot, whichever, and returns the number of the slot.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+    /// let me = space.join()?;
+    /// me.slots().keep(&me.create_named("limits", &[3u32, 5])?)?; // a root
+    /// drop(me);
+    ///
+    /// let limits = space.join()?.open_named::<[u32; 2]>("limits")?;
+    /// assert_eq!(limits.get()?[0].to_native(), 3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`], for instance [`PutError::AllFull`]; nothing was changed.
+    pub fn keep<T>(&self, handle: &Handle<T>) -> Result<u32, PutError> {
+        let held = self.own(handle)?;
+        let slab = &self.shared.slab;
+        for slot in (0..self.count()).filter(|slot| slab.slot(*slot).is_none()) {
+            match slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot) {
+                Ok(()) => return Ok(slot),
+                // Somebody was faster.
+                Err(slab::PutError::Full { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(slot) = slab.slot_of(handle.token()) {
+            return Err(PutError::Already { slot });
+        }
+        Err(PutError::AllFull { slots: self.count() })
+    }
+
+    /// Puts a handle into a slot that is empty or holds another one, in one step. The former handle ends if nobody else holds it; its token
+    /// is returned.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let (old, new) = (me.create(&1u64)?, me.create(&2u64)?);
+    /// assert_eq!(me.slots().replace(3, &old)?, None);
+    /// assert_eq!(me.slots().replace(3, &new)?, Some(old.token()));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`]; the slot is unchanged.
+    pub fn replace<T>(&self, slot: u32, handle: &Handle<T>) -> Result<Option<Token>, PutError> {
+        let held = self.own(handle)?;
+        let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
+        Ok(self
+            .shared
+            .slab
+            .replace(acquire, ref_counts, held, slot, |block| self.shared.free_block(block))?)
+    }
+
+    /// Takes a typed value out of a slot: the slot is empty, and the caller holds the handle. If the caller dies, the handle ends with it;
+    /// [`Slots::claim`] is for work that must not be lost.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// me.slots().put(3, &me.create(&7u64)?)?;
+    /// let taken = me.slots().take::<u64>(3)?;
+    /// assert_eq!(taken.get()?.to_native(), 7);
+    /// assert!(me.slots().take::<u64>(3).is_err()); // empty
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SlotError`]; the slot is unchanged. If the bytes are not valid for the type, they were taken out and are gone.
+    pub fn take<T: Value>(&self, slot: u32) -> Result<Handle<T>, SlotError> {
+        Ok(self.take_as::<T>(slot, Kind::of::<T>())?.validated()?)
+    }
+
+    /// As [`Slots::take`], as raw bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`SlotError`]; the slot is unchanged.
+    pub fn take_raw(&self, slot: u32, kind: Kind) -> Result<Handle<Raw>, SlotError> {
+        self.take_as(slot, kind)
+    }
+
+    fn take_as<T>(&self, slot: u32, kind: Kind) -> Result<Handle<T>, SlotError> {
+        self.shared.lease.check()?;
+        kind.to_open()?;
+        let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
+        let free = |block| self.shared.free_block(block);
+        let held = self.shared.slab.take(acquire, ref_counts, slot, Some(kind.number()), free)?;
+        let handle = self.handle(held, kind);
+        self.shared.place(handle.held)?;
+        Ok(handle)
+    }
+
+    fn handle<T>(&self, held: slab::Held, kind: Kind) -> Handle<T> {
+        Handle { shared: Arc::clone(self.shared), held: RawHandle { held }, kind, value: PhantomData }
+    }
+
+    /// Claims a typed value: the slot still holds it, and lends it to this member alone, until [`Claim::ack`] or [`Claim::give_back`]. If
+    /// this process dies, recovery gives the value back.
+    ///
+    /// # Errors
+    ///
+    /// [`SlotError`]; the slot is unchanged.
+    pub fn claim<T: Value>(&self, slot: u32) -> Result<Claim<T>, SlotError> {
+        let claim = self.claim_as::<T>(slot, Kind::of::<T>())?;
+        // If it fails, the drop gives it back.
+        crate::typed::validate::<T>(
+            claim.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?,
+        )?;
+        Ok(claim)
+    }
+
+    /// As [`Slots::claim`], as raw bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`SlotError`]; the slot is unchanged.
+    pub fn claim_raw(&self, slot: u32, kind: Kind) -> Result<Claim<Raw>, SlotError> {
+        self.claim_as(slot, kind)
+    }
+
+    fn claim_as<T>(&self, slot: u32, kind: Kind) -> Result<Claim<T>, SlotError> {
+        self.shared.lease.check()?;
+        kind.to_open()?;
+        let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
+        let free = |block| self.shared.free_block(block);
+        let claimed = self.shared.slab.claim_slot(acquire, ref_counts, slot, Some(kind.number()), free)?;
+        let claim = Claim { handle: self.handle(claimed.held(), kind), claimed, has_ended: false };
+        self.shared.place(claim.handle.held)?;
+        Ok(claim)
+    }
+
+    /// Empties a slot. What was in it ends if nobody else holds it; its token is returned.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// me.slots().put(3, &me.create(&7u64)?)?;
+    /// let token = me.slots().evict(3)?;
+    /// assert!(me.open::<u64>(token).is_err()); // it was held by nothing else
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SlotError`]; the slot is unchanged.
+    pub fn evict(&self, slot: u32) -> Result<Token, SlotError> {
+        self.shared.lease.check()?;
+        let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
+        Ok(self.shared.slab.evict(acquire, ref_counts, slot, |block| self.shared.free_block(block))?)
+    }
+
+    /// The slot that holds the handle at the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`].
+    pub fn find(&self, token: Token) -> Result<Option<u32>, NotMember> {
+        self.shared.lease.check()?;
+        Ok(self.shared.slab.slot_of(token))
+    }
+}
+
+impl fmt::Debug for Slots<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("count", &self.count()).finish_non_exhaustive()
+    }
+}
+
+/// A handle that a slot lends to this member alone; see [`Slots::claim`]. It is used as a [`Handle`]. Dropping it gives it back.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// me.slots().put(0, &me.create(&7u64)?)?;
+/// let claim = me.slots().claim::<u64>(0)?;
+/// assert!(other.slots().claim::<u64>(0).is_err()); // lent to `me`
+/// claim.give_back()?;
+/// other.slots().claim::<u64>(0)?.ack()?;
+/// assert!(me.slots().claim::<u64>(0).is_err()); // done: the slot is empty
+/// # Ok(()) }
+/// ```
+pub struct Claim<T> {
+    /// The count of `claimed`; closed after the claim has ended.
+    handle: Handle<T>,
+    claimed: slab::Claimed,
+    has_ended: bool,
+}
+
+impl<T> Claim<T> {
+    /// The number of the slot.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.claimed.slot()
+    }
+
+    /// Ends the claim: the slot is empty, and the handle ends unless somebody else holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`UseError`] after the member has left, or in a forked child; nothing was changed.
+    pub fn ack(mut self) -> Result<(), UseError> {
+        self.end(true)
+    }
+
+    /// Gives the handle back to its slot, where any member can claim it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Claim::ack`].
+    pub fn give_back(mut self) -> Result<(), UseError> {
+        self.end(false)
+    }
+
+    fn end(&mut self, is_done: bool) -> Result<(), UseError> {
+        let shared = &self.handle.shared;
+        shared.lease.check()?;
+        self.has_ended = true;
+        let (slab, acquire) = (&shared.slab, shared.lease.acquire());
+        let has_claimed =
+            if is_done { slab.ack(acquire, self.claimed) } else { slab.give_back(acquire, self.claimed) };
+        // If not, the segment is corrupted.
+        if has_claimed { Ok(()) } else { Err(UseError::Stale) }
+    }
+}
+
+impl<T> Deref for Claim<T> {
+    type Target = Handle<T>;
+
+    fn deref(&self) -> &Handle<T> {
+        &self.handle
+    }
+}
+
+impl<T> Drop for Claim<T> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            // In a forked child, and after the member has left, it is not this process's claim.
+            let _ = self.end(false);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Claim<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("slot", &self.slot()).field("token", &self.token()).finish()
+    }
+}
