@@ -159,6 +159,12 @@ impl<'a> Scratch<'a> {
         self.control(REQUESTS).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Above all units that were ever in use, and less than one step of growth more.
+    #[must_use]
+    pub fn ready_units(&self) -> u32 {
+        self.ready()
+    }
+
     /// The number of units whose control words are committed.
     pub(crate) fn ready(&self) -> u32 {
         // Acquire: pairs with the AcqRel in `Scratch::extend`; the control words of these units were committed before.

@@ -44,9 +44,9 @@ pub(crate) const ALL: &[(&str, &[Surrounding])] = &[
                 user(NOBODY)
             }),
             of("RLIMIT_SIGPENDING 0", || limit(libc::RLIMIT_SIGPENDING, 0)),
-            //LOCK of("mlockall before, /dev/shm of 64 MiB", || locked("before")),
-            //LOCK of("mlockall after, /dev/shm of 64 MiB", || locked("after")),
-            of("no threads", || deny_threads()),
+            of("mlockall before, /dev/shm of 64 MiB", || locked("before")),
+            of("mlockall after, /dev/shm of 64 MiB", || locked("after")),
+            of("no threads", deny_threads),
         ],
     ),
     (
