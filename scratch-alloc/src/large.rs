@@ -235,8 +235,10 @@ impl Local<'_> {
     }
 
     /// Makes room in the private state for a large span that ends at `end`, before [`Local::enter_large`]. False without memory.
+    #[inline]
     fn has_room_for_large(&mut self, end: u32) -> bool {
-        self.cover(end) && self.large.spans.try_reserve(1).is_ok()
+        let spans = &mut self.large.spans;
+        (spans.len() < spans.capacity() || spans.try_reserve(1).is_ok()) && self.cover(end)
     }
 
     /// Enters a large span of this lease into the private state of this local.

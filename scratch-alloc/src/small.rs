@@ -813,11 +813,14 @@ impl Local<'_> {
     }
 
     /// Makes entries and links for the units below `end`, which are about to become this local's. False without memory.
+    #[inline]
     pub(crate) fn cover(&mut self, end: u32) -> bool {
+        end as usize <= self.links.len() || self.cover_more(end)
+    }
+
+    #[cold]
+    fn cover_more(&mut self, end: u32) -> bool {
         let has = self.links.len();
-        if end as usize <= has {
-            return true;
-        }
         let units = (end as usize).max(2 * has).max(COVERED_MIN).min(self.scratch.layout.units as usize);
         let Some(mut links) = zeroed::<Links>(units) else { return false };
         if !self.hot.cover(units) {
