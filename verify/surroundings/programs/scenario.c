@@ -23,8 +23,11 @@ static void end(int status, const char *what, const char *text)
 
 static int ok(int status)
 {
-    if (status < 0)
-        end(1, "error", tenure_last_error());
+    if (status < 0) {
+        char text[1000];
+        snprintf(text, sizeof text, "%s: %s", tenure_strerror(status), tenure_last_error());
+        end(1, "error", text);
+    }
     return status;
 }
 
