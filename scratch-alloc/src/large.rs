@@ -175,12 +175,11 @@ impl Local<'_> {
             Some(head) => head,
             None => self.claim_large(units, backing)?,
         };
-        if !self.has_room_for_large(head + units) {
+        if !self.enter_large(head, units) {
             self.scratch.free_units(head..head + units);
             return Err(Refused::NoMemory);
         }
         self.scratch.make_large(self.owner, head, units as u16, self.leased(head));
-        self.enter_large(head, units);
         Ok(u64::from(head) << self.scratch.layout.unit_shift)
     }
 
@@ -212,15 +211,14 @@ impl Local<'_> {
         }
         let (units, all) = (layout.units_for(bytes), layout.units_for(needed));
         let start = self.claim_large(all, backing).map_err(|refused| self.error(refused, bytes))?;
-        if !self.has_room_for_large(start + all) {
+        let head = start.next_multiple_of(steps as u32);
+        if !self.enter_large(head, units) {
             self.scratch.free_units(start..start + all);
             return Err(AllocError::NoMemory { bytes });
         }
-        let head = start.next_multiple_of(steps as u32);
         self.scratch.free_units(start..head);
         self.scratch.free_units(head + units..start + all);
         self.scratch.make_large(self.owner, head, units as u16, self.leased(head));
-        self.enter_large(head, units);
         Ok(u64::from(head) << layout.unit_shift)
     }
 
@@ -234,27 +232,28 @@ impl Local<'_> {
         self.large.runs.take(units)
     }
 
-    /// Makes room in the private state for a large span that ends at `end`, before [`Local::enter_large`]. False without memory.
-    #[inline]
-    fn has_room_for_large(&mut self, end: u32) -> bool {
+    /// Enters a large span of this lease, or one that is about to be, into the private state of this local, which covers its units. False
+    /// without memory.
+    fn enter_large(&mut self, head: u32, units: u32) -> bool {
         let spans = &mut self.large.spans;
-        (spans.len() < spans.capacity() || spans.try_reserve(1).is_ok()) && self.cover(end)
-    }
-
-    /// Enters a large span of this lease into the private state of this local.
-    fn enter_large(&mut self, head: u32, units: u32) {
+        let place = spans.len();
+        if place == spans.capacity() && spans.try_reserve(1).is_err() {
+            return false;
+        }
         self.hot.entries[head as usize] = Entry::LARGE;
-        self.links[head as usize].place = self.large.spans.len() as u32;
-        self.large.spans.push(Run { start: head, units });
+        self.links[head as usize].place = place as u32;
+        spans.spare_capacity_mut()[0].write(Run { start: head, units });
+        // SAFETY: there was room for one more, and it was just written.
+        unsafe { spans.set_len(place + 1) };
+        true
     }
 
     /// Takes over a span of a local of the same lease whose thread no longer exists.
     pub(crate) fn inherit_large(&mut self, head: u32, units: u32) {
         // Without memory the span stays what it is: nobody frees it.
-        if !self.has_room_for_large(head + units) {
+        if !self.cover(head + units) || !self.enter_large(head, units) {
             return;
         }
-        self.enter_large(head, units);
         if self.scratch.large_state(head) == Block::Free {
             // The other local had cached it.
             self.put_large(head);
@@ -300,7 +299,7 @@ impl Local<'_> {
         self.claim(units, backing).or_else(|_| {
             self.release_idle();
             self.scratch.release_abandoned(self.owner);
-            self.scratch.claim(self.owner, units, backing).inspect_err(|_| self.request())
+            self.claim_covered(units, backing).inspect_err(|_| self.request())
         })
     }
 
@@ -421,7 +420,10 @@ impl Local<'_> {
             }
             let kept = self.large.runs.take_at(end, 1, wants - has);
             let missing = wants - has - kept;
-            if missing > 0 && !self.scratch.claim_at(self.owner, end + kept, missing, backing) {
+            if missing > 0
+                && !(self.cover(end + kept + missing)
+                    && self.scratch.claim_at(self.owner, end + kept, missing, backing))
+            {
                 self.keep(end, kept);
                 return false;
             }

@@ -380,7 +380,17 @@ impl<'a> Local<'a> {
     pub(crate) fn claim(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
         // A span of one unit finds room in any other. For longer ones, units that lie side by side may be among the idle ones.
         self.release_idle_spans(if units == 1 { 1 } else { u32::MAX });
-        self.scratch.claim(self.owner, units, backing)
+        self.claim_covered(units, backing)
+    }
+
+    /// Claims units without an owner. All units that a local ever claimed are covered.
+    pub(crate) fn claim_covered(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
+        let start = self.scratch.claim(self.owner, units, backing)?;
+        if !self.cover(start + units) {
+            self.scratch.free_units(start..start + units);
+            return Err(Refused::NoMemory);
+        }
+        Ok(start)
     }
 
     /// Gives back what this local keeps for later, but for the lists of its classes.

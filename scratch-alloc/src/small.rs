@@ -831,7 +831,7 @@ impl Local<'_> {
         true
     }
 
-    /// Makes room in the private state for a small span that ends at `end`, before [`Local::enter`]. False without memory.
+    /// Makes room in the private state for a small span that ends at `end` and is to be adopted. False without memory.
     fn has_room(&mut self, class: u8, end: u32) -> bool {
         self.cover(end) && self.class(class).spans.try_reserve(1).is_ok()
     }
@@ -857,7 +857,7 @@ impl Local<'_> {
             Some(head) => head,
             None => self.claim(shape.units.into(), backing)?,
         };
-        if !self.has_room(class, head + u32::from(shape.units)) {
+        if self.class(class).spans.try_reserve(1).is_err() {
             scratch.free_units(head..head + u32::from(shape.units));
             return Err(Refused::NoMemory);
         }
