@@ -48,7 +48,7 @@ extern "C" fn allocate(bytes: usize, align: usize) -> *mut u8 {
     let bytes = bytes.max(1);
     if is_mapping(bytes, align) {
         let block = map(bytes, align);
-        if !block.is_null() || bytes > MOST {
+        if !block.is_null() || bytes > MOST || align > region::ALIGN_MAX {
             return block;
         }
         region::refused();
@@ -121,7 +121,11 @@ fn usable(block: *mut u8) -> usize {
 /// Resizes by moving; `has` bytes are usable now.
 fn move_to(block: *mut u8, has: usize, bytes: usize) -> *mut u8 {
     // A block that grows is likely to grow again.
-    let to = if bytes > has && bytes >= grown() { map(bytes, ALIGN) } else { allocate(bytes, ALIGN) };
+    let grows = bytes > has && bytes >= grown();
+    let mut to = if grows { map(bytes, ALIGN) } else { ptr::null_mut() };
+    if to.is_null() {
+        to = allocate(bytes, ALIGN);
+    }
     if !to.is_null() {
         // SAFETY: two different blocks, each at least that long; the caller of `realloc` gives up the old one.
         unsafe {

@@ -57,10 +57,12 @@ pub(crate) fn is_limited() -> bool {
     })
 }
 
-/// The end of the address space, by the address of a stack: a power of two.
+/// The end of the address space, a power of two: by the address of what the system put on the first thread's stack, which lies there.
 pub(crate) fn address_space() -> usize {
     let here = 0u8;
-    (&raw const here as usize).next_power_of_two()
+    // SAFETY: reads a number that the system gave this process.
+    let first_stack = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+    first_stack.max(&raw const here as usize).next_power_of_two()
 }
 
 /// A number that differs between processes as far as the system makes their addresses differ, without a call that it may refuse.

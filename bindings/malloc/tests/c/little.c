@@ -59,6 +59,12 @@ static void fill(size_t bytes) {
     void *block = malloc(10 * MIB);
     CHECK(block);
     free(block);
+    /* More than the limit allows: no block, or one that is aligned. */
+    for (size_t align = 4096; align <= 128 * MIB; align *= 2) {
+        block = aligned_alloc(align, 50 * MIB);
+        CHECK((uintptr_t)block % align == 0);
+        free(block);
+    }
     printf("%zu\n", total / MIB);
 }
 
