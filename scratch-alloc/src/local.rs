@@ -14,7 +14,7 @@ use crate::error::{AllocError, BlockError};
 use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
-use crate::small::{Class, Entry, Hot, HotMemory, Idle, Links};
+use crate::small::{COVERED_MIN, Class, Entry, Hot, HotMemory, Idle, Links};
 use crate::sync::Ordering;
 use crate::word::{Block, Owner};
 
@@ -106,7 +106,7 @@ impl<'a> Local<'a> {
     /// As [`Local::new_in`].
     unsafe fn with(scratch: Scratch<'a>, me: &Acquire, memory: Option<NonNull<u8>>) -> Self {
         let layout = scratch.layout;
-        Self {
+        let mut local = Self {
             // SAFETY: as promised.
             hot: unsafe { HotMemory::new(&scratch, Block::lease(me.id()).raw(0), memory) },
             scratch,
@@ -118,7 +118,10 @@ impl<'a> Local<'a> {
             large: Large::new(layout.units),
             unused: Unused::default(),
             requests: 0,
-        }
+        };
+        // Not in the first allocation. Without memory that one tries again.
+        local.cover(layout.units.min(COVERED_MIN as u32));
+        local
     }
 
     /// The region.

@@ -38,7 +38,7 @@ const PAGE: u32 = 4096;
 const IDLE_MAX: u32 = 16;
 
 /// The fewest units that a local has entries for, as long as the region has as many.
-const COVERED_MIN: usize = 64;
+pub(crate) const COVERED_MIN: usize = 256;
 
 /// No unit: the end of a queue.
 const NONE: u32 = u32::MAX;
