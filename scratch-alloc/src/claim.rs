@@ -328,12 +328,17 @@ impl Scratch<'_> {
             let bit = 1 << table;
             // Relaxed, all: only the unit's owner stores it.
             let has = |unit: &u32| self.tables_committed(*unit).load(Ordering::Relaxed) & bit != 0;
-            let Some(first) = units.clone().find(has) else { continue };
-            let words = self.layout.table_words(table, first, units.end - first);
-            if backing.decommit_words(words.start as u64 * 8..words.end as u64 * 8) {
-                for unit in first..units.end {
-                    let committed = self.tables_committed(unit);
-                    committed.store(committed.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+            let mut next = units.clone();
+            while let Some(first) = next.find(has) {
+                // Only words that were committed: the backing may have no memory at others.
+                let end = (first..units.end).find(|unit| !has(unit)).unwrap_or(units.end);
+                next = end..units.end;
+                let words = self.layout.table_words(table, first, end - first);
+                if backing.decommit_words(words.start as u64 * 8..words.end as u64 * 8) {
+                    for unit in first..end {
+                        let committed = self.tables_committed(unit);
+                        committed.store(committed.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+                    }
                 }
             }
         }

@@ -217,14 +217,6 @@ impl Layout {
         class_bytes(class).ilog2()
     }
 
-    /// The byte ranges of the control words and of each table, for an implementor of [`Backing`](crate::Backing) that treats them
-    /// separately. Together they are everything before the payloads.
-    pub fn parts(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        let starts = (FIRST_TABLE..self.unit_shift).map(|table| self.tables[table as usize] as u64 * 8);
-        let ends = starts.clone().chain([self.data_bytes_at]);
-        [0].into_iter().chain(starts).zip(ends).map(|(start, end)| start..end)
-    }
-
     /// Bytes of a block in a span of `class` and `length` units.
     pub(crate) fn block_bytes(&self, class: u8, length: u32) -> u64 {
         if class == LARGE { u64::from(length) << self.unit_shift } else { u64::from(class_bytes(class)) }
@@ -285,9 +277,6 @@ mod tests {
                 end = words.end;
             }
             assert!(l.data_bytes_at >= end as u64 * 8);
-            let parts: Vec<_> = l.parts().collect();
-            assert!(parts.windows(2).all(|two| two[0].end == two[1].start) && parts[0].start == 0);
-            assert_eq!(parts.last().unwrap().end, l.data_bytes_at);
             assert!(l.capacity() >= bytes && l.block_bytes(LARGE, 3) == 3 * u64::from(unit_bytes));
         }
     }

@@ -36,7 +36,11 @@ pub(crate) struct Large {
 impl Large {
     pub(crate) fn new(units: u32) -> Self {
         Self {
-            runs: Runs { kept: Vec::new(), units: 0, most: (units / 8).clamp(1, UNITS_MAX) },
+            runs: Runs {
+                kept: Vec::with_capacity(RUNS_MAX),
+                units: 0,
+                most: (units / 8).clamp(1, UNITS_MAX),
+            },
             cached: Vec::with_capacity(CACHED_MAX),
             parked_units: 0,
             spans: Vec::new(),
@@ -171,9 +175,51 @@ impl Local<'_> {
             Some(head) => head,
             None => self.claim_large(units, backing)?,
         };
+        if !self.enter_large(head, units) {
+            self.scratch.free_units(head..head + units);
+            return Err(Refused::NoMemory);
+        }
         self.scratch.make_large(self.owner, head, units as u16, self.leased(head));
-        self.enter_large(head, units);
         Ok(u64::from(head) << self.scratch.layout.unit_shift)
+    }
+
+    /// Allocates a block of whole units whose offset is a multiple of `align` bytes, a power of two; returns the offset.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::alloc`].
+    ///
+    /// # Progress
+    ///
+    /// As [`Local::alloc`] of a block that is longer by the alignment: the units before and behind the block are given back.
+    ///
+    /// # Crash
+    ///
+    /// All units are HELD by the lease, and recovery frees them, until the head of the span is stored.
+    pub fn alloc_aligned(
+        &mut self,
+        bytes: u64,
+        align: u64,
+        backing: &dyn Backing,
+    ) -> Result<u64, AllocError> {
+        let layout = self.scratch.layout;
+        let steps = (align >> layout.unit_shift).max(1);
+        let slack = (steps - 1) << layout.unit_shift;
+        let needed = bytes.saturating_add(slack);
+        if bytes == 0 || !align.is_power_of_two() || needed > layout.largest() {
+            return Err(AllocError::TooLarge { bytes: needed, max: layout.largest() });
+        }
+        let (units, all) = (layout.units_for(bytes), layout.units_for(needed));
+        let start = self.claim_large(all, backing).map_err(|refused| self.error(refused, bytes))?;
+        let head = start.next_multiple_of(steps as u32);
+        if !self.enter_large(head, units) {
+            self.scratch.free_units(start..start + all);
+            return Err(AllocError::NoMemory { bytes });
+        }
+        self.scratch.free_units(start..head);
+        self.scratch.free_units(head + units..start + all);
+        self.scratch.make_large(self.owner, head, units as u16, self.leased(head));
+        Ok(u64::from(head) << layout.unit_shift)
     }
 
     /// The word of a large block of this lease at `head`.
@@ -186,16 +232,28 @@ impl Local<'_> {
         self.large.runs.take(units)
     }
 
-    /// Enters a large span of this lease into the private state of this local.
-    pub(crate) fn enter_large(&mut self, head: u32, units: u32) {
+    /// Enters a large span of this lease, or one that is about to be, into the private state of this local, which covers its units. False
+    /// without memory.
+    fn enter_large(&mut self, head: u32, units: u32) -> bool {
+        let spans = &mut self.large.spans;
+        let place = spans.len();
+        if place == spans.capacity() && spans.try_reserve(1).is_err() {
+            return false;
+        }
         self.hot.entries[head as usize] = Entry::LARGE;
-        self.links[head as usize].place = self.large.spans.len() as u32;
-        self.large.spans.push(Run { start: head, units });
+        self.links[head as usize].place = place as u32;
+        spans.spare_capacity_mut()[0].write(Run { start: head, units });
+        // SAFETY: there was room for one more, and it was just written.
+        unsafe { spans.set_len(place + 1) };
+        true
     }
 
     /// Takes over a span of a local of the same lease whose thread no longer exists.
     pub(crate) fn inherit_large(&mut self, head: u32, units: u32) {
-        self.enter_large(head, units);
+        // Without memory the span stays what it is: nobody frees it.
+        if !self.cover(head + units) || !self.enter_large(head, units) {
+            return;
+        }
         if self.scratch.large_state(head) == Block::Free {
             // The other local had cached it.
             self.put_large(head);
@@ -241,7 +299,7 @@ impl Local<'_> {
         self.claim(units, backing).or_else(|_| {
             self.release_idle();
             self.scratch.release_abandoned(self.owner);
-            self.scratch.claim(self.owner, units, backing).inspect_err(|_| self.request())
+            self.claim_covered(units, backing).inspect_err(|_| self.request())
         })
     }
 
@@ -362,7 +420,10 @@ impl Local<'_> {
             }
             let kept = self.large.runs.take_at(end, 1, wants - has);
             let missing = wants - has - kept;
-            if missing > 0 && !self.scratch.claim_at(self.owner, end + kept, missing, backing) {
+            if missing > 0
+                && !(self.cover(end + kept + missing)
+                    && self.scratch.claim_at(self.owner, end + kept, missing, backing))
+            {
                 self.keep(end, kept);
                 return false;
             }

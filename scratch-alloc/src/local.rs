@@ -14,7 +14,7 @@ use crate::error::{AllocError, BlockError};
 use crate::geometry::ALIGN_MAX;
 use crate::large::Large;
 use crate::scratch::{Backing, Scratch};
-use crate::small::{Class, Entry, Hot, HotMemory, Idle, Links, zeroed};
+use crate::small::{COVERED_MIN, Class, Entry, Hot, HotMemory, Idle, Links};
 use crate::sync::Ordering;
 use crate::word::{Block, Owner};
 
@@ -32,7 +32,8 @@ use crate::word::{Block, Owner};
 /// collects it, at its next slow path in the class. After any process had no room, the next slow path of each local collects all such blocks, and
 /// gives the idle spans and what is kept for large blocks back.
 ///
-/// In private memory a local has 32 bytes for each unit that it ever owned, 4 for each span, and nothing for a block.
+/// In private memory a local has 32 bytes for each unit up to the highest one that it ever owned, or for twice as many; 4 for each span, and
+/// nothing for a block.
 pub struct Local<'a> {
     pub(crate) hot: HotMemory,
     pub(crate) scratch: Scratch<'a>,
@@ -105,20 +106,22 @@ impl<'a> Local<'a> {
     /// As [`Local::new_in`].
     unsafe fn with(scratch: Scratch<'a>, me: &Acquire, memory: Option<NonNull<u8>>) -> Self {
         let layout = scratch.layout;
-        let hot = Hot::new(&scratch, Block::lease(me.id()).raw(0));
-        Self {
+        let mut local = Self {
             // SAFETY: as promised.
-            hot: unsafe { HotMemory::new(hot, memory) },
+            hot: unsafe { HotMemory::new(&scratch, Block::lease(me.id()).raw(0), memory) },
             scratch,
             id: me.id(),
             owner: Owner::from(me.id()),
             classes: (0..layout.classes).map(|class| Class::new(layout, class)).collect(),
-            links: zeroed(layout.units as usize),
-            idle: Idle::default(),
+            links: Box::default(),
+            idle: Idle::new(),
             large: Large::new(layout.units),
             unused: Unused::default(),
             requests: 0,
-        }
+        };
+        // Not in the first allocation. Without memory that one tries again.
+        local.cover(layout.units.min(COVERED_MIN as u32));
+        local
     }
 
     /// The region.
@@ -380,7 +383,17 @@ impl<'a> Local<'a> {
     pub(crate) fn claim(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
         // A span of one unit finds room in any other. For longer ones, units that lie side by side may be among the idle ones.
         self.release_idle_spans(if units == 1 { 1 } else { u32::MAX });
-        self.scratch.claim(self.owner, units, backing)
+        self.claim_covered(units, backing)
+    }
+
+    /// Claims units without an owner. All units that a local ever claimed are covered.
+    pub(crate) fn claim_covered(&mut self, units: u32, backing: &dyn Backing) -> Result<u32, Refused> {
+        let start = self.scratch.claim(self.owner, units, backing)?;
+        if !self.cover(start + units) {
+            self.scratch.free_units(start..start + units);
+            return Err(Refused::NoMemory);
+        }
+        Ok(start)
     }
 
     /// Gives back what this local keeps for later, but for the lists of its classes.

@@ -172,6 +172,12 @@ impl<'a> Scratch<'a> {
         self.control(REQUESTS).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Above all units that were ever in use, and less than one step of growth more.
+    #[must_use]
+    pub fn ready_units(&self) -> u32 {
+        self.ready()
+    }
+
     /// The number of units whose control words are committed.
     #[inline]
     pub(crate) fn ready(&self) -> u32 {

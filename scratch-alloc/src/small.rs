@@ -37,6 +37,9 @@ const PAGE: u32 = 4096;
 /// The most units in idle spans of a local.
 const IDLE_MAX: u32 = 16;
 
+/// The fewest units that a local has entries for, as long as the region has as many.
+pub(crate) const COVERED_MIN: usize = 256;
+
 /// No unit: the end of a queue.
 const NONE: u32 = u32::MAX;
 
@@ -118,8 +121,9 @@ pub(crate) struct Links {
 
 /// The entries of a local, by unit.
 pub(crate) struct Entries {
-    /// From a box, which the local owns. Null only in memory that was wiped.
+    /// From a box, which the local owns. Null in memory that was wiped, and before the first entry.
     first: *mut Entry,
+    /// Above all units that the local ever owned. Units from here on are not its own.
     units: usize,
 }
 
@@ -168,23 +172,34 @@ unsafe impl Send for HotMemory {}
 unsafe impl Sync for HotMemory {}
 
 impl HotMemory {
-    /// Places `hot` in a box, or in `memory`.
+    /// Makes a [`Hot`] in a box, or in `memory`.
     ///
     /// # Safety
     ///
     /// `memory` is as [`Local::new_in`] demands.
-    pub(crate) unsafe fn new(hot: Hot, memory: Option<NonNull<u8>>) -> Self {
-        let all_entries = std::ptr::slice_from_raw_parts_mut(hot.entries.first, hot.entries.units);
-        let (at, boxed) = match memory {
-            Some(memory) => {
-                let at = memory.cast::<Hot>();
-                // SAFETY: long and aligned enough, and nobody else's, as the caller promises.
-                unsafe { at.write(hot) };
-                (at, false)
-            }
-            None => (NonNull::from(Box::leak(Box::new(hot))), true),
+    pub(crate) unsafe fn new(scratch: &Scratch<'_>, mine: u64, memory: Option<NonNull<u8>>) -> Self {
+        let boxed = memory.is_none();
+        let at = match memory {
+            Some(memory) => memory.cast::<Hot>(),
+            None => NonNull::from(Box::leak(Box::<Hot>::new_uninit())).cast(),
         };
-        Self { at, all_entries, boxed }
+        // SAFETY: long and aligned enough, and nobody else's, as the caller promises; all zero is a valid value.
+        unsafe {
+            at.write_bytes(0, 1);
+            (*at.as_ptr()).begin(scratch, mine);
+        }
+        Self { at, all_entries: std::ptr::slice_from_raw_parts_mut(NonNull::dangling().as_ptr(), 0), boxed }
+    }
+
+    /// Gives the local `units` entries: those that it has, and further ones of units that are not its own. False without memory.
+    fn cover(&mut self, units: usize) -> bool {
+        let Some(mut entries) = zeroed::<Entry>(units) else { return false };
+        entries[..self.entries.len()].copy_from_slice(&self.entries);
+        let former = std::mem::replace(&mut self.all_entries, Box::into_raw(entries));
+        self.entries = Entries { first: self.all_entries.cast(), units };
+        // SAFETY: made here before, or of no length; nobody uses them any more.
+        drop(unsafe { Box::from_raw(former) });
+        true
     }
 }
 
@@ -208,7 +223,7 @@ impl DerefMut for HotMemory {
 
 impl Drop for HotMemory {
     fn drop(&mut self) {
-        // SAFETY: made by `zeroed`, from a box; nobody uses them any more.
+        // SAFETY: made by `cover`, from a box, or of no length; nobody uses them any more.
         drop(unsafe { Box::from_raw(self.all_entries) });
         if self.boxed {
             // SAFETY: made by `new`, from a box.
@@ -229,10 +244,13 @@ unsafe impl Zeroable for Entry {}
 // SAFETY: as above.
 unsafe impl Zeroable for Links {}
 
-/// Entries or links for `units` units. The system allocates no page for those that are never written.
-pub(crate) fn zeroed<T: Zeroable>(units: usize) -> Box<[T]> {
-    // SAFETY: zero is a valid value, as the trait promises.
-    unsafe { Box::new_zeroed_slice(units).assume_init() }
+/// Entries or links for `units` units, which are not 0; none without memory. The system allocates no page for those that are never written.
+fn zeroed<T: Zeroable>(units: usize) -> Option<Box<[T]>> {
+    let layout = std::alloc::Layout::array::<T>(units).ok()?;
+    // SAFETY: not of zero bytes.
+    let first = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })?.cast::<T>();
+    // SAFETY: allocated as a box of that length is; zero is a valid value, as the trait promises.
+    Some(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(first.as_ptr(), units)) })
 }
 
 fn position(which: u8) -> u16 {
@@ -240,29 +258,23 @@ fn position(which: u8) -> u16 {
 }
 
 impl Hot {
-    pub(crate) fn new(scratch: &Scratch<'_>, mine: u64) -> Self {
+    /// Makes one of zeroes, in its place: it is larger than a thread with a small stack has room for.
+    fn begin(&mut self, scratch: &Scratch<'_>, mine: u64) {
         let layout = scratch.layout;
-        let nothing = || List { free: END, limit: 0, table: scratch.control(0), shift: u64::BITS - 1 };
-        let mut lists = std::array::from_fn(|_| nothing());
+        self.mine = mine;
+        self.unit_shift = layout.unit_shift;
+        for list in &mut self.lists {
+            *list = List { free: END, limit: 0, table: scratch.control(0), shift: u64::BITS - 1 };
+        }
         for class in 0..layout.classes {
             let table = Layout::table_of(class);
-            let words = scratch.table(table);
             let limit = (layout.capacity() - u64::from(class_bytes(class))) / u64::from(GRANULE) + 1;
-            lists[usize::from(class) + 1] =
-                List { free: END, limit, table: words.as_ptr(), shift: table - FIRST_TABLE };
+            self.lists[usize::from(class) + 1] =
+                List { free: END, limit, table: scratch.table(table).as_ptr(), shift: table - FIRST_TABLE };
         }
-        Self {
-            mine,
-            unit_shift: layout.unit_shift,
-            entries: Entries {
-                first: Box::into_raw(zeroed::<Entry>(layout.units as usize)).cast(),
-                units: layout.units as usize,
-            },
-            by_size: std::array::from_fn(|granules| {
-                // The geometry may have no such class: then no list has blocks.
-                position(class_looked_up(granules * GRANULE as usize).unwrap_or(0))
-            }),
-            lists,
+        for (granules, place) in self.by_size.iter_mut().enumerate() {
+            // The geometry may have no such class: then no list has blocks.
+            *place = position(class_looked_up(granules * GRANULE as usize).unwrap_or(0));
         }
     }
 
@@ -427,11 +439,17 @@ impl Class {
 }
 
 /// Idle spans of a local, which are given back when it keeps too many units in them, and when somebody has no room.
-#[derive(Default)]
 pub(crate) struct Idle {
     /// Heads, the longest idle one first.
     heads: VecDeque<u32>,
     units: u32,
+}
+
+impl Idle {
+    pub(crate) fn new() -> Self {
+        // Never more heads than that: without memory nothing could be given back.
+        Self { heads: VecDeque::with_capacity(IDLE_MAX as usize + 8), units: 0 }
+    }
 }
 
 impl Local<'_> {
@@ -778,6 +796,7 @@ impl Local<'_> {
                 && (any || scratch.remote(head).load(Ordering::Relaxed) != 0)
                 // Full.
                 && scratch.has_free(head, shape)
+                && self.has_room(class, head + u32::from(shape.units))
                 // Another process adopted it first, or it is corrupted.
                 && scratch.adopt(self.owner, head, shape)
             {
@@ -791,6 +810,30 @@ impl Local<'_> {
         }
         self.class(class).seen = abandonings;
         false
+    }
+
+    /// Makes entries and links for the units below `end`, which are about to become this local's. False without memory.
+    #[inline]
+    pub(crate) fn cover(&mut self, end: u32) -> bool {
+        end as usize <= self.links.len() || self.cover_more(end)
+    }
+
+    #[cold]
+    fn cover_more(&mut self, end: u32) -> bool {
+        let has = self.links.len();
+        let units = (end as usize).max(2 * has).max(COVERED_MIN).min(self.scratch.layout.units as usize);
+        let Some(mut links) = zeroed::<Links>(units) else { return false };
+        if !self.hot.cover(units) {
+            return false;
+        }
+        links[..has].copy_from_slice(&self.links);
+        self.links = links;
+        true
+    }
+
+    /// Makes room in the private state for a small span that ends at `end` and is to be adopted. False without memory.
+    fn has_room(&mut self, class: u8, end: u32) -> bool {
+        self.cover(end) && self.class(class).spans.try_reserve(1).is_ok()
     }
 
     /// Enters a small span of this lease into the private state of this local: its units are full.
@@ -814,6 +857,10 @@ impl Local<'_> {
             Some(head) => head,
             None => self.claim(shape.units.into(), backing)?,
         };
+        if self.class(class).spans.try_reserve(1).is_err() {
+            scratch.free_units(head..head + u32::from(shape.units));
+            return Err(Refused::NoMemory);
+        }
         scratch.make_small(self.owner, head, shape, backing)?;
         self.enter(head, shape);
         self.class(class).begin(head);
@@ -827,11 +874,12 @@ impl Local<'_> {
         let books = self.class(class);
         (books.queue, books.last) = (NONE, NONE);
         let shape = Shape { class, units: u16::from(self.class(class).units) };
-        let heads = self.class(class).spans.clone();
-        for &head in &heads {
-            self.forget_idle(class, head);
+        for at in 0..self.class(class).spans.len() {
+            self.forget_idle(class, self.classes[usize::from(class)].spans[at]);
         }
-        for head in heads {
+        // Downwards: a span that is given back is replaced by the last one, which is done.
+        for at in (0..self.class(class).spans.len()).rev() {
+            let head = self.class(class).spans[at];
             // SeqCst: hint: as in `collect_span`.
             scratch.remote(head).store(0, ordering!("scratch.collect.hint", SeqCst, Relaxed));
             let is_free = |at: usize| {

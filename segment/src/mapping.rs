@@ -14,15 +14,6 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
-impl Access {
-    fn protection(self) -> ProtFlags {
-        match self {
-            Self::ReadOnly => ProtFlags::READ,
-            Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
-        }
-    }
-}
-
 /// An address range that this value owns.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -39,8 +30,28 @@ impl Mapping {
     pub(crate) fn file(fd: impl AsFd, bytes: u64, access: Access) -> io::Result<Self> {
         let bytes = length(bytes)?;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe { mm::mmap(ptr::null_mut(), bytes, access.protection(), MapFlags::SHARED, fd, 0)? };
-        Ok(Self { base: base.cast(), bytes })
+        let base = unsafe { mm::mmap(ptr::null_mut(), bytes, ProtFlags::empty(), MapFlags::SHARED, fd, 0)? };
+        Self { base: base.cast(), bytes }.opened(access)
+    }
+
+    /// A new mapping without access gets access. After mlockall(MCL_FUTURE) the kernel has locked it: then its pages are to be locked when
+    /// they are touched, not all at once, which would fill the whole sparse segment. (Without access there is nothing to fill.)
+    fn opened(self, access: Access) -> io::Result<Self> {
+        // The kernel refuses this advice for locked memory only.
+        let asked = self.advise(0, self.bytes, Advice::LinuxDontNeed);
+        if asked.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL)) {
+            let when = mm::MlockFlags::ONFAULT;
+            // Without the call, or at the limit, all of it stays locked.
+            // SAFETY: the range is ours, and nobody has its address yet.
+            let _ = unsafe { mm::mlock_with(self.base.cast(), self.bytes, when) };
+        }
+        let access = match access {
+            Access::ReadOnly => MprotectFlags::READ,
+            Access::ReadWrite => MprotectFlags::READ | MprotectFlags::WRITE,
+        };
+        // SAFETY: as above.
+        unsafe { mm::mprotect(self.base.cast(), self.bytes, access)? };
+        Ok(self)
     }
 
     /// One inaccessible page, whose only purpose is to keep an open file description, and so its locks, alive.
@@ -57,9 +68,8 @@ impl Mapping {
         let bytes = length(bytes)?;
         let flags = flags | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base =
-            unsafe { mm::mmap_anonymous(ptr::null_mut(), bytes, Access::ReadWrite.protection(), flags)? };
-        Ok(Self { base: base.cast(), bytes })
+        let base = unsafe { mm::mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::empty(), flags)? };
+        Self { base: base.cast(), bytes }.opened(Access::ReadWrite)
     }
 
     /// Attaches SysV memory by its identifier. This also works after its removal, as long as a process is attached.

@@ -16,8 +16,9 @@ type Body = Box<dyn FnOnce() + Send>;
 pub(crate) struct Thread(libc::pthread_t);
 
 impl Thread {
-    /// Starts a thread that runs `body` with all signals blocked, so that no signal handler of the program runs on it. A panic in
-    /// `body` ends only the thread.
+    /// Starts a thread that runs `body` with all signals blocked but those of its own faults, so that no other signal handler of the program
+    /// runs on it. The kernel ends a process that blocks the signal of a fault: a handler that reports faults would not run. A panic in `body`
+    /// ends only the thread.
     pub(crate) fn start(
         name: &'static CStr,
         stack_bytes: usize,
@@ -42,6 +43,9 @@ impl Thread {
             let mut attributes = std::mem::zeroed::<libc::pthread_attr_t>();
             let mut id = std::mem::zeroed::<libc::pthread_t>();
             libc::sigfillset(&raw mut all);
+            for fault in [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
+                libc::sigdelset(&raw mut all, fault);
+            }
             let mut result = libc::pthread_attr_init(&raw mut attributes);
             if result == 0 {
                 // If the call refuses the size, the default is large enough.
@@ -101,4 +105,26 @@ pub(crate) fn take_own_table(keep: RawFd) -> bool {
         close(0, keep - 1, 0);
     }
     true
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_a_thread_reach_the_programs_handlers_and_nothing_else_does() {
+        let (send, masks) = std::sync::mpsc::channel();
+        let thread = Thread::start(c"mask", 64 << 10, move || {
+            // SAFETY: a set on this stack.
+            let blocked = unsafe {
+                let mut set = std::mem::zeroed::<libc::sigset_t>();
+                libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set);
+                [libc::SIGBUS, libc::SIGSEGV, libc::SIGTERM, libc::SIGALRM]
+                    .map(|signal| libc::sigismember(&raw const set, signal) == 1)
+            };
+            send.send(blocked).unwrap();
+        });
+        thread.unwrap().join();
+        assert_eq!(masks.recv().unwrap(), [false, false, true, true]);
+    }
 }

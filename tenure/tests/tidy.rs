@@ -37,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tenure-conformance", &["tenure", "tenure-capi"]),
     ("tenure-fuzz", &["tenure"]),
     ("tenure-proof", &["tenure"]),
+    ("tenure-surroundings", &["tenure", "tenure-capi", "tenure-malloc"]),
     ("tenure-torture", &["tenure", "tenure-subjects", "tenure-tools", "tenure-traces"]),
 ];
 

@@ -294,6 +294,8 @@ impl Coded for SegmentError {
             | Self::FileSystem { .. }
             | Self::Unreachable { .. } => TENURE_ERR_UNSUPPORTED,
             Self::NoSpace { .. } => TENURE_ERR_NO_MEMORY,
+            // Something of the system, /proc or /dev/shm for example. That the segment was not found is said above.
+            Self::Os { source, .. } if source.kind() == std::io::ErrorKind::NotFound => TENURE_ERR_OS,
             Self::Os { source, .. } => of_system(source),
             _ => TENURE_ERR_OS,
         }
@@ -331,6 +333,8 @@ impl Coded for RemoveError {
             Self::NotFound { .. } => TENURE_ERR_NOT_FOUND,
             Self::Held { .. } | Self::Unnamed { .. } => TENURE_ERR_IN_USE,
             Self::Nameless { .. } => TENURE_ERR_UNSUPPORTED,
+            // As for `SegmentError`.
+            Self::Os { source, .. } if source.kind() == std::io::ErrorKind::NotFound => TENURE_ERR_OS,
             Self::Os { source, .. } => of_system(source),
             _ => TENURE_ERR_OS,
         }

@@ -13,8 +13,8 @@ use crate::system::{self, PAGE};
 /// Log2 of the smallest and the largest piece of a chunk.
 const SMALLEST: u32 = 5;
 const LARGEST: u32 = 13;
-/// Bytes of address space that are mapped at a time; pages that are never touched cost nothing.
-const CHUNK: usize = 1 << 20;
+/// Bytes that are mapped at a time, and where there are not as many.
+const CHUNKS: [usize; 2] = [128 << 10, 1 << LARGEST];
 
 /// Bytes. Pieces from this size on, and mappings, each begin `COLOUR` bytes later in their page than the one before.
 /// They are stacks: their first lines are used most, and would otherwise share few sets of the processor's cache.
@@ -53,19 +53,31 @@ fn order(layout: Layout) -> Option<u32> {
     (order <= LARGEST && layout.align() <= ALIGN).then_some(order)
 }
 
+/// Whether there is room for pieces of `bytes` together, in an empty chunk if need be: without memory the standard library ends the process.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    ARENA.with(|arena| arena.end - arena.next >= bytes || arena.begin())
+}
+
 impl Arena {
+    /// Begins another chunk; false without memory.
+    fn begin(&mut self) -> bool {
+        for bytes in CHUNKS {
+            let chunk = system::map(bytes);
+            if !chunk.is_null() {
+                (self.next, self.end) = (chunk as usize, chunk as usize + bytes);
+                return true;
+            }
+        }
+        false
+    }
+
     fn fresh(&mut self, order: u32) -> *mut u8 {
         let bytes = 1usize << order;
-        let at = self.next;
-        if self.next == 0 || at + bytes > self.end {
-            let chunk = system::map(CHUNK);
-            if chunk.is_null() {
-                return chunk;
-            }
-            (self.next, self.end) = (chunk as usize + bytes, chunk as usize + CHUNK);
-            return chunk;
+        if self.end - self.next < bytes && !self.begin() {
+            return ptr::null_mut();
         }
-        self.next = at + bytes + if bytes >= COLOURED { COLOUR } else { 0 };
+        let at = self.next;
+        self.next = (at + bytes + if bytes >= COLOURED { COLOUR } else { 0 }).min(self.end);
         at as *mut u8
     }
 }

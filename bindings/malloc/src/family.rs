@@ -28,15 +28,15 @@ fn no_memory() -> *mut u8 {
     ptr::null_mut()
 }
 
-/// The bytes to ask of the allocator for a block of `bytes`; `None` where the block is to be a mapping.
-fn request(bytes: usize, align: usize) -> Option<Layout> {
-    let bytes = bytes.max(1);
-    match align {
-        _ if bytes >= DIRECT || align > region::UNIT => None,
-        ..=PAGE => Layout::from_size_align(bytes, align).ok(),
-        // Large blocks begin at a unit.
-        _ => Layout::from_size_align(bytes.max(region::UNIT / 2 + 1), PAGE).ok(),
-    }
+/// Whether a block is rather a mapping of its own than in the region. Where memory is limited, so is one of which the region, which has
+/// whole units for it, would waste more than an eighth.
+fn is_mapping(bytes: usize, align: usize) -> bool {
+    let wastes = || {
+        bytes > region::UNIT / 2
+            && region::is_limited()
+            && bytes.next_multiple_of(region::UNIT) - bytes > bytes / 8
+    };
+    bytes >= DIRECT || align > region::ALIGN_MAX || wastes()
 }
 
 /// A block, from the heap or as a mapping.
@@ -45,27 +45,44 @@ fn request(bytes: usize, align: usize) -> Option<Layout> {
 /// `free_unusual`.
 #[inline(never)]
 extern "C" fn allocate(bytes: usize, align: usize) -> *mut u8 {
-    if let Some(layout) = request(bytes, align) {
-        let found = heap::with(|heap| {
-            heap.local.trim_unused(&heap.pages);
-            let offset = heap.local.alloc_slow(layout, &heap.pages).ok();
-            offset.map(|offset| heap.base.wrapping_add(offset as usize))
-        });
-        if let Some(Some(block)) = found {
+    let bytes = bytes.max(1);
+    if is_mapping(bytes, align) {
+        let block = map(bytes, align);
+        if !block.is_null() || bytes > MOST || align > region::ALIGN_MAX {
             return block;
         }
-        // A small block would waste most of a mapping; and there is no memory for one either.
-        if bytes < region::UNIT && align <= region::UNIT {
-            return no_memory();
-        }
+        region::refused();
     }
-    map(bytes, align)
+    let block = in_region(bytes, align);
+    // A small block would waste most of a mapping; and there is no memory for one either.
+    if block.is_null() && bytes >= region::UNIT { map(bytes, align) } else { found(block) }
+}
+
+/// A block from the heap, or null.
+fn in_region(bytes: usize, align: usize) -> *mut u8 {
+    let found = heap::with(|heap| {
+        heap.local.trim_unused(&heap.pages);
+        // Large blocks begin at a unit.
+        let least = if align > PAGE { region::UNIT / 2 + 1 } else { 1 };
+        let offset = if align <= region::UNIT {
+            let layout = Layout::from_size_align(bytes.max(least), align.min(PAGE)).ok()?;
+            heap.local.alloc_slow(layout, &heap.pages)
+        } else {
+            heap.local.alloc_aligned(bytes as u64, align as u64, &heap.pages)
+        };
+        Some(heap.base.wrapping_add(offset.ok()? as usize))
+    });
+    found.flatten().unwrap_or(ptr::null_mut())
+}
+
+/// Sets the error number if there is no block.
+fn found(block: *mut u8) -> *mut u8 {
+    if block.is_null() { no_memory() } else { block }
 }
 
 /// A block that is a mapping.
 fn map(bytes: usize, align: usize) -> *mut u8 {
-    let block = if bytes <= MOST { direct::allocate(bytes, align) } else { ptr::null_mut() };
-    if block.is_null() { no_memory() } else { block }
+    found(if bytes <= MOST { direct::allocate(bytes, align) } else { ptr::null_mut() })
 }
 
 /// Frees a block that the thread's own small spans do not have.
@@ -104,7 +121,11 @@ fn usable(block: *mut u8) -> usize {
 /// Resizes by moving; `has` bytes are usable now.
 fn move_to(block: *mut u8, has: usize, bytes: usize) -> *mut u8 {
     // A block that grows is likely to grow again.
-    let to = if bytes > has && bytes >= grown() { map(bytes, ALIGN) } else { allocate(bytes, ALIGN) };
+    let grows = bytes > has && bytes >= grown();
+    let mut to = if grows { map(bytes, ALIGN) } else { ptr::null_mut() };
+    if to.is_null() {
+        to = allocate(bytes, ALIGN);
+    }
     if !to.is_null() {
         // SAFETY: two different blocks, each at least that long; the caller of `realloc` gives up the old one.
         unsafe {
@@ -153,13 +174,18 @@ fn zeroed(block: *mut u8, bytes: usize) -> *mut u8 {
 
 /// A zeroed block of more than the quick sizes.
 fn allocate_zeroed(bytes: usize) -> *mut u8 {
-    let Some(layout) = request(bytes, ALIGN) else { return map(bytes, ALIGN) };
+    if is_mapping(bytes, ALIGN) {
+        let block = map(bytes, ALIGN);
+        if !block.is_null() || bytes > MOST {
+            return block;
+        }
+    }
     if bytes < region::UNIT {
         return zeroed(allocate(bytes, ALIGN), bytes);
     }
     let found = heap::with(|heap| {
         heap.pages.nothing_fresh();
-        let offset = heap.local.alloc(layout, &heap.pages).ok()?;
+        let offset = heap.local.alloc(Layout::from_size_align(bytes, ALIGN).ok()?, &heap.pages).ok()?;
         let block = heap.base.wrapping_add(offset as usize);
         let fresh = heap.pages.is_fresh(offset..offset + bytes as u64);
         Some(if fresh { block } else { zeroed(block, bytes) })

@@ -4,9 +4,9 @@
 use std::cell::UnsafeCell;
 
 use crate::lock::{self, Guard};
-use crate::{arena, direct, heap};
+use crate::{arena, direct, heap, region};
 
-struct Held(UnsafeCell<Option<[Guard; 4]>>);
+struct Held(UnsafeCell<Option<[Guard; 5]>>);
 
 // SAFETY: touched by the thread that forks only, and the C library lets one fork at a time run these functions.
 unsafe impl Sync for Held {}
@@ -22,7 +22,7 @@ pub(crate) fn watch() {
 extern "C" fn before() {
     // In the order in which code nests them.
     let [common, pool] = heap::hold();
-    let held = [common, pool, direct::hold(), arena::hold()];
+    let held = [common, pool, direct::hold(), region::hold(), arena::hold()];
     lock::begin_fork();
     // SAFETY: see `Held`.
     unsafe { *HELD.0.get() = Some(held) };

@@ -9,7 +9,7 @@ use tenure_scratch_alloc::Local;
 
 use crate::lock::{Guard, Lock};
 use crate::region::{self, Pages, Region};
-use crate::tls;
+use crate::{arena, tls};
 
 /// The allocator of one thread.
 pub(crate) struct Heap {
@@ -23,6 +23,9 @@ pub(crate) struct Heap {
     next_idle: *mut Heap,
     idle: bool,
 }
+
+/// Bytes that a heap and its private state need at first, and more.
+const NEEDED: usize = 24 << 10;
 
 struct Pool {
     all: *mut Heap,
@@ -80,13 +83,22 @@ fn take() -> *mut Heap {
         return idle;
     }
     let Some(region) = region::get() else { return ptr::null_mut() };
-    let heap = Box::into_raw(Box::new(Heap::new(region)));
+    if !arena::has_room(NEEDED) {
+        return ptr::null_mut();
+    }
+    let heap = make(region);
     POOL.with(|pool| {
         // SAFETY: just made.
         unsafe { (*heap).next = pool.all };
         pool.all = heap;
     });
     heap
+}
+
+/// Not inlined: the callers of a thread with a small stack need no room for a heap.
+#[inline(never)]
+fn make(region: &'static Region) -> *mut Heap {
+    Box::into_raw(Box::new(Heap::new(region)))
 }
 
 fn give_back(heap: *mut Heap) {

@@ -4,8 +4,8 @@
 //! $ LD_PRELOAD=$PWD/target/release/libtenure_malloc.so sqlite3 my.db
 //! ```
 //!
-//! The memory is private to the process: one region of address space, at most 64 GiB, of which the system backs the
-//! pages that are touched; blocks of 32 MiB and more are mappings of their own. Every thread has a
+//! The memory is private to the process: one region of at most 64 GiB, of which pages are mapped as they are needed, and never before;
+//! blocks of 32 MiB and more are mappings of their own. Every thread has a
 //! [`Local`](tenure_scratch_alloc::Local) of the allocator, all in the name of one lease, and gives it to the next
 //! thread when it ends. A forked child goes on with its copy and takes over the memory of the threads that it lacks: it
 //! treats them like members that were killed.

@@ -1,19 +1,28 @@
-//! The one region of this process: reserved once, as large as the system lets, backed as it is touched.
+//! The one region of this process: addresses that are chosen once, at which pages are mapped as they are needed.
+//!
+//! The addresses are not reserved: a reservation would count in full where the address space is limited (RLIMIT_AS), where all memory is
+//! locked (mlockall), and for every tool that looks at the size of a process. They lie where the system places nothing by itself, and a page is
+//! only ever mapped where nothing is.
 
+use std::alloc::{GlobalAlloc, Layout as Request};
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use tenure_core::sync::Word;
 use tenure_core::{Acquire, LeaseId};
 use tenure_scratch_alloc::{Backing, Geometry, Layout, OutOfMemory, Scratch};
 
+use crate::arena::Books;
+use crate::lock::{Guard, Lock};
 use crate::system::{self, PAGE};
 
-/// Payload bytes that are reserved where nothing limits the address space: the most that the allocator can have.
+/// Payload bytes that the region can have: the most that the allocator manages.
 const MOST: u64 = 64 << 30;
 const LEAST: u64 = 4 << 20;
 pub(crate) const UNIT: usize = 64 << 10;
+/// The alignment of the payloads, and so the most that a block in the region can have.
+pub(crate) const ALIGN_MAX: usize = 32 << 20;
 
 /// The only owner there is: nobody else sees this memory.
 const OWNER: LeaseId = LeaseId { index: 0, incarnation: 1 };
@@ -28,63 +37,77 @@ static REGION: OnceLock<Option<Region>> = OnceLock::new();
 /// For threads that free: where the payloads start and how many bytes they have. Zero at first.
 static DATA: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static BYTES: AtomicUsize = AtomicUsize::new(0);
+/// Whether something limits the memory of this process: then large blocks are as short as they can be.
+static LIMITED: AtomicBool = AtomicBool::new(false);
 
-/// How much of a part of the region core dumps have, from its start: everything that was ever committed, and less than a step more.
-/// Address space that was never used would make a dump of 128 GiB, even if it is a sparse file.
-struct Dumped(AtomicUsize);
+/// Pages that a leaf knows.
+const LEAF_PAGES: usize = 8 * PAGE;
+/// As many as the region can need: payloads, block words, and little more.
+const LEAVES: usize = (2 * MOST as usize + (1 << 30)) / (LEAF_PAGES * PAGE);
 
-/// Bytes by which it grows.
-const DUMPED_STEP: usize = 4 << 20;
-/// Of the control words, and of each table of block words.
-static WORDS_DUMPED: [Dumped; PARTS_MAX] = [const { Dumped(AtomicUsize::new(0)) }; PARTS_MAX];
-const PARTS_MAX: usize = 1 + (UNIT / 16).trailing_zeros() as usize;
-static DATA_DUMPED: Dumped = Dumped(AtomicUsize::new(0));
+/// Which pages of the region are mapped: a bit each, in leaves that are made when they are needed.
+struct Mapped {
+    leaves: [*mut Leaf; LEAVES],
+    /// Whether the addresses are reserved, by a mapping without access.
+    reserved: bool,
+}
 
-impl Dumped {
-    /// Makes it at least `end` bytes of the part of `bytes` bytes at `start`.
-    ///
-    /// # Safety
-    ///
-    /// Whole pages mapped by [`system::map`].
-    unsafe fn grow(&self, start: *mut u8, bytes: usize, end: usize) {
-        // Relaxed, both: threads that grow it at once only say the same to the system twice.
-        let before = self.0.load(Ordering::Relaxed);
-        if end > before {
-            let end = end.next_multiple_of(DUMPED_STEP).min(bytes);
-            // SAFETY: within the part, as the caller promises.
-            unsafe { system::dump(start.add(before), end.saturating_sub(before), true) };
-            self.0.fetch_max(end, Ordering::Relaxed);
+type Leaf = [u64; LEAF_PAGES / 64];
+
+static MAPPED: Lock<Mapped> = Lock::new(Mapped { leaves: [std::ptr::null_mut(); LEAVES], reserved: false });
+
+/// Holds the lock while the process forks.
+pub(crate) fn hold() -> Guard {
+    MAPPED.hold()
+}
+
+impl Mapped {
+    fn leaf(&mut self, at: usize) -> Option<&mut Leaf> {
+        let leaf = self.leaves.get_mut(at)?;
+        if leaf.is_null() {
+            // SAFETY: not empty; zeroes are a leaf.
+            *leaf = unsafe { Books.alloc_zeroed(Request::new::<Leaf>()) }.cast();
         }
+        // SAFETY: made above, now or earlier, for good; this lock guards it.
+        unsafe { leaf.as_mut() }
+    }
+
+    /// Maps the pages of the region at `start` that hold `bytes`, as far as they are not mapped. False if the system refuses; then some are.
+    fn map(&mut self, start: *mut u8, bytes: &Range<usize>) -> bool {
+        let (mut page, end) = (bytes.start / PAGE, bytes.end.div_ceil(PAGE));
+        while page < end {
+            let reserved = self.reserved;
+            let Some(leaf) = self.leaf(page / LEAF_PAGES) else { return false };
+            let run = run(leaf, page % LEAF_PAGES).min(end - page);
+            if run == 0 {
+                page += 1;
+                continue;
+            }
+            // SAFETY: pages of the region's addresses, which nobody has been given.
+            if !unsafe { system::map_at(start.wrapping_add(page * PAGE), run * PAGE, reserved) } {
+                return false;
+            }
+            for page in page % LEAF_PAGES..page % LEAF_PAGES + run {
+                leaf[page / 64] |= 1 << (page % 64);
+            }
+            page += run;
+        }
+        true
     }
 }
 
-/// Whether the region is so small that all of it is ready at once, without a commit. Its parts are not whole pages then.
-fn is_ready_at_once(layout: &Layout) -> bool {
-    layout.commit_at_creation().end > layout.data_at()
-}
-
-/// Makes core dumps have the words up to the end of `bytes`, of the part of the words that they are in. Dumps have all of a region
-/// that is ready at once.
-///
-/// # Safety
-///
-/// `start` is the start of the region of `layout`, mapped by [`system::map`].
-unsafe fn dump_words(layout: &Layout, start: *mut u8, bytes: Range<u64>) {
-    if is_ready_at_once(layout) {
-        return;
+/// The number of pages from `page` on that are not mapped, in the leaf.
+fn run(leaf: &Leaf, page: usize) -> usize {
+    let mut end = page;
+    while end < LEAF_PAGES && leaf[end / 64] >> (end % 64) & 1 == 0 {
+        end += if end.is_multiple_of(64) && leaf[end / 64] == 0 { 64 } else { 1 };
     }
-    for (part, dumped) in layout.parts().zip(&WORDS_DUMPED).filter(|(part, _)| part.contains(&bytes.start)) {
-        let end = bytes.end.min(part.end) - part.start;
-        // SAFETY: parts are whole pages of the region.
-        unsafe {
-            dumped.grow(start.add(part.start as usize), (part.end - part.start) as usize, end as usize)
-        };
-    }
+    end - page
 }
 
 /// The region; none if the system refused even a small one.
 pub(crate) fn get() -> Option<&'static Region> {
-    REGION.get_or_init(reserve).as_ref()
+    REGION.get_or_init(make).as_ref()
 }
 
 /// The offset of an address in the region.
@@ -95,55 +118,85 @@ pub(crate) fn offset(at: *const u8) -> Option<u64> {
     (offset < BYTES.load(Ordering::Relaxed)).then_some(offset as u64)
 }
 
-fn reserve() -> Option<Region> {
-    let mut bytes = MOST;
-    while bytes >= LEAST {
-        if let Some((start, layout)) = reserve_bytes(bytes) {
-            if bytes == MOST {
-                return Some(place(start, layout));
+/// Whether something limits the memory of this process.
+pub(crate) fn is_limited() -> bool {
+    // Relaxed: a hint.
+    LIMITED.load(Ordering::Relaxed)
+}
+
+/// The system has refused memory, or is about to: there may be a limit.
+pub(crate) fn refused() {
+    if system::is_limited() {
+        // Relaxed: a hint.
+        LIMITED.store(true, Ordering::Relaxed);
+    }
+}
+
+fn make() -> Option<Region> {
+    refused();
+    let layout = |bytes| Geometry { bytes, unit_bytes: UNIT as u32 }.layout().ok();
+    let end = system::address_space();
+    // A small part of the address space, so that others find room as well.
+    let bytes = (end as u64 / 128).min(MOST);
+    if let Some(layout) = layout(bytes) {
+        // Neither close to the end, where the system places what may lie anywhere, nor to the start, where programs and their heaps lie. On
+        // x86-64, 64 to 80 TiB; and from 4 TiB on for emulators with less of it.
+        for part in [2, 32] {
+            let room = end / part / 4;
+            let found = end / part + system::random_address() % room;
+            if let Some(region) = place(found, layout, false) {
+                return Some(region);
             }
-            // Something limits the address space, and stacks and mappings need some of it as well.
-            // SAFETY: reserved a moment ago, used by nobody.
-            unsafe { system::unmap(start, layout.bytes() as usize + UNIT) };
-            return reserve_bytes(bytes / 2).map(|(start, layout)| place(start, layout));
+        }
+    }
+    // Addresses of the system's choice.
+    let mut bytes = bytes;
+    while bytes >= LEAST {
+        if let Some(layout) = layout(bytes) {
+            let whole = layout.bytes() as usize + ALIGN_MAX;
+            let start = system::reserve(whole);
+            if !start.is_null() {
+                return place(start as usize, layout, true);
+            }
         }
         bytes /= 2;
     }
     None
 }
 
-/// Address space for a region, with room to have the payloads begin at a multiple of a unit.
-fn reserve_bytes(bytes: u64) -> Option<(*mut u8, Layout)> {
-    let layout = Geometry { bytes, unit_bytes: UNIT as u32 }.layout().ok()?;
-    let start = system::map(layout.bytes() as usize + UNIT);
-    (!start.is_null()).then_some((start, layout))
-}
-
-fn place(start: *mut u8, layout: Layout) -> Region {
+/// Makes a region of the first addresses from `from` on; none if its first pages cannot be mapped there.
+fn place(from: usize, layout: Layout, reserved: bool) -> Option<Region> {
+    let data = (from + layout.data_at() as usize).next_multiple_of(ALIGN_MAX);
+    let first = (data - layout.data_at() as usize) as *mut u8;
+    let at_once = layout.commit_at_creation();
+    let mapped = MAPPED.with(|mapped| {
+        mapped.reserved = reserved;
+        mapped.map(first, &(at_once.start as usize..at_once.end as usize))
+    });
+    if !mapped {
+        return None;
+    }
     let layout: &'static Layout = Box::leak(Box::new(layout));
-    let data = (start as usize + layout.data_at() as usize).next_multiple_of(UNIT);
-    let first = data - layout.data_at() as usize;
-    // SAFETY: mapped, zeroed, for good; the words come before the payloads, which start at a multiple of a page. Words
-    // are atomics, and only the owner of a block accesses its payload.
+    // SAFETY: addresses that are this library's for good; the words come before the payloads, which start at a multiple of a page. Words
+    // are atomics, and only the owner of a block accesses its payload. Of the words and the payloads the allocator accesses none
+    // that it has not committed: then they are mapped, and they stay so.
     let scratch = unsafe {
-        let words = std::slice::from_raw_parts(first as *const Word, layout.data_at() as usize / 8);
+        let words = std::slice::from_raw_parts(first.cast::<Word>(), layout.data_at() as usize / 8);
         Scratch::new(words, data as *mut u8, layout)
     };
-    // SAFETY: mapped; both parts are whole pages.
-    unsafe { system::dump(first as *mut u8, layout.bytes() as usize, false) };
-    // SAFETY: as above. What `init` touches is at the start.
-    unsafe { dump_words(layout, first as *mut u8, 0..DUMPED_STEP as u64) };
-    if is_ready_at_once(layout) {
-        // SAFETY: as above.
-        unsafe { system::dump(first as *mut u8, layout.bytes() as usize, true) };
-    }
     scratch.init();
     // Relaxed, both: see `offset`.
     DATA.store(data as *mut u8, Ordering::Relaxed);
     BYTES.store(layout.capacity() as usize, Ordering::Relaxed);
     // SAFETY: there is no lease table and no other process in this memory. Forked children have their own copy of all of it.
     let me = unsafe { Acquire::assume(OWNER) };
-    Region { scratch, me }
+    Some(Region { scratch, me })
+}
+
+/// How much more than `bytes` of payloads, or of block words of such payloads, to map at once: so that calls to the system, and mappings that
+/// are not adjacent, stay few.
+fn step(payloads: u64, part: u64, least: u64) -> u64 {
+    (payloads / part).next_power_of_two().clamp(least, 64 << 20)
 }
 
 /// Memory behind the region: there is as soon as it is touched.
@@ -171,16 +224,26 @@ impl Pages {
 impl Backing for Pages {
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
         let scratch = &get().ok_or(OutOfMemory)?.scratch;
-        let data_at = scratch.layout().data_at();
-        let data = scratch.address(0);
+        let layout = scratch.layout();
+        let (data_at, all) = (layout.data_at(), layout.bytes());
+        let ahead = if bytes.start >= data_at {
+            let step = step(bytes.end - data_at, 32, 1 << 20);
+            bytes.start..(bytes.end - data_at).next_multiple_of(step) + data_at
+        } else {
+            let step = step(u64::from(scratch.ready_units()) * UNIT as u64, 8192, PAGE as u64);
+            bytes.start / step * step..bytes.end.next_multiple_of(step)
+        };
+        let start = scratch.address(0).wrapping_sub(data_at as usize);
+        let map = |mapped: &mut Mapped, bytes: Range<u64>| {
+            mapped.map(start, &(bytes.start as usize..bytes.end.min(all) as usize))
+        };
+        // A little may be there where more is not.
+        if !MAPPED.with(|mapped| map(mapped, ahead) || map(mapped, bytes.clone())) {
+            refused();
+            return Err(OutOfMemory);
+        }
         if bytes.start >= data_at {
             self.fresh.set((bytes.start - data_at, bytes.end - data_at));
-            let capacity = scratch.layout().capacity() as usize;
-            // SAFETY: the payloads are mapped, and whole pages.
-            unsafe { DATA_DUMPED.grow(data, capacity, (bytes.end - data_at) as usize) };
-        } else {
-            // SAFETY: the words lie before the payloads.
-            unsafe { dump_words(scratch.layout(), data.wrapping_sub(data_at as usize), bytes) };
         }
         Ok(())
     }

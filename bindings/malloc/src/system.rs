@@ -18,6 +18,65 @@ pub(crate) fn map(bytes: usize) -> *mut u8 {
     if at == libc::MAP_FAILED { ptr::null_mut() } else { at.cast() }
 }
 
+/// Maps zeroes at an address, where nothing is mapped, or an address of [`reserve`]; false if the system refuses, or if something is there.
+///
+/// # Safety
+///
+/// Whole pages. If they are reserved, they are pages of [`reserve`] that nobody uses.
+pub(crate) unsafe fn map_at(at: *mut u8, bytes: usize, reserved: bool) -> bool {
+    let where_to = if reserved { libc::MAP_FIXED } else { libc::MAP_FIXED_NOREPLACE };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | where_to;
+    // SAFETY: as the caller promises; otherwise nothing is replaced.
+    let found = unsafe { libc::mmap(at.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    if found == libc::MAP_FAILED {
+        return false;
+    }
+    if found != at.cast() {
+        // A kernel before 4.17 takes the address for a wish.
+        // SAFETY: mapped a line ago.
+        unsafe { libc::munmap(found, bytes) };
+        return false;
+    }
+    true
+}
+
+/// Reserves addresses without memory; null if the system refuses.
+pub(crate) fn reserve(bytes: usize) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping, wherever there is room.
+    let at = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+    if at == libc::MAP_FAILED { ptr::null_mut() } else { at.cast() }
+}
+
+/// Whether a limit of this process is set for its address space or its data.
+pub(crate) fn is_limited() -> bool {
+    [libc::RLIMIT_AS, libc::RLIMIT_DATA].into_iter().any(|limit| {
+        let mut found = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a variable for the limit.
+        unsafe { libc::getrlimit(limit, &raw mut found) == 0 && found.rlim_cur != libc::RLIM_INFINITY }
+    })
+}
+
+/// The end of the address space, a power of two: by the address of what the system put on the first thread's stack, which lies there.
+pub(crate) fn address_space() -> usize {
+    let here = 0u8;
+    // SAFETY: reads a number that the system gave this process.
+    let first_stack = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+    first_stack.max(&raw const here as usize).next_power_of_two()
+}
+
+/// A number that differs between processes as far as the system makes their addresses differ, without a call that it may refuse.
+pub(crate) fn random_address() -> usize {
+    let here = 0u8;
+    // SAFETY: reads numbers that the system gave this process.
+    let addresses = unsafe { [libc::getauxval(libc::AT_SYSINFO_EHDR), libc::getauxval(libc::AT_ENTRY)] };
+    let own = [&raw const here as u64, is_limited as *const () as u64];
+    addresses.into_iter().chain(own).fold(0u64, |mixed, address| {
+        let mixed = (mixed ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 29
+    }) as usize
+}
+
 /// # Safety
 ///
 /// The pages that hold these bytes are mapped by [`map`] and nobody uses them any more.
@@ -51,17 +110,6 @@ pub(crate) unsafe fn remap(at: *mut u8, from: usize, to: usize) -> *mut u8 {
 pub(crate) unsafe fn forget(at: *mut u8, bytes: usize) -> bool {
     // SAFETY: as the caller promises.
     unsafe { libc::madvise(at.cast(), bytes, libc::MADV_DONTNEED) == 0 }
-}
-
-/// Says whether core dumps have the pages of the range. A system that refuses dumps more than it needs to, or less.
-///
-/// # Safety
-///
-/// Whole pages mapped by [`map`].
-pub(crate) unsafe fn dump(at: *mut u8, bytes: usize, yes: bool) {
-    let advice = if yes { libc::MADV_DODUMP } else { libc::MADV_DONTDUMP };
-    // SAFETY: as the caller promises; the advice changes no memory.
-    unsafe { libc::madvise(at.cast(), bytes, advice) };
 }
 
 /// Runs `body` and restores the thread's error number: free must not change it.

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{command, compile, compile_with, library, preloaded, succeed};
 
 fn run(source: &str) {
@@ -75,5 +77,66 @@ fn closing_the_library_leaves_it_to_those_who_use_it() {
     let program = folder.path().join("program");
     if compile_with("late.c", &program, &["-ldl".as_ref()]) {
         assert_eq!(succeed(command(&program).arg(library())).stdout, b"ok\n");
+    }
+}
+
+/// Runs `little.c` in a mode that prints one line.
+fn little(mode: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    if compile("little.c", &program) {
+        let said = succeed(preloaded(&program).arg(mode)).stdout;
+        let said = String::from_utf8_lossy(&said);
+        assert!(said == "ok\n" || said.starts_with("SKIPPED"), "{said}");
+        if said != "ok\n" {
+            print!("{said}");
+        }
+    }
+}
+
+#[test]
+fn locked_memory_costs_what_is_used() {
+    little("locked");
+}
+
+#[test]
+fn a_threads_first_call_needs_little_stack() {
+    little("stacks");
+}
+
+#[test]
+fn blocks_with_large_alignments_come_from_the_region() {
+    little("aligned");
+}
+
+/// The percentages differ with the size classes: what a block is rounded up to, and the word that each block has outside of it.
+#[test]
+fn limits_leave_as_much_as_they_leave_to_the_c_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    if !compile("little.c", &program) {
+        return;
+    }
+    let served = |mut shell: Command, limit: &str, bytes: u32| {
+        let line = format!("ulimit {limit} 300000 && exec \"$0\" fill {bytes}");
+        let said = succeed(shell.args(["-c", &line]).arg(&program)).stdout;
+        String::from_utf8_lossy(&said).trim().parse::<u64>().unwrap()
+    };
+    for limit in ["-v", "-d"] {
+        // 0: mixed sizes.
+        for (bytes, least) in [
+            (0, 90),
+            (100, 84),
+            (1000, 90),
+            (5000, 90),
+            (20_000, 90),
+            (40_000, 90),
+            (100_000, 90),
+            (1_000_000, 90),
+        ] {
+            let (ours, theirs) = (served(preloaded("sh"), limit, bytes), served(command("sh"), limit, bytes));
+            let share = ours * 100 / theirs;
+            assert!(share >= least, "ulimit {limit}, {bytes}: {ours} MiB, {share} % of {theirs}");
+        }
     }
 }

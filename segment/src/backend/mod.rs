@@ -96,6 +96,8 @@ pub(crate) fn check_file_size(total: u64) -> Result<(), OpenError> {
 pub(crate) fn refusal(source: io::Error, what: &'static str, wanted: u64, place: &str) -> OpenError {
     let place = place.to_owned();
     match source.raw_os_error() {
+        // Of the address space, which RLIMIT_AS may limit, and not of the memory.
+        Some(libc::ENOMEM) if what.starts_with("map") => OpenError::Os { what, place, source },
         // MADV_POPULATE fails with EFAULT if an access would have faulted.
         Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EFAULT | libc::EFBIG) => {
             OpenError::NoSpace { wanted, place }
