@@ -14,8 +14,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::driver::Driver;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, Order, Thing};
+use tenure_testkit::eventually;
 
 /// The side of the program: obeys until the scenario's side is gone; then it leaves.
 pub(crate) fn act(mut driver: Box<dyn Driver>, mut stream: UnixStream) {
