@@ -67,6 +67,8 @@ mod shared;
 mod space;
 #[cfg(feature = "objects")]
 mod state;
+#[doc(hidden)]
+pub mod testing;
 mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
@@ -77,8 +79,6 @@ pub use error::{
     RecoverError, RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
-#[doc(hidden)]
-pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::Local;
@@ -92,7 +92,7 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
-    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing, Way},
+    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
     tenure_segment::{passing::Refusal, process::PidError},

@@ -186,11 +186,19 @@ fn layout_texts_are_documented_verbatim() {
         tenure_slab::LAYOUT,
         tenure_slab::NAMES_LAYOUT,
         tenure_scratch_alloc::LAYOUT,
-        tenure::FILES_LAYOUT,
-        tenure::OBJECTS_LAYOUT,
+        tenure::testing::FILES_LAYOUT,
+        tenure::testing::OBJECTS_LAYOUT,
     ] {
         assert!(text.contains(layout), "docs/layout.md lacks:\n{layout}");
     }
+}
+
+#[test]
+fn the_readme_shows_the_example() {
+    let [readme, example] = ["README.md", "tenure/examples/hello.rs"]
+        .map(|file| std::fs::read_to_string(root().join(file)).unwrap());
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(readme.contains(&format!("```rust\n{code}```\n")), "README.md lacks:\n{code}");
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
