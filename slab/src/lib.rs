@@ -51,13 +51,11 @@ use tenure_core::sync;
 #[cfg(all(test, not(loom)))]
 use tenure_core::testing as sync;
 
-pub use cache::{CACHE_MAX, Cache};
+pub use cache::Cache;
 pub use close::Closed;
 pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
-pub use geometry::{
-    GENERATION_BITS_MIN, GROUP_HANDLES, Geometry, GeometryError, HANDLES_MAX, INLINE_BYTES, LAYOUT, Layout,
-};
+pub use geometry::{Geometry, GeometryError, INLINE_BYTES, LAYOUT, Layout};
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
 pub use local::{COUNT_MAX, RefCounts};
 pub use names::{
@@ -67,4 +65,4 @@ pub use recover::Recovered;
 pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};
 pub use token::{Token, TokenError};
-pub use word::{GENERATION_BITS, State};
+pub use word::State;

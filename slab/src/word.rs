@@ -21,7 +21,7 @@ use tenure_core::{fault, ordering};
 use crate::sync::{Ordering, Word};
 
 /// The width of a generation in the word and in a token.
-pub const GENERATION_BITS: u32 = 36;
+pub(crate) const GENERATION_BITS: u32 = 36;
 
 const TAG_MASK: u64 = 0xffff;
 const SHARED: u64 = 1 << 16;
@@ -162,7 +162,7 @@ impl Claimed {
 
     #[inline(always)]
     pub(crate) const fn index(self) -> u32 {
-        self.0 as u32 & (crate::HANDLES_MAX - 1)
+        self.0 as u32 & (crate::geometry::HANDLES_MAX - 1)
     }
 
     #[inline(always)]
@@ -173,7 +173,7 @@ impl Claimed {
     /// The word that publishes it: LIVE, not shared.
     #[inline(always)]
     pub(crate) const fn live(self) -> Snapshot {
-        Snapshot(self.0 & !(crate::HANDLES_MAX as u64 - 1) | (State::Live as u64) << STATE_SHIFT)
+        Snapshot(self.0 & !(crate::geometry::HANDLES_MAX as u64 - 1) | (State::Live as u64) << STATE_SHIFT)
     }
 }
 
