@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 
 use crate::driver::{Pause, State};
 
-use super::super::chaos::Blow;
+use super::super::chaos::Signal;
 use super::super::watch::Dying;
 use super::{Death, Director};
 
@@ -18,15 +18,16 @@ impl Director<'_> {
     /// Sends the signals that are due, and ends a pause whose time is over.
     pub(super) fn strike(&mut self) {
         self.crew.end_pauses();
-        while let Some(blow) = self.schedule.take_due(self.crew.started.elapsed()) {
-            let dealt = match blow {
-                Blow::Kill => self.kill_somebody(),
-                Blow::Stop(pause) => self.stop_somebody(pause),
+        while let Some(signal) = self.schedule.take_due(self.crew.started.elapsed()) {
+            let dealt = match signal {
+                Signal::Kill => self.kill_somebody(),
+                Signal::Stop(pause) => self.stop_somebody(pause),
             };
             // A stop lasts until the others have answered their pulses, so with many workers not all stops fit in.
-            let too_late = matches!(blow, Blow::Stop(_)) && self.crew.started.elapsed() >= self.plan.duration;
+            let too_late =
+                matches!(signal, Signal::Stop(_)) && self.crew.started.elapsed() >= self.plan.duration;
             if !dealt && !too_late {
-                self.schedule.postpone(blow, self.crew.started.elapsed());
+                self.schedule.postpone(signal, self.crew.started.elapsed());
                 break;
             }
         }
