@@ -76,7 +76,9 @@ impl Director<'_> {
             (other, self.crew.seats[other].place.pulses_owed())
         });
         let awaited = awaited.collect();
-        self.crew.seats[victim].pause = Some(Pause { until, awaited });
+        if let Some(pause) = &mut self.crew.seats[victim].pause {
+            pause.awaited = awaited;
+        }
         true
     }
 }
