@@ -106,7 +106,7 @@ pub use {
 pub use tenure_core::LeaseId;
 #[cfg(feature = "faults")]
 #[doc(hidden)]
-pub use tenure_core::fault;
+pub use tenure_core::mutant;
 pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
 pub use tenure_segment::{
     Absence, Backend, LeaseInfo, Listed, MonitorState, NameState, OpenError as SegmentError,

@@ -282,7 +282,7 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
             "torture",
             "explore",
             "explore.rs",
-            "fault.rs",
+            "mutant.rs",
             "older.rs",
             "weak.rs",
             "testing.rs",

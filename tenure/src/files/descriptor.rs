@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{fault, sync};
+use tenure_core::{mutant, sync};
 use tenure_segment::passing::{Holder, Identity, Refusal};
 use tenure_slab::Token;
 
@@ -343,7 +343,7 @@ impl Drop for Open {
         if all.get(&token).is_some_and(|known| known.strong_count() == 0) {
             all.remove(&token);
             if let Ok(slots) = slots(&self.object)
-                && !fault!("files.kept_in_its_slot")
+                && !mutant!("files.kept_in_its_slot")
             {
                 slots.clear(shared.lease.id());
             }
@@ -380,7 +380,7 @@ fn obtain(member: &Member, slots: Slots<'_>, token: Token, way: Way) -> Result<O
             Way::Any | Way::Direct => lease.duplicate(&holder),
         };
         let direct = match direct {
-            Ok(fd) if !slots.still(&claim) && !fault!("files.no_second_look") => {
+            Ok(fd) if !slots.still(&claim) && !mutant!("files.no_second_look") => {
                 // The holder has closed the descriptor, and the duplicate may be of another object.
                 drop(fd);
                 continue;
