@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tenure::{Event, Reset, Space};
 use tenure_subjects::{Failed, Outcome};
 
-use crate::lives::Lives;
+use crate::lifetimes::Lifetimes;
 
 const CROWD: usize = 1000;
 const STACK: usize = 64 << 10;
@@ -18,7 +18,7 @@ const STACK: usize = 64 << 10;
 ///
 /// # Errors
 /// [`Failed`].
-pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
+pub fn measure(times: usize) -> Outcome<Vec<Lifetimes>> {
     let failed = |error: &dyn std::fmt::Display| Failed::of("crowd", error);
     let space =
         Space::options().handles(16).members(2).scratch(1 << 20).memfd().map_err(|error| failed(&error))?;
@@ -81,10 +81,10 @@ pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
     let all = "1000 threads wait for one thing: until all of them are awake";
     let one_by_one = "1000 threads wait, each lets the next one through: until all have been";
     Ok(vec![
-        Lives::new("tenure, manual-reset event", all, manual),
-        Lives::new("condition variable (private)", all, condition),
-        Lives::new("tenure, auto-reset event", one_by_one, automatic),
-        Lives::new("eventfd", one_by_one, counted),
+        Lifetimes::new("tenure, manual-reset event", all, manual),
+        Lifetimes::new("condition variable (private)", all, condition),
+        Lifetimes::new("tenure, auto-reset event", one_by_one, automatic),
+        Lifetimes::new("eventfd", one_by_one, counted),
     ])
 }
 

@@ -29,7 +29,7 @@ const HELD: usize = 100;
 
 /// The results of one subject.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Blows {
+pub struct Signals {
     /// Its name.
     pub subject: String,
     /// The process that gets the signal.
@@ -67,14 +67,14 @@ enum Left {
 ///
 /// # Errors
 /// When a subject cannot be founded at all.
-pub fn measure(times: u32) -> Outcome<Vec<Blows>> {
+pub fn measure(times: u32) -> Outcome<Vec<Signals>> {
     let mut all = vec![
-        blows("tenure", times, Tenure::processes, both, left_of_tenure)?,
-        blows("robust-mutex", times, Locked::<Robust>::new, both, left_of_book)?,
-        blows("mutex", times, Locked::<Plain>::new, both, left_of_book)?,
-        blows("daemon", times, || Daemon::new(Way::Socket, Cpu::Any), both, left_of_daemon)?,
-        blows("daemon, ring", times, || Daemon::new(Way::Ring, Cpu::Any), both, left_of_daemon)?,
-        blows("rts-alloc", times, Rts::countable, blocks_only, left_of_rts)?,
+        signals("tenure", times, Tenure::processes, both, left_of_tenure)?,
+        signals("robust-mutex", times, Locked::<Robust>::new, both, left_of_book)?,
+        signals("mutex", times, Locked::<Plain>::new, both, left_of_book)?,
+        signals("daemon", times, || Daemon::new(Way::Socket, Cpu::Any), both, left_of_daemon)?,
+        signals("daemon, ring", times, || Daemon::new(Way::Ring, Cpu::Any), both, left_of_daemon)?,
+        signals("rts-alloc", times, Rts::countable, blocks_only, left_of_rts)?,
     ];
     let few = times.min(3);
     all.push(daemon_itself("daemon", few, Way::Socket)?);
@@ -178,21 +178,21 @@ fn is_hung(error: &Failed) -> bool {
     error.0.starts_with("no answer")
 }
 
-fn blows<S: Subject<Member: 'static> + 'static>(
+fn signals<S: Subject<Member: 'static> + 'static>(
     name: &str,
     times: u32,
     found: fn() -> Outcome<S>,
     labour: Labour<S::Member>,
     left: fn(&S) -> Left,
-) -> Outcome<Blows> {
+) -> Outcome<Signals> {
     let mut rng = StdRng::seed_from_u64(1);
-    let mut blows = Blows { subject: name.to_owned(), victim: "a member".into(), ..Blows::default() };
+    let mut signals = Signals { subject: name.to_owned(), victim: "a member".into(), ..Signals::default() };
     for _ in 0..times {
         let mut scene = Scene::set(found, labour)?;
         scene.stride(&mut rng);
         let killed = Instant::now();
         scene.victim.signal(libc::SIGKILL);
-        blows.kills += 1;
+        signals.kills += 1;
         let mut seen = left(&scene.subject);
         while matches!(seen, Left::Something(_)) && killed.elapsed() < GRACE {
             std::thread::sleep(Duration::from_micros(50));
@@ -200,17 +200,17 @@ fn blows<S: Subject<Member: 'static> + 'static>(
         }
         let gone_ms = killed.elapsed().as_secs_f64() * 1e3;
         let answer = scene.survivor.turn(1000);
-        blows.answered(answer.map(drop));
+        signals.answered(answer.map(drop));
         match seen {
-            Left::Nothing => blows.reclaimed_ms.push(gone_ms),
+            Left::Nothing => signals.reclaimed_ms.push(gone_ms),
             Left::Something(what) => {
-                blows.kills_leaked += 1;
-                blows.left = Some(what);
+                signals.kills_leaked += 1;
+                signals.left = Some(what);
             }
             Left::Torn(what) => {
-                blows.kills_leaked += 1;
-                blows.kills_torn += 1;
-                blows.left = Some(what);
+                signals.kills_leaked += 1;
+                signals.kills_torn += 1;
+                signals.left = Some(what);
             }
         }
     }
@@ -218,15 +218,15 @@ fn blows<S: Subject<Member: 'static> + 'static>(
         let mut scene = Scene::set(found, labour)?;
         scene.stride(&mut rng);
         scene.victim.signal(libc::SIGSTOP);
-        blows.stops += 1;
+        signals.stops += 1;
         if scene.survivor.turn(1000).is_err_and(|error| is_hung(&error)) {
-            blows.stops_hung += 1;
+            signals.stops_hung += 1;
         }
     }
-    Ok(blows)
+    Ok(signals)
 }
 
-impl Blows {
+impl Signals {
     fn answered(&mut self, answer: Outcome<()>) {
         match answer {
             Ok(()) => {}
@@ -239,9 +239,9 @@ impl Blows {
     }
 }
 
-fn daemon_itself(name: &str, times: u32, way: Way) -> Outcome<Blows> {
-    let mut blows = Blows { subject: name.to_owned(), victim: "the daemon".into(), ..Blows::default() };
-    for blow in 0..2 * times {
+fn daemon_itself(name: &str, times: u32, way: Way) -> Outcome<Signals> {
+    let mut signals = Signals { subject: name.to_owned(), victim: "the daemon".into(), ..Signals::default() };
+    for signal in 0..2 * times {
         let daemon = Arc::new(Daemon::new(way, Cpu::Any)?);
         let of_survivor = Arc::clone(&daemon);
         let mut survivor = Team::fork(Kind::Processes, 1, move |_| {
@@ -253,20 +253,20 @@ fn daemon_itself(name: &str, times: u32, way: Way) -> Outcome<Blows> {
         })?;
         survivor.turn(100)?;
         survivor.set_limit(PATIENCE);
-        let kills = blow % 2 == 0;
+        let kills = signal % 2 == 0;
         daemon.signal(if kills { libc::SIGKILL } else { libc::SIGSTOP });
         let answer = survivor.turn(100).map(drop);
         if kills {
-            blows.kills += 1;
-            blows.kills_leaked += 1;
-            blows.left = Some("everything: nobody knows any more who held what".into());
-            blows.answered(answer);
+            signals.kills += 1;
+            signals.kills_leaked += 1;
+            signals.left = Some("everything: nobody knows any more who held what".into());
+            signals.answered(answer);
         } else {
-            blows.stops += 1;
-            blows.stops_hung += u32::from(answer.is_err_and(|error| is_hung(&error)));
+            signals.stops += 1;
+            signals.stops_hung += u32::from(answer.is_err_and(|error| is_hung(&error)));
         }
     }
-    Ok(blows)
+    Ok(signals)
 }
 
 fn left_of_tenure(subject: &Tenure) -> Left {

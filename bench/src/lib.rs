@@ -5,7 +5,7 @@
 pub mod case;
 pub mod crowd;
 pub mod kill;
-pub mod lives;
+pub mod lifetimes;
 pub mod measure;
 pub mod memory;
 pub mod programs;

@@ -1,8 +1,8 @@
 //! The common base of tenure's protocols: atomic words, the identity of a lease and the two rights that derive from it, and
 //! switches for tests. No OS.
 
-pub mod fault;
 mod id;
+pub mod mutant;
 pub mod sync;
 #[cfg(not(loom))]
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tenure_core::fault;
+use tenure_core::mutant;
 
 use crate::geometry::FIRST_TABLE;
 use crate::scratch::{Backing, READY, Scratch};
@@ -142,7 +142,7 @@ impl Scratch<'_> {
     fn claim_run(&self, me: Owner, start: u32, length: u32) -> Result<(), u32> {
         for unit in start..start + length {
             let claimed = match self.unit_state(unit) {
-                Unit::Free if fault!("scratch.claim.no_exchange") => {
+                Unit::Free if mutant!("scratch.claim.no_exchange") => {
                     self.unit_store(unit, Unit::Held(me));
                     true
                 }

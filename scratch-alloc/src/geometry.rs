@@ -26,7 +26,7 @@ each part starts at a multiple of 4096 B when the region has more than 64 units,
 ";
 
 /// The most units a region can have.
-pub const UNITS_MAX: u64 = 1 << 20;
+pub(crate) const UNITS_MAX: u64 = 1 << 20;
 /// The most granules a region can have, which allows fewer units of more than 64 KiB.
 const GRANULES_MAX: u64 = 1 << 32;
 /// The tables of block words are numbered by log2 of a block's bytes, rounded down.
@@ -34,7 +34,7 @@ pub(crate) const TABLES: usize = 20;
 /// The first one.
 pub(crate) const FIRST_TABLE: u32 = GRANULE.trailing_zeros();
 /// The longest span, in units: its length is 16 bits.
-pub const SPAN_UNITS_MAX: u64 = (1 << 16) - 1;
+pub(crate) const SPAN_UNITS_MAX: u64 = (1 << 16) - 1;
 /// The largest alignment a block can have, in bytes: mappings are page aligned.
 pub const ALIGN_MAX: u32 = 4096;
 

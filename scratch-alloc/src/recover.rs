@@ -9,7 +9,7 @@
 //! again and continues with the new value. So after its pass no unit names the dead lease except under a head, whatever the others did,
 //! and it may free the lease because of its own pass alone.
 
-use tenure_core::{Recovery, fault};
+use tenure_core::{Recovery, mutant};
 
 use crate::scratch::{ABANDONINGS, Scratch};
 use crate::sync::Ordering;
@@ -149,10 +149,10 @@ impl Scratch<'_> {
     }
 
     fn recover_unit(&self, unit: u32, from: Unit, to: Unit, done: &mut Recovered) {
-        if fault!("scratch.recover.no_held") {
+        if mutant!("scratch.recover.no_held") {
             return;
         }
-        let unproved = fault!("scratch.recover.plain_store");
+        let unproved = mutant!("scratch.recover.plain_store");
         if unproved {
             self.unit_store(unit, to);
         }

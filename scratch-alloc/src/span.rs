@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use tenure_core::fault;
+use tenure_core::mutant;
 
 use crate::claim::Refused;
 use crate::class::LARGE;
@@ -44,7 +44,7 @@ impl Scratch<'_> {
             return Err(Refused::NoMemory);
         }
         self.remote(head).store(0, Ordering::Relaxed);
-        if fault!("scratch.small.head_before_tails") {
+        if mutant!("scratch.small.head_before_tails") {
             self.unit_store(head, Unit::Span(me, shape));
         }
         for unit in tails(head, shape) {
@@ -136,7 +136,7 @@ impl Scratch<'_> {
             return false;
         }
         // The CAS fails: another process was first, or the span was adopted and abandoned with another shape.
-        if fault!("scratch.adopt.by_store") {
+        if mutant!("scratch.adopt.by_store") {
             self.unit_store(head, Unit::Span(me, shape));
         } else if !self.unit_compare_exchange(head, Unit::Abandoned(shape), Unit::Span(me, shape)) {
             return false;

@@ -48,7 +48,7 @@ pub(crate) const fn offset_bits(offset: u64) -> u64 {
 /// | TAIL(i, distance) | later unit of a small span; the head is `distance` back | lease i; its recoverer, to FREE unless a head covers it |
 /// | ABANDONED(class, length) | head of a span without owner | an adopter, to SPAN |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Not committed, no owner.
     Unbacked,
     /// Committed, no owner.
@@ -77,7 +77,7 @@ pub struct Owner {
 
 /// Size class and length of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Size class, 63 for a large block.
     pub class: u8,
     /// Length in units, at least 1.
@@ -101,7 +101,7 @@ impl Unit {
 
     /// The word.
     #[must_use]
-    pub const fn raw(self) -> u64 {
+    pub(crate) const fn raw(self) -> u64 {
         match self {
             Self::Unbacked => 0,
             Self::Free => 1,
@@ -116,7 +116,7 @@ impl Unit {
 
     /// Decodes `raw`.
     #[must_use]
-    pub const fn from_raw(raw: u64) -> Self {
+    pub(crate) const fn from_raw(raw: u64) -> Self {
         let owner = Owner { lease: (raw >> 26) as u8, incarnation: (raw >> 38) as u32 };
         let shape = Self::shape(raw);
         let said = match raw & 15 {

@@ -4,18 +4,15 @@
 //! are not tested here; a lost hint costs time only.
 #![cfg(loom)]
 
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::alloc::Layout as Request;
 use std::ops::Range;
 use std::sync::Arc;
 
-use explore::explore_in;
 use loom::thread;
 use tenure_core::sync::{AtomicU64, Ordering, Word};
 use tenure_core::{Acquire, LeaseId, Recovery};
 use tenure_scratch_alloc::{AllocError, Backing, Geometry, Layout, Local, OutOfMemory, Scratch};
+use tenure_testkit::explore_in;
 
 const UNIT: usize = 1024;
 

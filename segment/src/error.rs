@@ -85,7 +85,10 @@ pub enum OpenError {
         found: u64,
     },
     /// The segment was made by a program with another layout.
-    #[error("{place} has layout hash {found:#018x}, this program expects {expected:#018x}")]
+    #[error(
+        "{place} has layout hash {found:#018x}, this program expects {expected:#018x}: it was made by another version of tenure; \
+         use that version, or let it remove the segment"
+    )]
     LayoutHash {
         /// The file.
         place: String,
@@ -115,9 +118,7 @@ pub enum OpenError {
         found: u64,
     },
     /// The segment was made on another boot or another host.
-    #[error(
-        "{place} was made on boot {found}, this is boot {expected}; its contents belong to nobody: remove it"
-    )]
+    #[error("{place} was made on boot {found}, this is boot {expected}; its members are gone: remove it")]
     Boot {
         /// The file.
         place: String,
@@ -238,7 +239,7 @@ pub enum JoinError {
     },
     /// The segment was removed after it was opened, so that no other process would find it.
     #[error(
-        "{place} was removed (by RemoveIPC=, tmpfiles, rm or tenure rm): nobody would find the new member; open it again"
+        "{place} was removed (by RemoveIPC=, tmpfiles, rm or tenure rm): no other process would find the new member; open it again"
     )]
     Removed {
         /// The file.

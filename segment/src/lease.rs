@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
-use tenure_core::fault;
+use tenure_core::mutant;
 use tenure_core::sync::{self, Mutex, Ordering};
 use tenure_core::{Acquire, LeaseId, Recovery};
 
@@ -386,7 +386,7 @@ impl Lease {
             // SAFETY: we are the owner of `id`, hold the write lock by our mapping, and act as `id`.
             let recovery = unsafe { Recovery::assume(id, id.index) };
             let live = LeaseWord::live(id.incarnation);
-            if fault!("segment.leave.freed_before_reclaimed") {
+            if mutant!("segment.leave.freed_before_reclaimed") {
                 control.lease(id.index).store(live.freed().0, Ordering::Release);
             }
             parts.core.reclaim.reclaim(control.data_area(), &recovery);

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use tenure_core::fault;
+use tenure_core::mutant;
 use tenure_core::sync::{self, Mutex, Ordering};
 use tenure_core::{LeaseId, Recovery};
 
@@ -143,10 +143,10 @@ impl Core {
             let granted = lock::try_read(fd, j);
             let proved = matches!(granted, Ok(true));
             failed = granted.err().or(failed);
-            if fault!("segment.recover.without_lock") {
+            if mutant!("segment.recover.without_lock") {
                 let _ = lock::unlock(fd, j);
             }
-            if !proved && !fault!("segment.recover.without_proof") {
+            if !proved && !mutant!("segment.recover.without_proof") {
                 continue;
             }
             let _granted = Granted { fd, index: j };
@@ -164,7 +164,7 @@ impl Core {
     pub(crate) fn reap(&self, locks: &Locks, j: u8) -> Result<(), Absence> {
         let failed = |error| Absence::locks(&error);
         let fd = locks.fd()?;
-        if !lock::try_read(fd, j).map_err(failed)? && !fault!("segment.recover.notification_is_proof") {
+        if !lock::try_read(fd, j).map_err(failed)? && !mutant!("segment.recover.notification_is_proof") {
             if self.by_hand {
                 // A reaper thread would sleep here.
                 return Ok(());
@@ -183,7 +183,7 @@ impl Core {
         // Dropped before the gate is left.
         let _granted = Granted { fd, index: j };
         if let Some(control) = *gate
-            && (proved || fault!("segment.recover.notification_is_proof"))
+            && (proved || mutant!("segment.recover.notification_is_proof"))
         {
             locks.fd()?;
             // SAFETY: as in `sweep_by`.
@@ -233,7 +233,7 @@ pub(crate) unsafe fn recover(control: Control<'_>, j: u8, by: u8, reclaim: &dyn 
     let dead = LeaseId { index: j, incarnation: found.incarnation() };
     // SAFETY: the lock proves the owner gone [A3] and excludes a new one [A4]; `by` is valid by the caller's contract.
     let recovery = unsafe { Recovery::assume(dead, by) };
-    if fault!("segment.recover.freed_before_reclaimed") {
+    if mutant!("segment.recover.freed_before_reclaimed") {
         word.store(found.freed().0, Ordering::Release);
     }
     reclaim.reclaim(control.data_area(), &recovery);

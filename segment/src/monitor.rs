@@ -28,7 +28,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::thread::ClockId;
 use rustix::thread::futex::{self, Flags, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
-use tenure_core::fault;
+use tenure_core::mutant;
 
 use crate::attachment::Attachment;
 use crate::control::Control;
@@ -340,7 +340,7 @@ impl Watcher {
         let is_signalled = said & OWNER_DIED != 0;
         let order = self.core.desk.take_order(j);
         // The word stays signalled until the dead member is recovered. If we die before that, the next owner of our slot observes it.
-        if is_signalled && fault!("segment.observe.cleared_before_recovered") {
+        if is_signalled && mutant!("segment.observe.cleared_before_recovered") {
             notification.store(0, Ordering::Relaxed);
         }
         let lack = if is_signalled || order.is_some() { self.see_to(locks, j, order) } else { Lack::Nothing };

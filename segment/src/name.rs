@@ -31,7 +31,7 @@ pub enum Backend {
     Memfd,
     /// Anonymous shared memory, inherited by forked children.
     Anonymous,
-    /// System V shared memory, for environments that refuse shared file mappings. The memory is freed with its last user.
+    /// System V shared memory, for sandboxes that refuse shared file mappings. The memory is freed with its last user.
     SysV,
     /// Private memory: the same calls without sharing.
     Private,

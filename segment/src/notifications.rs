@@ -14,7 +14,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use rustix::mm::MapFlags;
-use tenure_core::fault;
+use tenure_core::mutant;
 
 use crate::control::Control;
 use crate::layout::NOTIFICATION_BYTES;
@@ -91,7 +91,7 @@ impl RobustList {
         unsafe {
             head.write(Head { first: node(0), word_offset: word_offset as c_long, pending: ptr::null_mut() })
         };
-        if fault!("segment.enlist.notifications_before_list") {
+        if mutant!("segment.enlist.notifications_before_list") {
             arm(control, me);
         }
         // The list comes first: an armed word must be on a list [lease-armed-is-listed].
@@ -113,7 +113,7 @@ impl RobustList {
             let restored = unsafe { set(former.head, former.bytes) };
             debug_assert!(restored.is_ok());
         };
-        if fault!("segment.withdraw.list_before_notifications") {
+        if mutant!("segment.withdraw.list_before_notifications") {
             restore();
         }
         let mine = WAITERS | thread_id();

@@ -15,7 +15,7 @@ use tenure_segment::{
 };
 
 #[test]
-fn child_entry() {
+fn child() {
     enter(&[
         ("racer", racer),
         ("small", small_tmpfs),
@@ -161,10 +161,10 @@ fn eight_racing_creators_share_the_winners_segment() {
     for backend in [Backend::Shm, Backend::SysV] {
         let name = Name::new(backend, "race");
         let backend = backend.to_string();
-        let mut racers: Vec<_> = (0..8).map(|_| Process::start("racer", &[&backend, &name.text])).collect();
+        let mut racers: Vec<_> = (0..8).map(|_| Process::start(&["racer", &backend, &name.text])).collect();
         racers.iter().for_each(|racer| racer.expect("ready"));
         racers.iter_mut().for_each(|racer| racer.tell("go"));
-        let said: Vec<_> = racers.iter().map(Process::receive).collect();
+        let said: Vec<_> = racers.iter().map(Process::hear).collect();
         let winners = said.iter().filter(|said| said.starts_with("true")).count();
         assert_eq!(winners, 1, "{said:?}");
         let ids: HashSet<_> = said.iter().map(|said| said.split_once(' ').unwrap().1).collect();
@@ -239,7 +239,7 @@ fn a_stranger_is_told_whose_it_is() {
     }
     let name = Name::shm("stranger");
     let _segment = name.segment();
-    Process::start("stranger", &["shm", &name.text]).expect("refused");
+    Process::start(&["stranger", "shm", &name.text]).expect("refused");
 }
 
 #[test]
@@ -438,8 +438,8 @@ fn small_tmpfs(stage: &Stage) {
 #[test]
 fn a_full_tmpfs_is_no_space_and_nothing_is_left() {
     let directory = tempfile::tempdir().unwrap();
-    let child = Process::start("small", &[directory.path().to_str().unwrap()]);
-    if child.receive() == "skipped" {
+    let child = Process::start(&["small", directory.path().to_str().unwrap()]);
+    if child.hear() == "skipped" {
         println!("SKIPPED: no mount namespace to be had here");
     }
     assert!(child.wait().success());
@@ -475,8 +475,8 @@ fn an_unwelcome_file_system_is_refused_by_name() {
     let error = Segment::open_or_create(Place::File("/proc/x".into()), &spec(), &mut mark).unwrap_err();
     assert!(matches!(&error, OpenError::FileSystem { found, .. } if found.contains("0x9fa0")), "{error}");
     let directory = tempfile::tempdir().unwrap();
-    let child = Process::start("overlay", &[directory.path().to_str().unwrap()]);
-    if child.receive() == "skipped" {
+    let child = Process::start(&["overlay", directory.path().to_str().unwrap()]);
+    if child.hear() == "skipped" {
         println!("SKIPPED: no overlayfs to be had here");
     }
     assert!(child.wait().success());
@@ -600,7 +600,7 @@ fn a_forked_child_of_a_former_member_keeps_nobody_from_creating() {
     for backend in NAMED {
         let name = Name::new(backend, "forker");
         let _segment = name.segment();
-        Process::start("forker", &[&backend.to_string(), &name.text]).expect("true");
+        Process::start(&["forker", &backend.to_string(), &name.text]).expect("true");
     }
 }
 
@@ -714,7 +714,7 @@ fn a_member_whose_monitor_finds_no_folder_is_noticed_nevertheless() {
     let place = || Place::File(folder.join("a"));
     // With one slot the join takes that of the dead.
     let segment = open_or_create(place(), &members(1));
-    let former = Process::start("former", &[folder.join("a").to_str().unwrap()]);
+    let former = Process::start(&["former", folder.join("a").to_str().unwrap()]);
     former.expect("joined");
     former.kill();
     let lease = segment.join(GUARDED, std::sync::Arc::new(Hide(folder.clone(), hidden.clone()))).unwrap();
@@ -751,7 +751,7 @@ fn a_forked_child_does_not_pass_for_its_parent() {
     for backend in NAMED {
         let name = Name::new(backend, "orphan");
         let segment = name.segment();
-        let mut parent = Process::start("parent", &[&backend.to_string(), &name.text]);
+        let mut parent = Process::start(&["parent", &backend.to_string(), &name.text]);
         parent.expect("forked");
         parent.kill_only();
         eventually("the parent is gone", || !parent.is_running());
@@ -792,8 +792,8 @@ fn another_boot_id_in_the_same_kernel_is_told_from_another_boot() {
         let _lease = join(&segment, ALONE);
         let folder = tempfile::tempdir().unwrap();
         let fake = folder.path().join("boot_id");
-        let child = Process::start("other boot", &[&backend.to_string(), &name.text, fake.to_str().unwrap()]);
-        if child.receive() == "skipped" {
+        let child = Process::start(&["other boot", &backend.to_string(), &name.text, fake.to_str().unwrap()]);
+        if child.hear() == "skipped" {
             return println!("SKIPPED: no mount namespace to be had here");
         }
         assert!(child.wait().success());
@@ -846,10 +846,10 @@ fn a_segment_for_a_group_lets_in_the_group_and_nobody_else() {
     }
     for backend in NAMED {
         let name = Name::new(backend, "group");
-        let creator = Process::start("creator", &[&backend.to_string(), &name.text]);
+        let creator = Process::start(&["creator", &backend.to_string(), &name.text]);
         creator.expect("created");
         let peer = |uid: &str, gid: &str, how: &str| {
-            Process::start("peer", &[&backend.to_string(), &name.text, uid, gid, how])
+            Process::start(&["peer", &backend.to_string(), &name.text, uid, gid, how])
         };
         peer("1234", "1234", "shared").expect("refused");
         peer("1234", "4242", "alone").expect("refused");
@@ -946,9 +946,9 @@ fn workers_of_a_server_join_after_they_gave_up_rights() {
         for how in ["owner", "group", "unchanged"] {
             let is_named = !matches!(backend, "memfd" | "anonymous");
             let name = Name::new(if is_named { backend.parse().unwrap() } else { Backend::Shm }, "server");
-            let server = Process::start("server", &[backend, &name.text, how]);
+            let server = Process::start(&["server", backend, &name.text, how]);
             let expected = if how == "unchanged" && is_named { "denied" } else { "joined" };
-            assert_eq!(server.receive(), expected, "{backend}, {how}");
+            assert_eq!(server.hear(), expected, "{backend}, {how}");
         }
     }
 }
@@ -999,8 +999,8 @@ fn a_rootless_container_joins_a_segment_of_its_user() {
     }
     for backend in NAMED {
         let name = Name::new(backend, "rootless");
-        let container = Process::start("container", &[&backend.to_string(), &name.text]);
-        match container.receive().as_str() {
+        let container = Process::start(&["container", &backend.to_string(), &name.text]);
+        match container.hear().as_str() {
             "skipped" => println!("SKIPPED: rootless: no unprivileged user namespace to be had here"),
             said => assert_eq!(said, "ok", "{backend}"),
         }

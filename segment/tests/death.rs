@@ -16,7 +16,7 @@ use tenure_segment::{
 };
 
 #[test]
-fn child_entry() {
+fn child() {
     enter(&[
         ("member", member),
         ("forker", forker),
@@ -72,8 +72,8 @@ fn member(stage: &Stage) {
 }
 
 fn start(name: &Name, how: &str) -> (Process, u8) {
-    let child = Process::start("member", &[&name.backend.to_string(), &name.text, how]);
-    let said = child.receive();
+    let child = Process::start(&["member", &name.backend.to_string(), &name.text, how]);
+    let said = child.hear();
     let index = said.strip_prefix("joined ").expect(&said).parse().unwrap();
     (child, index)
 }
@@ -97,9 +97,9 @@ fn a_panic_in_a_recovery_leaves_no_lock_on_the_lease() {
     let segment = open_or_create(name.place(), &Spec { members: 2, ..spec() });
     let (sender, panics) = mpsc::channel();
     let _lease = segment.join(GUARDED, Arc::new(PanicsForOthers(sender))).unwrap();
-    let (victim, dead) = start(&name, "alone");
+    let (victim, dead) = start(&name, "guarded");
     victim.kill();
-    panics.recv().unwrap();
+    panics.recv_timeout(tenure_testkit::FAIL_SAFE).expect("the monitor recovers the dead");
     // The only slot that may be had is that of the dead: the joiner needs its write lock.
     eventually("the slot of the dead is had", || {
         segment.join(ALONE, Arc::new(Clear)).is_ok_and(|lease| lease.id().index == dead)
@@ -364,7 +364,7 @@ fn a_forked_child_does_not_keep_the_lease_alive() {
         let _lease = join(&segment, GUARDED);
         let (mut child, index) = start(&name, "guarded");
         child.tell("fork");
-        let grandchild = child.receive();
+        let grandchild = child.hear();
         child.kill_only();
         eventually("the member is dead", || !lease_live(&segment, index));
         assert!(is_alive(&grandchild), "its child is not");
@@ -379,7 +379,7 @@ fn a_spawned_process_does_not_keep_the_lease_alive() {
     let (mut child, index) = start(&name, "guarded");
     // posix_spawn: vfork and exec.
     child.tell("spawn");
-    let grandchild = child.receive();
+    let grandchild = child.hear();
     assert!(lease_held(&segment, index), "vfork and exec of a child change nothing for the member");
     child.kill_only();
     eventually("the member is dead", || !lease_live(&segment, index));
@@ -425,7 +425,7 @@ fn a_forked_child_is_no_member_and_may_join() {
     for backend in [Backend::Shm, Backend::File, Backend::SysV] {
         let name = Name::new(backend, "forker");
         let segment = name.segment();
-        let child = Process::start("forker", &[&backend.to_string(), &name.text]);
+        let child = Process::start(&["forker", &backend.to_string(), &name.text]);
         child.expect("ok");
         assert!(child.wait().success());
         assert!(segment.leases().iter().all(|lease| !lease.live));
@@ -457,7 +457,7 @@ fn inherited(stage: &Stage, place: Place) {
 #[test]
 fn inherited_segments_know_death_as_well() {
     for role in ["anonymous", "memfd"] {
-        let child = Process::start(role, &[]);
+        let child = Process::start(&[role]);
         child.expect("ok");
         assert!(child.wait().success());
     }
@@ -487,7 +487,7 @@ fn a_daemon_that_forked_after_joining_is_no_member_until_it_joins() {
     let name = Name::shm("daemon");
     let segment = name.segment();
     let _lease = join(&segment, GUARDED);
-    let mut child = Process::start("daemon", &["shm", &name.text]);
+    let mut child = Process::start(&["daemon", "shm", &name.text]);
     child.expect("1");
     child.tell("go");
     child.expect("Err(ForkedChild)");
@@ -530,7 +530,7 @@ fn slow(stage: &Stage) {
 fn a_stopped_recoverer_costs_a_slot_and_nothing_else() {
     let name = Name::shm("slow");
     let segment = open_or_create(name.place(), &members(3));
-    let slow = Process::start("slow", &["shm", &name.text]);
+    let slow = Process::start(&["slow", "shm", &name.text]);
     slow.expect("joined 0");
     let (victim, index) = start(&name, "guarded");
     assert_eq!(index, 1);
@@ -619,7 +619,7 @@ fn crash_at_random_moments_among_six_workers() {
     let name = Name::shm("random");
     let segment = name.segment();
     let begin = || {
-        let worker = Process::start("worker", &["shm", &name.text]);
+        let worker = Process::start(&["worker", "shm", &name.text]);
         worker.expect("ready");
         worker
     };

@@ -14,7 +14,7 @@ use tenure_segment::{
 };
 
 #[test]
-fn child_entry() {
+fn child() {
     enter(&[("denied", denied), ("forking", forking)]);
 }
 
@@ -368,7 +368,7 @@ fn the_monitor_takes_no_signals() {
 
 /// Denies futex_waitv, as older container runtimes do.
 fn denied(stage: &Stage) {
-    if !deny(&[libc::SYS_futex_waitv]) {
+    if !deny_all(&[libc::SYS_futex_waitv]) {
         return stage.say("skipped");
     }
     let lease = join(&stage.attach().unwrap(), GUARDED);
@@ -382,8 +382,8 @@ fn denied(stage: &Stage) {
 fn a_sandbox_without_futex_waitv_means_no_monitor() {
     let name = Name::shm("denied");
     let segment = name.segment();
-    let child = Process::start("denied", &["shm", &name.text]);
-    if child.receive() == "skipped" {
+    let child = Process::start(&["denied", "shm", &name.text]);
+    if child.hear() == "skipped" {
         println!("SKIPPED: no seccomp to be had here");
         return;
     }
@@ -444,7 +444,7 @@ fn a_child_forked_in_the_middle_of_a_join_keeps_nothing() {
     for backend in [Backend::Shm, Backend::SysV] {
         let name = Name::new(backend, "forking");
         let _segment = name.segment();
-        let child = Process::start("forking", &[&backend.to_string(), &name.text]);
+        let child = Process::start(&["forking", &backend.to_string(), &name.text]);
         child.expect("0");
         assert!(child.wait().success());
     }

@@ -11,7 +11,7 @@ use tenure_segment::layout::{HEADER_BYTES, LEASE_BYTES};
 use tenure_segment::{Absence, Backend, MonitorState, Place, RecoverError, Segment};
 
 #[test]
-fn child_entry() {
+fn child() {
     enter(&[
         ("member", member),
         ("anonymous", |stage| without_descriptors(stage, Place::Anonymous)),
@@ -65,10 +65,10 @@ fn lose(what: &str) -> bool {
             limit(libc::RLIMIT_NOFILE, 0);
             true
         }
-        "opens" => deny(OPENS),
-        "threads" => deny(THREADS),
-        "waitv" => deny(&[libc::SYS_futex_waitv]),
-        "locks" => deny(&[libc::SYS_fcntl]),
+        "opens" => deny_all(OPENS),
+        "threads" => deny_all(THREADS),
+        "waitv" => deny_all(&[libc::SYS_futex_waitv]),
+        "locks" => deny_all(&[libc::SYS_fcntl]),
         "everything" => ["root folder", "user", "descriptors", "room for descriptors", "opens", "threads"]
             .into_iter()
             .all(lose),
@@ -80,7 +80,7 @@ fn lose(what: &str) -> bool {
 fn member(stage: &Stage) {
     let segment = stage.attach().unwrap();
     let how = stage.arguments[2].as_str();
-    if how == "sharing" && !deny(&[libc::SYS_close_range]) {
+    if how == "sharing" && !deny_all(&[libc::SYS_close_range]) {
         return stage.say("skipped");
     }
     let lease = join(&segment, if how == "alone" { ALONE } else { GUARDED });
@@ -98,8 +98,8 @@ fn member(stage: &Stage) {
 }
 
 fn start(name: &Name, how: &str) -> (Process, u8) {
-    let child = Process::start("member", &[&name.backend.to_string(), &name.text, how]);
-    let said = child.receive();
+    let child = Process::start(&["member", &name.backend.to_string(), &name.text, how]);
+    let said = child.hear();
     let index = said.strip_prefix("joined ").expect(&said).parse().unwrap();
     (child, index)
 }
@@ -108,11 +108,16 @@ fn is_live(segment: &Segment, index: u8) -> bool {
     segment.leases()[usize::from(index)].live
 }
 
-impl Process {
+trait Survivor {
     /// Whether it lost that.
+    fn loses(&mut self, what: &str) -> bool;
+    fn says(&mut self, order: &str, expected: impl std::fmt::Debug);
+}
+
+impl Survivor for Process {
     fn loses(&mut self, what: &str) -> bool {
         self.tell(&format!("lose {what}"));
-        let lost = self.receive() == "lost";
+        let lost = self.hear() == "lost";
         if !lost {
             println!("SKIPPED: losing {what}: not possible here");
         }
@@ -255,8 +260,8 @@ fn a_monitor_that_shares_the_descriptors_of_the_program_looks_again() {
     for loss in ["user", "room for descriptors", "descriptors"] {
         let name = Name::shm("sharing");
         let segment = name.segment();
-        let mut survivor = Process::start("member", &["shm", &name.text, "sharing"]);
-        if survivor.receive() == "skipped" || !survivor.loses(loss) {
+        let mut survivor = Process::start(&["member", "shm", &name.text, "sharing"]);
+        if survivor.hear() == "skipped" || !survivor.loses(loss) {
             println!("SKIPPED: sharing: not possible here");
             continue;
         }
@@ -313,7 +318,7 @@ fn without_descriptors(stage: &Stage, place: Place) {
 #[test]
 fn a_monitor_keeps_its_descriptors_when_the_program_closes_all() {
     for role in ["anonymous", "memfd"] {
-        let child = Process::start(role, &[]);
+        let child = Process::start(&[role]);
         child.expect("ok");
         assert!(child.wait().success());
     }

@@ -3,7 +3,7 @@
 use crate::word::Claimed;
 
 /// The most entries a cache can hold.
-pub const CACHE_MAX: usize = 64;
+pub(crate) const CACHE_MAX: usize = 64;
 
 /// Entries that one thread of one member has claimed ahead: the word is INIT, the holder bit is the member's, and no other thread of
 /// the member uses them.

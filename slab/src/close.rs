@@ -1,6 +1,6 @@
 //! Close, and the decision that a handle has no holder.
 
-use tenure_core::{Acquire, fault};
+use tenure_core::{Acquire, mutant};
 
 use crate::cache::Cache;
 use crate::entry::{BlockRef, Entry};
@@ -172,7 +172,7 @@ impl Slab<'_> {
                 }
                 busy.set(Local::NONE);
                 let others = entry.bits().clear(me);
-                if others || fault!("slab.close.no_finish") {
+                if others || mutant!("slab.close.no_finish") {
                     return Some(Closed::Left);
                 }
                 let Decision { ended, block } = self.free_if_unheld(ref_counts, entry, index);
@@ -234,16 +234,16 @@ impl Slab<'_> {
             return Decision::NOTHING;
         }
         // Held by a slot: whoever empties it decides afterwards. This look spares the CAS; the one below decides.
-        if SLOTS && self.is_kept(index, seen.generation()) && !fault!("slab.free_if_unheld.no_slot") {
+        if SLOTS && self.is_kept(index, seen.generation()) && !mutant!("slab.free_if_unheld.no_slot") {
             return Decision::NOTHING;
         }
         let Some(reserved) = entry.word().reserve(seen, ref_counts.tag()) else { return Decision::NOTHING };
-        if entry.bits().any() && !fault!("slab.free_if_unheld.no_second_look") {
+        if entry.bits().any() && !mutant!("slab.free_if_unheld.no_second_look") {
             return Decision::NOTHING;
         }
         // After the bits: nobody who has a bit is putting it anywhere now.
         let generation = reserved.generation();
-        if SLOTS && self.is_kept(index, generation) && !fault!("slab.free_if_unheld.no_slot") {
+        if SLOTS && self.is_kept(index, generation) && !mutant!("slab.free_if_unheld.no_slot") {
             return Decision::NOTHING;
         }
         // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this

@@ -1,6 +1,6 @@
 //! From a free entry to a handle: claim, create, and releasing claimed entries.
 
-use tenure_core::{Acquire, fault};
+use tenure_core::{Acquire, mutant};
 
 use crate::cache::Cache;
 use crate::entry::{BlockRef, Payload};
@@ -142,7 +142,7 @@ impl Slab<'_> {
         if seen.state() != Some(State::Free) || seen.generation() >> self.layout().generation_bits() != 0 {
             return None;
         }
-        if !fault!("slab.claim.group_after_bit") {
+        if !mutant!("slab.claim.group_after_bit") {
             self.mark_group(ref_counts, index);
         }
         entry.bits().set(me);
@@ -153,7 +153,7 @@ impl Slab<'_> {
             block.into_iter().for_each(free);
             return None;
         }
-        if fault!("slab.claim.group_after_bit") {
+        if mutant!("slab.claim.group_after_bit") {
             self.mark_group(ref_counts, index);
         }
         drop(busy);

@@ -8,7 +8,7 @@ use crate::slots::SLOT_MEMBERS_MAX;
 use crate::word::GENERATION_BITS;
 
 /// The most handles of a geometry: a token has 20 bits for the index.
-pub const HANDLES_MAX: u32 = 1 << 20;
+pub(crate) const HANDLES_MAX: u32 = 1 << 20;
 
 /// The most slots of a geometry.
 pub const SLOTS_MAX: u32 = 1 << 20;
@@ -17,10 +17,10 @@ pub const SLOTS_MAX: u32 = 1 << 20;
 pub const INLINE_BYTES: usize = 32;
 
 /// Handles in a group: one hint word, one bit of each group map, one run of memory to commit.
-pub const GROUP_HANDLES: u32 = 64;
+pub(crate) const GROUP_HANDLES: u32 = 64;
 
 /// The fewest generation bits. Tests use few, so that handles retire early.
-pub const GENERATION_BITS_MIN: u8 = 4;
+pub(crate) const GENERATION_BITS_MIN: u8 = 4;
 
 const LINE_WORDS: u64 = 8;
 

@@ -52,14 +52,11 @@ use tenure_core::sync;
 #[cfg(all(test, not(loom)))]
 use tenure_core::testing as sync;
 
-pub use cache::{CACHE_MAX, Cache};
+pub use cache::Cache;
 pub use close::Closed;
 pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
-pub use geometry::{
-    GENERATION_BITS_MIN, GROUP_HANDLES, Geometry, GeometryError, HANDLES_MAX, INLINE_BYTES, LAYOUT, Layout,
-    SLOTS_MAX,
-};
+pub use geometry::{Geometry, GeometryError, INLINE_BYTES, LAYOUT, Layout, SLOTS_MAX};
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
 pub use local::{COUNT_MAX, RefCounts};
 pub use names::{
@@ -70,4 +67,4 @@ pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};
 pub use slots::{Claimed, PutError, SLOT_MEMBERS_MAX, SlotError, SlotInfo};
 pub use token::{Token, TokenError};
-pub use word::{GENERATION_BITS, State};
+pub use word::State;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use tenure_core::{Acquire, fault};
+use tenure_core::{Acquire, mutant};
 
 use crate::entry::{BlockRef, Entry};
 use crate::error::{OpenError, Stale};
@@ -289,7 +289,7 @@ impl Slab<'_> {
     fn undo_first(&self, ref_counts: &RefCounts, busy: Busy<'_>, index: u32, free: impl FnMut(BlockRef)) {
         let Some(entry) = self.entry(index) else { return };
         let others = entry.bits().clear(ref_counts.lease_index());
-        if others || fault!("slab.open.no_finish") {
+        if others || mutant!("slab.open.no_finish") {
             return;
         }
         let block = self.free_if_unheld(ref_counts, entry, index).block;

@@ -1,6 +1,6 @@
 //! Recovery: reclaiming the handles that a dead lease held.
 
-use tenure_core::{Recovery, fault};
+use tenure_core::{Recovery, mutant};
 
 use crate::close::Decision;
 use crate::entry::{BlockRef, Entry};
@@ -136,7 +136,7 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) {
         let Some(entry) = self.entry(index) else { return };
-        if fault!("slab.recover.no_init") && entry.word().peek().state() == Some(State::Init) {
+        if mutant!("slab.recover.no_init") && entry.word().peek().state() == Some(State::Init) {
             return;
         }
         let has = entry.bits().has(dead);
@@ -170,7 +170,7 @@ impl Slab<'_> {
             }
         }
         if let Some(block) = self.left_block(entry, index)
-            && !fault!("slab.recover.no_block")
+            && !mutant!("slab.recover.no_block")
         {
             free(block);
             recovered.blocks += 1;
@@ -185,7 +185,7 @@ impl Slab<'_> {
     /// A member that recovers its own lease does not set the bit: its map has the group until this recovery clears it, and the private
     /// mirror of the map must not have a group that is cleared afterwards.
     fn take_responsibility(&self, ref_counts: &RefCounts, dead: u8, index: u32) {
-        if dead != ref_counts.lease_index() && !fault!("slab.recover.no_mark") {
+        if dead != ref_counts.lease_index() && !mutant!("slab.recover.no_mark") {
             self.mark_group(ref_counts, index);
         }
     }

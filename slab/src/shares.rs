@@ -28,7 +28,7 @@
 //!
 //! The layout text, which is hashed, calls IDLE SETTLED, and ABORTED KICKED.
 
-use tenure_core::{LeaseId, fault, ordering};
+use tenure_core::{LeaseId, mutant, ordering};
 
 use crate::sync::{Ordering, Word, fence};
 
@@ -333,7 +333,7 @@ impl<'a> Shares<'a> {
                 self.compare_exchange(other, theirs, theirs.aborted());
             }
         }
-        if fault!("slab.shares.enter_by_store") {
+        if mutant!("slab.shares.enter_by_store") {
             self.word(lease).store(posted.accepted().0, Ordering::Release);
         }
         self.compare_exchange(lease, posted, posted.accepted());
@@ -345,7 +345,7 @@ impl<'a> Shares<'a> {
         loop {
             let seen = self.load(other);
             let pending =
-                seen.is_pending() && seen.asked().conflicts(asked) && !fault!("slab.shares.pending_ignored");
+                seen.is_pending() && seen.asked().conflicts(asked) && !mutant!("slab.shares.pending_ignored");
             if !pending && !seen.entered().conflicts(asked) {
                 return None;
             }
@@ -361,7 +361,7 @@ impl<'a> Shares<'a> {
     fn is_valid(self, lease: u8, seen: Entry, incarnations: Incarnations<'_>) -> Option<bool> {
         // Acquire: incarnation: pairs with the Release in `claim`; keeps the load of the word below behind it.
         let incarnation = self.incarnation(lease).load(Ordering::Acquire);
-        if incarnations(lease) != Some(incarnation) && !fault!("slab.shares.dead_count") {
+        if incarnations(lease) != Some(incarnation) && !mutant!("slab.shares.dead_count") {
             return Some(false);
         }
         // A new owner clears the word first, and stores its incarnation afterwards:

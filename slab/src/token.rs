@@ -2,7 +2,8 @@
 
 use std::{fmt, num::NonZeroU64, str::FromStr};
 
-use crate::{HANDLES_MAX, word::GENERATION_BITS};
+use crate::geometry::HANDLES_MAX;
+use crate::word::GENERATION_BITS;
 
 const INDEX_BITS: u32 = HANDLES_MAX.trailing_zeros();
 const TAG_SHIFT: u32 = INDEX_BITS + GENERATION_BITS;

@@ -16,12 +16,12 @@
 //! A closer tag does not change the holders of the handle. A tag other than 0 names the member that is deciding whether the handle has
 //! no holder.
 
-use tenure_core::{fault, ordering};
+use tenure_core::{mutant, ordering};
 
 use crate::sync::{Ordering, Word};
 
 /// The width of a generation in the word and in a token.
-pub const GENERATION_BITS: u32 = 36;
+pub(crate) const GENERATION_BITS: u32 = 36;
 
 const TAG_MASK: u64 = 0xffff;
 const SHARED: u64 = 1 << 16;
@@ -162,7 +162,7 @@ impl Claimed {
 
     #[inline(always)]
     pub(crate) const fn index(self) -> u32 {
-        self.0 as u32 & (crate::HANDLES_MAX - 1)
+        self.0 as u32 & (crate::geometry::HANDLES_MAX - 1)
     }
 
     #[inline(always)]
@@ -173,7 +173,7 @@ impl Claimed {
     /// The word that publishes it: LIVE, not shared.
     #[inline(always)]
     pub(crate) const fn live(self) -> Snapshot {
-        Snapshot(self.0 & !(crate::HANDLES_MAX as u64 - 1) | (State::Live as u64) << STATE_SHIFT)
+        Snapshot(self.0 & !(crate::geometry::HANDLES_MAX as u64 - 1) | (State::Live as u64) << STATE_SHIFT)
     }
 }
 
@@ -318,7 +318,7 @@ impl<'a> HandleWord<'a> {
     pub(crate) fn renew(self, live: Snapshot, retire_from: Snapshot) -> Renew {
         debug_assert!(live == Snapshot::live(live.generation(), false));
         let mut expected = live;
-        if fault!("slab.renew.though_shared") {
+        if mutant!("slab.renew.though_shared") {
             expected = self.load();
         }
         let retire = live.0 >= retire_from.0;
@@ -352,7 +352,7 @@ impl<'a> HandleWord<'a> {
     /// g, my tag -> FREE g+1 (or RETIRED). The caller has loaded an empty holder set after [`Self::reserve`].
     pub(crate) fn release(self, reserved: Reserved, generation_bits: u32) -> Release {
         let generation = reserved.generation();
-        let next = generation + u64::from(!fault!("slab.release.same_generation"));
+        let next = generation + u64::from(!mutant!("slab.release.same_generation"));
         let retire = next >> generation_bits != 0;
         let new = if retire {
             Snapshot::new(generation, 0, false, State::Retired)
@@ -360,7 +360,7 @@ impl<'a> HandleWord<'a> {
             Snapshot::new(next, 0, false, State::Free)
         };
         // SeqCst [D]: word: publishes that the accesses of all holders are over (obtained from `bits`); pairs with `claim`.
-        let expected = if fault!("slab.release.any_tag") { self.load() } else { reserved.0 };
+        let expected = if mutant!("slab.release.any_tag") { self.load() } else { reserved.0 };
         match self.0.compare_exchange(
             expected.0,
             new.0,

@@ -3,17 +3,15 @@
 #![cfg(loom)]
 
 mod common;
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
 
 use std::sync::Arc;
 
 use common::SPACE;
 use common::world::{World, token};
-use explore::explore;
 use loom::thread;
 use tenure_core::sync::Word;
 use tenure_slab::{Inserted, NameHash, Names, NamesLayout, Token};
+use tenure_testkit::explore;
 
 struct Shared {
     words: Vec<Word>,

@@ -3,16 +3,13 @@
 //! exactly.
 #![cfg(loom)]
 
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::sync::Arc;
 
-use explore::explore;
 use loom::thread;
 use tenure_core::LeaseId;
 use tenure_core::sync::{AtomicU64, Ordering, Word};
 use tenure_slab::{InTheWay, Modes, Shares};
+use tenure_testkit::explore;
 
 /// Modes that exclude themselves: write access that denies write access.
 const EXCLUSIVE: Modes = Modes { access: 2, denied: 2 };

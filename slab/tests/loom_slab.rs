@@ -4,17 +4,15 @@
 #![cfg(loom)]
 
 mod common;
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
 
 use std::sync::Arc;
 
 use common::{SPACE, acquire, layout, words};
-use explore::explore;
 use loom::thread;
 use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{Cache, Closed, Held, Layout, OpenError, Payload, RefCounts, Slab, State, Token};
+use tenure_testkit::explore;
 
 /// Words that threads can share.
 #[derive(Clone)]

@@ -4,19 +4,16 @@
 #![cfg(loom)]
 
 mod common;
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::sync::Arc;
 
 use common::{SPACE, acquire, layout_with_slots, no_block, words};
-use explore::explore;
 use loom::thread;
 use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{
     Cache, Claimed, Held, Layout, Payload, PutError, RefCounts, Slab, SlotError, State, Token,
 };
+use tenure_testkit::explore;
 
 /// Words that threads can share.
 #[derive(Clone)]

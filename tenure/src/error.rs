@@ -181,7 +181,9 @@ pub enum OpenHandleError {
         found: u8,
     },
     /// The object is of another kind.
-    #[error("foreign kind: expected {expected}, found {found}")]
+    #[error(
+        "foreign kind: expected a handle of {expected}, found one of {found}; open it with the kind, or the Rust type, that it was created with"
+    )]
     ForeignKind {
         /// The requested kind.
         expected: Kind,

@@ -68,6 +68,8 @@ mod slots;
 mod space;
 #[cfg(feature = "objects")]
 mod state;
+#[doc(hidden)]
+pub mod testing;
 mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
@@ -78,8 +80,6 @@ pub use error::{
     ReadOnly, RecoverError, RemoveError, ScratchError, UseError,
 };
 pub use geometry::Geometry;
-#[doc(hidden)]
-pub use geometry::{FILES_LAYOUT, OBJECTS_LAYOUT};
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::Local;
@@ -94,7 +94,7 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
-    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing, Way},
+    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
     tenure_segment::{passing::Refusal, process::PidError},
@@ -108,7 +108,7 @@ pub use {
 pub use tenure_core::LeaseId;
 #[cfg(feature = "faults")]
 #[doc(hidden)]
-pub use tenure_core::fault;
+pub use tenure_core::mutant;
 pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
 pub use tenure_segment::{
     Absence, Backend, LeaseInfo, Listed, MonitorState, NameState, OpenError as SegmentError,

@@ -49,7 +49,6 @@ impl Member {
         Self { shared: Arc::new(shared) }
     }
 
-    #[cfg(any(test, feature = "objects"))]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -100,13 +99,6 @@ impl Member {
     #[must_use]
     pub fn monitor_state(&self) -> MonitorState {
         self.shared.lease.monitor_state()
-    }
-
-    /// Runs one round of the monitor. Only for a member of
-    /// [`Space::join_monitoring_by_hand`](crate::Space::join_monitoring_by_hand), and only in the thread that joined.
-    #[doc(hidden)]
-    pub fn play_monitor(&self) {
-        self.shared.lease.play_monitor();
     }
 
     /// Creates the fast access of one thread to this member.
@@ -378,14 +370,6 @@ impl Member {
     pub unsafe fn free_pinned(&self, offset: u64) -> Result<(), FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.free_pinned(self.shared.lease.acquire(), offset)?)
-    }
-
-    /// For tests: with `true`, [`wait_any`](crate::wait_any) behaves as on a kernel without `futex_waitv`; `false` ends that.
-    #[cfg(feature = "objects")]
-    #[doc(hidden)]
-    pub fn pretend_no_waitv(&self, yes: bool) {
-        // Relaxed: the test sets it before it waits, in the same thread.
-        self.shared.objects.books.no_waitv.store(yes, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Recovers dead members now, without waiting for the monitor: closes their handles and frees their blocks. Returns the number of

@@ -117,21 +117,7 @@ impl Space {
         self.join_as(JoinOptions::guarded(self.monitor))
     }
 
-    /// Becomes a member whose monitor is not a thread: this thread calls [`Member::play_monitor`] instead. For the proof.
-    ///
-    /// # Safety
-    ///
-    /// This thread drops the last of the member, or it ends with the process: its robust list is restored then.
-    ///
-    /// # Errors
-    ///
-    /// As [`Space::join`].
-    #[doc(hidden)]
-    pub unsafe fn join_monitoring_by_hand(&self) -> Result<Member, JoinError> {
-        self.join_as(JoinOptions { monitor: true, by_hand: true })
-    }
-
-    fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
+    pub(crate) fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
         let reclaimer = Arc::new(Reclaimer::new(Arc::clone(&self.plan), self.tag()));
         let lease = self.segment.join(options, Arc::clone(&reclaimer) as Arc<dyn tenure_segment::Reclaim>)?;
         let reader = self.read_only.then(|| self.segment.clone());

@@ -91,7 +91,7 @@ proptest! {
     /// value.
     #[test]
     fn words_of_files(corrupts in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
-        use tenure::{Access, Descriptor, FileShare, Sharing, Way};
+        use tenure::{Access, Descriptor, FileShare, Sharing, testing::Way};
 
         let space = Space::options().members(4).handles(64).unit(4 << 10).scratch(200 << 10).memfd().unwrap();
         let (me, other) = (space.join().unwrap(), space.join().unwrap());
@@ -106,7 +106,7 @@ proptest! {
         let bytes = raw(&space);
         for (is_table, word, value) in corrupts {
             bytes.write_all_at(&value.to_le_bytes(), places[usize::from(is_table)] + 8 * word as u64).unwrap();
-            let _ = Descriptor::open_by(&me, held.token(), Way::Direct);
+            let _ = tenure::testing::open_by(&me, held.token(), Way::Direct);
             let _ = (enter(&me, Access::READ, Sharing::READ), enter(&other, Access::WRITE, Sharing::NONE));
             let _ = (mine.everybody(), entered.everybody(), space.check(), space.check_quiet());
         }

@@ -10,7 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 
 use common::{Name, Process, eventually, in_fork, linger, listen, reap, role, say, scope};
-use tenure::{Backend, Descriptor, DescriptorError, NotMember, OpenHandleError, Options, Space, Token, Way};
+use tenure::{
+    Backend, Descriptor, DescriptorError, NotMember, OpenHandleError, Options, Space, Token, testing::Way,
+};
 
 fn options() -> Options {
     Space::options().members(8).handles(64).unit(4 << 10).scratch(200 << 10)
@@ -168,7 +170,7 @@ fn act(role: &[String]) {
                     other => panic!("{other}"),
                 }
             }
-            match Descriptor::open_by(&me, token(&role[2]), way(&role[3])) {
+            match tenure::testing::open_by(&me, token(&role[2]), way(&role[3])) {
                 Ok(got) => {
                     if role[4] != "-" {
                         use_it(&role[4], got.duplicate().unwrap());
@@ -225,7 +227,7 @@ fn act(role: &[String]) {
                 // As a separate member it gets one from its parent, either way.
                 for way in [Way::Direct, Way::Socket] {
                     let me = space.join().unwrap();
-                    drop(Descriptor::open_by(&me, token, way).unwrap());
+                    drop(tenure::testing::open_by(&me, token, way).unwrap());
                     me.leave().unwrap();
                 }
                 0
@@ -347,7 +349,7 @@ fn every_backend_within_one_process() {
         let (me, other) = (space.join().unwrap(), space.join().unwrap());
         let held = Descriptor::create(&me, memfd()).unwrap();
         for way in [Way::Direct, Way::Socket] {
-            let got = Descriptor::open_by(&other, held.token(), way).unwrap();
+            let got = tenure::testing::open_by(&other, held.token(), way).unwrap();
             assert_ne!(got.as_raw_fd(), held.as_raw_fd());
             use_it("memfd", got.duplicate().unwrap());
             File::from(held.duplicate().unwrap()).write_all_at(TEXT, 0).unwrap();
@@ -386,8 +388,8 @@ fn nobody_alive_is_said() {
     let (creator, token) = holder(&name, "memfd");
     creator.kill();
     let error = Descriptor::open(&me, token).unwrap_err();
-    assert!(matches!(error, DescriptorError::Nobody), "{error}");
-    assert_eq!(error.to_string(), "nobody alive has the descriptor open");
+    assert!(matches!(error, DescriptorError::NoHolder), "{error}");
+    assert_eq!(error.to_string(), "no living process has the descriptor open");
     me.recover().unwrap();
     let error = Descriptor::open(&me, token).unwrap_err();
     assert!(matches!(error, DescriptorError::Open(OpenHandleError::Stale { .. })), "{error}");
@@ -448,7 +450,7 @@ fn the_process_id_of_the_dead_in_other_hands_is_not_asked() {
     // SAFETY: a child of ours.
     unsafe { libc::kill(pid, libc::SIGKILL) };
     reap(pid);
-    assert!(matches!(error, DescriptorError::Nobody), "{error}");
+    assert!(matches!(error, DescriptorError::NoHolder), "{error}");
 }
 
 #[test]
@@ -619,7 +621,7 @@ fn threads_open_and_close_one_token_at_once() {
             let third = space.join().unwrap();
             for _ in 0..200 {
                 // From one of the two, whichever has it now.
-                drop(Descriptor::open_by(&third, token, Way::Socket).unwrap());
+                drop(tenure::testing::open_by(&third, token, Way::Socket).unwrap());
             }
         });
     });

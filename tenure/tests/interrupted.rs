@@ -94,7 +94,7 @@ fn each_kind_of_wait_is_interrupted_and_takes_nothing() {
 fn waits_for_several_are_interrupted_and_take_nothing() {
     for no_waitv in [false, true] {
         let (me, _) = two_members();
-        me.pretend_no_waitv(no_waitv);
+        tenure::testing::pretend_no_waitv(&me, no_waitv);
         let set = Event::create(&me, Reset::Auto, true).unwrap();
         let event = Event::create(&me, Reset::Auto, false).unwrap();
         let permits = Semaphore::create(&me, 0, 3).unwrap();

@@ -23,22 +23,33 @@ fn packages() -> Vec<Package> {
 /// build script.
 const EDGES: &[(&str, &[&str])] = &[
     ("tenure-core", &[]),
-    ("tenure-segment", &["tenure-core"]),
-    ("tenure-slab", &["tenure-core"]),
-    ("tenure-scratch-alloc", &["tenure-core"]),
-    ("tenure-wait", &["tenure-core"]),
-    ("tenure", &["tenure-core", "tenure-segment", "tenure-slab", "tenure-scratch-alloc", "tenure-wait"]),
+    ("tenure-segment", &["tenure-core", "tenure-testkit"]),
+    ("tenure-slab", &["tenure-core", "tenure-testkit"]),
+    ("tenure-scratch-alloc", &["tenure-core", "tenure-testkit"]),
+    ("tenure-wait", &["tenure-core", "tenure-testkit"]),
+    (
+        "tenure",
+        &[
+            "tenure-core",
+            "tenure-segment",
+            "tenure-slab",
+            "tenure-scratch-alloc",
+            "tenure-wait",
+            "tenure-testkit",
+        ],
+    ),
     ("tenure-malloc", &["tenure-core", "tenure-scratch-alloc"]),
-    ("tenure-capi", &["tenure"]),
-    ("tenure-tools", &["tenure"]),
+    ("tenure-capi", &["tenure", "tenure-testkit"]),
+    ("tenure-tools", &["tenure", "tenure-testkit"]),
     ("tenure-traces", &[]),
     ("tenure-subjects", &["tenure", "tenure-capi"]),
     ("tenure-bench", &["tenure", "tenure-malloc", "tenure-subjects", "tenure-traces"]),
-    ("tenure-conformance", &["tenure", "tenure-capi"]),
+    ("tenure-conformance", &["tenure", "tenure-capi", "tenure-testkit"]),
     ("tenure-fuzz", &["tenure"]),
     ("tenure-proof", &["tenure"]),
     ("tenure-surroundings", &["tenure", "tenure-capi", "tenure-malloc"]),
-    ("tenure-torture", &["tenure", "tenure-subjects", "tenure-tools", "tenure-traces"]),
+    ("tenure-testkit", &[]),
+    ("tenure-torture", &["tenure", "tenure-subjects", "tenure-tools", "tenure-traces", "tenure-testkit"]),
 ];
 
 /// Only the segment talks to the operating system.
@@ -68,12 +79,25 @@ fn packages_depend_on_whom_the_map_says() {
     }
 }
 
-/// A folder uses another one if a package in it depends on a package there, or takes a module from a file there.
+/// The tests of all packages use `testkit`, which uses none of them; nothing but tests and what is in `verify` does.
+#[test]
+fn the_testkit_is_for_tests_and_knows_nobody() {
+    for package in packages().iter().filter(|package| !package.manifest_path.as_str().contains("/verify/")) {
+        let uses = package.dependencies.iter().filter(|dependency| dependency.name == "tenure-testkit");
+        for dependency in uses {
+            assert_eq!(dependency.kind, DependencyKind::Development, "{}", package.name);
+        }
+    }
+}
+
+/// A folder uses another one if a package in it depends on a package there, or takes a module from a file there. `verify/testkit`
+/// counts as a folder: the tests of every folder use it.
 #[test]
 fn no_folders_use_each_other_in_a_circle() {
     let folder = |path: &Path| {
-        let first = path.strip_prefix(root()).unwrap().components().next().unwrap();
-        first.as_os_str().to_str().unwrap().to_owned()
+        let path = path.strip_prefix(root()).unwrap();
+        let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+        if path.starts_with("verify/testkit") { "verify/testkit".to_owned() } else { first.to_owned() }
     };
     let mut edges = BTreeSet::new();
     for package in packages() {
@@ -91,7 +115,7 @@ fn no_folders_use_each_other_in_a_circle() {
     edges.retain(|(from, to)| from != to);
     let mut folders: BTreeSet<String> =
         edges.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect();
-    assert_eq!(folders.len(), 10, "{folders:?}");
+    assert_eq!(folders.len(), 11, "{folders:?}");
     // A folder that depends on no other folder is in no cycle; nor is one that depends only on such folders.
     while let Some(free) =
         folders.iter().find(|folder| edges.iter().all(|(from, _)| from != *folder)).cloned()
@@ -163,11 +187,19 @@ fn layout_texts_are_documented_verbatim() {
         tenure_slab::LAYOUT,
         tenure_slab::NAMES_LAYOUT,
         tenure_scratch_alloc::LAYOUT,
-        tenure::FILES_LAYOUT,
-        tenure::OBJECTS_LAYOUT,
+        tenure::testing::FILES_LAYOUT,
+        tenure::testing::OBJECTS_LAYOUT,
     ] {
         assert!(text.contains(layout), "docs/layout.md lacks:\n{layout}");
     }
+}
+
+#[test]
+fn the_readme_shows_the_example() {
+    let [readme, example] = ["README.md", "tenure/examples/hello.rs"]
+        .map(|file| std::fs::read_to_string(root().join(file)).unwrap());
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(readme.contains(&format!("```rust\n{code}```\n")), "README.md lacks:\n{code}");
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -251,7 +283,7 @@ fn product_crates_keep_no_globals_and_read_no_environment() {
             "torture",
             "explore",
             "explore.rs",
-            "fault.rs",
+            "mutant.rs",
             "older.rs",
             "weak.rs",
             "testing.rs",

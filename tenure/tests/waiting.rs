@@ -64,7 +64,7 @@ fn child() {
             linger();
         }
         "any" | "any without waitv" => {
-            me.pretend_no_waitv(what != "any");
+            tenure::testing::pretend_no_waitv(&me, what != "any");
             let objects: Vec<_> = tokens.iter().map(|token| any(&me, *token)).collect();
             let objects: Vec<_> = objects.iter().map(|one| &**one).collect();
             say("waiting", "");
@@ -332,7 +332,7 @@ fn any_of_mixed_kinds() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     for pretend in [false, true] {
-        me.pretend_no_waitv(pretend);
+        tenure::testing::pretend_no_waitv(&me, pretend);
         let mutex = Mutex::create(&me).unwrap();
         let auto = Event::create(&me, Reset::Auto, false).unwrap();
         let manual = Event::create(&me, Reset::Manual, false).unwrap();

@@ -17,7 +17,7 @@
 //! | announced 0 -> 1 -> 2, the code stored in between | a thread of the process itself | 0 or 1: nothing is announced |
 //! | any -> the same, waiters bit set | a waiter, before it sleeps | costs the process that records a system call |
 
-use tenure_core::fault;
+use tenure_core::mutant;
 
 use crate::word::{self, Attempt, Change, Look, Word};
 
@@ -88,7 +88,7 @@ pub fn try_ended<W: Word>(word: &W) -> Attempt<End> {
 /// A process that is killed before it wakes leaves a pending end. The next process that records, looks or recovers publishes it.
 pub fn record<W: Word>(word: &W, status: Option<u16>) {
     word::change(word, is_available, |value| match (is_available(value), value & KNOWN != 0, status) {
-        (true, true, _) if !fault!("wait.exit.last_one_counts") => Change::Nothing(()),
+        (true, true, _) if !mutant!("wait.exit.last_one_counts") => Change::Nothing(()),
         (true, _, None) => Change::Nothing(()),
         (true, _, Some(status)) => Change::Quiet { to: value & ANNOUNCED | ended(Some(status)), answer: () },
         (false, _, status) => Change::Offer { to: value & ANNOUNCED | ended(status), answer: () },
@@ -109,7 +109,7 @@ pub fn announce<W: Word>(word: &W, store: impl FnOnce()) -> bool {
         }
     });
     if is_ours {
-        if fault!("wait.exit.announced_before_written") {
+        if mutant!("wait.exit.announced_before_written") {
             publish(word);
         }
         store();

@@ -39,7 +39,7 @@
 //! resolves it, and a helper that loses this compare-exchange loads the word again before it returns.
 
 use tenure_core::sync::{Ordering, Word as Whole};
-use tenure_core::{fault, ordering};
+use tenure_core::{mutant, ordering};
 
 use crate::word::{WAITERS, Word};
 
@@ -191,8 +191,8 @@ impl<'a> McasDescriptors<'a> {
                         Ordering::Acquire,
                     );
                 }
-                // The fault: the reference is replaced without a comparison.
-                Referent::Decided(value) if fault!("wait.take_all.released_by_store") => {
+                // The mutant: the reference is replaced without a comparison.
+                Referent::Decided(value) if mutant!("wait.take_all.released_by_store") => {
                     whole.store(value.into(), Ordering::Release);
                 }
                 // Decided: replace the reference by the value.
@@ -227,7 +227,7 @@ impl<'a> McasDescriptors<'a> {
         let (before, after) = (entry as u32, (entry >> 32) as u32);
         match found.wrapping_sub(status(reference.ticket, 0)) {
             UNDECIDED => Referent::Undecided(&descriptor[0], found),
-            SUCCEEDED if fault!("wait.take_all.succeeded_is_failed") => Referent::Decided(before),
+            SUCCEEDED if mutant!("wait.take_all.succeeded_is_failed") => Referent::Decided(before),
             SUCCEEDED => Referent::Decided(after),
             FAILED => Referent::Decided(before),
             _ => Referent::Over,
@@ -277,8 +277,8 @@ impl Mcas<'_> {
                 word.wake();
                 continue;
             }
-            if fault!("wait.take_all.by_and_by") {
-                // The fault: each word is taken in its turn.
+            if mutant!("wait.take_all.by_and_by") {
+                // The mutant: each word is taken in its turn.
                 if word.compare_exchange(value, after, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                     return Ok(value);
                 }
@@ -286,7 +286,7 @@ impl Mcas<'_> {
             }
             // Release: entry: pairs with the Acquire in `referent`; nobody loads it before the reference is installed.
             entry.store(u64::from(after) << 32 | u64::from(value), Ordering::Release);
-            if fault!("wait.take_all.installed_by_store") {
+            if mutant!("wait.take_all.installed_by_store") {
                 word.whole().store(reference, Ordering::Release);
                 self.next.entry += 1;
                 return Ok(value);

@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use tenure_core::fault;
+use tenure_core::mutant;
 use tenure_core::sync::Ordering::{AcqRel, Acquire};
 
 use crate::word::{self, Attempt, Look, WAITERS, Word};
@@ -145,7 +145,7 @@ pub fn unlock<W: Word>(word: &W, me: Owner) -> bool {
             return false;
         }
         if seen & WAITERS != 0 {
-            if fault!("wait.unlock.freed_before_woken") {
+            if mutant!("wait.unlock.freed_before_woken") {
                 let _ = word.compare_exchange(seen, FREE, AcqRel, Acquire);
                 word.wake();
                 return true;
@@ -184,8 +184,8 @@ pub fn abandon<W: Word>(word: &W, lease: u8) {
         match State::of(seen) {
             // Owned by the dead: abandon it, or look again if a waiter came.
             State::Owned(owner) if owner.lease() == lease => {
-                // The fault: the next owner is not told.
-                let left = if fault!("wait.recover.not_abandoned") { FREE } else { ABANDONED };
+                // The mutant: the next owner is not told.
+                let left = if mutant!("wait.recover.not_abandoned") { FREE } else { ABANDONED };
                 // AcqRel: wait word: publishes that the owner is over, obtains the owner's last change; pairs with the AcqRel in
                 // `attempt`. Failure, Acquire: the loop loads again.
                 if word.compare_exchange(seen, left | seen & WAITERS, AcqRel, Acquire).is_ok() {

@@ -15,7 +15,7 @@
 //! that a writer which stops or dies in the middle keeps no reader. verify/models/versioned.pml is the model.
 
 use tenure_core::sync::{Ordering, Word, fence};
-use tenure_core::{fault, ordering};
+use tenure_core::{mutant, ordering};
 
 /// The copy of a version: 0 or 1.
 const fn copy_of(version: u64) -> usize {
@@ -39,7 +39,7 @@ pub fn write(version: &Word, current: u64, copies: [&[Word]; 2], words: impl Ite
     // Release [V1]: whoever loads one of the words stored below, and passes `read`'s fence, sees the version that was stored before them;
     // pairs with that fence.
     fence(ordering!("wait.versioned.fence", Release, Acquire));
-    let written = if fault!("wait.versioned.current_copy") { current } else { next };
+    let written = if mutant!("wait.versioned.current_copy") { current } else { next };
     for (word, value) in copies[copy_of(written)].iter().zip(words) {
         // Relaxed: published by the version; see the fence for readers of the version before the last.
         word.store(value, Ordering::Relaxed);

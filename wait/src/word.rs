@@ -18,7 +18,7 @@
 //! | reference -> next or former value, by an exact CAS | any process, once the descriptor is decided | done |
 //! | owned by the dead -> abandoned, waiters bit unchanged | recovery, before it clears the holder's bit | the next recoverer continues |
 
-use tenure_core::fault;
+use tenure_core::mutant;
 use tenure_core::sync::Ordering::{self, AcqRel, Acquire};
 
 /// The waiters bit.
@@ -112,7 +112,7 @@ pub fn attempt<W: Word, T>(word: &W, mut look: impl FnMut(u32) -> Look<T>) -> At
             Look::Has(gained) => return Attempt::Taken(gained),
             Look::Blocked => return Attempt::Blocked(seen),
             // Pending: publish it, because the process that stored it may be stopped.
-            Look::Take { .. } if seen & WAITERS != 0 && !fault!("wait.attempt.waits_for_the_waker") => {
+            Look::Take { .. } if seen & WAITERS != 0 && !mutant!("wait.attempt.waits_for_the_waker") => {
                 word.wake()
             }
             Look::Take { .. } if seen & WAITERS != 0 => return Attempt::Blocked(seen),
@@ -174,8 +174,8 @@ pub fn change<W: Word, T>(
                 }
             }
             Change::Offer { to, answer } => {
-                // The fault: the bit is cleared first, so a process that is killed here takes the wake-up with it.
-                let pending = if fault!("wait.change.bit_before_wake") { to } else { to | waiters };
+                // The mutant: the bit is cleared first, so a process that is killed here takes the wake-up with it.
+                let pending = if mutant!("wait.change.bit_before_wake") { to } else { to | waiters };
                 // AcqRel: as above. Without waiters this publishes the value; with waiters it is pending until the wake.
                 if word.compare_exchange(seen, pending, AcqRel, Acquire).is_ok() {
                     if waiters != 0 {
@@ -194,7 +194,7 @@ pub fn change<W: Word, T>(
 ///
 /// Wait-free.
 pub fn wake_waiters<W: Word>(word: &W) {
-    if word.load() & WAITERS != 0 && !fault!("wait.recover.nobody_woken") {
+    if word.load() & WAITERS != 0 && !mutant!("wait.recover.nobody_woken") {
         word.wake();
     }
 }

@@ -2,16 +2,13 @@
 //! interleaving. Method: loom, two or three threads; a condition variable is the futex, and its lock is the kernel's.
 #![cfg(loom)]
 
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::sync::Arc;
 
-use explore::explore;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
+use tenure_testkit::explore;
 use tenure_wait::exit::{self, End};
 use tenure_wait::{Attempt, WAITERS, Word, set_waiters};
 

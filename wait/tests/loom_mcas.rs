@@ -3,15 +3,12 @@
 //! MCAS; the final loads resolve the words, as recovery does.
 #![cfg(loom)]
 
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::sync::Arc;
 
-use explore::explore;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
+use tenure_testkit::explore;
 use tenure_wait::mutex::{self, Locked, Owner};
 use tenure_wait::{
     Attempt, MCAS_DESCRIPTOR_WORDS, Mcas, McasDescriptors, McasRef, McasWord, WAITERS, Word,

@@ -2,15 +2,12 @@
 //! Method: loom, one thread that reads, one or two that write, two words a value.
 #![cfg(loom)]
 
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::sync::Arc;
 
-use explore::explore;
 use loom::sync::Mutex;
 use loom::thread;
 use tenure_core::sync::Word;
+use tenure_testkit::explore;
 use tenure_wait::versioned::{read, write};
 
 /// Value n has the words 10 n and 10 n + 1.

@@ -3,17 +3,14 @@
 //! stopped process is a thread whose word does nothing from then on. A waiter that is never woken is a deadlock, which loom reports.
 #![cfg(loom)]
 
-#[path = "../../segment/tests/common/explore.rs"]
-mod explore;
-
 use std::sync::Arc;
 
-use explore::explore;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{AcqRel, Acquire};
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
+use tenure_testkit::explore;
 use tenure_wait::mutex::{self, Locked, Owner};
 use tenure_wait::{Attempt, WAITERS, Word, event, semaphore, set_waiters, wake_waiters};
 

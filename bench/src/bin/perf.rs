@@ -11,7 +11,7 @@ use tenure_bench::measure::{Effort, Measured, measure};
 use tenure_bench::report::{
     self, Machine, Report, folder, index, nanoseconds, ratio, results, root, update_between,
 };
-use tenure_bench::{crowd, kill, lives, memory, programs, workloads};
+use tenure_bench::{crowd, kill, lifetimes, memory, programs, workloads};
 
 /// Measures tenure beside the daemon, the mutex and the rivals, in turn.
 #[derive(Parser)]
@@ -36,7 +36,7 @@ struct Arguments {
     readme: bool,
     /// The number of hits of each subject with each signal.
     #[arg(long)]
-    blows: Option<u32>,
+    signals: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -54,9 +54,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return publish();
     }
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
-    let blows = arguments.blows.unwrap_or(if arguments.quick { 3 } else { 10 });
+    let signals = arguments.signals.unwrap_or(if arguments.quick { 3 } else { 10 });
     if arguments.kills {
-        println!("{}", serde_json::to_string_pretty(&kill::measure(blows)?)?);
+        println!("{}", serde_json::to_string_pretty(&kill::measure(signals)?)?);
         return Ok(());
     }
     let of_programs = if arguments.quick { 3 } else { 15 };
@@ -79,14 +79,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         measured.iter().rev().take(1).for_each(show);
     }
     eprintln!("joining, leaving, dying ...");
-    let mut lives = lives::measure(if arguments.quick { 20 } else { 200 })?;
-    lives.extend(crowd::measure(if arguments.quick { 2 } else { 20 })?);
+    let mut lifetimes = lifetimes::measure(if arguments.quick { 20 } else { 200 })?;
+    lifetimes.extend(crowd::measure(if arguments.quick { 2 } else { 20 })?);
     eprintln!("memory ...");
     let memory = memory::measure()?;
     eprintln!("what a SIGKILL does ...");
-    let blows = kill::measure(blows)?;
+    let signals = kill::measure(signals)?;
     machine.finish(started.elapsed().as_secs());
-    let report = Report { machine, measured, lives, memory, programs, blows };
+    let report = Report { machine, measured, lifetimes, memory, programs, signals };
     let to = arguments.out.clone();
     let to = to.unwrap_or_else(|| if arguments.quick { root().join("target/perf") } else { folder() });
     let written = report.write(&to)?;

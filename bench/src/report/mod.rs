@@ -14,8 +14,8 @@ pub use machine::Machine;
 pub use readme::{index, results, update_between};
 pub use text::programs;
 
-use crate::kill::Blows;
-use crate::lives::Lives;
+use crate::kill::Signals;
+use crate::lifetimes::Lifetimes;
 use crate::measure::Measured;
 use crate::memory::Memory;
 use crate::programs::Program;
@@ -28,14 +28,16 @@ pub struct Report {
     /// Times of operations.
     pub measured: Vec<Measured>,
     /// Coming, going and dying.
-    pub lives: Vec<Lives>,
+    #[serde(alias = "lives")]
+    pub lifetimes: Vec<Lifetimes>,
     /// Memory at the peak.
     pub memory: Vec<Memory>,
     /// Whole programs over our malloc and others; none in reports from before there was ours.
     #[serde(default)]
     pub programs: Vec<Program>,
     /// The effects of a SIGKILL.
-    pub blows: Vec<Blows>,
+    #[serde(alias = "blows")]
+    pub signals: Vec<Signals>,
 }
 
 /// The folder of all reports, in the repository that this was built from.

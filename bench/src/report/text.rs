@@ -77,8 +77,8 @@ pub(super) fn markdown(report: &Report) -> String {
     for (picture, what) in pictures.into_iter().filter(|(picture, _)| drawn.contains(picture)) {
         line!(text, "![{what}]({picture})\n");
     }
-    blows(report, &mut text);
-    lives(report, &mut text);
+    signals(report, &mut text);
+    lifetimes(report, &mut text);
     memory(report, &mut text);
     text.push_str(&programs(&report.programs));
     scaling(report, &mut text);
@@ -216,23 +216,23 @@ fn scaling(report: &Report, text: &mut String) {
     line!(text, "");
 }
 
-fn lives(report: &Report, text: &mut String) {
+fn lifetimes(report: &Report, text: &mut String) {
     line!(text, "## Coming, going, dying\n");
     line!(text, "| what | subject | ms p50 | ms p99 | a second | times |\n|---|---|--:|--:|--:|--:|");
-    for lives in &report.lives {
-        let [p50, p99] = lives.p50_p99();
-        let rate = lives.per_second.map_or_else(String::new, |rate| format!("{rate:.0}"));
+    for lifetimes in &report.lifetimes {
+        let [p50, p99] = lifetimes.p50_p99();
+        let rate = lifetimes.per_second.map_or_else(String::new, |rate| format!("{rate:.0}"));
         line!(
             text,
             "| {} | {} | {p50:.3} | {p99:.3} | {rate} | {} |",
-            lives.what,
-            lives.subject,
-            lives.ms.len()
+            lifetimes.what,
+            lifetimes.subject,
+            lifetimes.ms.len()
         );
     }
     line!(
         text,
-        "\n\"A second\" counts whole lives: fork, join, take 100 of each, be killed, be forgotten.\n"
+        "\n\"A second\" counts whole lifetimes: fork, join, take 100 of each, be killed, be forgotten.\n"
     );
 }
 
@@ -293,8 +293,8 @@ pub fn programs(programs: &[Program]) -> String {
     text
 }
 
-fn blows(report: &Report, text: &mut String) {
-    if report.blows.is_empty() {
+fn signals(report: &Report, text: &mut String) {
+    if report.signals.is_empty() {
         return;
     }
     line!(text, "## What a SIGKILL at a bad moment does\n");
@@ -311,7 +311,7 @@ fn blows(report: &Report, text: &mut String) {
         "| subject | hit | killed | survivor hung | got errors | left behind | contradicts itself | gone after, ms p50 (max) \
          | stopped | survivor hung |\n|---|---|--:|--:|--:|---|--:|--:|--:|--:|"
     );
-    for one in &report.blows {
+    for one in &report.signals {
         let left = match (one.kills_leaked, &one.left) {
             (0, _) => "nothing".to_owned(),
             (times, what) => format!("{times}: {}", what.as_deref().unwrap_or("something").replace('|', "/")),

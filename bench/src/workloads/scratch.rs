@@ -1,4 +1,4 @@
-//! Memory: pairs, batches, random lives, large blocks, growth, and blocks that another member frees.
+//! Memory: pairs, batches, random lifetimes, large blocks, growth, and blocks that another member frees.
 
 use std::alloc::Layout;
 use std::hint::black_box;

@@ -37,8 +37,12 @@ int main(int argc, char **argv)
     tenure_local *local;
     tenure_handle handle;
 
-    const char *name = getenv("HELLO_SPACE");
-    must(tenure_space_open(&options, name ? name : "hello", &space), "open the space");
+    const char *name = getenv("HELLO_SPACE") ? getenv("HELLO_SPACE") : "hello";
+    options.flags = TENURE_TINY; /* 32 KiB: the default is large, and for many handles */
+    if (argc < 2)
+        must(tenure_space_open(&options, name, &space), "open the space");
+    else
+        must(tenure_space_attach(&options, name, &space), "attach to the space");
     must(tenure_join(space, &member), "join");
     must(tenure_local_open(member, &local), "open a local");
 
@@ -64,5 +68,9 @@ int main(int argc, char **argv)
     must(tenure_local_close(local), "close the local");
     must(tenure_leave(member), "leave");
     must(tenure_space_close(space), "close the space");
+    /* The space outlives its members: who made it removes it, unless a reader is still there. */
+    int status = argc < 2 ? tenure_space_remove(TENURE_SHM, name, 0) : TENURE_OK;
+    if (status != TENURE_ERR_IN_USE)
+        must(status, "remove the space");
     return 0;
 }

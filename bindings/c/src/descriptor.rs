@@ -23,14 +23,14 @@ const SHARING: [(u32, Sharing); 3] =
 
 fn access(bits: u32) -> Result<Access, Failure> {
     if bits & !BITS != 0 {
-        return Err(argument("access", "0 to 7", bits.into()));
+        return Err(argument("access", "0 to 7", bits));
     }
     Ok(ACCESS.iter().filter(|(bit, _)| bits & bit != 0).fold(Access::NONE, |sum, (_, one)| sum | *one))
 }
 
 fn sharing(bits: u32) -> Result<Sharing, Failure> {
     if bits & !BITS != 0 {
-        return Err(argument("sharing", "0 to 7", bits.into()));
+        return Err(argument("sharing", "0 to 7", bits));
     }
     Ok(SHARING.iter().filter(|(bit, _)| bits & bit != 0).fold(Sharing::NONE, |sum, (_, one)| sum | *one))
 }

@@ -19,6 +19,19 @@ pub(crate) fn describe(local: &Local<'_>, token: u64, held: &RawHandle) -> Resul
     Ok(tenure_handle { token, data: payload.as_ptr().cast(), size: payload.len() })
 }
 
+/// As [`describe`], for a count that this call has just taken. The caller does not get it if this fails, so it is given back.
+#[inline(always)]
+pub(crate) fn hand_out(local: &mut Local<'_>, token: u64, held: RawHandle) -> Result<tenure_handle, Failure> {
+    describe(local, token, &held).map_err(|failure| give_back(local, held, failure))
+}
+
+#[cold]
+fn give_back(local: &mut Local<'_>, held: RawHandle, failure: Failure) -> Failure {
+    // SAFETY: the count that this call took; the caller has no pointer to the payload.
+    let _ = unsafe { local.close(held) };
+    failure
+}
+
 #[inline(always)]
 pub(crate) fn token(bits: u64) -> Result<Token, Failure> {
     Ok(Token::try_from(bits)?)
@@ -50,7 +63,7 @@ pub unsafe extern "C" fn tenure_create(
         let bytes = unsafe { bytes(data.cast(), size, "data") }?;
         let local = seat(local)?.local();
         let held = local.create(self::kind(kind), bytes)?;
-        describe(local, local.token(&held).into(), &held)
+        hand_out(local, local.token(&held).into(), held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
@@ -79,7 +92,7 @@ pub unsafe extern "C" fn tenure_create_with(
         crate::scratch::fits(local, block)?;
         // SAFETY: the caller's promise: if the block is one of this member, it is the caller's to give up.
         let held = unsafe { local.create_with(self::kind(kind), block) }?;
-        describe(local, local.token(&held).into(), &held)
+        hand_out(local, local.token(&held).into(), held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
@@ -107,7 +120,7 @@ pub unsafe extern "C" fn tenure_open(
     let call = || {
         let local = seat(local)?.local();
         let held = local.open(self::kind(kind), self::token(token)?)?;
-        describe(local, token, &held)
+        hand_out(local, token, held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
@@ -150,4 +163,50 @@ pub unsafe extern "C" fn tenure_get(
 pub unsafe extern "C" fn tenure_close(local: *mut tenure_local, token: u64) -> c_int {
     // SAFETY: the caller's promise.
     guard(|| Ok(unsafe { seat(local)?.local().close_token(self::token(token)?) }?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use tenure::{Kind, Space};
+
+    use super::*;
+
+    /// The file behind a mapping is the same memory.
+    #[test]
+    fn a_count_that_cannot_be_handed_out_is_given_back() {
+        let name = tenure_testkit::unique_name("capi-count");
+        let space = Space::options().tiny().open(&name).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(space.path().unwrap()).unwrap();
+        let read = || {
+            let mut words = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut words, 0).unwrap();
+            words
+        };
+        let (me, other) = (space.join().unwrap(), space.join().unwrap());
+        let (mut mine, mut local) = (me.local(), other.local());
+        let before = read();
+        // In a block, whose place is in a word of the handle.
+        let held = mine.create(Kind::raw(1), &[7; 100]).unwrap();
+        let token = mine.token(&held);
+        let after = read();
+        let is_changed = |at: &usize| before[*at..*at + 8] != after[*at..*at + 8];
+        let mut given_back = 0;
+        for at in (0..after.len()).step_by(8).filter(is_changed) {
+            let held = local.open(Kind::raw(1), token).unwrap();
+            let now = read();
+            file.write_all_at(&[0xff; 8], at as u64).unwrap();
+            let result = hand_out(&mut local, token.into(), held);
+            file.write_all_at(&now[at..at + 8], at as u64).unwrap();
+            // SAFETY: the count of `held`, if it was not given back.
+            let closed = unsafe { local.close_token(token) };
+            assert_eq!(closed.is_err(), result.is_err(), "word {at}");
+            given_back += u32::from(result.is_err());
+        }
+        assert!(given_back > 0);
+        drop((mine, local));
+        drop((me, other));
+        Space::remove(tenure::Backend::Shm, &name, true).unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use crate::abi::{tenure_handle, tenure_local, tenure_member, tenure_name, tenure_space};
 use crate::error::tenure_status;
 use crate::guard::{Room, bytes, guard_list, guard_out, guard_out_status, tell};
-use crate::handle::{NOTHING, describe};
+use crate::handle::{NOTHING, hand_out};
 use crate::local::{kind, seat};
 use crate::object::{joined, opened, or_open};
 use crate::space::{space, text_of};
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn tenure_create_named(
         } else {
             (local.create_named(name, self::kind(kind), bytes)?, tenure_status::TENURE_OK)
         };
-        Ok((describe(local, local.token(&held).into(), &held)?, status))
+        Ok((hand_out(local, local.token(&held).into(), held)?, status))
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out_status(handle, "handle", NOTHING, call) }
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn tenure_open_named(
         let local = seat(local)?.local();
         // SAFETY: the caller's promise.
         let held = local.open_named(unsafe { text_of(name) }?, self::kind(kind))?;
-        describe(local, local.token(&held).into(), &held)
+        hand_out(local, local.token(&held).into(), held)
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }

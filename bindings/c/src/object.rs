@@ -14,7 +14,7 @@ use crate::guard::{guard, guard_out, guard_out_status, null};
 use crate::handle::token;
 use crate::member::{Membership, member};
 use crate::registry::{self, Object, Pin};
-use crate::space::{argument, text_of};
+use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
@@ -197,9 +197,7 @@ pub(crate) struct Ways<'f, T, C, N> {
 
 /// Whether the flags ask to create or open. They may have `known` and TENURE_OR_OPEN.
 pub(crate) fn or_open(name: Option<&str>, flags: u32, known: u32) -> Result<bool, Failure> {
-    if flags & !(known | TENURE_OR_OPEN) != 0 {
-        return Err(argument("flags", "flags of this version and of this function only", flags.into()));
-    }
+    only(known | TENURE_OR_OPEN, flags)?;
     if flags & TENURE_OR_OPEN != 0 && name.is_none() {
         return Err(null("name"));
     }
@@ -247,11 +245,7 @@ impl Source<'_> {
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
             _ => {
-                return Err(NotOpened::Failed(argument(
-                    "kind",
-                    "an object kind that is opened",
-                    kind.into(),
-                )));
+                return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }
         })
     }

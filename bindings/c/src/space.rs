@@ -1,6 +1,7 @@
 //! Spaces: creating, finding, looking.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::fmt::Display;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
@@ -26,17 +27,23 @@ pub(crate) fn space(pointer: *const tenure_space) -> Result<Pin<Space>, Failure>
     registry::pin(pointer.addr() as u64)
 }
 
-pub(crate) fn argument(what: &str, expected: &str, found: u64) -> Failure {
+#[cold]
+pub(crate) fn argument(what: &str, expected: impl Display, found: impl Display) -> Failure {
     fail(tenure_status::TENURE_ERR_ARGUMENT, format_args!("{what}: expected {expected}, found {found}"))
+}
+
+/// Refuses flags that a call does not know.
+pub(crate) fn only(known: u32, flags: u32) -> Result<(), Failure> {
+    if flags & !known == 0 {
+        return Ok(());
+    }
+    Err(argument("flags", format_args!("a sum of bits of {known:#x}"), format_args!("{flags:#x}")))
 }
 
 /// A duplicate of a descriptor of the caller's.
 pub(crate) fn duplicate(fd: c_int) -> Result<OwnedFd, Failure> {
     if fd < 0 {
-        return Err(fail(
-            tenure_status::TENURE_ERR_ARGUMENT,
-            format_args!("fd: expected 0 or more, found {fd}"),
-        ));
+        return Err(argument("fd", "0 or more", fd));
     }
     // SAFETY: not -1, and only duplicated; if it is not open the system says so.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map_err(|error| {
@@ -66,18 +73,17 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     }
     // SAFETY: options of this version, as their first word says.
     let asked = unsafe { pointer.read() };
-    let backend = tenure_backend::of(asked.backend)
-        .ok_or_else(|| argument("backend", "0 to 6", asked.backend.into()))?;
-    const KNOWN: u32 =
-        TENURE_NO_MONITOR | TENURE_TINY | TENURE_WITH_OWNER | TENURE_WITH_GROUP | TENURE_READ_ONLY;
-    if asked.flags & !KNOWN != 0 {
-        return Err(argument("flags", "flags of this version only", asked.flags.into()));
-    }
+    let backend =
+        tenure_backend::of(asked.backend).ok_or_else(|| argument("backend", "0 to 6", asked.backend))?;
+    only(
+        TENURE_NO_MONITOR | TENURE_TINY | TENURE_WITH_OWNER | TENURE_WITH_GROUP | TENURE_READ_ONLY,
+        asked.flags,
+    )?;
     for (id, flag, expected) in
         [(asked.owner, TENURE_WITH_OWNER, "owner"), (asked.group, TENURE_WITH_GROUP, "group")]
     {
         if asked.flags & flag == 0 && id != 0 {
-            return Err(argument(expected, "0 without its flag", id.into()));
+            return Err(argument(expected, "0 without its flag", id));
         }
     }
     let mut options = Space::options()
@@ -97,8 +103,7 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     }
     if asked.members != 0 {
         let members = u16::try_from(asked.members);
-        options =
-            options.members(members.map_err(|_| argument("members", "0 to 256", asked.members.into()))?);
+        options = options.members(members.map_err(|_| argument("members", "0 to 256", asked.members))?);
     }
     if asked.handles != 0 {
         options = options.handles(asked.handles);
@@ -106,9 +111,8 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     if asked.generation_bits != 0 {
         let bits = u8::try_from(asked.generation_bits);
         let expected = "0 or 4 to 36";
-        options = options.generation_bits(
-            bits.map_err(|_| argument("generation bits", expected, asked.generation_bits.into()))?,
-        );
+        options = options
+            .generation_bits(bits.map_err(|_| argument("generation bits", expected, asked.generation_bits))?);
     }
     if asked.scratch_bytes != 0 {
         options = options.scratch(asked.scratch_bytes);
@@ -501,8 +505,7 @@ pub unsafe extern "C" fn tenure_space_check(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_space_remove(backend: u32, name: *const c_char, force: c_int) -> c_int {
     guard(|| {
-        let backend =
-            tenure_backend::of(backend).ok_or_else(|| argument("backend", "0 to 6", backend.into()))?;
+        let backend = tenure_backend::of(backend).ok_or_else(|| argument("backend", "0 to 6", backend))?;
         if !matches!(backend, Backend::Shm | Backend::SysV | Backend::File) {
             return Err(fail(
                 tenure_status::TENURE_ERR_UNSUPPORTED,

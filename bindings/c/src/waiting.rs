@@ -1,7 +1,7 @@
 //! Mutexes, events, semaphores, and waiting for any or all.
 
 use std::ffi::{c_char, c_int};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tenure::{Event, Mutex, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, WaitOptions, Waitable};
 
@@ -9,10 +9,11 @@ use crate::abi::{
     TENURE_ALL, TENURE_DEADLINE, TENURE_FOREVER, TENURE_INTERRUPTIBLE, TENURE_MANUAL_RESET, TENURE_RECURSIVE,
     TENURE_SIGNALLED, tenure_member, tenure_object,
 };
-use crate::error::{Failure, fail, tenure_status};
+use crate::error::{Failure, tenure_status};
 use crate::guard::{guard, guard_out, guard_out_status, guard_status, null, tell};
 use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::registry::Pin;
+use crate::space::only;
 
 fn time(timeout: u64) -> Option<Duration> {
     (timeout != TENURE_FOREVER).then(|| Duration::from_nanos(timeout))
@@ -20,21 +21,10 @@ fn time(timeout: u64) -> Option<Duration> {
 
 /// The options of tenure_wait_with.
 fn options_of(flags: u32, time: u64) -> Result<WaitOptions, Failure> {
-    const KNOWN: u32 = TENURE_ALL | TENURE_INTERRUPTIBLE | TENURE_DEADLINE;
-    if flags & !KNOWN != 0 {
-        return Err(fail(
-            tenure_status::TENURE_ERR_ARGUMENT,
-            format_args!("flags: expected a sum of bits of {KNOWN:#x}, found {flags:#x}"),
-        ));
-    }
-    let options = if flags & TENURE_DEADLINE == 0 {
-        self::time(time).into()
-    } else {
-        // The clock of Instant is CLOCK_MONOTONIC as well, but it has no constructor. No limit, if it cannot express the time.
-        let left = Duration::from_nanos(time.saturating_sub(monotonic()));
-        let deadline = Instant::now().checked_add(left).filter(|_| time != TENURE_FOREVER);
-        deadline.map_or(WaitOptions::new(), |deadline| WaitOptions::new().deadline(deadline))
-    };
+    only(TENURE_ALL | TENURE_INTERRUPTIBLE | TENURE_DEADLINE, flags)?;
+    let is_deadline = flags & TENURE_DEADLINE != 0 && time != TENURE_FOREVER;
+    let left = if is_deadline { time.saturating_sub(monotonic()) } else { time };
+    let options = WaitOptions::from(self::time(left));
     Ok(if flags & TENURE_INTERRUPTIBLE == 0 { options } else { options.interruptible() })
 }
 
@@ -455,10 +445,6 @@ pub unsafe extern "C" fn tenure_wait_with(
             // SAFETY: the caller's promise.
             let which = unsafe { with_all(objects, count, |all| tenure::wait_all(all, options)) }?;
             (0, which.iter().fold(0, |bits, index| bits | 1_u64 << index))
-        } else if count == 1 && !objects.is_null() {
-            // SAFETY: the caller's promise.
-            let object = self::object(unsafe { *objects })?;
-            (0, wait_one(&object, options)?.into())
         } else {
             // SAFETY: the caller's promise.
             let woken = unsafe { with_all(objects, count, |all| tenure::wait_any(all, options)) }?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Installed, Name, folder, has, succeed};
+use tenure::Space;
 
 const WARNINGS: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"];
 
@@ -152,9 +153,10 @@ fn the_example_says_hello() {
     output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "2 visits\n");
     assert!(first.wait().unwrap().success());
-    // Nobody holds it any more.
+    // It removed the space.
+    assert!(Space::list().unwrap().iter().all(|listed| listed.name != name.0));
     let late = hello().arg(token.trim()).output().unwrap();
-    assert!(String::from_utf8_lossy(&late.stderr).contains("stale"), "{late:?}");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("attach to the space: not found"), "{late:?}");
 }
 
 /// A folder with a blank and an ampersand, others for the library and the header, and nothing left by `--uninstall`.

@@ -39,7 +39,7 @@ from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p,
 
 from . import _library
 from ._errors import *  # noqa: F403
-from ._errors import Closed, Error, ForkedChild, check
+from ._errors import Closed, Error, ForkedChild, check, leave
 from ._library import library
 from ._objects import (  # noqa: F401
     _OR_OPEN,
@@ -192,14 +192,7 @@ class Space(_Opaque):
         return self
 
     def __exit__(self, kind, *_):
-        try:
-            self.close()
-        except Closed:
-            pass
-        except Error:
-            # The exception of the body goes before ours.
-            if kind is None:
-                raise
+        leave(kind, self.close, Closed)
 
     def __del__(self):
         # The library knows whether it is open.
@@ -359,14 +352,7 @@ class Member(_Opaque):
         return self
 
     def __exit__(self, kind, *_):
-        try:
-            self.leave()
-        except (Closed, ForkedChild):
-            pass
-        except (Error, BufferError):
-            # The exception of the body goes before ours; the member leaves when it is dropped.
-            if kind is None:
-                raise
+        leave(kind, self.leave, Closed, ForkedChild)
 
     def _about(self):
         return f"lease={self.lease:#x}"
@@ -553,15 +539,8 @@ class _Held(_Opaque):
         return self
 
     def __exit__(self, kind, *_):
-        if self._member is not None:
-            try:
-                self.close()
-            except ForkedChild:
-                self._member = None
-            except (Error, BufferError):
-                # The exception of the body goes before ours; the memory is given back when this is dropped.
-                if kind is None:
-                    raise
+        if self._member is not None and leave(kind, self.close, ForkedChild):
+            self._member = None
 
     def __del__(self):
         if getattr(self, "_member", None) is not None:

@@ -54,6 +54,8 @@ Interrupted = _error("Interrupted", -38, "A signal handler ran during the wait; 
 ReadOnly = _error("ReadOnly", -39, "The member only reads.", PermissionError)
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
+# For users.
+__all__ = ["Error", *(kind.__name__ for kind in BY_STATUS.values())]
 
 
 def check(status):
@@ -62,3 +64,17 @@ def check(status):
         text = library.tenure_last_error().decode(errors="replace")
         raise BY_STATUS.get(status, Error)(text or library.tenure_strerror(status).decode())
     return status
+
+
+def leave(kind, call, *expected):
+    """The end of a `with` whose body raised `kind`, or None: `call` gives back. Errors that are `expected` do not matter. For others the
+    exception of the body goes before ours: False, and what the call did not give back is given back when the object is dropped."""
+    try:
+        call()
+    except expected:
+        pass
+    except (Error, BufferError):
+        if kind is None:
+            raise
+        return False
+    return True

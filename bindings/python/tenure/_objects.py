@@ -5,10 +5,11 @@ from collections import namedtuple
 from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 
 from . import _library
-from ._errors import Closed, Error, ForkedChild, Sharing, Timeout, check
+from ._errors import Buffer, Closed, Error, ForkedChild, Interrupted, Sharing, Timeout, check, leave
 from ._library import library
 
-_OPENED, _BUFFER, _INTERRUPTED = 2, -27, -38
+_OPENED = 2
+_AUTO_RESET = 3
 _ALL, _INTERRUPTIBLE, _DEADLINE = 1, 2, 4
 _OR_OPEN = 1 << 8
 _FOREVER = 2**64 - 1
@@ -57,8 +58,8 @@ def _name(name):
 
 def listed(function, pointer, structure):
     """The list that a function of the library returns; it may grow meanwhile."""
-    count, room, status = c_size_t(), 8, _BUFFER
-    while status == _BUFFER:
+    count, room, status = c_size_t(), 8, Buffer.status
+    while status == Buffer.status:
         found = (structure * room)()
         status = function(pointer, found, room, byref(count))
         room = count.value + 8
@@ -119,13 +120,7 @@ class _Closing:
         return self
 
     def __exit__(self, kind, *_):
-        try:
-            self.close()
-        except (Closed, ForkedChild):
-            pass
-        except Error:
-            if kind is None:
-                raise
+        leave(kind, self.close, Closed, ForkedChild)
 
 
 class Waitable(Object):
@@ -188,14 +183,7 @@ class Mutex(Waitable):
         return self.abandoned
 
     def __exit__(self, kind, *_):
-        try:
-            self.release()
-        except ForkedChild:
-            pass
-        except Error:
-            # The exception of the body goes before ours.
-            if kind is None:
-                raise
+        leave(kind, self.release, ForkedChild)
 
     @property
     def recursive(self):
@@ -266,14 +254,7 @@ class Semaphore(Waitable):
         return "{} of {}".format(*self._counts())
 
     def __exit__(self, kind, *_):
-        try:
-            self.release()
-        except ForkedChild:
-            pass
-        except Error:
-            # The exception of the body goes before ours.
-            if kind is None:
-                raise
+        leave(kind, self.release, ForkedChild)
 
     def _counts(self):
         count, maximum = c_uint32(), c_uint32()
@@ -390,9 +371,6 @@ def open_object(member, what):
     return _KINDS[kind.value](member, pointer.value)
 
 
-_AUTO_RESET = 3
-
-
 def _wait(objects, timeout, every=False):
     """Waits until one of the objects, or every one of them, is available, and takes it. Its index, and a bit for each mutex that was
     abandoned. Raises Timeout.
@@ -404,9 +382,9 @@ def _wait(objects, timeout, every=False):
     flags, limit = _limit(timeout)
     flags |= _INTERRUPTIBLE | (_ALL if every else 0)
     # The library stores them before the call returns: an exception may come before `status` is.
-    index, bits, status = c_size_t(count), c_uint64(), _INTERRUPTED
+    index, bits, status = c_size_t(count), c_uint64(), Interrupted.status
     try:
-        while status == _INTERRUPTED:
+        while status == Interrupted.status:
             status = library.tenure_wait_with(pointers, count, flags, limit, byref(index), byref(bits))
         check(status)
         at, abandoned = index.value, bits.value

@@ -472,7 +472,7 @@ const NOBODY_DIED: &[&str] = &[
     "claim.rs: self.hint_run(bitmap, unit..unit + 1, true);",
     "claim.rs: self.hint_run(self.layout.clean, units, true);",
     "claim.rs: self.unit_store(start, Unit::Unbacked);",
-    // A deliberate fault.
+    // A mutant.
     "claim.rs: self.unit_store(unit, Unit::Held(me));",
     // Its callers are in the list of writes.
     "claim.rs: word.fetch_and(!bits, Ordering::Relaxed);",
@@ -481,7 +481,7 @@ const NOBODY_DIED: &[&str] = &[
     "inherit.rs: scratch.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);",
     "inherit.rs: scratch.remote(head).store(1, Ordering::Relaxed);",
     "inherit.rs: scratch.unit_store(head, Unit::Abandoned(shape));",
-    // A deliberate fault.
+    // A mutant.
     "recover.rs: self.unit_store(unit, to);",
     // A race: `preempt`.
     "scratch.rs: self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);",
@@ -498,7 +498,7 @@ const NOBODY_DIED: &[&str] = &[
     "span.rs: self.control(ABANDONINGS).fetch_add(1, Ordering::AcqRel);",
     "span.rs: self.remote(head).store(1, Ordering::Relaxed);",
     "span.rs: self.unit_store(head, Unit::Abandoned(shape));",
-    // Deliberate faults.
+    // Mutants.
     "span.rs: self.unit_store(head, Unit::Span(me, shape));",
     "span.rs: self.unit_store(head, Unit::Span(me, shape));",
 ];

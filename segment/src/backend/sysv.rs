@@ -1,4 +1,4 @@
-//! `SysV`: System V shared memory, for environments that refuse shared file mappings, and a small lock file by which it is found.
+//! `SysV`: System V shared memory, for sandboxes that refuse shared file mappings, and a small lock file by which it is found.
 //!
 //! The memory is marked for removal as soon as its creator is attached. Linux lets others attach by its identifier
 //! while any process is attached, and frees the memory with the last one. So if a creator is killed before the lock file has its

@@ -1,6 +1,6 @@
 //! The table: find the handle of a name, insert a handle.
 
-use tenure_core::fault;
+use tenure_core::mutant;
 
 use super::layout::{Choices, NameHash, NamesLayout, SLOTS};
 use super::word::{PendingSlot, Seen, Slot};
@@ -221,7 +221,7 @@ impl<'a> Names<'a> {
                 continue;
             }
             // Each handle inserted before `seen` is in its slot, or over.
-            if !(looked && fault!("names.insert.no_second_look"))
+            if !(looked && mutant!("names.insert.no_second_look"))
                 && let Some(found) = self.find_listed(buckets, hash, handles)
             {
                 return Ok(Inserted::Found(found));
@@ -258,7 +258,7 @@ impl<'a> Names<'a> {
 
     fn is_free<H: Handles>(&self, seen: Seen, handles: &H) -> bool {
         seen.token(self.space_tag).is_none_or(|token| handles.is_over(token))
-            || fault!("names.slot.free_though_held")
+            || mutant!("names.slot.free_though_held")
     }
 
     /// Helps an insert: moves the handle that the pending slot names, `token`, to a slot of its name. Returns the value of the pending slot
@@ -290,7 +290,7 @@ impl<'a> Names<'a> {
             let slot = buckets.slot(seen.detail());
             let next = match slot.map(|slot| (slot, slot.load())) {
                 // The handle is in its slot: DONE.
-                Some((_, now)) if now.names(token) || fault!("names.help.done_before_slot") => done,
+                Some((_, now)) if now.names(token) || mutant!("names.help.done_before_slot") => done,
                 // Its slot is free: store it there, and look again. A helper that was stopped before this, for an hour, finds the slot taken,
                 // or free again; then the handle is over, and so the slot stays free, or it is in two slots, which is harmless.
                 Some((slot, now)) if self.is_free(now, handles) => {
@@ -303,7 +303,7 @@ impl<'a> Names<'a> {
             match pending_slot.compare_exchange(seen, next) {
                 // Done.
                 Ok(()) if next == done => {
-                    if let Some(slot) = slot.filter(|_| fault!("names.help.done_before_slot")) {
+                    if let Some(slot) = slot.filter(|_| mutant!("names.help.done_before_slot")) {
                         slot.list(slot.load(), Seen::listed(hash.mark(), token));
                     }
                     return Some(next);

@@ -20,7 +20,7 @@
 //! | slot: free -> LISTED(h, mark) | a helper that finds h INSERTING this slot | h is there twice, which counts once |
 //! | pending slot: INSERTING(h, s) -> DONE(h, s) | a helper that finds h in s | - |
 
-use tenure_core::{fault, ordering};
+use tenure_core::{mutant, ordering};
 
 use crate::sync::{Ordering, Word};
 use crate::token::Token;
@@ -102,7 +102,7 @@ impl Slot<'_> {
         // Release: slot: passes on the handle's own words, which the pending slot published; pairs with the Acquire in `load`. Failure,
         // Relaxed: the slot is loaded again.
         let released = ordering!("names.slot.list", Release, Relaxed);
-        if fault!("names.help.listed_by_store") {
+        if mutant!("names.help.listed_by_store") {
             self.0.store(handle.0, Ordering::Release);
             return true;
         }
@@ -127,7 +127,7 @@ impl PendingSlot<'_> {
         // both outcomes: as in `load`.
         let released = ordering!("names.pending.compare_exchange", AcqRel, Acquire);
         let obtained = ordering!("names.pending.load", Acquire, Relaxed);
-        if fault!("names.help.done_by_store") && next == seen.done() {
+        if mutant!("names.help.done_by_store") && next == seen.done() {
             self.0.store(next.0, Ordering::Release);
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Put, replace, take, evict, claim, ack and give back; and the recovery of what a dead member had begun.
 
-use tenure_core::{Acquire, fault};
+use tenure_core::{Acquire, mutant};
 
 use super::word::Kept;
 use crate::close::Decision;
@@ -187,7 +187,7 @@ impl Slab<'_> {
         };
         // A private close would not look at the slot. From now on there is none.
         let mut seen = entry.word().peek();
-        while !seen.shared() && !fault!("slab.put.not_shared") {
+        while !seen.shared() && !mutant!("slab.put.not_shared") {
             if !seen.is_live(generation) {
                 return Err(OpenError::from(self.stale(held)).into());
             }
@@ -210,7 +210,7 @@ impl Slab<'_> {
             return Err(PutError::Exhausted);
         };
         let ready = Kept::ready(index, generation);
-        if !fault!("slab.put.home_after_slot") && !home.begin(before, begun) {
+        if !mutant!("slab.put.home_after_slot") && !home.begin(before, begun) {
             return Err(PutError::InTransit { slot: home.load().slot().unwrap_or(slot) });
         }
         // From here to `settle` no other process puts the handle anywhere.
@@ -229,7 +229,7 @@ impl Slab<'_> {
                 break Some(seen);
             }
         };
-        if fault!("slab.put.home_after_slot") {
+        if mutant!("slab.put.home_after_slot") {
             let _ = home.begin(before, begun);
         }
         // Also if nothing was put: the slot says so.
@@ -329,7 +329,7 @@ impl Slab<'_> {
                 let (index, generation) = (index, seen.generation());
                 return Err(OpenError::Forged { index, generation }.into());
             };
-            if fault!("slab.take.no_bit") && word.exchange(seen, left(seen)) {
+            if mutant!("slab.take.no_bit") && word.exchange(seen, left(seen)) {
                 return self
                     .open_slow(ref_counts, token, want, &mut free)
                     .get()
@@ -396,7 +396,7 @@ impl Slab<'_> {
                 return Err(SlotError::Empty { slot });
             };
             // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-            if self.has(seen.index()) && !fault!("slab.evict.no_mark") {
+            if self.has(seen.index()) && !mutant!("slab.evict.no_mark") {
                 self.mark_group(ref_counts, seen.index());
             }
             if word.evict(seen) {
@@ -408,7 +408,7 @@ impl Slab<'_> {
 
     /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.
     fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
-        if fault!("slab.evict.no_finish") {
+        if mutant!("slab.evict.no_finish") {
             return;
         }
         let (Some(entry), Some(busy)) = (self.committed_entry(was.index()), ref_counts.busy(was.index()))
@@ -464,13 +464,13 @@ impl Slab<'_> {
     pub(crate) fn recover_slot(&self, dead: u8, index: u32) {
         let Some(home) = self.home(index) else { return };
         let seen = home.load();
-        if seen.by() == Some(dead.into()) && !fault!("slab.recover.no_settle") {
+        if seen.by() == Some(dead.into()) && !mutant!("slab.recover.no_settle") {
             // The slot says whether the put has happened.
             home.settle(seen);
         }
         let Some(word) = seen.slot().and_then(|slot| self.slot_word(slot)) else { return };
         let kept = word.load();
-        if kept.index() == index && kept.claimer() == Some(dead) && !fault!("slab.recover.no_claim") {
+        if kept.index() == index && kept.claimer() == Some(dead) && !mutant!("slab.recover.no_claim") {
             // If it fails, another recoverer was faster: nobody can have claimed as `dead` since, while its lock is held [lease-dead-only].
             let _ = word.exchange(kept, kept.returned());
         }

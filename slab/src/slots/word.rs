@@ -2,7 +2,7 @@
 
 use tenure_core::ordering;
 
-use crate::HANDLES_MAX;
+use crate::geometry::HANDLES_MAX;
 use crate::sync::{Ordering, Word};
 use crate::word::GENERATION_BITS;
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure_core::{fault, sync};
+use tenure_core::{mutant, sync};
 use tenure_segment::passing::{Holder, Identity, Refusal};
 use tenure_slab::Token;
 
@@ -60,8 +60,7 @@ pub(super) struct Open {
     object: Object,
 }
 
-/// The ways to get a duplicate; for tests.
-#[doc(hidden)]
+/// The ways to get a duplicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// The kernel first, then the holders.
@@ -163,7 +162,7 @@ impl Descriptor {
                 Named::Opened(object) => object,
             };
             match Self::over(member, object, Way::Any) {
-                Err(DescriptorError::Nobody) if !has_recovered => {
+                Err(DescriptorError::NoHolder) if !has_recovered => {
                     // If it cannot recover, the next round ends with `Nobody`.
                     let _ = member.recover();
                     has_recovered = true;
@@ -199,7 +198,7 @@ impl Descriptor {
     ///
     /// # Errors
     ///
-    /// [`DescriptorError::Open`], for instance for a stale token; [`DescriptorError::Nobody`] when all members that had it open are dead and
+    /// [`DescriptorError::Open`], for instance for a stale token; [`DescriptorError::NoHolder`] when all members that had it open are dead and
     /// not recovered yet; [`DescriptorError::Refused`], with all reasons, when tracing is denied and no member answers.
     ///
     /// # Progress
@@ -215,8 +214,7 @@ impl Descriptor {
     }
 
     /// As [`Descriptor::open`], but tries only the given way.
-    #[doc(hidden)]
-    pub fn open_by(member: &Member, token: Token, way: Way) -> Result<Self, DescriptorError> {
+    pub(crate) fn open_by(member: &Member, token: Token, way: Way) -> Result<Self, DescriptorError> {
         Self::over(member, Object::open(member, Kind::DESCRIPTOR, token)?, way)
     }
 
@@ -345,7 +343,7 @@ impl Drop for Open {
         if all.get(&token).is_some_and(|known| known.strong_count() == 0) {
             all.remove(&token);
             if let Ok(slots) = slots(&self.object)
-                && !fault!("files.kept_in_its_slot")
+                && !mutant!("files.kept_in_its_slot")
             {
                 slots.clear(shared.lease.id());
             }
@@ -382,7 +380,7 @@ fn obtain(member: &Member, slots: Slots<'_>, token: Token, way: Way) -> Result<O
             Way::Any | Way::Direct => lease.duplicate(&holder),
         };
         let direct = match direct {
-            Ok(fd) if !slots.still(&claim) && !fault!("files.no_second_look") => {
+            Ok(fd) if !slots.still(&claim) && !mutant!("files.no_second_look") => {
                 // The holder has closed the descriptor, and the duplicate may be of another object.
                 drop(fd);
                 continue;
@@ -414,5 +412,5 @@ fn obtain(member: &Member, slots: Slots<'_>, token: Token, way: Way) -> Result<O
     }
     refused.retain(|one| !matches!(one.socket, Some(Refusal::Gone)));
     lease.check().map_err(|error: NotMember| DescriptorError::from(error))?;
-    if refused.is_empty() { Err(DescriptorError::Nobody) } else { Err(DescriptorError::Refused(refused)) }
+    if refused.is_empty() { Err(DescriptorError::NoHolder) } else { Err(DescriptorError::Refused(refused)) }
 }

@@ -23,8 +23,8 @@ pub enum DescriptorError {
     #[error(transparent)]
     NotMember(#[from] NotMember),
     /// No live member has the descriptor open: the holders are dead and not recovered yet, or are still opening it themselves.
-    #[error("nobody alive has the descriptor open")]
-    Nobody,
+    #[error("no living process has the descriptor open")]
+    NoHolder,
     /// Live members have the descriptor open, and each way to get a duplicate failed; one entry for each of them.
     #[error("no duplicate from any of those who have the descriptor: {}", Refused::list(.0))]
     Refused(Vec<Refused>),

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 
-use tenure_core::fault;
+use tenure_core::mutant;
 use tenure_slab::Token;
 
 use super::error::WaitError;
@@ -207,7 +207,7 @@ impl<T: Plain> Locked<T> {
 
     #[inline]
     fn guard<'m>(&'m self, guard: MutexGuard<'m>) -> Result<LockedGuard<'m, T>, WaitError> {
-        if guard.abandoned() && !fault!("values.locked.told_once") {
+        if guard.abandoned() && !mutant!("values.locked.told_once") {
             // Relaxed: damaged: only the owner of the mutex accesses it. Killed before this store, the mutex is abandoned once more.
             head_of(&self.mutex)?[FLAGS].store(DAMAGED, Ordering::Relaxed);
         }

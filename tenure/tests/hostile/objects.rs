@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tenure::{
     Access, Descriptor, Event, FileShare, Member, Mutex, Named, Process, Reset, Semaphore, Sharing, Thread,
-    Token, Waitable, Way, wait_all, wait_any,
+    Token, Waitable, testing::Way, wait_all, wait_any,
 };
 
 use super::{HELD_MAX, NAMES, Script, pick};
@@ -187,7 +187,7 @@ pub(super) fn operate(
         17 => {
             let way = [Way::Any, Way::Direct, Way::Socket][which as usize % 3];
             objects.descriptors.extend(match token {
-                Some(token) => Descriptor::open_by(me, token, way).ok(),
+                Some(token) => tenure::testing::open_by(me, token, way).ok(),
                 None if in_vain => Descriptor::open_named(me, name).ok(),
                 None => Descriptor::create_or_open(me, name, file()).map(Named::into_inner).ok(),
             });
@@ -235,7 +235,7 @@ pub(crate) fn use_all(me: &Member, tokens: &[Token]) {
         if let Ok(thread) = Thread::open(me, token) {
             let _ = (thread.tid(), thread.exit(), thread.wait(NOT_NOW));
         }
-        let _ = Descriptor::open_by(me, token, Way::Direct).map(|descriptor| descriptor.duplicate());
+        let _ = tenure::testing::open_by(me, token, Way::Direct).map(|descriptor| descriptor.duplicate());
     }
     let _ = FileShare::enter(me, file(), Access::WRITE, Sharing::NONE).map(|share| share.everybody());
 }

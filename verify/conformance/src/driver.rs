@@ -5,44 +5,14 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use tenure::Backend;
+
 use crate::order::{Answer, Fault, Order};
 use crate::{c, rust};
 
-/// The kind of memory of a space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// A file in /dev/shm, by name.
-    Shm,
-    /// A file, by path.
-    File,
-    /// A memfd, by descriptor.
-    Memfd,
-    /// Anonymous shared memory, inherited.
-    Anonymous,
-    /// System V shared memory, by name.
-    SysV,
-    /// Private memory: one process, whose threads are the members.
-    Private,
-}
-
-impl Backend {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Shm, Self::File, Self::Memfd, Self::Anonymous, Self::SysV, Self::Private];
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Shm => "shm",
-            Self::File => "file",
-            Self::Memfd => "memfd",
-            Self::Anonymous => "anonymous",
-            Self::SysV => "SysV",
-            Self::Private => "private",
-        })
-    }
-}
+/// All backends.
+pub(crate) const BACKENDS: [Backend; 6] =
+    [Backend::Shm, Backend::File, Backend::Memfd, Backend::Anonymous, Backend::SysV, Backend::Private];
 
 /// The place of a space.
 #[derive(Clone, Debug)]

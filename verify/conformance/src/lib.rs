@@ -11,8 +11,6 @@
 
 mod c;
 mod driver;
-#[path = "../../../segment/tests/common/fail_safe.rs"]
-mod fail_safe;
 mod negative_control;
 mod order;
 mod program;

@@ -14,8 +14,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::driver::Driver;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, Order, Thing};
+use tenure_testkit::{die_with_parent, eventually};
 
 /// The side of the program: obeys until the scenario's side is gone; then it leaves.
 pub(crate) fn act(mut driver: Box<dyn Driver>, mut stream: UnixStream) {
@@ -182,12 +182,6 @@ fn fork(driver: &mut dyn Driver, orders: &[Order]) -> Result<Answer, Fault> {
     let answers =
         serde_json::from_slice(&text).map_err(|error| Fault::Other(format!("forked child: {error}")))?;
     Ok(Answer::Answers(answers))
-}
-
-/// Makes this process die with its parent: killing the suite ends its processes too, and theirs.
-pub(crate) fn die_with_parent() {
-    // SAFETY: plain numbers.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
 /// Waits for a child of ours, which must have ended well.

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tenure_testkit::die_with_parent;
 
-use crate::driver::{Backend, Language};
+use crate::driver::{BACKENDS, Backend, Language};
 use crate::negative_control::NegativeControl;
 use crate::order::Fault;
-use crate::program::die_with_parent;
 use crate::scenarios::Scenario;
 use crate::stage::{Stage, name_of};
 
@@ -52,7 +52,7 @@ pub struct Run {
 pub fn run(scenarios: &[&'static Scenario], workers: usize) -> std::io::Result<Vec<Run>> {
     let combinations: Vec<_> = scenarios
         .iter()
-        .flat_map(|scenario| Backend::ALL.map(|backend| (*scenario, backend)))
+        .flat_map(|scenario| BACKENDS.map(|backend| (*scenario, backend)))
         .flat_map(|(scenario, backend)| Language::ALL.map(|language| (scenario, backend, language)))
         .collect();
     let folder = tempfile::tempdir()?;
@@ -94,7 +94,7 @@ pub fn run(scenarios: &[&'static Scenario], workers: usize) -> std::io::Result<V
 /// The time limit of a scenario, in seconds: a fail-safe, not an expectation. On a virtual machine with ten times as
 /// much to do as it had processors, scenarios of milliseconds once took more than a minute, and never again in 500
 /// runs.
-const HANGS: u32 = 240;
+const HANGS: u32 = 2 * tenure_testkit::FAIL_SAFE.as_secs() as u32;
 
 /// The first of the scenarios that finds the mistake, and its finding.
 ///
@@ -150,7 +150,7 @@ fn play(
     let _ = std::fs::remove_dir_all(folder.join(&name));
     if outcome != Outcome::Works {
         // It may not have come to that.
-        for backend in [tenure::Backend::Shm, tenure::Backend::SysV] {
+        for backend in [Backend::Shm, Backend::SysV] {
             let _ = tenure::Space::remove(backend, &name, true);
         }
     }

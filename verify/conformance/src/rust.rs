@@ -90,14 +90,10 @@ fn options(sizes: &Sizes) -> Options {
         .scratch(sizes.scratch)
 }
 
-fn by_name(options: Options, place: &Place) -> Options {
-    if place.backend == Backend::SysV { options.backend(tenure::Backend::SysV) } else { options }
-}
-
 pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
     let options = options(sizes);
     let space = match place.backend {
-        Backend::Shm | Backend::SysV => by_name(options, place).open(&place.name),
+        Backend::Shm | Backend::SysV => options.backend(place.backend).open(&place.name),
         Backend::File => options.open_file(&place.path),
         Backend::Memfd => options.memfd(),
         Backend::Anonymous => options.anonymous(),
@@ -109,7 +105,7 @@ pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>,
 pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn OpenSpace>, Fault> {
     let options = Space::options();
     let space = match place.backend {
-        Backend::Shm | Backend::SysV => by_name(options, place).attach(&place.name),
+        Backend::Shm | Backend::SysV => options.backend(place.backend).attach(&place.name),
         Backend::File => options.attach_file(&place.path),
         Backend::Memfd => {
             // SAFETY: the program that gives the number keeps it open meanwhile.
@@ -122,13 +118,12 @@ pub(crate) fn attach(place: &Place, fd: Option<RawFd>) -> Result<Arc<dyn OpenSpa
 }
 
 pub(crate) fn remove(place: &Place) -> Result<(), Fault> {
-    let (backend, name) = match place.backend {
-        Backend::Shm => (tenure::Backend::Shm, place.name.as_str()),
-        Backend::SysV => (tenure::Backend::SysV, place.name.as_str()),
-        Backend::File => (tenure::Backend::File, place.path.to_str().ok_or(Fault::Argument)?),
+    let name = match place.backend {
+        Backend::Shm | Backend::SysV => place.name.as_str(),
+        Backend::File => place.path.to_str().ok_or(Fault::Argument)?,
         _ => return Ok(()),
     };
-    Ok(Space::remove(backend, name, false)?)
+    Ok(Space::remove(place.backend, name, false)?)
 }
 
 impl OpenSpace for Space {

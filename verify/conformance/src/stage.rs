@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::driver::{Backend, Driver, Language, OpenSpace, Place, Sizes};
 use crate::negative_control::{NegativeControl, Saboteur};
 use crate::order::{Answer, Fault, InUse, New, Order, Sort, Thing};
-use crate::program::{Program, die_with_parent};
+use crate::program::Program;
+use tenure_testkit::die_with_parent;
 
 /// The name of the space of the stage with this process number; none begins with another.
 pub(crate) fn name_of(stage: u32) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::driver::{Backend, Language};
+use crate::driver::{BACKENDS, Backend, Language};
 use crate::run::{Outcome, Run};
 use crate::scenarios::Scenario;
 
@@ -72,11 +72,11 @@ pub fn table(scenarios: &[&'static Scenario], runs: &[Run]) -> String {
     for scenario in scenarios {
         if scenario.topic != topic {
             topic = scenario.topic;
-            let backends: Vec<_> = Backend::ALL.iter().map(Backend::to_string).collect();
+            let backends: Vec<_> = BACKENDS.iter().map(Backend::to_string).collect();
             let rule = "---|".repeat(backends.len());
             let _ = write!(text, "\n## {topic}\n\n| | {} |\n|---|{rule}\n", backends.join(" | "));
         }
-        let cells = Backend::ALL.map(|backend| {
+        let cells = BACKENDS.map(|backend| {
             let of = |language| outcome(runs, scenario, backend, language);
             of(Language::Rust).zip(of(Language::C)).map_or("**no**", |(rust, c)| cell(rust, c))
         });

@@ -50,8 +50,12 @@ impl Stage<'_> {
 
     #[inline(always)]
     pub(crate) fn try_join(&self) -> Result<Member, JoinError> {
-        // SAFETY: the actor has one thread.
-        if self.guarded { unsafe { self.space.join_monitoring_by_hand() } } else { self.space.join() }
+        if self.guarded {
+            // SAFETY: the actor has one thread.
+            unsafe { tenure::testing::join_monitoring_by_hand(self.space) }
+        } else {
+            self.space.join()
+        }
     }
 
     /// The tolerances of `everything` when this actor runs it.

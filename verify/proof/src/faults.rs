@@ -1,4 +1,4 @@
-//! Negative controls: deliberate faults in the product, each of which the points must catch.
+//! Negative controls: mutants in the product, each of which the points must catch.
 
 use std::time::Instant;
 
@@ -84,14 +84,14 @@ pub(crate) fn run(
     is_wanted: impl Fn(&str) -> bool,
 ) -> (usize, usize) {
     println!("{:<42} {:>8} {:>6}  caught by", "fault", "points", "s");
-    let faults: Vec<_> = tenure::fault::ALL.iter().filter(|fault| is_wanted(fault)).collect();
+    let faults: Vec<_> = tenure::mutant::ALL.iter().filter(|fault| is_wanted(fault)).collect();
     let mut missed = 0;
     for &fault in &faults {
         let started = Instant::now();
-        tenure::fault::choose(Some(fault));
+        tenure::mutant::choose(Some(fault));
         let in_pair = if without_pairs { None } else { hunt_in_pair(fault, pool, all) };
         let Outcome { points, caught } = in_pair.unwrap_or_else(|| hunt(fault, pool, all));
-        tenure::fault::choose(None);
+        tenure::mutant::choose(None);
         missed += usize::from(caught.is_none());
         let caught = caught.unwrap_or_else(|| "NOT CAUGHT".into());
         println!("{fault:<42} {points:>8} {:>6.1}  {caught}", started.elapsed().as_secs_f32());

@@ -153,7 +153,7 @@ fn join(survivor: &Survivor, guarded: &Space, manner: Manner) -> Result<Member, 
         }
         Manner::Dying => {
             // SAFETY: the process is killed with this member.
-            let by_hand = || unsafe { guarded.join_monitoring_by_hand() };
+            let by_hand = || unsafe { tenure::testing::join_monitoring_by_hand(guarded) };
             std::thread::scope(|scope| scope.spawn(by_hand).join().unwrap())
         }
     }

@@ -39,7 +39,7 @@ struct Options {
     /// The negative controls instead, in a build with the feature `faults`; without either option they come last.
     #[arg(long)]
     faults: bool,
-    /// Not the rest: models, memory orderings, torture, hostile bytes, environment.
+    /// Not the rest: models, memory orderings, torture, hostile bytes, surroundings.
     #[arg(long)]
     points_only: bool,
     /// Only every so many instructions, for a first look.

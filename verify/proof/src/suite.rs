@@ -34,9 +34,9 @@ const PARTS: &[Part] = &[
     },
     Part { name: "hostile bytes", quick: ".ci/fuzz 10", full: ".ci/fuzz 300" },
     Part {
-        name: "environment",
-        quick: "cargo test --release -q -p tenure --test environment",
-        full: "cargo test --release -q -p tenure --test environment -- --include-ignored",
+        name: "surroundings",
+        quick: "cargo test --release -q -p tenure --test surroundings",
+        full: "cargo test --release -q -p tenure --test surroundings -- --include-ignored",
     },
 ];
 

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use tenure::Backend;
 use tenure_traces::Source;
 
-use crate::demo::Plan;
+use crate::driver::{Plan, Random, Replayed, Work};
 use crate::negative_control::NegativeControl;
 use crate::torture;
 use crate::worker::Orders;
@@ -46,7 +46,7 @@ pub enum Command {
     Compare,
     /// A process that owns the mutex of the demo or waits for it; started by the demo.
     #[command(hide = true)]
-    Mutex(crate::demo::owners::Orders),
+    Mutex(crate::replay::owners::Orders),
     /// A worker of a run; started by the run.
     #[command(hide = true)]
     Worker(Orders),
@@ -55,27 +55,35 @@ pub enum Command {
 /// Options of all runs.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// Seed of all random choices; by default a new one for every run.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Print JSON, for scripts; no progress is shown.
+    #[arg(long)]
+    pub json: bool,
+    /// Seconds without a sign of life after which the run is reported as stuck; by default 30, and 60 for `torture`.
+    #[arg(long, hide = true)]
+    pub patience: Option<f64>,
+    /// Negative control: make the processes do something wrong.
+    #[arg(long, hide = true)]
+    pub negative_control: Option<NegativeControl>,
+}
+
+/// Options of `demo` and `replay`.
+#[derive(Debug, Args)]
+pub struct Workers {
     /// Number of worker processes at any time.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub workers: u16,
     /// Number of workers to stop for a while and continue, one at a time; by default half of `--kills`.
     #[arg(long)]
     pub stops: Option<u32>,
-    /// Seed of all random choices; by default a new one for every run.
-    #[arg(long)]
-    pub seed: Option<u64>,
     /// Backend: shm, file, memfd or sysv.
     #[arg(long, default_value = "shm")]
     pub backend: Backend,
-    /// Print JSON, for scripts; no progress is shown.
-    #[arg(long)]
-    pub json: bool,
-    /// Seconds without a sign of life after which the run is reported as stuck.
-    #[arg(long, hide = true, default_value_t = 30.0)]
-    pub patience: f64,
-    /// Negative control: make the workers do something wrong.
-    #[arg(long, hide = true)]
-    pub negative_control: Option<NegativeControl>,
+    /// Options of all runs.
+    #[command(flatten)]
+    pub run: Run,
 }
 
 /// Arguments of `demo`.
@@ -87,9 +95,9 @@ pub struct Demo {
     /// Number of workers to kill.
     #[arg(long, default_value_t = 40)]
     pub kills: u32,
-    /// Options of all runs.
+    /// The workers.
     #[command(flatten)]
-    pub run: Run,
+    pub workers: Workers,
 }
 
 /// Arguments of `replay`.
@@ -104,9 +112,9 @@ pub struct Replay {
     /// Number of workers to kill.
     #[arg(long, default_value_t = 0)]
     pub kills: u32,
-    /// Options of all runs.
+    /// The workers.
     #[command(flatten)]
-    pub run: Run,
+    pub workers: Workers,
 }
 
 /// Arguments of `torture`.
@@ -121,9 +129,6 @@ pub struct Torture {
     /// Number of member processes at any time.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=30))]
     pub members: u16,
-    /// Seed of all random choices; by default a new one for every run.
-    #[arg(long)]
-    pub seed: Option<u64>,
     /// Backend of a segment: shm, file, memfd or sysv; can be given several times. Every other segment is tight.
     #[arg(long, default_values = ["shm", "memfd", "file", "sysv", "memfd", "shm"])]
     pub backend: Vec<Backend>,
@@ -131,15 +136,9 @@ pub struct Torture {
     /// books. Otherwise crowds run in the last tenth of the time.
     #[arg(long)]
     pub crowd: bool,
-    /// Print JSON, for scripts.
-    #[arg(long)]
-    pub json: bool,
-    /// Seconds without a sign of life after which the run is reported as stuck.
-    #[arg(long, hide = true, default_value_t = 60.0)]
-    pub patience: f64,
-    /// Negative control: make the members do something wrong.
-    #[arg(long, hide = true)]
-    pub negative_control: Option<NegativeControl>,
+    /// Options of all runs.
+    #[command(flatten)]
+    pub run: Run,
 }
 
 /// Maximum duration of a run, in seconds.
@@ -152,42 +151,45 @@ fn duration(what: &str, seconds: f64) -> Result<Duration, String> {
     }
 }
 
+impl Run {
+    /// A plan with these options; `patience` is the default, in seconds.
+    fn plan(
+        &self,
+        seconds: f64,
+        patience: f64,
+        backends: Vec<Backend>,
+        processes: u16,
+        work: Work,
+    ) -> Result<Plan, String> {
+        Ok(Plan {
+            backends,
+            processes: processes.into(),
+            duration: duration("--seconds", seconds)?,
+            seed: self.seed.unwrap_or_else(rand::random),
+            patience: duration("--patience", self.patience.unwrap_or(patience))?,
+            negative_control: self.negative_control,
+            quiet: self.json,
+            work,
+        })
+    }
+}
+
+impl Workers {
+    fn plan(&self, seconds: f64, replayed: Replayed) -> Result<Plan, String> {
+        let stops = self.stops.unwrap_or(replayed.kills / 2);
+        let work = Work::Replay(Replayed { stops, ..replayed });
+        self.run.plan(seconds, 30.0, vec![self.backend], self.workers, work)
+    }
+}
+
 impl Torture {
     /// Converts the arguments to a plan.
     ///
     /// # Errors
     /// A number is out of range.
-    pub fn plan(&self) -> Result<torture::Plan, String> {
-        Ok(torture::Plan {
-            backends: self.backend.clone(),
-            members: self.members.into(),
-            duration: duration("--seconds", self.seconds)?,
-            operations: self.operations,
-            seed: self.seed.unwrap_or_else(rand::random),
-            patience: duration("--patience", self.patience)?,
-            negative_control: self.negative_control,
-            quiet: self.json,
-            crowd: self.crowd,
-        })
-    }
-}
-
-impl Run {
-    fn plan(&self, sources: Vec<Source>, seconds: f64, kills: u32) -> Result<Plan, String> {
-        Ok(Plan {
-            sources,
-            backend: self.backend,
-            workers: self.workers.into(),
-            duration: duration("--seconds", seconds)?,
-            kills,
-            stops: self.stops.unwrap_or(kills / 2),
-            seed: self.seed.unwrap_or_else(rand::random),
-            gifts: false,
-            timing: false,
-            patience: duration("--patience", self.patience)?,
-            negative_control: self.negative_control,
-            quiet: self.json,
-        })
+    pub fn plan(&self) -> Result<Plan, String> {
+        let work = Work::Random(Random { operations: self.operations, crowd: self.crowd });
+        self.run.plan(self.seconds, 60.0, self.backend.clone(), self.members, work)
     }
 }
 
@@ -200,13 +202,14 @@ impl Demo {
         }
     }
 
-    /// Converts the arguments to a plan.
+    /// Converts the arguments to a plan: a replay of the built-in recordings, with gifts and a comparison.
     ///
     /// # Errors
     /// A number is out of range.
     pub fn plan(&self) -> Result<Plan, String> {
-        let plan = self.run.plan(Source::builtin(), self.seconds, self.kills)?;
-        Ok(Plan { gifts: true, timing: true, ..plan })
+        let sources = Source::builtin();
+        self.workers
+            .plan(self.seconds, Replayed { sources, kills: self.kills, stops: 0, gifts: true, timing: true })
     }
 }
 
@@ -217,6 +220,9 @@ impl Replay {
     /// A number is out of range.
     pub fn plan(&self) -> Result<Plan, String> {
         let sources = self.files.iter().cloned().map(Source::File).collect();
-        self.run.plan(sources, self.seconds, self.kills)
+        self.workers.plan(
+            self.seconds,
+            Replayed { sources, kills: self.kills, stops: 0, gifts: false, timing: false },
+        )
     }
 }

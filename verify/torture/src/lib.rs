@@ -10,10 +10,11 @@
 //! Exit status: 0 all is well, 1 errors found, 2 refused, nothing done, 130 interrupted.
 
 pub mod cli;
-pub mod demo;
+pub mod driver;
 pub mod meeting;
 pub mod negative_control;
 pub mod pattern;
+pub mod replay;
 pub mod timing;
 pub mod torture;
 pub mod verdict;
@@ -23,7 +24,8 @@ pub mod worker;
 use std::fmt::Display;
 
 use cli::{Cli, Command, Demo};
-use demo::Plan;
+use driver::{Interrupt, Plan, Work};
+use meeting::Segment;
 use serde::Serialize;
 use tenure_tools::exit::{Answer, Exit};
 use verdict::Verdict;
@@ -33,53 +35,37 @@ pub type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the command line.
 pub fn run(cli: Cli) -> Exit {
+    let preset = |plan: Result<Plan, String>| plan.map_err(Into::into).and_then(|plan| execute(&plan));
     let answer = match cli.command.unwrap_or_else(|| Command::Demo(Demo::by_default())) {
-        Command::Replay(replay) => replay.plan().map_err(Into::into).and_then(|plan| play(&plan)),
-        Command::Demo(demo) => demo.plan().map_err(Into::into).and_then(|plan| play(&plan)),
-        Command::Torture(torture) => torture.plan().map_err(Into::into).and_then(|plan| torment(&plan)),
+        Command::Demo(demo) => preset(demo.plan()),
+        Command::Replay(replay) => preset(replay.plan()),
+        Command::Torture(torture) => preset(torture.plan()),
         Command::Tortured(orders) => torture::run_member(orders).map(|()| (String::new(), Exit::Well)),
         Command::Crowd(orders) => torture::run_crowd(&orders).map(|()| (String::new(), Exit::Well)),
         Command::Compare => timing::compare().map(|text| (text, Exit::Well)),
-        Command::Mutex(orders) => demo::owners::play(&orders).map(|()| (String::new(), Exit::Well)),
+        Command::Mutex(orders) => replay::owners::play(&orders).map(|()| (String::new(), Exit::Well)),
         Command::Worker(orders) => worker::run(orders).map(|()| (String::new(), Exit::Well)),
     };
     Exit::of("torture", answer)
 }
 
-fn play(plan: &Plan) -> Answer {
+/// Executes the plan.
+fn execute(plan: &Plan) -> Answer {
     if !plan.quiet {
-        eprintln!(
-            "{} workers on one {} segment for {:.0} s, {} killed and {} stopped at random; seed {}",
-            plan.workers,
-            plan.backend,
-            plan.duration.as_secs_f64(),
-            plan.kills,
-            plan.stops,
-            plan.seed
-        );
+        eprintln!("{plan}");
     }
-    let summary = demo::run(plan)?;
-    answer(&summary, &summary.verdict, plan.quiet)
-}
-
-fn torment(plan: &torture::Plan) -> Answer {
-    if !plan.quiet {
-        let until = match plan.operations {
-            Some(operations) => format!("{operations} operations each"),
-            None if plan.crowd => format!("crowds only, {:.0} s", plan.duration.as_secs_f64()),
-            None => format!("{:.0} s", plan.duration.as_secs_f64()),
-        };
-        let backends: Vec<String> = plan.backends.iter().map(ToString::to_string).collect();
-        eprintln!(
-            "{} members on {} segments ({}), {until}; seed {}",
-            plan.members,
-            plan.backends.len(),
-            backends.join(", "),
-            plan.seed
-        );
+    let interrupt = Interrupt::install()?;
+    plan.backends.iter().for_each(|backend| Segment::sweep(*backend));
+    match &plan.work {
+        Work::Replay(replayed) => {
+            let summary = replay::run(plan, replayed, &interrupt)?;
+            answer(&summary, &summary.verdict, plan.quiet)
+        }
+        Work::Random(random) => {
+            let summary = torture::run(plan, *random, &interrupt)?;
+            answer(&summary, &summary.verdict, plan.quiet)
+        }
     }
-    let summary = torture::run(plan)?;
-    answer(&summary, &summary.verdict, plan.quiet)
 }
 
 /// Formats the summary of a run, as text or as JSON, and adds the exit status.

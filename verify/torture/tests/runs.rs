@@ -1,16 +1,13 @@
 //! Whole runs with real processes: they end with nothing lost and nothing leaked, they detect every error of a negative
 //! control, and they leave no segment behind, however they end.
 
-#[path = "../../../segment/tests/common/fail_safe.rs"]
-mod fail_safe;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use fail_safe::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tenure::Space;
+use tenure_testkit::eventually;
 
 const TORTURE: &str = env!("CARGO_BIN_EXE_torture");
 

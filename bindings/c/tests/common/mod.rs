@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::{Backend, Space};
 
@@ -53,9 +52,7 @@ pub(crate) struct Name(pub(crate) String);
 
 impl Name {
     pub(crate) fn new(tag: &str) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(format!("test-{}-{count}-{tag}", std::process::id()))
+        Self(tenure_testkit::unique_name(tag))
     }
 }
 

@@ -215,7 +215,7 @@ impl From<DescriptorError> for Fault {
             DescriptorError::NotMember(error) => error.into(),
             DescriptorError::Create(error) => error.into(),
             DescriptorError::Open(error) => error.into(),
-            DescriptorError::Nobody => Self::Nobody,
+            DescriptorError::NoHolder => Self::Nobody,
             error => other(error),
         }
     }

@@ -2,9 +2,9 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, Modes, New, Order, Sort};
 use crate::stage::Stage;
+use tenure_testkit::eventually;
 
 pub(super) const DESCRIPTORS: &[Row] = &[
     (

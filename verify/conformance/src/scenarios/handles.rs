@@ -2,10 +2,10 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, New, Order, Sort};
 use crate::stage::Stage;
 use crate::wishes::{KIND, raw};
+use tenure_testkit::eventually;
 
 const FEW: Sizes = Sizes { handles: 32, ..Sizes::USUAL };
 const SHORT_GENERATIONS: Sizes = Sizes { handles: 1, generation_bits: 4, ..Sizes::USUAL };

@@ -2,10 +2,10 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, Order, Sort};
 use crate::stage::Stage;
 use crate::wishes::{KIND, raw};
+use tenure_testkit::eventually;
 
 const THREE: Sizes = Sizes { members: 3, ..Sizes::USUAL };
 

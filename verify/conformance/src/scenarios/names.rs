@@ -2,11 +2,11 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, Fault, New, Order, Sort, Thing};
 use crate::program::Program;
 use crate::stage::{Stage, Target};
 use crate::wishes::{KIND, raw};
+use tenure_testkit::eventually;
 
 const MANY: Sizes = Sizes { handles: 1024, ..Sizes::USUAL };
 const RAW: Sort = Sort::Raw(KIND);

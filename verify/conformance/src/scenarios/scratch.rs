@@ -2,9 +2,9 @@
 
 use super::Row;
 use crate::driver::Sizes;
-use crate::fail_safe::eventually;
 use crate::order::Fault;
 use crate::stage::Stage;
+use tenure_testkit::eventually;
 
 pub(super) const ROWS: &[Row] = &[
     ("memory keeps what was written to it, and others read it by its offset", Sizes::USUAL, write_and_read),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::Row;
 use super::processes::known;
 use crate::driver::Sizes;
-use crate::fail_safe::eventually;
 use crate::order::{Answer, End, Fault, Order, Sort};
 use crate::stage::{Stage, Target};
+use tenure_testkit::eventually;
 
 pub(super) const ROWS: &[Row] = &[
     ("a thread that ends is told to who waits for it, and its process goes on", Sizes::USUAL, ends),

@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use tenure::{Access, Descriptor, DescriptorError, FileShare, Member, ShareError, Sharing, Token, Way};
+use tenure::{
+    Access, Descriptor, DescriptorError, FileShare, Member, ShareError, Sharing, Token, testing::Way,
+};
 
 use crate::case::{Case, Stage};
 use crate::survivor::Survivor;
@@ -108,12 +110,12 @@ pub(super) fn open(stage: &Stage<'_>) {
     let me = warmed(stage);
     let token = posted(stage);
     stage.begin();
-    let opened = Descriptor::open_by(&me, token, Way::Direct);
+    let opened = tenure::testing::open_by(&me, token, Way::Direct);
     stage.end();
     match opened {
         Ok(opened) => assert!(says_ready(&opened), "another descriptor than the one that was passed"),
         Err(error) => {
-            let is_over = matches!(error, DescriptorError::Nobody | DescriptorError::Open(_));
+            let is_over = matches!(error, DescriptorError::NoHolder | DescriptorError::Open(_));
             assert!(is_over, "{error}");
         }
     }
@@ -161,12 +163,12 @@ fn close_set(stage: &Stage<'_>, set: OwnedFd) {
 /// The survivor opens the descriptor that the actor closes: it gets that or nothing.
 fn open_posted(survivor: &mut Survivor) {
     let Some(token) = survivor.posted(0) else { return };
-    match Descriptor::open_by(survivor.me, token, Way::Direct) {
+    match tenure::testing::open_by(survivor.me, token, Way::Direct) {
         Ok(opened) => {
             assert!(says_ready(&opened), "another descriptor than the one that was passed");
             survivor.descriptors.push(opened);
         }
-        Err(DescriptorError::Nobody | DescriptorError::Open(_)) => {}
+        Err(DescriptorError::NoHolder | DescriptorError::Open(_)) => {}
         Err(error) => panic!("{error}"),
     }
 }

@@ -41,7 +41,7 @@ fn join_next(stage: &Stage<'_>) {
 pub(super) fn observe(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
-    me.play_monitor();
+    tenure::testing::play_monitor(&me);
     stage.end();
     me.leave().unwrap();
 }

@@ -19,7 +19,7 @@
 //! | `waits` | operations on the common mutexes, events and semaphores |
 //! | `commons` | these objects, and the ledger with their owners |
 //! | `pinned` | the label of a pinned block |
-//! | `seat`, `director` | the processes, kills and stops; gifts; reports |
+//! | `seat`, `director` | what is particular to random operations: fates, gifts, reports |
 //! | `stage` | the spaces: check, sweep, last check |
 //! | `audit` | compares the ledger with the objects, and puts back the units of the dead |
 //! | `crowd` | many recoverers of the same dead at once, and exact books |
@@ -43,7 +43,6 @@ mod summary;
 mod talk;
 mod waits;
 
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use tenure::Backend;
@@ -53,37 +52,12 @@ pub use member::{Orders, run as run_member};
 pub use summary::Summary;
 
 use crate::Failed;
-use crate::meeting::Segment;
-use crate::negative_control::NegativeControl;
+use crate::driver::{self, Interrupt, Plan, Random};
 use crate::verdict::Verdict;
 use audit::Audits;
 use director::Director;
-use seat::Event;
 use stage::Stage;
 use talk::Counts;
-
-/// All parameters of a run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Backends of the spaces, one each.
-    pub backends: Vec<Backend>,
-    /// Number of members at any time.
-    pub members: usize,
-    /// Duration, unless the operations are counted.
-    pub duration: Duration,
-    /// Number of operations of a seat after which it gets no new member; then no clock decides the end.
-    pub operations: Option<u64>,
-    /// Seed of all choices.
-    pub seed: u64,
-    /// Time without a sign of life after which the run is reported as stuck.
-    pub patience: Duration,
-    /// Negative control: the error that the members shall make.
-    pub negative_control: Option<NegativeControl>,
-    /// No output on standard error.
-    pub quiet: bool,
-    /// Crowds only, no members.
-    pub crowd: bool,
-}
 
 /// The duration of a crowd.
 #[derive(Debug, Clone, Copy)]
@@ -97,16 +71,14 @@ const CROWD_PARTS: u32 = 10;
 /// Number of operations of a seat for one round of the crowd, in runs that count operations.
 const ROUND_OPERATIONS: u64 = 200;
 
-impl Plan {
-    /// The parts of a run for the members and for the crowd.
-    fn parts(&self) -> (Duration, Share) {
-        let crowd = if self.crowd { self.duration } else { self.duration / CROWD_PARTS };
-        let share = match self.operations {
-            Some(operations) => Share::Rounds(operations.div_ceil(ROUND_OPERATIONS)),
-            None => Share::Time(crowd),
-        };
-        (self.duration - crowd, share)
-    }
+/// The parts of a run for the members and for the crowd.
+fn parts(plan: &Plan, random: Random) -> (Duration, Share) {
+    let crowd = if random.crowd { plan.duration } else { plan.duration / CROWD_PARTS };
+    let share = match random.operations {
+        Some(operations) => Share::Rounds(operations.div_ceil(ROUND_OPERATIONS)),
+        None => Share::Time(crowd),
+    };
+    (plan.duration - crowd, share)
 }
 
 /// The counts of the director.
@@ -129,25 +101,17 @@ struct Figures {
 ///
 /// # Errors
 /// A segment cannot be created, or a member cannot be started.
-pub fn run(plan: &Plan) -> Result<Summary, Failed> {
-    plan.backends.iter().for_each(|backend| Segment::sweep(*backend));
-    let (tell, events) = mpsc::channel();
-    let (tell_of_crowd, crowd_events) = mpsc::channel();
-    let interrupted = [tell.clone(), tell_of_crowd.clone()];
-    ctrlc::set_handler(move || {
-        // The receiver is gone when the run is over.
-        interrupted.iter().for_each(|tell| drop(tell.send(Event::Interrupted)));
-    })?;
-    let (duration, share) = plan.parts();
+pub fn run(plan: &Plan, random: Random, interrupt: &Interrupt) -> Result<Summary, Failed> {
+    let (duration, share) = parts(plan, random);
     let (mut counts, mut figures, mut verdict) = Default::default();
-    if !plan.crowd {
+    if !random.crowd {
         let plan = &Plan { duration, ..plan.clone() };
-        (counts, figures, verdict) = run_members(plan, (tell, events))?;
+        (counts, figures, verdict) = run_members(plan, random, interrupt)?;
     }
     let mut crowd = CrowdFigures::default();
     if verdict.is_clean() {
         let started = Instant::now();
-        crowd = crowd::host(plan, share, (tell_of_crowd, &crowd_events), &mut verdict)?;
+        crowd = crowd::host(plan, share, interrupt, &mut verdict)?;
         figures.seconds += started.elapsed().as_secs_f64();
     }
     Ok(Summary::new(plan, (&counts, &figures, crowd), verdict))
@@ -156,11 +120,16 @@ pub fn run(plan: &Plan) -> Result<Summary, Failed> {
 /// The members' part of a run.
 fn run_members(
     plan: &Plan,
-    channel: (Sender<Event>, Receiver<Event>),
+    random: Random,
+    interrupt: &Interrupt,
 ) -> Result<(Counts, Figures, Verdict), Failed> {
-    let build = |(index, backend): (usize, &Backend)| Stage::build(*backend, index, plan.members, plan.seed);
+    let build =
+        |(index, backend): (usize, &Backend)| Stage::build(*backend, index, plan.processes, plan.seed);
     let mut stages = plan.backends.iter().enumerate().map(build).collect::<Result<Vec<_>, _>>()?;
-    let (counts, mut figures, mut verdict) = Director::new(plan, &mut stages, channel).run()?;
+    let mut director = Director::new(plan, random, &mut stages)?;
+    driver::run(&mut director, interrupt)?;
+    director.finish();
+    let (counts, mut figures, mut verdict) = (director.counts, director.figures, director.crew.verdict);
     for stage in &mut stages {
         figures.audits.add(&stage.finish(plan.patience, &mut verdict));
     }

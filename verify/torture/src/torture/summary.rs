@@ -5,12 +5,13 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::driver::Plan;
 use crate::verdict::Verdict;
 use tenure_tools::table::{Table, count};
 
 use super::chance::Act;
 use super::talk::Counts;
-use super::{CrowdFigures, Figures, Plan};
+use super::{CrowdFigures, Figures};
 
 /// The results of a run.
 #[derive(Debug, Serialize)]
@@ -88,7 +89,7 @@ impl Summary {
         Self {
             seed: plan.seed,
             segments: plan.backends.iter().map(ToString::to_string).collect(),
-            members: plan.members,
+            members: plan.processes,
             seconds: figures.seconds,
             operations: counts.operations(),
             by_kind: Act::ALL.iter().map(|(_, _, name)| *name).zip(counts.acts.iter().copied()).collect(),

@@ -1,23 +1,23 @@
 //! The process of a crowd, as its parent uses it.
 
 use std::process::Command;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::Failed;
+use crate::driver::{Interrupt, Plan};
 use crate::negative_control::NegativeControl;
 use crate::verdict::Verdict;
 use crate::wire::{Incoming, Process};
 
-use super::super::seat::Event;
+use super::super::Share;
 use super::super::talk::Report;
-use super::super::{Plan, Share};
 use super::Figures;
 
-/// The seat number of a crowd in events; no member has it.
-const SEAT: usize = usize::MAX;
+/// Interval at which the parent looks whether the user wants the run to end.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Runs a crowd for `share`, and adds its errors to `verdict`.
 ///
@@ -26,29 +26,31 @@ const SEAT: usize = usize::MAX;
 pub(in super::super) fn host(
     plan: &Plan,
     share: Share,
-    (tell, events): (Sender<Event>, &Receiver<Event>),
+    interrupt: &Interrupt,
     verdict: &mut Verdict,
 ) -> Result<Figures, Failed> {
+    let (tell, events) = mpsc::channel();
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("crowd").args(arguments(plan, share));
-    let hear = move |heard| {
-        let event = match heard {
-            Incoming::Message(report) => Event::Report(SEAT, 0, report),
-            Incoming::End(why) => Event::Gone(SEAT, 0, why),
-        };
-        tell.send(event).is_ok()
-    };
-    let process = Process::start(&mut command, "crowd".into(), hear)?;
+    let process = Process::start(&mut command, "crowd".into(), move |heard| tell.send(heard).is_ok())?;
     let mut listener = Listener { process, figures: Figures::default(), has_left: false, is_gone: false };
+    let mut received_at = Instant::now();
     while !listener.is_gone {
-        let received_at = Instant::now();
-        match events.recv_timeout(plan.patience) {
-            Ok(event) => listener.hear(event, verdict),
-            Err(RecvTimeoutError::Timeout) => {
+        match events.recv_timeout(TICK) {
+            Ok(heard) => {
+                received_at = Instant::now();
+                listener.hear(heard, verdict);
+            }
+            Err(RecvTimeoutError::Timeout) if received_at.elapsed() > plan.patience => {
                 verdict.stuck(format!("a crowd is silent for {:.1?}", received_at.elapsed()));
                 break;
             }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if interrupt.is_set() && !verdict.interrupted {
+            verdict.interrupted = true;
+            listener.process.close_input();
         }
     }
     if !listener.is_gone {
@@ -73,9 +75,9 @@ fn arguments(plan: &Plan, share: Share) -> Vec<String> {
     };
     option("--director", std::process::id().to_string());
     option("--seed", plan.seed.to_string());
-    option("--crowd", (2 * plan.members).to_string());
+    option("--crowd", (2 * plan.processes).to_string());
     option("--milliseconds", duration.as_millis().to_string());
-    option("--patience", (plan.patience.as_secs_f64().ceil() as u64).max(1).to_string());
+    option("--patience", plan.patience_seconds().to_string());
     if let Some(rounds) = rounds {
         option("--rounds", rounds.to_string());
     }
@@ -93,29 +95,26 @@ struct Listener {
 }
 
 impl Listener {
-    fn hear(&mut self, event: Event, verdict: &mut Verdict) {
-        match event {
-            Event::Interrupted => {
-                verdict.interrupted = true;
-                self.process.close_input();
-            }
-            Event::Report(SEAT, _, Report::Crowd(figures, found)) => {
+    fn hear(&mut self, heard: Incoming<Report>, verdict: &mut Verdict) {
+        match heard {
+            Incoming::Message(Report::Crowd(figures, found)) => {
                 self.figures = figures;
                 verdict.add(found);
             }
-            Event::Report(SEAT, _, Report::Wrong { what, text }) => {
+            Incoming::Message(Report::Wrong { what, text }) => {
                 verdict.wrong(what, text);
                 // The message comes from a child; the process of the crowd does not know of it.
                 self.process.close_input();
             }
-            Event::Report(SEAT, _, Report::Left) => self.has_left = true,
-            Event::Gone(SEAT, _, why) => {
+            Incoming::Message(Report::Left) => self.has_left = true,
+            // Crowds send no other report.
+            Incoming::Message(_) => {}
+            Incoming::End(why) => {
                 self.is_gone = true;
                 if let Some(why) = why {
                     verdict.mixed_up(format!("a crowd said something meaningless: {why}"));
                 }
             }
-            Event::Report(..) | Event::Gone(..) => {}
         }
     }
 }

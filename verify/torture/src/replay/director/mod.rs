@@ -7,26 +7,25 @@ mod looking;
 mod signals;
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use crate::Failed;
+use crate::driver::{self, Crew, Plan, Replayed};
+use crate::pattern;
+use crate::wire::{Counters, Report, Task};
 use hdrhistogram::Histogram;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rustix::process::Signal;
-
-use crate::pattern;
-use crate::wire::{Counters, Task};
 
 use super::book::{Book, Incarnation, Suspect};
 use super::chaos::Schedule;
-use super::plan::{Material, Plan};
+use super::material::Material;
 use super::progress::Progress;
 use super::script::Script;
-use super::seat::{Crew, Errand, Event, Seat, State};
+use super::seat::{self, Errand, Place, Reclaimed, Replay};
 use super::stage::Stage;
 use super::watch::{self, Dying};
-use crate::verdict::Verdict;
 
 /// Maximum number of steps that are planned and not confirmed.
 pub(super) const LOOKAHEAD_STEPS: usize = 16 << 10;
@@ -48,25 +47,6 @@ enum Phase {
     Leaving,
     /// No worker is left.
     Done,
-}
-
-/// A worker that is stopped.
-#[derive(Debug)]
-struct Pause {
-    seat: usize,
-    incarnation: Incarnation,
-    since: Instant,
-    until: Instant,
-    /// Workers that have not shown progress since then.
-    awaited: Vec<Awaited>,
-}
-
-/// A worker that has to answer `pulses` pulses; the last one was requested while another worker was stopped.
-#[derive(Debug, Clone, Copy)]
-struct Awaited {
-    seat: usize,
-    incarnation: Incarnation,
-    pulses: usize,
 }
 
 /// A worker that has been killed and not yet reclaimed.
@@ -95,76 +75,66 @@ pub(super) struct Totals {
 pub(super) struct Director<'a> {
     plan: &'a Plan,
     stage: &'a Stage,
-    crew: Crew,
+    pub(super) crew: Crew<Replay>,
+    workers: seat::Crew,
     script: Script,
     book: Book,
-    seats: Vec<Seat>,
     schedule: Schedule,
     rng: StdRng,
     phase: Phase,
-    started: Instant,
     ticked: Instant,
-    received_at: Instant,
+    heard_at: Instant,
     incarnations: Incarnation,
-    pause: Option<Pause>,
     deaths: HashMap<Incarnation, Death>,
     /// Incarnations that were reclaimed before their output had ended.
     reclaimed_early: Vec<Incarnation>,
     suspects: Vec<Suspect>,
     last_kill: bool,
-    events: Receiver<Event>,
-    tell: Sender<Event>,
     watch: Sender<Dying>,
     progress: Progress,
-    totals: Totals,
-    verdict: Verdict,
+    pub(super) totals: Totals,
 }
 
 impl<'a> Director<'a> {
+    /// Starts the workers.
     pub(super) fn new(
         plan: &'a Plan,
+        replayed: &Replayed,
         material: Material,
         stage: &'a Stage,
-        (tell, events): (Sender<Event>, Receiver<Event>),
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, Failed> {
         let rng = |purpose| StdRng::seed_from_u64(pattern::combine(&[plan.seed, purpose]));
         // The last kill waits until no task is in progress, so that the victim holds many handles and all are
         // reclaimed.
-        let last_kill = plan.kills > 0 && plan.workers > 1;
-        let kills = plan.kills - u32::from(last_kill);
-        let stops = if plan.workers > 1 { plan.stops } else { 0 };
-        let job_count = material.jobs.len();
-        let crew = Crew {
+        let last_kill = replayed.kills > 0 && plan.processes > 1;
+        let kills = replayed.kills - u32::from(last_kill);
+        let stops = if plan.processes > 1 { replayed.stops } else { 0 };
+        let counters = Counters { jobs_done: vec![0; material.jobs.len()], ..Counters::default() };
+        let workers = seat::Crew {
             meeting: stage.segment.meeting.clone(),
             jobs: material.jobs,
             negative_control: plan.negative_control,
         };
-        let histogram =
-            Histogram::new_with_bounds(1, 3600 * 1_000_000_000, 3).map_err(std::io::Error::other)?;
-        let counters = Counters { jobs_done: vec![0; job_count], ..Counters::default() };
+        let crew = Crew::new(plan, |_| Place::default());
         let now = Instant::now();
-        Ok(Self {
+        let mut director = Self {
             plan,
             stage,
-            crew,
-            script: Script::new(material.handles, plan.workers, plan.gifts.then(|| rng(1))),
-            book: Book::new(plan.seed, plan.workers, rng(2)),
-            seats: (0..plan.workers).map(Seat::new).collect(),
+            workers,
+            script: Script::new(material.handles, plan.processes, replayed.gifts.then(|| rng(1))),
+            book: Book::new(plan.seed, plan.processes, rng(2)),
             schedule: Schedule::draw(plan.duration, kills, stops, &mut rng(3)),
             rng: rng(4),
             phase: Phase::Running,
-            started: now,
             ticked: now,
-            received_at: now,
+            heard_at: now,
             incarnations: 0,
-            pause: None,
             deaths: HashMap::new(),
             reclaimed_early: Vec::new(),
             suspects: Vec::new(),
             last_kill,
-            watch: watch::start(stage.segment.space.clone(), tell.clone())?,
-            events,
-            tell,
+            watch: watch::start(stage.segment.space.clone(), crew.tell.clone())?,
+            crew,
             progress: Progress::new(plan.duration, plan.quiet),
             totals: Totals {
                 counters,
@@ -172,55 +142,50 @@ impl<'a> Director<'a> {
                 stops: 0,
                 passes: 0,
                 looks: 0,
-                reclaim_ns: histogram,
+                reclaim_ns: Histogram::new_with_bounds(1, 3600 * 1_000_000_000, 3)?,
                 elapsed: Duration::ZERO,
             },
-            verdict: Verdict::default(),
-        })
+        };
+        for seat in 0..plan.processes {
+            director.fill(seat)?;
+        }
+        Ok(director)
     }
 
-    /// Runs to the end, or until an error is found. No worker is left afterwards.
-    pub(super) fn run(mut self) -> std::io::Result<(Totals, Verdict)> {
-        for seat in 0..self.seats.len() {
-            self.fill(seat)?;
-        }
-        while self.phase != Phase::Done && self.verdict.is_clean() {
-            self.plan_steps();
-            for seat in 0..self.seats.len() {
-                self.pump(seat);
-            }
-            self.strike();
-            self.wait()?;
-            self.look_at_suspects();
-            self.advance()?;
-            if self.ticked.elapsed() >= TICK {
-                self.tick();
+    /// Kills the remaining workers, and ends the totals.
+    pub(super) fn finish(&mut self) {
+        self.totals.elapsed = self.crew.started.elapsed();
+        for index in 0..self.crew.seats.len() {
+            self.crew.seats[index].kill();
+            if let Err(error) = self.crew.empty(index) {
+                self.crew.verdict.note("note", format!("worker {index}: {error}"));
             }
         }
-        self.totals.elapsed = self.started.elapsed();
-        self.abandon();
-        self.progress.finish();
+        self.totals.counters = self.counters();
         self.totals.passes = self.script.passes();
-        Ok((self.totals, self.verdict))
+        self.progress.finish();
     }
 
     /// Starts a worker on an empty seat.
-    fn fill(&mut self, seat: usize) -> std::io::Result<()> {
+    fn fill(&mut self, seat: usize) -> Result<(), Failed> {
         let incarnation = self.incarnations;
         self.incarnations += 1;
         let key = pattern::combine(&[self.plan.seed, 5, incarnation.into()]);
-        self.seats[seat].fill(&self.crew, incarnation, key, &self.tell)
+        self.crew.fill(seat, &self.workers.arguments(key))?;
+        self.crew.seats[seat].place.fill(incarnation);
+        Ok(())
     }
 
     fn plan_steps(&mut self) {
         if self.phase != Phase::Running {
             return;
         }
-        let mut planned: usize = self.seats.iter().map(|seat| seat.todo.len() + seat.sent.len()).sum();
+        let mut planned: usize =
+            self.crew.seats.iter().map(|seat| seat.place.todo.len() + seat.place.sent.len()).sum();
         while planned < LOOKAHEAD_STEPS {
             let Some(step) = self.script.next() else { return };
             self.book.plan(&step);
-            self.seats[step.seat].todo.push_back(Errand { step: Some(step), scripted: true });
+            self.crew.seats[step.seat].place.todo.push_back(Errand { step: Some(step), scripted: true });
             planned += 1;
         }
     }
@@ -228,10 +193,10 @@ impl<'a> Director<'a> {
     /// Sends a seat the steps that are ready. A step that is not ready is skipped, with all later steps on the same
     /// handle.
     fn pump(&mut self, index: usize) {
-        let seat = &mut self.seats[index];
+        let seat = &mut self.crew.seats[index];
         let mut passed: Vec<Errand> = Vec::new();
-        while seat.is_working() && seat.has_room() && passed.len() < PASSED_STEPS_MAX {
-            let Some(errand) = seat.todo.pop_front() else { break };
+        while seat.is_working() && seat.place.has_room() && passed.len() < PASSED_STEPS_MAX {
+            let Some(errand) = seat.place.todo.pop_front() else { break };
             let task = match errand.step {
                 None => Task::Pulse,
                 Some(step) => {
@@ -247,59 +212,80 @@ impl<'a> Director<'a> {
             seat.push(errand, task);
         }
         for errand in passed.into_iter().rev() {
-            seat.todo.push_front(errand);
+            seat.place.todo.push_front(errand);
         }
         seat.flush();
     }
 
-    /// Waits a short time for events and handles all that have arrived.
-    fn wait(&mut self) -> std::io::Result<()> {
-        let patience = self.schedule.next_in(self.started.elapsed()).unwrap_or(TICK).min(TICK / 10);
-        let first = match self.events.recv_timeout(patience) {
-            Ok(event) => event,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
-        };
-        self.handle(first)?;
-        while let Ok(event) = self.events.try_recv() {
-            self.handle(event)?;
-        }
-        Ok(())
-    }
-
-    fn tick(&mut self) {
+    /// Asks every worker for a sign of life, and looks whether one is stuck.
+    fn look_around(&mut self) {
         self.ticked = Instant::now();
-        for seat in &mut self.seats {
-            if self.phase == Phase::Running && seat.is_working() && seat.pulses_owed() == 0 {
-                seat.push(Errand { step: None, scripted: false }, Task::Pulse);
-                seat.flush();
+        for seat in &mut self.crew.seats {
+            if self.phase == Phase::Running && seat.is_working() && seat.place.pulses_owed() == 0 {
+                seat.pulse();
             }
         }
         self.look_at_random();
         self.find_stuck();
         let counters = self.counters();
         let operations = counters.handle_operations + counters.block_operations;
-        self.progress.show(self.started.elapsed(), operations, self.totals.kills, self.totals.stops);
+        self.progress.show(self.crew.started.elapsed(), operations, self.totals.kills, self.totals.stops);
     }
 
     /// The sum of all counters that workers have reported so far.
     fn counters(&self) -> Counters {
         let mut sum = self.totals.counters.clone();
-        for seat in &self.seats {
-            add(&mut sum, &seat.counters);
+        for seat in &self.crew.seats {
+            add(&mut sum, &seat.place.counters);
         }
         sum
     }
+}
 
-    /// Kills all remaining workers.
-    fn abandon(&mut self) {
-        for seat in &mut self.seats {
-            seat.signal(Signal::KILL);
-            if let Err(error) = seat.empty() {
-                self.verdict.note("note", format!("worker {}: {error}", seat.index));
-            }
-            add(&mut self.totals.counters, &std::mem::take(&mut seat.counters));
-            seat.state = State::Empty;
+impl driver::Director for Director<'_> {
+    type Game = Replay;
+
+    fn crew(&mut self) -> &mut Crew<Replay> {
+        &mut self.crew
+    }
+
+    fn is_over(&self) -> bool {
+        self.phase == Phase::Done || !self.crew.verdict.is_clean()
+    }
+
+    /// Sends what is ready, and the signals that are due.
+    fn act(&mut self) -> Result<Duration, Failed> {
+        self.plan_steps();
+        for seat in 0..self.crew.seats.len() {
+            self.pump(seat);
         }
+        self.strike();
+        let next = self.schedule.next_in(self.crew.started.elapsed()).unwrap_or(TICK);
+        Ok(next.min(TICK / 10))
+    }
+
+    fn report(&mut self, seat: usize, report: Report) {
+        self.heard_at = Instant::now();
+        self.heard(seat, report);
+    }
+
+    fn gone(&mut self, seat: usize, why: Option<String>) -> Result<(), Failed> {
+        self.heard_at = Instant::now();
+        self.has_ended(seat, why)
+    }
+
+    fn note(&mut self, Reclaimed { incarnation, elapsed_ns }: Reclaimed) {
+        self.heard_at = Instant::now();
+        self.reclaimed(incarnation, elapsed_ns);
+    }
+
+    fn tick(&mut self) -> Result<(), Failed> {
+        self.look_at_suspects();
+        self.advance();
+        if self.ticked.elapsed() >= TICK {
+            self.look_around();
+        }
+        Ok(())
     }
 }
 

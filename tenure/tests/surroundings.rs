@@ -1,7 +1,7 @@
-//! Effects of the environment on members: namespaces, full and truncated files, sandboxes, limits, dumps, debuggers,
+//! Effects of the surroundings on members: namespaces, full and truncated files, sandboxes, limits, dumps, debuggers,
 //! another boot, many memberships.
 //!
-//! Method: real processes in environments of their own. A case that a machine does not allow prints one line, SKIPPED.
+//! Method: real processes in surroundings of their own. A case that a machine does not allow prints one line, SKIPPED.
 //! Cases of the segment's tests are not repeated here: overlayfs, a full file system at creation, zombies, stops, exec.
 
 mod common;

@@ -1,7 +1,7 @@
-//! Deliberate faults (mutants): the proof harness switches one on and must then fail. Without the feature `faults`
-//! [`fault!`](crate::fault!) is the constant `false`.
+//! Mutants: the proof harness switches one on and must then fail. Without the feature `faults`
+//! [`mutant!`](crate::mutant!) is the constant `false`.
 
-/// All faults; a name has the place of the fault and the mistake.
+/// All mutants; a name has the place of the mutant and the mistake.
 pub const ALL: &[&str] = &[
     "segment.leave.freed_before_reclaimed",
     "segment.recover.freed_before_reclaimed",
@@ -59,19 +59,19 @@ pub const ALL: &[&str] = &[
     "files.no_second_look",
 ];
 
-/// Whether a deliberate fault is switched on: `if fault!("crate.operation.what") { … }`.
+/// Whether a mutant is switched on: `if mutant!("crate.operation.what") { … }`.
 #[cfg(feature = "faults")]
 #[macro_export]
-macro_rules! fault {
+macro_rules! mutant {
     ($name:expr) => {
-        $crate::fault::is_on($name)
+        $crate::mutant::is_on($name)
     };
 }
 
-/// Whether a deliberate fault is switched on; never in this build.
+/// Whether a mutant is switched on; never in this build.
 #[cfg(not(feature = "faults"))]
 #[macro_export]
-macro_rules! fault {
+macro_rules! mutant {
     ($name:expr) => {
         false
     };
@@ -86,18 +86,18 @@ mod switch {
 
     static CHOSEN: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-    /// Switches on the fault of this name and no other, or none, in this process and its later forked children.
+    /// Switches on the mutant of this name and no other, or none, in this process and its later forked children.
     ///
     /// # Panics
     ///
-    /// If there is no such fault.
+    /// If there is no such mutant.
     pub fn choose(name: Option<&str>) {
-        let find = |name| super::ALL.iter().position(|known| *known == name).expect("a fault of the list");
+        let find = |name| super::ALL.iter().position(|known| *known == name).expect("a mutant of the list");
         // Relaxed: stored before there are other threads or processes.
         CHOSEN.store(name.map_or(usize::MAX, find), Ordering::Relaxed);
     }
 
-    /// Whether this fault is switched on.
+    /// Whether this mutant is switched on.
     #[must_use]
     pub fn is_on(name: &str) -> bool {
         // Relaxed: as in `choose`.

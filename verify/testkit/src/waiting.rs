@@ -1,8 +1,7 @@
-//! The one limit of all waits in the tests of `segment`, `tenure`, `tools`, `verify/conformance` and `verify/torture`.
+//! The one limit of all waits in tests.
 //!
 //! No test expects an event within some time. A wait that takes longer than [`FAIL_SAFE`] counts as endless: it fails and names the
 //! event that it waited for. Children have no limit of their own: they die with the test that waits for them.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ExitStatus};
@@ -10,10 +9,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// Far longer than any wait takes on a loaded machine.
-pub(crate) const FAIL_SAFE: Duration = Duration::from_secs(120);
+pub const FAIL_SAFE: Duration = Duration::from_secs(120);
 
 /// Polls until `is_so` returns true.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > FAIL_SAFE {
@@ -25,7 +24,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Runs a call that blocks. If it never returns, ends the process: a blocked thread cannot be ended in another way.
-pub(crate) fn returns<T>(what: &str, call: impl FnOnce() -> T) -> T {
+pub fn returns<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let (returned, watch) = mpsc::channel::<()>();
     std::thread::scope(move |scope| {
         // Dropped when `call` returns or panics, which ends the watch.
@@ -41,7 +40,7 @@ pub(crate) fn returns<T>(what: &str, call: impl FnOnce() -> T) -> T {
 }
 
 /// As [`returns`], for threads that wait for each other.
-pub(crate) fn scope<'env, T>(
+pub fn scope<'env, T>(
     what: &str,
     threads: impl for<'scope> FnOnce(&'scope std::thread::Scope<'scope, 'env>) -> T,
 ) -> T {
@@ -54,7 +53,7 @@ fn report(what: &str) {
 }
 
 /// Waits for the end of a forked child and reaps it. Returns the status as `waitpid` returns it.
-pub(crate) fn reap(pid: libc::pid_t) -> i32 {
+pub fn reap(pid: libc::pid_t) -> i32 {
     let mut status = 0;
     eventually("the forked child ends", || {
         // SAFETY: waits for a child of the caller's, which no other code reaps. `__WALL`: also a traced child.
@@ -66,7 +65,7 @@ pub(crate) fn reap(pid: libc::pid_t) -> i32 {
 }
 
 /// Closes a child's input, as [`Child::wait`] does, waits for its end and reaps it.
-pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
+pub fn end_of(child: &mut Child) -> ExitStatus {
     drop(child.stdin.take());
     let mut status = None;
     eventually("the child ends", || {
@@ -77,10 +76,12 @@ pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
 }
 
 /// The lines that a child writes.
-pub(crate) struct Lines(mpsc::Receiver<String>);
+#[derive(Debug)]
+pub struct Lines(mpsc::Receiver<String>);
 
 impl Lines {
-    pub(crate) fn of(output: impl Read + Send + 'static) -> Self {
+    /// The lines of a child's output, read by a thread.
+    pub fn of(output: impl Read + Send + 'static) -> Self {
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -93,7 +94,7 @@ impl Lines {
     }
 
     /// Waits for the next line, which should be about `what`. `None`: the child ended.
-    pub(crate) fn next(&self, what: &str) -> Option<String> {
+    pub fn next(&self, what: &str) -> Option<String> {
         match self.0.recv_timeout(FAIL_SAFE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -106,7 +107,7 @@ impl Lines {
     }
 
     /// The next line, if it has arrived.
-    pub(crate) fn arrived(&self) -> Option<String> {
+    pub fn arrived(&self) -> Option<String> {
         self.0.try_recv().ok()
     }
 }

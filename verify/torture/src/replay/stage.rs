@@ -3,10 +3,11 @@
 use tenure::{Member, Space};
 
 use crate::Failed;
+use crate::driver::Plan;
 use crate::meeting::Segment;
 
 use super::director::LOOKAHEAD_STEPS;
-use super::plan::{Material, Plan};
+use super::material::Material;
 
 /// The segment, and the coordinator's membership.
 pub(super) struct Stage {
@@ -18,14 +19,14 @@ pub(super) struct Stage {
 impl Stage {
     /// Creates the segment and joins it without a monitor: only the workers reclaim.
     pub(super) fn build(plan: &Plan, material: &Material) -> Result<Self, Failed> {
-        let members = (2 * plan.workers + 2).clamp(64, 256) as u16;
+        let members = (2 * plan.processes + 2).clamp(64, 256) as u16;
         let handle_count = material.handle_count(2 * LOOKAHEAD_STEPS);
         let options = Space::options()
             .members(members)
             .handles(handle_count)
-            .scratch(material.scratch_bytes(plan.workers, handle_count))
+            .scratch(material.scratch_bytes(plan.processes, handle_count))
             .monitor(false);
-        let segment = Segment::create(plan.backend, options)?;
+        let segment = Segment::create(plan.backends[0], options)?;
         Ok(Self { member: Some(segment.space.join()?), segment })
     }
 

@@ -4,12 +4,11 @@
 //! start nor the length of a sleep proves that. The call in which the thread sleeps does: it has a deadline or it has none. While all
 //! threads of a process sleep without a deadline, only another process can wake one of them, and a thread that was woken has another
 //! count of voluntary switches when it sleeps again.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::fail_safe::eventually;
+use crate::eventually;
 
 /// The tasks of a process; some of them may end meanwhile.
 fn tasks(pid: u32) -> Vec<PathBuf> {
@@ -22,12 +21,12 @@ fn read(task: &Path, what: &str) -> String {
 }
 
 /// Whether a process has a thread whose name begins with `name`.
-pub(crate) fn has_thread(pid: u32, name: &str) -> bool {
+pub fn has_thread(pid: u32, name: &str) -> bool {
     tasks(pid).iter().any(|task| read(task, "comm").starts_with(name))
 }
 
 /// Waits until all threads of a process are stopped: the signal reaches one of them first, and the others run on until then.
-pub(crate) fn wait_until_stopped(pid: u32) {
+pub fn wait_until_stopped(pid: u32) {
     eventually("all threads of the child are stopped", || {
         tasks(pid).iter().all(|task| read(task, "status").lines().any(|line| line.starts_with("State:\tT")))
     });
@@ -35,7 +34,7 @@ pub(crate) fn wait_until_stopped(pid: u32) {
 
 /// A call in which a thread sleeps until another one wakes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sleep {
+pub struct Sleep {
     name: String,
     /// The number of the call, its arguments, and the address of the call.
     call: String,
@@ -84,7 +83,7 @@ impl Sleep {
 
 /// Waits until the test's own thread of a child sleeps on a word that processes share. A thread that is stopped before it sleeps could
 /// still take a value that becomes available.
-pub(crate) fn wait_until_asleep(pid: u32) {
+pub fn wait_until_asleep(pid: u32) {
     eventually("the child's test thread sleeps on a shared word", || {
         tasks(pid)
             .iter()
@@ -95,7 +94,7 @@ pub(crate) fn wait_until_asleep(pid: u32) {
 
 /// The state of all threads of a process at one moment, without the calling thread.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Threads {
+pub enum Threads {
     /// A thread runs, or sleeps in a call that ends by itself.
     Busy,
     /// A thread sleeps with a deadline.
@@ -125,7 +124,7 @@ fn look(pid: u32) -> Threads {
 ///
 /// One scan takes time: a thread that was scanned may be woken by another one that is not scanned yet. If two scans find the same sleeps,
 /// all threads slept at the moment between the scans.
-pub(crate) fn wait_until_quiet(pid: u32) -> Threads {
+pub fn wait_until_quiet(pid: u32) -> Threads {
     let mut before = Threads::Busy;
     eventually("all threads of the process sleep until they are woken", || {
         let now = look(pid);
@@ -137,7 +136,7 @@ pub(crate) fn wait_until_quiet(pid: u32) -> Threads {
 }
 
 /// As [`wait_until_quiet`], for a process that must not poll.
-pub(crate) fn sleeps(pid: u32) -> BTreeMap<PathBuf, Sleep> {
+pub fn sleeps(pid: u32) -> BTreeMap<PathBuf, Sleep> {
     match wait_until_quiet(pid) {
         Threads::Asleep(sleeps) => sleeps,
         polls => panic!("{polls:?}"),

@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// An operation that was timed a number of times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Lives {
+pub struct Lifetimes {
     /// The subject's name.
     pub subject: String,
     /// The operation.
@@ -32,7 +32,7 @@ pub struct Lives {
     pub per_second: Option<f64>,
 }
 
-impl Lives {
+impl Lifetimes {
     pub(crate) fn new(subject: &str, what: &str, ms: Vec<f64>) -> Self {
         Self { subject: subject.into(), what: what.into(), ms, per_second: None }
     }
@@ -48,7 +48,7 @@ impl Lives {
 ///
 /// # Errors
 /// [`Failed`].
-pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
+pub fn measure(times: usize) -> Outcome<Vec<Lifetimes>> {
     let mut all = comings(times)?;
     all.extend(deaths(times)?);
     all.extend(large_deaths((times / 10).max(3))?);
@@ -56,7 +56,7 @@ pub fn measure(times: usize) -> Outcome<Vec<Lives>> {
 }
 
 /// Joining and leaving, in turn.
-fn comings(times: usize) -> Outcome<Vec<Lives>> {
+fn comings(times: usize) -> Outcome<Vec<Lifetimes>> {
     let mut tenure = coming(Tenure::processes, |subject| {
         let member = subject.space().join().map_err(|error| Failed::of("join", error))?;
         member.leave().map_err(|error| Failed::of("leave", error))
@@ -75,9 +75,9 @@ fn comings(times: usize) -> Outcome<Vec<Lives>> {
     let [tenure, unguarded, daemon] = ms;
     let what = "join and leave";
     Ok(vec![
-        Lives::new("tenure", what, tenure),
-        Lives::new("tenure, no monitor", what, unguarded),
-        Lives::new("daemon", what, daemon),
+        Lifetimes::new("tenure", what, tenure),
+        Lifetimes::new("tenure, no monitor", what, unguarded),
+        Lifetimes::new("daemon", what, daemon),
     ])
 }
 
@@ -165,7 +165,7 @@ fn survivor<S: Subject<Member: 'static> + 'static>(subject: &Arc<S>) -> Outcome<
     })
 }
 
-fn deaths(times: usize) -> Outcome<Vec<Lives>> {
+fn deaths(times: usize) -> Outcome<Vec<Lifetimes>> {
     let tenure = Arc::new(Tenure::processes()?);
     let daemon = Arc::new(Daemon::new(Way::Socket, Cpu::Any)?);
     let _survivors = (survivor(&tenure)?, survivor(&daemon)?);
@@ -186,13 +186,13 @@ fn deaths(times: usize) -> Outcome<Vec<Lives>> {
         .zip(seconds)
         .map(|((subject, ms), seconds)| {
             let per_second = Some(ms.len() as f64 / seconds);
-            Lives { per_second, ..Lives::new(subject, what, ms) }
+            Lifetimes { per_second, ..Lifetimes::new(subject, what, ms) }
         })
         .collect())
 }
 
 /// A member with a million blocks dies: how long until all of them are free, and how long a recoverer works for that.
-fn large_deaths(times: usize) -> Outcome<Vec<Lives>> {
+fn large_deaths(times: usize) -> Outcome<Vec<Lifetimes>> {
     let guarded = Arc::new(Tenure::processes()?);
     let unguarded = Arc::new(Tenure::unguarded()?);
     let daemon = Arc::new(Daemon::new(Way::Socket, Cpu::Any)?);
@@ -219,12 +219,12 @@ fn large_deaths(times: usize) -> Outcome<Vec<Lives>> {
     let [tenure, recover, daemon] = ms;
     let what = "killed holding 1,000,000 blocks: until nothing of it is left";
     Ok(vec![
-        Lives::new("tenure", what, tenure),
-        Lives::new(
+        Lifetimes::new("tenure", what, tenure),
+        Lifetimes::new(
             "tenure, no monitor",
             "recover() after the death of a member with 1,000,000 blocks",
             recover,
         ),
-        Lives::new("daemon", what, daemon),
+        Lifetimes::new("daemon", what, daemon),
     ])
 }

@@ -1,63 +1,33 @@
 //! Handles the reports of workers and updates the book.
 
-use std::io;
-use std::time::Instant;
-
+use crate::Failed;
+use crate::driver::State;
 use crate::verdict::Trouble;
-use crate::wire::{Counters, Outcome, Report};
+use crate::wire::{Outcome, Report};
 
 use super::super::book::{Finding, Incarnation};
 use super::super::script::Wish;
-use super::super::seat::{Errand, Event, State};
+use super::super::seat::Errand;
 use super::super::watch::Dying;
 use super::{Director, Phase, add};
 
 impl Director<'_> {
-    pub(super) fn handle(&mut self, event: Event) -> io::Result<()> {
-        self.received_at = Instant::now();
-        match event {
-            Event::Report(seat, incarnation, report) => {
-                debug_assert_eq!(
-                    self.seats[seat].incarnation, incarnation,
-                    "a seat is filled when it is empty"
-                );
-                self.seats[seat].received_at = self.received_at;
-                self.report(seat, report);
-                Ok(())
-            }
-            Event::Gone(seat, incarnation, why) => {
-                debug_assert_eq!(
-                    self.seats[seat].incarnation, incarnation,
-                    "a seat is filled when it is empty"
-                );
-                self.gone(seat, why)
-            }
-            Event::Reclaimed(incarnation, elapsed_ns) => {
-                self.reclaimed(incarnation, elapsed_ns);
-                Ok(())
-            }
-            Event::Interrupted => {
-                self.verdict.interrupted = true;
-                Ok(())
-            }
-        }
-    }
-
-    fn report(&mut self, seat: usize, report: Report) {
+    pub(super) fn heard(&mut self, seat: usize, report: Report) {
         match report {
             Report::Joined { lease_index, lease_incarnation } => {
-                self.seats[seat].lease = Some((lease_index, lease_incarnation));
-                match self.seats[seat].state {
-                    State::Starting => self.seats[seat].state = State::Ready,
+                self.crew.seats[seat].place.lease = Some((lease_index, lease_incarnation));
+                match self.crew.seats[seat].state {
+                    State::Starting => self.crew.seats[seat].state = State::Working,
                     // The worker was killed before we knew that it had joined.
                     _ => self.watch_late(seat, lease_index, lease_incarnation),
                 }
             }
             Report::Done { outcomes, counters } => {
-                self.seats[seat].counters = counters;
+                self.crew.seats[seat].place.counters = counters;
                 for outcome in outcomes {
-                    let Some(errand) = self.seats[seat].sent.pop_front() else {
-                        self.verdict
+                    let Some(errand) = self.crew.seats[seat].place.sent.pop_front() else {
+                        self.crew
+                            .verdict
                             .mixed_up(format!("worker {seat} answered what it was not asked: {outcome:?}"));
                         return;
                     };
@@ -66,9 +36,9 @@ impl Director<'_> {
             }
             Report::Wrong(fault) => self.wrong(seat, fault),
             Report::Left { counters } => {
-                self.seats[seat].counters = counters;
-                if self.seats[seat].state == State::Leaving {
-                    self.seats[seat].state = State::Left;
+                self.crew.seats[seat].place.counters = counters;
+                if self.crew.seats[seat].state == State::Ending {
+                    self.crew.seats[seat].state = State::Left;
                 }
             }
         }
@@ -81,7 +51,7 @@ impl Director<'_> {
                 Finding::Good
             }
             (None, Outcome::Alive) => {
-                self.pulse_of(seat);
+                self.crew.goes_on(seat);
                 Finding::Good
             }
             (Some(step), Outcome::Created { token }) => self.book.held(&step, errand.scripted, Some(token)),
@@ -92,7 +62,7 @@ impl Director<'_> {
                 if leaked {
                     let text =
                         format!("handle {}: opens after its last holder, worker {seat}, let go", step.handle);
-                    self.verdict.leaked(1, text);
+                    self.crew.verdict.leaked(1, text);
                 }
                 Finding::Good
             }
@@ -102,32 +72,31 @@ impl Director<'_> {
         };
         match finding {
             Finding::Good => {}
-            Finding::Again => self.seats[seat].todo.push_front(errand),
-            Finding::Lost(text) => self.verdict.lost(text),
-            Finding::MixedUp(text) => self.verdict.mixed_up(text),
+            Finding::Again => self.crew.seats[seat].place.todo.push_front(errand),
+            Finding::Lost(text) => self.crew.verdict.lost(text),
+            Finding::MixedUp(text) => self.crew.verdict.mixed_up(text),
         }
     }
 
     fn wrong(&mut self, seat: usize, (what, text): Trouble) {
-        self.verdict.wrong(what, format!("worker {seat}: {text}"));
+        self.crew.verdict.wrong(what, format!("worker {seat}: {text}"));
     }
 
     fn watch_late(&mut self, seat: usize, lease_index: u8, lease_incarnation: u64) {
-        let incarnation = self.seats[seat].incarnation;
+        let incarnation = self.crew.seats[seat].place.incarnation;
         let Some(death) = self.deaths.get(&incarnation) else { return };
         let dying = Dying { incarnation, lease_index, lease_incarnation, killed_at: death.killed_at };
         if self.watch.send(dying).is_err() {
-            self.verdict.stuck("the thread that watches the leases has ended");
+            self.crew.verdict.stuck("the thread that watches the leases has ended");
         }
     }
 
     /// Handles the end of a worker's output.
-    fn gone(&mut self, index: usize, why: Option<String>) -> io::Result<()> {
-        let seat = &mut self.seats[index];
-        let (state, incarnation, lease) = (seat.state, seat.incarnation, seat.lease);
-        let status = seat.empty()?;
-        let counters = std::mem::take(&mut seat.counters);
-        seat.counters = Counters::default();
+    pub(super) fn has_ended(&mut self, index: usize, why: Option<String>) -> Result<(), Failed> {
+        let seat = &mut self.crew.seats[index];
+        let (state, incarnation, lease) = (seat.state, seat.place.incarnation, seat.place.lease);
+        let counters = std::mem::take(&mut seat.place.counters);
+        let status = self.crew.empty(index)?;
         add(&mut self.totals.counters, &counters);
         match state {
             State::Killed => {}
@@ -135,20 +104,20 @@ impl Director<'_> {
             _ => {
                 let status = status.map_or_else(String::new, |status| status.to_string());
                 let why = why.unwrap_or_default();
-                self.verdict.died(format!("worker {index} while {state:?}: {status} {why}"));
+                self.crew.verdict.died(format!("worker {index} while {state:?}: {status} {why}"));
                 return Ok(());
             }
         }
-        let errands: Vec<Errand> = self.seats[index].sent.drain(..).collect();
+        let errands: Vec<Errand> = self.crew.seats[index].place.sent.drain(..).collect();
         for errand in errands.into_iter().rev() {
             if let Some(step) = errand.step {
                 self.book.unsend(&step, errand.scripted);
-                self.seats[index].todo.push_front(errand);
+                self.crew.seats[index].place.todo.push_front(errand);
             }
         }
         let owed = self.book.died(index, incarnation);
         for step in owed.into_iter().rev() {
-            self.seats[index].todo.push_front(Errand { step: Some(step), scripted: false });
+            self.crew.seats[index].place.todo.push_front(Errand { step: Some(step), scripted: false });
         }
         if lease.is_none() {
             // The worker was killed before it held anything.
@@ -157,25 +126,25 @@ impl Director<'_> {
             self.reclaimed_early.swap_remove(early);
             self.suspects.extend(self.book.reclaimed(incarnation));
         } else {
-            self.seats[index].waits_for = Some(incarnation);
+            self.crew.seats[index].place.waits_for = Some(incarnation);
         }
         if self.phase >= Phase::Releasing {
-            self.seats[index].todo.clear();
+            self.crew.seats[index].place.todo.clear();
             return Ok(());
         }
         self.fill(index)
     }
 
-    fn reclaimed(&mut self, incarnation: Incarnation, elapsed_ns: u64) {
+    pub(super) fn reclaimed(&mut self, incarnation: Incarnation, elapsed_ns: u64) {
         self.totals.reclaim_ns.saturating_record(elapsed_ns);
         let Some(death) = self.deaths.remove(&incarnation) else { return };
-        let seat = &mut self.seats[death.seat];
-        if seat.incarnation == incarnation && seat.state == State::Killed {
+        let seat = &mut self.crew.seats[death.seat];
+        if seat.place.incarnation == incarnation && seat.state == State::Killed {
             self.reclaimed_early.push(incarnation);
             return;
         }
-        if seat.waits_for == Some(incarnation) {
-            seat.waits_for = None;
+        if seat.place.waits_for == Some(incarnation) {
+            seat.place.waits_for = None;
         }
         self.suspects.extend(self.book.reclaimed(incarnation));
     }

@@ -1,4 +1,4 @@
-//! The main job: real worker processes share a segment and replay recordings while they are killed and stopped.
+//! Replay of recordings: real worker processes share a segment and replay recordings while they are killed and stopped.
 //!
 //! One coordinator (this process) and several workers ([`crate::worker`]). Only the coordinator knows the whole state:
 //! the script gives the wishes of the workers, the book records the holders of every handle, and every answer of a
@@ -6,13 +6,13 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | `plan` | the arguments of a run |
+//! | `material` | the recordings |
 //! | `script` | the recorded handles as an endless sequence of steps |
 //! | `book` | the expected state: the holders of every token, living and dead |
-//! | `seat` | one worker process, its pipes and the tasks sent to it |
+//! | `seat` | one worker, and the tasks sent to it |
 //! | `chaos` | the schedule of kills and stops |
 //! | `watch` | measuring the time from a kill to the end of the reclaim |
-//! | `director` | the main loop |
+//! | `director` | what is particular to a replay |
 //! | `owners` | a mutex whose owners are killed |
 //! | `stage` | the segment, and the coordinator's membership |
 //! | `summary` | the table at the end |
@@ -20,8 +20,8 @@
 mod book;
 mod chaos;
 mod director;
+mod material;
 pub mod owners;
-mod plan;
 mod progress;
 mod script;
 mod seat;
@@ -29,46 +29,38 @@ mod stage;
 mod summary;
 mod watch;
 
-use std::sync::mpsc;
-
-pub use plan::{Material, Plan};
 pub use summary::{Replayed, Summary};
 
 use crate::Failed;
-use crate::meeting::Segment;
+use crate::driver::{self, Interrupt, Plan};
 use crate::verdict::Verdict;
 use director::Director;
-use seat::Event;
+use material::Material;
 use stage::Stage;
 
 /// Executes the plan. Errors of the space are in the summary.
 ///
 /// # Errors
 /// A recording is malformed, a segment cannot be created, or a worker cannot be started.
-pub fn run(plan: &Plan) -> Result<Summary, Failed> {
-    let material = Material::read(&plan.sources)?;
+pub fn run(plan: &Plan, replayed: &driver::Replayed, interrupt: &Interrupt) -> Result<Summary, Failed> {
+    let material = Material::read(&replayed.sources)?;
     let job_titles = material.job_titles.clone();
-    let (tell, events) = mpsc::channel();
-    let interrupted = tell.clone();
-    // Installed before an interrupt could leave a segment behind.
-    ctrlc::set_handler(move || {
-        // The receiver is gone when the run is over.
-        let _ = interrupted.send(Event::Interrupted);
-    })?;
-    Segment::sweep(plan.backend);
     let mut stage = Stage::build(plan, &material)?;
-    let (totals, mut verdict) = Director::new(plan, material, &stage, (tell, events))?.run()?;
+    let mut director = Director::new(plan, replayed, material, &stage)?;
+    driver::run(&mut director, interrupt)?;
+    director.finish();
+    let (totals, mut verdict) = (director.totals, director.crew.verdict);
     let owners = match stage.member() {
-        Some(me) if plan.kills > 0 && verdict.is_clean() => {
+        Some(me) if replayed.kills > 0 && verdict.is_clean() => {
             owners::run(&stage.segment.meeting, me, &mut verdict)?
         }
         _ => owners::Owners::default(),
     };
     inspect(&mut stage, &mut verdict);
     drop(stage);
-    let mut summary = Summary::new(plan, &job_titles, &totals, verdict);
+    let mut summary = Summary::new((plan, replayed), &job_titles, &totals, verdict);
     summary.owners = owners;
-    if plan.timing && summary.verdict.is_clean() {
+    if replayed.timing && summary.verdict.is_clean() {
         summary.timing = crate::timing::measure()?;
     }
     Ok(summary)

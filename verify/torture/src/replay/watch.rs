@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tenure::Space;
 
 use super::book::Incarnation;
-use super::seat::Event;
+use super::seat::{Reclaimed, Replay};
+use crate::driver::Event;
 
 /// A worker that was killed.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +24,13 @@ pub(super) struct Dying {
 }
 
 /// Starts the thread. It ends when the sender is dropped.
-pub(super) fn start(space: Arc<Space>, events: Sender<Event>) -> std::io::Result<Sender<Dying>> {
+pub(super) fn start(space: Arc<Space>, events: Sender<Event<Replay>>) -> std::io::Result<Sender<Dying>> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("watch".into()).spawn(move || watch(&space, &receiver, &events))?;
     Ok(sender)
 }
 
-fn watch(space: &Space, killed: &Receiver<Dying>, events: &Sender<Event>) {
+fn watch(space: &Space, killed: &Receiver<Dying>, events: &Sender<Event<Replay>>) {
     let mut dying: Vec<Dying> = Vec::new();
     loop {
         if dying.is_empty() {
@@ -47,7 +48,7 @@ fn watch(space: &Space, killed: &Receiver<Dying>, events: &Sender<Event>) {
         });
         for one in reclaimed {
             let elapsed_ns = now.duration_since(one.killed_at).as_nanos() as u64;
-            if events.send(Event::Reclaimed(one.incarnation, elapsed_ns)).is_err() {
+            if events.send(Event::Note(Reclaimed { incarnation: one.incarnation, elapsed_ns })).is_err() {
                 return;
             }
         }

@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::driver::{self, Plan};
 use crate::timing::Timing;
 use tenure_tools::table::{Table, count};
 
 use super::director::Totals;
 use super::owners::Owners;
-use super::plan::Plan;
 use crate::verdict::Verdict;
 
 /// The results of a run.
@@ -67,21 +67,26 @@ pub struct Replayed {
 }
 
 impl Summary {
-    pub(super) fn new(plan: &Plan, job_titles: &[String], totals: &Totals, verdict: Verdict) -> Self {
+    pub(super) fn new(
+        (plan, replayed): (&Plan, &driver::Replayed),
+        job_titles: &[String],
+        totals: &Totals,
+        verdict: Verdict,
+    ) -> Self {
         let counters = &totals.counters;
         let each = |ns: u64, operations: u64| ns as f64 / operations.max(1) as f64;
         let us = |quantile| totals.reclaim_ns.value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             seed: plan.seed,
-            backend: plan.backend.to_string(),
-            workers: plan.workers,
+            backend: plan.backends[0].to_string(),
+            workers: plan.processes,
             seconds: totals.elapsed.as_secs_f64(),
             handle_operations: counters.handle_operations,
             handle_operation_ns: each(counters.handle_ns, counters.handle_operations),
             block_operations: counters.block_operations,
             block_operation_ns: each(counters.block_ns, counters.block_operations),
             second_opens: counters.second_opens,
-            replayed: replayed(plan, job_titles, totals),
+            replayed: times(replayed, job_titles, totals),
             kills: totals.kills,
             stops: totals.stops,
             handles_reclaimed: counters.handles_reclaimed,
@@ -101,12 +106,12 @@ impl Summary {
     }
 }
 
-fn replayed(plan: &Plan, job_titles: &[String], totals: &Totals) -> Vec<Replayed> {
+fn times(replayed: &driver::Replayed, job_titles: &[String], totals: &Totals) -> Vec<Replayed> {
     let of = |title: &String| {
         let jobs = job_titles.iter().zip(&totals.counters.jobs_done);
         jobs.filter(|(job, _)| *job == title).map(|(_, &times)| u64::from(times)).min()
     };
-    let titles = plan.sources.iter().map(|source| source.title());
+    let titles = replayed.sources.iter().map(|source| source.title());
     titles
         .map(|name| {
             let times = of(&name).unwrap_or(totals.passes);

@@ -1,56 +1,22 @@
-//! The plan of a run.
+//! The recordings of a run.
 
-use std::time::Duration;
-
-use tenure::Backend;
-
-use crate::negative_control::NegativeControl;
 use crate::worker::JobName;
 use tenure_traces::{AllocationTrace, HandleTrace};
 use tenure_traces::{Recording, Source, TraceError};
 
-/// All parameters of a run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Recordings to replay.
-    pub sources: Vec<Source>,
-    /// Backend of the segment.
-    pub backend: Backend,
-    /// Number of worker processes at any time.
-    pub workers: usize,
-    /// Minimum duration; every recording is replayed at least once in any case.
-    pub duration: Duration,
-    /// Number of workers to kill.
-    pub kills: u32,
-    /// Number of workers to stop and continue.
-    pub stops: u32,
-    /// Seed of all random choices; the scheduling of the system is not determined by it.
-    pub seed: u64,
-    /// Hand extra handles with large payloads from worker to worker.
-    pub gifts: bool,
-    /// Measure single operations at the end.
-    pub timing: bool,
-    /// Time without progress after which the run is reported as stuck.
-    pub patience: Duration,
-    /// Negative control: the error that the workers shall make.
-    pub negative_control: Option<NegativeControl>,
-    /// No progress on standard error.
-    pub quiet: bool,
-}
-
-/// The contents of the recordings of a plan.
+/// The contents of the recordings of a run.
 #[derive(Debug, Default)]
-pub struct Material {
+pub(super) struct Material {
     /// Handle recordings; the coordinator sequences them.
-    pub handles: Vec<HandleTrace>,
+    pub(super) handles: Vec<HandleTrace>,
     /// Allocation recordings, by process; each worker replays them without the coordinator.
-    pub jobs: Vec<JobName>,
+    pub(super) jobs: Vec<JobName>,
     /// Title of the recording of each job.
-    pub job_titles: Vec<String>,
+    pub(super) job_titles: Vec<String>,
     /// Maximum number of live bytes of one job.
-    pub peak_bytes: u64,
+    pub(super) peak_bytes: u64,
     /// Size of the largest block, in bytes.
-    pub largest_bytes: u64,
+    pub(super) largest_bytes: u64,
 }
 
 impl Material {
@@ -58,7 +24,7 @@ impl Material {
     ///
     /// # Errors
     /// The first recording that is malformed.
-    pub fn read(sources: &[Source]) -> Result<Self, TraceError> {
+    pub(super) fn read(sources: &[Source]) -> Result<Self, TraceError> {
         let mut material = Self::default();
         for source in sources {
             match source.read()? {
@@ -80,7 +46,7 @@ impl Material {
 
     /// A sufficient number of handles: those live at once in the recordings, those planned ahead, and `ahead` that
     /// workers claim in advance.
-    pub fn handle_count(&self, ahead: usize) -> u32 {
+    pub(super) fn handle_count(&self, ahead: usize) -> u32 {
         let recorded: u64 = self.handles.iter().map(|trace| u64::from(trace.peak_count)).max().unwrap_or(0);
         let total = (recorded + ahead as u64).next_power_of_two().max(HANDLES_MIN.into());
         u32::try_from(total).unwrap_or(u32::MAX)
@@ -88,7 +54,7 @@ impl Material {
 
     /// A sufficient number of bytes of scratch memory for `workers` jobs at once: four times their peak, room to move
     /// their largest blocks, and room for the payloads of the handles; at least 64 MiB.
-    pub fn scratch_bytes(&self, workers: usize, handle_count: u32) -> u64 {
+    pub(super) fn scratch_bytes(&self, workers: usize, handle_count: u32) -> u64 {
         let each = self.peak_bytes.saturating_mul(4).saturating_add(self.largest_bytes.saturating_mul(2));
         let payloads = u64::from(handle_count).saturating_mul(1 << 10);
         let total = each.saturating_mul(workers as u64 + 1).saturating_add(payloads);
