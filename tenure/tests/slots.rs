@@ -102,6 +102,7 @@ fn a_forked_child_has_no_claims() {
     assert_eq!(me.slots().claim_raw(0, KIND).unwrap().get().unwrap(), [0; 40]);
 }
 
+#[cfg(feature = "objects")]
 #[test]
 fn roots_outlive_all_members() {
     let name = Name::new("slot-roots");
