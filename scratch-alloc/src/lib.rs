@@ -3,7 +3,7 @@
 //! Blocks live in **spans** of 64 KiB **units**. A [`Local`] is one thread's allocator: it owns spans in the name of its
 //! lease, keeps their free blocks in lists, and commits an allocation or a free with one plain store to the
 //! block's word. Frees by others are one CAS. Everything that must survive a death is in the unit and block words. Their tables are
-//! at [`Unit`] and [`Block`]; the protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
+//! at `Unit` (src/word.rs) and [`Block`]; the protocol and its invariants are in docs/architecture.md, the bytes in docs/layout.md.
 //!
 //! | request | block | worst internal waste |
 //! |---|---|---|

@@ -18,7 +18,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache for at most `capacity` entries; other numbers than 1 to [`CACHE_MAX`] are clamped.
+    /// An empty cache for at most `capacity` entries; other numbers than 1 to 64 are clamped.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self { len: 0, capacity: capacity.clamp(1, CACHE_MAX), entries: [Claimed::NONE; CACHE_MAX] }

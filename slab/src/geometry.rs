@@ -43,7 +43,7 @@ token       { space tag:8 | generation:36 | index:20 }
 /// The numbers of handles and members, and of generations of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Geometry {
-    /// Handles: 1 to [`HANDLES_MAX`].
+    /// Handles: 1 to 2^20.
     pub handles: u32,
     /// Members: 1 to [`MEMBERS_MAX`].
     pub members: u16,
@@ -194,7 +194,7 @@ impl Layout {
         self.entries_at
     }
 
-    /// Groups of handles; the last one may be smaller than [`GROUP_HANDLES`].
+    /// Groups of handles; the last one may be smaller than 64.
     #[must_use]
     pub const fn groups(&self) -> u32 {
         self.groups
