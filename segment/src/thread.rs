@@ -43,7 +43,10 @@ impl Thread {
             let mut attributes = std::mem::zeroed::<libc::pthread_attr_t>();
             let mut id = std::mem::zeroed::<libc::pthread_t>();
             libc::sigfillset(&raw mut all);
-            for fault in [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
+            // SIGSYS: of a sandbox that answers a call by a signal.
+            for fault in
+                [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS]
+            {
                 libc::sigdelset(&raw mut all, fault);
             }
             let mut result = libc::pthread_attr_init(&raw mut attributes);

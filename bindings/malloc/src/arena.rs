@@ -55,13 +55,13 @@ fn order(layout: Layout) -> Option<u32> {
 
 /// Whether there is room for pieces of `bytes` together, in an empty chunk if need be: without memory the standard library ends the process.
 pub(crate) fn has_room(bytes: usize) -> bool {
-    ARENA.with(|arena| arena.end - arena.next >= bytes || arena.begin())
+    ARENA.with(|arena| arena.end - arena.next >= bytes || arena.begin(bytes))
 }
 
 impl Arena {
-    /// Begins another chunk; false without memory.
-    fn begin(&mut self) -> bool {
-        for bytes in CHUNKS {
+    /// Begins another chunk with room for `least` bytes; false without memory.
+    fn begin(&mut self, least: usize) -> bool {
+        for bytes in CHUNKS.into_iter().filter(|bytes| *bytes >= least) {
             let chunk = system::map(bytes);
             if !chunk.is_null() {
                 (self.next, self.end) = (chunk as usize, chunk as usize + bytes);
@@ -73,7 +73,7 @@ impl Arena {
 
     fn fresh(&mut self, order: u32) -> *mut u8 {
         let bytes = 1usize << order;
-        if self.end - self.next < bytes && !self.begin() {
+        if self.end - self.next < bytes && !self.begin(bytes) {
             return ptr::null_mut();
         }
         let at = self.next;

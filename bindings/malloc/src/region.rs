@@ -48,13 +48,15 @@ const LEAVES: usize = (2 * MOST as usize + (1 << 30)) / (LEAF_PAGES * PAGE);
 /// Which pages of the region are mapped: a bit each, in leaves that are made when they are needed.
 struct Mapped {
     leaves: [*mut Leaf; LEAVES],
+    /// The start of the first page, a multiple of the system's pages.
+    base: usize,
     /// Whether the addresses are reserved, by a mapping without access.
     reserved: bool,
 }
 
 type Leaf = [u64; LEAF_PAGES / 64];
 
-static MAPPED: Lock<Mapped> = Lock::new(Mapped { leaves: [std::ptr::null_mut(); LEAVES], reserved: false });
+static MAPPED: Lock<Mapped> = Lock::new(Mapped { leaves: [std::ptr::null_mut(); LEAVES], base: 0, reserved: false });
 
 /// Holds the lock while the process forks.
 pub(crate) fn hold() -> Guard {
@@ -72,19 +74,41 @@ impl Mapped {
         unsafe { leaf.as_mut() }
     }
 
-    /// Maps the pages of the region at `start` that hold `bytes`, as far as they are not mapped. False if the system refuses; then some are.
-    fn map(&mut self, start: *mut u8, bytes: &Range<usize>) -> bool {
-        let (mut page, end) = (bytes.start / PAGE, bytes.end.div_ceil(PAGE));
+    /// The pages that hold these addresses: all of each page of the system's.
+    fn pages(&self, addresses: &Range<usize>) -> Range<usize> {
+        let granule = system::granule();
+        let (start, end) = (addresses.start - self.base, addresses.end - self.base);
+        start / granule * granule / PAGE..end.next_multiple_of(granule) / PAGE
+    }
+
+    /// Whether these addresses are mapped.
+    fn has(&mut self, addresses: &Range<usize>) -> bool {
+        let pages = self.pages(addresses);
+        let mut page = pages.start;
+        while page < pages.end {
+            match self.leaf(page / LEAF_PAGES).map_or(0, |leaf| mapped_run(leaf, page % LEAF_PAGES)) {
+                0 => return false,
+                run => page += run,
+            }
+        }
+        true
+    }
+
+    /// Maps the pages of the region that hold these addresses, as far as they are not mapped. False if the system refuses; then some are.
+    fn map(&mut self, addresses: &Range<usize>) -> bool {
+        let (base, pages) = (self.base, self.pages(addresses));
+        let (mut page, end) = (pages.start, pages.end);
         while page < end {
             let reserved = self.reserved;
             let Some(leaf) = self.leaf(page / LEAF_PAGES) else { return false };
+            page += mapped_run(leaf, page % LEAF_PAGES);
+            let Some(leaf) = self.leaf(page / LEAF_PAGES).filter(|_| page < end) else { continue };
             let run = run(leaf, page % LEAF_PAGES).min(end - page);
             if run == 0 {
-                page += 1;
                 continue;
             }
             // SAFETY: pages of the region's addresses, which nobody has been given.
-            if !unsafe { system::map_at(start.wrapping_add(page * PAGE), run * PAGE, reserved) } {
+            if !unsafe { system::map_at((base + page * PAGE) as *mut u8, run * PAGE, reserved) } {
                 return false;
             }
             for page in page % LEAF_PAGES..page % LEAF_PAGES + run {
@@ -94,6 +118,15 @@ impl Mapped {
         }
         true
     }
+}
+
+/// The number of pages from `page` on that are mapped, in the leaf.
+fn mapped_run(leaf: &Leaf, page: usize) -> usize {
+    let mut end = page;
+    while end < LEAF_PAGES && leaf[end / 64] >> (end % 64) & 1 != 0 {
+        end += if end.is_multiple_of(64) && leaf[end / 64] == u64::MAX { 64 } else { 1 };
+    }
+    end - page
 }
 
 /// The number of pages from `page` on that are not mapped, in the leaf.
@@ -170,8 +203,10 @@ fn place(from: usize, layout: Layout, reserved: bool) -> Option<Region> {
     let first = (data - layout.data_at() as usize) as *mut u8;
     let at_once = layout.commit_at_creation();
     let mapped = MAPPED.with(|mapped| {
+        let first = first as usize;
         mapped.reserved = reserved;
-        mapped.map(first, &(at_once.start as usize..at_once.end as usize))
+        mapped.base = first / system::granule() * system::granule();
+        mapped.map(&(first + at_once.start as usize..first + at_once.end as usize))
     });
     if !mapped {
         return None;
@@ -233,12 +268,11 @@ impl Backing for Pages {
             let step = step(u64::from(scratch.ready_units()) * UNIT as u64, 8192, PAGE as u64);
             bytes.start / step * step..bytes.end.next_multiple_of(step)
         };
-        let start = scratch.address(0).wrapping_sub(data_at as usize);
-        let map = |mapped: &mut Mapped, bytes: Range<u64>| {
-            mapped.map(start, &(bytes.start as usize..bytes.end.min(all) as usize))
-        };
+        let start = scratch.address(0) as usize - data_at as usize;
+        let addresses = |bytes: &Range<u64>| start + bytes.start as usize..start + bytes.end.min(all) as usize;
+        let (needed, ahead) = (addresses(&bytes), addresses(&ahead));
         // A little may be there where more is not.
-        if !MAPPED.with(|mapped| map(mapped, ahead) || map(mapped, bytes.clone())) {
+        if !MAPPED.with(|mapped| mapped.has(&needed) || mapped.map(&ahead) || mapped.map(&needed)) {
             refused();
             return Err(OutOfMemory);
         }

@@ -2,8 +2,14 @@
 
 use std::ptr;
 
-/// Bytes of a page as this library counts them. Larger pages of the processor are multiples.
+/// Bytes of a page as this library counts them. Larger pages of the processor are multiples: see [`granule`].
 pub(crate) const PAGE: usize = 4096;
+
+/// Bytes of a page of the system: mappings begin at its multiples.
+pub(crate) fn granule() -> usize {
+    // SAFETY: reads a number that the system gave this process.
+    (unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize).max(PAGE)
+}
 
 /// Whole pages that hold `bytes`.
 pub(crate) fn pages(bytes: usize) -> Option<usize> {
@@ -24,9 +30,12 @@ pub(crate) fn map(bytes: usize) -> *mut u8 {
 ///
 /// Whole pages. If they are reserved, they are pages of [`reserve`] that nobody uses.
 pub(crate) unsafe fn map_at(at: *mut u8, bytes: usize, reserved: bool) -> bool {
-    let where_to = if reserved { libc::MAP_FIXED } else { libc::MAP_FIXED_NOREPLACE };
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | where_to;
-    // SAFETY: as the caller promises; otherwise nothing is replaced.
+    if reserved {
+        // SAFETY: as the caller promises. If it is refused, the pages are reserved as before.
+        return unsafe { libc::mprotect(at.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 };
+    }
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: nothing is replaced.
     let found = unsafe { libc::mmap(at.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if found == libc::MAP_FAILED {
         return false;
@@ -48,12 +57,12 @@ pub(crate) fn reserve(bytes: usize) -> *mut u8 {
     if at == libc::MAP_FAILED { ptr::null_mut() } else { at.cast() }
 }
 
-/// Whether a limit of this process is set for its address space or its data.
+/// Whether a limit of this process is set for its address space or its data, and is less than 64 GiB.
 pub(crate) fn is_limited() -> bool {
     [libc::RLIMIT_AS, libc::RLIMIT_DATA].into_iter().any(|limit| {
         let mut found = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
         // SAFETY: a variable for the limit.
-        unsafe { libc::getrlimit(limit, &raw mut found) == 0 && found.rlim_cur != libc::RLIM_INFINITY }
+        unsafe { libc::getrlimit(limit, &raw mut found) == 0 && found.rlim_cur < 64 << 30 }
     })
 }
 

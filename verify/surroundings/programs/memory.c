@@ -1,4 +1,4 @@
-/* Every function of malloc, threads with small stacks, a fork, over the preloaded library. Exit status: 0 ok; 2 wrong. */
+/* malloc and its family, threads with small stacks, a fork, over the preloaded library. Exit status: 0 ok; 2 wrong. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <malloc.h>

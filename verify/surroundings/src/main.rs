@@ -1,6 +1,6 @@
-//! Each hostile surrounding times each door: Rust, C, Python and the malloc.
+//! Each hostile surrounding times each interface: Rust, C, Python and the malloc.
 //!
-//! A door is one program with one scenario. A run is a process that enters a surrounding and then executes the program. What it says
+//! An interface is one program with one scenario. A run is a process that enters a surrounding and then executes the program. What it says
 //! is a cell of the table in `docs/surroundings.md`.
 
 mod enter;
@@ -50,7 +50,7 @@ enum Inner {
 const SKIPPED: i32 = 77;
 /// After this long a program counts as one that never ends.
 const LIMIT: Duration = Duration::from_secs(40);
-const DOORS: [&str; 4] = ["Rust", "C", "Python", "malloc"];
+const INTERFACES: [&str; 4] = ["Rust", "C", "Python", "malloc"];
 /// The name of the C library, which `bindings/c/build.rs` gives it.
 const SONAME: &str = "libtenure.so.3";
 const WORKERS: usize = 3;
@@ -101,7 +101,7 @@ impl Cell {
 /// The programs, in a folder that every user may read.
 struct Programs {
     folder: tempfile::TempDir,
-    /// By door: the command line without the name of the space, or why there is none.
+    /// By interface: the command line without the name of the space, or why there is none.
     commands: HashMap<&'static str, Result<Vec<String>, String>>,
 }
 
@@ -173,13 +173,13 @@ impl Programs {
             command.chain([at("scenario.py").display().to_string()]).collect()
         });
         let c = compile("scenario", &[&at(SONAME)]);
-        let commands = DOORS.into_iter().zip([Ok(own), c, python, malloc]).collect();
+        let commands = INTERFACES.into_iter().zip([Ok(own), c, python, malloc]).collect();
         Ok(Self { folder, commands })
     }
 
     /// One program in one surrounding.
-    fn run(&self, surrounding: &str, door: &str) -> Cell {
-        let mut program = match &self.commands[door] {
+    fn run(&self, surrounding: &str, interface: &str) -> Cell {
+        let mut program = match &self.commands[interface] {
             Ok(program) => program.clone(),
             Err(why) => return Cell::Skipped(why.clone()),
         };
@@ -266,15 +266,15 @@ fn run_all(only: Option<&str>) -> std::io::Result<Results> {
     let programs = Programs::prepare()?;
     let names = enter::ALL.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.name));
     let names: Vec<_> = names.filter(|name| only.is_none_or(|only| name.contains(only))).collect();
-    let runs: Vec<_> = names.iter().flat_map(|name| DOORS.map(|door| (*name, door))).collect();
+    let runs: Vec<_> = names.iter().flat_map(|name| INTERFACES.map(|interface| (*name, interface))).collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Results::new()));
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 // Relaxed: a number for each.
-                while let Some((name, door)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let cell = programs.run(name, door);
-                    found.lock().unwrap().insert((*name, *door), cell);
+                while let Some((name, interface)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let cell = programs.run(name, interface);
+                    found.lock().unwrap().insert((*name, *interface), cell);
                 }
             });
         }
@@ -285,15 +285,15 @@ fn run_all(only: Option<&str>) -> std::io::Result<Results> {
 const ABOUT: &str = "\
 # Surroundings
 
-Made by `cargo run -p tenure-surroundings -- --write`; do not edit. A row is a surrounding, a column a door: the crate `tenure`, the functions
+Made by `cargo run -p tenure-surroundings -- --write`; do not edit. A row is a surrounding, a column an interface: the crate `tenure`, the functions
 of `tenure.h`, the Python package, and `libtenure_malloc.so` under a C program. Each cell is one run of one program that entered the surrounding
 first, in namespaces of its own.
 
 The programs of the first three create a space with the default options, join, make a handle with a block and a mutex, and fork; the child joins, reads, locks the
-mutex, and is killed. The mutex must come back abandoned within 20 s, nothing of the dead may be left, `check` must be clean. The program of the malloc uses
-every function with blocks of all sizes, also in threads, threads with the smallest stacks, and a forked child.
+mutex, and is killed. The mutex must come back abandoned within 20 s, nothing of the dead may be left, `check` must be clean. The program of the malloc calls
+malloc, calloc, realloc, aligned_alloc and free with blocks of up to a MiB, also in threads, threads with the smallest stacks, and a forked child.
 
-`ok`: all of that. Other text: the error that the library gave. **Bold**: the program was killed, did not end or was told something wrong.
+`ok`: all of that. Other text: the error that the library, or the language itself, gave. **Bold**: the program was killed, did not end or was told something wrong.
 `cargo run -p tenure-surroundings -- --compare` runs all again and fails where a cell is worse than here; a SKIPPED one never is.
 ";
 
@@ -303,29 +303,32 @@ fn machine() -> String {
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("Run on {}, {}, {cores} processors.\n", output("date", &["+%F"]), output("uname", &["-srm"]))
+    let release = output("uname", &["-r"]);
+    let version: Vec<_> = release.splitn(3, '.').take(2).collect();
+    let (date, machine) = (output("date", &["+%F"]), output("uname", &["-m"]));
+    format!("Run on {date}, Linux {} {machine}, {cores} processors.\n", version.join("."))
 }
 
 fn table(found: &Results) -> String {
     let mut text = format!("{ABOUT}\n{}", machine());
     for (topic, rows) in enter::ALL {
-        let _ = write!(text, "\n## {topic}\n\n| | {} |\n|---|---|---|---|---|\n", DOORS.join(" | "));
+        let _ = write!(text, "\n## {topic}\n\n| | {} |\n|---|---|---|---|---|\n", INTERFACES.join(" | "));
         for row in *rows {
-            let cells = DOORS.map(|door| found.get(&(row.name, door)).map_or_else(String::new, Cell::text));
+            let cells = INTERFACES.map(|interface| found.get(&(row.name, interface)).map_or_else(String::new, Cell::text));
             let _ = writeln!(text, "| {} | {} |", row.name, cells.join(" | "));
         }
     }
     text
 }
 
-/// The cells of a table, by row and door.
+/// The cells of a table, by row and interface.
 fn cells(text: &str) -> HashMap<(String, &'static str), Cell> {
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let rows = rows.map(|row| row.split(" | ").map(str::to_owned).collect::<Vec<_>>());
-    rows.filter(|row| row.len() == 1 + DOORS.len())
+    rows.filter(|row| row.len() == 1 + INTERFACES.len())
         .flat_map(|row| {
-            let cells = DOORS.into_iter().zip(row[1..].to_vec());
-            cells.map(move |(door, cell)| ((row[0].clone(), door), Cell::read(&cell))).collect::<Vec<_>>()
+            let cells = INTERFACES.into_iter().zip(row[1..].to_vec());
+            cells.map(move |(interface, cell)| ((row[0].clone(), interface), Cell::read(&cell))).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -338,11 +341,11 @@ fn document() -> PathBuf {
 fn worse(found: &Results, known: &str) -> Vec<String> {
     let known = cells(known);
     let mut worse = Vec::new();
-    for ((name, door), cell) in found {
-        match known.get(&((*name).to_owned(), *door)) {
+    for ((name, interface), cell) in found {
+        match known.get(&((*name).to_owned(), *interface)) {
             Some(known) if cell.rank() <= known.rank() => {}
-            Some(known) => worse.push(format!("{name}, {door}: {}; it was {}", cell.text(), known.text())),
-            None => worse.push(format!("{name}, {door}: not in the document: {}", cell.text())),
+            Some(known) => worse.push(format!("{name}, {interface}: {}; it was {}", cell.text(), known.text())),
+            None => worse.push(format!("{name}, {interface}: not in the document: {}", cell.text())),
         }
     }
     worse
@@ -363,9 +366,9 @@ fn main() -> ExitCode {
     if !arguments.compare {
         print!("{text}");
     }
-    for ((name, door), cell) in &found {
+    for ((name, interface), cell) in &found {
         if let Cell::Skipped(why) = cell {
-            println!("SKIPPED: surroundings: {name}, {door}: {why}");
+            println!("SKIPPED: surroundings: {name}, {interface}: {why}");
         }
     }
     println!("{} runs in {:.0} s", found.len(), started.elapsed().as_secs_f64());
@@ -388,8 +391,8 @@ mod tests {
     fn a_worse_cell_is_found_and_a_skipped_one_is_none() {
         let row = enter::ALL[0].1[0].name;
         let mut found = Results::new();
-        for door in DOORS {
-            found.insert((row, door), Cell::Works);
+        for interface in INTERFACES {
+            found.insert((row, interface), Cell::Works);
         }
         let known = table(&found);
         assert_eq!(worse(&found, &known), Vec::<String>::new());
