@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use tenure_core::{Acquire, LeaseId, ordering};
 
-use crate::class::{LARGE, class_bytes};
+use crate::class::{GRANULE, LARGE, class_bytes};
 use crate::error::{BlockError, OutOfMemory};
 use crate::geometry::Layout;
 use crate::sync::{Ordering, Word, fence};
@@ -127,7 +127,7 @@ impl<'a> Scratch<'a> {
         unsafe { self.data.add(offset as usize) }
     }
 
-    /// The address of `bytes` bytes, if they lie in the part of the region that was handed out at some time.
+    /// The address of `bytes` bytes, if they lie in the part of the region that was handed out at some time and begin where a block can.
     ///
     /// Whether a block starts there is not asked: see [`find`](Self::find).
     #[inline(always)]
@@ -135,7 +135,7 @@ impl<'a> Scratch<'a> {
     pub fn bytes_at(&self, offset: u64, bytes: u64) -> Option<NonNull<u8>> {
         let end = u64::from(self.ready()) << self.layout.unit_shift;
         // SAFETY: the offset is at most the capacity, and the caller of `new` promised that these bytes are mapped.
-        (offset <= end && bytes <= end - offset)
+        (offset <= end && bytes <= end - offset && offset.is_multiple_of(u64::from(GRANULE)))
             .then(|| unsafe { NonNull::new_unchecked(self.data.add(offset as usize)) })
     }
 

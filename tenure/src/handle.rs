@@ -136,6 +136,10 @@ impl<T: Value> Handle<T> {
     /// [`UseError`] after the member has left, or in a forked child.
     pub fn get(&self) -> Result<&T::Archived, UseError> {
         let bytes = self.bytes()?;
+        // Only if the words of the handle were corrupted since.
+        if bytes.len() < size_of::<T::Archived>() {
+            return Err(UseError::Stale);
+        }
         // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [slab-bit-covers-use],
         // by peers that are not hostile [A8].
         Ok(unsafe { typed::access::<T>(bytes) })

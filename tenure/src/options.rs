@@ -129,7 +129,9 @@ impl Options {
     /// A reader opens handles, reads, waits, locks, frees and recovers as every member. It creates and allocates nothing:
     /// [`ReadOnly`](crate::ReadOnly).
     ///
-    /// This is a guard against mistakes. A program that means to write can map the file again.
+    /// This is a guard against mistakes. A program that means to write can map the file again. In a [private](Self::private) space,
+    /// where nobody else writes anything to be read, the memory stays writable. The mapping of the payloads is that of the `Space`: it lasts
+    /// as long as the space or its members, also in forked children.
     ///
     /// ```
     /// use tenure::{AllocError, Kind, ReadOnly, Space};

@@ -89,13 +89,13 @@ pub enum PutError {
         /// The number of the slot that holds it.
         slot: u32,
     },
-    /// Another holder of the handle is putting it into a slot at the moment, or was stopped while it did.
+    /// Another holder of the handle was putting it into a slot meanwhile, or is stopped while it does.
     #[error("another holder of the handle is putting it into slot {slot}")]
     InTransit {
         /// The number of that slot.
         slot: u32,
     },
-    /// The handle was put 2^23 times.
+    /// The handle was put 2^23 times, puts that lost a race for a slot included.
     #[error("the handle was put as often as it can be")]
     Exhausted,
     /// The space has no such slot.

@@ -187,6 +187,43 @@ fn every_word_of_a_name() {
     drop(named);
 }
 
+/// Corrupts every word that a handle with a block changed, while it is held: what `get` returns is an error, or aligned and in the region.
+#[test]
+fn every_word_of_a_held_handle() {
+    let space = Space::options().members(4).handles(128).unit(4 << 10).scratch(200 << 10).monitor(false);
+    let space = space.memfd().unwrap();
+    let bytes = Bytes::of(&space);
+    let me = space.join().unwrap();
+    let before = bytes.image();
+    let raw = me.create_raw(KIND, &[2; 400]).unwrap();
+    let typed = me.create(&[7u64; 40]).unwrap();
+    let image = bytes.image();
+    let changed: Vec<_> =
+        (0..image.len() as u64).filter(|at| image[*at as usize] != before[*at as usize]).collect();
+    let (mut tried, mut refused) = (0, 0);
+    for at in changed {
+        let word = image[at as usize];
+        for noise in (0..64).map(|bit| word ^ 1 << bit).chain([0, u64::MAX, 0x5555_5555_5555_5555]) {
+            bytes.corrupt(&Corrupt::Noise { at, word: noise });
+            match raw.get() {
+                Ok(found) => {
+                    assert!(found.as_ptr().cast::<u128>().is_aligned());
+                    std::hint::black_box(found.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+                }
+                Err(_) => refused += 1,
+            }
+            if let Ok(found) = typed.get() {
+                std::hint::black_box(
+                    found.iter().map(|number| number.to_native()).fold(0, u64::wrapping_add),
+                );
+            }
+            bytes.corrupt(&Corrupt::Noise { at, word });
+            tried += 1;
+        }
+    }
+    assert!(tried > 500 && refused > 50, "{refused} of {tried} refused");
+}
+
 #[test]
 fn noise_is_found() {
     let space = Space::options().members(4).handles(128).unit(4 << 10).scratch(200 << 10).memfd().unwrap();

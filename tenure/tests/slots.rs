@@ -222,3 +222,18 @@ fn threads_of_several_members_lose_nothing() {
     let stats = space.stats();
     assert_eq!((stats.handles_live, stats.blocks_live()), (0, 0));
 }
+
+#[test]
+fn a_slot_that_is_full_costs_a_handle_no_turn() {
+    let space = Space::options().slots(2).handles(64).scratch(1 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    let (kept, handle) = (me.create_raw(KIND, b"kept").unwrap(), me.create_raw(KIND, b"refused").unwrap());
+    me.slots().put(0, &kept).unwrap();
+    // More than a handle can be put.
+    for _ in 0..=1 << 23 {
+        assert_eq!(me.slots().put(0, &handle), Err(PutError::Full { slot: 0 }));
+    }
+    me.slots().evict(0).unwrap();
+    me.slots().put(0, &handle).unwrap();
+    assert_eq!(me.slots().put(0, &handle), Err(PutError::Already { slot: 0 }));
+}

@@ -56,7 +56,8 @@ struct Mapped {
 
 type Leaf = [u64; LEAF_PAGES / 64];
 
-static MAPPED: Lock<Mapped> = Lock::new(Mapped { leaves: [std::ptr::null_mut(); LEAVES], base: 0, reserved: false });
+static MAPPED: Lock<Mapped> =
+    Lock::new(Mapped { leaves: [std::ptr::null_mut(); LEAVES], base: 0, reserved: false });
 
 /// Holds the lock while the process forks.
 pub(crate) fn hold() -> Guard {
@@ -269,7 +270,8 @@ impl Backing for Pages {
             bytes.start / step * step..bytes.end.next_multiple_of(step)
         };
         let start = scratch.address(0) as usize - data_at as usize;
-        let addresses = |bytes: &Range<u64>| start + bytes.start as usize..start + bytes.end.min(all) as usize;
+        let addresses =
+            |bytes: &Range<u64>| start + bytes.start as usize..start + bytes.end.min(all) as usize;
         let (needed, ahead) = (addresses(&bytes), addresses(&ahead));
         // A little may be there where more is not.
         if !MAPPED.with(|mapped| mapped.has(&needed) || mapped.map(&ahead) || mapped.map(&needed)) {

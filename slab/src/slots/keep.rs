@@ -34,7 +34,7 @@ pub enum PutError {
         /// The slot of the other one.
         slot: u32,
     },
-    /// The handle was put 2^23 times, and can be put no more.
+    /// The handle was put 2^23 times, puts that lost a race for a slot included, and can be put no more.
     #[error("the handle was put as often as it can be")]
     Exhausted,
     /// There is no such slot.
@@ -205,6 +205,11 @@ impl Slab<'_> {
             if self.slot_word(slot).is_some_and(|word| word.load().names(index, generation)) {
                 return Err(PutError::Already { slot });
             }
+        }
+        // A slot that is full now costs the handle none of its turns.
+        let now = target.load();
+        if now != Kept::EMPTY && (into == Into::Empty || !now.is_ready()) {
+            return Err(PutError::Full { slot });
         }
         let Some(begun) = before.begun(ref_counts.lease_index(), slot) else {
             return Err(PutError::Exhausted);

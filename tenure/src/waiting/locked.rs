@@ -250,7 +250,7 @@ impl<T> LockedGuard<'_, T> {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         // Relaxed: damaged: only the owner of the mutex accesses it.
-        head_of(&self.locked.mutex).is_ok_and(|head| head[FLAGS].load(Ordering::Relaxed) == DAMAGED)
+        head_of(&self.locked.mutex).is_ok_and(|head| head[FLAGS].load(Ordering::Relaxed) != 0)
     }
 
     /// Says that the value makes sense again.

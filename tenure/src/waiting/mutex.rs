@@ -251,7 +251,8 @@ impl Mutex {
         Ok(Self::counted(object, flags == RECURSIVE))
     }
 
-    fn counted(object: Object, recursive: bool) -> Self {
+    /// Wraps an object whose flags are known.
+    pub(super) fn counted(object: Object, recursive: bool) -> Self {
         object.shared().objects.books.enter(object.identity().0);
         let gate = Gate::of(&object, !recursive);
         Self { object, gate, recursive }

@@ -80,8 +80,7 @@ pub(super) fn create<L: Layout, T: Plain>(
     let name = name.map(Name::new).transpose()?;
     let rest = rest::<T>(value.as_bytes(), L::COPIES, L::STRIDE);
     let object = Object::create(member, name, L::KIND, Mutex::initial(false), &rest)?;
-    // It cannot fail: see `Object::create`.
-    Ok(Mutex::over(object).expect("just created"))
+    Ok(Mutex::counted(object, false))
 }
 
 /// Opens the object that has the name, or creates it.

@@ -69,7 +69,8 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
                 }
                 mutex::State::Free | mutex::State::Abandoned => {}
             }
-            wrong(state[2] > 1, format!("a mutex with flags {:#x}", state[2]));
+            let most = u64::from(kind == Kind::MUTEX);
+            wrong(state[2] > most, format!("a mutex with flags {:#x}", state[2]));
             mutex::is_available(value)
         }
         Kind::EVENT_MANUAL => event::is_available(value),

@@ -314,7 +314,8 @@ fn table(found: &Results) -> String {
     for (topic, rows) in enter::ALL {
         let _ = write!(text, "\n## {topic}\n\n| | {} |\n|---|---|---|---|---|\n", INTERFACES.join(" | "));
         for row in *rows {
-            let cells = INTERFACES.map(|interface| found.get(&(row.name, interface)).map_or_else(String::new, Cell::text));
+            let cells = INTERFACES
+                .map(|interface| found.get(&(row.name, interface)).map_or_else(String::new, Cell::text));
             let _ = writeln!(text, "| {} | {} |", row.name, cells.join(" | "));
         }
     }
@@ -328,7 +329,9 @@ fn cells(text: &str) -> HashMap<(String, &'static str), Cell> {
     rows.filter(|row| row.len() == 1 + INTERFACES.len())
         .flat_map(|row| {
             let cells = INTERFACES.into_iter().zip(row[1..].to_vec());
-            cells.map(move |(interface, cell)| ((row[0].clone(), interface), Cell::read(&cell))).collect::<Vec<_>>()
+            cells
+                .map(move |(interface, cell)| ((row[0].clone(), interface), Cell::read(&cell)))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -344,7 +347,9 @@ fn worse(found: &Results, known: &str) -> Vec<String> {
     for ((name, interface), cell) in found {
         match known.get(&((*name).to_owned(), *interface)) {
             Some(known) if cell.rank() <= known.rank() => {}
-            Some(known) => worse.push(format!("{name}, {interface}: {}; it was {}", cell.text(), known.text())),
+            Some(known) => {
+                worse.push(format!("{name}, {interface}: {}; it was {}", cell.text(), known.text()))
+            }
             None => worse.push(format!("{name}, {interface}: not in the document: {}", cell.text())),
         }
     }
