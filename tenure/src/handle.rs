@@ -136,8 +136,9 @@ impl<T: Value> Handle<T> {
     /// [`UseError`] after the member has left, or in a forked child.
     pub fn get(&self) -> Result<&T::Archived, UseError> {
         let bytes = self.bytes()?;
-        // Only if the words of the handle were corrupted since.
-        if bytes.len() < size_of::<T::Archived>() {
+        // The value is at their end, aligned, unless the words of the handle were corrupted since.
+        let at = bytes.len().checked_sub(size_of::<T::Archived>());
+        if !at.is_some_and(|at| at.is_multiple_of(align_of::<T::Archived>())) {
             return Err(UseError::Stale);
         }
         // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [slab-bit-covers-use],
