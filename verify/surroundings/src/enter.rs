@@ -230,8 +230,8 @@ fn overlay() -> Result<(), String> {
 fn locked(when: &str) -> Result<(), String> {
     // Not all of the machine's memory, whatever happens.
     mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64m")?;
-    // Otherwise the limit, and not the lock, decides.
-    limit(libc::RLIMIT_MEMLOCK, libc::RLIM_INFINITY)?;
+    // Otherwise a limit of this machine may decide, and not the lock. It does not where the process may lock what it wants.
+    let _ = limit(libc::RLIMIT_MEMLOCK, libc::RLIM_INFINITY);
     // And if memory is short all the same, this process goes first.
     std::fs::write("/proc/self/oom_score_adj", "1000").map_err(|error| format!("oom_score_adj: {error}"))?;
     // SAFETY: no other thread reads the environment.
