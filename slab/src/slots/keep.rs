@@ -105,6 +105,15 @@ impl Claimed {
     }
 }
 
+/// Refuses a slot that holds nothing, or whose handle is claimed.
+fn unclaimed(slot: u32, seen: Kept) -> Result<(), SlotError> {
+    match seen.claimer() {
+        Some(lease) => Err(SlotError::Claimed { slot, lease }),
+        None if seen.is_ready() => Ok(()),
+        None => Err(SlotError::Empty { slot }),
+    }
+}
+
 /// A slot, empty or not, to be put into.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Into {
@@ -321,12 +330,7 @@ impl Slab<'_> {
         let want = kind.map_or(Want::Any, Want::Kind);
         loop {
             let seen = word.load();
-            if let Some(lease) = seen.claimer() {
-                return Err(SlotError::Claimed { slot, lease });
-            }
-            if !seen.is_ready() {
-                return Err(SlotError::Empty { slot });
-            }
+            unclaimed(slot, seen)?;
             let index = seen.index();
             let token = Token::new(self.space_tag(), seen.generation(), index);
             let (Some(token), Some(home)) = (token, self.home(index)) else {
@@ -350,11 +354,12 @@ impl Slab<'_> {
             // A put that is not settled: it has happened, because the slot names the handle after `by` was loaded. Its process may be
             // stopped, and the handle must not wait for it.
             let putting = home.load();
-            let lost = putting.by().is_some() && putting.slot() == Some(slot) && word.load() != seen;
-            if !lost && putting.by().is_some() && putting.slot() == Some(slot) {
+            let is_put_here = putting.by().is_some() && putting.slot() == Some(slot);
+            let is_still_there = !is_put_here || word.load() == seen;
+            if is_put_here && is_still_there {
                 home.settle(putting);
             }
-            if !lost && word.exchange(seen, left(seen)) {
+            if is_still_there && word.exchange(seen, left(seen)) {
                 return Ok(held);
             }
             // Somebody was faster. The count must not leave this function: the caller could put a handle that another one took.
@@ -393,11 +398,8 @@ impl Slab<'_> {
         };
         loop {
             let seen = word.load();
-            if let Some(lease) = seen.claimer() {
-                return Err(SlotError::Claimed { slot, lease });
-            }
-            let token = Token::new(self.space_tag(), seen.generation(), seen.index());
-            let (true, Some(token)) = (seen.is_ready(), token) else {
+            unclaimed(slot, seen)?;
+            let Some(token) = Token::new(self.space_tag(), seen.generation(), seen.index()) else {
                 return Err(SlotError::Empty { slot });
             };
             // Before the slot loses it: if this process dies right after, its recovery finds the handle.
