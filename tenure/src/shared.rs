@@ -268,10 +268,11 @@ impl Shared {
         held: crate::RawHandle,
     ) -> Result<NonNull<[u8]>, crate::OpenHandleError> {
         let payload = self.place(held)?;
-        let (None, Some(offset)) = (self.check_writer().ok(), self.scratch.offset(payload.as_ptr().cast()))
-        else {
+        if self.reader.is_none() {
             return Ok(payload);
-        };
+        }
+        // A payload in the entry lies among the words already.
+        let Some(offset) = self.scratch.offset(payload.as_ptr().cast()) else { return Ok(payload) };
         let plan = &self.reclaimer.plan;
         let at = plan.scratch_at + plan.scratch.data_at() + offset;
         // The same bytes in the other mapping of the same segment.
