@@ -46,8 +46,8 @@ pub(super) fn all() -> Vec<Case> {
         case("slot, evict, moved meanwhile", evict).before(fill_slot).meanwhile(move_slot),
         case("slot, evict, held by another", evict).before(put_held),
         case("slot, evict, let go meanwhile", evict).before(put_held).meanwhile(Survivor::close_last),
-        case("slot, close, last, in a slot", close_kept).before(fill_slot),
-        case("slot, close, last, evicted meanwhile", close_kept).before(fill_slot).meanwhile(evict_slot),
+        case("slot, close, last, in a slot", close_posted).before(fill_slot),
+        case("slot, close, last, evicted meanwhile", close_posted).before(fill_slot).meanwhile(evict_slot),
         case("slot, claim", claim).before(fill_slot).after(kept),
         case("slot, claim, claimed meanwhile", claim).before(fill_slot).meanwhile(claim_slot).after(kept),
         case("slot, claim, taken meanwhile", claim).before(fill_slot).meanwhile(take_slot),
@@ -67,8 +67,8 @@ pub(super) fn pairs() -> Vec<Pair> {
         pair("slot, put | close", put_posted, close_posted).before(post_held).meanwhile(Survivor::close_last),
         filled("slot, take | take", take, take),
         filled("slot, take | evict", take, evict),
-        filled("slot, take | close", take, close_kept),
-        filled("slot, evict | close", evict, close_kept),
+        filled("slot, take | close", take, close_posted),
+        filled("slot, evict | close", evict, close_posted),
         filled("slot, evict | put and close", evict, put_and_close),
         filled("slot, claim | claim", work, work),
         filled("slot, claim | replace", work, replace),
@@ -289,15 +289,6 @@ fn evict(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     evict_from(&me);
-    stage.end();
-    me.leave().unwrap();
-}
-
-fn close_kept(stage: &Stage<'_>) {
-    let me = stage.join();
-    let handle = posted(stage, &me);
-    stage.begin();
-    drop(handle);
     stage.end();
     me.leave().unwrap();
 }
