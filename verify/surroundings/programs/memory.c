@@ -13,39 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void end(int status, const char *what, const char *text)
-{
-    char line[200];
-    int length = snprintf(line, sizeof line, "%s: %s\n", what, text);
-    if (write(1, line, (size_t)length) < 0)
-        status = 3;
-    _exit(status);
-}
-
-static void holds(int is, const char *what)
-{
-    if (!is)
-        end(2, "wrong", what);
-}
-
-static long resident_kib(void)
-{
-    long all = 0, resident = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%ld %ld", &all, &resident) != 2)
-        resident = 0;
-    fclose(file);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-static void lock_memory(const char *when)
-{
-    const char *wanted = getenv("SCENARIO_LOCK");
-    if (wanted && !strcmp(wanted, when) && mlockall(MCL_CURRENT | MCL_FUTURE))
-        end(77, "SKIPPED", "mlockall is refused here");
-}
+#include "common.h"
 
 /* Sizes of all classes, and of mappings; contents, alignment and zeroes are right. */
 static void work(void)

@@ -10,16 +10,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common.h"
 #include "tenure.h"
 
 enum { KIND = 7, SIZE = 100000, PAGE = 4096 };
-
-static void end(int status, const char *what, const char *text)
-{
-    printf("%s: %s\n", what, text);
-    fflush(stdout);
-    _exit(status);
-}
 
 static int ok(int status)
 {
@@ -29,33 +23,6 @@ static int ok(int status)
         end(1, "error", text);
     }
     return status;
-}
-
-static void holds(int is, const char *what)
-{
-    if (!is)
-        end(2, "wrong", what);
-}
-
-static long resident_kib(void)
-{
-    long all = 0, resident = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%ld %ld", &all, &resident) != 2)
-        resident = 0;
-    fclose(file);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-static void lock_memory(const char *when)
-{
-    const char *wanted = getenv("SCENARIO_LOCK");
-    if (!wanted || strcmp(wanted, when))
-        return;
-    if (mlockall(MCL_CURRENT | MCL_FUTURE))
-        end(77, "SKIPPED", "mlockall is refused here");
 }
 
 static void partner(const char *name, uint64_t token, int said)
