@@ -2,6 +2,7 @@
 
 use tenure_core::{Acquire, mutant};
 
+use super::chunks::is_container;
 use super::word::Kept;
 use crate::close::Decision;
 use crate::entry::BlockRef;
@@ -44,6 +45,12 @@ pub enum PutError {
         slot: u32,
         /// Slots of the geometry.
         slots: u32,
+    },
+    /// The handle is a container, and the slot is one of a container.
+    #[error("a container cannot be put into container slot {slot}")]
+    Container {
+        /// The slot.
+        slot: u32,
     },
     /// The caller does not hold the handle.
     #[error(transparent)]
@@ -194,6 +201,12 @@ impl Slab<'_> {
         let (Some(entry), Some(home)) = (self.entry(index), self.home(index)) else {
             return Err(stale().into());
         };
+        if self.layout().chunk_of(slot).is_some()
+            && is_container(entry.kind())
+            && !mutant!("slab.put.container")
+        {
+            return Err(PutError::Container { slot });
+        }
         // A private close would not look at the slot. From now on there is none.
         let mut seen = entry.word().peek();
         while !seen.shared() && !mutant!("slab.put.not_shared") {
@@ -414,7 +427,7 @@ impl Slab<'_> {
     }
 
     /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.
-    fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
+    pub(super) fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
         if mutant!("slab.evict.no_finish") {
             return;
         }
