@@ -19,6 +19,9 @@ pub struct Kind(u64);
 const TYPED: u64 = 1 << 63;
 const SYSTEM: u64 = 1 << 62;
 
+// The kinds of containers are of the system's own.
+const _: () = assert!(tenure_slab::CONTAINER_KIND & (TYPED | SYSTEM) == SYSTEM);
+
 /// The kinds of the system's own objects. The numbers are part of the layout.
 #[cfg_attr(not(feature = "objects"), allow(dead_code, reason = "without them some are only printed"))]
 impl Kind {
@@ -32,9 +35,15 @@ impl Kind {
     pub(crate) const FILE_SHARE: Self = Self::system(8);
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
+    pub(crate) const QUEUE: Self = Self::container(17);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
+    }
+
+    /// The kind of an object that owns slots.
+    const fn container(number: u32) -> Self {
+        Self(number as u64 | tenure_slab::CONTAINER_KIND)
     }
 }
 
@@ -134,7 +143,8 @@ impl fmt::Display for Kind {
                 Self::FILE_SHARE => "file share",
                 Self::LOCKED => "locked value",
                 Self::VERSIONED => "versioned value",
-                Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
+                Self::QUEUE => "queue",
+                Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),
             };
             return f.write_str(name);
         }
