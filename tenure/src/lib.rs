@@ -46,6 +46,8 @@ mod documents {
 }
 
 mod block;
+#[cfg(feature = "objects")]
+mod collections;
 mod error;
 #[cfg(feature = "objects")]
 mod files;
@@ -94,6 +96,7 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
+    collections::{Element, Queue, QueueError, QueueLen},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
