@@ -90,7 +90,7 @@ pub use options::Options;
 pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
-pub use slots::{Claim, PutError, SlotError, Slots};
+pub use slots::{Claim, Keep, PutError, SlotError, Slots};
 pub use space::Space;
 pub use typed::Value;
 

@@ -18,6 +18,7 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::raw::RawHandle;
 use crate::shared::Shared;
+use crate::slots::sealed::Keep;
 use crate::state::{STATE_BYTES, STATE_WORDS, State, state_of};
 
 /// One count of a system object; dropping it closes that count.
@@ -186,6 +187,12 @@ impl Object {
         let payload = self.payload;
         // SAFETY: as in `state_of`, whose alignment was checked when it was opened.
         Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
+    }
+}
+
+impl Keep for Object {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        crate::slots::sealed::Count(&self.shared, self.held.held)
     }
 }
 

@@ -49,6 +49,45 @@ pub struct Slots<'m> {
     shared: &'m Arc<Shared>,
 }
 
+/// What a slot can hold: a handle, or an object that is one: a mutex, an event, a semaphore, a value that changes, a queue.
+///
+/// An object in a slot is found by its name, and evicted; only values are taken out and claimed.
+///
+/// ```
+/// # use tenure::{Locked, OpenHandleError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let slot = me.slots().keep(&Locked::create_named(&me, "total", &7u64)?)?;
+/// drop(me); // nobody lives
+///
+/// let me = space.join()?;
+/// assert_eq!(*Locked::<u64>::open_named(&me, "total")?.lock()?, 7);
+/// me.slots().evict(slot)?;
+/// assert!(matches!(Locked::<u64>::open_named(&me, "total"), Err(OpenHandleError::NoSuchName)));
+/// # Ok(()) }
+/// ```
+pub trait Keep: sealed::Keep {}
+
+impl<K: sealed::Keep> Keep for K {}
+
+pub(crate) mod sealed {
+    use super::{Arc, Handle, Shared, slab};
+
+    /// A member and a count of it.
+    pub struct Count<'h>(pub(crate) &'h Arc<Shared>, pub(crate) slab::Held);
+
+    pub trait Keep {
+        fn count(&self) -> Count<'_>;
+    }
+
+    impl<T> Keep for Handle<T> {
+        fn count(&self) -> Count<'_> {
+            Count(&self.shared, self.held.held)
+        }
+    }
+}
+
 /// The reason why a handle was not put into a slot. Nothing was changed.
 ///
 /// ```
@@ -195,13 +234,10 @@ impl<'m> Slots<'m> {
         self.shared.reclaimer.plan.geometry.slots
     }
 
-    fn own<T>(&self, handle: &Handle<T>) -> Result<slab::Held, PutError> {
+    fn own(&self, handle: &impl Keep) -> Result<slab::Held, PutError> {
         self.shared.lease.check()?;
-        if Arc::ptr_eq(self.shared, &handle.shared) {
-            Ok(handle.held.held)
-        } else {
-            Err(PutError::ForeignHandle)
-        }
+        let sealed::Count(shared, held) = handle.count();
+        if Arc::ptr_eq(self.shared, shared) { Ok(held) } else { Err(PutError::ForeignHandle) }
     }
 
     /// A slot of these: containers have others.
@@ -219,7 +255,7 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`PutError`]; the slot is unchanged.
-    pub fn put<T>(&self, slot: u32, handle: &Handle<T>) -> Result<(), PutError> {
+    pub fn put(&self, slot: u32, handle: &impl Keep) -> Result<(), PutError> {
         let (held, slot) = (self.own(handle)?, self.slot_to_put(slot)?);
         Ok(self.shared.slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot)?)
     }
@@ -241,7 +277,7 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`PutError`], for instance [`PutError::AllFull`]; nothing was changed.
-    pub fn keep<T>(&self, handle: &Handle<T>) -> Result<u32, PutError> {
+    pub fn keep(&self, handle: &impl Keep) -> Result<u32, PutError> {
         let held = self.own(handle)?;
         let slab = &self.shared.slab;
         for slot in (0..self.count()).filter(|slot| slab.slot(*slot).is_none()) {
@@ -252,7 +288,7 @@ impl<'m> Slots<'m> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(slot) = slab.slot_of(handle.token()) {
+        if let Some(slot) = slab.slot_of(held.token(slab)) {
             return Err(PutError::Already { slot });
         }
         Err(PutError::AllFull { slots: self.count() })
@@ -274,7 +310,7 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`PutError`]; the slot is unchanged.
-    pub fn replace<T>(&self, slot: u32, handle: &Handle<T>) -> Result<Option<Token>, PutError> {
+    pub fn replace(&self, slot: u32, handle: &impl Keep) -> Result<Option<Token>, PutError> {
         let (held, slot) = (self.own(handle)?, self.slot_to_put(slot)?);
         let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
         Ok(self

@@ -51,3 +51,9 @@ pub fn open_by(
 ) -> Result<crate::Descriptor, crate::DescriptorError> {
     crate::Descriptor::open_by(member, token, way)
 }
+
+/// Flips a bit of one of the words of a queue.
+#[cfg(feature = "objects")]
+pub fn flip<T>(queue: &crate::Queue<T>, word: usize, bit: u32) {
+    queue.flip(word, bit);
+}

@@ -22,6 +22,7 @@ use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 use crate::raw::RawHandle;
 use crate::shared::Shared;
+use crate::slots::sealed::Keep;
 use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
 use crate::typed::{self, Value};
@@ -657,6 +658,13 @@ impl<T: Element> Queue<T> {
 }
 
 impl<T> Queue<T> {
+    /// Flips a bit of one of the words of the payload, for tests.
+    pub(crate) fn flip(&self, word: usize, bit: u32) {
+        let Ok(words) = self.inner.object.words() else { return };
+        // Relaxed: a test.
+        words[word].fetch_xor(1 << bit, Ordering::Relaxed);
+    }
+
     fn of(inner: Inner) -> Self {
         Self { inner, value: PhantomData }
     }
@@ -753,6 +761,12 @@ impl<T> Queue<T> {
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.inner.try_clone().map(Self::of)
+    }
+}
+
+impl<T> Keep for Queue<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.inner.object.count()
     }
 }
 

@@ -223,6 +223,12 @@ impl<T> Locked<T> {
     }
 }
 
+impl<T> crate::slots::sealed::Keep for Locked<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.mutex.count()
+    }
+}
+
 impl<T> fmt::Debug for Locked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Locked").field("mutex", &self.mutex).finish_non_exhaustive()

@@ -227,6 +227,12 @@ impl<T> Versioned<T> {
     }
 }
 
+impl<T> crate::slots::sealed::Keep for Versioned<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.mutex.count()
+    }
+}
+
 impl<T> fmt::Debug for Versioned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versioned").field("token", &self.token()).finish_non_exhaustive()
