@@ -216,7 +216,7 @@ impl From<slab::OpenError> for OpenHandleError {
             slab::OpenError::Forged { index, generation } => Self::Forged { index, generation },
             slab::OpenError::ForeignSpace { expected, found } => Self::ForeignSpace { expected, found },
             slab::OpenError::ForeignKind { expected, found } => {
-                Self::ForeignKind { expected: Kind::from_word(expected), found: Kind::from_word(found) }
+                Self::ForeignKind { expected: Kind::from_number(expected), found: Kind::from_number(found) }
             }
             slab::OpenError::CountFull { .. } => Self::TooMany { limit: slab::COUNT_MAX },
             other => Self::Corrupt(other.to_string()),

@@ -71,9 +71,16 @@ impl Kind {
         Self::named_and_shaped::<T, T::Archived>()
     }
 
-    /// The kind of a plain type, for data that changes.
+    /// The kind of the type of a [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) value: a hash of its path, size and alignment. A
+    /// program in another language opens the value by this [number](Kind::number).
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// assert_ne!(Kind::of_plain::<[u64; 2]>(), Kind::of_plain::<[i64; 2]>());
+    /// ```
     #[cfg(feature = "objects")]
-    pub(crate) fn of_plain<T>() -> Self {
+    #[must_use]
+    pub fn of_plain<T: crate::Plain>() -> Self {
         Self::named_and_shaped::<T, T>()
     }
 
@@ -84,8 +91,15 @@ impl Kind {
         Self(hash | TYPED)
     }
 
-    pub(crate) const fn from_word(word: u64) -> Self {
-        Self(word)
+    /// The kind that has the number, as [`Kind::number`] returned it, usually in another program.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// assert_eq!(Kind::from_number(Kind::of::<u64>().number()), Kind::of::<u64>());
+    /// ```
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
     }
 
     /// Whether handles of this kind are the system's own objects: mutexes, events and so on. The payload of such a handle changes while

@@ -86,7 +86,6 @@ impl<'m> Local<'m> {
         Self { shared, caches: ManuallyDrop::new(shared.take_caches()) }
     }
 
-    #[cfg(feature = "objects")]
     pub(crate) fn shared(&self) -> &'m Shared {
         self.shared
     }
@@ -786,7 +785,7 @@ impl Shared {
     #[inline(never)]
     fn of_another_kind(&self, expected: Kind, held: slab::Held) -> OpenHandleError {
         match self.slab.kind(held) {
-            Ok(found) => OpenHandleError::ForeignKind { expected, found: Kind::from_word(found) },
+            Ok(found) => OpenHandleError::ForeignKind { expected, found: Kind::from_number(found) },
             Err(stale) => slab::OpenError::from(stale).into(),
         }
     }
@@ -880,7 +879,7 @@ impl Shared {
     }
 }
 
-fn too_large(bytes: usize) -> CreateError {
+pub(crate) fn too_large(bytes: usize) -> CreateError {
     CreateError::Scratch(tenure_scratch_alloc::AllocError::TooLarge {
         bytes: bytes as u64,
         max: isize::MAX as u64,

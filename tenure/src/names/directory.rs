@@ -99,7 +99,7 @@ impl Shared {
         let held = held?;
         let kind = self.slab.kind(held).map_err(slab::OpenError::from);
         self.give_back(held);
-        Ok((Kind::from_word(kind?), token))
+        Ok((Kind::from_number(kind?), token))
     }
 
     /// Opens the handle that has the name.
@@ -111,7 +111,7 @@ impl Shared {
     /// Keeps the opened handle if it is of the expected kind.
     fn take(&self, held: slab::Held, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
-        let taken = taken.map(Kind::from_word).and_then(|found| {
+        let taken = taken.map(Kind::from_number).and_then(|found| {
             if found == kind {
                 self.place(RawHandle { held }).map(|_| RawHandle { held })
             } else {
