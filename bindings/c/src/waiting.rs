@@ -15,7 +15,7 @@ use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::registry::Pin;
 use crate::space::only;
 
-fn time(timeout: u64) -> Option<Duration> {
+pub(crate) fn time(timeout: u64) -> Option<Duration> {
     (timeout != TENURE_FOREVER).then(|| Duration::from_nanos(timeout))
 }
 

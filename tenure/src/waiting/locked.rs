@@ -12,7 +12,7 @@ use tenure_slab::Token;
 use super::error::WaitError;
 use super::mutex::MutexGuard;
 use super::options::WaitOptions;
-use super::plain::{Data, Layout, OWN, Plain, kind_of};
+use super::plain::{Data, Initial, Layout, OWN, Plain, kind_of};
 use super::source::Source as _;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
@@ -80,7 +80,7 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, None, ONE, kind_of::<T>(), value.as_bytes()).map(Self::over)
+        Data::create(member, None, ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
     }
 
     /// Creates it with a name that is not in use; see [`Member::create_named`].
@@ -89,7 +89,8 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
     pub fn create_named(member: &Member, name: &str, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), ONE, kind_of::<T>(), value.as_bytes()).map(Self::over)
+        Data::create(member, Some(name), ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes()))
+            .map(Self::over)
     }
 
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
@@ -110,7 +111,8 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`NamedError`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str, value: &T) -> Result<Named<Self>, NamedError> {
-        let named = Data::create_or_open(member, name, ONE, kind_of::<T>(), value.as_bytes())?;
+        let named =
+            Data::create_or_open(member, name, ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes()))?;
         Ok(named.try_map(|data| data.sized::<T>().map(Self::over))?)
     }
 
@@ -146,7 +148,7 @@ impl<T: Plain> Locked<T> {
 }
 
 impl Locked<[u8]> {
-    /// Creates one with a copy of `bytes`, of a kind.
+    /// Creates one of a kind; `bytes` are its initial bytes, or how many zeros it has.
     ///
     /// ```
     /// # use tenure::{Kind, Locked};
@@ -164,8 +166,12 @@ impl Locked<[u8]> {
     /// # Errors
     ///
     /// As [`Locked::create`].
-    pub fn create_raw(member: &Member, kind: Kind, bytes: &[u8]) -> Result<Self, CreateError> {
-        Data::create(member, None, ONE, kind, bytes).map(Self::over)
+    pub fn create_raw<'a>(
+        member: &Member,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Self, CreateError> {
+        Data::create(member, None, ONE, kind, bytes.into()).map(Self::over)
     }
 
     /// As [`Locked::create_named`], of bytes and of a kind.
@@ -173,13 +179,13 @@ impl Locked<[u8]> {
     /// # Errors
     ///
     /// As [`Locked::create_named`].
-    pub fn create_raw_named(
+    pub fn create_raw_named<'a>(
         member: &Member,
         name: &str,
         kind: Kind,
-        bytes: &[u8],
+        bytes: impl Into<Initial<'a>>,
     ) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), ONE, kind, bytes).map(Self::over)
+        Data::create(member, Some(name), ONE, kind, bytes.into()).map(Self::over)
     }
 
     /// As [`Locked::create_or_open`], of bytes and of a kind. One that is opened has the length that it was created with.
@@ -187,13 +193,13 @@ impl Locked<[u8]> {
     /// # Errors
     ///
     /// As [`Locked::create_or_open`].
-    pub fn create_or_open_raw(
+    pub fn create_or_open_raw<'a>(
         member: &Member,
         name: &str,
         kind: Kind,
-        bytes: &[u8],
+        bytes: impl Into<Initial<'a>>,
     ) -> Result<Named<Self>, NamedError> {
-        Data::create_or_open(member, name, ONE, kind, bytes)?.try_map(|data| Ok(Self::over(data)))
+        Data::create_or_open(member, name, ONE, kind, bytes.into())?.try_map(|data| Ok(Self::over(data)))
     }
 
     /// As [`Locked::open`], if it is of the kind.
@@ -212,6 +218,13 @@ impl Locked<[u8]> {
     /// As [`Locked::open_named`].
     pub fn open_raw_named(member: &Member, name: &str, kind: Kind) -> Result<Self, OpenHandleError> {
         Data::open_named(member, name, ONE, kind).map(Self::over)
+    }
+
+    /// The length in bytes, which never changes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no container")]
+    pub fn len(&self) -> usize {
+        self.data.len
     }
 }
 
@@ -384,7 +397,14 @@ impl<T: ?Sized> LockedGuard<'_, T> {
         self.set_flags(DAMAGED);
     }
 
-    fn address(&self) -> *mut u8 {
+    /// The address of the value in this process, without a reference to it: for other languages. Accesses are sound as long as the lock is
+    /// held; a member that only reads does not store.
+    ///
+    /// # Panics
+    ///
+    /// See [`LockedGuard`].
+    #[must_use]
+    pub fn address(&self) -> *mut u8 {
         match self.locked.data.copy(0) {
             Ok(data) => data.as_ptr(),
             Err(error) => panic!("locked value used: {error}"),

@@ -3,6 +3,7 @@
 //! The words of their payload: 0 to 2 as of a mutex; 3 is the object's own; 4 the kind of the type; 5 the length of the value in bytes; then
 //! the copies of the value, each aligned to 16 bytes.
 
+use std::alloc;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
@@ -17,7 +18,8 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
-use crate::state::{STATE_BYTES, STATE_WORDS};
+use crate::raw::Contents;
+use crate::state::STATE_WORDS;
 use crate::typed::ALIGN;
 
 /// The words before the data.
@@ -80,16 +82,57 @@ impl Layout {
         len.checked_next_multiple_of(ALIGN)?.checked_mul(self.copies)?.checked_add(HEAD_BYTES)
     }
 
-    /// The payload behind the state words: the kind of the type, the length, and the copies, the first of which is the value.
-    fn rest(self, of: Kind, value: &[u8]) -> Result<Vec<u8>, CreateError> {
-        let bytes = self.bytes(value.len()).filter(|bytes| isize::try_from(*bytes).is_ok());
-        let bytes = bytes.ok_or_else(|| crate::local::too_large(value.len()))? - STATE_BYTES;
-        let mut rest = Vec::with_capacity(bytes);
-        rest.extend(of.number().to_le_bytes());
-        rest.extend((value.len() as u64).to_le_bytes());
-        rest.extend(value);
-        rest.resize(bytes, 0);
-        Ok(rest)
+    /// The payload: the state words, the kind of the type, the length, and the copies, the first of which is the value. What is missing in
+    /// the bytes is zero.
+    fn payload(self, of: Kind, value: Initial<'_>) -> Result<(Vec<u8>, alloc::Layout), CreateError> {
+        let len = value.len();
+        let bytes = self.bytes(len).and_then(|bytes| alloc::Layout::from_size_align(bytes, ALIGN).ok());
+        let layout = bytes.ok_or_else(|| crate::local::too_large(len))?;
+        let words = [of.number(), len as u64];
+        let words = Mutex::initial(false).into_iter().chain(words).flat_map(u64::to_le_bytes);
+        let value = if let Initial::Bytes(bytes) = value { bytes } else { &[] };
+        Ok((words.chain(value.iter().copied()).collect(), layout))
+    }
+}
+
+/// The initial bytes of a [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) value of bytes.
+///
+/// ```
+/// # use tenure::{Initial, Kind, Locked};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let text = Locked::create_raw(&me, Kind::raw(7), b"tea")?;
+/// let large = Locked::create_raw(&me, Kind::raw(8), Initial::Zeros(100_000))?;
+/// assert_eq!((&text.lock()?[..], large.lock()?.len()), (&b"tea"[..], 100_000));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initial<'a> {
+    /// A copy of these.
+    Bytes(&'a [u8]),
+    /// As many zeros.
+    Zeros(usize),
+}
+
+impl<'a> From<&'a [u8]> for Initial<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Initial<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl Initial<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Zeros(len) => len,
+        }
     }
 }
 
@@ -107,11 +150,11 @@ impl Data {
         name: Option<&str>,
         layout: Layout,
         of: Kind,
-        value: &[u8],
+        value: Initial<'_>,
     ) -> Result<Self, CreateError> {
         let name = name.map(Name::new).transpose()?;
-        let rest = layout.rest(of, value)?;
-        let object = Object::create(member, name, layout.kind, Mutex::initial(false), &rest)?;
+        let (bytes, all) = layout.payload(of, value)?;
+        let object = Object::create_from(member, name, layout.kind, Contents { bytes: &bytes, layout: all })?;
         Ok(Self { mutex: Mutex::counted(object, false), len: value.len() })
     }
 
@@ -121,10 +164,11 @@ impl Data {
         name: &str,
         layout: Layout,
         of: Kind,
-        value: &[u8],
+        value: Initial<'_>,
     ) -> Result<Named<Self>, NamedError> {
-        let (name, rest) = (Name::new(name)?, layout.rest(of, value)?);
-        let named = Object::create_or_open(member, name, layout.kind, Mutex::initial(false), &rest)?;
+        let (name, (bytes, all)) = (Name::new(name)?, layout.payload(of, value)?);
+        let contents = Contents { bytes: &bytes, layout: all };
+        let named = Object::create_or_open_from(member, name, layout.kind, contents)?;
         Ok(named.try_map(|object| Self::over(object, layout, of))?)
     }
 

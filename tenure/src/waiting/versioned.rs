@@ -10,7 +10,7 @@ use tenure_wait::versioned;
 
 use super::error::WaitError;
 use super::mutex::MutexGuard;
-use super::plain::{Data, Layout, OWN, Plain, kind_of};
+use super::plain::{Data, Initial, Layout, OWN, Plain, kind_of};
 use super::source::Source as _;
 use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
@@ -65,7 +65,7 @@ impl<T: Plain> Versioned<T> {
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, None, TWO, kind_of::<T>(), value.as_bytes()).map(Self::over)
+        Data::create(member, None, TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
     }
 
     /// Creates it with a name that is not in use; see [`Member::create_named`].
@@ -74,7 +74,8 @@ impl<T: Plain> Versioned<T> {
     ///
     /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
     pub fn create_named(member: &Member, name: &str, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), TWO, kind_of::<T>(), value.as_bytes()).map(Self::over)
+        Data::create(member, Some(name), TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes()))
+            .map(Self::over)
     }
 
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
@@ -83,7 +84,8 @@ impl<T: Plain> Versioned<T> {
     ///
     /// [`NamedError`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str, value: &T) -> Result<Named<Self>, NamedError> {
-        let named = Data::create_or_open(member, name, TWO, kind_of::<T>(), value.as_bytes())?;
+        let named =
+            Data::create_or_open(member, name, TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes()))?;
         Ok(named.try_map(|data| data.sized::<T>().map(Self::over))?)
     }
 
@@ -158,7 +160,7 @@ impl<T: Plain> Versioned<T> {
 }
 
 impl Versioned<[u8]> {
-    /// Creates one with a copy of `bytes`, of a kind.
+    /// Creates one of a kind; `bytes` are its initial bytes, or how many zeros it has.
     ///
     /// ```
     /// # use tenure::{Kind, Versioned};
@@ -176,8 +178,12 @@ impl Versioned<[u8]> {
     /// # Errors
     ///
     /// As [`Versioned::create`].
-    pub fn create_raw(member: &Member, kind: Kind, bytes: &[u8]) -> Result<Self, CreateError> {
-        Data::create(member, None, TWO, kind, bytes).map(Self::over)
+    pub fn create_raw<'a>(
+        member: &Member,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Self, CreateError> {
+        Data::create(member, None, TWO, kind, bytes.into()).map(Self::over)
     }
 
     /// As [`Versioned::create_named`], of bytes and of a kind.
@@ -185,13 +191,13 @@ impl Versioned<[u8]> {
     /// # Errors
     ///
     /// As [`Versioned::create_named`].
-    pub fn create_raw_named(
+    pub fn create_raw_named<'a>(
         member: &Member,
         name: &str,
         kind: Kind,
-        bytes: &[u8],
+        bytes: impl Into<Initial<'a>>,
     ) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), TWO, kind, bytes).map(Self::over)
+        Data::create(member, Some(name), TWO, kind, bytes.into()).map(Self::over)
     }
 
     /// As [`Versioned::create_or_open`], of bytes and of a kind. One that is opened has the length that it was created with.
@@ -199,13 +205,13 @@ impl Versioned<[u8]> {
     /// # Errors
     ///
     /// As [`Versioned::create_or_open`].
-    pub fn create_or_open_raw(
+    pub fn create_or_open_raw<'a>(
         member: &Member,
         name: &str,
         kind: Kind,
-        bytes: &[u8],
+        bytes: impl Into<Initial<'a>>,
     ) -> Result<Named<Self>, NamedError> {
-        Data::create_or_open(member, name, TWO, kind, bytes)?.try_map(|data| Ok(Self::over(data)))
+        Data::create_or_open(member, name, TWO, kind, bytes.into())?.try_map(|data| Ok(Self::over(data)))
     }
 
     /// As [`Versioned::open`], if it is of the kind.

@@ -62,6 +62,8 @@ fn options(place: &Place) -> tenure_options {
         mode: 0,
         owner: 0,
         group: 0,
+        slots: 0,
+        reserved: 0,
     }
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>,
         handles: sizes.handles,
         generation_bits: sizes.generation_bits.into(),
         scratch_bytes: sizes.scratch,
+        slots: sizes.slots,
         ..options(place)
     };
     let (name, mut space) = (name(place)?, ptr::null_mut());
