@@ -1390,6 +1390,8 @@ int tenure_locked_open_named(const struct tenure_member *member,
 /**
  * Locks a value, as tenure_mutex_lock, and tells where it is: `*data` may be read and written until this thread calls
  * tenure_locked_unlock; after that, and in other threads, it may not. A member that only reads does not write it.
+ * `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
+ * tenure_wait_with.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -1397,11 +1399,11 @@ int tenure_locked_open_named(const struct tenure_member *member,
  * instruction leaves the value damaged, or has not locked yet, or has unlocked already.
  *
  * Returns TENURE_OK, or TENURE_DAMAGED: locked as well. Otherwise `*data` is NULL: TENURE_ERR_TIMEOUT;
- * TENURE_ERR_DEADLOCK when this thread has it locked already.
+ * TENURE_ERR_INTERRUPTED; TENURE_ERR_DEADLOCK when this thread has it locked already.
  *
  * `data` is NULL or writable.
  */
-int tenure_locked_lock(const struct tenure_object *object, uint64_t timeout, void **data);
+int tenure_locked_lock(const struct tenure_object *object, uint32_t flags, uint64_t time, void **data);
 
 /**
  * Unlocks a value. Threads: the one that locked it; any other gets TENURE_ERR_NOT_OWNER. Fork: TENURE_ERR_FORKED in a

@@ -11,7 +11,7 @@ use crate::guard::{bytes, guard, guard_out, guard_out_status, null, tell};
 use crate::handle::token;
 use crate::object::{Any, Source, Thing, Ways, create, hand_out, joined, object, usable};
 use crate::space::text_of;
-use crate::waiting::time;
+use crate::waiting::options_of;
 
 impl Thing {
     #[inline(always)]
@@ -148,6 +148,8 @@ pub unsafe extern "C" fn tenure_locked_open_named(
 
 /// Locks a value, as tenure_mutex_lock, and tells where it is: `*data` may be read and written until this thread calls
 /// tenure_locked_unlock; after that, and in other threads, it may not. A member that only reads does not write it.
+/// `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
+/// tenure_wait_with.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///
@@ -155,7 +157,7 @@ pub unsafe extern "C" fn tenure_locked_open_named(
 /// instruction leaves the value damaged, or has not locked yet, or has unlocked already.
 ///
 /// Returns TENURE_OK, or TENURE_DAMAGED: locked as well. Otherwise `*data` is NULL: TENURE_ERR_TIMEOUT;
-/// TENURE_ERR_DEADLOCK when this thread has it locked already.
+/// TENURE_ERR_INTERRUPTED; TENURE_ERR_DEADLOCK when this thread has it locked already.
 ///
 /// # Safety
 ///
@@ -163,12 +165,13 @@ pub unsafe extern "C" fn tenure_locked_open_named(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tenure_locked_lock(
     object: *const tenure_object,
-    timeout: u64,
+    flags: u32,
+    time: u64,
     data: *mut *mut c_void,
 ) -> c_int {
     let call = || {
         let object = self::object(object)?;
-        let guard = object.locked()?.lock_with(time(timeout))?;
+        let guard = object.locked()?.lock_with(options_of(0, flags, time)?)?;
         let is_damaged = guard.is_damaged();
         let address = guard.address();
         // `tenure_locked_unlock` makes it again.

@@ -230,7 +230,7 @@ FUNCTIONS = {
     "tenure_locked_create": (c_void_p, c_char_p, c_uint32, c_uint64, c_void_p, c_size_t, _new),
     "tenure_locked_open": (c_void_p, c_uint64, c_uint64, _new),
     "tenure_locked_open_named": (c_void_p, c_uint64, c_char_p, _new),
-    "tenure_locked_lock": (c_void_p, c_uint64, POINTER(c_void_p)),
+    "tenure_locked_lock": (c_void_p, c_uint32, c_uint64, POINTER(c_void_p)),
     "tenure_locked_unlock": (c_void_p,),
     "tenure_locked_repaired": (c_void_p,),
     "tenure_locked_abandon": (c_void_p,),

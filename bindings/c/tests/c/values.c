@@ -118,7 +118,7 @@ static void *in_another_thread(void *nothing)
     EXPECT(TENURE_ERR_NOT_OWNER, tenure_locked_unlock(locked));
     EXPECT(TENURE_ERR_NOT_OWNER, tenure_locked_repaired(locked));
     EXPECT(TENURE_ERR_NOT_OWNER, tenure_locked_abandon(locked));
-    EXPECT(TENURE_ERR_TIMEOUT, tenure_locked_lock(locked, NOW, &data));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_locked_lock(locked, 0, NOW, &data));
     HOLDS(data == NULL);
     return NULL;
 }
@@ -152,28 +152,30 @@ static void locked_values(void)
     EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_versioned_version(locked, &version));
 
     EXPECT(TENURE_ERR_NOT_OWNER, tenure_locked_unlock(locked));
-    EXPECT(TENURE_ERR_NULL, tenure_locked_lock(locked, NOW, NULL));
-    OK(tenure_locked_lock(locked, TENURE_FOREVER, &data));
+    EXPECT(TENURE_ERR_NULL, tenure_locked_lock(locked, 0, NOW, NULL));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_locked_lock(locked, TENURE_ALL, NOW, &data));
+    OK(tenure_locked_lock(locked, 0, TENURE_FOREVER, &data));
     HOLDS((uintptr_t)data % 16 == 0 && memcmp(data, "abcde", 5) == 0);
-    EXPECT(TENURE_ERR_DEADLOCK, tenure_locked_lock(locked, NOW, &data));
-    EXPECT(TENURE_ERR_TIMEOUT, tenure_locked_lock(again, NOW, &data));
+    EXPECT(TENURE_ERR_DEADLOCK, tenure_locked_lock(locked, 0, NOW, &data));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_locked_lock(again, 0, NOW, &data));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_locked_lock(again, TENURE_DEADLINE | TENURE_INTERRUPTIBLE, 1, &data));
     HOLDS(pthread_create(&thread, NULL, in_another_thread, NULL) == 0);
     HOLDS(pthread_join(thread, NULL) == 0);
     OK(tenure_locked_unlock(locked));
-    OK(tenure_locked_lock(again, NOW, &data));
+    OK(tenure_locked_lock(again, 0, NOW, &data));
     ((char *)data)[4] = 'z';
     OK(tenure_locked_abandon(again));
 
     /* Damaged for everybody, until it is repaired. */
     for (int i = 0; i < 2; i++) {
-        EXPECT(TENURE_DAMAGED, tenure_locked_lock(i ? again : locked, NOW, &data));
+        EXPECT(TENURE_DAMAGED, tenure_locked_lock(i ? again : locked, 0, NOW, &data));
         HOLDS(memcmp(data, "abcdz", 5) == 0);
         OK(tenure_locked_unlock(i ? again : locked));
     }
-    EXPECT(TENURE_DAMAGED, tenure_locked_lock(locked, NOW, &data));
+    EXPECT(TENURE_DAMAGED, tenure_locked_lock(locked, 0, NOW, &data));
     OK(tenure_locked_repaired(locked));
     OK(tenure_locked_unlock(locked));
-    OK(tenure_locked_lock(again, NOW, &data));
+    OK(tenure_locked_lock(again, 0, NOW, &data));
     OK(tenure_locked_unlock(again));
     OK(tenure_object_close(again));
     OK(tenure_locked_open(other, TYPE, token, &again));
@@ -184,13 +186,13 @@ static void locked_values(void)
 
     /* Zeros; nothing; too much. */
     OK(tenure_locked_create(me, NULL, 0, TYPE, NULL, 100000, &locked));
-    OK(tenure_locked_lock(locked, NOW, &data));
+    OK(tenure_locked_lock(locked, 0, NOW, &data));
     for (int i = 0; i < 100000; i++)
         HOLDS(((char *)data)[i] == 0);
     OK(tenure_locked_unlock(locked));
     OK(tenure_object_close(locked));
     OK(tenure_locked_create(me, NULL, 0, TYPE, NULL, 0, &locked));
-    OK(tenure_locked_lock(locked, NOW, &data));
+    OK(tenure_locked_lock(locked, 0, NOW, &data));
     OK(tenure_locked_unlock(locked));
     OK(tenure_object_close(locked));
     EXPECT(TENURE_ERR_TOO_LARGE, tenure_locked_create(me, NULL, 0, TYPE, NULL, SIZE_MAX, &locked));
@@ -271,12 +273,12 @@ static void between_processes(uint32_t backend, const char *name)
         EXPECT(TENURE_ERR_FORKED, tenure_slot_claim(mine, 0, KIND, &job));
         EXPECT(TENURE_ERR_FORKED, tenure_slot_put(mine, 0, KIND, token));
         EXPECT(TENURE_ERR_FORKED, tenure_slot_evict(mine, 0, NULL));
-        EXPECT(TENURE_ERR_FORKED, tenure_locked_lock(inherited, NOW, &data));
+        EXPECT(TENURE_ERR_FORKED, tenure_locked_lock(inherited, 0, NOW, &data));
         OK(tenure_join(space, &other));
         OK(tenure_local_open(other, &theirs));
         OK(tenure_slot_claim(theirs, 0, KIND, &job));
         OK(tenure_locked_open_named(other, TYPE, "value", &value));
-        OK(tenure_locked_lock(value, TENURE_FOREVER, &data));
+        OK(tenure_locked_lock(value, 0, TENURE_FOREVER, &data));
         *(uint64_t *)data = 1;
         HOLDS(write(ready[1], &byte, 1) == 1);
         for (;;)
@@ -286,7 +288,7 @@ static void between_processes(uint32_t backend, const char *name)
     EXPECT(TENURE_ERR_CLAIMED, tenure_slot_claim(mine, 0, KIND, &job));
     kill(child, SIGKILL);
     expect_end(child, SIGKILL);
-    EXPECT(TENURE_DAMAGED, tenure_locked_lock(value, TENURE_FOREVER, &data));
+    EXPECT(TENURE_DAMAGED, tenure_locked_lock(value, 0, TENURE_FOREVER, &data));
     HOLDS(*(uint64_t *)data == 1);
     OK(tenure_locked_repaired(value));
     OK(tenure_locked_unlock(value));
