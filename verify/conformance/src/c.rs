@@ -2,6 +2,7 @@
 
 mod faults;
 mod objects;
+mod values;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
@@ -130,6 +131,7 @@ impl OpenSpace for Attached {
             member: ptr::null_mut(),
             local: ptr::null_mut(),
             held: HashMap::new(),
+            locked: HashMap::new(),
             last: 0,
         })
     }
@@ -152,6 +154,8 @@ struct Program {
     member: *mut tenure_member,
     local: *mut tenure_local,
     held: HashMap<u32, Held>,
+    /// Where the values are that were locked.
+    locked: HashMap<u32, *mut u8>,
     last: u32,
 }
 
@@ -422,7 +426,7 @@ impl Driver for Program {
             | Order::Pin(_)
             | Order::FreePinned(_)
             | Order::Address(_) => self.scratch(order),
-            _ => self.objects(order),
+            _ => self.slots(order),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A program that uses the crate `tenure`, by its owned types.
 
 mod faults;
+mod values;
 
 use std::alloc::Layout;
 use std::collections::HashMap;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
-    Access, Block, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Member, Mutex, Named, Options,
-    Process, Raw, RawBlock, Reset, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
+    Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
+    Named, Options, Process, Raw, RawBlock, Reset, Semaphore, Sharing, Space, Thread, Token, Versioned,
+    Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
@@ -36,6 +38,9 @@ enum Object {
     Process(Process),
     Thread(Thread),
     Descriptor(Descriptor),
+    Locked(Locked<[u8]>),
+    Versioned(Versioned<[u8]>),
+    Claim(Claim<Raw>),
     Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
 }
 
@@ -51,6 +56,9 @@ impl Object {
             Self::Process(process) => process.token(),
             Self::Thread(thread) => thread.token(),
             Self::Descriptor(descriptor) => descriptor.token(),
+            Self::Locked(locked) => locked.token(),
+            Self::Versioned(versioned) => versioned.token(),
+            Self::Claim(claim) => claim.token(),
             Self::Share(_) => return 0,
         };
         token.into()
@@ -66,6 +74,9 @@ impl Object {
             Self::Process(process) => Self::Process(process.try_clone()?),
             Self::Thread(thread) => Self::Thread(thread.try_clone()?),
             Self::Descriptor(descriptor) => Self::Descriptor(descriptor.clone()),
+            Self::Locked(locked) => Self::Locked(locked.try_clone()?),
+            Self::Versioned(versioned) => Self::Versioned(versioned.try_clone()?),
+            Self::Claim(claim) => Self::Raw(claim.try_clone()?),
             Self::Share(_) => return Err(Fault::Argument),
         })
     }
@@ -88,6 +99,7 @@ fn options(sizes: &Sizes) -> Options {
         .handles(sizes.handles)
         .generation_bits(sizes.generation_bits)
         .scratch(sizes.scratch)
+        .slots(sizes.slots)
 }
 
 pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
@@ -201,6 +213,12 @@ impl Program {
             New::Process(pid) => Object::Process(Process::of_pid(me, *pid)?),
             New::Thread(tid) => Object::Thread(Thread::of_tid(me, *tid)?),
             New::Descriptor(fd) => Object::Descriptor(Descriptor::create(me, given_up(*fd))?),
+            New::Locked { of, bytes } => {
+                Object::Locked(Locked::create_raw(me, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Versioned { of, bytes } => {
+                Object::Versioned(Versioned::create_raw(me, Kind::from_number(*of), &bytes[..])?)
+            }
         })
     }
 
@@ -221,6 +239,12 @@ impl Program {
             New::Process(pid) => Object::Process(Process::create_named(me, name, *pid)?),
             New::Thread(tid) => Object::Thread(Thread::create_named(me, name, *tid)?),
             New::Descriptor(fd) => Object::Descriptor(Descriptor::create_named(me, name, given_up(*fd))?),
+            New::Locked { of, bytes } => {
+                Object::Locked(Locked::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Versioned { of, bytes } => {
+                Object::Versioned(Versioned::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+            }
         })
     }
 
@@ -249,6 +273,14 @@ impl Program {
             New::Descriptor(fd) => {
                 both(Descriptor::create_or_open(me, name, given_up(*fd))?, Object::Descriptor)
             }
+            New::Locked { of, bytes } => {
+                let kind = Kind::from_number(*of);
+                both(Locked::create_or_open_raw(me, name, kind, &bytes[..])?, Object::Locked)
+            }
+            New::Versioned { of, bytes } => {
+                let kind = Kind::from_number(*of);
+                both(Versioned::create_or_open_raw(me, name, kind, &bytes[..])?, Object::Versioned)
+            }
         })
     }
 
@@ -263,6 +295,8 @@ impl Program {
             Sort::Process => Object::Process(Process::open(me, token)?),
             Sort::Thread => Object::Thread(Thread::open(me, token)?),
             Sort::Descriptor => Object::Descriptor(Descriptor::open(me, token)?),
+            Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), token)?),
+            Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), token)?),
         })
     }
 
@@ -277,6 +311,10 @@ impl Program {
             Sort::Process => Object::Process(Process::open_named(me, name)?),
             Sort::Thread => Object::Thread(Thread::open_named(me, name)?),
             Sort::Descriptor => Object::Descriptor(Descriptor::open_named(me, name)?),
+            Sort::Locked(of) => Object::Locked(Locked::open_raw_named(me, name, Kind::from_number(of))?),
+            Sort::Versioned(of) => {
+                Object::Versioned(Versioned::open_raw_named(me, name, Kind::from_number(of))?)
+            }
         })
     }
 
@@ -457,7 +495,7 @@ impl Program {
                 let share = FileShare::enter(self.member()?, fd, access_of(*access), sharing_of(*sharing))?;
                 self.thing(Object::Share(share))
             }
-            _ => self.scratch(order),
+            _ => self.slots(order),
         }
     }
 }
@@ -511,6 +549,7 @@ impl Driver for Program {
             Order::LookUp(name) => Ok(Answer::Number(self.member()?.look_up(name)?.1.into())),
             Order::Get(thing) => match self.object(thing)? {
                 Object::Raw(handle) => Ok(Answer::Bytes(handle.get()?.to_vec())),
+                Object::Claim(claim) => Ok(Answer::Bytes(claim.get()?.to_vec())),
                 _ => Err(Fault::SystemKind),
             },
             Order::GetTyped(thing) => {
