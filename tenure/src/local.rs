@@ -171,7 +171,7 @@ impl<'m> Local<'m> {
         if is_inline {
             return self.shared.create(&mut self.caches, kind, &[0; INLINE_BYTES][..layout.size()]);
         }
-        self.shared.create_slow(&mut self.caches, kind, Contents::zeros(layout))
+        self.shared.create_from(&mut self.caches, kind, Contents::zeros(layout))
     }
 
     /// Creates a handle of `kind` with a block of this member as its payload, without a copy. From now on the block belongs to the handle.
@@ -698,13 +698,17 @@ impl Shared {
                 return Ok(RawHandle { held });
             }
         }
-        self.create_slow(caches, kind, Contents::of(bytes))
+        self.create_slow(caches, kind, bytes)
     }
 
-    /// Creates a handle, without its fast path.
     #[cold]
     #[inline(never)]
-    pub(crate) fn create_slow(
+    fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
+        self.create_from(caches, kind, Contents::of(bytes))
+    }
+
+    /// Creates a handle, without a fast path.
+    pub(crate) fn create_from(
         &self,
         caches: &mut Caches,
         kind: Kind,

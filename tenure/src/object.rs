@@ -69,7 +69,7 @@ impl Object {
         let shared = member.shared();
         let held = match name {
             None if contents.are_inline() => shared.create(&mut shared.common(), kind, contents.bytes)?,
-            None => shared.create_slow(&mut shared.common(), kind, contents)?,
+            None => shared.create_from(&mut shared.common(), kind, contents)?,
             Some(name) => shared.create_named(name, kind, contents)?,
         };
         // It cannot fail, unless the words of the new handle were corrupted at once: the payload begins with the state words.
