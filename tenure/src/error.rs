@@ -202,6 +202,9 @@ pub enum OpenHandleError {
         /// The largest local count.
         limit: u64,
     },
+    /// The member only reads, and whoever has such a value can store to it.
+    #[error(transparent)]
+    ReadOnly(#[from] ReadOnly),
     /// The value's bytes are not valid for the type, or the handle's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),

@@ -32,6 +32,7 @@ impl Kind {
     pub(crate) const FILE_SHARE: Self = Self::system(8);
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
+    pub(crate) const SHARED: Self = Self::system(14);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -84,7 +85,7 @@ impl Kind {
         Self::named_and_shaped::<T, T>()
     }
 
-    fn named_and_shaped<Name, Shape>() -> Self {
+    pub(crate) fn named_and_shaped<Name, Shape>() -> Self {
         let path = fnv1a(FNV_START, std::any::type_name::<Name>().as_bytes());
         let shape = [size_of::<Shape>() as u64, align_of::<Shape>() as u64];
         let hash = shape.iter().fold(path, |hash, number| fnv1a(hash, &number.to_le_bytes()));
@@ -148,6 +149,7 @@ impl fmt::Display for Kind {
                 Self::FILE_SHARE => "file share",
                 Self::LOCKED => "locked value",
                 Self::VERSIONED => "versioned value",
+                Self::SHARED => "shared value",
                 Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
             };
             return f.write_str(name);

@@ -45,6 +45,8 @@ mod documents {
     struct Guide;
 }
 
+#[cfg(feature = "objects")]
+mod atomics;
 mod block;
 mod error;
 #[cfg(feature = "objects")]
@@ -94,6 +96,7 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
+    atomics::{Atomics, Shared},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},

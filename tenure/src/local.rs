@@ -708,6 +708,8 @@ impl Shared {
     }
 
     /// Creates a handle, without a fast path.
+    // A function of its own would cost as much as the copy of a small payload.
+    #[inline(always)]
     pub(crate) fn create_from(
         &self,
         caches: &mut Caches,

@@ -463,6 +463,7 @@ impl Coded for OpenHandleError {
             Self::ForeignSpace { .. } => TENURE_ERR_FOREIGN_SPACE,
             Self::ForeignKind { .. } => TENURE_ERR_FOREIGN_KIND,
             Self::TooMany { .. } => TENURE_ERR_TOO_MANY,
+            Self::ReadOnly(error) => error.status(),
             _ => TENURE_ERR_CORRUPT,
         }
     }
