@@ -47,10 +47,6 @@ fn processes_share_a_value_that_was_created_zeroed() {
     let name = Name::new("atomics");
     let space = name.open(options());
     let me = space.join().unwrap();
-    // Memory that was used before.
-    let used = Shared::<Padded>::create_named(&me, "padded").unwrap();
-    used.get().unwrap().counters[0].by_size[1].store(u64::MAX, Ordering::Relaxed);
-    drop(used);
     let padded = Shared::<Padded>::create_named(&me, "padded").unwrap();
     let value = padded.get().unwrap();
     assert_eq!(std::ptr::from_ref(value).addr() % 256, 0);
@@ -72,6 +68,21 @@ fn processes_share_a_value_that_was_created_zeroed() {
     assert!(matches!(Shared::<Padded>::open_named(&me, "padded"), Err(OpenHandleError::NoSuchName)));
     assert!(space.check().is_clean());
     assert_eq!(space.stats().blocks_attached, 0);
+}
+
+#[test]
+fn memory_that_was_used_is_zero_again() {
+    type Large = [AtomicU64; 512];
+    let me = options().scratch(128 << 10).private().unwrap().join().unwrap();
+    // All there is.
+    let used: Vec<_> = std::iter::from_fn(|| Shared::<Large>::create(&me).ok()).collect();
+    assert!((5..60).contains(&used.len()), "{}", used.len());
+    used.iter().for_each(|large| {
+        large.get().unwrap().iter().for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+    });
+    drop(used);
+    let large = Shared::<Large>::create_named(&me, "large").unwrap();
+    assert!(large.get().unwrap().iter().all(|word| word.load(Ordering::Relaxed) == 0));
 }
 
 #[test]
