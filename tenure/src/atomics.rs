@@ -366,6 +366,13 @@ impl Shared<[AtomicU8]> {
         Self::checked(Object::open_named(member, Name::known(name)?, Kind::SHARED)?, kind, None)
     }
 
+    /// The length in bytes, which never changes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no container")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// The bytes, in place.
     ///
     /// # Errors

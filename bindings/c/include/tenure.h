@@ -278,6 +278,8 @@ typedef enum tenure_object_kind {
     TENURE_LOCKED = 9,
     /** tenure_versioned_create; opened by tenure_versioned_open. */
     TENURE_VERSIONED = 10,
+    /** tenure_shared_create; opened by tenure_shared_open. */
+    TENURE_SHARED = 14,
 } tenure_object_kind;
 
 /** How a process or thread ended: tenure_exit.how. */
@@ -1093,8 +1095,8 @@ int tenure_slot_find(struct tenure_local *local, uint64_t token, uint32_t *slot)
 
 /**
  * Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
- * of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED and TENURE_VERSIONED, which are opened with
- * their types.
+ * of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
+ * are opened with their types.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -1503,7 +1505,53 @@ int tenure_versioned_write(const struct tenure_object *object,
 int tenure_versioned_version(const struct tenure_object *object, uint64_t *version);
 
 /**
- * The size in bytes of a locked or versioned value, which never changes. Threads: any. Fork: TENURE_ERR_FORKED in a child
+ * Creates a value that all who have it open change at any time, by atomic operations only: `size` zeros, aligned to
+ * `align`, a power of two, or to 16 if it is 0.
+ *
+ * Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
+ * member that only reads, which neither creates nor opens one.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_shared_create(const struct tenure_member *member,
+                         const char *name,
+                         uint32_t flags,
+                         uint64_t type,
+                         size_t size,
+                         size_t align,
+                         struct tenure_object **object);
+
+/**
+ * Opens a shared value by its token; see tenure_locked_open.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_shared_open(const struct tenure_member *member,
+                       uint64_t type,
+                       uint64_t token,
+                       struct tenure_object **object);
+
+/**
+ * Opens a shared value by its name; see tenure_locked_open_named.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_shared_open_named(const struct tenure_member *member,
+                             uint64_t type,
+                             const char *name,
+                             struct tenure_object **object);
+
+/**
+ * Where a shared value is, until this object of it is closed: for atomic operations only, by any thread of this process.
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process, where it is not mapped.
+ *
+ * `data` is NULL or writable.
+ */
+int tenure_shared_data(const struct tenure_object *object,
+                       void **data);
+
+/**
+ * The size in bytes of a locked, versioned or shared value, which never changes. Threads: any. Fork: TENURE_ERR_FORKED in a child
  * of the member's process.
  *
  * `size` is NULL or writable.

@@ -53,6 +53,8 @@ pub enum tenure_object_kind {
     TENURE_LOCKED = 9,
     /// tenure_versioned_create; opened by tenure_versioned_open.
     TENURE_VERSIONED = 10,
+    /// tenure_shared_create; opened by tenure_shared_open.
+    TENURE_SHARED = 14,
 }
 
 /// How the memory of a space comes to be: tenure_options.backend.

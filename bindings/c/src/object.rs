@@ -2,10 +2,11 @@
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
+use std::sync::atomic::AtomicU8;
 
 use tenure::{
     Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError, Process,
-    ProcessError, Semaphore, Thread, Token, Versioned, Waitable,
+    ProcessError, Semaphore, Shared, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -18,7 +19,8 @@ use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_THREAD, TENURE_VERSIONED,
+    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD,
+    TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -32,6 +34,7 @@ pub(crate) enum Any {
     Share(FileShare),
     Locked(Locked<[u8]>),
     Versioned(Versioned<[u8]>),
+    Shared(Shared<[AtomicU8]>),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -77,6 +80,7 @@ impl Thing {
             Any::Share(_) => TENURE_FILE_SHARE,
             Any::Locked(_) => TENURE_LOCKED,
             Any::Versioned(_) => TENURE_VERSIONED,
+            Any::Shared(_) => TENURE_SHARED,
         }
     }
 
@@ -91,6 +95,7 @@ impl Thing {
             Any::Share(_) => return Err(self.wrong("thing that has a token")),
             Any::Locked(locked) => locked.token(),
             Any::Versioned(versioned) => versioned.token(),
+            Any::Shared(shared) => shared.token(),
         })
     }
 
@@ -102,7 +107,7 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
-            Any::Descriptor(_) | Any::Share(_) | Any::Locked(_) | Any::Versioned(_) => {
+            Any::Descriptor(_) | Any::Share(_) | Any::Locked(_) | Any::Versioned(_) | Any::Shared(_) => {
                 return Err(self.wrong("thing to wait for"));
             }
         })
@@ -121,7 +126,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 15] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -133,6 +138,10 @@ fn kind_of(number: u32) -> &'static str {
         "file share",
         "locked value",
         "versioned value",
+        "thing",
+        "thing",
+        "thing",
+        "shared value",
     ];
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
@@ -249,6 +258,7 @@ impl Source<'_> {
         const DESCRIPTOR: u32 = TENURE_DESCRIPTOR as u32;
         const LOCKED: u32 = TENURE_LOCKED as u32;
         const VERSIONED: u32 = TENURE_VERSIONED as u32;
+        const SHARED: u32 = TENURE_SHARED as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -256,7 +266,7 @@ impl Source<'_> {
             PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
-            LOCKED | VERSIONED => return Err(NotOpened::Failed(has_a_type(kind))),
+            LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }
@@ -282,7 +292,11 @@ impl Source<'_> {
 
 #[cold]
 fn has_a_type(kind: u32) -> Failure {
-    let open = if kind == TENURE_LOCKED as u32 { "tenure_locked_open" } else { "tenure_versioned_open" };
+    let open = match kind {
+        kind if kind == TENURE_LOCKED as u32 => "tenure_locked_open",
+        kind if kind == TENURE_VERSIONED as u32 => "tenure_versioned_open",
+        _ => "tenure_shared_open",
+    };
     let kind = kind_of(kind);
     fail(
         tenure_status::TENURE_ERR_FOREIGN_KIND,
@@ -355,8 +369,8 @@ fn open<'a>(
 }
 
 /// Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
-/// of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED and TENURE_VERSIONED, which are opened with
-/// their types.
+/// of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
+/// are opened with their types.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///

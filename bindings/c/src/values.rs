@@ -1,9 +1,9 @@
-//! Locked and versioned values: data that changes, and what protects it, in one object.
+//! Locked, versioned and shared values: data that changes, and what protects it, in one object.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::{mem, ptr, slice};
 
-use tenure::{Initial, Kind, Locked, LockedGuard, Versioned};
+use tenure::{Initial, Kind, Locked, LockedGuard, Shared, Versioned};
 
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
@@ -373,7 +373,103 @@ pub unsafe extern "C" fn tenure_versioned_version(object: *const tenure_object, 
     unsafe { guard_out(version, "version", 0, call) }
 }
 
-/// The size in bytes of a locked or versioned value, which never changes. Threads: any. Fork: TENURE_ERR_FORKED in a child
+/// Creates a value that all who have it open change at any time, by atomic operations only: `size` zeros, aligned to
+/// `align`, a power of two, or to 16 if it is 0.
+///
+/// Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
+/// member that only reads, which neither creates nor opens one.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_shared_create(
+    member: *const tenure_member,
+    name: *const c_char,
+    flags: u32,
+    r#type: u64,
+    size: usize,
+    align: usize,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let kind = Kind::from_number(r#type);
+    let layout = match crate::scratch::layout_of(size, align) {
+        Ok(layout) => layout,
+        // SAFETY: the caller's promise.
+        Err(failure) => return unsafe { guard_out(object, "object", ptr::null_mut(), || Err(failure)) },
+    };
+    let ways = Ways {
+        create: &|member| Shared::create_raw(member, kind, layout),
+        create_named: &|member, name| Shared::create_raw_named(member, name, kind, layout),
+        create_or_open: &|member, name| Shared::create_or_open_raw(member, name, kind, layout),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(member, name, (flags, 0), object, ways, Any::Shared) }
+}
+
+fn open_shared(of: u64) -> impl FnOnce(&tenure::Member, Source<'_>) -> Result<Any, tenure::OpenHandleError> {
+    let kind = Kind::from_number(of);
+    move |member, source| {
+        Ok(Any::Shared(match source {
+            Source::Token(token) => Shared::open_raw(member, kind, token)?,
+            Source::Name(name) => Shared::open_raw_named(member, name, kind)?,
+        }))
+    }
+}
+
+/// Opens a shared value by its token; see tenure_locked_open.
+///
+/// # Safety
+///
+/// `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_shared_open(
+    member: *const tenure_member,
+    r#type: u64,
+    token: u64,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let call = || open(member, Source::Token(self::token(token)?), open_shared(r#type));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// Opens a shared value by its name; see tenure_locked_open_named.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_shared_open_named(
+    member: *const tenure_member,
+    r#type: u64,
+    name: *const c_char,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let call = || open(member, Source::Name(unsafe { text_of(name) }?), open_shared(r#type));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(object, "object", ptr::null_mut(), call) }
+}
+
+/// Where a shared value is, until this object of it is closed: for atomic operations only, by any thread of this process.
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process, where it is not mapped.
+///
+/// # Safety
+///
+/// `data` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_shared_data(object: *const tenure_object, data: *mut *mut c_void) -> c_int {
+    let call = || {
+        let object = usable(object)?;
+        let Any::Shared(shared) = &object.any else { return Err(object.wrong("shared value")) };
+        Ok(shared.get()?.as_ptr().cast_mut().cast())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(data, "data", ptr::null_mut(), call) }
+}
+
+/// The size in bytes of a locked, versioned or shared value, which never changes. Threads: any. Fork: TENURE_ERR_FORKED in a child
 /// of the member's process.
 ///
 /// # Safety
@@ -386,7 +482,8 @@ pub unsafe extern "C" fn tenure_value_size(object: *const tenure_object, size: *
         match &object.any {
             Any::Locked(locked) => Ok(locked.len()),
             Any::Versioned(versioned) => Ok(versioned.len()),
-            _ => Err(object.wrong("locked or versioned value")),
+            Any::Shared(shared) => Ok(shared.len()),
+            _ => Err(object.wrong("value")),
         }
     };
     // SAFETY: the caller's promise.

@@ -77,7 +77,7 @@ Membership.__doc__ = """A member: its lease, its process, and False if it is dea
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
-_OBJECTS |= {9: "Locked", 10: "Versioned"}
+_OBJECTS |= {9: "Locked", 10: "Versioned", 14: "Shared"}
 
 READ, WRITE, DELETE = 1, 2, 4
 

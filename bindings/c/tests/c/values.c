@@ -240,11 +240,45 @@ static void versioned_values(void)
     expect_unharmed(space, 0, 0);
 }
 
+static void shared_values(void)
+{
+    tenure_object *value, *again, *wrong;
+    uint64_t token;
+    size_t size;
+    void *data, *theirs_data;
+    OK(tenure_shared_create(me, "shared", 0, TYPE, 4000, 256, &value));
+    OK(tenure_object_token(value, &token));
+    EXPECT(TENURE_OPENED, tenure_shared_create(other, "shared", TENURE_OR_OPEN, TYPE, 8, 0, &again));
+    OK(tenure_value_size(again, &size));
+    HOLDS(size == 4000);
+    OK(tenure_shared_data(value, &data));
+    OK(tenure_shared_data(again, &theirs_data));
+    HOLDS((uintptr_t)data % 256 == 0);
+    for (int i = 0; i < 500; i++)
+        HOLDS(__atomic_add_fetch((uint64_t *)data + i, 1, __ATOMIC_SEQ_CST) == 1);
+    HOLDS(__atomic_load_n((uint64_t *)theirs_data + 499, __ATOMIC_SEQ_CST) == 1);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_shared_open(other, TYPE + 1, token, &wrong));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_locked_open(other, TYPE, token, &wrong));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open(other, TENURE_ANY, token, &wrong));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_shared_create(me, NULL, 0, TYPE, 8, 3, &wrong));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_shared_create(me, NULL, 0, TYPE, SIZE_MAX, 0, &wrong));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_versioned_version(value, &token));
+    OK(tenure_object_close(again));
+    OK(tenure_shared_open_named(other, TYPE, "shared", &again));
+    EXPECT(TENURE_ERR_NULL, tenure_shared_data(again, NULL));
+    OK(tenure_object_close(again));
+    OK(tenure_object_token(value, &token));
+    OK(tenure_shared_open(other, TYPE, token, &again));
+    OK(tenure_object_close(again));
+    OK(tenure_object_close(value));
+    expect_unharmed(space, 0, 0);
+}
+
 /* The child holds, claims and changes, and is killed. */
 static void between_processes(uint32_t backend, const char *name)
 {
     tenure_options options = TENURE_OPTIONS_INIT;
-    tenure_object *value;
+    tenure_object *value, *shared;
     tenure_handle job;
     tenure_info info;
     void *data;
@@ -264,6 +298,7 @@ static void between_processes(uint32_t backend, const char *name)
     OK(tenure_slot_put(mine, 0, KIND, job.token));
     OK(tenure_close(mine, job.token));
     OK(tenure_locked_create(me, "value", 0, TYPE, NULL, 8, &value));
+    OK(tenure_shared_create(me, NULL, 0, TYPE, 8, 0, &shared));
     HOLDS(pipe(ready) == 0);
     pid_t child = fork();
     if (child == 0) {
@@ -274,6 +309,7 @@ static void between_processes(uint32_t backend, const char *name)
         EXPECT(TENURE_ERR_FORKED, tenure_slot_put(mine, 0, KIND, token));
         EXPECT(TENURE_ERR_FORKED, tenure_slot_evict(mine, 0, NULL));
         EXPECT(TENURE_ERR_FORKED, tenure_locked_lock(inherited, 0, NOW, &data));
+        EXPECT(TENURE_ERR_FORKED, tenure_shared_data(shared, &data));
         OK(tenure_join(space, &other));
         OK(tenure_local_open(other, &theirs));
         OK(tenure_slot_claim(theirs, 0, KIND, &job));
@@ -307,6 +343,7 @@ static void between_processes(uint32_t backend, const char *name)
     OK(tenure_slot_claim(mine, 0, KIND, &job));
     OK(tenure_slot_ack(mine, 0, KIND, job.token));
     OK(tenure_object_close(value));
+    OK(tenure_object_close(shared));
     expect_unharmed(space, 0, 0);
     close(ready[0]);
     close(ready[1]);
@@ -332,6 +369,7 @@ static void on(uint32_t backend, const char *name)
     zeroed();
     locked_values();
     versioned_values();
+    shared_values();
     OK(tenure_local_close(mine));
     OK(tenure_local_close(theirs));
     OK(tenure_leave(me));
