@@ -58,11 +58,13 @@ pub enum NegativeControl {
     ClaimTakes,
     /// A versioned value is not written.
     WriteNothing,
+    /// A shared value is shorter than asked for.
+    TooShort,
 }
 
 impl NegativeControl {
     /// All of them, each with the topic of a scenario that must find it, or with that scenario.
-    pub const ALL: [(Self, &str); 40] = [
+    pub const ALL: [(Self, &str); 41] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -87,6 +89,7 @@ impl NegativeControl {
         (Self::AlwaysAbandoned, "Locked values"),
         (Self::AnotherByte, "Locked values"),
         (Self::WriteNothing, "Versioned values"),
+        (Self::TooShort, "Shared values"),
         (Self::AnnounceNothing, "the code that a process announced is told whole, all 32 bits of it"),
         (Self::AnnounceNothing, "only the process itself announces its code, and once"),
         (Self::EndedWell, "a process that announced a code and was killed was killed"),
@@ -141,6 +144,7 @@ impl Saboteur {
                 *kind = crate::wishes::KIND
             }
             (NegativeControl::WriteNothing, Order::Write { .. }) => return Err(Answer::Number(1)),
+            (NegativeControl::TooShort, Order::Create(New::Shared { size, .. })) => *size /= 2,
             (NegativeControl::AckNothing, Order::Ack { slot, thing }) => {
                 order = Order::GiveBack { slot: *slot, thing: *thing };
             }

@@ -67,6 +67,15 @@ pub enum New {
         /// The initial bytes.
         bytes: Vec<u8>,
     },
+    /// Zeros that all change by atomic operations.
+    Shared {
+        /// Their type.
+        of: u64,
+        /// Bytes.
+        size: usize,
+        /// A power of two.
+        align: usize,
+    },
 }
 
 impl New {
@@ -84,6 +93,7 @@ impl New {
             Self::Descriptor(_) => Sort::Descriptor,
             Self::Locked { of, .. } => Sort::Locked(*of),
             Self::Versioned { of, .. } => Sort::Versioned(*of),
+            Self::Shared { of, .. } => Sort::Shared(*of),
         }
     }
 }
@@ -111,6 +121,8 @@ pub enum Sort {
     Locked(u64),
     /// A versioned value of this type.
     Versioned(u64),
+    /// A shared value of this type.
+    Shared(u64),
 }
 
 /// Modes of using a file, or of letting others use it: read, write or delete.
@@ -374,6 +386,9 @@ pub enum Order {
         bytes: Vec<u8>,
     },
 
+    /// Where a shared value is in this process, and its length.
+    SharedAt(Thing),
+
     // The orders below are the same in every language; see `program.rs`.
     /// Create until it fails, or this number of times.
     CreateMany {
@@ -404,6 +419,15 @@ pub enum Order {
     CountIn {
         /// The value.
         value: Thing,
+        /// The number of rounds.
+        times: u32,
+    },
+    /// This often: add 1 to a word of a shared value, atomically. The word before, of the last time.
+    AddTo {
+        /// The value.
+        value: Thing,
+        /// The position of the word in bytes.
+        at: usize,
         /// The number of rounds.
         times: u32,
     },
@@ -530,6 +554,8 @@ pub enum Answer {
     InUse(InUse),
     /// Two descriptors.
     Pair(i32, i32),
+    /// An address in the program, and the number of bytes there.
+    Memory(u64, usize),
     /// The answers of a forked child.
     Answers(Vec<Result<Answer, Fault>>),
 }

@@ -73,6 +73,20 @@ fn obey(driver: &mut dyn Driver, order: &Order) -> Result<Answer, Fault> {
             }
             Ok(Answer::Done)
         }
+        Order::AddTo { value, at, times } => {
+            let Answer::Memory(start, len) = driver.obey(&Order::SharedAt(*value))? else {
+                return Err(Fault::Argument);
+            };
+            if at % 8 != 0 || at + 8 > len {
+                return Err(Fault::TooLarge);
+            }
+            let word = std::ptr::with_exposed_provenance_mut(start as usize + at);
+            // SAFETY: in the value, and aligned; the value is open meanwhile; everybody accesses it so.
+            let word = unsafe { AtomicU64::from_ptr(word) };
+            // Relaxed: a counter.
+            let before = (0..*times).map(|_| word.fetch_add(1, Ordering::Relaxed)).last();
+            Ok(Answer::Number(before.unwrap_or_else(|| word.load(Ordering::Relaxed))))
+        }
         Order::ReadRounds { value, times } => read_rounds(driver, *value, *times),
         Order::Poke { block, bytes } => {
             let address = address(driver, *block)?;

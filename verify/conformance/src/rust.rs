@@ -9,13 +9,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
     Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
-    Named, Options, Process, Raw, RawBlock, Reset, Semaphore, Sharing, Space, Thread, Token, Versioned,
-    Waitable, wait_all, wait_any,
+    Named, Options, Process, Raw, RawBlock, Reset, Semaphore, Shared, Sharing, Space, Thread, Token,
+    Versioned, Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
@@ -40,6 +41,7 @@ enum Object {
     Descriptor(Descriptor),
     Locked(Locked<[u8]>),
     Versioned(Versioned<[u8]>),
+    Shared(Shared<[AtomicU8]>),
     Claim(Claim<Raw>),
     Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
 }
@@ -58,6 +60,7 @@ impl Object {
             Self::Descriptor(descriptor) => descriptor.token(),
             Self::Locked(locked) => locked.token(),
             Self::Versioned(versioned) => versioned.token(),
+            Self::Shared(shared) => shared.token(),
             Self::Claim(claim) => claim.token(),
             Self::Share(_) => return 0,
         };
@@ -76,6 +79,7 @@ impl Object {
             Self::Descriptor(descriptor) => Self::Descriptor(descriptor.clone()),
             Self::Locked(locked) => Self::Locked(locked.try_clone()?),
             Self::Versioned(versioned) => Self::Versioned(versioned.try_clone()?),
+            Self::Shared(shared) => Self::Shared(shared.try_clone()?),
             Self::Claim(claim) => Self::Raw(claim.try_clone()?),
             Self::Share(_) => return Err(Fault::Argument),
         })
@@ -176,6 +180,10 @@ fn given_up(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+fn layout(size: usize, align: usize) -> Result<Layout, Fault> {
+    Layout::from_size_align(size, align).map_err(|_| Fault::Argument)
+}
+
 /// A block of somebody else's.
 fn theirs(offset: u64) -> RawBlock {
     RawBlock { offset, len: 0 }
@@ -219,6 +227,9 @@ impl Program {
             New::Versioned { of, bytes } => {
                 Object::Versioned(Versioned::create_raw(me, Kind::from_number(*of), &bytes[..])?)
             }
+            New::Shared { of, size, align } => {
+                Object::Shared(Shared::create_raw(me, Kind::from_number(*of), layout(*size, *align)?)?)
+            }
         })
     }
 
@@ -244,6 +255,10 @@ impl Program {
             }
             New::Versioned { of, bytes } => {
                 Object::Versioned(Versioned::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Shared { of, size, align } => {
+                let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
+                Object::Shared(Shared::create_raw_named(me, name, kind, layout)?)
             }
         })
     }
@@ -281,6 +296,10 @@ impl Program {
                 let kind = Kind::from_number(*of);
                 both(Versioned::create_or_open_raw(me, name, kind, &bytes[..])?, Object::Versioned)
             }
+            New::Shared { of, size, align } => {
+                let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
+                both(Shared::create_or_open_raw(me, name, kind, layout)?, Object::Shared)
+            }
         })
     }
 
@@ -297,6 +316,7 @@ impl Program {
             Sort::Descriptor => Object::Descriptor(Descriptor::open(me, token)?),
             Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), token)?),
             Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), token)?),
+            Sort::Shared(of) => Object::Shared(Shared::open_raw(me, Kind::from_number(of), token)?),
         })
     }
 
@@ -315,6 +335,7 @@ impl Program {
             Sort::Versioned(of) => {
                 Object::Versioned(Versioned::open_raw_named(me, name, Kind::from_number(of))?)
             }
+            Sort::Shared(of) => Object::Shared(Shared::open_raw_named(me, name, Kind::from_number(of))?),
         })
     }
 
@@ -399,7 +420,7 @@ impl Program {
     fn scratch(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
             Order::Alloc { bytes, align, zeroed } => {
-                let layout = Layout::from_size_align(*bytes, *align).map_err(|_| Fault::Argument)?;
+                let layout = layout(*bytes, *align)?;
                 let me = self.member()?;
                 let block = if *zeroed { me.alloc_zeroed(layout)? } else { me.alloc(layout)? };
                 let offset = block.offset();

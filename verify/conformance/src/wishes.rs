@@ -97,6 +97,9 @@ wishes! {
     give_up(thing: Thing) -> () = Order::GiveUp(thing) => Answer::Done => ();
     read(thing: Thing) -> (Vec<u8>, u64) = Order::Read(thing) => Answer::Version(bytes, version) => (bytes, version);
     write(thing: Thing, bytes: &[u8]) -> u64 = Order::Write { thing, bytes: bytes.into() } => Answer::Number(version) => version;
+    shared_at(thing: Thing) -> (u64, usize) = Order::SharedAt(thing) => Answer::Memory(start, len) => (start, len);
+    word_at(value: Thing, at: usize) -> u64 = Order::AddTo { value, at, times: 0 } => Answer::Number(word) => word;
+    add_to(value: Thing, at: usize) -> u64 = Order::AddTo { value, at, times: 1 } => Answer::Number(before) => before;
     share(fd: i32, access: Modes, sharing: Modes) -> Thing =
         Order::Share { fd, access, sharing } => Answer::Thing(thing) => thing;
     create_many(new: New, most: usize) -> Many<Thing> =

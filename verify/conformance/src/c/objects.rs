@@ -11,7 +11,8 @@ use tenure_capi::{
     tenure_object_open, tenure_object_open_named, tenure_object_token, tenure_process_exit,
     tenure_process_exiting, tenure_process_number, tenure_process_of, tenure_process_reaped,
     tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter,
-    tenure_status, tenure_thread_of, tenure_versioned_create, tenure_wait, tenure_wait_all, tenure_wait_any,
+    tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create, tenure_wait,
+    tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};
@@ -43,7 +44,7 @@ fn kinds(sort: Sort) -> Result<&'static [tenure_object_kind], Fault> {
         Sort::Process => &[tenure_object_kind::TENURE_PROCESS],
         Sort::Thread => &[tenure_object_kind::TENURE_THREAD],
         Sort::Descriptor => &[tenure_object_kind::TENURE_DESCRIPTOR],
-        Sort::Raw(_) | Sort::Locked(_) | Sort::Versioned(_) => return Err(Fault::Argument),
+        Sort::Raw(_) | Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_) => return Err(Fault::Argument),
         Sort::Typed => return missing("typed values"),
     })
 }
@@ -121,6 +122,9 @@ impl Program {
                     let data = bytes.as_ptr().cast();
                     tenure_versioned_create(member, name, flags, *of, data, bytes.len(), result)
                 }
+                New::Shared { of, size, align } => {
+                    tenure_shared_create(member, name, flags, *of, *size, *align, result)
+                }
                 New::Raw { .. } => return Err(Fault::Argument),
                 New::Typed { .. } => return missing("typed values"),
             }
@@ -132,7 +136,7 @@ impl Program {
     }
 
     pub(super) fn open_object(&mut self, sort: Sort, token: u64) -> Result<Thing, Fault> {
-        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_)) {
+        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_)) {
             let object = self.open_value(sort, token)?;
             return self.keep_object(object, sort);
         }
@@ -145,7 +149,7 @@ impl Program {
     }
 
     pub(super) fn open_named_object(&mut self, sort: Sort, name: &CStr) -> Result<Thing, Fault> {
-        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_)) {
+        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_)) {
             let object = self.open_named_value(sort, name)?;
             return self.keep_object(object, sort);
         }

@@ -5,10 +5,11 @@ use std::ptr;
 
 use tenure_capi::{
     tenure_locked_abandon, tenure_locked_lock, tenure_locked_open, tenure_locked_open_named,
-    tenure_locked_repaired, tenure_locked_unlock, tenure_object, tenure_slot_ack, tenure_slot_claim,
-    tenure_slot_evict, tenure_slot_find, tenure_slot_give_back, tenure_slot_keep, tenure_slot_put,
-    tenure_slot_replace, tenure_slot_take, tenure_status, tenure_value_size, tenure_versioned_open,
-    tenure_versioned_open_named, tenure_versioned_read, tenure_versioned_write,
+    tenure_locked_repaired, tenure_locked_unlock, tenure_object, tenure_shared_data, tenure_shared_open,
+    tenure_shared_open_named, tenure_slot_ack, tenure_slot_claim, tenure_slot_evict, tenure_slot_find,
+    tenure_slot_give_back, tenure_slot_keep, tenure_slot_put, tenure_slot_replace, tenure_slot_take,
+    tenure_status, tenure_value_size, tenure_versioned_open, tenure_versioned_open_named,
+    tenure_versioned_read, tenure_versioned_write,
 };
 
 use super::faults::{checked, told};
@@ -89,6 +90,7 @@ impl Program {
         let (open, of) = match sort {
             Sort::Locked(of) => (tenure_locked_open as unsafe extern "C" fn(*const _, _, _, _) -> _, of),
             Sort::Versioned(of) => (tenure_versioned_open as _, of),
+            Sort::Shared(of) => (tenure_shared_open as _, of),
             _ => return Err(Fault::Argument),
         };
         // SAFETY: a place for the result.
@@ -102,6 +104,7 @@ impl Program {
                 (tenure_locked_open_named as unsafe extern "C" fn(*const _, _, _, _) -> _, of)
             }
             Sort::Versioned(of) => (tenure_versioned_open_named as _, of),
+            Sort::Shared(of) => (tenure_shared_open_named as _, of),
             _ => return Err(Fault::Argument),
         };
         // SAFETY: the name and the place for the result live until it returns.
@@ -169,6 +172,12 @@ impl Program {
                     tenure_versioned_write(self.object(thing)?, data, bytes.len(), &raw mut version)
                 })?;
                 Ok(Answer::Number(version))
+            }
+            Order::SharedAt(thing) => {
+                let mut data = ptr::null_mut();
+                // SAFETY: a place for the result.
+                checked(unsafe { tenure_shared_data(self.object(thing)?, &raw mut data) })?;
+                Ok(Answer::Memory(data.expose_provenance() as u64, self.size(thing)?))
             }
             _ => self.objects(order),
         }

@@ -124,6 +124,11 @@ impl Program {
                 }
                 Ok(Answer::Number(value.write_from(bytes)?))
             }
+            Order::SharedAt(thing) => {
+                let Object::Shared(shared) = self.object(thing)? else { return Err(Fault::ForeignKind) };
+                let bytes = shared.get()?;
+                Ok(Answer::Memory(bytes.as_ptr().expose_provenance() as u64, bytes.len()))
+            }
             _ => self.scratch(order),
         }
     }

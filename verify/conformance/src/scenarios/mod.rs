@@ -35,7 +35,7 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 15] = [
+    let topics: [(&str, &[Row]); 16] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
@@ -47,6 +47,7 @@ pub fn all() -> Vec<&'static Scenario> {
         ("Slots", slots::ROWS),
         ("Locked values", values::LOCKED),
         ("Versioned values", values::VERSIONED),
+        ("Shared values", values::SHARED),
         ("Processes", processes::ROWS),
         ("Threads", threads::ROWS),
         ("Descriptors", files::DESCRIPTORS),

@@ -1,4 +1,4 @@
-//! Locked and versioned values.
+//! Locked, versioned and shared values.
 
 use super::Row;
 use crate::driver::Sizes;
@@ -34,6 +34,19 @@ pub(super) const VERSIONED: &[Row] = &[
     ("a stopped writer keeps no reader waiting", U, writer_stopped),
     ("a value of another length is not written", U, another_length),
     ("a versioned value is opened as one of its own type only", U, versioned_type),
+];
+
+pub(super) const SHARED: &[Row] = &[
+    (
+        "a shared value is zero, of the length and alignment that were asked for, also in used memory",
+        U,
+        zeroed,
+    ),
+    ("what many add to a shared value at once is not lost", U, added),
+    ("who adds to a shared value and is killed keeps nobody, and what was added stays", U, adder_killed),
+    ("a shared value is opened as one of its own type only", U, shared_type),
+    ("a shared value has a name, and ends with its last holder", U, shared_named),
+    ("a forked child does not have its parent's shared value", U, shared_forked),
 ];
 
 fn locked(bytes: &[u8]) -> New {
@@ -324,5 +337,90 @@ fn versioned_type(stage: &Stage) -> Result<(), Fault> {
     for sort in [Sort::Versioned(OF + 1), Sort::Locked(OF), Sort::Semaphore, Sort::Raw(1)] {
         assert_eq!(b.open_as(sort, value.token), Err(Fault::ForeignKind), "{sort:?}");
     }
+    Ok(())
+}
+
+fn shared(size: usize) -> New {
+    New::Shared { of: OF, size, align: 64 }
+}
+
+fn zeroed(stage: &Stage) -> Result<(), Fault> {
+    let mut a = stage.program()?;
+    for size in [8, 64, 4096, 100_000] {
+        for _ in 0..3 {
+            let value = a.make(shared(size))?;
+            let (start, len) = a.shared_at(value)?;
+            assert_eq!((start % 64, len), (0, size));
+            for at in [0, size / 16 * 8, size - 8] {
+                assert_eq!(a.word_at(value, at)?, 0);
+            }
+            for at in [0, size / 16 * 8, size - 8] {
+                a.add_to(value, at)?;
+            }
+            a.close(value)?;
+        }
+    }
+    Ok(())
+}
+
+fn added(stage: &Stage) -> Result<(), Fault> {
+    const TIMES: u32 = 100_000;
+    let mut programs: [(Program, Thing); 3] = stage.sharing(shared(128))?;
+    for (program, value) in &mut programs {
+        program.begin(Order::AddTo { value: *value, at: 120, times: TIMES });
+    }
+    for (program, _) in &mut programs {
+        program.answer()?;
+    }
+    let [(mut a, value), ..] = programs;
+    assert_eq!(a.word_at(value, 120)?, u64::from(3 * TIMES));
+    assert_eq!(a.word_at(value, 112)?, 0);
+    assert_eq!(a.word_at(value, 128), Err(Fault::TooLarge));
+    Ok(())
+}
+
+fn adder_killed(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let [(mut a, theirs), (mut b, mine)] = stage.sharing(shared(64))?;
+    a.begin(Order::AddTo { value: theirs, at: 8, times: u32::MAX });
+    while b.word_at(mine, 8)? < 1000 {}
+    a.kill()?;
+    let found = b.word_at(mine, 8)?;
+    assert_eq!(b.add_to(mine, 8)?, found);
+    Ok(())
+}
+
+fn shared_type(stage: &Stage) -> Result<(), Fault> {
+    let (mut a, mut b) = stage.two()?;
+    let value = a.make(shared(64))?;
+    for sort in [Sort::Shared(OF + 1), Sort::Locked(OF), Sort::Versioned(OF), Sort::Mutex, Sort::Raw(1)] {
+        assert_eq!(b.open_as(sort, value.token), Err(Fault::ForeignKind), "{sort:?}");
+    }
+    Ok(())
+}
+
+fn shared_named(stage: &Stage) -> Result<(), Fault> {
+    let (mut a, mut b) = stage.two()?;
+    let (mine, created) = a.create_or_open("counters", shared(64))?;
+    let (theirs, again) = b.create_or_open("counters", shared(8))?;
+    assert_eq!((created, again, mine.token), (true, false, theirs.token));
+    assert_eq!(b.shared_at(theirs)?.1, 64, "the length of its creation");
+    a.add_to(mine, 56)?;
+    a.close(mine)?;
+    let found = a.open_named("counters", Sort::Shared(OF))?;
+    assert_eq!(a.word_at(found, 56)?, 1);
+    a.close(found)?;
+    b.close(theirs)?;
+    assert_eq!(a.open_named("counters", Sort::Shared(OF)), Err(Fault::NoSuchName));
+    Ok(())
+}
+
+fn shared_forked(stage: &Stage) -> Result<(), Fault> {
+    stage.needs_processes()?;
+    let mut a = stage.program()?;
+    let value = a.make(shared(64))?;
+    let answers = a.fork(&[Order::SharedAt(value), Order::AddTo { value, at: 0, times: 1 }])?;
+    assert!(answers.iter().all(|answer| *answer == Err(Fault::Forked)), "{answers:?}");
+    assert_eq!(a.add_to(value, 0)?, 0);
     Ok(())
 }
