@@ -405,8 +405,8 @@ impl<T: ?Sized> LockedGuard<'_, T> {
     /// See [`LockedGuard`].
     #[must_use]
     pub fn address(&self) -> *mut u8 {
-        match self.locked.data.copy(0) {
-            Ok(data) => data.as_ptr(),
+        match self.locked.data.parts() {
+            Ok((_, data)) => data.as_ptr(),
             Err(error) => panic!("locked value used: {error}"),
         }
     }

@@ -73,7 +73,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Bytes from one copy of `len` bytes to the next.
-    const fn stride(len: usize) -> usize {
+    pub(super) const fn stride(len: usize) -> usize {
         len.next_multiple_of(ALIGN)
     }
 
@@ -232,12 +232,14 @@ impl Data {
         head(self.mutex.object())
     }
 
-    /// The address of copy `copy`. The member that has it mapped is the caller's: see [`Object::state`].
-    pub(super) fn copy(&self, copy: usize) -> Result<NonNull<u8>, NotMember> {
-        self.mutex.object().state()?;
-        let start = self.mutex.object().payload().cast::<u8>();
-        // SAFETY: inside of the payload, whose length `over` has checked.
-        Ok(unsafe { start.add(HEAD_BYTES + copy * Layout::stride(self.len)) })
+    /// The words before the data, and the address of the value, or of its first copy. The member that has it mapped is the caller's: see
+    /// [`Object::state`].
+    #[inline(always)]
+    pub(super) fn parts(&self) -> Result<(&[Word; HEAD_WORDS], NonNull<u8>), NotMember> {
+        let object = self.mutex.object();
+        let head = head(object)?;
+        // SAFETY: inside of the payload, or at its end.
+        Ok((head, unsafe { object.payload().add(HEAD_BYTES) }))
     }
 }
 
@@ -246,6 +248,7 @@ impl Data {
 /// # Errors
 ///
 /// As [`Object::state`].
+#[inline(always)]
 fn head(object: &Object) -> Result<&[Word; HEAD_WORDS], NotMember> {
     object.state()?;
     // SAFETY: as in `Object::state`; the payload has these words: checked by `over`, or made so by `create`. They are accessed atomically

@@ -116,6 +116,7 @@ impl<T: Plain> Versioned<T> {
     /// # Progress
     ///
     /// See [`Versioned`].
+    #[inline]
     pub fn read(&self) -> Result<T, NotMember> {
         let mut value = T::new_zeroed();
         self.read_bytes(value.as_mut_bytes())?;
@@ -291,18 +292,27 @@ impl<T: ?Sized> Versioned<T> {
         Ok(&self.data.head()?[OWN])
     }
 
-    fn copies(&self) -> Result<[&[Word]; 2], NotMember> {
+    /// The version, and the two copies of `len` bytes, as many as the value has: if that is known to the compiler, the loops over the words
+    /// have no counter.
+    #[inline(always)]
+    fn parts(&self, len: usize) -> Result<(&Word, [&[Word]; 2]), NotMember> {
+        debug_assert_eq!(len, self.data.len, "the length of the value");
+        let (head, start) = self.data.parts()?;
         let copy = |copy| {
-            let start = self.data.copy(copy)?.cast::<Word>();
-            // SAFETY: mapped, and in the payload, as `copy` has checked; aligned to 16 bytes; all access is atomic.
-            Ok(unsafe { slice::from_raw_parts(start.as_ptr(), self.data.len.div_ceil(8)) })
+            // SAFETY: mapped, and in the payload, whose length was checked when it was opened; aligned to 16 bytes; all access is atomic.
+            unsafe {
+                let start = start.add(copy * Layout::stride(len)).cast::<Word>();
+                slice::from_raw_parts(start.as_ptr(), len.div_ceil(8))
+            }
         };
-        Ok([copy(0)?, copy(1)?])
+        Ok((&head[OWN], [copy(0), copy(1)]))
     }
 
     /// Reads as many bytes as the value has; returns their version.
+    #[inline(always)]
     fn read_bytes(&self, bytes: &mut [u8]) -> Result<u64, NotMember> {
-        Ok(versioned::read(self.version_word()?, self.copies()?, |at, word| {
+        let (version, copies) = self.parts(bytes.len())?;
+        Ok(versioned::read(version, copies, |at, word| {
             let part = &mut bytes[8 * at..];
             let part_len = part.len().min(8);
             part[..part_len].copy_from_slice(&word.to_ne_bytes()[..part_len]);
@@ -315,20 +325,22 @@ impl<T: ?Sized> Versioned<T> {
         self.data.mutex.lock()
     }
 
+    #[inline(always)]
     fn write_bytes(&self, bytes: &[u8]) -> Result<u64, WaitError> {
         let _guard = self.lock()?;
         self.write_locked(bytes)
     }
 
     /// The caller owns the mutex.
+    #[inline(always)]
     fn write_locked(&self, bytes: &[u8]) -> Result<u64, WaitError> {
         let words = bytes.chunks(8).map(|part| {
             let mut word = [0; 8];
             word[..part.len()].copy_from_slice(part);
             u64::from_ne_bytes(word)
         });
-        let version = self.version_word()?;
-        Ok(versioned::write(version, versioned::current(version), self.copies()?, words))
+        let (version, copies) = self.parts(bytes.len())?;
+        Ok(versioned::write(version, versioned::current(version), copies, words))
     }
 
     /// The token: 64 bits to pass to other processes.
