@@ -45,6 +45,8 @@ mod documents {
     struct Guide;
 }
 
+#[cfg(feature = "allocator")]
+mod allocator;
 #[cfg(feature = "objects")]
 mod atomics;
 mod block;
@@ -60,6 +62,7 @@ mod member;
 mod names;
 #[cfg(feature = "objects")]
 mod object;
+mod offset;
 mod options;
 #[cfg(feature = "objects")]
 mod processes;
@@ -76,6 +79,8 @@ mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
 
+#[cfg(feature = "allocator")]
+pub use allocator::ScratchAllocator;
 pub use block::Block;
 pub use error::{
     AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
@@ -86,6 +91,7 @@ pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::Local;
 pub use member::{LeaveError, Member};
+pub use offset::Offset;
 pub use options::Options;
 pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
