@@ -12,7 +12,7 @@ pub(super) fn all() -> Vec<Workload> {
     vec![
         Workload::new(
             "value/read",
-            "read a value of 64 bytes as a whole",
+            "read a value of 64 bytes as a whole, and add its words up",
             vec![processes("tenure", 1, Tenured::new, read), processes("seqlock", 1, Seqlock::new, read)],
         ),
         Workload::new(
@@ -35,9 +35,8 @@ fn read<S: Subject<Member: Wholes + 'static>>(seat: &Seat<'_, S>) -> Outcome<Wor
     let mut member = seat.join()?;
     Ok(Box::new(move |lap| {
         lap.each(|_| {
-            member.read().map(|value| {
-                black_box(&value);
-            })
+            black_box(member.read()?);
+            Ok(())
         })
     }))
 }

@@ -14,17 +14,21 @@ pub type Value = [u64; 8];
 
 /// A value that is read and replaced as a whole.
 pub trait Wholes {
-    /// Reads it.
+    /// Reads it, and adds its words up.
     ///
     /// # Errors
     /// [`Failed`].
-    fn read(&mut self) -> Outcome<Value>;
+    fn read(&mut self) -> Outcome<u64>;
 
     /// Replaces it.
     ///
     /// # Errors
     /// [`Failed`].
     fn write(&mut self, value: &Value) -> Outcome<()>;
+}
+
+fn sum(value: &Value) -> u64 {
+    value.iter().fold(0, |sum, word| sum.wrapping_add(*word))
 }
 
 /// A value behind a lock.
@@ -74,8 +78,11 @@ impl Subject for Tenured {
 
 impl Wholes for TenuredMember {
     #[inline]
-    fn read(&mut self) -> Outcome<Value> {
-        self.versioned.read().map_err(|error| Failed::of("read", error))
+    fn read(&mut self) -> Outcome<u64> {
+        match self.versioned.read() {
+            Ok(value) => Ok(sum(&value)),
+            Err(error) => Err(Failed::of("read", error)),
+        }
     }
 
     #[inline]
@@ -137,17 +144,17 @@ impl SeqlockMember {
 
 impl Wholes for SeqlockMember {
     #[inline]
-    fn read(&mut self) -> Outcome<Value> {
+    fn read(&mut self) -> Outcome<u64> {
         let Versions { version, words } = self.versions();
         loop {
             // Acquire: the words of this version; pairs with the Release in `write`.
             let before = version.load(Ordering::Acquire);
             // Relaxed: see the fence.
-            let value = std::array::from_fn(|at| words[at].load(Ordering::Relaxed));
+            let value: Value = std::array::from_fn(|at| words[at].load(Ordering::Relaxed));
             // Acquire: if a word is of a later writer, its odd version is seen below; pairs with the fence in `write`.
             fence(Ordering::Acquire);
             if before % 2 == 0 && version.load(Ordering::Relaxed) == before {
-                return Ok(value);
+                return Ok(sum(&value));
             }
             std::hint::spin_loop();
         }

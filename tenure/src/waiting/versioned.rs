@@ -292,27 +292,28 @@ impl<T: ?Sized> Versioned<T> {
         Ok(&self.data.head()?[OWN])
     }
 
-    /// The version, and the two copies of `len` bytes, as many as the value has: if that is known to the compiler, the loops over the words
-    /// have no counter.
+    /// The version, and the copies of `len` bytes, as many as the value has: if that is known to the compiler, the loops over the words have no
+    /// counter.
     #[inline(always)]
-    fn parts(&self, len: usize) -> Result<(&Word, [&[Word]; 2]), NotMember> {
+    fn parts<'v>(&'v self, len: usize) -> Result<(&'v Word, impl Fn(usize) -> &'v [Word]), NotMember> {
         debug_assert_eq!(len, self.data.len, "the length of the value");
         let (head, start) = self.data.parts()?;
-        let copy = |copy| {
-            // SAFETY: mapped, and in the payload, whose length was checked when it was opened; aligned to 16 bytes; all access is atomic.
+        let copy = move |copy: usize| {
+            // SAFETY: mapped, and copy 0 or 1 in the payload, whose length was checked when it was opened; aligned to 16 bytes; all access
+            // is atomic.
             unsafe {
                 let start = start.add(copy * Layout::stride(len)).cast::<Word>();
                 slice::from_raw_parts(start.as_ptr(), len.div_ceil(8))
             }
         };
-        Ok((&head[OWN], [copy(0), copy(1)]))
+        Ok((&head[OWN], copy))
     }
 
     /// Reads as many bytes as the value has; returns their version.
     #[inline(always)]
     fn read_bytes(&self, bytes: &mut [u8]) -> Result<u64, NotMember> {
-        let (version, copies) = self.parts(bytes.len())?;
-        Ok(versioned::read(version, copies, |at, word| {
+        let (version, copy) = self.parts(bytes.len())?;
+        Ok(versioned::read(version, copy, |at, word| {
             let part = &mut bytes[8 * at..];
             let part_len = part.len().min(8);
             part[..part_len].copy_from_slice(&word.to_ne_bytes()[..part_len]);
@@ -339,8 +340,8 @@ impl<T: ?Sized> Versioned<T> {
             word[..part.len()].copy_from_slice(part);
             u64::from_ne_bytes(word)
         });
-        let (version, copies) = self.parts(bytes.len())?;
-        Ok(versioned::write(version, versioned::current(version), copies, words))
+        let (version, copy) = self.parts(bytes.len())?;
+        Ok(versioned::write(version, versioned::current(version), copy, words))
     }
 
     /// The token: 64 bits to pass to other processes.
