@@ -242,7 +242,7 @@ fn a_payload_is_created_zeroed_in_any_size_and_alignment() {
         let opened = me.open_raw(Kind::raw(1), local.token(&held)).unwrap();
         let bytes = opened.get().unwrap();
         assert!(bytes.len() == size && bytes.iter().all(|byte| *byte == 0), "{layout:?}");
-        assert!(size == 0 || bytes.as_ptr().addr() % align == 0, "{layout:?}");
+        assert!(size == 0 || bytes.as_ptr().addr().is_multiple_of(align), "{layout:?}");
     }
     let refused = local.create_zeroed(Kind::raw(1), Layout::from_size_align(8, 1 << 20).unwrap());
     assert!(matches!(refused, Err(CreateError::Scratch(ScratchError::Align { .. }))));
