@@ -108,7 +108,7 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
     use crate::state::{STATE_WORDS, copy_state};
 
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
-        let kind = Kind::from_word(handle.kind);
+        let kind = Kind::from_number(handle.kind);
         if !kind.is_system() {
             continue;
         }

@@ -238,7 +238,7 @@ impl Inner {
         let word = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed));
         let [slots, first, capacity] =
             [CONTAINER_SLOTS, CONTAINER_FIRST, CAPACITY].map(|at| u32::try_from(word(at)).unwrap_or(0));
-        let found = Kind::from_word(word(KIND));
+        let found = Kind::from_number(word(KIND));
         let is_whole = words.len() >= WORDS
             && slots.is_power_of_two()
             && (1..=slots).contains(&capacity)
