@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
     Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked,
-    Member, Named, OpenHandleError, PutError, Raw, RawBlock, RawHandle, SlotError, Space, Token, Versioned,
+    Member, Named, OpenHandleError, PutError, Queue, Raw, RawBlock, RawHandle, SlotError, Space, Token,
+    Versioned,
 };
 
 use crate::apart::apart;
@@ -85,6 +86,7 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// Values that change.
     pub(crate) values: Option<Values>,
+    pub(crate) queue: Option<Queue<Raw>>,
     /// A process of which it has a handle.
     pub(crate) target: Option<Target>,
     /// A member with a monitor, which has observed nothing yet: it is stopped.
@@ -130,6 +132,7 @@ impl Survivor {
             shares: Vec::new(),
             things: None,
             values: None,
+            queue: None,
             target: None,
             witness: None,
             dying: None,
