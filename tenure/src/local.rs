@@ -957,6 +957,7 @@ impl Shared {
     }
 }
 
+#[cfg(feature = "objects")]
 pub(crate) fn too_large(bytes: usize) -> CreateError {
     CreateError::Scratch(tenure_scratch_alloc::AllocError::TooLarge {
         bytes: bytes as u64,
