@@ -32,6 +32,7 @@ impl Kind {
     pub(crate) const FILE_SHARE: Self = Self::system(8);
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
+    pub(crate) const RWLOCK: Self = Self::system(11);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -134,6 +135,7 @@ impl fmt::Display for Kind {
                 Self::FILE_SHARE => "file share",
                 Self::LOCKED => "locked value",
                 Self::VERSIONED => "versioned value",
+                Self::RWLOCK => "read-write lock",
                 Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
             };
             return f.write_str(name);
