@@ -137,6 +137,7 @@ pub fn begin_drain() {
 }
 
 /// Whether a lease has no readers, of which the writer sees the last access; or its word as it was seen, to sleep on.
+#[inline]
 pub fn drained<W: Word>(readers: &W) -> Attempt<()> {
     word::attempt(readers, |count| {
         if is_gone(count) { Look::Take { to: count, gained: () } } else { Look::Blocked }
