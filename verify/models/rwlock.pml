@@ -61,7 +61,7 @@ byte kills = KILLS, stops = STOPS, hurries = HURRIES;
 #define clear_w() d_step { w = UNOWNED; wm = 0; ws = 0 }
 #define wake_r(l) d_step { rm[l] = 0; rs[l] = 0 }
 
-/* rwlock.rs: announce: word.rs: change; enter_unwaited is the compare_exchange alone */
+/* rwlock.rs: announce: word.rs: change; announce_only is the compare_exchange alone */
 inline announce(l) {
     do
     ::
@@ -81,7 +81,7 @@ inline announce(l) {
     atomic { v = 0; m = 0 }
 }
 
-/* rwlock.rs: withdraw: word.rs: change; leave_unwaited is the compare_exchange alone */
+/* rwlock.rs: withdraw: word.rs: change; withdraw_only is the compare_exchange alone */
 inline withdraw(l) {
     do
     ::

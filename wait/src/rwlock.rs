@@ -41,16 +41,14 @@ pub const fn readers(word: u32) -> u32 {
     word & !WAITERS
 }
 
-/// Announces one reader if no waiters bit is set: the first of the two steps of a read lock without contention. False if the word has
-/// changed, has waiters, or is at the limit: then [`announce`] decides.
+/// Announces the only reader of the lease if no waiters bit is set: the first of the two steps of a read lock without contention. False if
+/// the word is anything else: then [`announce`] decides.
 #[inline(always)]
 #[must_use]
-pub fn announce_unwaited<W: Word>(readers: &W) -> bool {
-    let seen = readers.load();
-    // SeqCst: reader's announcement: before the look; pairs with the fence in `begin_drain`: either the look sees the writer, or the drain sees
-    // this reader. Failure, Acquire: nothing is concluded from it.
-    seen < READERS_MAX
-        && readers.compare_exchange(seen, seen + 1, ordering!("wait.rwlock.announce", SeqCst, AcqRel), Acquire).is_ok()
+pub fn announce_only<W: Word>(readers: &W) -> bool {
+    // SeqCst: the reader's announcement, before the look; pairs with the fence in `begin_drain`: either the look sees the writer, or the drain
+    // sees this reader. Failure, Acquire: nothing is concluded from it.
+    readers.compare_exchange(0, 1, ordering!("wait.rwlock.announce", SeqCst, AcqRel), Acquire).is_ok()
 }
 
 /// Whether no writer owns the lock, and the last one did unlock it: the second step of a read lock without contention. `writers` is the whole
@@ -63,15 +61,14 @@ pub fn is_free(writers: &Whole) -> bool {
     writers.load(ordering!("wait.rwlock.look", SeqCst, Acquire)) == u64::from(mutex::FREE)
 }
 
-/// Withdraws one reader if no waiters bit is set: the one step of a read unlock without contention. False if the word has changed, has
-/// waiters, or has no readers: then [`withdraw`] decides.
+/// Withdraws the only reader of the lease if no waiters bit is set: the one step of a read unlock without contention. False if the word is
+/// anything else: then [`withdraw`] decides.
 #[inline(always)]
 #[must_use]
-pub fn withdraw_unwaited<W: Word>(readers: &W) -> bool {
-    let seen = readers.load();
+pub fn withdraw_only<W: Word>(readers: &W) -> bool {
     // AcqRel: wait word: as in `change`, of which this is the last step: what was read comes before it; pairs with the Acquire of the drain.
     // Failure, Acquire: nothing is concluded from it.
-    seen.wrapping_sub(1) < READERS_MAX && readers.compare_exchange(seen, seen - 1, AcqRel, Acquire).is_ok()
+    readers.compare_exchange(1, 0, AcqRel, Acquire).is_ok()
 }
 
 /// Announces one reader of the lease; false if it has [`READERS_MAX`] of them.
@@ -132,16 +129,21 @@ pub fn withdraw_all<W: Word>(readers: &W) {
 /// Called by a writer that has just become the owner of the writers' word, before it looks at the readers' words.
 pub fn begin_drain() {
     // SeqCst: the writer's store of the writers' word, before it looks at the readers' words; pairs with the announcements: see
-    // `announce_unwaited`.
+    // `announce_only`.
     fence(ordering!("wait.rwlock.drain", SeqCst, AcqRel));
 }
 
 /// Whether a lease has no readers, of which the writer sees the last access; or its word as it was seen, to sleep on.
-#[inline]
 pub fn drained<W: Word>(readers: &W) -> Attempt<()> {
     word::attempt(readers, |count| {
         if is_gone(count) { Look::Take { to: count, gained: () } } else { Look::Blocked }
     })
+}
+
+/// Whether a lease has no readers, and no waiters bit: a look of [`drained`] that stores nothing.
+#[inline(always)]
+pub fn is_drained<W: Word>(readers: &W) -> bool {
+    readers.load() == 0
 }
 
 /// Whether a writer could go on: there are no readers.

@@ -47,14 +47,14 @@ fn dekker_a_reader_beside_a_writer() {
             let mut last = 0;
             for _ in 0..rounds {
                 barrier.wait();
-                if rwlock::announce_unwaited(&readers) {
+                if rwlock::announce_only(&readers) {
                     if rwlock::is_free(&writers.0) {
                         // SAFETY: the lock is locked for reading.
                         let now = unsafe { *data.0.get() };
                         assert!(now >= last);
                         last = now;
                     }
-                    assert!(rwlock::withdraw_unwaited(&readers) || rwlock::withdraw(&readers));
+                    assert!(rwlock::withdraw_only(&readers) || rwlock::withdraw(&readers));
                 }
                 barrier.wait();
             }

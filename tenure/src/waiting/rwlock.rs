@@ -83,7 +83,7 @@ pub(crate) fn check(words: &[Word], members: u16, holders: &HolderSet, found: &m
 ///
 /// # Progress
 ///
-/// Without writers, a read lock and its unlock take one CAS each, of a word of this member alone, and no system call. A writer claims the lock
+/// Without writers, a read lock and its unlock take one CAS each, of a word of this member's own, and no system call. A writer claims the lock
 /// first; from then on all readers that come wait for it, so that it gets the lock when the readers before it are gone: no stream of readers
 /// keeps it waiting for ever. The order of the writers is unspecified, and so is that of a writer and the readers that wait for another one.
 ///
@@ -294,13 +294,18 @@ impl RwLock {
     /// See [`RwLock`].
     #[inline]
     pub fn read(&self) -> Result<RwLockReadGuard<'_>, WaitError> {
-        if self.read_free() { Ok(RwLockReadGuard::of(self, false)) } else { self.read_guard_contended() }
+        let announced = self.announce_only();
+        if announced && self.is_free() {
+            Ok(RwLockReadGuard::of(self, false))
+        } else {
+            self.read_guard_contended(announced)
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn read_guard_contended(&self) -> Result<RwLockReadGuard<'_>, WaitError> {
-        Ok(RwLockReadGuard::of(self, self.read_contended(&WaitOptions::new())?))
+    fn read_guard_contended(&self, announced: bool) -> Result<RwLockReadGuard<'_>, WaitError> {
+        Ok(RwLockReadGuard::of(self, self.read_contended(announced, &WaitOptions::new())?))
     }
 
     /// Locks it for reading if no writer has it or waits for it; does not wait.
@@ -355,34 +360,36 @@ impl RwLock {
     /// As [`RwLock::read_with`].
     #[inline]
     pub fn acquire_read(&self, options: impl Into<WaitOptions>) -> Result<bool, WaitError> {
-        if self.read_free() { Ok(false) } else { self.read_contended(&options.into()) }
+        let announced = self.announce_only();
+        if announced && self.is_free() { Ok(false) } else { self.read_contended(announced, &options.into()) }
     }
 
-    /// The read lock without writers: two steps.
+    /// The first of the two steps of a read lock without writers, and without other readers of this member. True: [`RwLock::is_free`] is next.
     #[inline(always)]
-    fn read_free(&self) -> bool {
+    fn announce_only(&self) -> bool {
         if !self.gate.admits_process() {
             return false;
         }
         // SAFETY, both: this process is the member.
         let (mine, state) = unsafe { (self.mine(), self.mutex.object().mapped_state()) };
-        if mutant!("wait.rwlock.look_first") {
-            return rwlock::is_free(&state[0]) && rwlock::announce_unwaited(&mine);
-        }
-        if !rwlock::announce_unwaited(&mine) {
-            return false;
-        }
-        let is_free = rwlock::is_free(&state[0]);
-        if !is_free {
-            withdraw(&mine);
-        }
-        is_free
+        // The mutant: the reader looks before it announces itself.
+        (!mutant!("wait.rwlock.look_first") || rwlock::is_free(&state[0])) && rwlock::announce_only(&mine)
     }
 
-    /// Every other read lock; true if the last writer did not unlock it.
+    /// The second step: whether the reader has the lock, which the last writer did unlock.
+    #[inline(always)]
+    fn is_free(&self) -> bool {
+        // SAFETY: the first step found that this process is the member.
+        mutant!("wait.rwlock.look_first") || rwlock::is_free(unsafe { &self.mutex.object().mapped_state()[0] })
+    }
+
+    /// Every other read lock; true if the last writer did not unlock it. `announced` if this reader has announced itself already.
     #[cold]
     #[inline(never)]
-    fn read_contended(&self, options: &WaitOptions) -> Result<bool, WaitError> {
+    fn read_contended(&self, announced: bool, options: &WaitOptions) -> Result<bool, WaitError> {
+        if announced {
+            withdraw(&self.checked_mine()?);
+        }
         Ok(wait_for(&Reading(self), *options)?.abandoned)
     }
 
@@ -397,14 +404,14 @@ impl RwLock {
     /// See [`RwLock`].
     #[inline]
     pub fn unlock_read(&self) -> Result<(), WaitError> {
-        if self.unlock_read_unwaited() { Ok(()) } else { self.unlock_read_contended() }
+        if self.unlock_only_read() { Ok(()) } else { self.unlock_read_contended() }
     }
 
-    /// The unlock for reading without a writer that waits: one step.
+    /// The unlock of the only reader of this member, without a writer that waits: one step.
     #[inline(always)]
-    fn unlock_read_unwaited(&self) -> bool {
+    fn unlock_only_read(&self) -> bool {
         // SAFETY: this process is the member.
-        self.gate.admits_process() && rwlock::withdraw_unwaited(&unsafe { self.mine() })
+        self.gate.admits_process() && rwlock::withdraw_only(&unsafe { self.mine() })
     }
 
     #[cold]
@@ -506,9 +513,9 @@ impl RwLock {
     /// Waits until nobody has the lock for reading. The caller owns the mutex.
     fn drain(&self, options: WaitOptions) -> Result<(), WaitError> {
         rwlock::begin_drain();
-        for lease in self.leases() {
-            if let Attempt::Blocked(_) = rwlock::drained(&self.readers_of(lease)?) {
-                wait_for(&Draining { lock: self, lease }, options)?;
+        for (lease, words) in self.mutex.object().words()?.chunks_exact(LINE).skip(1).enumerate() {
+            if !rwlock::is_drained(&HalfWord::at(&words[0])) {
+                wait_for(&Draining { lock: self, lease: lease as u8 }, options)?;
             }
         }
         Ok(())
@@ -566,8 +573,6 @@ fn members(shared: &crate::shared::Shared) -> u16 {
     shared.reclaimer.plan.geometry.members
 }
 
-#[cold]
-#[inline(never)]
 fn withdraw(mine: &HalfWord<'_>) {
     // Announced before, so there is one, unless the word was corrupted.
     let _ = rwlock::withdraw(mine);
@@ -714,7 +719,7 @@ impl RwLockReadGuard<'_> {
 impl Drop for RwLockReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.lock().unlock_read_unwaited() {
+        if !self.lock().unlock_only_read() {
             // The lock is locked by construction; in a forked child the parent's thread has it, and this fails.
             let _ = self.lock().unlock_read_contended();
         }
