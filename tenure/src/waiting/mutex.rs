@@ -585,10 +585,12 @@ impl Mutex {
     }
 
     /// Whether the calling thread owns the mutex, by its word.
+    #[inline]
     fn owns(&self, word: &WholeWord<'_>) -> bool {
         word.load() & !WAITERS == self.me().value()
     }
 
+    #[inline]
     fn me(&self) -> Owner {
         thread_id::owner(&self.object.shared().lease)
     }

@@ -161,6 +161,12 @@ fn unlock(stage: &Stage<'_>, what: What) {
         let unlocked = if is_reader { lock.unlock_read() } else { lock.unlock_write() };
         stage.end_among_others();
         unlocked.unwrap();
+        // The writer that waited is awake by now, without a close that would wake it.
+        let started = std::time::Instant::now();
+        while is_reader && matches!(lock.state().unwrap(), RwLockState::Written { .. }) {
+            assert!(started.elapsed().as_secs() < 20, "nobody woke the writer");
+            std::thread::yield_now();
+        }
     });
 }
 
