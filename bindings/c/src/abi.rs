@@ -22,7 +22,7 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
-/// A mutex, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table.
+/// A mutex, read-write lock, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table.
 pub struct tenure_object {
     _opaque: [u8; 0],
 }
@@ -49,6 +49,8 @@ pub enum tenure_object_kind {
     TENURE_DESCRIPTOR = 7,
     /// tenure_share_enter.
     TENURE_FILE_SHARE = 8,
+    /// tenure_rwlock_create.
+    TENURE_RWLOCK = 11,
 }
 
 /// How the memory of a space comes to be: tenure_options.backend.

@@ -21,6 +21,7 @@ mod names;
 mod object;
 mod process;
 mod registry;
+mod rwlock;
 mod scratch;
 mod space;
 mod thread;
@@ -39,6 +40,7 @@ pub use object::{
     tenure_object_token,
 };
 pub use process::*;
+pub use rwlock::*;
 pub use scratch::*;
 pub use space::*;
 pub use waiting::*;

@@ -1,11 +1,11 @@
-//! Objects: the calls that mutexes, events, semaphores, processes, threads and descriptors share.
+//! Objects: the calls that mutexes, read-write locks, events, semaphores, processes, threads and descriptors share.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use tenure::{
     Descriptor, DescriptorError, Event, FileShare, Kind, Mutex, Named, OpenHandleError, Process,
-    ProcessError, Semaphore, Thread, Token, Waitable,
+    ProcessError, RwLock, Semaphore, Thread, Token, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -18,7 +18,7 @@ use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_THREAD,
+    TENURE_MUTEX, TENURE_PROCESS, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_THREAD,
 };
 
 /// An object of any kind.
@@ -30,6 +30,7 @@ pub(crate) enum Any {
     Thread(Thread),
     Descriptor(Descriptor),
     Share(FileShare),
+    RwLock(RwLock),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -73,6 +74,7 @@ impl Thing {
             Any::Thread(_) => TENURE_THREAD,
             Any::Descriptor(_) => TENURE_DESCRIPTOR,
             Any::Share(_) => TENURE_FILE_SHARE,
+            Any::RwLock(_) => TENURE_RWLOCK,
         }
     }
 
@@ -85,6 +87,7 @@ impl Thing {
             Any::Thread(thread) => thread.token(),
             Any::Descriptor(descriptor) => descriptor.token(),
             Any::Share(_) => return Err(self.wrong("thing that has a token")),
+            Any::RwLock(lock) => lock.token(),
         })
     }
 
@@ -96,7 +99,7 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
-            Any::Descriptor(_) | Any::Share(_) => return Err(self.wrong("thing to wait for")),
+            Any::Descriptor(_) | Any::Share(_) | Any::RwLock(_) => return Err(self.wrong("thing to wait for")),
         })
     }
 
@@ -113,7 +116,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 12] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -123,6 +126,9 @@ fn kind_of(number: u32) -> &'static str {
         "thread",
         "descriptor",
         "file share",
+        "locked value",
+        "versioned value",
+        "read-write lock",
     ];
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
@@ -237,6 +243,7 @@ impl Source<'_> {
         const PROCESS: u32 = TENURE_PROCESS as u32;
         const THREAD: u32 = TENURE_THREAD as u32;
         const DESCRIPTOR: u32 = TENURE_DESCRIPTOR as u32;
+        const RWLOCK: u32 = TENURE_RWLOCK as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -244,6 +251,7 @@ impl Source<'_> {
             PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
+            RWLOCK => Any::RwLock(self.get(member, RwLock::open, RwLock::open_named)?),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }

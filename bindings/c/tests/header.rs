@@ -20,6 +20,7 @@ const SOURCES: &[&str] = &[
     "names.rs",
     "object.rs",
     "waiting.rs",
+    "rwlock.rs",
     "process.rs",
     "descriptor.rs",
 ];
