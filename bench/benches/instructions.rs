@@ -12,7 +12,9 @@ use std::hint::black_box;
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tenure::{Event, Kind, Local, Mutex, MutexGuard, RawHandle, Reset, RwLock, Semaphore, Space, Token, WaitError};
+use tenure::{
+    Event, Kind, Local, Mutex, MutexGuard, RawHandle, Reset, RwLock, Semaphore, Space, Token, WaitError,
+};
 
 const KIND: Kind = Kind::raw(1);
 /// Operations of one run; the way in and out is shared by all of them.

@@ -101,7 +101,8 @@ pub use {
     tenure_slab::NAME_MAX,
     waiting::{
         Event, Locked, LockedGuard, Mutex, MutexGuard, MutexState, Plain, Reset, RwLock, RwLockReadGuard,
-        RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX, WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
+        RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX, WaitError, WaitOptions, Waitable,
+        Woken, wait_all, wait_any,
     },
 };
 

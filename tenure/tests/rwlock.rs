@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Name, Process, eventually, in_fork, role, say};
-use tenure::{
-    CreateError, Mutex, OpenHandleError, RwLock, RwLockState, Space, WaitError, WaitOptions,
-};
+use tenure::{CreateError, Mutex, OpenHandleError, RwLock, RwLockState, Space, WaitError, WaitOptions};
 
 fn options() -> tenure::Options {
     Space::options().members(8).handles(64).scratch(1 << 20)
@@ -335,7 +333,10 @@ fn corrupted_words_are_errors_and_findings() {
     store(at + 64, 7);
     finds("lease 1 has 7 readers and does not hold it");
     let waited = lock.write_with(LONG);
-    assert!(matches!(&waited, Err(WaitError::Corrupt(what)) if what.contains("7 readers of lease 1")), "{waited:?}");
+    assert!(
+        matches!(&waited, Err(WaitError::Corrupt(what)) if what.contains("7 readers of lease 1")),
+        "{waited:?}"
+    );
     drop(waited);
     store(at + 64, 0);
     drop(lock.write().unwrap());

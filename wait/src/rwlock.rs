@@ -79,7 +79,11 @@ pub fn withdraw_only<W: Word>(readers: &W) -> bool {
 #[must_use]
 pub fn announce<W: Word>(readers: &W) -> bool {
     let announced = word::change(readers, is_gone, |count| {
-        if count < READERS_MAX { Change::Quiet { to: count + 1, answer: true } } else { Change::Nothing(false) }
+        if count < READERS_MAX {
+            Change::Quiet { to: count + 1, answer: true }
+        } else {
+            Change::Nothing(false)
+        }
     });
     // SeqCst: the reader's announcement, before the look; pairs with the fence in `begin_drain`.
     fence(ordering!("wait.rwlock.announced", SeqCst, AcqRel));
@@ -135,9 +139,12 @@ pub fn begin_drain() {
 
 /// Whether a lease has no readers, of which the writer sees the last access; or its word as it was seen, to sleep on.
 pub fn drained<W: Word>(readers: &W) -> Attempt<()> {
-    word::attempt(readers, |count| {
-        if is_gone(count) { Look::Take { to: count, gained: () } } else { Look::Blocked }
-    })
+    word::attempt(
+        readers,
+        |count| {
+            if is_gone(count) { Look::Take { to: count, gained: () } } else { Look::Blocked }
+        },
+    )
 }
 
 /// Whether a lease has no readers, and no waiters bit: a look of [`drained`] that stores nothing.

@@ -99,7 +99,9 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
-            Any::Descriptor(_) | Any::Share(_) | Any::RwLock(_) => return Err(self.wrong("thing to wait for")),
+            Any::Descriptor(_) | Any::Share(_) | Any::RwLock(_) => {
+                return Err(self.wrong("thing to wait for"));
+            }
         })
     }
 

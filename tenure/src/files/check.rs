@@ -36,15 +36,13 @@ pub(crate) fn check(
         };
         let mut found = Vec::new();
         match payload(scratch, &handle) {
-            Some(payload) if payload.len() >= words => {
-                match kind {
-                    Kind::DESCRIPTOR => check_slots(payload, members, &handle, &incarnation_of, &mut found),
-                    Kind::FILE_SHARE => {
-                        check_shares(&payload[STATE_WORDS..], members, &handle, &incarnation_of, &mut found);
-                    }
-                    _ => rwlock::check(payload, members, &handle.holders, &mut found),
+            Some(payload) if payload.len() >= words => match kind {
+                Kind::DESCRIPTOR => check_slots(payload, members, &handle, &incarnation_of, &mut found),
+                Kind::FILE_SHARE => {
+                    check_shares(&payload[STATE_WORDS..], members, &handle, &incarnation_of, &mut found);
                 }
-            }
+                _ => rwlock::check(payload, members, &handle.holders, &mut found),
+            },
             _ => found.push(format!("the payload is too short for {members} members")),
         }
         // If the handle has ended during the inspection, its payload may hold arbitrary bytes.

@@ -262,7 +262,9 @@ impl RwLock {
 
     /// The readers' word of a lease of the geometry.
     fn readers_of(&self, lease: u8) -> Result<HalfWord<'_>, NotMember> {
-        Ok(HalfWord::at(readers_word(self.mutex.object().words()?, lease).expect("as many words as `over` found")))
+        Ok(HalfWord::at(
+            readers_word(self.mutex.object().words()?, lease).expect("as many words as `over` found"),
+        ))
     }
 
     fn leases(&self) -> impl Iterator<Item = u8> {
@@ -370,7 +372,7 @@ impl RwLock {
         if !self.gate.admits_process() {
             return false;
         }
-        // SAFETY, both: this process is the member.
+        // SAFETY: this process is the member.
         let (mine, state) = unsafe { (self.mine(), self.mutex.object().mapped_state()) };
         // The mutant: the reader looks before it announces itself.
         (!mutant!("wait.rwlock.look_first") || rwlock::is_free(&state[0])) && rwlock::announce_only(&mine)
@@ -380,7 +382,8 @@ impl RwLock {
     #[inline(always)]
     fn is_free(&self) -> bool {
         // SAFETY: the first step found that this process is the member.
-        mutant!("wait.rwlock.look_first") || rwlock::is_free(unsafe { &self.mutex.object().mapped_state()[0] })
+        mutant!("wait.rwlock.look_first")
+            || rwlock::is_free(unsafe { &self.mutex.object().mapped_state()[0] })
     }
 
     /// Every other read lock; true if the last writer did not unlock it. `announced` if this reader has announced itself already.
@@ -566,7 +569,9 @@ fn readers_of(object: &Object) -> Result<NonNull<Word>, OpenHandleError> {
     readers_word(words, shared.lease.id().index)
         .filter(|_| words.len() == expected)
         .map(NonNull::from)
-        .ok_or_else(|| OpenHandleError::Corrupt(format!("a lock of {} words, expected {expected}", words.len())))
+        .ok_or_else(|| {
+            OpenHandleError::Corrupt(format!("a lock of {} words, expected {expected}", words.len()))
+        })
 }
 
 fn members(shared: &crate::shared::Shared) -> u16 {

@@ -70,7 +70,10 @@ impl NegativeControl {
         (Self::TimeoutIsDeadlock, "Mutexes"),
         (Self::WriteAsReader, "Read-write locks"),
         (Self::NeverAbandoned, "a writer was killed: readers are told, until one writer was"),
-        (Self::AlwaysAbandoned, "a reader was killed: a writer that waits gets the lock, and is told nothing"),
+        (
+            Self::AlwaysAbandoned,
+            "a reader was killed: a writer that waits gets the lock, and is told nothing",
+        ),
         (Self::AnotherIndex, "Waiting for several things"),
         (Self::SetAgain, "Events"),
         (Self::OneMore, "Semaphores"),
@@ -140,7 +143,9 @@ impl Saboteur {
             (NegativeControl::WriteAsReader, Order::Write { lock, timeout }) => {
                 return Ok(Order::Read { lock: *lock, timeout: *timeout });
             }
-            (NegativeControl::WriteAsReader, Order::UnlockWrite(lock)) => return Ok(Order::UnlockRead(*lock)),
+            (NegativeControl::WriteAsReader, Order::UnlockWrite(lock)) => {
+                return Ok(Order::UnlockRead(*lock));
+            }
             (NegativeControl::OneMore, Order::Release { more, .. }) => *more += 1,
             (
                 NegativeControl::IgnoreCase,

@@ -13,7 +13,8 @@ use std::time::Duration;
 use rkyv::{Archive, Serialize};
 use tenure::{
     Access, Block, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Member, Mutex, Named, Options,
-    Process, Raw, RawBlock, Reset, RwLock, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
+    Process, Raw, RawBlock, Reset, RwLock, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all,
+    wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};

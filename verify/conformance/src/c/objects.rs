@@ -9,10 +9,10 @@ use tenure_capi::{
     tenure_event_is_set, tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_mutex_create,
     tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind, tenure_object_open,
     tenure_object_open_named, tenure_object_token, tenure_process_exit, tenure_process_exiting,
-    tenure_process_number, tenure_process_of, tenure_process_reaped, tenure_rwlock_create, tenure_rwlock_read,
-    tenure_rwlock_unlock_read, tenure_rwlock_unlock_write, tenure_rwlock_write, tenure_semaphore_count,
-    tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter, tenure_status, tenure_thread_of,
-    tenure_wait, tenure_wait_all, tenure_wait_any,
+    tenure_process_number, tenure_process_of, tenure_process_reaped, tenure_rwlock_create,
+    tenure_rwlock_read, tenure_rwlock_unlock_read, tenure_rwlock_unlock_write, tenure_rwlock_write,
+    tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter,
+    tenure_status, tenure_thread_of, tenure_wait, tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};

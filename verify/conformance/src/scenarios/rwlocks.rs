@@ -11,7 +11,11 @@ pub(super) const ROWS: &[Row] = &[
     ("several read at once; a writer is alone", Sizes::USUAL, exclusion),
     ("a writer that waits goes before readers that come later", Sizes::USUAL, writer_first),
     ("a writer that gives up keeps no reader", Sizes::USUAL, writer_gives_up),
-    ("a reader was killed: a writer that waits gets the lock, and is told nothing", Sizes::USUAL, reader_killed),
+    (
+        "a reader was killed: a writer that waits gets the lock, and is told nothing",
+        Sizes::USUAL,
+        reader_killed,
+    ),
     ("a stopped reader keeps writers, and no reader", Sizes::USUAL, reader_stopped),
     ("a writer was killed: readers are told, until one writer was", Sizes::USUAL, writer_killed),
     ("a writer that waits is killed: it keeps nobody", Sizes::USUAL, waiter_killed),

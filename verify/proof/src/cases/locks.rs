@@ -188,7 +188,8 @@ fn try_read(stage: &Stage<'_>) {
 /// Locks it for writing, if it can be had, until nobody is at work any more.
 fn write_meanwhile(survivor: &mut Survivor) {
     let board = survivor.board;
-    if board.read(WRITES) == 0 && things(survivor).lock.acquire_write(Some(std::time::Duration::ZERO)).is_ok() {
+    if board.read(WRITES) == 0 && things(survivor).lock.acquire_write(Some(std::time::Duration::ZERO)).is_ok()
+    {
         board.post(WRITES, 1);
     }
 }
