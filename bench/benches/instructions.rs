@@ -13,8 +13,8 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use tenure::{
-    Event, Handle, Kind, Local, Locked, Member, Mutex, MutexGuard, RawHandle, Reset, Semaphore, Space, Token,
-    Versioned, WaitError,
+    Event, Handle, Kind, Local, Locked, Member, Mutex, MutexGuard, RawHandle, Reset, RwLock, Semaphore,
+    Space, Token, Versioned, WaitError,
 };
 
 const KIND: Kind = Kind::raw(1);
@@ -256,6 +256,7 @@ fn alloc_free_of_other(mut pair: Pair) -> Pair {
 struct Waits {
     mutex: Mutex,
     recursive: Mutex,
+    lock: RwLock,
     event: Event,
     latch: Event,
     permits: Semaphore,
@@ -268,12 +269,13 @@ fn waits() -> Waits {
     let mutex = Mutex::create(&member).expect("a mutex");
     drop(mutex.lock().expect("free"));
     let recursive = Mutex::create_recursive(&member).expect("a mutex");
+    let lock = RwLock::create(&member).expect("a lock");
     let event = Event::create(&member, Reset::Auto, true).expect("an event");
     event.wait(None).expect("set");
     let latch = Event::create(&member, Reset::Manual, true).expect("an event");
     let permits = Semaphore::create(&member, 0, 3).expect("a semaphore");
     // The mapping stays with the objects.
-    Waits { mutex, recursive, event, latch, permits }
+    Waits { mutex, recursive, lock, event, latch, permits }
 }
 
 #[library_benchmark(config = budget("lock_unlock"), setup = waits)]
@@ -311,6 +313,24 @@ fn lock_unlock_called(waits: Waits) -> Waits {
 fn lock_unlock_recursive(waits: Waits) -> Waits {
     for _ in 0..OPERATIONS {
         drop(black_box(waits.recursive.lock().unwrap()));
+    }
+    waits
+}
+
+#[library_benchmark(config = budget("read_unlock"), setup = waits)]
+#[bench::alone()]
+fn read_unlock(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        drop(black_box(waits.lock.read().unwrap()));
+    }
+    waits
+}
+
+#[library_benchmark(config = budget("write_unlock"), setup = waits)]
+#[bench::alone()]
+fn write_unlock(waits: Waits) -> Waits {
+    for _ in 0..OPERATIONS {
+        drop(black_box(waits.lock.write().unwrap()));
     }
     waits
 }
@@ -443,7 +463,7 @@ library_benchmark_group!(
         create_close, create_get_close, create_get_close_called, create_close_100_bytes, get, get_block, open_close_held,
         open_close_held_called, open_close_first, open_close_first_called, create_open_close_close, alloc_free_64, alloc_free_1_mib,
         alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
-        lock_unlock_recursive, set_wait, wait_signalled, post_wait, slot_put_take, slot_claim_give_back,
+        lock_unlock_recursive, read_unlock, write_unlock, set_wait, wait_signalled, post_wait, slot_put_take, slot_claim_give_back,
         slot_put_claim_ack, locked_change, versioned_read_64, versioned_write_64
 );
 

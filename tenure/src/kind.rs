@@ -35,6 +35,7 @@ impl Kind {
     pub(crate) const FILE_SHARE: Self = Self::system(8);
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
+    pub(crate) const RWLOCK: Self = Self::system(11);
     pub(crate) const QUEUE: Self = Self::container(17);
     pub(crate) const SHARED: Self = Self::system(14);
 
@@ -158,6 +159,7 @@ impl fmt::Display for Kind {
                 Self::FILE_SHARE => "file share",
                 Self::LOCKED => "locked value",
                 Self::VERSIONED => "versioned value",
+                Self::RWLOCK => "read-write lock",
                 Self::SHARED => "shared value",
                 Self::QUEUE => "queue",
                 Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),

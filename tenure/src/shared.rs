@@ -90,10 +90,10 @@ impl tenure_segment::Reclaim for Reclaimer {
             if let Ok(payload) = crate::raw::place(&slab, &scratch, held)
                 // Too short: the payload is corrupted, and there is no wait word to recover.
                 // SAFETY: held while this function runs.
-                && let Some(state) = unsafe { crate::state::state_of(payload) }
+                && let Some(words) = unsafe { crate::state::words_of(payload) }
             {
                 let dead = recovery.dead().index;
-                crate::waiting::recover::recover(Kind::from_number(kind), state, &mcas_descriptors, dead);
+                crate::waiting::recover::recover(Kind::from_number(kind), words, &mcas_descriptors, dead);
             }
             let _: (u64, tenure_slab::Held) = (kind, held);
         };

@@ -30,6 +30,19 @@ pub(crate) unsafe fn state_of<'a>(payload: NonNull<[u8]>) -> Option<&'a State> {
     Some(unsafe { &*state })
 }
 
+/// All words of such a payload: the state words and those after them.
+///
+/// # Safety
+///
+/// As [`state_of`].
+#[cfg(feature = "objects")]
+pub(crate) unsafe fn words_of<'a>(payload: NonNull<[u8]>) -> Option<&'a [Word]> {
+    // SAFETY: the caller's promise.
+    unsafe { state_of(payload) }?;
+    // SAFETY: as in `state_of`.
+    Some(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
+}
+
 /// A copy of the state words at an address, for an inspection that does not hold the handle: the words may be of several moments.
 /// `None` if the address is not aligned for words.
 ///

@@ -32,6 +32,7 @@ pub mod event;
 pub mod exit;
 mod mcas;
 pub mod mutex;
+pub mod rwlock;
 pub mod semaphore;
 pub mod versioned;
 mod word;

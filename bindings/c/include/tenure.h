@@ -278,6 +278,8 @@ typedef enum tenure_object_kind {
     TENURE_LOCKED = 9,
     /** tenure_versioned_create; opened by tenure_versioned_open. */
     TENURE_VERSIONED = 10,
+    /** tenure_rwlock_create. */
+    TENURE_RWLOCK = 11,
     /** tenure_shared_create; opened by tenure_shared_open. */
     TENURE_SHARED = 14,
 } tenure_object_kind;
@@ -314,7 +316,7 @@ typedef struct tenure_local tenure_local;
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
 
-/** A mutex, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table. */
+/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table. */
 typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
@@ -1344,6 +1346,55 @@ int tenure_wait_with(struct tenure_object *const *objects,
                      uint64_t time,
                      size_t *index,
                      uint64_t *abandoned);
+
+/**
+ * Creates a read-write lock: any number of readers, or one writer, between threads of any processes. A reader that dies keeps no
+ * writer waiting. It takes 64 bytes of scratch memory for each member of the geometry. `name` is NULL for none; `flags` is 0 or
+ * TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_rwlock_create(const struct tenure_member *member,
+                         const char *name,
+                         uint32_t flags,
+                         struct tenure_object **object);
+
+/**
+ * Locks a read-write lock for reading: without a system call when no writer has it or waits for it. `timeout` is as in
+ * tenure_mutex_lock. To be unlocked by tenure_rwlock_unlock_read, in any thread of this member; a member that dies, leaves, or closes the
+ * lock, has it for reading no more.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED: locked as well, but the last writer died or left without unlocking; each reader is told, until
+ * a writer was. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread has it for writing.
+ */
+int tenure_rwlock_read(const struct tenure_object *object,
+                       uint64_t timeout);
+
+/**
+ * Unlocks a read-write lock for reading once. Threads: any; TENURE_ERR_NOT_OWNER when no thread of this member has it for reading. Fork:
+ * TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_rwlock_unlock_read(const struct tenure_object *object);
+
+/**
+ * Locks a read-write lock for writing. From the beginning of the call on, readers that come wait for this writer; it waits for those that
+ * were before it. `timeout`, threads, fork: as tenure_mutex_lock, also what becomes of the lock when its owner ends.
+ *
+ * Returns TENURE_OK, or TENURE_ABANDONED: locked as well, but the last writer died or left without unlocking; one writer is told.
+ * TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread has it for writing. A thread that has it for reading waits for itself.
+ */
+int tenure_rwlock_write(const struct tenure_object *object,
+                        uint64_t timeout);
+
+/**
+ * Unlocks a read-write lock for writing. Threads: the writer; any other thread gets TENURE_ERR_NOT_OWNER. Fork: TENURE_ERR_FORKED in a
+ * child of the member's process.
+ */
+int tenure_rwlock_unlock_write(const struct tenure_object *object);
 
 /**
  * Creates a value with the lock that protects it: `size` bytes, a copy of those at `data`, or zeros if that is NULL.

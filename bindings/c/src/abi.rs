@@ -22,7 +22,7 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
-/// A mutex, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table.
+/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table.
 pub struct tenure_object {
     _opaque: [u8; 0],
 }
@@ -53,6 +53,8 @@ pub enum tenure_object_kind {
     TENURE_LOCKED = 9,
     /// tenure_versioned_create; opened by tenure_versioned_open.
     TENURE_VERSIONED = 10,
+    /// tenure_rwlock_create.
+    TENURE_RWLOCK = 11,
     /// tenure_shared_create; opened by tenure_shared_open.
     TENURE_SHARED = 14,
 }

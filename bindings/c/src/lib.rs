@@ -21,6 +21,7 @@ mod names;
 mod object;
 mod process;
 mod registry;
+mod rwlock;
 mod scratch;
 mod slots;
 mod space;
@@ -41,6 +42,7 @@ pub use object::{
     tenure_object_token,
 };
 pub use process::*;
+pub use rwlock::*;
 pub use scratch::*;
 pub use slots::*;
 pub use space::*;

@@ -1,4 +1,4 @@
-//! Objects: the calls that mutexes, events, semaphores, processes, threads and descriptors share.
+//! Objects: the calls that mutexes, read-write locks, events, semaphores, processes, threads and descriptors share.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU8;
 
 use tenure::{
     Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError, Process,
-    ProcessError, Semaphore, Shared, Thread, Token, Versioned, Waitable,
+    ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -19,8 +19,8 @@ use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD,
-    TENURE_VERSIONED,
+    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_SHARED,
+    TENURE_THREAD, TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -35,6 +35,7 @@ pub(crate) enum Any {
     Locked(Locked<[u8]>),
     Versioned(Versioned<[u8]>),
     Shared(Shared<[AtomicU8]>),
+    RwLock(RwLock),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -81,6 +82,7 @@ impl Thing {
             Any::Locked(_) => TENURE_LOCKED,
             Any::Versioned(_) => TENURE_VERSIONED,
             Any::Shared(_) => TENURE_SHARED,
+            Any::RwLock(_) => TENURE_RWLOCK,
         }
     }
 
@@ -96,6 +98,7 @@ impl Thing {
             Any::Locked(locked) => locked.token(),
             Any::Versioned(versioned) => versioned.token(),
             Any::Shared(shared) => shared.token(),
+            Any::RwLock(lock) => lock.token(),
         })
     }
 
@@ -107,7 +110,12 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
-            Any::Descriptor(_) | Any::Share(_) | Any::Locked(_) | Any::Versioned(_) | Any::Shared(_) => {
+            Any::Descriptor(_)
+            | Any::Share(_)
+            | Any::RwLock(_)
+            | Any::Locked(_)
+            | Any::Versioned(_)
+            | Any::Shared(_) => {
                 return Err(self.wrong("thing to wait for"));
             }
         })
@@ -138,7 +146,7 @@ fn kind_of(number: u32) -> &'static str {
         "file share",
         "locked value",
         "versioned value",
-        "thing",
+        "read-write lock",
         "thing",
         "thing",
         "shared value",
@@ -259,6 +267,7 @@ impl Source<'_> {
         const LOCKED: u32 = TENURE_LOCKED as u32;
         const VERSIONED: u32 = TENURE_VERSIONED as u32;
         const SHARED: u32 = TENURE_SHARED as u32;
+        const RWLOCK: u32 = TENURE_RWLOCK as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -267,6 +276,7 @@ impl Source<'_> {
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
             LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
+            RWLOCK => Any::RwLock(self.get(member, RwLock::open, RwLock::open_named)?),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }

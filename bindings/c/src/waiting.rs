@@ -15,7 +15,7 @@ use crate::object::{Any, Thing, Ways, create, object, usable};
 use crate::registry::Pin;
 use crate::space::only;
 
-fn time(timeout: u64) -> Option<Duration> {
+pub(crate) fn time(timeout: u64) -> Option<Duration> {
     (timeout != TENURE_FOREVER).then(|| Duration::from_nanos(timeout))
 }
 
@@ -36,7 +36,7 @@ fn monotonic() -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
-const fn taken(abandoned: bool) -> tenure_status {
+pub(crate) const fn taken(abandoned: bool) -> tenure_status {
     if abandoned { tenure_status::TENURE_ABANDONED } else { tenure_status::TENURE_OK }
 }
 

@@ -21,6 +21,7 @@ const SOURCES: &[&str] = &[
     "slots.rs",
     "object.rs",
     "waiting.rs",
+    "rwlock.rs",
     "values.rs",
     "process.rs",
     "descriptor.rs",

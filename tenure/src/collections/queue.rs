@@ -324,7 +324,7 @@ impl Inner {
         // SeqCst [D]: wait word: ordered after the change of the slot; pairs with the one in `wait`: either it sees the change, or
         // this sees that it waits.
         if futex.load(Ordering::SeqCst) & WAITERS != 0 && !mutant!("queue.nobody_woken") {
-            HalfWord::over(word).wake();
+            HalfWord::at(word).wake();
         }
         Ok(())
     }

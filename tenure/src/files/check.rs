@@ -1,4 +1,4 @@
-//! The check of the invariants of descriptors and of the tables of files.
+//! The check of the invariants of payloads with a place for each lease: descriptors, tables of files, read-write locks.
 
 use tenure_core::sync::Word;
 use tenure_scratch_alloc::Scratch;
@@ -10,8 +10,10 @@ use super::slots::{Slots, payload_words};
 use crate::kind::Kind;
 use crate::report::Report;
 use crate::state::STATE_WORDS;
+use crate::waiting::rwlock::{self, lock_words};
 
-/// Adds violations of the invariants of the payloads of descriptors and file shares to a report `[files-claim-is-open]` `[files-exclusive]`.
+/// Adds violations of the invariants of the payloads of descriptors, file shares and read-write locks to a report `[files-claim-is-open]`
+/// `[files-exclusive]` `[wait-reader-holds]`.
 pub(crate) fn check(
     slab: &Slab<'_>,
     scratch: &Scratch<'_>,
@@ -25,20 +27,22 @@ pub(crate) fn check(
         lease.live.then_some(lease.incarnation)
     };
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
-        let (words, sort) = match Kind::from_number(handle.kind) {
-            Kind::DESCRIPTOR => (payload_words(members), "descriptor"),
-            Kind::FILE_SHARE => (table_words(members), "file share"),
+        let kind = Kind::from_number(handle.kind);
+        let words = match kind {
+            Kind::DESCRIPTOR => payload_words(members),
+            Kind::FILE_SHARE => table_words(members),
+            Kind::RWLOCK => lock_words(members),
             _ => continue,
         };
         let mut found = Vec::new();
         match payload(scratch, &handle) {
-            Some(payload) if payload.len() >= words => {
-                if sort == "descriptor" {
-                    check_slots(payload, members, &handle, &incarnation_of, &mut found);
-                } else {
+            Some(payload) if payload.len() >= words => match kind {
+                Kind::DESCRIPTOR => check_slots(payload, members, &handle, &incarnation_of, &mut found),
+                Kind::FILE_SHARE => {
                     check_shares(&payload[STATE_WORDS..], members, &handle, &incarnation_of, &mut found);
                 }
-            }
+                _ => rwlock::check(payload, members, &handle.holders, &mut found),
+            },
             _ => found.push(format!("the payload is too short for {members} members")),
         }
         // If the handle has ended during the inspection, its payload may hold arbitrary bytes.
@@ -46,7 +50,7 @@ pub(crate) fn check(
             continue;
         }
         let list = if stable { &mut report.violations } else { &mut report.pending };
-        list.extend(found.into_iter().map(|what| format!("{sort} {}: {what}", handle.index)));
+        list.extend(found.into_iter().map(|what| format!("{kind} {}: {what}", handle.index)));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Mutexes, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
+//! Mutexes, read-write locks, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
 //! the word.
 
 pub(crate) mod books;
@@ -10,6 +10,7 @@ mod mutex;
 pub(crate) mod options;
 mod plain;
 pub(crate) mod recover;
+pub(crate) mod rwlock;
 mod semaphore;
 pub(crate) mod source;
 mod thread_id;
@@ -28,6 +29,7 @@ pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexState};
 pub use options::WaitOptions;
 pub use plain::{Initial, Plain};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard};
 pub use semaphore::Semaphore;
 pub use versioned::Versioned;
 

@@ -585,10 +585,12 @@ impl Mutex {
     }
 
     /// Whether the calling thread owns the mutex, by its word.
+    #[inline]
     fn owns(&self, word: &WholeWord<'_>) -> bool {
         word.load() & !WAITERS == self.me().value()
     }
 
+    #[inline]
     fn me(&self) -> Owner {
         thread_id::owner(&self.object.shared().lease)
     }
@@ -691,16 +693,14 @@ impl Source for Mutex {
 
 impl Drop for Mutex {
     fn drop(&mut self) {
-        if let Ok(word) = whole_word(&self.object, Kind::MUTEX) {
+        if let Ok(words) = self.object.words() {
             let shared = self.object.shared();
-            // The last `Mutex`: abandon it if this member owns it, because recovery would not find an owner without a holder bit. A guard
-            // borrows the mutex, so this happens only after `acquire` without `unlock`. A thread that opens the mutex meanwhile, and locks
-            // it, does so after this.
+            // The last `Mutex`: do as recovery does, for this member: abandon it if this member owns it, because recovery would not find an
+            // owner without a holder bit. A guard borrows the mutex, so there is something to do only after `acquire` without `unlock`. A
+            // thread that opens the mutex meanwhile, and locks it, does so after this.
             shared.objects.books.leave(self.object.identity().0, || {
                 let mine = shared.lease.id().index;
-                if matches!(State::of(word.load()), State::Owned(owner) if owner.lease() == mine) {
-                    mutex::abandon(&word, mine);
-                }
+                super::recover::recover(self.object.kind(), words, &shared.mcas_descriptors, mine);
             });
         }
     }

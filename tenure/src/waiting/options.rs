@@ -75,6 +75,20 @@ impl WaitOptions {
     }
 }
 
+impl WaitOptions {
+    /// The same limit for a wait in several parts, which begins now.
+    pub(super) fn begun(self) -> Self {
+        let limit = match self.limit {
+            Limit::After(timeout) if !timeout.is_zero() => {
+                // A time that cannot be expressed is no limit.
+                Instant::now().checked_add(timeout).map_or(Limit::Never, Limit::At)
+            }
+            other => other,
+        };
+        Self { limit, ..self }
+    }
+}
+
 impl From<Option<Duration>> for WaitOptions {
     #[inline]
     fn from(timeout: Option<Duration>) -> Self {

@@ -1,15 +1,16 @@
 //! Recovery of the wait words of objects, and their inspection for `check`.
 
+use tenure_core::sync::Word;
 use tenure_slab::HolderSet;
 use tenure_wait::exit;
-use tenure_wait::{self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, semaphore};
+use tenure_wait::{self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, rwlock, semaphore};
 
+use super::rwlock::readers_word;
 use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
-use crate::state::State;
 
-/// Recovers the wait word of an object that the dead lease `dead` held, before the holder bit of that lease is cleared: abandons a mutex
-/// that it owned, and wakes the waiters.
+/// Recovers the wait words of an object that the dead lease `dead` held, before the holder bit of that lease is cleared: abandons a mutex
+/// that it owned, withdraws its readers, and wakes the waiters. `words` are those of the payload, the state words first.
 ///
 /// Each call loads the word, and thereby resolves a reference to the dead lease's MCAS descriptor: that MCAS succeeded or failed.
 ///
@@ -18,15 +19,21 @@ use crate::state::State;
 /// # Crash
 ///
 /// The next recoverer starts over.
-pub(crate) fn recover(kind: Kind, state: &State, mcas: &McasDescriptors<'_>, dead: u8) {
+pub(crate) fn recover(kind: Kind, words: &[Word], mcas: &McasDescriptors<'_>, dead: u8) {
+    let Some(state) = words.first_chunk() else { return };
     match kind {
-        Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED => {
+        Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED | Kind::RWLOCK => {
             mutex::abandon(&WholeWord::of(state, mcas, Kind::MUTEX), dead);
+            if kind == Kind::RWLOCK
+                && let Some(readers) = readers_word(words, dead)
+            {
+                rwlock::withdraw_all(&HalfWord::at(readers));
+            }
         }
         Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::wake_waiters(&WholeWord::of(state, mcas, kind)),
         Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::wake_waiters(&HalfWord::of(state)),
         // What the dead one had claimed is in the queue again: see `Slab::recover`.
-        Kind::QUEUE => state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::over(word))),
+        Kind::QUEUE => state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::at(word))),
         _ => {}
     }
 }
@@ -60,7 +67,7 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
         }
     };
     let is_available = match kind {
-        Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED => {
+        Kind::MUTEX | Kind::LOCKED | Kind::VERSIONED | Kind::RWLOCK => {
             match mutex::State::of(word) {
                 mutex::State::Nonsense => wrong(true, format!("{word:#x} is not the word of a mutex")),
                 mutex::State::Owned(owner) => {

@@ -19,19 +19,22 @@ pub struct HalfWord<'a>(&'a AtomicU32);
 
 impl<'a> HalfWord<'a> {
     pub(crate) fn of(state: &'a State) -> Self {
-        Self::over(&state[0])
+        Self::at(&state[0])
     }
 
-    pub(crate) fn over(word: &'a Whole) -> Self {
+    /// As [`HalfWord::of`], for a wait word that is not the first state word.
+    #[inline(always)]
+    pub(crate) fn at(word: &'a Whole) -> Self {
         let [low, _] = halves(word);
         Self(low)
     }
 }
 
 /// The two 32-bit halves of a word, low half first. All processes access one word by one width.
+#[inline(always)]
 pub(crate) fn halves(word: &Whole) -> &[AtomicU32; 2] {
-    // SAFETY: the two halves are as long as the word, need no stricter alignment, and are atomic; the first state word is written as a
-    // whole only before the handle is published, and accessed by halves from then on.
+    // SAFETY: the two halves are as long as the word, need no stricter alignment, and are atomic; the word is written as a whole only
+    // before the handle is published, and accessed by halves from then on.
     unsafe { &*std::ptr::from_ref(word).cast() }
 }
 

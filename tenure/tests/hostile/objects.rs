@@ -1,4 +1,4 @@
-//! Objects in corrupted segments: mutexes, events, semaphores, processes, threads, descriptors and entries in tables of
+//! Objects in corrupted segments: mutexes, read-write locks, events, semaphores, processes, threads, descriptors and entries in tables of
 //! files, by token and by name, waited for one by one and together. All timeouts are short.
 
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tenure::{
-    Access, Descriptor, Event, FileShare, Member, Mutex, Named, Process, Reset, Semaphore, Sharing, Thread,
-    Token, Waitable, testing::Way, wait_all, wait_any,
+    Access, Descriptor, Event, FileShare, Member, Mutex, Named, Process, Reset, RwLock, Semaphore, Sharing,
+    Thread, Token, Waitable, testing::Way, wait_all, wait_any,
 };
 
 use super::{HELD_MAX, NAMES, Script, pick};
@@ -17,7 +17,7 @@ use super::{HELD_MAX, NAMES, Script, pick};
 pub(crate) const MOMENT: Option<Duration> = Some(Duration::from_micros(50));
 const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 /// Number of operations of `operate`.
-pub(super) const OPERATIONS: u8 = 22;
+pub(super) const OPERATIONS: u8 = 24;
 
 /// The objects of a script.
 #[derive(Default)]
@@ -29,6 +29,7 @@ pub(crate) struct Objects {
     threads: Vec<Thread>,
     descriptors: Vec<Descriptor>,
     shares: Vec<FileShare>,
+    locks: Vec<RwLock>,
 }
 
 /// The file of the descriptors and of the tables of files.
@@ -59,6 +60,10 @@ impl Objects {
         objects.threads.extend(Thread::current(me));
         objects.descriptors.extend(Descriptor::create(me, file()));
         objects.shares.extend(FileShare::enter(me, file(), Access::READ, Sharing::ALL));
+        objects.locks.extend(RwLock::create(me));
+        for lock in &objects.locks {
+            let _ = lock.acquire_read(NOT_NOW);
+        }
         for mutex in &objects.mutexes {
             let _ = mutex.acquire(NOT_NOW);
         }
@@ -72,7 +77,9 @@ impl Objects {
         let processes = self.processes.iter().map(Process::token);
         let threads = self.threads.iter().map(Thread::token);
         let descriptors = self.descriptors.iter().map(Descriptor::token);
-        mutexes.chain(events).chain(semaphores).chain(processes).chain(threads).chain(descriptors).collect()
+        let locks = self.locks.iter().map(RwLock::token);
+        let others = processes.chain(threads).chain(descriptors).chain(locks);
+        mutexes.chain(events).chain(semaphores).chain(others).collect()
     }
 
     pub(super) fn truncate(&mut self) {
@@ -83,6 +90,7 @@ impl Objects {
         self.threads.truncate(HELD_MAX);
         self.descriptors.truncate(HELD_MAX);
         self.shares.truncate(HELD_MAX);
+        self.locks.truncate(HELD_MAX);
     }
 
     /// At most `count` of the waitable objects, starting at number `which`.
@@ -205,7 +213,21 @@ pub(super) fn operate(
             let some = objects.some(which, 1 + script.byte() as usize % 5);
             let _ = if in_vain { wait_any(&some, MOMENT).is_ok() } else { wait_all(&some, MOMENT).is_ok() };
         }
+        21 => objects.locks.extend(match token {
+            Some(token) => RwLock::open(me, token).ok(),
+            None if in_vain => RwLock::create(me).ok(),
+            None => RwLock::create_or_open(me, name).map(Named::into_inner).ok(),
+        }),
+        22 => {
+            let _ = chosen(&objects.locks, which).map(|lock| match which / 3 % 4 {
+                0 => (lock.acquire_read(timeout).is_ok(), lock.state().is_ok()),
+                1 => (lock.acquire_write(timeout).is_ok(), lock.try_clone().is_ok()),
+                2 => (lock.unlock_read().is_ok(), lock.try_write().is_ok()),
+                _ => (lock.unlock_write().is_ok(), lock.try_read().is_ok()),
+            });
+        }
         _ => {
+            let _ = pick(&mut objects.locks, which);
             let _ = (pick(&mut objects.mutexes, which), pick(&mut objects.events, which));
             let _ = (pick(&mut objects.semaphores, which), pick(&mut objects.processes, which));
             let _ = (pick(&mut objects.threads, which), pick(&mut objects.descriptors, which));
@@ -221,6 +243,11 @@ pub(crate) fn use_all(me: &Member, tokens: &[Token]) {
             let _ = (mutex.state(), mutex.acquire(MOMENT), mutex.acquire(MOMENT));
             let _ = (mutex.unlock(), mutex.unlock(), mutex.unlock());
             let _ = mutex.try_clone();
+        }
+        if let Ok(lock) = RwLock::open(me, token) {
+            let _ = (lock.state(), lock.read_with(MOMENT), lock.write_with(MOMENT));
+            let _ = (lock.acquire_read(MOMENT), lock.acquire_write(MOMENT));
+            let _ = (lock.unlock_read(), lock.unlock_write(), lock.try_clone());
         }
         if let Ok(event) = Event::open(me, token) {
             let _ = (event.wait(MOMENT), event.set(), event.is_set(), event.wait(MOMENT), event.reset());

@@ -22,6 +22,8 @@ pub enum NegativeControl {
     AlwaysAbandoned,
     /// Every member gets a mutex, locked or not.
     LockNothing,
+    /// A writer of a read-write lock is only a reader.
+    WriteAsReader,
     /// A timeout is reported as a deadlock.
     TimeoutIsDeadlock,
     /// The wrong one of several objects is reported.
@@ -64,7 +66,7 @@ pub enum NegativeControl {
 
 impl NegativeControl {
     /// All of them, each with the topic of a scenario that must find it, or with that scenario.
-    pub const ALL: [(Self, &str); 41] = [
+    pub const ALL: [(Self, &str); 44] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -74,6 +76,12 @@ impl NegativeControl {
         (Self::AlwaysAbandoned, "Mutexes"),
         (Self::LockNothing, "Mutexes"),
         (Self::TimeoutIsDeadlock, "Mutexes"),
+        (Self::WriteAsReader, "Read-write locks"),
+        (Self::NeverAbandoned, "a writer was killed: readers are told, until one writer was"),
+        (
+            Self::AlwaysAbandoned,
+            "a reader was killed: a writer that waits gets the lock, and is told nothing",
+        ),
         (Self::AnotherIndex, "Waiting for several things"),
         (Self::SetAgain, "Events"),
         (Self::OneMore, "Semaphores"),
@@ -154,6 +162,12 @@ impl Saboteur {
             (NegativeControl::AnotherThread, Order::Create(New::Thread(tid))) => {
                 // SAFETY: no memory is involved.
                 *tid = unsafe { libc::getpid() } as u32;
+            }
+            (NegativeControl::WriteAsReader, Order::LockWrite { lock, timeout }) => {
+                return Ok(Order::LockRead { lock: *lock, timeout: *timeout });
+            }
+            (NegativeControl::WriteAsReader, Order::UnlockWrite(lock)) => {
+                return Ok(Order::UnlockRead(*lock));
             }
             (NegativeControl::OneMore, Order::Release { more, .. }) => *more += 1,
             (

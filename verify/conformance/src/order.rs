@@ -40,6 +40,8 @@ pub enum New {
         /// It is signalled to begin with.
         signalled: bool,
     },
+    /// A read-write lock.
+    RwLock,
     /// A semaphore.
     Semaphore {
         /// The initial count.
@@ -87,6 +89,7 @@ impl New {
             Self::Typed { .. } => Sort::Typed,
             Self::Mutex { .. } => Sort::Mutex,
             Self::Event { .. } => Sort::Event,
+            Self::RwLock => Sort::RwLock,
             Self::Semaphore { .. } => Sort::Semaphore,
             Self::Process(_) => Sort::Process,
             Self::Thread(_) => Sort::Thread,
@@ -109,6 +112,8 @@ pub enum Sort {
     Mutex,
     /// An event of either sort.
     Event,
+    /// A read-write lock.
+    RwLock,
     /// A semaphore.
     Semaphore,
     /// A process.
@@ -256,6 +261,24 @@ pub enum Order {
     },
     /// Unlock a mutex.
     Unlock(Thing),
+    /// Lock a read-write lock for reading.
+    LockRead {
+        /// The lock.
+        lock: Thing,
+        /// As for `Take`.
+        timeout: Option<u64>,
+    },
+    /// Unlock a read-write lock for reading.
+    UnlockRead(Thing),
+    /// Lock a read-write lock for writing.
+    LockWrite {
+        /// The lock.
+        lock: Thing,
+        /// As for `Take`.
+        timeout: Option<u64>,
+    },
+    /// Unlock a read-write lock for writing.
+    UnlockWrite(Thing),
     /// Set an event.
     Set(Thing),
     /// Reset an event; was it set?

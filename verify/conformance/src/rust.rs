@@ -15,7 +15,7 @@ use std::time::Duration;
 use rkyv::{Archive, Serialize};
 use tenure::{
     Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
-    Named, Options, Process, Raw, RawBlock, Reset, Semaphore, Shared, Sharing, Space, Thread, Token,
+    Named, Options, Process, Raw, RawBlock, Reset, RwLock, Semaphore, Shared, Sharing, Space, Thread, Token,
     Versioned, Waitable, wait_all, wait_any,
 };
 
@@ -35,6 +35,7 @@ enum Object {
     Typed(Handle<Note>),
     Mutex(Mutex),
     Event(Event),
+    RwLock(RwLock),
     Semaphore(Semaphore),
     Process(Process),
     Thread(Thread),
@@ -54,6 +55,7 @@ impl Object {
             Self::Typed(handle) => handle.token(),
             Self::Mutex(mutex) => mutex.token(),
             Self::Event(event) => event.token(),
+            Self::RwLock(lock) => lock.token(),
             Self::Semaphore(semaphore) => semaphore.token(),
             Self::Process(process) => process.token(),
             Self::Thread(thread) => thread.token(),
@@ -73,6 +75,7 @@ impl Object {
             Self::Typed(handle) => Self::Typed(handle.try_clone()?),
             Self::Mutex(mutex) => Self::Mutex(mutex.try_clone()?),
             Self::Event(event) => Self::Event(event.try_clone()?),
+            Self::RwLock(lock) => Self::RwLock(lock.try_clone()?),
             Self::Semaphore(semaphore) => Self::Semaphore(semaphore.try_clone()?),
             Self::Process(process) => Self::Process(process.try_clone()?),
             Self::Thread(thread) => Self::Thread(thread.try_clone()?),
@@ -217,6 +220,7 @@ impl Program {
                 if *manual { Reset::Manual } else { Reset::Auto },
                 *signalled,
             )?),
+            New::RwLock => Object::RwLock(RwLock::create(me)?),
             New::Semaphore { count, maximum } => Object::Semaphore(Semaphore::create(me, *count, *maximum)?),
             New::Process(pid) => Object::Process(Process::of_pid(me, *pid)?),
             New::Thread(tid) => Object::Thread(Thread::of_tid(me, *tid)?),
@@ -244,6 +248,7 @@ impl Program {
             New::Event { manual, signalled } => {
                 Object::Event(Event::create_named(me, name, reset(*manual), *signalled)?)
             }
+            New::RwLock => Object::RwLock(RwLock::create_named(me, name)?),
             New::Semaphore { count, maximum } => {
                 Object::Semaphore(Semaphore::create_named(me, name, *count, *maximum)?)
             }
@@ -280,6 +285,7 @@ impl Program {
             New::Event { manual, signalled } => {
                 both(Event::create_or_open(me, name, reset(*manual), *signalled)?, Object::Event)
             }
+            New::RwLock => both(RwLock::create_or_open(me, name)?, Object::RwLock),
             New::Semaphore { count, maximum } => {
                 both(Semaphore::create_or_open(me, name, *count, *maximum)?, Object::Semaphore)
             }
@@ -310,6 +316,7 @@ impl Program {
             Sort::Typed => Object::Typed(me.open(token)?),
             Sort::Mutex => Object::Mutex(Mutex::open(me, token)?),
             Sort::Event => Object::Event(Event::open(me, token)?),
+            Sort::RwLock => Object::RwLock(RwLock::open(me, token)?),
             Sort::Semaphore => Object::Semaphore(Semaphore::open(me, token)?),
             Sort::Process => Object::Process(Process::open(me, token)?),
             Sort::Thread => Object::Thread(Thread::open(me, token)?),
@@ -327,6 +334,7 @@ impl Program {
             Sort::Typed => Object::Typed(me.open_named(name)?),
             Sort::Mutex => Object::Mutex(Mutex::open_named(me, name)?),
             Sort::Event => Object::Event(Event::open_named(me, name)?),
+            Sort::RwLock => Object::RwLock(RwLock::open_named(me, name)?),
             Sort::Semaphore => Object::Semaphore(Semaphore::open_named(me, name)?),
             Sort::Process => Object::Process(Process::open_named(me, name)?),
             Sort::Thread => Object::Thread(Thread::open_named(me, name)?),
@@ -349,6 +357,10 @@ impl Program {
 
     fn mutex(&self, thing: &Thing) -> Result<&Mutex, Fault> {
         if let Object::Mutex(mutex) = self.object(thing)? { Ok(mutex) } else { Err(Fault::ForeignKind) }
+    }
+
+    fn rwlock(&self, thing: &Thing) -> Result<&RwLock, Fault> {
+        if let Object::RwLock(lock) = self.object(thing)? { Ok(lock) } else { Err(Fault::ForeignKind) }
     }
 
     fn event(&self, thing: &Thing) -> Result<&Event, Fault> {
@@ -593,6 +605,14 @@ impl Driver for Program {
                 Ok(Answer::Indices(wait_all(&self.all(things)?, timeout(*patience))?))
             }
             Order::Unlock(thing) => Ok(self.mutex(thing)?.unlock().map(|()| Answer::Done)?),
+            Order::LockRead { lock, timeout: patience } => {
+                Ok(Answer::Truth(self.rwlock(lock)?.acquire_read(timeout(*patience))?))
+            }
+            Order::UnlockRead(lock) => Ok(self.rwlock(lock)?.unlock_read().map(|()| Answer::Done)?),
+            Order::LockWrite { lock, timeout: patience } => {
+                Ok(Answer::Truth(self.rwlock(lock)?.acquire_write(timeout(*patience))?))
+            }
+            Order::UnlockWrite(lock) => Ok(self.rwlock(lock)?.unlock_write().map(|()| Answer::Done)?),
             Order::Set(thing) => Ok(self.event(thing)?.set().map(|()| Answer::Done)?),
             Order::Reset(thing) => Ok(Answer::Truth(self.event(thing)?.reset()?)),
             Order::IsSet(thing) => Ok(Answer::Truth(self.event(thing)?.is_set()?)),

@@ -64,6 +64,12 @@ wishes! {
     take_all(things: &[Thing], timeout: Option<u64>) -> Vec<usize> =
         Order::TakeAll { things: things.into(), timeout } => Answer::Indices(indices) => indices;
     unlock(mutex: Thing) -> () = Order::Unlock(mutex) => Answer::Done => ();
+    lock_read(lock: Thing, timeout: Option<u64>) -> bool =
+        Order::LockRead { lock, timeout } => Answer::Truth(abandoned) => abandoned;
+    unlock_read(lock: Thing) -> () = Order::UnlockRead(lock) => Answer::Done => ();
+    lock_write(lock: Thing, timeout: Option<u64>) -> bool =
+        Order::LockWrite { lock, timeout } => Answer::Truth(abandoned) => abandoned;
+    unlock_write(lock: Thing) -> () = Order::UnlockWrite(lock) => Answer::Done => ();
     set(event: Thing) -> () = Order::Set(event) => Answer::Done => ();
     reset(event: Thing) -> bool = Order::Reset(event) => Answer::Truth(was) => was;
     is_set(event: Thing) -> bool = Order::IsSet(event) => Answer::Truth(is) => is;
@@ -161,7 +167,17 @@ impl Program {
         self.begin_and_sleep(Order::Take { thing, timeout: None });
     }
 
-    /// The answer to `begin_to_take`: whether the mutex was abandoned.
+    /// Begins to lock it for reading, and sleeps.
+    pub(crate) fn begin_to_read(&mut self, lock: Thing) {
+        self.begin_and_sleep(Order::LockRead { lock, timeout: None });
+    }
+
+    /// Begins to lock it for writing, and sleeps.
+    pub(crate) fn begin_to_write(&mut self, lock: Thing) {
+        self.begin_and_sleep(Order::LockWrite { lock, timeout: None });
+    }
+
+    /// The answer to `begin_to_take`, `begin_to_read` and `begin_to_write`: whether it was abandoned.
     pub(crate) fn taken(&mut self) -> Result<bool, Fault> {
         match self.answer()? {
             Answer::Truth(abandoned) => Ok(abandoned),

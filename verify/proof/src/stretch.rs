@@ -150,7 +150,7 @@ fn touch_reserved(survivor: &Survivor) {
 /// The state before there was an actor, and how to restore it.
 struct Before {
     was: Remains,
-    mail: [u64; 8],
+    mail: [u64; 9],
 }
 
 impl Before {

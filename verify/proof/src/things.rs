@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure::{Event, Mutex, Reset, Semaphore, Space, Token, WaitError};
+use tenure::{Event, Mutex, Reset, RwLock, Semaphore, Space, Token, WaitError};
 
 use crate::board::Board;
 use crate::survivor::Survivor;
@@ -14,6 +14,7 @@ const TWICE: usize = 3;
 const MANUAL: usize = 4;
 const AUTO: usize = 5;
 const SEMAPHORE: usize = 6;
+const LOCK: usize = 8;
 
 pub(crate) const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 /// A timeout so short that a waiter goes to sleep and gives up.
@@ -26,6 +27,7 @@ pub(crate) struct Things {
     pub(crate) manual: Event,
     pub(crate) auto: Event,
     pub(crate) semaphore: Semaphore,
+    pub(crate) lock: RwLock,
     /// A process that waits for one of them.
     sleeper: Option<libc::pid_t>,
 }
@@ -37,6 +39,8 @@ pub(crate) enum What {
     Manual,
     Auto,
     Semaphore,
+    Read,
+    Write,
 }
 
 /// Gives the survivor the objects, unless it has them.
@@ -51,6 +55,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
         manual: Event::create(me, Reset::Manual, false).unwrap(),
         auto: Event::create(me, Reset::Auto, false).unwrap(),
         semaphore: Semaphore::create(me, 0, 5).unwrap(),
+        lock: RwLock::create(me).unwrap(),
         sleeper: None,
     };
     let board = survivor.board;
@@ -59,6 +64,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
     board.post(MANUAL, things.manual.token().into());
     board.post(AUTO, things.auto.token().into());
     board.post(SEMAPHORE, things.semaphore.token().into());
+    board.post(LOCK, things.lock.token().into());
     survivor.things = Some(things);
 }
 
@@ -71,6 +77,7 @@ pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
         manual: Event::open(me, token(MANUAL)).unwrap(),
         auto: Event::open(me, token(AUTO)).unwrap(),
         semaphore: Semaphore::open(me, token(SEMAPHORE)).unwrap(),
+        lock: RwLock::open(me, token(LOCK)).unwrap(),
         sleeper: None,
     }
 }
@@ -94,6 +101,8 @@ impl Things {
                 What::Manual => things.manual.wait(None).map(|()| false).unwrap(),
                 What::Auto => things.auto.wait(None).map(|()| false).unwrap(),
                 What::Semaphore => things.semaphore.acquire(None).map(|()| false).unwrap(),
+                What::Read => things.lock.read().unwrap().abandoned(),
+                What::Write => things.lock.write().unwrap().abandoned(),
             };
             drop(things);
             me.leave().unwrap();
@@ -131,6 +140,12 @@ impl Things {
 
     /// All objects are available now, and none was lost.
     pub(crate) fn use_all(&self) {
+        // Its readers and its writer are gone; if the writer died, one writer was told.
+        drop(self.lock.try_write().unwrap_or_else(|error| panic!("{:?}: {error}", self.lock)));
+        let reading = self.lock.try_read().unwrap();
+        assert!(!reading.abandoned(), "abandoned twice");
+        assert!(matches!(self.lock.try_write(), Err(WaitError::TimedOut)));
+        drop(reading);
         for mutex in [&self.mutex, &self.twice] {
             // The owner is gone; if it died, one process was told.
             mutex.acquire(NOT_NOW).unwrap_or_else(|error| panic!("{mutex:?}: {error}"));

@@ -10,9 +10,10 @@ use tenure_capi::{
     tenure_mutex_create, tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind,
     tenure_object_open, tenure_object_open_named, tenure_object_token, tenure_process_exit,
     tenure_process_exiting, tenure_process_number, tenure_process_of, tenure_process_reaped,
-    tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter,
-    tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create, tenure_wait,
-    tenure_wait_all, tenure_wait_any,
+    tenure_rwlock_create, tenure_rwlock_read, tenure_rwlock_unlock_read, tenure_rwlock_unlock_write,
+    tenure_rwlock_write, tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release,
+    tenure_share_enter, tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create,
+    tenure_wait, tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};
@@ -40,6 +41,7 @@ fn kinds(sort: Sort) -> Result<&'static [tenure_object_kind], Fault> {
     Ok(match sort {
         Sort::Mutex => &[tenure_object_kind::TENURE_MUTEX],
         Sort::Event => &[tenure_object_kind::TENURE_EVENT_MANUAL, tenure_object_kind::TENURE_EVENT_AUTOMATIC],
+        Sort::RwLock => &[tenure_object_kind::TENURE_RWLOCK],
         Sort::Semaphore => &[tenure_object_kind::TENURE_SEMAPHORE],
         Sort::Process => &[tenure_object_kind::TENURE_PROCESS],
         Sort::Thread => &[tenure_object_kind::TENURE_THREAD],
@@ -103,6 +105,7 @@ impl Program {
                         flags | flag(*manual, TENURE_MANUAL_RESET) | flag(*signalled, TENURE_SIGNALLED);
                     tenure_event_create(member, name, flags, result)
                 }
+                New::RwLock => tenure_rwlock_create(member, name, flags, result),
                 New::Semaphore { count, maximum } => {
                     tenure_semaphore_create(member, name, flags, *count, *maximum, result)
                 }
@@ -208,6 +211,20 @@ impl Program {
                 Ok(Answer::Indices((0..things.len()).filter(|index| which >> index & 1 != 0).collect()))
             }
             Order::Unlock(thing) => checked(tenure_mutex_unlock(self.object(thing)?)).map(|()| Answer::Done),
+            Order::LockRead { lock, timeout } => {
+                let status = tenure_rwlock_read(self.object(lock)?, nanoseconds(*timeout));
+                Ok(Answer::Truth(told(status)? == ABANDONED))
+            }
+            Order::UnlockRead(lock) => {
+                checked(tenure_rwlock_unlock_read(self.object(lock)?)).map(|()| Answer::Done)
+            }
+            Order::LockWrite { lock, timeout } => {
+                let status = tenure_rwlock_write(self.object(lock)?, nanoseconds(*timeout));
+                Ok(Answer::Truth(told(status)? == ABANDONED))
+            }
+            Order::UnlockWrite(lock) => {
+                checked(tenure_rwlock_unlock_write(self.object(lock)?)).map(|()| Answer::Done)
+            }
             Order::Set(thing) => checked(tenure_event_set(self.object(thing)?)).map(|()| Answer::Done),
             Order::Reset(thing) => {
                 let mut was = -1;

@@ -8,6 +8,7 @@ mod members;
 mod mutexes;
 mod names;
 mod processes;
+mod rwlocks;
 mod scratch;
 mod slots;
 mod threads;
@@ -35,11 +36,12 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 16] = [
+    let topics: [(&str, &[Row]); 17] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
         ("Mutexes", mutexes::ROWS),
+        ("Read-write locks", rwlocks::ROWS),
         ("Events", events::EVENTS),
         ("Semaphores", events::SEMAPHORES),
         ("Waiting for several things", many::ROWS),

@@ -4,6 +4,7 @@ mod backends;
 mod blocks;
 mod files;
 mod handles;
+mod locks;
 mod members;
 mod monitors;
 mod names;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Case> {
         waiting::all(),
         processes::all(),
         values::all(),
+        locks::all(),
     ]
     .concat()
 }

@@ -1,0 +1,79 @@
+//! Read-write locks.
+
+use std::ffi::{c_char, c_int};
+
+use tenure::RwLock;
+
+use crate::abi::{tenure_member, tenure_object};
+use crate::error::Failure;
+use crate::guard::{guard, guard_status};
+use crate::object::{Any, Thing, Ways, create, object};
+use crate::waiting::{taken, time};
+
+impl Thing {
+    fn rwlock(&self) -> Result<&RwLock, Failure> {
+        if let Any::RwLock(lock) = &self.any { Ok(lock) } else { Err(self.wrong("read-write lock")) }
+    }
+}
+
+/// Creates a read-write lock: any number of readers, or one writer, between threads of any processes. A reader that dies keeps no
+/// writer waiting. It takes 64 bytes of scratch memory for each member of the geometry. `name` is NULL for none; `flags` is 0 or
+/// TENURE_OR_OPEN.
+///
+/// Threads, fork, results: as tenure_mutex_create.
+///
+/// # Safety
+///
+/// `name` is NULL or a string, `object` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_rwlock_create(
+    member: *const tenure_member,
+    name: *const c_char,
+    flags: u32,
+    object: *mut *mut tenure_object,
+) -> c_int {
+    let ways = Ways {
+        create: &RwLock::create,
+        create_named: &RwLock::create_named,
+        create_or_open: &RwLock::create_or_open,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { create(member, name, (flags, 0), object, ways, Any::RwLock) }
+}
+
+/// Locks a read-write lock for reading: without a system call when no writer has it or waits for it. `timeout` is as in
+/// tenure_mutex_lock. To be unlocked by tenure_rwlock_unlock_read, in any thread of this member; a member that dies, leaves, or closes the
+/// lock, has it for reading no more.
+///
+/// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+///
+/// Returns TENURE_OK, or TENURE_ABANDONED: locked as well, but the last writer died or left without unlocking; each reader is told, until
+/// a writer was. TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread has it for writing.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_rwlock_read(object: *const tenure_object, timeout: u64) -> c_int {
+    guard_status(|| Ok(taken(self::object(object)?.rwlock()?.acquire_read(time(timeout))?)))
+}
+
+/// Unlocks a read-write lock for reading once. Threads: any; TENURE_ERR_NOT_OWNER when no thread of this member has it for reading. Fork:
+/// TENURE_ERR_FORKED in a child of the member's process.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_rwlock_unlock_read(object: *const tenure_object) -> c_int {
+    guard(|| Ok(self::object(object)?.rwlock()?.unlock_read()?))
+}
+
+/// Locks a read-write lock for writing. From the beginning of the call on, readers that come wait for this writer; it waits for those that
+/// were before it. `timeout`, threads, fork: as tenure_mutex_lock, also what becomes of the lock when its owner ends.
+///
+/// Returns TENURE_OK, or TENURE_ABANDONED: locked as well, but the last writer died or left without unlocking; one writer is told.
+/// TENURE_ERR_TIMEOUT; TENURE_ERR_DEADLOCK when this thread has it for writing. A thread that has it for reading waits for itself.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_rwlock_write(object: *const tenure_object, timeout: u64) -> c_int {
+    guard_status(|| Ok(taken(self::object(object)?.rwlock()?.acquire_write(time(timeout))?)))
+}
+
+/// Unlocks a read-write lock for writing. Threads: the writer; any other thread gets TENURE_ERR_NOT_OWNER. Fork: TENURE_ERR_FORKED in a
+/// child of the member's process.
+#[unsafe(no_mangle)]
+pub extern "C" fn tenure_rwlock_unlock_write(object: *const tenure_object) -> c_int {
+    guard(|| Ok(self::object(object)?.rwlock()?.unlock_write()?))
+}
