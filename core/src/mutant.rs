@@ -55,6 +55,7 @@ pub const ALL: &[&str] = &[
     "wait.exit.last_one_counts",
     "wait.exit.announced_before_written",
     "values.locked.told_once",
+    "map.change.any_record",
     "files.kept_in_its_slot",
     "files.no_second_look",
 ];

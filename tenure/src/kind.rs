@@ -32,6 +32,9 @@ impl Kind {
     pub(crate) const FILE_SHARE: Self = Self::system(8);
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
+    pub(crate) const MAP: Self = Self::system(16);
+    /// The pairs of one bucket of a map.
+    pub(crate) const MAP_RECORD: Self = Self::system(18);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -134,6 +137,8 @@ impl fmt::Display for Kind {
                 Self::FILE_SHARE => "file share",
                 Self::LOCKED => "locked value",
                 Self::VERSIONED => "versioned value",
+                Self::MAP => "map",
+                Self::MAP_RECORD => "record of a map",
                 Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
             };
             return f.write_str(name);

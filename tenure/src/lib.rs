@@ -53,6 +53,8 @@ mod geometry;
 mod handle;
 mod kind;
 mod local;
+#[cfg(feature = "objects")]
+mod map;
 mod member;
 #[cfg(feature = "objects")]
 mod names;
@@ -94,6 +96,7 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
+    map::{Entry, Iter as MapIter, Map, MapError},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},

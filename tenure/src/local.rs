@@ -679,14 +679,19 @@ impl Shared {
         if bytes.len() <= INLINE_BYTES {
             return self.publish(caches, kind, Payload::Inline(bytes));
         }
-        let layout = Layout::from_size_align(bytes.len(), 16).map_err(|_| too_large(bytes.len()))?;
-        let block = RawBlock { offset: self.alloc(caches, layout)?, len: bytes.len() };
+        let block = self.alloc_for(caches, bytes.len())?;
         // SAFETY: the block was allocated just now, is at least that long, and no other code knows it yet.
         unsafe { self.scratch.address(block.offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.create_with(caches, kind, block).inspect_err(|_| {
             // Allocated above, by these caches.
             let _ = caches.blocks.free(block.offset);
         })
+    }
+
+    /// A block for a payload.
+    pub(crate) fn alloc_for(&self, caches: &mut Caches, bytes: usize) -> Result<RawBlock, CreateError> {
+        let layout = Layout::from_size_align(bytes, 16).map_err(|_| too_large(bytes))?;
+        Ok(RawBlock { offset: self.alloc(caches, layout)?, len: bytes })
     }
 
     pub(crate) fn create_with(

@@ -114,11 +114,24 @@ fn unclaimed(slot: u32, seen: Kept) -> Result<(), SlotError> {
     }
 }
 
-/// A slot, empty or not, to be put into.
+/// What a slot must be to be put into.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Into {
     Empty,
+    /// Empty or READY.
     Any,
+    /// Empty if `None`.
+    Exactly(Option<Kept>),
+}
+
+impl Into {
+    fn accepts(self, seen: Kept) -> bool {
+        match self {
+            Self::Empty | Self::Exactly(None) => seen == Kept::EMPTY,
+            Self::Any => seen == Kept::EMPTY || seen.is_ready(),
+            Self::Exactly(Some(expected)) => seen == expected,
+        }
+    }
 }
 
 impl Slab<'_> {
@@ -171,6 +184,32 @@ impl Slab<'_> {
         self.put_into(acquire, ref_counts, held, slot, Into::Any, free)
     }
 
+    /// As [`Slab::replace`], only if the slot holds `expected`, or is empty if that is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] if the slot holds something else, or is empty, and as [`Slab::replace`]; the slot is unchanged.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::put`]; it repeats nothing if others change the slot.
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::replace`].
+    pub fn replace_exactly(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        held: Held,
+        slot: u32,
+        expected: Option<Token>,
+        free: impl FnMut(BlockRef),
+    ) -> Result<(), PutError> {
+        let expected = expected.map(|token| Kept::ready(token.index(), token.generation()));
+        self.put_into(acquire, ref_counts, held, slot, Into::Exactly(expected), free).map(|_| ())
+    }
+
     fn put_into(
         &self,
         acquire: &Acquire,
@@ -217,7 +256,7 @@ impl Slab<'_> {
         }
         // A slot that is full now costs the handle none of its turns.
         let now = target.load();
-        if now != Kept::EMPTY && (into == Into::Empty || !now.is_ready()) {
+        if !into.accepts(now) {
             return Err(PutError::Full { slot });
         }
         let Some(begun) = before.begun(ref_counts.lease_index(), slot) else {
@@ -230,14 +269,12 @@ impl Slab<'_> {
         // From here to `settle` no other process puts the handle anywhere.
         let replaced = loop {
             let seen = target.load();
-            if seen != Kept::EMPTY {
-                if into == Into::Empty || !seen.is_ready() {
-                    break None;
-                }
-                // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-                if self.has(seen.index()) {
-                    self.mark_group(ref_counts, seen.index());
-                }
+            if !into.accepts(seen) {
+                break None;
+            }
+            // Before the slot loses it: if this process dies right after, its recovery finds the handle.
+            if seen != Kept::EMPTY && self.has(seen.index()) {
+                self.mark_group(ref_counts, seen.index());
             }
             if target.put(seen, ready) {
                 break Some(seen);
@@ -411,6 +448,42 @@ impl Slab<'_> {
                 return Ok(token);
             }
         }
+    }
+
+    /// As [`Slab::evict`], only if the slot holds `expected`; returns whether it did.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::evict`]; it repeats nothing if others change the slot.
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::evict`].
+    pub fn evict_exactly(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        slot: u32,
+        expected: Token,
+        free: impl FnMut(BlockRef),
+    ) -> bool {
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
+        let expected = Kept::ready(expected.index(), expected.generation());
+        let Some(word) = self.slot_word(slot) else { return false };
+        if !self.has(expected.index()) || word.load() != expected {
+            return false;
+        }
+        // Before the slot loses it: if this process dies right after, its recovery finds the handle.
+        self.mark_group(ref_counts, expected.index());
+        let is_evicted = word.evict(expected);
+        if is_evicted {
+            self.emptied(ref_counts, expected, free);
+        }
+        is_evicted
     }
 
     /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.

@@ -1,0 +1,601 @@
+//! A map from bytes to bytes.
+//!
+//! A bucket is one slot. It is empty, or it holds a handle whose payload is the record of the bucket: all its pairs, see `record.rs`. A record
+//! never changes. A change of the bucket is a new record, and one CAS of the slot from the old record's name to the new one's: names of
+//! handles never come back, so the CAS succeeds only if the bucket has not changed since the old record was found there. That CAS is the
+//! instant of the change, and the load of the slot is the instant of a `get`. There are no two pairs of one key, no half-written
+//! pairs, no lock, and nothing of the map's own for a recovery to repair: a process that is killed holds at most a record, as it holds
+//! other handles.
+//!
+//! The price is that a change copies the other pairs of its bucket: on average fewer than one while the map is within its capacity.
+//!
+//! verify/models/map.pml is the model.
+
+mod error;
+mod record;
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tenure_core::mutant;
+use tenure_slab::{INLINE_BYTES, Payload, Token};
+
+use crate::error::{CreateError, OpenHandleError, UseError};
+use crate::handle::{Handle, Raw};
+use crate::kind::Kind;
+use crate::member::Member;
+use crate::names::{Name, Named, NamedError};
+use crate::object::Object;
+use crate::raw::RawHandle;
+use crate::shared::Shared;
+
+pub use error::MapError;
+use record::{Draft, Malformed, Pair, Pairs};
+
+impl From<Malformed> for MapError {
+    fn from(_: Malformed) -> Self {
+        Self::Corrupt("a record of the map is no sequence of pairs".into())
+    }
+}
+
+/// A map from bytes to bytes, shared by all members. What is in the map belongs to the map: it outlives the member that inserted it, and
+/// any member can replace and remove it.
+///
+/// ```
+/// # use tenure::Map;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let map = Map::create(&me, 64)?;
+/// map.insert(b"tea", b"green")?;
+/// let theirs = Map::open(&other, map.token())?; // usually in another process
+/// drop((map, me));
+/// assert_eq!(theirs.get(b"tea")?.as_deref(), Some(&b"green"[..]));
+/// assert!(theirs.remove(b"tea")?);
+/// assert!(theirs.is_empty()?);
+/// # Ok(()) }
+/// ```
+///
+/// # Progress
+///
+/// Lock-free, and waits for no other process: an operation is repeated only if another one has changed the same bucket meanwhile.
+///
+/// # Crash
+///
+/// A process that is killed at any instruction has made its change or not; nothing is lost or left.
+///
+/// # Limits
+///
+/// Keys and values have less than 2^32 bytes. Beyond its capacity a map becomes slower, and refuses pairs once their bucket has 16.
+pub struct Map {
+    object: Object,
+    /// The slot of the first bucket.
+    first: u32,
+    /// The number of buckets, a power of two, minus 1.
+    mask: u32,
+    /// The key of the hash.
+    secret: [u64; 2],
+}
+
+/// A new key of the hash, from what the operating system gives the standard library.
+fn secret() -> [u64; 2] {
+    [(); 2].map(|()| RandomState::new().build_hasher().finish())
+}
+
+/// What a change does with the pair of a key.
+enum Act<'v> {
+    Keep,
+    Put(&'v [u8]),
+    Remove,
+}
+
+/// The result of a change: whether there was a pair of the key, and whether it was changed.
+struct Changed {
+    was_there: bool,
+    is_changed: bool,
+}
+
+impl Map {
+    /// Creates an empty map, made for `capacity` pairs.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create(member: &Member, capacity: u32) -> Result<Self, CreateError> {
+        let buckets = capacity.max(1).next_power_of_two();
+        let [first, second] = secret();
+        let object = Object::create(member, None, Kind::MAP, [0, buckets.into(), first, second], &[])?;
+        Ok(Self { object, first: 0, mask: buckets - 1, secret: [first, second] })
+    }
+
+    /// Opens a token.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`]; nothing is held.
+    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::MAP, token)?)
+    }
+
+    /// Checks the words of the payload.
+    fn over(object: Object) -> Result<Self, OpenHandleError> {
+        // Relaxed: written before the handle was published, never changed.
+        let words = object.state()?.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let [first, buckets, secret @ ..] = words;
+        match (u32::try_from(first), u32::try_from(buckets)) {
+            (Ok(first), Ok(buckets)) if buckets.is_power_of_two() => {
+                Ok(Self { object, first, mask: buckets - 1, secret })
+            }
+            _ => Err(OpenHandleError::Corrupt(format!("a map of {buckets} buckets from slot {first} on"))),
+        }
+    }
+
+    /// The slot of the bucket of a key.
+    ///
+    /// The hash is SipHash-1-3 with a secret of the map: members of all versions must find the same bucket, and a stranger whose keys a
+    /// program passes on must not be able to choose keys of one bucket.
+    fn slot_of(&self, key: &[u8]) -> u32 {
+        let [first, second] = self.secret;
+        let hash = siphasher::sip::SipHasher13::new_with_keys(first, second).hash(key);
+        self.first + (hash as u32 & self.mask)
+    }
+
+    /// The token: 64 bits to pass to other processes.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.object.token()
+    }
+
+    /// The number of buckets: the capacity, rounded up to a power of two.
+    #[must_use]
+    pub fn buckets(&self) -> u32 {
+        self.mask + 1
+    }
+
+    fn shared(&self) -> Result<&Arc<Shared>, MapError> {
+        let shared = self.object.shared();
+        shared.lease.check()?;
+        Ok(shared)
+    }
+
+    /// A copy of the value of a key.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert(b"tea", b"green")?;
+    /// assert_eq!(map.get(b"tea")?, Some(b"green".to_vec()));
+    /// assert_eq!(map.get(b"coffee")?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MapError> {
+        self.with(key, |value| value.to_vec())
+    }
+
+    /// Passes the value of a key to `use_it`, in shared memory, without a copy; the member holds it meanwhile.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert(b"tea", b"green")?;
+    /// assert_eq!(map.with(b"tea", |value| value.len())?, Some(5));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn with<R>(&self, key: &[u8], use_it: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, MapError> {
+        let Some(record) = self.open_record(self.slot_of(key))? else { return Ok(None) };
+        Ok(record::find(record.bytes()?, key)?.map(|pair| use_it(pair.value)))
+    }
+
+    /// Holds the value of a key: it stays as it is while the entry lives, also after it was replaced or removed in the map.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert(b"tea", b"green")?;
+    /// let entry = map.get_handle(b"tea")?.unwrap();
+    /// map.insert(b"tea", b"black")?;
+    /// assert_eq!(entry.get()?, b"green");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn get_handle(&self, key: &[u8]) -> Result<Option<Entry>, MapError> {
+        let Some(record) = self.open_record(self.slot_of(key))? else { return Ok(None) };
+        let found = record::find(record.bytes()?, key)?.map(|pair| pair.value_range());
+        Ok(found.map(|range| Entry { record: record.into_handle(), range }))
+    }
+
+    /// Whether there is a value of the key.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn contains_key(&self, key: &[u8]) -> Result<bool, MapError> {
+        Ok(self.with(key, |_| ())?.is_some())
+    }
+
+    /// Inserts a copy of the value, or replaces the one of the key. Returns whether there was one.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// assert!(!map.insert(b"tea", b"green")?);
+    /// assert!(map.insert(b"tea", b"black")?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the map is unchanged.
+    pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<bool, MapError> {
+        Ok(self.change(key, |_| Act::Put(value))?.was_there)
+    }
+
+    /// Inserts a copy of the value if there is none of the key. Returns whether it did.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// assert!(map.insert_new(b"tea", b"green")?);
+    /// assert!(!map.insert_new(b"tea", b"black")?); // of any number of callers, one inserts
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the map is unchanged.
+    pub fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<bool, MapError> {
+        let act = |found: Option<&[u8]>| if found.is_some() { Act::Keep } else { Act::Put(value) };
+        Ok(self.change(key, act)?.is_changed)
+    }
+
+    /// Removes the value of a key. Returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the map is unchanged.
+    pub fn remove(&self, key: &[u8]) -> Result<bool, MapError> {
+        let act = |found: Option<&[u8]>| if found.is_some() { Act::Remove } else { Act::Keep };
+        Ok(self.change(key, act)?.is_changed)
+    }
+
+    /// If the value of the key is `expected`, makes it `new`, in one step; `None` is no value. Returns whether it did.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert(b"state", b"open")?;
+    /// assert!(map.compare_exchange(b"state", Some(b"open"), Some(b"closed"))?);
+    /// assert!(!map.compare_exchange(b"state", Some(b"open"), None)?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the map is unchanged.
+    pub fn compare_exchange(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<bool, MapError> {
+        let is_expected = std::cell::Cell::new(false);
+        self.change(key, |found| {
+            is_expected.set(found == expected);
+            match (found == expected, found, new) {
+                (false, ..) | (true, None, None) => Act::Keep,
+                (true, _, Some(value)) => Act::Put(value),
+                (true, Some(_), None) => Act::Remove,
+            }
+        })?;
+        Ok(is_expected.get())
+    }
+
+    /// Removes all pairs, bucket by bucket: pairs that others insert meanwhile may stay.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn clear(&self) -> Result<(), MapError> {
+        let shared = self.shared()?;
+        shared.check_writer()?;
+        for slot in self.slots() {
+            if let Some(info) = shared.slab.slot(slot) {
+                shared.evict_exactly(slot, info.token);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn len(&self) -> Result<usize, MapError> {
+        let mut len = 0;
+        for slot in self.slots() {
+            if let Some(record) = self.open_record(slot)? {
+                for pair in Pairs::new(record.bytes()?) {
+                    pair?;
+                    len += 1;
+                }
+            }
+        }
+        Ok(len)
+    }
+
+    /// Whether all buckets were empty, each when it was looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn is_empty(&self) -> Result<bool, MapError> {
+        let shared = self.shared()?;
+        Ok(self.slots().all(|slot| shared.slab.slot(slot).is_none()))
+    }
+
+    /// All pairs, bucket by bucket: each pair that is in the map during the whole iteration is seen once, one that is inserted or removed
+    /// meanwhile may be seen or not.
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert(b"tea", b"green")?;
+    /// for pair in map.iter() {
+    ///     assert_eq!(pair?, (b"tea".to_vec(), b"green".to_vec()));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { map: self, slots: self.slots(), pairs: Vec::new() }
+    }
+
+    fn slots(&self) -> Range<u32> {
+        self.first..self.first + self.buckets()
+    }
+
+    /// Opens the record that a slot names.
+    fn open_record(&self, slot: u32) -> Result<Option<Record<'_>>, MapError> {
+        let shared = self.shared()?;
+        loop {
+            let Some(info) = shared.slab.slot(slot) else { return Ok(None) };
+            match shared.open(Kind::MAP_RECORD, info.token) {
+                Ok(held) => return Ok(Some(Record { shared, held })),
+                // Replaced, and over: the generation says so.
+                Err(_) if shared.slab.slot(slot) != Some(info) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Changes the pair of a key, in one step, as `act` says for the value that it has.
+    fn change<'v>(&self, key: &[u8], act: impl Fn(Option<&[u8]>) -> Act<'v>) -> Result<Changed, MapError> {
+        let shared = self.shared()?;
+        shared.check_writer()?;
+        let slot = self.slot_of(key);
+        loop {
+            let former = self.open_record(slot)?;
+            let bytes = former.as_ref().map_or(Ok(&[][..]), Record::bytes)?;
+            let found = record::find(bytes, key)?.map(|pair| pair.value);
+            let was_there = found.is_some();
+            let value = match act(found) {
+                Act::Keep => return Ok(Changed { was_there, is_changed: false }),
+                Act::Put(value) => Some(value),
+                Act::Remove => None,
+            };
+            let draft = Draft::new(bytes, key, value)?
+                .ok_or(MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) })?;
+            if draft.pairs() > record::PAIRS_MAX {
+                return Err(MapError::Full { pairs: draft.pairs() - 1 });
+            }
+            let expected = former.as_ref().map(Record::token);
+            let is_changed = match (draft.pairs(), expected) {
+                (0, None) => true,
+                (0, Some(expected)) => shared.evict_exactly(slot, expected),
+                _ => {
+                    let record = Record { shared, held: shared.create_record(&draft)? };
+                    shared.replace_exactly(record.held, slot, expected)?
+                }
+            };
+            if is_changed {
+                return Ok(Changed { was_there, is_changed: true });
+            }
+        }
+    }
+}
+
+/// A count of a record.
+struct Record<'m> {
+    shared: &'m Arc<Shared>,
+    held: RawHandle,
+}
+
+impl Record<'_> {
+    fn bytes(&self) -> Result<&[u8], MapError> {
+        let payload = self.shared.payload(&self.shared.slab, self.held)?;
+        // SAFETY: held as long as the slice is used. The payload is that of a record, since it was opened as that kind; it was written before the
+        // handle was published, and never changes.
+        Ok(unsafe { payload.as_ref() })
+    }
+
+    fn token(&self) -> Token {
+        self.held.held.token(&self.shared.slab)
+    }
+
+    fn into_handle(self) -> Handle<Raw> {
+        let handle = Handle {
+            shared: Arc::clone(self.shared),
+            held: self.held,
+            kind: Kind::MAP_RECORD,
+            value: std::marker::PhantomData,
+        };
+        std::mem::forget(self);
+        handle
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        let (slab, acquire) = (&self.shared.slab, self.shared.lease.acquire());
+        let free = |block| self.shared.free_block(block);
+        // The count is this record's. If its word is corrupted, there is nothing to close.
+        let _ = slab.close(acquire, self.shared.ref_counts(), None, self.held.held, free);
+    }
+}
+
+/// A value of a map that this member holds: see [`Map::get_handle`].
+#[derive(Debug)]
+pub struct Entry {
+    record: Handle<Raw>,
+    range: Range<usize>,
+}
+
+impl Entry {
+    /// The value, in shared memory. Its address is a multiple of 8.
+    ///
+    /// # Errors
+    ///
+    /// [`UseError`] after the member has left, or in a forked child.
+    pub fn get(&self) -> Result<&[u8], UseError> {
+        self.record.get()?.get(self.range.clone()).ok_or(UseError::Stale)
+    }
+}
+
+/// The pairs of a map: see [`Map::iter`].
+#[derive(Debug)]
+pub struct Iter<'m> {
+    map: &'m Map,
+    slots: Range<u32>,
+    /// Those of the last bucket that are still to come.
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Iter<'_> {
+    fn load(&mut self, slot: u32) -> Result<(), MapError> {
+        let Some(record) = self.map.open_record(slot)? else { return Ok(()) };
+        for pair in Pairs::new(record.bytes()?) {
+            let Pair { key, value, .. } = pair?;
+            self.pairs.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Result<(Vec<u8>, Vec<u8>), MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(pair) = self.pairs.pop() {
+                return Some(Ok(pair));
+            }
+            let slot = self.slots.next()?;
+            if let Err(error) = self.load(slot) {
+                self.slots = 0..0;
+                self.pairs.clear();
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl<'m> IntoIterator for &'m Map {
+    type Item = Result<(Vec<u8>, Vec<u8>), MapError>;
+    type IntoIter = Iter<'m>;
+
+    fn into_iter(self) -> Iter<'m> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").field("token", &self.token()).field("buckets", &self.buckets()).finish()
+    }
+}
+
+impl Shared {
+    /// A handle of a new record, held once.
+    fn create_record(&self, draft: &Draft<'_>) -> Result<RawHandle, CreateError> {
+        let caches = &mut self.common();
+        if draft.bytes() <= INLINE_BYTES {
+            let (mut bytes, mut at) = ([0; INLINE_BYTES], 0);
+            draft.write(|part| {
+                bytes[at..at + part.len()].copy_from_slice(part);
+                at += part.len();
+            });
+            return self.publish(caches, Kind::MAP_RECORD, Payload::Inline(&bytes[..at]));
+        }
+        let block = self.alloc_for(caches, draft.bytes())?;
+        let mut to = self.scratch.address(block.offset);
+        draft.write(|part| {
+            // SAFETY: the block was allocated just now, no other code knows it yet, and it has room for all parts.
+            unsafe {
+                to.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                to = to.add(part.len());
+            }
+        });
+        self.create_with(caches, Kind::MAP_RECORD, block).inspect_err(|_| {
+            // Allocated above, by these caches.
+            let _ = caches.blocks.free(block.offset);
+        })
+    }
+
+    /// Puts a record in the place of the expected one; false if the bucket has changed.
+    fn replace_exactly(&self, held: RawHandle, slot: u32, expected: Option<Token>) -> Result<bool, MapError> {
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
+        let free = |block| self.free_block(block);
+        if mutant!("map.change.any_record") {
+            let put = self.slab.replace(acquire, ref_counts, held.held, slot, free);
+            return put.map(|_| true).map_err(|error| MapError::Corrupt(error.to_string()));
+        }
+        match self.slab.replace_exactly(acquire, ref_counts, held.held, slot, expected, free) {
+            Ok(()) => Ok(true),
+            // Others have changed the bucket.
+            Err(tenure_slab::PutError::Full { .. }) => Ok(false),
+            // The record is new, so nobody else puts it anywhere.
+            Err(error) => Err(MapError::Corrupt(error.to_string())),
+        }
+    }
+
+    fn evict_exactly(&self, slot: u32, expected: Token) -> bool {
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
+        self.slab.evict_exactly(acquire, ref_counts, slot, expected, |block| self.free_block(block))
+    }
+}
