@@ -136,11 +136,7 @@ impl Slab<'_> {
         {
             let renewed = self.renew_own(entry, ref_counts.lease_index(), live);
             if renewed != Renew::Refused {
-                let block = entry.len().is_block().then(|| BlockRef {
-                    offset: entry.block_offset(),
-                    index,
-                    generation,
-                });
+                let block = entry.block_ref(index, generation);
                 block.into_iter().for_each(free);
                 if renewed == Renew::Retired {
                     // No process writes to a RETIRED entry again, so the entry keeps naming the block; freeing the block twice is harmless.
@@ -219,10 +215,10 @@ impl Slab<'_> {
     /// claimer or our recovery frees. The entry is no longer ours, so only a claimer may remove the block's name.
     #[inline(never)]
     pub(crate) fn free_if_unheld(&self, ref_counts: &RefCounts, entry: Entry<'_>, index: u32) -> Decision {
-        if self.slots() == 0 {
-            self.decide::<false>(ref_counts, entry, index)
-        } else {
+        if self.layout().has_slots() {
             self.decide::<true>(ref_counts, entry, index)
+        } else {
+            self.decide::<false>(ref_counts, entry, index)
         }
     }
 
@@ -248,8 +244,7 @@ impl Slab<'_> {
         }
         // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
         // generation, the CAS below fails.
-        let block =
-            entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation });
+        let block = entry.block_ref(index, generation);
         match entry.word().release(reserved, self.layout().generation_bits()) {
             Release::Overtaken => return Decision::NOTHING,
             Release::Retired => {}

@@ -157,7 +157,7 @@ impl Slab<'_> {
             self.mark_group(ref_counts, index);
         }
         drop(busy);
-        if self.slots() > 0
+        if self.layout().has_slots()
             && let Some(home) = self.home(index)
         {
             home.reset();
@@ -166,9 +166,8 @@ impl Slab<'_> {
         // The entry may still name the block of the last generation: the process that ended that generation may have died before it freed
         // the block, and only a claimer may remove the name. Here the entry is INIT and the caller's, so remove it.
         if entry.len().is_block() {
-            if let Some(generation) = generation.checked_sub(1) {
-                free(BlockRef { offset: entry.block_offset(), index, generation });
-            }
+            let block = generation.checked_sub(1).and_then(|generation| entry.block_ref(index, generation));
+            block.into_iter().for_each(&mut *free);
             entry.forget_block();
         }
         Some(Claimed::new(generation, index))

@@ -10,6 +10,7 @@ use tenure_core::ordering;
 use crate::geometry::INLINE_BYTES;
 use crate::names::NameHash;
 use crate::open::Want;
+use crate::slots::is_container;
 use crate::sync::{Ordering, Word};
 use crate::word::HandleWord;
 
@@ -37,6 +38,8 @@ pub struct BlockRef {
     pub index: u32,
     /// The newest generation of the handle that is over.
     pub generation: u64,
+    /// The handle was a container: [`Slab::sweep`](crate::Slab::sweep) empties its slots.
+    pub is_container: bool,
 }
 
 /// The payload of a new handle.
@@ -190,6 +193,17 @@ impl<'a> Entry<'a> {
     pub(crate) fn block_offset(self) -> u64 {
         // Relaxed: see above.
         self.line()[PAYLOAD].load(Ordering::Relaxed)
+    }
+
+    /// The block that the entry names, if it names one, as that of a generation of handle `index` which is about to end or over.
+    #[inline]
+    pub(crate) fn block_ref(self, index: u32, generation: u64) -> Option<BlockRef> {
+        self.len().is_block().then(|| BlockRef {
+            offset: self.block_offset(),
+            index,
+            generation,
+            is_container: is_container(self.kind()),
+        })
     }
 
     /// Length and hash of the name, if `len` has a name.

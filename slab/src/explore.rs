@@ -15,8 +15,8 @@ use crate::local::{COUNT_MAX, Local};
 use crate::sync::Word;
 use crate::testing::Read as _;
 use crate::{
-    BlockRef, Cache, Claimed, Closed, Geometry, Held, OpenError, Payload, PutError, RefCounts, Slab,
-    SlotError, State, Token,
+    BlockRef, CHUNK_SLOTS, CONTAINER_KIND, Cache, Claimed, Closed, Geometry, Held, OpenError, Payload,
+    PutError, RefCounts, Slab, SlotError, State, Token, is_container,
 };
 
 /// The members: the victim, a peer, a second peer, and two recoverers.
@@ -25,6 +25,9 @@ const PEER: usize = 1;
 const THIRD: usize = 2;
 const REAPER: usize = 3;
 const JANITOR: usize = 4;
+
+/// The first container slot: there are three other slots.
+const CONTAINER_SLOT: u32 = 8;
 
 type Seen = RefCell<BTreeSet<Site>>;
 
@@ -42,6 +45,10 @@ struct World<'a> {
     actors: Vec<Actor>,
     /// Attached blocks.
     blocks: RefCell<BTreeMap<u64, (u32, u64)>>,
+    /// Of containers.
+    next_block: Cell<u64>,
+    /// What is in the container slot, and must stay there.
+    stored: Cell<Option<Token>>,
     /// Writes of the victim, by their place in the source.
     seen: &'a Seen,
     /// The hook at the victim's steps.
@@ -53,7 +60,14 @@ impl<'a> World<'a> {
         &self.actors[who]
     }
 
-    fn free(&self, found: BlockRef) {
+    fn free(&self, by: &Actor, found: BlockRef) {
+        self.free_block(found);
+        if found.is_container {
+            self.slab.sweep(&by.ref_counts, |b| self.free_block(b));
+        }
+    }
+
+    fn free_block(&self, found: BlockRef) {
         step();
         let mut blocks = self.blocks.borrow_mut();
         if blocks.get(&found.offset).is_some_and(|(i, g)| *i == found.index && *g <= found.generation) {
@@ -80,6 +94,25 @@ impl<'a> World<'a> {
     }
 
     fn create(&self, who: usize, block: Option<u64>) -> Option<Token> {
+        self.create_of(who, 5, block)
+    }
+
+    fn new_block(&self) -> u64 {
+        self.next_block.set(self.next_block.get() + 1);
+        self.next_block.get()
+    }
+
+    /// Creates a container with both chunks of container slots, if they are free.
+    fn create_container(&self, who: usize) -> bool {
+        self.create_of(who, CONTAINER_KIND, Some(self.new_block())).is_some()
+    }
+
+    /// Creates a container with one chunk.
+    fn create_small_container(&self, who: usize) -> bool {
+        self.create_of(who, CONTAINER_KIND | 1, Some(self.new_block())).is_some()
+    }
+
+    fn create_of(&self, who: usize, kind: u64, block: Option<u64>) -> Option<Token> {
         let a = self.actor(who);
         let payload = block.map_or(Payload::Inline(b"the payload"), |offset| Payload::Block {
             offset,
@@ -91,11 +124,16 @@ impl<'a> World<'a> {
             if let Some(offset) = block {
                 self.blocks.borrow_mut().insert(offset, (index, generation));
             }
+            if is_container(kind) {
+                let slots = if kind == CONTAINER_KIND { 2 * CHUNK_SLOTS } else { CHUNK_SLOTS };
+                let free = |b| self.free_block(b);
+                self.slab.claim_slots(&a.acquire, &a.ref_counts, (index, generation), slots, free);
+            }
         };
         let mut cache = a.cache.borrow_mut();
         let held = self
             .slab
-            .create(&a.acquire, &a.ref_counts, &mut cache, 5, payload, attach, |b| self.free(b))
+            .create(&a.acquire, &a.ref_counts, &mut cache, kind, payload, attach, |b| self.free(a, b))
             .ok()?;
         a.held.borrow_mut().push(held);
         Some(held.token(&self.slab))
@@ -103,7 +141,7 @@ impl<'a> World<'a> {
 
     fn open(&self, who: usize, token: Token) -> bool {
         let a = self.actor(who);
-        match self.slab.open(&a.acquire, &a.ref_counts, token, |b| self.free(b)) {
+        match self.slab.open(&a.acquire, &a.ref_counts, token, |b| self.free(a, b)) {
             Ok(held) => {
                 a.held.borrow_mut().push(held);
                 true
@@ -118,7 +156,7 @@ impl<'a> World<'a> {
         let held = a.held.borrow_mut().pop()?;
         let mut cache = a.cache.borrow_mut();
         let cache = cached.then_some(&mut *cache);
-        Some(self.slab.close(&a.acquire, &a.ref_counts, cache, held, |b| self.free(b)).unwrap())
+        Some(self.slab.close(&a.acquire, &a.ref_counts, cache, held, |b| self.free(a, b)).unwrap())
     }
 
     fn drain(&self, who: usize) {
@@ -131,20 +169,39 @@ impl<'a> World<'a> {
         let a = self.actor(who);
         let Some(held) = a.held.borrow().last().copied() else { return false };
         let put = if replace {
-            self.slab.replace(&a.acquire, &a.ref_counts, held, slot, |b| self.free(b)).map(|_| ())
+            self.slab.replace(&a.acquire, &a.ref_counts, held, slot, |b| self.free(a, b)).map(|_| ())
         } else {
             self.slab.put(&a.acquire, &a.ref_counts, held, slot)
         };
         match put {
             Ok(()) => true,
-            Err(PutError::Full { .. } | PutError::Already { .. } | PutError::InTransit { .. }) => false,
+            Err(
+                PutError::Full { .. }
+                | PutError::Already { .. }
+                | PutError::InTransit { .. }
+                | PutError::Container { .. },
+            ) => false,
             Err(other) => panic!("{held:?}: {other}"),
+        }
+    }
+
+    /// Puts the handle that the member got first into a container slot, if the one that it got last is the container.
+    fn put_in_own(&self, who: usize) {
+        let a = self.actor(who);
+        let (first, last) = match a.held.borrow()[..] {
+            [first, .., last] => (first, last),
+            _ => return,
+        };
+        if self.slab.owns_slots((last.index(), last.generation()), CONTAINER_SLOT, CHUNK_SLOTS)
+            && self.slab.put(&a.acquire, &a.ref_counts, first, CONTAINER_SLOT).is_ok()
+        {
+            self.stored.set(Some(first.token(&self.slab)));
         }
     }
 
     fn take(&self, who: usize, slot: u32) -> bool {
         let a = self.actor(who);
-        match self.slab.take(&a.acquire, &a.ref_counts, slot, None, |b| self.free(b)) {
+        match self.slab.take(&a.acquire, &a.ref_counts, slot, None, |b| self.free(a, b)) {
             Ok(held) => {
                 a.held.borrow_mut().push(held);
                 true
@@ -156,7 +213,7 @@ impl<'a> World<'a> {
 
     fn evict(&self, who: usize, slot: u32) {
         let a = self.actor(who);
-        match self.slab.evict(&a.acquire, &a.ref_counts, slot, |b| self.free(b)) {
+        match self.slab.evict(&a.acquire, &a.ref_counts, slot, |b| self.free(a, b)) {
             Ok(_) | Err(SlotError::Empty { .. } | SlotError::Claimed { .. }) => {}
             Err(other) => panic!("slot {slot}: {other}"),
         }
@@ -164,7 +221,7 @@ impl<'a> World<'a> {
 
     fn claim(&self, who: usize, slot: u32) -> bool {
         let a = self.actor(who);
-        match self.slab.claim_slot(&a.acquire, &a.ref_counts, slot, None, |b| self.free(b)) {
+        match self.slab.claim_slot(&a.acquire, &a.ref_counts, slot, None, |b| self.free(a, b)) {
             Ok(claimed) => {
                 a.claims.borrow_mut().push(claimed);
                 true
@@ -180,7 +237,7 @@ impl<'a> World<'a> {
         let ended =
             if ack { self.slab.ack(&a.acquire, claimed) } else { self.slab.give_back(&a.acquire, claimed) };
         assert!(ended, "{claimed:?} was not claimed");
-        self.slab.close(&a.acquire, &a.ref_counts, None, claimed.held(), |b| self.free(b)).unwrap();
+        self.slab.close(&a.acquire, &a.ref_counts, None, claimed.held(), |b| self.free(a, b)).unwrap();
     }
 
     fn recover(&self, dead: usize, by: usize) {
@@ -188,7 +245,7 @@ impl<'a> World<'a> {
         let by = self.actor(by);
         // SAFETY: private memory; the dead member does nothing any more.
         let right = unsafe { Recovery::assume(dead, by.lease) };
-        let _ = self.slab.recover(&by.ref_counts, &right, |_| true, |_, _| {}, |b| self.free(b));
+        let _ = self.slab.recover(&by.ref_counts, &right, |_| true, |_, _| {}, |b| self.free_block(b));
     }
 
     /// Asserts that all handles that slots and these members hold are live, and that what the members have claimed is theirs.
@@ -201,6 +258,10 @@ impl<'a> World<'a> {
                 "ended in its slot: {info:?}"
             );
             assert_eq!(self.slab.slot_of(info.token), Some(info.slot));
+        }
+        if let Some(token) = self.stored.get() {
+            let found = self.slab.slot(CONTAINER_SLOT).map(|info| info.token);
+            assert_eq!(found, Some(token), "taken from a container that lives");
         }
         for who in whos {
             for claimed in self.actor(*who).claims.borrow().iter() {
@@ -225,6 +286,7 @@ impl<'a> World<'a> {
     fn end(&self, gone: &[usize]) {
         for who in (0..self.actors.len()).filter(|who| !gone.contains(who)) {
             self.look(&[who]);
+            self.stored.set(None);
             while !self.actor(who).claims.borrow().is_empty() {
                 self.end_claim(who, false);
             }
@@ -381,6 +443,63 @@ const SCRIPTS: &[Script] = &[
         w.watched(|| w.claim(VICTIM, 1));
         w.watched(|| w.end_claim(VICTIM, true));
     }),
+    ("container", |w| {
+        w.watched(|| w.create_container(VICTIM));
+        w.create(VICTIM, None);
+        w.watched(|| w.put(VICTIM, CONTAINER_SLOT, false));
+        w.watched(|| w.close(VICTIM, false));
+        w.watched(|| w.close(VICTIM, false));
+    }),
+    ("container whose slot holds what others hold", |w| {
+        let Some(token) = w.create(PEER, None) else { return };
+        w.open(THIRD, token);
+        if !w.create_container(VICTIM) {
+            return;
+        }
+        w.open(VICTIM, token);
+        w.put(VICTIM, CONTAINER_SLOT, false);
+        w.close(VICTIM, false);
+        w.watched(|| w.close(VICTIM, false));
+    }),
+    ("container of a peer, opened and closed last", |w| {
+        if !w.create_container(PEER) {
+            return;
+        }
+        let token = w.actor(PEER).held.borrow()[0].token(&w.slab);
+        w.create(PEER, Some(100));
+        w.put(PEER, CONTAINER_SLOT, false);
+        w.close(PEER, false);
+        w.open(VICTIM, token);
+        w.close(PEER, false);
+        w.watched(|| w.close(VICTIM, false));
+    }),
+    ("container in a slot, evicted", |w| {
+        if !w.create_container(PEER) {
+            return;
+        }
+        w.create(PEER, None);
+        w.put(PEER, CONTAINER_SLOT, false);
+        w.close(PEER, false);
+        w.put(PEER, 1, false);
+        w.close(PEER, false);
+        w.watched(|| w.evict(VICTIM, 1));
+    }),
+    ("container without room", |w| {
+        let both = w.create_small_container(PEER) && w.create_small_container(THIRD);
+        w.close(PEER, false);
+        if both {
+            w.watched(|| w.create_container(VICTIM));
+        }
+    }),
+    ("leaves with a container", |w| {
+        if !w.create_container(VICTIM) {
+            return;
+        }
+        w.create(VICTIM, Some(100));
+        w.put(VICTIM, CONTAINER_SLOT, false);
+        w.watched(|| w.recover(VICTIM, VICTIM));
+        w.actor(VICTIM).held.borrow_mut().clear();
+    }),
     ("leaves with a claim", |w| {
         w.create(PEER, None);
         w.put(PEER, 1, false);
@@ -473,6 +592,18 @@ const MEANWHILE: &[Script] = &[
             }
         }
     }),
+    ("a third creates a container, and puts into it", |w| {
+        if w.create_container(THIRD) {
+            w.put_in_own(THIRD);
+        }
+    }),
+    ("a peer creates a container and closes it", |w| {
+        if w.create_container(PEER) {
+            w.put_in_own(PEER);
+            w.stored.set(None);
+            w.close(PEER, false);
+        }
+    }),
     ("a peer closes privately and drains", |w| {
         w.close(PEER, true);
         w.drain(PEER);
@@ -494,7 +625,8 @@ fn fresh(
     at_step: &dyn Fn(&World<'_>, Step),
     story: impl FnOnce(&World<'_>),
 ) {
-    let layout = Geometry { handles, members, generation_bits: 4, slots: 3 }.layout().unwrap();
+    let layout =
+        Geometry { handles, members, generation_bits: 4, slots: 3, container_slots: 128 }.layout().unwrap();
     let words: Vec<Word> = (0..layout.words()).map(|_| Word::new(0)).collect();
     let slab = Slab::new(&words, layout, 1).unwrap();
     slab.init();
@@ -509,7 +641,15 @@ fn fresh(
         held: RefCell::new(Vec::new()),
         claims: RefCell::new(Vec::new()),
     });
-    story(&World { slab, actors: actors.collect(), blocks: RefCell::default(), seen, at_step });
+    story(&World {
+        slab,
+        actors: actors.collect(),
+        blocks: RefCell::default(),
+        next_block: Cell::new(500),
+        stored: Cell::new(None),
+        seen,
+        at_step,
+    });
 }
 
 /// The victim ends before its `k`-th write, the reaper before the `r`-th write of its recovery; the janitor recovers both.
@@ -683,6 +823,13 @@ const LEFT_BEHIND: &[Script] = &[
         w.watched(|| w.close(VICTIM, false));
         w.watched(|| w.evict(VICTIM, 1));
     }),
+    ("container", |w| {
+        w.create_container(VICTIM);
+        w.create(VICTIM, None);
+        w.watched(|| w.put(VICTIM, CONTAINER_SLOT, false));
+        w.close(VICTIM, false);
+        w.watched(|| w.close(VICTIM, false));
+    }),
     ("claims and acks", |w| {
         w.create(PEER, None);
         w.put(PEER, 1, false);
@@ -733,7 +880,7 @@ fn recoverer_with_all_counts_settles() {
         let word = by.ref_counts.word(token.index()).unwrap();
         assert_eq!(word.load(), one);
         word.set(Local::new(token.generation(), COUNT_MAX));
-        let refused = w.slab.open(&by.acquire, &by.ref_counts, token, |b| w.free(b));
+        let refused = w.slab.open(&by.acquire, &by.ref_counts, token, |b| w.free(by, b));
         assert!(matches!(refused, Err(OpenError::CountFull { .. })));
         // SAFETY: private memory; the victim does nothing any more.
         let right = unsafe { Recovery::assume(w.actor(VICTIM).acquire.id(), by.lease) };
@@ -742,7 +889,7 @@ fn recoverer_with_all_counts_settles() {
             &right,
             |_| true,
             |_, _| settled.set(settled.get() + 1),
-            |b| w.free(b),
+            |b| w.free_block(b),
         );
         assert_eq!(word.load(), Local::new(token.generation(), COUNT_MAX));
         word.set(one);

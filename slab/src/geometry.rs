@@ -13,6 +13,9 @@ pub(crate) const HANDLES_MAX: u32 = 1 << 20;
 /// The most slots of a geometry.
 pub const SLOTS_MAX: u32 = 1 << 20;
 
+/// Container slots are owned in chunks of as many.
+pub const CHUNK_SLOTS: u32 = 64;
+
 /// The most bytes a handle can carry without a block.
 pub const INLINE_BYTES: usize = 32;
 
@@ -27,11 +30,15 @@ const LINE_WORDS: u64 = 8;
 /// The text about the slab region in docs/layout.md.
 pub const LAYOUT: &str = "\
 slab region, in words of 8 bytes; every part starts on a line of 64 bytes
-control     8 words: committed_groups, handles, members, generation_bits, slots, 3 zero
+control     8 words: committed_groups, handles, members, generation_bits, slots, container slots, returns, zero
 hints       1 word a group of 64 handles: bit i set = handle i of the group is probably taken; padded to a line
 group maps  1 map a lease: bit k set = the lease may have a bit in group k; each map padded to a line
-homes       only with slots: 1 word a handle { by:9 | turn:23 | slot + 1:32 }, by: lease + 1 of who is putting it there; padded to a line
-slots       1 word a slot { mark:8 | generation:36 | index:20 }  mark 0 EMPTY (all zero), 1 READY, 2 + lease CLAIMED; padded to a line
+homes       only with slots of either sort: 1 word a handle { by:9 | turn:23 | slot + 1:32 }, by: lease + 1 of who is putting it there; padded to a line
+slots       1 word a slot { mark:8 | generation:36 | index:20 }  mark 0 EMPTY, 1 READY, 2 + lease CLAIMED; padded to a line; then 1 word
+            a container slot, whose numbers go on; an EMPTY one has in the rest of the word what its container put there, any other zero
+chunks      1 word a chunk of 64 container slots { mark:8 | generation:36 | index:20 }, mark 0 FREE (all zero), 1 OWNED by that handle,
+            2 FREEING; padded to a line
+hazards     only with container slots: 1 word a lease: the chunk + 1 that the lease sweeps, or 0; padded to a line
 entries     8 words a handle: word, bits of leases 0 to 63, kind, len, payload 4
             with more than 64 members 8 words more: bits of leases 64 to 255 in 3, zero 5
 word        { generation:36 | state:8 | 0:3 | shared:1 | closer tag:16 }  0 FREE, 1 INIT, 2 LIVE, 3 RETIRED
@@ -50,8 +57,10 @@ pub struct Geometry {
     /// Generation bits: 4 to 36. A handle can be created `1 << generation_bits` times; then it retires. With 36 bits, and one handle
     /// created and closed every 10 ns, that is after 11 minutes, and costs one handle.
     pub generation_bits: u8,
-    /// Slots: 0 to [`SLOTS_MAX`]. With slots a word for each handle and one for each slot are committed at creation.
+    /// Slots: 0 to [`SLOTS_MAX`]. With slots of either sort a word for each handle and one for each slot are committed at creation.
     pub slots: u32,
+    /// Slots that containers own, in chunks of [`CHUNK_SLOTS`]: 0 to [`SLOTS_MAX`], rounded up to whole chunks.
+    pub container_slots: u32,
 }
 
 /// A geometry that cannot be laid out, or a region with another layout.
@@ -110,10 +119,10 @@ pub enum GeometryError {
     /// The region was initialised with another geometry; open it with that one.
     #[error("expected a slab of {expected:?}, found {found:?}")]
     Mismatch {
-        /// Handles, members, generation bits and slots of the caller's geometry.
-        expected: [u64; 4],
-        /// Handles, members, generation bits and slots in the region's control line.
-        found: [u64; 4],
+        /// Handles, members, generation bits, slots and container slots of the caller's geometry.
+        expected: [u64; 5],
+        /// The same numbers in the region's control line.
+        found: [u64; 5],
     },
 }
 
@@ -136,7 +145,11 @@ impl Geometry {
         if self.slots > SLOTS_MAX {
             return Err(GeometryError::Slots { found: self.slots });
         }
-        if self.slots > 0 && self.members > SLOT_MEMBERS_MAX {
+        if self.container_slots > SLOTS_MAX {
+            return Err(GeometryError::Slots { found: self.container_slots });
+        }
+        let all_slots = self.slots + self.container_slots;
+        if all_slots > 0 && self.members > SLOT_MEMBERS_MAX {
             return Err(GeometryError::SlotMembers { found: self.members });
         }
         let groups = self.handles.div_ceil(GROUP_HANDLES);
@@ -144,9 +157,14 @@ impl Geometry {
         let maps_at = hints_at + (groups as u64).next_multiple_of(LINE_WORDS);
         let map_words = (groups.div_ceil(64) as u64).next_multiple_of(LINE_WORDS);
         let homes_at = maps_at + map_words * self.members as u64;
-        let homes = if self.slots > 0 { (self.handles as u64).next_multiple_of(LINE_WORDS) } else { 0 };
+        let homes = if all_slots > 0 { (self.handles as u64).next_multiple_of(LINE_WORDS) } else { 0 };
         let slots_at = homes_at + homes;
-        let entries_at = slots_at + (self.slots as u64).next_multiple_of(LINE_WORDS);
+        let first_container_slot = self.slots.next_multiple_of(LINE_WORDS as u32);
+        let chunks = self.container_slots.div_ceil(CHUNK_SLOTS);
+        let chunks_at = slots_at + first_container_slot as u64 + chunks as u64 * CHUNK_SLOTS as u64;
+        let hazards_at = chunks_at + (chunks as u64).next_multiple_of(LINE_WORDS);
+        let hazards = if chunks > 0 { (self.members as u64).next_multiple_of(LINE_WORDS) } else { 0 };
+        let entries_at = hazards_at + hazards;
         Ok(Layout {
             geometry: self,
             groups,
@@ -155,6 +173,10 @@ impl Geometry {
             map_words,
             homes_at,
             slots_at,
+            first_container_slot,
+            chunks,
+            chunks_at,
+            hazards_at,
             entries_at,
             wide: self.members > 64,
         })
@@ -171,6 +193,10 @@ pub struct Layout {
     map_words: u64,
     homes_at: u64,
     slots_at: u64,
+    first_container_slot: u32,
+    chunks: u32,
+    chunks_at: u64,
+    hazards_at: u64,
     entries_at: u64,
     wide: bool,
 }
@@ -235,13 +261,50 @@ impl Layout {
         self.geometry.slots
     }
 
-    /// The home word of a handle of the layout; `None` without slots.
-    pub(crate) const fn home_at(&self, index: u32) -> Option<u64> {
-        if self.geometry.slots > 0 { Some(self.homes_at + index as u64) } else { None }
+    #[inline]
+    pub(crate) const fn has_slots(&self) -> bool {
+        self.slots_at > self.homes_at
     }
 
+    /// Chunks of container slots.
+    pub(crate) const fn chunks(&self) -> u32 {
+        self.chunks
+    }
+
+    /// The home word of a handle of the layout; `None` without slots.
+    pub(crate) const fn home_at(&self, index: u32) -> Option<u64> {
+        if self.has_slots() { Some(self.homes_at + index as u64) } else { None }
+    }
+
+    /// The word of a slot of either sort.
     pub(crate) const fn slot_at(&self, slot: u32) -> Option<u64> {
-        if slot < self.geometry.slots { Some(self.slots_at + slot as u64) } else { None }
+        if slot < self.geometry.slots || self.chunk_of(slot).is_some() {
+            Some(self.slots_at + slot as u64)
+        } else {
+            None
+        }
+    }
+
+    /// The chunk of a container slot; `None` if it is none.
+    pub(crate) const fn chunk_of(&self, slot: u32) -> Option<u32> {
+        match slot.checked_sub(self.first_container_slot) {
+            Some(at) if at / CHUNK_SLOTS < self.chunks => Some(at / CHUNK_SLOTS),
+            _ => None,
+        }
+    }
+
+    /// The slots of a chunk.
+    pub(crate) const fn chunk_slots(&self, chunk: u32) -> Range<u32> {
+        let first = self.first_container_slot + chunk * CHUNK_SLOTS;
+        first..first + CHUNK_SLOTS
+    }
+
+    pub(crate) const fn chunk_at(&self, chunk: u32) -> u64 {
+        self.chunks_at + chunk as u64
+    }
+
+    pub(crate) const fn hazard_at(&self, lease: u8) -> u64 {
+        self.hazards_at + lease as u64
     }
 
     pub(crate) const fn entry_words(&self) -> u64 {
@@ -279,7 +342,7 @@ mod tests {
     use super::*;
 
     fn layout(handles: u32, members: u16) -> Layout {
-        Geometry { handles, members, generation_bits: 36, slots: 0 }.layout().unwrap()
+        Geometry { handles, members, generation_bits: 36, slots: 0, container_slots: 0 }.layout().unwrap()
     }
 
     #[test]
@@ -309,7 +372,7 @@ mod tests {
 
     #[test]
     fn slots_lie_between_the_maps_and_the_entries() {
-        let good = Geometry { handles: 65, members: 8, generation_bits: 36, slots: 0 };
+        let good = Geometry { handles: 65, members: 8, generation_bits: 36, slots: 0, container_slots: 0 };
         let without = good.layout().unwrap();
         assert_eq!((without.home_at(0), without.slot_at(0)), (None, None));
         let with = Geometry { slots: 9, ..good }.layout().unwrap();
@@ -318,6 +381,25 @@ mod tests {
         assert_eq!((with.slot_at(8), with.slot_at(9)), (with.slot_at(0).map(|at| at + 8), None));
         assert_eq!(with.entry_start(0), without.entry_start(0) + 72 + 16);
         assert_eq!(with.words() - with.control_words(), without.words() - without.control_words());
+    }
+
+    #[test]
+    fn container_slots_follow_the_slots_in_chunks() {
+        let good = Geometry { handles: 65, members: 9, generation_bits: 36, slots: 3, container_slots: 0 };
+        let without = good.layout().unwrap();
+        assert_eq!((without.chunks(), without.slot_at(3), without.chunk_of(8)), (0, None, None));
+        let with = Geometry { container_slots: 65, ..good }.layout().unwrap();
+        assert_eq!((with.chunks(), with.chunk_slots(0), with.chunk_slots(1)), (2, 8..72, 72..136));
+        assert_eq!((with.slot_at(3), with.slot_at(7)), (None, None));
+        assert_eq!(with.slot_at(8), with.slot_at(0).map(|at| at + 8));
+        assert_eq!((with.chunk_of(71), with.chunk_of(72), with.chunk_of(136)), (Some(0), Some(1), None));
+        assert_eq!(with.slot_at(135).map(|at| at + 1), Some(with.chunk_at(0)));
+        assert_eq!((with.hazard_at(0), with.entry_start(0)), (with.chunk_at(8), with.hazard_at(16)));
+        // Only container slots.
+        let only = Geometry { slots: 0, container_slots: 64, ..good }.layout().unwrap();
+        assert!(only.home_at(64).is_some() && only.has_slots());
+        assert!(Geometry { container_slots: SLOTS_MAX + 1, ..good }.layout().is_err());
+        assert!(Geometry { slots: 0, container_slots: 1, members: 255, ..good }.layout().is_err());
     }
 
     #[test]
@@ -331,7 +413,7 @@ mod tests {
 
     #[test]
     fn numbers_outside_their_ranges_are_refused() {
-        let good = Geometry { handles: 64, members: 8, generation_bits: 36, slots: 0 };
+        let good = Geometry { handles: 64, members: 8, generation_bits: 36, slots: 0, container_slots: 0 };
         assert!(matches!(Geometry { handles: 0, ..good }.layout(), Err(GeometryError::Handles { found: 0 })));
         assert!(Geometry { handles: HANDLES_MAX + 1, ..good }.layout().is_err());
         assert!(Geometry { members: 0, ..good }.layout().is_err());

@@ -143,6 +143,12 @@ pub enum Problem {
         /// The slot.
         slot: u32,
     },
+    /// A chunk of container slots that belongs to no container, and is not FREE with EMPTY slots `[slab-chunk-owned]`.
+    #[error("chunk {chunk} of container slots: its container is over")]
+    Chunk {
+        /// The chunk.
+        chunk: u32,
+    },
     /// A slot is claimed by a lease that is not LIVE or does not hold the handle.
     #[error("slot {slot}: claimed by lease {lease}, which does not hold what is in it")]
     Claim {
@@ -264,7 +270,12 @@ impl Slab<'_> {
                 self.check_entry(&info, lease_is_live, &mut report);
             }
         }
-        for problem in (0..self.slots()).filter_map(|slot| self.slot_problem(slot, lease_is_live)) {
+        let slots =
+            (0..self.slots()).chain((0..self.layout().chunks()).flat_map(|c| self.layout().chunk_slots(c)));
+        for problem in slots.filter_map(|slot| self.slot_problem(slot, lease_is_live)) {
+            report.add(problem);
+        }
+        for problem in (0..self.layout().chunks()).filter_map(|c| self.chunk_problem(c, lease_is_live)) {
             report.add(problem);
         }
         report
@@ -283,7 +294,7 @@ impl Slab<'_> {
             report.add(Problem::Tag { index, tag: info.closer_tag });
         }
         let used = matches!(state, State::Init | State::Live);
-        let is_kept = || self.layout().slots() > 0 && self.is_kept(index, info.generation);
+        let is_kept = || self.layout().has_slots() && self.is_kept(index, info.generation);
         if used && info.holders.is_empty() && !is_kept() {
             report.add(Problem::Unheld { index });
         }

@@ -56,7 +56,7 @@ pub use cache::Cache;
 pub use close::Closed;
 pub use entry::{BlockRef, Label, Payload};
 pub use error::{Exhausted, OpenError, Stale};
-pub use geometry::{Geometry, GeometryError, INLINE_BYTES, LAYOUT, Layout, SLOTS_MAX};
+pub use geometry::{CHUNK_SLOTS, Geometry, GeometryError, INLINE_BYTES, LAYOUT, Layout, SLOTS_MAX};
 pub use inspect::{Counts, HandleInfo, HolderSet, Problem, Report};
 pub use local::{COUNT_MAX, RefCounts};
 pub use names::{
@@ -65,6 +65,9 @@ pub use names::{
 pub use recover::Recovered;
 pub use shares::{InTheWay, Incarnations, Modes, Share, Shares};
 pub use slab::{Held, Slab};
-pub use slots::{Claimed, PutError, SLOT_MEMBERS_MAX, SlotError, SlotInfo};
+pub use slots::{
+    CONTAINER_KIND, CONTAINER_KIND_MASK, Claimed, PutError, SLOT_MEMBERS_MAX, SlotError, SlotInfo,
+    is_container,
+};
 pub use token::{Token, TokenError};
 pub use word::State;

@@ -180,7 +180,7 @@ impl RefCounts {
         }
         Ok(Self {
             me: lease_index,
-            counts: zeroed(layout.handles() as usize),
+            counts: zeroed(layout.handles() as usize + 1),
             groups: zeroed(layout.map_used_words() as usize),
             cursor: AtomicU64::new(pack_cursor(0, WALK)),
         })
@@ -195,6 +195,12 @@ impl RefCounts {
     /// The closer tag of the member; never 0.
     pub(crate) fn tag(&self) -> u16 {
         u16::from(self.me) + 1
+    }
+
+    /// Excludes siblings that sweep.
+    pub(crate) fn sweeping(&self) -> Option<Busy<'_>> {
+        // The word after those of the handles.
+        self.busy(self.counts.len() as u32 - 1)
     }
 
     /// The local word of a handle; `None` for a handle that the layout does not have.
@@ -319,7 +325,9 @@ mod tests {
     #[test]
     fn counts_stop_at_the_limit() {
         let layout =
-            crate::Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0 }.layout().unwrap();
+            crate::Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0, container_slots: 0 }
+                .layout()
+                .unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
         let word = ref_counts.word(2).unwrap();
         word.set(Local::new(7, COUNT_MAX - 1));
@@ -341,7 +349,9 @@ mod tests {
     #[test]
     fn a_busy_word_has_no_count_and_is_what_it_was_afterwards() {
         let layout =
-            crate::Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0 }.layout().unwrap();
+            crate::Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0, container_slots: 0 }
+                .layout()
+                .unwrap();
         let ref_counts = RefCounts::new(&layout, 1).unwrap();
         for local in [Local::NONE, Local::new(0, 1), Local::new(7, 3)] {
             let word = ref_counts.word(2).unwrap();

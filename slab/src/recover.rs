@@ -68,6 +68,7 @@ impl Slab<'_> {
         if dead == ref_counts.lease_index() {
             ref_counts.forget_groups();
         }
+        self.recover_slots(dead);
         let committed = self.committed_groups();
         for first in (0..self.layout().groups()).step_by(64) {
             let map = self.map_word(dead, first);
@@ -83,7 +84,6 @@ impl Slab<'_> {
                 if group < committed {
                     for index in self.layout().group_handles(group) {
                         self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
-                        self.recover_slot(dead, index);
                         self.recover_entry(ref_counts, dead, index, &mut recovered, &mut free);
                     }
                 }
@@ -92,7 +92,36 @@ impl Slab<'_> {
             // yet: this or another recoverer holds the lock on the lease until all of them are done [lease-dead-only].
             map.store(0, Ordering::SeqCst);
         }
+        // Of containers that have ended above, or whose last holder was killed before it swept.
+        self.sweep(ref_counts, &mut free);
+        if dead == ref_counts.lease_index() {
+            // The sweep may have marked groups after their words were cleared: the mirror must not have more than the map.
+            ref_counts.forget_groups();
+        }
         recovered
+    }
+
+    /// Settles the puts that a dead lease had begun, and gives back what it had claimed: before its bits are cleared, and before the waiters
+    /// of a container are woken.
+    fn recover_slots(&self, dead: u8) {
+        if !self.layout().has_slots() {
+            return;
+        }
+        self.recover_hazard(dead);
+        let committed = self.committed_groups();
+        for first in (0..self.layout().groups()).step_by(64) {
+            // SeqCst: group map: as in `recover`.
+            let mut groups = self.map_word(dead, first).load(Ordering::SeqCst);
+            while groups != 0 {
+                let group = first + groups.trailing_zeros();
+                groups &= groups - 1;
+                if group < committed {
+                    self.layout().group_handles(group).for_each(|index| self.recover_slot(dead, index));
+                }
+            }
+        }
+        // Release: returns: the slots come before; pairs with the Acquire in the queue, which then looks at them.
+        self.returns().fetch_add(1, Ordering::Release);
     }
 
     fn settle_entry(
@@ -144,7 +173,7 @@ impl Slab<'_> {
             let seen = entry.word().peek();
             !entry.bits().any()
                 && matches!(seen.state(), Some(State::Init | State::Live))
-                && !(self.slots() > 0 && self.is_kept(index, seen.generation()))
+                && !(self.layout().has_slots() && self.is_kept(index, seen.generation()))
         };
         // Also without the bit: a closer may have been killed between clearing it and `free_if_unheld`.
         if has || unheld() {
@@ -200,8 +229,7 @@ impl Slab<'_> {
             State::Retired => seen.generation(),
             State::Init | State::Live => return None,
         };
-        let block =
-            entry.len().is_block().then(|| BlockRef { offset: entry.block_offset(), index, generation })?;
+        let block = entry.block_ref(index, generation)?;
         // If a claimer has the entry by now, the loaded length and offset may be a mixture; and that claimer frees the old block.
         // This second load of the word is SeqCst, which on x86-64 keeps the two loads above before it. Elsewhere a mixture is possible,
         // and harmless, because the block word decides.

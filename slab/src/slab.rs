@@ -14,6 +14,7 @@ use crate::word::Snapshot;
 /// Control words, by position.
 const COMMITTED: usize = 0;
 const ECHO: usize = 1;
+const RETURNS: usize = 6;
 
 const _: () = assert!(COMMITTED == 0, "`committed_groups` loads the first word");
 
@@ -203,14 +204,14 @@ impl<'a> Slab<'a> {
     /// They differ.
     pub fn verify(&self) -> Result<(), GeometryError> {
         // Relaxed: control: written before the segment was published.
-        let found = [0, 1, 2, 3].map(|i| self.words()[ECHO + i].load(Ordering::Relaxed));
+        let found = [0, 1, 2, 3, 4].map(|i| self.words()[ECHO + i].load(Ordering::Relaxed));
         let expected = self.echo();
         if found == expected { Ok(()) } else { Err(GeometryError::Mismatch { expected, found }) }
     }
 
-    fn echo(&self) -> [u64; 4] {
-        let Geometry { handles, members, generation_bits, slots } = self.layout.geometry();
-        [handles.into(), members.into(), generation_bits.into(), slots.into()]
+    fn echo(&self) -> [u64; 5] {
+        let Geometry { handles, members, generation_bits, slots, container_slots } = self.layout.geometry();
+        [handles.into(), members.into(), generation_bits.into(), slots.into(), container_slots.into()]
     }
 
     /// The layout.
@@ -294,6 +295,11 @@ impl<'a> Slab<'a> {
         self.entry(index).filter(|_| index < self.committed_handles())
     }
 
+    /// Counts the recoveries that gave claims back.
+    pub(crate) fn returns(&self) -> &'a Word {
+        &self.words()[RETURNS]
+    }
+
     pub(crate) fn hint(&self, group: u32) -> &'a Word {
         &self.words()[self.layout.hint_at(group) as usize]
     }
@@ -318,7 +324,9 @@ mod tests {
     /// What a forked child finds in memory that the kernel has wiped.
     #[test]
     fn a_slab_and_a_cache_of_zero_bytes_refuse_everything() {
-        let layout = Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0 }.layout().unwrap();
+        let layout = Geometry { handles: 4, members: 2, generation_bits: 36, slots: 0, container_slots: 0 }
+            .layout()
+            .unwrap();
         let words: Vec<Word> = (0..layout.words()).map(|_| Word::new(0)).collect();
         let slab = Slab::new(&words, layout, 1).unwrap();
         slab.init();

@@ -31,6 +31,8 @@ pub struct Geometry {
     pub unit_bytes: u32,
     /// The number of slots: 0 to 2^20. With slots, at most 254 members.
     pub slots: u32,
+    /// The number of slots for the elements of queues: 0 to 2^20, rounded up to a multiple of 64. With any, at most 254 members.
+    pub container_slots: u32,
 }
 
 impl Default for Geometry {
@@ -43,6 +45,7 @@ impl Default for Geometry {
             scratch_bytes: 1 << 30,
             unit_bytes: 64 << 10,
             slots: 0,
+            container_slots: 0,
         }
     }
 }
@@ -58,17 +61,19 @@ impl Geometry {
             scratch_bytes: 8 << 10,
             unit_bytes: 1 << 10,
             slots: 0,
+            container_slots: 0,
         }
     }
 
     fn to_words(self) -> [u64; 8] {
-        let Self { members, handles, generation_bits, scratch_bytes, unit_bytes, slots } = self;
+        let Self { members, handles, generation_bits, scratch_bytes, unit_bytes, slots, container_slots } =
+            self;
         let (members, handles, bits) = (members.into(), handles.into(), generation_bits.into());
-        [members, handles, bits, scratch_bytes, unit_bytes.into(), slots.into(), 0, 0]
+        [members, handles, bits, scratch_bytes, unit_bytes.into(), slots.into(), container_slots.into(), 0]
     }
 
     fn from_words(words: [u64; 8]) -> Option<Self> {
-        let [members, handles, generation_bits, scratch_bytes, unit_bytes, slots, ..] = words;
+        let [members, handles, generation_bits, scratch_bytes, unit_bytes, slots, container_slots, _] = words;
         Some(Self {
             members: members.try_into().ok()?,
             handles: handles.try_into().ok()?,
@@ -76,6 +81,7 @@ impl Geometry {
             scratch_bytes,
             unit_bytes: unit_bytes.try_into().ok()?,
             slots: slots.try_into().ok()?,
+            container_slots: container_slots.try_into().ok()?,
         })
     }
 }
@@ -145,11 +151,12 @@ pub(crate) const LAYOUT_HASH: u64 = {
 
 impl Plan {
     pub(crate) fn new(geometry: Geometry) -> Result<Self, OpenError> {
-        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes, slots } = geometry;
+        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes, slots, container_slots } =
+            geometry;
         if members == 0 || members > MEMBERS_MAX {
             return Err(OpenError::Members { found: members });
         }
-        let slab = slab::Geometry { handles, members, generation_bits, slots }.layout()?;
+        let slab = slab::Geometry { handles, members, generation_bits, slots, container_slots }.layout()?;
         let scratch = scratch::Geometry { bytes: scratch_bytes, unit_bytes }.layout()?;
         let names = slab::NamesLayout::for_handles(handles);
         let align = u64::from(unit_bytes).min(PAGE);
@@ -213,7 +220,11 @@ mod tests {
 
     #[test]
     fn plans_survive_the_header() {
-        for geometry in [Geometry::default(), Geometry::tiny(), Geometry { slots: 9, ..Geometry::tiny() }] {
+        for geometry in [
+            Geometry::default(),
+            Geometry::tiny(),
+            Geometry { slots: 9, container_slots: 64, ..Geometry::tiny() },
+        ] {
             let plan = Plan::new(geometry).unwrap();
             let again = Plan::of(geometry.to_words(), plan.data_area_bytes).unwrap();
             assert_eq!(again.geometry, geometry);

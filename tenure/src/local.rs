@@ -731,9 +731,7 @@ impl Shared {
                 kind.number(),
                 payload,
                 attach,
-                |block| {
-                    crate::shared::free_orphan(&self.scratch, block);
-                },
+                |block| self.free_block(block),
             )
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
         Ok(RawHandle { held })

@@ -31,6 +31,7 @@ pub struct Options {
     scratch_bytes: Option<u64>,
     unit_bytes: Option<u32>,
     slots: Option<u32>,
+    container_slots: Option<u32>,
     base: Geometry,
     sysv: bool,
     pub(crate) monitor: bool,
@@ -47,6 +48,7 @@ impl Options {
             scratch_bytes: None,
             unit_bytes: None,
             slots: None,
+            container_slots: None,
             base: Geometry::default(),
             sysv: false,
             monitor: true,
@@ -90,6 +92,13 @@ impl Options {
     /// members: see [`Slots`](crate::Slots). A space with slots has at most 254 members.
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = Some(slots);
+        self
+    }
+
+    /// Sets the number of slots for the elements of queues, 0 to 2^20; none by default. It is rounded up to a multiple of 64, and each queue
+    /// takes a multiple of 64: see [`Queue`](crate::Queue). A space with such slots has at most 254 members.
+    pub fn container_slots(mut self, slots: u32) -> Self {
+        self.container_slots = Some(slots.checked_next_multiple_of(64).unwrap_or(slots));
         self
     }
 
@@ -366,6 +375,7 @@ impl Options {
             scratch_bytes: self.scratch_bytes.unwrap_or(base.scratch_bytes),
             unit_bytes: self.unit_bytes.unwrap_or(base.unit_bytes),
             slots: self.slots.unwrap_or(base.slots),
+            container_slots: self.container_slots.unwrap_or(base.container_slots),
         }
     }
 
@@ -387,6 +397,7 @@ impl Options {
             ("scratch bytes", self.scratch_bytes, found.scratch_bytes),
             ("unit bytes", self.unit_bytes.map(u64::from), found.unit_bytes.into()),
             ("slots", self.slots.map(u64::from), found.slots.into()),
+            ("container slots", self.container_slots.map(u64::from), found.container_slots.into()),
         ];
         for (what, expected, found) in pairs {
             if let Some(expected) = expected

@@ -322,6 +322,16 @@ impl Shared {
 
     pub(crate) fn free_block(&self, block: BlockRef) {
         free_orphan(&self.scratch, block);
+        self.sweep_after(block);
+    }
+
+    /// Ends what the slots of a container hold, after the container has ended.
+    fn sweep_after(&self, block: BlockRef) {
+        if block.is_container {
+            self.slab.sweep(self.ref_counts(), |block| {
+                free_orphan(&self.scratch, block);
+            });
+        }
     }
 
     /// Runs an allocation; if it runs out of memory, recovers dead members and runs it once more.
@@ -377,7 +387,7 @@ impl Shared {
     /// Frees the block of a handle that this call has just ended.
     pub(crate) fn free_ended(&self, caches: &mut scratch::Local<'static>, block: BlockRef) {
         match caches.free_attached(block.offset, block.index, block.generation) {
-            Ok(()) => {}
+            Ok(()) => self.sweep_after(block),
             // Another generation of the handle: a process died before it freed the block.
             Err(BlockError::WrongOwner { .. }) => self.free_block(block),
             Err(_) => {}

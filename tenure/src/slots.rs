@@ -204,13 +204,23 @@ impl<'m> Slots<'m> {
         }
     }
 
+    /// A slot of these: containers have others.
+    fn slot(&self, slot: u32) -> Result<u32, slab::SlotError> {
+        let slots = self.count();
+        if slot < slots { Ok(slot) } else { Err(slab::SlotError::NoSlot { slot, slots }) }
+    }
+
+    fn slot_to_put(&self, slot: u32) -> Result<u32, PutError> {
+        self.slot(slot).map_err(|_| PutError::NoSlot { slot, slots: self.count() })
+    }
+
     /// Puts a handle into an empty slot. From then on the slot holds it as well; the caller still holds its handle.
     ///
     /// # Errors
     ///
     /// [`PutError`]; the slot is unchanged.
     pub fn put<T>(&self, slot: u32, handle: &Handle<T>) -> Result<(), PutError> {
-        let held = self.own(handle)?;
+        let (held, slot) = (self.own(handle)?, self.slot_to_put(slot)?);
         Ok(self.shared.slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot)?)
     }
 
@@ -265,7 +275,7 @@ impl<'m> Slots<'m> {
     ///
     /// [`PutError`]; the slot is unchanged.
     pub fn replace<T>(&self, slot: u32, handle: &Handle<T>) -> Result<Option<Token>, PutError> {
-        let held = self.own(handle)?;
+        let (held, slot) = (self.own(handle)?, self.slot_to_put(slot)?);
         let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
         Ok(self
             .shared
@@ -308,7 +318,7 @@ impl<'m> Slots<'m> {
         kind.to_open()?;
         let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
         let free = |block| self.shared.free_block(block);
-        let held = self.shared.slab.take(acquire, ref_counts, slot, Some(kind.number()), free)?;
+        let held = self.shared.slab.take(acquire, ref_counts, self.slot(slot)?, Some(kind.number()), free)?;
         let handle = self.handle(held, kind);
         self.shared.place(handle.held)?;
         Ok(handle)
@@ -347,6 +357,7 @@ impl<'m> Slots<'m> {
         kind.to_open()?;
         let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
         let free = |block| self.shared.free_block(block);
+        let slot = self.slot(slot)?;
         let claimed = self.shared.slab.claim_slot(acquire, ref_counts, slot, Some(kind.number()), free)?;
         let claim = Claim { handle: self.handle(claimed.held(), kind), claimed, has_ended: false };
         self.shared.place(claim.handle.held)?;
@@ -371,6 +382,7 @@ impl<'m> Slots<'m> {
     pub fn evict(&self, slot: u32) -> Result<Token, SlotError> {
         self.shared.lease.check()?;
         let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
+        let slot = self.slot(slot)?;
         Ok(self.shared.slab.evict(acquire, ref_counts, slot, |block| self.shared.free_block(block))?)
     }
 

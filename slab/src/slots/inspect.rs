@@ -54,11 +54,13 @@ impl Slab<'_> {
     }
 
     fn kept_problem(&self, slot: u32, kept: Kept, lease_is_live: &dyn Fn(u8) -> bool) -> Option<Problem> {
-        if kept == Kept::EMPTY {
-            return None;
+        if kept.is_empty() {
+            // Only a container puts numbers into empty slots.
+            let is_possible = kept == Kept::EMPTY || self.layout().chunk_of(slot).is_some();
+            return (!is_possible).then_some(Problem::Slot { slot });
         }
         let index = kept.index();
-        let entry = self.committed_entry(index).filter(|_| kept.is_possible());
+        let entry = self.committed_entry(index);
         // What was put is shared: only a private close does not look at the slot.
         let is_held = entry.is_some_and(|entry| {
             let word = entry.word().peek();

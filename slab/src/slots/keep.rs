@@ -2,6 +2,7 @@
 
 use tenure_core::{Acquire, mutant};
 
+use super::chunks::is_container;
 use super::word::Kept;
 use crate::close::Decision;
 use crate::entry::BlockRef;
@@ -44,6 +45,12 @@ pub enum PutError {
         slot: u32,
         /// Slots of the geometry.
         slots: u32,
+    },
+    /// The handle is a container, and the slot is one of a container.
+    #[error("a container cannot be put into container slot {slot}")]
+    Container {
+        /// The slot.
+        slot: u32,
     },
     /// The caller does not hold the handle.
     #[error(transparent)]
@@ -127,8 +134,8 @@ enum Into {
 impl Into {
     fn accepts(self, seen: Kept) -> bool {
         match self {
-            Self::Empty | Self::Exactly(None) => seen == Kept::EMPTY,
-            Self::Any => seen == Kept::EMPTY || seen.is_ready(),
+            Self::Empty | Self::Exactly(None) => seen.is_empty(),
+            Self::Any => seen.is_empty() || seen.is_ready(),
             Self::Exactly(Some(expected)) => seen == expected,
         }
     }
@@ -233,6 +240,12 @@ impl Slab<'_> {
         let (Some(entry), Some(home)) = (self.entry(index), self.home(index)) else {
             return Err(stale().into());
         };
+        if self.layout().chunk_of(slot).is_some()
+            && is_container(entry.kind())
+            && !mutant!("slab.put.container")
+        {
+            return Err(PutError::Container { slot });
+        }
         // A private close would not look at the slot. From now on there is none.
         let mut seen = entry.word().peek();
         while !seen.shared() && !mutant!("slab.put.not_shared") {
@@ -273,7 +286,7 @@ impl Slab<'_> {
                 break None;
             }
             // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-            if seen != Kept::EMPTY && self.has(seen.index()) {
+            if !seen.is_empty() && self.has(seen.index()) {
                 self.mark_group(ref_counts, seen.index());
             }
             if target.put(seen, ready) {
@@ -287,7 +300,7 @@ impl Slab<'_> {
         home.settle(begun);
         match replaced {
             None => Err(PutError::Full { slot }),
-            Some(Kept::EMPTY) => Ok(None),
+            Some(other) if other.is_empty() => Ok(None),
             Some(other) => {
                 self.emptied(ref_counts, other, free);
                 Ok(Token::new(self.space_tag(), other.generation(), other.index()))
@@ -487,7 +500,7 @@ impl Slab<'_> {
     }
 
     /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.
-    fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
+    pub(super) fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
         if mutant!("slab.evict.no_finish") {
             return;
         }

@@ -19,19 +19,21 @@
 //!
 //! `verify/models/slots.pml` is the model.
 
+mod chunks;
 mod inspect;
 mod keep;
 mod word;
 
+pub use chunks::{CONTAINER_KIND, CONTAINER_KIND_MASK, is_container};
 pub use inspect::SlotInfo;
 pub use keep::{Claimed, PutError, SlotError};
 pub use word::SLOT_MEMBERS_MAX;
 
 use crate::slab::Slab;
-use word::{HomeWord, SlotWord};
+use word::{ChunkWord, Hazard, HomeWord, SlotWord};
 
 impl<'a> Slab<'a> {
-    /// The number of slots.
+    /// The number of slots, without those of containers.
     #[inline(always)]
     #[must_use]
     pub fn slots(&self) -> u32 {
@@ -47,6 +49,17 @@ impl<'a> Slab<'a> {
     fn slot_word(&self, slot: u32) -> Option<SlotWord<'a>> {
         let at = self.layout().slot_at(slot)?;
         self.words().get(at as usize).map(SlotWord::new)
+    }
+
+    fn chunk_word(&self, chunk: u32) -> Option<ChunkWord<'a>> {
+        let at = (chunk < self.layout().chunks()).then(|| self.layout().chunk_at(chunk))?;
+        self.words().get(at as usize).map(ChunkWord::new)
+    }
+
+    /// Only with container slots.
+    fn hazard(&self, lease: u8) -> Option<Hazard<'a>> {
+        let has = self.layout().chunks() > 0 && u16::from(lease) < self.layout().members();
+        self.words().get(self.layout().hazard_at(lease) as usize).filter(|_| has).map(Hazard::new)
     }
 
     /// Whether a slot holds this generation of the handle: the home word first, the slot second.

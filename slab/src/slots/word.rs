@@ -118,7 +118,7 @@ const _: () = assert!(CLAIMED + SLOT_MEMBERS_MAX as u64 == 1 << (64 - MARK_SHIFT
 ///
 /// | mark | meaning |
 /// |---|---|
-/// | 0 | EMPTY; the whole word is 0 |
+/// | 0 | EMPTY; the whole word is 0, except in a container slot |
 /// | 1 | READY: the slot holds the handle |
 /// | 2 + lease | CLAIMED: it holds the handle, which is lent to that lease |
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,14 +153,14 @@ impl Kept {
         if self.mark() >= CLAIMED { Some((self.mark() - CLAIMED) as u8) } else { None }
     }
 
+    /// Whether it holds nothing. A container may have put a number of its own into such a word.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.mark() == 0
+    }
+
     /// Whether it holds the handle, claimed or not.
     pub(crate) const fn names(self, index: u32, generation: u64) -> bool {
         self.mark() != 0 && self.index() == index && self.generation() == generation
-    }
-
-    /// Whether the protocol can have written it.
-    pub(crate) const fn is_possible(self) -> bool {
-        self.mark() != 0 || self.0 == 0
     }
 
     pub(crate) const fn claimed(self, me: u8) -> Self {
@@ -223,10 +223,142 @@ impl<'a> SlotWord<'a> {
         self.0.compare_exchange(seen.0, Kept::EMPTY.0, order, Ordering::Relaxed).is_ok()
     }
 
+    /// EMPTY -> EMPTY with the number 0, by the new owner of a chunk.
+    pub(crate) fn reset(self) {
+        // Relaxed, both: slot word: the handle word publishes it with the container. A word that is not EMPTY is corrupted, and stays so.
+        if Kept(self.0.load(Ordering::Relaxed)).is_empty() {
+            self.0.store(Kept::EMPTY.0, Ordering::Relaxed);
+        }
+    }
+
     /// The other rows of the table. The caller, or the dead claimer, holds the handle: whoever clears that bit decides.
     pub(crate) fn exchange(self, seen: Kept, new: Kept) -> bool {
         // SeqCst: slot word: as the others. Failure decides nothing: Relaxed.
         self.0.compare_exchange(seen.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// One value of a chunk word: `{mark:8 | generation:36 | index:20}`.
+///
+/// | mark | meaning |
+/// |---|---|
+/// | 0 | FREE; the whole word is 0 |
+/// | 1 | OWNED: the slots of the chunk belong to the handle, a container |
+/// | 2 | FREEING: that container is over, and the slots are EMPTY; a member that looked before may still load them |
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) struct Chunk(u64);
+
+const FREEING: u64 = 2;
+
+impl Chunk {
+    pub(crate) const FREE: Self = Self(0);
+
+    pub(crate) const fn owned(index: u32, generation: u64) -> Self {
+        Self(Kept::ready(index, generation).0)
+    }
+
+    /// Index and generation of the container; `None` if it is FREE or no possible value.
+    pub(crate) const fn owner(self) -> Option<(u32, u64)> {
+        let as_kept = Kept(self.0);
+        if matches!(as_kept.mark(), READY | FREEING) {
+            Some((as_kept.index(), as_kept.generation()))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) const fn is_freeing(self) -> bool {
+        Kept(self.0).mark() == FREEING
+    }
+
+    const fn freeing(self) -> Self {
+        Self(self.0 & ((1 << MARK_SHIFT) - 1) | FREEING << MARK_SHIFT)
+    }
+}
+
+/// A chunk word in place. "over" is a generation that has ended, and never comes back; the holders of a container are the only ones that
+/// put into its slots, so that then nobody does.
+///
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | FREE -> (c, g) OWNED | the creator of c, whose entry is INIT | recovery ends c, then sweeps |
+/// | (c, g) OWNED -> FREEING | a sweeper that has emptied the slots; (c, g) is over | the next sweeper goes on |
+/// | (c, g) FREEING -> FREE | a member that has seen no hazard of the chunk afterwards | - |
+///
+/// A sweeper may be stopped between its load of a slot and its CAS. If the chunk had another container by then, with the same handle in the
+/// same slot, that CAS would take it from there. So a sweeper announces the chunk in its hazard word before it looks whether the chunk
+/// is still OWNED by the container that is over (Michael 2004, "Hazard pointers"). Hazard and chunk word are a Dekker pair `[D]`:
+/// - either whoever frees the chunk sees the hazard, and does not; then the sweeper does, or its recoverer;
+/// - or it does not: then the sweeper's look sees FREEING, and it leaves the slots alone.
+#[derive(Clone, Copy)]
+pub(crate) struct ChunkWord<'a>(&'a Word);
+
+impl<'a> ChunkWord<'a> {
+    pub(crate) const fn new(word: &'a Word) -> Self {
+        Self(word)
+    }
+
+    pub(crate) fn load(self) -> Chunk {
+        // SeqCst [D]: chunk word: ordered after the caller's change of its hazard; pairs with `begin_free`.
+        Chunk(self.0.load(ordering!("slab.chunk.load", SeqCst, Relaxed)))
+    }
+
+    /// FREE -> OWNED.
+    pub(crate) fn claim(self, owner: Chunk) -> bool {
+        // Acquire: chunk word: obtains from `free` that the slots are EMPTY. The handle word of the owner publishes it. Failure decides nothing.
+        let order = ordering!("slab.chunk.claim", Acquire, Relaxed);
+        self.0.compare_exchange(Chunk::FREE.0, owner.0, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// OWNED -> FREE, by the creator of a container that gets no slots: nobody can have put anything.
+    pub(crate) fn give_back(self, owner: Chunk) {
+        // Release: chunk word: as `free`. If it fails, the segment is corrupted.
+        let _ = self.0.compare_exchange(owner.0, Chunk::FREE.0, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// OWNED -> FREEING.
+    pub(crate) fn begin_free(self, seen: Chunk) {
+        // SeqCst [D]: chunk word: before the loads of the hazards; pairs with `load`. Failure: another sweeper was faster.
+        let order = ordering!("slab.chunk.begin_free", SeqCst, AcqRel);
+        let _ = self.0.compare_exchange(seen.0, seen.freeing().0, order, Ordering::Relaxed);
+    }
+
+    /// FREEING -> FREE.
+    pub(crate) fn free(self, freeing: Chunk) {
+        // AcqRel: chunk word: publishes that the slots are EMPTY; pairs with `claim`. Failure: another one was faster.
+        let _ = self.0.compare_exchange(freeing.0, Chunk::FREE.0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+/// The hazard word of a lease in place: the chunk + 1 that the member sweeps, or 0.
+///
+/// | from -> to | who | killed right after |
+/// |---|---|---|
+/// | 0 -> chunk + 1 (store) | the member | recovery stores 0, and then sweeps |
+/// | any -> 0 (store) | the member; a recoverer of its lease | recovery sweeps |
+#[derive(Clone, Copy)]
+pub(crate) struct Hazard<'a>(&'a Word);
+
+impl<'a> Hazard<'a> {
+    pub(crate) const fn new(word: &'a Word) -> Self {
+        Self(word)
+    }
+
+    pub(crate) fn chunk(self) -> Option<u32> {
+        // SeqCst [D]: hazard: ordered after `begin_free`; pairs with `set`. Acquire: what the sweeper did with the slots comes before.
+        (self.0.load(ordering!("slab.hazard.load", SeqCst, Acquire)) as u32).checked_sub(1)
+    }
+
+    pub(crate) fn set(self, chunk: u32) {
+        // SeqCst [D]: hazard: before the look at the chunk word; pairs with `chunk`.
+        self.0.store(u64::from(chunk) + 1, ordering!("slab.hazard.set", SeqCst, Release));
+    }
+
+    pub(crate) fn clear(self) {
+        // SeqCst [D]: hazard: after the last access to the slots, and before the look whether the chunk is to be freed: of two that end at
+        // once one sees no hazard.
+        self.0.store(0, ordering!("slab.hazard.clear", SeqCst, Release));
     }
 }
 
@@ -244,7 +376,7 @@ mod tests {
         fn kept_round_trips(generation in 0..1u64 << GENERATION_BITS, index in 0..HANDLES_MAX, me in 0..254u8) {
             let ready = Kept::ready(index, generation);
             prop_assert_eq!((ready.index(), ready.generation(), ready.claimer()), (index, generation, None));
-            prop_assert!(ready.is_ready() && ready.is_possible() && ready.names(index, generation));
+            prop_assert!(ready.is_ready() && !ready.is_empty() && ready.names(index, generation));
             prop_assert!(!ready.names(index ^ 1, generation) && !ready.names(index, generation ^ 1));
             let claimed = ready.claimed(me);
             prop_assert_eq!((claimed.index(), claimed.generation(), claimed.claimer()), (index, generation, Some(me)));
@@ -275,7 +407,16 @@ mod tests {
 
     #[test]
     fn zero_is_empty_and_only_zero() {
-        assert!(Kept::EMPTY.is_possible() && !Kept::EMPTY.names(0, 0) && !Kept::EMPTY.is_ready());
-        assert!(!Kept(5).is_possible() && !Kept(5).names(5, 0));
+        assert!(Kept::EMPTY.is_empty() && !Kept::EMPTY.names(0, 0) && !Kept::EMPTY.is_ready());
+        assert!(Kept(5).is_empty() && !Kept(5).names(5, 0));
+    }
+
+    #[test]
+    fn a_chunk_keeps_its_owner_until_it_is_free() {
+        let owned = Chunk::owned(7, 9);
+        assert_eq!((owned.owner(), owned.is_freeing()), (Some((7, 9)), false));
+        assert_eq!((owned.freeing().owner(), owned.freeing().is_freeing()), (Some((7, 9)), true));
+        assert_eq!((Chunk::FREE.owner(), Chunk::owned(0, 0).owner()), (None, Some((0, 0))));
+        assert_eq!(Chunk(3 << MARK_SHIFT | 7).owner(), None);
     }
 }

@@ -19,7 +19,7 @@ pub fn layout(handles: u32, members: u16, generation_bits: u8) -> Layout {
 }
 
 pub fn layout_with_slots(handles: u32, members: u16, generation_bits: u8, slots: u32) -> Layout {
-    Geometry { handles, members, generation_bits, slots }.layout().unwrap()
+    Geometry { handles, members, generation_bits, slots, container_slots: 0 }.layout().unwrap()
 }
 
 /// An initialised slab, committed as a whole.
