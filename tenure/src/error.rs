@@ -107,6 +107,13 @@ pub enum CreateError {
         /// The requested maximum.
         maximum: u32,
     },
+    /// There is no run of container slots that is large enough for the map or queue; see
+    /// [`Options::container_slots`](crate::Options::container_slots).
+    #[error("container slots exhausted: too few of the {container_slots} are free, or not side by side")]
+    SlotsExhausted {
+        /// Container slots of the space.
+        container_slots: u32,
+    },
     /// The kind is one of the system's own objects, which are not created from bytes.
     #[error("{kind} is not created from bytes: it is one of the system's objects")]
     SystemKind {

@@ -19,6 +19,9 @@ pub struct Kind(u64);
 const TYPED: u64 = 1 << 63;
 const SYSTEM: u64 = 1 << 62;
 
+// A container's kind is a system kind, with one more bit.
+const _: () = assert!(Kind(tenure_slab::CONTAINER_KIND).is_system());
+
 /// The kinds of the system's own objects. The numbers are part of the layout.
 #[cfg_attr(not(feature = "objects"), allow(dead_code, reason = "without them some are only printed"))]
 impl Kind {
@@ -32,9 +35,20 @@ impl Kind {
     pub(crate) const FILE_SHARE: Self = Self::system(8);
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
-    pub(crate) const MAP: Self = Self::system(16);
+    pub(crate) const MAP: Self = Self::container(16);
     /// The pairs of one bucket of a map.
     pub(crate) const MAP_RECORD: Self = Self::system(18);
+
+    /// The kind of objects that own slots.
+    const fn container(number: u32) -> Self {
+        Self(number as u64 | tenure_slab::CONTAINER_KIND)
+    }
+
+    /// Whether objects of this kind own slots.
+    #[inline(always)]
+    pub(crate) const fn is_container(self) -> bool {
+        tenure_slab::is_container(self.0)
+    }
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -139,7 +153,7 @@ impl fmt::Display for Kind {
                 Self::VERSIONED => "versioned value",
                 Self::MAP => "map",
                 Self::MAP_RECORD => "record of a map",
-                Self(other) => return write!(f, "system kind {}", other & !SYSTEM),
+                Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND),
             };
             return f.write_str(name);
         }

@@ -46,6 +46,8 @@ mod documents {
 }
 
 mod block;
+#[cfg(feature = "objects")]
+mod container;
 mod error;
 #[cfg(feature = "objects")]
 mod files;
@@ -96,8 +98,8 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
-    map::{Entry, Iter as MapIter, Map, MapError},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
+    map::{Entry, Iter as MapIter, Map, MapError},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
     tenure_segment::{passing::Refusal, process::PidError},

@@ -716,10 +716,15 @@ impl Shared {
             self.refill(&mut caches.handles.cache)?;
         }
         let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
+        let mut has_slots = true;
         let attach = |index, generation| {
             if let Payload::Block { offset, .. } = payload {
                 // The caller has checked that this member owns the block; only a double free by this process can have changed that.
                 let _ = blocks.attach(acquire, offset, index, generation);
+                #[cfg(feature = "objects")]
+                if kind.is_container() {
+                    has_slots = self.claim_slots(offset, (index, generation));
+                }
             }
         };
         let held = self
@@ -734,6 +739,11 @@ impl Shared {
                 |block| self.free_block(block),
             )
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
+        if !has_slots {
+            // The block goes with the handle; a second free by the caller is refused.
+            let _ = self.slab.close(acquire, self.ref_counts(), None, held, |block| self.free_block(block));
+            return Err(CreateError::SlotsExhausted { container_slots: self.slab.container_slots() });
+        }
         Ok(RawHandle { held })
     }
 

@@ -2,6 +2,8 @@
 
 use tenure_scratch_alloc::Scratch;
 use tenure_segment::LeaseInfo;
+#[cfg(feature = "objects")]
+use tenure_slab::{HandleInfo, INLINE_BYTES};
 use tenure_slab::{Problem, Slab, State};
 
 /// Counts of the members, handles, blocks and bytes in use; see [`Space::stats`](crate::Space::stats).
@@ -109,6 +111,10 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
 
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
         let kind = Kind::from_word(handle.kind);
+        if kind == Kind::MAP_RECORD {
+            look_at_record(slab, scratch, &handle, report);
+            continue;
+        }
         if !kind.is_system() {
             continue;
         }
@@ -137,6 +143,34 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
         let about = |what: String| format!("handle {}, {kind}: {what}", handle.index);
         report.violations.extend(found.violations.into_iter().map(about));
         report.pending.extend(found.pending.into_iter().map(about));
+    }
+}
+
+/// Inspects the record of a bucket of a map.
+#[cfg(feature = "objects")]
+fn look_at_record(slab: &Slab<'_>, scratch: &Scratch<'_>, handle: &HandleInfo, report: &mut Report) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let words = match handle.block {
+        None if handle.len > INLINE_BYTES as u64 => None,
+        None => slab.inline_words(handle.index).map(|words| words.as_ptr().cast::<AtomicU64>()),
+        Some(offset) => {
+            let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
+            found.then(|| scratch.address(offset).cast::<AtomicU64>().cast_const())
+        }
+    };
+    let is_whole = words.is_some_and(|words| {
+        crate::map::is_whole(handle.len as usize, |at| {
+            // SAFETY: `at` is below the length, and a multiple of 8, as both are of the place: words of the entry, or of a block of the space, mapped
+            // for the whole inspection, and at least that long. Relaxed: an inspection.
+            unsafe { (*words.add(at / 8)).load(Ordering::Relaxed) }
+        })
+    });
+    // The words belong together if the handle is unchanged.
+    if !is_whole && slab.inspect(handle.index) == Some(*handle) {
+        report
+            .violations
+            .push(format!("handle {}: a record of a map that is no sequence of pairs", handle.index));
     }
 }
 

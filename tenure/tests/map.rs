@@ -25,7 +25,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let key = 0..24u8;
+    let key = 0..80u8;
     prop_oneof![
         8 => (key.clone(), value()).prop_map(|(key, value)| Op::Insert(key, value)),
         4 => (key.clone(), value()).prop_map(|(key, value)| Op::InsertNew(key, value)),
@@ -39,7 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Keys of several lengths, the empty one among them.
 fn key(number: u8) -> Vec<u8> {
-    vec![number; usize::from(number)]
+    vec![number; usize::from(number % 24)]
 }
 
 proptest! {
@@ -47,11 +47,11 @@ proptest! {
 
     /// Two members change one map; each answer is that of a `HashMap`, and in the end nothing is left.
     #[test]
-    fn a_map_is_a_hash_map(ops in prop::collection::vec((any::<bool>(), op()), 0..80)) {
-        let space = Space::options().slots(64).handles(128).scratch(1 << 20).anonymous().unwrap();
+    fn a_map_is_a_hash_map(ops in prop::collection::vec((any::<bool>(), op()), 0..120)) {
+        let space = Space::options().container_slots(64).handles(128).scratch(64 << 20).anonymous().unwrap();
         let members = [space.join().unwrap(), space.join().unwrap()];
-        // Eight buckets for up to 24 keys.
-        let first = Map::create(&members[0], 8).unwrap();
+        // Many keys share a bucket.
+        let first = Map::create(&members[0], 64).unwrap();
         let second = Map::open(&members[1], first.token()).unwrap();
         let mut model: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
         let mut held = Vec::new();
@@ -120,27 +120,37 @@ proptest! {
 
 #[test]
 fn a_bucket_has_at_most_16_pairs() {
-    let space = Space::options().slots(64).handles(64).scratch(1 << 20).anonymous().unwrap();
+    let space = Space::options().container_slots(64).handles(128).scratch(64 << 20).anonymous().unwrap();
     let me = space.join().unwrap();
     let map = Map::create(&me, 1).unwrap();
-    for number in 0..16 {
-        assert!(!map.insert(&[number], &[number]).unwrap());
+    assert_eq!(map.buckets(), 64);
+    // 64 buckets have at most 1024 pairs; which is the first one that is full, the hash says.
+    let insert = |number: u32| map.insert(&number.to_le_bytes(), &[7; 20]);
+    let (refused, error) =
+        (0..=1024).find_map(|number| insert(number).err().map(|error| (number, error))).unwrap();
+    assert!(matches!(error, MapError::Full { pairs: 16 }), "{error}");
+    assert_eq!(map.len().unwrap(), refused as usize);
+    // Others of the same bucket can still be replaced and removed; then there is room.
+    for number in 0..refused {
+        assert!(insert(number).unwrap());
     }
-    assert!(matches!(map.insert(&[16], b""), Err(MapError::Full { pairs: 16 })));
-    assert!(map.insert(&[3], b"replaced").unwrap());
-    assert!(map.remove(&[4]).unwrap());
-    assert!(!map.insert(&[16], b"").unwrap());
-    assert_eq!(map.len().unwrap(), 16);
+    for number in 0..refused {
+        assert!(map.remove(&number.to_le_bytes()).unwrap());
+    }
+    assert!(!insert(refused).unwrap());
+    assert_eq!(map.len().unwrap(), 1);
 }
 
 /// Threads of two members count in the values of a few keys by `compare_exchange`: no change is lost.
 #[test]
 fn no_change_of_several_threads_is_lost() {
     const THREADS: usize = 4;
-    const ROUNDS: u64 = 2000;
-    let space = Space::options().slots(64).handles(256).scratch(4 << 20).anonymous().unwrap();
+    const ROUNDS: u64 = 3000;
+    // Six in a bucket.
+    const KEYS: u64 = 400;
+    let space = Space::options().container_slots(64).handles(256).scratch(64 << 20).anonymous().unwrap();
     let members = [space.join().unwrap(), space.join().unwrap()];
-    let map = Map::create(&members[0], 2).unwrap();
+    let map = Map::create(&members[0], 64).unwrap();
     let done = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -148,7 +158,7 @@ fn no_change_of_several_threads_is_lost() {
             let done = &done;
             scope.spawn(move || {
                 for round in 0..ROUNDS {
-                    let key = [(round % 5) as u8];
+                    let key = (round % KEYS).to_le_bytes();
                     loop {
                         let now = map.get(&key).unwrap();
                         // The number, repeated: a mixture of two values would be seen.
@@ -167,7 +177,8 @@ fn no_change_of_several_threads_is_lost() {
             });
         }
     });
-    let total: u64 = map.iter().map(|pair| u64::from_le_bytes(pair.unwrap().1[..8].try_into().unwrap())).sum();
+    let total: u64 =
+        map.iter().map(|pair| u64::from_le_bytes(pair.unwrap().1[..8].try_into().unwrap())).sum();
     assert_eq!((total, done.into_inner()), (THREADS as u64 * ROUNDS, THREADS as u64 * ROUNDS));
     assert!(space.check().is_clean());
 }

@@ -7,7 +7,7 @@ use crate::error::{CreateError, NotMember, OpenHandleError, ReadOnly, UseError};
 /// ```
 /// # use tenure::{Map, MapError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let space = tenure::Space::options().slots(64).handles(8).scratch(1 << 20).anonymous()?;
+/// # let space = tenure::Space::options().container_slots(64).handles(8).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
 /// let map = Map::create(&me, 64)?;
 /// let too_large = map.insert(b"key", &vec![0; 2 << 20]);

@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 use tenure_core::mutant;
 use tenure_slab::{INLINE_BYTES, Payload, Token};
 
+use crate::container::slots_of;
 use crate::error::{CreateError, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
@@ -33,6 +34,7 @@ use crate::raw::RawHandle;
 use crate::shared::Shared;
 
 pub use error::MapError;
+pub(crate) use record::is_whole;
 use record::{Draft, Malformed, Pair, Pairs};
 
 impl From<Malformed> for MapError {
@@ -47,7 +49,7 @@ impl From<Malformed> for MapError {
 /// ```
 /// # use tenure::Map;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+/// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
 /// let map = Map::create(&me, 64)?;
 /// map.insert(b"tea", b"green")?;
@@ -80,9 +82,15 @@ pub struct Map {
     secret: [u64; 2],
 }
 
-/// A new key of the hash, from what the operating system gives the standard library.
-fn secret() -> [u64; 2] {
-    [(); 2].map(|()| RandomState::new().build_hasher().finish())
+/// The payload behind the state words: a word for later uses. With it the payload lies in a block, as that of a container must.
+const REST: [u8; 8] = [0; 8];
+
+/// The state words of a new map: the first slot, which the creation fills in; the number of slots; the key of the hash, from what the
+/// operating system gives the standard library.
+fn state(capacity: u32) -> [u64; 4] {
+    let buckets = u64::from(capacity).next_power_of_two().max(tenure_slab::CHUNK_SLOTS.into());
+    let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
+    [0, buckets, first, second]
 }
 
 /// What a change does with the pair of a key.
@@ -99,16 +107,47 @@ struct Changed {
 }
 
 impl Map {
-    /// Creates an empty map, made for `capacity` pairs.
+    /// Creates an empty map, made for `capacity` pairs: it takes as many container slots, rounded up to a power of two, at least 64, and at most
+    /// as many handles as it has pairs.
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing was created.
+    /// [`CreateError`], for instance [`CreateError::SlotsExhausted`]; nothing was created.
     pub fn create(member: &Member, capacity: u32) -> Result<Self, CreateError> {
-        let buckets = capacity.max(1).next_power_of_two();
-        let [first, second] = secret();
-        let object = Object::create(member, None, Kind::MAP, [0, buckets.into(), first, second], &[])?;
-        Ok(Self { object, first: 0, mask: buckets - 1, secret: [first, second] })
+        Ok(Self::new(Object::create(member, None, Kind::MAP, state(capacity), &REST)?))
+    }
+
+    /// Creates a map with a name that is not in use; see [`Member::create_named`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::create`], and for instance [`CreateError::NameTaken`]; nothing was created.
+    pub fn create_named(member: &Member, name: &str, capacity: u32) -> Result<Self, CreateError> {
+        let object = Object::create(member, Some(Name::new(name)?), Kind::MAP, state(capacity), &REST)?;
+        Ok(Self::new(object))
+    }
+
+    /// Opens the map that has the name, or creates it, in one step; see [`Member::create_or_open`].
+    ///
+    /// ```
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let map = Map::create_or_open(&me, "prices", 64)?.into_inner();
+    /// map.insert(b"tea", b"3.20")?;
+    /// let theirs = Map::create_or_open(&other, "prices", 64)?; // usually in another process
+    /// assert!(!theirs.is_created());
+    /// assert_eq!(theirs.into_inner().get(b"tea")?.as_deref(), Some(&b"3.20"[..]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    pub fn create_or_open(member: &Member, name: &str, capacity: u32) -> Result<Named<Self>, NamedError> {
+        let named = Object::create_or_open(member, Name::new(name)?, Kind::MAP, state(capacity), &REST)?;
+        Ok(named.try_map(Self::over)?)
     }
 
     /// Opens a token.
@@ -120,17 +159,39 @@ impl Map {
         Self::over(Object::open(member, Kind::MAP, token)?)
     }
 
+    /// Opens the map that has the name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Map::open`], and [`OpenHandleError::NoSuchName`].
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open_named(member, Name::known(name)?, Kind::MAP)?)
+    }
+
+    /// Opens the same map once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`].
+    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        Self::over(self.object.try_clone()?)
+    }
+
+    fn new(object: Object) -> Self {
+        // It cannot fail, unless the words of the new handle were corrupted at once.
+        Self::over(object).expect("just created")
+    }
+
     /// Checks the words of the payload.
     fn over(object: Object) -> Result<Self, OpenHandleError> {
+        let slots = slots_of(&object)?;
         // Relaxed: written before the handle was published, never changed.
-        let words = object.state()?.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let [first, buckets, secret @ ..] = words;
-        match (u32::try_from(first), u32::try_from(buckets)) {
-            (Ok(first), Ok(buckets)) if buckets.is_power_of_two() => {
-                Ok(Self { object, first, mask: buckets - 1, secret })
-            }
-            _ => Err(OpenHandleError::Corrupt(format!("a map of {buckets} buckets from slot {first} on"))),
+        let [.., first, second] = object.state()?.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let buckets = slots.end - slots.start;
+        if !buckets.is_power_of_two() {
+            return Err(OpenHandleError::Corrupt(format!("a map of {buckets} buckets")));
         }
+        Ok(Self { object, first: slots.start, mask: buckets - 1, secret: [first, second] })
     }
 
     /// The slot of the bucket of a key.
@@ -166,7 +227,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// map.insert(b"tea", b"green")?;
@@ -187,7 +248,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// map.insert(b"tea", b"green")?;
@@ -208,7 +269,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// map.insert(b"tea", b"green")?;
@@ -241,7 +302,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// assert!(!map.insert(b"tea", b"green")?);
@@ -261,7 +322,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// assert!(map.insert_new(b"tea", b"green")?);
@@ -292,7 +353,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// map.insert(b"state", b"open")?;
@@ -372,7 +433,7 @@ impl Map {
     /// ```
     /// # use tenure::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let map = Map::create(&me, 64)?;
     /// map.insert(b"tea", b"green")?;

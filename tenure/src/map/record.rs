@@ -65,7 +65,8 @@ impl<'r> Pairs<'r> {
         if end > rest.len() {
             return None;
         }
-        let pair = Pair { key: &body[..key], value: &body[from..from + value], value_at: self.at + HEAD + from };
+        let pair =
+            Pair { key: &body[..key], value: &body[from..from + value], value_at: self.at + HEAD + from };
         Some((pair, self.at + end))
     }
 }
@@ -81,6 +82,23 @@ impl<'r> Iterator for Pairs<'r> {
         self.at = read.map_or(self.record.len(), |(_, next)| next);
         Some(read.map(|(pair, _)| pair).ok_or(Malformed))
     }
+}
+
+/// Whether a record of `bytes` bytes is a sequence of pairs, as many as a bucket may have. `head` loads the word at a position.
+pub(crate) fn is_whole(bytes: usize, head: impl Fn(usize) -> u64) -> bool {
+    if !bytes.is_multiple_of(PAD) {
+        return false;
+    }
+    let (mut at, mut pairs) = (0, 0);
+    while at < bytes && pairs < PAIRS_MAX {
+        let (key, value) = lens(head(at));
+        match pair_bytes(key, value) {
+            Some(pair) if pair <= bytes - at => at += pair,
+            _ => return false,
+        }
+        pairs += 1;
+    }
+    at == bytes && pairs > 0
 }
 
 /// The pair of a key.
@@ -106,7 +124,11 @@ pub(crate) struct Draft<'d> {
 
 impl<'d> Draft<'d> {
     /// `former` without `key`, and with `key` and its value if there is one. `Ok(None)`: a length is too large.
-    pub(crate) fn new(former: &'d [u8], key: &'d [u8], value: Option<&'d [u8]>) -> Result<Option<Self>, Malformed> {
+    pub(crate) fn new(
+        former: &'d [u8],
+        key: &'d [u8],
+        value: Option<&'d [u8]>,
+    ) -> Result<Option<Self>, Malformed> {
         let (mut pairs, mut bytes) = (0, Some(0usize));
         let mut add = |key: &[u8], value: &[u8]| {
             pairs += 1;
@@ -190,6 +212,9 @@ mod tests {
                 };
                 let pairs: Vec<_> = Pairs::new(&record).map(Result::unwrap).collect();
                 prop_assert_eq!(pairs.len(), map.len());
+                let head = |at: usize| u64::from_le_bytes(*record[at..].first_chunk().unwrap());
+                prop_assert_eq!(is_whole(record.len(), head), !map.is_empty());
+                prop_assert!(record.is_empty() || !is_whole(record.len() - PAD, head));
                 for pair in pairs {
                     prop_assert_eq!(map.get(pair.key).map(Vec::as_slice), Some(pair.value));
                     prop_assert_eq!(find(&record, pair.key), Ok(Some(pair)));
