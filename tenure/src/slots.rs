@@ -242,7 +242,11 @@ impl<'m> Slots<'m> {
     ///
     /// [`PutError`], for instance [`PutError::AllFull`]; nothing was changed.
     pub fn keep<T>(&self, handle: &Handle<T>) -> Result<u32, PutError> {
-        let held = self.own(handle)?;
+        self.keep_held(self.own(handle)?)
+    }
+
+    /// As [`Slots::keep`], for a handle that this member holds.
+    pub(crate) fn keep_held(&self, held: slab::Held) -> Result<u32, PutError> {
         let slab = &self.shared.slab;
         for slot in (0..self.count()).filter(|slot| slab.slot(*slot).is_none()) {
             match slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot) {
@@ -252,7 +256,7 @@ impl<'m> Slots<'m> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(slot) = slab.slot_of(handle.token()) {
+        if let Some(slot) = slab.slot_of(held.token(slab)) {
             return Err(PutError::Already { slot });
         }
         Err(PutError::AllFull { slots: self.count() })

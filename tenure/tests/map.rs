@@ -6,8 +6,221 @@ mod common;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::{Name, Process, role, say};
 use proptest::prelude::*;
-use tenure::{Map, MapError, Space};
+use tenure::{CreateError, Map, MapError, Member, Space};
+
+/// Keys that one process alone changes, by number.
+const OWN: u64 = 40;
+/// Keys that all change.
+const COMMON: u64 = 40;
+
+/// Numbers that look random, the same in each run.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+/// A value that tells for which key it was made, in each word.
+fn value_of(key: &[u8], round: u64, size: u64) -> Vec<u8> {
+    let key = u64::from_le_bytes(key.try_into().unwrap());
+    [key, round].map(u64::to_le_bytes).concat().repeat(1 + (size % 30) as usize)
+}
+
+/// The round in which the value was made, for this key.
+fn round_of(key: &[u8], value: &[u8]) -> u64 {
+    let (words, rest) = value.as_chunks::<8>();
+    assert!(rest.is_empty() && !words.is_empty(), "{value:?}");
+    let round = u64::from_le_bytes(words[1]);
+    assert_eq!(value, value_of(key, round, words.len() as u64 / 2 - 1), "no value of this key");
+    round
+}
+
+fn own_key(worker: u64, number: u64) -> [u8; 8] {
+    (1000 * (worker + 1) + number).to_le_bytes()
+}
+
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
+    let map = Map::open_named(&me, "map").unwrap();
+    if role[1] == "fork" {
+        return fork(&me, &map);
+    }
+    let worker: u64 = role[1].parse().unwrap();
+    let mut random = worker;
+    for round in 1.. {
+        let key = own_key(worker, next(&mut random) % OWN);
+        let number = u64::from_le_bytes(key);
+        if next(&mut random) % 3 == 0 {
+            say("remove", format!("{number} {round}"));
+            map.remove(&key).unwrap();
+        } else {
+            say("insert", format!("{number} {round}"));
+            map.insert(&key, &value_of(&key, round, next(&mut random))).unwrap();
+        }
+        say("did", number);
+        let common = (next(&mut random) % COMMON).to_le_bytes();
+        match next(&mut random) % 4 {
+            0 => drop(map.remove(&common).unwrap()),
+            1 => drop(map.insert_new(&common, &value_of(&common, round, next(&mut random))).unwrap()),
+            2 => drop(map.insert(&common, &value_of(&common, round, next(&mut random))).unwrap()),
+            _ => drop(map.get(&common).unwrap().map(|value| round_of(&common, &value))),
+        }
+    }
+}
+
+/// What the parent knows of a key: the round of its value, 0 for none; and that of a change that may have been made.
+#[derive(Default)]
+struct Known {
+    round: u64,
+    pending: Option<u64>,
+}
+
+/// What a worker has said until it was killed.
+fn book_of(mut worker: Process, lines: u64) -> HashMap<u64, Known> {
+    let mut book: HashMap<u64, Known> = HashMap::new();
+    let mut read = |line: &str| {
+        let (word, rest) = line.split_once(' ').unwrap();
+        let mut numbers = rest.split(' ').map(|number| number.parse::<u64>().unwrap());
+        let known = book.entry(numbers.next().unwrap()).or_default();
+        match word {
+            "remove" => known.pending = Some(0),
+            "insert" => known.pending = numbers.next(),
+            "did" => known.round = known.pending.take().unwrap(),
+            _ => panic!("{line}"),
+        }
+    };
+    for _ in 0..lines {
+        read(&worker.hear());
+    }
+    worker.kill_only();
+    while let Some(line) = worker.receive("") {
+        // The last one may be cut.
+        if line.matches(' ').count() == if line.starts_with('d') { 1 } else { 2 } {
+            read(&line);
+        }
+    }
+    book
+}
+
+/// Three workers at a time are killed while they change the map; others follow. Every change that was reported is in the map, the change that
+/// each was at is there or not, and every value is one that was inserted for its key.
+#[test]
+fn killed_workers_lose_nothing_and_leave_nothing() {
+    const ROUNDS: u64 = 4;
+    const WORKERS: u64 = 3;
+    let name = Name::new("map-killed");
+    let space =
+        name.open(Space::options().container_slots(64).members(16).handles(1024).scratch(64 << 20));
+    let me = space.join().unwrap();
+    let map = Map::create_named(&me, "map", 64).unwrap();
+    for round in 0..ROUNDS {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| (worker, Process::start(&[&name.0, &(round * WORKERS + worker).to_string()])))
+            .collect();
+        for (worker, process) in workers {
+            let book = book_of(process, 301 + 57 * worker + 7 * round);
+            let worker = round * WORKERS + worker;
+            for (number, known) in book {
+                let key = number.to_le_bytes();
+                assert!((0..OWN).any(|own| own_key(worker, own) == key));
+                let found = map.get(&key).unwrap().map_or(0, |value| round_of(&key, &value));
+                let Known { round, pending } = known;
+                assert!(found == round || Some(found) == pending, "{found}, not {round} or {pending:?}");
+            }
+        }
+    }
+    for pair in &map {
+        let (key, value) = pair.unwrap();
+        round_of(&key, &value);
+    }
+    me.recover().unwrap();
+    let report = space.check();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
+    drop(map);
+    me.leave().unwrap();
+    let report = space.check_quiet();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
+    assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
+}
+
+/// In a forked child the map is the parent's.
+fn fork(me: &Member, map: &Map) {
+    map.insert(b"key", b"value").unwrap();
+    let entry = map.get_handle(b"key").unwrap().unwrap();
+    // SAFETY: this process runs one test; the child uses nothing that another thread may have locked for long.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        assert!(matches!(map.get(b"key"), Err(MapError::NotMember(_))));
+        assert!(matches!(map.insert(b"key", b"child"), Err(MapError::NotMember(_))));
+        assert!(matches!(map.remove(b"key"), Err(MapError::NotMember(_))));
+        assert!(matches!(map.clear(), Err(MapError::NotMember(_))));
+        assert!(map.len().is_err() && map.is_empty().is_err() && map.iter().all(|pair| pair.is_err()));
+        assert!(entry.get().is_err() && Map::open_named(me, "map").is_err());
+        drop(entry);
+        // SAFETY: ends the child without running any destructor of the parent.
+        unsafe { libc::_exit(0) };
+    }
+    assert_eq!(common::reap(pid), 0);
+    assert_eq!(entry.get().unwrap(), b"value");
+    say("done", "");
+}
+
+#[test]
+fn a_forked_child_has_no_map() {
+    let name = Name::new("map-fork");
+    let space = name.open(Space::options().container_slots(64).members(8).handles(64).scratch(1 << 20));
+    let me = space.join().unwrap();
+    let map = Map::create_named(&me, "map", 64).unwrap();
+    let mut process = Process::start(&[&name.0, "fork"]);
+    assert_eq!(process.receive("done").as_deref(), Some(""));
+    assert!(!process.was_killed());
+    assert_eq!(map.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+/// A map that a slot holds outlives all members, with what is in it.
+#[test]
+fn a_map_in_a_slot_outlives_all_members() {
+    let space = Space::options().slots(1).container_slots(64).handles(64).scratch(1 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    let map = Map::create_named(&me, "cache", 64).unwrap();
+    map.insert(b"key", &[7; 100]).unwrap();
+    assert_eq!(map.keep(), Ok(0));
+    drop((map, me));
+    let me = space.join().unwrap();
+    let map = Map::open_named(&me, "cache").unwrap();
+    assert_eq!(map.get(b"key").unwrap(), Some(vec![7; 100]));
+    drop(map);
+    me.slots().evict(0).unwrap();
+    assert!(Map::open_named(&me, "cache").is_err());
+    let report = space.check();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
+}
+
+#[test]
+fn maps_need_slots_of_their_own() {
+    let space = Space::options().container_slots(128).handles(64).scratch(1 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    let refused = Map::create(&me, 129);
+    assert!(matches!(refused, Err(CreateError::SlotsExhausted { container_slots: 128 })), "{refused:?}");
+    let first = Map::create(&me, 1).unwrap();
+    assert!(Map::create(&me, 128).is_err());
+    assert!(Map::create(&me, u32::MAX).is_err());
+    let second = Map::create(&me, 64).unwrap();
+    first.insert(b"key", b"first").unwrap();
+    assert_eq!(second.get(b"key").unwrap(), None);
+    drop(first);
+    // The slots of the first one are free again, and empty.
+    let third = Map::create(&me, 64).unwrap();
+    assert!(third.is_empty().unwrap());
+    drop((second, third));
+    let report = space.check_quiet();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
+}
 
 #[derive(Clone, Debug)]
 enum Op {
