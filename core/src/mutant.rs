@@ -60,6 +60,8 @@ pub const ALL: &[&str] = &[
     "wait.exit.announced_before_written",
     "values.locked.told_once",
     "map.change.any_record",
+    "slab.look.no_second_look",
+    "map.trim.anyway",
     "files.kept_in_its_slot",
     "files.no_second_look",
 ];

@@ -3,7 +3,7 @@
 use tenure_scratch_alloc::Scratch;
 use tenure_segment::LeaseInfo;
 #[cfg(feature = "objects")]
-use tenure_slab::{HandleInfo, INLINE_BYTES};
+use tenure_slab::HandleInfo;
 use tenure_slab::{Problem, Slab, State};
 
 /// Counts of the members, handles, blocks and bytes in use; see [`Space::stats`](crate::Space::stats).
@@ -149,23 +149,20 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
 /// Inspects the record of a bucket of a map.
 #[cfg(feature = "objects")]
 fn look_at_record(slab: &Slab<'_>, scratch: &Scratch<'_>, handle: &HandleInfo, report: &mut Report) {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::slice;
+    use tenure_core::sync::Word;
 
-    let words = match handle.block {
-        None if handle.len > INLINE_BYTES as u64 => None,
-        None => slab.inline_words(handle.index).map(|words| words.as_ptr().cast::<AtomicU64>()),
+    let bytes = handle.len as usize;
+    let record = match handle.block {
+        None => slab.inline_words(handle.index).and_then(|words| words.get(..bytes / 8)),
         Some(offset) => {
             let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
-            found.then(|| scratch.address(offset).cast::<AtomicU64>().cast_const())
+            let at = found.then(|| scratch.address(offset).cast::<Word>());
+            // SAFETY: a block of the space, mapped for the whole inspection, at least that long and aligned to 16 bytes; loaded atomically only.
+            at.map(|at| unsafe { slice::from_raw_parts(at, bytes / 8) })
         }
     };
-    let is_whole = words.is_some_and(|words| {
-        crate::map::is_whole(handle.len as usize, |at| {
-            // SAFETY: `at` is below the length, and a multiple of 8, as both are of the place: words of the entry, or of a block of the space, mapped
-            // for the whole inspection, and at least that long. Relaxed: an inspection.
-            unsafe { (*words.add(at / 8)).load(Ordering::Relaxed) }
-        })
-    });
+    let is_whole = bytes.is_multiple_of(8) && record.is_some_and(crate::map::is_whole);
     // The words belong together if the handle is unchanged.
     if !is_whole && slab.inspect(handle.index) == Some(*handle) {
         report

@@ -112,8 +112,7 @@ fn killed_workers_lose_nothing_and_leave_nothing() {
     const ROUNDS: u64 = 4;
     const WORKERS: u64 = 3;
     let name = Name::new("map-killed");
-    let space =
-        name.open(Space::options().container_slots(64).members(16).handles(1024).scratch(64 << 20));
+    let space = name.open(Space::options().container_slots(64).members(16).handles(1024).scratch(64 << 20));
     let me = space.join().unwrap();
     let map = Map::create_named(&me, "map", 64).unwrap();
     for round in 0..ROUNDS {
@@ -183,7 +182,8 @@ fn a_forked_child_has_no_map() {
 /// A map that a slot holds outlives all members, with what is in it.
 #[test]
 fn a_map_in_a_slot_outlives_all_members() {
-    let space = Space::options().slots(1).container_slots(64).handles(64).scratch(1 << 20).anonymous().unwrap();
+    let space =
+        Space::options().slots(1).container_slots(64).handles(64).scratch(1 << 20).anonymous().unwrap();
     let me = space.join().unwrap();
     let map = Map::create_named(&me, "cache", 64).unwrap();
     map.insert(b"key", &[7; 100]).unwrap();

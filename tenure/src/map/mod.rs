@@ -14,14 +14,17 @@
 mod error;
 mod record;
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tenure_core::mutant;
-use tenure_slab::{INLINE_BYTES, Payload, Token};
+use tenure_core::sync::Word;
+use tenure_slab::{INLINE_BYTES, Look, Payload, Place, Token};
 
 use crate::container::slots_of;
 use crate::error::{CreateError, OpenHandleError, UseError};
@@ -36,7 +39,7 @@ use crate::slots::{PutError, Slots};
 
 pub use error::MapError;
 pub(crate) use record::is_whole;
-use record::{Draft, Malformed, Pair, Pairs};
+use record::{Draft, Malformed, Pairs, find};
 
 impl From<Malformed> for MapError {
     fn from(_: Malformed) -> Self {
@@ -100,6 +103,17 @@ enum Act<'v> {
     Put(&'v [u8]),
     Remove,
 }
+
+/// What `get` has copied.
+enum Copied {
+    Absent,
+    All,
+    /// Nothing: a value that is cheaper to be held, and copied at once.
+    Large,
+}
+
+/// The longest value that is copied without a hold.
+const COPY_MAX: usize = 4096;
 
 /// The result of a change: whether there was a pair of the key, and whether it was changed.
 struct Changed {
@@ -269,7 +283,30 @@ impl Map {
     ///
     /// [`MapError`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MapError> {
-        self.with(key, |value| value.to_vec())
+        let mut value = Vec::new();
+        Ok(self.get_into(key, &mut value)?.then_some(value))
+    }
+
+    /// Replaces the contents of `to` by the value of a key, or leaves it empty. Returns whether there is a value.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the contents are arbitrary.
+    pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool, MapError> {
+        to.clear();
+        let copied = self.read(self.slot_of(key), |record| {
+            let Some(pair) = find(record, key)? else { return Ok(Copied::Absent) };
+            if pair.value_bytes() > COPY_MAX {
+                return Ok(Copied::Large);
+            }
+            pair.copy_value(record, to);
+            Ok(Copied::All)
+        })?;
+        match copied {
+            None | Some(Copied::Absent) => Ok(false),
+            Some(Copied::All) => Ok(true),
+            Some(Copied::Large) => Ok(self.with(key, |value| to.extend_from_slice(value))?.is_some()),
+        }
     }
 
     /// Passes the value of a key to `use_it`, in shared memory, without a copy; the member holds it meanwhile.
@@ -290,7 +327,8 @@ impl Map {
     /// [`MapError`].
     pub fn with<R>(&self, key: &[u8], use_it: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, MapError> {
         let Some(record) = self.open_record(self.slot_of(key))? else { return Ok(None) };
-        Ok(record::find(record.bytes()?, key)?.map(|pair| use_it(pair.value)))
+        let bytes = record.bytes()?;
+        Ok(find(record.words()?, key)?.map(|pair| use_it(&bytes[pair.value_range()])))
     }
 
     /// Holds the value of a key: it stays as it is while the entry lives, also after it was replaced or removed in the map.
@@ -313,7 +351,7 @@ impl Map {
     /// [`MapError`].
     pub fn get_handle(&self, key: &[u8]) -> Result<Option<Entry>, MapError> {
         let Some(record) = self.open_record(self.slot_of(key))? else { return Ok(None) };
-        let found = record::find(record.bytes()?, key)?.map(|pair| pair.value_range());
+        let found = find(record.words()?, key)?.map(|pair| pair.value_range());
         Ok(found.map(|range| Entry { record: record.into_handle(), range }))
     }
 
@@ -323,7 +361,7 @@ impl Map {
     ///
     /// [`MapError`].
     pub fn contains_key(&self, key: &[u8]) -> Result<bool, MapError> {
-        Ok(self.with(key, |_| ())?.is_some())
+        Ok(self.read(self.slot_of(key), |record| Ok(find(record, key)?.is_some()))? == Some(true))
     }
 
     /// Inserts a copy of the value, or replaces the one of the key. Returns whether there was one.
@@ -363,7 +401,7 @@ impl Map {
     ///
     /// [`MapError`]; the map is unchanged.
     pub fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<bool, MapError> {
-        let act = |found: Option<&[u8]>| if found.is_some() { Act::Keep } else { Act::Put(value) };
+        let act = |draft: &Draft<'_>| if draft.is_found() { Act::Keep } else { Act::Put(value) };
         Ok(self.change(key, act)?.is_changed)
     }
 
@@ -373,7 +411,7 @@ impl Map {
     ///
     /// [`MapError`]; the map is unchanged.
     pub fn remove(&self, key: &[u8]) -> Result<bool, MapError> {
-        let act = |found: Option<&[u8]>| if found.is_some() { Act::Remove } else { Act::Keep };
+        let act = |draft: &Draft<'_>| if draft.is_found() { Act::Remove } else { Act::Keep };
         Ok(self.change(key, act)?.is_changed)
     }
 
@@ -400,13 +438,14 @@ impl Map {
         expected: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> Result<bool, MapError> {
-        let is_expected = std::cell::Cell::new(false);
-        self.change(key, |found| {
-            is_expected.set(found == expected);
-            match (found == expected, found, new) {
-                (false, ..) | (true, None, None) => Act::Keep,
-                (true, _, Some(value)) => Act::Put(value),
-                (true, Some(_), None) => Act::Remove,
+        let is_expected = Cell::new(false);
+        self.change(key, |draft| {
+            is_expected.set(expected.map_or(!draft.is_found(), |value| draft.is_value(value)));
+            match new {
+                _ if !is_expected.get() => Act::Keep,
+                Some(value) => Act::Put(value),
+                None if draft.is_found() => Act::Remove,
+                None => Act::Keep,
             }
         })?;
         Ok(is_expected.get())
@@ -421,8 +460,10 @@ impl Map {
         let shared = self.shared()?;
         shared.check_writer()?;
         for slot in self.slots() {
-            if let Some(info) = shared.slab.slot(slot) {
-                shared.evict_exactly(slot, info.token);
+            while let Some(look) = shared.look(slot)?
+                && !shared.evict_exactly(slot, look.token())
+            {
+                Shared::check_changed(&look)?;
             }
         }
         Ok(())
@@ -436,12 +477,9 @@ impl Map {
     pub fn len(&self) -> Result<usize, MapError> {
         let mut len = 0;
         for slot in self.slots() {
-            if let Some(record) = self.open_record(slot)? {
-                for pair in Pairs::new(record.bytes()?) {
-                    pair?;
-                    len += 1;
-                }
-            }
+            let count =
+                |record: &[Word]| Pairs::new(record).try_fold(0, |count, pair| pair.map(|_| count + 1));
+            len += self.read(slot, count)?.unwrap_or(0);
         }
         Ok(len)
     }
@@ -453,7 +491,12 @@ impl Map {
     /// [`MapError`].
     pub fn is_empty(&self) -> Result<bool, MapError> {
         let shared = self.shared()?;
-        Ok(self.slots().all(|slot| shared.slab.slot(slot).is_none()))
+        for slot in self.slots() {
+            if shared.look(slot)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// All pairs, bucket by bucket: each pair that is in the map during the whole iteration is seen once, one that is inserted or removed
@@ -494,37 +537,65 @@ impl Map {
         }
     }
 
-    /// Changes the pair of a key, in one step, as `act` says for the value that it has.
-    fn change<'v>(&self, key: &[u8], act: impl Fn(Option<&[u8]>) -> Act<'v>) -> Result<Changed, MapError> {
+    /// Reads the record of a bucket, which it does not hold: `read` may be called with any words, and its result counts only if they were the
+    /// record's. `None` for an empty bucket. The instant of the answer is that of the load of the slot.
+    fn read<R>(
+        &self,
+        slot: u32,
+        mut read: impl FnMut(&[Word]) -> Result<R, Malformed>,
+    ) -> Result<Option<R>, MapError> {
+        let shared = self.shared()?;
+        loop {
+            let Some(look) = shared.look(slot)? else { return Ok(None) };
+            let result = shared.words_of(&look).and_then(&mut read);
+            if look.is_still() {
+                return Ok(Some(result?));
+            }
+        }
+    }
+
+    /// Changes the pair of a key, in one step, as `act` says. `act` may be called with any record, and the last call counts.
+    fn change<'v>(&self, key: &[u8], act: impl Fn(&Draft<'_>) -> Act<'v>) -> Result<Changed, MapError> {
         let shared = self.shared()?;
         shared.check_writer()?;
         let slot = self.slot_of(key);
         loop {
-            let former = self.open_record(slot)?;
-            let bytes = former.as_ref().map_or(Ok(&[][..]), Record::bytes)?;
-            let found = record::find(bytes, key)?.map(|pair| pair.value);
-            let was_there = found.is_some();
-            let value = match act(found) {
-                Act::Keep => return Ok(Changed { was_there, is_changed: false }),
+            let look = shared.look(slot)?;
+            let is_still = || look.is_none_or(|look| look.is_still());
+            let former = look.map_or(Ok(&[][..]), |look| shared.words_of(&look));
+            let draft = match former.and_then(|former| Draft::without(former, key)) {
+                Ok(draft) => draft,
+                Err(malformed) if is_still() => return Err(malformed.into()),
+                Err(_) => continue,
+            };
+            let was_there = draft.is_found();
+            let value = match act(&draft) {
+                Act::Keep if is_still() => return Ok(Changed { was_there, is_changed: false }),
+                Act::Keep => continue,
                 Act::Put(value) => Some(value),
                 Act::Remove => None,
             };
-            let draft = Draft::new(bytes, key, value)?
-                .ok_or(MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) })?;
-            if draft.pairs() > record::PAIRS_MAX {
-                return Err(MapError::Full { pairs: draft.pairs() - 1 });
-            }
-            let expected = former.as_ref().map(Record::token);
-            let is_changed = match (draft.pairs(), expected) {
-                (0, None) => true,
-                (0, Some(expected)) => shared.evict_exactly(slot, expected),
-                _ => {
-                    let record = Record { shared, held: shared.create_record(&draft)? };
-                    shared.replace_exactly(record.held, slot, expected)?
+            let token = look.map(|look| look.token());
+            // That nobody has changed the bucket since `look`, the CAS of the slot says.
+            let is_changed = if draft.others() == 0 && value.is_none() {
+                token.is_none_or(|token| shared.evict_exactly(slot, token))
+            } else if draft.others() == record::PAIRS_MAX && value.is_some() {
+                if is_still() {
+                    return Err(MapError::Full { pairs: draft.others() });
                 }
+                false
+            } else {
+                let words = draft
+                    .words_with(value)
+                    .ok_or(MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) })?;
+                let record = Record { shared, held: shared.create_record(&draft, value, words)? };
+                shared.replace_exactly(record.held, slot, token)?
             };
             if is_changed {
                 return Ok(Changed { was_there, is_changed: true });
+            }
+            if let Some(look) = look {
+                Shared::check_changed(&look)?;
             }
         }
     }
@@ -544,8 +615,10 @@ impl Record<'_> {
         Ok(unsafe { payload.as_ref() })
     }
 
-    fn token(&self) -> Token {
-        self.held.held.token(&self.shared.slab)
+    fn words(&self) -> Result<&[Word], MapError> {
+        let payload = self.shared.payload(&self.shared.slab, self.held)?;
+        // SAFETY: as above; a record is aligned to words.
+        Ok(unsafe { slice::from_raw_parts(payload.as_ptr().cast(), payload.len() / 8) })
     }
 
     fn into_handle(self) -> Handle<Raw> {
@@ -598,11 +671,17 @@ pub struct Iter<'m> {
 
 impl Iter<'_> {
     fn load(&mut self, slot: u32) -> Result<(), MapError> {
-        let Some(record) = self.map.open_record(slot)? else { return Ok(()) };
-        for pair in Pairs::new(record.bytes()?) {
-            let Pair { key, value, .. } = pair?;
-            self.pairs.push((key.to_vec(), value.to_vec()));
-        }
+        let pairs = &mut self.pairs;
+        self.map.read(slot, |record| {
+            pairs.clear();
+            for pair in Pairs::new(record) {
+                let (pair, mut copy) = (pair?, (Vec::new(), Vec::new()));
+                pair.copy_key(record, &mut copy.0);
+                pair.copy_value(record, &mut copy.1);
+                pairs.push(copy);
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 }
@@ -641,24 +720,58 @@ impl fmt::Debug for Map {
 }
 
 impl Shared {
-    /// A handle of a new record, held once.
-    fn create_record(&self, draft: &Draft<'_>) -> Result<RawHandle, CreateError> {
+    fn look(&self, slot: u32) -> Result<Option<Look<'_>>, MapError> {
+        let look = self.slab.look(slot, Kind::MAP_RECORD.number());
+        Ok(look.map_err(OpenHandleError::from)?)
+    }
+
+    /// The words at the place of a record that was looked at: those of the record as long as the slot holds it, and any words afterwards.
+    fn words_of<'s>(&'s self, look: &Look<'s>) -> Result<&'s [Word], Malformed> {
+        match look.place() {
+            Place::Inline(words, bytes) if bytes.is_multiple_of(8) => words.get(..bytes / 8).ok_or(Malformed),
+            Place::Block(offset, bytes) if bytes.is_multiple_of(8) => {
+                let at = self.scratch.bytes_at(offset, bytes).ok_or(Malformed)?;
+                // SAFETY: inside the region, and aligned to 16 bytes, as `bytes_at` says. Mapped as long as the member; backed, as the record was when
+                // it was looked at, and no memory is given back while there is a map [map-memory-stays]. The words are loaded atomically
+                // only. A next owner may store to them by plain stores: what was loaded then is not used, as in any seqlock.
+                Ok(unsafe { slice::from_raw_parts(at.as_ptr().cast(), bytes as usize / 8) })
+            }
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Refuses a slot that was not changed although another process must have been faster.
+    fn check_changed(look: &Look<'_>) -> Result<(), MapError> {
+        if look.is_still() {
+            return Err(MapError::Corrupt("a slot of the map is marked as that of another container".into()));
+        }
+        Ok(())
+    }
+
+    /// A handle of a new record of so many words, held once.
+    fn create_record(
+        &self,
+        draft: &Draft<'_>,
+        value: Option<&[u8]>,
+        words: usize,
+    ) -> Result<RawHandle, CreateError> {
         let caches = &mut self.common();
-        if draft.bytes() <= INLINE_BYTES {
+        if words * 8 <= INLINE_BYTES {
             let (mut bytes, mut at) = ([0; INLINE_BYTES], 0);
-            draft.write(|part| {
-                bytes[at..at + part.len()].copy_from_slice(part);
-                at += part.len();
+            draft.write(value, |word| {
+                bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+                at += 8;
             });
             return self.publish(caches, Kind::MAP_RECORD, Payload::Inline(&bytes[..at]));
         }
-        let block = self.alloc_for(caches, draft.bytes())?;
-        let mut to = self.scratch.address(block.offset);
-        draft.write(|part| {
-            // SAFETY: the block was allocated just now, no other code knows it yet, and it has room for all parts.
-            unsafe {
-                to.copy_from_nonoverlapping(part.as_ptr(), part.len());
-                to = to.add(part.len());
+        let block = self.alloc_for(caches, words * 8)?;
+        let at = self.scratch.address(block.offset).cast::<Word>();
+        // SAFETY: the block was allocated just now, is at least that long, and aligned to 16 bytes.
+        let mut to = unsafe { slice::from_raw_parts(at, words) }.iter();
+        draft.write(value, |word| {
+            if let Some(to) = to.next() {
+                // Relaxed: the handle word publishes the record.
+                to.store(word, Ordering::Relaxed);
             }
         });
         self.create_with(caches, Kind::MAP_RECORD, block).inspect_err(|_| {

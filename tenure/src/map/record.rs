@@ -1,179 +1,230 @@
-//! The bytes of a record: all pairs of one bucket, one after the other.
+//! A record: all pairs of one bucket, one after the other, in whole words.
 //!
 //! ```text
-//! pair    {key bytes:32 | value bytes:32}, little-endian; the key; the value; each padded with zeros to a multiple of 8
+//! pair    {key bytes:32 | value bytes:32}; the key; the value; each padded with zeros to whole words
 //! ```
+//!
+//! A record is read by words, atomically, because the reader need not hold it: see `Look`. Then the words may be of anything, and the lengths
+//! in them of any size. So a pair is made only of words that are there.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use tenure_core::sync::Word;
 
 /// The most pairs of a bucket.
 pub(crate) const PAIRS_MAX: usize = 16;
 
-const HEAD: usize = 8;
-const PAD: usize = 8;
+const WORD: usize = size_of::<Word>();
 
-/// One pair of a record. The ranges are positions in it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Pair<'r> {
-    pub(crate) key: &'r [u8],
-    pub(crate) value: &'r [u8],
-    value_at: usize,
+/// One pair of a record: its place, and the bytes of its key and its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Pair {
+    /// The position of its first word.
+    at: usize,
+    key: usize,
+    value: usize,
 }
 
-impl Pair<'_> {
-    pub(crate) fn value_range(&self) -> Range<usize> {
-        self.value_at..self.value_at + self.value.len()
-    }
-}
-
-/// The record is not a sequence of pairs.
+/// The words are no sequence of pairs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Malformed;
 
-/// The lengths of a key and of its value, from the first word of a pair.
-pub(crate) const fn lens(head: u64) -> (usize, usize) {
-    (head as u32 as usize, (head >> 32) as usize)
+/// The words of a pair; `None` if a length is too large.
+fn pair_words(key: usize, value: usize) -> Option<usize> {
+    let is_short = |bytes: usize| u32::try_from(bytes).is_ok();
+    (is_short(key) && is_short(value)).then(|| 1 + key.div_ceil(WORD) + value.div_ceil(WORD))
 }
 
-/// The bytes of a pair, with its padding; `None` if a length is too large for a record.
-pub(crate) fn pair_bytes(key: usize, value: usize) -> Option<usize> {
-    let longest = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
-    if key > longest || value > longest {
-        return None;
+fn load(word: &Word) -> u64 {
+    // Relaxed: written before the handle was published; if they are of another owner, the reader finds that the slot has changed.
+    word.load(Ordering::Relaxed)
+}
+
+impl Pair {
+    fn words(&self) -> Range<usize> {
+        self.at..self.value_words().end
     }
-    key.checked_next_multiple_of(PAD)?.checked_add(value.checked_next_multiple_of(PAD)?)?.checked_add(HEAD)
+
+    fn key_words(&self) -> Range<usize> {
+        self.at + 1..self.at + 1 + self.key.div_ceil(WORD)
+    }
+
+    fn value_words(&self) -> Range<usize> {
+        let at = self.key_words().end;
+        at..at + self.value.div_ceil(WORD)
+    }
+
+    /// The bytes of the value.
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.value
+    }
+
+    /// The positions of the bytes of the value.
+    pub(crate) fn value_range(&self) -> Range<usize> {
+        let at = self.value_words().start * WORD;
+        at..at + self.value
+    }
+
+    fn has_key(&self, record: &[Word], key: &[u8]) -> bool {
+        self.key == key.len() && are_same(&record[self.key_words()], key)
+    }
+
+    fn has_value(&self, record: &[Word], value: &[u8]) -> bool {
+        self.value == value.len() && are_same(&record[self.value_words()], value)
+    }
+
+    /// Replaces the contents of `to` by the value.
+    pub(crate) fn copy_value(&self, record: &[Word], to: &mut Vec<u8>) {
+        copy(&record[self.value_words()], self.value, to);
+    }
+
+    /// Replaces the contents of `to` by the key.
+    pub(crate) fn copy_key(&self, record: &[Word], to: &mut Vec<u8>) {
+        copy(&record[self.key_words()], self.key, to);
+    }
 }
 
-/// The pairs of a record. Ends with [`Malformed`] where the bytes make no sense.
+/// Whether the words are these bytes, and zeros.
+fn are_same(words: &[Word], bytes: &[u8]) -> bool {
+    let (whole, rest) = bytes.as_chunks::<WORD>();
+    let mut words = words.iter().map(load);
+    whole.iter().all(|chunk| words.next() == Some(u64::from_le_bytes(*chunk)))
+        && (rest.is_empty() || words.next() == Some(padded(rest)))
+}
+
+/// A word that begins with these bytes, fewer than eight.
+fn padded(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+fn copy(words: &[Word], bytes: usize, to: &mut Vec<u8>) {
+    to.clear();
+    to.reserve(words.len() * WORD);
+    for word in words {
+        to.extend_from_slice(&load(word).to_le_bytes());
+    }
+    to.truncate(bytes);
+}
+
+/// The pairs of a record, in order. Ends with [`Malformed`] where the words make no sense.
 #[derive(Clone)]
 pub(crate) struct Pairs<'r> {
-    record: &'r [u8],
+    record: &'r [Word],
     at: usize,
 }
 
 impl<'r> Pairs<'r> {
-    pub(crate) fn new(record: &'r [u8]) -> Self {
+    pub(crate) fn new(record: &'r [Word]) -> Self {
         Self { record, at: 0 }
     }
-
-    fn read(&self) -> Option<(Pair<'r>, usize)> {
-        let rest = &self.record[self.at..];
-        let (head, body) = rest.split_first_chunk::<HEAD>()?;
-        let (key, value) = lens(u64::from_le_bytes(*head));
-        let from = key.checked_next_multiple_of(PAD)?;
-        let end = pair_bytes(key, value)?;
-        if end > rest.len() {
-            return None;
-        }
-        let pair =
-            Pair { key: &body[..key], value: &body[from..from + value], value_at: self.at + HEAD + from };
-        Some((pair, self.at + end))
-    }
 }
 
-impl<'r> Iterator for Pairs<'r> {
-    type Item = Result<Pair<'r>, Malformed>;
+impl Iterator for Pairs<'_> {
+    type Item = Result<Pair, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at == self.record.len() {
-            return None;
+        let head = load(self.record.get(self.at)?);
+        let (at, key, value) = (self.at, head as u32 as usize, (head >> 32) as usize);
+        let words = 1 + key.div_ceil(WORD) + value.div_ceil(WORD);
+        if words > self.record.len() - at {
+            self.at = self.record.len();
+            return Some(Err(Malformed));
         }
-        let read = self.read();
-        self.at = read.map_or(self.record.len(), |(_, next)| next);
-        Some(read.map(|(pair, _)| pair).ok_or(Malformed))
+        self.at += words;
+        Some(Ok(Pair { at, key, value }))
     }
 }
 
-/// Whether a record of `bytes` bytes is a sequence of pairs, as many as a bucket may have. `head` loads the word at a position.
-pub(crate) fn is_whole(bytes: usize, head: impl Fn(usize) -> u64) -> bool {
-    if !bytes.is_multiple_of(PAD) {
-        return false;
-    }
-    let (mut at, mut pairs) = (0, 0);
-    while at < bytes && pairs < PAIRS_MAX {
-        let (key, value) = lens(head(at));
-        match pair_bytes(key, value) {
-            Some(pair) if pair <= bytes - at => at += pair,
-            _ => return false,
-        }
-        pairs += 1;
-    }
-    at == bytes && pairs > 0
+/// Whether a record is a sequence of pairs, as many as a bucket may have.
+pub(crate) fn is_whole(record: &[Word]) -> bool {
+    let mut count = 0;
+    let mut is_pair = |pair: Result<Pair, Malformed>| {
+        count += 1;
+        pair.is_ok() && count <= PAIRS_MAX
+    };
+    Pairs::new(record).all(&mut is_pair) && count > 0
 }
 
 /// The pair of a key.
-pub(crate) fn find<'r>(record: &'r [u8], key: &[u8]) -> Result<Option<Pair<'r>>, Malformed> {
+#[inline]
+pub(crate) fn find(record: &[Word], key: &[u8]) -> Result<Option<Pair>, Malformed> {
     for pair in Pairs::new(record) {
         let pair = pair?;
-        if pair.key == key {
+        if pair.has_key(record, key) {
             return Ok(Some(pair));
         }
     }
     Ok(None)
 }
 
-/// A record to be written: the pairs of a former one without one key, and perhaps one more pair.
-#[derive(Clone, Copy)]
+/// A record to be written: the pairs of a former one without that of one key, and perhaps a new pair of it.
+///
+/// The pairs of the former record are looked at once: if its words change, the new record has as many words all the same.
 pub(crate) struct Draft<'d> {
-    former: &'d [u8],
-    without: &'d [u8],
-    with: Option<&'d [u8]>,
-    pairs: usize,
-    bytes: usize,
+    former: &'d [Word],
+    others: [Pair; PAIRS_MAX],
+    count: usize,
+    found: Option<Pair>,
+    key: &'d [u8],
+    words: usize,
 }
 
 impl<'d> Draft<'d> {
-    /// `former` without `key`, and with `key` and its value if there is one. `Ok(None)`: a length is too large.
-    pub(crate) fn new(
-        former: &'d [u8],
-        key: &'d [u8],
-        value: Option<&'d [u8]>,
-    ) -> Result<Option<Self>, Malformed> {
-        let (mut pairs, mut bytes) = (0, Some(0usize));
-        let mut add = |key: &[u8], value: &[u8]| {
-            pairs += 1;
-            bytes = bytes.and_then(|sum| sum.checked_add(pair_bytes(key.len(), value.len())?));
-        };
+    /// A draft of `former` without the pair of `key`.
+    pub(crate) fn without(former: &'d [Word], key: &'d [u8]) -> Result<Self, Malformed> {
+        let mut draft =
+            Self { former, others: [Pair::default(); PAIRS_MAX], count: 0, found: None, key, words: 0 };
         for pair in Pairs::new(former) {
             let pair = pair?;
-            if pair.key != key {
-                add(pair.key, pair.value);
+            if pair.has_key(former, key) {
+                draft.found = Some(pair);
+                continue;
             }
+            *draft.others.get_mut(draft.count).ok_or(Malformed)? = pair;
+            draft.count += 1;
+            draft.words += pair.words().len();
         }
+        Ok(draft)
+    }
+
+    /// Whether the former record has a pair of the key.
+    pub(crate) fn is_found(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Whether this is the value of the key in the former record.
+    pub(crate) fn is_value(&self, value: &[u8]) -> bool {
+        self.found.is_some_and(|pair| pair.has_value(self.former, value))
+    }
+
+    /// The number of other pairs.
+    pub(crate) fn others(&self) -> usize {
+        self.count
+    }
+
+    /// The words of the record with a new pair; `None` if a length is too large.
+    pub(crate) fn words_with(&self, value: Option<&[u8]>) -> Option<usize> {
+        let Some(value) = value else { return Some(self.words) };
+        self.words.checked_add(pair_words(self.key.len(), value.len())?)
+    }
+
+    /// Passes the words of the record in order, with a new pair if there is a value.
+    pub(crate) fn write(&self, value: Option<&[u8]>, mut put: impl FnMut(u64)) {
+        // The new one first: it is the likeliest to be looked for.
         if let Some(value) = value {
-            add(key, value);
-        }
-        Ok(bytes.map(|bytes| Self { former, without: key, with: value, pairs, bytes }))
-    }
-
-    /// The number of pairs.
-    pub(crate) fn pairs(&self) -> usize {
-        self.pairs
-    }
-
-    /// The bytes of the record.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Passes the record piece by piece, in order.
-    pub(crate) fn write(&self, mut put: impl FnMut(&[u8])) {
-        let mut pair = |key: &[u8], value: &[u8]| {
-            let head = key.len() as u64 | (value.len() as u64) << 32;
-            put(&head.to_le_bytes());
-            for part in [key, value] {
-                put(part);
-                put(&[0; PAD][..part.len().next_multiple_of(PAD) - part.len()]);
+            put(self.key.len() as u64 | (value.len() as u64) << 32);
+            for part in [self.key, value] {
+                let (whole, rest) = part.as_chunks::<WORD>();
+                whole.iter().for_each(|chunk| put(u64::from_le_bytes(*chunk)));
+                if !rest.is_empty() {
+                    put(padded(rest));
+                }
             }
-        };
-        // The newest first: it is the likeliest to be looked for.
-        if let Some(value) = self.with {
-            pair(self.without, value);
         }
-        for Pair { key, value, .. } in Pairs::new(self.former).flatten() {
-            if key != self.without {
-                pair(key, value);
-            }
+        for pair in &self.others[..self.count] {
+            self.former[pair.words()].iter().for_each(|word| put(load(word)));
         }
     }
 }
@@ -183,13 +234,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn drafted(former: &[u8], key: &[u8], value: Option<&[u8]>) -> Vec<u8> {
-        let draft = Draft::new(former, key, value).unwrap().unwrap();
-        let mut record = Vec::new();
-        draft.write(|bytes| record.extend_from_slice(bytes));
-        assert_eq!(record.len(), draft.bytes());
-        assert_eq!(Pairs::new(&record).count(), draft.pairs());
-        record
+    fn words(words: &[u64]) -> Vec<Word> {
+        words.iter().map(|word| Word::new(*word)).collect()
     }
 
     proptest! {
@@ -201,61 +247,73 @@ mod tests {
             changes in prop::collection::vec((0..6usize, prop::option::of(prop::collection::vec(any::<u8>(), 0..40))), 0..40),
         ) {
             let mut record = Vec::new();
-            let mut map = std::collections::HashMap::new();
+            let mut map = std::collections::HashMap::<Vec<u8>, Vec<u8>>::new();
+            let (mut key_of, mut value_of) = (Vec::new(), Vec::new());
             for (key, value) in changes {
                 let key = vec![7; key * 3];
-                record = drafted(&record, &key, value.as_deref());
-                prop_assert_eq!(record.len() % PAD, 0);
-                match value {
-                    Some(value) => map.insert(key, value),
-                    None => map.remove(&key),
-                };
+                let draft = Draft::without(&record, &key).unwrap();
+                prop_assert_eq!(draft.is_found(), map.contains_key(&key));
+                let before = map.get(&key).cloned();
+                prop_assert_eq!(draft.is_value(&[7; 9]), before.as_deref() == Some(&[7; 9][..]));
+                prop_assert_eq!(before.is_some_and(|value| draft.is_value(&value)), draft.is_found());
+                let mut next = Vec::new();
+                draft.write(value.as_deref(), |word| next.push(word));
+                prop_assert_eq!(draft.words_with(value.as_deref()), Some(next.len()));
+                map.remove(&key);
+                prop_assert_eq!(draft.others(), map.len());
+                map.extend(value.map(|value| (key, value)));
+                record = words(&next);
+                prop_assert_eq!(is_whole(&record), !map.is_empty());
                 let pairs: Vec<_> = Pairs::new(&record).map(Result::unwrap).collect();
                 prop_assert_eq!(pairs.len(), map.len());
-                let head = |at: usize| u64::from_le_bytes(*record[at..].first_chunk().unwrap());
-                prop_assert_eq!(is_whole(record.len(), head), !map.is_empty());
                 for pair in pairs {
-                    prop_assert_eq!(map.get(pair.key).map(Vec::as_slice), Some(pair.value));
-                    prop_assert_eq!(find(&record, pair.key), Ok(Some(pair)));
-                    prop_assert_eq!(&record[pair.value_range()], pair.value);
+                    pair.copy_key(&record, &mut key_of);
+                    pair.copy_value(&record, &mut value_of);
+                    prop_assert_eq!(map.get(&key_of), Some(&value_of));
+                    prop_assert_eq!(find(&record, &key_of), Ok(Some(pair)));
+                    prop_assert_eq!(pair.value_bytes(), value_of.len());
+                    let bytes: Vec<u8> = next.iter().flat_map(|word| word.to_le_bytes()).collect();
+                    prop_assert_eq!(&bytes[pair.value_range()], &value_of[..]);
                 }
             }
         }
 
-        /// Any bytes are a record or malformed; nothing panics.
+        /// Any words are a record or malformed; nothing panics.
         #[test]
-        fn any_bytes_are_looked_at_safely(mut record in prop::collection::vec(any::<u8>(), 0..80), lens in prop::collection::vec(0..9u8, 8)) {
-            let _ = Pairs::new(&record).count();
-            // Small lengths make it likelier that several pairs are read.
-            for (at, len) in lens.into_iter().enumerate() {
-                if let Some(byte) = record.get_mut(at * 4) {
-                    *byte = len;
-                }
-                if let Some(rest) = record.get_mut(at * 4 + 1..at * 4 + 4) {
-                    rest.fill(0);
-                }
-            }
+        fn any_words_are_looked_at_safely(
+            lens in prop::collection::vec((0..20u32, prop_oneof![0..20u32, any::<u32>()]), 0..20),
+        ) {
+            let record: Vec<u64> = lens.into_iter().map(|(key, value)| u64::from(key) | u64::from(value) << 32).collect();
+            let record = words(&record);
             let read: Vec<_> = Pairs::new(&record).collect();
             prop_assert!(read.iter().rev().skip(1).all(Result::is_ok));
-            let _ = Draft::new(&record, b"tea", None).map(|draft| draft.map(|draft| draft.write(|_| {})));
+            prop_assert!(!is_whole(&record) || read.iter().all(Result::is_ok));
+            for pair in read.into_iter().flatten() {
+                pair.copy_key(&record, &mut Vec::new());
+                pair.copy_value(&record, &mut Vec::new());
+            }
+            if let Ok(draft) = Draft::without(&record, b"tea") {
+                draft.write(None, |_| {});
+            }
         }
     }
 
     #[test]
     fn what_is_no_sequence_of_pairs_is_not_whole() {
-        let three = 3 | 5 << 32;
-        assert!(is_whole(24, |_| three) && is_whole(48, |_| three));
-        for bytes in [0, 4, 16, 32, 47] {
-            assert!(!is_whole(bytes, |_| three), "{bytes}");
+        let three = [3 | 5 << 32, 1, 2].repeat(17);
+        assert!(
+            is_whole(&words(&three[..3])) && is_whole(&words(&three[..6])) && is_whole(&words(&three[..48]))
+        );
+        for count in [0, 1, 2, 4, 5, 51] {
+            assert!(!is_whole(&words(&three[..count])), "{count}");
         }
-        assert!(is_whole(16 * 24, |_| three) && !is_whole(17 * 24, |_| three));
-        assert!(!is_whole(24, |_| u64::MAX) && !is_whole(usize::MAX & !7, |_| u64::MAX));
+        assert!(!is_whole(&words(&[u64::MAX, 0, 0])));
     }
 
     #[test]
     fn lengths_above_32_bits_are_refused() {
-        assert_eq!(pair_bytes(1, 9), Some(32));
-        assert_eq!(pair_bytes(u32::MAX as usize + 1, 0), None);
-        assert_eq!(pair_bytes(0, u32::MAX as usize + 1), None);
+        assert_eq!(pair_words(1, 9), Some(4));
+        assert_eq!(pair_words(u32::MAX as usize + 1, 0), None);
+        assert_eq!(pair_words(0, u32::MAX as usize + 1), None);
     }
 }
