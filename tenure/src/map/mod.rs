@@ -34,7 +34,7 @@ use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 use crate::raw::RawHandle;
-use crate::shared::Shared;
+use crate::shared::{Caches, Shared};
 use crate::slots::{PutError, Slots};
 
 pub use error::MapError;
@@ -588,8 +588,7 @@ impl Map {
                 let words = draft
                     .words_with(value)
                     .ok_or(MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) })?;
-                let record = Record { shared, held: shared.create_record(&draft, value, words)? };
-                shared.replace_exactly(record.held, slot, token)?
+                shared.put_record(&draft, value, words, slot, token)?
             };
             if is_changed {
                 return Ok(Changed { was_there, is_changed: true });
@@ -748,14 +747,47 @@ impl Shared {
         Ok(())
     }
 
-    /// A handle of a new record of so many words, held once.
-    fn create_record(
+    /// Makes a new record of so many words, and puts it into the place of the expected one; false if the bucket has changed.
+    ///
+    /// # Crash
+    ///
+    /// The bucket has the one or the other record; recovery ends the one that nobody holds.
+    fn put_record(
         &self,
         draft: &Draft<'_>,
         value: Option<&[u8]>,
         words: usize,
+        slot: u32,
+        expected: Option<Token>,
+    ) -> Result<bool, MapError> {
+        let caches = &mut *self.common();
+        let record = self.create_record(caches, draft, value, words)?;
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
+        let free = |block| self.free_ended(&mut caches.blocks, block);
+        let put = if mutant!("map.change.any_record") {
+            self.slab.replace(acquire, ref_counts, record.held, slot, free).map(|_| ())
+        } else {
+            self.slab.replace_exactly(acquire, ref_counts, record.held, slot, expected, free)
+        };
+        // SAFETY: the count of the new record, which no other code knows.
+        let _ = unsafe { self.close(caches, record) };
+        match put {
+            Ok(()) => Ok(true),
+            // Others have changed the bucket.
+            Err(tenure_slab::PutError::Full { .. }) => Ok(false),
+            // The record is new, so nobody else puts it anywhere.
+            Err(error) => Err(MapError::Corrupt(error.to_string())),
+        }
+    }
+
+    /// A handle of a new record, held once.
+    fn create_record(
+        &self,
+        caches: &mut Caches,
+        draft: &Draft<'_>,
+        value: Option<&[u8]>,
+        words: usize,
     ) -> Result<RawHandle, CreateError> {
-        let caches = &mut self.common();
         if words * 8 <= INLINE_BYTES {
             let (mut bytes, mut at) = ([0; INLINE_BYTES], 0);
             draft.write(value, |word| {
@@ -774,31 +806,17 @@ impl Shared {
                 to.store(word, Ordering::Relaxed);
             }
         });
-        self.create_with(caches, Kind::MAP_RECORD, block).inspect_err(|_| {
+        let payload = Payload::Block { offset: block.offset, len: block.len as u64, label: None };
+        self.publish(caches, Kind::MAP_RECORD, payload).inspect_err(|_| {
             // Allocated above, by these caches.
             let _ = caches.blocks.free(block.offset);
         })
     }
 
-    /// Puts a record in the place of the expected one; false if the bucket has changed.
-    fn replace_exactly(&self, held: RawHandle, slot: u32, expected: Option<Token>) -> Result<bool, MapError> {
-        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        let free = |block| self.free_block(block);
-        if mutant!("map.change.any_record") {
-            let put = self.slab.replace(acquire, ref_counts, held.held, slot, free);
-            return put.map(|_| true).map_err(|error| MapError::Corrupt(error.to_string()));
-        }
-        match self.slab.replace_exactly(acquire, ref_counts, held.held, slot, expected, free) {
-            Ok(()) => Ok(true),
-            // Others have changed the bucket.
-            Err(tenure_slab::PutError::Full { .. }) => Ok(false),
-            // The record is new, so nobody else puts it anywhere.
-            Err(error) => Err(MapError::Corrupt(error.to_string())),
-        }
-    }
-
+    /// Empties the bucket, if it has the expected record.
     fn evict_exactly(&self, slot: u32, expected: Token) -> bool {
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
-        self.slab.evict_exactly(acquire, ref_counts, slot, expected, |block| self.free_block(block))
+        let blocks = &mut self.common().blocks;
+        self.slab.evict_exactly(acquire, ref_counts, slot, expected, |block| self.free_ended(blocks, block))
     }
 }

@@ -7,6 +7,7 @@
 //! A record is read by words, atomically, because the reader need not hold it: see `Look`. Then the words may be of anything, and the lengths
 //! in them of any size. So a pair is made only of words that are there.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,7 @@ pub(crate) const PAIRS_MAX: usize = 16;
 const WORD: usize = size_of::<Word>();
 
 /// One pair of a record: its place, and the bytes of its key and its value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pair {
     /// The position of its first word.
     at: usize,
@@ -101,10 +102,12 @@ fn padded(bytes: &[u8]) -> u64 {
 fn copy(words: &[Word], bytes: usize, to: &mut Vec<u8>) {
     to.clear();
     to.reserve(words.len() * WORD);
-    for word in words {
-        to.extend_from_slice(&load(word).to_le_bytes());
+    let (chunks, _) = to.spare_capacity_mut().as_chunks_mut::<WORD>();
+    for (chunk, word) in chunks.iter_mut().zip(words) {
+        *chunk = load(word).to_le_bytes().map(MaybeUninit::new);
     }
-    to.truncate(bytes);
+    // SAFETY: reserved above, and initialised: the words have at least that many bytes.
+    unsafe { to.set_len(bytes.min(words.len() * WORD)) };
 }
 
 /// The pairs of a record, in order. Ends with [`Malformed`] where the words make no sense.
@@ -148,7 +151,7 @@ pub(crate) fn is_whole(record: &[Word]) -> bool {
 }
 
 /// The pair of a key.
-#[inline]
+#[inline(always)]
 pub(crate) fn find(record: &[Word], key: &[u8]) -> Result<Option<Pair>, Malformed> {
     for pair in Pairs::new(record) {
         let pair = pair?;
@@ -159,34 +162,30 @@ pub(crate) fn find(record: &[Word], key: &[u8]) -> Result<Option<Pair>, Malforme
     Ok(None)
 }
 
-/// A record to be written: the pairs of a former one without that of one key, and perhaps a new pair of it.
+/// A record to be written: a former one without the pair of one key, and perhaps with a new pair of it.
 ///
-/// The pairs of the former record are looked at once: if its words change, the new record has as many words all the same.
+/// The former record is parsed once: if its words change, the new record has as many words all the same.
 pub(crate) struct Draft<'d> {
-    former: &'d [Word],
-    others: [Pair; PAIRS_MAX],
-    count: usize,
-    found: Option<Pair>,
     key: &'d [u8],
-    words: usize,
+    former: &'d [Word],
+    found: Option<Pair>,
+    /// The number of other pairs.
+    others: usize,
 }
 
 impl<'d> Draft<'d> {
     /// A draft of `former` without the pair of `key`.
     pub(crate) fn without(former: &'d [Word], key: &'d [u8]) -> Result<Self, Malformed> {
-        let mut draft =
-            Self { former, others: [Pair::default(); PAIRS_MAX], count: 0, found: None, key, words: 0 };
+        let (mut found, mut others) = (None, 0);
         for pair in Pairs::new(former) {
             let pair = pair?;
-            if pair.has_key(former, key) {
-                draft.found = Some(pair);
-                continue;
+            if found.is_none() && pair.has_key(former, key) {
+                found = Some(pair);
+            } else {
+                others += 1;
             }
-            *draft.others.get_mut(draft.count).ok_or(Malformed)? = pair;
-            draft.count += 1;
-            draft.words += pair.words().len();
         }
-        Ok(draft)
+        Ok(Self { key, former, found, others })
     }
 
     /// Whether the former record has a pair of the key.
@@ -201,13 +200,24 @@ impl<'d> Draft<'d> {
 
     /// The number of other pairs.
     pub(crate) fn others(&self) -> usize {
-        self.count
+        self.others
     }
 
-    /// The words of the record with a new pair; `None` if a length is too large.
+    /// The words of the other pairs.
+    fn kept(&self) -> [&'d [Word]; 2] {
+        match self.found.map(|pair| pair.words()) {
+            Some(found) => [&self.former[..found.start], &self.former[found.end..]],
+            None => [self.former, &[]],
+        }
+    }
+
+    /// The number of words of the record with a new pair; `None` if a length is too large.
     pub(crate) fn words_with(&self, value: Option<&[u8]>) -> Option<usize> {
-        let Some(value) = value else { return Some(self.words) };
-        self.words.checked_add(pair_words(self.key.len(), value.len())?)
+        let others = self.kept().iter().map(|words| words.len()).sum::<usize>();
+        match value {
+            Some(value) => others.checked_add(pair_words(self.key.len(), value.len())?),
+            None => Some(others),
+        }
     }
 
     /// Passes the words of the record in order, with a new pair if there is a value.
@@ -223,8 +233,8 @@ impl<'d> Draft<'d> {
                 }
             }
         }
-        for pair in &self.others[..self.count] {
-            self.former[pair.words()].iter().for_each(|word| put(load(word)));
+        for words in self.kept() {
+            words.iter().for_each(|word| put(load(word)));
         }
     }
 }
