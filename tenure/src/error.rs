@@ -107,12 +107,21 @@ pub enum CreateError {
         /// The requested maximum.
         maximum: u32,
     },
-    /// There is no run of container slots that is large enough for the map or queue; see
-    /// [`Options::container_slots`](crate::Options::container_slots).
-    #[error("container slots exhausted: too few of the {container_slots} are free, or not side by side")]
-    SlotsExhausted {
-        /// Container slots of the space.
-        container_slots: u32,
+    /// No run of container slots is free that is long enough: see [`Options::container_slots`](crate::Options::container_slots).
+    #[error("no {slots} container slots in a row are free; the space has {capacity}")]
+    ContainerSlots {
+        /// The slots that the container needs, in multiples of 64.
+        slots: u32,
+        /// The container slots of the space.
+        capacity: u32,
+    },
+    /// The capacity of the queue is out of range.
+    #[error("expected a capacity of 1 to {most}, found {found}")]
+    Capacity {
+        /// The requested capacity.
+        found: u32,
+        /// The largest capacity of a queue.
+        most: u32,
     },
     /// The kind is one of the system's own objects, which are not created from bytes.
     #[error("{kind} is not created from bytes: it is one of the system's objects")]

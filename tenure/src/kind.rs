@@ -19,8 +19,8 @@ pub struct Kind(u64);
 const TYPED: u64 = 1 << 63;
 const SYSTEM: u64 = 1 << 62;
 
-// A container's kind is a system kind, with one more bit.
-const _: () = assert!(Kind(tenure_slab::CONTAINER_KIND).is_system());
+// The kinds of containers are of the system's own.
+const _: () = assert!(tenure_slab::CONTAINER_KIND & (TYPED | SYSTEM) == SYSTEM);
 
 /// The kinds of the system's own objects. The numbers are part of the layout.
 #[cfg_attr(not(feature = "objects"), allow(dead_code, reason = "without them some are only printed"))]
@@ -36,22 +36,17 @@ impl Kind {
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
     pub(crate) const MAP: Self = Self::container(16);
+    pub(crate) const QUEUE: Self = Self::container(17);
     /// The pairs of one bucket of a map.
     pub(crate) const MAP_RECORD: Self = Self::system(18);
 
-    /// The kind of objects that own slots.
-    const fn container(number: u32) -> Self {
-        Self(number as u64 | tenure_slab::CONTAINER_KIND)
-    }
-
-    /// Whether objects of this kind own slots.
-    #[inline(always)]
-    pub(crate) const fn is_container(self) -> bool {
-        tenure_slab::is_container(self.0)
-    }
-
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
+    }
+
+    /// The kind of an object that owns slots.
+    const fn container(number: u32) -> Self {
+        Self(number as u64 | tenure_slab::CONTAINER_KIND)
     }
 }
 
@@ -153,7 +148,8 @@ impl fmt::Display for Kind {
                 Self::VERSIONED => "versioned value",
                 Self::MAP => "map",
                 Self::MAP_RECORD => "record of a map",
-                Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND),
+                Self::QUEUE => "queue",
+                Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),
             };
             return f.write_str(name);
         }

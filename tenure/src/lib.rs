@@ -46,8 +46,6 @@ mod documents {
 }
 
 mod block;
-#[cfg(feature = "objects")]
-mod container;
 mod error;
 #[cfg(feature = "objects")]
 mod files;

@@ -716,14 +716,13 @@ impl Shared {
             self.refill(&mut caches.handles.cache)?;
         }
         let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
-        let mut has_slots = true;
+        let mut without_slots = None;
         let attach = |index, generation| {
             if let Payload::Block { offset, .. } = payload {
                 // The caller has checked that this member owns the block; only a double free by this process can have changed that.
                 let _ = blocks.attach(acquire, offset, index, generation);
-                #[cfg(feature = "objects")]
-                if kind.is_container() {
-                    has_slots = self.claim_slots(offset, (index, generation));
+                if slab::is_container(kind.number()) {
+                    without_slots = self.claim_container_slots(offset, (index, generation)).err();
                 }
             }
         };
@@ -739,12 +738,34 @@ impl Shared {
                 |block| self.free_block(block),
             )
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
-        if !has_slots {
-            // The block goes with the handle; a second free by the caller is refused.
-            let _ = self.slab.close(acquire, self.ref_counts(), None, held, |block| self.free_block(block));
-            return Err(CreateError::SlotsExhausted { container_slots: self.slab.container_slots() });
+        if let Some(error) = without_slots {
+            let cache = &mut caches.handles.cache;
+            // Created just now; with it ends the chunk that it may have got.
+            let _ = self
+                .slab
+                .close(acquire, self.ref_counts(), Some(cache), held, |block| self.free_block(block));
+            return Err(error);
         }
         Ok(RawHandle { held })
+    }
+
+    /// Claims the slots of a container that is being created, as many as its payload says, and writes the number of the first one there.
+    fn claim_container_slots(&self, block: u64, owner: (u32, u64)) -> Result<(), CreateError> {
+        use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};
+
+        let words = self.scratch.address(block).cast::<u64>();
+        // SAFETY: the payload of a container begins with state words; this member owns the block, and nobody else knows the handle yet.
+        let slots = unsafe { words.add(CONTAINER_SLOTS).read() } as u32;
+        let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
+        let free = |block| {
+            crate::shared::free_orphan(&self.scratch, block);
+        };
+        let Some(first) = self.slab.claim_slots(acquire, ref_counts, owner, slots, free) else {
+            return Err(CreateError::ContainerSlots { slots, capacity: self.slab.container_slots() });
+        };
+        // SAFETY: as above.
+        unsafe { words.add(CONTAINER_FIRST).write(first.into()) };
+        Ok(())
     }
 
     /// The place of the payload of a handle that was just opened or created.

@@ -8,6 +8,10 @@ use tenure_core::sync::Word;
 pub(crate) const STATE_WORDS: usize = 4;
 pub(crate) const STATE_BYTES: usize = STATE_WORDS * 8;
 
+/// State words of a container: how many container slots it has, in whole chunks, and the number of the first one. They never change.
+pub(crate) const CONTAINER_SLOTS: usize = 2;
+pub(crate) const CONTAINER_FIRST: usize = 3;
+
 /// The state words of an object.
 pub(crate) type State = [Word; STATE_WORDS];
 

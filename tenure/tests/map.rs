@@ -205,7 +205,7 @@ fn maps_need_slots_of_their_own() {
     let space = Space::options().container_slots(128).handles(64).scratch(1 << 20).anonymous().unwrap();
     let me = space.join().unwrap();
     let refused = Map::create(&me, 129);
-    assert!(matches!(refused, Err(CreateError::SlotsExhausted { container_slots: 128 })), "{refused:?}");
+    assert!(matches!(refused, Err(CreateError::ContainerSlots { slots: 256, capacity: 128 })), "{refused:?}");
     let first = Map::create(&me, 1).unwrap();
     assert!(Map::create(&me, 128).is_err());
     assert!(Map::create(&me, u32::MAX).is_err());

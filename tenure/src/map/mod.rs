@@ -26,7 +26,6 @@ use tenure_core::mutant;
 use tenure_core::sync::Word;
 use tenure_slab::{INLINE_BYTES, Look, Payload, Place, Token};
 
-use crate::container::slots_of;
 use crate::error::{CreateError, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
@@ -36,6 +35,7 @@ use crate::object::Object;
 use crate::raw::RawHandle;
 use crate::shared::{Caches, Shared};
 use crate::slots::{PutError, Slots};
+use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};
 
 pub use error::MapError;
 pub(crate) use record::is_whole;
@@ -89,12 +89,16 @@ pub struct Map {
 /// The payload behind the state words: a word for later uses. With it the payload lies in a block, as that of a container must.
 const REST: [u8; 8] = [0; 8];
 
-/// The state words of a new map: the first slot, which the creation fills in; the number of slots; the key of the hash, from what the
-/// operating system gives the standard library.
+/// The position of the key of the hash among the state words.
+const SECRET: usize = 0;
+
+/// The state words of a new map: the key of the hash, from what the operating system gives the standard library; the number of slots; the
+/// first slot, which the creation fills in.
 fn state(capacity: u32) -> [u64; 4] {
-    let buckets = u64::from(capacity).next_power_of_two().max(tenure_slab::CHUNK_SLOTS.into());
+    const { assert!(SECRET == 0 && CONTAINER_SLOTS == 2 && CONTAINER_FIRST == 3) };
+    let buckets = capacity.clamp(tenure_slab::CHUNK_SLOTS, 1 << 31).next_power_of_two();
     let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
-    [0, buckets, first, second]
+    [first, second, buckets.into(), 0]
 }
 
 /// What a change does with the pair of a key.
@@ -127,7 +131,7 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// [`CreateError`], for instance [`CreateError::SlotsExhausted`]; nothing was created.
+    /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
     pub fn create(member: &Member, capacity: u32) -> Result<Self, CreateError> {
         Ok(Self::new(Object::create(member, None, Kind::MAP, state(capacity), &REST)?))
     }
@@ -227,14 +231,17 @@ impl Map {
 
     /// Checks the words of the payload.
     fn over(object: Object) -> Result<Self, OpenHandleError> {
-        let slots = slots_of(&object)?;
         // Relaxed: written before the handle was published, never changed.
-        let [.., first, second] = object.state()?.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let buckets = slots.end - slots.start;
-        if !buckets.is_power_of_two() {
-            return Err(OpenHandleError::Corrupt(format!("a map of {buckets} buckets")));
+        let words = object.state()?.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let secret = [words[SECRET], words[SECRET + 1]];
+        let (first, buckets) = (words[CONTAINER_FIRST], words[CONTAINER_SLOTS]);
+        if let (Ok(first), Ok(buckets)) = (u32::try_from(first), u32::try_from(buckets))
+            && buckets.is_power_of_two()
+            && object.shared().slab.owns_slots(object.identity(), first, buckets)
+        {
+            return Ok(Self { object, first, mask: buckets - 1, secret });
         }
-        Ok(Self { object, first: slots.start, mask: buckets - 1, secret: [first, second] })
+        Err(OpenHandleError::Corrupt(format!("a map that does not own {buckets} slots from {first} on")))
     }
 
     /// The slot of the bucket of a key.
