@@ -61,7 +61,6 @@ pub const ALL: &[&str] = &[
     "values.locked.told_once",
     "map.change.any_record",
     "slab.look.no_second_look",
-    "map.trim.anyway",
     "files.kept_in_its_slot",
     "files.no_second_look",
 ];

@@ -1,13 +1,13 @@
 //! Close, and the decision that a handle has no holder.
 
-use tenure_core::{Acquire, mutant};
+use tenure_core::{Acquire, mutant, ordering};
 
 use crate::cache::Cache;
 use crate::entry::{BlockRef, Entry};
 use crate::error::Stale;
 use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
-use crate::sync::{Ordering, fence};
+use crate::sync::fence;
 use crate::word::{Release, Renew, Snapshot, State};
 
 /// The result of a close.
@@ -246,7 +246,7 @@ impl Slab<'_> {
         if SLOTS {
             // Release: the loads of the slot above, or the change of the slot by this process, come before everything that is stored after the end
             // of the handle, by whomever: whoever loads that, and passes the fence of `Look::is_still`, sees that the slot has changed.
-            fence(Ordering::Release);
+            fence(ordering!("slab.slot.ended", Release, Acquire));
         }
         // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
         // generation, the CAS below fails.

@@ -100,7 +100,14 @@ impl Report {
 
 /// Whether an operation on a handle shows this problem between two of its steps.
 fn is_transient(problem: &Problem) -> bool {
-    matches!(problem, Problem::Unheld { .. } | Problem::HeldUnused { .. } | Problem::SharedUnmarked { .. })
+    matches!(
+        problem,
+        Problem::Unheld { .. }
+            | Problem::HeldUnused { .. }
+            | Problem::SharedUnmarked { .. }
+            // Between the end of a container and its sweep.
+            | Problem::Chunk { .. }
+    )
 }
 
 /// Inspects the state words of the system's own objects.

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tenure_core::{Recovery, mutant};
+use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
 use tenure_segment::{CommitError, DataArea, Lease, Segment, Wiped, WipedPage};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
@@ -414,7 +414,7 @@ impl Backing for Shared {
 
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
         // The caller has claimed the bytes: a map that is created from now on has no record there [map-memory-stays].
-        if self.keeps_all() && !mutant!("map.trim.anyway") {
+        if self.keeps_all() {
             return None;
         }
         let scratch_at = self.reclaimer.plan.scratch_at;

@@ -51,3 +51,16 @@ pub fn open_by(
 ) -> Result<crate::Descriptor, crate::DescriptorError> {
     crate::Descriptor::open_by(member, token, way)
 }
+
+/// Keys that fall into one bucket of a map.
+#[cfg(feature = "objects")]
+#[must_use]
+pub fn neighbours<const N: usize>(map: &crate::Map) -> [[u8; 8]; N] {
+    let mut keys = (0u64..).map(u64::to_le_bytes);
+    let mut found = [keys.next().unwrap_or_default(); N];
+    for at in 1..N {
+        let of_the_bucket = keys.find(|key| map.slot_of(key) == map.slot_of(&found[0]));
+        found[at] = of_the_bucket.unwrap_or_default();
+    }
+    found
+}

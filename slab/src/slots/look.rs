@@ -1,11 +1,11 @@
 //! Looking into a handle that a slot holds, without holding it: no store.
 
-use tenure_core::mutant;
+use tenure_core::{mutant, ordering};
 
 use super::word::{Kept, SlotWord};
 use crate::error::OpenError;
 use crate::slab::Slab;
-use crate::sync::{Ordering, Word, fence};
+use crate::sync::{Word, fence};
 use crate::token::Token;
 
 /// Where the payload of a handle lies.
@@ -51,8 +51,8 @@ impl<'a> Look<'a> {
     #[must_use]
     pub fn is_still(&self) -> bool {
         // Acquire: the load below is not older than the loads before the call; pairs with the fence in `free_if_unheld`.
-        fence(Ordering::Acquire);
-        self.word.load() == self.kept || mutant!("slab.look.no_second_look")
+        fence(ordering!("slab.slot.still", Acquire, Release));
+        self.word.peek() == self.kept || mutant!("slab.look.no_second_look")
     }
 }
 

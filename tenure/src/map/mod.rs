@@ -248,7 +248,7 @@ impl Map {
     ///
     /// The hash is SipHash-1-3 with a secret of the map: members of all versions must find the same bucket, and a stranger whose keys a
     /// program passes on must not be able to choose keys of one bucket.
-    fn slot_of(&self, key: &[u8]) -> u32 {
+    pub(crate) fn slot_of(&self, key: &[u8]) -> u32 {
         let [first, second] = self.secret;
         let hash = siphasher::sip::SipHasher13::new_with_keys(first, second).hash(key);
         self.first + (hash as u32 & self.mask)

@@ -106,25 +106,28 @@ pub(crate) struct Size {
     pub(crate) units: u32,
     pub(crate) unit_bytes: usize,
     pub(crate) slots: u32,
+    pub(crate) container_slots: u32,
 }
 
 /// Everything committed at creation.
 pub(crate) const SMALL: Size =
-    Size { handles: 72, generation_bits: 36, units: 40, unit_bytes: 1 << 10, slots: 0 };
+    Size { handles: 72, generation_bits: 36, units: 40, unit_bytes: 1 << 10, slots: 0, container_slots: 0 };
 /// Scratch memory is committed as it is used.
 pub(crate) const LAZY: Size =
-    Size { handles: 72, generation_bits: 36, units: 66, unit_bytes: 4 << 10, slots: 0 };
+    Size { handles: 72, generation_bits: 36, units: 66, unit_bytes: 4 << 10, slots: 0, container_slots: 0 };
 /// More units than are there from the start.
 pub(crate) const LONG: Size =
-    Size { handles: 72, generation_bits: 36, units: 1100, unit_bytes: 4 << 10, slots: 0 };
+    Size { handles: 72, generation_bits: 36, units: 1100, unit_bytes: 4 << 10, slots: 0, container_slots: 0 };
 /// More handles than are committed at creation.
 pub(crate) const WIDE: Size =
-    Size { handles: 1030, generation_bits: 36, units: 40, unit_bytes: 1 << 10, slots: 0 };
+    Size { handles: 1030, generation_bits: 36, units: 40, unit_bytes: 1 << 10, slots: 0, container_slots: 0 };
 /// With slots.
 pub(crate) const KEEPING: Size = Size { slots: 4, ..SMALL };
+/// With slots for a map of the survivor's, and one more.
+pub(crate) const MAPPED: Size = Size { container_slots: 128, ..SMALL };
 /// Handles wear out after 16 uses.
 pub(crate) const WORN: Size =
-    Size { handles: 72, generation_bits: 4, units: 40, unit_bytes: 1 << 10, slots: 0 };
+    Size { handles: 72, generation_bits: 4, units: 40, unit_bytes: 1 << 10, slots: 0, container_slots: 0 };
 
 /// Members of every space: a survivor, its guest, a traced process, the dead.
 pub(crate) const MEMBERS: u16 = 6;
@@ -138,6 +141,7 @@ impl Size {
             .scratch(u64::from(self.units) * self.unit_bytes as u64)
             .unit(self.unit_bytes as u32)
             .slots(self.slots)
+            .container_slots(self.container_slots)
             .monitor(false)
     }
 }

@@ -56,6 +56,8 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.take_all.succeeded_is_failed", "wait all, taken one by one meanwhile"),
     ("wait.versioned.current_copy", "write a versioned value"),
     ("values.locked.told_once", "change a locked value"),
+    ("map.change.any_record", "map, insert, a neighbour inserted meanwhile"),
+    ("slab.look.no_second_look", "map, get, replaced meanwhile"),
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
 ];

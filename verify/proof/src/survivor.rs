@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
-    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked,
+    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked, Map,
     Member, Named, OpenHandleError, PutError, Raw, RawBlock, RawHandle, SlotError, Space, Token, Versioned,
 };
 
@@ -59,6 +59,14 @@ pub(crate) struct Values {
     pub(crate) versioned: Versioned<[u64; 5]>,
 }
 
+/// A map that processes change, and three keys of one bucket.
+pub(crate) struct Mapped {
+    pub(crate) map: Map,
+    pub(crate) keys: [[u8; 8]; 3],
+    /// What the second key must have: only the survivor changes it.
+    pub(crate) second: Option<u8>,
+}
+
 /// The survivor. It never leaves memory: its process ends without clean-up.
 pub(crate) struct Survivor {
     pub(crate) space: &'static Space,
@@ -85,6 +93,7 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// Values that change.
     pub(crate) values: Option<Values>,
+    pub(crate) mapped: Option<Mapped>,
     /// A process of which it has a handle.
     pub(crate) target: Option<Target>,
     /// A member with a monitor, which has observed nothing yet: it is stopped.
@@ -130,6 +139,7 @@ impl Survivor {
             shares: Vec::new(),
             things: None,
             values: None,
+            mapped: None,
             target: None,
             witness: None,
             dying: None,

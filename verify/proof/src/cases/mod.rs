@@ -4,6 +4,7 @@ mod backends;
 mod blocks;
 mod files;
 mod handles;
+mod map;
 mod members;
 mod monitors;
 mod names;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Case> {
         waiting::all(),
         processes::all(),
         values::all(),
+        map::all(),
     ]
     .concat()
 }
