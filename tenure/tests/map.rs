@@ -395,3 +395,51 @@ fn no_change_of_several_threads_is_lost() {
     assert_eq!((total, done.into_inner()), (THREADS as u64 * ROUNDS, THREADS as u64 * ROUNDS));
     assert!(space.check().is_clean());
 }
+
+/// Readers load from memory that they do not hold, so it is not given back to the system while there is a map.
+#[test]
+fn memory_is_kept_while_there_is_a_map() {
+    let space = Space::options().container_slots(64).handles(64).scratch(8 << 20).memfd().unwrap();
+    let me = space.join().unwrap();
+    let map = Map::create(&me, 64).unwrap();
+    map.insert(b"key", &[7; 1 << 20]).unwrap();
+    assert!(map.remove(b"key").unwrap());
+    let committed = space.stats().bytes_committed;
+    assert_eq!(me.trim().unwrap(), 0);
+    assert_eq!(space.stats().bytes_committed, committed);
+    drop(map);
+    assert!(me.trim().unwrap() >= 1 << 20);
+}
+
+/// Values of all sizes around the limits: of the entry, and of what is copied without a hold.
+#[test]
+fn values_of_all_sizes_are_whole() {
+    let space = Space::options().container_slots(64).handles(64).scratch(16 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    let map = Map::create(&me, 64).unwrap();
+    for size in (0..40).chain(4080..4110).chain([100_000, 1 << 20]) {
+        let value: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        map.insert(b"key", &value).unwrap();
+        assert!(map.get(b"key").unwrap().as_deref() == Some(&value[..]), "{size}");
+        assert_eq!(map.with(b"key", |found| found == value).unwrap(), Some(true), "{size}");
+        assert_eq!(map.iter().map(|pair| pair.unwrap()).collect::<Vec<_>>(), [(b"key".to_vec(), value)]);
+    }
+    assert_eq!(map.len().unwrap(), 1);
+}
+
+#[test]
+fn a_member_that_only_reads_gets_and_changes_nothing() {
+    let name = Name::new("map-reader");
+    let space = name.open(Space::options().container_slots(64).handles(64).scratch(1 << 20));
+    let me = space.join().unwrap();
+    let map = Map::create_named(&me, "map", 64).unwrap();
+    map.insert(b"key", &[7; 100]).unwrap();
+    let reader = Space::options().read_only(true).attach(&name.0).unwrap().join().unwrap();
+    let theirs = Map::open_named(&reader, "map").unwrap();
+    assert_eq!(theirs.get(b"key").unwrap(), Some(vec![7; 100]));
+    assert_eq!(theirs.get_handle(b"key").unwrap().unwrap().get().unwrap(), [7; 100]);
+    assert!(matches!(theirs.insert(b"key", b""), Err(MapError::ReadOnly(_))));
+    assert!(matches!(theirs.remove(b"key"), Err(MapError::ReadOnly(_))));
+    assert!(matches!(theirs.clear(), Err(MapError::ReadOnly(_))));
+    assert_eq!(map.len().unwrap(), 1);
+}
