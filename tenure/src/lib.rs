@@ -97,7 +97,7 @@ pub use typed::Value;
 #[cfg(feature = "objects")]
 pub use {
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
-    map::{Entry, Iter as MapIter, Map, MapError},
+    map::{Entry, Iter as MapIter, Map, MapError, MapOptions},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
     tenure_segment::{passing::Refusal, process::PidError},

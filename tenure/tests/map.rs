@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Name, Process, role, say};
 use proptest::prelude::*;
-use tenure::{CreateError, Map, MapError, Member, Space};
+use tenure::{CreateError, Map, MapError, MapOptions, Member, Space};
 
 /// Keys that one process alone changes, by number.
 const OWN: u64 = 40;
@@ -442,4 +442,74 @@ fn a_member_that_only_reads_gets_and_changes_nothing() {
     assert!(matches!(theirs.remove(b"key"), Err(MapError::ReadOnly(_))));
     assert!(matches!(theirs.clear(), Err(MapError::ReadOnly(_))));
     assert_eq!(map.len().unwrap(), 1);
+}
+
+/// A bounded map keeps within its bound, evicts what was not looked at first, and counts anew what the dead have left wrong.
+#[test]
+fn a_bounded_map_evicts_what_was_not_looked_at() {
+    const MAX: u64 = 16 << 10;
+    let space = Space::options().container_slots(512).handles(1024).scratch(64 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    let map = Map::create(&me, MapOptions::new(512).max_bytes(MAX)).unwrap();
+    let pair = 8 + 8 + 104;
+    map.insert(b"hot", &[1; 100]).unwrap();
+    let mut evicted = 0;
+    for number in 0..20_000u64 {
+        assert!(!map.insert(&number.to_le_bytes(), &[7; 100]).unwrap());
+        assert_eq!(map.get(b"hot").unwrap(), Some(vec![1; 100]), "{number}");
+        if number % 500 == 0 {
+            let bytes = map.bytes().unwrap();
+            assert!(bytes <= MAX, "{bytes}");
+            evicted = number;
+        }
+    }
+    assert!(evicted > 0 && map.bytes().unwrap() > MAX / 2);
+    assert_eq!(map.len().unwrap() as u64, map.bytes().unwrap() / pair, "all pairs have one size");
+    // Looked at no more, it goes as well.
+    for number in 20_000..40_000u64 {
+        map.insert(&number.to_le_bytes(), &[7; 100]).unwrap();
+    }
+    assert_eq!(map.get(b"hot").unwrap(), None);
+    // A value above the bound leaves nothing but itself, in its bucket.
+    map.insert(b"large", &[9; MAX as usize]).unwrap();
+    assert_eq!(map.get(b"large").unwrap(), Some(vec![9; MAX as usize]));
+    assert!(map.bytes().unwrap() <= MAX + 17 * pair);
+    map.insert(b"small", b"x").unwrap();
+    assert!(map.get(b"small").unwrap().is_some());
+    map.clear().unwrap();
+    assert_eq!((map.len().unwrap(), map.bytes().unwrap()), (0, 0));
+    for number in 0..100u64 {
+        map.insert(&number.to_le_bytes(), &[7; 100]).unwrap();
+    }
+    assert_eq!(map.len().unwrap(), 100, "what was cleared counts no more");
+    assert!(space.check().is_clean());
+}
+
+/// Workers that are killed while they insert into a bounded map leave its bound as it was.
+#[test]
+fn killed_workers_leave_the_bound_as_it_was() {
+    const MAX: u64 = 16 << 10;
+    let name = Name::new("map-bound");
+    let space = name.open(Space::options().container_slots(64).members(16).handles(1024).scratch(64 << 20));
+    let me = space.join().unwrap();
+    let map = Map::create_named(&me, "map", MapOptions::new(64).max_bytes(MAX)).unwrap();
+    for round in 0..6u64 {
+        let worker = Process::start(&[&name.0, &round.to_string()]);
+        for _ in 0..100 + 31 * round {
+            worker.hear();
+        }
+        worker.kill();
+    }
+    for number in 0..2000u64 {
+        map.insert(&number.to_le_bytes(), &[7; 100]).unwrap();
+        let bytes = map.bytes().unwrap();
+        // After a turn through all buckets the sum is right, wherever the dead were.
+        assert!(number < 200 || bytes <= MAX, "{number}: {bytes}");
+    }
+    assert!(map.bytes().unwrap() > MAX / 2);
+    drop(map);
+    me.recover().unwrap();
+    let report = space.check();
+    assert!(report.is_clean() && report.pending.is_empty(), "{report:?}");
+    assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
 }

@@ -11,6 +11,7 @@
 //!
 //! verify/models/map.pml is the model.
 
+mod clock;
 mod error;
 mod record;
 
@@ -37,13 +38,75 @@ use crate::shared::{Caches, Shared};
 use crate::slots::{PutError, Slots};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};
 
+use clock::Clock;
 pub use error::MapError;
 pub(crate) use record::is_whole;
-use record::{Draft, Malformed, Pairs, find};
+use record::{Draft, Malformed, Pairs, Selection, Source, find};
 
 impl From<Malformed> for MapError {
     fn from(_: Malformed) -> Self {
         Self::Corrupt("a record of the map is no sequence of pairs".into())
+    }
+}
+
+/// How a map is made: see [`Map::create`]. A number is a capacity.
+///
+/// ```
+/// # use tenure::{Map, MapOptions};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().container_slots(64).handles(128).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let cache = Map::create(&me, MapOptions::new(64).max_bytes(4096))?;
+/// for number in 0..1000u32 {
+///     cache.insert(&number.to_le_bytes(), &[7; 100])?;
+/// }
+/// assert!(cache.bytes()? <= 4096);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapOptions {
+    capacity: u32,
+    max_bytes: u64,
+}
+
+impl MapOptions {
+    /// A map for so many pairs, without a bound.
+    #[must_use]
+    pub fn new(capacity: u32) -> Self {
+        Self { capacity, max_bytes: 0 }
+    }
+
+    /// Bounds the bytes of all records; 0 is no bound. An insertion that exceeds it evicts buckets, one after the other, that were not looked at lately.
+    ///
+    /// A pair takes 8 bytes, and its key and its value, each in whole words. While several processes insert, or after some were killed while they
+    /// did, the bound may be exceeded by the records that they were inserting, until the next turn through all buckets.
+    #[must_use]
+    pub fn max_bytes(self, bytes: u64) -> Self {
+        Self { max_bytes: bytes, ..self }
+    }
+
+    fn buckets(self) -> u32 {
+        self.capacity.clamp(tenure_slab::CHUNK_SLOTS, 1 << 31).next_power_of_two()
+    }
+
+    /// The state words of a new map: the key of the hash, from what the operating system gives the standard library; the number of slots; the
+    /// first slot, which the creation fills in.
+    fn state(self) -> [u64; 4] {
+        const { assert!(SECRET == 0 && CONTAINER_SLOTS == 2 && CONTAINER_FIRST == 3) };
+        let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
+        [first, second, self.buckets().into(), 0]
+    }
+
+    /// The payload behind the state words.
+    fn rest(self) -> Vec<u8> {
+        let words = clock::words_of(self.max_bytes, self.buckets());
+        words.into_iter().flat_map(u64::to_le_bytes).collect()
+    }
+}
+
+impl From<u32> for MapOptions {
+    fn from(capacity: u32) -> Self {
+        Self::new(capacity)
     }
 }
 
@@ -82,24 +145,19 @@ pub struct Map {
     first: u32,
     /// The number of buckets, a power of two, minus 1.
     mask: u32,
+    /// Whether it has a bound in bytes.
+    is_bounded: bool,
     /// The key of the hash.
     secret: [u64; 2],
 }
 
-/// The payload behind the state words: a word for later uses. With it the payload lies in a block, as that of a container must.
-const REST: [u8; 8] = [0; 8];
+/// The part of the hash that a hint is about: not that of the bucket.
+fn eighth(hash: u64) -> u8 {
+    (hash >> 61) as u8
+}
 
 /// The position of the key of the hash among the state words.
 const SECRET: usize = 0;
-
-/// The state words of a new map: the key of the hash, from what the operating system gives the standard library; the number of slots; the
-/// first slot, which the creation fills in.
-fn state(capacity: u32) -> [u64; 4] {
-    const { assert!(SECRET == 0 && CONTAINER_SLOTS == 2 && CONTAINER_FIRST == 3) };
-    let buckets = capacity.clamp(tenure_slab::CHUNK_SLOTS, 1 << 31).next_power_of_two();
-    let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
-    [first, second, buckets.into(), 0]
-}
 
 /// What a change does with the pair of a key.
 enum Act<'v> {
@@ -126,14 +184,15 @@ struct Changed {
 }
 
 impl Map {
-    /// Creates an empty map, made for `capacity` pairs: it takes as many container slots, rounded up to a power of two, at least 64, and at most
+    /// Creates an empty map. `options` is usually its capacity, a number of pairs: the map takes as many container slots, rounded up to a power of two, at least 64, and at most
     /// as many handles as it has pairs.
     ///
     /// # Errors
     ///
     /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
-    pub fn create(member: &Member, capacity: u32) -> Result<Self, CreateError> {
-        Ok(Self::new(Object::create(member, None, Kind::MAP, state(capacity), &REST)?))
+    pub fn create(member: &Member, options: impl Into<MapOptions>) -> Result<Self, CreateError> {
+        let options = options.into();
+        Ok(Self::new(Object::create(member, None, Kind::MAP, options.state(), &options.rest())?))
     }
 
     /// Creates a map with a name that is not in use; see [`Member::create_named`].
@@ -141,8 +200,13 @@ impl Map {
     /// # Errors
     ///
     /// As [`Map::create`], and for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str, capacity: u32) -> Result<Self, CreateError> {
-        let object = Object::create(member, Some(Name::new(name)?), Kind::MAP, state(capacity), &REST)?;
+    pub fn create_named(
+        member: &Member,
+        name: &str,
+        options: impl Into<MapOptions>,
+    ) -> Result<Self, CreateError> {
+        let (options, name) = (options.into(), Some(Name::new(name)?));
+        let object = Object::create(member, name, Kind::MAP, options.state(), &options.rest())?;
         Ok(Self::new(object))
     }
 
@@ -164,8 +228,13 @@ impl Map {
     /// # Errors
     ///
     /// [`NamedError`]; nothing is held.
-    pub fn create_or_open(member: &Member, name: &str, capacity: u32) -> Result<Named<Self>, NamedError> {
-        let named = Object::create_or_open(member, Name::new(name)?, Kind::MAP, state(capacity), &REST)?;
+    pub fn create_or_open(
+        member: &Member,
+        name: &str,
+        options: impl Into<MapOptions>,
+    ) -> Result<Named<Self>, NamedError> {
+        let (options, name) = (options.into(), Name::new(name)?);
+        let named = Object::create_or_open(member, name, Kind::MAP, options.state(), &options.rest())?;
         Ok(named.try_map(Self::over)?)
     }
 
@@ -237,20 +306,29 @@ impl Map {
         let (first, buckets) = (words[CONTAINER_FIRST], words[CONTAINER_SLOTS]);
         if let (Ok(first), Ok(buckets)) = (u32::try_from(first), u32::try_from(buckets))
             && buckets.is_power_of_two()
+            && let Some(clock) = Clock::of(object.words()?, buckets)
             && object.shared().slab.owns_slots(object.identity(), first, buckets)
         {
-            return Ok(Self { object, first, mask: buckets - 1, secret });
+            let is_bounded = clock.is_some();
+            return Ok(Self { object, first, mask: buckets - 1, is_bounded, secret });
         }
         Err(OpenHandleError::Corrupt(format!("a map that does not own {buckets} slots from {first} on")))
     }
 
-    /// The slot of the bucket of a key.
-    ///
-    /// The hash is SipHash-1-3 with a secret of the map: members of all versions must find the same bucket, and a stranger whose keys a
+    /// The hash of a key: SipHash-1-3 with a secret of the map. Members of all versions must find the same bucket, and a stranger whose keys a
     /// program passes on must not be able to choose keys of one bucket.
-    pub(crate) fn slot_of(&self, key: &[u8]) -> u32 {
+    fn hash(&self, key: &[u8]) -> u64 {
         let [first, second] = self.secret;
-        let hash = siphasher::sip::SipHasher13::new_with_keys(first, second).hash(key);
+        siphasher::sip::SipHasher13::new_with_keys(first, second).hash(key)
+    }
+
+    /// The slot of the bucket of a key.
+    pub(crate) fn slot_of(&self, key: &[u8]) -> u32 {
+        self.slot_at(self.hash(key))
+    }
+
+    #[inline]
+    fn slot_at(&self, hash: u64) -> u32 {
         self.first + (hash as u32 & self.mask)
     }
 
@@ -301,7 +379,8 @@ impl Map {
     /// [`MapError`]; the contents are arbitrary.
     pub fn get_into(&self, key: &[u8], to: &mut Vec<u8>) -> Result<bool, MapError> {
         to.clear();
-        let copied = self.read(self.slot_of(key), |record| {
+        let hash = self.hash(key);
+        let copied = self.read(self.slot_at(hash), |record| {
             let Some(pair) = find(record, key)? else { return Ok(Copied::Absent) };
             if pair.value_bytes() > COPY_MAX {
                 return Ok(Copied::Large);
@@ -311,7 +390,10 @@ impl Map {
         })?;
         match copied {
             None | Some(Copied::Absent) => Ok(false),
-            Some(Copied::All) => Ok(true),
+            Some(Copied::All) => {
+                self.touch(hash)?;
+                Ok(true)
+            }
             Some(Copied::Large) => Ok(self.with(key, |value| to.extend_from_slice(value))?.is_some()),
         }
     }
@@ -333,7 +415,9 @@ impl Map {
     ///
     /// [`MapError`].
     pub fn with<R>(&self, key: &[u8], use_it: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, MapError> {
-        let Some(record) = self.open_record(self.slot_of(key))? else { return Ok(None) };
+        let hash = self.hash(key);
+        let Some(record) = self.open_record(self.slot_at(hash))? else { return Ok(None) };
+        self.touch(hash)?;
         let bytes = record.bytes()?;
         Ok(find(record.words()?, key)?.map(|pair| use_it(&bytes[pair.value_range()])))
     }
@@ -357,7 +441,9 @@ impl Map {
     ///
     /// [`MapError`].
     pub fn get_handle(&self, key: &[u8]) -> Result<Option<Entry>, MapError> {
-        let Some(record) = self.open_record(self.slot_of(key))? else { return Ok(None) };
+        let hash = self.hash(key);
+        let Some(record) = self.open_record(self.slot_at(hash))? else { return Ok(None) };
+        self.touch(hash)?;
         let found = find(record.words()?, key)?.map(|pair| pair.value_range());
         Ok(found.map(|range| Entry { record: record.into_handle(), range }))
     }
@@ -467,10 +553,12 @@ impl Map {
         let shared = self.shared()?;
         shared.check_writer()?;
         for slot in self.slots() {
-            while let Some(look) = shared.look(slot)?
-                && !shared.evict_exactly(slot, look.token())
-            {
-                Shared::check_changed(&look)?;
+            while let Some(look) = shared.look(slot)? {
+                if shared.evict_exactly(slot, look.token()) {
+                    self.grew(slot, -bytes_of(&look).cast_signed())?;
+                } else {
+                    Shared::check_changed(&look)?;
+                }
             }
         }
         Ok(())
@@ -489,6 +577,18 @@ impl Map {
             len += self.read(slot, count)?.unwrap_or(0);
         }
         Ok(len)
+    }
+
+    /// The bytes of all records, counted bucket by bucket: 8 for each pair, and its key and value in whole words. What the blocks of the records
+    /// have beyond that is not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn bytes(&self) -> Result<u64, MapError> {
+        let shared = self.shared()?;
+        let bytes_of = |slot| Ok(shared.look(slot)?.map_or(0, |look| bytes_of(&look)));
+        self.slots().map(bytes_of).sum()
     }
 
     /// Whether all buckets were empty, each when it was looked at.
@@ -524,6 +624,63 @@ impl Map {
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         Iter { map: self, slots: self.slots(), pairs: Vec::new() }
+    }
+
+    fn clock(&self) -> Result<Option<Clock<'_>>, MapError> {
+        let words = if self.is_bounded { self.object.words()? } else { return Ok(None) };
+        Ok(Clock::of(words, self.buckets()).flatten())
+    }
+
+    #[inline]
+    fn touch(&self, hash: u64) -> Result<(), MapError> {
+        if let Some(clock) = self.clock()? {
+            clock.touch(hash as u32 & self.mask, eighth(hash));
+        }
+        Ok(())
+    }
+
+    /// Says that the record of a bucket has become longer, and evicts others if there are too many bytes: at most in two turns through all buckets.
+    fn grew(&self, slot: u32, bytes: i64) -> Result<(), MapError> {
+        let Some(clock) = self.clock()? else { return Ok(()) };
+        clock.add(bytes);
+        for _ in 0..2 * u64::from(self.buckets()) {
+            if !clock.is_over() {
+                break;
+            }
+            let bucket = clock.advance(self.mask);
+            if bucket == 0 {
+                clock.recount(|| self.bytes().unwrap_or_default());
+            }
+            if self.first + bucket != slot {
+                self.evict(clock, bucket)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts the pairs of a bucket that were not looked at since the last time, if it can do so at once: if not, others have changed the bucket.
+    fn evict(&self, clock: Clock<'_>, bucket: u32) -> Result<(), MapError> {
+        let (shared, slot) = (self.shared()?, self.first + bucket);
+        let Some(look) = shared.look(slot)? else { return Ok(()) };
+        let hints = clock.take_hints(bucket);
+        let wants = |key: &[u8]| hints >> eighth(self.hash(key)) & 1 != 0;
+        let rest = match shared.words_of(&look).and_then(|former| Selection::of(former, wants)) {
+            Ok(rest) => rest,
+            Err(malformed) if look.is_still() => return Err(malformed.into()),
+            Err(_) => return Ok(()),
+        };
+        let words = rest.words();
+        let is_evicted = if rest.is_all() {
+            false
+        } else if words == 0 {
+            shared.evict_exactly(slot, look.token())
+        } else {
+            shared.put_record(&rest, words, slot, Some(look.token()))?
+        };
+        if is_evicted {
+            clock.add((words as u64 * 8).wrapping_sub(bytes_of(&look)).cast_signed());
+        }
+        Ok(())
     }
 
     fn slots(&self) -> Range<u32> {
@@ -562,7 +719,7 @@ impl Map {
     }
 
     /// Changes the pair of a key, in one step, as `act` says. `act` may be called with any record, and the last call counts.
-    fn change<'v>(&self, key: &[u8], act: impl Fn(&Draft<'_>) -> Act<'v>) -> Result<Changed, MapError> {
+    fn change<'v>(&self, key: &'v [u8], act: impl Fn(&Draft<'_>) -> Act<'v>) -> Result<Changed, MapError> {
         let shared = self.shared()?;
         shared.check_writer()?;
         let slot = self.slot_of(key);
@@ -584,26 +741,45 @@ impl Map {
             };
             let token = look.map(|look| look.token());
             // That nobody has changed the bucket since `look`, the CAS of the slot says.
+            let mut bytes = 0;
             let is_changed = if draft.others() == 0 && value.is_none() {
                 token.is_none_or(|token| shared.evict_exactly(slot, token))
-            } else if draft.others() == record::PAIRS_MAX && value.is_some() {
-                if is_still() {
-                    return Err(MapError::Full { pairs: draft.others() });
+            } else if draft.others() >= record::PAIRS_MAX && value.is_some() {
+                match self.clock()? {
+                    // If all were looked at, the next try finds that none was since.
+                    Some(clock) => self.evict(clock, slot - self.first)?,
+                    None if is_still() => return Err(MapError::Full { pairs: draft.others() }),
+                    None => {}
                 }
-                false
+                continue;
             } else {
-                let words = draft
-                    .words_with(value)
-                    .ok_or(MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) })?;
-                shared.put_record(&draft, value, words, slot, token)?
+                let too_large = MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) };
+                let draft = match value {
+                    Some(value) => draft.with(value),
+                    None => draft,
+                };
+                let words = draft.words().ok_or(too_large)?;
+                bytes = words as u64 * 8;
+                shared.put_record(&draft, words, slot, token)?
             };
             if is_changed {
+                let former = look.map_or(0, |look| bytes_of(&look));
+                // The change is made, whatever becomes of an eviction.
+                let _ = self.grew(slot, bytes.wrapping_sub(former).cast_signed());
                 return Ok(Changed { was_there, is_changed: true });
             }
             if let Some(look) = look {
                 Shared::check_changed(&look)?;
             }
         }
+    }
+}
+
+/// The bytes of a record that was looked at.
+fn bytes_of(look: &Look<'_>) -> u64 {
+    match look.place() {
+        Place::Inline(_, bytes) => bytes as u64,
+        Place::Block(_, bytes) => bytes,
     }
 }
 
@@ -761,14 +937,13 @@ impl Shared {
     /// The bucket has the one or the other record; recovery ends the one that nobody holds.
     fn put_record(
         &self,
-        draft: &Draft<'_>,
-        value: Option<&[u8]>,
+        source: &impl Source,
         words: usize,
         slot: u32,
         expected: Option<Token>,
     ) -> Result<bool, MapError> {
         let caches = &mut *self.common();
-        let record = self.create_record(caches, draft, value, words)?;
+        let record = self.create_record(caches, source, words)?;
         let (acquire, ref_counts) = (self.lease.acquire(), self.ref_counts());
         let free = |block| self.free_ended(&mut caches.blocks, block);
         let put = if mutant!("map.change.any_record") {
@@ -791,23 +966,24 @@ impl Shared {
     fn create_record(
         &self,
         caches: &mut Caches,
-        draft: &Draft<'_>,
-        value: Option<&[u8]>,
+        source: &impl Source,
         words: usize,
     ) -> Result<RawHandle, CreateError> {
         if words * 8 <= INLINE_BYTES {
             let (mut bytes, mut at) = ([0; INLINE_BYTES], 0);
-            draft.write(value, |word| {
-                bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
-                at += 8;
+            source.write(|word| {
+                if let Some(to) = bytes.get_mut(at..at + 8) {
+                    to.copy_from_slice(&word.to_le_bytes());
+                    at += 8;
+                }
             });
-            return self.publish(caches, Kind::MAP_RECORD, Payload::Inline(&bytes[..at]));
+            return self.publish(caches, Kind::MAP_RECORD, Payload::Inline(&bytes[..words * 8]));
         }
         let block = self.alloc_for(caches, words * 8)?;
         let at = self.scratch.address(block.offset).cast::<Word>();
         // SAFETY: the block was allocated just now, is at least that long, and aligned to 16 bytes.
         let mut to = unsafe { slice::from_raw_parts(at, words) }.iter();
-        draft.write(value, |word| {
+        source.write(|word| {
             if let Some(to) = to.next() {
                 // Relaxed: the handle word publishes the record.
                 to.store(word, Ordering::Relaxed);

@@ -162,11 +162,64 @@ pub(crate) fn find(record: &[Word], key: &[u8]) -> Result<Option<Pair>, Malforme
     Ok(None)
 }
 
+/// The words of a new record.
+pub(crate) trait Source {
+    /// Passes them in order. If those of the former record have changed, it may pass other words, more or fewer.
+    fn write(&self, put: impl FnMut(u64));
+}
+
+/// Some of the pairs of a record.
+pub(crate) struct Selection<'s> {
+    former: &'s [Word],
+    /// A bit for each pair.
+    chosen: u32,
+    words: usize,
+}
+
+impl<'s> Selection<'s> {
+    /// The pairs whose keys are wanted.
+    pub(crate) fn of(former: &'s [Word], mut wants: impl FnMut(&[u8]) -> bool) -> Result<Self, Malformed> {
+        let (mut selection, mut key) = (Self { former, chosen: 0, words: 0 }, Vec::new());
+        for (at, pair) in Pairs::new(former).enumerate() {
+            let pair = pair?;
+            pair.copy_key(former, &mut key);
+            if at < PAIRS_MAX && wants(&key) {
+                selection.chosen |= 1 << at;
+                selection.words += pair.words().len();
+            }
+        }
+        Ok(selection)
+    }
+
+    /// The number of their words.
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Whether these are all pairs.
+    pub(crate) fn is_all(&self) -> bool {
+        self.words == self.former.len()
+    }
+}
+
+impl Source for Selection<'_> {
+    fn write(&self, mut put: impl FnMut(u64)) {
+        for (_, pair) in
+            Pairs::new(self.former).enumerate().filter(|(at, _)| *at < 32 && self.chosen >> at & 1 != 0)
+        {
+            let Ok(pair) = pair else { return };
+            self.former[pair.words()].iter().for_each(|word| put(load(word)));
+        }
+    }
+}
+
 /// A record to be written: a former one without the pair of one key, and perhaps with a new pair of it.
 ///
 /// The former record is parsed once: if its words change, the new record has as many words all the same.
 pub(crate) struct Draft<'d> {
     key: &'d [u8],
+    /// The value of the new pair.
+    value: Option<&'d [u8]>,
     former: &'d [Word],
     found: Option<Pair>,
     /// The number of other pairs.
@@ -185,7 +238,7 @@ impl<'d> Draft<'d> {
                 others += 1;
             }
         }
-        Ok(Self { key, former, found, others })
+        Ok(Self { key, value: None, former, found, others })
     }
 
     /// Whether the former record has a pair of the key.
@@ -211,19 +264,25 @@ impl<'d> Draft<'d> {
         }
     }
 
-    /// The number of words of the record with a new pair; `None` if a length is too large.
-    pub(crate) fn words_with(&self, value: Option<&[u8]>) -> Option<usize> {
+    /// Adds a new pair of the key.
+    pub(crate) fn with(self, value: &'d [u8]) -> Self {
+        Self { value: Some(value), ..self }
+    }
+
+    /// The number of words of the record; `None` if a length is too large.
+    pub(crate) fn words(&self) -> Option<usize> {
         let others = self.kept().iter().map(|words| words.len()).sum::<usize>();
-        match value {
+        match self.value {
             Some(value) => others.checked_add(pair_words(self.key.len(), value.len())?),
             None => Some(others),
         }
     }
+}
 
-    /// Passes the words of the record in order, with a new pair if there is a value.
-    pub(crate) fn write(&self, value: Option<&[u8]>, mut put: impl FnMut(u64)) {
+impl Source for Draft<'_> {
+    fn write(&self, mut put: impl FnMut(u64)) {
         // The new one first: it is the likeliest to be looked for.
-        if let Some(value) = value {
+        if let Some(value) = self.value {
             put(self.key.len() as u64 | (value.len() as u64) << 32);
             for part in [self.key, value] {
                 let (whole, rest) = part.as_chunks::<WORD>();
@@ -267,13 +326,24 @@ mod tests {
                 prop_assert_eq!(draft.is_value(&[7; 9]), before.as_deref() == Some(&[7; 9][..]));
                 prop_assert_eq!(before.is_some_and(|value| draft.is_value(&value)), draft.is_found());
                 let mut next = Vec::new();
-                draft.write(value.as_deref(), |word| next.push(word));
-                prop_assert_eq!(draft.words_with(value.as_deref()), Some(next.len()));
+                let others = draft.others();
+                let draft = match &value {
+                    Some(value) => draft.with(value),
+                    None => draft,
+                };
+                draft.write(|word| next.push(word));
+                prop_assert_eq!(draft.words(), Some(next.len()));
                 map.remove(&key);
-                prop_assert_eq!(draft.others(), map.len());
+                prop_assert_eq!(others, map.len());
                 map.extend(value.map(|value| (key, value)));
                 record = words(&next);
                 prop_assert_eq!(is_whole(&record), !map.is_empty());
+                let (mut some, selection) = (Vec::new(), Selection::of(&record, |key| key.len() % 2 == 0).unwrap());
+                selection.write(|word| some.push(word));
+                prop_assert_eq!(some.len(), selection.words());
+                let evens = map.keys().filter(|key| key.len() % 2 == 0).count();
+                prop_assert_eq!(Pairs::new(&words(&some)).filter(Result::is_ok).count(), evens);
+                prop_assert_eq!(selection.is_all(), evens == map.len());
                 let pairs: Vec<_> = Pairs::new(&record).map(Result::unwrap).collect();
                 prop_assert_eq!(pairs.len(), map.len());
                 for pair in pairs {
@@ -303,7 +373,7 @@ mod tests {
                 pair.copy_value(&record, &mut Vec::new());
             }
             if let Ok(draft) = Draft::without(&record, b"tea") {
-                draft.write(None, |_| {});
+                draft.write(|_| {});
             }
         }
     }

@@ -133,10 +133,17 @@ fn exchange(stage: &Stage<'_>) {
 }
 
 fn get(stage: &Stage<'_>) {
-    with(stage, |map, [first, second, _]| {
-        number_of(map, &first);
-        number_of(map, &second);
-    });
+    let me = stage.join();
+    let map = Map::open_named(&me, NAME).unwrap();
+    let key = stage.board.read(KEYS).to_le_bytes();
+    // Few instructions, so that the mutants are looked for after each.
+    let mut to = Vec::with_capacity(200);
+    stage.begin();
+    let is_there = map.get_into(&key, &mut to);
+    stage.end();
+    assert!(!is_there.unwrap() || number(&to) != 0);
+    drop(map);
+    me.leave().unwrap();
 }
 
 fn get_handle(stage: &Stage<'_>) {
