@@ -16,7 +16,7 @@ use crate::sync::Word;
 use crate::testing::Read as _;
 use crate::{
     BlockRef, CHUNK_SLOTS, CONTAINER_KIND, Cache, Claimed, Closed, Geometry, Held, OpenError, Payload,
-    PutError, RefCounts, Slab, SlotError, State, Token, is_container,
+    PushError, PutError, QueueWords, RefCounts, Slab, SlotError, State, Token, is_container,
 };
 
 /// The members: the victim, a peer, a second peer, and two recoverers.
@@ -40,11 +40,37 @@ struct Actor {
     claims: RefCell<Vec<Claimed>>,
 }
 
+/// How a claim of the queue ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ack,
+    Keep,
+    GiveBack,
+}
+
+impl Actor {
+    fn has_claims(&self, of_queue: bool) -> bool {
+        self.claims.borrow().iter().any(|claimed| (claimed.slot() >= CONTAINER_SLOT) == of_queue)
+    }
+
+    /// Removes the last claim, of the queue or of a slot of the space.
+    fn last_claim(&self, of_queue: bool) -> Option<Claimed> {
+        let mut claims = self.claims.borrow_mut();
+        let at = claims.iter().rposition(|claimed| (claimed.slot() >= CONTAINER_SLOT) == of_queue)?;
+        Some(claims.remove(at))
+    }
+}
+
 struct World<'a> {
     slab: Slab<'a>,
     actors: Vec<Actor>,
     /// Attached blocks.
     blocks: RefCell<BTreeMap<u64, (u32, u64)>>,
+    /// Tail, head and rescanned of a queue of two slots, the first ones of the container.
+    queue: [Word; 3],
+    /// What was pushed, and nobody has begun to let go.
+    queued: RefCell<BTreeSet<Token>>,
+    pushing: Cell<Option<Token>>,
     /// Of containers.
     next_block: Cell<u64>,
     /// What is in the container slot, and must stay there.
@@ -151,8 +177,12 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Closes what the member got last. A queue stays open as long as the member has claimed something of it.
     fn close(&self, who: usize, cached: bool) -> Option<Closed> {
         let a = self.actor(who);
+        if a.has_claims(true) && a.held.borrow().len() == 1 {
+            return None;
+        }
         let held = a.held.borrow_mut().pop()?;
         let mut cache = a.cache.borrow_mut();
         let cache = cached.then_some(&mut *cache);
@@ -199,6 +229,86 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The words of the queue, for a member that holds its container.
+    fn queue_of(&self, who: usize) -> Option<QueueWords<'_>> {
+        let owns = |held: &Held| {
+            self.slab.owns_slots((held.index(), held.generation()), CONTAINER_SLOT, CHUNK_SLOTS)
+        };
+        let [tail, head, rescanned] = &self.queue;
+        let is_held = self.actor(who).held.borrow().iter().any(owns);
+        let (first, slots) = (CONTAINER_SLOT, 2);
+        is_held.then_some(QueueWords { tail, head, rescanned, first, slots, capacity: slots })
+    }
+
+    /// Pushes the handle that the member got last.
+    fn push(&self, who: usize) -> bool {
+        let a = self.actor(who);
+        let (Some(queue), Some(held)) = (self.queue_of(who), a.held.borrow().last().copied()) else {
+            return false;
+        };
+        let token = held.token(&self.slab);
+        // Others may let it go before this push returns.
+        let is_new = self.queued.borrow_mut().insert(token);
+        self.pushing.set(Some(token).filter(|_| is_new));
+        let pushed = self.slab.push(&a.acquire, &a.ref_counts, &queue, held);
+        self.pushing.set(None);
+        match pushed {
+            Ok(()) => return true,
+            Err(PushError::Full) => {}
+            Err(PushError::NotPut(
+                PutError::Already { .. } | PutError::InTransit { .. } | PutError::Container { .. },
+            )) => {}
+            Err(other) => panic!("{held:?}: {other}"),
+        }
+        if is_new {
+            self.queued.borrow_mut().remove(&token);
+        }
+        false
+    }
+
+    fn claim_next(&self, who: usize) -> bool {
+        let a = self.actor(who);
+        let Some(queue) = self.queue_of(who) else { return false };
+        let claimed = self.slab.claim_next(&a.acquire, &a.ref_counts, &queue, None, |b| self.free(a, b));
+        let Some(claimed) = claimed.unwrap() else { return false };
+        a.claims.borrow_mut().push(claimed);
+        true
+    }
+
+    /// Ends the last claim: acked, and then held or not; or given back.
+    fn end_next(&self, who: usize, how: End) {
+        let a = self.actor(who);
+        let Some(queue) = self.queue_of(who) else { return };
+        let Some(claimed) = a.last_claim(true) else { return };
+        let ended = if how == End::GiveBack {
+            self.slab.give_back_next(&a.acquire, claimed)
+        } else {
+            self.queued.borrow_mut().remove(&claimed.held().token(&self.slab));
+            self.slab.ack_next(&a.acquire, &queue, claimed)
+        };
+        assert!(ended, "{claimed:?} was not claimed");
+        if how == End::Keep {
+            a.held.borrow_mut().push(claimed.held());
+        } else {
+            self.slab.close(&a.acquire, &a.ref_counts, None, claimed.held(), |b| self.free(a, b)).unwrap();
+        }
+    }
+
+    /// Takes everything out of the queue: what was pushed is there, once.
+    fn drain_queue(&self, who: usize) {
+        let mut expected = self.queued.borrow().clone();
+        // Whoever was killed in the middle has pushed it or not.
+        if let Some(token) = self.pushing.get() {
+            expected.remove(&token);
+        }
+        while self.claim_next(who) {
+            let claimed = *self.actor(who).claims.borrow().last().unwrap();
+            expected.remove(&claimed.held().token(&self.slab));
+            self.end_next(who, End::Ack);
+        }
+        assert_eq!(expected, BTreeSet::new(), "lost");
+    }
+
     fn take(&self, who: usize, slot: u32) -> bool {
         let a = self.actor(who);
         match self.slab.take(&a.acquire, &a.ref_counts, slot, None, |b| self.free(a, b)) {
@@ -233,7 +343,7 @@ impl<'a> World<'a> {
 
     fn end_claim(&self, who: usize, ack: bool) {
         let a = self.actor(who);
-        let Some(claimed) = a.claims.borrow_mut().pop() else { return };
+        let Some(claimed) = a.last_claim(false) else { return };
         let ended =
             if ack { self.slab.ack(&a.acquire, claimed) } else { self.slab.give_back(&a.acquire, claimed) };
         assert!(ended, "{claimed:?} was not claimed");
@@ -287,6 +397,14 @@ impl<'a> World<'a> {
         for who in (0..self.actors.len()).filter(|who| !gone.contains(who)) {
             self.look(&[who]);
             self.stored.set(None);
+            while self.actor(who).has_claims(true) {
+                self.end_next(who, End::GiveBack);
+            }
+        }
+        if let Some(who) = [PEER, THIRD].into_iter().find(|who| self.queue_of(*who).is_some()) {
+            self.drain_queue(who);
+        }
+        for who in (0..self.actors.len()).filter(|who| !gone.contains(who)) {
             while !self.actor(who).claims.borrow().is_empty() {
                 self.end_claim(who, false);
             }
@@ -484,6 +602,54 @@ const SCRIPTS: &[Script] = &[
         w.close(PEER, false);
         w.watched(|| w.evict(VICTIM, 1));
     }),
+    ("queue, pushes", |w| {
+        with_queue(w);
+        w.create(VICTIM, None);
+        w.watched(|| w.push(VICTIM));
+        w.create(VICTIM, None);
+        w.watched(|| w.push(VICTIM));
+        w.create(VICTIM, None);
+        w.watched(|| w.push(VICTIM));
+    }),
+    ("queue, pushes where something is claimed", |w| {
+        with_queue(w);
+        push_new(w, PEER);
+        w.claim_next(PEER);
+        push_new(w, PEER);
+        w.create(VICTIM, None);
+        w.claim_next(PEER);
+        w.end_next(PEER, End::Ack);
+        w.watched(|| w.push(VICTIM));
+        w.end_next(PEER, End::Ack);
+        w.watched(|| w.push(VICTIM));
+    }),
+    ("queue, claims", |w| {
+        with_queue(w);
+        push_new(w, PEER);
+        push_new(w, PEER);
+        w.watched(|| w.claim_next(VICTIM));
+        w.watched(|| w.end_next(VICTIM, End::Ack));
+        w.watched(|| w.claim_next(VICTIM));
+        w.watched(|| w.end_next(VICTIM, End::GiveBack));
+        w.watched(|| w.claim_next(VICTIM));
+        w.watched(|| w.end_next(VICTIM, End::Keep));
+        w.watched(|| w.push(VICTIM));
+        w.watched(|| w.claim_next(VICTIM));
+        w.watched(|| w.claim_next(VICTIM));
+    }),
+    ("queue, claims what was given back", |w| {
+        with_queue(w);
+        push_new(w, PEER);
+        push_new(w, PEER);
+        w.claim_next(PEER);
+        w.claim_next(PEER);
+        w.end_next(PEER, End::Ack);
+        push_new(w, PEER);
+        w.end_next(PEER, End::GiveBack);
+        w.watched(|| w.claim_next(VICTIM));
+        w.watched(|| w.claim_next(VICTIM));
+        w.watched(|| w.claim_next(VICTIM));
+    }),
     ("container without room", |w| {
         let both = w.create_small_container(PEER) && w.create_small_container(THIRD);
         w.close(PEER, false);
@@ -537,6 +703,7 @@ const MEANWHILE: &[Script] = &[
         w.create(THIRD, None);
         w.recover(THIRD, THIRD);
         w.actor(THIRD).held.borrow_mut().clear();
+        w.actor(THIRD).claims.borrow_mut().clear();
         while w.create(PEER, None).is_some() {}
     }),
     ("a peer closes privately, creates again and closes for good", |w| {
@@ -592,6 +759,32 @@ const MEANWHILE: &[Script] = &[
             }
         }
     }),
+    ("a third pushes and pops, round after round", |w| {
+        for _ in 0..5 {
+            if w.create(THIRD, None).is_some() {
+                w.push(THIRD);
+                w.close(THIRD, false);
+            }
+            if w.claim_next(THIRD) {
+                w.end_next(THIRD, End::Ack);
+            }
+        }
+    }),
+    ("a third pops everything, and pushes it again", |w| {
+        for _ in 0..3 {
+            if w.claim_next(THIRD) {
+                w.end_next(THIRD, End::Keep);
+                w.push(THIRD);
+                w.close(THIRD, false);
+            }
+        }
+    }),
+    ("peers claim everything, and give it back", |w| {
+        while w.claim_next(THIRD) && w.claim_next(PEER) {}
+        while w.actor(THIRD).has_claims(true) {
+            w.end_next(THIRD, End::GiveBack);
+        }
+    }),
     ("a third creates a container, and puts into it", |w| {
         if w.create_container(THIRD) {
             w.put_in_own(THIRD);
@@ -609,6 +802,22 @@ const MEANWHILE: &[Script] = &[
         w.drain(PEER);
     }),
 ];
+
+/// A queue that the victim and its peers hold.
+fn with_queue(w: &World<'_>) {
+    if w.create_container(PEER) {
+        let token = w.actor(PEER).held.borrow()[0].token(&w.slab);
+        w.open(VICTIM, token);
+        w.open(THIRD, token);
+    }
+}
+
+fn push_new(w: &World<'_>, who: usize) {
+    if w.create(who, None).is_some() {
+        w.push(who);
+        w.close(who, false);
+    }
+}
 
 fn open_all(w: &World<'_>, who: usize) {
     let infos: Vec<_> = w.slab.iter().filter(|info| info.state == Some(State::Live)).collect();
@@ -645,6 +854,9 @@ fn fresh(
         slab,
         actors: actors.collect(),
         blocks: RefCell::default(),
+        queue: [0; 3].map(Word::new),
+        queued: RefCell::default(),
+        pushing: Cell::new(None),
         next_block: Cell::new(500),
         stored: Cell::new(None),
         seen,

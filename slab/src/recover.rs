@@ -120,8 +120,7 @@ impl Slab<'_> {
                 }
             }
         }
-        // Release: returns: the slots come before; pairs with the Acquire in the queue, which then looks at them.
-        self.returns().fetch_add(1, Ordering::Release);
+        self.count_return();
     }
 
     fn settle_entry(

@@ -46,6 +46,8 @@ mod documents {
 }
 
 mod block;
+#[cfg(feature = "objects")]
+mod collections;
 mod error;
 #[cfg(feature = "objects")]
 mod files;
@@ -96,6 +98,7 @@ pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
+    collections::{Element, Queue, QueueError, QueueLen},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     map::{Entry, Iter as MapIter, Map, MapError, MapOptions},
     names::{NameInfo, Named, NamedError},

@@ -716,11 +716,16 @@ impl Shared {
             self.refill(&mut caches.handles.cache)?;
         }
         let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
-        let mut without_slots = None;
+        #[cfg_attr(
+            not(feature = "objects"),
+            expect(unused_mut, reason = "without objects there is no container")
+        )]
+        let mut without_slots: Option<CreateError> = None;
         let attach = |index, generation| {
             if let Payload::Block { offset, .. } = payload {
                 // The caller has checked that this member owns the block; only a double free by this process can have changed that.
                 let _ = blocks.attach(acquire, offset, index, generation);
+                #[cfg(feature = "objects")]
                 if slab::is_container(kind.number()) {
                     without_slots = self.claim_container_slots(offset, (index, generation)).err();
                 }
@@ -749,6 +754,7 @@ impl Shared {
         Ok(RawHandle { held })
     }
 
+    #[cfg(feature = "objects")]
     /// Claims the slots of a container that is being created, as many as its payload says, and writes the number of the first one there.
     fn claim_container_slots(&self, block: u64, owner: (u32, u64)) -> Result<(), CreateError> {
         use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};

@@ -363,7 +363,13 @@ impl<'m> Slots<'m> {
         let free = |block| self.shared.free_block(block);
         let slot = self.slot(slot)?;
         let claimed = self.shared.slab.claim_slot(acquire, ref_counts, slot, Some(kind.number()), free)?;
-        let claim = Claim { handle: self.handle(claimed.held(), kind), claimed, has_ended: false };
+        let claim = Claim {
+            handle: self.handle(claimed.held(), kind),
+            claimed,
+            has_ended: false,
+            #[cfg(feature = "objects")]
+            lender: None,
+        };
         self.shared.place(claim.handle.held)?;
         Ok(claim)
     }
@@ -407,7 +413,7 @@ impl fmt::Debug for Slots<'_> {
     }
 }
 
-/// A handle that a slot lends to this member alone; see [`Slots::claim`]. It is used as a [`Handle`]. Dropping it gives it back.
+/// A handle that a slot or a queue lends to this member alone; see [`Slots::claim`] and [`Queue::claim`](crate::Queue::claim). It is used as a [`Handle`]. Dropping it gives it back.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -426,6 +432,20 @@ pub struct Claim<T> {
     handle: Handle<T>,
     claimed: slab::Claimed,
     has_ended: bool,
+    /// The queue that has lent it, if it is not one of the space's slots. Dropped after the handle.
+    #[cfg(feature = "objects")]
+    lender: Option<crate::collections::Lender>,
+}
+
+#[cfg(feature = "objects")]
+impl<T> Claim<T> {
+    pub(crate) fn by_queue(
+        handle: Handle<T>,
+        claimed: slab::Claimed,
+        lender: crate::collections::Lender,
+    ) -> Self {
+        Self { handle, claimed, has_ended: false, lender: Some(lender) }
+    }
 }
 
 impl<T> Claim<T> {
@@ -457,6 +477,10 @@ impl<T> Claim<T> {
         let shared = &self.handle.shared;
         shared.lease.check()?;
         self.has_ended = true;
+        #[cfg(feature = "objects")]
+        if let Some(lender) = &self.lender {
+            return if lender.end(self.claimed, is_done)? { Ok(()) } else { Err(UseError::Stale) };
+        }
         let (slab, acquire) = (&shared.slab, shared.lease.acquire());
         let has_claimed =
             if is_done { slab.ack(acquire, self.claimed) } else { slab.give_back(acquire, self.claimed) };

@@ -9,10 +9,10 @@ mod hostile;
 
 use hostile::{Bytes, Corrupt};
 use proptest::prelude::*;
-use tenure::{Map, Member, Space};
+use tenure::{Map, MapOptions, Member, Space};
 
 fn space() -> Space {
-    let options = Space::options().members(4).handles(64).container_slots(64);
+    let options = Space::options().members(4).handles(64).container_slots(192);
     options.unit(1 << 10).scratch(32 << 10).monitor(false).memfd().unwrap()
 }
 
@@ -65,7 +65,7 @@ fn use_all(me: &Member, map: &Map) {
     if let Ok(again) = Map::open_named(me, "map") {
         use_map(&again);
     }
-    let _ = Map::create(me, 64).map(|map| use_map(&map));
+    let _ = Map::create(me, MapOptions::new(64).max_bytes(900)).map(|map| use_map(&map));
 }
 
 proptest! {
@@ -80,7 +80,7 @@ proptest! {
         for key in 0..12u8 {
             map.insert(&[key; 5], &vec![key; usize::from(key) * 30]).unwrap();
         }
-        let theirs = Map::open(&other, map.token()).unwrap();
+        let theirs = Map::create_or_open(&other, "bounded", MapOptions::new(64).max_bytes(2000)).unwrap().into_inner();
         for round in rounds {
             let positions = interesting(&bytes);
             round.iter().for_each(|one| bytes.corrupt(&reduced(one, &positions)));

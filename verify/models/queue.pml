@@ -18,7 +18,10 @@
 #ifndef CONSUMERS
 #define CONSUMERS 2
 #endif
-#define MEMBERS (CONSUMERS + 2)         /* the producer is 0; the last one drains the queue */
+#ifndef SPLIT
+#define SPLIT ITEMS     /* the first producer pushes the items up to this one, a second one the rest */
+#endif
+#define MEMBERS (CONSUMERS + 3)         /* the producers, the consumers; the last one drains the queue */
 #define LAST (MEMBERS - 1)
 
 #define EMPTY 0
@@ -100,6 +103,17 @@ inline tell() {
     }
 }
 
+/* The operation that made the item READY is over: from now on a queue with it is not empty. */
+inline seen_to_be_ready(i) {
+    d_step {
+        k = 0;
+        do
+        :: k == N -> break
+        :: else -> if :: mark[k] == READY && what[k] == i -> visible[i] = true :: else fi; k++
+        od
+    }
+}
+
 #define CAS(word, from, to) if :: atomic { word == from -> word = to } :: else fi
 
 /* Pushes item h; refused says how it ended. */
@@ -127,43 +141,11 @@ inline push() {
                 :: else
                 fi;
                 step()
-            :: v == EMPTY && x == t ->
-#ifdef M_PLAIN_EMPTY
-                if
-                :: atomic { mark[s] == EMPTY ->
-#else
-                if
-                :: atomic { mark[s] == EMPTY && what[s] == t ->
-#endif
-                        mark[s] = READY; what[s] = h; turn[h]++;
-                        seq++; order[h] = seq; pushed[h] = true;
-                        if
-                        :: head <= t -> visible[h] = true
-                        :: else -> returned = true
-                        fi;
-                        now_filled(s)
-                    };
-                    step();
-                    CAS(tail, t, t + 1);
-                    step();
-#ifndef M_PUSH_NOT_TOLD
-                    if
-                    :: head > t -> step(); tell(); step()
-                    :: else
-                    fi;
-#endif
-                    break
-                :: else -> step()
-                fi
-            :: v != EMPTY ->
-                if
-                :: t >= t0 + 2 * N -> refused = true; break
-                :: else
-                fi;
+            :: else ->
                 p = head;
                 step();
                 if
-                :: t - p >= N ->
+                :: t - p >= N && t > p ->
                     /* The oldest: if it is READY, there is no room. */
                     atomic { v = mark[p % N]; x = what[p % N] };
                     step();
@@ -174,10 +156,41 @@ inline push() {
                     :: else -> step(); advance_head()
                     fi
                 :: else ->
-#ifndef M_NO_SKIP
-                    CAS(tail, t, t + 1);
+                    if
+                    :: v == EMPTY ->
+                        if
+#ifdef M_PLAIN_EMPTY
+                        :: atomic { mark[s] == EMPTY ->
+#else
+                        :: atomic { mark[s] == EMPTY && what[s] == t ->
 #endif
-                    step()
+                                mark[s] = READY; what[s] = h; turn[h]++;
+                                seq++; order[h] = seq; pushed[h] = true;
+                                if
+                                :: head <= t -> visible[h] = true
+                                :: else -> returned = true
+                                fi;
+                                now_filled(s)
+                            };
+                            step();
+                            CAS(tail, t, t + 1);
+                            step();
+#ifndef M_PUSH_NOT_TOLD
+                            if
+                            :: head > t -> step(); tell(); step()
+                            :: else
+                            fi;
+#endif
+                            seen_to_be_ready(h);
+                            break
+                        :: else -> step()
+                        fi
+                    :: else ->
+                        if
+                        :: t >= t0 + 2 * N -> refused = true; break
+                        :: else -> CAS(tail, t, t + 1); step()
+                        fi
+                    fi
                 fi
             fi
         fi
@@ -371,8 +384,9 @@ inline give_back() {
     step();
 #ifndef M_GIVEN_NOT_TOLD
     tell();
+    step();
 #endif
-    step()
+    seen_to_be_ready(h)
 }
 
 inline recover(j) {
@@ -393,12 +407,11 @@ inline recover(j) {
     step()
 }
 
-proctype Producer() {
-    byte me = 0, h, t, t0, s, v, x, p, k, m;
+proctype Producer(byte me; byte h; byte last) {
+    byte t, t0, s, v, x, p, k, m;
     bool refused, waits;
-    h = 1;
     do
-    :: h > ITEMS -> break
+    :: h > last -> break
     :: else ->
         push();
         if
@@ -455,12 +468,15 @@ init {
     bool refused, waits, got, behind, wrong;
     atomic {
         for (j : 0 .. N - 1) { what[j] = j }
-        run Producer();
-        for (j : 1 .. CONSUMERS) { run Consumer(j) }
+        run Producer(0, 1, SPLIT);
+#if SPLIT < ITEMS
+        run Producer(1, SPLIT + 1, ITEMS);
+#endif
+        for (j : 2 .. CONSUMERS + 1) { run Consumer(j) }
     }
     _nr_pr == 1;
     /* All are dead, or have gone: what they had claimed is given back, and everything is there. */
-    for (j : 0 .. CONSUMERS) { recover(j) }
+    for (j : 0 .. CONSUMERS + 1) { recover(j) }
     do
     :: pop();
         if

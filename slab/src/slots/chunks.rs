@@ -4,7 +4,7 @@
 //! put into these slots, and what they put is no container: so the end of a container ends handles, but no other container.
 //!
 //! ```text
-//! claim    chunks of a run, one after the other: CAS(chunk, FREE -> OWNED (c, g)); all slots EMPTY, number 0
+//! claim    chunks of a run, one after the other: CAS(chunk, FREE -> OWNED (c, g)); slot i of the run EMPTY, number i
 //! sweep    chunk OWNED (c, g), and (c, g) is over: hazard = chunk; chunk still OWNED (c, g)?
 //!          for each slot that is not EMPTY, it holds h: mark the group of h; CAS(slot -> EMPTY); free_if_unheld(h)
 //!          hazard = 0; CAS(chunk, OWNED (c, g) -> FREEING); then free
@@ -71,11 +71,16 @@ impl Slab<'_> {
             self.sweep(ref_counts, free);
             self.claim_run(owner, chunks)
         })?;
-        let run = self.layout().chunk_slots(run).start..self.layout().chunk_slots(run + chunks).start;
-        for word in run.clone().filter_map(|slot| self.slot_word(slot)) {
-            word.reset();
+        let first = self.layout().chunk_slots(run).start;
+        for (number, slot) in (first..first + chunks * CHUNK_SLOTS).enumerate() {
+            // Nobody else uses the chunk. A word that is not EMPTY is corrupted, and stays so.
+            if let Some((word, seen)) = self.slot_word(slot).map(|word| (word, word.load()))
+                && seen.is_empty()
+            {
+                word.renumber(seen, number as u64);
+            }
         }
-        Some(run.start)
+        Some(first)
     }
 
     /// The first chunk of a run of FREE ones, which are now the owner's.

@@ -94,8 +94,8 @@ pub enum SlotError {
 /// dies, recovery gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claimed {
-    held: Held,
-    slot: u32,
+    pub(super) held: Held,
+    pub(super) slot: u32,
 }
 
 impl Claimed {
@@ -121,22 +121,23 @@ fn unclaimed(slot: u32, seen: Kept) -> Result<(), SlotError> {
     }
 }
 
-/// What a slot must be to be put into.
+/// What a slot that is to be put into may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Into {
+pub(super) enum Into {
+    /// This word: EMPTY with its number, or a handle that nobody has claimed.
+    Exactly(Kept),
+    /// EMPTY, with any number.
     Empty,
-    /// Empty or READY.
+    /// EMPTY, or a handle that nobody has claimed.
     Any,
-    /// Empty if `None`.
-    Exactly(Option<Kept>),
 }
 
 impl Into {
     fn accepts(self, seen: Kept) -> bool {
         match self {
-            Self::Empty | Self::Exactly(None) => seen.is_empty(),
+            Self::Exactly(expected) => seen == expected,
+            Self::Empty => seen.is_empty(),
             Self::Any => seen.is_empty() || seen.is_ready(),
-            Self::Exactly(Some(expected)) => seen == expected,
         }
     }
 }
@@ -163,7 +164,7 @@ impl Slab<'_> {
         held: Held,
         slot: u32,
     ) -> Result<(), PutError> {
-        self.put_into(acquire, ref_counts, held, slot, Into::Empty, |_| {}).map(|_| ())
+        self.put_into(acquire, ref_counts, held, slot, Into::Exactly(Kept::EMPTY), |_| {}).map(|_| ())
     }
 
     /// As [`Slab::put`], also in the place of a handle that nobody has claimed. That handle ends if nobody else holds it, and `free` receives
@@ -213,11 +214,12 @@ impl Slab<'_> {
         expected: Option<Token>,
         free: impl FnMut(BlockRef),
     ) -> Result<(), PutError> {
-        let expected = expected.map(|token| Kept::ready(token.index(), token.generation()));
-        self.put_into(acquire, ref_counts, held, slot, Into::Exactly(expected), free).map(|_| ())
+        let into = expected
+            .map_or(Into::Empty, |token| Into::Exactly(Kept::ready(token.index(), token.generation())));
+        self.put_into(acquire, ref_counts, held, slot, into, free).map(|_| ())
     }
 
-    fn put_into(
+    pub(super) fn put_into(
         &self,
         acquire: &Acquire,
         ref_counts: &RefCounts,
@@ -268,8 +270,7 @@ impl Slab<'_> {
             }
         }
         // A slot that is full now costs the handle none of its turns.
-        let now = target.load();
-        if !into.accepts(now) {
+        if !into.accepts(target.load()) {
             return Err(PutError::Full { slot });
         }
         let Some(begun) = before.begun(ref_counts.lease_index(), slot) else {
@@ -285,9 +286,11 @@ impl Slab<'_> {
             if !into.accepts(seen) {
                 break None;
             }
-            // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-            if !seen.is_empty() && self.has(seen.index()) {
-                self.mark_group(ref_counts, seen.index());
+            if !seen.is_empty() {
+                // Before the slot loses it: if this process dies right after, its recovery finds the handle.
+                if self.has(seen.index()) {
+                    self.mark_group(ref_counts, seen.index());
+                }
             }
             if target.put(seen, ready) {
                 break Some(seen);
@@ -381,40 +384,58 @@ impl Slab<'_> {
         loop {
             let seen = word.load();
             unclaimed(slot, seen)?;
-            let index = seen.index();
-            let token = Token::new(self.space_tag(), seen.generation(), index);
-            let (Some(token), Some(home)) = (token, self.home(index)) else {
-                // A corrupted slot: no such handle.
-                let (index, generation) = (index, seen.generation());
-                return Err(OpenError::Forged { index, generation }.into());
-            };
-            if mutant!("slab.take.no_bit") && word.exchange(seen, left(seen)) {
+            if mutant!("slab.take.no_bit")
+                && word.exchange(seen, left(seen))
+                && let Some(token) = Token::new(self.space_tag(), seen.generation(), seen.index())
+            {
                 return self
                     .open_slow(ref_counts, token, want, &mut free)
                     .get()
                     .map_err(|refused| self.explain(token, want, refused).into());
             }
             // Hold it before the slot lets it go.
-            let held = match self.open_slow(ref_counts, token, want, &mut free).get() {
-                Ok(held) => held,
-                // Somebody else has taken it, and it is over.
-                Err(_) if word.load() != seen => continue,
-                Err(refused) => return Err(self.explain(token, want, refused).into()),
-            };
-            // A put that is not settled: it has happened, because the slot names the handle after `by` was loaded. Its process may be
-            // stopped, and the handle must not wait for it.
-            let putting = home.load();
-            let is_put_here = putting.by().is_some() && putting.slot() == Some(slot);
-            let is_still_there = !is_put_here || word.load() == seen;
-            if is_put_here && is_still_there {
-                home.settle(putting);
-            }
-            if is_still_there && word.exchange(seen, left(seen)) {
+            let Some((held, _)) = self.hold_kept(ref_counts, slot, seen, want, &mut free)? else { continue };
+            if word.exchange(seen, left(seen)) {
                 return Ok(held);
             }
             // Somebody was faster. The count must not leave this function: the caller could put a handle that another one took.
             let _ = self.close_slow(ref_counts, None, held, &mut free);
         }
+    }
+
+    /// Opens the handle that a slot was seen to hold, for a caller that is about to change the slot, and returns the turn in which it was
+    /// put. `None` if the slot has changed.
+    pub(super) fn hold_kept(
+        &self,
+        ref_counts: &RefCounts,
+        slot: u32,
+        seen: Kept,
+        want: Want,
+        free: &mut impl FnMut(BlockRef),
+    ) -> Result<Option<(Held, u64)>, OpenError> {
+        let index = seen.index();
+        let token = Token::new(self.space_tag(), seen.generation(), index);
+        let (Some(token), Some(home), Some(word)) = (token, self.home(index), self.slot_word(slot)) else {
+            // A corrupted slot: no such handle.
+            return Err(OpenError::Forged { index, generation: seen.generation() });
+        };
+        let held = match self.open_slow(ref_counts, token, want, &mut *free).get() {
+            Ok(held) => held,
+            // Somebody else has taken it, and it is over.
+            Err(_) if word.load() != seen => return Ok(None),
+            Err(refused) => return Err(self.explain(token, want, refused)),
+        };
+        // A put that is not settled: it has happened, because the slot names the handle after `by` was loaded. Its process may be
+        // stopped, and the handle must not wait for it.
+        let putting = home.load();
+        if word.load() != seen {
+            let _ = self.close_slow(ref_counts, None, held, free);
+            return Ok(None);
+        }
+        if putting.by().is_some() && putting.slot() == Some(slot) {
+            home.settle(putting);
+        }
+        Ok(Some((held, putting.turn())))
     }
 
     /// Empties a slot without holding what is in it. The handle ends if nobody else holds it, and `free` receives its block.
@@ -546,7 +567,7 @@ impl Slab<'_> {
         self.end_claim(acquire, claimed, Kept::returned)
     }
 
-    fn end_claim(&self, acquire: &Acquire, claimed: Claimed, left: impl Fn(Kept) -> Kept) -> bool {
+    pub(super) fn end_claim(&self, acquire: &Acquire, claimed: Claimed, left: impl Fn(Kept) -> Kept) -> bool {
         let Claimed { held, slot } = claimed;
         let lent = Kept::ready(held.index(), held.generation()).claimed(acquire.id().index);
         self.slot_word(slot).is_some_and(|word| word.exchange(lent, left(lent)))

@@ -37,7 +37,8 @@ impl Home {
         ((self.0 >> BY_SHIFT) as u16).checked_sub(1)
     }
 
-    const fn turn(self) -> u64 {
+    /// How often the handle was put. It tells two puts into one slot apart.
+    pub(crate) const fn turn(self) -> u64 {
         self.0 >> SLOT_BITS & TURN_MAX
     }
 
@@ -106,6 +107,8 @@ impl<'a> HomeWord<'a> {
 
 const MARK_SHIFT: u32 = 56;
 const GENERATION_SHIFT: u32 = 20;
+/// The largest number in an EMPTY word of a container slot.
+pub(crate) const NUMBER_MAX: u64 = (1 << MARK_SHIFT) - 1;
 const READY: u64 = 1;
 /// The mark of a slot that lease 0 has claimed.
 const CLAIMED: u64 = 2;
@@ -127,6 +130,16 @@ pub(crate) struct Kept(u64);
 
 impl Kept {
     pub(crate) const EMPTY: Self = Self(0);
+
+    /// EMPTY, with a number of the container; see [`Self::number`].
+    pub(crate) const fn empty(number: u64) -> Self {
+        Self(number & NUMBER_MAX)
+    }
+
+    /// The number in an EMPTY word.
+    pub(crate) const fn number(self) -> u64 {
+        self.0 & NUMBER_MAX
+    }
 
     pub(crate) const fn ready(index: u32, generation: u64) -> Self {
         Self(READY << MARK_SHIFT | generation << GENERATION_SHIFT | index as u64)
@@ -183,6 +196,7 @@ impl Kept {
 /// | (h, g) READY -> CLAIMED j | claimer j, its bit set | recovery makes it READY, then clears the bit |
 /// | (h, g) CLAIMED j -> READY | j; a recoverer of j | a bit more or less |
 /// | (h, g) CLAIMED j -> EMPTY | j | a dead bit: recovery ends h |
+/// | EMPTY -> EMPTY, another number | a holder of the container; only in container slots | - |
 ///
 /// A slot and the holder bits of its handle are a Dekker pair: whoever clears the last bit, and whoever empties the slot, decides whether
 /// the handle is held, and each leaves that to the other if it sees the other's hold. Both changes and both looks are SeqCst `[D]`:
@@ -230,12 +244,11 @@ impl<'a> SlotWord<'a> {
         self.0.compare_exchange(seen.0, Kept::EMPTY.0, order, Ordering::Relaxed).is_ok()
     }
 
-    /// EMPTY -> EMPTY with the number 0, by the new owner of a chunk.
-    pub(crate) fn reset(self) {
-        // Relaxed, both: slot word: the handle word publishes it with the container. A word that is not EMPTY is corrupted, and stays so.
-        if Kept(self.0.load(Ordering::Relaxed)).is_empty() {
-            self.0.store(Kept::EMPTY.0, Ordering::Relaxed);
-        }
+    /// EMPTY -> EMPTY with another number, by a holder of the container.
+    pub(crate) fn renumber(self, seen: Kept, number: u64) {
+        // SeqCst: slot word: as the others. Failure: another one was faster.
+        let new = Kept::empty(number).0;
+        let _ = self.0.compare_exchange(seen.0, new, Ordering::SeqCst, Ordering::Relaxed);
     }
 
     /// The other rows of the table. The caller, or the dead claimer, holds the handle: whoever clears that bit decides.

@@ -192,7 +192,7 @@ impl Map {
     /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
     pub fn create(member: &Member, options: impl Into<MapOptions>) -> Result<Self, CreateError> {
         let options = options.into();
-        Ok(Self::new(Object::create(member, None, Kind::MAP, options.state(), &options.rest())?))
+        Self::new(Object::create(member, None, Kind::MAP, options.state(), &options.rest())?)
     }
 
     /// Creates a map with a name that is not in use; see [`Member::create_named`].
@@ -207,7 +207,7 @@ impl Map {
     ) -> Result<Self, CreateError> {
         let (options, name) = (options.into(), Some(Name::new(name)?));
         let object = Object::create(member, name, Kind::MAP, options.state(), &options.rest())?;
-        Ok(Self::new(object))
+        Self::new(object)
     }
 
     /// Opens the map that has the name, or creates it, in one step; see [`Member::create_or_open`].
@@ -293,9 +293,9 @@ impl Map {
         Slots::new(shared).keep_held(self.object.held())
     }
 
-    fn new(object: Object) -> Self {
-        // It cannot fail, unless the words of the new handle were corrupted at once.
-        Self::over(object).expect("just created")
+    fn new(object: Object) -> Result<Self, CreateError> {
+        let block = object.shared().slab.block_of(object.held());
+        Self::over(object).map_err(|_| Object::corrupted(block))
     }
 
     /// Checks the words of the payload.

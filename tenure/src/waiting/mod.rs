@@ -7,7 +7,7 @@ mod event;
 mod locked;
 mod many;
 mod mutex;
-mod options;
+pub(crate) mod options;
 mod plain;
 pub(crate) mod recover;
 mod semaphore;

@@ -90,7 +90,7 @@ impl From<Duration> for WaitOptions {
 }
 
 /// The limits of one wait that has begun.
-pub(super) struct Limits {
+pub(crate) struct Limits {
     options: WaitOptions,
     /// Computed before the first sleep.
     deadline: Option<Deadline>,
@@ -99,7 +99,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn of(options: WaitOptions) -> Self {
+    pub(crate) fn of(options: WaitOptions) -> Self {
         let is_over = matches!(options.limit, Limit::After(timeout) if timeout.is_zero());
         Self { options, deadline: None, is_over }
     }
@@ -109,7 +109,7 @@ impl Limits {
     /// # Errors
     ///
     /// [`WaitError::TimedOut`].
-    pub(super) fn check(&self) -> Result<(), WaitError> {
+    pub(crate) fn check(&self) -> Result<(), WaitError> {
         if self.is_over { Err(WaitError::TimedOut) } else { Ok(()) }
     }
 
@@ -118,7 +118,7 @@ impl Limits {
     /// # Errors
     ///
     /// [`WaitError::Interrupted`]. The caller takes nothing then, even if an object is available by now: it stays available to all.
-    pub(super) fn sleep(
+    pub(crate) fn sleep(
         &mut self,
         sleep: impl FnOnce(&Deadline) -> Result<Slept, WaitError>,
     ) -> Result<(), WaitError> {

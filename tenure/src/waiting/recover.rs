@@ -25,6 +25,8 @@ pub(crate) fn recover(kind: Kind, state: &State, mcas: &McasDescriptors<'_>, dea
         }
         Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::wake_waiters(&WholeWord::of(state, mcas, kind)),
         Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::wake_waiters(&HalfWord::of(state)),
+        // What the dead one had claimed is in the queue again: see `Slab::recover`.
+        Kind::QUEUE => state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::over(word))),
         _ => {}
     }
 }
@@ -90,6 +92,10 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
                 wrong(true, problem);
             }
             exit::is_available(value)
+        }
+        Kind::QUEUE => {
+            wrong(value != 0 || state[1] & !u64::from(WAITERS) != 0, "not the wait words of a queue".into());
+            false
         }
         _ => return found,
     };

@@ -19,7 +19,11 @@ pub struct HalfWord<'a>(&'a AtomicU32);
 
 impl<'a> HalfWord<'a> {
     pub(crate) fn of(state: &'a State) -> Self {
-        let [low, _] = halves(&state[0]);
+        Self::over(&state[0])
+    }
+
+    pub(crate) fn over(word: &'a Whole) -> Self {
+        let [low, _] = halves(word);
         Self(low)
     }
 }

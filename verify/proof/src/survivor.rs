@@ -59,10 +59,10 @@ pub(crate) struct Values {
     pub(crate) versioned: Versioned<[u64; 5]>,
 }
 
-/// A map that processes change, and three keys of one bucket.
+/// A map that processes change, three keys of one bucket, and one of another.
 pub(crate) struct Mapped {
     pub(crate) map: Map,
-    pub(crate) keys: [[u8; 8]; 3],
+    pub(crate) keys: [[u8; 8]; 4],
     /// What the second key must have: only the survivor changes it.
     pub(crate) second: Option<u8>,
 }

@@ -1,6 +1,6 @@
-//! Changes of a map and looks at it. Three keys share a bucket: what is done with one must leave the others as they are.
+//! Changes of a map and looks at it. Three keys share a bucket, and a fourth one is in another: what is done with one must leave the others as they are.
 
-use tenure::Map;
+use tenure::{Map, MapOptions};
 
 use crate::case::{Case, MAPPED, Part, Stage};
 use crate::pair::Pair;
@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<Case> {
         case("map, insert, replaced meanwhile", insert).meanwhile(change_first),
         case("map, insert, removed meanwhile", insert).meanwhile(remove_first),
         case("map, insert, of a small value", |stage| {
-            with(stage, |map, [_, _, third]| map.insert(&third, &[7]).unwrap());
+            with(stage, |map, [_, _, third, _]| map.insert(&third, &[7]).unwrap());
         }),
         case("map, insert new", insert_new),
         case("map, insert new, inserted meanwhile", insert_new).meanwhile(change_third),
@@ -39,6 +39,12 @@ pub(super) fn all() -> Vec<Case> {
             .before(provide_one)
             .meanwhile(change_first),
         case("map, compare and exchange, replaced meanwhile", exchange).meanwhile(change_first),
+        case("map, insert, evicting", |stage| {
+            with(stage, |map, [.., fourth]| map.insert(&fourth, &value(5)).unwrap())
+        })
+        .before(provide_bounded)
+        .meanwhile(|_| {})
+        .after(is_intact),
         case("map, get", get),
         case("map, get, replaced meanwhile", get).meanwhile(change_first),
         case("map, get, removed meanwhile", get).meanwhile(remove_first),
@@ -80,12 +86,12 @@ fn number_of(map: &Map, key: &[u8]) -> Option<u8> {
     map.get(key).unwrap().map(|value| number(&value))
 }
 
-fn provide_with(survivor: &mut Survivor, has_second: bool) {
+fn provide_with(survivor: &mut Survivor, has_second: bool, options: MapOptions) {
     if survivor.mapped.is_some() {
         return;
     }
-    let map = Map::create_named(survivor.me, NAME, 64).unwrap();
-    let keys: [[u8; 8]; 3] = tenure::testing::neighbours(&map);
+    let map = Map::create_named(survivor.me, NAME, options).unwrap();
+    let keys: [[u8; 8]; 4] = tenure::testing::neighbours(&map);
     for (at, key) in keys.iter().enumerate() {
         survivor.board.post(KEYS + at, u64::from_le_bytes(*key));
     }
@@ -97,18 +103,28 @@ fn provide_with(survivor: &mut Survivor, has_second: bool) {
 }
 
 fn provide(survivor: &mut Survivor) {
-    provide_with(survivor, true);
+    provide_with(survivor, true, MapOptions::new(64));
 }
 
 fn provide_one(survivor: &mut Survivor) {
-    provide_with(survivor, false);
+    provide_with(survivor, false, MapOptions::new(64));
+}
+
+/// So bounded that the pair of another bucket evicts the first one, but not the small one, which was looked at.
+fn provide_bounded(survivor: &mut Survivor) {
+    provide_with(survivor, false, MapOptions::new(64).max_bytes(200));
+    let Mapped { map, keys, second } = survivor.mapped.as_mut().unwrap();
+    if second.is_none() {
+        map.insert(&keys[1], &[7]).unwrap();
+        *second = Some(7);
+    }
 }
 
 /// The script of an actor that does one thing with the map.
-fn with<R>(stage: &Stage<'_>, work: impl FnOnce(&Map, [[u8; 8]; 3]) -> R) {
+fn with<R>(stage: &Stage<'_>, work: impl FnOnce(&Map, [[u8; 8]; 4]) -> R) {
     let me = stage.join();
     let map = Map::open_named(&me, NAME).unwrap();
-    let keys = [0, 1, 2].map(|at| stage.board.read(KEYS + at).to_le_bytes());
+    let keys = [0, 1, 2, 3].map(|at| stage.board.read(KEYS + at).to_le_bytes());
     stage.begin();
     let _ = work(&map, keys);
     stage.end();
@@ -121,7 +137,7 @@ fn insert(stage: &Stage<'_>) {
 }
 
 fn insert_new(stage: &Stage<'_>) {
-    with(stage, |map, [.., third]| map.insert_new(&third, &value(4)).unwrap());
+    with(stage, |map, [_, _, third, _]| map.insert_new(&third, &value(4)).unwrap());
 }
 
 fn remove(stage: &Stage<'_>) {
@@ -181,7 +197,7 @@ fn drop_filled(stage: &Stage<'_>) {
 fn look(survivor: &mut Survivor) {
     let Mapped { map, keys, second } = survivor.mapped.as_ref().unwrap();
     assert_eq!(number_of(map, &keys[1]), *second, "the change of a neighbour was lost");
-    let numbers = keys.map(|key| number_of(map, &key));
+    let numbers = [keys[0], keys[1], keys[2]].map(|key| number_of(map, &key));
     let count = numbers.iter().flatten().count();
     assert_eq!(map.iter().map(|pair| number(&pair.unwrap().1)).count(), count, "{numbers:?}");
 }
@@ -239,5 +255,5 @@ fn is_intact(survivor: &mut Survivor) {
         map.insert(key, &value(number)).unwrap();
         assert_eq!(number_of(&map, key), Some(number));
     }
-    assert_eq!(map.len().unwrap(), keys.len());
+    assert!(map.bytes().unwrap() <= 4 * 120);
 }

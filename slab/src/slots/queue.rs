@@ -1,0 +1,408 @@
+//! A queue over the slots of a container: first in, first out, any number of members on both sides.
+//!
+//! The slots hold the elements, as all slots do; this file is about their order. Positions count the pushes: position p belongs to slot p % n. An
+//! EMPTY slot has the number of the next position that may be put there.
+//!
+//! ```text
+//! push h   t = tail, slot t % n
+//!          EMPTY t: put h, CAS(slot, EMPTY t -> h); CAS(tail, t -> t+1); if head > t: returns += 1
+//!          EMPTY x: x > t: CAS(tail, t -> t+1), again      x < t: CAS(slot, EMPTY x -> EMPTY t), again
+//!          else, it holds something: if t - head >= n, and slot head % n is READY: full
+//!                                    if t - head >= n otherwise: over(head), again
+//!                                    CAS(tail, t -> t+1), again; full after two rounds in which every slot held something
+//! claim    if returns has changed since nothing was found behind the head: look there
+//!          p = head, t = tail, slot p % n
+//!          EMPTY x: x <= p and t <= p: empty               otherwise over(p), again
+//!          READY h: if t <= p: CAS(tail, p -> p+1); open h; head still p: CAS(slot -> CLAIMED me); CAS(head, p -> p+1)
+//!                   if h was put another time meanwhile: give back, again
+//!          CLAIMED: if t <= p: CAS(tail, p -> p+1); over(p), again
+//! over p   CAS(head, p -> p+1); if the slot was EMPTY and is READY now: returns += 1
+//! behind   slots that are READY, whose next position at or after the head is after the tail: claim as above
+//! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the tail
+//! give     CAS(slot, CLAIMED me -> READY); returns += 1
+//! ```
+//!
+//! Tail and head only tell where to look: a process that is stopped before it moves them is helped by the next one. A claimed element
+//! stays in its slot, and neither tail nor head waits for it: it may be claimed for as long as its job takes. If its claimer dies, recovery
+//! makes it READY and counts in `returns`; then it is behind the head, where the next claim looks first.
+//!
+//! The helping is that of Tsigas and Zhang ("A simple, fast and scalable non-blocking concurrent FIFO queue", 2001) with the empty values of Colvin
+//! and Groves ("Formal verification of an array-based nonblocking queue", 2005), which count the rounds; claims are new.
+//! `verify/models/queue.pml` is the model.
+
+use tenure_core::{Acquire, mutant};
+
+use super::keep::{Claimed, Into, PutError};
+use super::word::{Kept, NUMBER_MAX};
+use crate::entry::BlockRef;
+use crate::error::OpenError;
+use crate::local::RefCounts;
+use crate::open::Want;
+use crate::slab::{Held, Slab};
+use crate::sync::{Ordering, Word};
+
+/// The places of a queue: words of its payload, and its container slots. The caller holds the queue.
+#[derive(Clone, Copy)]
+pub struct QueueWords<'a> {
+    /// The next position to be pushed to.
+    pub tail: &'a Word,
+    /// The next position to be claimed.
+    pub head: &'a Word,
+    /// The number of returns for which nothing was found behind the head.
+    pub rescanned: &'a Word,
+    /// The first of its slots.
+    pub first: u32,
+    /// The number of its slots: a power of two.
+    pub slots: u32,
+    /// How many elements may wait: 1 to `slots`.
+    pub capacity: u32,
+}
+
+/// Why an element was not pushed. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// There is no room.
+    #[error("the queue is full")]
+    Full,
+    /// The handle cannot be put.
+    #[error(transparent)]
+    NotPut(#[from] PutError),
+    /// The words of the queue are not those of one.
+    #[error("the words of the queue are corrupted")]
+    Corrupt,
+}
+
+/// Why nothing was claimed, though the queue may not be empty. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PopError {
+    /// The handle in the slot is not one that the caller can open.
+    #[error(transparent)]
+    NotOpened(#[from] OpenError),
+    /// The words of the queue are not those of one.
+    #[error("the words of the queue are corrupted")]
+    Corrupt,
+}
+
+impl QueueWords<'_> {
+    fn load_tail(&self) -> u64 {
+        // SeqCst: tail: before the load of a slot: a slot that is EMPTY afterwards was not filled at that position; pairs with `move_tail`.
+        self.tail.load(Ordering::SeqCst) & NUMBER_MAX
+    }
+
+    fn load_head(&self) -> u64 {
+        // SeqCst: head: after a push has filled a slot; pairs with `move_head`, which comes before the look at the slot.
+        self.head.load(Ordering::SeqCst) & NUMBER_MAX
+    }
+
+    fn move_tail(&self, from: u64) {
+        // SeqCst: tail: after the slot was filled, or seen to hold something. Failure: another one has moved it.
+        let _ = self.tail.compare_exchange(from, from + 1, Ordering::SeqCst, Ordering::Relaxed);
+    }
+
+    fn move_head(&self, from: u64) -> bool {
+        // SeqCst: head: after the slot was claimed, or seen. Failure: another one has moved it.
+        self.head.compare_exchange(from, from + 1, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    fn slot(&self, position: u64) -> u32 {
+        self.first + (position as u32 & (self.slots - 1))
+    }
+
+    /// The first position of a slot at or after `from`.
+    fn next(&self, slot: u32, from: u64) -> u64 {
+        let number = u64::from(slot.wrapping_sub(self.first));
+        from + (number.wrapping_sub(from) & u64::from(self.slots - 1))
+    }
+
+    fn all(&self) -> std::ops::Range<u32> {
+        self.first..self.first + self.slots
+    }
+}
+
+/// Where an element to be claimed was seen.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// At the head, which has this position.
+    Head(u64),
+    /// Behind it: the next position of its slot is this one, after the tail.
+    Behind(u64),
+}
+
+impl Slab<'_> {
+    /// Pushes a handle that the caller holds: from now on the queue holds it as well.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]; nothing was changed.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free: it repeats only if others push, claim or end claims.
+    ///
+    /// # Crash
+    ///
+    /// The queue holds the handle or not.
+    pub fn push(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        queue: &QueueWords<'_>,
+        held: Held,
+    ) -> Result<(), PushError> {
+        let slots = u64::from(queue.slots);
+        let mut full_from = None;
+        loop {
+            let t = queue.load_tail();
+            let slot = queue.slot(t);
+            let Some(word) = self.slot_word(slot) else { return Err(PushError::Corrupt) };
+            let seen = word.load();
+            if queue.load_tail() != t {
+                continue;
+            }
+            if seen.is_empty() && seen.number() < t {
+                word.renumber(seen, t);
+                continue;
+            }
+            if seen.is_empty() && seen.number() > t {
+                // Filled and emptied at `t` already.
+                if seen.number() - t > slots {
+                    return Err(PushError::Corrupt);
+                }
+                queue.move_tail(t);
+                continue;
+            }
+            if t >= queue.load_head() + u64::from(queue.capacity) {
+                if self.is_waiting_at_head(queue)? {
+                    return Err(PushError::Full);
+                }
+                continue;
+            }
+            if seen.is_empty() {
+                match self.put_into(acquire, ref_counts, held, slot, Into::Exactly(seen), |_| {}) {
+                    Ok(_) => {
+                        queue.move_tail(t);
+                        // Passed over meanwhile: the slot had held something when the tail came.
+                        if queue.load_head() > t && !mutant!("slab.queue.push_not_told") {
+                            self.count_return();
+                        }
+                        return Ok(());
+                    }
+                    Err(PutError::Full { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            } else {
+                let from = *full_from.get_or_insert(t);
+                if t >= from + 2 * slots {
+                    // Claimed, or given back: in each of two rounds.
+                    let is_kept = |slot| self.slot_word(slot).is_some_and(|word| !word.load().is_empty());
+                    if queue.all().all(is_kept) {
+                        return Err(PushError::Full);
+                    }
+                    full_from = None;
+                }
+                queue.move_tail(t);
+            }
+        }
+    }
+
+    /// Whether the element at the head waits. If there is none, moves the head on.
+    fn is_waiting_at_head(&self, queue: &QueueWords<'_>) -> Result<bool, PushError> {
+        let p = queue.load_head();
+        let Some(word) = self.slot_word(queue.slot(p)) else { return Err(PushError::Corrupt) };
+        let seen = word.load();
+        if queue.load_head() != p {
+            return Ok(false);
+        }
+        if !seen.is_ready() {
+            self.pass_over(queue, p, seen);
+        }
+        Ok(seen.is_ready())
+    }
+
+    /// Moves the head on from position p, whose slot had `seen`: no push will fill it, or somebody has claimed it.
+    fn pass_over(&self, queue: &QueueWords<'_>, p: u64, seen: Kept) {
+        if queue.move_head(p)
+            && seen.is_empty()
+            && !mutant!("slab.queue.passed_not_looked_at")
+            && self.slot_word(queue.slot(p)).is_some_and(|word| word.load().is_ready())
+        {
+            // A push that had loaded the tail before has filled it after all.
+            self.count_return();
+        }
+    }
+
+    /// Counts that something may be READY behind the head of a queue.
+    pub(crate) fn count_return(&self) {
+        // SeqCst: returns: after the slot has become READY; pairs with the load in `claim_next`, before its look at the slots.
+        self.returns().fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Claims the oldest element: its slot still holds it, and lends it to this member alone. `None` if the queue is empty.
+    ///
+    /// With `kind`, a handle of another kind is an error. `free` receives the block of another generation if this call ends that one.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError`]; nothing was changed.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free: it repeats only if others push, claim or end claims. It looks at all slots of the queue after something was given back.
+    ///
+    /// # Crash
+    ///
+    /// Recovery of this lease gives the element back: it is claimed next.
+    pub fn claim_next(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        queue: &QueueWords<'_>,
+        kind: Option<u64>,
+        mut free: impl FnMut(BlockRef),
+    ) -> Result<Option<Claimed>, PopError> {
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
+        let want = kind.map_or(Want::Any, Want::Kind);
+        let slots = u64::from(queue.slots);
+        let mut tries = 0;
+        loop {
+            // SeqCst: returns: before the look at the slots; pairs with `count_return`.
+            let returns = self.returns().load(Ordering::SeqCst);
+            // SeqCst: rescanned: as above.
+            let rescanned = queue.rescanned.load(Ordering::SeqCst);
+            if returns != rescanned && !mutant!("slab.queue.no_rescan") {
+                for slot in queue.all() {
+                    let Some(word) = self.slot_word(slot) else { return Err(PopError::Corrupt) };
+                    let position = queue.next(slot, queue.load_head());
+                    let seen = word.load();
+                    if seen.is_ready()
+                        && queue.load_tail() < position
+                        && let Some(claimed) = self.claim_seen(
+                            ref_counts,
+                            queue,
+                            slot,
+                            seen,
+                            Seen::Behind(position),
+                            want,
+                            &mut free,
+                        )?
+                    {
+                        return Ok(Some(claimed));
+                    }
+                }
+                // SeqCst: rescanned: after the look at the slots. Failure: others look as well.
+                let _ =
+                    queue.rescanned.compare_exchange(rescanned, returns, Ordering::SeqCst, Ordering::Relaxed);
+            }
+            let p = queue.load_head();
+            let slot = queue.slot(p);
+            let Some(word) = self.slot_word(slot) else { return Err(PopError::Corrupt) };
+            let t = queue.load_tail();
+            let seen = word.load();
+            if queue.load_head() != p {
+                continue;
+            }
+            if t > p + 2 * slots {
+                return Err(PopError::Corrupt);
+            }
+            if seen.is_empty() && seen.number() <= p && t <= p
+                || tries >= 2 * slots && !seen.is_ready() && t <= p
+            {
+                return Ok(None);
+            }
+            tries += 1;
+            if t <= p {
+                // Its pusher has not done so yet; or the slot was not empty when position `p` came, and is passed over.
+                queue.move_tail(p);
+            }
+            if !seen.is_ready() {
+                self.pass_over(queue, p, seen);
+            } else if let Some(claimed) =
+                self.claim_seen(ref_counts, queue, slot, seen, Seen::Head(p), want, &mut free)?
+            {
+                queue.move_head(p);
+                return Ok(Some(claimed));
+            }
+        }
+    }
+
+    /// Claims what a slot was seen to hold, READY. `None` if others were faster.
+    #[expect(clippy::too_many_arguments, reason = "one call of `claim_next`, in two places")]
+    fn claim_seen(
+        &self,
+        ref_counts: &RefCounts,
+        queue: &QueueWords<'_>,
+        slot: u32,
+        seen: Kept,
+        at: Seen,
+        want: Want,
+        free: &mut impl FnMut(BlockRef),
+    ) -> Result<Option<Claimed>, PopError> {
+        let Some((held, turn)) = self.hold_kept(ref_counts, slot, seen, want, free)? else { return Ok(None) };
+        let is_still_first = mutant!("slab.queue.no_second_look")
+            || match at {
+                Seen::Head(p) => queue.load_head() == p,
+                Seen::Behind(position) => queue.load_tail() < position,
+            };
+        let claimed = Claimed { held, slot };
+        let word = self.slot_word(slot).filter(|_| is_still_first);
+        if word.is_some_and(|word| word.exchange(seen, seen.claimed(ref_counts.lease_index()))) {
+            // The same handle may have been popped and pushed again meanwhile: then it is not the oldest element any more.
+            let turn_now = self.home(held.index()).map(|home| home.load().turn());
+            if turn_now == Some(turn) || mutant!("slab.queue.no_turn") {
+                return Ok(Some(claimed));
+            }
+            let lent = seen.claimed(ref_counts.lease_index());
+            if word.is_some_and(|word| word.exchange(lent, seen)) {
+                self.count_return();
+            }
+        }
+        let _ = self.close_slow(ref_counts, None, held, free);
+        Ok(None)
+    }
+
+    /// Ends a claim: the element leaves the queue. The caller still has its count. False if it is not claimed by this member: the segment
+    /// is corrupted, or the queue is over.
+    ///
+    /// # Progress
+    ///
+    /// Wait-free.
+    ///
+    /// # Crash
+    ///
+    /// Recovery of this lease gives the element back, or the queue has let it go.
+    pub fn ack_next(&self, acquire: &Acquire, queue: &QueueWords<'_>, claimed: Claimed) -> bool {
+        let number = queue.next(claimed.slot, queue.load_tail());
+        self.end_claim(acquire, claimed, |_| Kept::empty(number))
+    }
+
+    /// Gives a claimed element back: it is claimed next. The caller still has its count. The result is as in [`Slab::ack_next`].
+    ///
+    /// # Progress
+    ///
+    /// Wait-free.
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::ack_next`]; the element is given back.
+    pub fn give_back_next(&self, acquire: &Acquire, claimed: Claimed) -> bool {
+        let is_given = self.end_claim(acquire, claimed, Kept::returned);
+        if !mutant!("slab.queue.given_not_told") {
+            self.count_return();
+        }
+        is_given
+    }
+
+    /// How many slots of a run hold something, and how many of them are claimed, at the moment: a look at each.
+    #[must_use]
+    pub fn count_kept(&self, slots: std::ops::Range<u32>) -> (u32, u32) {
+        slots
+            .filter_map(|slot| self.slot(slot))
+            .fold((0, 0), |(all, claimed), info| (all + 1, claimed + u32::from(info.claimed_by.is_some())))
+    }
+}

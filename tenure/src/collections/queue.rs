@@ -1,0 +1,767 @@
+//! Queues.
+//!
+//! The words of their payload: 0 the wait word of those that pop, 1 that of those that push, 2 and 3 as of every container; 4 the capacity, 5
+//! the kind of the elements; 8 tail, 24 head, 40 the returns for which nothing was found behind the head; each of those on lines of its own.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tenure_core::mutant;
+use tenure_core::sync::Word;
+use tenure_segment::futex;
+use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, QueueWords, Token};
+use tenure_wait::{WAITERS, Word as _};
+
+use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
+use crate::handle::{Handle, Raw};
+use crate::kind::Kind;
+use crate::member::Member;
+use crate::names::{Name, Named, NamedError};
+use crate::object::Object;
+use crate::raw::RawHandle;
+use crate::shared::Shared;
+use crate::slots::{Claim, PutError};
+use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
+use crate::typed::{self, Value};
+use crate::waiting::options::Limits;
+use crate::waiting::word::{HalfWord, halves};
+use crate::waiting::{WaitError, WaitOptions};
+
+const CAPACITY: usize = 4;
+const KIND: usize = 5;
+const TAIL: usize = 8;
+const HEAD: usize = 24;
+const RESCANNED: usize = 40;
+const WORDS: usize = 48;
+
+/// A queue between any threads of all processes: first in, first out, bounded, many on both sides.
+///
+/// An element is a handle: [`Queue::push`] creates one with a copy of the value, or [`Queue::push_handle`] pushes one that exists, of a
+/// value of any size. The queue holds what is in it, so an element outlives whoever pushed it.
+///
+/// There are two ways out. [`Queue::pop`] takes the element out: if the process dies then, the element ends with it (at most once).
+/// [`Queue::claim`] lends it: it leaves the queue at [`Claim::ack`], and if the process dies before, it is the next that others get, at once (at
+/// least once).
+///
+/// The space needs [`container_slots`](crate::Options::container_slots), and a handle for each element.
+///
+/// ```
+/// # use tenure::Queue;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let space = tenure::Space::options().container_slots(1024).handles(2048).scratch(1 << 20).anonymous()?;
+/// # let (me, other) = (space.join()?, space.join()?);
+/// let jobs = Queue::<u64>::create(&me, 1000)?;
+/// jobs.push(&7)?;
+/// jobs.push(&8)?;
+///
+/// let theirs = Queue::<u64>::open(&other, jobs.token())?; // usually in another process
+/// let job = theirs.claim()?.expect("two jobs");
+/// drop((theirs, job, other)); // as if it died here
+/// let job = jobs.claim()?.expect("the same job");
+/// assert_eq!(job.get()?.to_native(), 7);
+/// job.ack()?; // done
+/// assert_eq!(jobs.pop()?.expect("the other job").get()?.to_native(), 8);
+/// assert!(jobs.pop()?.is_none());
+/// # Ok(()) }
+/// ```
+///
+/// A queue with a name, kept in a slot ([`Slots`](crate::Slots)), waits for its first reader with all its elements while no process lives.
+///
+/// # Order
+///
+/// Elements leave in the order in which they were pushed. One that was given back, by its claimer or after its death, comes before the
+/// others; if there are several, their order among each other is not defined, and one of them may wait until the elements that were
+/// pushed up to that moment have left.
+///
+/// # Progress
+///
+/// Lock-free between processes: no operation waits for a process that is stopped, at whatever instruction, nor for one that keeps an
+/// element claimed. Those with options sleep while the queue is empty, or full.
+///
+/// A process that is stopped right after a push, before it wakes those that sleep, wakes them when it goes on; the next push wakes
+/// them as well, and if it is killed, its recovery.
+///
+/// # Crash
+///
+/// A push is done or not done, and so is a pop. What a dead process had claimed is in the queue again.
+pub struct Queue<T> {
+    inner: Inner,
+    value: PhantomData<fn() -> T>,
+}
+
+/// The number of elements of a queue, at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLen {
+    /// Elements that wait to be claimed or popped.
+    pub waiting: u32,
+    /// Elements that are claimed.
+    pub claimed: u32,
+}
+
+/// The reason why a queue did not do what it should. Nothing was changed.
+///
+/// ```
+/// # use tenure::{Queue, QueueError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let jobs = Queue::<u64>::create(&me, 1)?;
+/// jobs.push(&7)?;
+/// assert!(matches!(jobs.push(&8), Err(QueueError::Full { capacity: 1 })));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The caller is not a member, or no member any more.
+    #[error(transparent)]
+    NotMember(#[from] NotMember),
+    /// As many elements wait as the queue may have; or as many are claimed as it has slots.
+    #[error("the queue is full: {capacity} elements")]
+    Full {
+        /// The capacity.
+        capacity: u32,
+    },
+    /// The wait failed, for instance because its time was over.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// The element was not created.
+    #[error(transparent)]
+    NotCreated(#[from] CreateError),
+    /// The handle was not put, for instance because it is in a slot or in a queue already.
+    #[error(transparent)]
+    NotPut(#[from] PutError),
+    /// The element was not opened.
+    #[error(transparent)]
+    NotOpened(#[from] OpenHandleError),
+    /// The words of the queue are corrupted.
+    #[error("corrupt: the words of the queue")]
+    Corrupt,
+}
+
+/// What a queue can hold: values of a type, or bytes ([`Raw`]).
+pub trait Element: sealed::Sealed + Sized {
+    /// What is pushed: a value of the type, or a slice of bytes.
+    type Pushed: ?Sized;
+
+    #[doc(hidden)]
+    fn bytes(value: &Self::Pushed) -> Result<Cow<'_, [u8]>, CreateError>;
+
+    #[doc(hidden)]
+    fn validate(bytes: &[u8]) -> Result<(), OpenHandleError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<T: crate::Value> Sealed for T {}
+    impl Sealed for crate::Raw {}
+}
+
+impl<T: Value> Element for T {
+    type Pushed = T;
+
+    fn bytes(value: &T) -> Result<Cow<'_, [u8]>, CreateError> {
+        Ok(Cow::Owned(typed::to_bytes(value)?.into_vec()))
+    }
+
+    fn validate(bytes: &[u8]) -> Result<(), OpenHandleError> {
+        typed::validate::<T>(bytes)
+    }
+}
+
+impl Element for Raw {
+    type Pushed = [u8];
+
+    fn bytes(value: &[u8]) -> Result<Cow<'_, [u8]>, CreateError> {
+        Ok(Cow::Borrowed(value))
+    }
+
+    fn validate(_: &[u8]) -> Result<(), OpenHandleError> {
+        Ok(())
+    }
+}
+
+/// A queue, without the type of its elements.
+struct Inner {
+    object: Object,
+    /// Of the elements.
+    kind: Kind,
+    first: u32,
+    slots: u32,
+    capacity: u32,
+}
+
+impl Inner {
+    /// The largest capacity.
+    const MOST: u32 = slab::SLOTS_MAX;
+
+    fn initial(kind: Kind, capacity: u32) -> Result<([u64; STATE_WORDS], Vec<u8>), CreateError> {
+        if capacity == 0 || capacity > Self::MOST {
+            return Err(CreateError::Capacity { found: capacity, most: Self::MOST });
+        }
+        let mut state = [0; STATE_WORDS];
+        state[CONTAINER_SLOTS] = capacity.next_power_of_two().max(CHUNK_SLOTS).into();
+        let mut rest = vec![0; (WORDS - STATE_WORDS) * 8];
+        rest[..8].copy_from_slice(&u64::from(capacity).to_le_bytes());
+        rest[8..16].copy_from_slice(&kind.number().to_le_bytes());
+        Ok((state, rest))
+    }
+
+    fn create(member: &Member, name: Option<&str>, kind: Kind, capacity: u32) -> Result<Self, CreateError> {
+        kind.to_create()?;
+        let (state, rest) = Self::initial(kind, capacity)?;
+        let name = name.map(Name::new).transpose()?;
+        let object = Object::create(member, name, Kind::QUEUE, state, &rest)?;
+        // It cannot fail, unless the words of the new handle were corrupted at once.
+        Ok(Self::over(object, kind).expect("just created"))
+    }
+
+    fn create_or_open(
+        member: &Member,
+        name: &str,
+        kind: Kind,
+        capacity: u32,
+    ) -> Result<Named<Self>, NamedError> {
+        kind.to_create()?;
+        let (state, rest) = Self::initial(kind, capacity)?;
+        let named = Object::create_or_open(member, Name::new(name)?, Kind::QUEUE, state, &rest)?;
+        Ok(named.try_map(|object| Self::over(object, kind))?)
+    }
+
+    /// Checks that the words are those of a queue with elements of this kind.
+    fn over(object: Object, kind: Kind) -> Result<Self, OpenHandleError> {
+        let words = object.words()?;
+        // Relaxed: written before the handle was published, never changed.
+        let word = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed));
+        let [slots, first, capacity] =
+            [CONTAINER_SLOTS, CONTAINER_FIRST, CAPACITY].map(|at| u32::try_from(word(at)).unwrap_or(0));
+        let found = Kind::from_word(word(KIND));
+        let is_whole = words.len() >= WORDS
+            && slots.is_power_of_two()
+            && (1..=slots).contains(&capacity)
+            && object.shared().slab.owns_slots(object.identity(), first, slots);
+        if !is_whole {
+            return Err(OpenHandleError::Corrupt(format!(
+                "a queue of {capacity} with {slots} slots from {first} on, which are not its own"
+            )));
+        }
+        if found != kind {
+            return Err(OpenHandleError::ForeignKind { expected: kind, found });
+        }
+        Ok(Self { object, kind, first, slots, capacity })
+    }
+
+    fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        let Self { kind, first, slots, capacity, .. } = *self;
+        Ok(Self { object: self.object.try_clone()?, kind, first, slots, capacity })
+    }
+
+    fn shared(&self) -> &Shared {
+        self.object.shared()
+    }
+
+    fn words(&self) -> Result<QueueWords<'_>, NotMember> {
+        let words = self.object.words()?;
+        let Self { first, slots, capacity, .. } = *self;
+        Ok(QueueWords {
+            tail: &words[TAIL],
+            head: &words[HEAD],
+            rescanned: &words[RESCANNED],
+            first,
+            slots,
+            capacity,
+        })
+    }
+
+    /// Pushes; false if it is full.
+    fn push(&self, held: RawHandle) -> Result<bool, QueueError> {
+        let (shared, words) = (self.shared(), self.words()?);
+        match shared.slab.push(shared.lease.acquire(), shared.ref_counts(), &words, held.held) {
+            Ok(()) => {}
+            Err(slab::PushError::Full) => return Ok(false),
+            Err(slab::PushError::NotPut(error)) => return Err(PutError::from(error).into()),
+            Err(_) => return Err(QueueError::Corrupt),
+        }
+        self.wake(Side::Pop)?;
+        Ok(true)
+    }
+
+    fn claim(&self) -> Result<Option<Claimed>, QueueError> {
+        let (shared, words) = (self.shared(), self.words()?);
+        let kind = Some(self.kind.number());
+        let (acquire, ref_counts) = (shared.lease.acquire(), shared.ref_counts());
+        match shared.slab.claim_next(acquire, ref_counts, &words, kind, |block| shared.free_block(block)) {
+            Ok(claimed) => Ok(claimed),
+            Err(slab::PopError::NotOpened(error)) => Err(OpenHandleError::from(error).into()),
+            Err(_) => Err(QueueError::Corrupt),
+        }
+    }
+
+    /// Ends a claim. False if it is none.
+    fn end(&self, claimed: Claimed, is_done: bool) -> Result<bool, NotMember> {
+        let (shared, words) = (self.shared(), self.words()?);
+        let has_claimed = if is_done {
+            shared.slab.ack_next(shared.lease.acquire(), &words, claimed)
+        } else {
+            shared.slab.give_back_next(shared.lease.acquire(), claimed)
+        };
+        self.wake(if is_done { Side::Push } else { Side::Pop })?;
+        Ok(has_claimed)
+    }
+
+    fn wait_word(&self, side: Side) -> Result<&Word, NotMember> {
+        Ok(&self.object.state()?[side as usize])
+    }
+
+    /// Wakes those that wait on one side.
+    #[inline]
+    fn wake(&self, side: Side) -> Result<(), NotMember> {
+        let word = self.wait_word(side)?;
+        let [futex, _] = halves(word);
+        // SeqCst [D]: wait word: ordered after the change of the slot; pairs with the one in `wait`: either it sees the change, or
+        // this sees that it waits.
+        if futex.load(Ordering::SeqCst) & WAITERS != 0 && !mutant!("queue.nobody_woken") {
+            HalfWord::over(word).wake();
+        }
+        Ok(())
+    }
+
+    /// Tries until it succeeds; sleeps in between.
+    fn wait<R>(
+        &self,
+        side: Side,
+        options: WaitOptions,
+        mut attempt: impl FnMut() -> Result<Option<R>, QueueError>,
+    ) -> Result<R, QueueError> {
+        let mut limits = Limits::of(options);
+        loop {
+            if let Some(result) = attempt()? {
+                return Ok(result);
+            }
+            limits.check()?;
+            let [futex, _]: &[AtomicU32; 2] = halves(self.wait_word(side)?);
+            // SeqCst [D]: wait word: before the next look at the slots; pairs with the one in `wake`.
+            let marked = futex.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS;
+            if let Some(result) = attempt()? {
+                return Ok(result);
+            }
+            limits.sleep(|deadline| Ok(futex::sleep(futex, marked, deadline)?))?;
+        }
+    }
+}
+
+/// Those that wait, by the position of their wait word.
+#[derive(Clone, Copy)]
+enum Side {
+    Pop = 0,
+    Push = 1,
+}
+
+/// The queue that has lent an element.
+pub(crate) struct Lender(Inner);
+
+impl Lender {
+    /// Ends a claim. False if it is none.
+    pub(crate) fn end(&self, claimed: Claimed, is_done: bool) -> Result<bool, NotMember> {
+        self.0.end(claimed, is_done)
+    }
+}
+
+impl<T: Value> Queue<T> {
+    /// Creates a queue without a name, for `capacity` elements that wait: 1 to 2^20. It takes the next power of two of container slots, at
+    /// least 64.
+    ///
+    /// ```
+    /// # use tenure::{CreateError, Queue};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<String>::create(&me, 64)?;
+    /// jobs.push(&"one".into())?;
+    /// assert_eq!(jobs.len()?.waiting, 1);
+    /// let second = Queue::<String>::create(&me, 1);
+    /// assert!(matches!(second, Err(CreateError::ContainerSlots { slots: 64, capacity: 64 })));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
+    pub fn create(member: &Member, capacity: u32) -> Result<Self, CreateError> {
+        Inner::create(member, None, Kind::of::<T>(), capacity).map(Self::of)
+    }
+
+    /// Creates a queue with a name that is not in use; see [`Member::create_named`].
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
+    pub fn create_named(member: &Member, name: &str, capacity: u32) -> Result<Self, CreateError> {
+        Inner::create(member, Some(name), Kind::of::<T>(), capacity).map(Self::of)
+    }
+
+    /// Opens the queue that has the name, or creates it, in one step; see [`Member::create_or_open`]. `capacity` is ignored if it exists.
+    ///
+    /// ```
+    /// # use tenure::Queue;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let jobs = Queue::<u64>::create_or_open(&me, "jobs", 64)?.into_inner();
+    /// let theirs = Queue::<u64>::create_or_open(&other, "jobs", 64)?.into_inner(); // usually in another process
+    /// jobs.push(&7)?;
+    /// assert_eq!(theirs.pop()?.unwrap().get()?.to_native(), 7);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    pub fn create_or_open(member: &Member, name: &str, capacity: u32) -> Result<Named<Self>, NamedError> {
+        Inner::create_or_open(member, name, Kind::of::<T>(), capacity)?.try_map(|inner| Ok(Self::of(inner)))
+    }
+
+    /// Opens the token of a queue.
+    ///
+    /// ```
+    /// # use tenure::{OpenHandleError, Queue};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<u64>::create(&me, 64)?;
+    /// let wrong = Queue::<i64>::open(&me, jobs.token());
+    /// assert!(matches!(wrong, Err(OpenHandleError::ForeignKind { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no queue or one of other elements; nothing is held.
+    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
+        let object = Object::open(member, Kind::QUEUE, token)?;
+        Inner::over(object, Kind::of::<T>()).map(Self::of)
+    }
+
+    /// Opens the queue that has the name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::open`], and [`OpenHandleError::NoSuchName`].
+    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
+        let object = Object::open_named(member, Name::known(name)?, Kind::QUEUE)?;
+        Inner::over(object, Kind::of::<T>()).map(Self::of)
+    }
+}
+
+/// Queues of bytes. The kind is that of the elements.
+impl Queue<Raw> {
+    /// As [`Queue::create`], and with `name` as [`Queue::create_named`].
+    ///
+    /// ```
+    /// # use tenure::{Kind, Queue};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::create_raw(&me, None, Kind::raw(1), 64)?;
+    /// jobs.push(b"tea")?;
+    /// assert_eq!(jobs.pop()?.unwrap().get()?, b"tea");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create_raw(
+        member: &Member,
+        name: Option<&str>,
+        kind: Kind,
+        capacity: u32,
+    ) -> Result<Self, CreateError> {
+        Inner::create(member, name, kind, capacity).map(Self::of)
+    }
+
+    /// As [`Queue::create_or_open`].
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    pub fn create_or_open_raw(
+        member: &Member,
+        name: &str,
+        kind: Kind,
+        capacity: u32,
+    ) -> Result<Named<Self>, NamedError> {
+        Inner::create_or_open(member, name, kind, capacity)?.try_map(|inner| Ok(Self::of(inner)))
+    }
+
+    /// As [`Queue::open`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
+        Inner::over(Object::open(member, Kind::QUEUE, token)?, kind).map(Self::of)
+    }
+
+    /// As [`Queue::open_named`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`]; nothing is held.
+    pub fn open_raw_named(member: &Member, kind: Kind, name: &str) -> Result<Self, OpenHandleError> {
+        Inner::over(Object::open_named(member, Name::known(name)?, Kind::QUEUE)?, kind).map(Self::of)
+    }
+}
+
+impl<T: Element> Queue<T> {
+    /// Pushes a new handle with a copy of the value; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`]; [`QueueError::NotCreated`], for instance without a free handle. Nothing was changed.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes.
+    ///
+    /// # Crash
+    ///
+    /// The element is in the queue or does not exist.
+    pub fn push(&self, value: &T::Pushed) -> Result<(), QueueError> {
+        self.push_handle(&self.element(value)?)
+    }
+
+    /// As [`Queue::push`]; waits while the queue is full. `options` is usually a timeout: `None` waits without limit; see [`WaitOptions`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Queue, QueueError, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<u64>::create(&me, 1)?;
+    /// jobs.push_with(&7, None)?;
+    /// let full = jobs.push_with(&8, Duration::from_millis(1));
+    /// assert!(matches!(full, Err(QueueError::Wait(WaitError::TimedOut))));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::push`].
+    pub fn push_with(&self, value: &T::Pushed, options: impl Into<WaitOptions>) -> Result<(), QueueError> {
+        self.push_handle_with(&self.element(value)?, options)
+    }
+
+    fn element(&self, value: &T::Pushed) -> Result<Handle<T>, QueueError> {
+        let shared = self.inner.object.shared();
+        shared.lease.check()?;
+        let bytes = T::bytes(value)?;
+        let held = shared.create(&mut shared.common(), self.inner.kind, &bytes)?;
+        Ok(Handle { shared: shared.clone(), held, kind: self.inner.kind, value: PhantomData })
+    }
+
+    /// Takes the oldest element out of the queue; `None` if it is empty. If this process dies afterwards, the element ends with it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotOpened`] for an element that is no valid value: it was taken out, and is gone.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes.
+    ///
+    /// # Crash
+    ///
+    /// The element is in the queue, or ends with this process.
+    pub fn pop(&self) -> Result<Option<Handle<T>>, QueueError> {
+        let Some(claimed) = self.inner.claim()? else { return Ok(None) };
+        let handle = self.handle(claimed);
+        if !self.inner.end(claimed, true)? {
+            return Err(QueueError::Corrupt);
+        }
+        self.validate(&handle)?;
+        Ok(Some(handle))
+    }
+
+    /// As [`Queue::pop`]; waits while the queue is empty. `options` is usually a timeout: `None` waits without limit; see [`WaitOptions`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Queue, QueueError, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<u64>::create(&me, 64)?;
+    /// jobs.push(&7)?;
+    /// assert_eq!(jobs.pop_with(None)?.get()?.to_native(), 7);
+    /// let empty = jobs.pop_with(Duration::from_millis(1));
+    /// assert!(matches!(empty, Err(QueueError::Wait(WaitError::TimedOut))));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::pop`].
+    pub fn pop_with(&self, options: impl Into<WaitOptions>) -> Result<Handle<T>, QueueError> {
+        self.inner.wait(Side::Pop, options.into(), || self.pop())
+    }
+
+    /// Claims the oldest element; `None` if there is none. It stays in the queue, lent to this member alone, until [`Claim::ack`] or
+    /// [`Claim::give_back`]. If this process dies, the element is the next that others get.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotOpened`] for an element that is no valid value: it was given back.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free between processes. After something was given back it looks at all slots of the queue.
+    ///
+    /// # Crash
+    ///
+    /// See [`Queue`].
+    pub fn claim(&self) -> Result<Option<Claim<T>>, QueueError> {
+        // Before the claim: it must be ended.
+        let lender = Lender(self.inner.try_clone()?);
+        let Some(claimed) = self.inner.claim()? else { return Ok(None) };
+        let claim = Claim::by_queue(self.handle(claimed), claimed, lender);
+        // If it fails, the drop gives it back.
+        self.validate(&claim)?;
+        Ok(Some(claim))
+    }
+
+    /// As [`Queue::claim`]; waits while there is none. `options` is usually a timeout: `None` waits without limit; see [`WaitOptions`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::claim`].
+    pub fn claim_with(&self, options: impl Into<WaitOptions>) -> Result<Claim<T>, QueueError> {
+        self.inner.wait(Side::Pop, options.into(), || self.claim())
+    }
+
+    fn handle(&self, claimed: Claimed) -> Handle<T> {
+        let (shared, held) = (self.inner.object.shared().clone(), RawHandle { held: claimed.held() });
+        Handle { shared, held, kind: self.inner.kind, value: PhantomData }
+    }
+
+    fn validate(&self, handle: &Handle<T>) -> Result<(), QueueError> {
+        let bytes = handle.bytes().map_err(|error| match error {
+            UseError::NotMember(error) => QueueError::NotMember(error),
+            error => OpenHandleError::Corrupt(error.to_string()).into(),
+        })?;
+        Ok(T::validate(bytes)?)
+    }
+}
+
+impl<T> Queue<T> {
+    fn of(inner: Inner) -> Self {
+        Self { inner, value: PhantomData }
+    }
+
+    /// Pushes a handle; does not wait. From then on the queue holds it as well; the caller still holds its handle.
+    ///
+    /// ```
+    /// # use tenure::{PutError, Queue, QueueError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let buffers = Queue::<Vec<u8>>::create(&me, 64)?;
+    /// let buffer = me.create(&vec![0u8; 1000])?;
+    /// buffers.push_handle(&buffer)?;
+    /// let again = buffers.push_handle(&buffer);
+    /// assert!(matches!(again, Err(QueueError::NotPut(PutError::Already { .. }))));
+    /// assert_eq!(buffers.pop()?.unwrap().token(), buffer.token());
+    /// buffers.push_handle(&buffer)?; // as often as 2^23 times
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`]; [`QueueError::NotPut`]. Nothing was changed.
+    pub fn push_handle(&self, handle: &Handle<T>) -> Result<(), QueueError> {
+        let held = self.own(handle)?;
+        if self.inner.push(held)? { Ok(()) } else { Err(QueueError::Full { capacity: self.inner.capacity }) }
+    }
+
+    /// As [`Queue::push_handle`]; waits while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Queue::push_handle`].
+    pub fn push_handle_with(
+        &self,
+        handle: &Handle<T>,
+        options: impl Into<WaitOptions>,
+    ) -> Result<(), QueueError> {
+        let held = self.own(handle)?;
+        self.inner.wait(Side::Push, options.into(), || Ok(self.inner.push(held)?.then_some(())))
+    }
+
+    fn own(&self, handle: &Handle<T>) -> Result<RawHandle, QueueError> {
+        let shared = self.inner.object.shared();
+        shared.lease.check()?;
+        if !std::sync::Arc::ptr_eq(shared, &handle.shared) {
+            return Err(PutError::ForeignHandle.into());
+        }
+        if handle.kind != self.inner.kind {
+            let (expected, found) = (self.inner.kind, handle.kind);
+            return Err(OpenHandleError::ForeignKind { expected, found }.into());
+        }
+        Ok(handle.held)
+    }
+
+    /// The number of elements at the moment; other processes may change it during the call. It looks at every slot.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`].
+    pub fn len(&self) -> Result<QueueLen, NotMember> {
+        self.inner.shared().lease.check()?;
+        let slots = self.inner.first..self.inner.first + self.inner.slots;
+        let (all, claimed) = self.inner.shared().slab.count_kept(slots);
+        Ok(QueueLen { waiting: all - claimed, claimed })
+    }
+
+    /// Whether no element waits or is claimed, at the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`].
+    pub fn is_empty(&self) -> Result<bool, NotMember> {
+        Ok(self.len()? == QueueLen::default())
+    }
+
+    /// How many elements may wait, fixed at creation.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.inner.capacity
+    }
+
+    /// The token: 64 bits to pass to other processes.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.inner.object.token()
+    }
+
+    /// Opens the same handle once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`].
+    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        self.inner.try_clone().map(Self::of)
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("token", &self.token())
+            .field("len", &self.len().ok())
+            .field("capacity", &self.capacity())
+            .finish()
+    }
+}
