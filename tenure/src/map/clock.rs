@@ -49,10 +49,11 @@ impl<'m> Clock<'m> {
     }
 
     /// The sum is right again, except for changes that others made while `count` counted.
-    pub(super) fn recount(self, count: impl FnOnce() -> u64) {
+    pub(super) fn recount(self, count: impl FnOnce() -> Option<u64>) {
         let before = self.words[USED].load(Ordering::Relaxed);
-        let now = count();
-        self.add(now.wrapping_sub(before).cast_signed());
+        if let Some(now) = count() {
+            self.add(now.wrapping_sub(before).cast_signed());
+        }
     }
 
     /// The next bucket of the hand, of so many minus 1.

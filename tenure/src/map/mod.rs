@@ -184,8 +184,8 @@ struct Changed {
 }
 
 impl Map {
-    /// Creates an empty map. `options` is usually its capacity, a number of pairs: the map takes as many container slots, rounded up to a power of two, at least 64, and at most
-    /// as many handles as it has pairs.
+    /// Creates an empty map. `options` is usually its capacity, a number of pairs: the map takes as many container slots, rounded up to a power
+    /// of two, at least 64, and at most as many handles as it has pairs.
     ///
     /// # Errors
     ///
@@ -649,7 +649,7 @@ impl Map {
             }
             let bucket = clock.advance(self.mask);
             if bucket == 0 {
-                clock.recount(|| self.bytes().unwrap_or_default());
+                clock.recount(|| self.bytes().ok());
             }
             if self.first + bucket != slot {
                 self.evict(clock, bucket)?;
