@@ -83,3 +83,71 @@ impl<'m> Clock<'m> {
         Some((self.words.get(HINTS + bucket as usize / 8)?, bucket % 8 * 8))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(max_bytes: u64, buckets: u32) -> Vec<Word> {
+        let rest = words_of(max_bytes, buckets);
+        [0; STATE_WORDS].into_iter().chain(rest).map(Word::new).collect()
+    }
+
+    #[test]
+    fn the_payload_has_the_words_of_a_clock() {
+        for max in [0, 1000] {
+            let words = words(max, 64);
+            let clock = Clock::of(&words, 64).unwrap();
+            assert_eq!(clock.is_some(), max != 0);
+            assert!(Clock::of(&words[..words.len() - 1], 64).is_none());
+        }
+    }
+
+    #[test]
+    fn a_wrong_sum_is_right_after_a_count() {
+        let words = words(1000, 64);
+        let clock = Clock::of(&words, 64).unwrap().unwrap();
+        clock.add(1001);
+        assert!(clock.is_over());
+        // A killed process has removed 500 bytes, and has not said so; another one inserts meanwhile.
+        clock.recount(|| {
+            clock.add(400);
+            Some(501)
+        });
+        assert!(!clock.is_over());
+        clock.add(99);
+        assert!(!clock.is_over());
+        clock.add(1);
+        assert!(clock.is_over());
+        // Below zero, where a process was killed that had not yet said what it inserted.
+        clock.add(-2000);
+        assert!(!clock.is_over());
+        clock.recount(|| None);
+        assert!(!clock.is_over());
+        clock.recount(|| Some(2000));
+        assert!(clock.is_over());
+    }
+
+    #[test]
+    fn hints_are_those_of_their_bucket() {
+        let words = words(1, 64);
+        let clock = Clock::of(&words, 64).unwrap().unwrap();
+        for bucket in 0..64 {
+            assert_eq!(clock.take_hints(bucket), 0);
+            for eighth in [0, 3, 7] {
+                clock.touch(bucket, eighth);
+            }
+        }
+        for bucket in 0..64 {
+            assert_eq!((clock.take_hints(bucket), clock.take_hints(bucket)), (0b1000_1001, 0));
+        }
+    }
+
+    #[test]
+    fn the_hand_goes_round() {
+        let words = words(1, 64);
+        let clock = Clock::of(&words, 64).unwrap().unwrap();
+        let turn: Vec<u32> = (0..130).map(|_| clock.advance(63)).collect();
+        assert!(turn.iter().zip(0u32..).all(|(bucket, at)| *bucket == at % 64));
+    }
+}

@@ -204,8 +204,8 @@ fn look(survivor: &mut Survivor) {
 
 fn change(survivor: &mut Survivor, at: usize, number: Option<u8>) {
     let Mapped { map, keys, second } = survivor.mapped.as_mut().unwrap();
-    // Several times, so that the memory of former records is that of others.
-    for number in number.into_iter().flat_map(|number| [6, 8, number]) {
+    // So often that the memory of former records is that of others.
+    for number in number.into_iter().flat_map(|number| [6; 10].into_iter().chain([number])) {
         map.insert(&keys[at], &value(number)).unwrap();
     }
     if number.is_none() {
