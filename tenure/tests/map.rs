@@ -53,7 +53,7 @@ fn child() {
     for round in 1.. {
         let key = own_key(worker, next(&mut random) % OWN);
         let number = u64::from_le_bytes(key);
-        if next(&mut random) % 3 == 0 {
+        if next(&mut random).is_multiple_of(3) {
             say("remove", format!("{number} {round}"));
             map.remove(&key).unwrap();
         } else {
