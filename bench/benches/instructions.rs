@@ -12,7 +12,10 @@ use std::hint::black_box;
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use tenure::{Event, Kind, Local, Mutex, MutexGuard, RawHandle, Reset, Semaphore, Space, Token, WaitError};
+use tenure::{
+    Event, Handle, Kind, Local, Locked, Member, Mutex, MutexGuard, RawHandle, Reset, Semaphore, Space, Token,
+    Versioned, WaitError,
+};
 
 const KIND: Kind = Kind::raw(1);
 /// Operations of one run; the way in and out is shared by all of them.
@@ -342,13 +345,106 @@ fn post_wait(waits: Waits) -> Waits {
     waits
 }
 
+/// A space with slots, and a handle that is in none.
+struct Kept {
+    member: Member,
+    handle: Handle<u64>,
+}
+
+fn kept() -> Kept {
+    let space = Space::options().slots(8).scratch(1 << 20).monitor(false).memfd().expect("a space");
+    let member = space.join().expect("a member");
+    let handle = member.create(&7u64).expect("a handle");
+    member.slots().put(0, &handle).expect("empty");
+    drop(member.slots().take::<u64>(0).expect("full"));
+    Kept { member, handle }
+}
+
+#[library_benchmark(config = budget("slot_put_take"), setup = kept)]
+#[bench::held()]
+fn slot_put_take(kept: Kept) -> Kept {
+    let slots = kept.member.slots();
+    for _ in 0..OPERATIONS {
+        slots.put(0, &kept.handle).unwrap();
+        drop(black_box(slots.take::<u64>(0).unwrap()));
+    }
+    kept
+}
+
+#[library_benchmark(config = budget("slot_claim_give_back"), setup = kept)]
+#[bench::held()]
+fn slot_claim_give_back(kept: Kept) -> Kept {
+    let slots = kept.member.slots();
+    slots.put(0, &kept.handle).unwrap();
+    for _ in 0..OPERATIONS {
+        black_box(slots.claim::<u64>(0).unwrap()).give_back().unwrap();
+    }
+    kept
+}
+
+// After a put, since the slot is empty then.
+#[library_benchmark(config = budget("slot_put_claim_ack"), setup = kept)]
+#[bench::held()]
+fn slot_put_claim_ack(kept: Kept) -> Kept {
+    let slots = kept.member.slots();
+    for _ in 0..OPERATIONS {
+        slots.put(0, &kept.handle).unwrap();
+        black_box(slots.claim::<u64>(0).unwrap()).ack().unwrap();
+    }
+    kept
+}
+
+/// Values of 64 bytes.
+struct Values {
+    locked: Locked<[u64; 8]>,
+    versioned: Versioned<[u64; 8]>,
+}
+
+fn values() -> Values {
+    let space = Space::options().scratch(1 << 20).monitor(false).memfd().expect("a space");
+    let member = space.join().expect("a member");
+    let locked = Locked::create(&member, &[7; 8]).expect("a value");
+    locked.lock().expect("free")[0] += 1;
+    let versioned = Versioned::create(&member, &[7; 8]).expect("a value");
+    versioned.write(&[8; 8]).expect("free");
+    Values { locked, versioned }
+}
+
+#[library_benchmark(config = budget("locked_change"), setup = values)]
+#[bench::alone()]
+fn locked_change(values: Values) -> Values {
+    for _ in 0..OPERATIONS {
+        values.locked.lock().unwrap()[1] += 1;
+    }
+    values
+}
+
+#[library_benchmark(config = budget("versioned_read_64"), setup = values)]
+#[bench::alone()]
+fn versioned_read_64(values: Values) -> Values {
+    for _ in 0..OPERATIONS {
+        black_box(values.versioned.read().unwrap());
+    }
+    values
+}
+
+#[library_benchmark(config = budget("versioned_write_64"), setup = values)]
+#[bench::alone()]
+fn versioned_write_64(values: Values) -> Values {
+    for i in 0..OPERATIONS {
+        values.versioned.write(&[i; 8]).unwrap();
+    }
+    values
+}
+
 library_benchmark_group!(
     name = operations;
     benchmarks =
         create_close, create_get_close, create_get_close_called, create_close_100_bytes, get, get_block, open_close_held,
         open_close_held_called, open_close_first, open_close_first_called, create_open_close_close, alloc_free_64, alloc_free_1_mib,
         alloc_free_64_kib_to_4_mib, alloc_free_of_other, lock_unlock, lock_unlock_called,
-        lock_unlock_recursive, set_wait, wait_signalled, post_wait
+        lock_unlock_recursive, set_wait, wait_signalled, post_wait, slot_put_take, slot_claim_give_back,
+        slot_put_claim_ack, locked_change, versioned_read_64, versioned_write_64
 );
 
 main!(library_benchmark_groups = operations);

@@ -75,6 +75,14 @@ namespace Tenure
         Sharing = -37,
         Interrupted = -38,
         ReadOnly = -39,
+        NoSlot = -40,
+        SlotEmpty = -41,
+        SlotFull = -42,
+        Kept = -43,
+        InTransit = -44,
+        PutTooOften = -45,
+        Claimed = -46,
+        NotClaimed = -47,
     }
 
     /// <summary>A call failed and changed nothing; the message names the expected and the found value.</summary>
@@ -110,6 +118,11 @@ namespace Tenure
 
         /// <summary>With WithGroup: its group id.</summary>
         public uint Group;
+
+        /// <summary>Slots, which hold handles; none by default.</summary>
+        public uint Slots;
+
+        internal uint Reserved;
 
         /// <summary>In Flags: no monitor thread.</summary>
         public const uint NoMonitor = 1;
@@ -155,7 +168,7 @@ namespace Tenure
 
     internal static partial class Native
     {
-        public const uint AbiVersion = 3;
+        public const uint AbiVersion = 4;
         const string Library = "tenure";
 
         [DllImport(Library)] static extern IntPtr tenure_strerror(int status);

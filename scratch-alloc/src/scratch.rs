@@ -144,6 +144,18 @@ impl<'a> Scratch<'a> {
             .then(|| unsafe { NonNull::new_unchecked(self.data.add(offset as usize)) })
     }
 
+    /// As [`bytes_at`](Self::bytes_at), for bytes that begin anywhere.
+    #[inline]
+    #[must_use]
+    pub fn bytes_within(&self, offset: u64, bytes: u64) -> Option<NonNull<u8>> {
+        let end = u64::from(self.ready()) << self.layout.unit_shift;
+        if offset > end || bytes > end - offset {
+            return None;
+        }
+        // SAFETY: the offset is at most the capacity, and the caller of `new` promised that these bytes are mapped.
+        NonNull::new(unsafe { self.data.add(offset as usize) })
+    }
+
     /// The payload offset of an address, if it lies in the region.
     #[inline]
     #[must_use]

@@ -143,9 +143,15 @@ pub enum Problem {
         /// The slot.
         slot: u32,
     },
-    /// A chunk of container slots that belongs to no container, and is not FREE with EMPTY slots `[slab-chunk-owned]`.
-    #[error("chunk {chunk} of container slots: its container is over")]
+    /// A chunk of container slots that is owned by no container, or FREE and not empty `[slab-chunk-owned]`.
+    #[error("chunk {chunk} of container slots: its owner is no container, or it is free and not empty")]
     Chunk {
+        /// The chunk.
+        chunk: u32,
+    },
+    /// A chunk of container slots whose container is over: whoever ended it has not swept it yet, or is stopped while it does.
+    #[error("chunk {chunk} of container slots: its container is over, and nobody has swept it")]
+    Unswept {
         /// The chunk.
         chunk: u32,
     },
@@ -275,7 +281,7 @@ impl Slab<'_> {
         for problem in slots.filter_map(|slot| self.slot_problem(slot, lease_is_live)) {
             report.add(problem);
         }
-        for problem in (0..self.layout().chunks()).filter_map(|c| self.chunk_problem(c, lease_is_live)) {
+        for problem in (0..self.layout().chunks()).filter_map(|c| self.chunk_problem(c)) {
             report.add(problem);
         }
         report

@@ -218,6 +218,9 @@ pub enum OpenHandleError {
         /// The largest local count.
         limit: u64,
     },
+    /// The member only reads, and whoever has such a value can store to it.
+    #[error(transparent)]
+    ReadOnly(#[from] ReadOnly),
     /// The value's bytes are not valid for the type, or the handle's words are corrupted.
     #[error("corrupt: {0}")]
     Corrupt(String),
@@ -232,7 +235,7 @@ impl From<slab::OpenError> for OpenHandleError {
             slab::OpenError::Forged { index, generation } => Self::Forged { index, generation },
             slab::OpenError::ForeignSpace { expected, found } => Self::ForeignSpace { expected, found },
             slab::OpenError::ForeignKind { expected, found } => {
-                Self::ForeignKind { expected: Kind::from_word(expected), found: Kind::from_word(found) }
+                Self::ForeignKind { expected: Kind::from_number(expected), found: Kind::from_number(found) }
             }
             slab::OpenError::CountFull { .. } => Self::TooMany { limit: slab::COUNT_MAX },
             other => Self::Corrupt(other.to_string()),

@@ -114,7 +114,7 @@ const COMMIT_GROUPS: u32 = 16;
 pub const OBJECTS_LAYOUT: &str = "\
 handles of the system's own kinds have bit 62 of the kind set, and bit 63 not; those that own container slots have bit 61 set as well
 kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share, 9 locked value, 10 versioned value,
-            16 map, 17 queue, 18 record of a map
+            14 shared value, 16 map, 17 queue, 18 record of a map
 map         state words 0 and 1 key of SipHash-1-3; a word zero; the bucket of a key is the slot first + hash mod (number of slots), a power of two
 pair        of a record: one word { value bytes:32 | key bytes:32 }; the key; the value; each padded with zeros to whole words
 container   word 2 how many container slots it owns, in whole chunks; word 3 the number of the first one
@@ -122,9 +122,10 @@ state       first 4 words of the payload; of kinds 1 to 6, 9 and 10 the low half
 reserved    word 0 of kinds 1, 3 and 4: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero
 record      65 words a lease, after the names: { ticket:48 | 0:14 | state:2 }, 1 OPEN, 2 TAKEN, 3 WITHDRAWN; 64 entries { after:32 | before:32 }
 mutex       { lease + 1:9 | thread:22 }, 0 free, 1 abandoned; word 1 how often locked again; word 2 bit 0 recursive
-locked      begins as a mutex; word 4 the kind of its type; word 5 1 = damaged; from word 6 the value
-versioned   begins as a mutex, of its writers; word 3 version; word 4 the kind of its type; word 5 zero; from word 6 two copies of the value,
+locked      begins as a mutex; word 3 1 = damaged; word 4 the kind of its type; word 5 bytes of the value; from word 6 the value
+versioned   begins as a mutex, of its writers; word 3 version; word 4 and 5 as of a locked value; from word 6 two copies of the value,
             each a multiple of 16 B; copy version % 2 is the value
+shared      word 0 the kind of its type; word 1 bytes of the value; word 2 its alignment; the value at the first multiple of that from word 4
 events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
 semaphore   { count:31 }; word 1 maximum
 process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid

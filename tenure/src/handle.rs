@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use tenure_slab::Token;
 
 use crate::error::{OpenHandleError, UseError};
 use crate::kind::Kind;
+use crate::member::Member;
 use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::typed::{self, Value};
@@ -110,6 +112,43 @@ impl Handle<Raw> {
     /// [`UseError`] after the member has left, or in a forked child.
     pub fn get(&self) -> Result<&[u8], UseError> {
         self.bytes()
+    }
+}
+
+impl<T> Handle<T> {
+    /// Gives the count up as plain data, for [`Local`](crate::Local) or [`Handle::from_raw`]. It stays open until one of them closes it, or the
+    /// member leaves or dies.
+    ///
+    /// ```
+    /// # use tenure::{Handle, Kind};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let handle = me.create_raw(Kind::raw(1), b"tea")?;
+    /// let raw = handle.into_raw();
+    /// // SAFETY: the count of `raw`, which is not used again.
+    /// let handle = unsafe { Handle::from_raw(&me, Kind::raw(1), raw) };
+    /// assert_eq!(handle.get()?, b"tea");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn into_raw(self) -> RawHandle {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is neither used nor dropped afterwards; its other fields need no drop.
+        unsafe { std::ptr::drop_in_place(&raw mut this.shared) };
+        this.held
+    }
+}
+
+impl Handle<Raw> {
+    /// Makes a handle of a raw count.
+    ///
+    /// # Safety
+    ///
+    /// The member has the count, of a handle of that kind, which is not one of the system's own; from now on the result owns it.
+    #[must_use]
+    pub unsafe fn from_raw(member: &Member, kind: Kind, held: RawHandle) -> Self {
+        Self { shared: Arc::clone(member.shared()), held, kind, value: PhantomData }
     }
 }
 

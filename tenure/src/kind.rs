@@ -39,6 +39,7 @@ impl Kind {
     pub(crate) const QUEUE: Self = Self::container(17);
     /// The pairs of one bucket of a map.
     pub(crate) const MAP_RECORD: Self = Self::system(18);
+    pub(crate) const SHARED: Self = Self::system(14);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -83,21 +84,35 @@ impl Kind {
         Self::named_and_shaped::<T, T::Archived>()
     }
 
-    /// The kind of a plain type, for data that changes.
+    /// The kind of the type of a [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) value: a hash of its path, size and alignment. A
+    /// program in another language opens the value by this [number](Kind::number).
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// assert_ne!(Kind::of_plain::<[u64; 2]>(), Kind::of_plain::<[i64; 2]>());
+    /// ```
     #[cfg(feature = "objects")]
-    pub(crate) fn of_plain<T>() -> Self {
+    #[must_use]
+    pub fn of_plain<T: crate::Plain>() -> Self {
         Self::named_and_shaped::<T, T>()
     }
 
-    fn named_and_shaped<Name, Shape>() -> Self {
+    pub(crate) fn named_and_shaped<Name, Shape>() -> Self {
         let path = fnv1a(FNV_START, std::any::type_name::<Name>().as_bytes());
         let shape = [size_of::<Shape>() as u64, align_of::<Shape>() as u64];
         let hash = shape.iter().fold(path, |hash, number| fnv1a(hash, &number.to_le_bytes()));
         Self(hash | TYPED)
     }
 
-    pub(crate) const fn from_word(word: u64) -> Self {
-        Self(word)
+    /// The kind that has the number, as [`Kind::number`] returned it, usually in another program.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// assert_eq!(Kind::from_number(Kind::of::<u64>().number()), Kind::of::<u64>());
+    /// ```
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
     }
 
     /// Whether handles of this kind are the system's own objects: mutexes, events and so on. The payload of such a handle changes while
@@ -148,6 +163,7 @@ impl fmt::Display for Kind {
                 Self::VERSIONED => "versioned value",
                 Self::MAP => "map",
                 Self::MAP_RECORD => "record of a map",
+                Self::SHARED => "shared value",
                 Self::QUEUE => "queue",
                 Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),
             };

@@ -45,6 +45,10 @@ mod documents {
     struct Guide;
 }
 
+#[cfg(feature = "allocator")]
+mod allocator;
+#[cfg(feature = "objects")]
+mod atomics;
 mod block;
 #[cfg(feature = "objects")]
 mod collections;
@@ -62,6 +66,7 @@ mod member;
 mod names;
 #[cfg(feature = "objects")]
 mod object;
+mod offset;
 mod options;
 #[cfg(feature = "objects")]
 mod processes;
@@ -78,6 +83,8 @@ mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
 
+#[cfg(feature = "allocator")]
+pub use allocator::ScratchAllocator;
 pub use block::Block;
 pub use error::{
     AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
@@ -88,16 +95,18 @@ pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::Local;
 pub use member::{LeaveError, Member};
+pub use offset::Offset;
 pub use options::Options;
 pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
-pub use slots::{Claim, PutError, SlotError, Slots};
+pub use slots::{Claim, Keep, PutError, SlotError, Slots};
 pub use space::Space;
 pub use typed::Value;
 
 #[cfg(feature = "objects")]
 pub use {
+    atomics::{Atomics, Shared},
     collections::{Element, Queue, QueueError, QueueLen},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
     map::{Entry, Iter as MapIter, Map, MapError, MapOptions},
@@ -106,8 +115,8 @@ pub use {
     tenure_segment::{passing::Refusal, process::PidError},
     tenure_slab::NAME_MAX,
     waiting::{
-        Event, Locked, LockedGuard, Mutex, MutexGuard, MutexState, Plain, Reset, Semaphore, Versioned,
-        WAIT_MAX, WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
+        Event, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexState, Plain, Reset, Semaphore,
+        Versioned, WAIT_MAX, WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
     },
 };
 

@@ -11,8 +11,9 @@ use tenure_slab::{self as slab, INLINE_BYTES, Payload, Slab, Token};
 
 use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
 use crate::kind::Kind;
-use crate::raw::{RawBlock, RawHandle, place};
+use crate::raw::{Contents, RawBlock, RawHandle, place};
 use crate::shared::{Caches, HandleCaches, Shared};
+use crate::typed::ALIGN;
 
 /// The fast access of one thread to a member. Make one for each thread with [`Member::local`](crate::Member::local) and keep it.
 ///
@@ -86,7 +87,6 @@ impl<'m> Local<'m> {
         Self { shared, caches: ManuallyDrop::new(shared.take_caches()) }
     }
 
-    #[cfg(feature = "objects")]
     pub(crate) fn shared(&self) -> &'m Shared {
         self.shared
     }
@@ -142,6 +142,36 @@ impl<'m> Local<'m> {
     pub fn create(&mut self, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         kind.to_create()?;
         self.shared.create(&mut self.caches, kind, bytes)
+    }
+
+    /// Creates a handle of `kind` whose payload is zeros, without a copy of them: `layout` is its size and alignment. For payloads that their
+    /// holders agree to change by atomic operations: see [`Local::payload`].
+    ///
+    /// ```
+    /// # use std::alloc::Layout;
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let mut local = me.local();
+    /// let held = local.create_zeroed(tenure::Kind::raw(1), Layout::from_size_align(100_000, 64)?)?;
+    /// let words = local.payload(&held)?.cast::<[AtomicU64; 12_500]>();
+    /// // SAFETY: 100,000 bytes, mapped while the handle is held, and aligned; all holders access them atomically.
+    /// assert_eq!(unsafe { words.as_ref() }[12_499].fetch_add(1, Ordering::Relaxed), 0);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::create`].
+    pub fn create_zeroed(&mut self, kind: Kind, layout: Layout) -> Result<RawHandle, CreateError> {
+        kind.to_create()?;
+        // Without bytes nothing is to be aligned, and no block is that small.
+        let is_inline = layout.size() == 0 || layout.size() <= INLINE_BYTES && layout.align() <= ALIGN;
+        if is_inline {
+            return self.shared.create(&mut self.caches, kind, &[0; INLINE_BYTES][..layout.size()]);
+        }
+        self.shared.create_from(&mut self.caches, kind, Contents::zeros(layout))
     }
 
     /// Creates a handle of `kind` with a block of this member as its payload, without a copy. From now on the block belongs to the handle.
@@ -674,14 +704,27 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn create_slow(&self, caches: &mut Caches, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
+        self.create_from(caches, kind, Contents::of(bytes))
+    }
+
+    /// Creates a handle, without a fast path.
+    // A function of its own would cost as much as the copy of a small payload.
+    #[inline(always)]
+    pub(crate) fn create_from(
+        &self,
+        caches: &mut Caches,
+        kind: Kind,
+        contents: Contents<'_>,
+    ) -> Result<RawHandle, CreateError> {
         self.lease.check()?;
         self.check_writer()?;
-        if bytes.len() <= INLINE_BYTES {
-            return self.publish(caches, kind, Payload::Inline(bytes));
+        if contents.are_inline() {
+            return self.publish(caches, kind, Payload::Inline(contents.bytes));
         }
-        let block = self.alloc_for(caches, bytes.len())?;
+        let layout = contents.layout;
+        let block = RawBlock { offset: self.alloc(caches, layout)?, len: layout.size() };
         // SAFETY: the block was allocated just now, is at least that long, and no other code knows it yet.
-        unsafe { self.scratch.address(block.offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        unsafe { contents.write_to(self.scratch.address(block.offset)) };
         self.create_with(caches, kind, block).inspect_err(|_| {
             // Allocated above, by these caches.
             let _ = caches.blocks.free(block.offset);
@@ -826,7 +869,7 @@ impl Shared {
     #[inline(never)]
     fn of_another_kind(&self, expected: Kind, held: slab::Held) -> OpenHandleError {
         match self.slab.kind(held) {
-            Ok(found) => OpenHandleError::ForeignKind { expected, found: Kind::from_word(found) },
+            Ok(found) => OpenHandleError::ForeignKind { expected, found: Kind::from_number(found) },
             Err(stale) => slab::OpenError::from(stale).into(),
         }
     }
@@ -920,7 +963,8 @@ impl Shared {
     }
 }
 
-fn too_large(bytes: usize) -> CreateError {
+#[cfg(feature = "objects")]
+pub(crate) fn too_large(bytes: usize) -> CreateError {
     CreateError::Scratch(tenure_scratch_alloc::AllocError::TooLarge {
         bytes: bytes as u64,
         max: isize::MAX as u64,

@@ -16,8 +16,9 @@ use crate::error::{BlockError, CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
-use crate::raw::RawHandle;
+use crate::raw::{Contents, RawHandle};
 use crate::shared::Shared;
+use crate::slots::sealed::Keep;
 use crate::state::{STATE_BYTES, STATE_WORDS, State, state_of};
 
 /// One count of a system object; dropping it closes that count.
@@ -51,11 +52,26 @@ impl Object {
         state: [u64; STATE_WORDS],
         rest: &[u8],
     ) -> Result<Self, CreateError> {
+        Self::create_from(member, name, kind, Contents::of(&payload(state, rest)))
+    }
+
+    /// As [`Object::create`]; `contents` begins with the state words.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::create`].
+    pub(crate) fn create_from(
+        member: &Member,
+        name: Option<Name<'_>>,
+        kind: Kind,
+        contents: Contents<'_>,
+    ) -> Result<Self, CreateError> {
         member.check()?;
-        let (shared, payload) = (member.shared(), payload(state, rest));
+        let shared = member.shared();
         let held = match name {
-            None => shared.create(&mut shared.common(), kind, &payload)?,
-            Some(name) => shared.create_named(name, kind, &payload)?,
+            None if contents.are_inline() => shared.create(&mut shared.common(), kind, contents.bytes)?,
+            None => shared.create_from(&mut shared.common(), kind, contents)?,
+            Some(name) => shared.create_named(name, kind, contents)?,
         };
         let block = shared.slab.block_of(held.held);
         Self::checked(member, held, kind).map_err(|_| Self::corrupted(block))
@@ -87,7 +103,21 @@ impl Object {
         state: [u64; STATE_WORDS],
         rest: &[u8],
     ) -> Result<Named<Self>, NamedError> {
-        let named = member.shared().create_or_open(name, kind, &payload(state, rest))?;
+        Self::create_or_open_from(member, name, kind, Contents::of(&payload(state, rest)))
+    }
+
+    /// As [`Object::create_or_open`]; `contents` begins with the state words.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::create_or_open`].
+    pub(crate) fn create_or_open_from(
+        member: &Member,
+        name: Name<'_>,
+        kind: Kind,
+        contents: Contents<'_>,
+    ) -> Result<Named<Self>, NamedError> {
+        let named = member.shared().create_or_open(name, kind, contents)?;
         Ok(named.try_map(|held| Self::checked(member, held, kind))?)
     }
 
@@ -191,6 +221,12 @@ impl Object {
         let payload = self.payload;
         // SAFETY: as in `state_of`, whose alignment was checked when it was opened.
         Ok(unsafe { std::slice::from_raw_parts(payload.as_ptr().cast::<Word>(), payload.len() / 8) })
+    }
+}
+
+impl Keep for Object {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        crate::slots::sealed::Count(&self.shared, self.held.held)
     }
 }
 

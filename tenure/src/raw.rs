@@ -1,12 +1,14 @@
 //! Raw values: handles and blocks as plain data, and the place of a payload.
 
+use std::alloc::Layout;
 use std::fmt;
 use std::ptr::NonNull;
 
 use tenure_scratch_alloc::Scratch;
-use tenure_slab::{self as slab, Slab};
+use tenure_slab::{self as slab, INLINE_BYTES, Slab};
 
 use crate::error::OpenHandleError;
+use crate::typed::ALIGN;
 
 /// One count of a handle as plain data, as [`RawFd`](std::os::fd::RawFd) is a descriptor: it can be copied, and dropping it closes
 /// nothing. A count that is not closed stays until the member leaves or dies.
@@ -61,6 +63,46 @@ pub struct RawBlock {
     pub offset: u64,
     /// The requested length in bytes.
     pub len: usize,
+}
+
+/// The contents of a new payload: bytes, and zeros behind them.
+#[derive(Clone, Copy)]
+pub(crate) struct Contents<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// Bytes of the payload, as many as `bytes` at least, and its alignment.
+    pub(crate) layout: Layout,
+}
+
+impl<'a> Contents<'a> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        // 16 is a power of two; a slice is not so long that its length cannot be rounded up to it.
+        let layout = Layout::from_size_align(bytes.len(), ALIGN).unwrap_or_else(|_| Layout::for_value(bytes));
+        Self { bytes, layout }
+    }
+
+    pub(crate) fn zeros(layout: Layout) -> Self {
+        Self { bytes: &[], layout }
+    }
+
+    /// Whether they may lie in the entry of the handle.
+    pub(crate) fn are_inline(&self) -> bool {
+        let (len, align) = (self.layout.size(), self.layout.align());
+        self.bytes.len() == len && len <= INLINE_BYTES && align <= ALIGN
+    }
+
+    /// Writes them.
+    ///
+    /// # Safety
+    ///
+    /// As many bytes as the layout has lie at the address, and no other code uses them.
+    pub(crate) unsafe fn write_to(self, address: *mut u8) {
+        let (bytes, len) = (self.bytes, self.layout.size());
+        // SAFETY: the caller's promise; `bytes` is no longer than `len`.
+        unsafe {
+            address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            address.add(bytes.len()).write_bytes(0, len.saturating_sub(bytes.len()));
+        }
+    }
 }
 
 /// The place of the payload of a handle. The caller has this count.

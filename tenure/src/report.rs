@@ -105,8 +105,7 @@ fn is_transient(problem: &Problem) -> bool {
         Problem::Unheld { .. }
             | Problem::HeldUnused { .. }
             | Problem::SharedUnmarked { .. }
-            // Between the end of a container and its sweep.
-            | Problem::Chunk { .. }
+            | Problem::Unswept { .. }
     )
 }
 
@@ -117,7 +116,7 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
     use crate::state::{STATE_WORDS, copy_state};
 
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
-        let kind = Kind::from_word(handle.kind);
+        let kind = Kind::from_number(handle.kind);
         if kind == Kind::MAP_RECORD {
             look_at_record(slab, scratch, &handle, report);
             continue;

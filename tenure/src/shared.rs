@@ -93,7 +93,7 @@ impl tenure_segment::Reclaim for Reclaimer {
                 && let Some(state) = unsafe { crate::state::state_of(payload) }
             {
                 let dead = recovery.dead().index;
-                crate::waiting::recover::recover(Kind::from_word(kind), state, &mcas_descriptors, dead);
+                crate::waiting::recover::recover(Kind::from_number(kind), state, &mcas_descriptors, dead);
             }
             let _: (u64, tenure_slab::Held) = (kind, held);
         };
@@ -101,7 +101,7 @@ impl tenure_segment::Reclaim for Reclaimer {
         let handles = slab.recover(
             ref_counts,
             recovery,
-            |kind| Kind::from_word(kind).is_system(),
+            |kind| Kind::from_number(kind).is_system(),
             settle,
             |block| blocks += u64::from(free_orphan(&scratch, block)),
         );

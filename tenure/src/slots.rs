@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tenure_slab::{self as slab, Token};
 use crate::error::{NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
+use crate::local::Local;
 use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::typed::Value;
@@ -47,6 +49,45 @@ use crate::typed::Value;
 #[derive(Clone, Copy)]
 pub struct Slots<'m> {
     shared: &'m Arc<Shared>,
+}
+
+/// What a slot can hold: a handle, or an object that is one: a mutex, an event, a semaphore, a value that changes, a queue.
+///
+/// An object in a slot is found by its name, and evicted; only values are taken out and claimed.
+///
+/// ```
+/// # use tenure::{Locked, OpenHandleError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+/// let me = space.join()?;
+/// let slot = me.slots().keep(&Locked::create_named(&me, "total", &7u64)?)?;
+/// drop(me); // nobody lives
+///
+/// let me = space.join()?;
+/// assert_eq!(*Locked::<u64>::open_named(&me, "total")?.lock()?, 7);
+/// me.slots().evict(slot)?;
+/// assert!(matches!(Locked::<u64>::open_named(&me, "total"), Err(OpenHandleError::NoSuchName)));
+/// # Ok(()) }
+/// ```
+pub trait Keep: sealed::Keep {}
+
+impl<K: sealed::Keep> Keep for K {}
+
+pub(crate) mod sealed {
+    use super::{Arc, Handle, Shared, slab};
+
+    /// A member and a count of it.
+    pub struct Count<'h>(pub(crate) &'h Arc<Shared>, pub(crate) slab::Held);
+
+    pub trait Keep {
+        fn count(&self) -> Count<'_>;
+    }
+
+    impl<T> Keep for Handle<T> {
+        fn count(&self) -> Count<'_> {
+            Count(&self.shared, self.held.held)
+        }
+    }
 }
 
 /// The reason why a handle was not put into a slot. Nothing was changed.
@@ -195,13 +236,10 @@ impl<'m> Slots<'m> {
         self.shared.reclaimer.plan.geometry.slots
     }
 
-    fn own<T>(&self, handle: &Handle<T>) -> Result<slab::Held, PutError> {
+    fn own(&self, handle: &impl Keep) -> Result<slab::Held, PutError> {
         self.shared.lease.check()?;
-        if Arc::ptr_eq(self.shared, &handle.shared) {
-            Ok(handle.held.held)
-        } else {
-            Err(PutError::ForeignHandle)
-        }
+        let sealed::Count(shared, held) = handle.count();
+        if Arc::ptr_eq(self.shared, shared) { Ok(held) } else { Err(PutError::ForeignHandle) }
     }
 
     /// A slot of these: containers have others.
@@ -219,7 +257,7 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`PutError`]; the slot is unchanged.
-    pub fn put<T>(&self, slot: u32, handle: &Handle<T>) -> Result<(), PutError> {
+    pub fn put(&self, slot: u32, handle: &impl Keep) -> Result<(), PutError> {
         let (held, slot) = (self.own(handle)?, self.slot_to_put(slot)?);
         Ok(self.shared.slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot)?)
     }
@@ -241,12 +279,8 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`PutError`], for instance [`PutError::AllFull`]; nothing was changed.
-    pub fn keep<T>(&self, handle: &Handle<T>) -> Result<u32, PutError> {
-        self.keep_held(self.own(handle)?)
-    }
-
-    /// As [`Slots::keep`], for a handle that this member holds.
-    pub(crate) fn keep_held(&self, held: slab::Held) -> Result<u32, PutError> {
+    pub fn keep(&self, handle: &impl Keep) -> Result<u32, PutError> {
+        let held = self.own(handle)?;
         let slab = &self.shared.slab;
         for slot in (0..self.count()).filter(|slot| slab.slot(*slot).is_none()) {
             match slab.put(self.shared.lease.acquire(), self.shared.ref_counts(), held, slot) {
@@ -278,7 +312,7 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`PutError`]; the slot is unchanged.
-    pub fn replace<T>(&self, slot: u32, handle: &Handle<T>) -> Result<Option<Token>, PutError> {
+    pub fn replace(&self, slot: u32, handle: &impl Keep) -> Result<Option<Token>, PutError> {
         let (held, slot) = (self.own(handle)?, self.slot_to_put(slot)?);
         let (acquire, ref_counts) = (self.shared.lease.acquire(), self.shared.ref_counts());
         Ok(self
@@ -407,6 +441,75 @@ impl<'m> Slots<'m> {
     }
 }
 
+impl Local<'_> {
+    /// Ends a claim that was given up by [`Claim::into_raw`], and closes its count: the slot is empty.
+    ///
+    /// ```
+    /// # use tenure::{Claim, Kind};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let kind = Kind::raw(1);
+    /// me.slots().put(0, &me.create_raw(kind, b"tea")?)?;
+    /// let raw = me.slots().claim_raw(0, kind)?.into_raw().expect("no queue");
+    /// let mut local = me.local();
+    /// // SAFETY: the count of the claim, which is not used again.
+    /// unsafe { local.ack(0, raw)? };
+    /// assert!(space.slots().is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UseError::Stale`] if this member has not claimed that handle in that slot; nothing was changed.
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::close`].
+    ///
+    /// # Crash
+    ///
+    /// As [`Slots`].
+    pub unsafe fn ack(&mut self, slot: u32, held: RawHandle) -> Result<(), UseError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.end_claim(slot, held, true) }
+    }
+
+    /// Gives a handle that was claimed back to its slot, and closes the count of the claim. Otherwise as [`Local::ack`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::ack`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::close`].
+    pub unsafe fn give_back(&mut self, slot: u32, held: RawHandle) -> Result<(), UseError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.end_claim(slot, held, false) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Local::close`].
+    unsafe fn end_claim(&mut self, slot: u32, held: RawHandle, is_done: bool) -> Result<(), UseError> {
+        let shared = self.shared();
+        shared.lease.check()?;
+        let claimed = slab::Claimed::new(held.held, slot);
+        shared.end_claim(claimed, is_done)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.close(held) }
+    }
+}
+
+impl Shared {
+    fn end_claim(&self, claimed: slab::Claimed, is_done: bool) -> Result<(), UseError> {
+        let (slab, acquire) = (&self.slab, self.lease.acquire());
+        let has_claimed = if is_done { slab.ack(acquire, claimed) } else { slab.give_back(acquire, claimed) };
+        if has_claimed { Ok(()) } else { Err(UseError::Stale) }
+    }
+}
+
 impl fmt::Debug for Slots<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots").field("count", &self.count()).finish_non_exhaustive()
@@ -481,11 +584,23 @@ impl<T> Claim<T> {
         if let Some(lender) = &self.lender {
             return if lender.end(self.claimed, is_done)? { Ok(()) } else { Err(UseError::Stale) };
         }
-        let (slab, acquire) = (&shared.slab, shared.lease.acquire());
-        let has_claimed =
-            if is_done { slab.ack(acquire, self.claimed) } else { slab.give_back(acquire, self.claimed) };
-        // If not, the segment is corrupted.
-        if has_claimed { Ok(()) } else { Err(UseError::Stale) }
+        // If it fails, the segment is corrupted.
+        shared.end_claim(self.claimed, is_done)
+    }
+}
+
+impl Claim<Raw> {
+    /// Gives the claim up as plain data: its count, which [`Local::ack`] or [`Local::give_back`] ends together with the claim. Both last until
+    /// then, or until the member leaves or dies. `None` for a claim of a queue, which keeps its queue open: it is given back.
+    #[must_use]
+    pub fn into_raw(self) -> Option<RawHandle> {
+        #[cfg(feature = "objects")]
+        if self.lender.is_some() {
+            return None;
+        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is neither used nor dropped afterwards; its other fields need no drop.
+        Some(unsafe { std::ptr::read(&raw const this.handle) }.into_raw())
     }
 }
 

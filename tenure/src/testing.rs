@@ -64,3 +64,9 @@ pub fn neighbours<const N: usize>(map: &crate::Map) -> [[u8; 8]; N] {
     }
     found
 }
+
+/// Flips a bit of one of the words of a queue.
+#[cfg(feature = "objects")]
+pub fn flip<T>(queue: &crate::Queue<T>, word: usize, bit: u32) {
+    queue.flip(word, bit);
+}

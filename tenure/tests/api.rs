@@ -6,7 +6,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{CreateError, Geometry, Kind, OpenHandleError, Space, Token, UseError};
+use tenure::{CreateError, Geometry, Kind, OpenHandleError, ScratchError, Space, Token, UseError};
 
 const KIND: Kind = Kind::raw(7);
 
@@ -222,4 +222,28 @@ fn a_handle_of_another_member_is_not_closed() {
         unsafe { local.close(held) }.unwrap();
     }
     assert_eq!(spaces[0].stats().handles_live, 0);
+}
+
+#[test]
+fn a_payload_is_created_zeroed_in_any_size_and_alignment() {
+    let space = Space::options().members(8).handles(64).scratch(1 << 20).private().unwrap();
+    let me = space.join().unwrap();
+    let mut local = me.local();
+    for (size, align) in [(0, 1), (0, 64), (1, 1), (32, 16), (32, 32), (33, 1), (100_000, 4096)] {
+        let layout = Layout::from_size_align(size, align).unwrap();
+        if let Ok(used) = local.alloc(layout) {
+            // SAFETY: the block is ours, and as long.
+            unsafe {
+                local.address(used).write_bytes(0xff, size);
+                local.free(used).unwrap();
+            }
+        }
+        let held = local.create_zeroed(Kind::raw(1), layout).unwrap();
+        let opened = me.open_raw(Kind::raw(1), local.token(&held)).unwrap();
+        let bytes = opened.get().unwrap();
+        assert!(bytes.len() == size && bytes.iter().all(|byte| *byte == 0), "{layout:?}");
+        assert!(size == 0 || bytes.as_ptr().addr().is_multiple_of(align), "{layout:?}");
+    }
+    let refused = local.create_zeroed(Kind::raw(1), Layout::from_size_align(8, 1 << 20).unwrap());
+    assert!(matches!(refused, Err(CreateError::Scratch(ScratchError::Align { .. }))));
 }

@@ -187,7 +187,7 @@ fn a_map_in_a_slot_outlives_all_members() {
     let me = space.join().unwrap();
     let map = Map::create_named(&me, "cache", 64).unwrap();
     map.insert(b"key", &[7; 100]).unwrap();
-    assert_eq!(map.keep(), Ok(0));
+    assert_eq!(me.slots().keep(&map), Ok(0));
     drop((map, me));
     let me = space.join().unwrap();
     let map = Map::open_named(&me, "cache").unwrap();

@@ -6,6 +6,9 @@
 #ifndef N
 #define N 2             /* slots */
 #endif
+#ifndef CAPACITY
+#define CAPACITY N      /* elements that may wait */
+#endif
 #ifndef ITEMS
 #define ITEMS 3         /* pushed by the producer */
 #endif
@@ -122,7 +125,6 @@ inline push() {
     t0 = tail;
     step();
     refused = false;
-    waits = false;
     do
     :: t = tail;
         step();
@@ -144,17 +146,19 @@ inline push() {
             :: else ->
                 p = head;
                 step();
+                m = 0;
                 if
-                :: t - p >= N && t > p ->
-                    /* The oldest: if it is READY, there is no room. */
-                    atomic { v = mark[p % N]; x = what[p % N] };
-                    step();
-                    if
-                    :: head != p -> step()
-                    /* It waits: a claim may have kept a slot from being used in this round, but there is something to pop. */
-                    :: head == p && v == READY -> refused = true; waits = true; break
-                    :: else -> step(); advance_head()
-                    fi
+                :: t >= p + CAPACITY ->
+                    /* As many as may wait? */
+                    p = 0;
+                    do
+                    :: p == N -> break
+                    :: else -> m = m + (mark[p] == READY); p++; step()
+                    od
+                :: else
+                fi;
+                if
+                :: m >= CAPACITY -> refused = true; break
                 :: else ->
                     if
                     :: v == EMPTY ->
@@ -196,7 +200,7 @@ inline push() {
         fi
     od;
     if
-    :: refused && !waits ->
+    :: refused && CAPACITY == N ->
         m = 0;
         d_step {
             do
@@ -330,9 +334,23 @@ inline pop() {
             step();
             if
             :: v == EMPTY && x <= p && t <= p -> got = false; break
-            :: tries >= 2 * N && v != READY && t <= p -> got = false; break
             :: else ->
                 tries++;
+                if
+                :: tries > 2 * N ->
+                    /* Nothing but what others have claimed? */
+                    tries = 0;
+                    k = 0;
+                    do
+                    :: k == N || mark[k] == READY -> break
+                    :: else -> k++; step()
+                    od;
+                    if
+                    :: k == N -> got = false; break
+                    :: else
+                    fi
+                :: else
+                fi;
                 /* Filled, or over: no push will fill position p. */
                 if
                 :: t <= p -> CAS(tail, p, p + 1); step()
@@ -409,7 +427,7 @@ inline recover(j) {
 
 proctype Producer(byte me; byte h; byte last) {
     byte t, t0, s, v, x, p, k, m;
-    bool refused, waits;
+    bool refused;
     do
     :: h > last -> break
     :: else ->
@@ -425,7 +443,7 @@ out:
 
 proctype Consumer(byte me) {
     byte h, t, t0, s, v, x, p, q, r, k, m, tries, ops, was, j;
-    bool refused, waits, got, behind, wrong;
+    bool refused, got, behind, wrong;
     do
     :: ops == OPS -> break
     :: else ->
@@ -465,7 +483,7 @@ out:
 
 init {
     byte me = LAST, h, t, t0, s, v, x, p, q, r, k, m, tries, was, j;
-    bool refused, waits, got, behind, wrong;
+    bool refused, got, behind, wrong;
     atomic {
         for (j : 0 .. N - 1) { what[j] = j }
         run Producer(0, 1, SPLIT);

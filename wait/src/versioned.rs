@@ -28,19 +28,25 @@ pub fn current(version: &Word) -> u64 {
     version.load(Ordering::Relaxed)
 }
 
-/// Writes the version after `current`; `words` are the words of its value, as many as a copy has. The caller excludes other writers. Returns
+/// Writes the version after `current`; `copy` returns the words of copy 0 or 1, `words` are the words of the new value, as many as a copy has. The caller excludes other writers. Returns
 /// the new version.
 ///
 /// # Crash
 ///
 /// Killed inside, the old value stands or the new one.
-pub fn write(version: &Word, current: u64, copies: [&[Word]; 2], words: impl Iterator<Item = u64>) -> u64 {
+#[inline]
+pub fn write<'w>(
+    version: &Word,
+    current: u64,
+    copy: impl Fn(usize) -> &'w [Word],
+    words: impl Iterator<Item = u64>,
+) -> u64 {
     let next = current.wrapping_add(1);
     // Release [V1]: whoever loads one of the words stored below, and passes `read`'s fence, sees the version that was stored before them;
     // pairs with that fence.
     fence(ordering!("wait.versioned.fence", Release, Acquire));
     let written = if mutant!("wait.versioned.current_copy") { current } else { next };
-    for (word, value) in copies[copy_of(written)].iter().zip(words) {
+    for (word, value) in copy(copy_of(written)).iter().zip(words) {
         // Relaxed: published by the version; see the fence for readers of the version before the last.
         word.store(value, Ordering::Relaxed);
     }
@@ -49,17 +55,18 @@ pub fn write(version: &Word, current: u64, copies: [&[Word]; 2], words: impl Ite
     next
 }
 
-/// Reads one whole value, word by word in order; returns its version. `word` may be given the words of several values: the last ones are
+/// Reads one whole value, word by word in order; returns its version. `copy` returns the words of copy 0 or 1. `word` may be given the words of several values: the last ones are
 /// the result.
 ///
 /// # Progress
 ///
 /// Lock-free: a round is repeated only when a writer has finished meanwhile.
-pub fn read(version: &Word, copies: [&[Word]; 2], mut word: impl FnMut(usize, u64)) -> u64 {
+#[inline]
+pub fn read<'w>(version: &Word, copy: impl Fn(usize) -> &'w [Word], mut word: impl FnMut(usize, u64)) -> u64 {
     loop {
         // Acquire [V2]: the words of this version are visible; pairs with the Release in `write`.
         let seen = version.load(ordering!("wait.versioned.load", Acquire, Relaxed));
-        for (at, stored) in copies[copy_of(seen)].iter().enumerate() {
+        for (at, stored) in copy(copy_of(seen)).iter().enumerate() {
             // Relaxed: if it is a later writer's, the look below finds a later version.
             word(at, stored.load(Ordering::Relaxed));
         }

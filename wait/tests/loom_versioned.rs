@@ -25,20 +25,20 @@ impl Value {
         Arc::new(Self { version: Word::new(0), copies: [copy(0), copy(9)], lock: Mutex::new(0) })
     }
 
-    fn copies(&self) -> [&[Word]; 2] {
-        [&self.copies[0], &self.copies[1]]
+    fn copy<'v>(&'v self) -> impl Fn(usize) -> &'v [Word] {
+        |copy| &self.copies[copy]
     }
 
     fn write_next(&self) {
         let mut version = self.lock.lock().unwrap();
         let next = *version + 1;
-        *version = write(&self.version, *version, self.copies(), [10 * next, 10 * next + 1].into_iter());
+        *version = write(&self.version, *version, self.copy(), [10 * next, 10 * next + 1].into_iter());
         assert_eq!(*version, next);
     }
 
     fn read_whole(&self) -> u64 {
         let mut words = [0; 2];
-        let version = read(&self.version, self.copies(), |at, word| words[at] = word);
+        let version = read(&self.version, self.copy(), |at, word| words[at] = word);
         assert_eq!(words, [10 * version, 10 * version + 1], "of version {version}");
         version
     }

@@ -4,6 +4,7 @@ mod handles;
 mod lanes;
 mod replay;
 mod scratch;
+mod values;
 mod waiting;
 
 pub use replay::Recorded;
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Workload> {
     let mut all = handles::all();
     all.extend(scratch::all());
     all.extend(waiting::all());
+    all.extend(values::all());
     all.extend(replay::all());
     all
 }

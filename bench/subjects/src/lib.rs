@@ -9,6 +9,7 @@
 //! | [`bounds`] | the shared words of tenure's handles and blocks alone: a lower bound |
 //! | `through_c` | tenure through its C interface (feature `c`) |
 //! | [`waits`] | mutexes and events: tenure's, pthread's, POSIX semaphores, eventfds, the daemon's |
+//! | [`values`] | values of 64 bytes that change: tenure's, a seqlock, a robust mutex over plain words |
 //! | [`unrecoverable`] | tenure's allocator without the data that recovery needs: shows the cost of recovery |
 //! | `iceoryx` | iceoryx2's pool (feature `rivals`) |
 //! | `pools`, `slabs` | published crates (feature `published`) |
@@ -33,6 +34,7 @@ pub mod tenured;
 #[cfg(feature = "c")]
 pub mod through_c;
 pub mod unrecoverable;
+pub mod values;
 pub mod waits;
 pub mod work;
 

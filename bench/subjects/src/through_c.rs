@@ -75,6 +75,8 @@ impl ThroughC {
             mode: 0,
             owner: 0,
             group: 0,
+            slots: 0,
+            container_slots: 0,
         };
         // SAFETY: options to read, no name, room for the result.
         let space = made("open", |out| unsafe { tenure_space_open(&raw const options, ptr::null(), out) })?;

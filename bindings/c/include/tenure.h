@@ -47,11 +47,11 @@
 #include <stddef.h>
 #include <stdint.h>
 /* The default options: defaults when a space is created, no demands on an existing one. */
-#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define TENURE_OPTIONS_INIT { TENURE_ABI_VERSION, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 /** The version of this interface. A program is compiled with that of its header; the library refuses any other. */
-#define TENURE_ABI_VERSION 3
+#define TENURE_ABI_VERSION 4
 
 /**
  * In tenure_options.flags: members run no monitor thread. Dead members are then recovered when a member joins, runs
@@ -134,6 +134,11 @@ typedef enum tenure_status {
     TENURE_ABANDONED = 1,
     /** Done: something had the name already and was opened. */
     TENURE_OPENED = 2,
+    /**
+     * Done: the value is locked, and an owner died or gave up in the middle of a change of it. Every owner gets this result, until one calls
+     * tenure_locked_repaired.
+     */
+    TENURE_DAMAGED = 3,
     /** A pointer is null that must not be. */
     TENURE_ERR_NULL = -1,
     /** An argument has a value that it cannot have. */
@@ -215,6 +220,22 @@ typedef enum tenure_status {
     TENURE_ERR_INTERRUPTED = -38,
     /** The member only reads: see TENURE_READ_ONLY. */
     TENURE_ERR_READ_ONLY = -39,
+    /** The space has no slot of that number. */
+    TENURE_ERR_NO_SLOT = -40,
+    /** The slot holds nothing. */
+    TENURE_ERR_SLOT_EMPTY = -41,
+    /** The slot holds another handle; for tenure_slot_replace: one that is claimed; for tenure_slot_keep: so do all slots. */
+    TENURE_ERR_SLOT_FULL = -42,
+    /** A slot holds this handle already. */
+    TENURE_ERR_KEPT = -43,
+    /** Another holder of the handle is putting it into a slot, or is stopped while it does. */
+    TENURE_ERR_IN_TRANSIT = -44,
+    /** The handle was put into slots as often as it can be. */
+    TENURE_ERR_PUT_TOO_OFTEN = -45,
+    /** A member has claimed what is in the slot. */
+    TENURE_ERR_CLAIMED = -46,
+    /** This member has not claimed that handle in that slot. */
+    TENURE_ERR_NOT_CLAIMED = -47,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -253,6 +274,12 @@ typedef enum tenure_object_kind {
     TENURE_DESCRIPTOR = 7,
     /** tenure_share_enter. */
     TENURE_FILE_SHARE = 8,
+    /** tenure_locked_create; opened by tenure_locked_open. */
+    TENURE_LOCKED = 9,
+    /** tenure_versioned_create; opened by tenure_versioned_open. */
+    TENURE_VERSIONED = 10,
+    /** tenure_shared_create; opened by tenure_shared_open. */
+    TENURE_SHARED = 14,
 } tenure_object_kind;
 
 /** How a process or thread ended: tenure_exit.how. */
@@ -287,7 +314,7 @@ typedef struct tenure_local tenure_local;
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
 
-/** A mutex, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table. */
+/** A mutex, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table. */
 typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
@@ -326,6 +353,13 @@ typedef struct tenure_options {
      * of any owner, as long as it has that group.
      */
     uint32_t group;
+    /** Slots, up to 1048576; none by default. With slots, at most 254 members. See tenure_slot_put. */
+    uint32_t slots;
+    /**
+     * Slots for the elements of queues, up to 1048576, rounded up to a multiple of 64; none by default. With any, at most 254
+     * members.
+     */
+    uint32_t container_slots;
 } tenure_options;
 
 /** The properties of a space; tenure_space_info. */
@@ -346,6 +380,10 @@ typedef struct tenure_info {
     uint64_t scratch_bytes;
     /** Bytes of the whole segment, most of them without memory behind them. */
     uint64_t bytes;
+    /** Slots. */
+    uint32_t slots;
+    /** Slots for the elements of queues. */
+    uint32_t container_slots;
 } tenure_info;
 
 /** The counts of objects and bytes in use; tenure_space_stats. */
@@ -713,6 +751,20 @@ int tenure_create(struct tenure_local *local,
                   struct tenure_handle *handle);
 
 /**
+ * As tenure_create, with `size` zeros as its payload, none of them passed in; aligned to `align`, a power of two, or to 16 if it
+ * is 0. For payloads whose users agree to change them by atomic operations only.
+ *
+ * Threads, fork: as tenure_create. TENURE_ERR_ARGUMENT for an impossible alignment.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_create_zeroed(struct tenure_local *local,
+                         uint32_t kind,
+                         size_t size,
+                         size_t align,
+                         struct tenure_handle *handle);
+
+/**
  * As tenure_create, with a block of this member as its payload, of which `size` bytes count; no copy is made. The
  * block belongs to the handle from now on: it is freed when nobody holds the handle any more.
  *
@@ -953,8 +1005,101 @@ int tenure_look_up(const struct tenure_member *member, const char *name, uint64_
 int tenure_space_names(const struct tenure_space *space, struct tenure_name *names, size_t capacity, size_t *count);
 
 /**
+ * Puts a handle of `kind` that this process holds into an empty slot. From then on the slot holds it as well, as a
+ * process does: what is in a slot outlives all members, until it is taken out, replaced or evicted. The caller still
+ * holds its handle. Slots are numbered from 0; tenure_options.slots says how many there are.
+ *
+ * A handle with a name, in a slot, is a root: it is found by its name when the processes that made it are gone.
+ *
+ * Threads: the one that opened the local. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Progress: waits for no process; it repeats only if others change the same slot or handle. Crash: if the process is
+ * killed, the slot holds the handle or not. Both are so for all functions of slots.
+ *
+ * TENURE_ERR_SLOT_FULL; TENURE_ERR_KEPT when a slot holds the handle already: it is in one at most;
+ * TENURE_ERR_IN_TRANSIT; TENURE_ERR_PUT_TOO_OFTEN after 2^23 puts; TENURE_ERR_NO_SLOT; TENURE_ERR_STALE when this
+ * process does not hold the handle.
+ */
+int tenure_slot_put(struct tenure_local *local, uint32_t slot, uint32_t kind, uint64_t token);
+
+/**
+ * As tenure_slot_put, into an empty slot, whichever: `*slot` is its number. TENURE_ERR_SLOT_FULL when none is empty.
+ * Threads, fork: as tenure_slot_put.
+ *
+ * `slot` is NULL or writable.
+ */
+int tenure_slot_keep(struct tenure_local *local, uint32_t kind, uint64_t token, uint32_t *slot);
+
+/**
+ * As tenure_slot_put, also in the place of another handle, in one step. That one ends if nobody else holds it;
+ * `*before`, unless it is NULL, is its token, or 0 if the slot was empty. TENURE_ERR_SLOT_FULL when the other handle is
+ * claimed. Threads, fork: as tenure_slot_put.
+ *
+ * `before` is NULL or writable.
+ */
+int tenure_slot_replace(struct tenure_local *local, uint32_t slot, uint32_t kind, uint64_t token, uint64_t *before);
+
+/**
+ * Takes the handle out of a slot: the slot is empty, and this process holds the handle, to be given back by
+ * tenure_close. If the process dies, the handle ends with it; tenure_slot_claim is for work that must not be lost.
+ *
+ * Threads, fork: as tenure_slot_put.
+ *
+ * Returns TENURE_OK and `*handle`; otherwise the slot is unchanged and `*handle` is all zero. TENURE_ERR_SLOT_EMPTY;
+ * TENURE_ERR_CLAIMED; TENURE_ERR_FOREIGN_KIND when what is there is of another kind; TENURE_ERR_NO_SLOT.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_slot_take(struct tenure_local *local, uint32_t slot, uint32_t kind, struct tenure_handle *handle);
+
+/**
+ * Claims the handle in a slot: the slot still holds it, and lends it to this member alone, until tenure_slot_ack or
+ * tenure_slot_give_back, which also close the handle. If the process dies, recovery gives it back.
+ *
+ * Threads, fork, results: as tenure_slot_take.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_slot_claim(struct tenure_local *local, uint32_t slot, uint32_t kind, struct tenure_handle *handle);
+
+/**
+ * Ends a claim and closes its handle: the slot is empty, and the handle ends unless somebody else holds it.
+ *
+ * Threads, fork: as tenure_slot_put; any local of the member will do. TENURE_ERR_NOT_CLAIMED when this member has not
+ * claimed that handle in that slot.
+ *
+ * The count of the claim is the caller's, as for tenure_close.
+ */
+int tenure_slot_ack(struct tenure_local *local, uint32_t slot, uint32_t kind, uint64_t token);
+
+/**
+ * Gives what was claimed back to its slot, where any member can claim it, and closes its handle. Otherwise as
+ * tenure_slot_ack. Threads, fork: as there.
+ *
+ * As tenure_slot_ack.
+ */
+int tenure_slot_give_back(struct tenure_local *local, uint32_t slot, uint32_t kind, uint64_t token);
+
+/**
+ * Empties a slot, whatever the kind. What was in it ends if nobody else holds it; `*token`, unless it is NULL, is its
+ * token. TENURE_ERR_SLOT_EMPTY; TENURE_ERR_CLAIMED; TENURE_ERR_NO_SLOT. Threads, fork: as tenure_slot_put.
+ *
+ * `token` is NULL or writable.
+ */
+int tenure_slot_evict(struct tenure_local *local, uint32_t slot, uint64_t *token);
+
+/**
+ * The slot that holds the handle at the moment: `*slot` is its number. TENURE_ERR_NOT_FOUND when none does. Threads,
+ * fork: as tenure_slot_put.
+ *
+ * `slot` is NULL or writable.
+ */
+int tenure_slot_find(struct tenure_local *local, uint64_t token, uint32_t *slot);
+
+/**
  * Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
- * of enum tenure_object_kind; TENURE_ANY accepts every kind.
+ * of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
+ * are opened with their types.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -1199,6 +1344,223 @@ int tenure_wait_with(struct tenure_object *const *objects,
                      uint64_t time,
                      size_t *index,
                      uint64_t *abandoned);
+
+/**
+ * Creates a value with the lock that protects it: `size` bytes, a copy of those at `data`, or zeros if that is NULL.
+ * They are aligned to 16 bytes, and have no other owner than the object: neither outlives the other. `type` is a number
+ * of the application's choice; only who knows it opens the value. (Rust's number of a type T is
+ * Kind::of_plain::<T>().number().) `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
+ *
+ * If the owner of the lock dies in the middle of a change, the value is damaged: every next owner is told so, until one
+ * calls tenure_locked_repaired.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK, or TENURE_OPENED, and `*object`, to be given back by tenure_object_close; otherwise nothing was
+ * created and `*object` is NULL. One that was opened has the size that it was created with: see tenure_value_size.
+ * TENURE_ERR_NAME_TAKEN; TENURE_ERR_FOREIGN_KIND when an object of another kind or type has the name.
+ *
+ * `name` is NULL or a string, `data` is NULL or readable for `size` bytes, `object` is NULL or writable.
+ */
+int tenure_locked_create(const struct tenure_member *member,
+                         const char *name,
+                         uint32_t flags,
+                         uint64_t type,
+                         const void *data,
+                         size_t size,
+                         struct tenure_object **object);
+
+/**
+ * Opens a locked value by its token: afterwards this member holds it once more. `type` is that of its creation.
+ *
+ * Threads, fork, results: as tenure_object_open; TENURE_ERR_FOREIGN_KIND also for one of another type.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_locked_open(const struct tenure_member *member,
+                       uint64_t type,
+                       uint64_t token,
+                       struct tenure_object **object);
+
+/**
+ * As tenure_locked_open, by name: TENURE_ERR_NOT_FOUND when the name is not in use. Threads, fork: as there.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_locked_open_named(const struct tenure_member *member,
+                             uint64_t type,
+                             const char *name,
+                             struct tenure_object **object);
+
+/**
+ * Locks a value, as tenure_mutex_lock, and tells where it is: `*data` may be read and written until this thread calls
+ * tenure_locked_unlock; after that, and in other threads, it may not. A member that only reads does not write it.
+ * `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
+ * tenure_wait_with.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Progress: without a system call when it is free; waits for the owner otherwise. Crash: an owner that is killed at any
+ * instruction leaves the value damaged, or has not locked yet, or has unlocked already.
+ *
+ * Returns TENURE_OK, or TENURE_DAMAGED: locked as well. Otherwise `*data` is NULL: TENURE_ERR_TIMEOUT;
+ * TENURE_ERR_INTERRUPTED; TENURE_ERR_DEADLOCK when this thread has it locked already.
+ *
+ * `data` is NULL or writable.
+ */
+int tenure_locked_lock(const struct tenure_object *object, uint32_t flags, uint64_t time, void **data);
+
+/**
+ * Unlocks a value. Threads: the one that locked it; any other gets TENURE_ERR_NOT_OWNER. Fork: TENURE_ERR_FORKED in a
+ * child of the member's process.
+ */
+int tenure_locked_unlock(const struct tenure_object *object);
+
+/**
+ * Says that a damaged value, which this thread has locked, makes sense again. If the process dies before it unlocks,
+ * the value is damaged again. Threads, fork: as tenure_locked_unlock.
+ */
+int tenure_locked_repaired(const struct tenure_object *object);
+
+/**
+ * Unlocks a value and leaves it damaged: for an owner that gives up in the middle of a change. Threads, fork: as
+ * tenure_locked_unlock.
+ */
+int tenure_locked_abandon(const struct tenure_object *object);
+
+/**
+ * Creates a value that is read and replaced as a whole: `size` bytes, a copy of those at `data`, or zeros if that is
+ * NULL. Every read returns one whole value, whatever becomes of the writers: it lies in two copies, of which writers
+ * write the one that is not read.
+ *
+ * Everything else as tenure_locked_create.
+ *
+ * As tenure_locked_create.
+ */
+int tenure_versioned_create(const struct tenure_member *member,
+                            const char *name,
+                            uint32_t flags,
+                            uint64_t type,
+                            const void *data,
+                            size_t size,
+                            struct tenure_object **object);
+
+/**
+ * Opens a versioned value by its token; see tenure_locked_open.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_versioned_open(const struct tenure_member *member,
+                          uint64_t type,
+                          uint64_t token,
+                          struct tenure_object **object);
+
+/**
+ * Opens a versioned value by its name; see tenure_locked_open_named.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_versioned_open_named(const struct tenure_member *member,
+                                uint64_t type,
+                                const char *name,
+                                struct tenure_object **object);
+
+/**
+ * Reads the value into `buffer`, which has exactly its size: one that some writer has written, whole, and never an older
+ * one than this thread has read or written before. `*version`, unless it is NULL, is its version: the number of writes
+ * until then.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Progress: waits for nobody; it repeats only when a writer has finished meanwhile. TENURE_ERR_BUFFER for a buffer of
+ * another size, in which nothing is stored: see tenure_value_size.
+ *
+ * `buffer` is NULL or writable for `size` bytes, `version` is NULL or writable.
+ */
+int tenure_versioned_read(const struct tenure_object *object,
+                          void *buffer,
+                          size_t size,
+                          uint64_t *version);
+
+/**
+ * Replaces the value by the `size` bytes at `data`, exactly as many as it has. `*version`, unless it is NULL, is the
+ * version of what was written.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Progress: waits for other writers, as tenure_mutex_lock with TENURE_FOREVER does for the owner. Crash: a writer that is
+ * killed at any instruction has written nothing or everything. TENURE_ERR_ARGUMENT for another size;
+ * TENURE_ERR_READ_ONLY for a member that only reads.
+ *
+ * `data` is NULL or readable for `size` bytes, `version` is NULL or writable.
+ */
+int tenure_versioned_write(const struct tenure_object *object,
+                           const void *data,
+                           size_t size,
+                           uint64_t *version);
+
+/**
+ * The version of a versioned value: the number of writes until now. Threads: any. Fork: TENURE_ERR_FORKED in a child of
+ * the member's process.
+ *
+ * `version` is NULL or writable.
+ */
+int tenure_versioned_version(const struct tenure_object *object, uint64_t *version);
+
+/**
+ * Creates a value that all who have it open change at any time, by atomic operations only: `size` zeros, aligned to
+ * `align`, a power of two, or to 16 if it is 0.
+ *
+ * Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
+ * member that only reads, which neither creates nor opens one.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_shared_create(const struct tenure_member *member,
+                         const char *name,
+                         uint32_t flags,
+                         uint64_t type,
+                         size_t size,
+                         size_t align,
+                         struct tenure_object **object);
+
+/**
+ * Opens a shared value by its token; see tenure_locked_open.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_shared_open(const struct tenure_member *member,
+                       uint64_t type,
+                       uint64_t token,
+                       struct tenure_object **object);
+
+/**
+ * Opens a shared value by its name; see tenure_locked_open_named.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_shared_open_named(const struct tenure_member *member,
+                             uint64_t type,
+                             const char *name,
+                             struct tenure_object **object);
+
+/**
+ * Where a shared value is, until this object of it is closed: for atomic operations only, by any thread of this process.
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process, where it is not mapped.
+ *
+ * `data` is NULL or writable.
+ */
+int tenure_shared_data(const struct tenure_object *object,
+                       void **data);
+
+/**
+ * The size in bytes of a locked, versioned or shared value, which never changes. Threads: any. Fork: TENURE_ERR_FORKED in a child
+ * of the member's process.
+ *
+ * `size` is NULL or writable.
+ */
+int tenure_value_size(const struct tenure_object *object,
+                      size_t *size);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use tenure::{Backend, Geometry, Stats};
 
 /// The version of this interface. A program is compiled with that of its header; the library refuses any other.
-pub const TENURE_ABI_VERSION: u32 = 3;
+pub const TENURE_ABI_VERSION: u32 = 4;
 
 /// A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing.
 pub struct tenure_space {
@@ -22,7 +22,7 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
-/// A mutex, event, semaphore, process, thread or descriptor that this member holds, or an entry in a file's table.
+/// A mutex, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table.
 pub struct tenure_object {
     _opaque: [u8; 0],
 }
@@ -49,6 +49,12 @@ pub enum tenure_object_kind {
     TENURE_DESCRIPTOR = 7,
     /// tenure_share_enter.
     TENURE_FILE_SHARE = 8,
+    /// tenure_locked_create; opened by tenure_locked_open.
+    TENURE_LOCKED = 9,
+    /// tenure_versioned_create; opened by tenure_versioned_open.
+    TENURE_VERSIONED = 10,
+    /// tenure_shared_create; opened by tenure_shared_open.
+    TENURE_SHARED = 14,
 }
 
 /// How the memory of a space comes to be: tenure_options.backend.
@@ -185,6 +191,11 @@ pub struct tenure_options {
     /// With TENURE_WITH_GROUP: its group id. The creator is in that group, or root. Whoever attaches accepts the space
     /// of any owner, as long as it has that group.
     pub group: u32,
+    /// Slots, up to 1048576; none by default. With slots, at most 254 members. See tenure_slot_put.
+    pub slots: u32,
+    /// Slots for the elements of queues, up to 1048576, rounded up to a multiple of 64; none by default. With any, at most 254
+    /// members.
+    pub container_slots: u32,
 }
 
 /// The properties of a space; tenure_space_info.
@@ -207,11 +218,16 @@ pub struct tenure_info {
     pub scratch_bytes: u64,
     /// Bytes of the whole segment, most of them without memory behind them.
     pub bytes: u64,
+    /// Slots.
+    pub slots: u32,
+    /// Slots for the elements of queues.
+    pub container_slots: u32,
 }
 
 impl tenure_info {
     pub(crate) fn of(space: &tenure::Space) -> Self {
-        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes, .. } = space.geometry();
+        let Geometry { members, handles, generation_bits, scratch_bytes, unit_bytes, slots, container_slots } =
+            space.geometry();
         Self {
             backend: tenure_backend::from(space.backend()) as u32,
             created: space.created().into(),
@@ -221,6 +237,8 @@ impl tenure_info {
             unit_bytes,
             scratch_bytes,
             bytes: space.bytes(),
+            slots,
+            container_slots,
         }
     }
 }

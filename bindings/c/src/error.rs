@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 
 use tenure::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, ReadOnly, RecoverError, RemoveError,
-    ScratchError, SegmentError, ShareError, TokenError, UseError, WaitError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, ReadOnly, RecoverError,
+    RemoveError, ScratchError, SegmentError, ShareError, SlotError, TokenError, UseError, WaitError,
 };
 
 /// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
@@ -23,6 +23,9 @@ pub enum tenure_status {
     TENURE_ABANDONED = 1,
     /// Done: something had the name already and was opened.
     TENURE_OPENED = 2,
+    /// Done: the value is locked, and an owner died or gave up in the middle of a change of it. Every owner gets this result, until one calls
+    /// tenure_locked_repaired.
+    TENURE_DAMAGED = 3,
     /// A pointer is null that must not be.
     TENURE_ERR_NULL = -1,
     /// An argument has a value that it cannot have.
@@ -102,6 +105,22 @@ pub enum tenure_status {
     TENURE_ERR_INTERRUPTED = -38,
     /// The member only reads: see TENURE_READ_ONLY.
     TENURE_ERR_READ_ONLY = -39,
+    /// The space has no slot of that number.
+    TENURE_ERR_NO_SLOT = -40,
+    /// The slot holds nothing.
+    TENURE_ERR_SLOT_EMPTY = -41,
+    /// The slot holds another handle; for tenure_slot_replace: one that is claimed; for tenure_slot_keep: so do all slots.
+    TENURE_ERR_SLOT_FULL = -42,
+    /// A slot holds this handle already.
+    TENURE_ERR_KEPT = -43,
+    /// Another holder of the handle is putting it into a slot, or is stopped while it does.
+    TENURE_ERR_IN_TRANSIT = -44,
+    /// The handle was put into slots as often as it can be.
+    TENURE_ERR_PUT_TOO_OFTEN = -45,
+    /// A member has claimed what is in the slot.
+    TENURE_ERR_CLAIMED = -46,
+    /// This member has not claimed that handle in that slot.
+    TENURE_ERR_NOT_CLAIMED = -47,
 }
 
 use tenure_status::*;
@@ -147,8 +166,17 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_SHARING, "somebody uses the file in a way that excludes this one\0"),
     (TENURE_ERR_INTERRUPTED, "interrupted by a signal\0"),
     (TENURE_ERR_READ_ONLY, "the member only reads\0"),
+    (TENURE_ERR_NO_SLOT, "no such slot\0"),
+    (TENURE_ERR_SLOT_EMPTY, "the slot is empty\0"),
+    (TENURE_ERR_SLOT_FULL, "the slot is in use\0"),
+    (TENURE_ERR_KEPT, "a slot holds the handle already\0"),
+    (TENURE_ERR_IN_TRANSIT, "another holder of the handle is putting it into a slot\0"),
+    (TENURE_ERR_PUT_TOO_OFTEN, "the handle was put as often as it can be\0"),
+    (TENURE_ERR_CLAIMED, "what is in the slot is claimed\0"),
+    (TENURE_ERR_NOT_CLAIMED, "this member has not claimed it\0"),
     (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
     (TENURE_OPENED, "ok: something had the name and was opened\0"),
+    (TENURE_DAMAGED, "ok: an owner of the value died or gave up in the middle of a change\0"),
 ];
 
 /// A status that is not TENURE_OK and whose text was kept.
@@ -435,6 +463,7 @@ impl Coded for OpenHandleError {
             Self::ForeignSpace { .. } => TENURE_ERR_FOREIGN_SPACE,
             Self::ForeignKind { .. } => TENURE_ERR_FOREIGN_KIND,
             Self::TooMany { .. } => TENURE_ERR_TOO_MANY,
+            Self::ReadOnly(error) => error.status(),
             _ => TENURE_ERR_CORRUPT,
         }
     }
@@ -456,6 +485,35 @@ impl Coded for NamedError {
             Self::Create(error) => error.status(),
             Self::Open(error) => error.status(),
             _ => TENURE_ERR_OS,
+        }
+    }
+}
+
+impl Coded for PutError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::ForeignHandle => TENURE_ERR_WRONG_OWNER,
+            Self::Full { .. } | Self::AllFull { .. } => TENURE_ERR_SLOT_FULL,
+            Self::Already { .. } => TENURE_ERR_KEPT,
+            Self::InTransit { .. } => TENURE_ERR_IN_TRANSIT,
+            Self::Exhausted => TENURE_ERR_PUT_TOO_OFTEN,
+            Self::NoSlot { .. } => TENURE_ERR_NO_SLOT,
+            Self::Stale => TENURE_ERR_STALE,
+            _ => TENURE_ERR_CORRUPT,
+        }
+    }
+}
+
+impl Coded for SlotError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Empty { .. } => TENURE_ERR_SLOT_EMPTY,
+            Self::Claimed { .. } => TENURE_ERR_CLAIMED,
+            Self::NoSlot { .. } => TENURE_ERR_NO_SLOT,
+            Self::NotOpened(error) => error.status(),
+            _ => TENURE_ERR_CORRUPT,
         }
     }
 }
@@ -538,13 +596,13 @@ mod tests {
 
     #[test]
     fn every_status_has_a_text() {
-        let (negative, positive) = TEXTS.split_at(TEXTS.len() - 2);
+        let (negative, positive) = TEXTS.split_at(TEXTS.len() - 3);
         for (at, (status, text)) in negative.iter().enumerate() {
             assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
             assert!(text.ends_with('\0') && text.len() > 1);
         }
-        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_READ_ONLY));
-        assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_NOT_CLAIMED));
+        assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]

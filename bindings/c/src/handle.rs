@@ -69,6 +69,32 @@ pub unsafe extern "C" fn tenure_create(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
+/// As tenure_create, with `size` zeros as its payload, none of them passed in; aligned to `align`, a power of two, or to 16 if it
+/// is 0. For payloads whose users agree to change them by atomic operations only.
+///
+/// Threads, fork: as tenure_create. TENURE_ERR_ARGUMENT for an impossible alignment.
+///
+/// # Safety
+///
+/// `handle` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_create_zeroed(
+    local: *mut tenure_local,
+    kind: u32,
+    size: usize,
+    align: usize,
+    handle: *mut tenure_handle,
+) -> c_int {
+    let call = || {
+        let local = seat(local)?.local();
+        let layout = crate::scratch::layout_of(size, align)?;
+        let held = local.create_zeroed(self::kind(kind), layout)?;
+        hand_out(local, local.token(&held).into(), held)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(handle, "handle", NOTHING, call) }
+}
+
 /// As tenure_create, with a block of this member as its payload, of which `size` bytes count; no copy is made. The
 /// block belongs to the handle from now on: it is freed when nobody holds the handle any more.
 ///

@@ -22,8 +22,10 @@ mod object;
 mod process;
 mod registry;
 mod scratch;
+mod slots;
 mod space;
 mod thread;
+mod values;
 mod waiting;
 mod word;
 
@@ -40,6 +42,8 @@ pub use object::{
 };
 pub use process::*;
 pub use scratch::*;
+pub use slots::*;
 pub use space::*;
+pub use values::*;
 pub use waiting::*;
 pub use word::*;

@@ -2,10 +2,11 @@
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
+use std::sync::atomic::AtomicU8;
 
 use tenure::{
-    Descriptor, DescriptorError, Event, FileShare, Kind, Mutex, Named, OpenHandleError, Process,
-    ProcessError, Semaphore, Thread, Token, Waitable,
+    Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError, Process,
+    ProcessError, Semaphore, Shared, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -18,7 +19,8 @@ use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_THREAD,
+    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD,
+    TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -30,6 +32,9 @@ pub(crate) enum Any {
     Thread(Thread),
     Descriptor(Descriptor),
     Share(FileShare),
+    Locked(Locked<[u8]>),
+    Versioned(Versioned<[u8]>),
+    Shared(Shared<[AtomicU8]>),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -73,6 +78,9 @@ impl Thing {
             Any::Thread(_) => TENURE_THREAD,
             Any::Descriptor(_) => TENURE_DESCRIPTOR,
             Any::Share(_) => TENURE_FILE_SHARE,
+            Any::Locked(_) => TENURE_LOCKED,
+            Any::Versioned(_) => TENURE_VERSIONED,
+            Any::Shared(_) => TENURE_SHARED,
         }
     }
 
@@ -85,6 +93,9 @@ impl Thing {
             Any::Thread(thread) => thread.token(),
             Any::Descriptor(descriptor) => descriptor.token(),
             Any::Share(_) => return Err(self.wrong("thing that has a token")),
+            Any::Locked(locked) => locked.token(),
+            Any::Versioned(versioned) => versioned.token(),
+            Any::Shared(shared) => shared.token(),
         })
     }
 
@@ -96,7 +107,9 @@ impl Thing {
             Any::Semaphore(semaphore) => semaphore,
             Any::Process(process) => process,
             Any::Thread(thread) => thread,
-            Any::Descriptor(_) | Any::Share(_) => return Err(self.wrong("thing to wait for")),
+            Any::Descriptor(_) | Any::Share(_) | Any::Locked(_) | Any::Versioned(_) | Any::Shared(_) => {
+                return Err(self.wrong("thing to wait for"));
+            }
         })
     }
 
@@ -113,7 +126,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 15] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -123,6 +136,12 @@ fn kind_of(number: u32) -> &'static str {
         "thread",
         "descriptor",
         "file share",
+        "locked value",
+        "versioned value",
+        "thing",
+        "thing",
+        "thing",
+        "shared value",
     ];
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
@@ -211,13 +230,13 @@ pub(crate) fn opened<T>(named: Named<T>) -> (T, tenure_status) {
 
 /// The source of an object to open: its token or its name.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+pub(crate) enum Source<'a> {
     Token(Token),
     Name(&'a str),
 }
 
 impl Source<'_> {
-    fn get<T, E>(
+    pub(crate) fn get<T, E>(
         self,
         member: &Membership,
         by_token: impl FnOnce(&tenure::Member, Token) -> Result<T, E>,
@@ -237,6 +256,9 @@ impl Source<'_> {
         const PROCESS: u32 = TENURE_PROCESS as u32;
         const THREAD: u32 = TENURE_THREAD as u32;
         const DESCRIPTOR: u32 = TENURE_DESCRIPTOR as u32;
+        const LOCKED: u32 = TENURE_LOCKED as u32;
+        const VERSIONED: u32 = TENURE_VERSIONED as u32;
+        const SHARED: u32 = TENURE_SHARED as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -244,6 +266,7 @@ impl Source<'_> {
             PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
+            LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }
@@ -265,6 +288,20 @@ impl Source<'_> {
             }
         }
     }
+}
+
+#[cold]
+fn has_a_type(kind: u32) -> Failure {
+    let open = match kind {
+        kind if kind == TENURE_LOCKED as u32 => "tenure_locked_open",
+        kind if kind == TENURE_VERSIONED as u32 => "tenure_versioned_open",
+        _ => "tenure_shared_open",
+    };
+    let kind = kind_of(kind);
+    fail(
+        tenure_status::TENURE_ERR_FOREIGN_KIND,
+        format_args!("object: a {kind} is opened with its type, by {open}"),
+    )
 }
 
 /// Why opening an object failed.
@@ -332,7 +369,8 @@ fn open<'a>(
 }
 
 /// Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
-/// of enum tenure_object_kind; TENURE_ANY accepts every kind.
+/// of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
+/// are opened with their types.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///

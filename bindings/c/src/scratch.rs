@@ -28,7 +28,7 @@ fn layout(size: usize, align: usize) -> Result<Layout, Failure> {
     Layout::from_size_align(size, align).map_err(|_| no_layout(size, align))
 }
 
-fn layout_of(size: usize, align: usize) -> Result<Layout, Failure> {
+pub(crate) fn layout_of(size: usize, align: usize) -> Result<Layout, Failure> {
     layout(size, if is_default(align) { ALIGN_DEFAULT } else { align })
 }
 

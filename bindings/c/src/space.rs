@@ -117,6 +117,12 @@ unsafe fn options(pointer: *const tenure_options) -> Result<(Options, Backend), 
     if asked.scratch_bytes != 0 {
         options = options.scratch(asked.scratch_bytes);
     }
+    if asked.slots != 0 {
+        options = options.slots(asked.slots);
+    }
+    if asked.container_slots != 0 {
+        options = options.container_slots(asked.container_slots);
+    }
     if asked.unit_bytes != 0 {
         options = options.unit(asked.unit_bytes);
     }

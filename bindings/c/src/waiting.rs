@@ -19,9 +19,9 @@ fn time(timeout: u64) -> Option<Duration> {
     (timeout != TENURE_FOREVER).then(|| Duration::from_nanos(timeout))
 }
 
-/// The options of tenure_wait_with.
-fn options_of(flags: u32, time: u64) -> Result<WaitOptions, Failure> {
-    only(TENURE_ALL | TENURE_INTERRUPTIBLE | TENURE_DEADLINE, flags)?;
+/// The options of tenure_wait_with; the flags may have `known` as well.
+pub(crate) fn options_of(known: u32, flags: u32, time: u64) -> Result<WaitOptions, Failure> {
+    only(known | TENURE_INTERRUPTIBLE | TENURE_DEADLINE, flags)?;
     let is_deadline = flags & TENURE_DEADLINE != 0 && time != TENURE_FOREVER;
     let left = if is_deadline { time.saturating_sub(monotonic()) } else { time };
     let options = WaitOptions::from(self::time(left));
@@ -440,7 +440,7 @@ pub unsafe extern "C" fn tenure_wait_with(
             tell(index, count);
             tell(abandoned, 0);
         }
-        let options = options_of(flags, time)?;
+        let options = options_of(TENURE_ALL, flags, time)?;
         let (at, bits) = if flags & TENURE_ALL != 0 {
             // SAFETY: the caller's promise.
             let which = unsafe { with_all(objects, count, |all| tenure::wait_all(all, options)) }?;

@@ -106,6 +106,11 @@ fn objects_in_one_process_and_between_several() {
 }
 
 #[test]
+fn slots_and_values_in_one_process_and_between_several() {
+    run("tests/c/values.c", "values: ok");
+}
+
+#[test]
 fn signals_end_interruptible_waits() {
     run("tests/c/signals.c", "signals: ok");
 }

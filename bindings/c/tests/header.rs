@@ -18,8 +18,10 @@ const SOURCES: &[&str] = &[
     "scratch.rs",
     "word.rs",
     "names.rs",
+    "slots.rs",
     "object.rs",
     "waiting.rs",
+    "values.rs",
     "process.rs",
     "descriptor.rs",
 ];

@@ -39,25 +39,31 @@ from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p,
 
 from . import _library
 from ._errors import *  # noqa: F403
-from ._errors import Closed, Error, ForkedChild, check, leave
+from ._errors import Closed, Error, ForkedChild, NotFound, check, leave
 from ._library import library
 from ._objects import (  # noqa: F401
     _OR_OPEN,
+    LOCKED,
+    VERSIONED,
     Descriptor,
     Event,
     Exit,
     FileShare,
+    Locked,
     Mutex,
     Object,
     Process,
     Semaphore,
     Thread,
     User,
+    Value,
+    Versioned,
     Waitable,
     listed,
     open_object,
     share,
     shown,
+    value,
     wait_all,
     wait_any,
 )
@@ -71,6 +77,7 @@ Membership.__doc__ = """A member: its lease, its process, and False if it is dea
 
 _SYSTEM_KIND = 1 << 62
 _OBJECTS = {1: "Mutex", 2: "Event", 3: "Event", 4: "Semaphore", 5: "Process", 6: "Thread", 7: "Descriptor"}
+_OBJECTS |= {9: "Locked", 10: "Versioned", 14: "Shared"}
 
 READ, WRITE, DELETE = 1, 2, 4
 
@@ -84,7 +91,9 @@ Monitor.__doc__ = """Whether a member is notified of deaths: "running", "degrade
 __version__ = library.tenure_version().decode()
 
 
-def _options(backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only):
+def _options(
+    backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only, slots=0
+):
     flags = (0 if monitor else 1) | (2 if tiny else 0) | (16 if read_only else 0)
     flags |= (0 if owner is None else 4) | (0 if group is None else 8)
     return _library.Options(
@@ -99,6 +108,8 @@ def _options(backend, members, handles, scratch, unit, generation_bits, monitor,
         mode,
         owner or 0,
         group or 0,
+        slots,
+        0,
     )
 
 
@@ -149,15 +160,16 @@ class Space(_Opaque):
         owner=None,
         group=None,
         read_only=False,
+        slots=0,
     ):
         """Creates the space of that name (FILE: path), or attaches to it; MEMFD, ANONYMOUS and PRIVATE have none.
 
         A number left out is the default when the space is created, and is ignored when it exists. `mode` (0o600 to
         0o666), `owner` and `group` (ids) let other users in; those who attach give the same. Members that join a space
-        opened with `read_only` create and allocate nothing: ReadOnly.
+        opened with `read_only` create and allocate nothing: ReadOnly. `slots` is the number of Member.slots.
         """
         options = _options(
-            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only
+            backend, members, handles, scratch, unit, generation_bits, monitor, tiny, mode, owner, group, read_only, slots
         )
         pointer = c_void_p()
         check(library.tenure_space_open(byref(options), _name(name), byref(pointer)))
@@ -333,6 +345,8 @@ class Member(_Opaque):
             if memory() is not None:
                 raise BufferError("views of a block that was passed exist; release them first")
         for it in list(self._objects):
+            it._release()
+        for it in list(self._objects):
             # Perhaps in use: then the member is in use as well.
             library.tenure_object_close(it._pointer)
         check(self._end())
@@ -456,8 +470,30 @@ class Member(_Opaque):
         DELETE. As Windows' share modes, among the members of a space. Raises Sharing; its `who` is the User in the way."""
         return share(self, file if isinstance(file, int) else file.fileno(), access, sharing)
 
+    def locked(self, type, data, name=None, *, or_open=False):
+        """Creates a Locked with a copy of the bytes of `data`, or as many zeros if it is a number. `type` is a number of the
+        application's choice, with which others open it."""
+        return value(Locked, LOCKED, self, type, data, name, or_open)
+
+    def open_locked(self, type, what):
+        """Opens a Locked of that type by its token or its name."""
+        return value(Locked, LOCKED, self, type, None, what, False)
+
+    def versioned(self, type, data, name=None, *, or_open=False):
+        """Creates a Versioned; the arguments are those of `locked`."""
+        return value(Versioned, VERSIONED, self, type, data, name, or_open)
+
+    def open_versioned(self, type, what):
+        """Opens a Versioned of that type by its token or its name."""
+        return value(Versioned, VERSIONED, self, type, None, what, False)
+
+    @property
+    def slots(self):
+        """The Slots of the space, which hold handles as members do."""
+        return Slots(self)
+
     def open_object(self, what):
-        """Opens an object of any kind by its token or its name: a Mutex, an Event, and so on."""
+        """Opens an object by its token or its name: a Mutex, an Event, and so on. Values are opened with their types."""
         return open_object(self, what)
 
     def alloc(self, size, align=0):
@@ -581,6 +617,82 @@ class Handle(_Held):
     def word(self, position=0):
         """The 64-bit word at that many bytes: for payloads that all users change by atomic operations only."""
         return Word(self, position)
+
+
+class Claim(Handle):
+    """A handle that a slot lends to this member alone. `ack` empties the slot; closing the claim, also by the end of a `with`, and the
+    death of this process give the handle back to it."""
+
+    def __init__(self, member, kind, found, slot):
+        super().__init__(member, kind, found)
+        self.slot = slot
+
+    def _finish(self, function):
+        self._end()._call(function, self.slot, self.kind, self.token)
+        self._member = None
+
+    def ack(self):
+        """Done: the slot is empty, and the handle ends unless somebody else holds it."""
+        self._finish(library.tenure_slot_ack)
+
+    def close(self):
+        """Gives the handle back to its slot, where any member can claim it."""
+        self._finish(library.tenure_slot_give_back)
+
+
+class Slots:
+    """The slots of a space. What is in a slot outlives all members, until it is taken out, replaced or evicted."""
+
+    def __init__(self, member):
+        self._member = member
+
+    def _held(self, handle):
+        if handle._member is None:
+            raise Closed("the handle was closed")
+        return handle.kind, handle.token
+
+    def put(self, slot, handle):
+        """Puts a handle into an empty slot. The handle stays open here as well. Raises SlotFull, Kept, NoSlot."""
+        self._member._call(library.tenure_slot_put, slot, *self._held(handle))
+
+    def keep(self, handle):
+        """Puts a handle into an empty slot, whichever; returns its number. Raises SlotFull if there is none, and Kept."""
+        slot = c_uint32()
+        self._member._call(library.tenure_slot_keep, *self._held(handle), byref(slot))
+        return slot.value
+
+    def replace(self, slot, handle):
+        """Puts a handle into a slot, empty or not; returns the token of the former one, or None. Raises SlotFull if that is claimed."""
+        before = c_uint64()
+        self._member._call(library.tenure_slot_replace, slot, *self._held(handle), byref(before))
+        return before.value or None
+
+    def take(self, slot, kind):
+        """Takes the handle of that kind out of a slot: a Handle. Raises SlotEmpty, Claimed, ForeignKind, NoSlot."""
+        found = _library.Handle()
+        self._member._call(library.tenure_slot_take, slot, kind, byref(found))
+        return Handle(self._member, kind, found)
+
+    def claim(self, slot, kind):
+        """Claims the handle of that kind in a slot: a Claim. Raises as `take`."""
+        found = _library.Handle()
+        self._member._call(library.tenure_slot_claim, slot, kind, byref(found))
+        return Claim(self._member, kind, found, slot)
+
+    def evict(self, slot):
+        """Empties a slot; returns the token of what was in it, which ends if nobody else holds it. Raises SlotEmpty, Claimed, NoSlot."""
+        token = c_uint64()
+        self._member._call(library.tenure_slot_evict, slot, byref(token))
+        return token.value
+
+    def find(self, token):
+        """The number of the slot that holds the handle of that token at the moment, or None."""
+        slot = c_uint32()
+        try:
+            self._member._call(library.tenure_slot_find, token, byref(slot))
+        except NotFound:
+            return None
+        return slot.value
 
 
 class Word:
@@ -708,6 +820,12 @@ def _in_child():
                 held._view = None
             # Not mapped here; asking for `data` raises Closed.
             held._memory = None
+        for it in list(member._objects):
+            try:
+                it._release()
+            except BufferError:
+                # Python cannot find the slices.
+                pass
         for _, view in list(member._passed.values()):
             view = view()
             if view is not None:

@@ -52,6 +52,14 @@ Refused = _error("Refused", -36, "Nobody who has the descriptor can give it to t
 Sharing = _error("Sharing", -37, "Somebody uses the file in a way that excludes this one.")
 Interrupted = _error("Interrupted", -38, "A signal handler ran during the wait; nothing was taken.", InterruptedError)
 ReadOnly = _error("ReadOnly", -39, "The member only reads.", PermissionError)
+NoSlot = _error("NoSlot", -40, "The space has no slot of that number.", IndexError)
+SlotEmpty = _error("SlotEmpty", -41, "The slot holds nothing.", LookupError)
+SlotFull = _error("SlotFull", -42, "The slot, or every slot, holds a handle.")
+Kept = _error("Kept", -43, "A slot holds this handle already.")
+InTransit = _error("InTransit", -44, "Another holder of the handle is putting it into a slot.")
+PutTooOften = _error("PutTooOften", -45, "The handle was put as often as it can be.")
+Claimed = _error("Claimed", -46, "A member has claimed what is in the slot.")
+NotClaimed = _error("NotClaimed", -47, "This member has not claimed that handle in that slot.")
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 # For users.

@@ -5,7 +5,7 @@ import os
 from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from operator import index
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 
 def _range(kind):
@@ -48,6 +48,8 @@ class Options(Structure):
         ("mode", c_uint32),
         ("owner", c_uint32),
         ("group", c_uint32),
+        ("slots", c_uint32),
+        ("container_slots", c_uint32),
     ]
 
     def __init__(self, *values):
@@ -67,6 +69,8 @@ class Info(Structure):
         ("unit_bytes", c_uint32),
         ("scratch_bytes", c_uint64),
         ("bytes", c_uint64),
+        ("slots", c_uint32),
+        ("container_slots", c_uint32),
     ]
 
 
@@ -163,6 +167,7 @@ FUNCTIONS = {
     "tenure_local_open_unbound": (c_void_p, POINTER(c_void_p)),
     "tenure_local_close": _local,
     "tenure_create": (*_local, c_uint32, c_void_p, c_size_t, POINTER(Handle)),
+    "tenure_create_zeroed": (*_local, c_uint32, c_size_t, c_size_t, POINTER(Handle)),
     "tenure_create_with": (*_local, c_uint32, c_uint64, c_size_t, POINTER(Handle)),
     "tenure_open": (*_local, c_uint32, c_uint64, POINTER(Handle)),
     "tenure_get": (*_local, c_uint32, c_uint64, POINTER(Handle)),
@@ -213,6 +218,33 @@ FUNCTIONS = {
     "tenure_open_named": (*_local, c_char_p, c_uint32, POINTER(Handle)),
     "tenure_look_up": (c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint64)),
     "tenure_space_names": (c_void_p, POINTER(Name), c_size_t, POINTER(c_size_t)),
+    "tenure_slot_put": (*_local, c_uint32, c_uint32, c_uint64),
+    "tenure_slot_keep": (*_local, c_uint32, c_uint64, POINTER(c_uint32)),
+    "tenure_slot_replace": (*_local, c_uint32, c_uint32, c_uint64, POINTER(c_uint64)),
+    "tenure_slot_take": (*_local, c_uint32, c_uint32, POINTER(Handle)),
+    "tenure_slot_claim": (*_local, c_uint32, c_uint32, POINTER(Handle)),
+    "tenure_slot_ack": (*_local, c_uint32, c_uint32, c_uint64),
+    "tenure_slot_give_back": (*_local, c_uint32, c_uint32, c_uint64),
+    "tenure_slot_evict": (*_local, c_uint32, POINTER(c_uint64)),
+    "tenure_slot_find": (*_local, c_uint64, POINTER(c_uint32)),
+    "tenure_locked_create": (c_void_p, c_char_p, c_uint32, c_uint64, c_void_p, c_size_t, _new),
+    "tenure_locked_open": (c_void_p, c_uint64, c_uint64, _new),
+    "tenure_locked_open_named": (c_void_p, c_uint64, c_char_p, _new),
+    "tenure_locked_lock": (c_void_p, c_uint32, c_uint64, POINTER(c_void_p)),
+    "tenure_locked_unlock": (c_void_p,),
+    "tenure_locked_repaired": (c_void_p,),
+    "tenure_locked_abandon": (c_void_p,),
+    "tenure_versioned_create": (c_void_p, c_char_p, c_uint32, c_uint64, c_void_p, c_size_t, _new),
+    "tenure_versioned_open": (c_void_p, c_uint64, c_uint64, _new),
+    "tenure_versioned_open_named": (c_void_p, c_uint64, c_char_p, _new),
+    "tenure_versioned_read": (c_void_p, c_void_p, c_size_t, POINTER(c_uint64)),
+    "tenure_versioned_write": (c_void_p, c_void_p, c_size_t, POINTER(c_uint64)),
+    "tenure_versioned_version": (c_void_p, POINTER(c_uint64)),
+    "tenure_shared_create": (c_void_p, c_char_p, c_uint32, c_uint64, c_size_t, c_size_t, _new),
+    "tenure_shared_open": (c_void_p, c_uint64, c_uint64, _new),
+    "tenure_shared_open_named": (c_void_p, c_uint64, c_char_p, _new),
+    "tenure_shared_data": (c_void_p, POINTER(c_void_p)),
+    "tenure_value_size": (c_void_p, POINTER(c_size_t)),
     "tenure_process_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_thread_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_process_exit": (c_void_p, POINTER(Exit)),

@@ -1,14 +1,17 @@
 """Mutexes, events, semaphores, processes, threads, descriptors: objects with a token; most can be waited for."""
 
 import time
+from _thread import get_ident
 from collections import namedtuple
-from ctypes import byref, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_char, c_int, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer
+from sys import getrefcount
 
 from . import _library
-from ._errors import Buffer, Closed, Error, ForkedChild, Interrupted, Sharing, Timeout, check, leave
+from ._errors import Buffer, Closed, Error, ForkedChild, Interrupted, NotOwner, Sharing, Timeout, check, leave
 from ._library import library
 
 _OPENED = 2
+_DAMAGED = 3
 _AUTO_RESET = 3
 _ALL, _INTERRUPTIBLE, _DEADLINE = 1, 2, 4
 _OR_OPEN = 1 << 8
@@ -103,8 +106,12 @@ class Object:
         check(library.tenure_object_token(self._pointer, byref(token)))
         return token.value
 
+    def _release(self):
+        """Called before it is closed."""
+
     def close(self):
         """Gives it back. InUse while another thread waits for it."""
+        self._release()
         check(library.tenure_object_close(self._pointer))
 
     def __del__(self):
@@ -355,6 +362,149 @@ def share(member, fd, access, sharing):
         error.who = _user(who)
         raise
     return FileShare(member, pointer.value)
+
+
+class Value(Object):
+    """A Locked or a Versioned value: bytes that change, of a size that does not."""
+
+    @property
+    def size(self):
+        """Its bytes."""
+        size = c_size_t()
+        check(library.tenure_value_size(self._pointer, byref(size)))
+        return size.value
+
+
+class Locked(Value):
+    """Bytes and the lock that protects them, in one object.
+
+        with value:
+            if value.damaged:           # an owner died, or raised an exception, in the middle of a change
+                repair(value.data)
+                value.repaired()
+            value.data[0] += 1
+
+    `acquire` and `release` are as those of threading.Lock. If the body of a `with` raises an exception, the value is damaged.
+    """
+
+    damaged = False
+    """Whether an owner died or gave up in the middle of a change. For the owner; every owner is told, until one calls `repaired`."""
+
+    _memory, _view, _owner = None, None, None
+
+    def acquire(self, blocking=True, timeout=None):
+        """Locks it for this thread: True, or False if it was not to be had in time. Raises Deadlock."""
+        flags, limit = _limit(_seconds(blocking, timeout))
+        # The library stores it before the call returns: an exception of a signal handler may come before `status` is.
+        data, status = c_void_p(), Interrupted.status
+        try:
+            while status == Interrupted.status:
+                status = library.tenure_locked_lock(self._pointer, flags | _INTERRUPTIBLE, limit, byref(data))
+            if status == Timeout.status:
+                return False
+            damaged = check(status) == _DAMAGED
+            memory = (c_char * self.size).from_address(data.value)
+            # Views of it keep it open.
+            memory.value = self
+            self.damaged, self._memory, self._owner = damaged, memory, get_ident()
+        except BaseException:
+            if data.value:
+                self._memory = self._owner = None
+                library.tenure_locked_unlock(self._pointer)
+            raise
+        return True
+
+    @property
+    def data(self):
+        """The bytes, in place, as a memoryview for reading and writing: for the owner, until it releases. Raises NotOwner."""
+        if self._owner != get_ident():
+            raise NotOwner("the value is not locked by this thread")
+        if self._view is None:
+            view = memoryview(self._memory).cast("B")
+            self._view = view.toreadonly() if self._member._read_only else view
+        return self._view
+
+    def _release(self):
+        """Makes `data` unusable, or refuses because somebody has a part of it."""
+        view, self._view = self._view, None
+        if view is not None:
+            view.release()
+        # Ours, and that of the call to getrefcount: a third is that of a view.
+        if self._memory is not None and getrefcount(self._memory) > 2:
+            raise BufferError("views of the value exist; release them first")
+
+    def _end(self, function):
+        """Unlocks."""
+        if self._owner != get_ident():
+            raise NotOwner("the value is not locked by this thread")
+        self._release()
+        check(function(self._pointer))
+        self._memory = self._owner = None
+
+    def release(self):
+        """Unlocks it. Raises NotOwner; BufferError while slices of `data` exist."""
+        self._end(library.tenure_locked_unlock)
+
+    def abandon(self):
+        """Unlocks it and leaves it damaged: for an owner that gives up in the middle of a change. Raises as `release`."""
+        self._end(library.tenure_locked_abandon)
+
+    def repaired(self):
+        """For the owner: says that the value makes sense again. Raises NotOwner."""
+        check(library.tenure_locked_repaired(self._pointer))
+        self.damaged = False
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, kind, *_):
+        leave(kind, self.release if kind is None else self.abandon, ForkedChild)
+
+
+class Versioned(Value):
+    """Bytes that are read and replaced as a whole: a read returns one whole version, whatever becomes of the writers."""
+
+    def read(self):
+        """The bytes. Waits for nobody."""
+        return self.read_versioned()[0]
+
+    def read_versioned(self):
+        """The bytes and their version, which is the number of writes until then."""
+        size, version = self.size, c_uint64()
+        buffer = create_string_buffer(size)
+        check(library.tenure_versioned_read(self._pointer, buffer, size, byref(version)))
+        return buffer.raw, version.value
+
+    def write(self, data):
+        """Replaces them, by as many bytes; returns the version. Killed in the middle, the old ones stand."""
+        data, version = bytes(data), c_uint64()
+        check(library.tenure_versioned_write(self._pointer, data, len(data), byref(version)))
+        return version.value
+
+    @property
+    def version(self):
+        """The number of writes until now."""
+        version = c_uint64()
+        check(library.tenure_versioned_version(self._pointer, byref(version)))
+        return version.value
+
+
+def value(kind, functions, member, type, data, name, or_open):
+    """Creates a Locked or Versioned; `functions` create, open and open by name. Without data it is opened."""
+    create, by_token, by_name = functions
+    if data is None:
+        if isinstance(name, str):
+            return kind._make(by_name, member, type, _name(name))
+        return kind._make(by_token, member, type, name)
+    flags = _OR_OPEN if or_open else 0
+    # A number stands for so many zeros.
+    data, size = (None, data) if isinstance(data, int) else (bytes(data), len(data))
+    return kind._make(create, member, _name(name), flags, type, data, size)
+
+
+LOCKED = (library.tenure_locked_create, library.tenure_locked_open, library.tenure_locked_open_named)
+VERSIONED = (library.tenure_versioned_create, library.tenure_versioned_open, library.tenure_versioned_open_named)
 
 
 _KINDS = {1: Mutex, 2: Event, 3: Event, 4: Semaphore, 5: Process, 6: Thread, 7: Descriptor}

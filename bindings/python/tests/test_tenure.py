@@ -716,6 +716,138 @@ def hold(space_name, token, connection):
             counter.word(8).add(1)
 
 
+    def test_slots(self):
+        with tenure.Space.open(backend=tenure.PRIVATE, slots=3) as space:
+            self.assertEqual(space.info["slots"], 3)
+            with space.join() as me, space.join() as other:
+                slots, theirs = me.slots, other.slots
+                with me.create(KIND, b"job") as job, me.create(KIND, b"other") as second:
+                    slots.put(1, job)
+                    self.assertEqual((theirs.find(job.token), theirs.find(second.token)), (1, None))
+                    with self.assertRaises(tenure.SlotFull):
+                        slots.put(1, second)
+                    with self.assertRaises(tenure.Kept):
+                        slots.keep(job)
+                    with self.assertRaises(tenure.NoSlot):
+                        slots.put(3, second)
+                    self.assertEqual(slots.keep(second), 0)
+                    token = job.token
+                with self.assertRaises(tenure.Closed):
+                    slots.put(2, job)
+                with theirs.claim(1, KIND) as claim:
+                    self.assertEqual((claim.slot, claim.token, bytes(claim.data)), (1, token, b"job"))
+                    for refused in (lambda: slots.claim(1, KIND), lambda: slots.take(1, KIND), lambda: slots.evict(1)):
+                        with self.assertRaises(tenure.Claimed):
+                            refused()
+                # Given back by the end of the `with`, and by an exception in it.
+                with self.assertRaises(ZeroDivisionError), theirs.claim(1, KIND):
+                    1 / 0
+                with slots.claim(1, KIND) as claim:
+                    claim.ack()
+                with self.assertRaises(tenure.Closed):
+                    claim.ack()
+                with self.assertRaises(tenure.SlotEmpty):
+                    slots.claim(1, KIND)
+                with self.assertRaises(tenure.ForeignKind):
+                    slots.take(0, COUNTER)
+                with me.create(KIND, b"third") as third:
+                    former = slots.replace(0, third)
+                    self.assertIsNone(slots.replace(1, slots.take(0, KIND)))
+                with self.assertRaises(tenure.Stale):
+                    me.open(KIND, former)
+                slots.evict(1)
+                gc.collect()
+                self.unharmed(space)
+
+    def test_locked_values(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me, space.join() as other:
+            value = me.locked(9, 1000, "value")
+            theirs = other.open_locked(9, "value")
+            self.assertEqual((value.size, theirs.size, space.names[0].kind), (1000, 1000, "Locked"))
+            for what in (value.token, "value"):
+                with self.assertRaises(tenure.ForeignKind):
+                    other.open_locked(8, what)
+                with self.assertRaises(tenure.ForeignKind):
+                    other.open_versioned(9, what)
+                with self.assertRaises(tenure.ForeignKind):
+                    other.open_object(what)
+            self.assertTrue(me.locked(9, b"x", "value", or_open=True).opened)
+            with self.assertRaises(tenure.NotOwner):
+                value.data
+            with self.assertRaises(tenure.NotOwner):
+                value.release()
+            with value:
+                self.assertFalse(value.damaged)
+                value.data[:3] = b"tea"
+                with self.assertRaises(tenure.Deadlock):
+                    value.acquire(blocking=False)
+                self.assertFalse(theirs.acquire(blocking=False))
+                self.assertFalse(theirs.acquire(timeout=0.001))
+                found = []
+                for refused in (value.release, value.abandon, value.repaired, lambda: value.data):
+                    def run(refused=refused):
+                        try:
+                            refused()
+                        except tenure.NotOwner:
+                            found.append(refused)
+                    thread = threading.Thread(target=run)
+                    thread.start()
+                    thread.join()
+                self.assertEqual(len(found), 4)
+                part = value.data[1:3]
+                with self.assertRaises(BufferError):
+                    value.release()
+                with self.assertRaises(BufferError):
+                    value.close()
+                self.assertEqual((bytes(part), bytes(value.data[:4])), (b"ea", b"tea\0"))
+                part.release()
+            with self.assertRaises(ZeroDivisionError), theirs:
+                theirs.data[0] = 0
+                1 / 0
+            for it in (value, theirs):
+                with it:
+                    self.assertTrue(it.damaged)
+            with value:
+                value.repaired()
+            with theirs:
+                self.assertFalse(theirs.damaged)
+                self.assertEqual(bytes(theirs.data[:3]), b"\0ea")
+
+    def test_versioned_values(self):
+        with tenure.Space.open(backend=tenure.PRIVATE) as space, space.join() as me, space.join() as other:
+            value = me.versioned(9, b"first")
+            theirs = other.open_versioned(9, value.token)
+            self.assertEqual((theirs.read_versioned(), theirs.size), ((b"first", 0), 5))
+            self.assertEqual(theirs.write(b"other"), 1)
+            self.assertEqual((value.read(), value.version), (b"other", 1))
+            with self.assertRaises(tenure.Argument):
+                value.write(b"longer")
+            with self.assertRaises(tenure.ForeignKind):
+                other.open_versioned(8, value.token)
+
+    def test_a_forked_child_has_no_claim_and_no_lock(self):
+        with tenure.Space.open(backend=tenure.ANONYMOUS, slots=1) as space, space.join() as me:
+            me.slots.put(0, me.create(KIND, b"job"))
+            value = me.locked(9, 8)
+            claim = me.slots.claim(0, KIND)
+            with value:
+                view = value.data
+                child = os.fork()
+                if child == 0:
+                    failed = 0
+                    for refused in (claim.ack, value.release, lambda: me.slots.claim(0, KIND), lambda: bytes(view)):
+                        try:
+                            refused()
+                            failed = 1
+                        except (tenure.ForkedChild, tenure.Closed, ValueError):
+                            pass
+                    os._exit(failed)
+                self.assertEqual(os.waitpid(child, 0)[1], 0)
+                value.data[0] = 1
+            claim.ack()
+            del view
+
+
 class Several(Case):
     def run_in(self, context, space_name, target, token):
         ours, theirs = context.Pipe()

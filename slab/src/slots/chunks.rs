@@ -202,26 +202,22 @@ impl Slab<'_> {
         }
     }
 
-    /// Why the word of a chunk is not as it must be in a quiet slab.
-    pub(crate) fn chunk_problem(&self, chunk: u32, lease_is_live: &dyn Fn(u8) -> bool) -> Option<Problem> {
-        let found = self.chunk_word(chunk)?.load();
-        if found == Chunk::FREE {
-            let is_empty = |slot| self.slot_word(slot).is_some_and(|word| word.load().is_empty());
+    /// Why the word of a chunk is not as it must be. `None` also if it has changed meanwhile.
+    pub(crate) fn chunk_problem(&self, chunk: u32) -> Option<Problem> {
+        let word = self.chunk_word(chunk)?;
+        let found = word.load();
+        let is_empty = |slot| self.slot_word(slot).is_some_and(|word| word.load().is_empty());
+        let problem = if found == Chunk::FREE {
             let is_clean = self.layout().chunk_slots(chunk).all(is_empty);
-            return (!is_clean).then_some(Problem::Chunk { chunk });
-        }
-        let is_owned = found.owner().is_some_and(|(index, _)| {
-            self.committed_entry(index).is_some_and(|entry| is_container(entry.kind()))
-        }) && !found.is_freeing();
-        if is_owned && !self.is_chunk_over(found) {
-            return None;
-        }
-        // A member that is stopped, or dead and not recovered yet, keeps it.
-        let is_swept = |lease: u8| {
-            lease_is_live(lease) && self.hazard(lease).and_then(|hazard| hazard.chunk()) == Some(chunk)
+            (!is_clean).then_some(Problem::Chunk { chunk })
+        } else if self.is_chunk_over(found) {
+            Some(Problem::Unswept { chunk })
+        } else {
+            let owner = found.owner().filter(|_| !found.is_freeing());
+            let owner = owner.and_then(|(index, _)| self.committed_entry(index));
+            let is_owned = owner.is_some_and(|entry| is_container(entry.kind()));
+            (!is_owned).then_some(Problem::Chunk { chunk })
         };
-        let is_kept = self.is_chunk_over(found)
-            && (0..self.layout().members().min(256)).any(|lease| is_swept(lease as u8));
-        (!is_kept).then_some(Problem::Chunk { chunk })
+        problem.filter(|_| word.load() == found)
     }
 }

@@ -99,6 +99,12 @@ pub struct Claimed {
 }
 
 impl Claimed {
+    /// The claim of a handle in a slot. If this member has not claimed it, its end is refused.
+    #[must_use]
+    pub const fn new(held: Held, slot: u32) -> Self {
+        Self { held, slot }
+    }
+
     /// The count of this process.
     #[must_use]
     pub const fn held(self) -> Held {

@@ -7,15 +7,14 @@
 //! push h   t = tail, slot t % n
 //!          EMPTY t: put h, CAS(slot, EMPTY t -> h); CAS(tail, t -> t+1); if head > t: returns += 1
 //!          EMPTY x: x > t: CAS(tail, t -> t+1), again      x < t: CAS(slot, EMPTY x -> EMPTY t), again
-//!          else, it holds something: if t - head >= n, and slot head % n is READY: full
-//!                                    if t - head >= n otherwise: over(head), again
-//!                                    CAS(tail, t -> t+1), again; full after two rounds in which every slot held something
+//!          else, it holds something: CAS(tail, t -> t+1), again; full after two rounds in which every slot held something
+//!          before either, if t - head >= the capacity: full if as many slots are READY
 //! claim    if returns has changed since nothing was found behind the head: look there
 //!          p = head, t = tail, slot p % n
 //!          EMPTY x: x <= p and t <= p: empty               otherwise over(p), again
 //!          READY h: if t <= p: CAS(tail, p -> p+1); open h; head still p: CAS(slot -> CLAIMED me); CAS(head, p -> p+1)
 //!                   if h was put another time meanwhile: give back, again
-//!          CLAIMED: if t <= p: CAS(tail, p -> p+1); over(p), again
+//!          CLAIMED: if t <= p: CAS(tail, p -> p+1); over(p), again; empty after two rounds if then no slot is READY
 //! over p   CAS(head, p -> p+1); if the slot was EMPTY and is READY now: returns += 1
 //! behind   slots that are READY, whose next position at or after the head is after the tail: claim as above
 //! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the tail
@@ -88,12 +87,12 @@ pub enum PopError {
 impl QueueWords<'_> {
     fn load_tail(&self) -> u64 {
         // SeqCst: tail: before the load of a slot: a slot that is EMPTY afterwards was not filled at that position; pairs with `move_tail`.
-        self.tail.load(Ordering::SeqCst) & NUMBER_MAX
+        self.tail.load(Ordering::SeqCst)
     }
 
     fn load_head(&self) -> u64 {
         // SeqCst: head: after a push has filled a slot; pairs with `move_head`, which comes before the look at the slot.
-        self.head.load(Ordering::SeqCst) & NUMBER_MAX
+        self.head.load(Ordering::SeqCst)
     }
 
     fn move_tail(&self, from: u64) {
@@ -113,7 +112,7 @@ impl QueueWords<'_> {
     /// The first position of a slot at or after `from`.
     fn next(&self, slot: u32, from: u64) -> u64 {
         let number = u64::from(slot.wrapping_sub(self.first));
-        from + (number.wrapping_sub(from) & u64::from(self.slots - 1))
+        from.wrapping_add(number.wrapping_sub(from) & u64::from(self.slots - 1))
     }
 
     fn all(&self) -> std::ops::Range<u32> {
@@ -156,7 +155,9 @@ impl Slab<'_> {
         loop {
             let t = queue.load_tail();
             let slot = queue.slot(t);
-            let Some(word) = self.slot_word(slot) else { return Err(PushError::Corrupt) };
+            let Some(word) = self.slot_word(slot).filter(|_| t <= NUMBER_MAX) else {
+                return Err(PushError::Corrupt);
+            };
             let seen = word.load();
             if queue.load_tail() != t {
                 continue;
@@ -173,11 +174,12 @@ impl Slab<'_> {
                 queue.move_tail(t);
                 continue;
             }
-            if t >= queue.load_head() + u64::from(queue.capacity) {
-                if self.is_waiting_at_head(queue)? {
+            // Not only the difference: positions that were passed over may lie in between.
+            if t >= queue.load_head().saturating_add(queue.capacity.into()) {
+                let (all, claimed) = self.count_kept(queue.all());
+                if all - claimed >= queue.capacity {
                     return Err(PushError::Full);
                 }
-                continue;
             }
             if seen.is_empty() {
                 match self.put_into(acquire, ref_counts, held, slot, Into::Exactly(seen), |_| {}) {
@@ -205,20 +207,6 @@ impl Slab<'_> {
                 queue.move_tail(t);
             }
         }
-    }
-
-    /// Whether the element at the head waits. If there is none, moves the head on.
-    fn is_waiting_at_head(&self, queue: &QueueWords<'_>) -> Result<bool, PushError> {
-        let p = queue.load_head();
-        let Some(word) = self.slot_word(queue.slot(p)) else { return Err(PushError::Corrupt) };
-        let seen = word.load();
-        if queue.load_head() != p {
-            return Ok(false);
-        }
-        if !seen.is_ready() {
-            self.pass_over(queue, p, seen);
-        }
-        Ok(seen.is_ready())
     }
 
     /// Moves the head on from position p, whose slot had `seen`: no push will fill it, or somebody has claimed it.
@@ -301,21 +289,25 @@ impl Slab<'_> {
             }
             let p = queue.load_head();
             let slot = queue.slot(p);
-            let Some(word) = self.slot_word(slot) else { return Err(PopError::Corrupt) };
+            let Some(word) = self.slot_word(slot).filter(|_| p <= NUMBER_MAX) else {
+                return Err(PopError::Corrupt);
+            };
             let t = queue.load_tail();
             let seen = word.load();
             if queue.load_head() != p {
                 continue;
             }
-            if t > p + 2 * slots {
-                return Err(PopError::Corrupt);
-            }
-            if seen.is_empty() && seen.number() <= p && t <= p
-                || tries >= 2 * slots && !seen.is_ready() && t <= p
-            {
+            if seen.is_empty() && seen.number() <= p && t <= p {
                 return Ok(None);
             }
             tries += 1;
+            if tries > 2 * slots {
+                // Nothing but what others have claimed, and positions that were passed over?
+                if !queue.all().any(|slot| self.slot_word(slot).is_some_and(|word| word.load().is_ready())) {
+                    return Ok(None);
+                }
+                tries = 0;
+            }
             if t <= p {
                 // Its pusher has not done so yet; or the slot was not empty when position `p` came, and is passed over.
                 queue.move_tail(p);

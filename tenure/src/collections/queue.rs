@@ -22,6 +22,7 @@ use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 use crate::raw::RawHandle;
 use crate::shared::Shared;
+use crate::slots::sealed::Keep;
 use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
 use crate::typed::{self, Value};
@@ -237,7 +238,7 @@ impl Inner {
         let word = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed));
         let [slots, first, capacity] =
             [CONTAINER_SLOTS, CONTAINER_FIRST, CAPACITY].map(|at| u32::try_from(word(at)).unwrap_or(0));
-        let found = Kind::from_word(word(KIND));
+        let found = Kind::from_number(word(KIND));
         let is_whole = words.len() >= WORDS
             && slots.is_power_of_two()
             && (1..=slots).contains(&capacity)
@@ -657,6 +658,13 @@ impl<T: Element> Queue<T> {
 }
 
 impl<T> Queue<T> {
+    /// Flips a bit of one of the words of the payload, for tests.
+    pub(crate) fn flip(&self, word: usize, bit: u32) {
+        let Ok(words) = self.inner.object.words() else { return };
+        // Relaxed: a test.
+        words[word].fetch_xor(1 << bit, Ordering::Relaxed);
+    }
+
     fn of(inner: Inner) -> Self {
         Self { inner, value: PhantomData }
     }
@@ -753,6 +761,12 @@ impl<T> Queue<T> {
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         self.inner.try_clone().map(Self::of)
+    }
+}
+
+impl<T> Keep for Queue<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.inner.object.count()
     }
 }
 

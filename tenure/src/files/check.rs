@@ -25,7 +25,7 @@ pub(crate) fn check(
         lease.live.then_some(lease.incarnation)
     };
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
-        let (words, sort) = match Kind::from_word(handle.kind) {
+        let (words, sort) = match Kind::from_number(handle.kind) {
             Kind::DESCRIPTOR => (payload_words(members), "descriptor"),
             Kind::FILE_SHARE => (table_words(members), "file share"),
             _ => continue,

@@ -35,7 +35,7 @@ use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
 use crate::raw::RawHandle;
 use crate::shared::{Caches, Shared};
-use crate::slots::{PutError, Slots};
+use crate::slots::sealed::{Count, Keep};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};
 
 use clock::Clock;
@@ -263,34 +263,6 @@ impl Map {
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         Self::over(self.object.try_clone()?)
-    }
-
-    /// Keeps the map in an empty slot of the space, and returns the number of the slot: then the map stays while nobody has it open.
-    /// [`Slots::evict`](crate::Slots::evict) ends that.
-    ///
-    /// ```
-    /// # use tenure::Map;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().slots(1).container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let map = Map::create_named(&me, "prices", 64)?;
-    /// map.keep()?;
-    /// map.insert(b"tea", b"3.20")?;
-    /// drop((map, me)); // nobody is left
-    ///
-    /// let other = space.join()?; // usually another process, and later
-    /// let map = Map::open_named(&other, "prices")?;
-    /// assert_eq!(map.get(b"tea")?.as_deref(), Some(&b"3.20"[..]));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`PutError`], as of [`Slots::keep`](crate::Slots::keep).
-    pub fn keep(&self) -> Result<u32, PutError> {
-        let shared = self.object.shared();
-        shared.lease.check()?;
-        Slots::new(shared).keep_held(self.object.held())
     }
 
     fn new(object: Object) -> Result<Self, CreateError> {
@@ -892,6 +864,12 @@ impl<'m> IntoIterator for &'m Map {
 
     fn into_iter(self) -> Iter<'m> {
         self.iter()
+    }
+}
+
+impl Keep for Map {
+    fn count(&self) -> Count<'_> {
+        self.object.count()
     }
 }
 

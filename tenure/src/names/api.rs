@@ -6,7 +6,7 @@ use crate::kind::Kind;
 use crate::local::Local;
 use crate::member::Member;
 use crate::names::Name;
-use crate::raw::RawHandle;
+use crate::raw::{Contents, RawHandle};
 use crate::typed::{self, Value};
 use tenure_slab::Token;
 
@@ -154,7 +154,7 @@ impl Member {
     /// At any instruction: either the handle has the name and is recovered with it, or no handle has it.
     pub fn create_named<T: Value>(&self, name: &str, value: &T) -> Result<Handle<T>, CreateError> {
         let bytes = typed::to_bytes(value)?;
-        let held = self.shared().create_named(Name::new(name)?, Kind::of::<T>(), &bytes)?;
+        let held = self.shared().create_named(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))?;
         Ok(self.hand_out(held, Kind::of::<T>()))
     }
 
@@ -177,7 +177,7 @@ impl Member {
     /// As [`Member::create_named`].
     pub fn create_raw_named(&self, name: &str, kind: Kind, bytes: &[u8]) -> Result<Handle<Raw>, CreateError> {
         kind.to_create()?;
-        let held = self.shared().create_named(Name::new(name)?, kind, bytes)?;
+        let held = self.shared().create_named(Name::new(name)?, kind, Contents::of(bytes))?;
         Ok(self.hand_out(held, kind))
     }
 
@@ -267,7 +267,7 @@ impl Member {
     /// As [`Member::create_named`].
     pub fn create_or_open<T: Value>(&self, name: &str, value: &T) -> Result<Named<Handle<T>>, NamedError> {
         let bytes = typed::to_bytes(value)?;
-        match self.shared().create_or_open(Name::new(name)?, Kind::of::<T>(), &bytes)? {
+        match self.shared().create_or_open(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))? {
             Named::Created(held) => Ok(Named::Created(self.hand_out(held, Kind::of::<T>()))),
             Named::Opened(held) => Ok(Named::Opened(self.hand_out::<T>(held, Kind::of::<T>()).validated()?)),
         }
@@ -297,7 +297,7 @@ impl Member {
         bytes: &[u8],
     ) -> Result<Named<Handle<Raw>>, NamedError> {
         kind.to_create()?;
-        let named = self.shared().create_or_open(Name::new(name)?, kind, bytes)?;
+        let named = self.shared().create_or_open(Name::new(name)?, kind, Contents::of(bytes))?;
         named.try_map(|held| Ok(self.hand_out(held, kind)))
     }
 
@@ -346,7 +346,7 @@ impl Local<'_> {
     /// As [`Member::create_raw_named`].
     pub fn create_named(&mut self, name: &str, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         kind.to_create()?;
-        self.shared().create_named(Name::new(name)?, kind, bytes)
+        self.shared().create_named(Name::new(name)?, kind, Contents::of(bytes))
     }
 
     /// As [`Member::open_raw_named`]; this process holds the handle once more.
@@ -399,7 +399,7 @@ impl Local<'_> {
         bytes: &[u8],
     ) -> Result<Named<RawHandle>, NamedError> {
         kind.to_create()?;
-        self.shared().create_or_open(Name::new(name)?, kind, bytes)
+        self.shared().create_or_open(Name::new(name)?, kind, Contents::of(bytes))
     }
 }
 

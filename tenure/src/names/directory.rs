@@ -10,7 +10,7 @@ use super::Name;
 use super::api::{Named, NamedError};
 use crate::error::{CreateError, NotMember, OpenHandleError, ScratchError};
 use crate::kind::Kind;
-use crate::raw::{RawBlock, RawHandle};
+use crate::raw::{Contents, RawBlock, RawHandle};
 use crate::shared::Shared;
 
 /// Finds the handle that has one name, and opens it.
@@ -99,7 +99,7 @@ impl Shared {
         let held = held?;
         let kind = self.slab.kind(held).map_err(slab::OpenError::from);
         self.give_back(held);
-        Ok((Kind::from_word(kind?), token))
+        Ok((Kind::from_number(kind?), token))
     }
 
     /// Opens the handle that has the name.
@@ -111,7 +111,7 @@ impl Shared {
     /// Keeps the opened handle if it is of the expected kind.
     fn take(&self, held: slab::Held, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         let taken = self.slab.kind(held).map_err(slab::OpenError::from).map_err(OpenHandleError::from);
-        let taken = taken.map(Kind::from_word).and_then(|found| {
+        let taken = taken.map(Kind::from_number).and_then(|found| {
             if found == kind {
                 self.place(RawHandle { held }).map(|_| RawHandle { held })
             } else {
@@ -126,11 +126,11 @@ impl Shared {
         &self,
         name: Name<'_>,
         kind: Kind,
-        bytes: &[u8],
+        contents: Contents<'_>,
     ) -> Result<RawHandle, CreateError> {
         let (token, found) = match self.seek(name)? {
             Some(found) => found,
-            None => match self.create_or_find(name, kind, bytes, 0)? {
+            None => match self.create_or_find(name, kind, contents, 0)? {
                 Ok(held) => return Ok(held),
                 Err(found) => found,
             },
@@ -146,11 +146,11 @@ impl Shared {
         &self,
         name: Name<'_>,
         kind: Kind,
-        bytes: &[u8],
+        contents: Contents<'_>,
     ) -> Result<Named<RawHandle>, NamedError> {
         let (_, found) = match self.seek(name)? {
             Some(found) => found,
-            None => match self.create_or_find(name, kind, bytes, patience(bytes.len()))? {
+            None => match self.create_or_find(name, kind, contents, patience(contents.layout.size()))? {
                 Ok(held) => return Ok(Named::Created(held)),
                 Err(found) => found,
             },
@@ -166,11 +166,11 @@ impl Shared {
         &self,
         name: Name<'_>,
         kind: Kind,
-        bytes: &[u8],
+        contents: Contents<'_>,
         mut patience: usize,
     ) -> Result<Result<RawHandle, Found>, CreateError> {
         loop {
-            let error = match self.try_create(name, kind, bytes) {
+            let error = match self.try_create(name, kind, contents) {
                 Err(error) if has_run_out(&error) => error,
                 result => return result,
             };
@@ -190,10 +190,10 @@ impl Shared {
         &self,
         name: Name<'_>,
         kind: Kind,
-        bytes: &[u8],
+        contents: Contents<'_>,
     ) -> Result<Result<RawHandle, Found>, CreateError> {
         self.make_room(name)?;
-        let held = self.create_labelled(name, kind, bytes)?;
+        let held = self.create_labelled(name, kind, contents)?;
         let token = held.held.token(&self.slab);
         match self.names.insert(name.hash, token, &mut Seeker { shared: self, name }) {
             Ok(Inserted::New) => Ok(Ok(held)),
@@ -223,23 +223,30 @@ impl Shared {
     }
 
     /// Creates a handle whose block ends with its name; the handle is not in the table yet.
-    fn create_labelled(&self, name: Name<'_>, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
+    fn create_labelled(
+        &self,
+        name: Name<'_>,
+        kind: Kind,
+        contents: Contents<'_>,
+    ) -> Result<RawHandle, CreateError> {
         self.check_writer()?;
         let caches = &mut *self.common();
-        let size = bytes.len() + name.bytes.len();
-        let layout = Layout::from_size_align(size, 16)
+        let len = contents.layout.size();
+        // A layout has at most isize::MAX bytes, and a name 255.
+        let size = len + name.bytes.len();
+        let layout = Layout::from_size_align(size, contents.layout.align())
             .map_err(|_| ScratchError::TooLarge { bytes: size as u64, max: isize::MAX as u64 })?;
         let block = RawBlock { offset: self.alloc(caches, layout)?, len: size };
         let address = self.scratch.address(block.offset);
         // SAFETY: the block was allocated just now, is at least that long, and no other code knows it.
         unsafe {
-            address.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            address.add(bytes.len()).copy_from_nonoverlapping(name.bytes.as_ptr(), name.bytes.len());
+            contents.write_to(address);
+            address.add(len).copy_from_nonoverlapping(name.bytes.as_ptr(), name.bytes.len());
         }
         // 1 to 255 bytes: see `Name::of`.
-        let len = NonZeroU8::new(name.bytes.len() as u8).unwrap_or(NonZeroU8::MIN);
-        let label = Some(Label { len, hash: name.hash });
-        let payload = Payload::Block { offset: block.offset, len: bytes.len() as u64, label };
+        let name_len = NonZeroU8::new(name.bytes.len() as u8).unwrap_or(NonZeroU8::MIN);
+        let label = Some(Label { len: name_len, hash: name.hash });
+        let payload = Payload::Block { offset: block.offset, len: len as u64, label };
         self.publish(caches, kind, payload).inspect_err(|_| {
             // Allocated above, by these caches.
             let _ = caches.blocks.free(block.offset);

@@ -39,7 +39,7 @@ pub(crate) fn list((slab, scratch): &(Slab<'_>, Scratch<'_>), names: &Names<'_>)
         .filter_map(|token| {
             let bytes = name_of(slab, scratch, token)?;
             let info = slab.inspect(token.index()).filter(|info| info.generation == token.generation())?;
-            let (kind, holders) = (Kind::from_word(info.kind), info.holders.len());
+            let (kind, holders) = (Kind::from_number(info.kind), info.holders.len());
             Some(NameInfo { name: String::from_utf8(bytes).ok()?, kind, token, holders })
         })
         .collect();

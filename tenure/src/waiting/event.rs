@@ -455,6 +455,12 @@ impl Source for Event {
     }
 }
 
+impl crate::slots::sealed::Keep for Event {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.object.count()
+    }
+}
+
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")

@@ -3,22 +3,26 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::slice;
 use std::sync::atomic::Ordering;
 
 use tenure_core::mutant;
 use tenure_slab::Token;
 
 use super::error::WaitError;
-use super::mutex::{Mutex, MutexGuard};
+use super::mutex::MutexGuard;
 use super::options::WaitOptions;
-use super::plain::{self, FLAGS, Plain, data_of, head_of};
+use super::plain::{Data, Initial, Layout, OWN, Plain, kind_of};
 use super::source::Source as _;
 use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Named, NamedError};
 
+/// In the object's own word: zero, or damaged.
 const DAMAGED: u64 = 1;
+
+const ONE: Layout = Layout { kind: Kind::LOCKED, copies: 1 };
 
 /// A value that processes change under a lock, as [`std::sync::Mutex`] has one: neither outlives the other.
 ///
@@ -56,32 +60,27 @@ const DAMAGED: u64 = 1;
 /// # Crash
 ///
 /// An owner that is killed at any instruction leaves the value damaged, or has not locked yet, or has unlocked already.
-pub struct Locked<T> {
-    mutex: Mutex,
-    value: PhantomData<fn() -> T>,
+///
+/// `Locked<[u8]>` is for bytes of any length, which programs in other languages share: its [`Kind`] is a number of the application's choice.
+pub struct Locked<T: ?Sized> {
+    data: Data,
+    value: PhantomData<fn(&T)>,
 }
 
-/// One copy, directly behind the words.
-struct One<T>(PhantomData<T>);
-
-impl<T> plain::Layout for One<T> {
-    const KIND: Kind = Kind::LOCKED;
-    const COPIES: usize = 1;
-    const STRIDE: usize = size_of::<T>();
+impl<T: ?Sized> Locked<T> {
+    fn over(data: Data) -> Self {
+        Self { data, value: PhantomData }
+    }
 }
 
 impl<T: Plain> Locked<T> {
-    fn over(mutex: Mutex) -> Self {
-        Self { mutex, value: PhantomData }
-    }
-
     /// Creates it with a copy of `value`.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, value: &T) -> Result<Self, CreateError> {
-        plain::create::<One<T>, T>(member, None, value).map(Self::over)
+        Data::create(member, None, ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
     }
 
     /// Creates it with a name that is not in use; see [`Member::create_named`].
@@ -90,7 +89,8 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
     pub fn create_named(member: &Member, name: &str, value: &T) -> Result<Self, CreateError> {
-        plain::create::<One<T>, T>(member, Some(name), value).map(Self::over)
+        Data::create(member, Some(name), ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes()))
+            .map(Self::over)
     }
 
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
@@ -111,7 +111,9 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`NamedError`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str, value: &T) -> Result<Named<Self>, NamedError> {
-        plain::create_or_open::<One<T>, T>(member, name, value)?.try_map(|mutex| Ok(Self::over(mutex)))
+        let named =
+            Data::create_or_open(member, name, ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes()))?;
+        Ok(named.try_map(|data| data.sized::<T>().map(Self::over))?)
     }
 
     /// Opens a token.
@@ -132,7 +134,7 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no such value or one of another type; nothing is held.
     pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        plain::open::<One<T>, T>(member, token).map(Self::over)
+        Data::open(member, token, ONE, kind_of::<T>())?.sized::<T>().map(Self::over)
     }
 
     /// Opens the one that has the name.
@@ -141,16 +143,99 @@ impl<T: Plain> Locked<T> {
     ///
     /// As [`Locked::open`], and [`OpenHandleError::NoSuchName`].
     pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        plain::open_named::<One<T>, T>(member, name).map(Self::over)
+        Data::open_named(member, name, ONE, kind_of::<T>())?.sized::<T>().map(Self::over)
+    }
+}
+
+impl Locked<[u8]> {
+    /// Creates one of a kind; `bytes` are its initial bytes, or how many zeros it has.
+    ///
+    /// ```
+    /// # use tenure::{Kind, Locked};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let text = Locked::create_raw(&me, Kind::raw(7), b"tea")?;
+    /// let theirs = Locked::open_raw(&other, Kind::raw(7), text.token())?; // usually a program in C or Python
+    /// theirs.lock()?[2] = b'n';
+    /// assert_eq!(*text.lock()?, *b"ten");
+    /// assert!(Locked::open_raw(&other, Kind::raw(8), text.token()).is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::create`].
+    pub fn create_raw<'a>(
+        member: &Member,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Self, CreateError> {
+        Data::create(member, None, ONE, kind, bytes.into()).map(Self::over)
     }
 
+    /// As [`Locked::create_named`], of bytes and of a kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::create_named`].
+    pub fn create_raw_named<'a>(
+        member: &Member,
+        name: &str,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Self, CreateError> {
+        Data::create(member, Some(name), ONE, kind, bytes.into()).map(Self::over)
+    }
+
+    /// As [`Locked::create_or_open`], of bytes and of a kind. One that is opened has the length that it was created with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::create_or_open`].
+    pub fn create_or_open_raw<'a>(
+        member: &Member,
+        name: &str,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Named<Self>, NamedError> {
+        Data::create_or_open(member, name, ONE, kind, bytes.into())?.try_map(|data| Ok(Self::over(data)))
+    }
+
+    /// As [`Locked::open`], if it is of the kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::open`].
+    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
+        Data::open(member, token, ONE, kind).map(Self::over)
+    }
+
+    /// As [`Locked::open_named`], if it is of the kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::open_named`].
+    pub fn open_raw_named(member: &Member, name: &str, kind: Kind) -> Result<Self, OpenHandleError> {
+        Data::open_named(member, name, ONE, kind).map(Self::over)
+    }
+
+    /// The length in bytes, which never changes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no container")]
+    pub fn len(&self) -> usize {
+        self.data.len
+    }
+}
+
+impl<T: ?Sized> Locked<T> {
     /// Opens the same handle once more.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        self.mutex.try_clone().map(Self::over)
+        self.data.try_clone().map(Self::over)
     }
 
     /// Locks it; waits without limit.
@@ -168,7 +253,7 @@ impl<T: Plain> Locked<T> {
     /// See [`Locked`].
     #[inline]
     pub fn lock(&self) -> Result<LockedGuard<'_, T>, WaitError> {
-        self.guard(self.mutex.lock()?)
+        self.guard(self.data.mutex.lock()?)
     }
 
     /// Locks it if it is available; does not wait.
@@ -177,7 +262,7 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`WaitError::TimedOut`] if it is not available, and as [`Locked::lock`].
     pub fn try_lock(&self) -> Result<LockedGuard<'_, T>, WaitError> {
-        self.guard(self.mutex.try_lock()?)
+        self.guard(self.data.mutex.try_lock()?)
     }
 
     /// Locks it. `options` is usually a timeout; see [`WaitOptions`].
@@ -201,31 +286,63 @@ impl<T: Plain> Locked<T> {
     ///
     /// [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options, and as [`Locked::lock`].
     pub fn lock_with(&self, options: impl Into<WaitOptions>) -> Result<LockedGuard<'_, T>, WaitError> {
-        let abandoned = self.mutex.acquire(options)?;
-        self.guard(self.mutex.guard_of(abandoned))
+        let abandoned = self.data.mutex.acquire(options)?;
+        self.guard(self.data.mutex.guard_of(abandoned))
     }
 
     #[inline]
     fn guard<'m>(&'m self, guard: MutexGuard<'m>) -> Result<LockedGuard<'m, T>, WaitError> {
         if guard.abandoned() && !mutant!("values.locked.told_once") {
             // Relaxed: damaged: only the owner of the mutex accesses it. Killed before this store, the mutex is abandoned once more.
-            head_of(&self.mutex)?[FLAGS].store(DAMAGED, Ordering::Relaxed);
+            self.data.head()?[OWN].store(DAMAGED, Ordering::Relaxed);
         }
         Ok(LockedGuard { locked: self, is_panicking: std::thread::panicking(), guard })
     }
-}
 
-impl<T> Locked<T> {
+    /// The guard of a lock that this thread holds already, because its guard was [forgotten](std::mem::forget).
+    ///
+    /// ```
+    /// # use tenure::{Locked, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let number = Locked::create(&me, &7u64)?;
+    /// // SAFETY: here is no guard, and in the next call the only one was forgotten.
+    /// assert!(matches!(unsafe { number.adopt() }, Err(WaitError::NotOwner)));
+    /// std::mem::forget(number.lock()?);
+    /// // SAFETY: see above.
+    /// *unsafe { number.adopt() }? += 1; // unlocked at the end of the statement
+    /// assert_eq!(*number.lock()?, 8);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotOwner`] if this thread does not hold it; [`WaitError::NotMember`].
+    ///
+    /// # Safety
+    ///
+    /// This thread has no other guard of the lock any more.
+    pub unsafe fn adopt(&self) -> Result<LockedGuard<'_, T>, WaitError> {
+        self.guard(self.data.mutex.adopt()?)
+    }
+
     /// The token: 64 bits to pass to other processes.
     #[must_use]
     pub fn token(&self) -> Token {
-        self.mutex.token()
+        self.data.mutex.token()
     }
 }
 
-impl<T> fmt::Debug for Locked<T> {
+impl<T: ?Sized> crate::slots::sealed::Keep for Locked<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.data.mutex.count()
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Locked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Locked").field("mutex", &self.mutex).finish_non_exhaustive()
+        f.debug_struct("Locked").field("mutex", &self.data.mutex).finish_non_exhaustive()
     }
 }
 
@@ -237,7 +354,7 @@ impl<T> fmt::Debug for Locked<T> {
 /// An access panics in a forked child, where the value is not mapped, and a change also in a member that only
 /// [reads](crate::Options::read_only).
 #[must_use]
-pub struct LockedGuard<'m, T> {
+pub struct LockedGuard<'m, T: ?Sized> {
     locked: &'m Locked<T>,
     /// Whether the thread was panicking already when it locked.
     is_panicking: bool,
@@ -245,12 +362,12 @@ pub struct LockedGuard<'m, T> {
     guard: MutexGuard<'m>,
 }
 
-impl<T> LockedGuard<'_, T> {
+impl<T: ?Sized> LockedGuard<'_, T> {
     /// Whether an owner has died or panicked in the middle of a change, and nobody has [repaired](Self::repaired) the value since.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         // Relaxed: damaged: only the owner of the mutex accesses it.
-        head_of(&self.locked.mutex).is_ok_and(|head| head[FLAGS].load(Ordering::Relaxed) != 0)
+        self.locked.data.head().is_ok_and(|head| head[OWN].load(Ordering::Relaxed) != 0)
     }
 
     /// Says that the value makes sense again.
@@ -264,44 +381,93 @@ impl<T> LockedGuard<'_, T> {
 
     fn set_flags(&mut self, flags: u64) {
         // Not in a forked child, whose parent owns the mutex.
-        if let Ok(head) = head_of(&self.locked.mutex) {
+        if let Ok(head) = self.locked.data.head() {
             // Relaxed: damaged: only the owner of the mutex accesses it.
-            head[FLAGS].store(flags, Ordering::Relaxed);
+            head[OWN].store(flags, Ordering::Relaxed);
         }
     }
 
-    fn value(&self) -> *mut T {
-        match data_of::<One<T>>(&self.locked.mutex, 0) {
-            Ok(data) => data.as_ptr().cast(),
+    /// Unlocks and leaves the value damaged: for an owner that gives up in the middle of a change.
+    ///
+    /// ```
+    /// # use tenure::Locked;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let number = Locked::create(&me, &7u64)?;
+    /// number.lock()?.abandon();
+    /// assert!(number.lock()?.is_damaged());
+    /// # Ok(()) }
+    /// ```
+    pub fn abandon(mut self) {
+        self.set_flags(DAMAGED);
+    }
+
+    /// The address of the value in this process, without a reference to it: for other languages. Accesses are sound as long as the lock is
+    /// held; a member that only reads does not store.
+    ///
+    /// # Panics
+    ///
+    /// See [`LockedGuard`].
+    #[must_use]
+    pub fn address(&self) -> *mut u8 {
+        match self.locked.data.parts() {
+            Ok((_, data)) => data.as_ptr(),
             Err(error) => panic!("locked value used: {error}"),
         }
     }
+
+    fn check_writer(&self) {
+        if let Err(error) = self.locked.data.mutex.object().shared().check_writer() {
+            panic!("locked value changed: {error}");
+        }
+    }
 }
+
+// The reason why references to the value are sound: it is mapped, as `address` has checked; of this type, length and alignment, as the open has
+// checked, or made so; any bytes are a value. Only the owner of the mutex makes references to it. This thread is the owner as long as the
+// guard lives: a thread cannot own it twice, since it is not recursive, and no other object unlocks it, since a handle is opened by its
+// kind only.
 
 impl<T: Plain> Deref for LockedGuard<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: mapped, as `value` has checked; of this type, length and alignment, as the open has checked, or made so; any bytes are a
-        // `T`. Only the owner of the mutex makes references to the value. This thread is the owner as long as the guard lives: a thread
-        // cannot own it twice, since it is not recursive, and no other object unlocks it, since a handle is opened by its kind only.
-        unsafe { &*self.value() }
+        // SAFETY: see above.
+        unsafe { &*self.address().cast() }
     }
 }
 
 impl<T: Plain> DerefMut for LockedGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        if let Err(error) = self.locked.mutex.object().shared().check_writer() {
-            panic!("locked value changed: {error}");
-        }
-        // SAFETY: as in `deref`; the guard is borrowed for as long.
-        unsafe { &mut *self.value() }
+        self.check_writer();
+        // SAFETY: see above; the guard is borrowed for as long.
+        unsafe { &mut *self.address().cast() }
     }
 }
 
-impl<T> Drop for LockedGuard<'_, T> {
+impl Deref for LockedGuard<'_, [u8]> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: see above.
+        unsafe { slice::from_raw_parts(self.address(), self.locked.data.len) }
+    }
+}
+
+impl DerefMut for LockedGuard<'_, [u8]> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.check_writer();
+        // SAFETY: see above; the guard is borrowed for as long.
+        unsafe { slice::from_raw_parts_mut(self.address(), self.locked.data.len) }
+    }
+}
+
+impl<T: ?Sized> Drop for LockedGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if std::thread::panicking() && !self.is_panicking {
@@ -310,10 +476,13 @@ impl<T> Drop for LockedGuard<'_, T> {
     }
 }
 
-impl<T: Plain + fmt::Debug> fmt::Debug for LockedGuard<'_, T> {
+impl<T: ?Sized> fmt::Debug for LockedGuard<'_, T>
+where
+    Self: Deref<Target: fmt::Debug>,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockedGuard")
-            .field("value", &**self)
+            .field("value", &&**self)
             .field("is_damaged", &self.is_damaged())
             .field("guard", &self.guard)
             .finish()

@@ -27,7 +27,7 @@ pub use locked::{Locked, LockedGuard};
 pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexState};
 pub use options::WaitOptions;
-pub use plain::Plain;
+pub use plain::{Initial, Plain};
 pub use semaphore::Semaphore;
 pub use versioned::Versioned;
 

@@ -706,6 +706,12 @@ impl Drop for Mutex {
     }
 }
 
+impl crate::slots::sealed::Keep for Mutex {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.object.count()
+    }
+}
+
 impl fmt::Debug for Mutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex").field("token", &self.token()).field("state", &self.state().ok()).finish()

@@ -1,9 +1,11 @@
 //! Objects that begin with a mutex and go on with data of one type that changes.
 //!
-//! The words of their payload: 0 to 3 as of a mutex, except that 3 is free for the object; 4 the kind of the type; 5 free for the object;
-//! then the data, aligned to 16 bytes.
+//! The words of their payload: 0 to 2 as of a mutex; 3 is the object's own; 4 the kind of the type; 5 the length of the value in bytes; then
+//! the copies of the value, each aligned to 16 bytes.
 
+use std::alloc;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
 use tenure_core::sync::Word;
 use tenure_slab::Token;
@@ -16,15 +18,17 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::raw::Contents;
 use crate::state::STATE_WORDS;
 use crate::typed::ALIGN;
 
 /// The words before the data.
 pub(super) const HEAD_WORDS: usize = STATE_WORDS + 2;
 const HEAD_BYTES: usize = HEAD_WORDS * 8;
-/// The positions among them.
+/// The positions among them. The first is the object's own.
+pub(super) const OWN: usize = STATE_WORDS - 1;
 const TYPE: usize = STATE_WORDS;
-pub(super) const FLAGS: usize = STATE_WORDS + 1;
+const LEN: usize = STATE_WORDS + 1;
 
 /// Plain data: any bytes are a value, it has no padding, no pointers and no cells. All types that derive zerocopy's `FromBytes`, `IntoBytes`
 /// and `Immutable` are.
@@ -54,73 +58,188 @@ pub trait Plain: FromBytes + IntoBytes + Immutable + Send + 'static {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Send + 'static> Plain for T {}
 
-/// The payload behind the state words: the kind of the type, zero, `copies` copies of the value, each of `stride` bytes.
-fn rest<T: Plain>(value: &[u8], copies: usize, stride: usize) -> Vec<u8> {
+/// The kind of a plain type. Values are aligned as payloads are.
+pub(super) fn kind_of<T: Plain>() -> Kind {
     const { assert!(align_of::<T>() <= ALIGN, "values are aligned to at most 16 bytes") };
-    let mut rest = vec![0; 16 + copies * stride];
-    rest[..8].copy_from_slice(&Kind::of_plain::<T>().number().to_le_bytes());
-    rest[16..16 + value.len()].copy_from_slice(value);
-    rest
+    Kind::of_plain::<T>()
 }
 
 /// How an object lays out its data.
-pub(super) trait Layout {
-    const KIND: Kind;
-    const COPIES: usize;
-    /// Bytes from one copy to the next.
-    const STRIDE: usize;
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) kind: Kind,
+    pub(super) copies: usize,
 }
 
-/// Creates the object, with a name or without.
-pub(super) fn create<L: Layout, T: Plain>(
-    member: &Member,
-    name: Option<&str>,
-    value: &T,
-) -> Result<Mutex, CreateError> {
-    let name = name.map(Name::new).transpose()?;
-    let rest = rest::<T>(value.as_bytes(), L::COPIES, L::STRIDE);
-    let object = Object::create(member, name, L::KIND, Mutex::initial(false), &rest)?;
-    Ok(Mutex::counted(object, false))
+impl Layout {
+    /// Bytes from one copy of `len` bytes to the next.
+    pub(super) const fn stride(len: usize) -> usize {
+        len.next_multiple_of(ALIGN)
+    }
+
+    /// Bytes of the payload.
+    fn bytes(self, len: usize) -> Option<usize> {
+        len.checked_next_multiple_of(ALIGN)?.checked_mul(self.copies)?.checked_add(HEAD_BYTES)
+    }
+
+    /// The payload: the state words, the kind of the type, the length, and the copies, the first of which is the value. What is missing in
+    /// the bytes is zero.
+    fn payload(self, of: Kind, value: Initial<'_>) -> Result<(Vec<u8>, alloc::Layout), CreateError> {
+        let len = value.len();
+        let bytes = self.bytes(len).and_then(|bytes| alloc::Layout::from_size_align(bytes, ALIGN).ok());
+        let layout = bytes.ok_or_else(|| crate::local::too_large(len))?;
+        let words = [of.number(), len as u64];
+        let words = Mutex::initial(false).into_iter().chain(words).flat_map(u64::to_le_bytes);
+        let value = if let Initial::Bytes(bytes) = value { bytes } else { &[] };
+        Ok((words.chain(value.iter().copied()).collect(), layout))
+    }
 }
 
-/// Opens the object that has the name, or creates it.
-pub(super) fn create_or_open<L: Layout, T: Plain>(
-    member: &Member,
-    name: &str,
-    value: &T,
-) -> Result<Named<Mutex>, NamedError> {
-    let rest = rest::<T>(value.as_bytes(), L::COPIES, L::STRIDE);
-    let named = Object::create_or_open(member, Name::new(name)?, L::KIND, Mutex::initial(false), &rest)?;
-    Ok(named.try_map(over::<L, T>)?)
+/// The initial bytes of a [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) value of bytes.
+///
+/// ```
+/// # use tenure::{Initial, Kind, Locked};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let text = Locked::create_raw(&me, Kind::raw(7), b"tea")?;
+/// let large = Locked::create_raw(&me, Kind::raw(8), Initial::Zeros(100_000))?;
+/// assert_eq!((&text.lock()?[..], large.lock()?.len()), (&b"tea"[..], 100_000));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initial<'a> {
+    /// A copy of these.
+    Bytes(&'a [u8]),
+    /// As many zeros.
+    Zeros(usize),
 }
 
-pub(super) fn open<L: Layout, T: Plain>(member: &Member, token: Token) -> Result<Mutex, OpenHandleError> {
-    over::<L, T>(Object::open(member, L::KIND, token)?)
+impl<'a> From<&'a [u8]> for Initial<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
 }
 
-pub(super) fn open_named<L: Layout, T: Plain>(member: &Member, name: &str) -> Result<Mutex, OpenHandleError> {
-    over::<L, T>(Object::open_named(member, Name::known(name)?, L::KIND)?)
+impl<'a, const N: usize> From<&'a [u8; N]> for Initial<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Bytes(bytes)
+    }
 }
 
-/// Checks the type and the length.
-fn over<L: Layout, T: Plain>(object: Object) -> Result<Mutex, OpenHandleError> {
-    const { assert!(align_of::<T>() <= ALIGN, "values are aligned to at most 16 bytes") };
-    let (expected, found) = (HEAD_BYTES + L::COPIES * L::STRIDE, object.bytes());
-    let kind = (found >= HEAD_BYTES).then(|| head(&object)).transpose()?;
-    // Relaxed: written before the handle was published, never changed.
-    let kind = kind.map(|head| Kind::from_word(head[TYPE].load(std::sync::atomic::Ordering::Relaxed)));
-    match kind {
-        Some(kind) if kind == Kind::of_plain::<T>() && found == expected => match Mutex::over(object)? {
-            // Its owner could have two guards.
-            mutex if mutex.is_recursive() => {
-                Err(OpenHandleError::Corrupt(format!("a {} with a recursive mutex", L::KIND)))
-            }
-            mutex => Ok(mutex),
-        },
-        Some(found) if found != Kind::of_plain::<T>() => {
-            Err(OpenHandleError::ForeignKind { expected: Kind::of_plain::<T>(), found })
+impl Initial<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Zeros(len) => len,
         }
-        _ => Err(OpenHandleError::Corrupt(format!("a {} of {found} bytes, expected {expected}", L::KIND))),
+    }
+}
+
+/// An object with a mutex and data.
+pub(super) struct Data {
+    pub(super) mutex: Mutex,
+    /// Bytes of the value.
+    pub(super) len: usize,
+}
+
+impl Data {
+    /// Creates the object, with a name or without.
+    pub(super) fn create(
+        member: &Member,
+        name: Option<&str>,
+        layout: Layout,
+        of: Kind,
+        value: Initial<'_>,
+    ) -> Result<Self, CreateError> {
+        let name = name.map(Name::new).transpose()?;
+        let (bytes, all) = layout.payload(of, value)?;
+        let object = Object::create_from(member, name, layout.kind, Contents { bytes: &bytes, layout: all })?;
+        Ok(Self { mutex: Mutex::counted(object, false), len: value.len() })
+    }
+
+    /// Opens the object that has the name, or creates it.
+    pub(super) fn create_or_open(
+        member: &Member,
+        name: &str,
+        layout: Layout,
+        of: Kind,
+        value: Initial<'_>,
+    ) -> Result<Named<Self>, NamedError> {
+        let (name, (bytes, all)) = (Name::new(name)?, layout.payload(of, value)?);
+        let contents = Contents { bytes: &bytes, layout: all };
+        let named = Object::create_or_open_from(member, name, layout.kind, contents)?;
+        Ok(named.try_map(|object| Self::over(object, layout, of))?)
+    }
+
+    pub(super) fn open(
+        member: &Member,
+        token: Token,
+        layout: Layout,
+        of: Kind,
+    ) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, layout.kind, token)?, layout, of)
+    }
+
+    pub(super) fn open_named(
+        member: &Member,
+        name: &str,
+        layout: Layout,
+        of: Kind,
+    ) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open_named(member, Name::known(name)?, layout.kind)?, layout, of)
+    }
+
+    /// Checks the type and the length.
+    fn over(object: Object, layout: Layout, of: Kind) -> Result<Self, OpenHandleError> {
+        let bytes = object.bytes();
+        let corrupt = || OpenHandleError::Corrupt(format!("a {} of {bytes} bytes", layout.kind));
+        if bytes < HEAD_BYTES {
+            return Err(corrupt());
+        }
+        let head = head(&object)?;
+        // Relaxed, both: written before the handle was published, never changed.
+        let found = Kind::from_number(head[TYPE].load(Ordering::Relaxed));
+        let len = usize::try_from(head[LEN].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        if found != of {
+            return Err(OpenHandleError::ForeignKind { expected: of, found });
+        }
+        if layout.bytes(len) != Some(bytes) {
+            return Err(corrupt());
+        }
+        let mutex = Mutex::over(object)?;
+        // Its owner could have two guards.
+        if mutex.is_recursive() {
+            return Err(OpenHandleError::Corrupt(format!("a {} with a recursive mutex", layout.kind)));
+        }
+        Ok(Self { mutex, len })
+    }
+
+    /// Checks the length, which is that of the type unless the words are corrupted.
+    pub(super) fn sized<T>(self) -> Result<Self, OpenHandleError> {
+        if self.len == size_of::<T>() {
+            return Ok(self);
+        }
+        Err(OpenHandleError::Corrupt(format!("a value of {} bytes, expected {}", self.len, size_of::<T>())))
+    }
+
+    pub(super) fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        Ok(Self { mutex: self.mutex.try_clone()?, len: self.len })
+    }
+
+    /// The words before the data.
+    pub(super) fn head(&self) -> Result<&[Word; HEAD_WORDS], NotMember> {
+        head(self.mutex.object())
+    }
+
+    /// The words before the data, and the address of the value, or of its first copy. The member that has it mapped is the caller's: see
+    /// [`Object::state`].
+    #[inline(always)]
+    pub(super) fn parts(&self) -> Result<(&[Word; HEAD_WORDS], NonNull<u8>), NotMember> {
+        let object = self.mutex.object();
+        let head = head(object)?;
+        // SAFETY: inside of the payload, or at its end.
+        Ok((head, unsafe { object.payload().add(HEAD_BYTES) }))
     }
 }
 
@@ -129,22 +248,10 @@ fn over<L: Layout, T: Plain>(object: Object) -> Result<Mutex, OpenHandleError> {
 /// # Errors
 ///
 /// As [`Object::state`].
+#[inline(always)]
 fn head(object: &Object) -> Result<&[Word; HEAD_WORDS], NotMember> {
     object.state()?;
     // SAFETY: as in `Object::state`; the payload has these words: checked by `over`, or made so by `create`. They are accessed atomically
     // only. The data behind them is not part of the reference.
     Ok(unsafe { object.payload().cast().as_ref() })
-}
-
-/// The words before the data, of an object that `create` or `over` has made.
-pub(super) fn head_of(mutex: &Mutex) -> Result<&[Word; HEAD_WORDS], NotMember> {
-    head(mutex.object())
-}
-
-/// The address of copy `copy`. The member that has it mapped is the caller's: see [`Object::state`].
-pub(super) fn data_of<L: Layout>(mutex: &Mutex, copy: usize) -> Result<NonNull<u8>, NotMember> {
-    mutex.object().state()?;
-    let start = mutex.object().payload().cast::<u8>();
-    // SAFETY: inside of the payload, whose length `over` has checked.
-    Ok(unsafe { start.add(HEAD_BYTES + copy * L::STRIDE) })
 }

@@ -363,6 +363,12 @@ impl Source for Semaphore {
     }
 }
 
+impl crate::slots::sealed::Keep for Semaphore {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.object.count()
+    }
+}
+
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Semaphore")

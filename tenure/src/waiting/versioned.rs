@@ -9,17 +9,15 @@ use tenure_slab::Token;
 use tenure_wait::versioned;
 
 use super::error::WaitError;
-use super::mutex::Mutex;
-use super::plain::{self, Plain, data_of, head_of};
+use super::mutex::MutexGuard;
+use super::plain::{Data, Initial, Layout, OWN, Plain, kind_of};
 use super::source::Source as _;
 use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Named, NamedError};
-use crate::typed::ALIGN;
 
-/// The state word that is the version.
-const VERSION: usize = 3;
+const TWO: Layout = Layout { kind: Kind::VERSIONED, copies: 2 };
 
 /// A value that processes read and replace: every read returns one whole value, whatever becomes of the writers.
 ///
@@ -46,33 +44,28 @@ const VERSION: usize = 3;
 /// # Crash
 ///
 /// A writer that is killed at any instruction has written nothing or everything.
-pub struct Versioned<T> {
-    /// Of the writers.
-    mutex: Mutex,
-    value: PhantomData<fn() -> T>,
+///
+/// `Versioned<[u8]>` is for bytes of any length, which programs in other languages share: its [`Kind`] is a number of the application's choice.
+pub struct Versioned<T: ?Sized> {
+    /// Its mutex is of the writers; the object's own word is the version.
+    data: Data,
+    value: PhantomData<fn(&T)>,
 }
 
-/// Two copies of whole words.
-struct Two<T>(PhantomData<T>);
-
-impl<T> plain::Layout for Two<T> {
-    const KIND: Kind = Kind::VERSIONED;
-    const COPIES: usize = 2;
-    const STRIDE: usize = size_of::<T>().next_multiple_of(ALIGN);
+impl<T: ?Sized> Versioned<T> {
+    fn over(data: Data) -> Self {
+        Self { data, value: PhantomData }
+    }
 }
 
 impl<T: Plain> Versioned<T> {
-    fn over(mutex: Mutex) -> Self {
-        Self { mutex, value: PhantomData }
-    }
-
     /// Creates it with a copy of `value`, which is version 0.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
     pub fn create(member: &Member, value: &T) -> Result<Self, CreateError> {
-        plain::create::<Two<T>, T>(member, None, value).map(Self::over)
+        Data::create(member, None, TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
     }
 
     /// Creates it with a name that is not in use; see [`Member::create_named`].
@@ -81,7 +74,8 @@ impl<T: Plain> Versioned<T> {
     ///
     /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
     pub fn create_named(member: &Member, name: &str, value: &T) -> Result<Self, CreateError> {
-        plain::create::<Two<T>, T>(member, Some(name), value).map(Self::over)
+        Data::create(member, Some(name), TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes()))
+            .map(Self::over)
     }
 
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
@@ -90,7 +84,9 @@ impl<T: Plain> Versioned<T> {
     ///
     /// [`NamedError`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str, value: &T) -> Result<Named<Self>, NamedError> {
-        plain::create_or_open::<Two<T>, T>(member, name, value)?.try_map(|mutex| Ok(Self::over(mutex)))
+        let named =
+            Data::create_or_open(member, name, TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes()))?;
+        Ok(named.try_map(|data| data.sized::<T>().map(Self::over))?)
     }
 
     /// Opens a token.
@@ -99,7 +95,7 @@ impl<T: Plain> Versioned<T> {
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no such value or one of another type; nothing is held.
     pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        plain::open::<Two<T>, T>(member, token).map(Self::over)
+        Data::open(member, token, TWO, kind_of::<T>())?.sized::<T>().map(Self::over)
     }
 
     /// Opens the one that has the name.
@@ -108,41 +104,7 @@ impl<T: Plain> Versioned<T> {
     ///
     /// As [`Versioned::open`], and [`OpenHandleError::NoSuchName`].
     pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        plain::open_named::<Two<T>, T>(member, name).map(Self::over)
-    }
-
-    /// Opens the same handle once more.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenHandleError`].
-    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        self.mutex.try_clone().map(Self::over)
-    }
-
-    fn version_word(&self) -> Result<&Word, NotMember> {
-        Ok(&head_of(&self.mutex)?[VERSION])
-    }
-
-    fn copies(&self) -> Result<[&[Word]; 2], NotMember> {
-        let copy = |copy| {
-            let start = data_of::<Two<T>>(&self.mutex, copy)?.cast::<Word>();
-            // SAFETY: mapped, and in the payload, as `data_of` has checked; aligned to 16 bytes; all access is atomic.
-            Ok(unsafe { slice::from_raw_parts(start.as_ptr(), size_of::<T>().div_ceil(8)) })
-        };
-        Ok([copy(0)?, copy(1)?])
-    }
-
-    /// The value, and its version.
-    fn read_versioned(&self) -> Result<(T, u64), NotMember> {
-        let mut value = T::new_zeroed();
-        let bytes = value.as_mut_bytes();
-        let version = versioned::read(self.version_word()?, self.copies()?, |at, word| {
-            let part = &mut bytes[8 * at..];
-            let part_len = part.len().min(8);
-            part[..part_len].copy_from_slice(&word.to_ne_bytes()[..part_len]);
-        });
-        Ok((value, version))
+        Data::open_named(member, name, TWO, kind_of::<T>())?.sized::<T>().map(Self::over)
     }
 
     /// The value: one that some writer has written, whole, and never an older one than this thread has read or written before.
@@ -154,17 +116,11 @@ impl<T: Plain> Versioned<T> {
     /// # Progress
     ///
     /// See [`Versioned`].
+    #[inline]
     pub fn read(&self) -> Result<T, NotMember> {
-        Ok(self.read_versioned()?.0)
-    }
-
-    /// The number of writes until now.
-    ///
-    /// # Errors
-    ///
-    /// [`NotMember`](crate::NotMember).
-    pub fn version(&self) -> Result<u64, NotMember> {
-        Ok(versioned::current(self.version_word()?))
+        let mut value = T::new_zeroed();
+        self.read_bytes(value.as_mut_bytes())?;
+        Ok(value)
     }
 
     /// Replaces the value; returns its version.
@@ -177,10 +133,7 @@ impl<T: Plain> Versioned<T> {
     ///
     /// See [`Versioned`].
     pub fn write(&self, value: &T) -> Result<u64, WaitError> {
-        self.mutex.object().shared().check_writer()?;
-        // An owner that died has left the other copy, which this call overwrites.
-        let _guard = self.mutex.lock()?;
-        self.write_locked(value)
+        self.write_bytes(value.as_bytes())
     }
 
     /// Changes the value as one step for everybody: no other write comes between the read and the write. Returns the version.
@@ -200,34 +153,211 @@ impl<T: Plain> Versioned<T> {
     ///
     /// As [`Versioned::write`].
     pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<u64, WaitError> {
-        self.mutex.object().shared().check_writer()?;
-        let _guard = self.mutex.lock()?;
+        let _guard = self.lock()?;
         let mut value = self.read()?;
         change(&mut value);
-        self.write_locked(&value)
+        self.write_locked(value.as_bytes())
+    }
+}
+
+impl Versioned<[u8]> {
+    /// Creates one of a kind; `bytes` are its initial bytes, or how many zeros it has.
+    ///
+    /// ```
+    /// # use tenure::{Kind, Versioned};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let text = Versioned::create_raw(&me, Kind::raw(7), b"tea")?;
+    /// let theirs = Versioned::open_raw(&other, Kind::raw(7), text.token())?; // usually a program in C or Python
+    /// theirs.write_from(b"ten")?;
+    /// let mut found = [0; 3];
+    /// assert_eq!((text.read_into(&mut found)?, &found), (1, b"ten"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Versioned::create`].
+    pub fn create_raw<'a>(
+        member: &Member,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Self, CreateError> {
+        Data::create(member, None, TWO, kind, bytes.into()).map(Self::over)
+    }
+
+    /// As [`Versioned::create_named`], of bytes and of a kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Versioned::create_named`].
+    pub fn create_raw_named<'a>(
+        member: &Member,
+        name: &str,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Self, CreateError> {
+        Data::create(member, Some(name), TWO, kind, bytes.into()).map(Self::over)
+    }
+
+    /// As [`Versioned::create_or_open`], of bytes and of a kind. One that is opened has the length that it was created with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Versioned::create_or_open`].
+    pub fn create_or_open_raw<'a>(
+        member: &Member,
+        name: &str,
+        kind: Kind,
+        bytes: impl Into<Initial<'a>>,
+    ) -> Result<Named<Self>, NamedError> {
+        Data::create_or_open(member, name, TWO, kind, bytes.into())?.try_map(|data| Ok(Self::over(data)))
+    }
+
+    /// As [`Versioned::open`], if it is of the kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Versioned::open`].
+    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
+        Data::open(member, token, TWO, kind).map(Self::over)
+    }
+
+    /// As [`Versioned::open_named`], if it is of the kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Versioned::open_named`].
+    pub fn open_raw_named(member: &Member, name: &str, kind: Kind) -> Result<Self, OpenHandleError> {
+        Data::open_named(member, name, TWO, kind).map(Self::over)
+    }
+
+    /// The length in bytes, which never changes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "no container")]
+    pub fn len(&self) -> usize {
+        self.data.len
+    }
+
+    /// Reads the bytes into `bytes`; returns their version. As [`Versioned::read`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`](crate::NotMember).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `bytes` has another length.
+    pub fn read_into(&self, bytes: &mut [u8]) -> Result<u64, NotMember> {
+        assert_eq!(bytes.len(), self.data.len, "the length of the versioned bytes");
+        self.read_bytes(bytes)
+    }
+
+    /// Replaces the bytes; returns their version. As [`Versioned::write`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Versioned::write`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if `bytes` has another length.
+    pub fn write_from(&self, bytes: &[u8]) -> Result<u64, WaitError> {
+        assert_eq!(bytes.len(), self.data.len, "the length of the versioned bytes");
+        self.write_bytes(bytes)
+    }
+}
+
+impl<T: ?Sized> Versioned<T> {
+    /// Opens the same handle once more.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError`].
+    pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
+        self.data.try_clone().map(Self::over)
+    }
+
+    /// The number of writes until now.
+    ///
+    /// # Errors
+    ///
+    /// [`NotMember`](crate::NotMember).
+    pub fn version(&self) -> Result<u64, NotMember> {
+        Ok(versioned::current(self.version_word()?))
+    }
+
+    fn version_word(&self) -> Result<&Word, NotMember> {
+        Ok(&self.data.head()?[OWN])
+    }
+
+    /// The version, and the copies of `len` bytes, as many as the value has: if that is known to the compiler, the loops over the words have no
+    /// counter.
+    #[inline(always)]
+    fn parts<'v>(&'v self, len: usize) -> Result<(&'v Word, impl Fn(usize) -> &'v [Word]), NotMember> {
+        debug_assert_eq!(len, self.data.len, "the length of the value");
+        let (head, start) = self.data.parts()?;
+        let copy = move |copy: usize| {
+            // SAFETY: mapped, and copy 0 or 1 in the payload, whose length was checked when it was opened; aligned to 16 bytes; all access
+            // is atomic.
+            unsafe {
+                let start = start.add(copy * Layout::stride(len)).cast::<Word>();
+                slice::from_raw_parts(start.as_ptr(), len.div_ceil(8))
+            }
+        };
+        Ok((&head[OWN], copy))
+    }
+
+    /// Reads as many bytes as the value has; returns their version.
+    #[inline(always)]
+    fn read_bytes(&self, bytes: &mut [u8]) -> Result<u64, NotMember> {
+        let (version, copy) = self.parts(bytes.len())?;
+        Ok(versioned::read(version, copy, |at, word| {
+            let part = &mut bytes[8 * at..];
+            let part_len = part.len().min(8);
+            part[..part_len].copy_from_slice(&word.to_ne_bytes()[..part_len]);
+        }))
+    }
+
+    /// Locks out other writers. An owner that died has left the copy that nobody reads, which the caller overwrites.
+    fn lock(&self) -> Result<MutexGuard<'_>, WaitError> {
+        self.data.mutex.object().shared().check_writer()?;
+        self.data.mutex.lock()
+    }
+
+    #[inline(always)]
+    fn write_bytes(&self, bytes: &[u8]) -> Result<u64, WaitError> {
+        let _guard = self.lock()?;
+        self.write_locked(bytes)
     }
 
     /// The caller owns the mutex.
-    fn write_locked(&self, value: &T) -> Result<u64, WaitError> {
-        let words = value.as_bytes().chunks(8).map(|part| {
+    #[inline(always)]
+    fn write_locked(&self, bytes: &[u8]) -> Result<u64, WaitError> {
+        let words = bytes.chunks(8).map(|part| {
             let mut word = [0; 8];
             word[..part.len()].copy_from_slice(part);
             u64::from_ne_bytes(word)
         });
-        let version = self.version_word()?;
-        Ok(versioned::write(version, versioned::current(version), self.copies()?, words))
+        let (version, copy) = self.parts(bytes.len())?;
+        Ok(versioned::write(version, versioned::current(version), copy, words))
     }
-}
 
-impl<T> Versioned<T> {
     /// The token: 64 bits to pass to other processes.
     #[must_use]
     pub fn token(&self) -> Token {
-        self.mutex.token()
+        self.data.mutex.token()
     }
 }
 
-impl<T> fmt::Debug for Versioned<T> {
+impl<T: ?Sized> crate::slots::sealed::Keep for Versioned<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.data.mutex.count()
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Versioned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versioned").field("token", &self.token()).finish_non_exhaustive()
     }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod objects;
+mod values;
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
@@ -62,6 +63,8 @@ fn options(place: &Place) -> tenure_options {
         mode: 0,
         owner: 0,
         group: 0,
+        slots: 0,
+        container_slots: 0,
     }
 }
 
@@ -85,6 +88,7 @@ pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>,
         handles: sizes.handles,
         generation_bits: sizes.generation_bits.into(),
         scratch_bytes: sizes.scratch,
+        slots: sizes.slots,
         ..options(place)
     };
     let (name, mut space) = (name(place)?, ptr::null_mut());
@@ -127,6 +131,7 @@ impl OpenSpace for Attached {
             member: ptr::null_mut(),
             local: ptr::null_mut(),
             held: HashMap::new(),
+            locked: HashMap::new(),
             last: 0,
         })
     }
@@ -149,6 +154,8 @@ struct Program {
     member: *mut tenure_member,
     local: *mut tenure_local,
     held: HashMap<u32, Held>,
+    /// Where the values are that were locked.
+    locked: HashMap<u32, *mut u8>,
     last: u32,
 }
 
@@ -419,7 +426,7 @@ impl Driver for Program {
             | Order::Pin(_)
             | Order::FreePinned(_)
             | Order::Address(_) => self.scratch(order),
-            _ => self.objects(order),
+            _ => self.slots(order),
         }
     }
 }

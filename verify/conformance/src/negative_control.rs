@@ -52,11 +52,19 @@ pub enum NegativeControl {
     AnnounceNothing,
     /// The status of a reaped process is forgotten.
     ReapNothing,
+    /// What is done is given back.
+    AckNothing,
+    /// What is claimed is taken.
+    ClaimTakes,
+    /// A versioned value is not written.
+    WriteNothing,
+    /// A shared value is shorter than asked for.
+    TooShort,
 }
 
 impl NegativeControl {
     /// All of them, each with the topic of a scenario that must find it, or with that scenario.
-    pub const ALL: [(Self, &str); 34] = [
+    pub const ALL: [(Self, &str); 41] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -75,6 +83,13 @@ impl NegativeControl {
         (Self::ShareAll, "File sharing"),
         (Self::FreeNothing, "Scratch memory"),
         (Self::PinNothing, "Scratch memory"),
+        (Self::AckNothing, "Slots"),
+        (Self::ClaimTakes, "Slots"),
+        (Self::NeverAbandoned, "Locked values"),
+        (Self::AlwaysAbandoned, "Locked values"),
+        (Self::AnotherByte, "Locked values"),
+        (Self::WriteNothing, "Versioned values"),
+        (Self::TooShort, "Shared values"),
         (Self::AnnounceNothing, "the code that a process announced is told whole, all 32 bits of it"),
         (Self::AnnounceNothing, "only the process itself announces its code, and once"),
         (Self::EndedWell, "a process that announced a code and was killed was killed"),
@@ -127,6 +142,14 @@ impl Saboteur {
             (NegativeControl::LockNothing, Order::Unlock(_)) => return Err(Answer::Done),
             (NegativeControl::AnyKind, Order::Open { sort: Sort::Raw(kind), .. }) => {
                 *kind = crate::wishes::KIND
+            }
+            (NegativeControl::WriteNothing, Order::Write { .. }) => return Err(Answer::Number(1)),
+            (NegativeControl::TooShort, Order::Create(New::Shared { size, .. })) => *size /= 2,
+            (NegativeControl::AckNothing, Order::Ack { slot, thing }) => {
+                order = Order::GiveBack { slot: *slot, thing: *thing };
+            }
+            (NegativeControl::ClaimTakes, Order::Claim { slot, kind }) => {
+                order = Order::TakeOut { slot: *slot, kind: *kind };
             }
             (NegativeControl::AnotherThread, Order::Create(New::Thread(tid))) => {
                 // SAFETY: no memory is involved.

@@ -53,6 +53,29 @@ pub enum New {
     Thread(u32),
     /// A handle that carries this file descriptor, which becomes the handle's.
     Descriptor(i32),
+    /// Bytes with a lock.
+    Locked {
+        /// Their type.
+        of: u64,
+        /// The initial bytes.
+        bytes: Vec<u8>,
+    },
+    /// Bytes that are replaced as a whole.
+    Versioned {
+        /// Their type.
+        of: u64,
+        /// The initial bytes.
+        bytes: Vec<u8>,
+    },
+    /// Zeros that all change by atomic operations.
+    Shared {
+        /// Their type.
+        of: u64,
+        /// Bytes.
+        size: usize,
+        /// A power of two.
+        align: usize,
+    },
 }
 
 impl New {
@@ -68,6 +91,9 @@ impl New {
             Self::Process(_) => Sort::Process,
             Self::Thread(_) => Sort::Thread,
             Self::Descriptor(_) => Sort::Descriptor,
+            Self::Locked { of, .. } => Sort::Locked(*of),
+            Self::Versioned { of, .. } => Sort::Versioned(*of),
+            Self::Shared { of, .. } => Sort::Shared(*of),
         }
     }
 }
@@ -91,6 +117,12 @@ pub enum Sort {
     Thread,
     /// A descriptor.
     Descriptor,
+    /// A locked value of this type.
+    Locked(u64),
+    /// A versioned value of this type.
+    Versioned(u64),
+    /// A shared value of this type.
+    Shared(u64),
 }
 
 /// Modes of using a file, or of letting others use it: read, write or delete.
@@ -276,6 +308,87 @@ pub enum Order {
         sharing: Modes,
     },
 
+    /// Put a handle into a slot.
+    Put {
+        /// The slot; any empty one if there is none given.
+        slot: Option<u32>,
+        /// The handle.
+        thing: Thing,
+    },
+    /// Put a handle into a slot, in the place of another one if there is one: the token of that one, or 0.
+    Replace {
+        /// The slot.
+        slot: u32,
+        /// The handle.
+        thing: Thing,
+    },
+    /// Take a handle of this kind out of a slot.
+    TakeOut {
+        /// The slot.
+        slot: u32,
+        /// The expected kind.
+        kind: u32,
+    },
+    /// Claim what is in a slot.
+    Claim {
+        /// The slot.
+        slot: u32,
+        /// The expected kind.
+        kind: u32,
+    },
+    /// End a claim: the slot is empty.
+    Ack {
+        /// The slot.
+        slot: u32,
+        /// What was claimed.
+        thing: Thing,
+    },
+    /// Give a claim back.
+    GiveBack {
+        /// The slot.
+        slot: u32,
+        /// What was claimed.
+        thing: Thing,
+    },
+    /// Empty a slot; the token of what was in it.
+    Evict(u32),
+    /// The number of the slot that holds this token, plus one; 0 if none does.
+    FindSlot(u64),
+    /// Lock a value; is it damaged?
+    Lock {
+        /// The value.
+        thing: Thing,
+        /// As for `Take`.
+        timeout: Option<u64>,
+    },
+    /// The bytes of a value that we have locked.
+    Look(Thing),
+    /// Change the first bytes of a value that we have locked.
+    Change {
+        /// The value.
+        thing: Thing,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Say that a value makes sense again.
+    Repaired(Thing),
+    /// Unlock a value.
+    UnlockValue(Thing),
+    /// Unlock a value in the middle of a change.
+    GiveUp(Thing),
+    /// The bytes of a versioned value, and their version.
+    Read(Thing),
+    /// Replace the bytes of a versioned value; the version.
+    Write {
+        /// The value.
+        thing: Thing,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+
+    /// Where a shared value is in this process, and its length.
+    SharedAt(Thing),
+
     // The orders below are the same in every language; see `program.rs`.
     /// Create until it fails, or this number of times.
     CreateMany {
@@ -299,6 +412,38 @@ pub enum Order {
         mutex: Thing,
         /// The block.
         block: u64,
+        /// The number of rounds.
+        times: u32,
+    },
+    /// This often: lock the value, add 1 to its first word in two steps, unlock.
+    CountIn {
+        /// The value.
+        value: Thing,
+        /// The number of rounds.
+        times: u32,
+    },
+    /// This often: add 1 to a word of a shared value, atomically. The word before, of the last time.
+    AddTo {
+        /// The value.
+        value: Thing,
+        /// The position of the word in bytes.
+        at: usize,
+        /// The number of rounds.
+        times: u32,
+    },
+    /// This often: replace the value by as many equal bytes, others each time.
+    WriteRounds {
+        /// The value.
+        value: Thing,
+        /// Its length.
+        len: usize,
+        /// The number of rounds.
+        times: u32,
+    },
+    /// This often: read the value, whose bytes must be equal. The number of different values.
+    ReadRounds {
+        /// The value.
+        value: Thing,
         /// The number of rounds.
         times: u32,
     },
@@ -391,6 +536,8 @@ pub enum Answer {
     Truth(bool),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// Bytes and their version.
+    Version(Vec<u8>, u64),
     /// A typed value.
     Typed(u64, Vec<String>),
     /// The index of the first available object, and whether it was abandoned.
@@ -407,6 +554,8 @@ pub enum Answer {
     InUse(InUse),
     /// Two descriptors.
     Pair(i32, i32),
+    /// An address in the program, and the number of bytes there.
+    Memory(u64, usize),
     /// The answers of a forked child.
     Answers(Vec<Result<Answer, Fault>>),
 }
@@ -479,6 +628,18 @@ pub enum Fault {
         /// How it lets others use the file.
         sharing: Modes,
     },
+    /// The space has no such slot.
+    NoSlot,
+    /// The slot holds nothing.
+    SlotEmpty,
+    /// The slot, or every slot, holds something.
+    SlotFull,
+    /// A slot holds the handle already.
+    Kept,
+    /// A member has claimed what is in the slot.
+    Claimed,
+    /// This member has not claimed that.
+    NotClaimed,
     /// Anything else.
     Other(String),
 }

@@ -66,6 +66,28 @@ fn obey(driver: &mut dyn Driver, order: &Order) -> Result<Answer, Fault> {
             Ok(Answer::Done)
         }
         Order::CountUnder { mutex, block, times } => count_under(driver, mutex, *block, *times),
+        Order::CountIn { value, times } => count_in(driver, *value, *times),
+        Order::WriteRounds { value, len, times } => {
+            for round in 0..*times {
+                driver.obey(&Order::Write { thing: *value, bytes: vec![round as u8; *len] })?;
+            }
+            Ok(Answer::Done)
+        }
+        Order::AddTo { value, at, times } => {
+            let Answer::Memory(start, len) = driver.obey(&Order::SharedAt(*value))? else {
+                return Err(Fault::Argument);
+            };
+            if at % 8 != 0 || at + 8 > len {
+                return Err(Fault::TooLarge);
+            }
+            let word = std::ptr::with_exposed_provenance_mut(start as usize + at);
+            // SAFETY: in the value, and aligned; the value is open meanwhile; everybody accesses it so.
+            let word = unsafe { AtomicU64::from_ptr(word) };
+            // Relaxed: a counter.
+            let before = (0..*times).map(|_| word.fetch_add(1, Ordering::Relaxed)).last();
+            Ok(Answer::Number(before.unwrap_or_else(|| word.load(Ordering::Relaxed))))
+        }
+        Order::ReadRounds { value, times } => read_rounds(driver, *value, *times),
         Order::Poke { block, bytes } => {
             let address = address(driver, *block)?;
             // SAFETY: the scenario writes no more than it allocated, and nobody else accesses it meanwhile.
@@ -133,6 +155,34 @@ fn count_under(driver: &mut dyn Driver, mutex: &Thing, block: u64, times: u32) -
         driver.obey(&Order::Unlock(*mutex))?;
     }
     Ok(Answer::Done)
+}
+
+/// Read, add, change: two programs that are in it at a time lose counts.
+fn count_in(driver: &mut dyn Driver, value: Thing, times: u32) -> Result<Answer, Fault> {
+    for _ in 0..times {
+        driver.obey(&Order::Lock { thing: value, timeout: None })?;
+        let Answer::Bytes(mut bytes) = driver.obey(&Order::Look(value))? else { return Err(Fault::Argument) };
+        bytes.truncate(8);
+        let count = bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)) + 1;
+        driver.obey(&Order::Change { thing: value, bytes: count.to_le_bytes().to_vec() })?;
+        driver.obey(&Order::UnlockValue(value))?;
+    }
+    Ok(Answer::Done)
+}
+
+fn read_rounds(driver: &mut dyn Driver, value: Thing, times: u32) -> Result<Answer, Fault> {
+    let (mut last, mut different) = (None, 0);
+    for _ in 0..times {
+        let Answer::Version(bytes, version) = driver.obey(&Order::Read(value))? else {
+            return Err(Fault::Argument);
+        };
+        if bytes.iter().any(|byte| *byte != bytes[0]) || last.is_some_and(|last| version < last) {
+            return Err(Fault::Other(format!("version {version} after {last:?}, not whole: {bytes:?}")));
+        }
+        different += u64::from(last != Some(version));
+        last = Some(version);
+    }
+    Ok(Answer::Number(different))
 }
 
 /// A thread that does nothing, and ends when the sender is dropped.

@@ -1,6 +1,7 @@
 //! A program that uses the crate `tenure`, by its owned types.
 
 mod faults;
+mod values;
 
 use std::alloc::Layout;
 use std::collections::HashMap;
@@ -8,12 +9,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
-    Access, Block, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Member, Mutex, Named, Options,
-    Process, Raw, RawBlock, Reset, Semaphore, Sharing, Space, Thread, Token, Waitable, wait_all, wait_any,
+    Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
+    Named, Options, Process, Raw, RawBlock, Reset, Semaphore, Shared, Sharing, Space, Thread, Token,
+    Versioned, Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
@@ -36,6 +39,10 @@ enum Object {
     Process(Process),
     Thread(Thread),
     Descriptor(Descriptor),
+    Locked(Locked<[u8]>),
+    Versioned(Versioned<[u8]>),
+    Shared(Shared<[AtomicU8]>),
+    Claim(Claim<Raw>),
     Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
 }
 
@@ -51,6 +58,10 @@ impl Object {
             Self::Process(process) => process.token(),
             Self::Thread(thread) => thread.token(),
             Self::Descriptor(descriptor) => descriptor.token(),
+            Self::Locked(locked) => locked.token(),
+            Self::Versioned(versioned) => versioned.token(),
+            Self::Shared(shared) => shared.token(),
+            Self::Claim(claim) => claim.token(),
             Self::Share(_) => return 0,
         };
         token.into()
@@ -66,6 +77,10 @@ impl Object {
             Self::Process(process) => Self::Process(process.try_clone()?),
             Self::Thread(thread) => Self::Thread(thread.try_clone()?),
             Self::Descriptor(descriptor) => Self::Descriptor(descriptor.clone()),
+            Self::Locked(locked) => Self::Locked(locked.try_clone()?),
+            Self::Versioned(versioned) => Self::Versioned(versioned.try_clone()?),
+            Self::Shared(shared) => Self::Shared(shared.try_clone()?),
+            Self::Claim(claim) => Self::Raw(claim.try_clone()?),
             Self::Share(_) => return Err(Fault::Argument),
         })
     }
@@ -88,6 +103,7 @@ fn options(sizes: &Sizes) -> Options {
         .handles(sizes.handles)
         .generation_bits(sizes.generation_bits)
         .scratch(sizes.scratch)
+        .slots(sizes.slots)
 }
 
 pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
@@ -164,6 +180,10 @@ fn given_up(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+fn layout(size: usize, align: usize) -> Result<Layout, Fault> {
+    Layout::from_size_align(size, align).map_err(|_| Fault::Argument)
+}
+
 /// A block of somebody else's.
 fn theirs(offset: u64) -> RawBlock {
     RawBlock { offset, len: 0 }
@@ -201,6 +221,15 @@ impl Program {
             New::Process(pid) => Object::Process(Process::of_pid(me, *pid)?),
             New::Thread(tid) => Object::Thread(Thread::of_tid(me, *tid)?),
             New::Descriptor(fd) => Object::Descriptor(Descriptor::create(me, given_up(*fd))?),
+            New::Locked { of, bytes } => {
+                Object::Locked(Locked::create_raw(me, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Versioned { of, bytes } => {
+                Object::Versioned(Versioned::create_raw(me, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Shared { of, size, align } => {
+                Object::Shared(Shared::create_raw(me, Kind::from_number(*of), layout(*size, *align)?)?)
+            }
         })
     }
 
@@ -221,6 +250,16 @@ impl Program {
             New::Process(pid) => Object::Process(Process::create_named(me, name, *pid)?),
             New::Thread(tid) => Object::Thread(Thread::create_named(me, name, *tid)?),
             New::Descriptor(fd) => Object::Descriptor(Descriptor::create_named(me, name, given_up(*fd))?),
+            New::Locked { of, bytes } => {
+                Object::Locked(Locked::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Versioned { of, bytes } => {
+                Object::Versioned(Versioned::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+            }
+            New::Shared { of, size, align } => {
+                let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
+                Object::Shared(Shared::create_raw_named(me, name, kind, layout)?)
+            }
         })
     }
 
@@ -249,6 +288,18 @@ impl Program {
             New::Descriptor(fd) => {
                 both(Descriptor::create_or_open(me, name, given_up(*fd))?, Object::Descriptor)
             }
+            New::Locked { of, bytes } => {
+                let kind = Kind::from_number(*of);
+                both(Locked::create_or_open_raw(me, name, kind, &bytes[..])?, Object::Locked)
+            }
+            New::Versioned { of, bytes } => {
+                let kind = Kind::from_number(*of);
+                both(Versioned::create_or_open_raw(me, name, kind, &bytes[..])?, Object::Versioned)
+            }
+            New::Shared { of, size, align } => {
+                let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
+                both(Shared::create_or_open_raw(me, name, kind, layout)?, Object::Shared)
+            }
         })
     }
 
@@ -263,6 +314,9 @@ impl Program {
             Sort::Process => Object::Process(Process::open(me, token)?),
             Sort::Thread => Object::Thread(Thread::open(me, token)?),
             Sort::Descriptor => Object::Descriptor(Descriptor::open(me, token)?),
+            Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), token)?),
+            Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), token)?),
+            Sort::Shared(of) => Object::Shared(Shared::open_raw(me, Kind::from_number(of), token)?),
         })
     }
 
@@ -277,6 +331,11 @@ impl Program {
             Sort::Process => Object::Process(Process::open_named(me, name)?),
             Sort::Thread => Object::Thread(Thread::open_named(me, name)?),
             Sort::Descriptor => Object::Descriptor(Descriptor::open_named(me, name)?),
+            Sort::Locked(of) => Object::Locked(Locked::open_raw_named(me, name, Kind::from_number(of))?),
+            Sort::Versioned(of) => {
+                Object::Versioned(Versioned::open_raw_named(me, name, Kind::from_number(of))?)
+            }
+            Sort::Shared(of) => Object::Shared(Shared::open_raw_named(me, name, Kind::from_number(of))?),
         })
     }
 
@@ -361,7 +420,7 @@ impl Program {
     fn scratch(&mut self, order: &Order) -> Result<Answer, Fault> {
         match order {
             Order::Alloc { bytes, align, zeroed } => {
-                let layout = Layout::from_size_align(*bytes, *align).map_err(|_| Fault::Argument)?;
+                let layout = layout(*bytes, *align)?;
                 let me = self.member()?;
                 let block = if *zeroed { me.alloc_zeroed(layout)? } else { me.alloc(layout)? };
                 let offset = block.offset();
@@ -457,7 +516,7 @@ impl Program {
                 let share = FileShare::enter(self.member()?, fd, access_of(*access), sharing_of(*sharing))?;
                 self.thing(Object::Share(share))
             }
-            _ => self.scratch(order),
+            _ => self.slots(order),
         }
     }
 }
@@ -511,6 +570,7 @@ impl Driver for Program {
             Order::LookUp(name) => Ok(Answer::Number(self.member()?.look_up(name)?.1.into())),
             Order::Get(thing) => match self.object(thing)? {
                 Object::Raw(handle) => Ok(Answer::Bytes(handle.get()?.to_vec())),
+                Object::Claim(claim) => Ok(Answer::Bytes(claim.get()?.to_vec())),
                 _ => Err(Fault::SystemKind),
             },
             Order::GetTyped(thing) => {

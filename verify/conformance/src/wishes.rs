@@ -78,6 +78,28 @@ wishes! {
     start_thread() -> u64 = Order::StartThread => Answer::Number(thread) => thread;
     end_thread(thread: u64) -> () = Order::EndThread(thread) => Answer::Done => ();
     duplicate(descriptor: Thing) -> i32 = Order::Duplicate(descriptor) => Answer::Number(fd) => fd as i32;
+    put(slot: u32, thing: Thing) -> () = Order::Put { slot: Some(slot), thing } => Answer::Done => ();
+    put_anywhere(thing: Thing) -> u64 = Order::Put { slot: None, thing } => Answer::Number(slot) => slot;
+    replace(slot: u32, thing: Thing) -> u64 = Order::Replace { slot, thing } => Answer::Number(token) => token;
+    take_out(slot: u32) -> Thing = Order::TakeOut { slot, kind: KIND } => Answer::Thing(thing) => thing;
+    take_out_as(slot: u32, kind: u32) -> Thing = Order::TakeOut { slot, kind } => Answer::Thing(thing) => thing;
+    claim(slot: u32) -> Thing = Order::Claim { slot, kind: KIND } => Answer::Thing(thing) => thing;
+    claim_as(slot: u32, kind: u32) -> Thing = Order::Claim { slot, kind } => Answer::Thing(thing) => thing;
+    ack(slot: u32, thing: Thing) -> () = Order::Ack { slot, thing } => Answer::Done => ();
+    give_back(slot: u32, thing: Thing) -> () = Order::GiveBack { slot, thing } => Answer::Done => ();
+    evict(slot: u32) -> u64 = Order::Evict(slot) => Answer::Number(token) => token;
+    find_slot(token: u64) -> Option<u64> = Order::FindSlot(token) => Answer::Number(found) => found.checked_sub(1);
+    lock(thing: Thing, timeout: Option<u64>) -> bool = Order::Lock { thing, timeout } => Answer::Truth(damaged) => damaged;
+    look(thing: Thing) -> Vec<u8> = Order::Look(thing) => Answer::Bytes(bytes) => bytes;
+    change(thing: Thing, bytes: &[u8]) -> () = Order::Change { thing, bytes: bytes.into() } => Answer::Done => ();
+    repaired(thing: Thing) -> () = Order::Repaired(thing) => Answer::Done => ();
+    unlock_value(thing: Thing) -> () = Order::UnlockValue(thing) => Answer::Done => ();
+    give_up(thing: Thing) -> () = Order::GiveUp(thing) => Answer::Done => ();
+    read(thing: Thing) -> (Vec<u8>, u64) = Order::Read(thing) => Answer::Version(bytes, version) => (bytes, version);
+    write(thing: Thing, bytes: &[u8]) -> u64 = Order::Write { thing, bytes: bytes.into() } => Answer::Number(version) => version;
+    shared_at(thing: Thing) -> (u64, usize) = Order::SharedAt(thing) => Answer::Memory(start, len) => (start, len);
+    word_at(value: Thing, at: usize) -> u64 = Order::AddTo { value, at, times: 0 } => Answer::Number(word) => word;
+    add_to(value: Thing, at: usize) -> u64 = Order::AddTo { value, at, times: 1 } => Answer::Number(before) => before;
     share(fd: i32, access: Modes, sharing: Modes) -> Thing =
         Order::Share { fd, access, sharing } => Answer::Thing(thing) => thing;
     create_many(new: New, most: usize) -> Many<Thing> =

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
     Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked, Map,
-    Member, Named, OpenHandleError, PutError, Raw, RawBlock, RawHandle, SlotError, Space, Token, Versioned,
+    Member, Named, OpenHandleError, PutError, Queue, Raw, RawBlock, RawHandle, SlotError, Space, Token,
+    Versioned,
 };
 
 use crate::apart::apart;
@@ -94,6 +95,7 @@ pub(crate) struct Survivor {
     /// Values that change.
     pub(crate) values: Option<Values>,
     pub(crate) mapped: Option<Mapped>,
+    pub(crate) queue: Option<Queue<Raw>>,
     /// A process of which it has a handle.
     pub(crate) target: Option<Target>,
     /// A member with a monitor, which has observed nothing yet: it is stopped.
@@ -140,6 +142,7 @@ impl Survivor {
             things: None,
             values: None,
             mapped: None,
+            queue: None,
             target: None,
             witness: None,
             dying: None,

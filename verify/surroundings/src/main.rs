@@ -52,7 +52,7 @@ const SKIPPED: i32 = 77;
 const LIMIT: Duration = Duration::from_secs(40);
 const INTERFACES: [&str; 4] = ["Rust", "C", "Python", "malloc"];
 /// The name of the C library, which `bindings/c/build.rs` gives it.
-const SONAME: &str = "libtenure.so.3";
+const SONAME: &str = "libtenure.so.4";
 const WORKERS: usize = 3;
 
 /// What a run found, from the best to the worst.

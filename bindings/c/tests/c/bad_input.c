@@ -300,7 +300,7 @@ static void options(void)
     bad = good;
     bad.abi = TENURE_ABI_VERSION + 1;
     EXPECT(TENURE_ERR_ABI, tenure_space_open(&bad, NULL, &none));
-    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 3, found 4") != NULL);
+    HOLDS(none == NULL && strstr(tenure_last_error(), "expected ABI version 4, found 5") != NULL);
     EXPECT(TENURE_ERR_ABI, tenure_space_attach(&bad, "name", &none));
     EXPECT(TENURE_ERR_ABI, tenure_space_attach_fd(&bad, 0, &none));
     /* Options that are not initialised are of ABI version 0. */

@@ -38,6 +38,12 @@ const FAULTS: &[(tenure_status, Fault)] = &[
     (TENURE_ERR_NOT_OWNER, Fault::NotOwner),
     (TENURE_ERR_MAXIMUM, Fault::Maximum),
     (TENURE_ERR_ANNOUNCED, Fault::Announced),
+    (TENURE_ERR_NO_SLOT, Fault::NoSlot),
+    (TENURE_ERR_SLOT_EMPTY, Fault::SlotEmpty),
+    (TENURE_ERR_SLOT_FULL, Fault::SlotFull),
+    (TENURE_ERR_KEPT, Fault::Kept),
+    (TENURE_ERR_CLAIMED, Fault::Claimed),
+    (TENURE_ERR_NOT_CLAIMED, Fault::NotClaimed),
 ];
 
 /// The result of a function: a status that is no error, or the fault.

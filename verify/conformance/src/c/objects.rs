@@ -6,12 +6,13 @@ use std::ptr;
 use tenure_capi::{
     TENURE_DELETE, TENURE_FOREVER, TENURE_MANUAL_RESET, TENURE_READ, TENURE_RECURSIVE, TENURE_SIGNALLED,
     TENURE_WRITE, tenure_conflict, tenure_descriptor_create, tenure_descriptor_fd, tenure_event_create,
-    tenure_event_is_set, tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_mutex_create,
-    tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind, tenure_object_open,
-    tenure_object_open_named, tenure_object_token, tenure_process_exit, tenure_process_exiting,
-    tenure_process_number, tenure_process_of, tenure_process_reaped, tenure_semaphore_count,
-    tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter, tenure_status, tenure_thread_of,
-    tenure_wait, tenure_wait_all, tenure_wait_any,
+    tenure_event_is_set, tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_locked_create,
+    tenure_mutex_create, tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind,
+    tenure_object_open, tenure_object_open_named, tenure_object_token, tenure_process_exit,
+    tenure_process_exiting, tenure_process_number, tenure_process_of, tenure_process_reaped,
+    tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter,
+    tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create, tenure_wait,
+    tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};
@@ -20,7 +21,7 @@ use crate::order::{Answer, End, Fault, Modes, New, Order, Sort, Thing};
 
 const ABANDONED: i32 = tenure_status::TENURE_ABANDONED as i32;
 
-fn nanoseconds(timeout: Option<u64>) -> u64 {
+pub(super) fn nanoseconds(timeout: Option<u64>) -> u64 {
     timeout.map_or(TENURE_FOREVER, |milliseconds| milliseconds * 1_000_000)
 }
 
@@ -43,7 +44,7 @@ fn kinds(sort: Sort) -> Result<&'static [tenure_object_kind], Fault> {
         Sort::Process => &[tenure_object_kind::TENURE_PROCESS],
         Sort::Thread => &[tenure_object_kind::TENURE_THREAD],
         Sort::Descriptor => &[tenure_object_kind::TENURE_DESCRIPTOR],
-        Sort::Raw(_) => return Err(Fault::Argument),
+        Sort::Raw(_) | Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_) => return Err(Fault::Argument),
         Sort::Typed => return missing("typed values"),
     })
 }
@@ -71,7 +72,7 @@ impl Program {
         Ok(self.keep(Held::Object { object, sort: Some(sort) }, token))
     }
 
-    fn object(&self, thing: &Thing) -> Result<*mut tenure_object, Fault> {
+    pub(super) fn object(&self, thing: &Thing) -> Result<*mut tenure_object, Fault> {
         if let Held::Object { object, .. } = self.held(thing)? { Ok(object) } else { Err(Fault::ForeignKind) }
     }
 
@@ -113,6 +114,17 @@ impl Program {
                     libc::close(*fd);
                     status
                 }
+                New::Locked { of, bytes } => {
+                    let data = bytes.as_ptr().cast();
+                    tenure_locked_create(member, name, flags, *of, data, bytes.len(), result)
+                }
+                New::Versioned { of, bytes } => {
+                    let data = bytes.as_ptr().cast();
+                    tenure_versioned_create(member, name, flags, *of, data, bytes.len(), result)
+                }
+                New::Shared { of, size, align } => {
+                    tenure_shared_create(member, name, flags, *of, *size, *align, result)
+                }
                 New::Raw { .. } => return Err(Fault::Argument),
                 New::Typed { .. } => return missing("typed values"),
             }
@@ -124,6 +136,10 @@ impl Program {
     }
 
     pub(super) fn open_object(&mut self, sort: Sort, token: u64) -> Result<Thing, Fault> {
+        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_)) {
+            let object = self.open_value(sort, token)?;
+            return self.keep_object(object, sort);
+        }
         let object = first_that_fits(sort, |kind| {
             let mut object = ptr::null_mut();
             // SAFETY: a place for the result.
@@ -133,6 +149,10 @@ impl Program {
     }
 
     pub(super) fn open_named_object(&mut self, sort: Sort, name: &CStr) -> Result<Thing, Fault> {
+        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_)) {
+            let object = self.open_named_value(sort, name)?;
+            return self.keep_object(object, sort);
+        }
         let object = first_that_fits(sort, |kind| {
             let mut object = ptr::null_mut();
             // SAFETY: the name and the place for the result live until it returns.

@@ -2,8 +2,8 @@
 
 use tenure::{
     Access, AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError,
-    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, RecoverError, RemoveError,
-    ScratchError, SegmentError, ShareError, Sharing, UseError, WaitError,
+    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, RecoverError,
+    RemoveError, ScratchError, SegmentError, ShareError, Sharing, SlotError, UseError, WaitError,
 };
 
 use crate::order::{Fault, Modes};
@@ -180,6 +180,31 @@ impl From<WaitError> for Fault {
                 Self::Argument
             }
             WaitError::Unwatched(error) => (*error).into(),
+            error => other(error),
+        }
+    }
+}
+
+impl From<PutError> for Fault {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::NotMember(error) => error.into(),
+            PutError::Full { .. } | PutError::AllFull { .. } => Self::SlotFull,
+            PutError::Already { .. } => Self::Kept,
+            PutError::NoSlot { .. } => Self::NoSlot,
+            error => other(error),
+        }
+    }
+}
+
+impl From<SlotError> for Fault {
+    fn from(error: SlotError) -> Self {
+        match error {
+            SlotError::NotMember(error) => error.into(),
+            SlotError::Empty { .. } => Self::SlotEmpty,
+            SlotError::Claimed { .. } => Self::Claimed,
+            SlotError::NoSlot { .. } => Self::NoSlot,
+            SlotError::NotOpened(error) => error.into(),
             error => other(error),
         }
     }

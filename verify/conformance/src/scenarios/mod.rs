@@ -9,7 +9,9 @@ mod mutexes;
 mod names;
 mod processes;
 mod scratch;
+mod slots;
 mod threads;
+mod values;
 
 use crate::driver::Sizes;
 use crate::order::Fault;
@@ -33,7 +35,7 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 12] = [
+    let topics: [(&str, &[Row]); 16] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
@@ -42,6 +44,10 @@ pub fn all() -> Vec<&'static Scenario> {
         ("Semaphores", events::SEMAPHORES),
         ("Waiting for several things", many::ROWS),
         ("Names", names::ROWS),
+        ("Slots", slots::ROWS),
+        ("Locked values", values::LOCKED),
+        ("Versioned values", values::VERSIONED),
+        ("Shared values", values::SHARED),
         ("Processes", processes::ROWS),
         ("Threads", threads::ROWS),
         ("Descriptors", files::DESCRIPTORS),

@@ -10,6 +10,7 @@ mod monitors;
 mod names;
 mod pairs;
 mod processes;
+mod queues;
 mod slots;
 mod values;
 mod waiting;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Case> {
         monitors::all(),
         names::all(),
         slots::all(),
+        queues::all(),
         files::all(),
         waiting::all(),
         processes::all(),

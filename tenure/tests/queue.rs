@@ -1,0 +1,366 @@
+//! Queues with real threads and processes: in order, each element once; nothing is lost with a process, and a job is done at least once.
+#![cfg(feature = "objects")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{Name, Process, in_fork, role, say};
+use proptest::prelude::*;
+use tenure::{
+    CreateError, Handle, Kind, Locked, NotMember, OpenHandleError, Options, PutError, Queue, QueueError, Raw,
+    Space, UseError, WaitError,
+};
+
+const KIND: Kind = Kind::raw(1);
+
+fn options() -> Options {
+    Space::options().members(16).handles(4096).scratch(8 << 20).container_slots(1024)
+}
+
+fn number(handle: &Handle<Raw>) -> u64 {
+    u64::from_le_bytes(handle.get().unwrap()[..8].try_into().unwrap())
+}
+
+/// Arguments: the space, what.
+#[test]
+fn child() {
+    let Some(role) = role() else { return };
+    let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
+    let jobs = Queue::open_raw_named(&me, KIND, "jobs").unwrap();
+    match &*role[1] {
+        "work" => {
+            let done = Locked::<Done>::open_named(&me, "done").unwrap();
+            loop {
+                let job = jobs.claim_with(None).unwrap();
+                set(&mut done.lock().unwrap(), number(&job));
+                job.ack().unwrap();
+                say("one", "");
+            }
+        }
+        "claim" => {
+            let claims: Vec<_> = std::iter::from_fn(|| jobs.claim().unwrap()).collect();
+            say("claimed", claims.len());
+            common::linger();
+        }
+        "push" => {
+            for job in 0.. {
+                jobs.push_with(&bytes_of(job), None).unwrap();
+                say("pushed", job);
+            }
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A bit for each job.
+type Done = [u64; 48];
+
+/// A worker that is killed here leaves whole words.
+fn set(done: &mut Done, job: u64) {
+    done[job as usize / 64] |= 1 << (job % 64);
+}
+
+/// Of various lengths: in the entry, and in a block.
+fn bytes_of(job: u64) -> Vec<u8> {
+    let mut bytes = vec![job as u8; 8 + (job % 5) as usize * 100];
+    bytes[..8].copy_from_slice(&job.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn each_element_leaves_once_and_in_order() {
+    const EACH: u64 = 20_000;
+    let space = options().anonymous().unwrap();
+    let me = space.join().unwrap();
+    for capacity in [1, 3, 64, 500] {
+        let queue = Queue::<(u64, u64)>::create(&me, capacity).unwrap();
+        let (left, seen) = (AtomicU64::new(2 * EACH), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for who in 0..2 {
+                let queue = &queue;
+                scope.spawn(move || (0..EACH).for_each(|n| queue.push_with(&(who, n), None).unwrap()));
+            }
+            for way in 0..3 {
+                let (queue, left, seen) = (queue.try_clone().unwrap(), &left, &seen);
+                scope.spawn(move || {
+                    let mut next = [0, 0];
+                    // Relaxed, all: counters, read after the threads have ended.
+                    while left
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                        .is_ok()
+                    {
+                        let element = if way == 0 {
+                            let claim = queue.claim_with(None).unwrap();
+                            let value = claim.get().map(|value| (value.0.to_native(), value.1.to_native()));
+                            claim.ack().unwrap();
+                            value
+                        } else {
+                            let handle = queue.pop_with(None).unwrap();
+                            handle.get().map(|value| (value.0.to_native(), value.1.to_native()))
+                        };
+                        let (who, n) = element.unwrap();
+                        assert!(n >= next[who as usize], "{n} of {who} after {next:?}");
+                        next[who as usize] = n + 1;
+                        seen.fetch_add(n + 1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(seen.into_inner(), 2 * (EACH * (EACH + 1) / 2));
+        assert!(queue.is_empty().unwrap());
+    }
+    drop(me);
+    assert!(space.check().is_clean());
+    assert_eq!(space.stats().handles_live, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Against a `VecDeque`, in one thread: claims that are given back come first.
+    #[test]
+    fn it_is_a_bounded_queue(capacity in 1..9u32, steps in prop::collection::vec(0..6u8, 1..400)) {
+        use std::collections::VecDeque;
+
+        let space = Space::options().handles(256).scratch(1 << 20).container_slots(64).private().unwrap();
+        let me = space.join().unwrap();
+        let queue = Queue::<u64>::create(&me, capacity).unwrap();
+        let (mut model, mut claims, mut next) = (VecDeque::new(), Vec::new(), 0);
+        for step in steps {
+            match step {
+                0..=2 => match queue.push(&next) {
+                    Ok(()) => {
+                        prop_assert!(model.len() < capacity as usize);
+                        model.push_back(next);
+                        next += 1;
+                    }
+                    Err(QueueError::Full { .. }) => prop_assert!(model.len() >= capacity as usize),
+                    Err(error) => panic!("{error}"),
+                },
+                3 => {
+                    let popped = queue.pop().unwrap().map(|handle| handle.get().unwrap().to_native());
+                    prop_assert_eq!(popped, model.pop_front());
+                }
+                4 => match queue.claim().unwrap() {
+                    Some(claim) => {
+                        prop_assert_eq!(Some(claim.get().unwrap().to_native()), model.pop_front());
+                        claims.push(claim);
+                    }
+                    None => prop_assert!(model.is_empty()),
+                },
+                _ => if let Some(claim) = claims.pop() {
+                    claim.ack().unwrap();
+                },
+            }
+            let len = queue.len().unwrap();
+            prop_assert_eq!((len.waiting as usize, len.claimed as usize), (model.len(), claims.len()));
+        }
+        drop((claims, queue, me));
+        prop_assert!(space.check().is_clean());
+    }
+}
+
+#[test]
+fn what_is_given_back_comes_first_and_is_not_lost_in_later_rounds() {
+    let me = options().private().unwrap().join().unwrap();
+    let queue = Queue::<u64>::create(&me, 64).unwrap();
+    (0..10).for_each(|n| queue.push(&n).unwrap());
+    let claims: Vec<_> = (0..5).map(|_| queue.claim().unwrap().unwrap()).collect();
+    // Several rounds, in which the claimed ones keep their slots.
+    for n in 10..300 {
+        assert_eq!(queue.pop().unwrap().unwrap().get().unwrap().to_native(), n - 5);
+        queue.push(&n).unwrap();
+    }
+    assert_eq!(queue.len().unwrap().claimed, 5);
+    drop(claims);
+    let mut given: Vec<_> =
+        (0..10).map(|_| queue.pop().unwrap().unwrap().get().unwrap().to_native()).collect();
+    given.sort_unstable();
+    assert_eq!(given, [0, 1, 2, 3, 4, 295, 296, 297, 298, 299]);
+    assert!(queue.pop().unwrap().is_none());
+}
+
+#[test]
+fn as_many_claims_as_slots_refuse_a_push_until_one_ends() {
+    let me = options().private().unwrap().join().unwrap();
+    let queue = Queue::<u64>::create(&me, 64).unwrap();
+    (0..64).for_each(|n| queue.push(&n).unwrap());
+    assert!(matches!(queue.push(&64), Err(QueueError::Full { capacity: 64 })));
+    let mut claims: Vec<_> = (0..64).map(|_| queue.claim().unwrap().unwrap()).collect();
+    assert!(queue.claim().unwrap().is_none());
+    assert!(matches!(queue.push(&64), Err(QueueError::Full { .. })));
+    claims.swap_remove(17).ack().unwrap();
+    queue.push(&64).unwrap();
+    assert!(matches!(queue.push(&65), Err(QueueError::Full { .. })));
+    assert_eq!(queue.claim().unwrap().unwrap().get().unwrap().to_native(), 64);
+    drop(claims);
+    assert_eq!(queue.len().unwrap().waiting, 64);
+}
+
+#[test]
+fn jobs_of_killed_workers_are_done_and_none_is_lost() {
+    const JOBS: u64 = 3000;
+    let name = Name::new("queue-jobs");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
+    let (done, is_over) =
+        (Locked::<Done>::create_named(&me, "done", &[0; 48]).unwrap(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for who in 0..2u64 {
+            let (name, is_over) = (&name.0, &is_over);
+            scope.spawn(move || {
+                let mut killed = 0;
+                // Relaxed: nothing else is read after it.
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut worker = Process::start(&[name, "work"]);
+                    // Each is killed after another number of jobs, at whatever instruction.
+                    for _ in 0..50 + (who + killed) * 37 % 200 {
+                        if worker.receive("one").is_none() || is_over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                    worker.kill();
+                    killed += 1;
+                }
+            });
+        }
+        for job in 0..JOBS {
+            jobs.push_with(&bytes_of(job), None).unwrap();
+        }
+        let count = || done.lock().unwrap().iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        common::eventually("all jobs are done", || count() == JOBS);
+        is_over.store(true, Ordering::Relaxed);
+        // Workers that wait for a job end their wait.
+        for job in 0..64 {
+            let _ = jobs.push(&bytes_of(job));
+        }
+    });
+    while jobs.pop().unwrap().is_some() {}
+    drop((jobs, done, me));
+    // The last member recovers whoever is still there.
+    space.join().unwrap().recover().unwrap();
+    let report = space.check();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(space.stats().handles_live, 0, "leaked");
+}
+
+#[test]
+fn the_claims_of_a_dead_process_wake_those_that_wait() {
+    let name = Name::new("queue-wake");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
+    for round in 0..3 {
+        (0..10).for_each(|job| jobs.push(&bytes_of(job)).unwrap());
+        let mut claimer = Process::start(&[&name.0, "claim"]);
+        assert_eq!(claimer.receive("claimed").as_deref(), Some("10"));
+        assert!(jobs.claim().unwrap().is_none());
+        let got = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| number(&jobs.pop_with(None).unwrap()));
+            if round > 0 {
+                std::thread::yield_now();
+            }
+            claimer.kill();
+            waiter.join().unwrap()
+        });
+        let mut all: BTreeSet<_> =
+            std::iter::from_fn(|| jobs.pop().unwrap()).map(|job| number(&job)).collect();
+        all.insert(got);
+        assert_eq!(all, (0..10).collect());
+    }
+}
+
+#[test]
+fn what_a_killed_producer_pushed_is_there_in_order() {
+    let name = Name::new("queue-producer");
+    let space = name.open(options().slots(1));
+    let mut told = 0;
+    {
+        // Kept by a slot: no process needs to live.
+        let me = space.join().unwrap();
+        let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 500).unwrap();
+        me.slots().keep(&jobs).unwrap();
+        let mut producer = Process::start(&[&name.0, "push"]);
+        for _ in 0..200 {
+            told = producer.receive("pushed").unwrap().parse().unwrap();
+        }
+        drop((jobs, me));
+        producer.kill();
+    }
+    let me = space.join().unwrap();
+    let jobs = Queue::open_raw_named(&me, KIND, "jobs").unwrap();
+    let all: Vec<_> = std::iter::from_fn(|| jobs.pop().unwrap()).map(|job| number(&job)).collect();
+    assert!(all.len() as u64 > told, "lost: {} of {told}", all.len());
+    assert_eq!(all, (0..all.len() as u64).collect::<Vec<_>>());
+    drop(jobs);
+    me.slots().evict(0).unwrap();
+    drop(me);
+    let report = space.check();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(space.stats().handles_live, 0, "leaked");
+}
+
+#[test]
+fn bad_calls_are_refused() {
+    let space = options().anonymous().unwrap();
+    let (me, other) = (space.join().unwrap(), space.join().unwrap());
+    for (capacity, most) in [(0, 1 << 20), ((1 << 20) + 1, 1 << 20)] {
+        let refused = Queue::<u64>::create(&me, capacity);
+        assert!(
+            matches!(refused, Err(CreateError::Capacity { found, most: m }) if (found, m) == (capacity, most))
+        );
+    }
+    let refused = Queue::<u64>::create(&me, 1025);
+    assert!(matches!(refused, Err(CreateError::ContainerSlots { slots: 2048, capacity: 1024 })));
+    assert_eq!(space.stats().handles_live, 0);
+
+    let jobs = Queue::<u64>::create(&me, 64).unwrap();
+    let job = other.create(&1).unwrap();
+    assert!(matches!(jobs.push_handle(&job), Err(QueueError::NotPut(PutError::ForeignHandle))));
+    let mutex = tenure::Mutex::create(&me).unwrap();
+    let wrong = Queue::<u64>::open(&me, mutex.token());
+    assert!(matches!(wrong, Err(OpenHandleError::ForeignKind { .. })));
+    let wrong = Queue::<u32>::open(&me, jobs.token());
+    assert!(matches!(wrong, Err(OpenHandleError::ForeignKind { .. })));
+    let timed_out = jobs.pop_with(Some(Duration::ZERO));
+    assert!(matches!(timed_out, Err(QueueError::Wait(WaitError::TimedOut))));
+
+    // In a forked child, and after the member has left.
+    jobs.push(&7).unwrap();
+    let claim = jobs.claim().unwrap().unwrap();
+    let refused = in_fork(|| {
+        let push = matches!(jobs.push(&8), Err(QueueError::NotMember(NotMember::ForkedChild)));
+        let pop = matches!(jobs.pop(), Err(QueueError::NotMember(NotMember::ForkedChild)));
+        i32::from(push && pop && jobs.len().is_err())
+    });
+    assert_eq!(refused, 1);
+    assert!(me.leave().is_err());
+    assert!(matches!(claim.ack(), Err(UseError::NotMember(_)) | Ok(())));
+}
+
+/// The words of a queue, every bit of each: an answer or an error, never a crash, a hang or an access outside.
+#[test]
+fn corrupted_queues_are_errors() {
+    let space = options().private().unwrap();
+    let me = space.join().unwrap();
+    for word in 0..48 {
+        for bit in [0, 1, 5, 6, 7, 20, 31, 32, 55, 56, 63] {
+            let queue = Queue::<u64>::create(&me, 64).unwrap();
+            (0..3).for_each(|n| queue.push(&n).unwrap());
+            let claim = queue.claim().unwrap();
+            tenure::testing::flip(&queue, word, bit);
+            let _ = queue.push(&7);
+            let _ = queue.pop();
+            let _ = queue.claim();
+            let _ = queue.len();
+            let _ = Queue::<u64>::open(&me, queue.token());
+            let _ = space.check();
+            drop(claim);
+            tenure::testing::flip(&queue, word, bit);
+        }
+    }
+}

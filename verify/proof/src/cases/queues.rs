@@ -1,0 +1,229 @@
+//! Push, pop, claim, ack and give back of a queue, its creation, and its end with what is in it.
+//!
+//! The survivor's queue has two elements. Whatever happens, each of them is in the queue until somebody pops or acks it, once, and they
+//! leave in order; a queue that ends leaves nothing behind.
+
+use tenure::{Claim, Member, Queue, QueueError, Raw};
+
+use crate::case::{Case, KIND, QUEUED, Stage};
+use crate::pair::Pair;
+use crate::survivor::{Survivor, is_intact, payload};
+
+const NAME: &str = "queue";
+
+pub(super) fn all() -> Vec<Case> {
+    let bare = |name, script| Case::new(name, script).size(QUEUED);
+    let case = |name, script| bare(name, script).before(provide).after(is_whole);
+    let kept = |name, script| bare(name, script).before(provide).after(has_both);
+    vec![
+        bare("queue, create and drop", create),
+        bare("queue, create named and drop", create_named),
+        bare("queue, drop, with elements", drop_filled),
+        bare("queue, leave, with elements", leave_filled),
+        kept("queue, push", push),
+        kept("queue, push, pushed meanwhile", push).meanwhile(push_one),
+        case("queue, push, popped meanwhile", push).meanwhile(pop_one),
+        case("queue, pop", pop),
+        case("queue, pop, popped meanwhile", pop).meanwhile(pop_one),
+        case("queue, pop, round after round meanwhile", pop).meanwhile(|survivor| {
+            for _ in 0..5 {
+                push_one(survivor);
+                pop_one(survivor);
+            }
+        }),
+        kept("queue, claim", claim),
+        kept("queue, claim, claimed meanwhile", claim).meanwhile(claim_one),
+        case("queue, claim, popped meanwhile", claim).meanwhile(pop_one),
+        case("queue, claim and ack", work),
+        kept("queue, give back", give_back),
+        kept("queue, leave, with a claim", leave_claiming),
+    ]
+}
+
+pub(super) fn pairs() -> Vec<Pair> {
+    let pair =
+        |name, first, second| Pair::new(name, first, second).size(QUEUED).before(provide).after(is_whole);
+    vec![
+        pair("queue, push | push", push, push),
+        pair("queue, push | pop", push, pop),
+        pair("queue, pop | pop", pop, pop),
+        pair("queue, pop | claim", pop, work),
+        pair("queue, claim | give back", work, give_back),
+        Pair::new("queue, drop | create", drop_filled, create).size(QUEUED),
+    ]
+}
+
+/// A queue of the survivor's with two elements.
+fn provide(survivor: &mut Survivor) {
+    if survivor.queue.is_some() {
+        return;
+    }
+    let queue = Queue::create_raw(survivor.me, Some(NAME), KIND, 64).unwrap();
+    for len in [40, 41] {
+        queue.push(&payload(len)).unwrap();
+    }
+    survivor.queue = Some(queue);
+}
+
+fn queue(survivor: &Survivor) -> &Queue<Raw> {
+    survivor.queue.as_ref().unwrap()
+}
+
+fn push_one(survivor: &mut Survivor) {
+    queue(survivor).push(&payload(42)).unwrap();
+}
+
+fn pop_one(survivor: &mut Survivor) {
+    if let Some(handle) = queue(survivor).pop().unwrap() {
+        assert!(is_intact(handle.get().unwrap()), "what was popped has changed");
+    }
+}
+
+fn claim_one(survivor: &mut Survivor) {
+    if let Some(claim) = queue(survivor).claim().unwrap() {
+        assert!(is_intact(claim.get().unwrap()), "what was claimed has changed");
+        claim.give_back().unwrap();
+    }
+}
+
+/// Nobody is at work any more. Returns the lengths of the elements.
+fn drain(survivor: &mut Survivor) -> Vec<usize> {
+    let queue = survivor.queue.take().unwrap();
+    assert_eq!(queue.len().unwrap().claimed, 0, "claimed by nobody");
+    let lens = std::iter::from_fn(|| {
+        let handle = queue.pop().unwrap()?;
+        let bytes = handle.get().unwrap();
+        assert!(is_intact(bytes), "an element has changed");
+        Some(bytes.len())
+    });
+    lens.collect()
+}
+
+/// Each element at most once. What was given back comes first.
+fn is_whole(survivor: &mut Survivor) {
+    let lens = drain(survivor);
+    for len in [40, 41] {
+        assert!(lens.iter().filter(|found| **found == len).count() <= 1, "twice: {lens:?}");
+    }
+}
+
+fn has_both(survivor: &mut Survivor) {
+    let mut lens = drain(survivor);
+    lens.sort_unstable();
+    assert!(lens.starts_with(&[40, 41]), "lost: {lens:?}");
+}
+
+fn create(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    // The other one may have taken the slots.
+    drop(Queue::create_raw(&me, None, KIND, 64));
+    stage.end();
+    me.leave().unwrap();
+}
+
+fn create_named(stage: &Stage<'_>) {
+    let me = stage.join();
+    stage.begin();
+    drop(Queue::create_raw(&me, Some("mine"), KIND, 64).unwrap());
+    stage.end();
+    me.leave().unwrap();
+}
+
+fn filled(me: &Member) -> Queue<Raw> {
+    let queue = Queue::create_raw(me, None, KIND, 64).unwrap();
+    for len in [20, 100] {
+        queue.push(&payload(len)).unwrap();
+    }
+    queue
+}
+
+fn drop_filled(stage: &Stage<'_>) {
+    let me = stage.join();
+    let queue = filled(&me);
+    stage.begin();
+    drop(queue);
+    stage.end();
+    me.leave().unwrap();
+}
+
+fn leave_filled(stage: &Stage<'_>) {
+    let me = stage.join();
+    let queue = std::mem::ManuallyDrop::new(filled(&me));
+    stage.begin();
+    // Recovery of its own lease ends it.
+    drop(std::mem::ManuallyDrop::into_inner(queue));
+    me.leave().unwrap();
+    stage.end();
+}
+
+fn with_queue(stage: &Stage<'_>, work: impl FnOnce(&Queue<Raw>)) {
+    let me = stage.join();
+    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    stage.begin();
+    work(&queue);
+    stage.end();
+    drop(queue);
+    me.leave().unwrap();
+}
+
+fn push(stage: &Stage<'_>) {
+    with_queue(stage, |queue| match queue.push(&payload(43)) {
+        Ok(()) | Err(QueueError::Full { .. }) => {}
+        Err(error) => panic!("{error}"),
+    });
+}
+
+fn pop(stage: &Stage<'_>) {
+    with_queue(stage, |queue| {
+        if let Some(handle) = queue.pop().unwrap() {
+            assert!(is_intact(handle.get().unwrap()), "what was popped has changed");
+        }
+    });
+}
+
+fn claimed(queue: &Queue<Raw>) -> Option<Claim<Raw>> {
+    let claim = queue.claim().unwrap()?;
+    assert!(is_intact(claim.get().unwrap()), "what was claimed has changed");
+    Some(claim)
+}
+
+fn claim(stage: &Stage<'_>) {
+    let me = stage.join();
+    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    stage.begin();
+    let claim = claimed(&queue);
+    stage.end();
+    // Its drop gives it back.
+    drop((claim, queue));
+    me.leave().unwrap();
+}
+
+fn work(stage: &Stage<'_>) {
+    with_queue(stage, |queue| {
+        if let Some(claim) = claimed(queue) {
+            claim.ack().unwrap();
+        }
+    });
+}
+
+fn give_back(stage: &Stage<'_>) {
+    let me = stage.join();
+    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    let claim = claimed(&queue);
+    stage.begin();
+    drop(claim);
+    stage.end();
+    drop(queue);
+    me.leave().unwrap();
+}
+
+fn leave_claiming(stage: &Stage<'_>) {
+    let me = stage.join();
+    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    let claim = claimed(&queue);
+    stage.begin();
+    drop((claim, queue));
+    me.leave().unwrap();
+    stage.end();
+}
