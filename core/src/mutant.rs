@@ -69,6 +69,8 @@ pub const ALL: &[&str] = &[
     "wait.exit.last_one_counts",
     "wait.exit.announced_before_written",
     "values.locked.told_once",
+    "map.change.any_record",
+    "slab.look.no_second_look",
     "files.kept_in_its_slot",
     "files.no_second_look",
 ];

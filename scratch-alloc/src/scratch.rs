@@ -36,6 +36,11 @@ pub trait Backing {
     /// there are none. `None`: the system refused, and some of the pages may be decommitted.
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>>;
 
+    /// Whether [`Backing::decommit`] would refuse at the moment, so that free units are left as they are. The default is that it would not.
+    fn keeps_all(&self) -> bool {
+        false
+    }
+
     /// Returns the memory of `bytes`, which are block words of units without a span, to the system; afterwards they are zero. Returns
     /// whether it did. The default keeps them.
     ///

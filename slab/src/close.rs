@@ -1,12 +1,13 @@
 //! Close, and the decision that a handle has no holder.
 
-use tenure_core::{Acquire, mutant};
+use tenure_core::{Acquire, mutant, ordering};
 
 use crate::cache::Cache;
 use crate::entry::{BlockRef, Entry};
 use crate::error::Stale;
 use crate::local::{Local, RefCounts};
 use crate::slab::{Held, Slab};
+use crate::sync::fence;
 use crate::word::{Release, Renew, Snapshot, State};
 
 /// The result of a close.
@@ -241,6 +242,11 @@ impl Slab<'_> {
         let generation = reserved.generation();
         if SLOTS && self.is_kept(index, generation) && !mutant!("slab.free_if_unheld.no_slot") {
             return Decision::NOTHING;
+        }
+        if SLOTS {
+            // Release: the loads of the slot above, or the change of the slot by this process, come before everything that is stored after the end
+            // of the handle, by whomever: whoever loads that, and passes the fence of `Look::is_still`, sees that the slot has changed.
+            fence(ordering!("slab.slot.ended", Release, Acquire));
         }
         // Load length and offset before the generation ends: afterwards a claimer may store new ones. If they are not of this
         // generation, the CAS below fails.

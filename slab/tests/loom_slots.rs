@@ -11,7 +11,7 @@ use loom::thread;
 use tenure_core::sync::Word;
 use tenure_slab::testing::{Contents, Read as _};
 use tenure_slab::{
-    Cache, Claimed, Held, Layout, Payload, PutError, RefCounts, Slab, SlotError, State, Token,
+    Cache, Claimed, Held, Layout, Payload, Place, PutError, RefCounts, Slab, SlotError, State, Token,
 };
 use tenure_testkit::explore;
 
@@ -255,5 +255,68 @@ fn loom_take_and_put_against_the_putter() {
         close(&slab, 0, &mine, held);
         let kept = if moved { vec![None, Some(token)] } else { vec![Some(token), None] };
         assert_eq!(shared.end(), (kept, Some(State::Live)));
+    });
+}
+
+/// One member looks at what is in the slot, without a hold; the other empties the slot, and uses the entry again for a handle of the same kind.
+#[test]
+fn loom_a_look_is_at_one_handle() {
+    explore(None, || {
+        let shared = Shared::new(1, 1);
+        let (slab, mine) = (shared.slab(), shared.ref_counts(0));
+        let create_as = |value: u64| {
+            let (bytes, mut cache) = (value.to_le_bytes(), Cache::with_capacity(1));
+            let payload = Payload::Inline(&bytes);
+            slab.create(&acquire(0), &mine, &mut cache, 7, payload, |_, _| {}, no_block).unwrap()
+        };
+        let held = create_as(1);
+        slab.put(&acquire(0), &mine, held, 0).unwrap();
+        close(&slab, 0, &mine, held);
+        let other = shared.clone();
+        let reader = thread::spawn(move || {
+            let slab = other.slab();
+            let Some(look) = slab.look(0, 7).unwrap() else { return };
+            let Place::Inline(words, 8) = look.place() else { panic!("{:?}", look.place()) };
+            // Relaxed: as the map reads.
+            let value = words[0].load(std::sync::atomic::Ordering::Relaxed);
+            if look.is_still() {
+                assert_eq!(value, 1, "of the next handle");
+            }
+        });
+        assert!(slab.evict_exactly(&acquire(0), &mine, 0, held.token(&slab), no_block));
+        let next = create_as(2);
+        reader.join().unwrap();
+        close(&slab, 0, &mine, next);
+        assert_eq!(shared.end().0, [None]);
+    });
+}
+
+/// Two members replace what is in a slot, each only what it has seen there: one of them does.
+#[test]
+fn loom_two_replacements_of_one_handle() {
+    explore(None, || {
+        let shared = Shared::new(3, 1);
+        let (slab, mine) = (shared.slab(), shared.ref_counts(0));
+        let first = create(&slab, 0, &mine, 7);
+        slab.put(&acquire(0), &mine, first, 0).unwrap();
+        close(&slab, 0, &mine, first);
+        let expected = Some(first.token(&slab));
+        let replace = move |shared: &Shared, lease: u8, ref_counts: &RefCounts| {
+            let slab = shared.slab();
+            let held = create(&slab, lease, ref_counts, 8);
+            let put = slab.replace_exactly(&acquire(lease), ref_counts, held, 0, expected, no_block);
+            close(&slab, lease, ref_counts, held);
+            assert!(matches!(put, Ok(()) | Err(PutError::Full { slot: 0 })), "{put:?}");
+            put.is_ok().then(|| held.token(&slab))
+        };
+        let (other, theirs) = (shared.clone(), shared.ref_counts(1));
+        let replacer = thread::spawn(move || replace(&other, 1, &theirs));
+        let done = [replace(&shared, 0, &mine), replacer.join().unwrap()];
+        let kept = match done {
+            [Some(token), None] | [None, Some(token)] => token,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(shared.end().0, [Some(kept)]);
+        assert_eq!(slab.counts().live, 1, "the others ended");
     });
 }

@@ -36,7 +36,10 @@ impl Kind {
     pub(crate) const LOCKED: Self = Self::system(9);
     pub(crate) const VERSIONED: Self = Self::system(10);
     pub(crate) const RWLOCK: Self = Self::system(11);
+    pub(crate) const MAP: Self = Self::container(16);
     pub(crate) const QUEUE: Self = Self::container(17);
+    /// The pairs of one bucket of a map.
+    pub(crate) const MAP_RECORD: Self = Self::system(18);
     pub(crate) const SHARED: Self = Self::system(14);
 
     const fn system(number: u32) -> Self {
@@ -160,6 +163,8 @@ impl fmt::Display for Kind {
                 Self::LOCKED => "locked value",
                 Self::VERSIONED => "versioned value",
                 Self::RWLOCK => "read-write lock",
+                Self::MAP => "map",
+                Self::MAP_RECORD => "record of a map",
                 Self::SHARED => "shared value",
                 Self::QUEUE => "queue",
                 Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),

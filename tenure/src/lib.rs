@@ -59,6 +59,8 @@ mod geometry;
 mod handle;
 mod kind;
 mod local;
+#[cfg(feature = "objects")]
+mod map;
 mod member;
 #[cfg(feature = "objects")]
 mod names;
@@ -107,6 +109,7 @@ pub use {
     atomics::{Atomics, Shared},
     collections::{Element, Queue, QueueError, QueueLen},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
+    map::{Entry, Iter as MapIter, Map, MapError, MapOptions},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
     tenure_segment::{passing::Refusal, process::PidError},

@@ -731,6 +731,12 @@ impl Shared {
         })
     }
 
+    /// A block for a payload.
+    pub(crate) fn alloc_for(&self, caches: &mut Caches, bytes: usize) -> Result<RawBlock, CreateError> {
+        let layout = Layout::from_size_align(bytes, 16).map_err(|_| too_large(bytes))?;
+        Ok(RawBlock { offset: self.alloc(caches, layout)?, len: bytes })
+    }
+
     pub(crate) fn create_with(
         &self,
         caches: &mut Caches,

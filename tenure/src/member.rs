@@ -410,7 +410,8 @@ impl Member {
     }
 
     /// Returns the idle handles and blocks of this member's caches to the space, and the memory behind free scratch to the system.
-    /// Returns the number of bytes given to the system. The cache of a [`Local`] that exists stays as it is.
+    /// Returns the number of bytes given to the system: none while there is a [`Map`](crate::Map), whose readers may load from there. The cache of a
+    /// [`Local`] that exists stays as it is.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

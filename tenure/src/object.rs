@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tenure_core::sync::Word;
 use tenure_slab::Token;
 
-use crate::error::{CreateError, NotMember, OpenHandleError};
+use crate::error::{BlockError, CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
@@ -73,8 +73,13 @@ impl Object {
             None => shared.create_from(&mut shared.common(), kind, contents)?,
             Some(name) => shared.create_named(name, kind, contents)?,
         };
-        // It cannot fail, unless the words of the new handle were corrupted at once: the payload begins with the state words.
-        Ok(Self::checked(member, held, kind).expect("just created"))
+        let block = shared.slab.block_of(held.held);
+        Self::checked(member, held, kind).map_err(|_| Self::corrupted(block))
+    }
+
+    /// The error of a creation whose result is not what was created: the segment is corrupted.
+    pub(crate) fn corrupted(block: Option<(u64, u64)>) -> CreateError {
+        CreateError::Block(BlockError::NotABlock { offset: block.map_or(0, |(offset, _)| offset) })
     }
 
     /// Opens the object of `kind` that has the name.

@@ -2,6 +2,8 @@
 
 use tenure_scratch_alloc::Scratch;
 use tenure_segment::LeaseInfo;
+#[cfg(feature = "objects")]
+use tenure_slab::HandleInfo;
 use tenure_slab::{Problem, Slab, State};
 
 /// Counts of the members, handles, blocks and bytes in use; see [`Space::stats`](crate::Space::stats).
@@ -115,6 +117,10 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
 
     for handle in slab.iter().filter(|handle| handle.state == Some(State::Live)) {
         let kind = Kind::from_number(handle.kind);
+        if kind == Kind::MAP_RECORD {
+            look_at_record(slab, scratch, &handle, report);
+            continue;
+        }
         if !kind.is_system() {
             continue;
         }
@@ -143,6 +149,31 @@ fn look_at_states(slab: &Slab<'_>, scratch: &Scratch<'_>, report: &mut Report) {
         let about = |what: String| format!("handle {}, {kind}: {what}", handle.index);
         report.violations.extend(found.violations.into_iter().map(about));
         report.pending.extend(found.pending.into_iter().map(about));
+    }
+}
+
+/// Inspects the record of a bucket of a map.
+#[cfg(feature = "objects")]
+fn look_at_record(slab: &Slab<'_>, scratch: &Scratch<'_>, handle: &HandleInfo, report: &mut Report) {
+    use std::slice;
+    use tenure_core::sync::Word;
+
+    let bytes = handle.len as usize;
+    let record = match handle.block {
+        None => slab.inline_words(handle.index).and_then(|words| words.get(..bytes / 8)),
+        Some(offset) => {
+            let found = scratch.find(offset).is_ok_and(|found| handle.len <= found.bytes);
+            let at = found.then(|| scratch.address(offset).cast::<Word>());
+            // SAFETY: a block of the space, mapped for the whole inspection, at least that long and aligned to 16 bytes; loaded atomically only.
+            at.map(|at| unsafe { slice::from_raw_parts(at, bytes / 8) })
+        }
+    };
+    let is_whole = bytes.is_multiple_of(8) && record.is_some_and(crate::map::is_whole);
+    // The words belong together if the handle is unchanged.
+    if !is_whole && slab.inspect(handle.index) == Some(*handle) {
+        report
+            .violations
+            .push(format!("handle {}: a record of a map that is no sequence of pairs", handle.index));
     }
 }
 

@@ -403,11 +403,20 @@ impl Shared {
 }
 
 impl Backing for Shared {
+    /// While there is a map, its readers may load from memory that they do not hold.
+    fn keeps_all(&self) -> bool {
+        self.slab.owns_container_slots(Kind::MAP.number())
+    }
+
     fn commit(&self, bytes: Range<u64>) -> Result<(), OutOfMemory> {
         self.lease.commit(self.in_data_area(bytes)).map_err(|_: CommitError| OutOfMemory)
     }
 
     fn decommit(&self, bytes: Range<u64>) -> Option<Range<u64>> {
+        // The caller has claimed the bytes: a map that is created from now on has no record there [map-memory-stays].
+        if self.keeps_all() {
+            return None;
+        }
         let scratch_at = self.reclaimer.plan.scratch_at;
         let gone = self.lease.decommit(self.in_data_area(bytes)).ok()?;
         Some(gone.start.saturating_sub(scratch_at)..gone.end.saturating_sub(scratch_at))

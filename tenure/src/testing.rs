@@ -52,6 +52,19 @@ pub fn open_by(
     crate::Descriptor::open_by(member, token, way)
 }
 
+/// Keys that fall into one bucket of a map, except the last one.
+#[cfg(feature = "objects")]
+#[must_use]
+pub fn neighbours<const N: usize>(map: &crate::Map) -> [[u8; 8]; N] {
+    let mut keys = (0u64..).map(u64::to_le_bytes);
+    let mut found = [keys.next().unwrap_or_default(); N];
+    for at in 1..N {
+        let is_wanted = |key: &[u8; 8]| (map.slot_of(key) == map.slot_of(&found[0])) == (at + 1 < N);
+        found[at] = keys.find(is_wanted).unwrap_or_default();
+    }
+    found
+}
+
 /// Flips a bit of one of the words of a queue.
 #[cfg(feature = "objects")]
 pub fn flip<T>(queue: &crate::Queue<T>, word: usize, bit: u32) {

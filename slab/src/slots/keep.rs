@@ -130,8 +130,10 @@ fn unclaimed(slot: u32, seen: Kept) -> Result<(), SlotError> {
 /// What a slot that is to be put into may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Into {
-    /// EMPTY, with this number.
-    Empty(Kept),
+    /// This word: EMPTY with its number, or a handle that nobody has claimed.
+    Exactly(Kept),
+    /// EMPTY, with any number.
+    Empty,
     /// EMPTY, or a handle that nobody has claimed.
     Any,
 }
@@ -139,7 +141,8 @@ pub(super) enum Into {
 impl Into {
     fn accepts(self, seen: Kept) -> bool {
         match self {
-            Self::Empty(empty) => seen == empty,
+            Self::Exactly(expected) => seen == expected,
+            Self::Empty => seen.is_empty(),
             Self::Any => seen.is_empty() || seen.is_ready(),
         }
     }
@@ -167,7 +170,7 @@ impl Slab<'_> {
         held: Held,
         slot: u32,
     ) -> Result<(), PutError> {
-        self.put_into(acquire, ref_counts, held, slot, Into::Empty(Kept::EMPTY), |_| {}).map(|_| ())
+        self.put_into(acquire, ref_counts, held, slot, Into::Exactly(Kept::EMPTY), |_| {}).map(|_| ())
     }
 
     /// As [`Slab::put`], also in the place of a handle that nobody has claimed. That handle ends if nobody else holds it, and `free` receives
@@ -193,6 +196,33 @@ impl Slab<'_> {
         free: impl FnMut(BlockRef),
     ) -> Result<Option<Token>, PutError> {
         self.put_into(acquire, ref_counts, held, slot, Into::Any, free)
+    }
+
+    /// As [`Slab::replace`], only if the slot holds `expected`, or is empty if that is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] if the slot holds something else, or is empty, and as [`Slab::replace`]; the slot is unchanged.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::put`]; it repeats nothing if others change the slot.
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::replace`].
+    pub fn replace_exactly(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        held: Held,
+        slot: u32,
+        expected: Option<Token>,
+        free: impl FnMut(BlockRef),
+    ) -> Result<(), PutError> {
+        let into = expected
+            .map_or(Into::Empty, |token| Into::Exactly(Kept::ready(token.index(), token.generation())));
+        self.put_into(acquire, ref_counts, held, slot, into, free).map(|_| ())
     }
 
     pub(super) fn put_into(
@@ -458,6 +488,42 @@ impl Slab<'_> {
                 return Ok(token);
             }
         }
+    }
+
+    /// As [`Slab::evict`], only if the slot holds `expected`; returns whether it did.
+    ///
+    /// # Progress
+    ///
+    /// As [`Slab::evict`]; it repeats nothing if others change the slot.
+    ///
+    /// # Crash
+    ///
+    /// As [`Slab::evict`].
+    pub fn evict_exactly(
+        &self,
+        acquire: &Acquire,
+        ref_counts: &RefCounts,
+        slot: u32,
+        expected: Token,
+        free: impl FnMut(BlockRef),
+    ) -> bool {
+        debug_assert_eq!(
+            acquire.id().index,
+            ref_counts.lease_index(),
+            "these ref_counts are another member's"
+        );
+        let expected = Kept::ready(expected.index(), expected.generation());
+        let Some(word) = self.slot_word(slot) else { return false };
+        if !self.has(expected.index()) || word.load() != expected {
+            return false;
+        }
+        // Before the slot loses it: if this process dies right after, its recovery finds the handle.
+        self.mark_group(ref_counts, expected.index());
+        let is_evicted = word.evict(expected);
+        if is_evicted {
+            self.emptied(ref_counts, expected, free);
+        }
+        is_evicted
     }
 
     /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.

@@ -216,6 +216,13 @@ impl<'a> SlotWord<'a> {
         Kept(self.0.load(ordering!("slab.slot.load", SeqCst, Relaxed)))
     }
 
+    /// Loads the word after a fence.
+    #[inline]
+    pub(crate) fn peek(self) -> Kept {
+        // Relaxed: slot word: ordered by the caller's fence.
+        Kept(self.0.load(Ordering::Relaxed))
+    }
+
     /// Loads the word for a caller that decides whether the handle is held.
     pub(crate) fn look(self) -> Kept {
         // SeqCst [D]: slot word: ordered after the change of the holder bits; pairs with `evict`.

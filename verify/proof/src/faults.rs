@@ -59,6 +59,8 @@ const LIKELY: &[(&str, &str)] = &[
     ("wait.rwlock.writer_not_woken", "unlock for reading, with a writer that waits"),
     ("wait.rwlock.readers_left", "lock for reading"),
     ("values.locked.told_once", "change a locked value"),
+    ("map.change.any_record", "map, insert, a neighbour inserted meanwhile"),
+    ("slab.look.no_second_look", "map, get, replaced meanwhile"),
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
 ];

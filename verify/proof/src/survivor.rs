@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
-    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked,
+    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked, Map,
     Member, Named, OpenHandleError, PutError, Queue, Raw, RawBlock, RawHandle, SlotError, Space, Token,
     Versioned,
 };
@@ -60,6 +60,14 @@ pub(crate) struct Values {
     pub(crate) versioned: Versioned<[u64; 5]>,
 }
 
+/// A map that processes change, three keys of one bucket, and one of another.
+pub(crate) struct Mapped {
+    pub(crate) map: Map,
+    pub(crate) keys: [[u8; 8]; 4],
+    /// What the second key must have: only the survivor changes it.
+    pub(crate) second: Option<u8>,
+}
+
 /// The survivor. It never leaves memory: its process ends without clean-up.
 pub(crate) struct Survivor {
     pub(crate) space: &'static Space,
@@ -86,6 +94,7 @@ pub(crate) struct Survivor {
     pub(crate) things: Option<Things>,
     /// Values that change.
     pub(crate) values: Option<Values>,
+    pub(crate) mapped: Option<Mapped>,
     pub(crate) queue: Option<Queue<Raw>>,
     /// A process of which it has a handle.
     pub(crate) target: Option<Target>,
@@ -132,6 +141,7 @@ impl Survivor {
             shares: Vec::new(),
             things: None,
             values: None,
+            mapped: None,
             queue: None,
             target: None,
             witness: None,

@@ -5,6 +5,7 @@ mod blocks;
 mod files;
 mod handles;
 mod locks;
+mod map;
 mod members;
 mod monitors;
 mod names;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Case> {
         processes::all(),
         values::all(),
         locks::all(),
+        map::all(),
     ]
     .concat()
 }

@@ -1,7 +1,7 @@
 //! Two operations at once, over the same objects. The survivor's preparation, and the dead members, belong to both.
 
 use super::members::{join, leave, leave_holding, only_recover, recover};
-use super::{blocks, files, handles, monitors, names, processes, queues, slots, waiting};
+use super::{blocks, files, handles, map, monitors, names, processes, queues, slots, waiting};
 use crate::case::Script;
 use crate::pair::Pair;
 use crate::survivor::Survivor;
@@ -16,6 +16,7 @@ pub(crate) fn all() -> Vec<Pair> {
         of_handles(),
         of_names(),
         slots::pairs(),
+        map::pairs(),
         queues::pairs(),
         of_blocks(),
         of_objects(),
