@@ -385,6 +385,12 @@ impl Shared<[AtomicU8]> {
     }
 }
 
+impl<T: ?Sized> crate::slots::sealed::Keep for Shared<T> {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.object.count()
+    }
+}
+
 impl<T: ?Sized> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("token", &self.token()).finish_non_exhaustive()

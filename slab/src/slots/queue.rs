@@ -186,7 +186,7 @@ impl Slab<'_> {
                     Ok(_) => {
                         queue.move_tail(t);
                         // Passed over meanwhile: the slot had held something when the tail came.
-                        if queue.load_head() > t && !mutant!("slab.queue.push_not_told") {
+                        if queue.load_head() > t {
                             self.count_return();
                         }
                         return Ok(());
@@ -213,7 +213,6 @@ impl Slab<'_> {
     fn pass_over(&self, queue: &QueueWords<'_>, p: u64, seen: Kept) {
         if queue.move_head(p)
             && seen.is_empty()
-            && !mutant!("slab.queue.passed_not_looked_at")
             && self.slot_word(queue.slot(p)).is_some_and(|word| word.load().is_ready())
         {
             // A push that had loaded the tail before has filled it after all.
@@ -336,17 +335,16 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) -> Result<Option<Claimed>, PopError> {
         let Some((held, turn)) = self.hold_kept(ref_counts, slot, seen, want, free)? else { return Ok(None) };
-        let is_still_first = mutant!("slab.queue.no_second_look")
-            || match at {
-                Seen::Head(p) => queue.load_head() == p,
-                Seen::Behind(position) => queue.load_tail() < position,
-            };
+        let is_still_first = match at {
+            Seen::Head(p) => queue.load_head() == p,
+            Seen::Behind(position) => queue.load_tail() < position,
+        };
         let claimed = Claimed { held, slot };
         let word = self.slot_word(slot).filter(|_| is_still_first);
         if word.is_some_and(|word| word.exchange(seen, seen.claimed(ref_counts.lease_index()))) {
             // The same handle may have been popped and pushed again meanwhile: then it is not the oldest element any more.
             let turn_now = self.home(held.index()).map(|home| home.load().turn());
-            if turn_now == Some(turn) || mutant!("slab.queue.no_turn") {
+            if turn_now == Some(turn) {
                 return Ok(Some(claimed));
             }
             let lent = seen.claimed(ref_counts.lease_index());
@@ -384,9 +382,7 @@ impl Slab<'_> {
     /// As [`Slab::ack_next`]; the element is given back.
     pub fn give_back_next(&self, acquire: &Acquire, claimed: Claimed) -> bool {
         let is_given = self.end_claim(acquire, claimed, Kept::returned);
-        if !mutant!("slab.queue.given_not_told") {
-            self.count_return();
-        }
+        self.count_return();
         is_given
     }
 

@@ -8,7 +8,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tenure_core::mutant;
 use tenure_core::sync::Word;
 use tenure_segment::futex;
 use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, QueueWords, Token};
@@ -323,7 +322,7 @@ impl Inner {
         let [futex, _] = halves(word);
         // SeqCst [D]: wait word: ordered after the change of the slot; pairs with the one in `wait`: either it sees the change, or
         // this sees that it waits.
-        if futex.load(Ordering::SeqCst) & WAITERS != 0 && !mutant!("queue.nobody_woken") {
+        if futex.load(Ordering::SeqCst) & WAITERS != 0 {
             HalfWord::at(word).wake();
         }
         Ok(())

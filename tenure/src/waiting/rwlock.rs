@@ -663,6 +663,12 @@ impl Source for Draining<'_> {
     }
 }
 
+impl crate::slots::sealed::Keep for RwLock {
+    fn count(&self) -> crate::slots::sealed::Count<'_> {
+        self.mutex.count()
+    }
+}
+
 impl fmt::Debug for RwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RwLock").field("token", &self.token()).field("state", &self.state().ok()).finish()

@@ -127,6 +127,8 @@ pub(crate) const KEEPING: Size = Size { slots: 4, ..SMALL };
 pub(crate) const MAPPED: Size = Size { container_slots: 128, ..SMALL };
 /// With slots for a queue of the survivor's, and one more.
 pub(crate) const QUEUED: Size = Size { container_slots: 128, ..SMALL };
+/// With slots for one queue.
+pub(crate) const QUEUED_ONCE: Size = Size { container_slots: 64, ..SMALL };
 /// Handles wear out after 16 uses.
 pub(crate) const WORN: Size =
     Size { handles: 72, generation_bits: 4, units: 40, unit_bytes: 1 << 10, slots: 0, container_slots: 0 };

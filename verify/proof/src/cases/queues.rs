@@ -3,9 +3,9 @@
 //! The survivor's queue has two elements. Whatever happens, each of them is in the queue until somebody pops or acks it, once, and they
 //! leave in order; a queue that ends leaves nothing behind.
 
-use tenure::{Claim, Member, Queue, QueueError, Raw};
+use tenure::{Claim, CreateError, Member, Queue, QueueError, Raw, Token};
 
-use crate::case::{Case, KIND, QUEUED, Stage};
+use crate::case::{Case, KIND, QUEUED, QUEUED_ONCE, Stage};
 use crate::pair::Pair;
 use crate::survivor::{Survivor, is_intact, payload};
 
@@ -20,6 +20,11 @@ pub(super) fn all() -> Vec<Case> {
         bare("queue, create named and drop", create_named),
         bare("queue, drop, with elements", drop_filled),
         bare("queue, leave, with elements", leave_filled),
+        Case::new("queue, drop, its slots reused meanwhile", drop_shared)
+            .size(QUEUED_ONCE)
+            .before(post_held)
+            .meanwhile(reuse)
+            .after(is_reused),
         kept("queue, push", push),
         kept("queue, push, pushed meanwhile", push).meanwhile(push_one),
         case("queue, push, popped meanwhile", push).meanwhile(pop_one),
@@ -63,6 +68,34 @@ fn provide(survivor: &mut Survivor) {
         queue.push(&payload(len)).unwrap();
     }
     survivor.queue = Some(queue);
+}
+
+/// A handle of the survivor's, which is in the actor's queue as well.
+fn post_held(survivor: &mut Survivor) {
+    let token = survivor.create(100);
+    survivor.board.post(0, token.into());
+}
+
+/// The only slots go to a queue of the survivor's, if the other one is over, and the same handle to the same slot.
+fn reuse(survivor: &mut Survivor) {
+    let queue = match Queue::create_raw(survivor.me, None, KIND, 64) {
+        Ok(queue) => queue,
+        Err(CreateError::ContainerSlots { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    let handle = survivor.me.open_raw(KIND, survivor.posted(0).unwrap()).unwrap();
+    // The actor may not have let it go.
+    if queue.push_handle(&handle).is_ok() {
+        survivor.queue = Some(queue);
+    }
+}
+
+/// What the survivor has put is there; and afterwards the slots are free.
+fn is_reused(survivor: &mut Survivor) {
+    if survivor.queue.is_some() {
+        assert_eq!(drain(survivor), [100], "taken from a queue that lives");
+    }
+    drop(Queue::create_raw(survivor.me, None, KIND, 64).unwrap());
 }
 
 fn queue(survivor: &Survivor) -> &Queue<Raw> {
@@ -141,6 +174,18 @@ fn filled(me: &Member) -> Queue<Raw> {
 fn drop_filled(stage: &Stage<'_>) {
     let me = stage.join();
     let queue = filled(&me);
+    stage.begin();
+    drop(queue);
+    stage.end();
+    me.leave().unwrap();
+}
+
+fn drop_shared(stage: &Stage<'_>) {
+    let me = stage.join();
+    let queue = Queue::create_raw(&me, None, KIND, 64).unwrap();
+    let handle = me.open_raw(KIND, Token::try_from(stage.board.read(0)).unwrap()).unwrap();
+    queue.push_handle(&handle).unwrap();
+    drop(handle);
     stage.begin();
     drop(queue);
     stage.end();
