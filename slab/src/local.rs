@@ -106,6 +106,15 @@ impl<'a> LocalWord<'a> {
         self.0.compare_exchange(seen.0, seen.0 - 1, order, Ordering::Relaxed).is_ok()
     }
 
+    /// Any value -> busy; waits for a sibling that is busy.
+    fn busy(self) -> Busy<'a> {
+        loop {
+            if let Some(busy) = self.exchange(self.settled()) {
+                return busy;
+            }
+        }
+    }
+
     /// `seen` -> busy, if the value is `seen`.
     #[inline(always)]
     pub(crate) fn exchange(self, seen: Local) -> Option<Busy<'a>> {
@@ -163,6 +172,8 @@ impl Drop for Busy<'_> {
 pub struct RefCounts {
     me: u8,
     counts: Box<[AtomicU64]>,
+    /// Busy while a thread sweeps.
+    sweeping: AtomicU64,
     groups: Box<[AtomicU64]>,
     /// The group of the last successful claim, and the number of groups moved since the home group.
     cursor: AtomicU64,
@@ -180,7 +191,8 @@ impl RefCounts {
         }
         Ok(Self {
             me: lease_index,
-            counts: zeroed(layout.handles() as usize + 1),
+            counts: zeroed(layout.handles() as usize),
+            sweeping: AtomicU64::new(0),
             groups: zeroed(layout.map_used_words() as usize),
             cursor: AtomicU64::new(pack_cursor(0, WALK)),
         })
@@ -197,10 +209,9 @@ impl RefCounts {
         u16::from(self.me) + 1
     }
 
-    /// Excludes siblings that sweep.
-    pub(crate) fn sweeping(&self) -> Option<Busy<'_>> {
-        // The word after those of the handles.
-        self.busy(self.counts.len() as u32 - 1)
+    /// Excludes siblings that sweep; waits for one that does.
+    pub(crate) fn sweeping(&self) -> Busy<'_> {
+        LocalWord(&self.sweeping).busy()
     }
 
     /// The local word of a handle; `None` for a handle that the layout does not have.
@@ -211,12 +222,7 @@ impl RefCounts {
 
     /// Any value -> busy; waits for a sibling that is busy. `None` for a handle that the layout does not have.
     pub(crate) fn busy(&self, index: u32) -> Option<Busy<'_>> {
-        let word = self.word(index)?;
-        loop {
-            if let Some(busy) = word.exchange(word.settled()) {
-                return Some(busy);
-            }
-        }
+        self.word(index).map(LocalWord::busy)
     }
 
     /// 0 -> busy; waits for a sibling that is busy. `None` if the process has a count that is written down.

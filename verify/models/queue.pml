@@ -163,11 +163,7 @@ inline push() {
                     if
                     :: v == EMPTY ->
                         if
-#ifdef M_PLAIN_EMPTY
-                        :: atomic { mark[s] == EMPTY ->
-#else
                         :: atomic { mark[s] == EMPTY && what[s] == t ->
-#endif
                                 mark[s] = READY; what[s] = h; turn[h]++;
                                 seq++; order[h] = seq; pushed[h] = true;
                                 if
@@ -444,6 +440,12 @@ out:
 proctype Consumer(byte me) {
     byte h, t, t0, s, v, x, p, q, r, k, m, tries, ops, was, j;
     bool refused, got, behind, wrong;
+#ifdef CLAIMED_FIRST
+    if
+    :: me == 2 -> h = 1; ack()
+    :: else
+    fi;
+#endif
     do
     :: ops == OPS -> break
     :: else ->
@@ -486,7 +488,20 @@ init {
     bool refused, got, behind, wrong;
     atomic {
         for (j : 0 .. N - 1) { what[j] = j }
-        run Producer(0, 1, SPLIT);
+        h = 1;
+#ifdef CLAIMED_FIRST
+        /* The first item was pushed, and the first consumer has claimed it. */
+        mark[0] = CLAIMED(2);
+        what[0] = 1;
+        turn[1] = 1;
+        tail = 1;
+        head = 1;
+        pushed[1] = true;
+        seq = 1;
+        order[1] = 1;
+        h = 2;
+#endif
+        run Producer(0, h, SPLIT);
 #if SPLIT < ITEMS
         run Producer(1, SPLIT + 1, ITEMS);
 #endif

@@ -152,7 +152,8 @@ impl Slab<'_> {
         free: &mut impl FnMut(BlockRef),
     ) {
         let me = ref_counts.lease_index();
-        let (Some(hazard), Some(busy)) = (self.hazard(me), ref_counts.sweeping()) else { return };
+        let Some(hazard) = self.hazard(me) else { return };
+        let busy = ref_counts.sweeping();
         if !mutant!("slab.chunks.no_hazard") {
             hazard.set(chunk);
         }
