@@ -175,12 +175,10 @@ inline push() {
                             step();
                             CAS(tail, t, t + 1);
                             step();
-#ifndef M_PUSH_NOT_TOLD
                             if
                             :: head > t -> step(); tell(); step()
                             :: else
                             fi;
-#endif
                             seen_to_be_ready(h);
                             break
                         :: else -> step()
@@ -214,13 +212,11 @@ inline advance_head() {
     if
     :: atomic { head == p -> head = p + 1 };
         step();
-#ifndef M_VOID_NOT_LOOKED_AT
         /* A push may have filled it meanwhile. */
         if
         :: v == EMPTY && mark[p % N] == READY -> step(); tell(); step()
         :: else
         fi
-#endif
     :: else -> step()
     fi
 }
@@ -440,12 +436,6 @@ out:
 proctype Consumer(byte me) {
     byte h, t, t0, s, v, x, p, q, r, k, m, tries, ops, was, j;
     bool refused, got, behind, wrong;
-#ifdef CLAIMED_FIRST
-    if
-    :: me == 2 -> h = 1; ack()
-    :: else
-    fi;
-#endif
     do
     :: ops == OPS -> break
     :: else ->
@@ -488,20 +478,7 @@ init {
     bool refused, got, behind, wrong;
     atomic {
         for (j : 0 .. N - 1) { what[j] = j }
-        h = 1;
-#ifdef CLAIMED_FIRST
-        /* The first item was pushed, and the first consumer has claimed it. */
-        mark[0] = CLAIMED(2);
-        what[0] = 1;
-        turn[1] = 1;
-        tail = 1;
-        head = 1;
-        pushed[1] = true;
-        seq = 1;
-        order[1] = 1;
-        h = 2;
-#endif
-        run Producer(0, h, SPLIT);
+        run Producer(0, 1, SPLIT);
 #if SPLIT < ITEMS
         run Producer(1, SPLIT + 1, ITEMS);
 #endif
