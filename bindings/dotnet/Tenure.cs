@@ -122,7 +122,8 @@ namespace Tenure
         /// <summary>Slots, which hold handles; none by default.</summary>
         public uint Slots;
 
-        internal uint Reserved;
+        /// <summary>Slots for what queues and maps hold; none by default.</summary>
+        public uint ContainerSlots;
 
         /// <summary>In Flags: no monitor thread.</summary>
         public const uint NoMonitor = 1;

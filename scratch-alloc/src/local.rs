@@ -344,6 +344,12 @@ impl<'a> Local<'a> {
         if bytes == 0 {
             return Err(Ok(AllocError::Empty));
         }
+        // Also in place: the addresses of offsets are aligned to no more.
+        let (align, max) =
+            (layout.align() as u64, u64::from(ALIGN_MAX.min(self.scratch.layout.unit_bytes())));
+        if align > max {
+            return Err(Ok(AllocError::Align { align, max }));
+        }
         let found = self.scratch.find(offset).map_err(Err)?;
         let expected = Block::lease(self.id);
         if found.owner != expected {

@@ -196,7 +196,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The block that the entry names, if it names one, as that of a generation of handle `index` which is about to end or over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn block_ref(self, index: u32, generation: u64) -> Option<BlockRef> {
         self.len().is_block().then(|| BlockRef {
             offset: self.block_offset(),

@@ -295,7 +295,7 @@ impl<'a> Slab<'a> {
         self.entry(index).filter(|_| index < self.committed_handles())
     }
 
-    /// Counts the recoveries that gave claims back.
+    /// Counts whatever may have made something READY behind the head of a queue: see src/slots/queue.rs.
     pub(crate) fn returns(&self) -> &'a Word {
         &self.words()[RETURNS]
     }

@@ -31,7 +31,7 @@ pub struct Geometry {
     pub unit_bytes: u32,
     /// The number of slots: 0 to 2^20. With slots, at most 254 members.
     pub slots: u32,
-    /// The number of slots for the elements of queues: 0 to 2^20, rounded up to a multiple of 64. With any, at most 254 members.
+    /// The number of slots for what queues and maps hold: 0 to 2^20, rounded up to a multiple of 64. With any, at most 254 members.
     pub container_slots: u32,
 }
 

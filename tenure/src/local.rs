@@ -732,6 +732,7 @@ impl Shared {
     }
 
     /// A block for a payload.
+    #[cfg(feature = "objects")]
     pub(crate) fn alloc_for(&self, caches: &mut Caches, bytes: usize) -> Result<RawBlock, CreateError> {
         let layout = Layout::from_size_align(bytes, 16).map_err(|_| too_large(bytes))?;
         Ok(RawBlock { offset: self.alloc(caches, layout)?, len: bytes })
@@ -755,24 +756,57 @@ impl Shared {
         kind: Kind,
         payload: Payload<'_>,
     ) -> Result<RawHandle, CreateError> {
+        #[cfg(feature = "objects")]
+        if slab::is_container(kind.number()) {
+            return self.publish_container(caches, kind, payload);
+        }
+        self.publish_with(caches, kind, payload, |_, _| {})
+    }
+
+    /// Creates a container, with its slots.
+    #[cfg(feature = "objects")]
+    #[cold]
+    fn publish_container(
+        &self,
+        caches: &mut Caches,
+        kind: Kind,
+        payload: Payload<'_>,
+    ) -> Result<RawHandle, CreateError> {
+        let Payload::Block { offset, .. } = payload else {
+            return self.publish_with(caches, kind, payload, |_, _| {});
+        };
+        let mut slots = Ok(());
+        let created = self.publish_with(caches, kind, payload, |index, generation| {
+            slots = self.claim_container_slots(offset, (index, generation));
+        })?;
+        slots.inspect_err(|_| {
+            let (acquire, cache) = (self.lease.acquire(), &mut caches.handles.cache);
+            let free = |block| self.free_block(block);
+            // Created just now. With it end the chunks that it may have got.
+            let _ = self.slab.close(acquire, self.ref_counts(), Some(cache), created.held, free);
+        })?;
+        Ok(created)
+    }
+
+    /// As [`Shared::publish`]; `attach` is called with index and generation before anybody else can open the handle.
+    #[inline(always)]
+    fn publish_with(
+        &self,
+        caches: &mut Caches,
+        kind: Kind,
+        payload: Payload<'_>,
+        attach: impl FnOnce(u32, u64),
+    ) -> Result<RawHandle, CreateError> {
         if caches.handles.cache.is_empty() {
             self.refill(&mut caches.handles.cache)?;
         }
         let (acquire, blocks) = (self.lease.acquire(), &mut caches.blocks);
-        #[cfg_attr(
-            not(feature = "objects"),
-            expect(unused_mut, reason = "without objects there is no container")
-        )]
-        let mut without_slots: Option<CreateError> = None;
         let attach = |index, generation| {
             if let Payload::Block { offset, .. } = payload {
                 // The caller has checked that this member owns the block; only a double free by this process can have changed that.
                 let _ = blocks.attach(acquire, offset, index, generation);
-                #[cfg(feature = "objects")]
-                if slab::is_container(kind.number()) {
-                    without_slots = self.claim_container_slots(offset, (index, generation)).err();
-                }
             }
+            attach(index, generation);
         };
         let held = self
             .slab
@@ -786,19 +820,11 @@ impl Shared {
                 |block| self.free_block(block),
             )
             .map_err(|_| CreateError::Exhausted { capacity: self.reclaimer.plan.geometry.handles })?;
-        if let Some(error) = without_slots {
-            let cache = &mut caches.handles.cache;
-            // Created just now; with it ends the chunk that it may have got.
-            let _ = self
-                .slab
-                .close(acquire, self.ref_counts(), Some(cache), held, |block| self.free_block(block));
-            return Err(error);
-        }
         Ok(RawHandle { held })
     }
 
-    #[cfg(feature = "objects")]
     /// Claims the slots of a container that is being created, as many as its payload says, and writes the number of the first one there.
+    #[cfg(feature = "objects")]
     fn claim_container_slots(&self, block: u64, owner: (u32, u64)) -> Result<(), CreateError> {
         use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS};
 
@@ -809,7 +835,11 @@ impl Shared {
         let free = |block| {
             crate::shared::free_orphan(&self.scratch, block);
         };
-        let Some(first) = self.slab.claim_slots(acquire, ref_counts, owner, slots, free) else {
+        let first = self.slab.claim_slots(acquire, ref_counts, owner, slots, free).or_else(|| {
+            self.scavenge();
+            self.slab.claim_slots(acquire, ref_counts, owner, slots, free)
+        });
+        let Some(first) = first else {
             return Err(CreateError::ContainerSlots { slots, capacity: self.slab.container_slots() });
         };
         // SAFETY: as above.

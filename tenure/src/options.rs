@@ -95,8 +95,8 @@ impl Options {
         self
     }
 
-    /// Sets the number of slots for the elements of queues, 0 to 2^20; none by default. It is rounded up to a multiple of 64, and each queue
-    /// takes a multiple of 64: see [`Queue`](crate::Queue). A space with such slots has at most 254 members.
+    /// Sets the number of slots for what queues and maps hold, 0 to 2^20; none by default. It is rounded up to a multiple of 64, and each
+    /// queue and map takes a power of two of them, at least 64: see `Queue` and `Map`. A space with such slots has at most 254 members.
     pub fn container_slots(mut self, slots: u32) -> Self {
         self.container_slots = Some(slots.checked_next_multiple_of(64).unwrap_or(slots));
         self

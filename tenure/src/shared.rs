@@ -305,9 +305,11 @@ impl Shared {
 
     /// Recovers dead members and drains idle caches, after handles or memory ran out and before the call fails. The caller tries again in
     /// any case, even if this recovered nothing: a monitor, or another member, may have recovered the same a moment earlier.
-    fn scavenge(&self) {
+    pub(crate) fn scavenge(&self) {
         // If the dead cannot be told from the living, the caller's call fails for want of what they hold.
         let _ = self.lease.recover();
+        // Whoever has ended a container may be stopped before it swept.
+        self.sweep();
         for caches in lock(&self.idle).iter_mut() {
             caches.blocks.release_idle();
             // No thread uses the claimed handles of a dropped local.
@@ -326,12 +328,19 @@ impl Shared {
     }
 
     /// Ends what the slots of a container hold, after the container has ended.
+    #[inline(always)]
     fn sweep_after(&self, block: BlockRef) {
         if block.is_container {
-            self.slab.sweep(self.ref_counts(), |block| {
-                free_orphan(&self.scratch, block);
-            });
+            self.sweep();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sweep(&self) {
+        self.slab.sweep(self.ref_counts(), |block| {
+            free_orphan(&self.scratch, block);
+        });
     }
 
     /// Runs an allocation; if it runs out of memory, recovers dead members and runs it once more.
@@ -390,7 +399,8 @@ impl Shared {
             Ok(()) => self.sweep_after(block),
             // Another generation of the handle: a process died before it freed the block.
             Err(BlockError::WrongOwner { .. }) => self.free_block(block),
-            Err(_) => {}
+            // A recoverer was faster, and may be stopped before it sweeps.
+            Err(_) => self.sweep_after(block),
         }
     }
 }

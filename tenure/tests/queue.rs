@@ -183,6 +183,41 @@ fn what_is_given_back_comes_first_and_is_not_lost_in_later_rounds() {
     assert!(queue.pop().unwrap().is_none());
 }
 
+/// The tail does not lap the head where a slot was passed by.
+#[test]
+fn the_order_holds_beside_a_claim_that_lasts() {
+    let me = options().private().unwrap().join().unwrap();
+    let queue = Queue::<u64>::create(&me, 64).unwrap();
+    (0..64).for_each(|n| queue.push(&n).unwrap());
+    let claim = queue.claim().unwrap().unwrap();
+    let popped = |queue: &Queue<u64>| queue.pop().unwrap().map(|handle| handle.get().unwrap().to_native());
+    assert_eq!(popped(&queue), Some(1));
+    queue.push(&64).unwrap();
+    claim.ack().unwrap();
+    // The oldest has waited for a whole round by now, or the element comes last.
+    let last = match queue.push(&65) {
+        Ok(()) => 65,
+        Err(QueueError::Full { .. }) => 64,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(std::iter::from_fn(|| popped(&queue)).collect::<Vec<_>>(), (2..=last).collect::<Vec<_>>());
+}
+
+/// A claim makes room: who waits to push goes on.
+#[test]
+fn a_claim_wakes_those_that_push() {
+    let me = options().private().unwrap().join().unwrap();
+    let queue = Queue::<u64>::create(&me, 1).unwrap();
+    queue.push(&0).unwrap();
+    let claim = std::thread::scope(|scope| {
+        let pusher = scope.spawn(|| queue.push_with(&1, Duration::from_secs(60)));
+        let claim = queue.claim().unwrap().unwrap();
+        pusher.join().unwrap().unwrap();
+        claim
+    });
+    claim.ack().unwrap();
+}
+
 #[test]
 fn as_many_claims_as_slots_refuse_a_push_until_one_ends() {
     let me = options().private().unwrap().join().unwrap();
@@ -210,7 +245,7 @@ fn jobs_of_killed_workers_are_done_and_none_is_lost() {
     let (done, is_over) =
         (Locked::<Done>::create_named(&me, "done", &[0; 48]).unwrap(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        for who in 0..2u64 {
+        let masters = [0, 1].map(|who| {
             let (name, is_over) = (&name.0, &is_over);
             scope.spawn(move || {
                 let mut killed = 0;
@@ -226,17 +261,17 @@ fn jobs_of_killed_workers_are_done_and_none_is_lost() {
                     worker.kill();
                     killed += 1;
                 }
-            });
-        }
+            })
+        });
         for job in 0..JOBS {
             jobs.push_with(&bytes_of(job), None).unwrap();
         }
         let count = || done.lock().unwrap().iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
         common::eventually("all jobs are done", || count() == JOBS);
         is_over.store(true, Ordering::Relaxed);
-        // Workers that wait for a job end their wait.
-        for job in 0..64 {
-            let _ = jobs.push(&bytes_of(job));
+        // Workers that wait for a job get one.
+        while !masters.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            let _ = jobs.push_with(&bytes_of(0), Duration::from_millis(1));
         }
     });
     while jobs.pop().unwrap().is_some() {}

@@ -125,6 +125,7 @@ inline push() {
     t0 = tail;
     step();
     refused = false;
+    waits = false;
     do
     :: t = tail;
         step();
@@ -136,7 +137,7 @@ inline push() {
         :: else ->
             step();
             if
-            :: v == EMPTY && x > t -> CAS(tail, t, t + 1); step()
+            :: v == EMPTY && x > t -> assert(false)
             :: v == EMPTY && x < t ->
                 if
                 :: atomic { mark[s] == EMPTY && what[s] == x -> what[s] = t }
@@ -147,8 +148,20 @@ inline push() {
                 p = head;
                 step();
                 m = 0;
+                over = false;
                 if
-                :: t >= p + CAPACITY ->
+                :: t >= p + N ->
+                    /* One round ahead of the head, at most. */
+                    s = p % N;
+                    v = mark[s];
+                    step();
+                    if
+                    :: head != p -> over = true
+                    :: head == p && v == READY -> m = CAPACITY; waits = true
+                    :: else -> over = true; advance_head()
+                    fi;
+                    step()
+                :: t < p + N && t >= p + CAPACITY ->
                     /* As many as may wait? */
                     p = 0;
                     do
@@ -159,7 +172,8 @@ inline push() {
                 fi;
                 if
                 :: m >= CAPACITY -> refused = true; break
-                :: else ->
+                :: m < CAPACITY && over
+                :: m < CAPACITY && !over ->
                     if
                     :: v == EMPTY ->
                         if
@@ -194,7 +208,7 @@ inline push() {
         fi
     od;
     if
-    :: refused && CAPACITY == N ->
+    :: refused && !waits && CAPACITY == N ->
         m = 0;
         d_step {
             do
@@ -207,16 +221,29 @@ inline push() {
     fi
 }
 
-/* Position p is over, or skipped: v and x are what its slot had. */
+/* Whether a push has put something behind the head, at position at, which finds no more that it is behind. */
+inline look_behind(at) {
+    left = false;
+#ifndef M_NOT_LOOKED_AT
+    if
+    :: at > 0 && mark[(at - 1) % N] == READY ->
+        step();
+        if
+        :: tail < at + N - 1 -> left = true; step(); tell(); step()
+        :: else
+        fi
+    :: else
+    fi
+#endif
+}
+
+/* Moves the head on from position p, whose slot was EMPTY or CLAIMED. */
 inline advance_head() {
+    look_behind(p);
     if
     :: atomic { head == p -> head = p + 1 };
         step();
-        /* A push may have filled it meanwhile. */
-        if
-        :: v == EMPTY && mark[p % N] == READY -> step(); tell(); step()
-        :: else
-        fi
+        look_behind(p + 1)
     :: else -> step()
     fi
 }
@@ -325,7 +352,12 @@ inline pop() {
         :: else ->
             step();
             if
-            :: v == EMPTY && x <= p && t <= p -> got = false; break
+            :: v == EMPTY && x <= p && t <= p ->
+                look_behind(p);
+                if
+                :: left -> skip
+                :: else -> got = false; break
+                fi
             :: else ->
                 tries++;
                 if
@@ -353,7 +385,7 @@ inline pop() {
                     behind = false;
                     claim();
                     if
-                    :: got -> CAS(head, p, p + 1); step(); break
+                    :: got -> look_behind(p); CAS(head, p, p + 1); step(); break
                     :: else
                     fi
                 :: else -> advance_head()
@@ -419,7 +451,7 @@ inline recover(j) {
 
 proctype Producer(byte me; byte h; byte last) {
     byte t, t0, s, v, x, p, k, m;
-    bool refused;
+    bool refused, waits, over, left;
     do
     :: h > last -> break
     :: else ->
@@ -435,7 +467,7 @@ out:
 
 proctype Consumer(byte me) {
     byte h, t, t0, s, v, x, p, q, r, k, m, tries, ops, was, j;
-    bool refused, got, behind, wrong;
+    bool refused, waits, over, left, got, behind, wrong;
     do
     :: ops == OPS -> break
     :: else ->
@@ -475,7 +507,7 @@ out:
 
 init {
     byte me = LAST, h, t, t0, s, v, x, p, q, r, k, m, tries, was, j;
-    bool refused, got, behind, wrong;
+    bool refused, waits, over, left, got, behind, wrong;
     atomic {
         for (j : 0 .. N - 1) { what[j] = j }
         run Producer(0, 1, SPLIT);

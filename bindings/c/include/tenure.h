@@ -358,7 +358,7 @@ typedef struct tenure_options {
     /** Slots, up to 1048576; none by default. With slots, at most 254 members. See tenure_slot_put. */
     uint32_t slots;
     /**
-     * Slots for the elements of queues, up to 1048576, rounded up to a multiple of 64; none by default. With any, at most 254
+     * Slots for what queues and maps hold, up to 1048576, rounded up to a multiple of 64; none by default. With any, at most 254
      * members.
      */
     uint32_t container_slots;
@@ -384,7 +384,7 @@ typedef struct tenure_info {
     uint64_t bytes;
     /** Slots. */
     uint32_t slots;
-    /** Slots for the elements of queues. */
+    /** Slots for what queues and maps hold. */
     uint32_t container_slots;
 } tenure_info;
 

@@ -195,7 +195,7 @@ pub struct tenure_options {
     pub group: u32,
     /// Slots, up to 1048576; none by default. With slots, at most 254 members. See tenure_slot_put.
     pub slots: u32,
-    /// Slots for the elements of queues, up to 1048576, rounded up to a multiple of 64; none by default. With any, at most 254
+    /// Slots for what queues and maps hold, up to 1048576, rounded up to a multiple of 64; none by default. With any, at most 254
     /// members.
     pub container_slots: u32,
 }
@@ -222,7 +222,7 @@ pub struct tenure_info {
     pub bytes: u64,
     /// Slots.
     pub slots: u32,
-    /// Slots for the elements of queues.
+    /// Slots for what queues and maps hold.
     pub container_slots: u32,
 }
 

@@ -248,7 +248,7 @@ impl Slab<'_> {
         let (Some(entry), Some(home)) = (self.entry(index), self.home(index)) else {
             return Err(stale().into());
         };
-        if self.layout().chunk_of(slot).is_some() && is_container(entry.kind()) {
+        if is_container(entry.kind()) && self.layout().chunk_of(slot).is_some() {
             return Err(PutError::Container { slot });
         }
         // A private close would not look at the slot. From now on there is none.

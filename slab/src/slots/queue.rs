@@ -6,16 +6,18 @@
 //! ```text
 //! push h   t = tail, slot t % n
 //!          EMPTY t: put h, CAS(slot, EMPTY t -> h); CAS(tail, t -> t+1); if head > t: returns += 1
-//!          EMPTY x: x > t: CAS(tail, t -> t+1), again      x < t: CAS(slot, EMPTY x -> EMPTY t), again
+//!          EMPTY x, x < t: CAS(slot, EMPTY x -> EMPTY t), again
 //!          else, it holds something: CAS(tail, t -> t+1), again; full after two rounds in which every slot held something
-//!          before either, if t - head >= the capacity: full if as many slots are READY
+//!          before either: t - head >= n: full if slot head % n is READY, else pass(head), again
+//!                         t - head >= the capacity: full if as many slots are READY
 //! claim    if returns has changed since nothing was found behind the head: look there
 //!          p = head, t = tail, slot p % n
-//!          EMPTY x: x <= p and t <= p: empty               otherwise over(p), again
-//!          READY h: if t <= p: CAS(tail, p -> p+1); open h; head still p: CAS(slot -> CLAIMED me); CAS(head, p -> p+1)
+//!          EMPTY x: x <= p and t <= p: empty               otherwise pass(p), again
+//!          READY h: if t <= p: CAS(tail, p -> p+1); open h; head still p: CAS(slot -> CLAIMED me); look(p-1); CAS(head, p -> p+1)
 //!                   if h was put another time meanwhile: give back, again
-//!          CLAIMED: if t <= p: CAS(tail, p -> p+1); over(p), again; empty after two rounds if then no slot is READY
-//! over p   CAS(head, p -> p+1); if the slot was EMPTY and is READY now: returns += 1
+//!          CLAIMED: if t <= p: CAS(tail, p -> p+1); pass(p), again; empty after two rounds if then no slot is READY
+//! pass p   look(p-1); CAS(head, p -> p+1); look(p)
+//! look p   slot p % n is READY, and its next position is after the tail: returns += 1
 //! behind   slots that are READY, whose next position at or after the head is after the tail: claim as above
 //! ack      CAS(slot, CLAIMED me -> EMPTY x), x the first position of the slot at or after the tail
 //! give     CAS(slot, CLAIMED me -> READY); returns += 1
@@ -151,7 +153,7 @@ impl Slab<'_> {
         held: Held,
     ) -> Result<(), PushError> {
         let slots = u64::from(queue.slots);
-        let mut full_from = None;
+        let (mut full_from, mut is_counted) = (None, false);
         loop {
             let t = queue.load_tail();
             let slot = queue.slot(t);
@@ -167,15 +169,25 @@ impl Slab<'_> {
                 continue;
             }
             if seen.is_empty() && seen.number() > t {
-                // Filled and emptied at `t` already.
-                if seen.number() - t > slots {
-                    return Err(PushError::Corrupt);
+                // An ack leaves a position that the tail has not passed.
+                return Err(PushError::Corrupt);
+            }
+            // One round ahead of the head, at most: what is pushed further would be claimed in the place of the slot's older position.
+            let p = queue.load_head();
+            if t >= p.saturating_add(slots) {
+                let Some(oldest) = self.slot_word(queue.slot(p)) else { return Err(PushError::Corrupt) };
+                let oldest = oldest.load();
+                if queue.load_head() == p {
+                    if oldest.is_ready() {
+                        return Err(PushError::Full);
+                    }
+                    self.pass_over(queue, p);
                 }
-                queue.move_tail(t);
                 continue;
             }
             // Not only the difference: positions that were passed over may lie in between.
-            if t >= queue.load_head().saturating_add(queue.capacity.into()) {
+            if !is_counted && t >= p.saturating_add(queue.capacity.into()) {
+                is_counted = true;
                 let (all, claimed) = self.count_kept(queue.all());
                 if all - claimed >= queue.capacity {
                     return Err(PushError::Full);
@@ -202,22 +214,33 @@ impl Slab<'_> {
                     if queue.all().all(is_kept) {
                         return Err(PushError::Full);
                     }
-                    full_from = None;
+                    (full_from, is_counted) = (None, false);
                 }
                 queue.move_tail(t);
             }
         }
     }
 
-    /// Moves the head on from position p, whose slot had `seen`: no push will fill it, or somebody has claimed it.
-    fn pass_over(&self, queue: &QueueWords<'_>, p: u64, seen: Kept) {
-        if queue.move_head(p)
-            && seen.is_empty()
-            && self.slot_word(queue.slot(p)).is_some_and(|word| word.load().is_ready())
-        {
-            // A push that had loaded the tail before has filled it after all.
+    /// Moves the head on from position p, whose slot was seen EMPTY or CLAIMED: no push will fill it, or somebody has claimed it.
+    fn pass_over(&self, queue: &QueueWords<'_>, p: u64) {
+        self.look_behind(queue, p);
+        if queue.move_head(p) {
+            self.look_behind(queue, p + 1);
+        }
+    }
+
+    /// Looks at the slot of the position before p: whether it holds what a push has put there while the head passed it over. A push that
+    /// finds the head behind it counts by itself; this is for one that found it before, and is done. The process that moved the head may be
+    /// stopped before this look, so whoever moves it next looks as well, and whoever is about to find the queue empty.
+    fn look_behind(&self, queue: &QueueWords<'_>, p: u64) -> bool {
+        let Some(before) = p.checked_sub(1) else { return false };
+        let slot = queue.slot(before);
+        let is_behind = self.slot_word(slot).is_some_and(|word| word.load().is_ready())
+            && queue.load_tail() < queue.next(slot, p);
+        if is_behind {
             self.count_return();
         }
+        is_behind
     }
 
     /// Counts that something may be READY behind the head of a queue.
@@ -297,6 +320,9 @@ impl Slab<'_> {
                 continue;
             }
             if seen.is_empty() && seen.number() <= p && t <= p {
+                if self.look_behind(queue, p) {
+                    continue;
+                }
                 return Ok(None);
             }
             tries += 1;
@@ -312,10 +338,11 @@ impl Slab<'_> {
                 queue.move_tail(p);
             }
             if !seen.is_ready() {
-                self.pass_over(queue, p, seen);
+                self.pass_over(queue, p);
             } else if let Some(claimed) =
                 self.claim_seen(ref_counts, queue, slot, seen, Seen::Head(p), want, &mut free)?
             {
+                self.look_behind(queue, p);
                 queue.move_head(p);
                 return Ok(Some(claimed));
             }

@@ -326,8 +326,9 @@ impl<'a> ChunkWord<'a> {
 
     /// FREE -> OWNED.
     pub(crate) fn claim(self, owner: Chunk) -> bool {
-        // Acquire: chunk word: obtains from `free` that the slots are EMPTY. The handle word of the owner publishes it. Failure decides nothing.
-        let order = ordering!("slab.chunk.claim", Acquire, Relaxed);
+        // AcqRel: chunk word: obtains from `free` that the slots are EMPTY; publishes that the owner is INIT to sweepers, which look whether it
+        // is over. Failure decides nothing.
+        let order = ordering!("slab.chunk.claim", AcqRel, Relaxed);
         self.0.compare_exchange(Chunk::FREE.0, owner.0, order, Ordering::Relaxed).is_ok()
     }
 

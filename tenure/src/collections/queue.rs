@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure_core::sync::Word;
@@ -71,9 +72,8 @@ const WORDS: usize = 48;
 ///
 /// # Order
 ///
-/// Elements leave in the order in which they were pushed. One that was given back, by its claimer or after its death, comes before the
-/// others; if there are several, their order among each other is not defined, and one of them may wait until the elements that were
-/// pushed up to that moment have left.
+/// Elements leave in the order in which they were pushed. One that was given back, by its claimer or after its death, comes next, or at
+/// the latest after the elements that were pushed up to that moment.
 ///
 /// # Progress
 ///
@@ -87,7 +87,8 @@ const WORDS: usize = 48;
 ///
 /// A push is done or not done, and so is a pop. What a dead process had claimed is in the queue again.
 pub struct Queue<T> {
-    inner: Inner,
+    /// Claims have it as well: it stays open as long as they do.
+    inner: Arc<Inner>,
     value: PhantomData<fn() -> T>,
 }
 
@@ -118,7 +119,8 @@ pub enum QueueError {
     /// The caller is not a member, or no member any more.
     #[error(transparent)]
     NotMember(#[from] NotMember),
-    /// As many elements wait as the queue may have; or as many are claimed as it has slots.
+    /// As many elements wait as the queue may have; or as many are claimed as it has slots; or the oldest one has waited for a whole round of
+    /// the slots, some of which were passed by because what was in them was claimed.
     #[error("the queue is full: {capacity} elements")]
     Full {
         /// The capacity.
@@ -214,8 +216,9 @@ impl Inner {
         let (state, rest) = Self::initial(kind, capacity)?;
         let name = name.map(Name::new).transpose()?;
         let object = Object::create(member, name, Kind::QUEUE, state, &rest)?;
+        let block = object.shared().slab.block_of(object.held());
         // It cannot fail, unless the words of the new handle were corrupted at once.
-        Ok(Self::over(object, kind).expect("just created"))
+        Self::over(object, kind).map_err(|_| Object::corrupted(block))
     }
 
     fn create_or_open(
@@ -253,11 +256,6 @@ impl Inner {
         Ok(Self { object, kind, first, slots, capacity })
     }
 
-    fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        let Self { kind, first, slots, capacity, .. } = *self;
-        Ok(Self { object: self.object.try_clone()?, kind, first, slots, capacity })
-    }
-
     fn shared(&self) -> &Shared {
         self.object.shared()
     }
@@ -293,7 +291,11 @@ impl Inner {
         let kind = Some(self.kind.number());
         let (acquire, ref_counts) = (shared.lease.acquire(), shared.ref_counts());
         match shared.slab.claim_next(acquire, ref_counts, &words, kind, |block| shared.free_block(block)) {
-            Ok(claimed) => Ok(claimed),
+            Ok(claimed) => {
+                // It does not wait any more: there may be room. Not a member any more, the claim cannot be: `words` has checked it.
+                let _ = claimed.map(|_| self.wake(Side::Push));
+                Ok(claimed)
+            }
             Err(slab::PopError::NotOpened(error)) => Err(OpenHandleError::from(error).into()),
             Err(_) => Err(QueueError::Corrupt),
         }
@@ -360,7 +362,7 @@ enum Side {
 }
 
 /// The queue that has lent an element.
-pub(crate) struct Lender(Inner);
+pub(crate) struct Lender(Arc<Inner>);
 
 impl Lender {
     /// Ends a claim. False if it is none.
@@ -624,9 +626,8 @@ impl<T: Element> Queue<T> {
     ///
     /// See [`Queue`].
     pub fn claim(&self) -> Result<Option<Claim<T>>, QueueError> {
-        // Before the claim: it must be ended.
-        let lender = Lender(self.inner.try_clone()?);
         let Some(claimed) = self.inner.claim()? else { return Ok(None) };
+        let lender = Lender(Arc::clone(&self.inner));
         let claim = Claim::by_queue(self.handle(claimed), claimed, lender);
         // If it fails, the drop gives it back.
         self.validate(&claim)?;
@@ -665,7 +666,7 @@ impl<T> Queue<T> {
     }
 
     fn of(inner: Inner) -> Self {
-        Self { inner, value: PhantomData }
+        Self { inner: Arc::new(inner), value: PhantomData }
     }
 
     /// Pushes a handle; does not wait. From then on the queue holds it as well; the caller still holds its handle.
@@ -710,7 +711,7 @@ impl<T> Queue<T> {
     fn own(&self, handle: &Handle<T>) -> Result<RawHandle, QueueError> {
         let shared = self.inner.object.shared();
         shared.lease.check()?;
-        if !std::sync::Arc::ptr_eq(shared, &handle.shared) {
+        if !Arc::ptr_eq(shared, &handle.shared) {
             return Err(PutError::ForeignHandle.into());
         }
         if handle.kind != self.inner.kind {
@@ -753,13 +754,14 @@ impl<T> Queue<T> {
         self.inner.object.token()
     }
 
-    /// Opens the same handle once more.
+    /// One more of the same queue, for instance for another thread.
     ///
     /// # Errors
     ///
-    /// [`OpenHandleError`].
+    /// [`OpenHandleError::NotMember`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
-        self.inner.try_clone().map(Self::of)
+        self.inner.shared().lease.check()?;
+        Ok(Self { inner: Arc::clone(&self.inner), value: PhantomData })
     }
 }
 

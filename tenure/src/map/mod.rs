@@ -360,6 +360,10 @@ impl Map {
             pair.copy_value(record, to);
             Ok(Copied::All)
         })?;
+        if !matches!(copied, Some(Copied::All)) {
+            // Of a round that was repeated.
+            to.clear();
+        }
         match copied {
             None | Some(Copied::Absent) => Ok(false),
             Some(Copied::All) => {
@@ -789,6 +793,9 @@ impl Record<'_> {
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
+        if self.shared.lease.check().is_err() {
+            return;
+        }
         let (slab, acquire) = (&self.shared.slab, self.shared.lease.acquire());
         let free = |block| self.shared.free_block(block);
         // The count is this record's. If its word is corrupted, there is nothing to close.
@@ -826,7 +833,7 @@ pub struct Iter<'m> {
 impl Iter<'_> {
     fn load(&mut self, slot: u32) -> Result<(), MapError> {
         let pairs = &mut self.pairs;
-        self.map.read(slot, |record| {
+        let found = self.map.read(slot, |record| {
             pairs.clear();
             for pair in Pairs::new(record) {
                 let (pair, mut copy) = (pair?, (Vec::new(), Vec::new()));
@@ -836,6 +843,10 @@ impl Iter<'_> {
             }
             Ok(())
         })?;
+        if found.is_none() {
+            // Of a round that was repeated.
+            self.pairs.clear();
+        }
         Ok(())
     }
 }

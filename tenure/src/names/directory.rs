@@ -59,6 +59,7 @@ fn has_run_out(error: &CreateError) -> bool {
         error,
         CreateError::Exhausted { .. }
             | CreateError::NamesFull(_)
+            | CreateError::ContainerSlots { .. }
             | CreateError::Scratch(ScratchError::Exhausted { .. } | ScratchError::NoMemory { .. })
     )
 }

@@ -55,7 +55,7 @@ const ONE: Layout = Layout { kind: Kind::LOCKED, copies: 1 };
 ///
 /// # Progress
 ///
-/// As [`Mutex`].
+/// As [`Mutex`](crate::Mutex).
 ///
 /// # Crash
 ///
@@ -246,7 +246,7 @@ impl<T: ?Sized> Locked<T> {
     ///
     /// # Progress
     ///
-    /// As [`Mutex::lock`].
+    /// As [`Mutex::lock`](crate::Mutex::lock).
     ///
     /// # Crash
     ///

@@ -26,6 +26,8 @@ use crate::object::Object;
 const DEPTH: usize = 1;
 const FLAGS: usize = 2;
 const RECURSIVE: u64 = 1;
+/// Rounds in which a word has an owner that does not hold the object, before it is corrupted and not opened again meanwhile.
+pub(super) const ROUNDS: usize = 8;
 /// The largest depth.
 const DEPTH_MAX: u64 = 1 << 30;
 
@@ -690,8 +692,10 @@ impl Source for Mutex {
         let (shared, word) = (self.object.shared(), whole_word(&self.object, Kind::MUTEX)?);
         // Recovery abandons the mutex first, and clears the dead owner's bit afterwards:
         // - either the bit is still set here;
-        // - or it is cleared, and then the word, loaded after it, is not `seen` any more.
-        if !shared.slab.is_held_by(self.object.held(), owner.lease()) && word.load() == seen {
+        // - or it is cleared, and then the word, loaded after it, is not `seen` any more, unless the same thread has opened and locked the
+        //   mutex again meanwhile. Hence several rounds.
+        let is_held = || shared.slab.is_held_by(self.object.held(), owner.lease());
+        if (0..ROUNDS).all(|_| !is_held() && word.load() == seen) {
             return Err(WaitError::corrupt(format!(
                 "the mutex is owned by {owner:?}, which does not hold it"
             )));

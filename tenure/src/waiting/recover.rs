@@ -33,7 +33,11 @@ pub(crate) fn recover(kind: Kind, words: &[Word], mcas: &McasDescriptors<'_>, de
         Kind::EVENT_AUTO | Kind::SEMAPHORE => wait::wake_waiters(&WholeWord::of(state, mcas, kind)),
         Kind::EVENT_MANUAL | Kind::PROCESS | Kind::THREAD => wait::wake_waiters(&HalfWord::of(state)),
         // What the dead one had claimed is in the queue again: see `Slab::recover`.
-        Kind::QUEUE => state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::at(word))),
+        // The fence: ordered after the slots, as in `Queue`: either a sleeper sees them, or this sees that it sleeps.
+        Kind::QUEUE => {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::at(word)));
+        }
         _ => {}
     }
 }

@@ -166,8 +166,8 @@ impl RwLock {
 
     fn create_as(member: &Member, name: Option<Name<'_>>) -> Result<Self, CreateError> {
         let object = Object::create(member, name, Kind::RWLOCK, Mutex::initial(false), &rest(member))?;
-        // It cannot fail, unless the words of the new handle were corrupted at once: the payload is that long.
-        let mine = readers_of(&object).expect("just created");
+        let block = object.shared().slab.block_of(object.held());
+        let mine = readers_of(&object).map_err(|_| Object::corrupted(block))?;
         Ok(Self::of(Mutex::counted(object, false), mine))
     }
 
@@ -653,7 +653,9 @@ impl Source for Draining<'_> {
         let (object, lease) = (self.object(), self.lease);
         let shared = object.shared();
         // Recovery, and a close, withdraw the readers first, and clear the bit afterwards: see the mutex.
-        if !shared.slab.is_held_by(object.held(), lease) && self.lock.readers_of(lease)?.load() == seen {
+        let (readers, is_held) =
+            (self.lock.readers_of(lease)?, || shared.slab.is_held_by(object.held(), lease));
+        if (0..super::mutex::ROUNDS).all(|_| !is_held() && readers.load() == seen) {
             return Err(WaitError::corrupt(format!(
                 "the lock has {} readers of lease {lease}, which does not hold it",
                 rwlock::readers(seen)

@@ -39,7 +39,7 @@ const TWO: Layout = Layout { kind: Kind::VERSIONED, copies: 2 };
 /// # Progress
 ///
 /// `read` is lock-free: it is repeated only when a writer has finished meanwhile. `write` and `update` wait for other writers, as
-/// [`Mutex::lock`] waits for its owner.
+/// [`Mutex::lock`](crate::Mutex::lock) waits for its owner.
 ///
 /// # Crash
 ///
