@@ -41,7 +41,7 @@ byte rescanned;         /* the value of it for which nothing was found there */
 byte killed;
 bool dead[MEMBERS], gone[MEMBERS];
 /* What must be: for the properties alone. */
-byte seq, order[ITEMS + 1];
+byte order[ITEMS + 1];                  /* the position at which it was pushed: two pushes at once may be done in either order */
 bool pushed[ITEMS + 1];                 /* in the queue, or claimed */
 bool returned;                          /* something was given back, or skipped over */
 bool seen_ready[MEMBERS * (ITEMS + 1)]; /* READY from the beginning of this member's operation on */
@@ -179,7 +179,7 @@ inline push() {
                         if
                         :: atomic { mark[s] == EMPTY && what[s] == t ->
                                 mark[s] = READY; what[s] = h; turn[h]++;
-                                seq++; order[h] = seq; pushed[h] = true;
+                                order[h] = t; pushed[h] = true;
                                 if
                                 :: head <= t -> visible[h] = true
                                 :: else -> returned = true
@@ -224,7 +224,6 @@ inline push() {
 /* Whether a push has put something behind the head, at position at, which finds no more that it is behind. */
 inline look_behind(at) {
     left = false;
-#ifndef M_NOT_LOOKED_AT
     if
     :: at > 0 && mark[(at - 1) % N] == READY ->
         step();
@@ -234,7 +233,6 @@ inline look_behind(at) {
         fi
     :: else
     fi
-#endif
 }
 
 /* Moves the head on from position p, whose slot was EMPTY or CLAIMED. */
@@ -443,9 +441,7 @@ inline recover(j) {
         m++;
         step()
     od;
-#ifndef M_RECOVERED_NOT_TOLD
     tell();
-#endif
     step()
 }
 

@@ -1381,7 +1381,7 @@ int tenure_rwlock_read(const struct tenure_object *object,
 int tenure_rwlock_unlock_read(const struct tenure_object *object);
 
 /**
- * Locks a read-write lock for writing. From the beginning of the call on, readers that come wait for this writer; it waits for those that
+ * Locks a read-write lock for writing. From the moment that it has claimed the lock, readers that come wait for this writer; it waits for those that
  * were before it. `timeout`, threads, fork: as tenure_mutex_lock, also what becomes of the lock when its owner ends.
  *
  * Returns TENURE_OK, or TENURE_ABANDONED: locked as well, but the last writer died or left without unlocking; one writer is told.
