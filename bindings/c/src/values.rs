@@ -74,7 +74,7 @@ fn open_versioned(
 /// Creates a value with the lock that protects it: `size` bytes, a copy of those at `data`, or zeros if that is NULL.
 /// They are aligned to 16 bytes, and have no other owner than the object: neither outlives the other. `type` is a number
 /// of the application's choice; only who knows it opens the value. (Rust's number of a type T is
-/// Kind::of_plain::<T>().number().) `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
+/// `Kind::of_plain::<T>().number()`.) `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
 ///
 /// If the owner of the lock dies in the middle of a change, the value is damaged: every next owner is told so, until one
 /// calls tenure_locked_repaired.
