@@ -495,6 +495,9 @@ impl Local<'_> {
     unsafe fn end_claim(&mut self, slot: u32, held: RawHandle, is_done: bool) -> Result<(), UseError> {
         let shared = self.shared();
         shared.lease.check()?;
+        if slot >= shared.reclaimer.plan.geometry.slots {
+            return Err(UseError::Stale);
+        }
         let claimed = slab::Claimed::new(held.held, slot);
         shared.end_claim(claimed, is_done)?;
         // SAFETY: the caller's promise.

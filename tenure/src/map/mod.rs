@@ -98,9 +98,17 @@ impl MapOptions {
     }
 
     /// The payload behind the state words.
-    fn rest(self) -> Vec<u8> {
-        let words = clock::words_of(self.max_bytes, self.buckets());
-        words.into_iter().flat_map(u64::to_le_bytes).collect()
+    ///
+    /// # Errors
+    ///
+    /// The space has not that many container slots: before anything of that size is allocated.
+    fn rest(self, member: &Member) -> Result<Vec<u8>, CreateError> {
+        let (slots, capacity) = (self.buckets(), member.shared().slab.container_slots());
+        if slots > capacity {
+            return Err(CreateError::ContainerSlots { slots, capacity });
+        }
+        let words = clock::words_of(self.max_bytes, slots);
+        Ok(words.into_iter().flat_map(u64::to_le_bytes).collect())
     }
 }
 
@@ -192,7 +200,7 @@ impl Map {
     /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
     pub fn create(member: &Member, options: impl Into<MapOptions>) -> Result<Self, CreateError> {
         let options = options.into();
-        Self::new(Object::create(member, None, Kind::MAP, options.state(), &options.rest())?)
+        Self::new(Object::create(member, None, Kind::MAP, options.state(), &options.rest(member)?)?)
     }
 
     /// Creates a map with a name that is not in use; see [`Member::create_named`].
@@ -206,7 +214,7 @@ impl Map {
         options: impl Into<MapOptions>,
     ) -> Result<Self, CreateError> {
         let (options, name) = (options.into(), Some(Name::new(name)?));
-        let object = Object::create(member, name, Kind::MAP, options.state(), &options.rest())?;
+        let object = Object::create(member, name, Kind::MAP, options.state(), &options.rest(member)?)?;
         Self::new(object)
     }
 
@@ -234,7 +242,7 @@ impl Map {
         options: impl Into<MapOptions>,
     ) -> Result<Named<Self>, NamedError> {
         let (options, name) = (options.into(), Name::new(name)?);
-        let named = Object::create_or_open(member, name, Kind::MAP, options.state(), &options.rest())?;
+        let named = Object::create_or_open(member, name, Kind::MAP, options.state(), &options.rest(member)?)?;
         Ok(named.try_map(Self::over)?)
     }
 
@@ -655,6 +663,8 @@ impl Map {
         };
         if is_evicted {
             clock.add((words as u64 * 8).wrapping_sub(bytes_of(&look)).cast_signed());
+        } else if !rest.is_all() {
+            Shared::check_changed(&look)?;
         }
         Ok(())
     }
