@@ -69,24 +69,16 @@ impl Slab<'_> {
             ref_counts.forget_groups();
         }
         self.recover_slots(dead);
-        let committed = self.committed_groups();
         for first in (0..self.layout().groups()).step_by(64) {
             let map = self.map_word(dead, first);
             // SeqCst: group map: all stores of the dead lease are visible, by the lock that proves its death [A3].
-            let mut groups = map.load(Ordering::SeqCst);
+            let groups = map.load(Ordering::SeqCst);
             if groups == 0 {
                 continue;
             }
-            while groups != 0 {
-                let group = first + groups.trailing_zeros();
-                groups &= groups - 1;
-                // Only a corrupted segment has bits of groups that are not committed.
-                if group < committed {
-                    for index in self.layout().group_handles(group) {
-                        self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
-                        self.recover_entry(ref_counts, dead, index, &mut recovered, &mut free);
-                    }
-                }
+            for index in self.handles_of(first, groups) {
+                self.settle_entry(ref_counts, dead, index, &wants, &mut settle, &mut free);
+                self.recover_entry(ref_counts, dead, index, &mut recovered, &mut free);
             }
             // SeqCst: group map: ordered after the recovery of the groups of this word. No new owner of the lease can have set a bit
             // yet: this or another recoverer holds the lock on the lease until all of them are done [lease-dead-only].
@@ -108,19 +100,23 @@ impl Slab<'_> {
             return;
         }
         self.recover_hazard(dead);
-        let committed = self.committed_groups();
         for first in (0..self.layout().groups()).step_by(64) {
             // SeqCst: group map: as in `recover`.
-            let mut groups = self.map_word(dead, first).load(Ordering::SeqCst);
-            while groups != 0 {
-                let group = first + groups.trailing_zeros();
-                groups &= groups - 1;
-                if group < committed {
-                    self.layout().group_handles(group).for_each(|index| self.recover_slot(dead, index));
-                }
-            }
+            let groups = self.map_word(dead, first).load(Ordering::SeqCst);
+            self.handles_of(first, groups).for_each(|index| self.recover_slot(dead, index));
         }
         self.count_return();
+    }
+
+    /// The handles of the groups in a word of a group map, whose first bit is that of group `first`. Only a corrupted segment has bits of
+    /// groups that are not committed: they are left out.
+    fn handles_of(&self, first: u32, groups: u64) -> impl Iterator<Item = u32> {
+        let committed = self.committed_groups();
+        (0..64)
+            .filter(move |bit| groups >> bit & 1 != 0)
+            .map(move |bit| first + bit)
+            .filter(move |group| *group < committed)
+            .flat_map(|group| self.layout().group_handles(group))
     }
 
     fn settle_entry(

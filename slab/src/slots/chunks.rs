@@ -170,8 +170,9 @@ impl Slab<'_> {
         // Of whichever container: this hazard may have kept another member from freeing the chunk.
         let now = word.load();
         let is_swept = |lease| self.hazard(lease).and_then(|hazard| hazard.chunk()) == Some(chunk);
-        let leases = 0..self.layout().members().min(256);
-        if now.is_freeing() && self.is_chunk_over(now) && !leases.map(|lease| lease as u8).any(is_swept) {
+        // With container slots at most 254.
+        let mut leases = (0..self.layout().members()).map(|lease| lease as u8);
+        if now.is_freeing() && self.is_chunk_over(now) && !leases.any(is_swept) {
             word.free(now);
         }
     }
@@ -181,15 +182,8 @@ impl Slab<'_> {
         let Some(word) = self.slot_word(slot) else { return };
         loop {
             let seen = word.load();
-            if seen.is_empty() {
+            if seen.is_empty() || self.let_out(ref_counts, word, seen, free) {
                 return;
-            }
-            // As in `evict`.
-            if self.has(seen.index()) {
-                self.mark_group(ref_counts, seen.index());
-            }
-            if word.evict(seen) {
-                return self.emptied(ref_counts, seen, &mut *free);
             }
         }
     }

@@ -3,7 +3,7 @@
 use tenure_core::{Acquire, mutant};
 
 use super::chunks::is_container;
-use super::word::Kept;
+use super::word::{Kept, SlotWord};
 use crate::close::Decision;
 use crate::entry::BlockRef;
 use crate::error::{OpenError, Stale};
@@ -290,10 +290,7 @@ impl Slab<'_> {
                 break None;
             }
             if !seen.is_empty() {
-                // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-                if self.has(seen.index()) {
-                    self.mark_group(ref_counts, seen.index());
-                }
+                self.mark_kept(ref_counts, seen);
             }
             if target.put(seen, ready) {
                 break Some(seen);
@@ -460,7 +457,7 @@ impl Slab<'_> {
         acquire: &Acquire,
         ref_counts: &RefCounts,
         slot: u32,
-        free: impl FnMut(BlockRef),
+        mut free: impl FnMut(BlockRef),
     ) -> Result<Token, SlotError> {
         debug_assert_eq!(
             acquire.id().index,
@@ -476,12 +473,7 @@ impl Slab<'_> {
             let Some(token) = Token::new(self.space_tag(), seen.generation(), seen.index()) else {
                 return Err(SlotError::Empty { slot });
             };
-            // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-            if self.has(seen.index()) && !mutant!("slab.evict.no_mark") {
-                self.mark_group(ref_counts, seen.index());
-            }
-            if word.evict(seen) {
-                self.emptied(ref_counts, seen, free);
+            if self.let_out(ref_counts, word, seen, &mut free) {
                 return Ok(token);
             }
         }
@@ -502,7 +494,7 @@ impl Slab<'_> {
         ref_counts: &RefCounts,
         slot: u32,
         expected: Token,
-        free: impl FnMut(BlockRef),
+        mut free: impl FnMut(BlockRef),
     ) -> bool {
         debug_assert_eq!(
             acquire.id().index,
@@ -511,20 +503,36 @@ impl Slab<'_> {
         );
         let expected = Kept::ready(expected.index(), expected.generation());
         let Some(word) = self.slot_word(slot) else { return false };
-        if !self.has(expected.index()) || word.load() != expected {
-            return false;
+        word.load() == expected && self.let_out(ref_counts, word, expected, &mut free)
+    }
+
+    /// Empties a slot that was seen to hold a handle, and decides about the handle. False if the slot has changed.
+    pub(super) fn let_out(
+        &self,
+        ref_counts: &RefCounts,
+        word: SlotWord<'_>,
+        seen: Kept,
+        free: &mut impl FnMut(BlockRef),
+    ) -> bool {
+        if !mutant!("slab.evict.no_mark") {
+            self.mark_kept(ref_counts, seen);
         }
-        // Before the slot loses it: if this process dies right after, its recovery finds the handle.
-        self.mark_group(ref_counts, expected.index());
-        let is_evicted = word.evict(expected);
-        if is_evicted {
-            self.emptied(ref_counts, expected, free);
+        let is_out = word.evict(seen);
+        if is_out {
+            self.emptied(ref_counts, seen, free);
         }
-        is_evicted
+        is_out
+    }
+
+    /// To be called before a slot loses what it was seen to hold: if this process dies right after, its recovery finds the handle.
+    fn mark_kept(&self, ref_counts: &RefCounts, seen: Kept) {
+        if self.has(seen.index()) {
+            self.mark_group(ref_counts, seen.index());
+        }
     }
 
     /// Decides about a handle that this process has let out of a slot; its group is in the map of this lease.
-    pub(super) fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
+    fn emptied(&self, ref_counts: &RefCounts, was: Kept, free: impl FnMut(BlockRef)) {
         if mutant!("slab.evict.no_finish") {
             return;
         }

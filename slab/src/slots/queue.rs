@@ -188,7 +188,7 @@ impl Slab<'_> {
             // Not only the difference: positions that were passed over may lie in between.
             if !is_counted && t >= p.saturating_add(queue.capacity.into()) {
                 is_counted = true;
-                let (all, claimed) = self.count_kept(queue.all());
+                let (all, claimed) = self.count_kept(queue);
                 if all - claimed >= queue.capacity {
                     return Err(PushError::Full);
                 }
@@ -413,10 +413,11 @@ impl Slab<'_> {
         is_given
     }
 
-    /// How many slots of a run hold something, and how many of them are claimed, at the moment: a look at each.
+    /// How many slots of a queue hold something, and how many of them are claimed, at the moment: a look at each.
     #[must_use]
-    pub fn count_kept(&self, slots: std::ops::Range<u32>) -> (u32, u32) {
-        slots
+    pub fn count_kept(&self, queue: &QueueWords<'_>) -> (u32, u32) {
+        queue
+            .all()
             .filter_map(|slot| self.slot(slot))
             .fold((0, 0), |(all, claimed), info| (all + 1, claimed + u32::from(info.claimed_by.is_some())))
     }
