@@ -159,7 +159,7 @@ impl<T: ?Sized> Shared<T> {
         let object = Self::with_contents(kind, layout, |contents| {
             Object::create_from(member, name, Kind::SHARED, contents)
         })??;
-        Self::checked(object, kind, Some(layout)).map_err(|_| CreateError::NotMember(NotMember::Left))
+        object.just_created(|object| Self::checked(object, kind, Some(layout)))
     }
 
     fn create_or_open_of(

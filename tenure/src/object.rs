@@ -77,8 +77,17 @@ impl Object {
         Self::checked(member, held, kind).map_err(|_| Self::corrupted(block))
     }
 
+    /// Checks an object that this process has just created, as its open does. It fails only if somebody has corrupted its words at once.
+    pub(crate) fn just_created<T>(
+        self,
+        over: impl FnOnce(Self) -> Result<T, OpenHandleError>,
+    ) -> Result<T, CreateError> {
+        let block = self.shared.slab.block_of(self.held());
+        over(self).map_err(|_| Self::corrupted(block))
+    }
+
     /// The error of a creation whose result is not what was created: the segment is corrupted.
-    pub(crate) fn corrupted(block: Option<(u64, u64)>) -> CreateError {
+    fn corrupted(block: Option<(u64, u64)>) -> CreateError {
         CreateError::Block(BlockError::NotABlock { offset: block.map_or(0, |(offset, _)| offset) })
     }
 

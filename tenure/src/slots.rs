@@ -51,7 +51,8 @@ pub struct Slots<'m> {
     shared: &'m Arc<Shared>,
 }
 
-/// What a slot can hold: a handle, or an object that is one: a mutex, an event, a semaphore, a value that changes, a queue.
+/// What a slot can hold: a handle, or an object that is one: a mutex, a read-write lock, an event, a semaphore, a value that changes, a queue,
+/// a map.
 ///
 /// An object in a slot is found by its name, and evicted; only values are taken out and claimed.
 ///
@@ -519,7 +520,8 @@ impl fmt::Debug for Slots<'_> {
     }
 }
 
-/// A handle that a slot or a queue lends to this member alone; see [`Slots::claim`] and [`Queue::claim`](crate::Queue::claim). It is used as a [`Handle`]. Dropping it gives it back.
+/// A handle that a slot or a queue lends to this member alone; see [`Slots::claim`] and `Queue::claim`. It is used as a [`Handle`]. Dropping it
+/// gives it back.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

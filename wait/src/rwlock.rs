@@ -22,8 +22,8 @@
 //! | n -> 0, waiters bit unchanged | recovery of the lease, before it clears the holder's bit | the next recoverer wakes |
 //! | n -> n, waiters bit set | a writer, before it sleeps | costs the last reader a system call |
 //!
-//! A new reader waits for a writer that owns the writers' word, also while that writer waits for older readers: so no stream of readers keeps
-//! a writer waiting. verify/models/rwlock.pml is the model.
+//! A new reader waits for a writer that owns the writers' word, also while that writer waits for older readers: so no stream of readers that
+//! wait keeps a writer waiting; readers that only try are counted for a moment each. verify/models/rwlock.pml is the model.
 
 use tenure_core::sync::Ordering::{AcqRel, Acquire};
 use tenure_core::sync::{Word as Whole, fence};

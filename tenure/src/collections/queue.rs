@@ -3,7 +3,6 @@
 //! The words of their payload: 0 the wait word of those that pop, 1 that of those that push, 2 and 3 as of every container; 4 the capacity, 5
 //! the kind of the elements; 8 tail, 24 head, 40 the returns for which nothing was found behind the head; each of those on lines of its own.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -43,8 +42,8 @@ const WORDS: usize = 48;
 /// value of any size. The queue holds what is in it, so an element outlives whoever pushed it.
 ///
 /// There are two ways out. [`Queue::pop`] takes the element out: if the process dies then, the element ends with it (at most once).
-/// [`Queue::claim`] lends it: it leaves the queue at [`Claim::ack`], and if the process dies before, it is the next that others get, at once (at
-/// least once).
+/// [`Queue::claim`] lends it: it leaves the queue at [`Claim::ack`], and if the process dies before, others get it (at least once): see below
+/// when.
 ///
 /// The space needs [`container_slots`](crate::Options::container_slots), and a handle for each element.
 ///
@@ -148,8 +147,12 @@ pub trait Element: sealed::Sealed + Sized {
     /// What is pushed: a value of the type, or a slice of bytes.
     type Pushed: ?Sized;
 
+    /// Calls `create` with the bytes of a value.
     #[doc(hidden)]
-    fn bytes(value: &Self::Pushed) -> Result<Cow<'_, [u8]>, CreateError>;
+    fn with_bytes<R>(
+        value: &Self::Pushed,
+        create: impl FnOnce(&[u8]) -> Result<R, CreateError>,
+    ) -> Result<R, CreateError>;
 
     #[doc(hidden)]
     fn validate(bytes: &[u8]) -> Result<(), OpenHandleError>;
@@ -164,8 +167,11 @@ mod sealed {
 impl<T: Value> Element for T {
     type Pushed = T;
 
-    fn bytes(value: &T) -> Result<Cow<'_, [u8]>, CreateError> {
-        Ok(Cow::Owned(typed::to_bytes(value)?.into_vec()))
+    fn with_bytes<R>(
+        value: &T,
+        create: impl FnOnce(&[u8]) -> Result<R, CreateError>,
+    ) -> Result<R, CreateError> {
+        create(&typed::to_bytes(value)?)
     }
 
     fn validate(bytes: &[u8]) -> Result<(), OpenHandleError> {
@@ -176,8 +182,11 @@ impl<T: Value> Element for T {
 impl Element for Raw {
     type Pushed = [u8];
 
-    fn bytes(value: &[u8]) -> Result<Cow<'_, [u8]>, CreateError> {
-        Ok(Cow::Borrowed(value))
+    fn with_bytes<R>(
+        value: &[u8],
+        create: impl FnOnce(&[u8]) -> Result<R, CreateError>,
+    ) -> Result<R, CreateError> {
+        create(value)
     }
 
     fn validate(_: &[u8]) -> Result<(), OpenHandleError> {
@@ -216,9 +225,7 @@ impl Inner {
         let (state, rest) = Self::initial(kind, capacity)?;
         let name = name.map(Name::new).transpose()?;
         let object = Object::create(member, name, Kind::QUEUE, state, &rest)?;
-        let block = object.shared().slab.block_of(object.held());
-        // It cannot fail, unless the words of the new handle were corrupted at once.
-        Self::over(object, kind).map_err(|_| Object::corrupted(block))
+        object.just_created(|object| Self::over(object, kind))
     }
 
     fn create_or_open(
@@ -291,11 +298,7 @@ impl Inner {
         let kind = Some(self.kind.number());
         let (acquire, ref_counts) = (shared.lease.acquire(), shared.ref_counts());
         match shared.slab.claim_next(acquire, ref_counts, &words, kind, |block| shared.free_block(block)) {
-            Ok(claimed) => {
-                // It does not wait any more: there may be room. Not a member any more, the claim cannot be: `words` has checked it.
-                let _ = claimed.map(|_| self.wake(Side::Push));
-                Ok(claimed)
-            }
+            Ok(claimed) => Ok(claimed),
             Err(slab::PopError::NotOpened(error)) => Err(OpenHandleError::from(error).into()),
             Err(_) => Err(QueueError::Corrupt),
         }
@@ -558,11 +561,10 @@ impl<T: Element> Queue<T> {
     }
 
     fn element(&self, value: &T::Pushed) -> Result<Handle<T>, QueueError> {
-        let shared = self.inner.object.shared();
+        let (shared, kind) = (self.inner.object.shared(), self.inner.kind);
         shared.lease.check()?;
-        let bytes = T::bytes(value)?;
-        let held = shared.create(&mut shared.common(), self.inner.kind, &bytes)?;
-        Ok(Handle { shared: shared.clone(), held, kind: self.inner.kind, value: PhantomData })
+        let held = T::with_bytes(value, |bytes| shared.create(&mut shared.common(), kind, bytes))?;
+        Ok(self.handle(held))
     }
 
     /// Takes the oldest element out of the queue; `None` if it is empty. If this process dies afterwards, the element ends with it.
@@ -580,7 +582,7 @@ impl<T: Element> Queue<T> {
     /// The element is in the queue, or ends with this process.
     pub fn pop(&self) -> Result<Option<Handle<T>>, QueueError> {
         let Some(claimed) = self.inner.claim()? else { return Ok(None) };
-        let handle = self.handle(claimed);
+        let handle = self.handle(RawHandle { held: claimed.held() });
         if !self.inner.end(claimed, true)? {
             return Err(QueueError::Corrupt);
         }
@@ -627,9 +629,10 @@ impl<T: Element> Queue<T> {
     /// See [`Queue`].
     pub fn claim(&self) -> Result<Option<Claim<T>>, QueueError> {
         let Some(claimed) = self.inner.claim()? else { return Ok(None) };
-        let lender = Lender(Arc::clone(&self.inner));
-        let claim = Claim::by_queue(self.handle(claimed), claimed, lender);
-        // If it fails, the drop gives it back.
+        let (held, lender) = (RawHandle { held: claimed.held() }, Lender(Arc::clone(&self.inner)));
+        let claim = Claim::by_queue(self.handle(held), claimed, lender);
+        // If one of these fails, the drop gives it back. What is claimed does not wait any more, so there may be room.
+        self.inner.wake(Side::Push)?;
         self.validate(&claim)?;
         Ok(Some(claim))
     }
@@ -643,9 +646,10 @@ impl<T: Element> Queue<T> {
         self.inner.wait(Side::Pop, options.into(), || self.claim())
     }
 
-    fn handle(&self, claimed: Claimed) -> Handle<T> {
-        let (shared, held) = (self.inner.object.shared().clone(), RawHandle { held: claimed.held() });
-        Handle { shared, held, kind: self.inner.kind, value: PhantomData }
+    /// The owner of a count.
+    fn handle(&self, held: RawHandle) -> Handle<T> {
+        let (shared, kind) = (Arc::clone(self.inner.object.shared()), self.inner.kind);
+        Handle { shared, held, kind, value: PhantomData }
     }
 
     fn validate(&self, handle: &Handle<T>) -> Result<(), QueueError> {
@@ -727,9 +731,7 @@ impl<T> Queue<T> {
     ///
     /// [`NotMember`].
     pub fn len(&self) -> Result<QueueLen, NotMember> {
-        self.inner.shared().lease.check()?;
-        let slots = self.inner.first..self.inner.first + self.inner.slots;
-        let (all, claimed) = self.inner.shared().slab.count_kept(slots);
+        let (all, claimed) = self.inner.shared().slab.count_kept(&self.inner.words()?);
         Ok(QueueLen { waiting: all - claimed, claimed })
     }
 

@@ -2,7 +2,8 @@
 
 use crate::error::{CreateError, NotMember, OpenHandleError, ReadOnly, UseError};
 
-/// The reason why an operation on a map failed. The map is unchanged.
+/// The reason why an operation on a map failed. The pairs are unchanged, except by [`Map::clear`](crate::Map::clear), and by an eviction that a
+/// bounded map has begun.
 ///
 /// ```
 /// # use tenure::{Map, MapError};

@@ -200,7 +200,8 @@ impl Map {
     /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
     pub fn create(member: &Member, options: impl Into<MapOptions>) -> Result<Self, CreateError> {
         let options = options.into();
-        Self::new(Object::create(member, None, Kind::MAP, options.state(), &options.rest(member)?)?)
+        Object::create(member, None, Kind::MAP, options.state(), &options.rest(member)?)?
+            .just_created(Self::over)
     }
 
     /// Creates a map with a name that is not in use; see [`Member::create_named`].
@@ -214,8 +215,8 @@ impl Map {
         options: impl Into<MapOptions>,
     ) -> Result<Self, CreateError> {
         let (options, name) = (options.into(), Some(Name::new(name)?));
-        let object = Object::create(member, name, Kind::MAP, options.state(), &options.rest(member)?)?;
-        Self::new(object)
+        Object::create(member, name, Kind::MAP, options.state(), &options.rest(member)?)?
+            .just_created(Self::over)
     }
 
     /// Opens the map that has the name, or creates it, in one step; see [`Member::create_or_open`].
@@ -271,11 +272,6 @@ impl Map {
     /// [`OpenHandleError`].
     pub fn try_clone(&self) -> Result<Self, OpenHandleError> {
         Self::over(self.object.try_clone()?)
-    }
-
-    fn new(object: Object) -> Result<Self, CreateError> {
-        let block = object.shared().slab.block_of(object.held());
-        Self::over(object).map_err(|_| Object::corrupted(block))
     }
 
     /// Checks the words of the payload.
@@ -924,7 +920,7 @@ impl Shared {
     /// Refuses a slot that was not changed although another process must have been faster.
     fn check_changed(look: &Look<'_>) -> Result<(), MapError> {
         if look.is_still() {
-            return Err(MapError::Corrupt("a slot of the map is marked as that of another container".into()));
+            return Err(MapError::Corrupt("a slot of the map is marked as claimed".into()));
         }
         Ok(())
     }

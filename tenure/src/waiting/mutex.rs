@@ -253,8 +253,18 @@ impl Mutex {
         Ok(Self::counted(object, flags == RECURSIVE))
     }
 
+    /// As [`Mutex::over`], for an object that lends what its mutex protects: the owner of a recursive one could have two guards.
+    pub(super) fn over_one_guard(object: Object) -> Result<Self, OpenHandleError> {
+        let kind = object.kind();
+        let mutex = Self::over(object)?;
+        if mutex.recursive {
+            return Err(OpenHandleError::Corrupt(format!("a {kind} with a recursive mutex")));
+        }
+        Ok(mutex)
+    }
+
     /// Wraps an object whose flags are known.
-    pub(super) fn counted(object: Object, recursive: bool) -> Self {
+    fn counted(object: Object, recursive: bool) -> Self {
         object.shared().objects.books.enter(object.identity().0);
         let gate = Gate::of(&object, !recursive);
         Self { object, gate, recursive }

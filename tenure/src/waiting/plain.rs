@@ -155,7 +155,7 @@ impl Data {
         let name = name.map(Name::new).transpose()?;
         let (bytes, all) = layout.payload(of, value)?;
         let object = Object::create_from(member, name, layout.kind, Contents { bytes: &bytes, layout: all })?;
-        Ok(Self { mutex: Mutex::counted(object, false), len: value.len() })
+        object.just_created(|object| Self::over(object, layout, of))
     }
 
     /// Opens the object that has the name, or creates it.
@@ -207,12 +207,7 @@ impl Data {
         if layout.bytes(len) != Some(bytes) {
             return Err(corrupt());
         }
-        let mutex = Mutex::over(object)?;
-        // Its owner could have two guards.
-        if mutex.is_recursive() {
-            return Err(OpenHandleError::Corrupt(format!("a {} with a recursive mutex", layout.kind)));
-        }
-        Ok(Self { mutex, len })
+        Ok(Self { mutex: Mutex::over_one_guard(object)?, len })
     }
 
     /// Checks the length, which is that of the type unless the words are corrupted.

@@ -85,7 +85,7 @@ pub(crate) fn check(words: &[Word], members: u16, holders: &HolderSet, found: &m
 ///
 /// Without writers, a read lock and its unlock take one CAS each, of a word of this member's own, and no system call. A writer claims the lock
 /// first; from then on all readers that come wait for it, so that it gets the lock when the readers before it are gone: no stream of readers
-/// keeps it waiting for ever. The order of the writers is unspecified, and so is that of a writer and the readers that wait for another one.
+/// that wait keeps it waiting for ever. Threads that only try, again and again, may: each is counted for the moment of its look. The order of the writers is unspecified, and so is that of a writer and the readers that wait for another one.
 ///
 /// A process that is stopped keeps others waiting only if it has the lock, or is in the middle of a call that takes or gives back the lock.
 ///
@@ -166,9 +166,7 @@ impl RwLock {
 
     fn create_as(member: &Member, name: Option<Name<'_>>) -> Result<Self, CreateError> {
         let object = Object::create(member, name, Kind::RWLOCK, Mutex::initial(false), &rest(member))?;
-        let block = object.shared().slab.block_of(object.held());
-        let mine = readers_of(&object).map_err(|_| Object::corrupted(block))?;
-        Ok(Self::of(Mutex::counted(object, false), mine))
+        object.just_created(Self::over)
     }
 
     /// Opens the lock that has the name, or creates it, in one step; see [`Member::create_or_open`].
@@ -223,13 +221,7 @@ impl RwLock {
     /// Wraps an object of this kind, and checks its length.
     fn over(object: Object) -> Result<Self, OpenHandleError> {
         let mine = readers_of(&object)?;
-        match Mutex::over(object)? {
-            // Its owner could have two guards.
-            mutex if mutex.is_recursive() => {
-                Err(OpenHandleError::Corrupt("a read-write lock with a recursive mutex".into()))
-            }
-            mutex => Ok(Self::of(mutex, mine)),
-        }
+        Ok(Self::of(Mutex::over_one_guard(object)?, mine))
     }
 
     fn of(mutex: Mutex, mine: NonNull<Word>) -> Self {
