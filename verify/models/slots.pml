@@ -5,7 +5,7 @@
  * steps, recoverers and those who empty a container included; leases are used again. Memory is sequentially consistent.
  * Slots live in memory that is never anything but slots. What is unchanged is as in handles.pml. The creator's count, which is not
  * written down, is that of counts.pml: here a process has one thread, and its count is its bit.
- * Containers (-DCONT) are not built yet: slab/ has the slots of the space, and a slot word of a container is like one of those.
+ * Containers (-DCONT) are another way than the one that is built, which is in chunks.pml: here a state of the container's own word.
  *
  *   -DNP= processes  -DINC= lives of each  -DOPS= operations a life  -DKILLS=  -DSTOPS=  -DLAST= last generation
  *   -DNR= root slots  -DCONT a container with -DNC= slots   -DCLAIMS claim/ack/give back  -DTWO a second plain entry: replace

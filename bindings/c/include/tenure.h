@@ -316,7 +316,7 @@ typedef struct tenure_local tenure_local;
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
 
-/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table. */
+/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value that this member holds, or an entry in a file's table. */
 typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
@@ -1562,7 +1562,7 @@ int tenure_versioned_version(const struct tenure_object *object, uint64_t *versi
  * Creates a value that all who have it open change at any time, by atomic operations only: `size` zeros, aligned to
  * `align`, a power of two, or to 16 if it is 0.
  *
- * Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
+ * In Rust it is a `Shared<[AtomicU8]>`. Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
  * member that only reads, which neither creates nor opens one.
  *
  * `name` is NULL or a string, `object` is NULL or writable.

@@ -22,7 +22,7 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
-/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked or versioned value that this member holds, or an entry in a file's table.
+/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value that this member holds, or an entry in a file's table.
 pub struct tenure_object {
     _opaque: [u8; 0],
 }

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::{mem, ptr, slice};
 
-use tenure::{Initial, Kind, Locked, LockedGuard, Shared, Versioned};
+use tenure::{Initial, Kind, Locked, LockedGuard, OpenHandleError, Shared, Token, Versioned};
 
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
@@ -38,37 +38,46 @@ unsafe fn initial<'a>(data: *const c_void, size: usize) -> Initial<'a> {
     Initial::Bytes(unsafe { slice::from_raw_parts(data.cast(), size) })
 }
 
-/// Opens a value by its token or name.
-fn open(
+/// Opens a value of a type by its token or name, and hands it out.
+fn open<T>(
     member: *const tenure_member,
     source: Source<'_>,
-    any: impl FnOnce(&tenure::Member, Source<'_>) -> Result<Any, tenure::OpenHandleError>,
+    r#type: u64,
+    by_token: impl FnOnce(&tenure::Member, Kind, Token) -> Result<T, OpenHandleError>,
+    by_name: impl FnOnce(&tenure::Member, &str, Kind) -> Result<T, OpenHandleError>,
+    any: impl FnOnce(T) -> Any,
 ) -> Result<*mut tenure_object, Failure> {
-    let member = joined(member)?;
-    let any = any(&member.member, source)?;
-    hand_out(member, any)
+    let (member, kind) = (joined(member)?, Kind::from_number(r#type));
+    let value = source.get(
+        &member,
+        |member, token| by_token(member, kind, token),
+        |member, name| by_name(member, name, kind),
+    )?;
+    hand_out(member, any(value))
 }
 
-fn open_locked(of: u64) -> impl FnOnce(&tenure::Member, Source<'_>) -> Result<Any, tenure::OpenHandleError> {
-    let kind = Kind::from_number(of);
-    move |member, source| {
-        Ok(Any::Locked(match source {
-            Source::Token(token) => Locked::open_raw(member, kind, token)?,
-            Source::Name(name) => Locked::open_raw_named(member, name, kind)?,
-        }))
-    }
+fn open_locked(
+    member: *const tenure_member,
+    source: Source<'_>,
+    r#type: u64,
+) -> Result<*mut tenure_object, Failure> {
+    open(member, source, r#type, Locked::open_raw, Locked::open_raw_named, Any::Locked)
 }
 
 fn open_versioned(
-    of: u64,
-) -> impl FnOnce(&tenure::Member, Source<'_>) -> Result<Any, tenure::OpenHandleError> {
-    let kind = Kind::from_number(of);
-    move |member, source| {
-        Ok(Any::Versioned(match source {
-            Source::Token(token) => Versioned::open_raw(member, kind, token)?,
-            Source::Name(name) => Versioned::open_raw_named(member, name, kind)?,
-        }))
-    }
+    member: *const tenure_member,
+    source: Source<'_>,
+    r#type: u64,
+) -> Result<*mut tenure_object, Failure> {
+    open(member, source, r#type, Versioned::open_raw, Versioned::open_raw_named, Any::Versioned)
+}
+
+fn open_shared(
+    member: *const tenure_member,
+    source: Source<'_>,
+    r#type: u64,
+) -> Result<*mut tenure_object, Failure> {
+    open(member, source, r#type, Shared::open_raw, Shared::open_raw_named, Any::Shared)
 }
 
 /// Creates a value with the lock that protects it: `size` bytes, a copy of those at `data`, or zeros if that is NULL.
@@ -123,7 +132,7 @@ pub unsafe extern "C" fn tenure_locked_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open(member, Source::Token(self::token(token)?), open_locked(r#type));
+    let call = || open_locked(member, Source::Token(self::token(token)?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -141,7 +150,7 @@ pub unsafe extern "C" fn tenure_locked_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open(member, Source::Name(unsafe { text_of(name) }?), open_locked(r#type));
+    let call = || open_locked(member, Source::Name(unsafe { text_of(name) }?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -262,7 +271,7 @@ pub unsafe extern "C" fn tenure_versioned_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open(member, Source::Token(self::token(token)?), open_versioned(r#type));
+    let call = || open_versioned(member, Source::Token(self::token(token)?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -280,7 +289,7 @@ pub unsafe extern "C" fn tenure_versioned_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open(member, Source::Name(unsafe { text_of(name) }?), open_versioned(r#type));
+    let call = || open_versioned(member, Source::Name(unsafe { text_of(name) }?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -376,7 +385,7 @@ pub unsafe extern "C" fn tenure_versioned_version(object: *const tenure_object, 
 /// Creates a value that all who have it open change at any time, by atomic operations only: `size` zeros, aligned to
 /// `align`, a power of two, or to 16 if it is 0.
 ///
-/// Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
+/// In Rust it is a `Shared<[AtomicU8]>`. Everything else as tenure_locked_create; TENURE_ERR_ARGUMENT for an impossible alignment; TENURE_ERR_READ_ONLY for a
 /// member that only reads, which neither creates nor opens one.
 ///
 /// # Safety
@@ -407,16 +416,6 @@ pub unsafe extern "C" fn tenure_shared_create(
     unsafe { create(member, name, (flags, 0), object, ways, Any::Shared) }
 }
 
-fn open_shared(of: u64) -> impl FnOnce(&tenure::Member, Source<'_>) -> Result<Any, tenure::OpenHandleError> {
-    let kind = Kind::from_number(of);
-    move |member, source| {
-        Ok(Any::Shared(match source {
-            Source::Token(token) => Shared::open_raw(member, kind, token)?,
-            Source::Name(name) => Shared::open_raw_named(member, name, kind)?,
-        }))
-    }
-}
-
 /// Opens a shared value by its token; see tenure_locked_open.
 ///
 /// # Safety
@@ -429,7 +428,7 @@ pub unsafe extern "C" fn tenure_shared_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open(member, Source::Token(self::token(token)?), open_shared(r#type));
+    let call = || open_shared(member, Source::Token(self::token(token)?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -447,7 +446,7 @@ pub unsafe extern "C" fn tenure_shared_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open(member, Source::Name(unsafe { text_of(name) }?), open_shared(r#type));
+    let call = || open_shared(member, Source::Name(unsafe { text_of(name) }?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
