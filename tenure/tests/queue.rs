@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::threads::wait_until_asleep;
 use common::{Name, Process, in_fork, role, say};
 use proptest::prelude::*;
 use tenure::{
@@ -45,6 +46,7 @@ fn child() {
             say("claimed", claims.len());
             common::linger();
         }
+        "pop" => say("popped", number(&jobs.pop_with(None).unwrap())),
         "push" => {
             for job in 0.. {
                 jobs.push_with(&bytes_of(job), None).unwrap();
@@ -78,7 +80,7 @@ fn each_element_leaves_once_and_in_order() {
     for capacity in [1, 3, 64, 500] {
         let queue = Queue::<(u64, u64)>::create(&me, capacity).unwrap();
         let (left, seen) = (AtomicU64::new(2 * EACH), AtomicU64::new(0));
-        std::thread::scope(|scope| {
+        common::scope("all elements leave", |scope| {
             for who in 0..2 {
                 let queue = &queue;
                 scope.spawn(move || (0..EACH).for_each(|n| queue.push_with(&(who, n), None).unwrap()));
@@ -203,18 +205,22 @@ fn the_order_holds_beside_a_claim_that_lasts() {
     assert_eq!(std::iter::from_fn(|| popped(&queue)).collect::<Vec<_>>(), (2..=last).collect::<Vec<_>>());
 }
 
-/// A claim makes room: who waits to push goes on.
+/// A claim makes room: who sleeps until it can push goes on.
 #[test]
 fn a_claim_wakes_those_that_push() {
-    let me = options().private().unwrap().join().unwrap();
-    let queue = Queue::<u64>::create(&me, 1).unwrap();
-    queue.push(&0).unwrap();
-    let claim = std::thread::scope(|scope| {
-        let pusher = scope.spawn(|| queue.push_with(&1, Duration::from_secs(60)));
-        let claim = queue.claim().unwrap().unwrap();
-        pusher.join().unwrap().unwrap();
-        claim
-    });
+    let name = Name::new("queue-room");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 1).unwrap();
+    let mut producer = Process::start(&[&name.0, "push"]);
+    assert_eq!(producer.receive("pushed").as_deref(), Some("0"));
+    wait_until_asleep(producer.id());
+    let claim = jobs.claim().unwrap().unwrap();
+    assert_eq!(producer.receive("pushed").as_deref(), Some("1"));
+    wait_until_asleep(producer.id());
+    assert_eq!(number(&jobs.pop().unwrap().unwrap()), 1);
+    assert_eq!(producer.receive("pushed").as_deref(), Some("2"));
+    producer.kill();
     claim.ack().unwrap();
 }
 
@@ -244,7 +250,7 @@ fn jobs_of_killed_workers_are_done_and_none_is_lost() {
     let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
     let (done, is_over) =
         (Locked::<Done>::create_named(&me, "done", &[0; 48]).unwrap(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
+    common::scope("all jobs are done", |scope| {
         let masters = [0, 1].map(|who| {
             let (name, is_over) = (&name.0, &is_over);
             scope.spawn(move || {
@@ -289,19 +295,15 @@ fn the_claims_of_a_dead_process_wake_those_that_wait() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
-    for round in 0..3 {
+    for _ in 0..3 {
         (0..10).for_each(|job| jobs.push(&bytes_of(job)).unwrap());
         let mut claimer = Process::start(&[&name.0, "claim"]);
         assert_eq!(claimer.receive("claimed").as_deref(), Some("10"));
         assert!(jobs.claim().unwrap().is_none());
-        let got = std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| number(&jobs.pop_with(None).unwrap()));
-            if round > 0 {
-                std::thread::yield_now();
-            }
-            claimer.kill();
-            waiter.join().unwrap()
-        });
+        let mut waiter = Process::start(&[&name.0, "pop"]);
+        wait_until_asleep(waiter.id());
+        claimer.kill();
+        let got = waiter.receive("popped").unwrap().parse().unwrap();
         let mut all: BTreeSet<_> =
             std::iter::from_fn(|| jobs.pop().unwrap()).map(|job| number(&job)).collect();
         all.insert(got);
