@@ -59,8 +59,6 @@ mod geometry;
 mod handle;
 mod kind;
 mod local;
-#[cfg(feature = "objects")]
-mod map;
 mod member;
 #[cfg(feature = "objects")]
 mod names;
@@ -107,9 +105,8 @@ pub use typed::Value;
 #[cfg(feature = "objects")]
 pub use {
     atomics::{Atomics, Shared},
-    collections::{Element, Queue, QueueError, QueueLen},
+    collections::{Element, Entry, Map, MapError, MapIter, MapOptions, Queue, QueueError, QueueLen},
     files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
-    map::{Entry, Iter as MapIter, Map, MapError, MapOptions},
     names::{NameInfo, Named, NamedError},
     processes::{Exit, Process, ProcessError, Thread},
     tenure_segment::{passing::Refusal, process::PidError},

@@ -1,4 +1,4 @@
-/* One bucket of a map, as tenure/src/map implements it: a slot that names a handle, whose block is the record of all keys of the bucket. Records
+/* One bucket of a map, as tenure/src/collections/map implements it: a slot that names a handle, whose block is the record of all keys of the bucket. Records
  * never change; a change of the bucket is a new record and one CAS of the slot. A reader copies out of a record that it does not hold.
  *
  * Each shared access is one step. A writer is killed between any two steps (KILLS), and recovered at once; a process that stops for good is

@@ -28,8 +28,8 @@ pub fn current(version: &Word) -> u64 {
     version.load(Ordering::Relaxed)
 }
 
-/// Writes the version after `current`; `copy` returns the words of copy 0 or 1, `words` are the words of the new value, as many as a copy has. The caller excludes other writers. Returns
-/// the new version.
+/// Writes the version after `current`; `copy` returns the words of copy 0 or 1, `words` are the words of the new value, as many as a copy
+/// has. The caller excludes other writers. Returns the new version.
 ///
 /// # Crash
 ///
@@ -55,8 +55,8 @@ pub fn write<'w>(
     next
 }
 
-/// Reads one whole value, word by word in order; returns its version. `copy` returns the words of copy 0 or 1. `word` may be given the words of several values: the last ones are
-/// the result.
+/// Reads one whole value, word by word in order; returns its version. `copy` returns the words of copy 0 or 1. `word` may be given the
+/// words of several values: the last ones are the result.
 ///
 /// # Progress
 ///

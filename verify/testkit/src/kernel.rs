@@ -1,6 +1,30 @@
 //! Forked children, and system calls that the kernel refuses.
 
+use std::cell::Cell;
+use std::sync::Once;
+
 use crate::reap;
+
+thread_local! {
+    static IS_FORKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets a panic in a forked child print its message alone. The hook of the standard library takes locks, for the output and for a backtrace,
+/// and another thread of the parent may have held one at the fork: the child would wait for ever.
+fn panic_without_locks_when_forked() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !IS_FORKED.get() {
+                return before(info);
+            }
+            let text = format!("in a forked child: {info}\n");
+            // SAFETY: the bytes of a live string.
+            unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        }));
+    });
+}
 
 /// Makes this process die when its parent dies; so a kill of the test reaches all its descendants.
 pub fn die_with_parent() {
@@ -11,10 +35,12 @@ pub fn die_with_parent() {
 /// Runs `body` in a forked child that dies with us, and returns its result, or 1000 plus the signal that ended it. For processes that
 /// few threads share.
 pub fn in_fork(body: impl FnOnce() -> i32) -> i32 {
+    panic_without_locks_when_forked();
     // SAFETY: the child runs `body` and leaves by `_exit`; glibc makes allocation usable in it.
     match unsafe { libc::fork() } {
         0 => {
             die_with_parent();
+            IS_FORKED.set(true);
             let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
             // SAFETY: ends the child without running any destructor of the parent.
             unsafe { libc::_exit(code) }

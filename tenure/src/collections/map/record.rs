@@ -1,7 +1,7 @@
 //! A record: all pairs of one bucket, one after the other, in whole words.
 //!
 //! ```text
-//! pair    {key bytes:32 | value bytes:32}; the key; the value; each padded with zeros to whole words
+//! pair    {value bytes:32 | key bytes:32}; the key; the value; each padded with zeros to whole words
 //! ```
 //!
 //! A record is read by words, atomically, because the reader need not hold it: see `Look`. Then the words may be of anything, and the lengths

@@ -1,8 +1,11 @@
 //! The bound of a map in bytes, and the choice of what is evicted: CLOCK (Corbató 1968), over the buckets.
 //!
-//! Words of the map's payload, behind the state words: the bound, or 0; the bytes in use; the hand; a word zero; for each bucket a byte of hints: a bit
-//! for each eighth of the keys says that one of them was looked at since the hand has passed. None of them decides what is in the map. Killed between the change of a bucket and that of
-//! the bytes in use, a process leaves a wrong sum: each turn of the hand begins with a new one.
+//! Words of the map's payload, behind the state words: the bound, or 0; the bytes in use; the hand; a word zero; then a byte of hints for each
+//! bucket. The hash puts each key of a bucket into one of eight parts; bit i of the hints is set when a key of part i is looked at, and
+//! cleared when the hand comes by.
+//!
+//! None of these words decides what is in the map. A process that is killed between the change of a bucket and that of the bytes in use leaves a
+//! wrong sum: each turn of the hand begins with a new count.
 
 use std::sync::atomic::Ordering;
 
