@@ -8,6 +8,7 @@
 
 mod attachment;
 mod backend;
+pub mod clock;
 mod control;
 mod data_area;
 mod desk;

@@ -116,7 +116,8 @@ handles of the system's own kinds have bit 62 of the kind set, and bit 63 not; t
 kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share, 9 locked value, 10 versioned value,
             11 read-write lock, 14 shared value, 16 map, 17 queue, 18 record of a map
 map         state words 0 and 1 key of SipHash-1-3; a word zero; the bucket of a key is the slot first + hash mod (number of slots), a power of two
-pair        of a record: one word { value bytes:32 | key bytes:32 }; the key; the value; each padded with zeros to whole words
+pair        of a record: one word { value bytes:32 | expires:1 | key bytes:31 }; if it expires, its deadline in nanoseconds of CLOCK_BOOTTIME;
+            the key; the value; each padded with zeros to whole words
 container   word 2 how many container slots it owns, in whole chunks; word 3 the number of the first one
 state       first 4 words of the payload; of kinds 1 to 6 and 9 to 11 the low half of word 0 is a wait word, bit 31 = somebody may be asleep
 reserved    word 0 of kinds 1, 3 and 4: { 1:1 | ticket, upper:31 | 0:1 | ticket, lower:17 | entry:6 | lease:8 }, or its upper half is zero

@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::{Name, Process, role, say};
 use proptest::prelude::*;
@@ -226,6 +227,9 @@ fn maps_need_slots_of_their_own() {
 enum Op {
     Insert(u8, Vec<u8>),
     InsertNew(u8, Vec<u8>),
+    /// For ever, or for no time at all.
+    InsertFor(u8, Vec<u8>, bool),
+    RemoveExpired,
     Remove(u8),
     Exchange(u8, u8, Option<Vec<u8>>),
     Get(u8),
@@ -242,6 +246,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (key.clone(), value()).prop_map(|(key, value)| Op::Insert(key, value)),
         4 => (key.clone(), value()).prop_map(|(key, value)| Op::InsertNew(key, value)),
+        6 => (key.clone(), value(), any::<bool>()).prop_map(|(key, value, lasts)| Op::InsertFor(key, value, lasts)),
+        1 => Just(Op::RemoveExpired),
         6 => key.clone().prop_map(Op::Remove),
         4 => (key.clone(), any::<u8>(), prop::option::of(value())).prop_map(|(key, pick, new)| Op::Exchange(key, pick, new)),
         4 => key.clone().prop_map(Op::Get),
@@ -278,11 +284,37 @@ proptest! {
                     prop_assert_eq!(map.insert_new(&key(at), &value).unwrap(), !model.contains_key(&key(at)));
                     model.entry(key(at)).or_insert(value);
                 }
+                Op::InsertFor(at, value, lasts) => {
+                    let time = if lasts { Duration::MAX } else { Duration::ZERO };
+                    let was_there = model.remove(&key(at)).is_some();
+                    // An expired pair is as good as none, for each kind of insertion.
+                    if at % 2 == 0 || was_there {
+                        prop_assert_eq!(map.insert_for(&key(at), &value, time).unwrap(), was_there);
+                    } else {
+                        prop_assert!(map.insert_new_for(&key(at), &value, time).unwrap());
+                        prop_assert_eq!(map.insert_new_for(&key(at), &value, time).unwrap(), !lasts);
+                    }
+                    let left = map.time_left(&key(at)).unwrap();
+                    prop_assert_eq!(left.is_some_and(|left| left > Duration::from_secs(1 << 30)), lasts);
+                    if lasts {
+                        model.insert(key(at), value);
+                    }
+                }
+                Op::RemoveExpired => {
+                    map.remove_expired().unwrap();
+                    let words = |bytes: &Vec<u8>| bytes.len().div_ceil(8);
+                    let bytes = |pair: (&Vec<u8>, &Vec<u8>)| {
+                        let expires = map.time_left(pair.0).unwrap().is_some();
+                        8 * (1 + usize::from(expires) + words(pair.0) + words(pair.1)) as u64
+                    };
+                    prop_assert_eq!(map.bytes().unwrap(), model.iter().map(bytes).sum::<u64>());
+                }
                 Op::Remove(at) => {
                     prop_assert_eq!(map.remove(&key(at)).unwrap(), model.remove(&key(at)).is_some());
                 }
                 Op::Exchange(at, pick, new) => {
                     let now = model.get(&key(at)).cloned();
+                    let expires = map.time_left(&key(at)).unwrap().is_some();
                     let expected = match pick % 3 {
                         0 => None,
                         1 => Some(vec![pick]),
@@ -290,6 +322,9 @@ proptest! {
                     };
                     let is_done = map.compare_exchange(&key(at), expected.as_deref(), new.as_deref()).unwrap();
                     prop_assert_eq!(is_done, now == expected);
+                    if now.is_some() && new.is_some() {
+                        prop_assert_eq!(map.time_left(&key(at)).unwrap().is_some(), expires);
+                    }
                     match new {
                         Some(new) if is_done => drop(model.insert(key(at), new)),
                         None if is_done => drop(model.remove(&key(at))),
@@ -352,6 +387,45 @@ fn a_bucket_has_at_most_16_pairs() {
     }
     assert!(!insert(refused).unwrap());
     assert_eq!(map.len().unwrap(), 1);
+}
+
+/// What has expired is in nobody's way: not in a full bucket, and not in a bounded map, where it goes before what is looked at.
+#[test]
+fn expired_pairs_make_room() {
+    let space = Space::options().container_slots(128).handles(256).scratch(64 << 20).anonymous().unwrap();
+    let me = space.join().unwrap();
+    let map = Map::create(&me, 1).unwrap();
+    for number in 0..10_000u32 {
+        assert!(!map.insert_for(&number.to_le_bytes(), &[7; 20], Duration::ZERO).unwrap());
+    }
+    assert!(map.is_empty().unwrap() && map.len().unwrap() == 0 && map.iter().next().is_none());
+    assert!(map.get_handle(&0u32.to_le_bytes()).unwrap().is_none());
+    assert!(!map.remove(&0u32.to_le_bytes()).unwrap());
+    // One in each bucket at most, since each insertion drops what has expired.
+    assert!((1..=64 * 48).contains(&map.bytes().unwrap()));
+    map.insert_for(b"long", &[7; 5000], Duration::from_secs(3600)).unwrap();
+    map.insert(b"tea", b"green").unwrap();
+    map.remove_expired().unwrap();
+    assert_eq!(map.bytes().unwrap(), 8 + 8 + 8 + 5000 + 8 + 8 + 8);
+    assert_eq!(map.get(b"long").unwrap(), Some(vec![7; 5000]));
+    // Replaced, the value expires no more; replaced by an exchange, it still does.
+    assert!(map.compare_exchange(b"long", Some(&[7; 5000]), Some(b"short")).unwrap());
+    assert!(map.time_left(b"long").unwrap().is_some_and(|left| left <= Duration::from_secs(3600)));
+    map.insert(b"long", b"for ever").unwrap();
+    assert_eq!(map.time_left(b"long").unwrap(), None);
+
+    let bounded = Map::create(&me, MapOptions::new(64).max_bytes(4096)).unwrap();
+    let (expired, looked_at) = (|number: u64| number.to_le_bytes(), b"hot");
+    bounded.insert(looked_at, &[1; 100]).unwrap();
+    for number in 0..1000u64 {
+        bounded.insert_for(&expired(number), &[7; 100], Duration::ZERO).unwrap();
+        assert_eq!(bounded.get(looked_at).unwrap(), Some(vec![1; 100]));
+    }
+    assert!(bounded.bytes().unwrap() <= 4096 && bounded.len().unwrap() == 1);
+    drop((map, bounded));
+    let report = space.check_quiet();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
 }
 
 /// Threads of two members count in the values of a few keys by `compare_exchange`: no change is lost.
@@ -441,6 +515,7 @@ fn a_member_that_only_reads_gets_and_changes_nothing() {
     assert!(matches!(theirs.insert(b"key", b""), Err(MapError::ReadOnly(_))));
     assert!(matches!(theirs.remove(b"key"), Err(MapError::ReadOnly(_))));
     assert!(matches!(theirs.clear(), Err(MapError::ReadOnly(_))));
+    assert!(matches!(theirs.remove_expired(), Err(MapError::ReadOnly(_))));
     assert_eq!(map.len().unwrap(), 1);
 }
 

@@ -34,8 +34,8 @@ pub enum MapError {
         /// The pairs of the bucket.
         pairs: usize,
     },
-    /// A key or a value has 2^32 bytes or more.
-    #[error("keys and values have less than 2^32 bytes, these have {key} and {value}")]
+    /// A key has 2^31 bytes or more, or a value 2^32.
+    #[error("keys have less than 2^31 bytes and values less than 2^32, these have {key} and {value}")]
     TooLarge {
         /// Bytes of the key.
         key: usize,

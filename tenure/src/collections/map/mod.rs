@@ -22,6 +22,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tenure_core::mutant;
 use tenure_core::sync::Word;
@@ -147,7 +148,7 @@ impl From<u32> for MapOptions {
 ///
 /// # Limits
 ///
-/// Keys and values have less than 2^32 bytes. Beyond its capacity a map becomes slower, and refuses pairs once their bucket has 16.
+/// Keys have less than 2^31 bytes, values less than 2^32. Beyond its capacity a map becomes slower, and refuses pairs once their bucket has 16.
 pub struct Map {
     object: Object,
     /// The slot of the first bucket.
@@ -171,7 +172,8 @@ const SECRET: usize = 0;
 /// What a change does with the pair of a key.
 enum Act<'v> {
     Keep,
-    Put(&'v [u8]),
+    /// The value, and the deadline.
+    Put(&'v [u8], Option<u64>),
     Remove,
 }
 
@@ -455,7 +457,35 @@ impl Map {
     ///
     /// [`MapError`]; the map is unchanged.
     pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<bool, MapError> {
-        Ok(self.change(key, |_| Act::Put(value))?.was_there)
+        Ok(self.change(key, |_| Act::Put(value, None))?.was_there)
+    }
+
+    /// As [`Map::insert`], for a time: afterwards the pair is in no answer. Its memory comes back with the next change of its bucket, with an
+    /// eviction, or by [`Map::remove_expired`]; until then it counts in [`Map::bytes`].
+    ///
+    /// The time is that of CLOCK_BOOTTIME: it goes on while the machine is suspended, and setting the machine's clock does not change it. A
+    /// process in a time namespace whose clock is moved sees deadlines moved.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert_for(b"session", b"alice", Duration::from_secs(3600))?;
+    /// assert!(map.time_left(b"session")?.is_some_and(|left| left > Duration::from_secs(3000)));
+    /// map.insert_for(b"session", b"bob", Duration::ZERO)?;
+    /// assert_eq!(map.get(b"session")?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the map is unchanged.
+    pub fn insert_for(&self, key: &[u8], value: &[u8], time: Duration) -> Result<bool, MapError> {
+        let deadline = record::deadline_after(time);
+        Ok(self.change(key, |_| Act::Put(value, Some(deadline)))?.was_there)
     }
 
     /// Inserts a copy of the value if there is none of the key. Returns whether it did.
@@ -475,8 +505,43 @@ impl Map {
     ///
     /// [`MapError`]; the map is unchanged.
     pub fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<bool, MapError> {
-        let act = |draft: &Draft<'_>| if draft.is_found() { Act::Keep } else { Act::Put(value) };
+        self.insert_absent(key, value, None)
+    }
+
+    /// As [`Map::insert_new`], for a time: see [`Map::insert_for`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// assert!(map.insert_new_for(b"once an hour", b"", Duration::from_secs(3600))?);
+    /// assert!(!map.insert_new_for(b"once an hour", b"", Duration::from_secs(3600))?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the map is unchanged.
+    pub fn insert_new_for(&self, key: &[u8], value: &[u8], time: Duration) -> Result<bool, MapError> {
+        self.insert_absent(key, value, Some(record::deadline_after(time)))
+    }
+
+    fn insert_absent(&self, key: &[u8], value: &[u8], deadline: Option<u64>) -> Result<bool, MapError> {
+        let act = |draft: &Draft<'_>| if draft.is_found() { Act::Keep } else { Act::Put(value, deadline) };
         Ok(self.change(key, act)?.is_changed)
+    }
+
+    /// The time until the pair of a key expires; `None` if there is none, or it does not expire.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn time_left(&self, key: &[u8]) -> Result<Option<Duration>, MapError> {
+        let left = |record: &[Word]| Ok(find(record, key)?.and_then(|pair| pair.time_left(record)));
+        Ok(self.read(self.slot_of(key), left)?.flatten())
     }
 
     /// Removes the value of a key. Returns whether there was one.
@@ -489,7 +554,8 @@ impl Map {
         Ok(self.change(key, act)?.is_changed)
     }
 
-    /// If the value of the key is `expected`, makes it `new`, in one step; `None` is no value. Returns whether it did.
+    /// If the value of the key is `expected`, makes it `new`, in one step; `None` is no value. Returns whether it did. A value that replaces
+    /// another one expires when that would have expired.
     ///
     /// ```
     /// # use tenure::Map;
@@ -517,7 +583,7 @@ impl Map {
             is_expected.set(expected.map_or(!draft.is_found(), |value| draft.is_value(value)));
             match new {
                 _ if !is_expected.get() => Act::Keep,
-                Some(value) => Act::Put(value),
+                Some(value) => Act::Put(value, draft.deadline()),
                 None if draft.is_found() => Act::Remove,
                 None => Act::Keep,
             }
@@ -545,6 +611,34 @@ impl Map {
         Ok(())
     }
 
+    /// Gives back the memory of pairs that have expired, bucket by bucket. For maps without a bound, now and then, by any member.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::Map;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let map = Map::create(&me, 64)?;
+    /// map.insert_for(b"tea", b"green", Duration::ZERO)?;
+    /// assert!(map.bytes()? > 0);
+    /// map.remove_expired()?;
+    /// assert_eq!(map.bytes()?, 0);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn remove_expired(&self) -> Result<(), MapError> {
+        self.shared()?.check_writer()?;
+        let clock = self.clock()?;
+        for bucket in 0..self.buckets() {
+            self.thin(clock, bucket, |former| Selection::of_all(former))?;
+        }
+        Ok(())
+    }
+
     /// The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile.
     ///
     /// # Errors
@@ -553,8 +647,10 @@ impl Map {
     pub fn len(&self) -> Result<usize, MapError> {
         let mut len = 0;
         for slot in self.slots() {
-            let count =
-                |record: &[Word]| Pairs::new(record).try_fold(0, |count, pair| pair.map(|_| count + 1));
+            let count = |record: &[Word]| {
+                Pairs::new(record)
+                    .try_fold(0, |count, pair| pair.map(|pair| count + usize::from(!pair.is_expired(record))))
+            };
             len += self.read(slot, count)?.unwrap_or(0);
         }
         Ok(len)
@@ -572,15 +668,14 @@ impl Map {
         self.slots().map(bytes_of).sum()
     }
 
-    /// Whether all buckets were empty, each when it was looked at.
+    /// Whether all buckets had no pair, each when it was looked at.
     ///
     /// # Errors
     ///
     /// [`MapError`].
     pub fn is_empty(&self) -> Result<bool, MapError> {
-        let shared = self.shared()?;
         for slot in self.slots() {
-            if shared.look(slot)?.is_some() {
+            if self.read(slot, has_pairs)? == Some(true) {
                 return Ok(false);
             }
         }
@@ -639,27 +734,41 @@ impl Map {
         Ok(())
     }
 
-    /// Evicts the pairs of a bucket that were not looked at since the last time, if it can do so at once: if not, others have changed the bucket.
+    /// Evicts the pairs of a bucket that have expired, or were not looked at since the last time, if it can do so at once: if not, others have
+    /// changed the bucket.
     fn evict(&self, clock: Clock<'_>, bucket: u32) -> Result<(), MapError> {
+        self.thin(Some(clock), bucket, |former| {
+            let hints = clock.take_hints(bucket);
+            Selection::of(former, |key| hints >> eighth(self.hash(key)) & 1 != 0)
+        })
+    }
+
+    /// Leaves a bucket those of its pairs that are selected, if it can do so at once: if not, others have changed the bucket.
+    fn thin(
+        &self,
+        clock: Option<Clock<'_>>,
+        bucket: u32,
+        select: impl for<'s> FnOnce(&'s [Word]) -> Result<Selection<'s>, Malformed>,
+    ) -> Result<(), MapError> {
         let (shared, slot) = (self.shared()?, self.first + bucket);
         let Some(look) = shared.look(slot)? else { return Ok(()) };
-        let hints = clock.take_hints(bucket);
-        let wants = |key: &[u8]| hints >> eighth(self.hash(key)) & 1 != 0;
-        let rest = match shared.words_of(&look).and_then(|former| Selection::of(former, wants)) {
+        let rest = match shared.words_of(&look).and_then(select) {
             Ok(rest) => rest,
             Err(malformed) if look.is_still() => return Err(malformed.into()),
             Err(_) => return Ok(()),
         };
         let words = rest.words();
-        let is_evicted = if rest.is_all() {
+        let is_thinner = if rest.is_all() {
             false
         } else if words == 0 {
             shared.evict_exactly(slot, look.token())
         } else {
             shared.put_record(&rest, words, slot, Some(look.token()))?
         };
-        if is_evicted {
-            clock.add((words as u64 * 8).wrapping_sub(bytes_of(&look)).cast_signed());
+        if is_thinner {
+            if let Some(clock) = clock {
+                clock.add((words as u64 * 8).wrapping_sub(bytes_of(&look)).cast_signed());
+            }
         } else if !rest.is_all() {
             Shared::check_changed(&look)?;
         }
@@ -716,18 +825,18 @@ impl Map {
                 Err(_) => continue,
             };
             let was_there = draft.is_found();
-            let value = match act(&draft) {
+            let new = match act(&draft) {
                 Act::Keep if is_still() => return Ok(Changed { was_there, is_changed: false }),
                 Act::Keep => continue,
-                Act::Put(value) => Some(value),
+                Act::Put(value, deadline) => Some((value, deadline)),
                 Act::Remove => None,
             };
             let token = look.map(|look| look.token());
             // That nobody has changed the bucket since `look`, the CAS of the slot says.
             let mut bytes = 0;
-            let is_changed = if draft.others() == 0 && value.is_none() {
+            let is_changed = if draft.others() == 0 && new.is_none() {
                 token.is_none_or(|token| shared.evict_exactly(slot, token))
-            } else if draft.others() >= record::PAIRS_MAX && value.is_some() {
+            } else if draft.others() >= record::PAIRS_MAX && new.is_some() {
                 match self.clock()? {
                     // If all were looked at, the next try finds that none was since.
                     Some(clock) => self.evict(clock, slot - self.first)?,
@@ -736,9 +845,10 @@ impl Map {
                 }
                 continue;
             } else {
-                let too_large = MapError::TooLarge { key: key.len(), value: value.map_or(0, <[u8]>::len) };
-                let draft = match value {
-                    Some(value) => draft.with(value),
+                let too_large =
+                    MapError::TooLarge { key: key.len(), value: new.map_or(0, |(value, _)| value.len()) };
+                let draft = match new {
+                    Some((value, deadline)) => draft.with(value, deadline),
                     None => draft,
                 };
                 let words = draft.words().ok_or(too_large)?;
@@ -756,6 +866,16 @@ impl Map {
             }
         }
     }
+}
+
+/// Whether a record has a pair that has not expired.
+fn has_pairs(record: &[Word]) -> Result<bool, Malformed> {
+    for pair in Pairs::new(record) {
+        if !pair?.is_expired(record) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The bytes of a record that was looked at.
@@ -844,6 +964,9 @@ impl Iter<'_> {
             pairs.clear();
             for pair in Pairs::new(record) {
                 let (pair, mut copy) = (pair?, (Vec::new(), Vec::new()));
+                if pair.is_expired(record) {
+                    continue;
+                }
                 pair.copy_key(record, &mut copy.0);
                 pair.copy_value(record, &mut copy.1);
                 pairs.push(copy);

@@ -1,8 +1,10 @@
 //! A record: all pairs of one bucket, one after the other, in whole words.
 //!
 //! ```text
-//! pair    {value bytes:32 | key bytes:32}; the key; the value; each padded with zeros to whole words
+//! pair    {value bytes:32 | expires:1 | key bytes:31}; if it expires, its deadline; the key; the value; each padded with zeros to whole words
 //! ```
+//!
+//! A deadline is in nanoseconds of CLOCK_BOOTTIME. A pair past its deadline is in no answer, and no new record has it.
 //!
 //! A record is read by words, atomically, because the reader need not hold it: see `Look`. Then the words may be of anything, and the lengths
 //! in them of any size. So a pair is made only of words that are there.
@@ -10,8 +12,10 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tenure_core::sync::Word;
+use tenure_segment::clock;
 
 /// The most pairs of a bucket.
 pub(crate) const PAIRS_MAX: usize = 16;
@@ -23,8 +27,23 @@ const WORD: usize = size_of::<Word>();
 pub(crate) struct Pair {
     /// The position of its first word.
     at: usize,
+    /// Whether a deadline follows that word.
+    expires: bool,
     key: usize,
     value: usize,
+}
+
+/// Of the first word of a pair: it has a deadline.
+const EXPIRES: u64 = 1 << 31;
+
+/// An instant of the clock of deadlines, as nanoseconds; some 584 years after the boot if it is later.
+fn nanos(since_boot: Duration) -> u64 {
+    u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The deadline of a pair that is to be there for so long from now.
+pub(crate) fn deadline_after(time: Duration) -> u64 {
+    nanos(clock::since_boot().saturating_add(time))
 }
 
 /// The words are no sequence of pairs.
@@ -32,9 +51,9 @@ pub(crate) struct Pair {
 pub(crate) struct Malformed;
 
 /// The words of a pair; `None` if a length is too large.
-fn pair_words(key: usize, value: usize) -> Option<usize> {
-    let is_short = |bytes: usize| u32::try_from(bytes).is_ok();
-    (is_short(key) && is_short(value)).then(|| 1 + key.div_ceil(WORD) + value.div_ceil(WORD))
+fn pair_words(expires: bool, key: usize, value: usize) -> Option<usize> {
+    let is_short = (key as u64) < EXPIRES && u32::try_from(value).is_ok();
+    is_short.then(|| 1 + usize::from(expires) + key.div_ceil(WORD) + value.div_ceil(WORD))
 }
 
 fn load(word: &Word) -> u64 {
@@ -48,7 +67,25 @@ impl Pair {
     }
 
     fn key_words(&self) -> Range<usize> {
-        self.at + 1..self.at + 1 + self.key.div_ceil(WORD)
+        let at = self.at + 1 + usize::from(self.expires);
+        at..at + self.key.div_ceil(WORD)
+    }
+
+    /// Its deadline, if it has one.
+    pub(crate) fn deadline(&self, record: &[Word]) -> Option<u64> {
+        self.expires.then(|| load(&record[self.at + 1]))
+    }
+
+    /// The time until it expires; zero if it has expired, `None` if it never does.
+    pub(crate) fn time_left(&self, record: &[Word]) -> Option<Duration> {
+        self.deadline(record)
+            .map(|deadline| Duration::from_nanos(deadline.saturating_sub(nanos(clock::since_boot()))))
+    }
+
+    /// Whether its deadline has passed.
+    #[inline]
+    pub(crate) fn is_expired(&self, record: &[Word]) -> bool {
+        self.expires && self.time_left(record) == Some(Duration::ZERO)
     }
 
     fn value_words(&self) -> Range<usize> {
@@ -129,14 +166,15 @@ impl Iterator for Pairs<'_> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let head = load(self.record.get(self.at)?);
-        let (at, key, value) = (self.at, head as u32 as usize, (head >> 32) as usize);
-        let words = 1 + key.div_ceil(WORD) + value.div_ceil(WORD);
+        let (at, expires) = (self.at, head & EXPIRES != 0);
+        let (key, value) = ((head & (EXPIRES - 1)) as usize, (head >> 32) as usize);
+        let words = 1 + usize::from(expires) + key.div_ceil(WORD) + value.div_ceil(WORD);
         if words > self.record.len() - at {
             self.at = self.record.len();
             return Some(Err(Malformed));
         }
         self.at += words;
-        Some(Ok(Pair { at, key, value }))
+        Some(Ok(Pair { at, expires, key, value }))
     }
 }
 
@@ -150,13 +188,13 @@ pub(crate) fn is_whole(record: &[Word]) -> bool {
     Pairs::new(record).all(&mut is_pair) && count > 0
 }
 
-/// The pair of a key.
+/// The pair of a key, unless it has expired.
 #[inline(always)]
 pub(crate) fn find(record: &[Word], key: &[u8]) -> Result<Option<Pair>, Malformed> {
     for pair in Pairs::new(record) {
         let pair = pair?;
         if pair.has_key(record, key) {
-            return Ok(Some(pair));
+            return Ok((!pair.is_expired(record)).then_some(pair));
         }
     }
     Ok(None)
@@ -168,7 +206,7 @@ pub(crate) trait Source {
     fn write(&self, put: impl FnMut(u64));
 }
 
-/// Some of the pairs of a record.
+/// Some of the pairs of a record, none of which has expired.
 pub(crate) struct Selection<'s> {
     former: &'s [Word],
     /// A bit for each pair.
@@ -177,13 +215,15 @@ pub(crate) struct Selection<'s> {
 }
 
 impl<'s> Selection<'s> {
-    /// The pairs whose keys are wanted.
-    pub(crate) fn of(former: &'s [Word], mut wants: impl FnMut(&[u8]) -> bool) -> Result<Self, Malformed> {
-        let (mut selection, mut key) = (Self { former, chosen: 0, words: 0 }, Vec::new());
+    /// The pairs that are wanted.
+    fn new(former: &'s [Word], mut wants: impl FnMut(&Pair) -> bool) -> Result<Self, Malformed> {
+        let mut selection = Self { former, chosen: 0, words: 0 };
         for (at, pair) in Pairs::new(former).enumerate() {
             let pair = pair?;
-            pair.copy_key(former, &mut key);
-            if at < PAIRS_MAX && wants(&key) {
+            if at >= PAIRS_MAX {
+                return Err(Malformed);
+            }
+            if !pair.is_expired(former) && wants(&pair) {
                 selection.chosen |= 1 << at;
                 selection.words += pair.words().len();
             }
@@ -191,12 +231,26 @@ impl<'s> Selection<'s> {
         Ok(selection)
     }
 
+    /// The pairs whose keys are wanted.
+    pub(crate) fn of(former: &'s [Word], mut wants: impl FnMut(&[u8]) -> bool) -> Result<Self, Malformed> {
+        let mut key = Vec::new();
+        Self::new(former, |pair| {
+            pair.copy_key(former, &mut key);
+            wants(&key)
+        })
+    }
+
+    /// All pairs.
+    pub(crate) fn of_all(former: &'s [Word]) -> Result<Self, Malformed> {
+        Self::new(former, |_| true)
+    }
+
     /// The number of their words.
     pub(crate) fn words(&self) -> usize {
         self.words
     }
 
-    /// Whether these are all pairs.
+    /// Whether these are all pairs of the record.
     pub(crate) fn is_all(&self) -> bool {
         self.words == self.former.len()
     }
@@ -204,41 +258,37 @@ impl<'s> Selection<'s> {
 
 impl Source for Selection<'_> {
     fn write(&self, mut put: impl FnMut(u64)) {
-        for (_, pair) in
-            Pairs::new(self.former).enumerate().filter(|(at, _)| *at < 32 && self.chosen >> at & 1 != 0)
-        {
+        // If the words have changed, there may be more pairs than bits.
+        for (at, pair) in Pairs::new(self.former).take(PAIRS_MAX).enumerate() {
             let Ok(pair) = pair else { return };
-            self.former[pair.words()].iter().for_each(|word| put(load(word)));
+            if self.chosen >> at & 1 != 0 {
+                self.former[pair.words()].iter().for_each(|word| put(load(word)));
+            }
         }
     }
 }
 
 /// A record to be written: a former one without the pair of one key, and perhaps with a new pair of it.
-///
-/// The former record is parsed once: if its words change, the new record has as many words all the same.
 pub(crate) struct Draft<'d> {
     key: &'d [u8],
-    /// The value of the new pair.
-    value: Option<&'d [u8]>,
-    former: &'d [Word],
+    /// The value of the new pair, and its deadline.
+    new: Option<(&'d [u8], Option<u64>)>,
     found: Option<Pair>,
-    /// The number of other pairs.
-    others: usize,
+    others: Selection<'d>,
 }
 
 impl<'d> Draft<'d> {
     /// A draft of `former` without the pair of `key`.
     pub(crate) fn without(former: &'d [Word], key: &'d [u8]) -> Result<Self, Malformed> {
-        let (mut found, mut others) = (None, 0);
-        for pair in Pairs::new(former) {
-            let pair = pair?;
-            if found.is_none() && pair.has_key(former, key) {
-                found = Some(pair);
-            } else {
-                others += 1;
+        let mut found = None;
+        let others = Selection::new(former, |pair| {
+            let is_other = found.is_some() || !pair.has_key(former, key);
+            if !is_other {
+                found = Some(*pair);
             }
-        }
-        Ok(Self { key, value: None, former, found, others })
+            is_other
+        })?;
+        Ok(Self { key, new: None, found, others })
     }
 
     /// Whether the former record has a pair of the key.
@@ -248,42 +298,38 @@ impl<'d> Draft<'d> {
 
     /// Whether this is the value of the key in the former record.
     pub(crate) fn is_value(&self, value: &[u8]) -> bool {
-        self.found.is_some_and(|pair| pair.has_value(self.former, value))
+        self.found.is_some_and(|pair| pair.has_value(self.others.former, value))
+    }
+
+    /// The deadline of the key in the former record.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.found.and_then(|pair| pair.deadline(self.others.former))
     }
 
     /// The number of other pairs.
     pub(crate) fn others(&self) -> usize {
-        self.others
-    }
-
-    /// The words of the other pairs.
-    fn kept(&self) -> [&'d [Word]; 2] {
-        match self.found.map(|pair| pair.words()) {
-            Some(found) => [&self.former[..found.start], &self.former[found.end..]],
-            None => [self.former, &[]],
-        }
+        self.others.chosen.count_ones() as usize
     }
 
     /// Adds a new pair of the key.
-    pub(crate) fn with(self, value: &'d [u8]) -> Self {
-        Self { value: Some(value), ..self }
+    pub(crate) fn with(self, value: &'d [u8], deadline: Option<u64>) -> Self {
+        Self { new: Some((value, deadline)), ..self }
     }
 
     /// The number of words of the record; `None` if a length is too large.
     pub(crate) fn words(&self) -> Option<usize> {
-        let others = self.kept().iter().map(|words| words.len()).sum::<usize>();
-        match self.value {
-            Some(value) => others.checked_add(pair_words(self.key.len(), value.len())?),
-            None => Some(others),
-        }
+        let Some((value, deadline)) = self.new else { return Some(self.others.words) };
+        self.others.words.checked_add(pair_words(deadline.is_some(), self.key.len(), value.len())?)
     }
 }
 
 impl Source for Draft<'_> {
     fn write(&self, mut put: impl FnMut(u64)) {
         // The new one first: it is the likeliest to be looked for.
-        if let Some(value) = self.value {
-            put(self.key.len() as u64 | (value.len() as u64) << 32);
+        if let Some((value, deadline)) = self.new {
+            let expires = deadline.map_or(0, |_| EXPIRES);
+            put(self.key.len() as u64 | expires | (value.len() as u64) << 32);
+            deadline.map(&mut put);
             for part in [self.key, value] {
                 let (whole, rest) = part.as_chunks::<WORD>();
                 whole.iter().for_each(|chunk| put(u64::from_le_bytes(*chunk)));
@@ -292,9 +338,7 @@ impl Source for Draft<'_> {
                 }
             }
         }
-        for words in self.kept() {
-            words.iter().for_each(|word| put(load(word)));
-        }
+        self.others.write(put);
     }
 }
 
@@ -307,18 +351,26 @@ mod tests {
         words.iter().map(|word| Word::new(*word)).collect()
     }
 
+    /// A value, and its deadline: none, one long ago, or one that never comes.
+    fn value_and_deadline() -> impl Strategy<Value = (Vec<u8>, Option<u64>)> {
+        (
+            prop::collection::vec(any::<u8>(), 0..40),
+            prop_oneof![Just(None), Just(Some(0)), Just(Some(u64::MAX))],
+        )
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         /// A record is a small map.
         #[test]
         fn changes_of_a_record_are_those_of_a_map(
-            changes in prop::collection::vec((0..6usize, prop::option::of(prop::collection::vec(any::<u8>(), 0..40))), 0..40),
+            changes in prop::collection::vec((0..6usize, prop::option::of(value_and_deadline())), 0..40),
         ) {
             let mut record = Vec::new();
             let mut map = std::collections::HashMap::<Vec<u8>, Vec<u8>>::new();
             let (mut key_of, mut value_of) = (Vec::new(), Vec::new());
-            for (key, value) in changes {
+            for (key, new) in changes {
                 let key = vec![7; key * 3];
                 let draft = Draft::without(&record, &key).unwrap();
                 prop_assert_eq!(draft.is_found(), map.contains_key(&key));
@@ -327,25 +379,32 @@ mod tests {
                 prop_assert_eq!(before.is_some_and(|value| draft.is_value(&value)), draft.is_found());
                 let mut next = Vec::new();
                 let others = draft.others();
-                let draft = match &value {
-                    Some(value) => draft.with(value),
+                let draft = match &new {
+                    Some((value, deadline)) => draft.with(value, *deadline),
                     None => draft,
                 };
+                let has_expired = new.as_ref().is_some_and(|(_, deadline)| *deadline == Some(0));
                 draft.write(|word| next.push(word));
                 prop_assert_eq!(draft.words(), Some(next.len()));
                 map.remove(&key);
                 prop_assert_eq!(others, map.len());
-                map.extend(value.map(|value| (key, value)));
+                prop_assert!(others <= PAIRS_MAX);
+                let deadline = new.as_ref().and_then(|(_, deadline)| *deadline);
+                map.extend(new.filter(|_| !has_expired).map(|(value, _)| (key.clone(), value)));
                 record = words(&next);
-                prop_assert_eq!(is_whole(&record), !map.is_empty());
+                prop_assert_eq!(is_whole(&record), !map.is_empty() || has_expired);
+                let found = find(&record, &key).unwrap();
+                prop_assert_eq!(found.is_some(), map.contains_key(&key));
+                prop_assert!(found.is_none_or(|pair| pair.deadline(&record) == deadline));
                 let (mut some, selection) = (Vec::new(), Selection::of(&record, |key| key.len() % 2 == 0).unwrap());
                 selection.write(|word| some.push(word));
                 prop_assert_eq!(some.len(), selection.words());
                 let evens = map.keys().filter(|key| key.len() % 2 == 0).count();
                 prop_assert_eq!(Pairs::new(&words(&some)).filter(Result::is_ok).count(), evens);
-                prop_assert_eq!(selection.is_all(), evens == map.len());
-                let pairs: Vec<_> = Pairs::new(&record).map(Result::unwrap).collect();
-                prop_assert_eq!(pairs.len(), map.len());
+                prop_assert_eq!(selection.is_all(), evens == map.len() && !has_expired);
+                let mut pairs: Vec<_> = Pairs::new(&record).map(Result::unwrap).collect();
+                prop_assert_eq!(pairs.len(), map.len() + usize::from(has_expired));
+                pairs.retain(|pair| !pair.is_expired(&record));
                 for pair in pairs {
                     pair.copy_key(&record, &mut key_of);
                     pair.copy_value(&record, &mut value_of);
@@ -391,9 +450,22 @@ mod tests {
     }
 
     #[test]
-    fn lengths_above_32_bits_are_refused() {
-        assert_eq!(pair_words(1, 9), Some(4));
-        assert_eq!(pair_words(u32::MAX as usize + 1, 0), None);
-        assert_eq!(pair_words(0, u32::MAX as usize + 1), None);
+    fn a_deadline_is_an_instant_of_the_clock() {
+        let now = || deadline_after(Duration::ZERO);
+        let (before, soon, after) = (now(), deadline_after(Duration::from_secs(1000)), now());
+        assert!((before..=after).contains(&(soon - 1_000_000_000_000)));
+        assert_eq!(deadline_after(Duration::MAX), u64::MAX);
+        let record = |deadline| words(&[EXPIRES, deadline]);
+        let left =
+            |record: &[Word]| Pair { at: 0, expires: true, key: 0, value: 0 }.time_left(record).unwrap();
+        assert!((1..=1000).contains(&left(&record(soon)).as_secs()) && left(&record(before)).is_zero());
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_refused() {
+        assert_eq!((pair_words(false, 1, 9), pair_words(true, 1, 9)), (Some(4), Some(5)));
+        assert!(pair_words(false, i32::MAX as usize, u32::MAX as usize).is_some());
+        assert_eq!(pair_words(false, i32::MAX as usize + 1, 0), None);
+        assert_eq!(pair_words(false, 0, u32::MAX as usize + 1), None);
     }
 }

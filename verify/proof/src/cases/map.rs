@@ -1,5 +1,7 @@
 //! Changes of a map and looks at it. Three keys share a bucket, and a fourth one is in another: what is done with one must leave the others as they are.
 
+use std::time::Duration;
+
 use tenure::{Map, MapOptions};
 
 use crate::case::{Case, MAPPED, Part, Stage};
@@ -53,6 +55,7 @@ pub(super) fn all() -> Vec<Case> {
         case("map, clear, changed meanwhile", |stage| with(stage, |map, _| map.clear().unwrap()))
             .meanwhile(change_third)
             .after(is_intact),
+        case("map, remove expired", remove_expired),
         case("map, recover, of one who was inserting", super::members::recover).half("map, insert", 8),
     ]
 }
@@ -146,6 +149,17 @@ fn remove(stage: &Stage<'_>) {
 
 fn exchange(stage: &Stage<'_>) {
     with(stage, |map, [first, ..]| map.compare_exchange(&first, Some(&value(1)), Some(&value(5))).unwrap());
+}
+
+fn remove_expired(stage: &Stage<'_>) {
+    let me = stage.join();
+    let map = Map::open_named(&me, NAME).unwrap();
+    map.insert_for(&stage.board.read(KEYS + 2).to_le_bytes(), &value(4), Duration::ZERO).unwrap();
+    stage.begin();
+    map.remove_expired().unwrap();
+    stage.end();
+    drop(map);
+    me.leave().unwrap();
 }
 
 fn get(stage: &Stage<'_>) {
