@@ -268,11 +268,11 @@ fn waits() -> Waits {
     let member = space.join().expect("a member");
     let mutex = Mutex::create(&member).expect("a mutex");
     drop(mutex.lock().expect("free"));
-    let recursive = Mutex::create_recursive(&member).expect("a mutex");
+    let recursive = Mutex::options().recursive(true).create(&member).expect("a mutex");
     let lock = RwLock::create(&member).expect("a lock");
-    let event = Event::create(&member, Reset::Auto, true).expect("an event");
+    let event = Event::options(Reset::Auto).signalled(true).create(&member).expect("an event");
     event.wait(None).expect("set");
-    let latch = Event::create(&member, Reset::Manual, true).expect("an event");
+    let latch = Event::options(Reset::Manual).signalled(true).create(&member).expect("an event");
     let permits = Semaphore::create(&member, 0, 3).expect("a semaphore");
     // The mapping stays with the objects.
     Waits { mutex, recursive, lock, event, latch, permits }

@@ -26,7 +26,7 @@ pub fn measure(times: usize) -> Outcome<Vec<Lifetimes>> {
     let (mut manual, mut automatic, mut condition, mut counted) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for time in 0..times {
-        let event = Event::create(&member, Reset::Manual, false).map_err(|error| failed(&error))?;
+        let event = Event::create(&member, Reset::Manual).map_err(|error| failed(&error))?;
         manual.push(of_crowd(
             || event.wait(None).map_err(|error| failed(&error)),
             || event.set().map_err(|error| failed(&error)),
@@ -48,7 +48,7 @@ pub fn measure(times: usize) -> Outcome<Vec<Lifetimes>> {
         if time % 10 != 0 {
             continue;
         }
-        let event = Event::create(&member, Reset::Auto, false).map_err(|error| failed(&error))?;
+        let event = Event::create(&member, Reset::Auto).map_err(|error| failed(&error))?;
         let pass_on =
             || -> Outcome<()> { event.wait(None).and_then(|()| event.set()).map_err(|error| failed(&error)) };
         automatic.push(of_crowd(pass_on, || event.set().map_err(|error| failed(&error)))?);

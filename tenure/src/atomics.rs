@@ -20,6 +20,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::raw::Contents;
 use crate::state::{STATE_BYTES, STATE_WORDS};
 use crate::typed::ALIGN;
@@ -149,15 +150,9 @@ fn payload_of(layout: Layout) -> Option<(Layout, usize)> {
 }
 
 impl<T: ?Sized> Shared<T> {
-    fn create_of(
-        member: &Member,
-        name: Option<&str>,
-        kind: Kind,
-        layout: Layout,
-    ) -> Result<Self, CreateError> {
-        let name = name.map(Name::new).transpose()?;
+    fn create_of(place: Place<'_>, kind: Kind, layout: Layout) -> Result<Self, CreateError> {
         let object = Self::with_contents(kind, layout, |contents| {
-            Object::create_from(member, name, Kind::SHARED, contents)
+            Object::create_from(place, Kind::SHARED, contents)
         })??;
         object.just_created(|object| Self::checked(object, kind, Some(layout)))
     }
@@ -169,9 +164,8 @@ impl<T: ?Sized> Shared<T> {
         layout: Layout,
         expected: Option<Layout>,
     ) -> Result<Named<Self>, NamedError> {
-        let name = Name::new(name)?;
         let named = Self::with_contents(kind, layout, |contents| {
-            Object::create_or_open_from(member, name, Kind::SHARED, contents)
+            Object::create_or_open_from(member, Name::new(name)?, Kind::SHARED, contents)
         })??;
         Ok(named.try_map(|object| Self::checked(object, kind, expected))?)
     }
@@ -240,17 +234,8 @@ impl<T: Atomics> Shared<T> {
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create(member: &Member) -> Result<Self, CreateError> {
-        Self::create_of(member, None, Self::kind(), Layout::new::<T>())
-    }
-
-    /// Creates one with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str) -> Result<Self, CreateError> {
-        Self::create_of(member, Some(name), Self::kind(), Layout::new::<T>())
+    pub fn create<'a>(place: impl Into<Place<'a>>) -> Result<Self, CreateError> {
+        Self::create_of(place.into(), Self::kind(), Layout::new::<T>())
     }
 
     /// Opens the one that has the name, or creates it, in one step; see [`Member::create_or_open`].
@@ -263,24 +248,14 @@ impl<T: Atomics> Shared<T> {
         Self::create_or_open_of(member, name, Self::kind(), layout, Some(layout))
     }
 
-    /// Opens a token.
+    /// Opens the one of a token, or the one that has a name.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no such value or one of another type, or
     /// [`OpenHandleError::ReadOnly`]; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        let object = Object::open(member, Kind::SHARED, token)?;
-        Self::checked(object, Self::kind(), Some(Layout::new::<T>()))
-    }
-
-    /// Opens the one that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Shared::open`], and [`OpenHandleError::NoSuchName`].
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        let object = Object::open_named(member, Name::known(name)?, Kind::SHARED)?;
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        let object = Object::open(member, Kind::SHARED, key.into())?;
         Self::checked(object, Self::kind(), Some(Layout::new::<T>()))
     }
 
@@ -316,22 +291,12 @@ impl Shared<[AtomicU8]> {
     /// # Errors
     ///
     /// As [`Shared::create`].
-    pub fn create_raw(member: &Member, kind: Kind, layout: Layout) -> Result<Self, CreateError> {
-        Self::create_of(member, None, kind, layout)
-    }
-
-    /// As [`Shared::create_named`], of a kind and a layout.
-    ///
-    /// # Errors
-    ///
-    /// As [`Shared::create_named`].
-    pub fn create_raw_named(
-        member: &Member,
-        name: &str,
+    pub fn create_raw<'a>(
+        place: impl Into<Place<'a>>,
         kind: Kind,
         layout: Layout,
     ) -> Result<Self, CreateError> {
-        Self::create_of(member, Some(name), kind, layout)
+        Self::create_of(place.into(), kind, layout)
     }
 
     /// As [`Shared::create_or_open`], of a kind. One that is opened has the layout that it was created with.
@@ -353,17 +318,12 @@ impl Shared<[AtomicU8]> {
     /// # Errors
     ///
     /// As [`Shared::open`].
-    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
-        Self::checked(Object::open(member, Kind::SHARED, token)?, kind, None)
-    }
-
-    /// As [`Shared::open_named`], if it is of the kind.
-    ///
-    /// # Errors
-    ///
-    /// As [`Shared::open_named`].
-    pub fn open_raw_named(member: &Member, name: &str, kind: Kind) -> Result<Self, OpenHandleError> {
-        Self::checked(Object::open_named(member, Name::known(name)?, Kind::SHARED)?, kind, None)
+    pub fn open_raw<'k>(
+        member: &Member,
+        kind: Kind,
+        key: impl Into<Key<'k>>,
+    ) -> Result<Self, OpenHandleError> {
+        Self::checked(Object::open(member, Kind::SHARED, key.into())?, kind, None)
     }
 
     /// The length in bytes, which never changes.

@@ -66,6 +66,7 @@ mod names;
 mod object;
 mod offset;
 mod options;
+mod place;
 #[cfg(feature = "objects")]
 mod processes;
 mod raw;
@@ -95,6 +96,7 @@ pub use local::Local;
 pub use member::{LeaveError, Member};
 pub use offset::Offset;
 pub use options::Options;
+pub use place::{Key, Place};
 pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
@@ -112,9 +114,9 @@ pub use {
     tenure_segment::{passing::Refusal, process::PidError},
     tenure_slab::NAME_MAX,
     waiting::{
-        Event, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexState, Plain, Reset, RwLock,
-        RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX, WaitError,
-        WaitOptions, Waitable, Woken, wait_all, wait_any,
+        Event, EventOptions, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexOptions, MutexState,
+        Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX,
+        WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
     },
 };
 

@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use tenure_core::LeaseId;
 use tenure_segment::MonitorState;
-use tenure_slab::Token;
 
 use crate::block::Block;
 use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, RecoverError};
 use crate::handle::{Handle, Raw};
 use crate::kind::Kind;
 use crate::local::Local;
+#[cfg(feature = "objects")]
+use crate::names::Name;
+use crate::place::{Key, Place};
 use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::slots::Slots;
-use crate::typed::{self, Value};
+use crate::typed::Value;
 
 /// A member of a space: the owner of a lease. The member leaves when the last clone of it, and the last handle and block that it
 /// made, are dropped.
@@ -154,8 +156,7 @@ impl Member {
     ///
     /// A process that is killed here has created the handle or not; recovery closes a handle that only this process holds.
     pub fn create<T: Value>(&self, value: &T) -> Result<Handle<T>, CreateError> {
-        let bytes = typed::to_bytes(value)?;
-        self.handle(Kind::of::<T>(), &bytes)
+        Place::from(self).create(value)
     }
 
     /// Creates a handle with a copy of `bytes`.
@@ -174,15 +175,7 @@ impl Member {
     ///
     /// As [`Member::create`]; [`CreateError::SystemKind`] for a kind of the system's own objects.
     pub fn create_raw(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<Raw>, CreateError> {
-        self.handle(kind, bytes)
-    }
-
-    fn handle<T>(&self, kind: Kind, bytes: &[u8]) -> Result<Handle<T>, CreateError> {
-        // Before the lock: in a forked child the lock may be held by a thread that does not exist there.
-        self.shared.lease.check()?;
-        kind.to_create()?;
-        let held = self.shared.create(&mut self.shared.common(), kind, bytes)?;
-        Ok(self.hand_out(held, kind))
+        Place::from(self).create_raw(kind, bytes)
     }
 
     /// The owner of a count.
@@ -225,7 +218,7 @@ impl Member {
         }
     }
 
-    /// Opens a token as a typed value. The bytes are validated once, here.
+    /// Opens the handle of a token, or the one that has a name, as a typed value. The bytes are validated once, here.
     ///
     /// ```
     /// use tenure::OpenHandleError;
@@ -255,11 +248,11 @@ impl Member {
     /// # Crash
     ///
     /// Recovery closes the handle for a process that is killed.
-    pub fn open<T: Value>(&self, token: Token) -> Result<Handle<T>, OpenHandleError> {
-        self.open_as::<T>(Kind::of::<T>(), token)?.validated()
+    pub fn open<'k, T: Value>(&self, key: impl Into<Key<'k>>) -> Result<Handle<T>, OpenHandleError> {
+        self.open_as::<T>(Kind::of::<T>(), key.into())?.validated()
     }
 
-    /// Opens a token as raw bytes.
+    /// Opens the handle of a token, or the one that has a name, as raw bytes.
     ///
     /// ```
     /// use tenure::{Kind, OpenHandleError};
@@ -277,13 +270,25 @@ impl Member {
     /// # Errors
     ///
     /// As [`Member::open`]; [`OpenHandleError::SystemKind`] for a kind of the system's own objects.
-    pub fn open_raw(&self, kind: Kind, token: Token) -> Result<Handle<Raw>, OpenHandleError> {
-        self.open_as(kind, token)
+    pub fn open_raw<'k>(&self, kind: Kind, key: impl Into<Key<'k>>) -> Result<Handle<Raw>, OpenHandleError> {
+        self.open_as(kind, key.into())
     }
 
-    fn open_as<T>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
+    fn open_as<T>(&self, kind: Kind, key: Key<'_>) -> Result<Handle<T>, OpenHandleError> {
         kind.to_open()?;
-        Ok(self.hand_out(self.shared.open(kind, token)?, kind))
+        Ok(self.hand_out(self.open_key(kind, key)?, kind))
+    }
+
+    /// Opens a handle of a kind once more.
+    #[inline]
+    pub(crate) fn open_key(&self, kind: Kind, key: Key<'_>) -> Result<RawHandle, OpenHandleError> {
+        match key {
+            Key::Token(token) => self.shared.open(kind, token),
+            #[cfg(feature = "objects")]
+            Key::Name(name) => self.shared.open_named(Name::known(name)?, kind),
+            #[cfg(not(feature = "objects"))]
+            Key::Never(never, _) => match never {},
+        }
     }
 
     /// Allocates a block of scratch memory. Its bytes are initialised, but their values are arbitrary: earlier owners may have written

@@ -16,6 +16,7 @@ use crate::error::{BlockError, CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
+use crate::place::{Key, Place};
 use crate::raw::{Contents, RawHandle};
 use crate::shared::Shared;
 use crate::slots::sealed::Keep;
@@ -46,13 +47,12 @@ impl Object {
     ///
     /// As [`Member::create`].
     pub(crate) fn create(
-        member: &Member,
-        name: Option<Name<'_>>,
+        place: Place<'_>,
         kind: Kind,
         state: [u64; STATE_WORDS],
         rest: &[u8],
     ) -> Result<Self, CreateError> {
-        Self::create_from(member, name, kind, Contents::of(&payload(state, rest)))
+        Self::create_from(place, kind, Contents::of(&payload(state, rest)))
     }
 
     /// As [`Object::create`]; `contents` begins with the state words.
@@ -61,11 +61,11 @@ impl Object {
     ///
     /// As [`Object::create`].
     pub(crate) fn create_from(
-        member: &Member,
-        name: Option<Name<'_>>,
+        place: Place<'_>,
         kind: Kind,
         contents: Contents<'_>,
     ) -> Result<Self, CreateError> {
+        let (member, name) = (place.member, place.name()?);
         member.check()?;
         let shared = member.shared();
         let held = match name {
@@ -89,15 +89,6 @@ impl Object {
     /// The error of a creation whose result is not what was created: the segment is corrupted.
     fn corrupted(block: Option<(u64, u64)>) -> CreateError {
         CreateError::Block(BlockError::NotABlock { offset: block.map_or(0, |(offset, _)| offset) })
-    }
-
-    /// Opens the object of `kind` that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Object::open`], and [`OpenHandleError::NoSuchName`].
-    pub(crate) fn open_named(member: &Member, name: Name<'_>, kind: Kind) -> Result<Self, OpenHandleError> {
-        Self::checked(member, member.shared().open_named(name, kind)?, kind)
     }
 
     /// Opens the object that has the name, or creates it, in one step.
@@ -130,13 +121,13 @@ impl Object {
         Ok(named.try_map(|held| Self::checked(member, held, kind))?)
     }
 
-    /// Opens a token as an object of `kind`.
+    /// Opens an object of `kind`.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`], in particular `Corrupt` when the payload is too short for its state; nothing is held.
-    pub(crate) fn open(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
-        Self::checked(member, member.shared().open(kind, token)?, kind)
+    pub(crate) fn open(member: &Member, kind: Kind, key: Key<'_>) -> Result<Self, OpenHandleError> {
+        Self::checked(member, member.open_key(kind, key)?, kind)
     }
 
     fn checked(member: &Member, held: RawHandle, kind: Kind) -> Result<Self, OpenHandleError> {

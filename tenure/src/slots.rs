@@ -61,13 +61,13 @@ pub struct Slots<'m> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
 /// let me = space.join()?;
-/// let slot = me.slots().keep(&Locked::create_named(&me, "total", &7u64)?)?;
+/// let slot = me.slots().keep(&Locked::create(me.named("total"), &7u64)?)?;
 /// drop(me); // nobody lives
 ///
 /// let me = space.join()?;
-/// assert_eq!(*Locked::<u64>::open_named(&me, "total")?.lock()?, 7);
+/// assert_eq!(*Locked::<u64>::open(&me, "total")?.lock()?, 7);
 /// me.slots().evict(slot)?;
-/// assert!(matches!(Locked::<u64>::open_named(&me, "total"), Err(OpenHandleError::NoSuchName)));
+/// assert!(matches!(Locked::<u64>::open(&me, "total"), Err(OpenHandleError::NoSuchName)));
 /// # Ok(()) }
 /// ```
 pub trait Keep: sealed::Keep {}
@@ -269,10 +269,10 @@ impl<'m> Slots<'m> {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
     /// let me = space.join()?;
-    /// me.slots().keep(&me.create_named("limits", &[3u32, 5])?)?; // a root
+    /// me.slots().keep(&me.named("limits").create(&[3u32, 5])?)?; // a root
     /// drop(me);
     ///
-    /// let limits = space.join()?.open_named::<[u32; 2]>("limits")?;
+    /// let limits = space.join()?.open::<[u32; 2]>("limits")?;
     /// assert_eq!(limits.get()?[0].to_native(), 3);
     /// # Ok(()) }
     /// ```

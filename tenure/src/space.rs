@@ -377,7 +377,7 @@ impl Space {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let limit = me.create_named("limit", &7u64)?;
+    /// let limit = me.named("limit").create(&7u64)?;
     /// let names = space.names();
     /// assert_eq!((names[0].name.as_str(), names[0].holders), ("limit", 1));
     /// assert_eq!(names[0].token, limit.token());

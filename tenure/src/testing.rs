@@ -49,7 +49,7 @@ pub fn open_by(
     token: crate::Token,
     way: Way,
 ) -> Result<crate::Descriptor, crate::DescriptorError> {
-    crate::Descriptor::open_by(member, token, way)
+    crate::Descriptor::open_by(member, token.into(), way)
 }
 
 /// Keys that fall into one bucket of a map, except the last one.

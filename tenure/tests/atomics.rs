@@ -35,7 +35,7 @@ fn options() -> tenure::Options {
 fn child() {
     let Some(role) = role() else { return };
     let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
-    let padded = Shared::<Padded>::open_named(&me, "padded").unwrap();
+    let padded = Shared::<Padded>::open(&me, "padded").unwrap();
     say("adding", "");
     loop {
         padded.get().unwrap().counters[1].by_size[4].fetch_add(1, Ordering::Relaxed);
@@ -47,7 +47,7 @@ fn processes_share_a_value_that_was_created_zeroed() {
     let name = Name::new("atomics");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let padded = Shared::<Padded>::create_named(&me, "padded").unwrap();
+    let padded = Shared::<Padded>::create(me.named("padded")).unwrap();
     let value = padded.get().unwrap();
     assert_eq!(std::ptr::from_ref(value).addr() % 256, 0);
     for counters in &value.counters {
@@ -65,7 +65,7 @@ fn processes_share_a_value_that_was_created_zeroed() {
     assert_eq!(value.counters[1].by_size[3].load(Ordering::Relaxed), 0);
     drop(padded);
     me.recover().unwrap();
-    assert!(matches!(Shared::<Padded>::open_named(&me, "padded"), Err(OpenHandleError::NoSuchName)));
+    assert!(matches!(Shared::<Padded>::open(&me, "padded"), Err(OpenHandleError::NoSuchName)));
     assert!(space.check().is_clean());
     assert_eq!(space.stats().blocks_attached, 0);
 }
@@ -81,7 +81,7 @@ fn memory_that_was_used_is_zero_again() {
         large.get().unwrap().iter().for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
     });
     drop(used);
-    let large = Shared::<Large>::create_named(&me, "large").unwrap();
+    let large = Shared::<Large>::create(me.named("large")).unwrap();
     assert!(large.get().unwrap().iter().all(|word| word.load(Ordering::Relaxed) == 0));
 }
 
@@ -102,7 +102,7 @@ fn what_is_of_another_type_or_layout_is_refused() {
     assert!(matches!(Shared::<Counters>::open(&me, token), Err(OpenHandleError::Stale { .. })));
 
     let layout = Layout::from_size_align(1000, 512).unwrap();
-    let raw = Shared::create_raw_named(&me, "raw", Kind::raw(1), layout).unwrap();
+    let raw = Shared::create_raw(me.named("raw"), Kind::raw(1), layout).unwrap();
     assert_eq!((raw.get().unwrap().len(), raw.get().unwrap().as_ptr().addr() % 512), (1000, 0));
     // With the layout of its creation.
     let tiny = Layout::new::<u8>();
@@ -114,7 +114,7 @@ fn what_is_of_another_type_or_layout_is_refused() {
     let other = Shared::create_or_open_raw(&me, "raw", Kind::raw(2), tiny);
     assert!(matches!(&other, Err(NamedError::Open(error)) if foreign(error)));
     assert!(matches!(
-        Shared::<Counters>::create_named(&me, "raw"),
+        Shared::<Counters>::create(me.named("raw")),
         Err(CreateError::NameTaken { token }) if token == raw.token()
     ));
 
@@ -135,16 +135,13 @@ fn a_member_that_only_reads_opens_none() {
     let name = Name::new("atomics-reader");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let word = Shared::<AtomicU64>::create_named(&me, "word").unwrap();
+    let word = Shared::<AtomicU64>::create(me.named("word")).unwrap();
     let reader = Space::options().read_only(true).attach(&name.0).unwrap().join().unwrap();
     assert!(matches!(
         Shared::<AtomicU64>::open(&reader, word.token()),
         Err(OpenHandleError::ReadOnly(ReadOnly))
     ));
-    assert!(matches!(
-        Shared::<AtomicU64>::open_named(&reader, "word"),
-        Err(OpenHandleError::ReadOnly(ReadOnly))
-    ));
+    assert!(matches!(Shared::<AtomicU64>::open(&reader, "word"), Err(OpenHandleError::ReadOnly(ReadOnly))));
     assert!(matches!(Shared::<AtomicU64>::create(&reader), Err(CreateError::ReadOnly(ReadOnly))));
     assert!(matches!(
         Shared::<AtomicU64>::create_or_open(&reader, "word"),

@@ -158,7 +158,7 @@ fn every_word_of_a_name() {
     let bytes = Bytes::of(&space);
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
     let before = bytes.image();
-    let named = other.create_raw_named(hostile::NAMES[0], KIND, &[2; 40]).unwrap();
+    let named = other.named(hostile::NAMES[0]).create_raw(KIND, &[2; 40]).unwrap();
     let changed: Vec<u64> = bytes
         .image()
         .iter()

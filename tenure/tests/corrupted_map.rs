@@ -62,7 +62,7 @@ fn use_all(me: &Member, map: &Map) {
     if let Ok(again) = Map::open(me, map.token()) {
         use_map(&again);
     }
-    if let Ok(again) = Map::open_named(me, "map") {
+    if let Ok(again) = Map::open(me, "map") {
         use_map(&again);
     }
     let _ = Map::create(me, MapOptions::new(64).max_bytes(900)).map(|map| use_map(&map));
@@ -76,7 +76,7 @@ proptest! {
         let space = space();
         let bytes = Bytes::of(&space);
         let (me, other) = (space.join().unwrap(), space.join().unwrap());
-        let map = Map::create_named(&me, "map", 64).unwrap();
+        let map = Map::create(me.named("map"), 64).unwrap();
         for key in 0..12u8 {
             map.insert(&[key; 5], &vec![key; usize::from(key) * 30]).unwrap();
         }

@@ -65,10 +65,10 @@ proptest! {
         let bytes = Bytes::of(&space);
         let (me, other) = (space.join().unwrap(), space.join().unwrap());
         let base = entries(&space, &me);
-        let (mutex, twice) = (Mutex::create(&me).unwrap(), Mutex::create_recursive(&me).unwrap());
+        let (mutex, twice) = (Mutex::create(&me).unwrap(), Mutex::options().recursive(true).create(&me).unwrap());
         let (manual, auto) = (
-            Event::create(&me, Reset::Manual, false).unwrap(),
-            Event::create(&me, Reset::Auto, true).unwrap(),
+            Event::create(&me, Reset::Manual).unwrap(),
+            Event::options(Reset::Auto).signalled(true).create(&me).unwrap(),
         );
         let semaphore = Semaphore::create(&me, 1, 3).unwrap();
         let tokens = [mutex.token(), twice.token(), manual.token(), auto.token(), semaphore.token()];

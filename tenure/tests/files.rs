@@ -185,7 +185,7 @@ fn act(role: &[String]) {
             let (passed, stayed) = make(&role[2]);
             let mut held = Some(match role.get(3) {
                 None => Descriptor::create(&me, passed).unwrap(),
-                Some(called) => Descriptor::create_named(&me, called, passed).unwrap(),
+                Some(called) => Descriptor::create(me.named(called), passed).unwrap(),
             });
             say("token", number(held.as_ref().unwrap().token()));
             loop {

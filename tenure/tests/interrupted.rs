@@ -59,7 +59,8 @@ fn two_members() -> (Member, Member) {
 fn each_kind_of_wait_is_interrupted_and_takes_nothing() {
     let (me, other) = two_members();
     for recursive in [false, true] {
-        let owned = if recursive { Mutex::create_recursive(&me) } else { Mutex::create(&me) }.unwrap();
+        let owned = if recursive { Mutex::options().recursive(true).create(&me) } else { Mutex::create(&me) }
+            .unwrap();
         let theirs = Mutex::open(&other, owned.token()).unwrap();
         let guard = owned.lock().unwrap();
         let result = interrupted(move |options| theirs.acquire(options));
@@ -74,7 +75,7 @@ fn each_kind_of_wait_is_interrupted_and_takes_nothing() {
     permits.release(1).unwrap();
     assert_eq!(permits.count().unwrap(), 1);
     for reset in [Reset::Auto, Reset::Manual] {
-        let event = Event::create(&me, reset, false).unwrap();
+        let event = Event::create(&me, reset).unwrap();
         let theirs = Event::open(&other, event.token()).unwrap();
         let result = interrupted(move |options| theirs.wait(options));
         assert!(matches!(result, Err(WaitError::Interrupted)), "{result:?}");
@@ -95,8 +96,8 @@ fn waits_for_several_are_interrupted_and_take_nothing() {
     for no_waitv in [false, true] {
         let (me, _) = two_members();
         tenure::testing::pretend_no_waitv(&me, no_waitv);
-        let set = Event::create(&me, Reset::Auto, true).unwrap();
-        let event = Event::create(&me, Reset::Auto, false).unwrap();
+        let set = Event::options(Reset::Auto).signalled(true).create(&me).unwrap();
+        let event = Event::create(&me, Reset::Auto).unwrap();
         let permits = Semaphore::create(&me, 0, 3).unwrap();
         let (e, p) = (event.try_clone().unwrap(), permits.try_clone().unwrap());
         let result = interrupted(move |options| wait_any(&[&e as &dyn Waitable, &p], options));
@@ -115,7 +116,7 @@ fn waits_for_several_are_interrupted_and_take_nothing() {
 #[test]
 fn other_waits_go_on() {
     let (me, other) = two_members();
-    let event = Event::create(&me, Reset::Auto, false).unwrap();
+    let event = Event::create(&me, Reset::Auto).unwrap();
     let theirs = Event::open(&other, event.token()).unwrap();
     let before = HANDLED.load(Ordering::Relaxed);
     let enough = || HANDLED.load(Ordering::Relaxed).wrapping_sub(before) >= 20;
@@ -128,7 +129,7 @@ fn other_waits_go_on() {
 #[test]
 fn deadlines_end_waits() {
     let (me, _) = two_members();
-    let event = Event::create(&me, Reset::Auto, false).unwrap();
+    let event = Event::create(&me, Reset::Auto).unwrap();
     let now = Instant::now();
     for deadline in [now, now + Duration::from_millis(2)] {
         let options = WaitOptions::new().deadline(deadline).interruptible();

@@ -45,7 +45,7 @@ fn own_key(worker: u64, number: u64) -> [u8; 8] {
 fn child() {
     let Some(role) = role() else { return };
     let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
-    let map = Map::open_named(&me, "map").unwrap();
+    let map = Map::open(&me, "map").unwrap();
     if role[1] == "fork" {
         return fork(&me, &map);
     }
@@ -115,7 +115,7 @@ fn killed_workers_lose_nothing_and_leave_nothing() {
     let name = Name::new("map-killed");
     let space = name.open(Space::options().container_slots(64).members(16).handles(1024).scratch(64 << 20));
     let me = space.join().unwrap();
-    let map = Map::create_named(&me, "map", 64).unwrap();
+    let map = Map::create(me.named("map"), 64).unwrap();
     for round in 0..ROUNDS {
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| (worker, Process::start(&[&name.0, &(round * WORKERS + worker).to_string()])))
@@ -158,7 +158,7 @@ fn fork(me: &Member, map: &Map) {
         assert!(matches!(map.remove(b"key"), Err(MapError::NotMember(_))));
         assert!(matches!(map.clear(), Err(MapError::NotMember(_))));
         assert!(map.len().is_err() && map.is_empty().is_err() && map.iter().all(|pair| pair.is_err()));
-        assert!(entry.get().is_err() && Map::open_named(me, "map").is_err());
+        assert!(entry.get().is_err() && Map::open(me, "map").is_err());
         drop(entry);
         // SAFETY: ends the child without running any destructor of the parent.
         unsafe { libc::_exit(0) };
@@ -173,7 +173,7 @@ fn a_forked_child_has_no_map() {
     let name = Name::new("map-fork");
     let space = name.open(Space::options().container_slots(64).members(8).handles(64).scratch(1 << 20));
     let me = space.join().unwrap();
-    let map = Map::create_named(&me, "map", 64).unwrap();
+    let map = Map::create(me.named("map"), 64).unwrap();
     let mut process = Process::start(&[&name.0, "fork"]);
     assert_eq!(process.receive("done").as_deref(), Some(""));
     assert!(!process.was_killed());
@@ -186,16 +186,16 @@ fn a_map_in_a_slot_outlives_all_members() {
     let space =
         Space::options().slots(1).container_slots(64).handles(64).scratch(1 << 20).anonymous().unwrap();
     let me = space.join().unwrap();
-    let map = Map::create_named(&me, "cache", 64).unwrap();
+    let map = Map::create(me.named("cache"), 64).unwrap();
     map.insert(b"key", &[7; 100]).unwrap();
     assert_eq!(me.slots().keep(&map), Ok(0));
     drop((map, me));
     let me = space.join().unwrap();
-    let map = Map::open_named(&me, "cache").unwrap();
+    let map = Map::open(&me, "cache").unwrap();
     assert_eq!(map.get(b"key").unwrap(), Some(vec![7; 100]));
     drop(map);
     me.slots().evict(0).unwrap();
-    assert!(Map::open_named(&me, "cache").is_err());
+    assert!(Map::open(&me, "cache").is_err());
     let report = space.check();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!((report.stats.handles_live, report.stats.blocks_live()), (0, 0));
@@ -506,10 +506,10 @@ fn a_member_that_only_reads_gets_and_changes_nothing() {
     let name = Name::new("map-reader");
     let space = name.open(Space::options().container_slots(64).handles(64).scratch(1 << 20));
     let me = space.join().unwrap();
-    let map = Map::create_named(&me, "map", 64).unwrap();
+    let map = Map::create(me.named("map"), 64).unwrap();
     map.insert(b"key", &[7; 100]).unwrap();
     let reader = Space::options().read_only(true).attach(&name.0).unwrap().join().unwrap();
-    let theirs = Map::open_named(&reader, "map").unwrap();
+    let theirs = Map::open(&reader, "map").unwrap();
     assert_eq!(theirs.get(b"key").unwrap(), Some(vec![7; 100]));
     assert_eq!(theirs.get_handle(b"key").unwrap().unwrap().get().unwrap(), [7; 100]);
     assert!(matches!(theirs.insert(b"key", b""), Err(MapError::ReadOnly(_))));
@@ -567,7 +567,7 @@ fn killed_workers_leave_the_bound_as_it_was() {
     let name = Name::new("map-bound");
     let space = name.open(Space::options().container_slots(64).members(16).handles(1024).scratch(64 << 20));
     let me = space.join().unwrap();
-    let map = Map::create_named(&me, "map", MapOptions::new(64).max_bytes(MAX)).unwrap();
+    let map = Map::create(me.named("map"), MapOptions::new(64).max_bytes(MAX)).unwrap();
     for round in 0..6u64 {
         let worker = Process::start(&[&name.0, &round.to_string()]);
         for _ in 0..100 + 31 * round {

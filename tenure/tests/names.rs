@@ -61,10 +61,10 @@ fn a_name_lives_as_long_as_somebody_holds_what_has_it() {
     spaces(|space| {
         let (a, b) = (space.join().unwrap(), space.join().unwrap());
         for payload in [&b""[..], b"short", &[7; 32], &[8; 33], &[9; 500]] {
-            let handle = a.create_raw_named("jobs", KIND, payload).unwrap();
+            let handle = a.named("jobs").create_raw(KIND, payload).unwrap();
             let token = handle.token();
             assert_eq!((handle.get().unwrap(), handle.name().unwrap()), (payload, Some("jobs")));
-            let opened = b.open_raw_named("jobs", KIND).unwrap();
+            let opened = b.open_raw(KIND, "jobs").unwrap();
             assert_eq!((opened.get().unwrap(), opened.name().unwrap()), (payload, Some("jobs")));
             assert_eq!(b.open_raw(KIND, token).unwrap().name().unwrap(), Some("jobs"));
             assert_eq!(a.look_up("jobs").unwrap(), (KIND, token));
@@ -72,15 +72,15 @@ fn a_name_lives_as_long_as_somebody_holds_what_has_it() {
             assert_eq!((&*info.name, info.kind, info.token, info.holders), ("jobs", KIND, token, 2));
             assert_clean(&space);
 
-            let again = b.create_raw_named("jobs", KIND, b"");
+            let again = b.named("jobs").create_raw(KIND, b"");
             assert!(
                 matches!(again, Err(CreateError::NameTaken { token: found }) if found == token),
                 "{again:?}"
             );
             drop(handle);
-            assert_eq!(a.open_raw_named("jobs", KIND).unwrap().get().unwrap(), payload);
+            assert_eq!(a.open_raw(KIND, "jobs").unwrap().get().unwrap(), payload);
             drop(opened);
-            let gone = a.open_raw_named("jobs", KIND);
+            let gone = a.open_raw(KIND, "jobs");
             assert!(matches!(gone, Err(OpenHandleError::NoSuchName)), "{gone:?}");
             assert!(space.names().is_empty());
             assert_clean(&space);
@@ -132,12 +132,12 @@ fn create_or_open_says_which_it_did() {
         assert!(first.is_created() && !second.is_created());
         let (first, second) = (first.into_inner(), second.into_inner());
         assert_eq!((first.token(), second.get().unwrap().to_native()), (second.token(), 7));
-        assert_eq!(b.open_named::<u64>("counter").unwrap().token(), first.token());
+        assert_eq!(b.open::<u64>("counter").unwrap().token(), first.token());
         // An object of another type has the name.
         let other = b.create_or_open_raw("counter", KIND, b"");
         assert!(matches!(other, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))), "{other:?}");
-        assert!(matches!(b.open_named::<u32>("counter"), Err(OpenHandleError::ForeignKind { .. })));
-        assert!(matches!(a.create_named("counter", &1u32), Err(CreateError::NameTaken { .. })));
+        assert!(matches!(b.open::<u32>("counter"), Err(OpenHandleError::ForeignKind { .. })));
+        assert!(matches!(a.named("counter").create(&1u32), Err(CreateError::NameTaken { .. })));
         // Those attempts left nothing behind.
         assert_eq!(space.stats().handles_live, 1);
         drop((first, second));
@@ -153,16 +153,16 @@ fn what_can_be_a_name() {
     let long = "x".repeat(NAME_MAX);
     let same = ["queue", "Queue", "queue ", "queu\u{e9}", "que\0ue", " ", &long, &long[1..]];
     let held: Vec<_> =
-        same.iter().map(|name| me.create_raw_named(name, KIND, name.as_bytes()).unwrap()).collect();
+        same.iter().map(|name| me.named(name).create_raw(KIND, name.as_bytes()).unwrap()).collect();
     for name in same {
-        assert_eq!(me.open_raw_named(name, KIND).unwrap().get().unwrap(), name.as_bytes());
+        assert_eq!(me.open_raw(KIND, name).unwrap().get().unwrap(), name.as_bytes());
     }
     let expected: BTreeSet<_> = same.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(names(&space), expected.into_iter().collect::<Vec<_>>());
     for bad in [String::new(), "y".repeat(NAME_MAX + 1)] {
-        let error = me.create_raw_named(&bad, KIND, b"").unwrap_err();
+        let error = me.named(&bad).create_raw(KIND, b"").unwrap_err();
         assert!(matches!(error, CreateError::BadName { found } if found == bad.len()), "{error}");
-        assert!(matches!(me.open_raw_named(&bad, KIND), Err(OpenHandleError::NoSuchName)));
+        assert!(matches!(me.open_raw(KIND, &bad), Err(OpenHandleError::NoSuchName)));
         assert!(matches!(
             me.create_or_open(&bad, &1u8),
             Err(NamedError::Create(CreateError::BadName { .. }))
@@ -181,9 +181,9 @@ fn thousands_of_names() {
     let name = |i: usize| format!("queue/{i:05}");
     // Handles that the other process claimed ahead are not available here.
     let held: Vec<_> =
-        (0..9_900).map(|i| me.create_raw_named(&name(i), KIND, &i.to_le_bytes()).unwrap()).collect();
+        (0..9_900).map(|i| me.named(&name(i)).create_raw(KIND, &i.to_le_bytes()).unwrap()).collect();
     for (i, handle) in held.iter().enumerate() {
-        assert_eq!(other.open_raw_named(&name(i), KIND).unwrap().token(), handle.token());
+        assert_eq!(other.open_raw(KIND, &name(i)).unwrap().token(), handle.token());
     }
     assert_eq!(names(&space), (0..9_900).map(name).collect::<Vec<_>>());
     assert_clean(&space);
@@ -296,12 +296,12 @@ fn names_are_taken_and_left_at_the_same_time() {
                 for step in 0..3000u64 {
                     let name = format!("n{}", (step * 7 + thread) % 3);
                     match step % 3 {
-                        0 => match me.create_named(&name, &step) {
+                        0 => match me.named(&name).create(&step) {
                             Ok(handle) => assert_eq!(handle.name().unwrap(), Some(&*name)),
                             Err(CreateError::NameTaken { .. }) => {}
                             Err(error) => panic!("{error}"),
                         },
-                        1 => match me.open_named::<u64>(&name) {
+                        1 => match me.open::<u64>(&name) {
                             Ok(handle) => assert_eq!(handle.name().unwrap(), Some(&*name)),
                             Err(OpenHandleError::NoSuchName) => {}
                             Err(error) => panic!("{error}"),
@@ -329,8 +329,8 @@ fn mutexes_events_and_semaphores_by_name() {
     use tenure::{Event, Mutex, Reset, Semaphore};
     spaces(|space| {
         let (a, b) = (space.join().unwrap(), space.join().unwrap());
-        let mutex = Mutex::create_or_open(&a, "mutex", true).unwrap();
-        let same = Mutex::create_or_open(&b, "mutex", false).unwrap();
+        let mutex = Mutex::options().recursive(true).create_or_open(&a, "mutex").unwrap();
+        let same = Mutex::create_or_open(&b, "mutex").unwrap();
         assert!(mutex.is_created() && !same.is_created());
         let (mutex, same) = (mutex.into_inner(), same.into_inner());
         // With the properties of the first creation.
@@ -342,29 +342,29 @@ fn mutexes_events_and_semaphores_by_name() {
         drop(same);
 
         for (name, reset) in [("manual", Reset::Manual), ("automatic", Reset::Auto)] {
-            let event = Event::create_named(&a, name, reset, false).unwrap();
-            let same = Event::open_named(&b, name).unwrap();
+            let event = Event::create(a.named(name), reset).unwrap();
+            let same = Event::open(&b, name).unwrap();
             event.set().unwrap();
             same.wait(None).unwrap();
             assert_eq!((same.resets(), same.is_set().unwrap()), (reset, reset == Reset::Manual));
             let other = if reset == Reset::Manual { Reset::Auto } else { Reset::Manual };
-            assert!(!Event::create_or_open(&b, name, reset, false).unwrap().is_created());
-            let error = Event::create_or_open(&b, name, other, false).unwrap_err();
+            assert!(!Event::create_or_open(&b, name, reset).unwrap().is_created());
+            let error = Event::create_or_open(&b, name, other).unwrap_err();
             assert!(matches!(error, NamedError::Open(OpenHandleError::ForeignKind { .. })), "{error}");
         }
 
-        let semaphore = Semaphore::create_named(&a, "semaphore", 1, 2).unwrap();
+        let semaphore = Semaphore::create(a.named("semaphore"), 1, 2).unwrap();
         let same = Semaphore::create_or_open(&b, "semaphore", 5, 7).unwrap().into_inner();
         same.acquire(None).unwrap();
         assert_eq!((same.maximum(), semaphore.count().unwrap()), (2, 0));
         semaphore.release(2).unwrap();
-        assert_eq!(Semaphore::open_named(&b, "semaphore").unwrap().count().unwrap(), 2);
-        let taken = Mutex::create_named(&b, "semaphore", false).map(drop);
+        assert_eq!(Semaphore::open(&b, "semaphore").unwrap().count().unwrap(), 2);
+        let taken = Mutex::create(b.named("semaphore")).map(drop);
         assert!(
             matches!(taken, Err(CreateError::NameTaken { token }) if token == semaphore.token()),
             "{taken:?}"
         );
-        assert!(matches!(Mutex::open_named(&b, "semaphore"), Err(OpenHandleError::ForeignKind { .. })));
+        assert!(matches!(Mutex::open(&b, "semaphore"), Err(OpenHandleError::ForeignKind { .. })));
 
         let kinds: Vec<_> = space.names().into_iter().map(|info| info.kind.to_string()).collect();
         assert_eq!(kinds, ["mutex", "semaphore"]);
@@ -381,7 +381,7 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
     let me = space.join().unwrap();
     let mut child = Process::start(&[&name.0, "mutex!", "mutex"]);
     child.receive("ready").unwrap();
-    let mutex = tenure::Mutex::open_named(&me, "mutex").unwrap();
+    let mutex = tenure::Mutex::open(&me, "mutex").unwrap();
     assert!(mutex.try_lock().is_err());
     child.kill();
     assert!(mutex.lock().unwrap().abandoned());
@@ -395,11 +395,11 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
 fn processes_by_name() {
     let space = small().private().unwrap();
     let (a, b) = (space.join().unwrap(), space.join().unwrap());
-    let process = tenure::Process::create_named(&a, "us", std::process::id()).unwrap();
-    let same = tenure::Process::open_named(&b, "us").unwrap();
+    let process = tenure::Process::of_pid(a.named("us"), std::process::id()).unwrap();
+    let same = tenure::Process::open(&b, "us").unwrap();
     assert_eq!((same.pid(), same.token()), (std::process::id(), process.token()));
-    assert!(tenure::Process::create_named(&b, "us", std::process::id()).is_err());
-    assert!(tenure::Thread::open_named(&b, "us").is_err());
+    assert!(tenure::Process::of_pid(b.named("us"), std::process::id()).is_err());
+    assert!(tenure::Thread::open(&b, "us").is_err());
     // For any given number, the result is the object of that name.
     let found = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(!found.is_created());
@@ -410,13 +410,13 @@ fn processes_by_name() {
     assert_eq!(found.into_inner().token(), process.token());
     assert!(tenure::Thread::create_or_open(&b, "us", std::process::id()).is_err());
     drop((process, same));
-    assert!(tenure::Process::open_named(&b, "us").is_err());
+    assert!(tenure::Process::open(&b, "us").is_err());
     let made = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(made.is_created());
-    assert_eq!(tenure::Process::open_named(&a, "us").unwrap().token(), made.into_inner().token());
+    assert_eq!(tenure::Process::open(&a, "us").unwrap().token(), made.into_inner().token());
     // No process has that number, so no object gets the name.
     assert!(tenure::Process::create_or_open(&b, "nobody", u32::MAX).is_err());
-    assert!(tenure::Process::open_named(&b, "nobody").is_err());
+    assert!(tenure::Process::open(&b, "nobody").is_err());
     assert_clean(&space);
 }
 
@@ -426,8 +426,8 @@ fn descriptors_by_name() {
     let space = small().anonymous().unwrap();
     let (a, b) = (space.join().unwrap(), space.join().unwrap());
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let theirs = tenure::Descriptor::create_named(&a, "out", writer).unwrap();
-    let ours = tenure::Descriptor::open_named(&b, "out").unwrap();
+    let theirs = tenure::Descriptor::create(a.named("out"), writer).unwrap();
+    let ours = tenure::Descriptor::open(&b, "out").unwrap();
     std::fs::File::from(ours.duplicate().unwrap()).write_all(b"hello").unwrap();
     // Another pipe, closed when an object of that name exists already.
     let (mut closed, other) = std::io::pipe().unwrap();
@@ -451,7 +451,7 @@ fn child() {
     let space = small().attach(&role[0]).unwrap();
     let me = space.join().unwrap();
     if role[1] == "mutex!" {
-        let mutex = tenure::Mutex::create_or_open(&me, &role[2], false).unwrap().into_inner();
+        let mutex = tenure::Mutex::create_or_open(&me, &role[2]).unwrap().into_inner();
         let guard = mutex.lock().unwrap();
         say("ready", guard.abandoned());
         linger();
@@ -468,15 +468,15 @@ fn names_end_with_killed_holders() {
     let name = Name::new("killed");
     let space = name.open(small());
     let me = space.join().unwrap();
-    let kept = me.create_named("kept", &0u32).unwrap();
+    let kept = me.named("kept").create(&0u32).unwrap();
     let mut child = Process::start(&[&name.0, "kept", "lost", "taken over"]);
     child.receive("ready").unwrap();
     assert_eq!(names(&space), ["kept", "lost", "taken over"]);
-    let over = me.open_named::<u32>("taken over").unwrap();
+    let over = me.open::<u32>("taken over").unwrap();
     child.kill();
     // The monitor recovers; it gets the death notification.
     eventually("a dead holder's name ends", || names(&space) == ["kept", "taken over"]);
-    assert!(matches!(me.open_named::<u32>("lost"), Err(OpenHandleError::NoSuchName)));
+    assert!(matches!(me.open::<u32>("lost"), Err(OpenHandleError::NoSuchName)));
     assert!(me.create_or_open("lost", &2u32).unwrap().is_created());
     assert_eq!((over.get().unwrap().to_native(), kept.get().unwrap().to_native()), (1, 0));
     drop((over, kept));

@@ -327,7 +327,7 @@ fn waits_end_when_they_should() {
             assert!(matches!(process.wait(Some(timeout)), Err(WaitError::TimedOut)));
         }
         let mutex = Mutex::create(&me).unwrap();
-        let event = Event::create(&me, Reset::Auto, false).unwrap();
+        let event = Event::create(&me, Reset::Auto).unwrap();
         let held = mutex.lock().unwrap();
         scope("both waiters are done", |scope| {
             let any = scope.spawn(|| {

@@ -30,10 +30,10 @@ fn number(handle: &Handle<Raw>) -> u64 {
 fn child() {
     let Some(role) = role() else { return };
     let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
-    let jobs = Queue::open_raw_named(&me, KIND, "jobs").unwrap();
+    let jobs = Queue::open_raw(&me, KIND, "jobs").unwrap();
     match &*role[1] {
         "work" => {
-            let done = Locked::<Done>::open_named(&me, "done").unwrap();
+            let done = Locked::<Done>::open(&me, "done").unwrap();
             loop {
                 let job = jobs.claim_with(None).unwrap();
                 set(&mut done.lock().unwrap(), number(&job));
@@ -211,7 +211,7 @@ fn a_claim_wakes_those_that_push() {
     let name = Name::new("queue-room");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 1).unwrap();
+    let jobs = Queue::create_raw(me.named("jobs"), KIND, 1).unwrap();
     let mut producer = Process::start(&[&name.0, "push"]);
     assert_eq!(producer.receive("pushed").as_deref(), Some("0"));
     wait_until_asleep(producer.id());
@@ -247,9 +247,9 @@ fn jobs_of_killed_workers_are_done_and_none_is_lost() {
     let name = Name::new("queue-jobs");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
+    let jobs = Queue::create_raw(me.named("jobs"), KIND, 100).unwrap();
     let (done, is_over) =
-        (Locked::<Done>::create_named(&me, "done", &[0; 48]).unwrap(), AtomicBool::new(false));
+        (Locked::<Done>::create(me.named("done"), &[0; 48]).unwrap(), AtomicBool::new(false));
     common::scope("all jobs are done", |scope| {
         let masters = [0, 1].map(|who| {
             let (name, is_over) = (&name.0, &is_over);
@@ -294,7 +294,7 @@ fn the_claims_of_a_dead_process_wake_those_that_wait() {
     let name = Name::new("queue-wake");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
+    let jobs = Queue::create_raw(me.named("jobs"), KIND, 100).unwrap();
     for _ in 0..3 {
         (0..10).for_each(|job| jobs.push(&bytes_of(job)).unwrap());
         let mut claimer = Process::start(&[&name.0, "claim"]);
@@ -319,7 +319,7 @@ fn what_a_killed_producer_pushed_is_there_in_order() {
     {
         // Kept by a slot: no process needs to live.
         let me = space.join().unwrap();
-        let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 500).unwrap();
+        let jobs = Queue::create_raw(me.named("jobs"), KIND, 500).unwrap();
         me.slots().keep(&jobs).unwrap();
         let mut producer = Process::start(&[&name.0, "push"]);
         for _ in 0..200 {
@@ -329,7 +329,7 @@ fn what_a_killed_producer_pushed_is_there_in_order() {
         producer.kill();
     }
     let me = space.join().unwrap();
-    let jobs = Queue::open_raw_named(&me, KIND, "jobs").unwrap();
+    let jobs = Queue::open_raw(&me, KIND, "jobs").unwrap();
     let all: Vec<_> = std::iter::from_fn(|| jobs.pop().unwrap()).map(|job| number(&job)).collect();
     assert!(all.len() as u64 > told, "lost: {} of {told}", all.len());
     assert_eq!(all, (0..all.len() as u64).collect::<Vec<_>>());

@@ -20,7 +20,7 @@ fn child() {
     let Some(role) = role() else { return };
     let reader = Space::options().read_only(true).attach(&role[0]).unwrap().join().unwrap();
     let local = reader.local();
-    let (mutex, token) = (Mutex::open_named(&reader, "named").unwrap(), role[1].parse().unwrap());
+    let (mutex, token) = (Mutex::open(&reader, "named").unwrap(), role[1].parse().unwrap());
     let handle = reader.open_raw(KIND, token).unwrap();
     let guard = mutex.lock().unwrap();
     say("read", format_args!("{:?}", handle.get().unwrap()[0]));
@@ -39,7 +39,7 @@ fn a_store_of_a_reader_ends_it_and_changes_nothing() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let handle = me.create_raw(KIND, &[7; 100]).unwrap();
-    let mutex = Mutex::create_named(&me, "named", false).unwrap();
+    let mutex = Mutex::create(me.named("named")).unwrap();
     let mut process = Process::start(&[&name.0, &handle.token().to_string()]);
     assert_eq!(process.receive("read").as_deref(), Some("7"));
     assert_eq!(process.wait().signal(), Some(libc::SIGSEGV));
@@ -54,8 +54,8 @@ fn a_reader_opens_waits_and_locks_and_creates_nothing() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let (small, large) = (me.create_raw(KIND, b"tea").unwrap(), me.create_raw(KIND, &[7; 5000]).unwrap());
-    let (named, plain) = (Mutex::create_named(&me, "named", false).unwrap(), Mutex::create(&me).unwrap());
-    let event = Event::create_named(&me, "event", Reset::Auto, false).unwrap();
+    let (named, plain) = (Mutex::create(me.named("named")).unwrap(), Mutex::create(&me).unwrap());
+    let event = Event::create(me.named("event"), Reset::Auto).unwrap();
     let permits = Semaphore::create(&me, 1, 2).unwrap();
 
     let readers = Space::options().read_only(true).attach(&name.0).unwrap();
@@ -65,14 +65,14 @@ fn a_reader_opens_waits_and_locks_and_creates_nothing() {
     assert_eq!(opened.get().unwrap(), [7; 5000]);
     assert_eq!(opened.try_clone().unwrap().get().unwrap().len(), 5000);
 
-    let theirs = Mutex::open_named(&reader, "named").unwrap();
+    let theirs = Mutex::open(&reader, "named").unwrap();
     let guard = theirs.lock().unwrap();
     let taken = std::thread::scope(|scope| scope.spawn(|| named.try_lock().is_err()).join());
     assert!(taken.unwrap());
     drop(guard);
     drop(Mutex::open(&reader, plain.token()).unwrap().lock().unwrap());
     event.set().unwrap();
-    Event::open_named(&reader, "event").unwrap().wait(None).unwrap();
+    Event::open(&reader, "event").unwrap().wait(None).unwrap();
     let their_permits = Semaphore::open(&reader, permits.token()).unwrap();
     their_permits.acquire(None).unwrap();
     assert_eq!(their_permits.release(1).unwrap(), 0);
@@ -87,10 +87,10 @@ fn a_reader_opens_waits_and_locks_and_creates_nothing() {
     assert!(matches!(local.create(KIND, &[7; 100]), Err(CreateError::ReadOnly(ReadOnly))));
     assert!(matches!(reader.create(&7u64), Err(CreateError::ReadOnly(ReadOnly))));
     assert!(matches!(Mutex::create(&reader), Err(CreateError::ReadOnly(ReadOnly))));
-    assert!(matches!(Mutex::create_named(&reader, "mine", false), Err(CreateError::ReadOnly(ReadOnly))));
-    let either = Mutex::create_or_open(&reader, "mine", false);
+    assert!(matches!(Mutex::create(reader.named("mine")), Err(CreateError::ReadOnly(ReadOnly))));
+    let either = Mutex::create_or_open(&reader, "mine");
     assert!(matches!(either, Err(NamedError::Create(CreateError::ReadOnly(ReadOnly)))), "{either:?}");
-    assert!(Mutex::create_or_open(&reader, "named", false).is_ok());
+    assert!(Mutex::create_or_open(&reader, "named").is_ok());
 
     // The reader closes the last count of a handle in a block: the block is free again.
     drop(large);

@@ -109,7 +109,7 @@ fn roots_outlive_all_members() {
     {
         let space = name.open(Space::options().slots(4).handles(64).scratch(1 << 20));
         let me = space.join().unwrap();
-        let root = me.create_named("limits", &[3u32, 5]).unwrap();
+        let root = me.named("limits").create(&[3u32, 5]).unwrap();
         assert_eq!(me.slots().keep(&root), Ok(0));
         assert_eq!(me.slots().keep(&root), Err(PutError::Already { slot: 0 }));
     }
@@ -117,12 +117,12 @@ fn roots_outlive_all_members() {
     assert_eq!((space.names()[0].name.as_str(), space.names()[0].holders), ("limits", 0));
     assert!(space.check_quiet().is_clean());
     let me = space.join().unwrap();
-    let root = me.open_named::<[u32; 2]>("limits").unwrap();
+    let root = me.open::<[u32; 2]>("limits").unwrap();
     assert_eq!(root.get().unwrap()[1].to_native(), 5);
     assert_eq!(me.slots().find(root.token()), Ok(Some(0)));
     assert_eq!(me.slots().evict(0).unwrap(), root.token());
     drop(root);
-    assert!(me.open_named::<[u32; 2]>("limits").is_err(), "the name ended with its last holder");
+    assert!(me.open::<[u32; 2]>("limits").is_err(), "the name ended with its last holder");
 }
 
 #[test]

@@ -24,14 +24,14 @@ fn child() {
     let Some(role) = role() else { return };
     let me = Space::options().attach(&role[0]).unwrap().join().unwrap();
     if role[1] == "damage" {
-        let locked = Locked::<Value>::open_named(&me, "value").unwrap();
+        let locked = Locked::<Value>::open(&me, "value").unwrap();
         let mut guard = locked.lock().unwrap();
         guard[0] = 9;
         say("locked", "");
         common::linger();
         guard[1] = 9;
     }
-    let value = Versioned::<Value>::open_named(&me, "value").unwrap();
+    let value = Versioned::<Value>::open(&me, "value").unwrap();
     say("writing", "");
     for round in (0..=u8::MAX).cycle() {
         value.write(&[round; 1021]).unwrap();
@@ -46,11 +46,11 @@ fn whoever_dies_in_a_change_leaves_a_damaged_value_until_somebody_repairs_it() {
     let name = Name::new("damaged");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let locked = Locked::<Value>::create_named(&me, "value", &[1; 1021]).unwrap();
+    let locked = Locked::<Value>::create(me.named("value"), &[1; 1021]).unwrap();
     assert!(!locked.lock().unwrap().is_damaged());
     let mut process = Process::start(&[&name.0, "damage"]);
     process.receive("locked");
-    assert!(matches!(locked.try_lock(), Err(WaitError::TimedOut)));
+    assert!(matches!(locked.try_lock(), Err(WaitError::WouldBlock)));
     process.kill();
     {
         let guard = locked.lock().unwrap();
@@ -109,7 +109,7 @@ fn writers_that_are_killed_leave_whole_versions_and_no_reader_waits() {
     let name = Name::new("versions");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let value = Versioned::<Value>::create_named(&me, "value", &[0; 1021]).unwrap();
+    let value = Versioned::<Value>::create(me.named("value"), &[0; 1021]).unwrap();
     let is_whole = |value: &Value| value.iter().all(|byte| *byte == value[0]);
     let mut before = 0;
     for round in 0..20 {
@@ -180,8 +180,8 @@ fn threads_lose_no_update() {
 fn what_is_of_another_type_is_refused() {
     let space = options().memfd().unwrap();
     let (me, other) = (space.join().unwrap(), space.join().unwrap());
-    let locked = Locked::create_named(&me, "locked", &7u64).unwrap();
-    let versioned = Versioned::create_named(&me, "versioned", &7u64).unwrap();
+    let locked = Locked::create(me.named("locked"), &7u64).unwrap();
+    let versioned = Versioned::create(me.named("versioned"), &7u64).unwrap();
     let mutex = Mutex::create(&me).unwrap();
     macro_rules! foreign {
         ($($open:expr),*) => {
@@ -190,20 +190,20 @@ fn what_is_of_another_type_is_refused() {
     }
     foreign!(
         Locked::<i64>::open(&other, locked.token()),
-        Locked::<[u64; 2]>::open_named(&other, "locked"),
+        Locked::<[u64; 2]>::open(&other, "locked"),
         Locked::<u64>::open(&other, versioned.token()),
         Versioned::<u64>::open(&other, locked.token()),
         Versioned::<u32>::open(&other, versioned.token()),
         Mutex::open(&other, locked.token()),
-        Mutex::open_named(&other, "versioned"),
+        Mutex::open(&other, "versioned"),
         Locked::<u64>::open(&other, mutex.token()),
         other.open_raw(Kind::raw(1), locked.token())
     );
-    let taken = Locked::create_named(&me, "locked", &7u64);
+    let taken = Locked::create(me.named("locked"), &7u64);
     assert!(matches!(taken, Err(CreateError::NameTaken { .. })));
     let other_type = Locked::create_or_open(&other, "locked", &7u8);
     assert!(matches!(other_type, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))));
-    assert!(matches!(Locked::<u64>::open_named(&other, "none"), Err(OpenHandleError::NoSuchName)));
+    assert!(matches!(Locked::<u64>::open(&other, "none"), Err(OpenHandleError::NoSuchName)));
     let token = locked.token();
     drop(locked);
     assert!(matches!(Locked::<u64>::open(&other, token), Err(OpenHandleError::Stale { .. })));

@@ -118,7 +118,7 @@ fn a_mutex_excludes_recurses_and_says_whose_it_is() {
     let guard = mutex.lock().unwrap();
     assert!(!guard.abandoned());
     assert!(matches!(mutex.try_lock(), Err(WaitError::Deadlock)));
-    assert!(matches!(theirs.try_lock(), Err(WaitError::TimedOut)));
+    assert!(matches!(theirs.try_lock(), Err(WaitError::WouldBlock)));
     assert!(matches!(theirs.lock_timeout(Duration::from_millis(1)), Err(WaitError::TimedOut)));
     assert!(matches!(theirs.unlock(), Err(WaitError::NotOwner)));
     let MutexState::Owned { lease, .. } = theirs.state().unwrap() else { panic!("free") };
@@ -130,11 +130,11 @@ fn a_mutex_excludes_recurses_and_says_whose_it_is() {
     });
     assert_eq!(mutex.state().unwrap(), MutexState::Free);
 
-    let twice = Mutex::create_recursive(&me).unwrap();
+    let twice = Mutex::options().recursive(true).create(&me).unwrap();
     let (a, b) = (twice.lock().unwrap(), twice.lock().unwrap());
     drop(a);
     let again = Mutex::open(&other, twice.token()).unwrap();
-    assert!(again.is_recursive() && matches!(again.try_lock(), Err(WaitError::TimedOut)));
+    assert!(again.is_recursive() && matches!(again.try_lock(), Err(WaitError::WouldBlock)));
     drop(b);
     drop(again.try_lock().unwrap());
     assert!(matches!(twice.unlock(), Err(WaitError::NotOwner)));
@@ -163,7 +163,7 @@ fn objects_are_opened_as_what_they_are_and_never_as_bytes() {
 fn events_let_all_go_or_one() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
-    let manual = Event::create(&me, Reset::Manual, false).unwrap();
+    let manual = Event::create(&me, Reset::Manual).unwrap();
     assert!(matches!(manual.wait(NOT_NOW), Err(WaitError::TimedOut)));
     scope("all waiters are let go", |scope| {
         for _ in 0..3 {
@@ -175,7 +175,7 @@ fn events_let_all_go_or_one() {
     assert!(manual.reset().unwrap() && !manual.reset().unwrap());
     assert!(matches!(manual.wait(NOT_NOW), Err(WaitError::TimedOut)));
 
-    let auto = Event::create(&me, Reset::Auto, true).unwrap();
+    let auto = Event::options(Reset::Auto).signalled(true).create(&me).unwrap();
     assert_eq!(Event::open(&me, auto.token()).unwrap().resets(), Reset::Auto);
     auto.set().unwrap();
     auto.wait(NOT_NOW).unwrap();
@@ -275,7 +275,7 @@ fn an_owner_leaves_or_lets_go_without_unlocking() {
     let clone = theirs.try_clone().unwrap();
     std::mem::forget(theirs.lock().unwrap());
     drop(theirs);
-    assert!(matches!(mine.try_lock(), Err(WaitError::TimedOut)), "one more value holds it");
+    assert!(matches!(mine.try_lock(), Err(WaitError::WouldBlock)), "one more value holds it");
     scope("the waiter is told", |scope| {
         let waiter = scope.spawn(|| mine.lock().unwrap().abandoned());
         drop(clone);
@@ -291,7 +291,7 @@ fn waiters_are_killed_and_stopped_and_swallow_nothing() {
     let space = name.open(options());
     let me = space.join().unwrap();
     let (auto, semaphore) =
-        (Event::create(&me, Reset::Auto, false).unwrap(), Semaphore::create(&me, 0, 10).unwrap());
+        (Event::create(&me, Reset::Auto).unwrap(), Semaphore::create(&me, 0, 10).unwrap());
     let mutex = Mutex::create(&me).unwrap();
     type Wake<'a> = Box<dyn Fn() + 'a>;
     let wake_mutex = || drop(mutex.adopt().unwrap());
@@ -334,8 +334,8 @@ fn any_of_mixed_kinds() {
     for pretend in [false, true] {
         tenure::testing::pretend_no_waitv(&me, pretend);
         let mutex = Mutex::create(&me).unwrap();
-        let auto = Event::create(&me, Reset::Auto, false).unwrap();
-        let manual = Event::create(&me, Reset::Manual, false).unwrap();
+        let auto = Event::create(&me, Reset::Auto).unwrap();
+        let manual = Event::create(&me, Reset::Manual).unwrap();
         let semaphore = Semaphore::create(&me, 0, 5).unwrap();
         let objects: [&dyn Waitable; 4] = [&auto, &semaphore, &manual, &mutex];
         assert_eq!(wait_any(&objects, None).unwrap().index, 3, "the mutex was free");
@@ -380,7 +380,7 @@ fn all_or_none() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     let mutex = Mutex::create(&me).unwrap();
-    let auto = Event::create(&me, Reset::Auto, true).unwrap();
+    let auto = Event::options(Reset::Auto).signalled(true).create(&me).unwrap();
     let semaphore = Semaphore::create(&me, 0, 5).unwrap();
     let objects: [&dyn Waitable; 3] = [&semaphore, &auto, &mutex];
     assert!(matches!(wait_all(&objects, NOT_NOW), Err(WaitError::TimedOut)));
@@ -410,7 +410,7 @@ fn all_or_none() {
     mutex.unlock().unwrap();
     assert!(auto.is_set().unwrap());
     // A recursive mutex of ours is locked again.
-    let recursive = Mutex::create_recursive(&me).unwrap();
+    let recursive = Mutex::options().recursive(true).create(&me).unwrap();
     recursive.acquire(NOT_NOW).unwrap();
     wait_all(&[&recursive, &auto], NOT_NOW).unwrap();
     assert!(!auto.is_set().unwrap());
@@ -435,8 +435,8 @@ fn many_take_all_and_one_by_one() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     let (permits, mutex) = (Semaphore::create(&me, 2, 3).unwrap(), Mutex::create(&me).unwrap());
-    let signal = Event::create(&me, Reset::Auto, true).unwrap();
-    let open = Event::create(&me, Reset::Manual, true).unwrap();
+    let signal = Event::options(Reset::Auto).signalled(true).create(&me).unwrap();
+    let open = Event::options(Reset::Manual).signalled(true).create(&me).unwrap();
     let pair = [AtomicU64::new(0), AtomicU64::new(0)];
     scope("all threads take what they want", |scope| {
         for turn in 0..6 {
@@ -496,8 +496,8 @@ fn who_waits_is_not_woken_for_nothing() {
     let name = Name::new("quiet");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let event = Event::create(&me, Reset::Manual, false).unwrap();
-    let other = Event::create(&me, Reset::Manual, false).unwrap();
+    let event = Event::create(&me, Reset::Manual).unwrap();
+    let other = Event::create(&me, Reset::Manual).unwrap();
     for (what, tokens) in [("wait", &[event.token()][..]), ("any", &[other.token(), event.token()])] {
         let mut waiter = start(&name, true, what, tokens);
         waiter.receive("waiting").unwrap();
@@ -526,7 +526,7 @@ fn who_polls_is_seen() {
     let name = Name::new("polls");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let event = Event::create(&me, Reset::Manual, false).unwrap();
+    let event = Event::create(&me, Reset::Manual).unwrap();
     let mut waiter = start(&name, true, "poll", &[event.token()]);
     waiter.receive("waiting").unwrap();
     let seen = wait_until_quiet(waiter.id());
@@ -538,7 +538,7 @@ fn any_across_processes_with_and_without_waitv() {
     let name = Name::new("any");
     let space = name.open(options());
     let me = space.join().unwrap();
-    let auto = Event::create(&me, Reset::Auto, false).unwrap();
+    let auto = Event::create(&me, Reset::Auto).unwrap();
     let semaphore = Semaphore::create(&me, 0, 4).unwrap();
     let mutex = Mutex::create(&me).unwrap();
     let tokens = [auto.token(), semaphore.token(), mutex.token()];
@@ -574,14 +574,14 @@ fn a_forked_child_has_nothing_of_it() {
     let space = options().anonymous().unwrap();
     let me = space.join().unwrap();
     let mutex = Mutex::create(&me).unwrap();
-    let event = Event::create(&me, Reset::Manual, true).unwrap();
+    let event = Event::options(Reset::Manual).signalled(true).create(&me).unwrap();
     let guard = mutex.lock().unwrap();
     let code = common::in_fork(|| {
         let refused =
             [mutex.lock().is_err(), event.wait(None).is_err(), event.set().is_err(), mutex.unlock().is_err()];
         let again = space.join().unwrap();
         let theirs = Mutex::open(&again, mutex.token()).unwrap();
-        let waits = matches!(theirs.try_lock(), Err(WaitError::TimedOut));
+        let waits = matches!(theirs.try_lock(), Err(WaitError::WouldBlock));
         drop(theirs);
         i32::from(!(refused.iter().all(|refused| *refused) && waits))
     });

@@ -131,8 +131,8 @@ fn names_are_listed_with_what_has_them() {
     assert_eq!(out, "no names\n");
     let space = Space::options().attach(&segment.name.0).unwrap();
     let me = space.join().unwrap();
-    let handle = me.create_raw_named("two\nlines", Kind::raw(3), b"").unwrap();
-    let other = me.create_raw_named("jobs", Kind::raw(4), b"").unwrap();
+    let handle = me.named("two\nlines").create_raw(Kind::raw(3), b"").unwrap();
+    let other = me.named("jobs").create_raw(Kind::raw(4), b"").unwrap();
     let (out, _) = expect(0, &["names", &segment.name.0]);
     let lines: Vec<_> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     let (first, second) = (other.token().to_string(), handle.token().to_string());
@@ -150,7 +150,7 @@ fn slots_are_listed_with_their_names() {
     assert_eq!(out, "no slot is in use\n");
     let space = Space::options().attach(&segment.name.0).unwrap();
     let me = space.join().unwrap();
-    let named = me.create_raw_named("jobs", Kind::raw(4), b"").unwrap();
+    let named = me.named("jobs").create_raw(Kind::raw(4), b"").unwrap();
     assert_eq!(me.slots().keep(&named), Ok(0));
     let root = named.token().to_string();
     // Now only the slot holds it.

@@ -92,7 +92,7 @@ impl Subject for Tenured {
         // Acquire: pairs with the Release below.
         if said.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Acquire).is_ok() {
             let mutex = Mutex::create(&member).map_err(|error| refused(&error))?;
-            let event = || Event::create(&member, Reset::Auto, false).map_err(|error| refused(&error));
+            let event = || Event::create(&member, Reset::Auto).map_err(|error| refused(&error));
             let events = [event()?, event()?];
             let tokens = [mutex.token(), events[0].token(), events[1].token()];
             for (word, token) in said.tokens.iter().zip(tokens) {

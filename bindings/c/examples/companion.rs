@@ -17,9 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let space = Space::options().attach(&name)?;
     let me = space.join()?;
     // The first process creates it.
-    let mutex = Mutex::create_or_open(&me, "lock", false)?.into_inner();
-    let answer = Event::create_or_open(&me, "answer", Reset::Auto, false)?.into_inner();
-    let question = Event::open_named(&me, "question")?;
+    let mutex = Mutex::create_or_open(&me, "lock")?.into_inner();
+    let answer = Event::create_or_open(&me, "answer", Reset::Auto)?.into_inner();
+    let question = Event::open(&me, "question")?;
     let mut local = me.local();
     let counter = local.open_named("counter", COUNTER)?;
     // SAFETY: 8 bytes, aligned to 8, mapped while we are a member, which holds the handle; all programs change them by

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut lines = stdin().lock().lines();
     let token = lines.next().ok_or("expected a token, found the end")??;
-    let text = me.open_raw(GREETING, token.trim().parse()?)?;
+    let text = me.open_raw(GREETING, token.trim().parse::<tenure::Token>()?)?;
     // Until the other one is done as well.
     while count.load(Ordering::SeqCst) < 2 * u64::from(ROUNDS) {
         std::thread::yield_now();

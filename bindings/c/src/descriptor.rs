@@ -87,8 +87,7 @@ pub unsafe extern "C" fn tenure_descriptor_create(
     object: *mut *mut tenure_object,
 ) -> c_int {
     let ways = Ways::<_, Failure, Failure> {
-        create: &|member| Ok(Descriptor::create(member, duplicate(fd)?)?),
-        create_named: &|member, name| Ok(Descriptor::create_named(member, name, duplicate(fd)?)?),
+        create: &|place| Ok(Descriptor::create(place, duplicate(fd)?)?),
         create_or_open: &|member, name| Ok(Descriptor::create_or_open(member, name, duplicate(fd)?)?),
     };
     // SAFETY: the caller's promise.

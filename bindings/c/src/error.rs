@@ -577,7 +577,7 @@ impl Coded for WaitError {
         match self {
             Self::NotMember(error) => error.status(),
             Self::ReadOnly(error) => error.status(),
-            Self::TimedOut => TENURE_ERR_TIMEOUT,
+            Self::TimedOut | Self::WouldBlock => TENURE_ERR_TIMEOUT,
             Self::Interrupted => TENURE_ERR_INTERRUPTED,
             Self::Deadlock => TENURE_ERR_DEADLOCK,
             Self::NotOwner => TENURE_ERR_NOT_OWNER,

@@ -5,8 +5,8 @@ use std::ptr;
 use std::sync::atomic::AtomicU8;
 
 use tenure::{
-    Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError, Process,
-    ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
+    Descriptor, DescriptorError, Event, FileShare, Key, Kind, Locked, Mutex, Named, OpenHandleError, Place,
+    Process, ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -201,10 +201,11 @@ where
         // SAFETY: the caller's promise.
         let name = unsafe { name_of(name) }?;
         let or_open = or_open(name, flags, known)?;
+        let owner = &member.member;
         let (made, status) = match name {
-            None => ((ways.create)(&member.member)?, tenure_status::TENURE_OK),
-            Some(name) if or_open => opened((ways.create_or_open)(&member.member, name)?),
-            Some(name) => ((ways.create_named)(&member.member, name)?, tenure_status::TENURE_OK),
+            Some(name) if or_open => opened((ways.create_or_open)(owner, name)?),
+            Some(name) => ((ways.create)(owner.named(name))?, tenure_status::TENURE_OK),
+            None => ((ways.create)(owner.into())?, tenure_status::TENURE_OK),
         };
         Ok((hand_out(member, any(made))?, status))
     };
@@ -212,13 +213,11 @@ where
     unsafe { guard_out_status(to, "object", ptr::null_mut(), call) }
 }
 
-type CreateNamed<'f, T, C> = &'f (dyn Fn(&tenure::Member, &str) -> Result<T, C> + 'f);
 type CreateOrOpen<'f, T, N> = &'f (dyn Fn(&tenure::Member, &str) -> Result<Named<T>, N> + 'f);
 
 /// How objects of a kind are created, and the errors: `C` creating, `N` creating or opening.
 pub(crate) struct Ways<'f, T, C, N> {
-    pub(crate) create: &'f dyn Fn(&tenure::Member) -> Result<T, C>,
-    pub(crate) create_named: CreateNamed<'f, T, C>,
+    pub(crate) create: &'f dyn Fn(Place<'_>) -> Result<T, C>,
     pub(crate) create_or_open: CreateOrOpen<'f, T, N>,
 }
 
@@ -236,66 +235,44 @@ pub(crate) fn opened<T>(named: Named<T>) -> (T, tenure_status) {
     (named.into_inner(), status)
 }
 
-/// The source of an object to open: its token or its name.
-#[derive(Clone, Copy)]
-pub(crate) enum Source<'a> {
-    Token(Token),
-    Name(&'a str),
+fn open_as(member: &Membership, key: Key<'_>, kind: u32) -> Result<Any, NotOpened> {
+    let member = &member.member;
+    const MUTEX: u32 = TENURE_MUTEX as u32;
+    const MANUAL: u32 = TENURE_EVENT_MANUAL as u32;
+    const AUTOMATIC: u32 = TENURE_EVENT_AUTOMATIC as u32;
+    const SEMAPHORE: u32 = TENURE_SEMAPHORE as u32;
+    const PROCESS: u32 = TENURE_PROCESS as u32;
+    const THREAD: u32 = TENURE_THREAD as u32;
+    const DESCRIPTOR: u32 = TENURE_DESCRIPTOR as u32;
+    const LOCKED: u32 = TENURE_LOCKED as u32;
+    const VERSIONED: u32 = TENURE_VERSIONED as u32;
+    const SHARED: u32 = TENURE_SHARED as u32;
+    const RWLOCK: u32 = TENURE_RWLOCK as u32;
+    Ok(match kind {
+        MUTEX => Any::Mutex(Mutex::open(member, key)?),
+        MANUAL | AUTOMATIC => Any::Event(Event::open(member, key)?),
+        SEMAPHORE => Any::Semaphore(Semaphore::open(member, key)?),
+        PROCESS => Any::Process(Process::open(member, key)?),
+        THREAD => Any::Thread(Thread::open(member, key)?),
+        DESCRIPTOR => Any::Descriptor(Descriptor::open(member, key)?),
+        LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
+        RWLOCK => Any::RwLock(RwLock::open(member, key)?),
+        _ => {
+            return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
+        }
+    })
 }
 
-impl Source<'_> {
-    pub(crate) fn get<T, E>(
-        self,
-        member: &Membership,
-        by_token: impl FnOnce(&tenure::Member, Token) -> Result<T, E>,
-        by_name: impl FnOnce(&tenure::Member, &str) -> Result<T, E>,
-    ) -> Result<T, E> {
-        match self {
-            Source::Token(token) => by_token(&member.member, token),
-            Source::Name(name) => by_name(&member.member, name),
-        }
-    }
-
-    fn open(self, member: &Membership, kind: u32) -> Result<Any, NotOpened> {
-        const MUTEX: u32 = TENURE_MUTEX as u32;
-        const MANUAL: u32 = TENURE_EVENT_MANUAL as u32;
-        const AUTOMATIC: u32 = TENURE_EVENT_AUTOMATIC as u32;
-        const SEMAPHORE: u32 = TENURE_SEMAPHORE as u32;
-        const PROCESS: u32 = TENURE_PROCESS as u32;
-        const THREAD: u32 = TENURE_THREAD as u32;
-        const DESCRIPTOR: u32 = TENURE_DESCRIPTOR as u32;
-        const LOCKED: u32 = TENURE_LOCKED as u32;
-        const VERSIONED: u32 = TENURE_VERSIONED as u32;
-        const SHARED: u32 = TENURE_SHARED as u32;
-        const RWLOCK: u32 = TENURE_RWLOCK as u32;
-        Ok(match kind {
-            MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
-            MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
-            SEMAPHORE => Any::Semaphore(self.get(member, Semaphore::open, Semaphore::open_named)?),
-            PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
-            THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
-            DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
-            LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
-            RWLOCK => Any::RwLock(self.get(member, RwLock::open, RwLock::open_named)?),
-            _ => {
-                return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
+fn open_any(member: &Membership, key: Key<'_>) -> Result<Any, Failure> {
+    let mut kind = TENURE_MUTEX as u32;
+    loop {
+        match open_as(member, key, kind) {
+            Ok(any) => return Ok(any),
+            // A token has one kind; a name may pass to something of another kind meanwhile: once more.
+            Err(NotOpened::Foreign { found, .. }) if number_of(found).is_some_and(|found| found != kind) => {
+                kind = number_of(found).unwrap_or_default();
             }
-        })
-    }
-
-    fn open_any(self, member: &Membership) -> Result<Any, Failure> {
-        let mut kind = TENURE_MUTEX as u32;
-        loop {
-            match self.open(member, kind) {
-                Ok(any) => return Ok(any),
-                // A token has one kind; a name may pass to something of another kind meanwhile: once more.
-                Err(NotOpened::Foreign { found, .. })
-                    if number_of(found).is_some_and(|found| found != kind) =>
-                {
-                    kind = number_of(found).unwrap_or_default();
-                }
-                Err(error) => return Err(error.into()),
-            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -361,15 +338,15 @@ fn number_of(kind: Kind) -> Option<u32> {
 fn open<'a>(
     member: *const tenure_member,
     kind: u32,
-    from: impl FnOnce() -> Result<Source<'a>, Failure>,
+    key: impl FnOnce() -> Result<Key<'a>, Failure>,
 ) -> Result<*mut tenure_object, Failure> {
     let member = joined(member)?;
-    let from = from()?;
+    let key = key()?;
     if kind == TENURE_ANY as u32 {
-        let any = from.open_any(&member)?;
+        let any = open_any(&member, key)?;
         return hand_out(member, any);
     }
-    let any = from.open(&member, kind)?;
+    let any = open_as(&member, key, kind)?;
     let thing = Thing { any, member };
     if thing.kind() as u32 != kind {
         return Err(thing.wrong(kind_of(kind)));
@@ -399,7 +376,7 @@ pub unsafe extern "C" fn tenure_object_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open(member, kind, || Ok(Source::Token(self::token(token)?)));
+    let call = || open(member, kind, || Ok(Key::Token(self::token(token)?)));
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -421,7 +398,7 @@ pub unsafe extern "C" fn tenure_object_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open(member, kind, || Ok(Source::Name(unsafe { text_of(name) }?)));
+    let call = || open(member, kind, || Ok(Key::Name(unsafe { text_of(name) }?)));
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use tenure::{Exit, Member, Process, ProcessError, Thread};
+use tenure::{Exit, Process, ProcessError, Thread};
 
 use crate::abi::{tenure_exit, tenure_how, tenure_member, tenure_object};
 use crate::error::Failure;
@@ -69,8 +69,7 @@ pub unsafe extern "C" fn tenure_process_of(
 ) -> c_int {
     let pid = if pid == 0 { std::process::id() } else { pid };
     let ways = Ways {
-        create: &|member| Process::of_pid(member, pid),
-        create_named: &|member, name| Process::create_named(member, name, pid),
+        create: &|place| Process::of_pid(place, pid),
         create_or_open: &|member, name| Process::create_or_open(member, name, pid),
     };
     // SAFETY: the caller's promise.
@@ -90,14 +89,12 @@ pub unsafe extern "C" fn tenure_thread_of(
     tid: u32,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let number = |member: &Member| match tid {
-        0 => Thread::current(member).map(|thread| thread.tid()),
-        tid => Ok(tid),
-    };
     let ways = Ways {
-        create: &|member| Thread::of_tid(member, number(member)?),
-        create_named: &|member, name| Thread::create_named(member, name, number(member)?),
-        create_or_open: &|member, name| Thread::create_or_open(member, name, number(member)?),
+        create: &|place| if tid == 0 { Thread::current(place) } else { Thread::of_tid(place, tid) },
+        create_or_open: &|member, name| {
+            let tid = if tid == 0 { Thread::current(member)?.tid() } else { tid };
+            Thread::create_or_open(member, name, tid)
+        },
     };
     // SAFETY: the caller's promise.
     unsafe { create(member, name, (flags, 0), object, ways, Any::Thread) }

@@ -33,9 +33,8 @@ pub unsafe extern "C" fn tenure_rwlock_create(
     object: *mut *mut tenure_object,
 ) -> c_int {
     let ways = Ways {
-        create: &RwLock::create,
-        create_named: &RwLock::create_named,
-        create_or_open: &RwLock::create_or_open,
+        create: &|place| RwLock::create(place),
+        create_or_open: &|member, name| RwLock::create_or_open(member, name),
     };
     // SAFETY: the caller's promise.
     unsafe { create(member, name, (flags, 0), object, ways, Any::RwLock) }

@@ -3,13 +3,13 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::{mem, ptr, slice};
 
-use tenure::{Initial, Kind, Locked, LockedGuard, OpenHandleError, Shared, Token, Versioned};
+use tenure::{Initial, Key, Kind, Locked, LockedGuard, OpenHandleError, Shared, Versioned};
 
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{bytes, guard, guard_out, guard_out_status, null, tell};
 use crate::handle::token;
-use crate::object::{Any, Source, Thing, Ways, create, hand_out, joined, object, usable};
+use crate::object::{Any, Thing, Ways, create, hand_out, joined, object, usable};
 use crate::space::text_of;
 use crate::waiting::options_of;
 
@@ -39,45 +39,40 @@ unsafe fn initial<'a>(data: *const c_void, size: usize) -> Initial<'a> {
 }
 
 /// Opens a value of a type by its token or name, and hands it out.
-fn open<T>(
+fn open<'k, T>(
     member: *const tenure_member,
-    source: Source<'_>,
+    key: Key<'k>,
     r#type: u64,
-    by_token: impl FnOnce(&tenure::Member, Kind, Token) -> Result<T, OpenHandleError>,
-    by_name: impl FnOnce(&tenure::Member, &str, Kind) -> Result<T, OpenHandleError>,
+    open: impl FnOnce(&tenure::Member, Kind, Key<'k>) -> Result<T, OpenHandleError>,
     any: impl FnOnce(T) -> Any,
 ) -> Result<*mut tenure_object, Failure> {
     let (member, kind) = (joined(member)?, Kind::from_number(r#type));
-    let value = source.get(
-        &member,
-        |member, token| by_token(member, kind, token),
-        |member, name| by_name(member, name, kind),
-    )?;
+    let value = open(&member.member, kind, key)?;
     hand_out(member, any(value))
 }
 
 fn open_locked(
     member: *const tenure_member,
-    source: Source<'_>,
+    key: Key<'_>,
     r#type: u64,
 ) -> Result<*mut tenure_object, Failure> {
-    open(member, source, r#type, Locked::open_raw, Locked::open_raw_named, Any::Locked)
+    open(member, key, r#type, Locked::open_raw, Any::Locked)
 }
 
 fn open_versioned(
     member: *const tenure_member,
-    source: Source<'_>,
+    key: Key<'_>,
     r#type: u64,
 ) -> Result<*mut tenure_object, Failure> {
-    open(member, source, r#type, Versioned::open_raw, Versioned::open_raw_named, Any::Versioned)
+    open(member, key, r#type, Versioned::open_raw, Any::Versioned)
 }
 
 fn open_shared(
     member: *const tenure_member,
-    source: Source<'_>,
+    key: Key<'_>,
     r#type: u64,
 ) -> Result<*mut tenure_object, Failure> {
-    open(member, source, r#type, Shared::open_raw, Shared::open_raw_named, Any::Shared)
+    open(member, key, r#type, Shared::open_raw, Any::Shared)
 }
 
 /// Creates a value with the lock that protects it: `size` bytes, a copy of those at `data`, or zeros if that is NULL.
@@ -110,8 +105,7 @@ pub unsafe extern "C" fn tenure_locked_create(
     // SAFETY: the caller's promise.
     let (kind, initial) = (Kind::from_number(r#type), unsafe { initial(data, size) });
     let ways = Ways {
-        create: &|member| Locked::create_raw(member, kind, initial),
-        create_named: &|member, name| Locked::create_raw_named(member, name, kind, initial),
+        create: &|place| Locked::create_raw(place, kind, initial),
         create_or_open: &|member, name| Locked::create_or_open_raw(member, name, kind, initial),
     };
     // SAFETY: the caller's promise.
@@ -132,7 +126,7 @@ pub unsafe extern "C" fn tenure_locked_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open_locked(member, Source::Token(self::token(token)?), r#type);
+    let call = || open_locked(member, Key::Token(self::token(token)?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -150,7 +144,7 @@ pub unsafe extern "C" fn tenure_locked_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open_locked(member, Source::Name(unsafe { text_of(name) }?), r#type);
+    let call = || open_locked(member, Key::Name(unsafe { text_of(name) }?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -251,8 +245,7 @@ pub unsafe extern "C" fn tenure_versioned_create(
     // SAFETY: the caller's promise.
     let (kind, initial) = (Kind::from_number(r#type), unsafe { initial(data, size) });
     let ways = Ways {
-        create: &|member| Versioned::create_raw(member, kind, initial),
-        create_named: &|member, name| Versioned::create_raw_named(member, name, kind, initial),
+        create: &|place| Versioned::create_raw(place, kind, initial),
         create_or_open: &|member, name| Versioned::create_or_open_raw(member, name, kind, initial),
     };
     // SAFETY: the caller's promise.
@@ -271,7 +264,7 @@ pub unsafe extern "C" fn tenure_versioned_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open_versioned(member, Source::Token(self::token(token)?), r#type);
+    let call = || open_versioned(member, Key::Token(self::token(token)?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -289,7 +282,7 @@ pub unsafe extern "C" fn tenure_versioned_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open_versioned(member, Source::Name(unsafe { text_of(name) }?), r#type);
+    let call = || open_versioned(member, Key::Name(unsafe { text_of(name) }?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -408,8 +401,7 @@ pub unsafe extern "C" fn tenure_shared_create(
         Err(failure) => return unsafe { guard_out(object, "object", ptr::null_mut(), || Err(failure)) },
     };
     let ways = Ways {
-        create: &|member| Shared::create_raw(member, kind, layout),
-        create_named: &|member, name| Shared::create_raw_named(member, name, kind, layout),
+        create: &|place| Shared::create_raw(place, kind, layout),
         create_or_open: &|member, name| Shared::create_or_open_raw(member, name, kind, layout),
     };
     // SAFETY: the caller's promise.
@@ -428,7 +420,7 @@ pub unsafe extern "C" fn tenure_shared_open(
     token: u64,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let call = || open_shared(member, Source::Token(self::token(token)?), r#type);
+    let call = || open_shared(member, Key::Token(self::token(token)?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }
@@ -446,7 +438,7 @@ pub unsafe extern "C" fn tenure_shared_open_named(
     object: *mut *mut tenure_object,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let call = || open_shared(member, Source::Name(unsafe { text_of(name) }?), r#type);
+    let call = || open_shared(member, Key::Name(unsafe { text_of(name) }?), r#type);
     // SAFETY: the caller's promise.
     unsafe { guard_out(object, "object", ptr::null_mut(), call) }
 }

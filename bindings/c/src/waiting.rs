@@ -75,11 +75,10 @@ pub unsafe extern "C" fn tenure_mutex_create(
     flags: u32,
     object: *mut *mut tenure_object,
 ) -> c_int {
-    let recursive = flags & TENURE_RECURSIVE != 0;
+    let options = Mutex::options().recursive(flags & TENURE_RECURSIVE != 0);
     let ways = Ways {
-        create: &|member| if recursive { Mutex::create_recursive(member) } else { Mutex::create(member) },
-        create_named: &|member, name| Mutex::create_named(member, name, recursive),
-        create_or_open: &|member, name| Mutex::create_or_open(member, name, recursive),
+        create: &|place| options.create(place),
+        create_or_open: &|member, name| options.create_or_open(member, name),
     };
     // SAFETY: the caller's promise.
     unsafe { create(member, name, (flags, TENURE_RECURSIVE), object, ways, Any::Mutex) }
@@ -175,9 +174,10 @@ pub unsafe extern "C" fn tenure_event_create(
     let reset = if flags & TENURE_MANUAL_RESET != 0 { Reset::Manual } else { Reset::Auto };
     let signalled = flags & TENURE_SIGNALLED != 0;
     let ways = Ways {
-        create: &|member| Event::create(member, reset, signalled),
-        create_named: &|member, name| Event::create_named(member, name, reset, signalled),
-        create_or_open: &|member, name| Event::create_or_open(member, name, reset, signalled),
+        create: &|place| Event::options(reset).signalled(signalled).create(place),
+        create_or_open: &|member, name| {
+            Event::options(reset).signalled(signalled).create_or_open(member, name)
+        },
     };
     // SAFETY: the caller's promise.
     unsafe { create(member, name, (flags, TENURE_MANUAL_RESET | TENURE_SIGNALLED), object, ways, Any::Event) }
@@ -236,8 +236,7 @@ pub unsafe extern "C" fn tenure_semaphore_create(
     object: *mut *mut tenure_object,
 ) -> c_int {
     let ways = Ways {
-        create: &|member| Semaphore::create(member, count, maximum),
-        create_named: &|member, name| Semaphore::create_named(member, name, count, maximum),
+        create: &|place| Semaphore::create(place, count, maximum),
         create_or_open: &|member, name| Semaphore::create_or_open(member, name, count, maximum),
     };
     // SAFETY: the caller's promise.

@@ -19,6 +19,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::raw::RawHandle;
 use crate::shared::Shared;
 use crate::slots::sealed::Keep;
@@ -220,11 +221,10 @@ impl Inner {
         Ok((state, rest))
     }
 
-    fn create(member: &Member, name: Option<&str>, kind: Kind, capacity: u32) -> Result<Self, CreateError> {
+    fn create(place: Place<'_>, kind: Kind, capacity: u32) -> Result<Self, CreateError> {
         kind.to_create()?;
         let (state, rest) = Self::initial(kind, capacity)?;
-        let name = name.map(Name::new).transpose()?;
-        let object = Object::create(member, name, Kind::QUEUE, state, &rest)?;
+        let object = Object::create(place, Kind::QUEUE, state, &rest)?;
         object.just_created(|object| Self::over(object, kind))
     }
 
@@ -394,17 +394,8 @@ impl<T: Value> Queue<T> {
     /// # Errors
     ///
     /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
-    pub fn create(member: &Member, capacity: u32) -> Result<Self, CreateError> {
-        Inner::create(member, None, Kind::of::<T>(), capacity).map(Self::of)
-    }
-
-    /// Creates a queue with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str, capacity: u32) -> Result<Self, CreateError> {
-        Inner::create(member, Some(name), Kind::of::<T>(), capacity).map(Self::of)
+    pub fn create<'a>(place: impl Into<Place<'a>>, capacity: u32) -> Result<Self, CreateError> {
+        Inner::create(place.into(), Kind::of::<T>(), capacity).map(Self::of)
     }
 
     /// Opens the queue that has the name, or creates it, in one step; see [`Member::create_or_open`]. `capacity` is ignored if it exists.
@@ -428,7 +419,7 @@ impl<T: Value> Queue<T> {
         Inner::create_or_open(member, name, Kind::of::<T>(), capacity)?.try_map(|inner| Ok(Self::of(inner)))
     }
 
-    /// Opens the token of a queue.
+    /// Opens the queue of a token, or the one that has a name.
     ///
     /// ```
     /// # use tenure::{OpenHandleError, Queue};
@@ -444,32 +435,22 @@ impl<T: Value> Queue<T> {
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no queue or one of other elements; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        let object = Object::open(member, Kind::QUEUE, token)?;
-        Inner::over(object, Kind::of::<T>()).map(Self::of)
-    }
-
-    /// Opens the queue that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Queue::open`], and [`OpenHandleError::NoSuchName`].
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        let object = Object::open_named(member, Name::known(name)?, Kind::QUEUE)?;
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        let object = Object::open(member, Kind::QUEUE, key.into())?;
         Inner::over(object, Kind::of::<T>()).map(Self::of)
     }
 }
 
 /// Queues of bytes. The kind is that of the elements.
 impl Queue<Raw> {
-    /// As [`Queue::create`], and with `name` as [`Queue::create_named`].
+    /// As [`Queue::create`].
     ///
     /// ```
     /// # use tenure::{Kind, Queue};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let jobs = Queue::create_raw(&me, None, Kind::raw(1), 64)?;
+    /// let jobs = Queue::create_raw(&me, Kind::raw(1), 64)?;
     /// jobs.push(b"tea")?;
     /// assert_eq!(jobs.pop()?.unwrap().get()?, b"tea");
     /// # Ok(()) }
@@ -478,13 +459,12 @@ impl Queue<Raw> {
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create_raw(
-        member: &Member,
-        name: Option<&str>,
+    pub fn create_raw<'a>(
+        place: impl Into<Place<'a>>,
         kind: Kind,
         capacity: u32,
     ) -> Result<Self, CreateError> {
-        Inner::create(member, name, kind, capacity).map(Self::of)
+        Inner::create(place.into(), kind, capacity).map(Self::of)
     }
 
     /// As [`Queue::create_or_open`].
@@ -506,17 +486,12 @@ impl Queue<Raw> {
     /// # Errors
     ///
     /// [`OpenHandleError`]; nothing is held.
-    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
-        Inner::over(Object::open(member, Kind::QUEUE, token)?, kind).map(Self::of)
-    }
-
-    /// As [`Queue::open_named`].
-    ///
-    /// # Errors
-    ///
-    /// [`OpenHandleError`]; nothing is held.
-    pub fn open_raw_named(member: &Member, kind: Kind, name: &str) -> Result<Self, OpenHandleError> {
-        Inner::over(Object::open_named(member, Name::known(name)?, Kind::QUEUE)?, kind).map(Self::of)
+    pub fn open_raw<'k>(
+        member: &Member,
+        kind: Kind,
+        key: impl Into<Key<'k>>,
+    ) -> Result<Self, OpenHandleError> {
+        Inner::over(Object::open(member, Kind::QUEUE, key.into())?, kind).map(Self::of)
     }
 }
 

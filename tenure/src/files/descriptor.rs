@@ -16,6 +16,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::state::STATE_WORDS;
 
 /// The longest wait for the answers of other members. It does not decide whether a member is alive: a member that does not answer in
@@ -100,33 +101,10 @@ impl Descriptor {
     /// # Crash
     ///
     /// If a process dies, the kernel closes its descriptors, and recovery ends a handle that no other member holds.
-    pub fn create(member: &Member, fd: impl Into<OwnedFd>) -> Result<Self, DescriptorError> {
-        Self::create_as(member, None, fd.into())
-    }
-
-    /// As [`Descriptor::create`], with a name that is not in use.
-    ///
-    /// ```
-    /// # use tenure::Descriptor;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let (reader, _writer) = std::io::pipe()?;
-    /// let pipe = Descriptor::create_named(&me, "pipe", reader)?;
-    /// let theirs = Descriptor::open_named(&other, "pipe")?; // usually in another process
-    /// assert_eq!(theirs.token(), pipe.token());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Descriptor::create`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
-    pub fn create_named(
-        member: &Member,
-        name: &str,
-        fd: impl Into<OwnedFd>,
-    ) -> Result<Self, DescriptorError> {
-        Self::create_as(member, Some(Name::new(name)?), fd.into())
+    pub fn create<'a>(place: impl Into<Place<'a>>, fd: impl Into<OwnedFd>) -> Result<Self, DescriptorError> {
+        let (place, fd) = (place.into(), fd.into());
+        let (state, rest) = words_of(place.member, &fd)?;
+        Self::publish(fd, Object::create(place, Kind::DESCRIPTOR, state, &rest)?)
     }
 
     /// Opens the descriptor that has the name, or makes a handle of `fd` with the name, in one step; see
@@ -147,20 +125,21 @@ impl Descriptor {
     ///
     /// # Errors
     ///
-    /// As [`Descriptor::create_named`] and [`Descriptor::open_named`]; `fd` was closed.
+    /// As [`Descriptor::create`] and [`Descriptor::open`]; `fd` was closed.
     pub fn create_or_open(
         member: &Member,
         name: &str,
         fd: impl Into<OwnedFd>,
     ) -> Result<Named<Self>, DescriptorError> {
-        let (fd, name) = (fd.into(), Name::new(name)?);
+        let fd = fd.into();
         let (state, rest) = words_of(member, &fd)?;
         let mut has_recovered = false;
         loop {
-            let object = match Object::create_or_open(member, name, Kind::DESCRIPTOR, state, &rest)? {
-                Named::Created(object) => return Ok(Named::Created(Self::publish(fd, object)?)),
-                Named::Opened(object) => object,
-            };
+            let object =
+                match Object::create_or_open(member, Name::new(name)?, Kind::DESCRIPTOR, state, &rest)? {
+                    Named::Created(object) => return Ok(Named::Created(Self::publish(fd, object)?)),
+                    Named::Opened(object) => object,
+                };
             match Self::over(member, object, Way::Any) {
                 Err(DescriptorError::NoHolder) if !has_recovered => {
                     // If it cannot recover, the next round ends with `Nobody`.
@@ -172,13 +151,7 @@ impl Descriptor {
         }
     }
 
-    fn create_as(member: &Member, name: Option<Name<'_>>, fd: OwnedFd) -> Result<Self, DescriptorError> {
-        let (state, rest) = words_of(member, &fd)?;
-        let object = Object::create(member, name, Kind::DESCRIPTOR, state, &rest)?;
-        Self::publish(fd, object)
-    }
-
-    /// Opens a token: afterwards this member has a duplicate of its own.
+    /// Opens the descriptor of a token, or the one that has a name: afterwards this member has a duplicate of its own.
     ///
     /// ```
     /// # use tenure::{Descriptor, DescriptorError, OpenHandleError};
@@ -209,32 +182,13 @@ impl Descriptor {
     /// # Crash
     ///
     /// As [`Descriptor::create`].
-    pub fn open(member: &Member, token: Token) -> Result<Self, DescriptorError> {
-        Self::open_by(member, token, Way::Any)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, DescriptorError> {
+        Self::open_by(member, key.into(), Way::Any)
     }
 
     /// As [`Descriptor::open`], but tries only the given way.
-    pub(crate) fn open_by(member: &Member, token: Token, way: Way) -> Result<Self, DescriptorError> {
-        Self::over(member, Object::open(member, Kind::DESCRIPTOR, token)?, way)
-    }
-
-    /// Opens the descriptor that has the name.
-    ///
-    /// ```
-    /// # use tenure::{Descriptor, DescriptorError, OpenHandleError};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let none = Descriptor::open_named(&me, "pipe");
-    /// assert!(matches!(none, Err(DescriptorError::Open(OpenHandleError::NoSuchName))));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Descriptor::open`]; [`OpenHandleError::NoSuchName`](crate::OpenHandleError::NoSuchName).
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, DescriptorError> {
-        Self::over(member, Object::open_named(member, Name::known(name)?, Kind::DESCRIPTOR)?, Way::Any)
+    pub(crate) fn open_by(member: &Member, key: Key<'_>, way: Way) -> Result<Self, DescriptorError> {
+        Self::over(member, Object::open(member, Kind::DESCRIPTOR, key)?, way)
     }
 
     fn over(member: &Member, object: Object, way: Way) -> Result<Self, DescriptorError> {

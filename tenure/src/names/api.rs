@@ -70,7 +70,7 @@ impl<H> Named<H> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
-/// let limit = me.create_named("limit", &7u64)?;
+/// let limit = me.named("limit").create(&7u64)?;
 /// let other_type = me.create_or_open("limit", &7u32);
 /// assert!(matches!(other_type, Err(NamedError::Open(OpenHandleError::ForeignKind { .. }))));
 /// let no_name = me.create_or_open("", &7u64);
@@ -122,119 +122,9 @@ impl From<OpenHandleError> for NamedError {
 }
 
 /// Names. All kinds of objects share one directory in the space. A name is 1 to [`NAME_MAX`](crate::NAME_MAX) bytes of UTF-8, compared byte
-/// by byte: `Queue` and `queue` are two names. A handle gets its name at creation. The name ends together with the handle: when the last
-/// holder closes it or dies.
+/// by byte: `Queue` and `queue` are two names. A handle gets its name at creation: see [`Member::named`]. The name ends together with the
+/// handle: when the last holder closes it or dies.
 impl Member {
-    /// Creates a handle with a name and a typed value.
-    ///
-    /// ```
-    /// # use tenure::CreateError;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let limit = me.create_named("limit", &7u64)?;
-    /// assert_eq!(limit.name()?, Some("limit"));
-    /// let Err(CreateError::NameTaken { token }) = other.create_named("limit", &8u64) else { panic!() };
-    /// assert_eq!(token, limit.token());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError::NameTaken`], with the token of the handle that has the name; any other [`CreateError`]. Nothing was created.
-    ///
-    /// # Progress
-    ///
-    /// Lock-free between processes: a round is repeated only when another name was inserted through the same bucket. Within one process it
-    /// may wait for calls on this member without a [`Local`](crate::Local), and for first opens and last closes of the same
-    /// handle.
-    ///
-    /// # Crash
-    ///
-    /// At any instruction: either the handle has the name and is recovered with it, or no handle has it.
-    pub fn create_named<T: Value>(&self, name: &str, value: &T) -> Result<Handle<T>, CreateError> {
-        let bytes = typed::to_bytes(value)?;
-        let held = self.shared().create_named(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))?;
-        Ok(self.hand_out(held, Kind::of::<T>()))
-    }
-
-    /// As [`Member::create_named`], with a copy of `bytes`.
-    ///
-    /// ```
-    /// # use tenure::{CreateError, Kind};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let tea = me.create_raw_named("tea", Kind::raw(1), b"green")?;
-    /// assert_eq!(tea.get()?, b"green");
-    /// let long = me.create_raw_named(&"x".repeat(256), Kind::raw(1), b"");
-    /// assert!(matches!(long, Err(CreateError::BadName { found: 256 })));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Member::create_named`].
-    pub fn create_raw_named(&self, name: &str, kind: Kind, bytes: &[u8]) -> Result<Handle<Raw>, CreateError> {
-        kind.to_create()?;
-        let held = self.shared().create_named(Name::new(name)?, kind, Contents::of(bytes))?;
-        Ok(self.hand_out(held, kind))
-    }
-
-    /// Opens the handle that has a name, as a typed value.
-    ///
-    /// ```
-    /// # use tenure::OpenHandleError;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let limit = me.create_named("limit", &7u64)?;
-    /// let opened = other.open_named::<u64>("limit")?; // usually in another process
-    /// assert_eq!(opened.get()?.to_native(), 7);
-    /// assert!(matches!(other.open_named::<u64>("Limit"), Err(OpenHandleError::NoSuchName)));
-    /// assert!(matches!(other.open_named::<u32>("limit"), Err(OpenHandleError::ForeignKind { .. })));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`OpenHandleError::NoSuchName`]; [`OpenHandleError::ForeignKind`] if a handle of another kind has the name;
-    /// any other [`OpenHandleError`]. Nothing is held.
-    ///
-    /// # Progress
-    ///
-    /// Wait-free between processes, except for opening the handle found, as [`Member::open`].
-    ///
-    /// # Crash
-    ///
-    /// As opening a token.
-    pub fn open_named<T: Value>(&self, name: &str) -> Result<Handle<T>, OpenHandleError> {
-        let held = self.shared().open_named(Name::known(name)?, Kind::of::<T>())?;
-        self.hand_out::<T>(held, Kind::of::<T>()).validated()
-    }
-
-    /// As [`Member::open_named`], as raw bytes.
-    ///
-    /// ```
-    /// # use tenure::Kind;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let tea = me.create_raw_named("tea", Kind::raw(1), b"green")?;
-    /// let opened = other.open_raw_named("tea", Kind::raw(1))?; // usually in another process
-    /// assert_eq!(opened.get()?, b"green");
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Member::open_named`].
-    pub fn open_raw_named(&self, name: &str, kind: Kind) -> Result<Handle<Raw>, OpenHandleError> {
-        kind.to_open()?;
-        let held = self.shared().open_named(Name::known(name)?, kind)?;
-        Ok(self.hand_out(held, kind))
-    }
-
     /// Opens the handle that has a name, or creates one with this value, in one step: of any number of processes that do so at the same time
     /// exactly one creates, and all hold the same handle.
     ///
@@ -248,7 +138,7 @@ impl Member {
     /// assert_eq!(second.into_inner().get()?.to_native(), 7);
     ///
     /// drop(first); // the last holder has closed it: the name is free again
-    /// assert!(other.open_named::<u64>("limit").is_err());
+    /// assert!(other.open::<u64>("limit").is_err());
     /// # Ok(()) }
     /// ```
     ///
@@ -259,12 +149,12 @@ impl Member {
     ///
     /// # Progress
     ///
-    /// As [`Member::create_named`]. If a resource ran out it waits before it fails: 10 ms and 1 ms for each MiB of the value, one second at
+    /// As [`Place::create`](crate::Place::create). If a resource ran out it waits before it fails: 10 ms and 1 ms for each MiB of the value, one second at
     /// most.
     ///
     /// # Crash
     ///
-    /// As [`Member::create_named`].
+    /// As [`Place::create`](crate::Place::create).
     pub fn create_or_open<T: Value>(&self, name: &str, value: &T) -> Result<Named<Handle<T>>, NamedError> {
         let bytes = typed::to_bytes(value)?;
         match self.shared().create_or_open(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))? {
@@ -308,7 +198,7 @@ impl Member {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
-    /// let limit = me.create_named("limit", &7u64)?;
+    /// let limit = me.named("limit").create(&7u64)?;
     /// assert_eq!(other.look_up("limit")?, (limit.kind(), limit.token()));
     /// drop(limit);
     /// assert!(matches!(other.look_up("limit"), Err(OpenHandleError::NoSuchName)));
@@ -317,7 +207,7 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// As [`Member::open_named`].
+    /// As [`Member::open`].
     pub fn look_up(&self, name: &str) -> Result<(Kind, Token), OpenHandleError> {
         self.shared().look_up(Name::known(name)?)
     }
@@ -326,7 +216,7 @@ impl Member {
 /// Names, for callers that close by hand. As the calls of [`Member`], these calls may wait for other calls of this process that use no
 /// local.
 impl Local<'_> {
-    /// As [`Member::create_raw_named`]; this process holds the handle once.
+    /// As [`Place::create_raw`](crate::Place::create_raw); this process holds the handle once.
     ///
     /// ```
     /// # use tenure::{CreateError, Kind};
@@ -343,20 +233,20 @@ impl Local<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Member::create_raw_named`].
+    /// As [`Place::create_raw`](crate::Place::create_raw).
     pub fn create_named(&mut self, name: &str, kind: Kind, bytes: &[u8]) -> Result<RawHandle, CreateError> {
         kind.to_create()?;
         self.shared().create_named(Name::new(name)?, kind, Contents::of(bytes))
     }
 
-    /// As [`Member::open_raw_named`]; this process holds the handle once more.
+    /// As [`Member::open_raw`]; this process holds the handle once more.
     ///
     /// ```
     /// # use tenure::Kind;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
-    /// let tea = me.create_raw_named("tea", Kind::raw(1), b"green")?;
+    /// let tea = me.named("tea").create_raw(Kind::raw(1), b"green")?;
     /// let mut local = other.local();
     /// let opened = local.open_named("tea", Kind::raw(1))?; // usually in another process
     /// // SAFETY: held until the `close`, which is the only one of this count.
@@ -369,7 +259,7 @@ impl Local<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Member::open_raw_named`].
+    /// As [`Member::open_raw`].
     pub fn open_named(&mut self, name: &str, kind: Kind) -> Result<RawHandle, OpenHandleError> {
         kind.to_open()?;
         self.shared().open_named(Name::known(name)?, kind)
@@ -410,7 +300,7 @@ impl<T> Handle<T> {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// assert_eq!(me.create_named("limit", &7u64)?.name()?, Some("limit"));
+    /// assert_eq!(me.named("limit").create(&7u64)?.name()?, Some("limit"));
     /// assert_eq!(me.create(&7u64)?.name()?, None);
     /// # Ok(()) }
     /// ```

@@ -14,7 +14,7 @@ use crate::kind::Kind;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
-/// let limit = me.create_named("limit", &7u64)?;
+/// let limit = me.named("limit").create(&7u64)?;
 /// for info in space.names() {
 ///     assert_eq!((info.name.as_str(), info.kind, info.token), ("limit", limit.kind(), limit.token()));
 /// }

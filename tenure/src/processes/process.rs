@@ -9,7 +9,8 @@ use super::error::ProcessError;
 use super::exit::{Exit, status_of};
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
-use crate::names::{Name, Named};
+use crate::names::Named;
+use crate::place::{Key, Place};
 use crate::waiting::{WaitError, WaitOptions};
 
 /// A process as a handle. The handle never refers to another process that has the same number earlier or later. Dropping it closes it.
@@ -80,29 +81,8 @@ impl Process {
     /// # Crash
     ///
     /// As [`Member::create`](crate::Member::create): recovery closes the handle.
-    pub fn of_pid(member: &Member, pid: u32) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::create(member, None, pid, Scope::Process)? })
-    }
-
-    /// As [`Process::of_pid`], with a name that is not in use.
-    ///
-    /// ```
-    /// # use tenure::Process;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let server = Process::create_named(&me, "server", std::process::id())?;
-    /// let theirs = Process::open_named(&other, "server")?; // usually in another process
-    /// assert_eq!(theirs.pid(), server.pid());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Process::of_pid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
-    pub fn create_named(member: &Member, name: &str, pid: u32) -> Result<Self, ProcessError> {
-        let name = Some(Name::new(name)?);
-        Ok(Self { subject: Subject::create(member, name, pid, Scope::Process)? })
+    pub fn of_pid<'a>(place: impl Into<Place<'a>>, pid: u32) -> Result<Self, ProcessError> {
+        Ok(Self { subject: Subject::create(place.into(), pid, Scope::Process)? })
     }
 
     /// Opens the process that has the name, or creates a handle of the process `pid` with the name, in one step; see
@@ -121,29 +101,10 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// As [`Process::create_named`] and [`Process::open_named`]; nothing is held.
+    /// As [`Process::of_pid`] and [`Process::open`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str, pid: u32) -> Result<Named<Self>, ProcessError> {
-        let named = Subject::create_or_open(member, Name::new(name)?, pid, Scope::Process)?;
+        let named = Subject::create_or_open(member, name, pid, Scope::Process)?;
         named.try_map(|subject| Ok(Self { subject }))
-    }
-
-    /// Opens the process that has the name.
-    ///
-    /// ```
-    /// # use tenure::{OpenHandleError, Process, ProcessError};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let none = Process::open_named(&me, "server");
-    /// assert!(matches!(none, Err(ProcessError::Open(OpenHandleError::NoSuchName))));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Process::open`]; [`OpenHandleError::NoSuchName`](crate::OpenHandleError::NoSuchName).
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::open_named(member, Name::known(name)?, Scope::Process)? })
     }
 
     /// Creates a handle of the calling process.
@@ -160,8 +121,8 @@ impl Process {
     /// # Errors
     ///
     /// As [`Process::of_pid`].
-    pub fn current(member: &Member) -> Result<Self, ProcessError> {
-        Self::of_pid(member, std::process::id())
+    pub fn current<'a>(place: impl Into<Place<'a>>) -> Result<Self, ProcessError> {
+        Self::of_pid(place, std::process::id())
     }
 
     /// Creates a handle of a child of this process. Call it before [`Child::wait`].
@@ -180,11 +141,11 @@ impl Process {
     /// # Errors
     ///
     /// As [`Process::of_pid`].
-    pub fn of_child(member: &Member, child: &Child) -> Result<Self, ProcessError> {
-        Self::of_pid(member, child.id())
+    pub fn of_child<'a>(place: impl Into<Place<'a>>, child: &Child) -> Result<Self, ProcessError> {
+        Self::of_pid(place, child.id())
     }
 
-    /// Opens the token of a process.
+    /// Opens the process of a token, or the one that has a name.
     ///
     /// ```
     /// # use tenure::{OpenHandleError, Process, ProcessError};
@@ -214,8 +175,8 @@ impl Process {
     /// # Crash
     ///
     /// As [`Member::open`](crate::Member::open): recovery closes the handle.
-    pub fn open(member: &Member, token: Token) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::open(member, token, Scope::Process)? })
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, ProcessError> {
+        Ok(Self { subject: Subject::open(member, key.into(), Scope::Process)? })
     }
 
     /// One more owner of the same count of the handle.

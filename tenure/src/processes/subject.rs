@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tenure_segment::process::{Ended, Identity, Look, PidError, PidFd, Scope, Status, Watch};
 use tenure_segment::{Backend, MonitorState};
-use tenure_slab::Token;
 use tenure_wait::exit;
 use tenure_wait::{Attempt, Word as _};
 
@@ -18,6 +17,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::state::{STATE_WORDS, State};
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
 use crate::waiting::word::{HalfWord, WaitWord, halves};
@@ -67,14 +67,9 @@ impl Sight {
 }
 
 impl Subject {
-    pub(super) fn create(
-        member: &Member,
-        name: Option<Name<'_>>,
-        number: u32,
-        scope: Scope,
-    ) -> Result<Self, ProcessError> {
-        let sight = Sight::of(member, number, scope)?;
-        let object = Object::create(member, name, kind_of(scope), sight.words(), &[])?;
+    pub(super) fn create(place: Place<'_>, number: u32, scope: Scope) -> Result<Self, ProcessError> {
+        let sight = Sight::of(place.member, number, scope)?;
+        let object = Object::create(place, kind_of(scope), sight.words(), &[])?;
         Self::created(object, &sight)
     }
 
@@ -82,20 +77,20 @@ impl Subject {
     /// has ended.
     pub(super) fn create_or_open(
         member: &Member,
-        name: Name<'_>,
+        name: &str,
         number: u32,
         scope: Scope,
     ) -> Result<Named<Self>, ProcessError> {
         let sight = match Sight::of(member, number, scope) {
             Ok(sight) => sight,
             Err(error) => {
-                return match Self::open_named(member, name, scope) {
+                return match Self::open(member, name.into(), scope) {
                     Err(ProcessError::Open(crate::error::OpenHandleError::NoSuchName)) => Err(error),
                     opened => opened.map(Named::Opened),
                 };
             }
         };
-        Ok(match Object::create_or_open(member, name, kind_of(scope), sight.words(), &[])? {
+        Ok(match Object::create_or_open(member, Name::new(name)?, kind_of(scope), sight.words(), &[])? {
             Named::Created(object) => Named::Created(Self::created(object, &sight)?),
             Named::Opened(object) => Named::Opened(Self::over(object, scope)?),
         })
@@ -113,13 +108,8 @@ impl Subject {
         Ok(subject)
     }
 
-    pub(super) fn open(member: &Member, token: Token, scope: Scope) -> Result<Self, ProcessError> {
-        Self::over(Object::open(member, kind_of(scope), token)?, scope)
-    }
-
-    /// Opens the process or thread that has the name.
-    pub(super) fn open_named(member: &Member, name: Name<'_>, scope: Scope) -> Result<Self, ProcessError> {
-        Self::over(Object::open_named(member, name, kind_of(scope))?, scope)
+    pub(super) fn open(member: &Member, key: Key<'_>, scope: Scope) -> Result<Self, ProcessError> {
+        Self::over(Object::open(member, kind_of(scope), key)?, scope)
     }
 
     fn over(object: Object, scope: Scope) -> Result<Self, ProcessError> {

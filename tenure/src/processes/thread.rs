@@ -7,7 +7,8 @@ use super::error::ProcessError;
 use super::exit::Exit;
 use super::subject::{Subject, waits_as_its_subject};
 use crate::member::Member;
-use crate::names::{Name, Named};
+use crate::names::Named;
+use crate::place::{Key, Place};
 use crate::waiting::{WaitError, WaitOptions};
 
 /// A thread of any process as a handle. The handle never refers to another thread that has the same number earlier or later. Dropping it
@@ -58,18 +59,8 @@ impl Thread {
     /// # Crash
     ///
     /// As [`Process::of_pid`](crate::Process::of_pid).
-    pub fn of_tid(member: &Member, tid: u32) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::create(member, None, tid, Scope::Thread)? })
-    }
-
-    /// As [`Thread::of_tid`], with a name that is not in use.
-    ///
-    /// # Errors
-    ///
-    /// As [`Thread::of_tid`], and [`CreateError::NameTaken`](crate::CreateError::NameTaken).
-    pub fn create_named(member: &Member, name: &str, tid: u32) -> Result<Self, ProcessError> {
-        let name = Some(Name::new(name)?);
-        Ok(Self { subject: Subject::create(member, name, tid, Scope::Thread)? })
+    pub fn of_tid<'a>(place: impl Into<Place<'a>>, tid: u32) -> Result<Self, ProcessError> {
+        Ok(Self { subject: Subject::create(place.into(), tid, Scope::Thread)? })
     }
 
     /// Opens the thread that has the name, or creates a handle of the thread `tid` with the name, in one step; see
@@ -77,19 +68,10 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// As [`Thread::create_named`] and [`Thread::open_named`]; nothing is held.
+    /// As [`Thread::of_tid`] and [`Thread::open`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str, tid: u32) -> Result<Named<Self>, ProcessError> {
-        let named = Subject::create_or_open(member, Name::new(name)?, tid, Scope::Thread)?;
+        let named = Subject::create_or_open(member, name, tid, Scope::Thread)?;
         named.try_map(|subject| Ok(Self { subject }))
-    }
-
-    /// Opens the thread that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Process::open_named`](crate::Process::open_named).
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::open_named(member, Name::known(name)?, Scope::Thread)? })
     }
 
     /// Creates a handle of the calling thread.
@@ -97,17 +79,17 @@ impl Thread {
     /// # Errors
     ///
     /// As [`Thread::of_tid`].
-    pub fn current(member: &Member) -> Result<Self, ProcessError> {
-        Self::of_tid(member, own_thread().unsigned_abs())
+    pub fn current<'a>(place: impl Into<Place<'a>>) -> Result<Self, ProcessError> {
+        Self::of_tid(place, own_thread().unsigned_abs())
     }
 
-    /// Opens the token of a thread.
+    /// Opens the thread of a token, or the one that has a name.
     ///
     /// # Errors
     ///
     /// As [`Process::open`](crate::Process::open).
-    pub fn open(member: &Member, token: Token) -> Result<Self, ProcessError> {
-        Ok(Self { subject: Subject::open(member, token, Scope::Thread)? })
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, ProcessError> {
+        Ok(Self { subject: Subject::open(member, key.into(), Scope::Thread)? })
     }
 
     /// One more owner of the same count of the handle.

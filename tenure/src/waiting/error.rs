@@ -30,6 +30,9 @@ pub enum WaitError {
     /// The timeout expired; nothing was taken.
     #[error("timed out")]
     TimedOut,
+    /// It is not available, and the call does not wait; nothing was taken.
+    #[error("not available now")]
+    WouldBlock,
     /// A signal handler ran during the wait, which was [interruptible](super::WaitOptions::interruptible); nothing was taken.
     #[error("interrupted by a signal")]
     Interrupted,
@@ -95,6 +98,12 @@ pub enum WaitError {
 impl WaitError {
     pub(super) fn number(found: usize) -> Self {
         Self::Number { found: u32::try_from(found).unwrap_or(u32::MAX), max: super::WAIT_MAX as u32 }
+    }
+
+    /// The error of a call that does not wait.
+    #[cold]
+    pub(super) fn of_no_wait(self) -> Self {
+        if let Self::TimedOut = self { Self::WouldBlock } else { self }
     }
 
     #[cold]

@@ -16,6 +16,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::state::State;
 
 /// The way in which an event is reset.
@@ -27,7 +28,7 @@ use crate::state::State;
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
 /// for (reset, still_set) in [(Reset::Manual, true), (Reset::Auto, false)] {
-///     let event = Event::create(&me, reset, true)?;
+///     let event = Event::options(reset).signalled(true).create(&me)?;
 ///     event.wait(None)?;
 ///     assert_eq!(event.is_set()?, still_set);
 /// }
@@ -52,7 +53,7 @@ pub enum Reset {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
-/// let ready = Event::create(&me, Reset::Auto, false)?;
+/// let ready = Event::create(&me, Reset::Auto)?;
 /// let theirs = Event::open(&other, ready.token())?; // usually in another process
 /// theirs.set()?;
 /// ready.wait(None)?; // takes the signal
@@ -76,115 +77,100 @@ pub struct Event {
     reset: Reset,
 }
 
+/// How an event is made: see [`Event::options`].
+///
+/// ```
+/// # use tenure::{Event, Reset};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let go = Event::options(Reset::Manual).signalled(true).create(me.named("go"))?;
+/// assert!(go.is_set()?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventOptions {
+    reset: Reset,
+    signalled: bool,
+}
+
+impl EventOptions {
+    /// Whether it is signalled at first; if not said, it is not.
+    #[must_use]
+    pub fn signalled(self, signalled: bool) -> Self {
+        Self { signalled, ..self }
+    }
+
+    /// Creates the event.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create<'a>(self, place: impl Into<Place<'a>>) -> Result<Event, CreateError> {
+        Object::create(place.into(), Event::kind_of(self.reset), self.state(), &[]).map(Event::of)
+    }
+
+    /// Opens the event that has the name, or creates it, in one step; see [`Member::create_or_open`]. An event that exists stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`], for instance if the existing event is reset the other way; nothing is held.
+    pub fn create_or_open(self, member: &Member, name: &str) -> Result<Named<Event>, NamedError> {
+        let kind = Event::kind_of(self.reset);
+        Object::create_or_open(member, Name::new(name)?, kind, self.state(), &[])?
+            .try_map(|object| Ok(Event::of(object)))
+    }
+
+    /// The state words of a new event.
+    fn state(self) -> [u64; 4] {
+        [if self.signalled { SIGNALLED.into() } else { 0 }, 0, 0, 0]
+    }
+}
+
 impl Event {
-    /// Creates an event without a name; `signalled` is its first state.
+    /// Creates an event that is not signalled.
     ///
     /// ```
     /// # use tenure::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let go = Event::create(&me, Reset::Manual, true)?;
-    /// assert!(go.is_set()?);
+    /// let go = Event::create(&me, Reset::Manual)?;
+    /// assert!(!go.is_set()?);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create(member: &Member, reset: Reset, signalled: bool) -> Result<Self, CreateError> {
-        Self::create_as(member, None, reset, signalled)
+    pub fn create<'a>(place: impl Into<Place<'a>>, reset: Reset) -> Result<Self, CreateError> {
+        Self::options(reset).create(place)
     }
 
-    /// Creates an event with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// ```
-    /// # use tenure::{CreateError, Event, Reset};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let go = Event::create_named(&me, "go", Reset::Manual, false)?;
-    /// let again = Event::create_named(&me, "go", Reset::Manual, false);
-    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
-    /// # drop(go);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(
-        member: &Member,
-        name: &str,
-        reset: Reset,
-        signalled: bool,
-    ) -> Result<Self, CreateError> {
-        Self::create_as(member, Some(Name::new(name)?), reset, signalled)
+    /// What can be chosen at creation, beside the way it is reset.
+    #[must_use]
+    pub fn options(reset: Reset) -> EventOptions {
+        EventOptions { reset, signalled: false }
     }
 
-    /// Opens the event that has the name, manual-reset or auto-reset.
-    ///
-    /// ```
-    /// # use tenure::{Event, OpenHandleError, Reset};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let go = Event::create_named(&me, "go", Reset::Auto, false)?;
-    /// let theirs = Event::open_named(&other, "go")?; // usually in another process
-    /// assert_eq!((theirs.token(), theirs.resets()), (go.token(), Reset::Auto));
-    /// assert!(matches!(Event::open_named(&other, "stop"), Err(OpenHandleError::NoSuchName)));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        let name = Name::known(name)?;
-        match Object::open_named(member, name, Kind::EVENT_MANUAL) {
-            Err(OpenHandleError::ForeignKind { found: Kind::EVENT_AUTO, .. }) => {
-                Object::open_named(member, name, Kind::EVENT_AUTO).map(Self::of)
-            }
-            opened => opened.map(Self::of),
-        }
-    }
-
-    /// Opens the event that has the name, or creates it, in one step; see [`Member::create_or_open`]. `signalled` is ignored if the event
-    /// exists.
+    /// Opens the event that has the name, or creates it, in one step; see [`Member::create_or_open`]. A new one is not signalled.
     ///
     /// ```
     /// # use tenure::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
-    /// let first = Event::create_or_open(&me, "go", Reset::Manual, true)?;
-    /// let second = Event::create_or_open(&other, "go", Reset::Manual, false)?; // usually in another process
+    /// let first = Event::create_or_open(&me, "go", Reset::Manual)?;
+    /// let second = Event::create_or_open(&other, "go", Reset::Manual)?; // usually in another process
     /// assert!(first.is_created() && !second.is_created());
-    /// assert!(second.into_inner().is_set()?);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
     /// [`NamedError`], for instance if the existing event is reset the other way; nothing is held.
-    pub fn create_or_open(
-        member: &Member,
-        name: &str,
-        reset: Reset,
-        signalled: bool,
-    ) -> Result<Named<Self>, NamedError> {
-        let (initial, kind) = (Self::initial(signalled), Self::kind_of(reset));
-        let named = Object::create_or_open(member, Name::new(name)?, kind, initial, &[])?;
-        named.try_map(|object| Ok(Self::of(object)))
-    }
-
-    fn create_as(
-        member: &Member,
-        name: Option<Name<'_>>,
-        reset: Reset,
-        signalled: bool,
-    ) -> Result<Self, CreateError> {
-        Object::create(member, name, Self::kind_of(reset), Self::initial(signalled), &[]).map(Self::of)
+    pub fn create_or_open(member: &Member, name: &str, reset: Reset) -> Result<Named<Self>, NamedError> {
+        Self::options(reset).create_or_open(member, name)
     }
 
     /// The kind of the handles of such events.
@@ -195,19 +181,14 @@ impl Event {
         }
     }
 
-    /// The state words of a new event.
-    fn initial(signalled: bool) -> [u64; 4] {
-        [if signalled { SIGNALLED.into() } else { 0 }, 0, 0, 0]
-    }
-
-    /// Opens the token of an event, manual-reset or auto-reset.
+    /// Opens the event of a token, or the one that has a name, manual-reset or auto-reset.
     ///
     /// ```
     /// # use tenure::{Event, OpenHandleError, Reset, Semaphore};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
-    /// let go = Event::create(&me, Reset::Auto, false)?;
+    /// let go = Event::create(&me, Reset::Auto)?;
     /// let theirs = Event::open(&other, go.token())?; // usually in another process
     /// theirs.set()?;
     /// assert!(go.is_set()?);
@@ -220,10 +201,11 @@ impl Event {
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        match Object::open(member, Kind::EVENT_MANUAL, token) {
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        let key = key.into();
+        match Object::open(member, Kind::EVENT_MANUAL, key) {
             Err(OpenHandleError::ForeignKind { found: Kind::EVENT_AUTO, .. }) => {
-                Self::over(Object::open(member, Kind::EVENT_AUTO, token)?)
+                Self::over(Object::open(member, Kind::EVENT_AUTO, key)?)
             }
             opened => Self::over(opened?),
         }
@@ -246,7 +228,7 @@ impl Event {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let go = Event::create(&me, Reset::Manual, false)?;
+    /// let go = Event::create(&me, Reset::Manual)?;
     /// let second = go.try_clone()?; // for instance for another thread
     /// second.set()?;
     /// assert!(go.is_set()?);
@@ -279,7 +261,7 @@ impl Event {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let go = Event::create(&me, Reset::Manual, false)?;
+    /// let go = Event::create(&me, Reset::Manual)?;
     /// go.set()?;
     /// go.wait(None)?;
     /// go.wait(None)?; // still signalled: a manual-reset event
@@ -332,7 +314,7 @@ impl Event {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let go = Event::create(&me, Reset::Manual, true)?;
+    /// let go = Event::options(Reset::Manual).signalled(true).create(&me)?;
     /// assert_eq!((go.reset()?, go.reset()?), (true, false));
     /// # Ok(()) }
     /// ```
@@ -354,7 +336,7 @@ impl Event {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let go = Event::create(&me, Reset::Auto, true)?;
+    /// let go = Event::options(Reset::Auto).signalled(true).create(&me)?;
     /// assert!(go.is_set()?);
     /// go.wait(None)?; // takes the signal
     /// assert!(!go.is_set()?);
@@ -377,7 +359,7 @@ impl Event {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let go = Event::create(&me, Reset::Auto, true)?;
+    /// let go = Event::options(Reset::Auto).signalled(true).create(&me)?;
     /// go.wait(None)?;
     /// let timed_out = go.wait(Some(Duration::from_millis(1)));
     /// assert!(matches!(timed_out, Err(WaitError::TimedOut)));

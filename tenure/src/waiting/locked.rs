@@ -18,6 +18,7 @@ use crate::error::{CreateError, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Named, NamedError};
+use crate::place::{Key, Place};
 
 /// In the object's own word: zero, or damaged.
 const DAMAGED: u64 = 1;
@@ -79,18 +80,8 @@ impl<T: Plain> Locked<T> {
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create(member: &Member, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, None, ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
-    }
-
-    /// Creates it with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes()))
-            .map(Self::over)
+    pub fn create<'a>(place: impl Into<Place<'a>>, value: &T) -> Result<Self, CreateError> {
+        Data::create(place.into(), ONE, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
     }
 
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
@@ -116,7 +107,7 @@ impl<T: Plain> Locked<T> {
         Ok(named.try_map(|data| data.sized::<T>().map(Self::over))?)
     }
 
-    /// Opens a token.
+    /// Opens the one of a token, or the one that has a name.
     ///
     /// ```
     /// # use tenure::{Locked, Mutex, OpenHandleError};
@@ -133,17 +124,8 @@ impl<T: Plain> Locked<T> {
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no such value or one of another type; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        Data::open(member, token, ONE, kind_of::<T>())?.sized::<T>().map(Self::over)
-    }
-
-    /// Opens the one that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Locked::open`], and [`OpenHandleError::NoSuchName`].
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        Data::open_named(member, name, ONE, kind_of::<T>())?.sized::<T>().map(Self::over)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        Data::open(member, key.into(), ONE, kind_of::<T>())?.sized::<T>().map(Self::over)
     }
 }
 
@@ -166,26 +148,12 @@ impl Locked<[u8]> {
     /// # Errors
     ///
     /// As [`Locked::create`].
-    pub fn create_raw<'a>(
-        member: &Member,
+    pub fn create_raw<'a, 'b>(
+        place: impl Into<Place<'a>>,
         kind: Kind,
-        bytes: impl Into<Initial<'a>>,
+        bytes: impl Into<Initial<'b>>,
     ) -> Result<Self, CreateError> {
-        Data::create(member, None, ONE, kind, bytes.into()).map(Self::over)
-    }
-
-    /// As [`Locked::create_named`], of bytes and of a kind.
-    ///
-    /// # Errors
-    ///
-    /// As [`Locked::create_named`].
-    pub fn create_raw_named<'a>(
-        member: &Member,
-        name: &str,
-        kind: Kind,
-        bytes: impl Into<Initial<'a>>,
-    ) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), ONE, kind, bytes.into()).map(Self::over)
+        Data::create(place.into(), ONE, kind, bytes.into()).map(Self::over)
     }
 
     /// As [`Locked::create_or_open`], of bytes and of a kind. One that is opened has the length that it was created with.
@@ -207,17 +175,12 @@ impl Locked<[u8]> {
     /// # Errors
     ///
     /// As [`Locked::open`].
-    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
-        Data::open(member, token, ONE, kind).map(Self::over)
-    }
-
-    /// As [`Locked::open_named`], if it is of the kind.
-    ///
-    /// # Errors
-    ///
-    /// As [`Locked::open_named`].
-    pub fn open_raw_named(member: &Member, name: &str, kind: Kind) -> Result<Self, OpenHandleError> {
-        Data::open_named(member, name, ONE, kind).map(Self::over)
+    pub fn open_raw<'k>(
+        member: &Member,
+        kind: Kind,
+        key: impl Into<Key<'k>>,
+    ) -> Result<Self, OpenHandleError> {
+        Data::open(member, key.into(), ONE, kind).map(Self::over)
     }
 
     /// The length in bytes, which never changes.
@@ -260,7 +223,7 @@ impl<T: ?Sized> Locked<T> {
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] if it is not available, and as [`Locked::lock`].
+    /// [`WaitError::WouldBlock`] if it is not available, and as [`Locked::lock`].
     pub fn try_lock(&self) -> Result<LockedGuard<'_, T>, WaitError> {
         self.guard(self.data.mutex.try_lock()?)
     }

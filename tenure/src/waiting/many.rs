@@ -22,7 +22,7 @@ pub const WAIT_MAX: usize = 64;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
-/// let stop = Event::create(&me, Reset::Manual, true)?;
+/// let stop = Event::options(Reset::Manual).signalled(true).create(&me)?;
 /// let permits = Semaphore::create(&me, 0, 1)?;
 /// let objects: [&dyn Waitable; 2] = [&permits, &stop];
 /// assert_eq!(wait_any(&objects, None)?.index, 1);
@@ -68,7 +68,7 @@ fn check_number(objects: &[&dyn Waitable]) -> Result<(), WaitError> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
-/// let stop = Event::create(&me, Reset::Auto, false)?;
+/// let stop = Event::create(&me, Reset::Auto)?;
 /// let permits = Semaphore::create(&me, 1, 8)?;
 /// let woken = wait_any(&[&stop, &permits], None)?;
 /// assert_eq!((woken.index, permits.count()?), (1, 0));

@@ -23,10 +23,10 @@ use tenure_wait::McasDescriptors;
 use crate::geometry::Plan;
 
 pub use error::WaitError;
-pub use event::{Event, Reset};
+pub use event::{Event, EventOptions, Reset};
 pub use locked::{Locked, LockedGuard};
 pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
-pub use mutex::{Mutex, MutexGuard, MutexState};
+pub use mutex::{Mutex, MutexGuard, MutexOptions, MutexState};
 pub use options::WaitOptions;
 pub use plain::{Initial, Plain};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard};

@@ -21,6 +21,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 
 /// State words: the depth, that is, the number of times that the owner has locked the mutex again; and flags.
 const DEPTH: usize = 1;
@@ -45,7 +46,7 @@ const DEPTH_MAX: u64 = 1 << 30;
 /// let mutex = Mutex::create(&me)?;
 /// let theirs = Mutex::open(&other, mutex.token())?; // usually in another process
 /// let guard = theirs.lock()?;
-/// assert!(matches!(mutex.try_lock(), Err(WaitError::TimedOut)));
+/// assert!(matches!(mutex.try_lock(), Err(WaitError::WouldBlock)));
 ///
 /// std::mem::forget(guard);
 /// drop((theirs, other)); // as if the owner died
@@ -101,8 +102,55 @@ pub enum MutexState {
     },
 }
 
+/// How a mutex is made: see [`Mutex::options`].
+///
+/// ```
+/// # use tenure::Mutex;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+/// # let me = space.join()?;
+/// let mutex = Mutex::options().recursive(true).create(me.named("queue"))?;
+/// let (first, second) = (mutex.lock()?, mutex.lock()?);
+/// drop(first);
+/// drop(second); // unlocked now
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MutexOptions {
+    recursive: bool,
+}
+
+impl MutexOptions {
+    /// Whether its owner can lock it again, and must unlock it as often; if not said, it cannot.
+    #[must_use]
+    pub fn recursive(self, recursive: bool) -> Self {
+        Self { recursive }
+    }
+
+    /// Creates the mutex.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing was created.
+    pub fn create<'a>(self, place: impl Into<Place<'a>>) -> Result<Mutex, CreateError> {
+        let object = Object::create(place.into(), Kind::MUTEX, Mutex::initial(self.recursive), &[])?;
+        Ok(Mutex::counted(object, self.recursive))
+    }
+
+    /// Opens the mutex that has the name, or creates it, in one step; see [`Member::create_or_open`]. A mutex that exists stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`NamedError`]; nothing is held.
+    pub fn create_or_open(self, member: &Member, name: &str) -> Result<Named<Mutex>, NamedError> {
+        let initial = Mutex::initial(self.recursive);
+        let named = Object::create_or_open(member, Name::new(name)?, Kind::MUTEX, initial, &[])?;
+        Ok(named.try_map(Mutex::over)?)
+    }
+}
+
 impl Mutex {
-    /// Creates a mutex without a name that its owner can lock once.
+    /// Creates a mutex that its owner can lock once.
     ///
     /// ```
     /// # use tenure::{Mutex, WaitError};
@@ -119,83 +167,26 @@ impl Mutex {
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create(member: &Member) -> Result<Self, CreateError> {
-        Self::create_as(member, None, false)
+    pub fn create<'a>(place: impl Into<Place<'a>>) -> Result<Self, CreateError> {
+        Self::options().create(place)
     }
 
-    /// Creates a recursive mutex: its owner can lock it again, and must unlock it as often.
-    ///
-    /// ```
-    /// # use tenure::Mutex;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let mutex = Mutex::create_recursive(&me)?;
-    /// let (first, second) = (mutex.lock()?, mutex.lock()?);
-    /// drop(first);
-    /// drop(second); // unlocked now
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`]; nothing was created.
-    pub fn create_recursive(member: &Member) -> Result<Self, CreateError> {
-        Self::create_as(member, None, true)
+    /// What can be chosen at creation.
+    #[must_use]
+    pub fn options() -> MutexOptions {
+        MutexOptions::default()
     }
 
-    /// Creates a mutex with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// ```
-    /// # use tenure::{CreateError, Mutex};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let mutex = Mutex::create_named(&me, "queue", false)?;
-    /// let again = Mutex::create_named(&me, "queue", false);
-    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
-    /// # drop(mutex);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str, recursive: bool) -> Result<Self, CreateError> {
-        Self::create_as(member, Some(Name::new(name)?), recursive)
-    }
-
-    /// Opens the mutex that has the name.
-    ///
-    /// ```
-    /// # use tenure::{Mutex, OpenHandleError};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let mutex = Mutex::create_named(&me, "queue", false)?;
-    /// let theirs = Mutex::open_named(&other, "queue")?; // usually in another process
-    /// assert_eq!(theirs.token(), mutex.token());
-    /// assert!(matches!(Mutex::open_named(&other, "stack"), Err(OpenHandleError::NoSuchName)));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open_named(member, Name::known(name)?, Kind::MUTEX)?)
-    }
-
-    /// Opens the mutex that has the name, or creates it, in one step; see [`Member::create_or_open`]. `recursive` is ignored if the mutex
-    /// exists.
+    /// Opens the mutex that has the name, or creates it, in one step; see [`Member::create_or_open`]. A new one can be locked once by its
+    /// owner.
     ///
     /// ```
     /// # use tenure::Mutex;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
-    /// let first = Mutex::create_or_open(&me, "queue", false)?;
-    /// let second = Mutex::create_or_open(&other, "queue", false)?; // usually in another process
+    /// let first = Mutex::create_or_open(&me, "queue")?;
+    /// let second = Mutex::create_or_open(&other, "queue")?; // usually in another process
     /// assert!(first.is_created() && !second.is_created());
     /// # Ok(()) }
     /// ```
@@ -203,15 +194,8 @@ impl Mutex {
     /// # Errors
     ///
     /// [`NamedError`]; nothing is held.
-    pub fn create_or_open(member: &Member, name: &str, recursive: bool) -> Result<Named<Self>, NamedError> {
-        let initial = Self::initial(recursive);
-        let named = Object::create_or_open(member, Name::new(name)?, Kind::MUTEX, initial, &[])?;
-        Ok(named.try_map(Self::over)?)
-    }
-
-    fn create_as(member: &Member, name: Option<Name<'_>>, recursive: bool) -> Result<Self, CreateError> {
-        let object = Object::create(member, name, Kind::MUTEX, Self::initial(recursive), &[])?;
-        Ok(Self::counted(object, recursive))
+    pub fn create_or_open(member: &Member, name: &str) -> Result<Named<Self>, NamedError> {
+        Self::options().create_or_open(member, name)
     }
 
     /// The state words of a new mutex.
@@ -219,7 +203,7 @@ impl Mutex {
         [mutex::FREE.into(), 0, if recursive { RECURSIVE } else { 0 }, 0]
     }
 
-    /// Opens the token of a mutex.
+    /// Opens the mutex of a token, or the one that has a name.
     ///
     /// ```
     /// # use tenure::{Mutex, OpenHandleError};
@@ -239,8 +223,8 @@ impl Mutex {
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open(member, Kind::MUTEX, token)?)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::MUTEX, key.into())?)
     }
 
     /// Wraps an object of this kind, or of one that begins with a mutex.
@@ -299,7 +283,7 @@ impl Mutex {
     /// # let me = space.join()?;
     /// let mutex = Mutex::create(&me)?;
     /// let text = mutex.token().to_string(); // 16 hexadecimal digits, for instance for a child's arguments
-    /// assert_eq!(Mutex::open(&me, text.parse()?)?.token(), mutex.token());
+    /// assert_eq!(Mutex::open(&me, text.parse::<tenure::Token>()?)?.token(), mutex.token());
     /// # Ok(()) }
     /// ```
     #[must_use]
@@ -378,23 +362,23 @@ impl Mutex {
     /// Locks the mutex if it is available; does not wait.
     ///
     /// ```
-    /// # use tenure::Mutex;
+    /// # use tenure::{Mutex, WaitError};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
     /// let mutex = Mutex::create(&me)?;
     /// let theirs = Mutex::open(&other, mutex.token())?;
     /// let guard = theirs.try_lock()?;
-    /// assert!(mutex.try_lock().is_err());
+    /// assert!(matches!(mutex.try_lock(), Err(WaitError::WouldBlock)));
     /// # drop(guard);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] if the mutex is not available, and as [`Mutex::lock`].
+    /// [`WaitError::WouldBlock`] if the mutex is not available, and as [`Mutex::lock`].
     pub fn try_lock(&self) -> Result<MutexGuard<'_>, WaitError> {
-        Ok(MutexGuard::of(self, self.acquire(Duration::ZERO)?))
+        Ok(MutexGuard::of(self, self.acquire(Duration::ZERO).map_err(WaitError::of_no_wait)?))
     }
 
     /// The lock of a free mutex: one step.

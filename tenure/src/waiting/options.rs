@@ -17,7 +17,7 @@ use super::error::WaitError;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
-/// # let (one, two) = (Event::create(&me, Reset::Auto, false)?, Event::create(&me, Reset::Auto, true)?);
+/// # let (one, two) = (Event::create(&me, Reset::Auto)?, Event::options(Reset::Auto).signalled(true).create(&me)?);
 /// // One deadline for several waits:
 /// let both = WaitOptions::new().deadline(Instant::now() + Duration::from_millis(10));
 /// two.wait(both)?;

@@ -8,7 +8,6 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use tenure_core::sync::Word;
-use tenure_slab::Token;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::mutex::Mutex;
@@ -18,6 +17,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::raw::Contents;
 use crate::state::STATE_WORDS;
 use crate::typed::ALIGN;
@@ -144,17 +144,15 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// Creates the object, with a name or without.
+    /// Creates the object.
     pub(super) fn create(
-        member: &Member,
-        name: Option<&str>,
+        place: Place<'_>,
         layout: Layout,
         of: Kind,
         value: Initial<'_>,
     ) -> Result<Self, CreateError> {
-        let name = name.map(Name::new).transpose()?;
         let (bytes, all) = layout.payload(of, value)?;
-        let object = Object::create_from(member, name, layout.kind, Contents { bytes: &bytes, layout: all })?;
+        let object = Object::create_from(place, layout.kind, Contents { bytes: &bytes, layout: all })?;
         object.just_created(|object| Self::over(object, layout, of))
     }
 
@@ -166,28 +164,19 @@ impl Data {
         of: Kind,
         value: Initial<'_>,
     ) -> Result<Named<Self>, NamedError> {
-        let (name, (bytes, all)) = (Name::new(name)?, layout.payload(of, value)?);
+        let (bytes, all) = layout.payload(of, value)?;
         let contents = Contents { bytes: &bytes, layout: all };
-        let named = Object::create_or_open_from(member, name, layout.kind, contents)?;
+        let named = Object::create_or_open_from(member, Name::new(name)?, layout.kind, contents)?;
         Ok(named.try_map(|object| Self::over(object, layout, of))?)
     }
 
     pub(super) fn open(
         member: &Member,
-        token: Token,
+        key: Key<'_>,
         layout: Layout,
         of: Kind,
     ) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open(member, layout.kind, token)?, layout, of)
-    }
-
-    pub(super) fn open_named(
-        member: &Member,
-        name: &str,
-        layout: Layout,
-        of: Kind,
-    ) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open_named(member, Name::known(name)?, layout.kind)?, layout, of)
+        Self::over(Object::open(member, layout.kind, key)?, layout, of)
     }
 
     /// Checks the type and the length.

@@ -26,6 +26,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::state::STATE_BYTES;
 
 /// Words of a line.
@@ -69,7 +70,7 @@ pub(crate) fn check(words: &[Word], members: u16, holders: &HolderSet, found: &m
 /// let lock = RwLock::create(&me)?;
 /// let theirs = RwLock::open(&other, lock.token())?; // usually in another process
 /// let (mine, other_guard) = (lock.read()?, theirs.read()?); // both at once
-/// assert!(matches!(lock.try_write(), Err(WaitError::TimedOut)));
+/// assert!(matches!(lock.try_write(), Err(WaitError::WouldBlock)));
 /// drop(mine);
 ///
 /// std::mem::forget(other_guard);
@@ -146,26 +147,14 @@ pub enum RwLockState {
 }
 
 impl RwLock {
-    /// Creates a lock without a name.
+    /// Creates a lock.
     ///
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create(member: &Member) -> Result<Self, CreateError> {
-        Self::create_as(member, None)
-    }
-
-    /// Creates a lock with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str) -> Result<Self, CreateError> {
-        Self::create_as(member, Some(Name::new(name)?))
-    }
-
-    fn create_as(member: &Member, name: Option<Name<'_>>) -> Result<Self, CreateError> {
-        let object = Object::create(member, name, Kind::RWLOCK, Mutex::initial(false), &rest(member))?;
+    pub fn create<'a>(place: impl Into<Place<'a>>) -> Result<Self, CreateError> {
+        let place = place.into();
+        let object = Object::create(place, Kind::RWLOCK, Mutex::initial(false), &rest(place.member))?;
         object.just_created(Self::over)
     }
 
@@ -186,27 +175,23 @@ impl RwLock {
     ///
     /// [`NamedError`]; nothing is held.
     pub fn create_or_open(member: &Member, name: &str) -> Result<Named<Self>, NamedError> {
-        let (name, initial) = (Name::new(name)?, Mutex::initial(false));
-        let named = Object::create_or_open(member, name, Kind::RWLOCK, initial, &rest(member))?;
+        let named = Object::create_or_open(
+            member,
+            Name::new(name)?,
+            Kind::RWLOCK,
+            Mutex::initial(false),
+            &rest(member),
+        )?;
         Ok(named.try_map(Self::over)?)
     }
 
-    /// Opens the token of a lock.
+    /// Opens the lock of a token, or the one that has a name.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open(member, Kind::RWLOCK, token)?)
-    }
-
-    /// Opens the lock that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`RwLock::open`], and [`OpenHandleError::NoSuchName`].
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open_named(member, Name::known(name)?, Kind::RWLOCK)?)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::RWLOCK, key.into())?)
     }
 
     /// Opens the same handle once more.
@@ -312,7 +297,7 @@ impl RwLock {
     /// let lock = RwLock::create(&me)?;
     /// let theirs = RwLock::open(&other, lock.token())?;
     /// let writing = theirs.write()?;
-    /// assert!(matches!(lock.try_read(), Err(WaitError::TimedOut)));
+    /// assert!(matches!(lock.try_read(), Err(WaitError::WouldBlock)));
     /// drop(writing);
     /// assert!(lock.try_read().is_ok());
     /// # Ok(()) }
@@ -320,9 +305,9 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`], and as [`RwLock::read`].
+    /// [`WaitError::WouldBlock`], and as [`RwLock::read`].
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_>, WaitError> {
-        self.read_with(Duration::ZERO)
+        self.read_with(Duration::ZERO).map_err(WaitError::of_no_wait)
     }
 
     /// Locks it for reading. `options` is usually a timeout; see [`WaitOptions`].
@@ -446,9 +431,9 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`], and as [`RwLock::write`].
+    /// [`WaitError::WouldBlock`], and as [`RwLock::write`].
     pub fn try_write(&self) -> Result<RwLockWriteGuard<'_>, WaitError> {
-        self.write_with(Duration::ZERO)
+        self.write_with(Duration::ZERO).map_err(WaitError::of_no_wait)
     }
 
     /// Locks it for writing. `options` is usually a timeout; see [`WaitOptions`].

@@ -17,6 +17,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 
 /// State word: the maximum, which never changes.
 const LIMIT: usize = 1;
@@ -55,7 +56,7 @@ impl Semaphore {
     /// The largest maximum that a semaphore can have.
     pub const MAXIMUM: u32 = MAXIMUM;
 
-    /// Creates a semaphore without a name. The maximum is 1 to [`Semaphore::MAXIMUM`], the count 0 to the maximum.
+    /// Creates a semaphore. The maximum is 1 to [`Semaphore::MAXIMUM`], the count 0 to the maximum.
     ///
     /// ```
     /// # use tenure::{CreateError, Semaphore};
@@ -72,50 +73,9 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`CreateError`], for instance [`CreateError::Semaphore`] for other numbers; nothing was created.
-    pub fn create(member: &Member, count: u32, maximum: u32) -> Result<Self, CreateError> {
-        Self::create_as(member, None, count, maximum)
-    }
-
-    /// Creates a semaphore with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// ```
-    /// # use tenure::{CreateError, Semaphore};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let me = space.join()?;
-    /// let permits = Semaphore::create_named(&me, "permits", 2, 8)?;
-    /// let again = Semaphore::create_named(&me, "permits", 2, 8);
-    /// assert!(matches!(again, Err(CreateError::NameTaken { .. })));
-    /// # drop(permits);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str, count: u32, maximum: u32) -> Result<Self, CreateError> {
-        Self::create_as(member, Some(Name::new(name)?), count, maximum)
-    }
-
-    /// Opens the semaphore that has the name.
-    ///
-    /// ```
-    /// # use tenure::{OpenHandleError, Semaphore};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
-    /// # let (me, other) = (space.join()?, space.join()?);
-    /// let permits = Semaphore::create_named(&me, "permits", 2, 8)?;
-    /// let theirs = Semaphore::open_named(&other, "permits")?; // usually in another process
-    /// assert_eq!(theirs.token(), permits.token());
-    /// assert!(matches!(Semaphore::open_named(&other, "others"), Err(OpenHandleError::NoSuchName)));
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`OpenHandleError`], for instance [`OpenHandleError::NoSuchName`]; nothing is held.
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open_named(member, Name::known(name)?, Kind::SEMAPHORE)?)
+    pub fn create<'a>(place: impl Into<Place<'a>>, count: u32, maximum: u32) -> Result<Self, CreateError> {
+        let initial = Self::initial(count, maximum)?;
+        Ok(Self::of(Object::create(place.into(), Kind::SEMAPHORE, initial, &[])?, maximum))
     }
 
     /// Opens the semaphore that has the name, or creates it, in one step; see [`Member::create_or_open`]. `count` and `maximum` are ignored
@@ -147,16 +107,6 @@ impl Semaphore {
         Ok(named.try_map(Self::over)?)
     }
 
-    fn create_as(
-        member: &Member,
-        name: Option<Name<'_>>,
-        count: u32,
-        maximum: u32,
-    ) -> Result<Self, CreateError> {
-        let object = Object::create(member, name, Kind::SEMAPHORE, Self::initial(count, maximum)?, &[])?;
-        Ok(Self::of(object, maximum))
-    }
-
     fn of(object: Object, maximum: u32) -> Self {
         Self { gate: Gate::of(&object, true), object, maximum }
     }
@@ -169,7 +119,7 @@ impl Semaphore {
         Ok([count.into(), maximum.into(), 0, 0])
     }
 
-    /// Opens the token of a semaphore.
+    /// Opens the semaphore of a token, or the one that has a name.
     ///
     /// ```
     /// # use tenure::{OpenHandleError, Semaphore};
@@ -187,8 +137,8 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::Stale`] or [`OpenHandleError::ForeignKind`]; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open(member, Kind::SEMAPHORE, token)?)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::SEMAPHORE, key.into())?)
     }
 
     /// Wraps an object of this kind.

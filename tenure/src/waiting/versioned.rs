@@ -16,6 +16,7 @@ use crate::error::{CreateError, NotMember, OpenHandleError};
 use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Named, NamedError};
+use crate::place::{Key, Place};
 
 const TWO: Layout = Layout { kind: Kind::VERSIONED, copies: 2 };
 
@@ -64,18 +65,8 @@ impl<T: Plain> Versioned<T> {
     /// # Errors
     ///
     /// [`CreateError`]; nothing was created.
-    pub fn create(member: &Member, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, None, TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
-    }
-
-    /// Creates it with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// # Errors
-    ///
-    /// [`CreateError`], for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(member: &Member, name: &str, value: &T) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes()))
-            .map(Self::over)
+    pub fn create<'a>(place: impl Into<Place<'a>>, value: &T) -> Result<Self, CreateError> {
+        Data::create(place.into(), TWO, kind_of::<T>(), Initial::Bytes(value.as_bytes())).map(Self::over)
     }
 
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
@@ -89,22 +80,13 @@ impl<T: Plain> Versioned<T> {
         Ok(named.try_map(|data| data.sized::<T>().map(Self::over))?)
     }
 
-    /// Opens a token.
+    /// Opens the one of a token, or the one that has a name.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`] if it is no such value or one of another type; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        Data::open(member, token, TWO, kind_of::<T>())?.sized::<T>().map(Self::over)
-    }
-
-    /// Opens the one that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Versioned::open`], and [`OpenHandleError::NoSuchName`].
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        Data::open_named(member, name, TWO, kind_of::<T>())?.sized::<T>().map(Self::over)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        Data::open(member, key.into(), TWO, kind_of::<T>())?.sized::<T>().map(Self::over)
     }
 
     /// The value: one that some writer has written, whole, and never an older one than this thread has read or written before.
@@ -179,26 +161,12 @@ impl Versioned<[u8]> {
     /// # Errors
     ///
     /// As [`Versioned::create`].
-    pub fn create_raw<'a>(
-        member: &Member,
+    pub fn create_raw<'a, 'b>(
+        place: impl Into<Place<'a>>,
         kind: Kind,
-        bytes: impl Into<Initial<'a>>,
+        bytes: impl Into<Initial<'b>>,
     ) -> Result<Self, CreateError> {
-        Data::create(member, None, TWO, kind, bytes.into()).map(Self::over)
-    }
-
-    /// As [`Versioned::create_named`], of bytes and of a kind.
-    ///
-    /// # Errors
-    ///
-    /// As [`Versioned::create_named`].
-    pub fn create_raw_named<'a>(
-        member: &Member,
-        name: &str,
-        kind: Kind,
-        bytes: impl Into<Initial<'a>>,
-    ) -> Result<Self, CreateError> {
-        Data::create(member, Some(name), TWO, kind, bytes.into()).map(Self::over)
+        Data::create(place.into(), TWO, kind, bytes.into()).map(Self::over)
     }
 
     /// As [`Versioned::create_or_open`], of bytes and of a kind. One that is opened has the length that it was created with.
@@ -220,17 +188,12 @@ impl Versioned<[u8]> {
     /// # Errors
     ///
     /// As [`Versioned::open`].
-    pub fn open_raw(member: &Member, kind: Kind, token: Token) -> Result<Self, OpenHandleError> {
-        Data::open(member, token, TWO, kind).map(Self::over)
-    }
-
-    /// As [`Versioned::open_named`], if it is of the kind.
-    ///
-    /// # Errors
-    ///
-    /// As [`Versioned::open_named`].
-    pub fn open_raw_named(member: &Member, name: &str, kind: Kind) -> Result<Self, OpenHandleError> {
-        Data::open_named(member, name, TWO, kind).map(Self::over)
+    pub fn open_raw<'k>(
+        member: &Member,
+        kind: Kind,
+        key: impl Into<Key<'k>>,
+    ) -> Result<Self, OpenHandleError> {
+        Data::open(member, key.into(), TWO, kind).map(Self::over)
     }
 
     /// The length in bytes, which never changes.

@@ -98,7 +98,7 @@ impl Belongings {
         let sizes = [8, 32, 33, 900, 9000];
         let handles = sizes.iter().filter_map(|len| me.create_raw(KIND, &vec![1; *len]).ok());
         let handles: Vec<_> = handles
-            .chain(NAMES[..2].iter().filter_map(|name| me.create_raw_named(name, KIND, &[2; 40]).ok()))
+            .chain(NAMES[..2].iter().filter_map(|name| me.named(name).create_raw(KIND, &[2; 40]).ok()))
             .collect();
         let typed = me.create(&7u64).ok();
         let mut blocks: Vec<_> = [100, 17, 5000, 12_000]
@@ -374,7 +374,7 @@ fn operate(space: &Space, me: &Member, things: &mut Things<'_>, operation: u8, s
         }
         3 => {
             handles.extend(me.create_raw(KIND, &vec![3; which as usize]).ok());
-            handles.extend(me.create_raw_named(NAMES[which as usize % 4], KIND, &[4; 30]).ok());
+            handles.extend(me.named(NAMES[which as usize % 4]).create_raw(KIND, &[4; 30]).ok());
         }
         4 => {
             let _ = me.create(&vec![which; which as usize]);
@@ -465,10 +465,10 @@ pub(crate) fn names(space: &Space, me: &Member) {
     let mut held = Vec::new();
     for name in NAMES {
         let _ = me.look_up(name);
-        held.extend(me.create_raw_named(name, KIND, &[6; 50]).ok());
-        held.extend(me.open_raw_named(name, KIND).ok());
+        held.extend(me.named(name).create_raw(KIND, &[6; 50]).ok());
+        held.extend(me.open_raw(KIND, name).ok());
         held.extend(me.create_or_open_raw(name, KIND, b"").ok().map(tenure::Named::into_inner));
-        let _ = me.open_named::<u64>(name).map(|handle| handle.get().map(|value| value.to_native()));
+        let _ = me.open::<u64>(name).map(|handle| handle.get().map(|value| value.to_native()));
     }
     for handle in &held {
         let _ = (handle.get().map(sum), handle.name().map(|name| name.map(str::len)));

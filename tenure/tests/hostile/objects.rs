@@ -51,9 +51,9 @@ impl Objects {
     pub(crate) fn of(me: &Member) -> Self {
         let mut objects = Self::default();
         objects.mutexes.extend(Mutex::create(me));
-        objects.mutexes.extend(Mutex::create_named(me, NAMES[2], true));
-        objects.events.extend(Event::create(me, Reset::Manual, true));
-        objects.events.extend(Event::create_named(me, NAMES[3], Reset::Auto, true));
+        objects.mutexes.extend(Mutex::options().recursive(true).create(me.named(NAMES[2])));
+        objects.events.extend(Event::options(Reset::Manual).signalled(true).create(me));
+        objects.events.extend(Event::options(Reset::Auto).signalled(true).create(me.named(NAMES[3])));
         objects.semaphores.extend(Semaphore::create(me, 1, 3));
         objects.processes.extend(Process::current(me));
         objects.processes.extend(Process::of_pid(me, ended()));
@@ -131,12 +131,12 @@ pub(super) fn operate(
     match operation {
         0 => objects.mutexes.extend(match which % 3 {
             0 => Mutex::create(me).ok(),
-            1 => Mutex::create_named(me, name, in_vain).ok(),
-            _ => Mutex::create_or_open(me, name, true).map(Named::into_inner).ok(),
+            1 => Mutex::options().recursive(in_vain).create(me.named(name)).ok(),
+            _ => Mutex::options().recursive(true).create_or_open(me, name).map(Named::into_inner).ok(),
         }),
         1 => objects.mutexes.extend(match token {
             Some(token) => Mutex::open(me, token).ok(),
-            None => Mutex::open_named(me, name).ok(),
+            None => Mutex::open(me, name).ok(),
         }),
         2 | 3 => {
             let _ = chosen(&objects.mutexes, which).map(|mutex| (mutex.acquire(timeout), mutex.state()));
@@ -145,13 +145,17 @@ pub(super) fn operate(
             let _ = chosen(&objects.mutexes, which).map(|mutex| (mutex.unlock(), mutex.try_clone()));
         }
         6 => objects.events.extend(match which % 3 {
-            0 => Event::create(me, reset(which / 3), which.is_multiple_of(4)).ok(),
-            1 => Event::create_named(me, name, reset(which / 3), false).ok(),
-            _ => Event::create_or_open(me, name, reset(which / 3), true).map(Named::into_inner).ok(),
+            0 => Event::options(reset(which / 3)).signalled(which.is_multiple_of(4)).create(me).ok(),
+            1 => Event::create(me.named(name), reset(which / 3)).ok(),
+            _ => Event::options(reset(which / 3))
+                .signalled(true)
+                .create_or_open(me, name)
+                .map(Named::into_inner)
+                .ok(),
         }),
         7 => objects.events.extend(match token {
             Some(token) => Event::open(me, token).ok(),
-            None => Event::open_named(me, name).ok(),
+            None => Event::open(me, name).ok(),
         }),
         8 => {
             let _ = chosen(&objects.events, which).map(|event| (event.wait(timeout), event.is_set()));
@@ -162,7 +166,7 @@ pub(super) fn operate(
         }
         10 => objects.semaphores.extend(match token {
             Some(token) => Semaphore::open(me, token).ok(),
-            None if in_vain => Semaphore::open_named(me, name).ok(),
+            None if in_vain => Semaphore::open(me, name).ok(),
             None => Semaphore::create_or_open(me, name, 1, 4).map(Named::into_inner).ok(),
         }),
         11 => {
@@ -196,7 +200,7 @@ pub(super) fn operate(
             let way = [Way::Any, Way::Direct, Way::Socket][which as usize % 3];
             objects.descriptors.extend(match token {
                 Some(token) => tenure::testing::open_by(me, token, way).ok(),
-                None if in_vain => Descriptor::open_named(me, name).ok(),
+                None if in_vain => Descriptor::open(me, name).ok(),
                 None => Descriptor::create_or_open(me, name, file()).map(Named::into_inner).ok(),
             });
         }

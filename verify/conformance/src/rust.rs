@@ -214,12 +214,12 @@ impl Program {
             New::Raw { kind, bytes } => Object::Raw(me.create_raw(Kind::raw(*kind), bytes)?),
             New::Typed { id, lines } => Object::Typed(me.create(&Note { id: *id, lines: lines.clone() })?),
             New::Mutex { recursive: false } => Object::Mutex(Mutex::create(me)?),
-            New::Mutex { recursive: true } => Object::Mutex(Mutex::create_recursive(me)?),
-            New::Event { manual, signalled } => Object::Event(Event::create(
-                me,
-                if *manual { Reset::Manual } else { Reset::Auto },
-                *signalled,
-            )?),
+            New::Mutex { recursive: true } => Object::Mutex(Mutex::options().recursive(true).create(me)?),
+            New::Event { manual, signalled } => Object::Event(
+                Event::options(if *manual { Reset::Manual } else { Reset::Auto })
+                    .signalled(*signalled)
+                    .create(me)?,
+            ),
             New::RwLock => Object::RwLock(RwLock::create(me)?),
             New::Semaphore { count, maximum } => Object::Semaphore(Semaphore::create(me, *count, *maximum)?),
             New::Process(pid) => Object::Process(Process::of_pid(me, *pid)?),
@@ -240,30 +240,32 @@ impl Program {
     fn create_named(&self, name: &str, new: &New) -> Result<Object, Fault> {
         let me = self.member()?;
         Ok(match new {
-            New::Raw { kind, bytes } => Object::Raw(me.create_raw_named(name, Kind::raw(*kind), bytes)?),
+            New::Raw { kind, bytes } => Object::Raw(me.named(name).create_raw(Kind::raw(*kind), bytes)?),
             New::Typed { id, lines } => {
-                Object::Typed(me.create_named(name, &Note { id: *id, lines: lines.clone() })?)
+                Object::Typed(me.named(name).create(&Note { id: *id, lines: lines.clone() })?)
             }
-            New::Mutex { recursive } => Object::Mutex(Mutex::create_named(me, name, *recursive)?),
+            New::Mutex { recursive } => {
+                Object::Mutex(Mutex::options().recursive(*recursive).create(me.named(name))?)
+            }
             New::Event { manual, signalled } => {
-                Object::Event(Event::create_named(me, name, reset(*manual), *signalled)?)
+                Object::Event(Event::options(reset(*manual)).signalled(*signalled).create(me.named(name))?)
             }
-            New::RwLock => Object::RwLock(RwLock::create_named(me, name)?),
+            New::RwLock => Object::RwLock(RwLock::create(me.named(name))?),
             New::Semaphore { count, maximum } => {
-                Object::Semaphore(Semaphore::create_named(me, name, *count, *maximum)?)
+                Object::Semaphore(Semaphore::create(me.named(name), *count, *maximum)?)
             }
-            New::Process(pid) => Object::Process(Process::create_named(me, name, *pid)?),
-            New::Thread(tid) => Object::Thread(Thread::create_named(me, name, *tid)?),
-            New::Descriptor(fd) => Object::Descriptor(Descriptor::create_named(me, name, given_up(*fd))?),
+            New::Process(pid) => Object::Process(Process::of_pid(me.named(name), *pid)?),
+            New::Thread(tid) => Object::Thread(Thread::of_tid(me.named(name), *tid)?),
+            New::Descriptor(fd) => Object::Descriptor(Descriptor::create(me.named(name), given_up(*fd))?),
             New::Locked { of, bytes } => {
-                Object::Locked(Locked::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+                Object::Locked(Locked::create_raw(me.named(name), Kind::from_number(*of), &bytes[..])?)
             }
             New::Versioned { of, bytes } => {
-                Object::Versioned(Versioned::create_raw_named(me, name, Kind::from_number(*of), &bytes[..])?)
+                Object::Versioned(Versioned::create_raw(me.named(name), Kind::from_number(*of), &bytes[..])?)
             }
             New::Shared { of, size, align } => {
                 let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
-                Object::Shared(Shared::create_raw_named(me, name, kind, layout)?)
+                Object::Shared(Shared::create_raw(me.named(name), kind, layout)?)
             }
         })
     }
@@ -281,10 +283,13 @@ impl Program {
             New::Typed { id, lines } => {
                 both(me.create_or_open(name, &Note { id: *id, lines: lines.clone() })?, Object::Typed)
             }
-            New::Mutex { recursive } => both(Mutex::create_or_open(me, name, *recursive)?, Object::Mutex),
-            New::Event { manual, signalled } => {
-                both(Event::create_or_open(me, name, reset(*manual), *signalled)?, Object::Event)
+            New::Mutex { recursive } => {
+                both(Mutex::options().recursive(*recursive).create_or_open(me, name)?, Object::Mutex)
             }
+            New::Event { manual, signalled } => both(
+                Event::options(reset(*manual)).signalled(*signalled).create_or_open(me, name)?,
+                Object::Event,
+            ),
             New::RwLock => both(RwLock::create_or_open(me, name)?, Object::RwLock),
             New::Semaphore { count, maximum } => {
                 both(Semaphore::create_or_open(me, name, *count, *maximum)?, Object::Semaphore)
@@ -330,20 +335,18 @@ impl Program {
     fn open_named(&self, name: &str, sort: Sort) -> Result<Object, Fault> {
         let me = self.member()?;
         Ok(match sort {
-            Sort::Raw(kind) => Object::Raw(me.open_raw_named(name, Kind::raw(kind))?),
-            Sort::Typed => Object::Typed(me.open_named(name)?),
-            Sort::Mutex => Object::Mutex(Mutex::open_named(me, name)?),
-            Sort::Event => Object::Event(Event::open_named(me, name)?),
-            Sort::RwLock => Object::RwLock(RwLock::open_named(me, name)?),
-            Sort::Semaphore => Object::Semaphore(Semaphore::open_named(me, name)?),
-            Sort::Process => Object::Process(Process::open_named(me, name)?),
-            Sort::Thread => Object::Thread(Thread::open_named(me, name)?),
-            Sort::Descriptor => Object::Descriptor(Descriptor::open_named(me, name)?),
-            Sort::Locked(of) => Object::Locked(Locked::open_raw_named(me, name, Kind::from_number(of))?),
-            Sort::Versioned(of) => {
-                Object::Versioned(Versioned::open_raw_named(me, name, Kind::from_number(of))?)
-            }
-            Sort::Shared(of) => Object::Shared(Shared::open_raw_named(me, name, Kind::from_number(of))?),
+            Sort::Raw(kind) => Object::Raw(me.open_raw(Kind::raw(kind), name)?),
+            Sort::Typed => Object::Typed(me.open(name)?),
+            Sort::Mutex => Object::Mutex(Mutex::open(me, name)?),
+            Sort::Event => Object::Event(Event::open(me, name)?),
+            Sort::RwLock => Object::RwLock(RwLock::open(me, name)?),
+            Sort::Semaphore => Object::Semaphore(Semaphore::open(me, name)?),
+            Sort::Process => Object::Process(Process::open(me, name)?),
+            Sort::Thread => Object::Thread(Thread::open(me, name)?),
+            Sort::Descriptor => Object::Descriptor(Descriptor::open(me, name)?),
+            Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), name)?),
+            Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), name)?),
+            Sort::Shared(of) => Object::Shared(Shared::open_raw(me, Kind::from_number(of), name)?),
         })
     }
 

@@ -529,12 +529,12 @@ fn names(me: &Member, Leeway { exhausted: may_fail, delayed }: Leeway) {
     for name in ["survivor", "guest"] {
         let Some(named) = taken(me.create_or_open_raw(name, KIND, &payload(40)), may_fail) else { continue };
         let Named::Created(handle) = named else { panic!("{name} is not used by others") };
-        let again = me.create_raw_named(name, KIND, &[]);
+        let again = me.named(name).create_raw(KIND, &[]);
         assert!(
             matches!(again, Err(CreateError::NameTaken { token }) if token == handle.token()),
             "{again:?}"
         );
-        let opened = me.open_raw_named(name, KIND).unwrap();
+        let opened = me.open_raw(KIND, name).unwrap();
         drop(handle);
         assert!(is_intact(opened.get().unwrap()), "the payload of a name changed");
         drop(opened);

@@ -51,9 +51,9 @@ pub(crate) fn provide(survivor: &mut Survivor) {
     let me = survivor.me;
     let things = Things {
         mutex: Mutex::create(me).unwrap(),
-        twice: Mutex::create_recursive(me).unwrap(),
-        manual: Event::create(me, Reset::Manual, false).unwrap(),
-        auto: Event::create(me, Reset::Auto, false).unwrap(),
+        twice: Mutex::options().recursive(true).create(me).unwrap(),
+        manual: Event::create(me, Reset::Manual).unwrap(),
+        auto: Event::create(me, Reset::Auto).unwrap(),
         semaphore: Semaphore::create(me, 0, 5).unwrap(),
         lock: RwLock::create(me).unwrap(),
         sleeper: None,
@@ -144,7 +144,7 @@ impl Things {
         drop(self.lock.try_write().unwrap_or_else(|error| panic!("{:?}: {error}", self.lock)));
         let reading = self.lock.try_read().unwrap();
         assert!(!reading.abandoned(), "abandoned twice");
-        assert!(matches!(self.lock.try_write(), Err(WaitError::TimedOut)));
+        assert!(matches!(self.lock.try_write(), Err(WaitError::WouldBlock)));
         drop(reading);
         for mutex in [&self.mutex, &self.twice] {
             // The owner is gone; if it died, one process was told.

@@ -57,7 +57,7 @@ fn partner(name: &str, token: Token, mut said: impl Write) -> Result<(), End> {
     let handle = me.open_raw(KIND, token).map_err(refused)?;
     let bytes = handle.get().map_err(refused)?;
     holds(bytes.len() == SIZE && bytes[SIZE - 1] == 3, "the partner reads what was written")?;
-    let mutex = Mutex::create_or_open(&me, "lock", false).map_err(refused)?.into_inner();
+    let mutex = Mutex::create_or_open(&me, "lock").map_err(refused)?.into_inner();
     mutex.acquire(None).map_err(refused)?;
     let mut block = me.alloc(Layout::new::<[u8; SIZE]>()).map_err(refused)?;
     block.fill(4);
@@ -77,7 +77,7 @@ fn parent(name: &str) -> Result<(), End> {
     let space = Space::options().open(name).map_err(refused)?;
     let me = space.join().map_err(refused)?;
     let handle = me.create_raw(KIND, &[3; SIZE]).map_err(refused)?;
-    let mutex = Mutex::create_or_open(&me, "lock", false).map_err(refused)?.into_inner();
+    let mutex = Mutex::create_or_open(&me, "lock").map_err(refused)?.into_inner();
     lock_memory("after")?;
     let Ok((mut listen, said)) = pipe() else {
         return Err((77, "SKIPPED: no pipe is to be had here".into()));

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tenure_core::mutant;
 use tenure_core::sync::Word;
-use tenure_slab::{INLINE_BYTES, Look, Payload, Place, Token};
+use tenure_slab::{INLINE_BYTES, Look, Payload, Place as RecordPlace, Token};
 
 use crate::error::{CreateError, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
@@ -34,6 +34,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
+use crate::place::{Key, Place};
 use crate::raw::RawHandle;
 use crate::shared::{Caches, Shared};
 use crate::slots::sealed::{Count, Keep};
@@ -201,25 +202,13 @@ impl Map {
     /// # Errors
     ///
     /// [`CreateError`], for instance [`CreateError::ContainerSlots`]; nothing was created.
-    pub fn create(member: &Member, options: impl Into<MapOptions>) -> Result<Self, CreateError> {
-        let options = options.into();
-        Object::create(member, None, Kind::MAP, options.state(), &options.rest(member)?)?
-            .just_created(Self::over)
-    }
-
-    /// Creates a map with a name that is not in use; see [`Member::create_named`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Map::create`], and for instance [`CreateError::NameTaken`]; nothing was created.
-    pub fn create_named(
-        member: &Member,
-        name: &str,
+    pub fn create<'a>(
+        place: impl Into<Place<'a>>,
         options: impl Into<MapOptions>,
     ) -> Result<Self, CreateError> {
-        let (options, name) = (options.into(), Some(Name::new(name)?));
-        Object::create(member, name, Kind::MAP, options.state(), &options.rest(member)?)?
-            .just_created(Self::over)
+        let (place, options) = (place.into(), options.into());
+        let rest = options.rest(place.member)?;
+        Object::create(place, Kind::MAP, options.state(), &rest)?.just_created(Self::over)
     }
 
     /// Opens the map that has the name, or creates it, in one step; see [`Member::create_or_open`].
@@ -245,27 +234,24 @@ impl Map {
         name: &str,
         options: impl Into<MapOptions>,
     ) -> Result<Named<Self>, NamedError> {
-        let (options, name) = (options.into(), Name::new(name)?);
-        let named = Object::create_or_open(member, name, Kind::MAP, options.state(), &options.rest(member)?)?;
+        let options = options.into();
+        let named = Object::create_or_open(
+            member,
+            Name::new(name)?,
+            Kind::MAP,
+            options.state(),
+            &options.rest(member)?,
+        )?;
         Ok(named.try_map(Self::over)?)
     }
 
-    /// Opens a token.
+    /// Opens the map of a token, or the one that has a name.
     ///
     /// # Errors
     ///
     /// [`OpenHandleError`], for instance [`OpenHandleError::ForeignKind`]; nothing is held.
-    pub fn open(member: &Member, token: Token) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open(member, Kind::MAP, token)?)
-    }
-
-    /// Opens the map that has the name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Map::open`], and [`OpenHandleError::NoSuchName`].
-    pub fn open_named(member: &Member, name: &str) -> Result<Self, OpenHandleError> {
-        Self::over(Object::open_named(member, Name::known(name)?, Kind::MAP)?)
+    pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, OpenHandleError> {
+        Self::over(Object::open(member, Kind::MAP, key.into())?)
     }
 
     /// Opens the same map once more.
@@ -881,8 +867,8 @@ fn has_pairs(record: &[Word]) -> Result<bool, Malformed> {
 /// The bytes of a record that was looked at.
 fn bytes_of(look: &Look<'_>) -> u64 {
     match look.place() {
-        Place::Inline(_, bytes) => bytes as u64,
-        Place::Block(_, bytes) => bytes,
+        RecordPlace::Inline(_, bytes) => bytes as u64,
+        RecordPlace::Block(_, bytes) => bytes,
     }
 }
 
@@ -1029,8 +1015,10 @@ impl Shared {
     /// The words at the place of a record that was looked at: those of the record as long as the slot holds it, and any words afterwards.
     fn words_of<'s>(&'s self, look: &Look<'s>) -> Result<&'s [Word], Malformed> {
         match look.place() {
-            Place::Inline(words, bytes) if bytes.is_multiple_of(8) => words.get(..bytes / 8).ok_or(Malformed),
-            Place::Block(offset, bytes) if bytes.is_multiple_of(8) => {
+            RecordPlace::Inline(words, bytes) if bytes.is_multiple_of(8) => {
+                words.get(..bytes / 8).ok_or(Malformed)
+            }
+            RecordPlace::Block(offset, bytes) if bytes.is_multiple_of(8) => {
                 let at = self.scratch.bytes_at(offset, bytes).ok_or(Malformed)?;
                 // SAFETY: inside the region, and aligned to 16 bytes, as `bytes_at` says. Mapped as long as the member; backed, as the record was when
                 // it was looked at, and no memory is given back while there is a map [map-memory-stays]. The words are loaded atomically

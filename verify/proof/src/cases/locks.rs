@@ -180,7 +180,7 @@ fn try_read(stage: &Stage<'_>) {
         stage.end_among_others();
         match read {
             Ok(_) => assert_eq!(stage.board.read(WRITES), 0, "a reader beside a writer"),
-            Err(error) => assert!(matches!(error, WaitError::TimedOut), "{error}"),
+            Err(error) => assert!(matches!(error, WaitError::WouldBlock), "{error}"),
         }
     });
 }
@@ -213,7 +213,7 @@ fn note_writer(survivor: &mut Survivor) {
     let is_written = match things(survivor).lock.state().unwrap() {
         RwLockState::Written { lease, .. } => {
             assert_ne!(lease, mine);
-            assert!(matches!(things(survivor).lock.try_read(), Err(WaitError::TimedOut)));
+            assert!(matches!(things(survivor).lock.try_read(), Err(WaitError::WouldBlock)));
             true
         }
         RwLockState::Abandoned => true,

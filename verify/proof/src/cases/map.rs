@@ -93,7 +93,7 @@ fn provide_with(survivor: &mut Survivor, has_second: bool, options: MapOptions) 
     if survivor.mapped.is_some() {
         return;
     }
-    let map = Map::create_named(survivor.me, NAME, options).unwrap();
+    let map = Map::create(survivor.me.named(NAME), options).unwrap();
     let keys: [[u8; 8]; 4] = tenure::testing::neighbours(&map);
     for (at, key) in keys.iter().enumerate() {
         survivor.board.post(KEYS + at, u64::from_le_bytes(*key));
@@ -126,7 +126,7 @@ fn provide_bounded(survivor: &mut Survivor) {
 /// The script of an actor that does one thing with the map.
 fn with<R>(stage: &Stage<'_>, work: impl FnOnce(&Map, [[u8; 8]; 4]) -> R) {
     let me = stage.join();
-    let map = Map::open_named(&me, NAME).unwrap();
+    let map = Map::open(&me, NAME).unwrap();
     let keys = [0, 1, 2, 3].map(|at| stage.board.read(KEYS + at).to_le_bytes());
     stage.begin();
     let _ = work(&map, keys);
@@ -153,7 +153,7 @@ fn exchange(stage: &Stage<'_>) {
 
 fn remove_expired(stage: &Stage<'_>) {
     let me = stage.join();
-    let map = Map::open_named(&me, NAME).unwrap();
+    let map = Map::open(&me, NAME).unwrap();
     map.insert_for(&stage.board.read(KEYS + 2).to_le_bytes(), &value(4), Duration::ZERO).unwrap();
     stage.begin();
     map.remove_expired().unwrap();
@@ -164,7 +164,7 @@ fn remove_expired(stage: &Stage<'_>) {
 
 fn get(stage: &Stage<'_>) {
     let me = stage.join();
-    let map = Map::open_named(&me, NAME).unwrap();
+    let map = Map::open(&me, NAME).unwrap();
     let key = stage.board.read(KEYS).to_le_bytes();
     // Few instructions, so that the mutants are looked for after each.
     let mut to = Vec::with_capacity(200);

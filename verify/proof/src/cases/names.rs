@@ -98,7 +98,7 @@ pub(super) fn create(stage: &Stage<'_>) {
 pub(super) fn create_neighbour(stage: &Stage<'_>) {
     let me = join(stage);
     stage.begin();
-    let created = me.create_raw_named(NEIGHBOUR, KIND, &payload(40));
+    let created = me.named(NEIGHBOUR).create_raw(KIND, &payload(40));
     stage.end();
     match created {
         Ok(handle) => {
@@ -113,7 +113,7 @@ pub(super) fn create_neighbour(stage: &Stage<'_>) {
 
 fn create_by(stage: &Stage<'_>, me: &Member) {
     stage.begin();
-    let created = me.create_raw_named(QUEUE, KIND, &payload(40));
+    let created = me.named(QUEUE).create_raw(KIND, &payload(40));
     stage.end();
     match created {
         Ok(handle) => check(stage, &handle),
@@ -136,7 +136,7 @@ pub(super) fn create_or_open(stage: &Stage<'_>) {
 fn open(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
-    let opened = me.open_raw_named(QUEUE, KIND);
+    let opened = me.open_raw(KIND, QUEUE);
     stage.end();
     match opened {
         Ok(handle) => check(stage, &handle),
@@ -148,7 +148,7 @@ fn open(stage: &Stage<'_>) {
 
 pub(super) fn close(stage: &Stage<'_>) {
     let me = stage.join();
-    let handle = me.create_raw_named(QUEUE, KIND, &payload(40)).unwrap();
+    let handle = me.named(QUEUE).create_raw(KIND, &payload(40)).unwrap();
     stage.begin();
     drop(handle);
     stage.end();

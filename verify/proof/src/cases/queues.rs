@@ -63,7 +63,7 @@ fn provide(survivor: &mut Survivor) {
     if survivor.queue.is_some() {
         return;
     }
-    let queue = Queue::create_raw(survivor.me, Some(NAME), KIND, 64).unwrap();
+    let queue = Queue::create_raw(survivor.me.named(NAME), KIND, 64).unwrap();
     for len in [40, 41] {
         queue.push(&payload(len)).unwrap();
     }
@@ -78,7 +78,7 @@ fn post_held(survivor: &mut Survivor) {
 
 /// The only slots go to a queue of the survivor's, if the other one is over, and the same handle to the same slot.
 fn reuse(survivor: &mut Survivor) {
-    let queue = match Queue::create_raw(survivor.me, None, KIND, 64) {
+    let queue = match Queue::create_raw(survivor.me, KIND, 64) {
         Ok(queue) => queue,
         Err(CreateError::ContainerSlots { .. }) => return,
         Err(error) => panic!("{error}"),
@@ -95,7 +95,7 @@ fn is_reused(survivor: &mut Survivor) {
     if survivor.queue.is_some() {
         assert_eq!(drain(survivor), [100], "taken from a queue that lives");
     }
-    drop(Queue::create_raw(survivor.me, None, KIND, 64).unwrap());
+    drop(Queue::create_raw(survivor.me, KIND, 64).unwrap());
 }
 
 fn queue(survivor: &Survivor) -> &Queue<Raw> {
@@ -150,7 +150,7 @@ fn create(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
     // The other one may have taken the slots.
-    drop(Queue::create_raw(&me, None, KIND, 64));
+    drop(Queue::create_raw(&me, KIND, 64));
     stage.end();
     me.leave().unwrap();
 }
@@ -158,13 +158,13 @@ fn create(stage: &Stage<'_>) {
 fn create_named(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
-    drop(Queue::create_raw(&me, Some("mine"), KIND, 64).unwrap());
+    drop(Queue::create_raw(me.named("mine"), KIND, 64).unwrap());
     stage.end();
     me.leave().unwrap();
 }
 
 fn filled(me: &Member) -> Queue<Raw> {
-    let queue = Queue::create_raw(me, None, KIND, 64).unwrap();
+    let queue = Queue::create_raw(me, KIND, 64).unwrap();
     for len in [20, 100] {
         queue.push(&payload(len)).unwrap();
     }
@@ -182,7 +182,7 @@ fn drop_filled(stage: &Stage<'_>) {
 
 fn drop_shared(stage: &Stage<'_>) {
     let me = stage.join();
-    let queue = Queue::create_raw(&me, None, KIND, 64).unwrap();
+    let queue = Queue::create_raw(&me, KIND, 64).unwrap();
     let handle = me.open_raw(KIND, Token::try_from(stage.board.read(0)).unwrap()).unwrap();
     queue.push_handle(&handle).unwrap();
     drop(handle);
@@ -204,7 +204,7 @@ fn leave_filled(stage: &Stage<'_>) {
 
 fn with_queue(stage: &Stage<'_>, work: impl FnOnce(&Queue<Raw>)) {
     let me = stage.join();
-    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    let queue = Queue::open_raw(&me, KIND, NAME).unwrap();
     stage.begin();
     work(&queue);
     stage.end();
@@ -235,7 +235,7 @@ fn claimed(queue: &Queue<Raw>) -> Option<Claim<Raw>> {
 
 fn claim(stage: &Stage<'_>) {
     let me = stage.join();
-    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    let queue = Queue::open_raw(&me, KIND, NAME).unwrap();
     stage.begin();
     let claim = claimed(&queue);
     stage.end();
@@ -254,7 +254,7 @@ fn work(stage: &Stage<'_>) {
 
 fn give_back(stage: &Stage<'_>) {
     let me = stage.join();
-    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    let queue = Queue::open_raw(&me, KIND, NAME).unwrap();
     let claim = claimed(&queue);
     stage.begin();
     drop(claim);
@@ -265,7 +265,7 @@ fn give_back(stage: &Stage<'_>) {
 
 fn leave_claiming(stage: &Stage<'_>) {
     let me = stage.join();
-    let queue = Queue::open_raw_named(&me, KIND, NAME).unwrap();
+    let queue = Queue::open_raw(&me, KIND, NAME).unwrap();
     let claim = claimed(&queue);
     stage.begin();
     drop((claim, queue));

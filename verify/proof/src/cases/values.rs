@@ -18,7 +18,7 @@ pub(super) fn all() -> Vec<Case> {
             create(stage, |me| drop(Locked::create(me, &[7u64; 9]).unwrap()));
         }),
         case("create and drop a versioned value", |stage| {
-            create(stage, |me| drop(Versioned::create_named(me, "mine", &7u64).unwrap()));
+            create(stage, |me| drop(Versioned::create(me.named("mine"), &7u64).unwrap()));
         }),
         case("change a locked value", |stage| with_locked(stage, change)),
         case("write a versioned value", |stage| {
@@ -55,8 +55,8 @@ fn provide(survivor: &mut Survivor) {
     }
     let me = survivor.me;
     survivor.values = Some(Values {
-        locked: Locked::create_named(me, LOCKED, &[1; 3]).unwrap(),
-        versioned: Versioned::create_named(me, VERSIONED, &[1; 5]).unwrap(),
+        locked: Locked::create(me.named(LOCKED), &[1; 3]).unwrap(),
+        versioned: Versioned::create(me.named(VERSIONED), &[1; 5]).unwrap(),
     });
 }
 
@@ -70,7 +70,7 @@ fn create(stage: &Stage<'_>, create: impl FnOnce(&Member)) {
 
 fn with_locked(stage: &Stage<'_>, change: fn(&Locked<[u64; 3]>)) {
     let me = stage.join();
-    let value = Locked::open_named(&me, LOCKED).unwrap();
+    let value = Locked::open(&me, LOCKED).unwrap();
     stage.begin();
     change(&value);
     stage.end();
@@ -80,7 +80,7 @@ fn with_locked(stage: &Stage<'_>, change: fn(&Locked<[u64; 3]>)) {
 
 fn with_versioned(stage: &Stage<'_>, change: fn(&Versioned<[u64; 5]>)) {
     let me = stage.join();
-    let value = Versioned::open_named(&me, VERSIONED).unwrap();
+    let value = Versioned::open(&me, VERSIONED).unwrap();
     stage.begin();
     change(&value);
     stage.end();
@@ -111,7 +111,7 @@ fn look(survivor: &mut Survivor) {
     assert!(values.versioned.version().unwrap() >= version);
     match values.locked.try_lock() {
         Ok(guard) => assert!(guard.is_damaged() || is_whole(&guard), "not whole, and not damaged: {guard:?}"),
-        Err(WaitError::TimedOut) => {}
+        Err(WaitError::WouldBlock) => {}
         Err(error) => panic!("{error}"),
     }
 }

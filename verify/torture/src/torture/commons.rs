@@ -111,10 +111,10 @@ impl Thing {
     fn make(member: &Member, make: &Make) -> Result<Self, tenure::CreateError> {
         Ok(match make {
             Make::Mutex => Self::Mutex(Mutex::create(member)?),
-            Make::Recursive => Self::Mutex(Mutex::create_recursive(member)?),
-            Make::Signal => Self::Event(Event::create(member, Reset::Auto, true)?),
+            Make::Recursive => Self::Mutex(Mutex::options().recursive(true).create(member)?),
+            Make::Signal => Self::Event(Event::options(Reset::Auto).signalled(true).create(member)?),
             Make::Permits(units) => Self::Semaphore(Semaphore::create(member, *units, *units)?),
-            Make::Manual => Self::Event(Event::create(member, Reset::Manual, false)?),
+            Make::Manual => Self::Event(Event::create(member, Reset::Manual)?),
         })
     }
 
@@ -353,7 +353,7 @@ pub(super) struct Commons {
 
 impl Commons {
     pub(super) fn open(member: &Member) -> Result<Self, Trouble> {
-        let handle = must("open the common things", member.open_raw_named(NAME, KIND))?;
+        let handle = must("open the common things", member.open_raw(KIND, NAME))?;
         let payload = must("read where the common things are", handle.get())?;
         let mut words =
             payload.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
@@ -381,7 +381,7 @@ impl Founded {
         let tokens = things.iter().map(|thing| u64::from(thing.token()));
         let payload: Vec<u8> =
             std::iter::once(ledger.offset()).chain(tokens).flat_map(u64::to_le_bytes).collect();
-        let named = member.create_raw_named(NAME, KIND, &payload)?;
+        let named = member.named(NAME).create_raw(KIND, &payload)?;
         let commons = Commons { things, offset: ledger.offset() };
         Ok(Self { commons, _named: named, _ledger: ledger })
     }

@@ -358,7 +358,7 @@ impl<'h> Hands<'h> {
         let hold = Hold { space, grip: Grip::Owned(handle), identity, known: true };
         read(&member.local(), &hold)?;
         self.holds.push(hold);
-        match (member.look_up(&name), member.create_raw_named(&name, KIND, b"")) {
+        match (member.look_up(&name), member.named(&name).create_raw(KIND, b"")) {
             (Ok((KIND, found)), Err(CreateError::NameTaken { token: taken }))
                 if (found, taken) == (token, token) =>
             {
