@@ -13,8 +13,10 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use tenure::{
-    Event, Handle, Kind, Local, Locked, Member, Mutex, MutexGuard, RawHandle, Reset, RwLock, Semaphore,
-    Space, Token, Versioned, WaitError,
+    Handle, Kind, Local, Member, Space, Token,
+    error::WaitError,
+    raw::RawHandle,
+    sync::{Event, Locked, Mutex, MutexGuard, Reset, RwLock, Semaphore, Versioned},
 };
 
 const KIND: Kind = Kind::raw(1);

@@ -6,7 +6,10 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tenure::{Event, Reset, Space};
+use tenure::{
+    Space,
+    sync::{Event, Reset},
+};
 use tenure_subjects::{Failed, Outcome};
 
 use crate::lifetimes::Lifetimes;

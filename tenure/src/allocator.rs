@@ -14,7 +14,7 @@ use crate::raw::RawBlock;
 ///
 /// ```
 /// use allocator_api2::vec::Vec;
-/// use tenure::ScratchAllocator;
+/// use tenure::collections::ScratchAllocator;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -30,7 +30,7 @@ use crate::raw::RawBlock;
 ///
 /// ```compile_fail,E0505
 /// # use allocator_api2::vec::Vec;
-/// # use tenure::ScratchAllocator;
+/// # use tenure::collections::ScratchAllocator;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;

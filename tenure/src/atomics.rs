@@ -98,7 +98,7 @@ macro_rules! made_of_atomics {
         }
 
         // SAFETY: all fields are such types, and nobody accesses what is between them.
-        unsafe impl $crate::Atomics for $name where $($type: $crate::Atomics),* {}
+        unsafe impl $crate::sync::Atomics for $name where $($type: $crate::sync::Atomics),* {}
     };
 }
 
@@ -106,7 +106,7 @@ macro_rules! made_of_atomics {
 /// with all bytes zero, and lives as long as somebody holds it.
 ///
 /// ```
-/// # use tenure::Shared;
+/// # use tenure::sync::Shared;
 /// use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// tenure::made_of_atomics! {
@@ -126,7 +126,7 @@ macro_rules! made_of_atomics {
 /// ```
 ///
 /// The program ensures that what it stores makes sense when its process dies between two stores; for more than one word there are
-/// [`Locked`](crate::Locked) and [`Versioned`](crate::Versioned). A member that only [reads](crate::Options::read_only) opens none: every `&T`
+/// [`Locked`](crate::sync::Locked) and [`Versioned`](crate::sync::Versioned). A member that only [reads](crate::Options::read_only) opens none: every `&T`
 /// can store.
 ///
 /// `Shared<[AtomicU8]>` is for bytes of any length and alignment, which programs in other languages share: its [`Kind`] is a number of the
@@ -279,7 +279,7 @@ impl Shared<[AtomicU8]> {
     /// ```
     /// # use std::alloc::Layout;
     /// # use std::sync::atomic::Ordering;
-    /// # use tenure::{Kind, Shared};
+    /// # use tenure::{sync::Shared, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

@@ -60,7 +60,7 @@ impl Block {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let block = me.alloc(std::alloc::Layout::new::<u64>())?;
-    /// assert_eq!(me.local().address(tenure::RawBlock { offset: block.offset(), len: 8 }), block.as_ptr());
+    /// assert_eq!(me.local().address(tenure::raw::RawBlock { offset: block.offset(), len: 8 }), block.as_ptr());
     /// # Ok(()) }
     /// ```
     #[must_use]

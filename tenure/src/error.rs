@@ -1,4 +1,4 @@
-//! Errors: one enum for each family of operations.
+//! The reasons why calls fail: an enum for each family of calls.
 
 use tenure_scratch_alloc as scratch;
 use tenure_segment as segment;
@@ -7,12 +7,25 @@ use tenure_slab as slab;
 use crate::kind::Kind;
 
 pub use scratch::{AllocError as ScratchError, BlockError};
-pub use segment::{JoinError, NotMember, RecoverError, RemoveError};
+pub use segment::{Absence, JoinError, NotMember, OpenError as SegmentError, RecoverError, RemoveError};
+pub use slab::TokenError;
+
+pub use crate::member::LeaveError;
+pub use crate::slots::{PutError, SlotError};
+#[cfg(feature = "objects")]
+pub use {
+    crate::collections::{map::MapError, queue::QueueError},
+    crate::files::{DescriptorError, Refused, ShareError},
+    crate::names::NamedError,
+    crate::processes::ProcessError,
+    crate::waiting::WaitError,
+    segment::{passing::Refusal, process::PidError},
+};
 
 /// The reason why a space was not created or attached. An existing space is unchanged.
 ///
 /// ```
-/// # use tenure::{OpenError, Space};
+/// # use tenure::{error::OpenError, Space};
 /// let many = Space::options().members(257).private();
 /// assert!(matches!(many, Err(OpenError::Members { found: 257 })));
 /// ```
@@ -59,7 +72,7 @@ pub enum OpenError {
 /// The reason why no handle was created. The caller keeps the value.
 ///
 /// ```
-/// # use tenure::{CreateError, Space};
+/// # use tenure::{error::CreateError, Space};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let space = Space::options().handles(1).scratch(1 << 20).anonymous()?;
 /// let me = space.join()?;
@@ -152,7 +165,7 @@ pub enum CreateError {
 /// The reason why a token was not opened. Nothing was changed.
 ///
 /// ```
-/// # use tenure::{OpenHandleError, Space};
+/// # use tenure::{error::OpenHandleError, Space};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -266,7 +279,7 @@ pub struct ReadOnly;
 ///
 /// ```
 /// # use std::alloc::Layout;
-/// # use tenure::{AllocError, ScratchError};
+/// # use tenure::error::{AllocError, ScratchError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -294,7 +307,7 @@ pub enum AllocError {
 /// The reason why a block was not freed. The block is unchanged.
 ///
 /// ```
-/// # use tenure::{BlockError, FreeError};
+/// # use tenure::error::{BlockError, FreeError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);

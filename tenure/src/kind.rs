@@ -85,7 +85,7 @@ impl Kind {
         Self::named_and_shaped::<T, T::Archived>()
     }
 
-    /// The kind of the type of a [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) value: a hash of its path, size and alignment. A
+    /// The kind of the type of a [`Locked`](crate::sync::Locked) or [`Versioned`](crate::sync::Versioned) value: a hash of its path, size and alignment. A
     /// program in another language opens the value by this [number](Kind::number).
     ///
     /// ```
@@ -94,7 +94,7 @@ impl Kind {
     /// ```
     #[cfg(feature = "objects")]
     #[must_use]
-    pub fn of_plain<T: crate::Plain>() -> Self {
+    pub fn of_plain<T: crate::sync::Plain>() -> Self {
         Self::named_and_shaped::<T, T>()
     }
 

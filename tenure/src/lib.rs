@@ -31,8 +31,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Mutex`], [`Event`], [`Semaphore`], [`Process`] and [`Descriptor`] (feature `objects`, on by default) are handles too; [`wait_any`] and
-//! [`wait_all`] wait for several. docs/guide.md is the place to begin.
+//! Locks and events in [`sync`], maps and queues in [`collections`], [processes](process) and [descriptors](mod@file) are handles too (feature
+//! `objects`, on by default). [`raw`] has handles and blocks as plain data, and [`error`] why a call fails.
+//! docs/guide.md is the place to begin.
 //!
 //! docs/architecture.md has the map of the crates, the protocol and its invariants; docs/layout.md has the bytes.
 
@@ -50,9 +51,8 @@ mod allocator;
 #[cfg(feature = "objects")]
 mod atomics;
 mod block;
-#[cfg(feature = "objects")]
-mod collections;
-mod error;
+pub mod collections;
+pub mod error;
 #[cfg(feature = "objects")]
 mod files;
 mod geometry;
@@ -69,7 +69,7 @@ mod options;
 mod place;
 #[cfg(feature = "objects")]
 mod processes;
-mod raw;
+pub mod raw;
 mod report;
 mod shared;
 mod slots;
@@ -82,50 +82,52 @@ mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
 
-#[cfg(feature = "allocator")]
-pub use allocator::ScratchAllocator;
 pub use block::Block;
-pub use error::{
-    AllocError, BlockError, CreateError, FreeError, JoinError, NotMember, OpenError, OpenHandleError,
-    ReadOnly, RecoverError, RemoveError, ScratchError, UseError,
-};
 pub use geometry::Geometry;
 pub use handle::{Handle, Raw};
 pub use kind::Kind;
 pub use local::Local;
-pub use member::{LeaveError, Member};
+pub use member::Member;
+#[cfg(feature = "objects")]
+pub use names::{NameInfo, Named};
 pub use offset::Offset;
 pub use options::Options;
 pub use place::{Key, Place};
-pub use raw::{RawBlock, RawHandle};
 pub use report::{Report, Stats};
 pub use shared::Reclaimed;
-pub use slots::{Claim, Keep, PutError, SlotError, Slots};
+pub use slots::{Claim, Keep, Slots};
 pub use space::Space;
 pub use typed::Value;
-
-#[cfg(feature = "objects")]
-pub use {
-    atomics::{Atomics, Shared},
-    collections::{Element, Entry, Map, MapError, MapIter, MapOptions, Queue, QueueError, QueueLen},
-    files::{Access, Conflict, Descriptor, DescriptorError, FileShare, Refused, ShareError, Sharing},
-    names::{NameInfo, Named, NamedError},
-    processes::{Exit, Process, ProcessError, Thread},
-    tenure_segment::{passing::Refusal, process::PidError},
-    tenure_slab::NAME_MAX,
-    waiting::{
-        Event, EventOptions, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexOptions, MutexState,
-        Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX,
-        WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
-    },
-};
 
 pub use tenure_core::LeaseId;
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_core::mutant;
 pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
-pub use tenure_segment::{
-    Absence, Backend, LeaseInfo, Listed, MonitorState, NameState, OpenError as SegmentError,
-};
-pub use tenure_slab::{HandleInfo, SlotInfo, Token, TokenError};
+pub use tenure_segment::{Backend, LeaseInfo, Listed, MonitorState, NameState};
+#[cfg(feature = "objects")]
+pub use tenure_slab::NAME_MAX;
+pub use tenure_slab::{HandleInfo, SlotInfo, Token};
+
+/// What processes wait for and protect data with: locks, events, semaphores, and values with a lock or an order of their own.
+#[cfg(feature = "objects")]
+pub mod sync {
+    pub use crate::atomics::{Atomics, Shared};
+    pub use crate::waiting::{
+        Event, EventOptions, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexOptions, MutexState,
+        Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX,
+        WaitOptions, Waitable, Woken, wait_all, wait_any,
+    };
+}
+
+/// Processes and threads as handles: whether and how they ended.
+#[cfg(feature = "objects")]
+pub mod process {
+    pub use crate::processes::{Exit, Process, Thread};
+}
+
+/// Descriptors that travel between processes, and the sharing of files.
+#[cfg(feature = "objects")]
+pub mod file {
+    pub use crate::files::{Access, Conflict, Descriptor, FileShare, Sharing};
+}

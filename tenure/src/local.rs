@@ -123,7 +123,7 @@ impl<'m> Local<'m> {
     /// A payload of up to 32 bytes lies in the handle's own cache line, a longer one in a block.
     ///
     /// ```
-    /// # use tenure::{CreateError, Kind};
+    /// # use tenure::{error::CreateError, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let space = tenure::Space::options().handles(1).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -210,7 +210,7 @@ impl<'m> Local<'m> {
     /// Opens a token: afterwards this process holds the handle once more.
     ///
     /// ```
-    /// # use tenure::{Kind, OpenHandleError};
+    /// # use tenure::{error::OpenHandleError, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -382,7 +382,7 @@ impl<'m> Local<'m> {
     /// Closes one count. The last close of all processes frees the payload.
     ///
     /// ```
-    /// # use tenure::UseError;
+    /// # use tenure::error::UseError;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -417,7 +417,7 @@ impl<'m> Local<'m> {
     /// Allocates a block of scratch memory. Its bytes are initialised, but their values are arbitrary.
     ///
     /// ```
-    /// # use tenure::{AllocError, ScratchError};
+    /// # use tenure::error::{AllocError, ScratchError};
     /// # use std::alloc::Layout;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
@@ -433,7 +433,7 @@ impl<'m> Local<'m> {
     ///
     /// # Errors
     ///
-    /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::ScratchError::Exhausted); nothing was changed.
+    /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::error::ScratchError::Exhausted); nothing was changed.
     #[inline(always)]
     pub fn alloc(&mut self, layout: Layout) -> Result<RawBlock, AllocError> {
         // Without the check of the membership: see `Caches::blocks`.
@@ -517,7 +517,7 @@ impl<'m> Local<'m> {
     /// Frees a block of this member. Any of its threads may have allocated it.
     ///
     /// ```
-    /// # use tenure::{BlockError, FreeError};
+    /// # use tenure::error::{BlockError, FreeError};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

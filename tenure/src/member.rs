@@ -133,7 +133,7 @@ impl Member {
     /// longer one in a block.
     ///
     /// ```
-    /// use tenure::CreateError;
+    /// use tenure::error::CreateError;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let space = tenure::Space::options().handles(1).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -221,7 +221,7 @@ impl Member {
     /// Opens the handle of a token, or the one that has a name, as a typed value. The bytes are validated once, here.
     ///
     /// ```
-    /// use tenure::OpenHandleError;
+    /// use tenure::error::OpenHandleError;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -255,7 +255,7 @@ impl Member {
     /// Opens the handle of a token, or the one that has a name, as raw bytes.
     ///
     /// ```
-    /// use tenure::{Kind, OpenHandleError};
+    /// use tenure::{error::OpenHandleError, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -296,7 +296,7 @@ impl Member {
     ///
     /// ```
     /// use std::alloc::Layout;
-    /// use tenure::{AllocError, ScratchError};
+    /// use tenure::error::{AllocError, ScratchError};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -311,8 +311,8 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::ScratchError::Exhausted) or
-    /// [`ScratchError::TooLarge`](crate::ScratchError::TooLarge); nothing was changed.
+    /// [`AllocError`], for instance [`ScratchError::Exhausted`](crate::error::ScratchError::Exhausted) or
+    /// [`ScratchError::TooLarge`](crate::error::ScratchError::TooLarge); nothing was changed.
     ///
     /// # Progress
     ///
@@ -415,7 +415,7 @@ impl Member {
     }
 
     /// Returns the idle handles and blocks of this member's caches to the space, and the memory behind free scratch to the system.
-    /// Returns the number of bytes given to the system: none while there is a [`Map`](crate::Map), whose readers may load from there. The cache of a
+    /// Returns the number of bytes given to the system: none while there is a [`Map`](crate::collections::Map), whose readers may load from there. The cache of a
     /// [`Local`] that exists stays as it is.
     ///
     /// ```
@@ -439,7 +439,7 @@ impl Member {
     /// Leaves now, and reports a failure. Dropping the last clone, handle and block leaves as well, but cannot report one.
     ///
     /// ```
-    /// use tenure::LeaveError;
+    /// use tenure::error::LeaveError;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// let me = space.join()?;

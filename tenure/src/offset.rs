@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::local::Local;
 
 /// The place of a `T` in the scratch memory of a space, as a number that is the same in every process, where the memory is mapped at different
-/// addresses. It keeps nothing alive. All bytes are an offset, so it may be stored wherever [plain](crate::Plain) data may; zero is none.
+/// addresses. It keeps nothing alive. All bytes are an offset, so it may be stored wherever [plain](crate::sync::Plain) data may; zero is none.
 ///
 /// ```
 /// # use std::alloc::Layout;

@@ -136,14 +136,14 @@ impl Options {
     /// words of the protocol stay writable, and with them payloads of up to 32 bytes, which lie among them.
     ///
     /// A reader opens handles, reads, waits, locks, frees and recovers as every member. It creates and allocates nothing:
-    /// [`ReadOnly`](crate::ReadOnly).
+    /// [`ReadOnly`](crate::error::ReadOnly).
     ///
     /// This is a guard against mistakes. A program that means to write can map the file again. In a [private](Self::private) space,
     /// where nobody else writes anything to be read, the memory stays writable. The mapping of the payloads is that of the `Space`: it lasts
     /// as long as the space or its members, also in forked children.
     ///
     /// ```
-    /// use tenure::{AllocError, Kind, ReadOnly, Space};
+    /// use tenure::{error::{AllocError, ReadOnly}, Kind, Space};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let space = Space::options().scratch(1 << 20).memfd()?;
     /// let me = space.join()?;
@@ -236,7 +236,7 @@ impl Options {
     /// assert!(!again.created());
     ///
     /// let other = tenure::Space::options().handles(65).open(&name);
-    /// assert!(matches!(other, Err(tenure::OpenError::Geometry { expected: 65, found: 64, .. })));
+    /// assert!(matches!(other, Err(tenure::error::OpenError::Geometry { expected: 65, found: 64, .. })));
     /// # tenure::Space::remove(tenure::Backend::Shm, &name, false)?;
     /// # Ok(()) }
     /// ```
@@ -257,7 +257,7 @@ impl Options {
     /// Attaches to the space `name`, which must exist. This writes nothing, and is all that an inspection needs.
     ///
     /// ```
-    /// use tenure::{OpenError, SegmentError, Space};
+    /// use tenure::{error::{OpenError, SegmentError}, Space};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let missing = Space::options().attach("nobody-made-this");
     /// assert!(matches!(missing, Err(OpenError::Segment(SegmentError::NotFound { .. }))));
@@ -266,7 +266,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`OpenError`], for instance [`SegmentError::NotFound`](crate::SegmentError::NotFound).
+    /// [`OpenError`], for instance [`SegmentError::NotFound`](crate::error::SegmentError::NotFound).
     pub fn attach(self, name: &str) -> Result<Space, OpenError> {
         let place = self.named(name);
         self.find(place)

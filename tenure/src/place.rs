@@ -14,7 +14,7 @@ use crate::typed::{self, Value};
 /// without a name.
 ///
 /// ```
-/// # use tenure::{CreateError, Mutex};
+/// # use tenure::{error::CreateError, sync::Mutex};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -65,7 +65,7 @@ impl Place<'_> {
     /// As [`Member::create_raw`], here.
     ///
     /// ```
-    /// # use tenure::{CreateError, Kind};
+    /// # use tenure::{error::CreateError, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -102,11 +102,11 @@ impl Place<'_> {
 /// Which one is opened: the one of a token, or the one that has a name. A [`Token`] and a `&str` are keys.
 ///
 /// ```
-/// # use tenure::Event;
+/// # use tenure::sync::Event;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
-/// let go = Event::create(me.named("go"), tenure::Reset::Manual)?;
+/// let go = Event::create(me.named("go"), tenure::sync::Reset::Manual)?;
 /// let by_name = Event::open(&other, "go")?; // usually in another process
 /// let by_token = Event::open(&other, go.token())?;
 /// assert_eq!(by_name.token(), by_token.token());
@@ -143,7 +143,7 @@ mod named {
         /// The place for something that gets a name: 1 to [`NAME_MAX`](crate::NAME_MAX) bytes, compared byte by byte.
         ///
         /// ```
-        /// # use tenure::CreateError;
+        /// # use tenure::error::CreateError;
         /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
         /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
         /// # let (me, other) = (space.join()?, space.join()?);

@@ -168,7 +168,7 @@ fn look_at_record(slab: &Slab<'_>, scratch: &Scratch<'_>, handle: &HandleInfo, r
             at.map(|at| unsafe { slice::from_raw_parts(at, bytes / 8) })
         }
     };
-    let is_whole = bytes.is_multiple_of(8) && record.is_some_and(crate::collections::is_whole);
+    let is_whole = bytes.is_multiple_of(8) && record.is_some_and(crate::collections::map::is_whole);
     // The words belong together if the handle is unchanged.
     if !is_whole && slab.inspect(handle.index) == Some(*handle) {
         report

@@ -265,8 +265,8 @@ impl Shared {
     #[cfg(feature = "objects")]
     pub(crate) fn place_of_state(
         &self,
-        held: crate::RawHandle,
-    ) -> Result<NonNull<[u8]>, crate::OpenHandleError> {
+        held: crate::raw::RawHandle,
+    ) -> Result<NonNull<[u8]>, crate::error::OpenHandleError> {
         let payload = self.place(held)?;
         if self.reader.is_none() {
             return Ok(payload);

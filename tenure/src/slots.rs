@@ -57,7 +57,7 @@ pub struct Slots<'m> {
 /// An object in a slot is found by its name, and evicted; only values are taken out and claimed.
 ///
 /// ```
-/// # use tenure::{Locked, OpenHandleError};
+/// # use tenure::{error::OpenHandleError, sync::Locked};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
 /// let me = space.join()?;
@@ -94,7 +94,7 @@ pub(crate) mod sealed {
 /// The reason why a handle was not put into a slot. Nothing was changed.
 ///
 /// ```
-/// # use tenure::PutError;
+/// # use tenure::error::PutError;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -169,7 +169,7 @@ impl From<slab::PutError> for PutError {
 /// The reason why nothing was taken out of a slot. The slot is unchanged.
 ///
 /// ```
-/// # use tenure::{OpenHandleError, SlotError};
+/// # use tenure::error::{OpenHandleError, SlotError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().slots(8).handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -542,7 +542,7 @@ pub struct Claim<T> {
     has_ended: bool,
     /// The queue that has lent it, if it is not one of the space's slots. Dropped after the handle.
     #[cfg(feature = "objects")]
-    lender: Option<crate::collections::Lender>,
+    lender: Option<crate::collections::queue::Lender>,
 }
 
 #[cfg(feature = "objects")]
@@ -550,7 +550,7 @@ impl<T> Claim<T> {
     pub(crate) fn by_queue(
         handle: Handle<T>,
         claimed: slab::Claimed,
-        lender: crate::collections::Lender,
+        lender: crate::collections::queue::Lender,
     ) -> Self {
         Self { handle, claimed, has_ended: false, lender: Some(lender) }
     }

@@ -91,7 +91,7 @@ impl Space {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let space = tenure::Space::options().members(1).scratch(1 << 20).anonymous()?;
     /// let me = space.join()?;
-    /// assert!(matches!(space.join(), Err(tenure::JoinError::Full { members: 1 })));
+    /// assert!(matches!(space.join(), Err(tenure::error::JoinError::Full { members: 1 })));
     ///
     /// drop(me); // leaves: the slot is free again
     /// let again = space.join()?;
@@ -422,7 +422,7 @@ impl Space {
     /// them.
     ///
     /// ```
-    /// use tenure::{Backend, RemoveError, Space};
+    /// use tenure::{error::RemoveError, Backend, Space};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let name = format!("doc-remove-{}", std::process::id());
     /// let space = Space::options().handles(64).scratch(1 << 20).open(&name)?;

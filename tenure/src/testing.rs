@@ -31,31 +31,31 @@ pub fn play_monitor(member: &Member) {
     member.shared().lease.play_monitor();
 }
 
-/// With `true`, [`wait_any`](crate::wait_any) behaves as on a kernel without `futex_waitv`; `false` ends that.
+/// With `true`, [`wait_any`](crate::sync::wait_any) behaves as on a kernel without `futex_waitv`; `false` ends that.
 #[cfg(feature = "objects")]
 pub fn pretend_no_waitv(member: &Member, yes: bool) {
     // Relaxed: the test sets it before it waits, in the same thread.
     member.shared().objects.books.no_waitv.store(yes, Ordering::Relaxed);
 }
 
-/// As [`Descriptor::open`](crate::Descriptor::open), but tries only the given way.
+/// As [`Descriptor::open`](crate::file::Descriptor::open), but tries only the given way.
 ///
 /// # Errors
 ///
-/// As [`Descriptor::open`](crate::Descriptor::open).
+/// As [`Descriptor::open`](crate::file::Descriptor::open).
 #[cfg(feature = "objects")]
 pub fn open_by(
     member: &Member,
     token: crate::Token,
     way: Way,
-) -> Result<crate::Descriptor, crate::DescriptorError> {
-    crate::Descriptor::open_by(member, token.into(), way)
+) -> Result<crate::file::Descriptor, crate::error::DescriptorError> {
+    crate::file::Descriptor::open_by(member, token.into(), way)
 }
 
 /// Keys that fall into one bucket of a map, except the last one.
 #[cfg(feature = "objects")]
 #[must_use]
-pub fn neighbours<const N: usize>(map: &crate::Map) -> [[u8; 8]; N] {
+pub fn neighbours<const N: usize>(map: &crate::collections::Map) -> [[u8; 8]; N] {
     let mut keys = (0u64..).map(u64::to_le_bytes);
     let mut found = [keys.next().unwrap_or_default(); N];
     for at in 1..N {
@@ -67,6 +67,6 @@ pub fn neighbours<const N: usize>(map: &crate::Map) -> [[u8; 8]; N] {
 
 /// Flips a bit of one of the words of a queue.
 #[cfg(feature = "objects")]
-pub fn flip<T>(queue: &crate::Queue<T>, word: usize, bit: u32) {
+pub fn flip<T>(queue: &crate::collections::Queue<T>, word: usize, bit: u32) {
     queue.flip(word, bit);
 }

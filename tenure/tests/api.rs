@@ -6,7 +6,10 @@
 
 use std::alloc::Layout;
 
-use tenure::{CreateError, Geometry, Kind, OpenHandleError, ScratchError, Space, Token, UseError};
+use tenure::{
+    Geometry, Kind, Space, Token,
+    error::{CreateError, OpenHandleError, ScratchError, UseError},
+};
 
 const KIND: Kind = Kind::raw(7);
 

@@ -8,7 +8,11 @@ use std::alloc::Layout;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use common::{Name, Process, role, say};
-use tenure::{CreateError, Kind, Locked, NamedError, OpenHandleError, ReadOnly, ScratchError, Shared, Space};
+use tenure::{
+    Kind, Space,
+    error::{CreateError, NamedError, OpenHandleError, ReadOnly, ScratchError},
+    sync::{Locked, Shared},
+};
 
 tenure::made_of_atomics! {
     /// With a gap behind the first field.

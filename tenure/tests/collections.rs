@@ -10,7 +10,7 @@ use allocator_api2::boxed::Box;
 use allocator_api2::vec::Vec;
 use hashbrown::HashMap;
 use proptest::prelude::*;
-use tenure::{Offset, ScratchAllocator, Space};
+use tenure::{Offset, Space, collections::ScratchAllocator};
 
 fn options() -> tenure::Options {
     Space::options().members(8).handles(64).scratch(4 << 20)

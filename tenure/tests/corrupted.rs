@@ -91,7 +91,7 @@ proptest! {
     /// value.
     #[test]
     fn words_of_files(corrupts in proptest::collection::vec((any::<bool>(), 0..12usize, strange_word()), 1..8)) {
-        use tenure::{Access, Descriptor, FileShare, Sharing, testing::Way};
+        use tenure::{file::{Access, Descriptor, FileShare, Sharing}, testing::Way};
 
         let space = Space::options().members(4).handles(64).unit(4 << 10).scratch(200 << 10).memfd().unwrap();
         let (me, other) = (space.join().unwrap(), space.join().unwrap());

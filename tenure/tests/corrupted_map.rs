@@ -9,7 +9,10 @@ mod hostile;
 
 use hostile::{Bytes, Corrupt};
 use proptest::prelude::*;
-use tenure::{Map, MapOptions, Member, Space};
+use tenure::{
+    Member, Space,
+    collections::{Map, MapOptions},
+};
 
 fn space() -> Space {
     let options = Space::options().members(4).handles(64).container_slots(192);
@@ -109,8 +112,8 @@ fn a_corrupted_record_is_told() {
     let at = image.iter().position(|word| *word == u64::from_ne_bytes([0xa5; 8])).unwrap() as u64;
     assert_eq!(image[at as usize - 2], 3 | 40 << 32);
     bytes.corrupt(&Corrupt::Noise { at: at - 2, word: 3 | 1 << 40 });
-    assert!(matches!(map.get(b"key"), Err(tenure::MapError::Corrupt(_))));
-    assert!(matches!(map.insert(b"key", b""), Err(tenure::MapError::Corrupt(_))));
+    assert!(matches!(map.get(b"key"), Err(tenure::error::MapError::Corrupt(_))));
+    assert!(matches!(map.insert(b"key", b""), Err(tenure::error::MapError::Corrupt(_))));
     let violations = space.check().violations;
     assert!(violations.iter().any(|one| one.contains("record of a map")), "{violations:?}");
     bytes.corrupt(&Corrupt::Noise { at: at - 2, word: 3 | 40 << 32 });
@@ -121,8 +124,8 @@ fn a_corrupted_record_is_told() {
     let ready = 1 << 56 | info.generation << 20 | u64::from(info.index);
     let slot = image.iter().position(|word| *word == ready).unwrap() as u64;
     bytes.corrupt(&Corrupt::Noise { at: slot, word: ready + (2 << 56) });
-    assert!(matches!(map.insert(b"key", b"new"), Err(tenure::MapError::Corrupt(_))));
-    assert!(matches!(map.remove(b"key"), Err(tenure::MapError::Corrupt(_))));
+    assert!(matches!(map.insert(b"key", b"new"), Err(tenure::error::MapError::Corrupt(_))));
+    assert!(matches!(map.remove(b"key"), Err(tenure::error::MapError::Corrupt(_))));
     assert!(map.clear().is_err());
     bytes.corrupt(&Corrupt::Noise { at: slot, word: ready });
     assert!(map.remove(b"key").unwrap());

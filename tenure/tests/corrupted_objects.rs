@@ -10,7 +10,10 @@ mod hostile;
 use hostile::objects::{MOMENT, use_all};
 use hostile::{Bytes, Corrupt};
 use proptest::prelude::*;
-use tenure::{Event, Member, Mutex, Reset, Semaphore, Space, Waitable, wait_all, wait_any};
+use tenure::{
+    Member, Space,
+    sync::{Event, Mutex, Reset, Semaphore, Waitable, wait_all, wait_any},
+};
 
 fn wait_for_all(things: &[&dyn Waitable]) {
     let _ = (wait_any(things, MOMENT), wait_all(things, MOMENT));

@@ -8,7 +8,11 @@ use std::fs::File;
 use std::path::Path;
 
 use common::{Name, Process, eventually, in_fork, listen, role, say};
-use tenure::{Access, Backend, Conflict, FileShare, Member, Options, ShareError, Sharing, Space};
+use tenure::{
+    Backend, Member, Options, Space,
+    error::ShareError,
+    file::{Access, Conflict, FileShare, Sharing},
+};
 
 fn options() -> Options {
     Space::options().members(6).handles(64).unit(4 << 10).scratch(200 << 10)

@@ -11,7 +11,10 @@ use std::os::unix::net::UnixStream;
 
 use common::{Name, Process, eventually, in_fork, linger, listen, reap, role, say, scope};
 use tenure::{
-    Backend, Descriptor, DescriptorError, NotMember, OpenHandleError, Options, Space, Token, testing::Way,
+    Backend, Options, Space, Token,
+    error::{DescriptorError, NotMember, OpenHandleError},
+    file::Descriptor,
+    testing::Way,
 };
 
 fn options() -> Options {

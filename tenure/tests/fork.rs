@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Name, Process, die_with_parent, reap, role, say};
 use tenure::{
-    AllocError, CreateError, Kind, LeaveError, Member, NotMember, OpenHandleError, Space, UseError,
+    Kind, Member, Space,
+    error::{AllocError, CreateError, LeaveError, NotMember, OpenHandleError, UseError},
 };
 
 const KIND: Kind = Kind::raw(1);

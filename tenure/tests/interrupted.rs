@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tenure::{
-    Event, Member, Mutex, Process, Reset, Semaphore, Space, Thread, WaitError, WaitOptions, Waitable,
-    wait_all, wait_any,
+    Member, Space,
+    error::WaitError,
+    process::{Process, Thread},
+    sync::{Event, Mutex, Reset, Semaphore, WaitOptions, Waitable, wait_all, wait_any},
 };
 
 /// The handlers that have run.

@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use common::{Name, Process, role, say};
 use proptest::prelude::*;
-use tenure::{CreateError, Map, MapError, MapOptions, Member, Space};
+use tenure::{
+    Member, Space,
+    collections::{Map, MapOptions},
+    error::{CreateError, MapError},
+};
 
 /// Keys that one process alone changes, by number.
 const OWN: u64 = 40;

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{Name, Process, eventually, in_fork, linger, role, say, scope};
 use tenure::{
-    Backend, CreateError, Kind, Member, NAME_MAX, Named, NamedError, OpenHandleError, Options, Space,
+    Backend, Kind, Member, NAME_MAX, Named, Options, Space,
+    error::{CreateError, NamedError, OpenHandleError},
 };
 
 const KIND: Kind = Kind::raw(7);
@@ -326,7 +327,7 @@ fn names_are_taken_and_left_at_the_same_time() {
 
 #[test]
 fn mutexes_events_and_semaphores_by_name() {
-    use tenure::{Event, Mutex, Reset, Semaphore};
+    use tenure::sync::{Event, Mutex, Reset, Semaphore};
     spaces(|space| {
         let (a, b) = (space.join().unwrap(), space.join().unwrap());
         let mutex = Mutex::options().recursive(true).create_or_open(&a, "mutex").unwrap();
@@ -381,7 +382,7 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
     let me = space.join().unwrap();
     let mut child = Process::start(&[&name.0, "mutex!", "mutex"]);
     child.receive("ready").unwrap();
-    let mutex = tenure::Mutex::open(&me, "mutex").unwrap();
+    let mutex = tenure::sync::Mutex::open(&me, "mutex").unwrap();
     assert!(mutex.try_lock().is_err());
     child.kill();
     assert!(mutex.lock().unwrap().abandoned());
@@ -395,28 +396,28 @@ fn a_named_mutex_whose_owner_is_killed_is_abandoned() {
 fn processes_by_name() {
     let space = small().private().unwrap();
     let (a, b) = (space.join().unwrap(), space.join().unwrap());
-    let process = tenure::Process::of_pid(a.named("us"), std::process::id()).unwrap();
-    let same = tenure::Process::open(&b, "us").unwrap();
+    let process = tenure::process::Process::of_pid(a.named("us"), std::process::id()).unwrap();
+    let same = tenure::process::Process::open(&b, "us").unwrap();
     assert_eq!((same.pid(), same.token()), (std::process::id(), process.token()));
-    assert!(tenure::Process::of_pid(b.named("us"), std::process::id()).is_err());
-    assert!(tenure::Thread::open(&b, "us").is_err());
+    assert!(tenure::process::Process::of_pid(b.named("us"), std::process::id()).is_err());
+    assert!(tenure::process::Thread::open(&b, "us").is_err());
     // For any given number, the result is the object of that name.
-    let found = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
+    let found = tenure::process::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(!found.is_created());
     assert_eq!(found.into_inner().token(), process.token());
     // Also for the number of a process that is gone.
-    let found = tenure::Process::create_or_open(&b, "us", u32::MAX).unwrap();
+    let found = tenure::process::Process::create_or_open(&b, "us", u32::MAX).unwrap();
     assert!(!found.is_created());
     assert_eq!(found.into_inner().token(), process.token());
-    assert!(tenure::Thread::create_or_open(&b, "us", std::process::id()).is_err());
+    assert!(tenure::process::Thread::create_or_open(&b, "us", std::process::id()).is_err());
     drop((process, same));
-    assert!(tenure::Process::open(&b, "us").is_err());
-    let made = tenure::Process::create_or_open(&b, "us", std::process::id()).unwrap();
+    assert!(tenure::process::Process::open(&b, "us").is_err());
+    let made = tenure::process::Process::create_or_open(&b, "us", std::process::id()).unwrap();
     assert!(made.is_created());
-    assert_eq!(tenure::Process::open(&a, "us").unwrap().token(), made.into_inner().token());
+    assert_eq!(tenure::process::Process::open(&a, "us").unwrap().token(), made.into_inner().token());
     // No process has that number, so no object gets the name.
-    assert!(tenure::Process::create_or_open(&b, "nobody", u32::MAX).is_err());
-    assert!(tenure::Process::open(&b, "nobody").is_err());
+    assert!(tenure::process::Process::create_or_open(&b, "nobody", u32::MAX).is_err());
+    assert!(tenure::process::Process::open(&b, "nobody").is_err());
     assert_clean(&space);
 }
 
@@ -426,12 +427,12 @@ fn descriptors_by_name() {
     let space = small().anonymous().unwrap();
     let (a, b) = (space.join().unwrap(), space.join().unwrap());
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let theirs = tenure::Descriptor::create(a.named("out"), writer).unwrap();
-    let ours = tenure::Descriptor::open(&b, "out").unwrap();
+    let theirs = tenure::file::Descriptor::create(a.named("out"), writer).unwrap();
+    let ours = tenure::file::Descriptor::open(&b, "out").unwrap();
     std::fs::File::from(ours.duplicate().unwrap()).write_all(b"hello").unwrap();
     // Another pipe, closed when an object of that name exists already.
     let (mut closed, other) = std::io::pipe().unwrap();
-    let again = tenure::Descriptor::create_or_open(&b, "out", other).unwrap();
+    let again = tenure::file::Descriptor::create_or_open(&b, "out", other).unwrap();
     assert!(!again.is_created());
     assert_eq!(closed.read(&mut [0]).unwrap(), 0);
     let same = again.into_inner();
@@ -442,7 +443,7 @@ fn descriptors_by_name() {
     reader.read_to_string(&mut text).unwrap();
     assert_eq!((&*text, space.names().len()), ("hello", 0));
     let (_, writer) = std::io::pipe().unwrap();
-    assert!(tenure::Descriptor::create_or_open(&a, "out", writer).unwrap().is_created());
+    assert!(tenure::file::Descriptor::create_or_open(&a, "out", writer).unwrap().is_created());
 }
 
 #[test]
@@ -451,7 +452,7 @@ fn child() {
     let space = small().attach(&role[0]).unwrap();
     let me = space.join().unwrap();
     if role[1] == "mutex!" {
-        let mutex = tenure::Mutex::create_or_open(&me, &role[2]).unwrap().into_inner();
+        let mutex = tenure::sync::Mutex::create_or_open(&me, &role[2]).unwrap().into_inner();
         let guard = mutex.lock().unwrap();
         say("ready", guard.abandoned());
         linger();

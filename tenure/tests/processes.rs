@@ -18,8 +18,10 @@ use common::{
     scope,
 };
 use tenure::{
-    Event, Exit, Kind, Member, Mutex, Options, PidError, Process, ProcessError, Reset, Space, Thread, Token,
-    WaitError, wait_all, wait_any,
+    Kind, Member, Options, Space, Token,
+    error::{PidError, ProcessError, WaitError},
+    process::{Exit, Process, Thread},
+    sync::{Event, Mutex, Reset, wait_all, wait_any},
 };
 #[cfg(feature = "faults")]
 use tenure_segment::process::pretend_older_kernel;

@@ -11,8 +11,10 @@ use common::threads::wait_until_asleep;
 use common::{Name, Process, in_fork, role, say};
 use proptest::prelude::*;
 use tenure::{
-    CreateError, Handle, Kind, Locked, NotMember, OpenHandleError, Options, PutError, Queue, QueueError, Raw,
-    Space, UseError, WaitError,
+    Handle, Kind, Options, Raw, Space,
+    collections::Queue,
+    error::{CreateError, NotMember, OpenHandleError, PutError, QueueError, UseError, WaitError},
+    sync::Locked,
 };
 
 const KIND: Kind = Kind::raw(1);
@@ -358,7 +360,7 @@ fn bad_calls_are_refused() {
     let jobs = Queue::<u64>::create(&me, 64).unwrap();
     let job = other.create(&1).unwrap();
     assert!(matches!(jobs.push_handle(&job), Err(QueueError::NotPut(PutError::ForeignHandle))));
-    let mutex = tenure::Mutex::create(&me).unwrap();
+    let mutex = tenure::sync::Mutex::create(&me).unwrap();
     let wrong = Queue::<u64>::open(&me, mutex.token());
     assert!(matches!(wrong, Err(OpenHandleError::ForeignKind { .. })));
     let wrong = Queue::<u32>::open(&me, jobs.token());

@@ -7,7 +7,11 @@ use std::alloc::Layout;
 use std::os::unix::process::ExitStatusExt;
 
 use common::{Name, Process, role, say};
-use tenure::{AllocError, CreateError, Event, Kind, Mutex, NamedError, ReadOnly, Reset, Semaphore, Space};
+use tenure::{
+    Kind, Space,
+    error::{AllocError, CreateError, NamedError, ReadOnly},
+    sync::{Event, Mutex, Reset, Semaphore},
+};
 
 const KIND: Kind = Kind::raw(1);
 

@@ -11,7 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Name, Process, eventually, in_fork, role, say};
-use tenure::{CreateError, Mutex, OpenHandleError, RwLock, RwLockState, Space, WaitError, WaitOptions};
+use tenure::{
+    Space,
+    error::{CreateError, OpenHandleError, WaitError},
+    sync::{Mutex, RwLock, RwLockState, WaitOptions},
+};
 
 fn options() -> tenure::Options {
     Space::options().members(8).handles(64).scratch(1 << 20)

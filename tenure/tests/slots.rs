@@ -5,7 +5,10 @@ mod common;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Name, Process, reap, role, say};
-use tenure::{Kind, Member, NotMember, PutError, SlotError, Space, UseError};
+use tenure::{
+    Kind, Member, Space,
+    error::{NotMember, PutError, SlotError, UseError},
+};
 
 const KIND: Kind = Kind::raw(1);
 const JOBS: u32 = 8;

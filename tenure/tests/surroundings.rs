@@ -12,8 +12,8 @@ use std::path::Path;
 
 use common::{Name, Process, deny, die_with_parent, eventually, in_fork, linger, listen, returns, role, say};
 use tenure::{
-    AllocError, Backend, CreateError, JoinError, Kind, Member, MonitorState, Options, ScratchError, Space,
-    Token,
+    Backend, Kind, Member, MonitorState, Options, Space, Token,
+    error::{AllocError, CreateError, JoinError, ScratchError},
 };
 
 const KIND: Kind = Kind::raw(2);
@@ -379,7 +379,7 @@ fn truncated(path: &Path) -> i32 {
         std::fs::File::options().write(true).open(&file).unwrap().set_len(4096).unwrap();
         // Refused before any access to the file.
         let refused = space.join().unwrap_err();
-        assert!(matches!(refused, tenure::JoinError::Truncated { .. }), "{refused}");
+        assert!(matches!(refused, tenure::error::JoinError::Truncated { .. }), "{refused}");
         let refused = Space::options().attach_file(path).unwrap_err();
         assert!(refused.to_string().contains("bytes"), "{refused}");
         say("refused", "");
@@ -513,7 +513,7 @@ fn limited(name: &str) -> i32 {
     let next = std::os::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/dev/null").unwrap()) as u64;
     let before = set_limit(libc::RLIMIT_NOFILE, next);
     assert!(Space::options().attach(name).is_err());
-    assert!(matches!(space.join().unwrap_err(), tenure::JoinError::Os { .. }));
+    assert!(matches!(space.join().unwrap_err(), tenure::error::JoinError::Os { .. }));
     set_limit(libc::RLIMIT_NOFILE, before);
 
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -522,7 +522,7 @@ fn limited(name: &str) -> i32 {
     let refused = space.join().map(drop);
     let huge = Space::options().scratch(64 << 30).anonymous().map(drop);
     set_limit(libc::RLIMIT_AS, before);
-    assert!(matches!(refused, Err(tenure::JoinError::Os { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(tenure::error::JoinError::Os { .. })), "{refused:?}");
     assert!(huge.is_err());
 
     // The default action of SIGXFSZ would end the process.

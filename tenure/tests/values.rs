@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Name, Process, in_fork, role, say};
 use tenure::{
-    CreateError, Kind, Locked, Mutex, NamedError, OpenHandleError, ReadOnly, Space, Versioned, WaitError,
+    Kind, Space,
+    error::{CreateError, NamedError, OpenHandleError, ReadOnly, WaitError},
+    sync::{Locked, Mutex, Versioned},
 };
 
 /// Odd in length, so that the last word is not whole.

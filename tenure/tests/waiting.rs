@@ -13,8 +13,9 @@ use std::time::Duration;
 use common::threads::{Threads, sleeps, wait_until_asleep, wait_until_quiet, wait_until_stopped};
 use common::{Name, Process, eventually, linger, listen, returns, role, say, scope};
 use tenure::{
-    CreateError, Event, Kind, Member, Mutex, MutexState, OpenHandleError, Options, Reset, Semaphore, Space,
-    Token, WaitError, Waitable, wait_all, wait_any,
+    Kind, Member, Options, Space, Token,
+    error::{CreateError, OpenHandleError, WaitError},
+    sync::{Event, Mutex, MutexState, Reset, Semaphore, Waitable, wait_all, wait_any},
 };
 
 fn options() -> Options {

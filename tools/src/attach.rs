@@ -19,7 +19,7 @@ pub enum AttachError {
         /// Name of the segment.
         name: String,
         /// Reason of the refusal.
-        error: tenure::OpenError,
+        error: tenure::error::OpenError,
     },
     /// The memfd of another process cannot be opened.
     #[error("{name}: expected a memfd of a living process, found: {error}")]

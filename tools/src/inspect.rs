@@ -307,7 +307,7 @@ pub fn recover(name: &Name) -> Answer {
 pub fn rm(name: &Name, force: bool) -> Answer {
     match Space::remove(name.backend, &name.name, force) {
         Ok(()) => Ok((format!("{}: removed\n", name.name), Exit::Well)),
-        Err(error @ tenure::RemoveError::Held { .. }) => {
+        Err(error @ tenure::error::RemoveError::Held { .. }) => {
             Err(format!("{error}; expected no living members, or --force").into())
         }
         Err(error) => Err(error.into()),

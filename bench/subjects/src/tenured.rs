@@ -4,7 +4,10 @@ use std::alloc::Layout;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use tenure::{Backend, Kind, LeaseId, Local, Member, Options, RawBlock, RawHandle, Space};
+use tenure::{
+    Backend, Kind, LeaseId, Local, Member, Options, Space,
+    raw::{RawBlock, RawHandle},
+};
 
 use crate::subject::{Failed, Handles, Heap, Outcome, Subject};
 
@@ -63,7 +66,7 @@ impl Tenure {
     }
 
     fn over(
-        space: Result<Space, tenure::OpenError>,
+        space: Result<Space, tenure::error::OpenError>,
         common: Option<Mutex<Option<&'static Member>>>,
     ) -> Outcome<Self> {
         let space = space.map_err(|error| Failed::of("tenure", error))?;

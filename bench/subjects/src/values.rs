@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use tenure::{Locked, Space, Versioned};
+use tenure::{
+    Space,
+    sync::{Locked, Versioned},
+};
 
 use crate::shared::Pages;
 use crate::subject::{Failed, Outcome, Subject};

@@ -7,7 +7,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use tenure::{Event, Mutex, Reset, Space, Token};
+use tenure::{
+    Space, Token,
+    sync::{Event, Mutex, Reset},
+};
 
 use crate::daemon::{Client, Cpu, Daemon, Way};
 use crate::shared::Pages;

@@ -7,7 +7,10 @@ use std::error::Error;
 use std::io::stdin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::{Event, Kind, Mutex, Reset, Space};
+use tenure::{
+    Kind, Space,
+    sync::{Event, Mutex, Reset},
+};
 
 const COUNTER: Kind = Kind::raw(1);
 const ROUNDS: u32 = 2000;

@@ -4,7 +4,10 @@ use std::ffi::{c_char, c_int};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use tenure::{Access, Conflict, Descriptor, FileShare, ShareError, Sharing};
+use tenure::{
+    error::ShareError,
+    file::{Access, Conflict, Descriptor, FileShare, Sharing},
+};
 
 use crate::abi::{TENURE_DELETE, TENURE_READ, TENURE_WRITE, tenure_conflict, tenure_member, tenure_object};
 use crate::error::Failure;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
 
-use tenure::{
+use tenure::error::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
     NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, ReadOnly, RecoverError,
     RemoveError, ScratchError, SegmentError, ShareError, SlotError, TokenError, UseError, WaitError,

@@ -3,7 +3,10 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use tenure::{Local, RawBlock, RawHandle, Token};
+use tenure::{
+    Local, Token,
+    raw::{RawBlock, RawHandle},
+};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::Failure;

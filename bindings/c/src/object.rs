@@ -5,8 +5,11 @@ use std::ptr;
 use std::sync::atomic::AtomicU8;
 
 use tenure::{
-    Descriptor, DescriptorError, Event, FileShare, Key, Kind, Locked, Mutex, Named, OpenHandleError, Place,
-    Process, ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
+    Key, Kind, Named, Place, Token,
+    error::{DescriptorError, OpenHandleError, ProcessError},
+    file::{Descriptor, FileShare},
+    process::{Process, Thread},
+    sync::{Event, Locked, Mutex, RwLock, Semaphore, Shared, Versioned, Waitable},
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -72,7 +75,7 @@ impl Thing {
     pub(crate) fn kind(&self) -> tenure_object_kind {
         match &self.any {
             Any::Mutex(_) => TENURE_MUTEX,
-            Any::Event(event) if event.resets() == tenure::Reset::Manual => TENURE_EVENT_MANUAL,
+            Any::Event(event) if event.resets() == tenure::sync::Reset::Manual => TENURE_EVENT_MANUAL,
             Any::Event(_) => TENURE_EVENT_AUTOMATIC,
             Any::Semaphore(_) => TENURE_SEMAPHORE,
             Any::Process(_) => TENURE_PROCESS,

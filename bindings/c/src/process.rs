@@ -4,7 +4,10 @@ use std::ffi::{c_char, c_int};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use tenure::{Exit, Process, ProcessError, Thread};
+use tenure::{
+    error::ProcessError,
+    process::{Exit, Process, Thread},
+};
 
 use crate::abi::{tenure_exit, tenure_how, tenure_member, tenure_object};
 use crate::error::Failure;

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use tenure::RwLock;
+use tenure::sync::RwLock;
 
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::Failure;

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::ffi::c_int;
 use std::ptr;
 
-use tenure::{Local, RawBlock};
+use tenure::{Local, raw::RawBlock};
 
 use crate::abi::{tenure_block, tenure_local};
 use crate::error::{Failure, fail, tenure_status};

@@ -3,7 +3,10 @@
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 
-use tenure::{Handle, PutError, Raw, Slots, UseError};
+use tenure::{
+    Handle, Raw, Slots,
+    error::{PutError, UseError},
+};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::{Failure, fail, tenure_status};
@@ -147,7 +150,7 @@ pub unsafe extern "C" fn tenure_slot_claim(
 fn end_claim(
     pointer: *mut tenure_local,
     (slot, number, bits): (u32, u32, u64),
-    end: impl FnOnce(&mut tenure::Local<'_>, tenure::RawHandle) -> Result<(), UseError>,
+    end: impl FnOnce(&mut tenure::Local<'_>, tenure::raw::RawHandle) -> Result<(), UseError>,
 ) -> Result<(), Failure> {
     let local = seat(pointer)?.local();
     let held = local.held(kind(number), token(bits)?)?;

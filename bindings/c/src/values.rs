@@ -3,7 +3,11 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::{mem, ptr, slice};
 
-use tenure::{Initial, Key, Kind, Locked, LockedGuard, OpenHandleError, Shared, Versioned};
+use tenure::{
+    Key, Kind,
+    error::OpenHandleError,
+    sync::{Initial, Locked, LockedGuard, Shared, Versioned},
+};
 
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::{Failure, fail, tenure_status};

@@ -3,7 +3,10 @@
 use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
-use tenure::{Event, Mutex, MutexState, Reset, Semaphore, WAIT_MAX, WaitError, WaitOptions, Waitable};
+use tenure::{
+    error::WaitError,
+    sync::{Event, Mutex, MutexState, Reset, Semaphore, WAIT_MAX, WaitOptions, Waitable},
+};
 
 use crate::abi::{
     TENURE_ALL, TENURE_DEADLINE, TENURE_FOREVER, TENURE_INTERRUPTIBLE, TENURE_MANUAL_RESET, TENURE_RECURSIVE,
@@ -313,7 +316,7 @@ fn wait_one(object: &Thing, options: WaitOptions) -> Result<bool, Failure> {
         Any::Semaphore(semaphore) => semaphore.acquire(options).map(|()| false)?,
         _ => {
             object.check()?;
-            tenure::wait_any(&[object.waitable()?], options)?.abandoned
+            tenure::sync::wait_any(&[object.waitable()?], options)?.abandoned
         }
     })
 }
@@ -365,7 +368,7 @@ pub unsafe extern "C" fn tenure_wait_any(
 ) -> c_int {
     let call = || {
         // SAFETY: the caller's promise.
-        let woken = unsafe { with_all(objects, count, |all| tenure::wait_any(all, time(timeout))) }?;
+        let woken = unsafe { with_all(objects, count, |all| tenure::sync::wait_any(all, time(timeout))) }?;
         Ok((woken.index, taken(woken.abandoned)))
     };
     // SAFETY: the caller's promise.
@@ -396,7 +399,7 @@ pub unsafe extern "C" fn tenure_wait_all(
         // SAFETY: the caller's promise.
         unsafe { tell(abandoned, 0) };
         // SAFETY: the caller's promise.
-        let which = unsafe { with_all(objects, count, |all| tenure::wait_all(all, time(timeout))) }?;
+        let which = unsafe { with_all(objects, count, |all| tenure::sync::wait_all(all, time(timeout))) }?;
         let bits = which.iter().fold(0, |bits, index| bits | 1_u64 << index);
         // SAFETY: the caller's promise.
         unsafe { tell(abandoned, bits) };
@@ -442,11 +445,11 @@ pub unsafe extern "C" fn tenure_wait_with(
         let options = options_of(TENURE_ALL, flags, time)?;
         let (at, bits) = if flags & TENURE_ALL != 0 {
             // SAFETY: the caller's promise.
-            let which = unsafe { with_all(objects, count, |all| tenure::wait_all(all, options)) }?;
+            let which = unsafe { with_all(objects, count, |all| tenure::sync::wait_all(all, options)) }?;
             (0, which.iter().fold(0, |bits, index| bits | 1_u64 << index))
         } else {
             // SAFETY: the caller's promise.
-            let woken = unsafe { with_all(objects, count, |all| tenure::wait_any(all, options)) }?;
+            let woken = unsafe { with_all(objects, count, |all| tenure::sync::wait_any(all, options)) }?;
             (woken.index, u64::from(woken.abandoned) << woken.index)
         };
         // SAFETY: the caller's promise.

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::ReadOnly;
+use tenure::error::ReadOnly;
 
 use crate::abi::tenure_local;
 use crate::error::{Failure, fail, tenure_status};

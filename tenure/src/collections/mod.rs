@@ -1,9 +1,15 @@
-//! Collections of handles, which outlive the processes that fill them.
+//! Maps and queues between processes, which outlive the processes that fill them, and collections of other crates in scratch memory.
 
-mod map;
-mod queue;
+#[cfg(feature = "objects")]
+pub(crate) mod map;
+#[cfg(feature = "objects")]
+pub(crate) mod queue;
 
-pub(crate) use map::is_whole;
-pub use map::{Entry, Iter as MapIter, Map, MapError, MapOptions};
-pub(crate) use queue::Lender;
-pub use queue::{Element, Queue, QueueError, QueueLen};
+#[cfg(feature = "allocator")]
+pub use crate::allocator::ScratchAllocator;
+
+#[cfg(feature = "objects")]
+pub use {
+    map::{Entry, Iter as MapIter, Map, MapOptions},
+    queue::{Element, Queue, QueueLen},
+};

@@ -49,7 +49,7 @@ const WORDS: usize = 48;
 /// The space needs [`container_slots`](crate::Options::container_slots), and a handle for each element.
 ///
 /// ```
-/// # use tenure::Queue;
+/// # use tenure::collections::Queue;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let space = tenure::Space::options().container_slots(1024).handles(2048).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -104,7 +104,7 @@ pub struct QueueLen {
 /// The reason why a queue did not do what it should. Nothing was changed.
 ///
 /// ```
-/// # use tenure::{Queue, QueueError};
+/// # use tenure::{collections::Queue, error::QueueError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -379,7 +379,7 @@ impl<T: Value> Queue<T> {
     /// least 64.
     ///
     /// ```
-    /// # use tenure::{CreateError, Queue};
+    /// # use tenure::{collections::Queue, error::CreateError};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -401,7 +401,7 @@ impl<T: Value> Queue<T> {
     /// Opens the queue that has the name, or creates it, in one step; see [`Member::create_or_open`]. `capacity` is ignored if it exists.
     ///
     /// ```
-    /// # use tenure::Queue;
+    /// # use tenure::collections::Queue;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -422,7 +422,7 @@ impl<T: Value> Queue<T> {
     /// Opens the queue of a token, or the one that has a name.
     ///
     /// ```
-    /// # use tenure::{OpenHandleError, Queue};
+    /// # use tenure::{collections::Queue, error::OpenHandleError};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -446,7 +446,7 @@ impl Queue<Raw> {
     /// As [`Queue::create`].
     ///
     /// ```
-    /// # use tenure::{Kind, Queue};
+    /// # use tenure::{collections::Queue, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -517,7 +517,7 @@ impl<T: Element> Queue<T> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Queue, QueueError, WaitError};
+    /// # use tenure::{collections::Queue, error::{QueueError, WaitError}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -569,7 +569,7 @@ impl<T: Element> Queue<T> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Queue, QueueError, WaitError};
+    /// # use tenure::{collections::Queue, error::{QueueError, WaitError}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -651,7 +651,7 @@ impl<T> Queue<T> {
     /// Pushes a handle; does not wait. From then on the queue holds it as well; the caller still holds its handle.
     ///
     /// ```
-    /// # use tenure::{PutError, Queue, QueueError};
+    /// # use tenure::{collections::Queue, error::{PutError, QueueError}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

@@ -38,10 +38,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
 /// let (mut reader, writer) = std::io::pipe()?;
-/// let theirs = tenure::Descriptor::create(&me, writer)?;
+/// let theirs = tenure::file::Descriptor::create(&me, writer)?;
 ///
 /// // Usually in another process:
-/// let ours = tenure::Descriptor::open(&other, theirs.token())?; // a duplicate of the writer
+/// let ours = tenure::file::Descriptor::open(&other, theirs.token())?; // a duplicate of the writer
 /// std::fs::File::from(ours.duplicate()?).write_all(b"hello")?;
 ///
 /// drop((theirs, ours)); // all holders have closed it: end of file
@@ -80,7 +80,7 @@ impl Descriptor {
     ///
     /// ```
     /// # use std::os::fd::AsFd;
-    /// # use tenure::Descriptor;
+    /// # use tenure::file::Descriptor;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -112,7 +112,7 @@ impl Descriptor {
     /// object than `fd`. If all holders are dead, this recovers them first, and the old handle ends with them.
     ///
     /// ```
-    /// # use tenure::Descriptor;
+    /// # use tenure::file::Descriptor;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -154,7 +154,7 @@ impl Descriptor {
     /// Opens the descriptor of a token, or the one that has a name: afterwards this member has a duplicate of its own.
     ///
     /// ```
-    /// # use tenure::{Descriptor, DescriptorError, OpenHandleError};
+    /// # use tenure::{error::{DescriptorError, OpenHandleError}, file::Descriptor};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -238,7 +238,7 @@ impl Descriptor {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let (_reader, writer) = std::io::pipe()?;
-    /// let descriptor = tenure::Descriptor::create(&me, writer)?;
+    /// let descriptor = tenure::file::Descriptor::create(&me, writer)?;
     /// let mut file = std::fs::File::from(descriptor.duplicate()?);
     /// drop(descriptor);
     /// file.write_all(b"still open")?;

@@ -107,7 +107,7 @@ impl From<CreateError> for ShareError {
 /// A member with entries in the table of a file, and the sum of these entries.
 ///
 /// ```
-/// # use tenure::{Access, FileShare, Sharing};
+/// # use tenure::file::{Access, FileShare, Sharing};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;

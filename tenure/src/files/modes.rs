@@ -65,7 +65,7 @@ modes! {
     /// The access of a member to a file: the desired access of Windows' `CreateFile`.
     ///
     /// ```
-    /// # use tenure::Access;
+    /// # use tenure::file::Access;
     /// let access = Access::READ | Access::WRITE;
     /// assert!(access.contains(Access::READ) && !access.contains(Access::DELETE));
     /// assert_eq!(access.to_string(), "read+write");
@@ -76,7 +76,7 @@ modes! {
     /// The access to a file that a member permits to others: the share mode of Windows' `CreateFile`.
     ///
     /// ```
-    /// # use tenure::Sharing;
+    /// # use tenure::file::Sharing;
     /// assert!(Sharing::ALL.contains(Sharing::READ | Sharing::WRITE));
     /// assert_eq!(Sharing::NONE.to_string(), "nothing");
     /// ```

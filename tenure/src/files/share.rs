@@ -34,7 +34,7 @@ pub(super) const fn table_words(members: u16) -> usize {
 /// another file during that time.
 ///
 /// ```
-/// # use tenure::{Access, FileShare, ShareError, Sharing};
+/// # use tenure::{error::ShareError, file::{Access, FileShare, Sharing}};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -92,7 +92,7 @@ impl FileShare {
     /// takes 16 bytes of scratch memory for each member of the geometry, and an internal name, which users do not see.
     ///
     /// ```
-    /// # use tenure::{Access, FileShare, ShareError, Sharing};
+    /// # use tenure::{error::ShareError, file::{Access, FileShare, Sharing}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let path = std::env::current_exe()?;
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
@@ -165,7 +165,7 @@ impl FileShare {
     /// All members with entries for this file, including this member, each with the sum of its entries.
     ///
     /// ```
-    /// # use tenure::{Access, FileShare, Sharing};
+    /// # use tenure::file::{Access, FileShare, Sharing};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let path = std::env::current_exe()?;
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;

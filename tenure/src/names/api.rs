@@ -66,7 +66,7 @@ impl<H> Named<H> {
 /// The reason why create-or-open neither created nor opened. Nothing is held.
 ///
 /// ```
-/// # use tenure::{CreateError, NamedError, OpenHandleError};
+/// # use tenure::error::{CreateError, NamedError, OpenHandleError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -194,7 +194,7 @@ impl Member {
     /// The kind and the token of the handle that has a name. The call holds the handle only until it returns.
     ///
     /// ```
-    /// # use tenure::OpenHandleError;
+    /// # use tenure::error::OpenHandleError;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -219,7 +219,7 @@ impl Local<'_> {
     /// As [`Place::create_raw`](crate::Place::create_raw); this process holds the handle once.
     ///
     /// ```
-    /// # use tenure::{CreateError, Kind};
+    /// # use tenure::{error::CreateError, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

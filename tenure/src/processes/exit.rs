@@ -10,7 +10,7 @@ use tenure_wait::exit::End;
 /// The exit of a process or thread: its code or its signal.
 ///
 /// ```
-/// # use tenure::Exit;
+/// # use tenure::process::Exit;
 /// assert_eq!((Exit::Code(3).code(), Exit::Unknown.code()), (Some(3), None));
 /// assert_eq!(Exit::Signal { number: 9, core_dumped: false }.to_string(), "signal 9");
 /// ```
@@ -19,7 +19,7 @@ pub enum Exit {
     /// The process or thread ended by itself, with this code.
     ///
     /// The kernel keeps the lowest 8 bits of a code. The code has all 32 bits if the process announced them with
-    /// [`Process::exiting`](crate::Process::exiting) and the kernel's 8 bits do not contradict.
+    /// [`Process::exiting`](crate::process::Process::exiting) and the kernel's 8 bits do not contradict.
     Code(i32),
     /// A signal ended the process or thread.
     Signal {
@@ -29,7 +29,7 @@ pub enum Exit {
         core_dumped: bool,
     },
     /// The process or thread has ended, and no holder of the handle got its status. The process that reaps it may record the status by
-    /// [`Process::reaped`](crate::Process::reaped); then the exit becomes one of the other variants.
+    /// [`Process::reaped`](crate::process::Process::reaped); then the exit becomes one of the other variants.
     Unknown,
 }
 

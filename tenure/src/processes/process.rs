@@ -19,7 +19,7 @@ use crate::waiting::{WaitError, WaitOptions};
 /// of the process, for as long as at least one member holds the handle.
 ///
 /// ```
-/// # use tenure::{Exit, Process};
+/// # use tenure::process::{Exit, Process};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -59,7 +59,7 @@ impl Process {
     /// any time: check [`Process::started_at`] if that matters.
     ///
     /// ```
-    /// # use tenure::{Process, ProcessError};
+    /// # use tenure::{error::ProcessError, process::Process};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -89,7 +89,7 @@ impl Process {
     /// [`Member::create_or_open`](crate::Member::create_or_open). The opened process may be another one than `pid`.
     ///
     /// ```
-    /// # use tenure::Process;
+    /// # use tenure::process::Process;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -113,7 +113,7 @@ impl Process {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
-    /// let process = tenure::Process::current(&me)?;
+    /// let process = tenure::process::Process::current(&me)?;
     /// assert_eq!(process.pid(), std::process::id());
     /// # Ok(()) }
     /// ```
@@ -132,7 +132,7 @@ impl Process {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
     /// let mut child = std::process::Command::new("true").spawn()?;
-    /// let process = tenure::Process::of_child(&me, &child)?;
+    /// let process = tenure::process::Process::of_child(&me, &child)?;
     /// process.wait(None)?;
     /// child.wait()?; // reaps it
     /// # Ok(()) }
@@ -148,7 +148,7 @@ impl Process {
     /// Opens the process of a token, or the one that has a name.
     ///
     /// ```
-    /// # use tenure::{OpenHandleError, Process, ProcessError};
+    /// # use tenure::{error::{OpenHandleError, ProcessError}, process::Process};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -182,7 +182,7 @@ impl Process {
     /// One more owner of the same count of the handle.
     ///
     /// ```
-    /// # use tenure::Process;
+    /// # use tenure::process::Process;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -215,7 +215,7 @@ impl Process {
     /// The start time of the process in clock ticks since boot, as in `/proc`; `None` if `/proc` hides it.
     ///
     /// ```
-    /// # use tenure::Process;
+    /// # use tenure::process::Process;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -233,7 +233,7 @@ impl Process {
     /// The exit of the process; `None` while it runs or is stopped. Unless a status is recorded already, asks the kernel.
     ///
     /// ```
-    /// # use tenure::{Exit, Process};
+    /// # use tenure::process::{Exit, Process};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -268,7 +268,7 @@ impl Process {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Process, WaitError};
+    /// # use tenure::{error::WaitError, process::Process};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -298,7 +298,7 @@ impl Process {
     /// recorded already stays. The status of a process that is stopped or continued changes nothing.
     ///
     /// ```
-    /// # use tenure::{Exit, Process};
+    /// # use tenure::process::{Exit, Process};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -331,7 +331,7 @@ impl Process {
     /// once. The code counts after the process has ended, unless the kernel reports something else (a signal, or other lowest 8 bits).
     ///
     /// ```
-    /// # use tenure::{Process, ProcessError};
+    /// # use tenure::{error::ProcessError, process::Process};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

@@ -311,14 +311,15 @@ macro_rules! waits_as_its_subject {
                 $crate::waiting::source::Source::object(&self.subject)
             }
 
-            fn word(&self) -> Result<$crate::waiting::word::WaitWord<'_>, $crate::WaitError> {
+            fn word(&self) -> Result<$crate::waiting::word::WaitWord<'_>, $crate::error::WaitError> {
                 self.subject.word()
             }
 
             fn attempt(
                 &self,
                 memory: &mut $crate::waiting::source::Memory,
-            ) -> Result<::tenure_wait::Attempt<$crate::waiting::source::Gained>, $crate::WaitError> {
+            ) -> Result<::tenure_wait::Attempt<$crate::waiting::source::Gained>, $crate::error::WaitError>
+            {
                 self.subject.attempt(memory)
             }
 
@@ -326,7 +327,7 @@ macro_rules! waits_as_its_subject {
                 self.subject.take(value)
             }
 
-            fn prepare(&self, seen: u32) -> Result<(), $crate::WaitError> {
+            fn prepare(&self, seen: u32) -> Result<(), $crate::error::WaitError> {
                 self.subject.prepare(seen)
             }
         }

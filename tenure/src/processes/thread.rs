@@ -14,12 +14,12 @@ use crate::waiting::{WaitError, WaitOptions};
 /// A thread of any process as a handle. The handle never refers to another thread that has the same number earlier or later. Dropping it
 /// closes it.
 ///
-/// Needs Linux 6.9; on older kernels, creation fails with [`PidError::Unsupported`](crate::PidError::Unsupported). A thread that returns
+/// Needs Linux 6.9; on older kernels, creation fails with [`PidError::Unsupported`](crate::error::PidError::Unsupported). A thread that returns
 /// ends with code 0 in the kernel; the code that it [announced](Thread::exiting) completes that. When its process ends, the thread
-/// ends with the status of the process. All else is as for [`Process`](crate::Process).
+/// ends with the status of the process. All else is as for [`Process`](crate::process::Process).
 ///
 /// ```
-/// # use tenure::{PidError, ProcessError, Thread};
+/// # use tenure::{error::{PidError, ProcessError}, process::Thread};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -40,7 +40,7 @@ impl Thread {
     /// Creates a handle of the thread that has the number `tid` now, in the caller's pid namespace.
     ///
     /// ```
-    /// # use tenure::{ProcessError, Thread};
+    /// # use tenure::{error::ProcessError, process::Thread};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -50,15 +50,15 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// As [`Process::of_pid`](crate::Process::of_pid), and `Unsupported` before Linux 6.9.
+    /// As [`Process::of_pid`](crate::process::Process::of_pid), and `Unsupported` before Linux 6.9.
     ///
     /// # Progress
     ///
-    /// As [`Process::of_pid`](crate::Process::of_pid).
+    /// As [`Process::of_pid`](crate::process::Process::of_pid).
     ///
     /// # Crash
     ///
-    /// As [`Process::of_pid`](crate::Process::of_pid).
+    /// As [`Process::of_pid`](crate::process::Process::of_pid).
     pub fn of_tid<'a>(place: impl Into<Place<'a>>, tid: u32) -> Result<Self, ProcessError> {
         Ok(Self { subject: Subject::create(place.into(), tid, Scope::Thread)? })
     }
@@ -87,7 +87,7 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// As [`Process::open`](crate::Process::open).
+    /// As [`Process::open`](crate::process::Process::open).
     pub fn open<'k>(member: &Member, key: impl Into<Key<'k>>) -> Result<Self, ProcessError> {
         Ok(Self { subject: Subject::open(member, key.into(), Scope::Thread)? })
     }
@@ -113,20 +113,20 @@ impl Thread {
         self.subject.identity().number.unsigned_abs()
     }
 
-    /// The exit of the thread; `None` while it runs. As [`Process::exit`](crate::Process::exit).
+    /// The exit of the thread; `None` while it runs. As [`Process::exit`](crate::process::Process::exit).
     ///
     /// # Errors
     ///
-    /// As [`Process::exit`](crate::Process::exit).
+    /// As [`Process::exit`](crate::process::Process::exit).
     pub fn exit(&self) -> Result<Option<Exit>, ProcessError> {
         self.subject.exit()
     }
 
-    /// Waits for the end of the thread. As [`Process::wait`](crate::Process::wait).
+    /// Waits for the end of the thread. As [`Process::wait`](crate::process::Process::wait).
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{PidError, ProcessError, Thread, WaitError};
+    /// # use tenure::{error::{PidError, ProcessError, WaitError}, process::Thread};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -141,17 +141,17 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// As [`Process::wait`](crate::Process::wait).
+    /// As [`Process::wait`](crate::process::Process::wait).
     pub fn wait(&self, options: impl Into<WaitOptions>) -> Result<Exit, WaitError> {
         self.subject.wait(options.into())
     }
 
     /// Announces the code with which this thread is about to end. Only the thread of the handle can call it. As
-    /// [`Process::exiting`](crate::Process::exiting); a thread that returns ends with 0 in the kernel, so any announced code is kept, unless
+    /// [`Process::exiting`](crate::process::Process::exiting); a thread that returns ends with 0 in the kernel, so any announced code is kept, unless
     /// the process of the thread is killed.
     ///
     /// ```
-    /// # use tenure::{PidError, ProcessError, Thread};
+    /// # use tenure::{error::{PidError, ProcessError}, process::Thread};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -166,7 +166,7 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// As [`Process::exiting`](crate::Process::exiting).
+    /// As [`Process::exiting`](crate::process::Process::exiting).
     pub fn exiting(&self, code: i32) -> Result<(), ProcessError> {
         self.subject.exiting(own_thread(), code)
     }

@@ -7,7 +7,7 @@ use tenure_segment::NotMember;
 /// The reason why a wait failed, or why an object was not changed.
 ///
 /// ```
-/// # use tenure::{Mutex, WaitError, wait_all, wait_any};
+/// # use tenure::{error::WaitError, sync::{Mutex, wait_all, wait_any}};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -26,7 +26,7 @@ pub enum WaitError {
     NotMember(#[from] NotMember),
     /// The member only reads.
     #[error(transparent)]
-    ReadOnly(#[from] crate::ReadOnly),
+    ReadOnly(#[from] crate::error::ReadOnly),
     /// The timeout expired; nothing was taken.
     #[error("timed out")]
     TimedOut,

@@ -23,7 +23,7 @@ use crate::state::State;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use tenure::{Event, Reset};
+/// # use tenure::sync::{Event, Reset};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -48,7 +48,7 @@ pub enum Reset {
 /// thread runs again.
 ///
 /// ```
-/// # use tenure::{Event, Reset, WaitError};
+/// # use tenure::{error::WaitError, sync::{Event, Reset}};
 /// # use std::time::Duration;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
@@ -80,7 +80,7 @@ pub struct Event {
 /// How an event is made: see [`Event::options`].
 ///
 /// ```
-/// # use tenure::{Event, Reset};
+/// # use tenure::sync::{Event, Reset};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -131,7 +131,7 @@ impl Event {
     /// Creates an event that is not signalled.
     ///
     /// ```
-    /// # use tenure::{Event, Reset};
+    /// # use tenure::sync::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -156,7 +156,7 @@ impl Event {
     /// Opens the event that has the name, or creates it, in one step; see [`Member::create_or_open`]. A new one is not signalled.
     ///
     /// ```
-    /// # use tenure::{Event, Reset};
+    /// # use tenure::sync::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -184,7 +184,7 @@ impl Event {
     /// Opens the event of a token, or the one that has a name, manual-reset or auto-reset.
     ///
     /// ```
-    /// # use tenure::{Event, OpenHandleError, Reset, Semaphore};
+    /// # use tenure::{error::OpenHandleError, sync::{Event, Reset, Semaphore}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -224,7 +224,7 @@ impl Event {
     /// Opens the same handle once more.
     ///
     /// ```
-    /// # use tenure::{Event, Reset};
+    /// # use tenure::sync::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -257,7 +257,7 @@ impl Event {
     /// Signals the event, and wakes its waiters. If it is signalled already, nothing changes.
     ///
     /// ```
-    /// # use tenure::{Event, Reset};
+    /// # use tenure::sync::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -310,7 +310,7 @@ impl Event {
     /// Resets the event; true if it was signalled.
     ///
     /// ```
-    /// # use tenure::{Event, Reset};
+    /// # use tenure::sync::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -332,7 +332,7 @@ impl Event {
     /// Whether the event is signalled. Another waiter may have taken the signal of an auto-reset event when this returns.
     ///
     /// ```
-    /// # use tenure::{Event, Reset};
+    /// # use tenure::sync::{Event, Reset};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -355,7 +355,7 @@ impl Event {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Event, Reset, WaitError};
+    /// # use tenure::{error::WaitError, sync::{Event, Reset}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

@@ -31,7 +31,7 @@ const ONE: Layout = Layout { kind: Kind::LOCKED, copies: 1 };
 /// [`LockedGuard::is_damaged`], until one says that it is [`repaired`](LockedGuard::repaired).
 ///
 /// ```
-/// # use tenure::Locked;
+/// # use tenure::sync::Locked;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -52,11 +52,11 @@ const ONE: Layout = Layout { kind: Kind::LOCKED, copies: 1 };
 /// ```
 ///
 /// Any bytes are a value of a [`Plain`] type, so a damaged value can be read safely; whether it makes sense is for the program to see. For
-/// a value that is whole at every instant there is [`Versioned`](crate::Versioned).
+/// a value that is whole at every instant there is [`Versioned`](crate::sync::Versioned).
 ///
 /// # Progress
 ///
-/// As [`Mutex`](crate::Mutex).
+/// As [`Mutex`](crate::sync::Mutex).
 ///
 /// # Crash
 ///
@@ -87,7 +87,7 @@ impl<T: Plain> Locked<T> {
     /// Opens the one that has the name, or creates it with a copy of `value`, in one step; see [`Member::create_or_open`].
     ///
     /// ```
-    /// # use tenure::Locked;
+    /// # use tenure::sync::Locked;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -110,7 +110,7 @@ impl<T: Plain> Locked<T> {
     /// Opens the one of a token, or the one that has a name.
     ///
     /// ```
-    /// # use tenure::{Locked, Mutex, OpenHandleError};
+    /// # use tenure::{error::OpenHandleError, sync::{Locked, Mutex}};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -133,7 +133,7 @@ impl Locked<[u8]> {
     /// Creates one of a kind; `bytes` are its initial bytes, or how many zeros it has.
     ///
     /// ```
-    /// # use tenure::{Kind, Locked};
+    /// # use tenure::{sync::Locked, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -209,7 +209,7 @@ impl<T: ?Sized> Locked<T> {
     ///
     /// # Progress
     ///
-    /// As [`Mutex::lock`](crate::Mutex::lock).
+    /// As [`Mutex::lock`](crate::sync::Mutex::lock).
     ///
     /// # Crash
     ///
@@ -232,7 +232,7 @@ impl<T: ?Sized> Locked<T> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Locked, WaitError};
+    /// # use tenure::{error::WaitError, sync::Locked};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -265,7 +265,7 @@ impl<T: ?Sized> Locked<T> {
     /// The guard of a lock that this thread holds already, because its guard was [forgotten](std::mem::forget).
     ///
     /// ```
-    /// # use tenure::{Locked, WaitError};
+    /// # use tenure::{error::WaitError, sync::Locked};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -353,7 +353,7 @@ impl<T: ?Sized> LockedGuard<'_, T> {
     /// Unlocks and leaves the value damaged: for an owner that gives up in the middle of a change.
     ///
     /// ```
-    /// # use tenure::Locked;
+    /// # use tenure::sync::Locked;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

@@ -14,11 +14,11 @@ use super::word::{HalfWord, WaitWord, WholeWord};
 /// The largest number of objects of one [`wait_any`] or [`wait_all`].
 pub const WAIT_MAX: usize = 64;
 
-/// An object that can be waited for: a [`Mutex`](crate::Mutex), an [`Event`](crate::Event), a [`Semaphore`](crate::Semaphore), a
-/// [`Process`](crate::Process) or a [`Thread`](crate::Thread).
+/// An object that can be waited for: a [`Mutex`](crate::sync::Mutex), an [`Event`](crate::sync::Event), a [`Semaphore`](crate::sync::Semaphore), a
+/// [`Process`](crate::process::Process) or a [`Thread`](crate::process::Thread).
 ///
 /// ```
-/// # use tenure::{Event, Reset, Semaphore, Waitable, wait_any};
+/// # use tenure::sync::{Event, Reset, Semaphore, Waitable, wait_any};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -35,7 +35,7 @@ impl<T: Source + Send + Sync> Waitable for T {}
 /// The result of [`wait_any`].
 ///
 /// ```
-/// # use tenure::{Mutex, Woken, wait_any};
+/// # use tenure::sync::{Mutex, Woken, wait_any};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -59,12 +59,12 @@ fn check_number(objects: &[&dyn Waitable]) -> Result<(), WaitError> {
 /// Waits until one of up to [`WAIT_MAX`] objects of any kinds is available, and takes it. If several are available, it takes the first of
 /// them in the list. `options` is usually a timeout: `None` waits without limit, zero does not wait; see [`WaitOptions`].
 ///
-/// If it takes a mutex, this thread owns that mutex, and unlocks it by [`Mutex::unlock`](crate::Mutex::unlock) or
-/// [`Mutex::adopt`](crate::Mutex::adopt). The objects may belong to different spaces.
+/// If it takes a mutex, this thread owns that mutex, and unlocks it by [`Mutex::unlock`](crate::sync::Mutex::unlock) or
+/// [`Mutex::adopt`](crate::sync::Mutex::adopt). The objects may belong to different spaces.
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use tenure::{Event, Reset, Semaphore, WaitError, wait_any};
+/// # use tenure::{error::WaitError, sync::{Event, Reset, Semaphore, wait_any}};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -144,7 +144,7 @@ fn sleep_on(
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use tenure::{Mutex, Semaphore, WaitError, wait_all};
+/// # use tenure::{error::WaitError, sync::{Mutex, Semaphore, wait_all}};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;

@@ -39,7 +39,7 @@ const DEPTH_MAX: u64 = 1 << 30;
 /// leaked guard, until the member does one of these.
 ///
 /// ```
-/// # use tenure::{Mutex, WaitError};
+/// # use tenure::{error::WaitError, sync::Mutex};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -75,7 +75,7 @@ pub struct Mutex {
 /// The state of a mutex; see [`Mutex::state`].
 ///
 /// ```
-/// # use tenure::{Mutex, MutexState};
+/// # use tenure::sync::{Mutex, MutexState};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -105,7 +105,7 @@ pub enum MutexState {
 /// How a mutex is made: see [`Mutex::options`].
 ///
 /// ```
-/// # use tenure::Mutex;
+/// # use tenure::sync::Mutex;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -153,7 +153,7 @@ impl Mutex {
     /// Creates a mutex that its owner can lock once.
     ///
     /// ```
-    /// # use tenure::{Mutex, WaitError};
+    /// # use tenure::{error::WaitError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -181,7 +181,7 @@ impl Mutex {
     /// owner.
     ///
     /// ```
-    /// # use tenure::Mutex;
+    /// # use tenure::sync::Mutex;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -206,7 +206,7 @@ impl Mutex {
     /// Opens the mutex of a token, or the one that has a name.
     ///
     /// ```
-    /// # use tenure::{Mutex, OpenHandleError};
+    /// # use tenure::{error::OpenHandleError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -257,7 +257,7 @@ impl Mutex {
     /// Opens the same handle once more.
     ///
     /// ```
-    /// # use tenure::Mutex;
+    /// # use tenure::sync::Mutex;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -277,7 +277,7 @@ impl Mutex {
     /// The token: 64 bits to pass to other processes.
     ///
     /// ```
-    /// # use tenure::Mutex;
+    /// # use tenure::sync::Mutex;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -300,7 +300,7 @@ impl Mutex {
     /// Locks the mutex; waits without limit.
     ///
     /// ```
-    /// # use tenure::{Mutex, MutexState};
+    /// # use tenure::sync::{Mutex, MutexState};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -339,7 +339,7 @@ impl Mutex {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Mutex, WaitError};
+    /// # use tenure::{error::WaitError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -362,7 +362,7 @@ impl Mutex {
     /// Locks the mutex if it is available; does not wait.
     ///
     /// ```
-    /// # use tenure::{Mutex, WaitError};
+    /// # use tenure::{error::WaitError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -407,7 +407,7 @@ impl Mutex {
     /// timeout: `None` waits without limit, zero does not wait; see [`WaitOptions`].
     ///
     /// ```
-    /// # use tenure::{Mutex, WaitError};
+    /// # use tenure::{error::WaitError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -432,10 +432,10 @@ impl Mutex {
         MutexGuard::of(self, abandoned)
     }
 
-    /// Makes a guard of a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::wait_any).
+    /// Makes a guard of a mutex that this thread owns already, by [`Mutex::acquire`] or [`wait_any`](crate::sync::wait_any).
     ///
     /// ```
-    /// # use tenure::{Mutex, MutexState, wait_any};
+    /// # use tenure::sync::{Mutex, MutexState, wait_any};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -457,7 +457,7 @@ impl Mutex {
     /// Unlocks the mutex once. A recursive mutex is free after as many unlocks as locks.
     ///
     /// ```
-    /// # use tenure::{Mutex, WaitError};
+    /// # use tenure::{error::WaitError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -526,7 +526,7 @@ impl Mutex {
     /// was locked.
     ///
     /// ```
-    /// # use tenure::{Mutex, WaitError};
+    /// # use tenure::{error::WaitError, sync::Mutex};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -557,7 +557,7 @@ impl Mutex {
     /// The state of the mutex at this moment. Information only: it may have changed when this returns.
     ///
     /// ```
-    /// # use tenure::{Mutex, MutexState};
+    /// # use tenure::sync::{Mutex, MutexState};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -728,7 +728,7 @@ impl fmt::Debug for Mutex {
 /// A locked mutex. Dropping the guard unlocks the mutex; a guard stays in the thread that locked.
 ///
 /// ```
-/// # use tenure::{Mutex, MutexState};
+/// # use tenure::sync::{Mutex, MutexState};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -768,7 +768,7 @@ impl MutexGuard<'_> {
     /// one such death.
     ///
     /// ```
-    /// # use tenure::Mutex;
+    /// # use tenure::sync::Mutex;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);

@@ -13,7 +13,7 @@ use super::error::WaitError;
 ///
 /// ```
 /// # use std::time::{Duration, Instant};
-/// # use tenure::{Event, Reset, WaitError, WaitOptions, wait_any};
+/// # use tenure::{error::WaitError, sync::{Event, Reset, WaitOptions, wait_any}};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;

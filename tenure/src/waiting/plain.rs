@@ -33,11 +33,11 @@ const LEN: usize = STATE_WORDS + 1;
 /// Plain data: any bytes are a value, it has no padding, no pointers and no cells. All types that derive zerocopy's `FromBytes`, `IntoBytes`
 /// and `Immutable` are.
 ///
-/// A value of [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) is plain because its owner may be killed in the middle of a
+/// A value of [`Locked`](crate::sync::Locked) or [`Versioned`](crate::sync::Versioned) is plain because its owner may be killed in the middle of a
 /// change: whatever bytes are left must still be a value.
 ///
 /// ```
-/// # use tenure::Locked;
+/// # use tenure::sync::Locked;
 /// use zerocopy::{FromBytes, Immutable, IntoBytes};
 ///
 /// #[derive(FromBytes, IntoBytes, Immutable)]
@@ -95,10 +95,10 @@ impl Layout {
     }
 }
 
-/// The initial bytes of a [`Locked`](crate::Locked) or [`Versioned`](crate::Versioned) value of bytes.
+/// The initial bytes of a [`Locked`](crate::sync::Locked) or [`Versioned`](crate::sync::Versioned) value of bytes.
 ///
 /// ```
-/// # use tenure::{Initial, Kind, Locked};
+/// # use tenure::{sync::{Initial, Locked}, Kind};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;

@@ -63,7 +63,7 @@ pub(crate) fn check(words: &[Word], members: u16, holders: &HolderSet, found: &m
 /// writer is, by [`RwLockWriteGuard::abandoned`].
 ///
 /// ```
-/// # use tenure::{RwLock, WaitError};
+/// # use tenure::{error::WaitError, sync::RwLock};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -113,7 +113,7 @@ unsafe impl Sync for RwLock {}
 /// The state of a read-write lock; see [`RwLock::state`].
 ///
 /// ```
-/// # use tenure::{RwLock, RwLockState};
+/// # use tenure::sync::{RwLock, RwLockState};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -161,7 +161,7 @@ impl RwLock {
     /// Opens the lock that has the name, or creates it, in one step; see [`Member::create_or_open`].
     ///
     /// ```
-    /// # use tenure::RwLock;
+    /// # use tenure::sync::RwLock;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -251,7 +251,7 @@ impl RwLock {
     /// Locks it for reading; waits without limit for a writer that has the lock or waits for it.
     ///
     /// ```
-    /// # use tenure::RwLock;
+    /// # use tenure::sync::RwLock;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -290,7 +290,7 @@ impl RwLock {
     /// Locks it for reading if no writer has it or waits for it; does not wait.
     ///
     /// ```
-    /// # use tenure::{RwLock, WaitError};
+    /// # use tenure::{error::WaitError, sync::RwLock};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -322,7 +322,7 @@ impl RwLock {
     /// Locks it for reading without a guard, for callers that unlock by [`RwLock::unlock_read`]; true if it is abandoned.
     ///
     /// ```
-    /// # use tenure::{RwLock, WaitError};
+    /// # use tenure::{error::WaitError, sync::RwLock};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -403,7 +403,7 @@ impl RwLock {
     /// Locks it for writing; waits without limit.
     ///
     /// ```
-    /// # use tenure::RwLock;
+    /// # use tenure::sync::RwLock;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -440,7 +440,7 @@ impl RwLock {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{RwLock, WaitError};
+    /// # use tenure::{error::WaitError, sync::RwLock};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -464,7 +464,7 @@ impl RwLock {
     /// Locks it for writing without a guard, for callers that unlock by [`RwLock::unlock_write`]; true if it was abandoned.
     ///
     /// ```
-    /// # use tenure::{RwLock, WaitError};
+    /// # use tenure::{error::WaitError, sync::RwLock};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -686,7 +686,7 @@ impl RwLockReadGuard<'_> {
     /// writer was.
     ///
     /// ```
-    /// # use tenure::RwLock;
+    /// # use tenure::sync::RwLock;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);

@@ -27,7 +27,7 @@ const LIMIT: usize = 1;
 /// Permits have no owner: if a process dies before it releases its permits, they are lost until another process releases them.
 ///
 /// ```
-/// # use tenure::Semaphore;
+/// # use tenure::sync::Semaphore;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -41,7 +41,7 @@ const LIMIT: usize = 1;
 ///
 /// # Progress
 ///
-/// As [`Event`](crate::Event).
+/// As [`Event`](crate::sync::Event).
 ///
 /// # Crash
 ///
@@ -59,7 +59,7 @@ impl Semaphore {
     /// Creates a semaphore. The maximum is 1 to [`Semaphore::MAXIMUM`], the count 0 to the maximum.
     ///
     /// ```
-    /// # use tenure::{CreateError, Semaphore};
+    /// # use tenure::{error::CreateError, sync::Semaphore};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -82,7 +82,7 @@ impl Semaphore {
     /// if the semaphore exists.
     ///
     /// ```
-    /// # use tenure::Semaphore;
+    /// # use tenure::sync::Semaphore;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -122,7 +122,7 @@ impl Semaphore {
     /// Opens the semaphore of a token, or the one that has a name.
     ///
     /// ```
-    /// # use tenure::{OpenHandleError, Semaphore};
+    /// # use tenure::{error::OpenHandleError, sync::Semaphore};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -154,7 +154,7 @@ impl Semaphore {
     /// Opens the same handle once more.
     ///
     /// ```
-    /// # use tenure::Semaphore;
+    /// # use tenure::sync::Semaphore;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -187,7 +187,7 @@ impl Semaphore {
     /// The count at this moment: the number of permits available.
     ///
     /// ```
-    /// # use tenure::Semaphore;
+    /// # use tenure::sync::Semaphore;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -209,7 +209,7 @@ impl Semaphore {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::{Semaphore, WaitError};
+    /// # use tenure::{error::WaitError, sync::Semaphore};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -253,7 +253,7 @@ impl Semaphore {
     /// Adds `more` to the count; returns the count before.
     ///
     /// ```
-    /// # use tenure::{Semaphore, WaitError};
+    /// # use tenure::{error::WaitError, sync::Semaphore};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

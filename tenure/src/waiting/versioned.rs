@@ -26,7 +26,7 @@ const TWO: Layout = Layout { kind: Kind::VERSIONED, copies: 2 };
 /// killed in the middle leaves the old value; a writer that is stopped in the middle keeps other writers waiting, but no reader.
 ///
 /// ```
-/// # use tenure::Versioned;
+/// # use tenure::sync::Versioned;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -40,7 +40,7 @@ const TWO: Layout = Layout { kind: Kind::VERSIONED, copies: 2 };
 /// # Progress
 ///
 /// `read` is lock-free: it is repeated only when a writer has finished meanwhile. `write` and `update` wait for other writers, as
-/// [`Mutex::lock`](crate::Mutex::lock) waits for its owner.
+/// [`Mutex::lock`](crate::sync::Mutex::lock) waits for its owner.
 ///
 /// # Crash
 ///
@@ -93,7 +93,7 @@ impl<T: Plain> Versioned<T> {
     ///
     /// # Errors
     ///
-    /// [`NotMember`](crate::NotMember).
+    /// [`NotMember`](crate::error::NotMember).
     ///
     /// # Progress
     ///
@@ -121,7 +121,7 @@ impl<T: Plain> Versioned<T> {
     /// Changes the value as one step for everybody: no other write comes between the read and the write. Returns the version.
     ///
     /// ```
-    /// # use tenure::Versioned;
+    /// # use tenure::sync::Versioned;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -146,7 +146,7 @@ impl Versioned<[u8]> {
     /// Creates one of a kind; `bytes` are its initial bytes, or how many zeros it has.
     ///
     /// ```
-    /// # use tenure::{Kind, Versioned};
+    /// # use tenure::{sync::Versioned, Kind};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -207,7 +207,7 @@ impl Versioned<[u8]> {
     ///
     /// # Errors
     ///
-    /// [`NotMember`](crate::NotMember).
+    /// [`NotMember`](crate::error::NotMember).
     ///
     /// # Panics
     ///
@@ -246,7 +246,7 @@ impl<T: ?Sized> Versioned<T> {
     ///
     /// # Errors
     ///
-    /// [`NotMember`](crate::NotMember).
+    /// [`NotMember`](crate::error::NotMember).
     pub fn version(&self) -> Result<u64, NotMember> {
         Ok(versioned::current(self.version_word()?))
     }

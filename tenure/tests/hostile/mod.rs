@@ -14,7 +14,10 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use tenure::{Block, Handle, Kind, LeaseId, Local, Member, Options, Raw, RawBlock, RawHandle, Space, Token};
+use tenure::{
+    Block, Handle, Kind, LeaseId, Local, Member, Options, Raw, Space, Token,
+    raw::{RawBlock, RawHandle},
+};
 
 pub(crate) const KIND: Kind = Kind::raw(5);
 /// Maximum number of executed steps of a script; more only take time.
@@ -516,6 +519,6 @@ pub(crate) fn everything(space: &Space, me: &Member, tokens: &[Token], object_to
 }
 
 /// Attaches once more; the file descriptor is only a number here.
-pub(crate) fn again(space: &Space) -> Result<Space, tenure::OpenError> {
+pub(crate) fn again(space: &Space) -> Result<Space, tenure::error::OpenError> {
     Space::options().from_fd(space.fd().unwrap().as_fd().try_clone_to_owned().unwrap())
 }

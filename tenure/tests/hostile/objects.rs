@@ -8,8 +8,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tenure::{
-    Access, Descriptor, Event, FileShare, Member, Mutex, Named, Process, Reset, RwLock, Semaphore, Sharing,
-    Thread, Token, Waitable, testing::Way, wait_all, wait_any,
+    Member, Named, Token,
+    file::{Access, Descriptor, FileShare, Sharing},
+    process::{Process, Thread},
+    sync::{Event, Mutex, Reset, RwLock, Semaphore, Waitable, wait_all, wait_any},
+    testing::Way,
 };
 
 use super::{HELD_MAX, NAMES, Script, pick};

@@ -3,7 +3,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{RawBlock, Space};
+use tenure::{raw::RawBlock, Space};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let me = Space::options().tiny().private()?.join()?;

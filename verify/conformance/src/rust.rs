@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
-    Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
-    Named, Options, Process, Raw, RawBlock, Reset, RwLock, Semaphore, Shared, Sharing, Space, Thread, Token,
-    Versioned, Waitable, wait_all, wait_any,
+    Block, Claim, Handle, Kind, LeaseId, Member, Named, Options, Raw, Space, Token,
+    file::{Access, Descriptor, FileShare, Sharing},
+    process::{Exit, Process, Thread},
+    raw::RawBlock,
+    sync::{Event, Locked, Mutex, Reset, RwLock, Semaphore, Shared, Versioned, Waitable, wait_all, wait_any},
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};

@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use tenure::{JoinError, Kind, Member, Options, Space, Token};
+use tenure::{Kind, Member, Options, Space, Token, error::JoinError};
 
 use crate::board::{Board, Phase};
 use crate::survivor::{Leeway, Survivor};

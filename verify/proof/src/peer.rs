@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use tenure::{JoinError, Member, MonitorState, Space};
+use tenure::{Member, MonitorState, Space, error::JoinError};
 
 use crate::case::KIND;
 use crate::survivor::{Leeway, Survivor, everything, layout, payload};

@@ -8,9 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure::{
-    Backend, BlockState, CreateError, Descriptor, FileShare, Handle, LeaseId, LeaseInfo, Local, Locked, Map,
-    Member, Named, OpenHandleError, PutError, Queue, Raw, RawBlock, RawHandle, SlotError, Space, Token,
-    Versioned,
+    Backend, BlockState, Handle, LeaseId, LeaseInfo, Local, Member, Named, Raw, Space, Token,
+    collections::{Map, Queue},
+    error::{CreateError, OpenHandleError, PutError, SlotError},
+    file::{Descriptor, FileShare},
+    raw::{RawBlock, RawHandle},
+    sync::{Locked, Versioned},
 };
 
 use crate::apart::apart;

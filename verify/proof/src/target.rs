@@ -1,6 +1,9 @@
 //! The process that the handles of processes refer to: it does nothing until the survivor ends it.
 
-use tenure::{Exit, Member, Process, Space, Token};
+use tenure::{
+    Member, Space, Token,
+    process::{Exit, Process},
+};
 
 use crate::board::Board;
 use crate::sys::{self, Status};

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tenure::{Event, Mutex, Reset, RwLock, Semaphore, Space, Token, WaitError};
+use tenure::{
+    Space, Token,
+    error::WaitError,
+    sync::{Event, Mutex, Reset, RwLock, Semaphore},
+};
 
 use crate::board::Board;
 use crate::survivor::Survivor;

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io::{Read, Write, pipe};
 use std::time::Duration;
 
-use tenure::{Backend, Kind, Mutex, Space, Token, WaitError};
+use tenure::{Backend, Kind, Space, Token, error::WaitError, sync::Mutex};
 
 const KIND: Kind = Kind::raw(7);
 const SIZE: usize = 100_000;

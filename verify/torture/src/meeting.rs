@@ -28,7 +28,7 @@ impl std::str::FromStr for Meeting {
     fn from_str(text: &str) -> Result<Self, String> {
         let (backend, name) =
             text.split_once(':').ok_or_else(|| format!("expected BACKEND:NAME, found {text:?}"))?;
-        let backend = backend.parse().map_err(|error: tenure::SegmentError| error.to_string())?;
+        let backend = backend.parse().map_err(|error: tenure::error::SegmentError| error.to_string())?;
         Ok(Self { backend, name: name.to_owned() })
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::error::{CreateError, NotMember, OpenHandleError, ReadOnly, UseError};
 
-/// The reason why an operation on a map failed. The pairs are unchanged, except by [`Map::clear`](crate::Map::clear), and by an eviction that a
+/// The reason why an operation on a map failed. The pairs are unchanged, except by [`Map::clear`](crate::collections::Map::clear), and by an eviction that a
 /// bounded map has begun.
 ///
 /// ```
-/// # use tenure::{Map, MapError};
+/// # use tenure::{collections::Map, error::MapError};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().container_slots(64).handles(8).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -42,7 +42,7 @@ pub enum MapError {
         /// Bytes of the value.
         value: usize,
     },
-    /// This process has a record of the map open as often as it can be: too many [`Entry`](crate::Entry) values of one bucket.
+    /// This process has a record of the map open as often as it can be: too many [`Entry`](crate::collections::Entry) values of one bucket.
     #[error("this process has the handle open {limit} times, the most that is counted")]
     TooMany {
         /// The limit.

@@ -54,7 +54,7 @@ impl From<Malformed> for MapError {
 /// How a map is made: see [`Map::create`]. A number is a capacity.
 ///
 /// ```
-/// # use tenure::{Map, MapOptions};
+/// # use tenure::collections::{Map, MapOptions};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().container_slots(64).handles(128).scratch(1 << 20).anonymous()?;
 /// # let me = space.join()?;
@@ -125,7 +125,7 @@ impl From<u32> for MapOptions {
 /// any member can replace and remove it.
 ///
 /// ```
-/// # use tenure::Map;
+/// # use tenure::collections::Map;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
 /// # let (me, other) = (space.join()?, space.join()?);
@@ -214,7 +214,7 @@ impl Map {
     /// Opens the map that has the name, or creates it, in one step; see [`Member::create_or_open`].
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let (me, other) = (space.join()?, space.join()?);
@@ -318,7 +318,7 @@ impl Map {
     /// A copy of the value of a key.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -370,7 +370,7 @@ impl Map {
     /// Passes the value of a key to `use_it`, in shared memory, without a copy; the member holds it meanwhile.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -394,7 +394,7 @@ impl Map {
     /// Holds the value of a key: it stays as it is while the entry lives, also after it was replaced or removed in the map.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -429,7 +429,7 @@ impl Map {
     /// Inserts a copy of the value, or replaces the one of the key. Returns whether there was one.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -454,7 +454,7 @@ impl Map {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -477,7 +477,7 @@ impl Map {
     /// Inserts a copy of the value if there is none of the key. Returns whether it did.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -498,7 +498,7 @@ impl Map {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -544,7 +544,7 @@ impl Map {
     /// another one expires when that would have expired.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -601,7 +601,7 @@ impl Map {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;
@@ -672,7 +672,7 @@ impl Map {
     /// meanwhile may be seen or not.
     ///
     /// ```
-    /// # use tenure::Map;
+    /// # use tenure::collections::Map;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
     /// # let me = space.join()?;

@@ -1,9 +1,12 @@
 //! The crate's errors in the words of the suite.
 
 use tenure::{
-    Access, AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError,
-    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, RecoverError,
-    RemoveError, ScratchError, SegmentError, ShareError, Sharing, SlotError, UseError, WaitError,
+    error::{
+        AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
+        NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, RecoverError, RemoveError,
+        ScratchError, SegmentError, ShareError, SlotError, UseError, WaitError,
+    },
+    file::{Access, Sharing},
 };
 
 use crate::order::{Fault, Modes};

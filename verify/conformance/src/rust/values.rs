@@ -1,6 +1,9 @@
 //! Slots, locked and versioned values.
 
-use tenure::{Handle, Kind, Locked, LockedGuard, Raw, Versioned};
+use tenure::{
+    Handle, Kind, Raw,
+    sync::{Locked, LockedGuard, Versioned},
+};
 
 use super::{Object, Program, timeout, token};
 use crate::order::{Answer, Fault, Order, Thing};

@@ -3,7 +3,7 @@
 //! Backends differ in their system calls only: the words are changed by the same instructions. So these cases are
 //! played around their system calls, and elsewhere at a thousand instructions, evenly spread.
 
-use tenure::{Backend, OpenError, Options, Space};
+use tenure::{Backend, Options, Space, error::OpenError};
 
 use crate::case::{Case, KIND, SMALL, Stage};
 use crate::point::name_of;

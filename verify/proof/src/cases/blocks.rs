@@ -4,7 +4,7 @@
     reason = "the cases own their blocks by raw values, use no bytes after the end of a block, and two of them free what is gone on purpose"
 )]
 
-use tenure::{FreeError, Local, RawBlock};
+use tenure::{Local, error::FreeError, raw::RawBlock};
 
 use crate::case::{Case, KIND, LAZY, LONG, SMALL, Stage};
 use crate::survivor::{Survivor, fill, is_block_intact, layout, payload, posted_lease};

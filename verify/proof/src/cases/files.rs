@@ -3,7 +3,10 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use tenure::{
-    Access, Descriptor, DescriptorError, FileShare, Member, ShareError, Sharing, Token, testing::Way,
+    Member, Token,
+    error::{DescriptorError, ShareError},
+    file::{Access, Descriptor, FileShare, Sharing},
+    testing::Way,
 };
 
 use crate::case::{Case, Stage};

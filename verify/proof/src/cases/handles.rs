@@ -4,7 +4,7 @@
     reason = "the cases own their handles by raw values, use no slice after the close, and two of them close what is stale on purpose"
 )]
 
-use tenure::{Local, OpenHandleError, RawHandle, Token};
+use tenure::{Local, Token, error::OpenHandleError, raw::RawHandle};
 
 use crate::case::{Case, KIND, Stage, WIDE, WORN};
 use crate::survivor::{Survivor, fill, is_intact, layout, payload};

@@ -3,7 +3,7 @@
 //! Whoever is killed has it no more once it is recovered; a writer that is killed is told of, to one writer. Nobody who waits for it is
 //! forgotten.
 
-use tenure::{RwLockState, WaitError};
+use tenure::{error::WaitError, sync::RwLockState};
 
 use super::waiting::{all_is_well, provide};
 use crate::case::{Case, Script, Stage};
@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<Case> {
         case("create and drop a read-write lock", |stage| {
             let me = stage.join();
             stage.begin();
-            drop(tenure::RwLock::create(&me).unwrap());
+            drop(tenure::sync::RwLock::create(&me).unwrap());
             stage.end();
             me.leave().unwrap();
         }),

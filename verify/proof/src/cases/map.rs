@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure::{Map, MapOptions};
+use tenure::collections::{Map, MapOptions};
 
 use crate::case::{Case, MAPPED, Part, Stage};
 use crate::pair::Pair;

@@ -1,6 +1,9 @@
 //! Create with a name, open by name, create or open, and the end of a name.
 
-use tenure::{CreateError, Handle, Member, Named, OpenHandleError, Raw};
+use tenure::{
+    Handle, Member, Named, Raw,
+    error::{CreateError, OpenHandleError},
+};
 
 use crate::case::{Case, KIND, Stage};
 use crate::survivor::{Survivor, is_intact, payload};

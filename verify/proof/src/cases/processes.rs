@@ -5,7 +5,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tenure::{Exit, Process, WaitError};
+use tenure::{
+    error::WaitError,
+    process::{Exit, Process},
+};
 
 use crate::case::{Case, Script, Stage};
 use crate::survivor::Survivor;

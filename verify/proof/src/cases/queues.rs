@@ -3,7 +3,11 @@
 //! The survivor's queue has two elements. Whatever happens, each of them is in the queue until somebody pops or acks it, once, and they
 //! leave in order; a queue that ends leaves nothing behind.
 
-use tenure::{Claim, CreateError, Member, Queue, QueueError, Raw, Token};
+use tenure::{
+    Claim, Member, Raw, Token,
+    collections::Queue,
+    error::{CreateError, QueueError},
+};
 
 use crate::case::{Case, KIND, QUEUED, QUEUED_ONCE, Stage};
 use crate::pair::Pair;

@@ -1,6 +1,9 @@
 //! Put, replace, take, evict, claim, ack, give back, and the closes and leaves beside them.
 
-use tenure::{Handle, Member, OpenHandleError, PutError, Raw, SlotError, Token};
+use tenure::{
+    Handle, Member, Raw, Token,
+    error::{OpenHandleError, PutError, SlotError},
+};
 
 use crate::case::{Case, KEEPING, KIND, Stage};
 use crate::pair::Pair;

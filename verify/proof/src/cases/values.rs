@@ -3,7 +3,11 @@
 //! A reader of the versioned value gets a whole one at every instant. The locked value is damaged exactly if it was not whole when its
 //! owner died, or might not have been; whoever finds it damaged is told so until somebody repairs it.
 
-use tenure::{Locked, Member, Versioned, WaitError};
+use tenure::{
+    Member,
+    error::WaitError,
+    sync::{Locked, Versioned},
+};
 
 use crate::case::{Case, Stage};
 use crate::survivor::{Survivor, Values};

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use tenure::{MutexState, WaitError, Waitable, wait_all, wait_any};
+use tenure::{
+    error::WaitError,
+    sync::{MutexState, Waitable, wait_all, wait_any},
+};
 
 use crate::case::{Case, Stage};
 use crate::survivor::Survivor;
@@ -160,7 +163,7 @@ pub(super) fn semaphore_sleeper(survivor: &mut Survivor) {
 /// Records which mutexes are owned, or abandoned, while the actor is dead or stopped.
 fn note_owner(survivor: &mut Survivor) {
     let mine = survivor.me.lease().index;
-    let is_owned = |mutex: &tenure::Mutex| match mutex.state().unwrap() {
+    let is_owned = |mutex: &tenure::sync::Mutex| match mutex.state().unwrap() {
         MutexState::Owned { lease, .. } => {
             assert_ne!(lease, mine);
             assert!(matches!(mutex.acquire(NOT_NOW), Err(WaitError::TimedOut)));
@@ -259,7 +262,7 @@ fn set_and_see(survivor: &mut Survivor) {
 fn create(stage: &Stage<'_>) {
     let me = stage.join();
     stage.begin();
-    let mutex = tenure::Mutex::create(&me);
+    let mutex = tenure::sync::Mutex::create(&me);
     drop(mutex.unwrap());
     stage.end();
     me.leave().unwrap();
@@ -269,7 +272,7 @@ fn open_and_close(stage: &Stage<'_>) {
     let me = stage.join();
     let token = open(&me, stage.board).mutex.token();
     stage.begin();
-    let mutex = tenure::Mutex::open(&me, token);
+    let mutex = tenure::sync::Mutex::open(&me, token);
     drop(mutex.unwrap());
     stage.end();
     me.leave().unwrap();
@@ -372,7 +375,7 @@ fn close_owner(stage: &Stage<'_>) {
         mutex.unlock().unwrap();
     });
     let me = stage.join();
-    let mutex = tenure::Mutex::open(&me, open(&me, stage.board).mutex.token()).unwrap();
+    let mutex = tenure::sync::Mutex::open(&me, open(&me, stage.board).mutex.token()).unwrap();
     mutex.acquire(NOT_NOW).unwrap();
     stage.begin();
     drop(mutex);
@@ -590,7 +593,7 @@ fn one_by_one(survivor: &mut Survivor) {
         Err(WaitError::TimedOut) => false,
         Err(error) => panic!("{error}"),
     };
-    let locked = |mutex: &tenure::Mutex| has(mutex.acquire(NOT_NOW).map(|told| assert!(!told)));
+    let locked = |mutex: &tenure::sync::Mutex| has(mutex.acquire(NOT_NOW).map(|told| assert!(!told)));
     let first = locked(&things.twice);
     let second = locked(&things.mutex);
     let signalled = has(things.auto.wait(NOT_NOW));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
-use tenure::{Backend, Member, Mutex, Space, Token, WaitError};
+use tenure::{Backend, Member, Space, Token, error::WaitError, sync::Mutex};
 
 use crate::Failed;
 use crate::meeting::Meeting;

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tenure::{LeaseInfo, Member, MutexState, Space};
+use tenure::{LeaseInfo, Member, Space, sync::MutexState};
 
 use crate::verdict::Verdict;
 

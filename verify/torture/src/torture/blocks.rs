@@ -3,7 +3,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{Block, LeaseId, Local, RawBlock};
+use tenure::{Block, LeaseId, Local, raw::RawBlock};
 
 use crate::pattern;
 

@@ -13,7 +13,9 @@ use std::alloc::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::{
-    Block, Event, Handle, Kind, LeaseId, Member, Mutex, Raw, RawBlock, Reset, Semaphore, Token, Waitable,
+    Block, Handle, Kind, LeaseId, Member, Raw, Token,
+    raw::RawBlock,
+    sync::{Event, Mutex, Reset, Semaphore, Waitable},
 };
 
 use crate::Failed;
@@ -108,7 +110,7 @@ pub(super) enum Thing {
 }
 
 impl Thing {
-    fn make(member: &Member, make: &Make) -> Result<Self, tenure::CreateError> {
+    fn make(member: &Member, make: &Make) -> Result<Self, tenure::error::CreateError> {
         Ok(match make {
             Make::Mutex => Self::Mutex(Mutex::create(member)?),
             Make::Recursive => Self::Mutex(Mutex::options().recursive(true).create(member)?),
@@ -118,7 +120,7 @@ impl Thing {
         })
     }
 
-    fn open(member: &Member, make: &Make, token: Token) -> Result<Self, tenure::OpenHandleError> {
+    fn open(member: &Member, make: &Make, token: Token) -> Result<Self, tenure::error::OpenHandleError> {
         Ok(match make {
             Make::Mutex | Make::Recursive => Self::Mutex(Mutex::open(member, token)?),
             Make::Signal | Make::Manual => Self::Event(Event::open(member, token)?),

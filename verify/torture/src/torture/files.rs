@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::MemfdFlags;
 use tenure::{
-    Access, Conflict, CreateError, Descriptor, DescriptorError, FileShare, Member, OpenHandleError,
-    ShareError, Sharing, Token,
+    Member, Token,
+    error::{CreateError, DescriptorError, OpenHandleError, ShareError},
+    file::{Access, Conflict, Descriptor, FileShare, Sharing},
 };
 
 use super::chance::Choice;

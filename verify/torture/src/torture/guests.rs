@@ -7,7 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use tenure::{AllocError, CreateError, Member, NotMember, OpenHandleError, Space, Token};
+use tenure::{
+    Member, Space, Token,
+    error::{AllocError, CreateError, NotMember, OpenHandleError},
+};
 
 use crate::pattern;
 

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use tenure::{
-    AllocError, CreateError, Descriptor, FileShare, Handle, Kind, Local, Member, NamedError, OpenHandleError,
-    Raw, RawHandle, ScratchError, Token,
+    Handle, Kind, Local, Member, Raw, Token,
+    error::{AllocError, CreateError, NamedError, OpenHandleError, ScratchError},
+    file::{Descriptor, FileShare},
+    raw::RawHandle,
 };
 
 use crate::pattern::{self, mix};
@@ -493,7 +495,8 @@ fn words(identity: u64) -> Vec<u64> {
 
 /// Checks the contents of a handle.
 fn read(local: &Local<'_>, hold: &Hold) -> Result<(), Trouble> {
-    let lost = |error: tenure::UseError| (Wrong::Lost, format!("a handle that is held is gone: {error}"));
+    let lost =
+        |error: tenure::error::UseError| (Wrong::Lost, format!("a handle that is held is gone: {error}"));
     let bytes = match &hold.grip {
         // SAFETY: we hold it, nobody writes payloads, and the slice is not used after the close.
         Grip::Local(held) => unsafe { local.get(held) }.map_err(lost)?,

@@ -4,7 +4,11 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use tenure::{Exit, Member, Process, ProcessError};
+use tenure::{
+    Member,
+    error::ProcessError,
+    process::{Exit, Process},
+};
 
 use super::chance::Choice;
 use super::hands::{Hands, Room, must};

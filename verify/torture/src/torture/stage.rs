@@ -6,8 +6,8 @@ use std::alloc::Layout;
 use std::time::{Duration, Instant};
 
 use tenure::{
-    Backend, BlockInfo, BlockState, Handle, Kind, LeaseInfo, Member, Options, Raw, RawBlock, ScratchError,
-    Space,
+    Backend, BlockInfo, BlockState, Handle, Kind, LeaseInfo, Member, Options, Raw, Space,
+    error::ScratchError, raw::RawBlock,
 };
 
 use crate::Failed;
@@ -266,7 +266,7 @@ pub(super) fn measure_handles(member: &Member) -> Result<u64, Failed> {
     loop {
         match local.create(ANCHOR_KIND, &[]) {
             Ok(one) => held.push(one),
-            Err(tenure::CreateError::Exhausted { .. }) => break,
+            Err(tenure::error::CreateError::Exhausted { .. }) => break,
             Err(error) => return Err(error.into()),
         }
     }
@@ -284,7 +284,7 @@ fn measure_units(member: &Member, unit_bytes: u32) -> Result<u64, Failed> {
     loop {
         match local.alloc(layout) {
             Ok(one) => blocks.push(one),
-            Err(tenure::AllocError::Scratch(ScratchError::Exhausted { .. })) => break,
+            Err(tenure::error::AllocError::Scratch(ScratchError::Exhausted { .. })) => break,
             Err(error) => return Err(error.into()),
         }
     }

@@ -5,7 +5,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tenure::{LeaseId, Member, WaitError, Waitable, wait_all, wait_any};
+use tenure::{
+    LeaseId, Member,
+    error::WaitError,
+    sync::{Waitable, wait_all, wait_any},
+};
 
 use crate::pattern::mix;
 

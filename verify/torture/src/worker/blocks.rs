@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use tenure::{Local, Member, RawBlock};
+use tenure::{Local, Member, raw::RawBlock};
 
 use crate::pattern;
 use crate::verdict::{Trouble, Wrong};

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use tenure::{Kind, Local, OpenHandleError, RawHandle, Token};
+use tenure::{Kind, Local, Token, error::OpenHandleError, raw::RawHandle};
 
 use crate::pattern;
 use crate::verdict::{Trouble, Wrong};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tenure::{Kind, OpenHandleError, Token};
+use tenure::{Kind, Token, error::OpenHandleError};
 
 use crate::driver::State;
 use crate::pattern;

@@ -3,7 +3,7 @@
 
 use std::alloc::Layout;
 
-use tenure::{Member, OpenHandleError, RawBlock, Token};
+use tenure::{Member, Token, error::OpenHandleError, raw::RawBlock};
 
 use crate::pattern::{self, combine};
 

@@ -1,6 +1,6 @@
 //! The end of a round: the last recovery, and the comparison of the books of all living members with the space.
 
-use tenure::{BlockInfo, Handle, Member, OpenHandleError, Raw, RawBlock, Token};
+use tenure::{BlockInfo, Handle, Member, Raw, Token, error::OpenHandleError, raw::RawBlock};
 
 use crate::Failed;
 use crate::pattern;

@@ -148,7 +148,7 @@ mod tests {
     fn first_writes_to_pages_are_slow_and_do_what_they_do() {
         let space = tenure::Space::options().handles(64).scratch(1 << 20).private().unwrap();
         let member = space.join().unwrap();
-        let end = member.local().address(tenure::RawBlock { offset: 0, len: 0 });
+        let end = member.local().address(tenure::raw::RawBlock { offset: 0, len: 0 });
         let slow = SlowMotion::begin(end, None).unwrap();
         let handle = member.create_raw(tenure::Kind::raw(1), b"slowly").unwrap();
         drop(slow);
