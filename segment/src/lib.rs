@@ -35,6 +35,7 @@ mod permissions;
 mod presence;
 pub mod process;
 mod segment;
+pub mod sleepers;
 mod thread;
 mod wiped;
 

@@ -115,8 +115,8 @@ pub mod sync {
     pub use crate::atomics::{Atomics, Shared};
     pub use crate::waiting::{
         Event, EventOptions, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexOptions, MutexState,
-        Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX,
-        WaitOptions, Waitable, Woken, wait_all, wait_any,
+        MutexTaskGuard, Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore,
+        Versioned, WAIT_MAX, WaitOptions, Waitable, Woken, wait_all, wait_any,
     };
 }
 

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tenure_core::Recovery;
 use tenure_scratch_alloc::{self as scratch, Backing, OutOfMemory, Scratch};
+#[cfg(feature = "objects")]
+use tenure_segment::sleepers::Sleepers;
 use tenure_segment::{CommitError, DataArea, Lease, Segment, Wiped, WipedPage};
 use tenure_slab::{BlockRef, Cache, Exhausted, RefCounts, Slab};
 
@@ -198,6 +200,8 @@ pub(crate) struct Objects {
     pub(crate) books: Books,
     pub(crate) watcher: WatcherSlot,
     pub(crate) files: Files,
+    /// The threads that sleep for futures.
+    pub(crate) sleepers: Sleepers,
 }
 
 /// The inner state of a member; handles and blocks keep it alive.
@@ -224,7 +228,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(feature = "objects")]
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.objects.watcher.close(self.lease.check() == Err(crate::error::NotMember::ForkedChild));
+        let is_forked = self.lease.check() == Err(crate::error::NotMember::ForkedChild);
+        self.objects.watcher.close(is_forked);
+        self.objects.sleepers.close(is_forked);
     }
 }
 

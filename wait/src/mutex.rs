@@ -39,6 +39,13 @@ impl Owner {
         Self((lease as u32 + 1) << THREAD_BITS | thread & THREAD_MASK)
     }
 
+    /// A guard of the member that is bound to no thread: no thread has the number 0. All such guards have the same value; who has the guard is
+    /// the owner.
+    #[must_use]
+    pub const fn of_guard(lease: u8) -> Self {
+        Self::new(lease, 0)
+    }
+
     /// The lease index of the member.
     #[must_use]
     pub const fn lease(self) -> u8 {
@@ -128,6 +135,14 @@ pub fn try_lock<W: Word>(word: &W, me: Owner) -> Attempt<Locked> {
         FREE => Look::Take { to: me.value(), gained: Locked::Now { abandoned: false } },
         ABANDONED => Look::Take { to: me.value(), gained: Locked::Now { abandoned: true } },
         _ if value == me.value() => Look::Has(Locked::Already),
+        _ => Look::Blocked,
+    })
+}
+
+/// As [`try_lock`], for an owner that is a guard: it never owns the mutex already. True if it was abandoned.
+pub fn try_lock_for_guard<W: Word>(word: &W, lease: u8) -> Attempt<bool> {
+    word::attempt(word, |value| match value {
+        FREE | ABANDONED => Look::Take { to: Owner::of_guard(lease).value(), gained: value == ABANDONED },
         _ => Look::Blocked,
     })
 }

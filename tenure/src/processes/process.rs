@@ -294,6 +294,33 @@ impl Process {
         self.subject.wait(options.into())
     }
 
+    /// As [`Process::wait`], as a future, for any executor; the executor's own timeouts limit it.
+    ///
+    /// ```
+    /// # use tenure::process::{Exit, Process};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// let process = Process::of_child(&me, &child)?;
+    /// assert_eq!(process.wait_async().await?, Exit::Code(0));
+    /// child.wait()?; // reaps it
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::wait`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn wait_async(&self) -> Result<Exit, WaitError> {
+        self.subject.wait_async().await
+    }
+
     /// Records the exit status for all holders. For the process that has reaped this one, by `wait` or [`Child::wait`]. A status that is
     /// recorded already stays. The status of a process that is stopped or continued changes nothing.
     ///

@@ -19,6 +19,7 @@ use crate::names::{Name, Named};
 use crate::object::Object;
 use crate::place::{Key, Place};
 use crate::state::{STATE_WORDS, State};
+use crate::waiting::future;
 use crate::waiting::source::{Gained, Memory, Source, wait_for};
 use crate::waiting::word::{HalfWord, WaitWord, halves};
 use crate::waiting::{WaitError, WaitOptions};
@@ -232,6 +233,13 @@ impl Subject {
                 Err(error) => return Err(to_wait_error(error)),
             }
         }
+    }
+
+    /// As [`Subject::wait`], as a future.
+    pub(super) async fn wait_async(&self) -> Result<Exit, WaitError> {
+        future::taken(self).await?;
+        let exit = self.exit().map_err(to_wait_error)?;
+        exit.ok_or_else(|| WaitError::corrupt("an end that is recorded, and is not"))
     }
 
     /// Asks the kernel whether the process or thread has ended, and records the end.

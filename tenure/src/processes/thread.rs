@@ -146,6 +146,19 @@ impl Thread {
         self.subject.wait(options.into())
     }
 
+    /// As [`Thread::wait`], as a future, for any executor; the executor's own timeouts limit it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Thread::wait`], but for the timeout; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn wait_async(&self) -> Result<Exit, WaitError> {
+        self.subject.wait_async().await
+    }
+
     /// Announces the code with which this thread is about to end. Only the thread of the handle can call it. As
     /// [`Process::exiting`](crate::process::Process::exiting); a thread that returns ends with 0 in the kernel, so any announced code is kept, unless
     /// the process of the thread is killed.

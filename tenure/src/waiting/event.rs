@@ -7,6 +7,7 @@ use tenure_wait::event::{self, SIGNALLED};
 use tenure_wait::{Attempt, Word as _};
 
 use super::error::WaitError;
+use super::future;
 use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, half_word, wait_for, whole_word};
 use super::thread_id::Gate;
@@ -398,6 +399,33 @@ impl Event {
     #[inline(never)]
     fn wait_contended(&self, options: &WaitOptions) -> Result<(), WaitError> {
         wait_for(self, *options).map(drop)
+    }
+
+    /// As [`Event::wait`], as a future, for any executor; the executor's own timeouts limit it.
+    ///
+    /// ```
+    /// # use tenure::sync::{Event, Reset};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let go = Event::create(&me, Reset::Auto)?;
+    /// let (waited, set) = tokio::join!(go.wait_async(), async { go.set() }); // usually by another process
+    /// (waited?, set?);
+    /// assert!(!go.is_set()?);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`]; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn wait_async(&self) -> Result<(), WaitError> {
+        future::taken(self).await.map(drop)
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod books;
 mod error;
 mod event;
+pub(crate) mod future;
 mod locked;
 mod many;
 mod mutex;
@@ -26,7 +27,7 @@ pub use error::WaitError;
 pub use event::{Event, EventOptions, Reset};
 pub use locked::{Locked, LockedGuard};
 pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
-pub use mutex::{Mutex, MutexGuard, MutexOptions, MutexState};
+pub use mutex::{Mutex, MutexGuard, MutexOptions, MutexState, MutexTaskGuard};
 pub use options::WaitOptions;
 pub use plain::{Initial, Plain};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard};

@@ -12,6 +12,7 @@ use tenure_wait::mutex::{self, Locked, Owner, State};
 use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
+use super::future;
 use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, mapped_word, wait_for, whole_word};
 use super::thread_id::{self, Gate};
@@ -93,11 +94,11 @@ pub enum MutexState {
     Free,
     /// No thread owns the mutex, and its last owner did not unlock it.
     Abandoned,
-    /// A thread owns the mutex.
+    /// A thread or a task owns the mutex.
     Owned {
         /// The lease index of the member.
         lease: u8,
-        /// The id of the thread, in the pid namespace of its own process.
+        /// The id of the thread, in the pid namespace of its own process; 0 for a task, see [`Mutex::lock_async`].
         thread: u32,
     },
 }
@@ -427,6 +428,42 @@ impl Mutex {
         if self.lock_free() { Ok(false) } else { self.lock_contended(&options.into()) }
     }
 
+    /// Locks the mutex for a task: a future, for any executor, with a guard that may cross an await and be sent to another thread. The owner is
+    /// the guard, not a thread. So it cannot be locked again by the same task, also if it is recursive, and a task that tries to waits for
+    /// itself.
+    ///
+    /// ```
+    /// # use tenure::sync::{Mutex, MutexState};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let mutex = Mutex::create(&me)?;
+    /// let guard = mutex.lock_async().await?;
+    /// tokio::task::yield_now().await; // it may go on in another thread
+    /// assert!(mutex.try_lock().is_err());
+    /// drop(guard);
+    /// assert_eq!(mutex.state()?, MutexState::Free);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::lock`], but never [`WaitError::Deadlock`]; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    ///
+    /// # Crash
+    ///
+    /// See [`Mutex`]: the guards of a dead process unlock nothing, and the next owner is told.
+    pub async fn lock_async(&self) -> Result<MutexTaskGuard<'_>, WaitError> {
+        let gained = future::taken(&ForTask(self)).await?;
+        Ok(MutexTaskGuard { mutex: self, abandoned: gained.abandoned })
+    }
+
     /// The guard of a mutex that this thread has just acquired.
     pub(super) fn guard_of(&self, abandoned: bool) -> MutexGuard<'_> {
         MutexGuard::of(self, abandoned)
@@ -722,6 +759,89 @@ impl crate::slots::sealed::Keep for Mutex {
 impl fmt::Debug for Mutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex").field("token", &self.token()).field("state", &self.state().ok()).finish()
+    }
+}
+
+/// A mutex as a task locks it.
+struct ForTask<'m>(&'m Mutex);
+
+impl Source for ForTask<'_> {
+    fn object(&self) -> &Object {
+        &self.0.object
+    }
+
+    fn word(&self) -> Result<WaitWord<'_>, WaitError> {
+        self.0.word()
+    }
+
+    fn attempt(&self, _: &mut Memory) -> Result<Attempt<Gained>, WaitError> {
+        let lease = self.0.object.shared().lease.id().index;
+        match mutex::try_lock_for_guard(&whole_word(&self.0.object, Kind::MUTEX)?, lease) {
+            Attempt::Blocked(seen) => Ok(Attempt::Blocked(seen)),
+            Attempt::Taken(abandoned) => {
+                self.0.begin()?;
+                Ok(Attempt::Taken(Gained { abandoned }))
+            }
+        }
+    }
+
+    fn take(&self, value: u32) -> Option<u32> {
+        let lease = self.0.object.shared().lease.id().index;
+        mutex::is_available(value).then(|| Owner::of_guard(lease).value())
+    }
+
+    fn prepare(&self, seen: u32) -> Result<(), WaitError> {
+        self.0.prepare(seen)
+    }
+}
+
+/// A mutex that a task has locked: see [`Mutex::lock_async`]. Dropping the guard unlocks the mutex, in whatever thread.
+#[must_use]
+pub struct MutexTaskGuard<'m> {
+    mutex: &'m Mutex,
+    abandoned: bool,
+}
+
+impl MutexTaskGuard<'_> {
+    /// As [`MutexGuard::abandoned`].
+    #[must_use]
+    pub fn abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// As [`Mutex::abandon`].
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`]; the mutex is abandoned all the same when its member is recovered.
+    pub fn abandon(self) -> Result<(), WaitError> {
+        let this = std::mem::ManuallyDrop::new(self);
+        let (word, me) = this.parts()?;
+        mutex::abandon(&word, me.lease());
+        Ok(())
+    }
+
+    fn parts(&self) -> Result<(WholeWord<'_>, Owner), WaitError> {
+        let object = &self.mutex.object;
+        Ok((whole_word(object, Kind::MUTEX)?, Owner::of_guard(object.shared().lease.id().index)))
+    }
+}
+
+impl Drop for MutexTaskGuard<'_> {
+    fn drop(&mut self) {
+        // In a forked child the parent's guard owns it, and this fails.
+        if let Ok((word, me)) = self.parts() {
+            let _ = mutex::unlock(&word, me);
+        }
+    }
+}
+
+impl fmt::Debug for MutexTaskGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutexTaskGuard")
+            .field("mutex", self.mutex)
+            .field("abandoned", &self.abandoned)
+            .finish()
     }
 }
 

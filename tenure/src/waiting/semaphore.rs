@@ -8,6 +8,7 @@ use tenure_wait::semaphore::{self, MAXIMUM};
 use tenure_wait::{Attempt, WAITERS, Word as _};
 
 use super::error::WaitError;
+use super::future;
 use super::options::WaitOptions;
 use super::source::{Gained, Memory, Source, mapped_word, wait_for, whole_word};
 use super::thread_id::Gate;
@@ -241,6 +242,33 @@ impl Semaphore {
             }
         }
         self.acquire_contended(&options.into())
+    }
+
+    /// As [`Semaphore::acquire`], as a future, for any executor; the executor's own timeouts limit it.
+    ///
+    /// ```
+    /// # use tenure::sync::Semaphore;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let permits = Semaphore::create(&me, 0, 8)?;
+    /// let (acquired, released) = tokio::join!(permits.acquire_async(), async { permits.release(1) }); // usually by another process
+    /// (acquired?, released?);
+    /// assert_eq!(permits.count()?, 0);
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::NotMember`]; [`WaitError::Os`] if no thread can sleep for it.
+    ///
+    /// # Cancellation
+    ///
+    /// A future that is dropped has taken nothing, and keeps no wake-up from others.
+    pub async fn acquire_async(&self) -> Result<(), WaitError> {
+        future::taken(self).await.map(drop)
     }
 
     /// Every other acquire.
