@@ -114,9 +114,10 @@ pub use tenure_slab::{HandleInfo, SlotInfo, Token};
 pub mod sync {
     pub use crate::atomics::{Atomics, Shared};
     pub use crate::waiting::{
-        Event, EventOptions, Initial, Locked, LockedGuard, Mutex, MutexGuard, MutexOptions, MutexState,
-        MutexTaskGuard, Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore,
-        Versioned, WAIT_MAX, WaitOptions, Waitable, Woken, wait_all, wait_any,
+        Condvar, Event, EventOptions, Initial, LockGuard, Locked, LockedGuard, Mutex, MutexGuard,
+        MutexOptions, MutexState, MutexTaskGuard, Permit, Permits, Plain, Reset, RwLock, RwLockReadGuard,
+        RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX, WaitEnd, WaitOptions, Waitable, Woken,
+        wait_all, wait_any,
     };
 }
 

@@ -9,7 +9,7 @@ use tenure::{
     error::{DescriptorError, OpenHandleError, ProcessError},
     file::{Descriptor, FileShare},
     process::{Process, Thread},
-    sync::{Event, Locked, Mutex, RwLock, Semaphore, Shared, Versioned, Waitable},
+    sync::{Condvar, Event, Locked, Mutex, Permits, RwLock, Semaphore, Shared, Versioned, Waitable},
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -21,9 +21,9 @@ use crate::registry::{self, Object, Pin};
 use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
-    TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_SHARED,
-    TENURE_THREAD, TENURE_VERSIONED,
+    TENURE_ANY, TENURE_CONDVAR, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL,
+    TENURE_FILE_SHARE, TENURE_LOCKED, TENURE_MUTEX, TENURE_PERMITS, TENURE_PROCESS, TENURE_RWLOCK,
+    TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD, TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -39,6 +39,8 @@ pub(crate) enum Any {
     Versioned(Versioned<[u8]>),
     Shared(Shared<[AtomicU8]>),
     RwLock(RwLock),
+    Condvar(Condvar),
+    Permits(Permits),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -86,6 +88,8 @@ impl Thing {
             Any::Versioned(_) => TENURE_VERSIONED,
             Any::Shared(_) => TENURE_SHARED,
             Any::RwLock(_) => TENURE_RWLOCK,
+            Any::Condvar(_) => TENURE_CONDVAR,
+            Any::Permits(_) => TENURE_PERMITS,
         }
     }
 
@@ -102,6 +106,8 @@ impl Thing {
             Any::Versioned(versioned) => versioned.token(),
             Any::Shared(shared) => shared.token(),
             Any::RwLock(lock) => lock.token(),
+            Any::Condvar(condvar) => condvar.token(),
+            Any::Permits(permits) => permits.token(),
         })
     }
 
@@ -116,6 +122,8 @@ impl Thing {
             Any::Descriptor(_)
             | Any::Share(_)
             | Any::RwLock(_)
+            | Any::Condvar(_)
+            | Any::Permits(_)
             | Any::Locked(_)
             | Any::Versioned(_)
             | Any::Shared(_) => {
@@ -137,7 +145,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 21] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -153,6 +161,12 @@ fn kind_of(number: u32) -> &'static str {
         "thing",
         "thing",
         "shared value",
+        "thing",
+        "map",
+        "queue",
+        "thing",
+        "condition variable",
+        "set of permits",
     ];
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
@@ -251,6 +265,8 @@ fn open_as(member: &Membership, key: Key<'_>, kind: u32) -> Result<Any, NotOpene
     const VERSIONED: u32 = TENURE_VERSIONED as u32;
     const SHARED: u32 = TENURE_SHARED as u32;
     const RWLOCK: u32 = TENURE_RWLOCK as u32;
+    const CONDVAR: u32 = TENURE_CONDVAR as u32;
+    const PERMITS: u32 = TENURE_PERMITS as u32;
     Ok(match kind {
         MUTEX => Any::Mutex(Mutex::open(member, key)?),
         MANUAL | AUTOMATIC => Any::Event(Event::open(member, key)?),
@@ -260,6 +276,8 @@ fn open_as(member: &Membership, key: Key<'_>, kind: u32) -> Result<Any, NotOpene
         DESCRIPTOR => Any::Descriptor(Descriptor::open(member, key)?),
         LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
         RWLOCK => Any::RwLock(RwLock::open(member, key)?),
+        CONDVAR => Any::Condvar(Condvar::open(member, key)?),
+        PERMITS => Any::Permits(Permits::open(member, key)?),
         _ => {
             return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
         }

@@ -1,7 +1,8 @@
-//! Mutexes, read-write locks, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
+//! Mutexes, read-write locks, condition variables, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
 //! the word.
 
 pub(crate) mod books;
+mod condvar;
 mod error;
 mod event;
 pub(crate) mod future;
@@ -9,6 +10,7 @@ mod locked;
 mod many;
 mod mutex;
 pub(crate) mod options;
+pub(crate) mod permits;
 mod plain;
 pub(crate) mod recover;
 pub(crate) mod rwlock;
@@ -23,12 +25,14 @@ use tenure_wait::McasDescriptors;
 
 use crate::geometry::Plan;
 
+pub use condvar::{Condvar, LockGuard, WaitEnd};
 pub use error::WaitError;
 pub use event::{Event, EventOptions, Reset};
 pub use locked::{Locked, LockedGuard};
 pub use many::{WAIT_MAX, Waitable, Woken, wait_all, wait_any};
 pub use mutex::{Mutex, MutexGuard, MutexOptions, MutexState, MutexTaskGuard};
 pub use options::WaitOptions;
+pub use permits::{Permit, Permits};
 pub use plain::{Initial, Plain};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard};
 pub use semaphore::Semaphore;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tenure::{
     Space, Token,
     error::WaitError,
-    sync::{Event, Mutex, Reset, RwLock, Semaphore},
+    sync::{Condvar, Event, Mutex, Permits, Reset, RwLock, Semaphore},
 };
 
 use crate::board::Board;
@@ -19,6 +19,10 @@ const MANUAL: usize = 4;
 const AUTO: usize = 5;
 const SEMAPHORE: usize = 6;
 const LOCK: usize = 8;
+const CHANGED: usize = 9;
+const PERMITS: usize = 10;
+/// Number on the board: what those that wait with the condition variable wait for, while it is zero. The mutex protects it.
+pub(crate) const FLAG: usize = 1;
 
 pub(crate) const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 /// A timeout so short that a waiter goes to sleep and gives up.
@@ -32,6 +36,9 @@ pub(crate) struct Things {
     pub(crate) auto: Event,
     pub(crate) semaphore: Semaphore,
     pub(crate) lock: RwLock,
+    pub(crate) changed: Condvar,
+    /// Two of them.
+    pub(crate) permits: Permits,
     /// A process that waits for one of them.
     sleeper: Option<libc::pid_t>,
 }
@@ -45,6 +52,8 @@ pub(crate) enum What {
     Semaphore,
     Read,
     Write,
+    Changed,
+    Permit,
 }
 
 /// Gives the survivor the objects, unless it has them.
@@ -60,6 +69,8 @@ pub(crate) fn provide(survivor: &mut Survivor) {
         auto: Event::create(me, Reset::Auto).unwrap(),
         semaphore: Semaphore::create(me, 0, 5).unwrap(),
         lock: RwLock::create(me).unwrap(),
+        changed: Condvar::create(me).unwrap(),
+        permits: Permits::create(me, 2).unwrap(),
         sleeper: None,
     };
     let board = survivor.board;
@@ -69,6 +80,8 @@ pub(crate) fn provide(survivor: &mut Survivor) {
     board.post(AUTO, things.auto.token().into());
     board.post(SEMAPHORE, things.semaphore.token().into());
     board.post(LOCK, things.lock.token().into());
+    board.post(CHANGED, things.changed.token().into());
+    board.post(PERMITS, things.permits.token().into());
     survivor.things = Some(things);
 }
 
@@ -82,6 +95,8 @@ pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
         auto: Event::open(me, token(AUTO)).unwrap(),
         semaphore: Semaphore::open(me, token(SEMAPHORE)).unwrap(),
         lock: RwLock::open(me, token(LOCK)).unwrap(),
+        changed: Condvar::open(me, token(CHANGED)).unwrap(),
+        permits: Permits::open(me, token(PERMITS)).unwrap(),
         sleeper: None,
     }
 }
@@ -107,6 +122,16 @@ impl Things {
                 What::Semaphore => things.semaphore.acquire(None).map(|()| false).unwrap(),
                 What::Read => things.lock.read().unwrap().abandoned(),
                 What::Write => things.lock.write().unwrap().abandoned(),
+                What::Permit => things.permits.acquire(None).map(|_| false).unwrap(),
+                What::Changed => {
+                    let mut told = false;
+                    let condition = |guard: &mut tenure::sync::MutexGuard<'_>| {
+                        told |= guard.abandoned();
+                        board.read(FLAG) == 0
+                    };
+                    drop(things.changed.wait_while(things.mutex.lock().unwrap(), condition).unwrap());
+                    told
+                }
             };
             drop(things);
             me.leave().unwrap();
@@ -144,6 +169,11 @@ impl Things {
 
     /// All objects are available now, and none was lost.
     pub(crate) fn use_all(&self) {
+        // No permit was lost, and none is had twice.
+        let both = [(); 2].map(|()| self.permits.try_acquire().unwrap());
+        assert!(matches!(self.permits.try_acquire(), Err(WaitError::TimedOut)));
+        drop(both);
+        assert_eq!(self.permits.available().unwrap(), 2);
         // Its readers and its writer are gone; if the writer died, one writer was told.
         drop(self.lock.try_write().unwrap_or_else(|error| panic!("{:?}: {error}", self.lock)));
         let reading = self.lock.try_read().unwrap();

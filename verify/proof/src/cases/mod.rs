@@ -2,6 +2,7 @@
 
 mod backends;
 mod blocks;
+mod conditions;
 mod files;
 mod handles;
 mod locks;
@@ -10,6 +11,7 @@ mod members;
 mod monitors;
 mod names;
 mod pairs;
+mod permits;
 mod processes;
 mod queues;
 mod slots;
@@ -37,6 +39,8 @@ pub(crate) fn all() -> Vec<Case> {
         processes::all(),
         values::all(),
         locks::all(),
+        conditions::all(),
+        permits::all(),
         map::all(),
     ]
     .concat()
