@@ -66,6 +66,7 @@ pub const ALL: &[&str] = &[
     "slab.look.no_second_look",
     "files.kept_in_its_slot",
     "files.no_second_look",
+    "wait.condvar.nobody_woken",
 ];
 
 /// Whether a mutant is switched on: `if mutant!("crate.operation.what") { … }`.

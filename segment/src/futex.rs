@@ -115,6 +115,15 @@ pub fn wake_zeroing(word: &AtomicU32) {
     }
 }
 
+/// Adds one to the word and wakes all sleepers, in one step of the kernel `[A9]`.
+pub fn wake_adding(word: &AtomicU32) {
+    if wake_op(word, WakeOp::Add, 1).is_err() {
+        // Release: as in `wake_clearing`.
+        word.fetch_add(1, Ordering::Release);
+        let _ = futex::wake(word, Flags::empty(), EVERYBODY);
+    }
+}
+
 /// Changes the word and wakes its sleepers. The kernel does both while the queue of sleepers is locked (kernel/futex/waitwake.c,
 /// `futex_wake_op`). Both addresses are the same word; the comparison never causes a second wake.
 fn wake_op(word: &AtomicU32, op: WakeOp, argument: u16) -> Result<usize, Errno> {

@@ -41,6 +41,7 @@ impl Kind {
     /// The pairs of one bucket of a map.
     pub(crate) const MAP_RECORD: Self = Self::system(18);
     pub(crate) const SHARED: Self = Self::system(14);
+    pub(crate) const CONDVAR: Self = Self::system(19);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -167,6 +168,7 @@ impl fmt::Display for Kind {
                 Self::MAP_RECORD => "record of a map",
                 Self::SHARED => "shared value",
                 Self::QUEUE => "queue",
+                Self::CONDVAR => "condition variable",
                 Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),
             };
             return f.write_str(name);

@@ -15,6 +15,8 @@
 //! MCAS descriptor ([`McasDescriptors`]), that is, while a process takes several objects at once. Nobody sleeps on such a word: every
 //! operation that loads a reference resolves it.
 //!
+//! What condition variables and permits sleep on is another sort of word, without pending values ([`sequence`]).
+//!
 //! This crate is pure protocol: callers provide the word and the wake ([`Word`]), and the crate never sleeps.
 //! The tables of the words and their transitions are in src/word.rs, src/exit.rs and the module of each object.
 //!
@@ -34,6 +36,7 @@ mod mcas;
 pub mod mutex;
 pub mod rwlock;
 pub mod semaphore;
+pub mod sequence;
 pub mod versioned;
 mod word;
 

@@ -45,6 +45,12 @@ pub enum WaitError {
         /// The largest lock count.
         limit: u64,
     },
+    /// The thread has locked the recursive mutex more than once, and a wait with it would give it up once.
+    #[error("this thread has locked the mutex again, {times} times, and a wait would give it up once")]
+    LockedAgain {
+        /// How often it was locked again.
+        times: u64,
+    },
     /// The release would exceed the maximum of the semaphore; nothing was released.
     #[error("semaphore: {count} and {more} more would exceed its maximum of {maximum}")]
     Maximum {

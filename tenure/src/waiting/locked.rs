@@ -332,6 +332,10 @@ impl<T: ?Sized> Locked<T> {
     pub fn token(&self) -> Token {
         self.data.mutex.token()
     }
+
+    pub(super) fn mutex(&self) -> &super::mutex::Mutex {
+        &self.data.mutex
+    }
 }
 
 impl<T: ?Sized> crate::slots::sealed::Keep for Locked<T> {
@@ -360,6 +364,12 @@ pub struct LockedGuard<'m, T: ?Sized> {
     is_panicking: bool,
     /// Dropped after `LockedGuard::drop`.
     guard: MutexGuard<'m>,
+}
+
+impl<'m, T: ?Sized> LockedGuard<'m, T> {
+    pub(super) fn locked(&self) -> &'m Locked<T> {
+        self.locked
+    }
 }
 
 impl<T: ?Sized> LockedGuard<'_, T> {

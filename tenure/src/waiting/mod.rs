@@ -1,7 +1,8 @@
-//! Mutexes, read-write locks, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
+//! Mutexes, read-write locks, condition variables, events and semaphores: handles with a wait word at the start of their payload. The crate `tenure-wait` has the protocol of
 //! the word.
 
 pub(crate) mod books;
+mod condvar;
 mod error;
 mod event;
 mod locked;
@@ -22,6 +23,7 @@ use tenure_wait::McasDescriptors;
 
 use crate::geometry::Plan;
 
+pub use condvar::{Condvar, LockGuard, WaitEnd};
 pub use error::WaitError;
 pub use event::{Event, Reset};
 pub use locked::{Locked, LockedGuard};

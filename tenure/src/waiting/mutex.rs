@@ -623,6 +623,12 @@ impl Mutex {
         if depth < DEPTH_MAX { Ok(depth) } else { Err(WaitError::TooDeep { limit: DEPTH_MAX }) }
     }
 
+    /// How often the calling thread, which owns the mutex, has locked it again.
+    pub(super) fn locked_again(&self) -> Result<u64, WaitError> {
+        // Relaxed: depth: only the owner accesses it.
+        if self.recursive { Ok(self.depth()?.load(Ordering::Relaxed)) } else { Ok(0) }
+    }
+
     /// Resets the depth; called by a thread that has just become the owner.
     fn begin(&self) -> Result<(), WaitError> {
         if self.recursive {
@@ -772,7 +778,7 @@ impl<'m> MutexGuard<'m> {
     }
 
     #[inline(always)]
-    fn mutex(&self) -> &'m Mutex {
+    pub(super) fn mutex(&self) -> &'m Mutex {
         let address = self.tagged.as_ptr().map_addr(|address| address & !ABANDONED);
         // SAFETY: made of a reference that lives for 'm; the bit is removed.
         unsafe { &*address }

@@ -1,9 +1,12 @@
 //! Recovery of the wait words of objects, and their inspection for `check`.
 
+use tenure_core::mutant;
 use tenure_core::sync::Word;
 use tenure_slab::HolderSet;
 use tenure_wait::exit;
-use tenure_wait::{self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, rwlock, semaphore};
+use tenure_wait::{
+    self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, rwlock, semaphore, sequence,
+};
 
 use super::rwlock::readers_word;
 use super::word::{HalfWord, WholeWord};
@@ -38,6 +41,8 @@ pub(crate) fn recover(kind: Kind, words: &[Word], mcas: &McasDescriptors<'_>, de
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::at(word)));
         }
+        // Whoever waits looks again: the dead one may have changed something and notified nobody.
+        Kind::CONDVAR if !mutant!("wait.condvar.nobody_woken") => sequence::wake(&HalfWord::of(state)),
         _ => {}
     }
 }
@@ -108,6 +113,8 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             wrong(value != 0 || state[1] & !u64::from(WAITERS) != 0, "not the wait words of a queue".into());
             false
         }
+        // Nothing in it is available.
+        Kind::CONDVAR => false,
         _ => return found,
     };
     // The upper half of an exit word is the announced code; of any other wait word it is zero.

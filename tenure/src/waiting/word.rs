@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure_core::sync::Word as Whole;
 use tenure_segment::futex;
+use tenure_wait::sequence::SequenceWord;
 use tenure_wait::{McasDescriptors, McasWord, WAITERS, Word, compare_exchange};
 
 use crate::kind::Kind;
@@ -27,6 +28,11 @@ impl<'a> HalfWord<'a> {
     pub(crate) fn at(word: &'a Whole) -> Self {
         let [low, _] = halves(word);
         Self(low)
+    }
+
+    /// The futex: the 32 bits to sleep on.
+    pub(crate) fn futex(&self) -> &'a AtomicU32 {
+        self.0
     }
 }
 
@@ -59,6 +65,23 @@ impl Word for HalfWord<'_> {
     #[cold]
     fn clear(&self) {
         futex::wake_zeroing(self.0);
+    }
+}
+
+impl SequenceWord for HalfWord<'_> {
+    #[inline]
+    fn load_sequence(&self, ordering: Ordering) -> u32 {
+        self.0.load(ordering)
+    }
+
+    #[inline]
+    fn fetch_or(&self, bits: u32, ordering: Ordering) -> u32 {
+        self.0.fetch_or(bits, ordering)
+    }
+
+    #[cold]
+    fn advance(&self) {
+        futex::wake_adding(self.0);
     }
 }
 
