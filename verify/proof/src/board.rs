@@ -66,7 +66,7 @@ pub(crate) struct Board {
     pub(crate) played: AtomicU32,
     /// Whether an earlier kill left another state than the last.
     pub(crate) owes: AtomicU32,
-    mail: [AtomicU64; 9],
+    mail: [AtomicU64; 11],
     text: Text,
 }
 
@@ -102,7 +102,7 @@ impl Board {
     }
 
     /// All posted numbers.
-    pub(crate) fn mail(&self) -> [u64; 9] {
+    pub(crate) fn mail(&self) -> [u64; 11] {
         std::array::from_fn(|slot| self.read(slot))
     }
 

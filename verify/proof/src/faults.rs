@@ -67,6 +67,7 @@ const LIKELY: &[(&str, &str)] = &[
     ("slab.look.no_second_look", "map, get, replaced meanwhile"),
     ("wait.exit.last_one_counts", "say how it ended"),
     ("wait.exit.announced_before_written", "announce a code"),
+    ("wait.condvar.nobody_woken", "change and notify, with a waiter"),
 ];
 
 /// The pairs that show a fault that no operation shows alone: `--without-pairs` does not find them.

@@ -150,7 +150,7 @@ fn touch_reserved(survivor: &Survivor) {
 /// The state before there was an actor, and how to restore it.
 struct Before {
     was: Remains,
-    mail: [u64; 9],
+    mail: [u64; 11],
 }
 
 impl Before {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure::{Event, Mutex, Reset, RwLock, Semaphore, Space, Token, WaitError};
+use tenure::{Condvar, Event, Mutex, Reset, RwLock, Semaphore, Space, Token, WaitError};
 
 use crate::board::Board;
 use crate::survivor::Survivor;
@@ -15,6 +15,9 @@ const MANUAL: usize = 4;
 const AUTO: usize = 5;
 const SEMAPHORE: usize = 6;
 const LOCK: usize = 8;
+const CHANGED: usize = 9;
+/// Number on the board: what those that wait with the condition variable wait for, while it is zero. The mutex protects it.
+pub(crate) const FLAG: usize = 1;
 
 pub(crate) const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 /// A timeout so short that a waiter goes to sleep and gives up.
@@ -28,6 +31,7 @@ pub(crate) struct Things {
     pub(crate) auto: Event,
     pub(crate) semaphore: Semaphore,
     pub(crate) lock: RwLock,
+    pub(crate) changed: Condvar,
     /// A process that waits for one of them.
     sleeper: Option<libc::pid_t>,
 }
@@ -41,6 +45,7 @@ pub(crate) enum What {
     Semaphore,
     Read,
     Write,
+    Changed,
 }
 
 /// Gives the survivor the objects, unless it has them.
@@ -56,6 +61,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
         auto: Event::create(me, Reset::Auto, false).unwrap(),
         semaphore: Semaphore::create(me, 0, 5).unwrap(),
         lock: RwLock::create(me).unwrap(),
+        changed: Condvar::create(me).unwrap(),
         sleeper: None,
     };
     let board = survivor.board;
@@ -65,6 +71,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
     board.post(AUTO, things.auto.token().into());
     board.post(SEMAPHORE, things.semaphore.token().into());
     board.post(LOCK, things.lock.token().into());
+    board.post(CHANGED, things.changed.token().into());
     survivor.things = Some(things);
 }
 
@@ -78,6 +85,7 @@ pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
         auto: Event::open(me, token(AUTO)).unwrap(),
         semaphore: Semaphore::open(me, token(SEMAPHORE)).unwrap(),
         lock: RwLock::open(me, token(LOCK)).unwrap(),
+        changed: Condvar::open(me, token(CHANGED)).unwrap(),
         sleeper: None,
     }
 }
@@ -103,6 +111,15 @@ impl Things {
                 What::Semaphore => things.semaphore.acquire(None).map(|()| false).unwrap(),
                 What::Read => things.lock.read().unwrap().abandoned(),
                 What::Write => things.lock.write().unwrap().abandoned(),
+                What::Changed => {
+                    let mut told = false;
+                    let condition = |guard: &mut tenure::MutexGuard<'_>| {
+                        told |= guard.abandoned();
+                        board.read(FLAG) == 0
+                    };
+                    drop(things.changed.wait_while(things.mutex.lock().unwrap(), condition).unwrap());
+                    told
+                }
             };
             drop(things);
             me.leave().unwrap();

@@ -2,6 +2,7 @@
 
 mod backends;
 mod blocks;
+mod conditions;
 mod files;
 mod handles;
 mod locks;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         processes::all(),
         values::all(),
         locks::all(),
+        conditions::all(),
         map::all(),
     ]
     .concat()
