@@ -67,6 +67,8 @@ pub const ALL: &[&str] = &[
     "files.kept_in_its_slot",
     "files.no_second_look",
     "wait.condvar.nobody_woken",
+    "wait.permits.not_given_back",
+    "wait.permits.nobody_woken",
 ];
 
 /// Whether a mutant is switched on: `if mutant!("crate.operation.what") { … }`.

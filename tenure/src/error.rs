@@ -107,6 +107,12 @@ pub enum CreateError {
         /// The requested maximum.
         maximum: u32,
     },
+    /// The number of permits is out of range.
+    #[error("permits: {total} of them; there are 1 to 65536")]
+    Permits {
+        /// The requested number.
+        total: u32,
+    },
     /// No run of container slots is free that is long enough: see [`Options::container_slots`](crate::Options::container_slots).
     #[error("no {slots} container slots in a row are free; the space has {capacity}")]
     ContainerSlots {

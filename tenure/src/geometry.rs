@@ -114,7 +114,7 @@ const COMMIT_GROUPS: u32 = 16;
 pub const OBJECTS_LAYOUT: &str = "\
 handles of the system's own kinds have bit 62 of the kind set, and bit 63 not; those that own container slots have bit 61 set as well
 kinds       1 mutex, 2 manual event, 3 automatic event, 4 semaphore, 5 process, 6 thread, 7 descriptor, 8 file share, 9 locked value, 10 versioned value,
-            11 read-write lock, 14 shared value, 16 map, 17 queue, 18 record of a map, 19 condition variable
+            11 read-write lock, 14 shared value, 16 map, 17 queue, 18 record of a map, 19 condition variable, 20 permits
 map         state words 0 and 1 key of SipHash-1-3; a word zero; the bucket of a key is the slot first + hash mod (number of slots), a power of two
 pair        of a record: one word { value bytes:32 | key bytes:32 }; the key; the value; each padded with zeros to whole words
 container   word 2 how many container slots it owns, in whole chunks; word 3 the number of the first one
@@ -130,6 +130,7 @@ read-write  begins as a mutex, of its writers; from word 8 on 8 words a lease: t
 events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
 semaphore   { count:31 }; word 1 maximum
 condition   the low half of word 0 { sequence:31 | waiting:1 }; the rest zero
+permits     word 0 as of a condition variable; word 1 their number; from word 8 on one word each: { version:48 | lease + 1:16 }, lease + 1 0 free
 process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid
             word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same
 ";

@@ -42,6 +42,7 @@ impl Kind {
     pub(crate) const MAP_RECORD: Self = Self::system(18);
     pub(crate) const SHARED: Self = Self::system(14);
     pub(crate) const CONDVAR: Self = Self::system(19);
+    pub(crate) const PERMITS: Self = Self::system(20);
 
     const fn system(number: u32) -> Self {
         Self(number as u64 | SYSTEM)
@@ -169,6 +170,7 @@ impl fmt::Display for Kind {
                 Self::SHARED => "shared value",
                 Self::QUEUE => "queue",
                 Self::CONDVAR => "condition variable",
+                Self::PERMITS => "permits",
                 Self(other) => return write!(f, "system kind {}", other & !tenure_slab::CONTAINER_KIND_MASK),
             };
             return f.write_str(name);

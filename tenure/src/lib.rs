@@ -112,9 +112,9 @@ pub use {
     tenure_segment::{passing::Refusal, process::PidError},
     tenure_slab::NAME_MAX,
     waiting::{
-        Condvar, Event, Initial, LockGuard, Locked, LockedGuard, Mutex, MutexGuard, MutexState, Plain, Reset,
-        RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned, WAIT_MAX, WaitEnd,
-        WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
+        Condvar, Event, Initial, LockGuard, Locked, LockedGuard, Mutex, MutexGuard, MutexState, Permit,
+        Permits, Plain, Reset, RwLock, RwLockReadGuard, RwLockState, RwLockWriteGuard, Semaphore, Versioned,
+        WAIT_MAX, WaitEnd, WaitError, WaitOptions, Waitable, Woken, wait_all, wait_any,
     },
 };
 

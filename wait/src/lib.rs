@@ -34,6 +34,7 @@ pub mod event;
 pub mod exit;
 mod mcas;
 pub mod mutex;
+pub mod permits;
 pub mod rwlock;
 pub mod semaphore;
 pub mod sequence;

@@ -1,4 +1,4 @@
-//! The check of the invariants of payloads with a place for each lease: descriptors, tables of files, read-write locks.
+//! The check of the invariants of payloads that name leases: descriptors, tables of files, read-write locks, permits.
 
 use tenure_core::sync::Word;
 use tenure_scratch_alloc::Scratch;
@@ -10,10 +10,11 @@ use super::slots::{Slots, payload_words};
 use crate::kind::Kind;
 use crate::report::Report;
 use crate::state::STATE_WORDS;
+use crate::waiting::permits;
 use crate::waiting::rwlock::{self, lock_words};
 
-/// Adds violations of the invariants of the payloads of descriptors, file shares and read-write locks to a report `[files-claim-is-open]`
-/// `[files-exclusive]` `[wait-reader-holds]`.
+/// Adds violations of the invariants of the payloads of descriptors, file shares, read-write locks and permits to a report
+/// `[files-claim-is-open]` `[files-exclusive]` `[wait-reader-holds]` `[wait-permit-holds]`.
 pub(crate) fn check(
     slab: &Slab<'_>,
     scratch: &Scratch<'_>,
@@ -32,6 +33,7 @@ pub(crate) fn check(
             Kind::DESCRIPTOR => payload_words(members),
             Kind::FILE_SHARE => table_words(members),
             Kind::RWLOCK => lock_words(members),
+            Kind::PERMITS => permits::FIRST,
             _ => continue,
         };
         let mut found = Vec::new();
@@ -41,6 +43,7 @@ pub(crate) fn check(
                 Kind::FILE_SHARE => {
                     check_shares(&payload[STATE_WORDS..], members, &handle, &incarnation_of, &mut found);
                 }
+                Kind::PERMITS => permits::check(payload, &handle.holders, &mut found),
                 _ => rwlock::check(payload, members, &handle.holders, &mut found),
             },
             _ => found.push(format!("the payload is too short for {members} members")),

@@ -5,9 +5,10 @@ use tenure_core::sync::Word;
 use tenure_slab::HolderSet;
 use tenure_wait::exit;
 use tenure_wait::{
-    self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, rwlock, semaphore, sequence,
+    self as wait, McasDescriptors, McasRef, WAITERS, event, mutex, permits, rwlock, semaphore, sequence,
 };
 
+use super::permits::permit_words;
 use super::rwlock::readers_word;
 use super::word::{HalfWord, WholeWord};
 use crate::kind::Kind;
@@ -43,6 +44,15 @@ pub(crate) fn recover(kind: Kind, words: &[Word], mcas: &McasDescriptors<'_>, de
         }
         // Whoever waits looks again: the dead one may have changed something and notified nobody.
         Kind::CONDVAR if !mutant!("wait.condvar.nobody_woken") => sequence::wake(&HalfWord::of(state)),
+        Kind::PERMITS => {
+            if let Some(all) = permit_words(words).filter(|_| !mutant!("wait.permits.not_given_back")) {
+                permits::recover(all, dead);
+            }
+            // In any case: it may have given one back, and woken nobody.
+            if !mutant!("wait.permits.nobody_woken") {
+                sequence::wake(&HalfWord::of(state));
+            }
+        }
         _ => {}
     }
 }
@@ -113,8 +123,8 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             wrong(value != 0 || state[1] & !u64::from(WAITERS) != 0, "not the wait words of a queue".into());
             false
         }
-        // Nothing in it is available.
-        Kind::CONDVAR => false,
+        // Nothing in the word is available.
+        Kind::CONDVAR | Kind::PERMITS => false,
         _ => return found,
     };
     // The upper half of an exit word is the announced code; of any other wait word it is zero.
