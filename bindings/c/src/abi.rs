@@ -57,6 +57,10 @@ pub enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /// tenure_shared_create; opened by tenure_shared_open.
     TENURE_SHARED = 14,
+    /// tenure_condvar_create.
+    TENURE_CONDVAR = 19,
+    /// tenure_permits_create.
+    TENURE_PERMITS = 20,
 }
 
 /// How the memory of a space comes to be: tenure_options.backend.

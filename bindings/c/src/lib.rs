@@ -11,6 +11,7 @@
 )]
 
 mod abi;
+mod condvar;
 mod descriptor;
 mod error;
 mod guard;
@@ -19,6 +20,7 @@ mod local;
 mod member;
 mod names;
 mod object;
+mod permits;
 mod process;
 mod registry;
 mod rwlock;
@@ -31,6 +33,7 @@ mod waiting;
 mod word;
 
 pub use abi::*;
+pub use condvar::*;
 pub use descriptor::*;
 pub use error::{tenure_last_error, tenure_status, tenure_strerror};
 pub use handle::*;
@@ -41,6 +44,7 @@ pub use object::{
     tenure_object_close, tenure_object_kind_of, tenure_object_open, tenure_object_open_named,
     tenure_object_token,
 };
+pub use permits::*;
 pub use process::*;
 pub use rwlock::*;
 pub use scratch::*;

@@ -5,8 +5,8 @@ use std::ptr;
 use std::sync::atomic::AtomicU8;
 
 use tenure::{
-    Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError, Process,
-    ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
+    Condvar, Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError,
+    Permits, Process, ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
@@ -18,9 +18,9 @@ use crate::registry::{self, Object, Pin};
 use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
-    TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_SHARED,
-    TENURE_THREAD, TENURE_VERSIONED,
+    TENURE_ANY, TENURE_CONDVAR, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL,
+    TENURE_FILE_SHARE, TENURE_LOCKED, TENURE_MUTEX, TENURE_PERMITS, TENURE_PROCESS, TENURE_RWLOCK,
+    TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD, TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -36,6 +36,8 @@ pub(crate) enum Any {
     Versioned(Versioned<[u8]>),
     Shared(Shared<[AtomicU8]>),
     RwLock(RwLock),
+    Condvar(Condvar),
+    Permits(Permits),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -83,6 +85,8 @@ impl Thing {
             Any::Versioned(_) => TENURE_VERSIONED,
             Any::Shared(_) => TENURE_SHARED,
             Any::RwLock(_) => TENURE_RWLOCK,
+            Any::Condvar(_) => TENURE_CONDVAR,
+            Any::Permits(_) => TENURE_PERMITS,
         }
     }
 
@@ -99,6 +103,8 @@ impl Thing {
             Any::Versioned(versioned) => versioned.token(),
             Any::Shared(shared) => shared.token(),
             Any::RwLock(lock) => lock.token(),
+            Any::Condvar(condvar) => condvar.token(),
+            Any::Permits(permits) => permits.token(),
         })
     }
 
@@ -113,6 +119,8 @@ impl Thing {
             Any::Descriptor(_)
             | Any::Share(_)
             | Any::RwLock(_)
+            | Any::Condvar(_)
+            | Any::Permits(_)
             | Any::Locked(_)
             | Any::Versioned(_)
             | Any::Shared(_) => {
@@ -134,7 +142,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 21] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -150,6 +158,12 @@ fn kind_of(number: u32) -> &'static str {
         "thing",
         "thing",
         "shared value",
+        "thing",
+        "map",
+        "queue",
+        "thing",
+        "condition variable",
+        "set of permits",
     ];
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
@@ -268,6 +282,8 @@ impl Source<'_> {
         const VERSIONED: u32 = TENURE_VERSIONED as u32;
         const SHARED: u32 = TENURE_SHARED as u32;
         const RWLOCK: u32 = TENURE_RWLOCK as u32;
+        const CONDVAR: u32 = TENURE_CONDVAR as u32;
+        const PERMITS: u32 = TENURE_PERMITS as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -277,6 +293,8 @@ impl Source<'_> {
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
             LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
             RWLOCK => Any::RwLock(self.get(member, RwLock::open, RwLock::open_named)?),
+            CONDVAR => Any::Condvar(self.get(member, Condvar::open, Condvar::open_named)?),
+            PERMITS => Any::Permits(self.get(member, Permits::open, Permits::open_named)?),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }

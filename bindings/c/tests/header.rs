@@ -22,6 +22,8 @@ const SOURCES: &[&str] = &[
     "object.rs",
     "waiting.rs",
     "rwlock.rs",
+    "condvar.rs",
+    "permits.rs",
     "values.rs",
     "process.rs",
     "descriptor.rs",

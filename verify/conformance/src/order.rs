@@ -78,6 +78,13 @@ pub enum New {
         /// A power of two.
         align: usize,
     },
+    /// A condition variable.
+    Condvar,
+    /// Permits with owners.
+    Permits {
+        /// How many.
+        total: u32,
+    },
 }
 
 impl New {
@@ -97,6 +104,8 @@ impl New {
             Self::Locked { of, .. } => Sort::Locked(*of),
             Self::Versioned { of, .. } => Sort::Versioned(*of),
             Self::Shared { of, .. } => Sort::Shared(*of),
+            Self::Condvar => Sort::Condvar,
+            Self::Permits { .. } => Sort::Permits,
         }
     }
 }
@@ -128,6 +137,10 @@ pub enum Sort {
     Versioned(u64),
     /// A shared value of this type.
     Shared(u64),
+    /// A condition variable.
+    Condvar,
+    /// Permits.
+    Permits,
 }
 
 /// Modes of using a file, or of letting others use it: read, write or delete.
@@ -294,6 +307,33 @@ pub enum Order {
     },
     /// The count of a semaphore.
     Count(Thing),
+    /// Give up a mutex or a locked value, wait until somebody notifies, and lock it again; was it abandoned, or is it damaged?
+    WaitWith {
+        /// The condition variable.
+        condvar: Thing,
+        /// The lock, which is locked.
+        lock: Thing,
+        /// As for `Take`; the lock is locked again also after it.
+        timeout: Option<u64>,
+    },
+    /// Wake all that wait with a condition variable.
+    Notify(Thing),
+    /// Acquire a permit; its number.
+    Acquire {
+        /// The permits.
+        permits: Thing,
+        /// As for `Take`.
+        timeout: Option<u64>,
+    },
+    /// Give back a permit.
+    GiveBackPermit {
+        /// The permits.
+        permits: Thing,
+        /// Its number.
+        permit: u64,
+    },
+    /// Count the permits that are free.
+    Available(Thing),
     /// How a process or thread ended, if it did.
     ExitOf(Thing),
     /// Wait until a process or thread ended; how did it?

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
-    Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
-    Named, Options, Process, Raw, RawBlock, Reset, RwLock, Semaphore, Shared, Sharing, Space, Thread, Token,
-    Versioned, Waitable, wait_all, wait_any,
+    Access, Block, Claim, Condvar, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member,
+    Mutex, Named, Options, Permits, Process, Raw, RawBlock, Reset, RwLock, Semaphore, Shared, Sharing, Space,
+    Thread, Token, Versioned, Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
@@ -36,6 +36,8 @@ enum Object {
     Mutex(Mutex),
     Event(Event),
     RwLock(RwLock),
+    Condvar(Condvar),
+    Permits(Permits),
     Semaphore(Semaphore),
     Process(Process),
     Thread(Thread),
@@ -56,6 +58,8 @@ impl Object {
             Self::Mutex(mutex) => mutex.token(),
             Self::Event(event) => event.token(),
             Self::RwLock(lock) => lock.token(),
+            Self::Condvar(condvar) => condvar.token(),
+            Self::Permits(permits) => permits.token(),
             Self::Semaphore(semaphore) => semaphore.token(),
             Self::Process(process) => process.token(),
             Self::Thread(thread) => thread.token(),
@@ -76,6 +80,8 @@ impl Object {
             Self::Mutex(mutex) => Self::Mutex(mutex.try_clone()?),
             Self::Event(event) => Self::Event(event.try_clone()?),
             Self::RwLock(lock) => Self::RwLock(lock.try_clone()?),
+            Self::Condvar(condvar) => Self::Condvar(condvar.try_clone()?),
+            Self::Permits(permits) => Self::Permits(permits.clone()),
             Self::Semaphore(semaphore) => Self::Semaphore(semaphore.try_clone()?),
             Self::Process(process) => Self::Process(process.try_clone()?),
             Self::Thread(thread) => Self::Thread(thread.try_clone()?),
@@ -221,6 +227,8 @@ impl Program {
                 *signalled,
             )?),
             New::RwLock => Object::RwLock(RwLock::create(me)?),
+            New::Condvar => Object::Condvar(Condvar::create(me)?),
+            New::Permits { total } => Object::Permits(Permits::create(me, *total)?),
             New::Semaphore { count, maximum } => Object::Semaphore(Semaphore::create(me, *count, *maximum)?),
             New::Process(pid) => Object::Process(Process::of_pid(me, *pid)?),
             New::Thread(tid) => Object::Thread(Thread::of_tid(me, *tid)?),
@@ -249,6 +257,8 @@ impl Program {
                 Object::Event(Event::create_named(me, name, reset(*manual), *signalled)?)
             }
             New::RwLock => Object::RwLock(RwLock::create_named(me, name)?),
+            New::Condvar => Object::Condvar(Condvar::create_named(me, name)?),
+            New::Permits { total } => Object::Permits(Permits::create_named(me, name, *total)?),
             New::Semaphore { count, maximum } => {
                 Object::Semaphore(Semaphore::create_named(me, name, *count, *maximum)?)
             }
@@ -286,6 +296,8 @@ impl Program {
                 both(Event::create_or_open(me, name, reset(*manual), *signalled)?, Object::Event)
             }
             New::RwLock => both(RwLock::create_or_open(me, name)?, Object::RwLock),
+            New::Condvar => both(Condvar::create_or_open(me, name)?, Object::Condvar),
+            New::Permits { total } => both(Permits::create_or_open(me, name, *total)?, Object::Permits),
             New::Semaphore { count, maximum } => {
                 both(Semaphore::create_or_open(me, name, *count, *maximum)?, Object::Semaphore)
             }
@@ -317,6 +329,8 @@ impl Program {
             Sort::Mutex => Object::Mutex(Mutex::open(me, token)?),
             Sort::Event => Object::Event(Event::open(me, token)?),
             Sort::RwLock => Object::RwLock(RwLock::open(me, token)?),
+            Sort::Condvar => Object::Condvar(Condvar::open(me, token)?),
+            Sort::Permits => Object::Permits(Permits::open(me, token)?),
             Sort::Semaphore => Object::Semaphore(Semaphore::open(me, token)?),
             Sort::Process => Object::Process(Process::open(me, token)?),
             Sort::Thread => Object::Thread(Thread::open(me, token)?),
@@ -335,6 +349,8 @@ impl Program {
             Sort::Mutex => Object::Mutex(Mutex::open_named(me, name)?),
             Sort::Event => Object::Event(Event::open_named(me, name)?),
             Sort::RwLock => Object::RwLock(RwLock::open_named(me, name)?),
+            Sort::Condvar => Object::Condvar(Condvar::open_named(me, name)?),
+            Sort::Permits => Object::Permits(Permits::open_named(me, name)?),
             Sort::Semaphore => Object::Semaphore(Semaphore::open_named(me, name)?),
             Sort::Process => Object::Process(Process::open_named(me, name)?),
             Sort::Thread => Object::Thread(Thread::open_named(me, name)?),
@@ -357,6 +373,14 @@ impl Program {
 
     fn mutex(&self, thing: &Thing) -> Result<&Mutex, Fault> {
         if let Object::Mutex(mutex) = self.object(thing)? { Ok(mutex) } else { Err(Fault::ForeignKind) }
+    }
+
+    fn condvar(&self, thing: &Thing) -> Result<&Condvar, Fault> {
+        if let Object::Condvar(condvar) = self.object(thing)? { Ok(condvar) } else { Err(Fault::ForeignKind) }
+    }
+
+    fn permits(&self, thing: &Thing) -> Result<&Permits, Fault> {
+        if let Object::Permits(permits) = self.object(thing)? { Ok(permits) } else { Err(Fault::ForeignKind) }
     }
 
     fn rwlock(&self, thing: &Thing) -> Result<&RwLock, Fault> {
@@ -620,8 +644,43 @@ impl Driver for Program {
                 Ok(Answer::Number(self.semaphore(thing)?.release(*more)?.into()))
             }
             Order::Count(thing) => Ok(Answer::Number(self.semaphore(thing)?.count()?.into())),
+            Order::WaitWith { condvar, lock, timeout: patience } => {
+                let condvar = self.condvar(condvar)?;
+                if matches!(self.object(lock)?, Object::Locked(_)) {
+                    let guard = self.guard(lock)?;
+                    waited(condvar, guard, timeout(*patience), tenure::LockedGuard::is_damaged)
+                } else {
+                    let guard = self.mutex(lock)?.adopt()?;
+                    waited(condvar, guard, timeout(*patience), tenure::MutexGuard::abandoned)
+                }
+            }
+            Order::Notify(condvar) => Ok(self.condvar(condvar)?.notify_all().map(|()| Answer::Done)?),
+            Order::Acquire { permits, timeout: patience } => {
+                Ok(Answer::Number(self.permits(permits)?.acquire(timeout(*patience))?.into_number()))
+            }
+            Order::GiveBackPermit { permits, permit } => {
+                drop(self.permits(permits)?.adopt(*permit)?);
+                Ok(Answer::Done)
+            }
+            Order::Available(permits) => Ok(Answer::Number(self.permits(permits)?.available()?.into())),
             _ => self.system(order),
         }
+    }
+}
+
+/// Waits, and forgets the guard again: the lock stays locked.
+fn waited<G: tenure::LockGuard>(
+    condvar: &Condvar,
+    guard: G,
+    patience: Option<Duration>,
+    tells: impl FnOnce(&G) -> bool,
+) -> Result<Answer, Fault> {
+    let (guard, end) = condvar.wait_with(guard, patience)?;
+    let told = tells(&guard);
+    std::mem::forget(guard);
+    match end {
+        tenure::WaitEnd::TimedOut if !told => Err(Fault::TimedOut),
+        _ => Ok(Answer::Truth(told)),
     }
 }
 

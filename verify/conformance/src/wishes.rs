@@ -75,6 +75,14 @@ wishes! {
     is_set(event: Thing) -> bool = Order::IsSet(event) => Answer::Truth(is) => is;
     release(thing: Thing, more: u32) -> u64 = Order::Release { thing, more } => Answer::Number(before) => before;
     count(semaphore: Thing) -> u64 = Order::Count(semaphore) => Answer::Number(count) => count;
+    wait_with(condvar: Thing, lock: Thing, timeout: Option<u64>) -> bool =
+        Order::WaitWith { condvar, lock, timeout } => Answer::Truth(abandoned) => abandoned;
+    notify(condvar: Thing) -> () = Order::Notify(condvar) => Answer::Done => ();
+    acquire(permits: Thing, timeout: Option<u64>) -> u64 =
+        Order::Acquire { permits, timeout } => Answer::Number(permit) => permit;
+    give_back_permit(permits: Thing, permit: u64) -> () =
+        Order::GiveBackPermit { permits, permit } => Answer::Done => ();
+    available(permits: Thing) -> u64 = Order::Available(permits) => Answer::Number(count) => count;
     exit_of(process: Thing) -> Option<End> = Order::ExitOf(process) => Answer::Exit(end) => end;
     wait_for_exit(thing: Thing, timeout: Option<u64>) -> Option<End> =
         Order::WaitForExit { thing, timeout } => Answer::Exit(end) => end;
@@ -177,7 +185,25 @@ impl Program {
         self.begin_and_sleep(Order::LockWrite { lock, timeout: None });
     }
 
-    /// The answer to `begin_to_take`, `begin_to_read` and `begin_to_write`: whether it was abandoned.
+    /// Begins to wait with a condition variable and a lock, and sleeps.
+    pub(crate) fn begin_to_wait_with(&mut self, condvar: Thing, lock: Thing) {
+        self.begin_and_sleep(Order::WaitWith { condvar, lock, timeout: None });
+    }
+
+    /// Begins to acquire a permit, and sleeps.
+    pub(crate) fn begin_to_acquire(&mut self, permits: Thing) {
+        self.begin_and_sleep(Order::Acquire { permits, timeout: None });
+    }
+
+    /// The answer to `begin_to_acquire`: the permit.
+    pub(crate) fn acquired(&mut self) -> Result<u64, Fault> {
+        match self.answer()? {
+            Answer::Number(permit) => Ok(permit),
+            other => panic!("the answer to acquiring is {other:?}"),
+        }
+    }
+
+    /// The answer to `begin_to_take`, `begin_to_read`, `begin_to_write` and `begin_to_wait_with`: whether it was abandoned.
     pub(crate) fn taken(&mut self) -> Result<bool, Fault> {
         match self.answer()? {
             Answer::Truth(abandoned) => Ok(abandoned),

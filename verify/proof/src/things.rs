@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure::{Condvar, Event, Mutex, Reset, RwLock, Semaphore, Space, Token, WaitError};
+use tenure::{Condvar, Event, Mutex, Permits, Reset, RwLock, Semaphore, Space, Token, WaitError};
 
 use crate::board::Board;
 use crate::survivor::Survivor;
@@ -16,6 +16,7 @@ const AUTO: usize = 5;
 const SEMAPHORE: usize = 6;
 const LOCK: usize = 8;
 const CHANGED: usize = 9;
+const PERMITS: usize = 10;
 /// Number on the board: what those that wait with the condition variable wait for, while it is zero. The mutex protects it.
 pub(crate) const FLAG: usize = 1;
 
@@ -32,6 +33,8 @@ pub(crate) struct Things {
     pub(crate) semaphore: Semaphore,
     pub(crate) lock: RwLock,
     pub(crate) changed: Condvar,
+    /// Two of them.
+    pub(crate) permits: Permits,
     /// A process that waits for one of them.
     sleeper: Option<libc::pid_t>,
 }
@@ -46,6 +49,7 @@ pub(crate) enum What {
     Read,
     Write,
     Changed,
+    Permit,
 }
 
 /// Gives the survivor the objects, unless it has them.
@@ -62,6 +66,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
         semaphore: Semaphore::create(me, 0, 5).unwrap(),
         lock: RwLock::create(me).unwrap(),
         changed: Condvar::create(me).unwrap(),
+        permits: Permits::create(me, 2).unwrap(),
         sleeper: None,
     };
     let board = survivor.board;
@@ -72,6 +77,7 @@ pub(crate) fn provide(survivor: &mut Survivor) {
     board.post(SEMAPHORE, things.semaphore.token().into());
     board.post(LOCK, things.lock.token().into());
     board.post(CHANGED, things.changed.token().into());
+    board.post(PERMITS, things.permits.token().into());
     survivor.things = Some(things);
 }
 
@@ -86,6 +92,7 @@ pub(crate) fn open(me: &tenure::Member, board: &Board) -> Things {
         semaphore: Semaphore::open(me, token(SEMAPHORE)).unwrap(),
         lock: RwLock::open(me, token(LOCK)).unwrap(),
         changed: Condvar::open(me, token(CHANGED)).unwrap(),
+        permits: Permits::open(me, token(PERMITS)).unwrap(),
         sleeper: None,
     }
 }
@@ -111,6 +118,7 @@ impl Things {
                 What::Semaphore => things.semaphore.acquire(None).map(|()| false).unwrap(),
                 What::Read => things.lock.read().unwrap().abandoned(),
                 What::Write => things.lock.write().unwrap().abandoned(),
+                What::Permit => things.permits.acquire(None).map(|_| false).unwrap(),
                 What::Changed => {
                     let mut told = false;
                     let condition = |guard: &mut tenure::MutexGuard<'_>| {
@@ -157,6 +165,11 @@ impl Things {
 
     /// All objects are available now, and none was lost.
     pub(crate) fn use_all(&self) {
+        // No permit was lost, and none is had twice.
+        let both = [(); 2].map(|()| self.permits.try_acquire().unwrap());
+        assert!(matches!(self.permits.try_acquire(), Err(WaitError::TimedOut)));
+        drop(both);
+        assert_eq!(self.permits.available().unwrap(), 2);
         // Its readers and its writer are gone; if the writer died, one writer was told.
         drop(self.lock.try_write().unwrap_or_else(|error| panic!("{:?}: {error}", self.lock)));
         let reading = self.lock.try_read().unwrap();

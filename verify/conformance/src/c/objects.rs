@@ -5,15 +5,17 @@ use std::ptr;
 
 use tenure_capi::{
     TENURE_DELETE, TENURE_FOREVER, TENURE_MANUAL_RESET, TENURE_READ, TENURE_RECURSIVE, TENURE_SIGNALLED,
-    TENURE_WRITE, tenure_conflict, tenure_descriptor_create, tenure_descriptor_fd, tenure_event_create,
-    tenure_event_is_set, tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_locked_create,
-    tenure_mutex_create, tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind,
-    tenure_object_open, tenure_object_open_named, tenure_object_token, tenure_process_exit,
-    tenure_process_exiting, tenure_process_number, tenure_process_of, tenure_process_reaped,
-    tenure_rwlock_create, tenure_rwlock_read, tenure_rwlock_unlock_read, tenure_rwlock_unlock_write,
-    tenure_rwlock_write, tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release,
-    tenure_share_enter, tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create,
-    tenure_wait, tenure_wait_all, tenure_wait_any,
+    TENURE_WRITE, tenure_condvar_create, tenure_condvar_notify, tenure_condvar_wait, tenure_conflict,
+    tenure_descriptor_create, tenure_descriptor_fd, tenure_event_create, tenure_event_is_set,
+    tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_locked_create, tenure_mutex_create,
+    tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind, tenure_object_open,
+    tenure_object_open_named, tenure_object_token, tenure_permits_acquire, tenure_permits_count,
+    tenure_permits_create, tenure_permits_give_back, tenure_process_exit, tenure_process_exiting,
+    tenure_process_number, tenure_process_of, tenure_process_reaped, tenure_rwlock_create,
+    tenure_rwlock_read, tenure_rwlock_unlock_read, tenure_rwlock_unlock_write, tenure_rwlock_write,
+    tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter,
+    tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create, tenure_wait,
+    tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};
@@ -42,6 +44,8 @@ fn kinds(sort: Sort) -> Result<&'static [tenure_object_kind], Fault> {
         Sort::Mutex => &[tenure_object_kind::TENURE_MUTEX],
         Sort::Event => &[tenure_object_kind::TENURE_EVENT_MANUAL, tenure_object_kind::TENURE_EVENT_AUTOMATIC],
         Sort::RwLock => &[tenure_object_kind::TENURE_RWLOCK],
+        Sort::Condvar => &[tenure_object_kind::TENURE_CONDVAR],
+        Sort::Permits => &[tenure_object_kind::TENURE_PERMITS],
         Sort::Semaphore => &[tenure_object_kind::TENURE_SEMAPHORE],
         Sort::Process => &[tenure_object_kind::TENURE_PROCESS],
         Sort::Thread => &[tenure_object_kind::TENURE_THREAD],
@@ -106,6 +110,8 @@ impl Program {
                     tenure_event_create(member, name, flags, result)
                 }
                 New::RwLock => tenure_rwlock_create(member, name, flags, result),
+                New::Condvar => tenure_condvar_create(member, name, flags, result),
+                New::Permits { total } => tenure_permits_create(member, name, flags, *total, result),
                 New::Semaphore { count, maximum } => {
                     tenure_semaphore_create(member, name, flags, *count, *maximum, result)
                 }
@@ -250,6 +256,33 @@ impl Program {
                 // SAFETY: a place for the result, and none for the maximum.
                 checked(unsafe { tenure_semaphore_count(self.object(thing)?, &raw mut count, nothing) })?;
                 Ok(Answer::Number(count.into()))
+            }
+            Order::WaitWith { condvar, lock, timeout } => {
+                let (condvar, lock) = (self.object(condvar)?, self.object(lock)?);
+                let status = told(tenure_condvar_wait(condvar, lock, 0, nanoseconds(*timeout)))?;
+                Ok(Answer::Truth(status == ABANDONED || status == tenure_status::TENURE_DAMAGED as i32))
+            }
+            Order::Notify(condvar) => {
+                checked(tenure_condvar_notify(self.object(condvar)?)).map(|()| Answer::Done)
+            }
+            Order::Acquire { permits, timeout } => {
+                let mut permit = 0;
+                let permits = self.object(permits)?;
+                // SAFETY: a place for the result.
+                checked(unsafe {
+                    tenure_permits_acquire(permits, 0, nanoseconds(*timeout), &raw mut permit)
+                })?;
+                Ok(Answer::Number(permit))
+            }
+            Order::GiveBackPermit { permits, permit } => {
+                checked(tenure_permits_give_back(self.object(permits)?, *permit)).map(|()| Answer::Done)
+            }
+            Order::Available(permits) => {
+                let mut available = 0;
+                let nothing = ptr::null_mut();
+                // SAFETY: a place for the result, and none for the number of all.
+                checked(unsafe { tenure_permits_count(self.object(permits)?, &raw mut available, nothing) })?;
+                Ok(Answer::Number(available.into()))
             }
             _ => self.system(order),
         }

@@ -71,7 +71,7 @@ impl Program {
     }
 
     /// The guard that `Order::Lock` has forgotten.
-    fn guard(&self, thing: &Thing) -> Result<LockedGuard<'_, [u8]>, Fault> {
+    pub(super) fn guard(&self, thing: &Thing) -> Result<LockedGuard<'_, [u8]>, Fault> {
         // SAFETY: every order drops or forgets the guard that it makes.
         Ok(unsafe { self.locked(thing)?.adopt() }?)
     }

@@ -1,5 +1,6 @@
 //! The list.
 
+mod conditions;
 mod events;
 mod files;
 mod handles;
@@ -7,6 +8,7 @@ mod many;
 mod members;
 mod mutexes;
 mod names;
+mod permits;
 mod processes;
 mod rwlocks;
 mod scratch;
@@ -36,7 +38,7 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 17] = [
+    let topics: [(&str, &[Row]); 19] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
@@ -54,6 +56,8 @@ pub fn all() -> Vec<&'static Scenario> {
         ("Threads", threads::ROWS),
         ("Descriptors", files::DESCRIPTORS),
         ("File sharing", files::SHARES),
+        ("Condition variables", conditions::ROWS),
+        ("Permits", permits::ROWS),
     ];
     let scenarios = topics.into_iter().flat_map(|(topic, rows)| {
         rows.iter().map(move |(name, sizes, play)| Scenario { topic, name, sizes: *sizes, play: *play })

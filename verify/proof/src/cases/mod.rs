@@ -11,6 +11,7 @@ mod members;
 mod monitors;
 mod names;
 mod pairs;
+mod permits;
 mod processes;
 mod queues;
 mod slots;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<Case> {
         values::all(),
         locks::all(),
         conditions::all(),
+        permits::all(),
         map::all(),
     ]
     .concat()
