@@ -62,11 +62,13 @@ pub enum NegativeControl {
     WriteNothing,
     /// A shared value is shorter than asked for.
     TooShort,
+    /// No permit is acquired.
+    AcquireNothing,
 }
 
 impl NegativeControl {
     /// All of them, each with the topic of a scenario that must find it, or with that scenario.
-    pub const ALL: [(Self, &str); 44] = [
+    pub const ALL: [(Self, &str); 48] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -98,6 +100,10 @@ impl NegativeControl {
         (Self::AnotherByte, "Locked values"),
         (Self::WriteNothing, "Versioned values"),
         (Self::TooShort, "Shared values"),
+        (Self::NeverAbandoned, "Condition variables"),
+        (Self::AlwaysAbandoned, "Condition variables"),
+        (Self::TimeoutIsDeadlock, "Condition variables"),
+        (Self::AcquireNothing, "Permits"),
         (Self::AnnounceNothing, "the code that a process announced is told whole, all 32 bits of it"),
         (Self::AnnounceNothing, "only the process itself announces its code, and once"),
         (Self::EndedWell, "a process that announced a code and was killed was killed"),
@@ -153,6 +159,9 @@ impl Saboteur {
             }
             (NegativeControl::WriteNothing, Order::Write { .. }) => return Err(Answer::Number(1)),
             (NegativeControl::TooShort, Order::Create(New::Shared { size, .. })) => *size /= 2,
+            (NegativeControl::AcquireNothing, Order::Acquire { permits, .. }) => {
+                order = Order::Available(*permits);
+            }
             (NegativeControl::AckNothing, Order::Ack { slot, thing }) => {
                 order = Order::GiveBack { slot: *slot, thing: *thing };
             }

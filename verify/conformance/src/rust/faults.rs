@@ -122,7 +122,7 @@ impl From<CreateError> for Fault {
             CreateError::Exhausted { .. } => Self::Exhausted,
             CreateError::Scratch(error) => error.into(),
             CreateError::Block(error) => error.into(),
-            CreateError::Semaphore { .. } => Self::Argument,
+            CreateError::Semaphore { .. } | CreateError::Permits { .. } => Self::Argument,
             CreateError::SystemKind { .. } => Self::SystemKind,
             CreateError::NameTaken { .. } => Self::NameTaken,
             CreateError::BadName { .. } => Self::BadName,
@@ -173,7 +173,7 @@ impl From<WaitError> for Fault {
         match error {
             WaitError::NotMember(error) => error.into(),
             WaitError::TimedOut => Self::TimedOut,
-            WaitError::Deadlock => Self::Deadlock,
+            WaitError::Deadlock | WaitError::LockedAgain { .. } => Self::Deadlock,
             WaitError::NotOwner => Self::NotOwner,
             WaitError::Maximum { .. } => Self::Maximum,
             WaitError::Number { .. } | WaitError::Twice { .. } | WaitError::SeveralMembers { .. } => {
