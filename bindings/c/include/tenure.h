@@ -282,6 +282,10 @@ typedef enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /** tenure_shared_create; opened by tenure_shared_open. */
     TENURE_SHARED = 14,
+    /** tenure_condvar_create. */
+    TENURE_CONDVAR = 19,
+    /** tenure_permits_create. */
+    TENURE_PERMITS = 20,
 } tenure_object_kind;
 
 /** How a process or thread ended: tenure_exit.how. */
@@ -1395,6 +1399,91 @@ int tenure_rwlock_write(const struct tenure_object *object,
  * child of the member's process.
  */
 int tenure_rwlock_unlock_write(const struct tenure_object *object);
+
+/**
+ * Creates a condition variable: to wait, with a mutex or a locked value, for what another thread of any process will change under that
+ * lock. `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_condvar_create(const struct tenure_member *member,
+                          const char *name,
+                          uint32_t flags,
+                          struct tenure_object **object);
+
+/**
+ * Gives up `lock`, a mutex or a locked value that this thread has locked, sleeps until somebody notifies, and locks it again, however long
+ * that takes. It may also return without a notification: look again at what you wait for. `flags` are TENURE_INTERRUPTIBLE and
+ * TENURE_DEADLINE; `time` is the limit of the sleep, as in tenure_wait_with. A pointer into a locked value is the same as before.
+ *
+ * When a process dies that has the condition variable open, all that wait return, since it may have changed something and notified nobody.
+ *
+ * Threads: the one that has the lock. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns with the lock locked: TENURE_OK; TENURE_ABANDONED, of a mutex whose last owner died or left without unlocking it, and TENURE_DAMAGED, of a
+ * value that is damaged, both also after the time; TENURE_ERR_TIMEOUT; TENURE_ERR_INTERRUPTED. Returns with the lock given up once:
+ * TENURE_ERR_DEADLOCK when this thread has locked the recursive mutex more than once; TENURE_ERR_OS when the system does not let it sleep. Changes nothing:
+ * TENURE_ERR_NOT_OWNER when this thread does not have the lock; TENURE_ERR_FOREIGN_KIND when `lock` is none; TENURE_ERR_ARGUMENT.
+ */
+int tenure_condvar_wait(const struct tenure_object *object,
+                        const struct tenure_object *lock,
+                        uint32_t flags,
+                        uint64_t time);
+
+/**
+ * Wakes all that wait with the condition variable; without waiters it makes no system call. The caller may have the lock or not; it has changed
+ * before, under the lock, what they wait for. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ */
+int tenure_condvar_notify(const struct tenure_object *object);
+
+/**
+ * Creates so many permits, 1 to 65536, which members own: a semaphore that loses none. What a member has when it dies, leaves, or closes the
+ * object comes back, and wakes those that wait. Each takes 8 bytes of scratch memory. `name` is NULL for none; `flags` is 0 or
+ * TENURE_OR_OPEN.
+ *
+ * Threads, fork, results: as tenure_mutex_create; TENURE_ERR_ARGUMENT for an impossible number.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_permits_create(const struct tenure_member *member,
+                          const char *name,
+                          uint32_t flags,
+                          uint32_t total,
+                          struct tenure_object **object);
+
+/**
+ * Acquires a permit; `*permit` is its number, to be given back by tenure_permits_give_back, in any thread of this member. `flags` are
+ * TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is as in tenure_wait_with.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; TENURE_ERR_TIMEOUT: at one moment no permit was free; TENURE_ERR_INTERRUPTED.
+ *
+ * `permit` is NULL or writable.
+ */
+int tenure_permits_acquire(const struct tenure_object *object,
+                           uint32_t flags,
+                           uint64_t time,
+                           uint64_t *permit);
+
+/**
+ * Gives back a permit. Threads: any; TENURE_ERR_NOT_OWNER when this member does not have it, or not any more. Fork: TENURE_ERR_FORKED in
+ * a child of the member's process.
+ */
+int tenure_permits_give_back(const struct tenure_object *object,
+                             uint64_t permit);
+
+/**
+ * How many permits are free at the moment, and how many there are, unless `total` is NULL. Threads: any. Fork: TENURE_ERR_FORKED in a child
+ * of the member's process.
+ *
+ * `available` and `total` are NULL or writable.
+ */
+int tenure_permits_count(const struct tenure_object *object,
+                         uint32_t *available,
+                         uint32_t *total);
 
 /**
  * Creates a value with the lock that protects it: `size` bytes, a copy of those at `data`, or zeros if that is NULL.
