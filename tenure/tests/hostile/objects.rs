@@ -1,4 +1,4 @@
-//! Objects in corrupted segments: mutexes, read-write locks, events, semaphores, processes, threads, descriptors and entries in tables of
+//! Objects in corrupted segments: mutexes, read-write locks, condition variables, permits, events, semaphores, processes, threads, descriptors and entries in tables of
 //! files, by token and by name, waited for one by one and together. All timeouts are short.
 
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tenure::{
-    Access, Descriptor, Event, FileShare, Member, Mutex, Named, Process, Reset, RwLock, Semaphore, Sharing,
-    Thread, Token, Waitable, testing::Way, wait_all, wait_any,
+    Access, Condvar, Descriptor, Event, FileShare, Member, Mutex, Named, Permit, Permits, Process, Reset,
+    RwLock, Semaphore, Sharing, Thread, Token, Waitable, testing::Way, wait_all, wait_any,
 };
 
 use super::{HELD_MAX, NAMES, Script, pick};
@@ -17,7 +17,7 @@ use super::{HELD_MAX, NAMES, Script, pick};
 pub(crate) const MOMENT: Option<Duration> = Some(Duration::from_micros(50));
 const NOT_NOW: Option<Duration> = Some(Duration::ZERO);
 /// Number of operations of `operate`.
-pub(super) const OPERATIONS: u8 = 24;
+pub(super) const OPERATIONS: u8 = 28;
 
 /// The objects of a script.
 #[derive(Default)]
@@ -30,6 +30,10 @@ pub(crate) struct Objects {
     descriptors: Vec<Descriptor>,
     shares: Vec<FileShare>,
     locks: Vec<RwLock>,
+    condvars: Vec<Condvar>,
+    permits: Vec<Permits>,
+    /// Permits that it has.
+    had: Vec<Permit>,
 }
 
 /// The file of the descriptors and of the tables of files.
@@ -61,6 +65,11 @@ impl Objects {
         objects.descriptors.extend(Descriptor::create(me, file()));
         objects.shares.extend(FileShare::enter(me, file(), Access::READ, Sharing::ALL));
         objects.locks.extend(RwLock::create(me));
+        objects.condvars.extend(Condvar::create(me));
+        objects.permits.extend(Permits::create(me, 3));
+        for permits in &objects.permits {
+            objects.had.extend(permits.acquire(NOT_NOW));
+        }
         for lock in &objects.locks {
             let _ = lock.acquire_read(NOT_NOW);
         }
@@ -78,6 +87,9 @@ impl Objects {
         let threads = self.threads.iter().map(Thread::token);
         let descriptors = self.descriptors.iter().map(Descriptor::token);
         let locks = self.locks.iter().map(RwLock::token);
+        let condvars = self.condvars.iter().map(Condvar::token);
+        let permits = self.permits.iter().map(Permits::token);
+        let locks = locks.chain(condvars).chain(permits);
         let others = processes.chain(threads).chain(descriptors).chain(locks);
         mutexes.chain(events).chain(semaphores).chain(others).collect()
     }
@@ -91,6 +103,9 @@ impl Objects {
         self.descriptors.truncate(HELD_MAX);
         self.shares.truncate(HELD_MAX);
         self.locks.truncate(HELD_MAX);
+        self.condvars.truncate(HELD_MAX);
+        self.permits.truncate(HELD_MAX);
+        self.had.truncate(HELD_MAX);
     }
 
     /// At most `count` of the waitable objects, starting at number `which`.
@@ -226,8 +241,38 @@ pub(super) fn operate(
                 _ => (lock.unlock_write().is_ok(), lock.try_read().is_ok()),
             });
         }
+        23 => objects.condvars.extend(match token {
+            Some(token) => Condvar::open(me, token).ok(),
+            None if in_vain => Condvar::create(me).ok(),
+            None => Condvar::create_or_open(me, name).map(Named::into_inner).ok(),
+        }),
+        24 => {
+            let _ = chosen(&objects.condvars, which).map(|condvar| {
+                let _ = condvar.notify_all();
+                let mutex = chosen(&objects.mutexes, which / 3)?;
+                let guard = mutex.adopt().or_else(|_| mutex.try_lock()).ok()?;
+                condvar.wait_with(guard, MOMENT).ok().map(|(guard, _)| std::mem::forget(guard))
+            });
+        }
+        25 => objects.permits.extend(match token {
+            Some(token) => Permits::open(me, token).ok(),
+            None if in_vain => Permits::create(me, 1 + which as u32 % 9).ok(),
+            None => Permits::create_or_open(me, name, 2).map(Named::into_inner).ok(),
+        }),
+        26 => {
+            let had = chosen(&objects.permits, which).and_then(|permits| {
+                let _ = (permits.available(), permits.adopt(which));
+                permits.acquire(MOMENT).ok()
+            });
+            match which / 3 % 3 {
+                0 => objects.had.extend(had),
+                1 => drop(pick(&mut objects.had, which)),
+                _ => drop(had.map(Permit::into_number)),
+            }
+        }
         _ => {
             let _ = pick(&mut objects.locks, which);
+            let _ = (pick(&mut objects.condvars, which), pick(&mut objects.permits, which));
             let _ = (pick(&mut objects.mutexes, which), pick(&mut objects.events, which));
             let _ = (pick(&mut objects.semaphores, which), pick(&mut objects.processes, which));
             let _ = (pick(&mut objects.threads, which), pick(&mut objects.descriptors, which));
@@ -248,6 +293,16 @@ pub(crate) fn use_all(me: &Member, tokens: &[Token]) {
             let _ = (lock.state(), lock.read_with(MOMENT), lock.write_with(MOMENT));
             let _ = (lock.acquire_read(MOMENT), lock.acquire_write(MOMENT));
             let _ = (lock.unlock_read(), lock.unlock_write(), lock.try_clone());
+        }
+        if let Ok(condvar) = Condvar::open(me, token) {
+            let waited = Mutex::create(me).map(|mutex| {
+                mutex.lock().and_then(|guard| condvar.wait_with(guard, MOMENT).map(|(_, end)| end))
+            });
+            let _ = (waited, condvar.notify_one(), condvar.try_clone());
+        }
+        if let Ok(permits) = Permits::open(me, token) {
+            let _ = [permits.acquire(MOMENT), permits.try_acquire(), permits.acquire(MOMENT)];
+            let _ = (permits.available(), permits.adopt(0), permits.total());
         }
         if let Ok(event) = Event::open(me, token) {
             let _ = (event.wait(MOMENT), event.set(), event.is_set(), event.wait(MOMENT), event.reset());
