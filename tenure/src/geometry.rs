@@ -131,6 +131,7 @@ read-write  begins as a mutex, of its writers; from word 8 on 8 words a lease: t
 events      { signalled:1 | generation:30 }; the generation of an automatic one is zero
 semaphore   { count:31 }; word 1 maximum
 condition   the low half of word 0 { sequence:31 | waiting:1 }; the rest zero
+queue       the low halves of words 0 and 1 the same, of those that pop and those that push
 permits     word 0 as of a condition variable; word 1 their number; from word 8 on one word each: { version:48 | lease + 1:16 }, lease + 1 0 free
 process     { ended:1 | known:1 | announced:2 | zero:11 | status:16 }, above it the code announced:32; announced 1 being written, 2 valid
             word 1 number; word 2 start in ticks; word 3 { inode of the process:32 | inode of the pid namespace:32 }; threads the same

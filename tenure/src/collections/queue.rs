@@ -1,17 +1,17 @@
 //! Queues.
 //!
-//! The words of their payload: 0 the wait word of those that pop, 1 that of those that push, 2 and 3 as of every container; 4 the capacity, 5
+//! The words of their payload: 0 the sequence on which those sleep that pop, 1 that of those that push, 2 and 3 as of every container; 4 the capacity, 5
 //! the kind of the elements; 8 tail, 24 head, 40 the returns for which nothing was found behind the head; each of those on lines of its own.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use tenure_core::sync::Word;
 use tenure_segment::futex;
 use tenure_slab::{self as slab, CHUNK_SLOTS, Claimed, QueueWords, Token};
-use tenure_wait::{WAITERS, Word as _};
+use tenure_wait::sequence;
 
 use crate::error::{CreateError, NotMember, OpenHandleError, UseError};
 use crate::handle::{Handle, Raw};
@@ -27,7 +27,7 @@ use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
 use crate::typed::{self, Value};
 use crate::waiting::options::Limits;
-use crate::waiting::word::{HalfWord, halves};
+use crate::waiting::word::HalfWord;
 use crate::waiting::{WaitError, WaitOptions};
 
 const CAPACITY: usize = 4;
@@ -323,13 +323,8 @@ impl Inner {
     /// Wakes those that wait on one side.
     #[inline]
     fn wake(&self, side: Side) -> Result<(), NotMember> {
-        let word = self.wait_word(side)?;
-        let [futex, _] = halves(word);
-        // SeqCst [D]: wait word: ordered after the change of the slot; pairs with the one in `wait`: either it sees the change, or
-        // this sees that it waits.
-        if futex.load(Ordering::SeqCst) & WAITERS != 0 {
-            HalfWord::at(word).wake();
-        }
+        // After the change of the slot: either a waiter's look sees that, or this sees the mark.
+        sequence::wake(&HalfWord::at(self.wait_word(side)?));
         Ok(())
     }
 
@@ -346,13 +341,12 @@ impl Inner {
                 return Ok(result);
             }
             limits.check()?;
-            let [futex, _]: &[AtomicU32; 2] = halves(self.wait_word(side)?);
-            // SeqCst [D]: wait word: before the next look at the slots; pairs with the one in `wake`.
-            let marked = futex.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS;
+            let word = HalfWord::at(self.wait_word(side)?);
+            let marked = sequence::mark(&word);
             if let Some(result) = attempt()? {
                 return Ok(result);
             }
-            limits.sleep(|deadline| Ok(futex::sleep(futex, marked, deadline)?))?;
+            limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
     }
 }

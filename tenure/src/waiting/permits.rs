@@ -247,9 +247,9 @@ impl Permits {
     ///
     /// # Errors
     ///
-    /// [`WaitError::TimedOut`] if none was free at one moment; [`WaitError::NotMember`].
+    /// [`WaitError::WouldBlock`] if none was free at one moment; [`WaitError::NotMember`].
     pub fn try_acquire(&self) -> Result<Permit, WaitError> {
-        self.acquire(Duration::ZERO)
+        self.acquire(Duration::ZERO).map_err(WaitError::of_no_wait)
     }
 
     /// Makes a guard of a permit that this member has, by the number of [`Permit::into_number`].

@@ -40,7 +40,7 @@ pub(crate) fn recover(kind: Kind, words: &[Word], mcas: &McasDescriptors<'_>, de
         // The fence: ordered after the slots, as in `Queue`: either a sleeper sees them, or this sees that it sleeps.
         Kind::QUEUE => {
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-            state[..2].iter().for_each(|word| wait::wake_waiters(&HalfWord::at(word)));
+            state[..2].iter().for_each(|word| sequence::wake(&HalfWord::at(word)));
         }
         // Whoever waits looks again: the dead one may have changed something and notified nobody.
         Kind::CONDVAR if !mutant!("wait.condvar.nobody_woken") => sequence::wake(&HalfWord::of(state)),
@@ -120,7 +120,7 @@ pub(crate) fn inspect(kind: Kind, state: [u64; 4], holders: &HolderSet) -> Findi
             exit::is_available(value)
         }
         Kind::QUEUE => {
-            wrong(value != 0 || state[1] & !u64::from(WAITERS) != 0, "not the wait words of a queue".into());
+            wrong(state[1] >> 32 != 0, "not the wait words of a queue".into());
             false
         }
         // Nothing in the word is available.

@@ -171,7 +171,7 @@ impl Things {
     pub(crate) fn use_all(&self) {
         // No permit was lost, and none is had twice.
         let both = [(); 2].map(|()| self.permits.try_acquire().unwrap());
-        assert!(matches!(self.permits.try_acquire(), Err(WaitError::TimedOut)));
+        assert!(matches!(self.permits.try_acquire(), Err(WaitError::WouldBlock)));
         drop(both);
         assert_eq!(self.permits.available().unwrap(), 2);
         // Its readers and its writer are gone; if the writer died, one writer was told.
