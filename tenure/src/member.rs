@@ -18,6 +18,8 @@ use crate::place::{Key, Place};
 use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::slots::Slots;
+use crate::space::Space;
+#[cfg(feature = "typed")]
 use crate::typed::Value;
 
 /// A member of a space: the owner of a lease. The member leaves when the last clone of it, and the last handle and block that it
@@ -68,6 +70,22 @@ impl Member {
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         self.shared.lease.id()
+    }
+
+    /// The space that this member joined, with the options of that join: for code that has only the member. A forked child can join
+    /// through it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let other = me.space().join()?;
+    /// assert_eq!(me.space().stats().members_live, 2);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn space(&self) -> Space {
+        Space::of(&self.shared)
     }
 
     /// Checks that this process is still the member.
@@ -155,8 +173,41 @@ impl Member {
     /// # Crash
     ///
     /// A process that is killed here has created the handle or not; recovery closes a handle that only this process holds.
+    #[cfg(feature = "typed")]
     pub fn create<T: Value>(&self, value: &T) -> Result<Handle<T>, CreateError> {
-        Place::from(self).create(value)
+        self.create_as(Kind::of::<T>(), value)
+    }
+
+    /// As [`Member::create`], with a kind of the application's choice instead of one that is derived from the type's path. Programs that are built
+    /// apart, or by several compilers, agree on a [`Kind::named`]. The payload is the archive as raw bytes: other calls with kinds, such
+    /// as [`Member::open_raw`], open it as well, and [`Handle::get_as`] reads it.
+    ///
+    /// ```
+    /// use rkyv::{Archive, Serialize};
+    /// use tenure::{error::OpenHandleError, Kind};
+    ///
+    /// #[derive(Archive, Serialize)]
+    /// struct Order {
+    ///     id: u64,
+    /// }
+    /// const ORDER: Kind = Kind::named("shop.example/order", 1);
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let order = me.create_as(ORDER, &Order { id: 7 })?;
+    /// let opened = other.open_as::<Order>(ORDER, order.token())?; // usually in another program
+    /// assert_eq!(opened.get()?.id.to_native(), 7);
+    /// let derived = other.open::<Order>(order.token());
+    /// assert!(matches!(derived, Err(OpenHandleError::ForeignKind { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::create`]; [`CreateError::SystemKind`] for a kind of the system's own objects.
+    #[cfg(feature = "typed")]
+    pub fn create_as<T: Value>(&self, kind: Kind, value: &T) -> Result<Handle<T>, CreateError> {
+        Place::from(self).create_as(kind, value)
     }
 
     /// Creates a handle with a copy of `bytes`.
@@ -248,8 +299,23 @@ impl Member {
     /// # Crash
     ///
     /// Recovery closes the handle for a process that is killed.
+    #[cfg(feature = "typed")]
     pub fn open<'k, T: Value>(&self, key: impl Into<Key<'k>>) -> Result<Handle<T>, OpenHandleError> {
-        self.open_as::<T>(Kind::of::<T>(), key.into())?.validated()
+        self.open_as(Kind::of::<T>(), key)
+    }
+
+    /// Opens a handle as a value of a kind of the application's choice; see [`Member::create_as`]. Otherwise as [`Member::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::open`]; [`OpenHandleError::SystemKind`] for a kind of the system's own objects.
+    #[cfg(feature = "typed")]
+    pub fn open_as<'k, T: Value>(
+        &self,
+        kind: Kind,
+        key: impl Into<Key<'k>>,
+    ) -> Result<Handle<T>, OpenHandleError> {
+        self.open_kind::<T>(kind, key.into())?.validated()
     }
 
     /// Opens the handle of a token, or the one that has a name, as raw bytes.
@@ -271,10 +337,10 @@ impl Member {
     ///
     /// As [`Member::open`]; [`OpenHandleError::SystemKind`] for a kind of the system's own objects.
     pub fn open_raw<'k>(&self, kind: Kind, key: impl Into<Key<'k>>) -> Result<Handle<Raw>, OpenHandleError> {
-        self.open_as(kind, key.into())
+        self.open_kind(kind, key.into())
     }
 
-    fn open_as<T>(&self, kind: Kind, key: Key<'_>) -> Result<Handle<T>, OpenHandleError> {
+    fn open_kind<T>(&self, kind: Kind, key: Key<'_>) -> Result<Handle<T>, OpenHandleError> {
         kind.to_open()?;
         Ok(self.hand_out(self.open_key(kind, key)?, kind))
     }

@@ -8,6 +8,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 #[cfg(feature = "objects")]
 use crate::raw::Contents;
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 
 /// Where something is created: by a member, without a name or, as [`Member::named`] says, with one that is not in use. `&Member` is a place
@@ -57,9 +58,19 @@ impl Place<'_> {
     /// # Crash
     ///
     /// At any instruction: either the handle has the name and is recovered with it, or no handle has it.
+    #[cfg(feature = "typed")]
     pub fn create<T: Value>(self, value: &T) -> Result<Handle<T>, CreateError> {
-        let bytes = typed::to_bytes(value)?;
-        self.handle(Kind::of::<T>(), &bytes)
+        self.create_as(Kind::of::<T>(), value)
+    }
+
+    /// As [`Member::create_as`], here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Place::create`]; [`CreateError::SystemKind`] for a kind of the system's own objects.
+    #[cfg(feature = "typed")]
+    pub fn create_as<T: Value>(self, kind: Kind, value: &T) -> Result<Handle<T>, CreateError> {
+        self.handle(kind, &typed::to_bytes(value)?)
     }
 
     /// As [`Member::create_raw`], here.

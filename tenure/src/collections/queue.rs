@@ -25,6 +25,7 @@ use crate::shared::Shared;
 use crate::slots::sealed::Keep;
 use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 use crate::waiting::options::Limits;
 use crate::waiting::word::HalfWord;
@@ -161,10 +162,12 @@ pub trait Element: sealed::Sealed + Sized {
 
 mod sealed {
     pub trait Sealed {}
+    #[cfg(feature = "typed")]
     impl<T: crate::Value> Sealed for T {}
     impl Sealed for crate::Raw {}
 }
 
+#[cfg(feature = "typed")]
 impl<T: Value> Element for T {
     type Pushed = T;
 
@@ -176,7 +179,7 @@ impl<T: Value> Element for T {
     }
 
     fn validate(bytes: &[u8]) -> Result<(), OpenHandleError> {
-        typed::validate::<T>(bytes)
+        typed::validated::<T>(bytes).map(drop)
     }
 }
 
@@ -368,6 +371,7 @@ impl Lender {
     }
 }
 
+#[cfg(feature = "typed")]
 impl<T: Value> Queue<T> {
     /// Creates a queue without a name, for `capacity` elements that wait: 1 to 2^20. It takes the next power of two of container slots, at
     /// least 64.
@@ -624,7 +628,7 @@ impl<T: Element> Queue<T> {
     fn validate(&self, handle: &Handle<T>) -> Result<(), QueueError> {
         let bytes = handle.bytes().map_err(|error| match error {
             UseError::NotMember(error) => QueueError::NotMember(error),
-            error => OpenHandleError::Corrupt(error.to_string()).into(),
+            error => error.of_opened().into(),
         })?;
         Ok(T::validate(bytes)?)
     }
@@ -702,6 +706,37 @@ impl<T> Queue<T> {
     pub fn len(&self) -> Result<QueueLen, NotMember> {
         let (all, claimed) = self.inner.shared().slab.count_kept(&self.inner.words()?);
         Ok(QueueLen { waiting: all - claimed, claimed })
+    }
+
+    /// Waits until no element waits or is claimed: all that was pushed was popped, or is done. Each slot is empty at a moment during the call,
+    /// so it means that of all elements only if nobody pushes meanwhile.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{collections::Queue, error::{QueueError, WaitError}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<u64>::create(&me, 64)?;
+    /// jobs.push(&7)?;
+    /// let job = jobs.claim()?.unwrap();
+    /// let not_done = jobs.wait_until_empty(Duration::from_millis(1));
+    /// assert!(matches!(not_done, Err(QueueError::Wait(WaitError::TimedOut))));
+    /// job.ack()?;
+    /// jobs.wait_until_empty(None)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options; [`QueueError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// It sleeps, and looks at every slot after each pop, claim and ack.
+    pub fn wait_until_empty(&self, options: impl Into<WaitOptions>) -> Result<(), QueueError> {
+        // Claims and acks wake those that wait for room.
+        self.inner.wait(Side::Push, options.into(), || Ok(self.is_empty()?.then_some(())))
     }
 
     /// Whether no element waits or is claimed, at the moment.

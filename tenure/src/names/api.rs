@@ -7,6 +7,7 @@ use crate::local::Local;
 use crate::member::Member;
 use crate::names::Name;
 use crate::raw::{Contents, RawHandle};
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 use tenure_slab::Token;
 
@@ -155,6 +156,7 @@ impl Member {
     /// # Crash
     ///
     /// As [`Place::create`](crate::Place::create).
+    #[cfg(feature = "typed")]
     pub fn create_or_open<T: Value>(&self, name: &str, value: &T) -> Result<Named<Handle<T>>, NamedError> {
         let bytes = typed::to_bytes(value)?;
         match self.shared().create_or_open(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))? {
