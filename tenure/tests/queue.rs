@@ -47,6 +47,10 @@ fn child() {
             common::linger();
         }
         "pop" => say("popped", number(&jobs.pop_with(None).unwrap())),
+        "drained" => {
+            jobs.wait_until_empty(None).unwrap();
+            say("empty", jobs.len().unwrap().claimed);
+        }
         "push" => {
             for job in 0.. {
                 jobs.push_with(&bytes_of(job), None).unwrap();
@@ -222,6 +226,38 @@ fn a_claim_wakes_those_that_push() {
     assert_eq!(producer.receive("pushed").as_deref(), Some("2"));
     producer.kill();
     claim.ack().unwrap();
+}
+
+/// Claimed elements are in the queue, also those of a process that is killed.
+#[test]
+fn the_end_of_the_last_element_wakes_those_that_wait_for_it() {
+    let name = Name::new("queue-empty");
+    let space = name.open(options());
+    let me = space.join().unwrap();
+    let jobs = Queue::create_raw(&me, Some("jobs"), KIND, 100).unwrap();
+    for way in 0..2 {
+        (0..2).for_each(|job| jobs.push(&bytes_of(job)).unwrap());
+        let mut waiter = Process::start(&[&name.0, "drained"]);
+        wait_until_asleep(waiter.id());
+        let mut claimer = Process::start(&[&name.0, "claim"]);
+        assert_eq!(claimer.receive("claimed").as_deref(), Some("2"));
+        claimer.kill();
+        me.recover().unwrap();
+        drop(jobs.pop().unwrap().unwrap());
+        let claim = jobs.claim().unwrap().unwrap();
+        wait_until_asleep(waiter.id());
+        let timed_out = jobs.wait_until_empty(Duration::ZERO);
+        assert!(matches!(timed_out, Err(QueueError::Wait(WaitError::TimedOut))));
+        assert_eq!(waiter.said(), None);
+        if way == 0 {
+            claim.ack().unwrap();
+        } else {
+            claim.give_back().unwrap();
+            drop(jobs.pop().unwrap().unwrap());
+        }
+        assert_eq!(waiter.receive("empty").as_deref(), Some("0"));
+        jobs.wait_until_empty(Duration::ZERO).unwrap();
+    }
 }
 
 #[test]

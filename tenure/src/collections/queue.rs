@@ -735,6 +735,37 @@ impl<T> Queue<T> {
         Ok(QueueLen { waiting: all - claimed, claimed })
     }
 
+    /// Waits until no element waits or is claimed: all that was pushed was popped, or is done. Each slot is empty at a moment during the call,
+    /// so it means that of all elements only if nobody pushes meanwhile.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tenure::{Queue, QueueError, WaitError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::<u64>::create(&me, 64)?;
+    /// jobs.push(&7)?;
+    /// let job = jobs.claim()?.unwrap();
+    /// let not_done = jobs.wait_until_empty(Duration::from_millis(1));
+    /// assert!(matches!(not_done, Err(QueueError::Wait(WaitError::TimedOut))));
+    /// job.ack()?;
+    /// jobs.wait_until_empty(None)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Wait`] with [`WaitError::TimedOut`] or [`WaitError::Interrupted`], by the options; [`QueueError::NotMember`].
+    ///
+    /// # Progress
+    ///
+    /// It sleeps, and looks at every slot after each pop, claim and ack.
+    pub fn wait_until_empty(&self, options: impl Into<WaitOptions>) -> Result<(), QueueError> {
+        // Claims and acks wake those that wait for room.
+        self.inner.wait(Side::Push, options.into(), || Ok(self.is_empty()?.then_some(())))
+    }
+
     /// Whether no element waits or is claimed, at the moment.
     ///
     /// # Errors
