@@ -4,8 +4,8 @@
 use tenure::{Backend, Options, Space};
 
 pub(crate) use tenure_testkit::{
-    Process, deny, die_with_parent, end_of, eventually, in_fork, linger, listen, reap, returns, role, say,
-    scope, threads,
+    Process, deny, die_with_parent, end_of, eventually, in_fork, in_role, linger, listen, reap, returns,
+    role, say, scope, threads,
 };
 
 /// A unique name; its segment is removed also when the test fails.

@@ -26,6 +26,24 @@ pub fn while_nobody_starts() -> RwLockReadGuard<'static, ()> {
     STARTS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The command that starts this binary in a role: it runs the test named `child`, in which [`role`] returns `arguments`.
+#[must_use]
+pub fn in_role(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    // If the test is killed, its children die, too. With code to run before exec, std calls `fork`, which waits for a join in
+    // another thread. Otherwise std starts the child by a call that does not wait: the child would inherit a lock that is being
+    // taken, and keep it until exec.
+    // SAFETY: plain numbers.
+    unsafe {
+        command.pre_exec(|| {
+            die_with_parent();
+            Ok(())
+        })
+    };
+    command.args(["child", "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, arguments.join("\n"));
+    command
+}
+
 /// A process in a role. It is killed when the value is dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -34,29 +52,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this binary in a role: it runs the test named `child`, in which [`role`] returns `arguments`.
+    /// Starts this binary in a role: see [`in_role`].
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        // If the test is killed, its children die, too. With code to run before exec, std calls `fork`, which waits for a join in
-        // another thread. Otherwise std starts the child by a call that does not wait: the child would inherit a lock that is being
-        // taken, and keep it until exec.
-        // SAFETY: plain numbers.
-        unsafe {
-            command.pre_exec(|| {
-                die_with_parent();
-                Ok(())
-            })
-        };
+        let mut command = in_role(arguments);
         let alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
         // Returns when the child executes the program.
-        let mut child = command
-            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
-            .env(ROLE, arguments.join("\n"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         drop(alone);
         let lines = Lines::of(child.stdout.take().unwrap());
         Self { child, lines }
