@@ -24,6 +24,7 @@ use crate::member::{Core, Locks};
 use crate::monitor::{self, Monitor, MonitorState};
 use crate::name::Backend;
 use crate::presence::Presence;
+use crate::segment::Segment;
 
 /// A member: a slot in the member table whose owner's life the kernel vouches for (not a lease in time), with its own mapping and
 /// its own monitor. The mapping pins the kernel lock that proves the owner alive.
@@ -50,6 +51,22 @@ struct Parts {
     presence: Mutex<Option<Presence>>,
     core: Arc<Core>,
     attachment: Arc<Attachment>,
+}
+
+/// Whether `id` is alive. `incarnation_of` loads the lease word of a slot, and returns its incarnation if it is LIVE. `None` if the kernel cannot
+/// be asked.
+pub(crate) fn is_alive(
+    attachment: &Attachment,
+    id: LeaseId,
+    incarnation_of: impl Fn(u8) -> Option<u64>,
+) -> Option<bool> {
+    if incarnation_of(id.index) != Some(id.incarnation) {
+        return Some(false);
+    }
+    let probe = attachment.lock.as_ref().and_then(|lock| lock.probe())?;
+    // The lock was held after the word was LIVE, and the word is unchanged below: a new owner would have changed it.
+    let held = lock::is_owned(probe, id.index).ok()?;
+    Some(held && incarnation_of(id.index) == Some(id.incarnation))
 }
 
 impl Lease {
@@ -145,13 +162,19 @@ impl Lease {
     /// Never waits; makes a system call.
     #[must_use]
     pub fn is_alive(&self, id: LeaseId) -> Option<bool> {
-        if self.incarnation_of(id.index) != Some(id.incarnation) {
-            return Some(false);
-        }
-        let probe = self.parts.attachment.lock.as_ref().and_then(|lock| lock.probe())?;
-        // The lock was held after the word was LIVE, and the word is unchanged below: a new owner would have changed it.
-        let held = lock::is_owned(probe, id.index).ok()?;
-        Some(held && self.incarnation_of(id.index) == Some(id.incarnation))
+        is_alive(&self.parts.attachment, id, |index| self.incarnation_of(index))
+    }
+
+    /// Whether it was joined with a monitor, whatever has become of that.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.parts.monitor_state != MonitorState::Off
+    }
+
+    /// The segment that this member joined.
+    #[must_use]
+    pub fn segment(&self) -> Segment {
+        Segment::over(Arc::clone(&self.parts.attachment))
     }
 
     /// The process id of a member, in the member's own namespace; `None` if the lease has ended. Information only.

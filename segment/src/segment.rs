@@ -158,6 +158,10 @@ impl Segment {
         Ok(Self { attachment: Arc::new(attachment) })
     }
 
+    pub(crate) fn over(attachment: Arc<Attachment>) -> Self {
+        Self { attachment }
+    }
+
     /// Removes a named segment, whatever its contents, and segments that had the name on other boots.
     ///
     /// With `force` it also removes a segment that has members: they continue undisturbed, no other process can attach, and the next
@@ -315,6 +319,20 @@ impl Segment {
             LeaseInfo { index, live: word.is_dirty(), incarnation: word.incarnation(), pid, held }
         };
         control.slots().map(info).collect()
+    }
+
+    /// Whether the lease is alive, as [`Lease::is_alive`](crate::Lease::is_alive); for those that are no member, too.
+    ///
+    /// # Progress
+    ///
+    /// Never waits; makes a system call.
+    #[must_use]
+    pub fn is_alive(&self, id: LeaseId) -> Option<bool> {
+        let control = self.attachment.read_only_control();
+        crate::lease::is_alive(&self.attachment, id, |index| {
+            let word = (u16::from(index) < control.plan().members).then(|| control.look(index))?;
+            word.is_dirty().then(|| word.incarnation())
+        })
     }
 
     /// The bytes that the file system has allocated to the segment. `None` if they are not counted (anonymous, SysV and private

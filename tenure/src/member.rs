@@ -16,6 +16,7 @@ use crate::local::Local;
 use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::slots::Slots;
+use crate::space::Space;
 use crate::typed::{self, Value};
 
 /// A member of a space: the owner of a lease. The member leaves when the last clone of it, and the last handle and block that it
@@ -66,6 +67,22 @@ impl Member {
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         self.shared.lease.id()
+    }
+
+    /// The space that this member joined, with the options of that join: for code that has only the member. A forked child can join
+    /// through it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let other = me.space().join()?;
+    /// assert_eq!(me.space().stats().members_live, 2);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn space(&self) -> Space {
+        Space::of(&self.shared)
     }
 
     /// Checks that this process is still the member.

@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use tenure_core::LeaseId;
 use tenure_scratch_alloc::{Found as BlockInfo, Scratch};
 use tenure_segment::{
     Backend, DataArea, JoinOptions, LeaseInfo, ListError, Listed, NameState, Place, Segment, Spec,
@@ -115,6 +116,16 @@ impl Space {
     /// A process that is killed while it joins leaves a lease that holds nothing; the next join takes the slot.
     pub fn join(&self) -> Result<Member, JoinError> {
         self.join_as(JoinOptions::guarded(self.monitor))
+    }
+
+    /// The space of a member.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        Self {
+            segment: shared.lease.segment(),
+            plan: Arc::clone(&shared.reclaimer.plan),
+            monitor: shared.lease.is_guarded(),
+            read_only: shared.check_writer().is_err(),
+        }
     }
 
     pub(crate) fn join_as(&self, options: JoinOptions) -> Result<Member, JoinError> {
@@ -242,6 +253,33 @@ impl Space {
     #[must_use]
     pub fn leases(&self) -> Vec<LeaseInfo> {
         self.segment.leases()
+    }
+
+    /// Whether the lease is that of a living member: [`Member::lease`], [`LeaseInfo::id`], or the owner that came with a
+    /// [block](crate::RawBlock). It stays false for ever once it is. `None` if the kernel cannot be asked: in a [private](Options::private) space, or
+    /// if other code has closed our descriptor.
+    ///
+    /// A process that joins a full space in the place of a dead member counts as that one until it has recovered it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// let other = space.join()?; // usually in another process
+    /// let lease = other.lease();
+    /// assert_eq!(space.is_alive(lease), Some(true));
+    /// drop(other);
+    /// let again = space.join()?; // in the same slot
+    /// assert_eq!(again.lease().index, lease.index);
+    /// assert_eq!(space.is_alive(lease), Some(false));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Progress
+    ///
+    /// Never waits; makes a system call.
+    #[must_use]
+    pub fn is_alive(&self, lease: LeaseId) -> Option<bool> {
+        self.segment.is_alive(lease)
     }
 
     /// The handles in use. Other processes may change them during the call, so the list is not a snapshot of one moment.
