@@ -56,10 +56,10 @@ pub enum MonitorState {
     /// 0.1 s, until what it lacks is back.
     Degraded(Absence),
     /// The monitor runs and cannot recover dead members, until what it lacks is back: then it does. Meanwhile
-    /// [`Lease::recover`](crate::Lease::recover) and waits that depend on it return the same reason.
+    /// `recover` of a member, and waits that depend on it, return the same reason.
     Failed(Absence),
-    /// The monitor was requested and could not be started. Joins and [`Lease::recover`](crate::Lease::recover) recover dead
-    /// members.
+    /// The monitor was requested and could not be started. Joins and `recover` of a member recover
+    /// dead members.
     Unavailable(Absence),
     /// No monitor was requested, or the segment is private.
     Off,

@@ -20,9 +20,8 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
-use crate::raw::Contents;
+use crate::raw::{ALIGN, Contents};
 use crate::state::{STATE_BYTES, STATE_WORDS};
-use crate::typed::ALIGN;
 
 /// A type made of atomics: the integers of [`std::sync::atomic`], arrays of such types, and the structs of
 /// [`made_of_atomics!`](crate::made_of_atomics).

@@ -145,6 +145,7 @@ pub enum CreateError {
     #[error(transparent)]
     NamesFull(#[from] slab::Full),
     /// The value could not be serialised.
+    #[cfg(feature = "typed")]
     #[error("value not serialised: {0}")]
     Serialize(rkyv::rancor::Error),
 }
@@ -226,6 +227,7 @@ pub enum OpenHandleError {
     Corrupt(String),
 }
 
+#[doc(hidden)]
 impl From<slab::OpenError> for OpenHandleError {
     fn from(error: slab::OpenError) -> Self {
         match error {
@@ -253,6 +255,17 @@ pub enum UseError {
     /// The handle is closed already, or its word is corrupted.
     #[error("the handle is not held")]
     Stale,
+}
+
+#[cfg(any(feature = "typed", feature = "objects"))]
+impl UseError {
+    /// Of a handle that was opened just now: it is held, unless the segment is corrupted.
+    pub(crate) fn of_opened(self) -> OpenHandleError {
+        match self {
+            Self::NotMember(error) => error.into(),
+            Self::Stale => OpenHandleError::Corrupt(self.to_string()),
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Result<&[u8], UseError>>() == 16 && size_of::<Result<(), UseError>>() == 1);

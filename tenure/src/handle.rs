@@ -12,6 +12,7 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::raw::RawHandle;
 use crate::shared::Shared;
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 
 /// The type parameter of a [`Handle`] with plain bytes as its payload.
@@ -152,10 +153,56 @@ impl Handle<Raw> {
     }
 }
 
+/// Payloads of a kind of the application's choice that are archives of values; see [`Member::create_as`].
+#[cfg(feature = "typed")]
+impl Handle<Raw> {
+    /// The payload as an archive of `T`, validated by this call.
+    ///
+    /// ```
+    /// # use tenure::{Kind, Queue};
+    /// const JOB: Kind = Kind::named("shop.example/job", 1);
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().container_slots(64).handles(64).scratch(1 << 20).anonymous()?;
+    /// # let me = space.join()?;
+    /// let jobs = Queue::create_raw(&me, None, JOB, 64)?; // for programs of any compiler
+    /// jobs.push_handle(&me.create_as(JOB, &vec![1u32, 2, 3])?.into_untyped())?;
+    /// let job = jobs.claim()?.unwrap();
+    /// assert_eq!(job.get_as::<Vec<u32>>()?.len(), 3);
+    /// # job.ack()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenHandleError::Corrupt`] if it is none; [`OpenHandleError::NotMember`].
+    pub fn get_as<T: Value>(&self) -> Result<&T::Archived, OpenHandleError> {
+        typed::validated::<T>(self.bytes().map_err(UseError::of_opened)?)
+    }
+
+    /// The same handle, as one of a value. The payload is validated here, and not by each [`get`](Handle::get).
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::get_as`]; the handle is closed.
+    pub fn into_typed<T: Value>(self) -> Result<Handle<T>, OpenHandleError> {
+        let (kind, shared) = (self.kind, Arc::clone(&self.shared));
+        let handle = Handle { shared, held: self.into_raw(), kind, value: PhantomData };
+        handle.validated()
+    }
+}
+
+#[cfg(feature = "typed")]
 impl<T: Value> Handle<T> {
+    /// The same handle, as one of bytes: those of the archive.
+    #[must_use]
+    pub fn into_untyped(self) -> Handle<Raw> {
+        let (kind, shared) = (self.kind, Arc::clone(&self.shared));
+        Handle { shared, held: self.into_raw(), kind, value: PhantomData }
+    }
+
     /// Returns the handle if its bytes are a valid value; else closes it.
     pub(crate) fn validated(self) -> Result<Self, OpenHandleError> {
-        typed::validate::<T>(self.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?)?;
+        typed::validated::<T>(self.bytes().map_err(UseError::of_opened)?)?;
         Ok(self)
     }
 
@@ -175,14 +222,9 @@ impl<T: Value> Handle<T> {
     /// [`UseError`] after the member has left, or in a forked child.
     pub fn get(&self) -> Result<&T::Archived, UseError> {
         let bytes = self.bytes()?;
-        // The value is at their end, aligned, unless the words of the handle were corrupted since.
-        let at = bytes.len().checked_sub(size_of::<T::Archived>());
-        if !at.is_some_and(|at| at.is_multiple_of(align_of::<T::Archived>())) {
-            return Err(UseError::Stale);
-        }
         // SAFETY: validated where the handle was made, by `typed::to_bytes` or by `Handle::validated`; immutable while held [slab-bit-covers-use],
         // by peers that are not hostile [A8].
-        Ok(unsafe { typed::access::<T>(bytes) })
+        unsafe { typed::access::<T>(bytes) }
     }
 }
 

@@ -67,9 +67,27 @@ impl Kind {
         Self(number as u64)
     }
 
+    /// The kind that has a name and a version of the application's choice: the same in all programs, whichever compiler made them and wherever
+    /// they have the type. The version is for a later type of the same name: a process that knows another one only is refused.
+    ///
+    /// It is a kind of raw payloads and of values: see [`Member::create_as`](crate::Member::create_as).
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// const ORDER: Kind = Kind::named("shop.example/order", 2);
+    /// assert_ne!(ORDER, Kind::named("shop.example/order", 1));
+    /// ```
+    #[must_use]
+    pub const fn named(name: &str, version: u32) -> Self {
+        // No name contains the byte between them.
+        let hash = fnv1a(fnv1a(FNV_START, name.as_bytes()), &[0xFF]);
+        Self(fnv1a(hash, &version.to_le_bytes()) | TYPED)
+    }
+
     /// The kind of a type: a hash of its path and of the size and alignment of its archive.
     ///
-    /// Two programs compute the same kind if they use the same type from the same path. The bytes are validated in any case.
+    /// Two programs compute the same kind if they use the same type from the same path, and were built by compilers that spell the path alike:
+    /// for programs that are built apart, [`Kind::named`] is the safer one. The bytes are validated in any case.
     ///
     /// ```
     /// # use tenure::Kind;
@@ -80,6 +98,7 @@ impl Kind {
     /// assert_eq!(handle.kind(), Kind::of::<u64>());
     /// # Ok(()) }
     /// ```
+    #[cfg(feature = "typed")]
     #[must_use]
     pub fn of<T: rkyv::Archive>() -> Self {
         Self::named_and_shaped::<T, T::Archived>()
@@ -98,6 +117,7 @@ impl Kind {
         Self::named_and_shaped::<T, T>()
     }
 
+    #[cfg(any(feature = "typed", feature = "objects"))]
     pub(crate) fn named_and_shaped<Name, Shape>() -> Self {
         let path = fnv1a(FNV_START, std::any::type_name::<Name>().as_bytes());
         let shape = [size_of::<Shape>() as u64, align_of::<Shape>() as u64];

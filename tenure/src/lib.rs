@@ -37,7 +37,7 @@
 //! docs/architecture.md has the map of the crates, the protocol and its invariants; docs/layout.md has the bytes.
 
 /// The README and the guide; their Rust blocks are tests.
-#[cfg(all(doctest, feature = "objects"))]
+#[cfg(all(doctest, feature = "objects", feature = "typed"))]
 mod documents {
     #[doc = include_str!("../../README.md")]
     struct Readme;
@@ -77,6 +77,7 @@ mod space;
 mod state;
 #[doc(hidden)]
 pub mod testing;
+#[cfg(feature = "typed")]
 mod typed;
 #[cfg(feature = "objects")]
 mod waiting;
@@ -100,6 +101,8 @@ pub use report::{Report, Stats};
 pub use shared::Reclaimed;
 pub use slots::{Claim, Keep, PutError, SlotError, Slots};
 pub use space::Space;
+
+#[cfg(feature = "typed")]
 pub use typed::Value;
 
 #[cfg(feature = "objects")]
@@ -118,12 +121,60 @@ pub use {
     },
 };
 
+/// The archives of [values](Value): `Archive` and `Serialize` are its.
+///
+/// A program that does not depend on it derives them so:
+///
+/// ```
+/// use tenure::rkyv;
+///
+/// #[derive(rkyv::Archive, rkyv::Serialize)]
+/// #[rkyv(crate = rkyv)]
+/// struct Order {
+///     id: u64,
+/// }
+/// ```
+///
+/// # Features
+///
+/// The bytes of an archive must be the same for all programs that share a space. rkyv takes their format from cargo features, which hold for the
+/// whole program; this crate switches on `little_endian`, `aligned` and `pointer_width_32`, which are rkyv's defaults. A program that uses rkyv for
+/// something else has that format there too, and does not build with `big_endian`, `unaligned` or another width. It can do without the feature
+/// `typed` of this crate: raw payloads need no rkyv.
+#[cfg(feature = "typed")]
+pub use rkyv;
 pub use tenure_core::LeaseId;
+
+/// The traits of [plain](Plain) values: `FromBytes`, `IntoBytes` and `Immutable` are its. A program that does not depend on it derives them so:
+///
+/// ```
+/// use tenure::zerocopy;
+///
+/// #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+/// #[zerocopy(crate = "tenure::zerocopy")]
+/// #[repr(C)]
+/// struct Account {
+///     balance: i64,
+/// }
+/// ```
+#[cfg(feature = "objects")]
+pub use zerocopy;
+
+/// The collections and the trait of [`ScratchAllocator`].
+#[cfg(feature = "allocator")]
+pub use allocator_api2;
+
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use tenure_core::mutant;
-pub use tenure_scratch_alloc::{Block as BlockState, Found as BlockInfo};
-pub use tenure_segment::{
-    Absence, Backend, LeaseInfo, Listed, MonitorState, NameState, OpenError as SegmentError,
+pub use tenure_scratch_alloc::{
+    Block as BlockState, Found as BlockInfo, GeometryError as ScratchGeometryError,
 };
-pub use tenure_slab::{HandleInfo, SlotInfo, Token, TokenError};
+pub use tenure_segment::{
+    Absence, Backend, LeaseInfo, ListError, Listed, MonitorState, NameState, OpenError as SegmentError,
+    Permissions,
+};
+pub use tenure_slab::{
+    Full as NamesFull, GeometryError as HandleGeometryError, HandleInfo, HolderSet, Label as NameLabel,
+    NameHash, SlotInfo, State as HandleState, Token, TokenError,
+};

@@ -11,9 +11,10 @@ use tenure_slab::{self as slab, INLINE_BYTES, Payload, Slab, Token};
 
 use crate::error::{AllocError, CreateError, FreeError, NotMember, OpenHandleError, UseError};
 use crate::kind::Kind;
-use crate::raw::{Contents, RawBlock, RawHandle, place};
+use crate::raw::{ALIGN, Contents, RawBlock, RawHandle, place};
 use crate::shared::{Caches, HandleCaches, Shared};
-use crate::typed::ALIGN;
+#[cfg(feature = "typed")]
+use crate::typed::{self, Value};
 
 /// The fast access of one thread to a member. Make one for each thread with [`Member::local`](crate::Member::local) and keep it.
 ///
@@ -677,6 +678,72 @@ impl<'m> Local<'m> {
     pub fn usable_of(&self, block: RawBlock, owner: Option<LeaseId>) -> Result<u64, FreeError> {
         self.shared.lease.check()?;
         Ok(self.shared.scratch.usable_of(block.offset, owner)?)
+    }
+}
+
+/// Typed values. As raw payloads they have a kind: that of their type, [`Kind::of`], or one of the application's choice, [`Kind::named`].
+#[cfg(feature = "typed")]
+impl Local<'_> {
+    /// Creates a handle of `kind` with a typed value, archived by rkyv, held once by this process.
+    ///
+    /// ```
+    /// # use tenure::Kind;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let kind = Kind::of::<Vec<u32>>(); // computed once: it is a hash
+    /// let (mut local, mut theirs) = (me.local(), other.local());
+    /// let held = local.create_value(kind, &vec![1u32, 2, 3])?;
+    /// let opened = theirs.open_value::<Vec<u32>>(kind, local.token(&held))?; // usually in another process
+    /// // SAFETY: both members hold the handle until they close their counts, once each, here; the payload is a value of the type.
+    /// unsafe {
+    ///     assert_eq!(theirs.get_value::<Vec<u32>>(&opened)?.len(), 3);
+    ///     theirs.close(opened)?;
+    ///     local.close(held)?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::create`], and [`CreateError::Serialize`].
+    pub fn create_value<T: Value>(&mut self, kind: Kind, value: &T) -> Result<RawHandle, CreateError> {
+        self.create(kind, &typed::to_bytes(value)?)
+    }
+
+    /// Opens a token as a typed value: afterwards this process holds the handle once more. The bytes are validated once, here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::open`], and [`OpenHandleError::Corrupt`] if the bytes are no valid value; nothing is held.
+    pub fn open_value<T: Value>(&mut self, kind: Kind, token: Token) -> Result<RawHandle, OpenHandleError> {
+        let held = self.open(kind, token)?;
+        // SAFETY: this call holds the handle; the payload of no kind that `open` accepts is written while it is held.
+        let bytes = unsafe { self.get(&held) };
+        match bytes.map_err(UseError::of_opened).and_then(typed::validated::<T>) {
+            Ok(_) => Ok(held),
+            Err(error) => {
+                // SAFETY: the count was made by this call, and nobody knows it.
+                let _ = unsafe { self.close(held) };
+                Err(error)
+            }
+        }
+    }
+
+    /// The archived value, borrowed from shared memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::get`].
+    ///
+    /// # Safety
+    ///
+    /// As [`Local::get`]; and the payload is a valid archive of `T`: the handle comes from [`Local::create_value`] or [`Local::open_value`] with
+    /// this type, or from a [`Handle<T>`](crate::Handle).
+    #[inline]
+    pub unsafe fn get_value<T: Value>(&self, held: &RawHandle) -> Result<&T::Archived, UseError> {
+        // SAFETY: the caller's promise.
+        unsafe { typed::access::<T>(self.get(held)?) }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::raw::RawHandle;
 use crate::shared::{Reclaimed, Shared};
 use crate::slots::Slots;
 use crate::space::Space;
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 
 /// A member of a space: the owner of a lease. The member leaves when the last clone of it, and the last handle and block that it
@@ -170,9 +171,41 @@ impl Member {
     /// # Crash
     ///
     /// A process that is killed here has created the handle or not; recovery closes a handle that only this process holds.
+    #[cfg(feature = "typed")]
     pub fn create<T: Value>(&self, value: &T) -> Result<Handle<T>, CreateError> {
-        let bytes = typed::to_bytes(value)?;
-        self.handle(Kind::of::<T>(), &bytes)
+        self.create_as(Kind::of::<T>(), value)
+    }
+
+    /// As [`Member::create`], with a kind of the application's choice instead of one that is derived from the type's path. Programs that are built
+    /// apart, or by several compilers, agree on a [`Kind::named`]. The payload is the archive as raw bytes: other calls with kinds, such
+    /// as [`Member::open_raw_named`], open it as well, and [`Handle::get_as`] reads it.
+    ///
+    /// ```
+    /// use rkyv::{Archive, Serialize};
+    /// use tenure::{Kind, OpenHandleError};
+    ///
+    /// #[derive(Archive, Serialize)]
+    /// struct Order {
+    ///     id: u64,
+    /// }
+    /// const ORDER: Kind = Kind::named("shop.example/order", 1);
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let space = tenure::Space::options().handles(64).scratch(1 << 20).anonymous()?;
+    /// # let (me, other) = (space.join()?, space.join()?);
+    /// let order = me.create_as(ORDER, &Order { id: 7 })?;
+    /// let opened = other.open_as::<Order>(ORDER, order.token())?; // usually in another program
+    /// assert_eq!(opened.get()?.id.to_native(), 7);
+    /// let derived = other.open::<Order>(order.token());
+    /// assert!(matches!(derived, Err(OpenHandleError::ForeignKind { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::create`]; [`CreateError::SystemKind`] for a kind of the system's own objects.
+    #[cfg(feature = "typed")]
+    pub fn create_as<T: Value>(&self, kind: Kind, value: &T) -> Result<Handle<T>, CreateError> {
+        self.handle(kind, &typed::to_bytes(value)?)
     }
 
     /// Creates a handle with a copy of `bytes`.
@@ -272,8 +305,19 @@ impl Member {
     /// # Crash
     ///
     /// Recovery closes the handle for a process that is killed.
+    #[cfg(feature = "typed")]
     pub fn open<T: Value>(&self, token: Token) -> Result<Handle<T>, OpenHandleError> {
-        self.open_as::<T>(Kind::of::<T>(), token)?.validated()
+        self.open_as(Kind::of::<T>(), token)
+    }
+
+    /// Opens a token as a value of a kind of the application's choice; see [`Member::create_as`]. Otherwise as [`Member::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Member::open`]; [`OpenHandleError::SystemKind`] for a kind of the system's own objects.
+    #[cfg(feature = "typed")]
+    pub fn open_as<T: Value>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
+        self.open_kind::<T>(kind, token)?.validated()
     }
 
     /// Opens a token as raw bytes.
@@ -295,10 +339,10 @@ impl Member {
     ///
     /// As [`Member::open`]; [`OpenHandleError::SystemKind`] for a kind of the system's own objects.
     pub fn open_raw(&self, kind: Kind, token: Token) -> Result<Handle<Raw>, OpenHandleError> {
-        self.open_as(kind, token)
+        self.open_kind(kind, token)
     }
 
-    fn open_as<T>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
+    fn open_kind<T>(&self, kind: Kind, token: Token) -> Result<Handle<T>, OpenHandleError> {
         kind.to_open()?;
         Ok(self.hand_out(self.shared.open(kind, token)?, kind))
     }

@@ -8,7 +8,9 @@ use tenure_scratch_alloc::Scratch;
 use tenure_slab::{self as slab, INLINE_BYTES, Slab};
 
 use crate::error::OpenHandleError;
-use crate::typed::ALIGN;
+
+/// Alignment of payloads in bytes. A payload in a block has it by the layout of the block, a payload in an entry by its place there.
+pub(crate) const ALIGN: usize = 16;
 
 /// One count of a handle as plain data, as [`RawFd`](std::os::fd::RawFd) is a descriptor: it can be copied, and dropping it closes
 /// nothing. A count that is not closed stays until the member leaves or dies.

@@ -14,6 +14,7 @@ use crate::kind::Kind;
 use crate::local::Local;
 use crate::raw::RawHandle;
 use crate::shared::Shared;
+#[cfg(feature = "typed")]
 use crate::typed::Value;
 
 /// The slots of a space. A slot holds a handle as a member does: what is in a slot outlives all members, until it is taken out, replaced
@@ -153,6 +154,7 @@ pub enum PutError {
     Stale,
 }
 
+#[doc(hidden)]
 impl From<slab::PutError> for PutError {
     fn from(error: slab::PutError) -> Self {
         match error {
@@ -214,6 +216,7 @@ pub enum SlotError {
     NotOpened(#[from] OpenHandleError),
 }
 
+#[doc(hidden)]
 impl From<slab::SlotError> for SlotError {
     fn from(error: slab::SlotError) -> Self {
         match error {
@@ -339,6 +342,7 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`SlotError`]; the slot is unchanged. If the bytes are not valid for the type, they were taken out and are gone.
+    #[cfg(feature = "typed")]
     pub fn take<T: Value>(&self, slot: u32) -> Result<Handle<T>, SlotError> {
         Ok(self.take_as::<T>(slot, Kind::of::<T>())?.validated()?)
     }
@@ -373,12 +377,11 @@ impl<'m> Slots<'m> {
     /// # Errors
     ///
     /// [`SlotError`]; the slot is unchanged.
+    #[cfg(feature = "typed")]
     pub fn claim<T: Value>(&self, slot: u32) -> Result<Claim<T>, SlotError> {
         let claim = self.claim_as::<T>(slot, Kind::of::<T>())?;
         // If it fails, the drop gives it back.
-        crate::typed::validate::<T>(
-            claim.bytes().map_err(|error| OpenHandleError::Corrupt(error.to_string()))?,
-        )?;
+        crate::typed::validated::<T>(claim.bytes().map_err(UseError::of_opened)?)?;
         Ok(claim)
     }
 

@@ -8,9 +8,12 @@ use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Serialize};
 
-use crate::error::{CreateError, OpenHandleError};
+use crate::error::{CreateError, OpenHandleError, UseError};
+use crate::raw::ALIGN;
 
 /// A type that can be the value of a handle: each type that derives rkyv's `Archive` and `Serialize`.
+///
+/// The type derives them from the `rkyv` of the program, or from the one that this crate exports: see [`rkyv`](crate::rkyv).
 ///
 /// Many threads and processes read the archived value at once, so it is `Sync`. It has no interior mutability: [`Portable`]
 /// promises that. Its alignment is at most 16 bytes, that of payloads; a larger one does not compile.
@@ -41,9 +44,6 @@ impl<T> Value for T where
 {
 }
 
-/// Alignment of payloads in bytes. A payload in a block has it by the layout of the block, a payload in an entry by its place there.
-pub(crate) const ALIGN: usize = 16;
-
 /// A valid archive of a value. `Archive` and `Serialize` are safe traits, so their output is validated as well.
 pub(crate) fn to_bytes<T: Value>(value: &T) -> Result<AlignedVec, CreateError> {
     const { assert!(align_of::<T::Archived>() <= ALIGN, "values are aligned to at most 16 bytes") };
@@ -52,16 +52,24 @@ pub(crate) fn to_bytes<T: Value>(value: &T) -> Result<AlignedVec, CreateError> {
     Ok(bytes)
 }
 
-pub(crate) fn validate<T: Value>(bytes: &[u8]) -> Result<(), OpenHandleError> {
-    rkyv::access::<T::Archived, Error>(bytes)
-        .map(drop)
-        .map_err(|error| OpenHandleError::Corrupt(error.to_string()))
+/// The value, if the bytes are a valid archive of one.
+pub(crate) fn validated<T: Value>(bytes: &[u8]) -> Result<&T::Archived, OpenHandleError> {
+    rkyv::access::<T::Archived, Error>(bytes).map_err(|error| OpenHandleError::Corrupt(error.to_string()))
 }
 
+/// # Errors
+///
+/// [`UseError::Stale`] if the words of the handle were corrupted since, so that these are other bytes.
+///
 /// # Safety
 ///
-/// The bytes are a valid archive of `T`.
-pub(crate) unsafe fn access<T: Value>(bytes: &[u8]) -> &T::Archived {
+/// The bytes are a valid archive of `T`, or others of any length and place.
+pub(crate) unsafe fn access<T: Value>(bytes: &[u8]) -> Result<&T::Archived, UseError> {
+    // The value is at their end, aligned.
+    let at = bytes.len().checked_sub(size_of::<T::Archived>());
+    if !at.is_some_and(|at| at.is_multiple_of(align_of::<T::Archived>())) {
+        return Err(UseError::Stale);
+    }
     // SAFETY: the caller's promise; payloads are aligned to 16 bytes, and validation checks the alignment too.
-    unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
+    Ok(unsafe { rkyv::access_unchecked::<T::Archived>(bytes) })
 }

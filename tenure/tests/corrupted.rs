@@ -3,7 +3,7 @@
 //! Method: members work in a memfd space while random words of it, header included, are overwritten through the file:
 //! with noise, with words copied from elsewhere in the segment (which look valid), and with single flipped bits. Then
 //! every operation is called. Any answer is accepted; only a missing one is an error.
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod hostile;
 

@@ -3,7 +3,7 @@
 //! Method: as in `corrupted.rs`; the words that are overwritten are those that are not zero, and the ones beside them: the slots of the map, the
 //! chunk, the entries of its records, the records themselves. Any answer is accepted.
 
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod hostile;
 

@@ -3,7 +3,7 @@
 //! Method: as in `corrupted.rs`; mostly the entries of the objects are overwritten. Then all operations are called with
 //! short timeouts; any answer is accepted.
 
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod hostile;
 

@@ -3,6 +3,7 @@
 //! The examples are modules of this binary, which starts itself again as the example and as its workers. A worker that has done its work waits
 //! until the kills are over. So each kill hits a worker that lives, and is followed by a restart, whatever the time that anything takes.
 #![cfg(feature = "objects")]
+#![allow(clippy::duplicate_mod, reason = "each example has a module that both use")]
 
 #[path = "../examples/cache.rs"]
 #[allow(dead_code, reason = "its main function")]

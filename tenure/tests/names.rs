@@ -3,7 +3,7 @@
     clippy::undocumented_unsafe_blocks,
     reason = "raw values are this test's alone, and slices are compared at once"
 )]
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod common;
 

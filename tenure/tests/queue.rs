@@ -1,5 +1,5 @@
 //! Queues with real threads and processes: in order, each element once; nothing is lost with a process, and a job is done at least once.
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! A member of a read-only space reads, waits and locks, and cannot write payloads: neither by a call nor by a store.
-#![cfg(feature = "objects")]
+#![cfg(all(feature = "objects", feature = "typed"))]
 
 mod common;
 

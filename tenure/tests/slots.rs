@@ -1,4 +1,5 @@
 //! Slots with real processes and threads: what is in a slot outlives members, a claim of a dead process comes back, and nothing is lost or leaked.
+#![cfg(feature = "typed")]
 
 mod common;
 

@@ -24,6 +24,7 @@ use crate::shared::Shared;
 use crate::slots::sealed::Keep;
 use crate::slots::{Claim, PutError};
 use crate::state::{CONTAINER_FIRST, CONTAINER_SLOTS, STATE_WORDS};
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 use crate::waiting::options::Limits;
 use crate::waiting::word::{HalfWord, halves};
@@ -160,10 +161,12 @@ pub trait Element: sealed::Sealed + Sized {
 
 mod sealed {
     pub trait Sealed {}
+    #[cfg(feature = "typed")]
     impl<T: crate::Value> Sealed for T {}
     impl Sealed for crate::Raw {}
 }
 
+#[cfg(feature = "typed")]
 impl<T: Value> Element for T {
     type Pushed = T;
 
@@ -175,7 +178,7 @@ impl<T: Value> Element for T {
     }
 
     fn validate(bytes: &[u8]) -> Result<(), OpenHandleError> {
-        typed::validate::<T>(bytes)
+        typed::validated::<T>(bytes).map(drop)
     }
 }
 
@@ -374,6 +377,7 @@ impl Lender {
     }
 }
 
+#[cfg(feature = "typed")]
 impl<T: Value> Queue<T> {
     /// Creates a queue without a name, for `capacity` elements that wait: 1 to 2^20. It takes the next power of two of container slots, at
     /// least 64.
@@ -655,7 +659,7 @@ impl<T: Element> Queue<T> {
     fn validate(&self, handle: &Handle<T>) -> Result<(), QueueError> {
         let bytes = handle.bytes().map_err(|error| match error {
             UseError::NotMember(error) => QueueError::NotMember(error),
-            error => OpenHandleError::Corrupt(error.to_string()).into(),
+            error => error.of_opened().into(),
         })?;
         Ok(T::validate(bytes)?)
     }

@@ -7,6 +7,7 @@ use crate::local::Local;
 use crate::member::Member;
 use crate::names::Name;
 use crate::raw::{Contents, RawHandle};
+#[cfg(feature = "typed")]
 use crate::typed::{self, Value};
 use tenure_slab::Token;
 
@@ -152,6 +153,7 @@ impl Member {
     /// # Crash
     ///
     /// At any instruction: either the handle has the name and is recovered with it, or no handle has it.
+    #[cfg(feature = "typed")]
     pub fn create_named<T: Value>(&self, name: &str, value: &T) -> Result<Handle<T>, CreateError> {
         let bytes = typed::to_bytes(value)?;
         let held = self.shared().create_named(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))?;
@@ -208,6 +210,7 @@ impl Member {
     /// # Crash
     ///
     /// As opening a token.
+    #[cfg(feature = "typed")]
     pub fn open_named<T: Value>(&self, name: &str) -> Result<Handle<T>, OpenHandleError> {
         let held = self.shared().open_named(Name::known(name)?, Kind::of::<T>())?;
         self.hand_out::<T>(held, Kind::of::<T>()).validated()
@@ -265,6 +268,7 @@ impl Member {
     /// # Crash
     ///
     /// As [`Member::create_named`].
+    #[cfg(feature = "typed")]
     pub fn create_or_open<T: Value>(&self, name: &str, value: &T) -> Result<Named<Handle<T>>, NamedError> {
         let bytes = typed::to_bytes(value)?;
         match self.shared().create_or_open(Name::new(name)?, Kind::of::<T>(), Contents::of(&bytes))? {

@@ -18,9 +18,8 @@ use crate::kind::Kind;
 use crate::member::Member;
 use crate::names::{Name, Named, NamedError};
 use crate::object::Object;
-use crate::raw::Contents;
+use crate::raw::{ALIGN, Contents};
 use crate::state::STATE_WORDS;
-use crate::typed::ALIGN;
 
 /// The words before the data.
 pub(super) const HEAD_WORDS: usize = STATE_WORDS + 2;
