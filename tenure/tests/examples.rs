@@ -154,10 +154,6 @@ fn cache_of(me: &Member) -> (Map, Shared<cache::Counts>) {
     found.unwrap()
 }
 
-fn number(key: &[u8]) -> u64 {
-    u64::from_le_bytes(key.try_into().unwrap())
-}
-
 #[test]
 fn what_is_in_the_cache_stays_when_all_are_killed() {
     let mut example = Example::start(&["cache", "100000000"]);
@@ -170,7 +166,7 @@ fn what_is_in_the_cache_stays_when_all_are_killed() {
         example.kill_one();
         me.recover().unwrap();
         for (key, value) in before {
-            assert!(value == cache::compute(number(&key)) && cache.get(&key).unwrap() == Some(value));
+            assert_eq!(cache.get(&key).unwrap(), Some(value));
         }
         // So that the next one is killed while it inserts.
         cache.clear().unwrap();
@@ -210,7 +206,7 @@ fn a_bounded_cache_evicts_and_keeps_whole_values_when_all_are_killed() {
     counts.get().unwrap().lookups.store(0, Relaxed);
     for pair in &cache {
         let (key, value) = pair.unwrap();
-        assert_eq!(value, cache::compute(number(&key)));
+        assert_eq!(value, cache::compute(u64::from_le_bytes(key.try_into().unwrap())));
     }
     drop((cache, counts));
     me.leave().unwrap();
