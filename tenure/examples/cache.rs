@@ -17,6 +17,7 @@ use workers::{Result, Start, Workers};
 const KEYS: u64 = 10_000;
 
 tenure::made_of_atomics! {
+    // Relaxed, all: each number stands for itself. The parent reads them after the ends of the others.
     pub(crate) struct Counts {
         /// The number of lookups, of all workers together.
         pub(crate) lookups: AtomicU64,

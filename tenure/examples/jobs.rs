@@ -19,6 +19,7 @@ const JOB: Kind = Kind::raw(1);
 const JOBS_MAX: usize = 1_000_000;
 
 tenure::made_of_atomics! {
+    // Relaxed, all: each number stands for itself. The end of a process comes before what its parent does then, and before the next one starts.
     struct Books {
         /// The number of jobs.
         jobs: AtomicU64,
