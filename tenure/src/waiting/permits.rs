@@ -324,21 +324,24 @@ impl Inner {
             if let Ok(taken) = permits::look(self.permits()?, first, self.lease) {
                 return Ok(taken);
             }
-            self.attend_owners()?;
+            if !self.attend_owners()? {
+                continue;
+            }
             limits.sleep(|deadline| Ok(futex::sleep(word.futex(), marked, deadline)?))?;
         }
     }
 
     /// Before a sleep: ensures that this process learns when an owner dies, and checks that each owner holds the object
-    /// `[wait-permit-holds]`, since recovery finds the permits of a dead one by its holder bits.
-    fn attend_owners(&self) -> Result<(), WaitError> {
+    /// `[wait-permit-holds]`, since recovery finds the permits of a dead one by its holder bits. False if a permit is free by now: who gave it
+    /// back may be dead before it wakes, and would not be attended to.
+    fn attend_owners(&self) -> Result<bool, WaitError> {
         let shared = self.object.shared();
         let mut attended = [0u64; 4];
         for permit in self.permits()? {
             // Acquire: permit: the word was as it is before the look at the bit.
             let seen = permit.load(Ordering::Acquire);
             let owner = match permits::owner(seen) {
-                0 => continue,
+                0 => return Ok(false),
                 owner => u8::try_from(owner - 1)
                     .map_err(|_| WaitError::corrupt(format!("{seen:#x} is not the word of a permit")))?,
             };
@@ -355,7 +358,7 @@ impl Inner {
             }
             shared.lease.attend(owner).map_err(|why| WaitError::Unheard(Box::new(why)))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn give_back(&self, taken: Taken) {
@@ -389,11 +392,10 @@ impl Permit {
     /// Forgets the guard; the permit stays this member's until [`Permits::adopt`], or until it closes its last [`Permits`] over this
     /// object. For programs that cannot keep the guard: the number is one of this acquire only.
     #[must_use]
-    pub fn into_number(self) -> u64 {
+    pub fn into_number(mut self) -> u64 {
         let number = self.taken.word & !INDEX | self.taken.index as u64;
-        let mut this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the guard is dropped nowhere else, and not used any more.
-        unsafe { std::ptr::drop_in_place(&raw mut this.inner) };
+        // No permit has this word: the drop gives nothing back.
+        self.taken.word = 0;
         number
     }
 }
