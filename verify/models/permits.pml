@@ -351,7 +351,11 @@ init {
 #if NP > 2
         run Main(2); run Reaper(2);
 #endif
+#ifdef DEAD_START               /* process 0 was killed before the start, with the permit */
+        owner[0] = 1; version[0] = 1; dirty[0] = 1;
+#else
         run Main(0); run Reaper(0);
+#endif
         run Main(1); run Reaper(1);
         run Kernel(); run Check()
     }
