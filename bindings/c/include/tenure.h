@@ -18,8 +18,8 @@
  *     tenure_mutex_unlock(mutex); tenure_object_close(mutex);
  *     tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
  *
- * ERRORS. Every function that can fail returns TENURE_OK (0) or a negative enum tenure_status; some that lock, wait or
- * create by name have a second result that is no error and is positive: TENURE_ABANDONED, TENURE_OPENED. A call that
+ * ERRORS. Every function that can fail returns TENURE_OK (0) or a negative enum tenure_status; some have a second result
+ * that is no error and is positive: TENURE_ABANDONED, TENURE_OPENED, TENURE_DAMAGED, TENURE_END. A call that
  * failed changed nothing, and its results are zero or NULL. tenure_strerror names the status, tenure_last_error names
  * the expected and the found value. A pointer to a space, member, local or object is a number that the library checks,
  * not an address: passing NULL, a closed one, or one of another type is TENURE_ERR_NULL or TENURE_ERR_CLOSED, at any
@@ -139,6 +139,8 @@ typedef enum tenure_status {
      * tenure_locked_repaired.
      */
     TENURE_DAMAGED = 3,
+    /** Done: there is nothing more; see tenure_map_next. */
+    TENURE_END = 4,
     /** A pointer is null that must not be. */
     TENURE_ERR_NULL = -1,
     /** An argument has a value that it cannot have. */
@@ -156,8 +158,8 @@ typedef enum tenure_status {
     /** The object is in use: locals of the member are open, a call is in progress, or a space has living members. */
     TENURE_ERR_IN_USE = -8,
     /**
-     * There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
-     * process.
+     * There is no space of that name, nothing in the space has it, the key has no value in the map, or there is no such file
+     * descriptor, file or process.
      */
     TENURE_ERR_NOT_FOUND = -9,
     /** The name is not valid for a space, or for an object in a space. */
@@ -234,8 +236,16 @@ typedef enum tenure_status {
     TENURE_ERR_PUT_TOO_OFTEN = -45,
     /** A member has claimed what is in the slot. */
     TENURE_ERR_CLAIMED = -46,
-    /** This member has not claimed that handle in that slot. */
+    /** This member has not claimed that handle in that slot; or not by that object of the queue. */
     TENURE_ERR_NOT_CLAIMED = -47,
+    /** The queue has no element that waits, and the call only tries. */
+    TENURE_ERR_QUEUE_EMPTY = -48,
+    /** The queue has no room for one more element, and the call only tries. */
+    TENURE_ERR_QUEUE_FULL = -49,
+    /** So many container slots in a row are not free, or the space has not so many: see tenure_options.container_slots. */
+    TENURE_ERR_CONTAINER_SLOTS = -50,
+    /** The bucket of the key has as many pairs as it can have: the map has far more than its capacity. */
+    TENURE_ERR_MAP_FULL = -51,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -282,6 +292,14 @@ typedef enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /** tenure_shared_create; opened by tenure_shared_open. */
     TENURE_SHARED = 14,
+    /** tenure_map_create. */
+    TENURE_MAP = 16,
+    /** tenure_queue_create; opened by tenure_queue_open. */
+    TENURE_QUEUE = 17,
+    /** tenure_map_hold. */
+    TENURE_MAP_ENTRY = 18,
+    /** tenure_map_iterate. */
+    TENURE_MAP_ITERATION = 256,
     /** tenure_condvar_create. */
     TENURE_CONDVAR = 19,
     /** tenure_permits_create. */
@@ -320,7 +338,7 @@ typedef struct tenure_local tenure_local;
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
 
-/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value that this member holds, or an entry in a file's table. */
+/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, queue or map that this member holds, an entry in a file's table, or a held value of a map or an iteration over it. */
 typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
@@ -1037,6 +1055,18 @@ int tenure_slot_put(struct tenure_local *local, uint32_t slot, uint32_t kind, ui
 int tenure_slot_keep(struct tenure_local *local, uint32_t kind, uint64_t token, uint32_t *slot);
 
 /**
+ * Puts a mutex, read-write lock, condition variable, event, semaphore, set of permits, value, queue or map into an empty slot, whichever: `*slot` is its number. From then on
+ * the slot holds it as well, with all that is in it, until tenure_slot_evict. With a name it is found when the processes that made it are
+ * gone. The caller's object stays open.
+ *
+ * Threads: any. Fork, results: as tenure_slot_keep; TENURE_ERR_FOREIGN_KIND for an object that no slot can hold.
+ *
+ * `slot` is NULL or writable.
+ */
+int tenure_slot_keep_object(const struct tenure_object *object,
+                            uint32_t *slot);
+
+/**
  * As tenure_slot_put, also in the place of another handle, in one step. That one ends if nobody else holds it;
  * `*before`, unless it is NULL, is its token, or 0 if the slot was empty. TENURE_ERR_SLOT_FULL when the other handle is
  * claimed. Threads, fork: as tenure_slot_put.
@@ -1105,7 +1135,7 @@ int tenure_slot_find(struct tenure_local *local, uint64_t token, uint32_t *slot)
 /**
  * Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
  * of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
- * are opened with their types.
+ * are opened with their types, and TENURE_QUEUE, which is opened with the kind of its elements.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -1377,6 +1407,24 @@ int tenure_rwlock_create(const struct tenure_member *member,
  */
 int tenure_rwlock_read(const struct tenure_object *object,
                        uint64_t timeout);
+
+/**
+ * As tenure_rwlock_read. `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
+ * tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, otherwise 0. Threads, fork: as there.
+ *
+ * `locked` is NULL or writable.
+ */
+int tenure_rwlock_read_with(const struct tenure_object *object,
+                            uint32_t flags,
+                            uint64_t time,
+                            int *locked);
+
+/**
+ * As tenure_rwlock_write, with the arguments of tenure_rwlock_read_with. Threads, fork: as there.
+ *
+ * `locked` is NULL or writable.
+ */
+int tenure_rwlock_write_with(const struct tenure_object *object, uint32_t flags, uint64_t time, int *locked);
 
 /**
  * Unlocks a read-write lock for reading once. Threads: any; TENURE_ERR_NOT_OWNER when no thread of this member has it for reading. Fork:
@@ -1701,6 +1749,314 @@ int tenure_shared_data(const struct tenure_object *object,
  */
 int tenure_value_size(const struct tenure_object *object,
                       size_t *size);
+
+/**
+ * Creates a queue: bounded, first in, first out, between threads of any processes. Its elements are handles of `kind`, a number of
+ * the application's choice, and `capacity` of them may wait: 1 to 2^20. It takes the next power of two of container slots, at least 64:
+ * see tenure_options.container_slots. `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN. One that was opened has the capacity
+ * that it was created with.
+ *
+ * The queue holds what is in it, so an element outlives the process that pushed it. tenure_queue_pop takes an element out: if the
+ * process dies then, the element ends with it. tenure_queue_claim lends it: if the process dies before tenure_queue_ack, others get it.
+ * (In Rust it is a `Queue<Raw>`.)
+ *
+ * Elements leave in the order in which they were pushed. One that was given back, by its claimer or after its death, comes next, or
+ * at the latest after the elements that were pushed up to that moment.
+ *
+ * Threads, fork, results: as tenure_mutex_create. TENURE_ERR_CONTAINER_SLOTS; TENURE_ERR_ARGUMENT for an impossible capacity;
+ * TENURE_ERR_FOREIGN_KIND also when a queue of elements of another kind has the name.
+ *
+ * Progress: no function of queues waits for a process that is stopped, nor for one that keeps an element claimed; those with a time
+ * sleep while the queue is empty, or full. Crash: if the process is killed, a push or a pop is done or not done.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_queue_create(const struct tenure_member *member,
+                        const char *name,
+                        uint32_t flags,
+                        uint32_t kind,
+                        uint32_t capacity,
+                        struct tenure_object **object);
+
+/**
+ * Opens a queue by its token: afterwards this member holds it once more. `kind` is that of its elements.
+ *
+ * Threads, fork, results: as tenure_object_open; TENURE_ERR_FOREIGN_KIND also for a queue of elements of another kind.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_queue_open(const struct tenure_member *member, uint32_t kind, uint64_t token, struct tenure_object **object);
+
+/**
+ * As tenure_queue_open, by name: TENURE_ERR_NOT_FOUND when the name is not in use. Threads, fork: as there.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_queue_open_named(const struct tenure_member *member,
+                            uint32_t kind,
+                            const char *name,
+                            struct tenure_object **object);
+
+/**
+ * Pushes a new handle with a copy of the `size` bytes at `data` (NULL for none), in any number. `flags` is 0, or a sum of
+ * TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout in nanoseconds, or a deadline: see tenure_wait_with. With a timeout of 0 it
+ * only tries: TENURE_ERR_QUEUE_FULL.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; otherwise nothing was changed: TENURE_ERR_TIMEOUT; TENURE_ERR_INTERRUPTED; TENURE_ERR_EXHAUSTED when no handle, or no
+ * memory, is free.
+ *
+ * `data` is readable for `size` bytes.
+ */
+int tenure_queue_push(const struct tenure_object *object,
+                      const void *data,
+                      size_t size,
+                      uint32_t flags,
+                      uint64_t time);
+
+/**
+ * Pushes a handle that this process holds, of the kind of the elements. From then on the queue holds it as well; the caller still
+ * holds its handle. `flags` and `time` are as in tenure_queue_push.
+ *
+ * Threads: the one that opened the local, which is one of the queue's member. Fork, results: as tenure_queue_push; TENURE_ERR_STALE when
+ * this process does not hold the handle; TENURE_ERR_KEPT when a slot or a queue holds it already; TENURE_ERR_WRONG_OWNER for a local of
+ * another member; TENURE_ERR_IN_TRANSIT; TENURE_ERR_PUT_TOO_OFTEN after 2^23 pushes.
+ */
+int tenure_queue_push_handle(struct tenure_local *local,
+                             const struct tenure_object *object,
+                             uint64_t token,
+                             uint32_t flags,
+                             uint64_t time);
+
+/**
+ * Takes the oldest element out of a queue: this process holds the handle, to be given back by tenure_close. `flags` and `time` are as in
+ * tenure_queue_push; with a timeout of 0 it only tries: TENURE_ERR_QUEUE_EMPTY. If the process dies, the element ends with it;
+ * tenure_queue_claim is for work that must not be lost.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*handle`; otherwise `*handle` is all zero: TENURE_ERR_TIMEOUT; TENURE_ERR_INTERRUPTED.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_queue_pop(const struct tenure_object *object,
+                     uint32_t flags,
+                     uint64_t time,
+                     struct tenure_handle *handle);
+
+/**
+ * Claims the oldest element of a queue: it leaves the queue at tenure_queue_ack. Until then it is lent to this member, and
+ * tenure_queue_give_back, closing the object, and the death of the process give it back: then it is the next that others get.
+ * `*handle` is valid until the claim ends; tenure_close does not end it.
+ *
+ * `flags`, `time`, threads, fork, results: as tenure_queue_pop.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_queue_claim(const struct tenure_object *object,
+                       uint32_t flags,
+                       uint64_t time,
+                       struct tenure_handle *handle);
+
+/**
+ * Ends a claim and closes its handle: the element is out of the queue, and ends unless somebody else holds it.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_NOT_CLAIMED when this object has not claimed that
+ * handle, or the claim has ended.
+ *
+ * Nobody in this process uses the payload through the claim any more.
+ */
+int tenure_queue_ack(const struct tenure_object *object,
+                     uint64_t token);
+
+/**
+ * Gives what was claimed back to the queue, where any member can take it, and closes its handle. Otherwise as tenure_queue_ack.
+ * Threads, fork: as there.
+ *
+ * As tenure_queue_ack.
+ */
+int tenure_queue_give_back(const struct tenure_object *object,
+                           uint64_t token);
+
+/**
+ * The length of a queue at the moment: `*waiting` elements wait, and, unless these are NULL, `*claimed` are claimed, and `*capacity` may
+ * wait. It looks at every slot of the queue. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `waiting`, `claimed` and `capacity` are NULL or writable.
+ */
+int tenure_queue_len(const struct tenure_object *object,
+                     uint32_t *waiting,
+                     uint32_t *claimed,
+                     uint32_t *capacity);
+
+/**
+ * Creates an empty map from bytes to bytes, between threads of any processes. What is in the map belongs to the map: it outlives the
+ * process that inserted it, and any member can replace and remove it. It is opened by tenure_object_open, as TENURE_MAP.
+ *
+ * It is made for `capacity` pairs: it takes as many container slots, rounded up to a power of two, at least 64 (see
+ * tenure_options.container_slots), and at most as many handles as it has pairs. With more pairs it becomes slower, and refuses a pair
+ * whose bucket has 16. If `max_bytes` is not 0, it bounds the bytes of all pairs: 8 for each, and its key and value in whole words of
+ * 8 bytes. An insertion that exceeds the bound evicts pairs that were not looked at lately.
+ *
+ * `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN. One that was opened has the capacity and the bound that it was created with.
+ *
+ * Threads, fork, results: as tenure_mutex_create. TENURE_ERR_CONTAINER_SLOTS.
+ *
+ * Progress: no function of maps takes a lock or waits for another process; one is repeated only if another one has changed the same
+ * bucket meanwhile. Crash: if the process is killed, its change was made or not.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_map_create(const struct tenure_member *member,
+                      const char *name,
+                      uint32_t flags,
+                      uint32_t capacity,
+                      uint64_t max_bytes,
+                      struct tenure_object **object);
+
+/**
+ * Inserts a copy of the `value_size` bytes at `value` under the `key_size` bytes at `key`, or replaces the value that the key has, in one
+ * step. Any bytes will do, none as well: then the pointer may be NULL. `*replaced`, unless it is NULL, is 1 if the key had a value,
+ * otherwise 0.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; otherwise the map is unchanged, but for pairs that were evicted: TENURE_ERR_MAP_FULL; TENURE_ERR_EXHAUSTED when no
+ * handle, or no memory, is free; TENURE_ERR_TOO_LARGE; TENURE_ERR_READ_ONLY for a member that only reads.
+ *
+ * `key` is readable for `key_size` bytes, `value` for `value_size`; `replaced` is NULL or writable.
+ */
+int tenure_map_insert(const struct tenure_object *object,
+                      const void *key,
+                      size_t key_size,
+                      const void *value,
+                      size_t value_size,
+                      int *replaced);
+
+/**
+ * As tenure_map_insert, but a value that the key has stays: `*inserted` is 1 if it had none, otherwise 0. Of any number of
+ * concurrent calls with one key, one inserts. Threads, fork: as there.
+ *
+ * As tenure_map_insert; `inserted` is NULL or writable.
+ */
+int tenure_map_insert_new(const struct tenure_object *object,
+                          const void *key,
+                          size_t key_size,
+                          const void *value,
+                          size_t value_size,
+                          int *inserted);
+
+/**
+ * If the value of the key is the `expected_size` bytes at `expected`, makes it the `value_size` bytes at `value`, in one step. NULL
+ * stands for no value: an `expected` of NULL inserts, a `value` of NULL removes. `*exchanged` is 1 if the value was the expected one,
+ * otherwise 0. Threads, fork, results: as tenure_map_insert.
+ *
+ * `key` is readable for `key_size` bytes; `expected` and `value` are NULL or readable for their sizes; `exchanged` is NULL or
+ * writable.
+ */
+int tenure_map_exchange(const struct tenure_object *object,
+                        const void *key,
+                        size_t key_size,
+                        const void *expected,
+                        size_t expected_size,
+                        const void *value,
+                        size_t value_size,
+                        int *exchanged);
+
+/**
+ * Copies the value of a key into `buffer` of `size` bytes. `*needed`, unless it is NULL, is the size of the value; with a `size` of 0 only
+ * that is stored.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; TENURE_ERR_NOT_FOUND when the key has no value; TENURE_ERR_BUFFER for a buffer that is too short, in which nothing is
+ * stored. The value may be replaced by a longer one between two calls.
+ *
+ * `key` is readable for `key_size` bytes; `buffer` is writable for `size` bytes unless that is 0; `needed` is NULL or writable.
+ */
+int tenure_map_get(const struct tenure_object *object,
+                   const void *key,
+                   size_t key_size,
+                   void *buffer,
+                   size_t size,
+                   size_t *needed);
+
+/**
+ * Holds the value of a key: `*value`, in shared memory, of `*size` bytes, stays as it is until `*entry` is closed by
+ * tenure_object_close, also after it was replaced or removed in the map. Its address is a multiple of 8. Nothing is copied. An entry has
+ * no token.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process, where it is not mapped.
+ *
+ * Returns TENURE_OK; otherwise `*entry` is NULL: TENURE_ERR_NOT_FOUND when the key has no value; TENURE_ERR_TOO_MANY when this process
+ * holds too many entries of one bucket.
+ *
+ * `key` is readable for `key_size` bytes; `value`, `size` and `entry` are NULL or writable.
+ */
+int tenure_map_hold(const struct tenure_object *object,
+                    const void *key,
+                    size_t key_size,
+                    const void **value,
+                    size_t *size,
+                    struct tenure_object **entry);
+
+/**
+ * Whether a key has a value at the moment: `*is` is 1 or 0. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `key` is readable for `key_size` bytes, `is` is NULL or writable.
+ */
+int tenure_map_contains(const struct tenure_object *object,
+                        const void *key,
+                        size_t key_size,
+                        int *is);
+
+/**
+ * Removes the value of a key. TENURE_ERR_NOT_FOUND when it has none. Threads, fork, results: as tenure_map_insert.
+ *
+ * `key` is readable for `key_size` bytes.
+ */
+int tenure_map_remove(const struct tenure_object *object, const void *key, size_t key_size);
+
+/** Removes all pairs, bucket by bucket: pairs that others insert meanwhile may stay. Threads, fork: as tenure_map_insert. */
+int tenure_map_clear(const struct tenure_object *object);
+
+/**
+ * The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile. `*bytes`, unless it is NULL, is the bytes of
+ * all pairs, as tenure_map_create counts them. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `count` and `bytes` are NULL or writable.
+ */
+int tenure_map_len(const struct tenure_object *object,
+                   size_t *count,
+                   uint64_t *bytes);
+
+/**
+ * Begins an iteration over all pairs: see tenure_map_next. `*iteration` is to be closed by tenure_object_close; until then the map's
+ * object is in use, and cannot be closed. It has no token.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. If it fails, `*iteration` is NULL.
+ *
+ * `iteration` is NULL or writable.
+ */
+int tenure_map_iterate(const struct tenure_object *object,
+                       struct tenure_object **iteration);
+
+/**
+ * The next pair of an iteration: copies of the key and the value, which are valid until the next call with this iteration. Each pair
+ * that is in the map during the whole iteration is seen once; one that is inserted or removed meanwhile may be seen or not.
+ *
+ * Threads: any, one at a time. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; TENURE_END when there are no more pairs. Then, and after an error, the pointers are NULL and the sizes 0.
+ *
+ * `key`, `key_size`, `value` and `value_size` are NULL or writable.
+ */
+int tenure_map_next(const struct tenure_object *iteration,
+                    const void **key,
+                    size_t *key_size,
+                    const void **value,
+                    size_t *value_size);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 
 use tenure::{
-    Local, Token,
+    Handle, Local, Raw, Token,
     raw::{RawBlock, RawHandle},
 };
 
@@ -33,6 +33,16 @@ fn give_back(local: &mut Local<'_>, held: RawHandle, failure: Failure) -> Failur
     // SAFETY: the count that this call took; the caller has no pointer to the payload.
     let _ = unsafe { local.close(held) };
     failure
+}
+
+/// The handle of an owner, which keeps its count, as C sees it.
+pub(crate) fn of_handle(handle: &Handle<Raw>) -> Result<tenure_handle, Failure> {
+    let bytes = handle.get()?;
+    Ok(tenure_handle {
+        token: handle.token().into(),
+        data: bytes.as_ptr().cast_mut().cast(),
+        size: bytes.len(),
+    })
 }
 
 #[inline(always)]

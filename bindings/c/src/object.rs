@@ -1,11 +1,12 @@
-//! Objects: the calls that mutexes, read-write locks, events, semaphores, processes, threads and descriptors share.
+//! Objects: the calls that mutexes, read-write locks, events, semaphores, processes, threads, descriptors, values, queues and maps share.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
 use std::sync::atomic::AtomicU8;
 
 use tenure::{
-    Key, Kind, Named, Place, Token,
+    Key, Kind, Named, Place, Slots, Token,
+    collections::{Entry, Map},
     error::{DescriptorError, OpenHandleError, ProcessError},
     file::{Descriptor, FileShare},
     process::{Process, Thread},
@@ -16,14 +17,17 @@ use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kin
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, guard_out_status, null};
 use crate::handle::token;
+use crate::map::Iteration;
 use crate::member::{Membership, member};
+use crate::queue::Lent;
 use crate::registry::{self, Object, Pin};
 use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_CONDVAR, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL,
-    TENURE_FILE_SHARE, TENURE_LOCKED, TENURE_MUTEX, TENURE_PERMITS, TENURE_PROCESS, TENURE_RWLOCK,
-    TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD, TENURE_VERSIONED,
+    TENURE_FILE_SHARE, TENURE_LOCKED, TENURE_MAP, TENURE_MAP_ENTRY, TENURE_MAP_ITERATION, TENURE_MUTEX,
+    TENURE_PERMITS, TENURE_PROCESS, TENURE_QUEUE, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_SHARED,
+    TENURE_THREAD, TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -41,6 +45,10 @@ pub(crate) enum Any {
     RwLock(RwLock),
     Condvar(Condvar),
     Permits(Permits),
+    Queue(Lent),
+    Map(Map),
+    Entry(#[expect(dead_code, reason = "held until it is closed")] Entry),
+    Iteration(Iteration),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -74,6 +82,16 @@ impl Thing {
         Ok(self.member.member.check()?)
     }
 
+    /// Its member, for one more object.
+    pub(crate) fn member(&self) -> Result<Pin<Membership>, Failure> {
+        self.member.again()
+    }
+
+    /// The slots of its space.
+    pub(crate) fn slots(&self) -> Slots<'_> {
+        self.member.member.slots()
+    }
+
     pub(crate) fn kind(&self) -> tenure_object_kind {
         match &self.any {
             Any::Mutex(_) => TENURE_MUTEX,
@@ -90,6 +108,10 @@ impl Thing {
             Any::RwLock(_) => TENURE_RWLOCK,
             Any::Condvar(_) => TENURE_CONDVAR,
             Any::Permits(_) => TENURE_PERMITS,
+            Any::Queue(_) => TENURE_QUEUE,
+            Any::Map(_) => TENURE_MAP,
+            Any::Entry(_) => TENURE_MAP_ENTRY,
+            Any::Iteration(_) => TENURE_MAP_ITERATION,
         }
     }
 
@@ -101,13 +123,17 @@ impl Thing {
             Any::Process(process) => process.token(),
             Any::Thread(thread) => thread.token(),
             Any::Descriptor(descriptor) => descriptor.token(),
-            Any::Share(_) => return Err(self.wrong("thing that has a token")),
+            Any::Share(_) | Any::Entry(_) | Any::Iteration(_) => {
+                return Err(self.wrong("thing that has a token"));
+            }
             Any::Locked(locked) => locked.token(),
             Any::Versioned(versioned) => versioned.token(),
             Any::Shared(shared) => shared.token(),
             Any::RwLock(lock) => lock.token(),
             Any::Condvar(condvar) => condvar.token(),
             Any::Permits(permits) => permits.token(),
+            Any::Queue(queue) => queue.queue.token(),
+            Any::Map(map) => map.token(),
         })
     }
 
@@ -126,7 +152,11 @@ impl Thing {
             | Any::Permits(_)
             | Any::Locked(_)
             | Any::Versioned(_)
-            | Any::Shared(_) => {
+            | Any::Shared(_)
+            | Any::Queue(_)
+            | Any::Map(_)
+            | Any::Entry(_)
+            | Any::Iteration(_) => {
                 return Err(self.wrong("thing to wait for"));
             }
         })
@@ -164,10 +194,13 @@ fn kind_of(number: u32) -> &'static str {
         "thing",
         "map",
         "queue",
-        "thing",
+        "held value of a map",
         "condition variable",
         "set of permits",
     ];
+    if number == TENURE_MAP_ITERATION as u32 {
+        return "iteration over a map";
+    }
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
 
@@ -265,6 +298,8 @@ fn open_as(member: &Membership, key: Key<'_>, kind: u32) -> Result<Any, NotOpene
     const VERSIONED: u32 = TENURE_VERSIONED as u32;
     const SHARED: u32 = TENURE_SHARED as u32;
     const RWLOCK: u32 = TENURE_RWLOCK as u32;
+    const QUEUE: u32 = TENURE_QUEUE as u32;
+    const MAP: u32 = TENURE_MAP as u32;
     const CONDVAR: u32 = TENURE_CONDVAR as u32;
     const PERMITS: u32 = TENURE_PERMITS as u32;
     Ok(match kind {
@@ -274,8 +309,9 @@ fn open_as(member: &Membership, key: Key<'_>, kind: u32) -> Result<Any, NotOpene
         PROCESS => Any::Process(Process::open(member, key)?),
         THREAD => Any::Thread(Thread::open(member, key)?),
         DESCRIPTOR => Any::Descriptor(Descriptor::open(member, key)?),
-        LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
+        LOCKED | VERSIONED | SHARED | QUEUE => return Err(NotOpened::Failed(has_a_type(kind))),
         RWLOCK => Any::RwLock(RwLock::open(member, key)?),
+        MAP => Any::Map(Map::open(member, key)?),
         CONDVAR => Any::Condvar(Condvar::open(member, key)?),
         PERMITS => Any::Permits(Permits::open(member, key)?),
         _ => {
@@ -303,12 +339,13 @@ fn has_a_type(kind: u32) -> Failure {
     let open = match kind {
         kind if kind == TENURE_LOCKED as u32 => "tenure_locked_open",
         kind if kind == TENURE_VERSIONED as u32 => "tenure_versioned_open",
+        kind if kind == TENURE_QUEUE as u32 => "tenure_queue_open",
         _ => "tenure_shared_open",
     };
     let kind = kind_of(kind);
     fail(
         tenure_status::TENURE_ERR_FOREIGN_KIND,
-        format_args!("object: a {kind} is opened with its type, by {open}"),
+        format_args!("object: a {kind} is opened with the number of its type or kind, by {open}"),
     )
 }
 
@@ -378,7 +415,7 @@ fn open<'a>(
 
 /// Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
 /// of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
-/// are opened with their types.
+/// are opened with their types, and TENURE_QUEUE, which is opened with the kind of its elements.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///

@@ -4,15 +4,16 @@ use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 
 use tenure::{
-    Handle, Raw, Slots,
+    Claim, Handle, Raw, Slots,
     error::{PutError, UseError},
 };
 
-use crate::abi::{tenure_handle, tenure_local};
+use crate::abi::{tenure_handle, tenure_local, tenure_object};
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, tell};
-use crate::handle::{NOTHING, hand_out, token};
+use crate::handle::{NOTHING, hand_out, of_handle, token};
 use crate::local::{Seat, kind, seat};
+use crate::object::{Any, Thing, usable};
 
 /// Puts a handle that the caller holds.
 fn put<T>(
@@ -63,6 +64,48 @@ pub unsafe extern "C" fn tenure_slot_keep(
     slot: *mut u32,
 ) -> c_int {
     let call = || put(seat(local)?, kind, token, |slots, handle| slots.keep(handle));
+    // SAFETY: the caller's promise.
+    unsafe { guard_out(slot, "slot", 0, call) }
+}
+
+impl Thing {
+    /// Puts the object into an empty slot.
+    fn keep(&self) -> Result<u32, Failure> {
+        let slots = self.slots();
+        Ok(match &self.any {
+            Any::Mutex(mutex) => slots.keep(mutex),
+            Any::Event(event) => slots.keep(event),
+            Any::Semaphore(semaphore) => slots.keep(semaphore),
+            Any::RwLock(lock) => slots.keep(lock),
+            Any::Condvar(condvar) => slots.keep(condvar),
+            Any::Permits(permits) => slots.keep(permits),
+            Any::Locked(locked) => slots.keep(locked),
+            Any::Versioned(versioned) => slots.keep(versioned),
+            Any::Shared(shared) => slots.keep(shared),
+            Any::Queue(lent) => slots.keep(&lent.queue),
+            Any::Map(map) => slots.keep(map),
+            Any::Process(_)
+            | Any::Thread(_)
+            | Any::Descriptor(_)
+            | Any::Share(_)
+            | Any::Entry(_)
+            | Any::Iteration(_) => return Err(self.wrong("thing that a slot can hold")),
+        }?)
+    }
+}
+
+/// Puts a mutex, read-write lock, condition variable, event, semaphore, set of permits, value, queue or map into an empty slot, whichever: `*slot` is its number. From then on
+/// the slot holds it as well, with all that is in it, until tenure_slot_evict. With a name it is found when the processes that made it are
+/// gone. The caller's object stays open.
+///
+/// Threads: any. Fork, results: as tenure_slot_keep; TENURE_ERR_FOREIGN_KIND for an object that no slot can hold.
+///
+/// # Safety
+///
+/// `slot` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_slot_keep_object(object: *const tenure_object, slot: *mut u32) -> c_int {
+    let call = || usable(object)?.keep();
     // SAFETY: the caller's promise.
     unsafe { guard_out(slot, "slot", 0, call) }
 }
@@ -118,6 +161,14 @@ pub unsafe extern "C" fn tenure_slot_take(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
+/// Hands a claim out. If that fails, the words of the handle are corrupted, and the drop of the claim gives it back.
+fn lend(claim: Claim<Raw>) -> Result<tenure_handle, Failure> {
+    let handle = of_handle(&claim)?;
+    // The claim and its count last, until `tenure_slot_ack` or `tenure_slot_give_back`. It is not one of a queue.
+    let _ = claim.into_raw();
+    Ok(handle)
+}
+
 /// Claims the handle in a slot: the slot still holds it, and lends it to this member alone, until tenure_slot_ack or
 /// tenure_slot_give_back, which also close the handle. If the process dies, recovery gives it back.
 ///
@@ -133,16 +184,7 @@ pub unsafe extern "C" fn tenure_slot_claim(
     kind: u32,
     handle: *mut tenure_handle,
 ) -> c_int {
-    let call = || {
-        let seat = seat(local)?;
-        let claim = seat.membership().member.slots().claim_raw(slot, self::kind(kind))?;
-        // Never fails: it is not one of a queue.
-        let held =
-            claim.into_raw().ok_or_else(|| crate::space::argument("slot", "one of the space", slot))?;
-        let local = seat.local();
-        // If it fails, the words of the handle are corrupted; the count goes back, and recovery ends the claim.
-        hand_out(local, local.token(&held).into(), held)
-    };
+    let call = || lend(seat(local)?.membership().member.slots().claim_raw(slot, self::kind(kind))?);
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
@@ -234,4 +276,54 @@ pub unsafe extern "C" fn tenure_slot_find(local: *mut tenure_local, token: u64, 
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(slot, "slot", 0, call) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use tenure::{Kind, Space};
+
+    use super::*;
+
+    /// The file behind a mapping is the same memory.
+    #[test]
+    fn a_claim_that_cannot_be_handed_out_is_given_back() {
+        let name = tenure_testkit::unique_name("capi-claim");
+        let space = Space::options().tiny().slots(1).open(&name).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(space.path().unwrap()).unwrap();
+        let read = || {
+            let mut words = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut words, 0).unwrap();
+            words
+        };
+        let (me, other) = (space.join().unwrap(), space.join().unwrap());
+        let before = read();
+        // In a block, whose place is in a word of the handle.
+        let handle = me.create_raw(Kind::raw(1), &[7; 100]).unwrap();
+        let after = read();
+        me.slots().put(0, &handle).unwrap();
+        let is_changed = |at: &usize| before[*at..*at + 8] != after[*at..*at + 8];
+        let mut given_back = 0;
+        for at in (0..after.len()).step_by(8).filter(is_changed) {
+            let claim = me.slots().claim_raw(0, Kind::raw(1)).unwrap();
+            let now = read();
+            file.write_all_at(&[0xff; 8], at as u64).unwrap();
+            let result = lend(claim);
+            file.write_all_at(&now[at..at + 8], at as u64).unwrap();
+            let again = other.slots().claim_raw(0, Kind::raw(1));
+            assert_eq!(again.is_ok(), result.is_err(), "word {at}");
+            given_back += u32::from(result.is_err());
+            if result.is_ok() {
+                let mut local = me.local();
+                let held = local.held(Kind::raw(1), handle.token()).unwrap();
+                // SAFETY: the count of the claim, which is not used again.
+                unsafe { local.give_back(0, held) }.unwrap();
+            }
+        }
+        assert!(given_back > 0);
+        drop(handle);
+        drop((me, other));
+        Space::remove(tenure::Backend::Shm, &name, true).unwrap();
+    }
 }

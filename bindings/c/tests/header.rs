@@ -25,6 +25,8 @@ const SOURCES: &[&str] = &[
     "condvar.rs",
     "permits.rs",
     "values.rs",
+    "queue.rs",
+    "map.rs",
     "process.rs",
     "descriptor.rs",
 ];

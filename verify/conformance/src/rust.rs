@@ -1,5 +1,6 @@
 //! A program that uses the crate `tenure`, by its owned types.
 
+mod collections;
 mod faults;
 mod values;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use rkyv::{Archive, Serialize};
 use tenure::{
     Block, Claim, Handle, Kind, LeaseId, Member, Named, Options, Raw, Space, Token,
+    collections::{Entry, Map, MapOptions, Queue},
     file::{Access, Descriptor, FileShare, Sharing},
     process::{Exit, Process, Thread},
     raw::RawBlock,
@@ -51,11 +53,14 @@ enum Object {
     Versioned(Versioned<[u8]>),
     Shared(Shared<[AtomicU8]>),
     Claim(Claim<Raw>),
+    Queue(Queue<Raw>),
+    Map(Map),
+    Entry(Entry),
     Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
 }
 
 impl Object {
-    /// Its token; opens of files have none.
+    /// Its token; opens of files and held values have none.
     fn token(&self) -> u64 {
         let token = match self {
             Self::Raw(handle) => handle.token(),
@@ -73,7 +78,9 @@ impl Object {
             Self::Versioned(versioned) => versioned.token(),
             Self::Shared(shared) => shared.token(),
             Self::Claim(claim) => claim.token(),
-            Self::Share(_) => return 0,
+            Self::Queue(queue) => queue.token(),
+            Self::Map(map) => map.token(),
+            Self::Entry(_) | Self::Share(_) => return 0,
         };
         token.into()
     }
@@ -95,7 +102,9 @@ impl Object {
             Self::Versioned(versioned) => Self::Versioned(versioned.try_clone()?),
             Self::Shared(shared) => Self::Shared(shared.try_clone()?),
             Self::Claim(claim) => Self::Raw(claim.try_clone()?),
-            Self::Share(_) => return Err(Fault::Argument),
+            Self::Queue(queue) => Self::Queue(queue.try_clone()?),
+            Self::Map(map) => Self::Map(map.try_clone()?),
+            Self::Entry(_) | Self::Share(_) => return Err(Fault::Argument),
         })
     }
 
@@ -118,6 +127,7 @@ fn options(sizes: &Sizes) -> Options {
         .generation_bits(sizes.generation_bits)
         .scratch(sizes.scratch)
         .slots(sizes.slots)
+        .container_slots(sizes.container_slots)
 }
 
 pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
@@ -194,6 +204,10 @@ fn given_up(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+fn map_options(capacity: u32, max_bytes: u64) -> MapOptions {
+    MapOptions::new(capacity).max_bytes(max_bytes)
+}
+
 fn layout(size: usize, align: usize) -> Result<Layout, Fault> {
     Layout::from_size_align(size, align).map_err(|_| Fault::Argument)
 }
@@ -247,6 +261,12 @@ impl Program {
             New::Shared { of, size, align } => {
                 Object::Shared(Shared::create_raw(me, Kind::from_number(*of), layout(*size, *align)?)?)
             }
+            New::Queue { kind, capacity } => {
+                Object::Queue(Queue::create_raw(me, Kind::raw(*kind), *capacity)?)
+            }
+            New::Map { capacity, max_bytes } => {
+                Object::Map(Map::create(me, map_options(*capacity, *max_bytes))?)
+            }
         })
     }
 
@@ -281,6 +301,12 @@ impl Program {
             New::Shared { of, size, align } => {
                 let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
                 Object::Shared(Shared::create_raw(me.named(name), kind, layout)?)
+            }
+            New::Queue { kind, capacity } => {
+                Object::Queue(Queue::create_raw(me.named(name), Kind::raw(*kind), *capacity)?)
+            }
+            New::Map { capacity, max_bytes } => {
+                Object::Map(Map::create(me.named(name), map_options(*capacity, *max_bytes))?)
             }
         })
     }
@@ -328,6 +354,12 @@ impl Program {
                 let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
                 both(Shared::create_or_open_raw(me, name, kind, layout)?, Object::Shared)
             }
+            New::Queue { kind, capacity } => {
+                both(Queue::create_or_open_raw(me, name, Kind::raw(*kind), *capacity)?, Object::Queue)
+            }
+            New::Map { capacity, max_bytes } => {
+                both(Map::create_or_open(me, name, map_options(*capacity, *max_bytes))?, Object::Map)
+            }
         })
     }
 
@@ -348,6 +380,8 @@ impl Program {
             Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), token)?),
             Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), token)?),
             Sort::Shared(of) => Object::Shared(Shared::open_raw(me, Kind::from_number(of), token)?),
+            Sort::Queue(kind) => Object::Queue(Queue::open_raw(me, Kind::raw(kind), token)?),
+            Sort::Map => Object::Map(Map::open(me, token)?),
         })
     }
 
@@ -368,6 +402,8 @@ impl Program {
             Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), name)?),
             Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), name)?),
             Sort::Shared(of) => Object::Shared(Shared::open_raw(me, Kind::from_number(of), name)?),
+            Sort::Queue(kind) => Object::Queue(Queue::open_raw(me, Kind::raw(kind), name)?),
+            Sort::Map => Object::Map(Map::open(me, name)?),
         })
     }
 
@@ -615,6 +651,7 @@ impl Driver for Program {
             Order::Get(thing) => match self.object(thing)? {
                 Object::Raw(handle) => Ok(Answer::Bytes(handle.get()?.to_vec())),
                 Object::Claim(claim) => Ok(Answer::Bytes(claim.get()?.to_vec())),
+                Object::Entry(entry) => Ok(Answer::Bytes(entry.get()?.to_vec())),
                 _ => Err(Fault::SystemKind),
             },
             Order::GetTyped(thing) => {

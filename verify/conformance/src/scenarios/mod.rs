@@ -5,11 +5,13 @@ mod events;
 mod files;
 mod handles;
 mod many;
+mod maps;
 mod members;
 mod mutexes;
 mod names;
 mod permits;
 mod processes;
+mod queues;
 mod rwlocks;
 mod scratch;
 mod slots;
@@ -38,7 +40,7 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 19] = [
+    let topics: [(&str, &[Row]); 21] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
@@ -58,6 +60,8 @@ pub fn all() -> Vec<&'static Scenario> {
         ("File sharing", files::SHARES),
         ("Condition variables", conditions::ROWS),
         ("Permits", permits::ROWS),
+        ("Queues", queues::ROWS),
+        ("Maps", maps::ROWS),
     ];
     let scenarios = topics.into_iter().flat_map(|(topic, rows)| {
         rows.iter().map(move |(name, sizes, play)| Scenario { topic, name, sizes: *sizes, play: *play })
