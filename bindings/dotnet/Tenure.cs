@@ -83,6 +83,9 @@ namespace Tenure
         PutTooOften = -45,
         Claimed = -46,
         NotClaimed = -47,
+        QueueEmpty = -48,
+        QueueFull = -49,
+        ContainerSlots = -50,
     }
 
     /// <summary>A call failed and changed nothing; the message names the expected and the found value.</summary>

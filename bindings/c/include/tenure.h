@@ -234,8 +234,14 @@ typedef enum tenure_status {
     TENURE_ERR_PUT_TOO_OFTEN = -45,
     /** A member has claimed what is in the slot. */
     TENURE_ERR_CLAIMED = -46,
-    /** This member has not claimed that handle in that slot. */
+    /** This member has not claimed that handle in that slot; or not by that object of the queue. */
     TENURE_ERR_NOT_CLAIMED = -47,
+    /** The queue has no element that waits, and the call only tries. */
+    TENURE_ERR_QUEUE_EMPTY = -48,
+    /** The queue has no room for one more element, and the call only tries. */
+    TENURE_ERR_QUEUE_FULL = -49,
+    /** So many container slots in a row are not free, or the space has not so many: see tenure_options.container_slots. */
+    TENURE_ERR_CONTAINER_SLOTS = -50,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -282,6 +288,8 @@ typedef enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /** tenure_shared_create; opened by tenure_shared_open. */
     TENURE_SHARED = 14,
+    /** tenure_queue_create; opened by tenure_queue_open. */
+    TENURE_QUEUE = 17,
 } tenure_object_kind;
 
 /** How a process or thread ended: tenure_exit.how. */
@@ -316,7 +324,7 @@ typedef struct tenure_local tenure_local;
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
 
-/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value that this member holds, or an entry in a file's table. */
+/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, or queue that this member holds, or an entry in a file's table. */
 typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
@@ -1101,7 +1109,7 @@ int tenure_slot_find(struct tenure_local *local, uint64_t token, uint32_t *slot)
 /**
  * Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
  * of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
- * are opened with their types.
+ * are opened with their types, and TENURE_QUEUE, which is opened with the kind of its elements.
  *
  * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
  *
@@ -1612,6 +1620,146 @@ int tenure_shared_data(const struct tenure_object *object,
  */
 int tenure_value_size(const struct tenure_object *object,
                       size_t *size);
+
+/**
+ * Creates a queue: bounded, first in, first out, between threads of any processes. Its elements are handles of `kind`, a number of
+ * the application's choice, and `capacity` of them may wait: 1 to 2^20. It takes the next power of two of container slots, at least 64:
+ * see tenure_options.container_slots. `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN. One that was opened has the capacity
+ * that it was created with.
+ *
+ * The queue holds what is in it, so an element outlives the process that pushed it. tenure_queue_pop takes an element out: if the
+ * process dies then, the element ends with it. tenure_queue_claim lends it: if the process dies before tenure_queue_ack, others get it.
+ * (In Rust it is a `Queue<Raw>`.)
+ *
+ * Elements leave in the order in which they were pushed. One that was given back, by its claimer or after its death, comes next, or
+ * at the latest after the elements that were pushed up to that moment.
+ *
+ * Threads, fork, results: as tenure_mutex_create. TENURE_ERR_CONTAINER_SLOTS; TENURE_ERR_ARGUMENT for an impossible capacity;
+ * TENURE_ERR_FOREIGN_KIND also when a queue of elements of another kind has the name.
+ *
+ * Progress: no function of queues waits for a process that is stopped, nor for one that keeps an element claimed; those with a time
+ * sleep while the queue is empty, or full. Crash: if the process is killed, a push or a pop is done or not done.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_queue_create(const struct tenure_member *member,
+                        const char *name,
+                        uint32_t flags,
+                        uint32_t kind,
+                        uint32_t capacity,
+                        struct tenure_object **object);
+
+/**
+ * Opens a queue by its token: afterwards this member holds it once more. `kind` is that of its elements.
+ *
+ * Threads, fork, results: as tenure_object_open; TENURE_ERR_FOREIGN_KIND also for a queue of elements of another kind.
+ *
+ * `object` is NULL or writable.
+ */
+int tenure_queue_open(const struct tenure_member *member, uint32_t kind, uint64_t token, struct tenure_object **object);
+
+/**
+ * As tenure_queue_open, by name: TENURE_ERR_NOT_FOUND when the name is not in use. Threads, fork: as there.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_queue_open_named(const struct tenure_member *member,
+                            uint32_t kind,
+                            const char *name,
+                            struct tenure_object **object);
+
+/**
+ * Pushes a new handle with a copy of the `size` bytes at `data` (NULL for none), in any number. `flags` is 0, or a sum of
+ * TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout in nanoseconds, or a deadline: see tenure_wait_with. With a timeout of 0 it
+ * only tries: TENURE_ERR_QUEUE_FULL.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; otherwise nothing was changed: TENURE_ERR_TIMEOUT; TENURE_ERR_INTERRUPTED; TENURE_ERR_EXHAUSTED when no handle, or no
+ * memory, is free.
+ *
+ * `data` is readable for `size` bytes.
+ */
+int tenure_queue_push(const struct tenure_object *object,
+                      const void *data,
+                      size_t size,
+                      uint32_t flags,
+                      uint64_t time);
+
+/**
+ * Pushes a handle that this process holds, of the kind of the elements. From then on the queue holds it as well; the caller still
+ * holds its handle. `flags` and `time` are as in tenure_queue_push.
+ *
+ * Threads: the one that opened the local, which is one of the queue's member. Fork, results: as tenure_queue_push; TENURE_ERR_STALE when
+ * this process does not hold the handle; TENURE_ERR_KEPT when a slot or a queue holds it already; TENURE_ERR_WRONG_OWNER for a local of
+ * another member; TENURE_ERR_IN_TRANSIT; TENURE_ERR_PUT_TOO_OFTEN after 2^23 pushes.
+ */
+int tenure_queue_push_handle(struct tenure_local *local,
+                             const struct tenure_object *object,
+                             uint64_t token,
+                             uint32_t flags,
+                             uint64_t time);
+
+/**
+ * Takes the oldest element out of a queue: this process holds the handle, to be given back by tenure_close. `flags` and `time` are as in
+ * tenure_queue_push; with a timeout of 0 it only tries: TENURE_ERR_QUEUE_EMPTY. If the process dies, the element ends with it;
+ * tenure_queue_claim is for work that must not be lost.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK and `*handle`; otherwise `*handle` is all zero: TENURE_ERR_TIMEOUT; TENURE_ERR_INTERRUPTED.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_queue_pop(const struct tenure_object *object,
+                     uint32_t flags,
+                     uint64_t time,
+                     struct tenure_handle *handle);
+
+/**
+ * Claims the oldest element of a queue: it leaves the queue at tenure_queue_ack. Until then it is lent to this member, and
+ * tenure_queue_give_back, closing the object, and the death of the process give it back: then it is the next that others get.
+ * `*handle` is valid until the claim ends; tenure_close does not end it.
+ *
+ * `flags`, `time`, threads, fork, results: as tenure_queue_pop.
+ *
+ * `handle` is NULL or writable.
+ */
+int tenure_queue_claim(const struct tenure_object *object,
+                       uint32_t flags,
+                       uint64_t time,
+                       struct tenure_handle *handle);
+
+/**
+ * Ends a claim and closes its handle: the element is out of the queue, and ends unless somebody else holds it.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. TENURE_ERR_NOT_CLAIMED when this object has not claimed that
+ * handle, or the claim has ended.
+ *
+ * Nobody in this process uses the payload through the claim any more.
+ */
+int tenure_queue_ack(const struct tenure_object *object,
+                     uint64_t token);
+
+/**
+ * Gives what was claimed back to the queue, where any member can take it, and closes its handle. Otherwise as tenure_queue_ack.
+ * Threads, fork: as there.
+ *
+ * As tenure_queue_ack.
+ */
+int tenure_queue_give_back(const struct tenure_object *object,
+                           uint64_t token);
+
+/**
+ * The length of a queue at the moment: `*waiting` elements wait, and, unless these are NULL, `*claimed` are claimed, and `*capacity` may
+ * wait. It looks at every slot of the queue. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `waiting`, `claimed` and `capacity` are NULL or writable.
+ */
+int tenure_queue_len(const struct tenure_object *object,
+                     uint32_t *waiting,
+                     uint32_t *claimed,
+                     uint32_t *capacity);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The

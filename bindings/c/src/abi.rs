@@ -22,7 +22,7 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
-/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value that this member holds, or an entry in a file's table.
+/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, or queue that this member holds, or an entry in a file's table.
 pub struct tenure_object {
     _opaque: [u8; 0],
 }
@@ -57,6 +57,8 @@ pub enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /// tenure_shared_create; opened by tenure_shared_open.
     TENURE_SHARED = 14,
+    /// tenure_queue_create; opened by tenure_queue_open.
+    TENURE_QUEUE = 17,
 }
 
 /// How the memory of a space comes to be: tenure_options.backend.

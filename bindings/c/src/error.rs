@@ -7,8 +7,9 @@ use std::fmt::{self, Write};
 
 use tenure::{
     AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, ReadOnly, RecoverError,
-    RemoveError, ScratchError, SegmentError, ShareError, SlotError, TokenError, UseError, WaitError,
+    NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, QueueError, ReadOnly,
+    RecoverError, RemoveError, ScratchError, SegmentError, ShareError, SlotError, TokenError, UseError,
+    WaitError,
 };
 
 /// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
@@ -119,8 +120,14 @@ pub enum tenure_status {
     TENURE_ERR_PUT_TOO_OFTEN = -45,
     /// A member has claimed what is in the slot.
     TENURE_ERR_CLAIMED = -46,
-    /// This member has not claimed that handle in that slot.
+    /// This member has not claimed that handle in that slot; or not by that object of the queue.
     TENURE_ERR_NOT_CLAIMED = -47,
+    /// The queue has no element that waits, and the call only tries.
+    TENURE_ERR_QUEUE_EMPTY = -48,
+    /// The queue has no room for one more element, and the call only tries.
+    TENURE_ERR_QUEUE_FULL = -49,
+    /// So many container slots in a row are not free, or the space has not so many: see tenure_options.container_slots.
+    TENURE_ERR_CONTAINER_SLOTS = -50,
 }
 
 use tenure_status::*;
@@ -174,6 +181,9 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_PUT_TOO_OFTEN, "the handle was put as often as it can be\0"),
     (TENURE_ERR_CLAIMED, "what is in the slot is claimed\0"),
     (TENURE_ERR_NOT_CLAIMED, "this member has not claimed it\0"),
+    (TENURE_ERR_QUEUE_EMPTY, "the queue is empty\0"),
+    (TENURE_ERR_QUEUE_FULL, "the queue is full\0"),
+    (TENURE_ERR_CONTAINER_SLOTS, "too few container slots\0"),
     (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
     (TENURE_OPENED, "ok: something had the name and was opened\0"),
     (TENURE_DAMAGED, "ok: an owner of the value died or gave up in the middle of a change\0"),
@@ -442,7 +452,8 @@ impl Coded for CreateError {
             Self::Scratch(error) => error.status(),
             Self::Block(error) => error.status(),
             Self::ForeignBlock { .. } => TENURE_ERR_WRONG_OWNER,
-            Self::Semaphore { .. } => TENURE_ERR_ARGUMENT,
+            Self::Semaphore { .. } | Self::Capacity { .. } => TENURE_ERR_ARGUMENT,
+            Self::ContainerSlots { .. } => TENURE_ERR_CONTAINER_SLOTS,
             Self::SystemKind { .. } => TENURE_ERR_FOREIGN_KIND,
             Self::NameTaken { .. } => TENURE_ERR_NAME_TAKEN,
             Self::BadName { .. } => TENURE_ERR_NAME,
@@ -512,6 +523,20 @@ impl Coded for SlotError {
             Self::Empty { .. } => TENURE_ERR_SLOT_EMPTY,
             Self::Claimed { .. } => TENURE_ERR_CLAIMED,
             Self::NoSlot { .. } => TENURE_ERR_NO_SLOT,
+            Self::NotOpened(error) => error.status(),
+            _ => TENURE_ERR_CORRUPT,
+        }
+    }
+}
+
+impl Coded for QueueError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::Full { .. } => TENURE_ERR_QUEUE_FULL,
+            Self::Wait(error) => error.status(),
+            Self::NotCreated(error) => error.status(),
+            Self::NotPut(error) => error.status(),
             Self::NotOpened(error) => error.status(),
             _ => TENURE_ERR_CORRUPT,
         }
@@ -601,7 +626,7 @@ mod tests {
             assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
             assert!(text.ends_with('\0') && text.len() > 1);
         }
-        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_NOT_CLAIMED));
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_CONTAINER_SLOTS));
         assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2, 3]);
     }
 

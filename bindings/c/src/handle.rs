@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use tenure::{Local, RawBlock, RawHandle, Token};
+use tenure::{Handle, Local, Raw, RawBlock, RawHandle, Token};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::Failure;
@@ -30,6 +30,16 @@ fn give_back(local: &mut Local<'_>, held: RawHandle, failure: Failure) -> Failur
     // SAFETY: the count that this call took; the caller has no pointer to the payload.
     let _ = unsafe { local.close(held) };
     failure
+}
+
+/// The handle of an owner, which keeps its count, as C sees it.
+pub(crate) fn of_handle(handle: &Handle<Raw>) -> Result<tenure_handle, Failure> {
+    let bytes = handle.get()?;
+    Ok(tenure_handle {
+        token: handle.token().into(),
+        data: bytes.as_ptr().cast_mut().cast(),
+        size: bytes.len(),
+    })
 }
 
 #[inline(always)]

@@ -20,6 +20,7 @@ mod member;
 mod names;
 mod object;
 mod process;
+mod queue;
 mod registry;
 mod rwlock;
 mod scratch;
@@ -42,6 +43,7 @@ pub use object::{
     tenure_object_token,
 };
 pub use process::*;
+pub use queue::*;
 pub use rwlock::*;
 pub use scratch::*;
 pub use slots::*;

@@ -2,13 +2,20 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use crate::abi::{tenure_handle, tenure_local, tenure_member, tenure_name, tenure_space};
+use tenure::Kind;
+
+use crate::abi::{TENURE_SYSTEM_KIND, tenure_handle, tenure_local, tenure_member, tenure_name, tenure_space};
 use crate::error::tenure_status;
 use crate::guard::{Room, bytes, guard_list, guard_out, guard_out_status, tell};
 use crate::handle::{NOTHING, hand_out};
 use crate::local::{kind, seat};
 use crate::object::{joined, opened, or_open};
 use crate::space::{space, text_of};
+
+/// The number of a kind as C has it: of a queue or map, without the mark that it owns slots.
+fn number_of(kind: Kind) -> u64 {
+    if kind.is_system() { TENURE_SYSTEM_KIND | u64::from(kind.number() as u32) } else { kind.number() }
+}
 
 /// As tenure_create, with a name; see tenure_object_open_named. `flags` is 0 or TENURE_OR_OPEN: then a handle of this
 /// kind with that name is opened, and `data` is not read.
@@ -92,7 +99,7 @@ pub unsafe extern "C" fn tenure_look_up(
         // SAFETY: the caller's promise.
         let (found, token) = member.member.look_up(unsafe { text_of(name) }?)?;
         // SAFETY: the caller's promise.
-        unsafe { tell(kind, found.number()) };
+        unsafe { tell(kind, number_of(found)) };
         Ok(token.into())
     };
     // SAFETY: the caller's promise.
@@ -121,7 +128,7 @@ pub unsafe extern "C" fn tenure_space_names(
             for (to, byte) in name[..255].iter_mut().zip(info.name.bytes()) {
                 *to = byte as c_char;
             }
-            tenure_name { token: info.token.into(), kind: info.kind.number(), holders: info.holders, name }
+            tenure_name { token: info.token.into(), kind: number_of(info.kind), holders: info.holders, name }
         }))
     };
     // SAFETY: the caller's promise.

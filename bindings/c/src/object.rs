@@ -1,4 +1,4 @@
-//! Objects: the calls that mutexes, read-write locks, events, semaphores, processes, threads and descriptors share.
+//! Objects: the calls that mutexes, read-write locks, events, semaphores, processes, threads, descriptors, values, queues and maps share.
 
 use std::ffi::{c_char, c_int};
 use std::ptr;
@@ -14,13 +14,14 @@ use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, guard_out_status, null};
 use crate::handle::token;
 use crate::member::{Membership, member};
+use crate::queue::Lent;
 use crate::registry::{self, Object, Pin};
 use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_SHARED,
-    TENURE_THREAD, TENURE_VERSIONED,
+    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_QUEUE, TENURE_RWLOCK, TENURE_SEMAPHORE,
+    TENURE_SHARED, TENURE_THREAD, TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -36,6 +37,7 @@ pub(crate) enum Any {
     Versioned(Versioned<[u8]>),
     Shared(Shared<[AtomicU8]>),
     RwLock(RwLock),
+    Queue(Lent),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -83,6 +85,7 @@ impl Thing {
             Any::Versioned(_) => TENURE_VERSIONED,
             Any::Shared(_) => TENURE_SHARED,
             Any::RwLock(_) => TENURE_RWLOCK,
+            Any::Queue(_) => TENURE_QUEUE,
         }
     }
 
@@ -99,6 +102,7 @@ impl Thing {
             Any::Versioned(versioned) => versioned.token(),
             Any::Shared(shared) => shared.token(),
             Any::RwLock(lock) => lock.token(),
+            Any::Queue(queue) => queue.queue.token(),
         })
     }
 
@@ -115,7 +119,8 @@ impl Thing {
             | Any::RwLock(_)
             | Any::Locked(_)
             | Any::Versioned(_)
-            | Any::Shared(_) => {
+            | Any::Shared(_)
+            | Any::Queue(_) => {
                 return Err(self.wrong("thing to wait for"));
             }
         })
@@ -134,7 +139,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 18] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -150,6 +155,9 @@ fn kind_of(number: u32) -> &'static str {
         "thing",
         "thing",
         "shared value",
+        "thing",
+        "map",
+        "queue",
     ];
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
@@ -268,6 +276,7 @@ impl Source<'_> {
         const VERSIONED: u32 = TENURE_VERSIONED as u32;
         const SHARED: u32 = TENURE_SHARED as u32;
         const RWLOCK: u32 = TENURE_RWLOCK as u32;
+        const QUEUE: u32 = TENURE_QUEUE as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -275,7 +284,7 @@ impl Source<'_> {
             PROCESS => Any::Process(self.get(member, Process::open, Process::open_named)?),
             THREAD => Any::Thread(self.get(member, Thread::open, Thread::open_named)?),
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
-            LOCKED | VERSIONED | SHARED => return Err(NotOpened::Failed(has_a_type(kind))),
+            LOCKED | VERSIONED | SHARED | QUEUE => return Err(NotOpened::Failed(has_a_type(kind))),
             RWLOCK => Any::RwLock(self.get(member, RwLock::open, RwLock::open_named)?),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
@@ -305,12 +314,13 @@ fn has_a_type(kind: u32) -> Failure {
     let open = match kind {
         kind if kind == TENURE_LOCKED as u32 => "tenure_locked_open",
         kind if kind == TENURE_VERSIONED as u32 => "tenure_versioned_open",
+        kind if kind == TENURE_QUEUE as u32 => "tenure_queue_open",
         _ => "tenure_shared_open",
     };
     let kind = kind_of(kind);
     fail(
         tenure_status::TENURE_ERR_FOREIGN_KIND,
-        format_args!("object: a {kind} is opened with its type, by {open}"),
+        format_args!("object: a {kind} is opened with the number of its type or kind, by {open}"),
     )
 }
 
@@ -380,7 +390,7 @@ fn open<'a>(
 
 /// Opens an object by its token, which may come by any means: afterwards this member holds it once more. `kind` is one
 /// of enum tenure_object_kind; TENURE_ANY accepts every kind but TENURE_LOCKED, TENURE_VERSIONED and TENURE_SHARED, which
-/// are opened with their types.
+/// are opened with their types, and TENURE_QUEUE, which is opened with the kind of its elements.
 ///
 /// Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
 ///

@@ -3,12 +3,12 @@
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 
-use tenure::{Handle, PutError, Raw, Slots, UseError};
+use tenure::{Claim, Handle, PutError, Raw, Slots, UseError};
 
 use crate::abi::{tenure_handle, tenure_local};
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, tell};
-use crate::handle::{NOTHING, hand_out, token};
+use crate::handle::{NOTHING, hand_out, of_handle, token};
 use crate::local::{Seat, kind, seat};
 
 /// Puts a handle that the caller holds.
@@ -115,6 +115,14 @@ pub unsafe extern "C" fn tenure_slot_take(
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
 
+/// Hands a claim out. If that fails, the words of the handle are corrupted, and the drop of the claim gives it back.
+fn lend(claim: Claim<Raw>) -> Result<tenure_handle, Failure> {
+    let handle = of_handle(&claim)?;
+    // The claim and its count last, until `tenure_slot_ack` or `tenure_slot_give_back`. It is not one of a queue.
+    let _ = claim.into_raw();
+    Ok(handle)
+}
+
 /// Claims the handle in a slot: the slot still holds it, and lends it to this member alone, until tenure_slot_ack or
 /// tenure_slot_give_back, which also close the handle. If the process dies, recovery gives it back.
 ///
@@ -130,16 +138,7 @@ pub unsafe extern "C" fn tenure_slot_claim(
     kind: u32,
     handle: *mut tenure_handle,
 ) -> c_int {
-    let call = || {
-        let seat = seat(local)?;
-        let claim = seat.membership().member.slots().claim_raw(slot, self::kind(kind))?;
-        // Never fails: it is not one of a queue.
-        let held =
-            claim.into_raw().ok_or_else(|| crate::space::argument("slot", "one of the space", slot))?;
-        let local = seat.local();
-        // If it fails, the words of the handle are corrupted; the count goes back, and recovery ends the claim.
-        hand_out(local, local.token(&held).into(), held)
-    };
+    let call = || lend(seat(local)?.membership().member.slots().claim_raw(slot, self::kind(kind))?);
     // SAFETY: the caller's promise.
     unsafe { guard_out(handle, "handle", NOTHING, call) }
 }
@@ -231,4 +230,54 @@ pub unsafe extern "C" fn tenure_slot_find(local: *mut tenure_local, token: u64, 
     };
     // SAFETY: the caller's promise.
     unsafe { guard_out(slot, "slot", 0, call) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use tenure::{Kind, Space};
+
+    use super::*;
+
+    /// The file behind a mapping is the same memory.
+    #[test]
+    fn a_claim_that_cannot_be_handed_out_is_given_back() {
+        let name = tenure_testkit::unique_name("capi-claim");
+        let space = Space::options().tiny().slots(1).open(&name).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(space.path().unwrap()).unwrap();
+        let read = || {
+            let mut words = vec![0; file.metadata().unwrap().len() as usize];
+            file.read_exact_at(&mut words, 0).unwrap();
+            words
+        };
+        let (me, other) = (space.join().unwrap(), space.join().unwrap());
+        let before = read();
+        // In a block, whose place is in a word of the handle.
+        let handle = me.create_raw(Kind::raw(1), &[7; 100]).unwrap();
+        let after = read();
+        me.slots().put(0, &handle).unwrap();
+        let is_changed = |at: &usize| before[*at..*at + 8] != after[*at..*at + 8];
+        let mut given_back = 0;
+        for at in (0..after.len()).step_by(8).filter(is_changed) {
+            let claim = me.slots().claim_raw(0, Kind::raw(1)).unwrap();
+            let now = read();
+            file.write_all_at(&[0xff; 8], at as u64).unwrap();
+            let result = lend(claim);
+            file.write_all_at(&now[at..at + 8], at as u64).unwrap();
+            let again = other.slots().claim_raw(0, Kind::raw(1));
+            assert_eq!(again.is_ok(), result.is_err(), "word {at}");
+            given_back += u32::from(result.is_err());
+            if result.is_ok() {
+                let mut local = me.local();
+                let held = local.held(Kind::raw(1), handle.token()).unwrap();
+                // SAFETY: the count of the claim, which is not used again.
+                unsafe { local.give_back(0, held) }.unwrap();
+            }
+        }
+        assert!(given_back > 0);
+        drop(handle);
+        drop((me, other));
+        Space::remove(tenure::Backend::Shm, &name, true).unwrap();
+    }
 }

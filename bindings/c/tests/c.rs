@@ -111,6 +111,11 @@ fn slots_and_values_in_one_process_and_between_several() {
 }
 
 #[test]
+fn queues_in_one_process_and_between_several() {
+    run("tests/c/collections.c", "collections: ok");
+}
+
+#[test]
 fn signals_end_interruptible_waits() {
     run("tests/c/signals.c", "signals: ok");
 }

@@ -23,6 +23,7 @@ const SOURCES: &[&str] = &[
     "waiting.rs",
     "rwlock.rs",
     "values.rs",
+    "queue.rs",
     "process.rs",
     "descriptor.rs",
 ];

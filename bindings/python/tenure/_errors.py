@@ -60,6 +60,9 @@ InTransit = _error("InTransit", -44, "Another holder of the handle is putting it
 PutTooOften = _error("PutTooOften", -45, "The handle was put as often as it can be.")
 Claimed = _error("Claimed", -46, "A member has claimed what is in the slot.")
 NotClaimed = _error("NotClaimed", -47, "This member has not claimed that handle in that slot.")
+QueueEmpty = _error("QueueEmpty", -48, "The queue has no element that waits.")
+QueueFull = _error("QueueFull", -49, "The queue has no room for one more element.")
+ContainerSlots = _error("ContainerSlots", -50, "So many container slots in a row are not free.")
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 # For users.
