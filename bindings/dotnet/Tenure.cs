@@ -86,6 +86,7 @@ namespace Tenure
         QueueEmpty = -48,
         QueueFull = -49,
         ContainerSlots = -50,
+        MapFull = -51,
     }
 
     /// <summary>A call failed and changed nothing; the message names the expected and the found value.</summary>

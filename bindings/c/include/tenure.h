@@ -18,8 +18,8 @@
  *     tenure_mutex_unlock(mutex); tenure_object_close(mutex);
  *     tenure_local_close(local); tenure_leave(member); tenure_space_close(space);
  *
- * ERRORS. Every function that can fail returns TENURE_OK (0) or a negative enum tenure_status; some that lock, wait or
- * create by name have a second result that is no error and is positive: TENURE_ABANDONED, TENURE_OPENED. A call that
+ * ERRORS. Every function that can fail returns TENURE_OK (0) or a negative enum tenure_status; some have a second result
+ * that is no error and is positive: TENURE_ABANDONED, TENURE_OPENED, TENURE_DAMAGED, TENURE_END. A call that
  * failed changed nothing, and its results are zero or NULL. tenure_strerror names the status, tenure_last_error names
  * the expected and the found value. A pointer to a space, member, local or object is a number that the library checks,
  * not an address: passing NULL, a closed one, or one of another type is TENURE_ERR_NULL or TENURE_ERR_CLOSED, at any
@@ -139,6 +139,8 @@ typedef enum tenure_status {
      * tenure_locked_repaired.
      */
     TENURE_DAMAGED = 3,
+    /** Done: there is nothing more; see tenure_map_next. */
+    TENURE_END = 4,
     /** A pointer is null that must not be. */
     TENURE_ERR_NULL = -1,
     /** An argument has a value that it cannot have. */
@@ -156,8 +158,8 @@ typedef enum tenure_status {
     /** The object is in use: locals of the member are open, a call is in progress, or a space has living members. */
     TENURE_ERR_IN_USE = -8,
     /**
-     * There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
-     * process.
+     * There is no space of that name, nothing in the space has it, the key has no value in the map, or there is no such file
+     * descriptor, file or process.
      */
     TENURE_ERR_NOT_FOUND = -9,
     /** The name is not valid for a space, or for an object in a space. */
@@ -242,6 +244,8 @@ typedef enum tenure_status {
     TENURE_ERR_QUEUE_FULL = -49,
     /** So many container slots in a row are not free, or the space has not so many: see tenure_options.container_slots. */
     TENURE_ERR_CONTAINER_SLOTS = -50,
+    /** The bucket of the key has as many pairs as it can have: the map has far more than its capacity. */
+    TENURE_ERR_MAP_FULL = -51,
 } tenure_status;
 
 /** How the memory of a space comes to be: tenure_options.backend. */
@@ -288,8 +292,14 @@ typedef enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /** tenure_shared_create; opened by tenure_shared_open. */
     TENURE_SHARED = 14,
+    /** tenure_map_create. */
+    TENURE_MAP = 16,
     /** tenure_queue_create; opened by tenure_queue_open. */
     TENURE_QUEUE = 17,
+    /** tenure_map_hold. */
+    TENURE_MAP_ENTRY = 18,
+    /** tenure_map_iterate. */
+    TENURE_MAP_ITERATION = 256,
 } tenure_object_kind;
 
 /** How a process or thread ended: tenure_exit.how. */
@@ -324,7 +334,7 @@ typedef struct tenure_local tenure_local;
 /** A member of a space: this process, with the right to hold handles and blocks. */
 typedef struct tenure_member tenure_member;
 
-/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, or queue that this member holds, or an entry in a file's table. */
+/** A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, queue or map that this member holds, an entry in a file's table, or a held value of a map or an iteration over it. */
 typedef struct tenure_object tenure_object;
 
 /** A space: memory that processes share. Attached, not joined: it holds nothing and writes nothing. */
@@ -1760,6 +1770,174 @@ int tenure_queue_len(const struct tenure_object *object,
                      uint32_t *waiting,
                      uint32_t *claimed,
                      uint32_t *capacity);
+
+/**
+ * Creates an empty map from bytes to bytes, between threads of any processes. What is in the map belongs to the map: it outlives the
+ * process that inserted it, and any member can replace and remove it. It is opened by tenure_object_open, as TENURE_MAP.
+ *
+ * It is made for `capacity` pairs: it takes as many container slots, rounded up to a power of two, at least 64 (see
+ * tenure_options.container_slots), and at most as many handles as it has pairs. With more pairs it becomes slower, and refuses a pair
+ * whose bucket has 16. If `max_bytes` is not 0, it bounds the bytes of all pairs: 8 for each, and its key and value in whole words of
+ * 8 bytes. An insertion that exceeds the bound evicts pairs that were not looked at lately.
+ *
+ * `name` is NULL for none; `flags` is 0 or TENURE_OR_OPEN. One that was opened has the capacity and the bound that it was created with.
+ *
+ * Threads, fork, results: as tenure_mutex_create. TENURE_ERR_CONTAINER_SLOTS.
+ *
+ * Progress: no function of maps takes a lock or waits for another process; one is repeated only if another one has changed the same
+ * bucket meanwhile. Crash: if the process is killed, its change was made or not.
+ *
+ * `name` is NULL or a string, `object` is NULL or writable.
+ */
+int tenure_map_create(const struct tenure_member *member,
+                      const char *name,
+                      uint32_t flags,
+                      uint32_t capacity,
+                      uint64_t max_bytes,
+                      struct tenure_object **object);
+
+/**
+ * Inserts a copy of the `value_size` bytes at `value` under the `key_size` bytes at `key`, or replaces the value that the key has, in one
+ * step. Any bytes will do, none as well: then the pointer may be NULL. `*replaced`, unless it is NULL, is 1 if the key had a value,
+ * otherwise 0.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; otherwise the map is unchanged, but for pairs that were evicted: TENURE_ERR_MAP_FULL; TENURE_ERR_EXHAUSTED when no
+ * handle, or no memory, is free; TENURE_ERR_TOO_LARGE; TENURE_ERR_READ_ONLY for a member that only reads.
+ *
+ * `key` is readable for `key_size` bytes, `value` for `value_size`; `replaced` is NULL or writable.
+ */
+int tenure_map_insert(const struct tenure_object *object,
+                      const void *key,
+                      size_t key_size,
+                      const void *value,
+                      size_t value_size,
+                      int *replaced);
+
+/**
+ * As tenure_map_insert, but a value that the key has stays: `*inserted` is 1 if it had none, otherwise 0. Of any number of
+ * concurrent calls with one key, one inserts. Threads, fork: as there.
+ *
+ * As tenure_map_insert; `inserted` is NULL or writable.
+ */
+int tenure_map_insert_new(const struct tenure_object *object,
+                          const void *key,
+                          size_t key_size,
+                          const void *value,
+                          size_t value_size,
+                          int *inserted);
+
+/**
+ * If the value of the key is the `expected_size` bytes at `expected`, makes it the `value_size` bytes at `value`, in one step. NULL
+ * stands for no value: an `expected` of NULL inserts, a `value` of NULL removes. `*exchanged` is 1 if the value was the expected one,
+ * otherwise 0. Threads, fork, results: as tenure_map_insert.
+ *
+ * `key` is readable for `key_size` bytes; `expected` and `value` are NULL or readable for their sizes; `exchanged` is NULL or
+ * writable.
+ */
+int tenure_map_exchange(const struct tenure_object *object,
+                        const void *key,
+                        size_t key_size,
+                        const void *expected,
+                        size_t expected_size,
+                        const void *value,
+                        size_t value_size,
+                        int *exchanged);
+
+/**
+ * Copies the value of a key into `buffer` of `size` bytes. `*needed`, unless it is NULL, is the size of the value; with a `size` of 0 only
+ * that is stored.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; TENURE_ERR_NOT_FOUND when the key has no value; TENURE_ERR_BUFFER for a buffer that is too short, in which nothing is
+ * stored. The value may be replaced by a longer one between two calls.
+ *
+ * `key` is readable for `key_size` bytes; `buffer` is writable for `size` bytes unless that is 0; `needed` is NULL or writable.
+ */
+int tenure_map_get(const struct tenure_object *object,
+                   const void *key,
+                   size_t key_size,
+                   void *buffer,
+                   size_t size,
+                   size_t *needed);
+
+/**
+ * Holds the value of a key: `*value`, in shared memory, of `*size` bytes, stays as it is until `*entry` is closed by
+ * tenure_object_close, also after it was replaced or removed in the map. Its address is a multiple of 8. Nothing is copied. An entry has
+ * no token.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process, where it is not mapped.
+ *
+ * Returns TENURE_OK; otherwise `*entry` is NULL: TENURE_ERR_NOT_FOUND when the key has no value; TENURE_ERR_TOO_MANY when this process
+ * holds too many entries of one bucket.
+ *
+ * `key` is readable for `key_size` bytes; `value`, `size` and `entry` are NULL or writable.
+ */
+int tenure_map_hold(const struct tenure_object *object,
+                    const void *key,
+                    size_t key_size,
+                    const void **value,
+                    size_t *size,
+                    struct tenure_object **entry);
+
+/**
+ * Whether a key has a value at the moment: `*is` is 1 or 0. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `key` is readable for `key_size` bytes, `is` is NULL or writable.
+ */
+int tenure_map_contains(const struct tenure_object *object,
+                        const void *key,
+                        size_t key_size,
+                        int *is);
+
+/**
+ * Removes the value of a key. TENURE_ERR_NOT_FOUND when it has none. Threads, fork, results: as tenure_map_insert.
+ *
+ * `key` is readable for `key_size` bytes.
+ */
+int tenure_map_remove(const struct tenure_object *object, const void *key, size_t key_size);
+
+/** Removes all pairs, bucket by bucket: pairs that others insert meanwhile may stay. Threads, fork: as tenure_map_insert. */
+int tenure_map_clear(const struct tenure_object *object);
+
+/**
+ * The number of pairs, counted bucket by bucket: exact if nobody changes the map meanwhile. `*bytes`, unless it is NULL, is the bytes of
+ * all pairs, as tenure_map_create counts them. Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * `count` and `bytes` are NULL or writable.
+ */
+int tenure_map_len(const struct tenure_object *object,
+                   size_t *count,
+                   uint64_t *bytes);
+
+/**
+ * Begins an iteration over all pairs: see tenure_map_next. `*iteration` is to be closed by tenure_object_close; until then the map's
+ * object is in use, and cannot be closed. It has no token.
+ *
+ * Threads: any. Fork: TENURE_ERR_FORKED in a child of the member's process. If it fails, `*iteration` is NULL.
+ *
+ * `iteration` is NULL or writable.
+ */
+int tenure_map_iterate(const struct tenure_object *object,
+                       struct tenure_object **iteration);
+
+/**
+ * The next pair of an iteration: copies of the key and the value, which are valid until the next call with this iteration. Each pair
+ * that is in the map during the whole iteration is seen once; one that is inserted or removed meanwhile may be seen or not.
+ *
+ * Threads: any, one at a time. Fork: TENURE_ERR_FORKED in a child of the member's process.
+ *
+ * Returns TENURE_OK; TENURE_END when there are no more pairs. Then, and after an error, the pointers are NULL and the sizes 0.
+ *
+ * `key`, `key_size`, `value` and `value_size` are NULL or writable.
+ */
+int tenure_map_next(const struct tenure_object *iteration,
+                    const void **key,
+                    size_t *key_size,
+                    const void **value,
+                    size_t *value_size);
 
 /**
  * Creates an object of the process that has the number `pid` now, in the caller's pid namespace; 0 is the caller. The

@@ -22,7 +22,7 @@ pub struct tenure_local {
     _opaque: [u8; 0],
 }
 
-/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, or queue that this member holds, or an entry in a file's table.
+/// A mutex, read-write lock, event, semaphore, process, thread, descriptor, locked, versioned or shared value, queue or map that this member holds, an entry in a file's table, or a held value of a map or an iteration over it.
 pub struct tenure_object {
     _opaque: [u8; 0],
 }
@@ -57,8 +57,14 @@ pub enum tenure_object_kind {
     TENURE_RWLOCK = 11,
     /// tenure_shared_create; opened by tenure_shared_open.
     TENURE_SHARED = 14,
+    /// tenure_map_create.
+    TENURE_MAP = 16,
     /// tenure_queue_create; opened by tenure_queue_open.
     TENURE_QUEUE = 17,
+    /// tenure_map_hold.
+    TENURE_MAP_ENTRY = 18,
+    /// tenure_map_iterate.
+    TENURE_MAP_ITERATION = 256,
 }
 
 /// How the memory of a space comes to be: tenure_options.backend.

@@ -6,10 +6,10 @@ use std::ffi::{c_char, c_int};
 use std::fmt::{self, Write};
 
 use tenure::{
-    AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, NamedError,
-    NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, QueueError, ReadOnly,
-    RecoverError, RemoveError, ScratchError, SegmentError, ShareError, SlotError, TokenError, UseError,
-    WaitError,
+    AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, MapError,
+    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, QueueError,
+    ReadOnly, RecoverError, RemoveError, ScratchError, SegmentError, ShareError, SlotError, TokenError,
+    UseError, WaitError,
 };
 
 /// The result of a function: TENURE_OK, or an error, which is negative. A few functions, which say so, have two results
@@ -27,6 +27,8 @@ pub enum tenure_status {
     /// Done: the value is locked, and an owner died or gave up in the middle of a change of it. Every owner gets this result, until one calls
     /// tenure_locked_repaired.
     TENURE_DAMAGED = 3,
+    /// Done: there is nothing more; see tenure_map_next.
+    TENURE_END = 4,
     /// A pointer is null that must not be.
     TENURE_ERR_NULL = -1,
     /// An argument has a value that it cannot have.
@@ -43,8 +45,8 @@ pub enum tenure_status {
     TENURE_ERR_LEFT = -7,
     /// The object is in use: locals of the member are open, a call is in progress, or a space has living members.
     TENURE_ERR_IN_USE = -8,
-    /// There is no space of that name, nothing in the space has it, or there is no such file descriptor, file or
-    /// process.
+    /// There is no space of that name, nothing in the space has it, the key has no value in the map, or there is no such file
+    /// descriptor, file or process.
     TENURE_ERR_NOT_FOUND = -9,
     /// The name is not valid for a space, or for an object in a space.
     TENURE_ERR_NAME = -10,
@@ -128,6 +130,8 @@ pub enum tenure_status {
     TENURE_ERR_QUEUE_FULL = -49,
     /// So many container slots in a row are not free, or the space has not so many: see tenure_options.container_slots.
     TENURE_ERR_CONTAINER_SLOTS = -50,
+    /// The bucket of the key has as many pairs as it can have: the map has far more than its capacity.
+    TENURE_ERR_MAP_FULL = -51,
 }
 
 use tenure_status::*;
@@ -184,9 +188,11 @@ const TEXTS: &[(tenure_status, &str)] = &[
     (TENURE_ERR_QUEUE_EMPTY, "the queue is empty\0"),
     (TENURE_ERR_QUEUE_FULL, "the queue is full\0"),
     (TENURE_ERR_CONTAINER_SLOTS, "too few container slots\0"),
+    (TENURE_ERR_MAP_FULL, "the bucket of the key is full\0"),
     (TENURE_ABANDONED, "ok: the last owner of the mutex did not unlock it\0"),
     (TENURE_OPENED, "ok: something had the name and was opened\0"),
     (TENURE_DAMAGED, "ok: an owner of the value died or gave up in the middle of a change\0"),
+    (TENURE_END, "ok: there is nothing more\0"),
 ];
 
 /// A status that is not TENURE_OK and whose text was kept.
@@ -543,6 +549,20 @@ impl Coded for QueueError {
     }
 }
 
+impl Coded for MapError {
+    fn status(&self) -> tenure_status {
+        match self {
+            Self::NotMember(error) => error.status(),
+            Self::ReadOnly(error) => error.status(),
+            Self::Create(error) => error.status(),
+            Self::Full { .. } => TENURE_ERR_MAP_FULL,
+            Self::TooLarge { .. } => TENURE_ERR_TOO_LARGE,
+            Self::TooMany { .. } => TENURE_ERR_TOO_MANY,
+            _ => TENURE_ERR_CORRUPT,
+        }
+    }
+}
+
 impl Coded for PidError {
     fn status(&self) -> tenure_status {
         match self {
@@ -621,13 +641,13 @@ mod tests {
 
     #[test]
     fn every_status_has_a_text() {
-        let (negative, positive) = TEXTS.split_at(TEXTS.len() - 3);
+        let (negative, positive) = TEXTS.split_at(TEXTS.len() - 4);
         for (at, (status, text)) in negative.iter().enumerate() {
             assert_eq!(*status as c_int, -(at as c_int), "in order, none left out");
             assert!(text.ends_with('\0') && text.len() > 1);
         }
-        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_CONTAINER_SLOTS));
-        assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(negative.last().map(|(status, _)| *status), Some(TENURE_ERR_MAP_FULL));
+        assert_eq!(positive.iter().map(|(status, _)| *status as c_int).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod error;
 mod guard;
 mod handle;
 mod local;
+mod map;
 mod member;
 mod names;
 mod object;
@@ -36,6 +37,7 @@ pub use descriptor::*;
 pub use error::{tenure_last_error, tenure_status, tenure_strerror};
 pub use handle::*;
 pub use local::{tenure_local_close, tenure_local_open, tenure_local_open_unbound};
+pub use map::*;
 pub use member::*;
 pub use names::*;
 pub use object::{

@@ -5,14 +5,15 @@ use std::ptr;
 use std::sync::atomic::AtomicU8;
 
 use tenure::{
-    Descriptor, DescriptorError, Event, FileShare, Kind, Locked, Mutex, Named, OpenHandleError, Process,
-    ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
+    Descriptor, DescriptorError, Entry, Event, FileShare, Kind, Locked, Map, Mutex, Named, OpenHandleError,
+    Process, ProcessError, RwLock, Semaphore, Shared, Thread, Token, Versioned, Waitable,
 };
 
 use crate::abi::{TENURE_OR_OPEN, tenure_member, tenure_object, tenure_object_kind};
 use crate::error::{Failure, fail, tenure_status};
 use crate::guard::{guard, guard_out, guard_out_status, null};
 use crate::handle::token;
+use crate::map::Iteration;
 use crate::member::{Membership, member};
 use crate::queue::Lent;
 use crate::registry::{self, Object, Pin};
@@ -20,8 +21,8 @@ use crate::space::{argument, only, text_of};
 
 use tenure_object_kind::{
     TENURE_ANY, TENURE_DESCRIPTOR, TENURE_EVENT_AUTOMATIC, TENURE_EVENT_MANUAL, TENURE_FILE_SHARE,
-    TENURE_LOCKED, TENURE_MUTEX, TENURE_PROCESS, TENURE_QUEUE, TENURE_RWLOCK, TENURE_SEMAPHORE,
-    TENURE_SHARED, TENURE_THREAD, TENURE_VERSIONED,
+    TENURE_LOCKED, TENURE_MAP, TENURE_MAP_ENTRY, TENURE_MAP_ITERATION, TENURE_MUTEX, TENURE_PROCESS,
+    TENURE_QUEUE, TENURE_RWLOCK, TENURE_SEMAPHORE, TENURE_SHARED, TENURE_THREAD, TENURE_VERSIONED,
 };
 
 /// An object of any kind.
@@ -38,6 +39,9 @@ pub(crate) enum Any {
     Shared(Shared<[AtomicU8]>),
     RwLock(RwLock),
     Queue(Lent),
+    Map(Map),
+    Entry(#[expect(dead_code, reason = "held until it is closed")] Entry),
+    Iteration(Iteration),
 }
 
 /// An object, and the member that it keeps from leaving.
@@ -71,6 +75,11 @@ impl Thing {
         Ok(self.member.member.check()?)
     }
 
+    /// Its member, for one more object.
+    pub(crate) fn member(&self) -> Result<Pin<Membership>, Failure> {
+        self.member.again()
+    }
+
     pub(crate) fn kind(&self) -> tenure_object_kind {
         match &self.any {
             Any::Mutex(_) => TENURE_MUTEX,
@@ -86,6 +95,9 @@ impl Thing {
             Any::Shared(_) => TENURE_SHARED,
             Any::RwLock(_) => TENURE_RWLOCK,
             Any::Queue(_) => TENURE_QUEUE,
+            Any::Map(_) => TENURE_MAP,
+            Any::Entry(_) => TENURE_MAP_ENTRY,
+            Any::Iteration(_) => TENURE_MAP_ITERATION,
         }
     }
 
@@ -97,12 +109,15 @@ impl Thing {
             Any::Process(process) => process.token(),
             Any::Thread(thread) => thread.token(),
             Any::Descriptor(descriptor) => descriptor.token(),
-            Any::Share(_) => return Err(self.wrong("thing that has a token")),
+            Any::Share(_) | Any::Entry(_) | Any::Iteration(_) => {
+                return Err(self.wrong("thing that has a token"));
+            }
             Any::Locked(locked) => locked.token(),
             Any::Versioned(versioned) => versioned.token(),
             Any::Shared(shared) => shared.token(),
             Any::RwLock(lock) => lock.token(),
             Any::Queue(queue) => queue.queue.token(),
+            Any::Map(map) => map.token(),
         })
     }
 
@@ -120,7 +135,10 @@ impl Thing {
             | Any::Locked(_)
             | Any::Versioned(_)
             | Any::Shared(_)
-            | Any::Queue(_) => {
+            | Any::Queue(_)
+            | Any::Map(_)
+            | Any::Entry(_)
+            | Any::Iteration(_) => {
                 return Err(self.wrong("thing to wait for"));
             }
         })
@@ -139,7 +157,7 @@ impl Thing {
 
 /// For messages.
 fn kind_of(number: u32) -> &'static str {
-    const NAMES: [&str; 18] = [
+    const NAMES: [&str; 19] = [
         "thing",
         "mutex",
         "manual-reset event",
@@ -158,7 +176,11 @@ fn kind_of(number: u32) -> &'static str {
         "thing",
         "map",
         "queue",
+        "held value of a map",
     ];
+    if number == TENURE_MAP_ITERATION as u32 {
+        return "iteration over a map";
+    }
     NAMES.get(number as usize).copied().unwrap_or("thing of another version")
 }
 
@@ -277,6 +299,7 @@ impl Source<'_> {
         const SHARED: u32 = TENURE_SHARED as u32;
         const RWLOCK: u32 = TENURE_RWLOCK as u32;
         const QUEUE: u32 = TENURE_QUEUE as u32;
+        const MAP: u32 = TENURE_MAP as u32;
         Ok(match kind {
             MUTEX => Any::Mutex(self.get(member, Mutex::open, Mutex::open_named)?),
             MANUAL | AUTOMATIC => Any::Event(self.get(member, Event::open, Event::open_named)?),
@@ -286,6 +309,7 @@ impl Source<'_> {
             DESCRIPTOR => Any::Descriptor(self.get(member, Descriptor::open, Descriptor::open_named)?),
             LOCKED | VERSIONED | SHARED | QUEUE => return Err(NotOpened::Failed(has_a_type(kind))),
             RWLOCK => Any::RwLock(self.get(member, RwLock::open, RwLock::open_named)?),
+            MAP => Any::Map(self.get(member, Map::open, Map::open_named)?),
             _ => {
                 return Err(NotOpened::Failed(argument("kind", "an object kind that is opened", kind)));
             }

@@ -111,6 +111,13 @@ pub(crate) struct Pin<T: Object> {
     object: PhantomData<*const T>,
 }
 
+impl<T: Object> Pin<T> {
+    /// Uses the same object once more.
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        pin(self.pointer)
+    }
+}
+
 impl<T: Object> Deref for Pin<T> {
     type Target = T;
 

@@ -111,7 +111,7 @@ fn slots_and_values_in_one_process_and_between_several() {
 }
 
 #[test]
-fn queues_in_one_process_and_between_several() {
+fn queues_and_maps_in_one_process_and_between_several() {
     run("tests/c/collections.c", "collections: ok");
 }
 

@@ -24,6 +24,7 @@ const SOURCES: &[&str] = &[
     "rwlock.rs",
     "values.rs",
     "queue.rs",
+    "map.rs",
     "process.rs",
     "descriptor.rs",
 ];

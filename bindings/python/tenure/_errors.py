@@ -63,6 +63,7 @@ NotClaimed = _error("NotClaimed", -47, "This member has not claimed that handle 
 QueueEmpty = _error("QueueEmpty", -48, "The queue has no element that waits.")
 QueueFull = _error("QueueFull", -49, "The queue has no room for one more element.")
 ContainerSlots = _error("ContainerSlots", -50, "So many container slots in a row are not free.")
+MapFull = _error("MapFull", -51, "The bucket of the key has as many pairs as it can have.")
 
 BY_STATUS = {kind.status: kind for kind in Error.__subclasses__()}
 # For users.

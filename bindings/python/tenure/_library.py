@@ -144,6 +144,7 @@ STRUCTURES = {
 _local = (c_void_p,)
 _new = POINTER(c_void_p)
 _word = (c_void_p, c_uint32, c_uint64, c_size_t)
+_key = (c_void_p, c_void_p, c_size_t)
 FUNCTIONS = {
     "tenure_space_open": (POINTER(Options), c_char_p, POINTER(c_void_p)),
     "tenure_space_attach": (POINTER(Options), c_char_p, POINTER(c_void_p)),
@@ -260,6 +261,18 @@ FUNCTIONS = {
     "tenure_queue_ack": (c_void_p, c_uint64),
     "tenure_queue_give_back": (c_void_p, c_uint64),
     "tenure_queue_len": (c_void_p, POINTER(c_uint32), POINTER(c_uint32), POINTER(c_uint32)),
+    "tenure_map_create": (c_void_p, c_char_p, c_uint32, c_uint32, c_uint64, _new),
+    "tenure_map_insert": (*_key, c_void_p, c_size_t, POINTER(c_int)),
+    "tenure_map_insert_new": (*_key, c_void_p, c_size_t, POINTER(c_int)),
+    "tenure_map_exchange": (*_key, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_int)),
+    "tenure_map_get": (*_key, c_void_p, c_size_t, POINTER(c_size_t)),
+    "tenure_map_hold": (*_key, POINTER(c_void_p), POINTER(c_size_t), _new),
+    "tenure_map_contains": (*_key, POINTER(c_int)),
+    "tenure_map_remove": _key,
+    "tenure_map_clear": (c_void_p,),
+    "tenure_map_len": (c_void_p, POINTER(c_size_t), POINTER(c_uint64)),
+    "tenure_map_iterate": (c_void_p, _new),
+    "tenure_map_next": (c_void_p, POINTER(c_void_p), POINTER(c_size_t), POINTER(c_void_p), POINTER(c_size_t)),
     "tenure_process_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_thread_of": (c_void_p, c_char_p, c_uint32, c_uint32, _new),
     "tenure_process_exit": (c_void_p, POINTER(Exit)),

@@ -1,10 +1,10 @@
-/* Queues: on every backend in one process, and between processes of which some are killed. */
+/* Queues and maps: on every backend in one process, and between processes of which some are killed. */
 #define _GNU_SOURCE 1
 #include "expect.h"
 
 #include <pthread.h>
 
-enum { KIND = 7, OTHER = 8, CONTAINER_SLOTS = 128 };
+enum { KIND = 7, OTHER = 8, CONTAINER_SLOTS = 192 };
 
 static const uint64_t NOW = 0, SHORT = 1000000, FOREVER = TENURE_FOREVER;
 
@@ -158,6 +158,172 @@ static void queues(void)
     expect_unharmed(space, 0, 0);
 }
 
+static void expect_value(tenure_object *map, const char *key, const char *value)
+{
+    char found[100];
+    size_t needed = 9;
+    int has = -1;
+    OK(tenure_map_contains(map, key, strlen(key), &has));
+    HOLDS(has == (value != NULL));
+    if (value) {
+        OK(tenure_map_get(map, key, strlen(key), found, sizeof found, &needed));
+        HOLDS(needed == strlen(value) && memcmp(found, value, needed) == 0);
+    } else {
+        EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_get(map, key, strlen(key), found, sizeof found, &needed));
+        HOLDS(needed == 0);
+    }
+}
+
+static void expect_pairs(tenure_object *map, size_t pairs)
+{
+    size_t count = 9999, key_size, value_size, seen = 0;
+    uint64_t bytes = 0;
+    const void *key, *value;
+    tenure_object *iteration;
+    int status, has;
+    OK(tenure_map_len(map, &count, &bytes));
+    HOLDS(count == pairs && (bytes >= 8 * pairs) == 1);
+    OK(tenure_map_len(map, &count, NULL));
+    OK(tenure_map_iterate(map, &iteration));
+    while ((status = tenure_map_next(iteration, &key, &key_size, &value, &value_size)) == TENURE_OK) {
+        HOLDS(key != NULL && value != NULL);
+        OK(tenure_map_contains(map, key, key_size, &has));
+        HOLDS(has == 1);
+        seen++;
+    }
+    HOLDS(seen == pairs);
+    EXPECT(TENURE_END, status);
+    EXPECT(TENURE_END, tenure_map_next(iteration, &key, &key_size, NULL, NULL));
+    HOLDS(key == NULL && key_size == 0);
+    EXPECT(TENURE_ERR_IN_USE, tenure_object_close(map));
+    OK(tenure_object_close(iteration));
+    EXPECT(TENURE_ERR_CLOSED, tenure_map_next(iteration, &key, &key_size, &value, &value_size));
+}
+
+static void maps(void)
+{
+    tenure_object *map, *again, *wrong, *entry, *bounded;
+    uint64_t token, found_token, kind_number, bytes;
+    uint32_t kind;
+    size_t needed, size, count;
+    const void *value;
+    char buffer[8];
+    char *large = (char *)calloc(1, 100000);
+    int did = 9;
+    OK(tenure_map_create(me, "prices", 0, 64, 0, &map));
+    EXPECT(TENURE_ERR_NAME_TAKEN, tenure_map_create(me, "prices", 0, 64, 0, &wrong));
+    EXPECT(TENURE_OPENED, tenure_map_create(other, "prices", TENURE_OR_OPEN, 64, 0, &again));
+    OK(tenure_object_token(map, &token));
+    OK(tenure_object_kind_of(map, &kind));
+    HOLDS(kind == TENURE_MAP);
+    OK(tenure_look_up(other, "prices", &found_token, &kind_number));
+    HOLDS(found_token == token && kind_number == TENURE_SYSTEM_KIND + TENURE_MAP);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open(other, TENURE_MUTEX, token, &wrong));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_queue_open(other, KIND, token, &wrong));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_queue_create(other, "prices", TENURE_OR_OPEN, KIND, 2, &wrong));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_queue_push(map, "x", 1, 0, NOW));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_wait(map, NOW));
+    expect_pairs(map, 0);
+
+    /* Inserted, replaced, exchanged, removed. */
+    OK(tenure_map_insert(map, "tea", 3, "green", 5, &did));
+    HOLDS(did == 0);
+    expect_value(again, "tea", "green");
+    expect_value(again, "te", NULL);
+    OK(tenure_map_insert(again, "tea", 3, "black", 5, &did));
+    HOLDS(did == 1);
+    OK(tenure_map_insert(again, "coffee", 6, NULL, 0, NULL));
+    OK(tenure_map_insert(again, NULL, 0, "nothing", 7, NULL));
+    expect_value(map, "tea", "black");
+    expect_value(map, "coffee", "");
+    expect_value(map, "", "nothing");
+    expect_pairs(map, 3);
+    OK(tenure_map_insert_new(map, "tea", 3, "white", 5, &did));
+    HOLDS(did == 0);
+    OK(tenure_map_insert_new(map, "milk", 4, "white", 5, &did));
+    HOLDS(did == 1);
+    OK(tenure_map_exchange(map, "tea", 3, "green", 5, "white", 5, &did));
+    HOLDS(did == 0);
+    OK(tenure_map_exchange(map, "tea", 3, "black", 5, "white", 5, &did));
+    HOLDS(did == 1);
+    OK(tenure_map_exchange(map, "milk", 4, NULL, 0, "blue", 4, &did));
+    HOLDS(did == 0);
+    OK(tenure_map_exchange(map, "coffee", 6, "", 0, NULL, 0, &did));
+    HOLDS(did == 1);
+    OK(tenure_map_exchange(map, "coffee", 6, NULL, 0, "strong", 6, &did));
+    HOLDS(did == 1);
+    expect_value(again, "tea", "white");
+    expect_value(again, "milk", "white");
+    expect_value(again, "coffee", "strong");
+    OK(tenure_map_remove(again, "milk", 4));
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_remove(again, "milk", 4));
+    expect_value(map, "milk", NULL);
+
+    /* The buffer of the caller. */
+    memset(buffer, 'x', sizeof buffer);
+    EXPECT(TENURE_ERR_BUFFER, tenure_map_get(map, "coffee", 6, buffer, 5, &needed));
+    HOLDS(needed == 6 && memcmp(buffer, "xxxxxxxx", 8) == 0);
+    EXPECT(TENURE_ERR_BUFFER, tenure_map_get(map, "coffee", 6, buffer, 5, NULL));
+    EXPECT(TENURE_ERR_BUFFER, tenure_map_get(map, "coffee", 6, NULL, 0, NULL));
+    OK(tenure_map_get(map, "coffee", 6, NULL, 0, &needed));
+    HOLDS(needed == 6);
+    OK(tenure_map_get(map, "coffee", 6, buffer, 6, NULL));
+    HOLDS(memcmp(buffer, "strongxx", 8) == 0);
+    EXPECT(TENURE_ERR_NULL, tenure_map_get(map, "coffee", 6, NULL, 6, &needed));
+    EXPECT(TENURE_ERR_NULL, tenure_map_get(map, NULL, 6, buffer, 6, &needed));
+    EXPECT(TENURE_ERR_NULL, tenure_map_insert(map, "x", 1, NULL, 1, &did));
+    EXPECT(TENURE_ERR_NULL, tenure_map_contains(map, "x", 1, NULL));
+
+    /* Large ones, and ones that are too large. */
+    OK(tenure_map_insert(map, large, 100000, large, 100000, NULL));
+    OK(tenure_map_get(again, large, 100000, NULL, 0, &needed));
+    HOLDS(needed == 100000);
+    memset(large, 'x', 99999);
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_get(again, large, 100000, NULL, 0, &needed));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_map_insert(map, "x", 1, "x", SIZE_MAX, NULL));
+    EXPECT(TENURE_ERR_TOO_LARGE, tenure_map_insert(map, "x", 1, large, (size_t)1 << 32, NULL));
+    expect_value(map, "x", NULL);
+    expect_pairs(map, 4);
+
+    /* A held value stays as it is. */
+    OK(tenure_map_hold(again, "tea", 3, &value, &size, &entry));
+    HOLDS(size == 5 && memcmp(value, "white", 5) == 0 && (uintptr_t)value % 8 == 0);
+    OK(tenure_object_kind_of(entry, &kind));
+    HOLDS(kind == TENURE_MAP_ENTRY);
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_token(entry, &found_token));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_map_next(entry, NULL, NULL, NULL, NULL));
+    OK(tenure_map_insert(map, "tea", 3, "black", 5, NULL));
+    OK(tenure_map_clear(map));
+    HOLDS(memcmp(value, "white", 5) == 0);
+    expect_pairs(again, 0);
+    EXPECT(TENURE_ERR_NOT_FOUND, tenure_map_hold(map, "tea", 3, &value, &size, &wrong));
+    HOLDS(value == NULL && size == 0 && wrong == NULL);
+
+    /* A bound. */
+    OK(tenure_map_create(me, NULL, 0, 64, 4096, &bounded));
+    for (int i = 0; i < 1000; i++)
+        OK(tenure_map_insert(bounded, &i, sizeof i, large, 100, NULL));
+    OK(tenure_map_len(bounded, &count, &bytes));
+    HOLDS(bytes <= 4096 && count > 0 && count <= 4096 / 120);
+    OK(tenure_object_close(bounded));
+
+    OK(tenure_object_open_named(me, TENURE_MAP, "prices", &wrong));
+    OK(tenure_object_close(wrong));
+    OK(tenure_map_insert(again, "left", 4, "behind", 6, NULL));
+    OK(tenure_object_close(map));
+    OK(tenure_object_open(me, TENURE_ANY, token, &map));
+    expect_value(map, "left", "behind");
+    OK(tenure_object_close(map));
+    OK(tenure_object_close(again)); /* its last holder: its pairs end with it */
+    EXPECT(TENURE_ERR_STALE, tenure_object_open(me, TENURE_MAP, token, &map));
+    HOLDS(memcmp(tenure_strerror(TENURE_END), "ok", 2) == 0);
+    OK(tenure_object_close(entry));
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_map_create(me, NULL, 1, 64, 0, &map));
+    EXPECT(TENURE_ERR_CONTAINER_SLOTS, tenure_map_create(me, NULL, 0, CONTAINER_SLOTS + 1, 0, &map));
+    free(large);
+    expect_unharmed(space, 0, 0);
+}
+
 static void open_space(uint32_t backend, const char *name)
 {
     tenure_options options = TENURE_OPTIONS_INIT;
@@ -177,20 +343,23 @@ static void open_space(uint32_t backend, const char *name)
 /* The child pushes and claims, and is killed. */
 static void between_processes(uint32_t backend, const char *name)
 {
-    tenure_object *queue;
+    tenure_object *queue, *map;
     tenure_handle job, a;
     int ready[2];
     char byte = 'x';
     open_space(backend, name);
     OK(tenure_queue_create(me, "jobs", 0, KIND, 2, &queue));
+    OK(tenure_map_create(me, "prices", 0, 64, 0, &map));
     OK(tenure_create(mine, KIND, "a", 1, &a));
     OK(tenure_queue_push(queue, "job", 3, 0, NOW));
     OK(tenure_queue_claim(queue, 0, NOW, &job));
     HOLDS(pipe(ready) == 0);
     pid_t child = fork();
     if (child == 0) {
-        tenure_object *inherited = queue;
+        tenure_object *inherited = queue, *its_map = map, *entry;
         uint32_t waiting;
+        size_t size;
+        int found;
         die_with_parent();
         EXPECT(TENURE_ERR_FORKED, tenure_queue_push(inherited, "x", 1, 0, NOW));
         EXPECT(TENURE_ERR_FORKED, tenure_queue_push_handle(mine, inherited, a.token, 0, NOW));
@@ -200,7 +369,19 @@ static void between_processes(uint32_t backend, const char *name)
         EXPECT(TENURE_ERR_FORKED, tenure_queue_give_back(inherited, job.token));
         EXPECT(TENURE_ERR_FORKED, tenure_queue_len(inherited, &waiting, NULL, NULL));
         EXPECT(TENURE_ERR_FORKED, tenure_object_close(inherited));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_insert(its_map, "tea", 3, "x", 1, NULL));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_insert_new(its_map, "tea", 3, "x", 1, &found));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_exchange(its_map, "tea", 3, NULL, 0, "x", 1, &found));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_get(its_map, "tea", 3, NULL, 0, &size));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_hold(its_map, "tea", 3, NULL, &size, &entry));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_contains(its_map, "tea", 3, &found));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_remove(its_map, "tea", 3));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_clear(its_map));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_len(its_map, &size, NULL));
+        EXPECT(TENURE_ERR_FORKED, tenure_map_iterate(its_map, &entry));
         OK(tenure_join(space, &other));
+        OK(tenure_object_open_named(other, TENURE_MAP, "prices", &its_map));
+        OK(tenure_map_insert(its_map, "tea", 3, "green", 5, NULL));
         OK(tenure_queue_open_named(other, KIND, "jobs", &queue));
         EXPECT(TENURE_ERR_QUEUE_EMPTY, tenure_queue_claim(queue, 0, NOW, &a));
         HOLDS(write(ready[1], &byte, 1) == 1);
@@ -227,6 +408,8 @@ static void between_processes(uint32_t backend, const char *name)
     OK(tenure_queue_pop(queue, 0, NOW, &job));
     HOLDS(is(&job, "its"));
     OK(tenure_close(mine, job.token));
+    expect_value(map, "tea", "green");
+    OK(tenure_object_close(map));
     OK(tenure_close(mine, a.token));
     OK(tenure_object_close(queue));
     expect_unharmed(space, 0, 0);
@@ -243,6 +426,7 @@ static void on(uint32_t backend, const char *name)
     OK(tenure_join(space, &other));
     OK(tenure_local_open(other, &theirs));
     queues();
+    maps();
     OK(tenure_local_close(mine));
     OK(tenure_local_close(theirs));
     OK(tenure_leave(me));
