@@ -1,5 +1,6 @@
 //! A program that uses the functions of `tenure.h`, through the C calling convention, as a C program does.
 
+mod collections;
 mod faults;
 mod objects;
 mod values;
@@ -89,6 +90,7 @@ pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>,
         generation_bits: sizes.generation_bits.into(),
         scratch_bytes: sizes.scratch,
         slots: sizes.slots,
+        container_slots: sizes.container_slots,
         ..options(place)
     };
     let (name, mut space) = (name(place)?, ptr::null_mut());
@@ -132,6 +134,7 @@ impl OpenSpace for Attached {
             local: ptr::null_mut(),
             held: HashMap::new(),
             locked: HashMap::new(),
+            entries: HashMap::new(),
             last: 0,
         })
     }
@@ -145,7 +148,9 @@ const NO_BLOCK: tenure_block = tenure_block { offset: 0, data: ptr::null_mut(), 
 enum Held {
     /// A handle of bytes.
     Handle { token: u64, kind: u32 },
-    /// Anything else. Opens of files are of no sort: they have no token.
+    /// A handle that a queue has lent: its number, and that of the handle.
+    Lent { queue: u32, token: u64, kind: u32 },
+    /// Anything else. Opens of files and held values are of no sort: they have no token.
     Object { object: *mut tenure_object, sort: Option<Sort> },
 }
 
@@ -156,6 +161,8 @@ struct Program {
     held: HashMap<u32, Held>,
     /// Where the values are that were locked.
     locked: HashMap<u32, *mut u8>,
+    /// The held values of maps, and their sizes.
+    entries: HashMap<u32, (*const u8, usize)>,
     last: u32,
 }
 
@@ -187,6 +194,8 @@ impl Program {
                 // SAFETY: the count is ours, and nobody uses the payload through it any more.
                 Held::Handle { token, .. } => unsafe { tenure_close(self.local, token) },
                 Held::Object { object, .. } => tenure_object_close(object),
+                // The object of the queue gives it back.
+                Held::Lent { .. } => 0,
             };
         }
         checked(tenure_local_close(self.local))?;
@@ -274,6 +283,7 @@ impl Program {
                 (self.member, self.local) = (member, local);
                 // Handles of the parent's member, after a fork.
                 self.held.clear();
+                self.entries.clear();
                 Ok(Answer::Done)
             }
             Order::Leave => self.leave().map(|()| Answer::Done),
@@ -396,12 +406,21 @@ impl Driver for Program {
                 Ok(Answer::Number(token))
             }
             Order::Clone(thing) => match self.held(thing)? {
-                Held::Handle { kind, .. } => self.open(Sort::Raw(kind), thing.token),
+                Held::Handle { kind, .. } | Held::Lent { kind, .. } => {
+                    self.open(Sort::Raw(kind), thing.token)
+                }
                 Held::Object { sort: Some(sort), .. } => self.open(sort, thing.token),
                 Held::Object { sort: None, .. } => Err(Fault::Argument),
             },
             Order::Get(thing) => {
-                let Held::Handle { token, kind } = self.held(thing)? else { return Err(Fault::SystemKind) };
+                if let Some((data, size)) = self.entries.get(&thing.id) {
+                    // SAFETY: the value, which stays as it is while the entry is open.
+                    return Ok(Answer::Bytes(unsafe { std::slice::from_raw_parts(*data, *size) }.to_vec()));
+                }
+                let (Held::Handle { token, kind } | Held::Lent { token, kind, .. }) = self.held(thing)?
+                else {
+                    return Err(Fault::SystemKind);
+                };
                 let mut handle = NO_HANDLE;
                 // SAFETY: a place for the result.
                 checked(unsafe { tenure_get(self.local, kind, token, &raw mut handle) })?;
@@ -412,11 +431,13 @@ impl Driver for Program {
             Order::Close(thing) => {
                 checked(match self.held.get(&thing.id) {
                     Some(Held::Object { object, .. }) => tenure_object_close(*object),
+                    Some(Held::Lent { queue, token, .. }) => self.end_lent(*queue, *token, false)?,
                     // Held or not: the library checks it.
                     // SAFETY: if it is held, the count is this thing's, whose payload was copied.
                     _ => unsafe { tenure_close(self.local, thing.token) },
                 })?;
                 self.held.remove(&thing.id);
+                self.entries.remove(&thing.id);
                 Ok(Answer::Done)
             }
             Order::Alloc { .. }

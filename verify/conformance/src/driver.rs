@@ -38,14 +38,24 @@ pub struct Sizes {
     pub scratch: u64,
     /// Slots.
     pub slots: u32,
+    /// Container slots.
+    pub container_slots: u32,
 }
 
 impl Sizes {
     /// Enough for most scenarios.
-    pub const USUAL: Self =
-        Self { members: 8, handles: 128, generation_bits: 36, scratch: 2 << 20, slots: 0 };
+    pub const USUAL: Self = Self {
+        members: 8,
+        handles: 128,
+        generation_bits: 36,
+        scratch: 2 << 20,
+        slots: 0,
+        container_slots: 0,
+    };
     /// With slots.
     pub const SLOTS: Self = Self { slots: 4, ..Self::USUAL };
+    /// With container slots.
+    pub const CONTAINERS: Self = Self { container_slots: 128, ..Self::USUAL };
 }
 
 /// A space as one language has it open. Programs of the same process, or forked from it, make drivers from it.

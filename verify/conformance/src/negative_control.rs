@@ -62,11 +62,23 @@ pub enum NegativeControl {
     WriteNothing,
     /// A shared value is shorter than asked for.
     TooShort,
+    /// An empty queue is reported as a timeout.
+    EmptyIsTimeout,
+    /// A full queue is reported as a timeout.
+    FullIsTimeout,
+    /// Nothing is inserted into a map.
+    InsertNothing,
+    /// Nothing is removed from a map.
+    RemoveNothing,
+    /// A map has no bound.
+    NoBound,
+    /// An iteration sees one pair twice.
+    OnePairTwice,
 }
 
 impl NegativeControl {
     /// All of them, each with the topic of a scenario that must find it, or with that scenario.
-    pub const ALL: [(Self, &str); 44] = [
+    pub const ALL: [(Self, &str); 56] = [
         (Self::CloseNothing, "Handles"),
         (Self::AnotherByte, "Handles"),
         (Self::StaleIsForged, "Handles"),
@@ -126,6 +138,18 @@ impl NegativeControl {
             Self::CreatedByAll,
             "of many who put their own file under a name at once one does, and all have that one",
         ),
+        (Self::AckNothing, "Queues"),
+        (Self::ClaimTakes, "who had claimed an element leaves: another gets it"),
+        (Self::AnotherByte, "elements leave a queue in the order in which they were pushed"),
+        (Self::EmptyIsTimeout, "Queues"),
+        (Self::FullIsTimeout, "Queues"),
+        (Self::CreatedByAll, "a queue has a name: one creates it, and all have that one"),
+        (Self::InsertNothing, "Maps"),
+        (Self::RemoveNothing, "Maps"),
+        (Self::NoBound, "a map with a bound keeps it: pairs that nobody looks at are evicted"),
+        (Self::OnePairTwice, "an iteration sees every pair once"),
+        (Self::AlwaysAbandoned, "of many who insert one new key at once one does"),
+        (Self::AnotherByte, "a held value stays as it is while it is replaced and removed"),
     ];
 }
 
@@ -156,6 +180,15 @@ impl Saboteur {
             (NegativeControl::AckNothing, Order::Ack { slot, thing }) => {
                 order = Order::GiveBack { slot: *slot, thing: *thing };
             }
+            (NegativeControl::AckNothing, Order::AckNext { queue, thing }) => {
+                order = Order::GiveBackNext { queue: *queue, thing: *thing };
+            }
+            (NegativeControl::ClaimTakes, Order::ClaimNext { queue, timeout }) => {
+                order = Order::Pop { queue: *queue, timeout: *timeout };
+            }
+            (NegativeControl::InsertNothing, Order::Insert { .. }) => return Err(Answer::Truth(false)),
+            (NegativeControl::RemoveNothing, Order::RemoveKey { .. }) => return Err(Answer::Truth(true)),
+            (NegativeControl::NoBound, Order::Create(New::Map { max_bytes, .. })) => *max_bytes = 0,
             (NegativeControl::ClaimTakes, Order::Claim { slot, kind }) => {
                 order = Order::TakeOut { slot: *slot, kind: *kind };
             }
@@ -191,6 +224,10 @@ impl Saboteur {
                 bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
                 Answer::Bytes(bytes)
             }
+            (NegativeControl::OnePairTwice, Answer::Pairs(mut pairs)) => {
+                pairs.extend(pairs.first().cloned());
+                Answer::Pairs(pairs)
+            }
             (NegativeControl::NeverAbandoned, Answer::Truth(_)) => Answer::Truth(false),
             (NegativeControl::AlwaysAbandoned, Answer::Truth(_)) => Answer::Truth(true),
             (NegativeControl::AnotherIndex, Answer::Woken(index, abandoned)) => {
@@ -224,6 +261,8 @@ impl Driver for Saboteur {
         match (self.negative_control, self.driver.obey(&instead)) {
             (NegativeControl::StaleIsForged, Err(Fault::Stale)) => Err(Fault::Forged),
             (NegativeControl::TimeoutIsDeadlock, Err(Fault::TimedOut)) => Err(Fault::Deadlock),
+            (NegativeControl::EmptyIsTimeout, Err(Fault::QueueEmpty))
+            | (NegativeControl::FullIsTimeout, Err(Fault::QueueFull)) => Err(Fault::TimedOut),
             (_, Ok(answer)) => Ok(self.falsify(order, answer)),
             (_, Err(fault)) => Err(fault),
         }

@@ -78,6 +78,20 @@ pub enum New {
         /// A power of two.
         align: usize,
     },
+    /// A queue.
+    Queue {
+        /// The kind of its elements.
+        kind: u32,
+        /// The number of elements that may wait.
+        capacity: u32,
+    },
+    /// A map.
+    Map {
+        /// The number of pairs for which it is made.
+        capacity: u32,
+        /// The bound of the bytes of all pairs; 0 is none.
+        max_bytes: u64,
+    },
 }
 
 impl New {
@@ -97,6 +111,8 @@ impl New {
             Self::Locked { of, .. } => Sort::Locked(*of),
             Self::Versioned { of, .. } => Sort::Versioned(*of),
             Self::Shared { of, .. } => Sort::Shared(*of),
+            Self::Queue { kind, .. } => Sort::Queue(*kind),
+            Self::Map { .. } => Sort::Map,
         }
     }
 }
@@ -128,6 +144,10 @@ pub enum Sort {
     Versioned(u64),
     /// A shared value of this type.
     Shared(u64),
+    /// A queue of elements of this kind.
+    Queue(u32),
+    /// A map.
+    Map,
 }
 
 /// Modes of using a file, or of letting others use it: read, write or delete.
@@ -412,6 +432,127 @@ pub enum Order {
     /// Where a shared value is in this process, and its length.
     SharedAt(Thing),
 
+    /// Push bytes.
+    Push {
+        /// The queue.
+        queue: Thing,
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// As for `Take`; 0 only tries.
+        timeout: Option<u64>,
+    },
+    /// Push a handle.
+    PushHandle {
+        /// The queue.
+        queue: Thing,
+        /// The handle.
+        thing: Thing,
+        /// As for `Push`.
+        timeout: Option<u64>,
+    },
+    /// Take the oldest element out of a queue.
+    Pop {
+        /// The queue.
+        queue: Thing,
+        /// As for `Push`.
+        timeout: Option<u64>,
+    },
+    /// Claim the oldest element of a queue.
+    ClaimNext {
+        /// The queue.
+        queue: Thing,
+        /// As for `Push`.
+        timeout: Option<u64>,
+    },
+    /// End a claim: the element is out of the queue.
+    AckNext {
+        /// The queue.
+        queue: Thing,
+        /// What was claimed.
+        thing: Thing,
+    },
+    /// Give a claim back to its queue.
+    GiveBackNext {
+        /// The queue.
+        queue: Thing,
+        /// What was claimed.
+        thing: Thing,
+    },
+    /// The numbers of elements of a queue: that wait, and that are claimed.
+    QueueLen(Thing),
+    /// Insert a pair into a map; had the key a value?
+    Insert {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// Insert a pair if the key has no value; had it none?
+    InsertNew {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+    },
+    /// If the value of a key is the expected one, make it the new one; was it?
+    Exchange {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+        /// None is no value.
+        expected: Option<Vec<u8>>,
+        /// None is no value.
+        new: Option<Vec<u8>>,
+    },
+    /// The value of a key.
+    GetValue {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Read the value of a key into a buffer of this size, which is too short: the size that is needed.
+    GetShort {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+        /// Bytes of the buffer.
+        size: usize,
+    },
+    /// Hold the value of a key, for `Get`.
+    HoldValue {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Has the key a value?
+    HasKey {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Remove the value of a key; had it one?
+    RemoveKey {
+        /// The map.
+        map: Thing,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Remove all pairs.
+    Clear(Thing),
+    /// The number of pairs, and their bytes.
+    MapLen(Thing),
+    /// All pairs.
+    Pairs(Thing),
+
     // The orders below are the same in every language; see `program.rs`.
     /// Create until it fails, or this number of times.
     CreateMany {
@@ -575,10 +716,12 @@ pub enum Answer {
     Report(Vec<String>, Vec<String>),
     /// The counts of objects in use.
     InUse(InUse),
-    /// Two descriptors.
+    /// Two numbers: descriptors, counts.
     Pair(i32, i32),
     /// An address in the program, and the number of bytes there.
     Memory(u64, usize),
+    /// The pairs of a map.
+    Pairs(Vec<(Vec<u8>, Vec<u8>)>),
     /// The answers of a forked child.
     Answers(Vec<Result<Answer, Fault>>),
 }
@@ -663,6 +806,16 @@ pub enum Fault {
     Claimed,
     /// This member has not claimed that.
     NotClaimed,
+    /// No element waits in the queue.
+    QueueEmpty,
+    /// The queue has no room.
+    QueueFull,
+    /// The bucket of the key has no room.
+    MapFull,
+    /// The key has no value.
+    NoSuchKey,
+    /// Not so many container slots in a row.
+    ContainerSlots,
     /// Anything else.
     Other(String),
 }

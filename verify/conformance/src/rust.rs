@@ -1,5 +1,6 @@
 //! A program that uses the crate `tenure`, by its owned types.
 
+mod collections;
 mod faults;
 mod values;
 
@@ -14,9 +15,9 @@ use std::time::Duration;
 
 use rkyv::{Archive, Serialize};
 use tenure::{
-    Access, Block, Claim, Descriptor, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Member, Mutex,
-    Named, Options, Process, Raw, RawBlock, Reset, RwLock, Semaphore, Shared, Sharing, Space, Thread, Token,
-    Versioned, Waitable, wait_all, wait_any,
+    Access, Block, Claim, Descriptor, Entry, Event, Exit, FileShare, Handle, Kind, LeaseId, Locked, Map,
+    MapOptions, Member, Mutex, Named, Options, Process, Queue, Raw, RawBlock, Reset, RwLock, Semaphore,
+    Shared, Sharing, Space, Thread, Token, Versioned, Waitable, wait_all, wait_any,
 };
 
 use crate::driver::{Backend, Driver, OpenSpace, Place, Sizes};
@@ -44,11 +45,14 @@ enum Object {
     Versioned(Versioned<[u8]>),
     Shared(Shared<[AtomicU8]>),
     Claim(Claim<Raw>),
+    Queue(Queue<Raw>),
+    Map(Map),
+    Entry(Entry),
     Share(#[expect(dead_code, reason = "held until it is dropped")] FileShare),
 }
 
 impl Object {
-    /// Its token; opens of files have none.
+    /// Its token; opens of files and held values have none.
     fn token(&self) -> u64 {
         let token = match self {
             Self::Raw(handle) => handle.token(),
@@ -64,7 +68,9 @@ impl Object {
             Self::Versioned(versioned) => versioned.token(),
             Self::Shared(shared) => shared.token(),
             Self::Claim(claim) => claim.token(),
-            Self::Share(_) => return 0,
+            Self::Queue(queue) => queue.token(),
+            Self::Map(map) => map.token(),
+            Self::Entry(_) | Self::Share(_) => return 0,
         };
         token.into()
     }
@@ -84,7 +90,9 @@ impl Object {
             Self::Versioned(versioned) => Self::Versioned(versioned.try_clone()?),
             Self::Shared(shared) => Self::Shared(shared.try_clone()?),
             Self::Claim(claim) => Self::Raw(claim.try_clone()?),
-            Self::Share(_) => return Err(Fault::Argument),
+            Self::Queue(queue) => Self::Queue(queue.try_clone()?),
+            Self::Map(map) => Self::Map(map.try_clone()?),
+            Self::Entry(_) | Self::Share(_) => return Err(Fault::Argument),
         })
     }
 
@@ -107,6 +115,7 @@ fn options(sizes: &Sizes) -> Options {
         .generation_bits(sizes.generation_bits)
         .scratch(sizes.scratch)
         .slots(sizes.slots)
+        .container_slots(sizes.container_slots)
 }
 
 pub(crate) fn create(place: &Place, sizes: &Sizes) -> Result<Arc<dyn OpenSpace>, Fault> {
@@ -183,6 +192,10 @@ fn given_up(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+fn map_options(capacity: u32, max_bytes: u64) -> MapOptions {
+    MapOptions::new(capacity).max_bytes(max_bytes)
+}
+
 fn layout(size: usize, align: usize) -> Result<Layout, Fault> {
     Layout::from_size_align(size, align).map_err(|_| Fault::Argument)
 }
@@ -234,6 +247,12 @@ impl Program {
             New::Shared { of, size, align } => {
                 Object::Shared(Shared::create_raw(me, Kind::from_number(*of), layout(*size, *align)?)?)
             }
+            New::Queue { kind, capacity } => {
+                Object::Queue(Queue::create_raw(me, None, Kind::raw(*kind), *capacity)?)
+            }
+            New::Map { capacity, max_bytes } => {
+                Object::Map(Map::create(me, map_options(*capacity, *max_bytes))?)
+            }
         })
     }
 
@@ -264,6 +283,12 @@ impl Program {
             New::Shared { of, size, align } => {
                 let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
                 Object::Shared(Shared::create_raw_named(me, name, kind, layout)?)
+            }
+            New::Queue { kind, capacity } => {
+                Object::Queue(Queue::create_raw(me, Some(name), Kind::raw(*kind), *capacity)?)
+            }
+            New::Map { capacity, max_bytes } => {
+                Object::Map(Map::create_named(me, name, map_options(*capacity, *max_bytes))?)
             }
         })
     }
@@ -306,6 +331,12 @@ impl Program {
                 let (kind, layout) = (Kind::from_number(*of), layout(*size, *align)?);
                 both(Shared::create_or_open_raw(me, name, kind, layout)?, Object::Shared)
             }
+            New::Queue { kind, capacity } => {
+                both(Queue::create_or_open_raw(me, name, Kind::raw(*kind), *capacity)?, Object::Queue)
+            }
+            New::Map { capacity, max_bytes } => {
+                both(Map::create_or_open(me, name, map_options(*capacity, *max_bytes))?, Object::Map)
+            }
         })
     }
 
@@ -324,6 +355,8 @@ impl Program {
             Sort::Locked(of) => Object::Locked(Locked::open_raw(me, Kind::from_number(of), token)?),
             Sort::Versioned(of) => Object::Versioned(Versioned::open_raw(me, Kind::from_number(of), token)?),
             Sort::Shared(of) => Object::Shared(Shared::open_raw(me, Kind::from_number(of), token)?),
+            Sort::Queue(kind) => Object::Queue(Queue::open_raw(me, Kind::raw(kind), token)?),
+            Sort::Map => Object::Map(Map::open(me, token)?),
         })
     }
 
@@ -344,6 +377,8 @@ impl Program {
                 Object::Versioned(Versioned::open_raw_named(me, name, Kind::from_number(of))?)
             }
             Sort::Shared(of) => Object::Shared(Shared::open_raw_named(me, name, Kind::from_number(of))?),
+            Sort::Queue(kind) => Object::Queue(Queue::open_raw_named(me, Kind::raw(kind), name)?),
+            Sort::Map => Object::Map(Map::open_named(me, name)?),
         })
     }
 
@@ -583,6 +618,7 @@ impl Driver for Program {
             Order::Get(thing) => match self.object(thing)? {
                 Object::Raw(handle) => Ok(Answer::Bytes(handle.get()?.to_vec())),
                 Object::Claim(claim) => Ok(Answer::Bytes(claim.get()?.to_vec())),
+                Object::Entry(entry) => Ok(Answer::Bytes(entry.get()?.to_vec())),
                 _ => Err(Fault::SystemKind),
             },
             Order::GetTyped(thing) => {

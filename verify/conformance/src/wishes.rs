@@ -106,6 +106,32 @@ wishes! {
     shared_at(thing: Thing) -> (u64, usize) = Order::SharedAt(thing) => Answer::Memory(start, len) => (start, len);
     word_at(value: Thing, at: usize) -> u64 = Order::AddTo { value, at, times: 0 } => Answer::Number(word) => word;
     add_to(value: Thing, at: usize) -> u64 = Order::AddTo { value, at, times: 1 } => Answer::Number(before) => before;
+    push(queue: Thing, bytes: &[u8], timeout: Option<u64>) -> () =
+        Order::Push { queue, bytes: bytes.into(), timeout } => Answer::Done => ();
+    push_handle(queue: Thing, thing: Thing, timeout: Option<u64>) -> () =
+        Order::PushHandle { queue, thing, timeout } => Answer::Done => ();
+    pop(queue: Thing, timeout: Option<u64>) -> Thing = Order::Pop { queue, timeout } => Answer::Thing(thing) => thing;
+    claim_next(queue: Thing, timeout: Option<u64>) -> Thing =
+        Order::ClaimNext { queue, timeout } => Answer::Thing(thing) => thing;
+    ack_next(queue: Thing, thing: Thing) -> () = Order::AckNext { queue, thing } => Answer::Done => ();
+    give_back_next(queue: Thing, thing: Thing) -> () = Order::GiveBackNext { queue, thing } => Answer::Done => ();
+    queue_len(queue: Thing) -> (i32, i32) = Order::QueueLen(queue) => Answer::Pair(waiting, claimed) => (waiting, claimed);
+    insert(map: Thing, key: &[u8], value: &[u8]) -> bool =
+        Order::Insert { map, key: key.into(), value: value.into() } => Answer::Truth(was_there) => was_there;
+    insert_new(map: Thing, key: &[u8], value: &[u8]) -> bool =
+        Order::InsertNew { map, key: key.into(), value: value.into() } => Answer::Truth(did) => did;
+    exchange(map: Thing, key: &[u8], expected: Option<&[u8]>, new: Option<&[u8]>) -> bool =
+        Order::Exchange { map, key: key.into(), expected: expected.map(Into::into), new: new.map(Into::into) }
+            => Answer::Truth(was) => was;
+    value_of(map: Thing, key: &[u8]) -> Vec<u8> = Order::GetValue { map, key: key.into() } => Answer::Bytes(bytes) => bytes;
+    get_short(map: Thing, key: &[u8], size: usize) -> u64 =
+        Order::GetShort { map, key: key.into(), size } => Answer::Number(needed) => needed;
+    hold_value(map: Thing, key: &[u8]) -> Thing = Order::HoldValue { map, key: key.into() } => Answer::Thing(thing) => thing;
+    has_key(map: Thing, key: &[u8]) -> bool = Order::HasKey { map, key: key.into() } => Answer::Truth(has) => has;
+    remove_key(map: Thing, key: &[u8]) -> bool = Order::RemoveKey { map, key: key.into() } => Answer::Truth(was) => was;
+    clear(map: Thing) -> () = Order::Clear(map) => Answer::Done => ();
+    map_len(map: Thing) -> (i32, i32) = Order::MapLen(map) => Answer::Pair(count, bytes) => (count, bytes);
+    pairs(map: Thing) -> Vec<(Vec<u8>, Vec<u8>)> = Order::Pairs(map) => Answer::Pairs(pairs) => pairs;
     share(fd: i32, access: Modes, sharing: Modes) -> Thing =
         Order::Share { fd, access, sharing } => Answer::Thing(thing) => thing;
     create_many(new: New, most: usize) -> Many<Thing> =
@@ -175,6 +201,22 @@ impl Program {
     /// Begins to lock it for writing, and sleeps.
     pub(crate) fn begin_to_write(&mut self, lock: Thing) {
         self.begin_and_sleep(Order::LockWrite { lock, timeout: None });
+    }
+
+    /// Takes the oldest element out of a queue: its bytes.
+    pub(crate) fn pop_bytes(&mut self, queue: Thing) -> Result<Vec<u8>, Fault> {
+        let popped = self.pop(queue, Some(0))?;
+        let bytes = self.get(popped)?;
+        self.close(popped)?;
+        Ok(bytes)
+    }
+
+    /// The answer to an order that was begun: a thing.
+    pub(crate) fn thing(&mut self) -> Result<Thing, Fault> {
+        match self.answer()? {
+            Answer::Thing(thing) => Ok(thing),
+            other => panic!("expected a thing, found {other:?}"),
+        }
     }
 
     /// The answer to `begin_to_take`, `begin_to_read` and `begin_to_write`: whether it was abandoned.

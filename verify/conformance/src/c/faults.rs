@@ -44,6 +44,10 @@ const FAULTS: &[(tenure_status, Fault)] = &[
     (TENURE_ERR_KEPT, Fault::Kept),
     (TENURE_ERR_CLAIMED, Fault::Claimed),
     (TENURE_ERR_NOT_CLAIMED, Fault::NotClaimed),
+    (TENURE_ERR_QUEUE_EMPTY, Fault::QueueEmpty),
+    (TENURE_ERR_QUEUE_FULL, Fault::QueueFull),
+    (TENURE_ERR_MAP_FULL, Fault::MapFull),
+    (TENURE_ERR_CONTAINER_SLOTS, Fault::ContainerSlots),
 ];
 
 /// The result of a function: a status that is no error, or the fault.

@@ -7,13 +7,13 @@ use tenure_capi::{
     TENURE_DELETE, TENURE_FOREVER, TENURE_MANUAL_RESET, TENURE_READ, TENURE_RECURSIVE, TENURE_SIGNALLED,
     TENURE_WRITE, tenure_conflict, tenure_descriptor_create, tenure_descriptor_fd, tenure_event_create,
     tenure_event_is_set, tenure_event_reset, tenure_event_set, tenure_exit, tenure_how, tenure_locked_create,
-    tenure_mutex_create, tenure_mutex_lock, tenure_mutex_unlock, tenure_object, tenure_object_kind,
-    tenure_object_open, tenure_object_open_named, tenure_object_token, tenure_process_exit,
-    tenure_process_exiting, tenure_process_number, tenure_process_of, tenure_process_reaped,
-    tenure_rwlock_create, tenure_rwlock_read, tenure_rwlock_unlock_read, tenure_rwlock_unlock_write,
-    tenure_rwlock_write, tenure_semaphore_count, tenure_semaphore_create, tenure_semaphore_release,
-    tenure_share_enter, tenure_shared_create, tenure_status, tenure_thread_of, tenure_versioned_create,
-    tenure_wait, tenure_wait_all, tenure_wait_any,
+    tenure_map_create, tenure_mutex_create, tenure_mutex_lock, tenure_mutex_unlock, tenure_object,
+    tenure_object_kind, tenure_object_open, tenure_object_open_named, tenure_object_token,
+    tenure_process_exit, tenure_process_exiting, tenure_process_number, tenure_process_of,
+    tenure_process_reaped, tenure_queue_create, tenure_rwlock_create, tenure_rwlock_read,
+    tenure_rwlock_unlock_read, tenure_rwlock_unlock_write, tenure_rwlock_write, tenure_semaphore_count,
+    tenure_semaphore_create, tenure_semaphore_release, tenure_share_enter, tenure_shared_create,
+    tenure_status, tenure_thread_of, tenure_versioned_create, tenure_wait, tenure_wait_all, tenure_wait_any,
 };
 
 use super::faults::{checked, told};
@@ -46,9 +46,17 @@ fn kinds(sort: Sort) -> Result<&'static [tenure_object_kind], Fault> {
         Sort::Process => &[tenure_object_kind::TENURE_PROCESS],
         Sort::Thread => &[tenure_object_kind::TENURE_THREAD],
         Sort::Descriptor => &[tenure_object_kind::TENURE_DESCRIPTOR],
-        Sort::Raw(_) | Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_) => return Err(Fault::Argument),
+        Sort::Map => &[tenure_object_kind::TENURE_MAP],
+        Sort::Raw(_) | Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_) | Sort::Queue(_) => {
+            return Err(Fault::Argument);
+        }
         Sort::Typed => return missing("typed values"),
     })
+}
+
+/// Whether it is opened with the number of a type or kind.
+fn has_a_type(sort: Sort) -> bool {
+    matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_) | Sort::Queue(_))
 }
 
 /// As the first kind that it is.
@@ -128,6 +136,12 @@ impl Program {
                 New::Shared { of, size, align } => {
                     tenure_shared_create(member, name, flags, *of, *size, *align, result)
                 }
+                New::Queue { kind, capacity } => {
+                    tenure_queue_create(member, name, flags, *kind, *capacity, result)
+                }
+                New::Map { capacity, max_bytes } => {
+                    tenure_map_create(member, name, flags, *capacity, *max_bytes, result)
+                }
                 New::Raw { .. } => return Err(Fault::Argument),
                 New::Typed { .. } => return missing("typed values"),
             }
@@ -139,7 +153,7 @@ impl Program {
     }
 
     pub(super) fn open_object(&mut self, sort: Sort, token: u64) -> Result<Thing, Fault> {
-        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_)) {
+        if has_a_type(sort) {
             let object = self.open_value(sort, token)?;
             return self.keep_object(object, sort);
         }
@@ -152,7 +166,7 @@ impl Program {
     }
 
     pub(super) fn open_named_object(&mut self, sort: Sort, name: &CStr) -> Result<Thing, Fault> {
-        if matches!(sort, Sort::Locked(_) | Sort::Versioned(_) | Sort::Shared(_)) {
+        if has_a_type(sort) {
             let object = self.open_named_value(sort, name)?;
             return self.keep_object(object, sort);
         }

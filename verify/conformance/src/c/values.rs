@@ -5,11 +5,11 @@ use std::ptr;
 
 use tenure_capi::{
     tenure_locked_abandon, tenure_locked_lock, tenure_locked_open, tenure_locked_open_named,
-    tenure_locked_repaired, tenure_locked_unlock, tenure_object, tenure_shared_data, tenure_shared_open,
-    tenure_shared_open_named, tenure_slot_ack, tenure_slot_claim, tenure_slot_evict, tenure_slot_find,
-    tenure_slot_give_back, tenure_slot_keep, tenure_slot_put, tenure_slot_replace, tenure_slot_take,
-    tenure_status, tenure_value_size, tenure_versioned_open, tenure_versioned_open_named,
-    tenure_versioned_read, tenure_versioned_write,
+    tenure_locked_repaired, tenure_locked_unlock, tenure_object, tenure_queue_open, tenure_queue_open_named,
+    tenure_shared_data, tenure_shared_open, tenure_shared_open_named, tenure_slot_ack, tenure_slot_claim,
+    tenure_slot_evict, tenure_slot_find, tenure_slot_give_back, tenure_slot_keep, tenure_slot_put,
+    tenure_slot_replace, tenure_slot_take, tenure_status, tenure_value_size, tenure_versioned_open,
+    tenure_versioned_open_named, tenure_versioned_read, tenure_versioned_write,
 };
 
 use super::faults::{checked, told};
@@ -21,8 +21,8 @@ const DAMAGED: i32 = tenure_status::TENURE_DAMAGED as i32;
 
 impl Program {
     /// Kind and token of a handle.
-    fn handle(&self, thing: &Thing) -> Result<(u32, u64), Fault> {
-        if let Held::Handle { token, kind } = self.held(thing)? {
+    pub(super) fn handle(&self, thing: &Thing) -> Result<(u32, u64), Fault> {
+        if let Held::Handle { token, kind } | Held::Lent { token, kind, .. } = self.held(thing)? {
             Ok((kind, token))
         } else {
             Err(Fault::SystemKind)
@@ -87,6 +87,11 @@ impl Program {
 
     pub(super) fn open_value(&self, sort: Sort, token: u64) -> Result<*mut tenure_object, Fault> {
         let mut object = ptr::null_mut();
+        if let Sort::Queue(kind) = sort {
+            // SAFETY: a place for the result.
+            let status = unsafe { tenure_queue_open(self.member, kind, token, &raw mut object) };
+            return checked(status).map(|()| object);
+        }
         let (open, of) = match sort {
             Sort::Locked(of) => (tenure_locked_open as unsafe extern "C" fn(*const _, _, _, _) -> _, of),
             Sort::Versioned(of) => (tenure_versioned_open as _, of),
@@ -99,6 +104,12 @@ impl Program {
 
     pub(super) fn open_named_value(&self, sort: Sort, name: &CStr) -> Result<*mut tenure_object, Fault> {
         let mut object = ptr::null_mut();
+        if let Sort::Queue(kind) = sort {
+            // SAFETY: the name and the place for the result live until it returns.
+            let status =
+                unsafe { tenure_queue_open_named(self.member, kind, name.as_ptr(), &raw mut object) };
+            return checked(status).map(|()| object);
+        }
         let (open, of) = match sort {
             Sort::Locked(of) => {
                 (tenure_locked_open_named as unsafe extern "C" fn(*const _, _, _, _) -> _, of)
@@ -179,7 +190,7 @@ impl Program {
                 checked(unsafe { tenure_shared_data(self.object(thing)?, &raw mut data) })?;
                 Ok(Answer::Memory(data.expose_provenance() as u64, self.size(thing)?))
             }
-            _ => self.objects(order),
+            _ => self.collections(order),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The crate's errors in the words of the suite.
 
 use tenure::{
-    Access, AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError,
-    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, RecoverError,
-    RemoveError, ScratchError, SegmentError, ShareError, Sharing, SlotError, UseError, WaitError,
+    Access, AllocError, BlockError, CreateError, DescriptorError, FreeError, JoinError, LeaveError, MapError,
+    NamedError, NotMember, OpenError, OpenHandleError, PidError, ProcessError, PutError, QueueError,
+    RecoverError, RemoveError, ScratchError, SegmentError, ShareError, Sharing, SlotError, UseError,
+    WaitError,
 };
 
 use crate::order::{Fault, Modes};
@@ -122,7 +123,8 @@ impl From<CreateError> for Fault {
             CreateError::Exhausted { .. } => Self::Exhausted,
             CreateError::Scratch(error) => error.into(),
             CreateError::Block(error) => error.into(),
-            CreateError::Semaphore { .. } => Self::Argument,
+            CreateError::Semaphore { .. } | CreateError::Capacity { .. } => Self::Argument,
+            CreateError::ContainerSlots { .. } => Self::ContainerSlots,
             CreateError::SystemKind { .. } => Self::SystemKind,
             CreateError::NameTaken { .. } => Self::NameTaken,
             CreateError::BadName { .. } => Self::BadName,
@@ -205,6 +207,32 @@ impl From<SlotError> for Fault {
             SlotError::Claimed { .. } => Self::Claimed,
             SlotError::NoSlot { .. } => Self::NoSlot,
             SlotError::NotOpened(error) => error.into(),
+            error => other(error),
+        }
+    }
+}
+
+impl From<QueueError> for Fault {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::NotMember(error) => error.into(),
+            QueueError::Full { .. } => Self::QueueFull,
+            QueueError::Wait(error) => error.into(),
+            QueueError::NotCreated(error) => error.into(),
+            QueueError::NotPut(error) => error.into(),
+            QueueError::NotOpened(error) => error.into(),
+            error => other(error),
+        }
+    }
+}
+
+impl From<MapError> for Fault {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::NotMember(error) => error.into(),
+            MapError::Create(error) => error.into(),
+            MapError::Full { .. } => Self::MapFull,
+            MapError::TooLarge { .. } => Self::TooLarge,
             error => other(error),
         }
     }

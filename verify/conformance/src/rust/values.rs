@@ -6,7 +6,7 @@ use super::{Object, Program, timeout, token};
 use crate::order::{Answer, Fault, Order, Thing};
 
 impl Program {
-    fn handle(&self, thing: &Thing) -> Result<&Handle<Raw>, Fault> {
+    pub(super) fn handle(&self, thing: &Thing) -> Result<&Handle<Raw>, Fault> {
         match self.object(thing)? {
             Object::Raw(handle) => Ok(handle),
             Object::Claim(claim) => Ok(claim),
@@ -129,7 +129,7 @@ impl Program {
                 let bytes = shared.get()?;
                 Ok(Answer::Memory(bytes.as_ptr().expose_provenance() as u64, bytes.len()))
             }
-            _ => self.scratch(order),
+            _ => self.collections(order),
         }
     }
 }

@@ -4,10 +4,12 @@ mod events;
 mod files;
 mod handles;
 mod many;
+mod maps;
 mod members;
 mod mutexes;
 mod names;
 mod processes;
+mod queues;
 mod rwlocks;
 mod scratch;
 mod slots;
@@ -36,7 +38,7 @@ type Row = (&'static str, Sizes, fn(&Stage) -> Result<(), Fault>);
 /// All of them, by topic.
 #[must_use]
 pub fn all() -> Vec<&'static Scenario> {
-    let topics: [(&str, &[Row]); 17] = [
+    let topics: [(&str, &[Row]); 19] = [
         ("Handles", handles::ROWS),
         ("Members", members::ROWS),
         ("Scratch memory", scratch::ROWS),
@@ -54,6 +56,8 @@ pub fn all() -> Vec<&'static Scenario> {
         ("Threads", threads::ROWS),
         ("Descriptors", files::DESCRIPTORS),
         ("File sharing", files::SHARES),
+        ("Queues", queues::ROWS),
+        ("Maps", maps::ROWS),
     ];
     let scenarios = topics.into_iter().flat_map(|(topic, rows)| {
         rows.iter().map(move |(name, sizes, play)| Scenario { topic, name, sizes: *sizes, play: *play })
