@@ -1393,6 +1393,24 @@ int tenure_rwlock_read(const struct tenure_object *object,
                        uint64_t timeout);
 
 /**
+ * As tenure_rwlock_read. `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
+ * tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, otherwise 0. Threads, fork: as there.
+ *
+ * `locked` is NULL or writable.
+ */
+int tenure_rwlock_read_with(const struct tenure_object *object,
+                            uint32_t flags,
+                            uint64_t time,
+                            int *locked);
+
+/**
+ * As tenure_rwlock_write, with the arguments of tenure_rwlock_read_with. Threads, fork: as there.
+ *
+ * `locked` is NULL or writable.
+ */
+int tenure_rwlock_write_with(const struct tenure_object *object, uint32_t flags, uint64_t time, int *locked);
+
+/**
  * Unlocks a read-write lock for reading once. Threads: any; TENURE_ERR_NOT_OWNER when no thread of this member has it for reading. Fork:
  * TENURE_ERR_FORKED in a child of the member's process.
  */

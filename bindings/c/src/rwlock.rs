@@ -2,13 +2,13 @@
 
 use std::ffi::{c_char, c_int};
 
-use tenure::RwLock;
+use tenure::{RwLock, WaitError, WaitOptions};
 
 use crate::abi::{tenure_member, tenure_object};
 use crate::error::Failure;
-use crate::guard::{guard, guard_status};
+use crate::guard::{guard, guard_status, tell};
 use crate::object::{Any, Thing, Ways, create, object};
-use crate::waiting::{taken, time};
+use crate::waiting::{options_of, taken, time};
 
 impl Thing {
     fn rwlock(&self) -> Result<&RwLock, Failure> {
@@ -52,6 +52,60 @@ pub unsafe extern "C" fn tenure_rwlock_create(
 #[unsafe(no_mangle)]
 pub extern "C" fn tenure_rwlock_read(object: *const tenure_object, timeout: u64) -> c_int {
     guard_status(|| Ok(taken(self::object(object)?.rwlock()?.acquire_read(time(timeout))?)))
+}
+
+/// Locks with the options of tenure_wait_with.
+///
+/// # Safety
+///
+/// `locked` is null or writable.
+unsafe fn lock_with(
+    object: *const tenure_object,
+    (flags, time): (u32, u64),
+    locked: *mut c_int,
+    lock: impl FnOnce(&RwLock, WaitOptions) -> Result<bool, WaitError>,
+) -> c_int {
+    guard_status(|| {
+        // SAFETY: the caller's promise.
+        unsafe { tell(locked, 0) };
+        let is_abandoned = lock(self::object(object)?.rwlock()?, options_of(0, flags, time)?)?;
+        // SAFETY: the caller's promise.
+        unsafe { tell(locked, 1) };
+        Ok(taken(is_abandoned))
+    })
+}
+
+/// As tenure_rwlock_read. `flags` is 0, or a sum of TENURE_INTERRUPTIBLE and TENURE_DEADLINE; `time` is a timeout, or a deadline: see
+/// tenure_wait_with. `*locked`, unless it is NULL, is 1 if it was locked, otherwise 0. Threads, fork: as there.
+///
+/// # Safety
+///
+/// `locked` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_rwlock_read_with(
+    object: *const tenure_object,
+    flags: u32,
+    time: u64,
+    locked: *mut c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { lock_with(object, (flags, time), locked, |lock, options| lock.acquire_read(options)) }
+}
+
+/// As tenure_rwlock_write, with the arguments of tenure_rwlock_read_with. Threads, fork: as there.
+///
+/// # Safety
+///
+/// `locked` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn tenure_rwlock_write_with(
+    object: *const tenure_object,
+    flags: u32,
+    time: u64,
+    locked: *mut c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { lock_with(object, (flags, time), locked, |lock, options| lock.acquire_write(options)) }
 }
 
 /// Unlocks a read-write lock for reading once. Threads: any; TENURE_ERR_NOT_OWNER when no thread of this member has it for reading. Fork:

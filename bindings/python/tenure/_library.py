@@ -199,6 +199,8 @@ FUNCTIONS = {
     "tenure_rwlock_unlock_read": (c_void_p,),
     "tenure_rwlock_write": (c_void_p, c_uint64),
     "tenure_rwlock_unlock_write": (c_void_p,),
+    "tenure_rwlock_read_with": (c_void_p, c_uint32, c_uint64, POINTER(c_int)),
+    "tenure_rwlock_write_with": (c_void_p, c_uint32, c_uint64, POINTER(c_int)),
     "tenure_mutex_abandon": (c_void_p,),
     "tenure_mutex_is_recursive": (c_void_p, POINTER(c_int)),
     "tenure_mutex_owner": (c_void_p, POINTER(c_int), POINTER(c_uint32), POINTER(c_uint32)),

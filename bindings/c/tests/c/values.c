@@ -274,6 +274,58 @@ static void shared_values(void)
     expect_unharmed(space, 0, 0);
 }
 
+static tenure_object *rwlock;
+
+static void *read_in_another_thread(void *nothing)
+{
+    int locked = 9;
+    (void)nothing;
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_rwlock_unlock_write(rwlock));
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_rwlock_read_with(rwlock, TENURE_INTERRUPTIBLE, NOW, &locked));
+    HOLDS(locked == 0);
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_rwlock_write_with(rwlock, TENURE_DEADLINE, 1, NULL));
+    return NULL;
+}
+
+static void read_write_locks(void)
+{
+    tenure_object *again, *wrong;
+    uint64_t token;
+    uint32_t kind;
+    pthread_t thread;
+    int locked = 9;
+    OK(tenure_rwlock_create(me, "index", 0, &rwlock));
+    OK(tenure_object_token(rwlock, &token));
+    OK(tenure_object_kind_of(rwlock, &kind));
+    HOLDS(kind == TENURE_RWLOCK);
+    EXPECT(TENURE_OPENED, tenure_rwlock_create(other, "index", TENURE_OR_OPEN, &again));
+    EXPECT(TENURE_ERR_FOREIGN_KIND, tenure_object_open(other, TENURE_MUTEX, token, &wrong));
+    OK(tenure_rwlock_read(rwlock, NOW));
+    OK(tenure_rwlock_read_with(again, 0, TENURE_FOREVER, &locked));
+    HOLDS(locked == 1);
+    EXPECT(TENURE_ERR_TIMEOUT, tenure_rwlock_write_with(again, 0, NOW, &locked));
+    HOLDS(locked == 0);
+    OK(tenure_rwlock_unlock_read(again));
+    EXPECT(TENURE_ERR_NOT_OWNER, tenure_rwlock_unlock_read(again));
+    OK(tenure_rwlock_unlock_read(rwlock));
+    OK(tenure_rwlock_write_with(rwlock, TENURE_INTERRUPTIBLE, TENURE_FOREVER, &locked));
+    HOLDS(locked == 1);
+    EXPECT(TENURE_ERR_ARGUMENT, tenure_rwlock_write_with(again, TENURE_ALL, NOW, &locked));
+    EXPECT(TENURE_ERR_DEADLOCK, tenure_rwlock_write(rwlock, NOW));
+    HOLDS(pthread_create(&thread, NULL, read_in_another_thread, NULL) == 0);
+    HOLDS(pthread_join(thread, NULL) == 0);
+    OK(tenure_object_close(rwlock)); /* its last object here: abandoned */
+    EXPECT(TENURE_ABANDONED, tenure_rwlock_read_with(again, 0, NOW, &locked));
+    HOLDS(locked == 1);
+    OK(tenure_rwlock_unlock_read(again));
+    EXPECT(TENURE_ABANDONED, tenure_rwlock_write(again, NOW));
+    OK(tenure_rwlock_unlock_write(again));
+    OK(tenure_rwlock_write(again, NOW));
+    OK(tenure_rwlock_unlock_write(again));
+    OK(tenure_object_close(again));
+    expect_unharmed(space, 0, 0);
+}
+
 /* The child holds, claims and changes, and is killed. */
 static void between_processes(uint32_t backend, const char *name)
 {
@@ -370,6 +422,7 @@ static void on(uint32_t backend, const char *name)
     locked_values();
     versioned_values();
     shared_values();
+    read_write_locks();
     OK(tenure_local_close(mine));
     OK(tenure_local_close(theirs));
     OK(tenure_leave(me));
